@@ -1,0 +1,92 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP (sections 3.4 to 3.7): the packets of one form that a message of QoS 1 or 2 brings about.
+
+use super::error::{Fault, Field, Violation};
+use super::property::AckProperties;
+use super::reader::{Context, Reader};
+use super::reason::{PubAckReasonCode, PubRelReasonCode};
+use super::types::{PacketId, PacketType, Version};
+use super::writer::{Body, Sink};
+
+macro_rules! acks {
+    ($( $(#[$doc:meta])* $packet:ident { $reason_code:ident } )*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            pub struct $packet<'a> {
+                /// The packet identifier of the message.
+                pub id: PacketId,
+                /// How it went; success before 5.0, which cannot say anything else.
+                pub reason_code: $reason_code,
+                /// The properties; empty before 5.0.
+                pub properties: AckProperties<'a>,
+            }
+
+            impl<'a> $packet<'a> {
+                /// All is well.
+                pub const fn new(id: PacketId) -> Self {
+                    let properties = AckProperties { reason_string: None, user_properties: super::List::EMPTY };
+                    Self { id, reason_code: $reason_code::Success, properties }
+                }
+
+                #[inline(always)]
+                pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+                    let id = reader.packet_id()?;
+                    let (reason_code, properties) = match context.version {
+                        Version::V5 if !reader.is_empty() => read_reason(reader, context, $reason_code::from_value)?,
+                        _ => ($reason_code::Success, AckProperties::default()),
+                    };
+                    reader.finish()?;
+                    Ok(Self { id, reason_code, properties })
+                }
+            }
+
+            impl Body for $packet<'_> {
+                const TYPE: PacketType = PacketType::$packet;
+
+                #[inline(always)]
+                fn write<S: Sink>(&self, version: Version, out: &mut S) {
+                    out.u16(self.id.get());
+                    let is_success = self.reason_code == $reason_code::Success;
+                    if version == Version::V5 {
+                        if !is_success || !self.properties.is_empty() {
+                            out.u8(self.reason_code.value());
+                        }
+                        if !self.properties.is_empty() {
+                            out.section(&self.properties);
+                        }
+                    } else {
+                        out.absent(|| is_success, Field::ReasonCode);
+                        out.absent(|| self.properties.is_empty(), Field::Properties);
+                    }
+                }
+            }
+        )*
+    };
+}
+
+acks! {
+    /// PUBACK: ends the delivery of a message of QoS 1.
+    PubAck { PubAckReasonCode }
+    /// PUBREC: a message of QoS 2 has arrived. A reason code of 0x80 or above ends its delivery.
+    PubRec { PubAckReasonCode }
+    /// PUBREL: the sender of a message of QoS 2 knows that it has arrived.
+    PubRel { PubRelReasonCode }
+    /// PUBCOMP: ends the delivery of a message of QoS 2.
+    PubComp { PubRelReasonCode }
+}
+
+/// The reason code and the properties, which may be missing (section 3.4.2.1).
+#[inline(always)]
+fn read_reason<'a, C>(
+    reader: &mut Reader<'a>,
+    context: Context<'_>,
+    from_value: impl Fn(u8) -> Option<C>,
+) -> Result<(C, AckProperties<'a>), Fault> {
+    let Some(reason_code) = from_value(reader.u8(Field::ReasonCode)?) else {
+        return Err(Fault::new(reader.offset_before(1), Field::ReasonCode, Violation::IllegalReasonCode));
+    };
+    if reader.is_empty() {
+        return Ok((reason_code, AckProperties::default()));
+    }
+    Ok((reason_code, AckProperties::read(reader, Field::PropertyLength, context)?))
+}

@@ -1,0 +1,65 @@
+//! AUTH (section 3.15).
+
+use super::error::{Fault, Field, Violation};
+use super::property::{self, AuthProperties, PropertyId};
+use super::reader::{Context, Reader};
+use super::reason::AuthReasonCode;
+use super::types::{PacketType, Version};
+use super::writer::{Body, Sink};
+
+/// AUTH: a step of an authentication exchange; 5.0 only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Auth<'a> {
+    /// Which step.
+    pub reason_code: AuthReasonCode,
+    /// The properties. An Authentication Method has to be among them (section 3.15.2.2.2), but for a Success
+    /// without any properties, which has a short form.
+    pub properties: AuthProperties<'a>,
+}
+
+impl<'a> Auth<'a> {
+    /// Reason code and properties may be missing together (section 3.15.2.1).
+    #[inline(always)]
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+        if reader.is_empty() {
+            return Ok(Self::default());
+        }
+        let code = reader.u8(Field::ReasonCode)?;
+        let reason_code = AuthReasonCode::from_value(code)
+            .ok_or_else(|| Fault::new(reader.offset_before(1), Field::ReasonCode, Violation::IllegalReasonCode))?;
+        let properties = AuthProperties::read(reader, Field::PropertyLength, context)?;
+        reader.finish()?;
+        if properties.authentication_method.is_none() {
+            let field = Field::Property(PropertyId::AuthenticationMethod);
+            return Err(Fault::new(reader.offset(), field, Violation::NoAuthenticationMethod));
+        }
+        Ok(Self { reason_code, properties })
+    }
+}
+
+impl Body for Auth<'_> {
+    const TYPE: PacketType = PacketType::Auth;
+
+    #[inline(always)]
+    fn write<S: Sink>(&self, version: Version, out: &mut S) {
+        out.absent(|| version == Version::V5, Field::PacketType);
+        if self.reason_code == AuthReasonCode::Success && self.properties.is_empty() {
+            return;
+        }
+        out.rule(
+            || self.properties.authentication_method.is_some(),
+            Field::Property(PropertyId::AuthenticationMethod),
+            Violation::NoAuthenticationMethod,
+        );
+        out.u8(self.reason_code.value());
+        out.section(&self.properties);
+    }
+}
+
+/// The fault of Authentication Data without Authentication Method, in CONNECT and CONNACK. The reader is at the properties.
+#[cold]
+pub(crate) fn data_without_method(properties: Reader<'_>) -> Fault {
+    let id = PropertyId::AuthenticationData;
+    let offset = property::offset_of(id, properties);
+    Fault::new(offset, Field::Property(id), Violation::AuthenticationDataWithoutMethod)
+}

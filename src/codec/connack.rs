@@ -1,0 +1,89 @@
+//! CONNACK (section 3.2).
+
+use super::auth;
+use super::error::{Fault, Field, Violation};
+use super::property::ConnAckProperties;
+use super::reader::{Context, Reader};
+use super::reason::ConnAckReasonCode;
+use super::types::{PacketType, Version};
+use super::writer::{Body, Sink};
+
+/// CONNACK: the server's answer to CONNECT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnAck<'a> {
+    /// Whether the server goes on with a session from before. Only with success \[MQTT-3.2.2-6\]; 3.1 cannot say so.
+    pub session_present: bool,
+    /// Whether the client is connected. 3.1 and 3.1.1 can express those that have a
+    /// [`return_code`](ConnAckReasonCode::return_code).
+    pub reason_code: ConnAckReasonCode,
+    /// The properties; empty before 5.0.
+    pub properties: ConnAckProperties<'a>,
+}
+
+impl<'a> ConnAck<'a> {
+    #[inline(always)]
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+        let flags_at = reader.offset();
+        let flags = reader.u8(Field::AcknowledgeFlags)?;
+        let is_v31 = context.version == Version::V31;
+        if flags > 1 && !is_v31 {
+            return Err(Fault::new(flags_at, Field::AcknowledgeFlags, Violation::ReservedBits));
+        }
+        // In 3.1 the byte is reserved and means nothing.
+        let session_present = flags == 1 && !is_v31;
+        let code = reader.u8(Field::ReasonCode)?;
+        let reason_code = match context.version {
+            Version::V5 => ConnAckReasonCode::from_value(code),
+            Version::V31 | Version::V311 => ConnAckReasonCode::from_return_code(code),
+        };
+        let Some(reason_code) = reason_code else {
+            return Err(Fault::new(reader.offset_before(1), Field::ReasonCode, Violation::IllegalReasonCode));
+        };
+        let at_properties = reader.clone();
+        let properties = match context.version {
+            Version::V5 => ConnAckProperties::read(reader, Field::PropertyLength, context)?,
+            Version::V31 | Version::V311 => ConnAckProperties::default(),
+        };
+        reader.finish()?;
+        if session_present && reason_code != ConnAckReasonCode::Success {
+            return Err(Fault::new(flags_at, Field::AcknowledgeFlags, Violation::SessionPresentWithError));
+        }
+        if properties.authentication_data.is_some() && properties.authentication_method.is_none() {
+            return Err(auth::data_without_method(at_properties));
+        }
+        Ok(Self { session_present, reason_code, properties })
+    }
+}
+
+impl Body for ConnAck<'_> {
+    const TYPE: PacketType = PacketType::ConnAck;
+
+    #[inline(always)]
+    fn write<S: Sink>(&self, version: Version, out: &mut S) {
+        out.absent(|| version != Version::V31 || !self.session_present, Field::AcknowledgeFlags);
+        out.rule(
+            || !self.session_present || self.reason_code == ConnAckReasonCode::Success,
+            Field::AcknowledgeFlags,
+            Violation::SessionPresentWithError,
+        );
+        out.u8(u8::from(self.session_present));
+        match version {
+            Version::V5 => {
+                let properties = &self.properties;
+                out.u8(self.reason_code.value());
+                out.rule(
+                    || properties.authentication_data.is_none() || properties.authentication_method.is_some(),
+                    Field::Properties,
+                    Violation::AuthenticationDataWithoutMethod,
+                );
+                out.section(properties);
+            }
+            Version::V31 | Version::V311 => {
+                let return_code = self.reason_code.return_code();
+                out.absent(|| return_code.is_some(), Field::ReasonCode);
+                out.u8(return_code.unwrap_or_default());
+                out.absent(|| self.properties.is_empty(), Field::Properties);
+            }
+        }
+    }
+}

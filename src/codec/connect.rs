@@ -1,0 +1,217 @@
+//! CONNECT (section 3.1).
+
+use super::auth;
+use super::error::{Fault, Field, Violation};
+use super::property::{ConnectProperties, WillProperties};
+use super::reader::{Context, Reader};
+use super::types::{PacketType, QoS, Version};
+use super::writer::{Body, Sink};
+use crate::text::{Flaw, Utf8Str};
+use crate::topic::TopicName;
+
+/// CONNECT: a client asks to be connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connect<'a> {
+    /// The version that the packet itself names. It cannot be encoded in another one.
+    pub version: Version,
+    /// Whether a session from before is to be forgotten. In 3.1 and 3.1.1 (Clean Session) the new one is forgotten as
+    /// well when the connection ends.
+    pub clean_start: bool,
+    /// The longest time between two packets of the client, in seconds; 0 for no limit (section 3.1.2.10).
+    pub keep_alive: u16,
+    /// The name of the session. Empty: the server chooses one; not in 3.1, and in 3.1.1 only with `clean_start`
+    /// \[3.1.1: MQTT-3.1.3-7\].
+    pub client_identifier: Utf8Str<'a>,
+    /// A message to be published when the connection ends other than by DISCONNECT.
+    pub will: Option<Will<'a>>,
+    /// The user's name.
+    pub user_name: Option<Utf8Str<'a>>,
+    /// The password, or anything else that proves who the client is. Before 5.0 it needs a user name
+    /// \[3.1.1: MQTT-3.1.2-22\].
+    pub password: Option<&'a [u8]>,
+    /// The properties; empty before 5.0.
+    pub properties: ConnectProperties<'a>,
+}
+
+/// A message that the server publishes when the client is gone (section 3.1.2.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Will<'a> {
+    /// Where it is published.
+    pub topic: TopicName<'a>,
+    /// What is published.
+    pub payload: &'a [u8],
+    /// With which guarantee.
+    pub qos: QoS,
+    /// Whether the server retains it.
+    pub retain: bool,
+    /// Its properties; empty before 5.0.
+    pub properties: WillProperties<'a>,
+}
+
+const CLEAN_START: u8 = 0b0000_0010;
+const WILL: u8 = 0b0000_0100;
+const WILL_RETAIN: u8 = 0b0010_0000;
+const PASSWORD: u8 = 0b0100_0000;
+const USER_NAME: u8 = 0b1000_0000;
+
+impl<'a> Connect<'a> {
+    /// Reads the fields that say which version the rest is to be read by.
+    pub(crate) fn read_version(reader: &mut Reader<'a>) -> Result<Version, Fault> {
+        let start = reader.offset();
+        let protocol_name = reader.binary(Field::ProtocolName)?;
+        if !matches!(protocol_name, b"MQTT" | b"MQIsdp") {
+            return Err(Fault::new(start, Field::ProtocolName, Violation::UnknownProtocolName));
+        }
+        let level = reader.u8(Field::ProtocolVersion)?;
+        match Version::from_level(level) {
+            Some(version) if version.protocol_name().as_bytes() == protocol_name => Ok(version),
+            _ => {
+                let at = reader.offset_before(1);
+                Err(Fault::new(at, Field::ProtocolVersion, Violation::UnsupportedProtocolVersion))
+            }
+        }
+    }
+
+    /// Reads all of it, by the rules of the version that it names.
+    #[inline(always)]
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+        Self::read_version(reader)?;
+        let version = context.version;
+        let code_points = context.limits.code_points;
+        let flags = reader.u8(Field::ConnectFlags)?;
+        if let Some(violation) = check_flags(flags, version) {
+            return Err(Fault::new(reader.offset_before(1), Field::ConnectFlags, violation));
+        }
+        let keep_alive = reader.u16(Field::KeepAlive)?;
+        let at_properties = reader.clone();
+        let properties = match version {
+            Version::V5 => ConnectProperties::read(reader, Field::PropertyLength, context)?,
+            Version::V31 | Version::V311 => ConnectProperties::default(),
+        };
+        let clean_start = flags & CLEAN_START != 0;
+        let client_identifier = reader.string(Field::ClientIdentifier, code_points)?;
+        if client_identifier.is_empty() && !may_be_anonymous(version, clean_start) {
+            let at = reader.offset_before(2);
+            return Err(Fault::new(at, Field::ClientIdentifier, Violation::EmptyClientIdentifier));
+        }
+        let will = if flags & WILL != 0 { Some(Will::read(reader, flags, context)?) } else { None };
+        // In 3.1 the Remaining Length takes precedence over the flags: user name and password may be missing.
+        let may_be_missing = version == Version::V31;
+        let user_name = if flags & USER_NAME != 0 && !(may_be_missing && reader.is_empty()) {
+            Some(reader.string(Field::UserName, code_points)?)
+        } else {
+            None
+        };
+        let password = if flags & PASSWORD != 0 && !(may_be_missing && reader.is_empty()) {
+            Some(reader.binary(Field::Password)?)
+        } else {
+            None
+        };
+        reader.finish()?;
+        if properties.authentication_data.is_some() && properties.authentication_method.is_none() {
+            return Err(auth::data_without_method(at_properties));
+        }
+        Ok(Self { version, clean_start, keep_alive, client_identifier, will, user_name, password, properties })
+    }
+
+    fn flags(&self) -> u8 {
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let will = self.will.map_or(0, |will| WILL | will.qos.value() << 3 | flag(will.retain, WILL_RETAIN));
+        flag(self.clean_start, CLEAN_START)
+            | will
+            | flag(self.user_name.is_some(), USER_NAME)
+            | flag(self.password.is_some(), PASSWORD)
+    }
+}
+
+impl<'a> Will<'a> {
+    #[inline(always)]
+    fn read(reader: &mut Reader<'a>, flags: u8, context: Context<'_>) -> Result<Self, Fault> {
+        let properties = match context.version {
+            Version::V5 => WillProperties::read(reader, Field::WillPropertyLength, context)?,
+            Version::V31 | Version::V311 => WillProperties::default(),
+        };
+        let topic = reader.full_topic_name(Field::WillTopic, context.limits.code_points)?;
+        let payload = reader.binary(Field::WillPayload)?;
+        let qos = QoS::from_value(flags >> 3 & 0b11).unwrap_or_default(); // 3 has been refused
+        Ok(Self { topic, payload, qos, retain: flags & WILL_RETAIN != 0, properties })
+    }
+}
+
+/// Whether the client may leave it to the server to name the session.
+const fn may_be_anonymous(version: Version, clean_start: bool) -> bool {
+    match version {
+        Version::V31 => false,
+        Version::V311 => clean_start,
+        Version::V5 => true,
+    }
+}
+
+#[inline(always)]
+fn check_flags(flags: u8, version: Version) -> Option<Violation> {
+    let will_qos = flags >> 3 & 0b11;
+    if flags & 1 != 0 {
+        Some(Violation::ReservedConnectFlag)
+    } else if will_qos == 3 {
+        Some(Violation::QoS3)
+    } else if flags & WILL == 0 && will_qos != 0 {
+        Some(Violation::WillQoSWithoutWill)
+    } else if flags & WILL == 0 && flags & WILL_RETAIN != 0 {
+        Some(Violation::WillRetainWithoutWill)
+    } else if version != Version::V5 && flags & (USER_NAME | PASSWORD) == PASSWORD {
+        Some(Violation::PasswordWithoutUserName)
+    } else {
+        None
+    }
+}
+
+impl Body for Connect<'_> {
+    const TYPE: PacketType = PacketType::Connect;
+
+    #[inline(always)]
+    fn write<S: Sink>(&self, version: Version, out: &mut S) {
+        out.absent(|| self.version == version, Field::ProtocolVersion);
+        out.binary(Field::ProtocolName, version.protocol_name().as_bytes());
+        out.u8(version.level());
+        out.rule(
+            || version == Version::V5 || self.password.is_none() || self.user_name.is_some(),
+            Field::ConnectFlags,
+            Violation::PasswordWithoutUserName,
+        );
+        out.u8(self.flags());
+        out.u16(self.keep_alive);
+        match version {
+            Version::V5 => {
+                let properties = &self.properties;
+                out.rule(
+                    || properties.authentication_data.is_none() || properties.authentication_method.is_some(),
+                    Field::Properties,
+                    Violation::AuthenticationDataWithoutMethod,
+                );
+                out.section(properties);
+            }
+            Version::V31 | Version::V311 => out.absent(|| self.properties.is_empty(), Field::Properties),
+        }
+        out.rule(
+            || !self.client_identifier.is_empty() || may_be_anonymous(version, self.clean_start),
+            Field::ClientIdentifier,
+            Violation::EmptyClientIdentifier,
+        );
+        out.binary(Field::ClientIdentifier, self.client_identifier.as_bytes());
+        if let Some(will) = &self.will {
+            match version {
+                Version::V5 => out.section(&will.properties),
+                Version::V31 | Version::V311 => out.absent(|| will.properties.is_empty(), Field::Properties),
+            }
+            out.rule(|| !will.topic.is_empty(), Field::WillTopic, Violation::Text(Flaw::EmptyTopic));
+            out.binary(Field::WillTopic, will.topic.as_bytes());
+            out.binary(Field::WillPayload, will.payload);
+        }
+        if let Some(user_name) = self.user_name {
+            out.binary(Field::UserName, user_name.as_bytes());
+        }
+        if let Some(password) = self.password {
+            out.binary(Field::Password, password);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! DISCONNECT (section 3.14).
+
+use super::error::{Fault, Field, Violation};
+use super::property::DisconnectProperties;
+use super::reader::{Context, Reader};
+use super::reason::DisconnectReasonCode;
+use super::types::{PacketType, Version};
+use super::writer::{Body, Sink};
+
+/// DISCONNECT: the last packet of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Disconnect<'a> {
+    /// Why. Before 5.0 there is only Normal disconnection, and only from a client.
+    pub reason_code: DisconnectReasonCode,
+    /// The properties; empty before 5.0.
+    pub properties: DisconnectProperties<'a>,
+}
+
+impl<'a> Disconnect<'a> {
+    /// The reason code may be missing, and so may the properties (section 3.14.2.1).
+    #[inline(always)]
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+        let mut disconnect = Self::default();
+        if context.version == Version::V5 && !reader.is_empty() {
+            let code = reader.u8(Field::ReasonCode)?;
+            disconnect.reason_code = DisconnectReasonCode::from_value(code)
+                .ok_or_else(|| Fault::new(reader.offset_before(1), Field::ReasonCode, Violation::IllegalReasonCode))?;
+            if !reader.is_empty() {
+                disconnect.properties = DisconnectProperties::read(reader, Field::PropertyLength, context)?;
+            }
+        }
+        reader.finish()?;
+        Ok(disconnect)
+    }
+}
+
+impl Body for Disconnect<'_> {
+    const TYPE: PacketType = PacketType::Disconnect;
+
+    #[inline(always)]
+    fn write<S: Sink>(&self, version: Version, out: &mut S) {
+        let is_normal = self.reason_code == DisconnectReasonCode::NormalDisconnection;
+        if version == Version::V5 {
+            if !is_normal || !self.properties.is_empty() {
+                out.u8(self.reason_code.value());
+            }
+            if !self.properties.is_empty() {
+                out.section(&self.properties);
+            }
+        } else {
+            out.absent(|| is_normal, Field::ReasonCode);
+            out.absent(|| self.properties.is_empty(), Field::Properties);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Sequences in packets: subscriptions, reason codes, user properties.
+
+use core::fmt;
+use core::iter::FusedIterator;
+
+use super::types::Version;
+
+/// A sequence in a packet: on decode a view over the bytes that were validated, on encode a slice of the caller's.
+///
+/// Both are the same type and neither allocates. Two lists are equal when their entries are, however they are held.
+///
+/// ```
+/// # use mqtt_sansio::codec::{List, UserProperty};
+/// let user_properties: List<UserProperty> = (&[UserProperty::new("site", "berlin-03")?]).into();
+/// assert_eq!(user_properties.iter().next().unwrap().name, "site");
+/// # Ok::<(), mqtt_sansio::TextError>(())
+/// ```
+pub struct List<'a, T>(Repr<'a, T>);
+
+enum Repr<'a, T> {
+    /// `count` entries in wire format that keep the rules of a version.
+    Wire {
+        bytes: &'a [u8],
+        count: u32,
+        version: Version,
+    },
+    Slice(&'a [T]),
+}
+
+/// What a [`List`] can be a list of.
+pub trait Entry<'a>: sealed::Entry<'a> {}
+
+pub(crate) mod sealed {
+    /// An entry in the wire format of its list.
+    pub trait Entry<'a>: Copy {
+        /// Takes the next entry off bytes that were validated; `None` at their end.
+        fn next(bytes: &mut &'a [u8]) -> Option<Self>;
+    }
+}
+
+impl<'a, T: sealed::Entry<'a>> Entry<'a> for T {}
+
+impl<'a, T> List<'a, T> {
+    /// No entry.
+    pub const EMPTY: Self = Self(Repr::Slice(&[]));
+
+    /// A view over `count` entries that have been validated by the rules of a version.
+    pub(crate) const fn wire(bytes: &'a [u8], count: u32, version: Version) -> Self {
+        Self(Repr::Wire { bytes, count, version })
+    }
+
+    /// The bytes of a view.
+    pub(crate) const fn wire_bytes(&self) -> Option<&'a [u8]> {
+        match self.0 {
+            Repr::Wire { bytes, .. } => Some(bytes),
+            Repr::Slice(_) => None,
+        }
+    }
+
+    /// The bytes of a view whose entries are known to keep the rules of `wanted`.
+    pub(crate) fn wire_bytes_of(&self, wanted: Version) -> Option<&'a [u8]> {
+        match self.0 {
+            Repr::Wire { bytes, version, .. } if version == wanted => Some(bytes),
+            Repr::Wire { .. } | Repr::Slice(_) => None,
+        }
+    }
+
+    /// The number of entries.
+    pub const fn len(&self) -> usize {
+        match self.0 {
+            Repr::Wire { count, .. } => count as usize,
+            Repr::Slice(slice) => slice.len(),
+        }
+    }
+
+    /// Whether there is no entry.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<'a, T: Entry<'a>> List<'a, T> {
+    /// The entries, in order.
+    #[inline]
+    pub fn iter(&self) -> ListIter<'a, T> {
+        ListIter(self.0)
+    }
+}
+
+impl<T> Copy for Repr<'_, T> {}
+
+impl<T> Clone for Repr<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for List<'_, T> {}
+
+impl<T> Clone for List<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Default for List<'_, T> {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl<'a, T> From<&'a [T]> for List<'a, T> {
+    fn from(entries: &'a [T]) -> Self {
+        Self(Repr::Slice(entries))
+    }
+}
+
+impl<'a, T, const N: usize> From<&'a [T; N]> for List<'a, T> {
+    fn from(entries: &'a [T; N]) -> Self {
+        Self(Repr::Slice(entries))
+    }
+}
+
+impl<'a, T: Entry<'a> + PartialEq> PartialEq for List<'a, T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl<'a, T: Entry<'a> + Eq> Eq for List<'a, T> {}
+
+impl<'a, T: Entry<'a> + fmt::Debug> fmt::Debug for List<'a, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<'a, T: Entry<'a>> IntoIterator for List<'a, T> {
+    type Item = T;
+    type IntoIter = ListIter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<'a, T: Entry<'a>> IntoIterator for &List<'a, T> {
+    type Item = T;
+    type IntoIter = ListIter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// The entries of a [`List`].
+pub struct ListIter<'a, T>(Repr<'a, T>);
+
+impl<T> Clone for ListIter<'_, T> {
+    fn clone(&self) -> Self {
+        Self(self.0)
+    }
+}
+
+impl<'a, T: Entry<'a>> Iterator for ListIter<'a, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        match &mut self.0 {
+            Repr::Wire { bytes, count, .. } => {
+                *count = count.checked_sub(1)?;
+                T::next(bytes)
+            }
+            Repr::Slice(slice) => {
+                let (first, rest) = slice.split_first()?;
+                *slice = rest;
+                Some(*first)
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let len = List(self.0).len();
+        (len, Some(len))
+    }
+}
+
+impl<'a, T: Entry<'a>> ExactSizeIterator for ListIter<'a, T> {}
+impl<'a, T: Entry<'a>> FusedIterator for ListIter<'a, T> {}

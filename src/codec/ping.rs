@@ -1,0 +1,24 @@
+//! PINGREQ and PINGRESP (sections 3.12 and 3.13), which have nothing behind their fixed header.
+
+use super::types::{PacketType, Version};
+use super::writer::{Body, Sink};
+
+/// PINGREQ.
+pub(crate) struct PingReq;
+
+/// PINGRESP.
+pub(crate) struct PingResp;
+
+impl Body for PingReq {
+    const TYPE: PacketType = PacketType::PingReq;
+
+    #[inline(always)]
+    fn write<S: Sink>(&self, _: Version, _: &mut S) {}
+}
+
+impl Body for PingResp {
+    const TYPE: PacketType = PacketType::PingResp;
+
+    #[inline(always)]
+    fn write<S: Sink>(&self, _: Version, _: &mut S) {}
+}

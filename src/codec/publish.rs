@@ -1,0 +1,242 @@
+//! PUBLISH (section 3.3).
+
+use super::error::{EncodeError, Fault, Field, Violation};
+use super::header::{DUP, QOS, RETAIN};
+use super::property::PublishProperties;
+use super::reader::{Context, Reader};
+use super::types::{PacketId, PacketType, QoS, Version};
+use super::writer::{self, Body, Sink};
+use crate::text::Flaw;
+use crate::topic::TopicName;
+
+/// PUBLISH: a message, from a client or from a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// The guarantee, with what belongs to it.
+    pub delivery: Delivery,
+    /// From a client: whether the server keeps it for later subscribers. From a server: whether it was kept
+    /// (section 3.3.1.3).
+    pub retain: bool,
+    /// What the message is about. Empty only with a topic alias that stands in for it, in 5.0 (section 3.3.2.1).
+    pub topic: TopicName<'a>,
+    /// The message; may be empty.
+    pub payload: &'a [u8],
+    /// The properties; empty before 5.0.
+    pub properties: PublishProperties<'a>,
+}
+
+/// The QoS of a message, and what each QoS needs: no packet identifier without an acknowledgement, and no acknowledgement without
+/// one \[MQTT-2.2.1-2, MQTT-2.2.1-3, MQTT-3.3.1-2\].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum Delivery {
+    /// QoS 0.
+    #[default]
+    AtMostOnce,
+    /// QoS 1.
+    AtLeastOnce {
+        /// What PUBACK will refer to.
+        id: PacketId,
+        /// Whether it may have been sent before.
+        dup: bool,
+    },
+    /// QoS 2.
+    ExactlyOnce {
+        /// What PUBREC, PUBREL and PUBCOMP will refer to.
+        id: PacketId,
+        /// Whether it may have been sent before.
+        dup: bool,
+    },
+}
+
+impl Delivery {
+    /// The QoS alone.
+    pub const fn qos(self) -> QoS {
+        match self {
+            Self::AtMostOnce => QoS::AtMostOnce,
+            Self::AtLeastOnce { .. } => QoS::AtLeastOnce,
+            Self::ExactlyOnce { .. } => QoS::ExactlyOnce,
+        }
+    }
+
+    /// The packet identifier, of QoS 1 and 2.
+    pub const fn packet_id(self) -> Option<PacketId> {
+        match self {
+            Self::AtMostOnce => None,
+            Self::AtLeastOnce { id, .. } | Self::ExactlyOnce { id, .. } => Some(id),
+        }
+    }
+
+    /// Whether the message may have been sent before.
+    pub const fn dup(self) -> bool {
+        match self {
+            Self::AtMostOnce => false,
+            Self::AtLeastOnce { dup, .. } | Self::ExactlyOnce { dup, .. } => dup,
+        }
+    }
+}
+
+impl<'a> Publish<'a> {
+    /// Whether there are no properties, so that [`read_plain`](Self::read_plain) will do.
+    #[inline(always)]
+    pub(crate) fn is_plain(flags: u8, body: &[u8], version: Version) -> bool {
+        if version != Version::V5 {
+            return true;
+        }
+        let Some((topic_len, behind)) = body.split_first_chunk::<2>() else { return false };
+        let packet_id_len = if flags & QOS != 0 { 2 } else { 0 };
+        let at = usize::from(u16::from_be_bytes(*topic_len)).wrapping_add(packet_id_len);
+        behind.get(at) == Some(&0)
+    }
+
+    /// Reads a message without properties: nearly every one.
+    #[inline(always)]
+    pub(crate) fn read_plain(
+        flags: u8,
+        reader: &mut Reader<'a>,
+        context: Context<'_>,
+    ) -> Result<(Delivery, TopicName<'a>, &'a [u8]), Fault> {
+        let topic_at = reader.offset();
+        let (delivery, topic) = Self::read_head(flags, reader, context)?;
+        if context.version == Version::V5 {
+            reader.u8(Field::PropertyLength)?;
+        }
+        if topic.is_empty() {
+            return Err(no_topic(topic_at, context.version));
+        }
+        Ok((delivery, topic, reader.take_rest()))
+    }
+
+    /// Reads a message of 5.0.
+    #[inline(always)]
+    pub(crate) fn read(flags: u8, reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+        let topic_at = reader.offset();
+        let (delivery, topic) = Self::read_head(flags, reader, context)?;
+        let properties = PublishProperties::read(reader, Field::PropertyLength, context)?;
+        if topic.is_empty() && properties.topic_alias.is_none() {
+            return Err(no_topic(topic_at, context.version));
+        }
+        Ok(Self { delivery, retain: flags & RETAIN != 0, topic, payload: reader.take_rest(), properties })
+    }
+
+    /// Reads what goes before the properties.
+    #[inline(always)]
+    fn read_head(flags: u8, reader: &mut Reader<'a>, context: Context<'_>) -> Result<(Delivery, TopicName<'a>), Fault> {
+        let dup = flags & DUP != 0;
+        let Some(qos) = QoS::from_value((flags & QOS) >> 1) else {
+            return Err(Fault::new(0, Field::Flags, Violation::QoS3));
+        };
+        if dup && qos == QoS::AtMostOnce {
+            return Err(Fault::new(0, Field::Flags, Violation::DupWithoutAck));
+        }
+        let topic = reader.topic_name(Field::TopicName, context.limits.code_points)?;
+        let delivery = match qos {
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            QoS::AtLeastOnce => Delivery::AtLeastOnce { id: reader.packet_id()?, dup },
+            QoS::ExactlyOnce => Delivery::ExactlyOnce { id: reader.packet_id()?, dup },
+        };
+        Ok((delivery, topic))
+    }
+
+    /// Everything but the payload.
+    #[inline(always)]
+    fn write_head<S: Sink>(&self, version: Version, out: &mut S) {
+        match version {
+            Version::V5 => out.rule(
+                || !self.topic.is_empty() || self.properties.topic_alias.is_some(),
+                Field::TopicName,
+                Violation::NoTopic,
+            ),
+            Version::V31 | Version::V311 => {
+                out.rule(|| !self.topic.is_empty(), Field::TopicName, Violation::Text(Flaw::EmptyTopic));
+            }
+        }
+        out.binary(Field::TopicName, self.topic.as_bytes());
+        if let Some(id) = self.delivery.packet_id() {
+            out.u16(id.get());
+        }
+        match version {
+            Version::V5 => out.section(&self.properties),
+            Version::V31 | Version::V311 => out.absent(|| self.properties.is_empty(), Field::Properties),
+        }
+    }
+
+    /// Writes everything but the payload into the first bytes of `out`, and returns how many they are.
+    ///
+    /// The payload has to follow on the wire: this is for a large one that is sent from where it lies, by a vectored
+    /// write.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode_to_slice`](Self::encode_to_slice).
+    #[inline]
+    pub fn encode_head_to_slice(&self, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
+        writer::to_slice(&Head(self), version, out)
+    }
+
+    /// Appends everything but the payload to `out`, and returns how many bytes that is: see
+    /// [`encode_head_to_slice`](Self::encode_head_to_slice).
+    ///
+    /// # Errors
+    ///
+    /// As [`encode_to_slice`](Self::encode_to_slice).
+    #[cfg(feature = "alloc")]
+    #[inline]
+    pub fn encode_head(&self, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
+        writer::to_buf(&Head(self), version, out)
+    }
+
+    #[inline(always)]
+    fn flags(&self) -> u8 {
+        let dup = if self.delivery.dup() { DUP } else { 0 };
+        let retain = if self.retain { RETAIN } else { 0 };
+        dup | self.delivery.qos().value() << 1 | retain
+    }
+}
+
+impl Body for Publish<'_> {
+    const TYPE: PacketType = PacketType::Publish;
+
+    #[inline(always)]
+    fn first_byte(&self) -> u8 {
+        Self::TYPE.first_byte() | self.flags()
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(&self, version: Version, out: &mut S) {
+        self.write_head(version, out);
+        out.raw(self.payload);
+    }
+}
+
+/// A PUBLISH whose payload travels by itself.
+struct Head<'p>(&'p Publish<'p>);
+
+impl Body for Head<'_> {
+    const TYPE: PacketType = PacketType::Publish;
+
+    #[inline(always)]
+    fn first_byte(&self) -> u8 {
+        self.0.first_byte()
+    }
+
+    #[inline(always)]
+    fn detached_len(&self) -> usize {
+        self.0.payload.len()
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(&self, version: Version, out: &mut S) {
+        self.0.write_head(version, out);
+    }
+}
+
+/// The fault of an empty topic, for which nothing stands in (section 3.3.2.1).
+#[cold]
+fn no_topic(offset: usize, version: Version) -> Fault {
+    let violation = match version {
+        Version::V5 => Violation::NoTopic,
+        Version::V31 | Version::V311 => Violation::Text(Flaw::EmptyTopic),
+    };
+    Fault::new(offset, Field::TopicName, violation)
+}

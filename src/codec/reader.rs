@@ -1,0 +1,261 @@
+//! The cursor over received bytes. Every wire type (section 1.5) is read here and nowhere else.
+
+use super::error::{Fault, Field, Violation};
+use super::header::{Varint, read_varint};
+use super::limits::Limits;
+use super::list::List;
+use super::types::{PacketId, Version};
+use crate::text::{self, CodePoints, Flaw, TextError, Utf8Str, Wildcards};
+use crate::topic::{self, TopicFilter, TopicName};
+
+/// What the rules depend on, besides the bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'l> {
+    pub(crate) version: Version,
+    pub(crate) limits: &'l Limits,
+}
+
+/// Bytes of one packet that have not been read yet. It never looks beyond their end.
+///
+/// What goes wrong is worked out in functions that take values, not the reader: as long as nobody wants its address, it lives in
+/// registers.
+#[derive(Clone)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+    /// The offset, from the start of the packet, at which `rest` ends.
+    end: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads `bytes`, which end at the offset `end` of their packet.
+    pub(crate) const fn new(bytes: &'a [u8], end: usize) -> Self {
+        Self { rest: bytes, end }
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The offset of the next byte, from the start of the packet.
+    pub(crate) const fn offset(&self) -> usize {
+        self.end.saturating_sub(self.rest.len())
+    }
+
+    /// The offset of the byte that is read `back` bytes ago.
+    pub(crate) const fn offset_before(&self, back: usize) -> usize {
+        self.offset().saturating_sub(back)
+    }
+
+    /// The fault of a field that begins here and goes past the end.
+    #[inline(always)]
+    fn too_short(&self, field: Field) -> Fault {
+        too_short(self.offset(), self.is_empty(), field)
+    }
+
+    #[inline(always)]
+    fn array<const N: usize>(&mut self, field: Field) -> Result<[u8; N], Fault> {
+        match self.rest.split_first_chunk::<N>() {
+            Some((bytes, rest)) => {
+                self.rest = rest;
+                Ok(*bytes)
+            }
+            None => Err(self.too_short(field)),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn u8(&mut self, field: Field) -> Result<u8, Fault> {
+        let [byte] = self.array(field)?;
+        Ok(byte)
+    }
+
+    #[inline(always)]
+    pub(crate) fn u16(&mut self, field: Field) -> Result<u16, Fault> {
+        Ok(u16::from_be_bytes(self.array(field)?))
+    }
+
+    #[inline(always)]
+    pub(crate) fn u32(&mut self, field: Field) -> Result<u32, Fault> {
+        Ok(u32::from_be_bytes(self.array(field)?))
+    }
+
+    /// A Variable Byte Integer (section 1.5.5).
+    #[inline(always)]
+    pub(crate) fn varint(&mut self, field: Field) -> Result<u32, Fault> {
+        if let Some((&byte @ 0..=0x7F, rest)) = self.rest.split_first() {
+            self.rest = rest;
+            return Ok(u32::from(byte));
+        }
+        let (value, size) = long_varint(self.rest, self.offset(), field)?;
+        self.rest = self.rest.get(size..).unwrap_or_default();
+        Ok(value)
+    }
+
+    /// Binary Data (section 1.5.6): a two-byte length and as many bytes.
+    #[inline(always)]
+    pub(crate) fn binary(&mut self, field: Field) -> Result<&'a [u8], Fault> {
+        if let Some((length, rest)) = self.rest.split_first_chunk::<2>()
+            && let Some((bytes, rest)) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+        {
+            self.rest = rest;
+            return Ok(bytes);
+        }
+        Err(self.too_short(field))
+    }
+
+    /// A UTF-8 Encoded String (section 1.5.4).
+    #[inline(always)]
+    pub(crate) fn string(&mut self, field: Field, refused: CodePoints) -> Result<Utf8Str<'a>, Fault> {
+        let text = self.binary(field)?;
+        if !text::scan(text).plain {
+            check_text(text, self.offset_before(text.len()), field, refused, Wildcards::Ordinary)?;
+        }
+        Ok(Utf8Str::validated(text))
+    }
+
+    /// A topic name, without wildcards. An empty one is let through: a topic alias may stand in for it.
+    #[inline(always)]
+    pub(crate) fn topic_name(&mut self, field: Field, refused: CodePoints) -> Result<TopicName<'a>, Fault> {
+        let text = self.binary(field)?;
+        let scan = text::scan(text);
+        if !scan.plain || scan.wildcards {
+            check_text(text, self.offset_before(text.len()), field, refused, Wildcards::Forbidden)?;
+        }
+        Ok(TopicName::validated(text))
+    }
+
+    /// A topic name of at least one character \[MQTT-4.7.3-1\].
+    #[inline(always)]
+    pub(crate) fn full_topic_name(&mut self, field: Field, refused: CodePoints) -> Result<TopicName<'a>, Fault> {
+        let topic = self.topic_name(field, refused)?;
+        if topic.is_empty() {
+            return Err(Fault::new(self.offset_before(2), field, Violation::Text(Flaw::EmptyTopic)));
+        }
+        Ok(topic)
+    }
+
+    /// A topic filter (section 4.7); `$share/` means something in 5.0 only.
+    #[inline(always)]
+    pub(crate) fn topic_filter(&mut self, context: Context<'_>) -> Result<TopicFilter<'a>, Fault> {
+        let field = Field::TopicFilter;
+        let text = self.binary(field)?;
+        let scan = text::scan(text);
+        if !scan.plain {
+            check_text(text, self.offset_before(text.len()), field, context.limits.code_points, Wildcards::Ordinary)?;
+        }
+        let shared = text.first() == Some(&b'$') && context.version == Version::V5;
+        let flaw = if shared { topic::share_flaw(text) } else { None };
+        let needs_a_look = text.is_empty() || scan.wildcards || !scan.plain;
+        let flaw = if flaw.is_none() && needs_a_look { topic::filter_flaw(text) } else { flaw };
+        match flaw {
+            None => Ok(TopicFilter::validated(text)),
+            Some(error) => Err(text_fault(self.offset_before(text.len()), field, error)),
+        }
+    }
+
+    /// A Packet Identifier, which is never 0 \[MQTT-2.2.1-3\].
+    #[inline(always)]
+    pub(crate) fn packet_id(&mut self) -> Result<PacketId, Fault> {
+        let id = self.u16(Field::PacketIdentifier)?;
+        PacketId::new(id)
+            .map_err(|_| Fault::new(self.offset_before(2), Field::PacketIdentifier, Violation::PacketIdZero))
+    }
+
+    /// All that is left, a reason code in each byte \[MQTT-3.9.3-2, MQTT-3.11.3-2\].
+    #[inline(always)]
+    pub(crate) fn reason_codes<T>(
+        &mut self,
+        version: Version,
+        is_legal: impl Fn(u8) -> bool,
+    ) -> Result<List<'a, T>, Fault> {
+        let codes = self.take_rest();
+        if codes.is_empty() {
+            return Err(Fault::new(self.end, Field::Payload, Violation::NoReasonCode));
+        }
+        match codes.iter().position(|&code| !is_legal(code)) {
+            None => Ok(List::wire(codes, codes.len() as u32, version)), // a packet has fewer than 2^28 bytes
+            Some(at) => {
+                let offset = self.offset_before(codes.len()).saturating_add(at);
+                Err(Fault::new(offset, Field::ReasonCode, Violation::IllegalReasonCode))
+            }
+        }
+    }
+
+    /// A part of the packet with a length of its own, as a reader that ends where the part does.
+    #[inline(always)]
+    pub(crate) fn section(&mut self, length_field: Field) -> Result<Self, Fault> {
+        let before = self.rest;
+        let length = self.varint(length_field)? as usize;
+        match self.rest.split_at_checked(length) {
+            Some((section, rest)) => {
+                self.rest = rest;
+                Ok(Self { rest: section, end: self.end.saturating_sub(rest.len()) })
+            }
+            None => Err(Fault::new(self.end.saturating_sub(before.len()), length_field, Violation::Truncated)),
+        }
+    }
+
+    /// Everything that is left.
+    #[inline(always)]
+    pub(crate) const fn take_rest(&mut self) -> &'a [u8] {
+        let (rest, nothing) = self.rest.split_at(self.rest.len());
+        self.rest = nothing;
+        rest
+    }
+
+    /// Refuses what is left.
+    #[inline(always)]
+    pub(crate) fn finish(&self) -> Result<(), Fault> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        Err(Fault::new(self.offset(), Field::RemainingLength, Violation::TrailingBytes))
+    }
+}
+
+/// The fault of a field that begins at `offset` and goes past the end.
+#[cold]
+#[inline(never)]
+fn too_short(offset: usize, nothing_there: bool, field: Field) -> Fault {
+    Fault::new(offset, field, if nothing_there { Violation::Missing } else { Violation::Truncated })
+}
+
+/// A Variable Byte Integer of any length at `offset`, and its size.
+#[inline(never)]
+fn long_varint(bytes: &[u8], offset: usize, field: Field) -> Result<(u32, usize), Fault> {
+    match read_varint(bytes) {
+        Varint::Value(value, size) => Ok((value, usize::from(size))),
+        Varint::Unfinished => Err(too_short(offset, bytes.is_empty(), field)),
+        Varint::Bad(violation, at) => Err(Fault::new(offset.saturating_add(usize::from(at)), field, violation)),
+    }
+}
+
+/// Checks a text at `offset` that a scan could not settle.
+#[inline(never)]
+fn check_text(
+    text: &[u8],
+    offset: usize,
+    field: Field,
+    refused: CodePoints,
+    wildcards: Wildcards,
+) -> Result<(), Fault> {
+    match text::first_flaw(text, refused, wildcards) {
+        None => Ok(()),
+        Some(error) => Err(text_fault(offset, field, error)),
+    }
+}
+
+/// The fault of a text at `offset`.
+#[cold]
+fn text_fault(offset: usize, field: Field, error: TextError) -> Fault {
+    let start = match error.flaw {
+        // What is not there is missed at the length prefix.
+        Flaw::EmptyTopic => offset.saturating_sub(2),
+        _ => offset,
+    };
+    Fault::new(start.saturating_add(error.at), field, Violation::Text(error.flaw))
+}

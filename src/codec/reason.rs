@@ -1,0 +1,276 @@
+//! Reason codes (section 2.4), which packet may carry which, and the return codes that 3.1 and 3.1.1 have instead.
+
+use core::fmt;
+
+/// Declares [`ReasonCode`] and, for each kind of packet, the type of those codes that it may carry.
+macro_rules! reason_codes {
+    (
+        $( $value:literal $name:ident $text:literal; )*
+        $( $(#[$doc:meta])* $packet:ident { $( $(= $alias:ident)? $legal:ident ),* $(,)? } )*
+    ) => {
+        /// Every reason code of MQTT 5.0, for whichever packet.
+        ///
+        /// 0x00 is called Success here; in a SUBACK it is Granted QoS 0, in a DISCONNECT Normal disconnection.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum ReasonCode {
+            $( #[doc = concat!("`", stringify!($value), "`: ", $text, ".")] $name = $value, )*
+        }
+
+        impl ReasonCode {
+            /// The byte on the wire.
+            pub const fn value(self) -> u8 {
+                self as u8
+            }
+
+            /// The code with this value, if there is one.
+            pub const fn from_value(value: u8) -> Option<Self> {
+                match value {
+                    $( $value => Some(Self::$name), )*
+                    _ => None,
+                }
+            }
+
+            /// What the specification calls it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $( Self::$name => $text, )*
+                }
+            }
+
+            /// Whether it reports a failure: 0x80 and above.
+            pub const fn is_error(self) -> bool {
+                self.value() >= 0x80
+            }
+        }
+
+        impl fmt::Display for ReasonCode {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:#04x} ({})", self.value(), self.name())
+            }
+        }
+
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+            #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+            #[non_exhaustive]
+            #[repr(u8)]
+            pub enum $packet {
+                $(
+                    #[doc = concat!("See [`ReasonCode::", stringify!($legal), "`].")]
+                    $legal = reason_codes!(@code $legal $($alias)?).value(),
+                )*
+            }
+
+            impl $packet {
+                /// All of them, in ascending order.
+                pub const ALL: &'static [Self] = &[ $( Self::$legal, )* ];
+
+                const LEGAL: [bool; 256] = {
+                    let mut legal = [false; 256];
+                    $( legal[Self::$legal as usize] = true; )*
+                    legal
+                };
+
+                /// The byte on the wire in MQTT 5.0.
+                pub const fn value(self) -> u8 {
+                    self as u8
+                }
+
+                /// The code with this value, if this kind of packet may carry it.
+                #[inline]
+                pub const fn from_value(value: u8) -> Option<Self> {
+                    match value {
+                        $( value if value == Self::$legal as u8 => Some(Self::$legal), )*
+                        _ => None,
+                    }
+                }
+
+                /// Whether this kind of packet may carry the value. Cheaper than [`from_value`](Self::from_value).
+                #[inline]
+                #[allow(clippy::indexing_slicing)] // a byte indexes 256 entries
+                pub const fn is_legal(value: u8) -> bool {
+                    Self::LEGAL[value as usize]
+                }
+
+                /// Whether it reports a failure: 0x80 and above.
+                pub const fn is_error(self) -> bool {
+                    self.value() >= 0x80
+                }
+            }
+
+            impl From<$packet> for ReasonCode {
+                fn from(code: $packet) -> Self {
+                    match code {
+                        $( $packet::$legal => reason_codes!(@code $legal $($alias)?), )*
+                    }
+                }
+            }
+
+            impl fmt::Display for $packet {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    fmt::Display::fmt(&ReasonCode::from(*self), f)
+                }
+            }
+        )*
+    };
+    (@code $legal:ident) => { ReasonCode::$legal };
+    (@code $legal:ident $alias:ident) => { ReasonCode::$alias };
+}
+
+reason_codes! {
+    0x00 Success "Success";
+    0x01 GrantedQoS1 "Granted QoS 1";
+    0x02 GrantedQoS2 "Granted QoS 2";
+    0x04 DisconnectWithWillMessage "Disconnect with Will Message";
+    0x10 NoMatchingSubscribers "No matching subscribers";
+    0x11 NoSubscriptionExisted "No subscription existed";
+    0x18 ContinueAuthentication "Continue authentication";
+    0x19 ReAuthenticate "Re-authenticate";
+    0x80 UnspecifiedError "Unspecified error";
+    0x81 MalformedPacket "Malformed Packet";
+    0x82 ProtocolError "Protocol Error";
+    0x83 ImplementationSpecificError "Implementation specific error";
+    0x84 UnsupportedProtocolVersion "Unsupported Protocol Version";
+    0x85 ClientIdentifierNotValid "Client Identifier not valid";
+    0x86 BadUserNameOrPassword "Bad User Name or Password";
+    0x87 NotAuthorized "Not authorized";
+    0x88 ServerUnavailable "Server unavailable";
+    0x89 ServerBusy "Server busy";
+    0x8A Banned "Banned";
+    0x8B ServerShuttingDown "Server shutting down";
+    0x8C BadAuthenticationMethod "Bad authentication method";
+    0x8D KeepAliveTimeout "Keep Alive timeout";
+    0x8E SessionTakenOver "Session taken over";
+    0x8F TopicFilterInvalid "Topic Filter invalid";
+    0x90 TopicNameInvalid "Topic Name invalid";
+    0x91 PacketIdentifierInUse "Packet Identifier in use";
+    0x92 PacketIdentifierNotFound "Packet Identifier not found";
+    0x93 ReceiveMaximumExceeded "Receive Maximum exceeded";
+    0x94 TopicAliasInvalid "Topic Alias invalid";
+    0x95 PacketTooLarge "Packet too large";
+    0x96 MessageRateTooHigh "Message rate too high";
+    0x97 QuotaExceeded "Quota exceeded";
+    0x98 AdministrativeAction "Administrative action";
+    0x99 PayloadFormatInvalid "Payload format invalid";
+    0x9A RetainNotSupported "Retain not supported";
+    0x9B QoSNotSupported "QoS not supported";
+    0x9C UseAnotherServer "Use another server";
+    0x9D ServerMoved "Server moved";
+    0x9E SharedSubscriptionsNotSupported "Shared Subscriptions not supported";
+    0x9F ConnectionRateExceeded "Connection rate exceeded";
+    0xA0 MaximumConnectTime "Maximum connect time";
+    0xA1 SubscriptionIdentifiersNotSupported "Subscription Identifiers not supported";
+    0xA2 WildcardSubscriptionsNotSupported "Wildcard Subscriptions not supported";
+
+    /// How a server answers a CONNECT \[MQTT-3.2.2-8\].
+    ///
+    /// 3.1 and 3.1.1 know six of them, by other numbers: see [`return_code`](Self::return_code).
+    ConnAckReasonCode {
+        Success, UnspecifiedError, MalformedPacket, ProtocolError, ImplementationSpecificError,
+        UnsupportedProtocolVersion, ClientIdentifierNotValid, BadUserNameOrPassword, NotAuthorized, ServerUnavailable,
+        ServerBusy, Banned, BadAuthenticationMethod, TopicNameInvalid, PacketTooLarge, QuotaExceeded,
+        PayloadFormatInvalid, RetainNotSupported, QoSNotSupported, UseAnotherServer, ServerMoved,
+        ConnectionRateExceeded,
+    }
+
+    /// How a message of QoS 1 or 2 was received: in PUBACK and PUBREC \[MQTT-3.4.2-1, MQTT-3.5.2-1\].
+    PubAckReasonCode {
+        Success, NoMatchingSubscribers, UnspecifiedError, ImplementationSpecificError, NotAuthorized, TopicNameInvalid,
+        PacketIdentifierInUse, QuotaExceeded, PayloadFormatInvalid,
+    }
+
+    /// How the second half of a QoS 2 delivery went: in PUBREL and PUBCOMP \[MQTT-3.6.2-1, MQTT-3.7.2-1\].
+    PubRelReasonCode { Success, PacketIdentifierNotFound }
+
+    /// What became of one subscription that was asked for \[MQTT-3.9.3-2\].
+    ///
+    /// 3.1.1 has only the three grants and 0x80, which is Failure there. 3.1 has no failure at all; it is taken as in
+    /// 3.1.1.
+    SubAckReasonCode {
+        = Success GrantedQoS0, GrantedQoS1, GrantedQoS2, UnspecifiedError, ImplementationSpecificError, NotAuthorized,
+        TopicFilterInvalid, PacketIdentifierInUse, QuotaExceeded, SharedSubscriptionsNotSupported,
+        SubscriptionIdentifiersNotSupported, WildcardSubscriptionsNotSupported,
+    }
+
+    /// What became of one subscription that was to end \[MQTT-3.11.3-2\].
+    UnsubAckReasonCode {
+        Success, NoSubscriptionExisted, UnspecifiedError, ImplementationSpecificError, NotAuthorized,
+        TopicFilterInvalid, PacketIdentifierInUse,
+    }
+
+    /// Why a connection ends \[MQTT-3.14.2-1\].
+    ///
+    /// Which side may send which is not checked here. Bad authentication method stands in the list of section 2.4 and not
+    /// in that of section 3.14.2.1; it is accepted.
+    DisconnectReasonCode {
+        = Success NormalDisconnection, DisconnectWithWillMessage, UnspecifiedError, MalformedPacket, ProtocolError,
+        ImplementationSpecificError, NotAuthorized, ServerBusy, ServerShuttingDown, BadAuthenticationMethod,
+        KeepAliveTimeout, SessionTakenOver, TopicFilterInvalid, TopicNameInvalid, ReceiveMaximumExceeded,
+        TopicAliasInvalid, PacketTooLarge, MessageRateTooHigh, QuotaExceeded, AdministrativeAction,
+        PayloadFormatInvalid, RetainNotSupported, QoSNotSupported, UseAnotherServer, ServerMoved,
+        SharedSubscriptionsNotSupported, ConnectionRateExceeded, MaximumConnectTime,
+        SubscriptionIdentifiersNotSupported, WildcardSubscriptionsNotSupported,
+    }
+
+    /// How an exchange of authentication data goes on \[MQTT-3.15.2-1\].
+    AuthReasonCode { Success, ContinueAuthentication, ReAuthenticate }
+}
+
+impl ConnAckReasonCode {
+    /// The Connect Return code of 3.1 and 3.1.1 that says the same, if there is one (3.1.1, section 3.2.2.3).
+    pub const fn return_code(self) -> Option<u8> {
+        match self {
+            Self::Success => Some(0),
+            Self::UnsupportedProtocolVersion => Some(1),
+            Self::ClientIdentifierNotValid => Some(2),
+            Self::ServerUnavailable => Some(3),
+            Self::BadUserNameOrPassword => Some(4),
+            Self::NotAuthorized => Some(5),
+            _ => None,
+        }
+    }
+
+    /// The code that says the same as a Connect Return code of 3.1 and 3.1.1, 0 to 5.
+    pub const fn from_return_code(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::Success),
+            1 => Some(Self::UnsupportedProtocolVersion),
+            2 => Some(Self::ClientIdentifierNotValid),
+            3 => Some(Self::ServerUnavailable),
+            4 => Some(Self::BadUserNameOrPassword),
+            5 => Some(Self::NotAuthorized),
+            _ => None,
+        }
+    }
+}
+
+impl SubAckReasonCode {
+    /// Whether 3.1 and 3.1.1 know it: a grant, or 0x80 \[3.1.1: MQTT-3.9.3-2\].
+    pub(crate) const fn is_return_code(value: u8) -> bool {
+        matches!(value, 0x00..=0x02 | 0x80)
+    }
+}
+
+macro_rules! default_is {
+    ($( $type:ident::$variant:ident ),* $(,)?) => {
+        $(
+            impl Default for $type {
+                fn default() -> Self {
+                    Self::$variant
+                }
+            }
+        )*
+    };
+}
+
+default_is! {
+    ConnAckReasonCode::Success,
+    PubAckReasonCode::Success,
+    PubRelReasonCode::Success,
+    DisconnectReasonCode::NormalDisconnection,
+    AuthReasonCode::Success,
+}

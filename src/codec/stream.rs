@@ -1,0 +1,284 @@
+//! Finding packets in a stream of bytes.
+
+use super::ack::{PubAck, PubComp, PubRec, PubRel};
+use super::auth::Auth;
+use super::connack::ConnAck;
+use super::connect::Connect;
+use super::disconnect::Disconnect;
+use super::error::{DecodeError, Fault, Field, Violation};
+use super::header::{self, FixedHeader, RETAIN};
+use super::limits::Limits;
+use super::packet::Packet;
+use super::ping::{PingReq, PingResp};
+use super::property::PublishProperties;
+use super::publish::Publish;
+use super::reader::{Context, Reader};
+use super::subscribe::{SubAck, Subscribe};
+use super::types::{PacketId, PacketType, Version};
+use super::unsubscribe::{UnsubAck, Unsubscribe};
+
+/// What a buffer begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // as `Packet`
+pub enum Decoded<'a> {
+    /// A packet.
+    Packet {
+        /// The packet; it borrows from the buffer.
+        packet: Packet<'a>,
+        /// How many bytes of the buffer it takes.
+        size: usize,
+    },
+    /// The beginning of a packet.
+    Incomplete {
+        /// How many bytes are missing at least. Once the fixed header is there it is the exact number.
+        needs: usize,
+    },
+}
+
+/// Decodes the packet that `input` begins with.
+///
+/// `version` is that of the connection; a CONNECT names its own, and is decoded by that. What follows the packet in
+/// `input` is not looked at.
+///
+/// ```
+/// use mqtt_sansio::{Version, codec::{self, Decoded, Limits, Packet}};
+///
+/// let stream = b"\x30\x07\x00\x01t21.5\xc0\x00\x30";
+/// let Decoded::Packet { packet: Packet::Publish(publish), size } =
+///     codec::decode(stream, Version::V311, Limits::default())? else { panic!() };
+/// assert_eq!(publish.topic, "t");
+/// assert_eq!(publish.payload, b"21.5");
+///
+/// let rest = &stream[size..];
+/// assert_eq!(
+///     codec::decode(rest, Version::V311, Limits::default())?,
+///     Decoded::Packet { packet: Packet::PingReq, size: 2 }
+/// );
+/// assert_eq!(codec::decode(&rest[2..], Version::V311, Limits::default())?, Decoded::Incomplete { needs: 1 });
+/// # Ok::<(), codec::DecodeError>(())
+/// ```
+///
+/// # Errors
+///
+/// [`DecodeError`] when it is no packet, whatever may follow: a wrong fixed header is refused without waiting for the rest, and so
+/// is a packet larger than [`Limits::max_packet_size`]. A packet that ends too early by its own Remaining Length is an error
+/// and never [`Decoded::Incomplete`].
+#[inline]
+pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<Decoded<'a>, DecodeError> {
+    // The usual packet in a few comparisons; whatever else it may be, `decode_unusual` finds out.
+    let (first, length, rest) = match *input {
+        [first, length @ 0..=0x7F, ref rest @ ..] => (first, usize::from(length), rest),
+        [first, low, high @ 1..=0x7F, ref rest @ ..] => (first, usize::from(low & 0x7F) | usize::from(high) << 7, rest),
+        _ => return decode_unusual(input, version, &limits),
+    };
+    let Some(body) = rest.get(..length) else { return decode_unusual(input, version, &limits) };
+    let size = input.len().wrapping_sub(rest.len()).wrapping_add(length);
+    let may_be_read =
+        size <= limits.max_packet_size as usize && limits.sender.is_none() && header::is_plain(first, version);
+    if may_be_read { read(first, body, size, version, &limits) } else { decode_unusual(input, version, &limits) }
+}
+
+/// Decodes any packet. The only one to find that it is not complete, and what is wrong with its fixed header.
+#[inline(never)]
+fn decode_unusual<'a>(input: &'a [u8], version: Version, limits: &Limits) -> Result<Decoded<'a>, DecodeError> {
+    let packet_type = input.first().and_then(|first| PacketType::from_number(first >> 4));
+    let header = match FixedHeader::read(input, version) {
+        Ok(Some(header)) => header,
+        Ok(None) => return Ok(Decoded::Incomplete { needs: if input.is_empty() { 2 } else { 1 } }),
+        Err(fault) => return Err(fault.into_error(packet_type, version)),
+    };
+    if let Some(fault) = refuse(header, version, limits) {
+        return Err(fault.into_error(packet_type, version));
+    }
+    let size = header.packet_size() as usize;
+    match (input.first(), input.get(usize::from(header.size)..size)) {
+        (Some(&first), Some(body)) => read(first, body, size, version, limits),
+        _ => Ok(Decoded::Incomplete { needs: size.saturating_sub(input.len()) }),
+    }
+}
+
+/// What is wrong with a packet by the receiver's limits, as far as its fixed header tells.
+fn refuse(header: FixedHeader, version: Version, limits: &Limits) -> Option<Fault> {
+    if header.packet_size() > limits.max_packet_size {
+        return Some(Fault::new(1, Field::RemainingLength, Violation::PacketTooLarge));
+    }
+    let may_come = limits.sender.is_none_or(|sender| header.packet_type.may_come_from(sender, version));
+    (!may_come).then(|| Fault::new(0, Field::PacketType, Violation::WrongSender))
+}
+
+/// Reads a whole packet with a good fixed header. The frequent ones are read here, the others in functions of their own, so
+/// that they don't cost the frequent ones registers.
+#[inline(always)]
+fn read<'a>(
+    first: u8,
+    body: &'a [u8],
+    size: usize,
+    version: Version,
+    limits: &Limits,
+) -> Result<Decoded<'a>, DecodeError> {
+    let frame = Frame { body, size, version, limits };
+    let flags = first & 0x0F;
+    match first >> 4 {
+        3 if Publish::is_plain(flags, body, version) => frame.read_plain_publish(flags),
+        3 => frame.read_apart(PacketType::Publish, |reader, context| Publish::read(flags, reader, context)),
+        4 => frame.read_ack(PacketType::PubAck, PubAck::new, PubAck::read),
+        5 => frame.read_ack(PacketType::PubRec, PubRec::new, PubRec::read),
+        6 => frame.read_ack(PacketType::PubRel, PubRel::new, PubRel::read),
+        7 => frame.read_ack(PacketType::PubComp, PubComp::new, PubComp::read),
+        12 => frame.read(PacketType::PingReq, |reader, _| reader.finish().map(|()| PingReq)),
+        13 => frame.read(PacketType::PingResp, |reader, _| reader.finish().map(|()| PingResp)),
+        1 => frame.read_connect(),
+        2 => frame.read_apart(PacketType::ConnAck, ConnAck::read),
+        8 => frame.read_apart(PacketType::Subscribe, Subscribe::read),
+        9 => frame.read_apart(PacketType::SubAck, SubAck::read),
+        10 => frame.read_apart(PacketType::Unsubscribe, Unsubscribe::read),
+        11 => frame.read_apart(PacketType::UnsubAck, UnsubAck::read),
+        14 => frame.read_apart(PacketType::Disconnect, Disconnect::read),
+        _ => frame.read_apart(PacketType::Auth, Auth::read),
+    }
+}
+
+/// A whole packet behind its fixed header.
+#[derive(Clone, Copy)]
+struct Frame<'a, 'l> {
+    body: &'a [u8],
+    /// The size of the packet, fixed header included.
+    size: usize,
+    version: Version,
+    limits: &'l Limits,
+}
+
+impl<'a> Frame<'a, '_> {
+    #[inline(always)]
+    fn read<P: Into<Packet<'a>>>(
+        self,
+        packet_type: PacketType,
+        read: impl FnOnce(&mut Reader<'a>, Context<'_>) -> Result<P, Fault>,
+    ) -> Result<Decoded<'a>, DecodeError> {
+        let context = Context { version: self.version, limits: self.limits };
+        match read(&mut Reader::new(self.body, self.size), context) {
+            Ok(packet) => Ok(Decoded::Packet { packet: packet.into(), size: self.size }),
+            Err(fault) => Err(fault.into_error(Some(packet_type), self.version)),
+        }
+    }
+
+    #[inline(never)]
+    fn read_apart<P: Into<Packet<'a>>>(
+        self,
+        packet_type: PacketType,
+        read: impl FnOnce(&mut Reader<'a>, Context<'_>) -> Result<P, Fault>,
+    ) -> Result<Decoded<'a>, DecodeError> {
+        self.read(packet_type, read)
+    }
+
+    /// An acknowledgement of two bytes is nearly every one.
+    #[inline(always)]
+    fn read_ack<P: Into<Packet<'a>>>(
+        self,
+        packet_type: PacketType,
+        short: impl FnOnce(PacketId) -> P,
+        read: impl FnOnce(&mut Reader<'a>, Context<'_>) -> Result<P, Fault>,
+    ) -> Result<Decoded<'a>, DecodeError> {
+        if self.body.len() != 2 {
+            return self.read_apart(packet_type, read);
+        }
+        match Reader::new(self.body, self.size).packet_id() {
+            Ok(id) => Ok(Decoded::Packet { packet: short(id).into(), size: self.size }),
+            Err(fault) => Err(fault.into_error(Some(packet_type), self.version)),
+        }
+    }
+
+    /// A message without properties is nearly every one.
+    #[inline(always)]
+    fn read_plain_publish(self, flags: u8) -> Result<Decoded<'a>, DecodeError> {
+        let context = Context { version: self.version, limits: self.limits };
+        match Publish::read_plain(flags, &mut Reader::new(self.body, self.size), context) {
+            Ok((delivery, topic, payload)) => {
+                let retain = flags & RETAIN != 0;
+                let publish = Publish { delivery, retain, topic, payload, properties: PublishProperties::default() };
+                Ok(Decoded::Packet { packet: Packet::Publish(publish), size: self.size })
+            }
+            Err(fault) => Err(fault.into_error(Some(PacketType::Publish), self.version)),
+        }
+    }
+
+    /// A CONNECT says by which version it is to be read.
+    #[inline(never)]
+    fn read_connect(self) -> Result<Decoded<'a>, DecodeError> {
+        match Connect::read_version(&mut Reader::new(self.body, self.size)) {
+            Ok(version) => Self { version, ..self }.read(PacketType::Connect, Connect::read),
+            Err(fault) => Err(fault.into_error(Some(PacketType::Connect), self.version)),
+        }
+    }
+}
+
+/// Decodes all the packets of a buffer, one after the other; a CONNECT sets the version for what follows.
+///
+/// ```
+/// use mqtt_sansio::{Version, codec::{self, Limits, Packet}};
+///
+/// let mut packets = codec::packets(b"\xc0\x00\xd0\x00\x30", Version::V5, Limits::default());
+/// assert_eq!(packets.next(), Some(Ok(Packet::PingReq)));
+/// assert_eq!(packets.next(), Some(Ok(Packet::PingResp)));
+/// assert_eq!(packets.next(), None);
+/// assert_eq!(packets.rest(), b"\x30");
+/// ```
+pub const fn packets(input: &[u8], version: Version, limits: Limits) -> Packets<'_> {
+    Packets { rest: input, version, limits, needs: 0, failed: false }
+}
+
+/// The packets of a buffer: see [`packets`].
+#[derive(Clone, Debug)]
+pub struct Packets<'a> {
+    rest: &'a [u8],
+    version: Version,
+    limits: Limits,
+    needs: usize,
+    failed: bool,
+}
+
+impl<'a> Packets<'a> {
+    /// What has not been decoded: an unfinished packet, or what an error begins with.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// How many bytes [`rest`](Self::rest) lacks at least to be a packet. 0 as long as the iterator has not come to an
+    /// end, and when there is no rest.
+    pub const fn needs(&self) -> usize {
+        self.needs
+    }
+
+    /// The version by which the next packet is decoded.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+}
+
+impl<'a> Iterator for Packets<'a> {
+    type Item = Result<Packet<'a>, DecodeError>;
+
+    /// After an error there is nothing more: a stream cannot be found into again.
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed || self.rest.is_empty() {
+            return None;
+        }
+        match decode(self.rest, self.version, self.limits) {
+            Ok(Decoded::Packet { packet, size }) => {
+                if let Packet::Connect(connect) = &packet {
+                    self.version = connect.version;
+                }
+                self.rest = self.rest.get(size..).unwrap_or_default();
+                Some(Ok(packet))
+            }
+            Ok(Decoded::Incomplete { needs }) => {
+                self.needs = needs;
+                None
+            }
+            Err(error) => {
+                self.failed = true;
+                Some(Err(error))
+            }
+        }
+    }
+}

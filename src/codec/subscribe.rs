@@ -1,0 +1,239 @@
+//! SUBSCRIBE and SUBACK (sections 3.8 and 3.9).
+
+use super::error::{Fault, Field, Violation};
+use super::list::{self, List};
+use super::property::{AckProperties, SubscribeProperties, split_binary};
+use super::reader::{Context, Reader};
+use super::reason::SubAckReasonCode;
+use super::types::{PacketId, PacketType, QoS, RetainHandling, Version};
+use super::writer::{Body, Sink};
+use crate::text::TextError;
+use crate::topic::{self, TopicFilter};
+
+/// SUBSCRIBE: a client asks for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscribe<'a> {
+    /// What SUBACK will refer to.
+    pub id: PacketId,
+    /// What is asked for; at least one \[MQTT-3.8.3-2\].
+    pub subscriptions: List<'a, Subscription<'a>>,
+    /// The properties; empty before 5.0.
+    pub properties: SubscribeProperties<'a>,
+}
+
+/// A topic filter and how its messages are to be sent (section 3.8.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscription<'a> {
+    /// Which topics.
+    pub filter: TopicFilter<'a>,
+    /// The highest QoS that the client wants.
+    pub qos: QoS,
+    /// Not what this client itself has published; 5.0 only, and not for a shared subscription \[MQTT-3.8.3-4\].
+    pub no_local: bool,
+    /// Keep the RETAIN flag as it was published; 5.0 only.
+    pub retain_as_published: bool,
+    /// When retained messages are sent; 5.0 only.
+    pub retain_handling: RetainHandling,
+}
+
+const NO_LOCAL: u8 = 0b0000_0100;
+const RETAIN_AS_PUBLISHED: u8 = 0b0000_1000;
+
+impl<'a> Subscription<'a> {
+    /// A subscription without further options.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError`] when the filter is not well-formed: see [`TopicFilter::new`].
+    pub fn new(filter: &'a str, qos: QoS) -> Result<Self, TextError> {
+        Ok(Self::plain(TopicFilter::new(filter)?, qos))
+    }
+
+    const fn plain(filter: TopicFilter<'a>, qos: QoS) -> Self {
+        let retain_handling = RetainHandling::SendAtSubscribe;
+        Self { filter, qos, no_local: false, retain_as_published: false, retain_handling }
+    }
+
+    /// Reads and checks one entry.
+    #[inline(always)]
+    fn check(reader: &mut Reader<'a>, context: Context<'_>) -> Result<(), Fault> {
+        let filter = reader.topic_filter(context)?;
+        let options = reader.u8(Field::SubscriptionOptions)?;
+        match check_options(options, filter, context.version) {
+            None => Ok(()),
+            Some(violation) => Err(Fault::new(reader.offset_before(1), Field::SubscriptionOptions, violation)),
+        }
+    }
+
+    /// The options of an entry that was checked, or of any other byte something.
+    #[inline(always)]
+    fn with_options(filter: TopicFilter<'a>, options: u8) -> Self {
+        Self {
+            filter,
+            qos: QoS::from_value(options & 0b11).unwrap_or_default(),
+            no_local: options & NO_LOCAL != 0,
+            retain_as_published: options & RETAIN_AS_PUBLISHED != 0,
+            retain_handling: RetainHandling::from_value(options >> 4 & 0b11).unwrap_or_default(),
+        }
+    }
+
+    #[inline(always)]
+    fn options(&self) -> u8 {
+        let no_local = if self.no_local { NO_LOCAL } else { 0 };
+        let retain_as_published = if self.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 };
+        self.qos.value() | no_local | retain_as_published | self.retain_handling.value() << 4
+    }
+}
+
+#[inline(always)]
+fn check_options(options: u8, filter: TopicFilter<'_>, version: Version) -> Option<Violation> {
+    if options <= 2 {
+        return None;
+    }
+    let reserved = if version == Version::V5 { 0b1100_0000 } else { 0b1111_1100 };
+    if options & reserved != 0 {
+        Some(Violation::ReservedBits)
+    } else if options & 0b11 == 3 {
+        Some(Violation::QoS3)
+    } else if options >> 4 == 3 {
+        Some(Violation::RetainHandling3)
+    } else if options & NO_LOCAL != 0 && filter.share_name().is_some() {
+        Some(Violation::NoLocalOnShared)
+    } else {
+        None
+    }
+}
+
+impl<'a> list::sealed::Entry<'a> for Subscription<'a> {
+    #[inline(always)]
+    fn next(bytes: &mut &'a [u8]) -> Option<Self> {
+        let (filter, rest) = split_binary(bytes)?;
+        let (&options, rest) = rest.split_first()?;
+        *bytes = rest;
+        Some(Self::with_options(TopicFilter::validated(filter), options))
+    }
+}
+
+impl<'a> Subscribe<'a> {
+    #[inline(always)]
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+        let id = reader.packet_id()?;
+        let properties = match context.version {
+            Version::V5 => SubscribeProperties::read(reader, Field::PropertyLength, context)?,
+            Version::V31 | Version::V311 => SubscribeProperties::default(),
+        };
+        let bytes = reader.rest();
+        let mut count = 0_u32;
+        while !reader.is_empty() {
+            Subscription::check(reader, context)?;
+            count = count.saturating_add(1);
+        }
+        if count == 0 {
+            return Err(Fault::new(reader.offset(), Field::Payload, Violation::NoTopicFilter));
+        }
+        Ok(Self { id, subscriptions: List::wire(bytes, count, context.version), properties })
+    }
+}
+
+impl Body for Subscribe<'_> {
+    const TYPE: PacketType = PacketType::Subscribe;
+
+    #[inline(always)]
+    fn write<S: Sink>(&self, version: Version, out: &mut S) {
+        out.u16(self.id.get());
+        match version {
+            Version::V5 => out.section(&self.properties),
+            Version::V31 | Version::V311 => out.absent(|| self.properties.is_empty(), Field::Properties),
+        }
+        out.rule(|| !self.subscriptions.is_empty(), Field::Payload, Violation::NoTopicFilter);
+        if let Some(bytes) = self.subscriptions.wire_bytes_of(version) {
+            return out.raw(bytes);
+        }
+        for subscription in self.subscriptions {
+            write_filter(subscription.filter, version, out);
+            match version {
+                Version::V5 => out.rule(
+                    || !subscription.no_local || subscription.filter.share_name().is_none(),
+                    Field::SubscriptionOptions,
+                    Violation::NoLocalOnShared,
+                ),
+                Version::V31 | Version::V311 => {
+                    out.absent(|| subscription.options() <= 2, Field::SubscriptionOptions);
+                }
+            }
+            out.u8(subscription.options());
+        }
+    }
+}
+
+/// Writes a filter, which may have been received by a version that knows no shared subscriptions.
+#[inline(always)]
+pub(crate) fn write_filter<S: Sink>(filter: TopicFilter<'_>, version: Version, out: &mut S) {
+    let filter = filter.as_bytes();
+    if version == Version::V5
+        && filter.first() == Some(&b'$')
+        && let Some(error) = topic::share_flaw(filter)
+    {
+        out.rule(|| false, Field::TopicFilter, Violation::Text(error.flaw));
+    }
+    out.binary(Field::TopicFilter, filter);
+}
+
+/// SUBACK: the server's answer to SUBSCRIBE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubAck<'a> {
+    /// The packet identifier of the SUBSCRIBE.
+    pub id: PacketId,
+    /// What became of each subscription, in the order in which they were asked for \[MQTT-3.9.3-1\]; at least one.
+    pub reason_codes: List<'a, SubAckReasonCode>,
+    /// The properties; empty before 5.0.
+    pub properties: AckProperties<'a>,
+}
+
+impl<'a> list::sealed::Entry<'a> for SubAckReasonCode {
+    #[inline(always)]
+    fn next(bytes: &mut &'a [u8]) -> Option<Self> {
+        let (&code, rest) = bytes.split_first()?;
+        *bytes = rest;
+        Self::from_value(code)
+    }
+}
+
+impl<'a> SubAck<'a> {
+    #[inline(always)]
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+        let id = reader.packet_id()?;
+        let properties = match context.version {
+            Version::V5 => AckProperties::read(reader, Field::PropertyLength, context)?,
+            Version::V31 | Version::V311 => AckProperties::default(),
+        };
+        let reason_codes = match context.version {
+            Version::V5 => reader.reason_codes(context.version, SubAckReasonCode::is_legal)?,
+            Version::V31 | Version::V311 => reader.reason_codes(context.version, SubAckReasonCode::is_return_code)?,
+        };
+        Ok(Self { id, reason_codes, properties })
+    }
+}
+
+impl Body for SubAck<'_> {
+    const TYPE: PacketType = PacketType::SubAck;
+
+    #[inline(always)]
+    fn write<S: Sink>(&self, version: Version, out: &mut S) {
+        out.u16(self.id.get());
+        match version {
+            Version::V5 => out.section(&self.properties),
+            Version::V31 | Version::V311 => out.absent(|| self.properties.is_empty(), Field::Properties),
+        }
+        out.rule(|| !self.reason_codes.is_empty(), Field::Payload, Violation::NoReasonCode);
+        if let Some(bytes) = self.reason_codes.wire_bytes_of(version) {
+            return out.raw(bytes);
+        }
+        for code in self.reason_codes {
+            if version != Version::V5 {
+                out.absent(|| SubAckReasonCode::is_return_code(code.value()), Field::ReasonCode);
+            }
+            out.u8(code.value());
+        }
+    }
+}

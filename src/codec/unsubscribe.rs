@@ -1,0 +1,128 @@
+//! UNSUBSCRIBE and UNSUBACK (sections 3.10 and 3.11).
+
+use super::error::{Fault, Field, Violation};
+use super::list::{self, List};
+use super::property::{AckProperties, UnsubscribeProperties, split_binary};
+use super::reader::{Context, Reader};
+use super::reason::UnsubAckReasonCode;
+use super::subscribe::write_filter;
+use super::types::{PacketId, PacketType, Version};
+use super::writer::{Body, Sink};
+use crate::topic::TopicFilter;
+
+/// UNSUBSCRIBE: a client ends subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsubscribe<'a> {
+    /// What UNSUBACK will refer to.
+    pub id: PacketId,
+    /// The filters, letter by letter as they were subscribed to; at least one \[MQTT-3.10.3-2\].
+    pub filters: List<'a, TopicFilter<'a>>,
+    /// The properties; empty before 5.0.
+    pub properties: UnsubscribeProperties<'a>,
+}
+
+impl<'a> list::sealed::Entry<'a> for TopicFilter<'a> {
+    #[inline(always)]
+    fn next(bytes: &mut &'a [u8]) -> Option<Self> {
+        let (filter, rest) = split_binary(bytes)?;
+        *bytes = rest;
+        Some(Self::validated(filter))
+    }
+}
+
+impl<'a> Unsubscribe<'a> {
+    #[inline(always)]
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+        let id = reader.packet_id()?;
+        let properties = match context.version {
+            Version::V5 => UnsubscribeProperties::read(reader, Field::PropertyLength, context)?,
+            Version::V31 | Version::V311 => UnsubscribeProperties::default(),
+        };
+        let bytes = reader.rest();
+        let mut count = 0_u32;
+        while !reader.is_empty() {
+            reader.topic_filter(context)?;
+            count = count.saturating_add(1);
+        }
+        if count == 0 {
+            return Err(Fault::new(reader.offset(), Field::Payload, Violation::NoTopicFilter));
+        }
+        Ok(Self { id, filters: List::wire(bytes, count, context.version), properties })
+    }
+}
+
+impl Body for Unsubscribe<'_> {
+    const TYPE: PacketType = PacketType::Unsubscribe;
+
+    #[inline(always)]
+    fn write<S: Sink>(&self, version: Version, out: &mut S) {
+        out.u16(self.id.get());
+        match version {
+            Version::V5 => out.section(&self.properties),
+            Version::V31 | Version::V311 => out.absent(|| self.properties.is_empty(), Field::Properties),
+        }
+        out.rule(|| !self.filters.is_empty(), Field::Payload, Violation::NoTopicFilter);
+        if let Some(bytes) = self.filters.wire_bytes_of(version) {
+            return out.raw(bytes);
+        }
+        for filter in self.filters {
+            write_filter(filter, version, out);
+        }
+    }
+}
+
+/// UNSUBACK: the server's answer to UNSUBSCRIBE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnsubAck<'a> {
+    /// The packet identifier of the UNSUBSCRIBE.
+    pub id: PacketId,
+    /// What became of each filter, in their order \[MQTT-3.11.3-1\]. At least one in 5.0, none before.
+    pub reason_codes: List<'a, UnsubAckReasonCode>,
+    /// The properties; empty before 5.0.
+    pub properties: AckProperties<'a>,
+}
+
+impl<'a> list::sealed::Entry<'a> for UnsubAckReasonCode {
+    #[inline(always)]
+    fn next(bytes: &mut &'a [u8]) -> Option<Self> {
+        let (&code, rest) = bytes.split_first()?;
+        *bytes = rest;
+        Self::from_value(code)
+    }
+}
+
+impl<'a> UnsubAck<'a> {
+    #[inline(always)]
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+        let id = reader.packet_id()?;
+        if context.version != Version::V5 {
+            reader.finish()?;
+            return Ok(Self { id, reason_codes: List::EMPTY, properties: AckProperties::default() });
+        }
+        let properties = AckProperties::read(reader, Field::PropertyLength, context)?;
+        let reason_codes = reader.reason_codes(context.version, UnsubAckReasonCode::is_legal)?;
+        Ok(Self { id, reason_codes, properties })
+    }
+}
+
+impl Body for UnsubAck<'_> {
+    const TYPE: PacketType = PacketType::UnsubAck;
+
+    #[inline(always)]
+    fn write<S: Sink>(&self, version: Version, out: &mut S) {
+        out.u16(self.id.get());
+        if version == Version::V5 {
+            out.section(&self.properties);
+            out.rule(|| !self.reason_codes.is_empty(), Field::Payload, Violation::NoReasonCode);
+            if let Some(bytes) = self.reason_codes.wire_bytes_of(version) {
+                return out.raw(bytes);
+            }
+            for code in self.reason_codes {
+                out.u8(code.value());
+            }
+        } else {
+            out.absent(|| self.properties.is_empty(), Field::Properties);
+            out.absent(|| self.reason_codes.is_empty(), Field::ReasonCode);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The values of properties, and how each is read and written.
+
+use core::num::{NonZeroU16, NonZeroU32};
+
+use super::error::{Fault, Field, Violation};
+use super::property::UserProperty;
+use super::reader::{Context, Reader};
+use super::types::{MaximumQoS, PayloadFormat, SubscriptionIdentifier};
+use super::writer::Sink;
+use crate::text::{Flaw, Utf8Str};
+use crate::topic::TopicName;
+
+/// How the value of a property is written (section 2.2.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WireType {
+    /// One byte.
+    Byte,
+    /// Two Byte Integer.
+    TwoByteInteger,
+    /// Four Byte Integer.
+    FourByteInteger,
+    /// Variable Byte Integer.
+    VariableByteInteger,
+    /// UTF-8 Encoded String.
+    Utf8String,
+    /// UTF-8 String Pair.
+    Utf8StringPair,
+    /// Binary Data.
+    BinaryData,
+}
+
+/// A value that a property may have.
+pub(crate) trait Value<'a>: Copy {
+    const WIRE_TYPE: WireType;
+
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context<'_>) -> Result<Self, Fault>;
+
+    fn write<S: Sink>(self, field: Field, out: &mut S);
+}
+
+/// The fault of a value at `offset`.
+#[cold]
+fn illegal(offset: usize, field: Field) -> Fault {
+    Fault::new(offset, field, Violation::IllegalPropertyValue)
+}
+
+impl<'a> Value<'a> for bool {
+    const WIRE_TYPE: WireType = WireType::Byte;
+
+    #[inline(always)]
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+        match reader.u8(field)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(illegal(reader.offset_before(1), field)),
+        }
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(self, _: Field, out: &mut S) {
+        out.u8(u8::from(self));
+    }
+}
+
+impl<'a> Value<'a> for PayloadFormat {
+    const WIRE_TYPE: WireType = WireType::Byte;
+
+    #[inline(always)]
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context<'_>) -> Result<Self, Fault> {
+        Ok(if bool::read(reader, field, context)? { Self::Utf8 } else { Self::Unspecified })
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(self, _: Field, out: &mut S) {
+        out.u8(self as u8);
+    }
+}
+
+impl<'a> Value<'a> for MaximumQoS {
+    const WIRE_TYPE: WireType = WireType::Byte;
+
+    #[inline(always)]
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context<'_>) -> Result<Self, Fault> {
+        Ok(if bool::read(reader, field, context)? { Self::AtLeastOnce } else { Self::AtMostOnce })
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(self, _: Field, out: &mut S) {
+        out.u8(self as u8);
+    }
+}
+
+impl<'a> Value<'a> for u16 {
+    const WIRE_TYPE: WireType = WireType::TwoByteInteger;
+
+    #[inline(always)]
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+        reader.u16(field)
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(self, _: Field, out: &mut S) {
+        out.u16(self);
+    }
+}
+
+impl<'a> Value<'a> for NonZeroU16 {
+    const WIRE_TYPE: WireType = WireType::TwoByteInteger;
+
+    #[inline(always)]
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+        Self::new(reader.u16(field)?).ok_or_else(|| illegal(reader.offset_before(2), field))
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(self, _: Field, out: &mut S) {
+        out.u16(self.get());
+    }
+}
+
+impl<'a> Value<'a> for u32 {
+    const WIRE_TYPE: WireType = WireType::FourByteInteger;
+
+    #[inline(always)]
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+        reader.u32(field)
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(self, _: Field, out: &mut S) {
+        out.u32(self);
+    }
+}
+
+impl<'a> Value<'a> for NonZeroU32 {
+    const WIRE_TYPE: WireType = WireType::FourByteInteger;
+
+    #[inline(always)]
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+        Self::new(reader.u32(field)?).ok_or_else(|| illegal(reader.offset_before(4), field))
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(self, _: Field, out: &mut S) {
+        out.u32(self.get());
+    }
+}
+
+impl<'a> Value<'a> for SubscriptionIdentifier {
+    const WIRE_TYPE: WireType = WireType::VariableByteInteger;
+
+    #[inline(always)]
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+        // 0 is one byte long: more would have been refused.
+        Self::new(reader.varint(field)?).map_err(|_| illegal(reader.offset_before(1), field))
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(self, _: Field, out: &mut S) {
+        out.varint(self.get());
+    }
+}
+
+impl<'a> Value<'a> for Utf8Str<'a> {
+    const WIRE_TYPE: WireType = WireType::Utf8String;
+
+    #[inline(always)]
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context<'_>) -> Result<Self, Fault> {
+        reader.string(field, context.limits.code_points)
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(self, field: Field, out: &mut S) {
+        out.binary(field, self.as_bytes());
+    }
+}
+
+impl<'a> Value<'a> for TopicName<'a> {
+    const WIRE_TYPE: WireType = WireType::Utf8String;
+
+    #[inline(always)]
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context<'_>) -> Result<Self, Fault> {
+        reader.full_topic_name(field, context.limits.code_points)
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(self, field: Field, out: &mut S) {
+        out.rule(|| !self.is_empty(), field, Violation::Text(Flaw::EmptyTopic));
+        out.binary(field, self.as_bytes());
+    }
+}
+
+impl<'a> Value<'a> for &'a [u8] {
+    const WIRE_TYPE: WireType = WireType::BinaryData;
+
+    #[inline(always)]
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+        reader.binary(field)
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(self, field: Field, out: &mut S) {
+        out.binary(field, self);
+    }
+}
+
+impl<'a> Value<'a> for UserProperty<'a> {
+    const WIRE_TYPE: WireType = WireType::Utf8StringPair;
+
+    #[inline(always)]
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context<'_>) -> Result<Self, Fault> {
+        let name = reader.string(field, context.limits.code_points)?;
+        let value = reader.string(field, context.limits.code_points)?;
+        Ok(Self { name, value })
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(self, field: Field, out: &mut S) {
+        out.binary(field, self.name.as_bytes());
+        out.binary(field, self.value.as_bytes());
+    }
+}

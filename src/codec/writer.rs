@@ -1,0 +1,228 @@
+//! The cursor over bytes to be sent, and how a packet gets through it.
+//!
+//! A packet is described once, by [`Body::write`]. The description goes to a [`Measure`] first, which counts and checks, and only
+//! when that finds nothing wrong to a [`Writer`]. So size and bytes cannot drift apart, and nothing is written of a packet that
+//! cannot be sent.
+
+use super::error::{EncodeError, Field, Violation};
+use super::header::varint_len;
+use super::measure::{Measure, Sections};
+use super::types::{PacketType, Version};
+
+/// The part of a packet behind its fixed header.
+pub(crate) trait Body {
+    const TYPE: PacketType;
+
+    /// The first byte of the packet.
+    #[inline(always)]
+    fn first_byte(&self) -> u8 {
+        Self::TYPE.first_byte()
+    }
+
+    /// The number of bytes that belong to the packet and are sent by somebody else.
+    #[inline(always)]
+    fn detached_len(&self) -> usize {
+        0
+    }
+
+    /// Writes it, and says what has to hold.
+    fn write<S: Sink>(&self, version: Version, out: &mut S);
+}
+
+/// Something that stands behind a length of its own: the properties.
+pub(crate) trait Section {
+    fn write<S: Sink>(&self, out: &mut S);
+}
+
+/// Where the description of a packet goes to.
+pub(crate) trait Sink {
+    fn u8(&mut self, value: u8);
+
+    fn u16(&mut self, value: u16);
+
+    fn u32(&mut self, value: u32);
+
+    /// A Variable Byte Integer; `value` is at most 268,435,455.
+    fn varint(&mut self, value: u32);
+
+    /// Bytes as they are.
+    fn raw(&mut self, bytes: &[u8]);
+
+    /// Binary Data or a UTF-8 Encoded String: a two-byte length and the bytes.
+    fn binary(&mut self, field: Field, bytes: &[u8]);
+
+    /// A section behind its length; at most two in a packet.
+    fn section(&mut self, section: &impl Section);
+
+    /// A rule of the specification that the packet has to keep.
+    fn rule(&mut self, kept: impl FnOnce() -> bool, field: Field, violation: Violation);
+
+    /// What must not be there, because the version has no place for it.
+    fn absent(&mut self, absent: impl FnOnce() -> bool, field: Field);
+}
+
+/// The size of an encoded packet, in bytes, if it can be sent.
+#[inline(always)]
+pub(crate) fn encoded_len<B: Body>(body: &B, version: Version) -> Result<usize, EncodeError> {
+    Measure::of(body, version).map(|size| size.total)
+}
+
+/// Writes a packet into a slice, and returns its size.
+#[inline(always)]
+pub(crate) fn to_slice<B: Body>(body: &B, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
+    let size = Measure::of(body, version)?;
+    let Some(room) = out.get_mut(..size.total) else {
+        return Err(EncodeError::BufferTooSmall { needed: size.total });
+    };
+    Writer { out: Room(room), sections: size.sections }.write(body, version, size.remaining_length);
+    Ok(size.total)
+}
+
+/// Writes a packet to the end of a buffer, and returns its size.
+#[cfg(feature = "alloc")]
+#[inline(always)]
+pub(crate) fn to_buf<B: Body>(body: &B, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
+    let size = Measure::of(body, version)?;
+    if out.remaining_mut() < size.total {
+        return Err(EncodeError::BufferTooSmall { needed: size.total });
+    }
+    Writer { out: End(out), sections: size.sections }.write(body, version, size.remaining_length);
+    Ok(size.total)
+}
+
+/// Writes what has been measured.
+struct Writer<O> {
+    out: O,
+    sections: Sections,
+}
+
+impl<O: Output> Writer<O> {
+    #[inline(always)]
+    fn write<B: Body>(mut self, body: &B, version: Version, remaining_length: u32) {
+        self.u8(body.first_byte());
+        self.varint(remaining_length);
+        body.write(version, &mut self);
+    }
+}
+
+impl<O: Output> Sink for Writer<O> {
+    #[inline(always)]
+    fn u8(&mut self, value: u8) {
+        self.out.array([value]);
+    }
+
+    #[inline(always)]
+    fn u16(&mut self, value: u16) {
+        self.out.array(value.to_be_bytes());
+    }
+
+    #[inline(always)]
+    fn u32(&mut self, value: u32) {
+        self.out.array(value.to_be_bytes());
+    }
+
+    #[inline(always)]
+    fn varint(&mut self, value: u32) {
+        // Seven bits to a byte, least significant first; the top bit says that more follow (section 1.5.5).
+        let [low, second, third, top] = [value, value >> 7, value >> 14, value >> 21].map(|bits| bits as u8 | 0x80);
+        match varint_len(value) {
+            1 => self.out.array([low & 0x7F]),
+            2 => self.out.array([low, second & 0x7F]),
+            3 => self.out.array([low, second, third & 0x7F]),
+            _ => self.out.array([low, second, third, top & 0x7F]),
+        }
+    }
+
+    #[inline(always)]
+    fn raw(&mut self, bytes: &[u8]) {
+        self.out.slice(bytes);
+    }
+
+    #[inline(always)]
+    fn binary(&mut self, _: Field, bytes: &[u8]) {
+        self.u16(bytes.len() as u16);
+        self.out.slice(bytes);
+    }
+
+    #[inline(always)]
+    fn section(&mut self, section: &impl Section) {
+        let len = self.sections.next();
+        self.varint(len);
+        if len != 0 {
+            section.write(self);
+        }
+    }
+
+    #[inline(always)]
+    fn rule(&mut self, _: impl FnOnce() -> bool, _: Field, _: Violation) {}
+
+    #[inline(always)]
+    fn absent(&mut self, _: impl FnOnce() -> bool, _: Field) {}
+}
+
+/// Where bytes go to. There is room for them: they have been counted.
+trait Output {
+    fn array<const N: usize>(&mut self, bytes: [u8; N]);
+
+    fn slice(&mut self, bytes: &[u8]);
+}
+
+/// The room for exactly one packet.
+struct Room<'b>(&'b mut [u8]);
+
+impl Output for Room<'_> {
+    #[inline(always)]
+    fn array<const N: usize>(&mut self, bytes: [u8; N]) {
+        if let Some((head, tail)) = core::mem::take(&mut self.0).split_first_chunk_mut::<N>() {
+            *head = bytes;
+            self.0 = tail;
+        }
+    }
+
+    #[inline(always)]
+    fn slice(&mut self, bytes: &[u8]) {
+        if let Some((head, tail)) = core::mem::take(&mut self.0).split_at_mut_checked(bytes.len()) {
+            copy(head, bytes);
+            self.0 = tail;
+        }
+    }
+}
+
+/// Copies between slices of one length. Most texts are short: two overlapping moves of a register do for those, without a call.
+#[inline(always)]
+fn copy(to: &mut [u8], from: &[u8]) {
+    match from.len() {
+        8..=16 => copy_ends::<8>(to, from),
+        17..=32 => copy_ends::<16>(to, from),
+        4..=7 => copy_ends::<4>(to, from),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Copies the first and the last `N` bytes.
+#[inline(always)]
+fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
+        *to = *from;
+    }
+    if let (Some(to), Some(from)) = (to.last_chunk_mut::<N>(), from.last_chunk::<N>()) {
+        *to = *from;
+    }
+}
+
+/// The end of a growing buffer.
+#[cfg(feature = "alloc")]
+struct End<'b, B>(&'b mut B);
+
+#[cfg(feature = "alloc")]
+impl<B: bytes::BufMut> Output for End<'_, B> {
+    #[inline(always)]
+    fn array<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.0.put_slice(&bytes);
+    }
+
+    #[inline(always)]
+    fn slice(&mut self, bytes: &[u8]) {
+        self.0.put_slice(bytes);
+    }
+}

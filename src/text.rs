@@ -1,0 +1,267 @@
+//! UTF-8 Encoded Strings, and the one pass that checks them.
+//!
+//! Nearly every text in MQTT is short and printable ASCII. [`scan`] settles those eight bytes at a time, and finds the
+//! topic wildcards on the way; whatever is left goes through [`first_flaw`], which knows all the rules and says
+//! which byte breaks one.
+
+use core::fmt;
+
+use thiserror::Error;
+
+/// The longest text or binary datum that a two-byte length can announce, in bytes.
+pub(crate) const MAX_LEN: usize = u16::MAX as usize;
+
+/// A UTF-8 Encoded String: well-formed UTF-8 without U+0000, at most 65,535 bytes long
+/// \[MQTT-1.5.4-1, MQTT-1.5.4-2\].
+///
+/// It is held as bytes that have been checked, so [`as_bytes`](Self::as_bytes) is free and
+/// [`as_str`](Self::as_str) is made when it is asked for.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Utf8Str<'a>(&'a [u8]);
+
+impl<'a> Utf8Str<'a> {
+    /// Takes a text that is to be sent.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError`] when it contains U+0000 or is longer than 65,535 bytes.
+    pub fn new(text: &'a str) -> Result<Self, TextError> {
+        check_len(text.as_bytes())?;
+        match text.bytes().position(|byte| byte == 0) {
+            None => Ok(Self(text.as_bytes())),
+            Some(at) => Err(TextError::new(at, Flaw::NullCharacter)),
+        }
+    }
+
+    /// Wraps bytes that have been through [`scan`] or [`first_flaw`].
+    pub(crate) const fn validated(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The text as it is on the wire, without its length prefix.
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The text. Costs a pass over the bytes.
+    pub fn as_str(self) -> &'a str {
+        // Never the default: every way to make a `Utf8Str` has checked the bytes.
+        core::str::from_utf8(self.0).unwrap_or_default()
+    }
+
+    /// Length in bytes.
+    pub const fn len(self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no character at all.
+    pub const fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Conversions, comparison and printing, the same for every type that is a checked text inside.
+macro_rules! text_like {
+    ($type:ident) => {
+        impl<'a> TryFrom<&'a str> for $type<'a> {
+            type Error = TextError;
+
+            fn try_from(text: &'a str) -> Result<Self, TextError> {
+                Self::new(text)
+            }
+        }
+
+        impl PartialEq<str> for $type<'_> {
+            fn eq(&self, other: &str) -> bool {
+                self.as_bytes() == other.as_bytes()
+            }
+        }
+
+        impl PartialEq<&str> for $type<'_> {
+            fn eq(&self, other: &&str) -> bool {
+                self.as_bytes() == other.as_bytes()
+            }
+        }
+
+        impl fmt::Display for $type<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $type<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(self.as_str(), f)
+            }
+        }
+    };
+}
+pub(crate) use text_like;
+
+text_like!(Utf8Str);
+
+/// A text that cannot be sent, and the byte at which it goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the text {flaw} (at byte {at})")]
+pub struct TextError {
+    /// Offset in the text, in bytes.
+    pub at: usize,
+    /// What is wrong there.
+    pub flaw: Flaw,
+}
+
+impl TextError {
+    pub(crate) const fn new(at: usize, flaw: Flaw) -> Self {
+        Self { at, flaw }
+    }
+}
+
+/// What can be wrong with a text, a topic name or a topic filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Flaw {
+    /// Longer than 65,535 bytes \[MQTT-4.7.3-3\].
+    #[error("is longer than 65,535 bytes")]
+    TooLong,
+    /// Not well-formed UTF-8 \[MQTT-1.5.4-1\].
+    #[error("is not well-formed UTF-8")]
+    IllFormedUtf8,
+    /// U+0000 \[MQTT-1.5.4-2\].
+    #[error("contains U+0000")]
+    NullCharacter,
+    /// U+0001 to U+001F or U+007F to U+009F, and the receiver refuses them (section 1.5.4).
+    #[error("contains a control character")]
+    ControlCharacter,
+    /// A Unicode non-character such as U+FFFF, and the receiver refuses them (section 1.5.4).
+    #[error("contains a Unicode non-character")]
+    NonCharacter,
+    /// A topic name or topic filter without any character \[MQTT-4.7.3-1\].
+    #[error("is empty")]
+    EmptyTopic,
+    /// `+` in a topic name \[MQTT-4.7.0-1\].
+    #[error("contains the wildcard '+'")]
+    SingleLevelWildcardInName,
+    /// `#` in a topic name \[MQTT-4.7.0-1\].
+    #[error("contains the wildcard '#'")]
+    MultiLevelWildcardInName,
+    /// `#` that is not the whole of the last level \[MQTT-4.7.1-1\].
+    #[error("has a '#' that is not the whole of the last level")]
+    MisplacedMultiLevelWildcard,
+    /// `+` that shares its level with other characters \[MQTT-4.7.1-2\].
+    #[error("has a '+' that is not the whole of its level")]
+    MisplacedSingleLevelWildcard,
+    /// `$share/` without a share name behind it \[MQTT-4.8.2-1\].
+    #[error("has an empty share name")]
+    EmptyShareName,
+    /// A share name with a wildcard in it \[MQTT-4.8.2-2\].
+    #[error("has a wildcard in its share name")]
+    WildcardInShareName,
+    /// A share name without a topic filter behind it \[MQTT-4.8.2-2\].
+    #[error("ends after its share name")]
+    NoFilterAfterShareName,
+}
+
+pub(crate) fn check_len(text: &[u8]) -> Result<(), TextError> {
+    if text.len() > MAX_LEN {
+        return Err(TextError::new(MAX_LEN, Flaw::TooLong));
+    }
+    Ok(())
+}
+
+/// The code points that the specification leaves to the receiver (section 1.5.4): a SHOULD NOT for the sender, a MAY for
+/// who refuses them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CodePoints {
+    /// Refuse U+0001 to U+001F and U+007F to U+009F.
+    pub refuse_control_characters: bool,
+    /// Refuse U+FDD0 to U+FDEF, and U+FFFE and U+FFFF of every plane.
+    pub refuse_non_characters: bool,
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// What one pass saw.
+#[derive(Clone, Copy)]
+pub(crate) struct Scan {
+    /// Everything is printable ASCII, U+0020 to U+007E: nothing to object to, whatever the receiver refuses.
+    pub(crate) plain: bool,
+    /// There is a `+` or a `#`. Only exact when the text is plain.
+    pub(crate) wildcards: bool,
+}
+
+/// Sets the top bit of each byte that is not printable ASCII. Exact when it finds nothing: a carry from one byte into the next
+/// needs a byte of 0x80 or more, which is itself a find.
+#[inline(always)]
+const fn not_plain(word: u64) -> u64 {
+    let below_space = !word.wrapping_add(ONES.wrapping_mul(0x60));
+    let delete = word.wrapping_add(ONES);
+    (word | below_space | delete) & HIGH
+}
+
+/// Sets the top bit of each byte that is `+` or `#`. Exact in a word of ASCII.
+#[inline(always)]
+pub(crate) const fn wildcards(word: u64) -> u64 {
+    // '#' is 0x23 and '+' is 0x2B: one bit apart, so that one comparison finds both.
+    let difference = (word | ONES.wrapping_mul(0x08)) ^ ONES.wrapping_mul(0x2B);
+    HIGH.wrapping_sub(difference) & HIGH
+}
+
+/// Looks at every byte once, eight at a time; the last eight overlap with those before them.
+#[inline(always)]
+pub(crate) fn scan(text: &[u8]) -> Scan {
+    let mut odd = 0;
+    let mut wild = 0;
+    let mut look = |word: u64| {
+        odd |= not_plain(word);
+        wild |= wildcards(word);
+    };
+    if let Some(last) = text.last_chunk::<8>() {
+        for word in text.as_chunks::<8>().0 {
+            look(u64::from_le_bytes(*word));
+        }
+        look(u64::from_le_bytes(*last));
+    } else if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        look(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)));
+    } else {
+        for &byte in text {
+            look(ONES.wrapping_mul(u64::from(byte)));
+        }
+    }
+    Scan { plain: odd == 0, wildcards: wild != 0 }
+}
+
+/// Whether `+` and `#` are ordinary characters of the text, or may not be there at all.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wildcards {
+    Ordinary,
+    Forbidden,
+}
+
+/// Finds the first byte that breaks a rule. For texts that [`scan`] could not settle.
+#[inline(never)]
+pub(crate) fn first_flaw(text: &[u8], refused: CodePoints, wildcards: Wildcards) -> Option<TextError> {
+    let (valid, ill_formed) = match core::str::from_utf8(text) {
+        Ok(valid) => (valid, None),
+        Err(error) => {
+            let at = error.valid_up_to();
+            let valid = text.get(..at).map(core::str::from_utf8);
+            (valid.and_then(Result::ok).unwrap_or_default(), Some(TextError::new(at, Flaw::IllFormedUtf8)))
+        }
+    };
+    let flaw = |character: char| match character {
+        '\0' => Some(Flaw::NullCharacter),
+        '+' if wildcards == Wildcards::Forbidden => Some(Flaw::SingleLevelWildcardInName),
+        '#' if wildcards == Wildcards::Forbidden => Some(Flaw::MultiLevelWildcardInName),
+        _ if refused.refuse_control_characters && character.is_control() => Some(Flaw::ControlCharacter),
+        _ if refused.refuse_non_characters && is_non_character(character) => Some(Flaw::NonCharacter),
+        _ => None,
+    };
+    let in_valid = valid.char_indices().find_map(|(at, character)| Some(TextError::new(at, flaw(character)?)));
+    in_valid.or(ill_formed)
+}
+
+fn is_non_character(character: char) -> bool {
+    let code = u32::from(character);
+    (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
+}
