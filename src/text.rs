@@ -1,6 +1,6 @@
 //! UTF-8 Encoded Strings, and the one pass that checks them.
 //!
-//! Nearly every text in MQTT is short and printable ASCII. [`scan`] settles those eight bytes at a time, and finds the
+//! Nearly every text in MQTT is short and ASCII. [`scan`] settles those eight bytes at a time, and finds the
 //! topic wildcards on the way; whatever is left goes through [`first_flaw`], which knows all the rules and says
 //! which byte breaks one.
 
@@ -184,51 +184,78 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 /// What one pass saw.
 #[derive(Clone, Copy)]
 pub(crate) struct Scan {
-    /// Everything is printable ASCII, U+0020 to U+007E: nothing to object to, whatever the receiver refuses.
+    /// Everything is ASCII and nothing is U+0000.
     pub(crate) plain: bool,
     /// There is a `+` or a `#`. Only exact when the text is plain.
     pub(crate) wildcards: bool,
 }
 
-/// Sets the top bit of each byte that is not printable ASCII. Exact when it finds nothing: a carry from one byte into the next
-/// needs a byte of 0x80 or more, which is itself a find.
+/// Sets the top bit of each byte that is 0 or not ASCII. Exact when it finds nothing: a borrow from the next byte needs a byte
+/// that is 0, which is itself a find.
 #[inline(always)]
 const fn not_plain(word: u64) -> u64 {
-    let below_space = !word.wrapping_add(ONES.wrapping_mul(0x60));
-    let delete = word.wrapping_add(ONES);
-    (word | below_space | delete) & HIGH
+    word | word.wrapping_sub(ONES)
 }
 
 /// Sets the top bit of each byte that is `+` or `#`. Exact in a word of ASCII.
 #[inline(always)]
-pub(crate) const fn wildcards(word: u64) -> u64 {
+const fn wildcards(word: u64) -> u64 {
     // '#' is 0x23 and '+' is 0x2B: one bit apart, so that one comparison finds both.
     let difference = (word | ONES.wrapping_mul(0x08)) ^ ONES.wrapping_mul(0x2B);
-    HIGH.wrapping_sub(difference) & HIGH
+    HIGH.wrapping_sub(difference)
 }
 
-/// Looks at every byte once, eight at a time; the last eight overlap with those before them.
+/// Sets the top bit of each byte that is `+` or `#`, and clears all other bits. Exact in any word: bytes that are not ASCII are made
+/// so first, because their borrow would hide a wildcard behind them.
+#[inline(always)]
+pub(crate) const fn wildcard_bits(word: u64) -> u64 {
+    wildcards(word & !HIGH) & !word & HIGH
+}
+
+/// Looks at every byte, eight at a time; the last ones overlap with those before them.
 #[inline(always)]
 pub(crate) fn scan(text: &[u8]) -> Scan {
-    let mut odd = 0;
-    let mut wild = 0;
-    let mut look = |word: u64| {
-        odd |= not_plain(word);
-        wild |= wildcards(word);
-    };
-    if let Some(last) = text.last_chunk::<8>() {
-        for word in text.as_chunks::<8>().0 {
-            look(u64::from_le_bytes(*word));
+    let mut seen = Seen { odd: 0, wild: 0 };
+    if let (Some(first), Some(last)) = (text.first_chunk::<16>(), text.last_chunk::<16>()) {
+        seen.sixteen(first);
+        if text.len() > 32 {
+            for chunk in text.as_chunks::<16>().0 {
+                seen.sixteen(chunk);
+            }
         }
-        look(u64::from_le_bytes(*last));
+        seen.sixteen(last);
+    } else if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        seen.word(u64::from_le_bytes(*first));
+        seen.word(u64::from_le_bytes(*last));
     } else if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
-        look(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)));
+        seen.word(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)));
     } else {
         for &byte in text {
-            look(ONES.wrapping_mul(u64::from(byte)));
+            seen.word(ONES.wrapping_mul(u64::from(byte)));
         }
     }
-    Scan { plain: odd == 0, wildcards: wild != 0 }
+    Scan { plain: seen.odd & HIGH == 0, wildcards: seen.wild & HIGH != 0 }
+}
+
+/// The finds of all the words so far, in the top bits of the bytes.
+struct Seen {
+    odd: u64,
+    wild: u64,
+}
+
+impl Seen {
+    #[inline(always)]
+    fn word(&mut self, word: u64) {
+        self.odd |= not_plain(word);
+        self.wild |= wildcards(word);
+    }
+
+    #[inline(always)]
+    fn sixteen(&mut self, bytes: &[u8; 16]) {
+        for word in bytes.as_chunks::<8>().0 {
+            self.word(u64::from_le_bytes(*word));
+        }
+    }
 }
 
 /// Whether `+` and `#` are ordinary characters of the text, or may not be there at all.

@@ -113,6 +113,9 @@ impl<'a> TopicFilter<'a> {
     }
 
     /// The name that the members of a shared subscription have in common, or `None` for any other filter.
+    ///
+    /// Shared subscriptions belong to 5.0. Many servers grant them to clients of 3.1.1 too, and here a filter does not
+    /// know by which version it came: it is shared if it looks so.
     pub fn share_name(self) -> Option<Utf8Str<'a>> {
         split_share(self.as_bytes()).map(|(name, _)| Utf8Str::validated(name))
     }
@@ -194,22 +197,32 @@ pub(crate) fn filter_flaw(filter: &[u8]) -> Option<TextError> {
     if filter.is_empty() {
         return Some(TextError::new(0, Flaw::EmptyTopic));
     }
-    let (words, rest) = filter.as_chunks::<8>();
-    let mut base = 0_usize;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        // `wildcards` may see too many of them beside a byte that is not ASCII, and `wildcard_flaw` looks again.
-        let mut found = text::wildcards(word);
-        while found != 0 {
-            let at = base.saturating_add((found.trailing_zeros() / 8) as usize);
-            if let Some(flaw) = wildcard_flaw(filter, at) {
-                return Some(flaw);
-            }
-            found &= found.wrapping_sub(1);
+    let Some(last) = filter.last_chunk::<8>() else {
+        return (0..filter.len()).find_map(|at| wildcard_flaw(filter, at));
+    };
+    let mut at = 0_usize;
+    for word in filter.as_chunks::<8>().0 {
+        if let Some(error) = word_flaw(filter, at, word) {
+            return Some(error);
         }
-        base = base.saturating_add(8);
+        at = at.saturating_add(8);
     }
-    (0..rest.len()).find_map(|at| wildcard_flaw(filter, base.saturating_add(at)))
+    // The last eight bytes overlap with those before them.
+    word_flaw(filter, filter.len().saturating_sub(8), last)
+}
+
+/// The first misplaced wildcard among the eight bytes at `start`.
+#[inline(always)]
+fn word_flaw(filter: &[u8], start: usize, word: &[u8; 8]) -> Option<TextError> {
+    let mut found = text::wildcard_bits(u64::from_le_bytes(*word));
+    while found != 0 {
+        let at = start.saturating_add((found.trailing_zeros() / 8) as usize);
+        if let Some(error) = wildcard_flaw(filter, at) {
+            return Some(error);
+        }
+        found &= found.wrapping_sub(1);
+    }
+    None
 }
 
 #[inline(always)]

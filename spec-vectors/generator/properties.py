@@ -180,8 +180,9 @@ def cut(v):
             if prop.type == "flag":
                 continue
             last = one[-1]._replace(hex=one[-1].hex[:-2], note=one[-1].note + ", its last byte is not in the block")
+            start = "user_property.value" if prop.type == "pair" else prop.name
             v.reject(f"{name}-truncated", V5, direction, in_block(place, companions(prop, place), one[:-1], last),
-                     malformed(clause, prop.name, prop.name))
+                     malformed(clause, prop.name, start))
 
 
 def limits(v):

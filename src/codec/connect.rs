@@ -171,15 +171,16 @@ impl Body for Connect<'_> {
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.absent(|| self.version == version, Field::ProtocolVersion);
-        out.binary(Field::ProtocolName, version.protocol_name().as_bytes());
-        out.u8(version.level());
         out.rule(
             || version == Version::V5 || self.password.is_none() || self.user_name.is_some(),
             Field::ConnectFlags,
             Violation::PasswordWithoutUserName,
         );
-        out.u8(self.flags());
-        out.u16(self.keep_alive);
+        let (flags, [high, low]) = (self.flags(), self.keep_alive.to_be_bytes());
+        match version {
+            Version::V31 => out.array([0, 6, b'M', b'Q', b'I', b's', b'd', b'p', version.level(), flags, high, low]),
+            _ => out.array([0, 4, b'M', b'Q', b'T', b'T', version.level(), flags, high, low]),
+        }
         match version {
             Version::V5 => {
                 let properties = &self.properties;

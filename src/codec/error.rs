@@ -107,7 +107,7 @@ impl fmt::Display for Field {
 
 /// A rule of the specification, or a limit of the receiver, that a packet breaks.
 ///
-/// Its text is what there is to say of a [`Field`]: "is missing".
+/// Its text is what there is to say of a [`Field`]: "is repeated".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Violation {
@@ -139,10 +139,10 @@ pub enum Violation {
     #[error("comes more often than the receiver takes")]
     TooManyUserProperties,
     /// Nothing is left of the packet where a field must be.
-    #[error("is missing")]
+    #[error("should be here, where the packet ends")]
     Missing,
     /// A field that is longer than what is left of its packet or its properties.
-    #[error("runs past the end of the packet")]
+    #[error("would go past the end of the part of the packet that holds it")]
     Truncated,
     /// The packet goes on after its last field.
     #[error("covers more than the fields of the packet")]
@@ -364,6 +364,8 @@ impl fmt::Display for DecodeError {
 }
 
 /// A packet that cannot be sent. Nothing has been written.
+///
+/// It is eight bytes large, so that the result of an encode fits into registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -385,13 +387,11 @@ pub enum EncodeError {
         /// The field.
         field: Field,
     },
-    /// A Remaining Length above 268,435,455 bytes.
-    #[error("{packet} would have {remaining_length} bytes behind its fixed header, more than 268,435,455")]
+    /// A Remaining Length above 268,435,455.
+    #[error("{packet} would have more than 268,435,455 bytes behind its fixed header")]
     PacketTooLarge {
         /// The packet.
         packet: PacketType,
-        /// What its Remaining Length would be.
-        remaining_length: u64,
     },
     /// The packet breaks a rule of the specification.
     #[error("{packet}: {field} {violation} [{}]", clause::of(*violation, Some(*packet), *field, *version).clause)]
@@ -409,6 +409,6 @@ pub enum EncodeError {
     #[error("the packet takes {needed} bytes, more than there is room for")]
     BufferTooSmall {
         /// The size of the packet, in bytes.
-        needed: usize,
+        needed: u32,
     },
 }

@@ -1,7 +1,7 @@
 //! The fixed header (section 2.1): packet type, flags, Remaining Length.
 
-use super::error::{Fault, Field, Violation};
-use super::types::{PacketType, Version};
+use super::error::{DecodeError, Fault, Field, Violation};
+use super::types::{PacketType, Sender, Version};
 
 /// The largest Remaining Length, and the largest Variable Byte Integer: 268,435,455.
 pub const MAX_REMAINING_LENGTH: u32 = 0x0FFF_FFFF;
@@ -14,7 +14,7 @@ pub const MAX_PACKET_SIZE: u32 = MAX_REMAINING_LENGTH + 5;
 pub struct FixedHeader {
     /// Which packet begins here.
     pub packet_type: PacketType,
-    /// The lower four bits of the first byte. Of a PUBLISH they are not checked yet.
+    /// The lower four bits of the first byte.
     pub flags: u8,
     /// The number of bytes behind the fixed header.
     pub remaining_length: u32,
@@ -28,52 +28,78 @@ impl FixedHeader {
         self.remaining_length.saturating_add(self.size as u32)
     }
 
-    /// Reads a fixed header; `None` when it is not complete yet. The first byte is judged as soon as it is there.
-    pub(crate) fn read(input: &[u8], version: Version) -> Result<Option<Self>, Fault> {
+    /// Reads the fixed header that `input` begins with; `None` when there is not enough of it.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] when no packet can begin so. The first byte is judged as soon as it is there.
+    pub fn decode(input: &[u8], version: Version) -> Result<Option<Self>, DecodeError> {
+        let packet_type = input.first().and_then(|first| PacketType::from_number(first >> 4));
+        Self::read(input, version, None).map_err(|fault| fault.into_error(packet_type, version))
+    }
+
+    /// The same, for who also knows where the bytes come from.
+    pub(crate) fn read(input: &[u8], version: Version, sender: Option<Sender>) -> Result<Option<Self>, Fault> {
         let Some((&first, rest)) = input.split_first() else { return Ok(None) };
-        let flags = first & 0x0F;
-        let Some(packet_type) = PacketType::from_number(first >> 4) else {
-            return Err(Fault::new(0, Field::PacketType, Violation::ReservedPacketType));
-        };
-        if packet_type != PacketType::Publish && flags != packet_type.flags() {
-            check_odd_flags(packet_type, flags, version)?;
-        }
-        if packet_type == PacketType::Auth && version != Version::V5 {
-            return Err(Fault::new(0, Field::PacketType, Violation::ReservedPacketType));
-        }
-        let (remaining_length, size) = match read_varint(rest) {
-            Varint::Value(value, size) => (value, size.saturating_add(1)),
-            Varint::Unfinished => return Ok(None),
-            Varint::Bad(violation, at) => {
-                return Err(Fault::new(usize::from(at).saturating_add(1), Field::RemainingLength, violation));
+        let packet_type = check_first_byte(first, version, sender)?;
+        match read_varint(rest) {
+            Varint::Value(remaining_length, size) => {
+                let size = size.saturating_add(1);
+                Ok(Some(Self { packet_type, flags: first & 0x0F, remaining_length, size }))
             }
-        };
-        Ok(Some(Self { packet_type, flags, remaining_length, size }))
+            Varint::Unfinished => Ok(None),
+            Varint::Bad(violation, at) => {
+                Err(Fault::new(usize::from(at).saturating_add(1), Field::RemainingLength, violation))
+            }
+        }
     }
 }
 
-/// Whether the first byte names a packet and its flags are those of the packet type. Those of a PUBLISH are its own business.
+/// The flags that each packet type may have (section 2.1.3): a bit for each value of the four flags.
+const LEGAL_FLAGS: [u16; 16] = {
+    // All of a PUBLISH, but for QoS 3 [MQTT-3.3.1-4] and for DUP with QoS 0 [MQTT-3.3.1-2].
+    const PUBLISH: u16 = 0b0011_1100_0011_1111;
+    const ZERO: u16 = 1 << 0b0000;
+    const TWO: u16 = 1 << 0b0010;
+    [0, ZERO, ZERO, PUBLISH, ZERO, ZERO, TWO, ZERO, TWO, ZERO, TWO, ZERO, ZERO, ZERO, ZERO, ZERO]
+};
+
+/// Whether the first byte can begin a packet of 5.0, or of any version if it is not an AUTH.
 #[inline(always)]
+#[allow(clippy::indexing_slicing)] // four bits index 16 entries
 pub(crate) const fn is_plain(first: u8, version: Version) -> bool {
-    const WITH_FLAG_1: u16 =
-        1 << PacketType::PubRel as u8 | 1 << PacketType::Subscribe as u8 | 1 << PacketType::Unsubscribe as u8;
     let number = first >> 4;
-    let flags = (WITH_FLAG_1 >> number & 1) as u8 * 2;
-    number == PacketType::Publish as u8
-        || first & 0x0F == flags && number != 0 && (number != PacketType::Auth as u8 || matches!(version, Version::V5))
+    LEGAL_FLAGS[number as usize] >> (first & 0x0F) & 1 == 1
+        && (number != PacketType::Auth as u8 || matches!(version, Version::V5))
+}
+
+/// Judges the first byte of a packet.
+fn check_first_byte(first: u8, version: Version, sender: Option<Sender>) -> Result<PacketType, Fault> {
+    let packet_type = match PacketType::from_number(first >> 4) {
+        Some(packet_type) if packet_type != PacketType::Auth || version == Version::V5 => packet_type,
+        _ => return Err(Fault::new(0, Field::PacketType, Violation::ReservedPacketType)),
+    };
+    if !is_plain(first, version) && !is_dup_of_3_1(packet_type, first, version) {
+        return Err(Fault::new(0, Field::Flags, wrong_flags(packet_type, first)));
+    }
+    if !sender.is_none_or(|sender| packet_type.may_come_from(sender, version)) {
+        return Err(Fault::new(0, Field::PacketType, Violation::WrongSender));
+    }
+    Ok(packet_type)
 }
 
 /// In 3.1 the DUP flag also marks a PUBREL, SUBSCRIBE or UNSUBSCRIBE that is sent again.
-#[cold]
-fn check_odd_flags(packet_type: PacketType, flags: u8, version: Version) -> Result<(), Fault> {
+fn is_dup_of_3_1(packet_type: PacketType, first: u8, version: Version) -> bool {
     let may_be_dup = matches!(packet_type, PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe);
-    if version == Version::V31 && may_be_dup && flags == packet_type.flags() | DUP {
-        return Ok(());
+    version == Version::V31 && may_be_dup && first == packet_type.first_byte() | DUP
+}
+
+fn wrong_flags(packet_type: PacketType, first: u8) -> Violation {
+    match packet_type {
+        PacketType::Publish if first & QOS == QOS => Violation::QoS3,
+        PacketType::Publish => Violation::DupWithoutAck,
+        _ => Violation::WrongFlags,
     }
-    if packet_type == PacketType::Auth && version != Version::V5 {
-        return Err(Fault::new(0, Field::PacketType, Violation::ReservedPacketType));
-    }
-    Err(Fault::new(0, Field::Flags, Violation::WrongFlags))
 }
 
 /// The DUP flag of a PUBLISH.
@@ -84,17 +110,13 @@ pub(crate) const QOS: u8 = 0b0110;
 pub(crate) const RETAIN: u8 = 0b0001;
 
 impl PacketType {
-    /// The flags that this packet carries; of a PUBLISH, those of a first message of QoS 0 (section 2.1.3).
-    pub(crate) const fn flags(self) -> u8 {
-        match self {
+    /// The first byte of this packet; of a PUBLISH, that of a first message of QoS 0 (section 2.1.3).
+    pub(crate) const fn first_byte(self) -> u8 {
+        let flags = match self {
             Self::PubRel | Self::Subscribe | Self::Unsubscribe => 0b0010,
             _ => 0,
-        }
-    }
-
-    /// The first byte of this packet.
-    pub(crate) const fn first_byte(self) -> u8 {
-        (self as u8) << 4 | self.flags()
+        };
+        (self as u8) << 4 | flags
     }
 }
 
@@ -111,8 +133,8 @@ pub(crate) enum Varint {
 /// Reads a Variable Byte Integer of one to four bytes, and refuses those that could be shorter \[MQTT-1.5.5-1\].
 pub(crate) fn read_varint(bytes: &[u8]) -> Varint {
     let mut value = 0;
-    for (index, &byte) in (0_u8..4).zip(bytes) {
-        value |= u32::from(byte & 0x7F) << (7 * index);
+    for (index, (shift, &byte)) in (0_u8..).zip([0, 7, 14, 21].into_iter().zip(bytes)) {
+        value |= u32::from(byte & 0x7F) << shift;
         if byte < 0x80 {
             if byte == 0 && index > 0 {
                 return Varint::Bad(Violation::OverlongInteger, index);

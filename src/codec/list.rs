@@ -11,7 +11,8 @@ use super::types::Version;
 ///
 /// ```
 /// # use mqtt_sansio::codec::{List, UserProperty};
-/// let user_properties: List<UserProperty> = (&[UserProperty::new("site", "berlin-03")?]).into();
+/// let entries = [UserProperty::new("site", "berlin-03")?];
+/// let user_properties = List::from(&entries);
 /// assert_eq!(user_properties.iter().next().unwrap().name, "site");
 /// # Ok::<(), mqtt_sansio::TextError>(())
 /// ```

@@ -68,7 +68,7 @@ impl Measure {
         let detached = body.detached_len();
         measure.count(detached);
         if measure.len > u64::from(MAX_REMAINING_LENGTH) {
-            return Err(EncodeError::PacketTooLarge { packet: B::TYPE, remaining_length: measure.len });
+            return Err(EncodeError::PacketTooLarge { packet: B::TYPE });
         }
         let remaining_length = measure.len as u32;
         let total = (remaining_length as usize)
@@ -85,8 +85,8 @@ impl Measure {
         self.len = self.len.wrapping_add(bytes as u64);
     }
 
-    #[cold]
-    #[inline(never)]
+    /// In line, so that nobody wants the address of the counters and they live in registers.
+    #[inline(always)]
     fn object(&mut self, field: Field, objection: Objection) {
         // The first one counts.
         if self.objection.is_none() {
@@ -106,18 +106,8 @@ fn refusal(packet: PacketType, field: Field, objection: Objection, version: Vers
 
 impl Sink for Measure {
     #[inline(always)]
-    fn u8(&mut self, _: u8) {
-        self.count(1);
-    }
-
-    #[inline(always)]
-    fn u16(&mut self, _: u16) {
-        self.count(2);
-    }
-
-    #[inline(always)]
-    fn u32(&mut self, _: u32) {
-        self.count(4);
+    fn array<const N: usize>(&mut self, _: [u8; N]) {
+        self.count(N);
     }
 
     #[inline(always)]

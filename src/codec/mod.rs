@@ -1,11 +1,40 @@
 //! Bytes to packets and packets to bytes, for MQTT 3.1, 3.1.1 and 5.0. No state, no allocator.
 //!
-//! - [`decode`] takes the bytes that have arrived and returns the first [`Packet`] and its size, the number of bytes that are missing, or a
-//!   [`DecodeError`] with the byte, the field and the clause. [`packets`] goes through a whole buffer.
-//! - `encode` of [`Packet`], and of each kind of packet, appends to any `bytes::BufMut`; `encode_to_slice`
-//!   writes into a `&mut [u8]`; `encoded_len` tells the size beforehand.
+//! - [`decode`] takes the bytes that have arrived and returns the first [`Packet`] and its size, or how many bytes are
+//!   missing, or a [`DecodeError`] that knows the byte, the field and the clause. [`packets`] goes through a whole buffer.
+//! - `encode` of [`Packet`], and of each kind of packet, appends to any `bytes::BufMut`; `encode_to_slice` writes into a
+//!   `&mut [u8]`; `encoded_len` tells the size beforehand.
 //!
-//! A packet borrows from what it was decoded from, or from what it is to be encoded from: one type serves for both.
+//! A packet borrows from what it was decoded from, or from what it is to be encoded from: one type serves for both. States that
+//! the protocol does not have can hardly be built: a packet identifier belongs to a delivery that needs one, a reason code
+//! to its packet, and a topic has been checked.
+//!
+//! ```
+//! # #[cfg(feature = "alloc")]
+//! # fn main() -> Result<(), Box<dyn core::error::Error>> {
+//! use mqtt_sansio::codec::{self, Decoded, Delivery, Limits, Packet, Publish, PublishProperties};
+//! use mqtt_sansio::{PacketId, TopicName, Version};
+//!
+//! let publish = Publish {
+//!     delivery: Delivery::AtLeastOnce { id: PacketId::new(7)?, dup: false }, // no id without QoS, no QoS without id
+//!     topic: TopicName::new("home/kitchen/temp")?,
+//!     payload: b"21.5",
+//!     properties: PublishProperties { message_expiry_interval: Some(60), ..Default::default() },
+//!     ..Publish::default()
+//! };
+//! let mut out = Vec::new();
+//! publish.encode(Version::V5, &mut out)?;
+//!
+//! match codec::decode(&out, Version::V5, Limits::default())? {
+//!     Decoded::Packet { packet: Packet::Publish(p), size } => assert_eq!((p, size), (publish, out.len())),
+//!     Decoded::Packet { packet, .. } => unreachable!("{packet:?}"),
+//!     Decoded::Incomplete { needs } => println!("{needs} more bytes at least"),
+//! }
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "alloc"))]
+//! # fn main() {}
+//! ```
 
 mod ack;
 mod auth;
@@ -54,7 +83,7 @@ pub use self::stream::{Decoded, Packets, decode, packets};
 pub use self::subscribe::{SubAck, Subscribe, Subscription};
 pub use self::types::{
     MaximumQoS, OutOfRange, PacketId, PacketType, PayloadFormat, QoS, RetainHandling, Sender, SubscriptionIdentifier,
-    Version,
+    UnknownVersion, Version,
 };
 pub use self::unsubscribe::{UnsubAck, Unsubscribe};
 pub use self::value::WireType;

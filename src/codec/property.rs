@@ -100,7 +100,7 @@ macro_rules! properties {
                 /// Whether there is no property at all.
                 #[inline(always)]
                 pub fn is_empty(&self) -> bool {
-                    $( self.$member.is_absent() )&&*
+                    $( self.$member.is_absent() )&*
                 }
 
                 /// Reads Property Length and the properties.
@@ -386,8 +386,7 @@ impl<'a, T: Value<'a>> Slot<'a> for Option<T> {
     #[inline(always)]
     fn write<S: Sink>(&self, id: PropertyId, out: &mut S) {
         if let Some(value) = *self {
-            out.u8(id as u8);
-            value.write(Field::Property(id), out);
+            value.write(id, out);
         }
     }
 }
@@ -423,15 +422,22 @@ impl<'a, T: Value<'a> + list::sealed::Entry<'a>> Slot<'a> for List<'a, T> {
     #[inline(always)]
     fn write<S: Sink>(&self, id: PropertyId, out: &mut S) {
         for value in *self {
-            out.u8(id as u8);
-            value.write(Field::Property(id), out);
+            value.write(id, out);
         }
     }
 }
 
-/// Steps over properties that were validated until one with this identifier, and returns what is behind the identifier.
-#[inline]
-fn seek<'a>(mut bytes: &'a [u8], wanted: PropertyId) -> Option<&'a [u8]> {
+/// What is behind the next identifier of this kind, in properties that were validated. Mostly it is the first one.
+#[inline(always)]
+fn seek(bytes: &[u8], wanted: PropertyId) -> Option<&[u8]> {
+    match bytes.split_first() {
+        Some((&id, rest)) if id == wanted as u8 => Some(rest),
+        _ => seek_further(bytes, wanted),
+    }
+}
+
+#[inline(never)]
+fn seek_further(mut bytes: &[u8], wanted: PropertyId) -> Option<&[u8]> {
     loop {
         let (&id, rest) = bytes.split_first()?;
         if id == wanted as u8 {

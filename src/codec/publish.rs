@@ -123,17 +123,14 @@ impl<'a> Publish<'a> {
     #[inline(always)]
     fn read_head(flags: u8, reader: &mut Reader<'a>, context: Context<'_>) -> Result<(Delivery, TopicName<'a>), Fault> {
         let dup = flags & DUP != 0;
-        let Some(qos) = QoS::from_value((flags & QOS) >> 1) else {
-            return Err(Fault::new(0, Field::Flags, Violation::QoS3));
-        };
-        if dup && qos == QoS::AtMostOnce {
-            return Err(Fault::new(0, Field::Flags, Violation::DupWithoutAck));
-        }
+        let qos = QoS::from_value((flags & QOS) >> 1).unwrap_or_default(); // 3 has been refused with the first byte
         let topic = reader.topic_name(Field::TopicName, context.limits.code_points)?;
+        // Without a jump that depends on the QoS: in a mixed stream nobody could predict it.
+        let id = reader.packet_id_if(qos != QoS::AtMostOnce)?;
         let delivery = match qos {
             QoS::AtMostOnce => Delivery::AtMostOnce,
-            QoS::AtLeastOnce => Delivery::AtLeastOnce { id: reader.packet_id()?, dup },
-            QoS::ExactlyOnce => Delivery::ExactlyOnce { id: reader.packet_id()?, dup },
+            QoS::AtLeastOnce => Delivery::AtLeastOnce { id, dup },
+            QoS::ExactlyOnce => Delivery::ExactlyOnce { id, dup },
         };
         Ok((delivery, topic))
     }

@@ -1,5 +1,7 @@
 //! The cursor over received bytes. Every wire type (section 1.5) is read here and nowhere else.
 
+use core::num::NonZeroU16;
+
 use super::error::{Fault, Field, Violation};
 use super::header::{Varint, read_varint};
 use super::limits::Limits;
@@ -111,7 +113,7 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub(crate) fn string(&mut self, field: Field, refused: CodePoints) -> Result<Utf8Str<'a>, Fault> {
         let text = self.binary(field)?;
-        if !text::scan(text).plain {
+        if !text::scan(text).plain || refused.refuse_control_characters {
             check_text(text, self.offset_before(text.len()), field, refused, Wildcards::Ordinary)?;
         }
         Ok(Utf8Str::validated(text))
@@ -122,7 +124,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn topic_name(&mut self, field: Field, refused: CodePoints) -> Result<TopicName<'a>, Fault> {
         let text = self.binary(field)?;
         let scan = text::scan(text);
-        if !scan.plain || scan.wildcards {
+        if !scan.plain || scan.wildcards || refused.refuse_control_characters {
             check_text(text, self.offset_before(text.len()), field, refused, Wildcards::Forbidden)?;
         }
         Ok(TopicName::validated(text))
@@ -144,7 +146,7 @@ impl<'a> Reader<'a> {
         let field = Field::TopicFilter;
         let text = self.binary(field)?;
         let scan = text::scan(text);
-        if !scan.plain {
+        if !scan.plain || context.limits.code_points.refuse_control_characters {
             check_text(text, self.offset_before(text.len()), field, context.limits.code_points, Wildcards::Ordinary)?;
         }
         let shared = text.first() == Some(&b'$') && context.version == Version::V5;
@@ -182,6 +184,20 @@ impl<'a> Reader<'a> {
                 let offset = self.offset_before(codes.len()).saturating_add(at);
                 Err(Fault::new(offset, Field::ReasonCode, Violation::IllegalReasonCode))
             }
+        }
+    }
+
+    /// A Packet Identifier if there is one, or else any.
+    #[inline(always)]
+    pub(crate) fn packet_id_if(&mut self, present: bool) -> Result<PacketId, Fault> {
+        let next = self.rest.first_chunk::<2>().map_or(0, |bytes| u16::from_be_bytes(*bytes));
+        match NonZeroU16::new(if present { next } else { 1 }) {
+            Some(id) => {
+                self.rest = self.rest.get(if present { 2 } else { 0 }..).unwrap_or_default();
+                Ok(PacketId::from(id))
+            }
+            // Not there, or 0.
+            None => self.packet_id(),
         }
     }
 

@@ -6,7 +6,7 @@ use core::fmt;
 macro_rules! reason_codes {
     (
         $( $value:literal $name:ident $text:literal; )*
-        $( $(#[$doc:meta])* $packet:ident { $( $(= $alias:ident)? $legal:ident ),* $(,)? } )*
+        $( $(#[$doc:meta])* $packet:ident { $( $legal:ident $(= $code:ident $name_here:literal)? ),* $(,)? } )*
     ) => {
         /// Every reason code of MQTT 5.0, for whichever packet.
         ///
@@ -60,8 +60,8 @@ macro_rules! reason_codes {
             #[repr(u8)]
             pub enum $packet {
                 $(
-                    #[doc = concat!("See [`ReasonCode::", stringify!($legal), "`].")]
-                    $legal = reason_codes!(@code $legal $($alias)?).value(),
+                    #[doc = reason_codes!(@doc $legal $($code)?)]
+                    $legal = reason_codes!(@code $legal $($code)?).value(),
                 )*
             }
 
@@ -69,6 +69,7 @@ macro_rules! reason_codes {
                 /// All of them, in ascending order.
                 pub const ALL: &'static [Self] = &[ $( Self::$legal, )* ];
 
+                #[allow(clippy::indexing_slicing)] // a byte indexes 256 entries
                 const LEGAL: [bool; 256] = {
                     let mut legal = [false; 256];
                     $( legal[Self::$legal as usize] = true; )*
@@ -96,6 +97,13 @@ macro_rules! reason_codes {
                     Self::LEGAL[value as usize]
                 }
 
+                /// What the specification calls it in this kind of packet.
+                pub const fn name(self) -> &'static str {
+                    match self {
+                        $( Self::$legal => reason_codes!(@name $legal $($name_here)?), )*
+                    }
+                }
+
                 /// Whether it reports a failure: 0x80 and above.
                 pub const fn is_error(self) -> bool {
                     self.value() >= 0x80
@@ -105,20 +113,24 @@ macro_rules! reason_codes {
             impl From<$packet> for ReasonCode {
                 fn from(code: $packet) -> Self {
                     match code {
-                        $( $packet::$legal => reason_codes!(@code $legal $($alias)?), )*
+                        $( $packet::$legal => reason_codes!(@code $legal $($code)?), )*
                     }
                 }
             }
 
             impl fmt::Display for $packet {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    fmt::Display::fmt(&ReasonCode::from(*self), f)
+                    write!(f, "{:#04x} ({})", self.value(), self.name())
                 }
             }
         )*
     };
     (@code $legal:ident) => { ReasonCode::$legal };
-    (@code $legal:ident $alias:ident) => { ReasonCode::$alias };
+    (@code $legal:ident $code:ident) => { ReasonCode::$code };
+    (@doc $legal:ident) => { concat!("See [`ReasonCode::", stringify!($legal), "`].") };
+    (@doc $legal:ident $code:ident) => { concat!("[`ReasonCode::", stringify!($code), "`], as it is called here.") };
+    (@name $legal:ident) => { ReasonCode::$legal.name() };
+    (@name $legal:ident $name:literal) => { $name };
 }
 
 reason_codes! {
@@ -191,7 +203,7 @@ reason_codes! {
     /// 3.1.1 has only the three grants and 0x80, which is Failure there. 3.1 has no failure at all; it is taken as in
     /// 3.1.1.
     SubAckReasonCode {
-        = Success GrantedQoS0, GrantedQoS1, GrantedQoS2, UnspecifiedError, ImplementationSpecificError, NotAuthorized,
+        GrantedQoS0 = Success "Granted QoS 0", GrantedQoS1, GrantedQoS2, UnspecifiedError, ImplementationSpecificError, NotAuthorized,
         TopicFilterInvalid, PacketIdentifierInUse, QuotaExceeded, SharedSubscriptionsNotSupported,
         SubscriptionIdentifiersNotSupported, WildcardSubscriptionsNotSupported,
     }
@@ -207,7 +219,7 @@ reason_codes! {
     /// Which side may send which is not checked here. Bad authentication method stands in the list of section 2.4 and not
     /// in that of section 3.14.2.1; it is accepted.
     DisconnectReasonCode {
-        = Success NormalDisconnection, DisconnectWithWillMessage, UnspecifiedError, MalformedPacket, ProtocolError,
+        NormalDisconnection = Success "Normal disconnection", DisconnectWithWillMessage, UnspecifiedError, MalformedPacket, ProtocolError,
         ImplementationSpecificError, NotAuthorized, ServerBusy, ServerShuttingDown, BadAuthenticationMethod,
         KeepAliveTimeout, SessionTakenOver, TopicFilterInvalid, TopicNameInvalid, ReceiveMaximumExceeded,
         TopicAliasInvalid, PacketTooLarge, MessageRateTooHigh, QuotaExceeded, AdministrativeAction,

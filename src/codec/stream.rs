@@ -67,8 +67,19 @@ pub enum Decoded<'a> {
 pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<Decoded<'a>, DecodeError> {
     // The usual packet in a few comparisons; whatever else it may be, `decode_unusual` finds out.
     let (first, length, rest) = match *input {
-        [first, length @ 0..=0x7F, ref rest @ ..] => (first, usize::from(length), rest),
-        [first, low, high @ 1..=0x7F, ref rest @ ..] => (first, usize::from(low & 0x7F) | usize::from(high) << 7, rest),
+        // One or two bytes of length, without a jump that nobody could predict.
+        [first, low, high, ..] => {
+            let is_long = low >= 0x80;
+            if is_long && !(0x01..=0x7F).contains(&high) {
+                return decode_unusual(input, version, &limits);
+            }
+            let high_part = if is_long { usize::from(high) << 7 } else { 0 };
+            let Some(rest) = input.get(if is_long { 3 } else { 2 }..) else {
+                return decode_unusual(input, version, &limits);
+            };
+            (first, usize::from(low & 0x7F) | high_part, rest)
+        }
+        [first, length @ 0..=0x7F] => (first, usize::from(length), &[] as &[u8]),
         _ => return decode_unusual(input, version, &limits),
     };
     let Some(body) = rest.get(..length) else { return decode_unusual(input, version, &limits) };
@@ -82,12 +93,13 @@ pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<D
 #[inline(never)]
 fn decode_unusual<'a>(input: &'a [u8], version: Version, limits: &Limits) -> Result<Decoded<'a>, DecodeError> {
     let packet_type = input.first().and_then(|first| PacketType::from_number(first >> 4));
-    let header = match FixedHeader::read(input, version) {
+    let header = match FixedHeader::read(input, version, limits.sender) {
         Ok(Some(header)) => header,
         Ok(None) => return Ok(Decoded::Incomplete { needs: if input.is_empty() { 2 } else { 1 } }),
         Err(fault) => return Err(fault.into_error(packet_type, version)),
     };
-    if let Some(fault) = refuse(header, version, limits) {
+    if header.packet_size() > limits.max_packet_size {
+        let fault = Fault::new(1, Field::RemainingLength, Violation::PacketTooLarge);
         return Err(fault.into_error(packet_type, version));
     }
     let size = header.packet_size() as usize;
@@ -95,15 +107,6 @@ fn decode_unusual<'a>(input: &'a [u8], version: Version, limits: &Limits) -> Res
         (Some(&first), Some(body)) => read(first, body, size, version, limits),
         _ => Ok(Decoded::Incomplete { needs: size.saturating_sub(input.len()) }),
     }
-}
-
-/// What is wrong with a packet by the receiver's limits, as far as its fixed header tells.
-fn refuse(header: FixedHeader, version: Version, limits: &Limits) -> Option<Fault> {
-    if header.packet_size() > limits.max_packet_size {
-        return Some(Fault::new(1, Field::RemainingLength, Violation::PacketTooLarge));
-    }
-    let may_come = limits.sender.is_none_or(|sender| header.packet_type.may_come_from(sender, version));
-    (!may_come).then(|| Fault::new(0, Field::PacketType, Violation::WrongSender))
 }
 
 /// Reads a whole packet with a good fixed header. The frequent ones are read here, the others in functions of their own, so
@@ -224,13 +227,14 @@ impl<'a> Frame<'a, '_> {
 /// assert_eq!(packets.rest(), b"\x30");
 /// ```
 pub const fn packets(input: &[u8], version: Version, limits: Limits) -> Packets<'_> {
-    Packets { rest: input, version, limits, needs: 0, failed: false }
+    Packets { rest: input, consumed: 0, version, limits, needs: 0, failed: false }
 }
 
 /// The packets of a buffer: see [`packets`].
 #[derive(Clone, Debug)]
 pub struct Packets<'a> {
     rest: &'a [u8],
+    consumed: usize,
     version: Version,
     limits: Limits,
     needs: usize,
@@ -241,6 +245,11 @@ impl<'a> Packets<'a> {
     /// What has not been decoded: an unfinished packet, or what an error begins with.
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
+    }
+
+    /// How many bytes have been decoded: the offset of [`rest`](Self::rest).
+    pub const fn consumed(&self) -> usize {
+        self.consumed
     }
 
     /// How many bytes [`rest`](Self::rest) lacks at least to be a packet. 0 as long as the iterator has not come to an
@@ -269,6 +278,7 @@ impl<'a> Iterator for Packets<'a> {
                     self.version = connect.version;
                 }
                 self.rest = self.rest.get(size..).unwrap_or_default();
+                self.consumed = self.consumed.saturating_add(size);
                 Some(Ok(packet))
             }
             Ok(Decoded::Incomplete { needs }) => {

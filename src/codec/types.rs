@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::num::NonZeroU16;
+use core::str::FromStr;
 
 use thiserror::Error;
 
@@ -49,6 +50,25 @@ impl Version {
         }
     }
 }
+
+impl FromStr for Version {
+    type Err = UnknownVersion;
+
+    /// Takes `3.1`, `3.1.1` and `5.0`, and `5` as well.
+    fn from_str(text: &str) -> Result<Self, UnknownVersion> {
+        match text {
+            "3.1" => Ok(Self::V31),
+            "3.1.1" => Ok(Self::V311),
+            "5.0" | "5" => Ok(Self::V5),
+            _ => Err(UnknownVersion),
+        }
+    }
+}
+
+/// A text that is not the name of a [`Version`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the versions of MQTT are 3.1, 3.1.1 and 5.0")]
+pub struct UnknownVersion;
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -310,6 +330,13 @@ pub enum MaximumQoS {
     AtLeastOnce,
 }
 
+impl MaximumQoS {
+    /// 0 or 1.
+    pub const fn value(self) -> u8 {
+        self as u8
+    }
+}
+
 impl From<MaximumQoS> for QoS {
     fn from(maximum: MaximumQoS) -> Self {
         match maximum {
@@ -328,6 +355,13 @@ pub enum PayloadFormat {
     Unspecified,
     /// UTF-8 text.
     Utf8,
+}
+
+impl PayloadFormat {
+    /// 0 or 1.
+    pub const fn value(self) -> u8 {
+        self as u8
+    }
 }
 
 /// When a new subscription is sent the retained messages (section 3.8.3.1).

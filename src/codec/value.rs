@@ -3,7 +3,7 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use super::error::{Fault, Field, Violation};
-use super::property::UserProperty;
+use super::property::{PropertyId, UserProperty};
 use super::reader::{Context, Reader};
 use super::types::{MaximumQoS, PayloadFormat, SubscriptionIdentifier};
 use super::writer::Sink;
@@ -35,7 +35,8 @@ pub(crate) trait Value<'a>: Copy {
 
     fn read(reader: &mut Reader<'a>, field: Field, context: Context<'_>) -> Result<Self, Fault>;
 
-    fn write<S: Sink>(self, field: Field, out: &mut S);
+    /// Writes the identifier and the value.
+    fn write<S: Sink>(self, id: PropertyId, out: &mut S);
 }
 
 /// The fault of a value at `offset`.
@@ -57,8 +58,8 @@ impl<'a> Value<'a> for bool {
     }
 
     #[inline(always)]
-    fn write<S: Sink>(self, _: Field, out: &mut S) {
-        out.u8(u8::from(self));
+    fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
+        out.array([id as u8, u8::from(self)]);
     }
 }
 
@@ -71,8 +72,8 @@ impl<'a> Value<'a> for PayloadFormat {
     }
 
     #[inline(always)]
-    fn write<S: Sink>(self, _: Field, out: &mut S) {
-        out.u8(self as u8);
+    fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
+        out.array([id as u8, self as u8]);
     }
 }
 
@@ -85,8 +86,8 @@ impl<'a> Value<'a> for MaximumQoS {
     }
 
     #[inline(always)]
-    fn write<S: Sink>(self, _: Field, out: &mut S) {
-        out.u8(self as u8);
+    fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
+        out.array([id as u8, self as u8]);
     }
 }
 
@@ -99,8 +100,9 @@ impl<'a> Value<'a> for u16 {
     }
 
     #[inline(always)]
-    fn write<S: Sink>(self, _: Field, out: &mut S) {
-        out.u16(self);
+    fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
+        let [high, low] = self.to_be_bytes();
+        out.array([id as u8, high, low]);
     }
 }
 
@@ -113,8 +115,8 @@ impl<'a> Value<'a> for NonZeroU16 {
     }
 
     #[inline(always)]
-    fn write<S: Sink>(self, _: Field, out: &mut S) {
-        out.u16(self.get());
+    fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
+        self.get().write(id, out);
     }
 }
 
@@ -127,8 +129,9 @@ impl<'a> Value<'a> for u32 {
     }
 
     #[inline(always)]
-    fn write<S: Sink>(self, _: Field, out: &mut S) {
-        out.u32(self);
+    fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
+        let [a, b, c, d] = self.to_be_bytes();
+        out.array([id as u8, a, b, c, d]);
     }
 }
 
@@ -141,8 +144,8 @@ impl<'a> Value<'a> for NonZeroU32 {
     }
 
     #[inline(always)]
-    fn write<S: Sink>(self, _: Field, out: &mut S) {
-        out.u32(self.get());
+    fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
+        self.get().write(id, out);
     }
 }
 
@@ -156,7 +159,8 @@ impl<'a> Value<'a> for SubscriptionIdentifier {
     }
 
     #[inline(always)]
-    fn write<S: Sink>(self, _: Field, out: &mut S) {
+    fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
+        out.u8(id as u8);
         out.varint(self.get());
     }
 }
@@ -170,8 +174,8 @@ impl<'a> Value<'a> for Utf8Str<'a> {
     }
 
     #[inline(always)]
-    fn write<S: Sink>(self, field: Field, out: &mut S) {
-        out.binary(field, self.as_bytes());
+    fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
+        self.as_bytes().write(id, out);
     }
 }
 
@@ -184,9 +188,9 @@ impl<'a> Value<'a> for TopicName<'a> {
     }
 
     #[inline(always)]
-    fn write<S: Sink>(self, field: Field, out: &mut S) {
-        out.rule(|| !self.is_empty(), field, Violation::Text(Flaw::EmptyTopic));
-        out.binary(field, self.as_bytes());
+    fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
+        out.rule(|| !self.is_empty(), Field::Property(id), Violation::Text(Flaw::EmptyTopic));
+        self.as_bytes().write(id, out);
     }
 }
 
@@ -199,8 +203,9 @@ impl<'a> Value<'a> for &'a [u8] {
     }
 
     #[inline(always)]
-    fn write<S: Sink>(self, field: Field, out: &mut S) {
-        out.binary(field, self);
+    fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
+        out.u8(id as u8);
+        out.binary(Field::Property(id), self);
     }
 }
 
@@ -215,8 +220,9 @@ impl<'a> Value<'a> for UserProperty<'a> {
     }
 
     #[inline(always)]
-    fn write<S: Sink>(self, field: Field, out: &mut S) {
-        out.binary(field, self.name.as_bytes());
-        out.binary(field, self.value.as_bytes());
+    fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
+        out.u8(id as u8);
+        out.binary(Field::Property(id), self.name.as_bytes());
+        out.binary(Field::Property(id), self.value.as_bytes());
     }
 }

@@ -36,11 +36,18 @@ pub(crate) trait Section {
 
 /// Where the description of a packet goes to.
 pub(crate) trait Sink {
-    fn u8(&mut self, value: u8);
+    /// A few bytes of a known number: numbers, and several of them at once.
+    fn array<const N: usize>(&mut self, bytes: [u8; N]);
 
-    fn u16(&mut self, value: u16);
+    #[inline(always)]
+    fn u8(&mut self, value: u8) {
+        self.array([value]);
+    }
 
-    fn u32(&mut self, value: u32);
+    #[inline(always)]
+    fn u16(&mut self, value: u16) {
+        self.array(value.to_be_bytes());
+    }
 
     /// A Variable Byte Integer; `value` is at most 268,435,455.
     fn varint(&mut self, value: u32);
@@ -67,12 +74,13 @@ pub(crate) fn encoded_len<B: Body>(body: &B, version: Version) -> Result<usize, 
     Measure::of(body, version).map(|size| size.total)
 }
 
-/// Writes a packet into a slice, and returns its size.
-#[inline(always)]
+/// Writes a packet into a slice, and returns its size. A function for each kind of packet, so that the short ones don't pay
+/// for the registers of the long ones.
+#[inline(never)]
 pub(crate) fn to_slice<B: Body>(body: &B, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
     let size = Measure::of(body, version)?;
     let Some(room) = out.get_mut(..size.total) else {
-        return Err(EncodeError::BufferTooSmall { needed: size.total });
+        return Err(EncodeError::BufferTooSmall { needed: size.total as u32 });
     };
     Writer { out: Room(room), sections: size.sections }.write(body, version, size.remaining_length);
     Ok(size.total)
@@ -84,7 +92,7 @@ pub(crate) fn to_slice<B: Body>(body: &B, version: Version, out: &mut [u8]) -> R
 pub(crate) fn to_buf<B: Body>(body: &B, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
     let size = Measure::of(body, version)?;
     if out.remaining_mut() < size.total {
-        return Err(EncodeError::BufferTooSmall { needed: size.total });
+        return Err(EncodeError::BufferTooSmall { needed: size.total as u32 });
     }
     Writer { out: End(out), sections: size.sections }.write(body, version, size.remaining_length);
     Ok(size.total)
@@ -99,26 +107,20 @@ struct Writer<O> {
 impl<O: Output> Writer<O> {
     #[inline(always)]
     fn write<B: Body>(mut self, body: &B, version: Version, remaining_length: u32) {
-        self.u8(body.first_byte());
-        self.varint(remaining_length);
+        if remaining_length < 0x80 {
+            self.array([body.first_byte(), remaining_length as u8]);
+        } else {
+            self.u8(body.first_byte());
+            self.varint(remaining_length);
+        }
         body.write(version, &mut self);
     }
 }
 
 impl<O: Output> Sink for Writer<O> {
     #[inline(always)]
-    fn u8(&mut self, value: u8) {
-        self.out.array([value]);
-    }
-
-    #[inline(always)]
-    fn u16(&mut self, value: u16) {
-        self.out.array(value.to_be_bytes());
-    }
-
-    #[inline(always)]
-    fn u32(&mut self, value: u32) {
-        self.out.array(value.to_be_bytes());
+    fn array<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.out.array(bytes);
     }
 
     #[inline(always)]
@@ -140,8 +142,7 @@ impl<O: Output> Sink for Writer<O> {
 
     #[inline(always)]
     fn binary(&mut self, _: Field, bytes: &[u8]) {
-        self.u16(bytes.len() as u16);
-        self.out.slice(bytes);
+        self.out.prefixed((bytes.len() as u16).to_be_bytes(), bytes);
     }
 
     #[inline(always)]
@@ -165,6 +166,13 @@ trait Output {
     fn array<const N: usize>(&mut self, bytes: [u8; N]);
 
     fn slice(&mut self, bytes: &[u8]);
+
+    /// A few bytes and those behind them.
+    #[inline(always)]
+    fn prefixed(&mut self, prefix: [u8; 2], bytes: &[u8]) {
+        self.array(prefix);
+        self.slice(bytes);
+    }
 }
 
 /// The room for exactly one packet.
@@ -186,6 +194,18 @@ impl Output for Room<'_> {
             self.0 = tail;
         }
     }
+
+    #[inline(always)]
+    fn prefixed(&mut self, prefix: [u8; 2], bytes: &[u8]) {
+        let len = bytes.len().wrapping_add(prefix.len());
+        if let Some((head, tail)) = core::mem::take(&mut self.0).split_at_mut_checked(len)
+            && let Some((start, head)) = head.split_first_chunk_mut::<2>()
+        {
+            *start = prefix;
+            copy(head, bytes);
+            self.0 = tail;
+        }
+    }
 }
 
 /// Copies between slices of one length. Most texts are short: two overlapping moves of a register do for those, without a call.
@@ -194,6 +214,7 @@ fn copy(to: &mut [u8], from: &[u8]) {
     match from.len() {
         8..=16 => copy_ends::<8>(to, from),
         17..=32 => copy_ends::<16>(to, from),
+        33..=64 => copy_ends::<32>(to, from),
         4..=7 => copy_ends::<4>(to, from),
         _ => to.copy_from_slice(from),
     }

@@ -1,0 +1,207 @@
+//! Decodes the recorded conversations in `spec-vectors/captures`, whole and byte by byte, and encodes them again.
+
+mod common;
+
+use mqtt_sansio::Version;
+use mqtt_sansio::codec::{self, Decoded, Limits, Packet, Packets, Sender};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Capture {
+    name: String,
+    #[serde(rename = "program")]
+    _program: String,
+    #[serde(rename = "program_version")]
+    _program_version: String,
+    #[serde(rename = "broker")]
+    _broker: serde_json::Value,
+    version: String,
+    #[serde(rename = "what")]
+    _what: String,
+    #[serde(default)]
+    refuse: Vec<End>,
+    client: Side,
+    server: Side,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum End {
+    Client,
+    Server,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Side {
+    bytes: usize,
+    packets: Vec<String>,
+    #[serde(default)]
+    cut: bool,
+}
+
+/// What one end of a connection has sent.
+struct Stream {
+    name: String,
+    version: Version,
+    limits: Limits,
+    bytes: Vec<u8>,
+    /// The types of the packets.
+    packets: Vec<String>,
+    /// The last packet breaks the rules.
+    refuse: bool,
+    /// There is the beginning of one more packet.
+    cut: bool,
+}
+
+impl Stream {
+    fn decoder(&self) -> Packets<'_> {
+        codec::packets(&self.bytes, self.version, self.limits)
+    }
+}
+
+fn captures() -> Vec<Capture> {
+    let captures: Vec<Capture> = common::load("captures/index.json");
+    assert!(!captures.is_empty());
+    captures
+}
+
+fn stream(capture: &Capture, end: End) -> Stream {
+    let (side, sender, name) = match end {
+        End::Client => (&capture.client, Sender::Client, "client"),
+        End::Server => (&capture.server, Sender::Server, "server"),
+    };
+    let name = format!("captures/{}.{name}.bin", capture.name);
+    let bytes = std::fs::read(common::path(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(bytes.len(), side.bytes, "{name}");
+    Stream {
+        version: common::version(&capture.version),
+        limits: common::limits(Some(sender)),
+        refuse: capture.refuse.contains(&end),
+        packets: side.packets.clone(),
+        cut: side.cut,
+        name,
+        bytes,
+    }
+}
+
+fn streams() -> Vec<Stream> {
+    captures().iter().flat_map(|capture| [End::Client, End::Server].map(|end| stream(capture, end))).collect()
+}
+
+#[test]
+fn no_file_is_left_out() {
+    let in_index = streams().into_iter().map(|stream| stream.name);
+    let on_disk = common::file_names("captures").into_iter().filter(|name| name.ends_with(".bin"));
+    let sorted = |names: Vec<String>| std::collections::BTreeSet::from_iter(names);
+    assert_eq!(sorted(on_disk.map(|name| format!("captures/{name}")).collect()), sorted(in_index.collect()));
+}
+
+#[test]
+fn packets_are_those_of_the_index() {
+    for stream in streams() {
+        let mut decoder = stream.decoder();
+        let mut types = Vec::new();
+        let mut error = None;
+        for next in decoder.by_ref() {
+            match next {
+                Ok(packet) => types.push(packet.packet_type().name().to_owned()),
+                Err(refused) => error = Some(refused),
+            }
+        }
+        if let Some(error) = error {
+            types.push(error.packet().map(|packet_type| packet_type.name().to_owned()).unwrap_or_default());
+        }
+        assert_eq!(types, stream.packets, "{}", stream.name);
+        assert_eq!(error.is_some(), stream.refuse, "{}: {error:?}", stream.name);
+        assert_eq!(decoder.needs() > 0, stream.cut, "{}", stream.name);
+        assert_eq!(decoder.rest().is_empty(), !stream.cut && !stream.refuse, "{}", stream.name);
+    }
+}
+
+/// Any order of properties is allowed, and longer forms of some packets are; the encoder has one order and one form.
+#[test]
+fn packets_encode_again() {
+    let (mut same, mut other) = (0, 0);
+    for stream in streams() {
+        let mut decoder = stream.decoder();
+        loop {
+            let before = decoder.rest();
+            let Some(Ok(packet)) = decoder.next() else { break };
+            let bytes = &before[..before.len() - decoder.rest().len()];
+            let version = decoder.version();
+            let mut encoded = Vec::new();
+            let size = packet.encode(version, &mut encoded).unwrap_or_else(|error| panic!("{}: {error}", stream.name));
+            assert_eq!(size, encoded.len(), "{}", stream.name);
+            assert_eq!(packet.encoded_len(version), Ok(size), "{}", stream.name);
+            assert_eq!(decode_whole(&encoded, version, stream.limits), packet, "{}", stream.name);
+            if encoded == bytes {
+                same += 1;
+            } else {
+                other += 1;
+                let mut letters = [bytes.to_vec(), encoded];
+                letters.iter_mut().for_each(|bytes| bytes.sort_unstable());
+                let [received, encoded] = letters;
+                let is_shorter = encoded.len() < received.len();
+                assert!(received == encoded || is_shorter, "{}: neither another order nor a shorter form", stream.name);
+            }
+        }
+    }
+    assert!(same > 10 * other, "{same} packets come out as they were, {other} do not");
+}
+
+fn decode_whole(bytes: &[u8], version: Version, limits: Limits) -> Packet<'_> {
+    match codec::decode(bytes, version, limits) {
+        Ok(Decoded::Packet { packet, size }) if size == bytes.len() => packet,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// However the bytes are split on their way, the same packets come out, and never more bytes are asked for than the
+/// packet has.
+#[test]
+fn packets_come_byte_by_byte() {
+    for stream in streams() {
+        let mut decoder = stream.decoder();
+        loop {
+            let before = decoder.rest();
+            let version = decoder.version();
+            match decoder.next() {
+                Some(Ok(packet)) => {
+                    let size = before.len() - decoder.rest().len();
+                    check_prefixes(&before[..size], size, version, &stream);
+                    let whole = codec::decode(&before[..size], version, stream.limits);
+                    assert_eq!(whole, Ok(Decoded::Packet { packet, size }), "{}", stream.name);
+                }
+                Some(Err(_)) => break check_refused_prefixes(before, version, &stream),
+                None => break check_prefixes(before, before.len() + decoder.needs(), version, &stream), // cut
+            }
+        }
+    }
+}
+
+/// Every beginning of a packet of this size, as far as it is there.
+fn check_prefixes(packet: &[u8], size: usize, version: Version, stream: &Stream) {
+    for len in (1..=packet.len()).filter(|len| *len < size) {
+        match codec::decode(&packet[..len], version, stream.limits) {
+            Ok(Decoded::Incomplete { needs }) if (1..=size - len).contains(&needs) => {}
+            other => panic!("{}: {len} of {size} bytes: {other:?}", stream.name),
+        }
+    }
+}
+
+/// A packet that breaks the rules may be refused before all of it is there, but then for good.
+fn check_refused_prefixes(rest: &[u8], version: Version, stream: &Stream) {
+    let refused = codec::decode(rest, version, stream.limits);
+    let mut was_refused = false;
+    for len in 1..=rest.len() {
+        match codec::decode(&rest[..len], version, stream.limits) {
+            Ok(Decoded::Incomplete { needs }) if !was_refused && needs > 0 => {}
+            early => {
+                was_refused = true;
+                assert_eq!(early, refused, "{}: {len} bytes", stream.name);
+            }
+        }
+    }
+}
