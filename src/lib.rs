@@ -1,19 +1,46 @@
-//! The MQTT protocol, versions 3.1, 3.1.1 and 5.0, as pure functions and state machines: bytes and time go in, packets and actions come out.
+//! The MQTT protocol, versions 3.1, 3.1.1 and 5.0, without any I/O: bytes go in and packets come out, packets go in and bytes
+//! come out.
 //!
-//! Nothing here opens a socket, reads a clock or starts a thread. Whoever embeds it brings the transport: TCP, TLS, WebSocket, QUIC, a
-//! serial line, a simulator.
+//! Nothing here opens a socket, reads a clock or starts a thread. Whoever embeds it brings the transport: TCP, TLS, WebSocket,
+//! QUIC, a serial line, a simulator.
+//!
+//! - [`codec`]: the packets, and how they are decoded and encoded.
+//! - [`TopicName`] and [`TopicFilter`]: what messages are published under and subscribed to.
+//!
+//! Statements of the specifications are cited by their numbers in MQTT 5.0, \[MQTT-3.3.1-2\], or else with the version.
 
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+// Nothing that a peer sends may bring the program down.
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::unreachable,
+    clippy::unwrap_used
+)]
 
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(feature = "arbitrary")]
+pub mod arbitrary;
 pub mod codec;
+#[cfg(feature = "__fuzz")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod text;
 mod topic;
 
 pub use codec::{PacketId, QoS, Version};
 pub use text::{CodePoints, Flaw, TextError, Utf8Str};
 pub use topic::{TopicFilter, TopicName};
+
+#[cfg(all(doctest, feature = "alloc"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

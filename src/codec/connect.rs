@@ -55,27 +55,22 @@ const PASSWORD: u8 = 0b0100_0000;
 const USER_NAME: u8 = 0b1000_0000;
 
 impl<'a> Connect<'a> {
-    /// Reads the fields that say which version the rest is to be read by.
+    /// Reads protocol name and version, by which the rest is to be read.
+    #[inline(always)]
     pub(crate) fn read_version(reader: &mut Reader<'a>) -> Result<Version, Fault> {
-        let start = reader.offset();
-        let protocol_name = reader.binary(Field::ProtocolName)?;
-        if !matches!(protocol_name, b"MQTT" | b"MQIsdp") {
-            return Err(Fault::new(start, Field::ProtocolName, Violation::UnknownProtocolName));
-        }
-        let level = reader.u8(Field::ProtocolVersion)?;
-        match Version::from_level(level) {
-            Some(version) if version.protocol_name().as_bytes() == protocol_name => Ok(version),
-            _ => {
-                let at = reader.offset_before(1);
-                Err(Fault::new(at, Field::ProtocolVersion, Violation::UnsupportedProtocolVersion))
-            }
-        }
+        let (version, size) = match *reader.rest() {
+            [0, 4, b'M', b'Q', b'T', b'T', 4, ..] => (Version::V311, 7),
+            [0, 4, b'M', b'Q', b'T', b'T', 5, ..] => (Version::V5, 7),
+            [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 3, ..] => (Version::V31, 9),
+            _ => return Err(no_version(reader.clone())),
+        };
+        reader.skip(size);
+        Ok(version)
     }
 
-    /// Reads all of it, by the rules of the version that it names.
+    /// Reads everything behind the version.
     #[inline(always)]
     pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
-        Self::read_version(reader)?;
         let version = context.version;
         let code_points = context.limits.code_points;
         let flags = reader.u8(Field::ConnectFlags)?;
@@ -135,6 +130,23 @@ impl<'a> Will<'a> {
         let payload = reader.binary(Field::WillPayload)?;
         let qos = QoS::from_value(flags >> 3 & 0b11).unwrap_or_default(); // 3 has been refused
         Ok(Self { topic, payload, qos, retain: flags & WILL_RETAIN != 0, properties })
+    }
+}
+
+/// What is wrong with a protocol name and version that are none of ours.
+#[cold]
+fn no_version(mut reader: Reader<'_>) -> Fault {
+    let start = reader.offset();
+    let name = match reader.binary(Field::ProtocolName) {
+        Ok(name) => name,
+        Err(fault) => return fault,
+    };
+    if !matches!(name, b"MQTT" | b"MQIsdp") {
+        return Fault::new(start, Field::ProtocolName, Violation::UnknownProtocolName);
+    }
+    match reader.u8(Field::ProtocolVersion) {
+        Ok(_) => Fault::new(reader.offset_before(1), Field::ProtocolVersion, Violation::UnsupportedProtocolVersion),
+        Err(fault) => fault,
     }
 }
 

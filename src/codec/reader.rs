@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
             return Ok(u32::from(byte));
         }
         let (value, size) = long_varint(self.rest, self.offset(), field)?;
-        self.rest = self.rest.get(size..).unwrap_or_default();
+        self.skip(size);
         Ok(value)
     }
 
@@ -193,7 +193,7 @@ impl<'a> Reader<'a> {
         let next = self.rest.first_chunk::<2>().map_or(0, |bytes| u16::from_be_bytes(*bytes));
         match NonZeroU16::new(if present { next } else { 1 }) {
             Some(id) => {
-                self.rest = self.rest.get(if present { 2 } else { 0 }..).unwrap_or_default();
+                self.skip(if present { 2 } else { 0 });
                 Ok(PacketId::from(id))
             }
             // Not there, or 0.
@@ -213,6 +213,12 @@ impl<'a> Reader<'a> {
             }
             None => Err(Fault::new(self.end.saturating_sub(before.len()), length_field, Violation::Truncated)),
         }
+    }
+
+    /// Passes over bytes that have been looked at.
+    #[inline(always)]
+    pub(crate) fn skip(&mut self, bytes: usize) {
+        self.rest = self.rest.get(bytes..).unwrap_or_default();
     }
 
     /// Everything that is left.

@@ -208,8 +208,9 @@ impl<'a> Frame<'a, '_> {
     /// A CONNECT says by which version it is to be read.
     #[inline(never)]
     fn read_connect(self) -> Result<Decoded<'a>, DecodeError> {
-        match Connect::read_version(&mut Reader::new(self.body, self.size)) {
-            Ok(version) => Self { version, ..self }.read(PacketType::Connect, Connect::read),
+        let mut reader = Reader::new(self.body, self.size);
+        match Connect::read_version(&mut reader) {
+            Ok(version) => Self { version, body: reader.rest(), ..self }.read(PacketType::Connect, Connect::read),
             Err(fault) => Err(fault.into_error(Some(PacketType::Connect), self.version)),
         }
     }
