@@ -19,6 +19,8 @@ use super::types::Version;
 pub struct List<'a, T>(Repr<'a, T>);
 
 enum Repr<'a, T> {
+    /// The usual list of properties; cheaper to make than a slice of no entries.
+    Empty,
     /// `count` entries in wire format that keep the rules of a version.
     Wire {
         bytes: &'a [u8],
@@ -43,7 +45,7 @@ impl<'a, T: sealed::Entry<'a>> Entry<'a> for T {}
 
 impl<'a, T> List<'a, T> {
     /// No entry.
-    pub const EMPTY: Self = Self(Repr::Slice(&[]));
+    pub const EMPTY: Self = Self(Repr::Empty);
 
     /// A view over `count` entries that have been validated by the rules of a version.
     pub(crate) const fn wire(bytes: &'a [u8], count: u32, version: Version) -> Self {
@@ -54,7 +56,7 @@ impl<'a, T> List<'a, T> {
     pub(crate) const fn wire_bytes(&self) -> Option<&'a [u8]> {
         match self.0 {
             Repr::Wire { bytes, .. } => Some(bytes),
-            Repr::Slice(_) => None,
+            Repr::Empty | Repr::Slice(_) => None,
         }
     }
 
@@ -62,13 +64,14 @@ impl<'a, T> List<'a, T> {
     pub(crate) fn wire_bytes_of(&self, wanted: Version) -> Option<&'a [u8]> {
         match self.0 {
             Repr::Wire { bytes, version, .. } if version == wanted => Some(bytes),
-            Repr::Wire { .. } | Repr::Slice(_) => None,
+            Repr::Empty | Repr::Wire { .. } | Repr::Slice(_) => None,
         }
     }
 
     /// The number of entries.
     pub const fn len(&self) -> usize {
         match self.0 {
+            Repr::Empty => 0,
             Repr::Wire { count, .. } => count as usize,
             Repr::Slice(slice) => slice.len(),
         }
@@ -169,6 +172,7 @@ impl<'a, T: Entry<'a>> Iterator for ListIter<'a, T> {
     #[inline]
     fn next(&mut self) -> Option<T> {
         match &mut self.0 {
+            Repr::Empty => None,
             Repr::Wire { bytes, count, .. } => {
                 *count = count.checked_sub(1)?;
                 T::next(bytes)

@@ -1,304 +1,316 @@
-//! What every contender has to provide, and the type-erased loops around it.
-use crate::alloc;
-use crate::frames::{Item, Ver};
-use bytes::BytesMut;
+//! What a codec has to provide to be measured, and the loops that measure it.
+//!
+//! [`Decode`] and [`Encode`] are written once for each codec, with the codec's own types. [`Contender`] hides those, so
+//! that all of them can take turns.
+
+use std::fmt;
 use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-#[derive(Default, Debug, Clone, PartialEq)]
-pub struct View {
-    pub publish: Option<(String, usize, u8)>,
+use crate::alloc::{self, Allocations};
+use crate::frames::Version;
+
+/// The size of the chunks in which a stream is handed over: what a TCP segment carries in an Ethernet frame.
+pub const CHUNK: usize = 1460;
+
+/// What a PUBLISH is recognized by, to see that it was decoded and not skipped.
+#[derive(Debug, PartialEq)]
+pub struct Message {
+    pub topic: String,
+    pub payload_len: usize,
+    pub qos: u8,
 }
-impl View {
-    pub fn publish(topic: impl Into<String>, len: usize, qos: u8) -> View {
-        View { publish: Some((topic.into(), len, qos)) }
+
+impl Message {
+    pub fn new(topic: impl Into<String>, payload_len: usize, qos: u8) -> Self {
+        Self { topic: topic.into(), payload_len, qos }
     }
 }
 
-pub trait Codec: Sized + 'static {
-    const NAME: &'static str;
-    const VER: Ver;
-    /// what a decode is given, and what an encode writes to
-    const NOTE: &'static str;
-    /// true: input must first be copied (or read by the socket) into the peer's own buffer type
-    const FILLS: bool = false;
-    const CHUNKED: bool = true;
-    type Pkt<'a>;
-    type Enc: 'static;
+/// Why there is no packet.
+pub enum Failure {
+    Incomplete,
+    Error(String),
+    Panic,
+}
+
+impl Failure {
+    /// Wraps the codec's own error. Kept out of the way of what is timed.
+    #[cold]
+    #[inline(never)]
+    pub fn error(error: impl std::fmt::Debug) -> Self {
+        Self::Error(format!("{error:?}"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Incomplete => f.write_str("asks for more bytes"),
+            Self::Error(error) => write!(f, "error: {error:.80}"),
+            Self::Panic => f.write_str("panics"),
+        }
+    }
+}
+
+/// A decoder.
+pub trait Decode: Default + 'static {
+    /// What the codec's own decode returns. It is timed as it is, without being moved into another type.
+    type Decoded<'a>;
+    type Packet<'a>;
+
+    /// Whether the codec reads from a buffer of its own type, into which the bytes have to be copied.
+    const OWN_BUFFER: bool = false;
+
+    /// Decodes one frame; with a buffer of its own, the copy into it included.
+    fn decode<'a>(&mut self, frame: &'a [u8]) -> Self::Decoded<'a>;
+
+    fn is_packet(decoded: &Self::Decoded<'_>) -> bool;
+
+    fn packet(decoded: Self::Decoded<'_>) -> Result<Self::Packet<'_>, Failure>;
+
+    fn message(packet: &Self::Packet<'_>) -> Option<Message>;
+
+    /// Copies bytes into the codec's own buffer.
+    fn fill(&mut self, _bytes: &[u8]) {}
+
+    /// Decodes all frames of `bytes`, or, with a buffer of its own, of that. Returns how many they are.
+    fn drain(&mut self, bytes: &[u8]) -> usize;
+
+    /// Decodes all frames of a stream that comes in chunks of [`CHUNK`].
+    fn drain_chunks(&mut self, stream: &[u8]) -> usize {
+        let mut count = 0;
+        for chunk in stream.chunks(CHUNK) {
+            self.fill(chunk);
+            count += self.drain(chunk);
+        }
+        count
+    }
+}
+
+/// An encoder.
+pub trait Encode: Default + 'static {
+    /// What is encoded.
+    type Value: 'static;
+    /// What it is written to, again and again.
     type Out: 'static;
-    fn new() -> Self;
-    /// Decode one whole frame (including the fill for FILLS peers). Err("incomplete") = peer asks for more.
-    fn dec<'a>(&mut self, frame: &'a [u8]) -> Result<Self::Pkt<'a>, String>;
-    /// What is timed: a decode whose result the compiler must not know, and the drop of it.
-    #[inline(always)]
-    fn time_dec(&mut self, frame: &[u8]) {
-        let p = self.dec(black_box(frame));
-        black_box(&p);
-    }
-    fn view(p: &Self::Pkt<'_>) -> View;
-    fn fill(&mut self, _data: &[u8]) {}
-    /// Decode all frames of `data` (FILLS peers: of the own buffer filled before).
-    fn drain(&mut self, data: &[u8]) -> usize;
-    fn chunked(&mut self, buf: &[u8], chunk: usize) -> usize;
-    fn enc_value(&mut self, frame: &'static [u8]) -> Option<Self::Enc>;
+
+    /// The size from which on the payload of a PUBLISH is not copied, but handed on by reference for a vectored write.
+    const ATTACHES_FROM: Option<usize> = None;
+
+    /// The value that encodes to a frame; `None` when there is none, or none that this encoder is meant for.
+    fn value(&mut self, frame: &'static [u8]) -> Option<Self::Value>;
+
     fn out() -> Self::Out;
-    /// Encode into `out` (cleared first), return the number of bytes.
-    fn enc(&mut self, v: &Self::Enc, out: &mut Self::Out) -> usize;
-    fn out_bytes(v: &Self::Enc, out: &mut Self::Out) -> Vec<u8>;
+
+    /// Encodes into an emptied `out`, and returns how many bytes it takes.
+    fn encode(&mut self, value: &Self::Value, out: &mut Self::Out) -> usize;
+
+    /// The bytes that the last encode has written.
+    fn written(value: &Self::Value, out: &mut Self::Out) -> Vec<u8>;
 }
 
-/// Type-erased contender.
-pub trait Contender {
-    fn name(&self) -> &'static str;
-    fn ver(&self) -> Ver;
-    fn note(&self) -> &'static str;
-    fn fills(&self) -> bool;
-    fn can_chunk(&self) -> bool;
-    fn check(&mut self, it: &Item) -> Result<View, String>;
-    fn check_enc(&mut self, it: &Item) -> Result<bool, String>;
-    fn run_dec(&mut self, f: &[u8], iters: usize) -> f64;
-    /// decode `n` prefilled frames; only the decode is timed. n frames per batch
-    fn run_prefilled(&mut self, batch: &[u8], n: usize, batches: usize) -> f64;
-    fn run_enc(&mut self, f: &'static [u8], iters: usize) -> Option<f64>;
-    fn run_stream(&mut self, buf: &[u8], n: usize) -> f64;
-    fn run_stream_prefilled(&mut self, buf: &[u8], n: usize) -> f64;
-    fn run_chunked(&mut self, buf: &[u8], n: usize) -> f64;
-    fn allocs_dec(&mut self, f: &'static [u8]) -> (f64, f64);
-    fn allocs_enc(&mut self, f: &'static [u8]) -> Option<(f64, f64)>;
-    /// 'A' accepted, 'R' rejected, 'I' asked for more bytes, 'P' panicked
-    fn judge(&mut self, f: &[u8]) -> (char, String);
-    fn try_dec(&mut self, f: &[u8]) -> bool;
-    fn pkt_size(&self) -> usize;
+/// How a stream is handed over.
+#[derive(Clone, Copy)]
+pub enum Feed {
+    /// In one piece, the copy into the codec's own buffer included.
+    Whole,
+    /// In one piece that already lies in the codec's own buffer.
+    Filled,
+    /// In chunks.
+    Chunks,
 }
 
-pub struct Wrap<C: Codec>(C);
-impl<C: Codec> Wrap<C> {
-    pub fn boxed() -> Box<dyn Contender> {
-        Box::new(Wrap(C::new()))
-    }
+/// A [`Decode`] of any type.
+pub trait Decoder {
+    fn own_buffer(&self) -> bool;
+
+    /// Decodes with a fresh decoder; a panic is caught.
+    fn try_decode(&mut self, frame: &[u8]) -> Result<Option<Message>, Failure>;
+
+    /// Nanoseconds for the decode of a frame, and the drop of the packet.
+    fn time(&mut self, frame: &[u8], iterations: usize) -> f64;
+
+    /// Nanoseconds for a whole stream, and the number of packets in it.
+    fn time_stream(&mut self, stream: &[u8], feed: Feed) -> (f64, usize);
+
+    /// Whether all the frames of a stream are found.
+    fn can_stream(&mut self, stream: &[u8], feed: Feed, count: usize) -> bool;
+
+    fn allocations(&mut self, frame: &[u8]) -> Allocations;
+
+    fn packet_size(&self) -> usize;
 }
 
-impl<C: Codec> Contender for Wrap<C> {
-    fn name(&self) -> &'static str {
-        C::NAME
+struct AnyDecoder<D>(D);
+
+impl<D: Decode> Decoder for AnyDecoder<D> {
+    fn own_buffer(&self) -> bool {
+        D::OWN_BUFFER
     }
-    fn ver(&self) -> Ver {
-        C::VER
+
+    fn try_decode(&mut self, frame: &[u8]) -> Result<Option<Message>, Failure> {
+        self.0 = D::default();
+        let attempt = AssertUnwindSafe(|| D::packet(self.0.decode(frame)).map(|packet| D::message(&packet)));
+        let result = catch_unwind(attempt).unwrap_or(Err(Failure::Panic));
+        self.0 = D::default();
+        result
     }
-    fn note(&self) -> &'static str {
-        C::NOTE
+
+    #[inline(never)]
+    fn time(&mut self, frame: &[u8], iterations: usize) -> f64 {
+        let start = Instant::now();
+        for _ in 0..iterations {
+            let decoded = self.0.decode(black_box(frame));
+            black_box(&decoded);
+        }
+        start.elapsed().as_nanos() as f64 / iterations as f64
     }
-    fn fills(&self) -> bool {
-        C::FILLS
-    }
-    fn can_chunk(&self) -> bool {
-        C::CHUNKED
-    }
-    fn check(&mut self, it: &Item) -> Result<View, String> {
-        self.0 = C::new();
-        let r = catch_unwind(AssertUnwindSafe(|| {
-            let p = self.0.dec(it.frame)?;
-            Ok(C::view(&p))
-        }));
-        match r {
-            Ok(r) => r,
-            Err(_) => {
-                self.0 = C::new();
-                Err("panic".into())
+
+    #[inline(never)]
+    fn time_stream(&mut self, stream: &[u8], feed: Feed) -> (f64, usize) {
+        if let Feed::Filled = feed {
+            self.0.fill(black_box(stream));
+        }
+        let start = Instant::now();
+        let count = match feed {
+            Feed::Whole => {
+                self.0.fill(black_box(stream));
+                self.0.drain(black_box(stream))
             }
+            Feed::Filled => self.0.drain(black_box(stream)),
+            Feed::Chunks => self.0.drain_chunks(black_box(stream)),
+        };
+        (start.elapsed().as_nanos() as f64, count)
+    }
+
+    fn can_stream(&mut self, stream: &[u8], feed: Feed, count: usize) -> bool {
+        let found = catch_unwind(AssertUnwindSafe(|| self.time_stream(stream, feed).1));
+        let can_stream = found.is_ok_and(|found| found == count);
+        if !can_stream {
+            self.0 = D::default();
         }
+        can_stream
     }
-    fn check_enc(&mut self, it: &Item) -> Result<bool, String> {
-        let r = catch_unwind(AssertUnwindSafe(|| {
-            let v = self.0.enc_value(it.frame).ok_or("no encode value")?;
-            let mut out = C::out();
-            let n = self.0.enc(&v, &mut out);
-            let n2 = self.0.enc(&v, &mut out);
-            let b = C::out_bytes(&v, &mut out);
-            if n != n2 || n != b.len() {
-                return Err(format!("encode len {n} {n2} {}", b.len()));
-            }
-            if b.len() != it.frame.len() {
-                return Err(format!("encoded {} bytes, frame {}", b.len(), it.frame.len()));
-            }
-            Ok(b == it.frame)
-        }));
-        match r {
-            Ok(r) => r,
-            Err(_) => Err("panic".into()),
-        }
+
+    fn allocations(&mut self, frame: &[u8]) -> Allocations {
+        alloc::average(|| drop(black_box(self.0.decode(black_box(frame)))))
     }
-    #[inline(never)]
-    fn run_dec(&mut self, f: &[u8], iters: usize) -> f64 {
-        let t = Instant::now();
-        for _ in 0..iters {
-            self.0.time_dec(f);
-        }
-        t.elapsed().as_nanos() as f64 / iters as f64
-    }
-    #[inline(never)]
-    fn run_prefilled(&mut self, batch: &[u8], n: usize, batches: usize) -> f64 {
-        let mut tot = 0u128;
-        for _ in 0..batches {
-            self.0.fill(batch);
-            let t = Instant::now();
-            let k = self.0.drain(black_box(batch));
-            tot += t.elapsed().as_nanos();
-            assert_eq!(black_box(k), n);
-        }
-        tot as f64 / (n * batches) as f64
-    }
-    #[inline(never)]
-    fn run_enc(&mut self, f: &'static [u8], iters: usize) -> Option<f64> {
-        let v = self.0.enc_value(f)?;
-        let mut out = C::out();
-        let t = Instant::now();
-        for _ in 0..iters {
-            let n = self.0.enc(black_box(&v), &mut out);
-            black_box(n);
-            black_box(&out);
-        }
-        Some(t.elapsed().as_nanos() as f64 / iters as f64)
-    }
-    #[inline(never)]
-    fn run_stream(&mut self, buf: &[u8], n: usize) -> f64 {
-        let t = Instant::now();
-        self.0.fill(black_box(buf));
-        let k = self.0.drain(black_box(buf));
-        let e = t.elapsed().as_nanos() as f64;
-        assert_eq!(k, n, "{}", C::NAME);
-        e / n as f64
-    }
-    #[inline(never)]
-    fn run_stream_prefilled(&mut self, buf: &[u8], n: usize) -> f64 {
-        self.0.fill(black_box(buf));
-        let t = Instant::now();
-        let k = self.0.drain(black_box(buf));
-        let e = t.elapsed().as_nanos() as f64;
-        assert_eq!(k, n, "{}", C::NAME);
-        e / n as f64
-    }
-    #[inline(never)]
-    fn run_chunked(&mut self, buf: &[u8], n: usize) -> f64 {
-        let t = Instant::now();
-        let k = self.0.chunked(black_box(buf), 1460);
-        let e = t.elapsed().as_nanos() as f64;
-        assert_eq!(k, n, "{}", C::NAME);
-        e / n as f64
-    }
-    fn allocs_dec(&mut self, f: &'static [u8]) -> (f64, f64) {
-        for _ in 0..4 {
-            drop(self.0.dec(f));
-        }
-        alloc::per(64, || drop(black_box(self.0.dec(black_box(f)))))
-    }
-    fn allocs_enc(&mut self, f: &'static [u8]) -> Option<(f64, f64)> {
-        let v = self.0.enc_value(f)?;
-        let mut out = C::out();
-        for _ in 0..4 {
-            self.0.enc(&v, &mut out);
-        }
-        Some(alloc::per(64, || {
-            black_box(self.0.enc(black_box(&v), &mut out));
-        }))
-    }
-    fn pkt_size(&self) -> usize {
-        std::mem::size_of::<C::Pkt<'static>>()
-    }
-    fn try_dec(&mut self, f: &[u8]) -> bool {
-        catch_unwind(AssertUnwindSafe(|| self.0.dec(f).is_ok())).unwrap_or(false)
-    }
-    fn judge(&mut self, f: &[u8]) -> (char, String) {
-        self.0 = C::new();
-        let r = catch_unwind(AssertUnwindSafe(|| match self.0.dec(f) {
-            Ok(_) => ('A', String::new()),
-            Err(e) if e == "incomplete" => ('I', e),
-            Err(e) => ('R', e),
-        }));
-        self.0 = C::new();
-        r.unwrap_or(('P', "panic".into()))
+
+    fn packet_size(&self) -> usize {
+        size_of::<D::Packet<'static>>()
     }
 }
 
-/// Peers that read frames off a `bytes::BytesMut` need only this.
-pub trait BmCodec: Sized + 'static {
-    const NAME: &'static str;
-    const VER: Ver;
-    const NOTE: &'static str;
-    type Pkt: 'static;
-    fn new() -> Self;
-    fn read(&mut self, b: &mut BytesMut) -> Result<Option<Self::Pkt>, String>;
-    fn view(p: &Self::Pkt) -> View;
-    fn write(&mut self, p: &Self::Pkt, b: &mut BytesMut);
+/// An [`Encode`] of any type, and the value that it is about to encode.
+pub trait Encoder {
+    fn attaches_from(&self) -> Option<usize>;
+
+    /// Takes the value that encodes to a frame. Without one, the other methods must not be called.
+    fn load(&mut self, frame: &'static [u8]) -> bool;
+
+    /// The bytes that the value encodes to. Twice into the same buffer, to see that it is emptied.
+    fn encode(&mut self) -> Vec<u8>;
+
+    /// Nanoseconds for an encode.
+    fn time(&mut self, iterations: usize) -> f64;
+
+    fn allocations(&mut self) -> Allocations;
 }
-pub struct Bm<T: BmCodec> {
-    t: T,
-    buf: BytesMut,
+
+struct AnyEncoder<E: Encode> {
+    encoder: E,
+    value: Option<E::Value>,
+    out: E::Out,
 }
-impl<T: BmCodec> Codec for Bm<T> {
-    const NAME: &'static str = T::NAME;
-    const VER: Ver = T::VER;
-    const NOTE: &'static str = T::NOTE;
-    const FILLS: bool = true;
-    type Pkt<'a> = T::Pkt;
-    type Enc = T::Pkt;
-    type Out = BytesMut;
-    fn new() -> Self {
-        Bm { t: T::new(), buf: BytesMut::with_capacity(64 * 1024) }
+
+impl<E: Encode> AnyEncoder<E> {
+    #[inline(always)]
+    fn parts(&mut self) -> (&mut E, &E::Value, &mut E::Out) {
+        (&mut self.encoder, self.value.as_ref().expect("a value"), &mut self.out)
     }
-    #[inline]
-    fn dec<'a>(&mut self, frame: &'a [u8]) -> Result<T::Pkt, String> {
-        self.buf.extend_from_slice(frame);
-        match self.t.read(&mut self.buf) {
-            Ok(Some(p)) => Ok(p),
-            Ok(None) => Err("incomplete".into()),
-            Err(e) => Err(e),
+}
+
+impl<E: Encode> Encoder for AnyEncoder<E> {
+    fn attaches_from(&self) -> Option<usize> {
+        E::ATTACHES_FROM
+    }
+
+    fn load(&mut self, frame: &'static [u8]) -> bool {
+        let attempt = AssertUnwindSafe(|| {
+            let value = self.encoder.value(frame)?;
+            self.encoder.encode(&value, &mut self.out);
+            Some(value)
+        });
+        self.value = catch_unwind(attempt).unwrap_or(None);
+        self.value.is_some()
+    }
+
+    fn encode(&mut self) -> Vec<u8> {
+        let (encoder, value, out) = self.parts();
+        let first = encoder.encode(value, out);
+        let second = encoder.encode(value, out);
+        let written = E::written(value, out);
+        assert_eq!((first, second), (written.len(), written.len()));
+        written
+    }
+
+    #[inline(never)]
+    fn time(&mut self, iterations: usize) -> f64 {
+        let (encoder, value, out) = self.parts();
+        let start = Instant::now();
+        for _ in 0..iterations {
+            black_box(encoder.encode(black_box(value), out));
+            black_box(&*out);
         }
+        start.elapsed().as_nanos() as f64 / iterations as f64
     }
-    fn view(p: &T::Pkt) -> View {
-        T::view(p)
-    }
-    fn fill(&mut self, data: &[u8]) {
-        self.buf.extend_from_slice(data);
-    }
-    #[inline]
-    fn drain(&mut self, _data: &[u8]) -> usize {
-        let mut n = 0;
-        while let Some(p) = self.t.read(&mut self.buf).unwrap() {
-            black_box(&p);
-            n += 1;
-        }
-        n
-    }
-    fn chunked(&mut self, buf: &[u8], chunk: usize) -> usize {
-        let mut n = 0;
-        for c in buf.chunks(chunk) {
-            self.fill(c);
-            n += self.drain(c);
-        }
-        n
-    }
-    fn enc_value(&mut self, frame: &'static [u8]) -> Option<T::Pkt> {
-        // own storage, so that by-value clones and shared handles never alias the read buffer
-        let mut b = BytesMut::from(frame);
-        self.t.read(&mut b).ok().flatten()
-    }
-    fn out() -> BytesMut {
-        BytesMut::with_capacity(128 * 1024)
-    }
-    #[inline]
-    fn enc(&mut self, v: &T::Pkt, out: &mut BytesMut) -> usize {
-        out.clear();
-        self.t.write(v, out);
-        out.len()
-    }
-    fn out_bytes(_: &T::Pkt, out: &mut BytesMut) -> Vec<u8> {
-        out.to_vec()
+
+    fn allocations(&mut self) -> Allocations {
+        let (encoder, value, out) = self.parts();
+        alloc::average(|| {
+            black_box(encoder.encode(black_box(value), out));
+        })
     }
 }
-#[cold]
-#[inline(never)]
-pub fn es<E: std::fmt::Debug>(e: E) -> String {
-    format!("{e:?}")
+
+/// A codec, or a part of one, of any type.
+pub struct Contender {
+    pub name: &'static str,
+    pub version: Version,
+    /// What is timed.
+    pub note: &'static str,
+    pub decoder: Option<Box<dyn Decoder>>,
+    pub encoder: Option<Box<dyn Encoder>>,
 }
+
+impl Contender {
+    pub fn new(name: &'static str, version: Version, note: &'static str) -> Self {
+        Self { name, version, note, decoder: None, encoder: None }
+    }
+
+    pub fn decoder<D: Decode>(self) -> Self {
+        Self { decoder: Some(Box::new(AnyDecoder(D::default()))), ..self }
+    }
+
+    pub fn encoder<E: Encode>(self) -> Self {
+        Self { encoder: Some(Box::new(AnyEncoder { encoder: E::default(), value: None, out: E::out() })), ..self }
+    }
+
+    /// Whether it belongs to this crate.
+    pub fn is_ours(&self) -> bool {
+        self.name.starts_with(OURS)
+    }
+
+    /// Whether it is a codec that others have published.
+    pub fn is_peer(&self) -> bool {
+        !self.is_ours() && self.name != FLOOR
+    }
+}
+
+/// What the names of this crate's contenders begin with.
+const OURS: &str = "mqtt-sansio";
+
+/// The name of the yardstick.
+pub const FLOOR: &str = "(floor)";
