@@ -43,32 +43,26 @@ impl Sections {
     }
 }
 
-/// Counts and checks.
+/// Counts and checks. Whatever it finds wrong only sets a bit; a [`Diagnosis`] tells afterwards what it was.
+#[derive(Default)]
 pub(crate) struct Measure {
     len: u64,
     sections: Sections,
-    objection: Option<(Field, Objection)>,
-}
-
-enum Objection {
-    Violation(Violation),
-    NotInVersion,
-    TooLong,
+    /// All the lengths that have to fit into two bytes, one over the other: too long if one of them is.
+    lengths: usize,
+    is_wrong: bool,
 }
 
 impl Measure {
     /// Finds how large a packet will be, and whether it can be sent at all.
     #[inline(always)]
     pub(crate) fn of<B: Body>(body: &B, version: Version) -> Result<Size, EncodeError> {
-        let mut measure = Self { len: 0, sections: Sections::default(), objection: None };
+        let mut measure = Self::default();
         body.write(version, &mut measure);
-        if let Some((field, objection)) = measure.objection {
-            return Err(refusal(B::TYPE, field, objection, version));
-        }
         let detached = body.detached_len();
         measure.count(detached);
-        if measure.len > u64::from(MAX_REMAINING_LENGTH) {
-            return Err(EncodeError::PacketTooLarge { packet: B::TYPE });
+        if measure.is_wrong | (measure.lengths > MAX_LEN) | (measure.len > u64::from(MAX_REMAINING_LENGTH)) {
+            return Err(Diagnosis::of(body, version));
         }
         let remaining_length = measure.len as u32;
         let total = (remaining_length as usize)
@@ -78,29 +72,19 @@ impl Measure {
         Ok(Size { remaining_length, total, sections: measure.sections })
     }
 
+    /// By value and in a function of its own: nearly every packet has no properties, and keeps its registers for itself.
+    #[inline(never)]
+    fn of_section(section: &impl Section) -> Self {
+        let mut measure = Self::default();
+        section.write(&mut measure);
+        measure
+    }
+
     /// Does not wrap around: what is counted lies in memory. (Entries of a list may share theirs, 2^17 bytes each at the
     /// most; a list of 2^46 of them would itself take petabytes.)
     #[inline(always)]
     const fn count(&mut self, bytes: usize) {
         self.len = self.len.wrapping_add(bytes as u64);
-    }
-
-    /// In line, so that nobody wants the address of the counters and they live in registers.
-    #[inline(always)]
-    fn object(&mut self, field: Field, objection: Objection) {
-        // The first one counts.
-        if self.objection.is_none() {
-            self.objection = Some((field, objection));
-        }
-    }
-}
-
-#[cold]
-fn refusal(packet: PacketType, field: Field, objection: Objection, version: Version) -> EncodeError {
-    match objection {
-        Objection::Violation(violation) => EncodeError::Invalid { packet, field, violation, version },
-        Objection::NotInVersion => EncodeError::NotInVersion { packet, field, version },
-        Objection::TooLong => EncodeError::FieldTooLong { packet, field },
     }
 }
 
@@ -121,35 +105,84 @@ impl Sink for Measure {
     }
 
     #[inline(always)]
-    fn binary(&mut self, field: Field, bytes: &[u8]) {
-        if bytes.len() > MAX_LEN {
-            self.object(field, Objection::TooLong);
-        }
+    fn binary(&mut self, _: Field, bytes: &[u8]) {
+        self.lengths |= bytes.len();
         self.count(2);
         self.count(bytes.len());
     }
 
     #[inline(always)]
     fn section(&mut self, section: &impl Section) {
-        let before = self.len;
-        section.write(self);
+        if section.is_empty() {
+            self.sections.push(0);
+            return self.count(1);
+        }
+        let measured = Self::of_section(section);
+        self.lengths |= measured.lengths;
+        self.is_wrong |= measured.is_wrong;
         // When it is longer than a length can say, the packet is too large as well, and is refused for that.
-        let len = self.len.wrapping_sub(before) as u32;
+        let len = measured.len as u32;
         self.sections.push(len);
         self.count(usize::from(varint_len(len)));
+        self.len = self.len.wrapping_add(measured.len);
     }
 
     #[inline(always)]
+    fn rule(&mut self, kept: impl FnOnce() -> bool, _: Field, _: Violation) {
+        self.is_wrong |= !kept();
+    }
+
+    #[inline(always)]
+    fn absent(&mut self, absent: impl FnOnce() -> bool, _: Field) {
+        self.is_wrong |= !absent();
+    }
+}
+
+/// Finds the first thing that is wrong with a packet.
+struct Diagnosis {
+    packet: PacketType,
+    version: Version,
+    error: Option<EncodeError>,
+}
+
+impl Diagnosis {
+    #[cold]
+    #[inline(never)]
+    fn of<B: Body>(body: &B, version: Version) -> EncodeError {
+        let mut diagnosis = Self { packet: B::TYPE, version, error: None };
+        body.write(version, &mut diagnosis);
+        diagnosis.error.unwrap_or(EncodeError::PacketTooLarge { packet: B::TYPE })
+    }
+
+    fn find(&mut self, is_right: bool, error: EncodeError) {
+        if !is_right && self.error.is_none() {
+            self.error = Some(error);
+        }
+    }
+}
+
+impl Sink for Diagnosis {
+    fn array<const N: usize>(&mut self, _: [u8; N]) {}
+
+    fn varint(&mut self, _: u32) {}
+
+    fn raw(&mut self, _: &[u8]) {}
+
+    fn binary(&mut self, field: Field, bytes: &[u8]) {
+        self.find(bytes.len() <= MAX_LEN, EncodeError::FieldTooLong { packet: self.packet, field });
+    }
+
+    fn section(&mut self, section: &impl Section) {
+        section.write(self);
+    }
+
     fn rule(&mut self, kept: impl FnOnce() -> bool, field: Field, violation: Violation) {
-        if !kept() {
-            self.object(field, Objection::Violation(violation));
-        }
+        let Self { packet, version, .. } = *self;
+        self.find(kept(), EncodeError::Invalid { packet, field, violation, version });
     }
 
-    #[inline(always)]
     fn absent(&mut self, absent: impl FnOnce() -> bool, field: Field) {
-        if !absent() {
-            self.object(field, Objection::NotInVersion);
-        }
+        let Self { packet, version, .. } = *self;
+        self.find(absent(), EncodeError::NotInVersion { packet, field, version });
     }
 }

@@ -142,6 +142,11 @@ macro_rules! properties {
 
             impl Section for $packet<'_> {
                 #[inline(always)]
+                fn is_empty(&self) -> bool {
+                    self.is_empty()
+                }
+
+                #[inline(always)]
                 fn write<S: Sink>(&self, out: &mut S) {
                     $( self.$member.write(PropertyId::$member_id, out); )*
                 }

@@ -31,6 +31,8 @@ pub(crate) trait Body {
 
 /// Something that stands behind a length of its own: the properties.
 pub(crate) trait Section {
+    fn is_empty(&self) -> bool;
+
     fn write<S: Sink>(&self, out: &mut S);
 }
 
@@ -150,7 +152,7 @@ impl<O: Output> Sink for Writer<O> {
         let len = self.sections.next();
         self.varint(len);
         if len != 0 {
-            section.write(self);
+            self.out.section(section);
         }
     }
 
@@ -173,6 +175,9 @@ trait Output {
         self.array(prefix);
         self.slice(bytes);
     }
+
+    /// A section that is not empty, without its length.
+    fn section(&mut self, section: &impl Section);
 }
 
 /// The room for exactly one packet.
@@ -206,6 +211,19 @@ impl Output for Room<'_> {
             self.0 = tail;
         }
     }
+
+    #[inline(always)]
+    fn section(&mut self, section: &impl Section) {
+        self.0 = section_to_room(section, core::mem::take(&mut self.0));
+    }
+}
+
+/// Writes a section and returns the room behind it. By value, as [`Measure::of_section`].
+#[inline(never)]
+fn section_to_room<'b>(section: &impl Section, room: &'b mut [u8]) -> &'b mut [u8] {
+    let mut writer = Writer { out: Room(room), sections: Sections::default() };
+    section.write(&mut writer);
+    writer.out.0
 }
 
 /// Copies between slices of one length. Most texts are short: two overlapping moves of a register do for those, without a call.
@@ -245,5 +263,9 @@ impl<B: bytes::BufMut> Output for End<'_, B> {
     #[inline(always)]
     fn slice(&mut self, bytes: &[u8]) {
         self.0.put_slice(bytes);
+    }
+
+    fn section(&mut self, section: &impl Section) {
+        section.write(&mut Writer { out: End(&mut *self.0), sections: Sections::default() });
     }
 }
