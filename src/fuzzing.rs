@@ -24,7 +24,7 @@ use crate::codec::{
     self, Connect, DecodeError, Decoded, EncodeError, Field, Limits, List, MAX_PACKET_SIZE, Packet, Publish, Sender,
     UserProperty, Violation,
 };
-use crate::{CodePoints, TextError, TopicFilter, TopicName, Utf8Str, Version};
+use crate::{DisallowedCodePoints, TextError, TopicFilter, TopicName, Utf8Str, Version};
 
 /// Decodes what stands behind a first byte that picks version and limits.
 pub fn decode(data: &[u8]) {
@@ -38,7 +38,7 @@ pub fn decode(data: &[u8]) {
             assert!(is_shortest_length(frame), "the Remaining Length has no bytes that it does not need");
             assert_eq!(codec::decode(frame, version, limits), Ok(Decoded::Packet { packet, size }));
             check_prefixes(frame, version, limits);
-            check_texts(&packet, limits.code_points);
+            check_texts(&packet, limits.disallowed_code_points);
             check_senders(&packet, frame, version, limits);
             let canonical = check_encode(&packet, own_version(&packet, version));
             assert!(canonical.len() <= size, "the canonical form is a shortest one");
@@ -63,7 +63,7 @@ pub fn roundtrip(data: &[u8]) {
             let size = bytes.len();
             assert_eq!(codec::decode(&bytes, version, limits), Ok(Decoded::Packet { packet, size }));
             check_prefixes(&bytes, version, limits);
-            check_texts(&packet, CodePoints::default());
+            check_texts(&packet, DisallowedCodePoints::default());
             check_other_versions(&packet, version);
         });
         if checked.is_err() || u.is_empty() {
@@ -115,7 +115,7 @@ fn settings(choice: u8) -> (Version, Limits) {
     let limits = Limits {
         max_packet_size: if set(8) { 300 } else { MAX_PACKET_SIZE },
         max_user_properties: if set(4) { 1 } else { u16::MAX },
-        code_points: CodePoints { refuse_control_characters: set(1), refuse_non_characters: set(2) },
+        disallowed_code_points: if set(1) { DisallowedCodePoints::Refuse } else { DisallowedCodePoints::Accept },
         sender,
     };
     (version, limits)
@@ -279,19 +279,19 @@ fn check_other_versions(packet: &Packet<'_>, version: Version) {
 }
 
 /// Looks at every text of a packet by the rules of sections 1.5.4 and 4.7.
-fn check_texts(packet: &Packet<'_>, refused: CodePoints) {
-    let texts = |texts: &[Option<Utf8Str<'_>>]| texts.iter().flatten().for_each(|text| check_text(*text, refused));
+fn check_texts(packet: &Packet<'_>, disallowed: DisallowedCodePoints) {
+    let texts = |texts: &[Option<Utf8Str<'_>>]| texts.iter().flatten().for_each(|text| check_text(*text, disallowed));
     let pairs = |pairs: List<'_, UserProperty<'_>>| {
         pairs.iter().for_each(|pair| texts(&[Some(pair.name), Some(pair.value)]));
     };
     let name = |name: TopicName<'_>| {
         let text = Utf8Str::new(name.as_str()).expect("a topic name is a text");
-        check_text(text, refused);
+        check_text(text, disallowed);
         assert_eq!(text.as_bytes(), name.as_bytes());
         assert!(!name.as_str().contains(['+', '#']));
     };
     let filter = |filter: TopicFilter<'_>| {
-        check_text(Utf8Str::new(filter.as_str()).expect("a topic filter is a text"), refused);
+        check_text(Utf8Str::new(filter.as_str()).expect("a topic filter is a text"), disallowed);
         assert_eq!(filter.as_str().as_bytes(), filter.as_bytes());
         assert!(is_filter(filter.as_str()), "{filter}");
     };
@@ -349,17 +349,17 @@ fn check_texts(packet: &Packet<'_>, refused: CodePoints) {
     }
 }
 
-fn check_text(text: Utf8Str<'_>, refused: CodePoints) {
+fn check_text(text: Utf8Str<'_>, disallowed: DisallowedCodePoints) {
     let text = core::str::from_utf8(text.as_bytes()).expect("a text is well-formed");
-    assert!(text.chars().all(|character| is_allowed(character, refused)), "{text:?}");
+    assert!(text.chars().all(|character| is_allowed(character, disallowed)), "{text:?}");
 }
 
-fn is_allowed(character: char, refused: CodePoints) -> bool {
+fn is_allowed(character: char, disallowed: DisallowedCodePoints) -> bool {
     match character {
         '\0' => false,
-        '\u{1}'..='\u{1F}' | '\u{7F}'..='\u{9F}' => !refused.refuse_control_characters,
-        '\u{FDD0}'..='\u{FDEF}' => !refused.refuse_non_characters,
-        _ => !(refused.refuse_non_characters && (character as u32 % 0x1_0000) >= 0xFFFE),
+        '\u{1}'..='\u{1F}' | '\u{7F}'..='\u{9F}' => disallowed == DisallowedCodePoints::Accept,
+        '\u{FDD0}'..='\u{FDEF}' => disallowed == DisallowedCodePoints::Accept,
+        _ => disallowed == DisallowedCodePoints::Accept || (character as u32 % 0x1_0000) < 0xFFFE,
     }
 }
 
@@ -570,18 +570,15 @@ fn check_text_on_wire(bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(100)];
     let property_length = [0, 1, 0, 3 + bytes.len() as u8, 0x1F];
     let frame = frame(0x40, &property_length, bytes, &[]);
-    for (refuse_control_characters, refuse_non_characters) in
-        [(false, false), (false, true), (true, false), (true, true)]
-    {
-        let code_points = CodePoints { refuse_control_characters, refuse_non_characters };
-        let limits = Limits { code_points, ..Limits::default() };
+    for disallowed_code_points in [DisallowedCodePoints::Accept, DisallowedCodePoints::Refuse] {
+        let limits = Limits { disallowed_code_points, ..Limits::default() };
         let found = codec::decode(&frame, Version::V5, limits).err().map(|error| error.offset());
-        let expected = first_wrong_byte(bytes, code_points);
+        let expected = first_wrong_byte(bytes, disallowed_code_points);
         assert_eq!(found, expected.map(|at| text_at(&frame, bytes, &[]) + at), "{bytes:02x?}");
     }
 }
 
-fn first_wrong_byte(bytes: &[u8], refused: CodePoints) -> Option<usize> {
+fn first_wrong_byte(bytes: &[u8], disallowed: DisallowedCodePoints) -> Option<usize> {
     let (text, end) = match core::str::from_utf8(bytes) {
         Ok(text) => (text, None),
         Err(error) => {
@@ -589,5 +586,5 @@ fn first_wrong_byte(bytes: &[u8], refused: CodePoints) -> Option<usize> {
             (core::str::from_utf8(&bytes[..end]).expect("valid so far"), Some(end))
         }
     };
-    text.char_indices().find(|&(_, character)| !is_allowed(character, refused)).map(|(at, _)| at).or(end)
+    text.char_indices().find(|&(_, character)| !is_allowed(character, disallowed)).map(|(at, _)| at).or(end)
 }

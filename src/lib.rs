@@ -38,7 +38,7 @@ mod text;
 mod topic;
 
 pub use codec::{PacketId, QoS, Version};
-pub use text::{CodePoints, Flaw, TextError, Utf8Str};
+pub use text::{DisallowedCodePoints, Flaw, TextError, Utf8Str};
 pub use topic::{TopicFilter, TopicName};
 
 #[cfg(all(doctest, feature = "alloc"))]

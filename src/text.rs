@@ -168,14 +168,15 @@ pub(crate) fn check_len(text: &[u8]) -> Result<(), TextError> {
     Ok(())
 }
 
-/// The code points that the specification leaves to the receiver (section 1.5.4): a SHOULD NOT for the sender, a MAY for
-/// who refuses them.
+/// What becomes of the Disallowed Unicode code points (section 1.5.4): the control characters U+0001 to U+001F and U+007F to
+/// U+009F, and the non-characters, such as U+FFFF. A sender SHOULD NOT use them, and a receiver MAY refuse them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CodePoints {
-    /// Refuse U+0001 to U+001F and U+007F to U+009F.
-    pub refuse_control_characters: bool,
-    /// Refuse U+FDD0 to U+FDEF, and U+FFFE and U+FFFF of every plane.
-    pub refuse_non_characters: bool,
+pub enum DisallowedCodePoints {
+    /// They are characters as any other. The default: a refusal costs the whole connection, and comes again with the same message.
+    #[default]
+    Accept,
+    /// They make a packet malformed.
+    Refuse,
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -267,7 +268,7 @@ pub(crate) enum Wildcards {
 
 /// Finds the first byte that breaks a rule. For texts that [`scan`] could not settle.
 #[inline(never)]
-pub(crate) fn first_flaw(text: &[u8], refused: CodePoints, wildcards: Wildcards) -> Option<TextError> {
+pub(crate) fn first_flaw(text: &[u8], disallowed: DisallowedCodePoints, wildcards: Wildcards) -> Option<TextError> {
     let (valid, ill_formed) = match core::str::from_utf8(text) {
         Ok(valid) => (valid, None),
         Err(error) => {
@@ -276,12 +277,13 @@ pub(crate) fn first_flaw(text: &[u8], refused: CodePoints, wildcards: Wildcards)
             (valid.and_then(Result::ok).unwrap_or_default(), Some(TextError::new(at, Flaw::IllFormedUtf8)))
         }
     };
+    let refuses = disallowed == DisallowedCodePoints::Refuse;
     let flaw = |character: char| match character {
         '\0' => Some(Flaw::NullCharacter),
         '+' if wildcards == Wildcards::Forbidden => Some(Flaw::SingleLevelWildcardInName),
         '#' if wildcards == Wildcards::Forbidden => Some(Flaw::MultiLevelWildcardInName),
-        _ if refused.refuse_control_characters && character.is_control() => Some(Flaw::ControlCharacter),
-        _ if refused.refuse_non_characters && is_non_character(character) => Some(Flaw::NonCharacter),
+        _ if refuses && character.is_control() => Some(Flaw::ControlCharacter),
+        _ if refuses && is_non_character(character) => Some(Flaw::NonCharacter),
         _ => None,
     };
     let in_valid = valid.char_indices().find_map(|(at, character)| Some(TextError::new(at, flaw(character)?)));

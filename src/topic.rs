@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::text::{self, CodePoints, Flaw, TextError, Utf8Str, Wildcards, text_like};
+use crate::text::{self, DisallowedCodePoints, Flaw, TextError, Utf8Str, Wildcards, text_like};
 
 /// The name under which a message is published: levels separated by `/`, without wildcards.
 ///
@@ -30,7 +30,7 @@ impl<'a> TopicName<'a> {
         if text.is_empty() {
             return Err(TextError::new(0, Flaw::EmptyTopic));
         }
-        match text::first_flaw(text, CodePoints::default(), Wildcards::Forbidden) {
+        match text::first_flaw(text, DisallowedCodePoints::default(), Wildcards::Forbidden) {
             None => Ok(Self::validated(text)),
             Some(error) => Err(error),
         }
@@ -90,7 +90,7 @@ impl<'a> TopicFilter<'a> {
     pub fn new(text: &'a str) -> Result<Self, TextError> {
         let text = text.as_bytes();
         text::check_len(text)?;
-        let first_flaw = text::first_flaw(text, CodePoints::default(), Wildcards::Ordinary);
+        let first_flaw = text::first_flaw(text, DisallowedCodePoints::default(), Wildcards::Ordinary);
         match first_flaw.or_else(|| share_flaw(text)).or_else(|| filter_flaw(text)) {
             None => Ok(Self::validated(text)),
             Some(error) => Err(error),

@@ -29,7 +29,7 @@ macro_rules! acks {
                 }
 
                 #[inline(always)]
-                pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+                pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
                     let id = reader.packet_id()?;
                     let (reason_code, properties) = match context.version {
                         Version::V5 if !reader.is_empty() => read_reason(reader, context, $reason_code::from_value)?,
@@ -79,7 +79,7 @@ acks! {
 #[inline(always)]
 fn read_reason<'a, C>(
     reader: &mut Reader<'a>,
-    context: Context<'_>,
+    context: Context,
     from_value: impl Fn(u8) -> Option<C>,
 ) -> Result<(C, AckProperties<'a>), Fault> {
     let Some(reason_code) = from_value(reader.u8(Field::ReasonCode)?) else {

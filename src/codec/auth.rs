@@ -20,7 +20,7 @@ pub struct Auth<'a> {
 impl<'a> Auth<'a> {
     /// Reason code and properties may be missing together (section 3.15.2.1).
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         if reader.is_empty() {
             return Ok(Self::default());
         }

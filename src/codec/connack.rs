@@ -22,7 +22,7 @@ pub struct ConnAck<'a> {
 
 impl<'a> ConnAck<'a> {
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let flags_at = reader.offset();
         let flags = reader.u8(Field::AcknowledgeFlags)?;
         let is_v31 = context.version == Version::V31;

@@ -70,9 +70,9 @@ impl<'a> Connect<'a> {
 
     /// Reads everything behind the version.
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let version = context.version;
-        let code_points = context.limits.code_points;
+        let disallowed = context.limits.disallowed_code_points;
         let flags = reader.u8(Field::ConnectFlags)?;
         if let Some(violation) = check_flags(flags, version) {
             return Err(Fault::new(reader.offset_before(1), Field::ConnectFlags, violation));
@@ -84,7 +84,7 @@ impl<'a> Connect<'a> {
             Version::V31 | Version::V311 => ConnectProperties::default(),
         };
         let clean_start = flags & CLEAN_START != 0;
-        let client_identifier = reader.string(Field::ClientIdentifier, code_points)?;
+        let client_identifier = reader.string(Field::ClientIdentifier, disallowed)?;
         if client_identifier.is_empty() && !may_be_anonymous(version, clean_start) {
             let at = reader.offset_before(2);
             return Err(Fault::new(at, Field::ClientIdentifier, Violation::EmptyClientIdentifier));
@@ -93,7 +93,7 @@ impl<'a> Connect<'a> {
         // In 3.1 the Remaining Length takes precedence over the flags: user name and password may be missing.
         let may_be_missing = version == Version::V31;
         let user_name = if flags & USER_NAME != 0 && !(may_be_missing && reader.is_empty()) {
-            Some(reader.string(Field::UserName, code_points)?)
+            Some(reader.string(Field::UserName, disallowed)?)
         } else {
             None
         };
@@ -121,12 +121,12 @@ impl<'a> Connect<'a> {
 
 impl<'a> Will<'a> {
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, flags: u8, context: Context<'_>) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, flags: u8, context: Context) -> Result<Self, Fault> {
         let properties = match context.version {
             Version::V5 => WillProperties::read(reader, Field::WillPropertyLength, context)?,
             Version::V31 | Version::V311 => WillProperties::default(),
         };
-        let topic = reader.full_topic_name(Field::WillTopic, context.limits.code_points)?;
+        let topic = reader.full_topic_name(Field::WillTopic, context.limits.disallowed_code_points)?;
         let payload = reader.binary(Field::WillPayload)?;
         let qos = QoS::from_value(flags >> 3 & 0b11).unwrap_or_default(); // 3 has been refused
         Ok(Self { topic, payload, qos, retain: flags & WILL_RETAIN != 0, properties })

@@ -19,7 +19,7 @@ pub struct Disconnect<'a> {
 impl<'a> Disconnect<'a> {
     /// The reason code may be missing, and so may the properties (section 3.14.2.1).
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let mut disconnect = Self::default();
         if context.version == Version::V5 && !reader.is_empty() {
             let code = reader.u8(Field::ReasonCode)?;

@@ -25,7 +25,7 @@ trait Slot<'a>: Copy {
         reader: &mut Reader<'a>,
         from_here: &'a [u8],
         field: Field,
-        context: Context<'_>,
+        context: Context,
     ) -> Result<(), Fault>;
 
     fn is_absent(&self) -> bool;
@@ -108,7 +108,7 @@ macro_rules! properties {
                 pub(crate) fn read(
                     reader: &mut Reader<$a>,
                     length_field: Field,
-                    context: Context<'_>,
+                    context: Context,
                 ) -> Result<Self, Fault> {
                     let mut section = reader.section(length_field)?;
                     let mut properties = Self::default();
@@ -120,7 +120,7 @@ macro_rules! properties {
 
                 /// Reads one property.
                 #[inline(always)]
-                fn read_one(&mut self, reader: &mut Reader<$a>, context: Context<'_>) -> Result<(), Fault> {
+                fn read_one(&mut self, reader: &mut Reader<$a>, context: Context) -> Result<(), Fault> {
                     let from_here = reader.rest();
                     match reader.u8(Field::PropertyIdentifier)? {
                         $(
@@ -375,7 +375,7 @@ impl<'a, T: Value<'a>> Slot<'a> for Option<T> {
     const WIRE_TYPE: WireType = T::WIRE_TYPE;
 
     #[inline(always)]
-    fn fill(&mut self, reader: &mut Reader<'a>, _: &'a [u8], field: Field, context: Context<'_>) -> Result<(), Fault> {
+    fn fill(&mut self, reader: &mut Reader<'a>, _: &'a [u8], field: Field, context: Context) -> Result<(), Fault> {
         if self.is_some() {
             return Err(Fault::new(reader.offset_before(1), field, Violation::RepeatedProperty));
         }
@@ -406,7 +406,7 @@ impl<'a, T: Value<'a> + list::sealed::Entry<'a>> Slot<'a> for List<'a, T> {
         reader: &mut Reader<'a>,
         from_here: &'a [u8],
         field: Field,
-        context: Context<'_>,
+        context: Context,
     ) -> Result<(), Fault> {
         let before = self.len();
         if matches!(T::WIRE_TYPE, WireType::Utf8StringPair) && before >= usize::from(context.limits.max_user_properties)

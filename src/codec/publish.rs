@@ -94,7 +94,7 @@ impl<'a> Publish<'a> {
     pub(crate) fn read_plain(
         flags: u8,
         reader: &mut Reader<'a>,
-        context: Context<'_>,
+        context: Context,
     ) -> Result<(Delivery, TopicName<'a>, &'a [u8]), Fault> {
         let topic_at = reader.offset();
         let (delivery, topic) = Self::read_head(flags, reader, context)?;
@@ -109,7 +109,7 @@ impl<'a> Publish<'a> {
 
     /// Reads a message of 5.0.
     #[inline(always)]
-    pub(crate) fn read(flags: u8, reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+    pub(crate) fn read(flags: u8, reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let topic_at = reader.offset();
         let (delivery, topic) = Self::read_head(flags, reader, context)?;
         let properties = PublishProperties::read(reader, Field::PropertyLength, context)?;
@@ -121,10 +121,10 @@ impl<'a> Publish<'a> {
 
     /// Reads what goes before the properties.
     #[inline(always)]
-    fn read_head(flags: u8, reader: &mut Reader<'a>, context: Context<'_>) -> Result<(Delivery, TopicName<'a>), Fault> {
+    fn read_head(flags: u8, reader: &mut Reader<'a>, context: Context) -> Result<(Delivery, TopicName<'a>), Fault> {
         let dup = flags & DUP != 0;
         let qos = QoS::from_value((flags & QOS) >> 1).unwrap_or_default(); // 3 has been refused with the first byte
-        let topic = reader.topic_name(Field::TopicName, context.limits.code_points)?;
+        let topic = reader.topic_name(Field::TopicName, context.limits.disallowed_code_points)?;
         // Without a jump that depends on the QoS: in a mixed stream nobody could predict it.
         let id = reader.packet_id_if(qos != QoS::AtMostOnce)?;
         let delivery = match qos {

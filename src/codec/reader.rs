@@ -7,14 +7,14 @@ use super::header::{Varint, read_varint};
 use super::limits::Limits;
 use super::list::List;
 use super::types::{PacketId, Version};
-use crate::text::{self, CodePoints, Flaw, TextError, Utf8Str, Wildcards};
+use crate::text::{self, DisallowedCodePoints, Flaw, TextError, Utf8Str, Wildcards};
 use crate::topic::{self, TopicFilter, TopicName};
 
 /// What the rules depend on, besides the bytes.
 #[derive(Clone, Copy)]
-pub(crate) struct Context<'l> {
+pub(crate) struct Context {
     pub(crate) version: Version,
-    pub(crate) limits: &'l Limits,
+    pub(crate) limits: Limits,
 }
 
 /// Bytes of one packet that have not been read yet. It never looks beyond their end.
@@ -111,29 +111,37 @@ impl<'a> Reader<'a> {
 
     /// A UTF-8 Encoded String (section 1.5.4).
     #[inline(always)]
-    pub(crate) fn string(&mut self, field: Field, refused: CodePoints) -> Result<Utf8Str<'a>, Fault> {
+    pub(crate) fn string(&mut self, field: Field, disallowed: DisallowedCodePoints) -> Result<Utf8Str<'a>, Fault> {
         let text = self.binary(field)?;
-        if !text::scan(text).plain || refused.refuse_control_characters {
-            check_text(text, self.offset_before(text.len()), field, refused, Wildcards::Ordinary)?;
+        if !text::scan(text).plain || disallowed == DisallowedCodePoints::Refuse {
+            check_text(text, self.offset_before(text.len()), field, disallowed, Wildcards::Ordinary)?;
         }
         Ok(Utf8Str::validated(text))
     }
 
     /// A topic name, without wildcards. An empty one is let through: a topic alias may stand in for it.
     #[inline(always)]
-    pub(crate) fn topic_name(&mut self, field: Field, refused: CodePoints) -> Result<TopicName<'a>, Fault> {
+    pub(crate) fn topic_name(
+        &mut self,
+        field: Field,
+        disallowed: DisallowedCodePoints,
+    ) -> Result<TopicName<'a>, Fault> {
         let text = self.binary(field)?;
         let scan = text::scan(text);
-        if !scan.plain || scan.wildcards || refused.refuse_control_characters {
-            check_text(text, self.offset_before(text.len()), field, refused, Wildcards::Forbidden)?;
+        if !scan.plain || scan.wildcards || disallowed == DisallowedCodePoints::Refuse {
+            check_text(text, self.offset_before(text.len()), field, disallowed, Wildcards::Forbidden)?;
         }
         Ok(TopicName::validated(text))
     }
 
     /// A topic name of at least one character \[MQTT-4.7.3-1\].
     #[inline(always)]
-    pub(crate) fn full_topic_name(&mut self, field: Field, refused: CodePoints) -> Result<TopicName<'a>, Fault> {
-        let topic = self.topic_name(field, refused)?;
+    pub(crate) fn full_topic_name(
+        &mut self,
+        field: Field,
+        disallowed: DisallowedCodePoints,
+    ) -> Result<TopicName<'a>, Fault> {
+        let topic = self.topic_name(field, disallowed)?;
         if topic.is_empty() {
             return Err(Fault::new(self.offset_before(2), field, Violation::Text(Flaw::EmptyTopic)));
         }
@@ -142,12 +150,18 @@ impl<'a> Reader<'a> {
 
     /// A topic filter (section 4.7); `$share/` means something in 5.0 only.
     #[inline(always)]
-    pub(crate) fn topic_filter(&mut self, context: Context<'_>) -> Result<TopicFilter<'a>, Fault> {
+    pub(crate) fn topic_filter(&mut self, context: Context) -> Result<TopicFilter<'a>, Fault> {
         let field = Field::TopicFilter;
         let text = self.binary(field)?;
         let scan = text::scan(text);
-        if !scan.plain || context.limits.code_points.refuse_control_characters {
-            check_text(text, self.offset_before(text.len()), field, context.limits.code_points, Wildcards::Ordinary)?;
+        if !scan.plain || context.limits.disallowed_code_points == DisallowedCodePoints::Refuse {
+            check_text(
+                text,
+                self.offset_before(text.len()),
+                field,
+                context.limits.disallowed_code_points,
+                Wildcards::Ordinary,
+            )?;
         }
         let shared = text.first() == Some(&b'$') && context.version == Version::V5;
         let flaw = if shared { topic::share_flaw(text) } else { None };
@@ -262,10 +276,10 @@ fn check_text(
     text: &[u8],
     offset: usize,
     field: Field,
-    refused: CodePoints,
+    disallowed: DisallowedCodePoints,
     wildcards: Wildcards,
 ) -> Result<(), Fault> {
-    match text::first_flaw(text, refused, wildcards) {
+    match text::first_flaw(text, disallowed, wildcards) {
         None => Ok(()),
         Some(error) => Err(text_fault(offset, field, error)),
     }

@@ -71,27 +71,27 @@ pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<D
         [first, low, high, ..] => {
             let is_long = low >= 0x80;
             if is_long && !(0x01..=0x7F).contains(&high) {
-                return decode_unusual(input, version, &limits);
+                return decode_unusual(input, version, limits);
             }
             let high_part = if is_long { usize::from(high) << 7 } else { 0 };
             let Some(rest) = input.get(if is_long { 3 } else { 2 }..) else {
-                return decode_unusual(input, version, &limits);
+                return decode_unusual(input, version, limits);
             };
             (first, usize::from(low & 0x7F) | high_part, rest)
         }
         [first, length @ 0..=0x7F] => (first, usize::from(length), &[] as &[u8]),
-        _ => return decode_unusual(input, version, &limits),
+        _ => return decode_unusual(input, version, limits),
     };
-    let Some(body) = rest.get(..length) else { return decode_unusual(input, version, &limits) };
+    let Some(body) = rest.get(..length) else { return decode_unusual(input, version, limits) };
     let size = input.len().wrapping_sub(rest.len()).wrapping_add(length);
     let may_be_read =
         size <= limits.max_packet_size as usize && limits.sender.is_none() && header::is_plain(first, version);
-    if may_be_read { read(first, body, size, version, &limits) } else { decode_unusual(input, version, &limits) }
+    if may_be_read { read(first, body, size, version, limits) } else { decode_unusual(input, version, limits) }
 }
 
 /// Decodes any packet. The only one to find that it is not complete, and what is wrong with its fixed header.
 #[inline(never)]
-fn decode_unusual<'a>(input: &'a [u8], version: Version, limits: &Limits) -> Result<Decoded<'a>, DecodeError> {
+fn decode_unusual<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<Decoded<'a>, DecodeError> {
     let packet_type = input.first().and_then(|first| PacketType::from_number(first >> 4));
     let header = match FixedHeader::read(input, version, limits.sender) {
         Ok(Some(header)) => header,
@@ -117,7 +117,7 @@ fn read<'a>(
     body: &'a [u8],
     size: usize,
     version: Version,
-    limits: &Limits,
+    limits: Limits,
 ) -> Result<Decoded<'a>, DecodeError> {
     let frame = Frame { body, size, version, limits };
     let flags = first & 0x0F;
@@ -143,20 +143,20 @@ fn read<'a>(
 
 /// A whole packet behind its fixed header.
 #[derive(Clone, Copy)]
-struct Frame<'a, 'l> {
+struct Frame<'a> {
     body: &'a [u8],
     /// The size of the packet, fixed header included.
     size: usize,
     version: Version,
-    limits: &'l Limits,
+    limits: Limits,
 }
 
-impl<'a> Frame<'a, '_> {
+impl<'a> Frame<'a> {
     #[inline(always)]
     fn read<P: Into<Packet<'a>>>(
         self,
         packet_type: PacketType,
-        read: impl FnOnce(&mut Reader<'a>, Context<'_>) -> Result<P, Fault>,
+        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, Fault>,
     ) -> Result<Decoded<'a>, DecodeError> {
         let context = Context { version: self.version, limits: self.limits };
         match read(&mut Reader::new(self.body, self.size), context) {
@@ -169,7 +169,7 @@ impl<'a> Frame<'a, '_> {
     fn read_apart<P: Into<Packet<'a>>>(
         self,
         packet_type: PacketType,
-        read: impl FnOnce(&mut Reader<'a>, Context<'_>) -> Result<P, Fault>,
+        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, Fault>,
     ) -> Result<Decoded<'a>, DecodeError> {
         self.read(packet_type, read)
     }
@@ -180,7 +180,7 @@ impl<'a> Frame<'a, '_> {
         self,
         packet_type: PacketType,
         short: impl FnOnce(PacketId) -> P,
-        read: impl FnOnce(&mut Reader<'a>, Context<'_>) -> Result<P, Fault>,
+        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, Fault>,
     ) -> Result<Decoded<'a>, DecodeError> {
         if self.body.len() != 2 {
             return self.read_apart(packet_type, read);

@@ -56,7 +56,7 @@ impl<'a> Subscription<'a> {
 
     /// Reads and checks one entry.
     #[inline(always)]
-    fn check(reader: &mut Reader<'a>, context: Context<'_>) -> Result<(), Fault> {
+    fn check(reader: &mut Reader<'a>, context: Context) -> Result<(), Fault> {
         let filter = reader.topic_filter(context)?;
         let options = reader.u8(Field::SubscriptionOptions)?;
         match check_options(options, filter, context.version) {
@@ -116,7 +116,7 @@ impl<'a> list::sealed::Entry<'a> for Subscription<'a> {
 
 impl<'a> Subscribe<'a> {
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let id = reader.packet_id()?;
         let properties = match context.version {
             Version::V5 => SubscribeProperties::read(reader, Field::PropertyLength, context)?,
@@ -201,7 +201,7 @@ impl<'a> list::sealed::Entry<'a> for SubAckReasonCode {
 
 impl<'a> SubAck<'a> {
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let id = reader.packet_id()?;
         let properties = match context.version {
             Version::V5 => AckProperties::read(reader, Field::PropertyLength, context)?,

@@ -32,7 +32,7 @@ impl<'a> list::sealed::Entry<'a> for TopicFilter<'a> {
 
 impl<'a> Unsubscribe<'a> {
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let id = reader.packet_id()?;
         let properties = match context.version {
             Version::V5 => UnsubscribeProperties::read(reader, Field::PropertyLength, context)?,
@@ -93,7 +93,7 @@ impl<'a> list::sealed::Entry<'a> for UnsubAckReasonCode {
 
 impl<'a> UnsubAck<'a> {
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context<'_>) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let id = reader.packet_id()?;
         if context.version != Version::V5 {
             reader.finish()?;

@@ -33,7 +33,7 @@ pub enum WireType {
 pub(crate) trait Value<'a>: Copy {
     const WIRE_TYPE: WireType;
 
-    fn read(reader: &mut Reader<'a>, field: Field, context: Context<'_>) -> Result<Self, Fault>;
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, Fault>;
 
     /// Writes the identifier and the value.
     fn write<S: Sink>(self, id: PropertyId, out: &mut S);
@@ -49,7 +49,7 @@ impl<'a> Value<'a> for bool {
     const WIRE_TYPE: WireType = WireType::Byte;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
         match reader.u8(field)? {
             0 => Ok(false),
             1 => Ok(true),
@@ -67,7 +67,7 @@ impl<'a> Value<'a> for PayloadFormat {
     const WIRE_TYPE: WireType = WireType::Byte;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, context: Context<'_>) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, Fault> {
         Ok(if bool::read(reader, field, context)? { Self::Utf8 } else { Self::Unspecified })
     }
 
@@ -81,7 +81,7 @@ impl<'a> Value<'a> for MaximumQoS {
     const WIRE_TYPE: WireType = WireType::Byte;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, context: Context<'_>) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, Fault> {
         Ok(if bool::read(reader, field, context)? { Self::AtLeastOnce } else { Self::AtMostOnce })
     }
 
@@ -95,7 +95,7 @@ impl<'a> Value<'a> for u16 {
     const WIRE_TYPE: WireType = WireType::TwoByteInteger;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
         reader.u16(field)
     }
 
@@ -110,7 +110,7 @@ impl<'a> Value<'a> for NonZeroU16 {
     const WIRE_TYPE: WireType = WireType::TwoByteInteger;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
         Self::new(reader.u16(field)?).ok_or_else(|| illegal(reader.offset_before(2), field))
     }
 
@@ -124,7 +124,7 @@ impl<'a> Value<'a> for u32 {
     const WIRE_TYPE: WireType = WireType::FourByteInteger;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
         reader.u32(field)
     }
 
@@ -139,7 +139,7 @@ impl<'a> Value<'a> for NonZeroU32 {
     const WIRE_TYPE: WireType = WireType::FourByteInteger;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
         Self::new(reader.u32(field)?).ok_or_else(|| illegal(reader.offset_before(4), field))
     }
 
@@ -153,7 +153,7 @@ impl<'a> Value<'a> for SubscriptionIdentifier {
     const WIRE_TYPE: WireType = WireType::VariableByteInteger;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
         // 0 is one byte long: more would have been refused.
         Self::new(reader.varint(field)?).map_err(|_| illegal(reader.offset_before(1), field))
     }
@@ -169,8 +169,8 @@ impl<'a> Value<'a> for Utf8Str<'a> {
     const WIRE_TYPE: WireType = WireType::Utf8String;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, context: Context<'_>) -> Result<Self, Fault> {
-        reader.string(field, context.limits.code_points)
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, Fault> {
+        reader.string(field, context.limits.disallowed_code_points)
     }
 
     #[inline(always)]
@@ -183,8 +183,8 @@ impl<'a> Value<'a> for TopicName<'a> {
     const WIRE_TYPE: WireType = WireType::Utf8String;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, context: Context<'_>) -> Result<Self, Fault> {
-        reader.full_topic_name(field, context.limits.code_points)
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, Fault> {
+        reader.full_topic_name(field, context.limits.disallowed_code_points)
     }
 
     #[inline(always)]
@@ -198,7 +198,7 @@ impl<'a> Value<'a> for &'a [u8] {
     const WIRE_TYPE: WireType = WireType::BinaryData;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context<'_>) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
         reader.binary(field)
     }
 
@@ -213,9 +213,9 @@ impl<'a> Value<'a> for UserProperty<'a> {
     const WIRE_TYPE: WireType = WireType::Utf8StringPair;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, context: Context<'_>) -> Result<Self, Fault> {
-        let name = reader.string(field, context.limits.code_points)?;
-        let value = reader.string(field, context.limits.code_points)?;
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, Fault> {
+        let name = reader.string(field, context.limits.disallowed_code_points)?;
+        let value = reader.string(field, context.limits.disallowed_code_points)?;
         Ok(Self { name, value })
     }
 
