@@ -90,8 +90,7 @@ impl<'a> TopicFilter<'a> {
     pub fn new(text: &'a str) -> Result<Self, TextError> {
         let text = text.as_bytes();
         text::check_len(text)?;
-        let first_flaw = text::first_flaw(text, DisallowedCodePoints::default(), Wildcards::Ordinary);
-        match first_flaw.or_else(|| share_flaw(text)).or_else(|| filter_flaw(text)) {
+        match first_flaw(text, DisallowedCodePoints::Accept, true) {
             None => Ok(Self::validated(text)),
             Some(error) => Err(error),
         }
@@ -173,6 +172,14 @@ fn split_share(filter: &[u8]) -> Option<(&[u8], &[u8])> {
     let filter = filter.get(1..)?;
     let has_wildcard = name.iter().any(|byte| matches!(byte, b'+' | b'#'));
     (!name.is_empty() && !filter.is_empty() && !has_wildcard).then_some((name, filter))
+}
+
+/// Finds the first byte at which a filter breaks a rule. `may_be_shared`: whether `$share/` means anything.
+#[inline(never)]
+pub(crate) fn first_flaw(filter: &[u8], disallowed: DisallowedCodePoints, may_be_shared: bool) -> Option<TextError> {
+    let text_flaw = text::first_flaw(filter, disallowed, Wildcards::Ordinary);
+    let share_flaw = if may_be_shared { share_flaw(filter) } else { None };
+    [text_flaw, share_flaw, filter_flaw(filter)].into_iter().flatten().min_by_key(|error| error.at)
 }
 
 /// What keeps a filter that starts with `$share/` from being a shared one \[MQTT-4.8.2-1, MQTT-4.8.2-2\].

@@ -6,6 +6,7 @@ use super::reader::{Context, Reader};
 use super::reason::AuthReasonCode;
 use super::types::{PacketType, Version};
 use super::writer::{Body, Sink};
+use crate::text::Utf8Str;
 
 /// AUTH: a step of an authentication exchange; 5.0 only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,6 +55,16 @@ impl Body for Auth<'_> {
         out.u8(self.reason_code.value());
         out.section(&self.properties);
     }
+}
+
+/// Authentication Data needs a method, in CONNECT and CONNACK (section 3.1.2.11.10).
+#[inline(always)]
+pub(crate) fn write_rule<S: Sink>(method: Option<Utf8Str<'_>>, data: Option<&[u8]>, out: &mut S) {
+    out.rule(
+        || data.is_none() || method.is_some(),
+        Field::Property(PropertyId::AuthenticationData),
+        Violation::AuthenticationDataWithoutMethod,
+    );
 }
 
 /// The fault of Authentication Data without Authentication Method, in CONNECT and CONNACK. The reader is at the properties.

@@ -40,10 +40,7 @@ impl<'a> ConnAck<'a> {
             return Err(Fault::new(reader.offset_before(1), Field::ReasonCode, Violation::IllegalReasonCode));
         };
         let at_properties = reader.clone();
-        let properties = match context.version {
-            Version::V5 => ConnAckProperties::read(reader, Field::PropertyLength, context)?,
-            Version::V31 | Version::V311 => ConnAckProperties::default(),
-        };
+        let properties = ConnAckProperties::read(reader, Field::PropertyLength, context)?;
         reader.finish()?;
         if session_present && reason_code != ConnAckReasonCode::Success {
             return Err(Fault::new(flags_at, Field::AcknowledgeFlags, Violation::SessionPresentWithError));
@@ -68,22 +65,14 @@ impl Body for ConnAck<'_> {
         );
         out.u8(u8::from(self.session_present));
         match version {
-            Version::V5 => {
-                let properties = &self.properties;
-                out.u8(self.reason_code.value());
-                out.rule(
-                    || properties.authentication_data.is_none() || properties.authentication_method.is_some(),
-                    Field::Properties,
-                    Violation::AuthenticationDataWithoutMethod,
-                );
-                out.section(properties);
-            }
+            Version::V5 => out.u8(self.reason_code.value()),
             Version::V31 | Version::V311 => {
                 let return_code = self.reason_code.return_code();
                 out.absent(|| return_code.is_some(), Field::ReasonCode);
                 out.u8(return_code.unwrap_or_default());
-                out.absent(|| self.properties.is_empty(), Field::Properties);
             }
         }
+        out.properties(version, Field::Properties, &self.properties);
+        auth::write_rule(self.properties.authentication_method, self.properties.authentication_data, out);
     }
 }

@@ -79,10 +79,7 @@ impl<'a> Connect<'a> {
         }
         let keep_alive = reader.u16(Field::KeepAlive)?;
         let at_properties = reader.clone();
-        let properties = match version {
-            Version::V5 => ConnectProperties::read(reader, Field::PropertyLength, context)?,
-            Version::V31 | Version::V311 => ConnectProperties::default(),
-        };
+        let properties = ConnectProperties::read(reader, Field::PropertyLength, context)?;
         let clean_start = flags & CLEAN_START != 0;
         let client_identifier = reader.string(Field::ClientIdentifier, disallowed)?;
         if client_identifier.is_empty() && !may_be_anonymous(version, clean_start) {
@@ -122,10 +119,7 @@ impl<'a> Connect<'a> {
 impl<'a> Will<'a> {
     #[inline(always)]
     fn read(reader: &mut Reader<'a>, flags: u8, context: Context) -> Result<Self, Fault> {
-        let properties = match context.version {
-            Version::V5 => WillProperties::read(reader, Field::WillPropertyLength, context)?,
-            Version::V31 | Version::V311 => WillProperties::default(),
-        };
+        let properties = WillProperties::read(reader, Field::WillPropertyLength, context)?;
         let topic = reader.full_topic_name(Field::WillTopic, context.limits.disallowed_code_points)?;
         let payload = reader.binary(Field::WillPayload)?;
         let qos = QoS::from_value(flags >> 3 & 0b11).unwrap_or_default(); // 3 has been refused
@@ -193,18 +187,8 @@ impl Body for Connect<'_> {
             Version::V31 => out.array([0, 6, b'M', b'Q', b'I', b's', b'd', b'p', version.level(), flags, high, low]),
             _ => out.array([0, 4, b'M', b'Q', b'T', b'T', version.level(), flags, high, low]),
         }
-        match version {
-            Version::V5 => {
-                let properties = &self.properties;
-                out.rule(
-                    || properties.authentication_data.is_none() || properties.authentication_method.is_some(),
-                    Field::Properties,
-                    Violation::AuthenticationDataWithoutMethod,
-                );
-                out.section(properties);
-            }
-            Version::V31 | Version::V311 => out.absent(|| self.properties.is_empty(), Field::Properties),
-        }
+        out.properties(version, Field::Properties, &self.properties);
+        auth::write_rule(self.properties.authentication_method, self.properties.authentication_data, out);
         out.rule(
             || !self.client_identifier.is_empty() || may_be_anonymous(version, self.clean_start),
             Field::ClientIdentifier,
@@ -212,10 +196,7 @@ impl Body for Connect<'_> {
         );
         out.binary(Field::ClientIdentifier, self.client_identifier.as_bytes());
         if let Some(will) = &self.will {
-            match version {
-                Version::V5 => out.section(&will.properties),
-                Version::V31 | Version::V311 => out.absent(|| will.properties.is_empty(), Field::Properties),
-            }
+            out.properties(version, Field::WillProperties, &will.properties);
             out.rule(|| !will.topic.is_empty(), Field::WillTopic, Violation::Text(Flaw::EmptyTopic));
             out.binary(Field::WillTopic, will.topic.as_bytes());
             out.binary(Field::WillPayload, will.payload);

@@ -60,6 +60,8 @@ pub enum Field {
     PropertyIdentifier,
     /// All the properties, as a whole.
     Properties,
+    /// All the properties of a will, as a whole.
+    WillProperties,
     /// The property with this identifier.
     Property(PropertyId),
 }
@@ -91,7 +93,8 @@ impl Field {
             Self::PropertyLength => "property_length",
             Self::PropertyIdentifier => "property_identifier",
             Self::Properties => "properties",
-            Self::Property(id) => id.field_name(),
+            Self::WillProperties => "will_properties",
+            Self::Property(id) => id.name(),
         }
     }
 }

@@ -27,6 +27,11 @@ enum Repr<'a, T> {
         count: u32,
         version: Version,
     },
+    /// `count` properties of one kind among others; the bytes begin at the first one.
+    Properties {
+        bytes: &'a [u8],
+        count: u32,
+    },
     Slice(&'a [T]),
 }
 
@@ -52,19 +57,24 @@ impl<'a, T> List<'a, T> {
         Self(Repr::Wire { bytes, count, version })
     }
 
-    /// The bytes of a view.
-    pub(crate) const fn wire_bytes(&self) -> Option<&'a [u8]> {
+    /// A view over `count` properties of one kind that have been validated.
+    pub(crate) const fn properties(bytes: &'a [u8], count: u32) -> Self {
+        Self(Repr::Properties { bytes, count })
+    }
+
+    /// The bytes of a view over properties.
+    pub(crate) const fn property_bytes(&self) -> Option<&'a [u8]> {
         match self.0 {
-            Repr::Wire { bytes, .. } => Some(bytes),
-            Repr::Empty | Repr::Slice(_) => None,
+            Repr::Properties { bytes, .. } => Some(bytes),
+            Repr::Empty | Repr::Wire { .. } | Repr::Slice(_) => None,
         }
     }
 
-    /// The bytes of a view whose entries are known to keep the rules of `wanted`.
+    /// The bytes that the entries are encoded as, if they are at hand and keep the rules of `wanted`.
     pub(crate) fn wire_bytes_of(&self, wanted: Version) -> Option<&'a [u8]> {
         match self.0 {
             Repr::Wire { bytes, version, .. } if version == wanted => Some(bytes),
-            Repr::Empty | Repr::Wire { .. } | Repr::Slice(_) => None,
+            Repr::Empty | Repr::Wire { .. } | Repr::Properties { .. } | Repr::Slice(_) => None,
         }
     }
 
@@ -72,7 +82,7 @@ impl<'a, T> List<'a, T> {
     pub const fn len(&self) -> usize {
         match self.0 {
             Repr::Empty => 0,
-            Repr::Wire { count, .. } => count as usize,
+            Repr::Wire { count, .. } | Repr::Properties { count, .. } => count as usize,
             Repr::Slice(slice) => slice.len(),
         }
     }
@@ -173,7 +183,7 @@ impl<'a, T: Entry<'a>> Iterator for ListIter<'a, T> {
     fn next(&mut self) -> Option<T> {
         match &mut self.0 {
             Repr::Empty => None,
-            Repr::Wire { bytes, count, .. } => {
+            Repr::Wire { bytes, count, .. } | Repr::Properties { bytes, count } => {
                 *count = count.checked_sub(1)?;
                 T::next(bytes)
             }

@@ -9,7 +9,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 use super::error::{Fault, Field, Violation};
 use super::list::{self, List};
 use super::reader::{Context, Reader};
-use super::types::{MaximumQoS, PayloadFormat, Sender, SubscriptionIdentifier};
+use super::types::{MaximumQoS, PayloadFormat, Sender, SubscriptionIdentifier, Version};
 use super::value::{Value, WireType};
 use super::writer::{Section, Sink};
 use crate::text::{TextError, Utf8Str};
@@ -76,7 +76,7 @@ macro_rules! properties {
             }
 
             /// The name in the specification, in `snake_case`.
-            pub(crate) const fn field_name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self {
                     $( Self::$property => stringify!($name), )*
                 }
@@ -103,17 +103,19 @@ macro_rules! properties {
                     $( self.$member.is_absent() )&*
                 }
 
-                /// Reads Property Length and the properties.
+                /// Reads Property Length and the properties, if the version has them.
                 #[inline(always)]
                 pub(crate) fn read(
                     reader: &mut Reader<$a>,
                     length_field: Field,
                     context: Context,
                 ) -> Result<Self, Fault> {
-                    let mut section = reader.section(length_field)?;
                     let mut properties = Self::default();
-                    while !section.is_empty() {
-                        properties.read_one(&mut section, context)?;
+                    if context.version == Version::V5 {
+                        let mut section = reader.section(length_field)?;
+                        while !section.is_empty() {
+                            properties.read_one(&mut section, context)?;
+                        }
                     }
                     Ok(properties)
                 }
@@ -414,8 +416,8 @@ impl<'a, T: Value<'a> + list::sealed::Entry<'a>> Slot<'a> for List<'a, T> {
             return Err(Fault::new(reader.offset_before(1), field, Violation::TooManyUserProperties));
         }
         T::read(reader, field, context)?;
-        let bytes = self.wire_bytes().unwrap_or(from_here);
-        *self = List::wire(bytes, (before as u32).saturating_add(1), context.version);
+        let bytes = self.property_bytes().unwrap_or(from_here);
+        *self = List::properties(bytes, (before as u32).saturating_add(1));
         Ok(())
     }
 

@@ -102,19 +102,19 @@ impl<'a> Publish<'a> {
             reader.u8(Field::PropertyLength)?;
         }
         if topic.is_empty() {
-            return Err(no_topic(topic_at, context.version));
+            return Err(Fault::new(topic_at, Field::TopicName, Violation::NoTopic));
         }
         Ok((delivery, topic, reader.take_rest()))
     }
 
-    /// Reads a message of 5.0.
+    /// Reads a message that may have properties.
     #[inline(always)]
     pub(crate) fn read(flags: u8, reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let topic_at = reader.offset();
         let (delivery, topic) = Self::read_head(flags, reader, context)?;
         let properties = PublishProperties::read(reader, Field::PropertyLength, context)?;
         if topic.is_empty() && properties.topic_alias.is_none() {
-            return Err(no_topic(topic_at, context.version));
+            return Err(Fault::new(topic_at, Field::TopicName, Violation::NoTopic));
         }
         Ok(Self { delivery, retain: flags & RETAIN != 0, topic, payload: reader.take_rest(), properties })
     }
@@ -125,6 +125,9 @@ impl<'a> Publish<'a> {
         let dup = flags & DUP != 0;
         let qos = QoS::from_value((flags & QOS) >> 1).unwrap_or_default(); // 3 has been refused with the first byte
         let topic = reader.topic_name(Field::TopicName, context.limits.disallowed_code_points)?;
+        if topic.is_empty() && context.version != Version::V5 {
+            return Err(Fault::new(reader.offset_before(2), Field::TopicName, Violation::Text(Flaw::EmptyTopic)));
+        }
         // Without a jump that depends on the QoS: in a mixed stream nobody could predict it.
         let id = reader.packet_id_if(qos != QoS::AtMostOnce)?;
         let delivery = match qos {
@@ -152,10 +155,7 @@ impl<'a> Publish<'a> {
         if let Some(id) = self.delivery.packet_id() {
             out.u16(id.get());
         }
-        match version {
-            Version::V5 => out.section(&self.properties),
-            Version::V31 | Version::V311 => out.absent(|| self.properties.is_empty(), Field::Properties),
-        }
+        out.properties(version, Field::Properties, &self.properties);
     }
 
     /// Writes everything but the payload into the first bytes of `out`, and returns how many they are.
@@ -226,14 +226,4 @@ impl Body for Head<'_> {
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         self.0.write_head(version, out);
     }
-}
-
-/// The fault of an empty topic, for which nothing stands in (section 3.3.2.1).
-#[cold]
-fn no_topic(offset: usize, version: Version) -> Fault {
-    let violation = match version {
-        Version::V5 => Violation::NoTopic,
-        Version::V31 | Version::V311 => Violation::Text(Flaw::EmptyTopic),
-    };
-    Fault::new(offset, Field::TopicName, violation)
 }

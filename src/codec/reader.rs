@@ -151,25 +151,20 @@ impl<'a> Reader<'a> {
     /// A topic filter (section 4.7); `$share/` means something in 5.0 only.
     #[inline(always)]
     pub(crate) fn topic_filter(&mut self, context: Context) -> Result<TopicFilter<'a>, Fault> {
-        let field = Field::TopicFilter;
-        let text = self.binary(field)?;
+        let text = self.binary(Field::TopicFilter)?;
         let scan = text::scan(text);
-        if !scan.plain || context.limits.disallowed_code_points == DisallowedCodePoints::Refuse {
-            check_text(
-                text,
-                self.offset_before(text.len()),
-                field,
-                context.limits.disallowed_code_points,
-                Wildcards::Ordinary,
-            )?;
-        }
-        let shared = text.first() == Some(&b'$') && context.version == Version::V5;
-        let flaw = if shared { topic::share_flaw(text) } else { None };
-        let needs_a_look = text.is_empty() || scan.wildcards || !scan.plain;
-        let flaw = if flaw.is_none() && needs_a_look { topic::filter_flaw(text) } else { flaw };
+        let disallowed = context.limits.disallowed_code_points;
+        let may_be_shared = context.version == Version::V5 && text.first() == Some(&b'$');
+        let flaw = if !scan.plain || may_be_shared || disallowed == DisallowedCodePoints::Refuse {
+            topic::first_flaw(text, disallowed, may_be_shared)
+        } else if scan.wildcards || text.is_empty() {
+            topic::filter_flaw(text)
+        } else {
+            None
+        };
         match flaw {
             None => Ok(TopicFilter::validated(text)),
-            Some(error) => Err(text_fault(self.offset_before(text.len()), field, error)),
+            Some(error) => Err(text_fault(self.offset_before(text.len()), Field::TopicFilter, error)),
         }
     }
 
@@ -179,6 +174,25 @@ impl<'a> Reader<'a> {
         let id = self.u16(Field::PacketIdentifier)?;
         PacketId::new(id)
             .map_err(|_| Fault::new(self.offset_before(2), Field::PacketIdentifier, Violation::PacketIdZero))
+    }
+
+    /// All that is left, as a list of at least one topic filter and what belongs to it \[MQTT-3.8.3-2, MQTT-3.10.3-2\].
+    #[inline(always)]
+    pub(crate) fn list_of_filters<T>(
+        &mut self,
+        version: Version,
+        mut check: impl FnMut(&mut Self) -> Result<(), Fault>,
+    ) -> Result<List<'a, T>, Fault> {
+        let bytes = self.rest;
+        let mut count = 0_u32;
+        while !self.is_empty() {
+            check(self)?;
+            count = count.saturating_add(1);
+        }
+        if count == 0 {
+            return Err(Fault::new(self.end, Field::Payload, Violation::NoTopicFilter));
+        }
+        Ok(List::wire(bytes, count, version))
     }
 
     /// All that is left, a reason code in each byte \[MQTT-3.9.3-2, MQTT-3.11.3-2\].

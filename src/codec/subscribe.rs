@@ -118,20 +118,9 @@ impl<'a> Subscribe<'a> {
     #[inline(always)]
     pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let id = reader.packet_id()?;
-        let properties = match context.version {
-            Version::V5 => SubscribeProperties::read(reader, Field::PropertyLength, context)?,
-            Version::V31 | Version::V311 => SubscribeProperties::default(),
-        };
-        let bytes = reader.rest();
-        let mut count = 0_u32;
-        while !reader.is_empty() {
-            Subscription::check(reader, context)?;
-            count = count.saturating_add(1);
-        }
-        if count == 0 {
-            return Err(Fault::new(reader.offset(), Field::Payload, Violation::NoTopicFilter));
-        }
-        Ok(Self { id, subscriptions: List::wire(bytes, count, context.version), properties })
+        let properties = SubscribeProperties::read(reader, Field::PropertyLength, context)?;
+        let check = |reader: &mut Reader<'a>| Subscription::check(reader, context);
+        Ok(Self { id, subscriptions: reader.list_of_filters(context.version, check)?, properties })
     }
 }
 
@@ -141,10 +130,7 @@ impl Body for Subscribe<'_> {
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.u16(self.id.get());
-        match version {
-            Version::V5 => out.section(&self.properties),
-            Version::V31 | Version::V311 => out.absent(|| self.properties.is_empty(), Field::Properties),
-        }
+        out.properties(version, Field::Properties, &self.properties);
         out.rule(|| !self.subscriptions.is_empty(), Field::Payload, Violation::NoTopicFilter);
         if let Some(bytes) = self.subscriptions.wire_bytes_of(version) {
             return out.raw(bytes);
@@ -203,10 +189,7 @@ impl<'a> SubAck<'a> {
     #[inline(always)]
     pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let id = reader.packet_id()?;
-        let properties = match context.version {
-            Version::V5 => AckProperties::read(reader, Field::PropertyLength, context)?,
-            Version::V31 | Version::V311 => AckProperties::default(),
-        };
+        let properties = AckProperties::read(reader, Field::PropertyLength, context)?;
         let reason_codes = match context.version {
             Version::V5 => reader.reason_codes(context.version, SubAckReasonCode::is_legal)?,
             Version::V31 | Version::V311 => reader.reason_codes(context.version, SubAckReasonCode::is_return_code)?,
@@ -221,10 +204,7 @@ impl Body for SubAck<'_> {
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.u16(self.id.get());
-        match version {
-            Version::V5 => out.section(&self.properties),
-            Version::V31 | Version::V311 => out.absent(|| self.properties.is_empty(), Field::Properties),
-        }
+        out.properties(version, Field::Properties, &self.properties);
         out.rule(|| !self.reason_codes.is_empty(), Field::Payload, Violation::NoReasonCode);
         if let Some(bytes) = self.reason_codes.wire_bytes_of(version) {
             return out.raw(bytes);

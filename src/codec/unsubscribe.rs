@@ -34,20 +34,9 @@ impl<'a> Unsubscribe<'a> {
     #[inline(always)]
     pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let id = reader.packet_id()?;
-        let properties = match context.version {
-            Version::V5 => UnsubscribeProperties::read(reader, Field::PropertyLength, context)?,
-            Version::V31 | Version::V311 => UnsubscribeProperties::default(),
-        };
-        let bytes = reader.rest();
-        let mut count = 0_u32;
-        while !reader.is_empty() {
-            reader.topic_filter(context)?;
-            count = count.saturating_add(1);
-        }
-        if count == 0 {
-            return Err(Fault::new(reader.offset(), Field::Payload, Violation::NoTopicFilter));
-        }
-        Ok(Self { id, filters: List::wire(bytes, count, context.version), properties })
+        let properties = UnsubscribeProperties::read(reader, Field::PropertyLength, context)?;
+        let check = |reader: &mut Reader<'a>| reader.topic_filter(context).map(drop);
+        Ok(Self { id, filters: reader.list_of_filters(context.version, check)?, properties })
     }
 }
 
@@ -57,10 +46,7 @@ impl Body for Unsubscribe<'_> {
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.u16(self.id.get());
-        match version {
-            Version::V5 => out.section(&self.properties),
-            Version::V31 | Version::V311 => out.absent(|| self.properties.is_empty(), Field::Properties),
-        }
+        out.properties(version, Field::Properties, &self.properties);
         out.rule(|| !self.filters.is_empty(), Field::Payload, Violation::NoTopicFilter);
         if let Some(bytes) = self.filters.wire_bytes_of(version) {
             return out.raw(bytes);

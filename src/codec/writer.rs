@@ -66,6 +66,15 @@ pub(crate) trait Sink {
     /// A rule of the specification that the packet has to keep.
     fn rule(&mut self, kept: impl FnOnce() -> bool, field: Field, violation: Violation);
 
+    /// The properties behind their length; before 5.0 there must not be any.
+    #[inline(always)]
+    fn properties(&mut self, version: Version, field: Field, properties: &impl Section) {
+        match version {
+            Version::V5 => self.section(properties),
+            Version::V31 | Version::V311 => self.absent(|| properties.is_empty(), field),
+        }
+    }
+
     /// What must not be there, because the version has no place for it.
     fn absent(&mut self, absent: impl FnOnce() -> bool, field: Field);
 }
