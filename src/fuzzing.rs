@@ -20,11 +20,12 @@ use std::vec::Vec;
 use ::arbitrary::Unstructured;
 
 use crate::arbitrary::with_packet;
+use crate::codec::DisallowedCodePoints;
 use crate::codec::{
     self, Connect, DecodeError, Decoded, EncodeError, Field, Limits, List, MAX_PACKET_SIZE, Packet, Publish, Sender,
     UserProperty, Violation,
 };
-use crate::{DisallowedCodePoints, TextError, TopicFilter, TopicName, Utf8Str, Version};
+use crate::{TextError, TopicFilter, TopicName, Utf8Str, Version};
 
 /// Decodes what stands behind a first byte that picks version and limits.
 pub fn decode(data: &[u8]) {
@@ -203,7 +204,7 @@ fn check_error(error: &DecodeError, input: &[u8], version: Version, limits: Limi
     assert!(error.clause().starts_with("MQTT-") || error.clause().starts_with("section "), "{error:?}");
     assert!(error.reason_code().is_error());
     assert!(matches!(error.return_code(), None | Some(1 | 2)));
-    let (text, clause) = (error.to_string(), format!("[{}]", error.clause()));
+    let (text, clause) = (error.to_string(), format!("{}]", error.clause()));
     assert!(text.contains(&clause) && text.contains(&format!(" at byte {}: ", error.offset())), "{text}");
     assert!(!error.violation().to_string().is_empty() && !error.field().to_string().is_empty());
     let followed = [input, b"\xFF\x00\xFF"].concat();

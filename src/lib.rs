@@ -25,6 +25,11 @@
     clippy::unwrap_used
 )]
 
+#[cfg(target_pointer_width = "16")]
+compile_error!("a packet has up to 268,435,460 bytes: a usize of 16 bits cannot count them");
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
@@ -38,7 +43,7 @@ mod text;
 mod topic;
 
 pub use codec::{PacketId, QoS, Version};
-pub use text::{DisallowedCodePoints, Flaw, TextError, Utf8Str};
+pub use text::{Flaw, TextError, Utf8Str};
 pub use topic::{TopicFilter, TopicName};
 
 #[cfg(all(doctest, feature = "alloc"))]

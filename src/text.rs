@@ -26,10 +26,22 @@ impl<'a> Utf8Str<'a> {
     ///
     /// [`TextError`] when it contains U+0000 or is longer than 65,535 bytes.
     pub fn new(text: &'a str) -> Result<Self, TextError> {
-        check_len(text.as_bytes())?;
-        match text.bytes().position(|byte| byte == 0) {
-            None => Ok(Self(text.as_bytes())),
-            Some(at) => Err(TextError::new(at, Flaw::NullCharacter)),
+        Self::from_bytes(text.as_bytes())
+    }
+
+    /// Takes a text that is to be sent, as bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and when it is not well-formed UTF-8.
+    pub fn from_bytes(text: &'a [u8]) -> Result<Self, TextError> {
+        check_len(text)?;
+        if scan(text).plain {
+            return Ok(Self(text));
+        }
+        match first_flaw(text, DisallowedCodePoints::Accept, Wildcards::Ordinary) {
+            None => Ok(Self(text)),
+            Some(error) => Err(error),
         }
     }
 
@@ -71,6 +83,12 @@ macro_rules! text_like {
             }
         }
 
+        impl AsRef<[u8]> for $type<'_> {
+            fn as_ref(&self) -> &[u8] {
+                self.as_bytes()
+            }
+        }
+
         impl PartialEq<str> for $type<'_> {
             fn eq(&self, other: &str) -> bool {
                 self.as_bytes() == other.as_bytes()
@@ -101,7 +119,7 @@ pub(crate) use text_like;
 text_like!(Utf8Str);
 
 /// A text that cannot be sent, and the byte at which it goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("the text {flaw} (at byte {at})")]
 pub struct TextError {
     /// Offset in the text, in bytes.
@@ -120,7 +138,7 @@ impl TextError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Flaw {
-    /// Longer than 65,535 bytes \[MQTT-4.7.3-3\].
+    /// Longer than 65,535 bytes (section 1.5.4; of a topic \[MQTT-4.7.3-3\]).
     #[error("is longer than 65,535 bytes")]
     TooLong,
     /// Not well-formed UTF-8 \[MQTT-1.5.4-1\].
@@ -170,7 +188,7 @@ pub(crate) fn check_len(text: &[u8]) -> Result<(), TextError> {
 
 /// What becomes of the Disallowed Unicode code points (section 1.5.4): the control characters U+0001 to U+001F and U+007F to
 /// U+009F, and the non-characters, such as U+FFFF. A sender SHOULD NOT use them, and a receiver MAY refuse them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DisallowedCodePoints {
     /// They are characters as any other. The default: a refusal costs the whole connection, and comes again with the same message.
     #[default]

@@ -25,12 +25,24 @@ impl<'a> TopicName<'a> {
     /// [`TextError`] when it is empty \[MQTT-4.7.3-1\], longer than 65,535 bytes \[MQTT-4.7.3-3\], or contains
     /// U+0000 \[MQTT-4.7.3-2\] or a wildcard \[MQTT-4.7.0-1\].
     pub fn new(text: &'a str) -> Result<Self, TextError> {
-        let text = text.as_bytes();
+        Self::from_bytes(text.as_bytes())
+    }
+
+    /// Takes a topic name that is to be sent, as bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and when it is not well-formed UTF-8.
+    pub fn from_bytes(text: &'a [u8]) -> Result<Self, TextError> {
         text::check_len(text)?;
         if text.is_empty() {
             return Err(TextError::new(0, Flaw::EmptyTopic));
         }
-        match text::first_flaw(text, DisallowedCodePoints::default(), Wildcards::Forbidden) {
+        let scan = text::scan(text);
+        if scan.plain && !scan.wildcards {
+            return Ok(Self::validated(text));
+        }
+        match text::first_flaw(text, DisallowedCodePoints::Accept, Wildcards::Forbidden) {
             None => Ok(Self::validated(text)),
             Some(error) => Err(error),
         }
@@ -88,7 +100,15 @@ impl<'a> TopicFilter<'a> {
     /// \[MQTT-4.7.3-2\], has a wildcard that is not a whole level or a `#` that is not last \[MQTT-4.7.1-1,
     /// MQTT-4.7.1-2\], or starts with `$share/` without a proper share name and filter \[MQTT-4.8.2-1, MQTT-4.8.2-2\].
     pub fn new(text: &'a str) -> Result<Self, TextError> {
-        let text = text.as_bytes();
+        Self::from_bytes(text.as_bytes())
+    }
+
+    /// Takes a topic filter that is to be sent, as bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and when it is not well-formed UTF-8.
+    pub fn from_bytes(text: &'a [u8]) -> Result<Self, TextError> {
         text::check_len(text)?;
         match first_flaw(text, DisallowedCodePoints::Accept, true) {
             None => Ok(Self::validated(text)),
@@ -136,7 +156,7 @@ impl<'a> TopicFilter<'a> {
     /// Whether a message published under `name` is for this filter.
     ///
     /// `sport/#` matches `sport` too; a wildcard in the first level does not match a name that starts with `$`
-    /// \[MQTT-4.7.2-1\]. Takes time linear in the shorter of the two, and never recurses.
+    /// \[MQTT-4.7.2-1\]. Takes time linear in the length of the two, and never recurses.
     pub fn matches(self, name: TopicName<'_>) -> bool {
         let filter = self.without_share().as_bytes();
         let name = name.as_bytes();
@@ -159,6 +179,18 @@ impl<'a> TopicFilter<'a> {
 
 text_like!(TopicName);
 text_like!(TopicFilter);
+
+impl<'a> From<TopicName<'a>> for Utf8Str<'a> {
+    fn from(name: TopicName<'a>) -> Self {
+        name.0
+    }
+}
+
+impl<'a> From<TopicFilter<'a>> for Utf8Str<'a> {
+    fn from(filter: TopicFilter<'a>) -> Self {
+        filter.0
+    }
+}
 
 fn levels(topic: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     topic.split(|&byte| byte == b'/')

@@ -9,12 +9,13 @@ use std::collections::BTreeSet;
 
 use arbitrary::Unstructured;
 use mqtt_sansio::arbitrary::Lists;
+use mqtt_sansio::codec::DisallowedCodePoints;
 use mqtt_sansio::codec::{
     self, Auth, AuthProperties, ConnAck, ConnAckProperties, Connect, ConnectProperties, DecodeError, Decoded,
     EncodeError, Field, Limits, List, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, Packet, PacketType, PropertyId, Publish,
     PublishProperties, Sender, UserProperty, Violation, Will, WillProperties,
 };
-use mqtt_sansio::{DisallowedCodePoints, Flaw, TextError, TopicFilter, TopicName, Utf8Str, Version};
+use mqtt_sansio::{Flaw, TextError, TopicFilter, TopicName, Utf8Str, Version};
 use proptest::prelude::*;
 
 /// A packet type, a version, and an end that sends such packets in it.

@@ -200,7 +200,7 @@ impl<W: Write> Printer<'_, W> {
         let message = self.paint(Style::Error, &format!("byte {at}: {} {}", error.field(), error.violation()));
         writeln!(self.out, "{}", format!("{offset}  {bytes}").trim_end())?;
         writeln!(self.out, "        {indent}{arrow} {message}")?;
-        writeln!(self.out, "        {indent}   {}, close with {}", error.clause(), error.reason_code())
+        writeln!(self.out, "        {indent}   {}, {}", error.clause(), error.remedy())
     }
 }
 

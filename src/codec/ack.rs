@@ -11,7 +11,7 @@ macro_rules! acks {
     ($( $(#[$doc:meta])* $packet:ident { $reason_code:ident } )*) => {
         $(
             $(#[$doc])*
-            #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
             pub struct $packet<'a> {
                 /// The packet identifier of the message.
                 pub id: PacketId,

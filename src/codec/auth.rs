@@ -9,7 +9,7 @@ use super::writer::{Body, Sink};
 use crate::text::Utf8Str;
 
 /// AUTH: a step of an authentication exchange; 5.0 only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Auth<'a> {
     /// Which step.
     pub reason_code: AuthReasonCode,

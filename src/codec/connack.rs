@@ -9,7 +9,7 @@ use super::types::{PacketType, Version};
 use super::writer::{Body, Sink};
 
 /// CONNACK: the server's answer to CONNECT.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConnAck<'a> {
     /// Whether the server goes on with a session from before. Only with success \[MQTT-3.2.2-6\]; 3.1 cannot say so.
     pub session_present: bool,

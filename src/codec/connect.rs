@@ -1,5 +1,7 @@
 //! CONNECT (section 3.1).
 
+use core::fmt;
+
 use super::auth;
 use super::error::{Fault, Field, Violation};
 use super::property::{ConnectProperties, WillProperties};
@@ -10,7 +12,7 @@ use crate::text::{Flaw, Utf8Str};
 use crate::topic::TopicName;
 
 /// CONNECT: a client asks to be connected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Connect<'a> {
     /// The version that the packet itself names. It cannot be encoded in another one.
     pub version: Version,
@@ -22,19 +24,19 @@ pub struct Connect<'a> {
     /// The name of the session. Empty: the server chooses one; not in 3.1, and in 3.1.1 only with `clean_start`
     /// \[3.1.1: MQTT-3.1.3-7\].
     pub client_identifier: Utf8Str<'a>,
-    /// A message to be published when the connection ends other than by DISCONNECT.
+    /// A message to be published when the connection has ended, unless by a DISCONNECT with Normal disconnection.
     pub will: Option<Will<'a>>,
     /// The user's name.
     pub user_name: Option<Utf8Str<'a>>,
     /// The password, or anything else that proves who the client is. Before 5.0 it needs a user name
-    /// \[3.1.1: MQTT-3.1.2-22\].
+    /// \[3.1.1: MQTT-3.1.2-22\]. `Debug` does not print it.
     pub password: Option<&'a [u8]>,
     /// The properties; empty before 5.0.
     pub properties: ConnectProperties<'a>,
 }
 
 /// A message that the server publishes when the client is gone (section 3.1.2.5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Will<'a> {
     /// Where it is published.
     pub topic: TopicName<'a>,
@@ -141,6 +143,23 @@ fn no_version(mut reader: Reader<'_>) -> Fault {
     match reader.u8(Field::ProtocolVersion) {
         Ok(_) => Fault::new(reader.offset_before(1), Field::ProtocolVersion, Violation::UnsupportedProtocolVersion),
         Err(fault) => fault,
+    }
+}
+
+/// As it would be derived, but for the password: what is printed ends up in logs.
+impl fmt::Debug for Connect<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, clean_start, keep_alive, client_identifier, will, user_name, password, properties } = self;
+        f.debug_struct("Connect")
+            .field("version", version)
+            .field("clean_start", clean_start)
+            .field("keep_alive", keep_alive)
+            .field("client_identifier", client_identifier)
+            .field("will", will)
+            .field("user_name", user_name)
+            .field("password", &password.map(|_| format_args!("***")))
+            .field("properties", properties)
+            .finish()
     }
 }
 

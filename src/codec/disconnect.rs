@@ -8,7 +8,7 @@ use super::types::{PacketType, Version};
 use super::writer::{Body, Sink};
 
 /// DISCONNECT: the last packet of a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Disconnect<'a> {
     /// Why. Before 5.0 there is only Normal disconnection, and only from a client.
     pub reason_code: DisconnectReasonCode,

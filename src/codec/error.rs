@@ -132,7 +132,8 @@ pub enum Violation {
     /// A Variable Byte Integer of more than four bytes.
     #[error("takes more than four bytes")]
     IntegerTooLong,
-    /// A Variable Byte Integer with bytes that it does not need.
+    /// A Variable Byte Integer with bytes that it does not need. (For the Remaining Length of 3.1 and 3.1.1 no statement forbids them;
+    /// no known sender writes them, and a length that can be written in two ways invites smuggling.)
     #[error("is written with more bytes than it needs")]
     OverlongInteger,
     /// A packet larger than the receiver takes.
@@ -141,8 +142,8 @@ pub enum Violation {
     /// More user properties than the receiver takes.
     #[error("comes more often than the receiver takes")]
     TooManyUserProperties,
-    /// Nothing is left of the packet where a field must be.
-    #[error("should be here, where the packet ends")]
+    /// Nothing is left of the packet, or of its properties, where a field must be.
+    #[error("cannot be found, nothing is left")]
     Missing,
     /// A field that is longer than what is left of its packet or its properties.
     #[error("would go past the end of the part of the packet that holds it")]
@@ -292,7 +293,7 @@ impl Fault {
 ///      close with 0x90 (Topic Name invalid)"
 /// );
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub struct DecodeError {
     offset: u32,
     field: Field,
@@ -302,7 +303,7 @@ pub struct DecodeError {
 }
 
 impl DecodeError {
-    /// Whether the packet is malformed, or breaks the protocol.
+    /// Whether the packet is malformed, breaks the protocol, or is only refused.
     pub fn kind(&self) -> ErrorKind {
         clause::of(self.violation, self.packet, self.field, self.version).kind
     }
@@ -330,7 +331,7 @@ impl DecodeError {
         self.offset as usize
     }
 
-    /// The version by whose rules the packet was read: of a CONNECT, the one that it names.
+    /// The version by whose rules the packet was read: of a CONNECT, the one that it names if that is one of ours.
     pub const fn version(&self) -> Version {
         self.version
     }
@@ -348,11 +349,34 @@ impl DecodeError {
     }
 
     /// The return code for the CONNACK that tells the peer in 3.1 and 3.1.1. `None`: close without a word.
+    ///
+    /// It goes to a client whose version is not supported, whatever that is, and to one of 3.1 or 3.1.1 whose client identifier is
+    /// not valid.
     pub fn return_code(&self) -> Option<u8> {
-        match self.reason_code() {
-            ReasonCode::UnsupportedProtocolVersion => ConnAckReasonCode::UnsupportedProtocolVersion.return_code(),
-            ReasonCode::ClientIdentifierNotValid => ConnAckReasonCode::ClientIdentifierNotValid.return_code(),
+        match self.violation {
+            Violation::UnknownProtocolName | Violation::UnsupportedProtocolVersion => {
+                ConnAckReasonCode::UnsupportedProtocolVersion.return_code()
+            }
+            Violation::EmptyClientIdentifier => ConnAckReasonCode::ClientIdentifierNotValid.return_code(),
             _ => None,
+        }
+    }
+
+    /// What is left to do with the connection, in words: `close with 0x90 (Topic Name invalid)`.
+    pub fn remedy(&self) -> impl fmt::Display {
+        Remedy(*self)
+    }
+}
+
+/// What is left to do with the connection, in words.
+struct Remedy(DecodeError);
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.version, self.0.return_code()) {
+            (Version::V5, _) => write!(f, "close with {}", self.0.reason_code()),
+            (_, Some(code)) => write!(f, "answer with return code {code:#04x} and close"),
+            (_, None) => f.write_str("close"),
         }
     }
 }
@@ -361,15 +385,16 @@ impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { offset, field, violation, packet, .. } = self;
         write!(f, "{} {}", self.kind(), packet.map_or("packet", PacketType::name))?;
-        write!(f, " at byte {offset}: {field} {violation} [{}]", self.clause())?;
-        write!(f, ", close with {}", self.reason_code())
+        write!(f, " at byte {offset}: {field} {violation}")?;
+        let edition = if self.version == Version::V5 { "" } else { "3.1.1: " };
+        write!(f, " [{edition}{}], {}", self.clause(), self.remedy())
     }
 }
 
 /// A packet that cannot be sent. Nothing has been written.
 ///
 /// It is eight bytes large, so that the result of an encode fits into registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// The version has no such packet, or no such field in it, and the field is not empty.
@@ -414,4 +439,27 @@ pub enum EncodeError {
         /// The size of the packet, in bytes.
         needed: u32,
     },
+}
+
+impl EncodeError {
+    /// The packet that cannot be sent; `None` when only the buffer is too small.
+    pub const fn packet(&self) -> Option<PacketType> {
+        match *self {
+            Self::NotInVersion { packet, .. }
+            | Self::FieldTooLong { packet, .. }
+            | Self::PacketTooLarge { packet }
+            | Self::Invalid { packet, .. } => Some(packet),
+            Self::BufferTooSmall { .. } => None,
+        }
+    }
+
+    /// The field that is wrong, if it is one.
+    pub const fn field(&self) -> Option<Field> {
+        match *self {
+            Self::NotInVersion { field, .. } | Self::FieldTooLong { field, .. } | Self::Invalid { field, .. } => {
+                Some(field)
+            }
+            Self::PacketTooLarge { .. } | Self::BufferTooSmall { .. } => None,
+        }
+    }
 }

@@ -10,7 +10,8 @@ pub const MAX_REMAINING_LENGTH: u32 = 0x0FFF_FFFF;
 pub const MAX_PACKET_SIZE: u32 = MAX_REMAINING_LENGTH + 5;
 
 /// A fixed header that has been found in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct FixedHeader {
     /// Which packet begins here.
     pub packet_type: PacketType,
@@ -56,21 +57,55 @@ impl FixedHeader {
 }
 
 /// The flags that each packet type may have (section 2.1.3): a bit for each value of the four flags.
+#[allow(clippy::indexing_slicing)] // at compile time
 const LEGAL_FLAGS: [u16; 16] = {
     // All of a PUBLISH, but for QoS 3 [MQTT-3.3.1-4] and for DUP with QoS 0 [MQTT-3.3.1-2].
     const PUBLISH: u16 = 0b0011_1100_0011_1111;
-    const ZERO: u16 = 1 << 0b0000;
-    const TWO: u16 = 1 << 0b0010;
-    [0, ZERO, ZERO, PUBLISH, ZERO, ZERO, TWO, ZERO, TWO, ZERO, TWO, ZERO, ZERO, ZERO, ZERO, ZERO]
+    let mut legal = [0; 16];
+    let mut number = 1;
+    while let Some(packet_type) = PacketType::from_number(number) {
+        legal[number as usize] = match packet_type {
+            PacketType::Publish => PUBLISH,
+            _ => 1 << (packet_type.first_byte() & 0x0F),
+        };
+        number = number.saturating_add(1);
+    }
+    legal
 };
 
-/// Whether the first byte can begin a packet of 5.0, or of any version if it is not an AUTH.
+/// The packet types that each end may send (section 2.1.2): a bit for each number.
+const fn types_from(sender: Sender, version: Version) -> u16 {
+    let mut types = 0;
+    let mut number = 1;
+    while let Some(packet_type) = PacketType::from_number(number) {
+        if packet_type.may_come_from(sender, version) {
+            types |= 1 << number;
+        }
+        number = number.saturating_add(1);
+    }
+    types
+}
+
+/// Whether a packet can begin with this byte; says no to the DUP flag that 3.1 has in some more packets.
 #[inline(always)]
 #[allow(clippy::indexing_slicing)] // four bits index 16 entries
-pub(crate) const fn is_plain(first: u8, version: Version) -> bool {
+pub(crate) const fn is_legal_first_byte(first: u8, version: Version) -> bool {
     let number = first >> 4;
     LEGAL_FLAGS[number as usize] >> (first & 0x0F) & 1 == 1
         && (number != PacketType::Auth as u8 || matches!(version, Version::V5))
+}
+
+/// Whether this end of a connection may send a packet with this first byte.
+#[inline(always)]
+pub(crate) fn may_come_from(first: u8, sender: Option<Sender>, version: Version) -> bool {
+    let types = match (sender, version) {
+        (None, _) => return true,
+        (Some(Sender::Client), Version::V5) => const { types_from(Sender::Client, Version::V5) },
+        (Some(Sender::Client), _) => const { types_from(Sender::Client, Version::V311) },
+        (Some(Sender::Server), Version::V5) => const { types_from(Sender::Server, Version::V5) },
+        (Some(Sender::Server), _) => const { types_from(Sender::Server, Version::V311) },
+    };
+    types >> (first >> 4) & 1 == 1
 }
 
 /// Judges the first byte of a packet.
@@ -79,10 +114,10 @@ fn check_first_byte(first: u8, version: Version, sender: Option<Sender>) -> Resu
         Some(packet_type) if packet_type != PacketType::Auth || version == Version::V5 => packet_type,
         _ => return Err(Fault::new(0, Field::PacketType, Violation::ReservedPacketType)),
     };
-    if !is_plain(first, version) && !is_dup_of_3_1(packet_type, first, version) {
+    if !is_legal_first_byte(first, version) && !is_dup_of_3_1(packet_type, first, version) {
         return Err(Fault::new(0, Field::Flags, wrong_flags(packet_type, first)));
     }
-    if !sender.is_none_or(|sender| packet_type.may_come_from(sender, version)) {
+    if !may_come_from(first, sender, version) {
         return Err(Fault::new(0, Field::PacketType, Violation::WrongSender));
     }
     Ok(packet_type)

@@ -7,7 +7,7 @@ use crate::text::DisallowedCodePoints;
 /// What a receiver is ready to take, where that is its own choice.
 ///
 /// The default takes all that the specification allows. It is eight bytes large, so that it travels in a register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// The largest packet, in bytes, fixed header included; 268,435,460 by default. A larger one is refused as
     /// soon as its fixed header is there.

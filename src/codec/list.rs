@@ -1,6 +1,7 @@
 //! Sequences in packets: subscriptions, reason codes, user properties.
 
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::iter::FusedIterator;
 
 use super::types::Version;
@@ -132,6 +133,20 @@ impl<'a, T> From<&'a [T]> for List<'a, T> {
 impl<'a, T, const N: usize> From<&'a [T; N]> for List<'a, T> {
     fn from(entries: &'a [T; N]) -> Self {
         Self(Repr::Slice(entries))
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<'a, T> From<&'a alloc::vec::Vec<T>> for List<'a, T> {
+    fn from(entries: &'a alloc::vec::Vec<T>) -> Self {
+        Self(Repr::Slice(entries))
+    }
+}
+
+impl<'a, T: Entry<'a> + Hash> Hash for List<'a, T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_usize(self.len());
+        self.iter().for_each(|entry| entry.hash(state));
     }
 }
 

@@ -19,19 +19,15 @@ pub(crate) struct Size {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Sections {
     lengths: [u32; 2],
-    count: u8,
+    one_is_there: bool,
 }
 
 impl Sections {
     #[inline(always)]
     fn push(&mut self, length: u32) {
         let [first, second] = &mut self.lengths;
-        if self.count == 0 {
-            *first = length;
-        } else {
-            *second = length;
-        }
-        self.count = 1;
+        *(if self.one_is_there { second } else { first }) = length;
+        self.one_is_there = true;
     }
 
     /// The length of the first section that has not been asked for.

@@ -77,7 +77,7 @@ pub use self::property::{
 pub use self::publish::{Delivery, Publish};
 pub use self::reason::{
     AuthReasonCode, ConnAckReasonCode, DisconnectReasonCode, PubAckReasonCode, PubRelReasonCode, ReasonCode,
-    SubAckReasonCode, UnsubAckReasonCode,
+    SubAckReasonCode, UnsubAckReasonCode, WrongReasonCode,
 };
 pub use self::stream::{Decoded, Packets, decode, packets};
 pub use self::subscribe::{SubAck, Subscribe, Subscription};
@@ -87,3 +87,4 @@ pub use self::types::{
 };
 pub use self::unsubscribe::{UnsubAck, Unsubscribe};
 pub use self::value::WireType;
+pub use crate::text::DisallowedCodePoints;

@@ -91,7 +91,7 @@ macro_rules! properties {
 
         $(
             $(#[$doc])*
-            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
             pub struct $packet<$a> {
                 $( $(#[$field_doc])* pub $member: $slot, )*
             }

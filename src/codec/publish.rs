@@ -10,7 +10,7 @@ use crate::text::Flaw;
 use crate::topic::TopicName;
 
 /// PUBLISH: a message, from a client or from a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Publish<'a> {
     /// The guarantee, with what belongs to it.
     pub delivery: Delivery,

@@ -2,6 +2,10 @@
 
 use core::fmt;
 
+use thiserror::Error;
+
+use super::types::QoS;
+
 /// Declares [`ReasonCode`] and, for each kind of packet, the type of those codes that it may carry.
 macro_rules! reason_codes {
     (
@@ -90,10 +94,10 @@ macro_rules! reason_codes {
                     }
                 }
 
-                /// Whether this kind of packet may carry the value. Cheaper than [`from_value`](Self::from_value).
+                /// Whether this kind of packet may carry the value. Cheaper than `from_value`.
                 #[inline]
-                #[allow(clippy::indexing_slicing)] // a byte indexes 256 entries
-                pub const fn is_legal(value: u8) -> bool {
+                #[allow(clippy::indexing_slicing, dead_code)] // a byte indexes 256 entries; used for lists only
+                pub(crate) const fn is_legal(value: u8) -> bool {
                     Self::LEGAL[value as usize]
                 }
 
@@ -115,6 +119,14 @@ macro_rules! reason_codes {
                     match code {
                         $( $packet::$legal => reason_codes!(@code $legal $($code)?), )*
                     }
+                }
+            }
+
+            impl TryFrom<ReasonCode> for $packet {
+                type Error = WrongReasonCode;
+
+                fn try_from(code: ReasonCode) -> Result<Self, WrongReasonCode> {
+                    Self::from_value(code.value()).ok_or(WrongReasonCode(code))
                 }
             }
 
@@ -260,10 +272,30 @@ impl ConnAckReasonCode {
     }
 }
 
+/// A reason code that this kind of packet may not carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[error("this packet may not carry the reason code {0}")]
+pub struct WrongReasonCode(pub ReasonCode);
+
 impl SubAckReasonCode {
+    /// The QoS that is granted; `None` for a refusal.
+    pub const fn granted_qos(self) -> Option<QoS> {
+        QoS::from_value(self.value())
+    }
+
     /// Whether 3.1 and 3.1.1 know it: a grant, or 0x80 \[3.1.1: MQTT-3.9.3-2\].
     pub(crate) const fn is_return_code(value: u8) -> bool {
         matches!(value, 0x00..=0x02 | 0x80)
+    }
+}
+
+impl From<QoS> for SubAckReasonCode {
+    fn from(granted: QoS) -> Self {
+        match granted {
+            QoS::AtMostOnce => Self::GrantedQoS0,
+            QoS::AtLeastOnce => Self::GrantedQoS1,
+            QoS::ExactlyOnce => Self::GrantedQoS2,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Finding packets in a stream of bytes.
 
+use core::iter::FusedIterator;
+
 use super::ack::{PubAck, PubComp, PubRec, PubRel};
 use super::auth::Auth;
 use super::connack::ConnAck;
@@ -37,8 +39,8 @@ pub enum Decoded<'a> {
 
 /// Decodes the packet that `input` begins with.
 ///
-/// `version` is that of the connection; a CONNECT names its own, and is decoded by that. What follows the packet in
-/// `input` is not looked at.
+/// `version` is that of the connection; a CONNECT names its own, and is decoded by that. (Who waits for a CONNECT may give any: it
+/// only decides by which rules something else is refused.) What follows the packet in `input` is not looked at.
 ///
 /// ```
 /// use mqtt_sansio::{Version, codec::{self, Decoded, Limits, Packet}};
@@ -84,8 +86,9 @@ pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<D
     };
     let Some(body) = rest.get(..length) else { return decode_unusual(input, version, limits) };
     let size = input.len().wrapping_sub(rest.len()).wrapping_add(length);
-    let may_be_read =
-        size <= limits.max_packet_size as usize && limits.sender.is_none() && header::is_plain(first, version);
+    let may_be_read = size <= limits.max_packet_size as usize
+        && header::is_legal_first_byte(first, version)
+        && header::may_come_from(first, limits.sender, version);
     if may_be_read { read(first, body, size, version, limits) } else { decode_unusual(input, version, limits) }
 }
 
@@ -264,6 +267,8 @@ impl<'a> Packets<'a> {
         self.version
     }
 }
+
+impl FusedIterator for Packets<'_> {}
 
 impl<'a> Iterator for Packets<'a> {
     type Item = Result<Packet<'a>, DecodeError>;

@@ -11,7 +11,7 @@ use crate::text::TextError;
 use crate::topic::{self, TopicFilter};
 
 /// SUBSCRIBE: a client asks for messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subscribe<'a> {
     /// What SUBACK will refer to.
     pub id: PacketId,
@@ -22,7 +22,7 @@ pub struct Subscribe<'a> {
 }
 
 /// A topic filter and how its messages are to be sent (section 3.8.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subscription<'a> {
     /// Which topics.
     pub filter: TopicFilter<'a>,
@@ -46,10 +46,11 @@ impl<'a> Subscription<'a> {
     ///
     /// [`TextError`] when the filter is not well-formed: see [`TopicFilter::new`].
     pub fn new(filter: &'a str, qos: QoS) -> Result<Self, TextError> {
-        Ok(Self::plain(TopicFilter::new(filter)?, qos))
+        Ok(Self::with_filter(TopicFilter::new(filter)?, qos))
     }
 
-    const fn plain(filter: TopicFilter<'a>, qos: QoS) -> Self {
+    /// A subscription without further options, to a filter that has been checked.
+    pub const fn with_filter(filter: TopicFilter<'a>, qos: QoS) -> Self {
         let retain_handling = RetainHandling::SendAtSubscribe;
         Self { filter, qos, no_local: false, retain_as_published: false, retain_handling }
     }
@@ -115,6 +116,11 @@ impl<'a> list::sealed::Entry<'a> for Subscription<'a> {
 }
 
 impl<'a> Subscribe<'a> {
+    /// Without properties.
+    pub fn new(id: PacketId, subscriptions: impl Into<List<'a, Subscription<'a>>>) -> Self {
+        Self { id, subscriptions: subscriptions.into(), properties: SubscribeProperties::default() }
+    }
+
     #[inline(always)]
     pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let id = reader.packet_id()?;
@@ -166,7 +172,7 @@ pub(crate) fn write_filter<S: Sink>(filter: TopicFilter<'_>, version: Version, o
 }
 
 /// SUBACK: the server's answer to SUBSCRIBE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SubAck<'a> {
     /// The packet identifier of the SUBSCRIBE.
     pub id: PacketId,
@@ -186,6 +192,11 @@ impl<'a> list::sealed::Entry<'a> for SubAckReasonCode {
 }
 
 impl<'a> SubAck<'a> {
+    /// Without properties.
+    pub fn new(id: PacketId, reason_codes: impl Into<List<'a, SubAckReasonCode>>) -> Self {
+        Self { id, reason_codes: reason_codes.into(), properties: AckProperties::default() }
+    }
+
     #[inline(always)]
     pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let id = reader.packet_id()?;

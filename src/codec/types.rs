@@ -66,7 +66,7 @@ impl FromStr for Version {
 }
 
 /// A text that is not the name of a [`Version`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("the versions of MQTT are 3.1, 3.1.1 and 5.0")]
 pub struct UnknownVersion;
 
@@ -192,12 +192,14 @@ impl PacketType {
     }
 
     /// Whether this end of a connection ever sends such a packet (section 2.1.2).
-    pub fn may_come_from(self, sender: Sender, version: Version) -> bool {
+    pub const fn may_come_from(self, sender: Sender, version: Version) -> bool {
+        let is_v5 = matches!(version, Version::V5);
         match self {
-            Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::PingReq => sender == Sender::Client,
-            Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp => sender == Sender::Server,
-            Self::Disconnect => sender == Sender::Client || version == Version::V5,
-            Self::Publish | Self::PubAck | Self::PubRec | Self::PubRel | Self::PubComp | Self::Auth => true,
+            Self::Connect | Self::Subscribe | Self::Unsubscribe | Self::PingReq => matches!(sender, Sender::Client),
+            Self::ConnAck | Self::SubAck | Self::UnsubAck | Self::PingResp => matches!(sender, Sender::Server),
+            Self::Disconnect => matches!(sender, Sender::Client) || is_v5,
+            Self::Publish | Self::PubAck | Self::PubRec | Self::PubRel | Self::PubComp => true,
+            Self::Auth => is_v5,
         }
     }
 }
@@ -229,6 +231,20 @@ impl PacketId {
     /// The number.
     pub const fn get(self) -> u16 {
         self.0.get()
+    }
+}
+
+impl TryFrom<u16> for PacketId {
+    type Error = OutOfRange;
+
+    fn try_from(id: u16) -> Result<Self, OutOfRange> {
+        Self::new(id)
+    }
+}
+
+impl From<PacketId> for NonZeroU16 {
+    fn from(id: PacketId) -> Self {
+        id.0
     }
 }
 
@@ -270,6 +286,14 @@ impl SubscriptionIdentifier {
     }
 }
 
+impl TryFrom<u32> for SubscriptionIdentifier {
+    type Error = OutOfRange;
+
+    fn try_from(id: u32) -> Result<Self, OutOfRange> {
+        Self::new(id)
+    }
+}
+
 impl fmt::Display for SubscriptionIdentifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
@@ -277,7 +301,7 @@ impl fmt::Display for SubscriptionIdentifier {
 }
 
 /// A number that its field cannot hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("a {0} is {1}")]
 pub struct OutOfRange(&'static str, &'static str);
 
@@ -334,6 +358,15 @@ impl MaximumQoS {
     /// 0 or 1.
     pub const fn value(self) -> u8 {
         self as u8
+    }
+
+    /// The maximum that is to be announced for this QoS; `None` for 2, which is announced by saying nothing.
+    pub const fn of(qos: QoS) -> Option<Self> {
+        match qos {
+            QoS::AtMostOnce => Some(Self::AtMostOnce),
+            QoS::AtLeastOnce => Some(Self::AtLeastOnce),
+            QoS::ExactlyOnce => None,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::writer::{Body, Sink};
 use crate::topic::TopicFilter;
 
 /// UNSUBSCRIBE: a client ends subscriptions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Unsubscribe<'a> {
     /// What UNSUBACK will refer to.
     pub id: PacketId,
@@ -31,6 +31,11 @@ impl<'a> list::sealed::Entry<'a> for TopicFilter<'a> {
 }
 
 impl<'a> Unsubscribe<'a> {
+    /// Without properties.
+    pub fn new(id: PacketId, filters: impl Into<List<'a, TopicFilter<'a>>>) -> Self {
+        Self { id, filters: filters.into(), properties: UnsubscribeProperties::default() }
+    }
+
     #[inline(always)]
     pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let id = reader.packet_id()?;
@@ -58,7 +63,7 @@ impl Body for Unsubscribe<'_> {
 }
 
 /// UNSUBACK: the server's answer to UNSUBSCRIBE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UnsubAck<'a> {
     /// The packet identifier of the UNSUBSCRIBE.
     pub id: PacketId,
@@ -78,6 +83,11 @@ impl<'a> list::sealed::Entry<'a> for UnsubAckReasonCode {
 }
 
 impl<'a> UnsubAck<'a> {
+    /// Without properties.
+    pub fn new(id: PacketId, reason_codes: impl Into<List<'a, UnsubAckReasonCode>>) -> Self {
+        Self { id, reason_codes: reason_codes.into(), properties: AckProperties::default() }
+    }
+
     #[inline(always)]
     pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let id = reader.packet_id()?;

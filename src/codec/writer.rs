@@ -93,7 +93,8 @@ pub(crate) fn to_slice<B: Body>(body: &B, version: Version, out: &mut [u8]) -> R
     let Some(room) = out.get_mut(..size.total) else {
         return Err(EncodeError::BufferTooSmall { needed: size.total as u32 });
     };
-    Writer { out: Room(room), sections: size.sections }.write(body, version, size.remaining_length);
+    let Room(rest) = Writer { out: Room(room), sections: size.sections }.write(body, version, size.remaining_length);
+    debug_assert!(rest.is_empty(), "less is written than was measured");
     Ok(size.total)
 }
 
@@ -117,7 +118,7 @@ struct Writer<O> {
 
 impl<O: Output> Writer<O> {
     #[inline(always)]
-    fn write<B: Body>(mut self, body: &B, version: Version, remaining_length: u32) {
+    fn write<B: Body>(mut self, body: &B, version: Version, remaining_length: u32) -> O {
         if remaining_length < 0x80 {
             self.array([body.first_byte(), remaining_length as u8]);
         } else {
@@ -125,6 +126,7 @@ impl<O: Output> Writer<O> {
             self.varint(remaining_length);
         }
         body.write(version, &mut self);
+        self.out
     }
 }
 
@@ -198,6 +200,8 @@ impl Output for Room<'_> {
         if let Some((head, tail)) = core::mem::take(&mut self.0).split_first_chunk_mut::<N>() {
             *head = bytes;
             self.0 = tail;
+        } else {
+            debug_assert!(false, "more is written than was measured");
         }
     }
 
@@ -206,6 +210,8 @@ impl Output for Room<'_> {
         if let Some((head, tail)) = core::mem::take(&mut self.0).split_at_mut_checked(bytes.len()) {
             copy(head, bytes);
             self.0 = tail;
+        } else {
+            debug_assert!(false, "more is written than was measured");
         }
     }
 
@@ -218,6 +224,8 @@ impl Output for Room<'_> {
             *start = prefix;
             copy(head, bytes);
             self.0 = tail;
+        } else {
+            debug_assert!(false, "more is written than was measured");
         }
     }
 
