@@ -1,8 +1,8 @@
 //! Generators of valid values and packets, for property tests and for fuzzing programs that speak MQTT.
 //!
-//! Texts, topics, properties and subscriptions implement [`Arbitrary`]. A packet borrows the lists in it, so whole packets are
-//! made in a [`Lists`], or lent to a closure by [`with_packet`]. Each of them can be encoded in the version that it was made for,
-//! and one that the given end of a connection may send.
+//! Texts, topics, properties and subscriptions implement [`Arbitrary`]. A packet borrows the lists in it, so whole
+//! packets are made in a [`Lists`], or lent to a closure by [`with_packet`]. Each of them can be encoded in the version
+//! that it was made for, and one that the given end of a connection may send.
 //!
 //! A fuzz target that feeds a program of yours with what a broker could send:
 //!
@@ -23,8 +23,8 @@
 //! # target(&[7; 100]).unwrap();
 //! ```
 //!
-//! In a property test let the framework make a `Vec<u8>` for [`Unstructured`]: shrinking the bytes shrinks the packets. Data
-//! that has run out is read as zeros, and makes the smallest values.
+//! In a property test let the framework make a `Vec<u8>` for [`Unstructured`]: shrinking the bytes shrinks the packets.
+//! Data that has run out is read as zeros, and makes the smallest values.
 
 use core::num::{NonZeroU16, NonZeroU32};
 use std::vec::Vec;

@@ -1,7 +1,7 @@
 //! The bodies of the fuzz targets: each takes any bytes, and panics when the codec does not keep its word.
 //!
-//! They live here, and not in the fuzz project, so that a plain test can run them over vectors and captures too. What the
-//! codec says is compared with plain, slow readings of the same rule that share no code with it.
+//! They live here, and not in the fuzz project, so that a plain test can run them over vectors and captures too. What
+//! the codec says is compared with plain, slow readings of the same rule that share no code with it.
 
 // A panic is how a body reports what it has found.
 #![allow(
@@ -73,8 +73,8 @@ pub fn roundtrip(data: &[u8]) {
     }
 }
 
-/// Cuts a stream of packets anywhere, and hands the pieces to a driver with a buffer: it must find what a look at the whole
-/// stream finds.
+/// Cuts a stream of packets anywhere, and hands the pieces to a driver with a buffer: it must find what a look at the
+/// whole stream finds.
 pub fn split(data: &[u8]) {
     let &[choice, mode, seed, ref rest @ ..] = data else { return };
     let (version, limits) = settings(choice);
@@ -88,8 +88,8 @@ pub fn split(data: &[u8]) {
     drive(&stream, version, limits, exact, u32::from(seed));
 }
 
-/// Makes topic names, topic filters and texts from the data, both from `&str` and off the wire, and matches filters against
-/// names.
+/// Makes topic names, topic filters and texts from the data, both from `&str` and off the wire, and matches filters
+/// against names.
 pub fn topic(data: &[u8]) {
     let Some((&mode, rest)) = data.split_first() else { return };
     let mut halves = rest.splitn(2, |&byte| byte == 0xFF);
@@ -378,8 +378,8 @@ fn generated_stream(data: &[u8], version: Version) -> Vec<u8> {
     stream
 }
 
-/// Feeds a stream to a buffer piece by piece, and decodes what is there, as a driver does. `exact` pieces are as long as the codec
-/// has asked for; the others are of any length.
+/// Feeds a stream to a buffer piece by piece, and decodes what is there, as a driver does. `exact` pieces are as long
+/// as the codec has asked for; the others are of any length.
 fn drive(stream: &[u8], mut version: Version, limits: Limits, exact: bool, seed: u32) {
     let mut whole = codec::packets(stream, version, limits);
     let mut random = seed;
@@ -437,7 +437,8 @@ fn stretch(text: String, wanted: bool) -> String {
     text.repeat(65_535 / text.len() + text.len() % 2)
 }
 
-/// What the codec says of a filter and a name is what a plain reading of section 4.7 says, and both ways to get at them agree.
+/// What the codec says of a filter and a name is what a plain reading of section 4.7 says, and both ways to get at them
+/// agree.
 fn check_topics(filter_text: &str, name_text: &str) {
     let filter = TopicFilter::new(filter_text);
     let name = TopicName::new(name_text);
@@ -566,7 +567,8 @@ fn check_name_on_wire(text: &str) {
     }
 }
 
-/// Any bytes as the reason string of a PUBACK, with each choice of the receiver: refused at the first byte that is wrong.
+/// Any bytes as the reason string of a PUBACK, with each choice of the receiver: refused at the first byte that is
+/// wrong.
 fn check_text_on_wire(bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(100)];
     let property_length = [0, 1, 0, 3 + bytes.len() as u8, 0x1F];

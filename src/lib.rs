@@ -1,8 +1,8 @@
-//! The MQTT protocol, versions 3.1, 3.1.1 and 5.0, without any I/O: bytes go in and packets come out, packets go in and bytes
-//! come out.
+//! The MQTT protocol, versions 3.1, 3.1.1 and 5.0, without any I/O: bytes go in and packets come out, packets go in and
+//! bytes come out.
 //!
-//! Nothing here opens a socket, reads a clock or starts a thread. Whoever embeds it brings the transport: TCP, TLS, WebSocket,
-//! QUIC, a serial line, a simulator.
+//! Nothing here opens a socket, reads a clock or starts a thread. Whoever embeds it brings the transport: TCP, TLS,
+//! WebSocket, QUIC, a serial line, a simulator.
 //!
 //! - [`codec`]: the packets, and how they are decoded and encoded.
 //! - [`TopicName`] and [`TopicFilter`]: what messages are published under and subscribed to.

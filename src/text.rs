@@ -186,11 +186,13 @@ pub(crate) fn check_len(text: &[u8]) -> Result<(), TextError> {
     Ok(())
 }
 
-/// What becomes of the Disallowed Unicode code points (section 1.5.4): the control characters U+0001 to U+001F and U+007F to
-/// U+009F, and the non-characters, such as U+FFFF. A sender SHOULD NOT use them, and a receiver MAY refuse them.
+/// What becomes of the Disallowed Unicode code points (section 1.5.4): the control characters U+0001 to U+001F and
+/// U+007F to U+009F, and the non-characters, such as U+FFFF. A sender SHOULD NOT use them, and a receiver MAY refuse
+/// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DisallowedCodePoints {
-    /// They are characters as any other. The default: a refusal costs the whole connection, and comes again with the same message.
+    /// They are characters as any other. The default: a refusal costs the whole connection, and comes again with the
+    /// same message.
     #[default]
     Accept,
     /// They make a packet malformed.
@@ -209,8 +211,8 @@ pub(crate) struct Scan {
     pub(crate) wildcards: bool,
 }
 
-/// Sets the top bit of each byte that is 0 or not ASCII. Exact when it finds nothing: a borrow from the next byte needs a byte
-/// that is 0, which is itself a find.
+/// Sets the top bit of each byte that is 0 or not ASCII. Exact when it finds nothing: a borrow from the next byte needs
+/// a byte that is 0, which is itself a find.
 #[inline(always)]
 const fn not_plain(word: u64) -> u64 {
     word | word.wrapping_sub(ONES)
@@ -224,8 +226,8 @@ const fn wildcards(word: u64) -> u64 {
     HIGH.wrapping_sub(difference)
 }
 
-/// Sets the top bit of each byte that is `+` or `#`, and clears all other bits. Exact in any word: bytes that are not ASCII are made
-/// so first, because their borrow would hide a wildcard behind them.
+/// Sets the top bit of each byte that is `+` or `#`, and clears all other bits. Exact in any word: bytes that are not
+/// ASCII are made so first, because their borrow would hide a wildcard behind them.
 #[inline(always)]
 pub(crate) const fn wildcard_bits(word: u64) -> u64 {
     wildcards(word & !HIGH) & !word & HIGH

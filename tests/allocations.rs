@@ -1,4 +1,5 @@
-//! The codec allocates nothing: a counting allocator watches it decode and encode every good packet of the vectors and captures.
+//! The codec allocates nothing: a counting allocator watches it decode and encode every good packet of the vectors and
+//! captures.
 
 #![cfg(feature = "alloc")]
 

@@ -1,4 +1,5 @@
-//! The bodies of the fuzz targets, over everything that is at hand: vectors, captures, regressions, and corpora if there are any.
+//! The bodies of the fuzz targets, over everything that is at hand: vectors, captures, regressions, and corpora if
+//! there are any.
 
 #![cfg(feature = "__fuzz")]
 

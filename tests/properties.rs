@@ -1,7 +1,7 @@
 //! What holds for every packet, shown with generated ones.
 //!
-//! One generator serves everywhere: `mqtt_sansio::arbitrary` makes packets of bytes, and the bytes come from proptest, so that
-//! shrinking them shrinks the packets, or from a fixed sequence where each type and version must have its turn.
+//! One generator serves everywhere: `mqtt_sansio::arbitrary` makes packets of bytes, and the bytes come from proptest,
+//! so that shrinking them shrinks the packets, or from a fixed sequence where each type and version must have its turn.
 
 #![cfg(feature = "arbitrary")]
 
@@ -302,8 +302,8 @@ fn every_beginning_is_incomplete() {
     });
 }
 
-/// When the header promises no more than there is, nothing is to be waited for: what remains is a shorter packet, where the
-/// specification allows that, or else an error.
+/// When the header promises no more than there is, nothing is to be waited for: what remains is a shorter packet, where
+/// the specification allows that, or else an error.
 #[test]
 fn every_truncated_body_is_an_error() {
     for_each_packet(40, |(_, version, _), packet| {

@@ -1,5 +1,6 @@
-//! The codec against tables of the specification, value by value: which property stands where, how it is written and which values
-//! it may have (section 2.2.2.2); which packet carries which reason code (section 2.4 and those it refers to).
+//! The codec against tables of the specification, value by value: which property stands where, how it is written and
+//! which values it may have (section 2.2.2.2); which packet carries which reason code (section 2.4 and those it refers
+//! to).
 
 #![cfg(feature = "alloc")]
 
@@ -396,8 +397,8 @@ const DISCONNECT: &[u8] = &[
 ];
 const AUTH: &[u8] = &[0x00, 0x18, 0x19];
 
-/// A packet, and how the codec's own type for its reason code takes a byte: the value it makes of it, and whether it says that it
-/// is legal.
+/// A packet, and how the codec's own type for its reason code takes a byte: the value it makes of it, and whether it
+/// says that it is legal.
 type Codes = (&'static [u8], fn(u8) -> Option<ReasonCode>);
 
 /// Puts all 256 values where the packet has its reason code.

@@ -1,4 +1,5 @@
-//! PUBACK, PUBREC, PUBREL and PUBCOMP (sections 3.4 to 3.7): the packets of one form that a message of QoS 1 or 2 brings about.
+//! PUBACK, PUBREC, PUBREL and PUBCOMP (sections 3.4 to 3.7): the packets of one form that a message of QoS 1 or 2
+//! brings about.
 
 use super::error::{Fault, Field, Violation};
 use super::property::AckProperties;

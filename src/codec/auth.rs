@@ -67,7 +67,8 @@ pub(crate) fn write_rule<S: Sink>(method: Option<Utf8Str<'_>>, data: Option<&[u8
     );
 }
 
-/// The fault of Authentication Data without Authentication Method, in CONNECT and CONNACK. The reader is at the properties.
+/// The fault of Authentication Data without Authentication Method, in CONNECT and CONNACK. The reader is at the
+/// properties.
 #[cold]
 pub(crate) fn data_without_method(properties: Reader<'_>) -> Fault {
     let id = PropertyId::AuthenticationData;

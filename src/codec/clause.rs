@@ -72,7 +72,8 @@ fn text_reason_code(flaw: Flaw, field: Field) -> ReasonCode {
     }
 }
 
-/// The statement in 3.1.1, and the one in 5.0. Where a version has none, because it cannot happen there, the other's stands in.
+/// The statement in 3.1.1, and the one in 5.0. Where a version has none, because it cannot happen there, the other's
+/// stands in.
 fn clauses(violation: Violation, packet: Option<PacketType>, field: Field) -> (&'static str, &'static str) {
     match violation {
         Violation::ReservedPacketType | Violation::WrongSender => ("section 2.2.1", "section 2.1.2"),

@@ -132,8 +132,9 @@ pub enum Violation {
     /// A Variable Byte Integer of more than four bytes.
     #[error("takes more than four bytes")]
     IntegerTooLong,
-    /// A Variable Byte Integer with bytes that it does not need. (For the Remaining Length of 3.1 and 3.1.1 no statement forbids them;
-    /// no known sender writes them, and a length that can be written in two ways invites smuggling.)
+    /// A Variable Byte Integer with bytes that it does not need. (For the Remaining Length of 3.1 and 3.1.1 no
+    /// statement forbids them; no known sender writes them, and a length that can be written in two ways invites
+    /// smuggling.)
     #[error("is written with more bytes than it needs")]
     OverlongInteger,
     /// A packet larger than the receiver takes.
@@ -336,7 +337,8 @@ impl DecodeError {
         self.version
     }
 
-    /// The statement of the specification that is broken: `MQTT-3.3.2-2`, or `section 2.1.4` for a rule without a number.
+    /// The statement of the specification that is broken: `MQTT-3.3.2-2`, or `section 2.1.4` for a rule without a
+    /// number.
     ///
     /// It is one of 5.0 or, for 3.1.1 and 3.1, of 3.1.1.
     pub fn clause(&self) -> &'static str {
@@ -350,8 +352,8 @@ impl DecodeError {
 
     /// The return code for the CONNACK that tells the peer in 3.1 and 3.1.1. `None`: close without a word.
     ///
-    /// It goes to a client whose version is not supported, whatever that is, and to one of 3.1 or 3.1.1 whose client identifier is
-    /// not valid.
+    /// It goes to a client whose version is not supported, whatever that is, and to one of 3.1 or 3.1.1 whose client
+    /// identifier is not valid.
     pub fn return_code(&self) -> Option<u8> {
         match self.violation {
             Violation::UnknownProtocolName | Violation::UnsupportedProtocolVersion => {

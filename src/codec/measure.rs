@@ -68,7 +68,8 @@ impl Measure {
         Ok(Size { remaining_length, total, sections: measure.sections })
     }
 
-    /// By value and in a function of its own: nearly every packet has no properties, and keeps its registers for itself.
+    /// By value and in a function of its own: nearly every packet has no properties, and keeps its registers for
+    /// itself.
     #[inline(never)]
     fn of_section(section: &impl Section) -> Self {
         let mut measure = Self::default();
@@ -76,8 +77,8 @@ impl Measure {
         measure
     }
 
-    /// Does not wrap around: what is counted lies in memory. (Entries of a list may share theirs, 2^17 bytes each at the
-    /// most; a list of 2^46 of them would itself take petabytes.)
+    /// Does not wrap around: what is counted lies in memory. (Entries of a list may share theirs, 2^17 bytes each at
+    /// the most; a list of 2^46 of them would itself take petabytes.)
     #[inline(always)]
     const fn count(&mut self, bytes: usize) {
         self.len = self.len.wrapping_add(bytes as u64);

@@ -1,13 +1,14 @@
 //! Bytes to packets and packets to bytes, for MQTT 3.1, 3.1.1 and 5.0. No state, no allocator.
 //!
 //! - [`decode`] takes the bytes that have arrived and returns the first [`Packet`] and its size, or how many bytes are
-//!   missing, or a [`DecodeError`] that knows the byte, the field and the clause. [`packets`] goes through a whole buffer.
-//! - `encode` of [`Packet`], and of each kind of packet, appends to any `bytes::BufMut`; `encode_to_slice` writes into a
-//!   `&mut [u8]`; `encoded_len` tells the size beforehand.
+//!   missing, or a [`DecodeError`] that knows the byte, the field and the clause. [`packets`] goes through a whole
+//!   buffer.
+//! - `encode` of [`Packet`], and of each kind of packet, appends to any `bytes::BufMut`; `encode_to_slice` writes into
+//!   a `&mut [u8]`; `encoded_len` tells the size beforehand.
 //!
-//! A packet borrows from what it was decoded from, or from what it is to be encoded from: one type serves for both. States that
-//! the protocol does not have can hardly be built: a packet identifier belongs to a delivery that needs one, a reason code
-//! to its packet, and a topic has been checked.
+//! A packet borrows from what it was decoded from, or from what it is to be encoded from: one type serves for both.
+//! States that the protocol does not have can hardly be built: a packet identifier belongs to a delivery that needs
+//! one, a reason code to its packet, and a topic has been checked.
 //!
 //! ```
 //! # #[cfg(feature = "alloc")]

@@ -137,8 +137,8 @@ impl Packet<'_> {
     ///
     /// # Errors
     ///
-    /// [`EncodeError`] when it cannot be encoded in this version, or at all, or when `out` is too small. Nothing has been written
-    /// then.
+    /// [`EncodeError`] when it cannot be encoded in this version, or at all, or when `out` is too small. Nothing has
+    /// been written then.
     #[inline]
     pub fn encode_to_slice(&self, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
         with_body!(self, body => writer::to_slice(body, version, out))

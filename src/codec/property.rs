@@ -1,7 +1,8 @@
 //! Properties (section 2.2.2): all there is to know about them stands in one table.
 //!
 //! Its first part says what each property is called and how it is written; its second part, which packet may carry
-//! it. The struct of each packet, its decode and encode, and the checks for repeated and misplaced properties are made from it.
+//! it. The struct of each packet, its decode and encode, and the checks for repeated and misplaced properties are made
+//! from it.
 
 use core::fmt;
 use core::num::{NonZeroU16, NonZeroU32};
@@ -19,7 +20,8 @@ use crate::topic::TopicName;
 trait Slot<'a>: Copy {
     const WIRE_TYPE: WireType;
 
-    /// Reads the value; the identifier has just been read. `from_here` is the rest of the properties, that identifier included.
+    /// Reads the value; the identifier has just been read. `from_here` is the rest of the properties, that identifier
+    /// included.
     fn fill(
         &mut self,
         reader: &mut Reader<'a>,

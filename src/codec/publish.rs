@@ -25,8 +25,8 @@ pub struct Publish<'a> {
     pub properties: PublishProperties<'a>,
 }
 
-/// The QoS of a message, and what each QoS needs: no packet identifier without an acknowledgement, and no acknowledgement without
-/// one \[MQTT-2.2.1-2, MQTT-2.2.1-3, MQTT-3.3.1-2\].
+/// The QoS of a message, and what each QoS needs: no packet identifier without an acknowledgement, and no
+/// acknowledgement without one \[MQTT-2.2.1-2, MQTT-2.2.1-3, MQTT-3.3.1-2\].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Delivery {

@@ -19,8 +19,8 @@ pub(crate) struct Context {
 
 /// Bytes of one packet that have not been read yet. It never looks beyond their end.
 ///
-/// What goes wrong is worked out in functions that take values, not the reader: as long as nobody wants its address, it lives in
-/// registers.
+/// What goes wrong is worked out in functions that take values, not the reader: as long as nobody wants its address, it
+/// lives in registers.
 #[derive(Clone)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],

@@ -215,7 +215,8 @@ reason_codes! {
     /// 3.1.1 has only the three grants and 0x80, which is Failure there. 3.1 has no failure at all; it is taken as in
     /// 3.1.1.
     SubAckReasonCode {
-        GrantedQoS0 = Success "Granted QoS 0", GrantedQoS1, GrantedQoS2, UnspecifiedError, ImplementationSpecificError, NotAuthorized,
+        GrantedQoS0 = Success "Granted QoS 0",
+        GrantedQoS1, GrantedQoS2, UnspecifiedError, ImplementationSpecificError, NotAuthorized,
         TopicFilterInvalid, PacketIdentifierInUse, QuotaExceeded, SharedSubscriptionsNotSupported,
         SubscriptionIdentifiersNotSupported, WildcardSubscriptionsNotSupported,
     }
@@ -228,10 +229,11 @@ reason_codes! {
 
     /// Why a connection ends \[MQTT-3.14.2-1\].
     ///
-    /// Which side may send which is not checked here. Bad authentication method stands in the list of section 2.4 and not
-    /// in that of section 3.14.2.1; it is accepted.
+    /// Which side may send which is not checked here. Bad authentication method stands in the list of section 2.4 and
+    /// not in that of section 3.14.2.1; it is accepted.
     DisconnectReasonCode {
-        NormalDisconnection = Success "Normal disconnection", DisconnectWithWillMessage, UnspecifiedError, MalformedPacket, ProtocolError,
+        NormalDisconnection = Success "Normal disconnection",
+        DisconnectWithWillMessage, UnspecifiedError, MalformedPacket, ProtocolError,
         ImplementationSpecificError, NotAuthorized, ServerBusy, ServerShuttingDown, BadAuthenticationMethod,
         KeepAliveTimeout, SessionTakenOver, TopicFilterInvalid, TopicNameInvalid, ReceiveMaximumExceeded,
         TopicAliasInvalid, PacketTooLarge, MessageRateTooHigh, QuotaExceeded, AdministrativeAction,

@@ -39,8 +39,9 @@ pub enum Decoded<'a> {
 
 /// Decodes the packet that `input` begins with.
 ///
-/// `version` is that of the connection; a CONNECT names its own, and is decoded by that. (Who waits for a CONNECT may give any: it
-/// only decides by which rules something else is refused.) What follows the packet in `input` is not looked at.
+/// `version` is that of the connection; a CONNECT names its own, and is decoded by that. (Who waits for a CONNECT may
+/// give any: it only decides by which rules something else is refused.) What follows the packet in `input` is not
+/// looked at.
 ///
 /// ```
 /// use mqtt_sansio::{Version, codec::{self, Decoded, Limits, Packet}};
@@ -62,9 +63,9 @@ pub enum Decoded<'a> {
 ///
 /// # Errors
 ///
-/// [`DecodeError`] when it is no packet, whatever may follow: a wrong fixed header is refused without waiting for the rest, and so
-/// is a packet larger than [`Limits::max_packet_size`]. A packet that ends too early by its own Remaining Length is an error
-/// and never [`Decoded::Incomplete`].
+/// [`DecodeError`] when it is no packet, whatever may follow: a wrong fixed header is refused without waiting for the
+/// rest, and so is a packet larger than [`Limits::max_packet_size`]. A packet that ends too early by its own Remaining
+/// Length is an error and never [`Decoded::Incomplete`].
 #[inline]
 pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<Decoded<'a>, DecodeError> {
     // The usual packet in a few comparisons; whatever else it may be, `decode_unusual` finds out.
@@ -112,8 +113,8 @@ fn decode_unusual<'a>(input: &'a [u8], version: Version, limits: Limits) -> Resu
     }
 }
 
-/// Reads a whole packet with a good fixed header. The frequent ones are read here, the others in functions of their own, so
-/// that they don't cost the frequent ones registers.
+/// Reads a whole packet with a good fixed header. The frequent ones are read here, the others in functions of their
+/// own, so that they don't cost the frequent ones registers.
 #[inline(always)]
 fn read<'a>(
     first: u8,

@@ -1,8 +1,8 @@
 //! The cursor over bytes to be sent, and how a packet gets through it.
 //!
-//! A packet is described once, by [`Body::write`]. The description goes to a [`Measure`] first, which counts and checks, and only
-//! when that finds nothing wrong to a [`Writer`]. So size and bytes cannot drift apart, and nothing is written of a packet that
-//! cannot be sent.
+//! A packet is described once, by [`Body::write`]. The description goes to a [`Measure`] first, which counts and
+//! checks, and only when that finds nothing wrong to a [`Writer`]. So size and bytes cannot drift apart, and nothing is
+//! written of a packet that cannot be sent.
 
 use super::error::{EncodeError, Field, Violation};
 use super::header::varint_len;
@@ -85,8 +85,8 @@ pub(crate) fn encoded_len<B: Body>(body: &B, version: Version) -> Result<usize, 
     Measure::of(body, version).map(|size| size.total)
 }
 
-/// Writes a packet into a slice, and returns its size. A function for each kind of packet, so that the short ones don't pay
-/// for the registers of the long ones.
+/// Writes a packet into a slice, and returns its size. A function for each kind of packet, so that the short ones don't
+/// pay for the registers of the long ones.
 #[inline(never)]
 pub(crate) fn to_slice<B: Body>(body: &B, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
     let size = Measure::of(body, version)?;
@@ -243,7 +243,8 @@ fn section_to_room<'b>(section: &impl Section, room: &'b mut [u8]) -> &'b mut [u
     writer.out.0
 }
 
-/// Copies between slices of one length. Most texts are short: two overlapping moves of a register do for those, without a call.
+/// Copies between slices of one length. Most texts are short: two overlapping moves of a register do for those, without
+/// a call.
 #[inline(always)]
 fn copy(to: &mut [u8], from: &[u8]) {
     match from.len() {

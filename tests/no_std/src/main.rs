@@ -1,9 +1,9 @@
-//! The codec without a standard library and without an allocator, in a program that links and runs: `cargo run` in this folder
-//! ends with exit code 0, or with the number of the step that failed.
+//! The codec without a standard library and without an allocator, in a program that links and runs: `cargo run` in this
+//! folder ends with exit code 0, or with the number of the step that failed.
 //!
-//! There is no global allocator here. Were there an `extern crate alloc` anywhere among the dependencies, this program could not
-//! be built: rustc refuses a binary that has `alloc` in it and no `#[global_allocator]`. The C library is linked for its
-//! start-up code, which calls `main`, and for `abort`.
+//! There is no global allocator here. Were there an `extern crate alloc` anywhere among the dependencies, this program
+//! could not be built: rustc refuses a binary that has `alloc` in it and no `#[global_allocator]`. The C library is
+//! linked for its start-up code, which calls `main`, and for `abort`.
 
 #![no_std]
 #![no_main]
@@ -28,12 +28,13 @@ fn panic(_: &PanicInfo<'_>) -> ! {
     unsafe { abort() }
 }
 
-/// The `core` that comes with the compiler has been built for unwinding, and wants this symbol. Nothing ever calls it: a panic
-/// aborts.
+/// The `core` that comes with the compiler has been built for unwinding, and wants this symbol. Nothing ever calls it:
+/// a panic aborts.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-/// CONNECT 5.0: clean start, keep alive 60, Session Expiry Interval 10, one user property, client identifier "c-1", user name "u".
+/// CONNECT 5.0: clean start, keep alive 60, Session Expiry Interval 10, one user property, client identifier "c-1",
+/// user name "u".
 static CONNECT: &[u8] = b"\x10\x1f\x00\x04MQTT\x05\x82\x00\x3c\x0c\x11\x00\x00\x00\x0a\x26\x00\x01k\x00\x01v\
     \x00\x03c-1\x00\x01u";
 
