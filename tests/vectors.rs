@@ -150,8 +150,8 @@ impl<'a> Run<'a> {
             }
             Canonical::Hex(hex) => common::unhex(hex),
         };
-        let mut got = Vec::new();
-        let written = packet.encode(self.version, &mut got);
+        let mut got = vec![0; packet.encoded_len(self.version).unwrap_or_default()];
+        let written = packet.encode_to_slice(self.version, &mut got);
         self.same("encoded", json::hex(&expected), json::hex(&got));
         self.same("written", Ok(expected.len()), written);
         self.same("encoded_len", Ok(expected.len()), packet.encoded_len(self.version));
