@@ -56,56 +56,60 @@ impl FixedHeader {
     }
 }
 
-/// The flags that each packet type may have (section 2.1.3): a bit for each value of the four flags.
-#[allow(clippy::indexing_slicing)] // at compile time
-const LEGAL_FLAGS: [u16; 16] = {
-    // All of a PUBLISH, but for QoS 3 [MQTT-3.3.1-4] and for DUP with QoS 0 [MQTT-3.3.1-2].
-    const PUBLISH: u16 = 0b0011_1100_0011_1111;
-    let mut legal = [0; 16];
-    let mut number = 1;
-    while let Some(packet_type) = PacketType::from_number(number) {
-        legal[number as usize] = match packet_type {
-            PacketType::Publish => PUBLISH,
-            _ => 1 << (packet_type.first_byte() & 0x0F),
-        };
-        number = number.saturating_add(1);
+/// Whether this end of a connection may begin a packet with this byte. One look into a table: every packet goes through
+/// here.
+#[inline(always)]
+#[allow(clippy::indexing_slicing)] // a byte indexes 4 words of 64 bits
+pub(crate) const fn is_legal_first_byte(first: u8, version: Version, sender: Option<Sender>) -> bool {
+    const fn by_sender(version: Version) -> [[u64; 4]; 3] {
+        let (client, server) = (Some(Sender::Client), Some(Sender::Server));
+        [legal_first_bytes(version, client), legal_first_bytes(version, server), legal_first_bytes(version, None)]
+    }
+    const LEGAL: [[[u64; 4]; 3]; 3] = [by_sender(Version::V31), by_sender(Version::V311), by_sender(Version::V5)];
+    let sender = match sender {
+        Some(Sender::Client) => 0,
+        Some(Sender::Server) => 1,
+        None => 2,
+    };
+    LEGAL[version as usize][sender][(first >> 6) as usize] >> (first & 63) & 1 == 1
+}
+
+/// A bit for each byte.
+#[allow(clippy::indexing_slicing)] // a byte indexes 4 words of 64 bits
+const fn legal_first_bytes(version: Version, sender: Option<Sender>) -> [u64; 4] {
+    let mut legal = [0; 4];
+    let mut first = u8::MAX;
+    while first != 0 {
+        if has_legal_flags(first, version) && may_come_from(first, sender, version) {
+            legal[(first >> 6) as usize] |= 1 << (first & 63);
+        }
+        first = first.saturating_sub(1);
     }
     legal
-};
+}
 
-/// The packet types that each end may send (section 2.1.2): a bit for each number.
-const fn types_from(sender: Sender, version: Version) -> u16 {
-    let mut types = 0;
-    let mut number = 1;
-    while let Some(packet_type) = PacketType::from_number(number) {
-        if packet_type.may_come_from(sender, version) {
-            types |= 1 << number;
+/// The flags that each packet type may have (section 2.1.3).
+const fn has_legal_flags(first: u8, version: Version) -> bool {
+    let is_dup = first & DUP != 0;
+    let Some(packet_type) = PacketType::from_number(first >> 4) else { return false };
+    match packet_type {
+        // [MQTT-3.3.1-4], [MQTT-3.3.1-2]
+        PacketType::Publish => first & QOS != QOS && !(is_dup && first & QOS == 0),
+        // In 3.1 the DUP flag also marks these when they are sent again.
+        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe if is_dup => {
+            matches!(version, Version::V31) && first == packet_type.first_byte() | DUP
         }
-        number = number.saturating_add(1);
+        _ => first == packet_type.first_byte(),
     }
-    types
 }
 
-/// Whether a packet can begin with this byte; says no to the DUP flag that 3.1 has in some more packets.
-#[inline(always)]
-#[allow(clippy::indexing_slicing)] // four bits index 16 entries
-pub(crate) const fn is_legal_first_byte(first: u8, version: Version) -> bool {
-    let number = first >> 4;
-    LEGAL_FLAGS[number as usize] >> (first & 0x0F) & 1 == 1
-        && (number != PacketType::Auth as u8 || matches!(version, Version::V5))
-}
-
-/// Whether this end of a connection may send a packet with this first byte.
-#[inline(always)]
-pub(crate) fn may_come_from(first: u8, sender: Option<Sender>, version: Version) -> bool {
-    let types = match (sender, version) {
-        (None, _) => return true,
-        (Some(Sender::Client), Version::V5) => const { types_from(Sender::Client, Version::V5) },
-        (Some(Sender::Client), _) => const { types_from(Sender::Client, Version::V311) },
-        (Some(Sender::Server), Version::V5) => const { types_from(Sender::Server, Version::V5) },
-        (Some(Sender::Server), _) => const { types_from(Sender::Server, Version::V311) },
-    };
-    types >> (first >> 4) & 1 == 1
+const fn may_come_from(first: u8, sender: Option<Sender>, version: Version) -> bool {
+    match (PacketType::from_number(first >> 4), sender) {
+        (None, _) => false,
+        (Some(PacketType::Auth), None) => matches!(version, Version::V5),
+        (Some(_), None) => true,
+        (Some(packet_type), Some(sender)) => packet_type.may_come_from(sender, version),
+    }
 }
 
 /// Judges the first byte of a packet.
@@ -114,19 +118,13 @@ fn check_first_byte(first: u8, version: Version, sender: Option<Sender>) -> Resu
         Some(packet_type) if packet_type != PacketType::Auth || version == Version::V5 => packet_type,
         _ => return Err(Fault::new(0, Field::PacketType, Violation::ReservedPacketType)),
     };
-    if !is_legal_first_byte(first, version) && !is_dup_of_3_1(packet_type, first, version) {
+    if !has_legal_flags(first, version) {
         return Err(Fault::new(0, Field::Flags, wrong_flags(packet_type, first)));
     }
     if !may_come_from(first, sender, version) {
         return Err(Fault::new(0, Field::PacketType, Violation::WrongSender));
     }
     Ok(packet_type)
-}
-
-/// In 3.1 the DUP flag also marks a PUBREL, SUBSCRIBE or UNSUBSCRIBE that is sent again.
-fn is_dup_of_3_1(packet_type: PacketType, first: u8, version: Version) -> bool {
-    let may_be_dup = matches!(packet_type, PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe);
-    version == Version::V31 && may_be_dup && first == packet_type.first_byte() | DUP
 }
 
 fn wrong_flags(packet_type: PacketType, first: u8) -> Violation {

@@ -93,7 +93,7 @@ macro_rules! properties {
 
         $(
             $(#[$doc])*
-            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+            #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
             pub struct $packet<$a> {
                 $( $(#[$field_doc])* pub $member: $slot, )*
             }
@@ -141,6 +141,19 @@ macro_rules! properties {
                         )*
                         other => Err(misplaced(reader.offset_before(1), other)),
                     }
+                }
+            }
+
+            /// Prints the properties that are there.
+            impl fmt::Debug for $packet<'_> {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    let mut properties = f.debug_struct(stringify!($packet));
+                    $(
+                        if !self.$member.is_absent() {
+                            properties.field(stringify!($member), &self.$member);
+                        }
+                    )*
+                    properties.finish()
                 }
             }
 

@@ -87,9 +87,8 @@ pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<D
     };
     let Some(body) = rest.get(..length) else { return decode_unusual(input, version, limits) };
     let size = input.len().wrapping_sub(rest.len()).wrapping_add(length);
-    let may_be_read = size <= limits.max_packet_size as usize
-        && header::is_legal_first_byte(first, version)
-        && header::may_come_from(first, limits.sender, version);
+    let may_be_read =
+        size <= limits.max_packet_size as usize && header::is_legal_first_byte(first, version, limits.sender);
     if may_be_read { read(first, body, size, version, limits) } else { decode_unusual(input, version, limits) }
 }
 
