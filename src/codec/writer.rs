@@ -284,6 +284,58 @@ impl<B: bytes::BufMut> Output for End<'_, B> {
     }
 
     fn section(&mut self, section: &impl Section) {
-        section.write(&mut Writer { out: End(&mut *self.0), sections: Sections::default() });
+        let mut writer = Writer { out: Held::new(&mut *self.0), sections: Sections::default() };
+        section.write(&mut writer);
+        writer.out.flush();
+    }
+}
+
+/// The end of a growing buffer for many short fields. Asking it for room costs more than such a field: they are held
+/// back until there are enough of them.
+#[cfg(feature = "alloc")]
+struct Held<'b, B> {
+    out: &'b mut B,
+    held: [u8; 64],
+    len: usize,
+}
+
+#[cfg(feature = "alloc")]
+impl<'b, B: bytes::BufMut> Held<'b, B> {
+    const fn new(out: &'b mut B) -> Self {
+        Self { out, held: [0; 64], len: 0 }
+    }
+
+    fn flush(&mut self) {
+        if let Some(held) = self.held.get(..self.len) {
+            self.out.put_slice(held);
+        }
+        self.len = 0;
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<B: bytes::BufMut> Output for Held<'_, B> {
+    #[inline(always)]
+    fn array<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.slice(&bytes);
+    }
+
+    #[inline(always)]
+    fn slice(&mut self, bytes: &[u8]) {
+        match self.held.get_mut(self.len..).and_then(|held| held.get_mut(..bytes.len())) {
+            Some(next) => {
+                copy(next, bytes);
+                self.len = self.len.wrapping_add(bytes.len());
+            }
+            None => {
+                self.flush();
+                self.out.put_slice(bytes);
+            }
+        }
+    }
+
+    fn section(&mut self, section: &impl Section) {
+        // There is none within another.
+        End(&mut *self.out).section(section);
     }
 }
