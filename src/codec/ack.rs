@@ -1,11 +1,15 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP (sections 3.4 to 3.7): the packets of one form that a message of QoS 1 or 2
 //! brings about.
 
-use super::error::{Fault, Field, Violation};
+use super::error::Fault;
+use super::field::Field;
+use super::packet_type::PacketType;
 use super::property::AckProperties;
 use super::reader::{Context, Reader};
 use super::reason::{PubAckReasonCode, PubRelReasonCode};
-use super::types::{PacketId, PacketType, Version};
+use super::types::PacketId;
+use super::version::Version;
+use super::violation::Violation;
 use super::writer::{Body, Sink};
 
 macro_rules! acks {

@@ -1,10 +1,13 @@
 //! AUTH (section 3.15).
 
-use super::error::{Fault, Field, Violation};
+use super::error::Fault;
+use super::field::Field;
+use super::packet_type::PacketType;
 use super::property::{self, AuthProperties, PropertyId};
 use super::reader::{Context, Reader};
 use super::reason::AuthReasonCode;
-use super::types::{PacketType, Version};
+use super::version::Version;
+use super::violation::Violation;
 use super::writer::{Body, Sink};
 use crate::text::Utf8Str;
 

@@ -2,10 +2,12 @@
 //!
 //! Statements are numbered anew in each version. 3.1 has no numbers: the 3.1.1 numbers serve for it.
 
-use super::error::{ErrorKind, Field, Violation};
+use super::field::Field;
+use super::packet_type::PacketType;
 use super::property::PropertyId;
 use super::reason::ReasonCode;
-use super::types::{PacketType, Version};
+use super::version::Version;
+use super::violation::{ErrorKind, Violation};
 use crate::text::Flaw;
 
 /// What there is to say about a violation.

@@ -1,11 +1,14 @@
 //! CONNACK (section 3.2).
 
 use super::auth;
-use super::error::{Fault, Field, Violation};
+use super::error::Fault;
+use super::field::Field;
+use super::packet_type::PacketType;
 use super::property::ConnAckProperties;
 use super::reader::{Context, Reader};
 use super::reason::ConnAckReasonCode;
-use super::types::{PacketType, Version};
+use super::version::Version;
+use super::violation::Violation;
 use super::writer::{Body, Sink};
 
 /// CONNACK: the server's answer to CONNECT.

@@ -3,10 +3,14 @@
 use core::fmt;
 
 use super::auth;
-use super::error::{Fault, Field, Violation};
+use super::error::Fault;
+use super::field::Field;
+use super::packet_type::PacketType;
 use super::property::{ConnectProperties, WillProperties};
 use super::reader::{Context, Reader};
-use super::types::{PacketType, QoS, Version};
+use super::types::QoS;
+use super::version::Version;
+use super::violation::Violation;
 use super::writer::{Body, Sink};
 use crate::text::{Flaw, Utf8Str};
 use crate::topic::TopicName;

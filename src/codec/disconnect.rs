@@ -1,10 +1,13 @@
 //! DISCONNECT (section 3.14).
 
-use super::error::{Fault, Field, Violation};
+use super::error::Fault;
+use super::field::Field;
+use super::packet_type::PacketType;
 use super::property::DisconnectProperties;
 use super::reader::{Context, Reader};
 use super::reason::DisconnectReasonCode;
-use super::types::{PacketType, Version};
+use super::version::Version;
+use super::violation::Violation;
 use super::writer::{Body, Sink};
 
 /// DISCONNECT: the last packet of a connection.

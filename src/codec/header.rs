@@ -1,7 +1,10 @@
 //! The fixed header (section 2.1): packet type, flags, Remaining Length.
 
-use super::error::{DecodeError, Fault, Field, Violation};
-use super::types::{PacketType, Sender, Version};
+use super::error::{DecodeError, Fault};
+use super::field::Field;
+use super::packet_type::PacketType;
+use super::version::{Sender, Version};
+use super::violation::Violation;
 
 /// The largest Remaining Length, and the largest Variable Byte Integer: 268,435,455.
 pub const MAX_REMAINING_LENGTH: u32 = 0x0FFF_FFFF;
@@ -141,17 +144,6 @@ pub(crate) const DUP: u8 = 0b1000;
 pub(crate) const QOS: u8 = 0b0110;
 /// The RETAIN flag of a PUBLISH.
 pub(crate) const RETAIN: u8 = 0b0001;
-
-impl PacketType {
-    /// The first byte of this packet; of a PUBLISH, that of a first message of QoS 0 (section 2.1.3).
-    pub(crate) const fn first_byte(self) -> u8 {
-        let flags = match self {
-            Self::PubRel | Self::Subscribe | Self::Unsubscribe => 0b0010,
-            _ => 0,
-        };
-        (self as u8) << 4 | flags
-    }
-}
 
 /// What a Variable Byte Integer turns out to be (section 1.5.5).
 pub(crate) enum Varint {

@@ -1,7 +1,7 @@
 //! What a receiver is ready to take.
 
 use super::header::MAX_PACKET_SIZE;
-use super::types::Sender;
+use super::version::Sender;
 use crate::text::DisallowedCodePoints;
 
 /// What a receiver is ready to take, where that is its own choice.

@@ -4,7 +4,7 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::iter::FusedIterator;
 
-use super::types::Version;
+use super::version::Version;
 
 /// A sequence in a packet: on decode a view over the bytes that were validated, on encode a slice of the caller's.
 ///

@@ -1,8 +1,11 @@
 //! The pass that goes before writing: it counts the bytes of a packet, and finds what keeps it from being sent.
 
-use super::error::{EncodeError, Field, Violation};
+use super::error::EncodeError;
+use super::field::Field;
 use super::header::{MAX_REMAINING_LENGTH, varint_len};
-use super::types::{PacketType, Version};
+use super::packet_type::PacketType;
+use super::version::Version;
+use super::violation::Violation;
 use super::writer::{Body, Section, Sink};
 use crate::text::MAX_LEN;
 

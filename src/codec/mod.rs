@@ -44,11 +44,13 @@ mod connack;
 mod connect;
 mod disconnect;
 mod error;
+mod field;
 mod header;
 mod limits;
 mod list;
 mod measure;
 mod packet;
+mod packet_type;
 mod ping;
 mod property;
 mod publish;
@@ -59,6 +61,8 @@ mod subscribe;
 mod types;
 mod unsubscribe;
 mod value;
+mod version;
+mod violation;
 mod writer;
 
 pub use self::ack::{PubAck, PubComp, PubRec, PubRel};
@@ -66,11 +70,13 @@ pub use self::auth::Auth;
 pub use self::connack::ConnAck;
 pub use self::connect::{Connect, Will};
 pub use self::disconnect::Disconnect;
-pub use self::error::{DecodeError, EncodeError, ErrorKind, Field, Violation};
+pub use self::error::{DecodeError, EncodeError};
+pub use self::field::Field;
 pub use self::header::{FixedHeader, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH};
 pub use self::limits::Limits;
 pub use self::list::{Entry, List, ListIter};
 pub use self::packet::Packet;
+pub use self::packet_type::PacketType;
 pub use self::property::{
     AckProperties, AuthProperties, ConnAckProperties, ConnectProperties, DisconnectProperties, PropertyId,
     PublishProperties, SubscribeProperties, UnsubscribeProperties, UserProperty, WillProperties,
@@ -82,10 +88,9 @@ pub use self::reason::{
 };
 pub use self::stream::{Decoded, Packets, decode, packets};
 pub use self::subscribe::{SubAck, Subscribe, Subscription};
-pub use self::types::{
-    MaximumQoS, OutOfRange, PacketId, PacketType, PayloadFormat, QoS, RetainHandling, Sender, SubscriptionIdentifier,
-    UnknownVersion, Version,
-};
+pub use self::types::{MaximumQoS, OutOfRange, PacketId, PayloadFormat, QoS, RetainHandling, SubscriptionIdentifier};
 pub use self::unsubscribe::{UnsubAck, Unsubscribe};
 pub use self::value::WireType;
+pub use self::version::{Sender, UnknownVersion, Version};
+pub use self::violation::{ErrorKind, Violation};
 pub use crate::text::DisallowedCodePoints;

@@ -6,11 +6,13 @@ use super::connack::ConnAck;
 use super::connect::Connect;
 use super::disconnect::Disconnect;
 use super::error::EncodeError;
+use super::packet_type::PacketType;
 use super::ping::{PingReq, PingResp};
 use super::publish::Publish;
 use super::subscribe::{SubAck, Subscribe};
-use super::types::{PacketId, PacketType, Version};
+use super::types::PacketId;
 use super::unsubscribe::{UnsubAck, Unsubscribe};
+use super::version::Version;
 use super::writer;
 
 /// A control packet.

@@ -1,6 +1,7 @@
 //! PINGREQ and PINGRESP (sections 3.12 and 3.13), which have nothing behind their fixed header.
 
-use super::types::{PacketType, Version};
+use super::packet_type::PacketType;
+use super::version::Version;
 use super::writer::{Body, Sink};
 
 /// PINGREQ.

@@ -7,11 +7,14 @@
 use core::fmt;
 use core::num::{NonZeroU16, NonZeroU32};
 
-use super::error::{Fault, Field, Violation};
+use super::error::Fault;
+use super::field::Field;
 use super::list::{self, List};
 use super::reader::{Context, Reader};
-use super::types::{MaximumQoS, PayloadFormat, Sender, SubscriptionIdentifier, Version};
+use super::types::{MaximumQoS, PayloadFormat, SubscriptionIdentifier};
 use super::value::{Value, WireType};
+use super::version::{Sender, Version};
+use super::violation::Violation;
 use super::writer::{Section, Sink};
 use crate::text::{TextError, Utf8Str};
 use crate::topic::TopicName;

@@ -1,10 +1,14 @@
 //! PUBLISH (section 3.3).
 
-use super::error::{EncodeError, Fault, Field, Violation};
+use super::error::{EncodeError, Fault};
+use super::field::Field;
 use super::header::{DUP, QOS, RETAIN};
+use super::packet_type::PacketType;
 use super::property::PublishProperties;
 use super::reader::{Context, Reader};
-use super::types::{PacketId, PacketType, QoS, Version};
+use super::types::{PacketId, QoS};
+use super::version::Version;
+use super::violation::Violation;
 use super::writer::{self, Body, Sink};
 use crate::text::Flaw;
 use crate::topic::TopicName;

@@ -7,17 +7,21 @@ use super::auth::Auth;
 use super::connack::ConnAck;
 use super::connect::Connect;
 use super::disconnect::Disconnect;
-use super::error::{DecodeError, Fault, Field, Violation};
+use super::error::{DecodeError, Fault};
+use super::field::Field;
 use super::header::{self, FixedHeader, RETAIN};
 use super::limits::Limits;
 use super::packet::Packet;
+use super::packet_type::PacketType;
 use super::ping::{PingReq, PingResp};
 use super::property::PublishProperties;
 use super::publish::Publish;
 use super::reader::{Context, Reader};
 use super::subscribe::{SubAck, Subscribe};
-use super::types::{PacketId, PacketType, Version};
+use super::types::PacketId;
 use super::unsubscribe::{UnsubAck, Unsubscribe};
+use super::version::Version;
+use super::violation::Violation;
 
 /// What a buffer begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,15 @@
 //! SUBSCRIBE and SUBACK (sections 3.8 and 3.9).
 
-use super::error::{Fault, Field, Violation};
+use super::error::Fault;
+use super::field::Field;
 use super::list::{self, List};
+use super::packet_type::PacketType;
 use super::property::{AckProperties, SubscribeProperties, split_binary};
 use super::reader::{Context, Reader};
 use super::reason::SubAckReasonCode;
-use super::types::{PacketId, PacketType, QoS, RetainHandling, Version};
+use super::types::{PacketId, QoS, RetainHandling};
+use super::version::Version;
+use super::violation::Violation;
 use super::writer::{Body, Sink};
 use crate::text::TextError;
 use crate::topic::{self, TopicFilter};

@@ -1,12 +1,16 @@
 //! UNSUBSCRIBE and UNSUBACK (sections 3.10 and 3.11).
 
-use super::error::{Fault, Field, Violation};
+use super::error::Fault;
+use super::field::Field;
 use super::list::{self, List};
+use super::packet_type::PacketType;
 use super::property::{AckProperties, UnsubscribeProperties, split_binary};
 use super::reader::{Context, Reader};
 use super::reason::UnsubAckReasonCode;
 use super::subscribe::write_filter;
-use super::types::{PacketId, PacketType, Version};
+use super::types::PacketId;
+use super::version::Version;
+use super::violation::Violation;
 use super::writer::{Body, Sink};
 use crate::topic::TopicFilter;
 

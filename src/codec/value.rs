@@ -2,10 +2,12 @@
 
 use core::num::{NonZeroU16, NonZeroU32};
 
-use super::error::{Fault, Field, Violation};
+use super::error::Fault;
+use super::field::Field;
 use super::property::{PropertyId, UserProperty};
 use super::reader::{Context, Reader};
 use super::types::{MaximumQoS, PayloadFormat, SubscriptionIdentifier};
+use super::violation::Violation;
 use super::writer::Sink;
 use crate::text::{Flaw, Utf8Str};
 use crate::topic::TopicName;

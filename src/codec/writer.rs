@@ -4,10 +4,13 @@
 //! checks, and only when that finds nothing wrong to a [`Writer`]. So size and bytes cannot drift apart, and nothing is
 //! written of a packet that cannot be sent.
 
-use super::error::{EncodeError, Field, Violation};
+use super::error::EncodeError;
+use super::field::Field;
 use super::header::varint_len;
 use super::measure::{Measure, Sections};
-use super::types::{PacketType, Version};
+use super::packet_type::PacketType;
+use super::version::Version;
+use super::violation::Violation;
 
 /// The part of a packet behind its fixed header.
 pub(crate) trait Body {
