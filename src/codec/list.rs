@@ -19,6 +19,8 @@ use super::version::Version;
 /// ```
 pub struct List<'a, T>(Repr<'a, T>);
 
+// A tag of eight bytes, for the same reason as that of `Packet`.
+#[repr(u64)]
 enum Repr<'a, T> {
     /// The usual list of properties; cheaper to make than a slice of no entries.
     Empty,

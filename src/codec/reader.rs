@@ -209,13 +209,12 @@ impl<'a> Reader<'a> {
         if codes.is_empty() {
             return Err(Fault::new(self.end, Field::Payload, Violation::NoReasonCode));
         }
-        match codes.iter().position(|&code| !is_legal(code)) {
-            None => Ok(List::wire(codes, codes.len() as u32, version)), // a packet has fewer than 2^28 bytes
-            Some(at) => {
-                let offset = self.offset_before(codes.len()).saturating_add(at);
-                Err(Fault::new(offset, Field::ReasonCode, Violation::IllegalReasonCode))
-            }
+        if codes.iter().fold(true, |all, &code| all & is_legal(code)) {
+            return Ok(List::wire(codes, codes.len() as u32, version)); // a packet has fewer than 2^29 bytes
         }
+        let at = codes.iter().position(|&code| !is_legal(code)).unwrap_or_default();
+        let offset = self.offset_before(codes.len()).saturating_add(at);
+        Err(Fault::new(offset, Field::ReasonCode, Violation::IllegalReasonCode))
     }
 
     /// A Packet Identifier if there is one, or else any.

@@ -126,25 +126,25 @@ fn read<'a>(
     version: Version,
     limits: Limits,
 ) -> Result<Decoded<'a>, DecodeError> {
-    let frame = Frame { body, size, version, limits };
+    let frame = || Frame { body, size, version, limits };
     let flags = first & 0x0F;
     match first >> 4 {
-        3 if Publish::is_plain(flags, body, version) => frame.read_plain_publish(flags),
-        3 => frame.read_apart(PacketType::Publish, |reader, context| Publish::read(flags, reader, context)),
-        4 => frame.read_ack(PacketType::PubAck, PubAck::new, PubAck::read),
-        5 => frame.read_ack(PacketType::PubRec, PubRec::new, PubRec::read),
-        6 => frame.read_ack(PacketType::PubRel, PubRel::new, PubRel::read),
-        7 => frame.read_ack(PacketType::PubComp, PubComp::new, PubComp::read),
-        12 => frame.read(PacketType::PingReq, |reader, _| reader.finish().map(|()| PingReq)),
-        13 => frame.read(PacketType::PingResp, |reader, _| reader.finish().map(|()| PingResp)),
-        1 => frame.read_connect(),
-        2 => frame.read_apart(PacketType::ConnAck, ConnAck::read),
-        8 => frame.read_apart(PacketType::Subscribe, Subscribe::read),
-        9 => frame.read_apart(PacketType::SubAck, SubAck::read),
-        10 => frame.read_apart(PacketType::Unsubscribe, Unsubscribe::read),
-        11 => frame.read_apart(PacketType::UnsubAck, UnsubAck::read),
-        14 => frame.read_apart(PacketType::Disconnect, Disconnect::read),
-        _ => frame.read_apart(PacketType::Auth, Auth::read),
+        3 if Publish::is_plain(flags, body, version) => frame().read_plain_publish(flags),
+        3 => frame().read_apart(PacketType::Publish, |reader, context| Publish::read(flags, reader, context)),
+        4 => frame().read_ack(PacketType::PubAck, PubAck::new, PubAck::read),
+        5 => frame().read_ack(PacketType::PubRec, PubRec::new, PubRec::read),
+        6 => frame().read_ack(PacketType::PubRel, PubRel::new, PubRel::read),
+        7 => frame().read_ack(PacketType::PubComp, PubComp::new, PubComp::read),
+        12 => frame().read(PacketType::PingReq, |reader, _| reader.finish().map(|()| PingReq)),
+        13 => frame().read(PacketType::PingResp, |reader, _| reader.finish().map(|()| PingResp)),
+        1 => frame().read_connect(),
+        2 => frame().read_apart(PacketType::ConnAck, ConnAck::read),
+        8 => frame().read_apart(PacketType::Subscribe, Subscribe::read),
+        9 => frame().read_apart(PacketType::SubAck, SubAck::read),
+        10 => frame().read_apart(PacketType::Unsubscribe, Unsubscribe::read),
+        11 => frame().read_apart(PacketType::UnsubAck, UnsubAck::read),
+        14 => frame().read_apart(PacketType::Disconnect, Disconnect::read),
+        _ => frame().read_apart(PacketType::Auth, Auth::read),
     }
 }
 
