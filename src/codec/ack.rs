@@ -48,20 +48,26 @@ macro_rules! acks {
             impl Body for $packet<'_> {
                 const TYPE: PacketType = PacketType::$packet;
 
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.properties.is_empty()
+    }
+
                 #[inline(always)]
                 fn write<S: Sink>(&self, version: Version, out: &mut S) {
                     out.u16(self.id.get());
                     let is_success = self.reason_code == $reason_code::Success;
+                    let no_properties = S::PLAIN || self.properties.is_empty();
                     if version == Version::V5 {
-                        if !is_success || !self.properties.is_empty() {
+                        if !is_success || !no_properties {
                             out.u8(self.reason_code.value());
                         }
-                        if !self.properties.is_empty() {
+                        if !no_properties {
                             out.section(&self.properties);
                         }
                     } else {
                         out.absent(|| is_success, Field::ReasonCode);
-                        out.absent(|| self.properties.is_empty(), Field::Properties);
+                        out.absent(|| no_properties, Field::Properties);
                     }
                 }
             }

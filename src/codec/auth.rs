@@ -45,6 +45,11 @@ impl Body for Auth<'_> {
     const TYPE: PacketType = PacketType::Auth;
 
     #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.properties.is_empty()
+    }
+
+    #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.absent(|| version == Version::V5, Field::PacketType);
         if self.reason_code == AuthReasonCode::Success && self.properties.is_empty() {
@@ -64,7 +69,7 @@ impl Body for Auth<'_> {
 #[inline(always)]
 pub(crate) fn write_rule<S: Sink>(method: Option<Utf8Str<'_>>, data: Option<&[u8]>, out: &mut S) {
     out.rule(
-        || data.is_none() || method.is_some(),
+        || S::PLAIN || data.is_none() || method.is_some(),
         Field::Property(PropertyId::AuthenticationData),
         Violation::AuthenticationDataWithoutMethod,
     );

@@ -59,6 +59,11 @@ impl Body for ConnAck<'_> {
     const TYPE: PacketType = PacketType::ConnAck;
 
     #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.properties.is_empty()
+    }
+
+    #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.absent(|| version != Version::V31 || !self.session_present, Field::AcknowledgeFlags);
         out.rule(

@@ -198,6 +198,11 @@ impl Body for Connect<'_> {
     const TYPE: PacketType = PacketType::Connect;
 
     #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.properties.is_empty() && self.will.is_none_or(|will| will.properties.is_empty())
+    }
+
+    #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.absent(|| self.version == version, Field::ProtocolVersion);
         out.rule(

@@ -41,6 +41,11 @@ impl Body for Disconnect<'_> {
     const TYPE: PacketType = PacketType::Disconnect;
 
     #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.properties.is_empty()
+    }
+
+    #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         let is_normal = self.reason_code == DisconnectReasonCode::NormalDisconnection;
         if version == Version::V5 {

@@ -44,7 +44,7 @@ impl Sections {
 
 /// Counts and checks. Whatever it finds wrong only sets a bit; a [`Diagnosis`] tells afterwards what it was.
 #[derive(Default)]
-pub(crate) struct Measure {
+pub(crate) struct Measure<const PLAIN: bool> {
     len: u64,
     sections: Sections,
     /// All the lengths that have to fit into two bytes, one over the other: too long if one of them is.
@@ -52,7 +52,7 @@ pub(crate) struct Measure {
     is_wrong: bool,
 }
 
-impl Measure {
+impl<const PLAIN: bool> Measure<PLAIN> {
     /// Finds how large a packet will be, and whether it can be sent at all.
     #[inline(always)]
     pub(crate) fn of<B: Body>(body: &B, version: Version) -> Result<Size, EncodeError> {
@@ -88,7 +88,9 @@ impl Measure {
     }
 }
 
-impl Sink for Measure {
+impl<const PLAIN: bool> Sink for Measure<PLAIN> {
+    const PLAIN: bool = PLAIN;
+
     #[inline(always)]
     fn array<const N: usize>(&mut self, _: [u8; N]) {
         self.count(N);
@@ -113,11 +115,14 @@ impl Sink for Measure {
 
     #[inline(always)]
     fn section(&mut self, section: &impl Section) {
+        if PLAIN {
+            return self.count(1);
+        }
         if section.is_empty() {
             self.sections.push(0);
             return self.count(1);
         }
-        let measured = Self::of_section(section);
+        let measured = Measure::<false>::of_section(section);
         self.lengths |= measured.lengths;
         self.is_wrong |= measured.is_wrong;
         // When it is longer than a length can say, the packet is too large as well, and is refused for that.
@@ -162,6 +167,8 @@ impl Diagnosis {
 }
 
 impl Sink for Diagnosis {
+    const PLAIN: bool = false;
+
     fn array<const N: usize>(&mut self, _: [u8; N]) {}
 
     fn varint(&mut self, _: u32) {}

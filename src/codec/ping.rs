@@ -14,11 +14,21 @@ impl Body for PingReq {
     const TYPE: PacketType = PacketType::PingReq;
 
     #[inline(always)]
+    fn is_plain(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
     fn write<S: Sink>(&self, _: Version, _: &mut S) {}
 }
 
 impl Body for PingResp {
     const TYPE: PacketType = PacketType::PingResp;
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        true
+    }
 
     #[inline(always)]
     fn write<S: Sink>(&self, _: Version, _: &mut S) {}

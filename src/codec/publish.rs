@@ -199,6 +199,11 @@ impl Body for Publish<'_> {
     const TYPE: PacketType = PacketType::Publish;
 
     #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.properties.is_empty()
+    }
+
+    #[inline(always)]
     fn first_byte(&self) -> u8 {
         Self::TYPE.first_byte() | self.flags()
     }
@@ -215,6 +220,11 @@ struct Head<'p>(&'p Publish<'p>);
 
 impl Body for Head<'_> {
     const TYPE: PacketType = PacketType::Publish;
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.0.is_plain()
+    }
 
     #[inline(always)]
     fn first_byte(&self) -> u8 {

@@ -138,6 +138,11 @@ impl Body for Subscribe<'_> {
     const TYPE: PacketType = PacketType::Subscribe;
 
     #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.properties.is_empty()
+    }
+
+    #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.u16(self.id.get());
         out.properties(version, Field::Properties, &self.properties);
@@ -215,6 +220,11 @@ impl<'a> SubAck<'a> {
 
 impl Body for SubAck<'_> {
     const TYPE: PacketType = PacketType::SubAck;
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.properties.is_empty()
+    }
 
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {

@@ -53,6 +53,11 @@ impl Body for Unsubscribe<'_> {
     const TYPE: PacketType = PacketType::Unsubscribe;
 
     #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.properties.is_empty()
+    }
+
+    #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.u16(self.id.get());
         out.properties(version, Field::Properties, &self.properties);
@@ -107,6 +112,11 @@ impl<'a> UnsubAck<'a> {
 
 impl Body for UnsubAck<'_> {
     const TYPE: PacketType = PacketType::UnsubAck;
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.properties.is_empty()
+    }
 
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {

@@ -22,6 +22,9 @@ pub(crate) trait Body {
         Self::TYPE.first_byte()
     }
 
+    /// Whether there are no properties in it: then it is written by code that knows of none and needs fewer registers.
+    fn is_plain(&self) -> bool;
+
     /// The number of bytes that belong to the packet and are sent by somebody else.
     #[inline(always)]
     fn detached_len(&self) -> usize {
@@ -41,6 +44,9 @@ pub(crate) trait Section {
 
 /// Where the description of a packet goes to.
 pub(crate) trait Sink {
+    /// Whether all the sections are empty.
+    const PLAIN: bool;
+
     /// A few bytes of a known number: numbers, and several of them at once.
     fn array<const N: usize>(&mut self, bytes: [u8; N]);
 
@@ -74,7 +80,7 @@ pub(crate) trait Sink {
     fn properties(&mut self, version: Version, field: Field, properties: &impl Section) {
         match version {
             Version::V5 => self.section(properties),
-            Version::V31 | Version::V311 => self.absent(|| properties.is_empty(), field),
+            Version::V31 | Version::V311 => self.absent(|| Self::PLAIN || properties.is_empty(), field),
         }
     }
 
@@ -85,18 +91,32 @@ pub(crate) trait Sink {
 /// The size of an encoded packet, in bytes, if it can be sent.
 #[inline(always)]
 pub(crate) fn encoded_len<B: Body>(body: &B, version: Version) -> Result<usize, EncodeError> {
-    Measure::of(body, version).map(|size| size.total)
+    Measure::<false>::of(body, version).map(|size| size.total)
 }
 
-/// Writes a packet into a slice, and returns its size. A function for each kind of packet, so that the short ones don't
-/// pay for the registers of the long ones.
-#[inline(never)]
+/// Writes a packet into a slice, and returns its size.
+#[inline(always)]
 pub(crate) fn to_slice<B: Body>(body: &B, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
-    let size = Measure::of(body, version)?;
+    if body.is_plain() {
+        to_slice_apart::<B, true>(body, version, out)
+    } else {
+        to_slice_apart::<B, false>(body, version, out)
+    }
+}
+
+/// A function for each kind of packet, so that the short ones don't pay for the registers of the long ones.
+#[inline(never)]
+fn to_slice_apart<B: Body, const PLAIN: bool>(
+    body: &B,
+    version: Version,
+    out: &mut [u8],
+) -> Result<usize, EncodeError> {
+    let size = Measure::<PLAIN>::of(body, version)?;
     let Some(room) = out.get_mut(..size.total) else {
         return Err(EncodeError::BufferTooSmall { needed: size.total as u32 });
     };
-    let Room(rest) = Writer { out: Room(room), sections: size.sections }.write(body, version, size.remaining_length);
+    let writer = Writer::<_, PLAIN> { out: Room(room), sections: size.sections };
+    let Room(rest) = writer.write(body, version, size.remaining_length);
     debug_assert!(rest.is_empty(), "less is written than was measured");
     Ok(size.total)
 }
@@ -105,21 +125,35 @@ pub(crate) fn to_slice<B: Body>(body: &B, version: Version, out: &mut [u8]) -> R
 #[cfg(feature = "alloc")]
 #[inline(always)]
 pub(crate) fn to_buf<B: Body>(body: &B, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
-    let size = Measure::of(body, version)?;
+    if body.is_plain() {
+        to_buf_apart::<B, true>(body, version, out)
+    } else {
+        to_buf_apart::<B, false>(body, version, out)
+    }
+}
+
+#[cfg(feature = "alloc")]
+#[inline(never)]
+fn to_buf_apart<B: Body, const PLAIN: bool>(
+    body: &B,
+    version: Version,
+    out: &mut impl bytes::BufMut,
+) -> Result<usize, EncodeError> {
+    let size = Measure::<PLAIN>::of(body, version)?;
     if out.remaining_mut() < size.total {
         return Err(EncodeError::BufferTooSmall { needed: size.total as u32 });
     }
-    Writer { out: End(out), sections: size.sections }.write(body, version, size.remaining_length);
+    Writer::<_, PLAIN> { out: End(out), sections: size.sections }.write(body, version, size.remaining_length);
     Ok(size.total)
 }
 
 /// Writes what has been measured.
-struct Writer<O> {
+struct Writer<O, const PLAIN: bool> {
     out: O,
     sections: Sections,
 }
 
-impl<O: Output> Writer<O> {
+impl<O: Output, const PLAIN: bool> Writer<O, PLAIN> {
     #[inline(always)]
     fn write<B: Body>(mut self, body: &B, version: Version, remaining_length: u32) -> O {
         if remaining_length < 0x80 {
@@ -133,7 +167,9 @@ impl<O: Output> Writer<O> {
     }
 }
 
-impl<O: Output> Sink for Writer<O> {
+impl<O: Output, const PLAIN: bool> Sink for Writer<O, PLAIN> {
+    const PLAIN: bool = PLAIN;
+
     #[inline(always)]
     fn array<const N: usize>(&mut self, bytes: [u8; N]) {
         self.out.array(bytes);
@@ -163,6 +199,9 @@ impl<O: Output> Sink for Writer<O> {
 
     #[inline(always)]
     fn section(&mut self, section: &impl Section) {
+        if PLAIN {
+            return self.u8(0);
+        }
         let len = self.sections.next();
         self.varint(len);
         if len != 0 {
@@ -241,7 +280,7 @@ impl Output for Room<'_> {
 /// Writes a section and returns the room behind it. By value, as [`Measure::of_section`].
 #[inline(never)]
 fn section_to_room<'b>(section: &impl Section, room: &'b mut [u8]) -> &'b mut [u8] {
-    let mut writer = Writer { out: Room(room), sections: Sections::default() };
+    let mut writer = Writer::<_, false> { out: Room(room), sections: Sections::default() };
     section.write(&mut writer);
     writer.out.0
 }
@@ -287,7 +326,7 @@ impl<B: bytes::BufMut> Output for End<'_, B> {
     }
 
     fn section(&mut self, section: &impl Section) {
-        let mut writer = Writer { out: Held::new(&mut *self.0), sections: Sections::default() };
+        let mut writer = Writer::<_, false> { out: Held::new(&mut *self.0), sections: Sections::default() };
         section.write(&mut writer);
         writer.out.flush();
     }
