@@ -8,7 +8,7 @@ use crate::text::Flaw;
 
 /// A rule of the specification, or a limit of the receiver, that a packet breaks.
 ///
-/// Its text is what there is to say of a [`Field`]: "is repeated".
+/// Its text is what there is to say of a [`Field`](super::Field): "is repeated".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Violation {
