@@ -93,7 +93,14 @@ pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<D
     let size = input.len().wrapping_sub(rest.len()).wrapping_add(length);
     let may_be_read =
         size <= limits.max_packet_size as usize && header::is_legal_first_byte(first, version, limits.sender);
-    if may_be_read { read(first, body, size, version, limits) } else { decode_unusual(input, version, limits) }
+    if !may_be_read {
+        return decode_unusual(input, version, limits);
+    }
+    if first >> 4 == PacketType::Publish as u8 && Publish::is_plain(first & 0x0F, body, version) {
+        // What most packets are is read here, and pays for nothing that others need.
+        return Frame { body, size, version, limits }.read_plain_publish(first & 0x0F);
+    }
+    read(first, body, size, version, limits)
 }
 
 /// Decodes any packet. The only one to find that it is not complete, and what is wrong with its fixed header.
@@ -116,9 +123,9 @@ fn decode_unusual<'a>(input: &'a [u8], version: Version, limits: Limits) -> Resu
     }
 }
 
-/// Reads a whole packet with a good fixed header. The frequent ones are read here, the others in functions of their
-/// own, so that they don't cost the frequent ones registers.
-#[inline(always)]
+/// Reads a whole packet with a good fixed header. The short ones are read here, the others in functions of their own,
+/// so that they don't cost the short ones registers.
+#[inline(never)]
 fn read<'a>(
     first: u8,
     body: &'a [u8],
