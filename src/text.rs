@@ -36,10 +36,7 @@ impl<'a> Utf8Str<'a> {
     /// As [`new`](Self::new), and when it is not well-formed UTF-8.
     pub fn from_bytes(text: &'a [u8]) -> Result<Self, TextError> {
         check_len(text)?;
-        if scan(text).plain {
-            return Ok(Self(text));
-        }
-        match first_flaw(text, DisallowedCodePoints::Accept, Wildcards::Ordinary) {
+        match check(text, DisallowedCodePoints::Accept, Wildcards::Ordinary) {
             None => Ok(Self(text)),
             Some(error) => Err(error),
         }
@@ -284,6 +281,17 @@ impl Seen {
 pub(crate) enum Wildcards {
     Ordinary,
     Forbidden,
+}
+
+/// Finds the first byte that breaks a rule; nearly always a [`scan`] settles it.
+#[inline(always)]
+pub(crate) fn check(text: &[u8], disallowed: DisallowedCodePoints, wildcards: Wildcards) -> Option<TextError> {
+    let scan = scan(text);
+    let is_settled = scan.plain && disallowed == DisallowedCodePoints::Accept;
+    if is_settled && (wildcards == Wildcards::Ordinary || !scan.wildcards) {
+        return None;
+    }
+    first_flaw(text, disallowed, wildcards)
 }
 
 /// Finds the first byte that breaks a rule. For texts that [`scan`] could not settle.

@@ -38,11 +38,7 @@ impl<'a> TopicName<'a> {
         if text.is_empty() {
             return Err(TextError::new(0, Flaw::EmptyTopic));
         }
-        let scan = text::scan(text);
-        if scan.plain && !scan.wildcards {
-            return Ok(Self::validated(text));
-        }
-        match text::first_flaw(text, DisallowedCodePoints::Accept, Wildcards::Forbidden) {
+        match text::check(text, DisallowedCodePoints::Accept, Wildcards::Forbidden) {
             None => Ok(Self::validated(text)),
             Some(error) => Err(error),
         }
@@ -110,7 +106,7 @@ impl<'a> TopicFilter<'a> {
     /// As [`new`](Self::new), and when it is not well-formed UTF-8.
     pub fn from_bytes(text: &'a [u8]) -> Result<Self, TextError> {
         text::check_len(text)?;
-        match first_flaw(text, DisallowedCodePoints::Accept, true) {
+        match check_filter(text, DisallowedCodePoints::Accept, true) {
             None => Ok(Self::validated(text)),
             Some(error) => Err(error),
         }
@@ -206,9 +202,23 @@ fn split_share(filter: &[u8]) -> Option<(&[u8], &[u8])> {
     (!name.is_empty() && !filter.is_empty() && !has_wildcard).then_some((name, filter))
 }
 
-/// Finds the first byte at which a filter breaks a rule. `may_be_shared`: whether `$share/` means anything.
+/// Finds the first byte at which a filter breaks a rule; nearly always one pass settles it. `has_shares`: whether
+/// `$share/` means anything.
+#[inline(always)]
+pub(crate) fn check_filter(filter: &[u8], disallowed: DisallowedCodePoints, has_shares: bool) -> Option<TextError> {
+    let scan = text::scan(filter);
+    let may_be_shared = has_shares && filter.first() == Some(&b'$');
+    if !scan.plain || may_be_shared || disallowed == DisallowedCodePoints::Refuse {
+        first_flaw(filter, disallowed, may_be_shared)
+    } else if scan.wildcards || filter.is_empty() {
+        filter_flaw(filter)
+    } else {
+        None
+    }
+}
+
 #[inline(never)]
-pub(crate) fn first_flaw(filter: &[u8], disallowed: DisallowedCodePoints, may_be_shared: bool) -> Option<TextError> {
+fn first_flaw(filter: &[u8], disallowed: DisallowedCodePoints, may_be_shared: bool) -> Option<TextError> {
     let text_flaw = text::first_flaw(filter, disallowed, Wildcards::Ordinary);
     let share_flaw = if may_be_shared { share_flaw(filter) } else { None };
     [text_flaw, share_flaw, filter_flaw(filter)].into_iter().flatten().min_by_key(|error| error.at)
@@ -232,7 +242,7 @@ pub(crate) fn share_flaw(filter: &[u8]) -> Option<TextError> {
 
 /// The first wildcard that is not a whole level, a `#` before the last level, or nothing at all.
 #[inline]
-pub(crate) fn filter_flaw(filter: &[u8]) -> Option<TextError> {
+fn filter_flaw(filter: &[u8]) -> Option<TextError> {
     if filter.is_empty() {
         return Some(TextError::new(0, Flaw::EmptyTopic));
     }

@@ -48,12 +48,12 @@ fn decode(bytes: &[u8], version: Version, limits: Limits) -> Value {
         match next {
             Ok(packet) => packets.push(crate::json::packet(&packet, decoder.version())),
             Err(error) => {
-                let consumed = bytes.len().saturating_sub(decoder.rest().len());
+                let consumed = decoder.consumed();
                 return report("error", packets, consumed, 0, crate::json::error(&error, consumed));
             }
         }
     }
-    let consumed = bytes.len().saturating_sub(decoder.rest().len());
+    let consumed = decoder.consumed();
     match decoder.needs() {
         // No bytes at all are the beginning of a packet; behind a packet they are the end.
         0 if packets.is_empty() => report("incomplete", packets, consumed, 2, Value::Null),

@@ -9,7 +9,6 @@ use super::reader::{Context, Reader};
 use super::reason::{PubAckReasonCode, PubRelReasonCode};
 use super::types::PacketId;
 use super::version::Version;
-use super::violation::Violation;
 use super::writer::{Body, Sink};
 
 macro_rules! acks {
@@ -48,27 +47,15 @@ macro_rules! acks {
             impl Body for $packet<'_> {
                 const TYPE: PacketType = PacketType::$packet;
 
-    #[inline(always)]
-    fn is_plain(&self) -> bool {
-        self.properties.is_empty()
-    }
+                #[inline(always)]
+                fn is_plain(&self) -> bool {
+                    self.properties.is_empty()
+                }
 
                 #[inline(always)]
                 fn write<S: Sink>(&self, version: Version, out: &mut S) {
                     out.u16(self.id.get());
-                    let is_success = self.reason_code == $reason_code::Success;
-                    let no_properties = S::PLAIN || self.properties.is_empty();
-                    if version == Version::V5 {
-                        if !is_success || !no_properties {
-                            out.u8(self.reason_code.value());
-                        }
-                        if !no_properties {
-                            out.section(&self.properties);
-                        }
-                    } else {
-                        out.absent(|| is_success, Field::ReasonCode);
-                        out.absent(|| no_properties, Field::Properties);
-                    }
+                    out.reason(version, self.reason_code.value(), &self.properties);
                 }
             }
         )*
@@ -93,9 +80,7 @@ fn read_reason<'a, C>(
     context: Context,
     from_value: impl Fn(u8) -> Option<C>,
 ) -> Result<(C, AckProperties<'a>), Fault> {
-    let Some(reason_code) = from_value(reader.u8(Field::ReasonCode)?) else {
-        return Err(Fault::new(reader.offset_before(1), Field::ReasonCode, Violation::IllegalReasonCode));
-    };
+    let reason_code = reader.reason_code(from_value)?;
     if reader.is_empty() {
         return Ok((reason_code, AckProperties::default()));
     }

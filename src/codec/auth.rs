@@ -28,9 +28,7 @@ impl<'a> Auth<'a> {
         if reader.is_empty() {
             return Ok(Self::default());
         }
-        let code = reader.u8(Field::ReasonCode)?;
-        let reason_code = AuthReasonCode::from_value(code)
-            .ok_or_else(|| Fault::new(reader.offset_before(1), Field::ReasonCode, Violation::IllegalReasonCode))?;
+        let reason_code = reader.reason_code(AuthReasonCode::from_value)?;
         let properties = AuthProperties::read(reader, Field::PropertyLength, context)?;
         reader.finish()?;
         if properties.authentication_method.is_none() {
@@ -75,10 +73,14 @@ pub(crate) fn write_rule<S: Sink>(method: Option<Utf8Str<'_>>, data: Option<&[u8
     );
 }
 
-/// The fault of Authentication Data without Authentication Method, in CONNECT and CONNACK. The reader is at the
-/// properties.
+/// Refuses Authentication Data without a method, in CONNECT and CONNACK. The reader is at the properties.
+#[inline(always)]
+pub(crate) fn check(method: Option<Utf8Str<'_>>, data: Option<&[u8]>, properties: Reader<'_>) -> Result<(), Fault> {
+    if data.is_some() && method.is_none() { Err(data_without_method(properties)) } else { Ok(()) }
+}
+
 #[cold]
-pub(crate) fn data_without_method(properties: Reader<'_>) -> Fault {
+fn data_without_method(properties: Reader<'_>) -> Fault {
     let id = PropertyId::AuthenticationData;
     let offset = property::offset_of(id, properties);
     Fault::new(offset, Field::Property(id), Violation::AuthenticationDataWithoutMethod)

@@ -34,13 +34,9 @@ impl<'a> ConnAck<'a> {
         }
         // In 3.1 the byte is reserved and means nothing.
         let session_present = flags == 1 && !is_v31;
-        let code = reader.u8(Field::ReasonCode)?;
         let reason_code = match context.version {
-            Version::V5 => ConnAckReasonCode::from_value(code),
-            Version::V31 | Version::V311 => ConnAckReasonCode::from_return_code(code),
-        };
-        let Some(reason_code) = reason_code else {
-            return Err(Fault::new(reader.offset_before(1), Field::ReasonCode, Violation::IllegalReasonCode));
+            Version::V5 => reader.reason_code(ConnAckReasonCode::from_value)?,
+            Version::V31 | Version::V311 => reader.reason_code(ConnAckReasonCode::from_return_code)?,
         };
         let at_properties = reader.clone();
         let properties = ConnAckProperties::read(reader, Field::PropertyLength, context)?;
@@ -48,9 +44,7 @@ impl<'a> ConnAck<'a> {
         if session_present && reason_code != ConnAckReasonCode::Success {
             return Err(Fault::new(flags_at, Field::AcknowledgeFlags, Violation::SessionPresentWithError));
         }
-        if properties.authentication_data.is_some() && properties.authentication_method.is_none() {
-            return Err(auth::data_without_method(at_properties));
-        }
+        auth::check(properties.authentication_method, properties.authentication_data, at_properties)?;
         Ok(Self { session_present, reason_code, properties })
     }
 }

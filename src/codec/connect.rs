@@ -106,9 +106,7 @@ impl<'a> Connect<'a> {
             None
         };
         reader.finish()?;
-        if properties.authentication_data.is_some() && properties.authentication_method.is_none() {
-            return Err(auth::data_without_method(at_properties));
-        }
+        auth::check(properties.authentication_method, properties.authentication_data, at_properties)?;
         Ok(Self { version, clean_start, keep_alive, client_identifier, will, user_name, password, properties })
     }
 

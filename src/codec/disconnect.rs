@@ -7,7 +7,6 @@ use super::property::DisconnectProperties;
 use super::reader::{Context, Reader};
 use super::reason::DisconnectReasonCode;
 use super::version::Version;
-use super::violation::Violation;
 use super::writer::{Body, Sink};
 
 /// DISCONNECT: the last packet of a connection.
@@ -25,9 +24,7 @@ impl<'a> Disconnect<'a> {
     pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
         let mut disconnect = Self::default();
         if context.version == Version::V5 && !reader.is_empty() {
-            let code = reader.u8(Field::ReasonCode)?;
-            disconnect.reason_code = DisconnectReasonCode::from_value(code)
-                .ok_or_else(|| Fault::new(reader.offset_before(1), Field::ReasonCode, Violation::IllegalReasonCode))?;
+            disconnect.reason_code = reader.reason_code(DisconnectReasonCode::from_value)?;
             if !reader.is_empty() {
                 disconnect.properties = DisconnectProperties::read(reader, Field::PropertyLength, context)?;
             }
@@ -47,17 +44,6 @@ impl Body for Disconnect<'_> {
 
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
-        let is_normal = self.reason_code == DisconnectReasonCode::NormalDisconnection;
-        if version == Version::V5 {
-            if !is_normal || !self.properties.is_empty() {
-                out.u8(self.reason_code.value());
-            }
-            if !self.properties.is_empty() {
-                out.section(&self.properties);
-            }
-        } else {
-            out.absent(|| is_normal, Field::ReasonCode);
-            out.absent(|| self.properties.is_empty(), Field::Properties);
-        }
+        out.reason(version, self.reason_code.value(), &self.properties);
     }
 }

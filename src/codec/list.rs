@@ -51,6 +51,14 @@ pub(crate) mod sealed {
 
 impl<'a, T: sealed::Entry<'a>> Entry<'a> for T {}
 
+/// Takes the next byte, for entries of a single one.
+#[inline(always)]
+pub(crate) fn next_byte(bytes: &mut &[u8]) -> Option<u8> {
+    let (&byte, rest) = bytes.split_first()?;
+    *bytes = rest;
+    Some(byte)
+}
+
 impl<'a, T> List<'a, T> {
     /// No entry.
     pub const EMPTY: Self = Self(Repr::Empty);

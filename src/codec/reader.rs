@@ -116,10 +116,10 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub(crate) fn string(&mut self, field: Field, disallowed: DisallowedCodePoints) -> Result<Utf8Str<'a>, Fault> {
         let text = self.binary(field)?;
-        if !text::scan(text).plain || disallowed == DisallowedCodePoints::Refuse {
-            check_text(text, self.offset_before(text.len()), field, disallowed, Wildcards::Ordinary)?;
+        match text::check(text, disallowed, Wildcards::Ordinary) {
+            None => Ok(Utf8Str::validated(text)),
+            Some(error) => Err(text_fault(self.offset_before(text.len()), field, error)),
         }
-        Ok(Utf8Str::validated(text))
     }
 
     /// A topic name, without wildcards. An empty one is let through: a topic alias may stand in for it.
@@ -130,11 +130,10 @@ impl<'a> Reader<'a> {
         disallowed: DisallowedCodePoints,
     ) -> Result<TopicName<'a>, Fault> {
         let text = self.binary(field)?;
-        let scan = text::scan(text);
-        if !scan.plain || scan.wildcards || disallowed == DisallowedCodePoints::Refuse {
-            check_text(text, self.offset_before(text.len()), field, disallowed, Wildcards::Forbidden)?;
+        match text::check(text, disallowed, Wildcards::Forbidden) {
+            None => Ok(TopicName::validated(text)),
+            Some(error) => Err(text_fault(self.offset_before(text.len()), field, error)),
         }
-        Ok(TopicName::validated(text))
     }
 
     /// A topic name of at least one character \[MQTT-4.7.3-1\].
@@ -155,17 +154,8 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub(crate) fn topic_filter(&mut self, context: Context) -> Result<TopicFilter<'a>, Fault> {
         let text = self.binary(Field::TopicFilter)?;
-        let scan = text::scan(text);
         let disallowed = context.limits.disallowed_code_points;
-        let may_be_shared = context.version == Version::V5 && text.first() == Some(&b'$');
-        let flaw = if !scan.plain || may_be_shared || disallowed == DisallowedCodePoints::Refuse {
-            topic::first_flaw(text, disallowed, may_be_shared)
-        } else if scan.wildcards || text.is_empty() {
-            topic::filter_flaw(text)
-        } else {
-            None
-        };
-        match flaw {
+        match topic::check_filter(text, disallowed, context.version == Version::V5) {
             None => Ok(TopicFilter::validated(text)),
             Some(error) => Err(text_fault(self.offset_before(text.len()), Field::TopicFilter, error)),
         }
@@ -177,6 +167,28 @@ impl<'a> Reader<'a> {
         let id = self.u16(Field::PacketIdentifier)?;
         PacketId::new(id)
             .map_err(|_| Fault::new(self.offset_before(2), Field::PacketIdentifier, Violation::PacketIdZero))
+    }
+
+    /// A Packet Identifier if there is one, or else any.
+    #[inline(always)]
+    pub(crate) fn packet_id_if(&mut self, present: bool) -> Result<PacketId, Fault> {
+        let next = self.rest.first_chunk::<2>().map_or(0, |bytes| u16::from_be_bytes(*bytes));
+        match NonZeroU16::new(if present { next } else { 1 }) {
+            Some(id) => {
+                self.skip(if present { 2 } else { 0 });
+                Ok(PacketId::from(id))
+            }
+            // Not there, or 0.
+            None => self.packet_id(),
+        }
+    }
+
+    /// A reason code that the packet may carry.
+    #[inline(always)]
+    pub(crate) fn reason_code<C>(&mut self, from_value: impl FnOnce(u8) -> Option<C>) -> Result<C, Fault> {
+        let value = self.u8(Field::ReasonCode)?;
+        from_value(value)
+            .ok_or_else(|| Fault::new(self.offset_before(1), Field::ReasonCode, Violation::IllegalReasonCode))
     }
 
     /// All that is left, as a list of at least one topic filter and what belongs to it \[MQTT-3.8.3-2, MQTT-3.10.3-2\].
@@ -209,25 +221,12 @@ impl<'a> Reader<'a> {
         if codes.is_empty() {
             return Err(Fault::new(self.end, Field::Payload, Violation::NoReasonCode));
         }
-        if codes.iter().fold(true, |all, &code| all & is_legal(code)) {
-            return Ok(List::wire(codes, codes.len() as u32, version)); // a packet has fewer than 2^29 bytes
-        }
-        let at = codes.iter().position(|&code| !is_legal(code)).unwrap_or_default();
-        let offset = self.offset_before(codes.len()).saturating_add(at);
-        Err(Fault::new(offset, Field::ReasonCode, Violation::IllegalReasonCode))
-    }
-
-    /// A Packet Identifier if there is one, or else any.
-    #[inline(always)]
-    pub(crate) fn packet_id_if(&mut self, present: bool) -> Result<PacketId, Fault> {
-        let next = self.rest.first_chunk::<2>().map_or(0, |bytes| u16::from_be_bytes(*bytes));
-        match NonZeroU16::new(if present { next } else { 1 }) {
-            Some(id) => {
-                self.skip(if present { 2 } else { 0 });
-                Ok(PacketId::from(id))
+        match codes.iter().position(|&code| !is_legal(code)) {
+            None => Ok(List::wire(codes, codes.len() as u32, version)), // a packet has fewer than 2^29 bytes
+            Some(at) => {
+                let offset = self.offset_before(codes.len()).saturating_add(at);
+                Err(Fault::new(offset, Field::ReasonCode, Violation::IllegalReasonCode))
             }
-            // Not there, or 0.
-            None => self.packet_id(),
         }
     }
 
@@ -283,21 +282,6 @@ fn long_varint(bytes: &[u8], offset: usize, field: Field) -> Result<(u32, usize)
         Varint::Value(value, size) => Ok((value, usize::from(size))),
         Varint::Unfinished => Err(too_short(offset, bytes.is_empty(), field)),
         Varint::Bad(violation, at) => Err(Fault::new(offset.saturating_add(usize::from(at)), field, violation)),
-    }
-}
-
-/// Checks a text at `offset` that a scan could not settle.
-#[inline(never)]
-fn check_text(
-    text: &[u8],
-    offset: usize,
-    field: Field,
-    disallowed: DisallowedCodePoints,
-    wildcards: Wildcards,
-) -> Result<(), Fault> {
-    match text::first_flaw(text, disallowed, wildcards) {
-        None => Ok(()),
-        Some(error) => Err(text_fault(offset, field, error)),
     }
 }
 

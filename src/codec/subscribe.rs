@@ -194,9 +194,7 @@ pub struct SubAck<'a> {
 impl<'a> list::sealed::Entry<'a> for SubAckReasonCode {
     #[inline(always)]
     fn next(bytes: &mut &'a [u8]) -> Option<Self> {
-        let (&code, rest) = bytes.split_first()?;
-        *bytes = rest;
-        Self::from_value(code)
+        Self::from_value(list::next_byte(bytes)?)
     }
 }
 

@@ -85,9 +85,7 @@ pub struct UnsubAck<'a> {
 impl<'a> list::sealed::Entry<'a> for UnsubAckReasonCode {
     #[inline(always)]
     fn next(bytes: &mut &'a [u8]) -> Option<Self> {
-        let (&code, rest) = bytes.split_first()?;
-        *bytes = rest;
-        Self::from_value(code)
+        Self::from_value(list::next_byte(bytes)?)
     }
 }
 

@@ -84,6 +84,24 @@ pub(crate) trait Sink {
         }
     }
 
+    /// A reason code and the properties, in the shortest form that there is (section 3.4.2.1); before 5.0 there must
+    /// not be any but 0.
+    #[inline(always)]
+    fn reason(&mut self, version: Version, code: u8, properties: &impl Section) {
+        let no_properties = Self::PLAIN || properties.is_empty();
+        if version == Version::V5 {
+            if code != 0 || !no_properties {
+                self.u8(code);
+            }
+            if !no_properties {
+                self.section(properties);
+            }
+        } else {
+            self.absent(|| code == 0, Field::ReasonCode);
+            self.absent(|| no_properties, Field::Properties);
+        }
+    }
+
     /// What must not be there, because the version has no place for it.
     fn absent(&mut self, absent: impl FnOnce() -> bool, field: Field);
 }
