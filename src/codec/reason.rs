@@ -73,13 +73,6 @@ macro_rules! reason_codes {
                 /// All of them, in ascending order.
                 pub const ALL: &'static [Self] = &[ $( Self::$legal, )* ];
 
-                #[allow(clippy::indexing_slicing)] // a byte indexes 256 entries
-                const LEGAL: [bool; 256] = {
-                    let mut legal = [false; 256];
-                    $( legal[Self::$legal as usize] = true; )*
-                    legal
-                };
-
                 /// The byte on the wire in MQTT 5.0.
                 pub const fn value(self) -> u8 {
                     self as u8
@@ -92,13 +85,6 @@ macro_rules! reason_codes {
                         $( value if value == Self::$legal as u8 => Some(Self::$legal), )*
                         _ => None,
                     }
-                }
-
-                /// Whether this kind of packet may carry the value. Cheaper than `from_value`.
-                #[inline]
-                #[allow(clippy::indexing_slicing, dead_code)] // a byte indexes 256 entries; used for lists only
-                pub(crate) const fn is_legal(value: u8) -> bool {
-                    Self::LEGAL[value as usize]
                 }
 
                 /// What the specification calls it in this kind of packet.

@@ -209,7 +209,7 @@ impl<'a> SubAck<'a> {
         let id = reader.packet_id()?;
         let properties = AckProperties::read(reader, Field::PropertyLength, context)?;
         let reason_codes = match context.version {
-            Version::V5 => reader.reason_codes(context.version, SubAckReasonCode::is_legal)?,
+            Version::V5 => reader.reason_codes(context.version, |code| SubAckReasonCode::from_value(code).is_some())?,
             Version::V31 | Version::V311 => reader.reason_codes(context.version, SubAckReasonCode::is_return_code)?,
         };
         Ok(Self { id, reason_codes, properties })

@@ -103,7 +103,8 @@ impl<'a> UnsubAck<'a> {
             return Ok(Self { id, reason_codes: List::EMPTY, properties: AckProperties::default() });
         }
         let properties = AckProperties::read(reader, Field::PropertyLength, context)?;
-        let reason_codes = reader.reason_codes(context.version, UnsubAckReasonCode::is_legal)?;
+        let reason_codes =
+            reader.reason_codes(context.version, |code| UnsubAckReasonCode::from_value(code).is_some())?;
         Ok(Self { id, reason_codes, properties })
     }
 }
