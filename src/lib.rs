@@ -35,15 +35,28 @@ extern crate std;
 
 #[cfg(feature = "arbitrary")]
 pub mod arbitrary;
+#[cfg(feature = "alloc")]
+pub mod client;
 pub mod codec;
 #[cfg(feature = "__fuzz")]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "alloc")]
+mod session;
 mod text;
+mod time;
 mod topic;
 
 pub use codec::{PacketId, QoS, Version};
+#[cfg(feature = "alloc")]
+pub use session::{
+    Breach, CommandError, Journal, JournalError, Message, Overflow, Payload, Receipt, ReceivedMessage, SharedTopic,
+    Token, Topic, Transmit,
+};
 pub use text::{Flaw, TextError, Utf8Str};
+pub use time::Instant;
+#[cfg(feature = "std")]
+pub use time::StdClock;
 pub use topic::{TopicFilter, TopicName};
 
 #[cfg(all(doctest, feature = "alloc"))]

@@ -11,6 +11,9 @@ use thiserror::Error;
 pub struct PacketId(NonZeroU16);
 
 impl PacketId {
+    /// The smallest: 1.
+    pub const MIN: Self = Self(NonZeroU16::MIN);
+
     /// Takes a packet identifier.
     ///
     /// # Errors

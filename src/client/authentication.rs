@@ -1,0 +1,83 @@
+//! Enhanced authentication (section 4.12): whose turn it is, and that the method stays the same. What the data mean is
+//! the caller's business.
+
+use super::action::Action;
+use super::session::{ClientSession, Exchange, State};
+use crate::codec::{Auth, AuthProperties, AuthReasonCode};
+use crate::session::{Breach, CommandError};
+use crate::text::Utf8Str;
+
+impl ClientSession {
+    /// The client's next step, when the server waits for one: AUTH with Continue authentication \[MQTT-4.12.0-3\].
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::NoAuthentication`] if the server does not wait for one; [`CommandError::TooLarge`] if the packet
+    /// is larger than it takes.
+    pub fn authenticate(&mut self, data: &[u8]) -> Result<(), CommandError> {
+        if self.exchange != Exchange::Ours || !matches!(self.state, State::Connecting | State::Connected) {
+            return Err(CommandError::NoAuthentication);
+        }
+        self.send_auth(AuthReasonCode::ContinueAuthentication, data)?;
+        if self.state == State::Connecting {
+            self.await_server();
+        }
+        Ok(())
+    }
+
+    /// Begins a re-authentication, by the method of CONNECT \[MQTT-4.12.1-1\]. Messages go on in the meantime; an
+    /// [`Action::Auth`] with Success tells that it is complete, and a failure ends the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::NoAuthentication`] if CONNECT had no
+    /// Authentication Method \[MQTT-4.12.0-7\], or if an exchange is under way; [`CommandError::TooLarge`] if the packet
+    /// is larger than the server takes.
+    pub fn reauthenticate(&mut self, data: &[u8]) -> Result<(), CommandError> {
+        if self.state != State::Connected {
+            return Err(CommandError::NotConnected);
+        }
+        if self.exchange != Exchange::Idle {
+            return Err(CommandError::NoAuthentication);
+        }
+        self.send_auth(AuthReasonCode::ReAuthenticate, data)
+    }
+
+    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8]) -> Result<(), CommandError> {
+        let authentication = self.config.authentication.as_deref().ok_or(CommandError::NoAuthentication)?;
+        let properties = AuthProperties {
+            authentication_method: Some(Utf8Str::new(&authentication.method)?),
+            authentication_data: (!data.is_empty()).then_some(data),
+            ..AuthProperties::default()
+        };
+        let (version, limit) = (self.version, self.server.maximum_packet_size);
+        let auth = Auth { reason_code, properties };
+        self.transmit.encode(limit, |out| auth.encode(version, out))?.ok_or(CommandError::TooLarge { limit })?;
+        self.exchange = Exchange::Theirs;
+        Ok(())
+    }
+
+    /// AUTH has come.
+    #[cold]
+    pub(super) fn receive_auth<'a>(&mut self, auth: Auth<'a>) -> Action<'a> {
+        let Some(authentication) = self.config.authentication.as_deref() else {
+            return self.breach(Breach::UnexpectedAuth);
+        };
+        // The short form of Success has no properties, and so no method (section 3.15.2.1).
+        let method = auth.properties.authentication_method.map(Utf8Str::as_bytes);
+        let is_short = auth.reason_code == AuthReasonCode::Success && auth.properties.is_empty();
+        if method != Some(authentication.method.as_bytes()) && !is_short {
+            return self.breach(Breach::AuthenticationMethodChanged);
+        }
+        self.exchange = match (auth.reason_code, self.exchange) {
+            (AuthReasonCode::ContinueAuthentication, Exchange::Theirs) => Exchange::Ours,
+            // Before CONNACK, success is what CONNACK says.
+            (AuthReasonCode::Success, Exchange::Theirs) if self.state == State::Connected => Exchange::Idle,
+            _ => return self.breach(Breach::UnexpectedAuth),
+        };
+        if self.state == State::Connecting {
+            self.await_server();
+        }
+        Action::Auth(auth)
+    }
+}

@@ -1,0 +1,204 @@
+//! What a client is to be.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::num::NonZeroU16;
+
+use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, PayloadFormat, QoS, Sender, Version};
+use crate::session::Overflow;
+
+/// What a client is to be. Every field can be left at its default.
+///
+/// `version` and `journal` are settled when the session is made; the other fields can be changed between two
+/// connections, by [`config_mut`](super::ClientSession::config_mut).
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// The version of the protocol; 5.0 by default.
+    pub version: Version,
+    /// The name of the session. Empty, as it is by default: the server chooses one, which is used from then on.
+    pub client_id: String,
+    /// Whether the first connection asks for a new session (Clean Start); it does by default.
+    ///
+    /// A client that does not ask for a new one vouches for knowing the old one, be it that nothing is open in it: a
+    /// session that the server has kept is resumed then. Later connections resume what this one has begun. Before 5.0
+    /// (Clean Session) every connection asks for a new session that ends with the connection, if this is set.
+    pub clean_start: bool,
+    /// How long the session outlives a connection, in seconds: 0, the default, not at all; `u32::MAX` for ever. 5.0
+    /// only; before, a session without `clean_start` lives for ever.
+    pub session_expiry_interval: u32,
+    /// The longest time without a packet to the server, in seconds; 60 by default, 0 for no limit. The server may
+    /// choose another one.
+    pub keep_alive: u16,
+    /// A message that the server publishes when the connection ends without DISCONNECT.
+    pub will: Option<Box<Will>>,
+    /// The user's name.
+    pub user_name: Option<String>,
+    /// The password, or anything else that proves who the client is. `Debug` does not print it.
+    pub password: Option<Box<[u8]>>,
+    /// An enhanced authentication; 5.0 only.
+    pub authentication: Option<Box<Authentication>>,
+    /// User properties of CONNECT; 5.0 only.
+    pub user_properties: Vec<(String, String)>,
+    /// Whether the server is asked for Response Information; 5.0 only.
+    pub request_response_information: bool,
+    /// Whether the server may add reason strings and user properties to any packet, as it may by default; 5.0 only.
+    pub request_problem_information: bool,
+
+    /// How many messages of QoS 1 and 2 the server may have open at a time; 65,535 by default. Announced in 5.0,
+    /// and held against a server of 5.0 only.
+    pub receive_maximum: NonZeroU16,
+    /// The largest packet that is taken, in bytes; 16 MiB by default. Announced in 5.0.
+    pub maximum_packet_size: u32,
+    /// The highest topic alias that the server may use; 0 by default. Each may cost as much memory as a topic name is
+    /// long. Announced in 5.0.
+    pub topic_alias_maximum: u16,
+    /// How many user properties a packet may have; 256 by default.
+    pub max_user_properties: u16,
+    /// Whether strings from the server may contain control characters and non-characters; they may by default.
+    pub disallowed_code_points: DisallowedCodePoints,
+
+    /// Whether messages of QoS 1 and 2 are acknowledged by [`ack`](super::ClientSession::ack), and not by themselves.
+    pub manual_acks: bool,
+    /// For how many topics, at most, a topic alias is used in outgoing messages; 0 by default. The server decides how
+    /// many there can be. 5.0 only.
+    pub topic_aliases: u16,
+    /// How many messages of QoS 1 and 2 may be under way to the server at a time, if it would take more; 65,535 by
+    /// default.
+    pub max_in_flight: NonZeroU16,
+    /// How many messages and requests are kept, at most: those that wait to be sent and those that wait to be
+    /// acknowledged. 10,000 by default.
+    pub max_kept: u32,
+    /// How many bytes they may take together; 64 MiB by default.
+    pub max_kept_bytes: u32,
+    /// What happens to a message that would be too much.
+    pub overflow: Overflow,
+    /// When this many bytes wait to be written, no input is taken, and messages are kept back; 64 KiB by default.
+    pub transmit_limit: u32,
+    /// How long a server may take to answer CONNECT, or an AUTH before CONNACK, in seconds; 30 by default, 0 for ever.
+    pub connect_timeout: u16,
+    /// How long a server may take to answer PINGREQ, in seconds, if nothing else comes; 15 by default, 0 for ever.
+    pub ping_timeout: u16,
+    /// The shortest and the longest pause that [`backoff`](super::ClientSession::backoff) suggests, in seconds; 1 and
+    /// 120 by default.
+    pub backoff: (u16, u16),
+    /// What the random part of those pauses is made from: something that differs among the clients of a server.
+    pub seed: u64,
+    /// Whether there is a [`journal`](super::ClientSession::journal), so that the session survives a crash.
+    pub journal: bool,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            version: Version::V5,
+            client_id: String::new(),
+            clean_start: true,
+            session_expiry_interval: 0,
+            keep_alive: 60,
+            will: None,
+            user_name: None,
+            password: None,
+            authentication: None,
+            user_properties: Vec::new(),
+            request_response_information: false,
+            request_problem_information: true,
+            receive_maximum: NonZeroU16::MAX,
+            maximum_packet_size: 16 * 1024 * 1024,
+            topic_alias_maximum: 0,
+            max_user_properties: 256,
+            disallowed_code_points: DisallowedCodePoints::Accept,
+            manual_acks: false,
+            topic_aliases: 0,
+            max_in_flight: NonZeroU16::MAX,
+            max_kept: 10_000,
+            max_kept_bytes: 64 * 1024 * 1024,
+            overflow: Overflow::Refuse,
+            transmit_limit: 64 * 1024,
+            connect_timeout: 30,
+            ping_timeout: 15,
+            backoff: (1, 120),
+            seed: 0,
+            journal: false,
+        }
+    }
+}
+
+impl ClientConfig {
+    /// What the decoder lets through.
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            max_packet_size: self.maximum_packet_size.clamp(1, MAX_PACKET_SIZE),
+            max_user_properties: self.max_user_properties,
+            disallowed_code_points: self.disallowed_code_points,
+            sender: Some(Sender::Server),
+        }
+    }
+}
+
+/// As it would be derived, but for the password: what is printed ends up in logs.
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("version", &self.version)
+            .field("client_id", &self.client_id)
+            .field("clean_start", &self.clean_start)
+            .field("session_expiry_interval", &self.session_expiry_interval)
+            .field("keep_alive", &self.keep_alive)
+            .field("will", &self.will)
+            .field("user_name", &self.user_name)
+            .field("password", &self.password.as_ref().map(|_| format_args!("***")))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message that the server publishes when the client is gone (section 3.1.2.5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Will {
+    /// Where it is published.
+    pub topic: String,
+    /// What is published.
+    pub payload: Vec<u8>,
+    /// With which guarantee.
+    pub qos: QoS,
+    /// Whether the server retains it.
+    pub retain: bool,
+    /// How long after the connection it is published, in seconds; 5.0 only, like all that follows.
+    pub delay_interval: u32,
+    /// What the payload is said to be.
+    pub payload_format_indicator: Option<PayloadFormat>,
+    /// How long the published will is of use, in seconds.
+    pub message_expiry_interval: Option<u32>,
+    /// The type of the payload.
+    pub content_type: Option<String>,
+    /// Where a response is expected.
+    pub response_topic: Option<String>,
+    /// What a response shall be recognized by.
+    pub correlation_data: Option<Vec<u8>>,
+    /// Names and values that are published with the will.
+    pub user_properties: Vec<(String, String)>,
+}
+
+impl Will {
+    /// A will of QoS 0.
+    pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
+        Self { topic: topic.into(), payload: payload.into(), ..Self::default() }
+    }
+}
+
+/// How an enhanced authentication begins (section 4.12). What it means is the caller's business.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authentication {
+    /// The name of the method.
+    pub method: String,
+    /// What CONNECT carries of its data.
+    pub data: Option<Vec<u8>>,
+}
+
+/// Without the data: what is printed ends up in logs.
+impl fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authentication").field("method", &self.method).finish_non_exhaustive()
+    }
+}

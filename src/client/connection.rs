@@ -1,0 +1,338 @@
+//! How a connection begins and ends.
+
+use alloc::vec::Vec;
+
+use super::action::{Action, Close, Connected, Loss, Resumption};
+use super::config::Will;
+use super::server::ServerLimits;
+use super::session::{ClientSession, Exchange, State};
+use crate::codec::{
+    self, ConnAck, ConnAckReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties, List, PubRel, QoS,
+    UserProperty, Version, WillProperties,
+};
+use crate::session::{
+    Breach, CommandError, Journal, JournalError, KeepAlive, Kind, Record, Restored, Stage, Waiting, trim,
+};
+use crate::text::{TextError, Utf8Str};
+use crate::time::Instant;
+use crate::topic::TopicName;
+
+/// The smallest Maximum Packet Size that one can live with: the longest acknowledgement without properties.
+const SMALLEST_PACKET_SIZE: u32 = 5;
+
+impl ClientSession {
+    /// The transport is connected: CONNECT is put into [`transmit`](Self::transmit).
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::AlreadyOpen`] if the last connection has not been [`closed`](Self::closed);
+    /// [`CommandError::Text`] and [`CommandError::Encode`] if the configuration cannot be sent.
+    pub fn open(&mut self, now: Instant) -> Result<(), CommandError> {
+        if self.state != State::Closed {
+            return Err(CommandError::AlreadyOpen);
+        }
+        let asked_clean = match self.version {
+            Version::V5 => self.config.clean_start && !self.has_session,
+            Version::V31 | Version::V311 => self.config.clean_start,
+        };
+        self.encode_connect(asked_clean)?;
+        self.now = now.max(self.now);
+        self.asked_clean = asked_clean;
+        self.server = ServerLimits::UNKNOWN;
+        self.keep_alive = KeepAlive::new(0, self.now);
+        self.state = State::Connecting;
+        self.exchange = if self.config.authentication.is_some() { Exchange::Theirs } else { Exchange::Idle };
+        self.await_server();
+        Ok(())
+    }
+
+    /// The server has so long for its next step towards CONNACK.
+    pub(super) fn await_server(&mut self) {
+        let timeout = self.config.connect_timeout;
+        self.connect_deadline = (timeout != 0).then(|| self.now.after_seconds(u32::from(timeout)));
+    }
+
+    fn encode_connect(&mut self, clean_start: bool) -> Result<(), CommandError> {
+        let (config, version) = (&self.config, self.version);
+        let is_v5 = version == Version::V5;
+        let user_properties = user_properties(&config.user_properties)?;
+        let authentication = config.authentication.as_deref();
+        let properties = ConnectProperties {
+            session_expiry_interval: Some(config.session_expiry_interval).filter(|&seconds| is_v5 && seconds != 0),
+            authentication_method: authentication.map(|it| Utf8Str::new(&it.method)).transpose()?,
+            authentication_data: authentication.and_then(|it| it.data.as_deref()),
+            request_problem_information: (!config.request_problem_information).then_some(false),
+            request_response_information: config.request_response_information.then_some(true),
+            receive_maximum: Some(config.receive_maximum).filter(|it| is_v5 && it.get() != u16::MAX),
+            topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| is_v5 && maximum != 0),
+            user_properties: List::from(&user_properties),
+            maximum_packet_size: if is_v5 { config.maximum_packet_size.try_into().ok() } else { None },
+        };
+        let will = config.will.as_deref();
+        let will_user_properties = user_properties_of(will)?;
+        let connect = Connect {
+            version,
+            clean_start,
+            keep_alive: config.keep_alive,
+            client_identifier: Utf8Str::new(&config.client_id)?,
+            will: will.map(|will| will.encodable(&will_user_properties)).transpose()?,
+            user_name: config.user_name.as_deref().map(Utf8Str::new).transpose()?,
+            password: config.password.as_deref(),
+            properties,
+        };
+        self.transmit.encode(u32::MAX, |out| connect.encode(version, out))?;
+        Ok(())
+    }
+
+    /// The transport is gone, or is closed now because of [`Action::Close`].
+    ///
+    /// What the session has to keep is kept, and sent again by the next connection that resumes it. Messages that
+    /// have not left at all, SUBSCRIBE and UNSUBSCRIBE without an answer, and everything that was waiting will be sent by
+    /// the next connection in any case. Does nothing if there is no connection.
+    pub fn closed(&mut self, now: Instant) {
+        if self.state == State::Closed {
+            return;
+        }
+        self.now = now.max(self.now);
+        self.backoff.failed();
+        self.settle_sending();
+        self.take_back();
+        self.outbound.rewind();
+        self.transmit.clear();
+        self.inbound.disconnected();
+        self.inbound_aliases = None;
+        self.outbound_aliases = None;
+        self.state = State::Closed;
+        self.exchange = Exchange::Idle;
+        self.connect_deadline = None;
+        // A session that ends with its connection [MQTT-3.1.2-23; 3.1.1: MQTT-3.1.2-6].
+        if core::mem::take(&mut self.established) && self.server.session_expiry_interval == 0 {
+            self.forget_session();
+        }
+    }
+
+    /// What was to be sent as QoS 0 has been sent, or it has not.
+    fn settle_sending(&mut self) {
+        let taken = self.transmit.taken();
+        while let Some((end, token)) = self.sending.pop_front() {
+            self.report(token, (end > taken).then_some(Loss::Connection));
+        }
+    }
+
+    /// What has not left, or is bound to the connection, waits for the next one.
+    fn take_back(&mut self) {
+        let taken = self.transmit.taken();
+        let mut requests = self.outbound.take_requests();
+        requests.sort_by_key(|flow| core::cmp::Reverse(flow.token));
+        while let Some((id, flow)) = self.outbound.take_back_message(taken) {
+            self.record(Record::TakenBack(id));
+            requests.push(flow);
+        }
+        for flow in requests {
+            let kind = match flow.stage {
+                Stage::PubAck => Kind::Message(QoS::AtLeastOnce),
+                Stage::PubRec | Stage::PubComp(_) => Kind::Message(QoS::ExactlyOnce),
+                Stage::SubAck(filters) => Kind::Subscribe(filters),
+                Stage::UnsubAck(filters) => Kind::Unsubscribe(filters),
+            };
+            let waiting = Waiting { token: flow.token, since: flow.since, kind, stored: flow.stored };
+            self.queue.get_or_insert_default().put_back(waiting);
+        }
+    }
+
+    /// The session is gone: each message in flight is given up, and its packet identifier free \[MQTT-3.2.2-5\].
+    fn forget_session(&mut self) {
+        while let Some(flow) = self.outbound.take_message() {
+            self.release(flow.stored.len());
+            self.report(flow.token, Some(Loss::Session));
+        }
+        self.inbound.forget();
+        self.identifiers.clear();
+        if core::mem::take(&mut self.has_session) {
+            self.record(Record::SessionGone);
+        }
+    }
+
+    /// CONNACK has come, and it was due.
+    pub(super) fn receive_connack<'a>(&mut self, connack: ConnAck<'a>) -> Action<'a> {
+        if connack.reason_code != ConnAckReasonCode::Success {
+            return self.over(Close::Refused(connack));
+        }
+        let method = self.config.authentication.as_deref().map(|it| it.method.as_bytes());
+        if method != connack.properties.authentication_method.map(Utf8Str::as_bytes) {
+            return self.breach(Breach::AuthenticationMethodChanged);
+        }
+        if connack.session_present && self.asked_clean {
+            return self.breach(Breach::UnexpectedSession);
+        }
+        // Before 5.0 a session lives for ever, or as long as its connection.
+        let session_expiry_interval = match self.version {
+            Version::V5 => self.config.session_expiry_interval,
+            Version::V31 | Version::V311 => {
+                if self.asked_clean {
+                    0
+                } else {
+                    u32::MAX
+                }
+            }
+        };
+        let server = ServerLimits::new(&connack.properties, self.config.keep_alive, session_expiry_interval);
+        if server.maximum_packet_size < SMALLEST_PACKET_SIZE {
+            return self.breach(Breach::MaximumPacketSizeTooSmall);
+        }
+        self.server = server;
+        // 3.1 cannot say whether a session is present: if none was to be forgotten, it is.
+        let is_present = connack.session_present || (self.version == Version::V31 && !self.asked_clean);
+        let session = match (is_present, self.has_session) {
+            (true, _) => Resumption::Resumed,
+            (false, true) => Resumption::Lost,
+            (false, false) => Resumption::New,
+        };
+        if !is_present {
+            self.forget_session();
+            self.knows_identifiers = true;
+        } else if !self.has_session {
+            self.knows_identifiers = false;
+        }
+        if !core::mem::replace(&mut self.has_session, true) {
+            self.record(Record::SessionBegun);
+        }
+        if let Some(assigned) = connack.properties.assigned_client_identifier {
+            self.config.client_id = assigned.as_str().into();
+            self.record(Record::ClientIdentifier(assigned.as_bytes()));
+        }
+        self.state = State::Connected;
+        self.established = true;
+        self.exchange = Exchange::Idle;
+        self.connect_deadline = None;
+        self.keep_alive = KeepAlive::new(server.keep_alive, self.now);
+        self.backoff.succeeded();
+        self.transmit.shrink();
+        self.prepare_aliases();
+        for id in self.outbound.released() {
+            // Nothing about it can fail, see `MaximumPacketSizeTooSmall`.
+            let _ = self.transmit.encode(u32::MAX, |out| PubRel::new(id).encode(self.version, out));
+        }
+        Action::Connected(Connected { session, server, properties: connack.properties })
+    }
+
+    /// DISCONNECT is put into [`transmit`](Self::transmit); nothing follows it \[MQTT-3.14.4-1\]. The action
+    /// [`Close::Requested`] comes next, and says that the transport is to be closed once that is written.
+    ///
+    /// With the reason code Normal disconnection, and before 5.0, the server discards the will. Properties that would
+    /// make the packet too large for the server are left out \[MQTT-3.14.2-3, MQTT-3.14.2-4\]. A session expiry
+    /// interval replaces that of CONNECT.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::SessionExpiry`] for a session expiry
+    /// interval where CONNECT had none; [`CommandError::Encode`] if the packet cannot be sent in this version.
+    pub fn disconnect(&mut self, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
+        if !matches!(self.state, State::Connecting | State::Connected) {
+            return Err(CommandError::NotConnected);
+        }
+        let expiry = disconnect.properties.session_expiry_interval;
+        if expiry.is_some_and(|seconds| seconds != 0) && self.config.session_expiry_interval == 0 {
+            return Err(CommandError::SessionExpiry);
+        }
+        let (version, max) = (self.version, self.server.maximum_packet_size);
+        let Disconnect { reason_code, properties } = *disconnect;
+        let fits =
+            trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
+                let reason_string = properties.reason_string.filter(|_| with_reason);
+                let properties = DisconnectProperties { reason_string, user_properties, ..properties };
+                let disconnect = Disconnect { reason_code, properties };
+                self.transmit.encode(max, |out| disconnect.encode(version, out)).map(|packet| packet.is_some())
+            })?;
+        if !fits {
+            return Err(CommandError::TooLarge { limit: max });
+        }
+        if let Some(seconds) = expiry {
+            self.server.session_expiry_interval = seconds;
+        }
+        self.state = State::Disconnecting;
+        Ok(())
+    }
+
+    /// A client that goes on where a crash has interrupted another one: with the same configuration, and all that was
+    /// ever taken from its [`journal`](Self::journal).
+    ///
+    /// Messages keep their tokens. Waiting begins anew: how long a message had waited before is not known.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] if it is no journal. One that is cut short in its last record is one.
+    pub fn restore(config: super::ClientConfig, journal: &[u8]) -> Result<Self, JournalError> {
+        let mut client = Self::new(config);
+        let mut restored = Restored::read(journal, client.version)?;
+        if let Some(Ok(id)) = restored.client_identifier.take().map(alloc::string::String::from_utf8) {
+            client.config.client_id = id;
+        }
+        client.has_session = restored.has_session;
+        client.next_token = restored.next_token();
+        let (kept, kept_bytes) = restored.kept();
+        client.kept = u32::try_from(kept).unwrap_or(u32::MAX);
+        client.kept_bytes = kept_bytes;
+        for &id in &restored.received {
+            client.inbound.restore(id);
+        }
+        let (outbound, queue) = restored.into_messages(client.now, client.version);
+        client.outbound = outbound;
+        client.queue = (!queue.is_empty()).then(|| queue.into());
+        Ok(client)
+    }
+
+    /// The records that describe the session as it is: a journal to go on with in place of a long one.
+    ///
+    /// To be taken when [`journal`](Self::journal) is empty, and stored before anything more from there.
+    pub fn snapshot(&self) -> Journal {
+        let id = self.config.client_id.as_bytes();
+        let session = self.has_session.then_some([Record::ClientIdentifier(id), Record::SessionBegun]);
+        let in_flight = self.outbound.messages().flat_map(|(id, flow)| match flow.stage {
+            Stage::PubComp(code) => [Some(Record::HalfDone(flow.token, id, code)), None],
+            _ => [Some(Record::Accepted(flow.token, &flow.stored)), Some(Record::Sent(flow.token, id))],
+        });
+        let queued = self.queue.iter().flat_map(|queue| queue.windowed());
+        let queued = queued.map(|waiting| Record::Accepted(waiting.token, &waiting.stored));
+        let received = self.inbound.received().map(Record::TakenOver);
+        Journal::of(session.into_iter().flatten().chain(in_flight.flatten()).chain(queued).chain(received))
+    }
+
+    /// Puts a record into the journal, if there is one.
+    pub(super) fn record(&mut self, record: Record<'_>) {
+        if let Some(journal) = &mut self.journal {
+            journal.write(record);
+        }
+    }
+}
+
+fn user_properties(
+    pairs: &[(alloc::string::String, alloc::string::String)],
+) -> Result<Vec<UserProperty<'_>>, TextError> {
+    pairs.iter().map(|(name, value)| UserProperty::new(name, value)).collect()
+}
+
+fn user_properties_of(will: Option<&Will>) -> Result<Vec<UserProperty<'_>>, TextError> {
+    will.map_or(Ok(Vec::new()), |will| user_properties(&will.user_properties))
+}
+
+impl Will {
+    /// As it goes into CONNECT.
+    fn encodable<'a>(&'a self, user_properties: &'a [UserProperty<'a>]) -> Result<codec::Will<'a>, TextError> {
+        Ok(codec::Will {
+            topic: TopicName::new(&self.topic)?,
+            payload: &self.payload,
+            qos: self.qos,
+            retain: self.retain,
+            properties: WillProperties {
+                payload_format_indicator: self.payload_format_indicator,
+                message_expiry_interval: self.message_expiry_interval,
+                content_type: self.content_type.as_deref().map(Utf8Str::new).transpose()?,
+                response_topic: self.response_topic.as_deref().map(TopicName::new).transpose()?,
+                correlation_data: self.correlation_data.as_deref(),
+                will_delay_interval: Some(self.delay_interval).filter(|&seconds| seconds != 0),
+                user_properties: List::from(user_properties),
+            },
+        })
+    }
+}

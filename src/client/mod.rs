@@ -1,0 +1,62 @@
+//! The client's end of a connection.
+//!
+//! [`ClientSession`] lives across connections. Whoever embeds it opens a transport, feeds it with what the transport
+//! has read and what time it is, does what the actions say, and writes what is in `transmit()`:
+//!
+//! ```
+//! # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+//! # use mqtt_sansio::{Instant, Message, QoS, codec::Subscription};
+//! # use bytes::Buf;
+//! # fn main() -> Result<(), Box<dyn core::error::Error>> {
+//! let config = ClientConfig { client_id: "thermo-7".into(), keep_alive: 30, ..ClientConfig::default() };
+//! let mut client = ClientSession::new(config);
+//! let filter = client.subscribe(&[Subscription::new("home/+/set", QoS::AtLeastOnce)?])?; // waits for a connection
+//!
+//! client.open(Instant::from_micros(0))?; // CONNECT is in transmit() now
+//! # let mut written = Vec::new();
+//! # fn write_all(written: &mut Vec<u8>, bytes: &mut impl Buf) { written.extend_from_slice(&bytes.copy_to_bytes(bytes.remaining())) }
+//! write_all(&mut written, client.transmit());
+//! assert_eq!(written[0], 0x10);
+//!
+//! let received = b"\x20\x03\x00\x00\x00"; // CONNACK
+//! let mut input = &received[..];
+//! while let Some(action) = client.poll(Instant::from_micros(900), &mut input) {
+//!     match action {
+//!         Action::Connected(connected) => println!("{} session", connected.session),
+//!         Action::Message(m) => println!("{}: {:?}", m.topic, m.payload),
+//!         Action::Done { token, outcome } if token == filter => println!("granted {:?}", outcome.codes()),
+//!         Action::Done { token, outcome } => println!("{token}: {outcome:?}"),
+//!         Action::Close(why) => println!("{why}"),
+//!         other => println!("{other:?}"),
+//!     }
+//! }
+//! write_all(&mut written, client.transmit()); // SUBSCRIBE
+//! # assert!(written.ends_with(b"\x00\x0ahome/+/set\x01"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | command | when | what it does |
+//! |---|---|---|
+//! | [`open`](ClientSession::open) | the transport is connected | CONNECT |
+//! | [`closed`](ClientSession::closed) | the transport is gone, or after [`Action::Close`] | keeps what the session has to keep |
+//! | [`publish`](ClientSession::publish) | at any time | sends a message, or keeps it until it can be sent |
+//! | [`subscribe`](ClientSession::subscribe), [`unsubscribe`](ClientSession::unsubscribe) | at any time | the same for requests |
+//! | [`ack`](ClientSession::ack) | with manual acknowledgements | acknowledges a message |
+//! | [`authenticate`](ClientSession::authenticate), [`reauthenticate`](ClientSession::reauthenticate) | in an enhanced authentication | AUTH |
+//! | [`disconnect`](ClientSession::disconnect) | connected | DISCONNECT |
+
+mod action;
+mod authentication;
+mod backoff;
+mod config;
+mod connection;
+mod receive;
+mod send;
+mod server;
+mod session;
+
+pub use self::action::{Action, Close, Codes, Connected, Loss, Outcome, Resumption};
+pub use self::config::{Authentication, ClientConfig, Will};
+pub use self::server::ServerLimits;
+pub use self::session::ClientSession;

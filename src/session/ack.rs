@@ -1,0 +1,102 @@
+//! Acknowledgements that wait for their turn.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::codec::{
+    AckProperties, EncodeError, List, PacketId, PubAck, PubAckReasonCode, PubRec, QoS, UserProperty, Version,
+};
+
+/// PUBACK or PUBREC of a message, in the order of reception.
+pub(crate) struct OrderedAck {
+    pub(crate) id: PacketId,
+    pub(crate) qos: QoS,
+    state: State,
+}
+
+enum State {
+    /// The application has not said anything.
+    Waiting,
+    /// A second copy of a message: whatever is said of the first holds for it too.
+    Duplicate,
+    /// It can go out when its turn has come.
+    Ready(PubAckReasonCode, Option<Box<[u8]>>),
+}
+
+impl OrderedAck {
+    pub(crate) const fn waiting(id: PacketId, qos: QoS) -> Self {
+        Self { id, qos, state: State::Waiting }
+    }
+
+    pub(crate) const fn duplicate(id: PacketId) -> Self {
+        Self { id, qos: QoS::ExactlyOnce, state: State::Duplicate }
+    }
+
+    pub(crate) const fn is_duplicate(&self) -> bool {
+        matches!(self.state, State::Duplicate)
+    }
+
+    pub(crate) const fn is_ready(&self) -> bool {
+        !matches!(self.state, State::Waiting)
+    }
+
+    /// What the application has said.
+    pub(crate) const fn reason_code(&self) -> PubAckReasonCode {
+        match self.state {
+            State::Ready(code, _) => code,
+            State::Waiting | State::Duplicate => PubAckReasonCode::Success,
+        }
+    }
+
+    /// The packet, if it is more than identifier and reason code.
+    pub(crate) fn packet(&self) -> Option<&[u8]> {
+        match &self.state {
+            State::Ready(_, packet) => packet.as_deref(),
+            State::Waiting | State::Duplicate => None,
+        }
+    }
+
+    /// The application has decided.
+    ///
+    /// Properties that make the packet larger than the other end takes are left out: user properties first, then the
+    /// reason string \[MQTT-3.4.2-2, MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3\].
+    pub(crate) fn decide(
+        &mut self,
+        reason_code: PubAckReasonCode,
+        properties: &AckProperties<'_>,
+        version: Version,
+        max: u32,
+    ) -> Result<(), EncodeError> {
+        let (id, qos) = (self.id, self.qos);
+        let packet = if properties.is_empty() {
+            None
+        } else {
+            let mut packet = Vec::new();
+            trim(properties.reason_string.is_some(), properties.user_properties, |reason_string, user_properties| {
+                packet.clear();
+                let reason_string = properties.reason_string.filter(|_| reason_string);
+                let properties = AckProperties { reason_string, user_properties };
+                let size = match qos {
+                    QoS::ExactlyOnce => PubRec { id, reason_code, properties }.encode(version, &mut packet),
+                    _ => PubAck { id, reason_code, properties }.encode(version, &mut packet),
+                }?;
+                Ok(size <= max as usize)
+            })?;
+            Some(packet.into())
+        };
+        self.state = State::Ready(reason_code, packet);
+        Ok(())
+    }
+}
+
+/// Encodes a packet with all its properties, then without user properties, then without a reason string as well, until
+/// it fits.
+pub(crate) fn trim<'a, E>(
+    has_reason_string: bool,
+    user_properties: List<'a, UserProperty<'a>>,
+    mut encode: impl FnMut(bool, List<'a, UserProperty<'a>>) -> Result<bool, E>,
+) -> Result<bool, E> {
+    Ok(encode(has_reason_string, user_properties)?
+        || encode(has_reason_string, List::EMPTY)?
+        || encode(false, List::EMPTY)?)
+}

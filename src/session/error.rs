@@ -1,0 +1,122 @@
+//! What a peer, and what a caller, can do wrong beyond single packets.
+
+use thiserror::Error;
+
+use crate::codec::{EncodeError, MaximumQoS, PacketType, ReasonCode};
+use crate::text::TextError;
+
+/// A packet that is well-formed, but not at this time or not from this peer: a Protocol Error (section 4.13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Breach {
+    /// Something other than CONNACK, or AUTH, as the first packet of a server (section 3.2).
+    #[error("{0} came before CONNACK [MQTT-3.2.0-1]")]
+    BeforeConnAck(PacketType),
+    /// A second CONNACK (section 3.2).
+    #[error("a second CONNACK came [MQTT-3.2.0-2]")]
+    SecondConnAck,
+    /// Session Present where there can be no session \[MQTT-3.2.2-4\].
+    #[error("a session is present although a new one was asked for [MQTT-3.2.2-4]")]
+    UnexpectedSession,
+    /// An acknowledgement of another kind than what was sent needs \[MQTT-2.2.1-5\].
+    #[error("{0} came for something that is not answered by it [MQTT-2.2.1-5]")]
+    MismatchedAck(PacketType),
+    /// More or fewer reason codes than there were filters \[MQTT-3.8.4-6, MQTT-3.11.3-1\].
+    #[error("{0} does not hold one reason code for each filter [MQTT-3.8.4-6]")]
+    WrongReasonCodeCount(PacketType),
+    /// More messages of QoS 1 and 2 at a time than this end takes (section 3.3.4).
+    #[error("more messages are open than the Receive Maximum allows [MQTT-3.3.4-9]")]
+    ReceiveMaximumExceeded,
+    /// A topic alias above this end's Topic Alias Maximum (section 3.3.2.3.4).
+    #[error("a topic alias is above the Topic Alias Maximum [MQTT-3.3.2-8]")]
+    TopicAliasInvalid,
+    /// A topic alias that stands for nothing, without a topic name (section 3.3.2.3.4).
+    #[error("a topic alias comes without a topic and stands for none [MQTT-3.3.2-7]")]
+    UnknownTopicAlias,
+    /// A subscription identifier that was never used (section 3.3.2.3.8).
+    #[error("a subscription identifier was never used in a SUBSCRIBE (section 3.3.2.3.8)")]
+    UnknownSubscriptionIdentifier,
+    /// An authentication step that nobody has asked for (section 3.15.1).
+    #[error("AUTH came without an authentication being under way (section 3.15.1)")]
+    UnexpectedAuth,
+    /// Another Authentication Method than that of CONNECT \[MQTT-4.12.0-5\].
+    #[error("the authentication method is not that of CONNECT [MQTT-4.12.0-5]")]
+    AuthenticationMethodChanged,
+    /// A Maximum Packet Size that no acknowledgement fits into.
+    #[error("the Maximum Packet Size leaves no room for an acknowledgement")]
+    MaximumPacketSizeTooSmall,
+}
+
+impl Breach {
+    /// The reason code of the DISCONNECT that tells the peer, in 5.0.
+    pub const fn reason_code(self) -> ReasonCode {
+        match self {
+            Self::ReceiveMaximumExceeded => ReasonCode::ReceiveMaximumExceeded,
+            Self::TopicAliasInvalid => ReasonCode::TopicAliasInvalid,
+            Self::AuthenticationMethodChanged => ReasonCode::BadAuthenticationMethod,
+            Self::MaximumPacketSizeTooSmall => ReasonCode::ImplementationSpecificError,
+            _ => ReasonCode::ProtocolError,
+        }
+    }
+}
+
+/// Why a command was not taken. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The connection is open already.
+    #[error("the connection is open already")]
+    AlreadyOpen,
+    /// There is no connection, or it is not established yet, or it is about to be closed.
+    #[error("not connected")]
+    NotConnected,
+    /// What was to be sent does not exist, or not in this version.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A topic that cannot be published to, or a text that cannot be sent.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The packet is larger than the server takes \[MQTT-3.2.2-15\].
+    #[error("the packet is larger than the {limit} bytes that the server takes [MQTT-3.2.2-15]")]
+    TooLarge {
+        /// The server's Maximum Packet Size, in bytes.
+        limit: u32,
+    },
+    /// The QoS is above the server's Maximum QoS \[MQTT-3.2.2-11\].
+    #[error("the server takes messages up to QoS {} only [MQTT-3.2.2-11]", maximum.value())]
+    QoSNotSupported {
+        /// The server's Maximum QoS.
+        maximum: MaximumQoS,
+    },
+    /// The server does not retain messages \[MQTT-3.2.2-14\].
+    #[error("the server does not retain messages [MQTT-3.2.2-14]")]
+    RetainNotSupported,
+    /// The server takes no wildcards, no shared subscriptions, or no subscription identifiers (section 3.2.2.3.11 to
+    /// 3.2.2.3.13).
+    #[error("the server says: {0}")]
+    SubscriptionNotSupported(ReasonCode),
+    /// Topic aliases are not the caller's business: the engine gives them.
+    #[error("topic aliases are given by the engine")]
+    TopicAlias,
+    /// A client publishes no subscription identifiers \[MQTT-3.3.4-6\].
+    #[error("a client publishes no subscription identifiers [MQTT-3.3.4-6]")]
+    SubscriptionIdentifier,
+    /// As many messages, or bytes, are kept as the configuration allows.
+    #[error("no more messages can be kept")]
+    QueueFull,
+    /// All 65,535 packet identifiers are in use.
+    #[error("no packet identifier is free")]
+    NoPacketId,
+    /// The message came on an earlier connection: it will be sent again, if the session goes on.
+    #[error("the message came on an earlier connection")]
+    EarlierConnection,
+    /// The message is acknowledged already.
+    #[error("the message is acknowledged already")]
+    AlreadyAcknowledged,
+    /// CONNECT had no Authentication Method \[MQTT-4.12.0-7\], or it is not this end's turn in the exchange.
+    #[error("no authentication step is due from this end [MQTT-4.12.0-7]")]
+    NoAuthentication,
+    /// DISCONNECT cannot give a session an expiry interval that had none (section 3.14.2.2.2).
+    #[error("a session without an expiry interval cannot be given one by DISCONNECT (section 3.14.2.2.2)")]
+    SessionExpiry,
+}

@@ -1,0 +1,132 @@
+//! A set of packet identifiers.
+
+use alloc::boxed::Box;
+
+use crate::codec::PacketId;
+
+/// A set of packet identifiers: a few of them in place, many as a map of bits. No more memory than 8 KiB, whatever the
+/// peer sends.
+#[derive(Default)]
+pub(crate) struct IdSet {
+    len: u16,
+    few: [u16; FEW],
+    many: Option<Box<[u64; WORDS]>>,
+}
+
+const FEW: usize = 7;
+const WORDS: usize = 1024;
+
+impl IdSet {
+    pub(crate) const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    pub(crate) fn contains(&self, id: PacketId) -> bool {
+        match &self.many {
+            Some(bits) => bits.get(word(id)).is_some_and(|word| word & bit(id) != 0),
+            None => self.place(id).is_some(),
+        }
+    }
+
+    /// Whether it was not there before.
+    pub(crate) fn insert(&mut self, id: PacketId) -> bool {
+        if self.contains(id) {
+            return false;
+        }
+        if let (None, Some(place)) = (&self.many, self.few.get_mut(usize::from(self.len))) {
+            *place = id.get();
+            self.len = self.len.saturating_add(1);
+            return true;
+        }
+        let few = self.few;
+        let bits = self.many.get_or_insert_with(|| {
+            let mut bits = Box::new([0; WORDS]);
+            few.iter().filter_map(|&id| PacketId::new(id).ok()).for_each(|id| set(&mut bits, id));
+            bits
+        });
+        set(bits, id);
+        self.len = self.len.saturating_add(1);
+        true
+    }
+
+    /// Whether it was there.
+    pub(crate) fn remove(&mut self, id: PacketId) -> bool {
+        if !self.contains(id) {
+            return false;
+        }
+        self.len = self.len.saturating_sub(1);
+        match &mut self.many {
+            Some(_) if self.len == 0 => self.many = None,
+            Some(bits) => {
+                if let Some(word) = bits.get_mut(word(id)) {
+                    *word &= !bit(id);
+                }
+            }
+            None => {
+                let last = self.few.get(usize::from(self.len)).copied().unwrap_or_default();
+                let place = self.place_up_to(id, usize::from(self.len).saturating_add(1));
+                if let Some(place) = place.and_then(|place| self.few.get_mut(place)) {
+                    *place = last;
+                }
+            }
+        }
+        true
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = PacketId> {
+        (1..=u16::MAX).filter_map(|id| PacketId::new(id).ok()).filter(|&id| self.contains(id))
+    }
+
+    fn place(&self, id: PacketId) -> Option<usize> {
+        self.place_up_to(id, self.len())
+    }
+
+    fn place_up_to(&self, id: PacketId, len: usize) -> Option<usize> {
+        self.few.iter().take(len).position(|&few| few == id.get())
+    }
+}
+
+const fn word(id: PacketId) -> usize {
+    (id.get() >> 6) as usize
+}
+
+const fn bit(id: PacketId) -> u64 {
+    1 << (id.get() & 63)
+}
+
+fn set(bits: &mut [u64; WORDS], id: PacketId) {
+    if let Some(word) = bits.get_mut(word(id)) {
+        *word |= bit(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+
+    /// Against the set of the standard library, across the change of representation and back.
+    #[test]
+    fn behaves_like_a_set() {
+        let (mut ids, mut model) = (IdSet::default(), BTreeSet::new());
+        let mut state = 1u64;
+        for round in 0..20_000u32 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let id = PacketId::new((state >> 33) as u16 % 40 * 1638 + 1).unwrap();
+            // Phases in which it grows, and phases in which it empties.
+            if (state >> 20) % 10 < if round / 500 % 2 == 0 { 7 } else { 2 } {
+                assert_eq!(ids.insert(id), model.insert(id));
+            } else {
+                assert_eq!(ids.remove(id), model.remove(&id));
+            }
+            assert_eq!(ids.len(), model.len());
+            assert_eq!(ids.contains(id), model.contains(&id));
+        }
+        assert!(ids.iter().eq(model));
+    }
+}

@@ -1,0 +1,172 @@
+//! What the other end has sent and this end has not yet settled: messages of QoS 1 and 2 (sections 4.3 and 4.5).
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+
+use super::ack::OrderedAck;
+use super::id_set::IdSet;
+use crate::codec::{PacketId, QoS};
+
+/// The messages that have arrived and are not settled.
+#[derive(Default)]
+pub(crate) struct Inbound {
+    /// Messages of QoS 2 that have been delivered, and whose PUBREL has not come \[MQTT-4.3.3-10\].
+    received: IdSet,
+    /// How many of them an earlier connection has left behind: they do not count against the Receive Maximum of this
+    /// one.
+    carried: u16,
+    /// How many acknowledgements that end a delivery have been put into the stream, of which nothing has left since.
+    unsent_acks: u16,
+    /// The connection, for receipts.
+    connection: u32,
+    /// Acknowledgements that are the application's business, in the order of reception.
+    pending: Option<Box<Pending>>,
+}
+
+/// Acknowledgements that wait for the application, or for an earlier one.
+#[derive(Default)]
+struct Pending {
+    /// The number of the first one.
+    first: u32,
+    acks: VecDeque<OrderedAck>,
+    /// How many of them are of QoS 1; those of QoS 2 are counted elsewhere.
+    of_qos1: u16,
+}
+
+/// What a message is to be acknowledged with, by the command `ack`. It belongs to the connection on which the message
+/// came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    connection: u32,
+    number: u32,
+}
+
+/// What is to be done with a message of QoS 1 or 2.
+pub(crate) enum Arrival {
+    /// It is new.
+    New,
+    /// It was delivered before.
+    Duplicate,
+    /// It is one more than the Receive Maximum allows.
+    TooMany,
+}
+
+/// Why a receipt is refused.
+pub(crate) enum BadReceipt {
+    EarlierConnection,
+    Used,
+}
+
+impl Inbound {
+    /// A message of QoS 1 or 2 has come.
+    #[inline]
+    pub(crate) fn arrive(&mut self, id: PacketId, qos: QoS, receive_maximum: u16) -> Arrival {
+        if qos == QoS::ExactlyOnce && self.received.contains(id) {
+            return Arrival::Duplicate;
+        }
+        if self.open() >= usize::from(receive_maximum) {
+            return Arrival::TooMany;
+        }
+        if qos == QoS::ExactlyOnce {
+            self.received.insert(id);
+        }
+        Arrival::New
+    }
+
+    /// How many messages the other end has to regard as open, at least.
+    fn open(&self) -> usize {
+        let received = self.received.len().saturating_sub(usize::from(self.carried));
+        let pending = self.pending.as_ref().map_or(0, |pending| usize::from(pending.of_qos1));
+        received.saturating_add(pending).saturating_add(usize::from(self.unsent_acks))
+    }
+
+    /// An acknowledgement that ends a delivery was put into the stream.
+    #[inline]
+    pub(crate) const fn acked(&mut self) {
+        self.unsent_acks = self.unsent_acks.saturating_add(1);
+    }
+
+    /// Something of the stream has left.
+    #[inline]
+    pub(crate) const fn sent(&mut self) {
+        self.unsent_acks = 0;
+    }
+
+    /// PUBREL has come; whether there is a message for it.
+    pub(crate) fn release(&mut self, id: PacketId) -> bool {
+        self.received.remove(id)
+    }
+
+    /// The message was refused: its identifier means a new message from here on \[MQTT-4.3.3-9\].
+    pub(crate) fn refuse(&mut self, id: PacketId) {
+        self.received.remove(id);
+    }
+
+    /// An acknowledgement waits for the application. It is one by itself for a duplicate.
+    pub(crate) fn expect(&mut self, ack: OrderedAck) -> Receipt {
+        let connection = self.connection;
+        let pending = self.pending.get_or_insert_default();
+        let number = pending.first.wrapping_add(pending.acks.len() as u32);
+        pending.of_qos1 = pending.of_qos1.saturating_add(u16::from(ack.qos == QoS::AtLeastOnce));
+        pending.acks.push_back(ack);
+        Receipt { connection, number }
+    }
+
+    /// Whether acknowledgements wait for the application, so that others have to queue up behind them.
+    #[inline]
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| !pending.acks.is_empty())
+    }
+
+    /// The acknowledgement that a receipt stands for, if it has not been given yet.
+    pub(crate) fn pending(&mut self, receipt: Receipt) -> Result<&mut OrderedAck, BadReceipt> {
+        if receipt.connection != self.connection {
+            return Err(BadReceipt::EarlierConnection);
+        }
+        let pending = self.pending.as_mut().ok_or(BadReceipt::Used)?;
+        let place = receipt.number.wrapping_sub(pending.first) as usize;
+        pending.acks.get_mut(place).filter(|ack| !ack.is_ready()).ok_or(BadReceipt::Used)
+    }
+
+    /// The next acknowledgement that can go out, in the order of reception \[MQTT-4.6.0-2, MQTT-4.6.0-3\].
+    pub(crate) fn next_ready(&mut self) -> Option<OrderedAck> {
+        let pending = self.pending.as_mut()?;
+        let ready = pending.acks.front().is_some_and(OrderedAck::is_ready);
+        let ack = if ready { pending.acks.pop_front() } else { None }?;
+        pending.first = pending.first.wrapping_add(1);
+        pending.of_qos1 = pending.of_qos1.saturating_sub(u16::from(ack.qos == QoS::AtLeastOnce));
+        Some(ack)
+    }
+
+    /// The connection is gone. A message that the application has not acknowledged is not taken over yet: it will be
+    /// sent again, and delivered again.
+    pub(crate) fn disconnected(&mut self) {
+        if let Some(pending) = self.pending.take() {
+            for ack in pending.acks {
+                if ack.qos == QoS::ExactlyOnce && !ack.is_duplicate() {
+                    self.received.remove(ack.id);
+                }
+            }
+        }
+        self.connection = self.connection.wrapping_add(1);
+        self.unsent_acks = 0;
+        self.carried = self.received.len() as u16;
+    }
+
+    /// The session is gone.
+    pub(crate) fn forget(&mut self) {
+        self.received.clear();
+        self.carried = 0;
+    }
+
+    /// The messages of QoS 2 that have been delivered, and whose PUBREL has not come.
+    pub(crate) fn received(&self) -> impl Iterator<Item = PacketId> {
+        self.received.iter()
+    }
+
+    /// As it was before a restart.
+    pub(crate) fn restore(&mut self, id: PacketId) {
+        self.received.insert(id);
+        self.carried = self.received.len() as u16;
+    }
+}

@@ -1,0 +1,228 @@
+//! Messages as an application gives and gets them.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use bytes::Bytes;
+
+use super::inbound::Receipt;
+use crate::codec::{PublishProperties, QoS};
+use crate::topic::TopicName;
+
+/// A message to be published.
+///
+/// ```
+/// # use mqtt_sansio::{Message, QoS};
+/// let message = Message::new("home/kitchen/temp", "21.5").qos(QoS::AtLeastOnce).retain(true);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Message<'a> {
+    pub(crate) topic: &'a [u8],
+    pub(crate) payload: Payload<'a>,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) properties: PublishProperties<'a>,
+}
+
+impl<'a> Message<'a> {
+    /// A message of QoS 0. The topic, a text or a [`TopicName`], is checked when the message is published.
+    pub fn new(topic: &'a (impl AsRef<[u8]> + ?Sized), payload: impl Into<Payload<'a>>) -> Self {
+        Self { topic: topic.as_ref(), payload: payload.into(), ..Self::default() }
+    }
+
+    /// With this guarantee.
+    #[must_use]
+    pub fn qos(self, qos: QoS) -> Self {
+        Self { qos, ..self }
+    }
+
+    /// Whether the server is to keep it for later subscribers.
+    #[must_use]
+    pub fn retain(self, retain: bool) -> Self {
+        Self { retain, ..self }
+    }
+
+    /// With properties; 5.0 only. A topic alias cannot be among them: aliases are the engine's business.
+    #[must_use]
+    pub fn properties(self, properties: PublishProperties<'a>) -> Self {
+        Self { properties, ..self }
+    }
+}
+
+/// The content of a message to be published: bytes that are copied, or shared ones.
+///
+/// Shared bytes of 2 KiB and more are sent, and kept until they are acknowledged, without being copied.
+#[derive(Clone)]
+pub enum Payload<'a> {
+    /// Bytes of the caller's, which are copied.
+    Borrowed(&'a [u8]),
+    /// Shared bytes.
+    Shared(Bytes),
+}
+
+impl Payload<'_> {
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    /// The payload if it is not to be copied.
+    #[inline]
+    pub(crate) fn large(&self) -> Option<&Bytes> {
+        match self {
+            Self::Shared(bytes) if bytes.len() >= super::transmit::LARGE => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
+impl Default for Payload<'_> {
+    fn default() -> Self {
+        Self::Borrowed(&[])
+    }
+}
+
+impl fmt::Debug for Payload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b\"{}\"", self.as_slice().escape_ascii())
+    }
+}
+
+impl<'a> From<&'a [u8]> for Payload<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Borrowed(bytes)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Payload<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::Borrowed(bytes)
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Payload<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        Self::Borrowed(bytes)
+    }
+}
+
+impl<'a> From<&'a str> for Payload<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Borrowed(text.as_bytes())
+    }
+}
+
+impl<'a> From<&'a String> for Payload<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::Borrowed(text.as_bytes())
+    }
+}
+
+impl From<Vec<u8>> for Payload<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Shared(bytes.into())
+    }
+}
+
+impl From<String> for Payload<'_> {
+    fn from(text: String) -> Self {
+        Self::Shared(text.into())
+    }
+}
+
+impl From<Bytes> for Payload<'_> {
+    fn from(bytes: Bytes) -> Self {
+        Self::Shared(bytes)
+    }
+}
+
+/// A message that has arrived. It borrows from the bytes that were received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivedMessage<'a> {
+    /// What it is about; never empty, a topic alias has been resolved.
+    pub topic: Topic<'a>,
+    /// Its content.
+    pub payload: &'a [u8],
+    /// With which guarantee it was sent.
+    pub qos: QoS,
+    /// Whether it may have been sent before. It says nothing about whether it was delivered before: of QoS 2 no
+    /// message is delivered twice.
+    pub dup: bool,
+    /// Whether it was retained when the subscription was made; with Retain As Published, whether it is retained.
+    pub retain: bool,
+    /// Its properties; empty before 5.0.
+    pub properties: PublishProperties<'a>,
+    /// With what it is to be acknowledged, if that is the application's business and its QoS is 1 or 2.
+    pub receipt: Option<Receipt>,
+}
+
+/// The topic of a message that has arrived.
+#[derive(Clone)]
+pub enum Topic<'a> {
+    /// As it was received.
+    Named(TopicName<'a>),
+    /// What a topic alias stood for.
+    Aliased(SharedTopic),
+}
+
+/// A topic that an alias stands for.
+#[derive(Clone)]
+pub struct SharedTopic(pub(crate) Arc<[u8]>);
+
+impl Topic<'_> {
+    /// The name.
+    pub fn name(&self) -> TopicName<'_> {
+        match self {
+            Self::Named(name) => *name,
+            Self::Aliased(SharedTopic(name)) => TopicName::validated(name),
+        }
+    }
+
+    /// The name as text. Costs a pass over the bytes.
+    pub fn as_str(&self) -> &str {
+        self.name().as_str()
+    }
+}
+
+impl AsRef<[u8]> for Topic<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.name().as_bytes()
+    }
+}
+
+impl PartialEq for Topic<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Topic<'_> {}
+
+impl PartialEq<str> for Topic<'_> {
+    fn eq(&self, other: &str) -> bool {
+        self.name() == *other
+    }
+}
+
+impl PartialEq<&str> for Topic<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        self.name() == **other
+    }
+}
+
+impl fmt::Display for Topic<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.name(), f)
+    }
+}
+
+impl fmt::Debug for Topic<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.name(), f)
+    }
+}

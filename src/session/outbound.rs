@@ -1,0 +1,385 @@
+//! What this end has sent and the other has not yet settled: messages of QoS 1 and 2, and requests that wait for an
+//! answer (sections 4.3, 4.4 and 4.6).
+
+use super::packet_id::PacketIds;
+use super::stored::Stored;
+use super::token::Token;
+use crate::codec::PacketId;
+use crate::time::Instant;
+
+/// The open operations of this end, each under its packet identifier.
+///
+/// The order in which messages were sent is a list through them, and so is the order in which PUBRECs came; of the
+/// first list a tail may be still to be sent, or sent again, on this connection. The send quota is not kept but
+/// counted from here, so it cannot leak.
+pub(crate) struct Outbound {
+    flows: PacketIds<Flow>,
+    /// Messages without PUBACK or PUBREC, in the order of their PUBLISH \[MQTT-4.6.0-1\].
+    unacknowledged: Order,
+    /// Messages that have been received and wait for PUBCOMP, in the order of their PUBREC \[MQTT-4.6.0-4\].
+    released: Order,
+    /// The first of `unacknowledged` that is to be sent again on this connection, and how many there are from it on.
+    resend: Link,
+    to_resend: u16,
+}
+
+/// A packet identifier, or 0 for none.
+type Link = u16;
+
+#[derive(Clone, Copy, Default)]
+struct Order {
+    first: Link,
+    last: Link,
+    len: u16,
+}
+
+/// Where a packet begins that has not been sent on this connection.
+const NOT_YET: u64 = u64::MAX;
+
+/// One open operation.
+pub(crate) struct Flow {
+    pub(crate) token: Token,
+    pub(crate) stage: Stage,
+    /// Whether the message may have been sent on an earlier connection.
+    pub(crate) dup: bool,
+    previous: Link,
+    next: Link,
+    /// When it was accepted: a message expiry interval runs from here.
+    pub(crate) since: Instant,
+    /// Where in the stream of this connection its packet begins; [`NOT_YET`] if it is still to be sent again.
+    starts_at: u64,
+    /// The packet; empty once a message has been received.
+    pub(crate) stored: Stored,
+}
+
+/// What an operation waits for.
+#[allow(clippy::enum_variant_names)] // they are what the specification calls them
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// A message of QoS 1 waits for PUBACK.
+    PubAck,
+    /// A message of QoS 2 waits for PUBREC.
+    PubRec,
+    /// A message of QoS 2 was received, and waits for PUBCOMP; the reason code in PUBREC.
+    PubComp(u8),
+    /// A SUBSCRIBE waits for so many reason codes.
+    SubAck(u32),
+    /// An UNSUBSCRIBE waits for so many reason codes.
+    UnsubAck(u32),
+}
+
+/// A packet that settles a message or takes it further.
+#[allow(clippy::enum_variant_names)] // they are what the specification calls them
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ack {
+    PubAck,
+    /// With this reason code.
+    PubRec(u8),
+    PubComp,
+}
+
+/// What comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The operation is done.
+    Finished,
+    /// The message was received: PUBREL goes out.
+    Release,
+    /// PUBREL goes out once more.
+    ReleaseAgain,
+    /// The packet does not belong to this operation.
+    Mismatch,
+}
+
+impl Stage {
+    /// The transitions of sections 4.3.2 and 4.3.3.
+    #[inline]
+    const fn step(self, ack: Ack) -> Step {
+        match (self, ack) {
+            (Self::PubAck, Ack::PubAck) | (Self::PubComp(_), Ack::PubComp) => Step::Finished,
+            (Self::PubRec, Ack::PubRec(0x80..)) => Step::Finished, // no PUBREL [MQTT-4.3.3-4, MQTT-4.4.0-2]
+            (Self::PubRec, Ack::PubRec(_)) => Step::Release,
+            (Self::PubComp(_), Ack::PubRec(_)) => Step::ReleaseAgain, // it was sent again in spite of our PUBREL
+            _ => Step::Mismatch,
+        }
+    }
+}
+
+/// What an acknowledgement has done.
+pub(crate) enum Acknowledged {
+    /// The operation is done, and its packet identifier free.
+    Finished(Flow),
+    /// PUBREL has to go out. So many bytes are not kept any more; nothing has changed if it is not the first time.
+    Release { first: bool, freed: usize },
+    /// No operation has this packet identifier.
+    Unknown,
+    /// The operation with this packet identifier waits for something else.
+    Mismatch,
+}
+
+impl Flow {
+    pub(crate) const fn new(token: Token, stage: Stage, since: Instant, starts_at: u64, stored: Stored) -> Self {
+        Self { token, stage, dup: false, previous: 0, next: 0, since, starts_at, stored }
+    }
+
+    const fn is_message(&self) -> bool {
+        matches!(self.stage, Stage::PubAck | Stage::PubRec | Stage::PubComp(_))
+    }
+}
+
+impl Outbound {
+    pub(crate) fn new() -> Self {
+        let nothing = Order { first: 0, last: 0, len: 0 };
+        Self { flows: PacketIds::new(), unacknowledged: nothing, released: nothing, resend: 0, to_resend: 0 }
+    }
+
+    /// The open messages as they were before a restart, in the order in which they were sent, and those that have been
+    /// received in the order of their PUBRECs.
+    pub(crate) fn restored(messages: impl IntoIterator<Item = (PacketId, Flow)>) -> Self {
+        let mut order = alloc::vec::Vec::new();
+        let flows = PacketIds::restored(messages.into_iter().inspect(|(id, flow)| order.push((*id, flow.stage))));
+        let mut outbound = Self { flows, ..Self::new() };
+        for (id, stage) in order {
+            match stage {
+                Stage::PubComp(_) => outbound.append(id, |outbound| &mut outbound.released),
+                _ => outbound.append(id, |outbound| &mut outbound.unacknowledged),
+            }
+        }
+        outbound
+    }
+
+    /// How many packet identifiers are in use.
+    pub(crate) const fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// How many messages count against the Receive Maximum of the other end: those of which a PUBLISH or PUBREL was
+    /// sent on this connection (section 4.9).
+    #[inline]
+    pub(crate) const fn in_flight(&self) -> u16 {
+        self.unacknowledged.len.saturating_sub(self.to_resend).saturating_add(self.released.len)
+    }
+
+    /// How many messages are still to be sent again on this connection.
+    pub(crate) const fn to_resend(&self) -> u16 {
+        self.to_resend
+    }
+
+    /// The packet identifier that the next operation will have.
+    #[inline]
+    pub(crate) fn next_id(&self) -> Option<PacketId> {
+        self.flows.next_id()
+    }
+
+    /// Takes up an operation under [`next_id`](Self::next_id).
+    #[inline]
+    pub(crate) fn begin(&mut self, flow: Flow) -> Option<PacketId> {
+        let is_message = flow.is_message();
+        let id = self.flows.insert(flow)?;
+        if is_message {
+            self.append(id, |outbound| &mut outbound.unacknowledged);
+        }
+        Some(id)
+    }
+
+    /// Takes an acknowledgement to the operation that it is for.
+    #[inline]
+    pub(crate) fn acknowledge(&mut self, id: PacketId, ack: Ack) -> Acknowledged {
+        let Some(flow) = self.flows.get_mut(id) else { return Acknowledged::Unknown };
+        let stage = flow.stage;
+        match (stage.step(ack), ack) {
+            (Step::Finished, _) => match self.remove(id) {
+                Some(flow) => Acknowledged::Finished(flow),
+                None => Acknowledged::Unknown,
+            },
+            (Step::Release, Ack::PubRec(code)) => {
+                // From here on PUBLISH is never sent again, so it need not be kept [MQTT-4.3.3-6].
+                flow.stage = Stage::PubComp(code);
+                let freed = core::mem::take(&mut flow.stored).len();
+                self.unlink(id, stage);
+                self.append(id, |outbound| &mut outbound.released);
+                Acknowledged::Release { first: true, freed }
+            }
+            (Step::ReleaseAgain, _) => Acknowledged::Release { first: false, freed: 0 },
+            (Step::Release | Step::Mismatch, _) => Acknowledged::Mismatch,
+        }
+    }
+
+    /// The stage of an operation.
+    pub(crate) fn stage(&self, id: PacketId) -> Option<Stage> {
+        self.flows.get(id).map(|flow| flow.stage)
+    }
+
+    /// The connection is gone: every message that has no PUBACK or PUBREC is to be sent again on the next one
+    /// \[MQTT-4.4.0-1\]. PUBRELs are for those that are [`released`](Self::released).
+    pub(crate) fn rewind(&mut self) {
+        self.resend = self.unacknowledged.first;
+        self.to_resend = self.unacknowledged.len;
+        let mut link = self.unacknowledged.first;
+        while let Some(flow) = PacketId::new(link).ok().and_then(|id| self.flows.get_mut(id)) {
+            flow.dup = true;
+            flow.starts_at = NOT_YET;
+            link = flow.next;
+        }
+    }
+
+    /// The messages that wait for PUBCOMP, in the order of their PUBRECs.
+    pub(crate) fn released(&self) -> impl Iterator<Item = PacketId> {
+        self.list(self.released).map(|(id, _)| id)
+    }
+
+    /// The message that is to be sent again next.
+    pub(crate) fn next_to_resend(&self) -> Option<(PacketId, &Flow)> {
+        let id = PacketId::new(self.resend).ok()?;
+        self.flows.get(id).map(|flow| (id, flow))
+    }
+
+    /// [`next_to_resend`](Self::next_to_resend) has been sent; it begins there in the stream of this connection.
+    pub(crate) fn resent(&mut self, starts_at: u64) {
+        if let Some(flow) = PacketId::new(self.resend).ok().and_then(|id| self.flows.get_mut(id)) {
+            flow.starts_at = starts_at;
+            self.resend = flow.next;
+            self.to_resend = self.to_resend.saturating_sub(1);
+        }
+    }
+
+    /// Takes away an operation that cannot go on.
+    pub(crate) fn remove(&mut self, id: PacketId) -> Option<Flow> {
+        let stage = self.flows.get(id)?.stage;
+        self.unlink(id, stage);
+        self.flows.remove(id)
+    }
+
+    /// Takes back the last message of which no byte has left, if there is one: it need not be sent again, it has never
+    /// been sent.
+    pub(crate) fn take_back_message(&mut self, taken: u64) -> Option<(PacketId, Flow)> {
+        let id = PacketId::new(self.unacknowledged.last).ok()?;
+        let flow = self.flows.get(id)?;
+        if flow.dup || flow.starts_at < taken { None } else { Some((id, self.remove(id)?)) }
+    }
+
+    /// Takes away a request, in any order: it belongs to the connection and not to the session.
+    pub(crate) fn take_requests(&mut self) -> alloc::vec::Vec<Flow> {
+        if self.len() == usize::from(self.unacknowledged.len).saturating_add(usize::from(self.released.len)) {
+            return alloc::vec::Vec::new();
+        }
+        let ids: alloc::vec::Vec<_> =
+            self.flows.iter().filter(|(_, flow)| !flow.is_message()).map(|(id, _)| id).collect();
+        ids.into_iter().filter_map(|id| self.flows.remove(id)).collect()
+    }
+
+    /// Takes away the oldest message: first those that were received.
+    pub(crate) fn take_message(&mut self) -> Option<Flow> {
+        let first = if self.released.first != 0 { self.released.first } else { self.unacknowledged.first };
+        self.remove(PacketId::new(first).ok()?)
+    }
+
+    /// The open messages: first those that were received, in the order of their PUBRECs, then the others in the order
+    /// of their PUBLISH.
+    pub(crate) fn messages(&self) -> impl Iterator<Item = (PacketId, &Flow)> {
+        self.list(self.released).chain(self.list(self.unacknowledged))
+    }
+
+    fn list(&self, order: Order) -> impl Iterator<Item = (PacketId, &Flow)> {
+        let mut link = order.first;
+        core::iter::from_fn(move || {
+            let id = PacketId::new(link).ok()?;
+            let flow = self.flows.get(id)?;
+            link = flow.next;
+            Some((id, flow))
+        })
+    }
+
+    /// Gives memory back that a burst has left behind.
+    pub(crate) fn shrink(&mut self) {
+        self.flows.shrink();
+    }
+
+    /// Whether everything that is counted is also there.
+    pub(crate) fn is_consistent(&self) -> bool {
+        let messages = usize::from(self.unacknowledged.len).saturating_add(usize::from(self.released.len));
+        let resend_len = match PacketId::new(self.resend) {
+            Ok(first) => self.messages().skip_while(|&(id, _)| id != first).count(),
+            Err(_) => 0,
+        };
+        self.messages().count() == messages
+            && self.flows.iter().filter(|(_, flow)| flow.is_message()).count() == messages
+            && self.flows.iter().count() == self.len()
+            && resend_len == usize::from(self.to_resend)
+    }
+
+    /// Puts an operation at the end of a list.
+    #[inline]
+    fn append(&mut self, id: PacketId, list: impl Fn(&mut Self) -> &mut Order) {
+        let order = list(self);
+        let last = core::mem::replace(&mut order.last, id.get());
+        order.len = order.len.saturating_add(1);
+        if last == 0 {
+            order.first = id.get();
+        }
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.previous = last;
+            flow.next = 0;
+        }
+        if let Some(flow) = PacketId::new(last).ok().and_then(|last| self.flows.get_mut(last)) {
+            flow.next = id.get();
+        }
+    }
+
+    /// Takes an operation in this stage out of its list.
+    #[inline]
+    fn unlink(&mut self, id: PacketId, stage: Stage) {
+        let Some(&Flow { previous, next, starts_at, .. }) = self.flows.get(id) else { return };
+        let order = match stage {
+            Stage::PubAck | Stage::PubRec => {
+                if starts_at == NOT_YET {
+                    self.to_resend = self.to_resend.saturating_sub(1);
+                    if self.resend == id.get() {
+                        self.resend = next;
+                    }
+                }
+                &mut self.unacknowledged
+            }
+            Stage::PubComp(_) => &mut self.released,
+            Stage::SubAck(_) | Stage::UnsubAck(_) => return,
+        };
+        order.len = order.len.saturating_sub(1);
+        if previous == 0 {
+            order.first = next;
+        }
+        if next == 0 {
+            order.last = previous;
+        }
+        if let Some(flow) = PacketId::new(previous).ok().and_then(|id| self.flows.get_mut(id)) {
+            flow.next = next;
+        }
+        if let Some(flow) = PacketId::new(next).ok().and_then(|id| self.flows.get_mut(id)) {
+            flow.previous = previous;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every stage and every acknowledgement.
+    #[test]
+    fn transitions() {
+        use Stage::{PubAck, PubComp, PubRec, SubAck, UnsubAck};
+        use Step::{Finished, Mismatch, Release, ReleaseAgain};
+        let acks = [Ack::PubAck, Ack::PubRec(0), Ack::PubRec(0x10), Ack::PubRec(0x80), Ack::PubComp];
+        let table = [
+            (PubAck, [Finished, Mismatch, Mismatch, Mismatch, Mismatch]),
+            (PubRec, [Mismatch, Release, Release, Finished, Mismatch]),
+            (PubComp(0), [Mismatch, ReleaseAgain, ReleaseAgain, ReleaseAgain, Finished]),
+            (SubAck(1), [Mismatch; 5]),
+            (UnsubAck(1), [Mismatch; 5]),
+        ];
+        for (stage, steps) in table {
+            for (ack, step) in acks.into_iter().zip(steps) {
+                assert_eq!(stage.step(ack), step, "{stage:?} {ack:?}");
+            }
+        }
+    }
+}

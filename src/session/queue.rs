@@ -1,0 +1,156 @@
+//! What was asked for and cannot be sent yet.
+
+use alloc::collections::VecDeque;
+
+use super::stored::Stored;
+use super::token::Token;
+use crate::codec::QoS;
+use crate::time::Instant;
+
+/// What happens to a message when no more can be kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// It is refused, by an error of `publish`.
+    #[default]
+    Refuse,
+    /// The oldest messages that have not been sent make room for it, and their outcome is reported. If that is not
+    /// enough it is refused.
+    DropOldest,
+}
+
+/// Messages and requests that wait, in the order in which they were asked for.
+///
+/// Messages of QoS 1 and 2 wait in a line of their own: a full window stops them, and nothing else
+/// \[MQTT-3.3.4-8\].
+#[derive(Default)]
+pub(crate) struct Queue {
+    windowed: VecDeque<Waiting>,
+    others: VecDeque<Waiting>,
+    messages: u32,
+    message_bytes: usize,
+}
+
+/// One that waits.
+pub(crate) struct Waiting {
+    pub(crate) token: Token,
+    pub(crate) since: Instant,
+    pub(crate) kind: Kind,
+    pub(crate) stored: Stored,
+}
+
+/// What it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Message(QoS),
+    /// SUBSCRIBE with so many filters.
+    Subscribe(u32),
+    /// UNSUBSCRIBE with so many filters.
+    Unsubscribe(u32),
+}
+
+impl Kind {
+    /// Whether it needs room in the window of the other end.
+    pub(crate) const fn is_windowed(self) -> bool {
+        matches!(self, Self::Message(QoS::AtLeastOnce | QoS::ExactlyOnce))
+    }
+}
+
+impl Queue {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.windowed.is_empty() && self.others.is_empty()
+    }
+
+    /// Whether something of this kind would have to wait behind others.
+    #[inline]
+    pub(crate) fn holds_up(&self, windowed: bool) -> bool {
+        if windowed { !self.windowed.is_empty() } else { !self.others.is_empty() }
+    }
+
+    pub(crate) fn push(&mut self, waiting: Waiting) {
+        self.count(&waiting);
+        self.line(waiting.kind).push_back(waiting);
+    }
+
+    /// Puts back what was sent, or was about to be; the last one first.
+    pub(crate) fn put_back(&mut self, waiting: Waiting) {
+        self.count(&waiting);
+        self.line(waiting.kind).push_front(waiting);
+    }
+
+    /// The next one in order; without the window, the next one that needs none.
+    pub(crate) fn pop(&mut self, window_is_open: bool) -> Option<Waiting> {
+        let windowed = self.windowed.front().filter(|_| window_is_open).map(|waiting| waiting.token);
+        let other = self.others.front().map(|waiting| waiting.token);
+        let next = match (windowed, other) {
+            (Some(windowed), Some(other)) if windowed < other => self.windowed.pop_front(),
+            (_, Some(_)) => self.others.pop_front(),
+            (Some(_), None) => self.windowed.pop_front(),
+            (None, None) => None,
+        };
+        self.discount(next)
+    }
+
+    /// Whether [`pop`](Self::pop) would return something.
+    #[inline]
+    pub(crate) fn has_next(&self, window_is_open: bool) -> bool {
+        !self.others.is_empty() || (window_is_open && !self.windowed.is_empty())
+    }
+
+    /// Takes out the oldest message. Requests are not dropped.
+    pub(crate) fn drop_oldest_message(&mut self) -> Option<Waiting> {
+        let other = self.others.iter().position(|waiting| matches!(waiting.kind, Kind::Message(_)));
+        let other_token = other.and_then(|place| self.others.get(place)).map(|waiting| waiting.token);
+        let oldest = match (self.windowed.front().map(|waiting| waiting.token), other_token) {
+            (Some(windowed), Some(other)) if windowed < other => self.windowed.pop_front(),
+            (_, Some(_)) => self.others.remove(other?),
+            (_, None) => self.windowed.pop_front(),
+        };
+        self.discount(oldest)
+    }
+
+    /// The messages of QoS 1 and 2, in order.
+    pub(crate) fn windowed(&self) -> impl Iterator<Item = &Waiting> {
+        self.windowed.iter()
+    }
+
+    /// How many of them are messages.
+    pub(crate) const fn messages(&self) -> u32 {
+        self.messages
+    }
+
+    /// How many bytes those take.
+    pub(crate) const fn message_bytes(&self) -> usize {
+        self.message_bytes
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.windowed.len().saturating_add(self.others.len())
+    }
+
+    fn count(&mut self, waiting: &Waiting) {
+        if let Kind::Message(_) = waiting.kind {
+            self.messages = self.messages.saturating_add(1);
+            self.message_bytes = self.message_bytes.saturating_add(waiting.stored.len());
+        }
+    }
+
+    fn discount(&mut self, waiting: Option<Waiting>) -> Option<Waiting> {
+        if let Some(Waiting { kind: Kind::Message(_), stored, .. }) = &waiting {
+            self.messages = self.messages.saturating_sub(1);
+            self.message_bytes = self.message_bytes.saturating_sub(stored.len());
+        }
+        waiting
+    }
+
+    fn line(&mut self, kind: Kind) -> &mut VecDeque<Waiting> {
+        if kind.is_windowed() { &mut self.windowed } else { &mut self.others }
+    }
+
+    /// Gives memory back that a burst has left behind.
+    pub(crate) fn shrink(&mut self) {
+        self.windowed.shrink_to_fit();
+        self.others.shrink_to_fit();
+    }
+}

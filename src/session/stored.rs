@@ -1,0 +1,64 @@
+//! Packets that are kept.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::message::Payload;
+use crate::codec::{self, Decoded, EncodeError, Limits, Packet, Publish, Version};
+
+/// A packet that is kept until it can be sent, or until it is acknowledged: encoded, with the full topic and no alias.
+///
+/// A large shared payload is kept by reference, and the packet has an empty one in its place.
+#[derive(Default)]
+pub(crate) struct Stored {
+    packet: Box<[u8]>,
+    payload: Option<Bytes>,
+}
+
+impl Stored {
+    /// Keeps a packet that has been encoded.
+    pub(crate) fn new(packet: &[u8]) -> Self {
+        Self { packet: packet.into(), payload: None }
+    }
+
+    /// Keeps a message; its own payload is not looked at.
+    pub(crate) fn message(publish: &Publish<'_>, payload: &Payload<'_>, version: Version) -> Result<Self, EncodeError> {
+        let shared = payload.large().cloned();
+        let publish = Publish { payload: if shared.is_some() { &[] } else { payload.as_slice() }, ..*publish };
+        let mut packet = Vec::with_capacity(publish.encoded_len(version)?);
+        publish.encode(version, &mut packet)?;
+        Ok(Self { packet: packet.into(), payload: shared })
+    }
+
+    /// Keeps what a journal has kept.
+    pub(crate) fn restored(packet: &[u8], payload: &[u8]) -> Self {
+        let payload = if payload.is_empty() { None } else { Some(Bytes::copy_from_slice(payload)) };
+        Self { packet: packet.into(), payload }
+    }
+
+    /// How many bytes are kept.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.packet.len().saturating_add(self.payload.as_ref().map_or(0, Bytes::len))
+    }
+
+    /// The packet. The payload of a message is [`payload`](Self::payload) instead, if there is that.
+    pub(crate) fn packet(&self, version: Version) -> Option<Packet<'_>> {
+        match codec::decode(&self.packet, version, Limits::DEFAULT) {
+            Ok(Decoded::Packet { packet, .. }) => Some(packet),
+            _ => None,
+        }
+    }
+
+    /// The bytes of the packet.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.packet
+    }
+
+    /// The payload that is kept by reference.
+    pub(crate) const fn payload(&self) -> Option<&Bytes> {
+        self.payload.as_ref()
+    }
+}

@@ -1,0 +1,188 @@
+//! What is to be written to the transport.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use bytes::{Buf, Bytes};
+
+use crate::codec::EncodeError;
+
+/// Everything that is to be written to the transport, in order: a [`bytes::Buf`].
+///
+/// Small packets lie one behind the other in a single chunk; a large payload that was given as [`Bytes`] is a chunk of
+/// its own and is not copied. Nothing leaves but by [`advance`](Buf::advance), so a write that was given up halfway
+/// loses nothing and repeats nothing.
+#[derive(Default)]
+pub struct Transmit {
+    bytes: Vec<u8>,
+    /// How many of `bytes` have been taken.
+    start: usize,
+    /// Payloads that lie elsewhere, with the place in `bytes` before which each of them goes.
+    shared: VecDeque<(usize, Bytes)>,
+    shared_len: usize,
+    /// How many bytes have been taken on this connection.
+    taken: u64,
+    /// Nothing may be taken: something has to be stored first.
+    held: bool,
+}
+
+/// From this size on, a payload that was given as [`Bytes`] is not copied.
+pub(crate) const LARGE: usize = 2048;
+
+/// Taken bytes that lie before others are kept up to this many.
+const SLACK: usize = 4096;
+
+impl Transmit {
+    /// How many bytes there are.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len().wrapping_sub(self.start).wrapping_add(self.shared_len)
+    }
+
+    /// How many bytes have been taken on this connection.
+    #[inline]
+    pub(crate) const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Where in the stream of this connection the next packet will begin.
+    #[inline]
+    pub(crate) fn end(&self) -> u64 {
+        self.taken.wrapping_add(self.len() as u64)
+    }
+
+    /// Appends a packet of at most `max` bytes, and returns it; `None` and nothing appended if it is larger.
+    #[inline]
+    pub(crate) fn encode(
+        &mut self,
+        max: u32,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<usize, EncodeError>,
+    ) -> Result<Option<&[u8]>, EncodeError> {
+        let start = self.bytes.len();
+        let size = encode(&mut self.bytes)?;
+        if size > max as usize {
+            self.bytes.truncate(start);
+            return Ok(None);
+        }
+        Ok(self.bytes.get(start..))
+    }
+
+    /// Appends a packet that is encoded.
+    pub(crate) fn append(&mut self, packet: &[u8]) {
+        self.bytes.extend_from_slice(packet);
+    }
+
+    /// Appends a payload by reference.
+    pub(crate) fn push_shared(&mut self, payload: Bytes) {
+        if !payload.is_empty() {
+            self.shared_len = self.shared_len.saturating_add(payload.len());
+            self.shared.push_back((self.bytes.len(), payload));
+        }
+    }
+
+    /// Nothing can be taken as long as it is held.
+    pub(crate) const fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Forgets what has not been taken: the connection it was for is gone.
+    pub(crate) fn clear(&mut self) {
+        let bytes = core::mem::take(&mut self.bytes);
+        *self = Self { bytes, held: self.held, ..Self::default() };
+        self.bytes.clear();
+    }
+
+    /// Gives memory back that a burst has left behind.
+    pub(crate) fn shrink(&mut self) {
+        self.compact();
+        self.bytes.shrink_to_fit();
+        if self.shared.is_empty() {
+            self.shared = VecDeque::new();
+        }
+    }
+
+    /// Gives the room of taken bytes back.
+    fn compact(&mut self) {
+        self.bytes.drain(..self.start.min(self.bytes.len()));
+        for (at, _) in &mut self.shared {
+            *at = at.saturating_sub(self.start);
+        }
+        self.start = 0;
+    }
+
+    /// What lies before the first shared payload.
+    fn first_bytes(&self) -> &[u8] {
+        let end = self.shared.front().map_or(self.bytes.len(), |&(at, _)| at);
+        self.bytes.get(self.start..end).unwrap_or_default()
+    }
+}
+
+impl Buf for Transmit {
+    #[inline]
+    fn remaining(&self) -> usize {
+        if self.held { 0 } else { self.len() }
+    }
+
+    fn chunk(&self) -> &[u8] {
+        if self.held {
+            return &[];
+        }
+        match (self.first_bytes(), self.shared.front()) {
+            (&[], Some((_, payload))) => payload,
+            (bytes, _) => bytes,
+        }
+    }
+
+    /// What has been written is taken out.
+    ///
+    /// To take more than there is takes everything.
+    fn advance(&mut self, count: usize) {
+        let mut count = count.min(self.remaining());
+        self.taken = self.taken.wrapping_add(count as u64);
+        while count > 0 {
+            let from_bytes = self.first_bytes().len().min(count);
+            self.start = self.start.wrapping_add(from_bytes);
+            count = count.wrapping_sub(from_bytes);
+            let Some((_, payload)) = self.shared.front_mut().filter(|_| count > 0) else { break };
+            let from_payload = payload.len().min(count);
+            payload.advance(from_payload);
+            count = count.wrapping_sub(from_payload);
+            self.shared_len = self.shared_len.wrapping_sub(from_payload);
+            if payload.is_empty() {
+                self.shared.pop_front();
+            }
+        }
+        if self.start == self.bytes.len() && self.shared.is_empty() {
+            self.bytes.clear();
+            self.start = 0;
+        } else if self.start > SLACK && self.start > self.bytes.len() / 2 {
+            self.compact();
+        }
+    }
+
+    #[cfg(feature = "std")]
+    fn chunks_vectored<'a>(&'a self, chunks: &mut [std::io::IoSlice<'a>]) -> usize {
+        if self.held {
+            return 0;
+        }
+        let mut from = self.start;
+        let ends = self.shared.iter().map(|(at, payload)| (*at, &payload[..]));
+        let pieces = ends.chain([(self.bytes.len(), &[] as &[u8])]).flat_map(|(at, payload)| {
+            let bytes = self.bytes.get(from..at).unwrap_or_default();
+            from = at;
+            [bytes, payload]
+        });
+        let mut count: usize = 0;
+        for (chunk, piece) in chunks.iter_mut().zip(pieces.filter(|piece| !piece.is_empty())) {
+            *chunk = std::io::IoSlice::new(piece);
+            count = count.saturating_add(1);
+        }
+        count
+    }
+}
+
+impl core::fmt::Debug for Transmit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Transmit").field("len", &self.len()).field("shared", &self.shared.len()).finish()
+    }
+}
