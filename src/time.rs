@@ -20,6 +20,10 @@ impl Instant {
     /// The epoch.
     pub const EPOCH: Self = Self(0);
 
+    /// Later than anything.
+    #[cfg(feature = "alloc")]
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
     /// The instant so many microseconds after the epoch.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
@@ -42,8 +46,15 @@ impl Instant {
     }
 
     /// The instant so many seconds later.
-    pub(crate) const fn after_seconds(self, seconds: u32) -> Self {
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn after_seconds(self, seconds: u16) -> Self {
         Self(self.0.saturating_add((seconds as u64).saturating_mul(1_000_000)))
+    }
+
+    /// The instant, if it comes.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn unless_never(self) -> Option<Self> {
+        (self != Self::NEVER).then_some(self)
     }
 }
 

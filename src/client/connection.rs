@@ -49,7 +49,7 @@ impl ClientSession {
     /// The server has so long for its next step towards CONNACK.
     pub(super) fn await_server(&mut self) {
         let timeout = self.config.connect_timeout;
-        self.connect_deadline = (timeout != 0).then(|| self.now.after_seconds(u32::from(timeout)));
+        self.connect_deadline = if timeout == 0 { Instant::NEVER } else { self.now.after_seconds(timeout) };
     }
 
     fn encode_connect(&mut self, clean_start: bool) -> Result<(), CommandError> {
@@ -104,7 +104,7 @@ impl ClientSession {
         self.outbound_aliases = None;
         self.state = State::Closed;
         self.exchange = Exchange::Idle;
-        self.connect_deadline = None;
+        self.connect_deadline = Instant::NEVER;
         // A session that ends with its connection [MQTT-3.1.2-23; 3.1.1: MQTT-3.1.2-6].
         if core::mem::take(&mut self.established) && self.server.session_expiry_interval == 0 {
             self.forget_session();
@@ -114,7 +114,7 @@ impl ClientSession {
     /// What was to be sent as QoS 0 has been sent, or it has not.
     fn settle_sending(&mut self) {
         let taken = self.transmit.taken();
-        while let Some((end, token)) = self.sending.pop_front() {
+        for (end, token) in self.sending.take().into_iter().flat_map(|sending| *sending) {
             self.report(token, (end > taken).then_some(Loss::Connection));
         }
     }
@@ -147,7 +147,7 @@ impl ClientSession {
             self.report(flow.token, Some(Loss::Session));
         }
         self.inbound.forget();
-        self.identifiers.clear();
+        self.identifiers = None;
         if core::mem::take(&mut self.has_session) {
             self.record(Record::SessionGone);
         }
@@ -204,7 +204,7 @@ impl ClientSession {
         self.state = State::Connected;
         self.established = true;
         self.exchange = Exchange::Idle;
-        self.connect_deadline = None;
+        self.connect_deadline = Instant::NEVER;
         self.keep_alive = KeepAlive::new(server.keep_alive, self.now);
         self.backoff.succeeded();
         self.transmit.shrink();

@@ -4,7 +4,7 @@ use super::action::{Action, Close, Outcome};
 use super::session::{ClientSession, State};
 use crate::codec::{
     AckProperties, Delivery, Packet, PacketId, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
-    PubRelReasonCode, Publish, QoS, ReasonCode, SubAck, UnsubAck, Version,
+    PubRelReasonCode, Publish, PublishProperties, QoS, ReasonCode, Short, SubAck, UnsubAck, Version,
 };
 use crate::session::{
     Ack, Acknowledged, Arrival, BadReceipt, Breach, CommandError, OrderedAck, Receipt, ReceivedMessage, Record,
@@ -13,7 +13,7 @@ use crate::session::{
 
 impl ClientSession {
     /// Takes a packet; what there is to tell about it.
-    #[inline]
+    #[inline(never)]
     pub(super) fn receive<'a>(&mut self, packet: Packet<'a>) -> Option<Action<'a>> {
         if self.state == State::Connecting {
             return self.receive_first(packet);
@@ -42,6 +42,32 @@ impl ClientSession {
         }
     }
 
+    /// Takes a packet of the usual form, once there is a connection.
+    #[inline(always)]
+    pub(super) fn receive_short<'a>(&mut self, packet: Short<'a>) -> Option<Action<'a>> {
+        let properties = AckProperties::default();
+        match packet {
+            Short::Publish { delivery, retain, topic, payload } => {
+                let topic = Topic::Named(topic);
+                let receipt = match self.take_over(delivery) {
+                    Ok(receipt) => receipt,
+                    Err(end) => return end.map(|breach| self.breach(breach)),
+                };
+                let (qos, dup, properties) = (delivery.qos(), delivery.dup(), PublishProperties::default());
+                Some(Action::Message(ReceivedMessage { topic, payload, qos, dup, retain, properties, receipt }))
+            }
+            Short::Ack(PacketType::PubAck, id) => {
+                self.settle(id, Ack::PubAck, PacketType::PubAck, ReasonCode::Success, properties)
+            }
+            Short::Ack(PacketType::PubRec, id) => self.receive_pubrec(PubRec::new(id)),
+            Short::Ack(PacketType::PubRel, id) => {
+                self.receive_pubrel(id);
+                None
+            }
+            Short::Ack(_, id) => self.settle(id, Ack::PubComp, PacketType::PubComp, ReasonCode::Success, properties),
+        }
+    }
+
     /// The first packet of a server is CONNACK, or AUTH in an enhanced authentication (section 3.2).
     #[cold]
     fn receive_first<'a>(&mut self, packet: Packet<'a>) -> Option<Action<'a>> {
@@ -52,7 +78,7 @@ impl ClientSession {
         })
     }
 
-    #[inline]
+    #[inline(never)]
     fn receive_publish<'a>(&mut self, publish: Publish<'a>) -> Option<Action<'a>> {
         let Publish { delivery, retain, topic, payload, properties } = publish;
         let topic = if properties.topic_alias.is_some() {
@@ -66,23 +92,25 @@ impl ClientSession {
         if !properties.subscription_identifiers.is_empty() && !self.knows_all(&publish) {
             return Some(self.breach(Breach::UnknownSubscriptionIdentifier));
         }
-        let receipt = match delivery {
-            Delivery::AtMostOnce => None,
-            Delivery::AtLeastOnce { id, .. } => match self.arrive(id, QoS::AtLeastOnce) {
-                Ok(receipt) => receipt,
-                Err(end) => return end.map(|breach| self.breach(breach)),
-            },
-            Delivery::ExactlyOnce { id, .. } => match self.arrive(id, QoS::ExactlyOnce) {
-                Ok(receipt) => receipt,
-                Err(end) => return end.map(|breach| self.breach(breach)),
-            },
+        let receipt = match self.take_over(delivery) {
+            Ok(receipt) => receipt,
+            Err(end) => return end.map(|breach| self.breach(breach)),
         };
         let (qos, dup) = (delivery.qos(), delivery.dup());
         Some(Action::Message(ReceivedMessage { topic, payload, qos, dup, retain, properties, receipt }))
     }
 
-    /// Takes over a message of QoS 1 or 2, and acknowledges it if that is not the application's business. It is not to
-    /// be delivered if this returns an error: because it was before, or because of a breach.
+    /// Takes over a message, and acknowledges it if that is due and not the application's business. It is not to be
+    /// delivered if this returns an error: because it was before, or because of a breach.
+    #[inline(always)]
+    fn take_over(&mut self, delivery: Delivery) -> Result<Option<Receipt>, Option<Breach>> {
+        match delivery {
+            Delivery::AtMostOnce => Ok(None),
+            Delivery::AtLeastOnce { id, .. } => self.arrive(id, QoS::AtLeastOnce),
+            Delivery::ExactlyOnce { id, .. } => self.arrive(id, QoS::ExactlyOnce),
+        }
+    }
+
     #[inline]
     fn arrive(&mut self, id: PacketId, qos: QoS) -> Result<Option<Receipt>, Option<Breach>> {
         // Before 5.0 the server knows of no Receive Maximum, and is bound by the packet identifiers alone.
@@ -205,8 +233,8 @@ impl ClientSession {
     /// Whether all subscription identifiers of a message may have been used (section 3.3.2.3.8).
     #[cold]
     fn knows_all(&self, publish: &Publish<'_>) -> bool {
-        !self.knows_identifiers
-            || publish.properties.subscription_identifiers.iter().all(|id| self.identifiers.contains(&id.get()))
+        let is_known = |id: u32| self.identifiers.as_ref().is_some_and(|known| known.contains(&id));
+        !self.knows_identifiers || publish.properties.subscription_identifiers.iter().all(|id| is_known(id.get()))
     }
 
     fn receive_pubrel(&mut self, id: PacketId) {
@@ -225,11 +253,11 @@ impl ClientSession {
 
     fn receive_pubrec<'a>(&mut self, ack: PubRec<'a>) -> Option<Action<'a>> {
         let reason_code = match self.outbound.acknowledge(ack.id, Ack::PubRec(ack.reason_code.value())) {
-            Acknowledged::Finished(flow) => {
+            Acknowledged::Finished { token, freed, .. } => {
                 self.record(Record::Finished(ack.id));
-                self.release(flow.stored.len());
+                self.release(freed);
                 let outcome = Outcome::Acknowledged { reason_code: ack.reason_code.into(), properties: ack.properties };
-                return Some(Action::Done { token: flow.token, outcome });
+                return Some(Action::Done { token, outcome });
             }
             Acknowledged::Release { first, freed } => {
                 if first {
@@ -267,17 +295,17 @@ impl ClientSession {
         properties: AckProperties<'a>,
     ) -> Option<Action<'a>> {
         match self.outbound.acknowledge(id, ack) {
-            Acknowledged::Finished(flow) => {
+            Acknowledged::Finished { token, stage, freed } => {
                 self.record(Record::Finished(id));
-                self.release(flow.stored.len());
-                let reason_code = match flow.stage {
+                self.release(freed);
+                let reason_code = match stage {
                     // What PUBREC has said, unless PUBCOMP reports an error.
                     Stage::PubComp(code) if !reason_code.is_error() => {
                         PubAckReasonCode::from_value(code).map_or(reason_code, Into::into)
                     }
                     _ => reason_code,
                 };
-                Some(Action::Done { token: flow.token, outcome: Outcome::Acknowledged { reason_code, properties } })
+                Some(Action::Done { token, outcome: Outcome::Acknowledged { reason_code, properties } })
             }
             // Nobody waits for it: no harm is done.
             Acknowledged::Unknown | Acknowledged::Release { .. } => None,

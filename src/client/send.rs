@@ -103,7 +103,7 @@ impl ClientSession {
             return Err(CommandError::TooLarge { limit });
         }
         let token = self.next_token();
-        self.sending.push_back((self.transmit.end(), token));
+        self.sending.get_or_insert_default().push_back((self.transmit.end(), token));
         Ok(token)
     }
 
@@ -279,7 +279,7 @@ impl ClientSession {
         match (sent, kind) {
             (Ok(None), _) => {
                 self.release(stored.len());
-                self.sending.push_back((self.transmit.end(), token));
+                self.sending.get_or_insert_default().push_back((self.transmit.end(), token));
             }
             (Ok(Some(starts_at)), kind) => {
                 if let (true, Some(id)) = (kind.is_windowed(), self.outbound.next_id()) {
@@ -399,7 +399,7 @@ impl ClientSession {
         self.server.check_subscriptions(subscriptions, &properties).map_err(Failed::Refused)?;
         let starts_at = self.send_request(|id, out, version| Subscribe { id, ..subscribe }.encode(version, out))?;
         if let Some(identifier) = properties.subscription_identifier {
-            self.identifiers.insert(identifier.get());
+            self.identifiers.get_or_insert_default().insert(identifier.get());
         }
         Ok(starts_at)
     }

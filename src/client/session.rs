@@ -37,7 +37,7 @@ pub struct ClientSession {
 
     pub(super) now: Instant,
     /// When the server must have answered CONNECT.
-    pub(super) connect_deadline: Option<Instant>,
+    pub(super) connect_deadline: Instant,
     pub(super) keep_alive: KeepAlive,
     pub(super) backoff: Backoff,
 
@@ -53,18 +53,24 @@ pub struct ClientSession {
     pub(super) kept: u32,
     pub(super) kept_bytes: usize,
     /// Messages of QoS 0 in `transmit`, and where they end.
-    pub(super) sending: VecDeque<(u64, Token)>,
+    pub(super) sending: Option<Box<Sending>>,
     /// Outcomes that have not come from a packet.
     pub(super) outcomes: Option<Box<Outcomes>>,
     pub(super) inbound_aliases: Option<Box<InboundAliases>>,
     pub(super) outbound_aliases: Option<Box<OutboundAliases>>,
     /// The subscription identifiers that were used.
-    pub(super) identifiers: BTreeSet<u32>,
+    pub(super) identifiers: Option<Box<Identifiers>>,
     pub(super) journal: Option<Box<Journal>>,
 }
 
 /// Outcomes that have not come from a packet: sent, or lost.
 type Outcomes = VecDeque<(Token, Option<Loss>)>;
+
+/// Messages in the stream, by where they end.
+type Sending = VecDeque<(u64, Token)>;
+
+/// Subscription identifiers.
+type Identifiers = BTreeSet<u32>;
 
 /// Where a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +108,8 @@ impl ClientSession {
             input_left: false,
             unfinished: 0,
             now: Instant::EPOCH,
-            connect_deadline: None,
-            keep_alive: KeepAlive::default(),
+            connect_deadline: Instant::NEVER,
+            keep_alive: KeepAlive::new(0, Instant::EPOCH),
             backoff: Backoff::new(config.seed),
             transmit: Transmit::default(),
             seen_taken: 0,
@@ -114,11 +120,11 @@ impl ClientSession {
             next_token: Token::FIRST,
             kept: 0,
             kept_bytes: 0,
-            sending: VecDeque::new(),
+            sending: None,
             outcomes: None,
             inbound_aliases: None,
             outbound_aliases: None,
-            identifiers: BTreeSet::new(),
+            identifiers: None,
             journal: config.journal.then(Box::default),
             config,
         }
@@ -163,14 +169,11 @@ impl ClientSession {
         match self.state {
             State::Closed | State::Over => None,
             State::Disconnecting => Some(self.now),
-            State::Connecting => self.connect_deadline,
-            State::Connected => {
-                let dead = self.keep_alive.dead_at(self.config.ping_timeout).filter(|_| self.config.ping_timeout != 0);
-                match (self.keep_alive.ping_at(), dead) {
-                    (Some(ping), Some(dead)) => Some(ping.min(dead)),
-                    (ping, dead) => ping.or(dead),
-                }
-            }
+            State::Connecting => self.connect_deadline.unless_never(),
+            State::Connected => match (self.keep_alive.ping_at(), self.keep_alive.dead_at(self.config.ping_timeout)) {
+                (Some(ping), Some(dead)) => Some(ping.min(dead)),
+                (ping, dead) => ping.or(dead),
+            },
         }
     }
 
@@ -245,7 +248,11 @@ impl ClientSession {
     /// Whether there is an outcome that has not come from a packet.
     #[inline]
     fn has_news(&self) -> bool {
-        self.outcomes.is_some() || self.sending.front().is_some_and(|&(end, _)| end <= self.transmit.taken())
+        self.outcomes.is_some()
+            || self.sending.as_ref().is_some_and(|sending| match sending.front() {
+                Some(&(end, _)) => end <= self.transmit.taken(),
+                None => false,
+            })
     }
 
     fn news<'a>(&mut self) -> Option<Action<'a>> {
@@ -257,7 +264,7 @@ impl ClientSession {
             let (token, loss) = first?;
             return Some(Action::Done { token, outcome: loss.map_or(Outcome::Sent, Outcome::Lost) });
         }
-        let (_, token) = self.sending.pop_front()?;
+        let (_, token) = self.sending.as_mut()?.pop_front()?;
         Some(Action::Done { token, outcome: Outcome::Sent })
     }
 
@@ -295,7 +302,18 @@ impl ClientSession {
                 self.input_left = true;
                 return None;
             }
-            match codec::decode(input, self.version, self.config.limits()) {
+            let limits = self.config.limits();
+            if self.state == State::Connected
+                && let Some((packet, size)) = codec::decode_short(input, self.version, limits)
+            {
+                *input = input.get(size..).unwrap_or_default();
+                self.keep_alive.received();
+                match self.receive_short(packet) {
+                    Some(action) => return Some(action),
+                    None => continue,
+                }
+            }
+            match codec::decode(input, self.version, limits) {
                 Ok(Decoded::Packet { packet, size }) => {
                     *input = input.get(size..).unwrap_or_default();
                     self.keep_alive.received();
@@ -349,7 +367,7 @@ impl ClientSession {
             State::Connected => {
                 let now = self.now;
                 let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-                if self.config.ping_timeout != 0 && due(self.keep_alive.dead_at(self.config.ping_timeout)) {
+                if due(self.keep_alive.dead_at(self.config.ping_timeout)) {
                     return Some(self.over(Close::PingTimeout));
                 }
                 if due(self.keep_alive.ping_at()) {
@@ -357,12 +375,9 @@ impl ClientSession {
                 }
                 None
             }
-            State::Connecting => match self.connect_deadline {
-                Some(deadline) if deadline <= self.now => Some(self.over(Close::ConnectTimeout)),
-                _ => None,
-            },
+            State::Connecting if self.connect_deadline <= self.now => Some(self.over(Close::ConnectTimeout)),
             State::Disconnecting => Some(self.over(Close::Requested)),
-            State::Closed | State::Over => None,
+            State::Connecting | State::Closed | State::Over => None,
         }
     }
 
@@ -379,7 +394,9 @@ impl ClientSession {
         self.keep_alive.ask(self.now);
         self.transmit.shrink();
         self.outbound.shrink();
-        self.sending.shrink_to_fit();
+        if self.sending.as_ref().is_some_and(|sending| sending.is_empty()) {
+            self.sending = None;
+        }
         match &mut self.queue {
             Some(queue) if queue.is_empty() => self.queue = None,
             Some(queue) => queue.shrink(),

@@ -87,6 +87,8 @@ pub use self::reason::{
     SubAckReasonCode, UnsubAckReasonCode, WrongReasonCode,
 };
 pub use self::stream::{Decoded, Packets, decode, packets};
+#[cfg(feature = "alloc")]
+pub(crate) use self::stream::{Short, decode_short};
 pub use self::subscribe::{SubAck, Subscribe, Subscription};
 pub use self::types::{MaximumQoS, OutOfRange, PacketId, PayloadFormat, QoS, RetainHandling, SubscriptionIdentifier};
 pub use self::unsubscribe::{UnsubAck, Unsubscribe};

@@ -15,6 +15,8 @@ use super::packet::Packet;
 use super::packet_type::PacketType;
 use super::ping::{PingReq, PingResp};
 use super::property::PublishProperties;
+#[cfg(feature = "alloc")]
+use super::publish::Delivery;
 use super::publish::Publish;
 use super::reader::{Context, Reader};
 use super::subscribe::{SubAck, Subscribe};
@@ -22,6 +24,8 @@ use super::types::PacketId;
 use super::unsubscribe::{UnsubAck, Unsubscribe};
 use super::version::Version;
 use super::violation::Violation;
+#[cfg(feature = "alloc")]
+use crate::topic::TopicName;
 
 /// What a buffer begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,35 +76,75 @@ pub enum Decoded<'a> {
 /// Length is an error and never [`Decoded::Incomplete`].
 #[inline]
 pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<Decoded<'a>, DecodeError> {
+    let Some((first, body, size)) = split_usual(input, version, limits) else {
+        return decode_unusual(input, version, limits);
+    };
+    if first >> 4 == PacketType::Publish as u8 && Publish::is_plain(first & 0x0F, body, version) {
+        // What most packets are is read here, and pays for nothing that others need.
+        return Frame { body, size, version, limits }.read_plain_publish(first & 0x0F);
+    }
+    read(first, body, size, version, limits)
+}
+
+/// The first byte of a packet, what is behind its fixed header, and its size, if all is as usual.
+#[inline(always)]
+fn split_usual(input: &[u8], version: Version, limits: Limits) -> Option<(u8, &[u8], usize)> {
     // The usual packet in a few comparisons; whatever else it may be, `decode_unusual` finds out.
     let (first, length, rest) = match *input {
         // One or two bytes of length, without a jump that nobody could predict.
         [first, low, high, ..] => {
             let is_long = low >= 0x80;
             if is_long && !(0x01..=0x7F).contains(&high) {
-                return decode_unusual(input, version, limits);
+                return None;
             }
             let high_part = if is_long { usize::from(high) << 7 } else { 0 };
-            let Some(rest) = input.get(if is_long { 3 } else { 2 }..) else {
-                return decode_unusual(input, version, limits);
-            };
+            let rest = input.get(if is_long { 3 } else { 2 }..)?;
             (first, usize::from(low & 0x7F) | high_part, rest)
         }
         [first, length @ 0..=0x7F] => (first, usize::from(length), &[] as &[u8]),
-        _ => return decode_unusual(input, version, limits),
+        _ => return None,
     };
-    let Some(body) = rest.get(..length) else { return decode_unusual(input, version, limits) };
+    let body = rest.get(..length)?;
     let size = input.len().wrapping_sub(rest.len()).wrapping_add(length);
     let may_be_read =
         size <= limits.max_packet_size as usize && header::is_legal_first_byte(first, version, limits.sender);
-    if !may_be_read {
-        return decode_unusual(input, version, limits);
-    }
-    if first >> 4 == PacketType::Publish as u8 && Publish::is_plain(first & 0x0F, body, version) {
-        // What most packets are is read here, and pays for nothing that others need.
-        return Frame { body, size, version, limits }.read_plain_publish(first & 0x0F);
-    }
-    read(first, body, size, version, limits)
+    may_be_read.then_some((first, body, size))
+}
+
+/// What nearly every packet of a busy connection is.
+#[cfg(feature = "alloc")]
+pub(crate) enum Short<'a> {
+    /// A message without properties.
+    Publish { delivery: Delivery, retain: bool, topic: TopicName<'a>, payload: &'a [u8] },
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP without reason code and properties.
+    Ack(PacketType, PacketId),
+}
+
+/// Decodes the packet that `input` begins with, and tells its size, if it is one of those. For an engine: it is spared
+/// the way through [`Packet`], which has room for everything. What else it may be [`decode`] says.
+#[cfg(feature = "alloc")]
+#[inline(always)]
+pub(crate) fn decode_short<'a>(input: &'a [u8], version: Version, limits: Limits) -> Option<(Short<'a>, usize)> {
+    let (first, body, size) = split_usual(input, version, limits)?;
+    let packet = match (first >> 4, body) {
+        (3, _) if Publish::is_plain(first & 0x0F, body, version) => {
+            let read = Publish::read_plain(first & 0x0F, &mut Reader::new(body, size), Context { version, limits });
+            let (delivery, topic, payload) = read.ok()?;
+            Short::Publish { delivery, retain: first & RETAIN != 0, topic, payload }
+        }
+        (packet_type @ 4..=7, &[high, low]) => {
+            let id = PacketId::new(u16::from_be_bytes([high, low])).ok()?;
+            let packet_type = match packet_type {
+                4 => PacketType::PubAck,
+                5 => PacketType::PubRec,
+                6 => PacketType::PubRel,
+                _ => PacketType::PubComp,
+            };
+            Short::Ack(packet_type, id)
+        }
+        _ => return None,
+    };
+    Some((packet, size))
 }
 
 /// Decodes any packet. The only one to find that it is not complete, and what is wrong with its fixed header.

@@ -3,19 +3,19 @@
 use crate::time::Instant;
 
 /// When a client has last sent something, and whether it waits for an answer to a PINGREQ.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct KeepAlive {
     /// In seconds; 0 for none.
     interval: u16,
     /// Since when nothing has been sent.
     idle_since: Instant,
-    /// Since when an answer is missing.
-    asked: Option<Instant>,
+    /// Since when an answer is missing; [`Instant::NEVER`] if none is.
+    asked: Instant,
 }
 
 impl KeepAlive {
     pub(crate) const fn new(interval: u16, now: Instant) -> Self {
-        Self { interval, idle_since: now, asked: None }
+        Self { interval, idle_since: now, asked: Instant::NEVER }
     }
 
     /// Something was sent at this time or later.
@@ -27,12 +27,12 @@ impl KeepAlive {
     /// Something was received: the other end is there, whether it is PINGRESP or something that had to go before it.
     #[inline]
     pub(crate) const fn received(&mut self) {
-        self.asked = None;
+        self.asked = Instant::NEVER;
     }
 
     /// PINGREQ was put into the stream.
     pub(crate) fn ask(&mut self, now: Instant) {
-        self.asked.get_or_insert(now);
+        self.asked = self.asked.min(now);
         self.idle_since = now;
     }
 
@@ -45,8 +45,8 @@ impl KeepAlive {
         (self.interval != 0).then_some(due)
     }
 
-    /// When the connection is given up, if nothing comes until then.
+    /// When the connection is given up, if nothing comes until then. A timeout of 0 seconds is none.
     pub(crate) fn dead_at(&self, timeout: u16) -> Option<Instant> {
-        self.asked.map(|asked| asked.after_seconds(u32::from(timeout)))
+        (timeout != 0).then_some(self.asked.unless_never()?.after_seconds(timeout))
     }
 }

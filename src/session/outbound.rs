@@ -107,8 +107,8 @@ impl Stage {
 
 /// What an acknowledgement has done.
 pub(crate) enum Acknowledged {
-    /// The operation is done, and its packet identifier free.
-    Finished(Flow),
+    /// The operation is done, and its packet identifier free. So many bytes are not kept any more.
+    Finished { token: Token, stage: Stage, freed: usize },
     /// PUBREL has to go out. So many bytes are not kept any more; nothing has changed if it is not the first time.
     Release { first: bool, freed: usize },
     /// No operation has this packet identifier.
@@ -188,10 +188,12 @@ impl Outbound {
         let Some(flow) = self.flows.get_mut(id) else { return Acknowledged::Unknown };
         let stage = flow.stage;
         match (stage.step(ack), ack) {
-            (Step::Finished, _) => match self.remove(id) {
-                Some(flow) => Acknowledged::Finished(flow),
-                None => Acknowledged::Unknown,
-            },
+            (Step::Finished, _) => {
+                let (token, freed) = (flow.token, flow.stored.len());
+                self.unlink(id, stage);
+                self.flows.free(id);
+                Acknowledged::Finished { token, stage, freed }
+            }
             (Step::Release, Ack::PubRec(code)) => {
                 // From here on PUBLISH is never sent again, so it need not be kept [MQTT-4.3.3-6].
                 flow.stage = Stage::PubComp(code);

@@ -112,6 +112,16 @@ impl<T> PacketIds<T> {
         Some(value)
     }
 
+    /// Drops the value; the identifier is free.
+    #[inline]
+    pub(crate) fn free(&mut self, id: PacketId) {
+        if let Some(slot @ Slot::Used(_)) = self.slots.get_mut(index(id)) {
+            *slot = Slot::Free { next: 0 };
+            self.used = self.used.saturating_sub(1);
+            self.free_place(id.get());
+        }
+    }
+
     /// The values, by ascending identifier.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PacketId, &T)> {
         self.slots.iter().zip(1..).filter_map(|(slot, id)| match slot {

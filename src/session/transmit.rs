@@ -1,5 +1,6 @@
 //! What is to be written to the transport.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -17,13 +18,20 @@ pub struct Transmit {
     bytes: Vec<u8>,
     /// How many of `bytes` have been taken.
     start: usize,
-    /// Payloads that lie elsewhere, with the place in `bytes` before which each of them goes.
-    shared: VecDeque<(usize, Bytes)>,
-    shared_len: usize,
+    /// Payloads that lie elsewhere.
+    shared: Option<Box<Shared>>,
     /// How many bytes have been taken on this connection.
     taken: u64,
     /// Nothing may be taken: something has to be stored first.
     held: bool,
+}
+
+/// Payloads that lie elsewhere, at least one.
+#[derive(Default)]
+struct Shared {
+    /// Each with the place in `bytes` before which it goes.
+    payloads: VecDeque<(usize, Bytes)>,
+    len: usize,
 }
 
 /// From this size on, a payload that was given as [`Bytes`] is not copied.
@@ -36,7 +44,8 @@ impl Transmit {
     /// How many bytes there are.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len().wrapping_sub(self.start).wrapping_add(self.shared_len)
+        let shared = self.shared.as_ref().map_or(0, |shared| shared.len);
+        self.bytes.len().wrapping_sub(self.start).wrapping_add(shared)
     }
 
     /// How many bytes have been taken on this connection.
@@ -75,8 +84,9 @@ impl Transmit {
     /// Appends a payload by reference.
     pub(crate) fn push_shared(&mut self, payload: Bytes) {
         if !payload.is_empty() {
-            self.shared_len = self.shared_len.saturating_add(payload.len());
-            self.shared.push_back((self.bytes.len(), payload));
+            let shared = self.shared.get_or_insert_default();
+            shared.len = shared.len.saturating_add(payload.len());
+            shared.payloads.push_back((self.bytes.len(), payload));
         }
     }
 
@@ -96,24 +106,45 @@ impl Transmit {
     pub(crate) fn shrink(&mut self) {
         self.compact();
         self.bytes.shrink_to_fit();
-        if self.shared.is_empty() {
-            self.shared = VecDeque::new();
-        }
     }
 
     /// Gives the room of taken bytes back.
     fn compact(&mut self) {
         self.bytes.drain(..self.start.min(self.bytes.len()));
-        for (at, _) in &mut self.shared {
+        for (at, _) in self.shared.iter_mut().flat_map(|shared| &mut shared.payloads) {
             *at = at.saturating_sub(self.start);
         }
         self.start = 0;
     }
 
-    /// What lies before the first shared payload.
-    fn first_bytes(&self) -> &[u8] {
-        let end = self.shared.front().map_or(self.bytes.len(), |&(at, _)| at);
-        self.bytes.get(self.start..end).unwrap_or_default()
+    /// What lies before the first shared payload, and that.
+    fn first(&self) -> (&[u8], &[u8]) {
+        match self.shared.as_ref().and_then(|shared| shared.payloads.front()) {
+            Some((at, payload)) => (self.bytes.get(self.start..*at).unwrap_or_default(), payload),
+            None => (self.bytes.get(self.start..).unwrap_or_default(), &[]),
+        }
+    }
+
+    /// Takes bytes where payloads lie elsewhere.
+    #[cold]
+    fn advance_shared(&mut self, mut count: usize) {
+        while count > 0 {
+            let from_bytes = self.first().0.len().min(count);
+            self.start = self.start.wrapping_add(from_bytes);
+            count = count.wrapping_sub(from_bytes);
+            let Some(shared) = &mut self.shared else { return self.start = self.start.wrapping_add(count) };
+            let Some((_, payload)) = shared.payloads.front_mut() else { return };
+            let from_payload = payload.len().min(count);
+            payload.advance(from_payload);
+            count = count.wrapping_sub(from_payload);
+            shared.len = shared.len.wrapping_sub(from_payload);
+            if payload.is_empty() {
+                shared.payloads.pop_front();
+            }
+            if shared.payloads.is_empty() {
+                self.shared = None;
+            }
+        }
     }
 }
 
@@ -123,36 +154,28 @@ impl Buf for Transmit {
         if self.held { 0 } else { self.len() }
     }
 
+    #[inline]
     fn chunk(&self) -> &[u8] {
         if self.held {
             return &[];
         }
-        match (self.first_bytes(), self.shared.front()) {
-            (&[], Some((_, payload))) => payload,
-            (bytes, _) => bytes,
-        }
+        let (bytes, payload) = self.first();
+        if bytes.is_empty() { payload } else { bytes }
     }
 
     /// What has been written is taken out.
     ///
     /// To take more than there is takes everything.
+    #[inline]
     fn advance(&mut self, count: usize) {
-        let mut count = count.min(self.remaining());
+        let count = count.min(self.remaining());
         self.taken = self.taken.wrapping_add(count as u64);
-        while count > 0 {
-            let from_bytes = self.first_bytes().len().min(count);
-            self.start = self.start.wrapping_add(from_bytes);
-            count = count.wrapping_sub(from_bytes);
-            let Some((_, payload)) = self.shared.front_mut().filter(|_| count > 0) else { break };
-            let from_payload = payload.len().min(count);
-            payload.advance(from_payload);
-            count = count.wrapping_sub(from_payload);
-            self.shared_len = self.shared_len.wrapping_sub(from_payload);
-            if payload.is_empty() {
-                self.shared.pop_front();
-            }
+        if self.shared.is_none() {
+            self.start = self.start.wrapping_add(count);
+        } else {
+            self.advance_shared(count);
         }
-        if self.start == self.bytes.len() && self.shared.is_empty() {
+        if self.start == self.bytes.len() && self.shared.is_none() {
             self.bytes.clear();
             self.start = 0;
         } else if self.start > SLACK && self.start > self.bytes.len() / 2 {
@@ -166,7 +189,8 @@ impl Buf for Transmit {
             return 0;
         }
         let mut from = self.start;
-        let ends = self.shared.iter().map(|(at, payload)| (*at, &payload[..]));
+        let shared = self.shared.iter().flat_map(|shared| &shared.payloads);
+        let ends = shared.map(|(at, payload)| (*at, &payload[..]));
         let pieces = ends.chain([(self.bytes.len(), &[] as &[u8])]).flat_map(|(at, payload)| {
             let bytes = self.bytes.get(from..at).unwrap_or_default();
             from = at;
@@ -183,6 +207,6 @@ impl Buf for Transmit {
 
 impl core::fmt::Debug for Transmit {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Transmit").field("len", &self.len()).field("shared", &self.shared.len()).finish()
+        f.debug_struct("Transmit").field("len", &self.len()).field("held", &self.held).finish()
     }
 }
