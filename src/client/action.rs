@@ -78,7 +78,7 @@ pub enum Outcome<'a> {
     Sent,
     /// The server has taken a message of QoS 1 or 2, or with a reason code of 0x80 and above refused it.
     Acknowledged {
-        /// How it went. Of QoS 2 it is what PUBREC has said, or PUBCOMP if that reports an error.
+        /// How it went. Of QoS 2 it is what PUBREC has said.
         reason_code: ReasonCode,
         /// What the last packet has said besides.
         properties: AckProperties<'a>,

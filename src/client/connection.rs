@@ -109,6 +109,8 @@ impl ClientSession {
         if core::mem::take(&mut self.established) && self.server.session_expiry_interval == 0 {
             self.forget_session();
         }
+        self.server = ServerLimits::UNKNOWN;
+        self.seen_taken = 0;
     }
 
     /// What was to be sent as QoS 0 has been sent, or it has not.
@@ -131,7 +133,7 @@ impl ClientSession {
         for flow in requests {
             let kind = match flow.stage {
                 Stage::PubAck => Kind::Message(QoS::AtLeastOnce),
-                Stage::PubRec | Stage::PubComp(_) => Kind::Message(QoS::ExactlyOnce),
+                Stage::PubRec | Stage::PubComp(_) | Stage::GivenUp => Kind::Message(QoS::ExactlyOnce),
                 Stage::SubAck(filters) => Kind::Subscribe(filters),
                 Stage::UnsubAck(filters) => Kind::Unsubscribe(filters),
             };
@@ -146,6 +148,7 @@ impl ClientSession {
             self.release(flow.stored.len());
             self.report(flow.token, Some(Loss::Session));
         }
+        self.outbound.forget_given_up();
         self.inbound.forget();
         self.identifiers = None;
         if core::mem::take(&mut self.has_session) {
@@ -294,8 +297,11 @@ impl ClientSession {
         });
         let queued = self.queue.iter().flat_map(|queue| queue.windowed());
         let queued = queued.map(|waiting| Record::Accepted(waiting.token, &waiting.stored));
+        let given_up = self.outbound.given_up().map(Record::GivenUp);
         let received = self.inbound.received().map(Record::TakenOver);
-        Journal::of(session.into_iter().flatten().chain(in_flight.flatten()).chain(queued).chain(received))
+        Journal::of(
+            session.into_iter().flatten().chain(in_flight.flatten()).chain(given_up).chain(queued).chain(received),
+        )
     }
 
     /// Puts a record into the journal, if there is one.

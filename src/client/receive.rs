@@ -118,6 +118,9 @@ impl ClientSession {
         match self.inbound.arrive(id, qos, maximum) {
             Arrival::New if self.config.manual_acks => Ok(Some(self.inbound.expect(OrderedAck::waiting(id, qos)))),
             Arrival::New => {
+                if qos == QoS::ExactlyOnce {
+                    self.record(Record::TakenOver(id));
+                }
                 self.acknowledge(id, qos, PubAckReasonCode::Success);
                 Ok(None)
             }
@@ -143,8 +146,6 @@ impl ClientSession {
                 if reason_code.is_error() {
                     self.inbound.refuse(id);
                     self.inbound.acked();
-                } else {
-                    self.record(Record::TakenOver(id));
                 }
                 self.transmit.encode(u32::MAX, |out| PubRec { id, reason_code, properties }.encode(version, out))
             }
@@ -166,6 +167,7 @@ impl ClientSession {
     ///
     /// [`CommandError::EarlierConnection`] if the message came on an earlier connection: it will be delivered again, if
     /// the session goes on. [`CommandError::AlreadyAcknowledged`] if this is not the first time.
+    /// [`CommandError::NotConnected`] if the connection is about to be closed.
     pub fn ack(&mut self, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
         self.ack_with(receipt, reason_code, &AckProperties::default())
     }
@@ -187,13 +189,21 @@ impl ClientSession {
             BadReceipt::EarlierConnection => CommandError::EarlierConnection,
             BadReceipt::Used => CommandError::AlreadyAcknowledged,
         })?;
-        ack.decide(reason_code, properties, self.version, self.server.maximum_packet_size)?;
         if self.state != State::Connected {
-            return Ok(()); // nothing follows DISCONNECT; the server will send it again
+            return Err(CommandError::NotConnected); // nothing follows DISCONNECT
+        }
+        ack.decide(reason_code, properties, self.version, self.server.maximum_packet_size)?;
+        let (id, qos) = (ack.id, ack.qos);
+        if qos == QoS::ExactlyOnce && !reason_code.is_error() {
+            self.record(Record::TakenOver(id));
         }
         while let Some(ack) = self.inbound.next_ready() {
             match ack.packet() {
                 Some(packet) => self.acknowledge_with(&ack, packet),
+                // A second copy of a message that was refused.
+                None if ack.is_duplicate() && !self.inbound.has(ack.id) => {
+                    self.acknowledge(ack.id, ack.qos, PubAckReasonCode::UnspecifiedError);
+                }
                 None => self.acknowledge(ack.id, ack.qos, ack.reason_code()),
             }
         }
@@ -203,13 +213,11 @@ impl ClientSession {
     /// As [`acknowledge`](Self::acknowledge), with a packet that is ready.
     fn acknowledge_with(&mut self, ack: &OrderedAck, packet: &[u8]) {
         let is_refused = ack.reason_code().is_error();
-        match ack.qos {
-            QoS::ExactlyOnce if !is_refused => self.record(Record::TakenOver(ack.id)),
-            QoS::ExactlyOnce => {
-                self.inbound.refuse(ack.id);
-                self.inbound.acked();
-            }
-            _ => self.inbound.acked(),
+        if ack.qos == QoS::ExactlyOnce && is_refused {
+            self.inbound.refuse(ack.id);
+        }
+        if ack.qos == QoS::AtLeastOnce || is_refused {
+            self.inbound.acked();
         }
         self.transmit.append(packet);
     }
@@ -299,10 +307,9 @@ impl ClientSession {
                 self.record(Record::Finished(id));
                 self.release(freed);
                 let reason_code = match stage {
-                    // What PUBREC has said, unless PUBCOMP reports an error.
-                    Stage::PubComp(code) if !reason_code.is_error() => {
-                        PubAckReasonCode::from_value(code).map_or(reason_code, Into::into)
-                    }
+                    // What PUBREC has said. That PUBCOMP does not know the identifier is no error: an earlier one, which
+                    // did not arrive, has ended the delivery (section 3.7.2.1).
+                    Stage::PubComp(code) => PubAckReasonCode::from_value(code).map_or(reason_code, Into::into),
                     _ => reason_code,
                 };
                 Some(Action::Done { token, outcome: Outcome::Acknowledged { reason_code, properties } })

@@ -258,10 +258,10 @@ impl ClientSession {
         match sent {
             Ok(()) => self.outbound.resent(starts_at),
             Err(error) => {
-                if let Some(flow) = self.outbound.remove(id) {
-                    self.release(flow.stored.len());
-                    self.record(Record::Finished(id));
-                    self.report(flow.token, Some(Loss::NotSupported(server::reason_code(error))));
+                if let Some((token, freed)) = self.outbound.give_up(id) {
+                    self.release(freed);
+                    self.record(Record::GivenUp(id));
+                    self.report(token, Some(Loss::NotSupported(server::reason_code(error))));
                 }
             }
         }

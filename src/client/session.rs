@@ -43,7 +43,7 @@ pub struct ClientSession {
 
     pub(super) transmit: Transmit,
     /// How many bytes of it had been taken when that was last looked at.
-    seen_taken: u64,
+    pub(super) seen_taken: u64,
     pub(super) server: ServerLimits,
     pub(super) outbound: Outbound,
     pub(super) inbound: Inbound,
@@ -202,8 +202,8 @@ impl ClientSession {
         self.outbound.len()
     }
 
-    /// How many messages of QoS 1 and 2 the server has not acknowledged on this connection. Never above its Receive
-    /// Maximum.
+    /// How many messages of QoS 1 and 2 were sent on this connection and are not settled. No message is sent when they
+    /// are as many as the server's Receive Maximum; only after a resume there may be more of them that wait for PUBCOMP.
     pub fn in_flight(&self) -> usize {
         usize::from(self.outbound.in_flight())
     }
@@ -213,7 +213,7 @@ impl ClientSession {
         self.queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(usize::from(self.outbound.to_resend()))
     }
 
-    /// What the server is ready to take, since the last CONNACK.
+    /// What the server is ready to take, once there is a connection.
     pub const fn server(&self) -> &ServerLimits {
         &self.server
     }
@@ -233,7 +233,11 @@ impl ClientSession {
     pub fn assert_consistent(&self) {
         assert!(self.outbound.is_consistent(), "the lists of open operations do not agree with the table");
         let queued = self.queue.as_ref().map_or(0, |queue| queue.len());
-        assert_eq!(self.kept as usize, self.outbound.len().saturating_add(queued), "what is kept is not counted right");
+        assert_eq!(
+            self.kept as usize,
+            self.outbound.open().saturating_add(queued),
+            "what is kept is not counted right"
+        );
     }
 
     /// Something has been written since this was last looked at.

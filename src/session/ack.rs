@@ -17,7 +17,7 @@ pub(crate) struct OrderedAck {
 enum State {
     /// The application has not said anything.
     Waiting,
-    /// A second copy of a message: whatever is said of the first holds for it too.
+    /// A second copy of a message.
     Duplicate,
     /// It can go out when its turn has come.
     Ready(PubAckReasonCode, Option<Box<[u8]>>),
@@ -38,6 +38,11 @@ impl OrderedAck {
 
     pub(crate) const fn is_ready(&self) -> bool {
         !matches!(self.state, State::Waiting)
+    }
+
+    /// Whether the application has taken the message over.
+    pub(crate) const fn is_success(&self) -> bool {
+        matches!(self.state, State::Ready(code, _) if !code.is_error())
     }
 
     /// What the application has said.

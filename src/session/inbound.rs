@@ -138,12 +138,17 @@ impl Inbound {
         Some(ack)
     }
 
-    /// The connection is gone. A message that the application has not acknowledged is not taken over yet: it will be
-    /// sent again, and delivered again.
+    /// Whether a message of QoS 2 has been delivered and not been refused.
+    pub(crate) fn has(&self, id: PacketId) -> bool {
+        self.received.contains(id)
+    }
+
+    /// The connection is gone. A message that the application has not acknowledged, or has refused, is not taken over:
+    /// it will be sent again, and delivered again.
     pub(crate) fn disconnected(&mut self) {
         if let Some(pending) = self.pending.take() {
             for ack in pending.acks {
-                if ack.qos == QoS::ExactlyOnce && !ack.is_duplicate() {
+                if ack.qos == QoS::ExactlyOnce && !ack.is_duplicate() && !ack.is_success() {
                     self.received.remove(ack.id);
                 }
             }

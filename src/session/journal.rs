@@ -15,6 +15,7 @@
 //! | `R` | packet identifier (2), reason code (1) | PUBREC has come |
 //! | `H` | token (8), packet identifier (2), reason code (1) | as `Q`, `S` and `R` together |
 //! | `F` | packet identifier (2) | its delivery is finished |
+//! | `X` | packet identifier (2) | its delivery was given up, but the identifier stays in use |
 //! | `I` | packet identifier (2) | a message of QoS 2 was taken over |
 //! | `O` | packet identifier (2) | its PUBREL has come |
 
@@ -71,6 +72,7 @@ pub(crate) enum Record<'a> {
     HalfDone(Token, PacketId, u8),
     Received(PacketId, u8),
     Finished(PacketId),
+    GivenUp(PacketId),
     TakenOver(PacketId),
     Released(PacketId),
 }
@@ -112,6 +114,7 @@ impl Journal {
                 self.bytes.push(code);
             }
             Record::Finished(id) => self.write_id(b'F', id),
+            Record::GivenUp(id) => self.write_id(b'X', id),
             Record::TakenOver(id) => self.write_id(b'I', id),
             Record::Released(id) => self.write_id(b'O', id),
         }
@@ -216,6 +219,10 @@ impl Restored {
             b'F' => {
                 self.in_flight.remove(&take_id(rest)?.get());
             }
+            b'X' => {
+                let flow = (self.steps, Token::FIRST, Stage::GivenUp, Stored::default());
+                self.in_flight.insert(take_id(rest)?.get(), flow);
+            }
             b'I' => {
                 self.received.insert(take_id(rest)?);
             }
@@ -234,7 +241,8 @@ impl Restored {
 
     /// How many messages, and how many bytes, are kept.
     pub(crate) fn kept(&self) -> (usize, usize) {
-        let in_flight = self.in_flight.values().map(|(_, _, _, stored)| stored.len());
+        let open = self.in_flight.values().filter(|(_, _, stage, _)| *stage != Stage::GivenUp);
+        let in_flight = open.map(|(_, _, _, stored)| stored.len());
         let sizes = self.queued.values().map(Stored::len).chain(in_flight);
         sizes.fold((0, 0), |(count, bytes), size| (count.saturating_add(1), bytes.saturating_add(size)))
     }

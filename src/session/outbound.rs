@@ -1,6 +1,8 @@
 //! What this end has sent and the other has not yet settled: messages of QoS 1 and 2, and requests that wait for an
 //! answer (sections 4.3, 4.4 and 4.6).
 
+use alloc::vec::Vec;
+
 use super::packet_id::PacketIds;
 use super::stored::Stored;
 use super::token::Token;
@@ -21,6 +23,8 @@ pub(crate) struct Outbound {
     /// The first of `unacknowledged` that is to be sent again on this connection, and how many there are from it on.
     resend: Link,
     to_resend: u16,
+    /// How many messages were [given up](Stage::GivenUp).
+    given_up: u16,
 }
 
 /// A packet identifier, or 0 for none.
@@ -66,6 +70,9 @@ pub(crate) enum Stage {
     SubAck(u32),
     /// An UNSUBSCRIBE waits for so many reason codes.
     UnsubAck(u32),
+    /// A message of QoS 2 was given up after it may have been received: until the session is gone, another message
+    /// under its packet identifier would be taken for a second copy.
+    GivenUp,
 }
 
 /// A packet that settles a message or takes it further.
@@ -87,6 +94,8 @@ enum Step {
     Release,
     /// PUBREL goes out once more.
     ReleaseAgain,
+    /// Nobody waits for it.
+    Ignored,
     /// The packet does not belong to this operation.
     Mismatch,
 }
@@ -100,6 +109,7 @@ impl Stage {
             (Self::PubRec, Ack::PubRec(0x80..)) => Step::Finished, // no PUBREL [MQTT-4.3.3-4, MQTT-4.4.0-2]
             (Self::PubRec, Ack::PubRec(_)) => Step::Release,
             (Self::PubComp(_), Ack::PubRec(_)) => Step::ReleaseAgain, // it was sent again in spite of our PUBREL
+            (Self::GivenUp, Ack::PubRec(_) | Ack::PubComp) => Step::Ignored,
             _ => Step::Mismatch,
         }
     }
@@ -111,7 +121,7 @@ pub(crate) enum Acknowledged {
     Finished { token: Token, stage: Stage, freed: usize },
     /// PUBREL has to go out. So many bytes are not kept any more; nothing has changed if it is not the first time.
     Release { first: bool, freed: usize },
-    /// No operation has this packet identifier.
+    /// No operation waits for it.
     Unknown,
     /// The operation with this packet identifier waits for something else.
     Mismatch,
@@ -130,22 +140,35 @@ impl Flow {
 impl Outbound {
     pub(crate) fn new() -> Self {
         let nothing = Order { first: 0, last: 0, len: 0 };
-        Self { flows: PacketIds::new(), unacknowledged: nothing, released: nothing, resend: 0, to_resend: 0 }
+        Self {
+            flows: PacketIds::new(),
+            unacknowledged: nothing,
+            released: nothing,
+            resend: 0,
+            to_resend: 0,
+            given_up: 0,
+        }
     }
 
     /// The open messages as they were before a restart, in the order in which they were sent, and those that have been
     /// received in the order of their PUBRECs.
     pub(crate) fn restored(messages: impl IntoIterator<Item = (PacketId, Flow)>) -> Self {
-        let mut order = alloc::vec::Vec::new();
+        let mut order = Vec::new();
         let flows = PacketIds::restored(messages.into_iter().inspect(|(id, flow)| order.push((*id, flow.stage))));
         let mut outbound = Self { flows, ..Self::new() };
         for (id, stage) in order {
             match stage {
                 Stage::PubComp(_) => outbound.append(id, |outbound| &mut outbound.released),
+                Stage::GivenUp => outbound.given_up = outbound.given_up.saturating_add(1),
                 _ => outbound.append(id, |outbound| &mut outbound.unacknowledged),
             }
         }
         outbound
+    }
+
+    /// How many operations have an outcome to come.
+    pub(crate) fn open(&self) -> usize {
+        self.len().saturating_sub(usize::from(self.given_up))
     }
 
     /// How many packet identifiers are in use.
@@ -203,6 +226,7 @@ impl Outbound {
                 Acknowledged::Release { first: true, freed }
             }
             (Step::ReleaseAgain, _) => Acknowledged::Release { first: false, freed: 0 },
+            (Step::Ignored, _) => Acknowledged::Unknown,
             (Step::Release | Step::Mismatch, _) => Acknowledged::Mismatch,
         }
     }
@@ -252,6 +276,33 @@ impl Outbound {
         self.flows.remove(id)
     }
 
+    /// Gives up a message that may have been sent: who has asked for it, and how many bytes are not kept any more.
+    pub(crate) fn give_up(&mut self, id: PacketId) -> Option<(Token, usize)> {
+        let stage = self.flows.get(id)?.stage;
+        self.unlink(id, stage);
+        let flow = self.flows.get_mut(id)?;
+        let given_up = (flow.token, core::mem::take(&mut flow.stored).len());
+        if stage == Stage::PubRec {
+            flow.stage = Stage::GivenUp;
+            self.given_up = self.given_up.saturating_add(1);
+        } else {
+            self.flows.free(id);
+        }
+        Some(given_up)
+    }
+
+    /// The session is gone: the packet identifiers of what was given up are free.
+    pub(crate) fn forget_given_up(&mut self) {
+        if core::mem::take(&mut self.given_up) != 0 {
+            self.take_where(|flow| flow.stage == Stage::GivenUp);
+        }
+    }
+
+    /// The packet identifiers of what was given up.
+    pub(crate) fn given_up(&self) -> impl Iterator<Item = PacketId> {
+        self.flows.iter().filter(|(_, flow)| flow.stage == Stage::GivenUp).map(|(id, _)| id)
+    }
+
     /// Takes back the last message of which no byte has left, if there is one: it need not be sent again, it has never
     /// been sent.
     pub(crate) fn take_back_message(&mut self, taken: u64) -> Option<(PacketId, Flow)> {
@@ -260,13 +311,18 @@ impl Outbound {
         if flow.dup || flow.starts_at < taken { None } else { Some((id, self.remove(id)?)) }
     }
 
-    /// Takes away a request, in any order: it belongs to the connection and not to the session.
-    pub(crate) fn take_requests(&mut self) -> alloc::vec::Vec<Flow> {
-        if self.len() == usize::from(self.unacknowledged.len).saturating_add(usize::from(self.released.len)) {
-            return alloc::vec::Vec::new();
+    /// Takes away the requests, in any order: they belong to the connection and not to the session.
+    pub(crate) fn take_requests(&mut self) -> Vec<Flow> {
+        let messages = usize::from(self.unacknowledged.len).saturating_add(usize::from(self.released.len));
+        if self.open() == messages {
+            return Vec::new();
         }
-        let ids: alloc::vec::Vec<_> =
-            self.flows.iter().filter(|(_, flow)| !flow.is_message()).map(|(id, _)| id).collect();
+        self.take_where(|flow| matches!(flow.stage, Stage::SubAck(_) | Stage::UnsubAck(_)))
+    }
+
+    /// Takes away what is in no list.
+    fn take_where(&mut self, wanted: impl Fn(&Flow) -> bool) -> Vec<Flow> {
+        let ids: Vec<_> = self.flows.iter().filter(|(_, flow)| wanted(flow)).map(|(id, _)| id).collect();
         ids.into_iter().filter_map(|id| self.flows.remove(id)).collect()
     }
 
@@ -307,6 +363,7 @@ impl Outbound {
         self.messages().count() == messages
             && self.flows.iter().filter(|(_, flow)| flow.is_message()).count() == messages
             && self.flows.iter().count() == self.len()
+            && self.given_up().count() == usize::from(self.given_up)
             && resend_len == usize::from(self.to_resend)
     }
 
@@ -343,7 +400,7 @@ impl Outbound {
                 &mut self.unacknowledged
             }
             Stage::PubComp(_) => &mut self.released,
-            Stage::SubAck(_) | Stage::UnsubAck(_) => return,
+            Stage::SubAck(_) | Stage::UnsubAck(_) | Stage::GivenUp => return,
         };
         order.len = order.len.saturating_sub(1);
         if previous == 0 {
@@ -369,7 +426,7 @@ mod tests {
     #[test]
     fn transitions() {
         use Stage::{PubAck, PubComp, PubRec, SubAck, UnsubAck};
-        use Step::{Finished, Mismatch, Release, ReleaseAgain};
+        use Step::{Finished, Ignored, Mismatch, Release, ReleaseAgain};
         let acks = [Ack::PubAck, Ack::PubRec(0), Ack::PubRec(0x10), Ack::PubRec(0x80), Ack::PubComp];
         let table = [
             (PubAck, [Finished, Mismatch, Mismatch, Mismatch, Mismatch]),
@@ -377,6 +434,7 @@ mod tests {
             (PubComp(0), [Mismatch, ReleaseAgain, ReleaseAgain, ReleaseAgain, Finished]),
             (SubAck(1), [Mismatch; 5]),
             (UnsubAck(1), [Mismatch; 5]),
+            (Stage::GivenUp, [Mismatch, Ignored, Ignored, Ignored, Ignored]),
         ];
         for (stage, steps) in table {
             for (ack, step) in acks.into_iter().zip(steps) {
