@@ -4,6 +4,8 @@ use core::num::NonZeroU16;
 
 use alloc::boxed::Box;
 
+use bytes::Bytes;
+
 use super::action::Loss;
 use super::server;
 use super::session::{ClientSession, State};
@@ -12,8 +14,8 @@ use crate::codec::{
     Subscription, Unsubscribe, UnsubscribeProperties, Version,
 };
 use crate::session::{
-    Alias, CommandError, Flow, Kind, Message, OutboundAliases, Overflow, Payload, Record, Stage, Stored, Token,
-    Transmit, Waiting,
+    Alias, CommandError, Flow, Kind, LARGE, Message, OutboundAliases, Overflow, Record, Stage, Stored, Token, Transmit,
+    Waiting,
 };
 use crate::topic::{TopicFilter, TopicName};
 
@@ -36,23 +38,32 @@ impl ClientSession {
     /// caller's. Nothing has changed then: the message is still the caller's.
     #[inline]
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Token, CommandError> {
-        let Message { topic, ref payload, qos, retain, properties } = *message;
-        if properties.topic_alias.is_some() {
+        let publish = &message.publish;
+        if publish.properties.topic_alias.is_some() {
             return Err(CommandError::TopicAlias);
         }
-        if !properties.subscription_identifiers.is_empty() {
+        if !publish.properties.subscription_identifiers.is_empty() {
             return Err(CommandError::SubscriptionIdentifier);
         }
-        let delivery = delivery(qos, PLACEHOLDER, false);
-        let topic = TopicName::from_bytes(topic)?;
-        let publish = Publish { delivery, retain, topic, payload: payload.as_slice(), properties };
-        self.server.check_message(qos, retain)?;
+        TopicName::from_bytes(publish.topic.as_bytes())?;
+        self.server.check_message(publish.delivery.qos(), publish.retain)?;
+        match &message.shared {
+            None => self.publish_checked(publish, None),
+            Some(large) if large.len() >= LARGE => self.publish_checked(publish, Some(large)),
+            Some(small) => self.publish_checked(&Publish { payload: small, ..*publish }, None),
+        }
+    }
+
+    /// Publishes a message that can be sent; a large payload replaces the empty one in it.
+    #[inline]
+    fn publish_checked(&mut self, publish: &Publish<'_>, large: Option<&Bytes>) -> Result<Token, CommandError> {
+        let qos = publish.delivery.qos();
         if !self.can_send(qos != QoS::AtMostOnce) {
-            return self.keep_message(&publish, payload);
+            return self.keep_message(publish, large);
         }
         match qos {
-            QoS::AtMostOnce => self.send_unacknowledged(&publish, payload.large()),
-            _ => self.send_acknowledged(publish, payload),
+            QoS::AtMostOnce => self.send_unacknowledged(publish, large),
+            _ => self.send_acknowledged(publish, large),
         }
     }
 
@@ -91,15 +102,9 @@ impl ClientSession {
     }
 
     #[inline]
-    fn send_unacknowledged(
-        &mut self,
-        publish: &Publish<'_>,
-        large: Option<&bytes::Bytes>,
-    ) -> Result<Token, CommandError> {
+    fn send_unacknowledged(&mut self, publish: &Publish<'_>, large: Option<&Bytes>) -> Result<Token, CommandError> {
         let limit = self.server.maximum_packet_size;
-        let mut wire =
-            Wire { transmit: &mut self.transmit, aliases: &mut self.outbound_aliases, version: self.version };
-        if !wire.put(publish, large, limit)? {
+        if !self.wire().put(publish, Delivery::AtMostOnce, large, limit)? {
             return Err(CommandError::TooLarge { limit });
         }
         let token = self.next_token();
@@ -108,23 +113,23 @@ impl ClientSession {
     }
 
     #[inline]
-    fn send_acknowledged(&mut self, mut publish: Publish<'_>, payload: &Payload<'_>) -> Result<Token, CommandError> {
+    fn send_acknowledged(&mut self, publish: &Publish<'_>, large: Option<&Bytes>) -> Result<Token, CommandError> {
         let id = self.outbound.next_id().ok_or(CommandError::NoPacketId)?;
-        publish.delivery = delivery(publish.delivery.qos(), id, false);
+        let delivery = Delivery::new(publish.delivery.qos(), id, false);
         let starts_at = self.transmit.end();
-        let is_simple = self.outbound_aliases.is_none() && payload.large().is_none();
+        let is_simple = self.outbound_aliases.is_none() && large.is_none();
         let stored = if is_simple && self.kept < self.config.max_kept {
             // What is sent is also what is kept.
             let room = (self.config.max_kept_bytes as usize).saturating_sub(self.kept_bytes);
             let limit = u32::try_from(room).unwrap_or(u32::MAX).min(self.server.maximum_packet_size);
             let version = self.version;
-            self.transmit.encode(limit, |out| publish.encode(version, out))?.map(Stored::new)
+            self.transmit.encode(limit, |out| publish.encode_as(delivery, version, out))?.map(Stored::new)
         } else {
             None
         };
         let stored = match stored {
             Some(stored) => stored,
-            None => self.put_and_keep(&publish, payload)?,
+            None => self.put_and_keep(publish, delivery, large)?,
         };
         let token = self.next_token();
         self.keep(&stored);
@@ -132,34 +137,40 @@ impl ClientSession {
             journal.write(Record::Accepted(token, &stored));
             journal.write(Record::Sent(token, id));
         }
-        self.outbound.begin(Flow::new(token, stage_of(publish.delivery.qos()), self.now, starts_at, stored));
+        self.outbound.begin(Flow::new(token, stage_of(delivery.qos()), self.now, starts_at, stored));
         Ok(token)
     }
 
     /// The long way: what is kept is not what is sent, or there may be no room.
     #[inline(never)]
-    fn put_and_keep(&mut self, publish: &Publish<'_>, payload: &Payload<'_>) -> Result<Stored, CommandError> {
-        let stored = Stored::message(publish, payload, self.version)?;
+    fn put_and_keep(
+        &mut self,
+        publish: &Publish<'_>,
+        delivery: Delivery,
+        large: Option<&Bytes>,
+    ) -> Result<Stored, CommandError> {
+        let stored = Stored::message(publish, large, self.version)?;
         let limit = self.server.maximum_packet_size;
         if stored.len() > limit as usize {
             return Err(CommandError::TooLarge { limit });
         }
         self.make_room(stored.len())?;
-        let mut wire =
-            Wire { transmit: &mut self.transmit, aliases: &mut self.outbound_aliases, version: self.version };
-        if !wire.put(publish, payload.large(), limit)? {
+        if !self.wire().put(publish, delivery, large, limit)? {
             return Err(CommandError::TooLarge { limit });
         }
         Ok(stored)
     }
 
+    #[inline]
+    fn wire(&mut self) -> Wire<'_> {
+        Wire { transmit: &mut self.transmit, aliases: &mut self.outbound_aliases, version: self.version }
+    }
+
     /// Keeps a message until it can be sent.
     #[inline(never)]
-    fn keep_message(&mut self, publish: &Publish<'_>, payload: &Payload<'_>) -> Result<Token, CommandError> {
-        let stored = Stored::message(publish, payload, self.version)?;
-        let kind = Kind::Message(publish.delivery.qos());
-        let token = self.enqueue(kind, stored)?;
-        Ok(token)
+    fn keep_message(&mut self, publish: &Publish<'_>, large: Option<&Bytes>) -> Result<Token, CommandError> {
+        let stored = Stored::message(publish, large, self.version)?;
+        self.enqueue(Kind::Message(publish.delivery.qos()), stored)
     }
 
     fn enqueue(&mut self, kind: Kind, stored: Stored) -> Result<Token, CommandError> {
@@ -246,12 +257,13 @@ impl ClientSession {
             Wire { transmit: &mut self.transmit, aliases: &mut self.outbound_aliases, version: self.version };
         let sent = match flow.stored.packet(self.version) {
             Some(Packet::Publish(publish)) => {
-                let mut publish = Publish { delivery: delivery(publish.delivery.qos(), id, flow.dup), ..publish };
+                let mut publish = publish;
+                let delivery = Delivery::new(publish.delivery.qos(), id, flow.dup);
                 // It was sent in time: it does not expire any more [MQTT-4.3.3-7].
                 reduce_expiry(&mut publish.properties, waited);
                 self.server
                     .check_message(publish.delivery.qos(), publish.retain)
-                    .and_then(|()| wire.put_stored(&publish, &flow.stored, self.server.maximum_packet_size))
+                    .and_then(|()| wire.put_stored(&publish, delivery, &flow.stored, self.server.maximum_packet_size))
             }
             _ => Err(CommandError::NotConnected), // a flow that is to be sent again has a message
         };
@@ -317,13 +329,13 @@ impl ClientSession {
         reduce_expiry(&mut publish.properties, waited);
         let qos = publish.delivery.qos();
         self.server.check_message(qos, publish.retain).map_err(Failed::Refused)?;
-        if qos != QoS::AtMostOnce {
-            publish.delivery = delivery(qos, self.outbound.next_id().ok_or(Failed::Later)?, false);
-        }
+        let delivery = match qos {
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            _ => Delivery::new(qos, self.outbound.next_id().ok_or(Failed::Later)?, false),
+        };
         let starts_at = self.transmit.end();
-        let mut wire =
-            Wire { transmit: &mut self.transmit, aliases: &mut self.outbound_aliases, version: self.version };
-        wire.put_stored(&publish, &waiting.stored, self.server.maximum_packet_size).map_err(Failed::Refused)?;
+        let limit = self.server.maximum_packet_size;
+        self.wire().put_stored(&publish, delivery, &waiting.stored, limit).map_err(Failed::Refused)?;
         Ok((qos != QoS::AtMostOnce).then_some(starts_at))
     }
 
@@ -450,31 +462,48 @@ impl Wire<'_> {
     /// Puts a message into the stream, under a topic alias if there is one. Nothing is done if it has more than `max`
     /// bytes: `false`.
     #[inline]
-    fn put(&mut self, publish: &Publish<'_>, large: Option<&bytes::Bytes>, max: u32) -> Result<bool, EncodeError> {
+    fn put(
+        &mut self,
+        publish: &Publish<'_>,
+        delivery: Delivery,
+        large: Option<&Bytes>,
+        max: u32,
+    ) -> Result<bool, EncodeError> {
         if self.aliases.is_some() {
-            self.put_under_alias(publish, large, max)
+            self.put_under_alias(publish, delivery, large, max)
         } else {
-            self.put_plain(publish, large, max)
+            self.put_plain(publish, delivery, large, max)
         }
     }
 
     /// Puts a message that was kept into the stream.
-    fn put_stored(&mut self, publish: &Publish<'_>, stored: &Stored, limit: u32) -> Result<(), CommandError> {
-        if self.put(publish, stored.payload(), limit)? { Ok(()) } else { Err(CommandError::TooLarge { limit }) }
+    fn put_stored(
+        &mut self,
+        publish: &Publish<'_>,
+        delivery: Delivery,
+        stored: &Stored,
+        limit: u32,
+    ) -> Result<(), CommandError> {
+        if self.put(publish, delivery, stored.payload(), limit)? {
+            Ok(())
+        } else {
+            Err(CommandError::TooLarge { limit })
+        }
     }
 
     #[inline]
     fn put_plain(
         &mut self,
         publish: &Publish<'_>,
-        large: Option<&bytes::Bytes>,
+        delivery: Delivery,
+        large: Option<&Bytes>,
         max: u32,
     ) -> Result<bool, EncodeError> {
         let version = self.version;
         let Some(large) = large else {
-            return Ok(self.transmit.encode(max, |out| publish.encode(version, out))?.is_some());
+            return Ok(self.transmit.encode(max, |out| publish.encode_as(delivery, version, out))?.is_some());
         };
-        let publish = Publish { payload: large, ..*publish };
+        let publish = Publish { payload: large, delivery, ..*publish };
         let max = max.saturating_sub(u32::try_from(large.len()).unwrap_or(u32::MAX));
         let fits = self.transmit.encode(max, |out| publish.encode_head(version, out))?.is_some();
         if fits {
@@ -487,33 +516,25 @@ impl Wire<'_> {
     fn put_under_alias(
         &mut self,
         publish: &Publish<'_>,
-        large: Option<&bytes::Bytes>,
+        delivery: Delivery,
+        large: Option<&Bytes>,
         max: u32,
     ) -> Result<bool, EncodeError> {
         let alias = self.aliases.as_ref().and_then(|aliases| aliases.of(publish.topic.as_bytes()));
         let (number, topic) = match alias {
-            None => return self.put_plain(publish, large, max),
+            None => return self.put_plain(publish, delivery, large, max),
             Some(Alias::Known(number)) => (number, TopicName::default()),
             Some(Alias::New(number)) => (number, publish.topic),
         };
         let properties = PublishProperties { topic_alias: Some(number), ..publish.properties };
-        if !self.put_plain(&Publish { topic, properties, ..*publish }, large, max)? {
+        if !self.put_plain(&Publish { topic, properties, ..*publish }, delivery, large, max)? {
             // A new alias makes the packet larger: perhaps it fits without.
-            return self.put_plain(publish, large, max);
+            return self.put_plain(publish, delivery, large, max);
         }
         if let (Some(aliases), Some(alias)) = (self.aliases.as_mut(), alias) {
             aliases.used(alias, publish.topic.as_bytes());
         }
         Ok(true)
-    }
-}
-
-#[inline]
-const fn delivery(qos: QoS, id: PacketId, dup: bool) -> Delivery {
-    match qos {
-        QoS::AtMostOnce => Delivery::AtMostOnce,
-        QoS::AtLeastOnce => Delivery::AtLeastOnce { id, dup },
-        QoS::ExactlyOnce => Delivery::ExactlyOnce { id, dup },
     }
 }
 

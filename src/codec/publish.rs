@@ -54,6 +54,15 @@ pub enum Delivery {
 }
 
 impl Delivery {
+    /// The delivery of this QoS; QoS 0 has no use for the other two.
+    pub const fn new(qos: QoS, id: PacketId, dup: bool) -> Self {
+        match qos {
+            QoS::AtMostOnce => Self::AtMostOnce,
+            QoS::AtLeastOnce => Self::AtLeastOnce { id, dup },
+            QoS::ExactlyOnce => Self::ExactlyOnce { id, dup },
+        }
+    }
+
     /// The QoS alone.
     pub const fn qos(self) -> QoS {
         match self {
@@ -144,7 +153,7 @@ impl<'a> Publish<'a> {
 
     /// Everything but the payload.
     #[inline(always)]
-    fn write_head<S: Sink>(&self, version: Version, out: &mut S) {
+    fn write_head<S: Sink>(&self, delivery: Delivery, version: Version, out: &mut S) {
         match version {
             Version::V5 => out.rule(
                 || !self.topic.is_empty() || self.properties.topic_alias.is_some(),
@@ -156,7 +165,7 @@ impl<'a> Publish<'a> {
             }
         }
         out.binary(Field::TopicName, self.topic.as_bytes());
-        if let Some(id) = self.delivery.packet_id() {
+        if let Some(id) = delivery.packet_id() {
             out.u16(id.get());
         }
         out.properties(version, Field::Properties, &self.properties);
@@ -187,11 +196,24 @@ impl<'a> Publish<'a> {
         writer::to_buf(&Head(self), version, out)
     }
 
+    /// Appends the packet to `out` with another delivery than its own. For an engine: it is spared a copy of all that is
+    /// in here.
+    #[cfg(feature = "alloc")]
+    #[inline]
+    pub(crate) fn encode_as(
+        &self,
+        delivery: Delivery,
+        version: Version,
+        out: &mut impl bytes::BufMut,
+    ) -> Result<usize, EncodeError> {
+        writer::to_buf(&Redelivered { publish: self, delivery }, version, out)
+    }
+
     #[inline(always)]
-    fn flags(&self) -> u8 {
-        let dup = if self.delivery.dup() { DUP } else { 0 };
+    fn first_byte_as(&self, delivery: Delivery) -> u8 {
+        let dup = if delivery.dup() { DUP } else { 0 };
         let retain = if self.retain { RETAIN } else { 0 };
-        dup | self.delivery.qos().value() << 1 | retain
+        PacketType::Publish.first_byte() | dup | delivery.qos().value() << 1 | retain
     }
 }
 
@@ -205,13 +227,41 @@ impl Body for Publish<'_> {
 
     #[inline(always)]
     fn first_byte(&self) -> u8 {
-        Self::TYPE.first_byte() | self.flags()
+        self.first_byte_as(self.delivery)
     }
 
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
-        self.write_head(version, out);
+        self.write_head(self.delivery, version, out);
         out.raw(self.payload);
+    }
+}
+
+/// A PUBLISH with another delivery.
+#[cfg(feature = "alloc")]
+struct Redelivered<'p> {
+    publish: &'p Publish<'p>,
+    delivery: Delivery,
+}
+
+#[cfg(feature = "alloc")]
+impl Body for Redelivered<'_> {
+    const TYPE: PacketType = PacketType::Publish;
+
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        self.publish.properties.is_empty()
+    }
+
+    #[inline(always)]
+    fn first_byte(&self) -> u8 {
+        self.publish.first_byte_as(self.delivery)
+    }
+
+    #[inline(always)]
+    fn write<S: Sink>(&self, version: Version, out: &mut S) {
+        self.publish.write_head(self.delivery, version, out);
+        out.raw(self.publish.payload);
     }
 }
 
@@ -238,6 +288,6 @@ impl Body for Head<'_> {
 
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
-        self.0.write_head(version, out);
+        self.0.write_head(self.0.delivery, version, out);
     }
 }

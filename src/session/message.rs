@@ -8,7 +8,7 @@ use core::fmt;
 use bytes::Bytes;
 
 use super::inbound::Receipt;
-use crate::codec::{PublishProperties, QoS};
+use crate::codec::{Delivery, PacketId, Publish, PublishProperties, QoS};
 use crate::topic::TopicName;
 
 /// A message to be published.
@@ -17,80 +17,74 @@ use crate::topic::TopicName;
 /// # use mqtt_sansio::{Message, QoS};
 /// let message = Message::new("home/kitchen/temp", "21.5").qos(QoS::AtLeastOnce).retain(true);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Message<'a> {
-    pub(crate) topic: &'a [u8],
-    pub(crate) payload: Payload<'a>,
-    pub(crate) qos: QoS,
-    pub(crate) retain: bool,
-    pub(crate) properties: PublishProperties<'a>,
+    /// Its topic has not been checked, and its packet identifier means nothing.
+    pub(crate) publish: Publish<'a>,
+    /// The payload, if it is a shared one.
+    pub(crate) shared: Option<Bytes>,
 }
 
 impl<'a> Message<'a> {
     /// A message of QoS 0. The topic, a text or a [`TopicName`], is checked when the message is published.
+    #[inline]
     pub fn new(topic: &'a (impl AsRef<[u8]> + ?Sized), payload: impl Into<Payload<'a>>) -> Self {
-        Self { topic: topic.as_ref(), payload: payload.into(), ..Self::default() }
+        let topic = TopicName::validated(topic.as_ref());
+        let (payload, shared) = match payload.into() {
+            Payload::Borrowed(payload) => (payload, None),
+            Payload::Shared(shared) => (&[] as &[u8], Some(shared)),
+        };
+        Self { publish: Publish { topic, payload, ..Publish::default() }, shared }
     }
 
     /// With this guarantee.
+    #[inline]
     #[must_use]
-    pub fn qos(self, qos: QoS) -> Self {
-        Self { qos, ..self }
+    pub fn qos(mut self, qos: QoS) -> Self {
+        self.publish.delivery = Delivery::new(qos, PacketId::MIN, false);
+        self
     }
 
     /// Whether the server is to keep it for later subscribers.
+    #[inline]
     #[must_use]
-    pub fn retain(self, retain: bool) -> Self {
-        Self { retain, ..self }
+    pub fn retain(mut self, retain: bool) -> Self {
+        self.publish.retain = retain;
+        self
     }
 
     /// With properties; 5.0 only. A topic alias cannot be among them: aliases are the engine's business.
+    #[inline]
     #[must_use]
-    pub fn properties(self, properties: PublishProperties<'a>) -> Self {
-        Self { properties, ..self }
+    pub fn properties(mut self, properties: PublishProperties<'a>) -> Self {
+        self.publish.properties = properties;
+        self
+    }
+}
+
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Publish { topic, payload, delivery, retain, properties } = &self.publish;
+        let payload = self.shared.as_deref().unwrap_or(payload);
+        f.debug_struct("Message")
+            .field("topic", &format_args!("\"{}\"", topic.as_bytes().escape_ascii()))
+            .field("payload", &format_args!("b\"{}\"", payload.escape_ascii()))
+            .field("qos", &delivery.qos())
+            .field("retain", retain)
+            .field("properties", properties)
+            .finish()
     }
 }
 
 /// The content of a message to be published: bytes that are copied, or shared ones.
 ///
 /// Shared bytes of 2 KiB and more are sent, and kept until they are acknowledged, without being copied.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Payload<'a> {
     /// Bytes of the caller's, which are copied.
     Borrowed(&'a [u8]),
     /// Shared bytes.
     Shared(Bytes),
-}
-
-impl Payload<'_> {
-    #[inline]
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Borrowed(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
-        }
-    }
-
-    /// The payload if it is not to be copied.
-    #[inline]
-    pub(crate) fn large(&self) -> Option<&Bytes> {
-        match self {
-            Self::Shared(bytes) if bytes.len() >= super::transmit::LARGE => Some(bytes),
-            _ => None,
-        }
-    }
-}
-
-impl Default for Payload<'_> {
-    fn default() -> Self {
-        Self::Borrowed(&[])
-    }
-}
-
-impl fmt::Debug for Payload<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "b\"{}\"", self.as_slice().escape_ascii())
-    }
 }
 
 impl<'a> From<&'a [u8]> for Payload<'a> {

@@ -34,4 +34,5 @@ pub(crate) use self::{
     outbound::{Ack, Acknowledged, Flow, Outbound, Stage},
     queue::{Kind, Queue, Waiting},
     stored::Stored,
+    transmit::LARGE,
 };

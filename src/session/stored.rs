@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::message::Payload;
 use crate::codec::{self, Decoded, EncodeError, Limits, Packet, Publish, Version};
 
 /// A packet that is kept until it can be sent, or until it is acknowledged: encoded, with the full topic and no alias.
@@ -14,7 +13,7 @@ use crate::codec::{self, Decoded, EncodeError, Limits, Packet, Publish, Version}
 #[derive(Default)]
 pub(crate) struct Stored {
     packet: Box<[u8]>,
-    payload: Option<Bytes>,
+    payload: Option<Box<Bytes>>,
 }
 
 impl Stored {
@@ -23,25 +22,23 @@ impl Stored {
         Self { packet: packet.into(), payload: None }
     }
 
-    /// Keeps a message; its own payload is not looked at.
-    pub(crate) fn message(publish: &Publish<'_>, payload: &Payload<'_>, version: Version) -> Result<Self, EncodeError> {
-        let shared = payload.large().cloned();
-        let publish = Publish { payload: if shared.is_some() { &[] } else { payload.as_slice() }, ..*publish };
+    /// Keeps a message; a large payload replaces the empty one in it.
+    pub(crate) fn message(publish: &Publish<'_>, large: Option<&Bytes>, version: Version) -> Result<Self, EncodeError> {
         let mut packet = Vec::with_capacity(publish.encoded_len(version)?);
         publish.encode(version, &mut packet)?;
-        Ok(Self { packet: packet.into(), payload: shared })
+        Ok(Self { packet: packet.into(), payload: large.map(|large| Box::new(large.clone())) })
     }
 
     /// Keeps what a journal has kept.
     pub(crate) fn restored(packet: &[u8], payload: &[u8]) -> Self {
-        let payload = if payload.is_empty() { None } else { Some(Bytes::copy_from_slice(payload)) };
+        let payload = if payload.is_empty() { None } else { Some(Bytes::copy_from_slice(payload).into()) };
         Self { packet: packet.into(), payload }
     }
 
     /// How many bytes are kept.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.packet.len().saturating_add(self.payload.as_ref().map_or(0, Bytes::len))
+        self.packet.len().saturating_add(self.payload.as_ref().map_or(0, |payload| payload.len()))
     }
 
     /// The packet. The payload of a message is [`payload`](Self::payload) instead, if there is that.
@@ -58,7 +55,7 @@ impl Stored {
     }
 
     /// The payload that is kept by reference.
-    pub(crate) const fn payload(&self) -> Option<&Bytes> {
-        self.payload.as_ref()
+    pub(crate) fn payload(&self) -> Option<&Bytes> {
+        self.payload.as_deref()
     }
 }
