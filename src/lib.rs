@@ -41,6 +41,9 @@ pub mod codec;
 #[cfg(feature = "__fuzz")]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "__pair")]
+#[doc(hidden)]
+pub mod pair;
 #[cfg(feature = "alloc")]
 mod session;
 mod text;

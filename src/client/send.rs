@@ -14,9 +14,10 @@ use crate::codec::{
     Subscription, Unsubscribe, UnsubscribeProperties, Version,
 };
 use crate::session::{
-    Alias, CommandError, Flow, Kind, LARGE, Message, OutboundAliases, Overflow, Record, Stage, Stored, Token, Transmit,
+    Alias, CommandError, Kind, LARGE, Message, OutboundAliases, Overflow, Record, Stage, Stored, Token, Transmit,
     Waiting,
 };
+use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 
 /// What stands for a packet identifier in a packet that waits for one.
@@ -117,28 +118,36 @@ impl ClientSession {
         let id = self.outbound.next_id().ok_or(CommandError::NoPacketId)?;
         let delivery = Delivery::new(publish.delivery.qos(), id, false);
         let starts_at = self.transmit.end();
-        let is_simple = self.outbound_aliases.is_none() && large.is_none();
-        let stored = if is_simple && self.kept < self.config.max_kept {
+        let is_simple = self.outbound_aliases.is_none() && large.is_none() && self.journal.is_none();
+        if is_simple && self.kept < self.config.max_kept {
             // What is sent is also what is kept.
             let room = (self.config.max_kept_bytes as usize).saturating_sub(self.kept_bytes);
             let limit = u32::try_from(room).unwrap_or(u32::MAX).min(self.server.maximum_packet_size);
             let version = self.version;
-            self.transmit.encode(limit, |out| publish.encode_as(delivery, version, out))?.map(Stored::new)
-        } else {
-            None
-        };
-        let stored = match stored {
-            Some(stored) => stored,
-            None => self.put_and_keep(publish, delivery, large)?,
-        };
-        let token = self.next_token();
-        self.keep(&stored);
-        if let Some(journal) = &mut self.journal {
-            journal.write(Record::Accepted(token, &stored));
-            journal.write(Record::Sent(token, id));
+            let packet = self.transmit.encode(limit, |out| publish.encode_as(delivery, version, out))?;
+            if let Some(packet) = packet {
+                let (token, size) = (self.next_token, packet.len());
+                if let Some(stored) = self.outbound.begin(token, stage_of(delivery.qos()), self.now, starts_at) {
+                    stored.set(packet);
+                }
+                self.next_token = token.next();
+                self.keep(size);
+                return Ok(token);
+            }
         }
-        self.outbound.begin(Flow::new(token, stage_of(delivery.qos()), self.now, starts_at, stored));
+        let stored = self.put_and_keep(publish, delivery, large)?;
+        let token = self.next_token();
+        self.keep(stored.len());
+        self.record(Record::Accepted(token, &stored));
+        self.record(Record::Sent(token, id));
+        self.begin(token, stage_of(delivery.qos()), self.now, starts_at, stored);
         Ok(token)
+    }
+
+    fn begin(&mut self, token: Token, stage: Stage, since: Instant, starts_at: u64, stored: Stored) {
+        if let Some(kept) = self.outbound.begin(token, stage, since, starts_at) {
+            *kept = stored;
+        }
     }
 
     /// The long way: what is kept is not what is sent, or there may be no room.
@@ -180,7 +189,7 @@ impl ClientSession {
         }
         self.make_room(stored.len())?;
         let token = self.next_token();
-        self.keep(&stored);
+        self.keep(stored.len());
         if kind.is_windowed() {
             self.record(Record::Accepted(token, &stored));
         }
@@ -208,9 +217,11 @@ impl ClientSession {
         Ok(())
     }
 
-    fn keep(&mut self, stored: &Stored) {
+    /// So many bytes more are kept.
+    #[inline]
+    fn keep(&mut self, bytes: usize) {
         self.kept = self.kept.saturating_add(1);
-        self.kept_bytes = self.kept_bytes.saturating_add(stored.len());
+        self.kept_bytes = self.kept_bytes.saturating_add(bytes);
     }
 
     /// Something is not kept any more.
@@ -302,7 +313,7 @@ impl ClientSession {
                     Kind::Subscribe(filters) => Stage::SubAck(filters),
                     Kind::Unsubscribe(filters) => Stage::UnsubAck(filters),
                 };
-                self.outbound.begin(Flow::new(token, stage, since, starts_at, stored));
+                self.begin(token, stage, since, starts_at, stored);
             }
             (Err(Failed::Later), _) => {
                 self.queue.get_or_insert_default().put_back(Waiting { token, since, kind, stored });

@@ -31,7 +31,7 @@ pub(crate) use self::{
     inbound::{Arrival, BadReceipt, Inbound},
     journal::{Record, Restored},
     keep_alive::KeepAlive,
-    outbound::{Ack, Acknowledged, Flow, Outbound, Stage},
+    outbound::{Ack, Acknowledged, Outbound, Stage},
     queue::{Kind, Queue, Waiting},
     stored::Stored,
     transmit::LARGE,

@@ -132,8 +132,16 @@ impl Flow {
         Self { token, stage, dup: false, previous: 0, next: 0, since, starts_at, stored }
     }
 
+    #[inline]
     const fn is_message(&self) -> bool {
         matches!(self.stage, Stage::PubAck | Stage::PubRec | Stage::PubComp(_))
+    }
+}
+
+/// What a place holds that has not been used.
+impl Default for Flow {
+    fn default() -> Self {
+        Self::new(Token::FIRST, Stage::PubAck, Instant::EPOCH, 0, Stored::default())
     }
 }
 
@@ -196,13 +204,17 @@ impl Outbound {
 
     /// Takes up an operation under [`next_id`](Self::next_id).
     #[inline]
-    pub(crate) fn begin(&mut self, flow: Flow) -> Option<PacketId> {
-        let is_message = flow.is_message();
-        let id = self.flows.insert(flow)?;
-        if is_message {
+    pub(crate) fn begin(&mut self, token: Token, stage: Stage, since: Instant, starts_at: u64) -> Option<&mut Stored> {
+        let (id, flow) = self.flows.take()?;
+        flow.token = token;
+        flow.stage = stage;
+        flow.dup = false;
+        flow.since = since;
+        flow.starts_at = starts_at;
+        if flow.is_message() {
             self.append(id, |outbound| &mut outbound.unacknowledged);
         }
-        Some(id)
+        self.flows.get_mut(id).map(|flow| &mut flow.stored)
     }
 
     /// Takes an acknowledgement to the operation that it is for.
@@ -213,6 +225,7 @@ impl Outbound {
         match (stage.step(ack), ack) {
             (Step::Finished, _) => {
                 let (token, freed) = (flow.token, flow.stored.len());
+                flow.stored.clear();
                 self.unlink(id, stage);
                 self.flows.free(id);
                 Acknowledged::Finished { token, stage, freed }
@@ -220,7 +233,8 @@ impl Outbound {
             (Step::Release, Ack::PubRec(code)) => {
                 // From here on PUBLISH is never sent again, so it need not be kept [MQTT-4.3.3-6].
                 flow.stage = Stage::PubComp(code);
-                let freed = core::mem::take(&mut flow.stored).len();
+                let freed = flow.stored.len();
+                flow.stored.clear();
                 self.unlink(id, stage);
                 self.append(id, |outbound| &mut outbound.released);
                 Acknowledged::Release { first: true, freed }

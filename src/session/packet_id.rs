@@ -8,7 +8,8 @@ use crate::codec::PacketId;
 /// given away twice, nor leak \[MQTT-2.2.1-3\].
 ///
 /// Everything takes constant time: the identifier is the place in a vector, and the free places form a queue, so
-/// that an identifier rests as long as possible before it is used again.
+/// that an identifier rests as long as possible before it is used again. A place keeps its last value while it is free,
+/// so that the memory of that can be used again.
 pub(crate) struct PacketIds<T> {
     slots: Vec<Slot<T>>,
     /// The free place that is used next, and the one that was freed last, as identifiers; 0 when no place is free.
@@ -17,12 +18,14 @@ pub(crate) struct PacketIds<T> {
     used: u16,
 }
 
-enum Slot<T> {
-    Free { next: u16 },
-    Used(T),
+struct Slot<T> {
+    is_used: bool,
+    /// The next free place, as an identifier; 0 for none.
+    next_free: u16,
+    value: T,
 }
 
-impl<T> PacketIds<T> {
+impl<T: Default> PacketIds<T> {
     pub(crate) const fn new() -> Self {
         Self { slots: Vec::new(), first_free: 0, last_free: 0, used: 0 }
     }
@@ -33,17 +36,15 @@ impl<T> PacketIds<T> {
         for (id, value) in values {
             let index = index(id);
             while ids.slots.len() <= index {
-                ids.slots.push(Slot::Free { next: 0 });
+                ids.slots.push(Slot { is_used: false, next_free: 0, value: T::default() });
             }
             if let Some(slot) = ids.slots.get_mut(index) {
-                if matches!(slot, Slot::Free { .. }) {
-                    ids.used = ids.used.saturating_add(1);
-                }
-                *slot = Slot::Used(value);
+                ids.used = ids.used.saturating_add(u16::from(!slot.is_used));
+                *slot = Slot { is_used: true, next_free: 0, value };
             }
         }
         for index in 0..ids.slots.len() {
-            if matches!(ids.slots.get(index), Some(Slot::Free { .. })) {
+            if ids.slots.get(index).is_some_and(|slot| !slot.is_used) {
                 ids.free_place((index as u16).saturating_add(1));
             }
         }
@@ -55,68 +56,60 @@ impl<T> PacketIds<T> {
         self.used as usize
     }
 
-    /// The identifier that the next value will have; `None` when all 65,535 are in use.
+    /// The identifier that is taken next; `None` when all 65,535 are in use.
     #[inline]
     pub(crate) fn next_id(&self) -> Option<PacketId> {
-        let id = if self.first_free != 0 {
-            self.first_free
-        } else {
-            u16::try_from(self.slots.len()).ok()?.checked_add(1)?
+        let id = match self.first_free {
+            0 => u16::try_from(self.slots.len()).ok()?.checked_add(1)?,
+            id => id,
         };
         PacketId::new(id).ok()
     }
 
-    /// Puts a value under [`next_id`](Self::next_id).
+    /// Takes [`next_id`](Self::next_id) into use. The value under it is an old one, to be overwritten.
     #[inline]
-    pub(crate) fn insert(&mut self, value: T) -> Option<PacketId> {
+    pub(crate) fn take(&mut self) -> Option<(PacketId, &mut T)> {
         let id = self.next_id()?;
-        match self.slots.get_mut(index(id)) {
-            Some(slot) => {
-                if let Slot::Free { next } = *slot {
-                    self.first_free = next;
-                    if next == 0 {
-                        self.last_free = 0;
-                    }
-                }
-                *slot = Slot::Used(value);
-            }
-            None => self.slots.push(Slot::Used(value)),
+        if self.first_free == 0 {
+            self.slots.push(Slot { is_used: false, next_free: 0, value: T::default() });
         }
+        let slot = self.slots.get_mut(index(id))?;
+        if self.first_free != 0 {
+            self.first_free = slot.next_free;
+            if self.first_free == 0 {
+                self.last_free = 0;
+            }
+        }
+        slot.is_used = true;
         self.used = self.used.saturating_add(1);
-        Some(id)
+        Some((id, &mut slot.value))
     }
 
     #[inline]
     pub(crate) fn get(&self, id: PacketId) -> Option<&T> {
-        match self.slots.get(index(id)) {
-            Some(Slot::Used(value)) => Some(value),
-            _ => None,
-        }
+        self.slots.get(index(id)).filter(|slot| slot.is_used).map(|slot| &slot.value)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, id: PacketId) -> Option<&mut T> {
-        match self.slots.get_mut(index(id)) {
-            Some(Slot::Used(value)) => Some(value),
-            _ => None,
-        }
+        self.slots.get_mut(index(id)).filter(|slot| slot.is_used).map(|slot| &mut slot.value)
     }
 
     /// Takes the value away; the identifier is free.
-    #[inline]
     pub(crate) fn remove(&mut self, id: PacketId) -> Option<T> {
-        let slot = self.slots.get_mut(index(id)).filter(|slot| matches!(slot, Slot::Used(_)))?;
-        let Slot::Used(value) = core::mem::replace(slot, Slot::Free { next: 0 }) else { return None };
-        self.used = self.used.saturating_sub(1);
-        self.free_place(id.get());
+        let value = core::mem::take(self.get_mut(id)?);
+        self.free(id);
         Some(value)
     }
 
-    /// Drops the value; the identifier is free.
+    /// Frees the identifier.
     #[inline]
     pub(crate) fn free(&mut self, id: PacketId) {
-        if let Some(slot @ Slot::Used(_)) = self.slots.get_mut(index(id)) {
-            *slot = Slot::Free { next: 0 };
+        if let Some(slot) = self.slots.get_mut(index(id))
+            && slot.is_used
+        {
+            slot.is_used = false;
+            slot.next_free = 0;
             self.used = self.used.saturating_sub(1);
             self.free_place(id.get());
         }
@@ -124,9 +117,9 @@ impl<T> PacketIds<T> {
 
     /// The values, by ascending identifier.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PacketId, &T)> {
-        self.slots.iter().zip(1..).filter_map(|(slot, id)| match slot {
-            Slot::Used(value) => PacketId::new(id).ok().map(|id| (id, value)),
-            Slot::Free { .. } => None,
+        self.slots.iter().zip(1..).filter(|(slot, _)| slot.is_used).filter_map(|(slot, id)| {
+            let id = PacketId::new(id).ok()?;
+            Some((id, &slot.value))
         })
     }
 
@@ -141,8 +134,8 @@ impl<T> PacketIds<T> {
     #[inline]
     fn free_place(&mut self, id: u16) {
         match self.slots.get_mut(usize::from(self.last_free).wrapping_sub(1)) {
-            Some(Slot::Free { next }) => *next = id,
-            _ => self.first_free = id,
+            Some(last) => last.next_free = id,
+            None => self.first_free = id,
         }
         self.last_free = id;
     }

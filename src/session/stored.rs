@@ -12,9 +12,12 @@ use crate::codec::{self, Decoded, EncodeError, Limits, Packet, Publish, Version}
 /// A large shared payload is kept by reference, and the packet has an empty one in its place.
 #[derive(Default)]
 pub(crate) struct Stored {
-    packet: Box<[u8]>,
+    packet: Vec<u8>,
     payload: Option<Box<Bytes>>,
 }
+
+/// Up to this size, the memory of a packet is used again.
+const REUSED: usize = 256;
 
 impl Stored {
     /// Keeps a packet that has been encoded.
@@ -22,11 +25,29 @@ impl Stored {
         Self { packet: packet.into(), payload: None }
     }
 
+    /// Keeps a packet that has been encoded, where another one was kept.
+    #[inline]
+    pub(crate) fn set(&mut self, packet: &[u8]) {
+        self.clear();
+        self.packet.extend_from_slice(packet);
+    }
+
+    /// Keeps nothing. The memory of a small packet is used again.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.payload = None;
+        if self.packet.capacity() > REUSED {
+            self.packet = Vec::new();
+        } else {
+            self.packet.clear();
+        }
+    }
+
     /// Keeps a message; a large payload replaces the empty one in it.
     pub(crate) fn message(publish: &Publish<'_>, large: Option<&Bytes>, version: Version) -> Result<Self, EncodeError> {
         let mut packet = Vec::with_capacity(publish.encoded_len(version)?);
         publish.encode(version, &mut packet)?;
-        Ok(Self { packet: packet.into(), payload: large.map(|large| Box::new(large.clone())) })
+        Ok(Self { packet, payload: large.map(|large| Box::new(large.clone())) })
     }
 
     /// Keeps what a journal has kept.

@@ -116,7 +116,7 @@ impl ModelServer {
     }
 
     /// PUBREC has come: it is answered at once, so that the order is kept [MQTT-4.6.0-4].
-    pub(super) fn received(&mut self, id: PacketId) {
+    pub(super) fn release(&mut self, id: PacketId) {
         let open = &mut self.session().outgoing.open;
         let flow = open.iter_mut().find(|flow| flow.id == id);
         let flow = flow.unwrap_or_else(|| panic!("PUBREC of {id}, which is not in use"));
@@ -126,7 +126,7 @@ impl ModelServer {
     }
 
     /// PUBACK or PUBCOMP has come, or PUBREC with an error.
-    pub(super) fn acknowledged(&mut self, id: PacketId, is_success: bool, qos: QoS) {
+    pub(super) fn settled(&mut self, id: PacketId, is_success: bool, qos: QoS) {
         let open = &mut self.session().outgoing.open;
         let place = open.iter().position(|flow| flow.id == id);
         let flow = open.remove(place.unwrap_or_else(|| panic!("an acknowledgement of {id}, which is not in use")));

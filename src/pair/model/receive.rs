@@ -33,10 +33,10 @@ impl ModelServer {
             Packet::Connect(connect) if self.state == State::Opened => self.connect(connect),
             _ if self.state == State::Opened => panic!("the first packet is {packet:?} [MQTT-3.1.0-1]"),
             Packet::Publish(publish) => self.publish_received(publish),
-            Packet::PubAck(ack) => self.acknowledged(ack.id, !ack.reason_code.is_error(), QoS::AtLeastOnce),
-            Packet::PubRec(ack) if ack.reason_code.is_error() => self.acknowledged(ack.id, false, QoS::ExactlyOnce),
-            Packet::PubRec(ack) => self.received(ack.id),
-            Packet::PubComp(ack) => self.acknowledged(ack.id, true, QoS::ExactlyOnce),
+            Packet::PubAck(ack) => self.settled(ack.id, !ack.reason_code.is_error(), QoS::AtLeastOnce),
+            Packet::PubRec(ack) if ack.reason_code.is_error() => self.settled(ack.id, false, QoS::ExactlyOnce),
+            Packet::PubRec(ack) => self.release(ack.id),
+            Packet::PubComp(ack) => self.settled(ack.id, true, QoS::ExactlyOnce),
             Packet::PubRel(ack) => {
                 let is_known = self.session().received.remove(&ack.id.get());
                 let not_found = !is_known && self.version == Version::V5;

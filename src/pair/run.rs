@@ -1,0 +1,266 @@
+//! One event after the other.
+
+use core::time::Duration;
+use std::io::IoSlice;
+use std::vec::Vec;
+
+use bytes::Buf;
+
+use super::event::Event;
+use super::link::{Arrival, Way};
+use super::{Pair, Reconnect, Server};
+use crate::time::Instant;
+
+/// What happens next.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Open,
+    Arrival(Way),
+    Write,
+    Client,
+    Server,
+}
+
+/// After so many events without rest, something goes round in circles.
+const MANY_EVENTS: u32 = 2_000_000;
+
+impl<S: Server> Pair<S> {
+    /// Lets the next thing happen; `false` if there is none.
+    pub fn step(&mut self) -> bool {
+        let Some((at, next)) = self.next() else { return false };
+        self.now = self.now.max(at);
+        match next {
+            Next::Open => self.begin(),
+            Next::Arrival(way) => self.arrive(way),
+            Next::Write => self.write(),
+            Next::Client => self.poll_client(),
+            Next::Server => self.run_server(),
+        }
+        self.check();
+        true
+    }
+
+    /// Lets everything happen that happens in this time.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.next().is_some_and(|(at, _)| at <= end) {
+            self.step();
+        }
+        self.now = end;
+    }
+
+    /// Lets everything happen until nothing is under way and nobody has anything to do but to keep the connection
+    /// alive.
+    ///
+    /// # Panics
+    ///
+    /// If that is never so.
+    pub fn run_until_quiet(&mut self) {
+        for _ in 0..MANY_EVENTS {
+            if self.is_quiet() || !self.step() {
+                return;
+            }
+        }
+        panic!("it does not come to rest: {:?}", self.client);
+    }
+
+    /// Whether nothing is under way, and nothing is to be done now.
+    pub fn is_quiet(&mut self) -> bool {
+        let nothing_due = self.client.deadline().is_none_or(|at| at > self.now);
+        if !self.client_is_open && !self.server_is_open {
+            return self.opens_at.is_none() && nothing_due;
+        }
+        self.client.is_connected()
+            && nothing_due
+            && self.server_is_open
+            && self.server.deadline().is_none()
+            && self.link.is_empty()
+            && !self.has_output()
+    }
+
+    fn next(&mut self) -> Option<(Instant, Next)> {
+        if self.has_output() {
+            let pause = Duration::from_micros(self.random.below(300));
+            self.writes_at.get_or_insert(self.now + pause);
+        } else {
+            self.writes_at = None;
+        }
+        let server_deadline = if self.server_is_open { self.server.deadline() } else { None };
+        let all = [
+            self.opens_at.map(|at| (at, Next::Open)),
+            self.link.next().map(|(at, way)| (at, Next::Arrival(way))),
+            self.client.deadline().map(|at| (at, Next::Client)),
+            self.writes_at.map(|at| (at, Next::Write)),
+            server_deadline.map(|at| (at, Next::Server)),
+        ];
+        all.into_iter().flatten().min_by_key(|&(at, _)| at)
+    }
+
+    fn has_output(&mut self) -> bool {
+        (self.client_is_open && (self.is_closing || self.client.transmit().has_remaining()))
+            || (self.server_is_open && (self.server.is_over() || self.server.transmit().has_remaining()))
+    }
+
+    fn begin(&mut self) {
+        self.opens_at = None;
+        self.client_is_open = true;
+        self.server_is_open = true;
+        self.at_client.clear();
+        self.at_server.clear();
+        self.rules.opened();
+        self.client.open(self.now).unwrap_or_else(|error| panic!("the client cannot be opened: {error}"));
+        self.server.open(self.now);
+    }
+
+    fn arrive(&mut self, way: Way) {
+        match self.link.arrive(way) {
+            Some(Arrival::Bytes(mut bytes)) => {
+                let cuts = self.cut_after.is_some_and(|left| left <= bytes.len());
+                if let Some(left) = &mut self.cut_after {
+                    bytes.truncate(*left);
+                    *left -= bytes.len();
+                }
+                match way {
+                    Way::ToClient => {
+                        self.at_client.extend_from_slice(&bytes);
+                        self.poll_client();
+                    }
+                    Way::ToServer => {
+                        self.at_server.extend_from_slice(&bytes);
+                        self.run_server();
+                    }
+                }
+                if cuts {
+                    self.cut();
+                }
+            }
+            Some(Arrival::End) if way == Way::ToClient => self.client_closed(),
+            Some(Arrival::End) => self.server_closed(),
+            None => {}
+        }
+    }
+
+    /// Takes what has arrived at the client, and does what is due.
+    fn poll_client(&mut self) {
+        loop {
+            let was_connected = self.client.is_connected();
+            let mut input = &self.at_client[..];
+            let action = self.client.poll(self.now, &mut input);
+            let event = action.as_ref().map(Event::of);
+            let used = self.at_client.len() - input.len();
+            // Else it was thrown away.
+            if was_connected || self.client.is_connected() {
+                self.rules.read(&self.at_client[..used]);
+            }
+            self.at_client.drain(..used);
+            self.client.assert_consistent();
+            let Some(event) = event else { return };
+            self.is_closing |= matches!(event, Event::Close(_));
+            self.events.push(event);
+        }
+    }
+
+    fn run_server(&mut self) {
+        if self.server_is_open {
+            let mut input = &self.at_server[..];
+            self.server.receive(self.now, &mut input);
+            let used = self.at_server.len() - input.len();
+            self.at_server.drain(..used);
+        }
+    }
+
+    /// Both ends write what they have, or a part of it.
+    fn write(&mut self) {
+        self.writes_at = None;
+        if self.client_is_open {
+            let all = self.client.transmit().remaining();
+            let is_part = self.link.split && !self.is_closing && self.random.percent(30);
+            let count = if is_part { self.random.index(all + 1) } else { all };
+            self.write_client(count);
+            self.poll_client();
+            if self.is_closing && !self.client.transmit().has_remaining() {
+                self.link.end(self.now, Way::ToServer);
+                self.link.lose(Way::ToClient);
+                self.client_closed();
+            }
+        }
+        if self.server_is_open {
+            let output = self.server.transmit();
+            let bytes = output.copy_to_bytes(output.remaining());
+            self.link.send(self.now, Way::ToClient, &bytes);
+            if self.server.is_over() {
+                self.link.end(self.now, Way::ToClient);
+                self.link.lose(Way::ToServer);
+                self.server_closed();
+            }
+        }
+    }
+
+    /// The client writes so many bytes.
+    fn write_client(&mut self, count: usize) {
+        let mut chunks = [IoSlice::new(&[]); 4];
+        let output = self.client.transmit();
+        let filled = output.chunks_vectored(&mut chunks);
+        let vectored: Vec<u8> = chunks[..filled].iter().flat_map(|chunk| chunk.iter().copied()).collect();
+        let bytes = output.copy_to_bytes(count);
+        let len = vectored.len().min(count);
+        assert!(vectored[..len] == bytes[..len], "the vectored chunks are not what the chunks are");
+        self.rules.written(self.now, &bytes);
+        if self.server_is_open {
+            self.link.send(self.now, Way::ToServer, &bytes);
+        }
+    }
+
+    /// What is under way is lost.
+    pub(super) fn cut_now(&mut self) {
+        if self.client_is_open && self.random.percent(50) {
+            // It has left the client, but it gets nowhere.
+            let all = self.client.transmit().remaining();
+            let count = self.random.index(all + 1);
+            self.write_client(count);
+        }
+        self.link.lose(Way::ToClient);
+        self.link.lose(Way::ToServer);
+        self.client_closed();
+        self.server_closed();
+    }
+
+    fn client_closed(&mut self) {
+        if core::mem::take(&mut self.client_is_open) {
+            self.client.closed(self.now);
+            self.client.assert_consistent();
+            self.rules.closed();
+            self.is_closing = false;
+            self.has_closed();
+        }
+    }
+
+    fn server_closed(&mut self) {
+        if core::mem::take(&mut self.server_is_open) {
+            self.server.closed(self.now);
+            self.has_closed();
+        }
+    }
+
+    fn has_closed(&mut self) {
+        if self.client_is_open || self.server_is_open {
+            return;
+        }
+        self.opens_at = match self.reconnect {
+            Reconnect::Never => None,
+            Reconnect::AtOnce => Some(self.now),
+            Reconnect::Backoff => Some(self.now + self.client.backoff()),
+        };
+        self.link.lose(Way::ToClient);
+        self.link.lose(Way::ToServer);
+    }
+
+    /// What has to be so at any time.
+    fn check(&mut self) {
+        let is_written = self.client.is_connected() && !self.client.transmit().has_remaining();
+        if is_written && self.client.waiting() == 0 {
+            let (open, seen) = (self.client.open_operations(), self.rules.flows.open());
+            assert_eq!(open, seen, "the client has more or fewer identifiers in use than its packets show");
+        }
+    }
+}
