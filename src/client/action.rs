@@ -9,7 +9,7 @@ use crate::codec::{
     AckProperties, Auth, ConnAck, ConnAckProperties, DecodeError, Disconnect, List, ListIter, ReasonCode,
     SubAckReasonCode, UnsubAckReasonCode,
 };
-use crate::session::{Breach, ReceivedMessage, Token};
+use crate::session::{Breach, PayloadPart, ReceivedMessage, Token};
 use crate::text::Utf8Str;
 
 /// What there is to do, or to know. It borrows from the bytes that were received, and not from the client: commands
@@ -22,6 +22,8 @@ pub enum Action<'a> {
     Connected(Connected<'a>),
     /// A message has arrived.
     Message(ReceivedMessage<'a>),
+    /// More of a message has arrived, with [delivery in parts](super::ClientConfig::deliver_in_parts).
+    Payload(PayloadPart<'a>),
     /// What was asked for under this token has come to its end. There is one such action for each token.
     Done {
         /// The token.

@@ -12,7 +12,7 @@ use crate::session::Overflow;
 /// What a client is to be. Every field can be left at its default.
 ///
 /// `version` and `journal` are settled when the session is made; the other fields can be changed between two
-/// connections, by [`config_mut`](super::ClientSession::config_mut).
+/// connections, by [`reconfigure`](super::ClientSession::reconfigure).
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientConfig {
     /// The version of the protocol; 5.0 by default.
@@ -59,6 +59,9 @@ pub struct ClientConfig {
     /// Whether strings from the server may contain control characters and non-characters; they may by default.
     pub disallowed_code_points: DisallowedCodePoints,
 
+    /// A message whose packet is larger than this, in bytes, is delivered in parts as they come, so that nobody has to
+    /// collect it; `u32::MAX`, never, by default.
+    pub deliver_in_parts: u32,
     /// Whether messages of QoS 1 and 2 are acknowledged by [`ack`](super::ClientSession::ack), and not by themselves.
     pub manual_acks: bool,
     /// For how many topics, at most, a topic alias is used in outgoing messages; 0 by default. The server decides how
@@ -109,6 +112,7 @@ impl Default for ClientConfig {
             topic_alias_maximum: 0,
             max_user_properties: 256,
             disallowed_code_points: DisallowedCodePoints::Accept,
+            deliver_in_parts: u32::MAX,
             manual_acks: false,
             topic_aliases: 0,
             max_in_flight: NonZeroU16::MAX,

@@ -100,6 +100,7 @@ impl ClientSession {
         self.outbound.rewind();
         self.transmit.clear();
         self.inbound.disconnected();
+        self.partial = None;
         self.inbound_aliases = None;
         self.outbound_aliases = None;
         self.state = State::Closed;
@@ -180,10 +181,10 @@ impl ClientSession {
             }
         };
         let server = ServerLimits::new(&connack.properties, self.config.keep_alive, session_expiry_interval);
+        self.server = server;
         if server.maximum_packet_size < SMALLEST_PACKET_SIZE {
             return self.breach(Breach::MaximumPacketSizeTooSmall);
         }
-        self.server = server;
         // 3.1 cannot say whether a session is present: if none was to be forgotten, it is.
         let is_present = connack.session_present || (self.version == Version::V31 && !self.asked_clean);
         let session = match (is_present, self.has_session) {
@@ -275,7 +276,7 @@ impl ClientSession {
         client.next_token = restored.next_token();
         let (kept, kept_bytes) = restored.kept();
         client.kept = u32::try_from(kept).unwrap_or(u32::MAX);
-        client.kept_bytes = kept_bytes;
+        client.kept_bytes = u32::try_from(kept_bytes).unwrap_or(u32::MAX);
         for &id in &restored.received {
             client.inbound.restore(id);
         }
@@ -302,6 +303,29 @@ impl ClientSession {
         Journal::of(
             session.into_iter().flatten().chain(in_flight.flatten()).chain(given_up).chain(queued).chain(received),
         )
+    }
+
+    /// Takes another configuration for the connections to come: a new password, another will.
+    ///
+    /// Another `client_id` names another session: then the present one is given up, as if the server had lost it.
+    /// `journal` stays as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::AlreadyOpen`] while there is a connection; [`CommandError::OtherVersion`] if the version is not
+    /// the same.
+    pub fn reconfigure(&mut self, config: super::ClientConfig) -> Result<(), CommandError> {
+        if self.state != State::Closed {
+            return Err(CommandError::AlreadyOpen);
+        }
+        if config.version != self.version {
+            return Err(CommandError::OtherVersion);
+        }
+        if config.client_id != self.config.client_id {
+            self.forget_session();
+        }
+        self.config = config;
+        Ok(())
     }
 
     /// Puts a record into the journal, if there is one.

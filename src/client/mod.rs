@@ -51,6 +51,7 @@ mod authentication;
 mod backoff;
 mod config;
 mod connection;
+mod partial;
 mod receive;
 mod send;
 mod server;

@@ -1,5 +1,7 @@
 //! What a server sends once there is a connection, or before.
 
+use core::num::NonZeroU16;
+
 use super::action::{Action, Close, Outcome};
 use super::session::{ClientSession, State};
 use crate::codec::{
@@ -10,6 +12,7 @@ use crate::session::{
     Ack, Acknowledged, Arrival, BadReceipt, Breach, CommandError, OrderedAck, Receipt, ReceivedMessage, Record,
     SharedTopic, Stage, Topic,
 };
+use crate::topic::TopicName;
 
 impl ClientSession {
     /// Takes a packet; what there is to tell about it.
@@ -53,8 +56,8 @@ impl ClientSession {
                     Ok(receipt) => receipt,
                     Err(end) => return end.map(|breach| self.breach(breach)),
                 };
-                let (qos, dup, properties) = (delivery.qos(), delivery.dup(), PublishProperties::default());
-                Some(Action::Message(ReceivedMessage { topic, payload, qos, dup, retain, properties, receipt }))
+                let message = ReceivedMessage::new(topic, payload, delivery, retain, PublishProperties::default());
+                Some(Action::Message(ReceivedMessage { receipt, ..message }))
             }
             Short::Ack(PacketType::PubAck, id) => {
                 self.settle(id, Ack::PubAck, PacketType::PubAck, ReasonCode::Success, properties)
@@ -80,30 +83,34 @@ impl ClientSession {
 
     #[inline(never)]
     fn receive_publish<'a>(&mut self, publish: Publish<'a>) -> Option<Action<'a>> {
-        let Publish { delivery, retain, topic, payload, properties } = publish;
-        let topic = if properties.topic_alias.is_some() {
-            match self.resolve_alias(&publish) {
-                Ok(topic) => topic,
-                Err(breach) => return Some(self.breach(breach)),
-            }
-        } else {
-            Topic::Named(topic)
+        let Publish { delivery, retain, payload, properties, .. } = publish;
+        let topic = match self.topic_of(&publish) {
+            Ok(topic) => topic,
+            Err(breach) => return Some(self.breach(breach)),
         };
-        if !properties.subscription_identifiers.is_empty() && !self.knows_all(&publish) {
-            return Some(self.breach(Breach::UnknownSubscriptionIdentifier));
-        }
         let receipt = match self.take_over(delivery) {
             Ok(receipt) => receipt,
             Err(end) => return end.map(|breach| self.breach(breach)),
         };
-        let (qos, dup) = (delivery.qos(), delivery.dup());
-        Some(Action::Message(ReceivedMessage { topic, payload, qos, dup, retain, properties, receipt }))
+        let message = ReceivedMessage::new(topic, payload, delivery, retain, properties);
+        Some(Action::Message(ReceivedMessage { receipt, ..message }))
+    }
+
+    /// What a message is about, if it keeps the rules of this connection.
+    pub(super) fn topic_of<'a>(&mut self, publish: &Publish<'a>) -> Result<Topic<'a>, Breach> {
+        if !publish.properties.subscription_identifiers.is_empty() && !self.knows_all(publish) {
+            return Err(Breach::UnknownSubscriptionIdentifier);
+        }
+        match publish.properties.topic_alias {
+            Some(alias) => self.resolve_alias(publish.topic, alias),
+            None => Ok(Topic::Named(publish.topic)),
+        }
     }
 
     /// Takes over a message, and acknowledges it if that is due and not the application's business. It is not to be
     /// delivered if this returns an error: because it was before, or because of a breach.
     #[inline(always)]
-    fn take_over(&mut self, delivery: Delivery) -> Result<Option<Receipt>, Option<Breach>> {
+    pub(super) fn take_over(&mut self, delivery: Delivery) -> Result<Option<Receipt>, Option<Breach>> {
         match delivery {
             Delivery::AtMostOnce => Ok(None),
             Delivery::AtLeastOnce { id, .. } => self.arrive(id, QoS::AtLeastOnce),
@@ -224,18 +231,17 @@ impl ClientSession {
 
     /// What a message with a topic alias is about (section 3.3.2.3.4).
     #[cold]
-    fn resolve_alias<'a>(&mut self, publish: &Publish<'a>) -> Result<Topic<'a>, Breach> {
-        let Some(alias) = publish.properties.topic_alias else { return Ok(Topic::Named(publish.topic)) };
+    fn resolve_alias<'a>(&mut self, topic: TopicName<'a>, alias: NonZeroU16) -> Result<Topic<'a>, Breach> {
         if alias.get() > self.config.topic_alias_maximum {
             return Err(Breach::TopicAliasInvalid);
         }
         let aliases = self.inbound_aliases.get_or_insert_default();
-        if publish.topic.is_empty() {
+        if topic.is_empty() {
             let topic = aliases.get(alias).ok_or(Breach::UnknownTopicAlias)?;
             return Ok(Topic::Aliased(SharedTopic(topic)));
         }
-        aliases.set(alias, publish.topic.as_bytes());
-        Ok(Topic::Named(publish.topic))
+        aliases.set(alias, topic.as_bytes());
+        Ok(Topic::Named(topic))
     }
 
     /// Whether all subscription identifiers of a message may have been used (section 3.3.2.3.8).
@@ -248,7 +254,6 @@ impl ClientSession {
     fn receive_pubrel(&mut self, id: PacketId) {
         // One that is not known is no error: the PUBCOMP may have been lost with an earlier connection.
         let reason_code = if self.inbound.release(id) {
-            self.inbound.acked();
             self.record(Record::Released(id));
             PubRelReasonCode::Success
         } else {
@@ -270,7 +275,7 @@ impl ClientSession {
             Acknowledged::Release { first, freed } => {
                 if first {
                     self.record(Record::Received(ack.id, ack.reason_code.value()));
-                    self.kept_bytes = self.kept_bytes.saturating_sub(freed);
+                    self.kept_bytes = self.kept_bytes.saturating_sub(freed as u32);
                 }
                 PubRelReasonCode::Success
             }

@@ -93,8 +93,9 @@ impl ClientSession {
     fn can_send_something(&self) -> bool {
         let window = self.window_is_open();
         let to_resend = self.outbound.to_resend() != 0;
+        let (windowed, has_id) = (window && !to_resend, self.outbound.next_id().is_some());
         self.state == State::Connected
-            && ((to_resend && window) || self.queue.as_ref().is_some_and(|queue| queue.has_next(window && !to_resend)))
+            && ((to_resend && window) || self.queue.as_ref().is_some_and(|queue| queue.has_next(windowed, has_id)))
     }
 
     fn next_token(&mut self) -> Token {
@@ -115,14 +116,14 @@ impl ClientSession {
 
     #[inline]
     fn send_acknowledged(&mut self, publish: &Publish<'_>, large: Option<&Bytes>) -> Result<Token, CommandError> {
-        let id = self.outbound.next_id().ok_or(CommandError::NoPacketId)?;
+        let Some(id) = self.outbound.next_id() else { return self.keep_message(publish, large) };
         let delivery = Delivery::new(publish.delivery.qos(), id, false);
         let starts_at = self.transmit.end();
         let is_simple = self.outbound_aliases.is_none() && large.is_none() && self.journal.is_none();
         if is_simple && self.kept < self.config.max_kept {
             // What is sent is also what is kept.
-            let room = (self.config.max_kept_bytes as usize).saturating_sub(self.kept_bytes);
-            let limit = u32::try_from(room).unwrap_or(u32::MAX).min(self.server.maximum_packet_size);
+            let room = self.config.max_kept_bytes.saturating_sub(self.kept_bytes);
+            let limit = room.min(self.server.maximum_packet_size);
             let version = self.version;
             let packet = self.transmit.encode(limit, |out| publish.encode_as(delivery, version, out))?;
             if let Some(packet) = packet {
@@ -199,8 +200,11 @@ impl ClientSession {
 
     /// Makes sure that so many bytes more can be kept.
     fn make_room(&mut self, bytes: usize) -> Result<(), CommandError> {
-        let (max, max_bytes) = (self.config.max_kept, self.config.max_kept_bytes as usize);
-        let fits = |kept: u32, kept_bytes: usize| kept < max && kept_bytes.saturating_add(bytes) <= max_bytes;
+        let (max, max_bytes) = (self.config.max_kept, self.config.max_kept_bytes);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let fits = |kept: u32, kept_bytes: u32| {
+            kept < max && kept_bytes.checked_add(bytes).is_some_and(|all| all <= max_bytes)
+        };
         if fits(self.kept, self.kept_bytes) {
             return Ok(());
         }
@@ -221,14 +225,14 @@ impl ClientSession {
     #[inline]
     fn keep(&mut self, bytes: usize) {
         self.kept = self.kept.saturating_add(1);
-        self.kept_bytes = self.kept_bytes.saturating_add(bytes);
+        self.kept_bytes = self.kept_bytes.saturating_add(bytes as u32);
     }
 
     /// Something is not kept any more.
     #[inline]
     pub(super) fn release(&mut self, bytes: usize) {
         self.kept = self.kept.saturating_sub(1);
-        self.kept_bytes = self.kept_bytes.saturating_sub(bytes);
+        self.kept_bytes = self.kept_bytes.saturating_sub(bytes as u32);
     }
 
     /// Gives up something that has not been sent.
@@ -249,9 +253,10 @@ impl ClientSession {
                 self.resend();
                 continue;
             }
-            let next = self.queue.as_mut().and_then(|queue| queue.pop(window && self.outbound.to_resend() == 0));
-            if !next.is_some_and(|waiting| self.send_waiting(waiting)) {
-                break;
+            let (windowed, has_id) = (window && self.outbound.to_resend() == 0, self.outbound.next_id().is_some());
+            match self.queue.as_mut().and_then(|queue| queue.pop(windowed, has_id)) {
+                Some(waiting) => self.send_waiting(waiting),
+                None => break,
             }
         }
         if self.queue.as_ref().is_some_and(|queue| queue.is_empty()) {
@@ -290,8 +295,8 @@ impl ClientSession {
         }
     }
 
-    /// Sends something that has waited, or gives it up. If it has to wait on, so has everything else: `false`.
-    fn send_waiting(&mut self, waiting: Waiting) -> bool {
+    /// Sends something that has waited, or gives it up.
+    fn send_waiting(&mut self, waiting: Waiting) {
         let sent = match waiting.stored.packet(self.version) {
             Some(Packet::Publish(publish)) => self.send_message(&waiting, publish),
             Some(Packet::Subscribe(subscribe)) => self.send_subscribe(subscribe).map(Some),
@@ -315,10 +320,6 @@ impl ClientSession {
                 };
                 self.begin(token, stage, since, starts_at, stored);
             }
-            (Err(Failed::Later), _) => {
-                self.queue.get_or_insert_default().put_back(Waiting { token, since, kind, stored });
-                return false;
-            }
             (Err(Failed::Expired), _) => {
                 self.give_up(&Waiting { token, since, kind, stored }, Loss::Expired);
             }
@@ -327,7 +328,6 @@ impl ClientSession {
                 self.give_up(&Waiting { token, since, kind, stored }, loss);
             }
         }
-        true
     }
 
     /// Sends a message that has waited, and returns where it begins if it is to be acknowledged.
@@ -342,7 +342,7 @@ impl ClientSession {
         self.server.check_message(qos, publish.retain).map_err(Failed::Refused)?;
         let delivery = match qos {
             QoS::AtMostOnce => Delivery::AtMostOnce,
-            _ => Delivery::new(qos, self.outbound.next_id().ok_or(Failed::Later)?, false),
+            _ => Delivery::new(qos, self.free_id()?, false),
         };
         let starts_at = self.transmit.end();
         let limit = self.server.maximum_packet_size;
@@ -357,7 +357,7 @@ impl ClientSession {
     ///
     /// [`CommandError::Encode`] if it cannot be sent in this version; [`CommandError::QueueFull`] if no more can be
     /// kept; what the server does not take, if there is a connection: [`CommandError::TooLarge`],
-    /// [`CommandError::SubscriptionNotSupported`]; [`CommandError::NoPacketId`] if too many operations are open.
+    /// [`CommandError::SubscriptionNotSupported`].
     pub fn subscribe(&mut self, subscriptions: &[Subscription<'_>]) -> Result<Token, CommandError> {
         self.subscribe_with(subscriptions, &SubscribeProperties::default())
     }
@@ -416,6 +416,11 @@ impl ClientSession {
         Ok(token)
     }
 
+    /// The packet identifier of something that the queue has only given out because there is one.
+    fn free_id(&self) -> Result<PacketId, Failed> {
+        self.outbound.next_id().ok_or(Failed::Refused(CommandError::NotConnected))
+    }
+
     /// Sends SUBSCRIBE, and returns where it begins.
     fn send_subscribe(&mut self, subscribe: Subscribe<'_>) -> Result<u64, Failed> {
         let Subscribe { subscriptions, properties, .. } = subscribe;
@@ -436,7 +441,7 @@ impl ClientSession {
         &mut self,
         encode: impl FnOnce(PacketId, &mut alloc::vec::Vec<u8>, Version) -> Result<usize, EncodeError>,
     ) -> Result<u64, Failed> {
-        let id = self.outbound.next_id().ok_or(Failed::Later)?;
+        let id = self.free_id()?;
         let (starts_at, version, limit) = (self.transmit.end(), self.version, self.server.maximum_packet_size);
         match self.transmit.encode(limit, |out| encode(id, out, version)) {
             Ok(Some(_)) => Ok(starts_at),
@@ -455,8 +460,6 @@ impl ClientSession {
 
 /// Why something that has waited is not sent.
 enum Failed {
-    /// It goes on waiting.
-    Later,
     Expired,
     /// The server does not take it.
     Refused(CommandError),

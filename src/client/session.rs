@@ -9,6 +9,7 @@ use bytes::Buf;
 use super::action::{Action, Close, Loss, Outcome};
 use super::backoff::Backoff;
 use super::config::ClientConfig;
+use super::partial::Partial;
 use super::server::ServerLimits;
 use crate::codec::{self, DecodeError, Decoded, Disconnect, DisconnectReasonCode, Packet, ReasonCode, Version};
 use crate::session::{
@@ -51,7 +52,7 @@ pub struct ClientSession {
     pub(super) next_token: Token,
     /// How many messages and requests are kept, and how many bytes.
     pub(super) kept: u32,
-    pub(super) kept_bytes: usize,
+    pub(super) kept_bytes: u32,
     /// Messages of QoS 0 in `transmit`, and where they end.
     pub(super) sending: Option<Box<Sending>>,
     /// Outcomes that have not come from a packet.
@@ -61,6 +62,8 @@ pub struct ClientSession {
     /// The subscription identifiers that were used.
     pub(super) identifiers: Option<Box<Identifiers>>,
     pub(super) journal: Option<Box<Journal>>,
+    /// The message that is being delivered in parts.
+    pub(super) partial: Option<Box<Partial>>,
 }
 
 /// Outcomes that have not come from a packet: sent, or lost.
@@ -126,6 +129,7 @@ impl ClientSession {
             outbound_aliases: None,
             identifiers: None,
             journal: config.journal.then(Box::default),
+            partial: None,
             config,
         }
     }
@@ -223,11 +227,6 @@ impl ClientSession {
         &self.config
     }
 
-    /// The configuration, to be changed for the next connection: a new password, another will.
-    pub const fn config_mut(&mut self) -> &mut ClientConfig {
-        &mut self.config
-    }
-
     /// Panics if the parts of the session contradict each other. For tests.
     #[doc(hidden)]
     pub fn assert_consistent(&self) {
@@ -306,6 +305,12 @@ impl ClientSession {
                 self.input_left = true;
                 return None;
             }
+            if self.partial.is_some() {
+                match self.continue_message(input) {
+                    Some(action) => return Some(action),
+                    None => continue,
+                }
+            }
             let limits = self.config.limits();
             if self.state == State::Connected
                 && let Some((packet, size)) = codec::decode_short(input, self.version, limits)
@@ -326,6 +331,11 @@ impl ClientSession {
                     }
                 }
                 Ok(Decoded::Incomplete { .. }) => {
+                    if self.config.deliver_in_parts != u32::MAX
+                        && let Some(action) = self.begin_message(input)
+                    {
+                        return Some(action);
+                    }
                     let unfinished = input.len() as u32;
                     if unfinished != self.unfinished {
                         // A large packet that comes slowly is a sign of life too.
@@ -340,7 +350,7 @@ impl ClientSession {
     }
 
     #[cold]
-    fn malformed<'a>(&mut self, error: DecodeError) -> Action<'a> {
+    pub(super) fn malformed<'a>(&mut self, error: DecodeError) -> Action<'a> {
         self.end_with(error.reason_code());
         Action::Close(Close::Malformed(error))
     }

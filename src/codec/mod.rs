@@ -88,7 +88,7 @@ pub use self::reason::{
 };
 pub use self::stream::{Decoded, Packets, decode, packets};
 #[cfg(feature = "alloc")]
-pub(crate) use self::stream::{Short, decode_short};
+pub(crate) use self::stream::{Short, decode_publish_head, decode_short};
 pub use self::subscribe::{SubAck, Subscribe, Subscription};
 pub use self::types::{MaximumQoS, OutOfRange, PacketId, PayloadFormat, QoS, RetainHandling, SubscriptionIdentifier};
 pub use self::unsubscribe::{UnsubAck, Unsubscribe};

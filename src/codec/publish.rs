@@ -3,6 +3,8 @@
 use super::error::{EncodeError, Fault};
 use super::field::Field;
 use super::header::{DUP, QOS, RETAIN};
+#[cfg(feature = "alloc")]
+use super::header::{Varint, read_varint};
 use super::packet_type::PacketType;
 use super::property::PublishProperties;
 use super::reader::{Context, Reader};
@@ -100,6 +102,23 @@ impl<'a> Publish<'a> {
         let packet_id_len = if flags & QOS != 0 { 2 } else { 0 };
         let at = usize::from(u16::from_be_bytes(*topic_len)).wrapping_add(packet_id_len);
         behind.get(at) == Some(&0)
+    }
+
+    /// How many bytes topic, packet identifier and properties take; `None` if that cannot be seen yet.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn head_len(flags: u8, body: &[u8], version: Version) -> Option<usize> {
+        let (topic_len, behind) = body.split_first_chunk::<2>()?;
+        let packet_id_len = if flags & QOS != 0 { 2 } else { 0 };
+        let before = usize::from(u16::from_be_bytes(*topic_len)).wrapping_add(packet_id_len);
+        let properties = match version {
+            Version::V31 | Version::V311 => 0,
+            Version::V5 => match read_varint(behind.get(before..)?) {
+                Varint::Value(length, size) => (length as usize).saturating_add(usize::from(size)),
+                Varint::Unfinished => return None,
+                Varint::Bad(..) => 0, // it is found when it is read
+            },
+        };
+        Some(before.saturating_add(properties).saturating_add(2))
     }
 
     /// Reads a message without properties: nearly every one.

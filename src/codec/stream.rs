@@ -147,6 +147,32 @@ pub(crate) fn decode_short<'a>(input: &'a [u8], version: Version, limits: Limits
     Some((packet, size))
 }
 
+/// Decodes a PUBLISH of which the end has not come: everything but the payload, of which it holds as much as is there.
+/// Also tells how many bytes of the payload are still to come. `None` if it is something else, if it is complete, or if
+/// more has to come first.
+#[cfg(feature = "alloc")]
+pub(crate) fn decode_publish_head<'a>(
+    input: &'a [u8],
+    version: Version,
+    limits: Limits,
+) -> Result<Option<(Publish<'a>, u32)>, DecodeError> {
+    let into_error = |fault: Fault| fault.into_error(Some(PacketType::Publish), version);
+    let Some(header) = FixedHeader::read(input, version, limits.sender).map_err(into_error)? else { return Ok(None) };
+    let (Some(&first), Some(there)) = (input.first(), input.get(usize::from(header.size)..)) else { return Ok(None) };
+    let missing = (header.remaining_length as usize).saturating_sub(there.len());
+    if header.packet_type != PacketType::Publish || missing == 0 {
+        return Ok(None);
+    }
+    let Some(head_len) = Publish::head_len(first, there, version) else { return Ok(None) };
+    // A head that is longer than the packet is read as far as it goes: that tells what is wrong with it.
+    if head_len > there.len() && head_len <= header.remaining_length as usize {
+        return Ok(None);
+    }
+    let mut reader = Reader::new(there, usize::from(header.size).saturating_add(there.len()));
+    let publish = Publish::read(first & 0x0F, &mut reader, Context { version, limits }).map_err(into_error)?;
+    Ok(Some((publish, missing as u32)))
+}
+
 /// Decodes any packet. The only one to find that it is not complete, and what is wrong with its fixed header.
 #[inline(never)]
 fn decode_unusual<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<Decoded<'a>, DecodeError> {

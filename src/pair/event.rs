@@ -18,6 +18,8 @@ pub enum Event {
     Done(Token, Fate),
     /// A step of an enhanced authentication.
     Auth,
+    /// More of a message that is delivered in parts, and how many bytes are still to come.
+    Payload(Vec<u8>, u32),
     /// The connection is over; why.
     Close(String),
 }
@@ -48,8 +50,8 @@ pub enum Fate {
     Lost(Loss),
 }
 
-impl Event {
-    pub(super) fn of(action: &Action<'_>) -> Self {
+impl From<&Action<'_>> for Event {
+    fn from(action: &Action<'_>) -> Self {
         match action {
             Action::Connected(connected) => Self::Connected(connected.session),
             Action::Message(message) => Self::Message(Received {
@@ -59,22 +61,25 @@ impl Event {
                 dup: message.dup,
                 receipt: message.receipt,
             }),
-            Action::Done { token, outcome } => Self::Done(*token, Fate::of(outcome)),
+            Action::Done { token, outcome } => Self::Done(*token, outcome.into()),
+            Action::Payload(part) => Self::Payload(part.bytes.to_vec(), part.missing),
             Action::Auth(_) => Self::Auth,
             Action::Close(why) => Self::Close(why.to_string()),
         }
     }
 }
 
-impl Fate {
-    fn of(outcome: &Outcome<'_>) -> Self {
+impl From<&Outcome<'_>> for Fate {
+    fn from(outcome: &Outcome<'_>) -> Self {
         match outcome {
             Outcome::Sent => Self::Sent,
             Outcome::Lost(loss) => Self::Lost(*loss),
             _ => Self::Answered(outcome.codes().collect()),
         }
     }
+}
 
+impl Fate {
     /// Whether it is what was asked for.
     pub fn is_success(&self) -> bool {
         match self {

@@ -174,7 +174,7 @@ impl Flows {
     /// The quota grows with each PUBACK and PUBCOMP, and PUBREC with an error, but not beyond where it has begun
     /// [MQTT-4.9.0-2].
     fn restore_quota(&mut self) {
-        self.quota = self.receive_maximum.min(self.quota + 1);
+        self.quota = self.receive_maximum.min(self.quota.saturating_add(1));
     }
 
     /// Everything that was to be sent again has been sent; how many operations are open then.

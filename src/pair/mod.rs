@@ -219,6 +219,11 @@ impl<S: Server> Pair<S> {
         }
     }
 
+    /// Whether that has not come yet.
+    pub const fn is_cut_pending(&self) -> bool {
+        self.cut_after.is_some()
+    }
+
     /// Connects, after a pause or if [`reconnect`](Self::reconnect) is [`Reconnect::Never`].
     pub fn open(&mut self) {
         if !self.client_is_open && !self.server_is_open {

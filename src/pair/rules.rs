@@ -98,6 +98,9 @@ impl Rules {
     }
 
     fn packet(&mut self, now: Instant, packet: &Packet<'_>, size: usize) {
+        if std::env::var("TRACE").is_ok() {
+            std::eprintln!("{now:?} > {}", &std::format!("{packet:?}").chars().take(160).collect::<String>());
+        }
         match (self.stage, packet) {
             (Stage::Opened, Packet::Connect(connect)) => return self.connect(now, connect),
             (Stage::Opened, _) => panic!("the first packet is not CONNECT but {packet:?} [MQTT-3.1.0-1]"),
@@ -150,6 +153,9 @@ impl Rules {
     }
 
     fn received(&mut self, packet: &Packet<'_>) {
+        if std::env::var("TRACE").is_ok() {
+            std::eprintln!("      < {}", &std::format!("{packet:?}").chars().take(160).collect::<String>());
+        }
         match packet {
             Packet::ConnAck(connack) => self.connack(connack),
             Packet::Publish(publish) => self.flows.received(publish.delivery),

@@ -146,7 +146,7 @@ impl<S: Server> Pair<S> {
             let was_connected = self.client.is_connected();
             let mut input = &self.at_client[..];
             let action = self.client.poll(self.now, &mut input);
-            let event = action.as_ref().map(Event::of);
+            let event = action.as_ref().map(Event::from);
             let used = self.at_client.len() - input.len();
             // Else it was thrown away.
             if was_connected || self.client.is_connected() {

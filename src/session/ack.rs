@@ -36,6 +36,11 @@ impl OrderedAck {
         matches!(self.state, State::Duplicate)
     }
 
+    /// Whether it is one more than the messages of QoS 2 that have been received.
+    pub(crate) fn is_extra(&self) -> bool {
+        self.qos == QoS::AtLeastOnce || self.is_duplicate()
+    }
+
     pub(crate) const fn is_ready(&self) -> bool {
         !matches!(self.state, State::Waiting)
     }

@@ -104,9 +104,9 @@ pub enum CommandError {
     /// As many messages, or bytes, are kept as the configuration allows.
     #[error("no more messages can be kept")]
     QueueFull,
-    /// All 65,535 packet identifiers are in use.
-    #[error("no packet identifier is free")]
-    NoPacketId,
+    /// A session cannot go on in another version of the protocol.
+    #[error("a session cannot go on in another version of MQTT")]
+    OtherVersion,
     /// The message came on an earlier connection: it will be sent again, if the session goes on.
     #[error("the message came on an earlier connection")]
     EarlierConnection,

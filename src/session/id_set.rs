@@ -6,7 +6,7 @@ use crate::codec::PacketId;
 
 /// A set of packet identifiers: a few of them in place, many as a map of bits. No more memory than 8 KiB, whatever the
 /// peer sends.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct IdSet {
     len: u16,
     few: [u16; FEW],

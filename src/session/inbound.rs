@@ -12,9 +12,9 @@ use crate::codec::{PacketId, QoS};
 pub(crate) struct Inbound {
     /// Messages of QoS 2 that have been delivered, and whose PUBREL has not come \[MQTT-4.3.3-10\].
     received: IdSet,
-    /// How many of them an earlier connection has left behind: they do not count against the Receive Maximum of this
-    /// one.
-    carried: u16,
+    /// Those of them that an earlier connection has left behind, and that have not come again: they do not count against
+    /// the Receive Maximum of this one (section 4.9).
+    carried: Option<Box<IdSet>>,
     /// How many acknowledgements that end a delivery have been put into the stream, of which nothing has left since.
     unsent_acks: u16,
     /// The connection, for receipts.
@@ -29,8 +29,8 @@ struct Pending {
     /// The number of the first one.
     first: u32,
     acks: VecDeque<OrderedAck>,
-    /// How many of them are of QoS 1; those of QoS 2 are counted elsewhere.
-    of_qos1: u16,
+    /// How many of them are of QoS 1, or for a second copy; the others are counted elsewhere.
+    extra: u16,
 }
 
 /// What a message is to be acknowledged with, by the command `ack`. It belongs to the connection on which the message
@@ -61,11 +61,17 @@ impl Inbound {
     /// A message of QoS 1 or 2 has come.
     #[inline]
     pub(crate) fn arrive(&mut self, id: PacketId, qos: QoS, receive_maximum: u16) -> Arrival {
-        if qos == QoS::ExactlyOnce && self.received.contains(id) {
+        let is_duplicate = qos == QoS::ExactlyOnce && self.received.contains(id);
+        if is_duplicate && !self.is_pending() {
+            self.no_longer_carried(id);
             return Arrival::Duplicate;
         }
         if self.open() >= usize::from(receive_maximum) {
             return Arrival::TooMany;
+        }
+        if is_duplicate {
+            self.no_longer_carried(id);
+            return Arrival::Duplicate;
         }
         if qos == QoS::ExactlyOnce {
             self.received.insert(id);
@@ -75,8 +81,9 @@ impl Inbound {
 
     /// How many messages the other end has to regard as open, at least.
     fn open(&self) -> usize {
-        let received = self.received.len().saturating_sub(usize::from(self.carried));
-        let pending = self.pending.as_ref().map_or(0, |pending| usize::from(pending.of_qos1));
+        let carried = self.carried.as_ref().map_or(0, |carried| carried.len());
+        let received = self.received.len().saturating_sub(carried);
+        let pending = self.pending.as_ref().map_or(0, |pending| usize::from(pending.extra));
         received.saturating_add(pending).saturating_add(usize::from(self.unsent_acks))
     }
 
@@ -92,9 +99,23 @@ impl Inbound {
         self.unsent_acks = 0;
     }
 
+    /// Whether an earlier connection has left the message behind; it counts from here on, or is settled.
+    fn no_longer_carried(&mut self, id: PacketId) -> bool {
+        let Some(carried) = &mut self.carried else { return false };
+        let was_carried = carried.remove(id);
+        if carried.len() == 0 {
+            self.carried = None;
+        }
+        was_carried
+    }
+
     /// PUBREL has come; whether there is a message for it.
     pub(crate) fn release(&mut self, id: PacketId) -> bool {
-        self.received.remove(id)
+        let is_there = self.received.remove(id);
+        if is_there && !self.no_longer_carried(id) {
+            self.acked(); // by the PUBCOMP that is going to be sent
+        }
+        is_there
     }
 
     /// The message was refused: its identifier means a new message from here on \[MQTT-4.3.3-9\].
@@ -107,7 +128,7 @@ impl Inbound {
         let connection = self.connection;
         let pending = self.pending.get_or_insert_default();
         let number = pending.first.wrapping_add(pending.acks.len() as u32);
-        pending.of_qos1 = pending.of_qos1.saturating_add(u16::from(ack.qos == QoS::AtLeastOnce));
+        pending.extra = pending.extra.saturating_add(u16::from(ack.is_extra()));
         pending.acks.push_back(ack);
         Receipt { connection, number }
     }
@@ -134,7 +155,7 @@ impl Inbound {
         let ready = pending.acks.front().is_some_and(OrderedAck::is_ready);
         let ack = if ready { pending.acks.pop_front() } else { None }?;
         pending.first = pending.first.wrapping_add(1);
-        pending.of_qos1 = pending.of_qos1.saturating_sub(u16::from(ack.qos == QoS::AtLeastOnce));
+        pending.extra = pending.extra.saturating_sub(u16::from(ack.is_extra()));
         Some(ack)
     }
 
@@ -155,13 +176,13 @@ impl Inbound {
         }
         self.connection = self.connection.wrapping_add(1);
         self.unsent_acks = 0;
-        self.carried = self.received.len() as u16;
+        self.carried = (self.received.len() != 0).then(|| Box::new(self.received.clone()));
     }
 
     /// The session is gone.
     pub(crate) fn forget(&mut self) {
         self.received.clear();
-        self.carried = 0;
+        self.carried = None;
     }
 
     /// The messages of QoS 2 that have been delivered, and whose PUBREL has not come.
@@ -172,6 +193,6 @@ impl Inbound {
     /// As it was before a restart.
     pub(crate) fn restore(&mut self, id: PacketId) {
         self.received.insert(id);
-        self.carried = self.received.len() as u16;
+        self.carried = (self.received.len() != 0).then(|| Box::new(self.received.clone()));
     }
 }

@@ -153,6 +153,35 @@ pub struct ReceivedMessage<'a> {
     pub properties: PublishProperties<'a>,
     /// With what it is to be acknowledged, if that is the application's business and its QoS is 1 or 2.
     pub receipt: Option<Receipt>,
+    /// How many bytes of the payload are still to come, by [`PayloadPart`]s; 0 unless delivery in parts was asked for.
+    pub missing: u32,
+}
+
+impl<'a> ReceivedMessage<'a> {
+    #[inline(always)]
+    pub(crate) const fn new(
+        topic: Topic<'a>,
+        payload: &'a [u8],
+        delivery: Delivery,
+        retain: bool,
+        properties: PublishProperties<'a>,
+    ) -> Self {
+        let (qos, dup) = (delivery.qos(), delivery.dup());
+        Self { topic, payload, qos, dup, retain, properties, receipt: None, missing: 0 }
+    }
+}
+
+/// More of the payload of a message that is delivered in parts. Until the last one has come the message is not taken
+/// over: if the connection ends before, it will be sent again from the beginning, unless its QoS is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PayloadPart<'a> {
+    /// What has come.
+    pub bytes: &'a [u8],
+    /// How many bytes are still to come.
+    pub missing: u32,
+    /// With the last part: with what the message is to be acknowledged, if that is the application's business and its
+    /// QoS is 1 or 2.
+    pub receipt: Option<Receipt>,
 }
 
 /// The topic of a message that has arrived.

@@ -21,7 +21,7 @@ mod transmit;
 pub use self::error::{Breach, CommandError};
 pub use self::inbound::Receipt;
 pub use self::journal::{Journal, JournalError};
-pub use self::message::{Message, Payload, ReceivedMessage, SharedTopic, Topic};
+pub use self::message::{Message, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
 pub use self::queue::Overflow;
 pub use self::token::Token;
 pub use self::transmit::Transmit;

@@ -28,7 +28,7 @@ pub(crate) struct Queue {
     windowed: VecDeque<Waiting>,
     others: VecDeque<Waiting>,
     messages: u32,
-    message_bytes: usize,
+    message_bytes: u32,
 }
 
 /// One that waits.
@@ -56,6 +56,12 @@ impl Kind {
     }
 }
 
+impl Kind {
+    const fn needs_id(self) -> bool {
+        !matches!(self, Self::Message(QoS::AtMostOnce))
+    }
+}
+
 impl Queue {
     pub(crate) fn is_empty(&self) -> bool {
         self.windowed.is_empty() && self.others.is_empty()
@@ -78,10 +84,11 @@ impl Queue {
         self.line(waiting.kind).push_front(waiting);
     }
 
-    /// The next one in order; without the window, the next one that needs none.
-    pub(crate) fn pop(&mut self, window_is_open: bool) -> Option<Waiting> {
-        let windowed = self.windowed.front().filter(|_| window_is_open).map(|waiting| waiting.token);
-        let other = self.others.front().map(|waiting| waiting.token);
+    /// The next one in order; without the window, or without a packet identifier, the next one that needs none.
+    pub(crate) fn pop(&mut self, window_is_open: bool, has_id: bool) -> Option<Waiting> {
+        let windowed = self.windowed.front().filter(|_| window_is_open && has_id).map(|waiting| waiting.token);
+        let other =
+            self.others.front().filter(|waiting| has_id || !waiting.kind.needs_id()).map(|waiting| waiting.token);
         let next = match (windowed, other) {
             (Some(windowed), Some(other)) if windowed < other => self.windowed.pop_front(),
             (_, Some(_)) => self.others.pop_front(),
@@ -93,8 +100,9 @@ impl Queue {
 
     /// Whether [`pop`](Self::pop) would return something.
     #[inline]
-    pub(crate) fn has_next(&self, window_is_open: bool) -> bool {
-        !self.others.is_empty() || (window_is_open && !self.windowed.is_empty())
+    pub(crate) fn has_next(&self, window_is_open: bool, has_id: bool) -> bool {
+        self.others.front().is_some_and(|waiting| has_id || !waiting.kind.needs_id())
+            || (window_is_open && has_id && !self.windowed.is_empty())
     }
 
     /// Takes out the oldest message. Requests are not dropped.
@@ -120,7 +128,7 @@ impl Queue {
     }
 
     /// How many bytes those take.
-    pub(crate) const fn message_bytes(&self) -> usize {
+    pub(crate) const fn message_bytes(&self) -> u32 {
         self.message_bytes
     }
 
@@ -132,14 +140,14 @@ impl Queue {
     fn count(&mut self, waiting: &Waiting) {
         if let Kind::Message(_) = waiting.kind {
             self.messages = self.messages.saturating_add(1);
-            self.message_bytes = self.message_bytes.saturating_add(waiting.stored.len());
+            self.message_bytes = self.message_bytes.saturating_add(waiting.stored.len() as u32);
         }
     }
 
     fn discount(&mut self, waiting: Option<Waiting>) -> Option<Waiting> {
         if let Some(Waiting { kind: Kind::Message(_), stored, .. }) = &waiting {
             self.messages = self.messages.saturating_sub(1);
-            self.message_bytes = self.message_bytes.saturating_sub(stored.len());
+            self.message_bytes = self.message_bytes.saturating_sub(stored.len() as u32);
         }
         waiting
     }

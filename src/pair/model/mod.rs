@@ -158,6 +158,11 @@ impl ModelServer {
         self.session.iter().flat_map(|session| session.subscriptions.keys()).map(String::as_str).collect()
     }
 
+    /// Whether there is a session.
+    pub const fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
     /// How many sessions it has begun.
     pub const fn sessions(&self) -> u32 {
         self.sessions

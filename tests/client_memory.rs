@@ -1,0 +1,205 @@
+//! What a client takes of memory, watched by a counting allocator.
+
+#![cfg(feature = "alloc")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use bytes::{Buf, Bytes};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
+use mqtt_sansio::{Instant, Message, QoS, Version};
+
+thread_local! {
+    /// How often this thread has allocated, and how many bytes it holds; the test harness has threads of its own.
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn count(calls: usize, bytes: isize) {
+    CALLS.set(CALLS.get() + calls);
+    LIVE.set(LIVE.get() + bytes);
+}
+
+// SAFETY: everything is handed on to the system's allocator as it comes.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(1, layout.size() as isize);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, -(layout.size() as isize));
+        // SAFETY: the caller keeps the contract of `dealloc`, and the pointer is one of the system's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count(1, new_size as isize - layout.size() as isize);
+        // SAFETY: the caller keeps the contract of `realloc`, and the pointer is one of the system's.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}
+
+const NOW: Instant = Instant::EPOCH;
+
+fn connected(version: Version, config: ClientConfig) -> ClientSession {
+    let mut client = ClientSession::new(ClientConfig { version, client_id: "client-0001".into(), ..config });
+    client.open(NOW).unwrap();
+    let connect = client.transmit().remaining();
+    client.transmit().advance(connect);
+    let connack: &[u8] = if version == Version::V5 { b"\x20\x03\0\0\0" } else { b"\x20\x02\0\0" };
+    let mut input = connack;
+    assert!(matches!(client.poll(NOW, &mut input), Some(Action::Connected(_))));
+    assert!(client.poll(NOW, &mut input).is_none());
+    client
+}
+
+/// What one client has written is what the other one reads.
+fn carry(from: &mut ClientSession, to: &mut ClientSession, wire: &mut Vec<u8>) -> usize {
+    wire.clear();
+    let transmit = from.transmit();
+    while transmit.has_remaining() {
+        let chunk = transmit.chunk();
+        wire.extend_from_slice(chunk);
+        let len = chunk.len();
+        transmit.advance(len);
+    }
+    let mut input = &wire[..];
+    let mut told = 0;
+    while to.poll(NOW, &mut input).is_some() {
+        told += 1;
+    }
+    assert!(input.is_empty());
+    told
+}
+
+/// A QoS handshake has the same packets in both directions, so two clients can talk to each other.
+#[test]
+fn a_message_allocates_nothing_once_all_is_warm() {
+    for version in [Version::V31, Version::V311, Version::V5] {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut publisher = connected(version, ClientConfig::default());
+            let mut receiver = connected(version, ClientConfig::default());
+            let mut wire = Vec::with_capacity(1024);
+            let mut exchange = || {
+                publisher.publish(&Message::new("home/kitchen/temp", "21.5").qos(qos)).unwrap();
+                let mut told = 0;
+                for _ in 0..2 {
+                    told += carry(&mut publisher, &mut receiver, &mut wire);
+                    told += carry(&mut receiver, &mut publisher, &mut wire);
+                }
+                assert_eq!(told, 2, "a message here, an outcome there");
+            };
+            (0..10).for_each(|_| exchange());
+            let before = CALLS.get();
+            (0..1000).for_each(|_| exchange());
+            assert_eq!(CALLS.get() - before, 0, "{version}, QoS {qos}");
+        }
+    }
+}
+
+#[test]
+fn an_idle_client_takes_no_more_than_512_bytes() {
+    for version in [Version::V31, Version::V311, Version::V5] {
+        let before = LIVE.get();
+        let client = connected(version, ClientConfig::default());
+        let heap = LIVE.get() - before;
+        assert!(heap + size_of::<ClientSession>() as isize <= 512, "{heap} + {}", size_of::<ClientSession>());
+        drop(client);
+        assert_eq!(LIVE.get(), before);
+    }
+}
+
+/// What a burst has needed is given back when nothing was sent for the keep-alive interval.
+#[test]
+fn memory_of_a_burst_is_given_back() {
+    let config = ClientConfig { keep_alive: 10, ..ClientConfig::default() };
+    let mut client = connected(Version::V5, config.clone());
+    let mut server = connected(Version::V5, config);
+    let idle = LIVE.get();
+    for _ in 0..500 {
+        client.publish(&Message::new("a", &[7; 200]).qos(QoS::ExactlyOnce)).unwrap();
+    }
+    let mut wire = Vec::new();
+    while carry(&mut client, &mut server, &mut wire) + carry(&mut server, &mut client, &mut wire) > 0 {}
+    assert_eq!(client.open_operations(), 0);
+    drop(wire);
+    drop(server);
+    client.poll(Instant::from_micros(11_000_000), &mut &[][..]);
+    let ping = client.transmit().remaining();
+    client.transmit().advance(ping);
+    assert!(LIVE.get() <= idle + 64, "{} bytes more than before", LIVE.get() - idle);
+}
+
+#[test]
+fn a_large_shared_payload_is_not_copied() {
+    let payload = Bytes::from(vec![7; 1 << 20]);
+    let shared = payload.clone();
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut client = connected(Version::V5, ClientConfig::default());
+        let before = LIVE.get();
+        client.publish(&Message::new("firmware", shared.clone()).qos(qos)).unwrap();
+        assert!(LIVE.get() - before < 1000, "{} bytes for a payload by reference", LIVE.get() - before);
+        let head = client.transmit().chunk().len();
+        client.transmit().advance(head);
+        assert_eq!(client.transmit().chunk().as_ptr(), payload.as_ptr());
+        // Nor is it when it is sent again, or was waiting.
+        if qos != QoS::AtMostOnce {
+            client.transmit().advance(1000);
+            client.publish(&Message::new("firmware", shared.clone()).qos(qos)).unwrap();
+            assert!(LIVE.get() - before < 2000);
+        }
+    }
+}
+
+/// A peer that never acknowledges, and an application that goes on publishing.
+#[test]
+fn what_is_kept_has_a_limit() {
+    let config = ClientConfig { max_kept: 100, max_kept_bytes: 50_000, ..ClientConfig::default() };
+    let mut client = connected(Version::V5, config);
+    let before = LIVE.get();
+    let mut accepted = 0;
+    for _ in 0..10_000 {
+        accepted += usize::from(client.publish(&Message::new("a", &[7; 1000]).qos(QoS::AtLeastOnce)).is_ok());
+        let len = client.transmit().remaining();
+        client.transmit().advance(len);
+    }
+    assert_eq!(accepted, 49, "49 packets of 1,007 bytes and no more");
+    assert!(LIVE.get() - before < 80_000, "{} bytes", LIVE.get() - before);
+}
+
+/// Messages of QoS 2 that are never released: the set of their identifiers has a limit of its own.
+#[test]
+fn a_flood_of_unreleased_messages_costs_eight_kilobytes() {
+    let mut client = connected(Version::V311, ClientConfig::default());
+    let before = LIVE.get();
+    for id in 1..=u16::MAX {
+        let [high, low] = id.to_be_bytes();
+        let publish = [0x34, 6, 0, 1, b'a', high, low, b'x'];
+        let mut input = &publish[..];
+        assert!(matches!(client.poll(NOW, &mut input), Some(Action::Message(_))));
+        assert!(client.poll(NOW, &mut input).is_none());
+        let len = client.transmit().remaining();
+        client.transmit().advance(len);
+    }
+    assert!(LIVE.get() - before <= 8 * 1024 + 64, "{} bytes", LIVE.get() - before);
+}
+
+/// Both ends of an outcome: what has been sent is reported once it has left, to its last byte.
+#[test]
+fn sent_means_that_the_last_byte_has_left() {
+    let mut client = connected(Version::V5, ClientConfig::default());
+    let token = client.publish(&Message::new("a", "b")).unwrap();
+    let len = client.transmit().remaining();
+    client.transmit().advance(len - 1);
+    assert_eq!(client.poll(NOW, &mut &[][..]), None);
+    client.transmit().advance(1);
+    assert_eq!(client.poll(NOW, &mut &[][..]), Some(Action::Done { token, outcome: Outcome::Sent }));
+    assert_eq!(client.poll(NOW, &mut &[][..]), None);
+}
