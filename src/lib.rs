@@ -53,8 +53,8 @@ mod topic;
 pub use codec::{PacketId, QoS, Version};
 #[cfg(feature = "alloc")]
 pub use session::{
-    Breach, CommandError, Journal, JournalError, Message, Overflow, Payload, PayloadPart, Receipt, ReceivedMessage,
-    SharedTopic, Token, Topic, Transmit,
+    Breach, Codes, CommandError, Journal, JournalError, Loss, Message, Outcome, Overflow, Payload, PayloadPart,
+    Receipt, ReceivedMessage, SharedTopic, Token, Topic, Transmit,
 };
 pub use text::{Flaw, TextError, Utf8Str};
 pub use time::Instant;

@@ -2,14 +2,9 @@
 
 use core::fmt;
 
-use thiserror::Error;
-
 use super::server::ServerLimits;
-use crate::codec::{
-    AckProperties, Auth, ConnAck, ConnAckProperties, DecodeError, Disconnect, List, ListIter, ReasonCode,
-    SubAckReasonCode, UnsubAckReasonCode,
-};
-use crate::session::{Breach, PayloadPart, ReceivedMessage, Token};
+use crate::codec::{Auth, ConnAck, ConnAckProperties, DecodeError, Disconnect, ReasonCode};
+use crate::session::{Breach, Done, Outcome, PayloadPart, ReceivedMessage, Token};
 use crate::text::Utf8Str;
 
 /// What there is to do, or to know. It borrows from the bytes that were received, and not from the client: commands
@@ -39,6 +34,26 @@ pub enum Action<'a> {
     Close(Close<'a>),
 }
 
+impl<'a> From<ReceivedMessage<'a>> for Action<'a> {
+    #[inline(always)]
+    fn from(message: ReceivedMessage<'a>) -> Self {
+        Self::Message(message)
+    }
+}
+
+impl<'a> From<PayloadPart<'a>> for Action<'a> {
+    fn from(part: PayloadPart<'a>) -> Self {
+        Self::Payload(part)
+    }
+}
+
+impl<'a> From<Done<'a>> for Action<'a> {
+    #[inline(always)]
+    fn from(Done { token, outcome }: Done<'a>) -> Self {
+        Self::Done { token, outcome }
+    }
+}
+
 /// The server has accepted the connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Connected<'a> {
@@ -55,10 +70,11 @@ pub struct Connected<'a> {
 pub enum Resumption {
     /// It is a new one.
     New,
-    /// The old one goes on: what was in flight is sent again, and subscriptions are still there.
+    /// The old one goes on: what was in flight is sent again, and subscriptions are still there. (3.1 cannot tell; there
+    /// it is taken for granted unless a new session was asked for.)
     Resumed,
     /// It is a new one, though there was an old one: the server has forgotten it. Subscriptions are gone. Each message
-    /// that was in flight has the outcome [`Loss::Session`].
+    /// that was in flight has the outcome [`Loss::Session`](crate::Loss::Session).
     Lost,
 }
 
@@ -70,108 +86,6 @@ impl fmt::Display for Resumption {
             Self::Lost => "lost",
         })
     }
-}
-
-/// What has become of something that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome<'a> {
-    /// A message of QoS 0 has been handed to the transport, to its last byte. Nobody will say more about it.
-    Sent,
-    /// The server has taken a message of QoS 1 or 2, or with a reason code of 0x80 and above refused it.
-    Acknowledged {
-        /// How it went. Of QoS 2 it is what PUBREC has said.
-        reason_code: ReasonCode,
-        /// What the last packet has said besides.
-        properties: AckProperties<'a>,
-    },
-    /// The server has answered SUBSCRIBE.
-    Subscribed {
-        /// What became of each filter, in order.
-        reason_codes: List<'a, SubAckReasonCode>,
-        /// What it has said besides.
-        properties: AckProperties<'a>,
-    },
-    /// The server has answered UNSUBSCRIBE.
-    Unsubscribed {
-        /// What became of each filter, in order; empty before 5.0.
-        reason_codes: List<'a, UnsubAckReasonCode>,
-        /// What it has said besides.
-        properties: AckProperties<'a>,
-    },
-    /// It was given up.
-    Lost(Loss),
-}
-
-impl<'a> Outcome<'a> {
-    /// The reason codes of the server; none if it has not said anything.
-    pub fn codes(&self) -> Codes<'a> {
-        Codes(match *self {
-            Self::Sent | Self::Lost(_) => Inner::One(None),
-            Self::Acknowledged { reason_code, .. } => Inner::One(Some(reason_code)),
-            Self::Subscribed { reason_codes, .. } => Inner::SubAck(reason_codes.iter()),
-            Self::Unsubscribed { reason_codes, .. } => Inner::UnsubAck(reason_codes.iter()),
-        })
-    }
-
-    /// Whether it is what was asked for: sent, or answered without an error.
-    pub fn is_success(&self) -> bool {
-        !matches!(self, Self::Lost(_)) && !self.codes().any(ReasonCode::is_error)
-    }
-}
-
-/// The reason codes of an [`Outcome`].
-#[derive(Clone)]
-pub struct Codes<'a>(Inner<'a>);
-
-#[derive(Clone)]
-enum Inner<'a> {
-    One(Option<ReasonCode>),
-    SubAck(ListIter<'a, SubAckReasonCode>),
-    UnsubAck(ListIter<'a, UnsubAckReasonCode>),
-}
-
-impl Iterator for Codes<'_> {
-    type Item = ReasonCode;
-
-    fn next(&mut self) -> Option<ReasonCode> {
-        match &mut self.0 {
-            Inner::One(code) => code.take(),
-            Inner::SubAck(codes) => codes.next().map(ReasonCode::from),
-            Inner::UnsubAck(codes) => codes.next().map(ReasonCode::from),
-        }
-    }
-}
-
-impl fmt::Debug for Codes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Inner::SubAck(codes) => f.debug_list().entries(codes.clone()).finish(),
-            Inner::One(_) | Inner::UnsubAck(_) => f.debug_list().entries(self.clone()).finish(),
-        }
-    }
-}
-
-/// Why something was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
-#[non_exhaustive]
-pub enum Loss {
-    /// A message was in flight when its session ended. The server may have it, or not.
-    #[error("the session ended while it was in flight")]
-    Session,
-    /// A message of QoS 0 had not been handed to the transport when the connection ended.
-    #[error("the connection ended before it was sent")]
-    Connection,
-    /// It made room for a newer one.
-    #[error("it made room for a newer one")]
-    Overflow,
-    /// Its message expiry interval has passed before it could be sent.
-    #[error("it has expired before it could be sent")]
-    Expired,
-    /// The server, known only now, does not take it: the packet is too large, or has a QoS, a RETAIN flag or a
-    /// subscription that it does not support.
-    #[error("the server does not take it: {0}")]
-    NotSupported(ReasonCode),
 }
 
 /// Why a connection is over.

@@ -50,9 +50,9 @@ impl ClientSession {
             authentication_data: (!data.is_empty()).then_some(data),
             ..AuthProperties::default()
         };
-        let (version, limit) = (self.version, self.server.maximum_packet_size);
+        let (version, limit) = (self.engine.version, self.server.maximum_packet_size);
         let auth = Auth { reason_code, properties };
-        self.transmit.encode(limit, |out| auth.encode(version, out))?.ok_or(CommandError::TooLarge { limit })?;
+        self.engine.transmit.encode(limit, |out| auth.encode(version, out))?.ok_or(CommandError::TooLarge { limit })?;
         self.exchange = Exchange::Theirs;
         Ok(())
     }

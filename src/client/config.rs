@@ -84,7 +84,7 @@ pub struct ClientConfig {
     /// How long a server may take to answer PINGREQ, in seconds, if nothing else comes; 15 by default, 0 for ever.
     pub ping_timeout: u16,
     /// The shortest and the longest pause that [`backoff`](super::ClientSession::backoff) suggests, in seconds; 1 and
-    /// 120 by default.
+    /// 120 by default. A shortest one of 0 stays 0, as it is doubled each time.
     pub backoff: (u16, u16),
     /// What the random part of those pauses is made from: something that differs among the clients of a server.
     pub seed: u64,

@@ -2,17 +2,15 @@
 
 use alloc::vec::Vec;
 
-use super::action::{Action, Close, Connected, Loss, Resumption};
+use super::action::{Action, Close, Connected, Resumption};
 use super::config::Will;
 use super::server::ServerLimits;
 use super::session::{ClientSession, Exchange, State};
 use crate::codec::{
-    self, ConnAck, ConnAckReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties, List, PubRel, QoS,
-    UserProperty, Version, WillProperties,
+    self, ConnAck, ConnAckReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties, List, UserProperty,
+    Version, WillProperties,
 };
-use crate::session::{
-    Breach, CommandError, Journal, JournalError, KeepAlive, Kind, Record, Restored, Stage, Waiting, trim,
-};
+use crate::session::{Breach, CommandError, Journal, JournalError, KeepAlive, Phase, Record, Restored, trim};
 use crate::text::{TextError, Utf8Str};
 use crate::time::Instant;
 use crate::topic::TopicName;
@@ -31,16 +29,16 @@ impl ClientSession {
         if self.state != State::Closed {
             return Err(CommandError::AlreadyOpen);
         }
-        let asked_clean = match self.version {
+        let asked_clean = match self.engine.version {
             Version::V5 => self.config.clean_start && !self.has_session,
             Version::V31 | Version::V311 => self.config.clean_start,
         };
         self.encode_connect(asked_clean)?;
-        self.now = now.max(self.now);
+        self.engine.advance(now);
         self.asked_clean = asked_clean;
-        self.server = ServerLimits::UNKNOWN;
-        self.keep_alive = KeepAlive::new(0, self.now);
+        self.keep_alive = KeepAlive::new(0, self.engine.now);
         self.state = State::Connecting;
+        self.engine.phase = Phase::Opening;
         self.exchange = if self.config.authentication.is_some() { Exchange::Theirs } else { Exchange::Idle };
         self.await_server();
         Ok(())
@@ -48,12 +46,12 @@ impl ClientSession {
 
     /// The server has so long for its next step towards CONNACK.
     pub(super) fn await_server(&mut self) {
-        let timeout = self.config.connect_timeout;
-        self.connect_deadline = if timeout == 0 { Instant::NEVER } else { self.now.after_seconds(timeout) };
+        self.keep_alive.received();
+        self.keep_alive.ask(self.engine.now);
     }
 
     fn encode_connect(&mut self, clean_start: bool) -> Result<(), CommandError> {
-        let (config, version) = (&self.config, self.version);
+        let (config, version) = (&self.config, self.engine.version);
         let is_v5 = version == Version::V5;
         let user_properties = user_properties(&config.user_properties)?;
         let authentication = config.authentication.as_deref();
@@ -80,7 +78,7 @@ impl ClientSession {
             password: config.password.as_deref(),
             properties,
         };
-        self.transmit.encode(u32::MAX, |out| connect.encode(version, out))?;
+        self.engine.transmit.encode(u32::MAX, |out| connect.encode(version, out))?;
         Ok(())
     }
 
@@ -88,72 +86,29 @@ impl ClientSession {
     ///
     /// What the session has to keep is kept, and sent again by the next connection that resumes it. Messages that
     /// have not left at all, SUBSCRIBE and UNSUBSCRIBE without an answer, and everything that was waiting will be sent by
-    /// the next connection in any case. Does nothing if there is no connection.
+    /// the next connection in any case. If the transport could not even be connected, only the next
+    /// [`backoff`](Self::backoff) is longer.
     pub fn closed(&mut self, now: Instant) {
+        self.backoff.failed();
         if self.state == State::Closed {
             return;
         }
-        self.now = now.max(self.now);
-        self.backoff.failed();
-        self.settle_sending();
-        self.take_back();
-        self.outbound.rewind();
-        self.transmit.clear();
-        self.inbound.disconnected();
-        self.partial = None;
-        self.inbound_aliases = None;
-        self.outbound_aliases = None;
+        self.engine.advance(now);
+        self.engine.closed();
         self.state = State::Closed;
         self.exchange = Exchange::Idle;
-        self.connect_deadline = Instant::NEVER;
         // A session that ends with its connection [MQTT-3.1.2-23; 3.1.1: MQTT-3.1.2-6].
         if core::mem::take(&mut self.established) && self.server.session_expiry_interval == 0 {
             self.forget_session();
         }
         self.server = ServerLimits::UNKNOWN;
-        self.seen_taken = 0;
     }
 
-    /// What was to be sent as QoS 0 has been sent, or it has not.
-    fn settle_sending(&mut self) {
-        let taken = self.transmit.taken();
-        for (end, token) in self.sending.take().into_iter().flat_map(|sending| *sending) {
-            self.report(token, (end > taken).then_some(Loss::Connection));
-        }
-    }
-
-    /// What has not left, or is bound to the connection, waits for the next one.
-    fn take_back(&mut self) {
-        let taken = self.transmit.taken();
-        let mut requests = self.outbound.take_requests();
-        requests.sort_by_key(|flow| core::cmp::Reverse(flow.token));
-        while let Some((id, flow)) = self.outbound.take_back_message(taken) {
-            self.record(Record::TakenBack(id));
-            requests.push(flow);
-        }
-        for flow in requests {
-            let kind = match flow.stage {
-                Stage::PubAck => Kind::Message(QoS::AtLeastOnce),
-                Stage::PubRec | Stage::PubComp(_) | Stage::GivenUp => Kind::Message(QoS::ExactlyOnce),
-                Stage::SubAck(filters) => Kind::Subscribe(filters),
-                Stage::UnsubAck(filters) => Kind::Unsubscribe(filters),
-            };
-            let waiting = Waiting { token: flow.token, since: flow.since, kind, stored: flow.stored };
-            self.queue.get_or_insert_default().put_back(waiting);
-        }
-    }
-
-    /// The session is gone: each message in flight is given up, and its packet identifier free \[MQTT-3.2.2-5\].
     fn forget_session(&mut self) {
-        while let Some(flow) = self.outbound.take_message() {
-            self.release(flow.stored.len());
-            self.report(flow.token, Some(Loss::Session));
-        }
-        self.outbound.forget_given_up();
-        self.inbound.forget();
+        self.engine.forget();
         self.identifiers = None;
         if core::mem::take(&mut self.has_session) {
-            self.record(Record::SessionGone);
+            self.engine.record(Record::SessionGone);
         }
     }
 
@@ -170,7 +125,7 @@ impl ClientSession {
             return self.breach(Breach::UnexpectedSession);
         }
         // Before 5.0 a session lives for ever, or as long as its connection.
-        let session_expiry_interval = match self.version {
+        let session_expiry_interval = match self.engine.version {
             Version::V5 => self.config.session_expiry_interval,
             Version::V31 | Version::V311 => {
                 if self.asked_clean {
@@ -186,7 +141,7 @@ impl ClientSession {
             return self.breach(Breach::MaximumPacketSizeTooSmall);
         }
         // 3.1 cannot say whether a session is present: if none was to be forgotten, it is.
-        let is_present = connack.session_present || (self.version == Version::V31 && !self.asked_clean);
+        let is_present = connack.session_present || (self.engine.version == Version::V31 && !self.asked_clean);
         let session = match (is_present, self.has_session) {
             (true, _) => Resumption::Resumed,
             (false, true) => Resumption::Lost,
@@ -199,24 +154,19 @@ impl ClientSession {
             self.knows_identifiers = false;
         }
         if !core::mem::replace(&mut self.has_session, true) {
-            self.record(Record::SessionBegun);
+            self.engine.record(Record::SessionBegun);
         }
         if let Some(assigned) = connack.properties.assigned_client_identifier {
             self.config.client_id = assigned.as_str().into();
-            self.record(Record::ClientIdentifier(assigned.as_bytes()));
+            self.engine.record(Record::ClientIdentifier(assigned.as_bytes()));
         }
         self.state = State::Connected;
         self.established = true;
         self.exchange = Exchange::Idle;
-        self.connect_deadline = Instant::NEVER;
-        self.keep_alive = KeepAlive::new(server.keep_alive, self.now);
+        self.keep_alive = KeepAlive::new(server.keep_alive, self.engine.now);
         self.backoff.succeeded();
-        self.transmit.shrink();
-        self.prepare_aliases();
-        for id in self.outbound.released() {
-            // Nothing about it can fail, see `MaximumPacketSizeTooSmall`.
-            let _ = self.transmit.encode(u32::MAX, |out| PubRel::new(id).encode(self.version, out));
-        }
+        self.engine.opened(server.topic_alias_maximum.min(self.config.topic_aliases));
+        self.engine.release_again();
         Action::Connected(Connected { session, server, properties: connack.properties })
     }
 
@@ -239,14 +189,14 @@ impl ClientSession {
         if expiry.is_some_and(|seconds| seconds != 0) && self.config.session_expiry_interval == 0 {
             return Err(CommandError::SessionExpiry);
         }
-        let (version, max) = (self.version, self.server.maximum_packet_size);
+        let (version, max) = (self.engine.version, self.server.maximum_packet_size);
         let Disconnect { reason_code, properties } = *disconnect;
         let fits =
             trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
                 let reason_string = properties.reason_string.filter(|_| with_reason);
                 let properties = DisconnectProperties { reason_string, user_properties, ..properties };
                 let disconnect = Disconnect { reason_code, properties };
-                self.transmit.encode(max, |out| disconnect.encode(version, out)).map(|packet| packet.is_some())
+                self.engine.transmit.encode(max, |out| disconnect.encode(version, out)).map(|packet| packet.is_some())
             })?;
         if !fits {
             return Err(CommandError::TooLarge { limit: max });
@@ -255,6 +205,7 @@ impl ClientSession {
             self.server.session_expiry_interval = seconds;
         }
         self.state = State::Disconnecting;
+        self.engine.phase = Phase::Down;
         Ok(())
     }
 
@@ -268,21 +219,12 @@ impl ClientSession {
     /// [`JournalError`] if it is no journal. One that is cut short in its last record is one.
     pub fn restore(config: super::ClientConfig, journal: &[u8]) -> Result<Self, JournalError> {
         let mut client = Self::new(config);
-        let mut restored = Restored::read(journal, client.version)?;
+        let mut restored = Restored::read(journal, client.engine.version)?;
         if let Some(Ok(id)) = restored.client_identifier.take().map(alloc::string::String::from_utf8) {
             client.config.client_id = id;
         }
         client.has_session = restored.has_session;
-        client.next_token = restored.next_token();
-        let (kept, kept_bytes) = restored.kept();
-        client.kept = u32::try_from(kept).unwrap_or(u32::MAX);
-        client.kept_bytes = u32::try_from(kept_bytes).unwrap_or(u32::MAX);
-        for &id in &restored.received {
-            client.inbound.restore(id);
-        }
-        let (outbound, queue) = restored.into_messages(client.now, client.version);
-        client.outbound = outbound;
-        client.queue = (!queue.is_empty()).then(|| queue.into());
+        client.engine.restore(restored);
         Ok(client)
     }
 
@@ -292,47 +234,33 @@ impl ClientSession {
     pub fn snapshot(&self) -> Journal {
         let id = self.config.client_id.as_bytes();
         let session = self.has_session.then_some([Record::ClientIdentifier(id), Record::SessionBegun]);
-        let in_flight = self.outbound.messages().flat_map(|(id, flow)| match flow.stage {
-            Stage::PubComp(code) => [Some(Record::HalfDone(flow.token, id, code)), None],
-            _ => [Some(Record::Accepted(flow.token, &flow.stored)), Some(Record::Sent(flow.token, id))],
-        });
-        let queued = self.queue.iter().flat_map(|queue| queue.windowed());
-        let queued = queued.map(|waiting| Record::Accepted(waiting.token, &waiting.stored));
-        let given_up = self.outbound.given_up().map(Record::GivenUp);
-        let received = self.inbound.received().map(Record::TakenOver);
-        Journal::of(
-            session.into_iter().flatten().chain(in_flight.flatten()).chain(given_up).chain(queued).chain(received),
-        )
+        Journal::of(session.into_iter().flatten().chain(self.engine.records()))
     }
 
     /// Takes another configuration for the connections to come: a new password, another will.
     ///
-    /// Another `client_id` names another session: then the present one is given up, as if the server had lost it.
-    /// `journal` stays as it was.
+    /// Another `client_id` names another session: then the present one is given up, as if the server had lost it. An
+    /// empty one stands for the present one. `journal` stays as it was.
     ///
     /// # Errors
     ///
     /// [`CommandError::AlreadyOpen`] while there is a connection; [`CommandError::OtherVersion`] if the version is not
     /// the same.
-    pub fn reconfigure(&mut self, config: super::ClientConfig) -> Result<(), CommandError> {
+    pub fn reconfigure(&mut self, mut config: super::ClientConfig) -> Result<(), CommandError> {
         if self.state != State::Closed {
             return Err(CommandError::AlreadyOpen);
         }
-        if config.version != self.version {
+        if config.version != self.engine.version {
             return Err(CommandError::OtherVersion);
         }
-        if config.client_id != self.config.client_id {
+        if config.client_id.is_empty() {
+            config.client_id = core::mem::take(&mut self.config.client_id);
+        } else if config.client_id != self.config.client_id {
             self.forget_session();
+            self.engine.record(Record::ClientIdentifier(config.client_id.as_bytes()));
         }
         self.config = config;
         Ok(())
-    }
-
-    /// Puts a record into the journal, if there is one.
-    pub(super) fn record(&mut self, record: Record<'_>) {
-        if let Some(journal) = &mut self.journal {
-            journal.write(record);
-        }
     }
 }
 

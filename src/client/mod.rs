@@ -51,13 +51,13 @@ mod authentication;
 mod backoff;
 mod config;
 mod connection;
-mod partial;
 mod receive;
 mod send;
 mod server;
 mod session;
 
-pub use self::action::{Action, Close, Codes, Connected, Loss, Outcome, Resumption};
+pub use self::action::{Action, Close, Connected, Resumption};
 pub use self::config::{Authentication, ClientConfig, Will};
 pub use self::server::ServerLimits;
 pub use self::session::ClientSession;
+pub use crate::session::{Codes, Loss, Outcome};

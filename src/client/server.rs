@@ -97,14 +97,3 @@ impl ServerLimits {
         Ok(())
     }
 }
-
-/// The reason code for something that a server, known only now, does not take.
-pub(super) const fn reason_code(error: CommandError) -> ReasonCode {
-    match error {
-        CommandError::TooLarge { .. } => ReasonCode::PacketTooLarge,
-        CommandError::QoSNotSupported { .. } => ReasonCode::QoSNotSupported,
-        CommandError::RetainNotSupported => ReasonCode::RetainNotSupported,
-        CommandError::SubscriptionNotSupported(code) => code,
-        _ => ReasonCode::ImplementationSpecificError,
-    }
-}

@@ -120,3 +120,16 @@ pub enum CommandError {
     #[error("a session without an expiry interval cannot be given one by DISCONNECT (section 3.14.2.2.2)")]
     SessionExpiry,
 }
+
+impl CommandError {
+    /// The reason code for something that the other end, known only now, does not take.
+    pub(super) const fn reason_code(self) -> ReasonCode {
+        match self {
+            Self::TooLarge { .. } => ReasonCode::PacketTooLarge,
+            Self::QoSNotSupported { .. } => ReasonCode::QoSNotSupported,
+            Self::RetainNotSupported => ReasonCode::RetainNotSupported,
+            Self::SubscriptionNotSupported(code) => code,
+            _ => ReasonCode::ImplementationSpecificError,
+        }
+    }
+}

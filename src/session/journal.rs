@@ -25,12 +25,12 @@ use alloc::vec::Vec;
 use bytes::Buf;
 use thiserror::Error;
 
+use super::engine::Engine;
 use super::outbound::{Flow, Outbound, Stage};
-use super::queue::{Kind, Queue, Waiting};
+use super::queue::{Kind, Waiting};
 use super::stored::Stored;
 use super::token::Token;
 use crate::codec::{Delivery, Packet, PacketId, Version};
-use crate::time::Instant;
 
 /// Records that are to be stored before anything else leaves: a [`bytes::Buf`].
 ///
@@ -154,7 +154,7 @@ pub(crate) struct Restored {
     queued: BTreeMap<Token, Stored>,
     /// Sent, with a number that ascends with every step.
     in_flight: BTreeMap<u16, (u64, Token, Stage, Stored)>,
-    pub(crate) received: BTreeSet<PacketId>,
+    received: BTreeSet<PacketId>,
     steps: u64,
     last_token: u64,
 }
@@ -233,37 +233,48 @@ impl Restored {
         }
         Ok(())
     }
+}
 
-    /// The token for the next operation.
-    pub(crate) fn next_token(&self) -> Token {
-        Token::from_number(self.last_token).map_or(Token::FIRST, Token::next)
-    }
-
-    /// How many messages, and how many bytes, are kept.
-    pub(crate) fn kept(&self) -> (usize, usize) {
-        let open = self.in_flight.values().filter(|(_, _, stage, _)| *stage != Stage::GivenUp);
-        let in_flight = open.map(|(_, _, _, stored)| stored.len());
-        let sizes = self.queued.values().map(Stored::len).chain(in_flight);
-        sizes.fold((0, 0), |(count, bytes), size| (count.saturating_add(1), bytes.saturating_add(size)))
-    }
-
-    /// The messages in flight, and those that wait.
-    pub(crate) fn into_messages(self, now: Instant, version: Version) -> (Outbound, Queue) {
-        let mut in_flight: Vec<_> = self.in_flight.into_iter().collect();
+impl Engine {
+    /// Goes on where a journal ends.
+    pub(crate) fn restore(&mut self, restored: Restored) {
+        self.next_token = Token::from_number(restored.last_token).map_or(Token::FIRST, Token::next);
+        for id in restored.received {
+            self.inbound.restore(id);
+        }
+        let mut in_flight: Vec<_> = restored.in_flight.into_iter().collect();
         in_flight.sort_by_key(|(_, (step, ..))| *step);
+        for (_, (_, _, stage, stored)) in &in_flight {
+            if *stage != Stage::GivenUp {
+                self.keep(stored.len());
+            }
+        }
+        let now = self.now;
         let flows = in_flight.into_iter().filter_map(|(id, (_, token, stage, stored))| {
             Some((PacketId::new(id).ok()?, Flow::new(token, stage, now, 0, stored)))
         });
-        let mut outbound = Outbound::restored(flows);
-        outbound.rewind();
-        let mut queue = Queue::default();
-        for (token, stored) in self.queued {
-            if let Some(Packet::Publish(publish)) = stored.packet(version) {
+        self.outbound = Outbound::restored(flows);
+        self.outbound.rewind();
+        for (token, stored) in restored.queued {
+            if let Some(Packet::Publish(publish)) = stored.packet(self.version) {
                 let kind = Kind::Message(publish.delivery.qos());
-                queue.push(Waiting { token, since: now, kind, stored });
+                self.keep(stored.len());
+                self.queue.get_or_insert_default().push(Waiting { token, since: now, kind, stored });
             }
         }
-        (outbound, queue)
+    }
+
+    /// The records that describe what is kept as it is.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let in_flight = self.outbound.messages().flat_map(|(id, flow)| match flow.stage {
+            Stage::PubComp(code) => [Some(Record::HalfDone(flow.token, id, code)), None],
+            _ => [Some(Record::Accepted(flow.token, &flow.stored)), Some(Record::Sent(flow.token, id))],
+        });
+        let queued = self.queue.iter().flat_map(|queue| queue.windowed());
+        let queued = queued.map(|waiting| Record::Accepted(waiting.token, &waiting.stored));
+        let given_up = self.outbound.given_up().map(Record::GivenUp);
+        let received = self.inbound.received().map(Record::TakenOver);
+        in_flight.flatten().chain(given_up).chain(queued).chain(received)
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the two ends of a connection have in common: deliveries and their packet identifiers, what is to be written,
 //! aliases, keep-alive.
 //!
-//! Nothing in here knows which end it serves.
+//! Nothing in here knows which end it serves: what differs is asked of a [`Side`].
 
 mod ack;
 mod alias;
+mod engine;
 mod error;
 mod id_set;
 mod inbound;
@@ -12,8 +13,12 @@ mod journal;
 mod keep_alive;
 mod message;
 mod outbound;
+mod outcome;
 mod packet_id;
+mod parts;
 mod queue;
+mod receiving;
+mod sending;
 mod stored;
 mod token;
 mod transmit;
@@ -22,17 +27,16 @@ pub use self::error::{Breach, CommandError};
 pub use self::inbound::Receipt;
 pub use self::journal::{Journal, JournalError};
 pub use self::message::{Message, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
+pub use self::outcome::{Codes, Loss, Outcome};
 pub use self::queue::Overflow;
 pub use self::token::Token;
 pub use self::transmit::Transmit;
 pub(crate) use self::{
-    ack::{OrderedAck, trim},
-    alias::{Alias, InboundAliases, OutboundAliases},
-    inbound::{Arrival, BadReceipt, Inbound},
+    ack::trim,
+    engine::{End, Engine, Phase, Rules, Side, Stop},
     journal::{Record, Restored},
     keep_alive::KeepAlive,
-    outbound::{Ack, Acknowledged, Outbound, Stage},
-    queue::{Kind, Queue, Waiting},
-    stored::Stored,
-    transmit::LARGE,
+    outbound::Stage,
+    outcome::Done,
+    queue::Kind,
 };

@@ -117,7 +117,7 @@ impl<T: Default> PacketIds<T> {
 
     /// The values, by ascending identifier.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PacketId, &T)> {
-        self.slots.iter().zip(1..).filter(|(slot, _)| slot.is_used).filter_map(|(slot, id)| {
+        self.slots.iter().zip(1..=u16::MAX).filter(|(slot, _)| slot.is_used).filter_map(|(slot, id)| {
             let id = PacketId::new(id).ok()?;
             Some((id, &slot.value))
         })

@@ -1,12 +1,11 @@
 //! Messages that are larger than what the caller wants to collect: delivered in parts, as they come.
 
-use super::action::Action;
-use super::session::{ClientSession, State};
+use super::engine::{Engine, Rules, Side, Stop, halt};
+use super::message::{PayloadPart, ReceivedMessage};
 use crate::codec::{self, Delivery, FixedHeader};
-use crate::session::{PayloadPart, ReceivedMessage};
 
 /// A message of which a part has been delivered.
-pub(super) struct Partial {
+pub(crate) struct Partial {
     delivery: Delivery,
     /// How many bytes are still to come.
     missing: u32,
@@ -14,57 +13,64 @@ pub(super) struct Partial {
     is_duplicate: bool,
 }
 
-impl ClientSession {
+impl Engine {
     /// Begins to deliver the message that the input begins with, if it is to be delivered in parts.
-    #[cold]
-    pub(super) fn begin_message<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        let (limits, threshold) = (self.config.limits(), self.config.deliver_in_parts);
-        let is_large = |header: FixedHeader| header.packet_size() > threshold;
-        if self.state != State::Connected
-            || !FixedHeader::decode(input, self.version).ok().flatten().is_some_and(is_large)
-        {
+    pub(super) fn begin_message<'a>(
+        &mut self,
+        side: &mut impl Side,
+        rules: &Rules,
+        input: &mut &'a [u8],
+        stop: &mut Option<Stop>,
+    ) -> Option<ReceivedMessage<'a>> {
+        let is_large = |header: FixedHeader| header.packet_size() > rules.deliver_in_parts;
+        if !FixedHeader::decode(input, self.version).ok().flatten().is_some_and(is_large) {
             return None;
         }
-        let (publish, missing) = match codec::decode_publish_head(input, self.version, limits) {
+        let (publish, missing) = match codec::decode_publish_head(input, self.version, rules.limits) {
             Ok(head) => head?,
-            Err(error) => return Some(self.malformed(error)),
+            Err(error) => {
+                *stop = Some(Stop::Malformed(error));
+                return None;
+            }
         };
-        let topic = match self.topic_of(&publish) {
+        let topic = match self.topic_of(side, rules, &publish) {
             Ok(topic) => topic,
-            Err(breach) => return Some(self.breach(breach)),
+            Err(breach) => return halt(stop, breach),
         };
         *input = &[];
+        self.heard = true;
         let delivery = publish.delivery;
         let is_duplicate = match delivery {
             Delivery::ExactlyOnce { id, .. } => self.inbound.has(id),
             Delivery::AtMostOnce | Delivery::AtLeastOnce { .. } => false,
         };
         self.partial = Some(Partial { delivery, missing, is_duplicate }.into());
-        if is_duplicate {
-            return None;
-        }
-        let mut message = ReceivedMessage::new(topic, publish.payload, delivery, publish.retain, publish.properties);
-        message.missing = missing;
-        Some(Action::Message(message))
+        let message = ReceivedMessage::new(topic, publish.payload, delivery, publish.retain, publish.properties);
+        (!is_duplicate).then_some(ReceivedMessage { missing, ..message })
     }
 
     /// Goes on with a message that is delivered in parts. It is taken over, and acknowledged, with the last one.
     #[cold]
-    pub(super) fn continue_message<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
+    pub(super) fn continue_message<'a>(
+        &mut self,
+        rules: &Rules,
+        input: &mut &'a [u8],
+        stop: &mut Option<Stop>,
+    ) -> Option<PayloadPart<'a>> {
         let partial = self.partial.as_mut()?;
         let (bytes, rest) = input.split_at_checked(partial.missing as usize).unwrap_or((input, &[]));
         *input = rest;
+        self.heard = true;
         partial.missing = partial.missing.saturating_sub(bytes.len() as u32);
-        self.keep_alive.received();
         let Partial { delivery, missing, is_duplicate } = **partial;
         let mut receipt = None;
         if missing == 0 {
             self.partial = None;
-            receipt = match self.take_over(delivery) {
+            receipt = match self.take_over(rules, delivery) {
                 Ok(receipt) => receipt,
-                Err(end) => return end.map(|breach| self.breach(breach)),
+                Err(end) => return halt(stop, end?),
             };
         }
-        (!is_duplicate).then_some(Action::Payload(PayloadPart { bytes, missing, receipt }))
+        (!is_duplicate).then_some(PayloadPart { bytes, missing, receipt })
     }
 }

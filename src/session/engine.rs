@@ -1,0 +1,461 @@
+//! The deliveries of a session, in both directions, and the connection that they run over.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+
+use bytes::Buf;
+
+use super::alias::{InboundAliases, OutboundAliases};
+use super::error::{Breach, CommandError};
+use super::inbound::Inbound;
+use super::journal::{Journal, Record};
+use super::message::{PayloadPart, ReceivedMessage};
+use super::outbound::{Outbound, Stage};
+use super::outcome::{Done, Loss, Outcome};
+use super::parts::Partial;
+use super::queue::{Kind, Overflow, Queue, Waiting};
+use super::token::Token;
+use super::transmit::Transmit;
+use crate::codec::{self, DecodeError, Decoded, Limits, Packet, PubRel, Publish, QoS, Version};
+use crate::time::Instant;
+
+/// The deliveries of a session, and the connection that they run over, if there is one. Both ends are made of it: what
+/// only one of them has to do is theirs, and what differs between them is a [`Side`].
+pub(crate) struct Engine {
+    pub(crate) version: Version,
+    pub(crate) phase: Phase,
+    /// Something was received since this was last looked at.
+    pub(crate) heard: bool,
+    /// Input was left because too much waits to be written.
+    input_left: bool,
+    /// How many bytes of an unfinished packet were there.
+    unfinished: u32,
+    pub(crate) now: Instant,
+
+    pub(crate) transmit: Transmit,
+    /// How many bytes of it had been taken when that was last looked at.
+    seen_taken: u64,
+    pub(crate) outbound: Outbound,
+    pub(crate) inbound: Inbound,
+    pub(crate) queue: Option<Box<Queue>>,
+    pub(super) next_token: Token,
+    /// How many messages and requests are kept, and how many bytes.
+    pub(super) kept: u32,
+    pub(super) kept_bytes: u32,
+    /// Messages of QoS 0 in `transmit`, by where they end.
+    pub(super) sending: Option<Box<Sending>>,
+    /// Outcomes that have not come from a packet: sent, or lost.
+    outcomes: Option<Box<Outcomes>>,
+    pub(super) inbound_aliases: Option<Box<InboundAliases>>,
+    pub(crate) outbound_aliases: Option<Box<OutboundAliases>>,
+    pub(crate) journal: Option<Box<Journal>>,
+    /// The message that is being delivered in parts.
+    pub(super) partial: Option<Box<Partial>>,
+}
+
+type Sending = VecDeque<(u64, Token)>;
+type Outcomes = VecDeque<(Token, Option<Loss>)>;
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// There is none, or it is over: nothing is received any more.
+    Down,
+    /// CONNECT and CONNACK are on their way.
+    Opening,
+    /// Messages can be exchanged.
+    Open,
+}
+
+/// What both ends have to know at every step: from the configuration, and from what the other end has announced.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) limits: Limits,
+    pub(crate) receive_maximum: u16,
+    pub(crate) topic_alias_maximum: u16,
+    pub(crate) manual_acks: bool,
+    pub(crate) deliver_in_parts: u32,
+    pub(crate) max_in_flight: u16,
+    pub(crate) max_packet_size: u32,
+    pub(crate) max_kept: u32,
+    pub(crate) max_kept_bytes: u32,
+    pub(crate) overflow: Overflow,
+    pub(crate) transmit_limit: u32,
+}
+
+/// What differs between the ends.
+pub(crate) trait Side {
+    fn rules(&self) -> Rules;
+
+    /// Whether the other end may send such a message.
+    fn admits(&self, _qos: QoS, _retain: bool) -> Result<(), Breach> {
+        Ok(())
+    }
+
+    /// Whether the other end may send a message with these subscription identifiers.
+    fn admits_identifiers(&self, _publish: &Publish<'_>) -> Result<(), Breach> {
+        Ok(())
+    }
+
+    /// Whether the other end takes such a message.
+    fn takes(&self, qos: QoS, retain: bool) -> Result<(), CommandError>;
+
+    /// Whether the other end takes such a request, which is about to be sent.
+    fn takes_request(&mut self, packet: &Packet<'_>) -> Result<(), CommandError>;
+}
+
+/// What an action of either end can be made from.
+pub(crate) trait Told<'a>: From<ReceivedMessage<'a>> + From<PayloadPart<'a>> + From<Done<'a>> {}
+
+impl<'a, A: From<ReceivedMessage<'a>> + From<PayloadPart<'a>> + From<Done<'a>>> Told<'a> for A {}
+
+/// Why the engine does not go on with the input.
+pub(crate) enum Stop {
+    /// It begins with something that is not about deliveries, or the connection is not open yet.
+    NotMine,
+    Malformed(DecodeError),
+    Breach(Breach),
+}
+
+/// An end of a connection: an engine, and what only this end does.
+pub(crate) trait End {
+    type Side<'s>: Side
+    where
+        Self: 's;
+    type Action<'a>: Told<'a>;
+
+    fn split(&mut self) -> (&mut Engine, Self::Side<'_>);
+
+    /// Takes a packet that is not about deliveries, or that comes before messages can be exchanged.
+    fn receive_other<'a>(&mut self, packet: Packet<'a>) -> Option<Self::Action<'a>>;
+
+    /// Ends the connection, because of what has been received.
+    fn fail<'a>(&mut self, stop: Stop) -> Self::Action<'a>;
+
+    /// Takes packets out of the input until there is something to tell.
+    #[inline(always)]
+    fn receive_all<'a>(&mut self, input: &mut &'a [u8]) -> Option<Self::Action<'a>> {
+        loop {
+            let (engine, mut side) = self.split();
+            let rules = side.rules();
+            if engine.can_send_more(&rules) {
+                engine.send_more(&mut side, &rules);
+            }
+            if engine.outcomes.is_some() {
+                return engine.news();
+            }
+            if !engine.takes_input(&rules, input) {
+                return None;
+            }
+            if engine.phase == Phase::Open
+                && engine.partial.is_none()
+                && let Some((packet, size)) = codec::decode_short(input, engine.version, rules.limits)
+            {
+                *input = input.get(size..).unwrap_or_default();
+                engine.heard = true;
+                let mut stop = None;
+                // An action is large: it is returned from where it is made, and not moved about.
+                if let Some(told) = engine.receive_short(&mut side, &rules, packet, &mut stop) {
+                    return Some(told);
+                }
+                drop(side);
+                if let Some(stop) = stop {
+                    return Some(self.fail(stop));
+                }
+            } else {
+                drop(side);
+                if let Some(end) = self.receive_unusual(input) {
+                    return end;
+                }
+            }
+        }
+    }
+
+    /// Takes what is not of the usual form; `None` if there is nothing to tell about it and there may be more.
+    #[inline(never)]
+    fn receive_unusual<'a>(&mut self, input: &mut &'a [u8]) -> Option<Option<Self::Action<'a>>> {
+        let (engine, mut side) = self.split();
+        let rules = side.rules();
+        let (before, mut stop) = (input.len(), None);
+        let told = engine.receive_unusual(&mut side, &rules, input, &mut stop);
+        let other = if let Some(Stop::NotMine) = stop { engine.decode_other(&rules, input) } else { Ok(None) };
+        drop(side);
+        match stop {
+            Some(Stop::NotMine) => match other {
+                Ok(Some(packet)) => self.receive_other(packet).map(Some),
+                Ok(None) => Some(None),
+                Err(stop) => Some(Some(self.fail(stop))),
+            },
+            Some(stop) => Some(Some(self.fail(stop))),
+            None if told.is_some() || input.len() == before => Some(told),
+            None => None,
+        }
+    }
+}
+
+/// It goes no further, because of a breach.
+#[cold]
+pub(super) fn halt<A>(stop: &mut Option<Stop>, breach: Breach) -> Option<A> {
+    *stop = Some(Stop::Breach(breach));
+    None
+}
+
+impl Engine {
+    pub(crate) fn new(version: Version, journal: bool) -> Self {
+        Self {
+            version,
+            phase: Phase::Down,
+            heard: false,
+            input_left: false,
+            unfinished: 0,
+            now: Instant::EPOCH,
+            transmit: Transmit::default(),
+            seen_taken: 0,
+            outbound: Outbound::new(),
+            inbound: Inbound::default(),
+            queue: None,
+            next_token: Token::FIRST,
+            kept: 0,
+            kept_bytes: 0,
+            sending: None,
+            outcomes: None,
+            inbound_aliases: None,
+            outbound_aliases: None,
+            journal: journal.then(Box::default),
+            partial: None,
+        }
+    }
+
+    /// Time goes on, never back.
+    #[inline]
+    pub(crate) fn advance(&mut self, now: Instant) {
+        self.now = now.max(self.now);
+    }
+
+    /// Whether something has been written since this was last asked.
+    #[inline]
+    pub(crate) fn note_sent(&mut self) -> bool {
+        let has_sent = self.transmit.taken() != self.seen_taken;
+        if has_sent {
+            self.seen_taken = self.transmit.taken();
+            self.inbound.sent();
+        }
+        has_sent
+    }
+
+    /// What is to be written; nothing as long as there is something to be stored first.
+    #[inline]
+    pub(crate) fn transmit(&mut self) -> &mut Transmit {
+        if let Some(journal) = &self.journal {
+            self.transmit.hold(journal.has_remaining());
+        }
+        &mut self.transmit
+    }
+
+    /// Whether there is an outcome that has not come from a packet.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.outcomes.is_some()
+            || self.sending.as_ref().is_some_and(|sending| match sending.front() {
+                Some(&(end, _)) => end <= self.transmit.taken(),
+                None => false,
+            })
+    }
+
+    pub(crate) fn news<'a, A: Told<'a>>(&mut self) -> Option<A> {
+        if let Some(outcomes) = &mut self.outcomes {
+            let first = outcomes.pop_front();
+            if outcomes.is_empty() {
+                self.outcomes = None;
+            }
+            let (token, loss) = first?;
+            return Some(Done { token, outcome: loss.map_or(Outcome::Sent, Outcome::Lost) }.into());
+        }
+        let (_, token) = self.sending.as_mut()?.pop_front()?;
+        Some(Done { token, outcome: Outcome::Sent }.into())
+    }
+
+    /// Reports what has become of something, by one of the next calls.
+    pub(super) fn report(&mut self, token: Token, loss: Option<Loss>) {
+        self.outcomes.get_or_insert_default().push_back((token, loss));
+    }
+
+    /// Puts a record into the journal, if there is one.
+    #[inline]
+    pub(crate) fn record(&mut self, record: Record<'_>) {
+        if let Some(journal) = &mut self.journal {
+            journal.write(record);
+        }
+    }
+
+    /// Whether there is something to do without input.
+    pub(crate) fn is_due(&self, rules: &Rules) -> bool {
+        self.has_news() || (self.input_left && self.has_room(rules)) || self.can_send_more(rules)
+    }
+
+    /// Whether more may be put into the stream.
+    #[inline]
+    pub(super) fn has_room(&self, rules: &Rules) -> bool {
+        self.transmit.len() < rules.transmit_limit as usize
+    }
+
+    /// Whether something can be taken out of the input.
+    #[inline(always)]
+    fn takes_input(&mut self, rules: &Rules, input: &mut &[u8]) -> bool {
+        self.input_left = false;
+        if input.is_empty() {
+            self.unfinished = 0;
+            return false;
+        }
+        if self.phase == Phase::Down {
+            *input = &[];
+            return false;
+        }
+        self.input_left = !self.has_room(rules);
+        !self.input_left
+    }
+
+    /// Takes more of a message that comes in parts, or a packet about deliveries that is not of the usual form, or not
+    /// complete.
+    fn receive_unusual<'a, A: Told<'a>>(
+        &mut self,
+        side: &mut impl Side,
+        rules: &Rules,
+        input: &mut &'a [u8],
+        stop: &mut Option<Stop>,
+    ) -> Option<A> {
+        if self.partial.is_some() {
+            return self.continue_message(rules, input, stop).map(A::from);
+        }
+        if self.phase != Phase::Open || !is_about_deliveries(input) {
+            *stop = Some(Stop::NotMine);
+            return None;
+        }
+        match self.decode_other(rules, input) {
+            Ok(Some(packet)) => self.receive(side, rules, packet, stop),
+            Ok(None) if rules.deliver_in_parts == u32::MAX => None,
+            Ok(None) => self.begin_message(side, rules, input, stop).map(A::from),
+            Err(error) => {
+                *stop = Some(error);
+                None
+            }
+        }
+    }
+
+    /// Takes the packet that the input begins with, if it is complete.
+    fn decode_other<'a>(&mut self, rules: &Rules, input: &mut &'a [u8]) -> Result<Option<Packet<'a>>, Stop> {
+        match codec::decode(input, self.version, rules.limits).map_err(Stop::Malformed)? {
+            Decoded::Packet { packet, size } => {
+                *input = input.get(size..).unwrap_or_default();
+                self.heard = true;
+                Ok(Some(packet))
+            }
+            Decoded::Incomplete { .. } => {
+                let unfinished = input.len() as u32;
+                // A large packet that comes slowly is a sign of life too.
+                self.heard |= unfinished != self.unfinished;
+                self.unfinished = unfinished;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A connection begins to exchange messages; no alias stands for anything \[MQTT-3.3.2-7\].
+    pub(crate) fn opened(&mut self, max_aliases: u16) {
+        self.phase = Phase::Open;
+        self.inbound_aliases = None;
+        self.outbound_aliases = core::num::NonZeroU16::new(max_aliases).map(|max| OutboundAliases::new(max).into());
+        self.transmit.shrink();
+    }
+
+    /// The connection goes on with the session: what waits for PUBCOMP is released again \[MQTT-4.4.0-1\]. Messages are
+    /// sent again as the window allows.
+    pub(crate) fn release_again(&mut self) {
+        for id in self.outbound.released() {
+            // Four bytes: they always fit.
+            let _ = self.transmit.encode(u32::MAX, |out| PubRel::new(id).encode(self.version, out));
+        }
+    }
+
+    /// The connection is gone. What has not left, or is bound to the connection, waits for the next one; the rest is to
+    /// be sent again.
+    pub(crate) fn closed(&mut self) {
+        let taken = self.transmit.taken();
+        for (end, token) in self.sending.take().into_iter().flat_map(|sending| *sending) {
+            self.report(token, (end > taken).then_some(Loss::Connection));
+        }
+        self.take_back(taken);
+        self.outbound.rewind();
+        self.transmit.clear();
+        self.seen_taken = 0;
+        self.unfinished = 0;
+        self.input_left = false;
+        self.inbound.disconnected();
+        self.inbound_aliases = None;
+        self.outbound_aliases = None;
+        self.partial = None;
+        self.phase = Phase::Down;
+    }
+
+    /// What has not left, or is bound to the connection, waits for the next one.
+    fn take_back(&mut self, taken: u64) {
+        let mut flows = self.outbound.take_requests();
+        flows.sort_by_key(|flow| core::cmp::Reverse(flow.token));
+        while let Some((id, flow)) = self.outbound.take_back_message(taken) {
+            self.record(Record::TakenBack(id));
+            flows.push(flow);
+        }
+        for flow in flows {
+            let kind = match flow.stage {
+                Stage::PubAck => Kind::Message(QoS::AtLeastOnce),
+                Stage::PubRec | Stage::PubComp(_) | Stage::GivenUp => Kind::Message(QoS::ExactlyOnce),
+                Stage::SubAck(filters) => Kind::Subscribe(filters),
+                Stage::UnsubAck(filters) => Kind::Unsubscribe(filters),
+            };
+            let waiting = Waiting { token: flow.token, since: flow.since, kind, stored: flow.stored };
+            self.queue.get_or_insert_default().put_back(waiting);
+        }
+    }
+
+    /// The session is gone: each message in flight is given up, and its packet identifier free \[MQTT-3.2.2-5\].
+    pub(crate) fn forget(&mut self) {
+        while let Some(flow) = self.outbound.take_message() {
+            self.release(flow.stored.len());
+            self.report(flow.token, Some(Loss::Session));
+        }
+        self.outbound.forget_given_up();
+        self.inbound.forget();
+    }
+
+    /// Gives memory back that a burst has left behind.
+    pub(crate) fn shrink(&mut self) {
+        self.transmit.shrink();
+        self.outbound.shrink();
+        if self.sending.as_ref().is_some_and(|sending| sending.is_empty()) {
+            self.sending = None;
+        }
+        match &mut self.queue {
+            Some(queue) if queue.is_empty() => self.queue = None,
+            Some(queue) => queue.shrink(),
+            None => {}
+        }
+    }
+
+    /// How many messages and requests wait to be sent, or to be sent again.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(usize::from(self.outbound.to_resend()))
+    }
+
+    /// Panics if the parts of the session contradict each other.
+    pub(crate) fn assert_consistent(&self) {
+        assert!(self.outbound.is_consistent(), "the lists of open operations do not agree with the table");
+        let queued = self.queue.as_ref().map_or(0, |queue| queue.len());
+        let kept = self.outbound.open().saturating_add(queued);
+        assert_eq!(self.kept as usize, kept, "what is kept is not counted right");
+    }
+}
+
+/// Whether the packet is a message or an acknowledgement of one.
+const fn is_about_deliveries(packet: &[u8]) -> bool {
+    matches!(packet.first(), Some(0x30..=0x7F))
+}

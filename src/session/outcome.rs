@@ -1,0 +1,116 @@
+//! What becomes of what was asked for.
+
+use core::fmt;
+
+use thiserror::Error;
+
+use super::token::Token;
+use crate::codec::{AckProperties, List, ListIter, ReasonCode, SubAckReasonCode, UnsubAckReasonCode};
+
+/// That something has come to its end.
+pub(crate) struct Done<'a> {
+    pub(crate) token: Token,
+    pub(crate) outcome: Outcome<'a>,
+}
+
+/// What has become of something that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome<'a> {
+    /// A message of QoS 0 has been handed to the transport, to its last byte. Nobody will say more about it.
+    Sent,
+    /// The server has taken a message of QoS 1 or 2, or with a reason code of 0x80 and above refused it.
+    Acknowledged {
+        /// How it went. Of QoS 2 it is what PUBREC has said.
+        reason_code: ReasonCode,
+        /// What the last packet has said besides.
+        properties: AckProperties<'a>,
+    },
+    /// The server has answered SUBSCRIBE.
+    Subscribed {
+        /// What became of each filter, in order.
+        reason_codes: List<'a, SubAckReasonCode>,
+        /// What it has said besides.
+        properties: AckProperties<'a>,
+    },
+    /// The server has answered UNSUBSCRIBE.
+    Unsubscribed {
+        /// What became of each filter, in order; empty before 5.0.
+        reason_codes: List<'a, UnsubAckReasonCode>,
+        /// What it has said besides.
+        properties: AckProperties<'a>,
+    },
+    /// It was given up.
+    Lost(Loss),
+}
+
+impl<'a> Outcome<'a> {
+    /// The reason codes of the server; none if it has not said anything.
+    pub fn codes(&self) -> Codes<'a> {
+        Codes(match *self {
+            Self::Sent | Self::Lost(_) => Inner::One(None),
+            Self::Acknowledged { reason_code, .. } => Inner::One(Some(reason_code)),
+            Self::Subscribed { reason_codes, .. } => Inner::SubAck(reason_codes.iter()),
+            Self::Unsubscribed { reason_codes, .. } => Inner::UnsubAck(reason_codes.iter()),
+        })
+    }
+
+    /// Whether it is what was asked for: sent, or answered without an error.
+    pub fn is_success(&self) -> bool {
+        !matches!(self, Self::Lost(_)) && !self.codes().any(ReasonCode::is_error)
+    }
+}
+
+/// The reason codes of an [`Outcome`].
+#[derive(Clone)]
+pub struct Codes<'a>(Inner<'a>);
+
+#[derive(Clone)]
+enum Inner<'a> {
+    One(Option<ReasonCode>),
+    SubAck(ListIter<'a, SubAckReasonCode>),
+    UnsubAck(ListIter<'a, UnsubAckReasonCode>),
+}
+
+impl Iterator for Codes<'_> {
+    type Item = ReasonCode;
+
+    fn next(&mut self) -> Option<ReasonCode> {
+        match &mut self.0 {
+            Inner::One(code) => code.take(),
+            Inner::SubAck(codes) => codes.next().map(ReasonCode::from),
+            Inner::UnsubAck(codes) => codes.next().map(ReasonCode::from),
+        }
+    }
+}
+
+impl fmt::Debug for Codes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Inner::SubAck(codes) => f.debug_list().entries(codes.clone()).finish(),
+            Inner::One(_) | Inner::UnsubAck(_) => f.debug_list().entries(self.clone()).finish(),
+        }
+    }
+}
+
+/// Why something was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Loss {
+    /// A message was in flight when its session ended. The server may have it, or not.
+    #[error("the session ended while it was in flight")]
+    Session,
+    /// A message of QoS 0 had not been handed to the transport when the connection ended.
+    #[error("the connection ended before it was sent")]
+    Connection,
+    /// It made room for a newer one.
+    #[error("it made room for a newer one")]
+    Overflow,
+    /// Its message expiry interval has passed before it could be sent.
+    #[error("it has expired before it could be sent")]
+    Expired,
+    /// The server, known only now, does not take it: the packet is too large, or has a QoS, a RETAIN flag or a
+    /// subscription that it does not support.
+    #[error("the server does not take it: {0}")]
+    NotSupported(ReasonCode),
+}

@@ -1,0 +1,315 @@
+//! What the other end sends about deliveries: messages, and acknowledgements of ours.
+
+use core::num::NonZeroU16;
+
+use super::ack::OrderedAck;
+use super::engine::{Engine, Phase, Rules, Side, Stop, Told, halt};
+use super::error::{Breach, CommandError};
+use super::inbound::{Arrival, BadReceipt, Receipt};
+use super::journal::Record;
+use super::message::{ReceivedMessage, SharedTopic, Topic};
+use super::outbound::{Ack, Acknowledged, Stage};
+use super::outcome::{Done, Outcome};
+use crate::codec::{
+    AckProperties, Delivery, Packet, PacketId, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
+    PubRelReasonCode, Publish, PublishProperties, QoS, ReasonCode, Short, Version,
+};
+use crate::topic::TopicName;
+
+impl Engine {
+    /// Takes a packet of the usual form.
+    #[inline(always)]
+    pub(super) fn receive_short<'a, A: Told<'a>>(
+        &mut self,
+        side: &mut impl Side,
+        rules: &Rules,
+        packet: Short<'a>,
+        stop: &mut Option<Stop>,
+    ) -> Option<A> {
+        let properties = AckProperties::default();
+        match packet {
+            Short::Publish { delivery, retain, topic, payload } => {
+                if let Err(breach) = side.admits(delivery.qos(), retain) {
+                    return halt(stop, breach);
+                }
+                let receipt = match self.take_over(rules, delivery) {
+                    Ok(receipt) => receipt,
+                    Err(end) => return halt(stop, end?),
+                };
+                let topic = Topic::Named(topic);
+                let message = ReceivedMessage::new(topic, payload, delivery, retain, PublishProperties::default());
+                Some(ReceivedMessage { receipt, ..message }.into())
+            }
+            Short::Ack(PacketType::PubAck, id) => {
+                self.settle(id, Ack::PubAck, PacketType::PubAck, ReasonCode::Success, properties, stop)
+            }
+            Short::Ack(PacketType::PubRec, id) => self.receive_pubrec(PubRec::new(id), stop),
+            Short::Ack(PacketType::PubRel, id) => {
+                self.receive_pubrel(id);
+                None
+            }
+            Short::Ack(_, id) => {
+                self.settle(id, Ack::PubComp, PacketType::PubComp, ReasonCode::Success, properties, stop)
+            }
+        }
+    }
+
+    /// Takes a packet about deliveries; any other does nothing.
+    #[inline(never)]
+    pub(super) fn receive<'a, A: Told<'a>>(
+        &mut self,
+        side: &mut impl Side,
+        rules: &Rules,
+        packet: Packet<'a>,
+        stop: &mut Option<Stop>,
+    ) -> Option<A> {
+        match packet {
+            Packet::Publish(publish) => self.receive_publish(side, rules, publish, stop),
+            Packet::PubAck(ack) => {
+                self.settle(ack.id, Ack::PubAck, PacketType::PubAck, ack.reason_code.into(), ack.properties, stop)
+            }
+            Packet::PubRec(ack) => self.receive_pubrec(ack, stop),
+            Packet::PubRel(ack) => {
+                self.receive_pubrel(ack.id);
+                None
+            }
+            Packet::PubComp(ack) => {
+                self.settle(ack.id, Ack::PubComp, PacketType::PubComp, ack.reason_code.into(), ack.properties, stop)
+            }
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn receive_publish<'a, A: Told<'a>>(
+        &mut self,
+        side: &mut impl Side,
+        rules: &Rules,
+        publish: Publish<'a>,
+        stop: &mut Option<Stop>,
+    ) -> Option<A> {
+        let topic = match self.topic_of(side, rules, &publish) {
+            Ok(topic) => topic,
+            Err(breach) => return halt(stop, breach),
+        };
+        let Publish { delivery, retain, payload, properties, .. } = publish;
+        let receipt = match self.take_over(rules, delivery) {
+            Ok(receipt) => receipt,
+            Err(end) => return halt(stop, end?),
+        };
+        let message = ReceivedMessage::new(topic, payload, delivery, retain, properties);
+        Some(ReceivedMessage { receipt, ..message }.into())
+    }
+
+    /// What a message is about, if it keeps the rules of this connection.
+    pub(super) fn topic_of<'a>(
+        &mut self,
+        side: &mut impl Side,
+        rules: &Rules,
+        publish: &Publish<'a>,
+    ) -> Result<Topic<'a>, Breach> {
+        side.admits(publish.delivery.qos(), publish.retain)?;
+        if !publish.properties.subscription_identifiers.is_empty() {
+            side.admits_identifiers(publish)?;
+        }
+        match publish.properties.topic_alias {
+            Some(alias) => self.resolve_alias(rules, publish.topic, alias),
+            None => Ok(Topic::Named(publish.topic)),
+        }
+    }
+
+    /// Takes over a message, and acknowledges it if that is due and not the application's business. It is not to be
+    /// delivered if this returns an error: because it was before, or because of a breach.
+    #[inline(always)]
+    pub(super) fn take_over(&mut self, rules: &Rules, delivery: Delivery) -> Result<Option<Receipt>, Option<Breach>> {
+        match delivery {
+            Delivery::AtMostOnce => Ok(None),
+            Delivery::AtLeastOnce { id, .. } => self.arrive(rules, id, QoS::AtLeastOnce),
+            Delivery::ExactlyOnce { id, .. } => self.arrive(rules, id, QoS::ExactlyOnce),
+        }
+    }
+
+    #[inline]
+    fn arrive(&mut self, rules: &Rules, id: PacketId, qos: QoS) -> Result<Option<Receipt>, Option<Breach>> {
+        match self.inbound.arrive(id, qos, rules.receive_maximum) {
+            Arrival::New if rules.manual_acks => Ok(Some(self.inbound.expect(OrderedAck::waiting(id, qos)))),
+            Arrival::New => {
+                if qos == QoS::ExactlyOnce {
+                    self.record(Record::TakenOver(id));
+                }
+                self.acknowledge(id, qos, PubAckReasonCode::Success);
+                Ok(None)
+            }
+            Arrival::Duplicate => {
+                if self.inbound.is_pending() {
+                    self.inbound.expect(OrderedAck::duplicate(id));
+                } else {
+                    self.acknowledge(id, qos, PubAckReasonCode::Success);
+                }
+                Err(None)
+            }
+            Arrival::TooMany => Err(Some(Breach::ReceiveMaximumExceeded)),
+        }
+    }
+
+    /// Puts PUBACK or PUBREC into the stream.
+    #[inline]
+    fn acknowledge(&mut self, id: PacketId, qos: QoS, reason_code: PubAckReasonCode) {
+        let (version, properties) = (self.version, AckProperties::default());
+        // Five bytes at most: they always fit, see `MaximumPacketSizeTooSmall`.
+        let _ = match qos {
+            QoS::ExactlyOnce => {
+                if reason_code.is_error() {
+                    self.inbound.refuse(id);
+                    self.inbound.acked();
+                }
+                self.transmit.encode(u32::MAX, |out| PubRec { id, reason_code, properties }.encode(version, out))
+            }
+            _ => {
+                self.inbound.acked();
+                self.transmit.encode(u32::MAX, |out| PubAck { id, reason_code, properties }.encode(version, out))
+            }
+        };
+    }
+
+    /// Acknowledges a message. Acknowledgements go out in the order of reception.
+    pub(crate) fn ack(
+        &mut self,
+        rules: &Rules,
+        receipt: Receipt,
+        reason_code: PubAckReasonCode,
+        properties: &AckProperties<'_>,
+    ) -> Result<(), CommandError> {
+        let reason_code = if self.version == Version::V5 { reason_code } else { PubAckReasonCode::Success };
+        let ack = self.inbound.pending(receipt).map_err(|bad| match bad {
+            BadReceipt::EarlierConnection => CommandError::EarlierConnection,
+            BadReceipt::Used => CommandError::AlreadyAcknowledged,
+        })?;
+        if self.phase != Phase::Open {
+            return Err(CommandError::NotConnected); // nothing follows DISCONNECT
+        }
+        ack.decide(reason_code, properties, self.version, rules.max_packet_size)?;
+        let (id, qos) = (ack.id, ack.qos);
+        if qos == QoS::ExactlyOnce && !reason_code.is_error() && self.inbound.has(id) {
+            self.record(Record::TakenOver(id));
+        }
+        while let Some(ack) = self.inbound.next_ready() {
+            match ack.packet() {
+                Some(packet) => self.acknowledge_with(&ack, packet),
+                // A second copy of a message that was refused.
+                None if ack.is_duplicate() && !self.inbound.has(ack.id) => {
+                    self.acknowledge(ack.id, ack.qos, PubAckReasonCode::UnspecifiedError);
+                }
+                None => self.acknowledge(ack.id, ack.qos, ack.reason_code()),
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`acknowledge`](Self::acknowledge), with a packet that is ready.
+    fn acknowledge_with(&mut self, ack: &OrderedAck, packet: &[u8]) {
+        let is_refused = ack.reason_code().is_error();
+        if ack.qos == QoS::ExactlyOnce && is_refused {
+            self.inbound.refuse(ack.id);
+        }
+        if ack.qos == QoS::AtLeastOnce || is_refused {
+            self.inbound.acked();
+        }
+        self.transmit.append(packet);
+    }
+
+    /// What a message with a topic alias is about (section 3.3.2.3.4).
+    #[cold]
+    fn resolve_alias<'a>(
+        &mut self,
+        rules: &Rules,
+        topic: TopicName<'a>,
+        alias: NonZeroU16,
+    ) -> Result<Topic<'a>, Breach> {
+        if alias.get() > rules.topic_alias_maximum {
+            return Err(Breach::TopicAliasInvalid);
+        }
+        let aliases = self.inbound_aliases.get_or_insert_default();
+        if topic.is_empty() {
+            let topic = aliases.get(alias).ok_or(Breach::UnknownTopicAlias)?;
+            return Ok(Topic::Aliased(SharedTopic(topic)));
+        }
+        aliases.set(alias, topic.as_bytes());
+        Ok(Topic::Named(topic))
+    }
+
+    fn receive_pubrel(&mut self, id: PacketId) {
+        // One that is not known is no error: the PUBCOMP may have been lost with an earlier connection.
+        let reason_code = if self.inbound.release(id) {
+            self.record(Record::Released(id));
+            PubRelReasonCode::Success
+        } else {
+            self.not_found()
+        };
+        let comp = PubComp { id, reason_code, properties: AckProperties::default() };
+        // Five bytes at most: they always fit.
+        let _ = self.transmit.encode(u32::MAX, |out| comp.encode(self.version, out));
+    }
+
+    fn receive_pubrec<'a, A: Told<'a>>(&mut self, ack: PubRec<'a>, stop: &mut Option<Stop>) -> Option<A> {
+        let reason_code = match self.outbound.acknowledge(ack.id, Ack::PubRec(ack.reason_code.value())) {
+            Acknowledged::Finished { token, freed, .. } => {
+                self.record(Record::Finished(ack.id));
+                self.release(freed);
+                let outcome = Outcome::Acknowledged { reason_code: ack.reason_code.into(), properties: ack.properties };
+                return Some(Done { token, outcome }.into());
+            }
+            Acknowledged::Release { first, freed } => {
+                if first {
+                    self.record(Record::Received(ack.id, ack.reason_code.value()));
+                    self.kept_bytes = self.kept_bytes.saturating_sub(freed as u32);
+                }
+                PubRelReasonCode::Success
+            }
+            Acknowledged::Unknown if ack.reason_code.is_error() => return None, // nothing is to be released
+            Acknowledged::Unknown => self.not_found(),
+            Acknowledged::Mismatch => return halt(stop, Breach::MismatchedAck(PacketType::PubRec)),
+        };
+        let rel = PubRel { id: ack.id, reason_code, properties: AckProperties::default() };
+        // Five bytes at most: they always fit.
+        let _ = self.transmit.encode(u32::MAX, |out| rel.encode(self.version, out));
+        None
+    }
+
+    /// The answer to something with a packet identifier that is not in use.
+    const fn not_found(&self) -> PubRelReasonCode {
+        match self.version {
+            Version::V5 => PubRelReasonCode::PacketIdentifierNotFound,
+            Version::V31 | Version::V311 => PubRelReasonCode::Success,
+        }
+    }
+
+    /// PUBACK or PUBCOMP ends a delivery.
+    #[inline]
+    fn settle<'a, A: Told<'a>>(
+        &mut self,
+        id: PacketId,
+        ack: Ack,
+        packet: PacketType,
+        reason_code: ReasonCode,
+        properties: AckProperties<'a>,
+        stop: &mut Option<Stop>,
+    ) -> Option<A> {
+        match self.outbound.acknowledge(id, ack) {
+            Acknowledged::Finished { token, stage, freed } => {
+                self.record(Record::Finished(id));
+                self.release(freed);
+                let reason_code = match stage {
+                    // What PUBREC has said. That PUBCOMP does not know the identifier is no error: an earlier one, which
+                    // did not arrive, has ended the delivery (section 3.7.2.1).
+                    Stage::PubComp(code) => PubAckReasonCode::from_value(code).map_or(reason_code, Into::into),
+                    _ => reason_code,
+                };
+                Some(Done { token, outcome: Outcome::Acknowledged { reason_code, properties } }.into())
+            }
+            // Nobody waits for it: no harm is done.
+            Acknowledged::Unknown | Acknowledged::Release { .. } => None,
+            Acknowledged::Mismatch => halt(stop, Breach::MismatchedAck(packet)),
+        }
+    }
+}

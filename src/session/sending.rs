@@ -1,0 +1,504 @@
+//! What is sent: messages and requests, at once or when they can be sent.
+
+use alloc::boxed::Box;
+
+use bytes::Bytes;
+
+use super::alias::{Alias, OutboundAliases};
+use super::engine::{Engine, Phase, Rules, Side};
+use super::error::CommandError;
+use super::journal::Record;
+use super::message::Message;
+use super::outbound::Stage;
+use super::outcome::Loss;
+use super::queue::{Kind, Overflow, Waiting};
+use super::stored::Stored;
+use super::token::Token;
+use super::transmit::{LARGE, Transmit};
+use crate::codec::{
+    Delivery, EncodeError, Packet, PacketId, Publish, PublishProperties, QoS, Subscribe, Unsubscribe, Version,
+};
+use crate::time::Instant;
+use crate::topic::TopicName;
+
+impl Engine {
+    /// Publishes a message, at once if that is possible.
+    #[inline]
+    pub(crate) fn publish(&mut self, side: &mut impl Side, message: &Message<'_>) -> Result<Token, CommandError> {
+        let publish = &message.publish;
+        if publish.properties.topic_alias.is_some() {
+            return Err(CommandError::TopicAlias);
+        }
+        TopicName::from_bytes(publish.topic.as_bytes())?;
+        side.takes(publish.delivery.qos(), publish.retain)?;
+        let rules = side.rules();
+        match &message.shared {
+            None => self.publish_checked(&rules, publish, None),
+            Some(large) if large.len() >= LARGE => self.publish_checked(&rules, publish, Some(large)),
+            Some(small) => self.publish_checked(&rules, &Publish { payload: small, ..*publish }, None),
+        }
+    }
+
+    /// Publishes a message that can be sent; a large payload replaces the empty one in it.
+    #[inline]
+    fn publish_checked(
+        &mut self,
+        rules: &Rules,
+        publish: &Publish<'_>,
+        large: Option<&Bytes>,
+    ) -> Result<Token, CommandError> {
+        let qos = publish.delivery.qos();
+        if !self.can_send(rules, qos != QoS::AtMostOnce) {
+            return self.keep_message(rules, publish, large);
+        }
+        match qos {
+            QoS::AtMostOnce => self.send_unacknowledged(rules, publish, large),
+            _ => self.send_acknowledged(rules, publish, large),
+        }
+    }
+
+    /// Whether something of this kind can be sent at once.
+    #[inline]
+    fn can_send(&self, rules: &Rules, windowed: bool) -> bool {
+        self.phase == Phase::Open
+            && self.has_room(rules)
+            && self.queue.as_ref().is_none_or(|queue| !queue.holds_up(windowed))
+            && (!windowed || (self.window_is_open(rules) && self.outbound.to_resend() == 0))
+    }
+
+    /// Whether one more message of QoS 1 or 2 may be under way \[MQTT-3.3.4-7, MQTT-4.9.0-2\].
+    #[inline]
+    fn window_is_open(&self, rules: &Rules) -> bool {
+        self.outbound.in_flight() < rules.max_in_flight
+    }
+
+    /// Whether something that waits can be sent.
+    #[inline]
+    pub(super) fn can_send_more(&self, rules: &Rules) -> bool {
+        (self.queue.is_some() || self.outbound.to_resend() != 0)
+            && self.has_room(rules)
+            && self.can_send_something(rules)
+    }
+
+    #[cold]
+    fn can_send_something(&self, rules: &Rules) -> bool {
+        let window = self.window_is_open(rules);
+        let to_resend = self.outbound.to_resend() != 0;
+        let (windowed, has_id) = (window && !to_resend, self.outbound.next_id().is_some());
+        self.phase == Phase::Open
+            && ((to_resend && window) || self.queue.as_ref().is_some_and(|queue| queue.has_next(windowed, has_id)))
+    }
+
+    fn next_token(&mut self) -> Token {
+        let next = self.next_token.next();
+        core::mem::replace(&mut self.next_token, next)
+    }
+
+    #[inline]
+    fn send_unacknowledged(
+        &mut self,
+        rules: &Rules,
+        publish: &Publish<'_>,
+        large: Option<&Bytes>,
+    ) -> Result<Token, CommandError> {
+        let limit = rules.max_packet_size;
+        if !self.wire().put(publish, Delivery::AtMostOnce, large, limit)? {
+            return Err(CommandError::TooLarge { limit });
+        }
+        let token = self.next_token();
+        self.sending.get_or_insert_default().push_back((self.transmit.end(), token));
+        Ok(token)
+    }
+
+    #[inline]
+    fn send_acknowledged(
+        &mut self,
+        rules: &Rules,
+        publish: &Publish<'_>,
+        large: Option<&Bytes>,
+    ) -> Result<Token, CommandError> {
+        let Some(id) = self.outbound.next_id() else { return self.keep_message(rules, publish, large) };
+        let delivery = Delivery::new(publish.delivery.qos(), id, false);
+        let starts_at = self.transmit.end();
+        let is_simple = self.outbound_aliases.is_none() && large.is_none() && self.journal.is_none();
+        if is_simple && self.kept < rules.max_kept {
+            // What is sent is also what is kept.
+            let room = rules.max_kept_bytes.saturating_sub(self.kept_bytes);
+            let limit = room.min(rules.max_packet_size);
+            let version = self.version;
+            let packet = self.transmit.encode(limit, |out| publish.encode_as(delivery, version, out))?;
+            if let Some(packet) = packet {
+                let (token, size) = (self.next_token, packet.len());
+                if let Some(stored) = self.outbound.begin(token, stage_of(delivery.qos()), self.now, starts_at) {
+                    stored.set(packet);
+                }
+                self.next_token = token.next();
+                self.keep(size);
+                return Ok(token);
+            }
+        }
+        let stored = self.put_and_keep(rules, publish, delivery, large)?;
+        let token = self.next_token();
+        self.keep(stored.len());
+        self.record(Record::Accepted(token, &stored));
+        self.record(Record::Sent(token, id));
+        self.begin(token, stage_of(delivery.qos()), self.now, starts_at, stored);
+        Ok(token)
+    }
+
+    fn begin(&mut self, token: Token, stage: Stage, since: Instant, starts_at: u64, stored: Stored) {
+        if let Some(kept) = self.outbound.begin(token, stage, since, starts_at) {
+            *kept = stored;
+        }
+    }
+
+    /// The long way: what is kept is not what is sent, or there may be no room.
+    #[inline(never)]
+    fn put_and_keep(
+        &mut self,
+        rules: &Rules,
+        publish: &Publish<'_>,
+        delivery: Delivery,
+        large: Option<&Bytes>,
+    ) -> Result<Stored, CommandError> {
+        let stored = Stored::message(publish, large, self.version)?;
+        let limit = rules.max_packet_size;
+        if stored.len() > limit as usize {
+            return Err(CommandError::TooLarge { limit });
+        }
+        self.make_room(rules, stored.len())?;
+        if !self.wire().put(publish, delivery, large, limit)? {
+            return Err(CommandError::TooLarge { limit });
+        }
+        Ok(stored)
+    }
+
+    #[inline]
+    fn wire(&mut self) -> Wire<'_> {
+        Wire { transmit: &mut self.transmit, aliases: &mut self.outbound_aliases, version: self.version }
+    }
+
+    /// Keeps a message until it can be sent.
+    #[inline(never)]
+    fn keep_message(
+        &mut self,
+        rules: &Rules,
+        publish: &Publish<'_>,
+        large: Option<&Bytes>,
+    ) -> Result<Token, CommandError> {
+        let stored = Stored::message(publish, large, self.version)?;
+        self.enqueue(rules, Kind::Message(publish.delivery.qos()), stored)
+    }
+
+    fn enqueue(&mut self, rules: &Rules, kind: Kind, stored: Stored) -> Result<Token, CommandError> {
+        let limit = rules.max_packet_size;
+        if stored.len() > limit as usize {
+            return Err(CommandError::TooLarge { limit });
+        }
+        self.make_room(rules, stored.len())?;
+        let token = self.next_token();
+        self.keep(stored.len());
+        if kind.is_windowed() {
+            self.record(Record::Accepted(token, &stored));
+        }
+        self.queue.get_or_insert_default().push(Waiting { token, since: self.now, kind, stored });
+        Ok(token)
+    }
+
+    /// Makes sure that so many bytes more can be kept.
+    fn make_room(&mut self, rules: &Rules, bytes: usize) -> Result<(), CommandError> {
+        let (max, max_bytes) = (rules.max_kept, rules.max_kept_bytes);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let fits = |kept: u32, kept_bytes: u32| {
+            kept < max && kept_bytes.checked_add(bytes).is_some_and(|all| all <= max_bytes)
+        };
+        if fits(self.kept, self.kept_bytes) {
+            return Ok(());
+        }
+        let droppable = self.queue.as_ref().map_or((0, 0), |queue| (queue.messages(), queue.message_bytes()));
+        let left = (self.kept.saturating_sub(droppable.0), self.kept_bytes.saturating_sub(droppable.1));
+        if rules.overflow == Overflow::Refuse || !fits(left.0, left.1) {
+            return Err(CommandError::QueueFull);
+        }
+        while !fits(self.kept, self.kept_bytes) {
+            let oldest = self.queue.as_mut().and_then(|queue| queue.drop_oldest_message());
+            let Some(oldest) = oldest else { return Err(CommandError::QueueFull) };
+            self.give_up(&oldest, Loss::Overflow);
+        }
+        Ok(())
+    }
+
+    /// So many bytes more are kept.
+    #[inline]
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.kept = self.kept.saturating_add(1);
+        self.kept_bytes = self.kept_bytes.saturating_add(bytes as u32);
+    }
+
+    /// Something is not kept any more.
+    #[inline]
+    pub(crate) fn release(&mut self, bytes: usize) {
+        self.kept = self.kept.saturating_sub(1);
+        self.kept_bytes = self.kept_bytes.saturating_sub(bytes as u32);
+    }
+
+    /// Gives up something that has not been sent.
+    fn give_up(&mut self, waiting: &Waiting, loss: Loss) {
+        self.release(waiting.stored.len());
+        if waiting.kind.is_windowed() {
+            self.record(Record::Dropped(waiting.token));
+        }
+        self.report(waiting.token, Some(loss));
+    }
+
+    /// Sends what waits, as far as that is possible: first what is to be sent again, then the rest in order.
+    #[cold]
+    pub(super) fn send_more(&mut self, side: &mut impl Side, rules: &Rules) {
+        while self.has_room(rules) && self.phase == Phase::Open {
+            let window = self.window_is_open(rules);
+            if self.outbound.to_resend() != 0 && window {
+                self.resend(side, rules);
+                continue;
+            }
+            let (windowed, has_id) = (window && self.outbound.to_resend() == 0, self.outbound.next_id().is_some());
+            match self.queue.as_mut().and_then(|queue| queue.pop(windowed, has_id)) {
+                Some(waiting) => self.send_waiting(side, rules, waiting),
+                None => break,
+            }
+        }
+        if self.queue.as_ref().is_some_and(|queue| queue.is_empty()) {
+            self.queue = None;
+        }
+    }
+
+    /// Sends the next message again, with its packet identifier and DUP \[MQTT-3.3.1-1, MQTT-4.4.0-1\].
+    fn resend(&mut self, side: &impl Side, rules: &Rules) {
+        let Some((id, flow)) = self.outbound.next_to_resend() else { return };
+        let starts_at = self.transmit.end();
+        let waited = self.now.since(flow.since).as_secs();
+        let mut wire =
+            Wire { transmit: &mut self.transmit, aliases: &mut self.outbound_aliases, version: self.version };
+        let sent = match flow.stored.packet(self.version) {
+            Some(Packet::Publish(publish)) => {
+                let mut publish = publish;
+                let delivery = Delivery::new(publish.delivery.qos(), id, flow.dup);
+                // It was sent in time: it does not expire any more [MQTT-4.3.3-7].
+                reduce_expiry(&mut publish.properties, waited);
+                side.takes(publish.delivery.qos(), publish.retain)
+                    .and_then(|()| wire.put_stored(&publish, delivery, &flow.stored, rules.max_packet_size))
+            }
+            _ => Err(CommandError::NotConnected), // a flow that is to be sent again has a message
+        };
+        match sent {
+            Ok(()) => self.outbound.resent(starts_at),
+            Err(error) => {
+                if let Some((token, freed)) = self.outbound.give_up(id) {
+                    self.release(freed);
+                    self.record(Record::GivenUp(id));
+                    self.report(token, Some(Loss::NotSupported(error.reason_code())));
+                }
+            }
+        }
+    }
+
+    /// Sends something that has waited, or gives it up.
+    fn send_waiting(&mut self, side: &mut impl Side, rules: &Rules, waiting: Waiting) {
+        let sent = match waiting.stored.packet(self.version) {
+            Some(Packet::Publish(publish)) => self.send_message(side, rules, &waiting, publish),
+            Some(request) => self.send_request(side, rules, &request).map(Some),
+            None => Err(Failed::Refused(CommandError::NotConnected)), // what is kept can be read
+        };
+        let Waiting { token, since, kind, stored } = waiting;
+        match (sent, kind) {
+            (Ok(None), _) => {
+                self.release(stored.len());
+                self.sending.get_or_insert_default().push_back((self.transmit.end(), token));
+            }
+            (Ok(Some(starts_at)), kind) => {
+                if let (true, Some(id)) = (kind.is_windowed(), self.outbound.next_id()) {
+                    self.record(Record::Sent(token, id));
+                }
+                let stage = match kind {
+                    Kind::Message(qos) => stage_of(qos),
+                    Kind::Subscribe(filters) => Stage::SubAck(filters),
+                    Kind::Unsubscribe(filters) => Stage::UnsubAck(filters),
+                };
+                self.begin(token, stage, since, starts_at, stored);
+            }
+            (Err(Failed::Expired), _) => {
+                self.give_up(&Waiting { token, since, kind, stored }, Loss::Expired);
+            }
+            (Err(Failed::Refused(error)), _) => {
+                let loss = Loss::NotSupported(error.reason_code());
+                self.give_up(&Waiting { token, since, kind, stored }, loss);
+            }
+        }
+    }
+
+    /// Sends a message that has waited, and returns where it begins if it is to be acknowledged.
+    fn send_message(
+        &mut self,
+        side: &impl Side,
+        rules: &Rules,
+        waiting: &Waiting,
+        publish: Publish<'_>,
+    ) -> Result<Option<u64>, Failed> {
+        let waited = self.now.since(waiting.since).as_secs();
+        let mut publish = publish;
+        if publish.properties.message_expiry_interval.is_some_and(|interval| waited >= u64::from(interval)) {
+            return Err(Failed::Expired);
+        }
+        reduce_expiry(&mut publish.properties, waited);
+        let qos = publish.delivery.qos();
+        side.takes(qos, publish.retain).map_err(Failed::Refused)?;
+        let delivery = match qos {
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            _ => Delivery::new(qos, self.free_id()?, false),
+        };
+        let starts_at = self.transmit.end();
+        let limit = rules.max_packet_size;
+        self.wire().put_stored(&publish, delivery, &waiting.stored, limit).map_err(Failed::Refused)?;
+        Ok((qos != QoS::AtMostOnce).then_some(starts_at))
+    }
+
+    /// Sends a request, at once if that is possible. Its packet identifier means nothing yet.
+    pub(crate) fn request(&mut self, side: &mut impl Side, kind: Kind, packet: &[u8]) -> Result<Token, CommandError> {
+        let rules = side.rules();
+        let token = self.enqueue(&rules, kind, Stored::new(packet))?;
+        // Requests are rare: all go through the queue.
+        if self.can_send_more(&rules) {
+            self.send_more(side, &rules);
+        }
+        Ok(token)
+    }
+
+    /// Sends a request that has waited, and returns where it begins.
+    fn send_request(&mut self, side: &mut impl Side, rules: &Rules, request: &Packet<'_>) -> Result<u64, Failed> {
+        let id = self.free_id()?;
+        let (starts_at, version, limit) = (self.transmit.end(), self.version, rules.max_packet_size);
+        side.takes_request(request).map_err(Failed::Refused)?;
+        let packet = match *request {
+            Packet::Subscribe(subscribe) => Packet::Subscribe(Subscribe { id, ..subscribe }),
+            Packet::Unsubscribe(unsubscribe) => Packet::Unsubscribe(Unsubscribe { id, ..unsubscribe }),
+            _ => return Err(Failed::Refused(CommandError::NotConnected)), // there are no other requests
+        };
+        match self.transmit.encode(limit, |out| packet.encode(version, out)) {
+            Ok(Some(_)) => Ok(starts_at),
+            Ok(None) => Err(Failed::Refused(CommandError::TooLarge { limit })),
+            Err(error) => Err(Failed::Refused(error.into())),
+        }
+    }
+
+    /// The packet identifier of something that the queue has only given out because there is one.
+    fn free_id(&self) -> Result<PacketId, Failed> {
+        self.outbound.next_id().ok_or(Failed::Refused(CommandError::NotConnected))
+    }
+}
+
+/// Why something that has waited is not sent.
+enum Failed {
+    Expired,
+    /// The server does not take it.
+    Refused(CommandError),
+}
+
+/// Where messages are put, and under which aliases.
+struct Wire<'s> {
+    transmit: &'s mut Transmit,
+    aliases: &'s mut Option<Box<OutboundAliases>>,
+    version: Version,
+}
+
+impl Wire<'_> {
+    /// Puts a message into the stream, under a topic alias if there is one. Nothing is done if it has more than `max`
+    /// bytes: `false`.
+    #[inline]
+    fn put(
+        &mut self,
+        publish: &Publish<'_>,
+        delivery: Delivery,
+        large: Option<&Bytes>,
+        max: u32,
+    ) -> Result<bool, EncodeError> {
+        if self.aliases.is_some() {
+            self.put_under_alias(publish, delivery, large, max)
+        } else {
+            self.put_plain(publish, delivery, large, max)
+        }
+    }
+
+    /// Puts a message that was kept into the stream.
+    fn put_stored(
+        &mut self,
+        publish: &Publish<'_>,
+        delivery: Delivery,
+        stored: &Stored,
+        limit: u32,
+    ) -> Result<(), CommandError> {
+        if self.put(publish, delivery, stored.payload(), limit)? {
+            Ok(())
+        } else {
+            Err(CommandError::TooLarge { limit })
+        }
+    }
+
+    #[inline]
+    fn put_plain(
+        &mut self,
+        publish: &Publish<'_>,
+        delivery: Delivery,
+        large: Option<&Bytes>,
+        max: u32,
+    ) -> Result<bool, EncodeError> {
+        let version = self.version;
+        let Some(large) = large else {
+            return Ok(self.transmit.encode(max, |out| publish.encode_as(delivery, version, out))?.is_some());
+        };
+        let publish = Publish { payload: large, delivery, ..*publish };
+        let max = max.saturating_sub(u32::try_from(large.len()).unwrap_or(u32::MAX));
+        let fits = self.transmit.encode(max, |out| publish.encode_head(version, out))?.is_some();
+        if fits {
+            self.transmit.push_shared(large.clone());
+        }
+        Ok(fits)
+    }
+
+    #[inline(never)]
+    fn put_under_alias(
+        &mut self,
+        publish: &Publish<'_>,
+        delivery: Delivery,
+        large: Option<&Bytes>,
+        max: u32,
+    ) -> Result<bool, EncodeError> {
+        let alias = self.aliases.as_ref().and_then(|aliases| aliases.of(publish.topic.as_bytes()));
+        let (number, topic) = match alias {
+            None => return self.put_plain(publish, delivery, large, max),
+            Some(Alias::Known(number)) => (number, TopicName::default()),
+            Some(Alias::New(number)) => (number, publish.topic),
+        };
+        let properties = PublishProperties { topic_alias: Some(number), ..publish.properties };
+        if !self.put_plain(&Publish { topic, properties, ..*publish }, delivery, large, max)? {
+            // A new alias makes the packet larger: perhaps it fits without.
+            return self.put_plain(publish, delivery, large, max);
+        }
+        if let (Some(aliases), Some(alias)) = (self.aliases.as_mut(), alias) {
+            aliases.used(alias, publish.topic.as_bytes());
+        }
+        Ok(true)
+    }
+}
+
+const fn stage_of(qos: QoS) -> Stage {
+    match qos {
+        QoS::AtMostOnce | QoS::AtLeastOnce => Stage::PubAck,
+        QoS::ExactlyOnce => Stage::PubRec,
+    }
+}
+
+/// What is left of a message expiry interval.
+fn reduce_expiry(properties: &mut PublishProperties<'_>, waited: u64) {
+    if let Some(interval) = &mut properties.message_expiry_interval {
+        *interval = interval.saturating_sub(u32::try_from(waited).unwrap_or(u32::MAX));
+    }
+}
