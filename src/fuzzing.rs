@@ -12,6 +12,9 @@
     clippy::string_slice
 )]
 
+mod client;
+mod sent;
+
 use std::format;
 use std::string::{String, ToString as _};
 use std::vec;
@@ -19,6 +22,7 @@ use std::vec::Vec;
 
 use ::arbitrary::Unstructured;
 
+pub use self::client::client_ops;
 use crate::arbitrary::with_packet;
 use crate::codec::DisallowedCodePoints;
 use crate::codec::{

@@ -1,11 +1,37 @@
-//! The MQTT protocol, versions 3.1, 3.1.1 and 5.0, without any I/O: bytes go in and packets come out, packets go in and
-//! bytes come out.
+//! The MQTT protocol, versions 3.1, 3.1.1 and 5.0, without any I/O: bytes and time go in, actions and bytes come out.
 //!
 //! Nothing here opens a socket, reads a clock or starts a thread. Whoever embeds it brings the transport: TCP, TLS,
 //! WebSocket, QUIC, a serial line, a simulator.
 //!
+//! - [`client`]: the client's end of a session, across all its connections.
 //! - [`codec`]: the packets, and how they are decoded and encoded.
 //! - [`TopicName`] and [`TopicFilter`]: what messages are published under and subscribed to.
+//!
+//! Whatever the engine, this is all that its caller does with it:
+//!
+//! ```
+//! # #[cfg(feature = "std")] {
+//! # use bytes::{Buf, BytesMut};
+//! # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+//! # use mqtt_sansio::{Instant, StdClock};
+//! # fn write_all(bytes: &mut impl Buf) { bytes.advance(bytes.remaining()); }
+//! # fn sleep_until(deadline: Option<Instant>) {}
+//! # let (mut client, clock) = (ClientSession::new(ClientConfig::default()), StdClock::new());
+//! # client.open(clock.now()).unwrap();
+//! # let mut received = BytesMut::from(&b"\x20\x03\0\0\0"[..]);
+//! let mut input = &received[..]; // what the transport has read
+//! while let Some(action) = client.poll(clock.now(), &mut input) {
+//!     match action {
+//!         Action::Message(message) => println!("{}: {:?}", message.topic, message.payload),
+//!         action => println!("{action:?}"),
+//!     }
+//! }
+//! let used = received.len() - input.len(); // what is left is an unfinished packet
+//! received.advance(used);
+//! write_all(client.transmit()); // a `bytes::Buf`, for vectored writes too
+//! sleep_until(client.deadline()); // or until something is read
+//! # }
+//! ```
 //!
 //! Statements of the specifications are cited by their numbers in MQTT 5.0, \[MQTT-3.3.1-2\], or else with the version.
 
@@ -62,6 +88,6 @@ pub use time::Instant;
 pub use time::StdClock;
 pub use topic::{TopicFilter, TopicName};
 
-#[cfg(all(doctest, feature = "alloc"))]
+#[cfg(all(doctest, feature = "std"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -7,12 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mqtt_sansio::fuzzing;
+use mqtt_sansio::pair::Random;
 use serde_json::Value;
 
 /// A fuzz target.
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 4] = [
+const BODIES: [(&str, Body); 5] = [
+    ("client_ops", fuzzing::client_ops),
     ("decode", fuzzing::decode),
     ("roundtrip", fuzzing::roundtrip),
     ("split", fuzzing::split),
@@ -119,6 +121,17 @@ fn topic_over_frames() {
     for frame in frames() {
         fuzzing::topic(&behind(&[1], &frame));
         fuzzing::topic(&behind(&[0], &frame));
+    }
+}
+
+/// Inputs that look random, most of them short: what is done first is done most.
+#[test]
+fn client_ops_over_random_inputs() {
+    let mut random = Random::new(1);
+    for _ in 0..10_000 {
+        let longest = [30, 100, 400][random.index(3)];
+        let input: Vec<u8> = (0..random.below(longest)).map(|_| random.number() as u8).collect();
+        fuzzing::client_ops(&input);
     }
 }
 

@@ -12,14 +12,12 @@ use crate::session::{Receipt, Token};
 pub enum Event {
     /// It is connected.
     Connected(Resumption),
-    /// A message has arrived.
+    /// A message has arrived, with its last part.
     Message(Received),
     /// Something has come to its end.
     Done(Token, Fate),
     /// A step of an enhanced authentication.
     Auth,
-    /// More of a message that is delivered in parts, and how many bytes are still to come.
-    Payload(Vec<u8>, u32),
     /// The connection is over; why.
     Close(String),
 }
@@ -50,22 +48,63 @@ pub enum Fate {
     Lost(Loss),
 }
 
-impl From<&Action<'_>> for Event {
-    fn from(action: &Action<'_>) -> Self {
-        match action {
-            Action::Connected(connected) => Self::Connected(connected.session),
-            Action::Message(message) => Self::Message(Received {
-                topic: message.topic.as_str().to_string(),
-                payload: message.payload.to_vec(),
-                qos: message.qos,
-                dup: message.dup,
-                receipt: message.receipt,
-            }),
-            Action::Done { token, outcome } => Self::Done(*token, outcome.into()),
-            Action::Payload(part) => Self::Payload(part.bytes.to_vec(), part.missing),
-            Action::Auth(_) => Self::Auth,
-            Action::Close(why) => Self::Close(why.to_string()),
-        }
+/// All that a client has told, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    events: Vec<Event>,
+    /// A message of which a part has come; it is an event when it is complete.
+    partial: Option<Received>,
+}
+
+impl Log {
+    /// What was told.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Takes down what is told now.
+    ///
+    /// # Panics
+    ///
+    /// If it is a part of a message that has not begun, or if something comes between the parts of a message.
+    pub fn add(&mut self, action: &Action<'_>) {
+        let event = match action {
+            Action::Connected(connected) => Event::Connected(connected.session),
+            Action::Message(message) => {
+                let received = Received {
+                    topic: message.topic.as_str().to_string(),
+                    payload: message.payload.to_vec(),
+                    qos: message.qos,
+                    dup: message.dup,
+                    receipt: message.receipt,
+                };
+                assert_eq!(self.partial, None, "a message has come between the parts of another one");
+                if message.missing > 0 {
+                    self.partial = Some(received);
+                    return;
+                }
+                Event::Message(received)
+            }
+            Action::Payload(part) => {
+                let mut received = self.partial.take().expect("a part belongs to a message");
+                received.payload.extend_from_slice(part.bytes);
+                received.receipt = part.receipt;
+                if part.missing > 0 {
+                    self.partial = Some(received);
+                    return;
+                }
+                Event::Message(received)
+            }
+            Action::Done { token, outcome } => Event::Done(*token, outcome.into()),
+            Action::Auth(_) => Event::Auth,
+            Action::Close(why) => Event::Close(why.to_string()),
+        };
+        self.events.push(event);
+    }
+
+    /// The connection is gone: a message that has not come as a whole begins anew.
+    pub fn closed(&mut self) {
+        self.partial = None;
     }
 }
 

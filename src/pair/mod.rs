@@ -33,7 +33,7 @@ use core::time::Duration;
 use std::eprintln;
 use std::vec::Vec;
 
-pub use self::event::{Event, Fate, Received};
+pub use self::event::{Event, Fate, Log, Received};
 use self::link::Link;
 pub use self::model::{Delivered, ModelServer};
 pub use self::random::Random;
@@ -63,6 +63,8 @@ pub struct Pair<S> {
     server_is_open: bool,
     /// The client has said that the connection is over.
     is_closing: bool,
+    /// It may have more to tell.
+    polls_again: bool,
     /// When what is to be written is written next.
     writes_at: Option<Instant>,
     /// After how many more bytes that arrive the link is cut.
@@ -70,7 +72,7 @@ pub struct Pair<S> {
     /// What has arrived and was not taken yet.
     at_client: Vec<u8>,
     at_server: Vec<u8>,
-    events: Vec<Event>,
+    log: Log,
 }
 
 /// When the client connects again.
@@ -122,11 +124,12 @@ impl WithClient {
             client_is_open: false,
             server_is_open: false,
             is_closing: false,
+            polls_again: false,
             writes_at: None,
             cut_after: None,
             at_client: Vec::new(),
             at_server: Vec::new(),
-            events: Vec::new(),
+            log: Log::default(),
         }
     }
 }
@@ -177,12 +180,12 @@ impl<S: Server> Pair<S> {
 
     /// All that the client has told so far.
     pub fn events(&self) -> &[Event] {
-        &self.events
+        self.log.events()
     }
 
     /// The messages that the client was given so far.
     pub fn messages(&self) -> impl Iterator<Item = &Received> {
-        self.events.iter().filter_map(|event| match event {
+        self.events().iter().filter_map(|event| match event {
             Event::Message(message) => Some(message),
             _ => None,
         })
@@ -194,7 +197,7 @@ impl<S: Server> Pair<S> {
     ///
     /// If that was reported more than once.
     pub fn fate(&self, wanted: Token) -> Option<&Fate> {
-        let mut fates = self.events.iter().filter_map(|event| match event {
+        let mut fates = self.events().iter().filter_map(|event| match event {
             Event::Done(token, fate) if *token == wanted => Some(fate),
             _ => None,
         });

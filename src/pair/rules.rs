@@ -16,6 +16,8 @@ pub(super) struct Rules {
     pub(super) flows: Flows,
     /// The beginning of a packet that has not been written to its end.
     unfinished: Vec<u8>,
+    /// The beginning of a packet that has not been read to its end.
+    unread: Vec<u8>,
     stage: Stage,
     keep_alive: u16,
     last_sent: Instant,
@@ -51,6 +53,7 @@ impl Rules {
             version,
             flows: Flows::default(),
             unfinished: Vec::new(),
+            unread: Vec::new(),
             stage: Stage::Opened,
             keep_alive: 0,
             last_sent: Instant::EPOCH,
@@ -64,6 +67,7 @@ impl Rules {
         self.stage = Stage::Opened;
         self.keep_alive = 0;
         self.aliases.clear();
+        self.unread.clear();
     }
 
     /// The connection is gone.
@@ -91,16 +95,16 @@ impl Rules {
 
     /// The client has read this.
     pub(super) fn read(&mut self, bytes: &[u8]) {
-        for packet in codec::packets(bytes, self.version, Limits::from_server()) {
-            let Ok(packet) = packet else { return };
+        self.unread.extend_from_slice(bytes);
+        let stream = core::mem::take(&mut self.unread);
+        let mut packets = codec::packets(&stream, self.version, Limits::from_server());
+        while let Some(Ok(packet)) = packets.next() {
             self.received(&packet);
         }
+        self.unread = packets.rest().to_vec();
     }
 
     fn packet(&mut self, now: Instant, packet: &Packet<'_>, size: usize) {
-        if std::env::var("TRACE").is_ok() {
-            std::eprintln!("{now:?} > {}", &std::format!("{packet:?}").chars().take(160).collect::<String>());
-        }
         match (self.stage, packet) {
             (Stage::Opened, Packet::Connect(connect)) => return self.connect(now, connect),
             (Stage::Opened, _) => panic!("the first packet is not CONNECT but {packet:?} [MQTT-3.1.0-1]"),
@@ -153,9 +157,6 @@ impl Rules {
     }
 
     fn received(&mut self, packet: &Packet<'_>) {
-        if std::env::var("TRACE").is_ok() {
-            std::eprintln!("      < {}", &std::format!("{packet:?}").chars().take(160).collect::<String>());
-        }
         match packet {
             Packet::ConnAck(connack) => self.connack(connack),
             Packet::Publish(publish) => self.flows.received(publish.delivery),

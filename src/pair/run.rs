@@ -6,9 +6,9 @@ use std::vec::Vec;
 
 use bytes::Buf;
 
-use super::event::Event;
 use super::link::{Arrival, Way};
 use super::{Pair, Reconnect, Server};
+use crate::client::Action;
 use crate::time::Instant;
 
 /// What happens next.
@@ -25,7 +25,8 @@ enum Next {
 const MANY_EVENTS: u32 = 2_000_000;
 
 impl<S: Server> Pair<S> {
-    /// Lets the next thing happen; `false` if there is none.
+    /// Lets the next thing happen; `false` if there is none. The client tells one thing at a time, so that commands can
+    /// be given in between.
     pub fn step(&mut self) -> bool {
         let Some((at, next)) = self.next() else { return false };
         self.now = self.now.max(at);
@@ -66,7 +67,7 @@ impl<S: Server> Pair<S> {
 
     /// Whether nothing is under way, and nothing is to be done now.
     pub fn is_quiet(&mut self) -> bool {
-        let nothing_due = self.client.deadline().is_none_or(|at| at > self.now);
+        let nothing_due = !self.polls_again && self.client.deadline().is_none_or(|at| at > self.now);
         if !self.client_is_open && !self.server_is_open {
             return self.opens_at.is_none() && nothing_due;
         }
@@ -79,6 +80,9 @@ impl<S: Server> Pair<S> {
     }
 
     fn next(&mut self) -> Option<(Instant, Next)> {
+        if self.polls_again {
+            return Some((self.now, Next::Client));
+        }
         if self.has_output() {
             let pause = Duration::from_micros(self.random.below(300));
             self.writes_at.get_or_insert(self.now + pause);
@@ -134,29 +138,38 @@ impl<S: Server> Pair<S> {
                     self.cut();
                 }
             }
-            Some(Arrival::End) if way == Way::ToClient => self.client_closed(),
+            Some(Arrival::End) if way == Way::ToClient => {
+                self.poll_to_the_end();
+                self.client_closed();
+            }
             Some(Arrival::End) => self.server_closed(),
             None => {}
         }
     }
 
-    /// Takes what has arrived at the client, and does what is due.
+    /// Takes what has arrived at the client, and does what is due, until there is something to tell.
     fn poll_client(&mut self) {
-        loop {
-            let was_connected = self.client.is_connected();
-            let mut input = &self.at_client[..];
-            let action = self.client.poll(self.now, &mut input);
-            let event = action.as_ref().map(Event::from);
-            let used = self.at_client.len() - input.len();
-            // Else it was thrown away.
-            if was_connected || self.client.is_connected() {
-                self.rules.read(&self.at_client[..used]);
-            }
-            self.at_client.drain(..used);
-            self.client.assert_consistent();
-            let Some(event) = event else { return };
-            self.is_closing |= matches!(event, Event::Close(_));
-            self.events.push(event);
+        let was_connected = self.client.is_connected();
+        let mut input = &self.at_client[..];
+        let action = self.client.poll(self.now, &mut input);
+        let used = self.at_client.len() - input.len();
+        self.polls_again = action.is_some();
+        if let Some(action) = action {
+            self.is_closing |= matches!(action, Action::Close(_));
+            self.log.add(&action);
+        }
+        // Else it was thrown away.
+        if was_connected || self.client.is_connected() {
+            self.rules.read(&self.at_client[..used]);
+        }
+        self.at_client.drain(..used);
+        self.client.assert_consistent();
+    }
+
+    /// What has arrived at the client has arrived.
+    fn poll_to_the_end(&mut self) {
+        while self.polls_again {
+            self.poll_client();
         }
     }
 
@@ -213,6 +226,7 @@ impl<S: Server> Pair<S> {
 
     /// What is under way is lost.
     pub(super) fn cut_now(&mut self) {
+        self.poll_to_the_end();
         if self.client_is_open && self.random.percent(50) {
             // It has left the client, but it gets nowhere.
             let all = self.client.transmit().remaining();
@@ -230,6 +244,7 @@ impl<S: Server> Pair<S> {
             self.client.closed(self.now);
             self.client.assert_consistent();
             self.rules.closed();
+            self.log.closed();
             self.is_closing = false;
             self.has_closed();
         }

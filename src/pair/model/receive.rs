@@ -29,13 +29,6 @@ impl ModelServer {
     }
 
     fn take(&mut self, packet: &Packet<'_>) {
-        if std::env::var("TRACE").is_ok() {
-            std::eprintln!(
-                "{:?}       server < {}",
-                self.now,
-                &std::format!("{packet:?}").chars().take(160).collect::<std::string::String>()
-            );
-        }
         match packet {
             Packet::Connect(connect) if self.state == State::Opened => self.connect(connect),
             _ if self.state == State::Opened => panic!("the first packet is {packet:?} [MQTT-3.1.0-1]"),

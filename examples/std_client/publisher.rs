@@ -1,0 +1,141 @@
+//! Publishes messages, and prints what becomes of them.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, Write};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::thread;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use mqtt_sansio::client::{ClientSession, Connected, Outcome};
+use mqtt_sansio::codec::{PublishProperties, UserProperty};
+use mqtt_sansio::{CommandError, Message, ReceivedMessage, Token, TopicName, Utf8Str};
+
+use crate::arguments::PublishArguments;
+use crate::connection::Task;
+
+pub(crate) struct Publisher<'a> {
+    arguments: &'a PublishArguments,
+    properties: PublishProperties<'a>,
+    /// What is still to be published; `None` once that is all.
+    payloads: Option<Receiver<io::Result<Bytes>>>,
+    /// One that the client could not keep yet.
+    held: Option<Bytes>,
+    /// The messages without an outcome.
+    open: BTreeSet<Token>,
+    has_failed: bool,
+}
+
+impl<'a> Publisher<'a> {
+    pub(crate) fn new(arguments: &'a PublishArguments, user_properties: &'a [UserProperty<'a>]) -> Result<Self> {
+        let properties = PublishProperties {
+            message_expiry_interval: arguments.message_expiry,
+            content_type: arguments.content_type.as_deref().map(Utf8Str::new).transpose()?,
+            response_topic: arguments.response_topic.as_deref().map(TopicName::new).transpose()?,
+            user_properties: user_properties.into(),
+            ..PublishProperties::default()
+        };
+        let payloads = Some(payloads_in_background(arguments));
+        Ok(Self { arguments, properties, payloads, held: None, open: BTreeSet::new(), has_failed: false })
+    }
+
+    pub(crate) fn has_succeeded(&self) -> bool {
+        !self.has_failed
+    }
+
+    /// For the end: what has no outcome will have none.
+    pub(crate) fn report_what_is_open(&mut self) {
+        for token in std::mem::take(&mut self.open) {
+            println!("{token}\tunknown\tthe client has ended before the server has answered");
+            self.has_failed = true;
+        }
+    }
+
+    fn next_payload(&mut self) -> io::Result<Option<Bytes>> {
+        if let Some(payload) = self.held.take() {
+            return Ok(Some(payload));
+        }
+        match self.payloads.as_ref().map_or(Err(TryRecvError::Disconnected), |payloads| payloads.try_recv()) {
+            Ok(payload) => payload.map(Some),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => {
+                self.payloads = None;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The messages from the command line and from standard input. Few of them are held: if they are not taken, standard
+/// input is not read.
+fn payloads_in_background(arguments: &PublishArguments) -> Receiver<io::Result<Bytes>> {
+    let (sender, receiver) = sync_channel(64);
+    let publisher = thread::current();
+    let (messages, lines) = (arguments.messages.clone(), arguments.lines);
+    thread::spawn(move || {
+        let lines = lines.then(|| io::stdin().lock().split(b'\n')).into_iter().flatten();
+        let messages = messages.into_iter().map(|message| Ok(message.into_bytes()));
+        for payload in messages.chain(lines) {
+            if sender.send(payload.map(Bytes::from)).is_err() {
+                break;
+            }
+            publisher.unpark();
+        }
+        drop(sender); // this is how the publisher knows that there are no more
+        publisher.unpark();
+    });
+    receiver
+}
+
+impl Task for Publisher<'_> {
+    fn advance(&mut self, client: &mut ClientSession) -> Result<()> {
+        while let Some(payload) = self.next_payload().context("standard input")? {
+            let message = Message::new(&self.arguments.topic, payload.clone())
+                .qos(self.arguments.qos)
+                .retain(self.arguments.retain)
+                .properties(self.properties);
+            match client.publish(&message) {
+                Ok(token) => {
+                    self.open.insert(token);
+                }
+                // There will be room when some of the others have their outcomes.
+                Err(CommandError::QueueFull) if !self.open.is_empty() => {
+                    self.held = Some(payload);
+                    break;
+                }
+                Err(error) => return Err(error).context("cannot publish"),
+            }
+        }
+        Ok(())
+    }
+
+    fn connected(&mut self, _: &mut ClientSession, _: &Connected<'_>) -> Result<()> {
+        Ok(()) // the session sends what is open by itself
+    }
+
+    fn message(&mut self, message: &ReceivedMessage<'_>) -> Result<()> {
+        // An old session may have subscriptions.
+        eprintln!("a message for {}, although this client only publishes", message.topic);
+        Ok(())
+    }
+
+    fn done(&mut self, token: Token, outcome: &Outcome<'_>) -> Result<()> {
+        self.open.remove(&token);
+        self.has_failed |= !outcome.is_success();
+        let mut out = io::stdout().lock();
+        match outcome {
+            Outcome::Sent => writeln!(out, "{token}\tsent\t")?,
+            Outcome::Lost(loss) => writeln!(out, "{token}\tlost\t{loss}")?,
+            outcome => {
+                let word = if outcome.is_success() { "acknowledged" } else { "refused" };
+                let codes: Vec<_> = outcome.codes().map(|code| code.to_string()).collect();
+                writeln!(out, "{token}\t{word}\t{}", codes.join(", "))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.payloads.is_none() && self.held.is_none() && self.open.is_empty()
+    }
+}

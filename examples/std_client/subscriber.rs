@@ -1,0 +1,98 @@
+//! Subscribes, and prints the messages that come.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use mqtt_sansio::client::{ClientSession, Connected, Outcome, Resumption};
+use mqtt_sansio::codec::{SubscribeProperties, Subscription};
+use mqtt_sansio::{ReceivedMessage, TextError, Token, Version};
+
+use crate::arguments::SubscribeArguments;
+use crate::connection::Task;
+
+pub(crate) struct Subscriber<'a> {
+    arguments: &'a SubscribeArguments,
+    subscriptions: Vec<Subscription<'a>>,
+    /// The SUBSCRIBE that has not been answered.
+    open: Option<Token>,
+    received: u64,
+    has_failed: bool,
+}
+
+impl<'a> Subscriber<'a> {
+    pub(crate) fn new(arguments: &'a SubscribeArguments, client: &mut ClientSession) -> Result<Self> {
+        let subscription = |filter: &'a String| {
+            let subscription = Subscription::new(filter, arguments.qos)?;
+            let SubscribeArguments { no_local, retain_handling, .. } = *arguments;
+            Ok(Subscription { no_local, retain_handling, ..subscription })
+        };
+        let subscriptions = arguments.filters.iter().map(subscription).collect::<Result<_, TextError>>()?;
+        let mut subscriber = Self { arguments, subscriptions, open: None, received: 0, has_failed: false };
+        subscriber.subscribe(client)?; // waits for the connection
+        Ok(subscriber)
+    }
+
+    fn subscribe(&mut self, client: &mut ClientSession) -> Result<()> {
+        let subscription_identifier = self.arguments.subscription_identifier;
+        let properties = SubscribeProperties { subscription_identifier, ..SubscribeProperties::default() };
+        let token = client.subscribe_with(&self.subscriptions, &properties).context("cannot subscribe")?;
+        self.open = Some(token);
+        Ok(())
+    }
+
+    pub(crate) fn has_succeeded(&self) -> bool {
+        !self.has_failed
+    }
+}
+
+impl Task for Subscriber<'_> {
+    fn advance(&mut self, _: &mut ClientSession) -> Result<()> {
+        Ok(())
+    }
+
+    fn connected(&mut self, client: &mut ClientSession, connected: &Connected<'_>) -> Result<()> {
+        // A new session has no subscriptions, and with 3.1 one cannot know. What is still open is sent by itself.
+        let may_be_new = connected.session != Resumption::Resumed || client.config().version == Version::V31;
+        if may_be_new && self.open.is_none() {
+            self.subscribe(client)?;
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: &ReceivedMessage<'_>) -> Result<()> {
+        let ReceivedMessage { topic, payload, qos, retain, properties, .. } = message;
+        let mut out = io::stdout().lock();
+        write!(out, "{topic}\t{qos}\t{}\t{}", u8::from(*retain), printable(payload))?;
+        if !properties.is_empty() {
+            write!(out, "\t{properties:?}")?;
+        }
+        writeln!(out)?;
+        self.received += 1;
+        Ok(())
+    }
+
+    fn done(&mut self, token: Token, outcome: &Outcome<'_>) -> Result<()> {
+        if self.open == Some(token) {
+            self.open = None;
+        }
+        self.has_failed |= !outcome.is_success();
+        match outcome {
+            Outcome::Lost(loss) => eprintln!("not subscribed: {loss}"),
+            outcome => eprintln!("subscribed: {:?}", outcome.codes()),
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.has_failed || self.arguments.count.is_some_and(|count| self.received >= count)
+    }
+}
+
+/// The payload on a single line.
+fn printable(payload: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(payload) {
+        Ok(text) if !text.contains(char::is_control) => text.into(),
+        _ => payload.escape_ascii().to_string().into(),
+    }
+}

@@ -1,0 +1,443 @@
+//! A client that is given any commands, any bytes and any times.
+
+use core::num::{NonZeroU16, NonZeroU32};
+use std::collections::BTreeSet;
+use std::vec::Vec;
+
+use ::arbitrary::{Arbitrary as _, Result, Unstructured};
+use bytes::{Buf as _, Bytes};
+
+use super::sent::Sent;
+use crate::arbitrary::{Lists, with_packet};
+use crate::client::{Action, Authentication, ClientConfig, ClientSession};
+use crate::codec::{
+    self, AckProperties, ConnAck, ConnAckProperties, Decoded, Delivery, Limits, Packet, PacketId, PacketType, PubAck,
+    PubComp, PubRec, PubRel, Publish, PublishProperties, QoS, Sender, SubAck, SubAckReasonCode, Subscribe, UnsubAck,
+    UnsubAckReasonCode, Unsubscribe, Version,
+};
+use crate::session::{CommandError, Message, Overflow, Receipt, Token};
+use crate::time::Instant;
+
+/// Does with a client what the data say.
+pub fn client_ops(data: &[u8]) {
+    let mut u = Unstructured::new(data);
+    let Ok(config) = config(&mut u) else { return };
+    let mut ops = Ops {
+        sent: Sent::new(config.version),
+        version: config.version,
+        client: ClientSession::new(config.clone()),
+        config,
+        u,
+        now: Instant::EPOCH,
+        latest: Instant::EPOCH,
+        received: Vec::new(),
+        journal: Vec::new(),
+        receipts: Vec::new(),
+        open: BTreeSet::new(),
+        done: BTreeSet::new(),
+        has_crashed: false,
+        is_over: false,
+    };
+    // Data that has run out are zeros for ever.
+    while !ops.u.is_empty() && ops.step().is_ok() {
+        ops.check();
+    }
+    ops.finish();
+}
+
+/// Small limits, so that they are met.
+fn config(u: &mut Unstructured<'_>) -> Result<ClientConfig> {
+    let version = *u.choose(&Version::ALL)?;
+    let is_v5 = version == Version::V5;
+    let flags = u.arbitrary::<u16>()?;
+    let set = |bit: u16| flags >> bit & 1 != 0;
+    let small = |u: &mut Unstructured<'_>| Ok(NonZeroU16::MIN.saturating_add(u.int_in_range(0..=5)?));
+    Ok(ClientConfig {
+        version,
+        client_id: if set(0) { "c".into() } else { "".into() },
+        clean_start: set(1),
+        session_expiry_interval: if is_v5 && set(2) { 3600 } else { 0 },
+        keep_alive: if set(3) { u.int_in_range(1..=3)? } else { 0 },
+        authentication: (is_v5 && set(4)).then(|| Authentication { method: "m".into(), data: None }.into()),
+        receive_maximum: if set(5) { small(u)? } else { NonZeroU16::MAX },
+        maximum_packet_size: if set(6) { u.int_in_range(0..=200)? } else { 65_536 },
+        topic_alias_maximum: if set(7) { 3 } else { 0 },
+        manual_acks: set(8),
+        topic_aliases: if set(9) { u.int_in_range(1..=3)? } else { 0 },
+        max_in_flight: if set(10) { small(u)? } else { NonZeroU16::MAX },
+        max_kept: if set(11) { u.int_in_range(0..=5)? } else { 10_000 },
+        max_kept_bytes: if set(12) { u.int_in_range(0..=200)? } else { u32::MAX },
+        overflow: if set(13) { Overflow::DropOldest } else { Overflow::Refuse },
+        transmit_limit: if set(14) { u.int_in_range(0..=200)? } else { 65_536 },
+        journal: set(15),
+        deliver_in_parts: if u.arbitrary()? { u.int_in_range(0..=50)? } else { u32::MAX },
+        connect_timeout: u.int_in_range(0..=2)?,
+        ping_timeout: u.int_in_range(0..=2)?,
+        ..ClientConfig::default()
+    })
+}
+
+struct Ops<'a> {
+    u: Unstructured<'a>,
+    config: ClientConfig,
+    version: Version,
+    client: ClientSession,
+    /// What the client is told the time is, and the latest that it was told.
+    now: Instant,
+    latest: Instant,
+    /// What has come and was not taken.
+    received: Vec<u8>,
+    sent: Sent,
+    /// What was taken from the journal.
+    journal: Vec<u8>,
+    receipts: Vec<Receipt>,
+    /// The tokens that have no outcome yet, and those that have one; both since the last crash.
+    open: BTreeSet<Token>,
+    done: BTreeSet<Token>,
+    has_crashed: bool,
+    is_over: bool,
+}
+
+impl Ops<'_> {
+    fn step(&mut self) -> Result<()> {
+        let (before, maximum) = (self.client.in_flight(), |client: &ClientSession| client.server().receive_maximum);
+        match self.u.int_in_range(0..=31)? {
+            0..=4 => self.publish()?,
+            5 => self.subscribe()?,
+            6 => self.unsubscribe()?,
+            7..=8 => self.acknowledge()?,
+            9 => self.disconnect()?,
+            10 => self.authenticate()?,
+            11 => self.close(),
+            12 => self.crash(),
+            13..=14 => self.open(),
+            15..=16 => self.receive_connack()?,
+            17..=21 => self.receive_likely()?,
+            22..=23 => {
+                let mut bytes = Vec::new();
+                let version = self.version;
+                let encoded =
+                    with_packet(&mut self.u, version, Sender::Server, |packet| packet.encode(version, &mut bytes))?;
+                encoded.expect("a generated packet can be encoded");
+                self.receive(&bytes);
+            }
+            24 => {
+                let len = self.u.int_in_range(0..=20)?;
+                let bytes = self.u.bytes(usize::min(len, self.u.len()))?;
+                self.receive(bytes);
+            }
+            25 => self.now = Instant::from_micros(self.u.int_in_range(0..=10_000_000)?),
+            // Not the end of time, where whatever is due stays due.
+            26 => self.now = Instant::from_micros(self.u.arbitrary::<u64>()? / 2),
+            27 => self.now = self.client.deadline().unwrap_or(self.now),
+            28 => self.take_journal()?,
+            29..=30 => self.write(usize::MAX),
+            _ => {
+                let count = self.u.int_in_range(0..=60)?;
+                self.write(count);
+            }
+        }
+        self.poll();
+        let maximum = usize::from(maximum(&self.client));
+        assert!(self.client.in_flight() <= before.max(maximum), "the Receive Maximum is kept [MQTT-3.3.4-7]");
+        Ok(())
+    }
+
+    /// Gives a command; when it is refused nothing has changed.
+    fn command<T>(&mut self, command: impl FnOnce(&mut ClientSession) -> Result<T, CommandError>) -> Option<T> {
+        fn state(client: &mut ClientSession) -> impl PartialEq + core::fmt::Debug + use<> {
+            let journal = client.journal().map(|journal| journal.remaining());
+            let transmit = client.transmit().remaining();
+            let counts = (client.open_operations(), client.waiting(), client.in_flight());
+            (journal, transmit, counts, client.is_connected(), client.deadline())
+        }
+        let before = state(&mut self.client);
+        match command(&mut self.client) {
+            Ok(done) => Some(done),
+            Err(error) => {
+                assert_eq!(state(&mut self.client), before, "refused, but something has changed: {error}");
+                None
+            }
+        }
+    }
+
+    fn ask(&mut self, command: impl FnOnce(&mut ClientSession) -> Result<Token, CommandError>) {
+        if let Some(token) = self.command(command) {
+            let last = self.open.last().max(self.done.last());
+            assert!(last.is_none_or(|last| *last < token), "tokens ascend");
+            self.open.insert(token);
+        }
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        let (mut lists, version) = (Lists::default(), self.version);
+        let qos = *self.u.choose(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce])?;
+        let size = *self.u.choose(&[0, 1, 20, 100, 2047, 2048, 3000])?;
+        let payload = Bytes::from(std::vec![b'x'; size]);
+        let topic = *self.u.choose(&["a", "b", "c", "d/e", "", "#"])?;
+        let message = match self.u.int_in_range(0..=2)? {
+            0 => Message::new(topic, payload),
+            1 => Message::new(topic, payload.as_ref()),
+            _ => {
+                let Publish { topic, payload, retain, properties, .. } =
+                    lists.publish(&mut self.u, version, Sender::Client)?;
+                let topic_alias = properties.topic_alias.filter(|_| size == 1);
+                let properties = PublishProperties { topic_alias, ..properties };
+                let message = Message::new(topic.as_bytes(), payload).retain(retain).properties(properties);
+                self.ask(|client| client.publish(&message.qos(qos)));
+                return Ok(());
+            }
+        };
+        self.ask(|client| client.publish(&message.qos(qos)));
+        Ok(())
+    }
+
+    fn subscribe(&mut self) -> Result<()> {
+        let (mut lists, version) = (Lists::default(), self.version);
+        let Subscribe { subscriptions, properties, .. } = lists.subscribe(&mut self.u, version)?;
+        let subscriptions: Vec<_> = subscriptions.iter().collect();
+        self.ask(|client| client.subscribe_with(&subscriptions, &properties));
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self) -> Result<()> {
+        let (mut lists, version) = (Lists::default(), self.version);
+        let Unsubscribe { filters, properties, .. } = lists.unsubscribe(&mut self.u, version)?;
+        let filters: Vec<_> = filters.iter().collect();
+        self.ask(|client| client.unsubscribe_with(&filters, &properties));
+        Ok(())
+    }
+
+    fn acknowledge(&mut self) -> Result<()> {
+        if self.receipts.is_empty() {
+            return Ok(());
+        }
+        let receipt = *self.u.choose(&self.receipts)?;
+        let (mut lists, version) = (Lists::default(), self.version);
+        let PubAck { reason_code, properties, .. } = lists.pub_ack(&mut self.u, version)?;
+        let is_plain = self.u.arbitrary()?;
+        let properties = if is_plain { AckProperties::default() } else { properties };
+        let done = self.command(|client| client.ack_with(receipt, reason_code, &properties));
+        assert!(
+            done.is_none() || self.command(|client| client.ack(receipt, reason_code)).is_none(),
+            "a receipt is good for one acknowledgement"
+        );
+        Ok(())
+    }
+
+    fn disconnect(&mut self) -> Result<()> {
+        let (mut lists, version) = (Lists::default(), self.version);
+        let disconnect = lists.disconnect(&mut self.u, version, Sender::Client)?;
+        self.command(|client| client.disconnect(&disconnect));
+        Ok(())
+    }
+
+    fn authenticate(&mut self) -> Result<()> {
+        let (again, data) = (self.u.arbitrary()?, <&[u8]>::arbitrary(&mut self.u)?);
+        self.command(|client| if again { client.reauthenticate(data) } else { client.authenticate(data) });
+        Ok(())
+    }
+
+    fn open(&mut self) {
+        let now = self.now;
+        if self.command(|client| client.open(now)).is_some() {
+            self.latest = self.latest.max(now);
+            self.sent.open();
+            self.received.clear();
+            self.is_over = false;
+        }
+    }
+
+    fn close(&mut self) {
+        self.client.closed(self.now);
+        self.latest = self.latest.max(self.now);
+        self.sent.close();
+        self.received.clear();
+        assert_eq!(self.client.transmit().remaining(), 0, "nothing is left over for the next connection");
+    }
+
+    /// The client is gone, and with it all that was not taken from the journal.
+    fn crash(&mut self) {
+        if !self.config.journal {
+            return;
+        }
+        self.client = ClientSession::restore(self.config.clone(), &self.journal).expect("the journal can be read");
+        self.latest = Instant::EPOCH;
+        self.sent.close();
+        self.received.clear();
+        self.receipts.clear();
+        self.open.clear();
+        self.done.clear();
+        self.has_crashed = true;
+        // One that was made anew says the same.
+        let mut snapshot = self.client.snapshot();
+        self.journal = snapshot.copy_to_bytes(snapshot.remaining()).to_vec();
+        let same = ClientSession::restore(self.config.clone(), &self.journal).expect("the snapshot can be read");
+        assert_eq!(same.open_operations(), self.client.open_operations(), "the snapshot is complete");
+        assert_eq!(same.waiting(), self.client.waiting(), "the snapshot is complete");
+    }
+
+    fn take_journal(&mut self) -> Result<()> {
+        let all: bool = self.u.arbitrary()?;
+        let Some(journal) = self.client.journal() else { return Ok(()) };
+        let len = journal.remaining();
+        let count = if all { len } else { self.u.int_in_range(0..=len)? };
+        self.journal.extend_from_slice(&journal.copy_to_bytes(count));
+        Ok(())
+    }
+
+    /// CONNACK, mostly one that is welcome.
+    fn receive_connack(&mut self) -> Result<()> {
+        let mut properties = ConnAckProperties::default();
+        if self.version == Version::V5 {
+            let u = &mut self.u;
+            properties.receive_maximum = NonZeroU16::new(u.int_in_range(0..=4)?);
+            properties.maximum_packet_size = NonZeroU32::new(*u.choose(&[0, 0, 3, 5, 20, 100])?);
+            properties.topic_alias_maximum = Some(u.int_in_range(0..=3)?);
+            properties.maximum_qos = u.arbitrary()?;
+            properties.retain_available = u.arbitrary::<bool>()?.then_some(false);
+            properties.authentication_method =
+                self.config.authentication.as_deref().map(|_| "m".try_into()).transpose().expect("a text");
+        }
+        let session_present = self.version != Version::V31 && self.u.arbitrary()?;
+        self.receive_packet(ConnAck { session_present, properties, ..ConnAck::default() });
+        Ok(())
+    }
+
+    /// Something that a server sends to a client that has sent something.
+    fn receive_likely(&mut self) -> Result<()> {
+        let u = &mut self.u;
+        let id = PacketId::new(u.int_in_range(1..=6)?).expect("it is not 0");
+        let is_v5 = self.version == Version::V5;
+        let kinds = [
+            PacketType::Publish,
+            PacketType::PubAck,
+            PacketType::PubRec,
+            PacketType::PubRel,
+            PacketType::PubComp,
+            PacketType::SubAck,
+            PacketType::UnsubAck,
+            PacketType::PingResp,
+        ];
+        match *u.choose(&kinds)? {
+            PacketType::Publish => {
+                let qos = *u.choose(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce])?;
+                let dup = u.arbitrary()?;
+                let delivery = match qos {
+                    QoS::AtMostOnce => Delivery::AtMostOnce,
+                    QoS::AtLeastOnce => Delivery::AtLeastOnce { id, dup },
+                    QoS::ExactlyOnce => Delivery::ExactlyOnce { id, dup },
+                };
+                let alias = if is_v5 { NonZeroU16::new(u.int_in_range(0..=3)?) } else { None };
+                let topic = if alias.is_some() && u.arbitrary()? { "" } else { "t" };
+                let topic = if topic.is_empty() { Default::default() } else { topic.try_into().expect("a topic") };
+                let properties = PublishProperties { topic_alias: alias, ..PublishProperties::default() };
+                let payload = &[b'y'; 60][..u.int_in_range(0..=60)?];
+                self.receive_packet(Publish { delivery, topic, payload, properties, retain: false });
+            }
+            PacketType::PubAck => self.receive_packet(PubAck::new(id)),
+            PacketType::PubRec => {
+                let reason_code = if is_v5 { u.arbitrary()? } else { Default::default() };
+                self.receive_packet(PubRec { reason_code, ..PubRec::new(id) });
+            }
+            PacketType::PubRel => self.receive_packet(PubRel::new(id)),
+            PacketType::PubComp => {
+                let reason_code = if is_v5 { u.arbitrary()? } else { Default::default() };
+                self.receive_packet(PubComp { reason_code, ..PubComp::new(id) });
+            }
+            PacketType::SubAck => {
+                let codes = [SubAckReasonCode::GrantedQoS0, SubAckReasonCode::UnspecifiedError];
+                let count = u.int_in_range(1..=2)?;
+                self.receive_packet(SubAck::new(id, &codes[..count]));
+            }
+            PacketType::UnsubAck => {
+                let codes = [UnsubAckReasonCode::Success, UnsubAckReasonCode::NotAuthorized];
+                let count = if is_v5 { u.int_in_range(1..=2)? } else { 0 };
+                self.receive_packet(UnsubAck::new(id, &codes[..count]));
+            }
+            _ => self.receive_packet(Packet::PingResp),
+        }
+        Ok(())
+    }
+
+    fn receive_packet<'p>(&mut self, packet: impl Into<Packet<'p>>) {
+        let mut bytes = Vec::new();
+        packet.into().encode(self.version, &mut bytes).expect("it can be encoded");
+        self.receive(&bytes);
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        self.received.extend_from_slice(bytes);
+    }
+
+    /// Calls `poll` until there is nothing more.
+    fn poll(&mut self) {
+        self.latest = self.latest.max(self.now);
+        // Each action takes a byte, or ends something, or the connection.
+        let kept = self.client.open_operations() + self.client.waiting();
+        let bound = self.received.len() + self.open.len() + kept + 2;
+        let mut input = &self.received[..];
+        let mut count = 0;
+        while let Some(action) = self.client.poll(self.now, &mut input) {
+            count += 1;
+            assert!(count <= bound, "poll goes on for ever: {action:?}");
+            match action {
+                Action::Message(message) => self.receipts.extend(message.receipt),
+                Action::Payload(part) => self.receipts.extend(part.receipt),
+                Action::Done { token, .. } => {
+                    // What was asked for before a crash is known to the journal alone.
+                    assert!(self.open.remove(&token) || self.has_crashed, "{token} was asked for");
+                    assert!(self.done.insert(token), "{token} has one outcome");
+                }
+                Action::Close(_) => {
+                    assert!(!self.is_over, "a connection ends once");
+                    self.is_over = true;
+                }
+                Action::Connected(_) | Action::Auth(_) => {}
+            }
+        }
+        let output = self.client.transmit().remaining();
+        assert_eq!(self.client.poll(self.now, &mut input), None, "what has been said is said");
+        assert_eq!(self.client.transmit().remaining(), output, "to poll more often does no harm");
+        // Or the caller would be called again and again.
+        let is_later = self.client.deadline().is_none_or(|at| at > self.latest);
+        assert!(is_later, "everything that is due is done");
+        if !input.is_empty() && output < self.config.transmit_limit as usize && !self.config.journal {
+            let decoded = codec::decode(input, self.version, Limits::from_server());
+            assert!(matches!(decoded, Ok(Decoded::Incomplete { .. })), "a packet is left: {decoded:?}");
+        }
+        let used = self.received.len() - input.len();
+        self.received.drain(..used);
+    }
+
+    /// Writes so many bytes.
+    fn write(&mut self, count: usize) {
+        let output = self.client.transmit();
+        let bytes = output.copy_to_bytes(usize::min(count, output.remaining()));
+        self.sent.write(&bytes, self.client.server().maximum_packet_size);
+    }
+
+    /// Whatever has happened, this is so.
+    fn check(&mut self) {
+        self.client.assert_consistent();
+        // What waits to be sent again is open as well.
+        let (open, waiting) = (self.client.open_operations(), self.client.waiting());
+        let kept = self.open.len();
+        assert!(open.max(waiting) <= kept || self.has_crashed, "{open} open and {waiting} wait, of {kept}");
+    }
+
+    /// What is to be written ends with a packet, and everything that was asked for is told, or kept.
+    fn finish(&mut self) {
+        if let Some(journal) = self.client.journal() {
+            journal.advance(usize::MAX);
+        }
+        self.write(usize::MAX);
+        self.sent.finish();
+        self.close();
+        self.poll();
+        let (open, waiting) = (self.client.open_operations(), self.client.waiting());
+        let kept = self.open.len();
+        assert!(self.has_crashed || (open.max(waiting) <= kept && kept <= open + waiting), "{kept} are kept");
+        self.client.assert_consistent();
+    }
+}

@@ -1,0 +1,953 @@
+//! Tables: every stage of a delivery against every packet that may come for it, and every command in every state of a
+//! connection.
+
+#![cfg(feature = "alloc")]
+
+use core::num::{NonZeroU16, NonZeroU32};
+
+use bytes::Buf;
+use mqtt_sansio::client::{Authentication, ClientConfig, Loss, Resumption};
+use mqtt_sansio::codec::{
+    AuthReasonCode, ConnAckProperties, Disconnect, DisconnectProperties, DisconnectReasonCode, List, MaximumQoS,
+    Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, PublishProperties,
+    ReasonCode, SubscribeProperties, Subscription, SubscriptionIdentifier,
+};
+use mqtt_sansio::{Breach, CommandError, Instant, Message, Overflow, QoS, Receipt, Token, Utf8Str, Version};
+
+#[path = "common/client.rs"]
+mod client;
+
+use self::client::{
+    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, breach, connack, connack_with, decode, delivery, filter,
+    id, lasting, lost, present, present_with, published, suback, told, unsuback, v5, v311,
+};
+
+const BOTH: [Version; 2] = [Version::V311, Version::V5];
+
+// What goes out.
+
+/// Where a delivery, or a request, under the identifier 1 is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    /// PUBLISH of QoS 1 was sent.
+    Sent1,
+    /// PUBLISH of QoS 2 was sent.
+    Sent2,
+    /// PUBREC has come with this code, PUBREL was sent.
+    Released(PubAckReasonCode),
+    /// A message of QoS 1 was sent and acknowledged.
+    Done1,
+    /// A message of QoS 2 was sent and settled.
+    Done2,
+    Subscribing,
+    Unsubscribing,
+    /// There has never been anything.
+    Unknown,
+}
+
+/// A packet of the server's, with its reason code in 5.0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Answer {
+    PubAck(PubAckReasonCode),
+    PubRec(PubAckReasonCode),
+    PubRel(PubRelReasonCode),
+    PubComp(PubRelReasonCode),
+    SubAck,
+    UnsubAck,
+}
+
+/// What comes of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Effect {
+    /// Nothing at all.
+    Nothing,
+    /// PUBREL is sent, the operation goes on.
+    Release,
+    /// It is over with this code, nothing is sent.
+    Acknowledged(PubAckReasonCode),
+    /// The request is answered.
+    Answered,
+    /// PUBREL that says that nothing is known of it, in 5.0.
+    ReleaseUnknown,
+    /// PUBCOMP that says that nothing is known of it, in 5.0.
+    CompleteUnknown,
+    /// A Protocol Error: an acknowledgement of another kind than the packet asked for \[MQTT-2.2.1-5\].
+    Mismatch,
+}
+
+const OK: PubAckReasonCode = PubAckReasonCode::Success;
+const NOBODY: PubAckReasonCode = PubAckReasonCode::NoMatchingSubscribers;
+const REFUSED: PubAckReasonCode = PubAckReasonCode::NotAuthorized;
+const FOUND: PubRelReasonCode = PubRelReasonCode::Success;
+const NOT_FOUND: PubRelReasonCode = PubRelReasonCode::PacketIdentifierNotFound;
+
+const ANSWERS: [Answer; 12] = [
+    Answer::PubAck(OK),
+    Answer::PubAck(NOBODY),
+    Answer::PubAck(REFUSED),
+    Answer::PubRec(OK),
+    Answer::PubRec(NOBODY),
+    Answer::PubRec(REFUSED),
+    Answer::PubRel(FOUND),
+    Answer::PubRel(NOT_FOUND),
+    Answer::PubComp(FOUND),
+    Answer::PubComp(NOT_FOUND),
+    Answer::SubAck,
+    Answer::UnsubAck,
+];
+
+/// The table: a row for each stage, a column for each answer.
+#[rustfmt::skip]
+fn effects(stage: Stage) -> [Effect; 12] {
+    use Effect::{
+        Acknowledged as Ack, Answered, CompleteUnknown as Comp, Mismatch as Bad, Nothing as Zero, Release as Rel,
+        ReleaseUnknown as Rel92,
+    };
+    match stage {
+        //                       PUBACK ok    0x10         0x87          PUBREC ok 0x10  0x87          PUBREL      PUBCOMP ok  0x92      SUBACK    UNSUBACK
+        Stage::Sent1         => [Ack(OK),     Ack(NOBODY), Ack(REFUSED), Bad,     Bad,   Bad,          Comp, Comp, Bad,        Bad,      Bad,      Bad],
+        // A refusal ends it without PUBREL [MQTT-4.4.0-2]; below 0x80 PUBREL follows [MQTT-4.3.3-4].
+        Stage::Sent2         => [Bad,         Bad,         Bad,          Rel,     Rel,   Ack(REFUSED), Comp, Comp, Bad,        Bad,      Bad,      Bad],
+        // Unacknowledged until PUBCOMP [MQTT-4.3.3-5], whatever a second PUBREC says. That the server does not know the
+        // identifier means that it is done with it.
+        Stage::Released(code) => [Bad,        Bad,         Bad,          Rel,     Rel,   Rel,          Comp, Comp, Ack(code),  Ack(code), Bad,     Bad],
+        Stage::Subscribing   => [Bad,         Bad,         Bad,          Bad,     Bad,   Bad,          Comp, Comp, Bad,        Bad,      Answered, Bad],
+        Stage::Unsubscribing => [Bad,         Bad,         Bad,          Bad,     Bad,   Bad,          Comp, Comp, Bad,        Bad,      Bad,      Answered],
+        // Not known is no error (section 3.6.2.1). There is nothing to release where a message was refused.
+        Stage::Done1 | Stage::Done2 | Stage::Unknown
+                             => [Zero,        Zero,        Zero,         Rel92,   Rel92, Zero,         Comp, Comp, Zero,       Zero,     Zero,     Zero],
+    }
+}
+
+/// A client in this stage, and the token of what is open.
+fn in_stage(stage: Stage, version: Version) -> (Wire, Option<Token>) {
+    let mut wire = Wire::connected(lasting(version));
+    let token = match stage {
+        Stage::Sent1 | Stage::Done1 => Some(wire.publish("x", QOS_1)),
+        Stage::Sent2 | Stage::Released(_) | Stage::Done2 => Some(wire.publish("x", QOS_2)),
+        Stage::Subscribing => Some(wire.subscribe()),
+        Stage::Unsubscribing => Some(wire.unsubscribe()),
+        Stage::Unknown => None,
+    };
+    match stage {
+        Stage::Done1 => drop(wire.receive(&[PubAck::new(id(1)).into()])),
+        Stage::Done2 => drop(wire.receive(&[PubRec::new(id(1)).into(), PubComp::new(id(1)).into()])),
+        Stage::Released(code) => drop(wire.receive(&[answer(Answer::PubRec(code), version)])),
+        _ => {}
+    }
+    wire.take();
+    (wire, token)
+}
+
+fn answer(answer: Answer, version: Version) -> Packet<'static> {
+    let at = id(1);
+    match answer {
+        Answer::PubAck(reason_code) => PubAck { reason_code, ..PubAck::new(at) }.into(),
+        Answer::PubRec(reason_code) => PubRec { reason_code, ..PubRec::new(at) }.into(),
+        Answer::PubRel(reason_code) => PubRel { reason_code, ..PubRel::new(at) }.into(),
+        Answer::PubComp(reason_code) => PubComp { reason_code, ..PubComp::new(at) }.into(),
+        Answer::SubAck => suback(1),
+        Answer::UnsubAck => unsuback(1, version),
+    }
+}
+
+/// Whether the version can express it.
+fn exists(reason_code: impl Into<ReasonCode>, version: Version) -> bool {
+    version == Version::V5 || reason_code.into() == ReasonCode::Success
+}
+
+#[test]
+fn every_stage_and_every_answer() {
+    let stages = [
+        Stage::Sent1,
+        Stage::Sent2,
+        Stage::Released(OK),
+        Stage::Released(NOBODY),
+        Stage::Done1,
+        Stage::Done2,
+        Stage::Subscribing,
+        Stage::Unsubscribing,
+        Stage::Unknown,
+    ];
+    let mut rows = 0;
+    for version in BOTH {
+        for stage in stages {
+            if matches!(stage, Stage::Released(code) if !exists(code, version)) {
+                continue;
+            }
+            for (packet, effect) in ANSWERS.into_iter().zip(effects(stage)) {
+                let is_there = match packet {
+                    Answer::PubAck(code) | Answer::PubRec(code) => exists(code, version),
+                    Answer::PubRel(code) | Answer::PubComp(code) => exists(code, version),
+                    Answer::SubAck | Answer::UnsubAck => true,
+                };
+                if is_there {
+                    check(version, stage, packet, effect);
+                    rows += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(rows, 9 * 12 + 8 * 6);
+}
+
+fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
+    let (mut wire, token) = in_stage(stage, version);
+    let why = format!("{version}: {stage:?}, {packet:?}");
+    let open_before = wire.client.open_operations();
+    assert_eq!(open_before, usize::from(!matches!(stage, Stage::Done1 | Stage::Done2 | Stage::Unknown)), "{why}");
+    let events = wire.receive(&[answer(packet, version)]);
+    let sent = wire.take();
+    let sent = decode(&sent, version);
+
+    // What is sent.
+    let unknown = if version == Version::V5 { NOT_FOUND } else { FOUND };
+    let kind = answer(packet, version).packet_type();
+    let goodbye = Disconnect { reason_code: DisconnectReasonCode::ProtocolError, ..Disconnect::default() };
+    let expected: &[Packet<'_>] = match effect {
+        Effect::Nothing | Effect::Acknowledged(_) | Effect::Answered => &[],
+        Effect::Release => &[PubRel::new(id(1)).into()],
+        Effect::ReleaseUnknown => &[PubRel { reason_code: unknown, ..PubRel::new(id(1)) }.into()],
+        Effect::CompleteUnknown => &[PubComp { reason_code: unknown, ..PubComp::new(id(1)) }.into()],
+        Effect::Mismatch if version == Version::V5 => &[goodbye.into()],
+        Effect::Mismatch => &[],
+    };
+    assert_eq!(sent, expected, "{why}");
+
+    // What is told.
+    let done = |done| vec![Event::Done(token.unwrap(), done)];
+    let told = match effect {
+        Effect::Nothing | Effect::Release | Effect::ReleaseUnknown | Effect::CompleteUnknown => vec![],
+        Effect::Acknowledged(code) => done(Done::Acknowledged(code.into())),
+        Effect::Answered if packet == Answer::SubAck => done(Done::Subscribed(vec![0])),
+        Effect::Answered if version == Version::V5 => done(Done::Unsubscribed(vec![0])),
+        Effect::Answered => done(Done::Unsubscribed(vec![])),
+        Effect::Mismatch => vec![breach(Breach::MismatchedAck(kind))],
+    };
+    assert_eq!(events, told, "{why}");
+
+    // Whether the connection stays, and what is in use.
+    let is_over = matches!(effect, Effect::Acknowledged(_) | Effect::Answered);
+    assert_eq!(wire.client.is_connected(), effect != Effect::Mismatch, "{why}");
+    assert_eq!(wire.client.open_operations(), open_before - usize::from(is_over), "{why}");
+    assert_eq!(wire.client.waiting(), 0, "{why}");
+    if effect == Effect::Mismatch {
+        return;
+    }
+    // What comes next shows that no stage was skipped: after a resume an open message goes on from where it was.
+    wire.resume();
+    let sent = wire.take();
+    let sent = decode(&sent, version);
+    let released = [PubRel::new(id(1)).into()];
+    match (stage, effect) {
+        (Stage::Subscribing | Stage::Unsubscribing, Effect::CompleteUnknown) => {
+            assert!(matches!(sent[..], [Packet::Subscribe(_) | Packet::Unsubscribe(_)]), "{why}: {sent:?}");
+        }
+        (Stage::Sent1, Effect::CompleteUnknown) => assert_eq!(sent, [published("x", again(QOS_1, 1))], "{why}"),
+        (Stage::Sent2, Effect::CompleteUnknown) => assert_eq!(sent, [published("x", again(QOS_2, 1))], "{why}"),
+        (Stage::Released(_), Effect::CompleteUnknown) | (_, Effect::Release) => assert_eq!(sent, released, "{why}"),
+        _ => assert_eq!(sent, [], "{why}"),
+    }
+}
+
+/// A message of QoS 2 that may have got through, and that this server does not take any more: its identifier means no
+/// other message as long as the session lasts, and whatever the server still says of it is in order.
+#[test]
+fn a_message_that_was_given_up() {
+    for packet in ANSWERS {
+        let mut wire = Wire::connected(v5());
+        let token = wire.publish("x", QOS_2);
+        wire.take();
+        wire.lose();
+        let events = wire.connect(present_with(ConnAckProperties {
+            maximum_qos: Some(MaximumQoS::AtLeastOnce),
+            ..Default::default()
+        }));
+        assert_eq!(events[1..], [lost(token, Loss::NotSupported(ReasonCode::QoSNotSupported))]);
+        for _ in 0..10 {
+            wire.publish("new", QOS_1);
+        }
+        let sent = wire.take();
+        assert!(decode(&sent, Version::V5).iter().all(|packet| packet.packet_id().is_some_and(|at| at != id(1))));
+        let events = wire.receive(&[answer(packet, Version::V5)]);
+        let sent = wire.take();
+        let sent = decode(&sent, Version::V5);
+        match packet {
+            // Below 0x80 a PUBREC is answered by PUBREL [MQTT-4.3.3-4].
+            Answer::PubRec(code) if !code.is_error() => {
+                assert_eq!(events, []);
+                assert!(matches!(sent[..], [Packet::PubRel(rel)] if rel.id == id(1)), "{sent:?}");
+            }
+            Answer::PubRec(_) | Answer::PubComp(_) => assert_eq!((events, sent), (vec![], vec![])),
+            Answer::PubRel(_) => assert!(matches!(sent[..], [Packet::PubComp(_)]), "{sent:?}"),
+            _ => assert!(matches!(events[..], [Event::Close(Why::Breach(Breach::MismatchedAck(_)))]), "{events:?}"),
+        }
+    }
+    // It is free when the session is gone.
+    let mut wire = Wire::connected(v5());
+    wire.publish("x", QOS_2);
+    wire.take();
+    wire.lose();
+    wire.connect(present_with(ConnAckProperties { maximum_qos: Some(MaximumQoS::AtMostOnce), ..Default::default() }));
+    wire.lose();
+    assert_eq!(wire.connect(connack()), [Event::Connected(Resumption::Lost)]);
+    assert_eq!(wire.client.open_operations(), 0);
+}
+
+// What comes in.
+
+/// Where a message under the identifier 7 is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Inbound {
+    /// Nothing is known of it.
+    Nothing,
+    /// One of QoS 1 was delivered, and is not acknowledged; by hand only.
+    Waiting1,
+    /// One of QoS 2 was delivered, and is not acknowledged; by hand only.
+    Waiting2,
+    /// One of QoS 1 was acknowledged.
+    Acknowledged1,
+    /// One of QoS 2 was acknowledged by PUBREC.
+    Received2,
+    /// One of QoS 2 was refused by PUBREC; by hand, and in 5.0 only.
+    Refused2,
+    /// One of QoS 2 was released.
+    Released2,
+    /// One of QoS 2 was acknowledged on an earlier connection.
+    Carried2,
+}
+
+fn inbound(state: Inbound, version: Version, by_hand: bool) -> Wire {
+    let mut wire = Wire::connected(ClientConfig { manual_acks: by_hand, ..lasting(version) });
+    let code = if state == Inbound::Refused2 { REFUSED } else { OK };
+    let qos = match state {
+        Inbound::Nothing => return wire,
+        Inbound::Waiting1 | Inbound::Acknowledged1 => QOS_1,
+        _ => QOS_2,
+    };
+    assert_eq!(wire.receive(&[published("x", delivery(qos, 7))]), [told("x", qos)]);
+    if by_hand && !matches!(state, Inbound::Waiting1 | Inbound::Waiting2) {
+        wire.client.ack(wire.receipts[0], code).unwrap();
+    }
+    if state == Inbound::Released2 {
+        wire.receive(&[PubRel::new(id(7)).into()]);
+    }
+    wire.take();
+    if state == Inbound::Carried2 {
+        wire.resume();
+    }
+    wire
+}
+
+/// Yes or no; `None` where the packet would be a mistake of the server's that nothing is laid down for.
+type Verdict = Option<bool>;
+
+/// For each state: whether a PUBLISH of QoS 1, a PUBLISH of QoS 2 is delivered, and whether a PUBREL is known.
+#[rustfmt::skip]
+const ARRIVALS: [(Inbound, Verdict, Verdict, Verdict); 8] = [
+    (Inbound::Nothing,       Some(true), Some(true),  Some(false)),
+    (Inbound::Waiting1,      Some(true), None,        Some(false)),
+    (Inbound::Waiting2,      None,       Some(false), None),
+    (Inbound::Acknowledged1, Some(true), Some(true),  Some(false)), // [MQTT-4.3.2-5]
+    (Inbound::Received2,     None,       Some(false), Some(true)),  // [MQTT-4.3.3-10]
+    (Inbound::Refused2,      Some(true), Some(true),  Some(false)), // [MQTT-4.3.3-9]
+    (Inbound::Released2,     Some(true), Some(true),  Some(false)), // [MQTT-4.3.3-12]
+    (Inbound::Carried2,      None,       Some(false), Some(true)),
+];
+
+#[test]
+fn every_state_and_every_arrival() {
+    let mut rows = 0;
+    for version in BOTH {
+        for by_hand in [false, true] {
+            for (state, qos_1, qos_2, pubrel) in ARRIVALS {
+                let exists = match state {
+                    Inbound::Waiting1 | Inbound::Waiting2 => by_hand,
+                    Inbound::Refused2 => by_hand && version == Version::V5,
+                    _ => true,
+                };
+                if !exists {
+                    continue;
+                }
+                for dup in [false, true] {
+                    for (qos, is_new) in [(QOS_1, qos_1), (QOS_2, qos_2)] {
+                        if let Some(is_new) = is_new {
+                            arrives(version, by_hand, state, qos, dup, is_new);
+                            rows += 1;
+                        }
+                    }
+                }
+                if let Some(is_known) = pubrel {
+                    released(version, by_hand, state, is_known);
+                    rows += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(rows, 2 * 21 + 26 + 31);
+}
+
+/// A message arrives: new or a copy, with DUP or without, which says nothing \[MQTT-4.3.2-5, MQTT-4.3.3-10\].
+fn arrives(version: Version, by_hand: bool, state: Inbound, qos: QoS, dup: bool, is_new: bool) {
+    let why = format!("{version}, by hand: {by_hand}, {state:?}, {qos}, DUP: {dup}");
+    let mut wire = inbound(state, version, by_hand);
+    let before = wire.receipts.len();
+    let how = if dup { again(qos, 7) } else { delivery(qos, 7) };
+    let events = wire.receive(&[published("y", how)]);
+    let message = Event::Message { topic: "t".into(), payload: "y".into(), qos, dup };
+    assert_eq!(events, if is_new { vec![message] } else { vec![] }, "{why}");
+    assert_eq!(wire.receipts.len() - before, usize::from(is_new && by_hand), "{why}");
+    let ack = |qos| if qos == QOS_1 { Packet::from(PubAck::new(id(7))) } else { PubRec::new(id(7)).into() };
+    let waits = matches!(state, Inbound::Waiting1 | Inbound::Waiting2) || (is_new && by_hand);
+    if waits {
+        // Nothing before the application has said something, then everything in order.
+        assert!(wire.take().is_empty(), "{why}");
+        let first = if matches!(state, Inbound::Waiting1 | Inbound::Waiting2) { 0 } else { before };
+        for &receipt in &wire.receipts[first..] {
+            wire.client.ack(receipt, OK).unwrap();
+        }
+    }
+    let mut expected = vec![ack(qos)];
+    match state {
+        Inbound::Waiting1 => expected.insert(0, ack(QOS_1)),
+        Inbound::Waiting2 => expected.insert(0, ack(QOS_2)),
+        _ => {}
+    }
+    let sent = wire.take();
+    assert_eq!(decode(&sent, version), expected, "{why}");
+    assert!(wire.client.is_connected(), "{why}");
+    // From here on it is known, or it is not.
+    released_from(&mut wire, qos == QOS_2, &why);
+}
+
+fn released(version: Version, by_hand: bool, state: Inbound, is_known: bool) {
+    let why = format!("{version}, by hand: {by_hand}, {state:?}, PUBREL");
+    let mut wire = inbound(state, version, by_hand);
+    released_from(&mut wire, is_known, &why);
+    // And now it is not any more; the same identifier is a new message.
+    released_from(&mut wire, false, &why);
+    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)], "{why}");
+}
+
+fn released_from(wire: &mut Wire, is_known: bool, why: &str) {
+    assert_eq!(wire.receive(&[PubRel::new(id(7)).into()]), [], "{why}");
+    let reason_code = if is_known || wire.version != Version::V5 { FOUND } else { NOT_FOUND };
+    let sent = wire.take();
+    assert_eq!(decode(&sent, wire.version), [PubComp { reason_code, ..PubComp::new(id(7)) }.into()], "{why}");
+    assert!(wire.client.is_connected(), "{why}");
+}
+
+/// PUBREL for a message that the application has not acknowledged, so that there was no PUBREC: a server that does that
+/// is wrong. Nothing is left of it that would swallow a message that comes later, here or after a crash.
+#[test]
+fn pubrel_before_pubrec() {
+    for version in BOTH {
+        let config = || ClientConfig { manual_acks: true, journal: true, ..lasting(version) };
+        let mut stored = Vec::new();
+        let mut store = |wire: &mut Wire| {
+            let journal = wire.client.journal().unwrap();
+            stored.extend_from_slice(&journal.copy_to_bytes(journal.remaining()));
+            stored.clone()
+        };
+        let mut wire = Wire::connected(config());
+        wire.receive(&[published("x", delivery(QOS_2, 7)), PubRel::new(id(7)).into()]);
+        store(&mut wire);
+        wire.take();
+        if !wire.client.is_connected() {
+            continue; // that is in order too
+        }
+        let _ = wire.client.ack(wire.receipts[0], OK);
+        let stored = store(&mut wire);
+        wire.take();
+        let mut restored = Wire::of(mqtt_sansio::client::ClientSession::restore(config(), &stored).unwrap());
+        restored.connect(present());
+        for wire in [&mut wire, &mut restored] {
+            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)], "{version}");
+        }
+    }
+}
+
+// Commands.
+
+/// Where a connection is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Connection {
+    /// There was none yet.
+    None,
+    /// There was one.
+    Closed,
+    /// CONNECT was sent.
+    Connecting,
+    Connected,
+    /// DISCONNECT was put into the stream, and nobody has been told.
+    Disconnecting,
+    /// It is over: by a breach of the server's.
+    Over,
+}
+
+const CONNECTIONS: [Connection; 6] = [
+    Connection::None,
+    Connection::Closed,
+    Connection::Connecting,
+    Connection::Connected,
+    Connection::Disconnecting,
+    Connection::Over,
+];
+
+/// A client in this state, by whom messages are acknowledged by hand, with one message that waits for it; with or
+/// without an authentication.
+fn in_state(state: Connection, version: Version, authentication: bool, change: fn(&mut ClientConfig)) -> Wire {
+    let method = authentication.then(|| Authentication { method: "M".into(), data: None }.into());
+    let mut config = ClientConfig { authentication: method, manual_acks: true, ..lasting(version) };
+    change(&mut config);
+    let mut wire = Wire::new(config);
+    if state == Connection::None {
+        return wire;
+    }
+    wire.open();
+    let method = authentication.then(|| Utf8Str::new("M").unwrap());
+    let accept = connack_with(ConnAckProperties { authentication_method: method, ..Default::default() });
+    if state == Connection::Connecting {
+        return wire;
+    }
+    wire.receive(&[accept.into(), published("in", delivery(QOS_1, 9))]);
+    match state {
+        Connection::Closed => drop(wire.lose()),
+        Connection::Disconnecting => wire.client.disconnect(&Disconnect::default()).unwrap(),
+        Connection::Over => drop(wire.receive(&[accept.into()])),
+        _ => {}
+    }
+    wire
+}
+
+/// Everything that can be seen of a client.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    transmit: Vec<u8>,
+    open_operations: usize,
+    waiting: usize,
+    in_flight: usize,
+    deadline: Option<Instant>,
+    is_connected: bool,
+}
+
+fn look(wire: &mut Wire) -> Seen {
+    let transmit = wire.client.transmit();
+    let chunk = transmit.chunk().to_vec();
+    assert_eq!(chunk.len(), transmit.remaining());
+    Seen {
+        transmit: chunk,
+        open_operations: wire.client.open_operations(),
+        waiting: wire.client.waiting(),
+        in_flight: wire.client.in_flight(),
+        deadline: wire.client.deadline(),
+        is_connected: wire.client.is_connected(),
+    }
+}
+
+type Outcome = Result<(), CommandError>;
+
+/// A command, and what becomes of it in each of the [`CONNECTIONS`].
+struct Command {
+    name: &'static str,
+    give: fn(&mut Wire) -> Outcome,
+    expected: [Outcome; 6],
+}
+
+fn receipt(wire: &Wire) -> Option<Receipt> {
+    wire.receipts.first().copied()
+}
+
+/// One line for each command.
+#[rustfmt::skip]
+fn commands(authentication: bool) -> Vec<Command> {
+    use CommandError::{
+        AlreadyOpen, EarlierConnection, NoAuthentication, NotConnected, SubscriptionIdentifier as Identifier, TopicAlias,
+    };
+    const fn all(outcome: Outcome) -> [Outcome; 6] { [outcome; 6] }
+    let at_rest = [Ok(()), Ok(()), Err(AlreadyOpen), Err(AlreadyOpen), Err(AlreadyOpen), Err(AlreadyOpen)];
+    let alive = [Err(NotConnected), Err(NotConnected), Ok(()), Ok(()), Err(NotConnected), Err(NotConnected)];
+    let mut reauthenticate = [Err(NotConnected); 6];
+    reauthenticate[3] = if authentication { Ok(()) } else { Err(NoAuthentication) };
+    vec![
+        Command { name: "open", give: |wire| wire.client.open(wire.now), expected: at_rest },
+        Command { name: "closed", give: |wire| { wire.client.closed(wire.now); Ok(()) }, expected: all(Ok(())) },
+        Command {
+            name: "reconfigure",
+            give: |wire| { let config = wire.client.config().clone(); wire.client.reconfigure(config) },
+            expected: at_rest,
+        },
+        Command { name: "publish 0", give: |wire| message(wire, QOS_0), expected: all(Ok(())) },
+        Command { name: "publish 1", give: |wire| message(wire, QOS_1), expected: all(Ok(())) },
+        Command { name: "publish 2", give: |wire| message(wire, QOS_2), expected: all(Ok(())) },
+        Command {
+            name: "publish with an alias",
+            give: |wire| {
+                let properties = PublishProperties { topic_alias: NonZeroU16::new(1), ..Default::default() };
+                wire.client.publish(&Message::new("t", "x").properties(properties)).map(drop)
+            },
+            expected: all(Err(TopicAlias)),
+        },
+        Command {
+            name: "publish with a subscription identifier",
+            give: |wire| {
+                let identifiers = [SubscriptionIdentifier::new(1).unwrap()];
+                let subscription_identifiers = List::from(&identifiers);
+                let properties = PublishProperties { subscription_identifiers, ..Default::default() };
+                wire.client.publish(&Message::new("t", "x").properties(properties)).map(drop)
+            },
+            expected: all(Err(Identifier)),
+        },
+        Command {
+            name: "subscribe",
+            give: |wire| wire.client.subscribe(&[Subscription::new("t", QOS_1).unwrap()]).map(drop),
+            expected: all(Ok(())),
+        },
+        Command {
+            name: "unsubscribe",
+            give: |wire| wire.client.unsubscribe(&[filter("t")]).map(drop),
+            expected: all(Ok(())),
+        },
+        Command {
+            name: "ack",
+            give: |wire| receipt(wire).map_or(Err(EarlierConnection), |receipt| wire.client.ack(receipt, OK)),
+            expected: [
+                Err(EarlierConnection), Err(EarlierConnection), Err(EarlierConnection),
+                Ok(()), Err(NotConnected), Err(NotConnected),
+            ],
+        },
+        Command { name: "disconnect", give: |wire| wire.client.disconnect(&Disconnect::default()), expected: alive },
+        // Nobody waits for it.
+        Command {
+            name: "authenticate",
+            give: |wire| wire.client.authenticate(b"x"),
+            expected: all(Err(NoAuthentication)),
+        },
+        Command {
+            name: "reauthenticate",
+            give: |wire| wire.client.reauthenticate(b"x"),
+            expected: reauthenticate,
+        },
+    ]
+}
+
+fn message(wire: &mut Wire, qos: QoS) -> Outcome {
+    wire.client.publish(&Message::new("t", "x").qos(qos)).map(drop)
+}
+
+#[test]
+fn every_command_in_every_state() {
+    for (version, authentication) in [(Version::V5, false), (Version::V5, true), (Version::V311, false)] {
+        for command in commands(authentication) {
+            for (state, expected) in CONNECTIONS.into_iter().zip(command.expected) {
+                let why = format!("{version}, authentication: {authentication}, {} when {state:?}", command.name);
+                let mut wire = in_state(state, version, authentication, |_| {});
+                let before = look(&mut wire);
+                assert_eq!((command.give)(&mut wire), expected, "{why}");
+                let after = look(&mut wire);
+                let is_idle = expected.is_err()
+                    || command.name == "reconfigure"
+                    || (command.name == "closed" && matches!(state, Connection::None | Connection::Closed));
+                if command.name == "closed" && !is_idle {
+                    assert_eq!((after.transmit, after.deadline, after.is_connected), (vec![], None, false), "{why}");
+                    assert_eq!(wire.client.open(wire.now), Ok(()), "{why}");
+                } else if is_idle {
+                    assert_eq!(after, before, "{why}");
+                    assert_eq!(probe(&mut wire), probe(&mut in_state(state, version, authentication, |_| {})), "{why}");
+                } else {
+                    assert_ne!(after, before, "{why}");
+                }
+                wire.client.assert_consistent();
+            }
+        }
+    }
+}
+
+/// What a client does from here on: what it tells and what it sends, on this connection and on the next.
+fn probe(wire: &mut Wire) -> (Vec<Event>, Vec<u8>) {
+    let mut events = wire.poll();
+    let mut sent = wire.take();
+    for qos in [QOS_0, QOS_1, QOS_2] {
+        wire.publish("probe", qos);
+    }
+    wire.subscribe();
+    if let Some(receipt) = receipt(wire) {
+        let _ = wire.client.ack(receipt, OK);
+    }
+    sent.extend(wire.take());
+    events.extend(wire.lose());
+    wire.client.open(wire.now).unwrap();
+    sent.extend(wire.take());
+    let method = wire.client.config().authentication.is_some().then(|| Utf8Str::new("M").unwrap());
+    let properties = ConnAckProperties { authentication_method: method, ..Default::default() };
+    events.extend(wire.receive(&[connack_with(properties).into()]));
+    sent.extend(wire.take());
+    (events, sent)
+}
+
+/// What is refused for what it is, in every state alike: nothing has changed.
+#[test]
+fn commands_that_make_no_sense() {
+    type Give = fn(&mut Wire) -> Outcome;
+    let cases: [(&str, Give); 10] = [
+        ("a wildcard in a name", |wire| wire.client.publish(&Message::new("a/+", "x").qos(QOS_1)).map(drop)),
+        ("U+0000", |wire| wire.client.publish(&Message::new("a\0", "x")).map(drop)),
+        ("no topic", |wire| wire.client.publish(&Message::new("", "x")).map(drop)),
+        ("no topic, QoS 2", |wire| wire.client.publish(&Message::new("", "x").qos(QOS_2)).map(drop)),
+        ("not UTF-8", |wire| wire.client.publish(&Message::new(&b"\xff"[..], "x")).map(drop)),
+        ("a topic that is too long", |wire| {
+            wire.client.publish(&Message::new(&vec![b'x'; 65_536], "x").qos(QOS_1)).map(drop)
+        }),
+        ("a property that is too long", |wire| {
+            let data = vec![0; 65_536];
+            let properties = PublishProperties { correlation_data: Some(&data), ..Default::default() };
+            wire.client.publish(&Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
+        }),
+        ("no filter", |wire| wire.client.subscribe(&[]).map(drop)),
+        ("no filter to end", |wire| wire.client.unsubscribe(&[]).map(drop)),
+        ("no local with a shared subscription", |wire| {
+            let subscription = Subscription::new("$share/g/t", QOS_0).unwrap();
+            wire.client.subscribe(&[Subscription { no_local: true, ..subscription }]).map(drop)
+        }),
+    ];
+    for (name, give) in cases {
+        for version in BOTH {
+            for state in CONNECTIONS {
+                unchanged(name, state, version, give);
+            }
+        }
+    }
+    // What 3.1.1 does not have.
+    let cases: [(&str, Give); 5] = [
+        ("properties", |wire| {
+            let properties = PublishProperties { message_expiry_interval: Some(1), ..Default::default() };
+            wire.client.publish(&Message::new("t", "x").properties(properties)).map(drop)
+        }),
+        ("properties, QoS 1", |wire| {
+            let properties = PublishProperties { message_expiry_interval: Some(1), ..Default::default() };
+            wire.client.publish(&Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
+        }),
+        ("options", |wire| {
+            let subscription = Subscription::new("t", QOS_0).unwrap();
+            wire.client.subscribe(&[Subscription { retain_as_published: true, ..subscription }]).map(drop)
+        }),
+        ("a subscription identifier", |wire| {
+            let subscription_identifier = Some(SubscriptionIdentifier::new(1).unwrap());
+            let properties = SubscribeProperties { subscription_identifier, ..Default::default() };
+            wire.client.subscribe_with(&[Subscription::new("t", QOS_0).unwrap()], &properties).map(drop)
+        }),
+        ("a reason", |wire| {
+            let reason_code = DisconnectReasonCode::DisconnectWithWillMessage;
+            wire.client.disconnect(&Disconnect { reason_code, ..Disconnect::default() })
+        }),
+    ];
+    for (name, give) in cases {
+        for state in CONNECTIONS {
+            unchanged(name, state, Version::V311, give);
+        }
+    }
+}
+
+#[track_caller]
+fn unchanged(name: &str, state: Connection, version: Version, give: fn(&mut Wire) -> Outcome) {
+    unchanged_with(name, state, version, |_| {}, give);
+}
+
+#[track_caller]
+fn unchanged_with(
+    name: &str,
+    state: Connection,
+    version: Version,
+    change: fn(&mut ClientConfig),
+    give: fn(&mut Wire) -> Outcome,
+) {
+    let mut wire = in_state(state, version, false, change);
+    let before = look(&mut wire);
+    let result = give(&mut wire);
+    assert!(result.is_err(), "{name} when {state:?}");
+    assert_eq!(look(&mut wire), before, "{name} when {state:?}: {result:?}");
+    let mut other = in_state(state, version, false, change);
+    assert_eq!(probe(&mut wire), probe(&mut other), "{name} when {state:?}: {result:?}");
+}
+
+/// A connection without a session expiry interval cannot be given one at its end (section 3.14.2.2.2).
+#[test]
+fn an_expiry_interval_at_the_end() {
+    let give: fn(&mut Wire) -> Outcome = |wire| {
+        let properties = DisconnectProperties { session_expiry_interval: Some(5), ..Default::default() };
+        wire.client.disconnect(&Disconnect { properties, ..Disconnect::default() })
+    };
+    let none: fn(&mut ClientConfig) = |config| config.session_expiry_interval = 0;
+    for state in CONNECTIONS {
+        unchanged_with("an expiry interval", state, Version::V5, none, give);
+    }
+    for state in [Connection::Connecting, Connection::Connected] {
+        let mut wire = in_state(state, Version::V5, false, none);
+        assert_eq!(give(&mut wire), Err(CommandError::SessionExpiry));
+        let mut wire = in_state(state, Version::V5, false, |_| {});
+        assert_eq!(give(&mut wire), Ok(()));
+        // To end the session is always possible.
+        let mut wire = in_state(state, Version::V5, false, none);
+        let properties = DisconnectProperties { session_expiry_interval: Some(0), ..Default::default() };
+        wire.client.disconnect(&Disconnect { properties, ..Disconnect::default() }).unwrap();
+    }
+    // And it does end it.
+    let mut wire = Wire::connected(v5());
+    let token = wire.publish("x", QOS_1);
+    wire.take();
+    let properties = DisconnectProperties { session_expiry_interval: Some(0), ..Default::default() };
+    wire.client.disconnect(&Disconnect { properties, ..Disconnect::default() }).unwrap();
+    assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
+    assert_eq!(wire.lose(), [lost(token, Loss::Session)]);
+}
+
+/// What this server does not take is refused and leaves nothing behind, not even in the aliases; a client without a
+/// connection does not know, and keeps it.
+#[test]
+fn commands_that_the_server_does_not_take() {
+    let properties = ConnAckProperties {
+        maximum_qos: Some(MaximumQoS::AtLeastOnce),
+        retain_available: Some(false),
+        maximum_packet_size: NonZeroU32::new(60),
+        topic_alias_maximum: Some(2),
+        wildcard_subscription_available: Some(false),
+        subscription_identifiers_available: Some(false),
+        shared_subscription_available: Some(false),
+        ..Default::default()
+    };
+    let wire = || {
+        let config = ClientConfig { topic_aliases: 2, max_kept: 100, overflow: Overflow::DropOldest, ..v5() };
+        let mut wire = Wire::connected_by(config, connack_with(properties));
+        for topic in ["first", "second", "first"] {
+            wire.client.publish(&Message::new(topic, "x").qos(QOS_1)).unwrap();
+        }
+        wire
+    };
+    let with_identifier = |wire: &mut Wire| {
+        let subscription_identifier = Some(SubscriptionIdentifier::new(1).unwrap());
+        let properties = SubscribeProperties { subscription_identifier, ..Default::default() };
+        wire.client.subscribe_with(&[Subscription::new("t", QOS_0).unwrap()], &properties).map(drop)
+    };
+    let too_large = CommandError::TooLarge { limit: 60 };
+    let not_supported = CommandError::SubscriptionNotSupported;
+    fn subscribe(wire: &mut Wire, filter: &str) -> Outcome {
+        wire.client.subscribe(&[Subscription::new(filter, QOS_0).unwrap()]).map(drop)
+    }
+    type Give<'a> = Box<dyn Fn(&mut Wire) -> Outcome + 'a>;
+    let maximum = MaximumQoS::AtLeastOnce;
+    let cases: Vec<(Give<'_>, CommandError)> = vec![
+        (Box::new(|wire| message(wire, QOS_2)), CommandError::QoSNotSupported { maximum }),
+        (
+            Box::new(|wire| wire.client.publish(&Message::new("third", "x").retain(true)).map(drop)),
+            CommandError::RetainNotSupported,
+        ),
+        (Box::new(|wire| wire.client.publish(&Message::new("third", &[0; 60])).map(drop)), too_large),
+        (Box::new(|wire| wire.client.publish(&Message::new("third", &[0; 60]).qos(QOS_1)).map(drop)), too_large),
+        (Box::new(|wire| wire.client.publish(&Message::new("third", vec![0; 5000]).qos(QOS_1)).map(drop)), too_large),
+        (Box::new(|wire| wire.client.publish(&Message::new("third", vec![0; 5000])).map(drop)), too_large),
+        (Box::new(|wire| subscribe(wire, &"x".repeat(60))), too_large),
+        (Box::new(|wire| wire.client.unsubscribe(&[filter(&"x".repeat(60))]).map(drop)), too_large),
+        (Box::new(|wire| subscribe(wire, "a/+/b")), not_supported(ReasonCode::WildcardSubscriptionsNotSupported)),
+        (Box::new(|wire| subscribe(wire, "#")), not_supported(ReasonCode::WildcardSubscriptionsNotSupported)),
+        (Box::new(|wire| subscribe(wire, "$share/g/t")), not_supported(ReasonCode::SharedSubscriptionsNotSupported)),
+        (Box::new(with_identifier), not_supported(ReasonCode::SubscriptionIdentifiersNotSupported)),
+    ];
+    for (place, (give, error)) in cases.iter().enumerate() {
+        let (mut one, mut other) = (wire(), wire());
+        let before = look(&mut one);
+        assert_eq!(give(&mut one), Err(*error), "{place}");
+        assert_eq!(look(&mut one), before, "{place}");
+        let next = |wire: &mut Wire| {
+            wire.take();
+            for topic in ["third", "second", "first", "third"] {
+                wire.client.publish(&Message::new(topic, "x").qos(QOS_1)).unwrap();
+            }
+            wire.take()
+        };
+        assert_eq!(next(&mut one), next(&mut other), "{place}");
+        one.lose();
+        assert_eq!(give(&mut one), Ok(()), "{place}: nobody knows which server comes next");
+        let token_of_loss = one.connect(present_with(properties));
+        assert!(
+            matches!(token_of_loss[1..], [Event::Done(_, Done::Lost(Loss::NotSupported(_)))]),
+            "{place}: {token_of_loss:?}"
+        );
+    }
+}
+
+/// Whose turn it is in an enhanced authentication.
+#[test]
+fn authentication_in_turns() {
+    let step = |data| auth(AuthReasonCode::ContinueAuthentication, "M", data).into();
+    let no = Err(CommandError::NoAuthentication);
+    let mut wire = in_state(Connection::Connecting, Version::V5, true, |_| {});
+    // The data of CONNECT were ours; now it is the server's turn.
+    assert_eq!(wire.client.authenticate(b"x"), no);
+    wire.receive(&[step(b"1")]);
+    assert_eq!(wire.client.authenticate(b"x"), Ok(()));
+    assert_eq!(wire.client.authenticate(b"x"), no);
+    assert_eq!(wire.client.reauthenticate(b"x"), Err(CommandError::NotConnected));
+    let method = Some(Utf8Str::new("M").unwrap());
+    let accept = connack_with(ConnAckProperties { authentication_method: method, ..Default::default() });
+    wire.receive(&[accept.into()]);
+    assert_eq!(wire.client.authenticate(b"x"), no);
+    assert_eq!(wire.client.reauthenticate(b"x"), Ok(()));
+    assert_eq!(wire.client.reauthenticate(b"x"), no, "one at a time");
+    assert_eq!(wire.client.authenticate(b"x"), no);
+    wire.receive(&[step(b"2")]);
+    assert_eq!(wire.client.reauthenticate(b"x"), no);
+    assert_eq!(wire.client.authenticate(b"x"), Ok(()));
+    // The short form of success names no method.
+    assert_eq!(wire.receive(&[mqtt_sansio::codec::Auth::default().into()]), [Event::Auth(AuthReasonCode::Success)]);
+    assert_eq!(wire.client.reauthenticate(b"x"), Ok(()));
+    // In the middle of an exchange the connection ends: nothing of it is left.
+    wire.lose();
+    assert_eq!(wire.client.authenticate(b"x"), no);
+    wire.open();
+    assert_eq!(wire.client.authenticate(b"x"), no);
+    // Two steps of the server's in a row are a Protocol Error.
+    wire.receive(&[step(b"3")]);
+    assert_eq!(wire.receive(&[step(b"4")]), [breach(Breach::UnexpectedAuth)]);
+    assert_eq!(wire.client.authenticate(b"x"), no);
+}
+
+/// The server's end of it, as the transport tells, whenever it comes.
+#[test]
+fn the_end_in_every_state() {
+    for version in BOTH {
+        for state in CONNECTIONS {
+            let mut wire = in_state(state, version, false, |_| {});
+            let token = wire.publish("x", QOS_1);
+            let was_sent = state == Connection::Connected;
+            wire.take();
+            assert_eq!(wire.lose(), [], "{state:?}: the session goes on, or there is none");
+            wire.assert_silent();
+            assert_eq!(wire.client.deadline(), None);
+            let events = wire.connect(if was_sent { present() } else { connack() });
+            assert!(matches!(events[..], [Event::Connected(_)]), "{state:?}: {events:?}");
+            let how = if was_sent { again(QOS_1, 1) } else { delivery(QOS_1, 1) };
+            wire.assert_sent(&[published("x", how)]);
+            let events = wire.receive(&[PubAck::new(id(1)).into()]);
+            assert_eq!(events, [Event::Done(token, Done::Acknowledged(ReasonCode::Success))]);
+        }
+    }
+}
+
+/// What the server sends, in the states of a connection that has not begun, or is over.
+#[test]
+fn what_comes_at_the_wrong_time() {
+    for config in [v5(), v311()] {
+        // Nothing is read from a transport that is not there, or not any more.
+        for state in [Connection::None, Connection::Closed, Connection::Disconnecting, Connection::Over] {
+            let mut wire = in_state(state, config.version, false, |_| {});
+            wire.take();
+            let events = wire.receive(&[connack().into(), published("x", delivery(QOS_2, 1))]);
+            let is_leaving = state == Connection::Disconnecting;
+            assert_eq!(events, if is_leaving { vec![Event::Close(Why::Requested)] } else { vec![] }, "{state:?}");
+            wire.assert_silent();
+        }
+        let mut wire = in_state(Connection::Connecting, config.version, false, |_| {});
+        let events = wire.receive(&[published("x", delivery(QOS_2, 1))]);
+        assert_eq!(events, [breach(Breach::BeforeConnAck(PacketType::Publish))]);
+    }
+}

@@ -1,0 +1,381 @@
+//! A client at the end of a wire that the test holds in its hand: what it has sent is taken out and compared, what a
+//! server says is put in, and time is a number.
+
+#![allow(dead_code)] // each test uses its part
+
+use bytes::Buf;
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close, Loss, Outcome, Resumption};
+use mqtt_sansio::codec::{
+    self, Auth, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, Delivery, DisconnectReasonCode,
+    Limits, Packet, Publish, ReasonCode, Sender, SubAck, SubAckReasonCode, Subscription, UnsubAck, UnsubAckReasonCode,
+};
+use mqtt_sansio::{Breach, Instant, Message, PacketId, QoS, Receipt, Token, TopicFilter, TopicName, Version};
+
+pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
+pub(crate) const QOS_1: QoS = QoS::AtLeastOnce;
+pub(crate) const QOS_2: QoS = QoS::ExactlyOnce;
+
+/// What the client has told, in a form that can be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Event {
+    Connected(Resumption),
+    Message { topic: String, payload: String, qos: QoS, dup: bool },
+    Done(Token, Done),
+    Auth(AuthReasonCode),
+    Close(Why),
+}
+
+/// What has become of something.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Done {
+    Sent,
+    Acknowledged(ReasonCode),
+    Subscribed(Vec<u8>),
+    Unsubscribed(Vec<u8>),
+    Lost(Loss),
+}
+
+/// Why a connection is over.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Why {
+    Requested,
+    Refused(ConnAckReasonCode),
+    Disconnected(DisconnectReasonCode),
+    Malformed(ReasonCode),
+    Breach(Breach),
+    ConnectTimeout,
+    PingTimeout,
+}
+
+impl From<&Outcome<'_>> for Done {
+    fn from(outcome: &Outcome<'_>) -> Self {
+        let codes = || outcome.codes().map(ReasonCode::value).collect();
+        match outcome {
+            Outcome::Sent => Self::Sent,
+            Outcome::Acknowledged { reason_code, .. } => Self::Acknowledged(*reason_code),
+            Outcome::Subscribed { .. } => Self::Subscribed(codes()),
+            Outcome::Unsubscribed { .. } => Self::Unsubscribed(codes()),
+            Outcome::Lost(loss) => Self::Lost(*loss),
+            other => panic!("an outcome that is not known here: {other:?}"),
+        }
+    }
+}
+
+impl From<&Close<'_>> for Why {
+    fn from(close: &Close<'_>) -> Self {
+        match close {
+            Close::Requested => Self::Requested,
+            Close::Refused(connack) => Self::Refused(connack.reason_code),
+            Close::Disconnected(disconnect) => Self::Disconnected(disconnect.reason_code),
+            Close::Malformed(error) => Self::Malformed(error.reason_code()),
+            Close::Breach(breach) => Self::Breach(*breach),
+            Close::ConnectTimeout => Self::ConnectTimeout,
+            Close::PingTimeout => Self::PingTimeout,
+            other => panic!("an end that is not known here: {other:?}"),
+        }
+    }
+}
+
+/// A message of the topic `t`, as [`Wire::receive`] tells it.
+pub(crate) fn told(payload: &str, qos: QoS) -> Event {
+    Event::Message { topic: "t".into(), payload: payload.into(), qos, dup: false }
+}
+
+pub(crate) fn success(token: Token) -> Event {
+    Event::Done(token, Done::Acknowledged(ReasonCode::Success))
+}
+
+pub(crate) fn lost(token: Token, loss: Loss) -> Event {
+    Event::Done(token, Done::Lost(loss))
+}
+
+pub(crate) fn breach(breach: Breach) -> Event {
+    Event::Close(Why::Breach(breach))
+}
+
+pub(crate) fn id(number: u16) -> PacketId {
+    PacketId::new(number).unwrap()
+}
+
+/// How a message of this QoS is sent for the first time.
+pub(crate) fn delivery(qos: QoS, number: u16) -> Delivery {
+    match qos {
+        QoS::AtMostOnce => Delivery::AtMostOnce,
+        QoS::AtLeastOnce => Delivery::AtLeastOnce { id: id(number), dup: false },
+        QoS::ExactlyOnce => Delivery::ExactlyOnce { id: id(number), dup: false },
+    }
+}
+
+/// How a message of this QoS is sent again.
+pub(crate) fn again(qos: QoS, number: u16) -> Delivery {
+    match qos {
+        QoS::AtMostOnce => Delivery::AtMostOnce,
+        QoS::AtLeastOnce => Delivery::AtLeastOnce { id: id(number), dup: true },
+        QoS::ExactlyOnce => Delivery::ExactlyOnce { id: id(number), dup: true },
+    }
+}
+
+/// A PUBLISH to the topic `t`, without properties.
+pub(crate) fn publish(payload: &str, delivery: Delivery) -> Publish<'_> {
+    publish_to("t", payload, delivery)
+}
+
+pub(crate) fn publish_to<'a>(topic: &'a str, payload: &'a str, delivery: Delivery) -> Publish<'a> {
+    Publish { delivery, topic: TopicName::new(topic).unwrap(), payload: payload.as_bytes(), ..Publish::default() }
+}
+
+/// As [`publish`], wrapped.
+pub(crate) fn published(payload: &str, delivery: Delivery) -> Packet<'_> {
+    publish(payload, delivery).into()
+}
+
+pub(crate) fn filter(text: &str) -> TopicFilter<'_> {
+    TopicFilter::new(text).unwrap()
+}
+
+/// SUBACK with one code for one filter.
+pub(crate) fn suback(number: u16) -> Packet<'static> {
+    SubAck::new(id(number), &[SubAckReasonCode::GrantedQoS0]).into()
+}
+
+/// UNSUBACK for one filter.
+pub(crate) fn unsuback(number: u16, version: Version) -> Packet<'static> {
+    const ONE: &[UnsubAckReasonCode] = &[UnsubAckReasonCode::Success];
+    UnsubAck::new(id(number), if version == Version::V5 { ONE } else { &[] }).into()
+}
+
+/// Successful, and without a session.
+pub(crate) fn connack<'a>() -> ConnAck<'a> {
+    ConnAck::default()
+}
+
+/// Successful, with a session.
+pub(crate) fn present<'a>() -> ConnAck<'a> {
+    ConnAck { session_present: true, ..ConnAck::default() }
+}
+
+/// Successful, with properties.
+pub(crate) fn connack_with(properties: ConnAckProperties<'_>) -> ConnAck<'_> {
+    ConnAck { properties, ..ConnAck::default() }
+}
+
+/// Successful, with a session and properties.
+pub(crate) fn present_with(properties: ConnAckProperties<'_>) -> ConnAck<'_> {
+    ConnAck { session_present: true, properties, ..ConnAck::default() }
+}
+
+/// An AUTH with this method and these data.
+pub(crate) fn auth<'a>(reason_code: AuthReasonCode, method: &'a str, data: &'a [u8]) -> Auth<'a> {
+    Auth {
+        reason_code,
+        properties: codec::AuthProperties {
+            authentication_method: Some(mqtt_sansio::Utf8Str::new(method).unwrap()),
+            authentication_data: (!data.is_empty()).then_some(data),
+            ..Default::default()
+        },
+    }
+}
+
+/// 5.0, and a session that outlives its connections.
+pub(crate) fn v5() -> ClientConfig {
+    ClientConfig { client_id: "c".into(), session_expiry_interval: 3600, ..ClientConfig::default() }
+}
+
+/// 3.1.1, and a session that outlives its connections.
+pub(crate) fn v311() -> ClientConfig {
+    ClientConfig { version: Version::V311, client_id: "c".into(), clean_start: false, ..ClientConfig::default() }
+}
+
+/// One of the two above.
+pub(crate) fn lasting(version: Version) -> ClientConfig {
+    if version == Version::V5 { v5() } else { ClientConfig { version, ..v311() } }
+}
+
+/// A client, and the wire that it is at.
+pub(crate) struct Wire {
+    pub(crate) client: ClientSession,
+    pub(crate) version: Version,
+    pub(crate) now: Instant,
+    /// Of all messages that are to be acknowledged by hand, in the order in which they came.
+    pub(crate) receipts: Vec<Receipt>,
+}
+
+impl Wire {
+    pub(crate) fn new(config: ClientConfig) -> Self {
+        Self::of(ClientSession::new(config))
+    }
+
+    pub(crate) fn of(client: ClientSession) -> Self {
+        let version = client.config().version;
+        Self { client, version, now: Instant::from_micros(1_000_000), receipts: Vec::new() }
+    }
+
+    /// A client with a new session that has been accepted.
+    pub(crate) fn connected(config: ClientConfig) -> Self {
+        Self::connected_by(config, connack())
+    }
+
+    pub(crate) fn connected_by(config: ClientConfig, connack: ConnAck<'_>) -> Self {
+        let mut wire = Self::new(config);
+        assert_eq!(wire.connect(connack), [Event::Connected(Resumption::New)]);
+        wire
+    }
+
+    /// Opens a connection, to which the server says this. What the client has sent by then but for CONNECT is
+    /// still there.
+    #[track_caller]
+    pub(crate) fn connect(&mut self, connack: ConnAck<'_>) -> Vec<Event> {
+        self.open();
+        self.receive(&[connack.into()])
+    }
+
+    /// Opens a connection, and takes CONNECT.
+    #[track_caller]
+    pub(crate) fn open(&mut self) -> Vec<u8> {
+        self.client.open(self.now).unwrap();
+        let sent = self.take();
+        connect_of(&sent, self.version);
+        sent
+    }
+
+    /// The connection is gone, with all that has not been taken.
+    pub(crate) fn lose(&mut self) -> Vec<Event> {
+        self.client.closed(self.now);
+        self.poll()
+    }
+
+    /// The connection is gone, and another one goes on with the session. What was lost by it is not told.
+    #[track_caller]
+    pub(crate) fn resume(&mut self) {
+        self.lose();
+        let events = self.connect(present());
+        assert_eq!(events, [Event::Connected(Resumption::Resumed)]);
+    }
+
+    /// So much later. Nothing else happens.
+    pub(crate) fn later(&mut self, millis: u64) {
+        self.now = self.now + core::time::Duration::from_millis(millis);
+    }
+
+    /// All that the client wants to have written.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        let transmit = self.client.transmit();
+        let mut sent = Vec::new();
+        while transmit.has_remaining() {
+            let chunk = transmit.chunk();
+            assert!(!chunk.is_empty(), "something remains, and there is no chunk of it");
+            sent.extend_from_slice(chunk);
+            let size = chunk.len();
+            transmit.advance(size);
+        }
+        sent
+    }
+
+    /// What the client has sent since this was last asked is this.
+    #[track_caller]
+    pub(crate) fn assert_sent(&mut self, expected: &[Packet<'_>]) {
+        let sent = self.take();
+        assert_eq!(decode(&sent, self.version), expected);
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_silent(&mut self) {
+        self.assert_sent(&[]);
+    }
+
+    /// The server sends these packets.
+    #[track_caller]
+    pub(crate) fn receive(&mut self, packets: &[Packet<'_>]) -> Vec<Event> {
+        let mut bytes = Vec::new();
+        for packet in packets {
+            packet.encode(self.version, &mut bytes).unwrap();
+        }
+        self.receive_bytes(&bytes)
+    }
+
+    /// The server sends these bytes; all of them are taken.
+    #[track_caller]
+    pub(crate) fn receive_bytes(&mut self, bytes: &[u8]) -> Vec<Event> {
+        let mut input = bytes;
+        let events = self.poll_with(&mut input);
+        assert!(input.is_empty(), "{} bytes were not taken", input.len());
+        events
+    }
+
+    /// The server sends these bytes, and an error among them ends the connection: what is behind it is not taken.
+    #[track_caller]
+    pub(crate) fn receive_bytes_of_the_end(&mut self, bytes: &[u8]) -> Vec<Event> {
+        self.poll_with(&mut { bytes })
+    }
+
+    /// Only time has passed.
+    #[track_caller]
+    pub(crate) fn poll(&mut self) -> Vec<Event> {
+        self.poll_with(&mut &[][..])
+    }
+
+    /// What is told until there is nothing more to tell.
+    #[track_caller]
+    pub(crate) fn poll_with(&mut self, input: &mut &[u8]) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(action) = self.client.poll(self.now, input) {
+            events.push(match &action {
+                Action::Connected(connected) => Event::Connected(connected.session),
+                Action::Message(message) => {
+                    self.receipts.extend(message.receipt);
+                    Event::Message {
+                        topic: message.topic.as_str().into(),
+                        payload: String::from_utf8(message.payload.into()).unwrap(),
+                        qos: message.qos,
+                        dup: message.dup,
+                    }
+                }
+                Action::Done { token, outcome } => Event::Done(*token, outcome.into()),
+                Action::Auth(auth) => Event::Auth(auth.reason_code),
+                Action::Close(close) => Event::Close(close.into()),
+                other => panic!("an action that is not known here: {other:?}"),
+            });
+        }
+        self.client.assert_consistent();
+        // Whoever has nothing to tell has nothing to do at once: a driver that sleeps until then would not sleep.
+        let deadline = self.client.deadline();
+        assert!(deadline.is_none_or(|deadline| deadline > self.now), "due at {deadline:?}, and it is {:?}", self.now);
+        events
+    }
+
+    /// Publishes to the topic `t`.
+    #[track_caller]
+    pub(crate) fn publish(&mut self, payload: &str, qos: QoS) -> Token {
+        self.client.publish(&Message::new("t", payload).qos(qos)).unwrap()
+    }
+
+    /// Asks for the topic `t`.
+    #[track_caller]
+    pub(crate) fn subscribe(&mut self) -> Token {
+        self.client.subscribe(&[Subscription::new("t", QOS_0).unwrap()]).unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn unsubscribe(&mut self) -> Token {
+        self.client.unsubscribe(&[filter("t")]).unwrap()
+    }
+}
+
+/// The CONNECT that alone was sent.
+#[track_caller]
+pub(crate) fn connect_of(bytes: &[u8], version: Version) -> Connect<'_> {
+    match decode(bytes, version)[..] {
+        [Packet::Connect(connect)] => connect,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+/// The packets that a client has sent.
+#[track_caller]
+pub(crate) fn decode(bytes: &[u8], version: Version) -> Vec<Packet<'_>> {
+    let limits = Limits { sender: Some(Sender::Client), ..Limits::default() };
+    let mut packets = codec::packets(bytes, version, limits);
+    let decoded = packets.by_ref().map(|packet| packet.expect("a client sends nothing that is malformed")).collect();
+    assert!(packets.rest().is_empty(), "a client sends whole packets");
+    decoded
+}
