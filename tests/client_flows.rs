@@ -6,7 +6,7 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use bytes::Buf;
-use mqtt_sansio::client::{Authentication, ClientConfig, Loss, Resumption};
+use mqtt_sansio::client::{Authentication, ClientConfig, ClientSession, Loss, Resumption};
 use mqtt_sansio::codec::{
     AuthReasonCode, ConnAckProperties, Disconnect, DisconnectProperties, DisconnectReasonCode, List, MaximumQoS,
     Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, PublishProperties,
@@ -283,6 +283,30 @@ fn a_message_that_was_given_up() {
             _ => assert!(matches!(events[..], [Event::Close(Why::Breach(Breach::MismatchedAck(_)))]), "{events:?}"),
         }
     }
+    // A restart changes nothing about it.
+    let config = ClientConfig { journal: true, ..v5() };
+    let mut wire = Wire::connected(config.clone());
+    let mut stored = Vec::new();
+    let mut store = |wire: &mut Wire| {
+        let journal = wire.client.journal().unwrap();
+        stored.extend_from_slice(&journal.copy_to_bytes(journal.remaining()));
+        stored.clone()
+    };
+    wire.publish("x", QOS_2);
+    store(&mut wire);
+    wire.take();
+    wire.lose();
+    wire.connect(present_with(ConnAckProperties { maximum_qos: Some(MaximumQoS::AtMostOnce), ..Default::default() }));
+    let stored = store(&mut wire);
+    let mut snapshot = wire.client.snapshot();
+    for journal in [&stored[..], &snapshot.copy_to_bytes(snapshot.remaining())] {
+        let mut wire = Wire::of(ClientSession::restore(config.clone(), journal).unwrap());
+        wire.connect(present());
+        wire.publish("new", QOS_1);
+        let journal = wire.client.journal().unwrap();
+        journal.advance(journal.remaining());
+        wire.assert_sent(&[published("new", delivery(QOS_1, 2))]);
+    }
     // It is free when the session is gone.
     let mut wire = Wire::connected(v5());
     wire.publish("x", QOS_2);
@@ -459,7 +483,7 @@ fn pubrel_before_pubrec() {
         let _ = wire.client.ack(wire.receipts[0], OK);
         let stored = store(&mut wire);
         wire.take();
-        let mut restored = Wire::of(mqtt_sansio::client::ClientSession::restore(config(), &stored).unwrap());
+        let mut restored = Wire::of(ClientSession::restore(config(), &stored).unwrap());
         restored.connect(present());
         for wire in [&mut wire, &mut restored] {
             assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)], "{version}");

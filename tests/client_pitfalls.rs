@@ -8,12 +8,12 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, Bytes};
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close, Loss, Outcome, Resumption};
+use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession, Close, Loss, Outcome, Resumption};
 use mqtt_sansio::codec::{
-    self, AckProperties, ConnAck, ConnAckProperties, ConnAckReasonCode, Disconnect, DisconnectProperties,
-    DisconnectReasonCode, Limits, List, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
-    PubRelReasonCode, Publish, PublishProperties, ReasonCode, Sender, SubAck, SubAckReasonCode, Subscription, UnsubAck,
-    UnsubAckReasonCode, UserProperty,
+    self, AckProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Disconnect,
+    DisconnectProperties, DisconnectReasonCode, Limits, List, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubComp,
+    PubRec, PubRel, PubRelReasonCode, Publish, PublishProperties, ReasonCode, Sender, SubAck, SubAckReasonCode,
+    Subscription, UnsubAck, UnsubAckReasonCode, UserProperty,
 };
 use mqtt_sansio::{Breach, CommandError, Instant, Message, Overflow, QoS, Token, TopicName, Utf8Str, Version};
 
@@ -21,8 +21,8 @@ use mqtt_sansio::{Breach, CommandError, Instant, Message, Overflow, QoS, Token, 
 mod client;
 
 use self::client::{
-    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, breach, connack, connack_with, decode, delivery, filter, id,
-    lasting, lost, present, present_with, publish, published, suback, success, told, unsuback, v5, v311,
+    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, breach, connack, connack_with, decode, delivery, filter,
+    id, lasting, lost, present, present_with, publish, published, suback, success, told, unsuback, v5, v311,
 };
 
 const BOTH: [Version; 2] = [Version::V311, Version::V5];
@@ -360,6 +360,56 @@ fn pitfall_05_replay() {
     }
 }
 
+/// A message that is published before anything else is done goes behind the replay, too; nothing else waits there.
+#[test]
+fn pitfall_05_nothing_overtakes_the_replay() {
+    for qos in [QOS_1, QOS_2] {
+        let mut wire = Wire::connected(v5());
+        wire.publish("old", QOS_1);
+        wire.take();
+        wire.lose();
+        wire.open();
+        let mut bytes = Vec::new();
+        encode(&[present().into()], Version::V5, &mut bytes);
+        assert!(matches!(wire.client.poll(wire.now, &mut &bytes[..]), Some(Action::Connected(_))));
+        wire.publish("new", qos);
+        wire.poll();
+        wire.assert_sent(&[published("old", again(QOS_1, 1)), published("new", delivery(qos, 2))]);
+    }
+}
+
+/// Requests without an answer are asked again by the next connection, and in order.
+#[test]
+fn pitfall_05_requests_are_asked_again() {
+    for session in [present(), connack()] {
+        let mut wire = Wire::connected(v5());
+        let tokens = ["a", "b", "c", "d"].map(|topic| match topic {
+            "c" => wire.client.unsubscribe(&[filter(topic)]).unwrap(),
+            _ => wire.client.subscribe(&[Subscription::new(topic, QOS_0).unwrap()]).unwrap(),
+        });
+        wire.take();
+        wire.receive(&[suback(2)]);
+        wire.lose();
+        wire.connect(session);
+        let sent = wire.take();
+        let [Packet::Subscribe(a), Packet::Unsubscribe(c), Packet::Subscribe(d)] = decode(&sent, Version::V5)[..]
+        else {
+            panic!("three requests")
+        };
+        assert_eq!(a.subscriptions.iter().next().unwrap().filter, filter("a"));
+        assert_eq!(c.filters.iter().next().unwrap(), filter("c"));
+        assert_eq!(d.subscriptions.iter().next().unwrap().filter, filter("d"));
+        let answers = [suback(a.id.get()), unsuback(c.id.get(), Version::V5), suback(d.id.get())];
+        let done = |token, done| Event::Done(token, done);
+        let expected = [
+            done(tokens[0], Done::Subscribed(vec![0])),
+            done(tokens[2], Done::Unsubscribed(vec![0])),
+            done(tokens[3], Done::Subscribed(vec![0])),
+        ];
+        assert_eq!(wire.receive(&answers), expected);
+    }
+}
+
 /// Resumed, new and lost are told apart, and nothing of a lost session gets into another one.
 #[test]
 fn pitfall_06_session_present() {
@@ -500,6 +550,19 @@ fn pitfall_08_clock_jumps() {
     assert_eq!(wire.poll(), [Event::Close(Why::PingTimeout)]);
     assert_eq!(wire.poll(), []);
     wire.assert_silent();
+    // A message that is published while the clock is behind has not waited since then.
+    let mut wire = Wire::connected_by(v5(), connack_with(receive_maximum(1)));
+    wire.later(100_000);
+    wire.poll();
+    wire.publish("first", QOS_1);
+    wire.client.poll(Instant::from_micros(wire.now.as_micros() / 2), &mut &[][..]);
+    wire.client.publish(&expiring("second", QOS_1, 10)).unwrap();
+    wire.later(4000);
+    wire.receive(&[PubAck::new(id(1)).into()]);
+    let sent = wire.take();
+    let sent = decode(&sent, Version::V5).pop();
+    let Some(Packet::Publish(second)) = sent else { panic!("{sent:?}") };
+    assert_eq!(second.properties.message_expiry_interval, Some(6));
     // To the end of time.
     let mut wire = Wire::connected(v5());
     wire.now = Instant::from_micros(u64::MAX);
@@ -907,7 +970,8 @@ struct Server {
     taken: Vec<String>,
     /// Its own messages that are not settled, and whether they are released.
     open: BTreeMap<u16, (QoS, &'static str, bool)>,
-    next: u16,
+    /// How many it has sent.
+    sent: u16,
     /// What is on its way to the client.
     output: Vec<u8>,
 }
@@ -918,9 +982,11 @@ impl Server {
     }
 
     fn send(&mut self, payload: &'static str, qos: QoS) {
-        self.next += 1;
-        self.open.insert(self.next, (qos, payload, false));
-        self.put(published(payload, delivery(qos, self.next)));
+        self.sent += 1;
+        // An identifier is used again as soon as it can be.
+        let number = (1..).find(|number| !self.open.contains_key(number)).unwrap();
+        self.open.insert(number, (qos, payload, false));
+        self.put(published(payload, delivery(qos, number)));
     }
 
     fn disconnected(&mut self) {
@@ -1124,6 +1190,9 @@ impl World {
         self.server.send("in 4", QOS_2);
         self.publish("out 6", QOS_2);
         self.run(2)?;
+        // Not a byte of these leaves before the connection is gone.
+        self.publish("out 7", QOS_1);
+        self.publish("out 8", QOS_2);
         self.client.closed(self.now);
         self.open();
         self.run(usize::MAX)
@@ -1166,7 +1235,7 @@ impl World {
             assert!(count == 1 || (count > 1 && qos == QOS_1), "{why}: {payload} was sent {count} times");
         }
         for (payload, qos) in [("in 1", QOS_1), ("in 2", QOS_2), ("in 3", QOS_2), ("in 4", QOS_2)] {
-            let is_sent = (1..=self.server.next).any(|number| payload == format!("in {number}"));
+            let is_sent = (1..=self.server.sent).any(|number| payload == format!("in {number}"));
             let count = self.delivered.iter().filter(|(delivered, _)| delivered == payload).count();
             let fits = if is_sent { count == 1 || (count > 1 && qos == QOS_1) } else { count == 0 };
             assert!(fits, "{why}: {payload} was delivered {count} times");
@@ -1273,6 +1342,135 @@ fn pitfall_17_tokens_survive() {
     ]);
     let refused = Event::Done(tokens[1], Done::Acknowledged(ReasonCode::NotAuthorized));
     assert_eq!(events, [success(tokens[0]), refused, success(third)]);
+}
+
+/// What has an outcome does not come back by a restart: settled, refused, expired, made room for, lost with its session,
+/// not supported.
+#[test]
+fn pitfall_17_what_is_over_stays_over() {
+    type Change = fn(&mut ClientConfig);
+    type Scenario = fn(&mut Wire, &mut Vec<u8>);
+    let keep: Change = |_| {};
+    let scenarios: [(&str, Change, Scenario); 8] = [
+        ("PUBACK", keep, |wire, _| {
+            wire.publish("x", QOS_1);
+            wire.receive(&[PubAck::new(id(1)).into()]);
+        }),
+        ("PUBCOMP", keep, |wire, _| {
+            wire.publish("x", QOS_2);
+            wire.receive(&[PubRec::new(id(1)).into(), PubComp::new(id(1)).into()]);
+        }),
+        ("PUBREC", keep, |wire, _| {
+            wire.publish("x", QOS_2);
+            let reason_code = PubAckReasonCode::NotAuthorized;
+            wire.receive(&[PubRec { reason_code, ..PubRec::new(id(1)) }.into()]);
+        }),
+        ("expired", keep, |wire, stored| {
+            wire.lose();
+            wire.client.publish(&expiring("x", QOS_1, 1)).unwrap();
+            wire.later(5000);
+            store(&mut wire.client, stored);
+            wire.connect(present());
+        }),
+        (
+            "made room for",
+            |config| (config.max_kept, config.overflow) = (1, Overflow::DropOldest),
+            |wire, _| {
+                wire.lose();
+                wire.publish("x", QOS_1);
+                wire.publish("this one is of QoS 0, and not kept in a journal", QOS_0);
+            },
+        ),
+        ("not supported", keep, |wire, stored| {
+            wire.lose();
+            wire.publish("x", QOS_1);
+            let none = ConnAckProperties { maximum_qos: Some(MaximumQoS::AtMostOnce), ..Default::default() };
+            store(&mut wire.client, stored);
+            wire.connect(present_with(none));
+        }),
+        ("lost", keep, |wire, stored| {
+            wire.publish("x", QOS_1);
+            wire.publish("y", QOS_2);
+            wire.publish("z", QOS_2);
+            wire.receive(&[PubRec::new(id(3)).into(), published("half", delivery(QOS_2, 7))]);
+            store(&mut wire.client, stored);
+            wire.take();
+            wire.lose();
+            store(&mut wire.client, stored);
+            wire.connect(connack());
+        }),
+        ("half received", keep, |wire, _| {
+            wire.receive(&[published("half", delivery(QOS_2, 7)), PubRel::new(id(7)).into()]);
+        }),
+    ];
+    for version in BOTH {
+        for (name, change, scenario) in scenarios {
+            if version != Version::V5 && matches!(name, "PUBREC" | "expired" | "not supported") {
+                continue; // 5.0 only
+            }
+            let mut config = ClientConfig { journal: true, ..lasting(version) };
+            change(&mut config);
+            let mut wire = Wire::connected(config.clone());
+            let mut stored = Vec::new();
+            store(&mut wire.client, &mut stored);
+            scenario(&mut wire, &mut stored);
+            wire.poll();
+            store(&mut wire.client, &mut stored);
+            let mut snapshot = wire.client.snapshot();
+            let snapshot = snapshot.copy_to_bytes(snapshot.remaining());
+            check_restored(name, &config, &stored);
+            check_restored(name, &config, &snapshot);
+        }
+    }
+}
+
+/// Nothing is left in this journal but a session.
+fn check_restored(name: &str, config: &ClientConfig, journal: &[u8]) {
+    let mut wire = Wire::of(ClientSession::restore(config.clone(), journal).unwrap());
+    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0), "{name}");
+    assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)], "{name}");
+    let records = wire.client.journal().unwrap();
+    records.advance(records.remaining());
+    wire.assert_silent();
+    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)], "{name}");
+}
+
+/// After a restart as after any other end of a connection: PUBRELs in the order of the PUBRECs, messages in the order in
+/// which they were sent, with their identifiers, and then what had waited.
+#[test]
+fn pitfall_17_replay_after_a_restart() {
+    for version in BOTH {
+        let config = ClientConfig { journal: true, ..lasting(version) };
+        let mut wire = Wire::connected(config.clone());
+        let mut stored = Vec::new();
+        store(&mut wire.client, &mut stored);
+        for (payload, qos) in [("1", QOS_1), ("2", QOS_2), ("3", QOS_2), ("4", QOS_2), ("5", QOS_2)] {
+            wire.publish(payload, qos);
+        }
+        wire.receive(&[PubRec::new(id(4)).into(), PubRec::new(id(2)).into(), PubAck::new(id(1)).into()]);
+        wire.publish("6", QOS_1);
+        store(&mut wire.client, &mut stored);
+        wire.take();
+        wire.lose();
+        let waits = wire.publish("7", QOS_1);
+        store(&mut wire.client, &mut stored);
+        let mut snapshot = wire.client.snapshot();
+        let snapshot = snapshot.copy_to_bytes(snapshot.remaining());
+        for journal in [&stored[..], &snapshot] {
+            let mut wire = Wire::of(ClientSession::restore(config.clone(), journal).unwrap());
+            assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)]);
+            store(&mut wire.client, &mut Vec::new());
+            wire.assert_sent(&[
+                PubRel::new(id(4)).into(),
+                PubRel::new(id(2)).into(),
+                published("3", again(QOS_2, 3)),
+                published("5", again(QOS_2, 5)),
+                published("6", again(QOS_1, 1)),
+                published("7", delivery(QOS_1, 6)),
+            ]);
+            assert_eq!(wire.receive(&[PubAck::new(id(6)).into()]), [success(waits)]);
+        }
+    }
 }
 
 /// The identifier that the server has chosen is part of the session; one that the caller has chosen since is not
@@ -1865,6 +2063,20 @@ mod hostile {
         assert_eq!(wire.poll_with(&mut &b"\x20"[..]), []);
         wire.later(1);
         assert_eq!(wire.poll(), [Event::Close(Why::ConnectTimeout)]);
+        // Each step of an authentication has the same time.
+        let authentication = Some(Authentication { method: "M".into(), data: None }.into());
+        let mut wire = Wire::new(ClientConfig { connect_timeout: 30, authentication, ..v5() });
+        wire.open();
+        let step = auth(AuthReasonCode::ContinueAuthentication, "M", b"");
+        for _ in 0..3 {
+            wire.later(29_000);
+            wire.receive(&[step.into()]);
+            assert_eq!(wire.client.deadline(), Some(wire.now + Duration::from_secs(30)));
+            wire.later(20_000);
+            wire.poll();
+            wire.client.authenticate(b"").unwrap();
+            assert_eq!(wire.client.deadline(), Some(wire.now + Duration::from_secs(30)));
+        }
         // And an answer counts, however late the call.
         let mut wire = Wire::new(v5());
         wire.open();

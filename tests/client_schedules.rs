@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU16, NonZeroU32};
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -48,6 +49,8 @@ struct Application {
     seen: BTreeSet<String>,
     /// Messages of QoS 2 that are taken over: they must not come again.
     taken_over: BTreeSet<String>,
+    /// Those of them whose record is not stored yet: after a crash they may come again.
+    unstored: Vec<String>,
     /// What is still to be acknowledged.
     open: Vec<(String, QoS, Receipt)>,
 }
@@ -63,10 +66,24 @@ impl Application {
             assert!(!self.taken_over.contains(&payload), "{payload} has come again [MQTT-4.3.3-10]");
             match message.receipt {
                 Some(receipt) => self.open.push((payload, message.qos, receipt)),
-                None if message.qos == QoS::ExactlyOnce => assert!(self.taken_over.insert(payload)),
+                None if message.qos == QoS::ExactlyOnce => self.take_over(payload),
                 None => {}
             }
         }
+        if net.is_stored() {
+            self.unstored.clear();
+        }
+    }
+
+    fn take_over(&mut self, payload: String) {
+        self.unstored.push(payload.clone());
+        assert!(self.taken_over.insert(payload), "it was not taken over before");
+    }
+
+    /// The program has crashed.
+    fn crash(&mut self) {
+        self.unstored.drain(..).for_each(|payload| assert!(self.taken_over.remove(&payload)));
+        self.open.clear();
     }
 
     /// Acknowledges one message. It comes again, or may, if its connection is gone.
@@ -76,7 +93,7 @@ impl Application {
             Ok(()) => {
                 assert_eq!(net.client().ack(receipt, code), Err(CommandError::AlreadyAcknowledged));
                 if qos == QoS::ExactlyOnce && !code.is_error() {
-                    self.taken_over.insert(payload);
+                    self.take_over(payload);
                 }
             }
             Err(error) => {
@@ -162,6 +179,17 @@ fn cut_at_every_byte_and_again() {
     }
 }
 
+/// What the client was told to publish.
+struct Published {
+    token: Token,
+    topic: &'static str,
+    payload: String,
+    qos: QoS,
+    /// Whether it is in the journal, so that a crash does not lose it, and whether a crash may have lost it.
+    is_stored: bool,
+    is_lost: bool,
+}
+
 /// One random schedule, and what has to be so in the end.
 struct Schedule {
     random: Random,
@@ -169,15 +197,18 @@ struct Schedule {
     app: Application,
     version: Version,
     /// What was asked of the client, and what for.
-    published: Vec<(Token, String, QoS)>,
+    published: Vec<Published>,
+    names: u32,
     requested: Vec<(Token, bool, String)>,
     /// What the server was told to publish.
-    from_server: Vec<(String, QoS)>,
+    from_server: Vec<(&'static str, String, QoS)>,
     /// Whether the session outlives connections, and was never lost by the server.
     keeps: bool,
     loses: bool,
     /// Whether the server changes its Receive Maximum from connection to connection.
     varies: bool,
+    /// Whether the client's program crashes now and then.
+    crashes: bool,
 }
 
 impl Schedule {
@@ -192,6 +223,7 @@ impl Schedule {
             max_in_flight: if random.percent(20) { limit(&mut random) } else { NonZeroU16::MAX },
             transmit_limit: if random.percent(20) { 300 } else { 64 * 1024 },
             max_kept: if random.percent(15) { 6 } else { 10_000 },
+            max_kept_bytes: if random.percent(30) { 20_000 } else { 64 * 1024 * 1024 },
             overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
             deliver_in_parts: if random.percent(30) { 50 } else { u32::MAX },
             backoff: (0, 1),
@@ -227,18 +259,51 @@ impl Schedule {
             app: Application::default(),
             version,
             published: Vec::new(),
+            names: 0,
             requested: Vec::new(),
             from_server: Vec::new(),
             keeps,
             loses,
             varies,
+            crashes: false,
         }
+    }
+
+    /// One in which nothing can get lost, except by a crash.
+    fn crashing(seed: u64) -> Self {
+        let mut random = Random::new(!seed);
+        let version = Version::ALL[random.index(3)];
+        let config = ClientConfig {
+            journal: true,
+            manual_acks: random.percent(40),
+            topic_aliases: if version == Version::V5 { 2 } else { 0 },
+            backoff: (0, 1),
+            ..keeping(version)
+        };
+        let mut server = ModelServer::seeded(seed);
+        server.receive_maximum = NonZeroU16::new(random.below(5) as u16).filter(|_| version == Version::V5);
+        server.topic_alias_maximum = 2;
+        server.ack_delay = Duration::from_millis(random.below(2) * 30);
+        let net = Pair::seeded(seed).client(config).server(server).reconnect(Reconnect::AtOnce);
+        let (app, keeps) = (Application::default(), true);
+        let (published, requested, from_server) = (Vec::new(), Vec::new(), Vec::new());
+        let (names, loses, varies, crashes) = (0, false, false, true);
+        Self { random, net, app, version, published, names, requested, from_server, keeps, loses, varies, crashes }
+    }
+
+    fn crash(&mut self) {
+        self.net.crash();
+        self.app.crash();
+        self.published.iter_mut().for_each(|it| it.is_lost |= !it.is_stored);
     }
 
     fn run(mut self) {
         for _ in 0..10 + self.random.below(40) {
             self.act();
             self.look();
+            if self.crashes && self.random.percent(8) {
+                self.crash();
+            }
         }
         // Everything comes to its end.
         for _ in 0..1000 {
@@ -285,6 +350,9 @@ impl Schedule {
     /// Whatever has happened, this is so.
     fn look(&mut self) {
         self.app.take(&mut self.net);
+        if self.net.is_stored() {
+            self.published.iter_mut().for_each(|it| it.is_stored = true);
+        }
         let client = self.net.client();
         client.assert_consistent();
         let maximum = usize::from(client.server().receive_maximum);
@@ -296,14 +364,17 @@ impl Schedule {
     fn publish(&mut self) {
         let qos = QOS[self.random.index(3)];
         let size = [0, 0, 10, 150, 3000, 4096][self.random.index(6)];
-        let payload = format!("c{}:{}", self.published.len(), "x".repeat(size));
+        self.names += 1;
+        let payload = format!("c{}:{}", self.names, "x".repeat(size));
         let topic = ["a", "a/b", "a/b/c", "d"][self.random.index(4)];
         let message = match self.random.below(2) {
             0 => Message::new(topic, &payload),
             _ => Message::new(topic, Bytes::from(payload.clone())),
         };
         match self.net.client().publish(&message.qos(qos)) {
-            Ok(token) => self.published.push((token, payload, qos)),
+            Ok(token) => {
+                self.published.push(Published { token, topic, payload, qos, is_stored: false, is_lost: false })
+            }
             Err(CommandError::TooLarge { .. } | CommandError::QueueFull) => {}
             Err(error) => panic!("{error}"),
         }
@@ -324,12 +395,14 @@ impl Schedule {
     }
 
     fn publish_from_server(&mut self) {
-        if self.net.client().is_connected() && self.net.server().has_session() {
+        // A session of which nothing is stored is forgotten in a crash.
+        if self.net.client().is_connected() && self.net.is_stored() && self.net.server().has_session() {
             let qos = QOS[self.random.index(3)];
             let size = [0, 0, 0, 300][self.random.index(4)];
             let payload = format!("s{}:{}", self.from_server.len(), "x".repeat(size));
-            self.net.server().publish(["g", "g/h", "g/h/i"][self.random.index(3)], &payload, qos);
-            self.from_server.push((payload, qos));
+            let topic = ["g", "g/h", "g/h/i"][self.random.index(3)];
+            self.net.server().publish(topic, &payload, qos);
+            self.from_server.push((topic, payload, qos));
         }
     }
 
@@ -344,10 +417,52 @@ impl Schedule {
     fn check(mut self) {
         let client = self.net.client();
         assert_eq!((client.open_operations(), client.waiting(), client.in_flight()), (0, 0, 0), "nothing is open");
+        self.check_topics();
+        self.check_received();
+        if self.crashes {
+            return self.check_after_crashes();
+        }
         let fates: BTreeMap<Token, Fate> = self.fates();
         self.check_published(&fates);
-        self.check_received();
         self.check_subscriptions(&fates);
+        self.check_capacity();
+    }
+
+    /// Whatever aliases were used: each message is about what it was about.
+    fn check_topics(&mut self) {
+        let topics: BTreeMap<_, _> = self.published.iter().map(|it| (it.payload.as_bytes(), it.topic)).collect();
+        for delivered in self.net.server().deliveries() {
+            assert_eq!(topics.get(&delivered.payload[..]), Some(&&delivered.topic[..]), "the topic is what it was");
+        }
+        let topics: BTreeMap<_, _> = self.from_server.iter().map(|it| (it.1.as_bytes(), it.0)).collect();
+        for message in self.net.messages() {
+            assert_eq!(topics.get(&message.payload[..]), Some(&&message.topic[..]), "the topic is what it was");
+        }
+    }
+
+    /// Nothing that was stored is lost.
+    fn check_after_crashes(&mut self) {
+        let delivered: Vec<_> = self.net.server().delivered().into_iter().map(String::from).collect();
+        for Published { payload, qos, is_lost, .. } in &self.published {
+            let times = delivered.iter().filter(|it| *it == payload).count();
+            let context = format!("{payload:.10}, {qos:?}, delivered {times} times");
+            match qos {
+                QoS::AtMostOnce => assert!(times <= 1, "{context}"),
+                QoS::AtLeastOnce => assert!(times >= 1 || *is_lost, "{context}"),
+                QoS::ExactlyOnce => assert!(times == 1 || (times == 0 && *is_lost), "{context}"),
+            }
+        }
+    }
+
+    /// Nothing is open, so there is room for as much as there ever was.
+    fn check_capacity(&mut self) {
+        let maximum = self.net.server().maximum_packet_size;
+        let client = self.net.client();
+        let all = client.config().max_kept_bytes as usize;
+        if all < 64 * 1024 && maximum.is_none() {
+            let message = Message::new("a", vec![b'x'; all - 10]).qos(QoS::ExactlyOnce);
+            assert!(client.publish(&message).is_ok(), "nothing is kept any more");
+        }
     }
 
     /// Every token has exactly one outcome.
@@ -358,7 +473,7 @@ impl Schedule {
                 assert_eq!(fates.insert(*token, fate.clone()), None, "token {token} has one outcome");
             }
         }
-        let tokens = self.published.iter().map(|(token, ..)| token).chain(self.requested.iter().map(|it| &it.0));
+        let tokens = self.published.iter().map(|it| &it.token).chain(self.requested.iter().map(|it| &it.0));
         tokens.for_each(|token| assert!(fates.contains_key(token), "token {token} has an outcome"));
         assert_eq!(fates.len(), self.published.len() + self.requested.len());
         fates
@@ -368,7 +483,7 @@ impl Schedule {
         let keeps = self.keeps && !self.loses;
         let delivered: Vec<_> = self.net.server().delivered().into_iter().map(String::from).collect();
         let mut order = [Vec::new(), Vec::new()];
-        for (token, payload, qos) in &self.published {
+        for Published { token, payload, qos, .. } in &self.published {
             let times = delivered.iter().filter(|it| *it == payload).count();
             let context = format!("{token}, {qos:?}: {:?}, delivered {times} times", fates[token]);
             match (qos, &fates[token]) {
@@ -393,7 +508,7 @@ impl Schedule {
     fn check_received(&mut self) {
         let messages: Vec<_> = self.net.messages().map(|it| String::from_utf8(it.payload.clone()).unwrap()).collect();
         let mut order = [Vec::new(), Vec::new()];
-        for (payload, qos) in &self.from_server {
+        for (_, payload, qos) in &self.from_server {
             // That those of QoS 2 do not come twice has been seen to as they came.
             let has_come = messages.contains(payload);
             assert!(has_come || *qos == QoS::AtMostOnce || !self.keeps || self.loses, "{payload} has come");
@@ -424,11 +539,16 @@ impl Schedule {
     }
 }
 
+/// Which seeds are tried: so many, unless the environment says otherwise.
+fn seeds(count: u64) -> Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    let first = number("FIRST_SEED").unwrap_or(0);
+    first..first + number("SEEDS").unwrap_or(count)
+}
+
 #[test]
 fn random_schedules() {
-    let count = std::env::var("SCHEDULES").ok().and_then(|count| count.parse().ok()).unwrap_or(4_000);
-    let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
-    (first..first + count).for_each(|seed| Schedule::new(seed).run());
+    seeds(4_000).for_each(|seed| Schedule::new(seed).run());
 }
 
 /// What a client does with a stream that is cut into these pieces: what it tells and what it writes. After
@@ -514,4 +634,10 @@ fn every_split_is_the_same() {
             assert!(feed(version, &stream, cuts.iter().copied(), &mut random) == whole, "{cuts:?}, seed {seed}");
         }
     }
+}
+
+/// With a journal, a crash at any time loses nothing that was stored.
+#[test]
+fn crashes() {
+    seeds(600).for_each(|seed| Schedule::crashing(seed).run());
 }

@@ -1495,6 +1495,11 @@ mod unnumbered {
             let why = Breach::UnknownSubscriptionIdentifier;
             closes(&mut subscribed(7), &[with(identifiers)], why, PROTOCOL_ERROR);
         }
+        // With the session its identifiers are gone.
+        let mut wire = subscribed(7);
+        wire.lose();
+        wire.connect(connack());
+        closes(&mut wire, &[with(known)], Breach::UnknownSubscriptionIdentifier, PROTOCOL_ERROR);
         // A session that another connection has begun may hold more than is known here.
         let mut wire = subscribed(7);
         wire.resume();
