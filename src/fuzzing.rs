@@ -13,7 +13,6 @@
 )]
 
 mod client;
-mod sent;
 
 use std::format;
 use std::string::{String, ToString as _};

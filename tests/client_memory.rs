@@ -96,7 +96,7 @@ fn a_message_allocates_nothing_once_all_is_warm() {
                 }
                 assert_eq!(told, 2, "a message here, an outcome there");
             };
-            (0..10).for_each(|_| exchange());
+            (0..40).for_each(|_| exchange());
             let before = CALLS.get();
             (0..1000).for_each(|_| exchange());
             assert_eq!(CALLS.get() - before, 0, "{version}, QoS {qos}");

@@ -468,14 +468,14 @@ fn pitfall_07_a_dead_link_is_noticed() {
 #[test]
 fn pitfall_07_a_link_under_load_is_not_dead() {
     let config = ClientConfig { keep_alive: 20, ping_timeout: 5, ..v5() };
-    // Much goes out: no ping is needed, and so no answer either.
+    // Much goes out, and comes in: no ping is needed, and so no answer either.
     let mut wire = Wire::connected(config.clone());
     for _ in 0..600 {
         wire.later(1000);
         wire.poll();
         wire.publish("x", QOS_0);
         wire.assert_sent(&[published("x", delivery(QOS_0, 0))]);
-        wire.poll();
+        wire.receive(&[published("y", delivery(QOS_0, 0))]);
     }
     // Much comes in: that does not tell the server that this end is alive.
     let mut wire = Wire::connected(config.clone());
@@ -557,6 +557,7 @@ fn pitfall_08_clock_jumps() {
     wire.publish("first", QOS_1);
     wire.client.poll(Instant::from_micros(wire.now.as_micros() / 2), &mut &[][..]);
     wire.client.publish(&expiring("second", QOS_1, 10)).unwrap();
+    wire.client.poll(Instant::EPOCH, &mut &[][..]); // from here on it waits
     wire.later(4000);
     wire.receive(&[PubAck::new(id(1)).into()]);
     let sent = wire.take();
@@ -626,7 +627,7 @@ fn pitfall_09_output_drains_while_input_waits() {
         let ids: Vec<_> = sent_ids(&mut wire);
         assert!(!ids.is_empty());
         acks.extend(ids);
-        assert_eq!(wire.client.deadline(), Some(wire.now));
+        assert_eq!(wire.client.deadline(), Some(Instant::EPOCH));
     }
     acks.extend(sent_ids(&mut wire));
     assert!(acks.into_iter().eq(1..=200));
@@ -1368,6 +1369,7 @@ fn pitfall_17_what_is_over_stays_over() {
         ("expired", keep, |wire, stored| {
             wire.lose();
             wire.client.publish(&expiring("x", QOS_1, 1)).unwrap();
+            wire.poll();
             wire.later(5000);
             store(&mut wire.client, stored);
             wire.connect(present());
@@ -1465,10 +1467,10 @@ fn pitfall_17_replay_after_a_restart() {
                 PubRel::new(id(2)).into(),
                 published("3", again(QOS_2, 3)),
                 published("5", again(QOS_2, 5)),
-                published("6", again(QOS_1, 1)),
-                published("7", delivery(QOS_1, 6)),
+                published("6", again(QOS_1, 6)),
+                published("7", delivery(QOS_1, 7)),
             ]);
-            assert_eq!(wire.receive(&[PubAck::new(id(6)).into()]), [success(waits)]);
+            assert_eq!(wire.receive(&[PubAck::new(id(7)).into()]), [success(waits)]);
         }
     }
 }
@@ -1515,7 +1517,7 @@ fn pitfall_17_a_damaged_journal() {
         }
     }
     let error = ClientSession::restore(config, b"B?").map(drop).unwrap_err();
-    assert_eq!((error.at, &error.to_string()[..]), (1, "no record of a journal at byte 1"));
+    assert_eq!((error.at, &error.to_string()[..]), (1, "no record of a journal for this version of MQTT at byte 1"));
 }
 
 /// Bytes in, bytes out: input can come byte by byte, as any transport has it, and what is unfinished stays the caller's.
@@ -1691,6 +1693,8 @@ fn pitfall_24_message_expiry() {
         wire.client.publish(&expiring("y", qos, 11)).unwrap();
         wire.client.publish(&expiring("z", qos, u32::MAX)).unwrap();
         wire.publish("for ever", qos);
+        assert_eq!(wire.client.deadline(), Some(Instant::EPOCH), "it wants to know what time it is");
+        wire.poll();
         wire.later(10_000);
         let events = wire.connect(connack());
         assert_eq!(events[1..], [lost(expired, Loss::Expired)], "{qos}");
@@ -1702,6 +1706,7 @@ fn pitfall_24_message_expiry() {
     wire.take();
     let expired = wire.client.publish(&expiring("x", QOS_1, 10)).unwrap();
     wire.client.publish(&expiring("y", QOS_2, 100)).unwrap();
+    wire.poll();
     wire.later(30_000);
     assert_eq!(wire.receive(&[PubAck::new(id(1)).into()])[1..], [lost(expired, Loss::Expired)]);
     assert_eq!(interval_of(&mut wire), [Some(70)]);
@@ -1709,15 +1714,17 @@ fn pitfall_24_message_expiry() {
     let mut wire = Wire::connected(v5());
     wire.client.publish(&expiring("x", QOS_1, 10)).unwrap();
     assert_eq!(interval_of(&mut wire), [Some(10)]);
+    wire.poll();
     wire.later(4000);
     wire.resume();
     assert_eq!(interval_of(&mut wire), [Some(6)]);
     wire.later(60_000);
     wire.resume();
-    assert_eq!(interval_of(&mut wire), [Some(0)]);
+    assert_eq!(interval_of(&mut wire), [Some(1)], "0 would say that it has");
     // Not a byte of it had left when the connection ended: it has never been sent.
     let mut wire = Wire::connected(v5());
     let expired = wire.client.publish(&expiring("x", QOS_1, 10)).unwrap();
+    wire.poll();
     wire.later(10_000);
     wire.lose();
     let events = wire.connect(present());

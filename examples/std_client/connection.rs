@@ -102,7 +102,7 @@ fn read_in_background(mut socket: TcpStream) -> Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = sync_channel(4);
     let reader = thread::current();
     thread::spawn(move || {
-        let mut buffer = vec![0; 16 * 1024];
+        let mut buffer = vec![0; PIECE];
         loop {
             let piece = match socket.read(&mut buffer) {
                 Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the server has closed the connection")),
@@ -120,6 +120,9 @@ fn read_in_background(mut socket: TcpStream) -> Receiver<io::Result<Vec<u8>>> {
     });
     receiver
 }
+
+/// How much is read at a time.
+const PIECE: usize = 16 * 1024;
 
 /// Does what there is to do, writes, reads and waits, until the connection is over.
 fn exchange(
@@ -144,7 +147,13 @@ fn exchange(
         if let Some(end) = end {
             return Ok(end); // DISCONNECT, and acknowledgements before it, have been written
         }
-        match received.try_recv() {
+        // A client that takes no input, because too much waits to be written, is given no more.
+        let piece = if input.len() > 2 * PIECE && client.transmit().has_remaining() {
+            Err(TryRecvError::Empty)
+        } else {
+            received.try_recv()
+        };
+        match piece {
             Ok(Ok(piece)) => input.extend_from_slice(&piece),
             Ok(Err(error)) => return Ok(End::Lost(error.to_string())),
             // A server that takes nothing may be waiting for us to read. `write` has waited for a second.

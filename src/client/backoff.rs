@@ -16,6 +16,11 @@ impl Backoff {
         Self { failures: 0, random: (seed ^ (seed >> 32)) as u32 }
     }
 
+    /// Takes another seed.
+    pub(super) const fn reseed(&mut self, seed: u64) {
+        self.random = Self::new(seed).random;
+    }
+
     /// A connection was established.
     pub(super) const fn succeeded(&mut self) {
         self.failures = 0;

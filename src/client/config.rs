@@ -25,7 +25,8 @@ pub struct ClientConfig {
     /// session that the server has kept is resumed then. Later connections resume what this one has begun. Before 5.0
     /// (Clean Session) every connection asks for a new session that ends with the connection, if this is set.
     pub clean_start: bool,
-    /// How long the session outlives a connection, in seconds: 0, the default, not at all; `u32::MAX` for ever. 5.0
+    /// How long the session outlives a connection, in seconds: 0, the default, not at all, so that a lost connection loses
+    /// what is in flight; `u32::MAX` for ever. 5.0
     /// only; before, a session without `clean_start` lives for ever.
     pub session_expiry_interval: u32,
     /// The longest time without a packet to the server, in seconds; 60 by default, 0 for no limit. The server may

@@ -46,7 +46,7 @@ impl ClientSession {
 
     /// The server has so long for its next step towards CONNACK.
     pub(super) fn await_server(&mut self) {
-        self.keep_alive.received();
+        self.keep_alive.received(self.engine.now);
         self.keep_alive.ask(self.engine.now);
     }
 
@@ -87,7 +87,7 @@ impl ClientSession {
     /// What the session has to keep is kept, and sent again by the next connection that resumes it. Messages that
     /// have not left at all, SUBSCRIBE and UNSUBSCRIBE without an answer, and everything that was waiting will be sent by
     /// the next connection in any case. If the transport could not even be connected, only the next
-    /// [`backoff`](Self::backoff) is longer.
+    /// [`backoff`](Self::backoff) is longer. Outcomes that follow from it are told by [`poll`](Self::poll).
     pub fn closed(&mut self, now: Instant) {
         self.backoff.failed();
         if self.state == State::Closed {
@@ -156,7 +156,9 @@ impl ClientSession {
         if !core::mem::replace(&mut self.has_session, true) {
             self.engine.record(Record::SessionBegun);
         }
-        if let Some(assigned) = connack.properties.assigned_client_identifier {
+        if let (true, Some(assigned)) =
+            (self.config.client_id.is_empty(), connack.properties.assigned_client_identifier)
+        {
             self.config.client_id = assigned.as_str().into();
             self.engine.record(Record::ClientIdentifier(assigned.as_bytes()));
         }
@@ -172,6 +174,9 @@ impl ClientSession {
 
     /// DISCONNECT is put into [`transmit`](Self::transmit); nothing follows it \[MQTT-3.14.4-1\]. The action
     /// [`Close::Requested`] comes next, and says that the transport is to be closed once that is written.
+    ///
+    /// (With TCP: shut the writing side down, and read until the server has closed. To close at once while something is
+    /// unread resets the connection, the server may never see DISCONNECT, and publishes the will.)
     ///
     /// With the reason code Normal disconnection, and before 5.0, the server discards the will. Properties that would
     /// make the packet too large for the server are left out \[MQTT-3.14.2-3, MQTT-3.14.2-4\]. A session expiry
@@ -212,7 +217,9 @@ impl ClientSession {
     /// A client that goes on where a crash has interrupted another one: with the same configuration, and all that was
     /// ever taken from its [`journal`](Self::journal).
     ///
-    /// Messages keep their tokens. Waiting begins anew: how long a message had waited before is not known.
+    /// What a crash has left behind the [whole records](Journal::whole_len) is to be cut off before more is appended.
+    /// Messages keep their tokens. A client identifier in the journal replaces that of the configuration. Waiting begins
+    /// anew when the client is first told the time.
     ///
     /// # Errors
     ///
@@ -234,7 +241,22 @@ impl ClientSession {
     pub fn snapshot(&self) -> Journal {
         let id = self.config.client_id.as_bytes();
         let session = self.has_session.then_some([Record::ClientIdentifier(id), Record::SessionBegun]);
-        Journal::of(session.into_iter().flatten().chain(self.engine.records()))
+        Journal::of(self.engine.version, session.into_iter().flatten().chain(self.engine.records()))
+    }
+
+    /// Gives the session up: every message in flight has the outcome [`Loss::Session`](crate::Loss::Session), and the next
+    /// connection asks for a new session: `clean_start` is set in the configuration. What has not been sent is still waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::AlreadyOpen`] while there is a connection.
+    pub fn discard_session(&mut self) -> Result<(), CommandError> {
+        if self.state != State::Closed {
+            return Err(CommandError::AlreadyOpen);
+        }
+        self.forget_session();
+        self.config.clean_start = true;
+        Ok(())
     }
 
     /// Takes another configuration for the connections to come: a new password, another will.
@@ -259,6 +281,7 @@ impl ClientSession {
             self.forget_session();
             self.engine.record(Record::ClientIdentifier(config.client_id.as_bytes()));
         }
+        self.backoff.reseed(config.seed);
         self.config = config;
         Ok(())
     }

@@ -57,7 +57,7 @@ impl ClientSession {
         let mut packet = Vec::new();
         subscribe.encode(self.engine.version, &mut packet)?;
         let (engine, mut side) = self.split();
-        engine.request(&mut side, Kind::Subscribe(subscriptions.len() as u32), &packet)
+        engine.request(&mut side, Kind::Subscribe(subscriptions.len() as u32), packet)
     }
 
     /// Ends subscriptions, at once if that is possible; else as soon as it is. An unanswered request is sent again by the
@@ -84,6 +84,6 @@ impl ClientSession {
         let mut packet = Vec::new();
         unsubscribe.encode(self.engine.version, &mut packet)?;
         let (engine, mut side) = self.split();
-        engine.request(&mut side, Kind::Unsubscribe(filters.len() as u32), &packet)
+        engine.request(&mut side, Kind::Unsubscribe(filters.len() as u32), packet)
     }
 }

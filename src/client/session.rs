@@ -105,14 +105,15 @@ impl ClientSession {
         self.engine.transmit()
     }
 
-    /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then.
+    /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then;
+    /// [`Instant::EPOCH`] if there is something to do at once.
     pub fn deadline(&self) -> Option<Instant> {
         if self.engine.is_due(&self.rules()) {
-            return Some(self.engine.now);
+            return Some(Instant::EPOCH); // now, whatever the clock shows
         }
         match self.state {
             State::Closed | State::Over => None,
-            State::Disconnecting => Some(self.engine.now),
+            State::Disconnecting => Some(Instant::EPOCH),
             State::Connecting => self.keep_alive.dead_at(self.config.connect_timeout),
             State::Connected => match (self.keep_alive.ping_at(), self.keep_alive.dead_at(self.config.ping_timeout)) {
                 (Some(ping), Some(dead)) => Some(ping.min(dead)),
@@ -132,6 +133,10 @@ impl ClientSession {
     /// is empty.
     ///
     /// All that was ever taken from here, one record after the other, is what [`restore`](Self::restore) takes.
+    ///
+    /// A message is delivered before the record that it was taken over can be stored. Who has to deliver exactly once across
+    /// a crash stores what a message has brought about and the records that follow in one transaction, or uses
+    /// [manual acknowledgements](ClientConfig::manual_acks): then the record is made by [`ack`](Self::ack).
     pub fn journal(&mut self) -> Option<&mut Journal> {
         self.engine.journal.as_deref_mut()
     }
@@ -141,15 +146,20 @@ impl ClientSession {
         self.state == State::Connected
     }
 
-    /// How many packet identifiers are in use: as many as operations are open.
+    /// How many operations with a packet identifier have an outcome to come.
     pub fn open_operations(&self) -> usize {
-        self.engine.outbound.len()
+        self.engine.outbound.open()
     }
 
     /// How many messages of QoS 1 and 2 were sent on this connection and are not settled. No message is sent when they
     /// are as many as the server's Receive Maximum; only after a resume there may be more of them that wait for PUBCOMP.
     pub fn in_flight(&self) -> usize {
         usize::from(self.engine.outbound.in_flight())
+    }
+
+    /// How many messages of QoS 2 have arrived whose delivery the server has not brought to its end.
+    pub fn unreleased(&self) -> usize {
+        self.engine.inbound.unreleased()
     }
 
     /// How many messages and requests wait to be sent, or to be sent again.
@@ -215,7 +225,7 @@ impl ClientSession {
         match self.state {
             State::Connected => {
                 if core::mem::take(&mut self.engine.heard) {
-                    self.keep_alive.received();
+                    self.keep_alive.received(now);
                 }
                 if due(self.keep_alive.dead_at(self.config.ping_timeout)) {
                     return Some(self.over(Close::PingTimeout));
@@ -299,7 +309,7 @@ fn rules(config: &ClientConfig, version: Version, server: &ServerLimits) -> Rule
         max_kept: config.max_kept,
         max_kept_bytes: config.max_kept_bytes,
         overflow: config.overflow,
-        transmit_limit: config.transmit_limit,
+        transmit_limit: config.transmit_limit.max(1),
     }
 }
 

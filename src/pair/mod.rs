@@ -73,6 +73,8 @@ pub struct Pair<S> {
     at_client: Vec<u8>,
     at_server: Vec<u8>,
     log: Log,
+    /// What the client's journal has stored.
+    journal: Vec<u8>,
 }
 
 /// When the client connects again.
@@ -130,6 +132,7 @@ impl WithClient {
             at_client: Vec::new(),
             at_server: Vec::new(),
             log: Log::default(),
+            journal: Vec::new(),
         }
     }
 }
@@ -222,7 +225,22 @@ impl<S: Server> Pair<S> {
         }
     }
 
-    /// Whether that has not come yet.
+    /// The client's program crashes, and with it goes all that was not taken from its
+    /// [journal](ClientSession::journal). It begins anew with what was.
+    ///
+    /// # Panics
+    ///
+    /// If the client cannot read its own journal.
+    pub fn crash(&mut self) {
+        self.crash_now();
+    }
+
+    /// Whether everything that the client wants to be stored is stored. The pair stores it before it writes.
+    pub fn is_stored(&mut self) -> bool {
+        !self.has_records()
+    }
+
+    /// Whether the cut has not come yet.
     pub const fn is_cut_pending(&self) -> bool {
         self.cut_after.is_some()
     }

@@ -8,7 +8,7 @@ use bytes::Buf;
 
 use super::link::{Arrival, Way};
 use super::{Pair, Reconnect, Server};
-use crate::client::Action;
+use crate::client::{Action, ClientSession};
 use crate::time::Instant;
 
 /// What happens next.
@@ -22,7 +22,7 @@ enum Next {
 }
 
 /// After so many events without rest, something goes round in circles.
-const MANY_EVENTS: u32 = 2_000_000;
+const MANY_EVENTS: u32 = 200_000;
 
 impl<S: Server> Pair<S> {
     /// Lets the next thing happen; `false` if there is none. The client tells one thing at a time, so that commands can
@@ -100,8 +100,13 @@ impl<S: Server> Pair<S> {
         all.into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 
+    pub(super) fn has_records(&mut self) -> bool {
+        self.client.journal().is_some_and(|journal| journal.has_remaining())
+    }
+
     fn has_output(&mut self) -> bool {
-        (self.client_is_open && (self.is_closing || self.client.transmit().has_remaining()))
+        self.has_records()
+            || (self.client_is_open && (self.is_closing || self.client.transmit().has_remaining()))
             || (self.server_is_open && (self.server.is_over() || self.server.transmit().has_remaining()))
     }
 
@@ -185,6 +190,10 @@ impl<S: Server> Pair<S> {
     /// Both ends write what they have, or a part of it.
     fn write(&mut self) {
         self.writes_at = None;
+        if let Some(journal) = self.client.journal() {
+            let records = journal.copy_to_bytes(journal.remaining());
+            self.journal.extend_from_slice(&records);
+        }
         if self.client_is_open {
             let all = self.client.transmit().remaining();
             let is_part = self.link.split && !self.is_closing && self.random.percent(30);
@@ -239,6 +248,24 @@ impl<S: Server> Pair<S> {
         self.server_closed();
     }
 
+    pub(super) fn crash_now(&mut self) {
+        self.link.lose(Way::ToClient);
+        self.link.lose(Way::ToServer);
+        self.at_client.clear();
+        self.polls_again = false;
+        self.client_closed();
+        self.server_closed();
+        let config = self.client.config().clone();
+        let restored = ClientSession::restore(config, &self.journal);
+        self.client = restored.unwrap_or_else(|error| panic!("the journal cannot be read: {error}"));
+        self.rules.flows.crash();
+        // From here on the journal goes on from a new beginning.
+        let mut snapshot = self.client.snapshot();
+        if self.random.percent(50) {
+            self.journal = snapshot.copy_to_bytes(snapshot.remaining()).to_vec();
+        }
+    }
+
     fn client_closed(&mut self) {
         if core::mem::take(&mut self.client_is_open) {
             self.client.closed(self.now);
@@ -272,7 +299,7 @@ impl<S: Server> Pair<S> {
 
     /// What has to be so at any time.
     fn check(&mut self) {
-        let is_written = self.client.is_connected() && !self.client.transmit().has_remaining();
+        let is_written = self.client.is_connected() && !self.has_output();
         if is_written && self.client.waiting() == 0 {
             let (open, seen) = (self.client.open_operations(), self.rules.flows.open());
             assert_eq!(open, seen, "the client has more or fewer identifiers in use than its packets show");

@@ -24,11 +24,12 @@ use crate::time::Instant;
 pub(crate) struct Engine {
     pub(crate) version: Version,
     pub(crate) phase: Phase,
+    /// Something that may expire was asked for since the time was last told.
+    pub(super) is_unstamped: bool,
     /// Something was received since this was last looked at.
     pub(crate) heard: bool,
-    /// Input was left because too much waits to be written.
-    input_left: bool,
-    /// How many bytes of an unfinished packet were there.
+    /// How many bytes of an unfinished packet were there; [`INPUT_LEFT`] if input was left because too much waits to be
+    /// written.
     unfinished: u32,
     pub(crate) now: Instant,
 
@@ -55,6 +56,9 @@ pub(crate) struct Engine {
 
 type Sending = VecDeque<(u64, Token)>;
 type Outcomes = VecDeque<(Token, Option<Loss>)>;
+
+/// More than a packet can have.
+const INPUT_LEFT: u32 = u32::MAX;
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,8 +209,8 @@ impl Engine {
         Self {
             version,
             phase: Phase::Down,
+            is_unstamped: false,
             heard: false,
-            input_left: false,
             unfinished: 0,
             now: Instant::EPOCH,
             transmit: Transmit::default(),
@@ -221,7 +225,7 @@ impl Engine {
             outcomes: None,
             inbound_aliases: None,
             outbound_aliases: None,
-            journal: journal.then(Box::default),
+            journal: journal.then(|| Box::new(Journal::new(version))),
             partial: None,
         }
     }
@@ -230,6 +234,19 @@ impl Engine {
     #[inline]
     pub(crate) fn advance(&mut self, now: Instant) {
         self.now = now.max(self.now);
+        if self.is_unstamped {
+            self.stamp();
+        }
+    }
+
+    /// What was asked for since the time was last told waits from now on: commands are not told the time.
+    #[cold]
+    fn stamp(&mut self) {
+        self.is_unstamped = false;
+        self.outbound.stamp(self.now);
+        if let Some(queue) = &mut self.queue {
+            queue.stamp(self.now);
+        }
     }
 
     /// Whether something has been written since this was last asked.
@@ -290,7 +307,10 @@ impl Engine {
 
     /// Whether there is something to do without input.
     pub(crate) fn is_due(&self, rules: &Rules) -> bool {
-        self.has_news() || (self.input_left && self.has_room(rules)) || self.can_send_more(rules)
+        self.is_unstamped
+            || self.has_news()
+            || (self.unfinished == INPUT_LEFT && self.has_room(rules))
+            || self.can_send_more(rules)
     }
 
     /// Whether more may be put into the stream.
@@ -302,7 +322,6 @@ impl Engine {
     /// Whether something can be taken out of the input.
     #[inline(always)]
     fn takes_input(&mut self, rules: &Rules, input: &mut &[u8]) -> bool {
-        self.input_left = false;
         if input.is_empty() {
             self.unfinished = 0;
             return false;
@@ -311,8 +330,13 @@ impl Engine {
             *input = &[];
             return false;
         }
-        self.input_left = !self.has_room(rules);
-        !self.input_left
+        let takes = self.has_room(rules);
+        if !takes {
+            self.unfinished = INPUT_LEFT;
+        } else if self.unfinished == INPUT_LEFT {
+            self.unfinished = 0;
+        }
+        takes
     }
 
     /// Takes more of a message that comes in parts, or a packet about deliveries that is not of the usual form, or not
@@ -389,7 +413,6 @@ impl Engine {
         self.transmit.clear();
         self.seen_taken = 0;
         self.unfinished = 0;
-        self.input_left = false;
         self.inbound.disconnected();
         self.inbound_aliases = None;
         self.outbound_aliases = None;
@@ -412,7 +435,8 @@ impl Engine {
                 Stage::SubAck(filters) => Kind::Subscribe(filters),
                 Stage::UnsubAck(filters) => Kind::Unsubscribe(filters),
             };
-            let waiting = Waiting { token: flow.token, since: flow.since, kind, stored: flow.stored };
+            let expires_after = flow.stored.expires_after(self.version);
+            let waiting = Waiting { token: flow.token, since: flow.since, kind, expires_after, stored: flow.stored };
             self.queue.get_or_insert_default().put_back(waiting);
         }
     }

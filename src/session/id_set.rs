@@ -105,6 +105,7 @@ fn set(bits: &mut [u64; WORDS], id: PacketId) {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::unwrap_used)]
 mod tests {
     use alloc::collections::BTreeSet;
 

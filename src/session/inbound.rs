@@ -62,15 +62,15 @@ impl Inbound {
     #[inline]
     pub(crate) fn arrive(&mut self, id: PacketId, qos: QoS, receive_maximum: u16) -> Arrival {
         let is_duplicate = qos == QoS::ExactlyOnce && self.received.contains(id);
-        if is_duplicate && !self.is_pending() {
-            self.no_longer_carried(id);
-            return Arrival::Duplicate;
-        }
-        if self.open() >= usize::from(receive_maximum) {
+        let takes_quota = !is_duplicate || self.is_pending();
+        if takes_quota && self.open() >= usize::from(receive_maximum) {
             return Arrival::TooMany;
         }
         if is_duplicate {
-            self.no_longer_carried(id);
+            // One whose acknowledgement has to wait counts by that.
+            if !takes_quota {
+                self.no_longer_carried(id);
+            }
             return Arrival::Duplicate;
         }
         if qos == QoS::ExactlyOnce {
@@ -156,6 +156,9 @@ impl Inbound {
         let ack = if ready { pending.acks.pop_front() } else { None }?;
         pending.first = pending.first.wrapping_add(1);
         pending.extra = pending.extra.saturating_sub(u16::from(ack.is_extra()));
+        if ack.is_duplicate() {
+            self.no_longer_carried(ack.id);
+        }
         Some(ack)
     }
 
@@ -185,14 +188,21 @@ impl Inbound {
         self.carried = None;
     }
 
+    /// How many messages of QoS 2 have been delivered and not been released.
+    pub(crate) const fn unreleased(&self) -> usize {
+        self.received.len()
+    }
+
     /// The messages of QoS 2 that have been delivered, and whose PUBREL has not come.
     pub(crate) fn received(&self) -> impl Iterator<Item = PacketId> {
         self.received.iter()
     }
 
     /// As it was before a restart.
-    pub(crate) fn restore(&mut self, id: PacketId) {
-        self.received.insert(id);
+    pub(crate) fn restore(&mut self, ids: impl IntoIterator<Item = PacketId>) {
+        for id in ids {
+            self.received.insert(id);
+        }
         self.carried = (self.received.len() != 0).then(|| Box::new(self.received.clone()));
     }
 }

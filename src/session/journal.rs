@@ -5,6 +5,8 @@
 //!
 //! | tag | | what it says |
 //! |---|---|---|
+//! | `V` | protocol level (1) | the version that packets are encoded in; comes first |
+//! | `K` | token (8) | tokens up to this one have been given |
 //! | `C` | bytes | the client identifier that the server has assigned |
 //! | `B` | | there is a session |
 //! | `N` | | the session is gone: no message is in flight, none is half received |
@@ -31,12 +33,16 @@ use super::queue::{Kind, Waiting};
 use super::stored::Stored;
 use super::token::Token;
 use crate::codec::{Delivery, Packet, PacketId, Version};
+use crate::time::Instant;
 
 /// Records that are to be stored before anything else leaves: a [`bytes::Buf`].
 ///
 /// As long as it has something remaining, the stream to the transport appears to be empty.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Journal {
+    version: Version,
+    /// Whether there has been a record.
+    has_begun: bool,
     bytes: Vec<u8>,
     start: usize,
 }
@@ -56,12 +62,16 @@ impl Buf for Journal {
         if self.start >= self.bytes.len() {
             self.bytes.clear();
             self.start = 0;
+        } else if self.start > self.bytes.len() / 2 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
         }
     }
 }
 
 /// A record.
 pub(crate) enum Record<'a> {
+    LastToken(Token),
     ClientIdentifier(&'a [u8]),
     SessionBegun,
     SessionGone,
@@ -78,15 +88,29 @@ pub(crate) enum Record<'a> {
 }
 
 impl Journal {
+    pub(crate) const fn new(version: Version) -> Self {
+        Self { version, has_begun: false, bytes: Vec::new(), start: 0 }
+    }
+
+    /// How many bytes of a journal that was stored are whole records. What a crash has left behind them is to be cut off
+    /// before anything is appended.
+    pub fn whole_len(journal: &[u8]) -> usize {
+        Restored::whole_len(journal)
+    }
+
     /// A journal of these records alone, as it is begun anew.
-    pub(crate) fn of<'a>(records: impl Iterator<Item = Record<'a>>) -> Self {
-        let mut journal = Self::default();
+    pub(crate) fn of<'a>(version: Version, records: impl Iterator<Item = Record<'a>>) -> Self {
+        let mut journal = Self::new(version);
         records.for_each(|record| journal.write(record));
         journal
     }
 
     pub(crate) fn write(&mut self, record: Record<'_>) {
+        if !core::mem::replace(&mut self.has_begun, true) {
+            self.bytes.extend([b'V', self.version.level()]);
+        }
         match record {
+            Record::LastToken(token) => self.write_token(b'K', token),
             Record::ClientIdentifier(id) => {
                 self.bytes.push(b'C');
                 self.write_bytes(id);
@@ -139,9 +163,9 @@ impl Journal {
 
 /// Bytes that are no journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("no record of a journal at byte {at}")]
+#[error("no record of a journal for this version of MQTT at byte {at}")]
 pub struct JournalError {
-    /// The byte at which the first record begins that is none.
+    /// The byte at which the first record begins that is none, or names another version of the protocol.
     pub at: usize,
 }
 
@@ -160,6 +184,18 @@ pub(crate) struct Restored {
 }
 
 impl Restored {
+    /// How many bytes of a journal are whole records.
+    fn whole_len(journal: &[u8]) -> usize {
+        let mut rest = journal;
+        while let Some((&tag, mut record)) = rest.split_first() {
+            if skip(tag, &mut record).is_err() {
+                break;
+            }
+            rest = record;
+        }
+        journal.len().saturating_sub(rest.len())
+    }
+
     /// Reads a journal from its beginning. A record that is cut short at the end was not stored, so nothing that
     /// depends on it has left.
     pub(crate) fn read(journal: &[u8], version: Version) -> Result<Self, JournalError> {
@@ -179,6 +215,13 @@ impl Restored {
     fn read_record(&mut self, tag: u8, rest: &mut &[u8], version: Version) -> Result<(), Bad> {
         self.steps = self.steps.saturating_add(1);
         match tag {
+            b'V' => {
+                let [level] = take(rest)?;
+                if level != version.level() {
+                    return Err(Bad::NoRecord);
+                }
+            }
+            b'K' => self.last_token = self.last_token.max(take_token(rest)?.get()),
             b'C' => self.client_identifier = Some(take_bytes(rest)?.into()),
             b'B' => self.has_session = true,
             b'N' => {
@@ -239,9 +282,7 @@ impl Engine {
     /// Goes on where a journal ends.
     pub(crate) fn restore(&mut self, restored: Restored) {
         self.next_token = Token::from_number(restored.last_token).map_or(Token::FIRST, Token::next);
-        for id in restored.received {
-            self.inbound.restore(id);
-        }
+        self.inbound.restore(restored.received);
         let mut in_flight: Vec<_> = restored.in_flight.into_iter().collect();
         in_flight.sort_by_key(|(_, (step, ..))| *step);
         for (_, (_, _, stage, stored)) in &in_flight {
@@ -249,7 +290,9 @@ impl Engine {
                 self.keep(stored.len());
             }
         }
-        let now = self.now;
+        // Waiting begins when the time is told first.
+        let now = Instant::NEVER;
+        self.is_unstamped = true;
         let flows = in_flight.into_iter().filter_map(|(id, (_, token, stage, stored))| {
             Some((PacketId::new(id).ok()?, Flow::new(token, stage, now, 0, stored)))
         });
@@ -259,7 +302,8 @@ impl Engine {
             if let Some(Packet::Publish(publish)) = stored.packet(self.version) {
                 let kind = Kind::Message(publish.delivery.qos());
                 self.keep(stored.len());
-                self.queue.get_or_insert_default().push(Waiting { token, since: now, kind, stored });
+                let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
+                self.queue.get_or_insert_default().push(Waiting { token, since: now, kind, expires_after, stored });
             }
         }
     }
@@ -274,7 +318,14 @@ impl Engine {
         let queued = queued.map(|waiting| Record::Accepted(waiting.token, &waiting.stored));
         let given_up = self.outbound.given_up().map(Record::GivenUp);
         let received = self.inbound.received().map(Record::TakenOver);
-        in_flight.flatten().chain(given_up).chain(queued).chain(received)
+        let token = Token::from_number(self.next_token.get().saturating_sub(1));
+        token
+            .map(Record::LastToken)
+            .into_iter()
+            .chain(in_flight.flatten())
+            .chain(given_up)
+            .chain(queued)
+            .chain(received)
     }
 }
 
@@ -300,6 +351,22 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Bad> {
     let (bytes, behind) = rest.split_first_chunk::<N>().ok_or(Bad::CutShort)?;
     *rest = behind;
     Ok(*bytes)
+}
+
+/// Skips what belongs to a tag.
+fn skip(tag: u8, rest: &mut &[u8]) -> Result<(), Bad> {
+    match tag {
+        b'B' | b'N' => Ok(()),
+        b'V' => take::<1>(rest).map(drop),
+        b'T' | b'F' | b'X' | b'I' | b'O' => take::<2>(rest).map(drop),
+        b'R' => take::<3>(rest).map(drop),
+        b'D' | b'K' => take::<8>(rest).map(drop),
+        b'S' => take::<10>(rest).map(drop),
+        b'H' => take::<11>(rest).map(drop),
+        b'C' => take_bytes(rest).map(drop),
+        b'Q' => take::<8>(rest).and_then(|_| take_bytes(rest)).and_then(|_| take_bytes(rest)).map(drop),
+        _ => Err(Bad::NoRecord),
+    }
 }
 
 fn take_id(rest: &mut &[u8]) -> Result<PacketId, Bad> {

@@ -2,20 +2,22 @@
 
 use crate::time::Instant;
 
-/// When a client has last sent something, and whether it waits for an answer to a PINGREQ.
+/// When a client has last sent something, and heard something, and whether it waits for an answer to a PINGREQ.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeepAlive {
     /// In seconds; 0 for none.
     interval: u16,
+    /// Whether an answer is missing.
+    has_asked: bool,
     /// Since when nothing has been sent.
     idle_since: Instant,
-    /// Since when an answer is missing; [`Instant::NEVER`] if none is.
-    asked: Instant,
+    /// Since when nothing has been heard; since when an answer is missing, if one is.
+    silent_since: Instant,
 }
 
 impl KeepAlive {
     pub(crate) const fn new(interval: u16, now: Instant) -> Self {
-        Self { interval, idle_since: now, asked: Instant::NEVER }
+        Self { interval, has_asked: false, idle_since: now, silent_since: now }
     }
 
     /// Something was sent at this time or later.
@@ -26,27 +28,33 @@ impl KeepAlive {
 
     /// Something was received: the other end is there, whether it is PINGRESP or something that had to go before it.
     #[inline]
-    pub(crate) const fn received(&mut self) {
-        self.asked = Instant::NEVER;
+    pub(crate) const fn received(&mut self, now: Instant) {
+        self.has_asked = false;
+        self.silent_since = now;
     }
 
-    /// PINGREQ was put into the stream.
-    pub(crate) fn ask(&mut self, now: Instant) {
-        self.asked = self.asked.min(now);
+    /// PINGREQ, or CONNECT, was put into the stream.
+    pub(crate) const fn ask(&mut self, now: Instant) {
         self.idle_since = now;
+        if !self.has_asked {
+            self.has_asked = true;
+            self.silent_since = now;
+        }
     }
 
     /// When a PINGREQ is due: an eighth of the interval, but no more than a second, before it ends, so that the server
-    /// has something from us in every interval even if the caller is a little late \[MQTT-3.1.2-20\].
+    /// has something from us in every interval even if the caller is a little late \[MQTT-3.1.2-20\]. Also if nothing has
+    /// come for as long, though something was sent: the other end may be gone without a word.
     pub(crate) fn ping_at(&self) -> Option<Instant> {
         let early = (u64::from(self.interval).saturating_mul(125_000)).min(1_000_000);
         let micros = u64::from(self.interval).saturating_mul(1_000_000).saturating_sub(early);
-        let due = Instant::from_micros(self.idle_since.as_micros().saturating_add(micros));
-        (self.interval != 0).then_some(due)
+        let since = if self.has_asked { self.idle_since } else { self.idle_since.min(self.silent_since) };
+        let due = Instant::from_micros(since.as_micros().saturating_add(micros));
+        if self.interval == 0 { None } else { due.unless_never() }
     }
 
     /// When the connection is given up, if nothing comes until then. A timeout of 0 seconds is none.
     pub(crate) fn dead_at(&self, timeout: u16) -> Option<Instant> {
-        (timeout != 0).then_some(self.asked.unless_never()?.after_seconds(timeout))
+        (self.has_asked && timeout != 0).then(|| self.silent_since.after_seconds(timeout))
     }
 }

@@ -1,7 +1,8 @@
 //! What the two ends of a connection have in common: deliveries and their packet identifiers, what is to be written,
 //! aliases, keep-alive.
 //!
-//! Nothing in here knows which end it serves: what differs is asked of a [`Side`].
+//! Nothing in here does what only one end does: what differs is asked of a [`Side`]. The types that a caller sees, errors
+//! and outcomes, have room for both.
 
 mod ack;
 mod alias;

@@ -48,7 +48,7 @@ pub(crate) struct Flow {
     pub(crate) dup: bool,
     previous: Link,
     next: Link,
-    /// When it was accepted: a message expiry interval runs from here.
+    /// When it was accepted: a message expiry interval runs from here. [`Instant::NEVER`] until the time is told.
     pub(crate) since: Instant,
     /// Where in the stream of this connection its packet begins; [`NOT_YET`] if it is still to be sent again.
     starts_at: u64,
@@ -290,13 +290,15 @@ impl Outbound {
         self.flows.remove(id)
     }
 
-    /// Gives up a message that may have been sent: who has asked for it, and how many bytes are not kept any more.
-    pub(crate) fn give_up(&mut self, id: PacketId) -> Option<(Token, usize)> {
+    /// Gives up a message that may have been sent: who has asked for it, how many bytes are not kept any more, and whether
+    /// the packet identifier stays in use.
+    pub(crate) fn give_up(&mut self, id: PacketId) -> Option<(Token, usize, bool)> {
         let stage = self.flows.get(id)?.stage;
         self.unlink(id, stage);
         let flow = self.flows.get_mut(id)?;
-        let given_up = (flow.token, core::mem::take(&mut flow.stored).len());
-        if stage == Stage::PubRec {
+        let stays = stage == Stage::PubRec;
+        let given_up = (flow.token, core::mem::take(&mut flow.stored).len(), stays);
+        if stays {
             flow.stage = Stage::GivenUp;
             self.given_up = self.given_up.saturating_add(1);
         } else {
@@ -360,6 +362,18 @@ impl Outbound {
             link = flow.next;
             Some((id, flow))
         })
+    }
+
+    /// What was begun since the time was last told was begun at this time.
+    pub(crate) fn stamp(&mut self, now: Instant) {
+        let mut link = self.unacknowledged.last;
+        while let Some(flow) = PacketId::new(link).ok().and_then(|id| self.flows.get_mut(id)) {
+            if flow.since != Instant::NEVER {
+                break;
+            }
+            flow.since = now;
+            link = flow.previous;
+        }
     }
 
     /// Gives memory back that a burst has left behind.

@@ -97,7 +97,8 @@ impl fmt::Debug for Codes<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Loss {
-    /// A message was in flight when its session ended. The server may have it, or not.
+    /// A message was in flight when its session ended: the server has lost it, or it was not to outlive its connection (in
+    /// 5.0 without a session expiry interval, before with Clean Session). The other end may have it, or not.
     #[error("the session ended while it was in flight")]
     Session,
     /// A message of QoS 0 had not been handed to the transport when the connection ended.
@@ -106,7 +107,8 @@ pub enum Loss {
     /// It made room for a newer one.
     #[error("it made room for a newer one")]
     Overflow,
-    /// Its message expiry interval has passed before it could be sent.
+    /// Its message expiry interval has passed before it could be sent. It is noticed when it could be, or when its room is
+    /// needed.
     #[error("it has expired before it could be sent")]
     Expired,
     /// The server, known only now, does not take it: the packet is too large, or has a QoS, a RETAIN flag or a

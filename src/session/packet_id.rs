@@ -18,6 +18,9 @@ pub(crate) struct PacketIds<T> {
     used: u16,
 }
 
+/// So many identifiers take turns at least: an answer that comes twice does not meet another operation.
+const FEW: usize = 16;
+
 struct Slot<T> {
     is_used: bool,
     /// The next free place, as an identifier; 0 for none.
@@ -59,9 +62,10 @@ impl<T: Default> PacketIds<T> {
     /// The identifier that is taken next; `None` when all 65,535 are in use.
     #[inline]
     pub(crate) fn next_id(&self) -> Option<PacketId> {
-        let id = match self.first_free {
-            0 => u16::try_from(self.slots.len()).ok()?.checked_add(1)?,
-            id => id,
+        let id = if self.takes_fresh_place() {
+            u16::try_from(self.slots.len()).ok()?.checked_add(1)?
+        } else {
+            self.first_free
         };
         PacketId::new(id).ok()
     }
@@ -70,11 +74,12 @@ impl<T: Default> PacketIds<T> {
     #[inline]
     pub(crate) fn take(&mut self) -> Option<(PacketId, &mut T)> {
         let id = self.next_id()?;
-        if self.first_free == 0 {
+        let is_fresh = self.takes_fresh_place();
+        if is_fresh {
             self.slots.push(Slot { is_used: false, next_free: 0, value: T::default() });
         }
         let slot = self.slots.get_mut(index(id))?;
-        if self.first_free != 0 {
+        if !is_fresh {
             self.first_free = slot.next_free;
             if self.first_free == 0 {
                 self.last_free = 0;
@@ -83,6 +88,13 @@ impl<T: Default> PacketIds<T> {
         slot.is_used = true;
         self.used = self.used.saturating_add(1);
         Some((id, &mut slot.value))
+    }
+
+    /// Whether the next identifier is one that has not been used. The first few places are all used once before one is
+    /// used again.
+    #[inline]
+    fn takes_fresh_place(&self) -> bool {
+        self.first_free == 0 || self.slots.len() < FEW
     }
 
     #[inline]

@@ -66,6 +66,10 @@ impl Engine {
         let mut receipt = None;
         if missing == 0 {
             self.partial = None;
+            if let (true, Delivery::ExactlyOnce { id, .. }) = (is_duplicate, delivery) {
+                self.acknowledge_duplicate(id);
+                return None;
+            }
             receipt = match self.take_over(rules, delivery) {
                 Ok(receipt) => receipt,
                 Err(end) => return halt(stop, end?),

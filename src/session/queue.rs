@@ -34,9 +34,19 @@ pub(crate) struct Queue {
 /// One that waits.
 pub(crate) struct Waiting {
     pub(crate) token: Token,
+    /// When it was asked for; [`Instant::NEVER`] until the time is told.
     pub(crate) since: Instant,
     pub(crate) kind: Kind,
+    /// How long it may wait, in seconds; `u32::MAX` for ever, or as good as.
+    pub(crate) expires_after: u32,
     pub(crate) stored: Stored,
+}
+
+impl Waiting {
+    /// Whether it has expired at this time.
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+        self.expires_after != u32::MAX && now.since(self.since).as_secs() >= u64::from(self.expires_after)
+    }
 }
 
 /// What it is.
@@ -54,9 +64,8 @@ impl Kind {
     pub(crate) const fn is_windowed(self) -> bool {
         matches!(self, Self::Message(QoS::AtLeastOnce | QoS::ExactlyOnce))
     }
-}
 
-impl Kind {
+    /// Whether it needs a packet identifier.
     const fn needs_id(self) -> bool {
         !matches!(self, Self::Message(QoS::AtMostOnce))
     }
@@ -130,6 +139,31 @@ impl Queue {
     /// How many bytes those take.
     pub(crate) const fn message_bytes(&self) -> u32 {
         self.message_bytes
+    }
+
+    /// What was asked for since the time was last told was asked for at this time.
+    pub(crate) fn stamp(&mut self, now: Instant) {
+        for line in [&mut self.windowed, &mut self.others] {
+            line.iter_mut().rev().take_while(|waiting| waiting.since == Instant::NEVER).for_each(|it| it.since = now);
+        }
+    }
+
+    /// How many messages have expired at this time, and how many bytes they take.
+    pub(crate) fn expired(&self, now: Instant) -> (u32, u32) {
+        let expired = self.windowed.iter().chain(&self.others).filter(|waiting| waiting.is_expired(now));
+        expired.fold((0, 0), |(count, bytes), waiting| {
+            (count.saturating_add(1), bytes.saturating_add(waiting.stored.len() as u32))
+        })
+    }
+
+    /// Takes out a message that has expired at this time.
+    pub(crate) fn take_expired(&mut self, now: Instant) -> Option<Waiting> {
+        let lines = [&mut self.windowed, &mut self.others];
+        let expired = lines.into_iter().find_map(|line| {
+            let place = line.iter().position(|waiting| waiting.is_expired(now))?;
+            line.remove(place)
+        });
+        self.discount(expired)
     }
 
     /// How many there are.

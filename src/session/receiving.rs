@@ -141,14 +141,22 @@ impl Engine {
                 Ok(None)
             }
             Arrival::Duplicate => {
-                if self.inbound.is_pending() {
-                    self.inbound.expect(OrderedAck::duplicate(id));
-                } else {
-                    self.acknowledge(id, qos, PubAckReasonCode::Success);
-                }
+                self.acknowledge_duplicate(id);
                 Err(None)
             }
             Arrival::TooMany => Err(Some(Breach::ReceiveMaximumExceeded)),
+        }
+    }
+
+    /// Acknowledges a second copy of a message of QoS 2, when its turn has come.
+    pub(super) fn acknowledge_duplicate(&mut self, id: PacketId) {
+        if self.inbound.is_pending() {
+            self.inbound.expect(OrderedAck::duplicate(id));
+        } else if self.inbound.has(id) {
+            self.acknowledge(id, QoS::ExactlyOnce, PubAckReasonCode::Success);
+        } else {
+            // The first copy was refused in the meantime.
+            self.acknowledge(id, QoS::ExactlyOnce, PubAckReasonCode::UnspecifiedError);
         }
     }
 

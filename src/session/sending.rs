@@ -1,6 +1,7 @@
 //! What is sent: messages and requests, at once or when they can be sent.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -48,13 +49,15 @@ impl Engine {
         large: Option<&Bytes>,
     ) -> Result<Token, CommandError> {
         let qos = publish.delivery.qos();
-        if !self.can_send(rules, qos != QoS::AtMostOnce) {
-            return self.keep_message(rules, publish, large);
-        }
-        match qos {
-            QoS::AtMostOnce => self.send_unacknowledged(rules, publish, large),
-            _ => self.send_acknowledged(rules, publish, large),
-        }
+        let token = if !self.can_send(rules, qos != QoS::AtMostOnce) {
+            self.keep_message(rules, publish, large)
+        } else if qos == QoS::AtMostOnce {
+            self.send_unacknowledged(rules, publish, large)
+        } else {
+            self.send_acknowledged(rules, publish, large)
+        }?;
+        self.is_unstamped |= publish.properties.message_expiry_interval.is_some();
+        Ok(token)
     }
 
     /// Whether something of this kind can be sent at once.
@@ -129,7 +132,7 @@ impl Engine {
             let packet = self.transmit.encode(limit, |out| publish.encode_as(delivery, version, out))?;
             if let Some(packet) = packet {
                 let (token, size) = (self.next_token, packet.len());
-                if let Some(stored) = self.outbound.begin(token, stage_of(delivery.qos()), self.now, starts_at) {
+                if let Some(stored) = self.outbound.begin(token, stage_of(delivery.qos()), Instant::NEVER, starts_at) {
                     stored.set(packet);
                 }
                 self.next_token = token.next();
@@ -142,7 +145,7 @@ impl Engine {
         self.keep(stored.len());
         self.record(Record::Accepted(token, &stored));
         self.record(Record::Sent(token, id));
-        self.begin(token, stage_of(delivery.qos()), self.now, starts_at, stored);
+        self.begin(token, stage_of(delivery.qos()), Instant::NEVER, starts_at, stored);
         Ok(token)
     }
 
@@ -187,10 +190,17 @@ impl Engine {
         large: Option<&Bytes>,
     ) -> Result<Token, CommandError> {
         let stored = Stored::message(publish, large, self.version)?;
-        self.enqueue(rules, Kind::Message(publish.delivery.qos()), stored)
+        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
+        self.enqueue(rules, Kind::Message(publish.delivery.qos()), expires_after, stored)
     }
 
-    fn enqueue(&mut self, rules: &Rules, kind: Kind, stored: Stored) -> Result<Token, CommandError> {
+    fn enqueue(
+        &mut self,
+        rules: &Rules,
+        kind: Kind,
+        expires_after: u32,
+        stored: Stored,
+    ) -> Result<Token, CommandError> {
         let limit = rules.max_packet_size;
         if stored.len() > limit as usize {
             return Err(CommandError::TooLarge { limit });
@@ -201,7 +211,7 @@ impl Engine {
         if kind.is_windowed() {
             self.record(Record::Accepted(token, &stored));
         }
-        self.queue.get_or_insert_default().push(Waiting { token, since: self.now, kind, stored });
+        self.queue.get_or_insert_default().push(Waiting { token, since: Instant::NEVER, kind, expires_after, stored });
         Ok(token)
     }
 
@@ -215,17 +225,31 @@ impl Engine {
         if fits(self.kept, self.kept_bytes) {
             return Ok(());
         }
+        let expired = self.queue.as_ref().map_or((0, 0), |queue| queue.expired(self.now));
+        if fits(self.kept.saturating_sub(expired.0), self.kept_bytes.saturating_sub(expired.1)) {
+            self.drop_expired();
+            return Ok(());
+        }
         let droppable = self.queue.as_ref().map_or((0, 0), |queue| (queue.messages(), queue.message_bytes()));
         let left = (self.kept.saturating_sub(droppable.0), self.kept_bytes.saturating_sub(droppable.1));
         if rules.overflow == Overflow::Refuse || !fits(left.0, left.1) {
             return Err(CommandError::QueueFull);
         }
+        self.drop_expired();
         while !fits(self.kept, self.kept_bytes) {
             let oldest = self.queue.as_mut().and_then(|queue| queue.drop_oldest_message());
             let Some(oldest) = oldest else { return Err(CommandError::QueueFull) };
             self.give_up(&oldest, Loss::Overflow);
         }
         Ok(())
+    }
+
+    /// Gives up what has expired while it was waiting.
+    fn drop_expired(&mut self) {
+        let now = self.now;
+        while let Some(expired) = self.queue.as_mut().and_then(|queue| queue.take_expired(now)) {
+            self.give_up(&expired, Loss::Expired);
+        }
     }
 
     /// So many bytes more are kept.
@@ -282,8 +306,8 @@ impl Engine {
             Some(Packet::Publish(publish)) => {
                 let mut publish = publish;
                 let delivery = Delivery::new(publish.delivery.qos(), id, flow.dup);
-                // It was sent in time: it does not expire any more [MQTT-4.3.3-7].
-                reduce_expiry(&mut publish.properties, waited);
+                // It was sent in time: it does not expire any more [MQTT-4.3.3-7], so a second is always left.
+                reduce_expiry(&mut publish.properties, waited, 1);
                 side.takes(publish.delivery.qos(), publish.retain)
                     .and_then(|()| wire.put_stored(&publish, delivery, &flow.stored, rules.max_packet_size))
             }
@@ -292,9 +316,9 @@ impl Engine {
         match sent {
             Ok(()) => self.outbound.resent(starts_at),
             Err(error) => {
-                if let Some((token, freed)) = self.outbound.give_up(id) {
+                if let Some((token, freed, stays)) = self.outbound.give_up(id) {
                     self.release(freed);
-                    self.record(Record::GivenUp(id));
+                    self.record(if stays { Record::GivenUp(id) } else { Record::Finished(id) });
                     self.report(token, Some(Loss::NotSupported(error.reason_code())));
                 }
             }
@@ -308,7 +332,7 @@ impl Engine {
             Some(request) => self.send_request(side, rules, &request).map(Some),
             None => Err(Failed::Refused(CommandError::NotConnected)), // what is kept can be read
         };
-        let Waiting { token, since, kind, stored } = waiting;
+        let Waiting { token, since, kind, expires_after, stored } = waiting;
         match (sent, kind) {
             (Ok(None), _) => {
                 self.release(stored.len());
@@ -326,11 +350,11 @@ impl Engine {
                 self.begin(token, stage, since, starts_at, stored);
             }
             (Err(Failed::Expired), _) => {
-                self.give_up(&Waiting { token, since, kind, stored }, Loss::Expired);
+                self.give_up(&Waiting { token, since, kind, expires_after, stored }, Loss::Expired);
             }
             (Err(Failed::Refused(error)), _) => {
                 let loss = Loss::NotSupported(error.reason_code());
-                self.give_up(&Waiting { token, since, kind, stored }, loss);
+                self.give_up(&Waiting { token, since, kind, expires_after, stored }, loss);
             }
         }
     }
@@ -345,10 +369,10 @@ impl Engine {
     ) -> Result<Option<u64>, Failed> {
         let waited = self.now.since(waiting.since).as_secs();
         let mut publish = publish;
-        if publish.properties.message_expiry_interval.is_some_and(|interval| waited >= u64::from(interval)) {
+        if waiting.is_expired(self.now) {
             return Err(Failed::Expired);
         }
-        reduce_expiry(&mut publish.properties, waited);
+        reduce_expiry(&mut publish.properties, waited, 0);
         let qos = publish.delivery.qos();
         side.takes(qos, publish.retain).map_err(Failed::Refused)?;
         let delivery = match qos {
@@ -362,9 +386,9 @@ impl Engine {
     }
 
     /// Sends a request, at once if that is possible. Its packet identifier means nothing yet.
-    pub(crate) fn request(&mut self, side: &mut impl Side, kind: Kind, packet: &[u8]) -> Result<Token, CommandError> {
+    pub(crate) fn request(&mut self, side: &mut impl Side, kind: Kind, packet: Vec<u8>) -> Result<Token, CommandError> {
         let rules = side.rules();
-        let token = self.enqueue(&rules, kind, Stored::new(packet))?;
+        let token = self.enqueue(&rules, kind, u32::MAX, Stored::new(packet))?;
         // Requests are rare: all go through the queue.
         if self.can_send_more(&rules) {
             self.send_more(side, &rules);
@@ -496,9 +520,10 @@ const fn stage_of(qos: QoS) -> Stage {
     }
 }
 
-/// What is left of a message expiry interval.
-fn reduce_expiry(properties: &mut PublishProperties<'_>, waited: u64) {
+/// What is left of a message expiry interval; at least so much, if it was that much.
+fn reduce_expiry(properties: &mut PublishProperties<'_>, waited: u64, least: u32) {
     if let Some(interval) = &mut properties.message_expiry_interval {
-        *interval = interval.saturating_sub(u32::try_from(waited).unwrap_or(u32::MAX));
+        let left = interval.saturating_sub(u32::try_from(waited).unwrap_or(u32::MAX));
+        *interval = left.max(least.min(*interval));
     }
 }

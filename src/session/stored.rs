@@ -21,8 +21,8 @@ const REUSED: usize = 256;
 
 impl Stored {
     /// Keeps a packet that has been encoded.
-    pub(crate) fn new(packet: &[u8]) -> Self {
-        Self { packet: packet.into(), payload: None }
+    pub(crate) const fn new(packet: Vec<u8>) -> Self {
+        Self { packet, payload: None }
     }
 
     /// Keeps a packet that has been encoded, where another one was kept.
@@ -67,6 +67,14 @@ impl Stored {
         match codec::decode(&self.packet, version, Limits::DEFAULT) {
             Ok(Decoded::Packet { packet, .. }) => Some(packet),
             _ => None,
+        }
+    }
+
+    /// How long a message may wait, in seconds; `u32::MAX` if that is for ever.
+    pub(crate) fn expires_after(&self, version: Version) -> u32 {
+        match self.packet(version) {
+            Some(Packet::Publish(publish)) => publish.properties.message_expiry_interval.unwrap_or(u32::MAX),
+            _ => u32::MAX,
         }
     }
 

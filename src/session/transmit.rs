@@ -17,13 +17,15 @@ use crate::codec::EncodeError;
 pub struct Transmit {
     bytes: Vec<u8>,
     /// How many of `bytes` have been taken.
-    start: usize,
+    start: u32,
+    /// Nothing more may be taken than was offered before: something has to be stored first.
+    held: bool,
     /// Payloads that lie elsewhere.
     shared: Option<Box<Shared>>,
     /// How many bytes have been taken on this connection.
     taken: u64,
-    /// Nothing may be taken: something has to be stored first.
-    held: bool,
+    /// Up to where the stream was offered when it was not held.
+    offered: u64,
 }
 
 /// Payloads that lie elsewhere, at least one.
@@ -41,11 +43,17 @@ pub(crate) const LARGE: usize = 2048;
 const SLACK: usize = 4096;
 
 impl Transmit {
+    /// Never more than the transmit limit and a packet, so that 32 bits are enough.
+    #[inline]
+    const fn start(&self) -> usize {
+        self.start as usize
+    }
+
     /// How many bytes there are.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         let shared = self.shared.as_ref().map_or(0, |shared| shared.len);
-        self.bytes.len().wrapping_sub(self.start).wrapping_add(shared)
+        self.bytes.len().wrapping_sub(self.start()).wrapping_add(shared)
     }
 
     /// How many bytes have been taken on this connection.
@@ -90,9 +98,12 @@ impl Transmit {
         }
     }
 
-    /// Nothing can be taken as long as it is held.
-    pub(crate) const fn hold(&mut self, held: bool) {
+    /// Nothing is offered as long as it is held. What was offered before may have been written meanwhile.
+    pub(crate) fn hold(&mut self, held: bool) {
         self.held = held;
+        if !held {
+            self.offered = self.end();
+        }
     }
 
     /// Forgets what has not been taken: the connection it was for is gone.
@@ -110,9 +121,10 @@ impl Transmit {
 
     /// Gives the room of taken bytes back.
     fn compact(&mut self) {
-        self.bytes.drain(..self.start.min(self.bytes.len()));
+        let start = self.start().min(self.bytes.len());
+        self.bytes.drain(..start);
         for (at, _) in self.shared.iter_mut().flat_map(|shared| &mut shared.payloads) {
-            *at = at.saturating_sub(self.start);
+            *at = at.saturating_sub(start);
         }
         self.start = 0;
     }
@@ -120,8 +132,8 @@ impl Transmit {
     /// What lies before the first shared payload, and that.
     fn first(&self) -> (&[u8], &[u8]) {
         match self.shared.as_ref().and_then(|shared| shared.payloads.front()) {
-            Some((at, payload)) => (self.bytes.get(self.start..*at).unwrap_or_default(), payload),
-            None => (self.bytes.get(self.start..).unwrap_or_default(), &[]),
+            Some((at, payload)) => (self.bytes.get(self.start()..*at).unwrap_or_default(), payload),
+            None => (self.bytes.get(self.start()..).unwrap_or_default(), &[]),
         }
     }
 
@@ -130,9 +142,9 @@ impl Transmit {
     fn advance_shared(&mut self, mut count: usize) {
         while count > 0 {
             let from_bytes = self.first().0.len().min(count);
-            self.start = self.start.wrapping_add(from_bytes);
+            self.start = self.start.wrapping_add(from_bytes as u32);
             count = count.wrapping_sub(from_bytes);
-            let Some(shared) = &mut self.shared else { return self.start = self.start.wrapping_add(count) };
+            let Some(shared) = &mut self.shared else { return self.start = self.start.wrapping_add(count as u32) };
             let Some((_, payload)) = shared.payloads.front_mut() else { return };
             let from_payload = payload.len().min(count);
             payload.advance(from_payload);
@@ -168,17 +180,18 @@ impl Buf for Transmit {
     /// To take more than there is takes everything.
     #[inline]
     fn advance(&mut self, count: usize) {
-        let count = count.min(self.remaining());
+        let count = if self.held { count.min(self.offered.saturating_sub(self.taken) as usize) } else { count };
+        let count = count.min(self.len());
         self.taken = self.taken.wrapping_add(count as u64);
         if self.shared.is_none() {
-            self.start = self.start.wrapping_add(count);
+            self.start = self.start.wrapping_add(count as u32);
         } else {
             self.advance_shared(count);
         }
-        if self.start == self.bytes.len() && self.shared.is_none() {
+        if self.start() == self.bytes.len() && self.shared.is_none() {
             self.bytes.clear();
             self.start = 0;
-        } else if self.start > SLACK && self.start > self.bytes.len() / 2 {
+        } else if self.start() > SLACK && self.start() > self.bytes.len() / 2 {
             self.compact();
         }
     }
@@ -188,7 +201,7 @@ impl Buf for Transmit {
         if self.held {
             return 0;
         }
-        let mut from = self.start;
+        let mut from = self.start();
         let shared = self.shared.iter().flat_map(|shared| &shared.payloads);
         let ends = shared.map(|(at, payload)| (*at, &payload[..]));
         let pieces = ends.chain([(self.bytes.len(), &[] as &[u8])]).flat_map(|(at, payload)| {

@@ -1,21 +1,21 @@
 //! A client that is given any commands, any bytes and any times.
 
-use core::num::{NonZeroU16, NonZeroU32};
+mod commands;
+mod input;
+mod sent;
+
+use core::num::NonZeroU16;
 use std::collections::BTreeSet;
 use std::vec::Vec;
 
-use ::arbitrary::{Arbitrary as _, Result, Unstructured};
-use bytes::{Buf as _, Bytes};
+use ::arbitrary::{Result, Unstructured};
+use bytes::Buf as _;
 
-use super::sent::Sent;
-use crate::arbitrary::{Lists, with_packet};
+use self::sent::Sent;
+use crate::arbitrary::with_packet;
 use crate::client::{Action, Authentication, ClientConfig, ClientSession};
-use crate::codec::{
-    self, AckProperties, ConnAck, ConnAckProperties, Decoded, Delivery, Limits, Packet, PacketId, PacketType, PubAck,
-    PubComp, PubRec, PubRel, Publish, PublishProperties, QoS, Sender, SubAck, SubAckReasonCode, Subscribe, UnsubAck,
-    UnsubAckReasonCode, Unsubscribe, Version,
-};
-use crate::session::{CommandError, Message, Overflow, Receipt, Token};
+use crate::codec::{self, Decoded, Limits, Sender, Version};
+use crate::session::{Overflow, Receipt, Token};
 use crate::time::Instant;
 
 /// Does with a client what the data say.
@@ -36,6 +36,7 @@ pub fn client_ops(data: &[u8]) {
         open: BTreeSet::new(),
         done: BTreeSet::new(),
         has_crashed: false,
+        restored: 0,
         is_over: false,
     };
     // Data that has run out are zeros for ever.
@@ -95,6 +96,8 @@ struct Ops<'a> {
     open: BTreeSet<Token>,
     done: BTreeSet<Token>,
     has_crashed: bool,
+    /// How much was kept across the last crash, at most.
+    restored: usize,
     is_over: bool,
 }
 
@@ -143,101 +146,6 @@ impl Ops<'_> {
         Ok(())
     }
 
-    /// Gives a command; when it is refused nothing has changed.
-    fn command<T>(&mut self, command: impl FnOnce(&mut ClientSession) -> Result<T, CommandError>) -> Option<T> {
-        fn state(client: &mut ClientSession) -> impl PartialEq + core::fmt::Debug + use<> {
-            let journal = client.journal().map(|journal| journal.remaining());
-            let transmit = client.transmit().remaining();
-            let counts = (client.open_operations(), client.waiting(), client.in_flight());
-            (journal, transmit, counts, client.is_connected(), client.deadline())
-        }
-        let before = state(&mut self.client);
-        match command(&mut self.client) {
-            Ok(done) => Some(done),
-            Err(error) => {
-                assert_eq!(state(&mut self.client), before, "refused, but something has changed: {error}");
-                None
-            }
-        }
-    }
-
-    fn ask(&mut self, command: impl FnOnce(&mut ClientSession) -> Result<Token, CommandError>) {
-        if let Some(token) = self.command(command) {
-            let last = self.open.last().max(self.done.last());
-            assert!(last.is_none_or(|last| *last < token), "tokens ascend");
-            self.open.insert(token);
-        }
-    }
-
-    fn publish(&mut self) -> Result<()> {
-        let (mut lists, version) = (Lists::default(), self.version);
-        let qos = *self.u.choose(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce])?;
-        let size = *self.u.choose(&[0, 1, 20, 100, 2047, 2048, 3000])?;
-        let payload = Bytes::from(std::vec![b'x'; size]);
-        let topic = *self.u.choose(&["a", "b", "c", "d/e", "", "#"])?;
-        let message = match self.u.int_in_range(0..=2)? {
-            0 => Message::new(topic, payload),
-            1 => Message::new(topic, payload.as_ref()),
-            _ => {
-                let Publish { topic, payload, retain, properties, .. } =
-                    lists.publish(&mut self.u, version, Sender::Client)?;
-                let topic_alias = properties.topic_alias.filter(|_| size == 1);
-                let properties = PublishProperties { topic_alias, ..properties };
-                let message = Message::new(topic.as_bytes(), payload).retain(retain).properties(properties);
-                self.ask(|client| client.publish(&message.qos(qos)));
-                return Ok(());
-            }
-        };
-        self.ask(|client| client.publish(&message.qos(qos)));
-        Ok(())
-    }
-
-    fn subscribe(&mut self) -> Result<()> {
-        let (mut lists, version) = (Lists::default(), self.version);
-        let Subscribe { subscriptions, properties, .. } = lists.subscribe(&mut self.u, version)?;
-        let subscriptions: Vec<_> = subscriptions.iter().collect();
-        self.ask(|client| client.subscribe_with(&subscriptions, &properties));
-        Ok(())
-    }
-
-    fn unsubscribe(&mut self) -> Result<()> {
-        let (mut lists, version) = (Lists::default(), self.version);
-        let Unsubscribe { filters, properties, .. } = lists.unsubscribe(&mut self.u, version)?;
-        let filters: Vec<_> = filters.iter().collect();
-        self.ask(|client| client.unsubscribe_with(&filters, &properties));
-        Ok(())
-    }
-
-    fn acknowledge(&mut self) -> Result<()> {
-        if self.receipts.is_empty() {
-            return Ok(());
-        }
-        let receipt = *self.u.choose(&self.receipts)?;
-        let (mut lists, version) = (Lists::default(), self.version);
-        let PubAck { reason_code, properties, .. } = lists.pub_ack(&mut self.u, version)?;
-        let is_plain = self.u.arbitrary()?;
-        let properties = if is_plain { AckProperties::default() } else { properties };
-        let done = self.command(|client| client.ack_with(receipt, reason_code, &properties));
-        assert!(
-            done.is_none() || self.command(|client| client.ack(receipt, reason_code)).is_none(),
-            "a receipt is good for one acknowledgement"
-        );
-        Ok(())
-    }
-
-    fn disconnect(&mut self) -> Result<()> {
-        let (mut lists, version) = (Lists::default(), self.version);
-        let disconnect = lists.disconnect(&mut self.u, version, Sender::Client)?;
-        self.command(|client| client.disconnect(&disconnect));
-        Ok(())
-    }
-
-    fn authenticate(&mut self) -> Result<()> {
-        let (again, data) = (self.u.arbitrary()?, <&[u8]>::arbitrary(&mut self.u)?);
-        self.command(|client| if again { client.reauthenticate(data) } else { client.authenticate(data) });
-        Ok(())
-    }
-
     fn open(&mut self) {
         let now = self.now;
         if self.command(|client| client.open(now)).is_some() {
@@ -269,6 +177,7 @@ impl Ops<'_> {
         self.open.clear();
         self.done.clear();
         self.has_crashed = true;
+        self.restored = self.client.open_operations() + self.client.waiting();
         // One that was made anew says the same.
         let mut snapshot = self.client.snapshot();
         self.journal = snapshot.copy_to_bytes(snapshot.remaining()).to_vec();
@@ -286,96 +195,11 @@ impl Ops<'_> {
         Ok(())
     }
 
-    /// CONNACK, mostly one that is welcome.
-    fn receive_connack(&mut self) -> Result<()> {
-        let mut properties = ConnAckProperties::default();
-        if self.version == Version::V5 {
-            let u = &mut self.u;
-            properties.receive_maximum = NonZeroU16::new(u.int_in_range(0..=4)?);
-            properties.maximum_packet_size = NonZeroU32::new(*u.choose(&[0, 0, 3, 5, 20, 100])?);
-            properties.topic_alias_maximum = Some(u.int_in_range(0..=3)?);
-            properties.maximum_qos = u.arbitrary()?;
-            properties.retain_available = u.arbitrary::<bool>()?.then_some(false);
-            properties.authentication_method =
-                self.config.authentication.as_deref().map(|_| "m".try_into()).transpose().expect("a text");
-        }
-        let session_present = self.version != Version::V31 && self.u.arbitrary()?;
-        self.receive_packet(ConnAck { session_present, properties, ..ConnAck::default() });
-        Ok(())
-    }
-
-    /// Something that a server sends to a client that has sent something.
-    fn receive_likely(&mut self) -> Result<()> {
-        let u = &mut self.u;
-        let id = PacketId::new(u.int_in_range(1..=6)?).expect("it is not 0");
-        let is_v5 = self.version == Version::V5;
-        let kinds = [
-            PacketType::Publish,
-            PacketType::PubAck,
-            PacketType::PubRec,
-            PacketType::PubRel,
-            PacketType::PubComp,
-            PacketType::SubAck,
-            PacketType::UnsubAck,
-            PacketType::PingResp,
-        ];
-        match *u.choose(&kinds)? {
-            PacketType::Publish => {
-                let qos = *u.choose(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce])?;
-                let dup = u.arbitrary()?;
-                let delivery = match qos {
-                    QoS::AtMostOnce => Delivery::AtMostOnce,
-                    QoS::AtLeastOnce => Delivery::AtLeastOnce { id, dup },
-                    QoS::ExactlyOnce => Delivery::ExactlyOnce { id, dup },
-                };
-                let alias = if is_v5 { NonZeroU16::new(u.int_in_range(0..=3)?) } else { None };
-                let topic = if alias.is_some() && u.arbitrary()? { "" } else { "t" };
-                let topic = if topic.is_empty() { Default::default() } else { topic.try_into().expect("a topic") };
-                let properties = PublishProperties { topic_alias: alias, ..PublishProperties::default() };
-                let payload = &[b'y'; 60][..u.int_in_range(0..=60)?];
-                self.receive_packet(Publish { delivery, topic, payload, properties, retain: false });
-            }
-            PacketType::PubAck => self.receive_packet(PubAck::new(id)),
-            PacketType::PubRec => {
-                let reason_code = if is_v5 { u.arbitrary()? } else { Default::default() };
-                self.receive_packet(PubRec { reason_code, ..PubRec::new(id) });
-            }
-            PacketType::PubRel => self.receive_packet(PubRel::new(id)),
-            PacketType::PubComp => {
-                let reason_code = if is_v5 { u.arbitrary()? } else { Default::default() };
-                self.receive_packet(PubComp { reason_code, ..PubComp::new(id) });
-            }
-            PacketType::SubAck => {
-                let codes = [SubAckReasonCode::GrantedQoS0, SubAckReasonCode::UnspecifiedError];
-                let count = u.int_in_range(1..=2)?;
-                self.receive_packet(SubAck::new(id, &codes[..count]));
-            }
-            PacketType::UnsubAck => {
-                let codes = [UnsubAckReasonCode::Success, UnsubAckReasonCode::NotAuthorized];
-                let count = if is_v5 { u.int_in_range(1..=2)? } else { 0 };
-                self.receive_packet(UnsubAck::new(id, &codes[..count]));
-            }
-            _ => self.receive_packet(Packet::PingResp),
-        }
-        Ok(())
-    }
-
-    fn receive_packet<'p>(&mut self, packet: impl Into<Packet<'p>>) {
-        let mut bytes = Vec::new();
-        packet.into().encode(self.version, &mut bytes).expect("it can be encoded");
-        self.receive(&bytes);
-    }
-
-    fn receive(&mut self, bytes: &[u8]) {
-        self.received.extend_from_slice(bytes);
-    }
-
     /// Calls `poll` until there is nothing more.
     fn poll(&mut self) {
         self.latest = self.latest.max(self.now);
         // Each action takes a byte, or ends something, or the connection.
-        let kept = self.client.open_operations() + self.client.waiting();
-        let bound = self.received.len() + self.open.len() + kept + 2;
+        let bound = self.received.len() + self.open.len() + self.restored + 2;
         let mut input = &self.received[..];
         let mut count = 0;
         while let Some(action) = self.client.poll(self.now, &mut input) {

@@ -1,0 +1,293 @@
+//! Mistakes that the client has made once.
+
+#![cfg(feature = "alloc")]
+
+use std::time::Duration;
+
+use bytes::Buf;
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close, Loss, Outcome};
+use mqtt_sansio::codec::{
+    ConnAck, ConnAckProperties, Delivery, PubComp, PubRec, Publish, PublishProperties, Subscription,
+};
+use mqtt_sansio::{CommandError, Instant, Journal, Message, PacketId, QoS, TopicName, Utf8Str, Version};
+
+const START: Instant = Instant::from_micros(1_000_000_000_000);
+
+fn config() -> ClientConfig {
+    ClientConfig { client_id: "c".into(), session_expiry_interval: 1000, ..ClientConfig::default() }
+}
+
+/// Opens a connection that is accepted with these properties, and returns what the client has sent and said.
+fn connect<'a>(
+    client: &mut ClientSession,
+    now: Instant,
+    session_present: bool,
+    properties: ConnAckProperties<'_>,
+    told: &'a mut Vec<String>,
+) -> &'a [String] {
+    client.open(now).unwrap();
+    take(client);
+    let mut connack = Vec::new();
+    ConnAck { session_present, properties, ..ConnAck::default() }
+        .encode(client.config().version, &mut connack)
+        .unwrap();
+    let mut input = &connack[..];
+    told.clear();
+    while let Some(action) = client.poll(now, &mut input) {
+        told.push(format!("{action:?}"));
+    }
+    told
+}
+
+fn connected(config: ClientConfig) -> ClientSession {
+    let mut client = ClientSession::new(config);
+    connect(&mut client, START, false, ConnAckProperties::default(), &mut Vec::new());
+    client
+}
+
+/// What is written, and what is stored before it.
+fn take(client: &mut ClientSession) -> Vec<u8> {
+    store(client);
+    let transmit = client.transmit();
+    transmit.copy_to_bytes(transmit.remaining()).into()
+}
+
+fn store(client: &mut ClientSession) -> Vec<u8> {
+    client.journal().map(|journal| journal.copy_to_bytes(journal.remaining()).into()).unwrap_or_default()
+}
+
+fn expiring(seconds: u32) -> Message<'static> {
+    let properties = PublishProperties { message_expiry_interval: Some(seconds), ..PublishProperties::default() };
+    Message::new("t", "x").qos(QoS::AtLeastOnce).properties(properties)
+}
+
+/// Waiting begins when the time is first told, and not at the epoch of the caller's clock.
+#[test]
+fn a_message_that_waits_since_before_the_first_connection() {
+    let mut client = ClientSession::new(config());
+    client.publish(&expiring(3600)).unwrap();
+    assert_eq!(client.deadline(), Some(Instant::EPOCH), "it wants to know what time it is");
+    let mut told = Vec::new();
+    assert_eq!(connect(&mut client, START, false, ConnAckProperties::default(), &mut told).len(), 1);
+    assert!(take(&mut client).windows(5).any(|bytes| bytes == [2, 0, 0, 0x0E, 0x10]), "3600 seconds are left");
+}
+
+#[test]
+fn a_message_that_waits_since_before_a_restart() {
+    let mut client = ClientSession::new(ClientConfig { journal: true, ..config() });
+    client.publish(&expiring(3600)).unwrap();
+    let journal = store(&mut client);
+    let mut client = ClientSession::restore(ClientConfig { journal: true, ..config() }, &journal).unwrap();
+    let mut told = Vec::new();
+    assert_eq!(connect(&mut client, START, false, ConnAckProperties::default(), &mut told).len(), 1, "{told:?}");
+    assert!(!take(&mut client).is_empty());
+}
+
+/// A record that a crash has cut short must not swallow what is appended behind it.
+#[test]
+fn a_journal_goes_on_behind_its_whole_records() {
+    let config = ClientConfig { journal: true, ..config() };
+    let mut client = ClientSession::new(config.clone());
+    client.publish(&Message::new("t", &[7; 1000]).qos(QoS::ExactlyOnce)).unwrap();
+    let whole = store(&mut client);
+    for cut in 0..=whole.len() {
+        let mut journal = whole[..cut].to_vec();
+        let mut client = ClientSession::restore(config.clone(), &journal).unwrap();
+        let before = client.waiting();
+        journal.truncate(Journal::whole_len(&journal));
+        for _ in 0..5 {
+            client.publish(&Message::new("t", "x").qos(QoS::ExactlyOnce)).unwrap();
+        }
+        journal.extend(store(&mut client));
+        let again = ClientSession::restore(config.clone(), &journal).unwrap();
+        assert_eq!(again.waiting(), before + 5, "cut after {cut} bytes");
+        assert_eq!(Journal::whole_len(&journal), journal.len());
+    }
+}
+
+#[test]
+fn a_journal_of_another_version_is_none() {
+    let mut client =
+        ClientSession::new(ClientConfig { journal: true, version: Version::V311, ..ClientConfig::default() });
+    client.publish(&Message::new("t", "x").qos(QoS::AtLeastOnce)).unwrap();
+    let journal = store(&mut client);
+    assert_eq!(ClientSession::restore(ClientConfig::default(), &journal).unwrap_err().at, 0);
+}
+
+/// What was offered may have been written when something comes up that has to be stored first.
+#[test]
+fn a_write_that_is_completed_while_the_stream_is_held() {
+    let mut client = connected(ClientConfig { journal: true, ..config() });
+    store(&mut client);
+    client.publish(&Message::new("t", "first")).unwrap();
+    let offered = client.transmit().remaining();
+    client.publish(&Message::new("t", "second").qos(QoS::ExactlyOnce)).unwrap();
+    assert_eq!(client.transmit().remaining(), 0);
+    client.transmit().advance(offered);
+    store(&mut client);
+    let rest = take(&mut client);
+    assert!(rest.ends_with(b"second") && !rest.windows(5).any(|bytes| bytes == b"first"));
+}
+
+/// The packet identifier of a message of QoS 1 that is given up is free, after a restart as well.
+#[test]
+fn a_message_of_qos_1_that_is_given_up() {
+    let config = ClientConfig { journal: true, ..config() };
+    let mut client = connected(config.clone());
+    let mut journal = store(&mut client);
+    client.publish(&Message::new("t", "x").qos(QoS::AtLeastOnce).retain(true)).unwrap();
+    journal.extend(store(&mut client));
+    take(&mut client);
+    client.closed(START);
+    client.open(START).unwrap();
+    let mut connack = Vec::new();
+    let properties = ConnAckProperties { retain_available: Some(false), ..ConnAckProperties::default() };
+    ConnAck { session_present: true, properties, ..ConnAck::default() }.encode(Version::V5, &mut connack).unwrap();
+    let mut input = &connack[..];
+    let mut told = 0;
+    while client.poll(START, &mut input).is_some() {
+        told += 1;
+    }
+    assert_eq!(told, 2);
+    journal.extend(store(&mut client));
+    let restored = ClientSession::restore(config, &journal).unwrap();
+    let mut snapshot = restored.snapshot();
+    assert!(!snapshot.copy_to_bytes(snapshot.remaining()).contains(&b'X'));
+}
+
+/// Who sends all the time notices too that nobody answers.
+#[test]
+fn a_link_that_only_takes() {
+    let mut client = connected(ClientConfig { keep_alive: 10, ping_timeout: 5, ..config() });
+    for second in 1..=20 {
+        client.publish(&Message::new("t", "x")).unwrap();
+        take(&mut client);
+        let now = START + Duration::from_secs(second);
+        while let Some(action) = client.poll(now, &mut &[][..]) {
+            if let Action::Close(why) = action {
+                assert_eq!((why, second), (Close::PingTimeout, 14));
+                return;
+            }
+        }
+    }
+    panic!("nobody has noticed");
+}
+
+/// An answer that comes twice does not meet the next message.
+#[test]
+fn a_second_pubcomp() {
+    let mut client = connected(ClientConfig { version: Version::V311, clean_start: false, ..config() });
+    let mut exchange = |id: u16, packets: &[u8]| {
+        client.publish(&Message::new("t", "x").qos(QoS::ExactlyOnce)).unwrap();
+        let sent = take(&mut client);
+        assert_eq!(sent[5..7], id.to_be_bytes());
+        let mut input = packets;
+        let mut told = Vec::new();
+        while let Some(action) = client.poll(START, &mut input) {
+            told.push(format!("{action:?}"));
+        }
+        told
+    };
+    let id = PacketId::new(1).unwrap();
+    let mut packets = Vec::new();
+    PubRec::new(id).encode(Version::V311, &mut packets).unwrap();
+    PubRec::new(id).encode(Version::V311, &mut packets).unwrap();
+    PubComp::new(id).encode(Version::V311, &mut packets).unwrap();
+    assert_eq!(exchange(1, &packets).len(), 1);
+    packets.clear();
+    PubComp::new(id).encode(Version::V311, &mut packets).unwrap();
+    let told = exchange(2, &packets);
+    assert!(told.iter().all(|action| !action.contains("Close")), "{told:?}");
+}
+
+#[test]
+fn tokens_go_on_after_a_snapshot() {
+    let config = ClientConfig { journal: true, ..config() };
+    let mut client = connected(config.clone());
+    let last = (0..3).map(|_| client.publish(&Message::new("t", "x")).unwrap()).max().unwrap();
+    let mut snapshot = client.snapshot();
+    let snapshot = snapshot.copy_to_bytes(snapshot.remaining());
+    let mut restored = ClientSession::restore(config, &snapshot).unwrap();
+    assert!(restored.publish(&Message::new("t", "x").qos(QoS::AtLeastOnce)).unwrap() > last);
+}
+
+/// What has expired makes room before anything is refused.
+#[test]
+fn expired_messages_make_room() {
+    let mut client = ClientSession::new(ClientConfig { max_kept: 1, ..config() });
+    let expired = client.publish(&expiring(1)).unwrap();
+    client.poll(START, &mut &[][..]);
+    assert_eq!(client.publish(&expiring(9)), Err(CommandError::QueueFull));
+    client.poll(START + Duration::from_secs(2), &mut &[][..]);
+    client.publish(&expiring(9)).unwrap();
+    let done = client.poll(START + Duration::from_secs(2), &mut &[][..]);
+    assert_eq!(done, Some(Action::Done { token: expired, outcome: Outcome::Lost(Loss::Expired) }));
+}
+
+/// An identifier that nobody has asked for does not rename the session.
+#[test]
+fn an_identifier_that_was_not_asked_for() {
+    let mut client = ClientSession::new(config());
+    let assigned_client_identifier = Some(Utf8Str::new("z").unwrap());
+    let properties = ConnAckProperties { assigned_client_identifier, ..ConnAckProperties::default() };
+    connect(&mut client, START, false, properties, &mut Vec::new());
+    assert_eq!(client.config().client_id, "c");
+}
+
+/// When the clock has gone back, something that is due is due all the same.
+#[test]
+fn a_deadline_behind_a_clock_that_has_gone_back() {
+    let mut client = connected(config());
+    client.poll(START + Duration::from_secs(3600), &mut &[][..]);
+    client.publish(&Message::new("t", "x")).unwrap();
+    take(&mut client);
+    assert!(client.deadline().unwrap() <= START);
+}
+
+#[test]
+fn a_transmit_limit_of_nothing() {
+    let mut client = connected(ClientConfig { transmit_limit: 0, ..config() });
+    assert!(client.is_connected());
+    client.subscribe(&[Subscription::new("a", QoS::AtMostOnce).unwrap()]).unwrap();
+    assert!(!take(&mut client).is_empty());
+}
+
+/// A pause grows also if the transport could never be connected.
+#[test]
+fn backoff_without_a_connection() {
+    let mut client = ClientSession::new(config());
+    assert_eq!(client.backoff(), Duration::ZERO);
+    let pauses: Vec<_> = (0..4)
+        .map(|_| {
+            client.closed(START);
+            client.backoff()
+        })
+        .collect();
+    assert!(pauses[0] >= Duration::from_millis(500) && pauses[3] >= Duration::from_secs(4), "{pauses:?}");
+}
+
+/// A large copy of a message that is refused while it comes in is not told, and wedges nothing.
+#[test]
+fn a_copy_in_parts_of_a_message_that_is_refused_meanwhile() {
+    let config = ClientConfig { manual_acks: true, deliver_in_parts: 0, ..config() };
+    let mut client = connected(config);
+    let publish = |id: u16, dup: bool| {
+        let delivery = Delivery::ExactlyOnce { id: PacketId::new(id).unwrap(), dup };
+        let topic = TopicName::new("t").unwrap();
+        let mut packet = Vec::new();
+        Publish { delivery, topic, payload: &[1; 50], ..Publish::default() }.encode(Version::V5, &mut packet).unwrap();
+        packet
+    };
+    let first = publish(1, false);
+    let Some(Action::Message(message)) = client.poll(START, &mut &first[..]) else { panic!() };
+    let receipt = message.receipt.unwrap();
+    let copy = publish(1, true);
+    assert_eq!(client.poll(START, &mut &copy[..20]), None);
+    client.ack(receipt, mqtt_sansio::codec::PubAckReasonCode::QuotaExceeded).unwrap();
+    assert_eq!(client.poll(START, &mut &copy[20..]), None);
+    let next = publish(2, false);
+    let Some(Action::Message(message)) = client.poll(START, &mut &next[..]) else { panic!() };
+    take(&mut client);
+    client.ack(message.receipt.unwrap(), mqtt_sansio::codec::PubAckReasonCode::Success).unwrap();
+    assert_eq!(take(&mut client), [0x50, 2, 0, 2]);
+}
