@@ -186,6 +186,7 @@ fn a_second_pubcomp() {
         while let Some(action) = client.poll(START, &mut input) {
             told.push(format!("{action:?}"));
         }
+        take(&mut client);
         told
     };
     let id = PacketId::new(1).unwrap();
