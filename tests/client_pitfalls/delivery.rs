@@ -1,0 +1,395 @@
+//! Rows 1 to 6: identifiers, quota, outcomes, duplicates, replay, sessions.
+
+use super::journal::store;
+use super::*;
+
+/// One allocator for all operations; identifiers in use are as many as open operations; none after the session is lost.
+#[test]
+fn pitfall_01_identifiers_do_not_collide() {
+    for version in BOTH {
+        let mut wire = Wire::connected(lasting(version));
+        // By the number of the operation, what it needs to be settled.
+        let mut open: BTreeMap<u16, u8> = BTreeMap::new();
+        let mut state = 7u32;
+        for round in 0..5000 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let kind = (state >> 16) as u8 % 4;
+            match kind {
+                0 => drop(wire.publish("", QOS_1)),
+                1 => drop(wire.publish("", QOS_2)),
+                2 => drop(wire.subscribe()),
+                _ => drop(wire.unsubscribe()),
+            }
+            let [number] = sent_ids(&mut wire)[..] else { panic!("one packet") };
+            assert_eq!(open.insert(number, kind), None, "{number} is in use");
+            // Settle some other one, so that the free ones are all over the place.
+            if round > 200 {
+                let (&number, &kind) = open.iter().nth((state >> 8) as usize % open.len()).unwrap();
+                open.remove(&number);
+                let last = match kind {
+                    0 => PubAck::new(id(number)).into(),
+                    1 => {
+                        wire.receive(&[PubRec::new(id(number)).into()]);
+                        wire.take();
+                        PubComp::new(id(number)).into()
+                    }
+                    2 => suback(number),
+                    _ => unsuback(number, version),
+                };
+                assert_eq!(wire.receive(&[last]).len(), 1);
+            }
+            assert_eq!(wire.client.open_operations(), open.len());
+        }
+        wire.lose();
+        wire.connect(connack());
+        let requests = open.values().filter(|&&kind| kind > 1).count();
+        assert_eq!(wire.client.open_operations(), requests, "those that were asked again, and nothing else");
+    }
+}
+
+/// When none is left, requests wait for one without keeping anybody busy.
+#[test]
+fn pitfall_01_all_identifiers_are_in_use() {
+    let mut wire = Wire::connected(ClientConfig { max_kept: 70_000, ..v5() });
+    for _ in 0..65_535 {
+        wire.subscribe();
+        wire.take();
+    }
+    assert_eq!(wire.client.open_operations(), 65_535);
+    let waits = wire.subscribe();
+    wire.assert_silent();
+    assert_eq!(wire.poll(), []);
+    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (65_535, 1));
+    let message = wire.publish("x", QOS_1);
+    assert_eq!(wire.poll(), []);
+    wire.assert_silent();
+    // What becomes free is given to those that wait, in order.
+    wire.receive(&[suback(40_000)]);
+    assert_eq!(sent_ids(&mut wire), [40_000]);
+    assert_eq!(wire.receive(&[suback(40_000)]), [Event::Done(waits, Done::Subscribed(vec![0]))]);
+    assert_eq!(sent_ids(&mut wire), [40_000]);
+    assert_eq!(wire.receive(&[PubAck::new(id(40_000)).into()]), [success(message)]);
+    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (65_534, 0));
+}
+
+/// However messages end, their place in the window is free again; and a connection begins with an empty window.
+#[test]
+fn pitfall_02_quota_does_not_leak() {
+    const WINDOW: usize = 3;
+    let mut wire = Wire::connected_by(v5(), connack_with(receive_maximum(WINDOW as u16)));
+    let refused = PubAckReasonCode::QuotaExceeded;
+    let unknown = PubRelReasonCode::PacketIdentifierNotFound;
+    for round in 0..300u16 {
+        let qos = if round % 3 == 0 { QOS_1 } else { QOS_2 };
+        let first = wire.publish("x", qos);
+        wire.publish("y", QOS_2);
+        wire.publish("z", QOS_1);
+        wire.publish("waits", QOS_1);
+        let sent = sent_ids(&mut wire);
+        let [x, y, z] = sent[..] else { panic!("{round}: {sent:?}") };
+        assert_eq!((wire.client.in_flight(), wire.client.waiting()), (WINDOW, 1));
+        let events = match round % 3 {
+            0 => wire.receive(&[PubAck { reason_code: refused, ..PubAck::new(id(x)) }.into()]),
+            1 => wire.receive(&[PubRec { reason_code: refused, ..PubRec::new(id(x)) }.into()]),
+            _ => wire
+                .receive(&[PubRec::new(id(x)).into(), PubComp { reason_code: unknown, ..PubComp::new(id(x)) }.into()]),
+        };
+        assert!(matches!(events[..], [Event::Done(token, Done::Acknowledged(_))] if token == first), "{events:?}");
+        let sent = wire.take();
+        let packets = decode(&sent, Version::V5);
+        let released = packets.iter().filter(|packet| matches!(packet, Packet::PubRel(_))).count();
+        assert_eq!(released, usize::from(round % 3 == 2), "a refusal is not followed by PUBREL");
+        let Some(Packet::Publish(last)) = packets.last() else { panic!("{packets:?}") };
+        let last = last.delivery.packet_id().unwrap();
+        wire.receive(&[PubRec::new(id(y)).into(), PubComp::new(id(y)).into(), PubAck::new(id(z)).into()]);
+        wire.receive(&[PubAck::new(last).into()]);
+        wire.take();
+        assert_eq!((wire.client.in_flight(), wire.client.open_operations()), (0, 0));
+    }
+    for payload in ["1", "2", "3"] {
+        wire.publish(payload, QOS_1);
+    }
+    wire.take();
+    assert_eq!(wire.client.in_flight(), WINDOW);
+    wire.lose();
+    assert_eq!(wire.client.in_flight(), 0);
+    wire.connect(connack_with(receive_maximum(2)));
+    for payload in ["4", "5", "6"] {
+        wire.publish(payload, QOS_1);
+    }
+    assert_eq!((sent_ids(&mut wire).len(), wire.client.in_flight()), (2, 2));
+}
+
+/// Each token has one outcome, whatever happens: here is one of every kind.
+#[test]
+fn pitfall_03_each_token_has_one_outcome() {
+    let config = ClientConfig { overflow: Overflow::DropOldest, max_kept: 4, ..v5() };
+    let mut wire = Wire::new(ClientConfig { session_expiry_interval: 0, ..config });
+    let mut outcomes: BTreeMap<Token, Vec<Done>> = BTreeMap::new();
+    let mut expected: Vec<(Token, Done)> = Vec::new();
+    let mut note = |events: Vec<Event>| {
+        for event in events {
+            if let Event::Done(token, done) = event {
+                outcomes.entry(token).or_default().push(done);
+            }
+        }
+    };
+    // Waiting when the connection comes: expired, not supported, made room for.
+    let made_room = wire.publish("1", QOS_1);
+    let expired = wire.client.publish(&expiring("2", QOS_1, 1)).unwrap();
+    let not_supported = wire.client.publish(&Message::new("t", "3").qos(QOS_1).retain(true)).unwrap();
+    let asked = wire.subscribe();
+    let waits = wire.publish("4", QOS_1);
+    note(wire.poll());
+    wire.later(2000);
+    let no_retain = ConnAckProperties { retain_available: Some(false), ..Default::default() };
+    note(wire.connect(connack_with(no_retain)));
+    expected.push((made_room, Done::Lost(Loss::Overflow)));
+    expected.push((expired, Done::Lost(Loss::Expired)));
+    expected.push((not_supported, Done::Lost(Loss::NotSupported(ReasonCode::RetainNotSupported))));
+    let ids = sent_ids(&mut wire);
+    assert_eq!(ids.len(), 2);
+    note(wire.receive(&[suback(ids[0]), PubAck::new(id(ids[1])).into()]));
+    // Again: nobody waits for it.
+    note(wire.receive(&[suback(ids[0]), PubAck::new(id(ids[1])).into()]));
+    expected.push((asked, Done::Subscribed(vec![0])));
+    expected.push((waits, Done::Acknowledged(ReasonCode::Success)));
+    // Sent as QoS 0, and acknowledged as QoS 2.
+    let sent = wire.publish("5", QOS_0);
+    let exactly = wire.publish("6", QOS_2);
+    let ended = wire.unsubscribe();
+    let ids = sent_ids(&mut wire);
+    note(wire.receive(&[PubRec::new(id(ids[0])).into()]));
+    wire.take();
+    let last = [PubComp::new(id(ids[0])).into(), unsuback(ids[1], Version::V5)];
+    note(wire.receive(&last));
+    note(wire.receive(&last));
+    expected.push((sent, Done::Sent));
+    expected.push((exactly, Done::Acknowledged(ReasonCode::Success)));
+    expected.push((ended, Done::Unsubscribed(vec![0])));
+    // In flight when the session ends with its connection; QoS 0 that was not written; one that was not sent at all.
+    let in_flight = wire.publish("7", QOS_1);
+    wire.take();
+    let unwritten = wire.publish("8", QOS_0);
+    let unsent = wire.publish("9", QOS_2);
+    note(wire.lose());
+    note(wire.lose());
+    expected.push((in_flight, Done::Lost(Loss::Session)));
+    expected.push((unwritten, Done::Lost(Loss::Connection)));
+    note(wire.connect(connack()));
+    let ids = sent_ids(&mut wire);
+    let reason_code = PubAckReasonCode::NotAuthorized;
+    note(wire.receive(&[PubRec { reason_code, ..PubRec::new(id(ids[0])) }.into()]));
+    expected.push((unsent, Done::Acknowledged(ReasonCode::NotAuthorized)));
+    wire.lose();
+
+    let expected: BTreeMap<_, _> = expected.into_iter().map(|(token, done)| (token, vec![done])).collect();
+    assert_eq!(outcomes, expected);
+}
+
+/// N copies of a message give N PUBRECs and one delivery, on one connection and on the next.
+#[test]
+fn pitfall_04_qos2_duplicates() {
+    for version in BOTH {
+        for by_hand in [false, true] {
+            let mut wire = Wire::connected(ClientConfig { manual_acks: by_hand, ..lasting(version) });
+            let mut copies = vec![published("x", delivery(QOS_2, 7))];
+            copies.extend([published("x", again(QOS_2, 7)); 9]);
+            assert_eq!(wire.receive(&copies), [told("x", QOS_2)]);
+            if by_hand {
+                wire.client.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+            }
+            wire.assert_sent(&[PubRec::new(id(7)).into(); 10]);
+            for _ in 0..3 {
+                wire.resume();
+                assert_eq!(wire.receive(&copies), []);
+                wire.assert_sent(&[PubRec::new(id(7)).into(); 10]);
+            }
+            wire.receive(&[PubRel::new(id(7)).into()]);
+            wire.assert_sent(&[PubComp::new(id(7)).into()]);
+            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)]);
+        }
+    }
+}
+
+/// A copy that waits behind a message which is refused is refused with it: it is the same message.
+#[test]
+fn pitfall_04_a_duplicate_of_a_refused_message() {
+    let mut wire = Wire::connected(ClientConfig { journal: true, ..manual(Version::V5) });
+    let mut stored = Vec::new();
+    store(&mut wire.client, &mut stored);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 7)), published("x", again(QOS_2, 7))]).len(), 1);
+    wire.client.ack(wire.receipts[0], PubAckReasonCode::QuotaExceeded).unwrap();
+    store(&mut wire.client, &mut stored);
+    let sent = wire.take();
+    for packet in decode(&sent, Version::V5) {
+        assert!(matches!(packet, Packet::PubRec(ack) if ack.id == id(7) && ack.reason_code.is_error()), "{packet:?}");
+    }
+    // Nothing is left of it that would stand in the way of a new message, here or after a crash.
+    let mut restored = Wire::of(ClientSession::restore(manual(Version::V5), &stored).unwrap());
+    restored.connect(present());
+    for wire in [&mut wire, &mut restored] {
+        assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)]);
+    }
+}
+
+/// A copy that waits for its turn until the message is released: its PUBREC must not make anybody believe that there is
+/// something to release.
+#[test]
+fn pitfall_04_a_duplicate_that_outlives_its_message() {
+    for version in BOTH {
+        let mut wire = Wire::connected(ClientConfig { journal: true, ..manual(version) });
+        let mut stored = Vec::new();
+        store(&mut wire.client, &mut stored);
+        wire.receive(&[
+            published("1", delivery(QOS_2, 1)),
+            published("2", delivery(QOS_2, 2)),
+            published("1", again(QOS_2, 1)),
+        ]);
+        wire.client.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+        store(&mut wire.client, &mut stored);
+        wire.assert_sent(&[PubRec::new(id(1)).into()]);
+        wire.receive(&[PubRel::new(id(1)).into()]);
+        store(&mut wire.client, &mut stored);
+        wire.assert_sent(&[PubComp::new(id(1)).into()]);
+        wire.client.ack(wire.receipts[1], PubAckReasonCode::Success).unwrap();
+        store(&mut wire.client, &mut stored);
+        wire.take();
+        // `1` is done; the identifier means a new message, here and after a crash.
+        let mut restored = Wire::of(ClientSession::restore(manual(version), &stored).unwrap());
+        restored.connect(present());
+        for wire in [&mut wire, &mut restored] {
+            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 1))]), [told("new", QOS_2)]);
+        }
+    }
+}
+
+/// In the order in which they were sent, with DUP; what was received goes on with PUBREL; all of it before anything new.
+#[test]
+fn pitfall_05_replay() {
+    for version in BOTH {
+        let mut wire = Wire::connected(lasting(version));
+        for (payload, qos) in [("1", QOS_1), ("2", QOS_2), ("3", QOS_1), ("4", QOS_2), ("5", QOS_2), ("6", QOS_1)] {
+            wire.publish(payload, qos);
+        }
+        wire.take();
+        wire.receive(&[PubRec::new(id(5)).into(), PubAck::new(id(3)).into(), PubRec::new(id(2)).into()]);
+        wire.take();
+        wire.lose();
+        wire.publish("asked for without a connection", QOS_1);
+        wire.client.open(wire.now).unwrap();
+        wire.take();
+        let mut bytes = Vec::new();
+        present().encode(version, &mut bytes).unwrap();
+        let mut input = &bytes[..];
+        // As early as it can be.
+        assert!(matches!(wire.client.poll(wire.now, &mut input), Some(Action::Connected(_))));
+        wire.publish("as soon as there is one", QOS_1);
+        assert_eq!(wire.poll(), []);
+        let sent = wire.take();
+        let sent = decode(&sent, version);
+        let (replayed, new) = sent.split_at(5);
+        assert_eq!(
+            replayed,
+            [
+                PubRel::new(id(5)).into(),
+                PubRel::new(id(2)).into(),
+                published("1", again(QOS_1, 1)),
+                published("4", again(QOS_2, 4)),
+                published("6", again(QOS_1, 6)),
+            ]
+        );
+        let payloads = new.iter().map(|packet| match packet {
+            Packet::Publish(Publish { payload, delivery, .. }) if !delivery.dup() => str::from_utf8(payload).unwrap(),
+            other => panic!("{other:?}"),
+        });
+        assert!(payloads.eq(["asked for without a connection", "as soon as there is one"]));
+    }
+}
+
+/// A message that is published before anything else is done goes behind the replay, too; nothing else waits there.
+#[test]
+fn pitfall_05_nothing_overtakes_the_replay() {
+    for qos in [QOS_1, QOS_2] {
+        let mut wire = Wire::connected(v5());
+        wire.publish("old", QOS_1);
+        wire.take();
+        wire.lose();
+        wire.open();
+        let mut bytes = Vec::new();
+        encode(&[present().into()], Version::V5, &mut bytes);
+        assert!(matches!(wire.client.poll(wire.now, &mut &bytes[..]), Some(Action::Connected(_))));
+        wire.publish("new", qos);
+        wire.poll();
+        wire.assert_sent(&[published("old", again(QOS_1, 1)), published("new", delivery(qos, 2))]);
+    }
+}
+
+/// Requests without an answer are asked again by the next connection, and in order.
+#[test]
+fn pitfall_05_requests_are_asked_again() {
+    for session in [present(), connack()] {
+        let mut wire = Wire::connected(v5());
+        let tokens = ["a", "b", "c", "d"].map(|topic| match topic {
+            "c" => wire.client.unsubscribe(&[filter(topic)]).unwrap(),
+            _ => wire.client.subscribe(&[Subscription::new(topic, QOS_0).unwrap()]).unwrap(),
+        });
+        wire.take();
+        wire.receive(&[suback(2)]);
+        wire.lose();
+        wire.connect(session);
+        let sent = wire.take();
+        let [Packet::Subscribe(a), Packet::Unsubscribe(c), Packet::Subscribe(d)] = decode(&sent, Version::V5)[..]
+        else {
+            panic!("three requests")
+        };
+        assert_eq!(a.subscriptions.iter().next().unwrap().filter, filter("a"));
+        assert_eq!(c.filters.iter().next().unwrap(), filter("c"));
+        assert_eq!(d.subscriptions.iter().next().unwrap().filter, filter("d"));
+        let answers = [suback(a.id.get()), unsuback(c.id.get(), Version::V5), suback(d.id.get())];
+        let done = |token, done| Event::Done(token, done);
+        let expected = [
+            done(tokens[0], Done::Subscribed(vec![0])),
+            done(tokens[2], Done::Unsubscribed(vec![0])),
+            done(tokens[3], Done::Subscribed(vec![0])),
+        ];
+        assert_eq!(wire.receive(&answers), expected);
+    }
+}
+
+/// Resumed, new and lost are told apart, and nothing of a lost session gets into another one.
+#[test]
+fn pitfall_06_session_present() {
+    for version in BOTH {
+        let mut wire = Wire::new(manual(version));
+        assert_eq!(wire.connect(connack()), [Event::Connected(Resumption::New)]);
+        wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
+        wire.lose();
+        assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)]);
+        wire.receive(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))]);
+        // Given, and not sent before the connection ended.
+        wire.client.ack(wire.receipts[2], PubAckReasonCode::Success).unwrap();
+        wire.lose();
+        assert_eq!(wire.connect(connack()), [Event::Connected(Resumption::Lost)]);
+        for receipt in wire.receipts.clone() {
+            let result = wire.client.ack(receipt, PubAckReasonCode::Success);
+            assert_eq!(result, Err(CommandError::EarlierConnection));
+        }
+        wire.assert_silent();
+        wire.lose();
+        assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)]);
+        wire.assert_silent();
+    }
+    // A connection that was refused changes nothing about the session.
+    let mut wire = Wire::connected(v5());
+    let token = wire.publish("x", QOS_1);
+    wire.take();
+    wire.lose();
+    let reason_code = ConnAckReasonCode::ServerBusy;
+    let refused = ConnAck { reason_code, ..ConnAck::default() };
+    assert_eq!(wire.connect(refused), [Event::Close(Why::Refused(reason_code))]);
+    wire.lose();
+    assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)]);
+    wire.assert_sent(&[published("x", again(QOS_1, 1))]);
+    assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
+}

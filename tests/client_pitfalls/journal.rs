@@ -1,0 +1,572 @@
+//! Row 17: what survives a crash.
+
+use super::*;
+
+/// Takes everything out of the journal.
+pub(crate) fn store(client: &mut ClientSession, stored: &mut Vec<u8>) {
+    if let Some(journal) = client.journal() {
+        stored.extend_from_slice(&journal.copy_to_bytes(journal.remaining()));
+    }
+}
+
+/// A server that keeps its word: it takes over messages, sends its own, and forgets nothing.
+#[derive(Clone, Default)]
+struct Server {
+    version: Version,
+    /// What has arrived and is no whole packet yet.
+    unfinished: Vec<u8>,
+    has_session: bool,
+    /// Messages of QoS 2 that wait for PUBREL.
+    received: BTreeSet<u16>,
+    /// What was taken over.
+    taken: Vec<String>,
+    /// Its own messages that are not settled, and whether they are released.
+    open: BTreeMap<u16, (QoS, &'static str, bool)>,
+    /// How many it has sent.
+    sent: u16,
+    /// What is on its way to the client.
+    output: Vec<u8>,
+}
+
+impl Server {
+    fn put(&mut self, packet: Packet<'_>) {
+        packet.encode(self.version, &mut self.output).unwrap();
+    }
+
+    fn send(&mut self, payload: &'static str, qos: QoS) {
+        self.sent += 1;
+        // An identifier is used again as soon as it can be.
+        let number = (1..).find(|number| !self.open.contains_key(number)).unwrap();
+        self.open.insert(number, (qos, payload, false));
+        self.put(published(payload, delivery(qos, number)));
+    }
+
+    fn disconnected(&mut self) {
+        self.unfinished.clear();
+        self.output.clear();
+    }
+
+    fn take(&mut self, byte: u8) {
+        self.unfinished.push(byte);
+        let bytes = self.unfinished.clone();
+        let limits = Limits { sender: Some(Sender::Client), ..Limits::default() };
+        for packet in codec::packets(&bytes, self.version, limits) {
+            self.handle(packet.unwrap());
+            self.unfinished.clear();
+        }
+    }
+
+    fn handle(&mut self, packet: Packet<'_>) {
+        match packet {
+            Packet::Connect(connect) => {
+                let session_present = self.has_session && !connect.clean_start;
+                assert_eq!(session_present, self.has_session, "nobody has asked for a new session");
+                self.has_session = true;
+                self.put(ConnAck { session_present, ..ConnAck::default() }.into());
+                for (number, (qos, payload, released)) in self.open.clone() {
+                    self.put(if released {
+                        PubRel::new(id(number)).into()
+                    } else {
+                        published(payload, again(qos, number))
+                    });
+                }
+            }
+            Packet::Publish(publish) => {
+                let number = publish.delivery.packet_id().map_or(0, |id| id.get());
+                if publish.delivery.qos() != QOS_2 || self.received.insert(number) {
+                    self.taken.push(str::from_utf8(publish.payload).unwrap().into());
+                }
+                match publish.delivery.qos() {
+                    QoS::AtMostOnce => {}
+                    QoS::AtLeastOnce => self.put(PubAck::new(id(number)).into()),
+                    QoS::ExactlyOnce => self.put(PubRec::new(id(number)).into()),
+                }
+            }
+            Packet::PubRel(ack) => {
+                self.received.remove(&ack.id.get());
+                self.put(PubComp::new(ack.id).into());
+            }
+            Packet::PubAck(ack) => drop(self.open.remove(&ack.id.get())),
+            Packet::PubComp(ack) => drop(self.open.remove(&ack.id.get())),
+            Packet::PubRec(ack) => {
+                if let Some((.., released)) = self.open.get_mut(&ack.id.get()) {
+                    *released = true;
+                }
+                self.put(PubRel::new(ack.id).into());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The program crashes now.
+struct Crash;
+
+/// All that there is: a client with a journal, what was stored of it, and a server.
+struct World {
+    config: ClientConfig,
+    client: ClientSession,
+    server: Server,
+    stored: Vec<u8>,
+    now: Instant,
+    /// How many steps are left until the crash: each byte that is stored, each byte that is sent, each read is one.
+    steps: usize,
+    /// What was published, and how long the journal is when that is in it.
+    accepted: Vec<(&'static str, QoS, usize)>,
+    /// What was delivered and acknowledged, and how long the journal is when that is in it.
+    delivered: Vec<(String, usize)>,
+    /// What has an outcome.
+    done: BTreeSet<Token>,
+    receipts: Vec<(mqtt_sansio::Receipt, String)>,
+}
+
+impl World {
+    fn new(version: Version, manual_acks: bool) -> Self {
+        let config = ClientConfig { journal: true, manual_acks, clean_start: false, ..lasting(version) };
+        let server = Server { version, ..Server::default() };
+        let client = ClientSession::new(config.clone());
+        Self {
+            config,
+            client,
+            server,
+            stored: Vec::new(),
+            now: Instant::EPOCH,
+            steps: usize::MAX,
+            accepted: Vec::new(),
+            delivered: Vec::new(),
+            done: BTreeSet::new(),
+            receipts: Vec::new(),
+        }
+    }
+
+    fn step(&mut self) -> Result<(), Crash> {
+        self.steps = self.steps.checked_sub(1).ok_or(Crash)?;
+        Ok(())
+    }
+
+    /// How long the journal will be when all that is in it now is stored.
+    fn end(&mut self) -> usize {
+        self.stored.len() + self.client.journal().unwrap().remaining()
+    }
+
+    fn publish(&mut self, payload: &'static str, qos: QoS) {
+        self.client.publish(&Message::new("t", payload).qos(qos)).unwrap();
+        let end = self.end();
+        self.accepted.push((payload, qos, end));
+    }
+
+    fn open(&mut self) {
+        self.server.disconnected();
+        self.client.open(self.now).unwrap();
+    }
+
+    /// Everything goes where it belongs, byte by byte, until nothing moves any more; or at most so many rounds.
+    fn run(&mut self, rounds: usize) -> Result<(), Crash> {
+        for _ in 0..rounds {
+            while let Some(&byte) = self.client.journal().unwrap().chunk().first() {
+                assert!(!self.client.transmit().has_remaining(), "something leaves before it is stored");
+                self.step()?;
+                self.stored.push(byte);
+                self.client.journal().unwrap().advance(1);
+            }
+            let mut has_moved = false;
+            while let Some(&byte) = self.client.transmit().chunk().first() {
+                self.step()?;
+                self.client.transmit().advance(1);
+                self.server.take(byte);
+                has_moved = true;
+            }
+            let input = core::mem::take(&mut self.server.output);
+            has_moved |= !input.is_empty();
+            self.step()?;
+            self.read(&input);
+            for (receipt, payload) in core::mem::take(&mut self.receipts).into_iter().rev() {
+                if self.client.ack(receipt, PubAckReasonCode::Success).is_ok() {
+                    let end = self.end();
+                    self.delivered.push((payload, end));
+                }
+            }
+            if !has_moved && !self.client.transmit().has_remaining() && !self.client.journal().unwrap().has_remaining()
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, mut input: &[u8]) {
+        while let Some(action) = self.client.poll(self.now, &mut input) {
+            match action {
+                Action::Connected(_) => {}
+                Action::Message(message) => {
+                    let payload = String::from_utf8(message.payload.into()).unwrap();
+                    match message.receipt {
+                        Some(receipt) => self.receipts.push((receipt, payload)),
+                        None => {
+                            let end = self.end();
+                            self.delivered.push((payload, end));
+                        }
+                    }
+                }
+                Action::Done { token, outcome } => {
+                    assert_eq!(Done::from(&outcome), Done::Acknowledged(ReasonCode::Success));
+                    self.done.insert(token);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(input.is_empty());
+        self.client.assert_consistent();
+    }
+
+    /// Messages both ways, in every stage when the connection breaks, and again.
+    fn script(&mut self, compact: bool) -> Result<(), Crash> {
+        self.publish("out 1", QOS_1);
+        self.publish("out 2", QOS_2);
+        self.open();
+        self.run(1)?;
+        self.server.send("in 1", QOS_1);
+        self.server.send("in 2", QOS_2);
+        self.publish("out 3", QOS_2);
+        self.run(2)?;
+        self.publish("out 4", QOS_1);
+        self.server.send("in 3", QOS_2);
+        self.run(1)?;
+        self.client.closed(self.now);
+        self.publish("out 5", QOS_2);
+        self.open();
+        self.run(2)?;
+        if compact {
+            self.compact();
+        }
+        self.server.send("in 4", QOS_2);
+        self.publish("out 6", QOS_2);
+        self.run(2)?;
+        // Not a byte of these leaves before the connection is gone.
+        self.publish("out 7", QOS_1);
+        self.publish("out 8", QOS_2);
+        self.client.closed(self.now);
+        self.open();
+        self.run(usize::MAX)
+    }
+
+    /// A short journal in place of a long one.
+    fn compact(&mut self) {
+        store(&mut self.client, &mut self.stored);
+        let mut snapshot = self.client.snapshot();
+        self.stored = snapshot.copy_to_bytes(snapshot.remaining()).into();
+        // What was stored stays stored.
+        self.accepted.iter_mut().for_each(|(.., end)| *end = 0);
+        self.delivered.iter_mut().for_each(|(_, end)| *end = 0);
+    }
+
+    /// The program starts again, with what was stored.
+    fn restart(&mut self) {
+        let stored = self.stored.len();
+        // What did not get into the journal has not happened: nobody has heard of it.
+        self.accepted.retain(|&(payload, _, end)| {
+            let is_known = end <= stored;
+            assert!(is_known || !self.server.taken.iter().any(|taken| taken == payload), "{payload} left too early");
+            is_known
+        });
+        self.delivered.retain(|&(_, end)| end <= stored);
+        self.accepted.iter_mut().for_each(|(.., end)| *end = 0);
+        self.delivered.iter_mut().for_each(|(_, end)| *end = 0);
+        self.receipts.clear();
+        // A record that is cut short is cut off: more is appended to what was read.
+        let whole = (0..=stored).rev().find(|&end| is_whole(&self.config, &self.stored, end)).unwrap();
+        self.stored.truncate(whole);
+        self.client = ClientSession::restore(self.config.clone(), &self.stored).unwrap();
+        self.client.assert_consistent();
+    }
+
+    /// Nothing was lost, and of QoS 2 nothing is there twice.
+    fn check(&self, why: &str) {
+        for &(payload, qos, _) in &self.accepted {
+            let count = self.server.taken.iter().filter(|taken| *taken == payload).count();
+            assert!(count == 1 || (count > 1 && qos == QOS_1), "{why}: {payload} was sent {count} times");
+        }
+        for (payload, qos) in [("in 1", QOS_1), ("in 2", QOS_2), ("in 3", QOS_2), ("in 4", QOS_2)] {
+            let is_sent = (1..=self.server.sent).any(|number| payload == format!("in {number}"));
+            let count = self.delivered.iter().filter(|(delivered, _)| delivered == payload).count();
+            let fits = if is_sent { count == 1 || (count > 1 && qos == QOS_1) } else { count == 0 };
+            assert!(fits, "{why}: {payload} was delivered {count} times");
+        }
+        assert!(self.server.open.is_empty(), "{why}: {:?}", self.server.open);
+        assert!(self.server.received.is_empty(), "{why}: {:?}", self.server.received);
+        assert_eq!((self.client.open_operations(), self.client.waiting()), (0, 0), "{why}");
+    }
+}
+
+/// Whether a journal of so many bytes ends with a whole record: what is appended to it can be read.
+fn is_whole(config: &ClientConfig, stored: &[u8], end: usize) -> bool {
+    // `B` has nothing but its tag, and says what is known: behind a record that was cut short it would be part of that.
+    let mut longer = stored[..end].to_vec();
+    longer.push(b'?');
+    ClientSession::restore(config.clone(), &longer).is_err_and(|error| error.at == end)
+}
+
+/// A crash after any byte that was stored, any byte that was sent, any read: nothing is lost, nothing of QoS 2 is there
+/// twice. And then another crash on the way to recovery.
+#[test]
+fn pitfall_17_a_crash_loses_nothing() {
+    for version in BOTH {
+        for (manual_acks, compact) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut steps = 0;
+            loop {
+                let mut world = World::new(version, manual_acks);
+                world.steps = steps;
+                let crashed = world.script(compact).is_err();
+                let why = format!("{version}, {manual_acks}, {compact}, crash after {steps} steps");
+                if crashed {
+                    world.restart();
+                    if steps % 7 == 0 {
+                        world.steps = steps * 13 % 200;
+                        world.open();
+                        if world.run(usize::MAX).is_err() {
+                            world.restart();
+                        } else {
+                            world.client.closed(world.now);
+                        }
+                    }
+                    world.steps = usize::MAX;
+                    world.open();
+                    assert!(world.run(usize::MAX).is_ok());
+                }
+                world.check(&why);
+                if !crashed {
+                    break;
+                }
+                steps += 1;
+            }
+            assert!(steps > 400, "{steps}");
+        }
+    }
+}
+
+/// As long as something is to be stored nothing leaves, and afterwards everything does.
+#[test]
+fn pitfall_17_records_come_before_the_bytes_that_need_them() {
+    let mut wire = Wire::connected(v5());
+    assert!(wire.client.journal().is_none(), "nobody has asked for one");
+    wire.publish("x", QOS_1);
+    assert!(wire.client.transmit().has_remaining());
+
+    let mut wire = Wire::new(ClientConfig { journal: true, ..v5() });
+    wire.open();
+    wire.receive(&[connack().into()]);
+    let mut stored = Vec::new();
+    store(&mut wire.client, &mut stored);
+    wire.publish("x", QOS_2);
+    let transmit = wire.client.transmit();
+    assert_eq!((transmit.remaining(), transmit.chunk()), (0, &b""[..]));
+    // Not even to somebody who does not look.
+    transmit.advance(100);
+    let journal = wire.client.journal().unwrap();
+    journal.advance(journal.remaining() - 1);
+    assert_eq!(wire.client.transmit().remaining(), 0);
+    store(&mut wire.client, &mut stored);
+    wire.assert_sent(&[published("x", delivery(QOS_2, 1))]);
+}
+
+/// A restored message is known by its token.
+#[test]
+fn pitfall_17_tokens_survive() {
+    let config = ClientConfig { journal: true, ..v5() };
+    let mut wire = Wire::new(config.clone());
+    let mut stored = Vec::new();
+    let tokens = [QOS_1, QOS_2].map(|qos| wire.publish("x", qos));
+    store(&mut wire.client, &mut stored);
+    let mut wire = Wire::of(ClientSession::restore(config, &stored).unwrap());
+    assert_eq!(wire.client.waiting(), 2);
+    let third = wire.publish("y", QOS_1);
+    assert!(tokens.iter().all(|&token| token < third));
+    store(&mut wire.client, &mut stored);
+    wire.open();
+    wire.receive(&[connack().into()]);
+    store(&mut wire.client, &mut stored);
+    wire.take();
+    let reason_code = PubAckReasonCode::NotAuthorized;
+    let events = wire.receive(&[
+        PubAck::new(id(1)).into(),
+        PubRec { reason_code, ..PubRec::new(id(2)) }.into(),
+        PubAck::new(id(3)).into(),
+    ]);
+    let refused = Event::Done(tokens[1], Done::Acknowledged(ReasonCode::NotAuthorized));
+    assert_eq!(events, [success(tokens[0]), refused, success(third)]);
+}
+
+/// What has an outcome does not come back by a restart: settled, refused, expired, made room for, lost with its session,
+/// not supported.
+#[test]
+fn pitfall_17_what_is_over_stays_over() {
+    type Change = fn(&mut ClientConfig);
+    type Scenario = fn(&mut Wire, &mut Vec<u8>);
+    let keep: Change = |_| {};
+    let scenarios: [(&str, Change, Scenario); 8] = [
+        ("PUBACK", keep, |wire, _| {
+            wire.publish("x", QOS_1);
+            wire.receive(&[PubAck::new(id(1)).into()]);
+        }),
+        ("PUBCOMP", keep, |wire, _| {
+            wire.publish("x", QOS_2);
+            wire.receive(&[PubRec::new(id(1)).into(), PubComp::new(id(1)).into()]);
+        }),
+        ("PUBREC", keep, |wire, _| {
+            wire.publish("x", QOS_2);
+            let reason_code = PubAckReasonCode::NotAuthorized;
+            wire.receive(&[PubRec { reason_code, ..PubRec::new(id(1)) }.into()]);
+        }),
+        ("expired", keep, |wire, stored| {
+            wire.lose();
+            wire.client.publish(&expiring("x", QOS_1, 1)).unwrap();
+            wire.poll();
+            wire.later(5000);
+            store(&mut wire.client, stored);
+            wire.connect(present());
+        }),
+        (
+            "made room for",
+            |config| (config.max_kept, config.overflow) = (1, Overflow::DropOldest),
+            |wire, _| {
+                wire.lose();
+                wire.publish("x", QOS_1);
+                wire.publish("this one is of QoS 0, and not kept in a journal", QOS_0);
+            },
+        ),
+        ("not supported", keep, |wire, stored| {
+            wire.lose();
+            wire.publish("x", QOS_1);
+            let none = ConnAckProperties { maximum_qos: Some(MaximumQoS::AtMostOnce), ..Default::default() };
+            store(&mut wire.client, stored);
+            wire.connect(present_with(none));
+        }),
+        ("lost", keep, |wire, stored| {
+            wire.publish("x", QOS_1);
+            wire.publish("y", QOS_2);
+            wire.publish("z", QOS_2);
+            wire.receive(&[PubRec::new(id(3)).into(), published("half", delivery(QOS_2, 7))]);
+            store(&mut wire.client, stored);
+            wire.take();
+            wire.lose();
+            store(&mut wire.client, stored);
+            wire.connect(connack());
+        }),
+        ("half received", keep, |wire, _| {
+            wire.receive(&[published("half", delivery(QOS_2, 7)), PubRel::new(id(7)).into()]);
+        }),
+    ];
+    for version in BOTH {
+        for (name, change, scenario) in scenarios {
+            if version != Version::V5 && matches!(name, "PUBREC" | "expired" | "not supported") {
+                continue; // 5.0 only
+            }
+            let mut config = ClientConfig { journal: true, ..lasting(version) };
+            change(&mut config);
+            let mut wire = Wire::connected(config.clone());
+            let mut stored = Vec::new();
+            store(&mut wire.client, &mut stored);
+            scenario(&mut wire, &mut stored);
+            wire.poll();
+            store(&mut wire.client, &mut stored);
+            let mut snapshot = wire.client.snapshot();
+            let snapshot = snapshot.copy_to_bytes(snapshot.remaining());
+            check_restored(name, &config, &stored);
+            check_restored(name, &config, &snapshot);
+        }
+    }
+}
+
+/// Nothing is left in this journal but a session.
+fn check_restored(name: &str, config: &ClientConfig, journal: &[u8]) {
+    let mut wire = Wire::of(ClientSession::restore(config.clone(), journal).unwrap());
+    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0), "{name}");
+    assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)], "{name}");
+    let records = wire.client.journal().unwrap();
+    records.advance(records.remaining());
+    wire.assert_silent();
+    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)], "{name}");
+}
+
+/// After a restart as after any other end of a connection: PUBRELs in the order of the PUBRECs, messages in the order in
+/// which they were sent, with their identifiers, and then what had waited.
+#[test]
+fn pitfall_17_replay_after_a_restart() {
+    for version in BOTH {
+        let config = ClientConfig { journal: true, ..lasting(version) };
+        let mut wire = Wire::connected(config.clone());
+        let mut stored = Vec::new();
+        store(&mut wire.client, &mut stored);
+        for (payload, qos) in [("1", QOS_1), ("2", QOS_2), ("3", QOS_2), ("4", QOS_2), ("5", QOS_2)] {
+            wire.publish(payload, qos);
+        }
+        wire.receive(&[PubRec::new(id(4)).into(), PubRec::new(id(2)).into(), PubAck::new(id(1)).into()]);
+        wire.publish("6", QOS_1);
+        store(&mut wire.client, &mut stored);
+        wire.take();
+        wire.lose();
+        let waits = wire.publish("7", QOS_1);
+        store(&mut wire.client, &mut stored);
+        let mut snapshot = wire.client.snapshot();
+        let snapshot = snapshot.copy_to_bytes(snapshot.remaining());
+        for journal in [&stored[..], &snapshot] {
+            let mut wire = Wire::of(ClientSession::restore(config.clone(), journal).unwrap());
+            assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)]);
+            store(&mut wire.client, &mut Vec::new());
+            wire.assert_sent(&[
+                PubRel::new(id(4)).into(),
+                PubRel::new(id(2)).into(),
+                published("3", again(QOS_2, 3)),
+                published("5", again(QOS_2, 5)),
+                published("6", again(QOS_1, 6)),
+                published("7", delivery(QOS_1, 7)),
+            ]);
+            assert_eq!(wire.receive(&[PubAck::new(id(7)).into()]), [success(waits)]);
+        }
+    }
+}
+
+/// The identifier that the server has chosen is part of the session; one that the caller has chosen since is not
+/// overruled by it.
+#[test]
+fn pitfall_17_the_client_identifier_survives() {
+    let config = |client_id: &str| ClientConfig { journal: true, client_id: client_id.into(), ..v5() };
+    let assigned = Some(Utf8Str::new("chosen").unwrap());
+    let properties = ConnAckProperties { assigned_client_identifier: assigned, ..Default::default() };
+    let mut wire = Wire::new(config(""));
+    let mut stored = Vec::new();
+    wire.connect(connack_with(properties));
+    store(&mut wire.client, &mut stored);
+    let restored = ClientSession::restore(config(""), &stored).unwrap();
+    assert_eq!(restored.config().client_id, "chosen");
+    wire.lose();
+    wire.client.reconfigure(config("mine")).unwrap();
+    store(&mut wire.client, &mut stored);
+    wire.connect(connack());
+    store(&mut wire.client, &mut stored);
+    let restored = ClientSession::restore(config("mine"), &stored).unwrap();
+    assert_eq!(restored.config().client_id, "mine");
+    // The same by way of a snapshot.
+    let mut snapshot = wire.client.snapshot();
+    let snapshot = snapshot.copy_to_bytes(snapshot.remaining());
+    assert_eq!(ClientSession::restore(config("mine"), &snapshot).unwrap().config().client_id, "mine");
+}
+
+/// Bytes that are no journal are refused, wherever they stop being one, and never bring anything down.
+#[test]
+fn pitfall_17_a_damaged_journal() {
+    let mut world = World::new(Version::V5, false);
+    assert!(world.script(false).is_ok());
+    let config = world.config.clone();
+    for at in 0..world.stored.len() {
+        for damage in [0x00, 0x01, 0x80, 0xFF] {
+            let mut damaged = world.stored.clone();
+            damaged[at] ^= damage;
+            if let Err(error) = ClientSession::restore(config.clone(), &damaged) {
+                assert!(damage != 0 && error.at < damaged.len());
+            }
+        }
+    }
+    let error = ClientSession::restore(config, b"B?").map(drop).unwrap_err();
+    assert_eq!((error.at, &error.to_string()[..]), (1, "no record of a journal for this version of MQTT at byte 1"));
+}

@@ -1,0 +1,218 @@
+//! Rows 11 to 15: sizes, aliases, manual acknowledgements, stray packets, limits.
+
+use super::*;
+
+/// What is too large for the server costs no identifier and is not tried again on each connection.
+#[test]
+fn pitfall_11_oversize_packets() {
+    let too_large = Loss::NotSupported(ReasonCode::PacketTooLarge);
+    let mut wire = Wire::connected_by(v5(), connack_with(packet_size(30)));
+    let long = "x".repeat(100);
+    let refused = wire.client.publish(&Message::new("t", &long).qos(QOS_1));
+    assert_eq!(refused, Err(CommandError::TooLarge { limit: 30 }));
+    wire.publish("x", QOS_1);
+    wire.assert_sent(&[published("x", delivery(QOS_1, 1))]);
+    wire.receive(&[PubAck::new(id(1)).into()]);
+    // While there is no connection nobody knows.
+    wire.lose();
+    let [first, second] = [QOS_1, QOS_0].map(|qos| wire.publish(&long, qos));
+    let small = wire.publish("small", QOS_1);
+    let events = wire.connect(present_with(packet_size(30)));
+    assert_eq!(events[1..], [lost(first, too_large), lost(second, too_large)]);
+    let [number] = sent_ids(&mut wire)[..] else { panic!("one message") };
+    assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(small)]);
+    wire.resume();
+    wire.assert_silent();
+    assert_eq!(wire.client.waiting(), 0);
+}
+
+/// An incoming packet that is too large ends the connection as soon as its size is known.
+#[test]
+fn pitfall_11_inbound_by_the_fixed_header() {
+    for version in BOTH {
+        let mut wire = Wire::connected(ClientConfig { maximum_packet_size: 1000, ..lasting(version) });
+        // 3 + 997 bytes are 1000; 998 are too many.
+        assert_eq!(wire.poll_with(&mut &b"\x30\xe5\x07"[..]), []);
+        let events = wire.receive_bytes_of_the_end(b"\x30\xe6\x07");
+        assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
+        let reason_code = DisconnectReasonCode::PacketTooLarge;
+        match version {
+            Version::V5 => wire.assert_sent(&[Disconnect { reason_code, ..Disconnect::default() }.into()]),
+            _ => wire.assert_silent(),
+        }
+    }
+}
+
+/// What waits, and what is sent again, has its full topic; an alias belongs to a connection.
+#[test]
+fn pitfall_12_aliases_and_reconnects() {
+    let aliases = ConnAckProperties { topic_alias_maximum: Some(1), ..Default::default() };
+    let mut wire = Wire::connected_by(ClientConfig { topic_aliases: 1, ..v5() }, connack_with(aliases));
+    wire.publish("1", QOS_1);
+    wire.publish("2", QOS_2);
+    let alias = |topic, payload, delivery| {
+        let properties = PublishProperties { topic_alias: NonZeroU16::new(1), ..Default::default() };
+        Packet::from(Publish { topic, properties, ..publish(payload, delivery) })
+    };
+    let (topic, none) = (TopicName::new("t").unwrap(), TopicName::default());
+    wire.assert_sent(&[alias(topic, "1", delivery(QOS_1, 1)), alias(none, "2", delivery(QOS_2, 2))]);
+    wire.lose();
+    // Waits without a connection.
+    wire.publish("3", QOS_1);
+    wire.connect(present());
+    wire.assert_sent(&[
+        published("1", again(QOS_1, 1)),
+        published("2", again(QOS_2, 2)),
+        published("3", delivery(QOS_1, 3)),
+    ]);
+    wire.lose();
+    wire.connect(present_with(aliases));
+    wire.assert_sent(&[
+        alias(topic, "1", again(QOS_1, 1)),
+        alias(none, "2", again(QOS_2, 2)),
+        alias(none, "3", again(QOS_1, 3)),
+    ]);
+    // An alias that did not get out stands for nothing.
+    wire.publish("4", QOS_0);
+    wire.lose();
+    wire.connect(connack_with(aliases));
+    wire.publish("5", QOS_0);
+    wire.assert_sent(&[alias(topic, "5", delivery(QOS_0, 0))]);
+}
+
+#[test]
+fn pitfall_13_manual_acks() {
+    let mut wire = Wire::connected(manual(Version::V5));
+    let packets = [(QOS_1, 1), (QOS_2, 2), (QOS_1, 3), (QOS_2, 4)];
+    wire.receive(&packets.map(|(qos, number)| published("x", delivery(qos, number))));
+    let receipts = wire.receipts.clone();
+    // QoS 0 needs none.
+    wire.receive(&[published("0", delivery(QOS_0, 0))]);
+    assert_eq!(wire.receipts.len(), 4);
+    let (refused, fine) = (PubAckReasonCode::NotAuthorized, PubAckReasonCode::NoMatchingSubscribers);
+    wire.client.ack(receipts[3], refused).unwrap();
+    wire.client.ack(receipts[1], fine).unwrap();
+    wire.assert_silent();
+    assert_eq!(wire.client.ack(receipts[1], fine), Err(CommandError::AlreadyAcknowledged));
+    wire.client.ack(receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec { reason_code: fine, ..PubRec::new(id(2)) }.into()]);
+    wire.client.ack(receipts[2], PubAckReasonCode::Success).unwrap();
+    wire.assert_sent(&[PubAck::new(id(3)).into(), PubRec { reason_code: refused, ..PubRec::new(id(4)) }.into()]);
+    for &receipt in &receipts {
+        assert_eq!(wire.client.ack(receipt, fine), Err(CommandError::AlreadyAcknowledged));
+    }
+    // On another connection: refused, and the message comes again.
+    wire.receive(&[published("late", delivery(QOS_1, 9))]);
+    let late = wire.receipts[4];
+    wire.lose();
+    assert_eq!(wire.client.ack(late, fine), Err(CommandError::EarlierConnection));
+    wire.connect(present());
+    assert_eq!(wire.receive(&[published("late", again(QOS_1, 9))]).len(), 1);
+    assert_eq!(wire.client.ack(late, fine), Err(CommandError::EarlierConnection));
+    wire.assert_silent();
+    wire.client.ack(wire.receipts[5], PubAckReasonCode::Success).unwrap();
+    wire.assert_sent(&[PubAck::new(id(9)).into()]);
+    // Before 5.0 there are no reasons.
+    let mut wire = Wire::connected(manual(Version::V311));
+    wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
+    for receipt in wire.receipts.clone() {
+        wire.client.ack(receipt, refused).unwrap();
+    }
+    wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
+    // So the message counts as taken over.
+    assert_eq!(wire.receive(&[published("2", again(QOS_2, 2))]), []);
+    wire.receive(&[PubRel::new(id(2)).into()]);
+    wire.assert_sent(&[PubRec::new(id(2)).into(), PubComp::new(id(2)).into()]);
+}
+
+#[test]
+fn pitfall_14_stray_acknowledgements() {
+    for version in BOTH {
+        let reason_code = match version {
+            Version::V5 => PubRelReasonCode::PacketIdentifierNotFound,
+            _ => PubRelReasonCode::Success,
+        };
+        let mut wire = Wire::connected(lasting(version));
+        let strays = [
+            PubRel::new(id(1)).into(),
+            PubAck::new(id(1)).into(),
+            PubComp::new(id(1)).into(),
+            PubRec::new(id(1)).into(),
+            suback(1),
+            unsuback(1, version),
+            Packet::PingResp,
+        ];
+        assert_eq!(wire.receive(&strays), []);
+        assert!(wire.client.is_connected());
+        let comp = PubComp { reason_code, ..PubComp::new(id(1)) };
+        let rel = PubRel { reason_code, ..PubRel::new(id(1)) };
+        wire.assert_sent(&[comp.into(), rel.into()]);
+    }
+}
+
+#[test]
+fn pitfall_15_limits_by_count_and_by_bytes() {
+    // By count: what waits and what is in flight together.
+    let mut wire = Wire::connected_by(ClientConfig { max_kept: 4, ..v5() }, connack_with(receive_maximum(2)));
+    for payload in ["1", "2", "3", "4"] {
+        wire.publish(payload, QOS_1);
+    }
+    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (2, 2));
+    assert_eq!(wire.client.publish(&Message::new("t", "5").qos(QOS_1)), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.subscribe(&[Subscription::new("t", QOS_0).unwrap()]), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.unsubscribe(&[filter("t")]), Err(CommandError::QueueFull));
+    // What needs not be kept can go.
+    wire.publish("0", QOS_0);
+    // By bytes, with a payload that is copied and one that is not.
+    for shared in [false, true] {
+        let payload = Bytes::from(vec![b'x'; 4000]);
+        let message = || match shared {
+            true => Message::new("t", payload.clone()).qos(QOS_1),
+            false => Message::new("t", &payload[..]).qos(QOS_1),
+        };
+        let mut wire = Wire::connected(ClientConfig { max_kept_bytes: 10_000, ..v5() });
+        wire.client.publish(&message()).unwrap();
+        wire.lose();
+        wire.client.publish(&message()).unwrap();
+        assert_eq!(wire.client.publish(&message()), Err(CommandError::QueueFull));
+        wire.publish("small", QOS_1);
+        wire.connect(connack());
+    }
+}
+
+#[test]
+fn pitfall_15_every_drop_is_reported() {
+    let config = ClientConfig { max_kept: 3, overflow: Overflow::DropOldest, ..v5() };
+    let mut wire = Wire::connected(config.clone());
+    let in_flight = wire.publish("1", QOS_1);
+    wire.take();
+    wire.lose();
+    let tokens: Vec<_> = (0..10).map(|_| wire.publish("x", QOS_1)).collect();
+    // What may have been sent is not dropped, and what is kept at last is the newest.
+    let dropped = tokens[..8].iter().map(|&token| lost(token, Loss::Overflow));
+    assert_eq!(wire.poll(), dropped.collect::<Vec<_>>());
+    wire.connect(present());
+    let ids = sent_ids(&mut wire);
+    assert_eq!(ids.len(), 3);
+    let events = wire.receive(&[1, 2, 3].map(|place| PubAck::new(id(ids[place - 1])).into()));
+    assert_eq!(events, [in_flight, tokens[8], tokens[9]].map(success));
+    // If there is nothing to be dropped it is refused, and nothing is dropped for it in vain.
+    let mut wire = Wire::connected(config.clone());
+    for _ in 0..3 {
+        wire.publish("sent", QOS_1);
+    }
+    assert_eq!(wire.client.publish(&Message::new("t", "x").qos(QOS_1)), Err(CommandError::QueueFull));
+    let mut wire = Wire::new(ClientConfig { max_kept_bytes: 100, ..config });
+    wire.publish("stays", QOS_1);
+    let too_large = Message::new("t", vec![0; 200]).qos(QOS_1);
+    assert_eq!(wire.client.publish(&too_large), Err(CommandError::QueueFull));
+    assert_eq!((wire.poll(), wire.client.waiting()), (vec![], 1));
+    // Requests are not dropped for messages.
+    let mut wire = Wire::new(ClientConfig { max_kept: 2, overflow: Overflow::DropOldest, ..v5() });
+    let asked = wire.subscribe();
+    let first = wire.publish("1", QOS_0);
+    wire.publish("2", QOS_0);
+    assert_eq!(wire.poll(), [lost(first, Loss::Overflow)]);
+    wire.connect(connack());
+    assert_eq!(wire.receive(&[suback(1)])[..1], [Event::Done(asked, Done::Subscribed(vec![0]))]);
+}

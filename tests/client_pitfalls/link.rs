@@ -1,0 +1,292 @@
+//! Rows 7 to 10: keep-alive, clocks, back-pressure, fragmentation.
+
+use super::*;
+
+#[test]
+fn pitfall_07_a_dead_link_is_noticed() {
+    let config = ClientConfig { keep_alive: 20, ping_timeout: 5, ..v5() };
+    let mut wire = Wire::connected(config);
+    wire.now = wire.client.deadline().unwrap();
+    assert_eq!(wire.poll(), []);
+    wire.assert_sent(&[Packet::PingReq]);
+    assert_eq!(wire.client.deadline(), Some(wire.now + Duration::from_secs(5)));
+    wire.later(4999);
+    assert_eq!(wire.poll(), []);
+    wire.later(1);
+    assert_eq!(wire.poll(), [Event::Close(Why::PingTimeout)]);
+    assert_eq!(wire.client.deadline(), None);
+    // It comes once.
+    wire.later(100_000);
+    assert_eq!(wire.poll(), []);
+}
+
+#[test]
+fn pitfall_07_a_link_under_load_is_not_dead() {
+    let config = ClientConfig { keep_alive: 20, ping_timeout: 5, ..v5() };
+    // Much goes out, and comes in: no ping is needed, and so no answer either.
+    let mut wire = Wire::connected(config.clone());
+    for _ in 0..600 {
+        wire.later(1000);
+        wire.poll();
+        wire.publish("x", QOS_0);
+        wire.assert_sent(&[published("x", delivery(QOS_0, 0))]);
+        wire.receive(&[published("y", delivery(QOS_0, 0))]);
+    }
+    // Much comes in: that does not tell the server that this end is alive.
+    let mut wire = Wire::connected(config.clone());
+    let mut pings = 0;
+    for _ in 0..600 {
+        wire.later(1000);
+        assert_eq!(wire.receive(&[published("x", delivery(QOS_0, 0))]), [told("x", QOS_0)]);
+        // PINGRESP waits behind it all, and whatever comes shows that the link is alive.
+        pings += decode(&wire.take(), Version::V5).len();
+    }
+    assert!((30..=40).contains(&pings), "{pings}");
+    // What has arrived counts before what is due, however late the call.
+    let mut wire = Wire::connected(config.clone());
+    wire.now = wire.client.deadline().unwrap();
+    wire.poll();
+    wire.take();
+    wire.later(60_000);
+    assert_eq!(wire.receive(&[Packet::PingResp]), []);
+    assert!(wire.client.is_connected());
+    // A large packet on a slow link is a sign of life in each of its parts.
+    let mut wire = Wire::connected(config);
+    wire.now = wire.client.deadline().unwrap();
+    wire.poll();
+    wire.take();
+    let mut bytes = Vec::new();
+    published(&"x".repeat(50), delivery(QOS_0, 0)).encode(Version::V5, &mut bytes).unwrap();
+    for end in 1..bytes.len() {
+        wire.later(2000);
+        let mut input = &bytes[..end];
+        assert_eq!(wire.poll_with(&mut input), []);
+        assert_eq!(input.len(), end);
+        wire.take();
+    }
+    // As soon as it stops it is not.
+    wire.now = wire.client.deadline().unwrap();
+    let mut input = &bytes[..bytes.len() - 1];
+    wire.poll_with(&mut input);
+    wire.later(5000);
+    assert_eq!(wire.poll_with(&mut input), [Event::Close(Why::PingTimeout)]);
+}
+
+#[test]
+fn pitfall_07_the_server_keep_alive_wins() {
+    let server_keep_alive = Some(10);
+    let properties = ConnAckProperties { server_keep_alive, ..Default::default() };
+    let mut wire = Wire::connected_by(ClientConfig { keep_alive: 1000, ..v5() }, connack_with(properties));
+    assert_eq!(wire.client.server().keep_alive, 10);
+    let start = wire.now;
+    wire.now = wire.client.deadline().unwrap();
+    assert!(wire.now.since(start) <= Duration::from_secs(10));
+    wire.poll();
+    wire.assert_sent(&[Packet::PingReq]);
+}
+
+#[test]
+fn pitfall_08_clock_jumps() {
+    // Backwards: the same as if no time had passed.
+    let mut wire = Wire::connected(ClientConfig { keep_alive: 20, ping_timeout: 5, ..v5() });
+    let (now, deadline) = (wire.now, wire.client.deadline());
+    for earlier in [0, now.as_micros() - 1, now.as_micros()] {
+        assert_eq!(wire.client.poll(Instant::from_micros(earlier), &mut &[][..]), None);
+        assert_eq!(wire.client.deadline(), deadline);
+    }
+    wire.assert_silent();
+    // Forwards: each deadline once. First PINGREQ is due, and only then can its answer be late.
+    wire.later(365 * 24 * 3600 * 1000);
+    assert_eq!(wire.poll(), []);
+    wire.assert_sent(&[Packet::PingReq]);
+    assert_eq!(wire.poll(), []);
+    wire.assert_silent();
+    wire.later(365 * 24 * 3600 * 1000);
+    assert_eq!(wire.poll(), [Event::Close(Why::PingTimeout)]);
+    assert_eq!(wire.poll(), []);
+    wire.assert_silent();
+    // A message that is published while the clock is behind has not waited since then.
+    let mut wire = Wire::connected_by(v5(), connack_with(receive_maximum(1)));
+    wire.later(100_000);
+    wire.poll();
+    wire.publish("first", QOS_1);
+    wire.client.poll(Instant::from_micros(wire.now.as_micros() / 2), &mut &[][..]);
+    wire.client.publish(&expiring("second", QOS_1, 10)).unwrap();
+    wire.client.poll(Instant::EPOCH, &mut &[][..]); // from here on it waits
+    wire.later(4000);
+    wire.receive(&[PubAck::new(id(1)).into()]);
+    let sent = wire.take();
+    let sent = decode(&sent, Version::V5).pop();
+    let Some(Packet::Publish(second)) = sent else { panic!("{sent:?}") };
+    assert_eq!(second.properties.message_expiry_interval, Some(6));
+    // To the end of time.
+    let mut wire = Wire::connected(v5());
+    wire.now = Instant::from_micros(u64::MAX);
+    assert_eq!(wire.client.poll(wire.now, &mut &[][..]), None);
+    wire.assert_sent(&[Packet::PingReq]);
+    // A connection that begins with an earlier time begins when the last one ended.
+    let mut wire = Wire::connected(ClientConfig { connect_timeout: 30, ..v5() });
+    wire.later(100_000);
+    wire.lose();
+    let last = wire.now;
+    wire.now = Instant::EPOCH;
+    wire.client.open(wire.now).unwrap();
+    assert_eq!(wire.client.deadline(), Some(last + Duration::from_secs(30)));
+}
+
+/// Commands can be given between two actions and while one is held; what cannot be taken is still the caller's.
+#[test]
+fn pitfall_09_nothing_blocks() {
+    let mut wire = Wire::connected(ClientConfig { max_kept: 5, ..v5() });
+    let mut bytes = Vec::new();
+    for payload in ["1", "2", "3"] {
+        published(payload, delivery(QOS_1, 1)).encode(Version::V5, &mut bytes).unwrap();
+    }
+    let mut input = &bytes[..];
+    while let Some(action) = wire.client.poll(wire.now, &mut input) {
+        let Action::Message(message) = &action else { continue };
+        // An echo, from the very bytes that have arrived.
+        wire.client.publish(&Message::new(&message.topic, message.payload).qos(QOS_1)).unwrap();
+    }
+    let sent = wire.take();
+    let sent = decode(&sent, Version::V5);
+    let echoes = sent.iter().filter(|packet| matches!(packet, Packet::Publish(_))).count();
+    assert_eq!((sent.len(), echoes), (6, 3));
+    // Full: the message is handed back, and its place is free again as soon as another one is settled.
+    wire.publish("4", QOS_1);
+    wire.publish("5", QOS_1);
+    let message = Message::new("t", "6").qos(QOS_1);
+    assert_eq!(wire.client.publish(&message), Err(CommandError::QueueFull));
+    wire.receive(&[PubAck::new(id(2)).into()]);
+    wire.client.publish(&message).unwrap();
+}
+
+/// When much waits to be written no input is taken, and output drains all the same; nothing is lost or stuck.
+#[test]
+fn pitfall_09_output_drains_while_input_waits() {
+    let mut wire = Wire::connected(ClientConfig { transmit_limit: 100, ..v5() });
+    let mut bytes = Vec::new();
+    for number in 1..=200 {
+        published("x", delivery(QOS_1, number)).encode(Version::V5, &mut bytes).unwrap();
+    }
+    let (mut input, mut messages, mut acks) = (&bytes[..], 0, Vec::new());
+    for _ in 0..200 {
+        messages += wire.poll_with(&mut input).len();
+        assert!(wire.client.transmit().remaining() <= 100 + 4, "{}", wire.client.transmit().remaining());
+        if messages == 200 {
+            break;
+        }
+        assert!(!input.is_empty(), "it was stopped");
+        // Not before there is room, and then at once.
+        assert_eq!(wire.poll_with(&mut input), []);
+        let ids: Vec<_> = sent_ids(&mut wire);
+        assert!(!ids.is_empty());
+        acks.extend(ids);
+        assert_eq!(wire.client.deadline(), Some(Instant::EPOCH));
+    }
+    acks.extend(sent_ids(&mut wire));
+    assert!(acks.into_iter().eq(1..=200));
+    // What is published in the meantime waits its turn.
+    let mut wire = Wire::connected(ClientConfig { transmit_limit: 100, max_kept: 1000, ..v5() });
+    let tokens: Vec<_> = (0..500).map(|_| wire.publish("0123456789", QOS_0)).collect();
+    let mut done = Vec::new();
+    while done.len() < tokens.len() {
+        assert!(!wire.take().is_empty(), "stuck after {}", done.len());
+        done.extend(wire.poll());
+    }
+    assert!(done.into_iter().eq(tokens.into_iter().map(|token| Event::Done(token, Done::Sent))));
+}
+
+/// A conversation: what the server says, and by which point the client's commands are given.
+pub(crate) struct Script {
+    pub(crate) config: ClientConfig,
+    pub(crate) steps: Vec<(Vec<u8>, Give)>,
+}
+
+/// A command, or several.
+pub(crate) type Give = fn(&mut ClientSession);
+
+pub(crate) fn script(version: Version) -> Script {
+    let bytes = |packets: &[Packet<'_>]| {
+        let mut bytes = Vec::new();
+        encode(packets, version, &mut bytes);
+        bytes
+    };
+    let command = |client: &mut ClientSession| {
+        client.publish(&Message::new("a", "0")).unwrap();
+        client.publish(&Message::new("b", "1").qos(QOS_1)).unwrap();
+        client.publish(&Message::new("c", Bytes::from(vec![b'2'; 3000])).qos(QOS_2)).unwrap();
+        client.subscribe(&[Subscription::new("t", QOS_2).unwrap()]).unwrap();
+    };
+    let steps: Vec<(Vec<u8>, Give)> = vec![
+        (bytes(&[connack().into()]), command),
+        (
+            bytes(&[
+                suback(3),
+                published("first", delivery(QOS_0, 0)),
+                published("second", delivery(QOS_1, 10)),
+                PubRec::new(id(2)).into(),
+                published("third", delivery(QOS_2, 11)),
+                PubAck::new(id(1)).into(),
+                PubComp::new(id(2)).into(),
+                PubRel::new(id(11)).into(),
+                PubRel::new(id(12)).into(),
+            ]),
+            |client| client.disconnect(&Disconnect::default()).unwrap(),
+        ),
+    ];
+    Script { config: lasting(version), steps }
+}
+
+/// Plays a script, with input in pieces of these sizes and output in pieces of those; what was told, and what was sent.
+pub(crate) fn play(script: &Script, input_pieces: &[usize], output_pieces: &[usize]) -> (Vec<Event>, Vec<u8>) {
+    let mut wire = Wire::new(script.config.clone());
+    wire.client.open(wire.now).unwrap();
+    let (mut events, mut sent) = (Vec::new(), Vec::new());
+    let mut output_pieces = output_pieces.iter().copied().cycle();
+    let mut write_some = |wire: &mut Wire, sent: &mut Vec<u8>| {
+        let transmit = wire.client.transmit();
+        let piece = output_pieces.next().unwrap().min(transmit.remaining());
+        // A write that is begun and given up, and one that succeeds.
+        let chunk = transmit.chunk();
+        assert_eq!(chunk, transmit.chunk());
+        sent.extend_from_slice(&transmit.copy_to_bytes(piece));
+    };
+    let mut input_pieces = input_pieces.iter().copied().cycle();
+    for (bytes, command) in &script.steps {
+        let (mut start, mut end) = (0, 0);
+        while end < bytes.len() {
+            end = bytes.len().min(end.saturating_add(input_pieces.next().unwrap()));
+            let mut input = &bytes[start..end];
+            events.extend(wire.poll_with(&mut input));
+            start = end - input.len();
+            write_some(&mut wire, &mut sent);
+        }
+        assert_eq!(start, bytes.len());
+        command(&mut wire.client);
+    }
+    events.extend(wire.poll());
+    while wire.client.transmit().has_remaining() {
+        write_some(&mut wire, &mut sent);
+    }
+    // When a message of QoS 0 has left depends on the pieces indeed.
+    events.retain(|event| !matches!(event, Event::Done(_, Done::Sent)));
+    (events, sent)
+}
+
+/// The same stream comes out, and the same is told, however input arrives and output is taken.
+#[test]
+fn pitfall_10_no_split_and_no_abort_changes_anything() {
+    for version in BOTH {
+        let script = script(version);
+        let whole = play(&script, &[usize::MAX], &[usize::MAX]);
+        assert_eq!(whole.0.len(), 8, "{:?}", whole.0);
+        for size in 1..60 {
+            assert_eq!(play(&script, &[size], &[usize::MAX]), whole, "pieces of {size}");
+            assert_eq!(play(&script, &[size, 1], &[0, 1, 2, size, 5000]), whole, "pieces of {size}");
+        }
+        for at in 1..script.steps[1].0.len() {
+            assert_eq!(play(&script, &[script.steps[0].0.len(), at, usize::MAX], &[at]), whole, "split at {at}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What users of MQTT clients struggle with, and what this client does instead: numbered as in the collection that they
+//! were taken from. Then what a hostile server may send.
+
+#![cfg(feature = "alloc")]
+
+use core::num::{NonZeroU16, NonZeroU32};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{Buf, Bytes};
+use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession, Close, Loss, Outcome, Resumption};
+use mqtt_sansio::codec::{
+    self, AckProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Disconnect,
+    DisconnectProperties, DisconnectReasonCode, Limits, List, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubComp,
+    PubRec, PubRel, PubRelReasonCode, Publish, PublishProperties, ReasonCode, Sender, SubAck, SubAckReasonCode,
+    Subscription, UnsubAck, UnsubAckReasonCode, UserProperty,
+};
+use mqtt_sansio::{Breach, CommandError, Instant, Message, Overflow, QoS, Token, TopicName, Utf8Str, Version};
+
+#[path = "../common/client.rs"]
+mod client;
+mod content;
+mod delivery;
+mod hostile;
+mod journal;
+mod limits;
+mod link;
+
+use self::client::{
+    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, breach, connack, connack_with, decode, delivery, filter,
+    id, lasting, lost, present, present_with, publish, published, suback, success, told, unsuback, v5, v311,
+};
+
+const BOTH: [Version; 2] = [Version::V311, Version::V5];
+
+fn receive_maximum(number: u16) -> ConnAckProperties<'static> {
+    ConnAckProperties { receive_maximum: NonZeroU16::new(number), ..Default::default() }
+}
+
+fn packet_size(bytes: u32) -> ConnAckProperties<'static> {
+    ConnAckProperties { maximum_packet_size: NonZeroU32::new(bytes), ..Default::default() }
+}
+
+fn manual(version: Version) -> ClientConfig {
+    ClientConfig { manual_acks: true, ..lasting(version) }
+}
+
+/// A message that expires after so many seconds.
+fn expiring(payload: &str, qos: QoS, seconds: u32) -> Message<'_> {
+    let properties = PublishProperties { message_expiry_interval: Some(seconds), ..Default::default() };
+    Message::new("t", payload).qos(qos).properties(properties)
+}
+
+fn encode(packets: &[Packet<'_>], version: Version, bytes: &mut Vec<u8>) {
+    for packet in packets {
+        packet.encode(version, bytes).unwrap();
+    }
+}
+
+fn sent_ids(wire: &mut Wire) -> Vec<u16> {
+    let sent = wire.take();
+    decode(&sent, wire.version).iter().filter_map(Packet::packet_id).map(|id| id.get()).collect()
+}

@@ -1,0 +1,18 @@
+//! Section 3.15: AUTH.
+
+use super::*;
+
+/// They carry a method and data, and never a reason string or user properties.
+#[test]
+fn mqtt_3_15_2_2_and_mqtt_3_15_2_3_auth_is_bare() {
+    let mut wire = Wire::new(authenticating());
+    wire.open();
+    wire.receive(&[auth(AuthReasonCode::ContinueAuthentication, "M", b"1").into()]);
+    wire.client.authenticate(b"2").unwrap();
+    wire.receive(&[authenticated().into()]);
+    wire.client.reauthenticate(b"3").unwrap();
+    wire.assert_sent(&[
+        auth(AuthReasonCode::ContinueAuthentication, "M", b"2").into(),
+        auth(AuthReasonCode::ReAuthenticate, "M", b"3").into(),
+    ]);
+}

@@ -1,0 +1,219 @@
+//! Section 3.2: CONNACK.
+
+use super::*;
+
+#[test]
+fn mqtt_3_2_2_4_a_session_that_is_not_known_closes() {
+    for config in [v5(), ClientConfig { version: Version::V311, ..v5() }] {
+        let mut wire = Wire::new(config);
+        let connect = wire.open();
+        assert!(connect_of(&connect, wire.version).clean_start);
+        assert_eq!(wire.receive(&[present().into()]), [breach(Breach::UnexpectedSession)]);
+        assert!(!wire.client.is_connected());
+    }
+}
+
+#[test]
+fn mqtt_3_2_2_5_without_a_session_the_state_is_discarded() {
+    let mut wire = Wire::connected(v5());
+    let (first, second) = (wire.publish("1", QOS_1), wire.publish("2", QOS_2));
+    let third = wire.publish("3", QOS_2);
+    wire.receive(&[published("half", delivery(QOS_2, 9)), PubRec::new(id(3)).into()]);
+    wire.take();
+    wire.lose();
+    let mut events = wire.connect(connack());
+    assert_eq!(events.remove(0), Event::Connected(Resumption::Lost));
+    events.sort_by_key(|event| format!("{event:?}"));
+    assert_eq!(events, [first, second, third].map(|token| lost(token, Loss::Session)));
+    wire.assert_silent();
+    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0));
+    // Neither is anything known of what had been received.
+    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [told("new", QOS_2)]);
+}
+
+#[test]
+fn mqtt_3_2_2_11_no_qos_above_the_maximum() {
+    for maximum in [MaximumQoS::AtMostOnce, MaximumQoS::AtLeastOnce] {
+        let limit = ConnAckProperties { maximum_qos: Some(maximum), ..Default::default() };
+        let allowed = |qos: QoS| qos <= QoS::from(maximum);
+        let mut wire = Wire::new(v5());
+        // Before it is known: what is too high is given up when it is.
+        let waiting = [QOS_0, QOS_1, QOS_2].map(|qos| (qos, wire.publish("waiting", qos)));
+        let events = wire.connect(connack_with(limit));
+        for (qos, token) in waiting {
+            let refused = events.contains(&lost(token, Loss::NotSupported(ReasonCode::QoSNotSupported)));
+            assert_eq!(refused, !allowed(qos), "{qos}");
+        }
+        // As soon as it is known: refused.
+        for qos in [QOS_0, QOS_1, QOS_2] {
+            let result = wire.client.publish(&Message::new("t", "x").qos(qos));
+            let expected = CommandError::QoSNotSupported { maximum };
+            assert_eq!(result.err(), (!allowed(qos)).then_some(expected), "{qos}");
+        }
+        let sent = wire.take();
+        for packet in decode(&sent, Version::V5) {
+            assert!(matches!(packet, Packet::Publish(publish) if allowed(publish.delivery.qos())), "{packet:?}");
+        }
+        // And what an earlier server took is not sent again to one that does not.
+        let mut wire = Wire::connected(v5());
+        let token = wire.publish("in flight", QOS_2);
+        wire.take();
+        wire.lose();
+        let events = wire.connect(present_with(limit));
+        assert_eq!(events[1..], [lost(token, Loss::NotSupported(ReasonCode::QoSNotSupported))]);
+        wire.assert_silent();
+    }
+}
+
+#[test]
+fn mqtt_3_2_2_14_no_retain_where_it_is_not_available() {
+    let limit = ConnAckProperties { retain_available: Some(false), ..Default::default() };
+    let retained = Message::new("t", "r").qos(QOS_1).retain(true);
+    let mut wire = Wire::new(v5());
+    let waiting = wire.client.publish(&retained).unwrap();
+    let events = wire.connect(connack_with(limit));
+    assert_eq!(events[1..], [lost(waiting, Loss::NotSupported(ReasonCode::RetainNotSupported))]);
+    assert_eq!(wire.client.publish(&retained), Err(CommandError::RetainNotSupported));
+    assert_eq!(wire.client.publish(&Message::new("t", "r").retain(true)), Err(CommandError::RetainNotSupported));
+    wire.assert_silent();
+
+    let mut wire = Wire::connected(v5());
+    let token = wire.client.publish(&retained).unwrap();
+    wire.take();
+    wire.lose();
+    let events = wire.connect(present_with(limit));
+    assert_eq!(events[1..], [lost(token, Loss::NotSupported(ReasonCode::RetainNotSupported))]);
+    wire.assert_silent();
+}
+
+#[test]
+fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
+    const LIMIT: u32 = 40;
+    let too_large = Loss::NotSupported(ReasonCode::PacketTooLarge);
+    let long = "x".repeat(60);
+    let long_filter = filter(&long);
+    let long_subscription = Subscription::with_filter(long_filter, QOS_0);
+    let long_pair = [UserProperty::new("k", &long).unwrap()];
+    let mut wire = Wire::new(ClientConfig { manual_acks: true, topic_aliases: 8, ..authenticating() });
+    // Asked for before it is known.
+    let waiting = [
+        wire.publish(&long, QOS_0),
+        wire.publish(&long, QOS_1),
+        wire.publish(&long, QOS_2),
+        wire.client.subscribe(&[long_subscription]).unwrap(),
+        wire.client.unsubscribe(&[long_filter]).unwrap(),
+    ];
+    let properties = ConnAckProperties { topic_alias_maximum: Some(8), ..packet_size(LIMIT) };
+    let method = authenticated().properties.authentication_method;
+    let properties = ConnAckProperties { authentication_method: method, ..properties };
+    let mut events = wire.connect(connack_with(properties));
+    events.remove(0);
+    events.sort_by_key(|event| format!("{event:?}"));
+    assert_eq!(events, waiting.map(|token| lost(token, too_large)));
+    assert_eq!(wire.client.open_operations(), 0);
+    // Asked for when it is.
+    let refused = Err(CommandError::TooLarge { limit: LIMIT });
+    for qos in [QOS_0, QOS_1, QOS_2] {
+        assert_eq!(wire.client.publish(&Message::new("t", &long).qos(qos)), refused);
+        assert_eq!(wire.client.publish(&Message::new(&long, "t").qos(qos)), refused);
+    }
+    assert_eq!(wire.client.subscribe(&[long_subscription]), refused);
+    assert_eq!(wire.client.unsubscribe(&[long_filter]), refused);
+    assert_eq!(wire.client.reauthenticate(long.as_bytes()), Err(CommandError::TooLarge { limit: LIMIT }));
+    wire.assert_silent();
+    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0));
+    // Every size about the limit, with an alias that makes it larger and one that makes it smaller.
+    for size in 20..45 {
+        for topic in ["a topic", "another", "a topic"] {
+            let taken = wire.client.publish(&Message::new(topic, &long[..size])).is_ok();
+            let sent = wire.take();
+            assert!(sent.len() <= LIMIT as usize && taken != sent.is_empty(), "{size}: {} bytes", sent.len());
+        }
+    }
+    wire.poll();
+    // What is sent without being asked for.
+    wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
+    let properties = AckProperties { user_properties: List::from(&long_pair), ..Default::default() };
+    for receipt in wire.receipts.clone() {
+        wire.client.ack_with(receipt, PubAckReasonCode::Success, &properties).unwrap();
+    }
+    wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
+    let properties = DisconnectProperties { user_properties: List::from(&long_pair), ..Default::default() };
+    wire.client.disconnect(&Disconnect { properties, ..Disconnect::default() }).unwrap();
+    wire.assert_sent(&[Disconnect::default().into()]);
+}
+
+/// What was sent to a server that takes more is not sent again to one that takes less.
+#[test]
+fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size_is_sent_again() {
+    let mut wire = Wire::connected(v5());
+    let tokens = [QOS_1, QOS_2].map(|qos| wire.publish("a payload of some length", qos));
+    let short = wire.publish("short", QOS_1);
+    wire.take();
+    wire.lose();
+    let mut events = wire.connect(present_with(packet_size(20)));
+    events.remove(0);
+    let too_large = Loss::NotSupported(ReasonCode::PacketTooLarge);
+    assert_eq!(events, tokens.map(|token| lost(token, too_large)));
+    wire.assert_sent(&[published("short", again(QOS_1, 3))]);
+    assert_eq!(wire.receive(&[PubAck::new(id(3)).into()]), [success(short)]);
+}
+
+/// A limit that no packet but PINGREQ and the shortest DISCONNECT keep: not even the end is told by a larger one.
+#[test]
+fn mqtt_3_2_2_15_not_even_by_the_last_packet() {
+    for limit in 1..=8 {
+        let mut wire = Wire::new(v5());
+        wire.open();
+        wire.receive(&[connack_with(packet_size(limit)).into()]);
+        if wire.client.is_connected() {
+            wire.receive(&[connack().into()]); // a second one
+        }
+        let sent = wire.take();
+        assert!(sent.len() <= limit as usize, "{limit}: {sent:x?}");
+    }
+}
+
+#[test]
+fn mqtt_3_2_2_17_and_mqtt_3_3_2_9_aliases_stay_within_the_maximum() {
+    for (ours, theirs) in [(10, 3), (3, 10), (0, 10), (65_535, 1)] {
+        let mut wire =
+            Wire::connected_by(ClientConfig { topic_aliases: ours, ..v5() }, connack_with(alias_maximum(theirs)));
+        let mut topics: Vec<Option<String>> = vec![None; 16];
+        let mut used = 0;
+        for round in 0..200 {
+            let topic = format!("topic {}", round * 7 % 11 * (round % 3));
+            wire.client.publish(&Message::new(&topic, "x")).unwrap();
+            let sent = wire.take();
+            let [Packet::Publish(sent)] = decode(&sent, Version::V5)[..] else { panic!("one message") };
+            let Some(alias) = sent.properties.topic_alias else {
+                assert_eq!(sent.topic, topic[..]);
+                continue;
+            };
+            assert!(alias.get() <= ours.min(theirs), "{alias}");
+            used += 1;
+            // The topic arrives whichever way.
+            let entry = &mut topics[usize::from(alias.get())];
+            if !sent.topic.is_empty() {
+                *entry = Some(sent.topic.as_str().into());
+            }
+            assert_eq!(entry.as_deref(), Some(&topic[..]));
+        }
+        assert_eq!(used, if ours == 0 { 0 } else { 200 });
+        wire.poll();
+    }
+}
+
+#[test]
+fn mqtt_3_2_2_18_no_aliases_unless_the_server_takes_them() {
+    let mut wire = Wire::connected(ClientConfig { topic_aliases: 10, ..v5() });
+    for qos in [QOS_0, QOS_1, QOS_2, QOS_0] {
+        wire.publish("x", qos);
+    }
+    wire.assert_sent(&[
+        published("x", delivery(QOS_0, 0)),
+        published("x", delivery(QOS_1, 1)),
+        published("x", delivery(QOS_2, 2)),
+        published("x", delivery(QOS_0, 0)),
+    ]);
+}

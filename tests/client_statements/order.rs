@@ -1,0 +1,119 @@
+//! Sections 4.4 to 4.6: what is sent again, what is answered, and in which order.
+
+use super::*;
+
+#[test]
+fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
+    let mut wire = Wire::connected(v5());
+    for payload in ["1", "2", "3", "4"] {
+        wire.publish(payload, QOS_2);
+    }
+    wire.receive(&[PubAck::new(id(50)).into(), PubRec::new(id(2)).into(), PubRec::new(id(4)).into()]);
+    wire.take();
+    // As long as the connection lasts nothing is sent again, however long nothing comes.
+    for _ in 0..10 {
+        wire.later(59_000);
+        wire.poll();
+        wire.assert_sent(&[Packet::PingReq]);
+        wire.receive(&[Packet::PingResp]);
+    }
+    wire.resume();
+    wire.assert_sent(&[
+        PubRel::new(id(2)).into(),
+        PubRel::new(id(4)).into(),
+        published("1", again(QOS_2, 1)),
+        published("3", again(QOS_2, 3)),
+    ]);
+    // Nor when the connection that is resumed turns out to have no session.
+    wire.lose();
+    wire.connect(connack());
+    wire.assert_silent();
+}
+
+#[test]
+fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
+    let mut wire = Wire::connected(v5());
+    let tokens = [wire.publish("1", QOS_1), wire.publish("2", QOS_2)];
+    wire.take();
+    let reason_code = PubAckReasonCode::NotAuthorized;
+    let events = wire.receive(&[
+        PubAck { reason_code, ..PubAck::new(id(1)) }.into(),
+        PubRec { reason_code, ..PubRec::new(id(2)) }.into(),
+    ]);
+    let refused = Done::Acknowledged(ReasonCode::NotAuthorized);
+    assert_eq!(events, tokens.map(|token| Event::Done(token, refused.clone())));
+    assert_eq!(wire.client.open_operations(), 0);
+    wire.resume();
+    wire.assert_silent();
+}
+
+#[test]
+fn mqtt_4_5_0_2_what_the_application_ignores_is_acknowledged() {
+    let mut wire = Wire::connected(v5());
+    // Nobody has subscribed to anything, and nobody looks at what is told.
+    wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2)), PubRel::new(id(2)).into()]);
+    wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into(), PubComp::new(id(2)).into()]);
+}
+
+#[test]
+fn mqtt_4_6_0_1_publishes_are_sent_again_in_order() {
+    let mut wire = Wire::connected(v5());
+    // Identifiers that are free again are used in between, so that their order is not that of the messages.
+    for payload in ["1", "2", "3", "4", "5"] {
+        wire.publish(payload, QOS_1);
+    }
+    wire.receive(&[PubAck::new(id(1)).into(), PubAck::new(id(4)).into(), PubAck::new(id(2)).into()]);
+    wire.later(60_000);
+    wire.poll();
+    for payload in ["6", "7", "8", "9"] {
+        wire.publish(payload, if payload == "7" { QOS_2 } else { QOS_1 });
+    }
+    wire.take();
+    for _ in 0..2 {
+        wire.resume();
+        assert_eq!(sent_payloads(&mut wire), ["3", "5", "6", "7", "8", "9"]);
+    }
+}
+
+/// Acknowledgements that are given in the wrong order go out in the right one.
+fn acks_in_order(qos: QoS) -> Vec<u16> {
+    let mut wire = Wire::connected(manual());
+    let order = [5, 3, 9, 1, 7];
+    wire.receive(&order.map(|number| published("x", delivery(qos, number))));
+    let mut sent = Vec::new();
+    for place in [2, 0, 4, 3, 1] {
+        wire.client.ack(wire.receipts[place], PubAckReasonCode::Success).unwrap();
+        sent.extend(sent_ids(&mut wire));
+    }
+    assert_eq!(sent, order);
+    // And when they are given by themselves.
+    let mut wire = Wire::connected(v5());
+    wire.receive(&order.map(|number| published("x", delivery(qos, number))));
+    sent_ids(&mut wire)
+}
+
+#[test]
+fn mqtt_4_6_0_2_pubacks_go_in_order() {
+    assert_eq!(acks_in_order(QOS_1), [5, 3, 9, 1, 7]);
+}
+
+#[test]
+fn mqtt_4_6_0_3_pubrecs_go_in_order() {
+    assert_eq!(acks_in_order(QOS_2), [5, 3, 9, 1, 7]);
+}
+
+#[test]
+fn mqtt_4_6_0_4_pubrels_go_in_the_order_of_the_pubrecs() {
+    let mut wire = Wire::connected(v5());
+    for _ in 0..5 {
+        wire.publish("x", QOS_2);
+    }
+    wire.take();
+    let order = [3, 1, 5, 2, 4];
+    wire.receive(&order.map(|number| PubRec::new(id(number)).into()));
+    assert_eq!(sent_ids(&mut wire), order);
+    for _ in 0..2 {
+        wire.resume();
+        assert_eq!(sent_ids(&mut wire), order);
+    }
+}

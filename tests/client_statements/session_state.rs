@@ -1,0 +1,19 @@
+//! Section 4.1: session state.
+
+use super::*;
+
+#[test]
+fn mqtt_4_1_0_1_the_session_lasts_as_long_as_the_connection() {
+    let mut wire = Wire::connected(ClientConfig { session_expiry_interval: 0, keep_alive: 0, ..v5() });
+    wire.publish("1", QOS_1);
+    wire.publish("2", QOS_2);
+    wire.receive(&[published("half", delivery(QOS_2, 5)), PubRec::new(id(2)).into()]);
+    wire.take();
+    wire.later(10_000_000_000);
+    assert_eq!(wire.poll(), []);
+    assert_eq!(wire.client.open_operations(), 2);
+    assert_eq!(wire.receive(&[published("half", again(QOS_2, 5))]), []);
+    wire.assert_sent(&[PubRec::new(id(5)).into()]);
+    let events = wire.receive(&[PubAck::new(id(1)).into(), PubComp::new(id(2)).into()]);
+    assert!(matches!(events[..], [Event::Done(..), Event::Done(..)]), "{events:?}");
+}

@@ -1,0 +1,308 @@
+//! Rules of 5.0 that have no number, by the section in which they stand.
+
+use super::*;
+
+/// After a breach of the server's: one action, one DISCONNECT with this code, and nothing more.
+#[track_caller]
+fn closes(wire: &mut Wire, packets: &[Packet<'_>], why: Breach, reason_code: DisconnectReasonCode) {
+    wire.take();
+    assert_eq!(wire.receive(packets).last(), Some(&breach(why)));
+    let sent = wire.take();
+    let last = decode(&sent, Version::V5).pop();
+    assert_eq!(last, Some(Disconnect { reason_code, ..Disconnect::default() }.into()));
+    assert!(!wire.client.is_connected());
+}
+
+const PROTOCOL_ERROR: DisconnectReasonCode = DisconnectReasonCode::ProtocolError;
+
+#[test]
+fn section_3_1_2_11_4_b_a_packet_above_the_own_maximum() {
+    let mut wire = Wire::connected(ClientConfig { maximum_packet_size: 100, ..v5() });
+    let fitting = "x".repeat(100 - 2 - 3 - 1);
+    assert_eq!(wire.receive(&[published(&fitting, delivery(QOS_0, 0))]), [told(&fitting, QOS_0)]);
+    let larger = fitting + "x";
+    let events = wire.receive(&[published(&larger, delivery(QOS_0, 0))]);
+    assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
+    let reason_code = DisconnectReasonCode::PacketTooLarge;
+    wire.assert_sent(&[Disconnect { reason_code, ..Disconnect::default() }.into()]);
+}
+
+#[test]
+fn section_3_2_connack_comes_once_and_first() {
+    closes(&mut Wire::connected(v5()), &[connack().into()], Breach::SecondConnAck, PROTOCOL_ERROR);
+    let packets = [
+        published("x", delivery(QOS_0, 0)),
+        published("x", delivery(QOS_1, 1)),
+        PubAck::new(id(1)).into(),
+        PubRec::new(id(1)).into(),
+        PubRel::new(id(1)).into(),
+        PubComp::new(id(1)).into(),
+        suback(1),
+        unsuback(1, Version::V5),
+        Packet::PingResp,
+        Disconnect::default().into(),
+    ];
+    for packet in packets {
+        let mut wire = Wire::new(v5());
+        wire.open();
+        closes(&mut wire, &[packet], Breach::BeforeConnAck(packet.packet_type()), PROTOCOL_ERROR);
+    }
+}
+
+#[test]
+fn section_3_3_2_3_4_a_an_alias_out_of_range() {
+    let aliases = |maximum| ClientConfig { topic_alias_maximum: maximum, ..v5() };
+    for (maximum, alias) in [(0, 1), (5, 6), (5, 65_535), (65_534, 65_535)] {
+        let packet = aliased("t", "x", alias, delivery(QOS_0, 0)).into();
+        let code = DisconnectReasonCode::TopicAliasInvalid;
+        closes(&mut Wire::connected(aliases(maximum)), &[packet], Breach::TopicAliasInvalid, code);
+    }
+    // 0, which cannot be built.
+    let mut wire = Wire::connected(aliases(5));
+    let events = wire.receive_bytes(b"\x30\x07\x00\x01t\x03\x23\x00\x00");
+    assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::TopicAliasInvalid))]);
+    let reason_code = DisconnectReasonCode::TopicAliasInvalid;
+    wire.assert_sent(&[Disconnect { reason_code, ..Disconnect::default() }.into()]);
+}
+
+#[test]
+fn section_3_3_2_3_4_b_an_alias_that_stands_for_nothing() {
+    let mut wire = Wire::connected(ClientConfig { topic_alias_maximum: 5, ..v5() });
+    wire.receive(&[aliased("t", "x", 1, delivery(QOS_0, 0)).into()]);
+    let packet = aliased("", "x", 2, delivery(QOS_1, 1)).into();
+    closes(&mut wire, &[packet], Breach::UnknownTopicAlias, PROTOCOL_ERROR);
+}
+
+#[test]
+fn section_3_3_2_3_4_c_an_alias_can_be_set_again() {
+    let mut wire = Wire::connected(ClientConfig { topic_alias_maximum: 5, ..v5() });
+    let mut topics = Vec::new();
+    for topic in ["first", "", "second", "", "second", ""] {
+        let events = wire.receive(&[aliased(topic, "", 3, delivery(QOS_0, 0)).into()]);
+        let [Event::Message { topic, .. }] = &events[..] else { panic!("{events:?}") };
+        topics.push(topic.clone());
+    }
+    assert_eq!(topics, ["first", "first", "second", "second", "second", "second"]);
+}
+
+#[test]
+fn section_3_3_2_3_8_b_a_subscription_identifier_that_was_never_used() {
+    let subscribed = |number| {
+        let identifier = SubscriptionIdentifier::new(number).unwrap();
+        let mut wire = Wire::connected(v5());
+        let properties = SubscribeProperties { subscription_identifier: Some(identifier), ..Default::default() };
+        wire.client.subscribe_with(&[Subscription::new("t", QOS_0).unwrap()], &properties).unwrap();
+        wire.receive(&[suback(1)]);
+        wire
+    };
+    let both = [7, 8].map(|number| SubscriptionIdentifier::new(number).unwrap());
+    let (known, unknown) = both.split_at(1);
+    let with = |identifiers| {
+        let properties = PublishProperties { subscription_identifiers: List::from(identifiers), ..Default::default() };
+        Packet::from(Publish { properties, ..publish("x", delivery(QOS_0, 0)) })
+    };
+    assert_eq!(subscribed(7).receive(&[with(known)]), [told("x", QOS_0)]);
+    for identifiers in [unknown, &both] {
+        let why = Breach::UnknownSubscriptionIdentifier;
+        closes(&mut subscribed(7), &[with(identifiers)], why, PROTOCOL_ERROR);
+    }
+    // With the session its identifiers are gone.
+    let mut wire = subscribed(7);
+    wire.lose();
+    wire.connect(connack());
+    closes(&mut wire, &[with(known)], Breach::UnknownSubscriptionIdentifier, PROTOCOL_ERROR);
+    // A session that another connection has begun may hold more than is known here.
+    let mut wire = subscribed(7);
+    wire.resume();
+    assert_eq!(wire.receive(&[with(known)]), [told("x", QOS_0)]);
+    let mut wire = Wire::new(ClientConfig { clean_start: false, ..v5() });
+    wire.connect(present());
+    assert_eq!(wire.receive(&[with(unknown)]), [told("x", QOS_0)]);
+}
+
+#[test]
+fn section_3_3_4_a_more_than_the_own_receive_maximum() {
+    let (why, code) = (Breach::ReceiveMaximumExceeded, DisconnectReasonCode::ReceiveMaximumExceeded);
+    let limited = |config| ClientConfig { receive_maximum: maximum(2), ..config };
+    let qos_2 = |number| published("x", delivery(QOS_2, number));
+    let qos_1 = |number| published("x", delivery(QOS_1, number));
+    // Neither PUBREC nor an acknowledgement that has not left makes room.
+    closes(&mut Wire::connected(limited(v5())), &[qos_2(1), qos_2(2), qos_2(3)], why, code);
+    closes(&mut Wire::connected(limited(v5())), &[qos_1(1), qos_1(2), qos_1(3)], why, code);
+    closes(&mut Wire::connected(limited(manual())), &[qos_1(1), qos_2(2), qos_1(3)], why, code);
+    // What has left does: PUBACK, PUBCOMP, and PUBREC with an error.
+    let mut wire = Wire::connected(limited(v5()));
+    for _ in 0..10 {
+        wire.receive(&[qos_1(1), qos_2(2)]);
+        wire.take();
+        wire.receive(&[qos_1(3), PubRel::new(id(2)).into()]);
+        wire.take();
+    }
+    assert!(wire.client.is_connected());
+    let mut wire = Wire::connected(limited(manual()));
+    for _ in 0..10 {
+        wire.receive(&[qos_1(1), qos_2(2)]);
+        for receipt in core::mem::take(&mut wire.receipts) {
+            wire.client.ack(receipt, PubAckReasonCode::QuotaExceeded).unwrap();
+        }
+        wire.take();
+    }
+    assert!(wire.client.is_connected());
+}
+
+/// The server's quota is a new one on each connection, and a PUBREL takes none of it: what an earlier connection has
+/// left behind is not held against this one.
+#[test]
+fn section_3_3_4_a_what_an_earlier_connection_has_left_does_not_count() {
+    for (qos, later) in [(QOS_1, false), (QOS_1, true), (QOS_2, false), (QOS_2, true)] {
+        let mut wire = Wire::connected(ClientConfig { receive_maximum: maximum(1), ..v5() });
+        wire.receive(&[published("before", delivery(QOS_2, 1))]);
+        wire.take();
+        wire.resume();
+        let mut events = wire.receive(&[PubRel::new(id(1)).into()]);
+        if later {
+            wire.take();
+        }
+        events.extend(wire.receive(&[published("after", delivery(qos, 2))]));
+        assert_eq!(events, [told("after", qos)], "{qos}, {later}");
+        assert!(wire.client.is_connected());
+    }
+}
+
+#[test]
+fn section_3_6_2_an_unknown_identifier_is_no_error() {
+    let mut wire = Wire::connected(v5());
+    assert_eq!(wire.receive(&[PubRel::new(id(7)).into(), PubComp::new(id(8)).into()]), []);
+    let reason_code = PubRelReasonCode::PacketIdentifierNotFound;
+    wire.assert_sent(&[PubComp { reason_code, ..PubComp::new(id(7)) }.into()]);
+    assert_eq!(wire.receive(&[PubRec::new(id(9)).into()]), []);
+    wire.assert_sent(&[PubRel { reason_code, ..PubRel::new(id(9)) }.into()]);
+    // A PUBCOMP with that code ends a delivery like any other.
+    wire.publish("x", QOS_2);
+    wire.receive(&[PubRec::new(id(1)).into(), PubComp { reason_code, ..PubComp::new(id(1)) }.into()]);
+    assert_eq!(wire.client.open_operations(), 0);
+    assert!(wire.client.is_connected());
+}
+
+#[test]
+fn section_3_14_2_2_2_b_a_server_sends_no_expiry_interval() {
+    let mut wire = Wire::connected(v5());
+    let properties = DisconnectProperties { session_expiry_interval: Some(5), ..Default::default() };
+    let events = wire.receive(&[Disconnect { properties, ..Disconnect::default() }.into()]);
+    assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::ProtocolError))]);
+    wire.assert_sent(&[Disconnect { reason_code: PROTOCOL_ERROR, ..Disconnect::default() }.into()]);
+}
+
+#[test]
+fn section_3_15_1_auth_that_nobody_has_asked_for() {
+    for code in [AuthReasonCode::Success, AuthReasonCode::ContinueAuthentication, AuthReasonCode::ReAuthenticate] {
+        let step = auth(code, "M", b"").into();
+        // Without a method, before and after CONNACK.
+        let mut wire = Wire::new(v5());
+        wire.open();
+        closes(&mut wire, &[step], Breach::UnexpectedAuth, PROTOCOL_ERROR);
+        closes(&mut Wire::connected(v5()), &[step], Breach::UnexpectedAuth, PROTOCOL_ERROR);
+        // With one, when no exchange is under way.
+        let mut wire = Wire::connected_by(authenticating(), authenticated());
+        closes(&mut wire, &[step], Breach::UnexpectedAuth, PROTOCOL_ERROR);
+        // Before CONNACK success is what CONNACK says, and the server asks for no re-authentication.
+        if code != AuthReasonCode::ContinueAuthentication {
+            let mut wire = Wire::new(authenticating());
+            wire.open();
+            closes(&mut wire, &[step], Breach::UnexpectedAuth, PROTOCOL_ERROR);
+        }
+    }
+}
+
+#[test]
+fn section_4_9_the_quota_grows_back_and_no_further() {
+    let mut wire = Wire::connected_by(v5(), connack_with(receive_maximum(2)));
+    for qos in [QOS_1, QOS_2, QOS_2, QOS_1, QOS_1, QOS_1, QOS_1] {
+        wire.publish("x", qos);
+    }
+    assert_eq!(sent_ids(&mut wire), [1, 2]);
+    // By PUBACK, with an error or without.
+    let reason_code = PubAckReasonCode::QuotaExceeded;
+    wire.receive(&[PubAck { reason_code, ..PubAck::new(id(1)) }.into()]);
+    let [third] = sent_ids(&mut wire)[..] else { panic!("one message") };
+    // By PUBREC with an error.
+    wire.receive(&[PubRec { reason_code, ..PubRec::new(id(2)) }.into()]);
+    assert_eq!(sent_ids(&mut wire).len(), 1);
+    // By PUBCOMP, and not by PUBREC alone.
+    wire.receive(&[PubRec::new(id(third)).into()]);
+    assert_eq!(wire.client.in_flight(), 2);
+    wire.assert_sent(&[PubRel::new(id(third)).into()]);
+    wire.receive(&[PubComp::new(id(third)).into()]);
+    assert_eq!(sent_ids(&mut wire).len(), 1);
+    // Not by what was not sent.
+    for number in 100..110 {
+        wire.receive(&[PubAck::new(id(number)).into(), PubComp::new(id(number)).into()]);
+    }
+    wire.assert_silent();
+    assert_eq!((wire.client.in_flight(), wire.client.waiting()), (2, 2));
+}
+
+/// A resumed connection begins with a quota of its own; what is sent again takes it like anything else.
+#[test]
+fn section_4_9_b_the_quota_of_a_resumed_connection() {
+    let mut wire = Wire::connected(v5());
+    for payload in ["1", "2", "3", "4", "5"] {
+        wire.publish(payload, QOS_1);
+    }
+    wire.take();
+    wire.lose();
+    wire.connect(present_with(receive_maximum(2)));
+    assert_eq!(sent_payloads(&mut wire), ["1", "2"]);
+    let new = wire.publish("new", QOS_1);
+    wire.assert_silent();
+    for (number, payload) in [(1, "3"), (2, "4"), (3, "5")] {
+        wire.receive(&[PubAck::new(id(number)).into()]);
+        assert_eq!(sent_payloads(&mut wire), [payload]);
+    }
+    wire.receive(&[PubAck::new(id(4)).into(), PubAck::new(id(5)).into()]);
+    let [number] = sent_ids(&mut wire)[..] else { panic!("one message") };
+    assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(new)]);
+    // On another connection the server takes many at once.
+    for payload in ["1", "2", "3"] {
+        wire.publish(payload, QOS_1);
+    }
+    assert_eq!(sent_payloads(&mut wire), ["1", "2"]);
+    wire.lose();
+    wire.connect(present());
+    assert_eq!(sent_payloads(&mut wire), ["1", "2", "3"]);
+    // With more to release than the window is wide, no message is sent before there is room; but all gets through.
+    let mut wire = Wire::connected(v5());
+    for payload in ["1", "2", "3"] {
+        wire.publish(payload, QOS_2);
+    }
+    wire.receive(&[1, 2, 3].map(|number| PubRec::new(id(number)).into()));
+    let last = wire.publish("4", QOS_1);
+    wire.take();
+    wire.lose();
+    wire.connect(present_with(receive_maximum(1)));
+    wire.take();
+    wire.receive(&[1, 2, 3].map(|number| PubComp::new(id(number)).into()));
+    let [number] = sent_ids(&mut wire)[..] else { panic!("one message") };
+    assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(last)]);
+}
+
+#[test]
+fn section_4_13_1_an_error_is_told_and_the_connection_closed() {
+    // Malformed, a protocol error of one packet, and a protocol error of the exchange.
+    let cases: [(&[u8], DisconnectReasonCode); 4] = [
+        (b"\x00\x00", DisconnectReasonCode::MalformedPacket),
+        (b"\x40\x02\x00\x00", DisconnectReasonCode::MalformedPacket),
+        (b"\x30\x03\x00\x00\x00", PROTOCOL_ERROR),
+        (b"\x20\x03\x00\x00\x00", PROTOCOL_ERROR),
+    ];
+    for (bytes, reason_code) in cases {
+        let mut wire = Wire::connected(v5());
+        let events = wire.receive_bytes(bytes);
+        assert!(matches!(events[..], [Event::Close(_)]), "{bytes:x?}: {events:?}");
+        wire.assert_sent(&[Disconnect { reason_code, ..Disconnect::default() }.into()]);
+        assert!(!wire.client.is_connected());
+        // Nothing is taken from this connection any more.
+        assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 1))]), []);
+        wire.assert_silent();
+    }
+}

@@ -1,0 +1,340 @@
+//! The statements of 3.1.1, by its own numbers.
+
+use super::client::v311;
+use super::connect::pings;
+use super::disconnect::tempt;
+use super::*;
+
+/// Clean Session, as opposed to `v311()`.
+fn clean() -> ClientConfig {
+    ClientConfig { clean_start: true, ..v311() }
+}
+
+#[test]
+fn mqtt_2_3_1_2_new_operations_take_an_unused_identifier() {
+    let mut wire = Wire::connected(v311());
+    for qos in [QOS_1, QOS_2] {
+        wire.publish("x", qos);
+    }
+    wire.subscribe();
+    wire.unsubscribe();
+    let ids: BTreeSet<_> = sent_ids(&mut wire).into_iter().collect();
+    assert!(ids.len() == 4 && !ids.contains(&0), "{ids:?}");
+}
+
+#[test]
+fn mqtt_2_3_1_3_an_identifier_is_in_use_until_the_last_acknowledgement() {
+    let mut wire = Wire::connected(v311());
+    wire.publish("1", QOS_1);
+    wire.publish("2", QOS_2);
+    wire.take();
+    wire.resume();
+    wire.assert_sent(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))]);
+    wire.receive(&[PubRec::new(id(2)).into()]);
+    assert_eq!(wire.client.open_operations(), 2);
+    wire.receive(&[PubAck::new(id(1)).into(), PubComp::new(id(2)).into()]);
+    assert_eq!(wire.client.open_operations(), 0);
+    wire.take();
+    let asked = wire.subscribe();
+    let ended = wire.unsubscribe();
+    let [subscribe, unsubscribe] = sent_ids(&mut wire)[..] else { panic!("two requests") };
+    assert_eq!(wire.client.open_operations(), 2);
+    let events = wire.receive(&[suback(subscribe), unsuback(unsubscribe, Version::V311)]);
+    let expected = [(asked, Done::Subscribed(vec![0])), (ended, Done::Unsubscribed(vec![]))];
+    assert_eq!(events, expected.map(|(token, done)| Event::Done(token, done)));
+    assert_eq!(wire.client.open_operations(), 0);
+}
+
+#[test]
+fn mqtt_2_3_1_6_acknowledgements_repeat_the_identifier() {
+    let mut wire = Wire::connected(v311());
+    wire.receive(&[published("1", delivery(QOS_1, 0x1234)), published("2", delivery(QOS_2, 0xFFFF))]);
+    wire.assert_sent(&[PubAck::new(id(0x1234)).into(), PubRec::new(id(0xFFFF)).into()]);
+    wire.publish("x", QOS_2);
+    wire.take();
+    wire.receive(&[PubRec::new(id(1)).into()]);
+    wire.assert_sent(&[PubRel::new(id(1)).into()]);
+}
+
+#[test]
+fn mqtt_3_1_0_1_the_first_packet_is_connect() {
+    let mut wire = Wire::new(v311());
+    wire.publish("0", QOS_0);
+    wire.subscribe();
+    wire.assert_silent();
+    let sent = wire.open();
+    assert_eq!(&sent[..9], b"\x10\x0d\x00\x04MQTT\x04");
+    wire.poll();
+    wire.assert_silent();
+}
+
+#[test]
+fn mqtt_3_1_2_4_without_clean_session_it_goes_on() {
+    let mut wire = Wire::new(v311());
+    let connect = wire.open();
+    assert!(!connect_of(&connect, Version::V311).clean_start);
+    wire.receive(&[connack().into()]);
+    wire.publish("1", QOS_1);
+    wire.publish("2", QOS_2);
+    wire.take();
+    wire.receive(&[published("half", delivery(QOS_2, 9)), PubRec::new(id(2)).into()]);
+    wire.client.disconnect(&Disconnect::default()).unwrap();
+    wire.poll();
+    wire.take();
+    // Even after a good end.
+    assert_eq!(wire.lose(), []);
+    let connect = wire.open();
+    assert!(!connect_of(&connect, Version::V311).clean_start);
+    assert_eq!(wire.receive(&[present().into()]), [Event::Connected(Resumption::Resumed)]);
+    wire.assert_sent(&[PubRel::new(id(2)).into(), published("1", again(QOS_1, 1))]);
+    assert_eq!(wire.receive(&[published("half", again(QOS_2, 9))]), []);
+}
+
+#[test]
+fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
+    let mut wire = Wire::new(clean());
+    for _ in 0..2 {
+        let connect = wire.open();
+        assert!(connect_of(&connect, Version::V311).clean_start);
+        assert_eq!(wire.receive(&[connack().into()]), [Event::Connected(Resumption::New)]);
+        wire.assert_silent();
+        let token = wire.publish("1", QOS_1);
+        assert_eq!(wire.receive(&[published("half", delivery(QOS_2, 9))]), [told("half", QOS_2)]);
+        wire.take();
+        assert_eq!(wire.lose(), [lost(token, Loss::Session)]);
+        assert_eq!(wire.client.open_operations(), 0);
+    }
+}
+
+#[test]
+fn mqtt_3_1_2_23_an_idle_client_sends_pingreq() {
+    let mut wire = Wire::connected(ClientConfig { keep_alive: 20, ..v311() });
+    let pings = pings(&mut wire, 200_000);
+    let mut before = 0;
+    for &at in &pings {
+        assert!(at - before <= 20_000, "{pings:?}");
+        before = at;
+    }
+    assert!(pings.len() >= 10, "{pings:?}");
+}
+
+#[test]
+fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
+    let mut wire = Wire::new(v311());
+    for connack in [connack(), present(), present()] {
+        let connect = wire.open();
+        assert_eq!(connect_of(&connect, Version::V311).client_identifier, "c");
+        wire.receive(&[connack.into()]);
+        wire.lose();
+    }
+}
+
+#[test]
+fn mqtt_3_3_1_1_what_is_sent_again_has_dup() {
+    let mut wire = Wire::connected(v311());
+    wire.publish("1", QOS_1);
+    wire.publish("2", QOS_2);
+    wire.take();
+    for _ in 0..2 {
+        wire.resume();
+        wire.assert_sent(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))]);
+    }
+}
+
+#[test]
+fn mqtt_3_3_4_1_each_qos_has_its_answer() {
+    let mut wire = Wire::connected(v311());
+    wire.receive(&[
+        published("0", delivery(QOS_0, 0)),
+        published("1", delivery(QOS_1, 1)),
+        published("2", delivery(QOS_2, 2)),
+    ]);
+    wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
+}
+
+#[test]
+fn mqtt_3_14_4_1_and_mqtt_3_14_4_2_disconnect_is_the_end() {
+    let mut wire = Wire::connected(ClientConfig { manual_acks: true, ..v311() });
+    wire.receive(&[published("x", delivery(QOS_1, 1))]);
+    wire.client.disconnect(&Disconnect::default()).unwrap();
+    wire.assert_sent(&[Disconnect::default().into()]);
+    assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
+    tempt(&mut wire);
+    wire.assert_silent();
+}
+
+#[test]
+fn mqtt_4_1_0_1_and_mqtt_4_1_0_2_the_session_lasts_as_long_as_the_connection() {
+    for config in [v311(), clean()] {
+        let mut wire = Wire::connected(ClientConfig { keep_alive: 0, ..config });
+        wire.publish("1", QOS_1);
+        wire.receive(&[published("half", delivery(QOS_2, 9))]);
+        wire.take();
+        wire.later(10_000_000_000);
+        assert_eq!(wire.poll(), []);
+        assert_eq!(wire.client.open_operations(), 1);
+        assert_eq!(wire.receive(&[published("half", again(QOS_2, 9))]), []);
+    }
+}
+
+#[test]
+fn mqtt_4_3_1_1_qos_0_has_no_dup() {
+    let mut wire = Wire::new(v311());
+    wire.publish("waits", QOS_0);
+    wire.connect(connack());
+    wire.publish("now", QOS_0);
+    wire.assert_sent(&[published("waits", delivery(QOS_0, 0)), published("now", delivery(QOS_0, 0))]);
+    wire.resume();
+    wire.assert_silent();
+}
+
+#[test]
+fn mqtt_4_3_2_1_the_sender_of_qos_1() {
+    let mut wire = Wire::connected(v311());
+    let first = wire.publish("1", QOS_1);
+    wire.publish("2", QOS_1);
+    wire.assert_sent(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_1, 2))]);
+    wire.later(100_000);
+    assert_eq!(wire.client.open_operations(), 2);
+    assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(first)]);
+    wire.resume();
+    wire.assert_sent(&[published("2", again(QOS_1, 2))]);
+}
+
+#[test]
+fn mqtt_4_3_2_2_the_receiver_of_qos_1() {
+    let mut wire = Wire::connected(v311());
+    for how in [delivery(QOS_1, 5), again(QOS_1, 5), delivery(QOS_1, 5)] {
+        assert_eq!(wire.receive(&[published("x", how)]).len(), 1);
+        wire.assert_sent(&[PubAck::new(id(5)).into()]);
+    }
+}
+
+#[test]
+fn mqtt_4_3_3_1_the_sender_of_qos_2() {
+    let mut wire = Wire::connected(v311());
+    let first = wire.publish("1", QOS_2);
+    wire.publish("2", QOS_2);
+    wire.assert_sent(&[published("1", delivery(QOS_2, 1)), published("2", delivery(QOS_2, 2))]);
+    assert_eq!(wire.receive(&[PubRec::new(id(1)).into()]), []);
+    wire.assert_sent(&[PubRel::new(id(1)).into()]);
+    wire.resume();
+    wire.assert_sent(&[PubRel::new(id(1)).into(), published("2", again(QOS_2, 2))]);
+    assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), [success(first)]);
+}
+
+#[test]
+fn mqtt_4_3_3_2_the_receiver_of_qos_2() {
+    let mut wire = Wire::connected(v311());
+    for payload in ["1", "2"] {
+        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+        assert_eq!(wire.receive(&[published(payload, again(QOS_2, 5))]), []);
+        assert_eq!(wire.receive(&[PubRel::new(id(5)).into()]), []);
+        wire.assert_sent(&[PubRec::new(id(5)).into(), PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);
+    }
+}
+
+#[test]
+fn mqtt_4_4_0_1_unacknowledged_packets_are_sent_again() {
+    let mut wire = Wire::connected(v311());
+    wire.publish("1", QOS_1);
+    wire.publish("2", QOS_2);
+    wire.publish("3", QOS_2);
+    wire.receive(&[PubRec::new(id(3)).into()]);
+    wire.take();
+    wire.resume();
+    let expected = [published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))];
+    wire.assert_sent(&[&[PubRel::new(id(3)).into()], &expected[..]].concat());
+}
+
+#[test]
+fn mqtt_4_5_0_2_what_the_application_ignores_is_acknowledged() {
+    let mut wire = Wire::connected(v311());
+    wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
+    wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
+}
+
+#[test]
+fn mqtt_4_6_0_1_publishes_are_sent_again_in_order() {
+    let mut wire = Wire::connected(v311());
+    for payload in ["1", "2", "3"] {
+        wire.publish(payload, QOS_1);
+    }
+    wire.receive(&[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
+    for payload in ["4", "5"] {
+        wire.publish(payload, QOS_2);
+    }
+    wire.take();
+    wire.resume();
+    assert_eq!(sent_payloads(&mut wire), ["3", "4", "5"]);
+}
+
+/// By hand and in the wrong order, or by themselves.
+fn acks(qos: QoS) {
+    for by_hand in [false, true] {
+        let mut wire = Wire::connected(ClientConfig { manual_acks: by_hand, ..v311() });
+        wire.receive(&[3, 1, 2].map(|number| published("x", delivery(qos, number))));
+        for receipt in wire.receipts.clone().into_iter().rev() {
+            wire.client.ack(receipt, PubAckReasonCode::Success).unwrap();
+        }
+        assert_eq!(sent_ids(&mut wire), [3, 1, 2]);
+    }
+}
+
+#[test]
+fn mqtt_4_6_0_2_pubacks_go_in_order() {
+    acks(QOS_1);
+}
+
+#[test]
+fn mqtt_4_6_0_3_pubrecs_go_in_order() {
+    acks(QOS_2);
+}
+
+#[test]
+fn mqtt_4_6_0_4_pubrels_go_in_the_order_of_the_pubrecs() {
+    let mut wire = Wire::connected(v311());
+    for _ in 0..3 {
+        wire.publish("x", QOS_2);
+    }
+    wire.take();
+    wire.receive(&[2, 3, 1].map(|number| PubRec::new(id(number)).into()));
+    assert_eq!(sent_ids(&mut wire), [2, 3, 1]);
+    wire.resume();
+    assert_eq!(sent_ids(&mut wire), [2, 3, 1]);
+}
+
+/// There is no packet that could say why.
+#[test]
+fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
+    let cases: [&[u8]; 6] = [
+        b"\x00\x00",                  // a packet that does not exist
+        b"\xe0\x00",                  // DISCONNECT, which only a client sends
+        b"\xf0\x00",                  // AUTH, which this version does not have
+        b"\x20\x02\x00\x00",          // a second CONNACK
+        b"\x36\x05\x00\x01t\x00\x01", // QoS 3
+        b"\x30\x03\x00\x01\x00",      // U+0000 in a topic
+    ];
+    for bytes in cases {
+        let mut wire = Wire::connected(v311());
+        let events = wire.receive_bytes(bytes);
+        assert!(matches!(events[..], [Event::Close(_)]), "{bytes:x?}: {events:?}");
+        assert!(!wire.client.is_connected());
+        wire.assert_silent();
+    }
+    let mut wire = Wire::new(v311());
+    wire.open();
+    let events = wire.receive(&[Packet::PingResp]);
+    assert!(matches!(events[..], [Event::Close(Why::Breach(Breach::BeforeConnAck(_)))]), "{events:?}");
+}
+
+/// Memory that runs short is the transient error that an engine can know of: what an incoming packet may cost is
+/// bounded, and one beyond that closes the connection.
+#[test]
+fn mqtt_4_8_0_2_a_packet_that_is_not_taken_closes_the_connection() {
+    let mut wire = Wire::connected(ClientConfig { maximum_packet_size: 50, ..v311() });
+    let events = wire.receive(&[published(&"x".repeat(60), delivery(QOS_1, 1))]);
+    assert!(matches!(events[..], [Event::Close(_)]), "{events:?}");
+    wire.assert_silent();
+    assert!(!wire.client.is_connected());
+}
