@@ -71,6 +71,8 @@ pub mod fuzzing;
 #[doc(hidden)]
 pub mod pair;
 #[cfg(feature = "alloc")]
+pub mod server;
+#[cfg(feature = "alloc")]
 mod session;
 mod text;
 mod time;

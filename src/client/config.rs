@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::num::NonZeroU16;
 
-use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, PayloadFormat, QoS, Sender, Version};
-use crate::session::Overflow;
+use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, Sender, Version};
+use crate::session::{Overflow, Will};
 
 /// What a client is to be. Every field can be left at its default.
 ///
@@ -155,40 +155,6 @@ impl fmt::Debug for ClientConfig {
             .field("user_name", &self.user_name)
             .field("password", &self.password.as_ref().map(|_| format_args!("***")))
             .finish_non_exhaustive()
-    }
-}
-
-/// A message that the server publishes when the client is gone (section 3.1.2.5).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Will {
-    /// Where it is published.
-    pub topic: String,
-    /// What is published.
-    pub payload: Vec<u8>,
-    /// With which guarantee.
-    pub qos: QoS,
-    /// Whether the server retains it.
-    pub retain: bool,
-    /// How long after the connection it is published, in seconds; 5.0 only, like all that follows.
-    pub delay_interval: u32,
-    /// What the payload is said to be.
-    pub payload_format_indicator: Option<PayloadFormat>,
-    /// How long the published will is of use, in seconds.
-    pub message_expiry_interval: Option<u32>,
-    /// The type of the payload.
-    pub content_type: Option<String>,
-    /// Where a response is expected.
-    pub response_topic: Option<String>,
-    /// What a response shall be recognized by.
-    pub correlation_data: Option<Vec<u8>>,
-    /// Names and values that are published with the will.
-    pub user_properties: Vec<(String, String)>,
-}
-
-impl Will {
-    /// A will of QoS 0.
-    pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
-        Self { topic: topic.into(), payload: payload.into(), ..Self::default() }
     }
 }
 

@@ -3,17 +3,16 @@
 use alloc::vec::Vec;
 
 use super::action::{Action, Close, Connected, Resumption};
-use super::config::Will;
 use super::server::ServerLimits;
 use super::session::{ClientSession, Exchange, State};
 use crate::codec::{
-    self, ConnAck, ConnAckReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties, List, UserProperty,
-    Version, WillProperties,
+    ConnAck, ConnAckReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties, List, Version,
 };
-use crate::session::{Breach, CommandError, Journal, JournalError, KeepAlive, Phase, Record, Restored, trim};
-use crate::text::{TextError, Utf8Str};
+use crate::session::{
+    Breach, CommandError, Journal, JournalError, KeepAlive, Phase, Record, Restored, trim, user_properties,
+};
+use crate::text::Utf8Str;
 use crate::time::Instant;
-use crate::topic::TopicName;
 
 /// The smallest Maximum Packet Size that one can live with: the longest acknowledgement without properties.
 const SMALLEST_PACKET_SIZE: u32 = 5;
@@ -53,7 +52,7 @@ impl ClientSession {
     fn encode_connect(&mut self, clean_start: bool) -> Result<(), CommandError> {
         let (config, version) = (&self.config, self.engine.version);
         let is_v5 = version == Version::V5;
-        let user_properties = user_properties(&config.user_properties)?;
+        let own_user_properties = user_properties(&config.user_properties)?;
         let authentication = config.authentication.as_deref();
         let properties = ConnectProperties {
             session_expiry_interval: Some(config.session_expiry_interval).filter(|&seconds| is_v5 && seconds != 0),
@@ -63,11 +62,11 @@ impl ClientSession {
             request_response_information: config.request_response_information.then_some(true),
             receive_maximum: Some(config.receive_maximum).filter(|it| is_v5 && it.get() != u16::MAX),
             topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| is_v5 && maximum != 0),
-            user_properties: List::from(&user_properties),
+            user_properties: List::from(&own_user_properties),
             maximum_packet_size: if is_v5 { config.maximum_packet_size.try_into().ok() } else { None },
         };
         let will = config.will.as_deref();
-        let will_user_properties = user_properties_of(will)?;
+        let will_user_properties = will.map_or(Ok(Vec::new()), |will| user_properties(&will.user_properties))?;
         let connect = Connect {
             version,
             clean_start,
@@ -284,36 +283,5 @@ impl ClientSession {
         self.backoff.reseed(config.seed);
         self.config = config;
         Ok(())
-    }
-}
-
-fn user_properties(
-    pairs: &[(alloc::string::String, alloc::string::String)],
-) -> Result<Vec<UserProperty<'_>>, TextError> {
-    pairs.iter().map(|(name, value)| UserProperty::new(name, value)).collect()
-}
-
-fn user_properties_of(will: Option<&Will>) -> Result<Vec<UserProperty<'_>>, TextError> {
-    will.map_or(Ok(Vec::new()), |will| user_properties(&will.user_properties))
-}
-
-impl Will {
-    /// As it goes into CONNECT.
-    fn encodable<'a>(&'a self, user_properties: &'a [UserProperty<'a>]) -> Result<codec::Will<'a>, TextError> {
-        Ok(codec::Will {
-            topic: TopicName::new(&self.topic)?,
-            payload: &self.payload,
-            qos: self.qos,
-            retain: self.retain,
-            properties: WillProperties {
-                payload_format_indicator: self.payload_format_indicator,
-                message_expiry_interval: self.message_expiry_interval,
-                content_type: self.content_type.as_deref().map(Utf8Str::new).transpose()?,
-                response_topic: self.response_topic.as_deref().map(TopicName::new).transpose()?,
-                correlation_data: self.correlation_data.as_deref(),
-                will_delay_interval: Some(self.delay_interval).filter(|&seconds| seconds != 0),
-                user_properties: List::from(user_properties),
-            },
-        })
     }
 }

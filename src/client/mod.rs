@@ -57,7 +57,7 @@ mod server;
 mod session;
 
 pub use self::action::{Action, Close, Connected, Resumption};
-pub use self::config::{Authentication, ClientConfig, Will};
+pub use self::config::{Authentication, ClientConfig};
 pub use self::server::ServerLimits;
 pub use self::session::ClientSession;
-pub use crate::session::{Codes, Loss, Outcome};
+pub use crate::session::{Codes, Loss, Outcome, Will};

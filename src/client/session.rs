@@ -309,6 +309,7 @@ fn rules(config: &ClientConfig, version: Version, server: &ServerLimits) -> Rule
         max_kept: config.max_kept,
         max_kept_bytes: config.max_kept_bytes,
         overflow: config.overflow,
+        keeps_qos_0: true,
         transmit_limit: config.transmit_limit.max(1),
     }
 }

@@ -84,6 +84,8 @@ pub(crate) struct Rules {
     pub(crate) max_kept: u32,
     pub(crate) max_kept_bytes: u32,
     pub(crate) overflow: Overflow,
+    /// Whether messages of QoS 0 wait for a connection.
+    pub(crate) keeps_qos_0: bool,
     pub(crate) transmit_limit: u32,
 }
 
@@ -449,6 +451,28 @@ impl Engine {
         }
         self.outbound.forget_given_up();
         self.inbound.forget();
+    }
+
+    /// The session is gone for good: what waits is given up too.
+    pub(crate) fn forget_waiting(&mut self) {
+        while let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.pop(true, true)) {
+            self.give_up(&waiting, Loss::Session);
+        }
+        self.queue = None;
+    }
+
+    /// The session goes on in another version: what is kept is kept in that one, without what it does not have.
+    pub(crate) fn change_version(&mut self, version: Version) {
+        let old = core::mem::replace(&mut self.version, version);
+        if old != version {
+            let queued = self.queue.iter_mut().flat_map(|queue| queue.stored_mut());
+            let mut bytes: usize = 0;
+            for stored in self.outbound.stored_mut().chain(queued) {
+                stored.convert(old, version);
+                bytes = bytes.saturating_add(stored.len());
+            }
+            self.kept_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        }
     }
 
     /// Gives memory back that a burst has left behind.

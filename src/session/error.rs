@@ -42,6 +42,30 @@ pub enum Breach {
     /// Another Authentication Method than that of CONNECT \[MQTT-4.12.0-5\].
     #[error("the authentication method is not that of CONNECT [MQTT-4.12.0-5]")]
     AuthenticationMethodChanged,
+    /// Something other than CONNECT as the first packet of a client \[MQTT-3.1.0-1\].
+    #[error("the first packet is not CONNECT [MQTT-3.1.0-1]")]
+    NotConnect,
+    /// A second CONNECT \[MQTT-3.1.0-2\].
+    #[error("a second CONNECT came [MQTT-3.1.0-2]")]
+    SecondConnect,
+    /// A message above the Maximum QoS of this end (section 3.2.2.3.4).
+    #[error("a message is above the Maximum QoS (section 3.2.2.3.4)")]
+    QoSNotSupported,
+    /// A message to be retained, though this end does not (section 3.2.2.3.5).
+    #[error("a message is to be retained, which is not available (section 3.2.2.3.5)")]
+    RetainNotSupported,
+    /// A subscription of a kind that this end has announced not to have (section 3.2.2.3.11 to 3.2.2.3.13).
+    #[error("a subscription is of a kind that is not available: {0}")]
+    NotAvailable(ReasonCode),
+    /// An UNSUBSCRIBE with the packet identifier of a request that is not answered.
+    #[error("the packet identifier of a request is in use [MQTT-2.2.1-3]")]
+    PacketIdInUse,
+    /// More requests than this end keeps without an answer.
+    #[error("more requests wait for an answer than are taken")]
+    TooManyRequests,
+    /// A session expiry interval in DISCONNECT where CONNECT had none (section 3.14.2.2.2).
+    #[error("DISCONNECT gives a session an expiry interval that had none (section 3.14.2.2.2)")]
+    SessionExpiry,
     /// A Maximum Packet Size that no acknowledgement fits into.
     #[error("the Maximum Packet Size leaves no room for an acknowledgement")]
     MaximumPacketSizeTooSmall,
@@ -54,6 +78,10 @@ impl Breach {
             Self::ReceiveMaximumExceeded => ReasonCode::ReceiveMaximumExceeded,
             Self::TopicAliasInvalid => ReasonCode::TopicAliasInvalid,
             Self::AuthenticationMethodChanged => ReasonCode::BadAuthenticationMethod,
+            Self::QoSNotSupported => ReasonCode::QoSNotSupported,
+            Self::RetainNotSupported => ReasonCode::RetainNotSupported,
+            Self::NotAvailable(code) => code,
+            Self::TooManyRequests => ReasonCode::QuotaExceeded,
             Self::MaximumPacketSizeTooSmall => ReasonCode::ImplementationSpecificError,
             _ => ReasonCode::ProtocolError,
         }
@@ -116,6 +144,15 @@ pub enum CommandError {
     /// CONNECT had no Authentication Method \[MQTT-4.12.0-7\], or it is not this end's turn in the exchange.
     #[error("no authentication step is due from this end [MQTT-4.12.0-7]")]
     NoAuthentication,
+    /// Not one reason code for each filter.
+    #[error("not one reason code for each filter [MQTT-3.8.4-6]")]
+    WrongReasonCodeCount,
+    /// There is no CONNECT to be answered, or it is answered already.
+    #[error("there is no CONNECT to be answered")]
+    NoConnect,
+    /// A client that has come without a name has to be given one \[MQTT-3.1.3-6\].
+    #[error("a client without a client identifier has to be given one [MQTT-3.1.3-6]")]
+    NoClientIdentifier,
     /// DISCONNECT cannot give a session an expiry interval that had none (section 3.14.2.2.2).
     #[error("a session without an expiry interval cannot be given one by DISCONNECT (section 3.14.2.2.2)")]
     SessionExpiry,

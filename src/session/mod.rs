@@ -23,6 +23,7 @@ mod sending;
 mod stored;
 mod token;
 mod transmit;
+mod will;
 
 pub use self::error::{Breach, CommandError};
 pub use self::inbound::Receipt;
@@ -32,6 +33,7 @@ pub use self::outcome::{Codes, Loss, Outcome};
 pub use self::queue::Overflow;
 pub use self::token::Token;
 pub use self::transmit::Transmit;
+pub use self::will::Will;
 pub(crate) use self::{
     ack::trim,
     engine::{End, Engine, Phase, Rules, Side, Stop},
@@ -40,4 +42,5 @@ pub(crate) use self::{
     outbound::Stage,
     outcome::Done,
     queue::Kind,
+    will::user_properties,
 };

@@ -376,6 +376,11 @@ impl Outbound {
         }
     }
 
+    /// The packets that are kept.
+    pub(crate) fn stored_mut(&mut self) -> impl Iterator<Item = &mut Stored> {
+        self.flows.values_mut().map(|flow| &mut flow.stored)
+    }
+
     /// Gives memory back that a burst has left behind.
     pub(crate) fn shrink(&mut self) {
         self.flows.shrink();

@@ -135,6 +135,11 @@ impl<T: Default> PacketIds<T> {
         })
     }
 
+    /// The values, to be changed.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter(|slot| slot.is_used).map(|slot| &mut slot.value)
+    }
+
     /// Gives memory back that a burst has left behind. Identifiers start again from 1.
     pub(crate) fn shrink(&mut self) {
         if self.used == 0 {

@@ -166,6 +166,10 @@ impl Queue {
         self.discount(expired)
     }
 
+    pub(crate) fn stored_mut(&mut self) -> impl Iterator<Item = &mut Stored> {
+        self.windowed.iter_mut().chain(&mut self.others).map(|waiting| &mut waiting.stored)
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.windowed.len().saturating_add(self.others.len())

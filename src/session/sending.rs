@@ -50,6 +50,9 @@ impl Engine {
     ) -> Result<Token, CommandError> {
         let qos = publish.delivery.qos();
         let token = if !self.can_send(rules, qos != QoS::AtMostOnce) {
+            if qos == QoS::AtMostOnce && self.phase != Phase::Open && !rules.keeps_qos_0 {
+                return Err(CommandError::NotConnected);
+            }
             self.keep_message(rules, publish, large)
         } else if qos == QoS::AtMostOnce {
             self.send_unacknowledged(rules, publish, large)
@@ -267,7 +270,7 @@ impl Engine {
     }
 
     /// Gives up something that has not been sent.
-    fn give_up(&mut self, waiting: &Waiting, loss: Loss) {
+    pub(super) fn give_up(&mut self, waiting: &Waiting, loss: Loss) {
         self.release(waiting.stored.len());
         if waiting.kind.is_windowed() {
             self.record(Record::Dropped(waiting.token));

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::codec::{self, Decoded, EncodeError, Limits, Packet, Publish, Version};
+use crate::codec::{self, Decoded, EncodeError, Limits, Packet, Publish, PublishProperties, Version};
 
 /// A packet that is kept until it can be sent, or until it is acknowledged: encoded, with the full topic and no alias.
 ///
@@ -54,6 +54,17 @@ impl Stored {
     pub(crate) fn restored(packet: &[u8], payload: &[u8]) -> Self {
         let payload = if payload.is_empty() { None } else { Some(Bytes::copy_from_slice(payload).into()) };
         Self { packet: packet.into(), payload }
+    }
+
+    /// Keeps a message in another version, without the properties if that has none.
+    pub(crate) fn convert(&mut self, from: Version, to: Version) {
+        let mut converted = Vec::new();
+        if let Some(Packet::Publish(publish)) = self.packet(from) {
+            let properties = if to == Version::V5 { publish.properties } else { PublishProperties::default() };
+            // What one version can carry, another one can too without its properties.
+            let _ = Publish { properties, ..publish }.encode(to, &mut converted);
+            self.packet = converted;
+        }
     }
 
     /// How many bytes are kept.

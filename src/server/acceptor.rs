@@ -1,0 +1,533 @@
+//! The first packet of a client, and what is made of it.
+
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::accept::Accept;
+use super::action::{Action, Close};
+use super::config::ServerConfig;
+use super::session::{ClientLimits, Exchange, ServerSession, State};
+use crate::codec::{
+    self, Auth, AuthProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError,
+    Decoded, MAX_PACKET_SIZE, Packet, PacketType, Version,
+};
+use crate::session::{Breach, CommandError, Engine, Transmit, Will, trim, user_properties};
+use crate::text::Utf8Str;
+use crate::time::Instant;
+
+/// Takes the first packet of a client, and the exchange of an enhanced authentication, until the client is accepted or
+/// refused: see the [module](super).
+///
+/// Until CONNECT is complete it keeps nothing of what has come.
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    now: Instant,
+    /// When the client must have taken its next step.
+    deadline: Instant,
+    step: Step,
+    transmit: Transmit,
+    pending: Option<Box<Pending>>,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// CONNECT has not come.
+    Waiting,
+    /// It is the caller's turn.
+    Deciding,
+    /// The client has been challenged.
+    Challenged,
+    /// The client is refused; the action that says so is still due.
+    Closing,
+    /// It is over, or the client is accepted.
+    Over,
+}
+
+/// What CONNECT has said.
+struct Pending {
+    version: Version,
+    clean_start: bool,
+    keep_alive: u16,
+    client_id: Box<str>,
+    will: Option<Box<Will>>,
+    session_expiry_interval: u32,
+    client: ClientLimits,
+    method: Option<Box<str>>,
+    wants_response_information: bool,
+}
+
+impl Acceptor {
+    /// For a transport that has just been accepted. The configuration is shared with the session that comes of it: an
+    /// `Arc` is taken as well.
+    pub fn new(config: impl Into<Arc<ServerConfig>>, now: Instant) -> Self {
+        let mut acceptor = Self {
+            config: config.into(),
+            now,
+            deadline: Instant::NEVER,
+            step: Step::Waiting,
+            transmit: Transmit::default(),
+            pending: None,
+        };
+        acceptor.await_client();
+        acceptor
+    }
+
+    /// Takes what the transport has read and what time it is, and returns what there is to do next; `None` when there is
+    /// nothing more.
+    ///
+    /// What is left of `input` belongs to what comes next: to this acceptor if CONNECT is not complete, else to the session
+    /// that comes of it. A client may send more behind its CONNECT without waiting.
+    pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
+        self.now = now.max(self.now);
+        let action = match self.step {
+            Step::Waiting => self.receive_connect(input),
+            Step::Challenged => self.receive_auth(input),
+            Step::Closing => Some(self.over(Close::Requested)),
+            Step::Deciding | Step::Over => None,
+        };
+        action.or_else(|| {
+            let is_late = matches!(self.step, Step::Waiting | Step::Challenged) && self.deadline <= self.now;
+            is_late.then(|| self.over(Close::ConnectTimeout))
+        })
+    }
+
+    /// What is to be written to the transport.
+    pub fn transmit(&mut self) -> &mut Transmit {
+        &mut self.transmit
+    }
+
+    /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.step {
+            Step::Waiting | Step::Challenged => self.deadline.unless_never(),
+            Step::Closing => Some(self.now),
+            Step::Deciding | Step::Over => None,
+        }
+    }
+
+    /// The client has so long for its next step.
+    fn await_client(&mut self) {
+        self.deadline = match self.config.connect_timeout {
+            0 => Instant::NEVER,
+            seconds => self.now.after_seconds(seconds),
+        };
+    }
+
+    fn over<'a>(&mut self, why: Close<'a>) -> Action<'a> {
+        self.step = Step::Over;
+        self.pending = None;
+        Action::Close(why)
+    }
+
+    fn receive_connect<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
+        // Whatever it is, it need not be complete to be refused [MQTT-3.1.0-1].
+        if input.first().is_some_and(|&first| first != PacketType::Connect.first_byte()) {
+            return Some(self.over(Close::Breach(Breach::NotConnect)));
+        }
+        match codec::decode(input, Version::V5, self.config.limits(self.config.max_connect_size)) {
+            Ok(Decoded::Packet { packet: Packet::Connect(connect), size }) => {
+                *input = input.get(size..).unwrap_or_default();
+                Some(self.take_connect(connect))
+            }
+            Ok(Decoded::Packet { .. }) => Some(self.over(Close::Breach(Breach::NotConnect))),
+            Ok(Decoded::Incomplete { .. }) => None,
+            Err(error) => {
+                self.answer_malformed(&error);
+                Some(self.over(Close::Malformed(error)))
+            }
+        }
+    }
+
+    fn take_connect<'a>(&mut self, connect: Connect<'a>) -> Action<'a> {
+        let properties = &connect.properties;
+        let owned = |text: Utf8Str<'_>| text.as_str().into();
+        let is_v5 = connect.version == Version::V5;
+        self.pending = Some(Box::new(Pending {
+            version: connect.version,
+            clean_start: connect.clean_start,
+            keep_alive: connect.keep_alive,
+            client_id: owned(connect.client_identifier),
+            will: connect.will.as_ref().map(|will| Will::received(will).into()),
+            session_expiry_interval: match connect.version {
+                Version::V5 => properties.session_expiry_interval.unwrap_or(0),
+                Version::V31 | Version::V311 if connect.clean_start => 0,
+                Version::V31 | Version::V311 => u32::MAX,
+            },
+            client: ClientLimits {
+                receive_maximum: properties.receive_maximum.map_or(u16::MAX, Into::into),
+                topic_alias_maximum: properties.topic_alias_maximum.unwrap_or(0),
+                maximum_packet_size: properties.maximum_packet_size.map_or(MAX_PACKET_SIZE, Into::into),
+                wants_problem_information: properties.request_problem_information.unwrap_or(true),
+            },
+            method: properties.authentication_method.map(owned),
+            wants_response_information: properties.request_response_information.unwrap_or(false),
+        }));
+        self.step = Step::Deciding;
+        let refusal = match &connect.will {
+            Some(will) if will.qos > self.config.maximum_qos => Some(ConnAckReasonCode::QoSNotSupported),
+            Some(will) if will.retain && !self.config.retain_available => Some(ConnAckReasonCode::RetainNotSupported),
+            // Four bytes for PUBACK, and five if it has a reason code.
+            _ if is_v5 && properties.maximum_packet_size.is_some_and(|size| size.get() < 5) => {
+                Some(ConnAckReasonCode::ImplementationSpecificError)
+            }
+            _ => None,
+        };
+        match refusal {
+            None => Action::Connect(connect),
+            Some(code) => {
+                // It has just been handed over, so it can be answered [MQTT-3.2.2-12, MQTT-3.2.2-13].
+                let _ = self.refuse(code);
+                self.over(Close::Refused(code.into()))
+            }
+        }
+    }
+
+    /// Tells a client whose CONNECT cannot be read what is wrong with it, if there is a form for that.
+    fn answer_malformed(&mut self, error: &DecodeError) {
+        let code = match (error.version(), error.return_code()) {
+            (Version::V5, _) => ConnAckReasonCode::try_from(error.reason_code()).ok(),
+            (_, code) => code.and_then(ConnAckReasonCode::from_return_code),
+        };
+        if let Some(reason_code) = code {
+            let connack = ConnAck { reason_code, ..ConnAck::default() };
+            // Nothing in it could not be encoded.
+            let _ = self.transmit.encode(u32::MAX, |out| connack.encode(error.version(), out));
+        }
+    }
+
+    /// Refuses the client: CONNACK with this reason code, or for 3.1 and 3.1.1 the return code that says the same. If
+    /// there is none, they are not answered \[3.1.1: MQTT-3.2.2-6\]. The action [`Close::Requested`] comes next.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::NoConnect`] if there is no client that waits for a decision.
+    pub fn refuse(&mut self, reason_code: ConnAckReasonCode) -> Result<(), CommandError> {
+        self.refuse_with(reason_code, &ConnAckProperties::default())
+    }
+
+    /// As [`refuse`](Self::refuse), with properties: a reason string, user properties, or the Server Reference to go with
+    /// Use another server and Server moved; 5.0 only, others are not sent them. Reason string and user properties that
+    /// would make the packet too large for the client are left out \[MQTT-3.2.2-19, MQTT-3.2.2-20\].
+    ///
+    /// # Errors
+    ///
+    /// As [`refuse`](Self::refuse), and [`CommandError::Encode`] if it cannot be sent.
+    pub fn refuse_with(
+        &mut self,
+        reason_code: ConnAckReasonCode,
+        properties: &ConnAckProperties<'_>,
+    ) -> Result<(), CommandError> {
+        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
+        match pending.version {
+            Version::V5 => {
+                let limit = pending.client.maximum_packet_size;
+                let connack = ConnAck { session_present: false, reason_code, properties: *properties };
+                put_connack(&mut self.transmit, connack, limit)?;
+            }
+            version if reason_code.return_code().is_some() => {
+                let connack = ConnAck { reason_code, ..ConnAck::default() };
+                self.transmit.encode(u32::MAX, |out| connack.encode(version, out))?;
+            }
+            Version::V31 | Version::V311 => {}
+        }
+        self.step = Step::Closing;
+        self.pending = None;
+        Ok(())
+    }
+
+    /// Challenges a client that has named an Authentication Method: AUTH with Continue authentication
+    /// \[MQTT-4.12.0-2\]. Its answer is an [`Action::Auth`].
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::NoConnect`] if there is no client that waits for a decision;
+    /// [`CommandError::NoAuthentication`] if it has not named a method \[MQTT-4.12.0-6\];
+    /// [`CommandError::TooLarge`] if the packet is larger than the client takes.
+    pub fn challenge(&mut self, data: &[u8]) -> Result<(), CommandError> {
+        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
+        let method = pending.method.as_deref().ok_or(CommandError::NoAuthentication)?;
+        let properties = AuthProperties {
+            authentication_method: Some(Utf8Str::new(method)?),
+            authentication_data: (!data.is_empty()).then_some(data),
+            ..AuthProperties::default()
+        };
+        let limit = pending.client.maximum_packet_size;
+        let auth = Auth { reason_code: AuthReasonCode::ContinueAuthentication, properties };
+        let sent = self.transmit.encode(limit, |out| auth.encode(Version::V5, out))?;
+        sent.map(drop).ok_or(CommandError::TooLarge { limit })?;
+        self.step = Step::Challenged;
+        self.await_client();
+        Ok(())
+    }
+
+    /// The answer to a challenge; a client may also give up.
+    fn receive_auth<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
+        match codec::decode(input, Version::V5, self.config.limits(self.config.max_connect_size)) {
+            Ok(Decoded::Packet { packet, size }) => {
+                *input = input.get(size..).unwrap_or_default();
+                let method = self.pending.as_ref().and_then(|pending| pending.method.as_deref()).map(str::as_bytes);
+                Some(match packet {
+                    Packet::Auth(auth) if auth.reason_code != AuthReasonCode::ContinueAuthentication => {
+                        self.break_off(Breach::UnexpectedAuth)
+                    }
+                    Packet::Auth(auth) if auth.properties.authentication_method.map(Utf8Str::as_bytes) != method => {
+                        self.break_off(Breach::AuthenticationMethodChanged)
+                    }
+                    Packet::Auth(auth) => {
+                        self.step = Step::Deciding;
+                        Action::Auth(auth)
+                    }
+                    Packet::Disconnect(disconnect) => self.over(Close::Disconnected(disconnect)),
+                    Packet::Connect(_) => self.break_off(Breach::SecondConnect),
+                    _ => self.break_off(Breach::UnexpectedAuth), // only AUTH or DISCONNECT [MQTT-3.1.2-30]
+                })
+            }
+            Ok(Decoded::Incomplete { .. }) => None,
+            Err(error) => {
+                self.answer_malformed(&error);
+                Some(self.over(Close::Malformed(error)))
+            }
+        }
+    }
+
+    /// The client has broken the protocol. It is told by CONNACK: there is no DISCONNECT before that
+    /// \[MQTT-3.14.0-1\].
+    fn break_off<'a>(&mut self, breach: Breach) -> Action<'a> {
+        let reason_code = ConnAckReasonCode::try_from(breach.reason_code()).unwrap_or(ConnAckReasonCode::ProtocolError);
+        let connack = ConnAck { reason_code, ..ConnAck::default() };
+        let limit = self.pending.as_ref().map_or(MAX_PACKET_SIZE, |pending| pending.client.maximum_packet_size);
+        let _ = self.transmit.encode(limit, |out| connack.encode(Version::V5, out));
+        self.over(Close::Breach(breach))
+    }
+
+    /// Accepts the client, into the session that is kept for its client identifier if there is one. CONNACK is in the
+    /// [`transmit`](ServerSession::transmit) of the session that comes of it; what this acceptor has not written is there
+    /// too, before it.
+    ///
+    /// If the client asks for a new session (Clean Start), or the kept one has expired, what was kept is given up, and its
+    /// will, if it was still to be published, is published now. A session that still has a connection loses it; see
+    /// [`take_over`](ServerSession::take_over).
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::NoConnect`] if there is no client that waits for a decision;
+    /// [`CommandError::NoClientIdentifier`] if the client has to be given one; [`CommandError::Text`] and
+    /// [`CommandError::Encode`] if CONNACK cannot be sent, [`CommandError::TooLarge`] if it is larger than the client
+    /// takes. Then the kept session is lost, unless it is checked before: that is only so for what `accept` says wrong.
+    pub fn accept(
+        &mut self,
+        kept: impl Into<Option<ServerSession>>,
+        accept: Accept,
+    ) -> Result<ServerSession, CommandError> {
+        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
+        let is_v5 = pending.version == Version::V5;
+        if is_v5 && pending.client_id.is_empty() && accept.assigned_client_id.is_none() {
+            return Err(CommandError::NoClientIdentifier);
+        }
+        let now = self.now;
+        let mut kept = kept.into();
+        if let Some(session) = &mut kept {
+            session.closed(now);
+        }
+        let is_present = kept.as_ref().is_some_and(|session| !pending.clean_start && !session.is_expired(now));
+        let terms = Terms::new(&self.config, pending, &accept);
+        let connack = terms.connack(&self.config, pending, &accept, is_present);
+        connack.put(&mut self.transmit, pending.version, pending.client.maximum_packet_size)?;
+
+        let Some(pending) = self.pending.take() else { return Err(CommandError::NoConnect) };
+        self.step = Step::Over;
+        let mut session = kept.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), pending.version));
+        session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit));
+        Ok(session)
+    }
+}
+
+/// What client and server agree on.
+struct Terms {
+    keep_alive: u16,
+    session_expiry_interval: u32,
+}
+
+impl Terms {
+    fn new(config: &ServerConfig, pending: &Pending, accept: &Accept) -> Self {
+        let (asked, max) = (pending.keep_alive, config.max_keep_alive);
+        let is_too_long = max != 0 && (asked == 0 || asked > max);
+        if pending.version != Version::V5 {
+            // It cannot be told anything else than what it has asked for.
+            return Self { keep_alive: asked, session_expiry_interval: pending.session_expiry_interval };
+        }
+        let keep_alive = accept.server_keep_alive.unwrap_or(if is_too_long { max } else { asked });
+        let session_expiry_interval = accept
+            .session_expiry_interval
+            .unwrap_or(pending.session_expiry_interval.min(config.max_session_expiry_interval));
+        Self { keep_alive, session_expiry_interval }
+    }
+
+    fn connack<'a>(
+        &self,
+        config: &ServerConfig,
+        pending: &'a Pending,
+        accept: &'a Accept,
+        session_present: bool,
+    ) -> OwnedConnAck<'a> {
+        OwnedConnAck {
+            session_present,
+            keep_alive: Some(self.keep_alive).filter(|&seconds| seconds != pending.keep_alive),
+            session_expiry_interval: Some(self.session_expiry_interval)
+                .filter(|&seconds| seconds != pending.session_expiry_interval),
+            receive_maximum: Some(config.receive_maximum).filter(|it| it.get() != u16::MAX),
+            maximum_qos: config.announced_qos(),
+            retain_available: config.retain_available,
+            maximum_packet_size: config.maximum_packet_size,
+            topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| maximum != 0),
+            wildcard: config.wildcard_subscription_available,
+            identifiers: config.subscription_identifiers_available,
+            shared: config.shared_subscription_available,
+            assigned: accept.assigned_client_id.as_deref().filter(|_| pending.client_id.is_empty()),
+            method: pending.method.as_deref(),
+            wants_response_information: pending.wants_response_information,
+            accept,
+        }
+    }
+}
+
+/// CONNACK of an accepted client, before its texts have been checked.
+struct OwnedConnAck<'a> {
+    session_present: bool,
+    keep_alive: Option<u16>,
+    session_expiry_interval: Option<u32>,
+    receive_maximum: Option<core::num::NonZeroU16>,
+    maximum_qos: Option<codec::MaximumQoS>,
+    retain_available: bool,
+    maximum_packet_size: u32,
+    topic_alias_maximum: Option<u16>,
+    wildcard: bool,
+    identifiers: bool,
+    shared: bool,
+    assigned: Option<&'a str>,
+    method: Option<&'a str>,
+    wants_response_information: bool,
+    accept: &'a Accept,
+}
+
+impl OwnedConnAck<'_> {
+    fn put(&self, transmit: &mut Transmit, version: Version, limit: u32) -> Result<(), CommandError> {
+        if version != Version::V5 {
+            let session_present = self.session_present && version == Version::V311;
+            let connack = ConnAck { session_present, ..ConnAck::default() };
+            transmit.encode(u32::MAX, |out| connack.encode(version, out))?;
+            return Ok(());
+        }
+        let accept = self.accept;
+        let user_properties: Vec<_> = user_properties(&accept.user_properties)?;
+        let response_information = accept.response_information.as_deref().filter(|_| self.wants_response_information);
+        let properties = ConnAckProperties {
+            session_expiry_interval: self.session_expiry_interval,
+            assigned_client_identifier: self.assigned.map(Utf8Str::new).transpose()?,
+            server_keep_alive: self.keep_alive,
+            authentication_method: self.method.map(Utf8Str::new).transpose()?,
+            authentication_data: accept.authentication_data.as_deref().filter(|_| self.method.is_some()),
+            response_information: response_information.map(Utf8Str::new).transpose()?,
+            server_reference: accept.server_reference.as_deref().map(Utf8Str::new).transpose()?,
+            reason_string: accept.reason_string.as_deref().map(Utf8Str::new).transpose()?,
+            receive_maximum: self.receive_maximum,
+            topic_alias_maximum: self.topic_alias_maximum,
+            maximum_qos: self.maximum_qos,
+            retain_available: (!self.retain_available).then_some(false),
+            user_properties: (&user_properties).into(),
+            maximum_packet_size: Some(self.maximum_packet_size)
+                .filter(|&size| size < MAX_PACKET_SIZE)
+                .and_then(|size| size.try_into().ok()),
+            wildcard_subscription_available: (!self.wildcard).then_some(false),
+            subscription_identifiers_available: (!self.identifiers).then_some(false),
+            shared_subscription_available: (!self.shared).then_some(false),
+        };
+        let reason_code = ConnAckReasonCode::Success;
+        put_connack(transmit, ConnAck { session_present: self.session_present, reason_code, properties }, limit)
+    }
+}
+
+/// Puts a CONNACK of 5.0 into the stream, without what would make it too large.
+fn put_connack(transmit: &mut Transmit, connack: ConnAck<'_>, limit: u32) -> Result<(), CommandError> {
+    let properties = &connack.properties;
+    let fits = trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
+        let reason_string = properties.reason_string.filter(|_| with_reason);
+        let properties = ConnAckProperties { reason_string, user_properties, ..*properties };
+        let connack = ConnAck { properties, ..connack };
+        transmit.encode(limit, |out| connack.encode(Version::V5, out)).map(|packet| packet.is_some())
+    })?;
+    if fits { Ok(()) } else { Err(CommandError::TooLarge { limit }) }
+}
+
+impl ServerSession {
+    fn new(config: Arc<ServerConfig>, version: Version) -> Self {
+        Self {
+            config,
+            engine: Engine::new(version, false),
+            client_id: "".into(),
+            client: ClientLimits::DEFAULT,
+            state: State::Detached,
+            exchange: Exchange::Idle,
+            keep_alive: 0,
+            connection: 0,
+            last_heard: Instant::EPOCH,
+            method: None,
+            will: None,
+            will_at: Instant::NEVER,
+            due_will: None,
+            session_expiry_interval: 0,
+            asked_no_expiry: false,
+            expires_at: Instant::NEVER,
+            requests: None,
+        }
+    }
+
+    /// A connection begins. CONNACK is in `transmit`.
+    fn attach(
+        &mut self,
+        pending: Pending,
+        terms: &Terms,
+        accept: Accept,
+        is_present: bool,
+        now: Instant,
+        transmit: Transmit,
+    ) {
+        self.engine.advance(now);
+        // A will is published at the end of its session at the latest, and not at all if the client is back before its time.
+        let old_will = self.will.take();
+        if !is_present || self.will_at <= now {
+            self.due_will = old_will.or(self.due_will.take());
+        }
+        if !is_present {
+            self.forget();
+        }
+        self.engine.change_version(pending.version);
+        self.client_id = match accept.assigned_client_id {
+            Some(assigned) if pending.client_id.is_empty() => assigned.into(),
+            _ => pending.client_id,
+        };
+        self.client = pending.client;
+        self.keep_alive = terms.keep_alive;
+        self.last_heard = self.engine.now;
+        self.method = pending.method;
+        self.will = pending.will;
+        self.will_at = Instant::NEVER;
+        self.session_expiry_interval = terms.session_expiry_interval;
+        self.asked_no_expiry = pending.session_expiry_interval == 0;
+        self.expires_at = Instant::NEVER;
+        self.state = State::Connected;
+        self.engine.transmit = transmit;
+        self.engine.opened(self.client.topic_alias_maximum.min(self.config.topic_aliases));
+        self.engine.release_again();
+    }
+}
+
+impl core::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let client_id = self.pending.as_ref().map(|pending| pending.client_id.to_string());
+        f.debug_struct("Acceptor").field("step", &self.step).field("client_id", &client_id).finish_non_exhaustive()
+    }
+}

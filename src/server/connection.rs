@@ -1,0 +1,219 @@
+//! How the connection of an accepted client ends, and what happens then; and re-authentication.
+
+use super::action::{Action, Close};
+use super::session::{Exchange, ServerSession, State};
+use crate::codec::{
+    Auth, AuthProperties, AuthReasonCode, Disconnect, DisconnectProperties, DisconnectReasonCode, ReasonCode, Version,
+};
+use crate::session::{Breach, CommandError, Phase, trim};
+use crate::text::Utf8Str;
+use crate::time::Instant;
+
+impl ServerSession {
+    /// DISCONNECT is put into [`transmit`](Self::transmit), for a client of 5.0; others are not told. The action
+    /// [`Close::Requested`] comes next, and says that the transport is to be closed once that is written. The will of the
+    /// client will be published.
+    ///
+    /// Properties that would make the packet too large for the client are left out \[MQTT-3.14.2-3, MQTT-3.14.2-4\].
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::SessionExpiry`] for a session expiry
+    /// interval, which only a client can send \[MQTT-3.14.2-2\]; [`CommandError::Encode`] if the packet cannot be sent.
+    pub fn disconnect(&mut self, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
+        if self.state != State::Connected {
+            return Err(CommandError::NotConnected);
+        }
+        if disconnect.properties.session_expiry_interval.is_some() {
+            return Err(CommandError::SessionExpiry);
+        }
+        if self.engine.version == Version::V5 {
+            let (limit, Disconnect { reason_code, properties }) = (self.client.maximum_packet_size, *disconnect);
+            let has_reason = properties.reason_string.is_some();
+            let fits = trim(has_reason, properties.user_properties, |with_reason, user_properties| {
+                let reason_string = properties.reason_string.filter(|_| with_reason);
+                let properties = DisconnectProperties { reason_string, user_properties, ..properties };
+                let disconnect = Disconnect { reason_code, properties };
+                self.engine
+                    .transmit
+                    .encode(limit, |out| disconnect.encode(Version::V5, out))
+                    .map(|packet| packet.is_some())
+            })?;
+            if !fits {
+                return Err(CommandError::TooLarge { limit });
+            }
+        }
+        self.state = State::Closing;
+        self.engine.phase = Phase::Down;
+        Ok(())
+    }
+
+    /// Another connection of the same client takes the session over: this one is told so and ends \[MQTT-3.1.4-3\].
+    /// When its transport is closed the session can be [accepted](super::Acceptor::accept) into.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::NotConnected`] if there is no connection.
+    pub fn take_over(&mut self) -> Result<(), CommandError> {
+        let reason_code = DisconnectReasonCode::SessionTakenOver;
+        self.disconnect(&Disconnect { reason_code, ..Disconnect::default() })
+    }
+
+    /// The transport is gone, or is closed now because of [`Action::Close`].
+    ///
+    /// What the session has to keep is kept until it expires, and sent again when the client resumes it. The will, unless
+    /// DISCONNECT has discarded it, is published when its delay has passed or the session ends, whichever comes first.
+    /// Does nothing if there is no connection.
+    pub fn closed(&mut self, now: Instant) {
+        if self.state == State::Detached {
+            return;
+        }
+        self.engine.advance(now);
+        self.engine.closed();
+        self.state = State::Detached;
+        self.exchange = Exchange::Idle;
+        self.requests = None;
+        self.connection = self.connection.wrapping_add(1);
+        let now = self.engine.now;
+        self.expires_at = match self.session_expiry_interval {
+            u32::MAX => Instant::NEVER,
+            seconds => after(now, seconds),
+        };
+        self.will_at = match &self.will {
+            Some(will) => after(now, will.delay_interval).min(self.expires_at),
+            None => Instant::NEVER,
+        };
+    }
+
+    /// The session is gone: what is kept for the client is given up.
+    pub(super) fn forget(&mut self) {
+        self.engine.forget();
+        self.engine.forget_waiting();
+    }
+
+    /// The time of the will, or of the session, has come.
+    #[cold]
+    pub(super) fn check_end<'a>(&mut self) -> Option<Action<'a>> {
+        if self.will_at <= self.engine.now {
+            self.will_at = Instant::NEVER;
+            if let Some(will) = self.will.take() {
+                return Some(Action::Will(will));
+            }
+        }
+        if self.expires_at <= self.engine.now {
+            self.forget();
+            if self.engine.has_news() {
+                return self.engine.news(); // and `Expired` when there are no more
+            }
+            self.expires_at = Instant::NEVER;
+            return Some(Action::Expired);
+        }
+        None
+    }
+
+    /// Whether the session is at its end at this time, if there is no connection.
+    pub(super) fn is_expired(&self, now: Instant) -> bool {
+        self.state == State::Detached && self.expires_at <= now
+    }
+
+    pub(super) fn receive_disconnect<'a>(&mut self, disconnect: Disconnect<'a>) -> Action<'a> {
+        if let Some(seconds) = disconnect.properties.session_expiry_interval {
+            if seconds != 0 && self.asked_no_expiry {
+                return self.breach(Breach::SessionExpiry);
+            }
+            self.session_expiry_interval = seconds.min(self.config.max_session_expiry_interval);
+        }
+        // Only then the will is forgotten [MQTT-3.14.4-3].
+        if disconnect.reason_code == DisconnectReasonCode::NormalDisconnection {
+            self.will = None;
+        }
+        self.over(Close::Disconnected(disconnect))
+    }
+
+    /// The client has broken the protocol.
+    #[cold]
+    pub(super) fn breach<'a>(&mut self, breach: Breach) -> Action<'a> {
+        self.tell(breach.reason_code());
+        self.over(Close::Breach(breach))
+    }
+
+    #[cold]
+    pub(super) fn time_out<'a>(&mut self) -> Action<'a> {
+        self.tell(ReasonCode::KeepAliveTimeout);
+        self.over(Close::KeepAliveTimeout)
+    }
+
+    /// Tells a client of 5.0 why its connection ends.
+    pub(super) fn tell(&mut self, code: ReasonCode) {
+        if self.engine.version == Version::V5 {
+            let reason_code = DisconnectReasonCode::try_from(code).unwrap_or(DisconnectReasonCode::ProtocolError);
+            let disconnect = Disconnect { reason_code, ..Disconnect::default() };
+            let max = self.client.maximum_packet_size;
+            // It has nothing in it that could not be encoded; and if it does not fit, it is left out.
+            let _ = self.engine.transmit.encode(max, |out| disconnect.encode(Version::V5, out));
+        }
+    }
+
+    pub(super) fn over<'a>(&mut self, why: Close<'a>) -> Action<'a> {
+        self.state = State::Over;
+        self.engine.phase = Phase::Down;
+        Action::Close(why)
+    }
+
+    /// The server's next step in a re-authentication: AUTH with Continue authentication \[MQTT-4.12.0-2\].
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::NoAuthentication`] if it is not this end's turn; [`CommandError::TooLarge`] if the packet is larger
+    /// than the client takes.
+    pub fn challenge(&mut self, data: &[u8]) -> Result<(), CommandError> {
+        self.send_auth(AuthReasonCode::ContinueAuthentication, data)?;
+        self.exchange = Exchange::Theirs;
+        Ok(())
+    }
+
+    /// A re-authentication has succeeded: AUTH with Success. If it has failed, [`disconnect`](Self::disconnect)
+    /// \[MQTT-4.12.1-2\].
+    ///
+    /// # Errors
+    ///
+    /// As [`challenge`](Self::challenge).
+    pub fn authenticated(&mut self, data: &[u8]) -> Result<(), CommandError> {
+        self.send_auth(AuthReasonCode::Success, data)?;
+        self.exchange = Exchange::Idle;
+        Ok(())
+    }
+
+    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8]) -> Result<(), CommandError> {
+        let method =
+            self.method.as_deref().filter(|_| self.exchange == Exchange::Ours && self.state == State::Connected);
+        let properties = AuthProperties {
+            authentication_method: Some(Utf8Str::new(method.ok_or(CommandError::NoAuthentication)?)?),
+            authentication_data: (!data.is_empty()).then_some(data),
+            ..AuthProperties::default()
+        };
+        let limit = self.client.maximum_packet_size;
+        let auth = Auth { reason_code, properties };
+        let sent = self.engine.transmit.encode(limit, |out| auth.encode(Version::V5, out))?;
+        sent.map(drop).ok_or(CommandError::TooLarge { limit })
+    }
+
+    /// AUTH has come: the beginning of a re-authentication, or the answer to a challenge.
+    #[cold]
+    pub(super) fn receive_auth<'a>(&mut self, auth: Auth<'a>) -> Action<'a> {
+        let Some(method) = &self.method else { return self.breach(Breach::UnexpectedAuth) };
+        if auth.properties.authentication_method.map(Utf8Str::as_bytes) != Some(method.as_bytes()) {
+            return self.breach(Breach::AuthenticationMethodChanged);
+        }
+        self.exchange = match (auth.reason_code, self.exchange) {
+            (AuthReasonCode::ReAuthenticate, Exchange::Idle)
+            | (AuthReasonCode::ContinueAuthentication, Exchange::Theirs) => Exchange::Ours,
+            _ => return self.breach(Breach::UnexpectedAuth),
+        };
+        Action::Auth(auth)
+    }
+}
+
+fn after(now: Instant, seconds: u32) -> Instant {
+    Instant::from_micros(now.as_micros().saturating_add(u64::from(seconds).saturating_mul(1_000_000)))
+}

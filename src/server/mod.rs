@@ -1,0 +1,67 @@
+//! The server's end of a connection.
+//!
+//! An [`Acceptor`] takes the first packet of a client, and hands it out as a request to be connected. Who embeds it looks
+//! at that and accepts it, into a new session or one that is kept, or refuses it. From then on it is a [`ServerSession`],
+//! which exchanges messages with the client, and outlives the connection until it expires.
+//!
+//! ```
+//! # use std::collections::HashMap;
+//! # use bytes::Buf;
+//! # use mqtt_sansio::{Instant, QoS};
+//! # use mqtt_sansio::codec::{ConnAckReasonCode, SubAckReasonCode};
+//! # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig, ServerSession};
+//! # fn main() -> Result<(), Box<dyn core::error::Error>> {
+//! # let now = Instant::from_micros(7);
+//! # let mut sessions: HashMap<String, ServerSession> = HashMap::new();
+//! let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+//! let mut session = None;
+//! # let received = b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo\x82\x09\x00\x01\x00\x00\x03a/b\x01";
+//! let mut input = &received[..]; // what the transport has read
+//! while let Some(action) = acceptor.poll(now, &mut input) {
+//!     match action {
+//!         Action::Connect(request) if request.client_identifier.is_empty() => {
+//!             acceptor.refuse(ConnAckReasonCode::ClientIdentifierNotValid)?;
+//!         }
+//!         Action::Connect(request) => {
+//!             let kept = sessions.remove(request.client_identifier.as_str());
+//!             session = Some(acceptor.accept(kept, Accept::default())?);
+//!             break;
+//!         }
+//!         Action::Close(why) => println!("{why}"),
+//!         other => println!("{other:?}"),
+//!     }
+//! }
+//!
+//! let mut session = session.expect("it was accepted");
+//! while let Some(action) = session.poll(now, &mut input) {
+//!     match action {
+//!         Action::Message(m) => println!("{}: {:?}", m.topic, m.payload),
+//!         Action::Subscribe(request) => {
+//!             let granted: Vec<_> = request.subscriptions.iter().map(|it| SubAckReasonCode::from(it.qos)).collect();
+//!             session.suback(request.id, &granted)?;
+//!         }
+//!         Action::Close(why) => println!("{why}"),
+//!         other => println!("{other:?}"),
+//!     }
+//! }
+//! let transmit = session.transmit(); // CONNACK and SUBACK, to be written
+//! assert!(transmit.chunk().starts_with(b"\x20") && transmit.chunk().ends_with(b"\x90\x04\x00\x01\x00\x01"));
+//! # Ok(())
+//! # }
+//! ```
+
+mod accept;
+mod acceptor;
+mod action;
+mod config;
+mod connection;
+mod request;
+mod session;
+
+pub use self::accept::Accept;
+pub use self::acceptor::Acceptor;
+pub use self::action::{Action, Close};
+pub use self::config::ServerConfig;
+pub use self::request::{RequestId, SubscribeRequest, UnsubscribeRequest};
+pub use self::session::ServerSession;
+pub use crate::session::{Codes, Loss, Outcome, Will};

@@ -1,0 +1,354 @@
+//! The server session: what it holds, and the one way in for bytes and time.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use super::action::{Action, Close};
+use super::config::ServerConfig;
+use super::request::Requests;
+use crate::codec::{AckProperties, MAX_PACKET_SIZE};
+use crate::codec::{Packet, PubAckReasonCode, QoS, Version};
+use crate::session::{Breach, CommandError, End, Engine, Message, Receipt, Rules, Side, Stop, Token, Transmit, Will};
+use crate::time::Instant;
+
+/// The server's end of a session, across all its connections: see the [module](super). An
+/// [`Acceptor`](super::Acceptor) makes it.
+pub struct ServerSession {
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) engine: Engine,
+    pub(super) client_id: Box<str>,
+    pub(super) client: ClientLimits,
+    pub(super) state: State,
+    pub(super) exchange: Exchange,
+    /// The keep-alive interval, in seconds; 0 for none.
+    pub(super) keep_alive: u16,
+    /// The number of the connection, for requests.
+    pub(super) connection: u32,
+    /// When something has last come from the client.
+    pub(super) last_heard: Instant,
+    /// The Authentication Method of CONNECT.
+    pub(super) method: Option<Box<str>>,
+    /// The will, to be published at `will_at`; not as long as there is a connection.
+    pub(super) will: Option<Box<Will>>,
+    pub(super) will_at: Instant,
+    /// The will of an earlier connection that is to be published now.
+    pub(super) due_will: Option<Box<Will>>,
+    /// How long the session outlives its connection, in seconds; `u32::MAX` for ever.
+    pub(super) session_expiry_interval: u32,
+    /// Whether CONNECT has asked for none, so that DISCONNECT cannot ask for one.
+    pub(super) asked_no_expiry: bool,
+    /// When it ends; not as long as there is a connection.
+    pub(super) expires_at: Instant,
+    pub(super) requests: Option<Box<Requests>>,
+}
+
+/// What the client is ready to take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientLimits {
+    pub(super) receive_maximum: u16,
+    pub(super) topic_alias_maximum: u16,
+    pub(super) maximum_packet_size: u32,
+    pub(super) wants_problem_information: bool,
+}
+
+impl ClientLimits {
+    /// What a client takes that says nothing.
+    pub(super) const DEFAULT: Self = Self {
+        receive_maximum: u16::MAX,
+        topic_alias_maximum: 0,
+        maximum_packet_size: MAX_PACKET_SIZE,
+        wants_problem_information: true,
+    };
+}
+
+/// Where a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// There is none.
+    Detached,
+    Connected,
+    /// It is over; the action that says so is still due.
+    Closing,
+    /// It is over: the caller is to close the transport.
+    Over,
+}
+
+/// Whose turn it is in an enhanced authentication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exchange {
+    Idle,
+    Ours,
+    Theirs,
+}
+
+impl ServerSession {
+    /// Takes what the transport has read and what time it is, and returns what there is to do next; `None` when there is
+    /// nothing more. To be called until then: whenever something was read, whenever the [`deadline`](Self::deadline) has
+    /// come, and after writing. To call it more often does no harm. Without a connection it is called with no input.
+    ///
+    /// What is left of `input` is an unfinished packet, and is to be given again when more has come; unless too much
+    /// waits to be [written](ServerConfig::transmit_limit): then it is to be given again when that has been written.
+    ///
+    /// `now` never goes back: an earlier one than before counts as the same.
+    #[inline]
+    pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
+        self.engine.note_sent();
+        self.engine.advance(now);
+        if self.engine.has_news() {
+            return self.engine.news();
+        }
+        self.receive_all(input).or_else(|| self.check_time())
+    }
+
+    /// Everything that is to be written to the transport, in order. Bytes leave by
+    /// [`advance`](bytes::Buf::advance) alone.
+    #[inline]
+    pub fn transmit(&mut self) -> &mut Transmit {
+        self.engine.transmit()
+    }
+
+    /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.engine.is_due(&self.rules()) || self.due_will.is_some() || self.state == State::Closing {
+            return Some(self.engine.now);
+        }
+        match self.state {
+            State::Connected => self.dead_at().unless_never(),
+            State::Detached => self.will_at.min(self.expires_at).unless_never(),
+            State::Closing | State::Over => None,
+        }
+    }
+
+    /// Publishes a message to the client, at once if that is possible; else it is kept until the client takes more, until
+    /// some of what is to be written has been written, or until there is a connection.
+    ///
+    /// What has become of it is told by [`Action::Done`] with the token. Messages of one QoS are sent in the order in which
+    /// they were published.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::NotConnected`] for a message of QoS 0 if there is no connection, unless
+    /// [they are kept](ServerConfig::keep_qos_0). [`CommandError::TooLarge`] if it is larger than the client takes: the
+    /// delivery counts as done \[MQTT-3.1.2-25\]. [`CommandError::QueueFull`] if no more can be kept.
+    /// [`CommandError::Text`] and [`CommandError::Encode`] if it cannot be sent in this version;
+    /// [`CommandError::TopicAlias`] for a property that is not the caller's. Nothing has changed then.
+    #[inline]
+    pub fn publish(&mut self, message: &Message<'_>) -> Result<Token, CommandError> {
+        let (engine, mut side) = self.split();
+        engine.publish(&mut side, message)
+    }
+
+    /// Acknowledges a message, with [manual](ServerConfig::manual_acks) acknowledgements. Acknowledgements go out in the
+    /// order in which the messages came: an early one waits for those before it \[MQTT-4.6.0-2, MQTT-4.6.0-3\].
+    ///
+    /// With a reason code of 0x80 or above the message is refused; that is known to 5.0 only, before it is acknowledged
+    /// like any other \[3.1.1: MQTT-3.3.5-2\].
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::EarlierConnection`] if the message came on an earlier connection: it will be delivered again, if
+    /// the session goes on. [`CommandError::AlreadyAcknowledged`] if this is not the first time.
+    /// [`CommandError::NotConnected`] if the connection is about to be closed.
+    pub fn ack(&mut self, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
+        self.ack_with(receipt, reason_code, &AckProperties::default())
+    }
+
+    /// As [`ack`](Self::ack), with properties; 5.0 only. They are left out if the client does not want them
+    /// \[MQTT-3.1.2-29\], or if they would make the packet too large \[MQTT-3.4.2-2, MQTT-3.4.2-3, MQTT-3.5.2-2,
+    /// MQTT-3.5.2-3\].
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack), and [`CommandError::Encode`] if the properties cannot be sent.
+    pub fn ack_with(
+        &mut self,
+        receipt: Receipt,
+        reason_code: PubAckReasonCode,
+        properties: &AckProperties<'_>,
+    ) -> Result<(), CommandError> {
+        let none = AckProperties::default();
+        let properties = if self.client.wants_problem_information { properties } else { &none };
+        let (engine, side) = self.split();
+        engine.ack(&side.rules(), receipt, reason_code, properties)
+    }
+
+    /// The name of the session: that of CONNECT, or the one that was given to the client.
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    /// The version of the last connection.
+    pub const fn version(&self) -> Version {
+        self.engine.version
+    }
+
+    /// Whether there is a connection, and it is not over.
+    pub fn is_connected(&self) -> bool {
+        self.state == State::Connected
+    }
+
+    /// The keep-alive interval, in seconds; 0 for none.
+    pub const fn keep_alive(&self) -> u16 {
+        self.keep_alive
+    }
+
+    /// How long the session outlives its connection, in seconds; `u32::MAX` for ever.
+    pub const fn session_expiry_interval(&self) -> u32 {
+        self.session_expiry_interval
+    }
+
+    /// How many packet identifiers are in use: as many as messages to the client are open.
+    pub fn open_operations(&self) -> usize {
+        self.engine.outbound.len()
+    }
+
+    /// How many messages of QoS 1 and 2 were sent on this connection and are not settled.
+    pub fn in_flight(&self) -> usize {
+        usize::from(self.engine.outbound.in_flight())
+    }
+
+    /// How many messages wait to be sent, or to be sent again.
+    pub fn waiting(&self) -> usize {
+        self.engine.waiting()
+    }
+
+    /// Panics if the parts of the session contradict each other. For tests.
+    #[doc(hidden)]
+    pub fn assert_consistent(&self) {
+        self.engine.assert_consistent();
+    }
+
+    #[inline(always)]
+    fn rules(&self) -> Rules {
+        self.config.rules(self.engine.version, self.client.receive_maximum, self.client.maximum_packet_size)
+    }
+
+    /// When the client is taken for dead: after one and a half times the keep-alive interval \[MQTT-3.1.2-22\].
+    fn dead_at(&self) -> Instant {
+        match self.keep_alive {
+            0 => Instant::NEVER,
+            seconds => {
+                let micros = u64::from(seconds).saturating_mul(1_500_000);
+                Instant::from_micros(self.last_heard.as_micros().saturating_add(micros))
+            }
+        }
+    }
+
+    /// What is due when the input has been dealt with.
+    #[inline]
+    fn check_time<'a>(&mut self) -> Option<Action<'a>> {
+        if let Some(will) = self.due_will.take() {
+            return Some(Action::Will(will));
+        }
+        let now = self.engine.now;
+        match self.state {
+            State::Connected => {
+                if core::mem::take(&mut self.engine.heard) {
+                    self.last_heard = now;
+                }
+                (self.dead_at() <= now).then(|| self.time_out())
+            }
+            State::Detached if self.will_at.min(self.expires_at) <= now => self.check_end(),
+            State::Closing => Some(self.over(Close::Requested)),
+            State::Detached | State::Over => None,
+        }
+    }
+}
+
+impl End for ServerSession {
+    type Side<'s> = ServerSide<'s>;
+    type Action<'a> = Action<'a>;
+
+    #[inline(always)]
+    fn split(&mut self) -> (&mut Engine, ServerSide<'_>) {
+        let side = ServerSide { config: &self.config, version: self.engine.version, client: self.client };
+        (&mut self.engine, side)
+    }
+
+    fn receive_other<'a>(&mut self, packet: Packet<'a>) -> Option<Action<'a>> {
+        match packet {
+            Packet::PingReq => {
+                // Two bytes: they always fit, see `MaximumPacketSizeTooSmall`.
+                let _ = self.engine.transmit.encode(u32::MAX, |out| Packet::PingResp.encode(self.engine.version, out));
+                None
+            }
+            Packet::Subscribe(subscribe) => match self.receive_subscribe(subscribe) {
+                Ok(request) => request.map(Action::Subscribe),
+                Err(breach) => Some(self.breach(breach)),
+            },
+            Packet::Unsubscribe(unsubscribe) => match self.receive_unsubscribe(unsubscribe) {
+                Ok(request) => request.map(Action::Unsubscribe),
+                Err(breach) => Some(self.breach(breach)),
+            },
+            Packet::Disconnect(disconnect) => Some(self.receive_disconnect(disconnect)),
+            Packet::Auth(auth) => Some(self.receive_auth(auth)),
+            Packet::Connect(_) => Some(self.breach(Breach::SecondConnect)),
+            // What is about deliveries has been dealt with, and nothing else comes from a client.
+            _ => None,
+        }
+    }
+
+    #[cold]
+    fn fail<'a>(&mut self, stop: Stop) -> Action<'a> {
+        match stop {
+            Stop::Malformed(error) => {
+                self.tell(error.reason_code());
+                self.over(Close::Malformed(error))
+            }
+            Stop::Breach(breach) => self.breach(breach),
+            Stop::NotMine => self.over(Close::Requested), // never: then the packet is given to `receive_other`
+        }
+    }
+}
+
+/// What is only the server's of what its engine has to know.
+pub(crate) struct ServerSide<'s> {
+    config: &'s ServerConfig,
+    version: Version,
+    client: ClientLimits,
+}
+
+impl Side for ServerSide<'_> {
+    #[inline(always)]
+    fn rules(&self) -> Rules {
+        self.config.rules(self.version, self.client.receive_maximum, self.client.maximum_packet_size)
+    }
+
+    /// Before 5.0 the client knows of no Maximum QoS, and not whether messages are retained.
+    #[inline(always)]
+    fn admits(&self, qos: QoS, retain: bool) -> Result<(), Breach> {
+        if self.version != Version::V5 {
+            return Ok(());
+        }
+        if qos > self.config.maximum_qos {
+            return Err(Breach::QoSNotSupported);
+        }
+        if retain && !self.config.retain_available {
+            return Err(Breach::RetainNotSupported);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn takes(&self, _: QoS, _: bool) -> Result<(), CommandError> {
+        Ok(())
+    }
+
+    /// A server has no requests.
+    fn takes_request(&mut self, _: &Packet<'_>) -> Result<(), CommandError> {
+        Err(CommandError::NotConnected)
+    }
+}
+
+impl core::fmt::Debug for ServerSession {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("ServerSession")
+            .field("client_id", &self.client_id)
+            .field("version", &self.engine.version)
+            .field("state", &self.state)
+            .field("open_operations", &self.open_operations())
+            .field("waiting", &self.waiting())
+            .field("transmit", &self.engine.transmit)
+            .finish_non_exhaustive()
+    }
+}
