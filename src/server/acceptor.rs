@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::accept::Accept;
 use super::action::{Action, Close};
 use super::config::ServerConfig;
-use super::session::{ClientLimits, Exchange, ServerSession, State};
+use super::session::{Authentication, ClientLimits, Exchange, KeptWill, ServerSession, State};
 use crate::codec::{
     self, Auth, AuthProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError,
     Decoded, MAX_PACKET_SIZE, Packet, PacketType, Version,
@@ -470,13 +470,11 @@ impl ServerSession {
             client_id: "".into(),
             client: ClientLimits::DEFAULT,
             state: State::Detached,
-            exchange: Exchange::Idle,
             keep_alive: 0,
             connection: 0,
             last_heard: Instant::EPOCH,
-            method: None,
+            authentication: None,
             will: None,
-            will_at: Instant::NEVER,
             due_will: None,
             session_expiry_interval: 0,
             asked_no_expiry: false,
@@ -497,9 +495,10 @@ impl ServerSession {
     ) {
         self.engine.advance(now);
         // A will is published at the end of its session at the latest, and not at all if the client is back before its time.
-        let old_will = self.will.take();
-        if !is_present || self.will_at <= now {
-            self.due_will = old_will.or(self.due_will.take());
+        if let Some(kept) = self.will.take()
+            && (!is_present || kept.at <= now)
+        {
+            self.due_will = Some(Box::new(kept.will));
         }
         if !is_present {
             self.forget();
@@ -512,9 +511,9 @@ impl ServerSession {
         self.client = pending.client;
         self.keep_alive = terms.keep_alive;
         self.last_heard = self.engine.now;
-        self.method = pending.method;
-        self.will = pending.will;
-        self.will_at = Instant::NEVER;
+        let authentication = |method| Box::new(Authentication { method, exchange: Exchange::Idle });
+        self.authentication = pending.method.map(authentication);
+        self.will = pending.will.map(|will| Box::new(KeptWill { will: *will, at: Instant::NEVER }));
         self.session_expiry_interval = terms.session_expiry_interval;
         self.asked_no_expiry = pending.session_expiry_interval == 0;
         self.expires_at = Instant::NEVER;

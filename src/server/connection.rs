@@ -1,5 +1,7 @@
 //! How the connection of an accepted client ends, and what happens then; and re-authentication.
 
+use alloc::boxed::Box;
+
 use super::action::{Action, Close};
 use super::session::{Exchange, ServerSession, State};
 use crate::codec::{
@@ -71,7 +73,7 @@ impl ServerSession {
         self.engine.advance(now);
         self.engine.closed();
         self.state = State::Detached;
-        self.exchange = Exchange::Idle;
+        self.authentication = None;
         self.requests = None;
         self.connection = self.connection.wrapping_add(1);
         let now = self.engine.now;
@@ -79,10 +81,9 @@ impl ServerSession {
             u32::MAX => Instant::NEVER,
             seconds => after(now, seconds),
         };
-        self.will_at = match &self.will {
-            Some(will) => after(now, will.delay_interval).min(self.expires_at),
-            None => Instant::NEVER,
-        };
+        if let Some(kept) = &mut self.will {
+            kept.at = after(now, kept.will.delay_interval).min(self.expires_at);
+        }
     }
 
     /// The session is gone: what is kept for the client is given up.
@@ -94,11 +95,8 @@ impl ServerSession {
     /// The time of the will, or of the session, has come.
     #[cold]
     pub(super) fn check_end<'a>(&mut self) -> Option<Action<'a>> {
-        if self.will_at <= self.engine.now {
-            self.will_at = Instant::NEVER;
-            if let Some(will) = self.will.take() {
-                return Some(Action::Will(will));
-            }
+        if self.will.as_ref().is_some_and(|kept| kept.at <= self.engine.now) {
+            return self.will.take().map(|kept| Action::Will(Box::new(kept.will)));
         }
         if self.expires_at <= self.engine.now {
             self.forget();
@@ -167,9 +165,7 @@ impl ServerSession {
     /// [`CommandError::NoAuthentication`] if it is not this end's turn; [`CommandError::TooLarge`] if the packet is larger
     /// than the client takes.
     pub fn challenge(&mut self, data: &[u8]) -> Result<(), CommandError> {
-        self.send_auth(AuthReasonCode::ContinueAuthentication, data)?;
-        self.exchange = Exchange::Theirs;
-        Ok(())
+        self.send_auth(AuthReasonCode::ContinueAuthentication, data, Exchange::Theirs)
     }
 
     /// A re-authentication has succeeded: AUTH with Success. If it has failed, [`disconnect`](Self::disconnect)
@@ -179,33 +175,35 @@ impl ServerSession {
     ///
     /// As [`challenge`](Self::challenge).
     pub fn authenticated(&mut self, data: &[u8]) -> Result<(), CommandError> {
-        self.send_auth(AuthReasonCode::Success, data)?;
-        self.exchange = Exchange::Idle;
-        Ok(())
+        self.send_auth(AuthReasonCode::Success, data, Exchange::Idle)
     }
 
-    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8]) -> Result<(), CommandError> {
-        let method =
-            self.method.as_deref().filter(|_| self.exchange == Exchange::Ours && self.state == State::Connected);
+    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8], next: Exchange) -> Result<(), CommandError> {
+        let is_connected = self.state == State::Connected;
+        let authentication = self.authentication.as_mut().filter(|it| is_connected && it.exchange == Exchange::Ours);
+        let authentication = authentication.ok_or(CommandError::NoAuthentication)?;
         let properties = AuthProperties {
-            authentication_method: Some(Utf8Str::new(method.ok_or(CommandError::NoAuthentication)?)?),
+            authentication_method: Some(Utf8Str::new(&authentication.method)?),
             authentication_data: (!data.is_empty()).then_some(data),
             ..AuthProperties::default()
         };
         let limit = self.client.maximum_packet_size;
         let auth = Auth { reason_code, properties };
         let sent = self.engine.transmit.encode(limit, |out| auth.encode(Version::V5, out))?;
-        sent.map(drop).ok_or(CommandError::TooLarge { limit })
+        sent.ok_or(CommandError::TooLarge { limit })?;
+        authentication.exchange = next;
+        Ok(())
     }
 
     /// AUTH has come: the beginning of a re-authentication, or the answer to a challenge.
     #[cold]
     pub(super) fn receive_auth<'a>(&mut self, auth: Auth<'a>) -> Action<'a> {
-        let Some(method) = &self.method else { return self.breach(Breach::UnexpectedAuth) };
-        if auth.properties.authentication_method.map(Utf8Str::as_bytes) != Some(method.as_bytes()) {
+        let Some(authentication) = &mut self.authentication else { return self.breach(Breach::UnexpectedAuth) };
+        let method = auth.properties.authentication_method.map(Utf8Str::as_bytes);
+        if method != Some(authentication.method.as_bytes()) {
             return self.breach(Breach::AuthenticationMethodChanged);
         }
-        self.exchange = match (auth.reason_code, self.exchange) {
+        authentication.exchange = match (auth.reason_code, authentication.exchange) {
             (AuthReasonCode::ReAuthenticate, Exchange::Idle)
             | (AuthReasonCode::ContinueAuthentication, Exchange::Theirs) => Exchange::Ours,
             _ => return self.breach(Breach::UnexpectedAuth),

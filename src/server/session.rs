@@ -13,33 +13,44 @@ use crate::time::Instant;
 
 /// The server's end of a session, across all its connections: see the [module](super). An
 /// [`Acceptor`](super::Acceptor) makes it.
+// What a poll with nothing to do looks at lies together, in the first cache lines: there may be very many sessions.
+#[repr(C)]
 pub struct ServerSession {
-    pub(super) config: Arc<ServerConfig>,
-    pub(super) engine: Engine,
-    pub(super) client_id: Box<str>,
-    pub(super) client: ClientLimits,
     pub(super) state: State,
-    pub(super) exchange: Exchange,
+    pub(super) asked_no_expiry: bool,
     /// The keep-alive interval, in seconds; 0 for none.
     pub(super) keep_alive: u16,
-    /// The number of the connection, for requests.
-    pub(super) connection: u32,
-    /// When something has last come from the client.
-    pub(super) last_heard: Instant,
-    /// The Authentication Method of CONNECT.
-    pub(super) method: Option<Box<str>>,
-    /// The will, to be published at `will_at`; not as long as there is a connection.
-    pub(super) will: Option<Box<Will>>,
-    pub(super) will_at: Instant,
-    /// The will of an earlier connection that is to be published now.
-    pub(super) due_will: Option<Box<Will>>,
     /// How long the session outlives its connection, in seconds; `u32::MAX` for ever.
     pub(super) session_expiry_interval: u32,
-    /// Whether CONNECT has asked for none, so that DISCONNECT cannot ask for one.
-    pub(super) asked_no_expiry: bool,
     /// When it ends; not as long as there is a connection.
     pub(super) expires_at: Instant,
+    /// The will of the client.
+    pub(super) will: Option<Box<KeptWill>>,
+    /// The will of an earlier connection that is to be published now.
+    pub(super) due_will: Option<Box<Will>>,
+    pub(super) engine: Engine,
+    /// When something has last come from the client.
+    pub(super) last_heard: Instant,
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) client_id: Box<str>,
+    pub(super) client: ClientLimits,
+    /// The number of the connection, for requests.
+    pub(super) connection: u32,
+    /// The enhanced authentication, if CONNECT has named a method.
+    pub(super) authentication: Option<Box<Authentication>>,
     pub(super) requests: Option<Box<Requests>>,
+}
+
+/// A will, and when it is to be published; not as long as there is a connection.
+pub(super) struct KeptWill {
+    pub(super) will: Will,
+    pub(super) at: Instant,
+}
+
+/// An enhanced authentication.
+pub(super) struct Authentication {
+    pub(super) method: Box<str>,
+    pub(super) exchange: Exchange,
 }
 
 /// What the client is ready to take.
@@ -73,7 +84,7 @@ pub(super) enum State {
     Over,
 }
 
-/// Whose turn it is in an enhanced authentication.
+/// Whose turn it is in an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exchange {
     Idle,
@@ -92,8 +103,12 @@ impl ServerSession {
     /// `now` never goes back: an earlier one than before counts as the same.
     #[inline]
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        self.engine.note_sent();
         self.engine.advance(now);
+        if self.state == State::Detached {
+            *input = &[];
+            return self.poll_detached();
+        }
+        self.engine.note_sent();
         if self.engine.has_news() {
             return self.engine.news();
         }
@@ -114,7 +129,7 @@ impl ServerSession {
         }
         match self.state {
             State::Connected => self.dead_at().unless_never(),
-            State::Detached => self.will_at.min(self.expires_at).unless_never(),
+            State::Detached => self.ends_at().unless_never(),
             State::Closing | State::Over => None,
         }
     }
@@ -234,6 +249,24 @@ impl ServerSession {
         }
     }
 
+    /// When the will is to be published, or the session is at its end.
+    #[inline]
+    fn ends_at(&self) -> Instant {
+        self.will.as_ref().map_or(self.expires_at, |will| will.at.min(self.expires_at))
+    }
+
+    /// What is due without a connection.
+    #[inline]
+    fn poll_detached<'a>(&mut self) -> Option<Action<'a>> {
+        if self.engine.has_news() {
+            return self.engine.news();
+        }
+        if self.due_will.is_some() {
+            return self.due_will.take().map(Action::Will);
+        }
+        if self.ends_at() <= self.engine.now { self.check_end() } else { None }
+    }
+
     /// What is due when the input has been dealt with.
     #[inline]
     fn check_time<'a>(&mut self) -> Option<Action<'a>> {
@@ -248,7 +281,6 @@ impl ServerSession {
                 }
                 (self.dead_at() <= now).then(|| self.time_out())
             }
-            State::Detached if self.will_at.min(self.expires_at) <= now => self.check_end(),
             State::Closing => Some(self.over(Close::Requested)),
             State::Detached | State::Over => None,
         }

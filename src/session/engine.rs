@@ -21,7 +21,14 @@ use crate::time::Instant;
 
 /// The deliveries of a session, and the connection that they run over, if there is one. Both ends are made of it: what
 /// only one of them has to do is theirs, and what differs between them is a [`Side`].
+// What every step looks at comes first.
+#[repr(C)]
 pub(crate) struct Engine {
+    pub(crate) now: Instant,
+    /// Outcomes that have not come from a packet: sent, or lost.
+    outcomes: Option<Box<Outcomes>>,
+    /// Messages of QoS 0 in `transmit`, by where they end.
+    pub(super) sending: Option<Box<Sending>>,
     pub(crate) version: Version,
     pub(crate) phase: Phase,
     /// Something that may expire was asked for since the time was last told.
@@ -31,22 +38,16 @@ pub(crate) struct Engine {
     /// How many bytes of an unfinished packet were there; [`INPUT_LEFT`] if input was left because too much waits to be
     /// written.
     unfinished: u32,
-    pub(crate) now: Instant,
-
-    pub(crate) transmit: Transmit,
-    /// How many bytes of it had been taken when that was last looked at.
+    /// How many bytes of `transmit` had been taken when that was last looked at.
     seen_taken: u64,
-    pub(crate) outbound: Outbound,
-    pub(crate) inbound: Inbound,
+    pub(crate) transmit: Transmit,
     pub(crate) queue: Option<Box<Queue>>,
     pub(super) next_token: Token,
     /// How many messages and requests are kept, and how many bytes.
     pub(super) kept: u32,
     pub(super) kept_bytes: u32,
-    /// Messages of QoS 0 in `transmit`, by where they end.
-    pub(super) sending: Option<Box<Sending>>,
-    /// Outcomes that have not come from a packet: sent, or lost.
-    outcomes: Option<Box<Outcomes>>,
+    pub(crate) outbound: Outbound,
+    pub(crate) inbound: Inbound,
     pub(super) inbound_aliases: Option<Box<InboundAliases>>,
     pub(crate) outbound_aliases: Option<Box<OutboundAliases>>,
     pub(crate) journal: Option<Box<Journal>>,
