@@ -13,6 +13,9 @@ use crate::session::{Breach, CommandError, End, Engine, Journal, KeepAlive, Phas
 use crate::time::Instant;
 
 /// The client's end of a session, across all its connections: see the [module](super).
+///
+/// A clone is for simulations: only one of the two can go on with the session.
+#[derive(Clone)]
 pub struct ClientSession {
     pub(super) config: ClientConfig,
     pub(super) engine: Engine,

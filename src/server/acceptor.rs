@@ -99,11 +99,12 @@ impl Acceptor {
         &mut self.transmit
     }
 
-    /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then.
+    /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then;
+    /// [`Instant::EPOCH`] if there is something to do at once.
     pub fn deadline(&self) -> Option<Instant> {
         match self.step {
             Step::Waiting | Step::Challenged => self.deadline.unless_never(),
-            Step::Closing => Some(self.now),
+            Step::Closing => Some(Instant::EPOCH),
             Step::Deciding | Step::Over => None,
         }
     }

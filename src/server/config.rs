@@ -132,7 +132,7 @@ impl ServerConfig {
             max_kept_bytes: self.max_kept_bytes,
             overflow: self.overflow,
             keeps_qos_0: self.keep_qos_0,
-            transmit_limit: self.transmit_limit,
+            transmit_limit: self.transmit_limit.max(1),
         }
     }
 }

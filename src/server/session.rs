@@ -13,8 +13,11 @@ use crate::time::Instant;
 
 /// The server's end of a session, across all its connections: see the [module](super). An
 /// [`Acceptor`](super::Acceptor) makes it.
+///
+/// A clone is for simulations: only one of the two can go on with the session.
 // What a poll with nothing to do looks at lies together, in the first cache lines: there may be very many sessions.
 #[repr(C)]
+#[derive(Clone)]
 pub struct ServerSession {
     pub(super) state: State,
     pub(super) asked_no_expiry: bool,
@@ -42,12 +45,14 @@ pub struct ServerSession {
 }
 
 /// A will, and when it is to be published; not as long as there is a connection.
+#[derive(Clone)]
 pub(super) struct KeptWill {
     pub(super) will: Will,
     pub(super) at: Instant,
 }
 
 /// An enhanced authentication.
+#[derive(Clone)]
 pub(super) struct Authentication {
     pub(super) method: Box<str>,
     pub(super) exchange: Exchange,
@@ -122,10 +127,11 @@ impl ServerSession {
         self.engine.transmit()
     }
 
-    /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then.
+    /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then;
+    /// [`Instant::EPOCH`] if there is something to do at once.
     pub fn deadline(&self) -> Option<Instant> {
         if self.engine.is_due(&self.rules()) || self.due_will.is_some() || self.state == State::Closing {
-            return Some(self.engine.now);
+            return Some(Instant::EPOCH); // now, whatever the clock shows
         }
         match self.state {
             State::Connected => self.dead_at().unless_never(),

@@ -8,12 +8,13 @@ use crate::codec::{
 };
 
 /// PUBACK or PUBREC of a message, in the order of reception.
+#[derive(Clone)]
 pub(crate) struct OrderedAck {
     pub(crate) id: PacketId,
     pub(crate) qos: QoS,
     state: State,
 }
-
+#[derive(Clone)]
 enum State {
     /// The application has not said anything.
     Waiting,

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
 /// What the aliases of the other end stand for.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct InboundAliases(BTreeMap<u16, Arc<[u8]>>);
 
 impl InboundAliases {
@@ -26,6 +26,7 @@ impl InboundAliases {
 }
 
 /// The aliases of this end, given to the topics that were used last.
+#[derive(Clone)]
 pub(crate) struct OutboundAliases {
     by_topic: BTreeMap<Arc<[u8]>, u16>,
     /// By alias, from 1: a ring in the order of use.
@@ -34,7 +35,7 @@ pub(crate) struct OutboundAliases {
     /// The alias that was used last; 0 if there is none.
     newest: u16,
 }
-
+#[derive(Clone)]
 struct Entry {
     topic: Arc<[u8]>,
     older: u16,

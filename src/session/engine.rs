@@ -23,6 +23,7 @@ use crate::time::Instant;
 /// only one of them has to do is theirs, and what differs between them is a [`Side`].
 // What every step looks at comes first.
 #[repr(C)]
+#[derive(Clone)]
 pub(crate) struct Engine {
     pub(crate) now: Instant,
     /// Outcomes that have not come from a packet: sent, or lost.

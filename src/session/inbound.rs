@@ -8,7 +8,7 @@ use super::id_set::IdSet;
 use crate::codec::{PacketId, QoS};
 
 /// The messages that have arrived and are not settled.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Inbound {
     /// Messages of QoS 2 that have been delivered, and whose PUBREL has not come \[MQTT-4.3.3-10\].
     received: IdSet,
@@ -24,7 +24,7 @@ pub(crate) struct Inbound {
 }
 
 /// Acknowledgements that wait for the application, or for an earlier one.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Pending {
     /// The number of the first one.
     first: u32,

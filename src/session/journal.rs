@@ -38,7 +38,7 @@ use crate::time::Instant;
 /// Records that are to be stored before anything else leaves: a [`bytes::Buf`].
 ///
 /// As long as it has something remaining, the stream to the transport appears to be empty.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Journal {
     version: Version,
     /// Whether there has been a record.

@@ -14,6 +14,7 @@ use crate::time::Instant;
 /// The order in which messages were sent is a list through them, and so is the order in which PUBRECs came; of the
 /// first list a tail may be still to be sent, or sent again, on this connection. The send quota is not kept but
 /// counted from here, so it cannot leak.
+#[derive(Clone)]
 pub(crate) struct Outbound {
     flows: PacketIds<Flow>,
     /// Messages without PUBACK or PUBREC, in the order of their PUBLISH \[MQTT-4.6.0-1\].
@@ -41,6 +42,7 @@ struct Order {
 const NOT_YET: u64 = u64::MAX;
 
 /// One open operation.
+#[derive(Clone)]
 pub(crate) struct Flow {
     pub(crate) token: Token,
     pub(crate) stage: Stage,

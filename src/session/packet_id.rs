@@ -10,6 +10,7 @@ use crate::codec::PacketId;
 /// Everything takes constant time: the identifier is the place in a vector, and the free places form a queue, so
 /// that an identifier rests as long as possible before it is used again. A place keeps its last value while it is free,
 /// so that the memory of that can be used again.
+#[derive(Clone)]
 pub(crate) struct PacketIds<T> {
     slots: Vec<Slot<T>>,
     /// The free place that is used next, and the one that was freed last, as identifiers; 0 when no place is free.
@@ -20,7 +21,7 @@ pub(crate) struct PacketIds<T> {
 
 /// So many identifiers take turns at least: an answer that comes twice does not meet another operation.
 const FEW: usize = 16;
-
+#[derive(Clone)]
 struct Slot<T> {
     is_used: bool,
     /// The next free place, as an identifier; 0 for none.

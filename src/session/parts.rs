@@ -5,6 +5,7 @@ use super::message::{PayloadPart, ReceivedMessage};
 use crate::codec::{self, Delivery, FixedHeader};
 
 /// A message of which a part has been delivered.
+#[derive(Clone)]
 pub(crate) struct Partial {
     delivery: Delivery,
     /// How many bytes are still to come.

@@ -23,7 +23,7 @@ pub enum Overflow {
 ///
 /// Messages of QoS 1 and 2 wait in a line of their own: a full window stops them, and nothing else
 /// \[MQTT-3.3.4-8\].
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Queue {
     windowed: VecDeque<Waiting>,
     others: VecDeque<Waiting>,
@@ -32,6 +32,7 @@ pub(crate) struct Queue {
 }
 
 /// One that waits.
+#[derive(Clone)]
 pub(crate) struct Waiting {
     pub(crate) token: Token,
     /// When it was asked for; [`Instant::NEVER`] until the time is told.

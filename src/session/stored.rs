@@ -10,7 +10,7 @@ use crate::codec::{self, Decoded, EncodeError, Limits, Packet, Publish, PublishP
 /// A packet that is kept until it can be sent, or until it is acknowledged: encoded, with the full topic and no alias.
 ///
 /// A large shared payload is kept by reference, and the packet has an empty one in its place.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Stored {
     packet: Vec<u8>,
     payload: Option<Box<Bytes>>,

@@ -13,7 +13,7 @@ use crate::codec::EncodeError;
 /// Small packets lie one behind the other in a single chunk; a large payload that was given as [`Bytes`] is a chunk of
 /// its own and is not copied. Nothing leaves but by [`advance`](Buf::advance), so a write that was given up halfway
 /// loses nothing and repeats nothing.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Transmit {
     bytes: Vec<u8>,
     /// How many of `bytes` have been taken.
@@ -29,7 +29,7 @@ pub struct Transmit {
 }
 
 /// Payloads that lie elsewhere, at least one.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Shared {
     /// Each with the place in `bytes` before which it goes.
     payloads: VecDeque<(usize, Bytes)>,
