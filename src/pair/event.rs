@@ -1,17 +1,26 @@
-//! What a client tells, in a form that can be kept.
+//! What an end tells, in a form that can be kept.
 
 use std::string::{String, ToString as _};
 use std::vec::Vec;
 
 use crate::client::{Action, Loss, Outcome, Resumption};
 use crate::codec::{QoS, ReasonCode};
-use crate::session::{Receipt, Token};
+use crate::server;
+use crate::session::{PayloadPart, Receipt, ReceivedMessage, Token};
 
-/// An [`Action`] of the client.
+/// An [`Action`] of the client, or of the [server](server::Action).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It is connected.
+    /// The client is connected.
     Connected(Resumption),
+    /// A client asks to be connected.
+    Connect,
+    /// The client asks for messages, or not to be sent them any more.
+    Request,
+    /// The will of the client is to be published; its payload.
+    Will(Vec<u8>),
+    /// The session is at its end.
+    Expired,
     /// A message has arrived, with its last part.
     Message(Received),
     /// Something has come to its end.
@@ -22,7 +31,7 @@ pub enum Event {
     Close(String),
 }
 
-/// A message that the client was given.
+/// A message that an end was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
     /// What it is about.
@@ -42,13 +51,13 @@ pub struct Received {
 pub enum Fate {
     /// A message of QoS 0 has left.
     Sent,
-    /// The server has answered; its reason codes.
+    /// The other end has answered; its reason codes.
     Answered(Vec<ReasonCode>),
     /// It was given up.
     Lost(Loss),
 }
 
-/// All that a client has told, in order.
+/// All that an end has told, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     events: Vec<Event>,
@@ -62,7 +71,7 @@ impl Log {
         &self.events
     }
 
-    /// Takes down what is told now.
+    /// Takes down what the client tells now.
     ///
     /// # Panics
     ///
@@ -70,36 +79,60 @@ impl Log {
     pub fn add(&mut self, action: &Action<'_>) {
         let event = match action {
             Action::Connected(connected) => Event::Connected(connected.session),
-            Action::Message(message) => {
-                let received = Received {
-                    topic: message.topic.as_str().to_string(),
-                    payload: message.payload.to_vec(),
-                    qos: message.qos,
-                    dup: message.dup,
-                    receipt: message.receipt,
-                };
-                assert_eq!(self.partial, None, "a message has come between the parts of another one");
-                if message.missing > 0 {
-                    self.partial = Some(received);
-                    return;
-                }
-                Event::Message(received)
-            }
-            Action::Payload(part) => {
-                let mut received = self.partial.take().expect("a part belongs to a message");
-                received.payload.extend_from_slice(part.bytes);
-                received.receipt = part.receipt;
-                if part.missing > 0 {
-                    self.partial = Some(received);
-                    return;
-                }
-                Event::Message(received)
-            }
+            Action::Message(message) => return self.add_message(message),
+            Action::Payload(part) => return self.add_part(part),
             Action::Done { token, outcome } => Event::Done(*token, outcome.into()),
             Action::Auth(_) => Event::Auth,
             Action::Close(why) => Event::Close(why.to_string()),
         };
         self.events.push(event);
+    }
+
+    /// As [`add`](Self::add), for what a server tells.
+    ///
+    /// # Panics
+    ///
+    /// As [`add`](Self::add).
+    pub fn add_from_server(&mut self, action: &server::Action<'_>) {
+        let event = match action {
+            server::Action::Message(message) => return self.add_message(message),
+            server::Action::Payload(part) => return self.add_part(part),
+            server::Action::Connect(_) => Event::Connect,
+            server::Action::Subscribe(_) | server::Action::Unsubscribe(_) => Event::Request,
+            server::Action::Done { token, outcome } => Event::Done(*token, outcome.into()),
+            server::Action::Auth(_) => Event::Auth,
+            server::Action::Will(will) => Event::Will(will.payload.clone()),
+            server::Action::Expired => Event::Expired,
+            server::Action::Close(why) => Event::Close(why.to_string()),
+        };
+        self.events.push(event);
+    }
+
+    fn add_message(&mut self, message: &ReceivedMessage<'_>) {
+        let received = Received {
+            topic: message.topic.as_str().to_string(),
+            payload: message.payload.to_vec(),
+            qos: message.qos,
+            dup: message.dup,
+            receipt: message.receipt,
+        };
+        assert_eq!(self.partial, None, "a message has come between the parts of another one");
+        self.keep(received, message.missing);
+    }
+
+    fn add_part(&mut self, part: &PayloadPart<'_>) {
+        let mut received = self.partial.take().expect("a part belongs to a message");
+        received.payload.extend_from_slice(part.bytes);
+        received.receipt = part.receipt;
+        self.keep(received, part.missing);
+    }
+
+    fn keep(&mut self, received: Received, missing: u32) {
+        if missing > 0 {
+            self.partial = Some(received);
+        } else {
+            self.events.push(Event::Message(received));
+        }
     }
 
     /// The connection is gone: a message that has not come as a whole begins anew.

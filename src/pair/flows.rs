@@ -1,4 +1,4 @@
-//! The rules of delivery that a client has to keep, seen from outside: packet identifiers, DUP, order, flow control
+//! The rules of delivery that either end has to keep, seen from outside: packet identifiers, DUP, order, flow control
 //! (sections 2.2.1, 3.3.1.1, 4.3, 4.4, 4.6 and 4.9).
 
 use std::collections::VecDeque;
@@ -6,27 +6,29 @@ use std::vec::Vec;
 
 use crate::codec::{Delivery, Publish, QoS};
 
-/// What a client has open, as its packets tell.
+/// What an end has open, as its packets tell.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     /// In the order in which they were first sent.
     open: Vec<Flow>,
     /// The connection, counted.
     connection: u32,
-    /// How many more messages the server takes [MQTT-4.9.0-1].
+    /// How many more messages the other end takes [MQTT-4.9.0-1].
     quota: u16,
     receive_maximum: u16,
     /// Messages of which a part was written when a connection ended.
     torn: u32,
-    /// The client was restored after a crash: what it has open shows when it is sent again.
+    /// It was restored after a crash: what it has open shows when it is sent again.
     is_restored: bool,
     /// Messages that wait for PUBCOMP, in the order of their PUBRECs.
     released: Vec<u16>,
-    /// What the client has to send in answer to what it has received, in that order.
+    /// What it has to send in answer to what it has received, in that order.
     pubrels_due: VecDeque<u16>,
     pubacks_due: VecDeque<u16>,
     pubrecs_due: VecDeque<u16>,
     pubcomps_due: Vec<u16>,
+    /// Requests that it has received and not answered: whether they subscribe, and their identifiers.
+    answers_due: Vec<(bool, u16)>,
 }
 
 #[derive(Debug)]
@@ -63,25 +65,26 @@ impl Flows {
 
     /// A connection is gone; a part of this packet was written.
     pub(super) fn end(&mut self, torn: &[u8]) {
-        // A message of QoS 1 or 2: the client has to regard it as sent.
+        // A message of QoS 1 or 2: its sender has to regard it as sent.
         self.torn += u32::from(torn.first().is_some_and(|first| first >> 4 == 3 && first & 6 != 0));
         self.open.retain(|flow| flow.stage != Stage::Request);
         self.pubacks_due.clear();
         self.pubrecs_due.clear();
         self.pubcomps_due.clear();
+        self.answers_due.clear();
     }
 
-    /// The client has crashed, and with it what it had not stored.
+    /// The end has crashed, and with it what it had not stored.
     pub(super) fn crash(&mut self) {
         self.open.clear();
         self.released.clear();
         self.is_restored = true;
     }
 
-    /// The client has sent a message.
+    /// It has sent a message.
     pub(super) fn publish(&mut self, publish: &Publish<'_>) {
         let Some(id) = publish.delivery.packet_id().map(|id| id.get()) else { return };
-        assert!(self.quota > 0, "a message is above the server's Receive Maximum [MQTT-3.3.4-7]");
+        assert!(self.quota > 0, "a message is above the Receive Maximum [MQTT-3.3.4-7, MQTT-3.3.4-9]");
         self.quota -= 1;
         let (qos, dup, connection) = (publish.delivery.qos(), publish.delivery.dup(), self.connection);
         let place = self.open.iter().position(|flow| flow.id == id);
@@ -110,13 +113,13 @@ impl Flows {
         }
     }
 
-    /// The client has sent SUBSCRIBE or UNSUBSCRIBE.
+    /// It has sent SUBSCRIBE or UNSUBSCRIBE.
     pub(super) fn request(&mut self, id: u16) {
         assert!(self.open.iter().all(|flow| flow.id != id), "packet identifier {id} is in use [MQTT-2.2.1-3]");
         self.open.push(Flow { id, stage: Stage::Request, payload: Vec::new(), sent_on: self.connection });
     }
 
-    /// The client has sent PUBREL.
+    /// It has sent PUBREL.
     pub(super) fn pubrel(&mut self, id: u16) {
         if self.is_restored && self.open.iter().all(|flow| flow.id != id) {
             self.open.push(Flow { id, stage: Stage::Released, payload: Vec::new(), sent_on: self.connection });
@@ -128,25 +131,25 @@ impl Flows {
         assert_eq!(due, Some(id), "PUBREL of {id} is not in the order of the PUBRECs [MQTT-4.6.0-4]");
     }
 
-    /// The client has sent PUBACK.
+    /// It has sent PUBACK.
     pub(super) fn puback(&mut self, id: u16) {
         let due = self.pubacks_due.pop_front();
         assert_eq!(due, Some(id), "PUBACK of {id} is not in the order of reception [MQTT-4.6.0-2]");
     }
 
-    /// The client has sent PUBREC.
+    /// It has sent PUBREC.
     pub(super) fn pubrec(&mut self, id: u16) {
         let due = self.pubrecs_due.pop_front();
         assert_eq!(due, Some(id), "PUBREC of {id} is not in the order of reception [MQTT-4.6.0-3]");
     }
 
-    /// The client has sent PUBCOMP.
+    /// It has sent PUBCOMP.
     pub(super) fn pubcomp(&mut self, id: u16) {
         let due = self.pubcomps_due.iter().position(|&due| due == id);
         self.pubcomps_due.remove(due.unwrap_or_else(|| panic!("PUBCOMP of {id} goes without PUBREL [MQTT-4.3.3-11]")));
     }
 
-    /// The client has received a message.
+    /// It has received a message.
     pub(super) fn received(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::AtMostOnce => {}
@@ -155,12 +158,24 @@ impl Flows {
         }
     }
 
-    /// The client has received PUBREL.
+    /// It has received SUBSCRIBE or UNSUBSCRIBE.
+    pub(super) fn received_request(&mut self, subscribes: bool, id: u16) {
+        self.answers_due.push((subscribes, id));
+    }
+
+    /// It has sent SUBACK or UNSUBACK.
+    pub(super) fn answer(&mut self, subscribes: bool, id: u16) {
+        let due = self.answers_due.iter().position(|&due| due == (subscribes, id));
+        let due = due.unwrap_or_else(|| panic!("request {id} is answered, but was not made [MQTT-3.8.4-2]"));
+        self.answers_due.remove(due);
+    }
+
+    /// It has received PUBREL.
     pub(super) fn received_pubrel(&mut self, id: u16) {
         self.pubcomps_due.push(id);
     }
 
-    /// The client has received PUBREC.
+    /// It has received PUBREC.
     pub(super) fn received_pubrec(&mut self, id: u16, is_error: bool) {
         let Some(place) = self.open.iter().position(|flow| flow.id == id) else { return };
         if is_error {
@@ -175,14 +190,14 @@ impl Flows {
         self.pubrels_due.push_back(id);
     }
 
-    /// The client has received PUBACK or PUBCOMP.
+    /// It has received PUBACK or PUBCOMP.
     pub(super) fn settled(&mut self, id: u16) {
         self.open.retain(|flow| flow.id != id);
         self.released.retain(|&released| released != id);
         self.restore_quota();
     }
 
-    /// The client has received SUBACK or UNSUBACK.
+    /// It has received SUBACK or UNSUBACK.
     pub(super) fn answered(&mut self, id: u16) {
         self.open.retain(|flow| flow.id != id);
     }

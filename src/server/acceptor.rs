@@ -177,7 +177,7 @@ impl Acceptor {
             _ => None,
         };
         match refusal {
-            None => Action::Connect(connect),
+            None => Action::Connect(Box::new(connect)),
             Some(code) => {
                 // It has just been handed over, so it can be answered [MQTT-3.2.2-12, MQTT-3.2.2-13].
                 let _ = self.refuse(code);

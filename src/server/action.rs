@@ -15,7 +15,7 @@ use crate::session::{Breach, Done, Outcome, PayloadPart, ReceivedMessage, Token,
 pub enum Action<'a> {
     /// A client asks to be connected: to be accepted or refused, at once or later. From an
     /// [`Acceptor`](super::Acceptor) only.
-    Connect(Connect<'a>),
+    Connect(Box<Connect<'a>>),
     /// A step of an enhanced authentication. Before the client is accepted: the answer to a challenge. Afterwards, with
     /// Re-authenticate, the beginning of another one, and with Continue authentication the answer to a challenge.
     Auth(Auth<'a>),

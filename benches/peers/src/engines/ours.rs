@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant as Clock;
 
 use bytes::{Buf, Bytes};
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
-use mqtt_sansio::{Instant, Message, QoS};
+use mqtt_sansio::client::{self as client_end, Action, ClientConfig, ClientSession};
+use mqtt_sansio::server::{self as server_end, Accept, Acceptor, ServerConfig, ServerSession};
+use mqtt_sansio::{Instant, Message, QoS, Transmit};
 
 use super::{PAY, Pair, TOPIC};
 use crate::alloc;
@@ -49,9 +51,8 @@ pub fn client(version: mqtt_sansio::Version) -> ClientSession {
     client
 }
 
-fn take(client: &mut ClientSession, to: &mut Vec<u8>) {
+fn take(transmit: &mut Transmit, to: &mut Vec<u8>) {
     to.clear();
-    let transmit = client.transmit();
     while transmit.has_remaining() {
         let chunk = transmit.chunk();
         let len = chunk.len();
@@ -82,7 +83,7 @@ impl Pair for Ours {
             self.publisher.publish(&Message::new(TOPIC, &PAY).qos(QOS[usize::from(qos)])).unwrap();
         }
         loop {
-            take(&mut self.publisher, &mut self.there);
+            take(self.publisher.transmit(), &mut self.there);
             if self.there.is_empty() {
                 break;
             }
@@ -93,7 +94,7 @@ impl Pair for Ours {
                     received += 1;
                 }
             }
-            take(&mut self.receiver, &mut self.back);
+            take(self.receiver.transmit(), &mut self.back);
             let mut input = &self.back[..];
             while let Some(action) = self.publisher.poll(Instant::EPOCH, &mut input) {
                 if let Action::Done { .. } = &action {
@@ -106,7 +107,96 @@ impl Pair for Ours {
     }
 }
 
-/// Memory of a connected client: name, size of the struct, heap when idle, heap with 20 messages of QoS 1 open.
+/// A client and a server, and which of them publishes.
+pub struct ClientAndServer {
+    client: ClientSession,
+    server: ServerSession,
+    is_up: bool,
+    there: Vec<u8>,
+    back: Vec<u8>,
+}
+
+/// A session that has just been accepted, for a client that has not been told yet.
+pub fn server(version: mqtt_sansio::Version, config: Arc<ServerConfig>) -> (ClientSession, ServerSession) {
+    let config_of_client = ClientConfig {
+        version,
+        client_id: "client-0001".into(),
+        max_kept: u32::MAX,
+        transmit_limit: u32::MAX,
+        ..ClientConfig::default()
+    };
+    let mut client = ClientSession::new(config_of_client);
+    client.open(Instant::EPOCH).unwrap();
+    let mut connect = Vec::new();
+    take(client.transmit(), &mut connect);
+    let mut acceptor = Acceptor::new(config, Instant::EPOCH);
+    let request = acceptor.poll(Instant::EPOCH, &mut &connect[..]).map(drop);
+    request.expect("a CONNECT");
+    let session = acceptor.accept(None, Accept::default()).unwrap();
+    (client, session)
+}
+
+impl ClientAndServer {
+    pub fn new(of: Version, is_up: bool) -> Self {
+        let (mut client, mut server) = server(version(of), ServerConfig::default().into());
+        let mut connack = Vec::new();
+        take(server.transmit(), &mut connack);
+        let mut input = &connack[..];
+        while client.poll(Instant::EPOCH, &mut input).is_some() {}
+        Self { client, server, is_up, there: Vec::with_capacity(65536), back: Vec::with_capacity(65536) }
+    }
+}
+
+macro_rules! exchange {
+    ($self:ident, $from:ident $from_action:ident, $to:ident $to_action:ident, $qos:ident, $window:ident) => {{
+        let (mut received, mut done) = (0, 0);
+        for _ in 0..$window {
+            $self.$from.publish(&Message::new(TOPIC, &PAY).qos(QOS[usize::from($qos)])).unwrap();
+        }
+        loop {
+            take($self.$from.transmit(), &mut $self.there);
+            if $self.there.is_empty() {
+                break;
+            }
+            let mut input = &$self.there[..];
+            while let Some(action) = $self.$to.poll(Instant::EPOCH, &mut input) {
+                if let $to_action::Action::Message(message) = &action {
+                    black_box(message);
+                    received += 1;
+                }
+            }
+            take($self.$to.transmit(), &mut $self.back);
+            let mut input = &$self.back[..];
+            while let Some(action) = $self.$from.poll(Instant::EPOCH, &mut input) {
+                if let $from_action::Action::Done { .. } = &action {
+                    done += 1;
+                }
+            }
+        }
+        assert_eq!(done, $window);
+        received
+    }};
+}
+
+impl Pair for ClientAndServer {
+    fn name(&self) -> &'static str {
+        "mqtt-sansio ClientSession and ServerSession"
+    }
+
+    fn dir(&self) -> &'static str {
+        if self.is_up { "client->server" } else { "server->client" }
+    }
+
+    fn step(&mut self, qos: u8, window: usize) -> usize {
+        if self.is_up {
+            exchange!(self, client client_end, server server_end, qos, window)
+        } else {
+            exchange!(self, server server_end, client client_end, qos, window)
+        }
+    }
+}
+
+/// Memory of a connected end: name, size of the struct, heap when idle, heap with 20 messages of QoS 1 open.
 pub fn memory() -> Vec<(String, usize, i64, i64)> {
     [Version::V311, Version::V5]
         .map(|of| {
@@ -123,7 +213,61 @@ pub fn memory() -> Vec<(String, usize, i64, i64)> {
             black_box(&client);
             (format!("mqtt-sansio ClientSession {of}"), size_of::<ClientSession>(), idle, busy)
         })
-        .into()
+        .into_iter()
+        .chain([Version::V311, Version::V5].map(server_memory))
+        .collect()
+}
+
+fn server_memory(of: Version) -> (String, usize, i64, i64) {
+    // The configuration is shared by all sessions.
+    let config = Arc::new(ServerConfig { max_kept: u32::MAX, ..ServerConfig::default() });
+    let (mut client, mut session) = (None, None);
+    alloc::track();
+    let before = {
+        let pair = server(version(of), Arc::clone(&config));
+        client.replace(pair.0);
+        session.replace(pair.1);
+        drop(client.take());
+        alloc::live()
+    };
+    let mut session = session.expect("a session");
+    let connack = session.transmit().remaining();
+    session.transmit().advance(connack);
+    while session.poll(Instant::EPOCH, &mut &[][..]).is_some() {}
+    for _ in 0..20 {
+        session.publish(&Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
+    }
+    let len = session.transmit().remaining();
+    session.transmit().advance(len);
+    let busy = alloc::live();
+    alloc::stop();
+    black_box(&session);
+    (format!("mqtt-sansio ServerSession {of}"), size_of::<ServerSession>(), before, busy)
+}
+
+/// What it costs to ask sessions that have nothing to do.
+fn idle_polls() -> String {
+    const SESSIONS: usize = 100_000;
+    let config = Arc::new(ServerConfig::default());
+    let mut sessions: Vec<ServerSession> = (0..SESSIONS)
+        .map(|_| {
+            let (_, mut session) = server(mqtt_sansio::Version::V311, Arc::clone(&config));
+            session.closed(Instant::EPOCH);
+            while session.poll(Instant::EPOCH, &mut &[][..]).is_some() {}
+            session
+        })
+        .collect();
+    let mut times: Vec<f64> = (0..21)
+        .map(|_| {
+            let start = Clock::now();
+            for session in &mut sessions {
+                assert!(black_box(session.poll(Instant::EPOCH, &mut &[][..])).is_none());
+            }
+            start.elapsed().as_nanos() as f64 / SESSIONS as f64
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    format!("| sessions without a connection | ns to poll one |\n|---:|---:|\n| {SESSIONS} | {:.1} |\n", times[10])
 }
 
 /// The cost of a publish and its PUBACK with many messages in flight, and of a large payload.
@@ -156,6 +300,7 @@ pub fn report() -> String {
         let _ = writeln!(report, "| {name} | {} |", alloc::per(32, || publish(qos)));
     }
     drop(second_handle);
+    let _ = write!(report, "\n{}", idle_polls());
     report
 }
 
