@@ -4,6 +4,7 @@
 //! WebSocket, QUIC, a serial line, a simulator.
 //!
 //! - [`client`]: the client's end of a session, across all its connections.
+//! - [`server`]: the server's end: an acceptor, and the session that comes of it.
 //! - [`codec`]: the packets, and how they are decoded and encoded.
 //! - [`TopicName`] and [`TopicFilter`]: what messages are published under and subscribed to.
 //!

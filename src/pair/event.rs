@@ -71,6 +71,14 @@ impl Log {
         &self.events
     }
 
+    /// The messages among that.
+    pub fn messages(&self) -> impl Iterator<Item = &Received> {
+        self.events.iter().filter_map(|event| match event {
+            Event::Message(message) => Some(message),
+            _ => None,
+        })
+    }
+
     /// Takes down what the client tells now.
     ///
     /// # Panics

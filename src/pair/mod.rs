@@ -15,11 +15,25 @@
 //! # Ok::<(), mqtt_sansio::CommandError>(())
 //! ```
 //!
-//! All that the client writes is held against the rules of the specification; breaking one is a panic that names it.
+//! In place of the [model](ModelServer) there can be the server of this crate:
+//!
+//! ```
+//! # use mqtt_sansio::{Message, QoS, client::ClientConfig, pair::{Pair, accept_all}};
+//! # let config = ClientConfig { session_expiry_interval: 60, ..ClientConfig::default() };
+//! let mut net = Pair::seeded(42).client(config).server(accept_all());
+//! net.client().publish(&Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+//! net.cut_after(23);
+//! net.run_until_quiet();
+//! assert_eq!(net.delivered_to_server(), ["1"]);
+//! # Ok::<(), mqtt_sansio::CommandError>(())
+//! ```
+//!
+//! All that the client and that server write is held against the rules of the specification; breaking one is a panic that names it.
 
 // A panic is how it reports what it has found, and what it adds up is small.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod engine;
 mod event;
 mod flows;
 mod link;
@@ -33,13 +47,15 @@ use core::time::Duration;
 use std::eprintln;
 use std::vec::Vec;
 
+pub use self::engine::{EngineServer, Ticket, accept_all};
 pub use self::event::{Event, Fate, Log, Received};
-use self::link::Link;
+use self::link::{Link, Way};
 pub use self::model::{Delivered, ModelServer};
 pub use self::random::Random;
 use self::rules::Rules;
 pub use self::server::Server;
 use crate::client::{ClientConfig, ClientSession};
+use crate::codec::Sender;
 use crate::session::Token;
 use crate::time::Instant;
 
@@ -54,6 +70,7 @@ pub struct Pair<S> {
     client: ClientSession,
     server: S,
     rules: Rules,
+    server_rules: Rules,
     link: Link,
     reconnect: Reconnect,
     /// When the next connection begins.
@@ -65,10 +82,15 @@ pub struct Pair<S> {
     is_closing: bool,
     /// It may have more to tell.
     polls_again: bool,
+    /// The server may have more to do.
+    receives_again: bool,
+    /// How many of a hundred cuts the server overlooks, and whether it has overlooked the last one.
+    overlooks: u8,
+    has_overlooked: bool,
     /// When what is to be written is written next.
     writes_at: Option<Instant>,
-    /// After how many more bytes that arrive the link is cut.
-    cut_after: Option<usize>,
+    /// After how many more bytes that arrive the link is cut, and at which end; at either end if that is not said.
+    cut_after: Option<(usize, Option<Way>)>,
     /// What has arrived and was not taken yet.
     at_client: Vec<u8>,
     at_server: Vec<u8>,
@@ -116,7 +138,8 @@ impl WithClient {
         Pair {
             seed,
             now: Instant::EPOCH,
-            rules: Rules::new(client.config().version),
+            rules: Rules::new(Sender::Client, client.config().version),
+            server_rules: Rules::new(Sender::Server, client.config().version),
             client,
             server,
             link: Link::new(random.fork()),
@@ -127,6 +150,9 @@ impl WithClient {
             server_is_open: false,
             is_closing: false,
             polls_again: false,
+            receives_again: false,
+            overlooks: 0,
+            has_overlooked: false,
             writes_at: None,
             cut_after: None,
             at_client: Vec::new(),
@@ -141,6 +167,13 @@ impl Pair<ModelServer> {
     /// A pair to which happens what follows from this seed.
     pub const fn seeded(seed: u64) -> Seeded {
         Seeded(seed)
+    }
+}
+
+impl Pair<EngineServer> {
+    /// The contents of the messages that the server was given, in order.
+    pub fn delivered_to_server(&self) -> Vec<&str> {
+        self.server.delivered()
     }
 }
 
@@ -166,6 +199,14 @@ impl<S: Server> Pair<S> {
         self
     }
 
+    /// So many of a hundred cuts are not noticed by the server, until the client is back or the keep-alive interval has
+    /// passed.
+    #[must_use]
+    pub const fn overlooking(mut self, percent: u8) -> Self {
+        self.overlooks = percent;
+        self
+    }
+
     /// The client, to be given commands.
     pub const fn client(&mut self) -> &mut ClientSession {
         &mut self.client
@@ -188,10 +229,7 @@ impl<S: Server> Pair<S> {
 
     /// The messages that the client was given so far.
     pub fn messages(&self) -> impl Iterator<Item = &Received> {
-        self.events().iter().filter_map(|event| match event {
-            Event::Message(message) => Some(message),
-            _ => None,
-        })
+        self.log.messages()
     }
 
     /// What has become of something that was asked for.
@@ -219,7 +257,21 @@ impl<S: Server> Pair<S> {
 
     /// As [`cut`](Self::cut), when so many more bytes have arrived, at either end.
     pub fn cut_after(&mut self, bytes: usize) {
-        self.cut_after = Some(bytes);
+        self.cut_after_at(bytes, None);
+    }
+
+    /// As [`cut_after`](Self::cut_after), when so many more bytes have arrived at the server.
+    pub fn cut_after_at_server(&mut self, bytes: usize) {
+        self.cut_after_at(bytes, Some(Way::ToServer));
+    }
+
+    /// As [`cut_after`](Self::cut_after), when so many more bytes have arrived at the client.
+    pub fn cut_after_at_client(&mut self, bytes: usize) {
+        self.cut_after_at(bytes, Some(Way::ToClient));
+    }
+
+    fn cut_after_at(&mut self, bytes: usize, way: Option<Way>) {
+        self.cut_after = Some((bytes, way));
         if bytes == 0 {
             self.cut();
         }

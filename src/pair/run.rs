@@ -67,14 +67,16 @@ impl<S: Server> Pair<S> {
 
     /// Whether nothing is under way, and nothing is to be done now.
     pub fn is_quiet(&mut self) -> bool {
-        let nothing_due = !self.polls_again && self.client.deadline().is_none_or(|at| at > self.now);
+        let client_due = self.polls_again || self.client.deadline().is_some_and(|at| at <= self.now);
+        let nothing_due = !client_due && !self.receives_again;
         if !self.client_is_open && !self.server_is_open {
-            return self.opens_at.is_none() && nothing_due;
+            let server_due = self.server.deadline().is_some_and(|at| at <= self.now);
+            return self.opens_at.is_none() && nothing_due && !server_due;
         }
         self.client.is_connected()
             && nothing_due
             && self.server_is_open
-            && self.server.deadline().is_none()
+            && self.server.is_idle(self.now)
             && self.link.is_empty()
             && !self.has_output()
     }
@@ -83,19 +85,21 @@ impl<S: Server> Pair<S> {
         if self.polls_again {
             return Some((self.now, Next::Client));
         }
+        if self.receives_again {
+            return Some((self.now, Next::Server));
+        }
         if self.has_output() {
             let pause = Duration::from_micros(self.random.below(300));
             self.writes_at.get_or_insert(self.now + pause);
         } else {
             self.writes_at = None;
         }
-        let server_deadline = if self.server_is_open { self.server.deadline() } else { None };
         let all = [
             self.opens_at.map(|at| (at, Next::Open)),
             self.link.next().map(|(at, way)| (at, Next::Arrival(way))),
             self.client.deadline().map(|at| (at, Next::Client)),
             self.writes_at.map(|at| (at, Next::Write)),
-            server_deadline.map(|at| (at, Next::Server)),
+            self.server.deadline().map(|at| (at, Next::Server)),
         ];
         all.into_iter().flatten().min_by_key(|&(at, _)| at)
     }
@@ -107,7 +111,8 @@ impl<S: Server> Pair<S> {
     fn has_output(&mut self) -> bool {
         self.has_records()
             || (self.client_is_open && (self.is_closing || self.client.transmit().has_remaining()))
-            || (self.server_is_open && (self.server.is_over() || self.server.transmit().has_remaining()))
+            || ((self.server_is_open || self.has_overlooked)
+                && (self.server.is_over() || self.server.transmit().has_remaining()))
     }
 
     fn begin(&mut self) {
@@ -117,6 +122,10 @@ impl<S: Server> Pair<S> {
         self.at_client.clear();
         self.at_server.clear();
         self.rules.opened();
+        if core::mem::take(&mut self.has_overlooked) {
+            self.server_rules.closed();
+        }
+        self.server_rules.opened();
         self.client.open(self.now).unwrap_or_else(|error| panic!("the client cannot be opened: {error}"));
         self.server.open(self.now);
     }
@@ -124,10 +133,13 @@ impl<S: Server> Pair<S> {
     fn arrive(&mut self, way: Way) {
         match self.link.arrive(way) {
             Some(Arrival::Bytes(mut bytes)) => {
-                let cuts = self.cut_after.is_some_and(|left| left <= bytes.len());
-                if let Some(left) = &mut self.cut_after {
+                let mut cuts = false;
+                if let Some((left, end)) = &mut self.cut_after
+                    && end.is_none_or(|end| end == way)
+                {
                     bytes.truncate(*left);
                     *left -= bytes.len();
+                    cuts = *left == 0;
                 }
                 match way {
                     Way::ToClient => {
@@ -178,12 +190,26 @@ impl<S: Server> Pair<S> {
         }
     }
 
+    /// Lets the server do the next thing, with what has arrived or because it is due.
     fn run_server(&mut self) {
-        if self.server_is_open {
-            let mut input = &self.at_server[..];
-            self.server.receive(self.now, &mut input);
-            let used = self.at_server.len() - input.len();
-            self.at_server.drain(..used);
+        let was_over = self.server_is_open && self.server.is_over();
+        let mut input = if self.server_is_open { &self.at_server[..] } else { &[] };
+        let len = input.len();
+        self.receives_again = self.server.receive(self.now, &mut input);
+        let used = len - input.len();
+        // Else it was thrown away.
+        if S::IS_CHECKED && !was_over {
+            self.server_rules.read(&self.at_server[..used]);
+        }
+        self.server_rules.resumes = self.server.resumes();
+        self.at_server.drain(..used);
+        self.server.assert_consistent();
+    }
+
+    /// What has arrived at the server has arrived.
+    fn receive_to_the_end(&mut self) {
+        while self.receives_again {
+            self.run_server();
         }
     }
 
@@ -206,15 +232,31 @@ impl<S: Server> Pair<S> {
                 self.client_closed();
             }
         }
-        if self.server_is_open {
-            let output = self.server.transmit();
-            let bytes = output.copy_to_bytes(output.remaining());
-            self.link.send(self.now, Way::ToClient, &bytes);
-            if self.server.is_over() {
-                self.link.end(self.now, Way::ToClient);
-                self.link.lose(Way::ToServer);
+        if self.server_is_open || self.has_overlooked {
+            let all = self.server.transmit().remaining();
+            let is_part = S::IS_CHECKED && self.link.split && !self.server.is_over() && self.random.percent(30);
+            let count = if is_part { self.random.index(all + 1) } else { all };
+            self.write_server(count);
+            self.run_server();
+            if self.server.is_over() && !self.server.transmit().has_remaining() {
+                self.receive_to_the_end();
+                if self.server_is_open {
+                    self.link.end(self.now, Way::ToClient);
+                    self.link.lose(Way::ToServer);
+                }
                 self.server_closed();
             }
+        }
+    }
+
+    /// The server writes so many bytes.
+    fn write_server(&mut self, count: usize) {
+        let bytes = self.server.transmit().copy_to_bytes(count);
+        if S::IS_CHECKED {
+            self.server_rules.written(self.now, &bytes);
+        }
+        if self.server_is_open && self.client_is_open {
+            self.link.send(self.now, Way::ToClient, &bytes);
         }
     }
 
@@ -242,10 +284,16 @@ impl<S: Server> Pair<S> {
             let count = self.random.index(all + 1);
             self.write_client(count);
         }
+        self.receive_to_the_end();
+        if S::IS_CHECKED && self.server_is_open && self.random.percent(50) {
+            let all = self.server.transmit().remaining();
+            let count = self.random.index(all + 1);
+            self.write_server(count);
+        }
         self.link.lose(Way::ToClient);
         self.link.lose(Way::ToServer);
         self.client_closed();
-        self.server_closed();
+        self.server_cut();
     }
 
     pub(super) fn crash_now(&mut self) {
@@ -254,7 +302,8 @@ impl<S: Server> Pair<S> {
         self.at_client.clear();
         self.polls_again = false;
         self.client_closed();
-        self.server_closed();
+        self.receive_to_the_end();
+        self.server_cut();
         let config = self.client.config().clone();
         let restored = ClientSession::restore(config, &self.journal);
         self.client = restored.unwrap_or_else(|error| panic!("the journal cannot be read: {error}"));
@@ -278,9 +327,27 @@ impl<S: Server> Pair<S> {
     }
 
     fn server_closed(&mut self) {
-        if core::mem::take(&mut self.server_is_open) {
+        let was_open = core::mem::take(&mut self.server_is_open);
+        if was_open || core::mem::take(&mut self.has_overlooked) {
             self.server.closed(self.now);
+            self.server.assert_consistent();
+            self.server_rules.closed();
+            self.receives_again = false;
+            if was_open {
+                self.has_closed();
+            }
+        }
+    }
+
+    /// The connection is gone without a word: the server may not notice.
+    fn server_cut(&mut self) {
+        if self.server_is_open && self.random.percent(self.overlooks) {
+            self.server_is_open = false;
+            self.has_overlooked = true;
+            self.at_server.clear();
             self.has_closed();
+        } else {
+            self.server_closed();
         }
     }
 
@@ -299,6 +366,14 @@ impl<S: Server> Pair<S> {
 
     /// What has to be so at any time.
     fn check(&mut self) {
+        if S::IS_CHECKED
+            && self.server_is_open
+            && !self.server.transmit().has_remaining()
+            && let Some(open) = self.server.open_operations()
+        {
+            let seen = self.server_rules.flows.open();
+            assert_eq!(open, seen, "the server has more or fewer identifiers in use than its packets show");
+        }
         let is_written = self.client.is_connected() && !self.has_output();
         if is_written && self.client.waiting() == 0 {
             let (open, seen) = (self.client.open_operations(), self.rules.flows.open());

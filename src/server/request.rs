@@ -5,8 +5,8 @@ use alloc::collections::BTreeMap;
 
 use super::session::{ServerSession, State};
 use crate::codec::{
-    AckProperties, EncodeError, List, PacketId, ReasonCode, SubAck, SubAckReasonCode, Subscribe, SubscribeProperties,
-    Subscription, UnsubAck, UnsubAckReasonCode, Unsubscribe, UnsubscribeProperties, Version,
+    AckProperties, EncodeError, List, Packet, PacketId, ReasonCode, SubAck, SubAckReasonCode, Subscribe,
+    SubscribeProperties, Subscription, UnsubAck, UnsubAckReasonCode, Unsubscribe, UnsubscribeProperties, Version,
 };
 use crate::session::{Breach, CommandError, trim};
 use crate::topic::TopicFilter;
@@ -74,7 +74,11 @@ impl ServerSession {
         let Unsubscribe { id, filters, properties } = unsubscribe;
         let request = self.take_request(id, Kind::Unsubscribe(filters.len() as u32))?;
         if request.is_none() {
-            return Err(Breach::PacketIdInUse);
+            if self.engine.version != Version::V5 {
+                return Err(Breach::PacketIdInUse); // UNSUBACK could not say so
+            }
+            let codes = alloc::vec![UnsubAckReasonCode::PacketIdentifierInUse; filters.len()];
+            self.put(&UnsubAck::new(id, &codes).into());
         }
         Ok(request.map(|id| UnsubscribeRequest { id, filters, properties }))
     }
@@ -123,8 +127,13 @@ impl ServerSession {
             Version::V31 | Version::V311 => SubAckReasonCode::UnspecifiedError,
         };
         let codes = alloc::vec![code; filters];
+        self.put(&SubAck::new(id, &codes).into());
+    }
+
+    /// Sends an answer without properties. If it is larger than the client takes there is none.
+    fn put(&mut self, answer: &Packet<'_>) {
         let (version, max) = (self.engine.version, self.client.maximum_packet_size);
-        let _ = self.engine.transmit.encode(max, |out| SubAck::new(id, &codes).encode(version, out));
+        let _ = self.engine.transmit.encode(max, |out| answer.encode(version, out));
     }
 
     /// Answers a SUBSCRIBE, with a reason code for each filter in order \[MQTT-3.8.4-6, MQTT-3.9.3-1\].

@@ -223,10 +223,11 @@ impl Server for ModelServer {
         }
     }
 
-    fn receive(&mut self, now: Instant, input: &mut &[u8]) {
+    fn receive(&mut self, now: Instant, input: &mut &[u8]) -> bool {
         self.now = now;
         self.take_packets(input);
         self.send_due();
+        false
     }
 
     fn transmit(&mut self) -> &mut impl Buf {

@@ -39,9 +39,7 @@ enum Stage {
     /// CONNECT was not written, or not read.
     Opened,
     /// It was.
-    Connecting {
-        asked_clean: bool,
-    },
+    Connecting { asked_clean: bool },
     /// CONNACK was, and it has accepted the client.
     Connected,
     /// This end has written its last packet.
