@@ -44,10 +44,18 @@ impl<S: Server> Pair<S> {
     /// Lets everything happen that happens in this time.
     pub fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
-        while self.next().is_some_and(|(at, _)| at <= end) {
+        while self.step_until(end) {}
+    }
+
+    /// Lets the next thing happen if it happens before this time; else it is this time, and the answer is `false`.
+    pub fn step_until(&mut self, end: Instant) -> bool {
+        let happens = self.next().is_some_and(|(at, _)| at <= end);
+        if happens {
             self.step();
+        } else {
+            self.now = self.now.max(end);
         }
-        self.now = end;
+        happens
     }
 
     /// Lets everything happen until nothing is under way and nobody has anything to do but to keep the connection

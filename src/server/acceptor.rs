@@ -26,6 +26,8 @@ pub struct Acceptor {
     now: Instant,
     /// When the client must have taken its next step.
     deadline: Instant,
+    /// Whether that is to be counted from when the time is told next.
+    is_unstamped: bool,
     step: Step,
     transmit: Transmit,
     pending: Option<Box<Pending>>,
@@ -67,6 +69,7 @@ impl Acceptor {
             config: config.into(),
             now,
             deadline: Instant::NEVER,
+            is_unstamped: false,
             step: Step::Waiting,
             transmit: Transmit::default(),
             pending: None,
@@ -82,6 +85,9 @@ impl Acceptor {
     /// that comes of it. A client may send more behind its CONNECT without waiting.
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
         self.now = now.max(self.now);
+        if core::mem::take(&mut self.is_unstamped) {
+            self.await_client();
+        }
         let action = match self.step {
             Step::Waiting => self.receive_connect(input),
             Step::Challenged => self.receive_auth(input),
@@ -103,6 +109,7 @@ impl Acceptor {
     /// [`Instant::EPOCH`] if there is something to do at once.
     pub fn deadline(&self) -> Option<Instant> {
         match self.step {
+            Step::Challenged if self.is_unstamped => Some(Instant::EPOCH),
             Step::Waiting | Step::Challenged => self.deadline.unless_never(),
             Step::Closing => Some(Instant::EPOCH),
             Step::Deciding | Step::Over => None,
@@ -168,8 +175,11 @@ impl Acceptor {
         }));
         self.step = Step::Deciding;
         let refusal = match &connect.will {
-            Some(will) if will.qos > self.config.maximum_qos => Some(ConnAckReasonCode::QoSNotSupported),
-            Some(will) if will.retain && !self.config.retain_available => Some(ConnAckReasonCode::RetainNotSupported),
+            // A client of an earlier version cannot know.
+            Some(will) if is_v5 && will.qos > self.config.maximum_qos => Some(ConnAckReasonCode::QoSNotSupported),
+            Some(will) if is_v5 && will.retain && !self.config.retain_available => {
+                Some(ConnAckReasonCode::RetainNotSupported)
+            }
             // Four bytes for PUBACK, and five if it has a reason code.
             _ if is_v5 && properties.maximum_packet_size.is_some_and(|size| size.get() < 5) => {
                 Some(ConnAckReasonCode::ImplementationSpecificError)
@@ -204,7 +214,8 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoConnect`] if there is no client that waits for a decision.
+    /// [`CommandError::NoConnect`] if there is no client that waits for a decision; [`CommandError::NoRefusal`] for
+    /// Success.
     pub fn refuse(&mut self, reason_code: ConnAckReasonCode) -> Result<(), CommandError> {
         self.refuse_with(reason_code, &ConnAckProperties::default())
     }
@@ -222,6 +233,9 @@ impl Acceptor {
         properties: &ConnAckProperties<'_>,
     ) -> Result<(), CommandError> {
         let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
+        if !reason_code.is_error() {
+            return Err(CommandError::NoRefusal);
+        }
         match pending.version {
             Version::V5 => {
                 let limit = pending.client.maximum_packet_size;
@@ -260,7 +274,7 @@ impl Acceptor {
         let sent = self.transmit.encode(limit, |out| auth.encode(Version::V5, out))?;
         sent.map(drop).ok_or(CommandError::TooLarge { limit })?;
         self.step = Step::Challenged;
-        self.await_client();
+        self.is_unstamped = true;
         Ok(())
     }
 
@@ -328,9 +342,11 @@ impl Acceptor {
         if is_v5 && pending.client_id.is_empty() && accept.assigned_client_id.is_none() {
             return Err(CommandError::NoClientIdentifier);
         }
-        let now = self.now;
         let mut kept = kept.into();
+        let mut now = self.now;
         if let Some(session) = &mut kept {
+            // The decision may have taken long, and the session may know more.
+            now = now.max(session.engine.now);
             session.closed(now);
         }
         let is_present = kept.as_ref().is_some_and(|session| !pending.clean_start && !session.is_expired(now));
@@ -341,6 +357,7 @@ impl Acceptor {
         let Some(pending) = self.pending.take() else { return Err(CommandError::NoConnect) };
         self.step = Step::Over;
         let mut session = kept.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), pending.version));
+        session.config = Arc::clone(&self.config);
         session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit));
         Ok(session)
     }
@@ -476,7 +493,7 @@ impl ServerSession {
             last_heard: Instant::EPOCH,
             authentication: None,
             will: None,
-            due_will: None,
+            due_wills: None,
             session_expiry_interval: 0,
             asked_no_expiry: false,
             expires_at: Instant::NEVER,
@@ -499,7 +516,7 @@ impl ServerSession {
         if let Some(kept) = self.will.take()
             && (!is_present || kept.at <= now)
         {
-            self.due_will = Some(Box::new(kept.will));
+            self.due_wills.get_or_insert_default().push_back(kept.will);
         }
         if !is_present {
             self.forget();
@@ -511,7 +528,9 @@ impl ServerSession {
         };
         self.client = pending.client;
         self.keep_alive = terms.keep_alive;
+        // Its silence begins when the time is told next.
         self.last_heard = self.engine.now;
+        self.engine.heard = true;
         let authentication = |method| Box::new(Authentication { method, exchange: Exchange::Idle });
         self.authentication = pending.method.map(authentication);
         self.will = pending.will.map(|will| Box::new(KeptWill { will: *will, at: Instant::NEVER }));

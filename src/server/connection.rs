@@ -67,7 +67,7 @@ impl ServerSession {
     /// DISCONNECT has discarded it, is published when its delay has passed or the session ends, whichever comes first.
     /// Does nothing if there is no connection.
     pub fn closed(&mut self, now: Instant) {
-        if self.state == State::Detached {
+        if matches!(self.state, State::Detached | State::Expired) {
             return;
         }
         self.engine.advance(now);
@@ -104,6 +104,7 @@ impl ServerSession {
                 return self.engine.news(); // and `Expired` when there are no more
             }
             self.expires_at = Instant::NEVER;
+            self.state = State::Expired;
             return Some(Action::Expired);
         }
         None
@@ -111,7 +112,7 @@ impl ServerSession {
 
     /// Whether the session is at its end at this time, if there is no connection.
     pub(super) fn is_expired(&self, now: Instant) -> bool {
-        self.state == State::Detached && self.expires_at <= now
+        self.state == State::Expired || (self.state == State::Detached && self.expires_at <= now)
     }
 
     pub(super) fn receive_disconnect<'a>(&mut self, disconnect: Disconnect<'a>) -> Action<'a> {

@@ -1,6 +1,7 @@
 //! The server session: what it holds, and the one way in for bytes and time.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
 use super::action::{Action, Close};
@@ -29,8 +30,8 @@ pub struct ServerSession {
     pub(super) expires_at: Instant,
     /// The will of the client.
     pub(super) will: Option<Box<KeptWill>>,
-    /// The will of an earlier connection that is to be published now.
-    pub(super) due_will: Option<Box<Will>>,
+    /// The wills of earlier connections that are to be published now.
+    pub(super) due_wills: Option<Box<DueWills>>,
     pub(super) engine: Engine,
     /// When something has last come from the client.
     pub(super) last_heard: Instant,
@@ -43,6 +44,9 @@ pub struct ServerSession {
     pub(super) authentication: Option<Box<Authentication>>,
     pub(super) requests: Option<Box<Requests>>,
 }
+
+/// Wills in the order in which they are to be published.
+pub(super) type DueWills = VecDeque<Will>;
 
 /// A will, and when it is to be published; not as long as there is a connection.
 #[derive(Clone)]
@@ -82,6 +86,8 @@ impl ClientLimits {
 pub(super) enum State {
     /// There is none.
     Detached,
+    /// There is none, and the session is at its end.
+    Expired,
     Connected,
     /// It is over; the action that says so is still due.
     Closing,
@@ -109,7 +115,7 @@ impl ServerSession {
     #[inline]
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
         self.engine.advance(now);
-        if self.state == State::Detached {
+        if matches!(self.state, State::Detached | State::Expired) {
             *input = &[];
             return self.poll_detached();
         }
@@ -130,13 +136,13 @@ impl ServerSession {
     /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then;
     /// [`Instant::EPOCH`] if there is something to do at once.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.engine.is_due(&self.rules()) || self.due_will.is_some() || self.state == State::Closing {
+        if self.engine.is_due(&self.rules()) || self.due_wills.is_some() || self.state == State::Closing {
             return Some(Instant::EPOCH); // now, whatever the clock shows
         }
         match self.state {
             State::Connected => self.dead_at().unless_never(),
             State::Detached => self.ends_at().unless_never(),
-            State::Closing | State::Over => None,
+            State::Closing | State::Over | State::Expired => None,
         }
     }
 
@@ -149,12 +155,15 @@ impl ServerSession {
     /// # Errors
     ///
     /// [`CommandError::NotConnected`] for a message of QoS 0 if there is no connection, unless
-    /// [they are kept](ServerConfig::keep_qos_0). [`CommandError::TooLarge`] if it is larger than the client takes: the
+    /// [they are kept](ServerConfig::keep_qos_0), and for any message if the session has expired. [`CommandError::TooLarge`] if it is larger than the client takes: the
     /// delivery counts as done \[MQTT-3.1.2-25\]. [`CommandError::QueueFull`] if no more can be kept.
     /// [`CommandError::Text`] and [`CommandError::Encode`] if it cannot be sent in this version;
     /// [`CommandError::TopicAlias`] for a property that is not the caller's. Nothing has changed then.
     #[inline]
     pub fn publish(&mut self, message: &Message<'_>) -> Result<Token, CommandError> {
+        if self.state == State::Expired {
+            return Err(CommandError::NotConnected);
+        }
         let (engine, mut side) = self.split();
         engine.publish(&mut side, message)
     }
@@ -261,14 +270,24 @@ impl ServerSession {
         self.will.as_ref().map_or(self.expires_at, |will| will.at.min(self.expires_at))
     }
 
+    #[cold]
+    fn due_will<'a>(&mut self) -> Option<Action<'a>> {
+        let wills = self.due_wills.as_mut()?;
+        let first = wills.pop_front();
+        if wills.is_empty() {
+            self.due_wills = None;
+        }
+        first.map(|will| Action::Will(Box::new(will)))
+    }
+
     /// What is due without a connection.
     #[inline]
     fn poll_detached<'a>(&mut self) -> Option<Action<'a>> {
         if self.engine.has_news() {
             return self.engine.news();
         }
-        if self.due_will.is_some() {
-            return self.due_will.take().map(Action::Will);
+        if self.due_wills.is_some() {
+            return self.due_will();
         }
         if self.ends_at() <= self.engine.now { self.check_end() } else { None }
     }
@@ -276,8 +295,8 @@ impl ServerSession {
     /// What is due when the input has been dealt with.
     #[inline]
     fn check_time<'a>(&mut self) -> Option<Action<'a>> {
-        if let Some(will) = self.due_will.take() {
-            return Some(Action::Will(will));
+        if self.due_wills.is_some() {
+            return self.due_will();
         }
         let now = self.engine.now;
         match self.state {
@@ -288,7 +307,7 @@ impl ServerSession {
                 (self.dead_at() <= now).then(|| self.time_out())
             }
             State::Closing => Some(self.over(Close::Requested)),
-            State::Detached | State::Over => None,
+            State::Detached | State::Over | State::Expired => None,
         }
     }
 }

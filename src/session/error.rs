@@ -150,6 +150,9 @@ pub enum CommandError {
     /// There is no CONNECT to be answered, or it is answered already.
     #[error("there is no CONNECT to be answered")]
     NoConnect,
+    /// Success does not refuse anybody.
+    #[error("a reason code below 0x80 does not refuse anybody")]
+    NoRefusal,
     /// A client that has come without a name has to be given one \[MQTT-3.1.3-6\].
     #[error("a client without a client identifier has to be given one [MQTT-3.1.3-6]")]
     NoClientIdentifier,

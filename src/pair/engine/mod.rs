@@ -140,6 +140,11 @@ impl EngineServer {
         self.session.is_some()
     }
 
+    /// How many sessions it has begun.
+    pub const fn sessions(&self) -> u32 {
+        self.sessions
+    }
+
     /// When the next connection is accepted, the session is gone.
     pub const fn lose_session(&mut self) {
         self.forgets = true;

@@ -15,7 +15,12 @@ impl Rules {
             (Stage::Opened, _) => panic!("the first packet is not CONNECT but {packet:?} [MQTT-3.1.0-1]"),
             (_, Packet::Connect(_)) => panic!("a second CONNECT [MQTT-3.1.0-2]"),
             (Stage::Disconnected, _) => panic!("after DISCONNECT the client has sent {packet:?} [MQTT-3.14.4-1]"),
-            (Stage::Connecting { .. }, Packet::Disconnect(_) | Packet::Auth(_)) | (Stage::Connected, _) => {}
+            (Stage::Connecting { .. }, Packet::Disconnect(_) | Packet::Auth(_)) => {
+                // It is the server's turn, or the application's: there can be no PINGREQ.
+                self.last_sent = now;
+                return false;
+            }
+            (Stage::Connected, _) => {}
             // That is not forbidden, but then neither the session nor the limits of the server are known.
             (Stage::Connecting { .. }, _) => panic!("before CONNACK the client has sent {packet:?}"),
         }
