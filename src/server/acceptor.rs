@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use super::accept::Accept;
 use super::action::{Action, Close};
@@ -14,7 +13,7 @@ use crate::codec::{
     Decoded, MAX_PACKET_SIZE, Packet, PacketType, Version,
 };
 use crate::session::{Breach, CommandError, Engine, Transmit, Will, trim, user_properties};
-use crate::text::Utf8Str;
+use crate::text::{TextError, Utf8Str};
 use crate::time::Instant;
 
 /// Takes the first packet of a client, and the exchange of an enhanced authentication, until the client is accepted or
@@ -351,8 +350,7 @@ impl Acceptor {
         }
         let is_present = kept.as_ref().is_some_and(|session| !pending.clean_start && !session.is_expired(now));
         let terms = Terms::new(&self.config, pending, &accept);
-        let connack = terms.connack(&self.config, pending, &accept, is_present);
-        connack.put(&mut self.transmit, pending.version, pending.client.maximum_packet_size)?;
+        terms.put_connack(&mut self.transmit, &self.config, pending, &accept, is_present)?;
 
         let Some(pending) = self.pending.take() else { return Err(CommandError::NoConnect) };
         self.step = Step::Over;
@@ -384,87 +382,51 @@ impl Terms {
         Self { keep_alive, session_expiry_interval }
     }
 
-    fn connack<'a>(
+    /// Puts CONNACK of an accepted client into the stream.
+    fn put_connack(
         &self,
+        transmit: &mut Transmit,
         config: &ServerConfig,
-        pending: &'a Pending,
-        accept: &'a Accept,
+        pending: &Pending,
+        accept: &Accept,
         session_present: bool,
-    ) -> OwnedConnAck<'a> {
-        OwnedConnAck {
-            session_present,
-            keep_alive: Some(self.keep_alive).filter(|&seconds| seconds != pending.keep_alive),
-            session_expiry_interval: Some(self.session_expiry_interval)
-                .filter(|&seconds| seconds != pending.session_expiry_interval),
-            receive_maximum: Some(config.receive_maximum).filter(|it| it.get() != u16::MAX),
-            maximum_qos: config.announced_qos(),
-            retain_available: config.retain_available,
-            maximum_packet_size: config.maximum_packet_size,
-            topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| maximum != 0),
-            wildcard: config.wildcard_subscription_available,
-            identifiers: config.subscription_identifiers_available,
-            shared: config.shared_subscription_available,
-            assigned: accept.assigned_client_id.as_deref().filter(|_| pending.client_id.is_empty()),
-            method: pending.method.as_deref(),
-            wants_response_information: pending.wants_response_information,
-            accept,
-        }
-    }
-}
-
-/// CONNACK of an accepted client, before its texts have been checked.
-struct OwnedConnAck<'a> {
-    session_present: bool,
-    keep_alive: Option<u16>,
-    session_expiry_interval: Option<u32>,
-    receive_maximum: Option<core::num::NonZeroU16>,
-    maximum_qos: Option<codec::MaximumQoS>,
-    retain_available: bool,
-    maximum_packet_size: u32,
-    topic_alias_maximum: Option<u16>,
-    wildcard: bool,
-    identifiers: bool,
-    shared: bool,
-    assigned: Option<&'a str>,
-    method: Option<&'a str>,
-    wants_response_information: bool,
-    accept: &'a Accept,
-}
-
-impl OwnedConnAck<'_> {
-    fn put(&self, transmit: &mut Transmit, version: Version, limit: u32) -> Result<(), CommandError> {
+    ) -> Result<(), CommandError> {
+        let version = pending.version;
         if version != Version::V5 {
-            let session_present = self.session_present && version == Version::V311;
-            let connack = ConnAck { session_present, ..ConnAck::default() };
+            let connack =
+                ConnAck { session_present: session_present && version == Version::V311, ..ConnAck::default() };
             transmit.encode(u32::MAX, |out| connack.encode(version, out))?;
             return Ok(());
         }
-        let accept = self.accept;
-        let user_properties: Vec<_> = user_properties(&accept.user_properties)?;
-        let response_information = accept.response_information.as_deref().filter(|_| self.wants_response_information);
+        let (asked_keep_alive, asked_expiry) = (pending.keep_alive, pending.session_expiry_interval);
+        let user_properties = user_properties(&accept.user_properties)?;
         let properties = ConnAckProperties {
-            session_expiry_interval: self.session_expiry_interval,
-            assigned_client_identifier: self.assigned.map(Utf8Str::new).transpose()?,
-            server_keep_alive: self.keep_alive,
-            authentication_method: self.method.map(Utf8Str::new).transpose()?,
-            authentication_data: accept.authentication_data.as_deref().filter(|_| self.method.is_some()),
-            response_information: response_information.map(Utf8Str::new).transpose()?,
-            server_reference: accept.server_reference.as_deref().map(Utf8Str::new).transpose()?,
-            reason_string: accept.reason_string.as_deref().map(Utf8Str::new).transpose()?,
-            receive_maximum: self.receive_maximum,
-            topic_alias_maximum: self.topic_alias_maximum,
-            maximum_qos: self.maximum_qos,
-            retain_available: (!self.retain_available).then_some(false),
+            session_expiry_interval: Some(self.session_expiry_interval).filter(|&seconds| seconds != asked_expiry),
+            assigned_client_identifier: text(
+                accept.assigned_client_id.as_deref().filter(|_| pending.client_id.is_empty()),
+            )?,
+            server_keep_alive: Some(self.keep_alive).filter(|&seconds| seconds != asked_keep_alive),
+            authentication_method: text(pending.method.as_deref())?,
+            authentication_data: accept.authentication_data.as_deref().filter(|_| pending.method.is_some()),
+            response_information: text(
+                accept.response_information.as_deref().filter(|_| pending.wants_response_information),
+            )?,
+            server_reference: text(accept.server_reference.as_deref())?,
+            reason_string: text(accept.reason_string.as_deref())?,
+            receive_maximum: Some(config.receive_maximum).filter(|maximum| maximum.get() != u16::MAX),
+            topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| maximum != 0),
+            maximum_qos: config.announced_qos(),
+            retain_available: (!config.retain_available).then_some(false),
             user_properties: (&user_properties).into(),
-            maximum_packet_size: Some(self.maximum_packet_size)
+            maximum_packet_size: Some(config.maximum_packet_size)
                 .filter(|&size| size < MAX_PACKET_SIZE)
                 .and_then(|size| size.try_into().ok()),
-            wildcard_subscription_available: (!self.wildcard).then_some(false),
-            subscription_identifiers_available: (!self.identifiers).then_some(false),
-            shared_subscription_available: (!self.shared).then_some(false),
+            wildcard_subscription_available: (!config.wildcard_subscription_available).then_some(false),
+            subscription_identifiers_available: (!config.subscription_identifiers_available).then_some(false),
+            shared_subscription_available: (!config.shared_subscription_available).then_some(false),
         };
-        let reason_code = ConnAckReasonCode::Success;
-        put_connack(transmit, ConnAck { session_present: self.session_present, reason_code, properties }, limit)
+        let connack = ConnAck { session_present, reason_code: ConnAckReasonCode::Success, properties };
+        put_connack(transmit, connack, pending.client.maximum_packet_size)
     }
 }
 
@@ -478,6 +440,10 @@ fn put_connack(transmit: &mut Transmit, connack: ConnAck<'_>, limit: u32) -> Res
         transmit.encode(limit, |out| connack.encode(Version::V5, out)).map(|packet| packet.is_some())
     })?;
     if fits { Ok(()) } else { Err(CommandError::TooLarge { limit }) }
+}
+
+fn text(text: Option<&str>) -> Result<Option<Utf8Str<'_>>, TextError> {
+    text.map(Utf8Str::new).transpose()
 }
 
 impl ServerSession {
