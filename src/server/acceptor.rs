@@ -4,16 +4,16 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 
-use super::accept::Accept;
+use super::accept::{Accept, Pending, Terms, put_connack};
 use super::action::{Action, Close};
 use super::config::ServerConfig;
-use super::session::{Authentication, ClientLimits, Exchange, KeptWill, ServerSession, State};
+use super::session::{ClientLimits, ServerSession};
 use crate::codec::{
     self, Auth, AuthProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError,
     Decoded, MAX_PACKET_SIZE, Packet, PacketType, Version,
 };
-use crate::session::{Breach, CommandError, Engine, Transmit, Will, trim, user_properties};
-use crate::text::{TextError, Utf8Str};
+use crate::session::{Breach, CommandError, Transmit, Will};
+use crate::text::Utf8Str;
 use crate::time::Instant;
 
 /// Takes the first packet of a client, and the exchange of an enhanced authentication, until the client is accepted or
@@ -45,19 +45,6 @@ enum Step {
     Closing,
     /// It is over, or the client is accepted.
     Over,
-}
-
-/// What CONNECT has said.
-struct Pending {
-    version: Version,
-    clean_start: bool,
-    keep_alive: u16,
-    client_id: Box<str>,
-    will: Option<Box<Will>>,
-    session_expiry_interval: u32,
-    client: ClientLimits,
-    method: Option<Box<str>>,
-    wants_response_information: bool,
 }
 
 impl Acceptor {
@@ -358,155 +345,6 @@ impl Acceptor {
         session.config = Arc::clone(&self.config);
         session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit));
         Ok(session)
-    }
-}
-
-/// What client and server agree on.
-struct Terms {
-    keep_alive: u16,
-    session_expiry_interval: u32,
-}
-
-impl Terms {
-    fn new(config: &ServerConfig, pending: &Pending, accept: &Accept) -> Self {
-        let (asked, max) = (pending.keep_alive, config.max_keep_alive);
-        let is_too_long = max != 0 && (asked == 0 || asked > max);
-        if pending.version != Version::V5 {
-            // It cannot be told anything else than what it has asked for.
-            return Self { keep_alive: asked, session_expiry_interval: pending.session_expiry_interval };
-        }
-        let keep_alive = accept.server_keep_alive.unwrap_or(if is_too_long { max } else { asked });
-        let session_expiry_interval = accept
-            .session_expiry_interval
-            .unwrap_or(pending.session_expiry_interval.min(config.max_session_expiry_interval));
-        Self { keep_alive, session_expiry_interval }
-    }
-
-    /// Puts CONNACK of an accepted client into the stream.
-    fn put_connack(
-        &self,
-        transmit: &mut Transmit,
-        config: &ServerConfig,
-        pending: &Pending,
-        accept: &Accept,
-        session_present: bool,
-    ) -> Result<(), CommandError> {
-        let version = pending.version;
-        if version != Version::V5 {
-            let connack =
-                ConnAck { session_present: session_present && version == Version::V311, ..ConnAck::default() };
-            transmit.encode(u32::MAX, |out| connack.encode(version, out))?;
-            return Ok(());
-        }
-        let (asked_keep_alive, asked_expiry) = (pending.keep_alive, pending.session_expiry_interval);
-        let user_properties = user_properties(&accept.user_properties)?;
-        let properties = ConnAckProperties {
-            session_expiry_interval: Some(self.session_expiry_interval).filter(|&seconds| seconds != asked_expiry),
-            assigned_client_identifier: text(
-                accept.assigned_client_id.as_deref().filter(|_| pending.client_id.is_empty()),
-            )?,
-            server_keep_alive: Some(self.keep_alive).filter(|&seconds| seconds != asked_keep_alive),
-            authentication_method: text(pending.method.as_deref())?,
-            authentication_data: accept.authentication_data.as_deref().filter(|_| pending.method.is_some()),
-            response_information: text(
-                accept.response_information.as_deref().filter(|_| pending.wants_response_information),
-            )?,
-            server_reference: text(accept.server_reference.as_deref())?,
-            reason_string: text(accept.reason_string.as_deref())?,
-            receive_maximum: Some(config.receive_maximum).filter(|maximum| maximum.get() != u16::MAX),
-            topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| maximum != 0),
-            maximum_qos: config.announced_qos(),
-            retain_available: (!config.retain_available).then_some(false),
-            user_properties: (&user_properties).into(),
-            maximum_packet_size: Some(config.maximum_packet_size)
-                .filter(|&size| size < MAX_PACKET_SIZE)
-                .and_then(|size| size.try_into().ok()),
-            wildcard_subscription_available: (!config.wildcard_subscription_available).then_some(false),
-            subscription_identifiers_available: (!config.subscription_identifiers_available).then_some(false),
-            shared_subscription_available: (!config.shared_subscription_available).then_some(false),
-        };
-        let connack = ConnAck { session_present, reason_code: ConnAckReasonCode::Success, properties };
-        put_connack(transmit, connack, pending.client.maximum_packet_size)
-    }
-}
-
-/// Puts a CONNACK of 5.0 into the stream, without what would make it too large.
-fn put_connack(transmit: &mut Transmit, connack: ConnAck<'_>, limit: u32) -> Result<(), CommandError> {
-    let properties = &connack.properties;
-    let fits = trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
-        let reason_string = properties.reason_string.filter(|_| with_reason);
-        let properties = ConnAckProperties { reason_string, user_properties, ..*properties };
-        let connack = ConnAck { properties, ..connack };
-        transmit.encode(limit, |out| connack.encode(Version::V5, out)).map(|packet| packet.is_some())
-    })?;
-    if fits { Ok(()) } else { Err(CommandError::TooLarge { limit }) }
-}
-
-fn text(text: Option<&str>) -> Result<Option<Utf8Str<'_>>, TextError> {
-    text.map(Utf8Str::new).transpose()
-}
-
-impl ServerSession {
-    fn new(config: Arc<ServerConfig>, version: Version) -> Self {
-        Self {
-            config,
-            engine: Engine::new(version, false),
-            client_id: "".into(),
-            client: ClientLimits::DEFAULT,
-            state: State::Detached,
-            keep_alive: 0,
-            connection: 0,
-            last_heard: Instant::EPOCH,
-            authentication: None,
-            will: None,
-            due_wills: None,
-            session_expiry_interval: 0,
-            asked_no_expiry: false,
-            expires_at: Instant::NEVER,
-            requests: None,
-        }
-    }
-
-    /// A connection begins. CONNACK is in `transmit`.
-    fn attach(
-        &mut self,
-        pending: Pending,
-        terms: &Terms,
-        accept: Accept,
-        is_present: bool,
-        now: Instant,
-        transmit: Transmit,
-    ) {
-        self.engine.advance(now);
-        // A will is published at the end of its session at the latest, and not at all if the client is back before its time.
-        if let Some(kept) = self.will.take()
-            && (!is_present || kept.at <= now)
-        {
-            self.due_wills.get_or_insert_default().push_back(kept.will);
-        }
-        if !is_present {
-            self.forget();
-        }
-        self.engine.change_version(pending.version);
-        self.client_id = match accept.assigned_client_id {
-            Some(assigned) if pending.client_id.is_empty() => assigned.into(),
-            _ => pending.client_id,
-        };
-        self.client = pending.client;
-        self.keep_alive = terms.keep_alive;
-        // Its silence begins when the time is told next.
-        self.last_heard = self.engine.now;
-        self.engine.heard = true;
-        let authentication = |method| Box::new(Authentication { method, exchange: Exchange::Idle });
-        self.authentication = pending.method.map(authentication);
-        self.will = pending.will.map(|will| Box::new(KeptWill { will: *will, at: Instant::NEVER }));
-        self.session_expiry_interval = terms.session_expiry_interval;
-        self.asked_no_expiry = pending.session_expiry_interval == 0;
-        self.expires_at = Instant::NEVER;
-        self.state = State::Connected;
-        self.engine.transmit = transmit;
-        self.engine.opened(self.client.topic_alias_maximum.min(self.config.topic_aliases));
-        self.engine.release_again();
     }
 }
 
