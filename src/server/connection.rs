@@ -21,7 +21,8 @@ impl ServerSession {
     /// # Errors
     ///
     /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::SessionExpiry`] for a session expiry
-    /// interval, which only a client can send \[MQTT-3.14.2-2\]; [`CommandError::Encode`] if the packet cannot be sent.
+    /// interval, which only a client can send \[MQTT-3.14.2-2\]; [`CommandError::Encode`] if the packet cannot be sent;
+    /// [`CommandError::TooLarge`] if it is larger than the client takes.
     pub fn disconnect(&mut self, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
         if self.state != State::Connected {
             return Err(CommandError::NotConnected);

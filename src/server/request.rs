@@ -143,7 +143,8 @@ impl ServerSession {
     /// [`CommandError::EarlierConnection`] if the request came on an earlier connection; it is void.
     /// [`CommandError::AlreadyAcknowledged`] if it is answered; [`CommandError::WrongReasonCodeCount`] if it had
     /// another number of filters; [`CommandError::Encode`] for a reason code that the version does not know;
-    /// [`CommandError::NotConnected`] if the connection is about to be closed.
+    /// [`CommandError::TooLarge`] if the answer is larger than the client takes; [`CommandError::NotConnected`] if the
+    /// connection is about to be closed.
     pub fn suback(&mut self, request: RequestId, codes: &[SubAckReasonCode]) -> Result<(), CommandError> {
         self.suback_with(request, codes, &AckProperties::default())
     }

@@ -439,8 +439,8 @@ impl Engine {
                 Stage::SubAck(filters) => Kind::Subscribe(filters),
                 Stage::UnsubAck(filters) => Kind::Unsubscribe(filters),
             };
-            let expires_after = flow.stored.expires_after(self.version);
-            let waiting = Waiting { token: flow.token, since: flow.since, kind, expires_after, stored: flow.stored };
+            let (token, since, expires_after, stored) = (flow.token, flow.since, flow.expires_after, flow.stored);
+            let waiting = Waiting { token, since, kind, expires_after, stored };
             self.queue.get_or_insert_default().put_back(waiting);
         }
     }

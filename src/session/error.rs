@@ -104,10 +104,10 @@ pub enum CommandError {
     /// A topic that cannot be published to, or a text that cannot be sent.
     #[error(transparent)]
     Text(#[from] TextError),
-    /// The packet is larger than the server takes \[MQTT-3.2.2-15\].
-    #[error("the packet is larger than the {limit} bytes that the server takes [MQTT-3.2.2-15]")]
+    /// The packet is larger than the other end takes \[MQTT-3.2.2-15, MQTT-3.1.2-24\].
+    #[error("the packet is larger than the {limit} bytes that the other end takes [MQTT-3.2.2-15, MQTT-3.1.2-24]")]
     TooLarge {
-        /// The server's Maximum Packet Size, in bytes.
+        /// The Maximum Packet Size of the other end, in bytes.
         limit: u32,
     },
     /// The QoS is above the server's Maximum QoS \[MQTT-3.2.2-11\].

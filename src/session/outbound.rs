@@ -52,6 +52,8 @@ pub(crate) struct Flow {
     next: Link,
     /// When it was accepted: a message expiry interval runs from here. [`Instant::NEVER`] until the time is told.
     pub(crate) since: Instant,
+    /// How long it may wait, in seconds; `u32::MAX` for ever.
+    pub(crate) expires_after: u32,
     /// Where in the stream of this connection its packet begins; [`NOT_YET`] if it is still to be sent again.
     starts_at: u64,
     /// The packet; empty once a message has been received.
@@ -131,7 +133,7 @@ pub(crate) enum Acknowledged {
 
 impl Flow {
     pub(crate) const fn new(token: Token, stage: Stage, since: Instant, starts_at: u64, stored: Stored) -> Self {
-        Self { token, stage, dup: false, previous: 0, next: 0, since, starts_at, stored }
+        Self { token, stage, dup: false, previous: 0, next: 0, since, expires_after: u32::MAX, starts_at, stored }
     }
 
     #[inline]
@@ -206,12 +208,20 @@ impl Outbound {
 
     /// Takes up an operation under [`next_id`](Self::next_id).
     #[inline]
-    pub(crate) fn begin(&mut self, token: Token, stage: Stage, since: Instant, starts_at: u64) -> Option<&mut Stored> {
+    pub(crate) fn begin(
+        &mut self,
+        token: Token,
+        stage: Stage,
+        since: Instant,
+        expires_after: u32,
+        starts_at: u64,
+    ) -> Option<&mut Stored> {
         let (id, flow) = self.flows.take()?;
         flow.token = token;
         flow.stage = stage;
         flow.dup = false;
         flow.since = since;
+        flow.expires_after = expires_after;
         flow.starts_at = starts_at;
         if flow.is_message() {
             self.append(id, |outbound| &mut outbound.unacknowledged);

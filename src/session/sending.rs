@@ -126,6 +126,7 @@ impl Engine {
         let Some(id) = self.outbound.next_id() else { return self.keep_message(rules, publish, large) };
         let delivery = Delivery::new(publish.delivery.qos(), id, false);
         let starts_at = self.transmit.end();
+        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         let is_simple = self.outbound_aliases.is_none() && large.is_none() && self.journal.is_none();
         if is_simple && self.kept < rules.max_kept {
             // What is sent is also what is kept.
@@ -135,7 +136,9 @@ impl Engine {
             let packet = self.transmit.encode(limit, |out| publish.encode_as(delivery, version, out))?;
             if let Some(packet) = packet {
                 let (token, size) = (self.next_token, packet.len());
-                if let Some(stored) = self.outbound.begin(token, stage_of(delivery.qos()), Instant::NEVER, starts_at) {
+                if let Some(stored) =
+                    self.outbound.begin(token, stage_of(delivery.qos()), Instant::NEVER, expires_after, starts_at)
+                {
                     stored.set(packet);
                 }
                 self.next_token = token.next();
@@ -148,12 +151,20 @@ impl Engine {
         self.keep(stored.len());
         self.record(Record::Accepted(token, &stored));
         self.record(Record::Sent(token, id));
-        self.begin(token, stage_of(delivery.qos()), Instant::NEVER, starts_at, stored);
+        self.begin(token, stage_of(delivery.qos()), Instant::NEVER, expires_after, starts_at, stored);
         Ok(token)
     }
 
-    fn begin(&mut self, token: Token, stage: Stage, since: Instant, starts_at: u64, stored: Stored) {
-        if let Some(kept) = self.outbound.begin(token, stage, since, starts_at) {
+    fn begin(
+        &mut self,
+        token: Token,
+        stage: Stage,
+        since: Instant,
+        expires_after: u32,
+        starts_at: u64,
+        stored: Stored,
+    ) {
+        if let Some(kept) = self.outbound.begin(token, stage, since, expires_after, starts_at) {
             *kept = stored;
         }
     }
@@ -350,7 +361,7 @@ impl Engine {
                     Kind::Subscribe(filters) => Stage::SubAck(filters),
                     Kind::Unsubscribe(filters) => Stage::UnsubAck(filters),
                 };
-                self.begin(token, stage, since, starts_at, stored);
+                self.begin(token, stage, since, expires_after, starts_at, stored);
             }
             (Err(Failed::Expired), _) => {
                 self.give_up(&Waiting { token, since, kind, expires_after, stored }, Loss::Expired);

@@ -81,14 +81,6 @@ impl Stored {
         }
     }
 
-    /// How long a message may wait, in seconds; `u32::MAX` if that is for ever.
-    pub(crate) fn expires_after(&self, version: Version) -> u32 {
-        match self.packet(version) {
-            Some(Packet::Publish(publish)) => publish.properties.message_expiry_interval.unwrap_or(u32::MAX),
-            _ => u32::MAX,
-        }
-    }
-
     /// The bytes of the packet.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.packet
