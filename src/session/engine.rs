@@ -36,8 +36,8 @@ pub(crate) struct Engine {
     pub(super) is_unstamped: bool,
     /// Something was received since this was last looked at.
     pub(crate) heard: bool,
-    /// How many bytes of an unfinished packet were there; [`INPUT_LEFT`] if input was left because too much waits to be
-    /// written.
+    /// How many bytes of an unfinished packet were there. With [`INPUT_LEFT`] it is what was left because too much waits to
+    /// be written.
     unfinished: u32,
     /// How many bytes of `transmit` had been taken when that was last looked at.
     seen_taken: u64,
@@ -60,7 +60,7 @@ type Sending = VecDeque<(u64, Token)>;
 type Outcomes = VecDeque<(Token, Option<Loss>)>;
 
 /// More than a packet can have.
-const INPUT_LEFT: u32 = u32::MAX;
+const INPUT_LEFT: u32 = 1 << 31;
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,7 +313,7 @@ impl Engine {
     pub(crate) fn is_due(&self, rules: &Rules) -> bool {
         self.is_unstamped
             || self.has_news()
-            || (self.unfinished == INPUT_LEFT && self.has_room(rules))
+            || (self.unfinished & INPUT_LEFT != 0 && self.has_room(rules))
             || self.can_send_more(rules)
     }
 
@@ -336,8 +336,11 @@ impl Engine {
         }
         let takes = self.has_room(rules);
         if !takes {
-            self.unfinished = INPUT_LEFT;
-        } else if self.unfinished == INPUT_LEFT {
+            let left = input.len() as u32 | INPUT_LEFT;
+            // What has come is a sign of life, taken or not.
+            self.heard |= left != self.unfinished;
+            self.unfinished = left;
+        } else if self.unfinished & INPUT_LEFT != 0 {
             self.unfinished = 0;
         }
         takes

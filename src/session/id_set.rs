@@ -77,8 +77,18 @@ impl IdSet {
         *self = Self::default();
     }
 
+    /// In ascending order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = PacketId> {
-        (1..=u16::MAX).filter_map(|id| PacketId::new(id).ok()).filter(|&id| self.contains(id))
+        let mut few = self.few;
+        let len = if self.many.is_some() { 0 } else { self.len() };
+        if let Some(few) = few.get_mut(..len) {
+            few.sort_unstable();
+        }
+        let words = self.many.iter().flat_map(|bits| bits.iter().zip(0_u16..));
+        let many = words.filter(|(word, _)| **word != 0).flat_map(|(word, index)| {
+            (0..64_u16).filter(move |bit| word & (1 << bit) != 0).map(move |bit| index << 6 | bit)
+        });
+        few.into_iter().take(len).chain(many).filter_map(|id| PacketId::new(id).ok())
     }
 
     fn place(&self, id: PacketId) -> Option<usize> {
