@@ -17,8 +17,16 @@ SENDERS = {"either": 0, "client_to_server": 1, "server_to_client": 2}
 
 
 def main():
-    # The bytes of client_ops are choices and no packets: it begins with its regressions alone.
-    seeds = {"client_ops": [], "decode": [], "roundtrip": [], "split": [], "topic": []}
+    # The bytes of the `ops` are choices and no packets: they begin with their regressions alone.
+    seeds = {
+        "client_ops": [],
+        "decode": [],
+        "pair_ops": [],
+        "roundtrip": [],
+        "server_ops": [],
+        "split": [],
+        "topic": [],
+    }
     for path in sorted((VECTORS / "packets").glob("*.json")):
         for vector in json.loads(path.read_text()):
             add_vector(seeds, vector)

@@ -13,6 +13,8 @@
 )]
 
 mod client;
+mod pair;
+mod server;
 
 use std::format;
 use std::string::{String, ToString as _};
@@ -22,6 +24,8 @@ use std::vec::Vec;
 use ::arbitrary::Unstructured;
 
 pub use self::client::client_ops;
+pub use self::pair::pair_ops;
+pub use self::server::server_ops;
 use crate::arbitrary::with_packet;
 use crate::codec::DisallowedCodePoints;
 use crate::codec::{

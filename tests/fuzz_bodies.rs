@@ -13,10 +13,12 @@ use serde_json::Value;
 /// A fuzz target.
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 5] = [
+const BODIES: [(&str, Body); 7] = [
     ("client_ops", fuzzing::client_ops),
     ("decode", fuzzing::decode),
+    ("pair_ops", fuzzing::pair_ops),
     ("roundtrip", fuzzing::roundtrip),
+    ("server_ops", fuzzing::server_ops),
     ("split", fuzzing::split),
     ("topic", fuzzing::topic),
 ];
@@ -125,14 +127,28 @@ fn topic_over_frames() {
 }
 
 /// Inputs that look random, most of them short: what is done first is done most.
-#[test]
-fn client_ops_over_random_inputs() {
+fn over_random_inputs(count: u32, body: Body) {
     let mut random = Random::new(1);
-    for _ in 0..10_000 {
+    for _ in 0..count {
         let longest = [30, 100, 400][random.index(3)];
         let input: Vec<u8> = (0..random.below(longest)).map(|_| random.number() as u8).collect();
-        fuzzing::client_ops(&input);
+        body(&input);
     }
+}
+
+#[test]
+fn client_ops_over_random_inputs() {
+    over_random_inputs(10_000, fuzzing::client_ops);
+}
+
+#[test]
+fn server_ops_over_random_inputs() {
+    over_random_inputs(10_000, fuzzing::server_ops);
+}
+
+#[test]
+fn pair_ops_over_random_inputs() {
+    over_random_inputs(2_000, fuzzing::pair_ops);
 }
 
 /// `fuzz/corpus` is there only where somebody has fuzzed, or has run `fuzz/seeds.py`.

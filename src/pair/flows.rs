@@ -54,13 +54,18 @@ impl Flows {
     pub(super) fn begin(&mut self, session_present: bool, receive_maximum: u16) {
         self.connection += 1;
         if !session_present {
-            self.open.clear();
-            self.released.clear();
-            self.torn = 0;
+            self.forget();
         }
         self.quota = receive_maximum;
         self.receive_maximum = receive_maximum;
         self.pubrels_due = self.released.iter().copied().collect();
+    }
+
+    /// The session is gone.
+    pub(super) fn forget(&mut self) {
+        self.open.clear();
+        self.released.clear();
+        self.torn = 0;
     }
 
     /// A connection is gone; a part of this packet was written.

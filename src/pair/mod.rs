@@ -33,6 +33,7 @@
 // A panic is how it reports what it has found, and what it adds up is small.
 #![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod close;
 mod engine;
 mod event;
 mod flows;

@@ -7,8 +7,8 @@ use std::vec::Vec;
 use bytes::Buf;
 
 use super::link::{Arrival, Way};
-use super::{Pair, Reconnect, Server};
-use crate::client::{Action, ClientSession};
+use super::{Pair, Server};
+use crate::client::Action;
 use crate::time::Instant;
 
 /// What happens next.
@@ -134,6 +134,7 @@ impl<S: Server> Pair<S> {
             self.server_rules.closed();
         }
         self.server_rules.opened();
+        self.server_rules.resumes = self.server.session_number() > 0;
         self.client.open(self.now).unwrap_or_else(|error| panic!("the client cannot be opened: {error}"));
         self.server.open(self.now);
     }
@@ -192,7 +193,7 @@ impl<S: Server> Pair<S> {
     }
 
     /// What has arrived at the client has arrived.
-    fn poll_to_the_end(&mut self) {
+    pub(super) fn poll_to_the_end(&mut self) {
         while self.polls_again {
             self.poll_client();
         }
@@ -202,20 +203,23 @@ impl<S: Server> Pair<S> {
     fn run_server(&mut self) {
         let was_over = self.server_is_open && self.server.is_over();
         let mut input = if self.server_is_open { &self.at_server[..] } else { &[] };
-        let len = input.len();
+        let (len, number) = (input.len(), self.server.session_number());
         self.receives_again = self.server.receive(self.now, &mut input);
         let used = len - input.len();
         // Else it was thrown away.
         if S::IS_CHECKED && !was_over {
             self.server_rules.read(&self.at_server[..used]);
         }
-        self.server_rules.resumes = self.server.resumes();
+        if self.server.session_number() != number {
+            self.server_rules.flows.forget();
+            self.server_rules.resumes = false;
+        }
         self.at_server.drain(..used);
         self.server.assert_consistent();
     }
 
     /// What has arrived at the server has arrived.
-    fn receive_to_the_end(&mut self) {
+    pub(super) fn receive_to_the_end(&mut self) {
         while self.receives_again {
             self.run_server();
         }
@@ -258,7 +262,7 @@ impl<S: Server> Pair<S> {
     }
 
     /// The server writes so many bytes.
-    fn write_server(&mut self, count: usize) {
+    pub(super) fn write_server(&mut self, count: usize) {
         let bytes = self.server.transmit().copy_to_bytes(count);
         if S::IS_CHECKED {
             self.server_rules.written(self.now, &bytes);
@@ -269,7 +273,7 @@ impl<S: Server> Pair<S> {
     }
 
     /// The client writes so many bytes.
-    fn write_client(&mut self, count: usize) {
+    pub(super) fn write_client(&mut self, count: usize) {
         let mut chunks = [IoSlice::new(&[]); 4];
         let output = self.client.transmit();
         let filled = output.chunks_vectored(&mut chunks);
@@ -281,95 +285,6 @@ impl<S: Server> Pair<S> {
         if self.server_is_open {
             self.link.send(self.now, Way::ToServer, &bytes);
         }
-    }
-
-    /// What is under way is lost.
-    pub(super) fn cut_now(&mut self) {
-        self.poll_to_the_end();
-        if self.client_is_open && self.random.percent(50) {
-            // It has left the client, but it gets nowhere.
-            let all = self.client.transmit().remaining();
-            let count = self.random.index(all + 1);
-            self.write_client(count);
-        }
-        self.receive_to_the_end();
-        if S::IS_CHECKED && self.server_is_open && self.random.percent(50) {
-            let all = self.server.transmit().remaining();
-            let count = self.random.index(all + 1);
-            self.write_server(count);
-        }
-        self.link.lose(Way::ToClient);
-        self.link.lose(Way::ToServer);
-        self.client_closed();
-        self.server_cut();
-    }
-
-    pub(super) fn crash_now(&mut self) {
-        self.link.lose(Way::ToClient);
-        self.link.lose(Way::ToServer);
-        self.at_client.clear();
-        self.polls_again = false;
-        self.client_closed();
-        self.receive_to_the_end();
-        self.server_cut();
-        let config = self.client.config().clone();
-        let restored = ClientSession::restore(config, &self.journal);
-        self.client = restored.unwrap_or_else(|error| panic!("the journal cannot be read: {error}"));
-        self.rules.flows.crash();
-        // From here on the journal goes on from a new beginning.
-        let mut snapshot = self.client.snapshot();
-        if self.random.percent(50) {
-            self.journal = snapshot.copy_to_bytes(snapshot.remaining()).to_vec();
-        }
-    }
-
-    fn client_closed(&mut self) {
-        if core::mem::take(&mut self.client_is_open) {
-            self.client.closed(self.now);
-            self.client.assert_consistent();
-            self.rules.closed();
-            self.log.closed();
-            self.is_closing = false;
-            self.has_closed();
-        }
-    }
-
-    fn server_closed(&mut self) {
-        let was_open = core::mem::take(&mut self.server_is_open);
-        if was_open || core::mem::take(&mut self.has_overlooked) {
-            self.server.closed(self.now);
-            self.server.assert_consistent();
-            self.server_rules.closed();
-            self.receives_again = false;
-            if was_open {
-                self.has_closed();
-            }
-        }
-    }
-
-    /// The connection is gone without a word: the server may not notice.
-    fn server_cut(&mut self) {
-        if self.server_is_open && self.random.percent(self.overlooks) {
-            self.server_is_open = false;
-            self.has_overlooked = true;
-            self.at_server.clear();
-            self.has_closed();
-        } else {
-            self.server_closed();
-        }
-    }
-
-    fn has_closed(&mut self) {
-        if self.client_is_open || self.server_is_open {
-            return;
-        }
-        self.opens_at = match self.reconnect {
-            Reconnect::Never => None,
-            Reconnect::AtOnce => Some(self.now),
-            Reconnect::Backoff => Some(self.now + self.client.backoff()),
-        };
-        self.link.lose(Way::ToClient);
-        self.link.lose(Way::ToServer);
     }
 
     /// What has to be so at any time.

@@ -34,9 +34,9 @@ pub trait Server {
         self.deadline().is_none()
     }
 
-    /// Whether this connection goes on with a session that there was, if the client does not ask for a new one.
-    fn resumes(&self) -> bool {
-        false
+    /// The number of the session: another number is another session, and 0 is none.
+    fn session_number(&self) -> u32 {
+        0
     }
 
     /// How many identifiers are in use that its packets show, when everything has been written and nothing waits;

@@ -5,6 +5,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use thiserror::Error;
+
 use super::config::ServerConfig;
 use super::session::{Authentication, ClientLimits, Exchange, KeptWill, ServerSession, State};
 use crate::codec::{ConnAck, ConnAckProperties, ConnAckReasonCode, MAX_PACKET_SIZE, Version};
@@ -33,6 +35,16 @@ pub struct Accept {
     pub reason_string: Option<String>,
     /// Names and values that the specification gives no meaning to.
     pub user_properties: Vec<(String, String)>,
+}
+
+/// A client that could not be accepted, and the session that was to be its own.
+#[derive(Debug, Error)]
+#[error("{reason}")]
+pub struct NotAccepted {
+    /// Why.
+    pub reason: CommandError,
+    /// The session that was handed in.
+    pub kept: Option<Box<ServerSession>>,
 }
 
 /// What CONNECT has said.
@@ -149,6 +161,7 @@ impl ServerSession {
             due_wills: None,
             session_expiry_interval: 0,
             asked_no_expiry: false,
+            is_resumed: false,
             expires_at: Instant::NEVER,
             requests: None,
         }
@@ -189,6 +202,7 @@ impl ServerSession {
         self.will = pending.will.map(|will| Box::new(KeptWill { will: *will, at: Instant::NEVER }));
         self.session_expiry_interval = terms.session_expiry_interval;
         self.asked_no_expiry = pending.session_expiry_interval == 0;
+        self.is_resumed = is_present;
         self.expires_at = Instant::NEVER;
         self.state = State::Connected;
         self.engine.transmit = transmit;

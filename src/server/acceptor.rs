@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 
-use super::accept::{Accept, Pending, Terms, put_connack};
+use super::accept::{Accept, NotAccepted, Pending, Terms, put_connack};
 use super::action::{Action, Close};
 use super::config::ServerConfig;
 use super::session::{ClientLimits, ServerSession};
@@ -314,37 +314,50 @@ impl Acceptor {
     ///
     /// # Errors
     ///
+    /// [`NotAccepted`], which gives the kept session back, unchanged, with the reason:
     /// [`CommandError::NoConnect`] if there is no client that waits for a decision;
     /// [`CommandError::NoClientIdentifier`] if the client has to be given one; [`CommandError::Text`] and
     /// [`CommandError::Encode`] if CONNACK cannot be sent, [`CommandError::TooLarge`] if it is larger than the client
-    /// takes. Then the kept session is lost, unless it is checked before: that is only so for what `accept` says wrong.
+    /// takes. The client still waits for a decision then.
     pub fn accept(
         &mut self,
         kept: impl Into<Option<ServerSession>>,
         accept: Accept,
-    ) -> Result<ServerSession, CommandError> {
-        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
-        let is_v5 = pending.version == Version::V5;
-        if is_v5 && pending.client_id.is_empty() && accept.assigned_client_id.is_none() {
-            return Err(CommandError::NoClientIdentifier);
-        }
-        let mut kept = kept.into();
-        let mut now = self.now;
-        if let Some(session) = &mut kept {
-            // The decision may have taken long, and the session may know more.
-            now = now.max(session.engine.now);
-            session.closed(now);
-        }
-        let is_present = kept.as_ref().is_some_and(|session| !pending.clean_start && !session.is_expired(now));
-        let terms = Terms::new(&self.config, pending, &accept);
-        terms.put_connack(&mut self.transmit, &self.config, pending, &accept, is_present)?;
-
-        let Some(pending) = self.pending.take() else { return Err(CommandError::NoConnect) };
+    ) -> Result<ServerSession, NotAccepted> {
+        let kept = kept.into();
+        // The decision may have taken long, and the session may know more.
+        let now = kept.as_ref().map_or(self.now, |session| session.engine.now.max(self.now));
+        let is_present = |pending: &Pending| {
+            !pending.clean_start && kept.as_ref().is_some_and(|session| session.outlives_connection(now))
+        };
+        let (terms, is_present) = match self.answer(&accept, is_present) {
+            Ok(answered) => answered,
+            Err(reason) => return Err(NotAccepted { reason, kept: kept.map(Box::new) }),
+        };
+        let Some(pending) = self.pending.take() else {
+            return Err(NotAccepted { reason: CommandError::NoConnect, kept: kept.map(Box::new) });
+        };
         self.step = Step::Over;
         let mut session = kept.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), pending.version));
+        session.closed(now);
         session.config = Arc::clone(&self.config);
         session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit));
         Ok(session)
+    }
+
+    /// Puts CONNACK of a client that is accepted into the stream.
+    fn answer(
+        &mut self,
+        accept: &Accept,
+        is_present: impl Fn(&Pending) -> bool,
+    ) -> Result<(Terms, bool), CommandError> {
+        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
+        if pending.version == Version::V5 && pending.client_id.is_empty() && accept.assigned_client_id.is_none() {
+            return Err(CommandError::NoClientIdentifier);
+        }
+        let (terms, is_present) = (Terms::new(&self.config, pending, accept), is_present(pending));
+        terms.put_connack(&mut self.transmit, &self.config, pending, accept, is_present)?;
+        Ok((terms, is_present))
     }
 }
 

@@ -58,7 +58,7 @@ mod connection;
 mod request;
 mod session;
 
-pub use self::accept::Accept;
+pub use self::accept::{Accept, NotAccepted};
 pub use self::acceptor::Acceptor;
 pub use self::action::{Action, Close};
 pub use self::config::ServerConfig;

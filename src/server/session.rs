@@ -22,6 +22,7 @@ use crate::time::Instant;
 pub struct ServerSession {
     pub(super) state: State,
     pub(super) asked_no_expiry: bool,
+    pub(super) is_resumed: bool,
     /// The keep-alive interval, in seconds; 0 for none.
     pub(super) keep_alive: u16,
     /// How long the session outlives its connection, in seconds; `u32::MAX` for ever.
@@ -210,6 +211,12 @@ impl ServerSession {
     /// The version of the last connection.
     pub const fn version(&self) -> Version {
         self.engine.version
+    }
+
+    /// Whether the last connection goes on with a session from before: the subscriptions of that are still valid. If not,
+    /// they are to be forgotten.
+    pub const fn is_resumed(&self) -> bool {
+        self.is_resumed
     }
 
     /// Whether there is a connection, and it is not over.

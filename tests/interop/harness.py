@@ -118,24 +118,32 @@ class Program:
             (folder / f"{number}-{self.name}.{stream}").write_text("\n".join([*collected, ""]))
 
 
-def build_client():
-    """Builds the example, and returns where it is."""
-    command = ["cargo", "build", "--locked", "--example", "std_client", "--message-format=json-render-diagnostics"]
+def build_example(name):
+    """Builds an example, and returns where it is."""
+    command = ["cargo", "build", "--locked", "--example", name, "--message-format=json-render-diagnostics"]
     built = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=False)
     if built.returncode != 0:
-        raise SystemExit("the example std_client does not build")
+        raise SystemExit(f"the example {name} does not build")
     for line in built.stdout.splitlines():
         message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] == "std_client":
+        if message.get("executable") and message["target"]["name"] == name:
             return message["executable"]
-    raise SystemExit("cargo has not said where the example std_client is")
+    raise SystemExit(f"cargo has not said where the example {name} is")
+
+
+def build_client():
+    return build_example("std_client")
+
+
+def find_program(name, package):
+    program = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise SystemExit(f"{name} is needed: please install the package {package} (apt-get install {package}).")
+    return program
 
 
 def find_mosquitto():
-    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
-        raise SystemExit("mosquitto is needed: please install the package mosquitto (apt-get install mosquitto).")
-    return program
+    return find_program("mosquitto", "mosquitto")
 
 
 class Mosquitto:

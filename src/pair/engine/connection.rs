@@ -7,7 +7,7 @@ use std::vec::Vec;
 use bytes::Buf;
 
 use super::EngineServer;
-use crate::codec::{QoS, SubAckReasonCode, UnsubAckReasonCode};
+use crate::codec::{self, Decoded, Limits, Packet, QoS, SubAckReasonCode, UnsubAckReasonCode, Version};
 use crate::pair::server::Server;
 use crate::server::{Accept, Acceptor, Action, SubscribeRequest, UnsubscribeRequest};
 use crate::time::Instant;
@@ -20,16 +20,16 @@ impl EngineServer {
         self.log.add_from_server(&action);
         match action {
             Action::Connect(connect) => {
-                let is_nameless = connect.client_identifier.is_empty();
+                self.asked = (connect.client_identifier.is_empty(), connect.clean_start);
                 self.challenges_left =
                     if connect.properties.authentication_method.is_some() { self.challenges } else { 0 };
                 if let Some(code) = self.refusal() {
                     self.with_acceptor(|acceptor| acceptor.refuse(code)).expect("there is a client to be refused");
                 } else {
-                    self.decide(is_nameless);
+                    self.decide();
                 }
             }
-            Action::Auth(_) => self.decide(false),
+            Action::Auth(_) => self.decide(),
             Action::Close(_) => self.is_refused = true,
             other => panic!("an acceptor has said {other:?}"),
         }
@@ -41,7 +41,8 @@ impl EngineServer {
     }
 
     /// Challenges the client, or accepts it into the session that there is.
-    fn decide(&mut self, is_nameless: bool) {
+    fn decide(&mut self) {
+        let (is_nameless, is_clean) = self.asked;
         if self.challenges_left > 0 {
             self.challenges_left -= 1;
             return self.with_acceptor(|acceptor| acceptor.challenge(b"who?")).expect("it can be challenged");
@@ -51,7 +52,7 @@ impl EngineServer {
             self.forget();
         }
         let kept = self.session.take();
-        self.resumes = kept.as_ref().is_some_and(|session| session.session_expiry_interval() > 0);
+        let outlives = kept.as_ref().is_some_and(|session| session.session_expiry_interval() > 0);
         if kept.is_none() {
             self.sessions += 1;
         }
@@ -60,7 +61,17 @@ impl EngineServer {
             ..Accept::default()
         };
         let mut acceptor = self.acceptor.take().expect("there is an acceptor");
-        self.session = Some(acceptor.accept(kept, accept).expect("the client can be accepted"));
+        let mut session = acceptor.accept(kept, accept).expect("the client can be accepted");
+        let version = session.version();
+        let is_present = match codec::decode(session.transmit().chunk(), version, Limits::from_server()) {
+            // 3.1 cannot say whether a session is present.
+            Ok(Decoded::Packet { packet: Packet::ConnAck(_), .. }) if version == Version::V31 => outlives && !is_clean,
+            Ok(Decoded::Packet { packet: Packet::ConnAck(connack), .. }) => connack.session_present,
+            other => panic!("an accepted client is sent CONNACK first [MQTT-3.2.0-1], and not {other:?}"),
+        };
+        assert!(!is_present || (outlives && !is_clean), "a session is present that there is not [MQTT-3.2.2-2]");
+        self.beginnings += u32::from(!is_present);
+        self.session = Some(session);
     }
 
     /// The client is back before the end of its last connection was noticed [MQTT-3.1.4-3].
@@ -185,8 +196,8 @@ impl Server for EngineServer {
         self.acceptor.is_none() && self.deadline().is_none_or(|at| at > now)
     }
 
-    fn resumes(&self) -> bool {
-        self.resumes
+    fn session_number(&self) -> u32 {
+        self.beginnings
     }
 
     fn open_operations(&self) -> Option<usize> {

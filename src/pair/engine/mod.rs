@@ -34,13 +34,15 @@ pub struct EngineServer {
     acceptor: Option<Acceptor>,
     /// The acceptor has said that the connection is over.
     is_refused: bool,
+    /// Whether the client has no name, and whether it asks for a new session.
+    asked: (bool, bool),
     /// How many challenges are left on this connection.
     challenges_left: u32,
-    /// There was a session when the client was accepted.
-    resumes: bool,
     session: Option<ServerSession>,
-    /// How many sessions there have been.
+    /// How many of them there have been: each counts its tokens from the beginning.
     sessions: u32,
+    /// How often a session has begun; also anew, in the same place.
+    beginnings: u32,
     forgets: bool,
     log: Log,
     /// How much of the log has been looked at, for tickets.
@@ -70,10 +72,11 @@ impl EngineServer {
             now: Instant::EPOCH,
             acceptor: None,
             is_refused: false,
+            asked: (false, false),
             challenges_left: 0,
-            resumes: false,
             session: None,
             sessions: 0,
+            beginnings: 0,
             forgets: false,
             log: Log::default(),
             looked_at: 0,

@@ -1,0 +1,45 @@
+//! What can be said on the command line.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use mqtt_sansio::codec::Connect;
+
+/// Says what time it is, and echoes what clients publish to where they are subscribed.
+///
+/// The first line on standard output is `listening on ADDRESS:PORT`. What happens is written to standard error.
+#[derive(Parser)]
+pub(crate) struct Arguments {
+    /// Where to listen; with port 0 the system chooses one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:1883")]
+    pub(crate) listen: String,
+    /// The time between two messages of the clock
+    #[arg(long, value_name = "MILLISECONDS", default_value = "1000", value_parser = parse_tick)]
+    pub(crate) tick: Duration,
+    /// The only user that is let in; without this, everybody is
+    #[arg(long, value_name = "NAME:PASSWORD", value_parser = parse_user)]
+    user: Option<(String, String)>,
+    /// Print wills to standard output: CLIENT, TOPIC, QOS and PAYLOAD, separated by tabs
+    #[arg(long)]
+    pub(crate) log_wills: bool,
+}
+
+impl Arguments {
+    /// Whether a client is who it has to be.
+    pub(crate) fn lets_in(&self, connect: &Connect<'_>) -> bool {
+        self.user.as_ref().is_none_or(|(name, password)| {
+            connect.user_name.is_some_and(|it| it == **name) && connect.password == Some(password.as_bytes())
+        })
+    }
+}
+
+fn parse_tick(text: &str) -> Result<Duration> {
+    let millis = text.parse().ok().filter(|&millis| millis != 0);
+    millis.map(Duration::from_millis).context("it is a number, and not 0")
+}
+
+fn parse_user(text: &str) -> Result<(String, String)> {
+    let (name, password) = text.split_once(':').context("there is no : in it")?;
+    Ok((name.into(), password.into()))
+}

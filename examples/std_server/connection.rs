@@ -1,0 +1,187 @@
+//! A connection: a socket, and first an acceptor, then a session.
+//!
+//! Both belong to one thread alone. Another one waits for input, hands over what it gets by a channel, and wakes it.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::{Buf, BytesMut};
+use mqtt_sansio::codec::ConnAckReasonCode;
+use mqtt_sansio::server::{Acceptor, Action};
+use mqtt_sansio::{Instant, StdClock, Transmit};
+
+use crate::service::{Client, State};
+use crate::sessions::{Seat, Sessions};
+
+/// One connection, from its beginning to its end.
+pub(crate) fn serve(socket: TcpStream, sessions: &Sessions) -> Result<()> {
+    let mut link = Link::new(socket)?;
+    if let Some((seat, client)) = greet(&mut link, sessions)? {
+        converse(&mut link, sessions, seat, client);
+    }
+    link.close(&sessions.clock);
+    Ok(())
+}
+
+/// Waits for CONNECT, and accepts the client or refuses it.
+fn greet<'s>(link: &mut Link, sessions: &'s Sessions) -> Result<Option<(Seat<'s>, Client)>> {
+    let clock = &sessions.clock;
+    let mut acceptor = Acceptor::new(Arc::clone(&sessions.config), clock.now());
+    loop {
+        let mut rest = &link.input[..];
+        let action = acceptor.poll(clock.now(), &mut rest);
+        let used = link.input.len() - rest.len();
+        match action {
+            Some(Action::Connect(connect)) if !sessions.arguments.lets_in(&connect) => {
+                acceptor.refuse(ConnAckReasonCode::BadUserNameOrPassword)?;
+            }
+            Some(Action::Connect(connect)) if connect.properties.authentication_method.is_some() => {
+                acceptor.refuse(ConnAckReasonCode::BadAuthenticationMethod)?;
+            }
+            Some(Action::Connect(connect)) => {
+                let accepted = sessions.accept(&mut acceptor, &connect)?;
+                link.input.advance(used);
+                return Ok(Some(accepted));
+            }
+            Some(Action::Close(why)) => {
+                eprintln!("{}: not connected: {why}", link.peer);
+                link.write(acceptor.transmit());
+                return Ok(None);
+            }
+            _ => {
+                let has_more = link.write(acceptor.transmit());
+                link.wait(has_more, acceptor.deadline(), clock)?;
+            }
+        }
+        link.input.advance(used);
+    }
+}
+
+/// Does what there is to do, writes, reads and waits, until the connection is over.
+fn converse(link: &mut Link, sessions: &Sessions, seat: Seat<'_>, mut client: Client) {
+    let why = loop {
+        if seat.has_to_leave() {
+            let _ = client.session.take_over(); // if the connection is about to end anyway, it is all the same
+        }
+        let mut rest = &link.input[..];
+        let state = client.advance(sessions.clock.now(), &mut rest, &sessions.arguments);
+        let used = link.input.len() - rest.len();
+        link.input.advance(used);
+        let has_more = link.write(client.session.transmit());
+        match state {
+            Ok(State::Open) => {}
+            Ok(State::Closed(why)) => break why,
+            Ok(State::Expired) => break "the session is at its end".into(), // never, with a connection
+            Err(error) => break error.to_string(),
+        }
+        if let Err(error) = link.wait(has_more, client.deadline(), &sessions.clock) {
+            break error.to_string();
+        }
+    };
+    eprintln!("{}: {why}", seat.client_id());
+    seat.leave(client);
+}
+
+/// A socket, and what has come from it.
+struct Link {
+    socket: TcpStream,
+    peer: String,
+    received: Receiver<io::Result<Vec<u8>>>,
+    /// What has not been taken.
+    input: BytesMut,
+    is_writable: bool,
+}
+
+/// How much is read at a time.
+const PIECE: usize = 16 * 1024;
+
+impl Link {
+    fn new(socket: TcpStream) -> io::Result<Self> {
+        socket.set_nodelay(true)?; // what belongs together is written together
+        // Who reads nothing is not waited for longer: there may be something to read from it, or a time that has come.
+        socket.set_write_timeout(Some(Duration::from_secs(1)))?;
+        let peer = socket.peer_addr()?.to_string();
+        let received = read_in_background(socket.try_clone()?)?;
+        Ok(Self { socket, peer, received, input: BytesMut::new(), is_writable: true })
+    }
+
+    /// Writes all there is; less if the client takes nothing for as long as the write timeout of the socket. Whether
+    /// there is more to write then.
+    fn write(&mut self, transmit: &mut Transmit) -> bool {
+        while self.is_writable && transmit.has_remaining() {
+            let mut chunks = [IoSlice::new(&[]); 16];
+            let count = transmit.chunks_vectored(&mut chunks);
+            match self.socket.write_vectored(&chunks[..count]) {
+                Ok(written) if written > 0 => transmit.advance(written),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return true,
+                // The reader will find out too, but reads first what the client has said before: perhaps DISCONNECT.
+                _ => self.is_writable = false,
+            }
+        }
+        false
+    }
+
+    /// Waits until something has come, until the deadline, or until this thread is woken; not at all if there is more to
+    /// write. An error is the end of the connection.
+    fn wait(&mut self, has_more: bool, deadline: Option<Instant>, clock: &StdClock) -> io::Result<()> {
+        // A session that takes no input, because too much waits to be written, is given no more.
+        let piece =
+            if self.input.len() > 2 * PIECE && has_more { Err(TryRecvError::Empty) } else { self.received.try_recv() };
+        match piece {
+            Ok(piece) => self.input.extend_from_slice(&piece?),
+            Err(TryRecvError::Empty) if has_more => {} // `write` has waited
+            Err(TryRecvError::Empty) => match deadline {
+                Some(deadline) => thread::park_timeout(clock.until(deadline)),
+                None => thread::park(),
+            },
+            Err(TryRecvError::Disconnected) => return Err(ErrorKind::UnexpectedEof.into()),
+        }
+        Ok(())
+    }
+
+    /// Closes the connection so that the client can read all that was written: to close a socket with something unread
+    /// in it resets the connection. So this end stops writing, and waits a little for the other end to close.
+    fn close(self, clock: &StdClock) {
+        let patience = clock.now() + Duration::from_secs(1);
+        let _ = self.socket.shutdown(Shutdown::Write);
+        while let Ok(Ok(_)) = self.received.recv_timeout(clock.until(patience)) {}
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Both); // lets the reading thread end as well
+    }
+}
+
+/// Reads for the calling thread, and wakes it for each piece. The last one is an error: the end is one too.
+///
+/// Few pieces are held: if they are not taken, the reading stops, and so does the client after a while.
+fn read_in_background(mut socket: TcpStream) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
+    let (sender, receiver) = sync_channel(4);
+    let owner = thread::current();
+    thread::Builder::new().spawn(move || {
+        let mut buffer = vec![0; PIECE];
+        loop {
+            let piece = match socket.read(&mut buffer) {
+                Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the client has closed the connection")),
+                Ok(count) => Ok(buffer[..count].to_vec()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let is_last = piece.is_err();
+            if sender.send(piece).is_err() || is_last {
+                break;
+            }
+            owner.unpark();
+        }
+        owner.unpark();
+    })?;
+    Ok(receiver)
+}

@@ -1,0 +1,183 @@
+//! What a client gets: the time, and its own messages.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use mqtt_sansio::codec::{
+    List, PublishProperties, SubAckReasonCode, Subscription, SubscriptionIdentifier, UnsubAckReasonCode,
+};
+use mqtt_sansio::server::{Action, Outcome, ServerSession, SubscribeRequest, UnsubscribeRequest, Will};
+use mqtt_sansio::{CommandError, Instant, Message, QoS, ReceivedMessage, TopicFilter, TopicName, Version};
+
+use crate::arguments::Arguments;
+
+/// Where the clock can be subscribed to.
+const CLOCK: &str = "clock";
+
+/// More than a client of this service can make use of.
+const MOST_SUBSCRIPTIONS: usize = 100;
+
+/// A session, and what this service knows of its client. With and without a connection.
+pub(crate) struct Client {
+    pub(crate) session: ServerSession,
+    pub(crate) wishes: Wishes,
+}
+
+/// What a client has asked for. It belongs to the session, and ends with it.
+#[derive(Default)]
+pub(crate) struct Wishes {
+    subscriptions: BTreeMap<String, Granted>,
+    /// How many messages of the clock there have been.
+    ticks: u64,
+    /// When the next one is due; never if the client has not subscribed to it.
+    next_tick: Option<Instant>,
+}
+
+/// A subscription.
+struct Granted {
+    qos: QoS,
+    no_local: bool,
+    identifier: Option<SubscriptionIdentifier>,
+}
+
+/// What has become of a client, or of its connection.
+pub(crate) enum State {
+    /// It goes on.
+    Open,
+    /// The connection is to be closed.
+    Closed(String),
+    /// The session is at its end.
+    Expired,
+}
+
+impl Client {
+    /// When [`advance`](Self::advance) has to be called at the latest.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        [self.session.deadline(), self.wishes.next_tick].into_iter().flatten().min()
+    }
+
+    /// Does what is due, and what the session says about the input. Without a connection there is none.
+    pub(crate) fn advance(
+        &mut self,
+        now: Instant,
+        input: &mut &[u8],
+        arguments: &Arguments,
+    ) -> Result<State, CommandError> {
+        self.tick(now, arguments.tick);
+        while let Some(action) = self.session.poll(now, input) {
+            match action {
+                Action::Message(message) => self.echo(&message),
+                Action::Subscribe(request) => self.subscribe(&request, now + arguments.tick)?,
+                Action::Unsubscribe(request) => self.unsubscribe(&request)?,
+                Action::Done { token, outcome: Outcome::Lost(loss) } => {
+                    eprintln!("{}: message {token} is lost: {loss}", self.session.client_id());
+                }
+                Action::Will(will) => self.log_will(&will, arguments.log_wills),
+                Action::Close(why) => return Ok(State::Closed(why.to_string())),
+                Action::Expired => return Ok(State::Expired),
+                _ => {} // AUTH does not come from a client without an authentication method
+            }
+        }
+        Ok(State::Open)
+    }
+
+    fn subscribe(&mut self, request: &SubscribeRequest<'_>, first_tick: Instant) -> Result<(), CommandError> {
+        let identifier = request.properties.subscription_identifier;
+        let codes: Vec<_> = request.subscriptions.iter().map(|it| self.grant(&it, identifier)).collect();
+        if self.wishes.next_tick.is_none() && self.wishes.has_clock() {
+            self.wishes.next_tick = Some(first_tick);
+        }
+        self.session.suback(request.id, &codes)
+    }
+
+    fn grant(&mut self, asked: &Subscription<'_>, identifier: Option<SubscriptionIdentifier>) -> SubAckReasonCode {
+        let filter = asked.filter.as_str();
+        if self.wishes.subscriptions.len() >= MOST_SUBSCRIPTIONS && !self.wishes.subscriptions.contains_key(filter) {
+            return match self.session.version() {
+                Version::V5 => SubAckReasonCode::QuotaExceeded,
+                Version::V31 | Version::V311 => SubAckReasonCode::UnspecifiedError, // they know no other one
+            };
+        }
+        let granted = Granted { qos: asked.qos, no_local: asked.no_local, identifier };
+        self.wishes.subscriptions.insert(filter.into(), granted); // in place of an older one [MQTT-3.8.4-3]
+        asked.qos.into()
+    }
+
+    fn unsubscribe(&mut self, request: &UnsubscribeRequest<'_>) -> Result<(), CommandError> {
+        let remove = |filter: TopicFilter<'_>| match self.wishes.subscriptions.remove(filter.as_str()) {
+            Some(_) => UnsubAckReasonCode::Success,
+            None => UnsubAckReasonCode::NoSubscriptionExisted,
+        };
+        let codes: Vec<_> = request.filters.iter().map(remove).collect();
+        self.wishes.next_tick = self.wishes.next_tick.filter(|_| self.wishes.has_clock());
+        self.session.unsuback(request.id, &codes)
+    }
+
+    /// The clock. A client that is away too long, or reads too little, misses what cannot be kept: it sees that by the
+    /// numbers.
+    fn tick(&mut self, now: Instant, interval: Duration) {
+        let Some(due) = self.wishes.next_tick.filter(|&due| due <= now) else { return };
+        let next = due + interval;
+        self.wishes.next_tick = Some(if next > now { next } else { now + interval });
+        self.wishes.ticks += 1;
+        let ticks = self.wishes.ticks.to_string();
+        if let Ok(clock) = TopicName::new(CLOCK) {
+            self.deliver(clock, ticks.as_bytes(), QoS::ExactlyOnce, PublishProperties::default(), false);
+        }
+    }
+
+    /// Gives a client back what it has published, and a response if it expects one.
+    fn echo(&mut self, message: &ReceivedMessage<'_>) {
+        let ReceivedMessage { topic, payload, qos, properties, .. } = message;
+        self.deliver(topic.name(), payload, *qos, *properties, true);
+        if let Some(response_topic) = properties.response_topic {
+            let correlation_data = properties.correlation_data;
+            let properties = PublishProperties { correlation_data, ..PublishProperties::default() };
+            self.deliver(response_topic, payload, *qos, properties, false);
+        }
+    }
+
+    /// Publishes a message to the client if it has subscribed to the topic: once, with the highest QoS and the
+    /// identifiers of all the subscriptions that match \[MQTT-3.3.4-2, MQTT-3.3.4-3\].
+    fn deliver(
+        &mut self,
+        topic: TopicName<'_>,
+        payload: &[u8],
+        qos: QoS,
+        properties: PublishProperties<'_>,
+        is_its_own: bool,
+    ) {
+        let matching = || self.wishes.matching(topic).filter(|granted| !(is_its_own && granted.no_local));
+        let Some(granted) = matching().map(|granted| granted.qos).max() else { return };
+        let identifiers: Vec<_> = matching().filter_map(|granted| granted.identifier).collect();
+        let subscription_identifiers = List::from(&identifiers);
+        let properties = PublishProperties { topic_alias: None, subscription_identifiers, ..properties };
+        match self.session.publish(&Message::new(&topic, payload).qos(qos.min(granted)).properties(properties)) {
+            Ok(_) | Err(CommandError::NotConnected) => {} // what is of QoS 0 does not wait for a connection
+            Err(error) => eprintln!("{}: {topic}: {error}", self.session.client_id()),
+        }
+    }
+
+    /// There is nobody else who could be told.
+    fn log_will(&self, will: &Will, on_stdout: bool) {
+        let (client, payload) = (self.session.client_id(), will.payload.escape_ascii());
+        if on_stdout {
+            // If nobody reads that any more, the service goes on without.
+            let _ = writeln!(io::stdout(), "{client}\t{}\t{}\t{payload}", will.topic, will.qos);
+        } else {
+            eprintln!("{client}: its will for {}: {payload}", will.topic);
+        }
+    }
+}
+
+impl Wishes {
+    fn has_clock(&self) -> bool {
+        TopicName::new(CLOCK).is_ok_and(|clock| self.matching(clock).next().is_some())
+    }
+
+    fn matching(&self, topic: TopicName<'_>) -> impl Iterator<Item = &Granted> {
+        let matches = move |filter: &str| TopicFilter::new(filter).is_ok_and(|filter| filter.matches(topic));
+        self.subscriptions.iter().filter(move |(filter, _)| matches(filter)).map(|(_, granted)| granted)
+    }
+}

@@ -1,0 +1,589 @@
+//! A server's end at a wire that the test holds in its hand: what it has sent is taken out and compared, what a client
+//! says is put in, and time is a number.
+
+#![allow(dead_code)] // each test uses its part
+
+use std::sync::Arc;
+
+use bytes::Buf;
+use mqtt_sansio::codec::{
+    self, Auth, AuthProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect,
+    ConnectProperties, Delivery, Disconnect, DisconnectReasonCode, Limits, Packet, Publish, ReasonCode, Sender,
+    Subscribe, Subscription, Unsubscribe, Will, WillProperties,
+};
+use mqtt_sansio::server::{Accept, Acceptor, Action, Close, Loss, Outcome, RequestId, ServerConfig, ServerSession};
+use mqtt_sansio::{Breach, Instant, Message, PacketId, QoS, Receipt, Token, TopicFilter, TopicName, Utf8Str, Version};
+
+pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
+pub(crate) const QOS_1: QoS = QoS::AtLeastOnce;
+pub(crate) const QOS_2: QoS = QoS::ExactlyOnce;
+
+/// What a server's end has told, in a form that can be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Event {
+    /// A client that calls itself so wants to be connected.
+    Connect(String),
+    Auth(AuthReasonCode, Vec<u8>),
+    Message {
+        topic: String,
+        payload: String,
+        qos: QoS,
+        dup: bool,
+    },
+    Subscribe(RequestId, Vec<String>),
+    Unsubscribe(RequestId, Vec<String>),
+    Done(Token, Done),
+    Close(Why),
+    /// The will with this payload is to be published.
+    Will(String),
+    Expired,
+}
+
+/// What has become of a message.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Done {
+    Sent,
+    Acknowledged(ReasonCode),
+    Lost(Loss),
+}
+
+/// Why a connection is over.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Why {
+    Requested,
+    Disconnected(DisconnectReasonCode),
+    Malformed(ReasonCode),
+    Breach(Breach),
+    Refused(ReasonCode),
+    ConnectTimeout,
+    KeepAliveTimeout,
+}
+
+impl From<&Outcome<'_>> for Done {
+    fn from(outcome: &Outcome<'_>) -> Self {
+        match outcome {
+            Outcome::Sent => Self::Sent,
+            Outcome::Acknowledged { reason_code, .. } => Self::Acknowledged(*reason_code),
+            Outcome::Lost(loss) => Self::Lost(*loss),
+            other => panic!("an outcome that a server does not have: {other:?}"),
+        }
+    }
+}
+
+impl From<&Close<'_>> for Why {
+    fn from(close: &Close<'_>) -> Self {
+        match close {
+            Close::Requested => Self::Requested,
+            Close::Disconnected(disconnect) => Self::Disconnected(disconnect.reason_code),
+            Close::Malformed(error) => Self::Malformed(error.reason_code()),
+            Close::Breach(breach) => Self::Breach(*breach),
+            Close::Refused(code) => Self::Refused(*code),
+            Close::ConnectTimeout => Self::ConnectTimeout,
+            Close::KeepAliveTimeout => Self::KeepAliveTimeout,
+            other => panic!("an end that is not known here: {other:?}"),
+        }
+    }
+}
+
+impl From<&Action<'_>> for Event {
+    fn from(action: &Action<'_>) -> Self {
+        match action {
+            Action::Connect(connect) => Self::Connect(connect.client_identifier.as_str().into()),
+            Action::Auth(auth) => Self::Auth(
+                auth.reason_code,
+                auth.properties.authentication_data.map(<[u8]>::to_vec).unwrap_or_default(),
+            ),
+            Action::Message(message) => Self::Message {
+                topic: message.topic.as_str().into(),
+                payload: String::from_utf8(message.payload.into()).unwrap(),
+                qos: message.qos,
+                dup: message.dup,
+            },
+            Action::Subscribe(request) => Self::Subscribe(
+                request.id,
+                request.subscriptions.iter().map(|subscription| subscription.filter.as_str().into()).collect(),
+            ),
+            Action::Unsubscribe(request) => {
+                Self::Unsubscribe(request.id, request.filters.iter().map(|filter| filter.as_str().into()).collect())
+            }
+            Action::Done { token, outcome } => Self::Done(*token, outcome.into()),
+            Action::Close(close) => Self::Close(close.into()),
+            Action::Will(will) => Self::Will(String::from_utf8(will.payload.clone()).unwrap()),
+            Action::Expired => Self::Expired,
+            other => panic!("an action that is not known here: {other:?}"),
+        }
+    }
+}
+
+/// A message of the topic `t`, as [`Wire::receive`] tells it.
+pub(crate) fn told(payload: &str, qos: QoS) -> Event {
+    Event::Message { topic: "t".into(), payload: payload.into(), qos, dup: false }
+}
+
+/// As [`told`], with DUP.
+pub(crate) fn told_again(payload: &str, qos: QoS) -> Event {
+    Event::Message { topic: "t".into(), payload: payload.into(), qos, dup: true }
+}
+
+pub(crate) fn success(token: Token) -> Event {
+    Event::Done(token, Done::Acknowledged(ReasonCode::Success))
+}
+
+pub(crate) fn lost(token: Token, loss: Loss) -> Event {
+    Event::Done(token, Done::Lost(loss))
+}
+
+pub(crate) fn breach(breach: Breach) -> Event {
+    Event::Close(Why::Breach(breach))
+}
+
+pub(crate) fn disconnected(reason_code: DisconnectReasonCode) -> Event {
+    Event::Close(Why::Disconnected(reason_code))
+}
+
+pub(crate) fn id(number: u16) -> PacketId {
+    PacketId::new(number).unwrap()
+}
+
+/// How a message of this QoS is sent for the first time.
+pub(crate) fn delivery(qos: QoS, number: u16) -> Delivery {
+    match qos {
+        QoS::AtMostOnce => Delivery::AtMostOnce,
+        QoS::AtLeastOnce => Delivery::AtLeastOnce { id: id(number), dup: false },
+        QoS::ExactlyOnce => Delivery::ExactlyOnce { id: id(number), dup: false },
+    }
+}
+
+/// How a message of this QoS is sent again.
+pub(crate) fn again(qos: QoS, number: u16) -> Delivery {
+    match qos {
+        QoS::AtMostOnce => Delivery::AtMostOnce,
+        QoS::AtLeastOnce => Delivery::AtLeastOnce { id: id(number), dup: true },
+        QoS::ExactlyOnce => Delivery::ExactlyOnce { id: id(number), dup: true },
+    }
+}
+
+/// A PUBLISH to the topic `t`, without properties.
+pub(crate) fn publish(payload: &str, delivery: Delivery) -> Publish<'_> {
+    Publish { delivery, topic: TopicName::new("t").unwrap(), payload: payload.as_bytes(), ..Publish::default() }
+}
+
+/// As [`publish`], wrapped.
+pub(crate) fn published(payload: &str, delivery: Delivery) -> Packet<'_> {
+    publish(payload, delivery).into()
+}
+
+pub(crate) fn text(text: &str) -> Utf8Str<'_> {
+    Utf8Str::new(text).unwrap()
+}
+
+pub(crate) fn filter(text: &str) -> TopicFilter<'_> {
+    TopicFilter::new(text).unwrap()
+}
+
+pub(crate) fn subscription(filter: &str) -> Subscription<'_> {
+    Subscription::new(filter, QOS_1).unwrap()
+}
+
+/// SUBSCRIBE to some filters.
+pub(crate) fn subscribe<'a>(number: u16, subscriptions: &'a [Subscription<'a>]) -> Packet<'a> {
+    Subscribe::new(id(number), subscriptions).into()
+}
+
+/// UNSUBSCRIBE from some filters.
+pub(crate) fn unsubscribe<'a>(number: u16, filters: &'a [TopicFilter<'a>]) -> Packet<'a> {
+    Unsubscribe::new(id(number), filters).into()
+}
+
+/// DISCONNECT with this reason code.
+pub(crate) fn disconnect(reason_code: DisconnectReasonCode) -> Packet<'static> {
+    Disconnect { reason_code, ..Disconnect::default() }.into()
+}
+
+/// AUTH with this method and these data.
+pub(crate) fn auth<'a>(reason_code: AuthReasonCode, method: &'a str, data: &'a [u8]) -> Packet<'a> {
+    let authentication_data = (!data.is_empty()).then_some(data);
+    let properties =
+        AuthProperties { authentication_method: Some(text(method)), authentication_data, ..AuthProperties::default() };
+    Auth { reason_code, properties }.into()
+}
+
+/// CONNACK with this reason code and nothing else.
+pub(crate) fn refused(reason_code: ConnAckReasonCode) -> Packet<'static> {
+    ConnAck { reason_code, ..ConnAck::default() }.into()
+}
+
+/// CONNACK with success, and these properties.
+pub(crate) fn accepted(properties: ConnAckProperties<'_>) -> Packet<'_> {
+    ConnAck { properties, ..ConnAck::default() }.into()
+}
+
+/// CONNACK with success and this Session Present flag.
+pub(crate) fn connack(session_present: bool) -> Packet<'static> {
+    ConnAck { session_present, ..ConnAck::default() }.into()
+}
+
+/// A server that takes whatever there is, so that CONNACK has nothing to announce.
+pub(crate) fn config() -> ServerConfig {
+    ServerConfig { maximum_packet_size: u32::MAX, ..ServerConfig::default() }
+}
+
+/// A client `c` that wants its session to go on, and to last; without a Keep Alive.
+pub(crate) fn lasting(version: Version) -> Connect<'static> {
+    let properties = match version {
+        Version::V5 => ConnectProperties { session_expiry_interval: Some(3600), ..Default::default() },
+        _ => ConnectProperties::default(),
+    };
+    Connect {
+        version,
+        clean_start: false,
+        keep_alive: 0,
+        client_identifier: text("c"),
+        properties,
+        ..Connect::default()
+    }
+}
+
+/// As [`lasting`], for 5.0.
+pub(crate) fn v5() -> Connect<'static> {
+    lasting(Version::V5)
+}
+
+/// A client of 5.0 with a lasting session, and these properties besides.
+pub(crate) fn v5_with(properties: ConnectProperties<'_>) -> Connect<'_> {
+    let session_expiry_interval = properties.session_expiry_interval.or(Some(3600));
+    Connect { properties: ConnectProperties { session_expiry_interval, ..properties }, ..v5() }
+}
+
+/// A client of 5.0 that has named the authentication method `M`.
+pub(crate) fn authenticating() -> Connect<'static> {
+    v5_with(ConnectProperties { authentication_method: Some(text("M")), ..Default::default() })
+}
+
+/// A will with this payload, to be published after so many seconds.
+pub(crate) fn will(payload: &str, delay: u32) -> Will<'_> {
+    Will {
+        topic: TopicName::new("will").unwrap(),
+        payload: payload.as_bytes(),
+        properties: WillProperties { will_delay_interval: (delay != 0).then_some(delay), ..Default::default() },
+        ..Will::default()
+    }
+}
+
+/// A packet as it goes over the wire.
+#[track_caller]
+pub(crate) fn encoded(packet: &Packet<'_>, version: Version) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet.encode(version, &mut bytes).unwrap();
+    bytes
+}
+
+/// Packets as they go over the wire.
+#[track_caller]
+pub(crate) fn encoded_all(packets: &[Packet<'_>], version: Version) -> Vec<u8> {
+    packets.iter().flat_map(|packet| encoded(packet, version)).collect()
+}
+
+/// All that is to be written.
+pub(crate) fn take(transmit: &mut impl Buf) -> Vec<u8> {
+    let mut sent = Vec::new();
+    while transmit.has_remaining() {
+        let chunk = transmit.chunk();
+        assert!(!chunk.is_empty(), "something remains, and there is no chunk of it");
+        sent.extend_from_slice(chunk);
+        let size = chunk.len();
+        transmit.advance(size);
+    }
+    sent
+}
+
+/// The packets that a server has sent.
+#[track_caller]
+pub(crate) fn decode(bytes: &[u8], version: Version) -> Vec<Packet<'_>> {
+    let limits = Limits { sender: Some(Sender::Server), ..Limits::default() };
+    let mut packets = codec::packets(bytes, version, limits);
+    let decoded = packets.by_ref().map(|packet| packet.expect("a server sends nothing that is malformed")).collect();
+    assert!(packets.rest().is_empty(), "a server sends whole packets");
+    decoded
+}
+
+/// So many seconds after the beginning.
+pub(crate) const fn at(seconds: u64) -> Instant {
+    Instant::from_micros((START + seconds) * 1_000_000)
+}
+
+/// The beginning, in seconds after the epoch.
+const START: u64 = 1000;
+
+/// An acceptor, and the wire that it is at.
+pub(crate) struct Door {
+    pub(crate) acceptor: Acceptor,
+    pub(crate) version: Version,
+    pub(crate) now: Instant,
+}
+
+impl Door {
+    pub(crate) fn new(config: impl Into<Arc<ServerConfig>>, version: Version) -> Self {
+        Self::at(config, version, at(0))
+    }
+
+    pub(crate) fn at(config: impl Into<Arc<ServerConfig>>, version: Version, now: Instant) -> Self {
+        Self { acceptor: Acceptor::new(config, now), version, now }
+    }
+
+    /// One at which this client waits for a decision.
+    #[track_caller]
+    pub(crate) fn asked(config: impl Into<Arc<ServerConfig>>, connect: &Connect<'_>) -> Self {
+        let mut door = Self::new(config, connect.version);
+        assert_eq!(door.receive(&[(*connect).into()]), [Event::Connect(connect.client_identifier.as_str().into())]);
+        door
+    }
+
+    pub(crate) fn later(&mut self, millis: u64) {
+        self.now = self.now + core::time::Duration::from_millis(millis);
+    }
+
+    #[track_caller]
+    pub(crate) fn poll_with(&mut self, input: &mut &[u8]) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(action) = self.acceptor.poll(self.now, input) {
+            events.push((&action).into());
+        }
+        let deadline = self.acceptor.deadline();
+        assert!(deadline.is_none_or(|deadline| deadline > self.now), "due at {deadline:?}, and it is {:?}", self.now);
+        events
+    }
+
+    /// The client sends these bytes; what is not taken is given back.
+    #[track_caller]
+    pub(crate) fn receive_bytes<'a>(&mut self, bytes: &'a [u8]) -> (Vec<Event>, &'a [u8]) {
+        let mut input = bytes;
+        let events = self.poll_with(&mut input);
+        (events, input)
+    }
+
+    /// The client sends these packets.
+    #[track_caller]
+    pub(crate) fn receive(&mut self, packets: &[Packet<'_>]) -> Vec<Event> {
+        let bytes = encoded_all(packets, self.version);
+        self.poll_with(&mut &bytes[..])
+    }
+
+    #[track_caller]
+    pub(crate) fn poll(&mut self) -> Vec<Event> {
+        self.poll_with(&mut &[][..])
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        take(self.acceptor.transmit())
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_sent(&mut self, expected: &[Packet<'_>]) {
+        let sent = self.take();
+        assert_eq!(decode(&sent, self.version), expected);
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_silent(&mut self) {
+        self.assert_sent(&[]);
+    }
+}
+
+/// A server's end of a session, and the wire that it is at.
+pub(crate) struct Wire {
+    pub(crate) server: ServerSession,
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) version: Version,
+    pub(crate) now: Instant,
+    /// The last CONNECT.
+    pub(crate) connect: Vec<u8>,
+    /// Of all messages that are to be acknowledged by hand, in the order in which they came.
+    pub(crate) receipts: Vec<Receipt>,
+}
+
+impl Wire {
+    /// A client that has been accepted. CONNACK is still there.
+    #[track_caller]
+    pub(crate) fn open(config: impl Into<Arc<ServerConfig>>, connect: &Connect<'_>) -> Self {
+        Self::accepted(config, connect, Accept::default())
+    }
+
+    #[track_caller]
+    pub(crate) fn accepted(config: impl Into<Arc<ServerConfig>>, connect: &Connect<'_>, accept: Accept) -> Self {
+        let config = config.into();
+        let mut door = Door::asked(Arc::clone(&config), connect);
+        let server = door.acceptor.accept(None, accept).unwrap();
+        let now = door.now;
+        let bytes = encoded(&(*connect).into(), connect.version);
+        Self { server, config, version: connect.version, now, connect: bytes, receipts: Vec::new() }
+    }
+
+    /// A client with a new session that has been accepted. CONNACK has been taken.
+    #[track_caller]
+    pub(crate) fn connected(config: impl Into<Arc<ServerConfig>>, connect: &Connect<'_>) -> Self {
+        let mut wire = Self::open(config, connect);
+        let sent = wire.take();
+        assert!(matches!(decode(&sent, wire.version)[..], [Packet::ConnAck(_)]));
+        wire
+    }
+
+    /// As [`connected`](Self::connected), with a lasting session and a server that takes whatever there is.
+    #[track_caller]
+    pub(crate) fn lasting(version: Version) -> Self {
+        Self::connected(config(), &lasting(version))
+    }
+
+    /// The client is back, and is accepted. CONNACK is still there.
+    #[track_caller]
+    pub(crate) fn back(&mut self, connect: &Connect<'_>) {
+        self.back_with(connect, Accept::default());
+    }
+
+    #[track_caller]
+    pub(crate) fn back_with(&mut self, connect: &Connect<'_>, accept: Accept) {
+        self.connect = encoded(&(*connect).into(), connect.version);
+        self.version = connect.version;
+        self.back_as_before(accept);
+    }
+
+    #[track_caller]
+    fn back_as_before(&mut self, accept: Accept) {
+        let mut acceptor = Acceptor::new(Arc::clone(&self.config), self.now);
+        let mut input = &self.connect[..];
+        assert!(matches!(acceptor.poll(self.now, &mut input), Some(Action::Connect(_))));
+        self.server = acceptor.accept(self.server.clone(), accept).unwrap();
+    }
+
+    /// The connection is gone, with all that has not been taken.
+    pub(crate) fn lose(&mut self) -> Vec<Event> {
+        self.server.closed(self.now);
+        self.poll()
+    }
+
+    /// The connection is gone, and the client is back with the same CONNECT. CONNACK has been taken.
+    #[track_caller]
+    pub(crate) fn resume(&mut self) {
+        assert_eq!(self.lose(), []);
+        self.back_as_before(Accept::default());
+        let expected = encoded(&connack(self.version != Version::V31), self.version);
+        let sent = take(&mut self.server.transmit().take(expected.len()));
+        assert_eq!(sent, expected);
+        assert_eq!(self.poll(), []);
+    }
+
+    /// So much later. Nothing else happens.
+    pub(crate) fn later(&mut self, millis: u64) {
+        self.now = self.now + core::time::Duration::from_millis(millis);
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        take(self.server.transmit())
+    }
+
+    /// What the server has sent since this was last asked is this.
+    #[track_caller]
+    pub(crate) fn assert_sent(&mut self, expected: &[Packet<'_>]) {
+        let sent = self.take();
+        assert_eq!(decode(&sent, self.version), expected);
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_silent(&mut self) {
+        self.assert_sent(&[]);
+    }
+
+    /// The identifiers of the packets that were sent.
+    pub(crate) fn sent_ids(&mut self) -> Vec<u16> {
+        let sent = self.take();
+        decode(&sent, self.version).iter().map(|packet| packet.packet_id().unwrap().get()).collect()
+    }
+
+    /// How many packets were sent.
+    #[track_caller]
+    pub(crate) fn sent_count(&mut self) -> usize {
+        let sent = self.take();
+        decode(&sent, self.version).len()
+    }
+
+    /// The messages that were sent, by their payloads.
+    #[track_caller]
+    pub(crate) fn sent_payloads(&mut self) -> Vec<String> {
+        let sent = self.take();
+        let payload = |packet: &Packet<'_>| match packet {
+            Packet::Publish(publish) => String::from_utf8(publish.payload.into()).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        decode(&sent, self.version).iter().map(payload).collect()
+    }
+
+    /// The client sends these packets; all of them are taken.
+    #[track_caller]
+    pub(crate) fn receive(&mut self, packets: &[Packet<'_>]) -> Vec<Event> {
+        self.receive_bytes(&encoded_all(packets, self.version))
+    }
+
+    /// The client sends these bytes; all of them are taken, unless they bring the connection to its end.
+    #[track_caller]
+    pub(crate) fn receive_bytes(&mut self, bytes: &[u8]) -> Vec<Event> {
+        let mut input = bytes;
+        let events = self.poll_with(&mut input);
+        assert!(input.is_empty() || !self.server.is_connected(), "{} bytes were not taken", input.len());
+        events
+    }
+
+    /// Only time has passed.
+    #[track_caller]
+    pub(crate) fn poll(&mut self) -> Vec<Event> {
+        self.poll_with(&mut &[][..])
+    }
+
+    /// What is told until there is nothing more to tell.
+    #[track_caller]
+    pub(crate) fn poll_with(&mut self, input: &mut &[u8]) -> Vec<Event> {
+        let mut events = Vec::new();
+        while let Some(action) = self.server.poll(self.now, input) {
+            if let Action::Message(message) = &action {
+                self.receipts.extend(message.receipt);
+            }
+            events.push((&action).into());
+        }
+        self.server.assert_consistent();
+        // Whoever has nothing to tell has nothing to do at once: a driver that sleeps until then would not sleep.
+        let deadline = self.server.deadline();
+        assert!(deadline.is_none_or(|deadline| deadline > self.now), "due at {deadline:?}, and it is {:?}", self.now);
+        events
+    }
+
+    /// Publishes to the topic `t`.
+    #[track_caller]
+    pub(crate) fn publish(&mut self, payload: &str, qos: QoS) -> Token {
+        self.server.publish(&Message::new("t", payload).qos(qos)).unwrap()
+    }
+
+    /// The client asks for these filters; the name of the request.
+    #[track_caller]
+    pub(crate) fn subscribe(&mut self, number: u16, filters: &[&str]) -> RequestId {
+        let subscriptions: Vec<_> = filters.iter().map(|filter| subscription(filter)).collect();
+        match &self.receive(&[subscribe(number, &subscriptions)])[..] {
+            [Event::Subscribe(request, asked)] if *asked == filters => *request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The client ends these subscriptions; the name of the request.
+    #[track_caller]
+    pub(crate) fn unsubscribe(&mut self, number: u16, filters: &[&str]) -> RequestId {
+        let filters: Vec<_> = filters.iter().map(|text| filter(text)).collect();
+        match &self.receive(&[unsubscribe(number, &filters)])[..] {
+            [Event::Unsubscribe(request, _)] => *request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Takes the CONNACK that alone was sent.
+    #[track_caller]
+    pub(crate) fn take_connack(&mut self, expected: &ConnAck<'_>) {
+        self.assert_sent(&[(*expected).into()]);
+    }
+}

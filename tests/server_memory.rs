@@ -1,0 +1,278 @@
+//! What a server's end takes of memory, watched by a counting allocator.
+
+#![cfg(feature = "alloc")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+use bytes::Buf;
+use mqtt_sansio::codec::{Connect, ConnectProperties, PubAck, PubComp, PubRec, PubRel};
+use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig, ServerSession};
+use mqtt_sansio::{Instant, Message, QoS, Version};
+
+#[path = "common/server.rs"]
+mod server;
+
+use self::server::{again, delivery, encoded, encoded_all, id, lasting, published, text, will};
+
+thread_local! {
+    /// How often this thread has allocated, and how many bytes it holds; the test harness has threads of its own.
+    static CALLS: Cell<usize> = const { Cell::new(0) };
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn count(calls: usize, bytes: isize) {
+    CALLS.set(CALLS.get() + calls);
+    LIVE.set(LIVE.get() + bytes);
+}
+
+// SAFETY: everything is handed on to the system's allocator as it comes.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(1, layout.size() as isize);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, -(layout.size() as isize));
+        // SAFETY: the caller keeps the contract of `dealloc`, and the pointer is one of the system's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count(1, new_size as isize - layout.size() as isize);
+        // SAFETY: the caller keeps the contract of `realloc`, and the pointer is one of the system's.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}
+
+const NOW: Instant = Instant::EPOCH;
+
+/// CONNECT of a client that calls itself `client-0001` and has a session that lasts.
+fn connect(version: Version) -> Connect<'static> {
+    Connect { client_identifier: text("client-0001"), keep_alive: 60, ..lasting(version) }
+}
+
+fn accept(config: &Arc<ServerConfig>, bytes: &[u8]) -> ServerSession {
+    let mut acceptor = Acceptor::new(Arc::clone(config), NOW);
+    assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(Action::Connect(_))));
+    let mut session = acceptor.accept(None, Accept::default()).unwrap();
+    drop(acceptor);
+    write(&mut session);
+    assert!(session.poll(NOW, &mut &[][..]).is_none());
+    session
+}
+
+/// All that is to be written is written.
+fn write(session: &mut ServerSession) {
+    let len = session.transmit().remaining();
+    session.transmit().advance(len);
+}
+
+/// Whatever claims to come, and however slowly: an acceptor holds nothing of it.
+#[test]
+fn an_acceptor_holds_nothing_before_connect_is_complete() {
+    let config = Arc::new(ServerConfig::default());
+    let whole =
+        encoded(&Connect { will: Some(will(&"w".repeat(1000), 5)), ..connect(Version::V5) }.into(), Version::V5);
+    let before = (CALLS.get(), LIVE.get());
+    for size in 0..whole.len() {
+        let mut acceptor = Acceptor::new(Arc::clone(&config), NOW);
+        let mut input = &whole[..size];
+        assert!(acceptor.poll(NOW, &mut input).is_none());
+        assert_eq!(input.len(), size);
+        assert_eq!(acceptor.transmit().remaining(), 0);
+    }
+    // 256 MiB less a byte, of which none comes; and what is no CONNECT at all.
+    for bytes in [&b"\x10\xFF\xFF\xFF\x7F"[..], b"\x30\xFF\xFF\xFF\x7F", b"\x00", b"GET / HTTP/1.1\r\n"] {
+        let mut acceptor = Acceptor::new(ServerConfigIn(&config), NOW);
+        assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(Action::Close(_))));
+        drop(acceptor);
+    }
+    assert_eq!(LIVE.get(), before.1, "nothing is left");
+    assert!(CALLS.get() - before.0 <= 8, "CONNACK for what is too large, and nothing else: {}", CALLS.get() - before.0);
+}
+
+/// A configuration that is shared.
+struct ServerConfigIn<'c>(&'c Arc<ServerConfig>);
+
+impl From<ServerConfigIn<'_>> for Arc<ServerConfig> {
+    fn from(config: ServerConfigIn<'_>) -> Self {
+        Self::clone(config.0)
+    }
+}
+
+#[test]
+fn an_acceptor_is_small() {
+    assert!(size_of::<Acceptor>() <= 128, "{}", size_of::<Acceptor>());
+}
+
+/// Struct and heap together, with its name.
+#[test]
+fn an_idle_session_takes_no_more_than_384_bytes() {
+    let config = Arc::new(ServerConfig::default());
+    for version in Version::ALL {
+        let bytes = encoded(&connect(version).into(), version);
+        let before = LIVE.get();
+        let mut session = accept(&config, &bytes);
+        let size = size_of::<ServerSession>() as isize;
+        let heap = LIVE.get() - before;
+        assert!(heap + size <= 384, "{version}: {heap} + {size}");
+        // Nor does one without a connection.
+        session.closed(NOW);
+        assert!(session.poll(NOW, &mut &[][..]).is_none());
+        let heap = LIVE.get() - before;
+        assert!(heap + size <= 384, "{version}, detached: {heap} + {size}");
+        drop(session);
+        assert_eq!(LIVE.get(), before);
+    }
+}
+
+#[test]
+fn a_message_allocates_nothing_once_all_is_warm() {
+    let config = Arc::new(ServerConfig::default());
+    for version in Version::ALL {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut session = accept(&config, &encoded(&connect(version).into(), version));
+            // What the client sends is made before: a message of its own, and the answers to ours.
+            let received: Vec<Vec<u8>> = vec![
+                encoded(&published("21.5", delivery(qos, 7)), version),
+                encoded(&PubRel::new(id(7)).into(), version),
+            ];
+            let answers: Vec<[Vec<u8>; 3]> = (1..=u16::MAX)
+                .map(|number| {
+                    [
+                        encoded(&PubAck::new(id(number)).into(), version),
+                        encoded(&PubRec::new(id(number)).into(), version),
+                        encoded(&PubComp::new(id(number)).into(), version),
+                    ]
+                })
+                .collect();
+            let mut exchange = || {
+                let mut told = 0;
+                for packet in &received[..if qos == QoS::ExactlyOnce { 2 } else { 1 }] {
+                    let mut input = &packet[..];
+                    while session.poll(NOW, &mut input).is_some() {
+                        told += 1;
+                    }
+                    write(&mut session);
+                }
+                session.publish(&Message::new("home/kitchen/temp", "21.5").qos(qos)).unwrap();
+                // The identifier stands behind the topic.
+                let transmit = session.transmit();
+                let number = u16::from_be_bytes([transmit.chunk()[21], transmit.chunk()[22]]);
+                write(&mut session);
+                let answers = match qos {
+                    QoS::AtMostOnce => &[][..],
+                    QoS::AtLeastOnce => &answers[usize::from(number) - 1][..1],
+                    QoS::ExactlyOnce => &answers[usize::from(number) - 1][1..],
+                };
+                for packet in answers {
+                    let mut input = &packet[..];
+                    while session.poll(NOW, &mut input).is_some() {
+                        told += 1;
+                    }
+                    write(&mut session);
+                }
+                while session.poll(NOW, &mut &[][..]).is_some() {
+                    told += 1;
+                }
+                assert_eq!(told, 2, "a message here, an outcome there");
+            };
+            (0..40).for_each(|_| exchange());
+            let before = CALLS.get();
+            (0..1000).for_each(|_| exchange());
+            assert_eq!(CALLS.get() - before, 0, "{version}, {qos:?}");
+        }
+    }
+}
+
+/// A subscription costs its entry in the list of those that are not answered, and leaves nothing behind.
+#[test]
+fn requests_leave_nothing_behind() {
+    let config = Arc::new(ServerConfig::default());
+    let mut session = accept(&config, &encoded(&connect(Version::V5).into(), Version::V5));
+    let idle = LIVE.get();
+    let bytes = b"\x82\x07\x00\x01\x00\x00\x01t\x01";
+    for _ in 0..100 {
+        let mut input = &bytes[..];
+        let Some(Action::Subscribe(request)) = session.poll(NOW, &mut input) else { panic!("a request") };
+        session.suback(request.id, &[mqtt_sansio::codec::SubAckReasonCode::GrantedQoS0]).unwrap();
+        write(&mut session);
+    }
+    assert!(LIVE.get() <= idle + 64, "{} bytes more than before", LIVE.get() - idle);
+}
+
+/// A client that never acknowledges, and one that is not there: what is kept has a limit.
+#[test]
+fn what_is_kept_has_a_limit() {
+    let config = Arc::new(ServerConfig { max_kept: 100, max_kept_bytes: 50_000, ..ServerConfig::default() });
+    for is_connected in [true, false] {
+        let mut session = accept(&config, &encoded(&connect(Version::V5).into(), Version::V5));
+        if !is_connected {
+            session.closed(NOW);
+        }
+        let before = LIVE.get();
+        let mut accepted = 0;
+        for _ in 0..10_000 {
+            accepted += usize::from(session.publish(&Message::new("a", &[7; 1000]).qos(QoS::AtLeastOnce)).is_ok());
+            write(&mut session);
+        }
+        assert_eq!(accepted, 49, "49 packets of 1,007 bytes and no more");
+        assert!(LIVE.get() - before < 80_000, "{} bytes", LIVE.get() - before);
+    }
+}
+
+/// Messages of QoS 2 that are never released: the set of their identifiers has a limit of its own.
+#[test]
+fn a_flood_of_unreleased_messages_costs_eight_kilobytes() {
+    let config = Arc::new(ServerConfig::default());
+    let mut session = accept(&config, &encoded(&connect(Version::V311).into(), Version::V311));
+    let before = LIVE.get();
+    for number in 1..=u16::MAX {
+        let [high, low] = number.to_be_bytes();
+        let publish = [0x34, 6, 0, 1, b'a', high, low, b'x'];
+        let mut input = &publish[..];
+        assert!(matches!(session.poll(NOW, &mut input), Some(Action::Message(_))));
+        assert!(session.poll(NOW, &mut input).is_none());
+        write(&mut session);
+    }
+    assert!(LIVE.get() - before <= 8 * 1024 + 64, "{} bytes", LIVE.get() - before);
+}
+
+/// A client that sends and does not read: its requests are answered up to a limit, and then nothing more is taken.
+#[test]
+fn a_client_that_does_not_read_costs_the_transmit_limit() {
+    let config = Arc::new(ServerConfig { transmit_limit: 1000, ..ServerConfig::default() });
+    let mut session = accept(&config, &encoded(&connect(Version::V5).into(), Version::V5));
+    let copy = published("x", again(QoS::ExactlyOnce, 1));
+    let flood = encoded_all(&[copy, mqtt_sansio::codec::Packet::PingReq, PubRel::new(id(9)).into()], Version::V5);
+    let flood = flood.repeat(10_000);
+    let before = LIVE.get();
+    let mut input = &flood[..];
+    while session.poll(NOW, &mut input).is_some() {}
+    assert!(input.len() > flood.len() / 2, "{} bytes are left", input.len());
+    assert!(LIVE.get() - before < 4096, "{} bytes", LIVE.get() - before);
+}
+
+/// What a session of 5.0 can say costs what it says, once.
+#[test]
+fn a_will_and_a_method_cost_what_they_say() {
+    let config = Arc::new(ServerConfig::default());
+    let properties = ConnectProperties { authentication_method: Some(text("SCRAM-SHA-256")), ..Default::default() };
+    let connect = Connect { will: Some(will("gone", 5)), properties, ..connect(Version::V5) };
+    let bytes = encoded(&connect.into(), Version::V5);
+    let before = LIVE.get();
+    let session = accept(&config, &bytes);
+    let heap = LIVE.get() - before;
+    assert!(heap <= 512, "{heap}");
+    drop(session);
+    assert_eq!(LIVE.get(), before);
+}

@@ -1,0 +1,608 @@
+//! Sections 2.2, 3.3 to 3.7, 4.3, 4.4 and 4.9: messages in both directions.
+
+use std::collections::BTreeSet;
+
+use mqtt_sansio::codec::{
+    AckProperties, Connect, ConnectProperties, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
+    PubRelReasonCode, Publish, PublishProperties, ReasonCode, UserProperty,
+};
+use mqtt_sansio::server::{Accept, Loss, ServerConfig};
+use mqtt_sansio::{Breach, Message, QoS, TopicName, Version};
+
+use crate::server::{
+    Done, Event, QOS_0, QOS_1, QOS_2, Wire, again, breach, config, connack, decode, delivery, id, lost, publish,
+    published, success, text, told, told_again, v5, v5_with,
+};
+
+/// A client that takes so many messages at a time.
+fn receive_maximum(number: u16) -> Connect<'static> {
+    v5_with(ConnectProperties { receive_maximum: number.try_into().ok(), ..Default::default() })
+}
+
+/// A session of 5.0, whose messages are acknowledged by hand.
+fn manual() -> Wire {
+    Wire::connected(ServerConfig { manual_acks: true, ..config() }, &v5())
+}
+
+fn connected() -> Wire {
+    Wire::lasting(Version::V5)
+}
+
+// Section 2.2: packet identifiers.
+
+#[test]
+fn mqtt_2_2_1_4_new_messages_take_an_unused_identifier() {
+    let mut wire = connected();
+    wire.publish("1", QOS_1);
+    wire.publish("2", QOS_2);
+    wire.publish("3", QOS_2);
+    wire.receive(&[PubRec::new(id(3)).into()]);
+    wire.take();
+    let open = BTreeSet::from([1, 2, 3]);
+    // Round the whole range more than once: what is open is left out.
+    for _ in 0..70_000 {
+        let token = wire.publish("more", QOS_1);
+        let [number] = wire.sent_ids()[..] else { panic!("one packet") };
+        assert!(number != 0 && !open.contains(&number), "{number} is in use");
+        assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(token)]);
+    }
+    assert_eq!(wire.server.open_operations(), 3);
+}
+
+#[test]
+fn mqtt_2_2_1_5_acknowledgements_repeat_the_identifier() {
+    let mut wire = connected();
+    for number in [1, 0x00FF, 0x0100, 0x1234, 0xFFFF] {
+        let at = id(number);
+        wire.receive(&[published("a", delivery(QOS_1, number))]);
+        wire.assert_sent(&[PubAck::new(at).into()]);
+        wire.receive(&[published("b", delivery(QOS_2, number))]);
+        wire.assert_sent(&[PubRec::new(at).into()]);
+        wire.receive(&[PubRel::new(at).into()]);
+        wire.assert_sent(&[PubComp::new(at).into()]);
+    }
+    wire.publish("c", QOS_1);
+    wire.publish("d", QOS_2);
+    let [_, second] = wire.sent_ids()[..] else { panic!("two packets") };
+    wire.receive(&[PubRec::new(id(second)).into()]);
+    wire.assert_sent(&[PubRel::new(id(second)).into()]);
+}
+
+// Section 3.3: PUBLISH.
+
+#[test]
+fn mqtt_3_3_1_1_what_is_sent_again_has_dup() {
+    let mut wire = connected();
+    wire.publish("1", QOS_1);
+    wire.publish("2", QOS_2);
+    wire.assert_sent(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
+    for _ in 0..2 {
+        wire.resume();
+        wire.assert_sent(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))]);
+    }
+}
+
+/// A PUBLISH that a topic alias stands in, or is set by.
+fn aliased<'a>(topic: &'a str, payload: &'a str, alias: u16, qos: QoS, number: u16) -> Packet<'a> {
+    let properties = PublishProperties { topic_alias: alias.try_into().ok(), ..Default::default() };
+    let topic = if topic.is_empty() { TopicName::default() } else { TopicName::new(topic).unwrap() };
+    Publish { topic, properties, ..publish(payload, delivery(qos, number)) }.into()
+}
+
+#[test]
+fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
+    let config = ServerConfig { topic_alias_maximum: 5, topic_aliases: 5, ..config() };
+    let takes = v5_with(ConnectProperties { topic_alias_maximum: Some(5), ..Default::default() });
+    let mut wire = Wire::connected(config, &takes);
+    assert_eq!(wire.receive(&[aliased("t", "1", 1, QOS_0, 0), aliased("", "2", 1, QOS_1, 1)]).len(), 2);
+    wire.publish("a", QOS_1);
+    wire.publish("b", QOS_1);
+    wire.take();
+    wire.lose();
+    wire.back(&takes);
+    wire.poll();
+    // In what is sent again, the alias is given anew before it stands for anything.
+    let sent = wire.take();
+    let [_, Packet::Publish(first), Packet::Publish(second)] = decode(&sent, Version::V5)[..] else { panic!("two") };
+    assert_eq!((first.topic.as_str(), first.payload), ("t", &b"a"[..]));
+    assert_eq!((second.topic.is_empty(), second.properties.topic_alias), (true, first.properties.topic_alias));
+    // And those of the client stand for nothing.
+    assert_eq!(wire.receive(&[aliased("", "3", 1, QOS_0, 0)]), [breach(Breach::UnknownTopicAlias)]);
+}
+
+#[test]
+fn mqtt_3_3_2_12_every_alias_up_to_the_maximum_is_taken() {
+    for maximum in [1, 10, u16::MAX] {
+        let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: maximum, ..config() }, &v5());
+        for alias in [1, maximum / 2 + 1, maximum] {
+            assert_eq!(wire.receive(&[aliased("t", "x", alias, QOS_0, 0)]), [told("x", QOS_0)]);
+            assert_eq!(wire.receive(&[aliased("", "y", alias, QOS_2, alias)]), [told("y", QOS_2)]);
+            wire.receive(&[PubRel::new(id(alias)).into()]);
+        }
+    }
+}
+
+#[test]
+fn mqtt_3_3_4_1_each_qos_has_its_answer() {
+    let mut wire = connected();
+    wire.receive(&[published("0", delivery(QOS_0, 0))]);
+    wire.assert_silent();
+    wire.receive(&[published("1", delivery(QOS_1, 1))]);
+    wire.assert_sent(&[PubAck::new(id(1)).into()]);
+    wire.receive(&[published("2", delivery(QOS_2, 2))]);
+    wire.assert_sent(&[PubRec::new(id(2)).into()]);
+}
+
+#[test]
+fn mqtt_3_3_4_9_at_most_receive_maximum() {
+    let mut wire = Wire::connected(config(), &receive_maximum(3));
+    for payload in ["1", "2", "3", "4", "5", "6"] {
+        wire.publish(payload, if payload == "2" { QOS_2 } else { QOS_1 });
+    }
+    assert_eq!(wire.sent_payloads(), ["1", "2", "3"]);
+    // PUBREC alone does not make room, and neither does time.
+    wire.receive(&[PubRec::new(id(2)).into()]);
+    wire.assert_sent(&[PubRel::new(id(2)).into()]);
+    wire.later(1000);
+    wire.poll();
+    wire.assert_silent();
+    wire.receive(&[PubComp::new(id(2)).into()]);
+    assert_eq!(wire.sent_payloads(), ["4"]);
+    wire.receive(&[PubAck::new(id(1)).into(), PubAck::new(id(3)).into()]);
+    assert_eq!(wire.sent_payloads(), ["5", "6"]);
+    // As many as 65,535 if the client does not say anything.
+    let config = ServerConfig { max_kept: 70_000, transmit_limit: u32::MAX, ..config() };
+    let mut wire = Wire::connected(config, &v5());
+    for _ in 0..65_535 {
+        wire.publish("", QOS_1);
+    }
+    assert_eq!(wire.server.in_flight(), 65_535);
+}
+
+#[test]
+fn mqtt_3_3_4_10_a_full_window_delays_messages_alone() {
+    let mut wire = Wire::connected(config(), &receive_maximum(1));
+    wire.publish("1", QOS_1);
+    wire.publish("waits", QOS_1);
+    wire.take();
+    wire.receive(&[published("a", delivery(QOS_1, 7)), published("b", delivery(QOS_2, 8)), PubRel::new(id(8)).into()]);
+    wire.publish("0", QOS_0);
+    wire.receive(&[Packet::PingReq]);
+    let (first, second) = (wire.subscribe(9, &["t"]), wire.unsubscribe(10, &["t"]));
+    wire.server.suback(first, &[mqtt_sansio::codec::SubAckReasonCode::GrantedQoS0]).unwrap();
+    wire.server.unsuback(second, &[mqtt_sansio::codec::UnsubAckReasonCode::Success]).unwrap();
+    wire.assert_sent(&[
+        PubAck::new(id(7)).into(),
+        PubRec::new(id(8)).into(),
+        PubComp::new(id(8)).into(),
+        published("0", delivery(QOS_0, 0)),
+        Packet::PingResp,
+        mqtt_sansio::codec::SubAck::new(id(9), &[mqtt_sansio::codec::SubAckReasonCode::GrantedQoS0]).into(),
+        mqtt_sansio::codec::UnsubAck::new(id(10), &[mqtt_sansio::codec::UnsubAckReasonCode::Success]).into(),
+    ]);
+    wire.server.take_over().unwrap();
+    assert_eq!(wire.sent_count(), 1);
+}
+
+// Sections 3.4 to 3.7: acknowledgements.
+
+/// An acknowledgement by hand under every Maximum Packet Size about its own: properties are left out, the packet is
+/// not.
+fn acks_fit(qos: QoS, packet: impl for<'a> Fn(PubAckReasonCode, AckProperties<'a>) -> Packet<'a>) {
+    let pairs = [UserProperty::new("key", "value").unwrap()];
+    let reason_string = Some(text("because"));
+    let full = AckProperties { reason_string, user_properties: (&pairs).into() };
+    let reason_only = AckProperties { reason_string, ..AckProperties::default() };
+    let user_only = AckProperties { user_properties: (&pairs).into(), ..AckProperties::default() };
+    let code = PubAckReasonCode::NotAuthorized;
+    let size = |properties| packet(code, properties).encoded_len(Version::V5).unwrap() as u32;
+    for limit in 5..=size(full) + 1 {
+        let connect = v5_with(ConnectProperties { maximum_packet_size: limit.try_into().ok(), ..Default::default() });
+        let mut wire = Wire::connected(ServerConfig { manual_acks: true, ..config() }, &connect);
+        wire.receive(&[published("x", delivery(qos, 7))]);
+        wire.server.ack_with(wire.receipts[0], code, &full).unwrap();
+        // No property is sent that makes it too large; one that fits need not be left out for another's sake.
+        let allowed: Vec<_> = [full, reason_only, user_only, AckProperties::default()]
+            .into_iter()
+            .filter(|&properties| size(properties) <= limit)
+            .map(|properties| packet(code, properties))
+            .collect();
+        let sent = wire.take();
+        let [sent] = decode(&sent, Version::V5)[..] else { panic!("one packet") };
+        assert!(allowed.contains(&sent), "{limit}: {sent:?}");
+        assert!(limit < size(full) || sent == packet(code, full), "{limit}: {sent:?}");
+    }
+}
+
+#[test]
+fn mqtt_3_4_2_2_and_mqtt_3_4_2_3_puback_leaves_out_what_is_too_large() {
+    acks_fit(QOS_1, |reason_code, properties| PubAck { id: id(7), reason_code, properties }.into());
+}
+
+#[test]
+fn mqtt_3_5_2_2_and_mqtt_3_5_2_3_pubrec_leaves_out_what_is_too_large() {
+    acks_fit(QOS_2, |reason_code, properties| PubRec { id: id(7), reason_code, properties }.into());
+}
+
+/// They never carry a reason string or user properties at all: not when all is well, not when an identifier is unknown,
+/// not when they are sent again.
+#[test]
+fn mqtt_3_6_2_2_mqtt_3_6_2_3_mqtt_3_7_2_2_and_mqtt_3_7_2_3_pubrel_and_pubcomp_are_bare() {
+    for limit in [5, 8, 1000_u32] {
+        let connect = v5_with(ConnectProperties { maximum_packet_size: limit.try_into().ok(), ..Default::default() });
+        let mut wire = Wire::connected(config(), &connect);
+        if limit >= 8 {
+            wire.publish("", QOS_2);
+            wire.publish("", QOS_2);
+            wire.take();
+            for _ in 0..2 {
+                wire.receive(&[PubRec::new(id(1)).into()]);
+                wire.assert_sent(&[PubRel::new(id(1)).into()]);
+            }
+            wire.resume();
+            wire.assert_sent(&[PubRel::new(id(1)).into(), published("", again(QOS_2, 2))]);
+        }
+        let (reason_code, properties) = (PubRelReasonCode::PacketIdentifierNotFound, AckProperties::default());
+        wire.receive(&[PubRec::new(id(50)).into(), PubRel::new(id(60)).into()]);
+        wire.assert_sent(&[
+            PubRel { id: id(50), reason_code, properties }.into(),
+            PubComp { id: id(60), reason_code, properties }.into(),
+        ]);
+        wire.receive(&[published("x", delivery(QOS_2, 9)), PubRel::new(id(9)).into()]);
+        wire.assert_sent(&[PubRec::new(id(9)).into(), PubComp::new(id(9)).into()]);
+    }
+}
+
+// Section 4.3: delivery.
+
+#[test]
+fn mqtt_4_3_1_1_qos_0_has_no_dup() {
+    let mut wire = Wire::connected(ServerConfig { keep_qos_0: true, ..config() }, &v5());
+    wire.lose();
+    wire.publish("waits", QOS_0);
+    wire.back(&v5());
+    wire.poll();
+    wire.publish("now", QOS_0);
+    wire.assert_sent(&[connack(true), published("waits", delivery(QOS_0, 0)), published("now", delivery(QOS_0, 0))]);
+    // One that did not get through is lost, and never sent again.
+    wire.poll();
+    let token = wire.publish("lost", QOS_0);
+    assert_eq!(wire.lose(), [lost(token, Loss::Connection)]);
+    wire.back(&v5());
+    wire.poll();
+    wire.assert_sent(&[connack(true)]);
+}
+
+#[test]
+fn mqtt_4_3_2_1_and_mqtt_4_3_2_2_qos_1_begins_with_an_unused_identifier_and_without_dup() {
+    let mut wire = connected();
+    wire.publish("a", QOS_1);
+    wire.publish("b", QOS_1);
+    wire.assert_sent(&[published("a", delivery(QOS_1, 1)), published("b", delivery(QOS_1, 2))]);
+    // `a` is open, `b` is not any more; with a third one there is no doubt.
+    wire.receive(&[PubAck::new(id(2)).into()]);
+    wire.publish("c", QOS_1);
+    wire.publish("d", QOS_1);
+    let ids = wire.sent_ids();
+    assert!(ids.len() == 2 && ids[0] != ids[1] && !ids.contains(&1), "{ids:?}");
+    // One that was published without a connection is sent for the first time as well.
+    let mut wire = connected();
+    wire.lose();
+    wire.publish("waited", QOS_1);
+    wire.back(&v5());
+    wire.poll();
+    wire.assert_sent(&[connack(true), published("waited", delivery(QOS_1, 1))]);
+}
+
+#[test]
+fn mqtt_4_3_2_3_qos_1_is_open_until_puback() {
+    let mut wire = connected();
+    let token = wire.publish("x", QOS_1);
+    wire.take();
+    for _ in 0..3 {
+        wire.later(10_000);
+        assert_eq!((wire.poll(), wire.server.open_operations()), (vec![], 1));
+        wire.resume();
+        wire.assert_sent(&[published("x", again(QOS_1, 1))]);
+    }
+    assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
+    assert_eq!(wire.server.open_operations(), 0);
+    wire.resume();
+    wire.assert_silent();
+}
+
+#[test]
+fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_it_was_taken_over() {
+    let mut wire = manual();
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 77))]), [told("x", QOS_1)]);
+    wire.later(10_000);
+    wire.poll();
+    wire.assert_silent();
+    wire.server.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.assert_sent(&[PubAck::new(id(77)).into()]);
+}
+
+#[test]
+fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message() {
+    for mut wire in [connected(), manual()] {
+        for (payload, dup) in [("1", false), ("2", true), ("3", false)] {
+            let how = if dup { again(QOS_1, 5) } else { delivery(QOS_1, 5) };
+            let told = if dup { told_again(payload, QOS_1) } else { told(payload, QOS_1) };
+            assert_eq!(wire.receive(&[published(payload, how)]), [told]);
+            if let Some(receipt) = wire.receipts.pop() {
+                wire.server.ack(receipt, PubAckReasonCode::Success).unwrap();
+            }
+            wire.assert_sent(&[PubAck::new(id(5)).into()]);
+        }
+    }
+}
+
+#[test]
+fn mqtt_4_3_3_1_and_mqtt_4_3_3_2_qos_2_begins_with_an_unused_identifier_and_without_dup() {
+    let mut wire = connected();
+    for payload in ["a", "b", "c"] {
+        wire.publish(payload, QOS_2);
+    }
+    let first_times = [("a", 1), ("b", 2), ("c", 3)].map(|(payload, at)| published(payload, delivery(QOS_2, at)));
+    wire.assert_sent(&first_times);
+    // One is as it was, one is released, one is done: two identifiers are in use.
+    wire.receive(&[PubRec::new(id(2)).into(), PubRec::new(id(3)).into(), PubComp::new(id(3)).into()]);
+    wire.take();
+    wire.publish("d", QOS_2);
+    wire.publish("e", QOS_2);
+    let ids = wire.sent_ids();
+    assert!(ids.len() == 2 && ids[0] != ids[1] && !ids.contains(&1) && !ids.contains(&2), "{ids:?}");
+}
+
+#[test]
+fn mqtt_4_3_3_3_qos_2_is_unacknowledged_until_pubrec() {
+    let mut wire = connected();
+    wire.publish("x", QOS_2);
+    wire.take();
+    for _ in 0..3 {
+        wire.resume();
+        wire.assert_sent(&[published("x", again(QOS_2, 1))]);
+        assert_eq!(wire.server.open_operations(), 1);
+    }
+    assert_eq!(wire.receive(&[PubRec::new(id(1)).into()]), []);
+    wire.take();
+    wire.resume();
+    wire.assert_sent(&[PubRel::new(id(1)).into()]);
+}
+
+#[test]
+fn mqtt_4_3_3_4_pubrec_without_an_error_is_answered_by_pubrel() {
+    for &reason_code in PubAckReasonCode::ALL {
+        let mut wire = connected();
+        let token = wire.publish("x", QOS_2);
+        wire.take();
+        let events = wire.receive(&[PubRec { reason_code, ..PubRec::new(id(1)) }.into()]);
+        if reason_code.is_error() {
+            assert_eq!(events, [Event::Done(token, Done::Acknowledged(reason_code.into()))]);
+            wire.assert_silent();
+        } else {
+            assert_eq!(events, []);
+            wire.assert_sent(&[PubRel::new(id(1)).into()]);
+        }
+    }
+}
+
+#[test]
+fn mqtt_4_3_3_5_pubrel_is_unacknowledged_until_pubcomp() {
+    let mut wire = connected();
+    let token = wire.publish("x", QOS_2);
+    wire.receive(&[PubRec::new(id(1)).into()]);
+    wire.take();
+    for _ in 0..3 {
+        wire.later(10_000);
+        assert_eq!((wire.poll(), wire.server.open_operations()), (vec![], 1));
+        wire.resume();
+        wire.assert_sent(&[PubRel::new(id(1)).into()]);
+    }
+    assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), [success(token)]);
+    wire.resume();
+    wire.assert_silent();
+}
+
+#[test]
+fn mqtt_4_3_3_6_no_publish_after_pubrel() {
+    let mut wire = connected();
+    wire.publish("x", QOS_2);
+    wire.receive(&[PubRec::new(id(1)).into()]);
+    wire.assert_sent(&[published("x", delivery(QOS_2, 1)), PubRel::new(id(1)).into()]);
+    for _ in 0..3 {
+        wire.resume();
+        wire.assert_sent(&[PubRel::new(id(1)).into()]);
+        wire.receive(&[PubRec::new(id(1)).into()]);
+        wire.assert_sent(&[PubRel::new(id(1)).into()]);
+    }
+}
+
+#[test]
+fn mqtt_4_3_3_7_a_message_that_was_sent_does_not_expire() {
+    let mut wire = connected();
+    let properties = PublishProperties { message_expiry_interval: Some(5), ..Default::default() };
+    let token = wire.server.publish(&Message::new("t", "x").qos(QOS_2).properties(properties)).unwrap();
+    wire.poll();
+    wire.take();
+    wire.later(60_000);
+    wire.resume();
+    let sent = wire.take();
+    let [Packet::Publish(sent)] = decode(&sent, Version::V5)[..] else { panic!("one message") };
+    assert_eq!((sent.delivery, sent.payload), (again(QOS_2, 1), &b"x"[..]));
+    wire.receive(&[PubRec::new(id(1)).into()]);
+    wire.later(60_000);
+    wire.assert_sent(&[PubRel::new(id(1)).into()]);
+    assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), [success(token)]);
+}
+
+#[test]
+fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_it_was_taken_over() {
+    let mut wire = manual();
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 77))]), [told("x", QOS_2)]);
+    wire.later(10_000);
+    wire.poll();
+    wire.assert_silent();
+    wire.server.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.assert_sent(&[PubRec::new(id(77)).into()]);
+}
+
+#[test]
+fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
+    let mut wire = manual();
+    for payload in ["1", "2"] {
+        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+        let reason_code = PubAckReasonCode::QuotaExceeded;
+        wire.server.ack(wire.receipts.pop().unwrap(), reason_code).unwrap();
+        wire.assert_sent(&[PubRec { reason_code, ..PubRec::new(id(5)) }.into()]);
+    }
+}
+
+#[test]
+fn mqtt_4_3_3_10_before_pubrel_a_copy_has_a_pubrec_and_is_not_delivered() {
+    let mut wire = connected();
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [told("x", QOS_2)]);
+    assert_eq!(wire.receive(&[published("x", again(QOS_2, 5)), published("x", delivery(QOS_2, 5))]), []);
+    wire.assert_sent(&[PubRec::new(id(5)).into(), PubRec::new(id(5)).into(), PubRec::new(id(5)).into()]);
+    wire.resume();
+    assert_eq!(wire.receive(&[published("x", again(QOS_2, 5))]), []);
+    wire.assert_sent(&[PubRec::new(id(5)).into()]);
+}
+
+#[test]
+fn mqtt_4_3_3_11_pubrel_is_answered_by_pubcomp() {
+    let mut wire = connected();
+    wire.receive(&[published("x", delivery(QOS_2, 4000))]);
+    wire.take();
+    assert_eq!(wire.receive(&[PubRel::new(id(4000)).into()]), []);
+    wire.assert_sent(&[PubComp::new(id(4000)).into()]);
+}
+
+#[test]
+fn mqtt_4_3_3_12_after_pubcomp_the_identifier_is_a_new_message() {
+    let mut wire = connected();
+    for payload in ["1", "2", "3"] {
+        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+        wire.receive(&[PubRel::new(id(5)).into()]);
+        wire.assert_sent(&[PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);
+    }
+}
+
+#[test]
+fn mqtt_4_3_3_13_an_expired_message_is_settled_all_the_same() {
+    let properties = PublishProperties { message_expiry_interval: Some(1), ..Default::default() };
+    let mut wire = manual();
+    wire.receive(&[Publish { properties, ..publish("x", delivery(QOS_2, 5)) }.into()]);
+    wire.later(30_000);
+    wire.server.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.assert_sent(&[PubRec::new(id(5)).into()]);
+    wire.receive(&[PubRel::new(id(5)).into()]);
+    wire.assert_sent(&[PubComp::new(id(5)).into()]);
+}
+
+// Section 4.4: what is sent again.
+
+#[test]
+fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
+    let mut wire = connected();
+    for payload in ["1", "2", "3", "4"] {
+        wire.publish(payload, QOS_2);
+    }
+    wire.receive(&[PubAck::new(id(50)).into(), PubRec::new(id(2)).into(), PubRec::new(id(4)).into()]);
+    wire.take();
+    // As long as the connection lasts nothing is sent again, however long nothing comes.
+    for _ in 0..10 {
+        wire.later(1_000_000);
+        wire.receive(&[Packet::PingReq]);
+        wire.assert_sent(&[Packet::PingResp]);
+    }
+    wire.resume();
+    wire.assert_sent(&[
+        PubRel::new(id(2)).into(),
+        PubRel::new(id(4)).into(),
+        published("1", again(QOS_2, 1)),
+        published("3", again(QOS_2, 3)),
+    ]);
+    // Nor when the client that is back wants a new session.
+    wire.lose();
+    wire.back(&Connect { clean_start: true, ..v5() });
+    wire.poll();
+    wire.assert_sent(&[connack(false)]);
+}
+
+#[test]
+fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
+    let mut wire = connected();
+    let tokens = [wire.publish("1", QOS_1), wire.publish("2", QOS_2)];
+    wire.take();
+    let reason_code = PubAckReasonCode::NotAuthorized;
+    let events = wire.receive(&[
+        PubAck { reason_code, ..PubAck::new(id(1)) }.into(),
+        PubRec { reason_code, ..PubRec::new(id(2)) }.into(),
+    ]);
+    let refused = Done::Acknowledged(ReasonCode::NotAuthorized);
+    assert_eq!(events, tokens.map(|token| Event::Done(token, refused.clone())));
+    assert_eq!(wire.server.open_operations(), 0);
+    wire.resume();
+    wire.assert_silent();
+}
+
+// Section 4.9: flow control.
+
+#[test]
+fn mqtt_4_9_0_1_the_quota_is_at_most_the_receive_maximum() {
+    for (ours, theirs) in [(10, 1), (1, 10), (3, 3), (65_535, 65_535)] {
+        let config = ServerConfig {
+            max_in_flight: ours.try_into().unwrap(),
+            transmit_limit: u32::MAX,
+            max_kept: 70_000,
+            ..config()
+        };
+        let mut wire = Wire::accepted(config, &receive_maximum(theirs), Accept::default());
+        wire.take();
+        for _ in 0..u32::from(theirs) + 1 {
+            wire.publish("", QOS_1);
+        }
+        let sent = wire.sent_ids().len();
+        assert!(sent > 0 && sent == usize::from(ours.min(theirs)), "{ours}, {theirs}: {sent}");
+    }
+}
+
+#[test]
+fn mqtt_4_9_0_2_each_publish_takes_quota() {
+    let mut wire = Wire::connected(config(), &receive_maximum(2));
+    let mut open: Vec<u16> = Vec::new();
+    let mut done = 0;
+    for _ in 0..20 {
+        wire.publish("x", QOS_1);
+        wire.publish("0", QOS_0); // takes none
+    }
+    for _ in 0..100 {
+        let sent = wire.take();
+        open.extend(decode(&sent, Version::V5).iter().filter_map(Packet::packet_id).map(|id| id.get()));
+        assert!(open.len() <= 2 && wire.server.in_flight() == open.len(), "{open:?}");
+        let Some(number) = open.pop() else { break };
+        wire.receive(&[PubAck::new(id(number)).into()]);
+        done += 1;
+    }
+    assert_eq!((done, wire.server.waiting()), (20, 0));
+}
+
+#[test]
+fn mqtt_4_9_0_3_without_quota_all_else_is_handled() {
+    let mut wire = Wire::connected(config(), &receive_maximum(1));
+    let token = wire.publish("1", QOS_2);
+    wire.publish("waits", QOS_2);
+    wire.take();
+    let events = wire.receive(&[
+        published("in", delivery(QOS_1, 1)),
+        PubRec::new(id(1)).into(),
+        PubRel::new(id(9)).into(),
+        Packet::PingReq,
+    ]);
+    assert_eq!(events, [told("in", QOS_1)]);
+    let comp = PubComp { reason_code: PubRelReasonCode::PacketIdentifierNotFound, ..PubComp::new(id(9)) };
+    wire.assert_sent(&[PubAck::new(id(1)).into(), PubRel::new(id(1)).into(), comp.into(), Packet::PingResp]);
+    assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), [success(token)]);
+    assert_eq!(wire.sent_payloads(), ["waits"]);
+}

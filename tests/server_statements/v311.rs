@@ -1,0 +1,521 @@
+//! The statements of 3.1.1. They hold for 3.1 as well, where it has the same.
+
+use std::collections::BTreeSet;
+
+use mqtt_sansio::codec::{
+    ConnAckReasonCode, Connect, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, SubAck, SubAckReasonCode,
+    UnsubAckReasonCode,
+};
+use mqtt_sansio::server::{Accept, Loss, ServerConfig};
+use mqtt_sansio::{Breach, CommandError, Version};
+
+use crate::server::{
+    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, breach, config, connack, decode, delivery, disconnect,
+    disconnected, id, lasting, lost, published, success, text, told, told_again, will,
+};
+
+const VERSIONS: [Version; 2] = [Version::V311, Version::V31];
+
+/// A client that wants a session for this connection only.
+fn clean(version: Version) -> Connect<'static> {
+    Connect { clean_start: true, ..lasting(version) }
+}
+
+#[test]
+fn mqtt_2_3_1_4_new_messages_take_an_unused_identifier() {
+    let mut wire = Wire::lasting(Version::V311);
+    wire.publish("1", QOS_1);
+    wire.publish("2", QOS_2);
+    wire.take();
+    let open = BTreeSet::from([1, 2]);
+    for _ in 0..66_000 {
+        let token = wire.publish("more", QOS_1);
+        let [number] = wire.sent_ids()[..] else { panic!("one packet") };
+        assert!(number != 0 && !open.contains(&number), "{number} is in use");
+        assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(token)]);
+    }
+}
+
+#[test]
+fn mqtt_2_3_1_6_acknowledgements_repeat_the_identifier() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        for number in [1, 0x00FF, 0x0100, 0xFFFF] {
+            let at = id(number);
+            wire.receive(&[published("a", delivery(QOS_1, number)), published("b", delivery(QOS_2, number))]);
+            wire.receive(&[PubRel::new(at).into()]);
+            wire.assert_sent(&[PubAck::new(at).into(), PubRec::new(at).into(), PubComp::new(at).into()]);
+        }
+        wire.publish("c", QOS_2);
+        wire.receive(&[PubRec::new(id(1)).into()]);
+        wire.assert_sent(&[published("c", delivery(QOS_2, 1)), PubRel::new(id(1)).into()]);
+    }
+}
+
+/// UNSUBACK is its identifier and nothing else.
+fn unsuback(number: u16) -> [u8; 4] {
+    let [high, low] = number.to_be_bytes();
+    [0xB0, 2, high, low]
+}
+
+#[test]
+fn mqtt_2_3_1_7_answers_repeat_the_identifier() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        for number in [1, 0x00FF, 0x0100, 0xFFFF] {
+            let request = wire.subscribe(number, &["t"]);
+            wire.server.suback(request, &[SubAckReasonCode::GrantedQoS2]).unwrap();
+            wire.assert_sent(&[SubAck::new(id(number), &[SubAckReasonCode::GrantedQoS2]).into()]);
+            let request = wire.unsubscribe(number, &["t"]);
+            wire.server.unsuback(request, &[UnsubAckReasonCode::Success]).unwrap();
+            assert_eq!(wire.take(), unsuback(number));
+        }
+    }
+}
+
+#[test]
+fn mqtt_3_1_0_2_a_second_connect_closes() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        assert_eq!(wire.receive(&[lasting(version).into()]), [breach(Breach::SecondConnect)]);
+        wire.assert_silent(); // a server has no DISCONNECT
+        assert!(!wire.server.is_connected());
+    }
+}
+
+#[test]
+fn mqtt_3_1_2_2_an_unsupported_protocol_level() {
+    for version in VERSIONS {
+        let mut door = Door::asked(config(), &lasting(version));
+        door.acceptor.refuse(ConnAckReasonCode::UnsupportedProtocolVersion).unwrap();
+        assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+        assert_eq!(door.take(), [0x20, 2, 0, 1]);
+    }
+}
+
+#[test]
+fn mqtt_3_1_2_4_without_clean_session_it_goes_on() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        let token = wire.publish("1", QOS_1);
+        wire.receive(&[published("in", delivery(QOS_2, 9))]);
+        wire.take();
+        wire.receive(&[disconnect(Default::default())]);
+        wire.lose();
+        wire.later(1_000_000_000);
+        assert_eq!(wire.poll(), []);
+        wire.back(&lasting(version));
+        wire.poll();
+        wire.assert_sent(&[connack(version == Version::V311), published("1", again(QOS_1, 1))]);
+        assert_eq!(wire.receive(&[published("in", again(QOS_2, 9))]), []);
+        assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
+    }
+}
+
+#[test]
+fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
+    for version in VERSIONS {
+        let mut wire = Wire::connected(config(), &clean(version));
+        let token = wire.publish("1", QOS_1);
+        wire.take();
+        assert_eq!(wire.lose(), [lost(token, Loss::Session), Event::Expired]);
+        // And it drops an earlier one.
+        let mut wire = Wire::lasting(version);
+        let token = wire.publish("1", QOS_1);
+        wire.lose();
+        wire.back(&clean(version));
+        assert_eq!(wire.poll(), [lost(token, Loss::Session)]);
+        wire.assert_sent(&[connack(false)]);
+        assert_eq!(wire.lose(), [Event::Expired]);
+    }
+}
+
+#[test]
+fn mqtt_3_1_2_10_and_mqtt_3_14_4_3_a_will_is_forgotten() {
+    for version in VERSIONS {
+        let connect = Connect { will: Some(will("w", 0)), ..lasting(version) };
+        let mut wire = Wire::connected(config(), &connect);
+        assert_eq!(wire.lose(), [Event::Will("w".into())]);
+        wire.later(1_000_000);
+        assert_eq!(wire.poll(), []);
+        let mut wire = Wire::connected(config(), &connect);
+        assert_eq!(wire.receive(&[disconnect(Default::default())]), [disconnected(Default::default())]);
+        assert_eq!(wire.lose(), []);
+        wire.later(1_000_000);
+        assert_eq!(wire.poll(), []);
+    }
+}
+
+#[test]
+fn mqtt_3_1_2_24_silence_for_one_and_a_half_intervals_closes() {
+    for version in VERSIONS {
+        let connect = Connect { keep_alive: 10, will: Some(will("w", 0)), ..lasting(version) };
+        let mut wire = Wire::connected(config(), &connect);
+        wire.later(14_999);
+        assert_eq!(wire.poll(), []);
+        wire.receive(&[Packet::PingReq]);
+        wire.take();
+        wire.later(14_999);
+        assert_eq!(wire.poll(), []);
+        wire.later(1);
+        assert_eq!(wire.poll(), [Event::Close(Why::KeepAliveTimeout)]);
+        wire.assert_silent();
+        assert_eq!(wire.lose(), [Event::Will("w".into())]);
+        let wire = Wire::connected(config(), &lasting(version));
+        assert_eq!(wire.server.deadline(), None);
+    }
+}
+
+#[test]
+fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
+    for version in VERSIONS {
+        let connect = Connect { client_identifier: text("name"), ..lasting(version) };
+        assert_eq!(Wire::connected(config(), &connect).server.client_id(), "name");
+    }
+}
+
+#[test]
+fn mqtt_3_1_3_5_every_usual_client_identifier_is_taken() {
+    for version in VERSIONS {
+        for name in ["0", "z", "0123456789abcdefghijklm", "ABCDEFGHIJKLMNOPQRSTUVW", "nopqrstuvwxyzXYZ"] {
+            Door::asked(config(), &Connect { client_identifier: text(name), ..lasting(version) });
+        }
+    }
+}
+
+/// The client is not told, and cannot come back by that name: its session is a clean one.
+#[test]
+fn mqtt_3_1_3_6_an_empty_client_identifier_is_assigned_one() {
+    let connect = Connect { client_identifier: text(""), ..clean(Version::V311) };
+    let accept = Accept { assigned_client_id: Some("unique".into()), ..Accept::default() };
+    let mut wire = Wire::accepted(config(), &connect, accept);
+    assert_eq!(wire.server.client_id(), "unique");
+    assert_eq!(wire.take(), [0x20, 2, 0, 0]);
+}
+
+#[test]
+fn mqtt_3_1_3_8_an_empty_client_identifier_without_clean_session() {
+    let mut door = Door::new(config(), Version::V311);
+    let (events, _) = door.receive_bytes(b"\x10\x0C\x00\x04MQTT\x04\x00\x00\x00\x00\x00");
+    assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "{events:?}");
+    assert_eq!(door.take(), [0x20, 2, 0, 2]);
+}
+
+#[test]
+fn mqtt_3_1_3_9_a_client_identifier_that_is_rejected() {
+    for version in VERSIONS {
+        let mut door = Door::asked(config(), &lasting(version));
+        door.acceptor.refuse(ConnAckReasonCode::ClientIdentifierNotValid).unwrap();
+        assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+        assert_eq!(door.take(), [0x20, 2, 0, 2]);
+    }
+}
+
+#[test]
+fn mqtt_3_1_4_3_clean_session_is_applied() {
+    for (version, clean_start, kept) in
+        VERSIONS.into_iter().flat_map(|version| [0, 1, 2, 3].map(|bits| (version, bits & 1 != 0, bits & 2 != 0)))
+    {
+        let connect = Connect { clean_start, ..lasting(version) };
+        let mut wire = Wire::lasting(version);
+        wire.publish("1", QOS_1);
+        wire.lose();
+        if kept {
+            wire.back(&connect);
+        } else {
+            wire = Wire::open(config(), &connect);
+        }
+        wire.poll();
+        let goes_on = kept && !clean_start;
+        let sent = wire.take();
+        assert_eq!(decode(&sent, version)[0], connack(goes_on && version == Version::V311));
+        assert_eq!(wire.server.open_operations(), usize::from(goes_on));
+    }
+}
+
+#[test]
+fn mqtt_3_1_4_4_a_good_connect_is_acknowledged() {
+    for version in VERSIONS {
+        assert_eq!(Wire::open(config(), &lasting(version)).take(), [0x20, 2, 0, 0]);
+    }
+}
+
+#[test]
+fn mqtt_3_1_4_5_nothing_is_processed_after_a_refusal() {
+    for version in VERSIONS {
+        let mut door = Door::asked(config(), &lasting(version));
+        door.acceptor.refuse(ConnAckReasonCode::NotAuthorized).unwrap();
+        assert_eq!(door.receive(&[published("x", delivery(QOS_1, 1))]), [Event::Close(Why::Requested)]);
+        assert_eq!(door.receive(&[published("x", delivery(QOS_1, 1)), Packet::PingReq]), []);
+        assert_eq!(door.take(), [0x20, 2, 0, 5]);
+    }
+}
+
+#[test]
+fn mqtt_3_2_0_1_connack_comes_first() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        wire.publish("1", QOS_2);
+        wire.receive(&[PubRec::new(id(1)).into()]);
+        wire.publish("2", QOS_1);
+        wire.lose();
+        wire.back(&lasting(version));
+        wire.publish("3", QOS_0);
+        wire.poll();
+        let sent = wire.take();
+        let packets = decode(&sent, version);
+        assert!(matches!(packets[..], [Packet::ConnAck(_), _, _, _]), "{packets:?}");
+    }
+}
+
+#[test]
+fn mqtt_3_2_2_1_mqtt_3_2_2_2_and_mqtt_3_2_2_3_session_present_tells_the_truth() {
+    let mut wire = Wire::open(config(), &lasting(Version::V311));
+    assert_eq!(wire.take(), [0x20, 2, 0, 0], "there is none");
+    wire.lose();
+    wire.back(&lasting(Version::V311));
+    assert_eq!(wire.take(), [0x20, 2, 1, 0]);
+    wire.lose();
+    wire.back(&clean(Version::V311));
+    assert_eq!(wire.take(), [0x20, 2, 0, 0], "with Clean Session");
+    assert_eq!(wire.lose(), [Event::Expired]);
+    wire.back(&lasting(Version::V311));
+    assert_eq!(wire.take(), [0x20, 2, 0, 0], "there is none any more");
+}
+
+#[test]
+fn mqtt_3_2_2_5_and_mqtt_3_2_2_6_a_refusal_closes_with_a_fitting_code_or_none() {
+    for version in VERSIONS {
+        for &code in ConnAckReasonCode::ALL.iter().filter(|code| code.is_error()) {
+            let mut door = Door::asked(config(), &lasting(version));
+            door.acceptor.refuse(code).unwrap();
+            assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+            let expected = code.return_code().map_or(vec![], |code| vec![0x20, 2, 0, code]);
+            assert_eq!(door.take(), expected, "{code}");
+        }
+    }
+}
+
+#[test]
+fn mqtt_3_3_1_1_what_is_sent_again_has_dup() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        wire.publish("1", QOS_1);
+        wire.publish("2", QOS_2);
+        wire.assert_sent(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
+        wire.resume();
+        wire.assert_sent(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))]);
+    }
+}
+
+#[test]
+fn mqtt_3_3_4_1_each_qos_has_its_answer() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        wire.receive(&[0, 1, 2].map(|number| {
+            published("x", delivery(mqtt_sansio::QoS::from_value(number as u8).unwrap(), number.max(1)))
+        }));
+        wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
+    }
+}
+
+/// It is acknowledged like any other, or the caller disconnects.
+#[test]
+fn mqtt_3_3_5_2_a_message_that_is_not_authorized() {
+    for version in VERSIONS {
+        let mut wire = Wire::connected(ServerConfig { manual_acks: true, ..config() }, &lasting(version));
+        wire.receive(&[published("x", delivery(QOS_1, 1)), published("y", delivery(QOS_2, 2))]);
+        for receipt in wire.receipts.clone() {
+            wire.server.ack(receipt, PubAckReasonCode::NotAuthorized).unwrap();
+        }
+        assert_eq!(wire.take(), [0x40, 2, 0, 1, 0x50, 2, 0, 2]);
+        // The second one is settled like any other.
+        assert_eq!(wire.receive(&[published("y", again(QOS_2, 2)), PubRel::new(id(2)).into()]), []);
+        wire.assert_sent(&[PubRec::new(id(2)).into(), PubComp::new(id(2)).into()]);
+        wire.server.disconnect(&mqtt_sansio::codec::Disconnect::default()).unwrap();
+        assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
+        wire.assert_silent();
+    }
+}
+
+#[test]
+fn mqtt_3_8_4_1_mqtt_3_8_4_2_mqtt_3_8_4_5_and_mqtt_3_9_3_1_suback_answers_each_filter_in_order() {
+    use SubAckReasonCode::{GrantedQoS0, GrantedQoS1, GrantedQoS2, UnspecifiedError};
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        let request = wire.subscribe(7, &["d", "a", "c", "b"]);
+        let codes = [GrantedQoS2, UnspecifiedError, GrantedQoS0, GrantedQoS1];
+        for count in 0..4 {
+            assert_eq!(wire.server.suback(request, &codes[..count]), Err(CommandError::WrongReasonCodeCount));
+        }
+        // The codes of 5.0 do not exist there.
+        assert!(wire.server.suback(request, &[SubAckReasonCode::NotAuthorized; 4]).is_err());
+        wire.server.suback(request, &codes).unwrap();
+        assert_eq!(wire.take(), [0x90, 6, 0, 7, 2, 0x80, 0, 1]);
+    }
+}
+
+#[test]
+fn mqtt_3_10_4_4_and_mqtt_3_10_4_5_every_unsubscribe_has_its_unsuback() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        for code in [UnsubAckReasonCode::Success, UnsubAckReasonCode::NoSubscriptionExisted] {
+            let request = wire.unsubscribe(9, &["t"]);
+            wire.server.unsuback(request, &[code]).unwrap();
+            assert_eq!(wire.take(), unsuback(9));
+        }
+    }
+}
+
+#[test]
+fn mqtt_3_12_4_1_pingreq_is_answered() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        wire.receive(&[Packet::PingReq]);
+        wire.assert_sent(&[Packet::PingResp]);
+    }
+}
+
+#[test]
+fn mqtt_4_1_0_1_and_mqtt_4_1_0_2_the_session_lasts_as_long_as_the_connection() {
+    for connect in VERSIONS.into_iter().flat_map(|version| [lasting(version), clean(version)]) {
+        let mut wire = Wire::connected(config(), &connect);
+        let token = wire.publish("1", QOS_1);
+        wire.receive(&[published("half", delivery(QOS_2, 5))]);
+        wire.take();
+        wire.later(10_000_000_000);
+        assert_eq!(wire.poll(), []);
+        assert_eq!(wire.receive(&[published("half", again(QOS_2, 5))]), []);
+        assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
+    }
+}
+
+#[test]
+fn mqtt_4_3_1_1_qos_0_has_no_dup() {
+    for version in VERSIONS {
+        let mut wire = Wire::connected(ServerConfig { keep_qos_0: true, ..config() }, &lasting(version));
+        wire.publish("now", QOS_0);
+        wire.assert_sent(&[published("now", delivery(QOS_0, 0))]);
+        wire.poll();
+        wire.lose();
+        wire.publish("waits", QOS_0);
+        wire.back(&lasting(version));
+        wire.poll();
+        wire.assert_sent(&[connack(version == Version::V311), published("waits", delivery(QOS_0, 0))]);
+    }
+}
+
+#[test]
+fn mqtt_4_3_2_1_the_sender_of_qos_1() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        let token = wire.publish("x", QOS_1);
+        wire.assert_sent(&[published("x", delivery(QOS_1, 1))]);
+        for _ in 0..3 {
+            wire.resume();
+            wire.assert_sent(&[published("x", again(QOS_1, 1))]);
+        }
+        assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
+        wire.resume();
+        wire.assert_silent();
+    }
+}
+
+#[test]
+fn mqtt_4_3_2_2_the_receiver_of_qos_1() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        assert_eq!(wire.receive(&[published("1", delivery(QOS_1, 5))]), [told("1", QOS_1)]);
+        assert_eq!(wire.receive(&[published("2", again(QOS_1, 5))]), [told_again("2", QOS_1)]);
+        wire.assert_sent(&[PubAck::new(id(5)).into(), PubAck::new(id(5)).into()]);
+    }
+}
+
+#[test]
+fn mqtt_4_3_3_1_the_sender_of_qos_2() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        let token = wire.publish("x", QOS_2);
+        wire.assert_sent(&[published("x", delivery(QOS_2, 1))]);
+        wire.resume();
+        wire.assert_sent(&[published("x", again(QOS_2, 1))]);
+        wire.receive(&[PubRec::new(id(1)).into()]);
+        wire.assert_sent(&[PubRel::new(id(1)).into()]);
+        for _ in 0..3 {
+            wire.resume();
+            wire.assert_sent(&[PubRel::new(id(1)).into()]);
+        }
+        assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), [success(token)]);
+    }
+}
+
+#[test]
+fn mqtt_4_3_3_2_the_receiver_of_qos_2() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        for payload in ["1", "2"] {
+            assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+            assert_eq!(wire.receive(&[published(payload, again(QOS_2, 5))]), []);
+            wire.receive(&[PubRel::new(id(5)).into()]);
+            wire.assert_sent(&[PubRec::new(id(5)).into(), PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);
+        }
+        // One that is not known is answered as well.
+        wire.receive(&[PubRel::new(id(77)).into()]);
+        assert_eq!(wire.take(), [0x70, 2, 0, 77]);
+    }
+}
+
+#[test]
+fn mqtt_4_4_0_1_unacknowledged_packets_are_sent_again() {
+    for version in VERSIONS {
+        let mut wire = Wire::lasting(version);
+        for payload in ["1", "2", "3"] {
+            wire.publish(payload, QOS_2);
+        }
+        wire.receive(&[PubRec::new(id(2)).into()]);
+        wire.take();
+        wire.resume();
+        wire.assert_sent(&[
+            PubRel::new(id(2)).into(),
+            published("1", again(QOS_2, 1)),
+            published("3", again(QOS_2, 3)),
+        ]);
+    }
+}
+
+#[test]
+fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
+    let cases: [&[u8]; 6] =
+        [b"\x00\x00", b"\xC1\x00", b"\x36\x03\x00\x01t", b"\x20\x02\x00\x00", b"\xD0\x00", b"\xF0\x00"];
+    for (version, bytes) in VERSIONS.into_iter().flat_map(|version| cases.map(|bytes| (version, bytes))) {
+        let mut wire = Wire::lasting(version);
+        let events = wire.receive_bytes(bytes);
+        assert!(matches!(events[..], [Event::Close(_)]), "{bytes:?}: {events:?}");
+        wire.assert_silent();
+        assert!(!wire.server.is_connected());
+    }
+    // A PUBACK for what is acknowledged otherwise.
+    let mut wire = Wire::lasting(Version::V311);
+    wire.publish("x", QOS_2);
+    let events = wire.receive(&[PubAck::new(id(1)).into()]);
+    assert_eq!(events, [breach(Breach::MismatchedAck(mqtt_sansio::codec::PacketType::PubAck))]);
+}
+
+/// What there is no room for, the configuration says.
+#[test]
+fn mqtt_4_8_0_2_a_packet_that_is_not_taken_closes_the_connection() {
+    let config = ServerConfig { maximum_packet_size: 50, max_requests: 2, ..config() };
+    for version in VERSIONS {
+        let mut wire = Wire::connected(config.clone(), &lasting(version));
+        let large = "x".repeat(50);
+        let events = wire.receive(&[published(&large, delivery(QOS_1, 1))]);
+        assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "{events:?}");
+        let mut wire = Wire::connected(config.clone(), &lasting(version));
+        wire.subscribe(1, &["a"]);
+        wire.subscribe(2, &["a"]);
+        let subscriptions = [crate::server::subscription("a")];
+        let events = wire.receive(&[crate::server::subscribe(3, &subscriptions)]);
+        assert_eq!(events, [breach(Breach::TooManyRequests)]);
+        wire.assert_silent();
+    }
+}

@@ -1,0 +1,757 @@
+//! The first packet of a client, and all that comes before it is accepted or refused.
+
+use std::sync::Arc;
+
+use mqtt_sansio::codec::{
+    Auth, AuthProperties, AuthReasonCode, ConnAckProperties, ConnAckReasonCode, Connect, ConnectProperties,
+    DisconnectReasonCode, MaximumQoS, Packet, PubAck, PubComp, PubRec, PubRel, ReasonCode, UserProperty, Will,
+};
+use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+use mqtt_sansio::{Breach, CommandError, Version};
+
+use super::server::{
+    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, at, auth, authenticating, breach, config, connack, decode,
+    delivery, disconnect, disconnected, encoded, encoded_all, filter, lasting, publish, published, refused, subscribe,
+    subscription, take, text, told, unsubscribe, v5, v5_with, will,
+};
+
+const CONTINUE: AuthReasonCode = AuthReasonCode::ContinueAuthentication;
+
+fn assert_over(door: &mut Door) {
+    assert_eq!(door.acceptor.deadline(), None);
+    door.later(1_000_000);
+    let another = encoded(&v5().into(), Version::V5);
+    assert_eq!(door.receive_bytes(&another).0, [], "it is told once");
+    assert_eq!(door.acceptor.refuse(ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+    assert_eq!(door.acceptor.accept(None, Accept::default()).err().map(|it| it.reason), Some(CommandError::NoConnect));
+    assert_eq!(door.acceptor.challenge(b"x"), Err(CommandError::NoConnect));
+    assert_eq!(door.take(), b"");
+}
+
+/// [MQTT-3.1.0-1]: it is over as soon as the first byte is there, however long the packet claims to be, and nothing is
+/// answered: who speaks something else does not understand it either.
+#[test]
+fn every_other_first_packet() {
+    for first in (0..=255).filter(|&first| first != 0x10) {
+        for rest in [&b""[..], b"\xFF\xFF\xFF\x7F", b"\x00", b"\xFF\xFF\xFF\xFF\xFF\xFF"] {
+            let mut door = Door::new(config(), Version::V5);
+            let bytes: Vec<u8> = [&[first], rest].concat();
+            let (events, _) = door.receive_bytes(&bytes);
+            assert_eq!(events, [breach(Breach::NotConnect)], "{first:#04x}");
+            assert_eq!(door.take(), b"");
+            assert_over(&mut door);
+        }
+    }
+    let subscriptions = [subscription("t")];
+    let filters = [filter("t")];
+    let packets: [Packet<'_>; 11] = [
+        published("x", delivery(QOS_0, 0)),
+        published("x", delivery(QOS_1, 1)),
+        published("x", delivery(QOS_2, 1)),
+        PubAck::new(super::id(1)).into(),
+        PubRec::new(super::id(1)).into(),
+        PubRel::new(super::id(1)).into(),
+        PubComp::new(super::id(1)).into(),
+        subscribe(1, &subscriptions),
+        unsubscribe(1, &filters),
+        Packet::PingReq,
+        disconnect(DisconnectReasonCode::NormalDisconnection),
+    ];
+    for (packet, version) in packets.iter().flat_map(|packet| Version::ALL.map(|version| (packet, version))) {
+        let mut door = Door::new(config(), version);
+        assert_eq!(door.receive(&[*packet]), [breach(Breach::NotConnect)], "{packet:?}");
+        assert_over(&mut door);
+    }
+}
+
+/// A CONNECT of every version that says all that one can say.
+fn full(version: Version) -> Vec<u8> {
+    let connect = Connect {
+        keep_alive: 77,
+        will: Some(will("gone", if version == Version::V5 { 9 } else { 0 })),
+        user_name: Some(text("user")),
+        password: Some(b"password"),
+        ..lasting(version)
+    };
+    encoded(&connect.into(), version)
+}
+
+#[test]
+fn connect_byte_by_byte() {
+    for version in Version::ALL {
+        let bytes = full(version);
+        let more = encoded_all(&[Packet::PingReq], version);
+        let all = [&bytes[..], &more].concat();
+        for split in 0..all.len() {
+            // Once cut in two, and once every byte by itself; what is not taken is given again.
+            let ends = [vec![split, all.len()], (1..=all.len()).collect()];
+            for ends in ends {
+                let mut door = Door::new(config(), version);
+                let (mut told, mut start) = (Vec::new(), 0);
+                for end in ends {
+                    let (events, rest) = door.receive_bytes(&all[start..end]);
+                    assert!(events.is_empty() || rest.len() == end - bytes.len(), "CONNECT is taken, and nothing else");
+                    assert!(!events.is_empty() || !told.is_empty() || rest.len() == end - start, "nothing is kept");
+                    start = end - rest.len();
+                    told.extend(events);
+                    assert_eq!(told.len(), usize::from(end >= bytes.len()));
+                }
+                assert_eq!(told, [Event::Connect("c".into())]);
+                assert_eq!(start, bytes.len());
+            }
+        }
+    }
+}
+
+/// What CONNECT says is handed out as it came, for the decision.
+#[test]
+fn a_request_is_handed_out_as_it_came() {
+    for version in Version::ALL {
+        let bytes = full(version);
+        let mut acceptor = Acceptor::new(config(), at(0));
+        let Some(Action::Connect(connect)) = acceptor.poll(at(0), &mut &bytes[..]) else { panic!("a request") };
+        assert_eq!(encoded(&(*connect).into(), version), bytes);
+    }
+}
+
+#[test]
+fn what_comes_behind_connect_is_kept_in_order() {
+    for version in Version::ALL {
+        let subscriptions = [subscription("t")];
+        let behind = encoded_all(
+            &[
+                subscribe(1, &subscriptions),
+                published("1", delivery(QOS_1, 5)),
+                published("2", delivery(QOS_2, 6)),
+                published("3", delivery(QOS_0, 0)),
+                Packet::PingReq,
+                disconnect(DisconnectReasonCode::NormalDisconnection),
+            ],
+            version,
+        );
+        let all = [full(version), behind.clone()].concat();
+        // While the decision is pending, nothing of it is taken, and nothing about it is said.
+        let mut door = Door::new(config(), version);
+        let (events, rest) = door.receive_bytes(&all);
+        assert_eq!((events, rest), (vec![Event::Connect("c".into())], &behind[..]));
+        door.later(1_000_000);
+        assert_eq!(door.receive_bytes(&behind), (vec![], &behind[..]));
+        door.assert_silent();
+        let mut wire = Wire {
+            server: door.acceptor.accept(None, Accept::default()).unwrap(),
+            ..Wire::connected(config(), &lasting(version))
+        };
+        let events = wire.receive_bytes(&behind);
+        let [Event::Subscribe(request, _), rest @ ..] = &events[..] else { panic!("{events:?}") };
+        let normal = disconnected(DisconnectReasonCode::NormalDisconnection);
+        assert_eq!(rest, [told("1", QOS_1), told("2", QOS_2), told("3", QOS_0), normal]);
+        assert_eq!(wire.server.suback(*request, &[]), Err(CommandError::NotConnected));
+        wire.assert_sent(&[
+            connack(false),
+            PubAck::new(super::id(5)).into(),
+            PubRec::new(super::id(6)).into(),
+            Packet::PingResp,
+        ]);
+        // After a refusal nothing of it is looked at at all [MQTT-3.1.4-6].
+        let mut door = Door::new(config(), version);
+        let (_, rest) = door.receive_bytes(&all);
+        door.acceptor.refuse(ConnAckReasonCode::NotAuthorized).unwrap();
+        assert_eq!(door.receive_bytes(rest).0, [Event::Close(Why::Requested)]);
+        assert_eq!(door.receive_bytes(rest).0, []);
+        door.assert_sent(&[refused(ConnAckReasonCode::NotAuthorized)]);
+    }
+}
+
+#[test]
+fn connect_has_to_come_in_time() {
+    for (timeout, last) in [(1, 1), (10, 10), (u16::MAX, 65_535)] {
+        let config = ServerConfig { connect_timeout: timeout, ..config() };
+        let mut door = Door::new(config.clone(), Version::V5);
+        assert_eq!(door.acceptor.deadline(), Some(at(last)));
+        let bytes = full(Version::V5);
+        // A part of it does not help: a client that sends a byte now and then holds no place for ever.
+        assert_eq!(door.receive_bytes(&bytes[..20]).0, []);
+        door.now = at(last);
+        assert_eq!(door.receive_bytes(&bytes[..21]).0, [Event::Close(Why::ConnectTimeout)]);
+        door.assert_silent();
+        assert_over(&mut door);
+        // In the last moment: input counts before time.
+        let mut door = Door::new(config, Version::V5);
+        door.now = at(last + 100);
+        assert_eq!(door.receive_bytes(&bytes).0, [Event::Connect("c".into())]);
+        // From here on it is the caller's turn, who may take any time.
+        assert_eq!(door.acceptor.deadline(), None);
+        door.later(1_000_000_000);
+        assert_eq!(door.poll(), []);
+        door.acceptor.accept(None, Accept::default()).unwrap();
+    }
+    let mut door = Door::new(ServerConfig { connect_timeout: 0, ..config() }, Version::V5);
+    assert_eq!(door.acceptor.deadline(), None);
+    door.later(1_000_000_000);
+    assert_eq!(door.poll(), []);
+}
+
+/// The limit holds as soon as the length is known, and only for CONNECT.
+#[test]
+fn connect_has_a_largest_size() {
+    let bytes = full(Version::V5);
+    let size = bytes.len() as u32;
+    for (limit, fits) in [(size - 1, false), (size, true), (size + 1, true)] {
+        let config = ServerConfig { max_connect_size: limit, ..config() };
+        let mut door = Door::new(config, Version::V5);
+        let (events, _) = door.receive_bytes(&bytes[..if fits { bytes.len() } else { 2 }]);
+        let expected =
+            if fits { Event::Connect("c".into()) } else { Event::Close(Why::Malformed(ReasonCode::PacketTooLarge)) };
+        assert_eq!(events, [expected], "{limit}");
+        if fits {
+            let mut server = door.acceptor.accept(None, Accept::default()).unwrap();
+            let large = "x".repeat(4 * size as usize);
+            let packet = encoded(&published(&large, delivery(QOS_0, 0)), Version::V5);
+            assert!(matches!(server.poll(at(0), &mut &packet[..]), Some(Action::Message(_))));
+        } else {
+            assert_over_after_answer(&mut door);
+        }
+    }
+    // Five bytes that claim 256 MiB.
+    let mut door = Door::new(config(), Version::V5);
+    let (events, _) = door.receive_bytes(b"\x10\xFF\xFF\xFF\x7F");
+    assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
+    // And a length that is none.
+    let mut door = Door::new(config(), Version::V5);
+    let (events, _) = door.receive_bytes(b"\x10\xFF\xFF\xFF\xFF\x01");
+    assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::MalformedPacket))]);
+}
+
+/// At most one CONNACK has been sent, with an error.
+fn assert_over_after_answer(door: &mut Door) {
+    let sent = door.take();
+    match decode(&sent, Version::V5)[..] {
+        [] => {}
+        [Packet::ConnAck(connack)] => assert!(connack.reason_code.is_error() && !connack.session_present),
+        ref other => panic!("{other:?}"),
+    }
+    assert_over(door);
+}
+
+/// [MQTT-3.1.2-2], and [3.1.1: MQTT-3.1.2-2] for those who come with an earlier version or none at all.
+#[test]
+fn a_version_that_is_not_supported() {
+    let connect = |name: &[u8], level: u8| {
+        let mut body = [&(name.len() as u16).to_be_bytes()[..], name, &[level, 2, 0, 0]].concat();
+        body.extend(if level >= 5 { &b"\x00\x00\x01c"[..] } else { b"\x00\x01c" });
+        [&[0x10, body.len() as u8][..], &body].concat()
+    };
+    let cases: [(&[u8], u8); 9] = [
+        (b"MQTT", 0),
+        (b"MQTT", 1),
+        (b"MQTT", 2),
+        (b"MQTT", 3),
+        (b"MQTT", 6),
+        (b"MQTT", 255),
+        (b"MQIsdp", 4),
+        (b"MQIsdp", 5),
+        (b"mqtt", 5),
+    ];
+    for (name, level) in cases {
+        let mut door = Door::new(config(), Version::V5);
+        let (events, _) = door.receive_bytes(&connect(name, level));
+        assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "{name:?} {level}: {events:?}");
+        let sent = door.take();
+        // In the form of 5.0 or of 3.1.1, or not at all: whoever it is cannot be known.
+        assert!(
+            [&b"\x20\x03\x00\x84\x00"[..], b"\x20\x02\x00\x01", b""].contains(&&sent[..]),
+            "{name:?} {level}: {sent:?}"
+        );
+        assert_over(&mut door);
+    }
+    // One that is supported is decided about by the caller, who may support fewer.
+    for (version, answer) in [
+        (Version::V31, &b"\x20\x02\x00\x01"[..]),
+        (Version::V311, b"\x20\x02\x00\x01"),
+        (Version::V5, b"\x20\x03\x00\x84\x00"),
+    ] {
+        let mut door = Door::asked(config(), &lasting(version));
+        door.acceptor.refuse(ConnAckReasonCode::UnsupportedProtocolVersion).unwrap();
+        assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+        assert_eq!(door.take(), answer);
+    }
+}
+
+#[test]
+fn refused_in_every_version_with_every_reason_code() {
+    for version in Version::ALL {
+        for &code in ConnAckReasonCode::ALL.iter().filter(|code| code.is_error()) {
+            let mut door = Door::asked(config(), &lasting(version));
+            door.acceptor.refuse(code).unwrap();
+            assert_eq!(door.acceptor.deadline(), Some(mqtt_sansio::Instant::EPOCH), "the caller is to be told at once");
+            // [MQTT-3.2.2-7, 3.1.1: MQTT-3.2.2-5]
+            assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+            let expected = match (version, code.return_code()) {
+                (Version::V5, _) => vec![0x20, 3, 0, code.value(), 0],
+                (_, Some(code)) => vec![0x20, 2, 0, code],
+                (_, None) => vec![], // [3.1.1: MQTT-3.2.2-6]
+            };
+            assert_eq!(door.take(), expected, "{version}, {code}");
+            assert_over(&mut door);
+        }
+    }
+}
+
+/// Success refuses nobody: a client that has been told so would go on talking.
+#[test]
+fn nobody_is_refused_with_success() {
+    for version in Version::ALL {
+        let mut door = Door::asked(config(), &lasting(version));
+        let result = door.acceptor.refuse(ConnAckReasonCode::Success);
+        let sent = door.take();
+        assert!(result.is_err() && sent.is_empty(), "{result:?}, and this was sent: {sent:?}");
+    }
+}
+
+/// Another server to go to, with the two reason codes that mean that (section 4.11); before 5.0 there is no way to say
+/// it.
+#[test]
+fn redirected() {
+    for version in Version::ALL {
+        for reason_code in [ConnAckReasonCode::UseAnotherServer, ConnAckReasonCode::ServerMoved] {
+            let properties = ConnAckProperties {
+                server_reference: Some(text("other.example:1883")),
+                reason_string: Some(text("full")),
+                ..Default::default()
+            };
+            let mut door = Door::asked(config(), &lasting(version));
+            door.acceptor.refuse_with(reason_code, &properties).unwrap();
+            assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+            if version == Version::V5 {
+                let connack = mqtt_sansio::codec::ConnAck { reason_code, properties, ..Default::default() };
+                door.assert_sent(&[connack.into()]);
+            } else {
+                assert_eq!(door.take(), b"");
+            }
+        }
+    }
+    // What cannot be said to a client that takes small packets only is no reason to say nothing: the caller decides.
+    let small = v5_with(ConnectProperties { maximum_packet_size: 20.try_into().ok(), ..Default::default() });
+    let mut door = Door::asked(config(), &small);
+    let properties = ConnAckProperties { server_reference: Some(text("other.example:1883")), ..Default::default() };
+    let result = door.acceptor.refuse_with(ConnAckReasonCode::ServerMoved, &properties);
+    assert_eq!(result, Err(CommandError::TooLarge { limit: 20 }));
+    door.assert_silent();
+    door.acceptor.refuse(ConnAckReasonCode::ServerMoved).unwrap();
+    assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+    door.assert_sent(&[refused(ConnAckReasonCode::ServerMoved)]);
+}
+
+/// [MQTT-3.2.2-19, MQTT-3.2.2-20]
+#[test]
+fn a_refusal_fits_into_what_the_client_takes() {
+    let pairs = [UserProperty::new("key", "value").unwrap()];
+    let full = ConnAckProperties {
+        reason_string: Some(text("because")),
+        user_properties: (&pairs).into(),
+        ..Default::default()
+    };
+    let size = |properties| {
+        let reason_code = ConnAckReasonCode::Banned;
+        encoded(&mqtt_sansio::codec::ConnAck { reason_code, properties, ..Default::default() }.into(), Version::V5)
+            .len()
+    };
+    for limit in 5..=size(full) + 1 {
+        let maximum_packet_size = u32::try_from(limit).unwrap().try_into().ok();
+        let connect = v5_with(ConnectProperties { maximum_packet_size, ..Default::default() });
+        let mut door = Door::asked(config(), &connect);
+        door.acceptor.refuse_with(ConnAckReasonCode::Banned, &full).unwrap();
+        let sent = door.take();
+        assert!(sent.len() <= limit && (limit < size(full) || sent.len() == size(full)), "{limit}: {}", sent.len());
+        let [Packet::ConnAck(connack)] = decode(&sent, Version::V5)[..] else { panic!("one CONNACK") };
+        assert_eq!(connack.reason_code, ConnAckReasonCode::Banned);
+    }
+}
+
+/// A Maximum Packet Size that no acknowledgement fits into: this server cannot keep it, and says so or not.
+#[test]
+fn a_maximum_packet_size_that_leaves_no_room() {
+    for size in 1..=5 {
+        let connect = v5_with(ConnectProperties { maximum_packet_size: size.try_into().ok(), ..Default::default() });
+        let mut door = Door::new(config(), Version::V5);
+        let events = door.receive(&[connect.into()]);
+        if size == 5 {
+            assert_eq!(events, [Event::Connect("c".into())]);
+        } else {
+            let code = ReasonCode::ImplementationSpecificError;
+            assert_eq!(events, [Event::Close(Why::Refused(code))], "{size}");
+            assert_eq!(door.take(), b"", "CONNACK is larger than that as well [MQTT-3.1.2-24]");
+            assert_over(&mut door);
+        }
+    }
+}
+
+/// [MQTT-3.2.2-12, MQTT-3.2.2-13]: the caller is not asked. A client of 3.1.1 knows nothing of what a server may not
+/// support, and it is not held against it, as with its messages.
+#[test]
+fn a_will_that_the_server_does_not_support() {
+    let qos = |maximum_qos| ServerConfig { maximum_qos, ..config() };
+    let cases = [
+        (qos(QOS_0), QOS_1, false, Some(ReasonCode::QoSNotSupported)),
+        (qos(QOS_0), QOS_2, false, Some(ReasonCode::QoSNotSupported)),
+        (qos(QOS_1), QOS_2, false, Some(ReasonCode::QoSNotSupported)),
+        (qos(QOS_1), QOS_1, true, None),
+        (ServerConfig { retain_available: false, ..config() }, QOS_0, true, Some(ReasonCode::RetainNotSupported)),
+        (ServerConfig { retain_available: false, ..config() }, QOS_2, false, None),
+    ];
+    for ((config, qos, retain, refusal), version) in
+        cases.into_iter().flat_map(|case| Version::ALL.map(|version| (case.clone(), version)))
+    {
+        let connect = Connect { will: Some(Will { qos, retain, ..will("w", 0) }), ..lasting(version) };
+        let mut door = Door::new(config, version);
+        let events = door.receive(&[connect.into()]);
+        match refusal.filter(|_| version == Version::V5) {
+            None => assert_eq!(events, [Event::Connect("c".into())], "{version}, {qos}, {retain}"),
+            Some(code) => {
+                assert_eq!(events, [Event::Close(Why::Refused(code))]);
+                door.assert_sent(&[refused(code.try_into().unwrap())]);
+                assert_over(&mut door);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_authentication_of_several_steps() {
+    let mut door = Door::asked(config(), &authenticating());
+    for step in [&b"1"[..], b"2", b""] {
+        door.acceptor.challenge(step).unwrap();
+        assert_eq!(door.acceptor.challenge(step), Err(CommandError::NoConnect), "it is the client's turn");
+        assert_eq!(door.acceptor.refuse(ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+        assert_eq!(
+            door.acceptor.accept(None, Accept::default()).err().map(|it| it.reason),
+            Some(CommandError::NoConnect)
+        );
+        door.assert_sent(&[auth(CONTINUE, "M", step)]);
+        door.later(9_999);
+        assert_eq!(door.poll(), [], "each step has its own time");
+        assert_eq!(door.receive(&[auth(CONTINUE, "M", step)]), [Event::Auth(CONTINUE, step.to_vec())]);
+        assert_eq!(door.acceptor.deadline(), None, "it is the caller's turn");
+        door.later(1_000_000);
+    }
+    door.acceptor.challenge(b"unwritten").unwrap();
+    door.receive(&[auth(CONTINUE, "M", b"x")]);
+    let accept = Accept { authentication_data: Some(b"done".to_vec()), ..Accept::default() };
+    let mut server = door.acceptor.accept(None, accept).unwrap();
+    let sent = take(server.transmit());
+    let properties = ConnAckProperties {
+        authentication_method: Some(text("M")),
+        authentication_data: Some(b"done"),
+        ..Default::default()
+    };
+    assert_eq!(decode(&sent, Version::V5), [auth(CONTINUE, "M", b"unwritten"), accepted(properties)]);
+    assert_over(&mut door);
+}
+
+#[test]
+fn a_step_that_does_not_come() {
+    let mut door = Door::asked(config(), &authenticating());
+    door.later(100_000);
+    door.poll();
+    door.acceptor.challenge(b"1").unwrap();
+    assert_eq!(door.poll(), [], "its time begins when the time is told");
+    assert_eq!(door.acceptor.deadline(), Some(at(110)));
+    door.now = at(110);
+    assert_eq!(door.poll(), [Event::Close(Why::ConnectTimeout)]);
+    door.take();
+    assert_over(&mut door);
+}
+
+/// Where only AUTH with Continue authentication and the same method, or DISCONNECT, may come [MQTT-3.1.2-30,
+/// MQTT-4.12.0-3, MQTT-4.12.0-5]. It is told by CONNACK: a server sends no DISCONNECT before that [MQTT-3.14.0-1].
+#[test]
+fn what_a_challenged_client_may_not_send() {
+    let subscriptions = [subscription("t")];
+    let cases: [(Packet<'_>, Breach); 8] = [
+        (auth(CONTINUE, "other", b"x"), Breach::AuthenticationMethodChanged),
+        (auth(CONTINUE, "m", b"x"), Breach::AuthenticationMethodChanged),
+        (auth(AuthReasonCode::Success, "M", b"x"), Breach::UnexpectedAuth),
+        (auth(AuthReasonCode::ReAuthenticate, "M", b"x"), Breach::UnexpectedAuth),
+        (authenticating().into(), Breach::SecondConnect),
+        (Packet::PingReq, Breach::UnexpectedAuth),
+        (published("x", delivery(QOS_0, 0)), Breach::UnexpectedAuth),
+        (subscribe(1, &subscriptions), Breach::UnexpectedAuth),
+    ];
+    for (packet, expected) in cases {
+        let mut door = Door::asked(config(), &authenticating());
+        door.acceptor.challenge(b"1").unwrap();
+        door.take();
+        assert_eq!(door.receive(&[packet]), [breach(expected)], "{packet:?}");
+        door.assert_sent(&[refused(expected.reason_code().try_into().unwrap())]);
+        assert_over(&mut door);
+    }
+    // An AUTH without a method is malformed, or at least no step.
+    let mut door = Door::asked(config(), &authenticating());
+    door.acceptor.challenge(b"1").unwrap();
+    door.take();
+    let (events, _) = door.receive_bytes(b"\xF0\x02\x18\x00");
+    assert!(matches!(events[..], [Event::Close(_)]), "{events:?}");
+    assert_over_after_answer(&mut door);
+    // So is what is no packet.
+    let mut door = Door::asked(config(), &authenticating());
+    door.acceptor.challenge(b"1").unwrap();
+    door.take();
+    let (events, _) = door.receive_bytes(b"\x00\x00");
+    assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::MalformedPacket))]);
+    assert_over_after_answer(&mut door);
+}
+
+/// A client may give up, and is not answered then.
+#[test]
+fn a_challenged_client_disconnects() {
+    let mut door = Door::asked(config(), &authenticating());
+    door.acceptor.challenge(b"1").unwrap();
+    door.take();
+    let reason_code = DisconnectReasonCode::NormalDisconnection;
+    assert_eq!(door.receive(&[disconnect(reason_code)]), [disconnected(reason_code)]);
+    door.assert_silent();
+    assert_over(&mut door);
+}
+
+/// Out of turn: while the caller has not decided, nothing is taken, be it what was to come next.
+#[test]
+fn an_answer_before_the_challenge_waits_for_it() {
+    let mut door = Door::asked(config(), &authenticating());
+    let answer = encoded(&auth(CONTINUE, "M", b"early"), Version::V5);
+    assert_eq!(door.receive_bytes(&answer), (vec![], &answer[..]));
+    door.acceptor.challenge(b"1").unwrap();
+    assert_eq!(door.receive_bytes(&answer), (vec![Event::Auth(CONTINUE, b"early".to_vec())], &b""[..]));
+}
+
+/// [MQTT-4.12.0-6]
+#[test]
+fn who_has_named_no_method_is_not_challenged() {
+    for version in Version::ALL {
+        let mut door = Door::asked(config(), &lasting(version));
+        assert_eq!(door.acceptor.challenge(b"x"), Err(CommandError::NoAuthentication));
+        door.assert_silent();
+        door.acceptor.accept(None, Accept::default()).unwrap();
+    }
+}
+
+/// A challenge that the client does not take is not sent, and it can be decided otherwise.
+#[test]
+fn a_challenge_that_is_too_large() {
+    let connect = v5_with(ConnectProperties {
+        authentication_method: Some(text("M")),
+        maximum_packet_size: 30.try_into().ok(),
+        ..Default::default()
+    });
+    let mut door = Door::asked(config(), &connect);
+    assert_eq!(door.acceptor.challenge(&[7; 30]), Err(CommandError::TooLarge { limit: 30 }));
+    door.assert_silent();
+    door.acceptor.challenge(&[7; 10]).unwrap();
+    let properties = AuthProperties {
+        authentication_method: Some(text("M")),
+        authentication_data: Some(&[7; 10]),
+        ..AuthProperties::default()
+    };
+    door.assert_sent(&[Auth { reason_code: CONTINUE, properties }.into()]);
+}
+
+/// What cannot be said leaves everything as it was: the next attempt counts, and there is one CONNACK.
+#[test]
+fn an_acceptance_that_cannot_be_sent() {
+    let connect = v5_with(ConnectProperties { maximum_packet_size: 40.try_into().ok(), ..Default::default() });
+    let mut door = Door::asked(config(), &connect);
+    let long = Some("x".repeat(50));
+    let refusals = [
+        (Accept { server_reference: long.clone(), ..Accept::default() }, CommandError::TooLarge { limit: 40 }),
+        (
+            Accept { server_reference: Some("x".repeat(70_000)), ..Accept::default() },
+            CommandError::Text(mqtt_sansio::Utf8Str::new(&"x".repeat(70_000)).unwrap_err()),
+        ),
+        (
+            Accept { reason_string: Some("\0".into()), ..Accept::default() },
+            CommandError::Text(mqtt_sansio::Utf8Str::new("\0").unwrap_err()),
+        ),
+        (
+            Accept { user_properties: vec![("\0".into(), "x".into())], ..Accept::default() },
+            CommandError::Text(mqtt_sansio::Utf8Str::new("\0").unwrap_err()),
+        ),
+    ];
+    for (accept, expected) in refusals {
+        assert_eq!(door.acceptor.accept(None, accept).err().map(|it| it.reason), Some(expected));
+        door.assert_silent();
+        assert_eq!(door.acceptor.deadline(), None);
+    }
+    // What can be left out is left out [MQTT-3.2.2-19, MQTT-3.2.2-20].
+    let accept = Accept {
+        reason_string: long.clone(),
+        user_properties: vec![("k".into(), "x".repeat(50))],
+        ..Accept::default()
+    };
+    let mut server = door.acceptor.accept(None, accept).unwrap();
+    let sent = take(server.transmit());
+    assert_eq!(decode(&sent, Version::V5), [connack(false)]);
+}
+
+/// The session that was handed in comes back with the error, and is as it was: connected, if it had a connection, with
+/// its messages and its will.
+#[test]
+fn an_acceptance_that_fails_gives_the_session_back() {
+    for is_connected in [true, false] {
+        let mut wire = Wire::connected(config(), &Connect { will: Some(will("w", 50)), ..v5() });
+        wire.publish("x", QOS_1);
+        if !is_connected {
+            wire.lose();
+        }
+        let before = (format!("{:?}", wire.server), wire.server.deadline());
+        let accept = Accept { reason_string: Some("\0".into()), ..Accept::default() };
+        // It cannot be sent; and there is nobody to be accepted.
+        let doors = [Door::asked(config(), &Connect { clean_start: true, ..v5() }), Door::new(config(), Version::V5)];
+        for mut door in doors {
+            door.later(10_000);
+            door.poll();
+            let Err(error) = door.acceptor.accept(wire.server, accept.clone()) else { panic!("it cannot be sent") };
+            wire.server = *error.kept.expect("it was handed in");
+            assert_eq!((format!("{:?}", wire.server), wire.server.deadline()), before);
+            assert_eq!(wire.server.is_connected(), is_connected);
+            door.assert_silent();
+        }
+        assert_eq!(wire.poll(), []);
+        if is_connected {
+            wire.assert_sent(&[published("x", delivery(QOS_1, 1))]);
+            wire.lose();
+        }
+        wire.later(50_000);
+        assert_eq!(wire.poll(), [Event::Will("w".into())]);
+    }
+}
+
+#[test]
+fn a_client_without_a_name_is_given_one() {
+    for version in Version::ALL.into_iter().filter(|&version| version != Version::V31) {
+        let connect = Connect { client_identifier: text(""), clean_start: true, ..lasting(version) };
+        let mut door = Door::asked(config(), &connect);
+        let accept = Accept { assigned_client_id: Some("given".into()), ..Accept::default() };
+        if version == Version::V5 {
+            let result = door.acceptor.accept(None, Accept::default());
+            assert_eq!(result.err().map(|it| it.reason), Some(CommandError::NoClientIdentifier));
+        }
+        let mut server = door.acceptor.accept(None, accept).unwrap();
+        assert_eq!(server.client_id(), "given");
+        let sent = take(server.transmit());
+        let assigned_client_identifier = Some(text("given")).filter(|_| version == Version::V5);
+        let properties = ConnAckProperties { assigned_client_identifier, ..Default::default() };
+        assert_eq!(decode(&sent, version), [accepted(properties)]);
+    }
+    // In 3.1.1 it has no session that it could come back to, and may go without.
+    let connect = Connect { client_identifier: text(""), clean_start: true, ..lasting(Version::V311) };
+    assert_eq!(Wire::connected(config(), &connect).server.client_id(), "");
+    // One that has a name keeps it, and is told nothing [MQTT-3.2.2-16 is about the others].
+    let accept = Accept { assigned_client_id: Some("given".into()), ..Accept::default() };
+    let mut wire = Wire::accepted(config(), &v5(), accept);
+    assert_eq!(wire.server.client_id(), "c");
+    wire.assert_sent(&[connack(false)]);
+}
+
+/// All that a server has announced, and nothing to those who would not understand it.
+#[test]
+fn what_is_announced() {
+    let config = Arc::new(ServerConfig {
+        receive_maximum: 5.try_into().unwrap(),
+        maximum_qos: QOS_1,
+        retain_available: false,
+        maximum_packet_size: 1000,
+        topic_alias_maximum: 3,
+        wildcard_subscription_available: false,
+        subscription_identifiers_available: false,
+        shared_subscription_available: false,
+        max_keep_alive: 60,
+        max_session_expiry_interval: 500,
+        ..ServerConfig::default()
+    });
+    for version in Version::ALL {
+        let connect = Connect { keep_alive: 100, ..lasting(version) };
+        let mut wire = Wire::open(Arc::clone(&config), &connect);
+        let is_v5 = version == Version::V5;
+        assert_eq!(wire.server.keep_alive(), if is_v5 { 60 } else { 100 });
+        assert_eq!(wire.server.session_expiry_interval(), if is_v5 { 500 } else { u32::MAX });
+        let announced = ConnAckProperties {
+            receive_maximum: 5.try_into().ok(),
+            maximum_qos: Some(MaximumQoS::AtLeastOnce),
+            retain_available: Some(false),
+            maximum_packet_size: 1000.try_into().ok(),
+            topic_alias_maximum: Some(3),
+            wildcard_subscription_available: Some(false),
+            subscription_identifiers_available: Some(false),
+            shared_subscription_available: Some(false),
+            server_keep_alive: Some(60),
+            session_expiry_interval: Some(500),
+            ..Default::default()
+        };
+        wire.assert_sent(&[accepted(if is_v5 { announced } else { Default::default() })]);
+    }
+    // Without a Keep Alive is longer than any.
+    for (asked, granted) in [(0, Some(60)), (60, None), (59, None), (61, Some(60))] {
+        let mut wire = Wire::open(
+            ServerConfig { max_keep_alive: 60, ..super::server::config() },
+            &Connect { keep_alive: asked, ..v5() },
+        );
+        assert_eq!(wire.server.keep_alive(), granted.unwrap_or(asked));
+        wire.assert_sent(&[accepted(ConnAckProperties { server_keep_alive: granted, ..Default::default() })]);
+    }
+}
+
+/// What a server does not support is announced in 5.0 alone, and held against nobody else.
+#[test]
+fn what_an_earlier_client_cannot_know_is_not_held_against_it() {
+    let config = Arc::new(ServerConfig {
+        receive_maximum: 1.try_into().unwrap(),
+        maximum_qos: QOS_0,
+        retain_available: false,
+        wildcard_subscription_available: false,
+        shared_subscription_available: false,
+        ..config()
+    });
+    for version in [Version::V311, Version::V31] {
+        let mut wire = Wire::connected(Arc::clone(&config), &lasting(version));
+        let retained = mqtt_sansio::codec::Publish { retain: true, ..publish("3", delivery(QOS_1, 3)) };
+        let events =
+            wire.receive(&[published("1", delivery(QOS_2, 1)), published("2", delivery(QOS_2, 2)), retained.into()]);
+        assert_eq!(events, [told("1", QOS_2), told("2", QOS_2), told("3", QOS_1)]);
+        wire.subscribe(4, &["a/#", "$share/g/b"]);
+    }
+}
+
+/// A server that announces something else than before is held to it, with the sessions that it has kept as well.
+#[test]
+fn what_is_announced_to_a_session_from_before_holds() {
+    let mut wire = Wire::lasting(Version::V5);
+    wire.lose();
+    wire.config = Arc::new(ServerConfig { maximum_qos: QOS_0, topic_alias_maximum: 7, ..config() });
+    wire.back(&v5());
+    let announced = ConnAckProperties {
+        maximum_qos: Some(MaximumQoS::AtMostOnce),
+        topic_alias_maximum: Some(7),
+        ..Default::default()
+    };
+    wire.assert_sent(&[mqtt_sansio::codec::ConnAck {
+        session_present: true,
+        properties: announced,
+        ..Default::default()
+    }
+    .into()]);
+    let properties = mqtt_sansio::codec::PublishProperties { topic_alias: 7.try_into().ok(), ..Default::default() };
+    let aliased = mqtt_sansio::codec::Publish { properties, ..publish("x", delivery(QOS_0, 0)) };
+    assert_eq!(wire.receive(&[aliased.into()]), [told("x", QOS_0)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 1))]), [breach(Breach::QoSNotSupported)]);
+}
+
+/// A decision that takes its time does not count against the client, which may have nothing to send meanwhile: until
+/// CONNACK it may not send anything at all if it has named a method [MQTT-3.1.2-30].
+#[test]
+fn a_late_decision_is_no_silence_of_the_client() {
+    let connect = Connect { keep_alive: 2, ..authenticating() };
+    let mut door = Door::asked(config(), &connect);
+    let mut server = door.acceptor.accept(None, Accept::default()).unwrap();
+    let told = server.poll(at(10), &mut &[][..]);
+    assert_eq!(told, None, "nobody was silent");
+    assert_eq!(server.deadline(), Some(at(13)));
+}

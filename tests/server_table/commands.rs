@@ -1,0 +1,278 @@
+//! Every command in every state: it is taken, or an error says why not, and then nothing has changed.
+
+use mqtt_sansio::codec::{
+    AckProperties, AuthReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties, DisconnectReasonCode,
+    PubAckReasonCode, PublishProperties, SubAckReasonCode, UnsubAckReasonCode,
+};
+use mqtt_sansio::server::{RequestId, ServerConfig, ServerSession};
+use mqtt_sansio::{CommandError, Message, Receipt, Version};
+
+use super::server::{
+    Event, QOS_0, QOS_1, QOS_2, Wire, auth, config, delivery, disconnect, lasting, published, take, text,
+};
+
+/// Where a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Connected,
+    /// The client has begun to authenticate again.
+    OurTurn,
+    /// It was challenged.
+    TheirTurn,
+    /// The server has disconnected, and was not told yet that it is over.
+    Closing,
+    /// It is over: the client has disconnected.
+    Over,
+    Detached,
+    /// The session is at its end, and has not told yet.
+    Due,
+}
+
+impl State {
+    const ALL: [Self; 7] =
+        [Self::Connected, Self::OurTurn, Self::TheirTurn, Self::Closing, Self::Over, Self::Detached, Self::Due];
+
+    const fn is_connected(self) -> bool {
+        matches!(self, Self::Connected | Self::OurTurn | Self::TheirTurn)
+    }
+}
+
+/// A session in a state, and what its commands need.
+struct Stage {
+    wire: Wire,
+    open: Receipt,
+    used: Receipt,
+    subscribe: RequestId,
+    unsubscribe: RequestId,
+    answered: RequestId,
+}
+
+fn stage(state: State, version: Version) -> Stage {
+    let properties = match version {
+        Version::V5 => ConnectProperties {
+            session_expiry_interval: Some(50),
+            authentication_method: Some(text("M")),
+            maximum_packet_size: 200.try_into().ok(),
+            ..Default::default()
+        },
+        _ => ConnectProperties::default(),
+    };
+    let connect = Connect { properties, ..lasting(version) };
+    let mut wire = Wire::connected(ServerConfig { manual_acks: true, max_kept_bytes: 1000, ..config() }, &connect);
+    wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
+    let (used, open) = (wire.receipts[0], wire.receipts[1]);
+    wire.server.ack(used, PubAckReasonCode::Success).unwrap();
+    let (subscribe, unsubscribe) = (wire.subscribe(3, &["a", "b"]), wire.unsubscribe(4, &["c"]));
+    let answered = wire.subscribe(5, &["d"]);
+    wire.server.suback(answered, &[SubAckReasonCode::GrantedQoS0]).unwrap();
+    match state {
+        State::Connected => {}
+        State::OurTurn | State::TheirTurn => {
+            wire.receive(&[auth(AuthReasonCode::ReAuthenticate, "M", b"")]);
+            if state == State::TheirTurn {
+                wire.server.challenge(b"x").unwrap();
+            }
+        }
+        State::Closing => wire.server.disconnect(&Disconnect::default()).unwrap(),
+        State::Over => {
+            wire.receive(&[disconnect(DisconnectReasonCode::NormalDisconnection)]);
+        }
+        State::Detached => drop(wire.lose()),
+        State::Due => {
+            wire.server.closed(wire.now);
+            wire.later(60_000);
+        }
+    }
+    Stage { wire, open, used, subscribe, unsubscribe, answered }
+}
+
+/// All that can be seen of a session: what it says of itself, what it would tell, and what it would send.
+fn seen(wire: &Wire) -> (String, Vec<Event>, Vec<u8>) {
+    let server = &wire.server;
+    let mut copy = server.clone();
+    let numbers = (
+        server.deadline(),
+        server.keep_alive(),
+        server.session_expiry_interval(),
+        (server.open_operations(), server.in_flight(), server.waiting()),
+        server.is_connected(),
+    );
+    let before = take(copy.transmit());
+    let mut told = Vec::new();
+    while let Some(action) = copy.poll(wire.now, &mut &[][..]) {
+        told.push((&action).into());
+    }
+    (format!("{server:?} {numbers:?}"), told, before)
+}
+
+type Command = (&'static str, fn(&mut ServerSession, &Stage2) -> Result<(), CommandError>);
+
+/// What a command is about, apart from the session.
+struct Stage2 {
+    open: Receipt,
+    used: Receipt,
+    subscribe: RequestId,
+    unsubscribe: RequestId,
+    answered: RequestId,
+    is_v5: bool,
+}
+
+const LONG: &str =
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+
+const COMMANDS: [Command; 26] = [
+    ("publish 0", |server, _| server.publish(&Message::new("t", "x")).map(drop)),
+    ("publish 1", |server, _| server.publish(&Message::new("t", "x").qos(QOS_1)).map(drop)),
+    ("publish 2", |server, _| server.publish(&Message::new("t", "x").qos(QOS_2)).map(drop)),
+    ("publish to a wildcard", |server, _| server.publish(&Message::new("a/+", "x").qos(QOS_1)).map(drop)),
+    ("publish to nothing", |server, _| server.publish(&Message::new("", "x")).map(drop)),
+    ("publish too much", |server, _| server.publish(&Message::new("t", LONG.repeat(11).as_str()).qos(QOS_1)).map(drop)),
+    ("publish under an alias", |server, _| {
+        let properties = PublishProperties { topic_alias: 1.try_into().ok(), ..Default::default() };
+        server.publish(&Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
+    }),
+    ("publish with a property", |server, _| {
+        let properties = PublishProperties { message_expiry_interval: Some(9), ..Default::default() };
+        server.publish(&Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
+    }),
+    ("ack", |server, stage| server.ack(stage.open, PubAckReasonCode::Success)),
+    ("ack, refusing", |server, stage| server.ack(stage.open, PubAckReasonCode::QuotaExceeded)),
+    ("ack with a property", |server, stage| {
+        let properties = AckProperties { reason_string: Some(text("why")), ..Default::default() };
+        server.ack_with(stage.open, PubAckReasonCode::Success, &properties)
+    }),
+    ("ack again", |server, stage| server.ack(stage.used, PubAckReasonCode::Success)),
+    ("suback", |server, stage| server.suback(stage.subscribe, &[SubAckReasonCode::GrantedQoS1; 2])),
+    ("suback with a code of 5.0", |server, stage| {
+        server.suback(stage.subscribe, &[SubAckReasonCode::NotAuthorized, SubAckReasonCode::GrantedQoS0])
+    }),
+    ("suback with a property", |server, stage| {
+        let properties = AckProperties { reason_string: Some(text("why")), ..Default::default() };
+        server.suback_with(stage.subscribe, &[SubAckReasonCode::GrantedQoS1; 2], &properties)
+    }),
+    ("suback, too few", |server, stage| server.suback(stage.subscribe, &[SubAckReasonCode::GrantedQoS1])),
+    ("suback, too many", |server, stage| server.suback(stage.subscribe, &[SubAckReasonCode::GrantedQoS1; 3])),
+    ("suback, of the other kind", |server, stage| server.suback(stage.unsubscribe, &[SubAckReasonCode::GrantedQoS1])),
+    ("suback again", |server, stage| server.suback(stage.answered, &[SubAckReasonCode::GrantedQoS1])),
+    ("unsuback", |server, stage| server.unsuback(stage.unsubscribe, &[UnsubAckReasonCode::Success])),
+    ("unsuback, none", |server, stage| server.unsuback(stage.unsubscribe, &[])),
+    ("disconnect", |server, _| server.disconnect(&Disconnect::default())),
+    ("disconnect with an expiry interval", |server, _| {
+        let properties = DisconnectProperties { session_expiry_interval: Some(1), ..Default::default() };
+        server.disconnect(&Disconnect { properties, ..Disconnect::default() })
+    }),
+    ("take over", |server, _| server.take_over()),
+    ("challenge", |server, _| server.challenge(b"x")),
+    ("authenticated", |server, _| server.authenticated(b"x")),
+];
+
+/// What is documented: which error, if any.
+fn expected(command: &str, state: State, stage: &Stage2) -> Result<(), &'static str> {
+    let connected = state.is_connected();
+    let is_gone = matches!(state, State::Detached | State::Due);
+    let bound = |result: Result<(), &'static str>| match state {
+        _ if is_gone => Err("EarlierConnection"),
+        _ if !connected => Err("NotConnected"),
+        _ => result,
+    };
+    let only_v5 = if stage.is_v5 { Ok(()) } else { Err("Encode") };
+    match command {
+        "publish 0" if !connected => Err("NotConnected"),
+        "publish 0" | "publish 1" | "publish 2" => Ok(()),
+        "publish to a wildcard" | "publish to nothing" => Err("Text"),
+        // Before 5.0 no client says how much it takes, but the server says how much it keeps.
+        "publish too much" => Err(if stage.is_v5 { "TooLarge" } else { "QueueFull" }),
+        "publish under an alias" => Err("TopicAlias"),
+        "publish with a property" => only_v5,
+        "ack" | "ack, refusing" | "suback" | "unsuback" => bound(Ok(())),
+        "ack with a property" | "suback with a code of 5.0" | "suback with a property" => bound(only_v5),
+        "ack again" if is_gone => Err("EarlierConnection"),
+        "ack again" => Err("AlreadyAcknowledged"),
+        "suback again" => bound(Err("AlreadyAcknowledged")),
+        "suback, too few" | "suback, too many" | "suback, of the other kind" | "unsuback, none" => {
+            bound(Err("WrongReasonCodeCount"))
+        }
+        "disconnect" | "take over" if connected => Ok(()),
+        "disconnect with an expiry interval" if connected => Err("SessionExpiry"),
+        "disconnect" | "take over" | "disconnect with an expiry interval" => Err("NotConnected"),
+        "challenge" | "authenticated" if state == State::OurTurn => Ok(()),
+        "challenge" | "authenticated" => Err("NoAuthentication"),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn every_command_in_every_state() {
+    for version in Version::ALL {
+        for state in State::ALL {
+            if version != Version::V5 && matches!(state, State::OurTurn | State::TheirTurn) {
+                continue; // there is no AUTH
+            }
+            for (name, command) in COMMANDS {
+                let Stage { mut wire, open, used, subscribe, unsubscribe, answered } = stage(state, version);
+                if state == State::Due && version != Version::V5 {
+                    continue; // such a session does not end
+                }
+                let is_v5 = version == Version::V5;
+                let about = Stage2 { open, used, subscribe, unsubscribe, answered, is_v5 };
+                let before = seen(&wire);
+                let result = command(&mut wire.server, &about);
+                let word = |error: CommandError| -> String {
+                    format!("{error:?}").chars().take_while(|letter| letter.is_alphabetic()).collect()
+                };
+                let expected = expected(name, state, &about).map_err(String::from);
+                assert_eq!(result.map_err(word), expected, "{name}, {state:?}, {version}");
+                if result.is_err() {
+                    assert_eq!(seen(&wire), before, "{name}, {state:?}, {version}");
+                } else {
+                    assert_ne!(seen(&wire), before, "{name}, {state:?}, {version}");
+                }
+                wire.server.assert_consistent();
+                wire.poll();
+            }
+        }
+    }
+}
+
+/// `closed` without a connection does nothing, and does not begin an interval anew.
+#[test]
+fn closed_twice() {
+    for state in [State::Detached, State::Due] {
+        let mut wire = stage(state, Version::V5).wire;
+        let before = seen(&wire);
+        wire.server.closed(wire.now);
+        assert_eq!(seen(&wire), before);
+    }
+}
+
+/// What is not answered yet can still be answered when an answer was not taken.
+#[test]
+fn an_answer_that_was_not_taken_can_be_given_again() {
+    let Stage { mut wire, open, subscribe, unsubscribe, .. } = stage(State::Connected, Version::V311);
+    wire.take();
+    let properties = AckProperties { reason_string: Some(text("why")), ..Default::default() };
+    assert!(wire.server.ack_with(open, PubAckReasonCode::Success, &properties).is_err());
+    assert!(wire.server.suback(subscribe, &[SubAckReasonCode::QuotaExceeded; 2]).is_err());
+    assert!(wire.server.unsuback_with(unsubscribe, &[UnsubAckReasonCode::Success], &properties).is_err());
+    wire.assert_silent();
+    wire.server.ack(open, PubAckReasonCode::Success).unwrap();
+    wire.server.suback(subscribe, &[SubAckReasonCode::UnspecifiedError; 2]).unwrap();
+    wire.server.unsuback(unsubscribe, &[UnsubAckReasonCode::Success]).unwrap();
+    assert_eq!(wire.sent_ids(), [2, 3, 4]);
+}
+
+/// A message that waits for its connection is refused with QoS 0, unless such are kept.
+#[test]
+fn messages_of_qos_0_without_a_connection() {
+    for keep_qos_0 in [false, true] {
+        let mut wire = Wire::connected(ServerConfig { keep_qos_0, ..config() }, &lasting(Version::V5));
+        wire.lose();
+        let result = wire.server.publish(&Message::new("t", "x").qos(QOS_0));
+        assert_eq!(result.is_ok(), keep_qos_0);
+        wire.back(&lasting(Version::V5));
+        wire.poll();
+        let sent = wire.take();
+        assert_eq!(super::decode(&sent, Version::V5).len(), 1 + usize::from(keep_qos_0));
+        assert_eq!(wire.poll().len(), usize::from(keep_qos_0));
+    }
+}
