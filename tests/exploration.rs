@@ -54,7 +54,8 @@ enum Step {
     /// An application acknowledges the message that has waited longest.
     ClientAcks,
     ServerAcks,
-    /// The connection is lost, and all that is under way with it.
+    /// The connection is lost, and all that is under way with it. What the server keeps is a copy from there on: whether
+    /// it was the same program all the time makes no difference.
     Cut,
     /// The same, but the server does not notice.
     CutUnnoticed,

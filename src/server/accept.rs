@@ -15,11 +15,11 @@ use crate::text::{TextError, Utf8Str};
 use crate::time::Instant;
 
 /// How a client is accepted: what CONNACK says beyond what the [configuration](super::ServerConfig) and the client's own
-/// wishes make of it. All of it is for 5.0 only.
+/// wishes make of it. All of it is for 5.0 only, but for `assigned_client_id`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accept {
     /// The name that the server gives a client that has come without one. It has to be given to such a client of 5.0
-    /// \[MQTT-3.1.3-6\]; one of 3.1.1 is not told, and has none.
+    /// \[MQTT-3.1.3-6\]; one of 3.1.1 is not told.
     pub assigned_client_id: Option<String>,
     /// Another keep-alive interval than the client has asked for, in seconds.
     pub server_keep_alive: Option<u16>,
@@ -71,8 +71,9 @@ impl Terms {
         let (asked, max) = (pending.keep_alive, config.max_keep_alive);
         let is_too_long = max != 0 && (asked == 0 || asked > max);
         if pending.version != Version::V5 {
-            // It cannot be told anything else than what it has asked for.
-            return Self { keep_alive: asked, session_expiry_interval: pending.session_expiry_interval };
+            // It cannot be told another interval than its own. How long its session lives without it, it does not know anyway.
+            let session_expiry_interval = pending.session_expiry_interval.min(config.max_session_expiry_interval);
+            return Self { keep_alive: asked, session_expiry_interval };
         }
         let keep_alive = accept.server_keep_alive.unwrap_or(if is_too_long { max } else { asked });
         let session_expiry_interval = accept
@@ -160,6 +161,7 @@ impl ServerSession {
             will: None,
             due_wills: None,
             session_expiry_interval: 0,
+            max_session_expiry_interval: 0,
             asked_no_expiry: false,
             is_resumed: false,
             expires_at: Instant::NEVER,
@@ -201,6 +203,8 @@ impl ServerSession {
         self.authentication = pending.method.map(authentication);
         self.will = pending.will.map(|will| Box::new(KeptWill { will: *will, at: Instant::NEVER }));
         self.session_expiry_interval = terms.session_expiry_interval;
+        self.max_session_expiry_interval =
+            accept.session_expiry_interval.unwrap_or(self.config.max_session_expiry_interval);
         self.asked_no_expiry = pending.session_expiry_interval == 0;
         self.is_resumed = is_present;
         self.expires_at = Instant::NEVER;

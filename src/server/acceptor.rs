@@ -10,7 +10,7 @@ use super::config::ServerConfig;
 use super::session::{ClientLimits, ServerSession};
 use crate::codec::{
     self, Auth, AuthProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError,
-    Decoded, MAX_PACKET_SIZE, Packet, PacketType, Version,
+    Decoded, Field, MAX_PACKET_SIZE, Packet, PacketType, Version,
 };
 use crate::session::{Breach, CommandError, Transmit, Will};
 use crate::text::Utf8Str;
@@ -129,7 +129,11 @@ impl Acceptor {
             Ok(Decoded::Packet { .. }) => Some(self.over(Close::Breach(Breach::NotConnect))),
             Ok(Decoded::Incomplete { .. }) => None,
             Err(error) => {
-                self.answer_malformed(&error);
+                // Without a version nobody knows in which form to answer.
+                let header = [Field::PacketType, Field::Flags, Field::RemainingLength, Field::ProtocolName];
+                if !header.contains(&error.field()) || error.return_code().is_some() {
+                    self.answer_malformed(&error);
+                }
                 Some(self.over(Close::Malformed(error)))
             }
         }
@@ -352,7 +356,8 @@ impl Acceptor {
         is_present: impl Fn(&Pending) -> bool,
     ) -> Result<(Terms, bool), CommandError> {
         let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
-        if pending.version == Version::V5 && pending.client_id.is_empty() && accept.assigned_client_id.is_none() {
+        let is_named = accept.assigned_client_id.as_ref().is_some_and(|name| !name.is_empty());
+        if pending.version == Version::V5 && pending.client_id.is_empty() && !is_named {
             return Err(CommandError::NoClientIdentifier);
         }
         let (terms, is_present) = (Terms::new(&self.config, pending, accept), is_present(pending));

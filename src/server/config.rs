@@ -9,11 +9,11 @@ use crate::session::{Overflow, Rules};
 /// its default.
 ///
 /// What is announced is announced in CONNACK, to clients of 5.0. It is held against them; clients of 3.1 and 3.1.1 cannot
-/// know, and what they cannot know is not held against them.
+/// know, and what they cannot know is not held against them, but for the largest packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// How long a client may take until its CONNECT is complete, in seconds, and for each step of an authentication; 10 by
-    /// default, 0 for ever.
+    /// How long a client may take until its CONNECT is complete, in seconds, and for each step of an authentication until it
+    /// is accepted; 10 by default, 0 for ever.
     pub connect_timeout: u16,
     /// The largest CONNECT that is taken, in bytes; 256 KiB by default.
     pub max_connect_size: u32,
@@ -21,7 +21,7 @@ pub struct ServerConfig {
     /// that asks for more, or for none, is told to use this one. One of an earlier version cannot be told.
     pub max_keep_alive: u16,
     /// How long a session may outlive its connection, in seconds; `u32::MAX`, for ever, by default. A client of 5.0 that
-    /// asks for more is told so.
+    /// asks for more is told so; to one of an earlier version it happens.
     pub max_session_expiry_interval: u32,
 
     /// How many messages of QoS 1 and 2 a client may have open at a time; 65,535 by default. Announced.

@@ -21,7 +21,8 @@ impl ServerSession {
     /// # Errors
     ///
     /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::SessionExpiry`] for a session expiry
-    /// interval, which only a client can send \[MQTT-3.14.2-2\]; [`CommandError::Encode`] if the packet cannot be sent;
+    /// interval, which only a client can send \[MQTT-3.14.2-2\]; [`CommandError::ClientOnly`] for Disconnect with Will
+    /// Message; [`CommandError::Encode`] if the packet cannot be sent;
     /// [`CommandError::TooLarge`] if it is larger than the client takes.
     pub fn disconnect(&mut self, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
         if self.state != State::Connected {
@@ -29,6 +30,9 @@ impl ServerSession {
         }
         if disconnect.properties.session_expiry_interval.is_some() {
             return Err(CommandError::SessionExpiry);
+        }
+        if disconnect.reason_code == DisconnectReasonCode::DisconnectWithWillMessage {
+            return Err(CommandError::ClientOnly);
         }
         if self.engine.version == Version::V5 {
             let (limit, Disconnect { reason_code, properties }) = (self.client.maximum_packet_size, *disconnect);
@@ -62,6 +66,20 @@ impl ServerSession {
         self.disconnect(&Disconnect { reason_code, ..Disconnect::default() })
     }
 
+    /// Ends the session: with its connection if it has one, which is not closed by this, or else at once. Its will is
+    /// published then, if DISCONNECT has not discarded it, and what is kept is given up; [`poll`](Self::poll) tells all that,
+    /// and [`Action::Expired`] at last.
+    pub fn end(&mut self) {
+        self.session_expiry_interval = 0;
+        self.max_session_expiry_interval = 0;
+        if self.state == State::Detached {
+            self.expires_at = self.engine.now;
+            if let Some(kept) = &mut self.will {
+                kept.at = kept.at.min(self.engine.now);
+            }
+        }
+    }
+
     /// The transport is gone, or is closed now because of [`Action::Close`].
     ///
     /// What the session has to keep is kept until it expires, and sent again when the client resumes it. The will, unless
@@ -73,6 +91,9 @@ impl ServerSession {
         }
         self.engine.advance(now);
         self.engine.closed();
+        if !self.config.keep_qos_0 {
+            self.engine.drop_unacknowledged();
+        }
         self.state = State::Detached;
         self.authentication = None;
         self.requests = None;
@@ -129,7 +150,7 @@ impl ServerSession {
             if seconds != 0 && self.asked_no_expiry {
                 return self.breach(Breach::SessionExpiry);
             }
-            self.session_expiry_interval = seconds.min(self.config.max_session_expiry_interval);
+            self.session_expiry_interval = seconds.min(self.max_session_expiry_interval);
         }
         // Only then the will is forgotten [MQTT-3.14.4-3].
         if disconnect.reason_code == DisconnectReasonCode::NormalDisconnection {

@@ -2,7 +2,8 @@
 //!
 //! An [`Acceptor`] takes the first packet of a client, and hands it out as a request to be connected. Who embeds it looks
 //! at that and accepts it, into a new session or one that is kept, or refuses it. From then on it is a [`ServerSession`],
-//! which exchanges messages with the client, and outlives the connection until it expires.
+//! which exchanges messages with the client, and outlives the connection until it expires. It lives in memory: there is no
+//! journal of it, as the client has.
 //!
 //! ```
 //! # use std::collections::HashMap;

@@ -11,7 +11,8 @@ use crate::codec::{
 use crate::session::{Breach, CommandError, trim};
 use crate::topic::TopicFilter;
 
-/// The name of a request, for its answer. It belongs to the connection on which the request came.
+/// The name of a request, for its answer. It belongs to the connection on which the request came, of this
+/// [`ServerSession`]: that of another one means something else there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId {
     connection: u32,

@@ -27,6 +27,8 @@ pub struct ServerSession {
     pub(super) keep_alive: u16,
     /// How long the session outlives its connection, in seconds; `u32::MAX` for ever.
     pub(super) session_expiry_interval: u32,
+    /// What DISCONNECT may make of it at most.
+    pub(super) max_session_expiry_interval: u32,
     /// When it ends; not as long as there is a connection.
     pub(super) expires_at: Instant,
     /// The will of the client.

@@ -458,6 +458,13 @@ impl Engine {
         self.inbound.forget();
     }
 
+    /// Messages of QoS 0 do not wait for another connection.
+    pub(crate) fn drop_unacknowledged(&mut self) {
+        while let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.take_unacknowledged()) {
+            self.give_up(&waiting, Loss::Connection);
+        }
+    }
+
     /// The session is gone for good: what waits is given up too.
     pub(crate) fn forget_waiting(&mut self) {
         while let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.pop(true, true)) {

@@ -150,6 +150,9 @@ pub enum CommandError {
     /// There is no CONNECT to be answered, or it is answered already.
     #[error("there is no CONNECT to be answered")]
     NoConnect,
+    /// A reason code that only a client sends \[MQTT-3.14.2-1\].
+    #[error("only a client sends this reason code [MQTT-3.14.2-1]")]
+    ClientOnly,
     /// Success does not refuse anybody.
     #[error("a reason code below 0x80 does not refuse anybody")]
     NoRefusal,

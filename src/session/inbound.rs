@@ -34,7 +34,7 @@ struct Pending {
 }
 
 /// What a message is to be acknowledged with, by the command `ack`. It belongs to the connection on which the message
-/// came.
+/// came, of this session: that of another one means something else there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt {
     connection: u32,

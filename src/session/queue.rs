@@ -149,6 +149,13 @@ impl Queue {
         }
     }
 
+    /// Takes out a message of QoS 0.
+    pub(crate) fn take_unacknowledged(&mut self) -> Option<Waiting> {
+        let place = self.others.iter().position(|waiting| waiting.kind == Kind::Message(QoS::AtMostOnce))?;
+        let waiting = self.others.remove(place);
+        self.discount(waiting)
+    }
+
     /// How many messages have expired at this time, and how many bytes they take.
     pub(crate) fn expired(&self, now: Instant) -> (u32, u32) {
         let expired = self.windowed.iter().chain(&self.others).filter(|waiting| waiting.is_expired(now));

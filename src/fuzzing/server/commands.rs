@@ -84,7 +84,7 @@ impl Ops<'_> {
             }
             None => return Ok(()),
         }
-        self.acceptor = None;
+        (self.acceptor, self.is_attached) = (None, true);
         self.session_latest = self.session_latest.max(self.acceptor_latest);
         self.wills += u32::from(self.asked.has_will);
         self.receive_maximum = self.asked.receive_maximum;

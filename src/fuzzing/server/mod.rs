@@ -13,7 +13,7 @@ use ::arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
 
 use self::sent::Sent;
-use crate::codec::{self, Decoded, Limits, QoS, Version};
+use crate::codec::{self, Decoded, Limits, Packet, QoS, Version};
 use crate::server::{Acceptor, Action, Close, RequestId, ServerConfig, ServerSession};
 use crate::session::{Overflow, Receipt, Token};
 use crate::time::Instant;
@@ -41,6 +41,7 @@ pub fn server_ops(data: &[u8]) {
         wills: 0,
         receive_maximum: u16::MAX,
         is_over: false,
+        is_attached: false,
     };
     // Data that has run out are zeros for ever.
     while !ops.u.is_empty() && ops.step().is_ok() {
@@ -112,6 +113,8 @@ struct Ops<'a> {
     wills: u32,
     receive_maximum: u16,
     is_over: bool,
+    /// The session has a connection, be it one that is over.
+    is_attached: bool,
 }
 
 impl Ops<'_> {
@@ -170,7 +173,10 @@ impl Ops<'_> {
         self.acceptor = None;
         if let Some(session) = &mut self.session {
             session.closed(self.now);
-            self.session_latest = self.session_latest.max(self.now);
+            // Without a connection that does nothing, and does not tell the time either.
+            if core::mem::take(&mut self.is_attached) {
+                self.session_latest = self.session_latest.max(self.now);
+            }
             assert_eq!(session.transmit().remaining(), 0, "nothing is left over for the next connection");
         }
     }
@@ -202,9 +208,17 @@ impl Ops<'_> {
                 Action::Close(why) => {
                     assert!(!self.is_over, "a connection ends once");
                     self.is_over = true;
-                    if let Close::Malformed(error) = why {
-                        // A CONNECT that cannot be read is answered in its own version.
-                        self.sent.answer_in(error.version());
+                    // CONNECT is answered in its own version, also if it cannot be read or is not handed out.
+                    match why {
+                        Close::Malformed(error) => self.sent.answer_in(error.version()),
+                        Close::Refused(_) => {
+                            let decoded = codec::decode(&self.received, Version::V5, Limits::from_client());
+                            let Ok(Decoded::Packet { packet: Packet::Connect(connect), .. }) = decoded else {
+                                panic!("something else than CONNECT is refused: {decoded:?}")
+                            };
+                            self.sent.answer_in(connect.version);
+                        }
+                        _ => {}
                     }
                 }
                 other => panic!("an acceptor does not say {other:?}"),
@@ -273,6 +287,7 @@ impl Ops<'_> {
     /// The session is dropped.
     fn forget(&mut self) {
         self.session = None;
+        self.is_attached = false;
         self.session_latest = Instant::EPOCH;
         self.receipts.clear();
         self.requests.clear();
