@@ -3,8 +3,8 @@
 #![cfg(feature = "alloc")]
 
 use bytes::Buf;
-use mqtt_sansio::codec::{Connect, ConnectProperties};
-use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig, ServerSession};
+use mqtt_sansio::codec::{Connect, ConnectProperties, Disconnect, DisconnectReasonCode};
+use mqtt_sansio::server::{Accept, Acceptor, Action, Close, Loss, Outcome, ServerConfig, ServerSession};
 use mqtt_sansio::{CommandError, Instant, Message, QoS, Utf8Str, Version};
 
 const NOW: Instant = Instant::from_micros(5_000_000);
@@ -59,4 +59,92 @@ fn a_session_in_use_is_given_back_in_use() {
     let in_use = asked(1000).accept(None, Accept::default()).unwrap();
     let refused = asked(6).accept(in_use, Accept::default()).unwrap_err();
     assert!(refused.kept.unwrap().is_connected());
+}
+
+/// A packet that is too large, or whose length is wrong, is not answered: nobody knows in which form.
+#[test]
+fn a_connect_whose_version_is_not_known() {
+    let config = ServerConfig { max_connect_size: 20, ..ServerConfig::default() };
+    for bytes in [&b"\x10\x7f\x00\x04MQTT\x04"[..], b"\x10\xff\xff\xff\xff", b"\x10\x80\x00"] {
+        let mut acceptor = Acceptor::new(config.clone(), NOW);
+        let mut input = bytes;
+        assert!(matches!(acceptor.poll(NOW, &mut input), Some(Action::Close(Close::Malformed(_)))), "{bytes:?}");
+        assert!(!acceptor.transmit().has_remaining(), "{bytes:?}");
+    }
+    // One that says which version it is, in a form for that.
+    let mut acceptor = Acceptor::new(ServerConfig::default(), NOW);
+    let mut input = &b"\x10\x0c\x00\x04MQTT\x05\x03\x00\x00\x00\x00\x00"[..]; // a reserved flag
+    assert!(acceptor.poll(NOW, &mut input).is_some());
+    assert_eq!(acceptor.transmit().chunk(), [0x20, 3, 0, 0x81, 0]);
+}
+
+/// A message of QoS 0 that a slow client has not taken does not wait for its next connection.
+#[test]
+fn a_message_of_qos_0_that_waits_when_the_connection_ends() {
+    let config = ServerConfig { transmit_limit: 1, ..ServerConfig::default() };
+    let mut session = accepted(config, 100);
+    let waits = session.publish(&Message::new("t", "x")).unwrap();
+    session.closed(NOW);
+    assert_eq!(session.waiting(), 0);
+    let told = session.poll(NOW, &mut &[][..]);
+    assert_eq!(told, Some(Action::Done { token: waits, outcome: Outcome::Lost(Loss::Connection) }));
+}
+
+/// DISCONNECT makes no more of a session expiry interval than was granted.
+#[test]
+fn an_expiry_interval_that_was_granted_is_the_longest() {
+    let accept = Accept { session_expiry_interval: Some(60), ..Accept::default() };
+    let mut session = asked(1000).accept(None, accept).unwrap();
+    let disconnect = b"\xe0\x07\x00\x05\x11\xff\xff\xff\xff";
+    assert!(matches!(session.poll(NOW, &mut &disconnect[..]), Some(Action::Close(Close::Disconnected(_)))));
+    assert_eq!(session.session_expiry_interval(), 60);
+}
+
+#[test]
+fn nobody_is_given_an_empty_name() {
+    let mut acceptor = Acceptor::new(ServerConfig::default(), NOW);
+    let mut input = &b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00"[..];
+    assert!(matches!(acceptor.poll(NOW, &mut input), Some(Action::Connect(_))));
+    let accept = Accept { assigned_client_id: Some(String::new()), ..Accept::default() };
+    assert_eq!(acceptor.accept(None, accept).unwrap_err().reason, CommandError::NoClientIdentifier);
+}
+
+#[test]
+fn a_server_does_not_ask_for_the_will() {
+    let mut session = accepted(ServerConfig::default(), 100);
+    let disconnect =
+        Disconnect { reason_code: DisconnectReasonCode::DisconnectWithWillMessage, ..Disconnect::default() };
+    assert_eq!(session.disconnect(&disconnect), Err(CommandError::ClientOnly));
+    assert!(session.is_connected());
+}
+
+/// A session that nobody comes back to can be ended: its will is published, and what waited has an outcome.
+#[test]
+fn a_session_that_is_ended() {
+    let mut session = kept();
+    session.end();
+    assert!(matches!(
+        session.poll(NOW, &mut &[][..]),
+        Some(Action::Done { outcome: Outcome::Lost(Loss::Session), .. })
+    ));
+    assert_eq!(session.poll(NOW, &mut &[][..]), Some(Action::Expired));
+    assert_eq!(session.poll(NOW, &mut &[][..]), None);
+}
+
+/// A session of a client with this session expiry interval.
+fn accepted(config: ServerConfig, session_expiry_interval: u32) -> ServerSession {
+    let connect = Connect {
+        version: Version::V5,
+        client_identifier: Utf8Str::new("c").unwrap(),
+        properties: ConnectProperties {
+            session_expiry_interval: Some(session_expiry_interval),
+            ..ConnectProperties::default()
+        },
+        ..Connect::default()
+    };
+    let mut bytes = Vec::new();
+    connect.encode(Version::V5, &mut bytes).unwrap();
+    let mut acceptor = Acceptor::new(config, NOW);
+    assert!(matches!(acceptor.poll(NOW, &mut &bytes[..]), Some(Action::Connect(_))));
+    acceptor.accept(None, Accept::default()).unwrap()
 }
