@@ -47,7 +47,7 @@ impl Instant {
 
     /// The instant so many seconds later.
     #[cfg(feature = "alloc")]
-    pub(crate) const fn after_seconds(self, seconds: u16) -> Self {
+    pub(crate) const fn after_seconds(self, seconds: u32) -> Self {
         Self(self.0.saturating_add((seconds as u64).saturating_mul(1_000_000)))
     }
 

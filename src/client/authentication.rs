@@ -2,9 +2,9 @@
 //! the caller's business.
 
 use super::action::Action;
-use super::session::{ClientSession, Exchange, State};
-use crate::codec::{Auth, AuthProperties, AuthReasonCode};
-use crate::session::{Breach, CommandError};
+use super::session::{ClientSession, State};
+use crate::codec::{Auth, AuthReasonCode};
+use crate::session::{Breach, CommandError, Exchange};
 use crate::text::Utf8Str;
 
 impl ClientSession {
@@ -45,14 +45,8 @@ impl ClientSession {
 
     fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8]) -> Result<(), CommandError> {
         let authentication = self.config.authentication.as_deref().ok_or(CommandError::NoAuthentication)?;
-        let properties = AuthProperties {
-            authentication_method: Some(Utf8Str::new(&authentication.method)?),
-            authentication_data: (!data.is_empty()).then_some(data),
-            ..AuthProperties::default()
-        };
         let (version, limit) = (self.engine.version, self.server.maximum_packet_size);
-        let auth = Auth { reason_code, properties };
-        self.engine.transmit.encode(limit, |out| auth.encode(version, out))?.ok_or(CommandError::TooLarge { limit })?;
+        self.engine.transmit.put_auth(version, &authentication.method, reason_code, data, limit)?;
         self.exchange = Exchange::Theirs;
         Ok(())
     }

@@ -4,18 +4,14 @@ use alloc::vec::Vec;
 
 use super::action::{Action, Close, Connected, Resumption};
 use super::server::ServerLimits;
-use super::session::{ClientSession, Exchange, State};
-use crate::codec::{
-    ConnAck, ConnAckReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties, List, Version,
-};
+use super::session::{ClientSession, State};
+use crate::codec::{ConnAck, ConnAckReasonCode, Connect, ConnectProperties, Disconnect, List, Version};
 use crate::session::{
-    Breach, CommandError, Journal, JournalError, KeepAlive, Phase, Record, Restored, trim, user_properties,
+    Breach, CommandError, Exchange, Journal, JournalError, KeepAlive, Phase, Record, Restored, SMALLEST_PACKET_SIZE,
+    user_properties,
 };
 use crate::text::Utf8Str;
 use crate::time::Instant;
-
-/// The smallest Maximum Packet Size that one can live with: the longest acknowledgement without properties.
-const SMALLEST_PACKET_SIZE: u32 = 5;
 
 impl ClientSession {
     /// The transport is connected: CONNECT is put into [`transmit`](Self::transmit).
@@ -193,18 +189,7 @@ impl ClientSession {
         if expiry.is_some_and(|seconds| seconds != 0) && self.config.session_expiry_interval == 0 {
             return Err(CommandError::SessionExpiry);
         }
-        let (version, max) = (self.engine.version, self.server.maximum_packet_size);
-        let Disconnect { reason_code, properties } = *disconnect;
-        let fits =
-            trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
-                let reason_string = properties.reason_string.filter(|_| with_reason);
-                let properties = DisconnectProperties { reason_string, user_properties, ..properties };
-                let disconnect = Disconnect { reason_code, properties };
-                self.engine.transmit.encode(max, |out| disconnect.encode(version, out)).map(|packet| packet.is_some())
-            })?;
-        if !fits {
-            return Err(CommandError::TooLarge { limit: max });
-        }
+        self.engine.put_disconnect(disconnect, self.server.maximum_packet_size)?;
         if let Some(seconds) = expiry {
             self.server.session_expiry_interval = seconds;
         }

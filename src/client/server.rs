@@ -1,9 +1,7 @@
 //! What a server is ready to take (section 3.2.2.3).
 
-use crate::codec::{
-    ConnAckProperties, MAX_PACKET_SIZE, MaximumQoS, QoS, ReasonCode, SubscribeProperties, Subscription,
-};
-use crate::session::CommandError;
+use crate::codec::{ConnAckProperties, MAX_PACKET_SIZE, MaximumQoS, QoS, SubscribeProperties, Subscription};
+use crate::session::{Available, CommandError};
 
 /// What a server is ready to take, as CONNACK has told it. Before 5.0 nothing is told, and everything is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,19 +79,14 @@ impl ServerLimits {
         subscriptions: impl IntoIterator<Item = Subscription<'a>>,
         properties: &SubscribeProperties<'_>,
     ) -> Result<(), CommandError> {
-        let error = |code| Err(CommandError::SubscriptionNotSupported(code));
-        if properties.subscription_identifier.is_some() && !self.subscription_identifiers_available {
-            return error(ReasonCode::SubscriptionIdentifiersNotSupported);
+        let available = Available {
+            wildcards: self.wildcard_subscription_available,
+            identifiers: self.subscription_identifiers_available,
+            shared: self.shared_subscription_available,
+        };
+        match available.missing(subscriptions, properties) {
+            Some(code) => Err(CommandError::SubscriptionNotSupported(code)),
+            None => Ok(()),
         }
-        for subscription in subscriptions {
-            let filter = subscription.filter;
-            if filter.share_name().is_some() && !self.shared_subscription_available {
-                return error(ReasonCode::SharedSubscriptionsNotSupported);
-            }
-            if filter.levels().any(|level| matches!(level, b"+" | b"#")) && !self.wildcard_subscription_available {
-                return error(ReasonCode::WildcardSubscriptionsNotSupported);
-            }
-        }
-        Ok(())
     }
 }

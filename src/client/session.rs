@@ -8,8 +8,10 @@ use super::action::{Action, Close};
 use super::backoff::Backoff;
 use super::config::ClientConfig;
 use super::server::ServerLimits;
-use crate::codec::{Disconnect, DisconnectReasonCode, Packet, Publish, QoS, ReasonCode, Version};
-use crate::session::{Breach, CommandError, End, Engine, Journal, KeepAlive, Phase, Rules, Side, Stop, Transmit};
+use crate::codec::{Packet, Publish, QoS, ReasonCode, Version};
+use crate::session::{
+    Breach, CommandError, End, Engine, Exchange, Journal, KeepAlive, Phase, Rules, Side, Stop, Transmit,
+};
 use crate::time::Instant;
 
 /// The client's end of a session, across all its connections: see the [module](super).
@@ -51,14 +53,6 @@ pub(super) enum State {
     Disconnecting,
     /// It is over: the caller is to close the transport.
     Over,
-}
-
-/// Whose turn it is in an enhanced authentication.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Exchange {
-    Idle,
-    Ours,
-    Theirs,
 }
 
 impl ClientSession {
@@ -198,15 +192,9 @@ impl ClientSession {
         Action::Close(Close::Breach(breach))
     }
 
-    /// The connection is over; in 5.0 the server is told why \[MQTT-4.13.1-1\].
+    /// The connection is over; in 5.0 the server is told why.
     fn end_with(&mut self, code: ReasonCode) {
-        if self.engine.version == Version::V5 {
-            let reason_code = DisconnectReasonCode::try_from(code).unwrap_or(DisconnectReasonCode::ProtocolError);
-            let disconnect = Disconnect { reason_code, ..Disconnect::default() };
-            let max = self.server.maximum_packet_size;
-            // It has nothing in it that could not be encoded; and if it does not fit, it is left out.
-            let _ = self.engine.transmit.encode(max, |out| disconnect.encode(Version::V5, out));
-        }
+        self.engine.tell(code, self.server.maximum_packet_size);
         self.end();
     }
 

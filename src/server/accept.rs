@@ -8,9 +8,9 @@ use alloc::vec::Vec;
 use thiserror::Error;
 
 use super::config::ServerConfig;
-use super::session::{Authentication, ClientLimits, Exchange, KeptWill, ServerSession, State};
+use super::session::{Authentication, ClientLimits, KeptWill, ServerSession, State};
 use crate::codec::{ConnAck, ConnAckProperties, ConnAckReasonCode, MAX_PACKET_SIZE, Version};
-use crate::session::{CommandError, Engine, Transmit, Will, trim, user_properties};
+use crate::session::{CommandError, Engine, Exchange, Transmit, Will, trim, user_properties};
 use crate::text::{TextError, Utf8Str};
 use crate::time::Instant;
 

@@ -9,10 +9,10 @@ use super::action::{Action, Close};
 use super::config::ServerConfig;
 use super::session::{ClientLimits, ServerSession};
 use crate::codec::{
-    self, Auth, AuthProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError,
-    Decoded, Field, MAX_PACKET_SIZE, Packet, PacketType, Version,
+    self, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded, Field,
+    MAX_PACKET_SIZE, Packet, PacketType, Version,
 };
-use crate::session::{Breach, CommandError, Transmit, Will};
+use crate::session::{Breach, CommandError, SMALLEST_PACKET_SIZE, Transmit, Will};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -106,7 +106,7 @@ impl Acceptor {
     fn await_client(&mut self) {
         self.deadline = match self.config.connect_timeout {
             0 => Instant::NEVER,
-            seconds => self.now.after_seconds(seconds),
+            seconds => self.now.after_seconds(u32::from(seconds)),
         };
     }
 
@@ -170,8 +170,7 @@ impl Acceptor {
             Some(will) if is_v5 && will.retain && !self.config.retain_available => {
                 Some(ConnAckReasonCode::RetainNotSupported)
             }
-            // Four bytes for PUBACK, and five if it has a reason code.
-            _ if is_v5 && properties.maximum_packet_size.is_some_and(|size| size.get() < 5) => {
+            _ if is_v5 && properties.maximum_packet_size.is_some_and(|size| size.get() < SMALLEST_PACKET_SIZE) => {
                 Some(ConnAckReasonCode::ImplementationSpecificError)
             }
             _ => None,
@@ -254,15 +253,8 @@ impl Acceptor {
     pub fn challenge(&mut self, data: &[u8]) -> Result<(), CommandError> {
         let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
         let method = pending.method.as_deref().ok_or(CommandError::NoAuthentication)?;
-        let properties = AuthProperties {
-            authentication_method: Some(Utf8Str::new(method)?),
-            authentication_data: (!data.is_empty()).then_some(data),
-            ..AuthProperties::default()
-        };
         let limit = pending.client.maximum_packet_size;
-        let auth = Auth { reason_code: AuthReasonCode::ContinueAuthentication, properties };
-        let sent = self.transmit.encode(limit, |out| auth.encode(Version::V5, out))?;
-        sent.map(drop).ok_or(CommandError::TooLarge { limit })?;
+        self.transmit.put_auth(Version::V5, method, AuthReasonCode::ContinueAuthentication, data, limit)?;
         self.step = Step::Challenged;
         self.is_unstamped = true;
         Ok(())

@@ -3,11 +3,9 @@
 use alloc::boxed::Box;
 
 use super::action::{Action, Close};
-use super::session::{Exchange, ServerSession, State};
-use crate::codec::{
-    Auth, AuthProperties, AuthReasonCode, Disconnect, DisconnectProperties, DisconnectReasonCode, ReasonCode, Version,
-};
-use crate::session::{Breach, CommandError, Phase, trim};
+use super::session::{ServerSession, State};
+use crate::codec::{Auth, AuthReasonCode, Disconnect, DisconnectReasonCode, ReasonCode, Version};
+use crate::session::{Breach, CommandError, Exchange, Phase};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -35,20 +33,7 @@ impl ServerSession {
             return Err(CommandError::ClientOnly);
         }
         if self.engine.version == Version::V5 {
-            let (limit, Disconnect { reason_code, properties }) = (self.client.maximum_packet_size, *disconnect);
-            let has_reason = properties.reason_string.is_some();
-            let fits = trim(has_reason, properties.user_properties, |with_reason, user_properties| {
-                let reason_string = properties.reason_string.filter(|_| with_reason);
-                let properties = DisconnectProperties { reason_string, user_properties, ..properties };
-                let disconnect = Disconnect { reason_code, properties };
-                self.engine
-                    .transmit
-                    .encode(limit, |out| disconnect.encode(Version::V5, out))
-                    .map(|packet| packet.is_some())
-            })?;
-            if !fits {
-                return Err(CommandError::TooLarge { limit });
-            }
+            self.engine.put_disconnect(disconnect, self.client.maximum_packet_size)?;
         }
         self.state = State::Closing;
         self.engine.phase = Phase::Down;
@@ -101,10 +86,10 @@ impl ServerSession {
         let now = self.engine.now;
         self.expires_at = match self.session_expiry_interval {
             u32::MAX => Instant::NEVER,
-            seconds => after(now, seconds),
+            seconds => now.after_seconds(seconds),
         };
         if let Some(kept) = &mut self.will {
-            kept.at = after(now, kept.will.delay_interval).min(self.expires_at);
+            kept.at = now.after_seconds(kept.will.delay_interval).min(self.expires_at);
         }
     }
 
@@ -162,25 +147,14 @@ impl ServerSession {
     /// The client has broken the protocol.
     #[cold]
     pub(super) fn breach<'a>(&mut self, breach: Breach) -> Action<'a> {
-        self.tell(breach.reason_code());
+        self.engine.tell(breach.reason_code(), self.client.maximum_packet_size);
         self.over(Close::Breach(breach))
     }
 
     #[cold]
     pub(super) fn time_out<'a>(&mut self) -> Action<'a> {
-        self.tell(ReasonCode::KeepAliveTimeout);
+        self.engine.tell(ReasonCode::KeepAliveTimeout, self.client.maximum_packet_size);
         self.over(Close::KeepAliveTimeout)
-    }
-
-    /// Tells a client of 5.0 why its connection ends.
-    pub(super) fn tell(&mut self, code: ReasonCode) {
-        if self.engine.version == Version::V5 {
-            let reason_code = DisconnectReasonCode::try_from(code).unwrap_or(DisconnectReasonCode::ProtocolError);
-            let disconnect = Disconnect { reason_code, ..Disconnect::default() };
-            let max = self.client.maximum_packet_size;
-            // It has nothing in it that could not be encoded; and if it does not fit, it is left out.
-            let _ = self.engine.transmit.encode(max, |out| disconnect.encode(Version::V5, out));
-        }
     }
 
     pub(super) fn over<'a>(&mut self, why: Close<'a>) -> Action<'a> {
@@ -213,15 +187,8 @@ impl ServerSession {
         let is_connected = self.state == State::Connected;
         let authentication = self.authentication.as_mut().filter(|it| is_connected && it.exchange == Exchange::Ours);
         let authentication = authentication.ok_or(CommandError::NoAuthentication)?;
-        let properties = AuthProperties {
-            authentication_method: Some(Utf8Str::new(&authentication.method)?),
-            authentication_data: (!data.is_empty()).then_some(data),
-            ..AuthProperties::default()
-        };
         let limit = self.client.maximum_packet_size;
-        let auth = Auth { reason_code, properties };
-        let sent = self.engine.transmit.encode(limit, |out| auth.encode(Version::V5, out))?;
-        sent.ok_or(CommandError::TooLarge { limit })?;
+        self.engine.transmit.put_auth(Version::V5, &authentication.method, reason_code, data, limit)?;
         authentication.exchange = next;
         Ok(())
     }
@@ -241,8 +208,4 @@ impl ServerSession {
         };
         Action::Auth(auth)
     }
-}
-
-fn after(now: Instant, seconds: u32) -> Instant {
-    Instant::from_micros(now.as_micros().saturating_add(u64::from(seconds).saturating_mul(1_000_000)))
 }

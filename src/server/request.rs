@@ -5,10 +5,10 @@ use alloc::collections::BTreeMap;
 
 use super::session::{ServerSession, State};
 use crate::codec::{
-    AckProperties, EncodeError, List, Packet, PacketId, ReasonCode, SubAck, SubAckReasonCode, Subscribe,
-    SubscribeProperties, Subscription, UnsubAck, UnsubAckReasonCode, Unsubscribe, UnsubscribeProperties, Version,
+    AckProperties, EncodeError, List, Packet, PacketId, SubAck, SubAckReasonCode, Subscribe, SubscribeProperties,
+    Subscription, UnsubAck, UnsubAckReasonCode, Unsubscribe, UnsubscribeProperties, Version,
 };
-use crate::session::{Breach, CommandError, trim};
+use crate::session::{Available, Breach, CommandError, trim};
 use crate::topic::TopicFilter;
 
 /// The name of a request, for its answer. It belongs to the connection on which the request came, of this
@@ -90,23 +90,12 @@ impl ServerSession {
         subscriptions: List<'a, Subscription<'a>>,
         properties: &SubscribeProperties<'_>,
     ) -> Result<(), Breach> {
-        let config = &self.config;
-        if properties.subscription_identifier.is_some() && !config.subscription_identifiers_available {
-            return Err(Breach::NotAvailable(ReasonCode::SubscriptionIdentifiersNotSupported));
-        }
-        if config.shared_subscription_available && config.wildcard_subscription_available {
-            return Ok(());
-        }
-        for filter in subscriptions.iter().map(|subscription| subscription.filter) {
-            if filter.share_name().is_some() && !config.shared_subscription_available {
-                return Err(Breach::NotAvailable(ReasonCode::SharedSubscriptionsNotSupported));
-            }
-            let has_wildcard = filter.levels().any(|level| matches!(level, b"+" | b"#"));
-            if has_wildcard && !config.wildcard_subscription_available {
-                return Err(Breach::NotAvailable(ReasonCode::WildcardSubscriptionsNotSupported));
-            }
-        }
-        Ok(())
+        let available = Available {
+            wildcards: self.config.wildcard_subscription_available,
+            identifiers: self.config.subscription_identifiers_available,
+            shared: self.config.shared_subscription_available,
+        };
+        available.missing(subscriptions, properties).map_or(Ok(()), |code| Err(Breach::NotAvailable(code)))
     }
 
     fn take_request(&mut self, id: PacketId, kind: Kind) -> Result<Option<RequestId>, Breach> {

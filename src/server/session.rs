@@ -9,7 +9,9 @@ use super::config::ServerConfig;
 use super::request::Requests;
 use crate::codec::{AckProperties, MAX_PACKET_SIZE};
 use crate::codec::{Packet, PubAckReasonCode, QoS, Version};
-use crate::session::{Breach, CommandError, End, Engine, Message, Receipt, Rules, Side, Stop, Token, Transmit, Will};
+use crate::session::{
+    Breach, CommandError, End, Engine, Exchange, Message, Receipt, Rules, Side, Stop, Token, Transmit, Will,
+};
 use crate::time::Instant;
 
 /// The server's end of a session, across all its connections: see the [module](super). An
@@ -96,14 +98,6 @@ pub(super) enum State {
     Closing,
     /// It is over: the caller is to close the transport.
     Over,
-}
-
-/// Whose turn it is in an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Exchange {
-    Idle,
-    Ours,
-    Theirs,
 }
 
 impl ServerSession {
@@ -358,7 +352,7 @@ impl End for ServerSession {
     fn fail<'a>(&mut self, stop: Stop) -> Action<'a> {
         match stop {
             Stop::Malformed(error) => {
-                self.tell(error.reason_code());
+                self.engine.tell(error.reason_code(), self.client.maximum_packet_size);
                 self.over(Close::Malformed(error))
             }
             Stop::Breach(breach) => self.breach(breach),

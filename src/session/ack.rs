@@ -14,6 +14,7 @@ pub(crate) struct OrderedAck {
     pub(crate) qos: QoS,
     state: State,
 }
+
 #[derive(Clone)]
 enum State {
     /// The application has not said anything.

@@ -55,6 +55,6 @@ impl KeepAlive {
 
     /// When the connection is given up, if nothing comes until then. A timeout of 0 seconds is none.
     pub(crate) fn dead_at(&self, timeout: u16) -> Option<Instant> {
-        (self.has_asked && timeout != 0).then(|| self.silent_since.after_seconds(timeout))
+        (self.has_asked && timeout != 0).then(|| self.silent_since.after_seconds(u32::from(timeout)))
     }
 }

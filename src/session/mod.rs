@@ -6,6 +6,7 @@
 
 mod ack;
 mod alias;
+mod ending;
 mod engine;
 mod error;
 mod id_set;
@@ -21,6 +22,7 @@ mod queue;
 mod receiving;
 mod sending;
 mod stored;
+mod subscribing;
 mod token;
 mod transmit;
 mod will;
@@ -36,11 +38,16 @@ pub use self::transmit::Transmit;
 pub use self::will::Will;
 pub(crate) use self::{
     ack::trim,
+    ending::Exchange,
     engine::{End, Engine, Phase, Rules, Side, Stop},
     journal::{Record, Restored},
     keep_alive::KeepAlive,
     outbound::Stage,
     outcome::Done,
     queue::Kind,
+    subscribing::Available,
     will::user_properties,
 };
+
+/// The smallest Maximum Packet Size that one can live with: the longest acknowledgement without properties.
+pub(crate) const SMALLEST_PACKET_SIZE: u32 = 5;
