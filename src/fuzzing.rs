@@ -114,6 +114,12 @@ pub fn topic(data: &[u8]) {
     }
 }
 
+/// How many PUBRECs there are at the beginning of what has been received, whatever follows.
+fn pubrecs(received: &[u8], version: Version) -> usize {
+    let packets = codec::packets(received, version, Limits::default()).map_while(Result::ok);
+    packets.filter(|packet| matches!(packet, Packet::PubRec(_))).count()
+}
+
 /// The settings that a byte stands for.
 fn settings(choice: u8) -> (Version, Limits) {
     let version = Version::ALL[usize::from(choice % 3)];
