@@ -45,7 +45,9 @@ pub(crate) use self::{
     outbound::Stage,
     outcome::Done,
     queue::Kind,
+    stored::Stored,
     subscribing::Available,
+    transmit::LARGE,
     will::user_properties,
 };
 
