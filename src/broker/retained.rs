@@ -11,11 +11,21 @@ use crate::topic::{TopicFilter, TopicName};
 /// The retained messages of all topics.
 #[derive(Clone)]
 pub(super) struct Retained {
-    trie: Trie<Option<Box<Message>>>,
+    trie: Trie<Entry>,
     count: u32,
     bytes: u64,
     /// How many messages have ever been retained.
     number: u64,
+}
+
+/// The message of a topic, and the topics with one level more.
+#[derive(Clone, Default)]
+struct Entry {
+    message: Option<Box<Message>>,
+    first_child: NodeId,
+    /// The siblings.
+    next: NodeId,
+    previous: NodeId,
 }
 
 #[derive(Clone)]
@@ -49,7 +59,7 @@ impl Retained {
 
     /// How many messages and bytes there will be with this one as the message of its topic.
     pub(super) fn with(&self, topic: TopicName<'_>, size: usize) -> (u32, u64) {
-        let old = self.trie.find(topic.levels()).and_then(|node| self.trie.value(node)?.as_ref());
+        let old = self.trie.find(topic.levels()).and_then(|node| self.message(node));
         let (count, bytes) = old.map_or((0, 0), |old| (1, old.kept.len() as u64));
         let count = self.count.saturating_sub(count).saturating_add(1);
         (count, self.bytes.saturating_sub(bytes).saturating_add(size as u64))
@@ -59,7 +69,7 @@ impl Retained {
     pub(super) fn set(&mut self, topic: TopicName<'_>, kept: Kept) -> Option<Reference> {
         let mut node = ROOT;
         for level in topic.levels() {
-            match self.trie.child_or_insert(node, level) {
+            match self.child_or_insert(node, level) {
                 Some(child) => node = child,
                 None => {
                     self.prune(node);
@@ -72,7 +82,7 @@ impl Retained {
         self.count = self.count.saturating_add(1);
         self.bytes = self.bytes.saturating_add(kept.len() as u64);
         let number = self.number;
-        *self.trie.value_mut(node)? = Some(Box::new(Message { number, kept }));
+        self.trie.value_mut(node)?.message = Some(Box::new(Message { number, kept }));
         Some(Reference { node, number })
     }
 
@@ -96,24 +106,64 @@ impl Retained {
 
     /// A message that is still the one of its topic.
     pub(super) fn get(&self, reference: Reference) -> Option<&Kept> {
-        let message = self.trie.value(reference.node)?.as_ref()?;
+        let message = self.message(reference.node)?;
         (message.number == reference.number).then_some(&message.kept)
     }
 
+    fn message(&self, node: NodeId) -> Option<&Message> {
+        self.trie.value(node)?.message.as_deref()
+    }
+
     fn take(&mut self, node: NodeId) {
-        if let Some(old) = self.trie.value_mut(node).and_then(Option::take) {
+        if let Some(old) = self.trie.value_mut(node).and_then(|entry| entry.message.take()) {
             self.count = self.count.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(old.kept.len() as u64);
         }
     }
 
+    /// The child of a node with this level, which is made the first one if there is none.
+    fn child_or_insert(&mut self, parent: NodeId, level: &[u8]) -> Option<NodeId> {
+        if let Some(child) = self.trie.child_of(parent, self.trie.wanted(level)) {
+            return Some(child);
+        }
+        let child = self.trie.child_or_insert(parent, level)?;
+        let next = core::mem::replace(&mut self.trie.value_mut(parent)?.first_child, child);
+        if next != NONE {
+            self.trie.value_mut(next)?.previous = child;
+        }
+        self.trie.value_mut(child)?.next = next;
+        Some(child)
+    }
+
+    /// Takes nodes away that nobody needs, from this one up.
     fn prune(&mut self, node: NodeId) {
         let mut node = node;
-        while node != ROOT && !self.trie.has_children(node) && self.trie.value(node).is_some_and(Option::is_none) {
+        while node != ROOT && !self.trie.has_children(node) {
+            let Some(&Entry { message: None, next, previous, .. }) = self.trie.value(node) else { return };
             let parent = self.trie.parent(node);
+            if next != NONE
+                && let Some(sibling) = self.trie.value_mut(next)
+            {
+                sibling.previous = previous;
+            }
+            if previous == NONE {
+                if let Some(parent) = self.trie.value_mut(parent) {
+                    parent.first_child = next;
+                }
+            } else if let Some(sibling) = self.trie.value_mut(previous) {
+                sibling.next = next;
+            }
             self.trie.remove_leaf(node);
             node = parent;
         }
+    }
+
+    fn first_child(&self, node: NodeId) -> Option<NodeId> {
+        self.trie.value(node).map(|entry| entry.first_child).filter(|&child| child != NONE)
+    }
+
+    fn next_sibling(&self, node: NodeId) -> Option<NodeId> {
+        self.trie.value(node).map(|entry| entry.next).filter(|&next| next != NONE)
     }
 
     /// Finds the messages that a filter is for, except those that have expired. Only that part of the tree is looked at
@@ -133,7 +183,7 @@ impl Retained {
                 level => {
                     let wanted = self.trie.wanted(level);
                     here.retain_mut(|node| {
-                        self.trie.child(*node, wanted).is_some_and(|child| {
+                        self.trie.child_of(*node, wanted).is_some_and(|child| {
                             *node = child;
                             true
                         })
@@ -146,14 +196,12 @@ impl Retained {
 
     /// The children of a node; without those that a wildcard in the first level does not stand for \[MQTT-4.7.2-1\].
     fn children(&self, node: NodeId, is_first_level: bool) -> impl Iterator<Item = NodeId> {
-        let first = Some(self.trie.first_child(node)).filter(|&child| child != NONE);
-        let all =
-            core::iter::successors(first, |&child| Some(self.trie.next_sibling(child)).filter(|&next| next != NONE));
+        let all = core::iter::successors(self.first_child(node), |&child| self.next_sibling(child));
         all.filter(move |&child| !(is_first_level && self.trie.level(child).first() == Some(&b'$')))
     }
 
     fn find_here(&self, node: NodeId, now: Instant, found: &mut Vec<Reference>) {
-        if let Some(Some(message)) = self.trie.value(node)
+        if let Some(message) = self.message(node)
             && !message.kept.is_expired(now)
         {
             found.push(Reference { node, number: message.number });
@@ -167,8 +215,7 @@ impl Retained {
             let mut node = child;
             'below: loop {
                 self.find_here(node, now, found);
-                let first = self.trie.first_child(node);
-                if first != NONE {
+                if let Some(first) = self.first_child(node) {
                     node = first;
                     continue;
                 }
@@ -176,8 +223,7 @@ impl Retained {
                     if node == child {
                         break 'below;
                     }
-                    let next = self.trie.next_sibling(node);
-                    if next != NONE {
+                    if let Some(next) = self.next_sibling(node) {
                         node = next;
                         break;
                     }

@@ -1,10 +1,9 @@
 //! Who is subscribed to what: a tree of topic filters, with the subscribers at its nodes (section 4.7).
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::slab::Slab;
-use super::trie::{NONE, NodeId, ROOT, Trie};
+use super::trie::{Levels, NONE, NodeId, Path, ROOT, Trie};
 use crate::codec::{QoS, Subscription};
 use crate::topic::{TopicFilter, TopicName};
 
@@ -12,20 +11,33 @@ use crate::topic::{TopicFilter, TopicName};
 #[derive(Clone)]
 pub(super) struct Tree {
     trie: Trie<Entry>,
+    /// The lists of filters that have several subscribers.
+    lists: Slab<Lists>,
     groups: Slab<Group>,
     subscriptions: u32,
     shared: u32,
-    /// The nodes that fit so far, while a topic is looked for, and those of the next level. Kept for their memory.
-    here: Vec<NodeId>,
-    below: Vec<NodeId>,
+    /// What is needed while a topic is looked for; kept for its memory.
+    search: Search,
 }
 
-/// What is subscribed to at a node, and where the wildcards below it are.
+#[derive(Clone, Default)]
+struct Search {
+    levels: Levels,
+    /// The nodes whose levels are those of the topic, without any wildcard, from the root on.
+    literal: Vec<(NodeId, Path)>,
+    /// Nodes behind a `+`, with how many levels of the topic they stand for.
+    branches: Vec<(NodeId, Path, u32)>,
+}
+
+/// What is subscribed to at a node.
 #[derive(Clone, Default)]
 struct Entry {
+    /// The child for `+`.
     plus: NodeId,
-    hash: NodeId,
-    subscribers: Subscribers,
+    /// Who is subscribed to the filter that ends here.
+    own: Subscribers,
+    /// Who is subscribed to the filter that goes on with `#`, which is no node of its own: nothing follows it.
+    hash: Subscribers,
 }
 
 /// Nearly all filters have one subscriber.
@@ -34,7 +46,8 @@ enum Subscribers {
     #[default]
     None,
     One(Subscriber),
-    Many(Box<Lists>),
+    /// The number of their lists.
+    Many(u32),
 }
 
 #[derive(Clone, Default)]
@@ -64,8 +77,9 @@ pub(super) struct Terms {
 /// The members of a shared subscription (section 4.8.2).
 #[derive(Clone)]
 pub(super) struct Group {
-    node: NodeId,
-    name: Box<[u8]>,
+    /// The filter that they share.
+    place: Place,
+    name: Vec<u8>,
     pub(super) members: Vec<Subscriber>,
     /// Whose turn it is.
     pub(super) next: u32,
@@ -75,9 +89,17 @@ pub(super) struct Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place(u32);
 
+/// It is a group, with its number.
 const GROUP: u32 = 1 << 31;
+/// It is a filter that ends with `#` below the node.
+const HASH: u32 = 1 << 30;
 
 impl Place {
+    /// The node that it is at, if it is not a group.
+    const fn node(self) -> NodeId {
+        self.0 & !HASH
+    }
+
     const fn group(self) -> Option<u32> {
         if self.0 & GROUP != 0 { Some(self.0 & !GROUP) } else { None }
     }
@@ -89,13 +111,11 @@ impl Place {
 
 /// The lists that a topic fits to.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Matches {
-    nodes: Vec<NodeId>,
-}
+pub(super) struct Matches(Vec<Place>);
 
 impl Matches {
     pub(super) const fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.0.is_empty()
     }
 }
 
@@ -112,80 +132,85 @@ impl Subscribers {
     }
 
     #[inline]
-    fn own(&self) -> &[Subscriber] {
+    fn own<'t>(&'t self, lists: &'t Slab<Lists>) -> &'t [Subscriber] {
         match self {
             Self::None => &[],
             Self::One(one) => core::slice::from_ref(one),
-            Self::Many(lists) => &lists.own,
+            Self::Many(number) => lists.get(*number).map_or(&[], |lists| &lists.own),
         }
     }
 
-    fn groups(&self) -> &[u32] {
+    fn groups<'t>(&self, lists: &'t Slab<Lists>) -> &'t [u32] {
         match self {
             Self::None | Self::One(_) => &[],
-            Self::Many(lists) => &lists.groups,
+            Self::Many(number) => lists.get(*number).map_or(&[], |lists| &lists.groups),
         }
     }
 
     /// As lists that can be changed.
-    fn lists(&mut self) -> Option<&mut Lists> {
-        if !matches!(self, Self::Many(_)) {
-            let own = self.own().to_vec();
-            *self = Self::Many(Box::new(Lists { own, groups: Vec::new() }));
-        }
-        match self {
-            Self::Many(lists) => Some(lists),
-            Self::None | Self::One(_) => None,
-        }
+    fn many<'t>(&mut self, lists: &'t mut Slab<Lists>) -> Option<&'t mut Lists> {
+        let number = match self {
+            Self::Many(number) => *number,
+            Self::None | Self::One(_) => {
+                let own = self.own(lists).to_vec();
+                let number = lists.insert(Lists { own, groups: Vec::new() })?.index;
+                *self = Self::Many(number);
+                number
+            }
+        };
+        lists.get_mut(number)
     }
 
     /// In the form that takes the least memory.
-    fn tidy(&mut self) {
-        if let Self::Many(lists) = self
-            && lists.groups.is_empty()
-        {
-            match *lists.own {
-                [] => *self = Self::None,
-                [one] => *self = Self::One(one),
-                _ => {}
-            }
-        }
+    fn tidy(&mut self, lists: &mut Slab<Lists>) {
+        let Self::Many(number) = *self else { return };
+        let Some(Lists { own, groups }) = lists.get(number) else { return };
+        let tidied = match **own {
+            [] if groups.is_empty() => Self::None,
+            [one] if groups.is_empty() => Self::One(one),
+            _ => return,
+        };
+        *self = tidied;
+        lists.remove(number);
     }
 
-    fn get_mut(&mut self, position: u32) -> Option<&mut Subscriber> {
+    fn get_mut<'t>(&'t mut self, lists: &'t mut Slab<Lists>, position: u32) -> Option<&'t mut Subscriber> {
         match self {
             Self::None => None,
             Self::One(one) => (position == 0).then_some(one),
-            Self::Many(lists) => lists.own.get_mut(position as usize),
+            Self::Many(number) => lists.get_mut(*number)?.own.get_mut(position as usize),
         }
     }
 
     /// Takes one more, and returns its position.
-    fn push(&mut self, subscriber: Subscriber) -> u32 {
+    fn push(&mut self, lists: &mut Slab<Lists>, subscriber: Subscriber) -> Option<u32> {
         if self.is_none() {
             *self = Self::One(subscriber);
-            return 0;
+            return Some(0);
         }
-        let Some(Lists { own, .. }) = self.lists() else { return 0 };
+        let own = &mut self.many(lists)?.own;
         own.push(subscriber);
-        (own.len() as u32).saturating_sub(1)
+        (own.len() as u32).checked_sub(1)
     }
 
     /// Takes one away; the last one moves to its position, and is returned if there is one.
-    fn swap_remove(&mut self, position: u32) -> Option<Subscriber> {
-        match self {
-            Self::None => None,
-            Self::One(_) => {
-                *self = Self::None;
-                None
-            }
-            Self::Many(lists) => {
-                let moved = swap_remove(&mut lists.own, position);
-                self.tidy();
-                moved
-            }
-        }
+    fn swap_remove(&mut self, lists: &mut Slab<Lists>, position: u32) -> Option<Subscriber> {
+        let Self::Many(number) = *self else {
+            *self = Self::None;
+            return None;
+        };
+        let moved = swap_remove(&mut lists.get_mut(number)?.own, position);
+        self.tidy(lists);
+        moved
     }
+}
+
+/// The levels of a filter, without its share and without `#`; and [`HASH`] if it has that.
+fn levels<'a>(filter: &TopicFilter<'a>) -> (impl Iterator<Item = &'a [u8]>, u32) {
+    let filter = filter.without_share();
+    let has_hash = filter.as_bytes().last() == Some(&b'#');
+    let count = filter.levels().count().saturating_sub(usize::from(has_hash));
+    (filter.levels().take(count), if has_hash { HASH } else { 0 })
 }
 
 fn swap_remove(list: &mut Vec<Subscriber>, position: u32) -> Option<Subscriber> {
@@ -202,11 +227,11 @@ impl Tree {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             trie: Trie::new(seed),
+            lists: Slab::new(),
             groups: Slab::new(),
             subscriptions: 0,
             shared: 0,
-            here: Vec::new(),
-            below: Vec::new(),
+            search: Search::default(),
         }
     }
 
@@ -220,54 +245,68 @@ impl Tree {
         self.shared
     }
 
+    #[inline]
+    fn subscribers(&self, place: Place) -> Option<&Subscribers> {
+        let entry = self.trie.value(place.node())?;
+        Some(if place.0 & HASH != 0 { &entry.hash } else { &entry.own })
+    }
+
+    fn subscribers_mut(&mut self, place: Place) -> Option<(&mut Subscribers, &mut Slab<Lists>)> {
+        let entry = self.trie.value_mut(place.node())?;
+        Some((if place.0 & HASH != 0 { &mut entry.hash } else { &mut entry.own }, &mut self.lists))
+    }
+
     /// The list for this filter, if there is one.
     pub(super) fn find(&self, filter: TopicFilter<'_>) -> Option<Place> {
-        let node = self.trie.find(filter.without_share().levels())?;
+        let (levels, hash) = levels(&filter);
+        let place = Place(self.trie.find(levels)? | hash);
         match filter.share_name() {
-            None => Some(Place(node)),
-            Some(name) => self.group(node, name.as_bytes()).map(|group| Place(group | GROUP)),
+            None => Some(place),
+            Some(name) => self.group(place, name.as_bytes()),
         }
     }
 
-    fn group(&self, node: NodeId, name: &[u8]) -> Option<u32> {
-        let groups = self.trie.value(node)?.subscribers.groups();
-        groups.iter().copied().find(|&group| self.groups.get(group).is_some_and(|group| *group.name == *name))
+    /// The list of a group that shares a filter.
+    fn group(&self, place: Place, name: &[u8]) -> Option<Place> {
+        let groups = self.subscribers(place)?.groups(&self.lists);
+        let is_it = |&group: &u32| self.groups.get(group).is_some_and(|group| group.name == name);
+        groups.iter().copied().find(is_it).map(|group| Place(group | GROUP))
     }
 
     /// The list for this filter, which is made if there is none. It has to get a subscriber then; `None` if there is no
     /// number left for it.
     pub(super) fn find_or_insert(&mut self, filter: TopicFilter<'_>) -> Option<Place> {
         let mut node = ROOT;
-        for level in filter.without_share().levels() {
-            let child = match self.trie.child_or_insert(node, level).filter(|&child| child < GROUP) {
-                Some(child) => child,
-                None => {
-                    self.prune(node);
-                    return None;
-                }
+        let (levels, hash) = levels(&filter);
+        for level in levels {
+            let Some(child) = self.trie.child_or_insert(node, level).filter(|&child| child < HASH) else {
+                self.prune(node);
+                return None;
             };
-            let entry = self.trie.value_mut(node)?;
-            match level {
-                b"+" => entry.plus = child,
-                b"#" => entry.hash = child,
-                _ => {}
+            if level == b"+" {
+                self.trie.value_mut(node)?.plus = child;
             }
             node = child;
         }
-        let Some(name) = filter.share_name() else { return Some(Place(node)) };
-        if let Some(group) = self.group(node, name.as_bytes()) {
-            return Some(Place(group | GROUP));
+        let place = Place(node | hash);
+        let Some(name) = filter.share_name() else { return Some(place) };
+        if let Some(group) = self.group(place, name.as_bytes()) {
+            return Some(group);
         }
-        let group = Group { node, name: name.as_bytes().into(), members: Vec::new(), next: 0 };
-        let key = self.groups.insert(group)?;
-        self.trie.value_mut(node)?.subscribers.lists()?.groups.push(key.index);
-        Some(Place(key.index | GROUP))
+        let group = Group { place, name: name.as_bytes().into(), members: Vec::new(), next: 0 };
+        let group = self.groups.insert(group)?.index;
+        let (subscribers, lists) = self.subscribers_mut(place)?;
+        subscribers.many(lists)?.groups.push(group);
+        Some(Place(group | GROUP))
     }
 
     /// Takes a subscriber into a list, and returns its position there.
     pub(super) fn push(&mut self, place: Place, subscriber: Subscriber) -> Option<u32> {
         let position = match place.group() {
-            None => self.trie.value_mut(place.0)?.subscribers.push(subscriber),
+            None => {
+                let (subscribers, lists) = self.subscribers_mut(place)?;
+                subscribers.push(lists, subscriber)?
+            }
             Some(group) => {
                 let members = &mut self.groups.get_mut(group)?.members;
                 members.push(subscriber);
@@ -282,7 +321,7 @@ impl Tree {
     /// Changes the terms of a subscriber.
     pub(super) fn replace(&mut self, place: Place, position: u32, subscriber: Subscriber) {
         let old = match place.group() {
-            None => self.trie.value_mut(place.0).and_then(|entry| entry.subscribers.get_mut(position)),
+            None => self.subscribers_mut(place).and_then(|(subscribers, lists)| subscribers.get_mut(lists, position)),
             Some(group) => self.groups.get_mut(group).and_then(|group| group.members.get_mut(position as usize)),
         };
         if let Some(old) = old {
@@ -294,31 +333,25 @@ impl Tree {
     pub(super) fn remove(&mut self, place: Place, position: u32) -> Option<Subscriber> {
         self.subscriptions = self.subscriptions.saturating_sub(1);
         self.shared = self.shared.saturating_sub(u32::from(place.is_shared()));
-        let (moved, node) = match place.group() {
-            None => (self.trie.value_mut(place.0)?.subscribers.swap_remove(position), place.0),
-            Some(number) => {
-                let group = self.groups.get_mut(number)?;
-                let node = group.node;
-                // Whose turn it is stays so, as far as that is possible.
-                let moved = swap_remove(&mut group.members, position);
-                if group.members.is_empty() {
-                    self.remove_group(number, node);
-                }
-                (moved, node)
-            }
+        let Some(number) = place.group() else {
+            let (subscribers, lists) = self.subscribers_mut(place)?;
+            let moved = subscribers.swap_remove(lists, position);
+            self.prune(place.node());
+            return moved;
         };
-        self.prune(node);
-        moved
-    }
-
-    fn remove_group(&mut self, group: u32, node: NodeId) {
-        self.groups.remove(group);
-        if let Some(entry) = self.trie.value_mut(node) {
-            if let Some(lists) = entry.subscribers.lists() {
-                lists.groups.retain(|&other| other != group);
+        let group = self.groups.get_mut(number)?;
+        let moved = swap_remove(&mut group.members, position);
+        if group.members.is_empty() {
+            let place = group.place;
+            self.groups.remove(number);
+            let (subscribers, lists) = self.subscribers_mut(place)?;
+            if let Some(lists) = subscribers.many(lists) {
+                lists.groups.retain(|&other| other != number);
             }
-            entry.subscribers.tidy();
+            subscribers.tidy(lists);
+            self.prune(place.node());
         }
+        moved
     }
 
     /// Takes nodes away that nobody needs, from this one up.
@@ -326,64 +359,58 @@ impl Tree {
         let mut node = node;
         while node != ROOT
             && !self.trie.has_children(node)
-            && self.trie.value(node).is_some_and(|entry| entry.subscribers.is_none())
+            && self.trie.value(node).is_some_and(|entry| entry.own.is_none() && entry.hash.is_none())
         {
             let parent = self.trie.parent(node);
-            if let Some(entry) = self.trie.value_mut(parent) {
-                if entry.plus == node {
-                    entry.plus = NONE;
-                }
-                if entry.hash == node {
-                    entry.hash = NONE;
-                }
+            if let Some(entry) = self.trie.value_mut(parent)
+                && entry.plus == node
+            {
+                entry.plus = NONE;
             }
             self.trie.remove_leaf(node);
             node = parent;
         }
     }
 
-    /// Finds the filters that fit to a topic, without recursion: level by level. There are never more nodes on a way than
-    /// there are filters, however the topic is made.
+    /// Finds the filters that fit to a topic, without recursion. No node is looked at twice, so there are never more steps
+    /// than there are filters, however the topic is made.
     pub(super) fn find_matches(&mut self, topic: TopicName<'_>, matches: &mut Matches) {
-        let Self { trie, here, below, .. } = self;
-        matches.nodes.clear();
-        here.clear();
-        here.push(ROOT);
+        let Self { trie, search: Search { levels, literal, branches }, .. } = self;
+        matches.0.clear();
+        branches.clear();
+        trie.read_levels(topic.as_bytes(), levels);
+        trie.find_along(topic.as_bytes(), levels, literal);
+        let count = levels.len() as u32;
         // A wildcard in the first level does not stand for what begins with `$` [MQTT-4.7.2-1].
-        let mut takes_wildcards = topic.as_bytes().first() != Some(&b'$');
-        for level in topic.levels() {
-            let wanted = trie.wanted(level);
-            below.clear();
-            for &node in here.iter() {
-                let Some(&Entry { plus, hash, .. }) = trie.value(node) else { continue };
-                if takes_wildcards {
-                    if hash != NONE {
-                        matches.nodes.push(hash);
-                    }
-                    if plus != NONE {
-                        below.push(plus);
-                    }
-                }
-                if trie.has_children(node)
-                    && let Some(child) = trie.child(node, wanted)
-                {
-                    below.push(child);
-                }
-            }
-            takes_wildcards = true;
-            core::mem::swap(here, below);
-            if here.is_empty() {
+        let is_hidden = topic.as_bytes().first() == Some(&b'$');
+        let plus = trie.wanted(b"+");
+        let mut visit = |node: NodeId, path: Path, depth: u32, branches: &mut Vec<_>| {
+            let Some(entry) = trie.value(node) else { return };
+            if is_hidden && depth == 0 {
                 return;
             }
-        }
-        for &node in here.iter() {
-            let Some(entry) = trie.value(node) else { continue };
-            if !entry.subscribers.is_none() {
-                matches.nodes.push(node);
-            }
             // `a/#` stands for `a` too (section 4.7.1.2).
-            if entry.hash != NONE {
-                matches.nodes.push(entry.hash);
+            if !entry.hash.is_none() {
+                matches.0.push(Place(node | HASH));
+            }
+            if depth == count {
+                if !entry.own.is_none() {
+                    matches.0.push(Place(node));
+                }
+            } else if entry.plus != NONE {
+                branches.push((entry.plus, path.then(plus), depth.saturating_add(1)));
+            }
+        };
+        for (&(node, path), depth) in literal.iter().zip(0..) {
+            visit(node, path, depth, branches);
+        }
+        while let Some((node, path, depth)) = branches.pop() {
+            visit(node, path, depth, branches);
+            if let Some(level) = levels.get(topic.as_bytes(), depth) {
+                let path = path.then(level);
+                if let Some(child) = trie.child(node, path, level) {
+                    branches.push((child, path, depth.saturating_add(1)));
+                }
             }
         }
     }
@@ -391,20 +418,20 @@ impl Tree {
     /// The subscribers of the filters that fit, in lists: no session is in one of them twice.
     #[inline]
     pub(super) fn lists<'t>(&'t self, matches: &'t Matches) -> impl Iterator<Item = &'t [Subscriber]> {
-        let entries = matches.nodes.iter().filter_map(|&node| self.trie.value(node));
-        entries.map(|entry| entry.subscribers.own()).filter(|own| !own.is_empty())
+        let lists = matches.0.iter().filter_map(|&place| self.subscribers(place));
+        lists.map(|subscribers| subscribers.own(&self.lists)).filter(|own| !own.is_empty())
     }
 
     /// The groups that share a filter that fits.
     pub(super) fn groups<'t>(&'t self, matches: &'t Matches) -> impl Iterator<Item = u32> + 't {
-        let entries = matches.nodes.iter().filter_map(|&node| self.trie.value(node));
-        entries.flat_map(|entry| entry.subscribers.groups()).copied()
+        let lists = matches.0.iter().filter_map(|&place| self.subscribers(place));
+        lists.flat_map(|subscribers| subscribers.groups(&self.lists)).copied()
     }
 
     /// A subscriber.
     pub(super) fn get(&self, place: Place, position: u32) -> Option<&Subscriber> {
         match place.group() {
-            None => self.trie.value(place.0)?.subscribers.own().get(position as usize),
+            None => self.subscribers(place)?.own(&self.lists).get(position as usize),
             Some(group) => self.groups.get(group)?.members.get(position as usize),
         }
     }
@@ -413,16 +440,16 @@ impl Tree {
     pub(super) fn assert_consistent(&self) {
         let (mut own, mut shared) = (0_usize, 0_usize);
         for node in self.trie.iter() {
-            let Some(Entry { subscribers, .. }) = self.trie.value(node) else { continue };
-            assert!(
-                node == ROOT || !subscribers.is_none() || self.trie.has_children(node),
-                "a node without subscribers has children"
-            );
-            own = own.saturating_add(subscribers.own().len());
-            for &group in subscribers.groups() {
-                let members = self.groups.get(group).map_or(0, |group| group.members.len());
-                assert!(members != 0, "a group has members");
-                shared = shared.saturating_add(members);
+            let Some(entry) = self.trie.value(node) else { continue };
+            let is_needed = !entry.own.is_none() || !entry.hash.is_none() || self.trie.has_children(node);
+            assert!(node == ROOT || is_needed, "a node without subscribers has children");
+            for subscribers in [&entry.own, &entry.hash] {
+                own = own.saturating_add(subscribers.own(&self.lists).len());
+                for &group in subscribers.groups(&self.lists) {
+                    let members = self.groups.get(group).map_or(0, |group| group.members.len());
+                    assert!(members != 0, "a group has members");
+                    shared = shared.saturating_add(members);
+                }
             }
         }
         assert_eq!(self.shared as usize, shared, "shared subscriptions are counted right");
@@ -433,3 +460,6 @@ impl Tree {
         self.groups.get_mut(group)
     }
 }
+
+/// Where messages are looked for, one node is one cache line.
+const _: () = assert!(Trie::<Entry>::NODE_SIZE == 64);

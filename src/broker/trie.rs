@@ -18,28 +18,52 @@ pub(super) const NONE: NodeId = 0;
 
 /// A tree of topic levels.
 ///
-/// Children are found in one table for the whole tree, by parent and level, so that a node with a million children is as
-/// quick as one with two. The hash depends on a seed, so that nobody can choose topics that collide.
+/// Nodes are found in one table for the whole tree, by a hash of all levels down to theirs, so that a node with a million
+/// children is as quick as one with two. That hash is known before the node above has been looked at: in a large tree most
+/// of the time goes into waiting for memory, and like this the levels of a topic are waited for all at once. It depends on
+/// a seed, so that nobody can choose topics that collide.
 #[derive(Clone)]
 pub(super) struct Trie<V> {
     nodes: Vec<Node<V>>,
-    by_parent_and_level: HashTable<NodeId>,
+    by_path: HashTable<NodeId>,
     hasher: FixedState,
-    /// The node that was freed last, the first of a list by `next`.
+    /// The node that was freed last.
     free: NodeId,
 }
 
 /// With the value of a tree of subscriptions it fills a cache line.
 #[derive(Clone)]
-#[repr(align(8))]
+#[repr(align(64))]
 struct Node<V> {
-    value: V,
     parent: NodeId,
-    first_child: NodeId,
-    /// Its siblings.
-    next: NodeId,
-    previous: NodeId,
+    /// How many children it has; of a free place, the place that was freed before.
+    children: u32,
+    /// The hash of the levels down to this one.
+    path: Path,
     level: Level,
+    value: V,
+}
+
+/// The hash of a sequence of levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Path(u32);
+
+impl Path {
+    /// Of no level.
+    pub(super) const ROOT: Self = Self(0);
+
+    /// With one level more. The hash of a level is as good as random, and the product makes the order count.
+    #[inline]
+    pub(super) fn then(self, level: Wanted<'_>) -> Self {
+        let mixed = level.hash.wrapping_add(u64::from(self.0));
+        Self((u128::from(mixed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u32)
+    }
+
+    /// As a table wants it: random in the first bits and in the last.
+    #[inline]
+    const fn hash(self) -> u64 {
+        (self.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32)
+    }
 }
 
 /// The text of a level; nearly all are short.
@@ -47,6 +71,46 @@ struct Node<V> {
 enum Level {
     Short(u8, [u8; 22]),
     Long(Box<[u8]>),
+}
+
+/// The levels of a topic.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Levels(Vec<LevelOf>);
+
+/// A level of a topic: its hash, that of the levels down to it, and where it is.
+#[derive(Clone, Debug)]
+struct LevelOf {
+    hash: u64,
+    path: Path,
+    start: u32,
+    len: u32,
+}
+
+impl LevelOf {
+    #[inline]
+    fn wanted<'t>(&self, topic: &'t [u8]) -> Wanted<'t> {
+        let rest = topic.get(self.start as usize..).unwrap_or_default();
+        Wanted { text: rest.get(..self.len as usize).unwrap_or_default(), hash: self.hash }
+    }
+}
+
+impl Levels {
+    pub(super) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// A level of the topic that they are of.
+    pub(super) fn get<'t>(&self, topic: &'t [u8], place: u32) -> Option<Wanted<'t>> {
+        self.0.get(place as usize).map(|level| level.wanted(topic))
+    }
+}
+
+impl<V: Default> Node<V> {
+    /// A node on its own.
+    fn new(path: Path, parent: NodeId, level: &[u8]) -> Self {
+        let level = Level::new(level);
+        Self { parent, children: 0, path, level, value: V::default() }
+    }
 }
 
 impl Level {
@@ -77,26 +141,13 @@ pub(super) struct Wanted<'t> {
     hash: u64,
 }
 
-/// The hash of a child: the one of its level is as good as random, and the product spreads what makes it this parent's.
-#[inline]
-fn child_hash(parent: NodeId, level: u64) -> u64 {
-    let product = u128::from(level ^ u64::from(parent)).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
-    (product >> 64) as u64 ^ product as u64
-}
-
 impl<V: Default> Trie<V> {
+    pub(super) const NODE_SIZE: usize = core::mem::size_of::<Node<V>>();
+
     pub(super) fn new(seed: u64) -> Self {
-        let root = Node {
-            value: V::default(),
-            parent: NONE,
-            first_child: NONE,
-            next: NONE,
-            previous: NONE,
-            level: Level::new(b""),
-        };
         Self {
-            nodes: alloc::vec![root],
-            by_parent_and_level: HashTable::new(),
+            nodes: alloc::vec![Node::new(Path::ROOT, NONE, b"")],
+            by_path: HashTable::new(),
             hasher: FixedState::with_seed(seed),
             free: NONE,
         }
@@ -132,7 +183,7 @@ impl<V: Default> Trie<V> {
 
     #[inline]
     pub(super) fn has_children(&self, id: NodeId) -> bool {
-        self.node(id).is_some_and(|node| node.first_child != NONE)
+        self.node(id).is_some_and(|node| node.children != 0)
     }
 
     /// The text of a node's own level.
@@ -145,104 +196,108 @@ impl<V: Default> Trie<V> {
         self.node(id).map_or(NONE, |node| node.parent)
     }
 
-    /// The child with this level, if there is one.
+    /// The levels of a topic.
     #[inline]
-    pub(super) fn child(&self, parent: NodeId, level: Wanted<'_>) -> Option<NodeId> {
-        let is_it =
-            |&id: &NodeId| self.node(id).is_some_and(|node| node.parent == parent && node.level.text() == level.text);
-        self.by_parent_and_level.find(child_hash(parent, level.hash), is_it).copied()
+    pub(super) fn read_levels(&self, topic: &[u8], levels: &mut Levels) {
+        levels.0.clear();
+        let (mut start, mut path) = (0, Path::ROOT);
+        for text in topic.split(|&byte| byte == b'/') {
+            let wanted = self.wanted(text);
+            path = path.then(wanted);
+            levels.0.push(LevelOf { hash: wanted.hash, path, start, len: text.len() as u32 });
+            start = start.wrapping_add(text.len() as u32).wrapping_add(1);
+        }
+    }
+
+    /// The nodes for the first levels of a topic, from the root on and as far as there are some.
+    ///
+    /// No step waits for what the one before has found, but for a comparison that nearly always succeeds. So the processor
+    /// looks ahead, and the memory of several levels is fetched at the same time.
+    #[inline]
+    pub(super) fn find_along(&self, topic: &[u8], levels: &Levels, nodes: &mut Vec<(NodeId, Path)>) {
+        nodes.clear();
+        nodes.push((ROOT, Path::ROOT));
+        let mut node = ROOT;
+        for level in &levels.0 {
+            let Some(child) = self.child(node, level.path, level.wanted(topic)) else { return };
+            nodes.push((child, level.path));
+            node = child;
+        }
+    }
+
+    /// The child of a node with this level, if there is one; `path` is that of the child.
+    #[inline]
+    pub(super) fn child(&self, parent: NodeId, path: Path, level: Wanted<'_>) -> Option<NodeId> {
+        let is_it = |&id: &NodeId| {
+            self.node(id)
+                .is_some_and(|node| node.path == path && node.parent == parent && node.level.text() == level.text)
+        };
+        self.by_path.find(path.hash(), is_it).copied()
+    }
+
+    /// The child of a node with this level, if there is one, where its path is not at hand.
+    pub(super) fn child_of(&self, parent: NodeId, level: Wanted<'_>) -> Option<NodeId> {
+        let path = self.node(parent)?.path.then(level);
+        self.child(parent, path, level)
     }
 
     /// The node at the end of these levels, if there is one.
     pub(super) fn find<'t>(&self, levels: impl Iterator<Item = &'t [u8]>) -> Option<NodeId> {
         let mut levels = levels;
-        levels.try_fold(ROOT, |node, level| self.child(node, self.wanted(level)))
+        let start = (ROOT, Path::ROOT);
+        let end = levels.try_fold(start, |(node, path), level| {
+            let wanted = self.wanted(level);
+            let path = path.then(wanted);
+            self.child(node, path, wanted).map(|child| (child, path))
+        });
+        end.map(|(node, _)| node)
     }
 
     /// The child with this level, which is made if there is none; `None` if there is no number left for it.
     pub(super) fn child_or_insert(&mut self, parent: NodeId, text: &[u8]) -> Option<NodeId> {
         let wanted = self.wanted(text);
-        if let Some(child) = self.child(parent, wanted) {
+        let path = self.node(parent)?.path.then(wanted);
+        if let Some(child) = self.child(parent, path, wanted) {
             return Some(child);
         }
-        let next = self.node(parent)?.first_child;
-        let new =
-            Node { value: V::default(), parent, first_child: NONE, next, previous: NONE, level: Level::new(text) };
+        let new = Node::new(path, parent, text);
         let id = if self.free == NONE {
             let id = NodeId::try_from(self.nodes.len()).ok()?;
             self.nodes.push(new);
             id
         } else {
             let id = self.free;
-            let node = self.node_mut(id)?;
-            let next_free = core::mem::replace(node, new).next;
-            self.free = next_free;
+            self.free = core::mem::replace(self.node_mut(id)?, new).children;
             id
         };
-        if next != NONE
-            && let Some(sibling) = self.node_mut(next)
-        {
-            sibling.previous = id;
-        }
-        self.node_mut(parent)?.first_child = id;
-        let Self { nodes, by_parent_and_level, hasher, .. } = self;
-        by_parent_and_level.insert_unique(child_hash(parent, wanted.hash), id, |&id| {
-            let Some(node) = nodes.get(id as usize) else { return 0 };
-            let mut state = hasher.build_hasher();
-            state.write(node.level.text());
-            child_hash(node.parent, state.finish())
-        });
+        let parent = self.node_mut(parent)?;
+        parent.children = parent.children.saturating_add(1);
+        let nodes = &self.nodes;
+        let hash = |&id: &NodeId| nodes.get(id as usize).map_or(0, |node| node.path.hash());
+        self.by_path.insert_unique(path.hash(), id, hash);
         Some(id)
     }
 
     /// Takes away a node that has no children.
     pub(super) fn remove_leaf(&mut self, id: NodeId) {
-        let Some(node) = self.node(id) else { return };
-        if id == ROOT || node.first_child != NONE {
+        let Some(&Node { path, parent, children, .. }) = self.node(id) else { return };
+        if id == ROOT || children != 0 {
             return;
         }
-        let hash = child_hash(node.parent, self.wanted(node.level.text()).hash);
-        let (parent, next, previous) = (node.parent, node.next, node.previous);
-        if let Ok(entry) = self.by_parent_and_level.find_entry(hash, |&other| other == id) {
+        if let Ok(entry) = self.by_path.find_entry(path.hash(), |&other| other == id) {
             entry.remove();
         }
-        if next != NONE
-            && let Some(sibling) = self.node_mut(next)
-        {
-            sibling.previous = previous;
-        }
-        let before = if previous == NONE {
-            self.node_mut(parent).map(|parent| &mut parent.first_child)
-        } else {
-            self.node_mut(previous).map(|sibling| &mut sibling.next)
-        };
-        if let Some(before) = before {
-            *before = next;
+        if let Some(parent) = self.node_mut(parent) {
+            parent.children = parent.children.saturating_sub(1);
         }
         let free = core::mem::replace(&mut self.free, id);
         if let Some(node) = self.node_mut(id) {
-            *node = Node {
-                value: V::default(),
-                parent: NONE,
-                first_child: NONE,
-                next: free,
-                previous: NONE,
-                level: Level::new(b""),
-            };
+            *node = Node { children: free, ..Node::new(Path::ROOT, NONE, b"") };
         }
     }
 
     /// All nodes that are in use.
     pub(super) fn iter(&self) -> impl Iterator<Item = NodeId> {
-        core::iter::once(ROOT).chain(self.by_parent_and_level.iter().copied())
-    }
-
-    /// The first child, and by [`next_sibling`](Self::next_sibling) the others; [`NONE`] at the end.
-    pub(super) fn first_child(&self, id: NodeId) -> NodeId {
-        self.node(id).map_or(NONE, |node| node.first_child)
-    }
-
-    pub(super) fn next_sibling(&self, id: NodeId) -> NodeId {
-        self.node(id).map_or(NONE, |node| node.next)
+        core::iter::once(ROOT).chain(self.by_path.iter().copied())
     }
 }
