@@ -9,11 +9,13 @@ use core::hash::{BuildHasher, Hasher};
 use super::core::{Broker, Connection, State};
 use super::hub::{Session, index_of};
 use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice, Policy, Refusal};
+use super::publishing::is_own;
 use super::requests::Parked;
 use crate::codec::{Auth, ConnAckProperties, ConnAckReasonCode, Connect, Disconnect, DisconnectReasonCode, Version};
 use crate::server::{Accept, Acceptor, Action, Close, ServerConfig};
 use crate::text::Utf8Str;
 use crate::time::Instant;
+use crate::topic::TopicName;
 
 /// A client that is not accepted yet.
 pub(super) struct Connecting {
@@ -51,10 +53,26 @@ impl<P: Policy> Broker<P> {
         if let Some(connecting) = self.connecting(id) {
             connecting.user_name = connect.user_name.map(|name| name.as_str().into());
         }
+        if let Some(will) = &connect.will
+            && let Err(reason_code) = self.check_will(will.topic)
+        {
+            return self.admit(id, reason_code.into());
+        }
         let (ticket, decision) = self.ask(id, |policy, _, ticket| policy.connect(ticket, connect));
         match decision {
             Decision::Now(admission) => self.admit(id, admission),
             Decision::Later => self.park(id, Parked::Connect(ticket.number)),
+        }
+    }
+
+    /// Whether a will can be published there when it is due: who asks for it is told now or never.
+    fn check_will(&self, topic: TopicName<'_>) -> Result<(), ConnAckReasonCode> {
+        if is_own(topic) {
+            Err(ConnAckReasonCode::NotAuthorized)
+        } else if self.has_too_many_levels(topic.levels()) {
+            Err(ConnAckReasonCode::TopicNameInvalid)
+        } else {
+            Ok(())
         }
     }
 
@@ -130,8 +148,6 @@ impl<P: Policy> Broker<P> {
         if let Some(index) = known {
             self.take_over(index);
         }
-        // Whatever happened, the connection is still there, but the session of its name may have ended by now.
-        let known = self.find_session(&name);
         let place = index_of(&self.connections, id.0);
         let Some(connection) = place.and_then(|place| self.connections.get_mut(place)) else { return };
         let State::Connecting(connecting) = &mut connection.state else { return };

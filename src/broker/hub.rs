@@ -172,7 +172,8 @@ impl Hub {
         identifiers: &[SubscriptionIdentifier],
     ) -> bool {
         let Some(session) = self.sessions.get_mut(index) else { return false };
-        let result = if self.kept_bytes >= self.max_kept_bytes && !session.server.is_ready_for(QoS::AtMostOnce) {
+        let is_kept = qos != QoS::AtMostOnce || !session.server.is_ready_for(qos);
+        let result = if is_kept && self.kept_bytes >= self.max_kept_bytes {
             Err(DropReason::Memory)
         } else {
             session.server.forward(copies, qos, retain, identifiers).map_err(|error| match error {

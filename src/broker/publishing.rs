@@ -113,21 +113,18 @@ impl<P: Policy> Broker<P> {
         receipt: Option<Receipt>,
         decision: PubAckReasonCode,
     ) {
-        let mut levels = publish.topic.levels();
-        let is_allowed = if decision.is_error() {
+        let done = if decision.is_error() {
             Err(decision)
-        } else if levels.next() == Some(b"$SYS") {
-            Err(PubAckReasonCode::NotAuthorized) // what the broker says of itself nobody else says
+        } else if is_own(publish.topic) {
+            Err(PubAckReasonCode::NotAuthorized)
         } else {
-            Ok(())
+            self.publish_from(Some(index), &publish, None)
         };
-        let done = is_allowed.and_then(|()| self.publish_from(Some(index), &publish, None));
         let reason_code = match done {
             Ok(0) if !publish.retain => PubAckReasonCode::NoMatchingSubscribers,
             Ok(_) => PubAckReasonCode::Success,
             Err(reason_code) => {
-                let refused = &mut self.hub.counters.messages_refused;
-                *refused = refused.wrapping_add(1);
+                self.count_refused();
                 reason_code
             }
         };
@@ -137,13 +134,21 @@ impl<P: Policy> Broker<P> {
     /// The will of a client is due.
     pub(super) fn publish_will(&mut self, index: u32, will: &Will) {
         self.hub.counters.wills = self.hub.counters.wills.wrapping_add(1);
-        // What was received can be sent.
-        let _ = will.with_message(|message| {
-            let publish = &message.publish;
-            if publish.topic.levels().next() != Some(b"$SYS") {
-                let _ = self.publish_from(Some(index), publish, None);
-            }
-        });
+        let published = will.with_message(|message| self.publish_from(Some(index), &message.publish, None));
+        // What was received can be sent; there may be no room to retain it.
+        if !matches!(published, Ok(Ok(_))) {
+            self.count_refused();
+        }
+    }
+
+    const fn count_refused(&mut self) {
+        let refused = &mut self.hub.counters.messages_refused;
+        *refused = refused.wrapping_add(1);
+    }
+
+    /// Whether a topic or a filter has more levels than it may have.
+    pub(super) fn has_too_many_levels<'t>(&self, levels: impl Iterator<Item = &'t [u8]>) -> bool {
+        levels.count() > usize::from(self.config.max_topic_levels)
     }
 
     /// Publishes a message, of a client's or the broker's own: it is retained if it says so, and forwarded. A large payload
@@ -154,7 +159,7 @@ impl<P: Policy> Broker<P> {
         publish: &Publish<'_>,
         large: Option<Bytes>,
     ) -> Result<usize, PubAckReasonCode> {
-        if publish.topic.levels().count() > usize::from(self.config.max_topic_levels) {
+        if self.has_too_many_levels(publish.topic.levels()) {
             return Err(PubAckReasonCode::TopicNameInvalid);
         }
         let mut large = large;
@@ -287,6 +292,11 @@ impl Merging {
             self.identifiers.push((place, identifier));
         }
     }
+}
+
+/// Whether it is a topic of the broker's own: what it says of itself nobody else says.
+pub(super) fn is_own(topic: TopicName<'_>) -> bool {
+    topic.levels().next() == Some(b"$SYS")
 }
 
 /// The member with the fewest messages under way or waiting; among equals the first one from `next` on.

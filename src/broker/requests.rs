@@ -175,7 +175,7 @@ impl<P: Policy> Broker<P> {
             error => return Err(error),
         };
         let filter = subscription.filter;
-        if filter.levels().count() > usize::from(self.config.max_topic_levels) {
+        if self.has_too_many_levels(filter.levels()) {
             return Err(SubAckReasonCode::TopicFilterInvalid);
         }
         // A client of 5.0 that asks for these has been disconnected: it was told [3.1.1: MQTT-3.8.3-2].
