@@ -172,13 +172,16 @@ impl Hub {
         identifiers: &[SubscriptionIdentifier],
     ) -> bool {
         let Some(session) = self.sessions.get_mut(index) else { return false };
+        if qos == QoS::AtMostOnce && !session.server.takes_qos_0() {
+            return false; // nobody expects it [MQTT-4.5.0-1]
+        }
         let is_kept = qos != QoS::AtMostOnce || !session.server.is_ready_for(qos);
         let result = if is_kept && self.kept_bytes >= self.max_kept_bytes {
             Err(DropReason::Memory)
         } else {
             session.server.forward(copies, qos, retain, identifiers).map_err(|error| match error {
                 CommandError::QueueFull => DropReason::QueueFull,
-                CommandError::NotConnected => DropReason::ConnectionLost,
+                CommandError::NotConnected => DropReason::SessionEnded,
                 _ => DropReason::NotSupported,
             })
         };
@@ -187,8 +190,6 @@ impl Hub {
                 self.count_kept(index);
                 self.counters.messages_forwarded = self.counters.messages_forwarded.wrapping_add(1);
             }
-            // Of QoS 0, to a client that is not there: nobody expects it [MQTT-4.5.0-1].
-            Err(DropReason::ConnectionLost) => {}
             Err(reason) => self.drop(index, reason),
         }
         self.touch(index);

@@ -190,6 +190,11 @@ impl ServerSession {
         rest
     }
 
+    /// Whether a message of QoS 0 gets anywhere: without a connection it does not, unless such are kept.
+    pub(crate) fn takes_qos_0(&self) -> bool {
+        self.engine.phase == Phase::Open || self.config.keep_qos_0
+    }
+
     /// How many messages are kept, and how many bytes.
     #[inline]
     pub(crate) const fn kept(&self) -> (u32, u32) {
