@@ -206,11 +206,43 @@ impl Subscribers {
 }
 
 /// The levels of a filter, without its share and without `#`; and [`HASH`] if it has that.
-fn levels<'a>(filter: &TopicFilter<'a>) -> (impl Iterator<Item = &'a [u8]>, u32) {
-    let filter = filter.without_share();
-    let has_hash = filter.as_bytes().last() == Some(&b'#');
-    let count = filter.levels().count().saturating_sub(usize::from(has_hash));
-    (filter.levels().take(count), if has_hash { HASH } else { 0 })
+fn split<'a>(filter: &TopicFilter<'a>) -> (Option<&'a [u8]>, u32) {
+    let filter = filter.without_share().as_bytes();
+    match filter {
+        b"#" => (None, HASH),
+        _ => filter.strip_suffix(b"/#").map_or((Some(filter), 0), |levels| (Some(levels), HASH)),
+    }
+}
+
+/// The first of some levels, and the others.
+fn split_level(levels: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let mut parts = levels.splitn(2, |&byte| byte == b'/');
+    (parts.next().unwrap_or_default(), parts.next())
+}
+
+/// Whether the levels behind a node fit to what a topic still has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    No,
+    /// The topic has more.
+    Beginning,
+    Whole,
+}
+
+fn fit(tail: Option<&[u8]>, rest: Option<&[u8]>) -> Fit {
+    match (tail, rest) {
+        (None, None) => Fit::Whole,
+        (None, Some(_)) => Fit::Beginning,
+        (Some(_), None) => Fit::No,
+        (Some(tail), Some(rest)) => {
+            let mut levels = rest.split(|&byte| byte == b'/');
+            let mut tail = tail.split(|&byte| byte == b'/');
+            if !tail.all(|wanted| levels.next().is_some_and(|level| wanted == b"+" || wanted == level)) {
+                return Fit::No;
+            }
+            if levels.next().is_none() { Fit::Whole } else { Fit::Beginning }
+        }
+    }
 }
 
 fn swap_remove(list: &mut Vec<Subscriber>, position: u32) -> Option<Subscriber> {
@@ -258,12 +290,52 @@ impl Tree {
 
     /// The list for this filter, if there is one.
     pub(super) fn find(&self, filter: TopicFilter<'_>) -> Option<Place> {
-        let (levels, hash) = levels(&filter);
-        let place = Place(self.trie.find(levels)? | hash);
+        let (path, hash) = split(&filter);
+        let place = Place(self.find_node(path)? | hash);
         match filter.share_name() {
             None => Some(place),
             Some(name) => self.group(place, name.as_bytes()),
         }
+    }
+
+    /// The node at the end of these levels.
+    fn find_node(&self, path: Option<&[u8]>) -> Option<NodeId> {
+        let (mut node, mut path) = (ROOT, path);
+        while let Some(levels) = path {
+            let (level, rest) = split_level(levels);
+            node = self.trie.child_of(node, self.trie.wanted(level))?;
+            match self.trie.tail(node) {
+                None => path = rest,
+                tail if tail == rest => break,
+                Some(_) => return None,
+            }
+        }
+        Some(node)
+    }
+
+    /// The node at the end of these levels, which is made if there is none.
+    fn find_or_insert_node(&mut self, path: Option<&[u8]>) -> Option<NodeId> {
+        let (mut node, mut path) = (ROOT, path);
+        while let Some(levels) = path {
+            let (level, rest) = split_level(levels);
+            let (mut child, end) = match self.trie.child_of(node, self.trie.wanted(level)) {
+                Some(child) => (child, self.trie.tail(child).is_some_and(|tail| Some(tail) == rest)),
+                None => (self.trie.insert(node, level, rest)?, true),
+            };
+            if !end && self.trie.tail(child).is_some() {
+                let lower = child;
+                child = self.trie.push_down(lower)?;
+                if self.trie.level(lower) == b"+" {
+                    self.trie.value_mut(child)?.plus = lower;
+                }
+            }
+            if level == b"+" {
+                self.trie.value_mut(node)?.plus = child;
+            }
+            node = child;
+            path = if end { None } else { rest };
+        }
+        Some(node)
     }
 
     /// The list of a group that shares a filter.
@@ -276,19 +348,11 @@ impl Tree {
     /// The list for this filter, which is made if there is none. It has to get a subscriber then; `None` if there is no
     /// number left for it.
     pub(super) fn find_or_insert(&mut self, filter: TopicFilter<'_>) -> Option<Place> {
-        let mut node = ROOT;
-        let (levels, hash) = levels(&filter);
-        for level in levels {
-            let Some(child) = self.trie.child_or_insert(node, level).filter(|&child| child < HASH) else {
-                self.prune(node);
-                return None;
-            };
-            if level == b"+" {
-                self.trie.value_mut(node)?.plus = child;
-            }
-            node = child;
+        if self.trie.len() >= HASH as usize {
+            return None;
         }
-        let place = Place(node | hash);
+        let (path, hash) = split(&filter);
+        let place = Place(self.find_or_insert_node(path)? | hash);
         let Some(name) = filter.share_name() else { return Some(place) };
         if let Some(group) = self.group(place, name.as_bytes()) {
             return Some(group);
@@ -380,7 +444,6 @@ impl Tree {
         branches.clear();
         trie.read_levels(topic.as_bytes(), levels);
         trie.find_along(topic.as_bytes(), levels, literal);
-        let count = levels.len() as u32;
         // A wildcard in the first level does not stand for what begins with `$` [MQTT-4.7.2-1].
         let is_hidden = topic.as_bytes().first() == Some(&b'$');
         let plus = trie.wanted(b"+");
@@ -389,15 +452,15 @@ impl Tree {
             if is_hidden && depth == 0 {
                 return;
             }
+            let fit = fit(trie.tail(node), levels.rest(topic.as_bytes(), depth));
             // `a/#` stands for `a` too (section 4.7.1.2).
-            if !entry.hash.is_none() {
+            if fit != Fit::No && !entry.hash.is_none() {
                 matches.0.push(Place(node | HASH));
             }
-            if depth == count {
-                if !entry.own.is_none() {
-                    matches.0.push(Place(node));
-                }
-            } else if entry.plus != NONE {
+            if fit == Fit::Whole && !entry.own.is_none() {
+                matches.0.push(Place(node));
+            }
+            if fit == Fit::Beginning && entry.plus != NONE {
                 branches.push((entry.plus, path.then(plus), depth.saturating_add(1)));
             }
         };

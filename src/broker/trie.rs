@@ -16,7 +16,7 @@ pub(super) const ROOT: NodeId = 0;
 /// No node: the root is nobody's child.
 pub(super) const NONE: NodeId = 0;
 
-/// A tree of topic levels.
+/// A tree of topic levels. What follows behind the last level that a node shares with others is in the node.
 ///
 /// Nodes are found in one table for the whole tree, by a hash of all levels down to theirs, so that a node with a million
 /// children is as quick as one with two. That hash is known before the node above has been looked at: in a large tree most
@@ -40,7 +40,7 @@ struct Node<V> {
     children: u32,
     /// The hash of the levels down to this one.
     path: Path,
-    level: Level,
+    text: Text,
     value: V,
 }
 
@@ -66,11 +66,61 @@ impl Path {
     }
 }
 
-/// The text of a level; nearly all are short.
+/// The text of a level, and of those behind it that no other node shares; nearly all are short.
 #[derive(Clone)]
-enum Level {
-    Short(u8, [u8; 22]),
-    Long(Box<[u8]>),
+enum Text {
+    Short { head: u8, len: u8, text: [u8; 21] },
+    Long { head: u16, text: Box<[u8]> },
+}
+
+impl Text {
+    /// A level, and what follows behind a slash.
+    fn new(head: &[u8], tail: Option<&[u8]>) -> Self {
+        let behind = tail.map_or(0, |tail| tail.len().saturating_add(1));
+        let len = head.len().saturating_add(behind);
+        let mut short = [0; 21];
+        if len > short.len() {
+            let mut text = Vec::with_capacity(len);
+            text.extend_from_slice(head);
+            if let Some(tail) = tail {
+                text.push(b'/');
+                text.extend_from_slice(tail);
+            }
+            return Self::Long { head: head.len() as u16, text: text.into() };
+        }
+        let (to_head, rest) = short.split_at_mut(head.len());
+        to_head.copy_from_slice(head);
+        if let (Some(tail), Some((slash, rest))) = (tail, rest.split_first_mut()) {
+            *slash = b'/';
+            rest.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
+        }
+        Self::Short { head: head.len() as u8, len: len as u8, text: short }
+    }
+
+    #[inline]
+    fn head(&self) -> &[u8] {
+        match self {
+            Self::Short { head, text, .. } => text.get(..usize::from(*head)).unwrap_or_default(),
+            Self::Long { head, text } => text.get(..usize::from(*head)).unwrap_or_default(),
+        }
+    }
+
+    #[inline]
+    fn tail(&self) -> Option<&[u8]> {
+        let (head, text) = match self {
+            Self::Short { head, len, .. } if head == len => return None,
+            Self::Short { head, len, text } => (usize::from(*head), text.get(..usize::from(*len))?),
+            Self::Long { head, text } => (usize::from(*head), &**text),
+        };
+        text.get(head.saturating_add(1)..).filter(|_| head < text.len())
+    }
+}
+
+impl<V: Default> Node<V> {
+    /// A node on its own.
+    fn new(path: Path, parent: NodeId, text: Text) -> Self {
+        Self { parent, children: 0, path, text, value: V::default() }
+    }
 }
 
 /// The levels of a topic.
@@ -95,42 +145,14 @@ impl LevelOf {
 }
 
 impl Levels {
-    pub(super) const fn len(&self) -> usize {
-        self.0.len()
+    /// What a topic has from this level on.
+    pub(super) fn rest<'t>(&self, topic: &'t [u8], place: u32) -> Option<&'t [u8]> {
+        topic.get(self.0.get(place as usize)?.start as usize..)
     }
 
     /// A level of the topic that they are of.
     pub(super) fn get<'t>(&self, topic: &'t [u8], place: u32) -> Option<Wanted<'t>> {
         self.0.get(place as usize).map(|level| level.wanted(topic))
-    }
-}
-
-impl<V: Default> Node<V> {
-    /// A node on its own.
-    fn new(path: Path, parent: NodeId, level: &[u8]) -> Self {
-        let level = Level::new(level);
-        Self { parent, children: 0, path, level, value: V::default() }
-    }
-}
-
-impl Level {
-    fn new(text: &[u8]) -> Self {
-        let mut short = [0; 22];
-        match short.get_mut(..text.len()) {
-            Some(start) => {
-                start.copy_from_slice(text);
-                Self::Short(text.len() as u8, short)
-            }
-            None => Self::Long(text.into()),
-        }
-    }
-
-    #[inline]
-    fn text(&self) -> &[u8] {
-        match self {
-            Self::Short(len, text) => text.get(..usize::from(*len)).unwrap_or_default(),
-            Self::Long(text) => text,
-        }
     }
 }
 
@@ -146,7 +168,7 @@ impl<V: Default> Trie<V> {
 
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            nodes: alloc::vec![Node::new(Path::ROOT, NONE, b"")],
+            nodes: alloc::vec![Node::new(Path::ROOT, NONE, Text::new(b"", None))],
             by_path: HashTable::new(),
             hasher: FixedState::with_seed(seed),
             free: NONE,
@@ -189,7 +211,7 @@ impl<V: Default> Trie<V> {
     /// The text of a node's own level.
     #[inline]
     pub(super) fn level(&self, id: NodeId) -> &[u8] {
-        self.node(id).map_or(&[], |node| node.level.text())
+        self.node(id).map_or(&[], |node| node.text.head())
     }
 
     pub(super) fn parent(&self, id: NodeId) -> NodeId {
@@ -230,7 +252,7 @@ impl<V: Default> Trie<V> {
     pub(super) fn child(&self, parent: NodeId, path: Path, level: Wanted<'_>) -> Option<NodeId> {
         let is_it = |&id: &NodeId| {
             self.node(id)
-                .is_some_and(|node| node.path == path && node.parent == parent && node.level.text() == level.text)
+                .is_some_and(|node| node.path == path && node.parent == parent && node.text.head() == level.text)
         };
         self.by_path.find(path.hash(), is_it).copied()
     }
@@ -253,29 +275,68 @@ impl<V: Default> Trie<V> {
         end.map(|(node, _)| node)
     }
 
+    /// The levels behind a node's own that it stands for too: as long as no other node shares them, they are no nodes of
+    /// their own.
+    #[inline]
+    pub(super) fn tail(&self, id: NodeId) -> Option<&[u8]> {
+        self.node(id)?.text.tail()
+    }
+
     /// The child with this level, which is made if there is none; `None` if there is no number left for it.
-    pub(super) fn child_or_insert(&mut self, parent: NodeId, text: &[u8]) -> Option<NodeId> {
-        let wanted = self.wanted(text);
-        let path = self.node(parent)?.path.then(wanted);
-        if let Some(child) = self.child(parent, path, wanted) {
-            return Some(child);
+    pub(super) fn child_or_insert(&mut self, parent: NodeId, level: &[u8]) -> Option<NodeId> {
+        match self.child_of(parent, self.wanted(level)) {
+            Some(child) => Some(child),
+            None => self.insert(parent, level, None),
         }
-        let new = Node::new(path, parent, text);
-        let id = if self.free == NONE {
-            let id = NodeId::try_from(self.nodes.len()).ok()?;
-            self.nodes.push(new);
-            id
-        } else {
-            let id = self.free;
-            self.free = core::mem::replace(self.node_mut(id)?, new).children;
-            id
-        };
+    }
+
+    /// Makes a child that is not there yet, which stands for the levels in `tail` too; `None` if there is no number left
+    /// for it.
+    pub(super) fn insert(&mut self, parent: NodeId, level: &[u8], tail: Option<&[u8]>) -> Option<NodeId> {
+        let path = self.node(parent)?.path.then(self.wanted(level));
+        let id = self.add(Node::new(path, parent, Text::new(level, tail)))?;
         let parent = self.node_mut(parent)?;
         parent.children = parent.children.saturating_add(1);
+        self.index(id, path);
+        Some(id)
+    }
+
+    /// Puts a node for its first level above one that stands for more, and returns that. The lower one keeps its number.
+    pub(super) fn push_down(&mut self, id: NodeId) -> Option<NodeId> {
+        let Node { path, parent, text, .. } = self.node(id)?;
+        let (path, parent, text) = (*path, *parent, text.clone());
+        let mut levels = text.tail()?.splitn(2, |&byte| byte == b'/');
+        let (level, tail) = (levels.next()?, levels.next());
+        let upper = self.add(Node { children: 1, ..Node::new(path, parent, Text::new(text.head(), None)) })?;
+        if let Ok(mut entry) = self.by_path.find_entry(path.hash(), |&other| other == id) {
+            *entry.get_mut() = upper;
+        }
+        let lower_path = path.then(self.wanted(level));
+        let lower = self.node_mut(id)?;
+        lower.path = lower_path;
+        lower.parent = upper;
+        lower.text = Text::new(level, tail);
+        self.index(id, lower_path);
+        Some(upper)
+    }
+
+    /// Takes in a node that nobody finds yet.
+    fn add(&mut self, new: Node<V>) -> Option<NodeId> {
+        if self.free == NONE {
+            let id = NodeId::try_from(self.nodes.len()).ok()?;
+            self.nodes.push(new);
+            return Some(id);
+        }
+        let id = self.free;
+        self.free = core::mem::replace(self.node_mut(id)?, new).children;
+        Some(id)
+    }
+
+    /// From here on a node is found.
+    fn index(&mut self, id: NodeId, path: Path) {
         let nodes = &self.nodes;
         let hash = |&id: &NodeId| nodes.get(id as usize).map_or(0, |node| node.path.hash());
         self.by_path.insert_unique(path.hash(), id, hash);
-        Some(id)
     }
 
     /// Takes away a node that has no children.
@@ -292,8 +353,13 @@ impl<V: Default> Trie<V> {
         }
         let free = core::mem::replace(&mut self.free, id);
         if let Some(node) = self.node_mut(id) {
-            *node = Node { children: free, ..Node::new(Path::ROOT, NONE, b"") };
+            *node = Node { children: free, ..Node::new(Path::ROOT, NONE, Text::new(b"", None)) };
         }
+    }
+
+    /// How many nodes there are, and places of such that are gone.
+    pub(super) const fn len(&self) -> usize {
+        self.nodes.len()
     }
 
     /// All nodes that are in use.
