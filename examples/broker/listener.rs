@@ -66,7 +66,11 @@ impl Listener {
             match self.socket.accept().await {
                 Ok((stream, address)) => {
                     debug!(%address, "a connection");
-                    tokio::task::spawn_local(serve(Rc::clone(&driver), stream, self.transport.clone()));
+                    // What is to be written is written at once: it was collected before.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        debug!(%error, "packets may be held back");
+                    }
+                    serve(Rc::clone(&driver), stream, self.transport.clone());
                 }
                 Err(error) => {
                     warn!(%error, "no connection can be accepted");
@@ -77,22 +81,23 @@ impl Listener {
     }
 }
 
-async fn serve(driver: Rc<Driver>, stream: TcpStream, transport: Transport) {
-    // What is to be written is written at once: it was collected before.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "packets may be held back");
-    }
+/// Begins to serve a connection. Each transport has a task of its own kind, as large as it needs.
+fn serve(driver: Rc<Driver>, stream: TcpStream, transport: Transport) {
     match transport {
-        Transport::Tcp => connection::run(driver, stream).await,
-        Transport::Tls(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => connection::run(driver, stream).await,
-            Ok(Err(error)) => debug!(%error, "no TLS"),
-            Err(_) => debug!("TLS was not set up in time"),
-        },
-        Transport::WebSocket => match tokio::time::timeout(HANDSHAKE, websocket::accept(stream)).await {
-            Ok(Ok(stream)) => connection::run(driver, stream).await,
-            Ok(Err(error)) => debug!(%error, "no WebSocket"),
-            Err(_) => debug!("the WebSocket was not set up in time"),
-        },
+        Transport::Tcp => drop(tokio::task::spawn_local(connection::run(driver, stream))),
+        Transport::Tls(acceptor) => drop(tokio::task::spawn_local(async move {
+            match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => connection::run(driver, stream).await,
+                Ok(Err(error)) => debug!(%error, "no TLS"),
+                Err(_) => debug!("TLS was not set up in time"),
+            }
+        })),
+        Transport::WebSocket => drop(tokio::task::spawn_local(async move {
+            match tokio::time::timeout(HANDSHAKE, websocket::accept(stream)).await {
+                Ok(Ok(stream)) => connection::run(driver, stream).await,
+                Ok(Err(error)) => debug!(%error, "no WebSocket"),
+                Err(_) => debug!("the WebSocket was not set up in time"),
+            }
+        })),
     }
 }
