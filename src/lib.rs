@@ -5,6 +5,7 @@
 //!
 //! - [`client`]: the client's end of a session, across all its connections.
 //! - [`server`]: the server's end: an acceptor, and the session that comes of it.
+//! - [`broker`]: many of them, and the messages between them.
 //! - [`codec`]: the packets, and how they are decoded and encoded.
 //! - [`TopicName`] and [`TopicFilter`]: what messages are published under and subscribed to.
 //!
@@ -62,6 +63,8 @@ extern crate std;
 
 #[cfg(feature = "arbitrary")]
 pub mod arbitrary;
+#[cfg(feature = "broker")]
+pub mod broker;
 #[cfg(feature = "alloc")]
 pub mod client;
 pub mod codec;

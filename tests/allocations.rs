@@ -3,8 +3,6 @@
 
 #![cfg(feature = "alloc")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,45 +10,16 @@ use mqtt_sansio::Version;
 use mqtt_sansio::codec::{self, Decoded, EncodeError, Limits, Packet};
 use serde_json::Value;
 
-thread_local! {
-    /// The allocations of this thread; those of the test harness are its own business.
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
+#[path = "common/counting.rs"]
+mod counting;
 
-struct Counting;
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-fn count() {
-    ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
-}
-
-// SAFETY: everything is handed on to the system's allocator as it comes.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`, and the pointer is one of the system's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `realloc`, and the pointer is one of the system's.
-        unsafe { System.realloc(pointer, layout, new_size) }
-    }
-}
+use self::counting::CALLS;
 
 /// Runs something, and tells how often it has allocated.
 fn allocations<R>(run: impl FnOnce() -> R) -> (usize, R) {
-    let before = ALLOCATIONS.get();
+    let before = CALLS.get();
     let result = run();
-    (ALLOCATIONS.get() - before, result)
+    (CALLS.get() - before, result)
 }
 
 fn json(path: &Path) -> Value {

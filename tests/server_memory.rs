@@ -2,8 +2,6 @@
 
 #![cfg(feature = "alloc")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Buf;
@@ -16,42 +14,10 @@ mod server;
 
 use self::server::{again, delivery, encoded, encoded_all, id, lasting, published, text, will};
 
-thread_local! {
-    /// How often this thread has allocated, and how many bytes it holds; the test harness has threads of its own.
-    static CALLS: Cell<usize> = const { Cell::new(0) };
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-}
+#[path = "common/counting.rs"]
+mod counting;
 
-struct Counting;
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-fn count(calls: usize, bytes: isize) {
-    CALLS.set(CALLS.get() + calls);
-    LIVE.set(LIVE.get() + bytes);
-}
-
-// SAFETY: everything is handed on to the system's allocator as it comes.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(1, layout.size() as isize);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(0, -(layout.size() as isize));
-        // SAFETY: the caller keeps the contract of `dealloc`, and the pointer is one of the system's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count(1, new_size as isize - layout.size() as isize);
-        // SAFETY: the caller keeps the contract of `realloc`, and the pointer is one of the system's.
-        unsafe { System.realloc(pointer, layout, new_size) }
-    }
-}
+use self::counting::{CALLS, LIVE};
 
 const NOW: Instant = Instant::EPOCH;
 

@@ -321,24 +321,51 @@ impl Acceptor {
         accept: Accept,
     ) -> Result<ServerSession, NotAccepted> {
         let kept = kept.into();
+        let is_kept = kept.is_some();
+        let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
+        let mut session = kept.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), version));
+        match self.accept_into(&mut session, is_kept, accept) {
+            Ok(()) => Ok(session),
+            Err(reason) => Err(NotAccepted { reason, kept: is_kept.then(|| Box::new(session)) }),
+        }
+    }
+
+    /// Accepts the client into a session, which was kept for it or is new. Nothing has changed if this returns an error.
+    pub(crate) fn accept_into(
+        &mut self,
+        session: &mut ServerSession,
+        is_kept: bool,
+        accept: Accept,
+    ) -> Result<(), CommandError> {
         // The decision may have taken long, and the session may know more.
-        let now = kept.as_ref().map_or(self.now, |session| session.engine.now.max(self.now));
-        let is_present = |pending: &Pending| {
-            !pending.clean_start && kept.as_ref().is_some_and(|session| session.outlives_connection(now))
-        };
-        let (terms, is_present) = match self.answer(&accept, is_present) {
-            Ok(answered) => answered,
-            Err(reason) => return Err(NotAccepted { reason, kept: kept.map(Box::new) }),
-        };
-        let Some(pending) = self.pending.take() else {
-            return Err(NotAccepted { reason: CommandError::NoConnect, kept: kept.map(Box::new) });
-        };
+        let now = session.engine.now.max(self.now);
+        let is_present = |pending: &Pending| is_kept && !pending.clean_start && session.outlives_connection(now);
+        let (terms, is_present) = self.answer(&accept, is_present)?;
+        let pending = self.pending.take().ok_or(CommandError::NoConnect)?;
         self.step = Step::Over;
-        let mut session = kept.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), pending.version));
         session.closed(now);
         session.config = Arc::clone(&self.config);
         session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit));
-        Ok(session)
+        Ok(())
+    }
+
+    /// A session for the client that waits for a decision, with nothing in it.
+    #[cfg(feature = "broker")]
+    pub(crate) fn new_session(&self) -> ServerSession {
+        let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
+        ServerSession::new(Arc::clone(&self.config), version)
+    }
+
+    /// Whether there is nothing to write.
+    #[cfg(feature = "broker")]
+    pub(crate) fn is_written(&self) -> bool {
+        self.transmit.len() == 0
+    }
+
+    /// The name and the version of the client that waits for a decision.
+    #[cfg(feature = "broker")]
+    pub(crate) fn client(&self) -> Option<(&str, Version)> {
+        self.pending.as_ref().map(|pending| (&*pending.client_id, pending.version))
     }
 
     /// Puts CONNACK of a client that is accepted into the stream.

@@ -56,6 +56,8 @@ mod acceptor;
 mod action;
 mod config;
 mod connection;
+#[cfg(feature = "broker")]
+mod forward;
 mod request;
 mod session;
 
@@ -63,6 +65,8 @@ pub use self::accept::{Accept, NotAccepted};
 pub use self::acceptor::Acceptor;
 pub use self::action::{Action, Close};
 pub use self::config::ServerConfig;
+#[cfg(feature = "broker")]
+pub(crate) use self::forward::{Copies, Encoded};
 pub use self::request::{RequestId, SubscribeRequest, UnsubscribeRequest};
 pub use self::session::ServerSession;
 pub use crate::session::{Codes, Loss, Outcome, Will};

@@ -252,12 +252,12 @@ impl ServerSession {
     }
 
     #[inline(always)]
-    fn rules(&self) -> Rules {
+    pub(super) fn rules(&self) -> Rules {
         self.config.rules(self.engine.version, self.client.receive_maximum, self.client.maximum_packet_size)
     }
 
     /// When the client is taken for dead: after one and a half times the keep-alive interval \[MQTT-3.1.2-22\].
-    fn dead_at(&self) -> Instant {
+    pub(super) fn dead_at(&self) -> Instant {
         match self.keep_alive {
             0 => Instant::NEVER,
             seconds => {
@@ -269,12 +269,12 @@ impl ServerSession {
 
     /// When the will is to be published, or the session is at its end.
     #[inline]
-    fn ends_at(&self) -> Instant {
+    pub(super) fn ends_at(&self) -> Instant {
         self.will.as_ref().map_or(self.expires_at, |will| will.at.min(self.expires_at))
     }
 
     #[cold]
-    fn due_will<'a>(&mut self) -> Option<Action<'a>> {
+    pub(super) fn due_will<'a>(&mut self) -> Option<Action<'a>> {
         let wills = self.due_wills.as_mut()?;
         let first = wills.pop_front();
         if wills.is_empty() {
@@ -285,7 +285,7 @@ impl ServerSession {
 
     /// What is due without a connection.
     #[inline]
-    fn poll_detached<'a>(&mut self) -> Option<Action<'a>> {
+    pub(super) fn poll_detached<'a>(&mut self) -> Option<Action<'a>> {
         if self.engine.has_news() {
             return self.engine.news();
         }

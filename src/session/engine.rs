@@ -33,7 +33,7 @@ pub(crate) struct Engine {
     pub(crate) version: Version,
     pub(crate) phase: Phase,
     /// Something that may expire was asked for since the time was last told.
-    pub(super) is_unstamped: bool,
+    pub(crate) is_unstamped: bool,
     /// Something was received since this was last looked at.
     pub(crate) heard: bool,
     /// How many bytes of an unfinished packet were there. With [`INPUT_LEFT`] it is what was left because too much waits to
@@ -45,8 +45,8 @@ pub(crate) struct Engine {
     pub(crate) queue: Option<Box<Queue>>,
     pub(super) next_token: Token,
     /// How many messages and requests are kept, and how many bytes.
-    pub(super) kept: u32,
-    pub(super) kept_bytes: u32,
+    pub(crate) kept: u32,
+    pub(crate) kept_bytes: u32,
     pub(crate) outbound: Outbound,
     pub(crate) inbound: Inbound,
     pub(super) inbound_aliases: Option<Box<InboundAliases>>,
@@ -245,7 +245,7 @@ impl Engine {
 
     /// What was asked for since the time was last told waits from now on: commands are not told the time.
     #[cold]
-    fn stamp(&mut self) {
+    pub(crate) fn stamp(&mut self) {
         self.is_unstamped = false;
         self.outbound.stamp(self.now);
         if let Some(queue) = &mut self.queue {
@@ -319,7 +319,7 @@ impl Engine {
 
     /// Whether more may be put into the stream.
     #[inline]
-    pub(super) fn has_room(&self, rules: &Rules) -> bool {
+    pub(crate) fn has_room(&self, rules: &Rules) -> bool {
         self.transmit.len() < rules.transmit_limit as usize
     }
 

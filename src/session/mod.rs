@@ -49,5 +49,8 @@ pub(crate) use self::{
     will::user_properties,
 };
 
+#[cfg(feature = "broker")]
+pub(crate) use self::{stored::Stored, transmit::LARGE};
+
 /// The smallest Maximum Packet Size that one can live with: the longest acknowledgement without properties.
 pub(crate) const SMALLEST_PACKET_SIZE: u32 = 5;

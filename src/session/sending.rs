@@ -33,33 +33,36 @@ impl Engine {
         TopicName::from_bytes(publish.topic.as_bytes())?;
         side.takes(publish.delivery.qos(), publish.retain)?;
         let rules = side.rules();
+        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         match &message.shared {
-            None => self.publish_checked(&rules, publish, None),
-            Some(large) if large.len() >= LARGE => self.publish_checked(&rules, publish, Some(large)),
-            Some(small) => self.publish_checked(&rules, &Publish { payload: small, ..*publish }, None),
+            None => self.publish_checked(&rules, publish, None, expires_after),
+            Some(large) if large.len() >= LARGE => self.publish_checked(&rules, publish, Some(large), expires_after),
+            Some(small) => self.publish_checked(&rules, &Publish { payload: small, ..*publish }, None, expires_after),
         }
     }
 
-    /// Publishes a message that can be sent; a large payload replaces the empty one in it.
+    /// Publishes a message that can be sent; a large payload replaces the empty one in it. It is of use for so many seconds,
+    /// also where the version cannot say so; `u32::MAX` for ever.
     #[inline]
-    fn publish_checked(
+    pub(crate) fn publish_checked(
         &mut self,
         rules: &Rules,
         publish: &Publish<'_>,
         large: Option<&Bytes>,
+        expires_after: u32,
     ) -> Result<Token, CommandError> {
         let qos = publish.delivery.qos();
         let token = if !self.can_send(rules, qos != QoS::AtMostOnce) {
             if qos == QoS::AtMostOnce && self.phase != Phase::Open && !rules.keeps_qos_0 {
                 return Err(CommandError::NotConnected);
             }
-            self.keep_message(rules, publish, large)
+            self.keep_message(rules, publish, large, expires_after)
         } else if qos == QoS::AtMostOnce {
             self.send_unacknowledged(rules, publish, large)
         } else {
-            self.send_acknowledged(rules, publish, large)
+            self.send_acknowledged(rules, publish, large, expires_after)
         }?;
-        self.is_unstamped |= publish.properties.message_expiry_interval.is_some();
+        self.is_unstamped |= expires_after != u32::MAX;
         Ok(token)
     }
 
@@ -74,13 +77,13 @@ impl Engine {
 
     /// Whether one more message of QoS 1 or 2 may be under way \[MQTT-3.3.4-7, MQTT-4.9.0-2\].
     #[inline]
-    fn window_is_open(&self, rules: &Rules) -> bool {
+    pub(crate) fn window_is_open(&self, rules: &Rules) -> bool {
         self.outbound.in_flight() < rules.max_in_flight
     }
 
     /// Whether something that waits can be sent.
     #[inline]
-    pub(super) fn can_send_more(&self, rules: &Rules) -> bool {
+    pub(crate) fn can_send_more(&self, rules: &Rules) -> bool {
         (self.queue.is_some() || self.outbound.to_resend() != 0)
             && self.has_room(rules)
             && self.can_send_something(rules)
@@ -122,11 +125,13 @@ impl Engine {
         rules: &Rules,
         publish: &Publish<'_>,
         large: Option<&Bytes>,
+        expires_after: u32,
     ) -> Result<Token, CommandError> {
-        let Some(id) = self.outbound.next_id() else { return self.keep_message(rules, publish, large) };
+        let Some(id) = self.outbound.next_id() else {
+            return self.keep_message(rules, publish, large, expires_after);
+        };
         let delivery = Delivery::new(publish.delivery.qos(), id, false);
         let starts_at = self.transmit.end();
-        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         let is_simple = self.outbound_aliases.is_none() && large.is_none() && self.journal.is_none();
         if is_simple && self.kept < rules.max_kept {
             // What is sent is also what is kept.
@@ -202,9 +207,9 @@ impl Engine {
         rules: &Rules,
         publish: &Publish<'_>,
         large: Option<&Bytes>,
+        expires_after: u32,
     ) -> Result<Token, CommandError> {
         let stored = Stored::message(publish, large, self.version)?;
-        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         self.enqueue(rules, Kind::Message(publish.delivery.qos()), expires_after, stored)
     }
 
@@ -291,7 +296,7 @@ impl Engine {
 
     /// Sends what waits, as far as that is possible: first what is to be sent again, then the rest in order.
     #[cold]
-    pub(super) fn send_more(&mut self, side: &mut impl Side, rules: &Rules) {
+    pub(crate) fn send_more(&mut self, side: &mut impl Side, rules: &Rules) {
         while self.has_room(rules) && self.phase == Phase::Open {
             let window = self.window_is_open(rules);
             if self.outbound.to_resend() != 0 && window {

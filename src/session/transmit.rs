@@ -106,6 +106,16 @@ impl Transmit {
         }
     }
 
+    /// What has not been taken, to be written without any more to come. Here it counts as taken: whatever becomes of it, it
+    /// may have been sent.
+    #[cfg(feature = "broker")]
+    pub(crate) fn hand_over(&mut self) -> Self {
+        let taken = self.end();
+        let rest = core::mem::take(self);
+        self.taken = taken;
+        rest
+    }
+
     /// Forgets what has not been taken: the connection it was for is gone.
     pub(crate) fn clear(&mut self) {
         let bytes = core::mem::take(&mut self.bytes);

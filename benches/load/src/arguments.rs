@@ -1,0 +1,195 @@
+//! What can be said on the command line.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mqtt_sansio::{QoS, Version};
+
+/// Measures the example broker beside mosquitto, under the same load, on this machine.
+///
+/// The exit code is 1 when something has failed: also when a message did not arrive as often as it must.
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) compare: CompareArguments,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Connections(ConnectionsArguments),
+    Round(RoundArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct CompareArguments {
+    /// How often everything is measured with each broker
+    #[arg(long, value_name = "NUMBER", default_value = "3", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) rounds: u16,
+    /// Only this shape; may be repeated, like the following two
+    #[arg(long = "shape")]
+    shapes: Vec<Shape>,
+    /// Only this version of the protocol; 3.1.1 and 5.0 without it
+    #[arg(long = "version", value_name = "VERSION")]
+    versions: Vec<Version>,
+    /// Only this guarantee
+    #[arg(long = "qos", value_parser = parse_qos)]
+    qos: Vec<QoS>,
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
+    #[command(flatten)]
+    pub(crate) brokers: BrokerArguments,
+}
+
+impl CompareArguments {
+    /// All that is to be measured.
+    pub(crate) fn cases(&self) -> Vec<Case> {
+        fn or<T: Clone>(chosen: &[T], all: &[T]) -> Vec<T> {
+            if chosen.is_empty() { all.to_vec() } else { chosen.to_vec() }
+        }
+        let versions = or(&self.versions, &[Version::V311, Version::V5]);
+        let qos = or(&self.qos, &[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
+        let mut cases = Vec::new();
+        for shape in or(&self.shapes, Shape::value_variants()) {
+            for &version in &versions {
+                cases.extend(qos.iter().map(|&qos| Case { shape, version, qos }));
+            }
+        }
+        cases
+    }
+}
+
+/// Opens many connections at once, and sends a message to each.
+#[derive(Args)]
+pub(crate) struct ConnectionsArguments {
+    /// How many
+    #[arg(default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) count: u32,
+    /// The version of the protocol
+    #[arg(long, default_value_t)]
+    pub(crate) version: Version,
+    /// How long they stay open without anything happening
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
+    pub(crate) hold: Duration,
+    #[command(flatten)]
+    pub(crate) brokers: BrokerArguments,
+}
+
+/// Measures one thing with a broker that runs already.
+#[derive(Args)]
+pub(crate) struct RoundArguments {
+    /// Where it listens: an address of this machine
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_loopback)]
+    pub(crate) broker: SocketAddr,
+    /// Its process, for its processor time
+    #[arg(long)]
+    pub(crate) pid: Option<u32>,
+    /// Who publishes to whom
+    #[arg(long, default_value_t = Shape::Pairs)]
+    shape: Shape,
+    /// The version of the protocol
+    #[arg(long, default_value_t)]
+    version: Version,
+    /// The guarantee
+    #[arg(long, default_value = "0", value_parser = parse_qos)]
+    qos: QoS,
+    #[command(flatten)]
+    pub(crate) load: LoadArguments,
+}
+
+impl RoundArguments {
+    pub(crate) const fn case(&self) -> Case {
+        Case { shape: self.shape, version: self.version, qos: self.qos }
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct LoadArguments {
+    /// How many subscribers there are
+    #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) subscribers: u16,
+    /// How many messages a publisher may be ahead of the slowest of its subscribers
+    #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) window: u64,
+    /// How many messages of QoS 1 and 2 a publisher may have unacknowledged
+    #[arg(long, value_name = "NUMBER", default_value = "20", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) in_flight: u16,
+    /// How long a payload is
+    #[arg(long, value_name = "BYTES", default_value = "64", value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    pub(crate) payload: u32,
+    /// How long is measured
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
+    pub(crate) seconds: Duration,
+    /// How long the load runs before that
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = parse_seconds)]
+    pub(crate) warm_up: Duration,
+}
+
+#[derive(Args)]
+pub(crate) struct BrokerArguments {
+    /// The program of our broker; without it the example is built
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ours: Option<PathBuf>,
+    /// One more argument for it; may be repeated
+    #[arg(long = "our-option", value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub(crate) our_options: Vec<String>,
+    /// The program of mosquitto; without it, it is looked for
+    #[arg(long, value_name = "PATH")]
+    pub(crate) mosquitto: Option<PathBuf>,
+    /// Let the brokers write to standard error
+    #[arg(long)]
+    pub(crate) show_logs: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Case {
+    pub(crate) shape: Shape,
+    pub(crate) version: Version,
+    pub(crate) qos: QoS,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, MQTT {}, QoS {}", self.shape, self.version, self.qos.value())
+    }
+}
+
+/// Who publishes to whom.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shape {
+    /// To each subscriber a publisher of its own, with a topic of its own
+    Pairs,
+    /// One publisher to all subscribers
+    FanOut,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pairs => "pairs",
+            Self::FanOut => "fan-out",
+        })
+    }
+}
+
+fn parse_qos(text: &str) -> Result<QoS> {
+    text.parse().ok().and_then(QoS::from_value).context("a QoS is 0, 1 or 2")
+}
+
+fn parse_seconds(text: &str) -> Result<Duration> {
+    Duration::try_from_secs_f64(text.parse()?).context("it is no time")
+}
+
+/// A load like this is nothing to send to other people's brokers.
+fn parse_loopback(text: &str) -> Result<SocketAddr> {
+    let address: SocketAddr = text.parse()?;
+    ensure!(address.ip().is_loopback(), "only brokers on this machine are measured, on a loopback address");
+    Ok(address)
+}

@@ -1,0 +1,333 @@
+//! Many clients in one thread, around one event queue, so that the load costs little.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::time::{Duration, Instant as Clock};
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Buf;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
+use mqtt_sansio::codec::Disconnect;
+use mqtt_sansio::{Instant, StdClock};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// How long a broker may take for something that it has to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much is read at a time.
+const PIECE: usize = 256 * 1024;
+
+/// How often clients are asked whether there is something to do for them because of the time.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How many clients connect at a time: fewer than can wait to be accepted (mosquitto lets 100 wait), because a connection
+/// that finds no room there is only tried again after a second.
+const CONNECTING: usize = 50;
+
+/// From one address there are about 28,000 ports to connect from. Loopback has many addresses.
+const CONNECTIONS_PER_SOURCE: usize = 20_000;
+
+/// Deals with what the clients say.
+pub(crate) trait Task {
+    /// A client has something to say. It is never [`Action::Close`].
+    fn act(&mut self, index: usize, client: &mut ClientSession, action: Action<'_>) -> Result<()>;
+}
+
+/// For clients that nobody listens to.
+struct Nothing;
+
+impl Task for Nothing {
+    fn act(&mut self, _: usize, _: &mut ClientSession, _: Action<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Clients of one broker.
+pub(crate) struct Crowd {
+    broker: SocketAddr,
+    poll: Poll,
+    events: Events,
+    clock: StdClock,
+    now: Instant,
+    ticked: Instant,
+    members: Vec<Member>,
+    /// How many have not been accepted yet.
+    connecting: usize,
+    /// How many have not left.
+    present: usize,
+    /// Those that may have something to write.
+    unwritten: Vec<usize>,
+    /// Those that have left something unread because too much was to be written.
+    unread: Vec<usize>,
+    piece: Box<[u8]>,
+}
+
+struct Member {
+    client: ClientSession,
+    socket: TcpStream,
+    /// An unfinished packet.
+    rest: Vec<u8>,
+    is_unwritten: bool,
+    is_leaving: bool,
+    has_left: bool,
+}
+
+impl Crowd {
+    pub(crate) fn new(broker: SocketAddr) -> Result<Self> {
+        let clock = StdClock::new();
+        Ok(Self {
+            broker,
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            clock,
+            now: clock.now(),
+            ticked: clock.now(),
+            members: Vec::new(),
+            connecting: 0,
+            present: 0,
+            unwritten: Vec::new(),
+            unread: Vec::new(),
+            piece: vec![0; PIECE].into(),
+        })
+    }
+
+    /// Begins to connect one more client, as soon as few enough others are about it. Its index is how many there were
+    /// before.
+    pub(crate) fn connect(&mut self, config: ClientConfig, task: &mut impl Task) -> Result<&mut ClientSession> {
+        let begin = Clock::now();
+        while self.connecting >= CONNECTING {
+            self.turn(PATIENCE / 10, task)?;
+            ensure!(begin.elapsed() < PATIENCE, "the broker accepts no more than {} connections", self.members.len());
+        }
+        let index = self.members.len();
+        let mut socket = self.socket(index / CONNECTIONS_PER_SOURCE).context("cannot connect")?;
+        self.poll.registry().register(&mut socket, Token(index), Interest::READABLE | Interest::WRITABLE)?;
+        let mut client = ClientSession::new(config);
+        client.open(self.now)?;
+        let (is_unwritten, is_leaving, has_left) = (false, false, false);
+        self.members.push(Member { client, socket, rest: Vec::new(), is_unwritten, is_leaving, has_left });
+        self.connecting += 1;
+        self.present += 1;
+        Ok(self.client(index))
+    }
+
+    fn socket(&self, source: usize) -> Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(self.broker), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if source > 0 && self.broker.is_ipv4() {
+            let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, u8::try_from(source + 1)?));
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+        }
+        match socket.connect(&self.broker.into()) {
+            Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => return Err(error.into()),
+            _ => {}
+        }
+        Ok(TcpStream::from_std(socket.into()))
+    }
+
+    /// A client, to be told to do something. What it has to write is written in the next [`turn`](Self::turn).
+    pub(crate) fn client(&mut self, index: usize) -> &mut ClientSession {
+        let member = &mut self.members[index];
+        if !member.is_unwritten {
+            member.is_unwritten = true;
+            self.unwritten.push(index);
+        }
+        &mut member.client
+    }
+
+    /// All of them, to be looked at.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = &ClientSession> {
+        self.members.iter().map(|member| &member.client)
+    }
+
+    /// Writes what is to be written, waits for input, but not for longer than that, and takes it.
+    ///
+    /// Everybody writes once a turn, whatever was read: what has been read in one turn is answered by one write.
+    pub(crate) fn turn(&mut self, patience: Duration, task: &mut impl Task) -> Result<()> {
+        self.write(task)?;
+        let patience = if self.unread.is_empty() { patience } else { Duration::ZERO };
+        match self.poll.poll(&mut self.events, Some(patience)) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+            _ => {}
+        }
+        self.now = self.clock.now();
+        for index in std::mem::take(&mut self.unread) {
+            self.read(index, task)?;
+        }
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            self.read(event.token().0, task)?;
+        }
+        self.events = events;
+        if self.now.since(self.ticked) >= TICK {
+            self.ticked = self.now;
+            self.tick(task)?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, index: usize, task: &mut impl Task) -> Result<()> {
+        // Whatever the event was, there may be something to write: an acknowledgement, or what did not fit before.
+        self.client(index);
+        let member = &mut self.members[index];
+        if member.has_left {
+            return Ok(());
+        }
+        let was_connected = member.client.is_connected();
+        let reading = member.read(&mut self.piece, self.now, index, task);
+        self.connecting -= usize::from(!was_connected && member.client.is_connected());
+        match reading {
+            Ok(Reading::Drained) => {}
+            Ok(Reading::Postponed) => self.unread.push(index),
+            Ok(Reading::Ended) if member.is_leaving => {
+                member.has_left = true;
+                self.present -= 1;
+            }
+            Ok(Reading::Ended) => bail!("{}: the broker has closed the connection", member.client.config().client_id),
+            Err(error) => {
+                return Err(error).with_context(|| member.client.config().client_id.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, task: &mut impl Task) -> Result<()> {
+        let mut unwritten = std::mem::take(&mut self.unwritten);
+        for index in unwritten.drain(..) {
+            let member = &mut self.members[index];
+            member.is_unwritten = false;
+            if !member.has_left {
+                member.write(self.now, index, task).with_context(|| member.client.config().client_id.clone())?;
+            }
+        }
+        self.unwritten = unwritten;
+        Ok(())
+    }
+
+    /// Lets time pass for everybody: keep-alive, and brokers that do not answer.
+    fn tick(&mut self, task: &mut impl Task) -> Result<()> {
+        for index in 0..self.members.len() {
+            let member = &mut self.members[index];
+            if !member.has_left && member.client.deadline().is_some_and(|deadline| deadline <= self.now) {
+                member.take_again(self.now, index, task)?;
+                self.client(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody disconnects; returns when the broker has closed all connections.
+    pub(crate) fn leave(mut self) -> Result<()> {
+        for index in 0..self.members.len() {
+            self.client(index).disconnect(&Disconnect::default())?;
+            self.members[index].is_leaving = true;
+        }
+        let begin = Clock::now();
+        while self.present > 0 {
+            self.turn(Duration::from_millis(50), &mut Nothing)?;
+            if begin.elapsed() > PATIENCE {
+                bail!("the broker does not close {} connections after DISCONNECT", self.present);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far reading has come.
+enum Reading {
+    /// Nothing more is there; an event will say when there is.
+    Drained,
+    /// There may be more, but something has to be written first.
+    Postponed,
+    /// The broker has closed the connection.
+    Ended,
+}
+
+impl Member {
+    fn read(&mut self, piece: &mut [u8], now: Instant, index: usize, task: &mut impl Task) -> Result<Reading> {
+        loop {
+            let kept = self.rest.len();
+            if kept > piece.len() / 2 {
+                return Ok(Reading::Postponed);
+            }
+            piece[..kept].copy_from_slice(&self.rest);
+            let room = piece.len() - kept;
+            let count = match self.socket.read(&mut piece[kept..]) {
+                Ok(0) => return Ok(Reading::Ended),
+                Ok(count) => count,
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return Ok(Reading::Drained),
+                    ErrorKind::Interrupted => continue,
+                    ErrorKind::ConnectionReset if self.is_leaving => return Ok(Reading::Ended),
+                    _ => return Err(error.into()),
+                },
+            };
+            let mut input = &piece[..kept + count];
+            take(&mut self.client, now, &mut input, index, task)?;
+            self.rest.clear();
+            self.rest.extend_from_slice(input);
+            if count < room {
+                return Ok(Reading::Drained); // an edge-triggered queue tells about everything that comes later
+            }
+        }
+    }
+
+    /// Takes what is due, and what input was left because too much was to be written.
+    fn take_again(&mut self, now: Instant, index: usize, task: &mut impl Task) -> Result<()> {
+        let mut input = &self.rest[..];
+        take(&mut self.client, now, &mut input, index, task)?;
+        let used = self.rest.len() - input.len();
+        self.rest.drain(..used);
+        Ok(())
+    }
+
+    /// Writes as much as the socket takes. An event will say when it takes more.
+    fn write(&mut self, now: Instant, index: usize, task: &mut impl Task) -> Result<()> {
+        while self.client.transmit().has_remaining() {
+            match self.write_once() {
+                Ok(()) => self.take_again(now, index, task)?,
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return Ok(()),
+                    ErrorKind::Interrupted => {}
+                    // Why the broker has closed the connection is read before the end of it.
+                    ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => return Ok(()),
+                    _ => return Err(error.into()),
+                },
+            }
+        }
+        if self.is_leaving {
+            // DISCONNECT is out. To close before the broker has could reset the connection, and DISCONNECT be lost.
+            match self.socket.shutdown(Shutdown::Write) {
+                Err(error) if error.kind() != ErrorKind::NotConnected => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn write_once(&mut self) -> io::Result<()> {
+        let transmit = self.client.transmit();
+        let mut chunks = [IoSlice::new(&[]); 16];
+        let count = transmit.chunks_vectored(&mut chunks);
+        let written = match &chunks[..count] {
+            [chunk] => self.socket.write(chunk)?,
+            chunks => self.socket.write_vectored(chunks)?,
+        };
+        transmit.advance(written);
+        Ok(())
+    }
+}
+
+fn take(client: &mut ClientSession, now: Instant, input: &mut &[u8], index: usize, task: &mut impl Task) -> Result<()> {
+    while let Some(action) = client.poll(now, input) {
+        match action {
+            Action::Close(Close::Requested) => {}
+            Action::Close(why) => bail!("{why}"),
+            action => task.act(index, client, action)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! The example broker of this repository beside mosquitto: the same load on both. See README.md.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod broker;
+mod connections;
+mod crowd;
+mod load;
+mod process;
+mod report;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command, CompareArguments, ConnectionsArguments, RoundArguments};
+use crate::broker::{Brokers, Kind, NO_MOSQUITTO};
+use crate::process::Process;
+use crate::report::Row;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match &arguments.command {
+        None => compare(&arguments.compare),
+        Some(Command::Connections(arguments)) => many_connections(arguments),
+        Some(Command::Round(arguments)) => round(arguments),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures everything with both brokers, in turns; whether everything has worked.
+fn compare(arguments: &CompareArguments) -> Result<bool> {
+    let brokers = Brokers::find(&arguments.brokers, true)?;
+    process::raise_file_limit()?;
+    let mut rows: Vec<Row> = arguments.cases().into_iter().map(Row::new).collect();
+    for round in 1..=arguments.rounds {
+        // Each round has new processes, because the layout of the memory, which a process keeps, has its part.
+        let mut running =
+            [(Kind::Ours, brokers.start(Kind::Ours)?), (Kind::Mosquitto, brokers.start(Kind::Mosquitto)?)];
+        if round % 2 == 0 {
+            running.reverse(); // nobody is always the first
+        }
+        for row in &mut rows {
+            for (kind, broker) in &running {
+                eprintln!("round {round} of {}: {}, {}", arguments.rounds, row.case, kind.name());
+                let measured = load::measure(broker.address, Some(broker.process), row.case, &arguments.load);
+                row.add(*kind, unless_failed(*kind, measured));
+            }
+        }
+    }
+    print!("{}", report::comparison(&rows));
+    Ok(!rows.iter().any(Row::has_failed))
+}
+
+/// Opens many connections to each broker; whether everything has worked.
+fn many_connections(arguments: &ConnectionsArguments) -> Result<bool> {
+    let brokers = Brokers::find(&arguments.brokers, false)?;
+    let limit = process::raise_file_limit()?;
+    let needed = u64::from(arguments.count) + 100; // for what is open besides
+    ensure!(limit >= needed, "{needed} files have to be open at once, and only {limit} may be: see ulimit -Hn");
+    let mut kinds = vec![Kind::Ours, Kind::Mosquitto];
+    if !brokers.has_mosquitto() {
+        eprintln!("{NO_MOSQUITTO}");
+        kinds.pop();
+    }
+    let mut censuses = Vec::new();
+    for &kind in &kinds {
+        eprintln!("{} connections, {}", arguments.count, kind.name());
+        let broker = brokers.start(kind)?;
+        let measured = connections::measure(&broker, arguments);
+        censuses.extend(unless_failed(kind, measured).map(|census| (kind, census)));
+    }
+    print!("{}", report::connections(arguments.count, &censuses));
+    Ok(censuses.len() == kinds.len())
+}
+
+/// Measures once, with a broker that somebody else has started.
+fn round(arguments: &RoundArguments) -> Result<bool> {
+    process::raise_file_limit()?;
+    let process = arguments.pid.map(Process::new).transpose()?;
+    let measurement = load::measure(arguments.broker, process, arguments.case(), &arguments.load)?;
+    print!("{}", report::single(arguments.case(), &measurement));
+    Ok(true)
+}
+
+/// A failure is told at once, and the others go on.
+fn unless_failed<T>(kind: Kind, result: Result<T>) -> Option<T> {
+    result.inspect_err(|error| eprintln!("error: {}: {error:#}", kind.name())).ok()
+}

@@ -1,0 +1,88 @@
+//! The policy: who may connect, publish and subscribe; and what is logged.
+
+use mqtt_sansio::ReceivedMessage;
+use mqtt_sansio::broker::{Admission, Client, Decision, Ended, Notice, Policy, Ticket};
+use mqtt_sansio::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, SubAckReasonCode, Subscription};
+use mqtt_sansio::server::Close;
+use tracing::{debug, info, warn};
+
+use crate::acl::{Acl, Who};
+use crate::users::Users;
+
+/// Who may do what, as the command line says.
+pub(crate) struct Access {
+    users: Option<Users>,
+    acl: Option<Acl>,
+    denied: Vec<String>,
+}
+
+impl Access {
+    pub(crate) const fn new(users: Option<Users>, acl: Option<Acl>, denied: Vec<String>) -> Self {
+        Self { users, acl, denied }
+    }
+
+    /// Whether a client is who it says.
+    fn knows(&self, connect: &Connect<'_>) -> bool {
+        let Some(users) = &self.users else { return true };
+        connect.user_name.is_some_and(|name| users.lets_in(name.as_str(), connect.password.unwrap_or_default()))
+    }
+}
+
+impl Policy for Access {
+    fn connect(&mut self, _: Ticket, connect: &Connect<'_>) -> Decision<Admission> {
+        if connect.properties.authentication_method.is_some() {
+            return Decision::Now(ConnAckReasonCode::BadAuthenticationMethod.into());
+        }
+        if !self.knows(connect) {
+            return Decision::Now(ConnAckReasonCode::BadUserNameOrPassword.into());
+        }
+        // Nobody is asked again when a will is published.
+        let user = connect.user_name.map(|name| name.as_str());
+        let who = Who { client: connect.client_identifier.as_str(), user };
+        let is_refused = |acl: &Acl| connect.will.is_some_and(|will| !acl.may_write(who, will.topic));
+        if self.acl.as_ref().is_some_and(is_refused) {
+            return Decision::Now(ConnAckReasonCode::NotAuthorized.into());
+        }
+        Decision::Now(Admission::accept())
+    }
+
+    fn publish(&mut self, _: Ticket, client: Client<'_>, message: &ReceivedMessage<'_>) -> Decision<PubAckReasonCode> {
+        let may = self.acl.as_ref().is_none_or(|acl| acl.may_write(who(client), message.topic.name()));
+        Decision::Now(if may { PubAckReasonCode::Success } else { PubAckReasonCode::NotAuthorized })
+    }
+
+    fn subscribe(
+        &mut self,
+        _: Ticket,
+        client: Client<'_>,
+        subscription: &Subscription<'_>,
+    ) -> Decision<SubAckReasonCode> {
+        let filter = subscription.filter;
+        let may = self.acl.as_ref().is_none_or(|acl| acl.may_read(who(client), filter));
+        let is_denied = self.denied.iter().any(|denied| denied.as_bytes() == filter.as_bytes());
+        Decision::Now(if may && !is_denied { subscription.qos.into() } else { SubAckReasonCode::NotAuthorized })
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        match notice {
+            Notice::Connected { client, session_present } => {
+                let Client { connection, id, user_name, version } = client;
+                info!(%connection, client = id, user = user_name, %version, session_present, "connected");
+            }
+            Notice::Disconnected { client, why: why @ Ended::Close(Close::Malformed(_) | Close::Breach(_)) } => {
+                warn!(connection = %client.connection, client = client.id, %why, "disconnected");
+            }
+            Notice::Disconnected { client, why } => {
+                info!(connection = %client.connection, client = client.id, %why, "disconnected");
+            }
+            Notice::Refused { connection, why } => info!(%connection, %why, "refused"),
+            Notice::SessionEnded { client_id } => debug!(client = client_id, "the session has ended"),
+            Notice::Dropped { client_id, reason } => debug!(client = client_id, ?reason, "a message was dropped"),
+            other => debug!(?other),
+        }
+    }
+}
+
+fn who(client: Client<'_>) -> Who<'_> {
+    Who { client: client.id, user: client.user_name }
+}

@@ -1,0 +1,224 @@
+//! Who may do what.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use mqtt_sansio::{TopicFilter, TopicName};
+
+/// An access control list.
+#[derive(Default)]
+pub(crate) struct Acl {
+    everybody: Vec<Rule>,
+    anonymous: Vec<Rule>,
+    users: HashMap<String, Vec<Rule>>,
+}
+
+/// A filter that may be read or written.
+struct Rule {
+    read: bool,
+    write: bool,
+    /// With `%u` and `%c` for the names of the user and the client.
+    filter: String,
+}
+
+/// Who wants to do something.
+#[derive(Clone, Copy)]
+pub(crate) struct Who<'a> {
+    pub(crate) client: &'a str,
+    pub(crate) user: Option<&'a str>,
+}
+
+impl Acl {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let mut acl = Self::default();
+        let mut section = Section::Everybody;
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (word, rest) =
+                line.split_once(char::is_whitespace).map_or((line, ""), |(word, rest)| (word, rest.trim()));
+            let (read, write) = match (word, rest) {
+                ("anonymous", "") => {
+                    section = Section::Anonymous;
+                    continue;
+                }
+                ("user", name) if !name.is_empty() => {
+                    section = Section::User(name.to_owned());
+                    continue;
+                }
+                ("read", _) => (true, false),
+                ("write", _) => (false, true),
+                ("readwrite", _) => (true, true),
+                _ => bail!("line {}: neither user, anonymous, read, write nor readwrite", number + 1),
+            };
+            if let Err(error) = TopicFilter::new(rest) {
+                bail!("line {}: {error}", number + 1);
+            }
+            let rules = match &section {
+                Section::Everybody => &mut acl.everybody,
+                Section::Anonymous => &mut acl.anonymous,
+                Section::User(name) => acl.users.entry(name.clone()).or_default(),
+            };
+            rules.push(Rule { read, write, filter: rest.to_owned() });
+        }
+        Ok(acl)
+    }
+
+    /// Whether somebody may publish under a topic.
+    pub(crate) fn may_write(&self, who: Who<'_>, topic: TopicName<'_>) -> bool {
+        self.rules(who).filter(|rule| rule.write).any(|rule| {
+            rule.filter_for(who)
+                .is_some_and(|filter| TopicFilter::new(&filter).is_ok_and(|filter| filter.matches(topic)))
+        })
+    }
+
+    /// Whether somebody may subscribe to a filter: whether one filter that may be read has all topics that this one has.
+    pub(crate) fn may_read(&self, who: Who<'_>, filter: TopicFilter<'_>) -> bool {
+        let wanted = filter.without_share();
+        self.rules(who)
+            .filter(|rule| rule.read)
+            .any(|rule| rule.filter_for(who).is_some_and(|filter| covers(&filter, wanted.as_str())))
+    }
+
+    fn rules(&self, who: Who<'_>) -> impl Iterator<Item = &Rule> {
+        let own = match who.user {
+            None => Some(&self.anonymous),
+            Some(user) => self.users.get(user),
+        };
+        self.everybody.iter().chain(own.into_iter().flatten())
+    }
+}
+
+enum Section {
+    Everybody,
+    Anonymous,
+    User(String),
+}
+
+impl Rule {
+    /// The filter with the names of who is concerned. There is none for somebody without a name, or with one that is more
+    /// than a level.
+    fn filter_for(&self, who: Who<'_>) -> Option<String> {
+        let is_level = |name: &&str| !name.is_empty() && !name.contains(['/', '+', '#']);
+        let mut filter = self.filter.clone();
+        for (placeholder, name) in [("%u", who.user), ("%c", Some(who.client))] {
+            if filter.contains(placeholder) {
+                filter = filter.replace(placeholder, name.filter(is_level)?);
+            }
+        }
+        Some(filter)
+    }
+}
+
+/// Whether all topics that fit to `narrow` fit to `wide` too.
+fn covers(wide: &str, narrow: &str) -> bool {
+    let is_hidden = |filter: &str| filter.starts_with('$');
+    let starts_with_wildcard = |filter: &str| filter.starts_with(['+', '#']);
+    // A wildcard in the first level does not stand for what begins with `$` [MQTT-4.7.2-1].
+    if starts_with_wildcard(wide) && is_hidden(narrow) {
+        return false;
+    }
+    let (mut wide, mut narrow) = (wide.split('/').peekable(), narrow.split('/').peekable());
+    loop {
+        match (wide.next(), narrow.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            // `a/#` is also for `a` itself, and for as many levels as there may be.
+            (Some(_) | None, Some("#")) | (None, Some(_)) | (Some(_), None) => return false,
+            (Some("+"), Some(_)) => {}
+            (Some(level), Some(wanted)) if level == wanted => {}
+            (Some(_), Some(_)) => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_covers_another() {
+        for (wide, narrow, expected) in [
+            ("#", "a/b", true),
+            ("#", "#", true),
+            ("#", "+/+", true),
+            ("#", "$SYS/a", false),
+            ("+/a", "$SYS/a", false),
+            ("$SYS/#", "$SYS/+", true),
+            ("a/#", "a", true),
+            ("a/#", "a/#", true),
+            ("a/#", "a/b/#", true),
+            ("a/+", "a/#", false),
+            ("a/+/#", "a/#", false),
+            ("a/+/#", "a/+", true),
+            ("a/+", "a/+", true),
+            ("a/+", "a/b", true),
+            ("a/b", "a/+", false),
+            ("a/b", "a/b/c", false),
+            ("a/b/c", "a/b", false),
+            ("+", "a", true),
+            ("+", "/", false),
+            ("/+", "/a", true),
+        ] {
+            assert_eq!(covers(wide, narrow), expected, "{wide} {narrow}");
+        }
+    }
+
+    /// What is covered has no topic that does not fit, tried with all filters and topics of two letters and three levels.
+    #[test]
+    fn a_covered_filter_has_no_other_topics() {
+        let levels = |words: &[&str]| {
+            let mut all: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            for _ in 0..2 {
+                let longer = all.iter().flat_map(|start| words.iter().map(move |word| format!("{start}/{word}")));
+                all = longer.chain(all.iter().cloned()).collect();
+            }
+            all.sort();
+            all.dedup();
+            all
+        };
+        let topics = levels(&["a", "b", "$"]);
+        let filters: Vec<_> =
+            levels(&["a", "$", "+", "#"]).into_iter().filter(|it| TopicFilter::new(it).is_ok()).collect();
+        let fits =
+            |filter: &str, topic: &str| TopicFilter::new(filter).unwrap().matches(TopicName::new(topic).unwrap());
+        for wide in &filters {
+            for narrow in filters.iter().filter(|narrow| covers(wide, narrow)) {
+                for topic in topics.iter().filter(|topic| fits(narrow, topic)) {
+                    assert!(fits(wide, topic), "{wide} covers {narrow}, but not {topic}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rules_hold_for_whom_they_stand_under() {
+        let acl = "read news/#\nanonymous\nwrite post\nuser ann\nreadwrite home/%u/+\nwrite by/%c\n# nothing more\n";
+        let acl = Acl::parse(acl).unwrap();
+        let who = |user| Who { client: "c1", user };
+        let write = |user, topic| acl.may_write(who(user), TopicName::new(topic).unwrap());
+        let read = |user, filter| acl.may_read(who(user), TopicFilter::new(filter).unwrap());
+        assert!(read(None, "news/+") && read(Some("ann"), "news/today") && read(Some("bob"), "$share/g/news/#"));
+        assert!(!read(None, "#") && !read(None, "home/ann/a") && read(Some("ann"), "home/ann/+"));
+        assert!(!read(Some("bob"), "home/ann/a") && !read(Some("bob"), "home/bob/a"));
+        assert!(write(None, "post") && !write(Some("ann"), "post") && !write(Some("ann"), "news/today"));
+        assert!(write(Some("ann"), "home/ann/a") && write(Some("ann"), "by/c1") && !write(Some("ann"), "by/c2"));
+        let odd = Who { client: "+", user: Some("ann") };
+        assert!(!acl.may_write(odd, TopicName::new("by/c1").unwrap()), "a name is not a wildcard");
+    }
+
+    #[test]
+    fn what_is_no_rule_is_an_error() {
+        for text in ["deny a", "read", "read a/#/b", "user", "anonymous x"] {
+            assert!(Acl::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! A broker on tokio, over TCP, TLS and WebSocket.
+//!
+//! ```console
+//! $ cargo run --release --example broker -- --listen 127.0.0.1:1883
+//! ```
+//!
+//! One thread does everything: the broker is a state machine that has no use for more, and whatever several publishers have
+//! for a subscriber goes out in one write.
+
+mod access;
+mod acl;
+mod arguments;
+mod connection;
+mod driver;
+mod listener;
+mod tls;
+mod users;
+mod websocket;
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser;
+use mqtt_sansio::broker::Broker;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::Arguments;
+use crate::driver::Driver;
+
+/// How long clients have to take what is still to be written when the broker ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        warn!(%error, "as many files may be open as before");
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(LocalSet::new().run_until(run(arguments)))
+}
+
+async fn run(arguments: Arguments) -> Result<()> {
+    let broker = Broker::new(arguments.config(), arguments.access()?);
+    let driver = Rc::new(Driver::new(broker));
+    for listener in listener::bind_all(&arguments).await? {
+        tokio::task::spawn_local(listener.run(Rc::clone(&driver)));
+    }
+    tokio::task::spawn_local(Driver::keep_time(Rc::clone(&driver)));
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    info!("shutting down");
+    driver.shut_down();
+    let _ = tokio::time::timeout(FAREWELL, driver.all_closed()).await;
+    Ok(())
+}

@@ -1,0 +1,313 @@
+//! Clients that are not accepted yet, and how they get their session.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::hash::{BuildHasher, Hasher};
+
+use super::core::{Broker, Connection, State};
+use super::hub::{Session, index_of};
+use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice, Policy, Refusal};
+use super::publishing::is_own;
+use super::requests::Parked;
+use crate::codec::{Auth, ConnAckProperties, ConnAckReasonCode, Connect, Disconnect, DisconnectReasonCode, Version};
+use crate::server::{Accept, Acceptor, Action, Close, ServerConfig};
+use crate::text::Utf8Str;
+use crate::time::Instant;
+use crate::topic::TopicName;
+
+/// A client that is not accepted yet.
+pub(super) struct Connecting {
+    pub(super) acceptor: Acceptor,
+    pub(super) scheduled: Instant,
+    user_name: Option<Box<str>>,
+}
+
+impl Connecting {
+    pub(super) fn new(config: Arc<ServerConfig>, now: Instant) -> Self {
+        Self { acceptor: Acceptor::new(config, now), scheduled: Instant::NEVER, user_name: None }
+    }
+}
+
+impl<P: Policy> Broker<P> {
+    fn connecting(&mut self, id: ConnectionId) -> Option<&mut Connecting> {
+        let place = index_of(&self.connections, id.0)?;
+        match &mut self.connections.get_mut(place)?.state {
+            State::Connecting(connecting) => Some(connecting),
+            State::Attached(_) | State::Over(_) => None,
+        }
+    }
+
+    /// Does what an acceptor wants to be done.
+    pub(super) fn act_for_connecting(&mut self, id: ConnectionId, action: Action<'_>) {
+        match action {
+            Action::Connect(connect) => self.receive_connect(id, &connect),
+            Action::Auth(auth) => self.receive_answer(id, &auth),
+            Action::Close(why) => self.end_connecting(id, Ended::Close(why)),
+            _ => {} // an acceptor says nothing else
+        }
+    }
+
+    fn receive_connect(&mut self, id: ConnectionId, connect: &Connect<'_>) {
+        if let Some(connecting) = self.connecting(id) {
+            connecting.user_name = connect.user_name.map(|name| name.as_str().into());
+        }
+        if let Some(will) = &connect.will
+            && let Err(reason_code) = self.check_will(will.topic)
+        {
+            return self.admit(id, reason_code.into());
+        }
+        let (ticket, decision) = self.ask(id, |policy, _, ticket| policy.connect(ticket, connect));
+        match decision {
+            Decision::Now(admission) => self.admit(id, admission),
+            Decision::Later => self.park(id, Parked::Connect(ticket.number)),
+        }
+    }
+
+    /// Whether a will can be published there when it is due: who asks for it is told now or never.
+    fn check_will(&self, topic: TopicName<'_>) -> Result<(), ConnAckReasonCode> {
+        if is_own(topic) {
+            Err(ConnAckReasonCode::NotAuthorized)
+        } else if self.has_too_many_levels(topic.levels()) {
+            Err(ConnAckReasonCode::TopicNameInvalid)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The answer of a client that was challenged before it is accepted.
+    fn receive_answer(&mut self, id: ConnectionId, auth: &Auth<'_>) {
+        let place = index_of(&self.connections, id.0);
+        let Some(Connection { state: State::Connecting(connecting), tickets, .. }) =
+            place.and_then(|place| self.connections.get_mut(place))
+        else {
+            return;
+        };
+        *tickets = tickets.wrapping_add(1);
+        let ticket = super::policy::Ticket { connection: id, number: *tickets };
+        let client_id = connecting.acceptor.client().map_or("", |(name, _)| name);
+        match self.policy.authenticate(ticket, &step(client_id, auth, false)) {
+            Decision::Now(admission) => self.admit(id, admission),
+            Decision::Later => self.park(id, Parked::Connect(ticket.number)),
+        }
+    }
+
+    /// What becomes of a client is known.
+    pub(super) fn admit(&mut self, id: ConnectionId, admission: Admission) {
+        match admission {
+            Admission::Accept(accept) => self.accept(id, *accept),
+            Admission::Challenge(data) => {
+                let done = self.connecting(id).map(|connecting| connecting.acceptor.challenge(&data));
+                if let Some(Err(_)) = done {
+                    // It has not named a method, or takes no packet as large as this.
+                    self.refuse(id, &ConnAckReasonCode::BadAuthenticationMethod.into_refusal());
+                }
+            }
+            Admission::Refuse(refusal) => self.refuse(id, &refusal),
+        }
+    }
+
+    fn refuse(&mut self, id: ConnectionId, refusal: &Refusal) {
+        let Some(connecting) = self.connecting(id) else { return };
+        let properties = ConnAckProperties {
+            reason_string: refusal.reason_string.as_deref().and_then(|text| Utf8Str::new(text).ok()),
+            server_reference: refusal.server_reference.as_deref().and_then(|text| Utf8Str::new(text).ok()),
+            ..ConnAckProperties::default()
+        };
+        let reason_code =
+            if refusal.reason_code.is_error() { refusal.reason_code } else { ConnAckReasonCode::UnspecifiedError };
+        let done = connecting.acceptor.refuse_with(reason_code, &properties);
+        if done.is_err() && connecting.acceptor.refuse(reason_code).is_err() {
+            // It takes no packet as large as that.
+            self.end_connecting(id, Ended::Close(Close::Refused(reason_code.into())));
+        }
+    }
+
+    /// Accepts a client into the session of its name, or a new one.
+    fn accept(&mut self, id: ConnectionId, accept: Accept) {
+        let mut accept = accept;
+        let Some((name, version)) = self
+            .connecting(id)
+            .and_then(|connecting| connecting.acceptor.client().map(|(name, version)| (String::from(name), version)))
+        else {
+            return;
+        };
+        let name = if name.is_empty() {
+            let assigned = accept.assigned_client_id.take().filter(|name| !name.is_empty());
+            let name = assigned.unwrap_or_else(|| self.new_name());
+            accept.assigned_client_id = Some(name.clone());
+            name
+        } else {
+            name
+        };
+        let known = self.find_session(&name);
+        if known.is_none() && self.hub.sessions.len() >= self.config.max_sessions {
+            return self.refuse(id, &quota_exceeded(version));
+        }
+        if let Some(index) = known {
+            self.take_over(index);
+        }
+        let place = index_of(&self.connections, id.0);
+        let Some(connection) = place.and_then(|place| self.connections.get_mut(place)) else { return };
+        let State::Connecting(connecting) = &mut connection.state else { return };
+        let (index, is_kept) = match known {
+            Some(index) => (index, true),
+            None => {
+                let session = Session::new(connecting.acceptor.new_session());
+                let Some(key) = self.hub.sessions.insert(session) else { return };
+                (key.index, false)
+            }
+        };
+        let Some(session) = self.hub.sessions.get_mut(index) else { return };
+        if connecting.acceptor.accept_into(&mut session.server, is_kept, accept).is_err() {
+            if !is_kept {
+                self.hub.sessions.remove(index);
+            }
+            return self.refuse(id, &ConnAckReasonCode::ImplementationSpecificError.into_refusal());
+        }
+        session.connection = Some(id);
+        session.is_ready = core::mem::take(&mut connection.is_ready);
+        session.user_name = connecting.user_name.take();
+        session.counted_sent = 0;
+        let session_present = session.server.is_resumed();
+        connection.state = State::Attached(index);
+        self.clients = self.clients.saturating_add(1);
+        self.hub.counters.clients_accepted = self.hub.counters.clients_accepted.wrapping_add(1);
+        if !is_kept {
+            self.add_name(index);
+        } else if !session_present {
+            self.unsubscribe_all(index);
+        }
+        if let Some(client) = self.hub.sessions.get(index).and_then(Session::client) {
+            self.policy.notice(Notice::Connected { client, session_present });
+        }
+        self.hub.touch(index);
+    }
+
+    /// The client of a session has come back on another connection: the older one is told, and over.
+    fn take_over(&mut self, index: u32) {
+        let Some(session) = self.hub.sessions.get_mut(index) else { return };
+        if session.connection.is_some() {
+            let _ = session.server.take_over();
+            self.end_connection(index, Ended::TakenOver);
+        }
+    }
+
+    /// A connection is over before its client was accepted.
+    pub(super) fn end_connecting(&mut self, id: ConnectionId, why: Ended<'_>) {
+        let Some(place) = index_of(&self.connections, id.0) else { return };
+        let Some(connection) = self.connections.get_mut(place) else { return };
+        if let State::Connecting(connecting) = &mut connection.state {
+            let rest = core::mem::take(connecting.acceptor.transmit());
+            connection.state = State::Over(rest);
+            connection.parked = None;
+            self.hub.counters.clients_refused = self.hub.counters.clients_refused.wrapping_add(1);
+            self.policy.notice(Notice::Refused { connection: id, why });
+            self.make_ready(id);
+        }
+    }
+
+    /// A client that is accepted authenticates again (section 4.12.1).
+    pub(super) fn receive_auth(&mut self, index: u32, auth: &Auth<'_>) {
+        let Some(id) = self.hub.sessions.get(index).and_then(|session| session.connection) else { return };
+        let (ticket, decision) = self.ask(id, |policy, hub, ticket| {
+            let client_id = hub.sessions.get(index).map_or("", |session| session.server.client_id());
+            policy.authenticate(ticket, &step(client_id, auth, true))
+        });
+        match decision {
+            Decision::Now(admission) => self.admit_again(index, admission),
+            Decision::Later => self.park(id, Parked::Again(ticket.number)),
+        }
+    }
+
+    /// What becomes of a re-authentication is known.
+    pub(super) fn admit_again(&mut self, index: u32, admission: Admission) {
+        let done = match admission {
+            Admission::Accept(accept) => {
+                let data = accept.authentication_data.unwrap_or_default();
+                self.tell(index, |session| session.authenticated(&data))
+            }
+            Admission::Challenge(data) => self.tell(index, |session| session.challenge(&data)),
+            Admission::Refuse(refusal) => {
+                let reason_code = DisconnectReasonCode::try_from(crate::codec::ReasonCode::from(refusal.reason_code))
+                    .unwrap_or(DisconnectReasonCode::NotAuthorized);
+                self.tell(index, |session| session.disconnect(&Disconnect { reason_code, ..Disconnect::default() }))
+            }
+        };
+        if done.is_err() {
+            let reason_code = DisconnectReasonCode::NotAuthorized;
+            let _ =
+                self.tell(index, |session| session.disconnect(&Disconnect { reason_code, ..Disconnect::default() }));
+        }
+    }
+
+    fn name_hash(&self, name: &str) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(name.as_bytes());
+        hasher.finish()
+    }
+
+    /// The session of a client.
+    pub(super) fn find_session(&self, name: &str) -> Option<u32> {
+        let is_it =
+            |&index: &u32| self.hub.sessions.get(index).is_some_and(|session| session.server.client_id() == name);
+        self.names.find(self.name_hash(name), is_it).copied()
+    }
+
+    fn add_name(&mut self, index: u32) {
+        let Some(session) = self.hub.sessions.get(index) else { return };
+        let hash = self.name_hash(session.server.client_id());
+        let (hub, hasher) = (&self.hub, &self.hasher);
+        self.names.insert_unique(hash, index, |&index| {
+            let mut state = hasher.build_hasher();
+            let name = hub.sessions.get(index).map_or("", |session| session.server.client_id());
+            state.write(name.as_bytes());
+            state.finish()
+        });
+    }
+
+    pub(super) fn forget_name(&mut self, index: u32) {
+        let Some(session) = self.hub.sessions.get(index) else { return };
+        let hash = self.name_hash(session.server.client_id());
+        if let Ok(entry) = self.names.find_entry(hash, |&other| other == index) {
+            entry.remove();
+        }
+    }
+
+    /// A name that no session has \[MQTT-3.2.2-16\], and that nobody can guess who does not know the seed.
+    fn new_name(&mut self) -> String {
+        loop {
+            let name = format!("auto-{:016x}", self.random.next());
+            if self.find_session(&name).is_none() {
+                return name;
+            }
+        }
+    }
+}
+
+/// A step of an enhanced authentication, as the policy is shown it.
+fn step<'a>(client_id: &'a str, auth: &Auth<'a>, is_again: bool) -> AuthStep<'a> {
+    AuthStep {
+        client_id,
+        method: auth.properties.authentication_method.map_or("", Utf8Str::as_str),
+        data: auth.properties.authentication_data.unwrap_or_default(),
+        is_again,
+    }
+}
+
+/// How a client is refused for which there is no room.
+fn quota_exceeded(version: Version) -> Refusal {
+    match version {
+        Version::V5 => ConnAckReasonCode::QuotaExceeded,
+        // There is no return code that says more.
+        Version::V31 | Version::V311 => ConnAckReasonCode::ServerUnavailable,
+    }
+    .into_refusal()
+}
+
+impl ConnAckReasonCode {
+    const fn into_refusal(self) -> Refusal {
+        Refusal { reason_code: self, reason_string: None, server_reference: None }
+    }
+}

@@ -1,0 +1,69 @@
+//! Messages that the broker keeps.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::codec::{EncodeError, Packet, Publish, Version};
+use crate::session::Stored;
+use crate::time::Instant;
+
+/// A message that is kept: encoded, with its properties, in 5.0.
+#[derive(Clone)]
+pub(super) struct Kept {
+    stored: Stored,
+    since: Instant,
+    /// How long it is of use, in seconds; `u32::MAX` for ever.
+    expires_after: u32,
+}
+
+impl Kept {
+    pub(super) fn new(
+        publish: &Publish<'_>,
+        shared: Option<&Bytes>,
+        expires_after: u32,
+        now: Instant,
+    ) -> Result<Self, EncodeError> {
+        let stored = Stored::message(publish, shared, Version::V5)?;
+        Ok(Self { stored, since: now, expires_after })
+    }
+
+    /// How many bytes it takes.
+    pub(super) fn len(&self) -> usize {
+        self.stored.len()
+    }
+
+    /// When it is not of use any more.
+    pub(super) fn expires_at(&self) -> Instant {
+        match self.expires_after {
+            u32::MAX => Instant::NEVER,
+            seconds => self.since.after_seconds(seconds),
+        }
+    }
+
+    pub(super) fn is_expired(&self, now: Instant) -> bool {
+        self.expires_at() <= now
+    }
+
+    /// The message with what is left of its expiry interval \[MQTT-3.3.2-6\], its payload if that is a shared one, and the
+    /// seconds that are left.
+    pub(super) fn publish(&self, now: Instant) -> Option<(Publish<'_>, Option<&Bytes>, u32)> {
+        let Some(Packet::Publish(mut publish)) = self.stored.packet(Version::V5) else { return None };
+        let waited = u32::try_from(now.since(self.since).as_secs()).unwrap_or(u32::MAX);
+        let left = match self.expires_after {
+            u32::MAX => u32::MAX,
+            seconds => seconds.saturating_sub(waited),
+        };
+        if let Some(interval) = &mut publish.properties.message_expiry_interval {
+            *interval = left;
+        }
+        Some((publish, self.stored.payload(), left))
+    }
+
+    /// The bytes of a packet.
+    pub(super) fn packet(packet: Packet<'_>) -> Result<Vec<u8>, EncodeError> {
+        let mut bytes = Vec::new();
+        packet.encode(Version::V5, &mut bytes)?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,331 @@
+//! Messages: where they come from, and to whom they go.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::config::SharedStrategy;
+use super::core::Broker;
+use super::hub::{Hub, Session};
+use super::policy::{Decision, Policy};
+use super::publication::Kept;
+use super::requests::{Parked, answer_message};
+use super::timers::Due;
+use super::tree::{Matches, Subscriber, Terms};
+use crate::codec::{
+    Delivery, Packet, PacketId, PubAckReasonCode, Publish, PublishProperties, SubscriptionIdentifier, Version,
+};
+use crate::server::{Copies, Encoded, Will};
+use crate::session::{CommandError, LARGE, Message, Receipt, ReceivedMessage};
+use crate::time::Instant;
+use crate::topic::TopicName;
+
+/// What is needed while a message is forwarded; kept for its memory.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) encoded: Encoded,
+    matches: Matches,
+    merging: Merging,
+    groups: Vec<u32>,
+}
+
+/// What sessions get that have several subscriptions that fit.
+#[derive(Debug, Default)]
+struct Merging {
+    /// The number of the message.
+    round: u32,
+    merged: Vec<Merged>,
+    identifiers: Vec<(u32, SubscriptionIdentifier)>,
+    /// Those of one session.
+    own: Vec<SubscriptionIdentifier>,
+}
+
+/// What a session gets for all its subscriptions that fit.
+#[derive(Debug)]
+struct Merged {
+    session: u32,
+    terms: Terms,
+}
+
+impl<P: Policy> Broker<P> {
+    /// Publishes a message of the embedding program's own: it is retained if it says so, and goes to all that are subscribed.
+    /// How many copies went out, or are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::Text`] if the topic is not one; [`CommandError::TopicAlias`] for a topic alias, which is not the
+    /// caller's; [`CommandError::Encode`] if it cannot be sent; [`CommandError::QueueFull`] if there is no room to retain it.
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<usize, CommandError> {
+        self.advance(now);
+        let publish = &message.publish;
+        TopicName::from_bytes(publish.topic.as_bytes())?;
+        if publish.properties.topic_alias.is_some() {
+            return Err(CommandError::TopicAlias);
+        }
+        let properties =
+            PublishProperties { subscription_identifiers: crate::codec::List::EMPTY, ..publish.properties };
+        let (large, payload) = match &message.shared {
+            Some(shared) if shared.len() >= LARGE => (Some(shared.clone()), &[][..]),
+            Some(small) => (None, &small[..]),
+            None => (None, publish.payload),
+        };
+        let publish = Publish { payload, properties, ..*publish };
+        publish.encoded_len(Version::V5)?;
+        let copies = self.publish_from(None, &publish, large);
+        self.settle();
+        copies.map_err(|_| CommandError::QueueFull)
+    }
+
+    /// A client has published a message.
+    pub(super) fn receive_message(&mut self, index: u32, message: &ReceivedMessage<'_>) {
+        let received = &mut self.hub.counters.messages_received;
+        *received = received.wrapping_add(1);
+        let Some(id) = self.hub.sessions.get(index).and_then(|session| session.connection) else { return };
+        let (ticket, decision) = self.ask(id, |policy, hub, ticket| {
+            let client = hub.sessions.get(index).and_then(Session::client);
+            client.map_or(Decision::Now(PubAckReasonCode::UnspecifiedError), |client| {
+                policy.publish(ticket, client, message)
+            })
+        });
+        let publish = Publish {
+            delivery: Delivery::new(message.qos, PacketId::MIN, false),
+            retain: message.retain,
+            topic: message.topic.name(),
+            payload: message.payload,
+            properties: PublishProperties { topic_alias: None, ..message.properties },
+        };
+        match decision {
+            Decision::Now(reason_code) => self.finish_message(index, publish, message.receipt, reason_code),
+            Decision::Later => match Kept::packet(Packet::Publish(publish)) {
+                Ok(packet) => {
+                    self.park(id, Parked::Publish { number: ticket.number, packet, receipt: message.receipt });
+                }
+                Err(_) => answer_message(self, index, message.receipt, PubAckReasonCode::UnspecifiedError),
+            },
+        }
+    }
+
+    /// The policy has decided on a message of a client.
+    pub(super) fn finish_message(
+        &mut self,
+        index: u32,
+        publish: Publish<'_>,
+        receipt: Option<Receipt>,
+        decision: PubAckReasonCode,
+    ) {
+        let done = if decision.is_error() {
+            Err(decision)
+        } else if is_own(publish.topic) {
+            Err(PubAckReasonCode::NotAuthorized)
+        } else {
+            self.publish_from(Some(index), &publish, None)
+        };
+        let reason_code = match done {
+            Ok(0) if !publish.retain => PubAckReasonCode::NoMatchingSubscribers,
+            Ok(_) => PubAckReasonCode::Success,
+            Err(reason_code) => {
+                self.count_refused();
+                reason_code
+            }
+        };
+        answer_message(self, index, receipt, reason_code);
+    }
+
+    /// The will of a client is due.
+    pub(super) fn publish_will(&mut self, index: u32, will: &Will) {
+        self.hub.counters.wills = self.hub.counters.wills.wrapping_add(1);
+        let published = will.with_message(|message| self.publish_from(Some(index), &message.publish, None));
+        // What was received can be sent; there may be no room to retain it.
+        if !matches!(published, Ok(Ok(_))) {
+            self.count_refused();
+        }
+    }
+
+    const fn count_refused(&mut self) {
+        let refused = &mut self.hub.counters.messages_refused;
+        *refused = refused.wrapping_add(1);
+    }
+
+    /// Whether a topic or a filter has more levels than it may have.
+    pub(super) fn has_too_many_levels<'t>(&self, levels: impl Iterator<Item = &'t [u8]>) -> bool {
+        levels.count() > usize::from(self.config.max_topic_levels)
+    }
+
+    /// Publishes a message, of a client's or the broker's own: it is retained if it says so, and forwarded. A large payload
+    /// may replace the empty one in it.
+    pub(super) fn publish_from(
+        &mut self,
+        from: Option<u32>,
+        publish: &Publish<'_>,
+        large: Option<Bytes>,
+    ) -> Result<usize, PubAckReasonCode> {
+        if self.has_too_many_levels(publish.topic.levels()) {
+            return Err(PubAckReasonCode::TopicNameInvalid);
+        }
+        let mut large = large;
+        if publish.retain && self.server.retain_available {
+            if publish.payload.len() >= LARGE {
+                large = Some(Bytes::copy_from_slice(publish.payload)); // one copy, for all that get it
+            }
+            let payload = if large.is_some() { &[] } else { publish.payload };
+            self.retain(&Publish { payload, ..*publish }, large.as_ref())?;
+        }
+        Ok(self.forward(from, *publish, large))
+    }
+
+    /// Keeps a message as the one of its topic, or with an empty payload removes the one that is there
+    /// \[MQTT-3.3.1-5, MQTT-3.3.1-6, MQTT-3.3.1-7\].
+    fn retain(&mut self, publish: &Publish<'_>, large: Option<&Bytes>) -> Result<(), PubAckReasonCode> {
+        if publish.payload.is_empty() && large.is_none() {
+            self.retained.remove(publish.topic);
+            self.share_memory();
+            return Ok(());
+        }
+        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
+        let kept = Kept::new(publish, large, expires_after, self.now)
+            .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
+        let (count, bytes) = self.retained.with(publish.topic, kept.len());
+        if count > self.config.max_retained || bytes.saturating_add(self.hub.kept_bytes) > self.config.max_memory {
+            return Err(PubAckReasonCode::QuotaExceeded);
+        }
+        let expires_at = kept.expires_at();
+        let reference = self.retained.set(publish.topic, kept).ok_or(PubAckReasonCode::QuotaExceeded)?;
+        self.share_memory();
+        self.schedule(expires_at, Due::Retained(reference));
+        Ok(())
+    }
+
+    /// What retained messages do not take is left for those that are kept for clients.
+    pub(super) fn share_memory(&mut self) {
+        self.hub.max_kept_bytes = self.config.max_memory.saturating_sub(self.retained.bytes());
+    }
+
+    /// Gives a message to all that are subscribed; how many got it.
+    fn forward(&mut self, from: Option<u32>, publish: Publish<'_>, large: Option<Bytes>) -> usize {
+        let Self { hub, tree, scratch, config, random, .. } = self;
+        let Scratch { encoded, matches, merging, groups } = scratch;
+        tree.find_matches(publish.topic, matches);
+        if matches.is_empty() {
+            hub.counters.messages_unwanted = hub.counters.messages_unwanted.wrapping_add(1);
+            return 0;
+        }
+        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
+        let mut copies = Copies::new(publish, large, expires_after, encoded);
+
+        let lists = tree.lists(matches);
+        let mut count = merging.forward(hub, lists, from, &mut copies);
+
+        groups.clear();
+        groups.extend(tree.groups(matches));
+        for &group in groups.iter() {
+            let Some(group) = tree.group_mut(group) else { continue };
+            let start = match config.shared_strategy {
+                SharedStrategy::RoundRobin => group.next,
+                SharedStrategy::Random => random.below(group.members.len() as u32),
+                SharedStrategy::LeastLoaded => least_loaded(hub, &group.members, group.next),
+            };
+            if let Some(chosen) = deliver_to_one(hub, &group.members, start, &mut copies) {
+                group.next = chosen.wrapping_add(1);
+                count = count.wrapping_add(1);
+            }
+        }
+        count
+    }
+}
+
+impl Merging {
+    /// Gives a message to the subscribers in all these lists, each session one copy; how many got it.
+    fn forward<'t>(
+        &mut self,
+        hub: &mut Hub,
+        lists: impl Iterator<Item = &'t [Subscriber]>,
+        from: Option<u32>,
+        copies: &mut Copies<'_>,
+    ) -> usize {
+        let mut lists = lists;
+        let Some(first) = lists.next() else { return 0 };
+        // What a client has published itself [MQTT-3.8.3-3].
+        let is_wanted = |it: &&Subscriber| !(it.terms.no_local && from == Some(it.session));
+        let Some(second) = lists.next() else {
+            let delivered = first.iter().filter(is_wanted).filter(|subscriber| hub.deliver_to(subscriber, copies));
+            return delivered.count();
+        };
+        // With the highest QoS and all identifiers [MQTT-3.3.4-2 to MQTT-3.3.4-4].
+        self.round = self.round.wrapping_add(1);
+        self.merged.clear();
+        self.identifiers.clear();
+        for subscriber in [first, second].into_iter().chain(lists).flatten().filter(is_wanted) {
+            self.merge(hub, subscriber);
+        }
+        self.identifiers.sort_by_key(|&(place, _)| place);
+        let (mut rest, mut count) = (&self.identifiers[..], 0_usize);
+        for (place, Merged { session, terms }) in (0_u32..).zip(self.merged.iter()) {
+            let (own, others) = rest.split_at(rest.partition_point(|&(of, _)| of == place));
+            rest = others;
+            self.own.clear();
+            self.own.extend(own.iter().map(|&(_, identifier)| identifier));
+            count = count.wrapping_add(usize::from(hub.deliver(*session, copies, *terms, &self.own)));
+        }
+        count
+    }
+
+    /// Adds a subscription to what its session gets.
+    fn merge(&mut self, hub: &mut Hub, subscriber: &Subscriber) {
+        let Subscriber { session, identifier, terms } = *subscriber;
+        let Some(state) = hub.sessions.get_mut(session) else { return };
+        let (round, place) = state.routed;
+        let known = self.merged.get_mut(place as usize).filter(|it| round == self.round && it.session == session);
+        let place = match known {
+            Some(merged) => {
+                merged.terms.qos = merged.terms.qos.max(terms.qos);
+                merged.terms.retain_as_published |= terms.retain_as_published;
+                place
+            }
+            None => {
+                let place = self.merged.len() as u32;
+                state.routed = (self.round, place);
+                self.merged.push(Merged { session, terms });
+                place
+            }
+        };
+        if let Ok(identifier) = SubscriptionIdentifier::new(identifier) {
+            self.identifiers.push((place, identifier));
+        }
+    }
+}
+
+/// Whether it is a topic of the broker's own: what it says of itself nobody else says.
+pub(super) fn is_own(topic: TopicName<'_>) -> bool {
+    topic.levels().next() == Some(b"$SYS")
+}
+
+/// The member with the fewest messages under way or waiting; among equals the first one from `next` on.
+fn least_loaded(hub: &Hub, members: &[Subscriber], next: u32) -> u32 {
+    let load = |place: &u32| {
+        let member = members.get(*place as usize)?;
+        hub.sessions.get(member.session).map(|session| session.server.load())
+    };
+    in_turn(members, next).min_by_key(|place| load(place).unwrap_or(usize::MAX)).unwrap_or(0)
+}
+
+/// The places of all members, from `start` on and around.
+fn in_turn(members: &[Subscriber], start: u32) -> impl Iterator<Item = u32> + use<> {
+    let len = members.len() as u32;
+    let start = if start < len { start } else { 0 };
+    (start..len).chain(0..start)
+}
+
+/// Gives a message to one member: the first from `start` on that is connected and takes it, or else the first that takes
+/// it. Which one it was.
+fn deliver_to_one(hub: &mut Hub, members: &[Subscriber], start: u32, copies: &mut Copies<'_>) -> Option<u32> {
+    for connected in [true, false] {
+        for place in in_turn(members, start) {
+            let Some(member) = members.get(place as usize) else { continue };
+            let is_connected = |it: &Session| it.server.is_connected();
+            if hub.sessions.get(member.session).map(is_connected) == Some(connected) && hub.deliver_to(member, copies) {
+                return Some(place);
+            }
+        }
+    }
+    None
+}

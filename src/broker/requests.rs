@@ -1,0 +1,314 @@
+//! SUBSCRIBE and UNSUBSCRIBE, and questions that wait for an answer.
+
+use alloc::vec::Vec;
+
+use super::core::Broker;
+use super::hub::Session;
+use super::policy::{Answer, Decision, Policy, Ticket, UnknownTicket};
+use super::publication::Kept;
+use super::tree::{Place, Subscriber, Terms};
+use crate::codec::{
+    self, Decoded, DisconnectReasonCode, Limits, Packet, PacketId, PubAckReasonCode, Publish, QoS, RetainHandling,
+    SubAckReasonCode, Subscribe, Subscription, SubscriptionIdentifier, UnsubAckReasonCode, Version,
+};
+use crate::server::{Copies, RequestId, SubscribeRequest, UnsubscribeRequest};
+use crate::session::{CommandError, Receipt};
+
+/// A question to the policy that is not answered yet.
+pub(super) enum Parked {
+    /// Whether a client is accepted; with the number of the ticket.
+    Connect(u32),
+    /// Whether a client that is accepted has authenticated again.
+    Again(u32),
+    /// Whether a message may be published: the packet.
+    Publish { number: u32, packet: Vec<u8>, receipt: Option<Receipt> },
+    /// Whether a client may subscribe: the packet, and the answers so far. The tickets have numbers one after the other.
+    Subscribe { first: u32, packet: Vec<u8>, request: RequestId, codes: Vec<Option<SubAckReasonCode>> },
+}
+
+impl Parked {
+    /// Whether this is an answer to it.
+    fn takes(&self, ticket: Ticket, answer: &Answer) -> bool {
+        match (self, answer) {
+            (Self::Connect(number) | Self::Again(number), Answer::Connect(_)) => *number == ticket.number,
+            (Self::Publish { number, .. }, Answer::Publish(_)) => *number == ticket.number,
+            (Self::Subscribe { first, codes, .. }, Answer::Subscribe(_)) => {
+                let place = ticket.number.wrapping_sub(*first) as usize;
+                codes.get(place).is_some_and(Option::is_none)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl<P: Policy> Broker<P> {
+    pub(super) fn take_answer(&mut self, ticket: Ticket, answer: Answer) -> Result<(), UnknownTicket> {
+        let id = ticket.connection;
+        let parked = self.unpark(id, |parked| parked.takes(ticket, &answer)).ok_or(UnknownTicket)?;
+        match (*parked, answer) {
+            (Parked::Connect(_), Answer::Connect(admission)) => self.admit(id, admission),
+            (Parked::Again(_), Answer::Connect(admission)) => {
+                let index = self.session_of(id).ok_or(UnknownTicket)?;
+                self.admit_again(index, admission);
+            }
+            (Parked::Publish { packet, receipt, .. }, Answer::Publish(reason_code)) => {
+                let index = self.session_of(id).ok_or(UnknownTicket)?;
+                if let Some(Packet::Publish(publish)) = decode(&packet) {
+                    self.finish_message(index, publish, receipt, reason_code);
+                }
+            }
+            (Parked::Subscribe { first, packet, request, mut codes }, Answer::Subscribe(code)) => {
+                if let Some(place) = codes.get_mut(ticket.number.wrapping_sub(first) as usize) {
+                    *place = Some(code);
+                }
+                if codes.iter().any(Option::is_none) {
+                    self.park(id, Parked::Subscribe { first, packet, request, codes });
+                } else if let Some(Packet::Subscribe(subscribe)) = decode(&packet) {
+                    let index = self.session_of(id).ok_or(UnknownTicket)?;
+                    self.finish_subscribe(index, request, &subscribe, &codes);
+                }
+            }
+            _ => {} // `takes` has made sure of it
+        }
+        Ok(())
+    }
+
+    pub(super) fn receive_subscribe(&mut self, index: u32, request: &SubscribeRequest<'_>) {
+        let Some(id) = self.hub.sessions.get(index).and_then(|session| session.connection) else { return };
+        let mut first = None;
+        let mut codes = Vec::with_capacity(request.subscriptions.len());
+        for subscription in request.subscriptions {
+            let (ticket, decision) = self.ask(id, |policy, hub, ticket| {
+                let client = hub.sessions.get(index).and_then(Session::client);
+                client.map_or(Decision::Now(SubAckReasonCode::UnspecifiedError), |client| {
+                    policy.subscribe(ticket, client, &subscription)
+                })
+            });
+            first.get_or_insert(ticket.number);
+            codes.push(match decision {
+                Decision::Now(code) => Some(code),
+                Decision::Later => None,
+            });
+        }
+        let SubscribeRequest { id: request_id, subscriptions, properties } = *request;
+        let subscribe = Subscribe { id: PacketId::MIN, subscriptions, properties };
+        if codes.iter().all(Option::is_some) {
+            return self.finish_subscribe(index, request_id, &subscribe, &codes);
+        }
+        // A filter of 3.1.1 may be one that 5.0 would not take: then it is none that could be asked for later.
+        match Kept::packet(Packet::Subscribe(subscribe)) {
+            Ok(packet) => {
+                let first = first.unwrap_or_default();
+                self.park(id, Parked::Subscribe { first, packet, request: request_id, codes });
+            }
+            Err(_) => {
+                let codes: Vec<_> = codes.iter().map(|_| Some(SubAckReasonCode::TopicFilterInvalid)).collect();
+                self.finish_subscribe(index, request_id, &subscribe, &codes);
+            }
+        }
+    }
+
+    /// Takes up the subscriptions that are granted, answers, and looks for retained messages.
+    fn finish_subscribe(
+        &mut self,
+        index: u32,
+        request: RequestId,
+        subscribe: &Subscribe<'_>,
+        decisions: &[Option<SubAckReasonCode>],
+    ) {
+        let version = self.hub.sessions.get(index).map_or(Version::V5, |session| session.server.version());
+        let identifier = subscribe.properties.subscription_identifier.map_or(0, SubscriptionIdentifier::get);
+        let mut codes = Vec::with_capacity(decisions.len());
+        let mut added = Vec::new();
+        for (subscription, decision) in subscribe.subscriptions.into_iter().zip(decisions) {
+            let decision = decision.unwrap_or(SubAckReasonCode::UnspecifiedError);
+            let code = match self.subscribe(index, &subscription, decision, identifier) {
+                Ok((granted, place, subscriber, is_new)) => {
+                    let wants_retained = match subscription.retain_handling {
+                        RetainHandling::SendAtSubscribe => true,
+                        RetainHandling::SendIfNew => is_new,
+                        RetainHandling::DoNotSend => false,
+                    };
+                    if wants_retained && !place.is_shared() {
+                        added.push((place, subscriber, subscription.filter));
+                    }
+                    granted
+                }
+                Err(code) => {
+                    let refused = &mut self.hub.counters.subscriptions_refused;
+                    *refused = refused.wrapping_add(1);
+                    code
+                }
+            };
+            // Before 5.0 there is one code for all that goes wrong.
+            let is_error = codec::ReasonCode::from(code).is_error();
+            codes.push(if is_error && version != Version::V5 { SubAckReasonCode::UnspecifiedError } else { code });
+        }
+        if let Err(CommandError::TooLarge { .. }) = self.tell(index, |session| session.suback(request, &codes)) {
+            let reason_code = DisconnectReasonCode::PacketTooLarge;
+            let disconnect = codec::Disconnect { reason_code, ..codec::Disconnect::default() };
+            let _ = self.tell(index, |session| session.disconnect(&disconnect));
+        }
+        for (place, subscriber, filter) in added {
+            let mut found = Vec::new();
+            self.retained.find_matches(filter, self.now, &mut found);
+            if let Some(session) = self.hub.sessions.get_mut(index)
+                && !found.is_empty()
+            {
+                session.feed.get_or_insert_default().push(place, subscriber, found);
+            }
+        }
+    }
+
+    /// Takes up a subscription; with the granted QoS, and whether there was none to the same filter.
+    fn subscribe(
+        &mut self,
+        index: u32,
+        subscription: &Subscription<'_>,
+        decision: SubAckReasonCode,
+        identifier: u32,
+    ) -> Result<(SubAckReasonCode, Place, Subscriber, bool), SubAckReasonCode> {
+        let allowed = match decision {
+            SubAckReasonCode::GrantedQoS0 => QoS::AtMostOnce,
+            SubAckReasonCode::GrantedQoS1 => QoS::AtLeastOnce,
+            SubAckReasonCode::GrantedQoS2 => QoS::ExactlyOnce,
+            error => return Err(error),
+        };
+        let filter = subscription.filter;
+        if self.has_too_many_levels(filter.levels()) {
+            return Err(SubAckReasonCode::TopicFilterInvalid);
+        }
+        // A client of 5.0 that asks for these has been disconnected: it was told [3.1.1: MQTT-3.8.3-2].
+        let server = &self.server;
+        if !server.shared_subscription_available && filter.share_name().is_some() {
+            return Err(SubAckReasonCode::SharedSubscriptionsNotSupported);
+        }
+        if !server.wildcard_subscription_available && filter.levels().any(|level| matches!(level, b"+" | b"#")) {
+            return Err(SubAckReasonCode::WildcardSubscriptionsNotSupported);
+        }
+        let qos = subscription.qos.min(allowed).min(server.maximum_qos);
+        let subscriber = Subscriber::new(index, &Subscription { qos, ..*subscription }, identifier);
+        let is_full = self.tree.len() >= self.config.max_subscriptions;
+        let known = self.tree.find(filter);
+        let Some(session) = self.hub.sessions.get_mut(index) else { return Err(SubAckReasonCode::UnspecifiedError) };
+        if let Some(place) = known
+            && let Ok(at) = session.find(place)
+            && let Some(&(_, position)) = session.places.get(at)
+        {
+            // The same filter again: on new terms, and nothing is lost meanwhile [MQTT-3.8.4-3, MQTT-3.8.4-4].
+            self.tree.replace(place, position, subscriber);
+            if let Some(feed) = &mut session.feed {
+                feed.forget(place);
+            }
+            return Ok((qos.into(), place, subscriber, false));
+        }
+        if is_full || session.places.len() >= self.config.max_subscriptions_per_session as usize {
+            return Err(SubAckReasonCode::QuotaExceeded);
+        }
+        let added =
+            self.tree.find_or_insert(filter).and_then(|place| Some((place, self.tree.push(place, subscriber)?)));
+        let Some((place, position)) = added else { return Err(SubAckReasonCode::QuotaExceeded) };
+        let at = session.find(place).unwrap_or_else(|at| at);
+        if session.places.is_empty() {
+            session.places.reserve_exact(1); // most have one
+        }
+        session.places.insert(at.min(session.places.len()), (place, position));
+        Ok((qos.into(), place, subscriber, true))
+    }
+
+    pub(super) fn receive_unsubscribe(&mut self, index: u32, request: &UnsubscribeRequest<'_>) {
+        let codes: Vec<_> = request
+            .filters
+            .into_iter()
+            .map(|filter| match self.tree.find(filter) {
+                Some(place) if self.unsubscribe(index, place) => UnsubAckReasonCode::Success,
+                _ => UnsubAckReasonCode::NoSubscriptionExisted,
+            })
+            .collect();
+        let answer = self.tell(index, |session| session.unsuback(request.id, &codes));
+        if let Err(CommandError::TooLarge { .. }) = answer {
+            let reason_code = DisconnectReasonCode::PacketTooLarge;
+            let disconnect = codec::Disconnect { reason_code, ..codec::Disconnect::default() };
+            let _ = self.tell(index, |session| session.disconnect(&disconnect));
+        }
+    }
+
+    /// Ends a subscription; whether there was one \[MQTT-3.10.4-1\].
+    fn unsubscribe(&mut self, index: u32, place: Place) -> bool {
+        let Some(session) = self.hub.sessions.get_mut(index) else { return false };
+        let Ok(at) = session.find(place) else { return false };
+        let (_, position) = session.places.remove(at);
+        if let Some(feed) = &mut session.feed {
+            feed.forget(place);
+        }
+        self.remove_subscriber(place, position);
+        true
+    }
+
+    /// Ends all subscriptions of a session.
+    pub(super) fn unsubscribe_all(&mut self, index: u32) {
+        let Some(session) = self.hub.sessions.get_mut(index) else { return };
+        session.feed = None;
+        for (place, position) in core::mem::take(&mut session.places) {
+            self.remove_subscriber(place, position);
+        }
+    }
+
+    /// Takes a subscriber out of a list; another one may move to its position, and has to know.
+    fn remove_subscriber(&mut self, place: Place, position: u32) {
+        if let Some(moved) = self.tree.remove(place, position)
+            && let Some(session) = self.hub.sessions.get_mut(moved.session)
+            && let Ok(at) = session.find(place)
+            && let Some(entry) = session.places.get_mut(at)
+        {
+            entry.1 = position;
+        }
+    }
+
+    /// Sends a session the next of the retained messages that it is still to get, if it takes one at once; whether it did.
+    pub(super) fn feed(&mut self, index: u32) -> bool {
+        let Some(session) = self.hub.sessions.get_mut(index) else { return false };
+        let Some(feed) = &mut session.feed else { return false };
+        let Some((reference, subscriber)) = feed.peek() else {
+            session.feed = None;
+            return false;
+        };
+        let kept = self.retained.get(reference).filter(|kept| !kept.is_expired(self.now));
+        let Some((publish, shared, left)) = kept.and_then(|kept| kept.publish(self.now)) else {
+            feed.advance(); // it has been replaced or deleted: what came after it was forwarded
+            return true;
+        };
+        let qos = publish.delivery.qos().min(subscriber.terms.qos);
+        if !session.server.is_ready_for(qos) {
+            return false;
+        }
+        feed.advance();
+        // It is sent as a retained one, whatever the subscriber has asked for [3.1.1: MQTT-3.3.1-8].
+        let terms = Terms { retain_as_published: true, ..subscriber.terms };
+        let publish = Publish { retain: true, ..publish };
+        let mut copies = Copies::new(publish, shared.cloned(), left, &mut self.scratch.encoded);
+        self.hub.deliver_to(&Subscriber { terms, ..subscriber }, &mut copies);
+        true
+    }
+}
+
+/// A packet that was kept.
+fn decode(packet: &[u8]) -> Option<Packet<'_>> {
+    match codec::decode(packet, Version::V5, Limits::DEFAULT) {
+        Ok(Decoded::Packet { packet, .. }) => Some(packet),
+        _ => None,
+    }
+}
+
+/// The answer to a message, for those that are asked for one.
+pub(super) fn answer_message<P: Policy>(
+    broker: &mut Broker<P>,
+    index: u32,
+    receipt: Option<Receipt>,
+    reason_code: PubAckReasonCode,
+) {
+    if let Some(receipt) = receipt {
+        // Of an earlier connection, or one that is over: then nobody waits for it.
+        let _ = broker.tell(index, |session| session.ack(receipt, reason_code));
+    }
+}

@@ -1,0 +1,151 @@
+//! Values under numbers that are used again, each time with another generation.
+
+use alloc::vec::Vec;
+
+/// A value's place, and which of the values that have been there it is. One that is gone is not found any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
+
+/// Values in pieces of memory that never move: a million of them are not copied because one more comes.
+#[derive(Clone)]
+pub(super) struct Slab<T> {
+    pieces: Vec<Vec<Slot<T>>>,
+    /// The place that was freed last; it is used next.
+    free: Option<u32>,
+    len: u32,
+}
+
+#[derive(Clone)]
+struct Slot<T> {
+    generation: u32,
+    content: Content<T>,
+}
+
+#[derive(Clone)]
+enum Content<T> {
+    Value(T),
+    /// With the place that was freed before.
+    Free(Option<u32>),
+}
+
+const PIECE: u32 = 256;
+
+impl<T> Slab<T> {
+    pub(super) const fn new() -> Self {
+        Self { pieces: Vec::new(), free: None, len: 0 }
+    }
+
+    /// How many values there are.
+    pub(super) const fn len(&self) -> u32 {
+        self.len
+    }
+
+    #[inline]
+    fn slot(&self, index: u32) -> Option<&Slot<T>> {
+        self.pieces.get((index / PIECE) as usize)?.get((index % PIECE) as usize)
+    }
+
+    #[inline]
+    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<T>> {
+        self.pieces.get_mut((index / PIECE) as usize)?.get_mut((index % PIECE) as usize)
+    }
+
+    /// Takes a value in; `None` if there is no number left for it.
+    pub(super) fn insert(&mut self, value: T) -> Option<Key> {
+        let key = match self.free {
+            Some(index) => {
+                let slot = self.slot_mut(index)?;
+                let Content::Free(next) = slot.content else { return None };
+                slot.content = Content::Value(value);
+                let generation = slot.generation;
+                self.free = next;
+                Key { index, generation }
+            }
+            None => {
+                if self.pieces.last().is_none_or(|piece| piece.len() == PIECE as usize) {
+                    self.pieces.push(Vec::with_capacity(PIECE as usize));
+                }
+                let full = u32::try_from(self.pieces.len()).ok()?.checked_sub(1)?.checked_mul(PIECE)?;
+                let piece = self.pieces.last_mut()?;
+                let index = full.checked_add(piece.len() as u32)?;
+                piece.push(Slot { generation: 0, content: Content::Value(value) });
+                Key { index, generation: 0 }
+            }
+        };
+        self.len = self.len.saturating_add(1);
+        Some(key)
+    }
+
+    /// Takes a value out; its key means nothing from here on.
+    pub(super) fn remove(&mut self, index: u32) -> Option<T> {
+        let free = self.free;
+        let slot = self.slot_mut(index).filter(|slot| matches!(slot.content, Content::Value(_)))?;
+        let Content::Value(value) = core::mem::replace(&mut slot.content, Content::Free(free)) else { return None };
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free = Some(index);
+        self.len = self.len.saturating_sub(1);
+        Some(value)
+    }
+
+    /// The value in a place.
+    #[inline]
+    pub(super) fn get(&self, index: u32) -> Option<&T> {
+        match &self.slot(index)?.content {
+            Content::Value(value) => Some(value),
+            Content::Free(_) => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        match &mut self.slot_mut(index)?.content {
+            Content::Value(value) => Some(value),
+            Content::Free(_) => None,
+        }
+    }
+
+    /// Whether the value is still the one that the key was made for.
+    #[inline]
+    pub(super) fn contains(&self, key: Key) -> bool {
+        self.slot(key.index)
+            .is_some_and(|slot| slot.generation == key.generation && matches!(slot.content, Content::Value(_)))
+    }
+
+    /// The key of the value in a place.
+    pub(super) fn key(&self, index: u32) -> Option<Key> {
+        let slot = self.slot(index)?;
+        matches!(slot.content, Content::Value(_)).then_some(Key { index, generation: slot.generation })
+    }
+
+    /// The values with their places.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        let slots = self.pieces.iter().flatten().zip(0_u32..);
+        slots.filter_map(|(slot, index)| match &slot.content {
+            Content::Value(value) => Some((index, value)),
+            Content::Free(_) => None,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)] // in numbers that are here
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_good_for_one_value() {
+        let mut slab = Slab::new();
+        let keys: Vec<Key> = (0..600).filter_map(|value| slab.insert(value)).collect();
+        assert!(keys.iter().map(|key| key.index).eq(0..600), "places are taken one after the other");
+        assert_eq!(slab.remove(300), Some(300));
+        assert_eq!((slab.remove(300), slab.len(), slab.get(300), slab.key(300)), (None, 599, None, None));
+        assert!(keys.iter().all(|&key| slab.contains(key) == (key.index != 300)));
+        let again = slab.insert(7);
+        assert_eq!((again.map(|key| key.index), slab.key(300), slab.get(300)), (Some(300), again, Some(&7)));
+        assert!(keys.iter().all(|&key| slab.contains(key) == (key.index != 300)), "the old key stays void");
+        assert_eq!(slab.iter().map(|(_, value)| value).sum::<i32>(), (0..600).sum::<i32>() - 300 + 7);
+    }
+}

@@ -1,0 +1,369 @@
+//! A tree of topic levels, with a value at each node.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+/// A node of a [`Trie`].
+pub(super) type NodeId = u32;
+
+/// The node that all topics begin at.
+pub(super) const ROOT: NodeId = 0;
+
+/// No node: the root is nobody's child.
+pub(super) const NONE: NodeId = 0;
+
+/// A tree of topic levels. What follows behind the last level that a node shares with others is in the node.
+///
+/// Nodes are found in one table for the whole tree, by a hash of all levels down to theirs, so that a node with a million
+/// children is as quick as one with two. That hash is known before the node above has been looked at: in a large tree most
+/// of the time goes into waiting for memory, and like this the levels of a topic are waited for all at once. It depends on
+/// a seed, so that nobody can choose topics that collide.
+#[derive(Clone)]
+pub(super) struct Trie<V> {
+    nodes: Vec<Node<V>>,
+    by_path: HashTable<NodeId>,
+    hasher: FixedState,
+    /// The node that was freed last.
+    free: NodeId,
+}
+
+/// With the value of a tree of subscriptions it fills a cache line.
+#[derive(Clone)]
+#[repr(align(64))]
+struct Node<V> {
+    parent: NodeId,
+    /// How many children it has; of a free place, the place that was freed before.
+    children: u32,
+    /// The hash of the levels down to this one.
+    path: Path,
+    text: Text,
+    value: V,
+}
+
+/// The hash of a sequence of levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Path(u32);
+
+impl Path {
+    /// Of no level.
+    pub(super) const ROOT: Self = Self(0);
+
+    /// With one level more. The hash of a level is as good as random, and the product makes the order count.
+    #[inline]
+    pub(super) fn then(self, level: Wanted<'_>) -> Self {
+        let mixed = level.hash.wrapping_add(u64::from(self.0));
+        Self((u128::from(mixed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u32)
+    }
+
+    /// As a table wants it: random in the first bits and in the last.
+    #[inline]
+    const fn hash(self) -> u64 {
+        (self.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32)
+    }
+}
+
+/// The text of a level, and of those behind it that no other node shares; nearly all are short.
+#[derive(Clone)]
+enum Text {
+    Short { head: u8, len: u8, text: [u8; 21] },
+    Long { head: u16, text: Box<[u8]> },
+}
+
+impl Text {
+    /// A level, and what follows behind a slash.
+    fn new(head: &[u8], tail: Option<&[u8]>) -> Self {
+        let behind = tail.map_or(0, |tail| tail.len().saturating_add(1));
+        let len = head.len().saturating_add(behind);
+        let mut short = [0; 21];
+        if len > short.len() {
+            let mut text = Vec::with_capacity(len);
+            text.extend_from_slice(head);
+            if let Some(tail) = tail {
+                text.push(b'/');
+                text.extend_from_slice(tail);
+            }
+            return Self::Long { head: head.len() as u16, text: text.into() };
+        }
+        let (to_head, rest) = short.split_at_mut(head.len());
+        to_head.copy_from_slice(head);
+        if let (Some(tail), Some((slash, rest))) = (tail, rest.split_first_mut()) {
+            *slash = b'/';
+            rest.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
+        }
+        Self::Short { head: head.len() as u8, len: len as u8, text: short }
+    }
+
+    #[inline]
+    fn head(&self) -> &[u8] {
+        match self {
+            Self::Short { head, text, .. } => text.get(..usize::from(*head)).unwrap_or_default(),
+            Self::Long { head, text } => text.get(..usize::from(*head)).unwrap_or_default(),
+        }
+    }
+
+    #[inline]
+    fn tail(&self) -> Option<&[u8]> {
+        let (head, text) = match self {
+            Self::Short { head, len, .. } if head == len => return None,
+            Self::Short { head, len, text } => (usize::from(*head), text.get(..usize::from(*len))?),
+            Self::Long { head, text } => (usize::from(*head), &**text),
+        };
+        text.get(head.saturating_add(1)..).filter(|_| head < text.len())
+    }
+}
+
+impl<V: Default> Node<V> {
+    /// A node on its own.
+    fn new(path: Path, parent: NodeId, text: Text) -> Self {
+        Self { parent, children: 0, path, text, value: V::default() }
+    }
+}
+
+/// The levels of a topic.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Levels(Vec<LevelOf>);
+
+/// A level of a topic: its hash, that of the levels down to it, and where it is.
+#[derive(Clone, Debug)]
+struct LevelOf {
+    hash: u64,
+    path: Path,
+    start: u32,
+    len: u32,
+}
+
+impl LevelOf {
+    #[inline]
+    fn wanted<'t>(&self, topic: &'t [u8]) -> Wanted<'t> {
+        let rest = topic.get(self.start as usize..).unwrap_or_default();
+        Wanted { text: rest.get(..self.len as usize).unwrap_or_default(), hash: self.hash }
+    }
+}
+
+impl Levels {
+    /// What a topic has from this level on.
+    pub(super) fn rest<'t>(&self, topic: &'t [u8], place: u32) -> Option<&'t [u8]> {
+        topic.get(self.0.get(place as usize)?.start as usize..)
+    }
+
+    /// A level of the topic that they are of.
+    pub(super) fn get<'t>(&self, topic: &'t [u8], place: u32) -> Option<Wanted<'t>> {
+        self.0.get(place as usize).map(|level| level.wanted(topic))
+    }
+}
+
+/// A level that is looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'t> {
+    text: &'t [u8],
+    hash: u64,
+}
+
+impl<V: Default> Trie<V> {
+    pub(super) const NODE_SIZE: usize = core::mem::size_of::<Node<V>>();
+
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            nodes: alloc::vec![Node::new(Path::ROOT, NONE, Text::new(b"", None))],
+            by_path: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
+            free: NONE,
+        }
+    }
+
+    /// A level, with its hash.
+    #[inline]
+    pub(super) fn wanted<'t>(&self, text: &'t [u8]) -> Wanted<'t> {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(text);
+        Wanted { text, hash: hasher.finish() }
+    }
+
+    #[inline]
+    fn node(&self, id: NodeId) -> Option<&Node<V>> {
+        self.nodes.get(id as usize)
+    }
+
+    #[inline]
+    fn node_mut(&mut self, id: NodeId) -> Option<&mut Node<V>> {
+        self.nodes.get_mut(id as usize)
+    }
+
+    #[inline]
+    pub(super) fn value(&self, id: NodeId) -> Option<&V> {
+        self.node(id).map(|node| &node.value)
+    }
+
+    #[inline]
+    pub(super) fn value_mut(&mut self, id: NodeId) -> Option<&mut V> {
+        self.node_mut(id).map(|node| &mut node.value)
+    }
+
+    #[inline]
+    pub(super) fn has_children(&self, id: NodeId) -> bool {
+        self.node(id).is_some_and(|node| node.children != 0)
+    }
+
+    /// The text of a node's own level.
+    #[inline]
+    pub(super) fn level(&self, id: NodeId) -> &[u8] {
+        self.node(id).map_or(&[], |node| node.text.head())
+    }
+
+    pub(super) fn parent(&self, id: NodeId) -> NodeId {
+        self.node(id).map_or(NONE, |node| node.parent)
+    }
+
+    /// The levels of a topic.
+    #[inline]
+    pub(super) fn read_levels(&self, topic: &[u8], levels: &mut Levels) {
+        levels.0.clear();
+        let (mut start, mut path) = (0, Path::ROOT);
+        for text in topic.split(|&byte| byte == b'/') {
+            let wanted = self.wanted(text);
+            path = path.then(wanted);
+            levels.0.push(LevelOf { hash: wanted.hash, path, start, len: text.len() as u32 });
+            start = start.wrapping_add(text.len() as u32).wrapping_add(1);
+        }
+    }
+
+    /// The nodes for the first levels of a topic, from the root on and as far as there are some.
+    ///
+    /// No step waits for what the one before has found, but for a comparison that nearly always succeeds. So the processor
+    /// looks ahead, and the memory of several levels is fetched at the same time.
+    #[inline]
+    pub(super) fn find_along(&self, topic: &[u8], levels: &Levels, nodes: &mut Vec<(NodeId, Path)>) {
+        nodes.clear();
+        nodes.push((ROOT, Path::ROOT));
+        let mut node = ROOT;
+        for level in &levels.0 {
+            let Some(child) = self.child(node, level.path, level.wanted(topic)) else { return };
+            nodes.push((child, level.path));
+            node = child;
+        }
+    }
+
+    /// The child of a node with this level, if there is one; `path` is that of the child.
+    #[inline]
+    pub(super) fn child(&self, parent: NodeId, path: Path, level: Wanted<'_>) -> Option<NodeId> {
+        let is_it = |&id: &NodeId| {
+            self.node(id)
+                .is_some_and(|node| node.path == path && node.parent == parent && node.text.head() == level.text)
+        };
+        self.by_path.find(path.hash(), is_it).copied()
+    }
+
+    /// The child of a node with this level, if there is one, where its path is not at hand.
+    pub(super) fn child_of(&self, parent: NodeId, level: Wanted<'_>) -> Option<NodeId> {
+        let path = self.node(parent)?.path.then(level);
+        self.child(parent, path, level)
+    }
+
+    /// The node at the end of these levels, if there is one.
+    pub(super) fn find<'t>(&self, levels: impl Iterator<Item = &'t [u8]>) -> Option<NodeId> {
+        let mut levels = levels;
+        let start = (ROOT, Path::ROOT);
+        let end = levels.try_fold(start, |(node, path), level| {
+            let wanted = self.wanted(level);
+            let path = path.then(wanted);
+            self.child(node, path, wanted).map(|child| (child, path))
+        });
+        end.map(|(node, _)| node)
+    }
+
+    /// The levels behind a node's own that it stands for too: as long as no other node shares them, they are no nodes of
+    /// their own.
+    #[inline]
+    pub(super) fn tail(&self, id: NodeId) -> Option<&[u8]> {
+        self.node(id)?.text.tail()
+    }
+
+    /// The child with this level, which is made if there is none; `None` if there is no number left for it.
+    pub(super) fn child_or_insert(&mut self, parent: NodeId, level: &[u8]) -> Option<NodeId> {
+        match self.child_of(parent, self.wanted(level)) {
+            Some(child) => Some(child),
+            None => self.insert(parent, level, None),
+        }
+    }
+
+    /// Makes a child that is not there yet, which stands for the levels in `tail` too; `None` if there is no number left
+    /// for it.
+    pub(super) fn insert(&mut self, parent: NodeId, level: &[u8], tail: Option<&[u8]>) -> Option<NodeId> {
+        let path = self.node(parent)?.path.then(self.wanted(level));
+        let id = self.add(Node::new(path, parent, Text::new(level, tail)))?;
+        let parent = self.node_mut(parent)?;
+        parent.children = parent.children.saturating_add(1);
+        self.index(id, path);
+        Some(id)
+    }
+
+    /// Puts a node for its first level above one that stands for more, and returns that. The lower one keeps its number.
+    pub(super) fn push_down(&mut self, id: NodeId) -> Option<NodeId> {
+        let Node { path, parent, text, .. } = self.node(id)?;
+        let (path, parent, text) = (*path, *parent, text.clone());
+        let mut levels = text.tail()?.splitn(2, |&byte| byte == b'/');
+        let (level, tail) = (levels.next()?, levels.next());
+        let upper = self.add(Node { children: 1, ..Node::new(path, parent, Text::new(text.head(), None)) })?;
+        if let Ok(mut entry) = self.by_path.find_entry(path.hash(), |&other| other == id) {
+            *entry.get_mut() = upper;
+        }
+        let lower_path = path.then(self.wanted(level));
+        let lower = self.node_mut(id)?;
+        lower.path = lower_path;
+        lower.parent = upper;
+        lower.text = Text::new(level, tail);
+        self.index(id, lower_path);
+        Some(upper)
+    }
+
+    /// Takes in a node that nobody finds yet.
+    fn add(&mut self, new: Node<V>) -> Option<NodeId> {
+        if self.free == NONE {
+            let id = NodeId::try_from(self.nodes.len()).ok()?;
+            self.nodes.push(new);
+            return Some(id);
+        }
+        let id = self.free;
+        self.free = core::mem::replace(self.node_mut(id)?, new).children;
+        Some(id)
+    }
+
+    /// From here on a node is found.
+    fn index(&mut self, id: NodeId, path: Path) {
+        let nodes = &self.nodes;
+        let hash = |&id: &NodeId| nodes.get(id as usize).map_or(0, |node| node.path.hash());
+        self.by_path.insert_unique(path.hash(), id, hash);
+    }
+
+    /// Takes away a node that has no children.
+    pub(super) fn remove_leaf(&mut self, id: NodeId) {
+        let Some(&Node { path, parent, children, .. }) = self.node(id) else { return };
+        if id == ROOT || children != 0 {
+            return;
+        }
+        if let Ok(entry) = self.by_path.find_entry(path.hash(), |&other| other == id) {
+            entry.remove();
+        }
+        if let Some(parent) = self.node_mut(parent) {
+            parent.children = parent.children.saturating_sub(1);
+        }
+        let free = core::mem::replace(&mut self.free, id);
+        if let Some(node) = self.node_mut(id) {
+            *node = Node { children: free, ..Node::new(Path::ROOT, NONE, Text::new(b"", None)) };
+        }
+    }
+
+    /// How many nodes there are, and places of such that are gone.
+    pub(super) const fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// All nodes that are in use.
+    pub(super) fn iter(&self) -> impl Iterator<Item = NodeId> {
+        core::iter::once(ROOT).chain(self.by_path.iter().copied())
+    }
+}

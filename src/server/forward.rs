@@ -1,0 +1,231 @@
+//! What a broker does with sessions: one message for many of them, and the steps of `poll` one by one.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::action::{Action, Close};
+use super::session::{ServerSession, State};
+use crate::codec::{Delivery, EncodeError, PacketId, Publish, PublishProperties, QoS, SubscriptionIdentifier, Version};
+use crate::session::{CommandError, End, LARGE, Phase, Side, Transmit};
+use crate::time::Instant;
+
+/// A message on its way to many sessions. What many of them get letter by letter is encoded once.
+pub(crate) struct Copies<'a> {
+    /// The message; without its payload if that is large.
+    publish: Publish<'a>,
+    large: Option<Bytes>,
+    /// How long it is still of use, in seconds; `u32::MAX` for ever.
+    expires_after: u32,
+    encoded: &'a mut Encoded,
+}
+
+/// Packets of QoS 0, with and without properties, retained and not; kept for their memory. An empty one is not there yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Encoded([Vec<u8>; 4]);
+
+impl<'a> Copies<'a> {
+    /// A large payload is shared by all copies; if it is not shared already, it is copied once for that.
+    pub(crate) fn new(
+        publish: Publish<'a>,
+        shared: Option<Bytes>,
+        expires_after: u32,
+        encoded: &'a mut Encoded,
+    ) -> Self {
+        encoded.0.iter_mut().for_each(Vec::clear);
+        let large =
+            shared.or_else(|| (publish.payload.len() >= LARGE).then(|| Bytes::copy_from_slice(publish.payload)));
+        let payload = if large.is_some() { &[] } else { publish.payload };
+        Self { publish: Publish { payload, ..publish }, large, expires_after, encoded }
+    }
+
+    /// The QoS with which the message was published.
+    #[inline]
+    pub(crate) const fn qos(&self) -> QoS {
+        self.publish.delivery.qos()
+    }
+
+    /// Whether it was published as one to be retained.
+    #[inline]
+    pub(crate) const fn retain(&self) -> bool {
+        self.publish.retain
+    }
+
+    /// The packet of QoS 0.
+    #[inline]
+    fn plain(&mut self, version: Version, retain: bool) -> Result<&[u8], EncodeError> {
+        let is_v5 = version == Version::V5;
+        let place = usize::from(is_v5).wrapping_mul(2).wrapping_add(usize::from(retain));
+        let Some(packet) = self.encoded.0.get_mut(place) else { return Ok(&[]) };
+        if packet.is_empty() {
+            encode_plain(&self.publish, version, retain, packet)?;
+        }
+        Ok(packet)
+    }
+}
+
+#[cold]
+fn encode_plain(
+    publish: &Publish<'_>,
+    version: Version,
+    retain: bool,
+    packet: &mut Vec<u8>,
+) -> Result<(), EncodeError> {
+    let properties = if version == Version::V5 { publish.properties } else { PublishProperties::default() };
+    Publish { delivery: Delivery::AtMostOnce, retain, properties, ..*publish }.encode(version, packet).map(drop)
+}
+
+impl ServerSession {
+    /// Publishes a copy of a message if that is of QoS 0 and can be put into the stream as others get it. Nobody is told what
+    /// becomes of it.
+    #[inline]
+    pub(crate) fn forward_plain(
+        &mut self,
+        copies: &mut Copies<'_>,
+        qos: QoS,
+        retain: bool,
+        identifiers: &[SubscriptionIdentifier],
+    ) -> bool {
+        if qos != QoS::AtMostOnce || !identifiers.is_empty() || copies.large.is_some() || !self.takes_plain() {
+            return false;
+        }
+        let Ok(packet) = copies.plain(self.engine.version, retain) else { return false };
+        let fits = packet.len() <= self.client.maximum_packet_size as usize;
+        if fits {
+            self.engine.transmit.append(packet);
+        }
+        fits
+    }
+
+    /// Whether a packet of QoS 0 can be put into the stream as it is.
+    #[inline]
+    fn takes_plain(&self) -> bool {
+        self.engine.phase == Phase::Open
+            && self.engine.queue.is_none()
+            && self.engine.outbound_aliases.is_none()
+            && self.engine.transmit.len() < self.config.transmit_limit as usize
+    }
+
+    /// Publishes a copy of a message, with this QoS.
+    pub(crate) fn forward(
+        &mut self,
+        copies: &Copies<'_>,
+        qos: QoS,
+        retain: bool,
+        identifiers: &[SubscriptionIdentifier],
+    ) -> Result<(), CommandError> {
+        if self.state == State::Expired {
+            return Err(CommandError::NotConnected);
+        }
+        let properties = match self.engine.version {
+            Version::V5 => {
+                PublishProperties { subscription_identifiers: identifiers.into(), ..copies.publish.properties }
+            }
+            Version::V31 | Version::V311 => PublishProperties::default(),
+        };
+        let delivery = Delivery::new(qos, PacketId::MIN, false);
+        let publish = Publish { delivery, retain, properties, ..copies.publish };
+        let (engine, side) = self.split();
+        engine.publish_checked(&side.rules(), &publish, copies.large.as_ref(), copies.expires_after)?;
+        if engine.is_unstamped {
+            engine.stamp();
+        }
+        Ok(())
+    }
+
+    /// As `poll` without any input, but what the client has left unfinished stays so, and nobody is taken for dead.
+    pub(crate) fn pump<'a>(&mut self, now: Instant) -> Option<Action<'a>> {
+        self.engine.advance(now);
+        if matches!(self.state, State::Detached | State::Expired) {
+            return self.poll_detached();
+        }
+        self.engine.note_sent();
+        if !self.engine.has_news() {
+            let (engine, mut side) = self.split();
+            let rules = side.rules();
+            if engine.can_send_more(&rules) {
+                engine.send_more(&mut side, &rules);
+            }
+        }
+        if self.engine.has_news() {
+            return self.engine.news();
+        }
+        match self.state {
+            _ if self.due_wills.is_some() => self.due_will(),
+            State::Closing => Some(self.over(Close::Requested)),
+            _ => None,
+        }
+    }
+
+    /// Whether [`pump`](Self::pump) has something to do.
+    #[inline]
+    pub(crate) fn wants_pump(&self) -> bool {
+        self.engine.has_news()
+            || self.due_wills.is_some()
+            || self.state == State::Closing
+            || (self.engine.queue.is_some() || self.engine.outbound.to_resend() != 0)
+                && self.engine.can_send_more(&self.rules())
+    }
+
+    /// When the client is taken for dead, or the will is due, or the session ends.
+    #[inline]
+    pub(crate) fn timeout(&self) -> Instant {
+        match self.state {
+            State::Connected => self.dead_at(),
+            State::Detached => self.ends_at(),
+            State::Closing | State::Over | State::Expired => Instant::NEVER,
+        }
+    }
+
+    /// The client has not been listened to: its silence begins now.
+    pub(crate) fn excuse(&mut self, now: Instant) {
+        self.engine.advance(now);
+        self.last_heard = self.engine.now;
+    }
+
+    /// The connection ends, but what is still to be written will be, if that is possible. Whatever that is counts as sent.
+    pub(crate) fn detach(&mut self, now: Instant) -> Transmit {
+        let rest = self.engine.transmit.hand_over();
+        self.closed(now);
+        rest
+    }
+
+    /// Whether a message of QoS 0 gets anywhere: without a connection it does not, unless such are kept.
+    pub(crate) fn takes_qos_0(&self) -> bool {
+        self.engine.phase == Phase::Open || self.config.keep_qos_0
+    }
+
+    /// How many messages are kept, and how many bytes.
+    #[inline]
+    pub(crate) const fn kept(&self) -> (u32, u32) {
+        (self.engine.kept, self.engine.kept_bytes)
+    }
+
+    /// How many messages are under way or wait.
+    pub(crate) fn load(&self) -> usize {
+        self.engine.kept as usize
+    }
+
+    /// Whether one more message would go out at once, so that nothing would have to be kept in a queue.
+    pub(crate) fn is_ready_for(&self, qos: QoS) -> bool {
+        let rules = self.rules();
+        self.engine.phase == Phase::Open
+            && self.engine.queue.is_none()
+            && self.engine.has_room(&rules)
+            && (qos == QoS::AtMostOnce
+                || self.engine.window_is_open(&rules)
+                    && self.engine.outbound.to_resend() == 0
+                    && self.engine.kept < rules.max_kept)
+    }
+
+    /// How many bytes have been written on this connection.
+    #[inline]
+    pub(crate) const fn bytes_sent(&self) -> u64 {
+        self.engine.transmit.taken()
+    }
+
+    /// Whether input is not taken because too much waits to be written.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.engine.has_room(&self.rules())
+    }
+}

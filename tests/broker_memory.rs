@@ -1,0 +1,193 @@
+//! What a broker takes of memory, watched by a counting allocator.
+
+#![cfg(feature = "broker")]
+
+use bytes::Buf;
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId};
+use mqtt_sansio::codec::{
+    Connect, ConnectProperties, Delivery, Packet, PacketId, Publish, PublishProperties, Subscribe, Subscription,
+};
+use mqtt_sansio::{Instant, QoS, TopicName, Version};
+
+#[path = "common/counting.rs"]
+mod counting;
+
+use self::counting::{CALLS, LIVE};
+
+const NOW: Instant = Instant::from_micros(1);
+
+struct Stage {
+    broker: Broker<AllowAll>,
+    version: Version,
+}
+
+impl Stage {
+    fn new(version: Version) -> Self {
+        Self { broker: Broker::new(BrokerConfig::default(), AllowAll), version }
+    }
+
+    fn connect(&mut self, name: &str, lasts: bool) -> ConnectionId {
+        let session_expiry_interval = (self.version == Version::V5 && lasts).then_some(u32::MAX);
+        let connect = Connect {
+            version: self.version,
+            clean_start: !lasts,
+            client_identifier: name.try_into().unwrap(),
+            properties: ConnectProperties { session_expiry_interval, ..ConnectProperties::default() },
+            ..Connect::default()
+        };
+        let id = self.broker.open(NOW);
+        self.receive(id, &self.encoded(connect));
+        id
+    }
+
+    fn subscribe(&mut self, id: ConnectionId, filter: &str, qos: QoS) {
+        let subscriptions = [Subscription::new(filter, qos).unwrap()];
+        let packet =
+            Subscribe { id: PacketId::MIN, subscriptions: (&subscriptions).into(), properties: Default::default() };
+        self.receive(id, &self.encoded(packet));
+    }
+
+    fn message(&self, topic: &str, payload: &[u8], qos: QoS) -> Vec<u8> {
+        let topic = TopicName::new(topic).unwrap();
+        let delivery = Delivery::new(qos, PacketId::MIN, false);
+        self.encoded(Publish { topic, payload, delivery, retain: false, properties: PublishProperties::default() })
+    }
+
+    fn encoded<'p>(&self, packet: impl Into<Packet<'p>>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        packet.into().encode(self.version, &mut bytes).unwrap();
+        bytes
+    }
+
+    fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let mut input = bytes;
+        self.broker.receive(NOW, id, &mut input);
+        assert!(input.is_empty());
+    }
+
+    /// Takes all that is to be written; how many bytes that was.
+    fn write(&mut self) -> usize {
+        let mut written = 0;
+        while let Some(id) = self.broker.next_ready() {
+            while self.broker.transmit(id).has_remaining() {
+                let transmit = self.broker.transmit(id);
+                let len = transmit.chunk().len();
+                transmit.advance(len);
+                written += len;
+            }
+        }
+        written
+    }
+}
+
+/// A million of them fit into a GiB.
+#[test]
+fn an_idle_session_with_a_subscription_is_light() {
+    for version in [Version::V311, Version::V5] {
+        let (sessions, before) = (20_000, LIVE.get());
+        let mut stage = Stage::new(version);
+        for number in 0..sessions {
+            let id = stage.connect(&format!("device-{number:08}"), true);
+            stage.subscribe(id, &format!("site/{}/device/{}/set", number / 1000, number % 1000), QoS::AtLeastOnce);
+            stage.write();
+            stage.broker.closed(NOW, id);
+        }
+        assert_eq!(stage.broker.status().sessions, sessions);
+        let each = (LIVE.get() - before) / sessions as isize;
+        assert!(each <= (1 << 30) / 1_000_000, "MQTT {version}: {each} bytes");
+        drop(stage);
+        assert_eq!(LIVE.get(), before, "everything is given back");
+    }
+}
+
+/// When sessions and subscriptions are gone, so is what they took, but for places that are used again.
+#[test]
+fn what_is_gone_takes_nothing() {
+    let mut stage = Stage::new(Version::V5);
+    let mut run = |round: u32| {
+        let ids: Vec<_> = (0..100).map(|number| stage.connect(&format!("client-{number}"), false)).collect();
+        for (number, &id) in ids.iter().enumerate() {
+            stage.subscribe(id, "all/#", QoS::AtMostOnce);
+            stage.subscribe(id, &format!("own/{round}/{number}/+"), QoS::ExactlyOnce);
+            stage.subscribe(id, &format!("$share/{round}/shared/{}", number % 7), QoS::AtLeastOnce);
+        }
+        let message = stage.message("all/things", &[b'x'; 100], QoS::AtLeastOnce);
+        stage.receive(ids[0], &message);
+        stage.write();
+        for id in ids {
+            stage.broker.closed(NOW, id);
+        }
+        stage.broker.assert_consistent();
+        let status = stage.broker.status();
+        assert_eq!((status.sessions, status.subscriptions, status.kept_bytes), (0, 0, 0));
+        LIVE.get()
+    };
+    // Timers of connections that are gone are only looked for when there are a thousand of them.
+    let first = (0..30).map(&mut run).max().unwrap();
+    let later = (30..60).map(&mut run).max().unwrap();
+    assert!(later - first < 1024, "{} bytes more than in the first rounds", later - first);
+}
+
+#[test]
+fn a_message_of_qos_0_allocates_nothing_once_all_is_warm() {
+    for version in [Version::V311, Version::V5] {
+        let mut stage = Stage::new(version);
+        for number in 0..100 {
+            let id = stage.connect(&format!("subscriber-{number}"), false);
+            stage.subscribe(id, "news/+", QoS::AtMostOnce);
+        }
+        let publisher = stage.connect("publisher", false);
+        let message = stage.message("news/weather", &[b'x'; 64], QoS::AtMostOnce);
+        let mut publish = || {
+            stage.receive(publisher, &message);
+            assert!(stage.write() >= 100 * 64);
+        };
+        (0..3).for_each(|_| publish());
+        let before = CALLS.get();
+        (0..10).for_each(|_| publish());
+        assert_eq!(CALLS.get() - before, 0, "MQTT {version}");
+    }
+}
+
+/// One copy for all, whether they are there, or it is kept for them, or it is retained.
+#[test]
+fn a_large_payload_is_shared() {
+    let size = 1 << 20;
+    for version in [Version::V311, Version::V5] {
+        let mut stage = Stage::new(version);
+        for number in 0..50 {
+            let id = stage.connect(&format!("there-{number}"), true);
+            stage.subscribe(id, "film", QoS::AtLeastOnce);
+            let id = stage.connect(&format!("away-{number}"), true);
+            stage.subscribe(id, "film", QoS::AtLeastOnce);
+            stage.write();
+            stage.broker.closed(NOW, id);
+        }
+        let publisher = stage.connect("publisher", false);
+        stage.write();
+        let message = stage.message("film", &vec![b'x'; size], QoS::AtLeastOnce);
+        let before = LIVE.get();
+        stage.receive(publisher, &message);
+        let taken = LIVE.get() - before;
+        assert!(taken < size as isize * 5 / 4, "MQTT {version}: {taken} bytes for a hundred subscribers");
+        assert!(stage.write() >= 50 * size);
+    }
+}
+
+/// Whoever says that a lot comes, and does not send it, holds nothing.
+#[test]
+fn before_connect_a_connection_holds_next_to_nothing() {
+    let mut stage = Stage::new(Version::V5);
+    let before = LIVE.get();
+    let ids: Vec<_> = (0..1000)
+        .map(|_| {
+            let id = stage.broker.open(NOW);
+            let mut input = &b"\x10\xFF\xFF\xFF\x7F\0\x04MQTT\x05"[..];
+            stage.broker.receive(NOW, id, &mut input);
+            id
+        })
+        .collect();
+    assert!(ids.iter().all(|&id| stage.broker.is_over(id)), "it is larger than any CONNECT may be");
+    let each = (LIVE.get() - before) / 1000;
+    assert!(each < 512, "{each} bytes");
+}
