@@ -29,7 +29,10 @@ def run(tools, check, version, transport, seed):
     if tools.is_mosquitto and check.mosquitto:
         print(f"--  {label} (not asked: {check.mosquitto})", flush=True)
         return True
-    stage = Stage(tools, version, transport, seed, check.options)
+    try:
+        stage = Stage(tools, version, transport, seed, check.options)
+    except Failure as failure:
+        raise SystemExit(failure) from None
     try:
         said = [check.function(stage) or "", *(f"not asked: {why}" for why in stage.spared)]
         stage.close_clients()

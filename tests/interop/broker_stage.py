@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 
 from harness import HOST, PATIENCE, Failure, Mosquitto, Program, Proxy, build_example, find_program, free_port
 from mqttjs_client import Browser, Node, Script
@@ -19,6 +20,7 @@ OLD = ("3.1.1",)
 NEW = ("5.0",)
 MOSQUITTO = {"3.1": "mqttv31", "3.1.1": "mqttv311", "5.0": "mqttv5"}
 PROTOCOL = {"3.1": b"\0\6MQIsdp\3", "3.1.1": b"\0\4MQTT\4", "5.0": b"\0\4MQTT\5"}
+PLENTY = 100_000  # of messages that may wait, so that none is dropped
 CHECKS = []
 
 Check = collections.namedtuple("Check", "text function versions transports mosquitto options")
@@ -123,7 +125,7 @@ class InItsPlace(Mosquitto):
 
     def _config(self):
         self.tls_port, self.ws_port = free_port(), free_port()
-        options = {"max_queued": 0, "max_inflight": 20, "sys_interval": 0} | self.options
+        options = {"max_queued": 0, "max_inflight": 0, "sys_interval": 0} | self.options
         of_listeners = []
         if "max_qos" in options:
             of_listeners.append(f"max_qos {options.pop('max_qos')}")
@@ -133,6 +135,8 @@ class InItsPlace(Mosquitto):
         lines = []
         for port, more in (self.port, []), (self.tls_port, certificates), (self.ws_port, ["protocol websockets"]):
             lines += [f"listener {port} {HOST}", *of_listeners, *more]
+        if options["max_queued"] >= PLENTY:
+            options["max_queued"] = 0
         # Here one number is for both directions.
         in_flight = options.pop("max_inflight")
         lines.append(f"max_inflight_messages {options.pop('receive_maximum', in_flight)}")
@@ -267,9 +271,17 @@ class Stage:
 
     def spares_mosquitto(self, why):
         """Whether it is mosquitto, which is not asked for what comes now."""
-        if self.tools.is_mosquitto:
+        if self.tools.is_mosquitto and why not in self.spared:
             self.spared.append(why)
         return self.tools.is_mosquitto
+
+    def wait(self, condition, what):
+        """Waits until that is so, where there is nobody who tells."""
+        give_up_at = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > give_up_at:
+                raise Failure(f"waited {PATIENCE:.0f} s in vain for {what}")
+            time.sleep(0.005)
 
     def run(self, program, name, *arguments, with_input=False):
         """Starts a client of mosquitto."""
@@ -359,6 +371,6 @@ def heard(reader, count=None):
 
 
 __all__ = [
-    "ALL", "CHECKS", "NEW", "OLD", "OLD_AND_NEW", "Failure", "Proxy", "Stage", "Tools", "check", "disconnect_bytes",
-    "equal", "heard", "text",
+    "ALL", "CHECKS", "NEW", "OLD", "OLD_AND_NEW", "PLENTY", "Failure", "Proxy", "Stage", "Tools", "check",
+    "disconnect_bytes", "equal", "heard", "text",
 ]  # fmt: skip

@@ -77,6 +77,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._answer(200)
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """A connection that is lost: the program has been stopped."""
+
+
 class Host:
     """A program that runs clients of mqtt.js."""
 
@@ -87,8 +94,7 @@ class Host:
         self.commands, self.scripts, self.errors = [], {}, []
         self.is_ready, self.is_closed = False, False
         self.numbers = itertools.count()
-        self.server = http.server.ThreadingHTTPServer((HOST, 0), functools.partial(Handler, self))
-        self.server.daemon_threads = True
+        self.server = Server((HOST, 0), functools.partial(Handler, self))
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.program = Program(name, [*arguments, f"http://{HOST}:{self.server.server_port}/"])
         try:

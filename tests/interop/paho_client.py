@@ -80,8 +80,8 @@ class Client:
             f"    the last of {len(self.messages)} messages: {messages}"
         )
 
-    def begin(self, clean=None, port=None):
-        """Begins a connection, without waiting."""
+    def open(self, clean=None, port=None):
+        """Sends CONNECT. It is up to others to call the loop of paho."""
         options = {}
         if self.is_new:
             options["clean_start"] = not self.lasting if clean is None else clean
@@ -89,6 +89,10 @@ class Client:
             if expiry or self.says:
                 options["properties"] = properties("CONNECT", **expiry, **self.says)
         self.paho.connect(HOST, port or self.port, self.keep_alive, **options)
+
+    def begin(self, clean=None, port=None):
+        """Begins a connection, without waiting."""
+        self.open(clean, port)
         self.paho.loop_start()
         return self
 
@@ -138,7 +142,8 @@ class Client:
     def cut(self):
         """Ends the connection without DISCONNECT."""
         count = len(self.disconnected)
-        self.paho.socket().shutdown(socket.SHUT_RDWR)
+        connection = self.paho.socket()
+        getattr(connection, "_socket", connection).shutdown(socket.SHUT_RDWR)  # what is below a WebSocket
         self.wait(lambda: len(self.disconnected) > count, "the end of the connection")
         self.paho.loop_stop()
 
