@@ -19,6 +19,7 @@ SENDERS = {"either": 0, "client_to_server": 1, "server_to_client": 2}
 def main():
     # The bytes of the `ops` are choices and no packets: they begin with their regressions alone.
     seeds = {
+        "broker_ops": [],
         "client_ops": [],
         "decode": [],
         "pair_ops": [],

@@ -12,7 +12,10 @@
     clippy::string_slice
 )]
 
+mod broker;
 mod client;
+mod from_client;
+mod from_server;
 mod pair;
 mod server;
 
@@ -23,6 +26,7 @@ use std::vec::Vec;
 
 use ::arbitrary::Unstructured;
 
+pub use self::broker::broker_ops;
 pub use self::client::client_ops;
 pub use self::pair::pair_ops;
 pub use self::server::server_ops;

@@ -74,6 +74,8 @@ pub mod fuzzing;
 #[cfg(feature = "__pair")]
 #[doc(hidden)]
 pub mod pair;
+#[cfg(any(feature = "broker", feature = "__pair"))]
+mod random;
 #[cfg(feature = "alloc")]
 pub mod server;
 #[cfg(feature = "alloc")]

@@ -13,7 +13,8 @@ use serde_json::Value;
 /// A fuzz target.
 type Body = fn(&[u8]);
 
-const BODIES: [(&str, Body); 7] = [
+const BODIES: [(&str, Body); 8] = [
+    ("broker_ops", fuzzing::broker_ops),
     ("client_ops", fuzzing::client_ops),
     ("decode", fuzzing::decode),
     ("pair_ops", fuzzing::pair_ops),
@@ -134,6 +135,11 @@ fn over_random_inputs(count: u32, body: Body) {
         let input: Vec<u8> = (0..random.below(longest)).map(|_| random.number() as u8).collect();
         body(&input);
     }
+}
+
+#[test]
+fn broker_ops_over_random_inputs() {
+    over_random_inputs(10_000, fuzzing::broker_ops);
 }
 
 #[test]

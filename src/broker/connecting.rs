@@ -278,7 +278,7 @@ impl<P: Policy> Broker<P> {
     /// A name that no session has \[MQTT-3.2.2-16\], and that nobody can guess who does not know the seed.
     fn new_name(&mut self) -> String {
         loop {
-            let name = format!("auto-{:016x}", self.random.next());
+            let name = format!("auto-{:016x}", self.random.number());
             if self.find_session(&name).is_none() {
                 return name;
             }

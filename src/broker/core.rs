@@ -13,13 +13,13 @@ use super::counters::{Counters, Status};
 use super::hub::{Hub, index_of};
 use super::policy::{Answer, ConnectionId, Decision, Ended, Notice, Policy, Ticket, UnknownTicket};
 use super::publishing::Scratch;
-use super::random::{Random, derive};
 use super::requests::Parked;
 use super::retained::Retained;
 use super::slab::{Key, Slab};
 use super::timers::{Due, Timers};
 use super::tree::Tree;
 use crate::codec::{Disconnect, DisconnectReasonCode};
+use crate::random::{Random, derive};
 use crate::server::{Action, Close, ServerConfig};
 use crate::session::{CommandError, Outcome, Transmit};
 use crate::time::Instant;
@@ -268,8 +268,7 @@ impl<P: Policy> Broker<P> {
             && let Some(&Connection { state: State::Attached(session), .. }) = self.connections.get(index)
         {
             if self.hub.sessions.get(session).is_some_and(|it| it.server.wants_pump() || it.feed.is_some()) {
-                self.hub.touch(session);
-                self.settle();
+                self.pump(id, session);
             }
             self.hub.count_sent(session);
         }
@@ -281,6 +280,31 @@ impl<P: Policy> Broker<P> {
                 None => &mut self.nothing,
             },
             None => &mut self.nothing,
+        }
+    }
+
+    /// Puts more into the stream of a session, whose connection the caller is looking at and need not be told of again.
+    fn pump(&mut self, id: ConnectionId, index: u32) {
+        let Some(session) = self.hub.sessions.get_mut(index) else { return };
+        let was_ready = core::mem::replace(&mut session.is_ready, true);
+        self.hub.touch(index);
+        self.settle();
+        if was_ready {
+            return;
+        }
+        let connection = index_of(&self.connections, id.0).and_then(|index| self.connections.get_mut(index));
+        match connection {
+            Some(Connection { state: State::Attached(_), .. }) => {
+                if let Some(session) = self.hub.sessions.get_mut(index) {
+                    session.is_ready = false;
+                }
+            }
+            // But that it is over meanwhile is news.
+            Some(connection) => {
+                connection.is_ready = false;
+                self.make_ready(id);
+            }
+            None => {}
         }
     }
 

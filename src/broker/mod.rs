@@ -50,7 +50,6 @@ mod hub;
 mod policy;
 mod publication;
 mod publishing;
-mod random;
 mod requests;
 mod retained;
 mod slab;

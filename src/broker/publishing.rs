@@ -221,7 +221,7 @@ impl<P: Policy> Broker<P> {
             let Some(group) = tree.group_mut(group) else { continue };
             let start = match config.shared_strategy {
                 SharedStrategy::RoundRobin => group.next,
-                SharedStrategy::Random => random.below(group.members.len() as u32),
+                SharedStrategy::Random => random.index(group.members.len()) as u32,
                 SharedStrategy::LeastLoaded => least_loaded(hub, &group.members, group.next),
             };
             if let Some(chosen) = deliver_to_one(hub, &group.members, start, &mut copies) {

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::vec::Vec;
 
-use super::random::Random;
+use crate::random::Random;
 use crate::time::Instant;
 
 /// The two directions of a link.

@@ -1,8 +1,6 @@
 //! A server's end that is given any commands, any bytes and any times.
 
 mod commands;
-mod input;
-mod sent;
 
 use core::num::NonZeroU16;
 use std::collections::BTreeSet;
@@ -12,8 +10,8 @@ use std::vec::Vec;
 use ::arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
 
-use self::sent::Sent;
-use super::pubrecs;
+use super::from_server::Sent;
+use super::{from_client, pubrecs};
 use crate::codec::{self, Decoded, Limits, Packet, QoS, Version};
 use crate::server::{Acceptor, Action, Close, RequestId, ServerConfig, ServerSession};
 use crate::session::{Overflow, Receipt, Token};
@@ -129,11 +127,21 @@ impl Ops<'_> {
             9 => self.authenticate()?,
             10 => self.close(),
             11..=12 => self.open(),
-            13..=15 => self.receive_connect()?,
+            13..=15 => {
+                let (version, bytes) = from_client::connect(&mut self.u, &["c"])?;
+                self.version = version;
+                self.received.extend_from_slice(&bytes);
+            }
             16..=17 => self.accept()?,
             18 => self.refuse()?,
-            19..=23 => self.receive_likely()?,
-            24 => self.receive_any()?,
+            19..=23 => {
+                let bytes = from_client::likely(&mut self.u, self.version)?;
+                self.received.extend_from_slice(&bytes);
+            }
+            24 => {
+                let bytes = from_client::any(&mut self.u, self.version)?;
+                self.received.extend_from_slice(&bytes);
+            }
             25 => self.now = Instant::from_micros(self.u.int_in_range(0..=10_000_000)?),
             // Not the end of time, where whatever is due stays due.
             26 => self.now = Instant::from_micros(self.u.arbitrary::<u64>()? / 2),

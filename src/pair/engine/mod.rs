@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use super::event::{Event, Fate, Log, Received};
-use super::random::Random;
 use crate::codec::{ConnAckReasonCode, QoS};
+use crate::random::Random;
 use crate::server::{Acceptor, ServerConfig, ServerSession};
 use crate::session::{CommandError, Loss, Message, Token};
 use crate::time::Instant;

@@ -12,9 +12,9 @@ use std::vec::Vec;
 use bytes::{Buf, BytesMut};
 
 use self::outgoing::Outgoing;
-use super::random::Random;
 use super::server::Server;
 use crate::codec::{Packet, QoS, Version};
+use crate::random::Random;
 use crate::time::Instant;
 
 /// A server for one client: it takes messages, answers requests, keeps a session, and

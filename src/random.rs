@@ -1,9 +1,11 @@
 //! Chance, from a seed.
 
 /// Numbers that look random and follow from a seed alone: SplitMix64.
+#[cfg_attr(not(feature = "__pair"), allow(unreachable_pub))] // tests use it too
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
+#[cfg_attr(not(feature = "__pair"), allow(unreachable_pub))]
 impl Random {
     /// The numbers of this seed.
     pub const fn new(seed: u64) -> Self {
@@ -21,7 +23,10 @@ impl Random {
     /// A number below `end`; 0 if that is 0.
     pub const fn below(&mut self, end: u64) -> u64 {
         let number = self.number() >> 16;
-        if end == 0 { 0 } else { number % end }
+        match number.checked_rem(end) {
+            Some(number) => number,
+            None => 0,
+        }
     }
 
     /// A place in something of this length.
@@ -30,12 +35,23 @@ impl Random {
     }
 
     /// Whether something happens that happens so many times in a hundred.
+    #[cfg(feature = "__pair")]
     pub const fn percent(&mut self, chance: u8) -> bool {
         self.below(100) < chance as u64
     }
 
     /// Other numbers, which do not depend on how many are taken from these later.
+    #[cfg(feature = "__pair")]
     pub const fn fork(&mut self) -> Self {
         Self(self.number())
     }
+}
+
+/// A seed for one purpose. Who has seen what comes of it can tell neither the seed nor that for another purpose: the halves of
+/// a square cannot be told from their difference.
+#[cfg(feature = "broker")]
+pub(crate) const fn derive(seed: u64, purpose: u64) -> u64 {
+    let mixed = Random(seed ^ purpose.wrapping_mul(0xA076_1D64_78BD_642F)).number();
+    let square = (mixed as u128).wrapping_mul(mixed as u128);
+    (square >> 64) as u64 ^ square as u64
 }
