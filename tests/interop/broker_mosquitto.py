@@ -20,7 +20,11 @@ def until_the_end(stage, reader):
     return [line for line in heard(reader) if not line.startswith("end ")]
 
 
-@check("mosquitto: messages of every QoS arrive, with the lower one of those they were published and subscribed with", ALL, BOTH)
+@check(
+    "mosquitto: messages of every QoS arrive, with the lower one of those they were published and subscribed with",
+    ALL,
+    BOTH,
+)
 def mosquitto_every_qos(stage):
     payloads = {qos: [f"first {qos}", "", f"größer {qos}"] for qos in (0, 1, 2)}
     for granted in 0, 1, 2:
@@ -31,7 +35,9 @@ def mosquitto_every_qos(stage):
         equal(reader.end(), 0, "exit code")
         for qos in 0, 1, 2:  # messages of different QoS may overtake each other
             lower = min(qos, granted)
-            expected = [f"a/b {lower} 0 {text}" for sent in payloads if min(sent, granted) == lower for text in payloads[sent]]
+            expected = [
+                f"a/b {lower} 0 {text}" for sent in payloads if min(sent, granted) == lower for text in payloads[sent]
+            ]
             got = [line for line in heard(reader) if line.startswith(f"a/b {lower} ")]
             equal(got, expected, f"messages of QoS {qos} and lower for a subscription of QoS {granted}")
 
@@ -108,7 +114,10 @@ FILTERS = {
 }
 
 
-@check("mosquitto: filters match what they should, now and of what was retained, and nothing with $ unless they say so", ALL)
+@check(
+    "mosquitto: filters match what they should, now and of what was retained, and nothing with $ unless they say so",
+    ALL,
+)
 def mosquitto_filters(stage):
     topics = ("a", "b", "a/b", "a/b/c", "a/", "/a", "$x/y")
     names = {filter: f"reader {number}" for number, filter in enumerate(FILTERS)}
@@ -221,12 +230,31 @@ def mosquitto_users(stage):
     ALL,
     BOTH,
     users={"alice": "a", "bob": "b"},
-    acl={None: ["read news/#", "read end", "write end"], "alice": ["readwrite alice/+"], "bob": ["write alice/in", "write news/#"]},
+    acl={
+        None: ["read news/#", "readwrite end", "readwrite of/%u/%c"],
+        "alice": ["readwrite alice/+"],
+        "bob": ["write alice/in", "write news/#"],
+    },
 )
 def mosquitto_acl(stage):
     alice, bob = ["-u", "alice", "-P", "a"], ["-u", "bob", "-P", "b"]
     for_alice, for_bob = (
-        stage.reader(name, *user, *ENDS_HERE, "-t", "alice/in", "-t", "alice/out", "-t", "news/today", "-t", "secret", form="%t %p")
+        stage.reader(
+            name,
+            *user,
+            *ENDS_HERE,
+            "-t",
+            "of/+/+",
+            "-t",
+            "alice/in",
+            "-t",
+            "alice/out",
+            "-t",
+            "news/today",
+            "-t",
+            "secret",
+            form="%t %p",
+        )
         for name, user in (("alice", alice), ("bob", bob))
     )
     for topic, user, allowed in (
@@ -237,6 +265,9 @@ def mosquitto_acl(stage):
         ("news/today", bob, True),
         ("news/today", alice, False),
         ("secret", alice, False),
+        ("of/bob/sender", bob, True),
+        ("of/bob/bob", bob, False),
+        ("of/alice/sender", bob, False),
         ("end", alice, True),
     ):
         sender = stage.send(topic, "-m", f"by {user[1]}", "-q", 1, *user)
@@ -244,5 +275,7 @@ def mosquitto_acl(stage):
         equal(refused, stage.is_new and not allowed, f"{user[1]} is told that {topic} is not allowed")
     for reader in for_alice, for_bob:
         reader.wait_until(lambda: "> end by alice" in reader.out, "the last message")
-    equal(heard(for_alice), ["alice/in by bob", "alice/out by alice", "news/today by bob", "end by alice"], "alice reads")
+    equal(
+        heard(for_alice), ["alice/in by bob", "alice/out by alice", "news/today by bob", "end by alice"], "alice reads"
+    )
     equal(heard(for_bob), ["news/today by bob", "end by alice"], "bob reads")

@@ -29,7 +29,11 @@ def reader(stage, name, *filters, **options):
     return client
 
 
-@check("mqtt.js: messages of every QoS arrive, with the lower one of those they were published and subscribed with", ALL, WHERE)
+@check(
+    "mqtt.js: messages of every QoS arrive, with the lower one of those they were published and subscribed with",
+    ALL,
+    WHERE,
+)
 def mqttjs_every_qos(stage):
     speaker = stage.script("sender")
     speaker.connect()
@@ -48,7 +52,9 @@ def mqttjs_every_qos(stage):
         got = told(listener.get(len(sent) + 3))
         for qos in 0, 1, 2:  # messages of different QoS may overtake each other
             expected = [("a/b", qos, False, words) for sent_qos, words in sent if min(sent_qos, granted) == qos]
-            expected += [("a/c", qos, False, f"paho {sent_qos}") for sent_qos in (0, 1, 2) if min(sent_qos, granted) == qos]
+            expected += [
+                ("a/c", qos, False, f"paho {sent_qos}") for sent_qos in (0, 1, 2) if min(sent_qos, granted) == qos
+            ]
             equal([message for message in got if message[1] == qos], expected, f"messages of QoS {qos}")
         equal({message.dup for message in listener.messages}, {False}, "dup")
         listener.disconnect()
@@ -83,7 +89,12 @@ def mqttjs_retained(stage):
     live = reader(stage, "live", "kept/#")
     speaker = stage.script("sender")
     speaker.connect()
-    for topic, payload, qos in ("kept/0", "zero", 0), ("kept/1", "one", 1), ("kept/2", "two", 2), ("kept/1", "other", 1):
+    for topic, payload, qos in (
+        ("kept/0", "zero", 0),
+        ("kept/1", "one", 1),
+        ("kept/2", "two", 2),
+        ("kept/1", "other", 1),
+    ):
         speaker.deliver(topic, payload, qos, retain=True)
     speaker.deliver("kept/2", "", 1, retain=True)
     late = reader(stage, "late", "kept/#")
@@ -110,7 +121,12 @@ def mqttjs_will(stage):
     equal(told(until_the_end(late)), [("will/victim", 1, True, "größer victim")], "retained wills")
 
 
-@check("mqtt.js: a session goes on, with the messages of QoS 1 and 2 that were published meanwhile", ALL, WHERE, max_queued=PLENTY)
+@check(
+    "mqtt.js: a session goes on, with the messages of QoS 1 and 2 that were published meanwhile",
+    ALL,
+    WHERE,
+    max_queued=PLENTY,
+)
 def mqttjs_session(stage):
     lasting = {"clean": False, **({"properties": {"sessionExpiryInterval": 600}} if stage.is_new else {})}
     speaker = stage.client("sender")
@@ -140,7 +156,13 @@ def mqttjs_users(stage):
         equal(bad.events["error"][0].code, 0x86 if stage.is_new else 4, "reason")
 
 
-@check("mqtt.js: nothing is lost, and nothing of QoS 2 comes twice, when both ends are cut", ALL, WHERE, max_queued=PLENTY, max_inflight=20)
+@check(
+    "mqtt.js: nothing is lost, and nothing of QoS 2 comes twice, when both ends are cut",
+    ALL,
+    WHERE,
+    max_queued=PLENTY,
+    max_inflight=20,
+)
 def mqttjs_cuts(stage):
     cuts = 20
     lasting = {"clean": False, **({"properties": {"sessionExpiryInterval": 600}} if stage.is_new else {})}
@@ -148,14 +170,18 @@ def mqttjs_cuts(stage):
     first.disconnect()
     proxies = {name: stage.proxy(cuts, name, transport=stage.transport) for name in ("reader", "sender")}
     listener, speaker = (
-        stage.script(name, port=proxy.port, reconnectPeriod=10, resubscribe=False, **lasting) for name, proxy in proxies.items()
+        stage.script(name, port=proxy.port, reconnectPeriod=10, resubscribe=False, **lasting)
+        for name, proxy in proxies.items()
     )
     for client in listener, speaker:
         client.begin()
     sent = 0
     give_up_at = time.monotonic() + 40
     while not all(proxy.is_through() for proxy in proxies.values()) and time.monotonic() < give_up_at:
-        stage.wait(lambda: sent - len(speaker.published) < 15 or all(proxy.is_through() for proxy in proxies.values()), "acknowledgements")
+        stage.wait(
+            lambda: sent - len(speaker.published) < 15 or all(proxy.is_through() for proxy in proxies.values()),
+            "acknowledgements",
+        )
         speaker.publish(f"cut/{1 + sent % 2}", str(sent), 1 + sent % 2)
         sent += 1
     speaker.wait(lambda: len(speaker.published) >= sent, "acknowledgements")
@@ -172,7 +198,9 @@ def mqttjs_cuts(stage):
     return f"{sent} messages in {counts}, {len(given_up)} given up, {len(got(1)) - len(set(got(1)))} of QoS 1 repeated"
 
 
-@check("mqtt.js: each message for a shared subscription goes to one of its members, and all of them get some", NEW, WHERE)
+@check(
+    "mqtt.js: each message for a shared subscription goes to one of its members, and all of them get some", NEW, WHERE
+)
 def mqttjs_shared(stage):
     count = 60
     members = [reader(stage, f"member-{number}", "$share/group/t/+") for number in range(3)]
@@ -227,7 +255,13 @@ def mqttjs_aliases(stage):
     equal(listener.events["error"] + speaker.events["error"], [], "errors")
 
 
-@check("mqtt.js: what is denied is said for each QoS, and the connection goes on", NEW, WHERE, mosquitto="2.0.11 closes the connection", acl={None: ["readwrite mine/#", "readwrite end"]})
+@check(
+    "mqtt.js: what is denied is said for each QoS, and the connection goes on",
+    NEW,
+    WHERE,
+    mosquitto="2.0.11 closes the connection",
+    acl={None: ["readwrite mine/#", "readwrite end"]},
+)
 def mqttjs_denied(stage):
     client = reader(stage, "client", "mine/#")
     equal(client.subscribe("theirs/#", 1), [0x87], "granted")

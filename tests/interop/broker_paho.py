@@ -40,7 +40,11 @@ def sender(stage, name="sender", **options):
 # What all versions can do.
 
 
-@check("paho: messages of every QoS arrive, with the lower one of those they were published and subscribed with", ALL, ("tcp", "tls", "ws"))
+@check(
+    "paho: messages of every QoS arrive, with the lower one of those they were published and subscribed with",
+    ALL,
+    ("tcp", "tls", "ws"),
+)
 def paho_every_qos(stage):
     speaker = sender(stage, transport=stage.transport)
     for granted in 0, 1, 2:
@@ -58,7 +62,11 @@ def paho_every_qos(stage):
     equal({reason for _, reason in speaker.published}, {0}, "reason codes")
 
 
-@check("paho: messages of three senders reach three readers, all of them, and in the order of each sender", ALL, max_queued=PLENTY)
+@check(
+    "paho: messages of three senders reach three readers, all of them, and in the order of each sender",
+    ALL,
+    max_queued=PLENTY,
+)
 def paho_many(stage):
     count = 400
     readers = [reader(stage, f"reader-{number}", "m/#") for number in range(3)]
@@ -173,7 +181,9 @@ def paho_dollar(stage):
         client.disconnect()
 
 
-@check("paho: a session goes on, with the messages of QoS 1 and 2 that were published meanwhile", ALL, max_queued=PLENTY)
+@check(
+    "paho: a session goes on, with the messages of QoS 1 and 2 that were published meanwhile", ALL, max_queued=PLENTY
+)
 def paho_session(stage):
     speaker = sender(stage)
     for clean_end in True, False:
@@ -271,7 +281,12 @@ class Cut:
         return self.client.paho.is_connected()
 
 
-@check("paho: nothing is lost, nothing of QoS 2 comes twice, and all is in order, when both ends are cut 200 times", ALL, max_queued=PLENTY, max_inflight=20)
+@check(
+    "paho: nothing is lost, nothing of QoS 2 comes twice, and all is in order, when both ends are cut 200 times",
+    ALL,
+    max_queued=PLENTY,
+    max_inflight=20,
+)
 def paho_cuts(stage):
     reader, sender = Cut(stage, "reader", [("cut/1", 1), ("cut/2", 2)]), Cut(stage, "sender")
     messages, published = reader.client.messages, sender.client.published
@@ -301,7 +316,9 @@ def paho_cuts(stage):
 # What 5.0 has, and what is said in its words.
 
 
-@check("paho: a will waits, is withdrawn when the client comes back, and is told at the latest when the session ends", NEW)
+@check(
+    "paho: a will waits, is withdrawn when the client comes back, and is told at the latest when the session ends", NEW
+)
 def paho_delayed_will(stage):
     listener = reader(stage, "listener", "will/#")
 
@@ -386,7 +403,11 @@ def paho_no_local(stage):
 COPIES = "of the overlapping subscriptions, each of which gets a copy of its own in 2.0.11, as is allowed"
 
 
-@check("paho: overlapping subscriptions give one message, with the highest QoS and all the identifiers", ALL, mosquitto=COPIES)
+@check(
+    "paho: overlapping subscriptions give one message, with the highest QoS and all the identifiers",
+    ALL,
+    mosquitto=COPIES,
+)
 def paho_overlapping(stage):
     client = stage.client("reader")
     client.connect()
@@ -405,7 +426,11 @@ def paho_overlapping(stage):
         "x/1": (0, [3]),
         "x/y/z": (0, []),
     }
-    equal(sorted((message.topic, message.qos) for message in got), sorted((t, q) for t, (q, _) in expected.items()), "messages")
+    equal(
+        sorted((message.topic, message.qos) for message in got),
+        sorted((t, q) for t, (q, _) in expected.items()),
+        "messages",
+    )
     if stage.is_new:
         for message in got:
             identifiers = sorted(getattr(message.properties, "SubscriptionIdentifier", []))
@@ -471,7 +496,9 @@ def paho_expiry(stage):
     for topic, retain in ("e/1", False), ("r/1", True):
         for name, expiry in ("short", 1), ("long", 100), ("endless", None):
             said = {} if expiry is None else {"MessageExpiryInterval": expiry}
-            speaker.deliver(f"{topic}/{name}" if retain else topic, name, retain=retain, properties=properties("PUBLISH", **said))
+            speaker.deliver(
+                f"{topic}/{name}" if retain else topic, name, retain=retain, properties=properties("PUBLISH", **said)
+            )
     published_at = time.monotonic()
     time.sleep(2.1)
     sleeper.connect()
@@ -503,7 +530,14 @@ def paho_aliases(stage):
         ("", "used again", 1),
     ):
         publish(topic, payload, alias, speaker)
-    expected = [("t/1", "set"), ("t/3", "set"), ("t/1", "used"), ("t/3", "used"), ("t/2", "set again"), ("t/2", "used again")]
+    expected = [
+        ("t/1", "set"),
+        ("t/3", "set"),
+        ("t/1", "used"),
+        ("t/3", "used"),
+        ("t/2", "set again"),
+        ("t/2", "used again"),
+    ]
     equal([(message.topic, message.payload.decode()) for message in client.get(6)], expected, "messages")
     speaker.disconnect()
     for alias, topic, reasons in (1, "", {0x82, 0x94}), (4, "t/1", {0x94}), (0, "t/1", {0x81, 0x82, 0x94}):
@@ -517,13 +551,21 @@ def paho_aliases(stage):
 
 @check("paho: a session ends when its time is over, which DISCONNECT can change", NEW)
 def paho_session_expiry(stage):
-    for name, expiry, pause, expected in ("none", None, 0, False), ("long", 600, 0, True), ("endless", 0xFFFF_FFFF, 0, True):
+    for name, expiry, pause, expected in (
+        ("none", None, 0, False),
+        ("long", 600, 0, True),
+        ("endless", 0xFFFF_FFFF, 0, True),
+    ):
         client = stage.client(name, lasting=True, expiry=expiry)
         equal(client.connect()[0], False, "session present at first")
         client.cut()
         equal(client.connect()[0], expected, f"session present after one with the expiry interval {expiry}")
     # What is raw is read until its end, so that the next connection comes after the DISCONNECT.
-    for name, at_first, at_last, expected in ("shorter", 600, 0, False), ("longer", 1, 600, True), ("one", 1, None, False):
+    for name, at_first, at_last, expected in (
+        ("shorter", 600, 0, False),
+        ("longer", 1, 600, True),
+        ("one", 1, None, False),
+    ):
         raw = stage.raw()
         raw.connect(stage.version, name, properties=b"\x11" + at_first.to_bytes(4, "big"))
         raw.send((0xE0, b"" if at_last is None else b"\0\x05\x11" + at_last.to_bytes(4, "big")))
@@ -539,7 +581,12 @@ def paho_session_expiry(stage):
         raise Failure("a session that has no time may not be given some by DISCONNECT")
 
 
-@check("paho: no more than Receive Maximum is under way, in either direction", NEW, mosquitto="2.0.11 does not count well", receive_maximum=2)
+@check(
+    "paho: no more than Receive Maximum is under way, in either direction",
+    NEW,
+    mosquitto="2.0.11 does not count well",
+    receive_maximum=2,
+)
 def paho_receive_maximum(stage):
     client = stage.client("reader", says={"ReceiveMaximum": 3}, manual_ack=True)
     equal(client.connect()[1].ReceiveMaximum, 2, "Receive Maximum of the broker")
@@ -557,7 +604,9 @@ def paho_receive_maximum(stage):
         speaker.deliver("mark", str(acknowledged))  # which needs no acknowledgement
         client.wait(lambda: len(client.payloads("mark")) > acknowledged, "a message of QoS 0")
         client.wait(lambda: len(client.payloads("m")) >= min(6, 3 + acknowledged), "messages of QoS 1")
-        equal(len(client.payloads("m")), min(6, 3 + acknowledged), "messages of QoS 1 that are under way or acknowledged")
+        equal(
+            len(client.payloads("m")), min(6, 3 + acknowledged), "messages of QoS 1 that are under way or acknowledged"
+        )
         message = [message for message in client.messages if message.topic == "m"][acknowledged]
         client.paho.ack(message.mid, message.qos)
 
@@ -577,7 +626,9 @@ def paho_max_packet_size(stage):
     equal(speaker.ended(), 0x95, "answer to a packet of 1001 bytes")
 
 
-@check("paho: there is a maximum QoS for subscriptions, which 5.0 is told, and then has to keep to", OLD_AND_NEW, max_qos=1)
+@check(
+    "paho: there is a maximum QoS for subscriptions, which 5.0 is told, and then has to keep to", OLD_AND_NEW, max_qos=1
+)
 def paho_max_qos(stage):
     client = stage.client("reader")
     _, said = client.connect()
@@ -617,7 +668,12 @@ def paho_server_keep_alive(stage):
                 raise Failure(f"no Server Keep Alive where none was asked for: {body.hex()}")
 
 
-@check("paho: who says nothing for one and a half times the server's keep-alive interval is disconnected", NEW, mosquitto="2.0.11 takes no less than 10 s", max_keep_alive=1)
+@check(
+    "paho: who says nothing for one and a half times the server's keep-alive interval is disconnected",
+    NEW,
+    mosquitto="2.0.11 takes no less than 10 s",
+    max_keep_alive=1,
+)
 def paho_silence(stage):
     idle = stage.client("idle")
     equal(idle.connect()[1].ServerKeepAlive, 1, "Server Keep Alive")
@@ -706,7 +762,12 @@ def paho_sys(stage):
     client.wait(lambda: client.payloads(number)[-1:] == ["1"], "one client")
 
 
-@check("paho: a subscription that is denied is refused, alone among others", OLD_AND_NEW, mosquitto="2.0.11 lets everybody subscribe to everything", deny_subscribe="forbidden/#")
+@check(
+    "paho: a subscription that is denied is refused, alone among others",
+    OLD_AND_NEW,
+    mosquitto="2.0.11 lets everybody subscribe to everything",
+    deny_subscribe="forbidden/#",
+)
 def paho_denied(stage):
     client = stage.client("reader")
     client.connect()
@@ -717,6 +778,7 @@ def paho_denied(stage):
     equal(told(until_the_end(client)), [("forbidden/1", 2, False, "word"), ("allowed", 1, False, "word")], "messages")
 
 
+CLOSES = "a message that is denied, after which 2.0.11 closes the connection"
 ACL = {
     None: ["readwrite end", "read public/#"],
     "alice": ["write public/+", "readwrite alice/#"],
@@ -761,7 +823,7 @@ def paho_acl(stage):
         (bob, "alice/out/1", False),
         (bob, "secret", False),
     ):
-        if not allowed and stage.spares_mosquitto("a message that is denied, after which 2.0.11 closes the connection"):
+        if not allowed and stage.spares_mosquitto(CLOSES):
             continue
         reason = client.deliver(topic, f"by {client.name}", 1)
         if stage.is_new:
@@ -774,7 +836,40 @@ def paho_acl(stage):
         equal(got, {(topic, "by alice") for topic in expected} | {("end", "end")}, f"what {client.name} reads")
 
 
-@check("paho: as many messages as are allowed are under way to a client, and the others wait", OLD_AND_NEW, mosquitto="2.0.11 does not count well", max_inflight=3)
+@check(
+    "paho: the ACL has words for those without a name, and a will that may not be told is refused",
+    ALL,
+    acl={None: ["readwrite end"], "anonymous": ["readwrite free/#"], "alice": ["readwrite alice/#"]},
+)
+def paho_anonymous(stage):
+    anonymous, alice = (
+        reader(stage, name, user=user) for name, user in (("anonymous", None), ("alice", ("alice", "")))
+    )
+    allowed = {(anonymous, "free/1"), (alice, "alice/1")}
+    for client in anonymous, alice:
+        for topic in "free/1", "alice/1":
+            is_allowed = (client, topic) in allowed
+            if not is_allowed and stage.spares_mosquitto(CLOSES):
+                continue
+            client.subscribe(topic, 1)
+            client.deliver(topic, f"by {client.name}")
+        got = [(message.topic, message.payload.decode()) for message in until_the_end(client)]
+        equal(
+            got, [(topic, f"by {client.name}") for who, topic in allowed if who is client], f"what {client.name} reads"
+        )
+    if not stage.spares_mosquitto("a will that is not allowed, which 2.0.11 takes, and does not tell"):
+        for topic, refused in ("free/1", None), ("alice/1", 0x87):
+            client = stage.client("will")
+            client.paho.will_set(topic, "gone")
+            client.connect(refused=refused)
+
+
+@check(
+    "paho: as many messages as are allowed are under way to a client, and the others wait",
+    OLD_AND_NEW,
+    mosquitto="2.0.11 does not count well",
+    max_inflight=3,
+)
 def paho_max_inflight(stage):
     client = stage.client("reader", manual_ack=True)
     client.connect()

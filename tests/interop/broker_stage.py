@@ -1,4 +1,4 @@
-"""What the checks of the broker work with: the example broker or a mosquitto in its place, and clients of several kinds."""
+"""What the checks of the broker work with: the example, or a mosquitto in its place, and clients of several kinds."""
 
 import collections
 import os
@@ -10,8 +10,8 @@ import subprocess
 import tempfile
 import time
 
-from harness import HOST, PATIENCE, Failure, Mosquitto, Program, Proxy, build_example, find_program, free_port
-from mqttjs_client import Browser, Node, Script
+from harness import HOST, PATIENCE, Failure, Mosquitto, Program, build_example, find_program, free_port
+from mqttjs_client import Browser, Node, Script, find_mqttjs
 from paho_client import Client, GentleProxy, equal
 
 ALL = ("3.1", "3.1.1", "5.0")
@@ -229,6 +229,7 @@ class Tools:
         self.stdbuf = find_program("stdbuf", "coreutils")
         openssl = find_program("openssl", "openssl")
         node, chromium = find_program("node", "nodejs"), find_program("chromium", "chromium")
+        find_mqttjs()
         self.is_mosquitto = against == "mosquitto"
         if self.is_mosquitto:
             self.broker = find_program("mosquitto", "mosquitto")
@@ -368,9 +369,3 @@ def heard(reader, count=None):
     if count is not None:
         reader.wait_until(lambda: len(messages()) >= count, f"{count} messages")
     return messages()[:count]
-
-
-__all__ = [
-    "ALL", "CHECKS", "NEW", "OLD", "OLD_AND_NEW", "PLENTY", "Failure", "Proxy", "Stage", "Tools", "check",
-    "disconnect_bytes", "equal", "heard", "text",
-]  # fmt: skip

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import types
 
-from harness import HOST, PATIENCE, Failure, Program
+from harness import HOST, PATIENCE, REPOSITORY, Failure, Program
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "mqttjs"
 MODULES = FOLDER / "node_modules" / "mqtt"
@@ -77,6 +77,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._answer(200)
 
 
+def find_mqttjs():
+    if not MODULES.exists():
+        raise SystemExit(f"mqtt.js is needed: please install it (npm ci --prefix {FOLDER.relative_to(REPOSITORY)}).")
+
+
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
@@ -88,8 +93,6 @@ class Host:
     """A program that runs clients of mqtt.js."""
 
     def __init__(self, name, arguments):
-        if not MODULES.exists():
-            raise SystemExit(f"mqtt.js is needed: please install it (npm ci --prefix {FOLDER}).")
         self.changed = threading.Condition()
         self.commands, self.scripts, self.errors = [], {}, []
         self.is_ready, self.is_closed = False, False
