@@ -1,0 +1,206 @@
+//! Messages on their way from publisher to subscriber (sections 3.3, 4.5 and 4.6), and takeover.
+
+use mqtt_sansio::codec::{
+    Connect, Delivery, Packet, PayloadFormat, Publish, PublishProperties, Subscription, UserProperty,
+};
+use mqtt_sansio::{QoS, TopicName, Version};
+
+use crate::broker::{BOTH, Net, message, named};
+use crate::server::{again, decode, text};
+
+#[test]
+fn mqtt_3_1_4_2_and_mqtt_3_1_4_3_a_newer_connection_takes_over() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let older = net.client(version, "client");
+        net.subscribe(older, "a", QoS::AtLeastOnce);
+        let newer = net.resume(&named(version, "client"));
+        let told: &[&str] = if version == Version::V5 { &["DISCONNECT 8e"] } else { &[] };
+        assert_eq!(net.heard(older), told);
+        assert!(net.is_over(older) && !net.is_over(newer));
+        let client = net.client(version, "other");
+        net.publish(client, "a", "1", QoS::AtLeastOnce);
+        assert_eq!(net.heard(newer), ["a: 1 q1"]);
+        assert_eq!(net.broker.counters().taken_over, 1);
+    }
+}
+
+#[test]
+fn mqtt_3_2_2_16_an_empty_client_identifier_is_given_one_that_nobody_has() {
+    let mut net = Net::plain();
+    let mut names = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        let peer = net.try_connect(&Connect { client_identifier: text(""), ..named(Version::V5, "") });
+        let bytes = net.heard_bytes(peer);
+        let packets = decode(&bytes, Version::V5);
+        let [Packet::ConnAck(connack)] = &packets[..] else { panic!("{packets:?}") };
+        let name = connack.properties.assigned_client_identifier.unwrap().as_str().to_owned();
+        assert_eq!(net.broker.client_id(net.id(peer)), Some(&*name));
+        assert!(names.insert(name));
+    }
+    assert_eq!(net.broker.status().sessions, 100);
+}
+
+#[test]
+fn mqtt_3_3_1_3_dup_is_about_this_delivery_alone() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+        net.subscribe(watcher, "a", QoS::AtLeastOnce);
+        net.hold_acks(watcher);
+        let publish = message("a", "1", QoS::AtLeastOnce);
+        net.publish_packet(client, &Publish { delivery: again(QoS::AtLeastOnce, 1), ..publish });
+        assert_eq!(net.heard(watcher), ["a: 1 q1"], "it was sent again by its publisher, not to this subscriber");
+        net.lose(watcher);
+        let watcher = net.resume(&named(version, "watcher"));
+        assert_eq!(net.heard(watcher), ["a: 1 q1 again"]);
+    }
+}
+
+#[test]
+fn mqtt_3_3_2_4_mqtt_3_3_2_15_mqtt_3_3_2_16_mqtt_3_3_2_17_mqtt_3_3_2_18_and_mqtt_3_3_2_20_properties_are_forwarded() {
+    let user_properties =
+        [("b", "1"), ("a", "2"), ("b", "1")].map(|(name, value)| UserProperty::new(name, value).unwrap());
+    let properties = PublishProperties {
+        payload_format_indicator: Some(PayloadFormat::Utf8),
+        response_topic: Some(TopicName::new("answers/here").unwrap()),
+        correlation_data: Some(b"\0\xFFdata"),
+        content_type: Some(text("text/plain")),
+        user_properties: (&user_properties).into(),
+        ..PublishProperties::default()
+    };
+    for (payload, qos) in [("1", QoS::AtMostOnce), ("2", QoS::AtLeastOnce), ("3", QoS::ExactlyOnce)] {
+        let mut net = Net::plain();
+        let (client, watcher) = (net.client(Version::V5, "client"), net.client(Version::V5, "watcher"));
+        let old = net.client(Version::V311, "old");
+        for peer in [watcher, old] {
+            net.subscribe(peer, "a", QoS::ExactlyOnce);
+            net.hold_acks(peer);
+        }
+        let publish = Publish { properties, ..message("a", payload, qos) };
+        net.publish_packet(client, &publish);
+        net.assert_heard(watcher, &[publish.into()]);
+        // Before 5.0 there are no properties.
+        net.assert_heard(old, &[message("a", payload, qos).into()]);
+    }
+}
+
+#[test]
+fn mqtt_3_3_2_5_and_mqtt_3_3_2_6_a_message_expires_while_it_waits() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let (client, watcher) = (net.client(Version::V5, "client"), net.client(version, "watcher"));
+        net.subscribe(watcher, "a", QoS::AtLeastOnce);
+        net.lose(watcher);
+        let expiring = |payload, seconds| {
+            let properties = PublishProperties { message_expiry_interval: Some(seconds), ..Default::default() };
+            Publish { properties, ..message("a", payload, QoS::AtLeastOnce) }
+        };
+        net.publish_packet(client, &expiring("1", 5));
+        net.publish_packet(client, &expiring("2", 60));
+        net.publish(client, "a", "3", QoS::AtLeastOnce);
+        net.wait(20);
+        let watcher = net.resume(&named(version, "watcher"));
+        let bytes = net.heard_bytes(watcher);
+        let left: Vec<_> = decode(&bytes, version)
+            .into_iter()
+            .map(|packet| match packet {
+                Packet::Publish(publish) => (publish.payload.to_vec(), publish.properties.message_expiry_interval),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let rest = if version == Version::V5 { Some(40) } else { None };
+        assert_eq!(left, [(b"2".to_vec(), rest), (b"3".to_vec(), None)]);
+        assert_eq!(net.broker.counters().dropped.expired, 1);
+    }
+}
+
+#[test]
+fn mqtt_3_3_4_2_mqtt_3_3_5_1_overlapping_subscriptions_give_the_highest_qos() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+        for (filter, qos) in [("a/#", QoS::AtMostOnce), ("a/+", QoS::ExactlyOnce), ("a/b", QoS::AtLeastOnce)] {
+            net.subscribe(watcher, filter, qos);
+        }
+        net.hold_acks(watcher);
+        net.publish(client, "a/b", "1", QoS::ExactlyOnce);
+        assert_eq!(net.heard(watcher), ["a/b: 1 q2"]);
+    }
+}
+
+#[test]
+fn mqtt_3_3_4_3_and_mqtt_3_3_4_4_one_copy_has_all_identifiers() {
+    let mut net = Net::plain();
+    let (client, watcher) = (net.client(Version::V5, "client"), net.client(Version::V5, "watcher"));
+    for (filter, identifier) in [("a/#", 7), ("a/+", 0), ("a/b", 268_435_455), ("b", 9), ("#", 7)] {
+        net.subscribe_on(watcher, &Subscription::new(filter, QoS::AtMostOnce).unwrap(), identifier);
+    }
+    net.publish(client, "a/b", "1", QoS::AtMostOnce);
+    assert_eq!(net.heard(watcher), ["a/b: 1 #7 #7 #268435455"]);
+    net.publish(client, "b", "2", QoS::AtMostOnce);
+    assert_eq!(net.heard(watcher), ["b: 2 #7 #9"]);
+}
+
+/// There is one copy, so that of a subscription alone is that of a share beside it.
+#[test]
+fn mqtt_3_3_4_5_a_copy_of_its_own_has_its_own_identifier() {
+    let mut net = Net::plain();
+    let (client, watcher) = (net.client(Version::V5, "client"), net.client(Version::V5, "watcher"));
+    net.subscribe_on(watcher, &Subscription::new("a", QoS::AtMostOnce).unwrap(), 1);
+    net.subscribe_on(watcher, &Subscription::new("$share/g/a", QoS::AtMostOnce).unwrap(), 2);
+    net.publish(client, "a", "1", QoS::AtMostOnce);
+    assert_eq!(net.heard(watcher), ["a: 1 #1", "a: 1 #2"]);
+}
+
+#[test]
+fn mqtt_3_1_2_5_and_mqtt_4_5_0_1_messages_are_kept_for_who_is_not_there() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+        net.subscribe(watcher, "#", QoS::ExactlyOnce);
+        net.lose(watcher);
+        net.publish(client, "a", "0", QoS::AtMostOnce);
+        net.publish(client, "a", "1", QoS::AtLeastOnce);
+        net.publish(client, "b", "2", QoS::ExactlyOnce);
+        let watcher = net.resume(&named(version, "watcher"));
+        let heard = net.heard(watcher);
+        assert_eq!(heard[..2], ["a: 1 q1", "b: 2 q2"], "{heard:?}");
+        assert_eq!(net.broker.status().kept, 0, "all is settled");
+    }
+}
+
+#[test]
+fn mqtt_4_6_0_5_and_mqtt_4_6_0_6_every_topic_is_ordered() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let watcher = net.client(version, "watcher");
+        let clients = ["one", "two"].map(|name| net.client(version, name));
+        net.subscribe(watcher, "#", QoS::ExactlyOnce);
+        for round in 0..20 {
+            // It is there, or not, or slow.
+            match round {
+                5 => net.set_reading(watcher, false),
+                10 => net.set_reading(watcher, true),
+                _ => {}
+            }
+            for (place, &client) in clients.iter().enumerate() {
+                for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+                    net.publish(client, &format!("{place}/{}", qos.value()), &format!("{round:02}"), qos);
+                }
+            }
+        }
+        let bytes = net.heard_bytes(watcher);
+        let mut last = std::collections::BTreeMap::new();
+        let mut count = 0;
+        for packet in decode(&bytes, version) {
+            if let Packet::Publish(Publish { topic, payload, delivery, .. }) = packet {
+                assert!(!delivery.dup() || delivery == Delivery::AtMostOnce);
+                let before = last.insert(topic.as_str().to_owned(), payload.to_vec());
+                assert!(before.is_none_or(|before| before < payload.to_vec()), "{topic} is out of order");
+                count += 1;
+            }
+        }
+        assert_eq!(count, 20 * 2 * 3);
+    }
+}

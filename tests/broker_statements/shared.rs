@@ -1,0 +1,115 @@
+//! Shared subscriptions (section 4.8.2).
+
+use mqtt_sansio::codec::{DisconnectReasonCode, PubAck, PubAckReasonCode, PubRec};
+use mqtt_sansio::{QoS, Version};
+
+use crate::broker::{Net, named};
+use crate::server::id;
+
+/// A publisher, and members of a group.
+fn group(qos: &[QoS]) -> (Net, usize, Vec<usize>) {
+    let mut net = Net::plain();
+    let client = net.client(Version::V5, "client");
+    let members = qos.iter().enumerate().map(|(place, &qos)| {
+        let member = net.client(Version::V5, &format!("member-{place}"));
+        net.subscribe(member, "$share/g/a", qos);
+        net.hold_acks(member);
+        member
+    });
+    let members = members.collect();
+    (net, client, members)
+}
+
+#[test]
+fn section_4_8_2_a_each_message_goes_to_one_member_of_each_share() {
+    let (mut net, client, members) = group(&[QoS::AtMostOnce; 3]);
+    let other = net.client(Version::V5, "other");
+    net.subscribe(other, "$share/h/a", QoS::AtMostOnce);
+    for number in 0..9 {
+        net.publish(client, "a", &number.to_string(), QoS::AtMostOnce);
+    }
+    let all: Vec<_> = (0..9).map(|number| format!("a: {number}")).collect();
+    assert_eq!(net.heard(other), all, "another share has its own copy");
+    for (place, &member) in members.iter().enumerate() {
+        let own: Vec<_> = all.iter().skip(place).step_by(3).cloned().collect();
+        assert_eq!(net.heard(member), own, "in turn");
+    }
+}
+
+#[test]
+fn section_3_8_3_1_c_there_are_no_retained_messages_for_it() {
+    let (mut net, client, _) = group(&[]);
+    net.retain(client, "a", "1", QoS::AtMostOnce);
+    let member = net.client(Version::V5, "member");
+    net.subscribe(member, "$share/g/a", QoS::AtMostOnce);
+    assert!(net.heard(member).is_empty());
+}
+
+#[test]
+fn mqtt_4_8_2_3_the_granted_qos_of_the_member_counts() {
+    let (mut net, client, members) = group(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
+    for number in 0..3 {
+        net.publish(client, "a", &number.to_string(), QoS::ExactlyOnce);
+    }
+    let heard: Vec<_> = members.iter().map(|&member| net.heard(member)).collect();
+    assert_eq!(heard, [["a: 0"], ["a: 1 q1"], ["a: 2 q2"]]);
+}
+
+#[test]
+fn mqtt_4_8_2_4_qos_2_is_completed_with_its_member() {
+    let (mut net, client, members) = group(&[QoS::ExactlyOnce; 2]);
+    net.publish(client, "a", "1", QoS::ExactlyOnce);
+    assert_eq!(net.heard(members[0]), ["a: 1 q2"]);
+    net.lose(members[0]);
+    assert!(net.heard(members[1]).is_empty());
+    let back = net.resume(&named(Version::V5, "member-0"));
+    let heard = net.heard(back);
+    assert_eq!(heard, ["a: 1 q2 again", "PUBREL 1 00"], "and it is completed");
+    assert!(net.heard(members[1]).is_empty());
+}
+
+#[test]
+fn mqtt_4_8_2_5_if_the_session_of_that_member_ends_nobody_else_gets_it() {
+    let (mut net, client, members) = group(&[QoS::ExactlyOnce; 2]);
+    net.publish(client, "a", "1", QoS::ExactlyOnce);
+    net.lose(members[0]);
+    net.wait(4000); // its session expires
+    assert_eq!(net.broker.status().sessions, 2);
+    net.wait(4000);
+    assert!(net.heard(members[1]).is_empty());
+    assert_eq!(net.broker.counters().dropped.session_ended, 1);
+}
+
+#[test]
+fn mqtt_4_8_2_6_what_a_member_refuses_nobody_else_gets() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let (mut net, client, members) = group(&[qos; 2]);
+        net.publish(client, "a", "1", qos);
+        assert_eq!(net.heard(members[0]).len(), 1);
+        let reason_code = PubAckReasonCode::QuotaExceeded;
+        match qos {
+            QoS::AtLeastOnce => net.send(members[0], &[PubAck { reason_code, ..PubAck::new(id(1)) }.into()]),
+            _ => net.send(members[0], &[PubRec { reason_code, ..PubRec::new(id(1)) }.into()]),
+        }
+        assert_eq!(net.broker.counters().dropped.refused_by_client, 1);
+        net.leave(members[0], DisconnectReasonCode::NormalDisconnection);
+        assert!(net.heard(members[1]).is_empty());
+    }
+}
+
+/// A message of QoS 1 stays with its member too: it may go to another one, and need not.
+#[test]
+fn section_4_8_2_b_qos_1_stays_with_its_member_and_new_messages_go_to_who_is_there() {
+    let (mut net, client, members) = group(&[QoS::AtLeastOnce; 2]);
+    net.publish(client, "a", "1", QoS::AtLeastOnce);
+    net.lose(members[0]);
+    for number in 2..5 {
+        net.publish(client, "a", &number.to_string(), QoS::AtLeastOnce);
+    }
+    assert_eq!(net.heard(members[1]), ["a: 2 q1", "a: 3 q1", "a: 4 q1"]);
+    net.lose(members[1]);
+    net.publish(client, "a", "5", QoS::AtLeastOnce);
+    assert_eq!(net.broker.status().kept, 5, "with nobody there it is kept for one of them");
+    let back = net.resume(&named(Version::V5, "member-0"));
+    assert_eq!(net.heard(back)[..2], ["a: 1 q1 again", "a: 5 q1"]);
+}

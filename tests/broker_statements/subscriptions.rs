@@ -1,0 +1,167 @@
+//! SUBSCRIBE and UNSUBSCRIBE (sections 3.8 and 3.10), and topics (section 4.7).
+
+use mqtt_sansio::codec::{Subscription, Unsubscribe};
+use mqtt_sansio::{QoS, Version};
+
+use crate::broker::{BOTH, Net, with_server};
+use crate::server::{filter, id};
+
+#[test]
+fn mqtt_3_3_2_3_mqtt_4_7_2_1_and_mqtt_4_7_3_4_a_delivered_topic_fits_to_the_filter() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let client = net.client(version, "client");
+        let table = [
+            ("a/+/c", "a/b/c", true),
+            ("a/+/c", "a//c", true),
+            ("a/+/c", "a/b/d", false),
+            ("a/#", "a", true),
+            ("a/#", "a/b/c", true),
+            ("a", "A", false),
+            ("/a", "a", false),
+            ("#", "$x/a", false),
+            ("+/a", "$x/a", false),
+            ("$x/#", "$x/a", true),
+            ("\u{e9}", "e\u{301}", false),
+        ];
+        for (place, (wanted, topic, expected)) in table.into_iter().enumerate() {
+            let name = format!("watcher-{place}");
+            let watcher = net.client(version, &name);
+            net.subscribe(watcher, wanted, QoS::AtMostOnce);
+            net.publish(client, topic, "1", QoS::AtMostOnce);
+            let line = format!("{topic}: 1");
+            let lines: &[String] = if expected { &[line] } else { &[] };
+            assert_eq!(net.heard(watcher), lines, "{wanted} {topic}");
+        }
+    }
+}
+
+#[test]
+fn mqtt_3_8_3_2_a_server_without_wildcards_rejects_them() {
+    let mut net = Net::new(with_server(|server| server.wildcard_subscription_available = false));
+    let client = net.client(Version::V311, "client");
+    net.subscribe_all(client, &[("a/+", QoS::AtMostOnce), ("a", QoS::AtLeastOnce), ("#", QoS::AtMostOnce)]);
+    assert_eq!(net.heard(client), ["SUBACK 1 80 01 80"]);
+    assert_eq!(net.broker.status().subscriptions, 1);
+}
+
+#[test]
+fn mqtt_3_8_3_3_no_local_is_not_for_the_publisher() {
+    let mut net = Net::plain();
+    let (client, other) = (net.client(Version::V5, "client"), net.client(Version::V5, "other"));
+    let subscription = Subscription { no_local: true, ..Subscription::new("a", QoS::AtMostOnce).unwrap() };
+    net.subscribe_on(client, &subscription, 0);
+    net.subscribe_on(other, &subscription, 0);
+    net.publish(client, "a", "1", QoS::AtMostOnce);
+    assert!(net.heard(client).is_empty());
+    assert_eq!(net.heard(other), ["a: 1"]);
+}
+
+#[test]
+fn mqtt_3_8_4_3_and_mqtt_3_8_4_4_the_same_filter_again_replaces_and_loses_nothing() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+        net.retain(client, "a", "0", QoS::ExactlyOnce);
+        net.subscribe(watcher, "a", QoS::AtMostOnce);
+        assert_eq!(net.heard(watcher), ["a: 0 retained"]);
+        net.hold_acks(watcher);
+        net.subscribe(watcher, "a", QoS::AtLeastOnce);
+        assert_eq!(net.heard(watcher), ["a: 0 q1 retained"]);
+        net.publish(client, "a", "1", QoS::ExactlyOnce);
+        assert_eq!(net.heard(watcher), ["a: 1 q1"]);
+        assert_eq!(net.broker.status().subscriptions, 1);
+        // Another filter for the same topics is another subscription.
+        net.subscribe(watcher, "+", QoS::AtMostOnce);
+        assert_eq!(net.broker.status().subscriptions, 2);
+    }
+}
+
+#[test]
+fn mqtt_3_8_4_4_and_mqtt_3_8_4_5_several_filters_are_as_several_requests() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+        net.subscribe_all(watcher, &[("a", QoS::AtMostOnce), ("b", QoS::ExactlyOnce), ("a", QoS::AtLeastOnce)]);
+        assert_eq!(net.heard(watcher), ["SUBACK 1 00 02 01"]);
+        net.publish(client, "a", "1", QoS::ExactlyOnce);
+        net.publish(client, "b", "2", QoS::ExactlyOnce);
+        let heard = net.heard(watcher);
+        assert_eq!(heard[..2], ["a: 1 q1", "b: 2 q2"], "{heard:?}");
+    }
+}
+
+#[test]
+fn mqtt_3_8_4_6_and_mqtt_3_8_4_8_the_lower_qos_counts() {
+    const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+    for version in BOTH {
+        for (granted, published) in ALL.into_iter().flat_map(|granted| ALL.map(|published| (granted, published))) {
+            let mut net = Net::plain();
+            let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+            net.subscribe(watcher, "a", granted);
+            net.hold_acks(watcher);
+            net.publish(client, "a", "1", published);
+            let expected = match granted.min(published) {
+                QoS::AtMostOnce => "a: 1",
+                QoS::AtLeastOnce => "a: 1 q1",
+                QoS::ExactlyOnce => "a: 1 q2",
+            };
+            assert_eq!(net.heard(watcher), [expected]);
+        }
+    }
+}
+
+#[test]
+fn mqtt_3_10_4_1_filters_are_compared_letter_by_letter() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+        net.subscribe(watcher, "a/+", QoS::AtMostOnce);
+        net.unsubscribe(watcher, &["a/b", "a/#", "A/+", "+/+"]);
+        let codes = if version == Version::V5 { " 11 11 11 11" } else { "" };
+        assert_eq!(net.heard(watcher), [format!("UNSUBACK 1{codes}")]);
+        net.publish(client, "a/b", "1", QoS::AtMostOnce);
+        assert_eq!(net.heard(watcher), ["a/b: 1"]);
+        net.unsubscribe(watcher, &["a/+"]);
+        let codes = if version == Version::V5 { " 00" } else { "" };
+        assert_eq!(net.heard(watcher), [format!("UNSUBACK 1{codes}")]);
+        net.publish(client, "a/b", "2", QoS::AtMostOnce);
+        assert!(net.heard(watcher).is_empty());
+    }
+}
+
+#[test]
+fn mqtt_3_10_4_2_and_mqtt_3_10_4_3_what_has_begun_is_finished_and_nothing_is_added() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+        net.subscribe(watcher, "a", QoS::ExactlyOnce);
+        net.hold_acks(watcher);
+        net.publish(client, "a", "1", QoS::ExactlyOnce);
+        assert_eq!(net.heard(watcher), ["a: 1 q2"]);
+        net.send(watcher, &[Unsubscribe::new(id(9), &[filter("a")]).into()]);
+        net.heard(watcher);
+        net.publish(client, "a", "2", QoS::ExactlyOnce);
+        assert!(net.heard(watcher).is_empty());
+        net.send_bytes(watcher, b"\x50\x02\x00\x01"); // PUBREC
+        assert_eq!(net.heard(watcher), ["PUBREL 1 00"]);
+        net.send_bytes(watcher, b"\x70\x02\x00\x01"); // PUBCOMP
+        assert_eq!(net.broker.status().kept, 0);
+    }
+}
+
+#[test]
+fn mqtt_3_10_4_6_several_filters_end_as_by_several_requests() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+        net.subscribe_all(watcher, &[("a", QoS::AtMostOnce), ("b", QoS::AtMostOnce), ("c", QoS::AtMostOnce)]);
+        net.unsubscribe(watcher, &["a", "x", "c", "a"]);
+        let codes = if version == Version::V5 { " 00 11 00 11" } else { "" };
+        assert_eq!(net.heard(watcher)[1..], [format!("UNSUBACK 1{codes}")]);
+        for topic in ["a", "b", "c"] {
+            net.publish(client, topic, "1", QoS::AtMostOnce);
+        }
+        assert_eq!(net.heard(watcher), ["b: 1"]);
+    }
+}

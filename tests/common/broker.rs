@@ -1,0 +1,567 @@
+//! A broker, and clients around it that are scripted: what each one says goes in as bytes, what it gets is decoded, and
+//! time is a number. After every step it is checked what must hold at any time.
+
+#![allow(dead_code)] // each test uses its part
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Buf;
+use mqtt_sansio::broker::{
+    Admission, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, Ended, Notice, Policy, Ticket,
+};
+use mqtt_sansio::codec::{
+    Connect, Delivery, Disconnect, DisconnectReasonCode, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
+    Publish, ReasonCode, SubAckReasonCode, Subscribe, SubscribeProperties, Subscription, SubscriptionIdentifier,
+    Unsubscribe,
+};
+use mqtt_sansio::server::{Close, ServerConfig};
+use mqtt_sansio::{Instant, Message, QoS, ReceivedMessage, TopicFilter, TopicName, Version};
+
+use crate::server::{at, decode, delivery, encoded_all, filter, id, lasting, take, text};
+
+/// The versions that most rules are the same in.
+pub(crate) const BOTH: [Version; 2] = [Version::V311, Version::V5];
+
+/// One of the clients.
+pub(crate) type Peer = usize;
+
+/// A broker, and its clients.
+pub(crate) struct Net {
+    pub(crate) broker: Broker<Witness>,
+    pub(crate) now: Instant,
+    ends: Vec<End>,
+}
+
+/// The client's end of a connection.
+struct End {
+    id: ConnectionId,
+    version: Version,
+    /// What it has sent, and was not taken.
+    unsent: Vec<u8>,
+    /// What it has got, and the test has not looked at.
+    heard: Vec<u8>,
+    /// How much of that it has answered.
+    answered: usize,
+    /// Whether it takes what there is for it.
+    reads: bool,
+    /// Whether it acknowledges what it gets.
+    acknowledges: bool,
+    is_over: bool,
+}
+
+impl Net {
+    /// A broker with nothing in it.
+    pub(crate) fn new(config: BrokerConfig) -> Self {
+        Self { broker: Broker::new(config, Witness::default()), now: at(0), ends: Vec::new() }
+    }
+
+    /// One that has nothing to announce in CONNACK.
+    pub(crate) fn plain() -> Self {
+        Self::new(config())
+    }
+
+    /// Somebody connects to the transport.
+    pub(crate) fn open(&mut self, version: Version) -> Peer {
+        let id = self.broker.open(self.now);
+        self.ends.push(End {
+            id,
+            version,
+            unsent: Vec::new(),
+            heard: Vec::new(),
+            answered: 0,
+            reads: true,
+            acknowledges: true,
+            is_over: false,
+        });
+        self.flush();
+        self.ends.len() - 1
+    }
+
+    /// A client connects; what it is told is still there.
+    #[track_caller]
+    pub(crate) fn try_connect(&mut self, connect: &Connect<'_>) -> Peer {
+        let peer = self.open(connect.version);
+        self.send(peer, &[(*connect).into()]);
+        peer
+    }
+
+    /// A client connects, and is accepted with a new session.
+    #[track_caller]
+    pub(crate) fn connect(&mut self, connect: &Connect<'_>) -> Peer {
+        let peer = self.try_connect(connect);
+        assert_eq!(self.heard(peer), ["CONNACK 00"]);
+        peer
+    }
+
+    /// A client connects, and goes on with its session; what comes behind CONNACK is still there.
+    #[track_caller]
+    pub(crate) fn resume(&mut self, connect: &Connect<'_>) -> Peer {
+        let peer = self.try_connect(connect);
+        let heard = &mut self.ends[peer].heard;
+        assert_eq!(heard.get(..3), Some(&[0x20, if connect.version == Version::V5 { 3 } else { 2 }, 1][..]));
+        let size = usize::from(heard[1]) + 2;
+        heard.drain(..size);
+        self.ends[peer].answered = self.ends[peer].answered.saturating_sub(size);
+        peer
+    }
+
+    /// A client with this name, whose session lasts.
+    #[track_caller]
+    pub(crate) fn client(&mut self, version: Version, name: &str) -> Peer {
+        self.connect(&named(version, name))
+    }
+
+    /// Its name for the broker.
+    pub(crate) fn id(&self, peer: Peer) -> ConnectionId {
+        self.ends[peer].id
+    }
+
+    /// It sends these packets.
+    #[track_caller]
+    pub(crate) fn send(&mut self, peer: Peer, packets: &[Packet<'_>]) {
+        let bytes = encoded_all(packets, self.ends[peer].version);
+        self.send_bytes(peer, &bytes);
+    }
+
+    /// It sends these bytes.
+    #[track_caller]
+    pub(crate) fn send_bytes(&mut self, peer: Peer, bytes: &[u8]) {
+        self.ends[peer].unsent.extend_from_slice(bytes);
+        self.give(peer);
+        self.flush();
+    }
+
+    /// How many bytes of what it has sent were not taken.
+    pub(crate) fn unsent(&self, peer: Peer) -> usize {
+        self.ends[peer].unsent.len()
+    }
+
+    /// It reads nothing from now on, or reads again.
+    pub(crate) fn set_reading(&mut self, peer: Peer, reads: bool) {
+        self.ends[peer].reads = reads;
+        if reads {
+            self.serve(peer);
+            self.flush();
+        }
+    }
+
+    /// It acknowledges nothing from now on.
+    pub(crate) fn hold_acks(&mut self, peer: Peer) {
+        self.ends[peer].acknowledges = false;
+    }
+
+    /// Its transport is lost.
+    #[track_caller]
+    pub(crate) fn lose(&mut self, peer: Peer) {
+        assert!(!self.ends[peer].is_over, "it is over already");
+        self.ends[peer].is_over = true;
+        self.broker.closed(self.now, self.ends[peer].id);
+        self.flush();
+    }
+
+    /// It disconnects, with this reason.
+    #[track_caller]
+    pub(crate) fn leave(&mut self, peer: Peer, reason_code: DisconnectReasonCode) {
+        self.send(peer, &[Disconnect { reason_code, ..Disconnect::default() }.into()]);
+        assert!(self.is_over(peer));
+    }
+
+    /// Whether the broker has ended its connection, or it was lost.
+    pub(crate) fn is_over(&self, peer: Peer) -> bool {
+        self.ends[peer].is_over
+    }
+
+    /// It asks for messages, and is granted them; the answer has been taken, retained messages have not.
+    #[track_caller]
+    pub(crate) fn subscribe(&mut self, peer: Peer, filter: &str, qos: QoS) {
+        self.subscribe_on(peer, &Subscription::new(filter, qos).unwrap(), 0);
+    }
+
+    /// As [`subscribe`](Self::subscribe), on all terms there are. An identifier of 0 is none.
+    #[track_caller]
+    pub(crate) fn subscribe_on(&mut self, peer: Peer, subscription: &Subscription<'_>, identifier: u32) {
+        let properties = SubscribeProperties {
+            subscription_identifier: SubscriptionIdentifier::new(identifier).ok(),
+            ..SubscribeProperties::default()
+        };
+        assert!(self.ends[peer].heard.is_empty(), "it has heard what nobody has looked at: {:?}", self.heard(peer));
+        let subscriptions = [*subscription];
+        self.send(peer, &[Subscribe { properties, ..Subscribe::new(id(1), &subscriptions) }.into()]);
+        let end = &mut self.ends[peer];
+        let size = if end.version == Version::V5 { 6 } else { 5 };
+        assert_eq!(end.heard.first(), Some(&0x90), "SUBACK comes first");
+        assert_eq!(end.heard.get(size - 1), Some(&subscription.qos.value()), "it is granted what it has asked for");
+        end.heard.drain(..size);
+        end.answered = end.answered.saturating_sub(size);
+    }
+
+    /// It asks for several filters; the answer is still there.
+    #[track_caller]
+    pub(crate) fn subscribe_all(&mut self, peer: Peer, subscriptions: &[(&str, QoS)]) {
+        let subscriptions: Vec<_> =
+            subscriptions.iter().map(|&(filter, qos)| Subscription::new(filter, qos).unwrap()).collect();
+        self.send(peer, &[Subscribe::new(id(1), &subscriptions).into()]);
+    }
+
+    /// It ends subscriptions; the answer is still there.
+    #[track_caller]
+    pub(crate) fn unsubscribe(&mut self, peer: Peer, filters: &[&str]) {
+        let filters: Vec<TopicFilter<'_>> = filters.iter().map(|text| filter(text)).collect();
+        self.send(peer, &[Unsubscribe::new(id(1), &filters).into()]);
+    }
+
+    /// It publishes; whatever it is answered has been forgotten.
+    #[track_caller]
+    pub(crate) fn publish(&mut self, peer: Peer, topic: &str, payload: &str, qos: QoS) {
+        self.publish_packet(peer, &message(topic, payload, qos));
+    }
+
+    /// As [`publish`](Self::publish), to be retained.
+    #[track_caller]
+    pub(crate) fn retain(&mut self, peer: Peer, topic: &str, payload: &str, qos: QoS) {
+        self.publish_packet(peer, &Publish { retain: true, ..message(topic, payload, qos) });
+    }
+
+    /// As [`publish`](Self::publish), with all that a message can have.
+    #[track_caller]
+    pub(crate) fn publish_packet(&mut self, peer: Peer, publish: &Publish<'_>) {
+        self.send(peer, &[(*publish).into()]);
+        self.forget_acks(peer);
+    }
+
+    /// The broker's own voice.
+    #[track_caller]
+    pub(crate) fn say(&mut self, message: &Message<'_>) -> usize {
+        let count = self.broker.publish(self.now, message).unwrap();
+        self.flush();
+        count
+    }
+
+    /// What it has got since this was last asked, see [`line`].
+    #[track_caller]
+    pub(crate) fn heard(&mut self, peer: Peer) -> Vec<String> {
+        let bytes = self.heard_bytes(peer);
+        decode(&bytes, self.ends[peer].version).iter().map(line).collect()
+    }
+
+    /// As bytes.
+    pub(crate) fn heard_bytes(&mut self, peer: Peer) -> Vec<u8> {
+        self.ends[peer].answered = 0;
+        std::mem::take(&mut self.ends[peer].heard)
+    }
+
+    /// What it has got since this was last asked is this.
+    #[track_caller]
+    pub(crate) fn assert_heard(&mut self, peer: Peer, expected: &[Packet<'_>]) {
+        let bytes = self.heard_bytes(peer);
+        assert_eq!(decode(&bytes, self.ends[peer].version), expected);
+    }
+
+    /// What has happened since this was last asked.
+    pub(crate) fn notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.broker.policy_mut().notices)
+    }
+
+    /// The server disconnects a client by a command.
+    pub(crate) fn disconnect(&mut self, peer: Peer, reason_code: DisconnectReasonCode) {
+        self.broker.disconnect(self.now, self.ends[peer].id, reason_code);
+        self.flush();
+    }
+
+    /// So many seconds pass, and the broker is called whenever it wants to be.
+    #[track_caller]
+    pub(crate) fn wait(&mut self, seconds: u64) {
+        self.wait_until(self.now + Duration::from_secs(seconds));
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_until(&mut self, end: Instant) {
+        while let Some(deadline) = self.broker.deadline().filter(|&deadline| deadline <= end) {
+            self.now = self.now.max(deadline);
+            self.poll();
+        }
+        self.now = self.now.max(end);
+        self.poll();
+    }
+
+    /// It is that time now, and nobody has called the broker meanwhile.
+    #[track_caller]
+    pub(crate) fn poll(&mut self) {
+        self.broker.poll(self.now);
+        // Else a driver that sleeps until then would not sleep.
+        let deadline = self.broker.deadline();
+        assert!(deadline.is_none_or(|deadline| deadline > self.now), "due at {deadline:?}, and it is {:?}", self.now);
+        self.flush();
+    }
+
+    /// What a driver does when connections are ready, until none is.
+    #[track_caller]
+    pub(crate) fn flush(&mut self) {
+        while let Some(id) = self.broker.next_ready() {
+            if let Some(peer) = self.ends.iter().position(|end| end.id == id && !end.is_over) {
+                self.serve(peer);
+            }
+        }
+        self.check();
+    }
+
+    /// Moves bytes both ways.
+    #[track_caller]
+    fn serve(&mut self, peer: Peer) {
+        let Self { broker, now, ends } = self;
+        let end = &mut ends[peer];
+        if end.reads {
+            while broker.transmit(end.id).has_remaining() {
+                end.heard.extend(take(broker.transmit(end.id)));
+            }
+        }
+        if broker.is_over(end.id) {
+            end.is_over = true;
+            end.unsent.clear();
+            broker.closed(*now, end.id);
+            return;
+        }
+        if end.acknowledges {
+            let answers = answers(&end.heard[end.answered..], end.version);
+            end.answered = end.heard.len();
+            end.unsent.extend(answers);
+        }
+        self.give(peer);
+    }
+
+    fn give(&mut self, peer: Peer) {
+        let Self { broker, now, ends } = self;
+        let end = &mut ends[peer];
+        if !end.unsent.is_empty() && !end.is_over {
+            let mut input = &end.unsent[..];
+            broker.receive(*now, end.id, &mut input);
+            let taken = end.unsent.len() - input.len();
+            end.unsent.drain(..taken);
+        }
+    }
+
+    /// Its messages were acknowledged: nobody needs to know.
+    fn forget_acks(&mut self, peer: Peer) {
+        let end = &mut self.ends[peer];
+        let mut kept = Vec::new();
+        for packet in decode(&end.heard, end.version) {
+            if !matches!(packet, Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_)) {
+                packet.encode(end.version, &mut kept).unwrap();
+            }
+        }
+        end.heard = kept;
+        end.answered = end.heard.len();
+    }
+
+    /// What must hold at any time.
+    #[track_caller]
+    fn check(&mut self) {
+        self.broker.assert_consistent();
+        let mut connected = BTreeSet::new();
+        for end in self.ends.iter().filter(|end| !end.is_over) {
+            assert!(!self.broker.is_over(end.id), "nobody was told that it is over");
+            if end.reads {
+                assert!(
+                    !self.broker.transmit(end.id).has_remaining(),
+                    "nobody was told that there is something to write"
+                );
+            }
+            if let Some(name) = self.broker.client_id(end.id) {
+                assert_eq!(self.broker.connection(name), Some(end.id), "a client is found by its name");
+                connected.insert(end.id);
+            }
+        }
+        let (status, counters, witness) = (self.broker.status(), self.broker.counters(), self.broker.policy());
+        assert_eq!(witness.connected, connected, "each client that has come and not gone is there");
+        assert_eq!(status.clients as usize, connected.len());
+        assert_eq!(witness.drops, counters.dropped.total(), "each drop is told, and counted");
+    }
+}
+
+/// A broker that takes whatever there is, so that CONNACK has nothing to announce.
+pub(crate) fn config() -> BrokerConfig {
+    with_server(|_| {})
+}
+
+/// As [`config`], with changes to what each client is held to.
+pub(crate) fn with_server(change: impl FnOnce(&mut ServerConfig)) -> BrokerConfig {
+    let mut server = crate::server::config();
+    change(&mut server);
+    BrokerConfig { server, ..BrokerConfig::default() }
+}
+
+/// A client with this name that wants its session to go on, and to last; without a Keep Alive.
+pub(crate) fn named(version: Version, name: &str) -> Connect<'_> {
+    Connect { client_identifier: text(name), ..lasting(version) }
+}
+
+/// A message; as the only one of its QoS that is open.
+pub(crate) fn message<'a>(topic: &'a str, payload: &'a str, qos: QoS) -> Publish<'a> {
+    let topic = TopicName::new(topic).unwrap();
+    Publish { delivery: delivery(qos, 1), topic, payload: payload.as_bytes(), ..Publish::default() }
+}
+
+/// What a client answers to these packets so that each message is settled.
+fn answers(bytes: &[u8], version: Version) -> Vec<u8> {
+    let answer = |packet: &Packet<'_>| -> Option<Packet<'static>> {
+        match packet {
+            Packet::Publish(publish) => match publish.delivery {
+                Delivery::AtMostOnce => None,
+                Delivery::AtLeastOnce { id, .. } => Some(PubAck::new(id).into()),
+                Delivery::ExactlyOnce { id, .. } => Some(PubRec::new(id).into()),
+            },
+            Packet::PubRec(pubrec) if !pubrec.reason_code.is_error() => Some(PubRel::new(pubrec.id).into()),
+            Packet::PubRel(pubrel) => Some(PubComp::new(pubrel.id).into()),
+            _ => None,
+        }
+    };
+    let answers: Vec<_> = decode(bytes, version).iter().filter_map(answer).collect();
+    encoded_all(&answers, version)
+}
+
+/// A packet in one line: a message as `topic: payload`, with ` q1` or ` q2`, ` retained` and ` again` if it is so, and
+/// its subscription identifiers; others by their name, packet identifier and reason codes.
+pub(crate) fn line(packet: &Packet<'_>) -> String {
+    let code = |code: ReasonCode| format!("{:02x}", code.value());
+    match packet {
+        Packet::Publish(publish) => {
+            let payload = String::from_utf8_lossy(publish.payload);
+            let mut line = format!("{}: {payload}", publish.topic.as_str());
+            if publish.delivery.qos() != QoS::AtMostOnce {
+                line += &format!(" q{}", publish.delivery.qos());
+            }
+            line += if publish.retain { " retained" } else { "" };
+            line += if publish.delivery.dup() { " again" } else { "" };
+            let mut identifiers: Vec<_> =
+                publish.properties.subscription_identifiers.iter().map(SubscriptionIdentifier::get).collect();
+            identifiers.sort_unstable();
+            line + &identifiers.iter().map(|identifier| format!(" #{identifier}")).collect::<String>()
+        }
+        Packet::ConnAck(connack) => {
+            let present = if connack.session_present { " present" } else { "" };
+            format!("CONNACK {}{present}", code(connack.reason_code.into()))
+        }
+        Packet::PubAck(ack) => format!("PUBACK {} {}", ack.id, code(ack.reason_code.into())),
+        Packet::PubRec(ack) => format!("PUBREC {} {}", ack.id, code(ack.reason_code.into())),
+        Packet::PubRel(ack) => format!("PUBREL {} {}", ack.id, code(ack.reason_code.into())),
+        Packet::PubComp(ack) => format!("PUBCOMP {} {}", ack.id, code(ack.reason_code.into())),
+        Packet::SubAck(ack) => {
+            let codes = ack.reason_codes.iter().map(|it| format!(" {}", code(it.into())));
+            format!("SUBACK {}{}", ack.id, codes.collect::<String>())
+        }
+        Packet::UnsubAck(ack) => {
+            let codes = ack.reason_codes.iter().map(|it| format!(" {}", code(it.into())));
+            format!("UNSUBACK {}{}", ack.id, codes.collect::<String>())
+        }
+        Packet::Disconnect(disconnect) => format!("DISCONNECT {}", code(disconnect.reason_code.into())),
+        Packet::Auth(auth) => {
+            let data = auth.properties.authentication_data.unwrap_or_default();
+            format!("AUTH {} {}", code(auth.reason_code.into()), String::from_utf8_lossy(data))
+        }
+        Packet::PingResp => "PINGRESP".into(),
+        other => panic!("a server does not send {other:?}"),
+    }
+}
+
+/// A policy that remembers what it is told and asked, and answers by a script; where that ends, everything is allowed.
+#[derive(Default)]
+pub(crate) struct Witness {
+    /// What has happened, see [`notice_line`].
+    pub(crate) notices: Vec<String>,
+    /// What it was asked.
+    pub(crate) asked: Vec<(Ticket, String)>,
+    pub(crate) admissions: VecDeque<Decision<Admission>>,
+    pub(crate) publications: VecDeque<Decision<PubAckReasonCode>>,
+    pub(crate) subscriptions: VecDeque<Decision<SubAckReasonCode>>,
+    connected: BTreeSet<ConnectionId>,
+    /// Connections whose end was told before they were accepted.
+    refused: BTreeSet<ConnectionId>,
+    drops: u64,
+}
+
+impl Policy for Witness {
+    fn connect(&mut self, ticket: Ticket, connect: &Connect<'_>) -> Decision<Admission> {
+        self.asked.push((ticket, format!("connect {}", connect.client_identifier)));
+        self.admissions.pop_front().unwrap_or(Decision::Now(Admission::accept()))
+    }
+
+    fn authenticate(&mut self, ticket: Ticket, step: &AuthStep<'_>) -> Decision<Admission> {
+        let AuthStep { client_id, method, data, is_again } = *step;
+        let again = if is_again { " again" } else { "" };
+        let data = String::from_utf8_lossy(data);
+        self.asked.push((ticket, format!("authenticate{again} {client_id} {method} {data}")));
+        self.admissions.pop_front().unwrap_or(Decision::Now(Admission::accept()))
+    }
+
+    fn publish(
+        &mut self,
+        ticket: Ticket,
+        client: Client<'_>,
+        message: &ReceivedMessage<'_>,
+    ) -> Decision<PubAckReasonCode> {
+        self.asked.push((ticket, format!("publish {} {}", client.id, message.topic.as_str())));
+        self.publications.pop_front().unwrap_or(Decision::Now(PubAckReasonCode::Success))
+    }
+
+    fn subscribe(
+        &mut self,
+        ticket: Ticket,
+        client: Client<'_>,
+        subscription: &Subscription<'_>,
+    ) -> Decision<SubAckReasonCode> {
+        self.asked.push((ticket, format!("subscribe {} {}", client.id, subscription.filter.as_str())));
+        self.subscriptions.pop_front().unwrap_or(Decision::Now(subscription.qos.into()))
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        match &notice {
+            Notice::Connected { client, .. } => {
+                assert!(self.connected.insert(client.connection), "a connection is accepted once");
+            }
+            Notice::Disconnected { client, .. } => {
+                assert!(self.connected.remove(&client.connection), "each end has its beginning");
+            }
+            Notice::Refused { connection, .. } => {
+                assert!(!self.connected.contains(connection), "it is refused or accepted, not both");
+                assert!(self.refused.insert(*connection), "a connection is refused once");
+            }
+            Notice::Dropped { client_id, .. } => {
+                assert!(!client_id.is_empty(), "it is known whose message was dropped");
+                self.drops += 1;
+            }
+            _ => {}
+        }
+        self.notices.push(notice_line(&notice));
+    }
+}
+
+/// A notice in one line.
+fn notice_line(notice: &Notice<'_>) -> String {
+    match notice {
+        Notice::Connected { client, session_present } => {
+            format!("{} {}", client.id, if *session_present { "resumes" } else { "connected" })
+        }
+        Notice::Disconnected { client, why } => format!("{} disconnected: {}", client.id, ended(why)),
+        Notice::Refused { why, .. } => format!("refused: {}", ended(why)),
+        Notice::SessionEnded { client_id } => format!("{client_id} session ended"),
+        Notice::Dropped { client_id, reason } => format!("{client_id} dropped: {reason:?}"),
+        other => panic!("a notice that is not known here: {other:?}"),
+    }
+}
+
+fn ended(why: &Ended<'_>) -> String {
+    match why {
+        Ended::Close(Close::Requested) => "command".into(),
+        Ended::Close(Close::Disconnected(disconnect)) => format!("DISCONNECT {:02x}", disconnect.reason_code.value()),
+        Ended::Close(Close::Malformed(error)) => format!("malformed {:02x}", error.reason_code().value()),
+        Ended::Close(Close::Breach(breach)) => format!("breach {:02x}", breach.reason_code().value()),
+        Ended::Close(Close::Refused(code)) => format!("CONNACK {:02x}", code.value()),
+        Ended::Close(Close::ConnectTimeout) => "no CONNECT".into(),
+        Ended::Close(Close::KeepAliveTimeout) => "silent".into(),
+        Ended::TakenOver => "taken over".into(),
+        Ended::Lost => "lost".into(),
+        Ended::TooMany => "too many".into(),
+        other => panic!("an end that is not known here: {other:?}"),
+    }
+}
