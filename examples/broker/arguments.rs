@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
     receive_maximum: NonZeroU16,
     /// The largest packet that a client may send
     #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024 * 1024)]
-    max_packet_size: u32,
+    pub(crate) max_packet_size: u32,
     /// The highest topic alias that a client may use
     #[arg(long, value_name = "COUNT", default_value_t = 64)]
     topic_alias_maximum: u16,

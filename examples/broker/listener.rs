@@ -19,7 +19,8 @@ use crate::{connection, tls, websocket};
 enum Transport {
     Tcp,
     Tls(TlsAcceptor),
-    WebSocket,
+    /// With the size of the largest packet.
+    WebSocket(usize),
 }
 
 /// A listening socket.
@@ -41,7 +42,8 @@ pub(crate) async fn bind_all(arguments: &Arguments) -> Result<Vec<Listener>> {
         let acceptor = tls::acceptor(cert, key)?;
         wanted.extend(arguments.tls.iter().map(|&address| (address, Transport::Tls(acceptor.clone()), "tls")));
     }
-    wanted.extend(arguments.ws.iter().map(|&address| (address, Transport::WebSocket, "ws")));
+    let max_packet_size = arguments.max_packet_size as usize;
+    wanted.extend(arguments.ws.iter().map(|&address| (address, Transport::WebSocket(max_packet_size), "ws")));
     let mut listeners = Vec::new();
     let mut lines = String::new();
     for (address, transport, scheme) in wanted {
@@ -92,8 +94,8 @@ fn serve(driver: Rc<Driver>, stream: TcpStream, transport: Transport) {
                 Err(_) => debug!("TLS was not set up in time"),
             }
         })),
-        Transport::WebSocket => drop(tokio::task::spawn_local(async move {
-            match tokio::time::timeout(HANDSHAKE, websocket::accept(stream)).await {
+        Transport::WebSocket(max_packet_size) => drop(tokio::task::spawn_local(async move {
+            match tokio::time::timeout(HANDSHAKE, websocket::accept(stream, max_packet_size)).await {
                 Ok(Ok(stream)) => connection::run(driver, stream).await,
                 Ok(Err(error)) => debug!(%error, "no WebSocket"),
                 Err(_) => debug!("the WebSocket was not set up in time"),

@@ -14,8 +14,11 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// A frame has at most so many bytes; a packet may be in several, and several packets in one \[MQTT-6.0.0-2\].
+/// So many bytes are sent in a frame at most; a packet may be in several, and several packets in one \[MQTT-6.0.0-2\].
 const LARGEST_FRAME: usize = 1 << 20;
+
+/// So many bytes a frame may have besides a packet as large as it may be: there are clients that put everything into one.
+const SLACK: usize = 1 << 16;
 
 /// The bytes in the binary frames of a WebSocket.
 pub(crate) struct WebSocket {
@@ -25,10 +28,10 @@ pub(crate) struct WebSocket {
 }
 
 /// Agrees on a WebSocket with the subprotocol `mqtt`, or `mqttv3.1` as clients of 3.1 may call it
-/// \[MQTT-6.0.0-3, MQTT-6.0.0-4\].
+/// \[MQTT-6.0.0-3, MQTT-6.0.0-4\]. The client sends packets of at most so many bytes.
 // The error is as large as the library makes it.
 #[allow(clippy::result_large_err)]
-pub(crate) async fn accept(stream: TcpStream) -> Result<WebSocket, Error> {
+pub(crate) async fn accept(stream: TcpStream, max_packet_size: usize) -> Result<WebSocket, Error> {
     let choose = |request: &Request, response: Response| {
         let offered =
             request.headers().get_all("sec-websocket-protocol").iter().filter_map(|value| value.to_str().ok());
@@ -46,7 +49,8 @@ pub(crate) async fn accept(stream: TcpStream) -> Result<WebSocket, Error> {
             }
         }
     };
-    let config = WebSocketConfig::default().max_message_size(Some(LARGEST_FRAME)).max_frame_size(Some(LARGEST_FRAME));
+    let largest = Some(max_packet_size.saturating_add(SLACK));
+    let config = WebSocketConfig::default().max_message_size(largest).max_frame_size(largest);
     let frames = tokio_tungstenite::accept_hdr_async_with_config(stream, choose, Some(config)).await?;
     Ok(WebSocket { frames, rest: Bytes::new() })
 }

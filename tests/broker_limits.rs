@@ -1,0 +1,321 @@
+//! What a client can make a broker hold, and what becomes of what is too much: each limit has its reason code and its
+//! counter, and the others notice nothing.
+
+#![cfg(feature = "broker")]
+
+use std::num::NonZeroU16;
+
+use mqtt_sansio::broker::BrokerConfig;
+use mqtt_sansio::codec::{Connect, Publish, Subscribe, Subscription};
+use mqtt_sansio::server::ServerConfig;
+use mqtt_sansio::{Instant, Message, QoS, TopicName, Version};
+
+#[path = "common/broker.rs"]
+mod broker;
+#[path = "common/server.rs"]
+mod server;
+
+use self::broker::{BOTH, Net, config, message, named, with_server};
+use self::server::{id, will};
+
+#[test]
+fn connections_beyond_the_limit_are_over_at_once() {
+    let mut net = Net::new(BrokerConfig { max_connections: 2, ..config() });
+    let (one, two) = (net.open(Version::V5), net.open(Version::V5));
+    let three = net.open(Version::V5);
+    assert!(net.is_over(three) && !net.is_over(one) && !net.is_over(two));
+    assert_eq!(net.notices(), ["refused: too many"]);
+    assert_eq!((net.broker.counters().connections, net.broker.counters().connections_refused), (3, 1));
+    net.lose(one);
+    let four = net.open(Version::V5);
+    assert!(!net.is_over(four));
+}
+
+#[test]
+fn sessions_beyond_the_limit_are_refused() {
+    for (version, code) in [(Version::V5, "97"), (Version::V311, "88"), (Version::V31, "88")] {
+        let mut net = Net::new(BrokerConfig { max_sessions: 1, ..config() });
+        net.client(version, "one");
+        let two = net.try_connect(&named(version, "two"));
+        assert_eq!(net.heard(two), [format!("CONNACK {code}")], "MQTT {version}");
+        assert!(net.is_over(two));
+        assert_eq!((net.broker.status().sessions, net.broker.counters().clients_refused), (1, 1));
+        // Who has a session already takes no more room.
+        let one = net.try_connect(&named(version, "one"));
+        assert!(!net.is_over(one));
+    }
+}
+
+#[test]
+fn subscriptions_beyond_the_limits_are_refused() {
+    for (config, version, code) in [
+        (BrokerConfig { max_subscriptions: 2, ..config() }, Version::V5, "97"),
+        (BrokerConfig { max_subscriptions_per_session: 2, ..config() }, Version::V5, "97"),
+        (BrokerConfig { max_subscriptions: 2, ..config() }, Version::V311, "80"),
+    ] {
+        let mut net = Net::new(config);
+        let client = net.client(version, "client");
+        let filters = ["a", "b", "a", "c", "$share/g/a"].map(|filter| (filter, QoS::AtMostOnce));
+        net.subscribe_all(client, &filters);
+        assert_eq!(net.heard(client), [format!("SUBACK 1 00 00 00 {code} {code}")]);
+        assert_eq!((net.broker.status().subscriptions, net.broker.counters().subscriptions_refused), (2, 2));
+        net.unsubscribe(client, &["a"]);
+        net.heard(client);
+        net.subscribe_all(client, &[("c", QoS::AtMostOnce)]);
+        assert_eq!(net.heard(client), ["SUBACK 1 00"]);
+    }
+}
+
+/// CVE-2019-11779.
+#[test]
+fn a_topic_has_so_many_levels() {
+    let slashes = "/".repeat(65_400);
+    for version in BOTH {
+        let mut net = Net::plain();
+        let (client, other) = (net.client(version, "client"), net.client(version, "other"));
+        let (deep, too_deep) = ("a/".repeat(126) + "#", "a/".repeat(127) + "#");
+        net.subscribe_all(client, &[(&slashes, QoS::AtMostOnce), (&deep, QoS::AtMostOnce)]);
+        let code = if version == Version::V5 { "8f" } else { "80" };
+        assert_eq!(net.heard(client), [format!("SUBACK 1 {code} 00")]);
+        net.subscribe_all(client, &[(&(too_deep + "/a").replace('#', "+"), QoS::AtMostOnce)]);
+        assert_eq!(net.heard(client), [format!("SUBACK 1 {code}")]);
+        net.send(client, &[message(&slashes, "1", QoS::AtLeastOnce).into()]);
+        let code = if version == Version::V5 { "90" } else { "00" };
+        assert_eq!(net.heard(client), [format!("PUBACK 1 {code}")]);
+        assert_eq!(net.broker.counters().messages_refused, 1);
+        assert!(!net.is_over(client) && !net.is_over(other));
+        let last = mqtt_sansio::codec::Will { topic: TopicName::new(&slashes).unwrap(), ..will("gone", 0) };
+        let refused = net.try_connect(&Connect { will: Some(last), ..named(version, "third") });
+        // There is no return code for it.
+        let told: &[&str] = if version == Version::V5 { &["CONNACK 90"] } else { &[] };
+        assert_eq!(net.heard(refused), told);
+        assert!(net.is_over(refused));
+    }
+}
+
+#[test]
+fn retained_messages_beyond_the_limits_are_refused() {
+    for limit in [BrokerConfig { max_retained: 2, ..config() }, BrokerConfig { max_memory: 2 * 60, ..config() }] {
+        let mut net = Net::new(limit);
+        let client = net.client(Version::V5, "client");
+        for (topic, size, code) in
+            [("a", 40, "00"), ("b", 40, "00"), ("c", 40, "97"), ("a", 41, "00"), ("b", 0, "00"), ("c", 40, "00")]
+        {
+            let payload = "x".repeat(size);
+            let packet = Publish { retain: true, ..message(topic, &payload, QoS::AtLeastOnce) };
+            net.send(client, &[packet.into()]);
+            assert_eq!(net.heard(client), [format!("PUBACK 1 {code}")], "{topic} {size}");
+        }
+        assert_eq!((net.broker.status().retained, net.broker.counters().messages_refused), (2, 1));
+        let text = "x".repeat(200);
+        assert!(net.broker.publish(net.now, &Message::new("d", &text).retain(true)).is_err());
+    }
+}
+
+#[test]
+fn what_is_kept_for_a_client_has_limits() {
+    for (limits, kept) in [
+        (ServerConfig { max_kept: 3, ..server::config() }, 3),
+        (ServerConfig { max_kept_bytes: 3 * 10 + 5, ..server::config() }, 3),
+    ] {
+        for there in [false, true] {
+            let mut net = Net::new(with_server(|server| *server = limits.clone()));
+            let (client, watcher) = (net.client(Version::V5, "client"), net.client(Version::V5, "watcher"));
+            net.subscribe(watcher, "a", QoS::AtLeastOnce);
+            net.hold_acks(watcher);
+            if !there {
+                net.lose(watcher);
+            }
+            net.notices();
+            for number in 0..10 {
+                net.publish(client, "a", &format!("m{number}"), QoS::AtLeastOnce);
+            }
+            assert_eq!(net.broker.status().kept, kept, "{limits:?}");
+            assert_eq!(net.broker.counters().dropped.queue_full, 10 - kept);
+            assert_eq!(net.notices(), vec!["watcher dropped: QueueFull"; 10 - kept as usize]);
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_for_all_clients_has_a_limit() {
+    let mut net = Net::new(BrokerConfig { max_memory: 1000, ..config() });
+    let client = net.client(Version::V5, "client");
+    for name in ["one", "two", "three"] {
+        let watcher = net.client(Version::V5, name);
+        net.subscribe(watcher, "#", QoS::AtLeastOnce);
+        net.lose(watcher);
+    }
+    let payload = "x".repeat(90);
+    for _ in 0..10 {
+        net.publish(client, "a", &payload, QoS::AtLeastOnce);
+    }
+    let (status, dropped) = (net.broker.status(), net.broker.counters().dropped);
+    assert!(status.kept_bytes < 1000 + 100, "{} bytes", status.kept_bytes);
+    assert_eq!(status.kept + dropped.memory, 30);
+    net.send(client, &[Publish { retain: true, ..message("b", &payload, QoS::AtLeastOnce) }.into()]);
+    assert_eq!(net.heard(client), ["PUBACK 1 97"], "nor is there room to retain anything");
+}
+
+#[test]
+fn a_client_is_held_to_what_it_was_told() {
+    let limits = |server: &mut ServerConfig| {
+        server.receive_maximum = NonZeroU16::new(2).unwrap();
+        server.maximum_packet_size = 200;
+        server.maximum_qos = QoS::ExactlyOnce;
+    };
+    // More messages of QoS 2 than may be open; a packet that is larger than it may be, as soon as that is known.
+    for (bytes, code) in
+        [(&b"\x34\x06\0\x01a\0\x01\0\x34\x06\0\x01a\0\x02\0\x34\x06\0\x01a\0\x03\0"[..], "93"), (b"\x30\xC9\x01", "95")]
+    {
+        let mut net = Net::new(with_server(limits));
+        let watcher = net.open(Version::V5);
+        let connect = Connect { will: Some(will("gone", 0)), ..named(Version::V5, "client") };
+        net.send(watcher, &[named(Version::V5, "watcher").into()]);
+        net.heard(watcher);
+        net.subscribe(watcher, "will", QoS::AtMostOnce);
+        let client = net.open(Version::V5);
+        net.send(client, &[connect.into()]);
+        net.hold_acks(client);
+        net.heard(client);
+        net.send_bytes(client, bytes);
+        assert_eq!(net.heard(client).last().unwrap(), &format!("DISCONNECT {code}"));
+        assert!(net.is_over(client));
+        assert_eq!(net.heard(watcher), ["will: gone"], "its will follows the rules");
+        assert_eq!((net.broker.status().sessions, net.broker.counters().breaches), (2, 1), "and its session too");
+        assert!(!net.is_over(watcher));
+    }
+}
+
+/// Who does not read gets what fits, and others get everything.
+#[test]
+fn a_slow_subscriber_delays_nobody() {
+    for version in BOTH {
+        let mut net = Net::new(with_server(|server| {
+            server.transmit_limit = 1000;
+            server.max_kept = 10;
+        }));
+        let client = net.client(version, "client");
+        let (slow, quick) = (net.client(version, "slow"), net.client(version, "quick"));
+        for watcher in [slow, quick] {
+            net.subscribe(watcher, "#", QoS::AtLeastOnce);
+        }
+        net.set_reading(slow, false);
+        for number in 0..1000 {
+            let qos = if number % 2 == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+            net.publish(client, "a", &format!("{number:04}"), qos);
+            assert_eq!(net.heard(quick).len(), 1);
+        }
+        let (status, dropped) = (net.broker.status(), net.broker.counters().dropped);
+        assert!(status.kept <= 10, "{} are kept", status.kept);
+        assert!(dropped.queue_full > 800, "{dropped:?}");
+        net.set_reading(slow, true);
+        let heard = net.heard(slow);
+        assert_eq!(heard.len() as u64, 1000 - dropped.total());
+        net.publish(client, "a", "at last", QoS::AtMostOnce);
+        assert_eq!(net.heard(slow), ["a: at last"]);
+    }
+}
+
+/// Who reads slowly gets all retained messages, though only few are kept for anybody, and none that is out of date.
+#[test]
+fn retained_messages_come_as_fast_as_they_are_taken() {
+    for version in BOTH {
+        let mut net = Net::new(with_server(|server| {
+            server.max_kept = 5;
+            server.max_in_flight = NonZeroU16::new(3).unwrap();
+            server.transmit_limit = 300;
+        }));
+        let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+        for number in 0..2000 {
+            net.retain(client, &format!("t/{number}"), "old", QoS::AtLeastOnce);
+        }
+        net.set_reading(watcher, false);
+        let subscriptions = [Subscription::new("t/#", QoS::AtLeastOnce).unwrap()];
+        net.send(watcher, &[Subscribe::new(id(1), &subscriptions).into()]);
+        // Two of them change before their turn comes, or after it; which of both is not said.
+        net.retain(client, "t/7", "new", QoS::AtMostOnce);
+        net.retain(client, "t/8", "", QoS::AtMostOnce);
+        net.set_reading(watcher, true);
+        let heard = net.heard(watcher);
+        assert_eq!(net.broker.counters().dropped.total(), 0);
+        let of = |topic: &str| heard.iter().filter(|line| line.starts_with(topic)).cloned().collect::<Vec<_>>();
+        let topics: std::collections::BTreeSet<_> = heard.iter().filter_map(|line| line.split_once(": ")).collect();
+        assert!((2000..=2001).contains(&topics.len()), "{}", topics.len());
+        assert_eq!(of("t/7: ").last().unwrap(), "t/7: new", "the newer one is the last");
+        assert_eq!(of("t/8: ").last().unwrap(), "t/8: ", "that it is gone is told last");
+    }
+}
+
+#[test]
+fn a_name_that_is_out_of_date_means_nothing() {
+    let mut net = Net::plain();
+    let client = net.client(Version::V5, "client");
+    let old = net.id(client);
+    net.lose(client);
+    let next = net.client(Version::V5, "next");
+    assert_eq!(net.id(next).index(), old.index(), "its number is used again");
+    let (now, status) = (net.now, net.broker.status());
+    let mut input = &b"\xE0\x00"[..];
+    net.broker.receive(now, old, &mut input);
+    assert!(input.is_empty(), "there is no use in giving it again");
+    net.broker.disconnect(now, old, mqtt_sansio::codec::DisconnectReasonCode::ServerBusy);
+    net.broker.closed(now, old);
+    assert_eq!(net.broker.client_id(old), None);
+    assert!(net.broker.is_over(old) && !net.broker.takes_input(old));
+    assert_eq!(bytes::Buf::remaining(net.broker.transmit(old)), 0);
+    assert_eq!(net.broker.status(), status);
+    net.flush();
+    assert!(!net.is_over(next));
+}
+
+/// CVE-2018-12543, and what the broker says of itself.
+#[test]
+fn only_the_broker_speaks_of_itself() {
+    for version in BOTH {
+        let mut net = Net::new(BrokerConfig { sys_interval: 10, ..config() });
+        let client = net.client(version, "client");
+        net.subscribe(client, "$SYS/broker/clients/+", QoS::AtMostOnce);
+        for topic in ["$SYS/broker/clients/connected", "$SYS", "$SYS/x"] {
+            net.send(client, &[message(topic, "7", QoS::AtLeastOnce).into()]);
+            let code = if version == Version::V5 { "87" } else { "00" };
+            assert_eq!(net.heard(client).last().unwrap(), &format!("PUBACK 1 {code}"));
+        }
+        net.send(client, &[message("$other/x", "7", QoS::AtLeastOnce).into()]);
+        let code = if version == Version::V5 { "10" } else { "00" };
+        assert_eq!(net.heard(client), [format!("PUBACK 1 {code}")]);
+        net.wait(10);
+        let heard = net.heard(client);
+        assert!(heard.contains(&"$SYS/broker/clients/connected: 1".to_owned()), "{heard:?}");
+        let late = net.client(version, "late");
+        net.subscribe(late, "$SYS/broker/version", QoS::AtMostOnce);
+        let expected = format!("$SYS/broker/version: mqtt-sansio {} retained", env!("CARGO_PKG_VERSION"));
+        assert_eq!(net.heard(late), [expected]);
+        let last = mqtt_sansio::codec::Will { topic: TopicName::new("$SYS/x").unwrap(), ..will("gone", 0) };
+        let refused = net.try_connect(&Connect { will: Some(last), ..named(version, "third") });
+        assert_eq!(net.heard(refused), ["CONNACK 87"]);
+    }
+}
+
+#[test]
+fn the_clock_may_jump() {
+    let mut net = Net::new(with_server(|server| server.connect_timeout = 5));
+    let silent = net.open(Version::V5);
+    let client = net.connect(&Connect { keep_alive: 10, ..named(Version::V5, "client") });
+    net.now = Instant::from_micros(3_000_000);
+    net.poll();
+    net.now = Instant::from_micros(1_000_000); // back: it counts as the same
+    net.broker.poll(net.now);
+    net.flush();
+    assert!(!net.is_over(silent) && !net.is_over(client));
+    net.now = Instant::from_micros(1 << 50);
+    net.notices();
+    net.poll();
+    let mut notices = net.notices();
+    notices.sort();
+    assert_eq!(notices, ["client disconnected: silent", "refused: no CONNECT"], "each once");
+    assert_eq!(net.heard(client), ["DISCONNECT 8d"]);
+    net.now = Instant::from_micros(1 << 60);
+    net.poll();
+    assert_eq!(net.notices(), ["client session ended"]);
+}

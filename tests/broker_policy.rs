@@ -1,0 +1,293 @@
+//! Who may do what, answered at once or later; and what the policy is told.
+
+#![cfg(feature = "broker")]
+
+use mqtt_sansio::broker::{Admission, Answer, Decision, Refusal, Ticket, UnknownTicket};
+use mqtt_sansio::codec::{
+    AuthReasonCode, ConnAckReasonCode, Connect, DisconnectReasonCode, Packet, PubAckReasonCode, SubAckReasonCode,
+};
+use mqtt_sansio::server::Accept;
+use mqtt_sansio::{QoS, Version};
+
+#[path = "common/broker.rs"]
+mod broker;
+#[path = "common/server.rs"]
+mod server;
+
+use self::broker::{BOTH, Net, message, named};
+use self::server::{auth, authenticating, decode, encoded, text};
+
+/// The last question, and its ticket.
+fn asked(net: &Net) -> (Ticket, String) {
+    net.broker.policy().asked.last().cloned().unwrap()
+}
+
+fn answer(net: &mut Net, ticket: Ticket, answer: Answer) -> Result<(), UnknownTicket> {
+    let done = net.broker.answer(net.now, ticket, answer);
+    net.flush();
+    done
+}
+
+fn accepted() -> Answer {
+    Answer::Connect(Admission::accept())
+}
+
+#[test]
+fn a_client_is_refused_in_the_form_of_its_version() {
+    for (version, expected) in
+        [(Version::V5, "CONNACK 86"), (Version::V311, "CONNACK 86"), (Version::V31, "CONNACK 86")]
+    {
+        let mut net = Net::plain();
+        net.broker.policy_mut().admissions.push_back(Decision::Now(ConnAckReasonCode::BadUserNameOrPassword.into()));
+        let client = net.try_connect(&named(version, "client"));
+        assert_eq!(net.heard(client), [expected]);
+        assert!(net.is_over(client));
+        assert_eq!(net.notices(), ["refused: command"]);
+    }
+    let mut net = Net::plain();
+    let refusal = Refusal {
+        reason_code: ConnAckReasonCode::UseAnotherServer,
+        reason_string: Some("try there".into()),
+        server_reference: Some("there:1883".into()),
+    };
+    net.broker.policy_mut().admissions.push_back(Decision::Now(refusal.into()));
+    let client = net.try_connect(&named(Version::V5, "client"));
+    let bytes = net.heard_bytes(client);
+    let packets = decode(&bytes, Version::V5);
+    let [Packet::ConnAck(connack)] = &packets[..] else { panic!("{packets:?}") };
+    assert_eq!(connack.reason_code, ConnAckReasonCode::UseAnotherServer);
+    assert_eq!(connack.properties.server_reference.unwrap(), "there:1883");
+    assert_eq!(connack.properties.reason_string.unwrap(), "try there");
+}
+
+#[test]
+fn a_client_without_a_name_can_be_given_one() {
+    let mut net = Net::plain();
+    let accept = Accept { assigned_client_id: Some("chosen".into()), ..Accept::default() };
+    net.broker.policy_mut().admissions.push_back(Decision::Now(accept.into()));
+    let connect = Connect { client_identifier: text(""), ..named(Version::V5, "") };
+    let client = net.try_connect(&connect);
+    assert_eq!(net.broker.client_id(net.id(client)), Some("chosen"));
+    let old = Connect { clean_start: true, ..Connect { version: Version::V311, ..Connect::default() } };
+    let client = net.try_connect(&old);
+    let name = net.broker.client_id(net.id(client)).unwrap();
+    assert!(name.starts_with("auto-"), "{name}");
+}
+
+/// While one waits, others go on, and nothing that it has sent is lost or out of order.
+#[test]
+fn a_decision_about_a_client_may_come_later() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let other = net.client(version, "other");
+        net.subscribe(other, "a", QoS::AtMostOnce);
+        net.broker.policy_mut().admissions.push_back(Decision::Later);
+        let client = net.open(version);
+        let mut bytes = encoded(&named(version, "client").into(), version);
+        bytes.extend(encoded(&message("a", "1", QoS::AtMostOnce).into(), version));
+        net.send_bytes(client, &bytes);
+        let (ticket, question) = asked(&net);
+        assert_eq!(question, "connect client");
+        assert_eq!(ticket.connection(), net.id(client));
+        assert!(!net.broker.takes_input(net.id(client)) && net.unsent(client) > 0);
+        net.publish(other, "a", "meanwhile", QoS::AtMostOnce);
+        assert_eq!(net.heard(other), ["a: meanwhile"]);
+        net.wait(3600); // that it takes long is not the client's fault
+        assert!(!net.is_over(client));
+        assert_eq!(answer(&mut net, ticket, Answer::Publish(PubAckReasonCode::Success)), Err(UnknownTicket));
+        assert_eq!(answer(&mut net, ticket, accepted()), Ok(()));
+        assert_eq!(answer(&mut net, ticket, accepted()), Err(UnknownTicket), "once");
+        assert_eq!(net.heard(client), ["CONNACK 00"]);
+        assert_eq!(net.heard(other), ["a: 1"], "what was behind CONNECT");
+    }
+}
+
+#[test]
+fn a_decision_may_come_too_late() {
+    let mut net = Net::plain();
+    net.broker.policy_mut().admissions.push_back(Decision::Later);
+    let client = net.try_connect(&named(Version::V5, "client"));
+    let (ticket, _) = asked(&net);
+    net.lose(client);
+    assert_eq!(answer(&mut net, ticket, accepted()), Err(UnknownTicket));
+    // The number of the connection is used again, by somebody who waits too.
+    net.broker.policy_mut().admissions.push_back(Decision::Later);
+    let next = net.try_connect(&named(Version::V5, "next"));
+    assert_eq!(answer(&mut net, ticket, accepted()), Err(UnknownTicket));
+    let (ticket, _) = asked(&net);
+    let refusal = ConnAckReasonCode::ServerBusy;
+    assert_eq!(answer(&mut net, ticket, Answer::Connect(refusal.into())), Ok(()));
+    assert_eq!(net.heard(next), ["CONNACK 89"]);
+    assert!(net.is_over(next));
+}
+
+#[test]
+fn messages_wait_for_their_decision_in_order() {
+    for version in BOTH {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut net = Net::plain();
+            let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+            net.subscribe(watcher, "#", QoS::AtMostOnce);
+            net.broker.policy_mut().publications.extend([Decision::Later, Decision::Later]);
+            let packets = ["1", "2"].map(|payload| message("a", payload, qos).into());
+            net.send(client, &packets[..1]);
+            assert!(net.heard(client).is_empty() && net.heard(watcher).is_empty());
+            net.send(client, &packets[1..]);
+            let (ticket, question) = asked(&net);
+            assert_eq!((&*question, net.broker.policy().asked.len()), ("publish client a", 2 + 1 + 1));
+            net.wait(3600);
+            assert_eq!(answer(&mut net, ticket, Answer::Publish(PubAckReasonCode::Success)), Ok(()));
+            assert_eq!(net.heard(watcher), ["a: 1"]);
+            let (ticket, _) = asked(&net);
+            let refused = PubAckReasonCode::NotAuthorized;
+            let done = answer(&mut net, ticket, Answer::Publish(refused));
+            // A second message of QoS 2 under the same identifier is the same message, and nobody is asked.
+            let is_new = qos != QoS::ExactlyOnce;
+            assert_eq!(done.is_ok(), is_new);
+            assert!(net.heard(watcher).is_empty());
+            let code = if version == Version::V5 { "87" } else { "00" };
+            let expected = match qos {
+                QoS::AtMostOnce => vec![],
+                QoS::AtLeastOnce => vec!["PUBACK 1 00".to_owned(), format!("PUBACK 1 {code}")],
+                QoS::ExactlyOnce => vec!["PUBREC 1 00".into(), "PUBCOMP 1 00".into()],
+            };
+            let heard = net.heard(client);
+            if is_new {
+                assert_eq!(heard, expected);
+            } else {
+                assert_eq!(heard[0], "PUBREC 1 00");
+            }
+            assert_eq!(net.broker.counters().messages_refused, u64::from(is_new));
+        }
+    }
+}
+
+#[test]
+fn each_filter_has_its_own_decision() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let client = net.client(version, "client");
+        let granted = |code| Decision::Now(code);
+        net.broker.policy_mut().subscriptions.extend([
+            Decision::Later,
+            granted(SubAckReasonCode::NotAuthorized),
+            Decision::Later,
+            granted(SubAckReasonCode::GrantedQoS0),
+        ]);
+        net.subscribe_all(client, &["a", "b", "c", "d"].map(|filter| (filter, QoS::AtLeastOnce)));
+        let tickets: Vec<_> = net.broker.policy().asked[1..].iter().map(|(ticket, _)| *ticket).collect();
+        assert!(net.heard(client).is_empty());
+        // In any order; and more than was asked for is not granted.
+        let later = Answer::Subscribe(SubAckReasonCode::GrantedQoS2);
+        assert_eq!(answer(&mut net, tickets[2], later.clone()), Ok(()));
+        assert!(net.heard(client).is_empty());
+        assert_eq!(answer(&mut net, tickets[2], later.clone()), Err(UnknownTicket));
+        assert_eq!(answer(&mut net, tickets[1], later), Err(UnknownTicket), "that was decided");
+        let refused = Answer::Subscribe(SubAckReasonCode::TopicFilterInvalid);
+        assert_eq!(answer(&mut net, tickets[0], refused), Ok(()));
+        let codes = if version == Version::V5 { "8f 87 01 00" } else { "80 80 01 00" };
+        assert_eq!(net.heard(client), [format!("SUBACK 1 {codes}")]);
+        assert_eq!(net.broker.status().subscriptions, 2);
+        net.publish(client, "c", "1", QoS::AtMostOnce);
+        assert_eq!(net.heard(client), ["c: 1"]);
+    }
+}
+
+#[test]
+fn a_connection_may_end_while_a_decision_is_waited_for() {
+    let mut net = Net::plain();
+    let client = net.client(Version::V5, "client");
+    net.broker.policy_mut().publications.push_back(Decision::Later);
+    net.send(client, &[message("a", "1", QoS::AtLeastOnce).into()]);
+    let (ticket, _) = asked(&net);
+    net.disconnect(client, DisconnectReasonCode::ServerBusy);
+    assert_eq!(net.heard(client), ["DISCONNECT 89"]);
+    assert_eq!(answer(&mut net, ticket, Answer::Publish(PubAckReasonCode::Success)), Err(UnknownTicket));
+    // The message was not acknowledged: it comes again.
+    let client = net.resume(&named(Version::V5, "client"));
+    net.send(client, &[message("a", "1", QoS::AtLeastOnce).into()]);
+    assert_eq!(net.heard(client), ["PUBACK 1 10"]);
+}
+
+#[test]
+fn enhanced_authentication_goes_on_until_it_is_decided() {
+    for later in [false, true] {
+        let mut net = Net::plain();
+        let challenge = |data: &str| Admission::Challenge(data.into());
+        let success = Accept { authentication_data: Some(b"proof".to_vec()), ..Accept::default() };
+        let steps = [challenge("first"), challenge("second"), success.into()];
+        let decisions = steps.clone().map(|step| if later { Decision::Later } else { Decision::Now(step) });
+        net.broker.policy_mut().admissions.extend(decisions);
+        let decide = |net: &mut Net, step: usize| {
+            if later {
+                let (ticket, _) = asked(net);
+                assert_eq!(answer(net, ticket, Answer::Connect(steps[step].clone())), Ok(()));
+            }
+        };
+        let client = net.try_connect(&authenticating());
+        decide(&mut net, 0);
+        assert_eq!(net.heard(client), ["AUTH 18 first"]);
+        net.send(client, &[auth(AuthReasonCode::ContinueAuthentication, "M", b"1")]);
+        assert_eq!(asked(&net).1, "authenticate c M 1");
+        decide(&mut net, 1);
+        assert_eq!(net.heard(client), ["AUTH 18 second"]);
+        net.send(client, &[auth(AuthReasonCode::ContinueAuthentication, "M", b"2")]);
+        decide(&mut net, 2);
+        assert_eq!(net.heard(client), ["CONNACK 00"]);
+
+        // And again, later.
+        let steps =
+            [challenge("again"), Accept { authentication_data: Some(b"fine".to_vec()), ..Accept::default() }.into()];
+        let decisions = steps.clone().map(|step| if later { Decision::Later } else { Decision::Now(step) });
+        net.broker.policy_mut().admissions.extend(decisions);
+        let decide = |net: &mut Net, step: usize| {
+            if later {
+                let (ticket, _) = asked(net);
+                assert_eq!(answer(net, ticket, Answer::Connect(steps[step].clone())), Ok(()));
+            }
+        };
+        net.send(client, &[auth(AuthReasonCode::ReAuthenticate, "M", b"3")]);
+        assert_eq!(asked(&net).1, "authenticate again c M 3");
+        decide(&mut net, 0);
+        assert_eq!(net.heard(client), ["AUTH 18 again"]);
+        net.send(client, &[auth(AuthReasonCode::ContinueAuthentication, "M", b"4")]);
+        decide(&mut net, 1);
+        assert_eq!(net.heard(client), ["AUTH 00 fine"]);
+        net.broker.policy_mut().admissions.push_back(Decision::Now(ConnAckReasonCode::NotAuthorized.into()));
+        net.send(client, &[auth(AuthReasonCode::ReAuthenticate, "M", b"5")]);
+        assert_eq!(net.heard(client), ["DISCONNECT 87"]);
+        assert!(net.is_over(client));
+    }
+}
+
+#[test]
+fn a_challenge_is_for_who_has_named_a_method() {
+    let mut net = Net::plain();
+    net.broker.policy_mut().admissions.push_back(Decision::Now(Admission::Challenge(b"?".to_vec())));
+    let client = net.try_connect(&named(Version::V5, "client"));
+    assert_eq!(net.heard(client), ["CONNACK 8c"]);
+    assert!(net.is_over(client));
+}
+
+#[test]
+fn what_happens_is_told() {
+    let mut net = Net::plain();
+    let client = net.client(Version::V5, "client");
+    net.resume(&named(Version::V5, "client"));
+    assert!(net.is_over(client));
+    net.broker.end_session(net.now, "client");
+    net.flush();
+    assert!(!net.broker.end_session(net.now, "client"));
+    let expected = [
+        "client connected",
+        "client disconnected: taken over",
+        "client resumes",
+        "client disconnected: command",
+        "client session ended",
+    ];
+    assert_eq!(net.notices(), expected);
+    let stranger = net.open(Version::V5);
+    net.send_bytes(stranger, b"GET / HTTP/1.1\r\n\r\n");
+    assert!(net.is_over(stranger));
+    assert_eq!(net.notices().len(), 1);
+}
