@@ -59,8 +59,6 @@ pub(crate) const GROUP: &str = "$share/g/";
 impl Model {
     /// The broker takes up a subscription.
     pub(crate) fn subscribe(&mut self, client: usize, filter: &str, qos: QoS) {
-            eprintln!("sub {client} {filter} {qos:?}");
-        }
         self.subscriptions.insert((client, filter.to_owned()), Subscription { qos, may_be_over: false });
     }
 
@@ -78,8 +76,6 @@ impl Model {
 
     /// The session of a client is over: nothing that is not there yet has to come.
     pub(crate) fn session_ended(&mut self, client: usize) {
-            eprintln!("ended {client}");
-        }
         self.subscriptions.retain(|&(of, _), _| of != client);
         for ((of, _), copy) in &mut self.copies {
             copy.is_optional |= *of == client;
@@ -92,8 +88,6 @@ impl Model {
 
     /// The broker routes a message.
     pub(crate) fn route(&mut self, topic: &str, payload: &str, qos: QoS, retain: bool) {
-            eprintln!("route {topic} {payload} {qos:?}");
-        }
         let is_first = self.published.insert(payload.to_owned(), qos).is_none();
         if qos != QoS::AtLeastOnce {
             assert!(self.once.insert(payload.to_owned()), "{payload} of QoS {qos:?} is routed twice");
@@ -146,8 +140,6 @@ impl Model {
     /// A client has got a message.
     pub(crate) fn receive(&mut self, client: usize, topic: &str, payload: &str, qos: QoS, retain: bool) {
         self.received += 1;
-            eprintln!("   recv {client} {topic} {payload} {qos:?} {retain}");
-        }
         let published = *self.published.get(payload).unwrap_or_else(|| panic!("{payload} was never routed"));
         assert!(qos <= published, "{payload} has a higher QoS than it was published with");
         if retain {

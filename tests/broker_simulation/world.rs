@@ -213,8 +213,6 @@ impl World {
     fn cut(&mut self, place: usize) {
         let client = &mut self.clients[place];
         let Some(link) = client.link.take() else { return };
-            eprintln!("cut {place}");
-        }
         client.session.closed(self.now);
         let mut rest = link.at_broker;
         rest.extend_from_slice(&link.up);
