@@ -198,7 +198,10 @@ impl<P: Policy> Broker<P> {
             // The same filter again: on new terms, and nothing is lost meanwhile [MQTT-3.8.4-3, MQTT-3.8.4-4].
             self.tree.replace(place, position, subscriber);
             if let Some(feed) = &mut session.feed {
-                feed.forget(place);
+                match subscription.retain_handling {
+                    RetainHandling::SendAtSubscribe => feed.forget(place), // all of them come again
+                    RetainHandling::SendIfNew | RetainHandling::DoNotSend => feed.renew(place, subscriber),
+                }
             }
             return Ok((qos.into(), place, subscriber, false));
         }
