@@ -342,16 +342,19 @@ fn in_turn(members: &[Subscriber], start: u32) -> impl Iterator<Item = u32> + us
 }
 
 /// Gives a message to one member: the first from `start` on that is connected and takes it, or else the first that takes
-/// it. Which one it was.
+/// it. Which one it was. If none does, that is one message that is dropped, however many could not take it.
 fn deliver_to_one(hub: &mut Hub, members: &[Subscriber], start: u32, copies: &mut Copies<'_>) -> Option<u32> {
+    let dropped_before = hub.drops.len();
     for connected in [true, false] {
         for place in in_turn(members, start) {
             let Some(member) = members.get(place as usize) else { continue };
             let is_connected = |it: &Session| it.server.is_connected();
             if hub.sessions.get(member.session).map(is_connected) == Some(connected) && hub.deliver_to(member, copies) {
+                hub.take_back_drops(dropped_before);
                 return Some(place);
             }
         }
     }
+    hub.take_back_drops(dropped_before.saturating_add(1));
     None
 }
