@@ -97,7 +97,18 @@ pub enum DropReason {
 
 impl Dropped {
     pub(super) const fn count(&mut self, reason: DropReason) {
-        let count = match reason {
+        let count = self.of(reason);
+        *count = count.saturating_add(1);
+    }
+
+    /// Takes one back.
+    pub(super) const fn discount(&mut self, reason: DropReason) {
+        let count = self.of(reason);
+        *count = count.saturating_sub(1);
+    }
+
+    const fn of(&mut self, reason: DropReason) -> &mut u64 {
+        match reason {
             DropReason::QueueFull => &mut self.queue_full,
             DropReason::Memory => &mut self.memory,
             DropReason::Expired => &mut self.expired,
@@ -105,8 +116,7 @@ impl Dropped {
             DropReason::SessionEnded => &mut self.session_ended,
             DropReason::ConnectionLost => &mut self.connection_lost,
             DropReason::RefusedByClient => &mut self.refused_by_client,
-        };
-        *count = count.saturating_add(1);
+        }
     }
 }
 

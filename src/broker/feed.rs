@@ -26,7 +26,12 @@ impl Feed {
         self.0.push_back(Portion { place, subscriber, found, next: 0 });
     }
 
-    /// The subscription is gone, or made anew.
+    /// The subscription has new terms.
+    pub(super) fn renew(&mut self, place: Place, subscriber: Subscriber) {
+        self.0.iter_mut().filter(|portion| portion.place == place).for_each(|portion| portion.subscriber = subscriber);
+    }
+
+    /// The subscription is gone, or all its messages are to be sent again.
     pub(super) fn forget(&mut self, place: Place) {
         self.0.retain(|portion| portion.place != place);
     }

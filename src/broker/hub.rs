@@ -202,6 +202,15 @@ impl Hub {
         self.drops.push((index, reason));
     }
 
+    /// Takes back what was counted since there were so many drops that had not been told.
+    pub(super) fn take_back_drops(&mut self, count: usize) {
+        while self.drops.len() > count {
+            if let Some((_, reason)) = self.drops.pop() {
+                self.counters.dropped.discount(reason);
+            }
+        }
+    }
+
     /// Counts a message that was given up, after it was kept.
     pub(super) fn lose(&mut self, index: u32, loss: Loss) {
         self.drop(

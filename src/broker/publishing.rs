@@ -98,15 +98,41 @@ impl<P: Policy> Broker<P> {
             Decision::Now(reason_code) => self.finish_message(index, publish, message.receipt, reason_code),
             Decision::Later => match Kept::packet(Packet::Publish(publish)) {
                 Ok(packet) => {
-                    self.park(id, Parked::Publish { number: ticket.number, packet, receipt: message.receipt });
+                    let (number, receipt, since) = (ticket.number, message.receipt, self.now);
+                    self.park(id, Parked::Publish { number, packet, receipt, since });
                 }
                 Err(_) => answer_message(self, index, message.receipt, PubAckReasonCode::UnspecifiedError),
             },
         }
     }
 
+    /// The policy has decided on a message that has waited for it: that time counts \[MQTT-3.3.2-6\].
+    pub(super) fn finish_message_since(
+        &mut self,
+        index: u32,
+        publish: Publish<'_>,
+        receipt: Option<Receipt>,
+        decision: PubAckReasonCode,
+        since: Instant,
+    ) {
+        let mut publish = publish;
+        if let Some(interval) = &mut publish.properties.message_expiry_interval {
+            let waited = u32::try_from(self.now.since(since).as_secs()).unwrap_or(u32::MAX);
+            if waited != 0 && waited >= *interval && !decision.is_error() && !is_own(publish.topic) {
+                // Nobody gets it any more [MQTT-3.3.2-5], and what was retained before it is gone as well.
+                if publish.retain {
+                    self.retained.remove(publish.topic);
+                    self.share_memory();
+                }
+                return answer_message(self, index, receipt, decision);
+            }
+            *interval = interval.saturating_sub(waited);
+        }
+        self.finish_message(index, publish, receipt, decision);
+    }
+
     /// The policy has decided on a message of a client.
-    pub(super) fn finish_message(
+    fn finish_message(
         &mut self,
         index: u32,
         publish: Publish<'_>,
@@ -316,16 +342,19 @@ fn in_turn(members: &[Subscriber], start: u32) -> impl Iterator<Item = u32> + us
 }
 
 /// Gives a message to one member: the first from `start` on that is connected and takes it, or else the first that takes
-/// it. Which one it was.
+/// it. Which one it was. If none does, that is one message that is dropped, however many could not take it.
 fn deliver_to_one(hub: &mut Hub, members: &[Subscriber], start: u32, copies: &mut Copies<'_>) -> Option<u32> {
+    let dropped_before = hub.drops.len();
     for connected in [true, false] {
         for place in in_turn(members, start) {
             let Some(member) = members.get(place as usize) else { continue };
             let is_connected = |it: &Session| it.server.is_connected();
             if hub.sessions.get(member.session).map(is_connected) == Some(connected) && hub.deliver_to(member, copies) {
+                hub.take_back_drops(dropped_before);
                 return Some(place);
             }
         }
     }
+    hub.take_back_drops(dropped_before.saturating_add(1));
     None
 }

@@ -13,6 +13,7 @@ use crate::codec::{
 };
 use crate::server::{Copies, RequestId, SubscribeRequest, UnsubscribeRequest};
 use crate::session::{CommandError, Receipt};
+use crate::time::Instant;
 
 /// A question to the policy that is not answered yet.
 pub(super) enum Parked {
@@ -20,8 +21,8 @@ pub(super) enum Parked {
     Connect(u32),
     /// Whether a client that is accepted has authenticated again.
     Again(u32),
-    /// Whether a message may be published: the packet.
-    Publish { number: u32, packet: Vec<u8>, receipt: Option<Receipt> },
+    /// Whether a message may be published: the packet, and since when it waits.
+    Publish { number: u32, packet: Vec<u8>, receipt: Option<Receipt>, since: Instant },
     /// Whether a client may subscribe: the packet, and the answers so far. The tickets have numbers one after the other.
     Subscribe { first: u32, packet: Vec<u8>, request: RequestId, codes: Vec<Option<SubAckReasonCode>> },
 }
@@ -51,10 +52,10 @@ impl<P: Policy> Broker<P> {
                 let index = self.session_of(id).ok_or(UnknownTicket)?;
                 self.admit_again(index, admission);
             }
-            (Parked::Publish { packet, receipt, .. }, Answer::Publish(reason_code)) => {
+            (Parked::Publish { packet, receipt, since, .. }, Answer::Publish(reason_code)) => {
                 let index = self.session_of(id).ok_or(UnknownTicket)?;
                 if let Some(Packet::Publish(publish)) = decode(&packet) {
-                    self.finish_message(index, publish, receipt, reason_code);
+                    self.finish_message_since(index, publish, receipt, reason_code, since);
                 }
             }
             (Parked::Subscribe { first, packet, request, mut codes }, Answer::Subscribe(code)) => {
@@ -198,7 +199,10 @@ impl<P: Policy> Broker<P> {
             // The same filter again: on new terms, and nothing is lost meanwhile [MQTT-3.8.4-3, MQTT-3.8.4-4].
             self.tree.replace(place, position, subscriber);
             if let Some(feed) = &mut session.feed {
-                feed.forget(place);
+                match subscription.retain_handling {
+                    RetainHandling::SendAtSubscribe => feed.forget(place), // all of them come again
+                    RetainHandling::SendIfNew | RetainHandling::DoNotSend => feed.renew(place, subscriber),
+                }
             }
             return Ok((qos.into(), place, subscriber, false));
         }

@@ -1,0 +1,253 @@
+//! Whatever is not delivered is told, with its reason, and counted; what was delivered is not. The net itself checks that
+//! there are as many notices as are counted.
+
+#![cfg(feature = "broker")]
+
+use mqtt_sansio::broker::{BrokerConfig, DropReason, Dropped};
+use mqtt_sansio::codec::{
+    Connect, ConnectProperties, DisconnectReasonCode, PubAck, PubAckReasonCode, PubRec, Publish, PublishProperties,
+};
+use mqtt_sansio::{Overflow, QoS, Version};
+
+#[path = "common/broker.rs"]
+mod broker;
+#[path = "common/server.rs"]
+mod server;
+
+use self::broker::{BOTH, Net, Peer, config, message, named, with_server};
+use self::server::id;
+
+/// A publisher, and a subscriber to `a` that acknowledges nothing by itself.
+fn pair(config: BrokerConfig, subscriber: &Connect<'_>) -> (Net, Peer, Peer) {
+    let mut net = Net::new(config);
+    let publisher = net.client(subscriber.version, "publisher");
+    let subscriber = net.connect(subscriber);
+    net.hold_acks(subscriber);
+    net.subscribe(subscriber, "a", QoS::ExactlyOnce);
+    net.notices();
+    (net, publisher, subscriber)
+}
+
+/// So many copies for `subscriber` were dropped since this was last asked, for this reason alone.
+#[track_caller]
+fn assert_dropped(net: &mut Net, before: Dropped, reason: DropReason, count: u64) {
+    let notices = net.notices();
+    let drops: Vec<_> = notices.iter().filter(|notice| notice.contains("dropped")).collect();
+    assert_eq!(drops, vec![&format!("subscriber dropped: {reason:?}"); count as usize]);
+    let mut expected = before;
+    *match reason {
+        DropReason::QueueFull => &mut expected.queue_full,
+        DropReason::Memory => &mut expected.memory,
+        DropReason::Expired => &mut expected.expired,
+        DropReason::NotSupported => &mut expected.not_supported,
+        DropReason::SessionEnded => &mut expected.session_ended,
+        DropReason::ConnectionLost => &mut expected.connection_lost,
+        DropReason::RefusedByClient => &mut expected.refused_by_client,
+        other => panic!("a reason that is not known here: {other:?}"),
+    } += count;
+    assert_eq!(net.broker.counters().dropped, expected);
+    assert_eq!(expected.total(), before.total() + count);
+}
+
+fn payloads(heard: &[String]) -> Vec<&str> {
+    heard.iter().map(|line| line.split(' ').nth(1).unwrap()).collect()
+}
+
+/// The new ones are refused, or the old ones make room; those that are under way are neither.
+#[test]
+fn when_no_more_can_be_kept() {
+    for version in BOTH {
+        for (overflow, left) in [(Overflow::Refuse, ["0", "1", "2", "3"]), (Overflow::DropOldest, ["0", "1", "6", "7"])]
+        {
+            let limits = with_server(|server| {
+                server.max_kept = 4;
+                server.max_in_flight = 2.try_into().unwrap();
+                server.overflow = overflow;
+            });
+            let (mut net, publisher, subscriber) = pair(limits, &named(version, "subscriber"));
+            for number in 0..8 {
+                net.publish(publisher, "a", &number.to_string(), QoS::AtLeastOnce);
+                assert!(net.broker.status().kept <= 4);
+            }
+            let mut heard = net.heard(subscriber);
+            assert_dropped(&mut net, Dropped::default(), DropReason::QueueFull, 4);
+            net.send(subscriber, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
+            heard.extend(net.heard(subscriber));
+            assert_eq!(payloads(&heard), left, "{overflow:?}");
+        }
+    }
+}
+
+/// What is under way to a client that never acknowledges is memory too.
+#[test]
+fn when_there_is_no_memory() {
+    for version in BOTH {
+        for reads in [true, false] {
+            let limits = BrokerConfig { max_memory: 4000, ..with_server(|server| server.transmit_limit = 1000) };
+            let (mut net, publisher, subscriber) = pair(limits, &named(version, "subscriber"));
+            net.set_reading(subscriber, reads);
+            let payload = "x".repeat(300);
+            let mut got = 0;
+            for number in 0..100 {
+                let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][number % 3];
+                net.publish(publisher, "a", &payload, qos);
+                got += net.heard(subscriber).len();
+                let bytes = net.broker.status().kept_bytes;
+                assert!(bytes <= 4000 + 400, "{bytes} bytes");
+            }
+            let dropped = net.broker.counters().dropped;
+            assert!(dropped.memory > 50, "{dropped:?}");
+            assert_dropped(&mut net, Dropped::default(), DropReason::Memory, dropped.memory);
+            if reads {
+                assert_eq!(got as u64, 100 - dropped.memory);
+                assert!(got > 34, "what need not be kept still comes");
+            }
+            // Whatever gives it back makes room.
+            net.set_reading(subscriber, true);
+            net.leave(subscriber, DisconnectReasonCode::NormalDisconnection);
+            net.broker.end_session(net.now, "subscriber");
+            net.flush();
+            assert_eq!((net.broker.status().kept, net.broker.status().kept_bytes), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn when_it_has_expired() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let (mut net, publisher, subscriber) = pair(config(), &named(Version::V5, "subscriber"));
+        net.lose(subscriber);
+        let properties = PublishProperties { message_expiry_interval: Some(5), ..PublishProperties::default() };
+        net.publish_packet(publisher, &Publish { properties, ..message("a", "short", qos) });
+        net.publish(publisher, "a", "long", qos);
+        net.wait(5);
+        let subscriber = net.resume(&named(Version::V5, "subscriber"));
+        assert_eq!(payloads(&net.heard(subscriber)[..1]), ["long"]);
+        assert_dropped(&mut net, Dropped::default(), DropReason::Expired, 1);
+    }
+}
+
+/// One that is larger than the client takes is not sent, and others are [MQTT-3.1.2-24, MQTT-3.1.2-25].
+#[test]
+fn when_the_client_cannot_take_it() {
+    let properties = ConnectProperties {
+        maximum_packet_size: 100.try_into().ok(),
+        session_expiry_interval: Some(100),
+        ..ConnectProperties::default()
+    };
+    let connect = Connect { properties, ..named(Version::V5, "subscriber") };
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for there in [true, false] {
+            let (mut net, publisher, mut subscriber) = pair(config(), &connect);
+            if !there {
+                if qos == QoS::AtMostOnce {
+                    continue; // it would not wait
+                }
+                net.lose(subscriber);
+            }
+            net.publish(publisher, "a", &"x".repeat(100), qos);
+            net.publish(publisher, "a", "small", qos);
+            if !there {
+                subscriber = net.resume(&connect);
+            }
+            assert_eq!(payloads(&net.heard(subscriber)[..1]), ["small"], "{qos}");
+            assert_dropped(&mut net, Dropped::default(), DropReason::NotSupported, 1);
+        }
+    }
+}
+
+#[test]
+fn when_the_session_ends() {
+    for version in BOTH {
+        type End = fn(&mut Net, Version);
+        let ends: [End; 2] = [
+            |net, _| {
+                net.broker.end_session(net.now, "subscriber");
+                net.flush();
+            },
+            |net, version| {
+                net.connect(&Connect { clean_start: true, ..named(version, "subscriber") });
+            },
+        ];
+        for end in ends {
+            let (mut net, publisher, subscriber) = pair(config(), &named(version, "subscriber"));
+            net.publish(publisher, "a", "under way", QoS::AtLeastOnce);
+            net.lose(subscriber);
+            net.publish(publisher, "a", "waits", QoS::ExactlyOnce);
+            end(&mut net, version);
+            assert_dropped(&mut net, Dropped::default(), DropReason::SessionEnded, 2);
+            assert_eq!((net.broker.status().kept, net.broker.status().subscriptions), (0, 0));
+        }
+    }
+}
+
+/// Of QoS 0: what had to wait until the client reads does not wait for its next connection, unless that is wished.
+#[test]
+fn when_the_connection_is_lost() {
+    for version in BOTH {
+        for keep_qos_0 in [false, true] {
+            let limits = with_server(|server| {
+                server.transmit_limit = 50;
+                server.keep_qos_0 = keep_qos_0;
+            });
+            let (mut net, publisher, subscriber) = pair(limits, &named(version, "subscriber"));
+            net.set_reading(subscriber, false);
+            for number in 0..20 {
+                net.publish(publisher, "a", &format!("{number:04}"), QoS::AtMostOnce);
+            }
+            let waiting = net.broker.status().kept;
+            assert!(waiting > 5, "{waiting} wait");
+            net.lose(subscriber);
+            net.publish(publisher, "a", "away", QoS::AtMostOnce);
+            let lost = if keep_qos_0 { 0 } else { waiting };
+            assert_dropped(&mut net, Dropped::default(), DropReason::ConnectionLost, lost);
+            let subscriber = net.resume(&named(version, "subscriber"));
+            let heard = net.heard(subscriber);
+            if keep_qos_0 {
+                assert_eq!(heard.len() as u64, waiting + 1);
+                assert_eq!(payloads(&heard)[waiting as usize - 1..], ["0019", "away"]);
+            } else {
+                assert!(heard.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn when_the_client_refuses() {
+    let (mut net, publisher, subscriber) = pair(config(), &named(Version::V5, "subscriber"));
+    net.publish(publisher, "a", "1", QoS::AtLeastOnce);
+    net.publish(publisher, "a", "2", QoS::ExactlyOnce);
+    let reason_code = PubAckReasonCode::ImplementationSpecificError;
+    net.send(subscriber, &[PubAck { reason_code, ..PubAck::new(id(1)) }.into()]);
+    net.send(subscriber, &[PubRec { reason_code, ..PubRec::new(id(2)) }.into()]);
+    assert_dropped(&mut net, Dropped::default(), DropReason::RefusedByClient, 2);
+    assert_eq!(net.broker.status().kept, 0);
+}
+
+/// A member of a share that has no room is passed over: nothing is dropped as long as one of them has. If none has, it is
+/// one message that is dropped.
+#[test]
+fn a_share_drops_a_message_when_no_member_takes_it() {
+    let limits = with_server(|server| server.max_kept = 2);
+    let mut net = Net::new(limits);
+    let publisher = net.client(Version::V5, "publisher");
+    for name in ["subscriber", "subscriber2"] {
+        let member = net.client(Version::V5, name);
+        net.hold_acks(member);
+        net.subscribe(member, "$share/g/a", QoS::AtLeastOnce);
+        if name == "subscriber" {
+            net.subscribe(member, "b", QoS::AtLeastOnce);
+        }
+    }
+    net.notices();
+    net.publish(publisher, "b", "1", QoS::AtLeastOnce);
+    net.publish(publisher, "b", "2", QoS::AtLeastOnce);
+    net.publish(publisher, "a", "3", QoS::AtLeastOnce);
+    net.publish(publisher, "a", "4", QoS::AtLeastOnce);
+    assert_eq!(net.broker.status().kept, 4, "the other one has both");
+    assert_eq!((net.notices(), net.broker.counters().dropped.total()), (vec![], 0));
+    net.publish(publisher, "a", "5", QoS::AtLeastOnce);
+    let notices = net.notices();
+    assert_eq!((notices.len(), net.broker.counters().dropped.queue_full), (1, 1), "{notices:?}");
+}

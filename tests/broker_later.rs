@@ -1,0 +1,244 @@
+//! While an answer of the policy is waited for: what the connection is spared, what it keeps, and what becomes of it when
+//! it ends meanwhile.
+
+#![cfg(feature = "broker")]
+
+use mqtt_sansio::broker::{Admission, Answer, Decision, Ticket, UnknownTicket};
+use mqtt_sansio::codec::{
+    Connect, DisconnectReasonCode, Packet, PubAckReasonCode, Publish, PublishProperties, SubAckReasonCode,
+};
+use mqtt_sansio::{QoS, Version};
+
+#[path = "common/broker.rs"]
+mod broker;
+#[path = "common/server.rs"]
+mod server;
+
+use self::broker::{BOTH, Net, Peer, message, named};
+use self::server::{delivery, encoded, encoded_all, will};
+
+const PUBLISHED: Answer = Answer::Publish(PubAckReasonCode::Success);
+const GRANTED: Answer = Answer::Subscribe(SubAckReasonCode::GrantedQoS1);
+
+fn accepted() -> Answer {
+    Answer::Connect(Admission::accept())
+}
+
+/// The ticket of the last question.
+fn ticket(net: &Net) -> Ticket {
+    net.broker.policy().asked.last().unwrap().0
+}
+
+fn answer(net: &mut Net, ticket: Ticket, answer: Answer) -> Result<(), UnknownTicket> {
+    let done = net.broker.answer(net.now, ticket, answer);
+    net.flush();
+    done
+}
+
+/// A question of each kind, its answer, and the client that waits for it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Question {
+    Connect,
+    Publish(QoS),
+    Subscribe,
+}
+
+const QUESTIONS: [Question; 5] = [
+    Question::Connect,
+    Question::Publish(QoS::AtMostOnce),
+    Question::Publish(QoS::AtLeastOnce),
+    Question::Publish(QoS::ExactlyOnce),
+    Question::Subscribe,
+];
+
+impl Question {
+    fn answer(self) -> Answer {
+        match self {
+            Self::Connect => accepted(),
+            Self::Publish(_) => PUBLISHED,
+            Self::Subscribe => GRANTED,
+        }
+    }
+
+    /// A client with this CONNECT asks it, and it is put off.
+    fn ask(self, net: &mut Net, connect: &Connect<'_>) -> (Peer, Ticket) {
+        if self == Self::Connect {
+            net.broker.policy_mut().admissions.push_back(Decision::Later);
+            let client = net.try_connect(connect);
+            return (client, ticket(net));
+        }
+        let client = net.try_connect(connect);
+        assert_eq!(net.heard(client).len(), 1);
+        match self {
+            Self::Publish(qos) => {
+                net.broker.policy_mut().publications.push_back(Decision::Later);
+                net.send(client, &[message("a", "asked", qos).into()]);
+            }
+            _ => {
+                net.broker.policy_mut().subscriptions.push_back(Decision::Later);
+                net.subscribe_all(client, &[("a", QoS::AtLeastOnce)]);
+            }
+        }
+        (client, ticket(net))
+    }
+}
+
+/// It cannot be heard, so it is not taken for dead; when it is heard again it has the whole time.
+#[test]
+fn keep_alive_rests() {
+    for version in BOTH {
+        for question in QUESTIONS {
+            let mut net = Net::plain();
+            let (client, ticket) = question.ask(&mut net, &Connect { keep_alive: 10, ..named(version, "client") });
+            net.send_bytes(client, b"\xC0\x00"); // PINGREQ
+            assert_eq!(net.unsent(client), 2, "{question:?}: nothing is taken");
+            net.wait(1000);
+            assert!(!net.is_over(client), "{question:?}");
+            net.hold_acks(client);
+            assert_eq!(answer(&mut net, ticket, question.answer()), Ok(()));
+            assert_eq!((net.unsent(client), net.heard(client).last().unwrap().as_str()), (0, "PINGRESP"));
+            net.wait(14);
+            assert!(!net.is_over(client), "{question:?}");
+            net.wait(1);
+            assert!(net.is_over(client), "{question:?}: then it is silent for one and a half intervals");
+            assert_eq!(net.broker.counters().timeouts, 1);
+        }
+    }
+}
+
+/// Whatever ends it, its ticket is void, its message is nobody's, and its will follows the rules.
+#[test]
+fn a_connection_that_ends_meanwhile() {
+    type End = fn(&mut Net, Peer, Version);
+    let ends: [(&str, End); 4] = [
+        ("lost", |net, client, _| net.lose(client)),
+        ("command", |net, client, _| net.disconnect(client, DisconnectReasonCode::ServerBusy)),
+        ("taken over", |net, _, version| {
+            net.try_connect(&named(version, "client"));
+        }),
+        ("command", |net, _, _| {
+            net.broker.end_session(net.now, "client");
+            net.flush();
+        }),
+    ];
+    for version in BOTH {
+        for question in QUESTIONS {
+            for (why, end) in ends {
+                let mut net = Net::plain();
+                let watcher = net.client(version, "watcher");
+                net.subscribe(watcher, "#", QoS::AtMostOnce);
+                let connect = Connect { will: Some(will("gone", 0)), ..named(version, "client") };
+                let (client, ticket) = question.ask(&mut net, &connect);
+                net.notices();
+                end(&mut net, client, version);
+                let was_accepted = question != Question::Connect;
+                if !was_accepted && why != "lost" && !net.is_over(client) {
+                    continue; // there is no session of that name yet
+                }
+                let notices = net.notices();
+                let told = if was_accepted { "client disconnected" } else { "refused" };
+                assert_eq!(notices[0], format!("{told}: {why}"), "{question:?}");
+                assert!(net.is_over(client));
+                assert_eq!(answer(&mut net, ticket, question.answer()), Err(UnknownTicket), "{question:?}, {why}");
+                let expected: &[&str] = if was_accepted { &["will: gone"] } else { &[] };
+                assert_eq!(net.heard(watcher), expected, "{question:?}, {why}");
+                assert_eq!(net.broker.status().subscriptions, 1);
+            }
+        }
+    }
+}
+
+/// A ticket is good for an answer to its own question alone.
+#[test]
+fn an_answer_of_another_kind_is_none() {
+    for question in QUESTIONS {
+        let mut net = Net::plain();
+        let (client, ticket) = question.ask(&mut net, &named(Version::V5, "client"));
+        for other in [accepted(), PUBLISHED, GRANTED] {
+            if other != question.answer() {
+                assert_eq!(answer(&mut net, ticket, other), Err(UnknownTicket), "{question:?}");
+                assert!(!net.broker.takes_input(net.id(client)), "it still waits");
+            }
+        }
+        assert_eq!(answer(&mut net, ticket, question.answer()), Ok(()));
+        assert_eq!(answer(&mut net, ticket, question.answer()), Err(UnknownTicket));
+        // Nor is it good for the next question of the same connection.
+        if question != Question::Connect {
+            net.broker.policy_mut().publications.push_back(Decision::Later);
+            net.send(
+                client,
+                &[Publish { delivery: delivery(QoS::AtLeastOnce, 9), ..message("a", "x", QoS::AtLeastOnce) }.into()],
+            );
+            for late in [accepted(), PUBLISHED, GRANTED] {
+                assert_eq!(answer(&mut net, ticket, late), Err(UnknownTicket));
+            }
+        }
+    }
+}
+
+/// Packets that come in any pieces behind the one that waits are taken after it, in order.
+#[test]
+fn what_comes_behind_waits_in_order() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let watcher = net.client(version, "watcher");
+        net.subscribe(watcher, "a", QoS::ExactlyOnce);
+        let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtLeastOnce, QoS::AtMostOnce];
+        let packets: Vec<Packet<'_>> = (1_u16..)
+            .zip(qos)
+            .zip(["0", "1", "2", "3", "4"])
+            .map(|((number, qos), payload)| {
+                Publish { delivery: delivery(qos, number), ..message("a", payload, qos) }.into()
+            })
+            .collect();
+        let mut bytes = encoded(&named(version, "client").into(), version);
+        bytes.extend(encoded_all(&packets, version));
+        net.broker.policy_mut().admissions.push_back(Decision::Later);
+        net.broker.policy_mut().publications.extend(vec![Decision::Later; 5]);
+        let client = net.open(version);
+        for byte in bytes {
+            net.send_bytes(client, &[byte]);
+        }
+        let first = ticket(&net);
+        assert_eq!(answer(&mut net, first, accepted()), Ok(()));
+        for (place, payload) in ["0", "1", "2", "3", "4"].into_iter().enumerate() {
+            assert_eq!(net.broker.policy().asked.len(), 1 + 1 + 1 + place + 1, "one question at a time");
+            assert!(net.heard(watcher).is_empty());
+            let next = ticket(&net);
+            assert_eq!(answer(&mut net, next, PUBLISHED), Ok(()));
+            let heard = net.heard(watcher);
+            assert!(heard[0].starts_with(&format!("a: {payload}")), "{heard:?}");
+        }
+        assert_eq!(net.unsent(client), 0);
+    }
+}
+
+/// The time that a message has waited for its answer counts [MQTT-3.3.2-5, MQTT-3.3.2-6].
+#[test]
+fn a_message_grows_older() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        for (waited, left) in [(0, Some(10)), (7, Some(3)), (10, None), (1000, None)] {
+            let mut net = Net::plain();
+            let (client, watcher) = (net.client(Version::V5, "client"), net.client(Version::V5, "watcher"));
+            net.subscribe(watcher, "a", QoS::AtMostOnce);
+            net.broker.policy_mut().publications.push_back(Decision::Later);
+            let expiring = |seconds| {
+                let properties =
+                    PublishProperties { message_expiry_interval: Some(seconds), ..PublishProperties::default() };
+                Publish { properties, ..message("a", "x", qos) }
+            };
+            net.send(client, &[Publish { retain: true, ..expiring(10) }.into()]);
+            net.wait(waited);
+            let ticket = ticket(&net);
+            assert_eq!(answer(&mut net, ticket, PUBLISHED), Ok(()));
+            let delivered = left.map(|left| Publish { delivery: delivery(QoS::AtMostOnce, 1), ..expiring(left) });
+            let expected: Vec<Packet<'_>> = delivered.into_iter().map(Packet::from).collect();
+            net.assert_heard(watcher, &expected);
+            let retained = u32::from(left.is_some());
+            assert_eq!(net.broker.status().retained, retained, "{qos}, after {waited} seconds");
+            net.wait(left.unwrap_or(0).into());
+            assert_eq!(net.broker.status().retained, 0, "it is not kept for longer either");
+            assert_eq!(net.heard(client).len(), usize::from(qos.value()), "it is acknowledged all the same");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Retained messages on their way to a subscriber that takes a few at a time: all of them arrive, and what happens
+//! meanwhile is neither lost nor undone.
+
+#![cfg(feature = "broker")]
+
+use std::collections::BTreeSet;
+
+use mqtt_sansio::codec::{Connect, PubAck, Publish, PublishProperties, RetainHandling, Subscribe, Subscription};
+use mqtt_sansio::{QoS, Version};
+
+#[path = "common/broker.rs"]
+mod broker;
+#[path = "common/server.rs"]
+mod server;
+
+use self::broker::{BOTH, Net, Peer, message, named, with_server};
+use self::server::id;
+
+const COUNT: usize = 100;
+
+/// A broker that has few messages under way to anybody and keeps few, with retained messages of QoS 1 under `t/`; a
+/// publisher, and a client `slow` that acknowledges nothing by itself.
+fn shelf(version: Version) -> (Net, Peer, Peer) {
+    let mut net = Net::new(with_server(|server| {
+        server.max_kept = 4;
+        server.max_in_flight = 2.try_into().unwrap();
+    }));
+    let publisher = net.client(version, "publisher");
+    for number in 0..COUNT {
+        net.retain(publisher, &format!("t/{number:03}"), "old", QoS::AtLeastOnce);
+    }
+    let slow = net.client(version, "slow");
+    net.hold_acks(slow);
+    (net, publisher, slow)
+}
+
+/// It acknowledges what it has got, until nothing more comes; what it has got.
+fn drain(net: &mut Net, slow: Peer, version: Version) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        let bytes = net.heard_bytes(slow);
+        let packets = server::decode(&bytes, version);
+        all.extend(packets.iter().map(broker::line));
+        let acks: Vec<_> = packets.iter().filter_map(|packet| Some(PubAck::new(publish_id(packet)?).into())).collect();
+        if acks.is_empty() {
+            return all;
+        }
+        net.send(slow, &acks);
+        assert!(net.broker.status().kept <= 4, "not more are kept than may be");
+    }
+}
+
+fn publish_id(packet: &mqtt_sansio::codec::Packet<'_>) -> Option<mqtt_sansio::PacketId> {
+    match packet {
+        mqtt_sansio::codec::Packet::Publish(publish) => publish.delivery.packet_id(),
+        _ => None,
+    }
+}
+
+/// All of these messages, as they were retained at the beginning, each once.
+#[track_caller]
+fn assert_all(heard: &[String], numbers: impl Iterator<Item = usize>) {
+    let expected: BTreeSet<_> = numbers.map(|number| format!("t/{number:03}: old q1 retained")).collect();
+    let got: BTreeSet<_> = heard.iter().cloned().collect();
+    assert_eq!(got, expected);
+    assert_eq!(heard.len(), got.len(), "each once");
+}
+
+fn subscribe(net: &mut Net, slow: Peer, subscription: &Subscription<'_>) {
+    net.send(slow, &[Subscribe::new(id(9), &[*subscription]).into()]);
+}
+
+fn to(filter: &str) -> Subscription<'_> {
+    Subscription::new(filter, QoS::AtLeastOnce).unwrap()
+}
+
+#[test]
+fn all_of_them_arrive() {
+    for version in BOTH {
+        let (mut net, publisher, slow) = shelf(version);
+        net.subscribe(slow, "t/+", QoS::AtLeastOnce);
+        // Others are not delayed, and neither is what else there is for this one.
+        net.publish(publisher, "t/new", "x", QoS::AtMostOnce);
+        let heard = net.heard(slow);
+        assert_eq!(heard.len(), 3, "{heard:?}");
+        assert_eq!(heard[2], "t/new: x");
+        net.send(slow, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
+        let mut all = heard[..2].to_vec();
+        all.extend(drain(&mut net, slow, version));
+        assert_all(&all, 0..COUNT);
+        assert_eq!((net.broker.counters().dropped.total(), net.broker.status().kept), (0, 0));
+    }
+}
+
+/// A connection that is lost in between costs nothing: the rest follows on the next one.
+#[test]
+fn the_rest_follows_on_the_next_connection() {
+    for version in BOTH {
+        let (mut net, _, slow) = shelf(version);
+        net.subscribe(slow, "t/+", QoS::AtLeastOnce);
+        net.heard(slow);
+        net.lose(slow);
+        net.wait(100);
+        let slow = net.resume(&named(version, "slow"));
+        net.hold_acks(slow);
+        let mut all = drain(&mut net, slow, version);
+        all.iter_mut().for_each(|line| *line = line.replace(" again", ""));
+        assert_all(&all, 0..COUNT);
+
+        // But not if the session is another one.
+        let (mut net, _, slow) = shelf(version);
+        net.subscribe(slow, "t/+", QoS::AtLeastOnce);
+        net.lose(slow);
+        let slow = net.connect(&Connect { clean_start: true, ..named(version, "slow") });
+        assert!(drain(&mut net, slow, version).is_empty());
+    }
+}
+
+/// One that is replaced, deleted or out of date when its turn comes does not come.
+#[test]
+fn none_is_out_of_date() {
+    let (mut net, publisher, slow) = shelf(Version::V5);
+    let properties = PublishProperties { message_expiry_interval: Some(10), ..PublishProperties::default() };
+    net.publish_packet(publisher, &Publish { retain: true, properties, ..message("t/short", "old", QoS::AtLeastOnce) });
+    net.subscribe(slow, "t/+", QoS::AtLeastOnce);
+    let mut all = net.heard(slow);
+    assert_eq!(all.len(), 2);
+    // Which ones came first is not said.
+    let coming: Vec<_> =
+        (0..COUNT).filter(|number| !all.iter().any(|line| line.starts_with(&format!("t/{number:03}")))).collect();
+    net.retain(publisher, &format!("t/{:03}", coming[0]), "new", QoS::AtMostOnce);
+    net.retain(publisher, &format!("t/{:03}", coming[1]), "", QoS::AtMostOnce);
+    net.wait(10);
+    net.send(slow, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
+    let news = [format!("t/{:03}: new", coming[0]), format!("t/{:03}: ", coming[1])];
+    let heard = drain(&mut net, slow, Version::V5);
+    assert_eq!(heard[..2], news, "they were forwarded as they came");
+    all.extend(heard[2..].iter().cloned());
+    all.retain(|line| !line.starts_with("t/short"));
+    assert_all(&all, (0..COUNT).filter(|number| !coming[..2].contains(number)));
+}
+
+/// Whoever subscribes again on the way loses none of those that are still to come [MQTT-3.8.4-4].
+#[test]
+fn the_same_filter_again_loses_none() {
+    for retain_handling in [RetainHandling::SendIfNew, RetainHandling::DoNotSend] {
+        let (mut net, _, slow) = shelf(Version::V5);
+        net.subscribe(slow, "t/+", QoS::AtLeastOnce);
+        let mut all = net.heard(slow);
+        let again = Subscription { retain_handling, ..to("t/+") };
+        net.send(slow, &[Subscribe::new(id(9), &[again]).into(), PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
+        all.extend(drain(&mut net, slow, Version::V5));
+        all.retain(|line| !line.starts_with("SUBACK"));
+        assert_all(&all, 0..COUNT);
+    }
+    // With Retain Handling 0 all of them come again, on the new terms.
+    let (mut net, _, slow) = shelf(Version::V5);
+    net.subscribe(slow, "t/+", QoS::AtLeastOnce);
+    let first = net.heard(slow);
+    subscribe(&mut net, slow, &Subscription::new("t/+", QoS::AtMostOnce).unwrap());
+    let acks = [PubAck::new(id(1)).into(), PubAck::new(id(2)).into()];
+    net.send(slow, &acks);
+    let rest = drain(&mut net, slow, Version::V5);
+    assert_eq!((first.len(), rest.len()), (2, 1 + COUNT));
+    assert!(rest[1..].iter().all(|line| line.ends_with(": old retained")), "with QoS 0 now");
+}
+
+/// Whoever does not want them any more gets no more of them.
+#[test]
+fn none_comes_after_unsubscribe() {
+    for version in BOTH {
+        let (mut net, _, slow) = shelf(version);
+        net.subscribe(slow, "t/+", QoS::AtLeastOnce);
+        assert_eq!(net.heard(slow).len(), 2);
+        net.unsubscribe(slow, &["t/+"]);
+        net.send(slow, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
+        assert_eq!(net.heard(slow).len(), 1, "UNSUBACK alone");
+    }
+}
+
+/// Each subscription gets its own.
+#[test]
+fn each_of_several_subscriptions_gets_them() {
+    let (mut net, _, slow) = shelf(Version::V5);
+    net.subscribe(slow, "t/+", QoS::AtLeastOnce);
+    subscribe(&mut net, slow, &to("t/001"));
+    subscribe(&mut net, slow, &to("#"));
+    let mut all = net.heard(slow);
+    net.send(slow, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
+    all.extend(drain(&mut net, slow, Version::V5));
+    all.retain(|line| !line.starts_with("SUBACK"));
+    assert_eq!(all.len(), COUNT + 1 + COUNT);
+    assert_eq!(all.iter().filter(|line| line.starts_with("t/001:")).count(), 3);
+}
