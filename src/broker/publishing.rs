@@ -240,7 +240,8 @@ impl<P: Policy> Broker<P> {
         let Scratch { encoded, matches, merging, groups } = scratch;
         tree.find_matches(publish.topic, matches);
         if matches.is_empty() {
-            hub.counters.messages_unwanted = hub.counters.messages_unwanted.wrapping_add(1);
+            let is_of_a_client = u64::from(from.is_some());
+            hub.counters.messages_unwanted = hub.counters.messages_unwanted.wrapping_add(is_of_a_client);
             return 0;
         }
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
