@@ -95,7 +95,8 @@ fn a_topic_has_so_many_levels() {
 
 #[test]
 fn retained_messages_beyond_the_limits_are_refused() {
-    for limit in [BrokerConfig { max_retained: 2, ..config() }, BrokerConfig { max_memory: 2 * 60, ..config() }] {
+    for limit in [BrokerConfig { max_retained: 2, ..config() }, BrokerConfig { max_memory: 2 * (60 + 64), ..config() }]
+    {
         let mut net = Net::new(limit);
         let client = net.client(Version::V5, "client");
         for (topic, size, code) in

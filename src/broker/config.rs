@@ -29,7 +29,8 @@ pub struct BrokerConfig {
     /// How many messages may be retained; 1,000,000 by default. One more is refused: 0x97 (Quota exceeded).
     pub max_retained: u32,
     /// How many bytes retained messages, and those that are kept for all clients, may take together; 1 GiB by default. A
-    /// message that would be retained is refused then: 0x97 (Quota exceeded). A copy that would be kept is dropped.
+    /// message that would be retained is refused then: 0x97 (Quota exceeded). A copy that would be kept is dropped. A large
+    /// payload counts for each client that it is kept for, though they share it.
     pub max_memory: u64,
     /// To which member of a shared subscription a message goes.
     pub shared_strategy: SharedStrategy,

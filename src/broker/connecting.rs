@@ -12,6 +12,7 @@ use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice, 
 use super::publishing::is_own;
 use super::questions::Parked;
 use crate::codec::{Auth, ConnAckProperties, ConnAckReasonCode, Connect, Disconnect, DisconnectReasonCode, Version};
+use crate::random::derive;
 use crate::server::{Accept, Acceptor, Action, Close, ServerConfig};
 use crate::text::Utf8Str;
 use crate::time::Instant;
@@ -146,6 +147,11 @@ impl<P: Policy> Broker<P> {
             return self.refuse(id, &quota_exceeded(version));
         }
         if let Some(index) = known {
+            // Who is refused takes nothing over.
+            let done = self.connecting(id).map(|connecting| connecting.acceptor.check(&accept));
+            if let Some(Err(_)) = done {
+                return self.refuse(id, &ConnAckReasonCode::ImplementationSpecificError.into_refusal());
+            }
             self.take_over(index);
         }
         let place = index_of(&self.connections, id.0);
@@ -178,6 +184,8 @@ impl<P: Policy> Broker<P> {
             self.add_name(index);
         } else if !session_present {
             self.unsubscribe_all(index);
+            self.hub.counters.sessions_ended = self.hub.counters.sessions_ended.wrapping_add(1);
+            self.policy.notice(Notice::SessionEnded { client_id: &name });
         }
         if let Some(client) = self.hub.sessions.get(index).and_then(Session::client) {
             self.policy.notice(Notice::Connected { client, session_present });
@@ -202,6 +210,9 @@ impl<P: Policy> Broker<P> {
             let rest = core::mem::take(connecting.acceptor.transmit());
             connection.state = State::Over(rest);
             connection.parked = None;
+            if let Ended::Close(Close::Malformed(_) | Close::Breach(_)) = why {
+                self.hub.counters.breaches = self.hub.counters.breaches.wrapping_add(1);
+            }
             self.hub.counters.clients_refused = self.hub.counters.clients_refused.wrapping_add(1);
             self.policy.notice(Notice::Refused { connection: id, why });
             self.make_ready(id);
@@ -278,7 +289,7 @@ impl<P: Policy> Broker<P> {
     /// A name that no session has \[MQTT-3.2.2-16\], and that nobody can guess who does not know the seed.
     fn new_name(&mut self) -> String {
         loop {
-            let name = format!("auto-{:016x}", self.random.number());
+            let name = format!("auto-{:016x}", derive(self.random.number(), 5));
             if self.find_session(&name).is_none() {
                 return name;
             }

@@ -160,7 +160,10 @@ impl<P: Policy> Broker<P> {
             if session.connection != Some(id) || session.is_parked {
                 return true;
             }
-            let Some(action) = session.server.poll(self.now, input) else { return false };
+            let Some(action) = session.server.poll(self.now, input) else {
+                session.is_held = !input.is_empty() && session.server.is_full();
+                return false;
+            };
             self.act(index, action);
         }
         true
@@ -271,6 +274,13 @@ impl<P: Policy> Broker<P> {
                 self.pump(id, session);
             }
             self.hub.count_sent(session);
+            if let Some(it) = self.hub.sessions.get_mut(session)
+                && it.is_held
+                && !it.server.is_full()
+            {
+                it.is_held = false;
+                self.hub.make_ready(session);
+            }
         }
         match index_of(&self.connections, id.0).and_then(|index| self.connections.get_mut(index)) {
             Some(Connection { state: State::Connecting(connecting), .. }) => connecting.acceptor.transmit(),

@@ -1,14 +1,19 @@
 //! Retained messages on their way to a new subscriber, as fast as it takes them (section 3.3.1.3).
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
+use alloc::vec::IntoIter;
 
-use super::retained::Reference;
+use super::retained::{Moment, Reference, Retained};
 use super::tree::{Place, Subscriber};
 use crate::codec::QoS;
+use crate::time::Instant;
+use crate::topic::TopicFilter;
 
-/// What a session is still to get, for one subscription after the other. Only references are kept: a message that has been
-/// replaced meanwhile has been forwarded meanwhile.
+/// What a session is still to get, for one subscription after the other.
+///
+/// Only filters are kept, and references to the messages for the first of them. A message that has been replaced meanwhile
+/// has been forwarded meanwhile, and so has one that was retained later.
 #[derive(Clone, Default)]
 pub(super) struct Feed(VecDeque<Portion>);
 
@@ -17,13 +22,17 @@ pub(super) struct Feed(VecDeque<Portion>);
 struct Portion {
     place: Place,
     subscriber: Subscriber,
-    found: Vec<Reference>,
-    next: usize,
+    filter: Box<[u8]>,
+    /// The messages that had been retained when it was subscribed to.
+    until: Moment,
+    /// Those of them that fit, from the next one on; not looked for yet as long as others come first.
+    found: Option<IntoIter<Reference>>,
 }
 
 impl Feed {
-    pub(super) fn push(&mut self, place: Place, subscriber: Subscriber, found: Vec<Reference>) {
-        self.0.push_back(Portion { place, subscriber, found, next: 0 });
+    pub(super) fn push(&mut self, place: Place, subscriber: Subscriber, filter: TopicFilter<'_>, until: Moment) {
+        let filter = filter.without_share().as_bytes().into();
+        self.0.push_back(Portion { place, subscriber, filter, until, found: None });
     }
 
     /// The subscription has new terms.
@@ -41,19 +50,24 @@ impl Feed {
         self.0.retain(|portion| portion.subscriber.terms.qos != QoS::AtMostOnce);
     }
 
-    /// The next message, and for whom.
-    pub(super) fn peek(&self) -> Option<(Reference, Subscriber)> {
-        let portion = self.0.front()?;
-        portion.found.get(portion.next).map(|&reference| (reference, portion.subscriber))
+    /// The next message, and for whom. What has no more messages is forgotten.
+    pub(super) fn peek(&mut self, retained: &Retained, now: Instant) -> Option<(Reference, Subscriber)> {
+        loop {
+            let portion = self.0.front_mut()?;
+            let found = portion.found.get_or_insert_with(|| {
+                retained.find_matches(TopicFilter::validated(&portion.filter), portion.until, now).into_iter()
+            });
+            match found.as_slice().first() {
+                Some(&reference) => return Some((reference, portion.subscriber)),
+                None => drop(self.0.pop_front()),
+            }
+        }
     }
 
     /// That one is done with.
     pub(super) fn advance(&mut self) {
-        if let Some(portion) = self.0.front_mut() {
-            portion.next = portion.next.saturating_add(1);
-            if portion.next >= portion.found.len() {
-                self.0.pop_front();
-            }
+        if let Some(found) = self.0.front_mut().and_then(|portion| portion.found.as_mut()) {
+            found.next();
         }
     }
 

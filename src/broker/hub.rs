@@ -44,6 +44,8 @@ pub(super) struct Session {
     is_touched: bool,
     /// Whether the client waits for an answer of the policy, so that no input is taken.
     pub(super) is_parked: bool,
+    /// Whether input was left because too much waits to be written.
+    pub(super) is_held: bool,
     /// Which message was last on its way to it, and at which place among those that get it.
     pub(super) routed: (u32, u32),
     pub(super) server: ServerSession,
@@ -67,6 +69,7 @@ impl Session {
             is_ready: false,
             is_touched: false,
             is_parked: false,
+            is_held: false,
             routed: (0, 0),
             server,
             feed: None,

@@ -20,6 +20,15 @@ use crate::session::{CommandError, LARGE, Message, Receipt, ReceivedMessage};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
+/// What has become of a message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Forwarded {
+    /// Whether anybody is subscribed, got it or not.
+    has_subscribers: bool,
+    /// How many copies went out, or are kept.
+    copies: usize,
+}
+
 /// What is needed while a message is forwarded; kept for its memory.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -54,7 +63,8 @@ impl<P: Policy> Broker<P> {
     /// # Errors
     ///
     /// [`CommandError::Text`] if the topic is not one; [`CommandError::TopicAlias`] for a topic alias, which is not the
-    /// caller's; [`CommandError::Encode`] if it cannot be sent; [`CommandError::QueueFull`] if there is no room to retain it.
+    /// caller's; [`CommandError::TooManyLevels`] for a topic with more levels than it may have;
+    /// [`CommandError::Encode`] if it cannot be sent; [`CommandError::QueueFull`] if there is no room to retain it.
     pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<usize, CommandError> {
         self.advance(now);
         let publish = &message.publish;
@@ -73,7 +83,11 @@ impl<P: Policy> Broker<P> {
         publish.encoded_len(Version::V5)?;
         let copies = self.publish_from(None, &publish, large);
         self.settle();
-        copies.map_err(|_| CommandError::QueueFull)
+        match copies {
+            Ok(forwarded) => Ok(forwarded.copies),
+            Err(PubAckReasonCode::TopicNameInvalid) => Err(CommandError::TooManyLevels),
+            Err(_) => Err(CommandError::QueueFull),
+        }
     }
 
     /// A client has published a message.
@@ -147,7 +161,7 @@ impl<P: Policy> Broker<P> {
             self.publish_from(Some(index), &publish, None)
         };
         let reason_code = match done {
-            Ok(0) if !publish.retain => PubAckReasonCode::NoMatchingSubscribers,
+            Ok(Forwarded { has_subscribers: false, .. }) if !publish.retain => PubAckReasonCode::NoMatchingSubscribers,
             Ok(_) => PubAckReasonCode::Success,
             Err(reason_code) => {
                 self.count_refused();
@@ -168,11 +182,14 @@ impl<P: Policy> Broker<P> {
     /// The will of a client is due.
     pub(super) fn publish_will(&mut self, index: u32, will: &Will) {
         self.hub.counters.wills = self.hub.counters.wills.wrapping_add(1);
-        let published = will.with_message(|message| self.publish_from(Some(index), &message.publish, None));
-        // What was received can be sent; there may be no room to retain it.
-        if !matches!(published, Ok(Ok(_))) {
-            self.count_refused();
-        }
+        // What was received can be sent.
+        let _ = will.with_message(|message| {
+            if self.publish_from(Some(index), &message.publish, None).is_err() {
+                // There is no room to retain it; those who are there get it all the same.
+                self.count_refused();
+                self.forward(Some(index), message.publish, None);
+            }
+        });
     }
 
     const fn count_refused(&mut self) {
@@ -192,7 +209,7 @@ impl<P: Policy> Broker<P> {
         from: Option<u32>,
         publish: &Publish<'_>,
         large: Option<Bytes>,
-    ) -> Result<usize, PubAckReasonCode> {
+    ) -> Result<Forwarded, PubAckReasonCode> {
         if self.has_too_many_levels(publish.topic.levels()) {
             return Err(PubAckReasonCode::TopicNameInvalid);
         }
@@ -234,15 +251,15 @@ impl<P: Policy> Broker<P> {
         self.hub.max_kept_bytes = self.config.max_memory.saturating_sub(self.retained.bytes());
     }
 
-    /// Gives a message to all that are subscribed; how many got it.
-    fn forward(&mut self, from: Option<u32>, publish: Publish<'_>, large: Option<Bytes>) -> usize {
+    /// Gives a message to all that are subscribed.
+    fn forward(&mut self, from: Option<u32>, publish: Publish<'_>, large: Option<Bytes>) -> Forwarded {
         let Self { hub, tree, scratch, config, random, .. } = self;
         let Scratch { encoded, matches, merging, groups } = scratch;
         tree.find_matches(publish.topic, matches);
         if matches.is_empty() {
             let is_of_a_client = u64::from(from.is_some());
             hub.counters.messages_unwanted = hub.counters.messages_unwanted.wrapping_add(is_of_a_client);
-            return 0;
+            return Forwarded::default();
         }
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         let mut copies = Copies::new(publish, large, expires_after, encoded);
@@ -264,7 +281,7 @@ impl<P: Policy> Broker<P> {
                 count = count.wrapping_add(1);
             }
         }
-        count
+        Forwarded { has_subscribers: true, copies: count }
     }
 }
 
@@ -338,9 +355,10 @@ pub(super) fn is_own(topic: TopicName<'_>) -> bool {
 fn least_loaded(hub: &Hub, members: &[Subscriber], next: u32) -> u32 {
     let load = |place: &u32| {
         let member = members.get(*place as usize)?;
-        hub.sessions.get(member.session).map(|session| session.server.load())
+        let server = &hub.sessions.get(member.session)?.server;
+        Some((!server.is_connected(), server.load()))
     };
-    in_turn(members, next).min_by_key(|place| load(place).unwrap_or(usize::MAX)).unwrap_or(0)
+    in_turn(members, next).min_by_key(|place| load(place).unwrap_or((true, usize::MAX))).unwrap_or(0)
 }
 
 /// The places of all members, from `start` on and around.

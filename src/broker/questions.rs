@@ -19,8 +19,9 @@ pub(super) enum Parked {
     Again(u32),
     /// Whether a message may be published: the packet, and since when it waits.
     Publish { number: u32, packet: Vec<u8>, receipt: Option<Receipt>, since: Instant },
-    /// Whether a client may subscribe: the packet, and the answers so far. The tickets have numbers one after the other.
-    Subscribe { first: u32, packet: Vec<u8>, request: RequestId, codes: Vec<Option<SubAckReasonCode>> },
+    /// Whether a client may subscribe: the packet, and the answers so far, and how many are
+    /// still to come. The tickets have numbers one after the other.
+    Subscribe { first: u32, packet: Vec<u8>, request: RequestId, codes: Vec<Option<SubAckReasonCode>>, open: usize },
 }
 
 impl Parked {
@@ -100,12 +101,13 @@ impl<P: Policy> Broker<P> {
                     self.finish_message_since(index, publish, receipt, reason_code, since);
                 }
             }
-            (Parked::Subscribe { first, packet, request, mut codes }, Answer::Subscribe(code)) => {
+            (Parked::Subscribe { first, packet, request, mut codes, open }, Answer::Subscribe(code)) => {
+                let open = open.saturating_sub(1);
                 if let Some(place) = codes.get_mut(ticket.number.wrapping_sub(first) as usize) {
                     *place = Some(code);
                 }
-                if codes.iter().any(Option::is_none) {
-                    self.park(id, Parked::Subscribe { first, packet, request, codes });
+                if open != 0 {
+                    self.park(id, Parked::Subscribe { first, packet, request, codes, open });
                 } else if let Some(Packet::Subscribe(subscribe)) = decode(&packet) {
                     let index = self.session_of(id).ok_or(UnknownTicket)?;
                     self.finish_subscribe(index, request, &subscribe, &codes);

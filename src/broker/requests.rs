@@ -35,14 +35,15 @@ impl<P: Policy> Broker<P> {
         }
         let SubscribeRequest { id: request_id, subscriptions, properties } = *request;
         let subscribe = Subscribe { id: PacketId::MIN, subscriptions, properties };
-        if codes.iter().all(Option::is_some) {
+        let open = codes.iter().filter(|code| code.is_none()).count();
+        if open == 0 {
             return self.finish_subscribe(index, request_id, &subscribe, &codes);
         }
         // A filter of 3.1.1 may be one that 5.0 would not take: then it is none that could be asked for later.
         match Kept::packet(Packet::Subscribe(subscribe)) {
             Ok(packet) => {
                 let first = first.unwrap_or_default();
-                self.park(id, Parked::Subscribe { first, packet, request: request_id, codes });
+                self.park(id, Parked::Subscribe { first, packet, request: request_id, codes, open });
             }
             Err(_) => {
                 let codes: Vec<_> = codes.iter().map(|_| Some(SubAckReasonCode::TopicFilterInvalid)).collect();
@@ -89,13 +90,12 @@ impl<P: Policy> Broker<P> {
         }
         let answer = self.tell(index, |session| session.suback(request, &codes));
         self.end_if_too_large(index, answer);
-        for (place, subscriber, filter) in added {
-            let mut found = Vec::new();
-            self.retained.find_matches(filter, self.now, &mut found);
-            if let Some(session) = self.hub.sessions.get_mut(index)
-                && !found.is_empty()
-            {
-                session.feed.get_or_insert_default().push(place, subscriber, found);
+        let until = self.retained.moment();
+        if let Some(session) = self.hub.sessions.get_mut(index) {
+            for (place, subscriber, filter) in added {
+                let feed = session.feed.get_or_insert_default();
+                feed.forget(place); // the same filter twice in a packet
+                feed.push(place, subscriber, filter, until);
             }
         }
     }
@@ -217,17 +217,18 @@ impl<P: Policy> Broker<P> {
     pub(super) fn feed(&mut self, index: u32) -> bool {
         let Some(session) = self.hub.sessions.get_mut(index) else { return false };
         let Some(feed) = &mut session.feed else { return false };
-        let Some((reference, subscriber)) = feed.peek() else {
+        let Some((reference, subscriber)) = feed.peek(&self.retained, self.now) else {
             session.feed = None;
             return false;
         };
         let kept = self.retained.get(reference).filter(|kept| !kept.is_expired(self.now));
+        let size = kept.map_or(0, Kept::len);
         let Some((publish, shared, left)) = kept.and_then(|kept| kept.publish(self.now)) else {
             feed.advance(); // it has been replaced or deleted: what came after it was forwarded
             return true;
         };
         let qos = publish.delivery.qos().min(subscriber.terms.qos);
-        if !session.server.is_ready_for(qos) {
+        if !session.server.is_ready_for(qos) || !session.server.has_room_for(qos, size) {
             return false;
         }
         feed.advance();

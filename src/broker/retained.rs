@@ -13,7 +13,10 @@ use crate::topic::{TopicFilter, TopicName};
 pub(super) struct Retained {
     trie: Trie<Entry>,
     count: u32,
+    /// The bytes of the messages.
     bytes: u64,
+    /// How many nodes there are besides the root.
+    nodes: u32,
     /// How many messages have ever been retained.
     number: u64,
 }
@@ -35,6 +38,9 @@ struct Message {
     kept: Kept,
 }
 
+/// What a topic takes for each of its levels that no other one shares.
+const NODE: u64 = Trie::<Entry>::NODE_SIZE as u64;
+
 /// A message that was retained, and may be replaced by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reference {
@@ -42,9 +48,18 @@ pub(super) struct Reference {
     number: u64,
 }
 
+/// A point in the order in which messages are retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(u64);
+
 impl Retained {
+    /// Now.
+    pub(super) const fn moment(&self) -> Moment {
+        Moment(self.number)
+    }
+
     pub(super) fn new(seed: u64) -> Self {
-        Self { trie: Trie::new(seed), count: 0, bytes: 0, number: 0 }
+        Self { trie: Trie::new(seed), count: 0, bytes: 0, nodes: 0, number: 0 }
     }
 
     /// How many messages there are.
@@ -52,17 +67,19 @@ impl Retained {
         self.count
     }
 
-    /// How many bytes they take.
+    /// How many bytes they take, with their places in the tree.
     pub(super) const fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes.saturating_add((self.nodes as u64).saturating_mul(NODE))
     }
 
     /// How many messages and bytes there will be with this one as the message of its topic.
     pub(super) fn with(&self, topic: TopicName<'_>, size: usize) -> (u32, u64) {
-        let old = self.trie.find(topic.levels()).and_then(|node| self.message(node));
-        let (count, bytes) = old.map_or((0, 0), |old| (1, old.kept.len() as u64));
+        let known = self.trie.find(topic.levels());
+        let (count, bytes) = known.and_then(|node| self.message(node)).map_or((0, 0), |old| (1, old.kept.len() as u64));
         let count = self.count.saturating_sub(count).saturating_add(1);
-        (count, self.bytes.saturating_sub(bytes).saturating_add(size as u64))
+        let nodes = if known.is_some() { 0 } else { topic.levels().count() as u64 };
+        let more = nodes.saturating_mul(NODE).saturating_add(size as u64);
+        (count, self.bytes().saturating_sub(bytes).saturating_add(more))
     }
 
     /// Keeps a message as the one of its topic, instead of the one before \[MQTT-3.3.1-5\].
@@ -126,7 +143,8 @@ impl Retained {
         if let Some(child) = self.trie.child_of(parent, self.trie.wanted(level)) {
             return Some(child);
         }
-        let child = self.trie.child_or_insert(parent, level)?;
+        let child = self.trie.insert(parent, level, None)?;
+        self.nodes = self.nodes.saturating_add(1);
         let next = core::mem::replace(&mut self.trie.value_mut(parent)?.first_child, child);
         if next != NONE {
             self.trie.value_mut(next)?.previous = child;
@@ -154,6 +172,7 @@ impl Retained {
                 sibling.next = next;
             }
             self.trie.remove_leaf(node);
+            self.nodes = self.nodes.saturating_sub(1);
             node = parent;
         }
     }
@@ -166,32 +185,30 @@ impl Retained {
         self.trie.value(node).map(|entry| entry.next).filter(|&next| next != NONE)
     }
 
-    /// Finds the messages that a filter is for, except those that have expired. Only that part of the tree is looked at
-    /// that can fit.
-    pub(super) fn find_matches(&self, filter: TopicFilter<'_>, now: Instant, found: &mut Vec<Reference>) {
-        let filter = filter.without_share();
+    /// Finds the messages that a filter is for, except those that have expired or were retained later than `until`. Only
+    /// that part of the tree is looked at that can fit.
+    pub(super) fn find_matches(&self, filter: TopicFilter<'_>, until: Moment, now: Instant) -> Vec<Reference> {
+        let mut found = Vec::new();
+        let mut take = |node| {
+            let message = self.message(node).filter(|it| it.number <= until.0 && !it.kept.is_expired(now));
+            found.extend(message.map(|message| Reference { node, number: message.number }));
+        };
         let mut here = alloc::vec![ROOT];
         for level in filter.levels() {
             match level {
                 b"#" => {
-                    for node in here {
-                        self.find_all_below(node, now, found);
-                    }
-                    return;
+                    here.into_iter().for_each(|node| self.visit_all_below(node, &mut take));
+                    return found;
                 }
                 b"+" => here = here.into_iter().flat_map(|node| self.children(node, node == ROOT)).collect(),
                 level => {
                     let wanted = self.trie.wanted(level);
-                    here.retain_mut(|node| {
-                        self.trie.child_of(*node, wanted).is_some_and(|child| {
-                            *node = child;
-                            true
-                        })
-                    });
+                    here = here.into_iter().filter_map(|node| self.trie.child_of(node, wanted)).collect();
                 }
             }
         }
-        here.into_iter().for_each(|node| self.find_here(node, now, found));
+        here.into_iter().for_each(take);
+        found
     }
 
     /// The children of a node; without those that a wildcard in the first level does not stand for \[MQTT-4.7.2-1\].
@@ -200,21 +217,13 @@ impl Retained {
         all.filter(move |&child| !(is_first_level && self.trie.level(child).first() == Some(&b'$')))
     }
 
-    fn find_here(&self, node: NodeId, now: Instant, found: &mut Vec<Reference>) {
-        if let Some(message) = self.message(node)
-            && !message.kept.is_expired(now)
-        {
-            found.push(Reference { node, number: message.number });
-        }
-    }
-
     /// A node and all below it. The way back up is by the parents, so it needs no memory, however deep it is.
-    fn find_all_below(&self, top: NodeId, now: Instant, found: &mut Vec<Reference>) {
-        self.find_here(top, now, found);
+    fn visit_all_below(&self, top: NodeId, visit: &mut impl FnMut(NodeId)) {
+        visit(top);
         for child in self.children(top, top == ROOT) {
             let mut node = child;
             'below: loop {
-                self.find_here(node, now, found);
+                visit(node);
                 if let Some(first) = self.first_child(node) {
                     node = first;
                     continue;

@@ -175,6 +175,7 @@ impl<P: Policy> Broker<P> {
         session.connection = None;
         session.is_ready = false;
         session.is_parked = false;
+        session.is_held = false;
         session.counted_sent = 0;
         if let Some(feed) = &mut session.feed {
             feed.disconnected();

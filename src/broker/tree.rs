@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use hashbrown::HashTable;
+
 use super::slab::Slab;
 use super::trie::{Levels, NONE, NodeId, Path, ROOT, Trie};
 use crate::codec::{QoS, Subscription};
@@ -14,6 +16,8 @@ pub(super) struct Tree {
     /// The lists of filters that have several subscribers.
     lists: Slab<Lists>,
     groups: Slab<Group>,
+    /// The groups by filter and name.
+    by_share: HashTable<u32>,
     subscriptions: u32,
     shared: u32,
     /// What is needed while a topic is looked for; kept for its memory.
@@ -79,6 +83,8 @@ pub(super) struct Terms {
 pub(super) struct Group {
     /// The filter that they share.
     place: Place,
+    /// Which of the groups that share it.
+    position: u32,
     name: Vec<u8>,
     pub(super) members: Vec<Subscriber>,
     /// Whose turn it is.
@@ -245,6 +251,10 @@ fn fit(tail: Option<&[u8]>, rest: Option<&[u8]>) -> Fit {
     }
 }
 
+fn share_hash(trie: &Trie<Entry>, place: Place, name: &[u8]) -> u64 {
+    trie.wanted(name).hash() ^ u64::from(place.0).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
 fn swap_remove(list: &mut Vec<Subscriber>, position: u32) -> Option<Subscriber> {
     if (position as usize) < list.len() {
         list.swap_remove(position as usize);
@@ -261,6 +271,7 @@ impl Tree {
             trie: Trie::new(seed),
             lists: Slab::new(),
             groups: Slab::new(),
+            by_share: HashTable::new(),
             subscriptions: 0,
             shared: 0,
             search: Search::default(),
@@ -340,9 +351,12 @@ impl Tree {
 
     /// The list of a group that shares a filter.
     fn group(&self, place: Place, name: &[u8]) -> Option<Place> {
-        let groups = self.subscribers(place)?.groups(&self.lists);
-        let is_it = |&group: &u32| self.groups.get(group).is_some_and(|group| group.name == name);
-        groups.iter().copied().find(is_it).map(|group| Place(group | GROUP))
+        let is_it = |&group: &u32| self.groups.get(group).is_some_and(|it| it.place == place && it.name == name);
+        self.by_share.find(self.share_hash(place, name), is_it).map(|&group| Place(group | GROUP))
+    }
+
+    fn share_hash(&self, place: Place, name: &[u8]) -> u64 {
+        share_hash(&self.trie, place, name)
     }
 
     /// The list for this filter, which is made if there is none. It has to get a subscriber then; `None` if there is no
@@ -357,10 +371,17 @@ impl Tree {
         if let Some(group) = self.group(place, name.as_bytes()) {
             return Some(group);
         }
-        let group = Group { place, name: name.as_bytes().into(), members: Vec::new(), next: 0 };
+        let (subscribers, lists) = self.subscribers_mut(place)?;
+        let position = subscribers.many(lists)?.groups.len() as u32;
+        let group = Group { place, position, name: name.as_bytes().into(), members: Vec::new(), next: 0 };
         let group = self.groups.insert(group)?.index;
         let (subscribers, lists) = self.subscribers_mut(place)?;
         subscribers.many(lists)?.groups.push(group);
+        let hash = self.share_hash(place, name.as_bytes());
+        let (trie, groups) = (&self.trie, &self.groups);
+        self.by_share.insert_unique(hash, group, |&group| {
+            groups.get(group).map_or(0, |group| share_hash(trie, group.place, &group.name))
+        });
         Some(Place(group | GROUP))
     }
 
@@ -406,16 +427,29 @@ impl Tree {
         let group = self.groups.get_mut(number)?;
         let moved = swap_remove(&mut group.members, position);
         if group.members.is_empty() {
-            let place = group.place;
-            self.groups.remove(number);
-            let (subscribers, lists) = self.subscribers_mut(place)?;
-            if let Some(lists) = subscribers.many(lists) {
-                lists.groups.retain(|&other| other != number);
-            }
-            subscribers.tidy(lists);
-            self.prune(place.node());
+            self.remove_group(number);
         }
         moved
+    }
+
+    /// Takes away a group that has no members. Another one may move to its position among those of its filter.
+    fn remove_group(&mut self, number: u32) -> Option<()> {
+        let Group { place, position, name, .. } = self.groups.remove(number)?;
+        if let Ok(entry) = self.by_share.find_entry(self.share_hash(place, &name), |&other| other == number) {
+            entry.remove();
+        }
+        let (subscribers, lists) = self.subscribers_mut(place)?;
+        let groups = &mut subscribers.many(lists)?.groups;
+        if (position as usize) < groups.len() {
+            groups.swap_remove(position as usize);
+        }
+        let moved = groups.get(position as usize).copied();
+        subscribers.tidy(lists);
+        if let Some(group) = moved.and_then(|moved| self.groups.get_mut(moved)) {
+            group.position = position;
+        }
+        self.prune(place.node());
+        Some(())
     }
 
     /// Takes nodes away that nobody needs, from this one up.

@@ -163,6 +163,12 @@ pub(super) struct Wanted<'t> {
     hash: u64,
 }
 
+impl Wanted<'_> {
+    pub(super) const fn hash(self) -> u64 {
+        self.hash
+    }
+}
+
 impl<V: Default> Trie<V> {
     pub(super) const NODE_SIZE: usize = core::mem::size_of::<Node<V>>();
 
@@ -280,14 +286,6 @@ impl<V: Default> Trie<V> {
     #[inline]
     pub(super) fn tail(&self, id: NodeId) -> Option<&[u8]> {
         self.node(id)?.text.tail()
-    }
-
-    /// The child with this level, which is made if there is none; `None` if there is no number left for it.
-    pub(super) fn child_or_insert(&mut self, parent: NodeId, level: &[u8]) -> Option<NodeId> {
-        match self.child_of(parent, self.wanted(level)) {
-            Some(child) => Some(child),
-            None => self.insert(parent, level, None),
-        }
     }
 
     /// Makes a child that is not there yet, which stands for the levels in `tail` too; `None` if there is no number left

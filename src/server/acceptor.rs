@@ -349,6 +349,14 @@ impl Acceptor {
         Ok(())
     }
 
+    /// Whether the client can be accepted on these terms.
+    #[cfg(feature = "broker")]
+    pub(crate) fn check(&self, accept: &Accept) -> Result<(), CommandError> {
+        let pending = self.pending.as_ref().ok_or(CommandError::NoConnect)?;
+        let terms = Terms::new(&self.config, pending, accept);
+        terms.put_connack(&mut Transmit::default(), &self.config, pending, accept, true)
+    }
+
     /// A session for the client that waits for a decision, with nothing in it.
     #[cfg(feature = "broker")]
     pub(crate) fn new_session(&self) -> ServerSession {

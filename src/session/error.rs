@@ -159,6 +159,9 @@ pub enum CommandError {
     /// A client that has come without a name has to be given one \[MQTT-3.1.3-6\].
     #[error("a client without a client identifier has to be given one [MQTT-3.1.3-6]")]
     NoClientIdentifier,
+    /// The topic has more levels than a broker takes.
+    #[error("the topic has more levels than it may have")]
+    TooManyLevels,
     /// DISCONNECT cannot give a session an expiry interval that had none (section 3.14.2.2.2).
     #[error("a session without an expiry interval cannot be given one by DISCONNECT (section 3.14.2.2.2)")]
     SessionExpiry,

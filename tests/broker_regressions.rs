@@ -1,0 +1,177 @@
+//! What has once gone wrong, or was missing.
+
+#![cfg(feature = "broker")]
+
+use mqtt_sansio::broker::{BrokerConfig, Decision, SharedStrategy};
+use mqtt_sansio::codec::{Connect, Subscribe, Subscription, Will};
+use mqtt_sansio::{CommandError, Message, Version};
+
+#[path = "common/broker.rs"]
+mod broker;
+#[path = "common/counting.rs"]
+mod counting;
+#[path = "common/server.rs"]
+mod server;
+
+use self::broker::{Net, config, message, named, with_server};
+use self::server::{QOS_0, QOS_1, id, will};
+
+#[test]
+fn retained_messages_wait_for_room_in_bytes() {
+    let mut net = Net::new(with_server(|server| server.max_kept_bytes = 150));
+    let a = net.client(Version::V5, "a");
+    for n in 0..5 {
+        net.retain(a, &format!("t/{n}"), &"x".repeat(90), QOS_1);
+    }
+    let b = net.client(Version::V5, "b");
+    net.subscribe(b, "t/+", QOS_1); // it acknowledges at once
+    let got = net.heard(b);
+    assert_eq!((got.len(), net.broker.counters().dropped.total()), (5, 0), "{got:?}");
+}
+
+#[test]
+fn one_small_packet_does_not_cost_memory_for_each_pair() {
+    let mut net = Net::plain();
+    for n in 0..2000 {
+        net.say(&Message::new(&format!("t/{n}"), "x").retain(true));
+    }
+    let b = net.client(Version::V5, "b");
+    net.set_reading(b, false);
+    let subscriptions = vec![Subscription::new("#", QOS_0).unwrap(); 5000];
+    let before = counting::LIVE.get();
+    net.send(b, &[Subscribe::new(id(1), &subscriptions).into()]);
+    let grown = counting::LIVE.get() - before;
+    assert!(grown < 10_000_000, "{grown} bytes");
+}
+
+#[test]
+fn the_least_loaded_of_those_that_are_connected() {
+    let mut net = Net::new(BrokerConfig { shared_strategy: SharedStrategy::LeastLoaded, ..config() });
+    let a = net.client(Version::V5, "a");
+    let b = net.client(Version::V5, "b");
+    let c = net.client(Version::V5, "c");
+    net.hold_acks(b);
+    net.subscribe(b, "b", QOS_1);
+    for n in 0..20 {
+        net.say(&Message::new("b", &format!("{n}")[..]).qos(QOS_1));
+    }
+    net.heard(b);
+    net.subscribe(a, "$share/g/t", QOS_1);
+    net.subscribe(b, "$share/g/t", QOS_1);
+    net.subscribe(c, "$share/g/t", QOS_1);
+    net.lose(a);
+    for n in 0..10 {
+        net.say(&Message::new("t", &format!("{n}")[..]).qos(QOS_1));
+    }
+    let (b, c) = (net.heard(b).len(), net.heard(c).len());
+    assert_eq!((b, c), (0, 10), "b has 20 under way, c none");
+}
+
+#[test]
+fn what_another_member_gets_is_not_dropped() {
+    let mut net = Net::new(with_server(|server| server.max_kept = 1));
+    let a = net.client(Version::V5, "a");
+    let b = net.client(Version::V5, "b");
+    net.hold_acks(a);
+    net.subscribe(a, "$share/g/t", QOS_1);
+    net.subscribe(b, "$share/g/t", QOS_1);
+    let mut delivered = 0;
+    for n in 0..6 {
+        delivered += net.say(&Message::new("t", &format!("{n}")[..]).qos(QOS_1));
+    }
+    assert_eq!((delivered, net.broker.counters().dropped.total()), (6, 0));
+}
+
+#[test]
+fn a_subscriber_with_a_full_queue_is_a_subscriber() {
+    let mut net = Net::new(with_server(|server| server.max_kept = 1));
+    let a = net.client(Version::V5, "a");
+    let b = net.client(Version::V5, "b");
+    net.hold_acks(b);
+    net.subscribe(b, "t", QOS_1);
+    net.publish(a, "t", "1", QOS_1);
+    net.send(a, &[message("t", "2", QOS_1).into()]);
+    assert_eq!(net.heard(a), ["PUBACK 1 00"], "0x10 says that there are no subscribers");
+}
+
+#[test]
+fn a_will_that_cannot_be_retained_is_published() {
+    let mut net = Net::new(BrokerConfig { max_retained: 0, ..config() });
+    let a = net.client(Version::V5, "a");
+    net.subscribe(a, "will", QOS_1);
+    let will = Will { topic: mqtt_sansio::TopicName::new("will").unwrap(), retain: true, ..will("bye", 0) };
+    let b = net.connect(&Connect { will: Some(will), ..named(Version::V5, "b") });
+    net.lose(b);
+    let got = net.heard(a);
+    assert_eq!(got.len(), 1, "{got:?}");
+}
+
+#[test]
+fn a_topic_with_too_many_levels_is_not_a_full_queue() {
+    let mut net = Net::new(BrokerConfig { max_topic_levels: 2, ..config() });
+    let error = net.broker.publish(net.now, &Message::new("a/b/c", "x"));
+    assert!(!matches!(error, Err(CommandError::QueueFull)), "{error:?}");
+}
+
+#[test]
+fn next_ready_tells_when_input_is_taken_again() {
+    use bytes::Buf;
+    let mut net = Net::new(with_server(|server| server.transmit_limit = 8));
+    let a = net.client(Version::V5, "a");
+    let conn = net.id(a);
+    net.set_reading(a, false);
+    let pings = [0xC0, 0].repeat(100);
+    let mut input = &pings[..];
+    net.broker.receive(net.now, conn, &mut input);
+    assert!(!net.broker.takes_input(conn) && !input.is_empty());
+    while net.broker.next_ready().is_some() {}
+    let transmit = net.broker.transmit(conn);
+    transmit.advance(transmit.remaining());
+    assert!(!net.broker.transmit(conn).has_remaining() && net.broker.takes_input(conn));
+    assert_eq!(net.broker.next_ready(), Some(conn), "`takes_input`: when it does again, `next_ready` tells");
+}
+
+#[test]
+fn a_session_that_is_replaced_has_ended() {
+    let mut net = Net::plain();
+    let a = net.client(Version::V5, "a");
+    net.lose(a);
+    net.notices();
+    net.connect(&Connect { clean_start: true, ..named(Version::V5, "a") });
+    let notices = net.notices();
+    assert_eq!(net.broker.counters().sessions_ended, 1, "{notices:?}");
+}
+
+#[test]
+fn who_is_refused_takes_nothing_over() {
+    let mut net = Net::plain();
+    let a = net.client(Version::V5, "a");
+    let accept = mqtt_sansio::server::Accept { reason_string: Some("\0".into()), ..Default::default() };
+    net.broker.policy_mut().admissions.push_back(Decision::Now(accept.into()));
+    net.try_connect(&named(Version::V5, "a"));
+    assert!(!net.is_over(a), "the new client was refused");
+}
+
+#[test]
+fn a_breach_is_counted_whoever_it_is() {
+    let mut net = Net::plain();
+    let a = net.open(Version::V5);
+    net.send_bytes(a, &[0xC0, 0]);
+    assert!(net.is_over(a));
+    assert_eq!(net.broker.counters().breaches, 1);
+}
+
+/// A topic of many levels takes more than its message.
+#[test]
+fn limits_hold_in_bytes() {
+    let mut net = Net::new(BrokerConfig { max_memory: 400_000, ..config() });
+    let before = counting::LIVE.get();
+    let mut retained = 0;
+    for number in 0..1000 {
+        let topic = format!("{number}{}", "/a".repeat(127));
+        retained += u32::from(net.broker.publish(net.now, &Message::new(&topic, "x").retain(true)).is_ok());
+    }
+    let (told, grown) = (net.broker.status().retained_bytes, counting::LIVE.get() - before);
+    assert!(retained > 10 && told <= 400_000, "{retained} of {told} bytes");
+    assert!((grown as u64) < told * 3, "{grown} bytes instead of {told}");
+}
