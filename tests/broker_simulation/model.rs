@@ -1,0 +1,193 @@
+//! What each client must have got, from what the broker has been told and in which order: written without a look at how the
+//! broker does it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mqtt_sansio::{QoS, TopicFilter, TopicName};
+
+/// A message of a client: `PUBLISHER:NUMBER`.
+pub(crate) type Payload = String;
+
+#[derive(Clone, Copy, Debug)]
+struct Subscription {
+    qos: QoS,
+    /// Its end was asked for, and nobody knows yet whether it has come.
+    may_be_over: bool,
+}
+
+/// A copy that a client gets.
+#[derive(Debug)]
+struct Copy {
+    qos: QoS,
+    topic: String,
+    /// When the message was routed to the client: of QoS 1, a publisher may have sent it again.
+    routed: Vec<usize>,
+    received: usize,
+    /// It need not come: of QoS 0, or of a session that has ended, or by a subscription that may be over.
+    is_optional: bool,
+    /// The QoS may be another one.
+    may_differ: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Model {
+    /// By client and filter.
+    subscriptions: BTreeMap<(usize, String), Subscription>,
+    /// By client and message.
+    copies: BTreeMap<(usize, Payload), Copy>,
+    /// Messages for shared subscriptions: who was a member, and who has got it.
+    shared: BTreeMap<Payload, (BTreeSet<usize>, Vec<usize>)>,
+    /// The messages of QoS 0 and 2 that were routed: they are routed once.
+    once: BTreeSet<Payload>,
+    /// How many messages were routed.
+    routed: usize,
+    /// Which of them a client has last received of a publisher, topic and QoS.
+    last: BTreeMap<(usize, usize, String, QoS, QoS), usize>,
+    /// What each topic has retained, and ever had.
+    pub(crate) retained: BTreeMap<String, Payload>,
+    was_retained: BTreeSet<(String, Payload)>,
+    /// Sessions that have ended since a message was routed to them.
+    ended: BTreeMap<usize, usize>,
+    /// The QoS with which each message was published.
+    published: BTreeMap<Payload, QoS>,
+    received: usize,
+    pub(crate) dropped: u64,
+}
+
+pub(crate) const GROUP: &str = "$share/g/";
+
+impl Model {
+    /// The broker takes up a subscription.
+    pub(crate) fn subscribe(&mut self, client: usize, filter: &str, qos: QoS) {
+        self.subscriptions.insert((client, filter.to_owned()), Subscription { qos, may_be_over: false });
+    }
+
+    /// A client asks for the end of a subscription.
+    pub(crate) fn unsubscribing(&mut self, client: usize, filter: &str) {
+        if let Some(subscription) = self.subscriptions.get_mut(&(client, filter.to_owned())) {
+            subscription.may_be_over = true;
+        }
+    }
+
+    /// The broker has said that it is over.
+    pub(crate) fn unsubscribed(&mut self, client: usize, filter: &str) {
+        self.subscriptions.remove(&(client, filter.to_owned()));
+    }
+
+    /// The session of a client is over: nothing that is not there yet has to come.
+    pub(crate) fn session_ended(&mut self, client: usize) {
+        self.subscriptions.retain(|&(of, _), _| of != client);
+        for ((of, _), copy) in &mut self.copies {
+            copy.is_optional |= *of == client;
+        }
+        for (members, _) in self.shared.values_mut() {
+            members.clear(); // perhaps it was the one
+        }
+        *self.ended.entry(client).or_default() += 1;
+    }
+
+    /// The broker routes a message.
+    pub(crate) fn route(&mut self, topic: &str, payload: &str, qos: QoS, retain: bool) {
+        let is_first = self.published.insert(payload.to_owned(), qos).is_none();
+        if qos != QoS::AtLeastOnce {
+            assert!(self.once.insert(payload.to_owned()), "{payload} of QoS {qos:?} is routed twice");
+        }
+        self.routed += 1;
+        let place = self.routed;
+        if retain {
+            self.retained.insert(topic.to_owned(), payload.to_owned());
+            self.was_retained.insert((topic.to_owned(), payload.to_owned()));
+        }
+        let name = TopicName::new(topic).unwrap();
+        let mut granted: BTreeMap<usize, (QoS, bool, bool)> = BTreeMap::new();
+        for ((client, filter), subscription) in &self.subscriptions {
+            if filter.starts_with(GROUP) || !TopicFilter::new(filter).unwrap().matches(name) {
+                continue;
+            }
+            let (best, is_sure, may_differ) = granted.entry(*client).or_insert((QoS::AtMostOnce, false, false));
+            if subscription.may_be_over {
+                *may_differ = true;
+            } else {
+                *is_sure = true;
+            }
+            *best = (*best).max(subscription.qos);
+        }
+        for (client, (best, is_sure, may_differ)) in granted {
+            let effective = best.min(qos);
+            let topic = topic.to_owned();
+            let copy = self.copies.entry((client, payload.to_owned())).or_insert(Copy {
+                qos: effective,
+                topic,
+                routed: Vec::new(),
+                received: 0,
+                is_optional: false,
+                may_differ: false,
+            });
+            copy.routed.push(place);
+            copy.may_differ |= may_differ || copy.qos != effective;
+            copy.is_optional |= !is_sure || copy.may_differ || copy.qos == QoS::AtMostOnce;
+        }
+        if topic.starts_with("s/") && is_first {
+            let group = |(_, filter): &&(usize, String)| filter.starts_with(GROUP);
+            let members: BTreeSet<_> = self.subscriptions.keys().filter(group).map(|&(client, _)| client).collect();
+            let is_sure =
+                self.subscriptions.iter().all(|((_, filter), it)| !filter.starts_with(GROUP) || !it.may_be_over);
+            let members = if is_sure && qos == QoS::ExactlyOnce { members } else { BTreeSet::new() };
+            self.shared.insert(payload.to_owned(), (members, Vec::new()));
+        }
+    }
+
+    /// A client has got a message.
+    pub(crate) fn receive(&mut self, client: usize, topic: &str, payload: &str, qos: QoS, retain: bool) {
+        self.received += 1;
+        let published = *self.published.get(payload).unwrap_or_else(|| panic!("{payload} was never routed"));
+        assert!(qos <= published, "{payload} has a higher QoS than it was published with");
+        if retain {
+            // By a new subscription; whether a message is out of date then, the client cannot know.
+            assert!(self.was_retained.contains(&(topic.into(), payload.into())), "{payload} was never retained");
+            return;
+        }
+        if topic.starts_with("s/") {
+            let (_, got) = self.shared.get_mut(payload).expect("it was routed");
+            got.push(client);
+            assert!(qos != QoS::ExactlyOnce || got.len() == 1, "{payload} went to {got:?} of one group");
+            return;
+        }
+        let copy = self.copies.get_mut(&(client, payload.to_owned()));
+        let copy = copy.unwrap_or_else(|| panic!("client {client} has not subscribed to {topic}, but got {payload}"));
+        copy.received += 1;
+        assert_eq!(copy.topic, topic);
+        assert!(copy.may_differ || copy.qos == qos, "client {client} got {payload} with {qos:?}: {copy:?}");
+        if qos != QoS::AtLeastOnce && !copy.may_differ {
+            assert!(copy.received <= copy.routed.len(), "client {client} got {payload} too often: {copy:?}");
+        }
+        // In order, the first time that it comes [MQTT-4.6.0-5].
+        if copy.received == 1 && !copy.may_differ {
+            let publisher = payload.split(':').next().unwrap().parse().unwrap();
+            let key = (client, publisher, topic.to_owned(), published, qos);
+            let before = self.last.get(&key).copied().unwrap_or(0);
+            let place = copy.routed.iter().copied().find(|&place| place > before);
+            let place = place.unwrap_or_else(|| panic!("client {client} got {payload} out of order"));
+            self.last.insert(key, place);
+        }
+    }
+
+    /// Everything has come to rest: nothing is missing.
+    pub(crate) fn check(&self) {
+        let missing = |copy: &&Copy| copy.received == 0 && !copy.is_optional;
+        let missing: Vec<_> = self.copies.iter().filter(|(_, copy)| missing(copy)).collect();
+        assert!(missing.len() as u64 <= self.dropped, "{} were dropped, and missing are {missing:#?}", self.dropped);
+        for (payload, (members, got)) in &self.shared {
+            let is_missing = got.is_empty() && !members.is_empty();
+            assert!(!is_missing || self.dropped > 0, "none of {members:?} has got {payload}");
+        }
+    }
+
+    pub(crate) const fn routed(&self) -> usize {
+        self.routed
+    }
+
+    pub(crate) const fn delivered(&self) -> usize {
+        self.received
+    }
+}
