@@ -10,7 +10,7 @@ use super::core::{Broker, Connection, State};
 use super::hub::{Session, index_of};
 use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice, Policy, Refusal};
 use super::publishing::is_own;
-use super::requests::Parked;
+use super::questions::Parked;
 use crate::codec::{Auth, ConnAckProperties, ConnAckReasonCode, Connect, Disconnect, DisconnectReasonCode, Version};
 use crate::server::{Accept, Acceptor, Action, Close, ServerConfig};
 use crate::text::Utf8Str;

@@ -12,7 +12,7 @@ pub struct Counters {
     pub messages_received: u64,
     /// Copies of messages that were sent to clients, or are kept for them.
     pub messages_forwarded: u64,
-    /// Messages that nobody was subscribed to.
+    /// Messages of clients that nobody was subscribed to.
     pub messages_unwanted: u64,
     /// Messages that were refused, by the policy or because of a limit.
     pub messages_refused: u64,

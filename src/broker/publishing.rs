@@ -9,7 +9,7 @@ use super::core::Broker;
 use super::hub::{Hub, Session};
 use super::policy::{Decision, Policy};
 use super::publication::Kept;
-use super::requests::{Parked, answer_message};
+use super::questions::Parked;
 use super::timers::Due;
 use super::tree::{Matches, Subscriber, Terms};
 use crate::codec::{
@@ -101,7 +101,7 @@ impl<P: Policy> Broker<P> {
                     let (number, receipt, since) = (ticket.number, message.receipt, self.now);
                     self.park(id, Parked::Publish { number, packet, receipt, since });
                 }
-                Err(_) => answer_message(self, index, message.receipt, PubAckReasonCode::UnspecifiedError),
+                Err(_) => self.acknowledge(index, message.receipt, PubAckReasonCode::UnspecifiedError),
             },
         }
     }
@@ -124,7 +124,7 @@ impl<P: Policy> Broker<P> {
                     self.retained.remove(publish.topic);
                     self.share_memory();
                 }
-                return answer_message(self, index, receipt, decision);
+                return self.acknowledge(index, receipt, decision);
             }
             *interval = interval.saturating_sub(waited);
         }
@@ -154,7 +154,15 @@ impl<P: Policy> Broker<P> {
                 reason_code
             }
         };
-        answer_message(self, index, receipt, reason_code);
+        self.acknowledge(index, receipt, reason_code);
+    }
+
+    /// Answers a message, if it asks for that.
+    fn acknowledge(&mut self, index: u32, receipt: Option<Receipt>, reason_code: PubAckReasonCode) {
+        if let Some(receipt) = receipt {
+            // Of an earlier connection, or one that is over: then nobody waits for it.
+            let _ = self.tell(index, |session| session.ack(receipt, reason_code));
+        }
     }
 
     /// The will of a client is due.
@@ -232,7 +240,8 @@ impl<P: Policy> Broker<P> {
         let Scratch { encoded, matches, merging, groups } = scratch;
         tree.find_matches(publish.topic, matches);
         if matches.is_empty() {
-            hub.counters.messages_unwanted = hub.counters.messages_unwanted.wrapping_add(1);
+            let is_of_a_client = u64::from(from.is_some());
+            hub.counters.messages_unwanted = hub.counters.messages_unwanted.wrapping_add(is_of_a_client);
             return 0;
         }
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);

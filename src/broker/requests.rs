@@ -1,79 +1,21 @@
-//! SUBSCRIBE and UNSUBSCRIBE, and questions that wait for an answer.
+//! SUBSCRIBE and UNSUBSCRIBE.
 
 use alloc::vec::Vec;
 
 use super::core::Broker;
 use super::hub::Session;
-use super::policy::{Answer, Decision, Policy, Ticket, UnknownTicket};
+use super::policy::{Decision, Policy};
 use super::publication::Kept;
+use super::questions::Parked;
 use super::tree::{Place, Subscriber, Terms};
 use crate::codec::{
-    self, Decoded, DisconnectReasonCode, Limits, Packet, PacketId, PubAckReasonCode, Publish, QoS, RetainHandling,
-    SubAckReasonCode, Subscribe, Subscription, SubscriptionIdentifier, UnsubAckReasonCode, Version,
+    self, Disconnect, DisconnectReasonCode, Packet, PacketId, Publish, QoS, RetainHandling, SubAckReasonCode,
+    Subscribe, Subscription, SubscriptionIdentifier, UnsubAckReasonCode, Version,
 };
 use crate::server::{Copies, RequestId, SubscribeRequest, UnsubscribeRequest};
-use crate::session::{CommandError, Receipt};
-use crate::time::Instant;
-
-/// A question to the policy that is not answered yet.
-pub(super) enum Parked {
-    /// Whether a client is accepted; with the number of the ticket.
-    Connect(u32),
-    /// Whether a client that is accepted has authenticated again.
-    Again(u32),
-    /// Whether a message may be published: the packet, and since when it waits.
-    Publish { number: u32, packet: Vec<u8>, receipt: Option<Receipt>, since: Instant },
-    /// Whether a client may subscribe: the packet, and the answers so far. The tickets have numbers one after the other.
-    Subscribe { first: u32, packet: Vec<u8>, request: RequestId, codes: Vec<Option<SubAckReasonCode>> },
-}
-
-impl Parked {
-    /// Whether this is an answer to it.
-    fn takes(&self, ticket: Ticket, answer: &Answer) -> bool {
-        match (self, answer) {
-            (Self::Connect(number) | Self::Again(number), Answer::Connect(_)) => *number == ticket.number,
-            (Self::Publish { number, .. }, Answer::Publish(_)) => *number == ticket.number,
-            (Self::Subscribe { first, codes, .. }, Answer::Subscribe(_)) => {
-                let place = ticket.number.wrapping_sub(*first) as usize;
-                codes.get(place).is_some_and(Option::is_none)
-            }
-            _ => false,
-        }
-    }
-}
+use crate::session::CommandError;
 
 impl<P: Policy> Broker<P> {
-    pub(super) fn take_answer(&mut self, ticket: Ticket, answer: Answer) -> Result<(), UnknownTicket> {
-        let id = ticket.connection;
-        let parked = self.unpark(id, |parked| parked.takes(ticket, &answer)).ok_or(UnknownTicket)?;
-        match (*parked, answer) {
-            (Parked::Connect(_), Answer::Connect(admission)) => self.admit(id, admission),
-            (Parked::Again(_), Answer::Connect(admission)) => {
-                let index = self.session_of(id).ok_or(UnknownTicket)?;
-                self.admit_again(index, admission);
-            }
-            (Parked::Publish { packet, receipt, since, .. }, Answer::Publish(reason_code)) => {
-                let index = self.session_of(id).ok_or(UnknownTicket)?;
-                if let Some(Packet::Publish(publish)) = decode(&packet) {
-                    self.finish_message_since(index, publish, receipt, reason_code, since);
-                }
-            }
-            (Parked::Subscribe { first, packet, request, mut codes }, Answer::Subscribe(code)) => {
-                if let Some(place) = codes.get_mut(ticket.number.wrapping_sub(first) as usize) {
-                    *place = Some(code);
-                }
-                if codes.iter().any(Option::is_none) {
-                    self.park(id, Parked::Subscribe { first, packet, request, codes });
-                } else if let Some(Packet::Subscribe(subscribe)) = decode(&packet) {
-                    let index = self.session_of(id).ok_or(UnknownTicket)?;
-                    self.finish_subscribe(index, request, &subscribe, &codes);
-                }
-            }
-            _ => {} // `takes` has made sure of it
-        }
-        Ok(())
-    }
-
     pub(super) fn receive_subscribe(&mut self, index: u32, request: &SubscribeRequest<'_>) {
         let Some(id) = self.hub.sessions.get(index).and_then(|session| session.connection) else { return };
         let mut first = None;
@@ -110,7 +52,7 @@ impl<P: Policy> Broker<P> {
     }
 
     /// Takes up the subscriptions that are granted, answers, and looks for retained messages.
-    fn finish_subscribe(
+    pub(super) fn finish_subscribe(
         &mut self,
         index: u32,
         request: RequestId,
@@ -145,11 +87,8 @@ impl<P: Policy> Broker<P> {
             let is_error = codec::ReasonCode::from(code).is_error();
             codes.push(if is_error && version != Version::V5 { SubAckReasonCode::UnspecifiedError } else { code });
         }
-        if let Err(CommandError::TooLarge { .. }) = self.tell(index, |session| session.suback(request, &codes)) {
-            let reason_code = DisconnectReasonCode::PacketTooLarge;
-            let disconnect = codec::Disconnect { reason_code, ..codec::Disconnect::default() };
-            let _ = self.tell(index, |session| session.disconnect(&disconnect));
-        }
+        let answer = self.tell(index, |session| session.suback(request, &codes));
+        self.end_if_too_large(index, answer);
         for (place, subscriber, filter) in added {
             let mut found = Vec::new();
             self.retained.find_matches(filter, self.now, &mut found);
@@ -230,9 +169,14 @@ impl<P: Policy> Broker<P> {
             })
             .collect();
         let answer = self.tell(index, |session| session.unsuback(request.id, &codes));
+        self.end_if_too_large(index, answer);
+    }
+
+    /// A client that takes no packet as large as the answer to its request cannot go on.
+    fn end_if_too_large(&mut self, index: u32, answer: Result<(), CommandError>) {
         if let Err(CommandError::TooLarge { .. }) = answer {
             let reason_code = DisconnectReasonCode::PacketTooLarge;
-            let disconnect = codec::Disconnect { reason_code, ..codec::Disconnect::default() };
+            let disconnect = Disconnect { reason_code, ..Disconnect::default() };
             let _ = self.tell(index, |session| session.disconnect(&disconnect));
         }
     }
@@ -293,26 +237,5 @@ impl<P: Policy> Broker<P> {
         let mut copies = Copies::new(publish, shared.cloned(), left, &mut self.scratch.encoded);
         self.hub.deliver_to(&Subscriber { terms, ..subscriber }, &mut copies);
         true
-    }
-}
-
-/// A packet that was kept.
-fn decode(packet: &[u8]) -> Option<Packet<'_>> {
-    match codec::decode(packet, Version::V5, Limits::DEFAULT) {
-        Ok(Decoded::Packet { packet, .. }) => Some(packet),
-        _ => None,
-    }
-}
-
-/// The answer to a message, for those that are asked for one.
-pub(super) fn answer_message<P: Policy>(
-    broker: &mut Broker<P>,
-    index: u32,
-    receipt: Option<Receipt>,
-    reason_code: PubAckReasonCode,
-) {
-    if let Some(receipt) = receipt {
-        // Of an earlier connection, or one that is over: then nobody waits for it.
-        let _ = broker.tell(index, |session| session.ack(receipt, reason_code));
     }
 }

@@ -158,9 +158,8 @@ class Mosquitto:
                 return
         raise Failure("mosquitto does not start\n" + self.server.tail())
 
-    def _start(self):
-        config = pathlib.Path(self.folder.name) / "mosquitto.conf"
-        config.write_text(
+    def _config(self):
+        return (
             f"listener {self.port} {HOST}\n"
             f"allow_anonymous {str(self.anonymous).lower()}\n"
             "persistence false\n"
@@ -171,12 +170,20 @@ class Mosquitto:
             "log_dest stderr\n"
             "log_type all\n"
         )
+
+    def _ports(self):
+        return [self.port]
+
+    def _start(self):
+        config = pathlib.Path(self.folder.name) / "mosquitto.conf"
+        config.write_text(self._config())
         os.chmod(self.folder.name, 0o755)  # started by root, it becomes another user
         self.server = Program("mosquitto", [self.program, "-c", config])
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end and self.server.process.poll() is None:
             try:
-                socket.create_connection((HOST, self.port), 1).close()
+                for port in self._ports():
+                    socket.create_connection((HOST, port), 1).close()
                 return self.server.process.poll() is None
             except OSError:
                 time.sleep(0.01)

@@ -1,0 +1,126 @@
+//! Questions to the policy, and answers that come later.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::core::{Broker, State};
+use super::hub::{Hub, index_of};
+use super::policy::{Answer, ConnectionId, Decision, Policy, Ticket, UnknownTicket};
+use crate::codec::{self, Decoded, Limits, Packet, SubAckReasonCode, Version};
+use crate::server::RequestId;
+use crate::session::Receipt;
+use crate::time::Instant;
+
+/// A question to the policy that is not answered yet.
+pub(super) enum Parked {
+    /// Whether a client is accepted; with the number of the ticket.
+    Connect(u32),
+    /// Whether a client that is accepted has authenticated again.
+    Again(u32),
+    /// Whether a message may be published: the packet, and since when it waits.
+    Publish { number: u32, packet: Vec<u8>, receipt: Option<Receipt>, since: Instant },
+    /// Whether a client may subscribe: the packet, and the answers so far. The tickets have numbers one after the other.
+    Subscribe { first: u32, packet: Vec<u8>, request: RequestId, codes: Vec<Option<SubAckReasonCode>> },
+}
+
+impl Parked {
+    /// Whether this is an answer to it.
+    fn takes(&self, ticket: Ticket, answer: &Answer) -> bool {
+        match (self, answer) {
+            (Self::Connect(number) | Self::Again(number), Answer::Connect(_)) => *number == ticket.number,
+            (Self::Publish { number, .. }, Answer::Publish(_)) => *number == ticket.number,
+            (Self::Subscribe { first, codes, .. }, Answer::Subscribe(_)) => {
+                let place = ticket.number.wrapping_sub(*first) as usize;
+                codes.get(place).is_some_and(Option::is_none)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl<P: Policy> Broker<P> {
+    /// Asks the policy, with a ticket for an answer that comes later.
+    pub(super) fn ask<T>(
+        &mut self,
+        id: ConnectionId,
+        question: impl FnOnce(&mut P, &Hub, Ticket) -> Decision<T>,
+    ) -> (Ticket, Decision<T>) {
+        let place = index_of(&self.connections, id.0);
+        let number = place.and_then(|place| self.connections.get_mut(place)).map_or(0, |connection| {
+            connection.tickets = connection.tickets.wrapping_add(1);
+            connection.tickets
+        });
+        let ticket = Ticket { connection: id, number };
+        (ticket, question(&mut self.policy, &self.hub, ticket))
+    }
+
+    /// The connection waits for an answer.
+    pub(super) fn park(&mut self, id: ConnectionId, parked: Parked) {
+        let Some(place) = index_of(&self.connections, id.0) else { return };
+        let Some(connection) = self.connections.get_mut(place) else { return };
+        connection.parked = Some(Box::new(parked));
+        if let State::Attached(session) = connection.state
+            && let Some(session) = self.hub.sessions.get_mut(session)
+        {
+            session.is_parked = true;
+        }
+    }
+
+    /// What a connection waits for, if it is what this ticket is for. It waits no more.
+    pub(super) fn unpark(&mut self, id: ConnectionId, is_it: impl FnOnce(&Parked) -> bool) -> Option<Box<Parked>> {
+        let place = index_of(&self.connections, id.0)?;
+        let connection = self.connections.get_mut(place)?;
+        if !connection.parked.as_deref().is_some_and(is_it) {
+            return None;
+        }
+        let parked = connection.parked.take();
+        if let State::Attached(index) = connection.state
+            && let Some(session) = self.hub.sessions.get_mut(index)
+        {
+            session.is_parked = false;
+            // It could not be heard.
+            session.server.excuse(self.now);
+            self.hub.touch(index);
+        }
+        parked
+    }
+
+    pub(super) fn take_answer(&mut self, ticket: Ticket, answer: Answer) -> Result<(), UnknownTicket> {
+        let id = ticket.connection;
+        let parked = self.unpark(id, |parked| parked.takes(ticket, &answer)).ok_or(UnknownTicket)?;
+        match (*parked, answer) {
+            (Parked::Connect(_), Answer::Connect(admission)) => self.admit(id, admission),
+            (Parked::Again(_), Answer::Connect(admission)) => {
+                let index = self.session_of(id).ok_or(UnknownTicket)?;
+                self.admit_again(index, admission);
+            }
+            (Parked::Publish { packet, receipt, since, .. }, Answer::Publish(reason_code)) => {
+                let index = self.session_of(id).ok_or(UnknownTicket)?;
+                if let Some(Packet::Publish(publish)) = decode(&packet) {
+                    self.finish_message_since(index, publish, receipt, reason_code, since);
+                }
+            }
+            (Parked::Subscribe { first, packet, request, mut codes }, Answer::Subscribe(code)) => {
+                if let Some(place) = codes.get_mut(ticket.number.wrapping_sub(first) as usize) {
+                    *place = Some(code);
+                }
+                if codes.iter().any(Option::is_none) {
+                    self.park(id, Parked::Subscribe { first, packet, request, codes });
+                } else if let Some(Packet::Subscribe(subscribe)) = decode(&packet) {
+                    let index = self.session_of(id).ok_or(UnknownTicket)?;
+                    self.finish_subscribe(index, request, &subscribe, &codes);
+                }
+            }
+            _ => {} // `takes` has made sure of it
+        }
+        Ok(())
+    }
+}
+
+/// A packet that was kept.
+fn decode(packet: &[u8]) -> Option<Packet<'_>> {
+    match codec::decode(packet, Version::V5, Limits::DEFAULT) {
+        Ok(Decoded::Packet { packet, .. }) => Some(packet),
+        _ => None,
+    }
+}
