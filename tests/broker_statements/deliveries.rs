@@ -204,3 +204,73 @@ fn mqtt_4_6_0_5_and_mqtt_4_6_0_6_every_topic_is_ordered() {
         assert_eq!(count, 20 * 2 * 3);
     }
 }
+
+/// A message is kept with all that it has: for who comes later, and for who comes back.
+#[test]
+fn mqtt_3_3_2_4_and_mqtt_3_3_2_15_to_mqtt_3_3_2_20_properties_are_kept() {
+    let user_properties =
+        [("b", "1"), ("a", "2"), ("", "")].map(|(name, value)| UserProperty::new(name, value).unwrap());
+    let none = PublishProperties::default();
+    for properties in [
+        PublishProperties { payload_format_indicator: Some(PayloadFormat::Unspecified), ..none },
+        PublishProperties { payload_format_indicator: Some(PayloadFormat::Utf8), ..none },
+        PublishProperties { response_topic: Some(TopicName::new("answers").unwrap()), ..none },
+        PublishProperties { correlation_data: Some(b""), ..none },
+        PublishProperties { correlation_data: Some(&[0, 255]), ..none },
+        PublishProperties { content_type: Some(text("")), ..none },
+        PublishProperties { user_properties: (&user_properties).into(), ..none },
+    ] {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            // A large payload is kept apart from the rest.
+            for payload in ["x", &"x".repeat(10_000)] {
+                let mut net = Net::plain();
+                let (client, away) = (net.client(Version::V5, "client"), net.client(Version::V5, "away"));
+                net.subscribe(away, "a", QoS::ExactlyOnce);
+                net.lose(away);
+                let publish = Publish { properties, ..message("a", payload, qos) };
+                net.publish_packet(client, &Publish { retain: true, ..publish });
+                let late = net.client(Version::V5, "late");
+                net.hold_acks(late);
+                net.subscribe(late, "a", QoS::ExactlyOnce);
+                net.assert_heard(late, &[Publish { retain: true, ..publish }.into()]);
+                let back = net.try_connect(&named(Version::V5, "away"));
+                let bytes = net.heard_bytes(back);
+                assert_eq!(decode(&bytes, Version::V5)[1], publish.into());
+            }
+        }
+    }
+}
+
+/// Order is kept for each QoS of message and subscription: to who reads at once, to who takes two at a time and reads
+/// late, and to who was away.
+#[test]
+fn mqtt_4_6_0_6_order_is_kept_for_whoever_is_slow_or_away() {
+    let numbers: Vec<_> = (0..50).map(|number| number.to_string()).collect();
+    let all = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+    for version in BOTH {
+        for (qos, granted) in all.into_iter().flat_map(|qos| all.map(|granted| (qos, granted))) {
+            let mut net = Net::plain();
+            let client = net.client(version, "client");
+            let mut slow = named(version, "slow");
+            if version == Version::V5 {
+                slow.properties.receive_maximum = 2.try_into().ok();
+            }
+            let slow = net.connect(&slow);
+            let (quick, away) = (net.client(version, "quick"), net.client(version, "away"));
+            for peer in [quick, slow, away] {
+                net.subscribe(peer, "a", granted);
+            }
+            net.lose(away);
+            net.set_reading(slow, false);
+            numbers.iter().for_each(|number| net.publish(client, "a", number, qos));
+            net.set_reading(slow, true);
+            let away = net.resume(&named(version, "away"));
+            for (peer, is_away) in [(quick, false), (slow, false), (away, true)] {
+                let heard = net.heard(peer);
+                let payloads = heard.iter().filter_map(|line| line.strip_prefix("a: ")?.split(' ').next());
+                let expected = if is_away && qos.min(granted) == QoS::AtMostOnce { &[][..] } else { &numbers };
+                assert!(payloads.eq(expected), "published with {qos}, granted {granted}: {heard:?}");
+            }
+        }
+    }
+}

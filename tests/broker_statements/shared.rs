@@ -1,9 +1,10 @@
 //! Shared subscriptions (section 4.8.2).
 
+use mqtt_sansio::broker::{BrokerConfig, SharedStrategy};
 use mqtt_sansio::codec::{DisconnectReasonCode, PubAck, PubAckReasonCode, PubRec};
 use mqtt_sansio::{QoS, Version};
 
-use crate::broker::{Net, named};
+use crate::broker::{Net, config, named};
 use crate::server::id;
 
 /// A publisher, and members of a group.
@@ -112,4 +113,33 @@ fn section_4_8_2_b_qos_1_stays_with_its_member_and_new_messages_go_to_who_is_the
     assert_eq!(net.broker.status().kept, 5, "with nobody there it is kept for one of them");
     let back = net.resume(&named(Version::V5, "member-0"));
     assert_eq!(net.heard(back)[..2], ["a: 1 q1 again", "a: 5 q1"]);
+}
+
+/// By each strategy one member gets it, and those who are there come first.
+#[test]
+fn section_4_8_2_a_every_strategy_chooses_one_who_is_there() {
+    for shared_strategy in [SharedStrategy::RoundRobin, SharedStrategy::Random, SharedStrategy::LeastLoaded] {
+        let mut net = Net::new(BrokerConfig { shared_strategy, seed: 7, ..config() });
+        let client = net.client(Version::V5, "client");
+        let members = ["one", "two", "away", "three"].map(|name| {
+            let member = net.client(Version::V5, name);
+            net.subscribe(member, "$share/g/a", QoS::AtLeastOnce);
+            member
+        });
+        net.lose(members[2]);
+        net.hold_acks(members[0]);
+        let mut counts = [0; 4];
+        for _ in 0..30 {
+            net.publish(client, "a", "x", QoS::AtLeastOnce);
+            let got = [0, 1, 3].map(|place| net.heard(members[place]).len());
+            assert_eq!(got.iter().sum::<usize>(), 1, "{shared_strategy:?}");
+            [0, 1, 3].into_iter().zip(got).for_each(|(place, got)| counts[place] += got);
+        }
+        match shared_strategy {
+            SharedStrategy::RoundRobin => assert_eq!(counts, [10, 10, 0, 10]),
+            SharedStrategy::Random => assert!([0, 1, 3].iter().all(|&place| counts[place] > 3), "{counts:?}"),
+            // The first one acknowledges nothing: after one message it has more under way than others.
+            _ => assert_eq!((counts[0], counts[1].abs_diff(counts[3]) <= 1), (1, true), "{counts:?}"),
+        }
+    }
 }

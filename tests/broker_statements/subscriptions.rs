@@ -1,10 +1,10 @@
 //! SUBSCRIBE and UNSUBSCRIBE (sections 3.8 and 3.10), and topics (section 4.7).
 
-use mqtt_sansio::codec::{Subscription, Unsubscribe};
+use mqtt_sansio::codec::{Connect, Subscribe, Subscription, Unsubscribe};
 use mqtt_sansio::{QoS, Version};
 
-use crate::broker::{BOTH, Net, with_server};
-use crate::server::{filter, id};
+use crate::broker::{BOTH, Net, named, with_server};
+use crate::server::{filter, id, will};
 
 #[test]
 fn mqtt_3_3_2_3_mqtt_4_7_2_1_and_mqtt_4_7_3_4_a_delivered_topic_fits_to_the_filter() {
@@ -163,5 +163,46 @@ fn mqtt_3_10_4_6_several_filters_end_as_by_several_requests() {
             net.publish(client, topic, "1", QoS::AtMostOnce);
         }
         assert_eq!(net.heard(watcher), ["b: 1"]);
+    }
+}
+
+/// It is about the client, on whichever of its connections it has published, and whichever way.
+#[test]
+fn mqtt_3_8_3_3_no_local_is_about_the_client() {
+    let mut net = Net::plain();
+    let client = net.connect(&Connect { will: Some(will("gone", 0)), ..named(Version::V5, "client") });
+    let other = net.client(Version::V5, "other");
+    let subscription = Subscription { no_local: true, ..Subscription::new("+", QoS::AtLeastOnce).unwrap() };
+    net.subscribe_on(client, &subscription, 0);
+    net.lose(client);
+    net.publish(other, "a", "other's", QoS::AtLeastOnce);
+    let client = net.resume(&named(Version::V5, "client"));
+    net.publish(client, "a", "own", QoS::AtLeastOnce);
+    assert_eq!(net.heard(client), ["a: other's q1"]);
+    // Another of its subscriptions may want it.
+    net.subscribe(client, "#", QoS::AtMostOnce);
+    net.publish(client, "a", "own", QoS::AtLeastOnce);
+    assert_eq!(net.heard(client), ["a: own"]);
+}
+
+/// What waits to be written and what is published meanwhile comes, and in its order with the answer.
+#[test]
+fn mqtt_3_8_4_4_the_same_filter_again_loses_nothing_that_waits() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
+        net.retain(client, "a", "kept", QoS::AtLeastOnce);
+        net.subscribe(watcher, "a", QoS::AtLeastOnce);
+        net.heard(watcher);
+        net.hold_acks(watcher);
+        net.publish(client, "a", "under way", QoS::AtLeastOnce);
+        net.set_reading(watcher, false);
+        net.publish(client, "a", "not read", QoS::AtLeastOnce);
+        let again = [Subscription::new("a", QoS::ExactlyOnce).unwrap()];
+        net.send(watcher, &[Subscribe::new(id(9), &again).into()]);
+        net.publish(client, "a", "behind", QoS::ExactlyOnce);
+        net.set_reading(watcher, true);
+        let expected = ["a: under way q1", "a: not read q1", "SUBACK 9 02", "a: kept q1 retained", "a: behind q2"];
+        assert_eq!(net.heard(watcher), expected);
     }
 }
