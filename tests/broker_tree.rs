@@ -52,8 +52,8 @@ struct World {
     connections: Vec<ConnectionId>,
     /// By client and filter.
     subscriptions: BTreeMap<(usize, String), Terms>,
-    /// The QoS of the message of each topic.
-    retained: BTreeMap<String, QoS>,
+    /// The QoS of the message of each topic, and who has published it.
+    retained: BTreeMap<String, (QoS, usize)>,
     last_identifier: u32,
 }
 
@@ -188,7 +188,10 @@ impl World {
         got.sort();
         let mut expected = Vec::new();
         if !is_shared {
-            for (topic, qos) in self.retained.iter().filter(|(topic, _)| is_for(&filter, topic)) {
+            for (topic, (qos, from)) in self.retained.iter().filter(|(topic, _)| is_for(&filter, topic)) {
+                if terms.no_local && *from == client {
+                    continue;
+                }
                 expected.push((BTreeSet::from([terms.identifier]), terms.qos.min(*qos), true, topic.clone()));
             }
         }
@@ -236,7 +239,7 @@ impl World {
             if payload.is_empty() {
                 self.retained.remove(&topic);
             } else {
-                self.retained.insert(topic.clone(), qos);
+                self.retained.insert(topic.clone(), (qos, client));
             }
         }
         let mut groups: BTreeMap<String, Vec<(usize, Terms)>> = BTreeMap::new();

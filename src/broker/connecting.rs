@@ -259,6 +259,11 @@ impl<P: Policy> Broker<P> {
         hasher.finish()
     }
 
+    /// The hash of the name of the client of a session, to know its retained messages by; never 0.
+    pub(super) fn publisher(&self, index: u32) -> u64 {
+        self.hub.sessions.get(index).map_or(1, |session| self.name_hash(session.server.client_id()) | 1)
+    }
+
     /// The session of a client.
     pub(super) fn find_session(&self, name: &str) -> Option<u32> {
         let is_it =

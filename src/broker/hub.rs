@@ -179,7 +179,7 @@ impl Hub {
             return false; // nobody expects it [MQTT-4.5.0-1]
         }
         let is_kept = qos != QoS::AtMostOnce || !session.server.is_ready_for(qos);
-        let result = if is_kept && self.kept_bytes >= self.max_kept_bytes {
+        let result = if is_kept && self.kept_bytes.saturating_add(copies.size()) > self.max_kept_bytes {
             Err(DropReason::Memory)
         } else {
             session.server.forward(copies, qos, retain, identifiers).map_err(|error| match error {

@@ -15,6 +15,8 @@ pub(super) struct Kept {
     since: Instant,
     /// How long it is of use, in seconds; `u32::MAX` for ever.
     expires_after: u32,
+    /// The hash of the name of the client that has published it; 0 if it is the broker's own.
+    publisher: u64,
 }
 
 impl Kept {
@@ -22,10 +24,16 @@ impl Kept {
         publish: &Publish<'_>,
         shared: Option<&Bytes>,
         expires_after: u32,
+        publisher: u64,
         now: Instant,
     ) -> Result<Self, EncodeError> {
         let stored = Stored::message(publish, shared, Version::V5)?;
-        Ok(Self { stored, since: now, expires_after })
+        Ok(Self { stored, since: now, expires_after, publisher })
+    }
+
+    /// The hash of the name of its publisher.
+    pub(super) const fn publisher(&self) -> u64 {
+        self.publisher
     }
 
     /// How many bytes it takes.

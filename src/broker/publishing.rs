@@ -219,21 +219,27 @@ impl<P: Policy> Broker<P> {
                 large = Some(Bytes::copy_from_slice(publish.payload)); // one copy, for all that get it
             }
             let payload = if large.is_some() { &[] } else { publish.payload };
-            self.retain(&Publish { payload, ..*publish }, large.as_ref())?;
+            self.retain(from, &Publish { payload, ..*publish }, large.as_ref())?;
         }
         Ok(self.forward(from, *publish, large))
     }
 
     /// Keeps a message as the one of its topic, or with an empty payload removes the one that is there
     /// \[MQTT-3.3.1-5, MQTT-3.3.1-6, MQTT-3.3.1-7\].
-    fn retain(&mut self, publish: &Publish<'_>, large: Option<&Bytes>) -> Result<(), PubAckReasonCode> {
+    fn retain(
+        &mut self,
+        from: Option<u32>,
+        publish: &Publish<'_>,
+        large: Option<&Bytes>,
+    ) -> Result<(), PubAckReasonCode> {
         if publish.payload.is_empty() && large.is_none() {
             self.retained.remove(publish.topic);
             self.share_memory();
             return Ok(());
         }
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-        let kept = Kept::new(publish, large, expires_after, self.now)
+        let publisher = from.map_or(0, |index| self.publisher(index));
+        let kept = Kept::new(publish, large, expires_after, publisher, self.now)
             .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
         let (count, bytes) = self.retained.with(publish.topic, kept.len());
         if count > self.config.max_retained || bytes.saturating_add(self.hub.kept_bytes) > self.config.max_memory {

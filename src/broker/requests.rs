@@ -215,16 +215,22 @@ impl<P: Policy> Broker<P> {
 
     /// Sends a session the next of the retained messages that it is still to get, if it takes one at once; whether it did.
     pub(super) fn feed(&mut self, index: u32) -> bool {
+        if self.hub.sessions.get(index).is_none_or(|session| session.feed.is_none()) {
+            return false;
+        }
+        let own = self.publisher(index);
         let Some(session) = self.hub.sessions.get_mut(index) else { return false };
         let Some(feed) = &mut session.feed else { return false };
         let Some((reference, subscriber)) = feed.peek(&self.retained, self.now) else {
             session.feed = None;
             return false;
         };
-        let kept = self.retained.get(reference).filter(|kept| !kept.is_expired(self.now));
+        // What a client has published itself is not for it, retained or not [MQTT-3.8.3-3].
+        let is_wanted = |kept: &&Kept| !(subscriber.terms.no_local && kept.publisher() == own);
+        let kept = self.retained.get(reference).filter(|kept| !kept.is_expired(self.now)).filter(is_wanted);
         let size = kept.map_or(0, Kept::len);
         let Some((publish, shared, left)) = kept.and_then(|kept| kept.publish(self.now)) else {
-            feed.advance(); // it has been replaced or deleted: what came after it was forwarded
+            feed.advance(); // if it has been replaced or deleted, what came after it was forwarded
             return true;
         };
         let qos = publish.delivery.qos().min(subscriber.terms.qos);

@@ -51,6 +51,12 @@ impl<'a> Copies<'a> {
         self.publish.retain
     }
 
+    /// How many bytes a copy takes, but for what is small.
+    pub(crate) fn size(&self) -> u64 {
+        let payload = self.large.as_ref().map_or(self.publish.payload.len(), Bytes::len);
+        (self.publish.topic.as_bytes().len() as u64).saturating_add(payload as u64)
+    }
+
     /// The packet of QoS 0.
     #[inline]
     fn plain(&mut self, version: Version, retain: bool) -> Result<&[u8], EncodeError> {

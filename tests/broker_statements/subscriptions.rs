@@ -55,6 +55,16 @@ fn mqtt_3_8_3_3_no_local_is_not_for_the_publisher() {
     net.publish(client, "a", "1", QoS::AtMostOnce);
     assert!(net.heard(client).is_empty());
     assert_eq!(net.heard(other), ["a: 1"]);
+    // Nor as a retained one, in whichever of its sessions it was published.
+    net.retain(client, "a", "2", QoS::AtMostOnce);
+    net.heard(other);
+    net.lose(client);
+    net.broker.end_session(net.now, "client");
+    let client = net.client(Version::V5, "client");
+    for (peer, expected) in [(client, &[][..]), (other, &["a: 2 retained"])] {
+        net.subscribe_on(peer, &subscription, 0);
+        assert_eq!(net.heard(peer), expected);
+    }
 }
 
 #[test]
