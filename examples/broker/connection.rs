@@ -4,16 +4,21 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Buf;
 use mqtt_sansio::broker::ConnectionId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 use tracing::debug;
 
 use crate::driver::Driver;
 
 /// As many pieces are written at a time.
 const PIECES: usize = 64;
+
+/// So long a connection that is over has for what is still to be written.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// After so many reads in a row, others have their turn.
 const TURNS: usize = 16;
@@ -25,12 +30,14 @@ struct Connection<S> {
     stream: S,
     /// What was read and not taken: the beginning of a packet, as a rule.
     rest: Vec<u8>,
+    /// When nobody waits any longer, once it is over.
+    farewell: Option<Pin<Box<Sleep>>>,
 }
 
 /// Moves bytes until the connection is over, or the stream is.
 pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(driver: Rc<Driver>, stream: S) {
     let id = driver.broker.borrow_mut().open(driver.now());
-    let mut connection = Connection { driver: Rc::clone(&driver), id, stream, rest: Vec::new() };
+    let mut connection = Connection { driver: Rc::clone(&driver), id, stream, rest: Vec::new(), farewell: None };
     driver.wake(Some(id));
     if let Err(error) = std::future::poll_fn(|context| connection.poll(context)).await {
         debug!(%id, %error, "the transport was lost");
@@ -45,11 +52,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         for _ in 0..TURNS {
             let is_written = self.poll_write(context)?.is_ready();
             if self.driver.broker.borrow().is_over(self.id) {
-                if is_written {
-                    let _ = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
-                    return Poll::Ready(Ok(()));
-                }
-                return Poll::Pending;
+                return self.poll_end(context, is_written);
             }
             if !self.rest.is_empty() && is_written {
                 self.take_rest();
@@ -63,6 +66,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Ends the stream when all is written, or after a while.
+    fn poll_end(&mut self, context: &mut Context<'_>, is_written: bool) -> Poll<io::Result<()>> {
+        if is_written && Pin::new(&mut self.stream).poll_shutdown(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let farewell = self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
+        farewell.as_mut().poll(context).map(Ok)
     }
 
     /// Writes what there is; pending if the stream takes no more for now.

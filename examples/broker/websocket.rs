@@ -17,6 +17,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 /// So many bytes are sent in a frame at most; a packet may be in several, and several packets in one \[MQTT-6.0.0-2\].
 const LARGEST_FRAME: usize = 1 << 20;
 
+/// As much is read at a time, and held by an idle connection.
+const BUFFER: usize = 8 * 1024;
+
 /// So many bytes a frame may have besides a packet as large as it may be: there are clients that put everything into one.
 const SLACK: usize = 1 << 16;
 
@@ -50,7 +53,7 @@ pub(crate) async fn accept(stream: TcpStream, max_packet_size: usize) -> Result<
         }
     };
     let largest = Some(max_packet_size.saturating_add(SLACK));
-    let config = WebSocketConfig::default().max_message_size(largest).max_frame_size(largest);
+    let config = WebSocketConfig::default().read_buffer_size(BUFFER).max_message_size(largest).max_frame_size(largest);
     let frames = tokio_tungstenite::accept_hdr_async_with_config(stream, choose, Some(config)).await?;
     Ok(WebSocket { frames, rest: Bytes::new() })
 }
