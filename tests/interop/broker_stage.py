@@ -357,7 +357,8 @@ class Stage:
         for number, program in enumerate(programs):
             program.save(folder, number)
         clients = [f"--- {client.name}\n{client.tail()}" for client in (*self.clients, *self.scripts)]
-        return "\n".join([*(program.tail() for program in programs), *clients, f"all logs: {folder}"])
+        tails = [program.tail() for program in programs if program.out or program.err]
+        return "\n".join([*tails, *clients, f"all logs: {folder}"])
 
 
 def heard(reader, count=None):
