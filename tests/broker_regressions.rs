@@ -175,3 +175,30 @@ fn limits_hold_in_bytes() {
     assert!(retained > 10 && told <= 400_000, "{retained} of {told} bytes");
     assert!((grown as u64) < told * 3, "{grown} bytes instead of {told}");
 }
+
+/// A retained message comes before a newer one of its topic, however slowly its subscriber takes them \[MQTT-4.6.0-6\].
+#[test]
+fn an_older_message_does_not_come_after_a_newer_one() {
+    for filters in [&["t/+"][..], &["x/#", "t/+"], &["t/+", "t/1"]] {
+        let mut net = Net::new(with_server(|server| server.max_in_flight = 1.try_into().unwrap()));
+        let client = net.client(Version::V5, "client");
+        for topic in ["t/0", "t/1", "t/2", "x/0", "x/1"] {
+            net.retain(client, topic, "older", QOS_1);
+        }
+        let watcher = net.client(Version::V5, "watcher");
+        net.set_reading(watcher, false);
+        let subscriptions: Vec<_> = filters.iter().map(|filter| Subscription::new(filter, QOS_1).unwrap()).collect();
+        net.send(watcher, &[Subscribe::new(id(1), &subscriptions).into()]);
+        for topic in ["t/1", "t/2", "t/0"] {
+            net.publish(client, topic, "newer", QOS_1);
+        }
+        net.set_reading(watcher, true);
+        let heard = net.heard(watcher);
+        for topic in ["t/0", "t/1", "t/2"] {
+            let of: Vec<_> = heard.iter().filter(|line| line.starts_with(topic)).collect();
+            let older = if topic == "t/1" && filters.contains(&"t/1") { 2 } else { 1 };
+            assert_eq!(of.len(), older + 1, "{heard:?}");
+            assert_eq!(of[older], &format!("{topic}: newer q1"), "{heard:?}");
+        }
+    }
+}

@@ -466,6 +466,8 @@ impl<P: Policy> Broker<P> {
             assert!(session.scheduled <= session.server.timeout(), "nothing is forgotten");
         }
         assert_eq!((self.hub.kept, self.hub.kept_bytes), (kept, kept_bytes), "what is kept is counted right");
+        let feeding = self.hub.sessions.iter().filter(|(_, session)| session.feed.is_some()).count();
+        assert_eq!(self.hub.feeding as usize, feeding, "those that are still to get something are counted right");
         assert_eq!(self.clients, clients, "clients are counted right");
         assert_eq!(self.tree.len() as usize, subscriptions, "subscriptions are counted right");
         assert_eq!(self.names.len(), self.hub.sessions.len() as usize, "each session has one name");

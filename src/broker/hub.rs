@@ -25,6 +25,8 @@ pub(super) struct Hub {
     pub(super) counters: Counters,
     /// Drops that have not been told.
     pub(super) drops: Vec<(u32, DropReason)>,
+    /// How many sessions are still to get retained messages.
+    pub(super) feeding: u32,
     /// How many messages all sessions keep, and how many bytes.
     pub(super) kept: u64,
     pub(super) kept_bytes: u64,
@@ -102,6 +104,7 @@ impl Hub {
             touched: Vec::new(),
             counters: Counters::default(),
             drops: Vec::new(),
+            feeding: 0,
             kept: 0,
             kept_bytes: 0,
             max_kept_bytes,
@@ -197,6 +200,19 @@ impl Hub {
         }
         self.touch(index);
         result.is_ok()
+    }
+
+    /// The retained messages that a session is still to get; with none, if there are none yet.
+    pub(super) fn feed(&mut self, index: u32) -> Option<&mut Feed> {
+        let session = self.sessions.get_mut(index)?;
+        self.feeding = self.feeding.saturating_add(u32::from(session.feed.is_none()));
+        Some(session.feed.get_or_insert_default())
+    }
+
+    /// A session is to get no more retained messages.
+    pub(super) fn end_feed(&mut self, index: u32) {
+        let feed = self.sessions.get_mut(index).and_then(|session| session.feed.take());
+        self.feeding = self.feeding.saturating_sub(u32::from(feed.is_some()));
     }
 
     /// Counts a copy that is not delivered.

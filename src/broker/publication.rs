@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::codec::{EncodeError, Packet, Publish, Version};
+use crate::codec::{EncodeError, Packet, Publish, QoS, Version};
 use crate::session::Stored;
 use crate::time::Instant;
 
@@ -34,6 +34,14 @@ impl Kept {
     /// The hash of the name of its publisher.
     pub(super) const fn publisher(&self) -> u64 {
         self.publisher
+    }
+
+    /// The QoS with which it was published.
+    pub(super) fn qos(&self) -> QoS {
+        match self.stored.packet(Version::V5) {
+            Some(Packet::Publish(publish)) => publish.delivery.qos(),
+            _ => QoS::AtMostOnce, // what is kept can be read
+        }
     }
 
     /// How many bytes it takes.

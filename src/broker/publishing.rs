@@ -257,8 +257,24 @@ impl<P: Policy> Broker<P> {
         self.hub.max_kept_bytes = self.config.max_memory.saturating_sub(self.retained.bytes());
     }
 
+    /// The sessions that are subscribed to a topic, and still to get retained messages.
+    fn subscribed(&mut self, topic: TopicName<'_>) -> Vec<u32> {
+        let Self { hub, tree, scratch, .. } = self;
+        tree.find_matches(topic, &mut scratch.matches);
+        let subscribers = tree.lists(&scratch.matches).flatten().map(|subscriber| subscriber.session);
+        let is_feeding = |&session: &u32| hub.sessions.get(session).is_some_and(|session| session.feed.is_some());
+        let mut sessions: Vec<_> = subscribers.filter(is_feeding).collect();
+        sessions.sort_unstable();
+        sessions.dedup();
+        sessions
+    }
+
     /// Gives a message to all that are subscribed.
     fn forward(&mut self, from: Option<u32>, publish: Publish<'_>, large: Option<Bytes>) -> Forwarded {
+        if self.hub.feeding != 0 {
+            let sessions = self.subscribed(publish.topic);
+            self.send_retained_first(publish.topic, &sessions);
+        }
         let Self { hub, tree, scratch, config, random, .. } = self;
         let Scratch { encoded, matches, merging, groups } = scratch;
         tree.find_matches(publish.topic, matches);

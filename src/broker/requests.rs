@@ -7,6 +7,7 @@ use super::hub::Session;
 use super::policy::{Decision, Policy};
 use super::publication::Kept;
 use super::questions::Parked;
+use super::retained::Reference;
 use super::tree::{Place, Subscriber, Terms};
 use crate::codec::{
     self, Disconnect, DisconnectReasonCode, Packet, PacketId, Publish, QoS, RetainHandling, SubAckReasonCode,
@@ -14,6 +15,7 @@ use crate::codec::{
 };
 use crate::server::{Copies, RequestId, SubscribeRequest, UnsubscribeRequest};
 use crate::session::CommandError;
+use crate::topic::TopicName;
 
 impl<P: Policy> Broker<P> {
     pub(super) fn receive_subscribe(&mut self, index: u32, request: &SubscribeRequest<'_>) {
@@ -91,9 +93,8 @@ impl<P: Policy> Broker<P> {
         let answer = self.tell(index, |session| session.suback(request, &codes));
         self.end_if_too_large(index, answer);
         let until = self.retained.moment();
-        if let Some(session) = self.hub.sessions.get_mut(index) {
-            for (place, subscriber, filter) in added {
-                let feed = session.feed.get_or_insert_default();
+        for (place, subscriber, filter) in added {
+            if let Some(feed) = self.hub.feed(index) {
                 feed.forget(place); // the same filter twice in a packet
                 feed.push(place, subscriber, filter, until);
             }
@@ -195,8 +196,8 @@ impl<P: Policy> Broker<P> {
 
     /// Ends all subscriptions of a session.
     pub(super) fn unsubscribe_all(&mut self, index: u32) {
+        self.hub.end_feed(index);
         let Some(session) = self.hub.sessions.get_mut(index) else { return };
-        session.feed = None;
         for (place, position) in core::mem::take(&mut session.places) {
             self.remove_subscriber(place, position);
         }
@@ -215,34 +216,47 @@ impl<P: Policy> Broker<P> {
 
     /// Sends a session the next of the retained messages that it is still to get, if it takes one at once; whether it did.
     pub(super) fn feed(&mut self, index: u32) -> bool {
-        if self.hub.sessions.get(index).is_none_or(|session| session.feed.is_none()) {
-            return false;
-        }
-        let own = self.publisher(index);
         let Some(session) = self.hub.sessions.get_mut(index) else { return false };
         let Some(feed) = &mut session.feed else { return false };
         let Some((reference, subscriber)) = feed.peek(&self.retained, self.now) else {
-            session.feed = None;
+            self.hub.end_feed(index);
             return false;
         };
-        // What a client has published itself is not for it, retained or not [MQTT-3.8.3-3].
-        let is_wanted = |kept: &&Kept| !(subscriber.terms.no_local && kept.publisher() == own);
-        let kept = self.retained.get(reference).filter(|kept| !kept.is_expired(self.now)).filter(is_wanted);
-        let size = kept.map_or(0, Kept::len);
-        let Some((publish, shared, left)) = kept.and_then(|kept| kept.publish(self.now)) else {
-            feed.advance(); // if it has been replaced or deleted, what came after it was forwarded
-            return true;
-        };
-        let qos = publish.delivery.qos().min(subscriber.terms.qos);
-        if !session.server.is_ready_for(qos) || !session.server.has_room_for(qos, size) {
-            return false;
+        if let Some(kept) = self.retained.get(reference) {
+            let qos = kept.qos().min(subscriber.terms.qos);
+            if !session.server.is_ready_for(qos) || !session.server.has_room_for(qos, kept.len()) {
+                return false;
+            }
         }
         feed.advance();
+        self.send_retained(index, reference, subscriber);
+        true
+    }
+
+    /// Sends a session a retained message. If it has been replaced or deleted, what came after it was forwarded.
+    fn send_retained(&mut self, index: u32, reference: Reference, subscriber: Subscriber) {
+        let own = self.publisher(index);
+        let Some(kept) = self.retained.get(reference).filter(|kept| !kept.is_expired(self.now)) else { return };
+        if subscriber.terms.no_local && kept.publisher() == own {
+            return; // what a client has published itself is not for it, retained or not [MQTT-3.8.3-3]
+        }
+        let Some((publish, shared, left)) = kept.publish(self.now) else { return };
         // It is sent as a retained one, whatever the subscriber has asked for [3.1.1: MQTT-3.3.1-8].
         let terms = Terms { retain_as_published: true, ..subscriber.terms };
         let publish = Publish { retain: true, ..publish };
         let mut copies = Copies::new(publish, shared.cloned(), left, &mut self.scratch.encoded);
         self.hub.deliver_to(&Subscriber { terms, ..subscriber }, &mut copies);
-        true
+    }
+
+    /// A message is about to be forwarded to these sessions. Those that are still to get the retained one of its topic get
+    /// that first, so that an older message never comes after a newer one \[MQTT-4.6.0-6\].
+    pub(super) fn send_retained_first(&mut self, topic: TopicName<'_>, sessions: &[u32]) {
+        let Some(reference) = self.retained.find(topic) else { return };
+        for &index in sessions {
+            let feed = self.hub.sessions.get_mut(index).and_then(|session| session.feed.as_mut());
+            for subscriber in feed.map(|feed| feed.take(topic, reference)).unwrap_or_default() {
+                self.send_retained(index, reference, subscriber);
+            }
+        }
     }
 }

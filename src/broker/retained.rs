@@ -52,6 +52,18 @@ pub(super) struct Reference {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(u64);
 
+impl Reference {
+    /// It was sent: nobody finds a message by it any more, and it keeps its place in an order.
+    pub(super) const fn void(&mut self) {
+        self.number = 0;
+    }
+
+    /// Whether the message was there at that moment.
+    pub(super) const fn is_of(self, moment: Moment) -> bool {
+        self.number <= moment.0
+    }
+}
+
 impl Retained {
     /// Now.
     pub(super) const fn moment(&self) -> Moment {
@@ -121,6 +133,12 @@ impl Retained {
         is_there
     }
 
+    /// The message of a topic.
+    pub(super) fn find(&self, topic: TopicName<'_>) -> Option<Reference> {
+        let node = self.trie.find(topic.levels())?;
+        self.message(node).map(|message| Reference { node, number: message.number })
+    }
+
     /// A message that is still the one of its topic.
     pub(super) fn get(&self, reference: Reference) -> Option<&Kept> {
         let message = self.message(reference.node)?;
@@ -186,7 +204,7 @@ impl Retained {
     }
 
     /// Finds the messages that a filter is for, except those that have expired or were retained later than `until`. Only
-    /// that part of the tree is looked at that can fit.
+    /// that part of the tree is looked at that can fit. In the order of references.
     pub(super) fn find_matches(&self, filter: TopicFilter<'_>, until: Moment, now: Instant) -> Vec<Reference> {
         let mut found = Vec::new();
         let mut take = |node| {
@@ -198,6 +216,7 @@ impl Retained {
             match level {
                 b"#" => {
                     here.into_iter().for_each(|node| self.visit_all_below(node, &mut take));
+                    found.sort_unstable();
                     return found;
                 }
                 b"+" => here = here.into_iter().flat_map(|node| self.children(node, node == ROOT)).collect(),
@@ -208,6 +227,7 @@ impl Retained {
             }
         }
         here.into_iter().for_each(take);
+        found.sort_unstable();
         found
     }
 

@@ -180,7 +180,7 @@ impl<P: Policy> Broker<P> {
         if let Some(feed) = &mut session.feed {
             feed.disconnected();
             if feed.is_empty() {
-                session.feed = None;
+                self.hub.end_feed(index);
             }
         }
         self.hub.touch(index);
