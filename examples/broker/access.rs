@@ -1,7 +1,9 @@
 //! The policy: who may connect, publish and subscribe; and what is logged.
 
+use std::net::SocketAddr;
+
 use mqtt_sansio::ReceivedMessage;
-use mqtt_sansio::broker::{Admission, Client, Decision, Ended, Notice, Policy, Ticket};
+use mqtt_sansio::broker::{Admission, Client, ConnectionId, Decision, Ended, Notice, Policy, Ticket};
 use mqtt_sansio::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, SubAckReasonCode, Subscription};
 use mqtt_sansio::server::Close;
 use tracing::{debug, info, warn};
@@ -14,17 +16,28 @@ pub(crate) struct Access {
     users: Option<Users>,
     acl: Option<Acl>,
     denied: Vec<String>,
+    /// Where the connections come from, by their indexes.
+    addresses: Vec<SocketAddr>,
 }
 
 impl Access {
     pub(crate) const fn new(users: Option<Users>, acl: Option<Acl>, denied: Vec<String>) -> Self {
-        Self { users, acl, denied }
+        Self { users, acl, denied, addresses: Vec::new() }
+    }
+
+    /// A connection is there.
+    pub(crate) fn came_from(&mut self, connection: ConnectionId, address: SocketAddr) {
+        if self.addresses.len() <= connection.index() {
+            self.addresses.resize(connection.index() + 1, address);
+        }
+        self.addresses[connection.index()] = address;
     }
 
     /// Whether a client is who it says.
     fn knows(&self, connect: &Connect<'_>) -> bool {
         let Some(users) = &self.users else { return true };
-        connect.user_name.is_some_and(|name| users.lets_in(name.as_str(), connect.password.unwrap_or_default()))
+        let (Some(name), Some(password)) = (connect.user_name, connect.password) else { return false };
+        users.lets_in(name.as_str(), password)
     }
 }
 
@@ -67,7 +80,8 @@ impl Policy for Access {
         match notice {
             Notice::Connected { client, session_present } => {
                 let Client { connection, id, user_name, version } = client;
-                info!(%connection, client = id, user = user_name, %version, session_present, "connected");
+                let address = self.addresses[connection.index()];
+                info!(%connection, %address, client = id, user = user_name, %version, session_present, "connected");
             }
             Notice::Disconnected { client, why: why @ Ended::Close(Close::Malformed(_) | Close::Breach(_)) } => {
                 warn!(connection = %client.connection, client = client.id, %why, "disconnected");
@@ -75,7 +89,11 @@ impl Policy for Access {
             Notice::Disconnected { client, why } => {
                 info!(connection = %client.connection, client = client.id, %why, "disconnected");
             }
-            Notice::Refused { connection, why } => info!(%connection, %why, "refused"),
+            Notice::Refused { connection, why: why @ Ended::TooMany } => warn!(%connection, %why, "refused"),
+            Notice::Refused { connection, why } => {
+                let address = self.addresses[connection.index()];
+                info!(%connection, %address, %why, "refused");
+            }
             Notice::SessionEnded { client_id } => debug!(client = client_id, "the session has ended"),
             Notice::Dropped { client_id, reason } => debug!(client = client_id, ?reason, "a message was dropped"),
             other => debug!(?other),

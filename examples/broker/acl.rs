@@ -109,12 +109,21 @@ impl Rule {
     /// than a level.
     fn filter_for(&self, who: Who<'_>) -> Option<String> {
         let is_level = |name: &&str| !name.is_empty() && !name.contains(['/', '+', '#']);
-        let mut filter = self.filter.clone();
-        for (placeholder, name) in [("%u", who.user), ("%c", Some(who.client))] {
-            if filter.contains(placeholder) {
-                filter = filter.replace(placeholder, name.filter(is_level)?);
-            }
+        let mut filter = String::new();
+        let mut rest = self.filter.as_str();
+        // In one go: what looks like a placeholder in a name is none.
+        while let Some(place) = rest.find('%') {
+            let (before, at) = rest.split_at(place);
+            let (text, length) = match at.get(..2) {
+                Some("%u") => (who.user.filter(is_level)?, 2),
+                Some("%c") => (Some(who.client).filter(is_level)?, 2),
+                _ => ("%", 1),
+            };
+            filter += before;
+            filter += text;
+            rest = &at[length..];
         }
+        filter += rest;
         Some(filter)
     }
 }
@@ -127,11 +136,17 @@ fn covers(wide: &str, narrow: &str) -> bool {
     if starts_with_wildcard(wide) && is_hidden(narrow) {
         return false;
     }
-    let (mut wide, mut narrow) = (wide.split('/').peekable(), narrow.split('/').peekable());
+    // There is no empty topic: these have the same topics, and one level more to be compared.
+    let narrow = match narrow {
+        "#" => "+/#",
+        "/#" => "/+/#",
+        other => other,
+    };
+    let (mut wide, mut narrow) = (wide.split('/'), narrow.split('/'));
     loop {
         match (wide.next(), narrow.next()) {
-            (Some("#"), _) | (None, None) => return true,
             // `a/#` is also for `a` itself, and for as many levels as there may be.
+            (Some("#"), _) | (None, None) => return true,
             (Some(_) | None, Some("#")) | (None, Some(_)) | (Some(_), None) => return false,
             (Some("+"), Some(_)) => {}
             (Some(level), Some(wanted)) if level == wanted => {}
@@ -150,6 +165,8 @@ mod tests {
             ("#", "a/b", true),
             ("#", "#", true),
             ("#", "+/+", true),
+            ("+/#", "#", true),
+            ("+/+/#", "#", false),
             ("#", "$SYS/a", false),
             ("+/a", "$SYS/a", false),
             ("$SYS/#", "$SYS/+", true),
@@ -172,29 +189,33 @@ mod tests {
         }
     }
 
-    /// What is covered has no topic that does not fit, tried with all filters and topics of two letters and three levels.
+    /// A filter covers another exactly if it has all topics of that: tried with all filters of three levels. To tell those
+    /// apart it takes topics with one level more, and with one word that is in no filter.
     #[test]
     fn a_covered_filter_has_no_other_topics() {
-        let levels = |words: &[&str]| {
-            let mut all: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-            for _ in 0..2 {
-                let longer = all.iter().flat_map(|start| words.iter().map(move |word| format!("{start}/{word}")));
-                all = longer.chain(all.iter().cloned()).collect();
+        let up_to = |levels: usize, words: &[&str]| {
+            let mut all = Vec::new();
+            let mut longest = vec![String::new()];
+            for level in 0..levels {
+                let slash = if level == 0 { "" } else { "/" };
+                let longer = longest.iter().flat_map(|it| words.iter().map(move |word| format!("{it}{slash}{word}")));
+                longest = longer.collect();
+                all.extend(longest.iter().filter(|it| !it.is_empty()).cloned());
             }
-            all.sort();
-            all.dedup();
             all
         };
-        let topics = levels(&["a", "b", "$"]);
-        let filters: Vec<_> =
-            levels(&["a", "$", "+", "#"]).into_iter().filter(|it| TopicFilter::new(it).is_ok()).collect();
-        let fits =
-            |filter: &str, topic: &str| TopicFilter::new(filter).unwrap().matches(TopicName::new(topic).unwrap());
-        for wide in &filters {
-            for narrow in filters.iter().filter(|narrow| covers(wide, narrow)) {
-                for topic in topics.iter().filter(|topic| fits(narrow, topic)) {
-                    assert!(fits(wide, topic), "{wide} covers {narrow}, but not {topic}");
-                }
+        let topics = up_to(4, &["a", "b", "$", ""]);
+        let filters = up_to(3, &["a", "$", "", "+", "#"]);
+        let filters: Vec<_> = filters.into_iter().filter(|it| TopicFilter::new(it).is_ok()).collect();
+        let topics_of = |filter: &String| {
+            let filter = TopicFilter::new(filter).unwrap();
+            topics.iter().map(|topic| filter.matches(TopicName::new(topic).unwrap())).collect::<Vec<_>>()
+        };
+        let fits: Vec<_> = filters.iter().map(topics_of).collect();
+        for (wide, of_wide) in filters.iter().zip(&fits) {
+            for (narrow, of_narrow) in filters.iter().zip(&fits) {
+                let has_all = of_wide.iter().zip(of_narrow).all(|(wide, narrow)| wide >= narrow);
+                assert_eq!(covers(wide, narrow), has_all, "{wide} {narrow}");
             }
         }
     }
@@ -213,6 +234,10 @@ mod tests {
         assert!(write(Some("ann"), "home/ann/a") && write(Some("ann"), "by/c1") && !write(Some("ann"), "by/c2"));
         let odd = Who { client: "+", user: Some("ann") };
         assert!(!acl.may_write(odd, TopicName::new("by/c1").unwrap()), "a name is not a wildcard");
+        let acl = Acl::parse("write %u/100%/%c%").unwrap();
+        let odd = Who { client: "c1", user: Some("%c") };
+        assert!(!acl.may_write(odd, TopicName::new("c1/100%/c1%").unwrap()), "a name is not a placeholder");
+        assert!(acl.may_write(odd, TopicName::new("%c/100%/c1%").unwrap()), "any other % is itself");
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = NonZeroU16::MAX)]
     receive_maximum: NonZeroU16,
     /// The largest packet that a client may send
-    #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024 * 1024)]
+    #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024 * 1024, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) max_packet_size: u32,
     /// The highest topic alias that a client may use
     #[arg(long, value_name = "COUNT", default_value_t = 64)]

@@ -1,6 +1,7 @@
 //! A connection: bytes from a stream to the broker, and back.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -17,7 +18,7 @@ use crate::driver::Driver;
 /// As many pieces are written at a time.
 const PIECES: usize = 64;
 
-/// So long a connection that is over has for what is still to be written.
+/// So long a connection that is over has for what is still to be written, and one that is lost for what is still to be read.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// After so many reads in a row, others have their turn.
@@ -30,15 +31,17 @@ struct Connection<S> {
     stream: S,
     /// What was read and not taken: the beginning of a packet, as a rule.
     rest: Vec<u8>,
-    /// When nobody waits any longer, once it is over.
+    /// Whether nothing can be written any more.
+    is_lost: bool,
+    /// When nobody waits any longer, once it is over or lost.
     farewell: Option<Pin<Box<Sleep>>>,
 }
 
 /// Moves bytes until the connection is over, or the stream is.
-pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(driver: Rc<Driver>, stream: S) {
-    let id = driver.broker.borrow_mut().open(driver.now());
-    let mut connection = Connection { driver: Rc::clone(&driver), id, stream, rest: Vec::new(), farewell: None };
-    driver.wake(Some(id));
+pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(driver: Rc<Driver>, stream: S, address: SocketAddr) {
+    let id = driver.open(address);
+    let mut connection =
+        Connection { driver: Rc::clone(&driver), id, stream, rest: Vec::new(), is_lost: false, farewell: None };
     if let Err(error) = std::future::poll_fn(|context| connection.poll(context)).await {
         debug!(%id, %error, "the transport was lost");
     }
@@ -50,12 +53,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.driver.wait(self.id, context);
         for _ in 0..TURNS {
-            let is_written = self.poll_write(context)?.is_ready();
+            let is_written = self.poll_write(context).is_ready();
+            // After what was read in the last turn, and what has become possible by writing.
+            self.driver.wake(Some(self.id));
             if self.driver.broker.borrow().is_over(self.id) {
                 return self.poll_end(context, is_written);
             }
-            if !self.rest.is_empty() && is_written {
-                self.take_rest();
+            if self.is_lost && self.poll_farewell(context).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            if !self.rest.is_empty() && self.take_rest() {
+                continue;
             }
             if !self.driver.broker.borrow().takes_input(self.id) {
                 return Poll::Pending;
@@ -73,21 +81,50 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if is_written && Pin::new(&mut self.stream).poll_shutdown(context).is_ready() {
             return Poll::Ready(Ok(()));
         }
+        self.poll_farewell(context).map(Ok)
+    }
+
+    /// Waits as long as anybody would.
+    fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let farewell = self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
-        farewell.as_mut().poll(context).map(Ok)
+        farewell.as_mut().poll(context)
     }
 
     /// Writes what there is; pending if the stream takes no more for now.
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    ///
+    /// When it takes nothing ever again, that is not the end: what the client has said before can still be read, its
+    /// DISCONNECT perhaps. What was to be written is thrown away then, so that it does not keep input from being taken.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.is_lost {
+            match ready!(self.poll_write_pieces(context)) {
+                Ok(()) => return Poll::Ready(()),
+                Err(error) => debug!(id = %self.id, %error, "nothing can be written any more"),
+            }
+            self.is_lost = true;
+        }
+        let mut broker = self.driver.broker.borrow_mut();
+        while let count @ 1.. = broker.transmit(self.id).remaining() {
+            broker.transmit(self.id).advance(count);
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_write_pieces(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut broker = self.driver.broker.borrow_mut();
         loop {
             let transmit = broker.transmit(self.id);
             if !transmit.has_remaining() {
                 return Pin::new(&mut self.stream).poll_flush(context);
             }
-            let mut pieces = [io::IoSlice::new(&[]); PIECES];
-            let count = transmit.chunks_vectored(&mut pieces);
-            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, &pieces[..count]))?;
+            let stream = Pin::new(&mut self.stream);
+            // One piece, as nearly always, costs the system less than a list of one.
+            let written = if transmit.chunk().len() == transmit.remaining() {
+                ready!(stream.poll_write(context, transmit.chunk()))?
+            } else {
+                let mut pieces = [io::IoSlice::new(&[]); PIECES];
+                let count = transmit.chunks_vectored(&mut pieces);
+                ready!(stream.poll_write_vectored(context, &pieces[..count]))?
+            };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -109,7 +146,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let mut input = read;
             driver.broker.borrow_mut().receive(driver.now(), self.id, &mut input);
             self.rest.extend_from_slice(input);
-            driver.wake(Some(self.id));
         } else {
             self.rest.extend_from_slice(read);
             self.take_rest();
@@ -117,8 +153,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Ready(Ok(true))
     }
 
-    /// Gives the broker again what it has not taken.
-    fn take_rest(&mut self) {
+    /// Gives the broker again what it has not taken; whether it takes some of it now.
+    fn take_rest(&mut self) -> bool {
         let mut input = &self.rest[..];
         self.driver.broker.borrow_mut().receive(self.driver.now(), self.id, &mut input);
         let taken = self.rest.len() - input.len();
@@ -126,6 +162,58 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.rest.is_empty() {
             self.rest = Vec::new(); // an idle connection holds nothing
         }
-        self.driver.wake(Some(self.id));
+        taken != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use mqtt_sansio::broker::{Broker, BrokerConfig};
+
+    use super::*;
+    use crate::access::Access;
+
+    /// CONNECT of 3.1.1, with a will.
+    const CONNECT: &[u8] = b"\x10\x14\x00\x04MQTT\x04\x06\x00\x3c\x00\x01c\x00\x01w\x00\x02!!";
+    const DISCONNECT: &[u8] = b"\xe0\x00";
+
+    /// A stream that nobody listens to any more. What was said before is still to be read.
+    struct Broken(VecDeque<&'static [u8]>);
+
+    impl AsyncRead for Broken {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            buffer.put_slice(self.0.pop_front().unwrap_or_default());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Broken {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_disconnect_is_read_after_a_write_has_failed() {
+        for (input, wills) in [(vec![CONNECT, DISCONNECT], 0), (vec![CONNECT, &DISCONNECT[..1]], 1), (vec![CONNECT], 1)]
+        {
+            let broker = Broker::new(BrokerConfig::default(), Access::new(None, None, Vec::new()));
+            let driver = Rc::new(Driver::new(broker));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let stream = Broken(input.iter().copied().collect());
+            runtime.block_on(run(Rc::clone(&driver), stream, SocketAddr::from(([127, 0, 0, 1], 1))));
+            assert_eq!(driver.broker.borrow().counters().wills, wills, "{input:?}");
+            assert_eq!(driver.broker.borrow().status().connections, 0, "{input:?}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The broker, and those who wait for it.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -43,6 +44,14 @@ impl Driver {
 
     pub(crate) fn now(&self) -> Instant {
         self.clock.now()
+    }
+
+    /// A transport was accepted.
+    pub(crate) fn open(&self, address: SocketAddr) -> ConnectionId {
+        let mut broker = self.broker.borrow_mut();
+        let id = broker.open(self.now());
+        broker.policy_mut().came_from(id, address);
+        id
     }
 
     /// The task of a connection is to be woken when there is something for it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::arguments::Arguments;
 use crate::driver::Driver;
@@ -64,18 +64,21 @@ async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 impl Listener {
     /// Accepts connections for ever.
     pub(crate) async fn run(self, driver: Rc<Driver>) {
+        let mut has_failed = false;
         loop {
             match self.socket.accept().await {
                 Ok((stream, address)) => {
-                    debug!(%address, "a connection");
+                    has_failed = false;
                     // What is to be written is written at once: it was collected before.
                     if let Err(error) = stream.set_nodelay(true) {
                         debug!(%error, "packets may be held back");
                     }
-                    serve(Rc::clone(&driver), stream, self.transport.clone());
+                    serve(Rc::clone(&driver), stream, address, self.transport.clone());
                 }
                 Err(error) => {
-                    warn!(%error, "no connection can be accepted");
+                    if !std::mem::replace(&mut has_failed, true) {
+                        warn!(%error, "no connection can be accepted");
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -84,21 +87,21 @@ impl Listener {
 }
 
 /// Begins to serve a connection. Each transport has a task of its own kind, as large as it needs.
-fn serve(driver: Rc<Driver>, stream: TcpStream, transport: Transport) {
+fn serve(driver: Rc<Driver>, stream: TcpStream, address: SocketAddr, transport: Transport) {
     match transport {
-        Transport::Tcp => drop(tokio::task::spawn_local(connection::run(driver, stream))),
+        Transport::Tcp => drop(tokio::task::spawn_local(connection::run(driver, stream, address))),
         Transport::Tls(acceptor) => drop(tokio::task::spawn_local(async move {
             match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => connection::run(driver, stream).await,
-                Ok(Err(error)) => debug!(%error, "no TLS"),
-                Err(_) => debug!("TLS was not set up in time"),
+                Ok(Ok(stream)) => connection::run(driver, stream, address).await,
+                Ok(Err(error)) => info!(%address, %error, "no TLS"),
+                Err(_) => info!(%address, "TLS was not set up in time"),
             }
         })),
         Transport::WebSocket(max_packet_size) => drop(tokio::task::spawn_local(async move {
             match tokio::time::timeout(HANDSHAKE, websocket::accept(stream, max_packet_size)).await {
-                Ok(Ok(stream)) => connection::run(driver, stream).await,
-                Ok(Err(error)) => debug!(%error, "no WebSocket"),
-                Err(_) => debug!("the WebSocket was not set up in time"),
+                Ok(Ok(stream)) => connection::run(driver, stream, address).await,
+                Ok(Err(error)) => info!(%address, %error, "no WebSocket"),
+                Err(_) => info!(%address, "the WebSocket was not set up in time"),
             }
         })),
     }

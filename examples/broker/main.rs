@@ -12,11 +12,13 @@ mod acl;
 mod arguments;
 mod connection;
 mod driver;
+mod drops;
 mod listener;
 mod tls;
 mod users;
 mod websocket;
 
+use std::io::IsTerminal as _;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,12 +26,13 @@ use anyhow::Result;
 use clap::Parser;
 use mqtt_sansio::broker::Broker;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Arguments;
 use crate::driver::Driver;
+use crate::drops::Drops;
 
 /// How long clients have to take what is still to be written when the broker ends.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -37,7 +40,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let is_terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_terminal).with_writer(std::io::stderr).init();
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!(%error, "as many files may be open as before");
     }
@@ -50,17 +54,25 @@ fn main() -> Result<()> {
 async fn run(arguments: Arguments) -> Result<()> {
     let broker = Broker::new(arguments.config(), arguments.access()?);
     let driver = Rc::new(Driver::new(broker));
+    // Whoever reads where it listens may send a signal at once.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut listeners = JoinSet::new();
     for listener in listener::bind_all(&arguments).await? {
-        tokio::task::spawn_local(listener.run(Rc::clone(&driver)));
+        listeners.spawn_local(listener.run(Rc::clone(&driver)));
     }
     tokio::task::spawn_local(Driver::keep_time(Rc::clone(&driver)));
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let mut drops = Drops::default();
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            () = tokio::time::sleep(drops::INTERVAL) => drops.tell(&driver),
+        }
     }
     info!("shutting down");
+    listeners.shutdown().await; // nobody else is let in
     driver.shut_down();
     let _ = tokio::time::timeout(FAREWELL, driver.all_closed()).await;
+    drops.tell(&driver);
     Ok(())
 }

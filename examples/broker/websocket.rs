@@ -64,8 +64,9 @@ impl AsyncRead for WebSocket {
         while this.rest.is_empty() {
             match ready!(Pin::new(&mut this.frames).poll_next(context)) {
                 Some(Ok(Message::Binary(bytes))) => this.rest = bytes,
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
-                Some(Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed)) | None => {
+                // Those that want an answer have one already, which is sent when more is read.
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_))) => {}
+                Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) | None => {
                     return Poll::Ready(Ok(())); // the end of the stream
                 }
                 // Anything but binary frames ends the connection [MQTT-6.0.0-1].
