@@ -1,0 +1,105 @@
+//! Counts the instructions that the central operations of the crate take, and compares them with a baseline.
+//!
+//! ```console
+//! $ cargo run --release                  # counts, and compares with baseline.tsv; fails if an operation takes 5 % more
+//! $ cargo run --release -- --write       # counts, and writes baseline.tsv
+//! $ cargo run --release -- --list        # names the operations
+//! $ cargo run --release -- --check       # runs each operation once, without counting
+//! ```
+//!
+//! A count does not depend on what else the machine does. It is that of valgrind's callgrind, which has to be installed:
+//! each operation is run a few times and many times, and the difference is divided, so that nothing of the preparation is
+//! in it. Another compiler gives other counts, so a baseline belongs to one compiler.
+
+mod operations;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use self::operations::OPERATIONS;
+
+/// How often an operation runs in the short and in the long run.
+const RUNS: [u64; 2] = [100, 1100];
+
+/// An operation that takes more than this share of its baseline fails the comparison.
+const MOST: f64 = 1.05;
+
+fn main() -> Result<ExitCode> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["--run", name, times] => {
+            let (_, run) = OPERATIONS.iter().find(|(known, _)| *known == name).context("there is no such operation")?;
+            run(times.parse()?);
+        }
+        ["--list"] => OPERATIONS.iter().for_each(|(name, _)| println!("{name}")),
+        ["--check"] => OPERATIONS.iter().for_each(|(_, run)| run(1)),
+        ["--write"] => write(&count_all()?)?,
+        [] => return compare(&count_all()?),
+        _ => bail!("usage: instructions [--write | --list | --check]"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn count_all() -> Result<Vec<(&'static str, u64)>> {
+    OPERATIONS.iter().map(|&(name, _)| Ok((name, count(name)?))).collect()
+}
+
+/// The instructions of one run of an operation.
+fn count(name: &str) -> Result<u64> {
+    let [few, many] = RUNS;
+    let counted = collect(name, many)?.saturating_sub(collect(name, few)?);
+    Ok(counted / (many - few))
+}
+
+fn collect(name: &str, times: u64) -> Result<u64> {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(env::current_exe()?)
+        .args(["--run", name, &times.to_string()])
+        .output()
+        .context("valgrind is needed: install it with the system's package manager")?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{name}: {told}");
+    let collected = told.lines().find_map(|line| line.split_once("Collected :"));
+    let (_, count) = collected.with_context(|| format!("valgrind counts nothing: {told}"))?;
+    Ok(count.trim().parse()?)
+}
+
+fn baseline() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("baseline.tsv")
+}
+
+fn write(counts: &[(&str, u64)]) -> Result<()> {
+    let lines: String = counts.iter().map(|(name, count)| format!("{name}\t{count}\n")).collect();
+    fs::write(baseline(), &lines).context("baseline.tsv")?;
+    print!("{lines}");
+    Ok(())
+}
+
+fn compare(counts: &[(&str, u64)]) -> Result<ExitCode> {
+    let text = fs::read_to_string(baseline()).context("baseline.tsv: make it with --write")?;
+    let lines = text.lines().map(|line| {
+        let (name, count) = line.split_once('\t').with_context(|| format!("baseline.tsv: {line}"))?;
+        Ok((name, count.parse::<u64>()?))
+    });
+    let before: BTreeMap<_, _> = lines.collect::<Result<_>>()?;
+    println!("| operation | before | now | ratio |\n|---|--:|--:|--:|");
+    let mut slower = 0;
+    for (name, now) in counts {
+        let Some(before) = before.get(name) else {
+            println!("| {name} | - | {now} | - |");
+            continue;
+        };
+        let ratio = *now as f64 / (*before).max(1) as f64;
+        let mark = if ratio > MOST { " **slower**" } else { "" };
+        slower += u32::from(ratio > MOST);
+        println!("| {name} | {before} | {now} | {ratio:.3}{mark} |");
+    }
+    Ok(if slower == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
