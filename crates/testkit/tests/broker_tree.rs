@@ -1,8 +1,6 @@
 //! Who gets a message, and which retained messages a subscriber gets, compared with a plain look at every subscription and
 //! every topic. Replay one run with `SEED=… cargo test --all-features --test broker_tree`.
 
-#![cfg(all(feature = "broker", feature = "__pair"))]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Buf;
@@ -11,8 +9,8 @@ use mqtt_sansio::codec::{
     self, Connect, Decoded, Delivery, Limits, Packet, PacketId, PubAck, PubComp, PubRec, PubRel, Publish, Subscribe,
     SubscribeProperties, Subscription, Unsubscribe,
 };
-use mqtt_sansio::pair::Random;
 use mqtt_sansio::{Instant, QoS, TopicFilter, TopicName, Version};
+use mqtt_sansio_testkit::Random;
 
 const NOW: Instant = Instant::from_micros(1);
 const CLIENTS: usize = 5;

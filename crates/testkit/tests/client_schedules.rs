@@ -1,8 +1,6 @@
 //! The client against a model server, over links that delay, split and lose: what is promised has to be so for every
 //! schedule.
 
-#![cfg(feature = "__pair")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::Range;
@@ -14,10 +12,10 @@ use mqtt_sansio::codec::{
     ConnAck, Delivery, Disconnect, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, Publish, SubAck,
     SubAckReasonCode, Subscription,
 };
-use mqtt_sansio::pair::{Event, Fate, Log, ModelServer, Pair, Random, Reconnect};
 use mqtt_sansio::{
     CommandError, Instant, Message, Overflow, PacketId, QoS, Receipt, Token, TopicFilter, TopicName, Version,
 };
+use mqtt_sansio_testkit::{Event, Fate, Log, ModelServer, Pair, Random, Reconnect};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 

@@ -1,8 +1,6 @@
 //! The client against the server, over links that delay, split and lose: what is promised has to be so for every
 //! schedule, in both directions.
 
-#![cfg(feature = "__pair")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::ops::Range;
@@ -10,9 +8,9 @@ use std::time::Duration;
 
 use mqtt_sansio::client::{Authentication, ClientConfig, Loss, Resumption};
 use mqtt_sansio::codec::{Disconnect, PubAckReasonCode, Subscription};
-use mqtt_sansio::pair::{EngineServer, Event, Fate, Pair, Random, Received, Reconnect, Ticket, accept_all};
 use mqtt_sansio::server::{ServerConfig, Will};
 use mqtt_sansio::{CommandError, Message, Overflow, QoS, Receipt, Token, TopicFilter, Version};
+use mqtt_sansio_testkit::{EngineServer, Event, Fate, Pair, Random, Received, Reconnect, Ticket, accept_all};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 

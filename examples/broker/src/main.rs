@@ -1,7 +1,7 @@
 //! A broker on tokio, over TCP, TLS and WebSocket.
 //!
 //! ```console
-//! $ cargo run --release --example broker -- --listen 127.0.0.1:1883
+//! $ cargo run --release -p mqtt-sansio-broker -- --listen 127.0.0.1:1883
 //! ```
 //!
 //! One thread does everything: the broker is a state machine that has no use for more, and whatever several publishers have

@@ -1,17 +1,18 @@
 //! What the example `inspect` answers and prints.
 
-#[path = "../examples/inspect/batch.rs"]
+#[path = "../batch.rs"]
 mod batch;
+#[path = "../../../tests/codec/tests/common/mod.rs"]
 mod common;
-#[path = "../examples/inspect/input.rs"]
+#[path = "../input.rs"]
 mod input;
-#[path = "../examples/inspect/json.rs"]
+#[path = "../json.rs"]
 mod json;
-#[path = "../examples/inspect/rows.rs"]
+#[path = "../../demo/rows.rs"]
 mod rows;
-#[path = "../examples/inspect/tree.rs"]
+#[path = "../../demo/tree.rs"]
 mod tree;
-#[path = "../examples/inspect/words.rs"]
+#[path = "../../demo/words.rs"]
 mod words;
 
 use mqtt_sansio::Version;

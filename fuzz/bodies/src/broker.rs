@@ -1,25 +1,23 @@
 //! A broker that is given any bytes of several clients, any answers and any times.
 
 use core::num::NonZeroU16;
-use std::vec::Vec;
 
-use ::arbitrary::{Result, Unstructured};
+use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
-
-use super::from_client;
-use super::from_server::Sent;
-use crate::broker::{
+use mqtt_sansio::broker::{
     Admission, Answer, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, Notice, Policy, SharedStrategy,
     Ticket,
 };
-use crate::codec::{
+use mqtt_sansio::codec::{
     self, ConnAckReasonCode, Connect, Decoded, DisconnectReasonCode, Limits, Packet, PubAckReasonCode, QoS,
     SubAckReasonCode, Subscription, Version,
 };
-use crate::random::Random;
-use crate::server::{Accept, ServerConfig};
-use crate::session::{Message, Overflow, ReceivedMessage};
-use crate::time::Instant;
+use mqtt_sansio::server::{Accept, ServerConfig};
+use mqtt_sansio::{Instant, Message, Overflow, ReceivedMessage};
+use mqtt_sansio_testkit::Random;
+
+use super::from_client;
+use super::from_server::Sent;
 
 /// Does with a broker what the data say.
 pub fn broker_ops(data: &[u8]) {
@@ -290,7 +288,7 @@ impl Ops<'_> {
         let topic = *self.u.choose(&["a", "b/c", "$SYS/x", "", "#"])?;
         let qos = *self.u.choose(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce])?;
         let size = *self.u.choose(&[0, 1, 100, 3000])?;
-        let message = Message::new(topic, std::vec![b'z'; size]).qos(qos).retain(self.u.arbitrary()?);
+        let message = Message::new(topic, vec![b'z'; size]).qos(qos).retain(self.u.arbitrary()?);
         let _ = self.broker.publish(self.now, &message);
         Ok(())
     }

@@ -1,17 +1,15 @@
 //! What a client may send, likely or not.
 
 use core::num::{NonZeroU16, NonZeroU32};
-use std::vec::Vec;
 
-use ::arbitrary::{Result, Unstructured};
-
-use crate::arbitrary::with_packet;
-use crate::codec::{
+use arbitrary::{Result, Unstructured};
+use mqtt_sansio::arbitrary::with_packet;
+use mqtt_sansio::codec::{
     Connect, ConnectProperties, Delivery, Disconnect, Packet, PacketId, PacketType, PubAck, PubComp, PubRec, PubRel,
     Publish, PublishProperties, QoS, Sender, Subscribe, SubscribeProperties, Subscription, Unsubscribe,
     UnsubscribeProperties, Version, Will, WillProperties,
 };
-use crate::topic::{TopicFilter, TopicName};
+use mqtt_sansio::{TopicFilter, TopicName};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 

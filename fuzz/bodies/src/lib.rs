@@ -1,16 +1,9 @@
 //! The bodies of the fuzz targets: each takes any bytes, and panics when the codec does not keep its word.
 //!
-//! They live here, and not in the fuzz project, so that a plain test can run them over vectors and captures too. What
-//! the codec says is compared with plain, slow readings of the same rule that share no code with it.
+//! This package needs no fuzzer, so an ordinary test runs the bodies over vectors, captures and regressions too. The
+//! results of the codec are compared with plain, slow readings of the same rule that share no code with it.
 
-// A panic is how a body reports what it has found.
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice
-)]
+#![forbid(unsafe_code)]
 
 mod broker;
 mod client;
@@ -19,24 +12,19 @@ mod from_server;
 mod pair;
 mod server;
 
-use std::format;
-use std::string::{String, ToString as _};
-use std::vec;
-use std::vec::Vec;
-
-use ::arbitrary::Unstructured;
+use arbitrary::Unstructured;
+use mqtt_sansio::arbitrary::with_packet;
+use mqtt_sansio::codec::DisallowedCodePoints;
+use mqtt_sansio::codec::{
+    self, Connect, DecodeError, Decoded, EncodeError, Field, Limits, List, MAX_PACKET_SIZE, Packet, Publish, Sender,
+    UserProperty, Violation,
+};
+use mqtt_sansio::{TextError, TopicFilter, TopicName, Utf8Str, Version};
 
 pub use self::broker::broker_ops;
 pub use self::client::client_ops;
 pub use self::pair::pair_ops;
 pub use self::server::server_ops;
-use crate::arbitrary::with_packet;
-use crate::codec::DisallowedCodePoints;
-use crate::codec::{
-    self, Connect, DecodeError, Decoded, EncodeError, Field, Limits, List, MAX_PACKET_SIZE, Packet, Publish, Sender,
-    UserProperty, Violation,
-};
-use crate::{TextError, TopicFilter, TopicName, Utf8Str, Version};
 
 /// Decodes what stands behind a first byte that picks version and limits.
 pub fn decode(data: &[u8]) {
@@ -552,7 +540,7 @@ fn text_at(frame: &[u8], text: &[u8], tail: &[u8]) -> usize {
 fn check_wire_error(error: &DecodeError, flaw: TextError, text_at: usize, field: Field) {
     assert_eq!((error.field(), error.violation()), (field, Violation::Text(flaw.flaw)));
     // An empty topic is missed at its length.
-    let start = if flaw.flaw == crate::Flaw::EmptyTopic { text_at - 2 } else { text_at };
+    let start = if flaw.flaw == mqtt_sansio::Flaw::EmptyTopic { text_at - 2 } else { text_at };
     assert_eq!(error.offset(), start + flaw.at);
 }
 

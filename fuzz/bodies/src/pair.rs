@@ -2,17 +2,13 @@
 
 use core::num::NonZeroU16;
 use core::time::Duration;
-use std::format;
-use std::vec;
-use std::vec::Vec;
 
-use ::arbitrary::{Result, Unstructured};
-
-use crate::client::ClientConfig;
-use crate::codec::{Disconnect, QoS, Subscription, Version};
-use crate::pair::{EngineServer, Event, Fate, Pair, Reconnect};
-use crate::server::ServerConfig;
-use crate::session::{Message, Overflow};
+use arbitrary::{Result, Unstructured};
+use mqtt_sansio::client::ClientConfig;
+use mqtt_sansio::codec::{Disconnect, QoS, Subscription, Version};
+use mqtt_sansio::server::ServerConfig;
+use mqtt_sansio::{Message, Overflow};
+use mqtt_sansio_testkit::{EngineServer, Event, Fate, Pair, Reconnect};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
@@ -91,13 +87,13 @@ fn pair(u: &mut Unstructured<'_>) -> Result<Pair<EngineServer>> {
     Ok(net.reconnect(Reconnect::AtOnce).overlooking(overlooks))
 }
 
-type Published = (crate::pair::Ticket, std::string::String, QoS);
+type Published = (mqtt_sansio_testkit::Ticket, String, QoS);
 
 fn act(
     u: &mut Unstructured<'_>,
     net: &mut Pair<EngineServer>,
     number: usize,
-    tokens: &mut Vec<crate::session::Token>,
+    tokens: &mut Vec<mqtt_sansio::Token>,
     tickets: &mut Vec<Published>,
 ) -> Result<()> {
     match u.int_in_range(0..=15)? {

@@ -1,13 +1,11 @@
 //! The bodies of the fuzz targets, over everything that is at hand: vectors, captures, regressions, and corpora if
 //! there are any.
 
-#![cfg(feature = "__fuzz")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mqtt_sansio::fuzzing;
-use mqtt_sansio::pair::Random;
+use mqtt_sansio_fuzz_bodies as fuzzing;
+use mqtt_sansio_testkit::Random;
 use serde_json::Value;
 
 /// A fuzz target.
@@ -28,7 +26,7 @@ const BODIES: [(&str, Body); 8] = [
 const SETTINGS: u8 = 144;
 
 fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 fn json(path: &Path) -> Value {

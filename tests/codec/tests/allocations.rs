@@ -10,7 +10,7 @@ use mqtt_sansio::Version;
 use mqtt_sansio::codec::{self, Decoded, EncodeError, Limits, Packet};
 use serde_json::Value;
 
-#[path = "common/counting.rs"]
+#[path = "../../common/counting.rs"]
 mod counting;
 
 use self::counting::CALLS;
@@ -27,7 +27,7 @@ fn json(path: &Path) -> Value {
 }
 
 fn vectors() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("spec-vectors")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec-vectors")
 }
 
 fn version(name: &Value) -> Version {

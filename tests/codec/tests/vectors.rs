@@ -1,7 +1,7 @@
 //! Runs every vector of `spec-vectors/packets`, for each of its versions and directions.
 
 mod common;
-#[path = "../examples/inspect/json.rs"]
+#[path = "../../../examples/inspect/json.rs"]
 mod json;
 
 use std::collections::BTreeMap;

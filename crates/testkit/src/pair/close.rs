@@ -1,10 +1,10 @@
 //! How connections end.
 
 use bytes::Buf;
+use mqtt_sansio::client::ClientSession;
 
 use super::link::Way;
 use super::{Pair, Reconnect, Server};
-use crate::client::ClientSession;
 
 impl<S: Server> Pair<S> {
     /// What is under way is lost.

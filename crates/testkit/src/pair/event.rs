@@ -1,12 +1,9 @@
 //! What an end tells, in a form that can be kept.
 
-use std::string::{String, ToString as _};
-use std::vec::Vec;
-
-use crate::client::{Action, Loss, Outcome, Resumption};
-use crate::codec::{QoS, ReasonCode};
-use crate::server;
-use crate::session::{PayloadPart, Receipt, ReceivedMessage, Token};
+use mqtt_sansio::client::{Action, Loss, Outcome, Resumption};
+use mqtt_sansio::codec::{QoS, ReasonCode};
+use mqtt_sansio::server;
+use mqtt_sansio::{PayloadPart, Receipt, ReceivedMessage, Token};
 
 /// An [`Action`] of the client, or of the [server](server::Action).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +89,7 @@ impl Log {
             Action::Done { token, outcome } => Event::Done(*token, outcome.into()),
             Action::Auth(_) => Event::Auth,
             Action::Close(why) => Event::Close(why.to_string()),
+            unknown => panic!("the test kit does not know the action {unknown:?}"),
         };
         self.events.push(event);
     }
@@ -112,6 +110,7 @@ impl Log {
             server::Action::Will(will) => Event::Will(will.payload.clone()),
             server::Action::Expired => Event::Expired,
             server::Action::Close(why) => Event::Close(why.to_string()),
+            unknown => panic!("the test kit does not know the action {unknown:?}"),
         };
         self.events.push(event);
     }

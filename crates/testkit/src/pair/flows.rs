@@ -2,9 +2,8 @@
 //! (sections 2.2.1, 3.3.1.1, 4.3, 4.4, 4.6 and 4.9).
 
 use std::collections::VecDeque;
-use std::vec::Vec;
 
-use crate::codec::{Delivery, Publish, QoS};
+use mqtt_sansio::codec::{Delivery, Publish, QoS};
 
 /// What an end has open, as its packets tell.
 #[derive(Debug, Default)]

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 use std::collections::VecDeque;
-use std::vec::Vec;
+
+use mqtt_sansio::Instant;
 
 use crate::random::Random;
-use crate::time::Instant;
 
 /// The two directions of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

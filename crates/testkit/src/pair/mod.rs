@@ -4,34 +4,7 @@
 //! There is no clock and no thread: time is a number that jumps from one event to the next, and everything follows
 //! from one seed. When a test fails, the seed is printed; with it the same things happen again.
 //!
-//! ```
-//! # use mqtt_sansio::{Message, QoS, client::ClientConfig, pair::{ModelServer, Pair}};
-//! # let config = ClientConfig { session_expiry_interval: 60, ..ClientConfig::default() };
-//! let mut net = Pair::seeded(42).client(config).server(ModelServer::default());
-//! net.client().publish(&Message::new("a", "1").qos(QoS::ExactlyOnce))?;
-//! net.cut_after(23);
-//! net.run_until_quiet();
-//! assert_eq!(net.server().delivered(), ["1"]);
-//! # Ok::<(), mqtt_sansio::CommandError>(())
-//! ```
-//!
-//! In place of the [model](ModelServer) there can be the server of this crate:
-//!
-//! ```
-//! # use mqtt_sansio::{Message, QoS, client::ClientConfig, pair::{Pair, accept_all}};
-//! # let config = ClientConfig { session_expiry_interval: 60, ..ClientConfig::default() };
-//! let mut net = Pair::seeded(42).client(config).server(accept_all());
-//! net.client().publish(&Message::new("a", "1").qos(QoS::ExactlyOnce))?;
-//! net.cut_after(23);
-//! net.run_until_quiet();
-//! assert_eq!(net.delivered_to_server(), ["1"]);
-//! # Ok::<(), mqtt_sansio::CommandError>(())
-//! ```
-//!
-//! All that the client and that server write is held against the rules of the specification; breaking one is a panic that names it.
-
-// A panic is how it reports what it has found, and what it adds up is small.
-#![allow(clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+//! All that the client and the server of this crate write is held against the rules of the specification; breaking one is a panic that names it.
 
 mod close;
 mod engine;
@@ -44,8 +17,10 @@ mod run;
 mod server;
 
 use core::time::Duration;
-use std::eprintln;
-use std::vec::Vec;
+
+use mqtt_sansio::client::{ClientConfig, ClientSession};
+use mqtt_sansio::codec::Sender;
+use mqtt_sansio::{Instant, Token};
 
 pub use self::engine::{EngineServer, Ticket, accept_all};
 pub use self::event::{Event, Fate, Log, Received};
@@ -53,11 +28,7 @@ use self::link::{Link, Way};
 pub use self::model::{Delivered, ModelServer};
 use self::rules::Rules;
 pub use self::server::Server;
-use crate::client::{ClientConfig, ClientSession};
-use crate::codec::Sender;
-pub use crate::random::Random;
-use crate::session::Token;
-use crate::time::Instant;
+use crate::random::Random;
 
 /// A client and a server, and the link between them.
 ///

@@ -2,14 +2,13 @@
 
 use core::time::Duration;
 use std::io::IoSlice;
-use std::vec::Vec;
 
 use bytes::Buf;
+use mqtt_sansio::Instant;
+use mqtt_sansio::client::Action;
 
 use super::link::{Arrival, Way};
 use super::{Pair, Server};
-use crate::client::Action;
-use crate::time::Instant;
 
 /// What happens next.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,7 @@
 //! What can stand at the other end of the link.
 
 use bytes::Buf;
-
-use crate::time::Instant;
+use mqtt_sansio::Instant;
 
 /// A server's end of a connection, and all that it keeps between connections.
 pub trait Server {

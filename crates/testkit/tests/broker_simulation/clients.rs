@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Buf;
 use mqtt_sansio::broker::ConnectionId;
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
-use mqtt_sansio::pair::Random;
 use mqtt_sansio::{Instant, Token, Version};
+use mqtt_sansio_testkit::Random;
 
 use super::model::Model;
 

@@ -2,8 +2,6 @@
 //! have got. A run follows from its seed alone: replay one with
 //! `SEED=… cargo test --all-features --test broker_simulation`.
 
-#![cfg(all(feature = "broker", feature = "__pair"))]
-
 mod clients;
 mod model;
 mod world;

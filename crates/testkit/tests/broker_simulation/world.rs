@@ -5,9 +5,9 @@ use mqtt_sansio::broker::{
     Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, Notice, Policy, SharedStrategy, Ticket,
 };
 use mqtt_sansio::codec::{PubAckReasonCode, SubAckReasonCode, Subscription};
-use mqtt_sansio::pair::Random;
 use mqtt_sansio::server::ServerConfig;
 use mqtt_sansio::{Instant, Message, QoS, ReceivedMessage, TopicFilter};
+use mqtt_sansio_testkit::Random;
 
 use super::clients::{Client, Link, Request};
 use super::model::{GROUP, Model};

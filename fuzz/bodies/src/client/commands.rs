@@ -1,15 +1,13 @@
 //! What the client is told to do.
 
-use std::vec::Vec;
-
-use ::arbitrary::{Arbitrary as _, Result};
+use arbitrary::{Arbitrary as _, Result};
 use bytes::{Buf as _, Bytes};
+use mqtt_sansio::arbitrary::Lists;
+use mqtt_sansio::client::ClientSession;
+use mqtt_sansio::codec::{AckProperties, PubAck, Publish, PublishProperties, QoS, Sender, Subscribe, Unsubscribe};
+use mqtt_sansio::{CommandError, Message, Token};
 
 use super::Ops;
-use crate::arbitrary::Lists;
-use crate::client::ClientSession;
-use crate::codec::{AckProperties, PubAck, Publish, PublishProperties, QoS, Sender, Subscribe, Unsubscribe};
-use crate::session::{CommandError, Message, Token};
 
 impl Ops<'_> {
     /// Gives a command; when it is refused nothing has changed.
@@ -45,7 +43,7 @@ impl Ops<'_> {
         let (mut lists, version) = (Lists::default(), self.version);
         let qos = *self.u.choose(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce])?;
         let size = *self.u.choose(&[0, 1, 20, 100, 2047, 2048, 3000])?;
-        let payload = Bytes::from(std::vec![b'x'; size]);
+        let payload = Bytes::from(vec![b'x'; size]);
         let topic = *self.u.choose(&["a", "b", "c", "d/e", "", "#"])?;
         let message = match self.u.int_in_range(0..=2)? {
             0 => Message::new(topic, payload),

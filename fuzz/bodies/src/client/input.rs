@@ -1,15 +1,14 @@
 //! What the client is sent.
 
 use core::num::{NonZeroU16, NonZeroU32};
-use std::vec::Vec;
 
-use ::arbitrary::Result;
-
-use super::Ops;
-use crate::codec::{
+use arbitrary::Result;
+use mqtt_sansio::codec::{
     ConnAck, ConnAckProperties, Delivery, Packet, PacketId, PacketType, PubAck, PubComp, PubRec, PubRel, Publish,
     PublishProperties, QoS, SubAck, SubAckReasonCode, UnsubAck, UnsubAckReasonCode, Version,
 };
+
+use super::Ops;
 
 impl Ops<'_> {
     /// CONNACK, mostly one that is welcome.

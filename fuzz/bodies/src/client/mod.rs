@@ -6,18 +6,16 @@ mod sent;
 
 use core::num::NonZeroU16;
 use std::collections::BTreeSet;
-use std::vec::Vec;
 
-use ::arbitrary::{Result, Unstructured};
+use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
+use mqtt_sansio::arbitrary::with_packet;
+use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession};
+use mqtt_sansio::codec::{self, Decoded, Limits, Sender, Version};
+use mqtt_sansio::{Instant, Overflow, Receipt, Token};
 
 use self::sent::Sent;
 use super::pubrecs;
-use crate::arbitrary::with_packet;
-use crate::client::{Action, Authentication, ClientConfig, ClientSession};
-use crate::codec::{self, Decoded, Limits, Sender, Version};
-use crate::session::{Overflow, Receipt, Token};
-use crate::time::Instant;
 
 /// Does with a client what the data say.
 pub fn client_ops(data: &[u8]) {
@@ -221,6 +219,7 @@ impl Ops<'_> {
                     self.is_over = true;
                 }
                 Action::Connected(_) | Action::Auth(_) => {}
+                unknown => panic!("this body does not know the action {unknown:?}"),
             }
         }
         let output = self.client.transmit().remaining();

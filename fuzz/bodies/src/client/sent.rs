@@ -1,8 +1,6 @@
 //! What a client writes is a sequence of packets.
 
-use std::vec::Vec;
-
-use crate::codec::{self, Decoded, Limits, Packet, Version};
+use mqtt_sansio::codec::{self, Decoded, Limits, Packet, Version};
 
 /// The stream of one connection.
 pub(super) struct Sent {

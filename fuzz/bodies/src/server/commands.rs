@@ -1,20 +1,18 @@
 //! What the server's end is told to do.
 
 use core::fmt::Display;
-use std::vec;
-use std::vec::Vec;
 
-use ::arbitrary::{Arbitrary as _, Result};
+use arbitrary::{Arbitrary as _, Result};
 use bytes::{Buf as _, Bytes};
-
-use super::Ops;
-use crate::arbitrary::Lists;
-use crate::codec::{
+use mqtt_sansio::arbitrary::Lists;
+use mqtt_sansio::codec::{
     AckProperties, ConnAckProperties, ConnAckReasonCode, PubAck, Publish, PublishProperties, QoS, Sender,
     SubAckReasonCode, UnsubAckReasonCode, Version,
 };
-use crate::server::{Accept, Acceptor, ServerSession};
-use crate::session::{CommandError, Message};
+use mqtt_sansio::server::{Accept, Acceptor, ServerSession};
+use mqtt_sansio::{CommandError, Message};
+
+use super::Ops;
 
 impl Ops<'_> {
     /// Gives a command; when it is refused nothing has changed.
@@ -126,7 +124,7 @@ impl Ops<'_> {
         Ok(())
     }
 
-    fn give(&mut self, token: Option<crate::session::Token>) {
+    fn give(&mut self, token: Option<mqtt_sansio::Token>) {
         if let Some(token) = token {
             let last = self.open.last().max(self.done.last());
             assert!(last.is_none_or(|last| *last < token), "tokens ascend");

@@ -5,17 +5,15 @@ mod commands;
 use core::num::NonZeroU16;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::vec::Vec;
 
-use ::arbitrary::{Result, Unstructured};
+use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
+use mqtt_sansio::codec::{self, Decoded, Limits, Packet, QoS, Version};
+use mqtt_sansio::server::{Acceptor, Action, Close, RequestId, ServerConfig, ServerSession};
+use mqtt_sansio::{Instant, Overflow, Receipt, Token};
 
 use super::from_server::Sent;
 use super::{from_client, pubrecs};
-use crate::codec::{self, Decoded, Limits, Packet, QoS, Version};
-use crate::server::{Acceptor, Action, Close, RequestId, ServerConfig, ServerSession};
-use crate::session::{Overflow, Receipt, Token};
-use crate::time::Instant;
 
 /// Does with a server's end what the data say.
 pub fn server_ops(data: &[u8]) {
@@ -273,6 +271,7 @@ impl Ops<'_> {
                 Action::Expired => is_expired = true,
                 Action::Auth(_) => {}
                 Action::Connect(connect) => panic!("a session does not say {connect:?}"),
+                unknown => panic!("this body does not know the action {unknown:?}"),
             }
         }
         let (output, is_connected) = (session.transmit().remaining(), session.is_connected());

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 /// A file or directory of `spec-vectors`.
 pub(crate) fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("spec-vectors").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../spec-vectors").join(name)
 }
 
 /// The content of a JSON file; panics when it is not there or holds anything that `T` does not know.

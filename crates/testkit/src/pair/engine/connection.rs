@@ -1,16 +1,12 @@
 //! One connection after the other.
 
-use std::format;
-use std::string::ToString as _;
-use std::vec::Vec;
-
 use bytes::Buf;
+use mqtt_sansio::Instant;
+use mqtt_sansio::codec::{self, Decoded, Limits, Packet, QoS, SubAckReasonCode, UnsubAckReasonCode, Version};
+use mqtt_sansio::server::{Accept, Acceptor, Action, SubscribeRequest, UnsubscribeRequest};
 
 use super::EngineServer;
-use crate::codec::{self, Decoded, Limits, Packet, QoS, SubAckReasonCode, UnsubAckReasonCode, Version};
 use crate::pair::server::Server;
-use crate::server::{Accept, Acceptor, Action, SubscribeRequest, UnsubscribeRequest};
-use crate::time::Instant;
 
 impl EngineServer {
     /// What the acceptor has to say.

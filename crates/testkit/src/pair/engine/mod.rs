@@ -3,16 +3,14 @@
 mod connection;
 
 use std::collections::BTreeMap;
-use std::string::String;
 use std::sync::Arc;
-use std::vec::Vec;
+
+use mqtt_sansio::codec::{ConnAckReasonCode, QoS};
+use mqtt_sansio::server::{Acceptor, ServerConfig, ServerSession};
+use mqtt_sansio::{CommandError, Instant, Loss, Message, Token};
 
 use super::event::{Event, Fate, Log, Received};
-use crate::codec::{ConnAckReasonCode, QoS};
 use crate::random::Random;
-use crate::server::{Acceptor, ServerConfig, ServerSession};
-use crate::session::{CommandError, Loss, Message, Token};
-use crate::time::Instant;
 
 /// An [`Acceptor`] for each connection and the [`ServerSession`] that comes of it, which is kept between connections.
 ///

@@ -6,16 +6,14 @@ mod receive;
 use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
-use std::string::String;
-use std::vec::Vec;
 
 use bytes::{Buf, BytesMut};
+use mqtt_sansio::Instant;
+use mqtt_sansio::codec::{Packet, QoS, Version};
 
 use self::outgoing::Outgoing;
 use super::server::Server;
-use crate::codec::{Packet, QoS, Version};
 use crate::random::Random;
-use crate::time::Instant;
 
 /// A server for one client: it takes messages, answers requests, keeps a session, and
 /// [publishes](Self::publish) what it is told to.

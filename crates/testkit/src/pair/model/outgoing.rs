@@ -2,12 +2,11 @@
 
 use core::num::NonZeroU16;
 use std::collections::VecDeque;
-use std::string::{String, ToString as _};
-use std::vec::Vec;
+
+use mqtt_sansio::TopicName;
+use mqtt_sansio::codec::{Delivery, PacketId, PubRel, Publish, PublishProperties, QoS};
 
 use super::{ModelServer, State};
-use crate::codec::{Delivery, PacketId, PubRel, Publish, PublishProperties, QoS};
-use crate::topic::TopicName;
 
 /// The messages of QoS 1 and 2 that are open, in the order in which they were sent, and those that wait.
 #[derive(Debug, Default)]

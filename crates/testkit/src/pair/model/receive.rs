@@ -1,16 +1,13 @@
 //! What the server does with each packet.
 
-use std::format;
-use std::string::ToString as _;
-use std::vec::Vec;
-
-use super::{Delivered, ModelServer, Peer, Session, State};
-use crate::codec::{
+use mqtt_sansio::Utf8Str;
+use mqtt_sansio::codec::{
     self, Auth, AuthProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, Decoded,
     Delivery, Limits, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRelReasonCode, Publish, QoS, SubAck,
     SubAckReasonCode, Subscribe, UnsubAck, UnsubAckReasonCode, Unsubscribe, Version,
 };
-use crate::text::Utf8Str;
+
+use super::{Delivered, ModelServer, Peer, Session, State};
 
 impl ModelServer {
     /// Takes whole packets out of the input.

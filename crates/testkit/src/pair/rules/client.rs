@@ -1,8 +1,9 @@
 //! What only a client has to keep: its first packet, and the time between its packets.
 
+use mqtt_sansio::Instant;
+use mqtt_sansio::codec::{ConnAck, Connect, Packet, QoS, Version};
+
 use super::{Rules, Stage, Taken, UNKNOWN};
-use crate::codec::{ConnAck, Connect, Packet, QoS, Version};
-use crate::time::Instant;
 
 impl Rules {
     /// Whether the packet is CONNECT; it is not bound by limits that are not known yet.

@@ -4,12 +4,11 @@ mod client;
 mod server;
 
 use std::collections::BTreeMap;
-use std::string::{String, ToString as _};
-use std::vec::Vec;
+
+use mqtt_sansio::Instant;
+use mqtt_sansio::codec::{self, Decoded, Limits, Packet, Publish, QoS, Sender, Version};
 
 use super::flows::Flows;
-use crate::codec::{self, Decoded, Limits, Packet, Publish, QoS, Sender, Version};
-use crate::time::Instant;
 
 /// Looks at all that an end writes, and at what it has read.
 #[derive(Debug)]

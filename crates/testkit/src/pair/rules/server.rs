@@ -1,7 +1,8 @@
 //! What only a server has to keep: how a connection begins, and what it sends only in answer.
 
+use mqtt_sansio::codec::{ConnAck, ConnAckReasonCode, Connect, Packet, Version};
+
 use super::{Rules, Stage, Taken, UNKNOWN};
-use crate::codec::{ConnAck, ConnAckReasonCode, Connect, Packet, Version};
 
 impl Rules {
     pub(super) fn connect_received(&mut self, connect: &Connect<'_>) {
