@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the seed corpora, fuzz/corpus/TARGET/, from the test vectors, the captures and the regressions.
 
-The leading bytes of each input are what src/fuzzing.rs takes them for: `settings` in `decode` and `split`, the modes of `split` and
+The leading bytes of each input are what bodies/src/lib.rs takes them for: `settings` in `decode` and `split`, the modes of `split` and
 `topic`.
 """
 

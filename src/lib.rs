@@ -68,13 +68,7 @@ pub mod broker;
 #[cfg(feature = "alloc")]
 pub mod client;
 pub mod codec;
-#[cfg(feature = "__fuzz")]
-#[doc(hidden)]
-pub mod fuzzing;
-#[cfg(feature = "__pair")]
-#[doc(hidden)]
-pub mod pair;
-#[cfg(any(feature = "broker", feature = "__pair"))]
+#[cfg(feature = "broker")]
 mod random;
 #[cfg(feature = "alloc")]
 pub mod server;

@@ -2,15 +2,15 @@
 
 #![cfg(feature = "alloc")]
 
-#[path = "../examples/inspect/rows.rs"]
+#[path = "../examples/demo/rows.rs"]
 mod rows;
 #[path = "../examples/demo/stage.rs"]
 mod stage;
 #[path = "../examples/demo/story.rs"]
 mod story;
-#[path = "../examples/inspect/tree.rs"]
+#[path = "../examples/demo/tree.rs"]
 mod tree;
-#[path = "../examples/inspect/words.rs"]
+#[path = "../examples/demo/words.rs"]
 mod words;
 
 /// What is printed. The story has checked itself by then: what each end sends, and that nothing is left open.

@@ -8,14 +8,10 @@
 //! `stage.rs` joins the two ends: what one has to write is given to the other, and the clock is a number. A test of
 //! another program can do the same. `story.rs` says what happens.
 
+mod rows;
 mod stage;
 mod story;
-
-#[path = "../inspect/rows.rs"]
-mod rows;
-#[path = "../inspect/tree.rs"]
 mod tree;
-#[path = "../inspect/words.rs"]
 mod words;
 
 use std::io::{self, BufWriter, IsTerminal, Write};

@@ -9,8 +9,11 @@
 mod batch;
 mod input;
 mod json;
+#[path = "../demo/rows.rs"]
 mod rows;
+#[path = "../demo/tree.rs"]
 mod tree;
+#[path = "../demo/words.rs"]
 mod words;
 
 use std::io::{self, BufWriter, IsTerminal, Read, Write};

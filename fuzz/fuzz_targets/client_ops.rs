@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| mqtt_sansio::fuzzing::client_ops(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| mqtt_sansio_fuzz_bodies::client_ops(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| mqtt_sansio::fuzzing::pair_ops(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| mqtt_sansio_fuzz_bodies::pair_ops(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| mqtt_sansio::fuzzing::roundtrip(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| mqtt_sansio_fuzz_bodies::roundtrip(data));

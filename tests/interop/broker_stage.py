@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 
-from harness import HOST, PATIENCE, Failure, Mosquitto, Program, build_example, find_program, free_port
+from harness import HOST, PATIENCE, Failure, Mosquitto, Program, build_broker, find_program, free_port
 from mqttjs_client import Browser, Node, Script, find_mqttjs
 from paho_client import Client, GentleProxy, equal
 
@@ -234,7 +234,7 @@ class Tools:
         if self.is_mosquitto:
             self.broker = find_program("mosquitto", "mosquitto")
         else:
-            self.broker = build_example("broker")
+            self.broker = build_broker()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="interop-"))
         os.chmod(self.folder, 0o755)
         self.certificates = Certificates(openssl, self.folder)

@@ -120,7 +120,16 @@ class Program:
 
 def build_example(name):
     """Builds an example, and returns where it is."""
-    command = ["cargo", "build", "--locked", "--example", name, "--message-format=json-render-diagnostics"]
+    return build(name, "--example", name)
+
+
+def build_broker():
+    """Builds the example broker, and returns where it is."""
+    return build("broker", "--package", "mqtt-sansio-broker", "--bin", "broker")
+
+
+def build(name, *target):
+    command = ["cargo", "build", "--locked", *target, "--message-format=json-render-diagnostics"]
     built = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=False)
     if built.returncode != 0:
         raise SystemExit(f"the example {name} does not build")

@@ -134,7 +134,7 @@ fn build_example() -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     eprintln!("building the example broker");
     let output = Command::new(cargo)
-        .args(["build", "--locked", "--release", "--example", "broker"])
+        .args(["build", "--locked", "--release", "--package", "mqtt-sansio-broker", "--bin", "broker"])
         .arg("--message-format=json-render-diagnostics")
         .current_dir(&root)
         .stderr(Stdio::inherit())

@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Checks that the commands which the README names first stay quick on a machine that has compiled nothing yet."""
+
+import os
+import pathlib
+import re
+import resource
+import subprocess
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MOST_CRATES = 15
+# A quarter of what it took when the demo was compiled with the dependencies of all examples, tests and benchmarks.
+MOST_SECONDS = 50
+NOT_FOR_TESTS = {"tokio", "rustls", "ring", "tungstenite"}
+
+
+def check_demo():
+    """The demo compiles few crates, and takes little processor time."""
+    with tempfile.TemporaryDirectory(prefix="cold-") as target:
+        command = ["cargo", "run", "--locked", "--release", "--example", "demo"]
+        before = processor_seconds()
+        ran = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, "CARGO_TARGET_DIR": target, "CARGO_TERM_COLOR": "never"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
+        )
+        seconds = processor_seconds() - before
+    if ran.returncode != 0:
+        raise SystemExit(f"the demo fails:\n{ran.stderr}")
+    crates = re.findall(r"^ *Compiling (\S+)", ran.stderr, re.MULTILINE)
+    print(f"{' '.join(command)}: {len(crates)} crates, {seconds:.0f} s of processor time")
+    if len(crates) > MOST_CRATES:
+        raise SystemExit(f"more than {MOST_CRATES} crates: {', '.join(sorted(crates))}")
+    if seconds > MOST_SECONDS:
+        raise SystemExit(f"more than {MOST_SECONDS} s")
+
+
+def processor_seconds():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def check_tests():
+    """`cargo test` compiles no runtime and no TLS."""
+    command = ["cargo", "tree", "--locked", "--edges", "all", "--prefix", "none", "--format", "{p}"]
+    listed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    found = NOT_FOR_TESTS & {line.split()[0] for line in listed.splitlines() if line}
+    if found:
+        raise SystemExit(f"`cargo test` compiles {', '.join(sorted(found))}")
+    print(f"cargo test: none of {', '.join(sorted(NOT_FOR_TESTS))}")
+
+
+if __name__ == "__main__":
+    check_demo()
+    check_tests()

@@ -1,0 +1,98 @@
+//! How connections end.
+
+use bytes::Buf;
+use mqtt_sansio::client::ClientSession;
+
+use super::link::Way;
+use super::{Pair, Reconnect, Server};
+
+impl<S: Server> Pair<S> {
+    /// What is under way is lost.
+    pub(super) fn cut_now(&mut self) {
+        self.poll_to_the_end();
+        if self.client_is_open && self.random.percent(50) {
+            // It has left the client, but it gets nowhere.
+            let all = self.client.transmit().remaining();
+            let count = self.random.index(all + 1);
+            self.write_client(count);
+        }
+        self.receive_to_the_end();
+        if S::IS_CHECKED && self.server_is_open && self.random.percent(50) {
+            let all = self.server.transmit().remaining();
+            let count = self.random.index(all + 1);
+            self.write_server(count);
+        }
+        self.link.lose(Way::ToClient);
+        self.link.lose(Way::ToServer);
+        self.client_closed();
+        self.server_cut();
+    }
+
+    pub(super) fn crash_now(&mut self) {
+        self.link.lose(Way::ToClient);
+        self.link.lose(Way::ToServer);
+        self.at_client.clear();
+        self.polls_again = false;
+        self.client_closed();
+        self.receive_to_the_end();
+        self.server_cut();
+        let config = self.client.config().clone();
+        let restored = ClientSession::restore(config, &self.journal);
+        self.client = restored.unwrap_or_else(|error| panic!("the journal cannot be read: {error}"));
+        self.rules.flows.crash();
+        // From here on the journal goes on from a new beginning.
+        let mut snapshot = self.client.snapshot();
+        if self.random.percent(50) {
+            self.journal = snapshot.copy_to_bytes(snapshot.remaining()).to_vec();
+        }
+    }
+
+    pub(super) fn client_closed(&mut self) {
+        if core::mem::take(&mut self.client_is_open) {
+            self.client.closed(self.now);
+            self.client.assert_consistent();
+            self.rules.closed();
+            self.log.closed();
+            self.is_closing = false;
+            self.has_closed();
+        }
+    }
+
+    pub(super) fn server_closed(&mut self) {
+        let was_open = core::mem::take(&mut self.server_is_open);
+        if was_open || core::mem::take(&mut self.has_overlooked) {
+            self.server.closed(self.now);
+            self.server.assert_consistent();
+            self.server_rules.closed();
+            self.receives_again = false;
+            if was_open {
+                self.has_closed();
+            }
+        }
+    }
+
+    /// The connection is gone without a word: the server may not notice.
+    fn server_cut(&mut self) {
+        if self.server_is_open && self.random.percent(self.overlooks) {
+            self.server_is_open = false;
+            self.has_overlooked = true;
+            self.at_server.clear();
+            self.has_closed();
+        } else {
+            self.server_closed();
+        }
+    }
+
+    fn has_closed(&mut self) {
+        if self.client_is_open || self.server_is_open {
+            return;
+        }
+        self.opens_at = match self.reconnect {
+            Reconnect::Never => None,
+            Reconnect::AtOnce => Some(self.now),
+            Reconnect::Backoff => Some(self.now + self.client.backoff()),
+        };
+        self.link.lose(Way::ToClient);
+        self.link.lose(Way::ToServer);
+    }
+}

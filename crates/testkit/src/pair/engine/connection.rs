@@ -1,0 +1,209 @@
+//! One connection after the other.
+
+use bytes::Buf;
+use mqtt_sansio::Instant;
+use mqtt_sansio::codec::{self, Decoded, Limits, Packet, QoS, SubAckReasonCode, UnsubAckReasonCode, Version};
+use mqtt_sansio::server::{Accept, Acceptor, Action, SubscribeRequest, UnsubscribeRequest};
+
+use super::EngineServer;
+use crate::pair::server::Server;
+
+impl EngineServer {
+    /// What the acceptor has to say.
+    fn accept(&mut self, input: &mut &[u8]) -> bool {
+        let Some(acceptor) = &mut self.acceptor else { return false };
+        let Some(action) = acceptor.poll(self.now, input) else { return false };
+        self.log.add_from_server(&action);
+        match action {
+            Action::Connect(connect) => {
+                self.asked = (connect.client_identifier.is_empty(), connect.clean_start);
+                self.challenges_left =
+                    if connect.properties.authentication_method.is_some() { self.challenges } else { 0 };
+                if let Some(code) = self.refusal() {
+                    self.with_acceptor(|acceptor| acceptor.refuse(code)).expect("there is a client to be refused");
+                } else {
+                    self.decide();
+                }
+            }
+            Action::Auth(_) => self.decide(),
+            Action::Close(_) => self.is_refused = true,
+            other => panic!("an acceptor has said {other:?}"),
+        }
+        true
+    }
+
+    fn with_acceptor<T>(&mut self, command: impl FnOnce(&mut Acceptor) -> T) -> T {
+        command(self.acceptor.as_mut().expect("there is an acceptor"))
+    }
+
+    /// Challenges the client, or accepts it into the session that there is.
+    fn decide(&mut self) {
+        let (is_nameless, is_clean) = self.asked;
+        if self.challenges_left > 0 {
+            self.challenges_left -= 1;
+            return self.with_acceptor(|acceptor| acceptor.challenge(b"who?")).expect("it can be challenged");
+        }
+        self.take_over();
+        if core::mem::take(&mut self.forgets) {
+            self.forget();
+        }
+        let kept = self.session.take();
+        let outlives = kept.as_ref().is_some_and(|session| session.session_expiry_interval() > 0);
+        if kept.is_none() {
+            self.sessions += 1;
+        }
+        let accept = Accept {
+            assigned_client_id: is_nameless.then(|| format!("client-{}", self.sessions)),
+            ..Accept::default()
+        };
+        let mut acceptor = self.acceptor.take().expect("there is an acceptor");
+        let mut session = acceptor.accept(kept, accept).expect("the client can be accepted");
+        let version = session.version();
+        let is_present = match codec::decode(session.transmit().chunk(), version, Limits::from_server()) {
+            // 3.1 cannot say whether a session is present.
+            Ok(Decoded::Packet { packet: Packet::ConnAck(_), .. }) if version == Version::V31 => outlives && !is_clean,
+            Ok(Decoded::Packet { packet: Packet::ConnAck(connack), .. }) => connack.session_present,
+            other => panic!("an accepted client is sent CONNACK first [MQTT-3.2.0-1], and not {other:?}"),
+        };
+        assert!(!is_present || (outlives && !is_clean), "a session is present that there is not [MQTT-3.2.2-2]");
+        self.beginnings += u32::from(!is_present);
+        self.session = Some(session);
+    }
+
+    /// The client is back before the end of its last connection was noticed [MQTT-3.1.4-3].
+    fn take_over(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        if session.take_over().is_ok() {
+            while let Some(action) = session.poll(self.now, &mut &[][..]) {
+                self.log.add_from_server(&action);
+            }
+        }
+        session.closed(self.now);
+        self.log.closed();
+        self.look();
+    }
+
+    /// What the session has to say.
+    fn exchange(&mut self, input: &mut &[u8]) -> bool {
+        let Some(session) = &mut self.session else { return false };
+        let Some(action) = session.poll(self.now, input) else { return false };
+        self.log.add_from_server(&action);
+        match action {
+            Action::Subscribe(request) => self.subscribe(&request),
+            Action::Unsubscribe(request) => self.unsubscribe(&request),
+            Action::Auth(_) => session.authenticated(b"again").expect("it is the server's turn"),
+            Action::Expired => {
+                self.look();
+                assert!(
+                    self.tickets.values().all(Option::is_some),
+                    "what was published has an outcome when all is over"
+                );
+                self.forget();
+            }
+            Action::Connect(connect) => panic!("a session has taken {connect:?}"),
+            _ => {}
+        }
+        self.look();
+        true
+    }
+
+    fn subscribe(&mut self, request: &SubscribeRequest<'_>) {
+        let mut codes = Vec::new();
+        for subscription in request.subscriptions {
+            if self.random.percent(self.refuses) {
+                codes.push(SubAckReasonCode::UnspecifiedError);
+                continue;
+            }
+            codes.push(match subscription.qos {
+                QoS::AtMostOnce => SubAckReasonCode::GrantedQoS0,
+                QoS::AtLeastOnce => SubAckReasonCode::GrantedQoS1,
+                QoS::ExactlyOnce => SubAckReasonCode::GrantedQoS2,
+            });
+            self.subscriptions.insert(subscription.filter.as_str().to_string(), subscription.qos);
+        }
+        let session = self.session.as_mut().expect("it has just asked");
+        session.suback(request.id, &codes).expect("the request can be answered");
+    }
+
+    fn unsubscribe(&mut self, request: &UnsubscribeRequest<'_>) {
+        let mut codes = Vec::new();
+        for filter in request.filters {
+            let existed = self.subscriptions.remove(filter.as_str()).is_some();
+            codes.push(if existed { UnsubAckReasonCode::Success } else { UnsubAckReasonCode::NoSubscriptionExisted });
+        }
+        let session = self.session.as_mut().expect("it has just asked");
+        session.unsuback(request.id, &codes).expect("the request can be answered");
+    }
+}
+
+impl Server for EngineServer {
+    const IS_CHECKED: bool = true;
+
+    fn open(&mut self, now: Instant) {
+        self.now = now;
+        self.is_refused = false;
+        self.acceptor = Some(Acceptor::new(self.config.clone(), now));
+    }
+
+    fn receive(&mut self, now: Instant, input: &mut &[u8]) -> bool {
+        self.now = now;
+        if self.acceptor.is_some() {
+            let has_more = self.accept(input);
+            // What is kept from an earlier connection has a clock of its own.
+            return (self.acceptor.is_some() && self.exchange(&mut &[][..])) || has_more;
+        }
+        self.exchange(input)
+    }
+
+    fn transmit(&mut self) -> &mut impl Buf {
+        match (&mut self.acceptor, &mut self.session) {
+            (Some(acceptor), _) => acceptor.transmit(),
+            (None, Some(session)) => session.transmit(),
+            (None, None) => panic!("there is no connection"),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match (&self.acceptor, &self.session) {
+            (Some(_), _) => self.is_refused,
+            (None, session) => session.as_ref().is_none_or(|session| !session.is_connected()),
+        }
+    }
+
+    fn closed(&mut self, now: Instant) {
+        self.now = now;
+        self.acceptor = None;
+        if let Some(session) = &mut self.session {
+            session.closed(now);
+        }
+        self.log.closed();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let acceptor = self.acceptor.as_ref().and_then(Acceptor::deadline);
+        let session = self.session.as_ref().and_then(|session| session.deadline());
+        match (acceptor, session) {
+            (Some(acceptor), Some(session)) => Some(acceptor.min(session)),
+            (acceptor, session) => acceptor.or(session),
+        }
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        self.acceptor.is_none() && self.deadline().is_none_or(|at| at > now)
+    }
+
+    fn session_number(&self) -> u32 {
+        self.beginnings
+    }
+
+    fn open_operations(&self) -> Option<usize> {
+        let session = self.session.as_ref().filter(|session| self.acceptor.is_none() && session.is_connected())?;
+        (session.waiting() == 0).then(|| session.open_operations())
+    }
+
+    fn assert_consistent(&self) {
+        if let Some(session) = &self.session {
+            session.assert_consistent();
+        }
+    }
+}

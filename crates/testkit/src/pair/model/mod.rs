@@ -1,0 +1,256 @@
+//! A small server, written straight from the specification on the codec alone.
+
+mod outgoing;
+mod receive;
+
+use core::num::{NonZeroU16, NonZeroU32};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::{Buf, BytesMut};
+use mqtt_sansio::Instant;
+use mqtt_sansio::codec::{Packet, QoS, Version};
+
+use self::outgoing::Outgoing;
+use super::server::Server;
+use crate::random::Random;
+
+/// A server for one client: it takes messages, answers requests, keeps a session, and
+/// [publishes](Self::publish) what it is told to.
+///
+/// What it is, and how difficult it is, can be set before and changed between connections.
+#[derive(Debug)]
+pub struct ModelServer {
+    /// How many messages of QoS 1 and 2 it takes at a time.
+    pub receive_maximum: Option<NonZeroU16>,
+    /// The largest packet that it takes.
+    pub maximum_packet_size: Option<NonZeroU32>,
+    /// The highest topic alias that it takes.
+    pub topic_alias_maximum: u16,
+    /// How many of a hundred messages and filters it refuses, with a reason code; 5.0 only.
+    pub refuses: u8,
+    /// How many connections it refuses from now on.
+    pub refused_connections: u32,
+    /// How long it takes for an acknowledgement, at most.
+    pub ack_delay: Duration,
+    /// Whether acknowledgements overtake each other.
+    pub shuffles_acks: bool,
+
+    random: Random,
+    version: Version,
+    state: State,
+    /// Whether this connection was accepted.
+    established: bool,
+    now: Instant,
+    /// The session, and when it ends if nobody is connected.
+    session: Option<Session>,
+    expires_at: Option<Instant>,
+    expiry_interval: u32,
+    forgets: bool,
+    peer: Peer,
+    transmit: BytesMut,
+    /// Acknowledgements that take their time.
+    later: Vec<(Instant, Vec<u8>)>,
+    delivered: Vec<Delivered>,
+    acknowledged: Vec<String>,
+    sessions: u32,
+}
+
+/// A message that the server has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// What it is about; an alias has been resolved.
+    pub topic: String,
+    /// Its content.
+    pub payload: Vec<u8>,
+    /// With which guarantee.
+    pub qos: QoS,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Closed,
+    /// CONNECT has not come.
+    Opened,
+    Connected,
+    /// The connection is to be closed.
+    Over,
+}
+
+/// What outlives a connection (section 4.1).
+#[derive(Debug, Default)]
+struct Session {
+    /// Messages of QoS 2 that were taken, and not released.
+    received: BTreeSet<u16>,
+    outgoing: Outgoing,
+    subscriptions: BTreeMap<String, QoS>,
+}
+
+/// The client, as CONNECT has described it, and the aliases of the connection.
+#[derive(Debug, Default)]
+struct Peer {
+    receive_maximum: u16,
+    maximum_packet_size: u32,
+    topic_alias_maximum: u16,
+    authentication_method: Option<String>,
+    aliases: BTreeMap<u16, String>,
+    own_aliases: Vec<String>,
+}
+
+impl Default for ModelServer {
+    fn default() -> Self {
+        Self::seeded(0)
+    }
+}
+
+impl ModelServer {
+    /// A server that takes everything at once. The seed is for what it does at random when it is told to.
+    pub fn seeded(seed: u64) -> Self {
+        Self {
+            receive_maximum: None,
+            maximum_packet_size: None,
+            topic_alias_maximum: 0,
+            refuses: 0,
+            refused_connections: 0,
+            ack_delay: Duration::ZERO,
+            shuffles_acks: false,
+            random: Random::new(seed),
+            version: Version::V5,
+            state: State::Closed,
+            established: false,
+            now: Instant::EPOCH,
+            session: None,
+            expires_at: None,
+            expiry_interval: 0,
+            forgets: false,
+            peer: Peer::default(),
+            transmit: BytesMut::new(),
+            later: Vec::new(),
+            delivered: Vec::new(),
+            acknowledged: Vec::new(),
+            sessions: 0,
+        }
+    }
+
+    /// The contents of the messages that it has taken, in order.
+    ///
+    /// # Panics
+    ///
+    /// If one is no text.
+    pub fn delivered(&self) -> Vec<&str> {
+        self.delivered.iter().map(|it| core::str::from_utf8(&it.payload).expect("the payload is a text")).collect()
+    }
+
+    /// The messages that it has taken, in order.
+    pub fn deliveries(&self) -> &[Delivered] {
+        &self.delivered
+    }
+
+    /// Those of its own messages that the client has acknowledged, in that order.
+    pub fn acknowledged(&self) -> &[String] {
+        &self.acknowledged
+    }
+
+    /// The filters that the client is subscribed to.
+    pub fn subscriptions(&self) -> Vec<&str> {
+        self.session.iter().flat_map(|session| session.subscriptions.keys()).map(String::as_str).collect()
+    }
+
+    /// Whether there is a session.
+    pub const fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// How many sessions it has begun.
+    pub const fn sessions(&self) -> u32 {
+        self.sessions
+    }
+
+    /// When the next connection begins, the session is gone.
+    pub const fn lose_session(&mut self) {
+        self.forgets = true;
+    }
+
+    /// Whether it is connected, and no message of its own is open or waits.
+    pub fn is_settled(&self) -> bool {
+        self.state == State::Connected && self.session.as_ref().is_none_or(|session| session.outgoing.is_empty())
+    }
+
+    /// Puts a packet into the stream.
+    fn send<'p>(&mut self, packet: impl Into<Packet<'p>>) {
+        let packet = packet.into();
+        let encoded = packet.encode(self.version, &mut self.transmit);
+        encoded.unwrap_or_else(|error| panic!("the model server cannot send {packet:?}: {error}"));
+    }
+
+    /// Puts an acknowledgement into the stream when it is due.
+    fn answer<'p>(&mut self, packet: impl Into<Packet<'p>>) {
+        if self.ack_delay.is_zero() {
+            return self.send(packet);
+        }
+        let mut bytes = Vec::new();
+        packet.into().encode(self.version, &mut bytes).expect("an acknowledgement can be encoded");
+        let mut at = self.now + Duration::from_micros(self.random.below(self.ack_delay.as_micros() as u64 + 1));
+        if !self.shuffles_acks {
+            at = self.later.iter().map(|&(other, _)| other).fold(at, Ord::max);
+        }
+        self.later.push((at, bytes));
+    }
+
+    /// Sends the acknowledgements that are due.
+    fn send_due(&mut self) {
+        let now = self.now;
+        let mut due: Vec<_> = self.later.extract_if(.., |&mut (at, _)| at <= now).collect();
+        due.sort_by_key(|&(at, _)| at);
+        due.iter().for_each(|(_, bytes)| self.transmit.extend_from_slice(bytes));
+    }
+
+    fn forget(&mut self) {
+        self.session = None;
+        self.expires_at = None;
+    }
+}
+
+impl Server for ModelServer {
+    fn open(&mut self, now: Instant) {
+        self.now = now;
+        self.state = State::Opened;
+        self.peer = Peer::default();
+        if core::mem::take(&mut self.forgets) || self.expires_at.is_some_and(|at| at <= now) {
+            self.forget();
+        }
+    }
+
+    fn receive(&mut self, now: Instant, input: &mut &[u8]) -> bool {
+        self.now = now;
+        self.take_packets(input);
+        self.send_due();
+        false
+    }
+
+    fn transmit(&mut self) -> &mut impl Buf {
+        &mut self.transmit
+    }
+
+    fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    fn closed(&mut self, now: Instant) {
+        self.now = now;
+        self.transmit.clear();
+        self.later.clear();
+        if core::mem::take(&mut self.established) {
+            match self.expiry_interval {
+                0 => self.forget(),
+                u32::MAX => self.expires_at = None,
+                seconds => self.expires_at = Some(now + Duration::from_secs(u64::from(seconds))),
+            }
+        }
+        self.state = State::Closed;
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.later.iter().map(|&(at, _)| at).min()
+    }
+}

@@ -1,0 +1,197 @@
+//! The rules that an end has to keep, seen from outside. What is wrong is a panic that says what, and by which clause.
+
+mod client;
+mod server;
+
+use std::collections::BTreeMap;
+
+use mqtt_sansio::Instant;
+use mqtt_sansio::codec::{self, Decoded, Limits, Packet, Publish, QoS, Sender, Version};
+
+use super::flows::Flows;
+
+/// Looks at all that an end writes, and at what it has read.
+#[derive(Debug)]
+pub(super) struct Rules {
+    /// Which end it is.
+    end: Sender,
+    version: Version,
+    pub(super) flows: Flows,
+    /// The beginning of a packet that has not been written to its end.
+    unfinished: Vec<u8>,
+    /// The beginning of a packet that has not been read to its end.
+    unread: Vec<u8>,
+    stage: Stage,
+    keep_alive: u16,
+    last_sent: Instant,
+    /// What the other end takes.
+    peer: Taken,
+    aliases: BTreeMap<u16, String>,
+    /// The server goes on with an earlier session, if the client has not asked for a new one.
+    pub(super) resumes: bool,
+    /// How many PINGREQs were received and not answered.
+    pings: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// CONNECT was not written, or not read.
+    Opened,
+    /// It was.
+    Connecting { asked_clean: bool },
+    /// CONNACK was, and it has accepted the client.
+    Connected,
+    /// This end has written its last packet.
+    Disconnected,
+}
+
+/// What the other end takes.
+#[derive(Debug)]
+struct Taken {
+    maximum_packet_size: u32,
+    topic_alias_maximum: u16,
+    receive_maximum: u16,
+    maximum_qos: QoS,
+    retain: bool,
+    /// Whether CONNECT has named an Authentication Method.
+    authenticates: bool,
+}
+
+/// Before anything is known.
+const UNKNOWN: Taken = Taken {
+    maximum_packet_size: u32::MAX,
+    topic_alias_maximum: 0,
+    receive_maximum: u16::MAX,
+    maximum_qos: QoS::ExactlyOnce,
+    retain: true,
+    authenticates: false,
+};
+
+impl Rules {
+    pub(super) fn new(end: Sender, version: Version) -> Self {
+        Self {
+            end,
+            version,
+            flows: Flows::default(),
+            unfinished: Vec::new(),
+            unread: Vec::new(),
+            stage: Stage::Opened,
+            keep_alive: 0,
+            last_sent: Instant::EPOCH,
+            peer: UNKNOWN,
+            aliases: BTreeMap::new(),
+            resumes: false,
+            pings: 0,
+        }
+    }
+
+    /// The transport is connected.
+    pub(super) fn opened(&mut self) {
+        self.stage = Stage::Opened;
+        self.keep_alive = 0;
+        self.peer = UNKNOWN;
+        self.pings = 0;
+        self.aliases.clear();
+        self.unread.clear();
+    }
+
+    /// The connection is gone.
+    pub(super) fn closed(&mut self) {
+        self.flows.end(&core::mem::take(&mut self.unfinished));
+    }
+
+    /// This end has written this.
+    pub(super) fn written(&mut self, now: Instant, bytes: &[u8]) {
+        self.unfinished.extend_from_slice(bytes);
+        let stream = core::mem::take(&mut self.unfinished);
+        let rest = self.for_each(&stream, self.end, |rules, packet, size| rules.packet(now, packet, size));
+        self.unfinished = rest.to_vec();
+    }
+
+    /// This end has read this.
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
+        let stream = core::mem::take(&mut self.unread);
+        let sender = if self.end == Sender::Client { Sender::Server } else { Sender::Client };
+        let rest = self.for_each(&stream, sender, |rules, packet, _| rules.received(packet));
+        self.unread = rest.to_vec();
+    }
+
+    /// Looks at the packets of a stream; what is left is the beginning of the next one.
+    fn for_each<'s>(
+        &mut self,
+        mut stream: &'s [u8],
+        sender: Sender,
+        look: impl Fn(&mut Self, &Packet<'s>, usize),
+    ) -> &'s [u8] {
+        let limits = Limits { sender: Some(sender), ..Limits::DEFAULT };
+        loop {
+            match codec::decode(stream, self.version, limits) {
+                Ok(Decoded::Packet { packet, size }) => {
+                    look(self, &packet, size);
+                    stream = &stream[size..];
+                }
+                Ok(Decoded::Incomplete { .. }) => return stream,
+                Err(error) => panic!("the {sender:?} has sent something that is no packet: {error}"),
+            }
+        }
+    }
+
+    fn packet(&mut self, now: Instant, packet: &Packet<'_>, size: usize) {
+        let is_first = match self.end {
+            Sender::Client => self.client_writes(now, packet),
+            Sender::Server => self.server_writes(packet),
+        };
+        if is_first {
+            return;
+        }
+        let (end, maximum) = (self.end, self.peer.maximum_packet_size as usize);
+        assert!(size <= maximum, "{end:?}: {size} bytes, where {maximum} are taken [MQTT-3.1.2-24, MQTT-3.2.2-15]");
+        match packet {
+            Packet::Publish(publish) => self.publish(publish),
+            Packet::PubAck(ack) => self.flows.puback(ack.id.get()),
+            Packet::PubRec(ack) => self.flows.pubrec(ack.id.get()),
+            Packet::PubRel(ack) => self.flows.pubrel(ack.id.get()),
+            Packet::PubComp(ack) => self.flows.pubcomp(ack.id.get()),
+            Packet::Subscribe(subscribe) => self.flows.request(subscribe.id.get()),
+            Packet::Unsubscribe(unsubscribe) => self.flows.request(unsubscribe.id.get()),
+            Packet::SubAck(ack) => self.flows.answer(true, ack.id.get()),
+            Packet::UnsubAck(ack) => self.flows.answer(false, ack.id.get()),
+            Packet::Disconnect(_) => self.stage = Stage::Disconnected,
+            _ => {}
+        }
+    }
+
+    fn publish(&mut self, publish: &Publish<'_>) {
+        assert!(publish.delivery.qos() <= self.peer.maximum_qos, "a QoS that the other end does not take");
+        assert!(!publish.retain || self.peer.retain, "a RETAIN flag that the server does not take [MQTT-3.2.2-14]");
+        if let Some(alias) = publish.properties.topic_alias.map(|alias| alias.get()) {
+            let maximum = self.peer.topic_alias_maximum;
+            assert!(alias <= maximum, "topic alias {alias} is above {maximum} [MQTT-3.1.2-26, MQTT-3.3.2-9]");
+            if publish.topic.is_empty() {
+                assert!(self.aliases.contains_key(&alias), "topic alias {alias} stands for nothing [MQTT-3.3.2-7]");
+            } else {
+                self.aliases.insert(alias, publish.topic.as_str().to_string());
+            }
+        }
+        self.flows.publish(publish);
+    }
+
+    fn received(&mut self, packet: &Packet<'_>) {
+        match packet {
+            Packet::Connect(connect) => self.connect_received(connect),
+            Packet::ConnAck(connack) => self.connack_received(connack),
+            Packet::Publish(publish) => self.flows.received(publish.delivery),
+            Packet::PubAck(ack) => self.flows.settled(ack.id.get()),
+            Packet::PubRec(ack) => self.flows.received_pubrec(ack.id.get(), ack.reason_code.is_error()),
+            Packet::PubRel(ack) => self.flows.received_pubrel(ack.id.get()),
+            Packet::PubComp(ack) => self.flows.settled(ack.id.get()),
+            Packet::Subscribe(subscribe) => self.flows.received_request(true, subscribe.id.get()),
+            Packet::Unsubscribe(unsubscribe) => self.flows.received_request(false, unsubscribe.id.get()),
+            Packet::SubAck(ack) => self.flows.answered(ack.id.get()),
+            Packet::UnsubAck(ack) => self.flows.answered(ack.id.get()),
+            Packet::PingReq => self.pings += 1,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What only a server has to keep: how a connection begins, and what it sends only in answer.
+
+use mqtt_sansio::codec::{ConnAck, ConnAckReasonCode, Connect, Packet, Version};
+
+use super::{Rules, Stage, Taken, UNKNOWN};
+
+impl Rules {
+    pub(super) fn connect_received(&mut self, connect: &Connect<'_>) {
+        let properties = &connect.properties;
+        self.version = connect.version;
+        self.stage = Stage::Connecting { asked_clean: connect.clean_start };
+        self.peer = Taken {
+            maximum_packet_size: properties.maximum_packet_size.map_or(u32::MAX, Into::into),
+            topic_alias_maximum: properties.topic_alias_maximum.unwrap_or(0),
+            receive_maximum: properties.receive_maximum.map_or(u16::MAX, Into::into),
+            authenticates: properties.authentication_method.is_some(),
+            ..UNKNOWN
+        };
+    }
+
+    /// Whether the packet is one to which no limit applies; there is none.
+    pub(super) fn server_writes(&mut self, packet: &Packet<'_>) -> bool {
+        match (self.stage, packet) {
+            (Stage::Opened, _) => panic!("before CONNECT the server has sent {packet:?} [MQTT-3.2.0-1]"),
+            (Stage::Disconnected, _) => panic!("after its last packet the server has sent {packet:?} [MQTT-3.14.4-1]"),
+            (Stage::Connecting { asked_clean }, Packet::ConnAck(connack)) => self.connack_written(asked_clean, connack),
+            (Stage::Connecting { .. }, Packet::Auth(_)) => {
+                assert!(self.peer.authenticates, "AUTH without an Authentication Method [MQTT-4.12.0-6]");
+            }
+            (Stage::Connecting { .. }, _) => panic!("before CONNACK the server has sent {packet:?} [MQTT-3.2.0-1]"),
+            (Stage::Connected, Packet::ConnAck(_)) => panic!("a second CONNACK [MQTT-3.2.0-2]"),
+            (Stage::Connected, Packet::PingResp) => {
+                assert!(self.pings > 0, "PINGRESP without PINGREQ [MQTT-3.12.4-1]");
+                self.pings -= 1;
+            }
+            (Stage::Connected, Packet::Disconnect(_)) => {
+                assert_eq!(self.version, Version::V5, "a server of {:?} sends no DISCONNECT", self.version);
+            }
+            (Stage::Connected, _) => {}
+        }
+        false
+    }
+
+    fn connack_written(&mut self, asked_clean: bool, connack: &ConnAck<'_>) {
+        if connack.reason_code != ConnAckReasonCode::Success {
+            assert!(!connack.session_present, "a session is present for a client that is refused [MQTT-3.2.2-6]");
+            self.stage = Stage::Disconnected;
+            return;
+        }
+        self.stage = Stage::Connected;
+        let can_resume = self.resumes && !asked_clean;
+        assert!(can_resume || !connack.session_present, "a session is present that there is not [MQTT-3.2.2-2]");
+        // 3.1 cannot say that a session is present.
+        let session_present = connack.session_present || (self.version == Version::V31 && can_resume);
+        self.flows.begin(session_present, self.peer.receive_maximum);
+    }
+}

@@ -1,0 +1,305 @@
+//! One event after the other.
+
+use core::time::Duration;
+use std::io::IoSlice;
+
+use bytes::Buf;
+use mqtt_sansio::Instant;
+use mqtt_sansio::client::Action;
+
+use super::link::{Arrival, Way};
+use super::{Pair, Server};
+
+/// What happens next.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Open,
+    Arrival(Way),
+    Write,
+    Client,
+    Server,
+}
+
+/// After so many events without rest, something goes round in circles.
+const MANY_EVENTS: u32 = 200_000;
+
+impl<S: Server> Pair<S> {
+    /// Lets the next thing happen; `false` if there is none. The client tells one thing at a time, so that commands can
+    /// be given in between.
+    pub fn step(&mut self) -> bool {
+        let Some((at, next)) = self.next() else { return false };
+        self.now = self.now.max(at);
+        match next {
+            Next::Open => self.begin(),
+            Next::Arrival(way) => self.arrive(way),
+            Next::Write => self.write(),
+            Next::Client => self.poll_client(),
+            Next::Server => self.run_server(),
+        }
+        self.check();
+        true
+    }
+
+    /// Lets everything happen that happens in this time.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.step_until(end) {}
+    }
+
+    /// Lets the next thing happen if it happens before this time; else it is this time, and the answer is `false`.
+    pub fn step_until(&mut self, end: Instant) -> bool {
+        let happens = self.next().is_some_and(|(at, _)| at <= end);
+        if happens {
+            self.step();
+        } else {
+            self.now = self.now.max(end);
+        }
+        happens
+    }
+
+    /// Lets everything happen until nothing is under way and nobody has anything to do but to keep the connection
+    /// alive.
+    ///
+    /// # Panics
+    ///
+    /// If that is never so.
+    pub fn run_until_quiet(&mut self) {
+        for _ in 0..MANY_EVENTS {
+            if self.is_quiet() || !self.step() {
+                return;
+            }
+        }
+        panic!("it does not come to rest: {:?}", self.client);
+    }
+
+    /// Whether nothing is under way, and nothing is to be done now.
+    pub fn is_quiet(&mut self) -> bool {
+        let client_due = self.polls_again || self.client.deadline().is_some_and(|at| at <= self.now);
+        let nothing_due = !client_due && !self.receives_again;
+        if !self.client_is_open && !self.server_is_open {
+            let server_due = self.server.deadline().is_some_and(|at| at <= self.now);
+            return self.opens_at.is_none() && nothing_due && !server_due;
+        }
+        self.client.is_connected()
+            && nothing_due
+            && self.server_is_open
+            && self.server.is_idle(self.now)
+            && self.link.is_empty()
+            && !self.has_output()
+    }
+
+    fn next(&mut self) -> Option<(Instant, Next)> {
+        if self.polls_again {
+            return Some((self.now, Next::Client));
+        }
+        if self.receives_again {
+            return Some((self.now, Next::Server));
+        }
+        if self.has_output() {
+            let pause = Duration::from_micros(self.random.below(300));
+            self.writes_at.get_or_insert(self.now + pause);
+        } else {
+            self.writes_at = None;
+        }
+        let all = [
+            self.opens_at.map(|at| (at, Next::Open)),
+            self.link.next().map(|(at, way)| (at, Next::Arrival(way))),
+            self.client.deadline().map(|at| (at, Next::Client)),
+            self.writes_at.map(|at| (at, Next::Write)),
+            self.server.deadline().map(|at| (at, Next::Server)),
+        ];
+        all.into_iter().flatten().min_by_key(|&(at, _)| at)
+    }
+
+    pub(super) fn has_records(&mut self) -> bool {
+        self.client.journal().is_some_and(|journal| journal.has_remaining())
+    }
+
+    fn has_output(&mut self) -> bool {
+        self.has_records()
+            || (self.client_is_open && (self.is_closing || self.client.transmit().has_remaining()))
+            || ((self.server_is_open || self.has_overlooked)
+                && (self.server.is_over() || self.server.transmit().has_remaining()))
+    }
+
+    fn begin(&mut self) {
+        self.opens_at = None;
+        self.client_is_open = true;
+        self.server_is_open = true;
+        self.at_client.clear();
+        self.at_server.clear();
+        self.rules.opened();
+        if core::mem::take(&mut self.has_overlooked) {
+            self.server_rules.closed();
+        }
+        self.server_rules.opened();
+        self.server_rules.resumes = self.server.session_number() > 0;
+        self.client.open(self.now).unwrap_or_else(|error| panic!("the client cannot be opened: {error}"));
+        self.server.open(self.now);
+    }
+
+    fn arrive(&mut self, way: Way) {
+        match self.link.arrive(way) {
+            Some(Arrival::Bytes(mut bytes)) => {
+                let mut cuts = false;
+                if let Some((left, end)) = &mut self.cut_after
+                    && end.is_none_or(|end| end == way)
+                {
+                    bytes.truncate(*left);
+                    *left -= bytes.len();
+                    cuts = *left == 0;
+                }
+                match way {
+                    Way::ToClient => {
+                        self.at_client.extend_from_slice(&bytes);
+                        self.poll_client();
+                    }
+                    Way::ToServer => {
+                        self.at_server.extend_from_slice(&bytes);
+                        self.run_server();
+                    }
+                }
+                if cuts {
+                    self.cut();
+                }
+            }
+            Some(Arrival::End) if way == Way::ToClient => {
+                self.poll_to_the_end();
+                self.client_closed();
+            }
+            Some(Arrival::End) => self.server_closed(),
+            None => {}
+        }
+    }
+
+    /// Takes what has arrived at the client, and does what is due, until there is something to tell.
+    fn poll_client(&mut self) {
+        let was_connected = self.client.is_connected();
+        let mut input = &self.at_client[..];
+        let action = self.client.poll(self.now, &mut input);
+        let used = self.at_client.len() - input.len();
+        self.polls_again = action.is_some();
+        if let Some(action) = action {
+            self.is_closing |= matches!(action, Action::Close(_));
+            self.log.add(&action);
+        }
+        // Else it was thrown away.
+        if was_connected || self.client.is_connected() {
+            self.rules.read(&self.at_client[..used]);
+        }
+        self.at_client.drain(..used);
+        self.client.assert_consistent();
+    }
+
+    /// What has arrived at the client has arrived.
+    pub(super) fn poll_to_the_end(&mut self) {
+        while self.polls_again {
+            self.poll_client();
+        }
+    }
+
+    /// Lets the server do the next thing, with what has arrived or because it is due.
+    fn run_server(&mut self) {
+        let was_over = self.server_is_open && self.server.is_over();
+        let mut input = if self.server_is_open { &self.at_server[..] } else { &[] };
+        let (len, number) = (input.len(), self.server.session_number());
+        self.receives_again = self.server.receive(self.now, &mut input);
+        let used = len - input.len();
+        // Else it was thrown away.
+        if S::IS_CHECKED && !was_over {
+            self.server_rules.read(&self.at_server[..used]);
+        }
+        if self.server.session_number() != number {
+            self.server_rules.flows.forget();
+            self.server_rules.resumes = false;
+        }
+        self.at_server.drain(..used);
+        self.server.assert_consistent();
+    }
+
+    /// What has arrived at the server has arrived.
+    pub(super) fn receive_to_the_end(&mut self) {
+        while self.receives_again {
+            self.run_server();
+        }
+    }
+
+    /// Both ends write what they have, or a part of it.
+    fn write(&mut self) {
+        self.writes_at = None;
+        if let Some(journal) = self.client.journal() {
+            let records = journal.copy_to_bytes(journal.remaining());
+            self.journal.extend_from_slice(&records);
+        }
+        if self.client_is_open {
+            let all = self.client.transmit().remaining();
+            let is_part = self.link.split && !self.is_closing && self.random.percent(30);
+            let count = if is_part { self.random.index(all + 1) } else { all };
+            self.write_client(count);
+            self.poll_client();
+            if self.is_closing && !self.client.transmit().has_remaining() {
+                self.link.end(self.now, Way::ToServer);
+                self.link.lose(Way::ToClient);
+                self.client_closed();
+            }
+        }
+        if self.server_is_open || self.has_overlooked {
+            let all = self.server.transmit().remaining();
+            let is_part = S::IS_CHECKED && self.link.split && !self.server.is_over() && self.random.percent(30);
+            let count = if is_part { self.random.index(all + 1) } else { all };
+            self.write_server(count);
+            self.run_server();
+            if self.server.is_over() && !self.server.transmit().has_remaining() {
+                self.receive_to_the_end();
+                if self.server_is_open {
+                    self.link.end(self.now, Way::ToClient);
+                    self.link.lose(Way::ToServer);
+                }
+                self.server_closed();
+            }
+        }
+    }
+
+    /// The server writes so many bytes.
+    pub(super) fn write_server(&mut self, count: usize) {
+        let bytes = self.server.transmit().copy_to_bytes(count);
+        if S::IS_CHECKED {
+            self.server_rules.written(self.now, &bytes);
+        }
+        if self.server_is_open && self.client_is_open {
+            self.link.send(self.now, Way::ToClient, &bytes);
+        }
+    }
+
+    /// The client writes so many bytes.
+    pub(super) fn write_client(&mut self, count: usize) {
+        let mut chunks = [IoSlice::new(&[]); 4];
+        let output = self.client.transmit();
+        let filled = output.chunks_vectored(&mut chunks);
+        let vectored: Vec<u8> = chunks[..filled].iter().flat_map(|chunk| chunk.iter().copied()).collect();
+        let bytes = output.copy_to_bytes(count);
+        let len = vectored.len().min(count);
+        assert!(vectored[..len] == bytes[..len], "the vectored chunks are not what the chunks are");
+        self.rules.written(self.now, &bytes);
+        if self.server_is_open {
+            self.link.send(self.now, Way::ToServer, &bytes);
+        }
+    }
+
+    /// What has to be so at any time.
+    fn check(&mut self) {
+        if S::IS_CHECKED
+            && self.server_is_open
+            && !self.server.transmit().has_remaining()
+            && let Some(open) = self.server.open_operations()
+        {
+            let seen = self.server_rules.flows.open();
+            assert_eq!(open, seen, "the server has more or fewer identifiers in use than its packets show");
+        }
+        let is_written = self.client.is_connected() && !self.has_output();
+        if is_written && self.client.waiting() == 0 {
+            let (open, seen) = (self.client.open_operations(), self.rules.flows.open());
+            assert_eq!(open, seen, "the client has more or fewer identifiers in use than its packets show");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Chance, from a seed.
+
+/// Numbers that look random and follow from a seed alone: SplitMix64.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// The numbers of this seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    pub const fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `end`; 0 if that is 0.
+    pub const fn below(&mut self, end: u64) -> u64 {
+        let number = self.number() >> 16;
+        match number.checked_rem(end) {
+            Some(number) => number,
+            None => 0,
+        }
+    }
+
+    /// A place in something of this length.
+    pub const fn index(&mut self, len: usize) -> usize {
+        self.below(len as u64) as usize
+    }
+
+    /// Whether something happens that happens so many times in a hundred.
+    pub const fn percent(&mut self, chance: u8) -> bool {
+        self.below(100) < chance as u64
+    }
+
+    /// Other numbers, which do not depend on how many are taken from these later.
+    pub const fn fork(&mut self) -> Self {
+        Self(self.number())
+    }
+}

@@ -1,0 +1,58 @@
+//! Many clients around a broker, over links that split, delay and cut; and a simple model that says what each of them must
+//! have got. A run follows from its seed alone: replay one with
+//! `SEED=… cargo test --all-features --test broker_simulation`.
+
+mod clients;
+mod model;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use self::world::{Plan, World};
+
+/// Runs these seeds, or the one that the environment names.
+fn run(seeds: std::ops::Range<u64>, plan: Plan) {
+    let only = std::env::var("SEED").ok().map(|seed| seed.parse::<u64>().expect("a number"));
+    let (mut routed, mut delivered) = (0, 0);
+    for seed in only.map_or(seeds, |seed| seed..seed + 1) {
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            let mut world = World::new(seed, plan);
+            (0..plan.steps).for_each(|_| world.step());
+            world.heal();
+            world.model.check();
+            (world.model.routed(), world.model.delivered())
+        }));
+        match done {
+            Ok((more_routed, more_delivered)) => {
+                routed += more_routed;
+                delivered += more_delivered;
+            }
+            Err(panic) => {
+                eprintln!("seed {seed} with {plan:?}: SEED={seed} cargo test --all-features --test broker_simulation");
+                resume_unwind(panic);
+            }
+        }
+    }
+    println!("{routed} messages routed, {delivered} copies delivered");
+    assert!(only.is_some() || (routed > 1000 && delivered > 1000), "something has happened");
+}
+
+#[test]
+fn everybody_gets_what_the_model_says() {
+    run(0..250, Plan { steps: 400, ..Plan::default() });
+}
+
+#[test]
+fn with_answers_that_come_later() {
+    run(1000..1120, Plan { steps: 400, later: true, ..Plan::default() });
+}
+
+#[test]
+fn with_little_room_everything_that_is_missing_was_told() {
+    run(2000..2120, Plan { steps: 400, little_room: true, ..Plan::default() });
+}
+
+#[test]
+fn with_keep_alive_and_jumps_of_the_clock() {
+    run(3000..3120, Plan { steps: 400, jumps: true, ..Plan::default() });
+}

@@ -1,0 +1,345 @@
+//! The broker, the clients, and what happens to them.
+
+use bytes::Buf;
+use mqtt_sansio::broker::{
+    Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, Notice, Policy, SharedStrategy, Ticket,
+};
+use mqtt_sansio::codec::{PubAckReasonCode, SubAckReasonCode, Subscription};
+use mqtt_sansio::server::ServerConfig;
+use mqtt_sansio::{Instant, Message, QoS, ReceivedMessage, TopicFilter};
+use mqtt_sansio_testkit::Random;
+
+use super::clients::{Client, Link, Request};
+use super::model::{GROUP, Model};
+
+/// What kind of run it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) steps: usize,
+    /// Whether the policy sometimes answers later.
+    pub(crate) later: bool,
+    /// Whether little is kept for a client.
+    pub(crate) little_room: bool,
+    /// Whether the clock jumps, so that clients are taken for dead.
+    pub(crate) jumps: bool,
+}
+
+/// What the broker has been told, in order: the policy sees each message and each subscription just before it counts.
+enum Event {
+    Message { topic: String, payload: String, qos: QoS, retain: bool },
+    Subscription { client: usize, filter: String, qos: QoS },
+    SessionEnded { client: usize },
+    Dropped,
+}
+
+#[derive(Default)]
+struct Witness {
+    events: Vec<Event>,
+    /// Questions that are answered later, and what will have happened then.
+    questions: Vec<(Ticket, Event)>,
+    patience: Option<Random>,
+}
+
+impl Witness {
+    fn decide<T>(&mut self, ticket: Ticket, event: Event, answer: T) -> Decision<T> {
+        if self.patience.as_mut().is_some_and(|random| random.percent(20)) {
+            self.questions.push((ticket, event));
+            return Decision::Later;
+        }
+        self.events.push(event);
+        Decision::Now(answer)
+    }
+}
+
+fn place_of(client_id: &str) -> usize {
+    client_id.strip_prefix("client-").unwrap().parse().unwrap()
+}
+
+impl Policy for Witness {
+    fn publish(&mut self, ticket: Ticket, _: Who<'_>, message: &ReceivedMessage<'_>) -> Decision<PubAckReasonCode> {
+        let event = Event::Message {
+            topic: message.topic.as_str().into(),
+            payload: String::from_utf8(message.payload.into()).unwrap(),
+            qos: message.qos,
+            retain: message.retain,
+        };
+        self.decide(ticket, event, PubAckReasonCode::Success)
+    }
+
+    fn subscribe(&mut self, ticket: Ticket, client: Who<'_>, asked: &Subscription<'_>) -> Decision<SubAckReasonCode> {
+        let (client, filter) = (place_of(client.id), asked.filter.as_str().into());
+        self.decide(ticket, Event::Subscription { client, filter, qos: asked.qos }, asked.qos.into())
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        match notice {
+            // That a session is new, though there was one, is the end of that.
+            Notice::Connected { client, session_present: false } => {
+                self.events.push(Event::SessionEnded { client: place_of(client.id) });
+            }
+            Notice::SessionEnded { client_id } => {
+                self.events.push(Event::SessionEnded { client: place_of(client_id) });
+            }
+            Notice::Dropped { .. } => self.events.push(Event::Dropped),
+            _ => {}
+        }
+    }
+}
+
+pub(crate) struct World {
+    random: Random,
+    plan: Plan,
+    now: Instant,
+    broker: Broker<Witness>,
+    clients: Vec<Client>,
+    /// Connections that are gone, and the broker does not know; with what is still on its way.
+    ghosts: Vec<(ConnectionId, Vec<u8>)>,
+    pub(crate) model: Model,
+}
+
+const TOPICS: [&str; 8] = ["a/b", "a/c", "b/b", "b/c", "a", "r/1", "r/2", "s/x/1"];
+const FILTERS: [&str; 9] = ["a/b", "a/+", "a/#", "+/b", "b/+", "+", "r/#", "r/1", "$share/g/s/#"];
+const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+impl World {
+    pub(crate) fn new(seed: u64, plan: Plan) -> Self {
+        let mut random = Random::new(seed);
+        let server = ServerConfig {
+            max_kept: if plan.little_room { 4 } else { 100_000 },
+            topic_aliases: [0, 3][random.index(2)],
+            topic_alias_maximum: [0, 3][random.index(2)],
+            receive_maximum: [2, u16::MAX][random.index(2)].try_into().unwrap(),
+            transmit_limit: [100, 64 * 1024][random.index(2)],
+            ..ServerConfig::default()
+        };
+        let shared_strategy =
+            [SharedStrategy::RoundRobin, SharedStrategy::Random, SharedStrategy::LeastLoaded][random.index(3)];
+        let config = BrokerConfig { server, seed, shared_strategy, ..BrokerConfig::default() };
+        let patience = plan.later.then(|| random.fork());
+        let policy = Witness { patience, ..Witness::default() };
+        let keep_alive = if plan.jumps { 20 } else { 0 };
+        let clients = (0..2 + random.index(6)).map(|place| Client::new(place, &mut random, keep_alive)).collect();
+        let (broker, now) = (Broker::new(config, policy), Instant::from_micros(1_000_000));
+        Self { random, plan, now, broker, clients, ghosts: Vec::new(), model: Model::default() }
+    }
+
+    pub(crate) fn step(&mut self) {
+        let place = self.random.index(self.clients.len());
+        match self.random.index(20) {
+            0..=4 => self.publish(place),
+            5..=6 => self.subscribe(place),
+            7 => self.unsubscribe(place),
+            8 => {
+                if self.random.percent(40) {
+                    self.cut(place);
+                }
+            }
+            9 => self.open(place),
+            10 => self.end_ghost(),
+            11 => self.answer(),
+            12 => self.pass_time(),
+            _ => self.carry(place, false),
+        }
+        self.poll_client(place);
+        self.settle();
+    }
+
+    /// Everything that the broker has been told goes to the model, and bytes to their links.
+    fn settle(&mut self) {
+        self.broker.poll(self.now);
+        let is_later = self.broker.deadline().is_none_or(|at| at > self.now);
+        assert!(is_later, "everything that is due is done");
+        while let Some(id) = self.broker.next_ready() {
+            self.write(id);
+        }
+        self.note();
+        self.broker.assert_consistent();
+    }
+
+    fn note(&mut self) {
+        for event in std::mem::take(&mut self.broker.policy_mut().events) {
+            match event {
+                Event::Message { topic, payload, qos, retain } => self.model.route(&topic, &payload, qos, retain),
+                Event::Subscription { client, filter, qos } => self.model.subscribe(client, &filter, qos),
+                Event::SessionEnded { client } => self.model.session_ended(client),
+                Event::Dropped => self.model.dropped += 1,
+            }
+        }
+    }
+
+    /// Puts what is to be written onto the link, sometimes not all.
+    fn write(&mut self, id: ConnectionId) {
+        let link = self.clients.iter_mut().filter_map(|client| client.link.as_mut()).find(|link| link.id == id);
+        let Some(link) = link else { return };
+        loop {
+            let transmit = self.broker.transmit(id);
+            let count = transmit.chunk().len().min(1 + self.random.index(200));
+            if count == 0 {
+                break;
+            }
+            link.down.extend_from_slice(&transmit.copy_to_bytes(count));
+        }
+    }
+
+    fn poll_client(&mut self, place: usize) {
+        if self.clients[place].poll(place, self.now, &mut self.model) {
+            self.cut(place);
+        }
+    }
+
+    /// Moves some bytes in both directions, or all.
+    fn carry(&mut self, place: usize, all: bool) {
+        let Self { random, broker, clients, now, .. } = self;
+        let Some(link) = &mut clients[place].link else { return };
+        let mut some = |len: usize| if all || random.percent(50) { len } else { random.index(len + 1) };
+        let count = some(link.up.len());
+        link.at_broker.extend(link.up.drain(..count));
+        let mut input = &link.at_broker[..];
+        broker.receive(*now, link.id, &mut input);
+        let taken = link.at_broker.len() - input.len();
+        link.at_broker.drain(..taken);
+        let count = some(link.down.len());
+        link.at_client.extend(link.down.drain(..count));
+        let id = link.id;
+        self.note();
+        self.write(id);
+        if self.broker.is_over(id) && self.clients[place].link.as_ref().is_some_and(|link| link.down.is_empty()) {
+            self.poll_client(place);
+            self.cut(place);
+        }
+    }
+
+    /// The link is cut. The broker may not notice for a while.
+    fn cut(&mut self, place: usize) {
+        let client = &mut self.clients[place];
+        let Some(link) = client.link.take() else { return };
+        client.session.closed(self.now);
+        let mut rest = link.at_broker;
+        rest.extend_from_slice(&link.up);
+        if self.random.percent(50) {
+            self.broker.closed(self.now, link.id);
+        } else {
+            self.ghosts.push((link.id, rest));
+        }
+        self.note();
+    }
+
+    /// Something may still arrive of a connection that is gone, before the broker notices.
+    fn end_ghost(&mut self) {
+        if self.ghosts.is_empty() {
+            return;
+        }
+        let (id, rest) = self.ghosts.swap_remove(self.random.index(self.ghosts.len()));
+        let count = self.random.index(rest.len() + 1);
+        self.broker.receive(self.now, id, &mut &rest[..count]);
+        self.broker.closed(self.now, id);
+        self.note();
+    }
+
+    fn open(&mut self, place: usize) {
+        let client = &mut self.clients[place];
+        if client.link.is_none() && client.session.open(self.now).is_ok() {
+            let id = self.broker.open(self.now);
+            let (up, down, at_broker, at_client) = Default::default();
+            client.link = Some(Link { id, up, down, at_broker, at_client });
+        }
+    }
+
+    fn publish(&mut self, place: usize) {
+        let client = &mut self.clients[place];
+        let topic = TOPICS[self.random.index(TOPICS.len())];
+        let payload = format!("{place}:{}", client.count);
+        let message = Message::new(topic, payload.as_bytes()).qos(QOS[self.random.index(3)]);
+        let message = message.retain(topic.starts_with("r/"));
+        if client.session.publish(&message).is_ok() {
+            client.count += 1;
+        }
+    }
+
+    fn subscribe(&mut self, place: usize) {
+        let client = &mut self.clients[place];
+        let filter = FILTERS[self.random.index(FILTERS.len())];
+        let qos = if filter.starts_with(GROUP) { QoS::ExactlyOnce } else { QOS[self.random.index(3)] };
+        if !client.is_asking(filter) {
+            let subscription = Subscription::new(filter, qos).unwrap();
+            if let Ok(token) = client.session.subscribe(&[subscription]) {
+                client.requests.insert(token, Request::Subscribe(filter.into()));
+                // Until it is answered, one of the terms counts.
+                self.model.unsubscribing(place, filter);
+            }
+        }
+    }
+
+    fn unsubscribe(&mut self, place: usize) {
+        let client = &mut self.clients[place];
+        let filter = FILTERS[self.random.index(FILTERS.len())];
+        if !client.is_asking(filter)
+            && let Ok(token) = client.session.unsubscribe(&[TopicFilter::new(filter).unwrap()])
+        {
+            client.requests.insert(token, Request::Unsubscribe(filter.into()));
+            self.model.unsubscribing(place, filter);
+        }
+    }
+
+    /// Answers a question, unless its connection is gone.
+    fn answer(&mut self) {
+        let questions = &mut self.broker.policy_mut().questions;
+        if questions.is_empty() {
+            return;
+        }
+        let (ticket, event) = questions.swap_remove(0);
+        let answer = match &event {
+            Event::Subscription { qos, .. } => Answer::Subscribe((*qos).into()),
+            _ => Answer::Publish(PubAckReasonCode::Success),
+        };
+        // What has happened comes before what follows from it.
+        let before = self.broker.policy().events.len();
+        if self.broker.answer(self.now, ticket, answer).is_ok() {
+            self.broker.policy_mut().events.insert(before, event);
+        }
+        self.note();
+        self.write(ticket.connection());
+    }
+
+    fn pass_time(&mut self) {
+        let longest = if self.plan.jumps && self.random.percent(10) { 100_000_000 } else { 500_000 };
+        self.now = Instant::from_micros(self.now.as_micros() + self.random.below(longest));
+        for place in 0..self.clients.len() {
+            self.poll_client(place);
+        }
+    }
+
+    /// All links work, and everybody has all the time that is needed.
+    pub(crate) fn heal(&mut self) {
+        while !self.ghosts.is_empty() {
+            self.end_ghost();
+        }
+        let mut quiet = 0;
+        for _ in 0..20_000 {
+            let before = (self.model.delivered(), self.model.routed(), self.pending());
+            for place in 0..self.clients.len() {
+                self.open(place);
+                self.poll_client(place);
+                self.carry(place, true);
+                self.poll_client(place);
+                self.answer();
+                self.settle();
+            }
+            let after = (self.model.delivered(), self.model.routed(), self.pending());
+            quiet = if before == after && after.2 == (0, 0) { quiet + 1 } else { 0 };
+            if quiet == 3 {
+                return;
+            }
+        }
+        panic!("it does not come to rest: {:?}", self.pending());
+    }
+
+    /// How many bytes are on their way, and how much waits in the clients.
+    fn pending(&self) -> (usize, usize) {
+        let links = self.clients.iter().filter_map(|client| client.link.as_ref());
+        let bytes = links.map(|link| link.up.len() + link.down.len() + link.at_broker.len() + link.at_client.len());
+        let waiting =
+            self.clients.iter().map(|it| it.session.waiting() + it.session.open_operations() + it.requests.len());
+        (bytes.sum(), waiting.sum())
+    }
+}

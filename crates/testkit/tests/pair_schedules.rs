@@ -1,0 +1,583 @@
+//! The client against the server, over links that delay, split and lose: what is promised has to be so for every
+//! schedule, in both directions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
+use std::ops::Range;
+use std::time::Duration;
+
+use mqtt_sansio::client::{Authentication, ClientConfig, Loss, Resumption};
+use mqtt_sansio::codec::{Disconnect, PubAckReasonCode, Subscription};
+use mqtt_sansio::server::{ServerConfig, Will};
+use mqtt_sansio::{CommandError, Message, Overflow, QoS, Receipt, Token, TopicFilter, Version};
+use mqtt_sansio_testkit::{EngineServer, Event, Fate, Pair, Random, Received, Reconnect, Ticket, accept_all};
+
+const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+type Net = Pair<EngineServer>;
+
+/// A client whose session is kept.
+fn keeping(version: Version) -> ClientConfig {
+    ClientConfig {
+        version,
+        client_id: "c".into(),
+        clean_start: version == Version::V5,
+        session_expiry_interval: if version == Version::V5 { 3600 } else { 0 },
+        ..ClientConfig::default()
+    }
+}
+
+/// What stands behind one of the ends: it takes messages and acknowledges them.
+#[derive(Default)]
+struct Application {
+    looked_at: usize,
+    /// What has come, in order, and as often as it has.
+    seen: Vec<String>,
+    /// Messages of QoS 2 that are taken over: they must not come again.
+    taken_over: BTreeSet<String>,
+    /// What is still to be acknowledged.
+    open: Vec<(String, QoS, Receipt)>,
+    /// The other end may have been told that the session goes on when it does not: then a message may come again.
+    loses: bool,
+}
+
+impl Application {
+    /// Looks at the messages that have come since the last time.
+    fn take<'m>(&mut self, messages: impl Iterator<Item = &'m Received>) {
+        for message in messages.skip(self.looked_at) {
+            self.looked_at += 1;
+            let payload = String::from_utf8(message.payload.clone()).unwrap();
+            let is_taken_over = self.taken_over.contains(&payload);
+            assert!(self.loses || !is_taken_over, "{payload:.10} has come again [MQTT-4.3.3-10]");
+            self.seen.push(payload.clone());
+            match message.receipt {
+                Some(receipt) => self.open.push((payload, message.qos, receipt)),
+                None if message.qos == QoS::ExactlyOnce => _ = self.taken_over.insert(payload),
+                None => {}
+            }
+        }
+    }
+
+    /// Acknowledges one message. It comes again, or may, if its connection is gone.
+    fn acknowledge(
+        &mut self,
+        place: usize,
+        code: PubAckReasonCode,
+        mut ack: impl FnMut(Receipt) -> Result<(), CommandError>,
+    ) {
+        let (payload, qos, receipt) = self.open.remove(place);
+        match ack(receipt) {
+            Ok(()) => {
+                assert_eq!(ack(receipt), Err(CommandError::AlreadyAcknowledged));
+                if qos == QoS::ExactlyOnce && !code.is_error() {
+                    self.taken_over.insert(payload);
+                }
+            }
+            Err(error) => {
+                assert!(matches!(error, CommandError::EarlierConnection | CommandError::NotConnected), "{error}")
+            }
+        }
+    }
+
+    /// How often a message has come.
+    fn times(&self, payload: &str) -> usize {
+        self.seen.iter().filter(|it| *it == payload).count()
+    }
+}
+
+/// Both applications.
+#[derive(Default)]
+struct Applications {
+    client: Application,
+    server: Application,
+    /// How many sessions the server has had.
+    sessions: u32,
+}
+
+impl Applications {
+    fn take(&mut self, net: &mut Net) {
+        self.client.take(net.messages());
+        if self.sessions != net.server().sessions() {
+            // A receipt of another session is good for nothing, and could be taken for one of this session.
+            self.sessions = net.server().sessions();
+            self.server.open.clear();
+        }
+        self.server.take(net.server().messages());
+    }
+
+    fn acknowledge_at_client(&mut self, net: &mut Net, place: usize, code: PubAckReasonCode) {
+        self.client.acknowledge(place, code, |receipt| net.client().ack(receipt, code));
+    }
+
+    fn acknowledge_at_server(&mut self, net: &mut Net, place: usize, code: PubAckReasonCode) {
+        let Some(session) = net.server().session() else {
+            self.server.open.remove(place);
+            return;
+        };
+        self.server.acknowledge(place, code, |receipt| session.ack(receipt, code));
+    }
+
+    fn acknowledge_all(&mut self, net: &mut Net) {
+        while !self.client.open.is_empty() {
+            self.acknowledge_at_client(net, 0, PubAckReasonCode::Success);
+        }
+        while !self.server.open.is_empty() {
+            self.acknowledge_at_server(net, 0, PubAckReasonCode::Success);
+        }
+    }
+}
+
+#[test]
+fn a_message_survives_a_cut() -> Result<(), CommandError> {
+    let mut net = Pair::seeded(42).client(keeping(Version::V5)).server(accept_all());
+    net.client().publish(&Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    net.cut_after(23);
+    net.run_until_quiet();
+    assert_eq!(net.delivered_to_server(), ["1"]);
+    Ok(())
+}
+
+/// At which end bytes are counted.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    AtServer(usize),
+    AtClient(usize),
+    Anywhere(usize),
+}
+
+/// An exchange with messages of QoS 1 and 2 in both directions, whose link is cut there. Whether there was as much to
+/// cut.
+fn exchange(version: Version, seed: u64, manual_acks: bool, cuts: &[Cut]) -> bool {
+    let config = ClientConfig { manual_acks, ..keeping(version) };
+    let server = EngineServer::new(ServerConfig { manual_acks, ..ServerConfig::default() });
+    let mut net = Pair::seeded(seed).client(config).server(server).reconnect(Reconnect::AtOnce);
+    let filters = [Subscription::new("s/#", QoS::ExactlyOnce).unwrap()];
+    let mut tokens = vec![net.client().subscribe(&filters).unwrap()];
+    for (payload, qos) in [("1", QoS::ExactlyOnce), ("2", QoS::AtLeastOnce), ("3", QoS::ExactlyOnce)] {
+        tokens.push(net.client().publish(&Message::new("c", payload).qos(qos)).unwrap());
+    }
+    let (mut cuts, mut apps, mut tickets) = (cuts.iter(), Applications::default(), Vec::new());
+    loop {
+        if !net.is_cut_pending()
+            && let Some(&next) = cuts.next()
+        {
+            match next {
+                Cut::AtServer(bytes) => net.cut_after_at_server(bytes),
+                Cut::AtClient(bytes) => net.cut_after_at_client(bytes),
+                Cut::Anywhere(bytes) => net.cut_after(bytes),
+            }
+        }
+        if net.is_quiet() {
+            break;
+        }
+        net.step();
+        // Before that a client of 5.0 does not know of a session, and asks for a new one.
+        if tickets.is_empty() && net.client().is_connected() {
+            for (payload, qos) in [("4", QoS::ExactlyOnce), ("5", QoS::AtLeastOnce), ("6", QoS::ExactlyOnce)] {
+                tickets.push(net.server().publish(&Message::new("s/1", payload).qos(qos)).unwrap());
+            }
+        }
+        apps.take(&mut net);
+        apps.acknowledge_all(&mut net);
+    }
+    let context = format!("{version:?}, seed {seed}, manual {manual_acks}, {cuts:?}");
+    for token in tokens {
+        assert!(net.fate(token).is_some_and(Fate::is_success), "{context}: {token} has come to a good end");
+    }
+    for ticket in tickets {
+        assert!(
+            net.server().fate(ticket).is_some_and(Fate::is_success),
+            "{context}: {ticket:?} has come to a good end"
+        );
+    }
+    let exactly_once = apps.server.taken_over.iter().eq(["1", "3"]) && apps.client.taken_over.iter().eq(["4", "6"]);
+    assert!(exactly_once, "{context}: QoS 2 has arrived");
+    assert!(apps.server.times("2") >= 1 && apps.client.times("5") >= 1, "{context}: QoS 1 has arrived");
+    assert_closed(&mut net, &context);
+    assert!(!net.events().contains(&Event::Connected(Resumption::Lost)), "{context}: the session is kept");
+    !net.is_cut_pending()
+}
+
+/// Nothing is open at either end.
+fn assert_closed(net: &mut Net, context: &str) {
+    let client = net.client();
+    let open = (client.open_operations(), client.waiting(), client.in_flight());
+    assert_eq!(open, (0, 0, 0), "{context}: nothing is open at the client");
+    let session = net.server().session().expect("there is a session");
+    let open = (session.open_operations(), session.waiting(), session.in_flight());
+    assert_eq!(open, (0, 0, 0), "{context}: nothing is open at the server");
+}
+
+/// The whole exchange, cut at every byte of either direction.
+#[test]
+fn cut_at_every_byte() {
+    for version in Version::ALL {
+        for (manual, cut) in [
+            (false, Cut::AtServer as fn(usize) -> Cut),
+            (true, Cut::AtServer),
+            (false, Cut::AtClient),
+            (true, Cut::AtClient),
+        ] {
+            let mut bytes = 1;
+            while exchange(version, bytes as u64, manual, &[cut(bytes)]) {
+                bytes += 1;
+            }
+            assert!(bytes > 50, "there was something to cut: {bytes}");
+        }
+    }
+}
+
+/// The exchange, cut at every byte, and cut again soon after.
+#[test]
+fn cut_at_every_byte_and_again() {
+    for first in 1..150 {
+        for second in (1..150).step_by(5) {
+            let (version, seed) = (Version::ALL[second / 5 % 3], (first * 1000 + second) as u64);
+            exchange(version, seed, false, &[first, second, 40].map(Cut::Anywhere));
+        }
+    }
+}
+
+/// Something that was published, and what is known of it.
+struct Published<T> {
+    name: T,
+    topic: &'static str,
+    payload: String,
+    qos: QoS,
+}
+
+/// One random schedule, and what has to be so in the end.
+struct Schedule {
+    random: Random,
+    net: Net,
+    apps: Applications,
+    version: Version,
+    from_client: Vec<Published<Token>>,
+    from_server: Vec<Published<Ticket>>,
+    /// What was asked of the client, and what for.
+    requested: Vec<(Token, bool, String)>,
+    names: u32,
+    /// How many events of the client were looked at.
+    looked_at: usize,
+    /// The client has been connected, and knows of a session.
+    knows_session: bool,
+    /// Whether the session outlives connections, and was never lost by the server.
+    keeps: bool,
+    loses: bool,
+}
+
+impl Schedule {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let version = [Version::V31, Version::V311, Version::V5, Version::V5][random.index(4)];
+        let (keeps, loses) = (random.percent(85), random.percent(15));
+        let mut config = client_config(version, &mut random);
+        config.seed = seed;
+        if !keeps {
+            config.clean_start = true;
+            config.session_expiry_interval = 0;
+        } else if loses && config.session_expiry_interval > 0 && random.percent(50) {
+            config.session_expiry_interval = 1;
+        }
+        let authenticates = config.authentication.is_some();
+        let mut server = EngineServer::new(server_config(&mut random)).seeded(seed);
+        server.refuses = if random.percent(20) { 20 } else { 0 };
+        server.challenges = if authenticates { random.below(3) as u32 } else { 0 };
+        let reconnect = if random.percent(50) { Reconnect::AtOnce } else { Reconnect::Backoff };
+        let overlooks = [0, 30, 100][random.index(3)];
+        let net = Pair::seeded(seed).client(config).server(server).reconnect(reconnect).overlooking(overlooks);
+        let net = if random.percent(30) { net.unsplit() } else { net };
+        let mut apps = Applications::default();
+        (apps.client.loses, apps.server.loses) = (loses, loses);
+        let (from_client, from_server, requested) = (Vec::new(), Vec::new(), Vec::new());
+        let (names, looked_at, knows_session) = (0, 0, false);
+        Self {
+            random,
+            net,
+            apps,
+            version,
+            from_client,
+            from_server,
+            requested,
+            names,
+            looked_at,
+            knows_session,
+            keeps,
+            loses,
+        }
+    }
+
+    fn run(mut self) {
+        for _ in 0..10 + self.random.below(40) {
+            self.act();
+            self.look();
+        }
+        // Everything comes to its end.
+        for _ in 0..1000 {
+            for _ in 0..100_000 {
+                if self.net.is_quiet() {
+                    break;
+                }
+                self.step();
+            }
+            let is_done = self.apps.client.open.is_empty() && self.apps.server.open.is_empty();
+            if is_done && self.net.server().is_settled() {
+                return self.check();
+            }
+            self.apps.acknowledge_all(&mut self.net);
+        }
+        panic!("the messages do not come to their end");
+    }
+
+    /// Does something or other.
+    fn act(&mut self) {
+        match self.random.below(100) {
+            0..22 => self.publish_from_client(),
+            22..44 => self.publish_from_server(),
+            44..48 => self.request(),
+            48..56 => self.acknowledge(),
+            56..80 => (0..self.random.below(12)).for_each(|_| self.step()),
+            80..86 => self.run_for(Duration::from_micros(1), 60_000),
+            86..91 => self.net.cut_after(self.random.index(400)),
+            91..93 => self.net.cut(),
+            93..94 => self.run_for(Duration::from_secs(1), 200),
+            94..95 => _ = self.net.client().disconnect(&Disconnect::default()),
+            95..96 => _ = self.net.server().session().map(|session| session.disconnect(&Disconnect::default())),
+            96..97 => self.net.server().refused_connections += 1,
+            97..98 if self.loses => self.net.server().lose_session(),
+            _ => self.step(),
+        }
+    }
+
+    fn step(&mut self) {
+        self.net.step();
+        self.look();
+    }
+
+    /// Lets some time pass.
+    fn run_for(&mut self, unit: Duration, most: u64) {
+        let end = self.net.now() + unit * self.random.below(most) as u32;
+        while self.net.step_until(end) {
+            self.look();
+        }
+    }
+
+    /// Whatever has happened, this is so.
+    fn look(&mut self) {
+        self.apps.take(&mut self.net);
+        self.knows_session |= self.net.client().is_connected();
+        let events = &self.net.events()[self.looked_at..];
+        let is_challenged = events.contains(&Event::Auth);
+        self.looked_at += events.len();
+        if is_challenged {
+            // It is not the client's turn if the connection has ended since.
+            _ = self.net.client().authenticate(b"me");
+        }
+        self.net.client().assert_consistent();
+        if let Some(session) = self.net.server().session() {
+            session.assert_consistent();
+        }
+    }
+
+    /// Something to publish.
+    fn message(&mut self, end: char) -> (&'static str, String, QoS) {
+        let size = [0, 0, 10, 150, 3000][self.random.index(5)];
+        self.names += 1;
+        let payload = format!("{end}{}:{}", self.names, "x".repeat(size));
+        (["a", "a/b", "a/b/c", "d"][self.random.index(4)], payload, QOS[self.random.index(3)])
+    }
+
+    fn publish_from_client(&mut self) {
+        let (topic, payload, qos) = self.message('c');
+        match self.net.client().publish(&Message::new(topic, &payload).qos(qos)) {
+            Ok(name) => self.from_client.push(Published { name, topic, payload, qos }),
+            Err(CommandError::TooLarge { .. } | CommandError::QueueFull | CommandError::QoSNotSupported { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn publish_from_server(&mut self) {
+        if !self.knows_session {
+            return;
+        }
+        let (topic, payload, qos) = self.message('s');
+        let error = match self.net.server().publish(&Message::new(topic, payload.clone()).qos(qos)) {
+            Ok(name) => return self.from_server.push(Published { name, topic, payload, qos }),
+            Err(error) => error,
+        };
+        let has_session = self.net.server().has_session();
+        match error {
+            CommandError::TooLarge { .. } | CommandError::QueueFull => {}
+            CommandError::NotConnected => assert!(qos == QoS::AtMostOnce || !has_session, "it can be kept"),
+            error => panic!("{error}"),
+        }
+    }
+
+    fn request(&mut self) {
+        let filter = ["f/1", "f/2", "f/+"][self.random.index(3)];
+        let subscribes = self.random.percent(60);
+        let result = if subscribes {
+            self.net.client().subscribe(&[Subscription::new(filter, QoS::AtLeastOnce).unwrap()])
+        } else {
+            self.net.client().unsubscribe(&[TopicFilter::new(filter).unwrap()])
+        };
+        match result {
+            Ok(token) => self.requested.push((token, subscribes, filter.into())),
+            Err(error) => assert_eq!(error, CommandError::QueueFull),
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        let code = if self.random.percent(80) { PubAckReasonCode::Success } else { PubAckReasonCode::QuotaExceeded };
+        // Before 5.0 nothing can be refused: it is acknowledged.
+        let code = if self.version == Version::V5 { code } else { PubAckReasonCode::Success };
+        let (at_client, at_server) = (self.apps.client.open.len(), self.apps.server.open.len());
+        match self.random.index(at_client + at_server) {
+            _ if at_client + at_server == 0 => self.step(),
+            place if place < at_client => self.apps.acknowledge_at_client(&mut self.net, place, code),
+            place => self.apps.acknowledge_at_server(&mut self.net, place - at_client, code),
+        }
+    }
+
+    fn check(mut self) {
+        assert_closed(&mut self.net, "in the end");
+        let fates = self.fates();
+        let from_client = self.from_client.iter().map(|it| (it, &fates[&it.name]));
+        check_messages(from_client, &self.apps.server, self.keeps && !self.loses);
+        check_topics(&self.from_client, self.net.server().messages());
+        let server = self.net.server();
+        let fates: Vec<_> = self.from_server.iter().map(|it| server.fate(it.name).cloned()).collect();
+        let fates = fates.iter().map(|fate| fate.as_ref().expect("each message has an outcome"));
+        check_messages(self.from_server.iter().zip(fates), &self.apps.client, self.keeps && !self.loses);
+        check_topics(&self.from_server, self.net.messages());
+        self.check_subscriptions();
+        let count = |wanted: fn(&Event) -> bool, net: &mut Net| {
+            net.server().events().iter().filter(|event| wanted(event)).count()
+        };
+        let wills = count(|event| matches!(event, Event::Will(_)), &mut self.net);
+        let connects = count(|event| *event == Event::Connect, &mut self.net);
+        assert!(wills <= connects, "a will is published once [MQTT-3.1.2-8]");
+    }
+
+    /// Every token of the client's has exactly one outcome.
+    fn fates(&self) -> BTreeMap<Token, Fate> {
+        let mut fates = BTreeMap::new();
+        for event in self.net.events() {
+            if let Event::Done(token, fate) = event {
+                assert_eq!(fates.insert(*token, fate.clone()), None, "token {token} has one outcome");
+            }
+        }
+        let tokens = self.from_client.iter().map(|it| &it.name).chain(self.requested.iter().map(|it| &it.0));
+        tokens.for_each(|token| assert!(fates.contains_key(token), "token {token} has an outcome"));
+        assert_eq!(fates.len(), self.from_client.len() + self.requested.len());
+        fates
+    }
+
+    /// The last request about each filter has won.
+    fn check_subscriptions(&mut self) {
+        if !self.keeps || self.loses || self.net.server().refuses > 0 {
+            return;
+        }
+        let mut expected = BTreeSet::new();
+        for (token, subscribes, filter) in &self.requested {
+            if matches!(self.net.fate(*token), Some(Fate::Answered(_))) {
+                if *subscribes {
+                    expected.insert(&filter[..])
+                } else {
+                    expected.remove(&filter[..])
+                };
+            }
+        }
+        assert!(self.net.server().subscriptions().into_iter().eq(expected), "the subscriptions are what was asked for");
+    }
+}
+
+fn limit(random: &mut Random) -> NonZeroU16 {
+    NonZeroU16::new(1 + random.below(4) as u16).unwrap()
+}
+
+fn client_config(version: Version, random: &mut Random) -> ClientConfig {
+    let is_v5 = version == Version::V5;
+    let will = Will { delay_interval: if is_v5 { random.below(3) as u32 } else { 0 }, ..Will::new("w", "gone") };
+    ClientConfig {
+        keep_alive: [0, 5, 60][random.index(3)],
+        manual_acks: random.percent(40),
+        max_in_flight: if random.percent(20) { limit(random) } else { NonZeroU16::MAX },
+        transmit_limit: if random.percent(20) { 300 } else { 64 * 1024 },
+        max_kept: if random.percent(15) { 6 } else { 10_000 },
+        max_kept_bytes: if random.percent(30) { 20_000 } else { 64 * 1024 * 1024 },
+        overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
+        deliver_in_parts: if random.percent(30) { 50 } else { u32::MAX },
+        will: random.percent(40).then(|| Box::new(will)),
+        authentication: (is_v5 && random.percent(20)).then(|| Authentication { method: "m".into(), data: None }.into()),
+        receive_maximum: if is_v5 && random.percent(50) { limit(random) } else { NonZeroU16::MAX },
+        maximum_packet_size: if is_v5 && random.percent(20) { 200 } else { 16 * 1024 * 1024 },
+        topic_alias_maximum: if is_v5 && random.percent(50) { 2 } else { 0 },
+        topic_aliases: if is_v5 { 2 } else { 0 },
+        backoff: (0, 1),
+        ..keeping(version)
+    }
+}
+
+fn server_config(random: &mut Random) -> ServerConfig {
+    ServerConfig {
+        receive_maximum: if random.percent(60) { limit(random) } else { NonZeroU16::MAX },
+        maximum_packet_size: if random.percent(20) { 5000 } else { 16 * 1024 * 1024 },
+        maximum_qos: if random.percent(10) { QoS::AtLeastOnce } else { QoS::ExactlyOnce },
+        topic_alias_maximum: random.below(4) as u16,
+        topic_aliases: 2,
+        max_keep_alive: if random.percent(20) { 10 } else { 0 },
+        deliver_in_parts: if random.percent(30) { 50 } else { u32::MAX },
+        manual_acks: random.percent(40),
+        max_in_flight: if random.percent(20) { limit(random) } else { NonZeroU16::MAX },
+        max_kept: if random.percent(15) { 6 } else { 1000 },
+        max_kept_bytes: if random.percent(30) { 20_000 } else { 16 * 1024 * 1024 },
+        overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
+        keep_qos_0: random.percent(30),
+        transmit_limit: if random.percent(20) { 300 } else { 64 * 1024 },
+        ..ServerConfig::default()
+    }
+}
+
+/// What has become of the messages of one end, and what has come of them at the other one.
+fn check_messages<'p, T: 'p>(
+    published: impl Iterator<Item = (&'p Published<T>, &'p Fate)>,
+    other: &Application,
+    keeps: bool,
+) {
+    let mut order = [Vec::new(), Vec::new()];
+    for (Published { payload, qos, .. }, fate) in published {
+        let (times, is_taken_over) = (other.times(payload), other.taken_over.contains(payload));
+        let context = format!("{payload:.10}, {qos:?}: {fate:?}, has come {times} times");
+        match (qos, fate) {
+            (_, Fate::Lost(Loss::Session)) => assert!(!keeps, "{context}"),
+            (_, Fate::Lost(_)) => assert_eq!(times, 0, "{context}"),
+            (QoS::AtMostOnce, _) => assert!(times <= 1, "{context}"),
+            (QoS::AtLeastOnce, fate) => assert!(times >= 1 || !fate.is_success() || other.loses, "{context}"),
+            // That nothing is taken over twice has been seen to as it came.
+            (QoS::ExactlyOnce, fate) => assert!(is_taken_over == fate.is_success() || other.loses, "{context}"),
+        }
+        order[usize::from(*qos != QoS::AtMostOnce)].extend(other.seen.iter().position(|it| it == payload));
+    }
+    assert!(order.iter().all(|places| places.is_sorted()), "messages come in the order of their publishing");
+}
+
+/// Whatever aliases were used: each message is about what it was about.
+fn check_topics<'m, T>(published: &[Published<T>], messages: impl Iterator<Item = &'m Received>) {
+    let topics: BTreeMap<_, _> = published.iter().map(|it| (it.payload.as_bytes(), it.topic)).collect();
+    for message in messages {
+        assert_eq!(topics.get(&message.payload[..]), Some(&&message.topic[..]), "the topic is what it was");
+    }
+}
+
+/// Which seeds are tried: so many, unless the environment says otherwise.
+fn seeds(count: u64) -> Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    let first = number("FIRST_SEED").unwrap_or(0);
+    first..first + number("SEEDS").unwrap_or(count)
+}
+
+#[test]
+fn random_schedules() {
+    seeds(4_000).for_each(|seed| Schedule::new(seed).run());
+}

@@ -1,0 +1,363 @@
+//! A broker that is given any bytes of several clients, any answers and any times.
+
+use core::num::NonZeroU16;
+
+use arbitrary::{Result, Unstructured};
+use bytes::Buf as _;
+use mqtt_sansio::broker::{
+    Admission, Answer, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, Notice, Policy, SharedStrategy,
+    Ticket,
+};
+use mqtt_sansio::codec::{
+    self, ConnAckReasonCode, Connect, Decoded, DisconnectReasonCode, Limits, Packet, PubAckReasonCode, QoS,
+    SubAckReasonCode, Subscription, Version,
+};
+use mqtt_sansio::server::{Accept, ServerConfig};
+use mqtt_sansio::{Instant, Message, Overflow, ReceivedMessage};
+use mqtt_sansio_testkit::Random;
+
+use super::from_client;
+use super::from_server::Sent;
+
+/// Does with a broker what the data say.
+pub fn broker_ops(data: &[u8]) {
+    let mut u = Unstructured::new(data);
+    let Ok(config) = config(&mut u) else { return };
+    let policy =
+        Moods { random: Random::new(config.seed), patience: config.seed & 1 == 0, tickets: Vec::new(), connected: 0 };
+    let mut ops = Ops {
+        broker: Broker::new(config.clone(), policy),
+        config,
+        u,
+        now: Instant::EPOCH,
+        latest: Instant::EPOCH,
+        peers: Vec::new(),
+    };
+    // Data that has run out are zeros for ever.
+    while !ops.u.is_empty() && ops.step().is_ok() {
+        ops.check();
+    }
+    ops.finish();
+}
+
+/// Small limits, so that they are met.
+fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
+    let flags = u.arbitrary::<u16>()?;
+    let set = |bit: u16| flags >> bit & 1 != 0;
+    let small = |u: &mut Unstructured<'_>| Ok(NonZeroU16::MIN.saturating_add(u.int_in_range(0..=3)?));
+    let usual = BrokerConfig::default();
+    Ok(BrokerConfig {
+        server: ServerConfig {
+            connect_timeout: u.int_in_range(0..=3)?,
+            max_keep_alive: if set(0) { 2 } else { 0 },
+            max_session_expiry_interval: if set(1) { 2 } else { u32::MAX },
+            receive_maximum: if set(2) { small(u)? } else { NonZeroU16::MAX },
+            topic_alias_maximum: if set(3) { 3 } else { 0 },
+            topic_aliases: if set(4) { 2 } else { 0 },
+            max_in_flight: if set(5) { small(u)? } else { NonZeroU16::MAX },
+            max_kept: if set(6) { u.int_in_range(0..=5)? } else { 1000 },
+            max_kept_bytes: if set(7) { u.int_in_range(0..=200)? } else { 1 << 24 },
+            overflow: if set(8) { Overflow::DropOldest } else { Overflow::Refuse },
+            keep_qos_0: set(9),
+            transmit_limit: if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 },
+            ..ServerConfig::default()
+        },
+        seed: u64::from(u.arbitrary::<u8>()?),
+        max_connections: if set(11) { 2 } else { usual.max_connections },
+        max_sessions: if set(12) { 2 } else { usual.max_sessions },
+        max_subscriptions: if set(13) { 3 } else { usual.max_subscriptions },
+        max_topic_levels: if set(14) { 3 } else { usual.max_topic_levels },
+        max_retained: if set(15) { 2 } else { usual.max_retained },
+        max_memory: *u.choose(&[0, 200, 5000, usual.max_memory])?,
+        shared_strategy: *u.choose(&[
+            SharedStrategy::RoundRobin,
+            SharedStrategy::Random,
+            SharedStrategy::LeastLoaded,
+        ])?,
+        sys_interval: u.int_in_range(0..=2)?,
+        ..usual
+    })
+}
+
+/// A policy that decides by chance, and sometimes later.
+struct Moods {
+    random: Random,
+    /// Whether it always answers at once.
+    patience: bool,
+    tickets: Vec<Ticket>,
+    connected: u32,
+}
+
+impl Moods {
+    fn decide<T>(&mut self, ticket: Ticket, answers: [T; 3]) -> Decision<T> {
+        if !self.patience && self.random.percent(30) {
+            self.tickets.push(ticket);
+            return Decision::Later;
+        }
+        let place = if self.patience { 0 } else { self.random.index(12).min(2) };
+        let place = if place == 2 { 0 } else { place.saturating_add(1) };
+        answers.into_iter().nth(place).map_or(Decision::Later, Decision::Now)
+    }
+
+    fn admission(&mut self, ticket: Ticket, can_challenge: bool) -> Decision<Admission> {
+        let other = if can_challenge { Admission::Challenge(b"?".to_vec()) } else { Admission::accept() };
+        self.decide(ticket, [Admission::accept(), ConnAckReasonCode::NotAuthorized.into(), other])
+    }
+}
+
+impl Policy for Moods {
+    fn connect(&mut self, ticket: Ticket, connect: &Connect<'_>) -> Decision<Admission> {
+        self.admission(ticket, connect.properties.authentication_method.is_some())
+    }
+
+    fn authenticate(&mut self, ticket: Ticket, _: &AuthStep<'_>) -> Decision<Admission> {
+        self.admission(ticket, true)
+    }
+
+    fn publish(&mut self, ticket: Ticket, _: Client<'_>, _: &ReceivedMessage<'_>) -> Decision<PubAckReasonCode> {
+        let refused = PubAckReasonCode::NotAuthorized;
+        self.decide(ticket, [PubAckReasonCode::Success, refused, PubAckReasonCode::Success])
+    }
+
+    fn subscribe(&mut self, ticket: Ticket, _: Client<'_>, _: &Subscription<'_>) -> Decision<SubAckReasonCode> {
+        let granted = SubAckReasonCode::GrantedQoS2;
+        self.decide(ticket, [granted, SubAckReasonCode::NotAuthorized, SubAckReasonCode::GrantedQoS1])
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        match notice {
+            Notice::Connected { .. } => self.connected += 1,
+            Notice::Disconnected { .. } => self.connected -= 1,
+            _ => {}
+        }
+    }
+}
+
+/// A connection, as its client sees it.
+struct Peer {
+    id: ConnectionId,
+    version: Version,
+    /// Whether its CONNECT, or what should be one, has been looked at.
+    is_known: bool,
+    /// What has come and was not taken.
+    received: Vec<u8>,
+    sent: Sent,
+}
+
+struct Ops<'a> {
+    u: Unstructured<'a>,
+    config: BrokerConfig,
+    broker: Broker<Moods>,
+    now: Instant,
+    /// The latest that the broker was told the time is.
+    latest: Instant,
+    peers: Vec<Peer>,
+}
+
+impl Ops<'_> {
+    fn step(&mut self) -> Result<()> {
+        match self.u.int_in_range(0..=31)? {
+            0..=2 => self.open(),
+            3..=6 => {
+                let (version, bytes) = from_client::connect(&mut self.u, &["a", "b", "c"])?;
+                self.receive(Some(version), &bytes)?;
+            }
+            7..=16 => {
+                let version = self.any_peer()?.map_or(Version::V5, |place| self.peers[place].version);
+                let bytes = from_client::likely(&mut self.u, version)?;
+                self.receive(Some(version), &bytes)?;
+            }
+            17 => {
+                let version = self.any_peer()?.map_or(Version::V5, |place| self.peers[place].version);
+                let bytes = from_client::any(&mut self.u, version)?;
+                self.receive(None, &bytes)?;
+            }
+            18 => self.close()?,
+            19..=20 => self.answer()?,
+            21 => self.publish()?,
+            22 => self.command()?,
+            23 => self.now = Instant::from_micros(self.u.int_in_range(0..=10_000_000)?),
+            // Not the end of time, where whatever is due stays due.
+            24 => self.now = Instant::from_micros(self.u.arbitrary::<u64>()? / 2),
+            25 => self.now = self.broker.deadline().unwrap_or(self.now),
+            26..=29 => self.write(usize::MAX)?,
+            _ => {
+                let count = self.u.int_in_range(0..=60)?;
+                self.write(count)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn any_peer(&mut self) -> Result<Option<usize>> {
+        match self.peers.len() {
+            0 => Ok(None),
+            len => Ok(Some(self.u.int_in_range(0..=len - 1)?)),
+        }
+    }
+
+    fn open(&mut self) {
+        if self.peers.len() < 5 {
+            let (id, sent) = (self.broker.open(self.now), Sent::new(Version::V5));
+            assert!(self.peers.iter().all(|peer| peer.id != id && peer.id.index() != id.index()), "{id} is in use");
+            self.peers.push(Peer { id, version: Version::V5, is_known: false, received: Vec::new(), sent });
+        }
+    }
+
+    fn receive(&mut self, version: Option<Version>, bytes: &[u8]) -> Result<()> {
+        let Some(place) = self.any_peer()? else { return Ok(()) };
+        let peer = &mut self.peers[place];
+        peer.received.extend_from_slice(bytes);
+        if !peer.is_known {
+            let limits =
+                Limits { max_user_properties: self.config.server.max_user_properties, ..Limits::from_client() };
+            match codec::decode(&peer.received, Version::V5, limits) {
+                Ok(Decoded::Packet { packet: Packet::Connect(connect), .. }) => {
+                    let maximum = connect.properties.maximum_packet_size.map_or(u32::MAX, Into::into);
+                    peer.version = connect.version;
+                    peer.sent.connect(connect.version, maximum);
+                    peer.is_known = true;
+                }
+                Ok(Decoded::Packet { .. }) => peer.is_known = true,
+                Ok(Decoded::Incomplete { .. }) => {}
+                Err(error) => {
+                    peer.sent.answer_in(error.version());
+                    peer.is_known = true;
+                }
+            }
+        }
+        let _ = version;
+        let mut input = &peer.received[..];
+        self.broker.receive(self.now, peer.id, &mut input);
+        let used = peer.received.len() - input.len();
+        peer.received.drain(..used);
+        if !peer.received.is_empty() && self.broker.takes_input(peer.id) {
+            let decoded = codec::decode(&peer.received, peer.version, Limits::from_client());
+            assert!(matches!(decoded, Ok(Decoded::Incomplete { .. })), "a packet is left: {decoded:?}");
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let Some(place) = self.any_peer()? else { return Ok(()) };
+        let peer = self.peers.swap_remove(place);
+        self.broker.closed(self.now, peer.id);
+        // Its name means nothing from here on.
+        assert!(self.broker.is_over(peer.id) && !self.broker.takes_input(peer.id));
+        assert_eq!(self.broker.transmit(peer.id).remaining(), 0);
+        let before = self.broker.status();
+        self.broker.receive(self.now, peer.id, &mut &b"\xC0\0"[..]);
+        self.broker.disconnect(self.now, peer.id, DisconnectReasonCode::ServerBusy);
+        self.broker.closed(self.now, peer.id);
+        assert_eq!(self.broker.status(), before);
+        Ok(())
+    }
+
+    fn answer(&mut self) -> Result<()> {
+        let tickets = &self.broker.policy().tickets;
+        let Some(last) = tickets.len().checked_sub(1) else { return Ok(()) };
+        // Sometimes once more.
+        let place = self.u.int_in_range(0..=last)?;
+        let keep = self.u.ratio(1, 8)?;
+        let ticket = tickets[place];
+        if !keep {
+            self.broker.policy_mut().tickets.swap_remove(place);
+        }
+        let answers = [
+            Answer::Connect(Accept::default().into()),
+            Answer::Connect(ConnAckReasonCode::ServerBusy.into()),
+            Answer::Connect(Admission::Challenge(Vec::new())),
+            Answer::Publish(PubAckReasonCode::Success),
+            Answer::Publish(PubAckReasonCode::QuotaExceeded),
+            Answer::Subscribe(SubAckReasonCode::GrantedQoS1),
+            Answer::Subscribe(SubAckReasonCode::NotAuthorized),
+        ];
+        // Only one kind of answer is right.
+        let first = self.u.int_in_range(0..=answers.len() - 1)?;
+        let mut right = 0;
+        for answer in answers.iter().cycle().skip(first).take(answers.len()) {
+            right += usize::from(self.broker.answer(self.now, ticket, answer.clone()).is_ok());
+            if right != 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        let topic = *self.u.choose(&["a", "b/c", "$SYS/x", "", "#"])?;
+        let qos = *self.u.choose(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce])?;
+        let size = *self.u.choose(&[0, 1, 100, 3000])?;
+        let message = Message::new(topic, vec![b'z'; size]).qos(qos).retain(self.u.arbitrary()?);
+        let _ = self.broker.publish(self.now, &message);
+        Ok(())
+    }
+
+    fn command(&mut self) -> Result<()> {
+        if self.u.arbitrary()? {
+            let name = *self.u.choose(&["a", "b", "c", "d"])?;
+            self.broker.end_session(self.now, name);
+        } else if let Some(place) = self.any_peer()? {
+            self.broker.disconnect(self.now, self.peers[place].id, self.u.arbitrary()?);
+        }
+        Ok(())
+    }
+
+    /// Writes so many bytes of each connection that has something, and closes what is over.
+    fn write(&mut self, count: usize) -> Result<()> {
+        // To look at one may make something of another: its will, say.
+        let (mut told, bound) = (0, 3 * self.peers.len());
+        while let Some(id) = self.broker.next_ready() {
+            told += 1;
+            assert!(told <= bound, "it ends");
+            let Some(place) = self.peers.iter().position(|peer| peer.id == id) else { panic!("{id} is closed") };
+            let mut left = count;
+            loop {
+                let transmit = self.broker.transmit(id);
+                let size = transmit.chunk().len().min(left);
+                if size == 0 {
+                    break;
+                }
+                let bytes = transmit.copy_to_bytes(size);
+                left -= size;
+                self.peers[place].sent.write(&bytes);
+            }
+            let is_written = self.broker.transmit(id).remaining() == 0;
+            if is_written && self.broker.is_over(id) {
+                self.peers[place].sent.finish();
+                self.peers.swap_remove(place);
+                self.broker.closed(self.now, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever has happened, this is so.
+    fn check(&mut self) {
+        self.broker.poll(self.now);
+        self.latest = self.latest.max(self.now);
+        self.broker.assert_consistent();
+        let is_later = self.broker.deadline().is_none_or(|at| at > self.latest);
+        assert!(is_later, "everything that is due is done");
+        let status = self.broker.status();
+        assert_eq!(status.connections as usize, self.peers.len());
+        assert_eq!(status.clients, self.broker.policy().connected, "who connects and disconnects is told");
+        assert!(status.sessions <= self.config.max_sessions && status.retained <= self.config.max_retained);
+        assert!(status.subscriptions <= self.config.max_subscriptions);
+        assert!(status.kept <= u64::from(status.sessions) * u64::from(self.config.server.max_kept));
+        assert!(status.kept_bytes <= u64::from(status.sessions) * u64::from(self.config.server.max_kept_bytes));
+    }
+
+    /// When all are gone, and their time has passed, only what is to stay is there.
+    fn finish(&mut self) {
+        for peer in core::mem::take(&mut self.peers) {
+            self.broker.closed(self.now, peer.id);
+        }
+        self.check();
+        assert_eq!(self.broker.next_ready(), None);
+        for name in ["a", "b", "c"] {
+            self.broker.end_session(self.now, name);
+        }
+        self.check();
+    }
+}

@@ -1,0 +1,110 @@
+//! What the client is told to do.
+
+use arbitrary::{Arbitrary as _, Result};
+use bytes::{Buf as _, Bytes};
+use mqtt_sansio::arbitrary::Lists;
+use mqtt_sansio::client::ClientSession;
+use mqtt_sansio::codec::{AckProperties, PubAck, Publish, PublishProperties, QoS, Sender, Subscribe, Unsubscribe};
+use mqtt_sansio::{CommandError, Message, Token};
+
+use super::Ops;
+
+impl Ops<'_> {
+    /// Gives a command; when it is refused nothing has changed.
+    pub(super) fn command<T>(
+        &mut self,
+        command: impl FnOnce(&mut ClientSession) -> Result<T, CommandError>,
+    ) -> Option<T> {
+        fn state(client: &mut ClientSession) -> impl PartialEq + core::fmt::Debug + use<> {
+            let journal = client.journal().map(|journal| journal.remaining());
+            let transmit = client.transmit().remaining();
+            let counts = (client.open_operations(), client.waiting(), client.in_flight());
+            (journal, transmit, counts, client.is_connected(), client.deadline())
+        }
+        let before = state(&mut self.client);
+        match command(&mut self.client) {
+            Ok(done) => Some(done),
+            Err(error) => {
+                assert_eq!(state(&mut self.client), before, "refused, but something has changed: {error}");
+                None
+            }
+        }
+    }
+
+    fn ask(&mut self, command: impl FnOnce(&mut ClientSession) -> Result<Token, CommandError>) {
+        if let Some(token) = self.command(command) {
+            let last = self.open.last().max(self.done.last());
+            assert!(last.is_none_or(|last| *last < token), "tokens ascend");
+            self.open.insert(token);
+        }
+    }
+
+    pub(super) fn publish(&mut self) -> Result<()> {
+        let (mut lists, version) = (Lists::default(), self.version);
+        let qos = *self.u.choose(&[QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce])?;
+        let size = *self.u.choose(&[0, 1, 20, 100, 2047, 2048, 3000])?;
+        let payload = Bytes::from(vec![b'x'; size]);
+        let topic = *self.u.choose(&["a", "b", "c", "d/e", "", "#"])?;
+        let message = match self.u.int_in_range(0..=2)? {
+            0 => Message::new(topic, payload),
+            1 => Message::new(topic, payload.as_ref()),
+            _ => {
+                let Publish { topic, payload, retain, properties, .. } =
+                    lists.publish(&mut self.u, version, Sender::Client)?;
+                let topic_alias = properties.topic_alias.filter(|_| size == 1);
+                let properties = PublishProperties { topic_alias, ..properties };
+                let message = Message::new(topic.as_bytes(), payload).retain(retain).properties(properties);
+                self.ask(|client| client.publish(&message.qos(qos)));
+                return Ok(());
+            }
+        };
+        self.ask(|client| client.publish(&message.qos(qos)));
+        Ok(())
+    }
+
+    pub(super) fn subscribe(&mut self) -> Result<()> {
+        let (mut lists, version) = (Lists::default(), self.version);
+        let Subscribe { subscriptions, properties, .. } = lists.subscribe(&mut self.u, version)?;
+        let subscriptions: Vec<_> = subscriptions.iter().collect();
+        self.ask(|client| client.subscribe_with(&subscriptions, &properties));
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&mut self) -> Result<()> {
+        let (mut lists, version) = (Lists::default(), self.version);
+        let Unsubscribe { filters, properties, .. } = lists.unsubscribe(&mut self.u, version)?;
+        let filters: Vec<_> = filters.iter().collect();
+        self.ask(|client| client.unsubscribe_with(&filters, &properties));
+        Ok(())
+    }
+
+    pub(super) fn acknowledge(&mut self) -> Result<()> {
+        if self.receipts.is_empty() {
+            return Ok(());
+        }
+        let receipt = *self.u.choose(&self.receipts)?;
+        let (mut lists, version) = (Lists::default(), self.version);
+        let PubAck { reason_code, properties, .. } = lists.pub_ack(&mut self.u, version)?;
+        let is_plain = self.u.arbitrary()?;
+        let properties = if is_plain { AckProperties::default() } else { properties };
+        let done = self.command(|client| client.ack_with(receipt, reason_code, &properties));
+        assert!(
+            done.is_none() || self.command(|client| client.ack(receipt, reason_code)).is_none(),
+            "a receipt is good for one acknowledgement"
+        );
+        Ok(())
+    }
+
+    pub(super) fn disconnect(&mut self) -> Result<()> {
+        let (mut lists, version) = (Lists::default(), self.version);
+        let disconnect = lists.disconnect(&mut self.u, version, Sender::Client)?;
+        self.command(|client| client.disconnect(&disconnect));
+        Ok(())
+    }
+
+    pub(super) fn authenticate(&mut self) -> Result<()> {
+        let (again, data) = (self.u.arbitrary()?, <&[u8]>::arbitrary(&mut self.u)?);
+        self.command(|client| if again { client.reauthenticate(data) } else { client.authenticate(data) });
+        Ok(())
+    }
+}

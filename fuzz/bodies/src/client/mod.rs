@@ -1,0 +1,269 @@
+//! A client that is given any commands, any bytes and any times.
+
+mod commands;
+mod input;
+mod sent;
+
+use core::num::NonZeroU16;
+use std::collections::BTreeSet;
+
+use arbitrary::{Result, Unstructured};
+use bytes::Buf as _;
+use mqtt_sansio::arbitrary::with_packet;
+use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession};
+use mqtt_sansio::codec::{self, Decoded, Limits, Sender, Version};
+use mqtt_sansio::{Instant, Overflow, Receipt, Token};
+
+use self::sent::Sent;
+use super::pubrecs;
+
+/// Does with a client what the data say.
+pub fn client_ops(data: &[u8]) {
+    let mut u = Unstructured::new(data);
+    let Ok(config) = config(&mut u) else { return };
+    let mut ops = Ops {
+        sent: Sent::new(config.version),
+        version: config.version,
+        client: ClientSession::new(config.clone()),
+        config,
+        u,
+        now: Instant::EPOCH,
+        latest: Instant::EPOCH,
+        received: Vec::new(),
+        journal: Vec::new(),
+        receipts: Vec::new(),
+        open: BTreeSet::new(),
+        done: BTreeSet::new(),
+        has_crashed: false,
+        restored: 0,
+        is_over: false,
+    };
+    // Data that has run out are zeros for ever.
+    while !ops.u.is_empty() && ops.step().is_ok() {
+        ops.check();
+    }
+    ops.finish();
+}
+
+/// Small limits, so that they are met.
+fn config(u: &mut Unstructured<'_>) -> Result<ClientConfig> {
+    let version = *u.choose(&Version::ALL)?;
+    let is_v5 = version == Version::V5;
+    let flags = u.arbitrary::<u16>()?;
+    let set = |bit: u16| flags >> bit & 1 != 0;
+    let small = |u: &mut Unstructured<'_>| Ok(NonZeroU16::MIN.saturating_add(u.int_in_range(0..=5)?));
+    Ok(ClientConfig {
+        version,
+        client_id: if set(0) { "c".into() } else { "".into() },
+        clean_start: set(1),
+        session_expiry_interval: if is_v5 && set(2) { 3600 } else { 0 },
+        keep_alive: if set(3) { u.int_in_range(1..=3)? } else { 0 },
+        authentication: (is_v5 && set(4)).then(|| Authentication { method: "m".into(), data: None }.into()),
+        receive_maximum: if set(5) { small(u)? } else { NonZeroU16::MAX },
+        maximum_packet_size: if set(6) { u.int_in_range(0..=200)? } else { 65_536 },
+        topic_alias_maximum: if set(7) { 3 } else { 0 },
+        manual_acks: set(8),
+        topic_aliases: if set(9) { u.int_in_range(1..=3)? } else { 0 },
+        max_in_flight: if set(10) { small(u)? } else { NonZeroU16::MAX },
+        max_kept: if set(11) { u.int_in_range(0..=5)? } else { 10_000 },
+        max_kept_bytes: if set(12) { u.int_in_range(0..=200)? } else { u32::MAX },
+        overflow: if set(13) { Overflow::DropOldest } else { Overflow::Refuse },
+        transmit_limit: if set(14) { u.int_in_range(0..=200)? } else { 65_536 },
+        journal: set(15),
+        deliver_in_parts: if u.arbitrary()? { u.int_in_range(0..=50)? } else { u32::MAX },
+        connect_timeout: u.int_in_range(0..=2)?,
+        ping_timeout: u.int_in_range(0..=2)?,
+        ..ClientConfig::default()
+    })
+}
+
+struct Ops<'a> {
+    u: Unstructured<'a>,
+    config: ClientConfig,
+    version: Version,
+    client: ClientSession,
+    /// What the client is told the time is, and the latest that it was told.
+    now: Instant,
+    latest: Instant,
+    /// What has come and was not taken.
+    received: Vec<u8>,
+    sent: Sent,
+    /// What was taken from the journal.
+    journal: Vec<u8>,
+    receipts: Vec<Receipt>,
+    /// The tokens that have no outcome yet, and those that have one; both since the last crash.
+    open: BTreeSet<Token>,
+    done: BTreeSet<Token>,
+    has_crashed: bool,
+    /// How much was kept across the last crash, at most.
+    restored: usize,
+    is_over: bool,
+}
+
+impl Ops<'_> {
+    fn step(&mut self) -> Result<()> {
+        let (before, maximum) = (self.client.in_flight(), |client: &ClientSession| client.server().receive_maximum);
+        match self.u.int_in_range(0..=31)? {
+            0..=4 => self.publish()?,
+            5 => self.subscribe()?,
+            6 => self.unsubscribe()?,
+            7..=8 => self.acknowledge()?,
+            9 => self.disconnect()?,
+            10 => self.authenticate()?,
+            11 => self.close(),
+            12 => self.crash(),
+            13..=14 => self.open(),
+            15..=16 => self.receive_connack()?,
+            17..=21 => self.receive_likely()?,
+            22..=23 => {
+                let mut bytes = Vec::new();
+                let version = self.version;
+                let encoded =
+                    with_packet(&mut self.u, version, Sender::Server, |packet| packet.encode(version, &mut bytes))?;
+                encoded.expect("a generated packet can be encoded");
+                self.receive(&bytes);
+            }
+            24 => {
+                let len = self.u.int_in_range(0..=20)?;
+                let bytes = self.u.bytes(usize::min(len, self.u.len()))?;
+                self.receive(bytes);
+            }
+            25 => self.now = Instant::from_micros(self.u.int_in_range(0..=10_000_000)?),
+            // Not the end of time, where whatever is due stays due.
+            26 => self.now = Instant::from_micros(self.u.arbitrary::<u64>()? / 2),
+            27 => self.now = self.client.deadline().unwrap_or(self.now),
+            28 => self.take_journal()?,
+            29..=30 => self.write(usize::MAX),
+            _ => {
+                let count = self.u.int_in_range(0..=60)?;
+                self.write(count);
+            }
+        }
+        // PUBREC takes a message further that waits to be sent again, so that more is in flight without any PUBLISH.
+        let more = pubrecs(&self.received, self.version);
+        self.poll();
+        let maximum = usize::from(maximum(&self.client));
+        assert!(self.client.in_flight() <= before.max(maximum) + more, "the Receive Maximum is kept [MQTT-3.3.4-7]");
+        Ok(())
+    }
+
+    fn open(&mut self) {
+        let now = self.now;
+        if self.command(|client| client.open(now)).is_some() {
+            self.latest = self.latest.max(now);
+            self.sent.open();
+            self.received.clear();
+            self.is_over = false;
+        }
+    }
+
+    fn close(&mut self) {
+        self.client.closed(self.now);
+        self.latest = self.latest.max(self.now);
+        self.sent.close();
+        self.received.clear();
+        assert_eq!(self.client.transmit().remaining(), 0, "nothing is left over for the next connection");
+    }
+
+    /// The client is gone, and with it all that was not taken from the journal.
+    fn crash(&mut self) {
+        if !self.config.journal {
+            return;
+        }
+        self.client = ClientSession::restore(self.config.clone(), &self.journal).expect("the journal can be read");
+        self.latest = Instant::EPOCH;
+        self.sent.close();
+        self.received.clear();
+        self.receipts.clear();
+        self.open.clear();
+        self.done.clear();
+        self.has_crashed = true;
+        self.restored = self.client.open_operations() + self.client.waiting();
+        // One that was made anew says the same.
+        let mut snapshot = self.client.snapshot();
+        self.journal = snapshot.copy_to_bytes(snapshot.remaining()).to_vec();
+        let same = ClientSession::restore(self.config.clone(), &self.journal).expect("the snapshot can be read");
+        assert_eq!(same.open_operations(), self.client.open_operations(), "the snapshot is complete");
+        assert_eq!(same.waiting(), self.client.waiting(), "the snapshot is complete");
+    }
+
+    fn take_journal(&mut self) -> Result<()> {
+        let all: bool = self.u.arbitrary()?;
+        let Some(journal) = self.client.journal() else { return Ok(()) };
+        let len = journal.remaining();
+        let count = if all { len } else { self.u.int_in_range(0..=len)? };
+        self.journal.extend_from_slice(&journal.copy_to_bytes(count));
+        Ok(())
+    }
+
+    /// Calls `poll` until there is nothing more.
+    fn poll(&mut self) {
+        self.latest = self.latest.max(self.now);
+        // Each action takes a byte, or ends something, or the connection.
+        let bound = self.received.len() + self.open.len() + self.restored + 2;
+        let mut input = &self.received[..];
+        let mut count = 0;
+        while let Some(action) = self.client.poll(self.now, &mut input) {
+            count += 1;
+            assert!(count <= bound, "poll goes on for ever: {action:?}");
+            match action {
+                Action::Message(message) => self.receipts.extend(message.receipt),
+                Action::Payload(part) => self.receipts.extend(part.receipt),
+                Action::Done { token, .. } => {
+                    // What was asked for before a crash is known to the journal alone.
+                    assert!(self.open.remove(&token) || self.has_crashed, "{token} was asked for");
+                    assert!(self.done.insert(token), "{token} has one outcome");
+                }
+                Action::Close(_) => {
+                    assert!(!self.is_over, "a connection ends once");
+                    self.is_over = true;
+                }
+                Action::Connected(_) | Action::Auth(_) => {}
+                unknown => panic!("this body does not know the action {unknown:?}"),
+            }
+        }
+        let output = self.client.transmit().remaining();
+        assert_eq!(self.client.poll(self.now, &mut input), None, "what has been said is said");
+        assert_eq!(self.client.transmit().remaining(), output, "to poll more often does no harm");
+        // Or the caller would be called again and again.
+        let is_later = self.client.deadline().is_none_or(|at| at > self.latest);
+        assert!(is_later, "everything that is due is done");
+        if !input.is_empty() && output < self.config.transmit_limit as usize && !self.config.journal {
+            let decoded = codec::decode(input, self.version, Limits::from_server());
+            assert!(matches!(decoded, Ok(Decoded::Incomplete { .. })), "a packet is left: {decoded:?}");
+        }
+        let used = self.received.len() - input.len();
+        self.received.drain(..used);
+    }
+
+    /// Writes so many bytes.
+    fn write(&mut self, count: usize) {
+        let output = self.client.transmit();
+        let bytes = output.copy_to_bytes(usize::min(count, output.remaining()));
+        self.sent.write(&bytes, self.client.server().maximum_packet_size);
+    }
+
+    /// Whatever has happened, this is so.
+    fn check(&mut self) {
+        self.client.assert_consistent();
+        // What waits to be sent again is open as well.
+        let (open, waiting) = (self.client.open_operations(), self.client.waiting());
+        let kept = self.open.len();
+        assert!(open.max(waiting) <= kept || self.has_crashed, "{open} open and {waiting} wait, of {kept}");
+    }
+
+    /// What is to be written ends with a packet, and everything that was asked for is told, or kept.
+    fn finish(&mut self) {
+        if let Some(journal) = self.client.journal() {
+            journal.advance(usize::MAX);
+        }
+        self.write(usize::MAX);
+        self.sent.finish();
+        self.close();
+        self.poll();
+        let (open, waiting) = (self.client.open_operations(), self.client.waiting());
+        let kept = self.open.len();
+        assert!(self.has_crashed || (open.max(waiting) <= kept && kept <= open + waiting), "{kept} are kept");
+        self.client.assert_consistent();
+    }
+}

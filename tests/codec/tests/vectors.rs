@@ -1,0 +1,311 @@
+//! Runs every vector of `spec-vectors/packets`, for each of its versions and directions.
+
+mod common;
+#[path = "../../../examples/inspect/json.rs"]
+mod json;
+
+use std::collections::BTreeMap;
+
+use mqtt_sansio::Version;
+use mqtt_sansio::codec::{self, DecodeError, Decoded, Packet, PacketType, Sender};
+use serde::Deserialize;
+use serde_json::Value;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vector {
+    name: String,
+    versions: Vec<String>,
+    direction: Direction,
+    statements: Vec<String>,
+    fields: Vec<Part>,
+    expect: Expect,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum Direction {
+    ClientToServer,
+    ServerToClient,
+    Either,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    hex: String,
+    #[serde(rename = "note")]
+    _note: String,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case", deny_unknown_fields)]
+enum Expect {
+    Accept { packet: Value, canonical: Canonical },
+    Reject(Reject),
+    Incomplete { needs: usize },
+}
+
+/// `true`, or the bytes that an encoder writes.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Canonical {
+    Same(bool),
+    Hex(String),
+}
+
+/// A member that is left out is not checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reject {
+    kind: Option<String>,
+    clause: Option<Clause>,
+    field: Option<String>,
+    reason_code: Option<u8>,
+    offset: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Clause {
+    Same(String),
+    ByVersion(BTreeMap<String, String>),
+}
+
+impl Vector {
+    fn input(&self) -> Vec<u8> {
+        self.fields.iter().flat_map(|part| common::unhex(&part.hex)).collect()
+    }
+
+    /// Which ends the decoder is told the bytes come from. What breaks the rules in one direction may not do so in the
+    /// other, or when nothing is known of the direction; what is good is good for both.
+    fn senders(&self, version: Version, input: &[u8]) -> Vec<Option<Sender>> {
+        let packet_type = input.first().and_then(|first| PacketType::from_number(first >> 4));
+        let may_send = |sender| packet_type.is_none_or(|packet_type| packet_type.may_come_from(sender, version));
+        let either = [Sender::Client, Sender::Server].into_iter().filter(|sender| may_send(*sender)).map(Some);
+        match (self.direction, &self.expect) {
+            (Direction::Either, _) => std::iter::once(None).chain(either).collect(),
+            (direction, Expect::Reject(_)) => vec![direction.sender()],
+            (direction, _) => vec![None, direction.sender()],
+        }
+    }
+}
+
+impl Direction {
+    fn sender(self) -> Option<Sender> {
+        match self {
+            Self::ClientToServer => Some(Sender::Client),
+            Self::ServerToClient => Some(Sender::Server),
+            Self::Either => None,
+        }
+    }
+}
+
+/// One run of a vector: what it is run with, and what went wrong.
+struct Run<'a> {
+    vector: &'a Vector,
+    input: &'a [u8],
+    version: Version,
+    sender: Option<Sender>,
+    faults: Vec<String>,
+}
+
+impl<'a> Run<'a> {
+    fn decode(&self, input: &'a [u8]) -> Result<Decoded<'a>, DecodeError> {
+        codec::decode(input, self.version, common::limits(self.sender))
+    }
+
+    fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, expected: T, got: T) {
+        if expected != got {
+            self.faults.push(format!("{what}: expected {expected:?}, got {got:?}"));
+        }
+    }
+
+    fn check(&mut self) {
+        match (&self.vector.expect, self.decode(self.input)) {
+            (Expect::Accept { packet, canonical }, Ok(Decoded::Packet { packet: got, size })) => {
+                self.same("size", self.input.len(), size);
+                self.check_value(packet, &got);
+                self.check_encoded(canonical, &got);
+                self.check_prefixes();
+            }
+            (Expect::Reject(reject), Err(error)) => self.check_error(reject, error),
+            (Expect::Incomplete { needs }, Ok(Decoded::Incomplete { needs: got })) => self.same("needs", *needs, got),
+            (_, got) => self.faults.push(format!("got {got:?}")),
+        }
+    }
+
+    fn check_value(&mut self, expected: &Value, packet: &Packet<'_>) {
+        let got = json::packet(packet, self.version);
+        if *expected != got {
+            self.faults.push(format!("expected {expected}\n     got {got}"));
+        }
+    }
+
+    fn check_encoded(&mut self, canonical: &Canonical, packet: &Packet<'_>) {
+        let expected = match canonical {
+            Canonical::Same(same) => {
+                assert!(same, "canonical is true or hexadecimal");
+                self.input.to_vec()
+            }
+            Canonical::Hex(hex) => common::unhex(hex),
+        };
+        let mut got = vec![0; packet.encoded_len(self.version).unwrap_or_default()];
+        let written = packet.encode_to_slice(self.version, &mut got);
+        self.same("encoded", json::hex(&expected), json::hex(&got));
+        self.same("written", Ok(expected.len()), written);
+        self.same("encoded_len", Ok(expected.len()), packet.encoded_len(self.version));
+        let again = codec::decode(&got, self.version, common::limits(self.sender));
+        self.same("decoded again", Ok(Decoded::Packet { packet: *packet, size: got.len() }), again);
+    }
+
+    /// Whatever part of a good packet has arrived, the rest is waited for, and never for more than the rest.
+    fn check_prefixes(&mut self) {
+        for len in 0..self.input.len() {
+            match self.decode(&self.input[..len]) {
+                Ok(Decoded::Incomplete { needs }) if (1..=self.input.len().max(2) - len).contains(&needs) => {}
+                got => self.faults.push(format!("the first {len} bytes: got {got:?}")),
+            }
+        }
+    }
+
+    fn check_error(&mut self, reject: &Reject, error: DecodeError) {
+        let clause = match &reject.clause {
+            Some(Clause::ByVersion(clauses)) => Some(clauses[&self.version.to_string()].as_str()),
+            Some(Clause::Same(clause)) => Some(clause.as_str()),
+            None => None,
+        };
+        let expected = [
+            ("kind", reject.kind.as_deref().map(Value::from)),
+            ("clause", clause.map(Value::from)),
+            ("field", reject.field.as_deref().map(Value::from)),
+            ("reason_code", reject.reason_code.map(Value::from)),
+            ("offset", reject.offset.map(Value::from)),
+        ];
+        let got = json::error(&error, 0);
+        for (member, expected) in expected {
+            if let Some(expected) = expected {
+                self.same(member, &expected, &got[member]);
+            }
+        }
+    }
+
+    fn report(&self) -> Option<String> {
+        let Self { vector, input, version, sender, faults } = self;
+        let from = sender.map_or_else(|| "either end".to_owned(), |sender| format!("{sender:?}"));
+        let head = format!("{} in {version}, from {from}: {}", vector.name, json::hex(input));
+        (!faults.is_empty()).then(|| format!("{head}\n    {}", faults.join("\n    ")))
+    }
+}
+
+fn run_file(name: &str) {
+    let vectors: Vec<Vector> = common::load(&format!("packets/{name}.json"));
+    assert!(!vectors.is_empty(), "{name}: no vector");
+    let mut failures = Vec::new();
+    for vector in &vectors {
+        let input = vector.input();
+        assert!(!vector.versions.is_empty(), "{}: no version", vector.name);
+        for version in vector.versions.iter().map(|version| common::version(version)) {
+            for sender in vector.senders(version, &input) {
+                let mut run = Run { vector, input: &input, version, sender, faults: Vec::new() };
+                run.check();
+                failures.extend(run.report());
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+/// The files, and a test for each.
+macro_rules! files {
+    ($( $test:ident $name:literal; )*) => {
+        const FILES: &[&str] = &[ $( $name, )* ];
+
+        $(
+            #[test]
+            fn $test() {
+                run_file($name);
+            }
+        )*
+    };
+}
+
+files! {
+    auth "auth";
+    connack "connack";
+    connect "connect";
+    disconnect "disconnect";
+    fixed_header "fixed-header";
+    pingreq "pingreq";
+    pingresp "pingresp";
+    properties "properties";
+    puback "puback";
+    pubcomp "pubcomp";
+    publish "publish";
+    pubrec "pubrec";
+    pubrel "pubrel";
+    suback "suback";
+    subscribe "subscribe";
+    text "text";
+    unsuback "unsuback";
+    unsubscribe "unsubscribe";
+}
+
+#[test]
+fn no_file_is_left_out() {
+    let expected: Vec<_> = FILES.iter().map(|name| format!("{name}.json")).collect();
+    assert_eq!(common::file_names("packets"), expected);
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Statement {
+    id: String,
+    version: String,
+    shown_by: ShownBy,
+    only: Option<Only>,
+    why: Option<String>,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum ShownBy {
+    Vectors,
+    None,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum Only {
+    Accept,
+    Reject,
+}
+
+impl Statement {
+    /// Whether the vectors show it as it claims.
+    fn holds(&self, vectors: &[Vector]) -> bool {
+        let shows = |vector: &&Vector| vector.versions.contains(&self.version) && vector.statements.contains(&self.id);
+        let shown: Vec<_> = vectors.iter().filter(shows).collect();
+        let accepted = shown.iter().any(|vector| matches!(vector.expect, Expect::Accept { .. }));
+        let rejected = shown.iter().any(|vector| matches!(vector.expect, Expect::Reject(_)));
+        let shown_as_claimed = match self.shown_by {
+            ShownBy::Vectors => {
+                (accepted, rejected) == (self.only != Some(Only::Reject), self.only != Some(Only::Accept))
+            }
+            ShownBy::None => shown.is_empty() && self.only.is_none(),
+        };
+        let needs_reason = self.shown_by == ShownBy::None || self.only.is_some();
+        shown_as_claimed && self.why.is_some() == needs_reason
+    }
+}
+
+#[test]
+fn every_statement_is_shown_as_it_claims() {
+    let statements: Vec<Statement> = common::load("statements.json");
+    assert!(!statements.is_empty());
+    let vectors: Vec<Vector> =
+        FILES.iter().flat_map(|name| common::load::<Vec<_>>(&format!("packets/{name}.json"))).collect();
+    let broken: Vec<_> = statements.iter().filter(|statement| !statement.holds(&vectors)).collect();
+    let broken: Vec<_> = broken.iter().map(|statement| format!("{} of {}", statement.id, statement.version)).collect();
+    assert!(broken.is_empty(), "{broken:?}");
+}
