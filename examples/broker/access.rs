@@ -49,10 +49,11 @@ impl Policy for Access {
         if !self.knows(connect) {
             return Decision::Now(ConnAckReasonCode::BadUserNameOrPassword.into());
         }
-        // Nobody is asked again when a will is published.
+        // Nobody is asked again when a will is published. One under `$SYS`, such as bridges have, never is.
         let user = connect.user_name.map(|name| name.as_str());
         let who = Who { client: connect.client_identifier.as_str(), user };
-        let is_refused = |acl: &Acl| connect.will.is_some_and(|will| !acl.may_write(who, will.topic));
+        let will = connect.will.filter(|will| will.topic.levels().next() != Some(b"$SYS"));
+        let is_refused = |acl: &Acl| will.is_some_and(|will| !acl.may_write(who, will.topic));
         if self.acl.as_ref().is_some_and(is_refused) {
             return Decision::Now(ConnAckReasonCode::NotAuthorized.into());
         }

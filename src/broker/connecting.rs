@@ -66,15 +66,14 @@ impl<P: Policy> Broker<P> {
         }
     }
 
-    /// Whether a will can be published there when it is due: who asks for it is told now or never.
+    /// Whether a will with this topic can be published when it is due. Its client is told now or never.
+    ///
+    /// A will under `$SYS/` refuses nobody, though it is never published: bridges announce their state there.
     fn check_will(&self, topic: TopicName<'_>) -> Result<(), ConnAckReasonCode> {
-        if is_own(topic) {
-            Err(ConnAckReasonCode::NotAuthorized)
-        } else if self.has_too_many_levels(topic.levels()) {
-            Err(ConnAckReasonCode::TopicNameInvalid)
-        } else {
-            Ok(())
+        if !is_own(topic) && self.has_too_many_levels(topic.levels()) {
+            return Err(ConnAckReasonCode::TopicNameInvalid);
         }
+        Ok(())
     }
 
     /// The answer of a client that was challenged before it is accepted.

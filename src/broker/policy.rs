@@ -43,10 +43,11 @@ impl core::fmt::Display for ConnectionId {
 /// A ticket is good for one answer, and void when its connection is gone.
 ///
 /// Each method has a default: everybody may connect, without enhanced authentication, and do everything. Whatever the
-/// policy says, nobody but the broker itself publishes under `$SYS/`.
+/// policy says, nobody but the broker itself publishes under `$SYS/`. A will there refuses nobody, as bridges have one: it
+/// is dropped when it is due, and told as [`Notice::WillRefused`].
 pub trait Policy {
     /// Whether a client may connect, and as whom. Its will is asked for here too: nobody is asked again when it is
-    /// published.
+    /// published. One under `$SYS/` is never published, and need not be refused here.
     ///
     /// A client without a name is given one by the broker if [`Accept::assigned_client_id`] has none.
     fn connect(&mut self, ticket: Ticket, connect: &Connect<'_>) -> Decision<Admission> {
@@ -250,6 +251,16 @@ pub enum Notice<'a> {
     SessionEnded {
         /// Whose.
         client_id: &'a str,
+    },
+    /// A will was due, and was not published as its client has asked for. Its client is gone: it is not told.
+    WillRefused {
+        /// The client identifier of the session that the will belonged to.
+        client_id: &'a str,
+        /// The topic of the will.
+        topic: &'a str,
+        /// The reason: with Not authorized the will lay under `$SYS/`, where only the broker itself publishes, and was
+        /// dropped. With anything else, such as Quota exceeded, it went to its subscribers, but could not be retained.
+        reason_code: PubAckReasonCode,
     },
     /// A message to a client was dropped.
     Dropped {

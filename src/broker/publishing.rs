@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::config::SharedStrategy;
 use super::core::Broker;
 use super::hub::{Hub, Session};
-use super::policy::{Decision, Policy};
+use super::policy::{Decision, Notice, Policy};
 use super::publication::Kept;
 use super::questions::Parked;
 use super::timers::Due;
@@ -181,15 +181,27 @@ impl<P: Policy> Broker<P> {
 
     /// The will of a client is due.
     pub(super) fn publish_will(&mut self, index: u32, will: &Will) {
-        self.hub.counters.wills = self.hub.counters.wills.wrapping_add(1);
         // What was received can be sent.
         let _ = will.with_message(|message| {
-            if self.publish_from(Some(index), &message.publish, None).is_err() {
+            let counters = &mut self.hub.counters;
+            if is_own(message.publish.topic) {
+                counters.wills_refused = counters.wills_refused.wrapping_add(1);
+                return self.tell_will_refused(index, &will.topic, PubAckReasonCode::NotAuthorized);
+            }
+            counters.wills = counters.wills.wrapping_add(1);
+            if let Err(reason_code) = self.publish_from(Some(index), &message.publish, None) {
                 // There is no room to retain it; those who are there get it all the same.
                 self.count_refused();
                 self.forward(Some(index), message.publish, None);
+                self.tell_will_refused(index, &will.topic, reason_code);
             }
         });
+    }
+
+    /// Tells the policy that a will was not published, or not retained.
+    fn tell_will_refused(&mut self, index: u32, topic: &str, reason_code: PubAckReasonCode) {
+        let client_id = self.hub.sessions.get(index).map_or("", |session| session.server.client_id());
+        self.policy.notice(Notice::WillRefused { client_id, topic, reason_code });
     }
 
     const fn count_refused(&mut self) {
