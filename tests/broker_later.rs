@@ -139,7 +139,7 @@ fn a_connection_that_ends_meanwhile() {
                     continue; // there is no session of that name yet
                 }
                 let notices = net.notices();
-                let told = if was_accepted { "client disconnected" } else { "refused" };
+                let told = if was_accepted { "client disconnected" } else { "client refused" };
                 assert_eq!(notices[0], format!("{told}: {why}"), "{question:?}");
                 assert!(net.is_over(client));
                 assert_eq!(answer(&mut net, ticket, question.answer()), Err(UnknownTicket), "{question:?}, {why}");

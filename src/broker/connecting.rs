@@ -11,7 +11,9 @@ use super::hub::{Session, index_of};
 use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice, Policy, Refusal};
 use super::publishing::is_own;
 use super::questions::Parked;
-use crate::codec::{Auth, ConnAckProperties, ConnAckReasonCode, Connect, Disconnect, DisconnectReasonCode, Version};
+use crate::codec::{
+    Auth, ConnAckProperties, ConnAckReasonCode, Connect, Disconnect, DisconnectReasonCode, ReasonCode, Version,
+};
 use crate::random::derive;
 use crate::server::{Accept, Acceptor, Action, Close, ServerConfig};
 use crate::text::Utf8Str;
@@ -22,12 +24,11 @@ use crate::topic::TopicName;
 pub(super) struct Connecting {
     pub(super) acceptor: Acceptor,
     pub(super) scheduled: Instant,
-    user_name: Option<Box<str>>,
 }
 
 impl Connecting {
     pub(super) fn new(config: Arc<ServerConfig>, now: Instant) -> Self {
-        Self { acceptor: Acceptor::new(config, now), scheduled: Instant::NEVER, user_name: None }
+        Self { acceptor: Acceptor::new(config, now), scheduled: Instant::NEVER }
     }
 }
 
@@ -51,9 +52,6 @@ impl<P: Policy> Broker<P> {
     }
 
     fn receive_connect(&mut self, id: ConnectionId, connect: &Connect<'_>) {
-        if let Some(connecting) = self.connecting(id) {
-            connecting.user_name = connect.user_name.map(|name| name.as_str().into());
-        }
         if let Some(will) = &connect.will
             && let Err(reason_code) = self.check_will(will.topic)
         {
@@ -164,6 +162,7 @@ impl<P: Policy> Broker<P> {
                 (key.index, false)
             }
         };
+        let user_name = connecting.acceptor.user_name().map(Box::from);
         let Some(session) = self.hub.sessions.get_mut(index) else { return };
         if connecting.acceptor.accept_into(&mut session.server, is_kept, accept).is_err() {
             if !is_kept {
@@ -173,7 +172,7 @@ impl<P: Policy> Broker<P> {
         }
         session.connection = Some(id);
         session.is_ready = core::mem::take(&mut connection.is_ready);
-        session.user_name = connecting.user_name.take();
+        session.user_name = user_name;
         session.counted_sent = 0;
         let session_present = session.server.is_resumed();
         connection.state = State::Attached(index);
@@ -205,17 +204,27 @@ impl<P: Policy> Broker<P> {
     pub(super) fn end_connecting(&mut self, id: ConnectionId, why: Ended<'_>) {
         let Some(place) = index_of(&self.connections, id.0) else { return };
         let Some(connection) = self.connections.get_mut(place) else { return };
-        if let State::Connecting(connecting) = &mut connection.state {
-            let rest = core::mem::take(connecting.acceptor.transmit());
-            connection.state = State::Over(rest);
-            connection.parked = None;
-            if let Ended::Close(Close::Malformed(_) | Close::Breach(_)) = why {
-                self.hub.counters.breaches = self.hub.counters.breaches.wrapping_add(1);
-            }
-            self.hub.counters.clients_refused = self.hub.counters.clients_refused.wrapping_add(1);
-            self.policy.notice(Notice::Refused { connection: id, why });
-            self.make_ready(id);
+        let State::Connecting(connecting) = &mut connection.state else { return };
+        let rest = core::mem::take(connecting.acceptor.transmit());
+        let before = core::mem::replace(&mut connection.state, State::Over(rest));
+        connection.parked = None;
+        if let Ended::Close(Close::Malformed(_) | Close::Breach(_)) = why {
+            self.hub.counters.breaches = self.hub.counters.breaches.wrapping_add(1);
         }
+        self.hub.counters.clients_refused = self.hub.counters.clients_refused.wrapping_add(1);
+        self.tell_refused(id, &before, why);
+        self.make_ready(id);
+    }
+
+    /// Tells the policy that a connection is over before its client was accepted, and whose it was.
+    pub(super) fn tell_refused(&mut self, connection: ConnectionId, state: &State, why: Ended<'_>) {
+        let acceptor = match state {
+            State::Connecting(connecting) => Some(&connecting.acceptor),
+            State::Attached(_) | State::Over(_) => None,
+        };
+        let client_id = acceptor.and_then(Acceptor::client_id);
+        let user_name = acceptor.and_then(Acceptor::user_name);
+        self.policy.notice(Notice::Refused { connection, client_id, user_name, why });
     }
 
     /// A client that is accepted authenticates again (section 4.12.1).
@@ -240,16 +249,20 @@ impl<P: Policy> Broker<P> {
             }
             Admission::Challenge(data) => self.tell(index, |session| session.challenge(&data)),
             Admission::Refuse(refusal) => {
-                let reason_code = DisconnectReasonCode::try_from(crate::codec::ReasonCode::from(refusal.reason_code))
+                let reason_code = DisconnectReasonCode::try_from(ReasonCode::from(refusal.reason_code))
                     .unwrap_or(DisconnectReasonCode::NotAuthorized);
-                self.tell(index, |session| session.disconnect(&Disconnect { reason_code, ..Disconnect::default() }))
+                return self.refuse_attached(index, reason_code);
             }
         };
         if done.is_err() {
-            let reason_code = DisconnectReasonCode::NotAuthorized;
-            let _ =
-                self.tell(index, |session| session.disconnect(&Disconnect { reason_code, ..Disconnect::default() }));
+            self.refuse_attached(index, DisconnectReasonCode::NotAuthorized);
         }
+    }
+
+    /// Disconnects an accepted client because what it asks for is refused, with the reason that the policy is told too.
+    pub(super) fn refuse_attached(&mut self, index: u32, reason_code: DisconnectReasonCode) {
+        let _ = self.tell(index, |session| session.disconnect(&Disconnect { reason_code, ..Disconnect::default() }));
+        self.end_connection(index, Ended::Close(Close::Refused(reason_code.into())));
     }
 
     fn name_hash(&self, name: &str) -> u64 {

@@ -113,7 +113,12 @@ impl<P: Policy> Broker<P> {
         if is_one_too_many {
             self.hub.counters.connections_refused = self.hub.counters.connections_refused.wrapping_add(1);
             self.make_ready(id);
-            self.policy.notice(Notice::Refused { connection: id, why: Ended::TooMany });
+            self.policy.notice(Notice::Refused {
+                connection: id,
+                client_id: None,
+                user_name: None,
+                why: Ended::TooMany,
+            });
         } else {
             self.schedule_connection(id);
         }
@@ -197,9 +202,7 @@ impl<P: Policy> Broker<P> {
                 }
                 self.detached(session, Ended::Lost);
             }
-            Some(State::Connecting(_)) => {
-                self.policy.notice(Notice::Refused { connection: id, why: Ended::Lost });
-            }
+            Some(state @ State::Connecting(_)) => self.tell_refused(id, &state, Ended::Lost),
             Some(State::Over(_)) | None => {}
         }
         self.settle();

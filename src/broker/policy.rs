@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::counters::DropReason;
 use super::slab::Key;
-use crate::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, SubAckReasonCode, Subscription, Version};
+use crate::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, ReasonCode, SubAckReasonCode, Subscription, Version};
 use crate::server::{Accept, Close};
 use crate::session::ReceivedMessage;
 
@@ -240,12 +240,36 @@ pub enum Notice<'a> {
         /// Why.
         why: Ended<'a>,
     },
-    /// A connection is over before its client was accepted.
+    /// A connection is over before its client was accepted. If the client was refused, `why` has the
+    /// [reason code](Ended::reason_code), whether the policy or the broker has refused it.
     Refused {
-        /// Which.
+        /// The connection.
         connection: ConnectionId,
-        /// Why.
+        /// The client identifier in CONNECT, empty if the client has none; `None` if no CONNECT could be read.
+        client_id: Option<&'a str>,
+        /// The user name in CONNECT, if it has one. It is what the client claims, and need not be true.
+        user_name: Option<&'a str>,
+        /// The reason.
         why: Ended<'a>,
+    },
+    /// A message of a client was refused, by the policy or because of a limit. A client of 5.0 is told the reason code if
+    /// the QoS is 1 or 2; nobody else is told anything.
+    PublishRefused {
+        /// The client.
+        client: Client<'a>,
+        /// The topic of the message.
+        topic: &'a str,
+        /// The reason.
+        reason_code: PubAckReasonCode,
+    },
+    /// A subscription of a client was refused, by the policy or because of a limit.
+    SubscribeRefused {
+        /// The client.
+        client: Client<'a>,
+        /// The topic filter.
+        filter: &'a str,
+        /// The reason. A client of an earlier version than 5.0 is told 0x80 (Failure) whatever it is.
+        reason_code: SubAckReasonCode,
     },
     /// A session has ended.
     SessionEnded {
@@ -283,6 +307,17 @@ pub enum Ended<'a> {
     Lost,
     /// There are too many connections.
     TooMany,
+}
+
+impl Ended<'_> {
+    /// The reason code, of whichever end has closed the connection; `None` where no packet has one.
+    pub fn reason_code(&self) -> Option<ReasonCode> {
+        match self {
+            Self::Close(close) => close.reason_code(),
+            Self::TakenOver => Some(ReasonCode::SessionTakenOver),
+            Self::Lost | Self::TooMany => None,
+        }
+    }
 }
 
 impl core::fmt::Display for Ended<'_> {

@@ -115,7 +115,11 @@ impl<P: Policy> Broker<P> {
                     let (number, receipt, since) = (ticket.number, message.receipt, self.now);
                     self.park(id, Parked::Publish { number, packet, receipt, since });
                 }
-                Err(_) => self.acknowledge(index, message.receipt, PubAckReasonCode::UnspecifiedError),
+                Err(_) => {
+                    let reason_code = PubAckReasonCode::UnspecifiedError;
+                    self.count_refused_message(index, publish.topic, reason_code);
+                    self.acknowledge(index, message.receipt, reason_code);
+                }
             },
         }
     }
@@ -164,7 +168,7 @@ impl<P: Policy> Broker<P> {
             Ok(Forwarded { has_subscribers: false, .. }) if !publish.retain => PubAckReasonCode::NoMatchingSubscribers,
             Ok(_) => PubAckReasonCode::Success,
             Err(reason_code) => {
-                self.count_refused();
+                self.count_refused_message(index, publish.topic, reason_code);
                 reason_code
             }
         };
@@ -207,6 +211,14 @@ impl<P: Policy> Broker<P> {
     const fn count_refused(&mut self) {
         let refused = &mut self.hub.counters.messages_refused;
         *refused = refused.wrapping_add(1);
+    }
+
+    /// Counts a message of a client that is refused, and tells the policy.
+    fn count_refused_message(&mut self, index: u32, topic: TopicName<'_>, reason_code: PubAckReasonCode) {
+        self.count_refused();
+        if let Some(client) = self.hub.sessions.get(index).and_then(Session::client) {
+            self.policy.notice(Notice::PublishRefused { client, topic: topic.as_str(), reason_code });
+        }
     }
 
     /// Whether a topic or a filter has more levels than it may have.

@@ -4,18 +4,18 @@ use alloc::vec::Vec;
 
 use super::core::Broker;
 use super::hub::Session;
-use super::policy::{Decision, Policy};
+use super::policy::{Decision, Notice, Policy};
 use super::publication::Kept;
 use super::questions::Parked;
 use super::retained::Reference;
 use super::tree::{Place, Subscriber, Terms};
 use crate::codec::{
-    self, Disconnect, DisconnectReasonCode, Packet, PacketId, Publish, QoS, RetainHandling, SubAckReasonCode,
-    Subscribe, Subscription, SubscriptionIdentifier, UnsubAckReasonCode, Version,
+    self, DisconnectReasonCode, Packet, PacketId, Publish, QoS, RetainHandling, SubAckReasonCode, Subscribe,
+    Subscription, SubscriptionIdentifier, UnsubAckReasonCode, Version,
 };
 use crate::server::{Copies, RequestId, SubscribeRequest, UnsubscribeRequest};
 use crate::session::CommandError;
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
 impl<P: Policy> Broker<P> {
     pub(super) fn receive_subscribe(&mut self, index: u32, request: &SubscribeRequest<'_>) {
@@ -81,8 +81,7 @@ impl<P: Policy> Broker<P> {
                     granted
                 }
                 Err(code) => {
-                    let refused = &mut self.hub.counters.subscriptions_refused;
-                    *refused = refused.wrapping_add(1);
+                    self.count_refused_subscription(index, subscription.filter, code);
                     code
                 }
             };
@@ -98,6 +97,15 @@ impl<P: Policy> Broker<P> {
                 feed.forget(place); // the same filter twice in a packet
                 feed.push(place, subscriber, filter, until);
             }
+        }
+    }
+
+    /// Counts a subscription that is refused, and tells the policy.
+    fn count_refused_subscription(&mut self, index: u32, filter: TopicFilter<'_>, reason_code: SubAckReasonCode) {
+        let refused = &mut self.hub.counters.subscriptions_refused;
+        *refused = refused.wrapping_add(1);
+        if let Some(client) = self.hub.sessions.get(index).and_then(Session::client) {
+            self.policy.notice(Notice::SubscribeRefused { client, filter: filter.as_str(), reason_code });
         }
     }
 
@@ -176,9 +184,7 @@ impl<P: Policy> Broker<P> {
     /// A client that takes no packet as large as the answer to its request cannot go on.
     fn end_if_too_large(&mut self, index: u32, answer: Result<(), CommandError>) {
         if let Err(CommandError::TooLarge { .. }) = answer {
-            let reason_code = DisconnectReasonCode::PacketTooLarge;
-            let disconnect = Disconnect { reason_code, ..Disconnect::default() };
-            let _ = self.tell(index, |session| session.disconnect(&disconnect));
+            self.refuse_attached(index, DisconnectReasonCode::PacketTooLarge);
         }
     }
 

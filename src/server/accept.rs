@@ -53,6 +53,7 @@ pub(super) struct Pending {
     pub(super) clean_start: bool,
     pub(super) keep_alive: u16,
     pub(super) client_id: Box<str>,
+    pub(super) user_name: Option<Box<str>>,
     pub(super) will: Option<Box<Will>>,
     pub(super) session_expiry_interval: u32,
     pub(super) client: ClientLimits,

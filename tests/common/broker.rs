@@ -543,7 +543,17 @@ fn notice_line(notice: &Notice<'_>) -> String {
             format!("{} {}", client.id, if *session_present { "resumes" } else { "connected" })
         }
         Notice::Disconnected { client, why } => format!("{} disconnected: {}", client.id, ended(why)),
-        Notice::Refused { why, .. } => format!("refused: {}", ended(why)),
+        Notice::Refused { client_id, user_name, why, .. } => {
+            let who = client_id.map(|client_id| format!("{client_id} ")).unwrap_or_default();
+            let user = user_name.map(|user_name| format!("({user_name}) ")).unwrap_or_default();
+            format!("{who}{user}refused: {}", ended(why))
+        }
+        Notice::PublishRefused { client, topic, reason_code } => {
+            format!("{} publish refused: {topic} {:02x}", client.id, ReasonCode::from(*reason_code).value())
+        }
+        Notice::SubscribeRefused { client, filter, reason_code } => {
+            format!("{} subscribe refused: {filter} {:02x}", client.id, ReasonCode::from(*reason_code).value())
+        }
         Notice::SessionEnded { client_id } => format!("{client_id} session ended"),
         Notice::Dropped { client_id, reason } => format!("{client_id} dropped: {reason:?}"),
         Notice::WillRefused { client_id, topic, reason_code } => {
