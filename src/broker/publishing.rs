@@ -9,12 +9,10 @@ use super::core::Broker;
 use super::hub::{Hub, Session};
 use super::policy::{Decision, Notice, Policy};
 use super::publication::Kept;
-use super::questions::Parked;
+use super::questions::{Parked, ParkedPacket};
 use super::timers::Due;
 use super::tree::{Matches, Subscriber, Terms};
-use crate::codec::{
-    Delivery, Packet, PacketId, PubAckReasonCode, Publish, PublishProperties, SubscriptionIdentifier, Version,
-};
+use crate::codec::{Delivery, PacketId, PubAckReasonCode, Publish, PublishProperties, SubscriptionIdentifier, Version};
 use crate::server::{Copies, Encoded, Will};
 use crate::session::{CommandError, LARGE, Message, Receipt, ReceivedMessage};
 use crate::time::Instant;
@@ -94,7 +92,8 @@ impl<P: Policy> Broker<P> {
     pub(super) fn receive_message(&mut self, index: u32, message: &ReceivedMessage<'_>) {
         let received = &mut self.hub.counters.messages_received;
         *received = received.wrapping_add(1);
-        let Some(id) = self.hub.sessions.get(index).and_then(|session| session.connection) else { return };
+        let Some(Session { connection: Some(id), server, .. }) = self.hub.sessions.get(index) else { return };
+        let (id, version) = (*id, server.version());
         let (ticket, decision) = self.ask(id, |policy, hub, ticket| {
             let client = hub.sessions.get(index).and_then(Session::client);
             client.map_or(Decision::Now(PubAckReasonCode::UnspecifiedError), |client| {
@@ -110,7 +109,7 @@ impl<P: Policy> Broker<P> {
         };
         match decision {
             Decision::Now(reason_code) => self.finish_message(index, publish, message.receipt, reason_code),
-            Decision::Later => match Kept::packet(Packet::Publish(publish)) {
+            Decision::Later => match ParkedPacket::new(&publish.into(), version) {
                 Ok(packet) => {
                     let (number, receipt, since) = (ticket.number, message.receipt, self.now);
                     self.park(id, Parked::Publish { number, packet, receipt, since });

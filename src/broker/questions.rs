@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::core::{Broker, State};
 use super::hub::{Hub, index_of};
 use super::policy::{Answer, ConnectionId, Decision, Policy, Ticket, UnknownTicket};
-use crate::codec::{self, Decoded, Limits, Packet, SubAckReasonCode, Version};
+use crate::codec::{self, Decoded, EncodeError, Limits, Packet, SubAckReasonCode, Version};
 use crate::server::RequestId;
 use crate::session::Receipt;
 use crate::time::Instant;
@@ -18,10 +18,38 @@ pub(super) enum Parked {
     /// Whether a client that is accepted has authenticated again.
     Again(u32),
     /// Whether a message may be published: the packet, and since when it waits.
-    Publish { number: u32, packet: Vec<u8>, receipt: Option<Receipt>, since: Instant },
+    Publish { number: u32, packet: ParkedPacket, receipt: Option<Receipt>, since: Instant },
     /// Whether a client may subscribe: the packet, and the answers so far, and how many are
     /// still to come. The tickets have numbers one after the other.
-    Subscribe { first: u32, packet: Vec<u8>, request: RequestId, codes: Vec<Option<SubAckReasonCode>>, open: usize },
+    Subscribe {
+        first: u32,
+        packet: ParkedPacket,
+        request: RequestId,
+        codes: Vec<Option<SubAckReasonCode>>,
+        open: usize,
+    },
+}
+
+/// A packet that waits for an answer, encoded in the version of its client: each version allows what others do not, such as
+/// a filter `$share/x` in 3.1.1.
+pub(super) struct ParkedPacket {
+    version: Version,
+    bytes: Vec<u8>,
+}
+
+impl ParkedPacket {
+    pub(super) fn new(packet: &Packet<'_>, version: Version) -> Result<Self, EncodeError> {
+        let mut bytes = Vec::new();
+        packet.encode(version, &mut bytes)?;
+        Ok(Self { version, bytes })
+    }
+
+    fn decode(&self) -> Option<Packet<'_>> {
+        match codec::decode(&self.bytes, self.version, Limits::DEFAULT) {
+            Ok(Decoded::Packet { packet, .. }) => Some(packet),
+            _ => None, // what was encoded can be read
+        }
+    }
 }
 
 impl Parked {
@@ -97,7 +125,7 @@ impl<P: Policy> Broker<P> {
             }
             (Parked::Publish { packet, receipt, since, .. }, Answer::Publish(reason_code)) => {
                 let index = self.session_of(id).ok_or(UnknownTicket)?;
-                if let Some(Packet::Publish(publish)) = decode(&packet) {
+                if let Some(Packet::Publish(publish)) = packet.decode() {
                     self.finish_message_since(index, publish, receipt, reason_code, since);
                 }
             }
@@ -108,7 +136,7 @@ impl<P: Policy> Broker<P> {
                 }
                 if open != 0 {
                     self.park(id, Parked::Subscribe { first, packet, request, codes, open });
-                } else if let Some(Packet::Subscribe(subscribe)) = decode(&packet) {
+                } else if let Some(Packet::Subscribe(subscribe)) = packet.decode() {
                     let index = self.session_of(id).ok_or(UnknownTicket)?;
                     self.finish_subscribe(index, request, &subscribe, &codes);
                 }
@@ -116,13 +144,5 @@ impl<P: Policy> Broker<P> {
             _ => {} // `takes` has made sure of it
         }
         Ok(())
-    }
-}
-
-/// A packet that was kept.
-fn decode(packet: &[u8]) -> Option<Packet<'_>> {
-    match codec::decode(packet, Version::V5, Limits::DEFAULT) {
-        Ok(Decoded::Packet { packet, .. }) => Some(packet),
-        _ => None,
     }
 }

@@ -5,13 +5,12 @@ use alloc::vec::Vec;
 use super::core::Broker;
 use super::hub::Session;
 use super::policy::{Decision, Notice, Policy};
-use super::publication::Kept;
-use super::questions::Parked;
+use super::questions::{Parked, ParkedPacket};
 use super::retained::Reference;
 use super::tree::{Place, Subscriber, Terms};
 use crate::codec::{
-    self, DisconnectReasonCode, Packet, PacketId, Publish, QoS, RetainHandling, SubAckReasonCode, Subscribe,
-    Subscription, SubscriptionIdentifier, UnsubAckReasonCode, Version,
+    self, DisconnectReasonCode, PacketId, Publish, QoS, RetainHandling, SubAckReasonCode, Subscribe, Subscription,
+    SubscriptionIdentifier, UnsubAckReasonCode, Version,
 };
 use crate::server::{Copies, RequestId, SubscribeRequest, UnsubscribeRequest};
 use crate::session::CommandError;
@@ -41,16 +40,14 @@ impl<P: Policy> Broker<P> {
         if open == 0 {
             return self.finish_subscribe(index, request_id, &subscribe, &codes);
         }
-        // A filter of 3.1.1 may be one that 5.0 would not take: then it is none that could be asked for later.
-        match Kept::packet(Packet::Subscribe(subscribe)) {
+        let version = self.hub.sessions.get(index).map_or(Version::V5, |session| session.server.version());
+        match ParkedPacket::new(&subscribe.into(), version) {
             Ok(packet) => {
                 let first = first.unwrap_or_default();
                 self.park(id, Parked::Subscribe { first, packet, request: request_id, codes, open });
             }
-            Err(_) => {
-                let codes: Vec<_> = codes.iter().map(|_| Some(SubAckReasonCode::TopicFilterInvalid)).collect();
-                self.finish_subscribe(index, request_id, &subscribe, &codes);
-            }
+            // What was received can be encoded. What is not decided is refused.
+            Err(_) => self.finish_subscribe(index, request_id, &subscribe, &codes),
         }
     }
 
