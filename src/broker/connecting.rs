@@ -1,6 +1,5 @@
 //! Clients that are not accepted yet, and how they get their session.
 
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -11,11 +10,12 @@ use super::hub::{Session, index_of};
 use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice, Policy, Refusal};
 use super::publishing::is_own;
 use super::questions::Parked;
+use super::resuming::{Decided, Grant, Newcomer};
 use crate::codec::{
     Auth, ConnAckProperties, ConnAckReasonCode, Connect, Disconnect, DisconnectReasonCode, ReasonCode, Version,
 };
 use crate::random::derive;
-use crate::server::{Accept, Acceptor, Action, Close, ServerConfig};
+use crate::server::{Acceptor, Action, Close, ServerConfig};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 use crate::topic::TopicName;
@@ -94,7 +94,14 @@ impl<P: Policy> Broker<P> {
     /// What becomes of a client is known.
     pub(super) fn admit(&mut self, id: ConnectionId, admission: Admission) {
         match admission {
-            Admission::Accept(accept) => self.accept(id, *accept),
+            Admission::Accept(accept) => {
+                let user_name =
+                    self.connecting(id).and_then(|connecting| connecting.acceptor.user_name().map(Arc::from));
+                self.accept(id, Grant::new(*accept, user_name));
+            }
+            Admission::AcceptAs { user_name, accept } => {
+                self.accept(id, Grant::new(*accept, user_name.map(Arc::from)));
+            }
             Admission::Challenge(data) => {
                 let done = self.connecting(id).map(|connecting| connecting.acceptor.challenge(&data));
                 if let Some(Err(_)) = done {
@@ -106,7 +113,7 @@ impl<P: Policy> Broker<P> {
         }
     }
 
-    fn refuse(&mut self, id: ConnectionId, refusal: &Refusal) {
+    pub(super) fn refuse(&mut self, id: ConnectionId, refusal: &Refusal) {
         let Some(connecting) = self.connecting(id) else { return };
         let properties = ConnAckProperties {
             reason_string: refusal.reason_string.as_deref().and_then(|text| Utf8Str::new(text).ok()),
@@ -122,19 +129,23 @@ impl<P: Policy> Broker<P> {
         }
     }
 
-    /// Accepts a client into the session of its name, or a new one.
-    fn accept(&mut self, id: ConnectionId, accept: Accept) {
-        let mut accept = accept;
-        let Some((name, version)) = self
-            .connecting(id)
-            .and_then(|connecting| connecting.acceptor.client().map(|(name, version)| (String::from(name), version)))
+    /// Accepts a client into the session of its client identifier, or a new one, once all that is to be asked about an
+    /// existing session has been answered.
+    pub(super) fn accept(&mut self, id: ConnectionId, grant: Grant) {
+        let now = self.now;
+        let mut grant = grant;
+        let Some(connecting) = self.connecting(id) else { return };
+        // The decision may have taken long: the acceptor is told the time, and says nothing before it is told the decision.
+        connecting.acceptor.poll(now, &mut &[][..]);
+        let clean_start = connecting.acceptor.asks_clean_start();
+        let Some((name, version)) = connecting.acceptor.client().map(|(name, version)| (String::from(name), version))
         else {
             return;
         };
         let name = if name.is_empty() {
-            let assigned = accept.assigned_client_id.take().filter(|name| !name.is_empty());
+            let assigned = grant.accept.assigned_client_id.take().filter(|name| !name.is_empty());
             let name = assigned.unwrap_or_else(|| self.new_name());
-            accept.assigned_client_id = Some(name.clone());
+            grant.accept.assigned_client_id = Some(name.clone());
             name
         } else {
             name
@@ -143,14 +154,21 @@ impl<P: Policy> Broker<P> {
         if known.is_none() && self.hub.sessions.len() >= self.config.max_sessions {
             return self.refuse(id, &quota_exceeded(version));
         }
+        let mut decided = Decided::new();
         if let Some(index) = known {
-            // Who is refused takes nothing over.
-            let done = self.connecting(id).map(|connecting| connecting.acceptor.check(&accept));
+            // A refused client takes nothing over.
+            let done = self.connecting(id).map(|connecting| connecting.acceptor.check(&grant.accept));
             if let Some(Err(_)) = done {
                 return self.refuse(id, &ConnAckReasonCode::ImplementationSpecificError.into_refusal());
             }
+            let newcomer = Newcomer { connection: id, client_id: &name, version, clean_start };
+            match self.claim(index, newcomer, grant) {
+                Some(claimed) => (grant, decided) = claimed,
+                None => return,
+            }
             self.take_over(index);
         }
+        let Grant { accept, user_name, .. } = grant;
         let place = index_of(&self.connections, id.0);
         let Some(connection) = place.and_then(|place| self.connections.get_mut(place)) else { return };
         let State::Connecting(connecting) = &mut connection.state else { return };
@@ -162,7 +180,6 @@ impl<P: Policy> Broker<P> {
                 (key.index, false)
             }
         };
-        let user_name = connecting.acceptor.user_name().map(Box::from);
         let Some(session) = self.hub.sessions.get_mut(index) else { return };
         if connecting.acceptor.accept_into(&mut session.server, is_kept, accept).is_err() {
             if !is_kept {
@@ -172,6 +189,9 @@ impl<P: Policy> Broker<P> {
         }
         session.connection = Some(id);
         session.is_ready = core::mem::take(&mut connection.is_ready);
+        if !session.server.is_resumed() {
+            session.owner.clone_from(&user_name);
+        }
         session.user_name = user_name;
         session.counted_sent = 0;
         let session_present = session.server.is_resumed();
@@ -187,6 +207,9 @@ impl<P: Policy> Broker<P> {
         }
         if let Some(client) = self.hub.sessions.get(index).and_then(Session::client) {
             self.policy.notice(Notice::Connected { client, session_present });
+        }
+        if session_present {
+            self.restrict_subscriptions(index, &decided);
         }
         self.hub.touch(index);
     }
@@ -242,8 +265,13 @@ impl<P: Policy> Broker<P> {
 
     /// What becomes of a re-authentication is known.
     pub(super) fn admit_again(&mut self, index: u32, admission: Admission) {
+        let user_name = self.hub.sessions.get(index).and_then(|session| session.user_name.as_deref());
         let done = match admission {
-            Admission::Accept(accept) => {
+            // A connection stays that of its user.
+            Admission::AcceptAs { user_name: other, .. } if other.as_deref() != user_name => {
+                return self.refuse_attached(index, DisconnectReasonCode::NotAuthorized);
+            }
+            Admission::Accept(accept) | Admission::AcceptAs { accept, .. } => {
                 let data = accept.authentication_data.unwrap_or_default();
                 self.tell(index, |session| session.authenticated(&data))
             }
@@ -335,7 +363,7 @@ fn quota_exceeded(version: Version) -> Refusal {
 }
 
 impl ConnAckReasonCode {
-    const fn into_refusal(self) -> Refusal {
+    pub(super) const fn into_refusal(self) -> Refusal {
         Refusal { reason_code: self, reason_string: None, server_reference: None }
     }
 }

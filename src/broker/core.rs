@@ -23,6 +23,7 @@ use crate::random::{Random, derive};
 use crate::server::{Close, ServerConfig};
 use crate::session::Transmit;
 use crate::time::Instant;
+use crate::topic::TopicFilter;
 
 /// A broker: see the [module](super).
 pub struct Broker<P> {
@@ -462,6 +463,9 @@ impl<P: Policy> Broker<P> {
             for &(place, position) in &session.places {
                 let subscriber = self.tree.get(place, position);
                 assert_eq!(subscriber.map(|it| it.session), Some(index), "a subscription is where it is said to be");
+                let filter = self.tree.filter(place);
+                let found = self.tree.find(TopicFilter::validated(&filter));
+                assert_eq!(found, Some(place), "a subscription is found by its filter");
             }
             if let Some(id) = session.connection {
                 assert_eq!(self.session_of(id), Some(index), "a connection has its session");

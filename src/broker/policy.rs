@@ -45,6 +45,10 @@ impl core::fmt::Display for ConnectionId {
 /// Each method has a default: everybody may connect, without enhanced authentication, and do everything. Whatever the
 /// policy says, nobody but the broker itself publishes under `$SYS/`. A will there refuses nobody, as bridges have one: it
 /// is dropped when it is due, and told as [`Notice::WillRefused`].
+///
+/// A session belongs to the user who has begun it: the user name in CONNECT, or the one in
+/// [`Admission::AcceptAs`]; clients without one are all the same user. No other user gets or ends it, unless
+/// [`take_over`](Self::take_over) says so.
 pub trait Policy {
     /// Whether a client may connect, and as whom. Its will is asked for here too: nobody is asked again when it is
     /// published. One under `$SYS/` is never published, and need not be refused here.
@@ -87,13 +91,38 @@ pub trait Policy {
         Decision::Now(subscription.qos.into())
     }
 
+    /// Whether a client that is accepted may have the session of another user, which has the same client identifier. It
+    /// would get the messages that wait in the session, or with Clean Start end it; and if the other user is connected,
+    /// it would end that connection. An error refuses the client, and nothing happens to the session.
+    ///
+    /// The default refuses with Not authorized (0x87; before 5.0 return code 5). If it is allowed, the session stays that
+    /// of the user who has begun it, unless it ends here.
+    fn take_over(&mut self, ticket: Ticket, take_over: &TakeOver<'_>) -> Decision<ConnAckReasonCode> {
+        let _ = (ticket, take_over);
+        Decision::Now(ConnAckReasonCode::NotAuthorized)
+    }
+
+    /// Whether a stored subscription goes on when a client resumes its session: its rights may have changed, or it is
+    /// another user that [takes the session over](Self::take_over). It is asked about each subscription before the client
+    /// is told that it is connected. The answer is as for [`subscribe`](Self::subscribe), which is asked by default. An
+    /// error ends the subscription, without a word to the client; a lower QoS than it has is the new one. Retained messages
+    /// are not sent again, and messages that wait in the session already stay there.
+    fn resubscribe(
+        &mut self,
+        ticket: Ticket,
+        client: Client<'_>,
+        subscription: &Subscription<'_>,
+    ) -> Decision<SubAckReasonCode> {
+        self.subscribe(ticket, client, subscription)
+    }
+
     /// Something has happened.
     fn notice(&mut self, notice: Notice<'_>) {
         let _ = notice;
     }
 }
 
-/// The policy that allows everything: see the defaults of [`Policy`].
+/// The policy that allows everything but to take over the session of another user: see the defaults of [`Policy`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AllowAll;
 
@@ -131,8 +160,17 @@ impl Ticket {
 /// What becomes of a client that wants to be connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It is accepted, on these terms.
+    /// It is accepted, on these terms, as the user that CONNECT names.
     Accept(Box<Accept>),
+    /// It is accepted, on these terms, as a user that the policy knows from somewhere else: from an enhanced
+    /// authentication, say, or from a certificate. For a re-authentication it must be the user of the connection: with
+    /// another one the client is disconnected, with Not authorized.
+    AcceptAs {
+        /// The user's name; `None` for nobody in particular, whatever CONNECT says.
+        user_name: Option<String>,
+        /// The terms.
+        accept: Box<Accept>,
+    },
     /// It has named an authentication method, and is challenged with these data \[MQTT-4.12.0-2\].
     Challenge(Vec<u8>),
     /// It is refused.
@@ -143,6 +181,11 @@ impl Admission {
     /// Accepted, on the terms of the configuration.
     pub fn accept() -> Self {
         Self::Accept(Box::default())
+    }
+
+    /// Accepted as this user, on the terms of the configuration.
+    pub fn accept_as(user_name: impl Into<String>) -> Self {
+        Self::AcceptAs { user_name: Some(user_name.into()), accept: Box::default() }
     }
 }
 
@@ -200,10 +243,24 @@ pub struct Client<'a> {
     pub connection: ConnectionId,
     /// Its name.
     pub id: &'a str,
-    /// The user's name, as CONNECT had it.
+    /// The user's name: that in CONNECT, or the one that the policy has [accepted](Admission::AcceptAs) the client as.
     pub user_name: Option<&'a str>,
     /// The version that it speaks.
     pub version: Version,
+}
+
+/// A client that would get the session of another user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TakeOver<'a> {
+    /// The client, and the user that it is accepted as.
+    pub client: Client<'a>,
+    /// The user who has begun the session.
+    pub owner: Option<&'a str>,
+    /// Whether the client asks for a new session, so that the existing one would end.
+    pub clean_start: bool,
+    /// Whether the session has a connection, which would end.
+    pub is_connected: bool,
 }
 
 /// An answer that comes later.
@@ -213,8 +270,10 @@ pub enum Answer {
     Connect(Admission),
     /// To [`Policy::publish`].
     Publish(PubAckReasonCode),
-    /// To [`Policy::subscribe`].
+    /// To [`Policy::subscribe`] and [`Policy::resubscribe`].
     Subscribe(SubAckReasonCode),
+    /// To [`Policy::take_over`].
+    TakeOver(ConnAckReasonCode),
 }
 
 /// Nobody waits for this answer: it was given before, or the connection is gone, or it is not an answer to what was asked.

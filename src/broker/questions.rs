@@ -1,11 +1,13 @@
 //! Questions to the policy, and answers that come later.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::core::{Broker, State};
 use super::hub::{Hub, index_of};
 use super::policy::{Answer, ConnectionId, Decision, Policy, Ticket, UnknownTicket};
+use super::resuming::{Asked, Grant};
 use crate::codec::{self, Decoded, EncodeError, Limits, Packet, SubAckReasonCode, Version};
 use crate::server::RequestId;
 use crate::session::Receipt;
@@ -17,6 +19,11 @@ pub(super) enum Parked {
     Connect(u32),
     /// Whether a client that is accepted has authenticated again.
     Again(u32),
+    /// Whether a client that is not accepted yet may have the session of another user.
+    TakeOver { number: u32, owner: Option<Arc<str>>, grant: Grant },
+    /// Which subscriptions of the session that a client resumes go on, and how many answers are still to come. The tickets
+    /// have numbers one after the other.
+    Resubscribe { first: u32, asked: Vec<Asked>, open: usize, grant: Grant },
     /// Whether a message may be published: the packet, and since when it waits.
     Publish { number: u32, packet: ParkedPacket, receipt: Option<Receipt>, since: Instant },
     /// Whether a client may subscribe: the packet, and the answers so far, and how many are
@@ -57,10 +64,15 @@ impl Parked {
     fn takes(&self, ticket: Ticket, answer: &Answer) -> bool {
         match (self, answer) {
             (Self::Connect(number) | Self::Again(number), Answer::Connect(_)) => *number == ticket.number,
-            (Self::Publish { number, .. }, Answer::Publish(_)) => *number == ticket.number,
+            (Self::Publish { number, .. }, Answer::Publish(_))
+            | (Self::TakeOver { number, .. }, Answer::TakeOver(_)) => *number == ticket.number,
             (Self::Subscribe { first, codes, .. }, Answer::Subscribe(_)) => {
                 let place = ticket.number.wrapping_sub(*first) as usize;
                 codes.get(place).is_some_and(Option::is_none)
+            }
+            (Self::Resubscribe { first, asked, .. }, Answer::Subscribe(_)) => {
+                let place = ticket.number.wrapping_sub(*first) as usize;
+                asked.get(place).is_some_and(|(_, code)| code.is_none())
             }
             _ => false,
         }
@@ -122,6 +134,22 @@ impl<P: Policy> Broker<P> {
             (Parked::Again(_), Answer::Connect(admission)) => {
                 let index = self.session_of(id).ok_or(UnknownTicket)?;
                 self.admit_again(index, admission);
+            }
+            (Parked::TakeOver { owner, grant, .. }, Answer::TakeOver(reason_code)) => {
+                if let Some(grant) = self.claimed(id, owner, reason_code, grant) {
+                    self.accept(id, grant);
+                }
+            }
+            (Parked::Resubscribe { first, mut asked, open, grant }, Answer::Subscribe(code)) => {
+                let open = open.saturating_sub(1);
+                if let Some((_, place)) = asked.get_mut(ticket.number.wrapping_sub(first) as usize) {
+                    *place = Some(code);
+                }
+                if open == 0 {
+                    self.resubscribed(id, asked, grant);
+                } else {
+                    self.park(id, Parked::Resubscribe { first, asked, open, grant });
+                }
             }
             (Parked::Publish { packet, receipt, since, .. }, Answer::Publish(reason_code)) => {
                 let index = self.session_of(id).ok_or(UnknownTicket)?;

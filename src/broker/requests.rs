@@ -98,7 +98,12 @@ impl<P: Policy> Broker<P> {
     }
 
     /// Counts a subscription that is refused, and tells the policy.
-    fn count_refused_subscription(&mut self, index: u32, filter: TopicFilter<'_>, reason_code: SubAckReasonCode) {
+    pub(super) fn count_refused_subscription(
+        &mut self,
+        index: u32,
+        filter: TopicFilter<'_>,
+        reason_code: SubAckReasonCode,
+    ) {
         let refused = &mut self.hub.counters.subscriptions_refused;
         *refused = refused.wrapping_add(1);
         if let Some(client) = self.hub.sessions.get(index).and_then(Session::client) {
@@ -186,7 +191,7 @@ impl<P: Policy> Broker<P> {
     }
 
     /// Ends a subscription; whether there was one \[MQTT-3.10.4-1\].
-    fn unsubscribe(&mut self, index: u32, place: Place) -> bool {
+    pub(super) fn unsubscribe(&mut self, index: u32, place: Place) -> bool {
         let Some(session) = self.hub.sessions.get_mut(index) else { return false };
         let Ok(at) = session.find(place) else { return false };
         let (_, position) = session.places.remove(at);

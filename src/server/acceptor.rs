@@ -388,6 +388,12 @@ impl Acceptor {
         self.pending.as_ref().map(|pending| (&*pending.client_id, pending.version))
     }
 
+    /// Whether the client that waits for a decision asks for a new session.
+    #[cfg(feature = "broker")]
+    pub(crate) fn asks_clean_start(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.clean_start)
+    }
+
     /// Puts CONNACK of a client that is accepted into the stream.
     fn answer(
         &mut self,
