@@ -76,6 +76,7 @@ pub mod fuzzing;
 pub mod pair;
 #[cfg(any(feature = "broker", feature = "__pair"))]
 mod random;
+mod redacted;
 #[cfg(feature = "alloc")]
 pub mod server;
 #[cfg(feature = "alloc")]

@@ -9,6 +9,7 @@ use thiserror::Error;
 use super::counters::DropReason;
 use super::slab::Key;
 use crate::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, ReasonCode, SubAckReasonCode, Subscription, Version};
+use crate::redacted::Redacted;
 use crate::server::{Accept, Close};
 use crate::session::ReceivedMessage;
 
@@ -158,7 +159,7 @@ impl Ticket {
 }
 
 /// What becomes of a client that wants to be connected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Admission {
     /// It is accepted, on these terms, as the user that CONNECT names.
     Accept(Box<Accept>),
@@ -175,6 +176,20 @@ pub enum Admission {
     Challenge(Vec<u8>),
     /// It is refused.
     Refuse(Refusal),
+}
+
+/// As it would be derived, but for the data of a challenge: what is printed ends up in logs.
+impl core::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Accept(accept) => f.debug_tuple("Accept").field(accept).finish(),
+            Self::AcceptAs { user_name, accept } => {
+                f.debug_struct("AcceptAs").field("user_name", user_name).field("accept", accept).finish()
+            }
+            Self::Challenge(data) => f.debug_tuple("Challenge").field(&Redacted(data)).finish(),
+            Self::Refuse(refusal) => f.debug_tuple("Refuse").field(refusal).finish(),
+        }
+    }
 }
 
 impl Admission {
@@ -224,16 +239,29 @@ pub struct Refusal {
 }
 
 /// A step of an enhanced authentication (section 4.12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AuthStep<'a> {
     /// The name of the client; empty if it has none yet.
     pub client_id: &'a str,
     /// The authentication method.
     pub method: &'a str,
-    /// The authentication data.
+    /// The authentication data. `Debug` prints its length alone.
     pub data: &'a [u8],
     /// Whether the client is accepted and authenticates again.
     pub is_again: bool,
+}
+
+/// As it would be derived, but for the data: what is printed ends up in logs.
+impl core::fmt::Debug for AuthStep<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { client_id, method, data, is_again } = self;
+        f.debug_struct("AuthStep")
+            .field("client_id", client_id)
+            .field("method", method)
+            .field("data", &Redacted(data))
+            .field("is_again", is_again)
+            .finish()
+    }
 }
 
 /// A client that is connected.
