@@ -92,22 +92,27 @@ pub trait Policy {
         Decision::Now(subscription.qos.into())
     }
 
-    /// Whether a client that is accepted may have the session of another user, which has the same client identifier. It
-    /// would get the messages that wait in the session, or with Clean Start end it; and if the other user is connected,
-    /// it would end that connection. An error refuses the client, and nothing happens to the session.
+    /// Whether a client that is accepted may have the session of another user, which has the same client identifier. The
+    /// client would get the messages that wait in the session, or with Clean Start end it; and it would end the connection
+    /// of the other user, if there is one. An error refuses the client, and nothing happens to the session.
     ///
-    /// The default refuses with Not authorized (0x87; before 5.0 return code 5). If it is allowed, the session stays that
-    /// of the user who has begun it, unless it ends here.
+    /// The question comes last, when the user is known for certain, and again if the session has become that of a third
+    /// user before a [later](Decision::Later) answer. A session that goes on stays that of the user who has begun it.
+    ///
+    /// The default refuses with Not authorized (0x87; before 5.0 return code 5).
     fn take_over(&mut self, ticket: Ticket, take_over: &TakeOver<'_>) -> Decision<ConnAckReasonCode> {
         let _ = (ticket, take_over);
         Decision::Now(ConnAckReasonCode::NotAuthorized)
     }
 
-    /// Whether a stored subscription goes on when a client resumes its session: its rights may have changed, or it is
-    /// another user that [takes the session over](Self::take_over). It is asked about each subscription before the client
-    /// is told that it is connected. The answer is as for [`subscribe`](Self::subscribe), which is asked by default. An
-    /// error ends the subscription, without a word to the client; a lower QoS than it has is the new one. Retained messages
-    /// are not sent again, and messages that wait in the session already stay there.
+    /// Whether a stored subscription goes on when a client resumes its session: the rights of the user may have changed, or
+    /// another user [takes the session over](Self::take_over). The question comes for each subscription, with the QoS that
+    /// was granted, before the client is told that it is connected and before an older connection ends.
+    ///
+    /// The answer is one as for [`subscribe`](Self::subscribe), which the default asks. An error ends the subscription, of
+    /// which the client is not told; a lower QoS than the granted one replaces that. Retained messages are not sent again.
+    /// Messages that wait in the session were allowed when they came, and are delivered. A policy whose answers cost much,
+    /// and whose rights do not change, answers with the QoS of the subscription.
     fn resubscribe(
         &mut self,
         ticket: Ticket,

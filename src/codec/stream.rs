@@ -25,8 +25,8 @@ use super::types::PacketId;
 use super::unsubscribe::{UnsubAck, Unsubscribe};
 use super::version::Version;
 use super::violation::Violation;
-#[cfg(feature = "alloc")]
 use crate::redacted::Redacted;
+#[cfg(feature = "alloc")]
 use crate::topic::TopicName;
 
 /// What a buffer begins with.

@@ -316,6 +316,9 @@ impl Acceptor {
     /// [`transmit`](ServerSession::transmit) of the session that comes of it; what this acceptor has not written is there
     /// too, before it.
     ///
+    /// A client identifier proves nothing: whether the client is the user to whom the kept session belongs is for the caller
+    /// to make sure of, with Clean Start too.
+    ///
     /// If the client asks for a new session (Clean Start), or the kept one has expired, what was kept is given up, and its
     /// will, if it was still to be published, is published now. A session that still has a connection loses it; see
     /// [`take_over`](ServerSession::take_over).
