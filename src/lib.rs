@@ -70,6 +70,7 @@ pub mod client;
 pub mod codec;
 #[cfg(feature = "broker")]
 mod random;
+mod redacted;
 #[cfg(feature = "alloc")]
 pub mod server;
 #[cfg(feature = "alloc")]

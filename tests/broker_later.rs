@@ -5,9 +5,10 @@
 
 use mqtt_sansio::broker::{Admission, Answer, Decision, Ticket, UnknownTicket};
 use mqtt_sansio::codec::{
-    Connect, DisconnectReasonCode, Packet, PubAckReasonCode, Publish, PublishProperties, SubAckReasonCode,
+    Connect, DisconnectReasonCode, Packet, PayloadFormat, PubAckReasonCode, Publish, PublishProperties,
+    SubAckReasonCode, UserProperty,
 };
-use mqtt_sansio::{QoS, Version};
+use mqtt_sansio::{QoS, TopicName, Version};
 
 #[path = "common/broker.rs"]
 mod broker;
@@ -15,7 +16,7 @@ mod broker;
 mod server;
 
 use self::broker::{BOTH, Net, Peer, message, named};
-use self::server::{delivery, encoded, encoded_all, will};
+use self::server::{delivery, encoded, encoded_all, text, will};
 
 const PUBLISHED: Answer = Answer::Publish(PubAckReasonCode::Success);
 const GRANTED: Answer = Answer::Subscribe(SubAckReasonCode::GrantedQoS1);
@@ -139,7 +140,7 @@ fn a_connection_that_ends_meanwhile() {
                     continue; // there is no session of that name yet
                 }
                 let notices = net.notices();
-                let told = if was_accepted { "client disconnected" } else { "refused" };
+                let told = if was_accepted { "client disconnected" } else { "client refused" };
                 assert_eq!(notices[0], format!("{told}: {why}"), "{question:?}");
                 assert!(net.is_over(client));
                 assert_eq!(answer(&mut net, ticket, question.answer()), Err(UnknownTicket), "{question:?}, {why}");
@@ -242,6 +243,100 @@ fn a_message_grows_older() {
             net.wait(left.unwrap_or(0).into());
             assert_eq!(net.broker.status().retained, 0, "it is not kept for longer either");
             assert_eq!(net.heard(client).len(), usize::from(qos.value()), "it is acknowledged all the same");
+        }
+    }
+}
+
+/// Filters that begin with `$share/` and are no shared ones: in 3.1 and 3.1.1 nothing is special about that.
+const ODD_FILTERS: [&str; 5] = ["$share/", "$share/g", "$share//a", "$share/g/", "$share/+/a"];
+
+fn subscribe_to(filters: &[&str]) -> Vec<u8> {
+    let mut body = vec![0, 1];
+    for filter in filters {
+        body.extend((filter.len() as u16).to_be_bytes());
+        body.extend(filter.as_bytes());
+        body.push(1);
+    }
+    [&[0x82, body.len() as u8], &body[..]].concat()
+}
+
+/// A filter that 3.1.1 allows and 5.0 does not is granted or refused as the policy says, whenever it says so.
+#[test]
+fn filters_that_only_earlier_versions_know() {
+    for version in [Version::V31, Version::V311] {
+        for odd in ODD_FILTERS {
+            let filters = ["x", odd, "y"];
+            let answers = [GRANTED, Answer::Subscribe(SubAckReasonCode::GrantedQoS0), GRANTED];
+            let outcomes: Vec<_> = [false, true]
+                .into_iter()
+                .map(|later| {
+                    let mut net = Net::plain();
+                    let client = net.client(version, "client");
+                    let decisions = answers.clone().map(|answer| match answer {
+                        Answer::Subscribe(code) if !later => Decision::Now(code),
+                        _ => Decision::Later,
+                    });
+                    net.broker.policy_mut().subscriptions.extend(decisions);
+                    net.send_bytes(client, &subscribe_to(&filters));
+                    if later {
+                        let tickets: Vec<_> = net.broker.policy().asked[1..].iter().map(|it| it.0).collect();
+                        for (ticket, granted) in tickets.into_iter().zip(answers.clone()) {
+                            assert_eq!(answer(&mut net, ticket, granted), Ok(()), "{odd}");
+                        }
+                    }
+                    let mut heard = net.heard(client);
+                    // As plain text it is a topic, if it has no wildcard.
+                    if !odd.contains('+') {
+                        net.publish(client, odd, "1", QoS::AtMostOnce);
+                        heard.extend(net.heard(client));
+                    }
+                    (heard, net.broker.status().subscriptions, net.broker.status().shared_subscriptions)
+                })
+                .collect();
+            assert_eq!(outcomes[0], outcomes[1], "{version}: {odd}");
+            assert_eq!((&*outcomes[0].0[0], outcomes[0].1, outcomes[0].2), ("SUBACK 1 01 00 01", 3, 0), "{odd}");
+        }
+    }
+}
+
+/// Whatever a message has, its subscribers get it as if the policy had answered at once.
+#[test]
+fn messages_wait_in_their_own_version() {
+    let user = [UserProperty::new("a", "b").unwrap(), UserProperty::new("a", "c").unwrap()];
+    for version in [Version::V31, Version::V311, Version::V5] {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            for retain in [false, true] {
+                let outcomes = [false, true].map(|later| {
+                    let mut net = Net::plain();
+                    let watchers = BOTH.map(|version| {
+                        let watcher = net.client(version, &format!("watcher {version}"));
+                        net.subscribe(watcher, "#", QoS::ExactlyOnce);
+                        net.hold_acks(watcher);
+                        watcher
+                    });
+                    let client = net.client(version, "client");
+                    if later {
+                        net.broker.policy_mut().publications.push_back(Decision::Later);
+                    }
+                    let properties = PublishProperties {
+                        payload_format_indicator: Some(PayloadFormat::Utf8),
+                        content_type: Some(text("t")),
+                        response_topic: Some(TopicName::new("r").unwrap()),
+                        correlation_data: Some(b"\0\x01"),
+                        user_properties: (&user[..]).into(),
+                        ..PublishProperties::default()
+                    };
+                    let properties = if version == Version::V5 { properties } else { PublishProperties::default() };
+                    net.send(client, &[Publish { retain, properties, ..message("a/\u{7f}", "x", qos) }.into()]);
+                    if later {
+                        let ticket = ticket(&net);
+                        assert_eq!(answer(&mut net, ticket, PUBLISHED), Ok(()));
+                    }
+                    (watchers.map(|watcher| net.heard_bytes(watcher)), net.heard(client), net.broker.status())
+                });
+                assert_eq!(outcomes[0], outcomes[1], "{version}, {qos}");
+                assert!(outcomes[0].0.iter().all(|heard| !heard.is_empty()));
+            }
         }
     }
 }

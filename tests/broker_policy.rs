@@ -42,7 +42,7 @@ fn a_client_is_refused_in_the_form_of_its_version() {
         let client = net.try_connect(&named(version, "client"));
         assert_eq!(net.heard(client), [expected]);
         assert!(net.is_over(client));
-        assert_eq!(net.notices(), ["refused: command"]);
+        assert_eq!(net.notices(), ["client refused: CONNACK 86"]);
     }
     let mut net = Net::plain();
     let refusal = Refusal {

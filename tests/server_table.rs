@@ -573,7 +573,7 @@ fn a_refusal_leaves_the_session_alone() {
         mqtt_sansio::codec::Connect { clean_start: true, will: Some(will("not mine", 0)), ..lasting(Version::V5) };
     let mut door = Door::asked(config(), &intruder);
     door.acceptor.refuse(mqtt_sansio::codec::ConnAckReasonCode::NotAuthorized).unwrap();
-    assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+    assert_eq!(door.poll(), [Event::Close(Why::Refused(mqtt_sansio::codec::ConnAckReasonCode::NotAuthorized.into()))]);
     wire.back(&lasting(Version::V5));
     wire.poll();
     wire.assert_sent(&[server::connack(true), publish("1", again(QOS_1, 1)).into()]);

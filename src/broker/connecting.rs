@@ -1,6 +1,5 @@
 //! Clients that are not accepted yet, and how they get their session.
 
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -11,9 +10,12 @@ use super::hub::{Session, index_of};
 use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice, Policy, Refusal};
 use super::publishing::is_own;
 use super::questions::Parked;
-use crate::codec::{Auth, ConnAckProperties, ConnAckReasonCode, Connect, Disconnect, DisconnectReasonCode, Version};
+use super::resuming::{Decided, Grant, Newcomer};
+use crate::codec::{
+    Auth, ConnAckProperties, ConnAckReasonCode, Connect, Disconnect, DisconnectReasonCode, ReasonCode, Version,
+};
 use crate::random::derive;
-use crate::server::{Accept, Acceptor, Action, Close, ServerConfig};
+use crate::server::{Acceptor, Action, Close, ServerConfig};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 use crate::topic::TopicName;
@@ -22,12 +24,11 @@ use crate::topic::TopicName;
 pub(super) struct Connecting {
     pub(super) acceptor: Acceptor,
     pub(super) scheduled: Instant,
-    user_name: Option<Box<str>>,
 }
 
 impl Connecting {
     pub(super) fn new(config: Arc<ServerConfig>, now: Instant) -> Self {
-        Self { acceptor: Acceptor::new(config, now), scheduled: Instant::NEVER, user_name: None }
+        Self { acceptor: Acceptor::new(config, now), scheduled: Instant::NEVER }
     }
 }
 
@@ -51,9 +52,6 @@ impl<P: Policy> Broker<P> {
     }
 
     fn receive_connect(&mut self, id: ConnectionId, connect: &Connect<'_>) {
-        if let Some(connecting) = self.connecting(id) {
-            connecting.user_name = connect.user_name.map(|name| name.as_str().into());
-        }
         if let Some(will) = &connect.will
             && let Err(reason_code) = self.check_will(will.topic)
         {
@@ -66,15 +64,14 @@ impl<P: Policy> Broker<P> {
         }
     }
 
-    /// Whether a will can be published there when it is due: who asks for it is told now or never.
+    /// Whether a will with this topic can be published when it is due. Its client is told now or never.
+    ///
+    /// A will under `$SYS/` refuses nobody, though it is never published: bridges announce their state there.
     fn check_will(&self, topic: TopicName<'_>) -> Result<(), ConnAckReasonCode> {
-        if is_own(topic) {
-            Err(ConnAckReasonCode::NotAuthorized)
-        } else if self.has_too_many_levels(topic.levels()) {
-            Err(ConnAckReasonCode::TopicNameInvalid)
-        } else {
-            Ok(())
+        if !is_own(topic) && self.has_too_many_levels(topic.levels()) {
+            return Err(ConnAckReasonCode::TopicNameInvalid);
         }
+        Ok(())
     }
 
     /// The answer of a client that was challenged before it is accepted.
@@ -97,7 +94,14 @@ impl<P: Policy> Broker<P> {
     /// What becomes of a client is known.
     pub(super) fn admit(&mut self, id: ConnectionId, admission: Admission) {
         match admission {
-            Admission::Accept(accept) => self.accept(id, *accept),
+            Admission::Accept(accept) => {
+                let user_name =
+                    self.connecting(id).and_then(|connecting| connecting.acceptor.user_name().map(Arc::from));
+                self.accept(id, Grant::new(*accept, user_name));
+            }
+            Admission::AcceptAs { user_name, accept } => {
+                self.accept(id, Grant::new(*accept, user_name.map(Arc::from)));
+            }
             Admission::Challenge(data) => {
                 let done = self.connecting(id).map(|connecting| connecting.acceptor.challenge(&data));
                 if let Some(Err(_)) = done {
@@ -109,7 +113,7 @@ impl<P: Policy> Broker<P> {
         }
     }
 
-    fn refuse(&mut self, id: ConnectionId, refusal: &Refusal) {
+    pub(super) fn refuse(&mut self, id: ConnectionId, refusal: &Refusal) {
         let Some(connecting) = self.connecting(id) else { return };
         let properties = ConnAckProperties {
             reason_string: refusal.reason_string.as_deref().and_then(|text| Utf8Str::new(text).ok()),
@@ -125,19 +129,23 @@ impl<P: Policy> Broker<P> {
         }
     }
 
-    /// Accepts a client into the session of its name, or a new one.
-    fn accept(&mut self, id: ConnectionId, accept: Accept) {
-        let mut accept = accept;
-        let Some((name, version)) = self
-            .connecting(id)
-            .and_then(|connecting| connecting.acceptor.client().map(|(name, version)| (String::from(name), version)))
+    /// Accepts a client into the session of its client identifier, or a new one, once all that is to be asked about an
+    /// existing session has been answered.
+    pub(super) fn accept(&mut self, id: ConnectionId, grant: Grant) {
+        let now = self.now;
+        let mut grant = grant;
+        let Some(connecting) = self.connecting(id) else { return };
+        // The decision may have taken long: the acceptor is told the time, and says nothing before it is told the decision.
+        connecting.acceptor.poll(now, &mut &[][..]);
+        let clean_start = connecting.acceptor.asks_clean_start();
+        let Some((name, version)) = connecting.acceptor.client().map(|(name, version)| (String::from(name), version))
         else {
             return;
         };
         let name = if name.is_empty() {
-            let assigned = accept.assigned_client_id.take().filter(|name| !name.is_empty());
+            let assigned = grant.accept.assigned_client_id.take().filter(|name| !name.is_empty());
             let name = assigned.unwrap_or_else(|| self.new_name());
-            accept.assigned_client_id = Some(name.clone());
+            grant.accept.assigned_client_id = Some(name.clone());
             name
         } else {
             name
@@ -146,14 +154,21 @@ impl<P: Policy> Broker<P> {
         if known.is_none() && self.hub.sessions.len() >= self.config.max_sessions {
             return self.refuse(id, &quota_exceeded(version));
         }
+        let mut decided = Decided::new();
         if let Some(index) = known {
-            // Who is refused takes nothing over.
-            let done = self.connecting(id).map(|connecting| connecting.acceptor.check(&accept));
+            // A refused client takes nothing over.
+            let done = self.connecting(id).map(|connecting| connecting.acceptor.check(&grant.accept));
             if let Some(Err(_)) = done {
                 return self.refuse(id, &ConnAckReasonCode::ImplementationSpecificError.into_refusal());
             }
+            let newcomer = Newcomer { connection: id, client_id: &name, version, clean_start };
+            match self.claim(index, newcomer, grant) {
+                Some(claimed) => (grant, decided) = claimed,
+                None => return,
+            }
             self.take_over(index);
         }
+        let Grant { accept, user_name, .. } = grant;
         let place = index_of(&self.connections, id.0);
         let Some(connection) = place.and_then(|place| self.connections.get_mut(place)) else { return };
         let State::Connecting(connecting) = &mut connection.state else { return };
@@ -174,7 +189,10 @@ impl<P: Policy> Broker<P> {
         }
         session.connection = Some(id);
         session.is_ready = core::mem::take(&mut connection.is_ready);
-        session.user_name = connecting.user_name.take();
+        if !session.server.is_resumed() {
+            session.owner.clone_from(&user_name);
+        }
+        session.user_name = user_name;
         session.counted_sent = 0;
         let session_present = session.server.is_resumed();
         connection.state = State::Attached(index);
@@ -189,6 +207,9 @@ impl<P: Policy> Broker<P> {
         }
         if let Some(client) = self.hub.sessions.get(index).and_then(Session::client) {
             self.policy.notice(Notice::Connected { client, session_present });
+        }
+        if session_present {
+            self.restrict_subscriptions(index, &decided);
         }
         self.hub.touch(index);
     }
@@ -206,17 +227,27 @@ impl<P: Policy> Broker<P> {
     pub(super) fn end_connecting(&mut self, id: ConnectionId, why: Ended<'_>) {
         let Some(place) = index_of(&self.connections, id.0) else { return };
         let Some(connection) = self.connections.get_mut(place) else { return };
-        if let State::Connecting(connecting) = &mut connection.state {
-            let rest = core::mem::take(connecting.acceptor.transmit());
-            connection.state = State::Over(rest);
-            connection.parked = None;
-            if let Ended::Close(Close::Malformed(_) | Close::Breach(_)) = why {
-                self.hub.counters.breaches = self.hub.counters.breaches.wrapping_add(1);
-            }
-            self.hub.counters.clients_refused = self.hub.counters.clients_refused.wrapping_add(1);
-            self.policy.notice(Notice::Refused { connection: id, why });
-            self.make_ready(id);
+        let State::Connecting(connecting) = &mut connection.state else { return };
+        let rest = core::mem::take(connecting.acceptor.transmit());
+        let before = core::mem::replace(&mut connection.state, State::Over(rest));
+        connection.parked = None;
+        if let Ended::Close(Close::Malformed(_) | Close::Breach(_)) = why {
+            self.hub.counters.breaches = self.hub.counters.breaches.wrapping_add(1);
         }
+        self.hub.counters.clients_refused = self.hub.counters.clients_refused.wrapping_add(1);
+        self.tell_refused(id, &before, why);
+        self.make_ready(id);
+    }
+
+    /// Tells the policy that a connection is over before its client was accepted, and whose it was.
+    pub(super) fn tell_refused(&mut self, connection: ConnectionId, state: &State, why: Ended<'_>) {
+        let acceptor = match state {
+            State::Connecting(connecting) => Some(&connecting.acceptor),
+            State::Attached(_) | State::Over(_) => None,
+        };
+        let client_id = acceptor.and_then(Acceptor::client_id);
+        let user_name = acceptor.and_then(Acceptor::user_name);
+        self.policy.notice(Notice::Refused { connection, client_id, user_name, why });
     }
 
     /// A client that is accepted authenticates again (section 4.12.1).
@@ -234,23 +265,32 @@ impl<P: Policy> Broker<P> {
 
     /// What becomes of a re-authentication is known.
     pub(super) fn admit_again(&mut self, index: u32, admission: Admission) {
+        let user_name = self.hub.sessions.get(index).and_then(|session| session.user_name.as_deref());
         let done = match admission {
-            Admission::Accept(accept) => {
+            // A connection stays that of its user.
+            Admission::AcceptAs { user_name: other, .. } if other.as_deref() != user_name => {
+                return self.refuse_attached(index, DisconnectReasonCode::NotAuthorized);
+            }
+            Admission::Accept(accept) | Admission::AcceptAs { accept, .. } => {
                 let data = accept.authentication_data.unwrap_or_default();
                 self.tell(index, |session| session.authenticated(&data))
             }
             Admission::Challenge(data) => self.tell(index, |session| session.challenge(&data)),
             Admission::Refuse(refusal) => {
-                let reason_code = DisconnectReasonCode::try_from(crate::codec::ReasonCode::from(refusal.reason_code))
+                let reason_code = DisconnectReasonCode::try_from(ReasonCode::from(refusal.reason_code))
                     .unwrap_or(DisconnectReasonCode::NotAuthorized);
-                self.tell(index, |session| session.disconnect(&Disconnect { reason_code, ..Disconnect::default() }))
+                return self.refuse_attached(index, reason_code);
             }
         };
         if done.is_err() {
-            let reason_code = DisconnectReasonCode::NotAuthorized;
-            let _ =
-                self.tell(index, |session| session.disconnect(&Disconnect { reason_code, ..Disconnect::default() }));
+            self.refuse_attached(index, DisconnectReasonCode::NotAuthorized);
         }
+    }
+
+    /// Disconnects an accepted client because what it asks for is refused, with the reason that the policy is told too.
+    pub(super) fn refuse_attached(&mut self, index: u32, reason_code: DisconnectReasonCode) {
+        let _ = self.tell(index, |session| session.disconnect(&Disconnect { reason_code, ..Disconnect::default() }));
+        self.end_connection(index, Ended::Close(Close::Refused(reason_code.into())));
     }
 
     fn name_hash(&self, name: &str) -> u64 {
@@ -323,7 +363,7 @@ fn quota_exceeded(version: Version) -> Refusal {
 }
 
 impl ConnAckReasonCode {
-    const fn into_refusal(self) -> Refusal {
+    pub(super) const fn into_refusal(self) -> Refusal {
         Refusal { reason_code: self, reason_string: None, server_reference: None }
     }
 }

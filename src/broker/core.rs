@@ -23,6 +23,7 @@ use crate::random::{Random, derive};
 use crate::server::{Close, ServerConfig};
 use crate::session::Transmit;
 use crate::time::Instant;
+use crate::topic::TopicFilter;
 
 /// A broker: see the [module](super).
 pub struct Broker<P> {
@@ -113,7 +114,12 @@ impl<P: Policy> Broker<P> {
         if is_one_too_many {
             self.hub.counters.connections_refused = self.hub.counters.connections_refused.wrapping_add(1);
             self.make_ready(id);
-            self.policy.notice(Notice::Refused { connection: id, why: Ended::TooMany });
+            self.policy.notice(Notice::Refused {
+                connection: id,
+                client_id: None,
+                user_name: None,
+                why: Ended::TooMany,
+            });
         } else {
             self.schedule_connection(id);
         }
@@ -197,9 +203,7 @@ impl<P: Policy> Broker<P> {
                 }
                 self.detached(session, Ended::Lost);
             }
-            Some(State::Connecting(_)) => {
-                self.policy.notice(Notice::Refused { connection: id, why: Ended::Lost });
-            }
+            Some(state @ State::Connecting(_)) => self.tell_refused(id, &state, Ended::Lost),
             Some(State::Over(_)) | None => {}
         }
         self.settle();
@@ -459,6 +463,9 @@ impl<P: Policy> Broker<P> {
             for &(place, position) in &session.places {
                 let subscriber = self.tree.get(place, position);
                 assert_eq!(subscriber.map(|it| it.session), Some(index), "a subscription is where it is said to be");
+                let filter = self.tree.filter(place);
+                let found = self.tree.find(TopicFilter::validated(&filter));
+                assert_eq!(found, Some(place), "a subscription is found by its filter");
             }
             if let Some(id) = session.connection {
                 assert_eq!(self.session_of(id), Some(index), "a connection has its session");

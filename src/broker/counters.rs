@@ -18,6 +18,8 @@ pub struct Counters {
     pub messages_refused: u64,
     /// Wills that were published.
     pub wills: u64,
+    /// Wills under `$SYS/` that were dropped when they were due: only the broker itself publishes there.
+    pub wills_refused: u64,
     /// Connections that were opened.
     pub connections: u64,
     /// Connections that were turned away because there were too many.

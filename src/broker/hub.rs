@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::counters::{Counters, DropReason};
@@ -55,7 +56,10 @@ pub(super) struct Session {
     pub(super) feed: Option<Box<Feed>>,
     /// The subscriptions: in which list, and at which position there. Sorted by list.
     pub(super) places: Vec<(Place, u32)>,
-    pub(super) user_name: Option<Box<str>>,
+    /// The user of the last connection.
+    pub(super) user_name: Option<Arc<str>>,
+    /// The user who has begun the session.
+    pub(super) owner: Option<Arc<str>>,
     /// When it is looked at next; never later than it has to be.
     pub(super) scheduled: Instant,
     /// What it kept when that was last counted.
@@ -77,6 +81,7 @@ impl Session {
             feed: None,
             places: Vec::new(),
             user_name: None,
+            owner: None,
             scheduled: Instant::NEVER,
             counted: (0, 0),
             counted_sent: 0,

@@ -52,6 +52,7 @@ mod publication;
 mod publishing;
 mod questions;
 mod requests;
+mod resuming;
 mod retained;
 mod sessions;
 mod slab;
@@ -64,6 +65,6 @@ pub use self::config::{BrokerConfig, SharedStrategy};
 pub use self::core::Broker;
 pub use self::counters::{Counters, DropReason, Dropped, Status};
 pub use self::policy::{
-    Admission, AllowAll, Answer, AuthStep, Client, ConnectionId, Decision, Ended, Notice, Policy, Refusal, Ticket,
-    UnknownTicket,
+    Admission, AllowAll, Answer, AuthStep, Client, ConnectionId, Decision, Ended, Notice, Policy, Refusal, TakeOver,
+    Ticket, UnknownTicket,
 };

@@ -8,7 +8,8 @@ use thiserror::Error;
 
 use super::counters::DropReason;
 use super::slab::Key;
-use crate::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, SubAckReasonCode, Subscription, Version};
+use crate::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, ReasonCode, SubAckReasonCode, Subscription, Version};
+use crate::redacted::Redacted;
 use crate::server::{Accept, Close};
 use crate::session::ReceivedMessage;
 
@@ -43,10 +44,15 @@ impl core::fmt::Display for ConnectionId {
 /// A ticket is good for one answer, and void when its connection is gone.
 ///
 /// Each method has a default: everybody may connect, without enhanced authentication, and do everything. Whatever the
-/// policy says, nobody but the broker itself publishes under `$SYS/`.
+/// policy says, nobody but the broker itself publishes under `$SYS/`. A will there refuses nobody, as bridges have one: it
+/// is dropped when it is due, and told as [`Notice::WillRefused`].
+///
+/// A session belongs to the user who has begun it: the user name in CONNECT, or the one in
+/// [`Admission::AcceptAs`]; clients without one are all the same user. No other user gets or ends it, unless
+/// [`take_over`](Self::take_over) says so.
 pub trait Policy {
     /// Whether a client may connect, and as whom. Its will is asked for here too: nobody is asked again when it is
-    /// published.
+    /// published. One under `$SYS/` is never published, and need not be refused here.
     ///
     /// A client without a name is given one by the broker if [`Accept::assigned_client_id`] has none.
     fn connect(&mut self, ticket: Ticket, connect: &Connect<'_>) -> Decision<Admission> {
@@ -86,13 +92,43 @@ pub trait Policy {
         Decision::Now(subscription.qos.into())
     }
 
+    /// Whether a client that is accepted may have the session of another user, which has the same client identifier. The
+    /// client would get the messages that wait in the session, or with Clean Start end it; and it would end the connection
+    /// of the other user, if there is one. An error refuses the client, and nothing happens to the session.
+    ///
+    /// The question comes last, when the user is known for certain, and again if the session has become that of a third
+    /// user before a [later](Decision::Later) answer. A session that goes on stays that of the user who has begun it.
+    ///
+    /// The default refuses with Not authorized (0x87; before 5.0 return code 5).
+    fn take_over(&mut self, ticket: Ticket, take_over: &TakeOver<'_>) -> Decision<ConnAckReasonCode> {
+        let _ = (ticket, take_over);
+        Decision::Now(ConnAckReasonCode::NotAuthorized)
+    }
+
+    /// Whether a stored subscription goes on when a client resumes its session: the rights of the user may have changed, or
+    /// another user [takes the session over](Self::take_over). The question comes for each subscription, with the QoS that
+    /// was granted, before the client is told that it is connected and before an older connection ends.
+    ///
+    /// The answer is one as for [`subscribe`](Self::subscribe), which the default asks. An error ends the subscription, of
+    /// which the client is not told; a lower QoS than the granted one replaces that. Retained messages are not sent again.
+    /// Messages that wait in the session were allowed when they came, and are delivered. A policy whose answers cost much,
+    /// and whose rights do not change, answers with the QoS of the subscription.
+    fn resubscribe(
+        &mut self,
+        ticket: Ticket,
+        client: Client<'_>,
+        subscription: &Subscription<'_>,
+    ) -> Decision<SubAckReasonCode> {
+        self.subscribe(ticket, client, subscription)
+    }
+
     /// Something has happened.
     fn notice(&mut self, notice: Notice<'_>) {
         let _ = notice;
     }
 }
 
-/// The policy that allows everything: see the defaults of [`Policy`].
+/// The policy that allows everything but to take over the session of another user: see the defaults of [`Policy`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AllowAll;
 
@@ -128,20 +164,48 @@ impl Ticket {
 }
 
 /// What becomes of a client that wants to be connected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// It is accepted, on these terms.
+    /// It is accepted, on these terms, as the user that CONNECT names.
     Accept(Box<Accept>),
+    /// It is accepted, on these terms, as a user that the policy knows from somewhere else: from an enhanced
+    /// authentication, say, or from a certificate. For a re-authentication it must be the user of the connection: with
+    /// another one the client is disconnected, with Not authorized.
+    AcceptAs {
+        /// The user's name; `None` for nobody in particular, whatever CONNECT says.
+        user_name: Option<String>,
+        /// The terms.
+        accept: Box<Accept>,
+    },
     /// It has named an authentication method, and is challenged with these data \[MQTT-4.12.0-2\].
     Challenge(Vec<u8>),
     /// It is refused.
     Refuse(Refusal),
 }
 
+/// As it would be derived, but for the data of a challenge: what is printed ends up in logs.
+impl core::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Accept(accept) => f.debug_tuple("Accept").field(accept).finish(),
+            Self::AcceptAs { user_name, accept } => {
+                f.debug_struct("AcceptAs").field("user_name", user_name).field("accept", accept).finish()
+            }
+            Self::Challenge(data) => f.debug_tuple("Challenge").field(&Redacted(data)).finish(),
+            Self::Refuse(refusal) => f.debug_tuple("Refuse").field(refusal).finish(),
+        }
+    }
+}
+
 impl Admission {
     /// Accepted, on the terms of the configuration.
     pub fn accept() -> Self {
         Self::Accept(Box::default())
+    }
+
+    /// Accepted as this user, on the terms of the configuration.
+    pub fn accept_as(user_name: impl Into<String>) -> Self {
+        Self::AcceptAs { user_name: Some(user_name.into()), accept: Box::default() }
     }
 }
 
@@ -180,16 +244,29 @@ pub struct Refusal {
 }
 
 /// A step of an enhanced authentication (section 4.12).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AuthStep<'a> {
     /// The name of the client; empty if it has none yet.
     pub client_id: &'a str,
     /// The authentication method.
     pub method: &'a str,
-    /// The authentication data.
+    /// The authentication data. `Debug` prints its length alone.
     pub data: &'a [u8],
     /// Whether the client is accepted and authenticates again.
     pub is_again: bool,
+}
+
+/// As it would be derived, but for the data: what is printed ends up in logs.
+impl core::fmt::Debug for AuthStep<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { client_id, method, data, is_again } = self;
+        f.debug_struct("AuthStep")
+            .field("client_id", client_id)
+            .field("method", method)
+            .field("data", &Redacted(data))
+            .field("is_again", is_again)
+            .finish()
+    }
 }
 
 /// A client that is connected.
@@ -199,10 +276,24 @@ pub struct Client<'a> {
     pub connection: ConnectionId,
     /// Its name.
     pub id: &'a str,
-    /// The user's name, as CONNECT had it.
+    /// The user's name: that in CONNECT, or the one that the policy has [accepted](Admission::AcceptAs) the client as.
     pub user_name: Option<&'a str>,
     /// The version that it speaks.
     pub version: Version,
+}
+
+/// A client that would get the session of another user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TakeOver<'a> {
+    /// The client, and the user that it is accepted as.
+    pub client: Client<'a>,
+    /// The user who has begun the session.
+    pub owner: Option<&'a str>,
+    /// Whether the client asks for a new session, so that the existing one would end.
+    pub clean_start: bool,
+    /// Whether the session has a connection, which would end.
+    pub is_connected: bool,
 }
 
 /// An answer that comes later.
@@ -212,8 +303,10 @@ pub enum Answer {
     Connect(Admission),
     /// To [`Policy::publish`].
     Publish(PubAckReasonCode),
-    /// To [`Policy::subscribe`].
+    /// To [`Policy::subscribe`] and [`Policy::resubscribe`].
     Subscribe(SubAckReasonCode),
+    /// To [`Policy::take_over`].
+    TakeOver(ConnAckReasonCode),
 }
 
 /// Nobody waits for this answer: it was given before, or the connection is gone, or it is not an answer to what was asked.
@@ -239,17 +332,51 @@ pub enum Notice<'a> {
         /// Why.
         why: Ended<'a>,
     },
-    /// A connection is over before its client was accepted.
+    /// A connection is over before its client was accepted. If the client was refused, `why` has the
+    /// [reason code](Ended::reason_code), whether the policy or the broker has refused it.
     Refused {
-        /// Which.
+        /// The connection.
         connection: ConnectionId,
-        /// Why.
+        /// The client identifier in CONNECT, empty if the client has none; `None` if no CONNECT could be read.
+        client_id: Option<&'a str>,
+        /// The user name in CONNECT, if it has one. It is what the client claims, and need not be true.
+        user_name: Option<&'a str>,
+        /// The reason.
         why: Ended<'a>,
+    },
+    /// A message of a client was refused, by the policy or because of a limit. A client of 5.0 is told the reason code if
+    /// the QoS is 1 or 2; nobody else is told anything.
+    PublishRefused {
+        /// The client.
+        client: Client<'a>,
+        /// The topic of the message.
+        topic: &'a str,
+        /// The reason.
+        reason_code: PubAckReasonCode,
+    },
+    /// A subscription of a client was refused, by the policy or because of a limit.
+    SubscribeRefused {
+        /// The client.
+        client: Client<'a>,
+        /// The topic filter.
+        filter: &'a str,
+        /// The reason. A client of an earlier version than 5.0 is told 0x80 (Failure) whatever it is.
+        reason_code: SubAckReasonCode,
     },
     /// A session has ended.
     SessionEnded {
         /// Whose.
         client_id: &'a str,
+    },
+    /// A will was due, and was not published as its client has asked for. Its client is gone: it is not told.
+    WillRefused {
+        /// The client identifier of the session that the will belonged to.
+        client_id: &'a str,
+        /// The topic of the will.
+        topic: &'a str,
+        /// The reason: with Not authorized the will lay under `$SYS/`, where only the broker itself publishes, and was
+        /// dropped. With anything else, such as Quota exceeded, it went to its subscribers, but could not be retained.
+        reason_code: PubAckReasonCode,
     },
     /// A message to a client was dropped.
     Dropped {
@@ -272,6 +399,17 @@ pub enum Ended<'a> {
     Lost,
     /// There are too many connections.
     TooMany,
+}
+
+impl Ended<'_> {
+    /// The reason code, of whichever end has closed the connection; `None` where no packet has one.
+    pub fn reason_code(&self) -> Option<ReasonCode> {
+        match self {
+            Self::Close(close) => close.reason_code(),
+            Self::TakenOver => Some(ReasonCode::SessionTakenOver),
+            Self::Lost | Self::TooMany => None,
+        }
+    }
 }
 
 impl core::fmt::Display for Ended<'_> {

@@ -1,7 +1,5 @@
 //! Messages that the broker keeps.
 
-use alloc::vec::Vec;
-
 use bytes::Bytes;
 
 use crate::codec::{EncodeError, Packet, Publish, QoS, Version};
@@ -74,12 +72,5 @@ impl Kept {
             *interval = left;
         }
         Some((publish, self.stored.payload(), left))
-    }
-
-    /// The bytes of a packet.
-    pub(super) fn packet(packet: Packet<'_>) -> Result<Vec<u8>, EncodeError> {
-        let mut bytes = Vec::new();
-        packet.encode(Version::V5, &mut bytes)?;
-        Ok(bytes)
     }
 }

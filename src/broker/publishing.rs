@@ -7,14 +7,12 @@ use bytes::Bytes;
 use super::config::SharedStrategy;
 use super::core::Broker;
 use super::hub::{Hub, Session};
-use super::policy::{Decision, Policy};
+use super::policy::{Decision, Notice, Policy};
 use super::publication::Kept;
-use super::questions::Parked;
+use super::questions::{Parked, ParkedPacket};
 use super::timers::Due;
 use super::tree::{Matches, Subscriber, Terms};
-use crate::codec::{
-    Delivery, Packet, PacketId, PubAckReasonCode, Publish, PublishProperties, SubscriptionIdentifier, Version,
-};
+use crate::codec::{Delivery, PacketId, PubAckReasonCode, Publish, PublishProperties, SubscriptionIdentifier, Version};
 use crate::server::{Copies, Encoded, Will};
 use crate::session::{CommandError, LARGE, Message, Receipt, ReceivedMessage};
 use crate::time::Instant;
@@ -94,7 +92,8 @@ impl<P: Policy> Broker<P> {
     pub(super) fn receive_message(&mut self, index: u32, message: &ReceivedMessage<'_>) {
         let received = &mut self.hub.counters.messages_received;
         *received = received.wrapping_add(1);
-        let Some(id) = self.hub.sessions.get(index).and_then(|session| session.connection) else { return };
+        let Some(Session { connection: Some(id), server, .. }) = self.hub.sessions.get(index) else { return };
+        let (id, version) = (*id, server.version());
         let (ticket, decision) = self.ask(id, |policy, hub, ticket| {
             let client = hub.sessions.get(index).and_then(Session::client);
             client.map_or(Decision::Now(PubAckReasonCode::UnspecifiedError), |client| {
@@ -110,12 +109,16 @@ impl<P: Policy> Broker<P> {
         };
         match decision {
             Decision::Now(reason_code) => self.finish_message(index, publish, message.receipt, reason_code),
-            Decision::Later => match Kept::packet(Packet::Publish(publish)) {
+            Decision::Later => match ParkedPacket::new(&publish.into(), version) {
                 Ok(packet) => {
                     let (number, receipt, since) = (ticket.number, message.receipt, self.now);
                     self.park(id, Parked::Publish { number, packet, receipt, since });
                 }
-                Err(_) => self.acknowledge(index, message.receipt, PubAckReasonCode::UnspecifiedError),
+                Err(_) => {
+                    let reason_code = PubAckReasonCode::UnspecifiedError;
+                    self.count_refused_message(index, publish.topic, reason_code);
+                    self.acknowledge(index, message.receipt, reason_code);
+                }
             },
         }
     }
@@ -164,7 +167,7 @@ impl<P: Policy> Broker<P> {
             Ok(Forwarded { has_subscribers: false, .. }) if !publish.retain => PubAckReasonCode::NoMatchingSubscribers,
             Ok(_) => PubAckReasonCode::Success,
             Err(reason_code) => {
-                self.count_refused();
+                self.count_refused_message(index, publish.topic, reason_code);
                 reason_code
             }
         };
@@ -181,20 +184,40 @@ impl<P: Policy> Broker<P> {
 
     /// The will of a client is due.
     pub(super) fn publish_will(&mut self, index: u32, will: &Will) {
-        self.hub.counters.wills = self.hub.counters.wills.wrapping_add(1);
         // What was received can be sent.
         let _ = will.with_message(|message| {
-            if self.publish_from(Some(index), &message.publish, None).is_err() {
+            let counters = &mut self.hub.counters;
+            if is_own(message.publish.topic) {
+                counters.wills_refused = counters.wills_refused.wrapping_add(1);
+                return self.tell_will_refused(index, &will.topic, PubAckReasonCode::NotAuthorized);
+            }
+            counters.wills = counters.wills.wrapping_add(1);
+            if let Err(reason_code) = self.publish_from(Some(index), &message.publish, None) {
                 // There is no room to retain it; those who are there get it all the same.
                 self.count_refused();
                 self.forward(Some(index), message.publish, None);
+                self.tell_will_refused(index, &will.topic, reason_code);
             }
         });
+    }
+
+    /// Tells the policy that a will was not published, or not retained.
+    fn tell_will_refused(&mut self, index: u32, topic: &str, reason_code: PubAckReasonCode) {
+        let client_id = self.hub.sessions.get(index).map_or("", |session| session.server.client_id());
+        self.policy.notice(Notice::WillRefused { client_id, topic, reason_code });
     }
 
     const fn count_refused(&mut self) {
         let refused = &mut self.hub.counters.messages_refused;
         *refused = refused.wrapping_add(1);
+    }
+
+    /// Counts a message of a client that is refused, and tells the policy.
+    fn count_refused_message(&mut self, index: u32, topic: TopicName<'_>, reason_code: PubAckReasonCode) {
+        self.count_refused();
+        if let Some(client) = self.hub.sessions.get(index).and_then(Session::client) {
+            self.policy.notice(Notice::PublishRefused { client, topic: topic.as_str(), reason_code });
+        }
     }
 
     /// Whether a topic or a filter has more levels than it may have.

@@ -1,12 +1,14 @@
 //! Questions to the policy, and answers that come later.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::core::{Broker, State};
 use super::hub::{Hub, index_of};
 use super::policy::{Answer, ConnectionId, Decision, Policy, Ticket, UnknownTicket};
-use crate::codec::{self, Decoded, Limits, Packet, SubAckReasonCode, Version};
+use super::resuming::{Asked, Grant};
+use crate::codec::{self, Decoded, EncodeError, Limits, Packet, SubAckReasonCode, Version};
 use crate::server::RequestId;
 use crate::session::Receipt;
 use crate::time::Instant;
@@ -17,11 +19,44 @@ pub(super) enum Parked {
     Connect(u32),
     /// Whether a client that is accepted has authenticated again.
     Again(u32),
+    /// Whether a client that is not accepted yet may have the session of another user.
+    TakeOver { number: u32, owner: Option<Arc<str>>, grant: Grant },
+    /// Which subscriptions of the session that a client resumes go on, and how many answers are still to come. The tickets
+    /// have numbers one after the other.
+    Resubscribe { first: u32, asked: Vec<Asked>, open: usize, grant: Grant },
     /// Whether a message may be published: the packet, and since when it waits.
-    Publish { number: u32, packet: Vec<u8>, receipt: Option<Receipt>, since: Instant },
+    Publish { number: u32, packet: ParkedPacket, receipt: Option<Receipt>, since: Instant },
     /// Whether a client may subscribe: the packet, and the answers so far, and how many are
     /// still to come. The tickets have numbers one after the other.
-    Subscribe { first: u32, packet: Vec<u8>, request: RequestId, codes: Vec<Option<SubAckReasonCode>>, open: usize },
+    Subscribe {
+        first: u32,
+        packet: ParkedPacket,
+        request: RequestId,
+        codes: Vec<Option<SubAckReasonCode>>,
+        open: usize,
+    },
+}
+
+/// A packet that waits for an answer, encoded in the version of its client: each version allows what others do not, such as
+/// a filter `$share/x` in 3.1.1.
+pub(super) struct ParkedPacket {
+    version: Version,
+    bytes: Vec<u8>,
+}
+
+impl ParkedPacket {
+    pub(super) fn new(packet: &Packet<'_>, version: Version) -> Result<Self, EncodeError> {
+        let mut bytes = Vec::new();
+        packet.encode(version, &mut bytes)?;
+        Ok(Self { version, bytes })
+    }
+
+    fn decode(&self) -> Option<Packet<'_>> {
+        match codec::decode(&self.bytes, self.version, Limits::DEFAULT) {
+            Ok(Decoded::Packet { packet, .. }) => Some(packet),
+            _ => None, // what was encoded can be read
+        }
+    }
 }
 
 impl Parked {
@@ -29,10 +64,15 @@ impl Parked {
     fn takes(&self, ticket: Ticket, answer: &Answer) -> bool {
         match (self, answer) {
             (Self::Connect(number) | Self::Again(number), Answer::Connect(_)) => *number == ticket.number,
-            (Self::Publish { number, .. }, Answer::Publish(_)) => *number == ticket.number,
+            (Self::Publish { number, .. }, Answer::Publish(_))
+            | (Self::TakeOver { number, .. }, Answer::TakeOver(_)) => *number == ticket.number,
             (Self::Subscribe { first, codes, .. }, Answer::Subscribe(_)) => {
                 let place = ticket.number.wrapping_sub(*first) as usize;
                 codes.get(place).is_some_and(Option::is_none)
+            }
+            (Self::Resubscribe { first, asked, .. }, Answer::Subscribe(_)) => {
+                let place = ticket.number.wrapping_sub(*first) as usize;
+                asked.get(place).is_some_and(|(_, code)| code.is_none())
             }
             _ => false,
         }
@@ -95,9 +135,25 @@ impl<P: Policy> Broker<P> {
                 let index = self.session_of(id).ok_or(UnknownTicket)?;
                 self.admit_again(index, admission);
             }
+            (Parked::TakeOver { owner, grant, .. }, Answer::TakeOver(reason_code)) => {
+                if let Some(grant) = self.claimed(id, owner, reason_code, grant) {
+                    self.accept(id, grant);
+                }
+            }
+            (Parked::Resubscribe { first, mut asked, open, grant }, Answer::Subscribe(code)) => {
+                let open = open.saturating_sub(1);
+                if let Some((_, place)) = asked.get_mut(ticket.number.wrapping_sub(first) as usize) {
+                    *place = Some(code);
+                }
+                if open == 0 {
+                    self.resubscribed(id, asked, grant);
+                } else {
+                    self.park(id, Parked::Resubscribe { first, asked, open, grant });
+                }
+            }
             (Parked::Publish { packet, receipt, since, .. }, Answer::Publish(reason_code)) => {
                 let index = self.session_of(id).ok_or(UnknownTicket)?;
-                if let Some(Packet::Publish(publish)) = decode(&packet) {
+                if let Some(Packet::Publish(publish)) = packet.decode() {
                     self.finish_message_since(index, publish, receipt, reason_code, since);
                 }
             }
@@ -108,7 +164,7 @@ impl<P: Policy> Broker<P> {
                 }
                 if open != 0 {
                     self.park(id, Parked::Subscribe { first, packet, request, codes, open });
-                } else if let Some(Packet::Subscribe(subscribe)) = decode(&packet) {
+                } else if let Some(Packet::Subscribe(subscribe)) = packet.decode() {
                     let index = self.session_of(id).ok_or(UnknownTicket)?;
                     self.finish_subscribe(index, request, &subscribe, &codes);
                 }
@@ -116,13 +172,5 @@ impl<P: Policy> Broker<P> {
             _ => {} // `takes` has made sure of it
         }
         Ok(())
-    }
-}
-
-/// A packet that was kept.
-fn decode(packet: &[u8]) -> Option<Packet<'_>> {
-    match codec::decode(packet, Version::V5, Limits::DEFAULT) {
-        Ok(Decoded::Packet { packet, .. }) => Some(packet),
-        _ => None,
     }
 }

@@ -4,18 +4,17 @@ use alloc::vec::Vec;
 
 use super::core::Broker;
 use super::hub::Session;
-use super::policy::{Decision, Policy};
-use super::publication::Kept;
-use super::questions::Parked;
+use super::policy::{Decision, Notice, Policy};
+use super::questions::{Parked, ParkedPacket};
 use super::retained::Reference;
 use super::tree::{Place, Subscriber, Terms};
 use crate::codec::{
-    self, Disconnect, DisconnectReasonCode, Packet, PacketId, Publish, QoS, RetainHandling, SubAckReasonCode,
-    Subscribe, Subscription, SubscriptionIdentifier, UnsubAckReasonCode, Version,
+    self, DisconnectReasonCode, PacketId, Publish, QoS, RetainHandling, SubAckReasonCode, Subscribe, Subscription,
+    SubscriptionIdentifier, UnsubAckReasonCode, Version,
 };
 use crate::server::{Copies, RequestId, SubscribeRequest, UnsubscribeRequest};
 use crate::session::CommandError;
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
 impl<P: Policy> Broker<P> {
     pub(super) fn receive_subscribe(&mut self, index: u32, request: &SubscribeRequest<'_>) {
@@ -41,16 +40,14 @@ impl<P: Policy> Broker<P> {
         if open == 0 {
             return self.finish_subscribe(index, request_id, &subscribe, &codes);
         }
-        // A filter of 3.1.1 may be one that 5.0 would not take: then it is none that could be asked for later.
-        match Kept::packet(Packet::Subscribe(subscribe)) {
+        let version = self.hub.sessions.get(index).map_or(Version::V5, |session| session.server.version());
+        match ParkedPacket::new(&subscribe.into(), version) {
             Ok(packet) => {
                 let first = first.unwrap_or_default();
                 self.park(id, Parked::Subscribe { first, packet, request: request_id, codes, open });
             }
-            Err(_) => {
-                let codes: Vec<_> = codes.iter().map(|_| Some(SubAckReasonCode::TopicFilterInvalid)).collect();
-                self.finish_subscribe(index, request_id, &subscribe, &codes);
-            }
+            // What was received can be encoded. What is not decided is refused.
+            Err(_) => self.finish_subscribe(index, request_id, &subscribe, &codes),
         }
     }
 
@@ -81,8 +78,7 @@ impl<P: Policy> Broker<P> {
                     granted
                 }
                 Err(code) => {
-                    let refused = &mut self.hub.counters.subscriptions_refused;
-                    *refused = refused.wrapping_add(1);
+                    self.count_refused_subscription(index, subscription.filter, code);
                     code
                 }
             };
@@ -98,6 +94,20 @@ impl<P: Policy> Broker<P> {
                 feed.forget(place); // the same filter twice in a packet
                 feed.push(place, subscriber, filter, until);
             }
+        }
+    }
+
+    /// Counts a subscription that is refused, and tells the policy.
+    pub(super) fn count_refused_subscription(
+        &mut self,
+        index: u32,
+        filter: TopicFilter<'_>,
+        reason_code: SubAckReasonCode,
+    ) {
+        let refused = &mut self.hub.counters.subscriptions_refused;
+        *refused = refused.wrapping_add(1);
+        if let Some(client) = self.hub.sessions.get(index).and_then(Session::client) {
+            self.policy.notice(Notice::SubscribeRefused { client, filter: filter.as_str(), reason_code });
         }
     }
 
@@ -176,14 +186,12 @@ impl<P: Policy> Broker<P> {
     /// A client that takes no packet as large as the answer to its request cannot go on.
     fn end_if_too_large(&mut self, index: u32, answer: Result<(), CommandError>) {
         if let Err(CommandError::TooLarge { .. }) = answer {
-            let reason_code = DisconnectReasonCode::PacketTooLarge;
-            let disconnect = Disconnect { reason_code, ..Disconnect::default() };
-            let _ = self.tell(index, |session| session.disconnect(&disconnect));
+            self.refuse_attached(index, DisconnectReasonCode::PacketTooLarge);
         }
     }
 
     /// Ends a subscription; whether there was one \[MQTT-3.10.4-1\].
-    fn unsubscribe(&mut self, index: u32, place: Place) -> bool {
+    pub(super) fn unsubscribe(&mut self, index: u32, place: Place) -> bool {
         let Some(session) = self.hub.sessions.get_mut(index) else { return false };
         let Ok(at) = session.find(place) else { return false };
         let (_, position) = session.places.remove(at);

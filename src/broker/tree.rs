@@ -309,6 +309,26 @@ impl Tree {
         }
     }
 
+    /// The filter that a list is for, as it was subscribed to.
+    pub(super) fn filter(&self, place: Place) -> Vec<u8> {
+        let mut filter = Vec::new();
+        let place = match place.group() {
+            None => place,
+            Some(group) => {
+                let Some(group) = self.groups.get(group) else { return filter };
+                for part in [b"$share/", &*group.name, b"/"] {
+                    filter.extend_from_slice(part);
+                }
+                group.place
+            }
+        };
+        self.trie.write_levels(place.node(), &mut filter);
+        if place.0 & HASH != 0 {
+            filter.extend_from_slice(if place.node() == ROOT { b"#" } else { b"/#" });
+        }
+        filter
+    }
+
     /// The node at the end of these levels.
     fn find_node(&self, path: Option<&[u8]>) -> Option<NodeId> {
         let (mut node, mut path) = (ROOT, path);

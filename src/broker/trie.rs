@@ -288,6 +288,26 @@ impl<V: Default> Trie<V> {
         self.node(id)?.text.tail()
     }
 
+    /// Writes all levels that a node stands for, from the root on; none for the root itself.
+    pub(super) fn write_levels(&self, id: NodeId, out: &mut Vec<u8>) {
+        let mut nodes = Vec::new();
+        let mut at = id;
+        while at != ROOT {
+            nodes.push(at);
+            at = self.parent(at);
+        }
+        for &node in nodes.iter().rev() {
+            out.extend_from_slice(self.level(node));
+            if let Some(tail) = self.tail(node) {
+                out.push(b'/');
+                out.extend_from_slice(tail);
+            }
+            if node != id {
+                out.push(b'/');
+            }
+        }
+    }
+
     /// Makes a child that is not there yet, which stands for the levels in `tail` too; `None` if there is no number left
     /// for it.
     pub(super) fn insert(&mut self, parent: NodeId, level: &[u8], tail: Option<&[u8]>) -> Option<NodeId> {

@@ -7,6 +7,7 @@ use core::fmt;
 use core::num::NonZeroU16;
 
 use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, Sender, Version};
+use crate::redacted::Redacted;
 use crate::session::{Overflow, Will};
 
 /// What a client is to be. Every field can be left at its default.
@@ -36,7 +37,7 @@ pub struct ClientConfig {
     pub will: Option<Box<Will>>,
     /// The user's name.
     pub user_name: Option<String>,
-    /// The password, or anything else that proves who the client is. `Debug` does not print it.
+    /// The password, or anything else that proves who the client is. `Debug` prints its length alone.
     pub password: Option<Box<[u8]>>,
     /// An enhanced authentication; 5.0 only.
     pub authentication: Option<Box<Authentication>>,
@@ -142,7 +143,7 @@ impl ClientConfig {
     }
 }
 
-/// As it would be derived, but for the password: what is printed ends up in logs.
+/// Who the client is and what it asks for, but for the password and authentication data: what is printed ends up in logs.
 impl fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientConfig")
@@ -153,7 +154,8 @@ impl fmt::Debug for ClientConfig {
             .field("keep_alive", &self.keep_alive)
             .field("will", &self.will)
             .field("user_name", &self.user_name)
-            .field("password", &self.password.as_ref().map(|_| format_args!("***")))
+            .field("password", &self.password.as_deref().map(Redacted))
+            .field("authentication", &self.authentication)
             .finish_non_exhaustive()
     }
 }
@@ -167,9 +169,11 @@ pub struct Authentication {
     pub data: Option<Vec<u8>>,
 }
 
-/// Without the data: what is printed ends up in logs.
+/// Of the data the length alone: what is printed ends up in logs.
 impl fmt::Debug for Authentication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authentication").field("method", &self.method).finish_non_exhaustive()
+        let Self { method, data } = self;
+        let data = data.as_deref().map(Redacted);
+        f.debug_struct("Authentication").field("method", method).field("data", &data).finish()
     }
 }

@@ -12,6 +12,7 @@ use super::types::QoS;
 use super::version::Version;
 use super::violation::Violation;
 use super::writer::{Body, Sink};
+use crate::redacted::Redacted;
 use crate::text::{Flaw, Utf8Str};
 use crate::topic::TopicName;
 
@@ -33,7 +34,7 @@ pub struct Connect<'a> {
     /// The user's name.
     pub user_name: Option<Utf8Str<'a>>,
     /// The password, or anything else that proves who the client is. Before 5.0 it needs a user name
-    /// \[3.1.1: MQTT-3.1.2-22\]. `Debug` does not print it.
+    /// \[3.1.1: MQTT-3.1.2-22\]. `Debug` prints its length alone.
     pub password: Option<&'a [u8]>,
     /// The properties; empty before 5.0.
     pub properties: ConnectProperties<'a>,
@@ -159,7 +160,7 @@ impl fmt::Debug for Connect<'_> {
             .field("client_identifier", client_identifier)
             .field("will", will)
             .field("user_name", user_name)
-            .field("password", &password.map(|_| format_args!("***")))
+            .field("password", &password.map(Redacted))
             .field("properties", properties)
             .finish()
     }

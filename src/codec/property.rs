@@ -16,6 +16,7 @@ use super::value::{Value, WireType};
 use super::version::{Sender, Version};
 use super::violation::Violation;
 use super::writer::{Section, Sink};
+use crate::redacted::Redacted;
 use crate::text::{TextError, Utf8Str};
 use crate::topic::TopicName;
 
@@ -36,6 +37,16 @@ trait Slot<'a>: Copy {
     fn is_absent(&self) -> bool;
 
     fn write<S: Sink>(&self, id: PropertyId, out: &mut S);
+}
+
+/// A property as `Debug` shows it.
+macro_rules! printable {
+    (AuthenticationData $value:expr) => {
+        &$value.map(Redacted)
+    };
+    ($id:ident $value:expr) => {
+        &$value
+    };
 }
 
 macro_rules! properties {
@@ -147,13 +158,13 @@ macro_rules! properties {
                 }
             }
 
-            /// Prints the properties that are there.
+            /// Prints the properties that are there; of authentication data the length alone.
             impl fmt::Debug for $packet<'_> {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                     let mut properties = f.debug_struct(stringify!($packet));
                     $(
                         if !self.$member.is_absent() {
-                            properties.field(stringify!($member), &self.$member);
+                            properties.field(stringify!($member), printable!($member_id self.$member));
                         }
                     )*
                     properties.finish()

@@ -1,5 +1,6 @@
 //! Finding packets in a stream of bytes.
 
+use core::fmt;
 use core::iter::FusedIterator;
 
 use super::ack::{PubAck, PubComp, PubRec, PubRel};
@@ -24,6 +25,7 @@ use super::types::PacketId;
 use super::unsubscribe::{UnsubAck, Unsubscribe};
 use super::version::Version;
 use super::violation::Violation;
+use crate::redacted::Redacted;
 #[cfg(feature = "alloc")]
 use crate::topic::TopicName;
 
@@ -316,7 +318,7 @@ pub const fn packets(input: &[u8], version: Version, limits: Limits) -> Packets<
 }
 
 /// The packets of a buffer: see [`packets`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Packets<'a> {
     rest: &'a [u8],
     consumed: usize,
@@ -346,6 +348,21 @@ impl<'a> Packets<'a> {
     /// The version by which the next packet is decoded.
     pub const fn version(&self) -> Version {
         self.version
+    }
+}
+
+/// Without the bytes, in which there may be a password.
+impl fmt::Debug for Packets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rest, consumed, version, limits, needs, failed } = self;
+        f.debug_struct("Packets")
+            .field("rest", &Redacted(rest))
+            .field("consumed", consumed)
+            .field("version", version)
+            .field("limits", limits)
+            .field("needs", needs)
+            .field("failed", failed)
+            .finish()
     }
 }
 

@@ -4,19 +4,21 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use thiserror::Error;
 
 use super::config::ServerConfig;
 use super::session::{Authentication, ClientLimits, KeptWill, ServerSession, State};
 use crate::codec::{ConnAck, ConnAckProperties, ConnAckReasonCode, MAX_PACKET_SIZE, Version};
+use crate::redacted::Redacted;
 use crate::session::{CommandError, Engine, Exchange, Transmit, Will, trim, user_properties};
 use crate::text::{TextError, Utf8Str};
 use crate::time::Instant;
 
 /// How a client is accepted: what CONNACK says beyond what the [configuration](super::ServerConfig) and the client's own
 /// wishes make of it. All of it is for 5.0 only, but for `assigned_client_id`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Accept {
     /// The name that the server gives a client that has come without one. It has to be given to such a client of 5.0
     /// \[MQTT-3.1.3-6\]; one of 3.1.1 is not told.
@@ -29,12 +31,38 @@ pub struct Accept {
     pub response_information: Option<String>,
     /// Another server that the client may use.
     pub server_reference: Option<String>,
-    /// The last data of an enhanced authentication.
+    /// The last data of an enhanced authentication. `Debug` prints its length alone.
     pub authentication_data: Option<Vec<u8>>,
     /// Words for a person to read.
     pub reason_string: Option<String>,
     /// Names and values that the specification gives no meaning to.
     pub user_properties: Vec<(String, String)>,
+}
+
+/// As it would be derived, but for the authentication data: what is printed ends up in logs.
+impl fmt::Debug for Accept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            assigned_client_id,
+            server_keep_alive,
+            session_expiry_interval,
+            response_information,
+            server_reference,
+            authentication_data,
+            reason_string,
+            user_properties,
+        } = self;
+        f.debug_struct("Accept")
+            .field("assigned_client_id", assigned_client_id)
+            .field("server_keep_alive", server_keep_alive)
+            .field("session_expiry_interval", session_expiry_interval)
+            .field("response_information", response_information)
+            .field("server_reference", server_reference)
+            .field("authentication_data", &authentication_data.as_deref().map(Redacted))
+            .field("reason_string", reason_string)
+            .field("user_properties", user_properties)
+            .finish()
+    }
 }
 
 /// A client that could not be accepted, and the session that was to be its own.
@@ -53,6 +81,7 @@ pub(super) struct Pending {
     pub(super) clean_start: bool,
     pub(super) keep_alive: u16,
     pub(super) client_id: Box<str>,
+    pub(super) user_name: Option<Box<str>>,
     pub(super) will: Option<Box<Will>>,
     pub(super) session_expiry_interval: u32,
     pub(super) client: ClientLimits,

@@ -41,8 +41,8 @@ enum Step {
     Deciding,
     /// The client has been challenged.
     Challenged,
-    /// The client is refused; the action that says so is still due.
-    Closing,
+    /// The client is refused with this code; the action that says so is still due.
+    Closing(ConnAckReasonCode),
     /// It is over, or the client is accepted.
     Over,
 }
@@ -77,7 +77,7 @@ impl Acceptor {
         let action = match self.step {
             Step::Waiting => self.receive_connect(input),
             Step::Challenged => self.receive_auth(input),
-            Step::Closing => Some(self.over(Close::Requested)),
+            Step::Closing(reason_code) => Some(self.over(Close::Refused(reason_code.into()))),
             Step::Deciding | Step::Over => None,
         };
         action.or_else(|| {
@@ -97,9 +97,20 @@ impl Acceptor {
         match self.step {
             Step::Challenged if self.is_unstamped => Some(Instant::EPOCH),
             Step::Waiting | Step::Challenged => self.deadline.unless_never(),
-            Step::Closing => Some(Instant::EPOCH),
+            Step::Closing(_) => Some(Instant::EPOCH),
             Step::Deciding | Step::Over => None,
         }
+    }
+
+    /// The client identifier in CONNECT, which is empty if the client leaves it to the server; `None` as long as no CONNECT
+    /// could be read, and when the client is accepted. Still there when the client is refused.
+    pub fn client_id(&self) -> Option<&str> {
+        self.pending.as_ref().map(|pending| &*pending.client_id)
+    }
+
+    /// The user name in CONNECT, if it has one; `None` as well whenever [`client_id`](Self::client_id) is.
+    pub fn user_name(&self) -> Option<&str> {
+        self.pending.as_ref()?.user_name.as_deref()
     }
 
     /// The client has so long for its next step.
@@ -110,9 +121,9 @@ impl Acceptor {
         };
     }
 
+    /// The client stays known, so that the caller can tell who was refused.
     fn over<'a>(&mut self, why: Close<'a>) -> Action<'a> {
         self.step = Step::Over;
-        self.pending = None;
         Action::Close(why)
     }
 
@@ -148,6 +159,7 @@ impl Acceptor {
             clean_start: connect.clean_start,
             keep_alive: connect.keep_alive,
             client_id: owned(connect.client_identifier),
+            user_name: connect.user_name.map(owned),
             will: connect.will.as_ref().map(|will| Will::received(will).into()),
             session_expiry_interval: match connect.version {
                 Version::V5 => properties.session_expiry_interval.unwrap_or(0),
@@ -199,7 +211,8 @@ impl Acceptor {
     }
 
     /// Refuses the client: CONNACK with this reason code, or for 3.1 and 3.1.1 the return code that says the same. If
-    /// there is none, they are not answered \[3.1.1: MQTT-3.2.2-6\]. The action [`Close::Requested`] comes next.
+    /// there is none, they are not answered \[3.1.1: MQTT-3.2.2-6\]. The action [`Close::Refused`] comes next, with the
+    /// reason code.
     ///
     /// # Errors
     ///
@@ -237,8 +250,7 @@ impl Acceptor {
             }
             Version::V31 | Version::V311 => {}
         }
-        self.step = Step::Closing;
-        self.pending = None;
+        self.step = Step::Closing(reason_code);
         Ok(())
     }
 
@@ -303,6 +315,9 @@ impl Acceptor {
     /// Accepts the client, into the session that is kept for its client identifier if there is one. CONNACK is in the
     /// [`transmit`](ServerSession::transmit) of the session that comes of it; what this acceptor has not written is there
     /// too, before it.
+    ///
+    /// A client identifier proves nothing: whether the client is the user to whom the kept session belongs is for the caller
+    /// to make sure of, with Clean Start too.
     ///
     /// If the client asks for a new session (Clean Start), or the kept one has expired, what was kept is given up, and its
     /// will, if it was still to be published, is published now. A session that still has a connection loses it; see
@@ -374,6 +389,12 @@ impl Acceptor {
     #[cfg(feature = "broker")]
     pub(crate) fn client(&self) -> Option<(&str, Version)> {
         self.pending.as_ref().map(|pending| (&*pending.client_id, pending.version))
+    }
+
+    /// Whether the client that waits for a decision asks for a new session.
+    #[cfg(feature = "broker")]
+    pub(crate) fn asks_clean_start(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.clean_start)
     }
 
     /// Puts CONNACK of a client that is accepted into the stream.

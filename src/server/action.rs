@@ -67,7 +67,7 @@ impl<'a> From<Done<'a>> for Action<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Close<'a> {
-    /// By a command of the caller's: the client was refused, or disconnected, or another connection has taken over.
+    /// By a command of the caller's: the client was disconnected, or another connection has taken over.
     Requested,
     /// The client has disconnected.
     Disconnected(Disconnect<'a>),
@@ -75,12 +75,27 @@ pub enum Close<'a> {
     Malformed(DecodeError),
     /// The client has broken the protocol. In 5.0 it is told so.
     Breach(Breach),
-    /// The client asks for what the server has announced not to do, or cannot: its CONNECT is refused with this code.
+    /// The client is refused with this code: by [`Acceptor::refuse`](super::Acceptor::refuse), or because its CONNECT asks
+    /// for what the server does not do.
     Refused(ReasonCode),
     /// CONNECT, or a step of the authentication, has not come in time.
     ConnectTimeout,
     /// Nothing has come for one and a half times the keep-alive interval \[MQTT-3.1.2-22\].
     KeepAliveTimeout,
+}
+
+impl Close<'_> {
+    /// The reason code, of whichever end has closed the connection; `None` where no packet has one.
+    pub fn reason_code(&self) -> Option<ReasonCode> {
+        match self {
+            Self::Disconnected(disconnect) => Some(disconnect.reason_code.into()),
+            Self::Malformed(error) => Some(error.reason_code()),
+            Self::Breach(breach) => Some(breach.reason_code()),
+            Self::Refused(reason_code) => Some(*reason_code),
+            Self::KeepAliveTimeout => Some(ReasonCode::KeepAliveTimeout),
+            Self::Requested | Self::ConnectTimeout => None,
+        }
+    }
 }
 
 impl fmt::Display for Close<'_> {
@@ -96,7 +111,7 @@ impl fmt::Display for Close<'_> {
             }
             Self::Malformed(error) => fmt::Display::fmt(error, f),
             Self::Breach(breach) => write!(f, "protocol error: {breach}, close with {}", breach.reason_code()),
-            Self::Refused(code) => write!(f, "CONNECT is refused: {code}"),
+            Self::Refused(code) => write!(f, "the client is refused: {code}"),
             Self::ConnectTimeout => f.write_str("CONNECT has not come in time"),
             Self::KeepAliveTimeout => f.write_str("nothing has come for one and a half times the keep-alive interval"),
         }

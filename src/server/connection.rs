@@ -118,7 +118,7 @@ impl ServerSession {
     }
 
     /// Whether there is something left of the session when its connection, if there is one, ends at this time.
-    pub(super) fn outlives_connection(&self, now: Instant) -> bool {
+    pub(crate) fn outlives_connection(&self, now: Instant) -> bool {
         match self.state {
             State::Detached | State::Expired => !self.is_expired(now),
             State::Connected | State::Closing | State::Over => self.session_expiry_interval != 0,
@@ -126,7 +126,7 @@ impl ServerSession {
     }
 
     /// Whether the session is at its end at this time, if there is no connection.
-    pub(super) fn is_expired(&self, now: Instant) -> bool {
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.state == State::Expired || (self.state == State::Detached && self.expires_at <= now)
     }
 

@@ -3,17 +3,18 @@
 
 #![allow(dead_code)] // each test uses its part
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Buf;
 use mqtt_sansio::broker::{
-    Admission, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, Ended, Notice, Policy, Ticket,
+    Admission, AllowAll, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, Ended, Notice, Policy,
+    TakeOver, Ticket,
 };
 use mqtt_sansio::codec::{
-    Connect, Delivery, Disconnect, DisconnectReasonCode, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
-    Publish, ReasonCode, SubAckReasonCode, Subscribe, SubscribeProperties, Subscription, SubscriptionIdentifier,
-    Unsubscribe,
+    ConnAckReasonCode, Connect, Delivery, Disconnect, DisconnectReasonCode, Packet, PubAck, PubAckReasonCode, PubComp,
+    PubRec, PubRel, Publish, ReasonCode, SubAckReasonCode, Subscribe, SubscribeProperties, Subscription,
+    SubscriptionIdentifier, Unsubscribe,
 };
 use mqtt_sansio::server::{Close, ServerConfig};
 use mqtt_sansio::{Instant, Message, QoS, ReceivedMessage, TopicFilter, TopicName, Version};
@@ -474,6 +475,10 @@ pub(crate) struct Witness {
     pub(crate) admissions: VecDeque<Decision<Admission>>,
     pub(crate) publications: VecDeque<Decision<PubAckReasonCode>>,
     pub(crate) subscriptions: VecDeque<Decision<SubAckReasonCode>>,
+    /// About stored subscriptions, by filter. Others go on, and it is not noted that it was asked.
+    pub(crate) resubscriptions: BTreeMap<String, Decision<SubAckReasonCode>>,
+    /// About sessions of other users. Where this ends the default holds.
+    pub(crate) take_overs: VecDeque<Decision<ConnAckReasonCode>>,
     connected: BTreeSet<ConnectionId>,
     /// Connections whose end was told before they were accepted.
     refused: BTreeSet<ConnectionId>,
@@ -514,6 +519,32 @@ impl Policy for Witness {
         self.subscriptions.pop_front().unwrap_or(Decision::Now(subscription.qos.into()))
     }
 
+    fn take_over(&mut self, ticket: Ticket, take_over: &TakeOver<'_>) -> Decision<ConnAckReasonCode> {
+        let TakeOver { client, owner, clean_start, is_connected, .. } = *take_over;
+        assert_eq!(client.connection, ticket.connection());
+        let user = |name: Option<&str>| name.map_or_else(|| "nobody".to_owned(), str::to_owned);
+        let mut line = format!("take over {} of {} by {}", client.id, user(owner), user(client.user_name));
+        line += if clean_start { ", clean" } else { "" };
+        line += if is_connected { ", connected" } else { "" };
+        self.asked.push((ticket, line));
+        self.take_overs.pop_front().unwrap_or_else(|| AllowAll.take_over(ticket, take_over))
+    }
+
+    fn resubscribe(
+        &mut self,
+        ticket: Ticket,
+        client: Client<'_>,
+        subscription: &Subscription<'_>,
+    ) -> Decision<SubAckReasonCode> {
+        assert_eq!(client.connection, ticket.connection());
+        let Some(decision) = self.resubscriptions.get(subscription.filter.as_str()).cloned() else {
+            return Decision::Now(subscription.qos.into());
+        };
+        let Subscription { filter, qos, .. } = subscription;
+        self.asked.push((ticket, format!("resubscribe {} {} {qos}", client.id, filter.as_str())));
+        decision
+    }
+
     fn notice(&mut self, notice: Notice<'_>) {
         match &notice {
             Notice::Connected { client, .. } => {
@@ -543,9 +574,22 @@ fn notice_line(notice: &Notice<'_>) -> String {
             format!("{} {}", client.id, if *session_present { "resumes" } else { "connected" })
         }
         Notice::Disconnected { client, why } => format!("{} disconnected: {}", client.id, ended(why)),
-        Notice::Refused { why, .. } => format!("refused: {}", ended(why)),
+        Notice::Refused { client_id, user_name, why, .. } => {
+            let who = client_id.map(|client_id| format!("{client_id} ")).unwrap_or_default();
+            let user = user_name.map(|user_name| format!("({user_name}) ")).unwrap_or_default();
+            format!("{who}{user}refused: {}", ended(why))
+        }
+        Notice::PublishRefused { client, topic, reason_code } => {
+            format!("{} publish refused: {topic} {:02x}", client.id, ReasonCode::from(*reason_code).value())
+        }
+        Notice::SubscribeRefused { client, filter, reason_code } => {
+            format!("{} subscribe refused: {filter} {:02x}", client.id, ReasonCode::from(*reason_code).value())
+        }
         Notice::SessionEnded { client_id } => format!("{client_id} session ended"),
         Notice::Dropped { client_id, reason } => format!("{client_id} dropped: {reason:?}"),
+        Notice::WillRefused { client_id, topic, reason_code } => {
+            format!("{client_id} will refused: {topic} {:02x}", ReasonCode::from(*reason_code).value())
+        }
         other => panic!("a notice that is not known here: {other:?}"),
     }
 }

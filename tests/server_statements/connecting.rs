@@ -30,7 +30,7 @@ fn mqtt_3_1_0_2_a_second_connect_closes() {
 fn mqtt_3_1_2_2_a_version_that_is_not_wanted() {
     let mut door = Door::asked(config(), &v5());
     door.acceptor.refuse(ConnAckReasonCode::UnsupportedProtocolVersion).unwrap();
-    assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+    assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::UnsupportedProtocolVersion.into()))]);
     door.assert_sent(&[refused(ConnAckReasonCode::UnsupportedProtocolVersion)]);
     // One that nobody knows is not even handed out.
     let mut door = Door::new(config(), Version::V5);
@@ -407,7 +407,7 @@ fn mqtt_3_1_3_8_a_client_identifier_that_is_rejected() {
         let connect = Connect { client_identifier: text(name), clean_start: true, ..v5() };
         let mut door = Door::asked(config(), &connect);
         door.acceptor.refuse(ConnAckReasonCode::ClientIdentifierNotValid).unwrap();
-        assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+        assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::ClientIdentifierNotValid.into()))]);
         assert_eq!(door.take(), [0x20, 3, 0, 0x85, 0]);
     }
 }
@@ -418,7 +418,7 @@ fn mqtt_3_1_4_2_a_client_that_is_not_authorized_is_closed() {
     {
         let mut door = Door::asked(config(), &v5());
         door.acceptor.refuse(code).unwrap();
-        assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+        assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
         door.assert_sent(&[refused(code)]);
     }
 }
@@ -459,7 +459,7 @@ fn mqtt_3_1_4_6_nothing_is_processed_after_a_rejection() {
         auth(AuthReasonCode::ContinueAuthentication, "M", b""),
         authenticating().into(),
     ];
-    assert_eq!(door.receive(&behind), [Event::Close(Why::Requested)]);
+    assert_eq!(door.receive(&behind), [Event::Close(Why::Refused(ConnAckReasonCode::NotAuthorized.into()))]);
     assert_eq!(door.receive(&behind), []);
     door.assert_sent(&[refused(ConnAckReasonCode::NotAuthorized)]);
 }
@@ -535,7 +535,7 @@ fn mqtt_3_2_2_7_a_refusal_closes() {
         let mut door = Door::asked(config(), &v5());
         door.acceptor.refuse(code).unwrap();
         assert_eq!(door.acceptor.deadline(), Some(Instant::EPOCH));
-        assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+        assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
         door.assert_sent(&[refused(code)]);
     }
 }

@@ -215,7 +215,7 @@ fn mqtt_4_12_0_1_a_method_that_is_not_supported() {
     for code in [ConnAckReasonCode::BadAuthenticationMethod, ConnAckReasonCode::NotAuthorized] {
         let mut door = Door::asked(config(), &authenticating());
         door.acceptor.refuse(code).unwrap();
-        assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+        assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
         door.assert_sent(&[refused(code)]);
     }
 }
@@ -254,7 +254,7 @@ fn mqtt_4_12_0_4_a_rejected_authentication_closes() {
         }
         door.take();
         door.acceptor.refuse(ConnAckReasonCode::NotAuthorized).unwrap();
-        assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+        assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::NotAuthorized.into()))]);
         door.assert_sent(&[refused(ConnAckReasonCode::NotAuthorized)]);
     }
 }
@@ -379,7 +379,7 @@ fn mqtt_4_13_2_1_an_error_code_ends_the_connection() {
         for &code in ConnAckReasonCode::ALL.iter().filter(|code| code.is_error()) {
             let mut door = Door::asked(config(), &lasting(version));
             door.acceptor.refuse(code).unwrap();
-            assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+            assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
         }
     }
 }

@@ -88,7 +88,7 @@ fn mqtt_3_1_2_2_an_unsupported_protocol_level() {
     for version in VERSIONS {
         let mut door = Door::asked(config(), &lasting(version));
         door.acceptor.refuse(ConnAckReasonCode::UnsupportedProtocolVersion).unwrap();
-        assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+        assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::UnsupportedProtocolVersion.into()))]);
         assert_eq!(door.take(), [0x20, 2, 0, 1]);
     }
 }
@@ -206,7 +206,7 @@ fn mqtt_3_1_3_9_a_client_identifier_that_is_rejected() {
     for version in VERSIONS {
         let mut door = Door::asked(config(), &lasting(version));
         door.acceptor.refuse(ConnAckReasonCode::ClientIdentifierNotValid).unwrap();
-        assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+        assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::ClientIdentifierNotValid.into()))]);
         assert_eq!(door.take(), [0x20, 2, 0, 2]);
     }
 }
@@ -245,7 +245,10 @@ fn mqtt_3_1_4_5_nothing_is_processed_after_a_refusal() {
     for version in VERSIONS {
         let mut door = Door::asked(config(), &lasting(version));
         door.acceptor.refuse(ConnAckReasonCode::NotAuthorized).unwrap();
-        assert_eq!(door.receive(&[published("x", delivery(QOS_1, 1))]), [Event::Close(Why::Requested)]);
+        assert_eq!(
+            door.receive(&[published("x", delivery(QOS_1, 1))]),
+            [Event::Close(Why::Refused(ConnAckReasonCode::NotAuthorized.into()))]
+        );
         assert_eq!(door.receive(&[published("x", delivery(QOS_1, 1)), Packet::PingReq]), []);
         assert_eq!(door.take(), [0x20, 2, 0, 5]);
     }
@@ -289,7 +292,7 @@ fn mqtt_3_2_2_5_and_mqtt_3_2_2_6_a_refusal_closes_with_a_fitting_code_or_none() 
         for &code in ConnAckReasonCode::ALL.iter().filter(|code| code.is_error()) {
             let mut door = Door::asked(config(), &lasting(version));
             door.acceptor.refuse(code).unwrap();
-            assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+            assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
             let expected = code.return_code().map_or(vec![], |code| vec![0x20, 2, 0, code]);
             assert_eq!(door.take(), expected, "{code}");
         }

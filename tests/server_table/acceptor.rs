@@ -156,7 +156,7 @@ fn what_comes_behind_connect_is_kept_in_order() {
         let mut door = Door::new(config(), version);
         let (_, rest) = door.receive_bytes(&all);
         door.acceptor.refuse(ConnAckReasonCode::NotAuthorized).unwrap();
-        assert_eq!(door.receive_bytes(rest).0, [Event::Close(Why::Requested)]);
+        assert_eq!(door.receive_bytes(rest).0, [Event::Close(Why::Refused(ConnAckReasonCode::NotAuthorized.into()))]);
         assert_eq!(door.receive_bytes(rest).0, []);
         door.assert_sent(&[refused(ConnAckReasonCode::NotAuthorized)]);
     }
@@ -272,7 +272,7 @@ fn a_version_that_is_not_supported() {
     ] {
         let mut door = Door::asked(config(), &lasting(version));
         door.acceptor.refuse(ConnAckReasonCode::UnsupportedProtocolVersion).unwrap();
-        assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+        assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::UnsupportedProtocolVersion.into()))]);
         assert_eq!(door.take(), answer);
     }
 }
@@ -284,8 +284,9 @@ fn refused_in_every_version_with_every_reason_code() {
             let mut door = Door::asked(config(), &lasting(version));
             door.acceptor.refuse(code).unwrap();
             assert_eq!(door.acceptor.deadline(), Some(mqtt_sansio::Instant::EPOCH), "the caller is to be told at once");
-            // [MQTT-3.2.2-7, 3.1.1: MQTT-3.2.2-5]
-            assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+            // [MQTT-3.2.2-7, 3.1.1: MQTT-3.2.2-5]. Who was refused can still be told.
+            assert_eq!((door.acceptor.client_id(), door.acceptor.user_name()), (Some("c"), None));
+            assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
             let expected = match (version, code.return_code()) {
                 (Version::V5, _) => vec![0x20, 3, 0, code.value(), 0],
                 (_, Some(code)) => vec![0x20, 2, 0, code],
@@ -321,7 +322,7 @@ fn redirected() {
             };
             let mut door = Door::asked(config(), &lasting(version));
             door.acceptor.refuse_with(reason_code, &properties).unwrap();
-            assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+            assert_eq!(door.poll(), [Event::Close(Why::Refused(reason_code.into()))]);
             if version == Version::V5 {
                 let connack = mqtt_sansio::codec::ConnAck { reason_code, properties, ..Default::default() };
                 door.assert_sent(&[connack.into()]);
@@ -338,7 +339,7 @@ fn redirected() {
     assert_eq!(result, Err(CommandError::TooLarge { limit: 20 }));
     door.assert_silent();
     door.acceptor.refuse(ConnAckReasonCode::ServerMoved).unwrap();
-    assert_eq!(door.poll(), [Event::Close(Why::Requested)]);
+    assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::ServerMoved.into()))]);
     door.assert_sent(&[refused(ConnAckReasonCode::ServerMoved)]);
 }
 

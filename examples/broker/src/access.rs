@@ -49,10 +49,11 @@ impl Policy for Access {
         if !self.knows(connect) {
             return Decision::Now(ConnAckReasonCode::BadUserNameOrPassword.into());
         }
-        // Nobody is asked again when a will is published.
+        // Nobody is asked again when a will is published. One under `$SYS`, such as bridges have, never is.
         let user = connect.user_name.map(|name| name.as_str());
         let who = Who { client: connect.client_identifier.as_str(), user };
-        let is_refused = |acl: &Acl| connect.will.is_some_and(|will| !acl.may_write(who, will.topic));
+        let will = connect.will.filter(|will| will.topic.levels().next() != Some(b"$SYS"));
+        let is_refused = |acl: &Acl| will.is_some_and(|will| !acl.may_write(who, will.topic));
         if self.acl.as_ref().is_some_and(is_refused) {
             return Decision::Now(ConnAckReasonCode::NotAuthorized.into());
         }
@@ -89,10 +90,23 @@ impl Policy for Access {
             Notice::Disconnected { client, why } => {
                 info!(connection = %client.connection, client = client.id, %why, "disconnected");
             }
-            Notice::Refused { connection, why: why @ Ended::TooMany } => warn!(%connection, %why, "refused"),
-            Notice::Refused { connection, why } => {
+            Notice::Refused { connection, why: why @ Ended::TooMany, .. } => warn!(%connection, %why, "refused"),
+            // What a client has sent is logged as a string value: those are escaped.
+            Notice::Refused { connection, client_id, user_name, why } => {
                 let address = self.addresses[connection.index()];
-                info!(%connection, %address, %why, "refused");
+                let why = why.to_string();
+                info!(%connection, %address, client = client_id, user = user_name, why, "refused");
+            }
+            Notice::PublishRefused { client, topic, reason_code } => {
+                let Client { connection, id, user_name, .. } = client;
+                info!(%connection, client = id, user = user_name, topic, %reason_code, "a message was refused");
+            }
+            Notice::SubscribeRefused { client, filter, reason_code } => {
+                let Client { connection, id, user_name, .. } = client;
+                info!(%connection, client = id, user = user_name, filter, %reason_code, "a subscription was refused");
+            }
+            Notice::WillRefused { client_id, topic, reason_code } => {
+                info!(client = client_id, topic, %reason_code, "a will was refused");
             }
             Notice::SessionEnded { client_id } => debug!(client = client_id, "the session has ended"),
             Notice::Dropped { client_id, reason } => debug!(client = client_id, ?reason, "a message was dropped"),

@@ -6,7 +6,7 @@ use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
 use mqtt_sansio::broker::{
     Admission, Answer, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, Notice, Policy, SharedStrategy,
-    Ticket,
+    TakeOver, Ticket,
 };
 use mqtt_sansio::codec::{
     self, ConnAckReasonCode, Connect, Decoded, DisconnectReasonCode, Limits, Packet, PubAckReasonCode, QoS,
@@ -100,7 +100,8 @@ impl Moods {
     }
 
     fn admission(&mut self, ticket: Ticket, can_challenge: bool) -> Decision<Admission> {
-        let other = if can_challenge { Admission::Challenge(b"?".to_vec()) } else { Admission::accept() };
+        let user = if self.random.percent(50) { "u" } else { "v" };
+        let other = if can_challenge { Admission::Challenge(b"?".to_vec()) } else { Admission::accept_as(user) };
         self.decide(ticket, [Admission::accept(), ConnAckReasonCode::NotAuthorized.into(), other])
     }
 }
@@ -122,6 +123,11 @@ impl Policy for Moods {
     fn subscribe(&mut self, ticket: Ticket, _: Client<'_>, _: &Subscription<'_>) -> Decision<SubAckReasonCode> {
         let granted = SubAckReasonCode::GrantedQoS2;
         self.decide(ticket, [granted, SubAckReasonCode::NotAuthorized, SubAckReasonCode::GrantedQoS1])
+    }
+
+    fn take_over(&mut self, ticket: Ticket, _: &TakeOver<'_>) -> Decision<ConnAckReasonCode> {
+        let refused = ConnAckReasonCode::NotAuthorized;
+        self.decide(ticket, [ConnAckReasonCode::Success, refused, ConnAckReasonCode::Success])
     }
 
     fn notice(&mut self, notice: Notice<'_>) {
@@ -271,6 +277,9 @@ impl Ops<'_> {
             Answer::Publish(PubAckReasonCode::QuotaExceeded),
             Answer::Subscribe(SubAckReasonCode::GrantedQoS1),
             Answer::Subscribe(SubAckReasonCode::NotAuthorized),
+            Answer::TakeOver(ConnAckReasonCode::Success),
+            Answer::TakeOver(ConnAckReasonCode::ClientIdentifierNotValid),
+            Answer::Connect(Admission::accept_as("u")),
         ];
         // Only one kind of answer is right.
         let first = self.u.int_in_range(0..=answers.len() - 1)?;

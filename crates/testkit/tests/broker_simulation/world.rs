@@ -26,9 +26,24 @@ pub(crate) struct Plan {
 
 /// What the broker has been told, in order: the policy sees each message and each subscription just before it counts.
 enum Event {
-    Message { topic: String, payload: String, qos: QoS, retain: bool },
-    Subscription { client: usize, filter: String, qos: QoS },
-    SessionEnded { client: usize },
+    Message {
+        topic: String,
+        payload: String,
+        qos: QoS,
+        retain: bool,
+    },
+    Subscription {
+        client: usize,
+        filter: String,
+        qos: QoS,
+    },
+    /// A stored subscription goes on: nothing has changed.
+    Resubscription {
+        qos: QoS,
+    },
+    SessionEnded {
+        client: usize,
+    },
     Dropped,
 }
 
@@ -69,6 +84,10 @@ impl Policy for Witness {
     fn subscribe(&mut self, ticket: Ticket, client: Who<'_>, asked: &Subscription<'_>) -> Decision<SubAckReasonCode> {
         let (client, filter) = (place_of(client.id), asked.filter.as_str().into());
         self.decide(ticket, Event::Subscription { client, filter, qos: asked.qos }, asked.qos.into())
+    }
+
+    fn resubscribe(&mut self, ticket: Ticket, _: Who<'_>, stored: &Subscription<'_>) -> Decision<SubAckReasonCode> {
+        self.decide(ticket, Event::Resubscription { qos: stored.qos }, stored.qos.into())
     }
 
     fn notice(&mut self, notice: Notice<'_>) {
@@ -162,6 +181,7 @@ impl World {
                 Event::Message { topic, payload, qos, retain } => self.model.route(&topic, &payload, qos, retain),
                 Event::Subscription { client, filter, qos } => self.model.subscribe(client, &filter, qos),
                 Event::SessionEnded { client } => self.model.session_ended(client),
+                Event::Resubscription { .. } => {}
                 Event::Dropped => self.model.dropped += 1,
             }
         }
@@ -289,7 +309,7 @@ impl World {
         }
         let (ticket, event) = questions.swap_remove(0);
         let answer = match &event {
-            Event::Subscription { qos, .. } => Answer::Subscribe((*qos).into()),
+            Event::Subscription { qos, .. } | Event::Resubscription { qos } => Answer::Subscribe((*qos).into()),
             _ => Answer::Publish(PubAckReasonCode::Success),
         };
         // What has happened comes before what follows from it.

@@ -81,6 +81,8 @@ fn config(u: &mut Unstructured<'_>) -> Result<ServerConfig> {
 /// What the last CONNECT has asked for.
 #[derive(Clone, Copy, Default)]
 struct Asked {
+    /// Whether it was handed out, by the acceptor that there is now.
+    is_handed_out: bool,
     receive_maximum: u16,
     maximum_packet_size: u32,
     has_will: bool,
@@ -169,6 +171,7 @@ impl Ops<'_> {
     /// A transport is accepted.
     fn open(&mut self) {
         self.close();
+        self.asked.is_handed_out = false;
         self.acceptor = Some(Acceptor::new(Arc::clone(&self.config), self.now));
         self.acceptor_latest = self.now;
         self.sent.open();
@@ -207,6 +210,7 @@ impl Ops<'_> {
                 Action::Connect(connect) => {
                     self.version = connect.version;
                     self.asked = Asked {
+                        is_handed_out: true,
                         receive_maximum: connect.properties.receive_maximum.map_or(u16::MAX, Into::into),
                         maximum_packet_size: connect.properties.maximum_packet_size.map_or(u32::MAX, Into::into),
                         has_will: connect.will.is_some(),
@@ -220,7 +224,8 @@ impl Ops<'_> {
                     // CONNECT is answered in its own version, also if it cannot be read or is not handed out.
                     match why {
                         Close::Malformed(error) => self.sent.answer_in(error.version()),
-                        Close::Refused(_) => {
+                        // What was handed out is refused by a command.
+                        Close::Refused(_) if !self.asked.is_handed_out => {
                             let decoded = codec::decode(&self.received, Version::V5, Limits::from_client());
                             let Ok(Decoded::Packet { packet: Packet::Connect(connect), .. }) = decoded else {
                                 panic!("something else than CONNECT is refused: {decoded:?}")

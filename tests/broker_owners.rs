@@ -1,0 +1,455 @@
+//! To whom a session belongs: who may resume, end and take it over, and what goes on of its subscriptions.
+
+#![cfg(feature = "broker")]
+
+use mqtt_sansio::broker::{Admission, AllowAll, Answer, Broker, BrokerConfig, Decision, Ticket, UnknownTicket};
+use mqtt_sansio::codec::{AuthReasonCode, ConnAckReasonCode, Connect, SubAckReasonCode};
+use mqtt_sansio::server::Accept;
+use mqtt_sansio::{Instant, QoS, Version};
+
+#[path = "common/broker.rs"]
+mod broker;
+#[path = "common/server.rs"]
+mod server;
+
+use self::broker::{BOTH, Net, Peer, named};
+use self::server::{auth, authenticating, encoded, text, will};
+
+const ALLOWED: ConnAckReasonCode = ConnAckReasonCode::Success;
+
+/// The client `c` of a user, who wants its session to go on.
+fn of<'a>(version: Version, user: Option<&'a str>) -> Connect<'a> {
+    Connect { user_name: user.map(text), ..named(version, "c") }
+}
+
+fn clean<'a>(version: Version, user: Option<&'a str>) -> Connect<'a> {
+    Connect { clean_start: true, ..of(version, user) }
+}
+
+/// How a client is told that it is not authorized.
+const REFUSED: &str = "CONNACK 87";
+
+fn answer(net: &mut Net, ticket: Ticket, answer: Answer) -> Result<(), UnknownTicket> {
+    let done = net.broker.answer(net.now, ticket, answer);
+    net.flush();
+    done
+}
+
+fn end_session(net: &mut Net) -> bool {
+    let was_there = net.broker.end_session(net.now, "c");
+    net.flush();
+    was_there
+}
+
+/// The tickets of all questions of this kind so far.
+fn tickets(net: &Net, kind: &str) -> Vec<Ticket> {
+    net.broker.policy().asked.iter().filter(|(_, line)| line.starts_with(kind)).map(|(ticket, _)| *ticket).collect()
+}
+
+/// Ann has a session with a message that waits. Whether she is there now is the last argument.
+fn session_of_ann(version: Version, is_connected: bool) -> (Net, Peer) {
+    let mut net = Net::plain();
+    let delay = if version == Version::V5 { 3600 } else { 0 };
+    let ann = net.connect(&Connect { will: Some(will("gone", delay)), ..of(version, Some("ann")) });
+    net.subscribe(ann, "a", QoS::AtLeastOnce);
+    net.hold_acks(ann);
+    let sender = net.client(version, "sender");
+    net.publish(sender, "a", "for ann", QoS::AtLeastOnce);
+    if is_connected {
+        assert_eq!(net.heard(ann), ["a: for ann q1"]);
+    } else {
+        net.lose(ann);
+    }
+    net.notices();
+    (net, ann)
+}
+
+/// Ann comes back, and everything is there.
+#[track_caller]
+fn assert_all_there(net: &mut Net, version: Version) {
+    let ann = net.try_connect(&of(version, Some("ann")));
+    let heard = net.heard(ann);
+    assert_eq!(heard[0], "CONNACK 00 present");
+    assert!(heard[1].starts_with("a: for ann q1"), "{heard:?}");
+    let sender = net.client(version, "other sender");
+    net.publish(sender, "a", "more", QoS::AtLeastOnce);
+    assert_eq!(net.heard(ann), ["a: more q1"]);
+}
+
+/// Whoever comes with the client identifier of another user is refused, and has changed nothing.
+#[test]
+fn another_user_gets_nothing_by_default() {
+    for version in BOTH {
+        for is_connected in [false, true] {
+            for intruder in [Some("bob"), Some("Ann"), Some(""), None] {
+                for (connect, is_clean) in [(of(version, intruder), false), (clean(version, intruder), true)] {
+                    let (mut net, ann) = session_of_ann(version, is_connected);
+                    // With a will: that is not published either.
+                    let peer = net.try_connect(&Connect { will: Some(will("mine", 0)), ..connect });
+                    assert_eq!(net.heard(peer), [REFUSED], "{version}, {intruder:?}");
+                    assert!(net.is_over(peer));
+                    let who = intruder.map_or_else(String::new, |user| format!(" ({user})"));
+                    assert_eq!(net.notices(), [format!("c{who} refused: CONNACK 87")]);
+                    let asked = net.broker.policy().asked.last().unwrap().1.clone();
+                    assert!(asked.starts_with("take over c of ann by "), "{asked}");
+                    assert_eq!((asked.contains(", clean"), asked.contains(", connected")), (is_clean, is_connected));
+                    if is_connected {
+                        assert!(!net.is_over(ann), "she stays connected");
+                        assert_eq!(net.heard(ann), [""; 0]);
+                    }
+                    assert_all_there(&mut net, version);
+                }
+            }
+        }
+    }
+}
+
+/// The same, with a policy that decides about nothing: a session of nobody in particular is not that of a user, and the
+/// other way round.
+#[test]
+fn the_policy_that_allows_everything_allows_no_other_user() {
+    for (first, second, is_same) in [
+        (None, None, true),
+        (Some("ann"), Some("ann"), true),
+        (Some("ann"), Some("bob"), false),
+        (None, Some("ann"), false),
+        (Some("ann"), None, false),
+    ] {
+        for clean_start in [false, true] {
+            let mut broker = Broker::new(BrokerConfig::default(), AllowAll);
+            let now = Instant::from_micros(1);
+            let mut open = |connect: Connect<'_>| {
+                let id = broker.open(now);
+                broker.receive(now, id, &mut &encoded(&connect.into(), Version::V5)[..]);
+                (id, broker.connection("c"))
+            };
+            let (id, connection) = open(of(Version::V5, first));
+            assert_eq!(connection, Some(id));
+            let (other, connection) = open(Connect { clean_start, ..of(Version::V5, second) });
+            assert_eq!(connection, Some(if is_same { other } else { id }), "{first:?}, {second:?}");
+        }
+    }
+}
+
+/// A session that has expired, or ends with its connection, belongs to nobody any more.
+#[test]
+fn a_session_that_is_over_is_nobodys() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let ann = net.connect(&clean(Version::V311, Some("ann")));
+        let peer = net.try_connect(&of(version, Some("bob")));
+        assert_eq!(net.heard(peer), [REFUSED], "as long as she is connected it is hers");
+        net.lose(ann);
+        let bob = net.connect(&of(version, Some("bob")));
+        net.lose(bob);
+        let peer = net.try_connect(&of(version, Some("ann")));
+        assert_eq!(net.heard(peer), [REFUSED], "now it is his");
+        // And nobody has run the timers meanwhile.
+        let mut net = Net::plain();
+        let properties =
+            mqtt_sansio::codec::ConnectProperties { session_expiry_interval: Some(10), ..Default::default() };
+        let ann = net.connect(&Connect { properties, ..of(Version::V5, Some("ann")) });
+        net.lose(ann);
+        net.now = Instant::from_micros(net.now.as_micros() + 10_000_000);
+        let bob = net.try_connect(&of(version, Some("bob")));
+        assert_eq!(net.heard(bob), ["CONNACK 00"]);
+        // Clean Start by the owner begins a session of the owner.
+        let bob = net.connect(&clean(version, Some("bob")));
+        assert!(!net.is_over(bob));
+        assert!(end_session(&mut net));
+        net.connect(&of(version, Some("ann")));
+    }
+}
+
+/// The policy may allow it, at once or later. The session stays that of the user who has begun it.
+#[test]
+fn the_policy_decides_about_another_user() {
+    for version in BOTH {
+        for is_connected in [false, true] {
+            for later in [false, true] {
+                let decide = |net: &mut Net, connect: &Connect<'_>, code: ConnAckReasonCode| {
+                    let decision = if later { Decision::Later } else { Decision::Now(code) };
+                    net.broker.policy_mut().take_overs.push_back(decision);
+                    let peer = net.try_connect(connect);
+                    if later {
+                        assert!(net.heard(peer).is_empty() && !net.broker.takes_input(net.id(peer)));
+                        let ticket = *tickets(net, "take over").last().unwrap();
+                        assert_eq!(answer(net, ticket, Answer::Connect(Admission::accept())), Err(UnknownTicket));
+                        assert_eq!(answer(net, ticket, Answer::TakeOver(code)), Ok(()));
+                        assert_eq!(answer(net, ticket, Answer::TakeOver(code)), Err(UnknownTicket), "once");
+                    }
+                    peer
+                };
+                let (mut net, ann) = session_of_ann(version, is_connected);
+                let refused = decide(&mut net, &of(version, Some("bob")), ConnAckReasonCode::ClientIdentifierNotValid);
+                assert_eq!(net.heard(refused), ["CONNACK 85"]);
+                assert_eq!(net.notices(), ["c (bob) refused: CONNACK 85"]);
+                assert_eq!(net.is_over(ann), !is_connected);
+                let bob = decide(&mut net, &of(version, Some("bob")), ALLOWED);
+                let heard = net.heard(bob);
+                assert_eq!(heard[0], "CONNACK 00 present");
+                assert!(heard[1].starts_with("a: for ann q1"), "{heard:?}");
+                assert!(net.is_over(ann));
+                net.lose(bob);
+                let bob = net.try_connect(&of(version, Some("bob")));
+                assert_eq!(net.heard(bob), [REFUSED], "it is not his");
+                // Ann need not be asked about. If another user begins anew, it is theirs.
+                let ann = net.try_connect(&of(version, Some("ann")));
+                net.lose(ann);
+                let bob = decide(&mut net, &clean(version, Some("bob")), ALLOWED);
+                assert_eq!(net.heard(bob), ["CONNACK 00"]);
+                net.lose(bob);
+                if version == Version::V5 {
+                    let ann = net.try_connect(&of(version, Some("ann")));
+                    assert_eq!(net.heard(ann), [REFUSED]);
+                }
+            }
+        }
+    }
+}
+
+/// While the policy thinks about one user's session, the session becomes that of another: then that is asked about.
+#[test]
+fn an_answer_is_about_the_user_who_was_asked_about() {
+    let mut net = Net::plain();
+    let version = Version::V5;
+    let ann = net.connect(&of(version, Some("ann")));
+    net.broker.policy_mut().take_overs.push_back(Decision::Later);
+    let bob = net.try_connect(&of(version, Some("bob")));
+    let ticket = tickets(&net, "take over")[0];
+    net.lose(ann);
+    assert!(end_session(&mut net));
+    let eve = net.connect(&of(version, Some("eve")));
+    assert_eq!(answer(&mut net, ticket, Answer::TakeOver(ALLOWED)), Ok(()));
+    assert_eq!(net.heard(bob), [REFUSED]);
+    assert!(!net.is_over(eve));
+    assert_eq!(net.broker.policy().asked.last().unwrap().1, "take over c of eve by bob, connected");
+    // One that comes into being while the policy decides about the client itself is asked about as well.
+    let mut net = Net::plain();
+    net.broker.policy_mut().admissions.push_back(Decision::Later);
+    let bob = net.try_connect(&of(version, Some("bob")));
+    let ticket = tickets(&net, "connect")[0];
+    let ann = net.connect(&of(version, Some("ann")));
+    assert_eq!(answer(&mut net, ticket, Answer::Connect(Admission::accept())), Ok(()));
+    assert_eq!(net.heard(bob), [REFUSED]);
+    assert!(!net.is_over(ann));
+    // And one that is gone when the answer comes is no obstacle.
+    let mut net = Net::plain();
+    let ann = net.connect(&of(version, Some("ann")));
+    net.broker.policy_mut().take_overs.push_back(Decision::Later);
+    let bob = net.try_connect(&of(version, Some("bob")));
+    let ticket = tickets(&net, "take over")[0];
+    net.lose(ann);
+    assert!(end_session(&mut net));
+    assert_eq!(answer(&mut net, ticket, Answer::TakeOver(ALLOWED)), Ok(()));
+    assert_eq!(net.heard(bob), ["CONNACK 00"]);
+}
+
+/// A connection that ends while it waits takes its question with it.
+#[test]
+fn a_client_that_is_gone_takes_nothing_over() {
+    for version in BOTH {
+        let (mut net, ann) = session_of_ann(version, true);
+        net.broker.policy_mut().take_overs.push_back(Decision::Later);
+        let bob = net.try_connect(&of(version, Some("bob")));
+        let ticket = tickets(&net, "take over")[0];
+        net.lose(bob);
+        assert_eq!(answer(&mut net, ticket, Answer::TakeOver(ALLOWED)), Err(UnknownTicket));
+        assert!(!net.is_over(ann));
+        assert_all_there(&mut net, version);
+    }
+}
+
+/// The user of a client that authenticates itself is known when that is done, and may be another than CONNECT has said.
+#[test]
+fn the_user_may_be_known_from_an_authentication() {
+    let accept_as = |user: &str| Decision::Now(Admission::accept_as(user));
+    let challenge = || Decision::Now(Admission::Challenge(b"?".to_vec()));
+    let authenticate = |net: &mut Net, user: &str| {
+        net.broker.policy_mut().admissions.extend([challenge(), accept_as(user)]);
+        let peer = net.try_connect(&Connect { user_name: Some(text("x")), ..authenticating() });
+        net.send(peer, &[auth(AuthReasonCode::ContinueAuthentication, "M", b"1")]);
+        peer
+    };
+    let mut net = Net::plain();
+    let ann = authenticate(&mut net, "ann");
+    assert_eq!(net.heard(ann), ["AUTH 18 ?", "CONNACK 00"]);
+    let bob = authenticate(&mut net, "bob");
+    assert_eq!(net.heard(bob), ["AUTH 18 ?", REFUSED]);
+    assert!(!net.is_over(ann));
+    assert_eq!(net.broker.policy().asked.last().unwrap().1, "take over c of ann by bob, connected");
+    let again = authenticate(&mut net, "ann");
+    assert_eq!(net.heard(again), ["AUTH 18 ?", "CONNACK 00 present"]);
+    assert!(end_session(&mut net));
+    // By a certificate, say.
+    net.broker.policy_mut().admissions.push_back(accept_as("ann"));
+    let again = net.connect(&clean(Version::V311, None));
+    net.broker.policy_mut().admissions.push_back(accept_as("bob"));
+    let other = net.try_connect(&clean(Version::V311, Some("ann")));
+    assert_eq!(net.heard(other), [REFUSED]);
+    let nobody = Admission::AcceptAs { user_name: None, accept: Box::default() };
+    net.broker.policy_mut().admissions.push_back(Decision::Now(nobody));
+    let other = net.try_connect(&clean(Version::V311, Some("ann")));
+    assert_eq!(net.heard(other), [REFUSED]);
+    assert!(!net.is_over(again));
+    // A connection stays that of its user.
+    for (user, goes_on) in [("ann", true), ("bob", false)] {
+        let mut net = Net::plain();
+        let ann = authenticate(&mut net, "ann");
+        net.heard(ann);
+        let again = Admission::AcceptAs { user_name: Some(user.into()), accept: Accept::default().into() };
+        net.broker.policy_mut().admissions.push_back(Decision::Now(again));
+        net.send(ann, &[auth(AuthReasonCode::ReAuthenticate, "M", b"2")]);
+        assert_eq!(net.heard(ann), [if goes_on { "AUTH 00 " } else { "DISCONNECT 87" }]);
+        assert_eq!(net.is_over(ann), !goes_on);
+    }
+}
+
+/// A client without a client identifier that is given one that is in use gets nothing of another user either.
+#[test]
+fn an_assigned_client_identifier_opens_no_session_of_another_user() {
+    let mut net = Net::plain();
+    let ann = net.connect(&of(Version::V5, Some("ann")));
+    let accept = Accept { assigned_client_id: Some("c".into()), ..Accept::default() };
+    net.broker.policy_mut().admissions.push_back(Decision::Now(accept.into()));
+    let bob = Connect { client_identifier: text(""), ..of(Version::V5, Some("bob")) };
+    let bob = net.try_connect(&bob);
+    assert_eq!(net.heard(bob), [REFUSED]);
+    assert!(!net.is_over(ann));
+}
+
+const FILTERS: [&str; 7] = ["a", "b/+/c", "#", "/x//", "$share/g/s/#", "b/+/d", "a/#"];
+
+/// What a user may still subscribe to.
+fn right(filter: &str) -> SubAckReasonCode {
+    match filter {
+        "#" | "$share/g/s/#" => SubAckReasonCode::NotAuthorized,
+        "a" => SubAckReasonCode::GrantedQoS0,
+        "b/+/d" => SubAckReasonCode::GrantedQoS1,
+        _ => SubAckReasonCode::GrantedQoS2,
+    }
+}
+
+/// The questions about stored subscriptions that were not answered at once.
+fn resubscriptions(net: &Net) -> Vec<(Ticket, String)> {
+    let asked = net.broker.policy().asked.iter().filter(|(_, line)| line.starts_with("resubscribe"));
+    asked.map(|(ticket, line)| (*ticket, line.split(' ').nth(2).unwrap().to_owned())).collect()
+}
+
+/// Stored subscriptions go on as far as the policy still allows, whether it says so at once or later: of the owner, and of
+/// another user who may have the session.
+#[test]
+fn stored_subscriptions_are_asked_for_again() {
+    for version in BOTH {
+        for (user, later) in [("ann", false), ("ann", true), ("bob", false), ("bob", true)] {
+            let mut net = Net::plain();
+            let ann = net.connect(&of(version, Some("ann")));
+            net.subscribe_all(ann, &FILTERS.map(|filter| (filter, QoS::ExactlyOnce)));
+            net.lose(ann);
+            net.notices();
+            let policy = net.broker.policy_mut();
+            policy.take_overs.push_back(Decision::Now(ALLOWED));
+            for filter in FILTERS {
+                let decision = if later { Decision::Later } else { Decision::Now(right(filter)) };
+                policy.resubscriptions.insert(filter.into(), decision);
+            }
+            let back = net.try_connect(&of(version, Some(user)));
+            let mut asked = resubscriptions(&net);
+            assert_eq!(asked.len(), FILTERS.len());
+            if later {
+                assert!(net.heard(back).is_empty(), "it is not connected before all is decided");
+                assert_eq!(net.broker.client_id(net.id(back)), None);
+                // In any order, each once.
+                asked.reverse();
+                for (ticket, filter) in &asked {
+                    assert_eq!(answer(&mut net, *ticket, Answer::TakeOver(ALLOWED)), Err(UnknownTicket));
+                    assert_eq!(answer(&mut net, *ticket, Answer::Subscribe(right(filter))), Ok(()));
+                    assert_eq!(answer(&mut net, *ticket, Answer::Subscribe(right(filter))), Err(UnknownTicket));
+                }
+                assert_eq!(resubscriptions(&net).len(), FILTERS.len(), "nothing is asked twice");
+            }
+            assert_eq!(net.heard(back), ["CONNACK 00 present"]);
+            let mut notices = net.notices();
+            assert_eq!(notices.remove(0), "c resumes");
+            notices.sort();
+            assert_eq!(notices, ["c subscribe refused: # 87", "c subscribe refused: $share/g/s/# 87"]);
+            let status = net.broker.status();
+            assert_eq!((status.subscriptions, status.shared_subscriptions), (5, 0));
+            let sender = net.client(version, "sender");
+            let heard = ["a", "b/1/c", "/x//", "s/1", "b/1/d", "a/1", "q"].map(|topic| {
+                net.publish(sender, topic, "", QoS::ExactlyOnce);
+                net.heard(back).into_iter().filter(|line| line.contains(": ")).collect::<String>()
+            });
+            // `a` fits to `a/#` too, which has the higher QoS.
+            assert_eq!(heard, ["a:  q2", "b/1/c:  q2", "/x//:  q2", "", "b/1/d:  q1", "a/1:  q2", ""]);
+        }
+    }
+}
+
+/// Who begins anew has no stored subscriptions, and nobody is asked.
+#[test]
+fn a_new_session_has_no_stored_subscriptions() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let ann = net.connect(&of(version, Some("ann")));
+        net.subscribe(ann, "a", QoS::ExactlyOnce);
+        net.broker.policy_mut().resubscriptions.insert("a".into(), Decision::Later);
+        net.connect(&clean(version, Some("ann")));
+        assert_eq!(resubscriptions(&net), []);
+    }
+}
+
+/// A client that subscribes on its old connection, while the policy thinks about what is stored, has that asked for too.
+#[test]
+fn what_is_subscribed_to_meanwhile_is_asked_for() {
+    for version in BOTH {
+        let mut net = Net::plain();
+        let old = net.connect(&of(version, Some("ann")));
+        net.subscribe_all(old, &[("a", QoS::AtLeastOnce), ("b", QoS::AtLeastOnce)]);
+        net.heard(old);
+        for filter in ["a", "b", "c"] {
+            net.broker.policy_mut().resubscriptions.insert(filter.into(), Decision::Later);
+        }
+        let back = net.try_connect(&of(version, Some("ann")));
+        assert!(!net.is_over(old), "nothing is taken over yet");
+        net.subscribe(old, "c", QoS::AtLeastOnce);
+        net.unsubscribe(old, &["a"]);
+        let granted = Answer::Subscribe(SubAckReasonCode::GrantedQoS1);
+        for (ticket, _) in resubscriptions(&net) {
+            assert_eq!(answer(&mut net, ticket, granted.clone()), Ok(()));
+        }
+        let asked = resubscriptions(&net);
+        assert_eq!(asked.last().unwrap().1, "c");
+        assert_eq!((asked.len(), net.is_over(old)), (3, false));
+        let refused = Answer::Subscribe(SubAckReasonCode::NotAuthorized);
+        assert_eq!(answer(&mut net, asked[2].0, refused), Ok(()));
+        assert!(net.is_over(old));
+        assert_eq!(net.heard(back), ["CONNACK 00 present"]);
+        assert_eq!(net.broker.status().subscriptions, 1);
+        assert_eq!(net.notices().last().unwrap(), "c subscribe refused: c 87");
+        // One that goes before all is decided leaves everything as it was.
+        net.broker.policy_mut().resubscriptions.insert("b".into(), Decision::Later);
+        let gone = net.try_connect(&of(version, Some("ann")));
+        let (ticket, _) = resubscriptions(&net).pop().unwrap();
+        net.lose(gone);
+        assert_eq!(answer(&mut net, ticket, granted), Err(UnknownTicket));
+        assert!(!net.is_over(back));
+        assert_eq!(net.broker.status().subscriptions, 1);
+    }
+}
+
+/// Filters of 3.1.1 that 5.0 does not know come back as they were.
+#[test]
+fn stored_subscriptions_keep_their_text() {
+    let mut net = Net::plain();
+    let ann = net.connect(&of(Version::V311, None));
+    let odd = b"\x82\x0e\x00\x01\x00\x09$share//a\x01";
+    net.send_bytes(ann, odd);
+    assert_eq!(net.heard(ann), ["SUBACK 1 01"]);
+    net.broker.policy_mut().resubscriptions.insert("$share//a".into(), Decision::Later);
+    let back = net.try_connect(&of(Version::V311, None));
+    let [(ticket, _)] = &resubscriptions(&net)[..] else { panic!("it is asked for") };
+    assert_eq!(answer(&mut net, *ticket, Answer::Subscribe(SubAckReasonCode::GrantedQoS1)), Ok(()));
+    assert_eq!(net.heard(back), ["CONNACK 00 present"]);
+    assert_eq!(net.broker.status().subscriptions, 1);
+}

@@ -1,0 +1,243 @@
+//! What is refused, what is only dropped, and that the policy is told why.
+
+#![cfg(feature = "broker")]
+
+use mqtt_sansio::broker::{Admission, Answer, BrokerConfig, Decision, Ended, UnknownTicket};
+use mqtt_sansio::codec::{
+    AuthReasonCode, ConnAckReasonCode, Connect, Disconnect, DisconnectReasonCode, Limits, PubAckReasonCode, ReasonCode,
+    SubAckReasonCode, Will,
+};
+use mqtt_sansio::server::Close;
+use mqtt_sansio::{Breach, QoS, TopicName, Version};
+
+#[path = "common/broker.rs"]
+mod broker;
+#[path = "common/server.rs"]
+mod server;
+
+use self::broker::{BOTH, Net, config, message, named, with_server};
+use self::server::{auth, authenticating, text, will};
+
+/// Answers the last question.
+fn answer(net: &mut Net, answer: Answer) -> Result<(), UnknownTicket> {
+    let ticket = net.broker.policy().asked.last().unwrap().0;
+    let done = net.broker.answer(net.now, ticket, answer);
+    net.flush();
+    done
+}
+
+/// A will with this topic.
+fn will_to<'a>(topic: &'a str, payload: &'a str) -> Will<'a> {
+    Will { topic: TopicName::new(topic).unwrap(), ..will(payload, 0) }
+}
+
+/// A bridge announces its state under `$SYS`, and has a will there. It may connect; nobody but the broker publishes there.
+#[test]
+fn pitfall_29_a_will_under_sys_does_not_refuse_the_client() {
+    const STATE: &str = "$SYS/broker/connection/bridge/state";
+    let deep = format!("$SYS{}", "/x".repeat(200));
+    for version in [Version::V31, Version::V311, Version::V5] {
+        for topic in [STATE, "$SYS", deep.as_str()] {
+            let mut net = Net::plain();
+            let watcher = net.client(version, "watcher");
+            net.subscribe_all(watcher, &[("$SYS/#", QoS::AtMostOnce)]);
+            net.heard(watcher);
+            let last = Will { retain: true, ..will_to(topic, "0") };
+            let bridge = net.connect(&Connect { will: Some(last), ..named(version, "bridge") });
+            net.notices();
+            net.lose(bridge);
+            let expected = ["bridge disconnected: lost".to_owned(), format!("bridge will refused: {topic} 87")];
+            assert_eq!(net.notices(), expected);
+            assert!(net.heard(watcher).is_empty(), "nobody gets it");
+            assert_eq!(net.broker.status().retained, 0, "nor is it retained");
+            let counters = net.broker.counters();
+            assert_eq!((counters.wills, counters.wills_refused, counters.messages_refused), (0, 1, 0));
+        }
+    }
+}
+
+/// A will that could never be published for another reason is refused with its CONNECT, as before.
+#[test]
+fn other_wills_are_refused_with_their_client() {
+    let deep = "x/".repeat(200);
+    let connacks = |config: BrokerConfig, last: Will<'_>| {
+        BOTH.map(|version| {
+            let mut net = Net::new(config.clone());
+            let client = net.try_connect(&Connect { will: Some(last), ..named(version, "client") });
+            let is_over = net.is_over(client);
+            (net.heard(client).concat(), is_over)
+        })
+    };
+    let expected = |v311: &str, v5: &str| [(v311.to_owned(), v311 != "CONNACK 00"), (v5.to_owned(), true)];
+    // No return code of 3.1.1 says that.
+    assert_eq!(connacks(config(), will_to(&deep, "x")), expected("", "CONNACK 90"));
+    // What the server does not do is unknown to a client of 3.1.1 [MQTT-3.2.2-12, MQTT-3.2.2-13].
+    let without_retain = with_server(|server| server.retain_available = false);
+    let retained = Will { retain: true, ..will_to("a", "x") };
+    assert_eq!(connacks(without_retain, retained), expected("CONNACK 00", "CONNACK 9a"));
+    let qos_0 = with_server(|server| server.maximum_qos = QoS::AtMostOnce);
+    let qos_1 = Will { qos: QoS::AtLeastOnce, ..will_to("a", "x") };
+    assert_eq!(connacks(qos_0, qos_1), expected("CONNACK 00", "CONNACK 9b"));
+}
+
+/// A will for which there is no room among the retained messages reaches those who are there, and the policy is told.
+#[test]
+fn a_will_that_is_not_retained_is_told() {
+    for version in BOTH {
+        let mut net = Net::new(BrokerConfig { max_retained: 0, ..config() });
+        let watcher = net.client(version, "watcher");
+        net.subscribe(watcher, "a", QoS::AtMostOnce);
+        let last = Will { retain: true, ..will_to("a", "gone") };
+        let client = net.connect(&Connect { will: Some(last), ..named(version, "client") });
+        net.notices();
+        net.lose(client);
+        assert_eq!(net.notices(), ["client disconnected: lost", "client will refused: a 97"]);
+        assert_eq!(net.heard(watcher), ["a: gone"]);
+        let counters = net.broker.counters();
+        assert_eq!((counters.wills, counters.wills_refused, counters.messages_refused), (1, 0, 1));
+    }
+}
+
+/// The policy that refuses somebody, at once or later, reads it again in the notice: who it was, and the code. So does the
+/// limit of the broker's that has refused a client.
+#[test]
+fn who_was_refused_and_why_is_told() {
+    let connect =
+        |version| Connect { user_name: Some(text("ann")), password: Some(b"secret"), ..named(version, "client") };
+    for version in [Version::V31, Version::V311, Version::V5] {
+        for later in [false, true] {
+            let mut net = Net::plain();
+            let refusal: Admission = ConnAckReasonCode::NotAuthorized.into();
+            let decision = if later { Decision::Later } else { Decision::Now(refusal.clone()) };
+            net.broker.policy_mut().admissions.push_back(decision);
+            let client = net.try_connect(&connect(version));
+            if later {
+                assert!(net.notices().is_empty());
+                assert_eq!(answer(&mut net, Answer::Connect(refusal)), Ok(()));
+            }
+            assert_eq!(net.notices(), ["client (ann) refused: CONNACK 87"]);
+            assert!(net.is_over(client));
+        }
+        let mut net = Net::new(BrokerConfig { max_sessions: 0, ..config() });
+        net.try_connect(&connect(version));
+        let code = if version == Version::V5 { "97" } else { "88" };
+        assert_eq!(net.notices(), [format!("client (ann) refused: CONNACK {code}")]);
+        // One that goes before it is decided about is known as well.
+        let mut net = Net::plain();
+        net.broker.policy_mut().admissions.push_back(Decision::Later);
+        let client = net.try_connect(&connect(version));
+        net.lose(client);
+        assert_eq!(net.notices(), ["client (ann) refused: lost"]);
+        net.broker.policy_mut().admissions.push_back(Decision::Later);
+        let client = net.try_connect(&connect(version));
+        net.disconnect(client, DisconnectReasonCode::ServerBusy);
+        assert_eq!(net.notices(), ["client (ann) refused: command"]);
+        let stranger = net.open(version);
+        net.lose(stranger);
+        assert_eq!(net.notices(), ["refused: lost"], "of whom nothing has come is not known");
+    }
+    // By the acceptor, before the policy is asked [MQTT-3.2.2-12].
+    let mut net = Net::new(with_server(|server| server.maximum_qos = QoS::AtMostOnce));
+    let last = Will { qos: QoS::AtLeastOnce, ..will_to("a", "x") };
+    net.try_connect(&Connect { will: Some(last), ..connect(Version::V5) });
+    assert_eq!(net.notices(), ["client (ann) refused: CONNACK 9b"]);
+    // After a challenge.
+    let mut net = Net::plain();
+    let challenge = Admission::Challenge(b"?".to_vec());
+    let refusal = ConnAckReasonCode::BadAuthenticationMethod.into();
+    net.broker.policy_mut().admissions.extend([Decision::Now(challenge), Decision::Now(refusal)]);
+    let client = net.try_connect(&Connect { user_name: Some(text("ann")), ..authenticating() });
+    net.send(client, &[auth(AuthReasonCode::ContinueAuthentication, "M", b"1")]);
+    assert_eq!(net.notices(), ["c (ann) refused: CONNACK 8c"]);
+    // And by a re-authentication, which a connected client fails.
+    for later in [false, true] {
+        let mut net = Net::plain();
+        let client = net.connect(&Connect { user_name: Some(text("ann")), ..authenticating() });
+        net.notices();
+        let refusal: Admission = ConnAckReasonCode::NotAuthorized.into();
+        let decision = if later { Decision::Later } else { Decision::Now(refusal.clone()) };
+        net.broker.policy_mut().admissions.push_back(decision);
+        net.send(client, &[auth(AuthReasonCode::ReAuthenticate, "M", b"2")]);
+        if later {
+            assert_eq!(answer(&mut net, Answer::Connect(refusal)), Ok(()));
+        }
+        assert_eq!(net.heard(client), ["DISCONNECT 87"]);
+        assert_eq!(net.notices()[0], "c disconnected: CONNACK 87");
+    }
+}
+
+/// Refused messages and subscriptions are told with their own reason code, whatever the client was told.
+#[test]
+fn refused_messages_and_subscriptions_are_told() {
+    for version in BOTH {
+        for later in [false, true] {
+            for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+                let mut net = Net::plain();
+                let client = net.client(version, "client");
+                net.notices();
+                let code = PubAckReasonCode::NotAuthorized;
+                let decision = if later { Decision::Later } else { Decision::Now(code) };
+                net.broker.policy_mut().publications.push_back(decision);
+                net.send(client, &[message("a/b", "x", qos).into()]);
+                if later {
+                    assert_eq!(answer(&mut net, Answer::Publish(code)), Ok(()));
+                }
+                assert_eq!(net.notices(), ["client publish refused: a/b 87"], "{version}, {qos}");
+            }
+            let mut net = Net::plain();
+            let client = net.client(version, "client");
+            net.notices();
+            let code = SubAckReasonCode::QuotaExceeded;
+            let decision = if later { Decision::Later } else { Decision::Now(code) };
+            net.broker.policy_mut().subscriptions.push_back(decision);
+            net.subscribe_all(client, &[("a/+", QoS::AtLeastOnce), ("b", QoS::AtLeastOnce)]);
+            if later {
+                assert_eq!(net.broker.policy().asked.len(), 3);
+                let (ticket, _) = net.broker.policy().asked[1];
+                assert_eq!(net.broker.answer(net.now, ticket, Answer::Subscribe(code)), Ok(()));
+                net.flush();
+            }
+            assert_eq!(net.notices(), ["client subscribe refused: a/+ 97"]);
+        }
+        // By the broker itself.
+        let mut net = Net::new(BrokerConfig { max_topic_levels: 2, max_retained: 0, ..config() });
+        let client = net.client(version, "client");
+        net.notices();
+        net.retain(client, "a", "x", QoS::AtLeastOnce);
+        net.publish(client, "a/b/c", "x", QoS::AtLeastOnce);
+        net.publish(client, "$SYS/x", "x", QoS::AtMostOnce);
+        net.subscribe_all(client, &[("a/b/#", QoS::AtLeastOnce)]);
+        let told = [
+            "publish refused: a 97",
+            "publish refused: a/b/c 90",
+            "publish refused: $SYS/x 87",
+            "subscribe refused: a/b/# 8f",
+        ];
+        assert_eq!(net.notices(), told.map(|told| format!("client {told}")));
+        let counters = net.broker.counters();
+        assert_eq!((counters.messages_refused, counters.subscriptions_refused), (3, 1));
+    }
+}
+
+/// The reason code of an end can be asked for, whichever end has chosen it.
+#[test]
+fn the_reason_code_of_an_end() {
+    let malformed = mqtt_sansio::codec::decode(b"\xE0\x01\x01", Version::V5, Limits::DEFAULT).unwrap_err();
+    for (end, code) in [
+        (Ended::Close(Close::Refused(ReasonCode::Banned)), Some(ReasonCode::Banned)),
+        (Ended::Close(Close::Malformed(malformed)), Some(malformed.reason_code())),
+        (Ended::Close(Close::Breach(Breach::SecondConnect)), Some(ReasonCode::ProtocolError)),
+        (
+            Ended::Close(Close::Disconnected(Disconnect::default())),
+            Some(DisconnectReasonCode::NormalDisconnection.into()),
+        ),
+        (Ended::Close(Close::KeepAliveTimeout), Some(ReasonCode::KeepAliveTimeout)),
+        (Ended::Close(Close::ConnectTimeout), None),
+        (Ended::Close(Close::Requested), None),
+        (Ended::TakenOver, Some(ReasonCode::SessionTakenOver)),
+        (Ended::Lost, None),
+        (Ended::TooMany, None),
+    ] {
+        assert_eq!(end.reason_code(), code, "{end}");
+    }
+}
