@@ -4,7 +4,7 @@
 
 use super::field::Field;
 use super::packet_type::PacketType;
-use super::property::PropertyId;
+use super::property_id::PropertyId;
 use super::reason::ReasonCode;
 use super::version::Version;
 use super::violation::{ErrorKind, Violation};

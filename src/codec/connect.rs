@@ -8,10 +8,10 @@ use super::field::Field;
 use super::packet_type::PacketType;
 use super::property::{ConnectProperties, WillProperties};
 use super::reader::{Context, Reader};
+use super::sink::{Body, Sink};
 use super::types::QoS;
 use super::version::Version;
 use super::violation::Violation;
-use super::writer::{Body, Sink};
 use crate::text::{Flaw, Utf8Str};
 use crate::topic::TopicName;
 

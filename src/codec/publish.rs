@@ -3,15 +3,16 @@
 use super::error::{EncodeError, Fault};
 use super::field::Field;
 use super::header::{DUP, QOS, RETAIN};
-#[cfg(feature = "alloc")]
-use super::header::{Varint, read_varint};
 use super::packet_type::PacketType;
 use super::property::PublishProperties;
 use super::reader::{Context, Reader};
+use super::sink::{Body, Sink};
 use super::types::{PacketId, QoS};
+#[cfg(feature = "alloc")]
+use super::varint::{Varint, read_varint};
 use super::version::Version;
 use super::violation::Violation;
-use super::writer::{self, Body, Sink};
+use super::writer;
 use crate::text::Flaw;
 use crate::topic::TopicName;
 

@@ -4,10 +4,10 @@ use core::num::NonZeroU16;
 
 use super::error::Fault;
 use super::field::Field;
-use super::header::{Varint, read_varint};
 use super::limits::Limits;
 use super::list::List;
 use super::types::PacketId;
+use super::varint::{Varint, read_varint};
 use super::version::Version;
 use super::violation::Violation;
 use crate::text::{self, DisallowedCodePoints, Flaw, TextError, Utf8Str, Wildcards};

@@ -7,10 +7,10 @@ use super::packet_type::PacketType;
 use super::property::{AckProperties, SubscribeProperties, split_binary};
 use super::reader::{Context, Reader};
 use super::reason::SubAckReasonCode;
+use super::sink::{Body, Sink};
 use super::types::{PacketId, QoS, RetainHandling};
 use super::version::Version;
 use super::violation::Violation;
-use super::writer::{Body, Sink};
 use crate::text::TextError;
 use crate::topic::{self, TopicFilter};
 

@@ -4,32 +4,14 @@ use core::num::{NonZeroU16, NonZeroU32};
 
 use super::error::Fault;
 use super::field::Field;
-use super::property::{PropertyId, UserProperty};
+use super::property_id::{PropertyId, WireType};
 use super::reader::{Context, Reader};
+use super::sink::Sink;
 use super::types::{MaximumQoS, PayloadFormat, SubscriptionIdentifier};
+use super::user_property::UserProperty;
 use super::violation::Violation;
-use super::writer::Sink;
 use crate::text::{Flaw, Utf8Str};
 use crate::topic::TopicName;
-
-/// How the value of a property is written (section 2.2.2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WireType {
-    /// One byte.
-    Byte,
-    /// Two Byte Integer.
-    TwoByteInteger,
-    /// Four Byte Integer.
-    FourByteInteger,
-    /// Variable Byte Integer.
-    VariableByteInteger,
-    /// UTF-8 Encoded String.
-    Utf8String,
-    /// UTF-8 String Pair.
-    Utf8StringPair,
-    /// Binary Data.
-    BinaryData,
-}
 
 /// A value that a property may have.
 pub(crate) trait Value<'a>: Copy {
