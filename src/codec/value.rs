@@ -10,8 +10,8 @@ use super::sink::Sink;
 use super::types::{MaximumQoS, PayloadFormat, SubscriptionIdentifier};
 use super::user_property::UserProperty;
 use super::violation::Violation;
-use crate::text::{Flaw, Utf8Str};
-use crate::topic::TopicName;
+use crate::text::Utf8Str;
+use crate::topic::{TopicErrorKind, TopicName};
 
 /// A value that a property may have.
 pub(crate) trait Value<'a>: Copy {
@@ -173,7 +173,7 @@ impl<'a> Value<'a> for TopicName<'a> {
 
     #[inline(always)]
     fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
-        out.rule(|| !self.is_empty(), Field::Property(id), Violation::Text(Flaw::EmptyTopic));
+        out.rule(|| !self.is_empty(), Field::Property(id), Violation::Text(TopicErrorKind::Empty));
         self.as_bytes().write(id, out);
     }
 }
