@@ -38,8 +38,8 @@ use crate::codec::{
     Subscribe, SubscribeProperties, Subscription, SubscriptionIdentifier, UnsubAck, UnsubAckReasonCode, Unsubscribe,
     UnsubscribeProperties, UserProperty, Version, Will, WillProperties,
 };
-use crate::text::{MAX_LEN, TextError, Utf8Str};
-use crate::topic::{TopicFilter, TopicName};
+use crate::text::{MAX_LEN, Utf8Str};
+use crate::topic::{TopicError, TopicFilter, TopicName};
 
 /// Makes a packet of any type that `sender` may send in `version`, and lends it to a closure.
 ///
@@ -591,7 +591,7 @@ fn text<'a, T>(
     u: &mut Unstructured<'a>,
     words: &[&'static str],
     default: T,
-    check: impl Fn(&'a str) -> Result<T, TextError>,
+    check: impl Fn(&'a str) -> Result<T, TopicError>,
 ) -> Result<T> {
     let text = match u.arbitrary::<u8>()? {
         LONG.. => long_text(u)?,
@@ -599,7 +599,7 @@ fn text<'a, T>(
         _ => well_formed_prefix(some_bytes(u)?),
     };
     // What goes before the first flaw is usually good.
-    let prefix = |error: TextError| check(text.get(..error.at).unwrap_or_default());
+    let prefix = |error: TopicError| check(text.get(..error.at).unwrap_or_default());
     Ok(check(text).or_else(prefix).unwrap_or(default))
 }
 
@@ -632,7 +632,7 @@ const FILTERS: &[&str] = &[
 impl<'a> Arbitrary<'a> for Utf8Str<'a> {
     /// Any text but one with U+0000; now and then a long one. It borrows from the input, or is static.
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
-        text(u, TEXTS, Self::default(), Self::new)
+        text(u, TEXTS, Self::default(), |text| Ok(Self::new(text)?))
     }
 }
 

@@ -85,11 +85,11 @@ pub use session::{
     Breach, Codes, CommandError, Journal, JournalError, Loss, Message, Outcome, Overflow, Payload, PayloadPart,
     Receipt, ReceivedMessage, SharedTopic, Token, Topic, Transmit,
 };
-pub use text::{Flaw, TextError, Utf8Str};
+pub use text::{TextError, TextErrorKind, Utf8Str};
 pub use time::Instant;
 #[cfg(feature = "std")]
 pub use time::StdClock;
-pub use topic::{TopicFilter, TopicName};
+pub use topic::{TopicError, TopicErrorKind, TopicFilter, TopicName};
 
 #[cfg(all(doctest, feature = "std"))]
 #[doc = include_str!("../README.md")]

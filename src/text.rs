@@ -1,8 +1,8 @@
 //! UTF-8 Encoded Strings, and the one pass that checks them.
 //!
-//! Nearly every text in MQTT is short and ASCII. [`scan`] settles those eight bytes at a time, and finds the
-//! topic wildcards on the way; whatever is left goes through [`first_flaw`], which knows all the rules and says
-//! which byte breaks one.
+//! Nearly every text in MQTT is short and ASCII. [`scan`] settles those eight bytes at a time, and finds `+` and `#` on
+//! the way, for the rules of topics; whatever is left goes through [`first_error`], which knows all the rules of a text
+//! and says which byte breaks one.
 
 use core::fmt;
 
@@ -36,13 +36,13 @@ impl<'a> Utf8Str<'a> {
     /// As [`new`](Self::new), and when it is not well-formed UTF-8.
     pub fn from_bytes(text: &'a [u8]) -> Result<Self, TextError> {
         check_len(text)?;
-        match check(text, DisallowedCodePoints::Accept, Wildcards::Ordinary) {
+        match check(text, DisallowedCodePoints::Accept) {
             None => Ok(Self(text)),
             Some(error) => Err(error),
         }
     }
 
-    /// Wraps bytes that have been through [`scan`] or [`first_flaw`].
+    /// Wraps bytes that have been through [`scan`] or [`first_error`].
     pub(crate) const fn validated(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
@@ -71,11 +71,11 @@ impl<'a> Utf8Str<'a> {
 
 /// Conversions, comparison and printing, the same for every type that is a checked text inside.
 macro_rules! text_like {
-    ($type:ident) => {
+    ($type:ident, $error:ident) => {
         impl<'a> TryFrom<&'a str> for $type<'a> {
-            type Error = TextError;
+            type Error = $error;
 
-            fn try_from(text: &'a str) -> Result<Self, TextError> {
+            fn try_from(text: &'a str) -> Result<Self, $error> {
                 Self::new(text)
             }
         }
@@ -113,28 +113,28 @@ macro_rules! text_like {
 }
 pub(crate) use text_like;
 
-text_like!(Utf8Str);
+text_like!(Utf8Str, TextError);
 
 /// A text that cannot be sent, and the byte at which it goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
-#[error("the text {flaw} (at byte {at})")]
+#[error("the text {kind} (at byte {at})")]
 pub struct TextError {
     /// Offset in the text, in bytes.
     pub at: usize,
     /// What is wrong there.
-    pub flaw: Flaw,
+    pub kind: TextErrorKind,
 }
 
 impl TextError {
-    pub(crate) const fn new(at: usize, flaw: Flaw) -> Self {
-        Self { at, flaw }
+    pub(crate) const fn new(at: usize, kind: TextErrorKind) -> Self {
+        Self { at, kind }
     }
 }
 
-/// What can be wrong with a text, a topic name or a topic filter.
+/// What can be wrong with a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
-pub enum Flaw {
+pub enum TextErrorKind {
     /// Longer than 65,535 bytes (section 1.5.4; of a topic \[MQTT-4.7.3-3\]).
     #[error("is longer than 65,535 bytes")]
     TooLong,
@@ -150,35 +150,11 @@ pub enum Flaw {
     /// A Unicode non-character such as U+FFFF, and the receiver refuses them (section 1.5.4).
     #[error("contains a Unicode non-character")]
     NonCharacter,
-    /// A topic name or topic filter without any character \[MQTT-4.7.3-1\].
-    #[error("is empty")]
-    EmptyTopic,
-    /// `+` in a topic name \[MQTT-4.7.0-1\].
-    #[error("contains the wildcard '+'")]
-    SingleLevelWildcardInName,
-    /// `#` in a topic name \[MQTT-4.7.0-1\].
-    #[error("contains the wildcard '#'")]
-    MultiLevelWildcardInName,
-    /// `#` that is not the whole of the last level \[MQTT-4.7.1-1\].
-    #[error("has a '#' that is not the whole of the last level")]
-    MisplacedMultiLevelWildcard,
-    /// `+` that shares its level with other characters \[MQTT-4.7.1-2\].
-    #[error("has a '+' that is not the whole of its level")]
-    MisplacedSingleLevelWildcard,
-    /// `$share/` without a share name behind it \[MQTT-4.8.2-1\].
-    #[error("has an empty share name")]
-    EmptyShareName,
-    /// A share name with a wildcard in it \[MQTT-4.8.2-2\].
-    #[error("has a wildcard in its share name")]
-    WildcardInShareName,
-    /// A share name without a topic filter behind it \[MQTT-4.8.2-2\].
-    #[error("ends after its share name")]
-    NoFilterAfterShareName,
 }
 
 pub(crate) fn check_len(text: &[u8]) -> Result<(), TextError> {
     if text.len() > MAX_LEN {
-        return Err(TextError::new(MAX_LEN, Flaw::TooLong));
+        return Err(TextError::new(MAX_LEN, TextErrorKind::TooLong));
     }
     Ok(())
 }
@@ -276,45 +252,34 @@ impl Seen {
     }
 }
 
-/// Whether `+` and `#` are ordinary characters of the text, or may not be there at all.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wildcards {
-    Ordinary,
-    Forbidden,
-}
-
 /// Finds the first byte that breaks a rule; nearly always a [`scan`] settles it.
 #[inline(always)]
-pub(crate) fn check(text: &[u8], disallowed: DisallowedCodePoints, wildcards: Wildcards) -> Option<TextError> {
-    let scan = scan(text);
-    let is_settled = scan.plain && disallowed == DisallowedCodePoints::Accept;
-    if is_settled && (wildcards == Wildcards::Ordinary || !scan.wildcards) {
+pub(crate) fn check(text: &[u8], disallowed: DisallowedCodePoints) -> Option<TextError> {
+    if scan(text).plain && disallowed == DisallowedCodePoints::Accept {
         return None;
     }
-    first_flaw(text, disallowed, wildcards)
+    first_error(text, disallowed)
 }
 
 /// Finds the first byte that breaks a rule. For texts that [`scan`] could not settle.
 #[inline(never)]
-pub(crate) fn first_flaw(text: &[u8], disallowed: DisallowedCodePoints, wildcards: Wildcards) -> Option<TextError> {
+pub(crate) fn first_error(text: &[u8], disallowed: DisallowedCodePoints) -> Option<TextError> {
     let (valid, ill_formed) = match core::str::from_utf8(text) {
         Ok(valid) => (valid, None),
         Err(error) => {
             let at = error.valid_up_to();
             let valid = text.get(..at).map(core::str::from_utf8);
-            (valid.and_then(Result::ok).unwrap_or_default(), Some(TextError::new(at, Flaw::IllFormedUtf8)))
+            (valid.and_then(Result::ok).unwrap_or_default(), Some(TextError::new(at, TextErrorKind::IllFormedUtf8)))
         }
     };
     let refuses = disallowed == DisallowedCodePoints::Refuse;
-    let flaw = |character: char| match character {
-        '\0' => Some(Flaw::NullCharacter),
-        '+' if wildcards == Wildcards::Forbidden => Some(Flaw::SingleLevelWildcardInName),
-        '#' if wildcards == Wildcards::Forbidden => Some(Flaw::MultiLevelWildcardInName),
-        _ if refuses && character.is_control() => Some(Flaw::ControlCharacter),
-        _ if refuses && is_non_character(character) => Some(Flaw::NonCharacter),
+    let kind = |character: char| match character {
+        '\0' => Some(TextErrorKind::NullCharacter),
+        _ if refuses && character.is_control() => Some(TextErrorKind::ControlCharacter),
+        _ if refuses && is_non_character(character) => Some(TextErrorKind::NonCharacter),
         _ => None,
     };
-    let in_valid = valid.char_indices().find_map(|(at, character)| Some(TextError::new(at, flaw(character)?)));
+    let in_valid = valid.char_indices().find_map(|(at, character)| Some(TextError::new(at, kind(character)?)));
     in_valid.or(ill_formed)
 }
 

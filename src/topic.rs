@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use crate::text::{self, DisallowedCodePoints, Flaw, TextError, Utf8Str, Wildcards, text_like};
+use thiserror::Error;
+
+use crate::text::{self, DisallowedCodePoints, TextError, TextErrorKind, Utf8Str, text_like};
 
 /// The name under which a message is published: levels separated by `/`, without wildcards.
 ///
@@ -12,7 +14,7 @@ use crate::text::{self, DisallowedCodePoints, Flaw, TextError, Utf8Str, Wildcard
 /// # use mqtt_sansio::TopicName;
 /// let name = TopicName::new("home/kitchen/temp")?;
 /// assert!(TopicName::new("home/+/temp").is_err());
-/// # Ok::<(), mqtt_sansio::TextError>(())
+/// # Ok::<(), mqtt_sansio::TopicError>(())
 /// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicName<'a>(Utf8Str<'a>);
@@ -22,9 +24,9 @@ impl<'a> TopicName<'a> {
     ///
     /// # Errors
     ///
-    /// [`TextError`] when it is empty \[MQTT-4.7.3-1\], longer than 65,535 bytes \[MQTT-4.7.3-3\], or contains
+    /// [`TopicError`] when it is empty \[MQTT-4.7.3-1\], longer than 65,535 bytes \[MQTT-4.7.3-3\], or contains
     /// U+0000 \[MQTT-4.7.3-2\] or a wildcard \[MQTT-4.7.0-1\].
-    pub fn new(text: &'a str) -> Result<Self, TextError> {
+    pub fn new(text: &'a str) -> Result<Self, TopicError> {
         Self::from_bytes(text.as_bytes())
     }
 
@@ -33,12 +35,12 @@ impl<'a> TopicName<'a> {
     /// # Errors
     ///
     /// As [`new`](Self::new), and when it is not well-formed UTF-8.
-    pub fn from_bytes(text: &'a [u8]) -> Result<Self, TextError> {
+    pub fn from_bytes(text: &'a [u8]) -> Result<Self, TopicError> {
         text::check_len(text)?;
         if text.is_empty() {
-            return Err(TextError::new(0, Flaw::EmptyTopic));
+            return Err(TopicError::new(0, TopicErrorKind::Empty));
         }
-        match text::check(text, DisallowedCodePoints::Accept, Wildcards::Forbidden) {
+        match check_name(text, DisallowedCodePoints::Accept) {
             None => Ok(Self::validated(text)),
             Some(error) => Err(error),
         }
@@ -79,7 +81,7 @@ impl<'a> TopicName<'a> {
 /// assert_eq!(filter.share_name().unwrap(), "readers");
 /// assert!(filter.matches(TopicName::new("home/kitchen/temp")?));
 /// assert!(!filter.matches(TopicName::new("home/kitchen/humidity")?));
-/// # Ok::<(), mqtt_sansio::TextError>(())
+/// # Ok::<(), mqtt_sansio::TopicError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicFilter<'a>(Utf8Str<'a>);
@@ -92,10 +94,10 @@ impl<'a> TopicFilter<'a> {
     ///
     /// # Errors
     ///
-    /// [`TextError`] when it is empty \[MQTT-4.7.3-1\], longer than 65,535 bytes \[MQTT-4.7.3-3\], contains U+0000
+    /// [`TopicError`] when it is empty \[MQTT-4.7.3-1\], longer than 65,535 bytes \[MQTT-4.7.3-3\], contains U+0000
     /// \[MQTT-4.7.3-2\], has a wildcard that is not a whole level or a `#` that is not last \[MQTT-4.7.1-1,
     /// MQTT-4.7.1-2\], or starts with `$share/` without a proper share name and filter \[MQTT-4.8.2-1, MQTT-4.8.2-2\].
-    pub fn new(text: &'a str) -> Result<Self, TextError> {
+    pub fn new(text: &'a str) -> Result<Self, TopicError> {
         Self::from_bytes(text.as_bytes())
     }
 
@@ -104,7 +106,7 @@ impl<'a> TopicFilter<'a> {
     /// # Errors
     ///
     /// As [`new`](Self::new), and when it is not well-formed UTF-8.
-    pub fn from_bytes(text: &'a [u8]) -> Result<Self, TextError> {
+    pub fn from_bytes(text: &'a [u8]) -> Result<Self, TopicError> {
         text::check_len(text)?;
         match check_filter(text, DisallowedCodePoints::Accept, true) {
             None => Ok(Self::validated(text)),
@@ -173,8 +175,8 @@ impl<'a> TopicFilter<'a> {
     }
 }
 
-text_like!(TopicName);
-text_like!(TopicFilter);
+text_like!(TopicName, TopicError);
+text_like!(TopicFilter, TopicError);
 
 impl<'a> From<TopicName<'a>> for Utf8Str<'a> {
     fn from(name: TopicName<'a>) -> Self {
@@ -185,6 +187,67 @@ impl<'a> From<TopicName<'a>> for Utf8Str<'a> {
 impl<'a> From<TopicFilter<'a>> for Utf8Str<'a> {
     fn from(filter: TopicFilter<'a>) -> Self {
         filter.0
+    }
+}
+
+/// A topic name or topic filter that cannot be sent, and the byte at which it goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[error("the text {kind} (at byte {at})")]
+pub struct TopicError {
+    /// Offset in the text, in bytes.
+    pub at: usize,
+    /// What is wrong there.
+    pub kind: TopicErrorKind,
+}
+
+impl TopicError {
+    const fn new(at: usize, kind: TopicErrorKind) -> Self {
+        Self { at, kind }
+    }
+}
+
+impl From<TextError> for TopicError {
+    fn from(error: TextError) -> Self {
+        Self::new(error.at, TopicErrorKind::Text(error.kind))
+    }
+}
+
+/// What can be wrong with a topic name or a topic filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum TopicErrorKind {
+    /// What can be wrong with any text.
+    #[error("{0}")]
+    Text(TextErrorKind),
+    /// A topic name or topic filter without any character \[MQTT-4.7.3-1\].
+    #[error("is empty")]
+    Empty,
+    /// `+` in a topic name \[MQTT-4.7.0-1\].
+    #[error("contains the wildcard '+'")]
+    SingleLevelWildcardInName,
+    /// `#` in a topic name \[MQTT-4.7.0-1\].
+    #[error("contains the wildcard '#'")]
+    MultiLevelWildcardInName,
+    /// `#` that is not the whole of the last level \[MQTT-4.7.1-1\].
+    #[error("has a '#' that is not the whole of the last level")]
+    MisplacedMultiLevelWildcard,
+    /// `+` that shares its level with other characters \[MQTT-4.7.1-2\].
+    #[error("has a '+' that is not the whole of its level")]
+    MisplacedSingleLevelWildcard,
+    /// `$share/` without a share name behind it \[MQTT-4.8.2-1\].
+    #[error("has an empty share name")]
+    EmptyShareName,
+    /// A share name with a wildcard in it \[MQTT-4.8.2-2\].
+    #[error("has a wildcard in its share name")]
+    WildcardInShareName,
+    /// A share name without a topic filter behind it \[MQTT-4.8.2-2\].
+    #[error("ends after its share name")]
+    NoFilterAfterShareName,
+}
+
+impl From<TextErrorKind> for TopicErrorKind {
+    fn from(kind: TextErrorKind) -> Self {
+        Self::Text(kind)
     }
 }
 
@@ -202,14 +265,36 @@ fn split_share(filter: &[u8]) -> Option<(&[u8], &[u8])> {
     (!name.is_empty() && !filter.is_empty() && !has_wildcard).then_some((name, filter))
 }
 
+/// Finds the first byte at which a name breaks a rule; nearly always one pass settles it. An empty name passes: a topic
+/// alias may stand in for it.
+#[inline(always)]
+pub(crate) fn check_name(name: &[u8], disallowed: DisallowedCodePoints) -> Option<TopicError> {
+    let scan = text::scan(name);
+    if scan.plain && !scan.wildcards && disallowed == DisallowedCodePoints::Accept {
+        return None;
+    }
+    first_name_error(name, disallowed)
+}
+
+#[inline(never)]
+fn first_name_error(name: &[u8], disallowed: DisallowedCodePoints) -> Option<TopicError> {
+    let in_text = text::first_error(name, disallowed).map(TopicError::from);
+    let wildcard = name.iter().zip(0..).find_map(|(byte, at)| match byte {
+        b'+' => Some(TopicError::new(at, TopicErrorKind::SingleLevelWildcardInName)),
+        b'#' => Some(TopicError::new(at, TopicErrorKind::MultiLevelWildcardInName)),
+        _ => None,
+    });
+    [in_text, wildcard].into_iter().flatten().min_by_key(|error| error.at)
+}
+
 /// Finds the first byte at which a filter breaks a rule; nearly always one pass settles it. `has_shares`: whether
 /// `$share/` means anything.
 #[inline(always)]
-pub(crate) fn check_filter(filter: &[u8], disallowed: DisallowedCodePoints, has_shares: bool) -> Option<TextError> {
+pub(crate) fn check_filter(filter: &[u8], disallowed: DisallowedCodePoints, has_shares: bool) -> Option<TopicError> {
     let scan = text::scan(filter);
     let may_be_shared = has_shares && filter.first() == Some(&b'$');
     if !scan.plain || may_be_shared || disallowed == DisallowedCodePoints::Refuse {
-        first_flaw(filter, disallowed, may_be_shared)
+        first_filter_error(filter, disallowed, may_be_shared)
     } else if scan.wildcards || filter.is_empty() {
         filter_flaw(filter)
     } else {
@@ -218,15 +303,15 @@ pub(crate) fn check_filter(filter: &[u8], disallowed: DisallowedCodePoints, has_
 }
 
 #[inline(never)]
-fn first_flaw(filter: &[u8], disallowed: DisallowedCodePoints, may_be_shared: bool) -> Option<TextError> {
-    let text_flaw = text::first_flaw(filter, disallowed, Wildcards::Ordinary);
+fn first_filter_error(filter: &[u8], disallowed: DisallowedCodePoints, may_be_shared: bool) -> Option<TopicError> {
+    let text_flaw = text::first_error(filter, disallowed).map(TopicError::from);
     let share_flaw = if may_be_shared { share_flaw(filter) } else { None };
     [text_flaw, share_flaw, filter_flaw(filter)].into_iter().flatten().min_by_key(|error| error.at)
 }
 
 /// What keeps a filter that starts with `$share/` from being a shared one \[MQTT-4.8.2-1, MQTT-4.8.2-2\].
 #[inline]
-pub(crate) fn share_flaw(filter: &[u8]) -> Option<TextError> {
+pub(crate) fn share_flaw(filter: &[u8]) -> Option<TopicError> {
     let rest = filter.strip_prefix(SHARE)?;
     if split_share(filter).is_some() {
         return None;
@@ -234,17 +319,17 @@ pub(crate) fn share_flaw(filter: &[u8]) -> Option<TextError> {
     let name = levels(rest).next().unwrap_or_default();
     let wildcard = name.iter().position(|byte| matches!(byte, b'+' | b'#'));
     Some(match wildcard {
-        _ if name.is_empty() => TextError::new(SHARE.len(), Flaw::EmptyShareName),
-        Some(at) => TextError::new(SHARE.len().saturating_add(at), Flaw::WildcardInShareName),
-        None => TextError::new(filter.len(), Flaw::NoFilterAfterShareName),
+        _ if name.is_empty() => TopicError::new(SHARE.len(), TopicErrorKind::EmptyShareName),
+        Some(at) => TopicError::new(SHARE.len().saturating_add(at), TopicErrorKind::WildcardInShareName),
+        None => TopicError::new(filter.len(), TopicErrorKind::NoFilterAfterShareName),
     })
 }
 
 /// The first wildcard that is not a whole level, a `#` before the last level, or nothing at all.
 #[inline]
-fn filter_flaw(filter: &[u8]) -> Option<TextError> {
+fn filter_flaw(filter: &[u8]) -> Option<TopicError> {
     if filter.is_empty() {
-        return Some(TextError::new(0, Flaw::EmptyTopic));
+        return Some(TopicError::new(0, TopicErrorKind::Empty));
     }
     let Some(last) = filter.last_chunk::<8>() else {
         return (0..filter.len()).find_map(|at| wildcard_flaw(filter, at));
@@ -262,7 +347,7 @@ fn filter_flaw(filter: &[u8]) -> Option<TextError> {
 
 /// The first misplaced wildcard among the eight bytes at `start`.
 #[inline(always)]
-fn word_flaw(filter: &[u8], start: usize, word: &[u8; 8]) -> Option<TextError> {
+fn word_flaw(filter: &[u8], start: usize, word: &[u8; 8]) -> Option<TopicError> {
     let mut found = text::wildcard_bits(u64::from_le_bytes(*word));
     while found != 0 {
         let at = start.saturating_add((found.trailing_zeros() / 8) as usize);
@@ -275,7 +360,7 @@ fn word_flaw(filter: &[u8], start: usize, word: &[u8; 8]) -> Option<TextError> {
 }
 
 #[inline(always)]
-fn wildcard_flaw(filter: &[u8], at: usize) -> Option<TextError> {
+fn wildcard_flaw(filter: &[u8], at: usize) -> Option<TopicError> {
     let byte = filter.get(at)?;
     if !matches!(byte, b'+' | b'#') {
         return None;
@@ -283,9 +368,11 @@ fn wildcard_flaw(filter: &[u8], at: usize) -> Option<TextError> {
     let starts_level = at.checked_sub(1).is_none_or(|before| filter.get(before) == Some(&b'/'));
     let next = filter.get(at.saturating_add(1));
     match byte {
-        b'#' if !(starts_level && next.is_none()) => Some(TextError::new(at, Flaw::MisplacedMultiLevelWildcard)),
+        b'#' if !(starts_level && next.is_none()) => {
+            Some(TopicError::new(at, TopicErrorKind::MisplacedMultiLevelWildcard))
+        }
         b'+' if !(starts_level && matches!(next, None | Some(b'/'))) => {
-            Some(TextError::new(at, Flaw::MisplacedSingleLevelWildcard))
+            Some(TopicError::new(at, TopicErrorKind::MisplacedSingleLevelWildcard))
         }
         _ => None,
     }

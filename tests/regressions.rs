@@ -1,7 +1,7 @@
 //! Every bug that was found once, shown through the public interface.
 
 use mqtt_sansio::codec::{self, Field, Limits, Violation};
-use mqtt_sansio::{Flaw, TopicFilter, Version};
+use mqtt_sansio::{TextErrorKind, TopicErrorKind, TopicFilter, Version};
 
 /// A search for wildcards, eight bytes at a time, lost the one behind a byte that is not ASCII: a borrow hid it.
 #[test]
@@ -10,9 +10,12 @@ fn a_wildcard_behind_a_byte_that_is_not_ascii_is_seen() {
         for wildcard in ['+', '#'] {
             let filter = format!("{}é{wildcard}/rest-of-it", "x".repeat(padding));
             let error = TopicFilter::new(&filter).unwrap_err();
-            let expected =
-                if wildcard == '+' { Flaw::MisplacedSingleLevelWildcard } else { Flaw::MisplacedMultiLevelWildcard };
-            assert_eq!((error.at, error.flaw), (padding + 2, expected), "{filter}");
+            let expected = if wildcard == '+' {
+                TopicErrorKind::MisplacedSingleLevelWildcard
+            } else {
+                TopicErrorKind::MisplacedMultiLevelWildcard
+            };
+            assert_eq!((error.at, error.kind), (padding + 2, expected), "{filter}");
         }
     }
 }
@@ -36,15 +39,15 @@ fn the_first_byte_is_judged_at_once() {
 /// A later fault was reported for an empty topic of 3.1.1, for which nothing can stand in.
 #[test]
 fn an_empty_topic_comes_before_a_packet_identifier_of_0() {
-    let expected = (2, Field::TopicName, Violation::Text(Flaw::EmptyTopic));
+    let expected = (2, Field::TopicName, Violation::Text(TopicErrorKind::Empty));
     assert_eq!(fault(b"\x32\x04\0\0\0\0", Version::V311), expected);
 }
 
 /// In a filter U+0000 was reported although a misplaced wildcard came before it.
 #[test]
 fn the_first_flaw_of_a_filter_is_reported() {
-    let expected = (7, Field::TopicFilter, Violation::Text(Flaw::MisplacedSingleLevelWildcard));
+    let expected = (7, Field::TopicFilter, Violation::Text(TopicErrorKind::MisplacedSingleLevelWildcard));
     assert_eq!(fault(b"\x82\x08\0\x01\0\x03a+\0\0", Version::V311), expected);
-    let expected = (8, Field::TopicFilter, Violation::Text(Flaw::NullCharacter));
+    let expected = (8, Field::TopicFilter, Violation::Text(TextErrorKind::NullCharacter.into()));
     assert_eq!(fault(b"\x82\x09\0\x01\0\x04/a\0+\0", Version::V311), expected);
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use mqtt_sansio::client::{ClientSession, Connected, Outcome, Resumption};
 use mqtt_sansio::codec::{SubscribeProperties, Subscription};
-use mqtt_sansio::{ReceivedMessage, TextError, Token, Version};
+use mqtt_sansio::{ReceivedMessage, Token, TopicError, Version};
 
 use crate::arguments::SubscribeArguments;
 use crate::connection::Task;
@@ -27,7 +27,7 @@ impl<'a> Subscriber<'a> {
             let SubscribeArguments { no_local, retain_handling, .. } = *arguments;
             Ok(Subscription { no_local, retain_handling, ..subscription })
         };
-        let subscriptions = arguments.filters.iter().map(subscription).collect::<Result<_, TextError>>()?;
+        let subscriptions = arguments.filters.iter().map(subscription).collect::<Result<_, TopicError>>()?;
         let mut subscriber = Self { arguments, subscriptions, open: None, received: 0, has_failed: false };
         subscriber.subscribe(client)?; // waits for the connection
         Ok(subscriber)

@@ -7,9 +7,9 @@ use super::packet_type::PacketType;
 use super::property::AckProperties;
 use super::reader::{Context, Reader};
 use super::reason::{PubAckReasonCode, PubRelReasonCode};
+use super::sink::{Body, Sink};
 use super::types::PacketId;
 use super::version::Version;
-use super::writer::{Body, Sink};
 
 macro_rules! acks {
     ($( $(#[$doc:meta])* $packet:ident { $reason_code:ident } )*) => {

@@ -3,12 +3,13 @@
 use super::error::Fault;
 use super::field::Field;
 use super::packet_type::PacketType;
-use super::property::{self, AuthProperties, PropertyId};
+use super::property::{self, AuthProperties};
+use super::property_id::PropertyId;
 use super::reader::{Context, Reader};
 use super::reason::AuthReasonCode;
+use super::sink::{Body, Sink};
 use super::version::Version;
 use super::violation::Violation;
-use super::writer::{Body, Sink};
 use crate::text::Utf8Str;
 
 /// AUTH: a step of an authentication exchange; 5.0 only.

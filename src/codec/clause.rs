@@ -4,11 +4,12 @@
 
 use super::field::Field;
 use super::packet_type::PacketType;
-use super::property::PropertyId;
+use super::property_id::PropertyId;
 use super::reason::ReasonCode;
 use super::version::Version;
 use super::violation::{ErrorKind, Violation};
-use crate::text::Flaw;
+use crate::text::TextErrorKind;
+use crate::topic::TopicErrorKind;
 
 /// What there is to say about a violation.
 pub(crate) struct Ruling {
@@ -29,7 +30,7 @@ pub(crate) fn of(violation: Violation, packet: Option<PacketType>, field: Field,
 fn verdict(violation: Violation, field: Field, version: Version) -> (ErrorKind, ReasonCode) {
     use ErrorKind::{MalformedPacket, ProtocolError, Refused};
     match violation {
-        Violation::Text(flaw) => (MalformedPacket, text_reason_code(flaw, field)),
+        Violation::Text(kind) => (MalformedPacket, text_reason_code(kind, field)),
         Violation::PacketTooLarge => (ProtocolError, ReasonCode::PacketTooLarge),
         Violation::TooManyUserProperties => (Refused, ReasonCode::QuotaExceeded),
         Violation::UnknownProtocolName | Violation::UnsupportedProtocolVersion => {
@@ -57,19 +58,21 @@ fn verdict(violation: Violation, field: Field, version: Version) -> (ErrorKind, 
     }
 }
 
-fn text_reason_code(flaw: Flaw, field: Field) -> ReasonCode {
-    match flaw {
-        Flaw::EmptyTopic | Flaw::SingleLevelWildcardInName | Flaw::MultiLevelWildcardInName
+fn text_reason_code(kind: TopicErrorKind, field: Field) -> ReasonCode {
+    match kind {
+        TopicErrorKind::Empty
+        | TopicErrorKind::SingleLevelWildcardInName
+        | TopicErrorKind::MultiLevelWildcardInName
             if field != Field::TopicFilter =>
         {
             ReasonCode::TopicNameInvalid
         }
-        Flaw::EmptyTopic
-        | Flaw::MisplacedMultiLevelWildcard
-        | Flaw::MisplacedSingleLevelWildcard
-        | Flaw::EmptyShareName
-        | Flaw::WildcardInShareName
-        | Flaw::NoFilterAfterShareName => ReasonCode::TopicFilterInvalid,
+        TopicErrorKind::Empty
+        | TopicErrorKind::MisplacedMultiLevelWildcard
+        | TopicErrorKind::MisplacedSingleLevelWildcard
+        | TopicErrorKind::EmptyShareName
+        | TopicErrorKind::WildcardInShareName
+        | TopicErrorKind::NoFilterAfterShareName => ReasonCode::TopicFilterInvalid,
         _ => ReasonCode::MalformedPacket,
     }
 }
@@ -104,7 +107,7 @@ fn clauses(violation: Violation, packet: Option<PacketType>, field: Field) -> (&
             _ => ("section 2.2.3", "section 2.1.4"),
         },
         Violation::TrailingBytes => ("section 2.2.3", "section 2.1.4"),
-        Violation::Text(flaw) => text(flaw, packet, field),
+        Violation::Text(kind) => text(kind, packet, field),
         Violation::PacketIdZero => ("MQTT-2.3.1-1", "MQTT-2.2.1-3"),
         Violation::UnknownProtocolName => same("MQTT-3.1.2-1"),
         Violation::UnsupportedProtocolVersion => same("MQTT-3.1.2-2"),
@@ -167,22 +170,24 @@ fn missing(field: Field) -> (&'static str, &'static str) {
     }
 }
 
-fn text(flaw: Flaw, packet: Option<PacketType>, field: Field) -> (&'static str, &'static str) {
-    match flaw {
-        Flaw::IllFormedUtf8 => ("MQTT-1.5.3-1", "MQTT-1.5.4-1"),
-        Flaw::NullCharacter => ("MQTT-1.5.3-2", "MQTT-1.5.4-2"),
-        Flaw::ControlCharacter | Flaw::NonCharacter => ("section 1.5.3", "section 1.5.4"),
-        Flaw::TooLong => same("MQTT-4.7.3-3"),
-        Flaw::EmptyTopic => same("MQTT-4.7.3-1"),
-        Flaw::SingleLevelWildcardInName | Flaw::MultiLevelWildcardInName => match field {
+fn text(kind: TopicErrorKind, packet: Option<PacketType>, field: Field) -> (&'static str, &'static str) {
+    match kind {
+        TopicErrorKind::Text(TextErrorKind::IllFormedUtf8) => ("MQTT-1.5.3-1", "MQTT-1.5.4-1"),
+        TopicErrorKind::Text(TextErrorKind::NullCharacter) => ("MQTT-1.5.3-2", "MQTT-1.5.4-2"),
+        TopicErrorKind::Text(TextErrorKind::ControlCharacter | TextErrorKind::NonCharacter) => {
+            ("section 1.5.3", "section 1.5.4")
+        }
+        TopicErrorKind::Text(TextErrorKind::TooLong) => same("MQTT-4.7.3-3"),
+        TopicErrorKind::Empty => same("MQTT-4.7.3-1"),
+        TopicErrorKind::SingleLevelWildcardInName | TopicErrorKind::MultiLevelWildcardInName => match field {
             Field::TopicName if packet == Some(PacketType::Publish) => same("MQTT-3.3.2-2"),
             Field::Property(PropertyId::ResponseTopic) => same("MQTT-3.3.2-14"),
             _ => ("MQTT-4.7.1-1", "MQTT-4.7.0-1"),
         },
-        Flaw::MisplacedMultiLevelWildcard => ("MQTT-4.7.1-2", "MQTT-4.7.1-1"),
-        Flaw::MisplacedSingleLevelWildcard => ("MQTT-4.7.1-3", "MQTT-4.7.1-2"),
-        Flaw::EmptyShareName => same("MQTT-4.8.2-1"),
-        Flaw::WildcardInShareName | Flaw::NoFilterAfterShareName => same("MQTT-4.8.2-2"),
+        TopicErrorKind::MisplacedMultiLevelWildcard => ("MQTT-4.7.1-2", "MQTT-4.7.1-1"),
+        TopicErrorKind::MisplacedSingleLevelWildcard => ("MQTT-4.7.1-3", "MQTT-4.7.1-2"),
+        TopicErrorKind::EmptyShareName => same("MQTT-4.8.2-1"),
+        TopicErrorKind::WildcardInShareName | TopicErrorKind::NoFilterAfterShareName => same("MQTT-4.8.2-2"),
     }
 }
 

@@ -7,9 +7,9 @@ use super::packet_type::PacketType;
 use super::property::ConnAckProperties;
 use super::reader::{Context, Reader};
 use super::reason::ConnAckReasonCode;
+use super::sink::{Body, Sink};
 use super::version::Version;
 use super::violation::Violation;
-use super::writer::{Body, Sink};
 
 /// CONNACK: the server's answer to CONNECT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -8,13 +8,13 @@ use super::field::Field;
 use super::packet_type::PacketType;
 use super::property::{ConnectProperties, WillProperties};
 use super::reader::{Context, Reader};
+use super::sink::{Body, Sink};
 use super::types::QoS;
 use super::version::Version;
 use super::violation::Violation;
-use super::writer::{Body, Sink};
 use crate::redacted::Redacted;
-use crate::text::{Flaw, Utf8Str};
-use crate::topic::TopicName;
+use crate::text::Utf8Str;
+use crate::topic::{TopicErrorKind, TopicName};
 
 /// CONNECT: a client asks to be connected.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -224,7 +224,7 @@ impl Body for Connect<'_> {
         out.binary(Field::ClientIdentifier, self.client_identifier.as_bytes());
         if let Some(will) = &self.will {
             out.properties(version, Field::WillProperties, &will.properties);
-            out.rule(|| !will.topic.is_empty(), Field::WillTopic, Violation::Text(Flaw::EmptyTopic));
+            out.rule(|| !will.topic.is_empty(), Field::WillTopic, Violation::Text(TopicErrorKind::Empty));
             out.binary(Field::WillTopic, will.topic.as_bytes());
             out.binary(Field::WillPayload, will.payload);
         }

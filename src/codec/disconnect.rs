@@ -6,8 +6,8 @@ use super::packet_type::PacketType;
 use super::property::DisconnectProperties;
 use super::reader::{Context, Reader};
 use super::reason::DisconnectReasonCode;
+use super::sink::{Body, Sink};
 use super::version::Version;
-use super::writer::{Body, Sink};
 
 /// DISCONNECT: the last packet of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::property::PropertyId;
+use super::property_id::{PropertyId, write_words};
 
 /// A field of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,8 +96,6 @@ impl Field {
 impl fmt::Display for Field {
     /// Writes the name with spaces: `topic name`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut words = self.name().split('_');
-        f.write_str(words.next().unwrap_or_default())?;
-        words.try_for_each(|word| write!(f, " {word}"))
+        write_words(self.name(), f)
     }
 }

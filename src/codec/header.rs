@@ -3,11 +3,9 @@
 use super::error::{DecodeError, Fault};
 use super::field::Field;
 use super::packet_type::PacketType;
+use super::varint::{MAX_REMAINING_LENGTH, Varint, read_varint};
 use super::version::{Sender, Version};
 use super::violation::Violation;
-
-/// The largest Remaining Length, and the largest Variable Byte Integer: 268,435,455.
-pub const MAX_REMAINING_LENGTH: u32 = 0x0FFF_FFFF;
 
 /// The largest packet, in bytes: five bytes of fixed header and the largest Remaining Length.
 pub const MAX_PACKET_SIZE: u32 = MAX_REMAINING_LENGTH + 5;
@@ -144,38 +142,3 @@ pub(crate) const DUP: u8 = 0b1000;
 pub(crate) const QOS: u8 = 0b0110;
 /// The RETAIN flag of a PUBLISH.
 pub(crate) const RETAIN: u8 = 0b0001;
-
-/// What a Variable Byte Integer turns out to be (section 1.5.5).
-pub(crate) enum Varint {
-    /// A value, and the number of bytes it took.
-    Value(u32, u8),
-    /// The bytes end before it does.
-    Unfinished,
-    /// What is wrong, and at which of its bytes.
-    Bad(Violation, u8),
-}
-
-/// Reads a Variable Byte Integer of one to four bytes, and refuses those that could be shorter \[MQTT-1.5.5-1\].
-pub(crate) fn read_varint(bytes: &[u8]) -> Varint {
-    let mut value = 0;
-    for (index, (shift, &byte)) in (0_u8..).zip([0, 7, 14, 21].into_iter().zip(bytes)) {
-        value |= u32::from(byte & 0x7F) << shift;
-        if byte < 0x80 {
-            if byte == 0 && index > 0 {
-                return Varint::Bad(Violation::OverlongInteger, index);
-            }
-            return Varint::Value(value, index.saturating_add(1));
-        }
-    }
-    if bytes.len() < 4 { Varint::Unfinished } else { Varint::Bad(Violation::IntegerTooLong, 3) }
-}
-
-/// The size of a Variable Byte Integer, in bytes. (Above 268,435,455 there is none.)
-pub(crate) const fn varint_len(value: u32) -> u8 {
-    match value {
-        0..=0x7F => 1,
-        0x80..=0x3FFF => 2,
-        0x4000..=0x1F_FFFF => 3,
-        _ => 4,
-    }
-}

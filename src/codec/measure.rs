@@ -2,11 +2,11 @@
 
 use super::error::EncodeError;
 use super::field::Field;
-use super::header::{MAX_REMAINING_LENGTH, varint_len};
 use super::packet_type::PacketType;
+use super::sink::{Body, Section, Sink};
+use super::varint::{MAX_REMAINING_LENGTH, varint_len};
 use super::version::Version;
 use super::violation::Violation;
-use super::writer::{Body, Section, Sink};
 use crate::text::MAX_LEN;
 
 /// How large a packet is, and its parts that have a length of their own.

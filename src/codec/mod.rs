@@ -53,14 +53,18 @@ mod packet;
 mod packet_type;
 mod ping;
 mod property;
+mod property_id;
 mod publish;
 mod reader;
 mod reason;
+mod sink;
 mod stream;
 mod subscribe;
 mod types;
 mod unsubscribe;
+mod user_property;
 mod value;
+mod varint;
 mod version;
 mod violation;
 mod writer;
@@ -72,15 +76,16 @@ pub use self::connect::{Connect, Will};
 pub use self::disconnect::Disconnect;
 pub use self::error::{DecodeError, EncodeError};
 pub use self::field::Field;
-pub use self::header::{FixedHeader, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH};
+pub use self::header::{FixedHeader, MAX_PACKET_SIZE};
 pub use self::limits::Limits;
 pub use self::list::{Entry, List, ListIter};
 pub use self::packet::Packet;
 pub use self::packet_type::PacketType;
 pub use self::property::{
-    AckProperties, AuthProperties, ConnAckProperties, ConnectProperties, DisconnectProperties, PropertyId,
-    PublishProperties, SubscribeProperties, UnsubscribeProperties, UserProperty, WillProperties,
+    AckProperties, AuthProperties, ConnAckProperties, ConnectProperties, DisconnectProperties, PublishProperties,
+    SubscribeProperties, UnsubscribeProperties, WillProperties,
 };
+pub use self::property_id::{PropertyId, WireType};
 pub use self::publish::{Delivery, Publish};
 pub use self::reason::{
     AuthReasonCode, ConnAckReasonCode, DisconnectReasonCode, PubAckReasonCode, PubRelReasonCode, ReasonCode,
@@ -92,7 +97,8 @@ pub(crate) use self::stream::{Short, decode_publish_head, decode_short};
 pub use self::subscribe::{SubAck, Subscribe, Subscription};
 pub use self::types::{MaximumQoS, OutOfRange, PacketId, PayloadFormat, QoS, RetainHandling, SubscriptionIdentifier};
 pub use self::unsubscribe::{UnsubAck, Unsubscribe};
-pub use self::value::WireType;
+pub use self::user_property::UserProperty;
+pub use self::varint::MAX_REMAINING_LENGTH;
 pub use self::version::{Sender, UnknownVersion, Version};
 pub use self::violation::{ErrorKind, Violation};
 pub use crate::text::DisallowedCodePoints;

@@ -1,8 +1,8 @@
 //! PINGREQ and PINGRESP (sections 3.12 and 3.13), which have nothing behind their fixed header.
 
 use super::packet_type::PacketType;
+use super::sink::{Body, Sink};
 use super::version::Version;
-use super::writer::{Body, Sink};
 
 /// PINGREQ.
 pub(crate) struct PingReq;

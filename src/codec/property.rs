@@ -1,8 +1,7 @@
-//! Properties (section 2.2.2): all there is to know about them stands in one table.
+//! Properties (section 2.2.2): one table says which packet may carry which of them.
 //!
-//! Its first part says what each property is called and how it is written; its second part, which packet may carry
-//! it. The struct of each packet, its decode and encode, and the checks for repeated and misplaced properties are made
-//! from it.
+//! The struct of each packet, its decode and encode, and the checks for repeated and misplaced properties are made
+//! from it. What each property is called and how it is written stands in the table of [`PropertyId`].
 
 use core::fmt;
 use core::num::{NonZeroU16, NonZeroU32};
@@ -10,14 +9,16 @@ use core::num::{NonZeroU16, NonZeroU32};
 use super::error::Fault;
 use super::field::Field;
 use super::list::{self, List};
+use super::property_id::{PropertyId, WireType};
 use super::reader::{Context, Reader};
+use super::sink::{Section, Sink};
 use super::types::{MaximumQoS, PayloadFormat, SubscriptionIdentifier};
-use super::value::{Value, WireType};
+use super::user_property::UserProperty;
+use super::value::Value;
 use super::version::{Sender, Version};
 use super::violation::Violation;
-use super::writer::{Section, Sink};
 use crate::redacted::Redacted;
-use crate::text::{TextError, Utf8Str};
+use crate::text::Utf8Str;
 use crate::topic::TopicName;
 
 /// The place for a property in a struct: an `Option` for one that may stand there once, a `List` for the others.
@@ -51,7 +52,6 @@ macro_rules! printable {
 
 macro_rules! properties {
     (
-        $( $id:literal $property:ident $name:ident $wire_type:ident; )*
         $(
             $(#[$doc:meta])*
             $packet:ident<$a:lifetime> {
@@ -59,52 +59,6 @@ macro_rules! properties {
             }
         )*
     ) => {
-        /// The 27 properties.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(u8)]
-        pub enum PropertyId {
-            $( #[doc = concat!("`", stringify!($id), "`: `", stringify!($name), "`.")] $property = $id, )*
-        }
-
-        impl PropertyId {
-            /// All of them, in ascending order.
-            pub const ALL: &'static [Self] = &[ $( Self::$property, )* ];
-
-            /// The number on the wire.
-            pub const fn value(self) -> u8 {
-                self as u8
-            }
-
-            /// The property with this number, if there is one.
-            pub const fn from_value(value: u8) -> Option<Self> {
-                match value {
-                    $( $id => Some(Self::$property), )*
-                    _ => None,
-                }
-            }
-
-            /// How its value is written.
-            #[inline]
-            pub const fn wire_type(self) -> WireType {
-                match self {
-                    $( Self::$property => WireType::$wire_type, )*
-                }
-            }
-
-            /// The name in the specification, in `snake_case`.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $( Self::$property => stringify!($name), )*
-                }
-            }
-        }
-
-        impl fmt::Display for PropertyId {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&Field::Property(*self), f)
-            }
-        }
-
         $(
             $(#[$doc])*
             #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -184,7 +138,7 @@ macro_rules! properties {
             }
 
             impl<$a> $packet<$a> {
-                /// The struct and the first part of the table agree on how each property is written.
+                /// The struct and the table of [`PropertyId`] agree on how each property is written.
                 const WIRE_TYPES_AGREE: () = {
                     $( assert!(<$slot as Slot<$a>>::WIRE_TYPE as u8 == PropertyId::$member_id.wire_type() as u8); )*
                 };
@@ -196,34 +150,6 @@ macro_rules! properties {
 }
 
 properties! {
-    0x01 PayloadFormatIndicator payload_format_indicator Byte;
-    0x02 MessageExpiryInterval message_expiry_interval FourByteInteger;
-    0x03 ContentType content_type Utf8String;
-    0x08 ResponseTopic response_topic Utf8String;
-    0x09 CorrelationData correlation_data BinaryData;
-    0x0B SubscriptionIdentifier subscription_identifier VariableByteInteger;
-    0x11 SessionExpiryInterval session_expiry_interval FourByteInteger;
-    0x12 AssignedClientIdentifier assigned_client_identifier Utf8String;
-    0x13 ServerKeepAlive server_keep_alive TwoByteInteger;
-    0x15 AuthenticationMethod authentication_method Utf8String;
-    0x16 AuthenticationData authentication_data BinaryData;
-    0x17 RequestProblemInformation request_problem_information Byte;
-    0x18 WillDelayInterval will_delay_interval FourByteInteger;
-    0x19 RequestResponseInformation request_response_information Byte;
-    0x1A ResponseInformation response_information Utf8String;
-    0x1C ServerReference server_reference Utf8String;
-    0x1F ReasonString reason_string Utf8String;
-    0x21 ReceiveMaximum receive_maximum TwoByteInteger;
-    0x22 TopicAliasMaximum topic_alias_maximum TwoByteInteger;
-    0x23 TopicAlias topic_alias TwoByteInteger;
-    0x24 MaximumQoS maximum_qos Byte;
-    0x25 RetainAvailable retain_available Byte;
-    0x26 UserProperty user_property Utf8StringPair;
-    0x27 MaximumPacketSize maximum_packet_size FourByteInteger;
-    0x28 WildcardSubscriptionAvailable wildcard_subscription_available Byte;
-    0x29 SubscriptionIdentifiersAvailable subscription_identifiers_available Byte;
-    0x2A SharedSubscriptionAvailable shared_subscription_available Byte;
-
     /// The properties of a CONNECT (section 3.1.2.11).
     ConnectProperties<'a> {
         /// How long the session outlives the connection, in seconds; 0xFFFF_FFFF is for ever, absent is 0.
@@ -379,27 +305,6 @@ fn misplaced(offset: usize, id: u8) -> Fault {
         None => (Field::PropertyIdentifier, Violation::UnknownProperty),
     };
     Fault::new(offset, field, violation)
-}
-
-/// A UTF-8 String Pair: a name and a value that the specification gives no meaning to (section 3.1.2.11.8). A name may
-/// come more than once, and the order counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UserProperty<'a> {
-    /// The name.
-    pub name: Utf8Str<'a>,
-    /// The value.
-    pub value: Utf8Str<'a>,
-}
-
-impl<'a> UserProperty<'a> {
-    /// Takes a user property that is to be sent.
-    ///
-    /// # Errors
-    ///
-    /// [`TextError`] when one of the texts contains U+0000 or is longer than 65,535 bytes.
-    pub fn new(name: &'a str, value: &'a str) -> Result<Self, TextError> {
-        Ok(Self { name: Utf8Str::new(name)?, value: Utf8Str::new(value)? })
-    }
 }
 
 impl<'a, T: Value<'a>> Slot<'a> for Option<T> {

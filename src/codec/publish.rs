@@ -3,17 +3,17 @@
 use super::error::{EncodeError, Fault};
 use super::field::Field;
 use super::header::{DUP, QOS, RETAIN};
-#[cfg(feature = "alloc")]
-use super::header::{Varint, read_varint};
 use super::packet_type::PacketType;
 use super::property::PublishProperties;
 use super::reader::{Context, Reader};
+use super::sink::{Body, Sink};
 use super::types::{PacketId, QoS};
+#[cfg(feature = "alloc")]
+use super::varint::{Varint, read_varint};
 use super::version::Version;
 use super::violation::Violation;
-use super::writer::{self, Body, Sink};
-use crate::text::Flaw;
-use crate::topic::TopicName;
+use super::writer;
+use crate::topic::{TopicErrorKind, TopicName};
 
 /// PUBLISH: a message, from a client or from a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -158,7 +158,7 @@ impl<'a> Publish<'a> {
         let qos = QoS::from_value((flags & QOS) >> 1).unwrap_or_default(); // 3 has been refused with the first byte
         let topic = reader.topic_name(Field::TopicName, context.limits.disallowed_code_points)?;
         if topic.is_empty() && context.version != Version::V5 {
-            return Err(Fault::new(reader.offset_before(2), Field::TopicName, Violation::Text(Flaw::EmptyTopic)));
+            return Err(Fault::new(reader.offset_before(2), Field::TopicName, Violation::Text(TopicErrorKind::Empty)));
         }
         // Without a jump that depends on the QoS: in a mixed stream nobody could predict it.
         let id = reader.packet_id_if(qos != QoS::AtMostOnce)?;
@@ -180,7 +180,7 @@ impl<'a> Publish<'a> {
                 Violation::NoTopic,
             ),
             Version::V31 | Version::V311 => {
-                out.rule(|| !self.topic.is_empty(), Field::TopicName, Violation::Text(Flaw::EmptyTopic));
+                out.rule(|| !self.topic.is_empty(), Field::TopicName, Violation::Text(TopicErrorKind::Empty));
             }
         }
         out.binary(Field::TopicName, self.topic.as_bytes());

@@ -4,14 +4,14 @@ use core::num::NonZeroU16;
 
 use super::error::Fault;
 use super::field::Field;
-use super::header::{Varint, read_varint};
 use super::limits::Limits;
 use super::list::List;
 use super::types::PacketId;
+use super::varint::{Varint, read_varint};
 use super::version::Version;
 use super::violation::Violation;
-use crate::text::{self, DisallowedCodePoints, Flaw, TextError, Utf8Str, Wildcards};
-use crate::topic::{self, TopicFilter, TopicName};
+use crate::text::{self, DisallowedCodePoints, Utf8Str};
+use crate::topic::{self, TopicError, TopicErrorKind, TopicFilter, TopicName};
 
 /// What the rules depend on, besides the bytes.
 #[derive(Clone, Copy)]
@@ -116,9 +116,9 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub(crate) fn string(&mut self, field: Field, disallowed: DisallowedCodePoints) -> Result<Utf8Str<'a>, Fault> {
         let text = self.binary(field)?;
-        match text::check(text, disallowed, Wildcards::Ordinary) {
+        match text::check(text, disallowed) {
             None => Ok(Utf8Str::validated(text)),
-            Some(error) => Err(text_fault(self.offset_before(text.len()), field, error)),
+            Some(error) => Err(text_fault(self.offset_before(text.len()), field, error.into())),
         }
     }
 
@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
         disallowed: DisallowedCodePoints,
     ) -> Result<TopicName<'a>, Fault> {
         let text = self.binary(field)?;
-        match text::check(text, disallowed, Wildcards::Forbidden) {
+        match topic::check_name(text, disallowed) {
             None => Ok(TopicName::validated(text)),
             Some(error) => Err(text_fault(self.offset_before(text.len()), field, error)),
         }
@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
     ) -> Result<TopicName<'a>, Fault> {
         let topic = self.topic_name(field, disallowed)?;
         if topic.is_empty() {
-            return Err(Fault::new(self.offset_before(2), field, Violation::Text(Flaw::EmptyTopic)));
+            return Err(Fault::new(self.offset_before(2), field, Violation::Text(TopicErrorKind::Empty)));
         }
         Ok(topic)
     }
@@ -287,11 +287,11 @@ fn long_varint(bytes: &[u8], offset: usize, field: Field) -> Result<(u32, usize)
 
 /// The fault of a text at `offset`.
 #[cold]
-fn text_fault(offset: usize, field: Field, error: TextError) -> Fault {
-    let start = match error.flaw {
+fn text_fault(offset: usize, field: Field, error: TopicError) -> Fault {
+    let start = match error.kind {
         // What is not there is missed at the length prefix.
-        Flaw::EmptyTopic => offset.saturating_sub(2),
+        TopicErrorKind::Empty => offset.saturating_sub(2),
         _ => offset,
     };
-    Fault::new(start.saturating_add(error.at), field, Violation::Text(error.flaw))
+    Fault::new(start.saturating_add(error.at), field, Violation::Text(error.kind))
 }

@@ -7,12 +7,11 @@ use super::packet_type::PacketType;
 use super::property::{AckProperties, SubscribeProperties, split_binary};
 use super::reader::{Context, Reader};
 use super::reason::SubAckReasonCode;
+use super::sink::{Body, Sink};
 use super::types::{PacketId, QoS, RetainHandling};
 use super::version::Version;
 use super::violation::Violation;
-use super::writer::{Body, Sink};
-use crate::text::TextError;
-use crate::topic::{self, TopicFilter};
+use crate::topic::{self, TopicError, TopicFilter};
 
 /// SUBSCRIBE: a client asks for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,8 +47,8 @@ impl<'a> Subscription<'a> {
     ///
     /// # Errors
     ///
-    /// [`TextError`] when the filter is not well-formed: see [`TopicFilter::new`].
-    pub fn new(filter: &'a str, qos: QoS) -> Result<Self, TextError> {
+    /// [`TopicError`] when the filter is not well-formed: see [`TopicFilter::new`].
+    pub fn new(filter: &'a str, qos: QoS) -> Result<Self, TopicError> {
         Ok(Self::with_filter(TopicFilter::new(filter)?, qos))
     }
 
@@ -175,7 +174,7 @@ pub(crate) fn write_filter<S: Sink>(filter: TopicFilter<'_>, version: Version, o
         && filter.first() == Some(&b'$')
         && let Some(error) = topic::share_flaw(filter)
     {
-        out.rule(|| false, Field::TopicFilter, Violation::Text(error.flaw));
+        out.rule(|| false, Field::TopicFilter, Violation::Text(error.kind));
     }
     out.binary(Field::TopicFilter, filter);
 }

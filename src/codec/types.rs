@@ -64,7 +64,7 @@ pub struct SubscriptionIdentifier(u32);
 
 impl SubscriptionIdentifier {
     /// The largest.
-    pub const MAX: u32 = crate::codec::header::MAX_REMAINING_LENGTH;
+    pub const MAX: u32 = super::varint::MAX_REMAINING_LENGTH;
 
     /// Takes a subscription identifier.
     ///

@@ -7,11 +7,11 @@ use super::packet_type::PacketType;
 use super::property::{AckProperties, UnsubscribeProperties, split_binary};
 use super::reader::{Context, Reader};
 use super::reason::UnsubAckReasonCode;
+use super::sink::{Body, Sink};
 use super::subscribe::write_filter;
 use super::types::PacketId;
 use super::version::Version;
 use super::violation::Violation;
-use super::writer::{Body, Sink};
 use crate::topic::TopicFilter;
 
 /// UNSUBSCRIBE: a client ends subscriptions.

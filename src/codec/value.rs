@@ -4,32 +4,14 @@ use core::num::{NonZeroU16, NonZeroU32};
 
 use super::error::Fault;
 use super::field::Field;
-use super::property::{PropertyId, UserProperty};
+use super::property_id::{PropertyId, WireType};
 use super::reader::{Context, Reader};
+use super::sink::Sink;
 use super::types::{MaximumQoS, PayloadFormat, SubscriptionIdentifier};
+use super::user_property::UserProperty;
 use super::violation::Violation;
-use super::writer::Sink;
-use crate::text::{Flaw, Utf8Str};
-use crate::topic::TopicName;
-
-/// How the value of a property is written (section 2.2.2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WireType {
-    /// One byte.
-    Byte,
-    /// Two Byte Integer.
-    TwoByteInteger,
-    /// Four Byte Integer.
-    FourByteInteger,
-    /// Variable Byte Integer.
-    VariableByteInteger,
-    /// UTF-8 Encoded String.
-    Utf8String,
-    /// UTF-8 String Pair.
-    Utf8StringPair,
-    /// Binary Data.
-    BinaryData,
-}
+use crate::text::Utf8Str;
+use crate::topic::{TopicErrorKind, TopicName};
 
 /// A value that a property may have.
 pub(crate) trait Value<'a>: Copy {
@@ -191,7 +173,7 @@ impl<'a> Value<'a> for TopicName<'a> {
 
     #[inline(always)]
     fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
-        out.rule(|| !self.is_empty(), Field::Property(id), Violation::Text(Flaw::EmptyTopic));
+        out.rule(|| !self.is_empty(), Field::Property(id), Violation::Text(TopicErrorKind::Empty));
         self.as_bytes().write(id, out);
     }
 }

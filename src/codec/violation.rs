@@ -4,7 +4,7 @@ use core::fmt;
 
 use thiserror::Error;
 
-use crate::text::Flaw;
+use crate::topic::TopicErrorKind;
 
 /// A rule of the specification, or a limit of the receiver, that a packet breaks.
 ///
@@ -50,9 +50,9 @@ pub enum Violation {
     /// The packet goes on after its last field.
     #[error("covers more than the fields of the packet")]
     TrailingBytes,
-    /// A text with something in it that may not be there.
+    /// A text with something in it that may not be there, or a topic that breaks a rule of topics.
     #[error("{0}")]
-    Text(Flaw),
+    Text(TopicErrorKind),
     /// Packet Identifier 0.
     #[error("is 0")]
     PacketIdZero,

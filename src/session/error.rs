@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::codec::{EncodeError, MaximumQoS, PacketType, ReasonCode};
 use crate::text::TextError;
+use crate::topic::TopicError;
 
 /// A packet that is well-formed, but not at this time or not from this peer: a Protocol Error (section 4.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
@@ -103,7 +104,7 @@ pub enum CommandError {
     Encode(#[from] EncodeError),
     /// A topic that cannot be published to, or a text that cannot be sent.
     #[error(transparent)]
-    Text(#[from] TextError),
+    Text(#[from] TopicError),
     /// The packet is larger than the other end takes \[MQTT-3.2.2-15, MQTT-3.1.2-24\].
     #[error("the packet is larger than the {limit} bytes that the other end takes [MQTT-3.2.2-15, MQTT-3.1.2-24]")]
     TooLarge {
@@ -165,6 +166,12 @@ pub enum CommandError {
     /// DISCONNECT cannot give a session an expiry interval that had none (section 3.14.2.2.2).
     #[error("a session without an expiry interval cannot be given one by DISCONNECT (section 3.14.2.2.2)")]
     SessionExpiry,
+}
+
+impl From<TextError> for CommandError {
+    fn from(error: TextError) -> Self {
+        Self::Text(error.into())
+    }
 }
 
 impl CommandError {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::message::Message;
 use crate::codec::{self, List, PayloadFormat, PublishProperties, QoS, UserProperty, WillProperties};
 use crate::text::{TextError, Utf8Str};
-use crate::topic::TopicName;
+use crate::topic::{TopicError, TopicName};
 
 /// A message that the server publishes when the client is gone (section 3.1.2.5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Will {
     pub(crate) fn encodable<'a>(
         &'a self,
         user_properties: &'a [UserProperty<'a>],
-    ) -> Result<codec::Will<'a>, TextError> {
+    ) -> Result<codec::Will<'a>, TopicError> {
         Ok(codec::Will {
             topic: TopicName::new(&self.topic)?,
             payload: &self.payload,
@@ -93,8 +93,8 @@ impl Will {
     ///
     /// # Errors
     ///
-    /// [`TextError`] if one of its texts cannot be sent. Those of a will that was received can.
-    pub fn with_message<R>(&self, publish: impl FnOnce(&Message<'_>) -> R) -> Result<R, TextError> {
+    /// [`TopicError`] if one of its texts cannot be sent. Those of a will that was received can.
+    pub fn with_message<R>(&self, publish: impl FnOnce(&Message<'_>) -> R) -> Result<R, TopicError> {
         let user_properties = user_properties(&self.user_properties)?;
         let properties = PublishProperties {
             payload_format_indicator: self.payload_format_indicator,

@@ -565,15 +565,15 @@ fn an_acceptance_that_cannot_be_sent() {
         (Accept { server_reference: long.clone(), ..Accept::default() }, CommandError::TooLarge { limit: 40 }),
         (
             Accept { server_reference: Some("x".repeat(70_000)), ..Accept::default() },
-            CommandError::Text(mqtt_sansio::Utf8Str::new(&"x".repeat(70_000)).unwrap_err()),
+            CommandError::from(mqtt_sansio::Utf8Str::new(&"x".repeat(70_000)).unwrap_err()),
         ),
         (
             Accept { reason_string: Some("\0".into()), ..Accept::default() },
-            CommandError::Text(mqtt_sansio::Utf8Str::new("\0").unwrap_err()),
+            CommandError::from(mqtt_sansio::Utf8Str::new("\0").unwrap_err()),
         ),
         (
             Accept { user_properties: vec![("\0".into(), "x".into())], ..Accept::default() },
-            CommandError::Text(mqtt_sansio::Utf8Str::new("\0").unwrap_err()),
+            CommandError::from(mqtt_sansio::Utf8Str::new("\0").unwrap_err()),
         ),
     ];
     for (accept, expected) in refusals {

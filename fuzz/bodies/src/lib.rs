@@ -19,7 +19,7 @@ use mqtt_sansio::codec::{
     self, Connect, DecodeError, Decoded, EncodeError, Field, Limits, List, MAX_PACKET_SIZE, Packet, Publish, Sender,
     UserProperty, Violation,
 };
-use mqtt_sansio::{TextError, TopicFilter, TopicName, Utf8Str, Version};
+use mqtt_sansio::{TopicError, TopicErrorKind, TopicFilter, TopicName, Utf8Str, Version};
 
 pub use self::broker::broker_ops;
 pub use self::client::client_ops;
@@ -451,8 +451,8 @@ fn check_topics(filter_text: &str, name_text: &str) {
     let is_good_filter = is_text(filter_text) && is_filter(filter_text) && is_shared_well(filter_text);
     assert_eq!(filter.is_ok(), is_good_filter, "{filter_text:?}");
     assert_eq!(name.is_ok(), is_text(name_text) && is_name(name_text), "{name_text:?}");
-    check_flaw(filter.err(), filter_text);
-    check_flaw(name.err(), name_text);
+    check_topic_error(filter.err(), filter_text);
+    check_topic_error(name.err(), name_text);
     if filter_text.len() <= 65_535 {
         check_filter_on_wire(filter_text);
     }
@@ -470,7 +470,7 @@ fn check_topics(filter_text: &str, name_text: &str) {
     assert_eq!(filter.matches(name), matches(plain, name_text), "{filter} and {name}");
 }
 
-fn check_flaw(error: Option<TextError>, text: &str) {
+fn check_topic_error(error: Option<TopicError>, text: &str) {
     if let Some(error) = error {
         assert!(error.at <= text.len() && !error.to_string().is_empty(), "{error:?} in {text:?}");
         assert!(text.len() > 65_535 || text.is_char_boundary(error.at), "{error:?} in {text:?}");
@@ -536,12 +536,12 @@ fn text_at(frame: &[u8], text: &[u8], tail: &[u8]) -> usize {
     frame.len() - tail.len() - text.len()
 }
 
-/// The error is about this text, and says of it what `TextError` says.
-fn check_wire_error(error: &DecodeError, flaw: TextError, text_at: usize, field: Field) {
-    assert_eq!((error.field(), error.violation()), (field, Violation::Text(flaw.flaw)));
+/// The error is about this text, and says of it what `TopicError` says.
+fn check_wire_error(error: &DecodeError, expected: TopicError, text_at: usize, field: Field) {
+    assert_eq!((error.field(), error.violation()), (field, Violation::Text(expected.kind)));
     // An empty topic is missed at its length.
-    let start = if flaw.flaw == mqtt_sansio::Flaw::EmptyTopic { text_at - 2 } else { text_at };
-    assert_eq!(error.offset(), start + flaw.at);
+    let start = if expected.kind == TopicErrorKind::Empty { text_at - 2 } else { text_at };
+    assert_eq!(error.offset(), start + expected.at);
 }
 
 fn check_filter_on_wire(text: &str) {

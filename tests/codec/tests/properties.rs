@@ -15,7 +15,7 @@ use mqtt_sansio::codec::{
     EncodeError, Field, Limits, List, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, Packet, PacketType, PropertyId, Publish,
     PublishProperties, Sender, UserProperty, Violation, Will, WillProperties,
 };
-use mqtt_sansio::{Flaw, TextError, TopicFilter, TopicName, Utf8Str, Version};
+use mqtt_sansio::{TextError, TextErrorKind, TopicFilter, TopicName, Utf8Str, Version};
 use proptest::prelude::*;
 
 /// A packet type, a version, and an end that sends such packets in it.
@@ -425,10 +425,10 @@ fn long_bytes() -> Vec<u8> {
 fn texts_above_65_535_bytes_are_refused() {
     let long = long_bytes();
     let too_long = std::str::from_utf8(&long).expect("ASCII");
-    let error = TextError { at: 65_535, flaw: Flaw::TooLong };
+    let error = TextError { at: 65_535, kind: TextErrorKind::TooLong };
     assert_eq!(Utf8Str::new(too_long), Err(error));
-    assert_eq!(TopicName::new(too_long), Err(error));
-    assert_eq!(TopicFilter::new(too_long), Err(error));
+    assert_eq!(TopicName::new(too_long), Err(error.into()));
+    assert_eq!(TopicFilter::new(too_long), Err(error.into()));
     assert!(UserProperty::new("name", too_long).is_err() && UserProperty::new(too_long, "value").is_err());
     assert_eq!(Utf8Str::new(&too_long[1..]).map(Utf8Str::len), Ok(65_535));
     // A character that crosses the limit.

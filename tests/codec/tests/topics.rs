@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use mqtt_sansio::codec::{self, Decoded, Limits, Packet};
-use mqtt_sansio::{Flaw, TextError, TopicFilter, TopicName, Version};
+use mqtt_sansio::{TextErrorKind, TopicError, TopicErrorKind, TopicFilter, TopicName, Version};
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -242,7 +242,22 @@ fn longest() {
     }
     assert!(filter(&longest).matches(name(&longest)));
     let too_long = "a".repeat(65_536);
-    let error = TextError { at: 65_535, flaw: Flaw::TooLong };
+    let error = TopicError { at: 65_535, kind: TopicErrorKind::Text(TextErrorKind::TooLong) };
     assert_eq!(TopicName::new(&too_long), Err(error));
     assert_eq!(TopicFilter::new(&too_long), Err(error));
+}
+
+#[test]
+fn the_first_error_of_a_name_is_reported() {
+    use TopicErrorKind::{MultiLevelWildcardInName, SingleLevelWildcardInName, Text};
+    let expected = [
+        (&b"a+\0"[..], 1, SingleLevelWildcardInName),
+        (b"a\0+", 1, Text(TextErrorKind::NullCharacter)),
+        ("é/#+".as_bytes(), 3, MultiLevelWildcardInName),
+        (b"+\xFF", 0, SingleLevelWildcardInName),
+        (b"\xFF+", 0, Text(TextErrorKind::IllFormedUtf8)),
+    ];
+    for (name, at, kind) in expected {
+        assert_eq!(TopicName::from_bytes(name), Err(TopicError { at, kind }), "{name:?}");
+    }
 }
