@@ -402,6 +402,26 @@ fn standard_input_that_cannot_be_read_ends_with_disconnect() {
     assert!(ended.err.contains("error: standard input: "), "{}", ended.err);
 }
 
+/// Nothing can be printed, so the task fails. The will must not be published for that.
+#[cfg(target_os = "linux")]
+#[test]
+fn task_that_fails_ends_with_disconnect() {
+    let server = Server::new();
+    let mut command = Command::new(example::path(EXAMPLE));
+    command.args(["subscribe", "--host", "127.0.0.1", "--port", &server.port, "--filter", "t", "--will-topic", "w"]);
+    let full = std::fs::File::create("/dev/full").unwrap();
+    command.stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+    let client = Program::spawn(&mut command);
+    let mut peer = server.accept_client();
+    peer.grant();
+    peer.write(&message(b"there is no room for this"));
+    peer.expect_leave();
+    drop(peer);
+    let ended = client.end();
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.err.contains("error: No space left on device"), "{}", ended.err);
+}
+
 #[test]
 fn what_the_server_sends_cannot_break_a_line() {
     let server = Server::new();

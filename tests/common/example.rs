@@ -16,10 +16,10 @@ use std::time::Duration;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Returns where the program of an example is. It is the one that `cargo test` has built: cargo only makes sure that
-/// it is there and new, for `cargo test --test NAME` builds no examples.
+/// it is there and new, for `cargo test --test NAME` builds no examples. A test has one example only.
 pub(crate) fn path(example: &str) -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let folder = BUILT.get_or_init(|| {
+    static BUILT: OnceLock<(String, PathBuf)> = OnceLock::new();
+    let (name, path) = BUILT.get_or_init(|| {
         // The test is PROFILE/deps/NAME, and an example PROFILE/examples/NAME.
         let test = env::current_exe().unwrap();
         let profile = test.parent().unwrap().parent().unwrap();
@@ -46,9 +46,10 @@ pub(crate) fn path(example: &str) -> PathBuf {
         }
         let status = cargo.status().unwrap();
         assert!(status.success(), "the example {example} does not build");
-        profile.join("examples")
+        (example.into(), profile.join("examples").join(format!("{example}{}", env::consts::EXE_SUFFIX)))
     });
-    folder.join(format!("{example}{}", env::consts::EXE_SUFFIX))
+    assert_eq!(name, example);
+    path.clone()
 }
 
 /// A running program. It is killed when this is dropped.
