@@ -116,8 +116,14 @@ impl Program {
 
     /// Sends a signal, by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &id]).status().unwrap();
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Sends SIGINT and SIGTERM, with nothing in between: the program may end by itself after the first one.
+    pub(crate) fn signal_twice(&self) {
+        let id = self.child.id();
+        let status = Command::new("sh").arg("-c").arg(format!("kill -s INT {id}; kill -s TERM {id}")).status().unwrap();
         assert!(status.success());
     }
 
