@@ -20,7 +20,7 @@ use std::process::{Command, Stdio};
 
 use example::Program;
 use mqtt_sansio::Version;
-use mqtt_sansio::codec::{Limits, Sender};
+use mqtt_sansio::codec::{self, Limits, Sender};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -466,6 +466,20 @@ fn rows_cover_every_good_vector() {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Text can be told from packets: see `input::from_either`.
+    #[test]
+    fn no_text_is_a_packet(first in 0..100_usize, second in 0..100_usize, body in prop::collection::vec(0..100_usize, 127)) {
+        let characters: Vec<u8> = (0..=0x7F_u8).filter(|it| it.is_ascii_graphic() || it.is_ascii_whitespace()).collect();
+        let pick = |index: &usize| characters[index % characters.len()];
+        let length = pick(&second);
+        let body = body.iter().map(pick).take(usize::from(length));
+        let packet: Vec<u8> = [pick(&first), length].into_iter().chain(body).collect();
+        for version in Version::ALL {
+            let decoded = codec::decode(&packet, version, Limits::default());
+            prop_assert!(decoded.is_err(), "{version}: {decoded:?}");
+        }
+    }
 
     /// Whatever the bytes are, there is something to print.
     #[test]

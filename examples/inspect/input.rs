@@ -103,9 +103,9 @@ impl Parser {
 
 /// Takes bytes as they are, or as hexadecimal if they are text: ASCII, without control characters but white space.
 ///
-/// That is unambiguous, for no good packet consists of such bytes alone, which are all from 0x09 to 0x7E: a PUBLISH
-/// would have a topic longer than itself (0x0909 bytes at least, in a packet of 0x80 at most), in a CONNACK or PUBREL
-/// some byte has to be below 0x09 or above 0x7E, and nothing else begins with one of them.
+/// That is unambiguous, for no good packet is text. Its size would be 11 to 128 bytes, as the Remaining Length is a
+/// character. A PUBLISH would have a topic longer than that (0x0909 bytes at least). In an acknowledgement of that size
+/// the byte that is 0 or 1 (CONNACK), or the reason code, is no character of a text. And nothing else begins with one.
 ///
 /// # Errors
 ///
