@@ -11,7 +11,7 @@ use crate::words;
 /// How to print, and how to decode.
 #[derive(Clone, Copy)]
 pub(crate) struct Options {
-    /// The version until a CONNECT names another; 5.0 by default.
+    /// The version until a CONNECT names another; without it, it is [guessed](guess_version).
     pub(crate) version: Option<Version>,
     pub(crate) limits: Limits,
     /// Print in colour.
@@ -22,34 +22,71 @@ pub(crate) struct Options {
 /// packet is no error.
 pub(crate) fn print(out: &mut impl Write, input: &[u8], options: Options) -> io::Result<bool> {
     let mut printer = Printer { out, colour: options.colour };
-    let mut version = options.version;
+    if input.is_empty() {
+        printer.note("There are no bytes.")?;
+        return Ok(true);
+    }
+    let version = options.version.unwrap_or_else(|| guess_version(input, options.limits));
+    let all_good = print_packets(&mut printer, input, version, options.limits)?;
+    let names_version = input.first().is_some_and(|first| first >> 4 == PacketType::Connect as u8);
+    if options.version.is_none() && !names_version {
+        printer.note(&format!(
+            "Read as MQTT {version}, a guess, as there is no CONNECT at the beginning. For another: --version"
+        ))?;
+    }
+    Ok(all_good)
+}
+
+/// Returns the version in which most packets are good. If there are several: 5.0 before 3.1.1 before 3.1.
+///
+/// Where packets begin and end is the same in all versions, so the first packet that a version lacks is what tells them
+/// apart: CONNACK, SUBACK and SUBSCRIBE have different sizes, and text at the beginning of a payload is hardly ever a
+/// list of properties.
+fn guess_version(input: &[u8], limits: Limits) -> Version {
+    let mut best = Version::V5;
+    let mut most = how_far(input, best, limits);
+    for version in [Version::V311, Version::V31] {
+        let far = how_far(input, version, limits);
+        if far > most {
+            (best, most) = (version, far);
+        }
+    }
+    best
+}
+
+/// How many bytes of good packets the input begins with, and how many good bytes the packet after them has.
+fn how_far(input: &[u8], version: Version, limits: Limits) -> (usize, usize) {
+    let mut packets = codec::packets(input, version, limits);
+    let error = packets.by_ref().find_map(Result::err);
+    (packets.consumed(), error.map_or(usize::MAX, |error| error.offset()))
+}
+
+fn print_packets(
+    printer: &mut Printer<'_, impl Write>,
+    input: &[u8],
+    mut version: Version,
+    limits: Limits,
+) -> io::Result<bool> {
     let (mut start, mut count) = (0_usize, 0_usize);
     while let Some(rest) = input.get(start..).filter(|rest| !rest.is_empty()) {
-        match codec::decode(rest, version.unwrap_or_default(), options.limits) {
+        match codec::decode(rest, version, limits) {
             Ok(Decoded::Packet { packet, size }) => {
                 if let Packet::Connect(connect) = &packet {
-                    version = Some(connect.version);
+                    version = connect.version;
                 }
                 count += 1;
-                printer.packet(count, &packet, rest.get(..size).unwrap_or(rest), start, version.unwrap_or_default())?;
+                printer.packet(count, &packet, rest.get(..size).unwrap_or(rest), start, version)?;
                 start = start.saturating_add(size);
             }
             Ok(Decoded::Incomplete { needs }) => {
-                printer.incomplete(rest, start, needs, version.unwrap_or_default())?;
+                printer.incomplete(rest, start, needs, version)?;
                 return Ok(true);
             }
             Err(error) => {
                 printer.malformed(rest, start, &error)?;
-                if version.is_none() && error.packet() != Some(PacketType::Connect) {
-                    let version = error.version();
-                    printer.note(&format!("Read as MQTT {version}, as there is no CONNECT. For another: --version"))?;
-                }
                 return Ok(false);
             }
         }
-    }
-    if input.is_empty() {
-        printer.note("There are no bytes.")?;
     }
     Ok(true)
 }

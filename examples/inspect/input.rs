@@ -1,27 +1,134 @@
-//! Bytes that are written as text, and those that are not.
+//! Input as text in hexadecimal, and as bytes.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-/// Bytes as two hexadecimal digits each; white space means nothing.
+/// Returns the bytes that a text in hexadecimal stands for, as people paste it: `3005`, `30 05`, `30:05`, `30-05`,
+/// `0x30, 0x05`, `\x30\x05`, `{0x30, 0x05}`, over any number of lines.
+///
+/// White space means nothing between digits without a prefix, so a line may end in the middle of a byte. With a prefix
+/// a single digit is a byte too: `0x5`.
+///
+/// # Errors
+///
+/// What can't be read, and in which line and column.
 pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>> {
-    let mut digits = Vec::with_capacity(text.len());
-    for character in text.chars().filter(|character| !character.is_whitespace()) {
-        let digit = character.to_digit(16).with_context(|| format!("{character:?} is not a hexadecimal digit"))?;
-        digits.push(digit as u8); // below 16
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text); // a byte order mark
+    let mut parser = Parser::default();
+    let mut rest = text.char_indices();
+    while let Some((index, character)) = rest.next() {
+        let next = rest.clone().next().map(|(_, next)| next);
+        parser.take(character, next).with_context(|| {
+            let before = text.get(..index).unwrap_or_default();
+            let line_start = before.rfind('\n').map_or(0, |end| end.saturating_add(1));
+            let column = before.get(line_start..).unwrap_or_default().chars().count().saturating_add(1);
+            format!("line {}, column {column}", before.matches('\n').count().saturating_add(1))
+        })?;
     }
-    let (bytes, odd) = digits.as_chunks::<2>();
-    ensure!(odd.is_empty(), "an odd number of hexadecimal digits");
-    Ok(bytes.iter().map(|[high, low]| high << 4 | low).collect())
+    parser.end_group()?;
+    Ok(parser.bytes)
 }
 
-/// Takes bytes as they are, or as hexadecimal text if there is nothing but hexadecimal digits and white space.
-///
-/// That is unambiguous, for no good packet consists of such characters alone: a PUBLISH would have a topic longer than
-/// itself, in a CONNACK or PUBREL some byte has to be 0, 1, 2 or 0x92, and nothing else begins with one of them.
-pub(crate) fn from_either(bytes: Vec<u8>) -> Result<Vec<u8>> {
-    let is_text = bytes.iter().all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_whitespace());
-    match std::str::from_utf8(&bytes) {
-        Ok(text) if is_text => from_hex(text),
-        _ => Ok(bytes),
+/// Digits that belong together stand in a group. A prefix begins one, and all but digits ends it.
+#[derive(Default)]
+struct Parser {
+    bytes: Vec<u8>,
+    /// The first digit of a byte.
+    high: Option<u8>,
+    /// The number of digits since the last character that is none.
+    run: usize,
+    /// The group has a prefix.
+    has_prefix: bool,
+}
+
+impl Parser {
+    fn take(&mut self, character: char, next: Option<char>) -> Result<()> {
+        match character {
+            'x' | 'X' => self.begin_group(next),
+            '\\' => {
+                // Before a line break it is that of a shell.
+                ensure!(matches!(next, Some('x' | 'X' | '\r' | '\n')), "of the escapes with '\\' only \\x is read");
+                self.end_group()
+            }
+            ':' | '-' => {
+                ensure!(
+                    self.run <= 2,
+                    "{character:?} after more than two digits looks like an offset, and offsets are not read; \
+                     `xxd -p FILE` prints bytes without them"
+                );
+                self.end_group()
+            }
+            ',' | ';' | '"' | '\'' | '{' | '}' | '[' | ']' | '(' | ')' => self.end_group(),
+            space if space.is_whitespace() && self.has_prefix => self.end_group(),
+            space if space.is_whitespace() => {
+                self.run = 0;
+                Ok(())
+            }
+            other => {
+                let digit = other.to_digit(16).with_context(|| format!("{other:?} is not a hexadecimal digit"))?;
+                self.digit(digit as u8); // below 16
+                Ok(())
+            }
+        }
     }
+
+    fn digit(&mut self, digit: u8) {
+        self.run = self.run.saturating_add(1);
+        match self.high.take() {
+            None => self.high = Some(digit),
+            Some(high) => self.bytes.push(high << 4 | digit),
+        }
+    }
+
+    /// The `x` of `0x`, or of `\x`, of which a shell may have taken the backslash.
+    fn begin_group(&mut self, next: Option<char>) -> Result<()> {
+        if self.high == Some(0) && self.run > 0 {
+            self.high = None; // the 0 belongs to the prefix
+        }
+        self.end_group()?;
+        ensure!(next.is_some_and(|next| next.is_ascii_hexdigit()), "there are no digits behind it");
+        self.has_prefix = true;
+        Ok(())
+    }
+
+    fn end_group(&mut self) -> Result<()> {
+        if let Some(digit) = self.high.take() {
+            ensure!(self.has_prefix && self.run == 1, "an odd number of hexadecimal digits");
+            self.bytes.push(digit);
+        }
+        self.run = 0;
+        self.has_prefix = false;
+        Ok(())
+    }
+}
+
+/// Takes bytes as they are, or as hexadecimal if they are text: ASCII, without control characters but white space.
+///
+/// That is unambiguous, for no good packet is text. Its size would be 11 to 128 bytes, as the Remaining Length is a
+/// character. A PUBLISH would have a topic longer than that (0x0909 bytes at least). In an acknowledgement of that size
+/// the byte that is 0 or 1 (CONNACK), or the reason code, is no character of a text. And nothing else begins with one.
+///
+/// # Errors
+///
+/// As [`from_hex`]; and what the bytes are, if they are the file of another program.
+pub(crate) fn from_either(bytes: Vec<u8>) -> Result<Vec<u8>> {
+    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    if text.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
+        return from_hex(&String::from_utf8_lossy(text)).context("this is text, and it is not hexadecimal");
+    }
+    if let Some(kind) = kind_of_file(&bytes) {
+        bail!("this is {kind}. How to get the bytes of MQTT out of a capture is told by --help");
+    }
+    Ok(bytes)
+}
+
+/// What begins like this is no MQTT: each of the first bytes is that of a reserved packet type, or has reserved flags.
+fn kind_of_file(bytes: &[u8]) -> Option<&'static str> {
+    Some(match bytes {
+        [0xD4, 0xC3, 0xB2, 0xA1, ..] | [0xA1, 0xB2, 0xC3, 0xD4, ..] => "a capture of whole frames (pcap)",
+        [0x4D, 0x3C, 0xB2, 0xA1, ..] | [0xA1, 0xB2, 0x3C, 0x4D, ..] => "a capture of whole frames (pcap)",
+        [0x0A, 0x0D, 0x0D, 0x0A, ..] => "a capture of whole frames (pcapng)",
+        [0x1F, 0x8B, ..] => "a compressed file (gzip)",
+        [0x14..=0x17, 0x03, ..] => "TLS, so the MQTT in it is encrypted",
+        _ => return None,
+    })
 }

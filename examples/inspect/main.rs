@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cargo run --example inspect -- spec-vectors/captures/paho-mqtt-5.0-tour.client.bin
-//! cargo run --example inspect -- --hex "30 07 00 01 74 32 31 2e 35" --version 3.1.1
+//! cargo run --example inspect -- --hex "30 07 00 01 74 32 31 2e 35"
+//! cargo run --example inspect -- --help    # also how to get a capture out of tcpdump
 //! echo "5 300b0006686f6d652f2b32312e35" | cargo run --example inspect -- --batch
 //! ```
 
@@ -20,24 +21,28 @@ use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use mqtt_sansio::Version;
 use mqtt_sansio::codec::{Limits, Sender};
 
 /// Shows MQTT packets field by field, and points at the byte where one goes wrong.
 ///
-/// The input may be bytes as they were on the wire, or text that consists of hexadecimal digits and white space. An
-/// input that ends in the middle of a packet is fine. The exit code is 1 when a packet breaks the rules, and 2 when the
-/// input cannot be read.
+/// The input may be bytes as they were on the wire, or text in hexadecimal: 3005, 30 05, 30:05, 0x30,0x05, \x30\x05 and
+/// the like, over any number of lines. An input that ends in the middle of a packet is fine. The exit code is 1 when a
+/// packet breaks the rules, and 2 when the input cannot be read.
 #[derive(Parser)]
+#[command(name = "inspect", after_long_help = CAPTURES)]
 struct Arguments {
     /// The bytes that one end of a connection has sent; standard input if there is none
     file: Option<PathBuf>,
     /// Bytes in hexadecimal, instead of a file
-    #[arg(long, value_name = "BYTES", conflicts_with_all = ["file", "batch"])]
-    hex: Option<String>,
-    /// The version of the protocol, until a CONNECT names another: 3.1, 3.1.1 or 5.0 [default: 5.0]
+    #[arg(long, value_name = "BYTES", num_args = 1.., conflicts_with_all = ["file", "batch"])]
+    hex: Option<Vec<String>>,
+    /// The version of the protocol, until a CONNECT names another: 3.1, 3.1.1 or 5.0
+    ///
+    /// Without it, and without a CONNECT at the beginning, it is guessed: the input is read in each version, and the one
+    /// in which most packets are good is taken; if there are several, 5.0 before 3.1.1 before 3.1.
     #[arg(long, value_parser = parse_version, conflicts_with = "batch")]
     version: Option<Version>,
     /// Who has sent the bytes: what this end may not send is refused
@@ -48,6 +53,21 @@ struct Arguments {
     batch: bool,
 }
 
+/// How to get the input of this program.
+const CAPTURES: &str = "\
+How to get the bytes of a connection, with tcpdump and tshark:
+
+  # Record until Ctrl-C. Begin before the client connects.
+  tcpdump -i any -w mqtt.pcap 'tcp port 1883'
+  # List the connections: their numbers, and the client identifiers.
+  tshark -r mqtt.pcap -Y 'mqtt.msgtype == 1' -T fields -e tcp.stream -e mqtt.clientid
+  # Take out number 0. The lines of the client begin at the margin, those of the server with a tab.
+  tshark -r mqtt.pcap -q -z follow,tcp,raw,0 > both.txt
+  grep -E '^[0-9a-f]+$' both.txt | inspect --from client
+  grep -E '^[[:space:]][0-9a-f]+$' both.txt | inspect --from server
+
+For a port other than 1883, say PORT, give the first tshark `-d tcp.port==PORT,mqtt` too.";
+
 #[derive(Clone, Copy, ValueEnum)]
 enum End {
     Client,
@@ -55,8 +75,7 @@ enum End {
 }
 
 fn parse_version(text: &str) -> Result<Version> {
-    let found = Version::ALL.into_iter().find(|version| version.to_string() == text);
-    found.context("not one of 3.1, 3.1.1 and 5.0")
+    Ok(text.parse()?)
 }
 
 impl Arguments {
@@ -75,7 +94,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS, // `| head` has read enough
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let _ = writeln!(io::stderr(), "error: {error:#}"); // it may be closed
             ExitCode::from(2) // as for wrong arguments
         }
     }
@@ -90,12 +109,8 @@ fn run(arguments: &Arguments) -> Result<bool> {
         return Ok(true);
     }
     let bytes = match &arguments.hex {
-        Some(hex) => input::from_hex(hex)?,
-        None => {
-            let mut bytes = Vec::new();
-            open(arguments.file.as_deref())?.read_to_end(&mut bytes)?;
-            input::from_either(bytes)?
-        }
+        Some(hex) => input::from_hex(&hex.join(" ")).context("--hex")?,
+        None => read(arguments.file.as_deref())?,
     };
     let options = tree::Options { version: arguments.version, limits: arguments.limits(), colour };
     let all_good = tree::print(&mut out, &bytes, options)?;
@@ -103,12 +118,23 @@ fn run(arguments: &Arguments) -> Result<bool> {
     Ok(all_good)
 }
 
+/// The bytes that the file, or standard input, stands for.
+fn read(file: Option<&Path>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(file)?.read_to_end(&mut bytes).with_context(|| name(file))?;
+    input::from_either(bytes).with_context(|| name(file))
+}
+
 /// The file, or standard input.
 fn open(file: Option<&Path>) -> Result<Box<dyn Read>> {
-    Ok(match file {
-        Some(path) => Box::new(std::fs::File::open(path).with_context(|| path.display().to_string())?),
-        None => Box::new(io::stdin().lock()),
-    })
+    let Some(path) = file else { return Ok(Box::new(io::stdin().lock())) };
+    let opened = std::fs::File::open(path).with_context(|| name(file))?;
+    ensure!(!path.is_dir(), "{}: this is a directory", name(file)); // only reading from it would fail
+    Ok(Box::new(opened))
+}
+
+fn name(file: Option<&Path>) -> String {
+    file.map_or_else(|| "standard input".into(), |path| path.display().to_string())
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

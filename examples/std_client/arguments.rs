@@ -3,16 +3,25 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroU16;
 
-use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
-use mqtt_sansio::client::{ClientConfig, Will};
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use clap::error::ErrorKind;
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
+use mqtt_sansio::client::{ClientConfig, ClientSession, Will};
 use mqtt_sansio::codec::{RetainHandling, SubscriptionIdentifier, UserProperty};
-use mqtt_sansio::{QoS, TextError, Version};
+use mqtt_sansio::{Instant, QoS, TextError, TopicError, TopicFilter, TopicName, Utf8Str, Version};
+
+use crate::publisher::Publisher;
+use crate::subscriber::Subscriber;
 
 /// Publishes and subscribes over TCP.
 ///
-/// The exit code is 1 when something was refused or lost, and 2 when the arguments are wrong.
+/// Ctrl-C and SIGTERM end the client with DISCONNECT, so that its will is not published; a second one ends it at once.
+///
+/// The exit code is 0 when all that was asked for was done, 1 when something was refused, lost or left undone, and 2
+/// when the arguments are wrong: then nothing was sent.
 #[derive(Parser)]
+#[command(name = "std_client")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -28,17 +37,18 @@ pub(crate) enum Command {
 ///
 /// The outcome is one of sent, acknowledged, refused, lost and unknown. Messages are numbered from 1.
 #[derive(Args)]
+#[command(group = ArgGroup::new("payloads").required(true).multiple(true))]
 pub(crate) struct PublishArguments {
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
     /// Where the messages are published
-    #[arg(long)]
+    #[arg(long, value_parser = parse_topic)]
     pub(crate) topic: String,
     /// A message; may be repeated
-    #[arg(long = "message", value_name = "PAYLOAD", required_unless_present = "lines")]
+    #[arg(long = "message", value_name = "PAYLOAD", group = "payloads")]
     pub(crate) messages: Vec<String>,
     /// Each line of standard input is a message too
-    #[arg(long)]
+    #[arg(long, group = "payloads")]
     pub(crate) lines: bool,
     /// The guarantee: 0, 1 or 2
     #[arg(long, default_value = "0", value_parser = parse_qos)]
@@ -50,17 +60,78 @@ pub(crate) struct PublishArguments {
     #[arg(long = "user-property", value_name = "NAME=VALUE", value_parser = parse_pair)]
     user_properties: Vec<(String, String)>,
     /// The type of the payload
-    #[arg(long)]
+    #[arg(long, value_parser = parse_text)]
     pub(crate) content_type: Option<String>,
     /// Where a response is expected
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, value_name = "TOPIC", value_parser = parse_topic)]
     pub(crate) response_topic: Option<String>,
     /// How long a message is of use
     #[arg(long, value_name = "SECONDS")]
     pub(crate) message_expiry: Option<u32>,
 }
 
+impl Arguments {
+    /// Finds what is wrong with the arguments together, so that it is known before there is a connection.
+    ///
+    /// # Errors
+    ///
+    /// A message that names the arguments; the exit code is 2.
+    pub(crate) fn check(&self) -> Result<(), clap::Error> {
+        let wrong = |message: String| Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        let (connection, own) = match &self.command {
+            Command::Publish(arguments) => (&arguments.connection, arguments.only_in_5()),
+            Command::Subscribe(arguments) => (&arguments.connection, arguments.only_in_5()),
+        };
+        let version = connection.version;
+        let too_new = connection.only_in_5().into_iter().chain(own).find(|(_, is_there)| *is_there);
+        if let (Version::V31 | Version::V311, Some((name, _))) = (version, too_new) {
+            return wrong(format!("{name} exists in 5.0 only, and --version is {version}"));
+        }
+        if let Err(mistake) = connection.check() {
+            return wrong(mistake.to_string());
+        }
+        // Whatever is left, the session itself finds.
+        if let Err(mistake) = self.try_without_connection() {
+            return wrong(format!("{mistake:#}"));
+        }
+        Ok(())
+    }
+
+    /// Gives sessions that are never connected what this client is going to send.
+    fn try_without_connection(&self) -> Result<()> {
+        match &self.command {
+            Command::Publish(arguments) => {
+                let mut client = arguments.connection.try_without_connection()?;
+                let properties = arguments.user_properties()?;
+                let publisher = Publisher::new(arguments, &properties)?;
+                client.publish(&publisher.compose(Bytes::new())).context("the messages cannot be sent")?;
+            }
+            Command::Subscribe(arguments) => {
+                let mut client = arguments.connection.try_without_connection()?;
+                let shared = arguments.filters.iter().find(|filter| filter.starts_with("$share/"));
+                if let (true, Some(filter)) = (arguments.no_local, shared) {
+                    bail!("--no-local is not allowed with the shared subscription --filter {filter} [MQTT-3.8.3-4]");
+                }
+                Subscriber::new(arguments, &mut client)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An argument that exists in 5.0 only, and whether it was given.
+type OnlyIn5 = (&'static str, bool);
+
 impl PublishArguments {
+    fn only_in_5(&self) -> Vec<OnlyIn5> {
+        vec![
+            ("--user-property", !self.user_properties.is_empty()),
+            ("--content-type", self.content_type.is_some()),
+            ("--response-topic", self.response_topic.is_some()),
+            ("--message-expiry", self.message_expiry.is_some()),
+        ]
+    }
+
     pub(crate) fn user_properties(&self) -> Result<Vec<UserProperty<'_>>, TextError> {
         self.user_properties.iter().map(|(name, value)| UserProperty::new(name, value)).collect()
     }
@@ -75,13 +146,13 @@ pub(crate) struct SubscribeArguments {
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
     /// Which topics; may be repeated
-    #[arg(long = "filter", value_name = "FILTER", required = true)]
+    #[arg(long = "filter", value_name = "FILTER", required = true, value_parser = parse_filter)]
     pub(crate) filters: Vec<String>,
     /// The highest guarantee: 0, 1 or 2
     #[arg(long, default_value = "0", value_parser = parse_qos)]
     pub(crate) qos: QoS,
     /// Leave after so many messages
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     /// Not what this client itself has published; 5.0 only, like the following ones
     #[arg(long)]
@@ -94,17 +165,29 @@ pub(crate) struct SubscribeArguments {
     pub(crate) subscription_identifier: Option<SubscriptionIdentifier>,
 }
 
+impl SubscribeArguments {
+    fn only_in_5(&self) -> Vec<OnlyIn5> {
+        vec![
+            ("--no-local", self.no_local),
+            ("--retain-handling", self.retain_handling != RetainHandling::default()),
+            ("--subscription-identifier", self.subscription_identifier.is_some()),
+        ]
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct ConnectionArguments {
-    #[arg(long, default_value = "localhost")]
+    /// The server: a name or an IP address
+    #[arg(long, default_value = "localhost", value_parser = parse_host)]
     pub(crate) host: String,
-    #[arg(long, default_value_t = 1883)]
+    /// The port of the server; MQTT without TLS and WebSocket is spoken there
+    #[arg(long, default_value_t = 1883, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
     /// The version of the protocol: 3.1, 3.1.1 or 5.0
     #[arg(long, default_value_t)]
     version: Version,
     /// The name of the session; the server chooses one if it is empty
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(long, value_name = "NAME", default_value = "", value_parser = parse_text)]
     client_id: String,
     /// The longest time without a packet to the server; 0 for no limit
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -118,9 +201,11 @@ pub(crate) struct ConnectionArguments {
     /// How long the session outlives the connection; 5.0 only
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     session_expiry: u32,
-    #[arg(long, value_name = "NAME")]
+    /// The name of the user
+    #[arg(long, value_name = "NAME", value_parser = parse_text)]
     user: Option<String>,
-    #[arg(long)]
+    /// The password of the user; other programs on this computer can see it
+    #[arg(long, value_parser = parse_data)]
     password: Option<String>,
     /// Connect again when the connection is lost
     #[arg(long)]
@@ -138,12 +223,15 @@ pub(crate) struct ConnectionArguments {
 #[derive(Args)]
 struct WillArguments {
     /// Where the server publishes a message if this client vanishes
-    #[arg(long)]
+    #[arg(long, value_name = "TOPIC", value_parser = parse_topic)]
     will_topic: Option<String>,
-    #[arg(long, value_name = "PAYLOAD", default_value = "", requires = "will_topic")]
+    /// The message
+    #[arg(long, value_name = "PAYLOAD", default_value = "", requires = "will_topic", value_parser = parse_data)]
     will_message: String,
+    /// Its guarantee: 0, 1 or 2
     #[arg(long, value_name = "QOS", default_value = "0", value_parser = parse_qos, requires = "will_topic")]
     will_qos: QoS,
+    /// The server is to keep it for later subscribers
     #[arg(long, requires = "will_topic")]
     will_retain: bool,
     /// How long the server waits before it publishes it; 5.0 only
@@ -152,6 +240,45 @@ struct WillArguments {
 }
 
 impl ConnectionArguments {
+    fn only_in_5(&self) -> [OnlyIn5; 2] {
+        [("--session-expiry", self.session_expiry != 0), ("--will-delay", self.will.will_delay != 0)]
+    }
+
+    fn check(&self) -> Result<()> {
+        let is_clean = self.clean_start || !self.no_clean_start;
+        ensure!(
+            self.backoff.0 <= self.backoff.1,
+            "--backoff {}..{} is the wrong way round",
+            self.backoff.0,
+            self.backoff.1
+        );
+        match self.version {
+            Version::V5 => {}
+            Version::V31 | Version::V311 => {
+                let has_user = self.user.is_some() || self.password.is_none();
+                ensure!(has_user, "--password needs --user before 5.0 [MQTT-3.1.2-22]");
+                let has_identifier = !self.client_id.is_empty();
+                ensure!(has_identifier || is_clean, "--no-clean-start needs --client-id before 5.0 [MQTT-3.1.3-7]");
+                let may_be_empty = self.version == Version::V311;
+                ensure!(has_identifier || may_be_empty, "--version 3.1 needs --client-id, of 1 to 23 characters");
+            }
+        }
+        Ok(())
+    }
+
+    /// A session whose CONNECT is never sent.
+    fn try_without_connection(&self) -> Result<ClientSession> {
+        let mut client = ClientSession::new(self.config());
+        client.open(Instant::EPOCH).context("CONNECT cannot be sent")?;
+        Ok(client)
+    }
+
+    /// The server, for messages.
+    pub(crate) fn address(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
     pub(crate) fn config(&self) -> ClientConfig {
         ClientConfig {
             version: self.version,
@@ -177,6 +304,37 @@ impl WillArguments {
     }
 }
 
+fn parse_topic(text: &str) -> Result<String, TopicError> {
+    TopicName::new(text).map(|_| text.into())
+}
+
+fn parse_filter(text: &str) -> Result<String, TopicError> {
+    TopicFilter::new(text).map(|_| text.into())
+}
+
+fn parse_text(text: &str) -> Result<String, TextError> {
+    Utf8Str::new(text).map(|_| text.into())
+}
+
+/// Binary Data (section 1.5.6).
+fn parse_data(text: &str) -> Result<String> {
+    ensure!(text.len() <= usize::from(u16::MAX), "it is longer than 65,535 bytes");
+    Ok(text.into())
+}
+
+fn parse_host(text: &str) -> Result<String> {
+    ensure!(!text.contains("://"), "it is a name or an address and no URL");
+    // As IPv6 addresses are written in URLs.
+    let host = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    ensure!(!host.is_empty(), "it is empty");
+    // An IPv6 address has two colons at least.
+    ensure!(
+        host.matches(':').count() != 1 && !host.contains(['[', ']']),
+        "the port has an argument of its own, --port"
+    );
+    Ok(host.into())
+}
+
 fn parse_qos(text: &str) -> Result<QoS> {
     text.parse().ok().and_then(QoS::from_value).context("a QoS is 0, 1 or 2")
 }
@@ -191,7 +349,7 @@ fn parse_subscription_identifier(text: &str) -> Result<SubscriptionIdentifier> {
 
 fn parse_pair(text: &str) -> Result<(String, String)> {
     let (name, value) = text.split_once('=').context("there is no = in it")?;
-    Ok((name.into(), value.into()))
+    Ok((parse_text(name)?, parse_text(value)?))
 }
 
 fn parse_range(text: &str) -> Result<(u16, u16)> {

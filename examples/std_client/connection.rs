@@ -1,9 +1,11 @@
-//! A session, a socket, a clock, and something to do.
+//! Connects a session with a socket, a clock, and something to do.
 //!
-//! The session belongs to one thread alone. Others wait for input, hand over what they get by a channel, and wake it.
+//! The session belongs to one thread alone. Other threads wait for input, hand over what they get by a channel, and
+//! wake it.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -12,11 +14,13 @@ use anyhow::{Result, bail};
 use bytes::{Buf, BytesMut};
 use mqtt_sansio::client::{Action, ClientSession, Close, Connected, Outcome};
 use mqtt_sansio::codec::{Disconnect, ReasonCode};
-use mqtt_sansio::{Instant, ReceivedMessage, StdClock, Token, Transmit};
+use mqtt_sansio::{CommandError, Instant, ReceivedMessage, StdClock, Token, Transmit};
 
 use crate::arguments::ConnectionArguments;
+use crate::other_protocol::{OtherProtocol, RECOGNISABLE};
+use crate::text::log;
 
-/// What a client is there for.
+/// What a client is there for. After an error the client leaves: the server gets DISCONNECT.
 pub(crate) trait Task {
     /// Gives the client what there is to do now. Whoever has more later wakes this thread by `unpark`.
     fn advance(&mut self, client: &mut ClientSession) -> Result<()>;
@@ -38,47 +42,195 @@ enum End {
     Final(String),
 }
 
-/// Keeps the client connected until its task is done: one turn for each connection.
-pub(crate) fn run(arguments: &ConnectionArguments, client: &mut ClientSession, task: &mut impl Task) -> Result<()> {
-    let clock = StdClock::new();
-    loop {
-        thread::sleep(client.backoff()); // not at all before the first connection
-        // CONNECT is ready before there is a socket: so an attempt that does not come that far counts as a failure.
-        client.open(clock.now())?;
-        let end = converse(arguments, &clock, client, task);
-        client.closed(clock.now());
-        take_actions(client, &clock, &mut &[][..], task)?; // what came to its end with the connection
-        match end? {
-            End::Left => return Ok(()),
-            End::Lost(_) if task.is_done() => return Ok(()),
-            End::Lost(why) if arguments.reconnect => eprintln!("{why}; connecting again"),
-            End::Lost(why) | End::Final(why) => bail!(why),
+/// Keeps a client connected until its task is done, or until it is asked to leave.
+pub(crate) struct Driver<'a, T> {
+    arguments: &'a ConnectionArguments,
+    client: &'a mut ClientSession,
+    task: &'a mut T,
+    /// Set by another thread, which then wakes this one by `unpark`.
+    leave: &'a AtomicBool,
+    clock: StdClock,
+}
+
+impl<'a, T: Task> Driver<'a, T> {
+    pub(crate) fn new(
+        arguments: &'a ConnectionArguments,
+        client: &'a mut ClientSession,
+        task: &'a mut T,
+        leave: &'a AtomicBool,
+    ) -> Self {
+        Self { arguments, client, task, leave, clock: StdClock::new() }
+    }
+
+    /// Opens one connection after the other, until there is no need for another one.
+    ///
+    /// # Errors
+    ///
+    /// Why the task could not be done.
+    pub(crate) fn run(mut self) -> Result<()> {
+        loop {
+            self.pause(self.client.backoff()); // not at all before the first connection
+            if self.has_to_leave() {
+                return Ok(());
+            }
+            // CONNECT is ready before there is a socket: so an attempt that does not come that far counts as a failure.
+            self.client.open(self.clock.now())?;
+            let end = self.converse();
+            self.client.closed(self.clock.now());
+            self.take_actions(&mut &[][..])?; // what came to its end with the connection
+            match end? {
+                End::Left => return Ok(()),
+                End::Lost(_) if self.task.is_done() || self.has_to_leave() => return Ok(()),
+                End::Lost(why) if self.arguments.reconnect => log(format_args!("{why}; connecting again")),
+                End::Lost(why) | End::Final(why) => bail!(why),
+            }
+        }
+    }
+
+    fn has_to_leave(&self) -> bool {
+        self.leave.load(Ordering::Acquire)
+    }
+
+    /// Waits before the next connection.
+    fn pause(&self, duration: Duration) {
+        let end = self.clock.now() + duration;
+        while !self.has_to_leave() && self.clock.now() < end {
+            thread::park_timeout(self.clock.until(end));
+        }
+    }
+
+    /// One connection, from its beginning to its end.
+    fn converse(&mut self) -> Result<End> {
+        let address = self.arguments.address();
+        let mut link = match self.connect() {
+            None => return Ok(End::Left), // the server has never heard of this client
+            Some(Ok(link)) => link,
+            Some(Err(error)) => return Ok(End::Lost(format!("{address}: {error}"))),
+        };
+        let end = self.exchange(&mut link);
+        if end.is_err() {
+            // It is the program that gives up, and not the network: without DISCONNECT the will would be published.
+            let _ = self.client.disconnect(&Disconnect::default());
+            let _ = link.write(self.client.transmit());
+        }
+        if !matches!(end, Ok(End::Lost(_))) {
+            link.finish(&self.clock);
+        }
+        let end = end?;
+        if matches!(end, End::Left) {
+            return Ok(end);
+        }
+        Ok(match (OtherProtocol::recognise(&link.first), end) {
+            (Some(other), _) => End::Final(wrong_port(&address, &other)),
+            (None, End::Lost(why)) if link.first.is_empty() => {
+                End::Lost(format!("{address}: {why}. Nothing was received: is this a port for MQTT without TLS?"))
+            }
+            (None, end) => end,
+        })
+    }
+
+    /// Connects to the server; `None` if this client is asked to leave before that is done.
+    ///
+    /// Another thread does it: neither a name server nor a host that is silent can be interrupted.
+    fn connect(&self) -> Option<io::Result<Link>> {
+        let patience = self.client.deadline().map_or(Duration::from_secs(30), |deadline| self.clock.until(deadline));
+        let (host, port) = (self.arguments.host.clone(), self.arguments.port);
+        let (sender, receiver) = sync_channel(1);
+        let waiting = thread::current();
+        thread::spawn(move || {
+            let _ = sender.send(connect(&host, port, patience)); // nobody waits for it if this client leaves
+            waiting.unpark();
+        });
+        loop {
+            match receiver.try_recv() {
+                Ok(connected) => return Some(connected.and_then(Link::new)),
+                Err(TryRecvError::Disconnected) => return Some(Err(ErrorKind::Other.into())),
+                Err(TryRecvError::Empty) if self.has_to_leave() => return None,
+                Err(TryRecvError::Empty) => thread::park(),
+            }
+        }
+    }
+
+    /// Does what there is to do, writes, reads and waits, until the connection is over.
+    fn exchange(&mut self, link: &mut Link) -> Result<End> {
+        let mut is_writable = true;
+        loop {
+            self.task.advance(self.client)?;
+            let mut rest = &link.input[..];
+            let end = self.take_actions(&mut rest);
+            let used = link.input.len() - rest.len();
+            link.input.advance(used);
+            let end = end?;
+            if is_writable && link.write(self.client.transmit()).is_err() {
+                // The reader will find out too, but reads first what the server has said before: perhaps why.
+                is_writable = false;
+            }
+            if let Some(end) = end {
+                return Ok(end); // DISCONNECT, and acknowledgements before it, have been written
+            }
+            let has_more = self.client.transmit().has_remaining();
+            // A client that takes no input, because too much waits to be written, is given no more.
+            let piece = if link.input.len() > 2 * PIECE && has_more {
+                Err(TryRecvError::Empty)
+            } else {
+                link.received.try_recv()
+            };
+            match piece {
+                Ok(Ok(piece)) => {
+                    link.receive(&piece);
+                    if OtherProtocol::recognise(&link.first).is_some() {
+                        return Ok(End::Final("the answer is not MQTT".into())); // `converse` knows better
+                    }
+                }
+                Ok(Err(error)) => return Ok(End::Lost(error.to_string())),
+                // A server that takes nothing may be waiting for us to read. `write` has waited for a second.
+                Err(TryRecvError::Empty) if is_writable && has_more => {}
+                Err(TryRecvError::Empty) => wait(&self.clock, self.client.deadline()),
+                Err(TryRecvError::Disconnected) => return Ok(End::Lost("nobody reads any more".into())),
+            }
+        }
+    }
+
+    /// Does what the client says about what was received, and about the time.
+    fn take_actions(&mut self, input: &mut &[u8]) -> Result<Option<End>> {
+        loop {
+            if self.has_to_leave() || (self.task.is_done() && self.client.is_connected()) {
+                // What was received after that is not acknowledged, and stays with the server.
+                match self.client.disconnect(&Disconnect::default()) {
+                    Ok(()) | Err(CommandError::NotConnected) => {} // or not any more
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let Some(action) = self.client.poll(self.clock.now(), input) else { return Ok(None) };
+            match action {
+                Action::Connected(connected) => {
+                    log(format_args!("connected: {} session", connected.session));
+                    self.task.connected(self.client, &connected)?;
+                }
+                Action::Message(message) => self.task.message(&message)?,
+                Action::Done { token, outcome } => self.task.done(token, &outcome)?,
+                Action::Close(Close::Requested) => return Ok(Some(End::Left)),
+                Action::Close(why) if is_passing(&why) => return Ok(Some(End::Lost(why.to_string()))),
+                Action::Close(why) => return Ok(Some(End::Final(why.to_string()))),
+                _ => {} // AUTH does not come to a client without an authentication method
+            }
         }
     }
 }
 
-/// One connection, from its beginning to its end.
-fn converse(
-    arguments: &ConnectionArguments,
-    clock: &StdClock,
-    client: &mut ClientSession,
-    task: &mut impl Task,
-) -> Result<End> {
-    let patience = client.deadline().map_or(Duration::from_secs(30), |deadline| clock.until(deadline));
-    let mut socket = match connect(&arguments.host, arguments.port, patience) {
-        Ok(socket) => socket,
-        Err(error) => return Ok(End::Lost(format!("{}:{}: {error}", arguments.host, arguments.port))),
-    };
-    let received = read_in_background(socket.try_clone()?);
-    let end = exchange(&mut socket, &received, clock, client, task);
-    if !matches!(end, Ok(End::Lost(_))) {
-        // To close a socket with something unread in it resets the connection, and DISCONNECT might never be read. So
-        // this end stops writing, and waits a little for the other end to close.
-        let _ = socket.shutdown(Shutdown::Write);
-        while let Ok(Ok(_)) = received.recv_timeout(Duration::from_secs(1)) {}
+/// What to tell a user whose port is one for another protocol.
+fn wrong_port(address: &str, other: &OtherProtocol) -> String {
+    match other {
+        OtherProtocol::Tls => format!(
+            "{address}: this looks like a TLS port: the answer is a TLS record and not an MQTT packet. This client \
+             speaks MQTT without TLS; the usual port for that is 1883"
+        ),
+        OtherProtocol::Http(line) => format!(
+            "{address}: this looks like an HTTP port: the answer is {line:?}. This client speaks MQTT over TCP and not \
+             over WebSocket; the usual port for that is 1883"
+        ),
+        OtherProtocol::Text(line) => format!("{address}: this is not an MQTT port: the answer is {line:?}"),
     }
-    let _ = socket.shutdown(Shutdown::Both); // lets the reading thread end as well
-    end
 }
 
 fn connect(host: &str, port: u16, patience: Duration) -> io::Result<TcpStream> {
@@ -89,10 +241,76 @@ fn connect(host: &str, port: u16, patience: Duration) -> io::Result<TcpStream> {
             break;
         }
     }
-    let socket = result?;
-    socket.set_nodelay(true)?; // what belongs together is written together
-    socket.set_write_timeout(Some(Duration::from_secs(1)))?; // see `exchange`
-    Ok(socket)
+    result
+}
+
+/// How much is read at a time.
+const PIECE: usize = 16 * 1024;
+
+/// A socket, and what has come from it.
+struct Link {
+    socket: TcpStream,
+    received: Receiver<io::Result<Vec<u8>>>,
+    /// What the client has not taken.
+    input: BytesMut,
+    /// The first bytes of the connection, for [`OtherProtocol::recognise`].
+    first: Vec<u8>,
+}
+
+impl Link {
+    fn new(socket: TcpStream) -> io::Result<Self> {
+        socket.set_nodelay(true)?; // what belongs together is written together
+        socket.set_write_timeout(Some(Duration::from_secs(1)))?; // see `exchange`
+        let received = read_in_background(socket.try_clone()?);
+        Ok(Self { socket, received, input: BytesMut::new(), first: Vec::new() })
+    }
+
+    fn receive(&mut self, piece: &[u8]) {
+        self.note_first(piece);
+        self.input.extend_from_slice(piece);
+    }
+
+    fn note_first(&mut self, piece: &[u8]) {
+        let room = RECOGNISABLE.saturating_sub(self.first.len());
+        self.first.extend_from_slice(piece.get(..room).unwrap_or(piece));
+    }
+
+    /// Writes all there is; less if the server takes nothing for as long as the write timeout of the socket.
+    fn write(&mut self, transmit: &mut Transmit) -> io::Result<()> {
+        while transmit.has_remaining() {
+            let mut chunks = [IoSlice::new(&[]); 16];
+            let count = transmit.chunks_vectored(&mut chunks);
+            match self.socket.write_vectored(&chunks[..count]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => transmit.advance(written),
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => {}
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => break,
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops writing, and waits a little for the server to close.
+    ///
+    /// To close a socket with something unread in it resets the connection, and DISCONNECT might never be read.
+    fn finish(&mut self, clock: &StdClock) {
+        let patience = clock.now() + Duration::from_secs(1);
+        let _ = self.socket.shutdown(Shutdown::Write);
+        while clock.now() < patience
+            && let Ok(Ok(piece)) = self.received.recv_timeout(clock.until(patience))
+        {
+            self.note_first(&piece);
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Both); // lets the reading thread end as well
+    }
 }
 
 /// Reads for the calling thread, and wakes it for each piece. The last one is an error: the end is one too.
@@ -121,100 +339,11 @@ fn read_in_background(mut socket: TcpStream) -> Receiver<io::Result<Vec<u8>>> {
     receiver
 }
 
-/// How much is read at a time.
-const PIECE: usize = 16 * 1024;
-
-/// Does what there is to do, writes, reads and waits, until the connection is over.
-fn exchange(
-    socket: &mut TcpStream,
-    received: &Receiver<io::Result<Vec<u8>>>,
-    clock: &StdClock,
-    client: &mut ClientSession,
-    task: &mut impl Task,
-) -> Result<End> {
-    let mut input = BytesMut::new();
-    let mut is_writable = true;
-    loop {
-        task.advance(client)?;
-        let mut rest = &input[..];
-        let end = take_actions(client, clock, &mut rest, task)?;
-        let used = input.len() - rest.len();
-        input.advance(used);
-        if is_writable && write(socket, client.transmit()).is_err() {
-            // The reader will find out too, but reads first what the server has said before: perhaps why.
-            is_writable = false;
-        }
-        if let Some(end) = end {
-            return Ok(end); // DISCONNECT, and acknowledgements before it, have been written
-        }
-        // A client that takes no input, because too much waits to be written, is given no more.
-        let piece = if input.len() > 2 * PIECE && client.transmit().has_remaining() {
-            Err(TryRecvError::Empty)
-        } else {
-            received.try_recv()
-        };
-        match piece {
-            Ok(Ok(piece)) => input.extend_from_slice(&piece),
-            Ok(Err(error)) => return Ok(End::Lost(error.to_string())),
-            // A server that takes nothing may be waiting for us to read. `write` has waited for a second.
-            Err(TryRecvError::Empty) if is_writable && client.transmit().has_remaining() => {}
-            Err(TryRecvError::Empty) => wait(clock, client.deadline()),
-            Err(TryRecvError::Disconnected) => return Ok(End::Lost("nobody reads any more".into())),
-        }
-    }
-}
-
 /// Sleeps until there is something to do or to read.
 fn wait(clock: &StdClock, deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => thread::park_timeout(clock.until(deadline)),
         None => thread::park(),
-    }
-}
-
-/// Writes all there is; less if the server takes nothing for as long as the write timeout of the socket.
-fn write(socket: &mut TcpStream, transmit: &mut Transmit) -> io::Result<()> {
-    while transmit.has_remaining() {
-        let mut chunks = [IoSlice::new(&[]); 16];
-        let count = transmit.chunks_vectored(&mut chunks);
-        match socket.write_vectored(&chunks[..count]) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => transmit.advance(written),
-            Err(error) => match error.kind() {
-                ErrorKind::Interrupted => {}
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => break,
-                _ => return Err(error),
-            },
-        }
-    }
-    Ok(())
-}
-
-/// Does what the client says about what was received, and about the time.
-fn take_actions(
-    client: &mut ClientSession,
-    clock: &StdClock,
-    input: &mut &[u8],
-    task: &mut impl Task,
-) -> Result<Option<End>> {
-    loop {
-        if task.is_done() && client.is_connected() {
-            // What was received after that is not acknowledged, and stays with the server.
-            client.disconnect(&Disconnect::default())?;
-        }
-        let Some(action) = client.poll(clock.now(), input) else { return Ok(None) };
-        match action {
-            Action::Connected(connected) => {
-                eprintln!("connected: {} session", connected.session);
-                task.connected(client, &connected)?;
-            }
-            Action::Message(message) => task.message(&message)?,
-            Action::Done { token, outcome } => task.done(token, &outcome)?,
-            Action::Close(Close::Requested) => return Ok(Some(End::Left)),
-            Action::Close(why) if is_passing(&why) => return Ok(Some(End::Lost(why.to_string()))),
-            Action::Close(why) => return Ok(Some(End::Final(why.to_string()))),
-            _ => {} // AUTH does not come to a client without an authentication method
-        }
     }
 }
 

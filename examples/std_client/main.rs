@@ -7,6 +7,8 @@
 //!     --client-id thermo-7 --no-clean-start --session-expiry 3600
 //! ```
 //!
+//! Ctrl-C and SIGTERM end it with DISCONNECT, and a second signal at once.
+//!
 //! `connection.rs` is the part to take to another program: it brings a session together with a socket, a clock and
 //! whatever there is to do.
 
@@ -15,46 +17,82 @@
 
 mod arguments;
 mod connection;
+mod other_protocol;
 mod publisher;
+mod signals;
 mod subscriber;
+mod text;
 
+use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use mqtt_sansio::client::ClientSession;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, PublishArguments, SubscribeArguments};
+use crate::connection::Driver;
 use crate::publisher::Publisher;
 use crate::subscriber::Subscriber;
+use crate::text::log;
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse().command) {
+    let arguments = Arguments::parse();
+    if let Err(mistake) = arguments.check() {
+        mistake.exit();
+    }
+    let result = match &arguments.command {
+        Command::Publish(arguments) => publish(arguments),
+        Command::Subscribe(arguments) => subscribe(arguments),
+    };
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS, // `| head` has read enough
         Err(error) => {
-            eprintln!("error: {error:#}");
+            log(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
 /// Whether everything went as it was asked for.
-fn run(command: &Command) -> Result<bool> {
-    match command {
-        Command::Publish(arguments) => {
-            let mut client = ClientSession::new(arguments.connection.config());
-            let properties = arguments.user_properties()?;
-            let mut publisher = Publisher::new(arguments, &properties)?;
-            let end = connection::run(&arguments.connection, &mut client, &mut publisher);
-            publisher.report_what_is_open();
-            end.map(|()| publisher.has_succeeded())
-        }
-        Command::Subscribe(arguments) => {
-            let mut client = ClientSession::new(arguments.connection.config());
-            let mut subscriber = Subscriber::new(arguments, &mut client)?;
-            connection::run(&arguments.connection, &mut client, &mut subscriber)?;
-            Ok(subscriber.has_succeeded())
-        }
-    }
+fn publish(arguments: &PublishArguments) -> Result<bool> {
+    let leave = leave_on_signal()?;
+    let mut client = ClientSession::new(arguments.connection.config());
+    let properties = arguments.user_properties()?;
+    let mut publisher = Publisher::new(arguments, &properties)?;
+    publisher.start();
+    let end = Driver::new(&arguments.connection, &mut client, &mut publisher, &leave).run();
+    let has_succeeded = publisher.finish();
+    end?;
+    has_succeeded
+}
+
+/// Whether everything went as it was asked for.
+fn subscribe(arguments: &SubscribeArguments) -> Result<bool> {
+    let leave = leave_on_signal()?;
+    let mut client = ClientSession::new(arguments.connection.config());
+    let mut subscriber = Subscriber::new(arguments, &mut client)?;
+    Driver::new(&arguments.connection, &mut client, &mut subscriber, &leave).run()?;
+    Ok(subscriber.has_succeeded())
+}
+
+/// Returns a flag that the first signal sets. It then wakes the calling thread.
+fn leave_on_signal() -> Result<Arc<AtomicBool>> {
+    let leave = Arc::new(AtomicBool::new(false));
+    let (flag, waiting) = (Arc::clone(&leave), thread::current());
+    let set = move || {
+        flag.store(true, Ordering::Release);
+        waiting.unpark();
+    };
+    signals::on_first_signal(set).context("signals cannot be handled")?;
+    Ok(leave)
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

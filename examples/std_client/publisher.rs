@@ -1,7 +1,8 @@
 //! Publishes messages, and prints what becomes of them.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, Write};
+use std::fmt;
+use std::io::{self, BufRead, ErrorKind, Write};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread;
 
@@ -13,6 +14,7 @@ use mqtt_sansio::{CommandError, Message, ReceivedMessage, Token, TopicName, Utf8
 
 use crate::arguments::PublishArguments;
 use crate::connection::Task;
+use crate::text::log;
 
 pub(crate) struct Publisher<'a> {
     arguments: &'a PublishArguments,
@@ -23,6 +25,8 @@ pub(crate) struct Publisher<'a> {
     held: Option<Bytes>,
     /// The messages without an outcome.
     open: BTreeSet<Token>,
+    /// How many messages the client has taken.
+    published: usize,
     has_failed: bool,
 }
 
@@ -35,20 +39,43 @@ impl<'a> Publisher<'a> {
             user_properties: user_properties.into(),
             ..PublishProperties::default()
         };
-        let payloads = Some(payloads_in_background(arguments));
-        Ok(Self { arguments, properties, payloads, held: None, open: BTreeSet::new(), has_failed: false })
+        Ok(Self {
+            arguments,
+            properties,
+            payloads: None,
+            held: None,
+            open: BTreeSet::new(),
+            published: 0,
+            has_failed: false,
+        })
     }
 
-    pub(crate) fn has_succeeded(&self) -> bool {
-        !self.has_failed
+    /// Begins to read the messages. This thread is woken for each.
+    pub(crate) fn start(&mut self) {
+        self.payloads = Some(payloads_in_background(self.arguments));
     }
 
-    /// For the end: what has no outcome will have none.
-    pub(crate) fn report_what_is_open(&mut self) {
+    /// The message with this payload, as the arguments describe it.
+    pub(crate) fn compose(&self, payload: Bytes) -> Message<'_> {
+        Message::new(&self.arguments.topic, payload)
+            .qos(self.arguments.qos)
+            .retain(self.arguments.retain)
+            .properties(self.properties)
+    }
+
+    /// Prints what has no outcome and will have none. Whether every message was published with success.
+    pub(crate) fn finish(&mut self) -> Result<bool> {
         for token in std::mem::take(&mut self.open) {
-            println!("{token}\tunknown\tthe client has ended before the server has answered");
+            print(format_args!("{token}\tunknown\tthe client has ended before the server has answered"))?;
             self.has_failed = true;
         }
+        // A line that nobody has typed yet is not missing; one that was read is.
+        let was_read = self.held.is_some() || matches!(self.next_payload(), Ok(Some(_)));
+        if was_read || self.published < self.arguments.messages.len() {
+            log("not all messages were published");
+            self.has_failed = true;
+        }
+        Ok(!self.has_failed)
     }
 
     fn next_payload(&mut self) -> io::Result<Option<Bytes>> {
@@ -87,16 +114,22 @@ fn payloads_in_background(arguments: &PublishArguments) -> Receiver<io::Result<B
     receiver
 }
 
+/// Prints a line, unless nobody reads them any more: the messages are published all the same.
+fn print(line: fmt::Arguments<'_>) -> io::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
 impl Task for Publisher<'_> {
     fn advance(&mut self, client: &mut ClientSession) -> Result<()> {
         while let Some(payload) = self.next_payload().context("standard input")? {
-            let message = Message::new(&self.arguments.topic, payload.clone())
-                .qos(self.arguments.qos)
-                .retain(self.arguments.retain)
-                .properties(self.properties);
-            match client.publish(&message) {
+            let result = client.publish(&self.compose(payload.clone()));
+            match result {
                 Ok(token) => {
                     self.open.insert(token);
+                    self.published = self.published.saturating_add(1);
                 }
                 // There will be room when some of the others have their outcomes.
                 Err(CommandError::QueueFull) if !self.open.is_empty() => {
@@ -115,21 +148,20 @@ impl Task for Publisher<'_> {
 
     fn message(&mut self, message: &ReceivedMessage<'_>) -> Result<()> {
         // An old session may have subscriptions.
-        eprintln!("a message for {}, although this client only publishes", message.topic);
+        log(format_args!("a message for {}, although this client only publishes", message.topic));
         Ok(())
     }
 
     fn done(&mut self, token: Token, outcome: &Outcome<'_>) -> Result<()> {
         self.open.remove(&token);
         self.has_failed |= !outcome.is_success();
-        let mut out = io::stdout().lock();
         match outcome {
-            Outcome::Sent => writeln!(out, "{token}\tsent\t")?,
-            Outcome::Lost(loss) => writeln!(out, "{token}\tlost\t{loss}")?,
+            Outcome::Sent => print(format_args!("{token}\tsent\t"))?,
+            Outcome::Lost(loss) => print(format_args!("{token}\tlost\t{loss}"))?,
             outcome => {
                 let word = if outcome.is_success() { "acknowledged" } else { "refused" };
                 let codes: Vec<_> = outcome.codes().map(|code| code.to_string()).collect();
-                writeln!(out, "{token}\t{word}\t{}", codes.join(", "))?;
+                print(format_args!("{token}\t{word}\t{}", codes.join(", ")))?;
             }
         }
         Ok(())

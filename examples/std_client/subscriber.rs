@@ -1,6 +1,5 @@
 //! Subscribes, and prints the messages that come.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
@@ -10,6 +9,7 @@ use mqtt_sansio::{ReceivedMessage, Token, TopicError, Version};
 
 use crate::arguments::SubscribeArguments;
 use crate::connection::Task;
+use crate::text::{log, printable};
 
 pub(crate) struct Subscriber<'a> {
     arguments: &'a SubscribeArguments,
@@ -17,6 +17,7 @@ pub(crate) struct Subscriber<'a> {
     /// The SUBSCRIBE that has not been answered.
     open: Option<Token>,
     received: u64,
+    was_granted: bool,
     has_failed: bool,
 }
 
@@ -28,7 +29,8 @@ impl<'a> Subscriber<'a> {
             Ok(Subscription { no_local, retain_handling, ..subscription })
         };
         let subscriptions = arguments.filters.iter().map(subscription).collect::<Result<_, TopicError>>()?;
-        let mut subscriber = Self { arguments, subscriptions, open: None, received: 0, has_failed: false };
+        let mut subscriber =
+            Self { arguments, subscriptions, open: None, received: 0, was_granted: false, has_failed: false };
         subscriber.subscribe(client)?; // waits for the connection
         Ok(subscriber)
     }
@@ -41,8 +43,9 @@ impl<'a> Subscriber<'a> {
         Ok(())
     }
 
+    /// Whether all that was asked for has come: so many messages, or else the subscription.
     pub(crate) fn has_succeeded(&self) -> bool {
-        !self.has_failed
+        !self.has_failed && self.arguments.count.map_or(self.was_granted, |count| self.received >= count)
     }
 }
 
@@ -63,6 +66,7 @@ impl Task for Subscriber<'_> {
     fn message(&mut self, message: &ReceivedMessage<'_>) -> Result<()> {
         let ReceivedMessage { topic, payload, qos, retain, properties, .. } = message;
         let mut out = io::stdout().lock();
+        let topic = printable(topic.name().as_bytes());
         write!(out, "{topic}\t{qos}\t{}\t{}", u8::from(*retain), printable(payload))?;
         if !properties.is_empty() {
             write!(out, "\t{properties:?}")?;
@@ -76,23 +80,16 @@ impl Task for Subscriber<'_> {
         if self.open == Some(token) {
             self.open = None;
         }
+        self.was_granted |= outcome.is_success();
         self.has_failed |= !outcome.is_success();
         match outcome {
-            Outcome::Lost(loss) => eprintln!("not subscribed: {loss}"),
-            outcome => eprintln!("subscribed: {:?}", outcome.codes()),
+            Outcome::Lost(loss) => log(format_args!("not subscribed: {loss}")),
+            outcome => log(format_args!("subscribed: {:?}", outcome.codes())),
         }
         Ok(())
     }
 
     fn is_done(&self) -> bool {
         self.has_failed || self.arguments.count.is_some_and(|count| self.received >= count)
-    }
-}
-
-/// The payload on a single line.
-fn printable(payload: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(payload) {
-        Ok(text) if !text.contains(char::is_control) => text.into(),
-        _ => payload.escape_ascii().to_string().into(),
     }
 }

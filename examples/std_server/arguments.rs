@@ -1,19 +1,24 @@
 //! What can be said on the command line.
 
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use mqtt_sansio::codec::Connect;
 
+/// What a name stands for. (`Vec` itself would mean to clap that the argument may be repeated.)
+type Addresses = Vec<SocketAddr>;
+
 /// Says what time it is, and echoes what clients publish to where they are subscribed.
 ///
 /// The first line on standard output is `listening on ADDRESS:PORT`. What happens is written to standard error.
 #[derive(Parser)]
+#[command(name = "std_server")]
 pub(crate) struct Arguments {
     /// Where to listen; with port 0 the system chooses one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:1883")]
-    pub(crate) listen: String,
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:1883", value_parser = parse_listen)]
+    pub(crate) listen: Addresses,
     /// The time between two messages of the clock
     #[arg(long, value_name = "MILLISECONDS", default_value = "1000", value_parser = parse_tick)]
     pub(crate) tick: Duration,
@@ -32,6 +37,12 @@ impl Arguments {
             connect.user_name.is_some_and(|it| it == **name) && connect.password == Some(password.as_bytes())
         })
     }
+}
+
+/// The addresses that a name stands for; the first one that is free is listened on.
+fn parse_listen(text: &str) -> Result<Addresses> {
+    let addresses = text.to_socket_addrs().context("it is to be ADDRESS:PORT, such as 127.0.0.1:1883 or [::1]:1883")?;
+    Ok(addresses.collect())
 }
 
 fn parse_tick(text: &str) -> Result<Duration> {

@@ -11,15 +11,18 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::{Buf, BytesMut};
-use mqtt_sansio::codec::ConnAckReasonCode;
+use mqtt_sansio::codec::{ConnAckReasonCode, Disconnect, DisconnectReasonCode};
 use mqtt_sansio::server::{Acceptor, Action};
 use mqtt_sansio::{Instant, StdClock, Transmit};
 
+use crate::other_protocol::{OtherProtocol, RECOGNISABLE};
 use crate::service::{Client, State};
 use crate::sessions::{Seat, Sessions};
+use crate::text::log;
 
 /// One connection, from its beginning to its end.
 pub(crate) fn serve(socket: TcpStream, sessions: &Sessions) -> Result<()> {
+    let _visit = sessions.visit(); // dropped when the socket is closed
     let mut link = Link::new(socket)?;
     if let Some((seat, client)) = greet(&mut link, sessions)? {
         converse(&mut link, sessions, seat, client);
@@ -32,7 +35,7 @@ pub(crate) fn serve(socket: TcpStream, sessions: &Sessions) -> Result<()> {
 fn greet<'s>(link: &mut Link, sessions: &'s Sessions) -> Result<Option<(Seat<'s>, Client)>> {
     let clock = &sessions.clock;
     let mut acceptor = Acceptor::new(Arc::clone(&sessions.config), clock.now());
-    loop {
+    while !sessions.is_shutting_down() {
         let mut rest = &link.input[..];
         let action = acceptor.poll(clock.now(), &mut rest);
         let used = link.input.len() - rest.len();
@@ -49,7 +52,7 @@ fn greet<'s>(link: &mut Link, sessions: &'s Sessions) -> Result<Option<(Seat<'s>
                 return Ok(Some(accepted));
             }
             Some(Action::Close(why)) => {
-                eprintln!("{}: not connected: {why}", link.peer);
+                log(format_args!("{}: not connected: {}", link.peer, link.explain(&why.to_string())));
                 link.write(acceptor.transmit());
                 return Ok(None);
             }
@@ -60,6 +63,7 @@ fn greet<'s>(link: &mut Link, sessions: &'s Sessions) -> Result<Option<(Seat<'s>
         }
         link.input.advance(used);
     }
+    Ok(None)
 }
 
 /// Does what there is to do, writes, reads and waits, until the connection is over.
@@ -67,6 +71,10 @@ fn converse(link: &mut Link, sessions: &Sessions, seat: Seat<'_>, mut client: Cl
     let why = loop {
         if seat.has_to_leave() {
             let _ = client.session.take_over(); // if the connection is about to end anyway, it is all the same
+        }
+        if sessions.is_shutting_down() {
+            let reason_code = DisconnectReasonCode::ServerShuttingDown;
+            let _ = client.session.disconnect(&Disconnect { reason_code, ..Disconnect::default() }); // as above
         }
         let mut rest = &link.input[..];
         let state = client.advance(sessions.clock.now(), &mut rest, &sessions.arguments);
@@ -83,7 +91,7 @@ fn converse(link: &mut Link, sessions: &Sessions, seat: Seat<'_>, mut client: Cl
             break error.to_string();
         }
     };
-    eprintln!("{}: {why}", seat.client_id());
+    log(format_args!("{}: {why}", seat.client_id()));
     seat.leave(client);
 }
 
@@ -94,6 +102,8 @@ struct Link {
     received: Receiver<io::Result<Vec<u8>>>,
     /// What has not been taken.
     input: BytesMut,
+    /// The first bytes of the connection, for [`OtherProtocol::recognise`].
+    first: Vec<u8>,
     is_writable: bool,
 }
 
@@ -107,7 +117,7 @@ impl Link {
         socket.set_write_timeout(Some(Duration::from_secs(1)))?;
         let peer = socket.peer_addr()?.to_string();
         let received = read_in_background(socket.try_clone()?)?;
-        Ok(Self { socket, peer, received, input: BytesMut::new(), is_writable: true })
+        Ok(Self { socket, peer, received, input: BytesMut::new(), first: Vec::new(), is_writable: true })
     }
 
     /// Writes all there is; less if the client takes nothing for as long as the write timeout of the socket. Whether
@@ -134,7 +144,12 @@ impl Link {
         let piece =
             if self.input.len() > 2 * PIECE && has_more { Err(TryRecvError::Empty) } else { self.received.try_recv() };
         match piece {
-            Ok(piece) => self.input.extend_from_slice(&piece?),
+            Ok(piece) => {
+                let piece = piece?;
+                let room = RECOGNISABLE.saturating_sub(self.first.len());
+                self.first.extend_from_slice(piece.get(..room).unwrap_or(&piece));
+                self.input.extend_from_slice(&piece);
+            }
             Err(TryRecvError::Empty) if has_more => {} // `write` has waited
             Err(TryRecvError::Empty) => match deadline {
                 Some(deadline) => thread::park_timeout(clock.until(deadline)),
@@ -145,12 +160,24 @@ impl Link {
         Ok(())
     }
 
+    /// Why a client is not connected: it may speak another protocol.
+    fn explain(&self, why: &str) -> String {
+        match OtherProtocol::recognise(&self.first) {
+            None => why.into(),
+            Some(OtherProtocol::Tls) => "the client speaks TLS, and this server does not".into(),
+            Some(OtherProtocol::Http(line)) => {
+                format!("the client speaks HTTP or WebSocket, and this server does not: {line:?}")
+            }
+            Some(OtherProtocol::Text(line)) => format!("the client does not speak MQTT: {line:?}"),
+        }
+    }
+
     /// Closes the connection so that the client can read all that was written: to close a socket with something unread
     /// in it resets the connection. So this end stops writing, and waits a little for the other end to close.
     fn close(self, clock: &StdClock) {
         let patience = clock.now() + Duration::from_secs(1);
         let _ = self.socket.shutdown(Shutdown::Write);
-        while let Ok(Ok(_)) = self.received.recv_timeout(clock.until(patience)) {}
+        while clock.now() < patience && matches!(self.received.recv_timeout(clock.until(patience)), Ok(Ok(_))) {}
     }
 }
 

@@ -11,6 +11,7 @@ use mqtt_sansio::server::{Action, Outcome, ServerSession, SubscribeRequest, Unsu
 use mqtt_sansio::{CommandError, Instant, Message, QoS, ReceivedMessage, TopicFilter, TopicName, Version};
 
 use crate::arguments::Arguments;
+use crate::text::{log, printable};
 
 /// Where the clock can be subscribed to.
 const CLOCK: &str = "clock";
@@ -71,7 +72,7 @@ impl Client {
                 Action::Subscribe(request) => self.subscribe(&request, now + arguments.tick)?,
                 Action::Unsubscribe(request) => self.unsubscribe(&request)?,
                 Action::Done { token, outcome: Outcome::Lost(loss) } => {
-                    eprintln!("{}: message {token} is lost: {loss}", self.session.client_id());
+                    log(format_args!("{}: message {token} is lost: {loss}", self.session.client_id()));
                 }
                 Action::Will(will) => self.log_will(&will, arguments.log_wills),
                 Action::Close(why) => return Ok(State::Closed(why.to_string())),
@@ -155,7 +156,7 @@ impl Client {
         let properties = PublishProperties { topic_alias: None, subscription_identifiers, ..properties };
         match self.session.publish(&Message::new(&topic, payload).qos(qos.min(granted)).properties(properties)) {
             Ok(_) | Err(CommandError::NotConnected) => {} // what is of QoS 0 does not wait for a connection
-            Err(error) => eprintln!("{}: {topic}: {error}", self.session.client_id()),
+            Err(error) => log(format_args!("{}: {topic}: {error}", self.session.client_id())),
         }
     }
 
@@ -164,9 +165,10 @@ impl Client {
         let (client, payload) = (self.session.client_id(), will.payload.escape_ascii());
         if on_stdout {
             // If nobody reads that any more, the service goes on without.
-            let _ = writeln!(io::stdout(), "{client}\t{}\t{}\t{payload}", will.topic, will.qos);
+            let (client, topic) = (printable(client.as_bytes()), printable(will.topic.as_bytes()));
+            let _ = writeln!(io::stdout(), "{client}\t{topic}\t{}\t{payload}", will.qos);
         } else {
-            eprintln!("{client}: its will for {}: {payload}", will.topic);
+            log(format_args!("{client}: its will for {}: {payload}", will.topic));
         }
     }
 }

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use anyhow::Result;
 use mqtt_sansio::StdClock;
@@ -13,6 +14,7 @@ use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
 
 use crate::arguments::Arguments;
 use crate::service::{Client, State};
+use crate::text::log;
 
 pub(crate) struct Sessions {
     pub(crate) arguments: Arguments,
@@ -21,6 +23,30 @@ pub(crate) struct Sessions {
     places: Mutex<HashMap<String, Place>>,
     /// Wakes those who wait for a session, and the keeper.
     changed: Condvar,
+    /// The threads that have a connection, each under a number of its own.
+    visitors: Mutex<Visitors>,
+    /// Wakes whoever waits for the last of them.
+    left: Condvar,
+    is_shutting_down: AtomicBool,
+}
+
+#[derive(Default)]
+struct Visitors {
+    threads: HashMap<u64, Thread>,
+    next: u64,
+}
+
+/// A connection that the end of the program waits for.
+pub(crate) struct Visit<'s> {
+    sessions: &'s Sessions,
+    number: u64,
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.sessions.visitors().threads.remove(&self.number);
+        self.sessions.left.notify_all();
+    }
 }
 
 /// Where a session is.
@@ -50,8 +76,46 @@ impl Sessions {
             max_session_expiry_interval: 24 * 60 * 60,
             ..ServerConfig::default()
         };
-        let (places, changed) = (Mutex::default(), Condvar::new());
-        Self { arguments, config: Arc::new(config), clock: StdClock::new(), places, changed }
+        Self {
+            arguments,
+            config: Arc::new(config),
+            clock: StdClock::new(),
+            places: Mutex::default(),
+            changed: Condvar::new(),
+            visitors: Mutex::default(),
+            left: Condvar::new(),
+            is_shutting_down: AtomicBool::new(false),
+        }
+    }
+
+    fn visitors(&self) -> MutexGuard<'_, Visitors> {
+        self.visitors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the calling thread has a connection, until the visit is dropped.
+    pub(crate) fn visit(&self) -> Visit<'_> {
+        let mut visitors = self.visitors();
+        let number = visitors.next;
+        visitors.next = number.wrapping_add(1);
+        visitors.threads.insert(number, thread::current());
+        Visit { sessions: self, number }
+    }
+
+    /// Whether the program is about to end. Each thread with a connection is woken when that begins.
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.is_shutting_down.load(Ordering::Acquire)
+    }
+
+    /// Ends all connections, and waits until they are closed, but no longer than this.
+    pub(crate) fn shut_down(&self, patience: Duration) {
+        let end = self.clock.now() + patience;
+        let mut visitors = self.visitors();
+        self.is_shutting_down.store(true, Ordering::Release);
+        visitors.threads.values().for_each(Thread::unpark);
+        while !visitors.threads.is_empty() && self.clock.now() < end {
+            let woken = self.left.wait_timeout(visitors, self.clock.until(end));
+            visitors = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     fn places(&self) -> MutexGuard<'_, HashMap<String, Place>> {
@@ -75,7 +139,7 @@ impl Sessions {
         let wishes = wishes.unwrap_or_default();
         match acceptor.accept(session, Accept { assigned_client_id, ..Accept::default() }) {
             Ok(session) => {
-                eprintln!("{}: connected with MQTT {}, {what} session", seat.client_id, session.version());
+                log(format_args!("{}: connected with MQTT {}, {what} session", seat.client_id, session.version()));
                 Ok((seat, Client { session, wishes }))
             }
             Err(refused) => {
@@ -109,7 +173,7 @@ impl Sessions {
     fn look_after(&self, client: &mut Client) -> bool {
         let goes_on = matches!(client.advance(self.clock.now(), &mut &[][..], &self.arguments), Ok(State::Open));
         if !goes_on {
-            eprintln!("{}: the session has ended", client.session.client_id());
+            log(format_args!("{}: the session has ended", client.session.client_id()));
         }
         goes_on
     }

@@ -10,6 +10,7 @@ the name of a function in here: only such checks are run.
 
 import pathlib
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -172,6 +173,25 @@ def will(stage):
     equal(polite.end(), 0, "exit code of the client that has left")
     stage.publish("will/y", "last", qos=2)
     equal(watcher.wait_for_lines(2)[1], "will/y\t2\t0\tlast", "what comes after DISCONNECT")
+
+
+@check("a signal sends DISCONNECT, and the will is not published", ALL)
+def signals(stage):
+    watcher = stage.subscriber("watcher", "--filter", "will/#", "--qos", 2)
+    options = ["--will-topic", "will/x", "--will-message", "gone", "--reconnect"]
+    for number in signal.SIGINT, signal.SIGTERM:
+        reader = stage.subscriber(f"reader-{number}", "--filter", "x", *options)
+        reader.process.send_signal(number)
+        equal(reader.end(), 0, "exit code of the subscriber")
+        publish = ["--topic", "t", "--qos", 1, "--lines", *options]
+        writer = stage.start("publish", f"writer-{number}", *publish, with_input=True)
+        writer.write("one")
+        writer.wait_for_lines(1)
+        writer.process.send_signal(number)
+        equal(writer.end(), 0, "exit code of the publisher")
+        equal([fields(line)[:2] for line in writer.out], [["1", "acknowledged"]], "outcomes")
+    stage.publish("will/y", "last", qos=2)
+    equal(watcher.wait_for_lines(1), ["will/y\t2\t0\tlast"], "what comes after DISCONNECT")
 
 
 @check("a session goes on with the messages that have waited", ALL)

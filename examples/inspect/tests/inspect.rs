@@ -4,6 +4,8 @@
 mod batch;
 #[path = "../../../tests/codec/tests/common/mod.rs"]
 mod common;
+#[path = "../../../tests/common/example.rs"]
+mod example;
 #[path = "../input.rs"]
 mod input;
 #[path = "../json.rs"]
@@ -15,8 +17,11 @@ mod tree;
 #[path = "../../demo/words.rs"]
 mod words;
 
+use std::process::{Command, Stdio};
+
+use example::Program;
 use mqtt_sansio::Version;
-use mqtt_sansio::codec::Limits;
+use mqtt_sansio::codec::{self, Limits, Sender};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -102,7 +107,213 @@ fn input_is_bytes_or_hexadecimal() {
     assert_eq!(input::from_either(vec![0xC0, 0]).unwrap(), [0xC0, 0]);
     assert!(input::from_either(Vec::new()).unwrap().is_empty());
     assert!(input::from_either(b"c0 0".to_vec()).is_err());
-    assert!(input::from_hex("c0,00").is_err());
+}
+
+#[test]
+fn hexadecimal_is_read_as_people_paste_it() {
+    for text in [
+        "300500017478",
+        "30 05 00 01 74 78",
+        "30:05:00:01:74:78",
+        "30-05-00-01-74-78",
+        "30, 05, 00, 01, 74, 78",
+        "0x300500017478",
+        "0x30 0x05 0x00 0x01 0x74 0x78",
+        "0x30,0x05,0x00,0x01,0x74,0x78",
+        "0X30 0x5 0x0 0x1 0x74 0x78",
+        r"\x30\x05\x00\x01\x74\x78",
+        "x30x05x00x01x74x78",
+        r#"b"\x30\x05\x00\x01\x74\x78""#.trim_start_matches('b'),
+        "{0x30, 0x05, 0x00,\n 0x01, 0x74, 0x78};\n",
+        "[0x30,0x05,0x00,0x01,0x74,0x78]",
+        "3005\r\n0001\r\n7478\r\n",
+        "3\n00\n500017478",
+        "\u{feff}30 05\t00 01  74 78\n",
+        "3005 \\\n0001 \\\n7478",
+        "'30 05' '00 01' 74 78",
+        "30 05 00 01 74 0x78",
+        "(30:05:00:01:74:78)",
+        "3005,0001,7478",
+    ] {
+        let read = input::from_hex(text).unwrap_or_else(|error| panic!("{text:?}: {error:#}"));
+        assert_eq!(json::hex(&read), "300500017478", "{text:?}");
+        if text.is_ascii() {
+            assert_eq!(input::from_either(text.as_bytes().to_vec()).unwrap(), read, "{text:?}");
+        }
+    }
+    assert_eq!(json::hex(&input::from_hex("AB cd eF").unwrap()), "abcdef");
+    assert!(input::from_hex(" \n").unwrap().is_empty());
+}
+
+#[test]
+fn what_is_no_hexadecimal_is_told_with_its_place() {
+    for (text, expected) in [
+        ("30 0g", "line 1, column 5: 'g' is not"),
+        ("30 05\n 00 ö1", "line 2, column 5: 'ö' is not"),
+        ("30 5", "an odd number"),
+        ("30:5:00", "line 1, column 5: an odd number"),
+        ("0x300", "an odd number"),
+        ("0x", "line 1, column 2: there are no digits"),
+        ("0x,05", "line 1, column 2: there are no digits"),
+        ("3x05", "line 1, column 2: an odd number"),
+        (r"\t", "line 1, column 1: of the escapes"),
+        ("00000000: 3005 0001", "line 1, column 9: ':' after more than two digits looks like an offset"),
+        ("00000000  30 05 00 01 74 78  |0..tx|", "line 1, column 30: '|' is not"),
+        ("HTTP/1.1 400 Bad Request", "line 1, column 1: 'H' is not"),
+    ] {
+        let error = format!("{:#}", input::from_hex(text).unwrap_err());
+        assert!(error.contains(expected), "{text:?}: {error}");
+        if text.is_ascii() {
+            let error = format!("{:#}", input::from_either(text.into()).unwrap_err());
+            assert!(error.contains(expected) && error.contains("this is text"), "{text:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn files_of_other_programs_are_recognised() {
+    for (hex, expected) in [
+        ("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000", "pcap"),
+        ("4d3cb2a1 0200 0400 00000000", "pcap"),
+        ("a1b2c3d4 0002 0004 00000000", "pcap"),
+        ("0a0d0d0a 1c000000 4d3c2b1a 01000000", "pcapng"),
+        ("1f8b08000000000000ff", "gzip"),
+        ("1603010200010001fc0303", "TLS"),
+        ("1503030002022f", "TLS"),
+    ] {
+        let error = input::from_either(common::unhex(hex)).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains("--help"), "{hex}: {error}");
+    }
+}
+
+/// The recorded conversations, as `captures/index.json` tells of them.
+fn captures() -> Vec<(String, Version, Value, bool)> {
+    let index: Vec<Value> = common::load("captures/index.json");
+    let sides = index.iter().flat_map(|capture| {
+        ["client", "server"].map(|side| {
+            let name = format!("{}.{side}.bin", capture["name"].as_str().unwrap());
+            let refuse = capture["refuse"].as_array().is_some_and(|sides| sides.contains(&side.into()));
+            let version = common::version(capture["version"].as_str().unwrap());
+            (name, version, capture[side]["packets"].clone(), refuse)
+        })
+    });
+    sides.collect()
+}
+
+/// Nothing but the file is given. The files of servers begin with CONNACK, which names no version.
+#[test]
+fn every_recorded_file_is_read_by_itself() {
+    let captures = captures();
+    let on_disk = common::file_names("captures").into_iter().filter(|name| name.ends_with(".bin")).count();
+    assert_eq!(captures.len(), on_disk);
+    for (name, version, packets, refuse) in captures {
+        let bytes = std::fs::read(common::path("captures").join(&name)).unwrap();
+        let bytes = input::from_either(bytes).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        let sender = if name.ends_with(".client.bin") { Sender::Client } else { Sender::Server };
+        for sender in [None, Some(sender)] {
+            let mut out = Vec::new();
+            let options = tree::Options { version: None, limits: common::limits(sender), colour: false };
+            let all_good = tree::print(&mut out, &bytes, options).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            // Of some packets only the sender is wrong.
+            assert!(all_good != refuse || (all_good && sender.is_none()), "{name}: {out}");
+            let heads = out.lines().filter(|line| line.contains(" at ") && line.contains(", MQTT "));
+            let (types, versions): (Vec<_>, Vec<_>) = heads.map(head).unzip();
+            let (types, versions) = (&types[..], &versions[..]);
+            let complete: Vec<_> = types.iter().filter(|it| !it.is_empty()).map(|it| Value::from(*it)).collect();
+            assert_eq!(Value::from(complete), packets, "{name}: {out}");
+            // A server says the same in 3.1 and 3.1.1, and 3.1.1 is what is spoken.
+            let is_server = name.ends_with(".server.bin");
+            let expected = if is_server && version == Version::V31 { Version::V311 } else { version };
+            if name.contains("protocol-version-6") && !is_server {
+                continue; // there is no such version
+            }
+            let expected = expected.to_string();
+            assert!(versions.iter().all(|version| *version == expected), "{name}: {versions:?} and not {expected}");
+        }
+    }
+}
+
+/// The packet type and the version in the line above a packet. The type is empty where the packet is not complete.
+fn head(line: &str) -> (&str, &str) {
+    let (title, more) = line.split_once("  ").unwrap();
+    let (packet_type, rest) = more.split_once("  ").unwrap();
+    let version = rest.split_once("MQTT ").unwrap().1.split(',').next().unwrap();
+    let packet_type = packet_type.split(',').next().unwrap();
+    (if title == "…" { "" } else { packet_type }, version)
+}
+
+#[test]
+fn version_is_guessed_where_no_connect_names_it() {
+    let guess = |hex: &str| {
+        let (printed, _) = print(hex, None);
+        let (_, note) = printed.rsplit_once("Read as MQTT ").unwrap_or_else(|| panic!("{printed}"));
+        note.split(',').next().unwrap().to_owned()
+    };
+    for (hex, version) in [
+        ("20020000", "3.1.1"), // CONNACK
+        ("2003000000", "5.0"),
+        ("9003000100", "3.1.1"),       // SUBACK
+        ("900400010000", "5.0"),       // or two codes in 3.1.1
+        ("8206000100017400", "3.1.1"), // SUBSCRIBE
+        ("820700010000017400", "5.0"),
+        ("3007 0001 74 32312e35", "3.1.1"), // PUBLISH
+        ("3008 0001 74 00 32312e35", "5.0"),
+        ("b0020001", "3.1.1"),               // UNSUBACK
+        ("d000 40020001 20020000", "3.1.1"), // what tells is further on
+        ("d000 40020001", "5.0"),            // nothing tells
+        ("20020000 00", "3.1.1"),            // the first packet is good in one of them
+        ("e0020000", "5.0"),                 // DISCONNECT
+        ("f0020000", "5.0"),                 // AUTH
+        ("00", "5.0"),
+    ] {
+        assert_eq!(guess(hex), version, "{hex}");
+    }
+    // Who says a version gets it, and a CONNECT is believed.
+    assert!(!print("20020000", Some(Version::V5)).1);
+    assert!(!print(CONNECT, None).0.contains("Read as"));
+}
+
+#[test]
+fn program_takes_what_a_user_gives_it() {
+    let run = |arguments: &[&str]| Program::start("inspect", arguments).end();
+    let capture = common::path("captures/mosquitto_sub-3.1.1-qos1.server.bin");
+    let capture = capture.to_str().unwrap();
+    for (arguments, code) in [
+        (&[capture][..], 0),
+        (&["--hex", "0x20,0x02", "0x00,0x00"], 0),
+        (&["--hex", "30 05", "00 01 74", "--version", "5"], 0),
+        (&["--hex", "00"], 1),
+        (&["--hex", "0g"], 2),
+        (&["--version", "4", "--hex", "c000"], 2),
+    ] {
+        let ended = run(arguments);
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {}", ended.err);
+    }
+    // A file that cannot be read is named.
+    for path in ["no/such/file", env!("CARGO_MANIFEST_DIR")] {
+        for arguments in [&[path][..], &["--batch", path]] {
+            let ended = run(arguments);
+            assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""));
+            assert!(ended.err.starts_with(&format!("error: {path}: ")), "{arguments:?}: {}", ended.err);
+        }
+    }
+    let help = run(&["--help"]).out;
+    for part in ["guess", "tcpdump -i", "tshark -r"] {
+        assert!(help.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn program_ends_quietly_when_nobody_reads() {
+    let capture = common::path("captures/paho-mqtt-5.0-tour.client.bin");
+    let mut reader = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
+    let pipe = reader.stdin.take().unwrap();
+    reader.wait().unwrap();
+    let mut command = Command::new(example::path("inspect"));
+    command.arg(capture).stdin(Stdio::null()).stdout(pipe).stderr(Stdio::piped());
+    let ended = Program::spawn(&mut command).end();
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
 }
 
 /// What is printed of these bytes, and whether they are good.
@@ -194,7 +405,7 @@ const SUBSCRIBE_TREE: &str = r#"
 
 #[test]
 fn tree_of_an_unfinished_publish() {
-    let printed = print(PUBLISH, None);
+    let printed = print(PUBLISH, Some(Version::V5));
     assert_prints(printed, true, PUBLISH_TREE);
 }
 
@@ -226,11 +437,8 @@ const PUBLISH_TREE: &str = r#"
 "#;
 
 #[test]
-fn tree_without_a_connect_tells_how_it_was_read() {
-    let (printed, _) = print("20020000", None);
-    assert!(printed.ends_with("Read as MQTT 5.0, as there is no CONNECT. For another: --version\n"), "{printed}");
-    let (printed, _) = print("", None);
-    assert_eq!(printed, "There are no bytes.\n");
+fn tree_of_nothing() {
+    assert_eq!(print("", None), ("There are no bytes.\n".to_owned(), true));
 }
 
 /// The rows of a good packet: every byte stands in one of them, in order.
@@ -259,6 +467,20 @@ fn rows_cover_every_good_vector() {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Text can be told from packets: see `input::from_either`.
+    #[test]
+    fn no_text_is_a_packet(first in 0..100_usize, second in 0..100_usize, body in prop::collection::vec(0..100_usize, 127)) {
+        let characters: Vec<u8> = (0..=0x7F_u8).filter(|it| it.is_ascii_graphic() || it.is_ascii_whitespace()).collect();
+        let pick = |index: &usize| characters[index % characters.len()];
+        let length = pick(&second);
+        let body = body.iter().map(pick).take(usize::from(length));
+        let packet: Vec<u8> = [pick(&first), length].into_iter().chain(body).collect();
+        for version in Version::ALL {
+            let decoded = codec::decode(&packet, version, Limits::default());
+            prop_assert!(decoded.is_err(), "{version}: {decoded:?}");
+        }
+    }
 
     /// Whatever the bytes are, there is something to print.
     #[test]
