@@ -94,11 +94,20 @@ impl<P: Policy> Broker<P> {
         self.end_if_too_large(index, answer);
         let until = self.retained.moment();
         for (place, subscriber, filter) in added {
+            // The same filter may be twice in a packet: then the subscription may have other options by now.
+            let subscriber = self.subscriber(index, place).map_or(subscriber, |current| subscriber.renewed(current));
             if let Some(feed) = self.hub.feed(index) {
-                feed.forget(place); // the same filter twice in a packet
+                feed.forget(place);
                 feed.push(place, subscriber, filter, until);
             }
         }
+    }
+
+    /// The subscription of a session in this list.
+    fn subscriber(&self, index: u32, place: Place) -> Option<Subscriber> {
+        let session = self.hub.sessions.get(index)?;
+        let &(_, position) = session.places.get(session.find(place).ok()?)?;
+        self.tree.get(place, position).copied()
     }
 
     /// Takes up a subscription; with the granted QoS, and whether there was none to the same filter.

@@ -130,6 +130,12 @@ impl Subscriber {
         let Subscription { qos, no_local, retain_as_published, .. } = *subscription;
         Self { session, identifier, terms: Terms { qos, no_local, retain_as_published } }
     }
+
+    /// The new options of this subscription, for retained messages that the old ones have asked for: No Local keeps away what
+    /// the client has published itself if it was asked for by either \[MQTT-3.8.3-3\].
+    pub(super) const fn renewed(self, new: Self) -> Self {
+        Self { terms: Terms { no_local: self.terms.no_local || new.terms.no_local, ..new.terms }, ..new }
+    }
 }
 
 impl Subscribers {

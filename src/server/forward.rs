@@ -107,7 +107,7 @@ impl ServerSession {
     #[inline]
     fn takes_plain(&self) -> bool {
         self.engine.phase == Phase::Open
-            && self.engine.queue.is_none()
+            && !self.engine.has_queued()
             && self.engine.outbound_aliases.is_none()
             && self.engine.transmit.len() < self.config.transmit_limit as usize
     }
@@ -169,8 +169,7 @@ impl ServerSession {
         self.engine.has_news()
             || self.due_wills.is_some()
             || self.state == State::Closing
-            || (self.engine.queue.is_some() || self.engine.outbound.to_resend() != 0)
-                && self.engine.can_send_more(&self.rules())
+            || self.engine.can_send_more(&self.rules())
     }
 
     /// When the client is taken for dead, or the will is due, or the session ends.
@@ -216,7 +215,7 @@ impl ServerSession {
     pub(crate) fn is_ready_for(&self, qos: QoS) -> bool {
         let rules = self.rules();
         self.engine.phase == Phase::Open
-            && self.engine.queue.is_none()
+            && !self.engine.has_queued()
             && self.engine.has_room(&rules)
             && (qos == QoS::AtMostOnce
                 || self.engine.window_is_open(&rules)

@@ -16,7 +16,7 @@ use super::parts::Partial;
 use super::queue::{Kind, Overflow, Queue, Waiting};
 use super::token::Token;
 use super::transmit::Transmit;
-use crate::codec::{self, DecodeError, Decoded, Limits, Packet, PubRel, Publish, QoS, Version};
+use crate::codec::{self, DecodeError, Decoded, Limits, MAX_PACKET_SIZE, Packet, PubRel, Publish, QoS, Version};
 use crate::time::Instant;
 
 /// The deliveries of a session, and the connection that they run over, if there is one. Both ends are made of it: what
@@ -42,7 +42,8 @@ pub(crate) struct Engine {
     /// How many bytes of `transmit` had been taken when that was last looked at.
     seen_taken: u64,
     pub(crate) transmit: Transmit,
-    pub(crate) queue: Option<Box<Queue>>,
+    /// Use [`has_queued`](Self::has_queued) to ask whether something is in it: there may be an empty one.
+    pub(super) queue: Option<Box<Queue>>,
     pub(super) next_token: Token,
     /// How many messages and requests are kept, and how many bytes.
     pub(crate) kept: u32,
@@ -317,6 +318,20 @@ impl Engine {
             || self.can_send_more(rules)
     }
 
+    /// Whether messages or requests wait in the queue.
+    #[inline]
+    pub(crate) fn has_queued(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| !queue.is_empty())
+    }
+
+    /// The largest packet that may be sent or stored now. What the peer takes is known of a connection that is open, and
+    /// holds for that connection: the next one may have another limit, so until then only the protocol's own counts. What
+    /// does not fit into the packets of the next one is dropped then \[MQTT-3.1.2-24, MQTT-3.1.2-25\].
+    #[inline]
+    pub(super) fn packet_limit(&self, rules: &Rules) -> u32 {
+        if self.phase == Phase::Open { rules.max_packet_size } else { MAX_PACKET_SIZE }
+    }
+
     /// Whether more may be put into the stream.
     #[inline]
     pub(crate) fn has_room(&self, rules: &Rules) -> bool {
@@ -462,6 +477,9 @@ impl Engine {
     pub(crate) fn drop_unacknowledged(&mut self) {
         while let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.take_unacknowledged()) {
             self.give_up(&waiting, Loss::Connection);
+        }
+        if !self.has_queued() {
+            self.queue = None;
         }
     }
 

@@ -31,7 +31,10 @@ impl Engine {
             return Err(CommandError::TopicAlias);
         }
         TopicName::from_bytes(publish.topic.as_bytes())?;
-        side.takes(publish.delivery.qos(), publish.retain)?;
+        if self.phase == Phase::Open {
+            // What the peer does not take is a matter of this connection: the next one may take it.
+            side.takes(publish.delivery.qos(), publish.retain)?;
+        }
         let rules = side.rules();
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         match &message.shared {
@@ -84,9 +87,7 @@ impl Engine {
     /// Whether something that waits can be sent.
     #[inline]
     pub(crate) fn can_send_more(&self, rules: &Rules) -> bool {
-        (self.queue.is_some() || self.outbound.to_resend() != 0)
-            && self.has_room(rules)
-            && self.can_send_something(rules)
+        (self.has_queued() || self.outbound.to_resend() != 0) && self.has_room(rules) && self.can_send_something(rules)
     }
 
     #[cold]
@@ -220,7 +221,7 @@ impl Engine {
         expires_after: u32,
         stored: Stored,
     ) -> Result<Token, CommandError> {
-        let limit = rules.max_packet_size;
+        let limit = self.packet_limit(rules);
         if stored.len() > limit as usize {
             return Err(CommandError::TooLarge { limit });
         }
@@ -309,7 +310,7 @@ impl Engine {
                 None => break,
             }
         }
-        if self.queue.as_ref().is_some_and(|queue| queue.is_empty()) {
+        if !self.has_queued() {
             self.queue = None;
         }
     }
