@@ -2,7 +2,11 @@
 
 #![cfg(feature = "broker")]
 
-use mqtt_sansio::codec::{Connect, ConnectProperties, RetainHandling, Subscribe, Subscription};
+use mqtt_sansio::broker::{BrokerConfig, SharedStrategy};
+use mqtt_sansio::codec::{
+    Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PubAck, PubComp, PubRec, Publish,
+    PublishProperties, RetainHandling, Subscribe, Subscription,
+};
 use mqtt_sansio::{Overflow, QoS, Version};
 
 #[path = "common/broker.rs"]
@@ -10,7 +14,7 @@ mod broker;
 #[path = "common/server.rs"]
 mod server;
 
-use self::broker::{BOTH, Net, named, with_server};
+use self::broker::{BOTH, Net, message, named, with_server};
 use self::server::id;
 
 /// A session whose last connection ended with unread output gets retained messages on the next one.
@@ -146,6 +150,254 @@ fn a_no_local_that_changes_does_not_bring_the_own_retained_messages() {
                 let expected = ["t/0: foreign q1 retained", "t/2: foreign q1 retained"];
                 assert_eq!(heard, expected, "{handling:?} {first_has_no_local} {in_one_packet}");
             }
+        }
+    }
+}
+
+/// A message expiry interval begins when the message comes, also for a session where nothing has happened for long.
+#[test]
+fn an_expiry_interval_begins_when_the_message_comes() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut net = Net::plain();
+        let publisher = net.client(Version::V5, "publisher");
+        let subscriber = net.client(Version::V5, "subscriber");
+        net.subscribe(subscriber, "a", qos);
+        net.lose(subscriber);
+        net.wait(100);
+        let properties = PublishProperties { message_expiry_interval: Some(30), ..PublishProperties::default() };
+        net.publish_packet(publisher, &Publish { properties, ..message("a", "x", qos) });
+        net.wait(10);
+        let subscriber = net.resume(&named(Version::V5, "subscriber"));
+        net.hold_acks(subscriber);
+        let bytes = net.heard_bytes(subscriber);
+        let packets = server::decode(&bytes, Version::V5);
+        let Some(Packet::Publish(publish)) = packets.first() else { panic!("{packets:?}") };
+        assert_eq!(publish.properties.message_expiry_interval, Some(20));
+    }
+}
+
+/// How the session of a member ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Expiry,
+    CleanStart,
+    Disconnect,
+    Command,
+}
+
+impl End {
+    const ALL: [Self; 4] = [Self::Expiry, Self::CleanStart, Self::Disconnect, Self::Command];
+
+    fn end(self, net: &mut Net, member: usize, name: &str, version: Version) {
+        match self {
+            Self::Expiry => {
+                net.lose(member);
+                net.wait(4000);
+            }
+            Self::CleanStart => {
+                net.connect(&Connect { clean_start: true, ..named(version, name) });
+            }
+            Self::Disconnect => {
+                let properties =
+                    DisconnectProperties { session_expiry_interval: Some(0), ..DisconnectProperties::default() };
+                net.send(member, &[Disconnect { properties, ..Disconnect::default() }.into()]);
+            }
+            Self::Command => {
+                net.broker.end_session(net.now, name);
+                net.flush();
+            }
+        }
+    }
+}
+
+/// The members of a share: the first one acknowledges nothing, and takes two messages at a time.
+fn share(qos: QoS) -> (Net, usize, usize, usize) {
+    let limits = with_server(|server| {
+        server.max_in_flight = 2.try_into().unwrap();
+        server.max_session_expiry_interval = 3600;
+    });
+    let mut net = Net::new(BrokerConfig { shared_strategy: SharedStrategy::RoundRobin, ..limits });
+    let publisher = net.client(Version::V5, "publisher");
+    let first = net.client(Version::V5, "first");
+    net.subscribe_on(first, &Subscription::new("$share/g/t/#", qos).unwrap(), 11);
+    net.hold_acks(first);
+    let second = net.client(Version::V5, "second");
+    net.subscribe_on(second, &Subscription::new("$share/g/t/#", QoS::ExactlyOnce).unwrap(), 22);
+    net.hold_acks(second);
+    (net, publisher, first, second)
+}
+
+#[test]
+fn pitfall_35_what_a_member_of_a_share_had_goes_to_another_one() {
+    for end in End::ALL {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let (mut net, publisher, first, second) = share(QoS::ExactlyOnce);
+            let stays = net.client(Version::V5, "stays"); // so that time passes for nobody else
+            net.subscribe(stays, "other", qos);
+            for number in 0..10 {
+                net.publish(publisher, "t/1", &number.to_string(), qos);
+            }
+            let own = net.heard(first);
+            assert_eq!(own.len(), 2, "the others wait: {own:?}");
+            let mut got = net.heard(second);
+            end.end(&mut net, first, "first", Version::V5);
+            if matches!(end, End::Expiry) {
+                // All sessions have the same expiry interval, and only this connection was lost.
+                assert!(!net.is_over(second));
+            }
+            // It takes two at a time: they come as it acknowledges.
+            for round in 0..10 {
+                let ids: Vec<_> = (1..=10).map(|number| id(number)).collect();
+                let answers: Vec<Packet<'_>> = match qos {
+                    QoS::AtLeastOnce => ids.iter().map(|&id| PubAck::new(id).into()).collect(),
+                    _ => ids.iter().flat_map(|&id| [PubRec::new(id).into(), PubComp::new(id).into()]).collect(),
+                };
+                net.send(second, &answers);
+                got.extend(net.heard(second).into_iter().filter(|line| line.starts_with("t/")));
+                let _ = round;
+            }
+            let numbers: Vec<_> = got.iter().map(|line| line.as_bytes()[5] - b'0').collect();
+            // The first one had every second message; of QoS 2 those that were in flight are not for anybody else
+            // [MQTT-4.8.2-5].
+            let expected: &[u8] =
+                if qos == QoS::AtLeastOnce { &[1, 3, 5, 7, 9, 0, 2, 4, 6, 8] } else { &[1, 3, 5, 7, 9, 4, 6, 8] };
+            assert_eq!(numbers, expected, "{end:?} {qos}");
+            assert!(got.iter().all(|line| line.ends_with(&format!("q{qos} #22"))), "{got:?}");
+            let lost = 10 - expected.len() as u64;
+            assert_eq!(net.broker.counters().dropped.total(), lost, "{end:?} {qos}");
+            assert_eq!(net.broker.counters().dropped.session_ended, lost);
+        }
+    }
+}
+
+/// The member that gets the message gets it as if it had been chosen first: with its own QoS and options, and with what is
+/// left of the expiry interval.
+#[test]
+fn pitfall_35_another_member_gets_it_on_its_own_terms() {
+    let (mut net, publisher, first, second) = share(QoS::AtLeastOnce);
+    net.lose(first);
+    net.lose(second);
+    let properties = PublishProperties { message_expiry_interval: Some(100), ..PublishProperties::default() };
+    let short = PublishProperties { message_expiry_interval: Some(10), ..PublishProperties::default() };
+    for (payload, properties) in [("a", properties), ("b", properties), ("c", short)] {
+        let publish = Publish { properties, retain: true, ..message("t/1", payload, QoS::ExactlyOnce) };
+        net.publish_packet(publisher, &publish);
+    }
+    net.wait(40);
+    net.broker.end_session(net.now, "first");
+    net.flush();
+    assert_eq!(net.broker.counters().dropped.expired, 1, "it had expired before");
+    net.wait(10);
+    let second = net.resume(&named(Version::V5, "second"));
+    net.hold_acks(second);
+    let left = PublishProperties { message_expiry_interval: Some(50), ..PublishProperties::default() };
+    let bytes = net.heard_bytes(second);
+    let packets = server::decode(&bytes, Version::V5);
+    let got: Vec<_> = packets
+        .iter()
+        .filter_map(|packet| match packet {
+            Packet::Publish(publish) => Some((publish.payload, publish.delivery.qos(), publish.retain)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(got, [(&b"b"[..], QoS::ExactlyOnce, false), (&b"a"[..], QoS::ExactlyOnce, false)]);
+    for packet in &packets {
+        if let Packet::Publish(publish) = packet {
+            assert_eq!(publish.properties.message_expiry_interval, left.message_expiry_interval);
+        }
+    }
+}
+
+#[test]
+fn pitfall_35_with_no_member_left_it_is_dropped() {
+    let (mut net, publisher, first, second) = share(QoS::AtLeastOnce);
+    net.unsubscribe(second, &["$share/g/t/#"]);
+    for number in 0..5 {
+        net.publish(publisher, "t/1", &number.to_string(), QoS::AtLeastOnce);
+    }
+    net.notices();
+    End::CleanStart.end(&mut net, first, "first", Version::V5);
+    assert_eq!(net.broker.counters().dropped.session_ended, 5);
+    assert_eq!(net.notices().iter().filter(|notice| *notice == "first dropped: SessionEnded").count(), 5);
+    assert_eq!(net.broker.status().kept, 0);
+}
+
+/// An ended subscription is not the end of the session: what was stored for it is still delivered, or goes to another member
+/// when the session ends after all.
+#[test]
+fn pitfall_35_a_member_that_unsubscribes_keeps_what_it_has() {
+    let (mut net, publisher, first, second) = share(QoS::AtLeastOnce);
+    for number in 0..8 {
+        net.publish(publisher, "t/1", &number.to_string(), QoS::AtLeastOnce);
+    }
+    net.unsubscribe(first, &["$share/g/t/#"]);
+    assert_eq!(net.heard(first), ["t/1: 0 q1 #11", "t/1: 2 q1 #11", "UNSUBACK 1 00"]);
+    net.send(first, &[PubAck::new(id(1)).into()]);
+    assert_eq!(net.heard(first), ["t/1: 4 q1 #11"], "it is still delivered");
+    net.heard(second);
+    End::Command.end(&mut net, first, "first", Version::V5);
+    net.lose(second);
+    let second = net.resume(&named(Version::V5, "second"));
+    let mut got: Vec<_> = net.heard(second).into_iter().filter(|line| line.starts_with("t/")).collect();
+    got.dedup();
+    let payloads: Vec<_> = got.iter().map(|line| &line[5..6]).collect();
+    assert_eq!(payloads, ["1", "3", "5", "7", "2", "4", "6"], "{got:?}");
+    assert_eq!(net.broker.counters().dropped.total(), 0);
+}
+
+/// What came by a share that has ended goes to nobody, though another one of the same name may have begun.
+#[test]
+fn pitfall_35_shares_of_one_filter_are_kept_apart() {
+    let (mut net, publisher, first, second) = share(QoS::AtLeastOnce);
+    let third = net.client(Version::V5, "third");
+    net.subscribe(third, "$share/h/t/#", QoS::AtLeastOnce);
+    let fourth = net.client(Version::V5, "fourth");
+    net.subscribe(fourth, "t/#", QoS::AtLeastOnce);
+    for number in 0..4 {
+        net.publish(publisher, "t/1", &number.to_string(), QoS::AtLeastOnce);
+    }
+    let of_others = [net.heard(third).len(), net.heard(fourth).len()];
+    net.heard(second);
+    End::Command.end(&mut net, first, "first", Version::V5);
+    net.send(second, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
+    assert_eq!(net.heard(second), ["t/1: 0 q1 #22", "t/1: 2 q1 #22"]);
+    assert_eq!((of_others, net.heard(third).len(), net.heard(fourth).len()), ([4, 4], 0, 0));
+}
+
+/// Versions before 5.0 share too, and properties that were stored for another version are what is left of them.
+#[test]
+fn pitfall_35_members_of_different_versions() {
+    for versions in [[Version::V311, Version::V5], [Version::V5, Version::V311]] {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut net = Net::plain();
+            let publisher = net.client(Version::V5, "publisher");
+            let [first, second] = [0, 1].map(|place| {
+                let member = net.client(versions[place], ["first", "second"][place]);
+                net.subscribe(member, "$share/g/t", QoS::ExactlyOnce);
+                member
+            });
+            net.lose(first);
+            net.lose(second);
+            let properties = PublishProperties { message_expiry_interval: Some(30), ..PublishProperties::default() };
+            for payload in ["a", "b"] {
+                net.publish_packet(publisher, &Publish { properties, ..message("t", payload, qos) });
+            }
+            net.wait(10);
+            net.broker.end_session(net.now, "first");
+            net.flush();
+            let second = net.resume(&named(versions[1], "second"));
+            let bytes = net.heard_bytes(second);
+            let interval = (versions[1] == Version::V5).then_some(20);
+            let got: Vec<_> = server::decode(&bytes, versions[1])
+                .iter()
+                .filter_map(|packet| match packet {
+                    Packet::Publish(publish) => {
+                        Some((publish.payload.to_vec(), publish.properties.message_expiry_interval))
+                    }
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(got, [(b"b".to_vec(), interval), (b"a".to_vec(), interval)]);
         }
     }
 }

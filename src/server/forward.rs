@@ -5,18 +5,21 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::action::{Action, Close};
-use super::session::{ServerSession, State};
+use super::session::{Marked, ServerSession, State};
 use crate::codec::{Delivery, EncodeError, PacketId, Publish, PublishProperties, QoS, SubscriptionIdentifier, Version};
 use crate::session::{CommandError, End, LARGE, Phase, Side, Transmit};
 use crate::time::Instant;
 
 /// A message on its way to many sessions. What many of them get letter by letter is encoded once.
 pub(crate) struct Copies<'a> {
+    now: Instant,
     /// The message; without its payload if that is large.
     publish: Publish<'a>,
     large: Option<Bytes>,
     /// How long it is still of use, in seconds; `u32::MAX` for ever.
     expires_after: u32,
+    /// The mark of copies that are stored, see [`Marked`]; 0 for none.
+    mark: u32,
     encoded: &'a mut Encoded,
 }
 
@@ -27,6 +30,7 @@ pub(crate) struct Encoded([Vec<u8>; 4]);
 impl<'a> Copies<'a> {
     /// A large payload is shared by all copies; if it is not shared already, it is copied once for that.
     pub(crate) fn new(
+        now: Instant,
         publish: Publish<'a>,
         shared: Option<Bytes>,
         expires_after: u32,
@@ -36,7 +40,12 @@ impl<'a> Copies<'a> {
         let large =
             shared.or_else(|| (publish.payload.len() >= LARGE).then(|| Bytes::copy_from_slice(publish.payload)));
         let payload = if large.is_some() { &[] } else { publish.payload };
-        Self { publish: Publish { payload, ..publish }, large, expires_after, encoded }
+        Self { now, publish: Publish { payload, ..publish }, large, expires_after, mark: 0, encoded }
+    }
+
+    /// Marks the copies that are stored from here on.
+    pub(crate) const fn set_mark(&mut self, mark: u32) {
+        self.mark = mark;
     }
 
     /// The QoS with which the message was published.
@@ -123,6 +132,8 @@ impl ServerSession {
         if self.state == State::Expired {
             return Err(CommandError::NotConnected);
         }
+        // The expiry interval begins now, and not when something has last happened here.
+        self.engine.advance(copies.now);
         let properties = match self.engine.version {
             Version::V5 => {
                 PublishProperties { subscription_identifiers: identifiers.into(), ..copies.publish.properties }
@@ -132,7 +143,10 @@ impl ServerSession {
         let delivery = Delivery::new(qos, PacketId::MIN, false);
         let publish = Publish { delivery, retain, properties, ..copies.publish };
         let (engine, side) = self.split();
-        engine.publish_checked(&side.rules(), &publish, copies.large.as_ref(), copies.expires_after)?;
+        let token = engine.publish_checked(&side.rules(), &publish, copies.large.as_ref(), copies.expires_after)?;
+        if copies.mark != 0 {
+            engine.mark_last(token, copies.mark);
+        }
         if engine.is_unstamped {
             engine.stamp();
         }
@@ -193,6 +207,12 @@ impl ServerSession {
         let rest = self.engine.transmit.hand_over();
         self.closed(now);
         rest
+    }
+
+    /// Takes the marked messages out of a session that has expired.
+    pub(crate) fn take_marked(&mut self) -> Vec<Marked> {
+        let version = self.engine.version;
+        self.engine.take_marked().into_iter().map(|message| Marked { version, message }).collect()
     }
 
     /// Whether a message of QoS 0 gets anywhere: without a connection it does not, unless such are kept.

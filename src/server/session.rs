@@ -10,7 +10,7 @@ use super::request::Requests;
 use crate::codec::{AckProperties, MAX_PACKET_SIZE};
 use crate::codec::{Packet, PubAckReasonCode, QoS, Version};
 use crate::session::{
-    Breach, CommandError, End, Engine, Exchange, Message, Receipt, Rules, Side, Stop, Token, Transmit, Will,
+    Breach, CommandError, End, Engine, Exchange, Message, Receipt, Rules, Side, Stop, Token, Transmit, Waiting, Will,
 };
 use crate::time::Instant;
 
@@ -65,6 +65,13 @@ pub(super) struct KeptWill {
 pub(super) struct Authentication {
     pub(super) method: Box<str>,
     pub(super) exchange: Exchange,
+}
+
+/// A message that is taken out of a session that has expired: see [`Waiting::mark`].
+pub(crate) struct Marked {
+    /// The version that it is encoded in.
+    pub(crate) version: Version,
+    pub(crate) message: Waiting,
 }
 
 /// What the client is ready to take.

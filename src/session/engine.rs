@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use bytes::Buf;
 
@@ -10,7 +11,7 @@ use super::error::{Breach, CommandError};
 use super::inbound::Inbound;
 use super::journal::{Journal, Record};
 use super::message::{PayloadPart, ReceivedMessage};
-use super::outbound::{Outbound, Stage};
+use super::outbound::{Flow, Outbound, Stage};
 use super::outcome::{Done, Loss, Outcome};
 use super::parts::Partial;
 use super::queue::{Kind, Overflow, Queue, Waiting};
@@ -457,8 +458,8 @@ impl Engine {
                 Stage::SubAck(filters) => Kind::Subscribe(filters),
                 Stage::UnsubAck(filters) => Kind::Unsubscribe(filters),
             };
-            let (token, since, expires_after, stored) = (flow.token, flow.since, flow.expires_after, flow.stored);
-            let waiting = Waiting { token, since, kind, expires_after, stored };
+            let (token, since, expires_after, mark) = (flow.token, flow.since, flow.expires_after, flow.mark);
+            let waiting = Waiting { token, since, kind, expires_after, mark, stored: flow.stored };
             self.queue.get_or_insert_default().put_back(waiting);
         }
     }
@@ -471,6 +472,46 @@ impl Engine {
         }
         self.outbound.forget_given_up();
         self.inbound.forget();
+    }
+
+    /// Marks the message that was published last, with this token: see [`Waiting::mark`]. One of QoS 0 that was sent at once
+    /// is not kept, and its mark neither.
+    #[cfg(feature = "broker")]
+    pub(crate) fn mark_last(&mut self, token: Token, mark: u32) {
+        if !self.outbound.mark_last(token, mark)
+            && let Some(queue) = &mut self.queue
+        {
+            queue.mark_last(token, mark);
+        }
+    }
+
+    /// The session is about to be forgotten: takes away the messages that are marked and may still be delivered otherwise, in
+    /// order. One of QoS 2 that is in flight may not: the other end may have accepted ownership \[MQTT-4.8.2-5\].
+    pub(crate) fn take_marked(&mut self) -> Vec<Waiting> {
+        let mut marked = Vec::new();
+        for (id, Flow { token, since, expires_after, mark, stored, .. }) in self.outbound.take_marked() {
+            self.record(Record::Finished(id));
+            let kind = Kind::Message(QoS::AtLeastOnce);
+            marked.push(Waiting { token, since, kind, expires_after, mark, stored });
+        }
+        for waiting in self.queue.as_mut().map(|queue| queue.take_marked()).unwrap_or_default() {
+            if waiting.kind.is_windowed() {
+                self.record(Record::Dropped(waiting.token));
+            }
+            marked.push(waiting);
+        }
+        for waiting in &marked {
+            self.release(waiting.stored.len());
+        }
+        marked
+    }
+
+    /// Stores marked messages until they are taken, in a session that sends nothing any more.
+    pub(crate) fn put_back_marked(&mut self, marked: Vec<Waiting>) {
+        for waiting in marked {
+            self.keep(waiting.stored.len());
+            self.queue.get_or_insert_default().push(waiting);
+        }
     }
 
     /// Messages of QoS 0 do not wait for another connection.

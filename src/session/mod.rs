@@ -44,7 +44,7 @@ pub(crate) use self::{
     keep_alive::KeepAlive,
     outbound::Stage,
     outcome::Done,
-    queue::Kind,
+    queue::{Kind, Waiting},
     subscribing::Available,
     will::user_properties,
 };

@@ -231,7 +231,8 @@ impl Engine {
         if kind.is_windowed() {
             self.record(Record::Accepted(token, &stored));
         }
-        self.queue.get_or_insert_default().push(Waiting { token, since: Instant::NEVER, kind, expires_after, stored });
+        let waiting = Waiting { token, since: Instant::NEVER, kind, expires_after, mark: 0, stored };
+        self.queue.get_or_insert_default().push(waiting);
         Ok(token)
     }
 
@@ -352,7 +353,7 @@ impl Engine {
             Some(request) => self.send_request(side, rules, &request).map(Some),
             None => Err(Failed::Refused(CommandError::NotConnected)), // what is kept can be read
         };
-        let Waiting { token, since, kind, expires_after, stored } = waiting;
+        let Waiting { token, since, kind, expires_after, mark, stored } = waiting;
         match (sent, kind) {
             (Ok(None), _) => {
                 self.release(stored.len());
@@ -368,13 +369,16 @@ impl Engine {
                     Kind::Unsubscribe(filters) => Stage::UnsubAck(filters),
                 };
                 self.begin(token, stage, since, expires_after, starts_at, stored);
+                if mark != 0 {
+                    self.outbound.mark_last(token, mark);
+                }
             }
             (Err(Failed::Expired), _) => {
-                self.give_up(&Waiting { token, since, kind, expires_after, stored }, Loss::Expired);
+                self.give_up(&Waiting { token, since, kind, expires_after, mark, stored }, Loss::Expired);
             }
             (Err(Failed::Refused(error)), _) => {
                 let loss = Loss::NotSupported(error.reason_code());
-                self.give_up(&Waiting { token, since, kind, expires_after, stored }, loss);
+                self.give_up(&Waiting { token, since, kind, expires_after, mark, stored }, loss);
             }
         }
     }
