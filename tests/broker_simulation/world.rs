@@ -2,7 +2,7 @@
 
 use bytes::Buf;
 use mqtt_sansio::broker::{
-    Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, Notice, Policy, SharedStrategy, Ticket,
+    Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, DropReason, Notice, Policy, SharedStrategy, Ticket,
 };
 use mqtt_sansio::codec::{PubAckReasonCode, SubAckReasonCode, Subscription};
 use mqtt_sansio::pair::Random;
@@ -29,7 +29,7 @@ enum Event {
     Message { topic: String, payload: String, qos: QoS, retain: bool },
     Subscription { client: usize, filter: String, qos: QoS },
     SessionEnded { client: usize },
-    Dropped,
+    Dropped { is_by_limit: bool },
 }
 
 #[derive(Default)]
@@ -80,7 +80,10 @@ impl Policy for Witness {
             Notice::SessionEnded { client_id } => {
                 self.events.push(Event::SessionEnded { client: place_of(client_id) });
             }
-            Notice::Dropped { .. } => self.events.push(Event::Dropped),
+            Notice::Dropped { reason, .. } => {
+                let is_by_limit = matches!(reason, DropReason::QueueFull | DropReason::Memory);
+                self.events.push(Event::Dropped { is_by_limit });
+            }
             _ => {}
         }
     }
@@ -162,7 +165,10 @@ impl World {
                 Event::Message { topic, payload, qos, retain } => self.model.route(&topic, &payload, qos, retain),
                 Event::Subscription { client, filter, qos } => self.model.subscribe(client, &filter, qos),
                 Event::SessionEnded { client } => self.model.session_ended(client),
-                Event::Dropped => self.model.dropped += 1,
+                Event::Dropped { is_by_limit } => {
+                    self.model.dropped += 1;
+                    self.model.dropped_by_limit += u64::from(is_by_limit);
+                }
             }
         }
     }
