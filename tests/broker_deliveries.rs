@@ -14,7 +14,7 @@ mod broker;
 #[path = "common/server.rs"]
 mod server;
 
-use self::broker::{BOTH, Net, message, named, with_server};
+use self::broker::{BOTH, Net, config, message, named, with_server};
 use self::server::id;
 
 /// A session whose last connection ended with unread output gets retained messages on the next one.
@@ -400,4 +400,117 @@ fn pitfall_35_members_of_different_versions() {
             assert_eq!(got, [(b"b".to_vec(), interval), (b"a".to_vec(), interval)]);
         }
     }
+}
+
+/// A PUBLISH of QoS 1 to `a` with so many bytes of payload.
+fn large(size: usize, number: u16, qos: QoS) -> Vec<u8> {
+    let payload = vec![b'x'; size];
+    let publish = Publish { payload: &payload, delivery: server::delivery(qos, number), ..message("a", "", qos) };
+    server::encoded(&publish.into(), Version::V5)
+}
+
+/// With the defaults, large messages to a subscriber that reads all come, also when they come at once.
+#[test]
+fn pitfall_31_large_messages_that_fit_the_limits_are_delivered() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut net = Net::new(BrokerConfig::default());
+        let publisher = net.client(Version::V5, "publisher");
+        let subscriber = net.client(Version::V5, "subscriber");
+        net.subscribe(subscriber, "a", qos);
+        let bytes: Vec<_> = (1..=5).flat_map(|number| large(9 << 20, number, qos)).collect();
+        net.send_bytes(publisher, &bytes);
+        assert_eq!(net.broker.counters().dropped.total(), 0);
+        assert!(net.heard_bytes(subscriber).len() > 5 * (9 << 20));
+    }
+}
+
+/// The largest message that is taken can be stored, however small the limit of a session is in comparison.
+#[test]
+fn pitfall_31_one_message_can_always_be_stored() {
+    for there in [true, false] {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut net = Net::new(with_server(|server| server.max_kept_bytes = 10_000));
+            let publisher = net.client(Version::V5, "publisher");
+            let mut subscriber = net.client(Version::V5, "subscriber");
+            net.subscribe(subscriber, "a", qos);
+            if !there {
+                net.lose(subscriber);
+            }
+            for number in 1..=3 {
+                net.send_bytes(publisher, &large(20_000, number, qos));
+                if there {
+                    assert!(net.heard_bytes(subscriber).len() > 20_000, "it is acknowledged, and the next one comes");
+                }
+            }
+            if !there {
+                assert_eq!((net.broker.status().kept, net.broker.counters().dropped.queue_full), (1, 2));
+                subscriber = net.resume(&named(Version::V5, "subscriber"));
+                assert!(net.heard_bytes(subscriber).len() > 20_000);
+            }
+        }
+    }
+}
+
+/// A message of which no copy could be stored is refused. A client of 3.1.1 cannot be told: its message is acknowledged,
+/// and the policy is told.
+#[test]
+fn pitfall_31_a_message_that_nobody_gets_for_want_of_room_is_refused() {
+    for version in [Version::V5, Version::V311, Version::V31] {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            for (limits, filter) in [
+                (with_server(|server| server.max_kept = 1), "a"),
+                (with_server(|server| server.max_kept = 1), "$share/g/a"),
+                (BrokerConfig { max_memory: 40, ..config() }, "a"),
+            ] {
+                let mut net = Net::new(limits);
+                let publisher = net.client(version, "publisher");
+                net.hold_acks(publisher);
+                let subscriber = net.client(Version::V5, "subscriber");
+                net.subscribe(subscriber, filter, QoS::ExactlyOnce);
+                net.lose(subscriber);
+                net.publish(publisher, "a", "0123456789012345", qos);
+                assert_eq!(net.broker.status().kept, 1);
+                net.notices();
+                let name = if qos == QoS::AtLeastOnce { "PUBACK" } else { "PUBREC" };
+                let second = Publish { delivery: server::delivery(qos, 2), ..message("a", "0123456789012345", qos) };
+                net.send(publisher, &[second.into()]);
+                let code = if version == Version::V5 { "97" } else { "00" };
+                assert_eq!(net.heard(publisher), [format!("{name} 2 {code}")], "{version} {filter}");
+                assert_eq!((net.broker.counters().messages_refused, net.broker.counters().dropped.total()), (1, 1));
+                let mut notices = net.notices();
+                notices.retain(|notice| !notice.contains("dropped"));
+                let told =
+                    if version == Version::V5 { vec![] } else { vec!["publisher acknowledged, not stored: a 97"] };
+                assert_eq!(notices, told, "{version} {filter}");
+            }
+        }
+    }
+}
+
+/// One copy is enough, and a retained message is stored; that a client takes no packet as large as that is not the
+/// publisher's business [MQTT-3.1.2-25]. Of QoS 0 nobody is told.
+#[test]
+fn pitfall_31_a_message_that_is_stored_somewhere_is_not_refused() {
+    let mut net = Net::new(with_server(|server| server.max_kept = 1));
+    let publisher = net.client(Version::V311, "publisher");
+    for name in ["one", "two"] {
+        let subscriber = net.client(Version::V5, name);
+        net.subscribe(subscriber, "#", QoS::AtLeastOnce);
+        net.lose(subscriber);
+        net.publish(publisher, if name == "one" { "a" } else { "b" }, "x", QoS::AtLeastOnce);
+    }
+    assert_eq!((net.broker.status().kept, net.broker.counters().messages_refused), (2, 0));
+    net.publish_packet(publisher, &Publish { retain: true, ..message("a", "x", QoS::AtLeastOnce) });
+    net.publish(publisher, "a", "x", QoS::AtMostOnce);
+    assert_eq!((net.broker.counters().messages_refused, net.broker.counters().dropped.queue_full), (0, 3));
+    net.publish(publisher, "a", "x", QoS::AtLeastOnce);
+    assert_eq!(net.broker.counters().messages_refused, 1);
+    let properties = ConnectProperties { maximum_packet_size: 50.try_into().ok(), ..ConnectProperties::default() };
+    let mut net = Net::plain();
+    let publisher = net.client(Version::V5, "publisher");
+    let subscriber = net.connect(&Connect { properties, ..named(Version::V5, "subscriber") });
+    net.subscribe(subscriber, "a", QoS::AtLeastOnce);
+    net.send_bytes(publisher, &large(100, 1, QoS::AtLeastOnce));
+    assert_eq!(net.heard(publisher), ["PUBACK 1 00"]);
+    assert_eq!(net.broker.counters().dropped.not_supported, 1);
 }

@@ -11,6 +11,7 @@ use super::slab::Key;
 use crate::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, SubAckReasonCode, Subscription, Version};
 use crate::server::{Accept, Close};
 use crate::session::ReceivedMessage;
+use crate::topic::TopicName;
 
 /// A connection of a [`Broker`](super::Broker). When it is gone its number is used again, but never under the same name: a
 /// name that is out of date is ignored.
@@ -250,6 +251,16 @@ pub enum Notice<'a> {
     SessionEnded {
         /// Whose.
         client_id: &'a str,
+    },
+    /// A client of a version before 5.0 has published a message of QoS 1 or 2 that was refused, because of a limit or because
+    /// no copy of it could be stored. It was acknowledged all the same: these versions have no other answer.
+    AcknowledgedNotStored {
+        /// The client that has published it.
+        client: Client<'a>,
+        /// The topic.
+        topic: TopicName<'a>,
+        /// The reason code that a client of 5.0 would have got.
+        reason_code: PubAckReasonCode,
     },
     /// A message to a client was dropped.
     Dropped {

@@ -8,7 +8,7 @@ use super::config::SharedStrategy;
 use super::core::Broker;
 use super::counters::DropReason;
 use super::hub::{Hub, Session};
-use super::policy::{Decision, Policy};
+use super::policy::{Decision, Notice, Policy};
 use super::publication::Kept;
 use super::questions::Parked;
 use super::timers::Due;
@@ -30,6 +30,8 @@ pub(super) struct Forwarded {
     has_subscribers: bool,
     /// How many copies went out, or are kept.
     copies: usize,
+    /// Whether there was no copy, and there would have been if there were more room.
+    lacks_room: bool,
 }
 
 /// What is needed while a message is forwarded; kept for its memory.
@@ -162,15 +164,32 @@ impl<P: Policy> Broker<P> {
         } else {
             self.publish_from(Some(index), &publish, None)
         };
+        let is_retained = publish.retain && self.server.retain_available;
         let reason_code = match done {
             Ok(Forwarded { has_subscribers: false, .. }) if !publish.retain => PubAckReasonCode::NoMatchingSubscribers,
-            Ok(_) => PubAckReasonCode::Success,
-            Err(reason_code) => {
-                self.count_refused();
-                reason_code
+            // To accept a message is to be responsible for it, and nothing has been stored.
+            Ok(Forwarded { lacks_room: true, .. }) if !is_retained && receipt.is_some() => {
+                PubAckReasonCode::QuotaExceeded
             }
+            Ok(_) => PubAckReasonCode::Success,
+            Err(reason_code) => reason_code,
         };
+        if reason_code.is_error() {
+            self.count_refused();
+            if !decision.is_error() && receipt.is_some() {
+                self.notice_refused(index, publish.topic, reason_code);
+            }
+        }
         self.acknowledge(index, receipt, reason_code);
+    }
+
+    /// Tells the policy of a message that the broker has refused, if its publisher cannot be told.
+    fn notice_refused(&mut self, index: u32, topic: TopicName<'_>, reason_code: PubAckReasonCode) {
+        if let Some(client) = self.hub.sessions.get(index).and_then(Session::client)
+            && client.version != Version::V5
+        {
+            self.policy.notice(Notice::AcknowledgedNotStored { client, topic, reason_code });
+        }
     }
 
     /// Answers a message, if it asks for that.
@@ -288,6 +307,7 @@ impl<P: Policy> Broker<P> {
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         let mut copies = Copies::new(*now, publish, large, expires_after, encoded);
 
+        let dropped_before = hub.drops.len();
         let lists = tree.lists(matches);
         let mut count = merging.forward(hub, lists, from, &mut copies);
 
@@ -298,7 +318,10 @@ impl<P: Policy> Broker<P> {
             let is_delivered = deliver_to_group(hub, group, config.shared_strategy, random, &mut copies);
             count = count.wrapping_add(usize::from(is_delivered));
         }
-        Forwarded { has_subscribers: true, copies: count }
+        let dropped = hub.drops.get(dropped_before..).unwrap_or_default();
+        let is_for_room =
+            |(_, reason): &(u32, DropReason)| matches!(reason, DropReason::QueueFull | DropReason::Memory);
+        Forwarded { has_subscribers: true, copies: count, lacks_room: count == 0 && dropped.iter().any(is_for_room) }
     }
 
     /// The session of a member of shared subscriptions has ended, and its subscriptions with it: what came to it by a share

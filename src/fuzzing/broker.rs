@@ -347,7 +347,9 @@ impl Ops<'_> {
         assert!(status.sessions <= self.config.max_sessions && status.retained <= self.config.max_retained);
         assert!(status.subscriptions <= self.config.max_subscriptions);
         assert!(status.kept <= u64::from(status.sessions) * u64::from(self.config.server.max_kept));
-        assert!(status.kept_bytes <= u64::from(status.sessions) * u64::from(self.config.server.max_kept_bytes));
+        // One message is stored whatever its size.
+        let each = self.config.server.max_kept_bytes.max(self.config.server.maximum_packet_size);
+        assert!(status.kept_bytes <= u64::from(status.sessions) * u64::from(each));
     }
 
     /// When all are gone, and their time has passed, only what is to stay is there.

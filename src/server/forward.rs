@@ -243,13 +243,12 @@ impl ServerSession {
                     && self.engine.kept < rules.max_kept)
     }
 
-    /// Whether a message of about this size can be kept until it is acknowledged; one that is larger than all that may be
-    /// kept is not worth waiting for.
+    /// Whether a message of about this size can be kept until it is acknowledged. Where nothing is kept, any can.
     pub(crate) fn has_room_for(&self, qos: QoS, size: usize) -> bool {
         /// A subscription identifier, a packet identifier, and the lengths before them.
         const MORE: usize = 16;
         let all = (self.engine.kept_bytes as usize).saturating_add(size).saturating_add(MORE);
-        qos == QoS::AtMostOnce || self.engine.kept == 0 || all <= self.config.max_kept_bytes as usize
+        qos == QoS::AtMostOnce || self.engine.kept_bytes == 0 || all <= self.config.max_kept_bytes as usize
     }
 
     /// How many bytes have been written on this connection.

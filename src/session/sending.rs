@@ -236,12 +236,14 @@ impl Engine {
         Ok(token)
     }
 
-    /// Makes sure that so many bytes more can be kept.
+    /// Makes sure that so many bytes more can be kept. Where nothing is, one message can always be, whatever its size: else one
+    /// that both ends take could never be delivered. Others do not make room for one that is larger than the limit.
     fn make_room(&mut self, rules: &Rules, bytes: usize) -> Result<(), CommandError> {
         let (max, max_bytes) = (rules.max_kept, rules.max_kept_bytes);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let is_alone = self.kept_bytes == 0;
         let fits = |kept: u32, kept_bytes: u32| {
-            kept < max && kept_bytes.checked_add(bytes).is_some_and(|all| all <= max_bytes)
+            kept < max && (is_alone || kept_bytes.checked_add(bytes).is_some_and(|all| all <= max_bytes))
         };
         if fits(self.kept, self.kept_bytes) {
             return Ok(());

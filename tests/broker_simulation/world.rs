@@ -2,7 +2,8 @@
 
 use bytes::Buf;
 use mqtt_sansio::broker::{
-    Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, DropReason, Notice, Policy, SharedStrategy, Ticket,
+    Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, DropReason, Notice, Policy, SharedStrategy,
+    Ticket,
 };
 use mqtt_sansio::codec::{PubAckReasonCode, SubAckReasonCode, Subscription};
 use mqtt_sansio::pair::Random;

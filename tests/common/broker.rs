@@ -546,6 +546,9 @@ fn notice_line(notice: &Notice<'_>) -> String {
         Notice::Refused { why, .. } => format!("refused: {}", ended(why)),
         Notice::SessionEnded { client_id } => format!("{client_id} session ended"),
         Notice::Dropped { client_id, reason } => format!("{client_id} dropped: {reason:?}"),
+        Notice::AcknowledgedNotStored { client, topic, reason_code } => {
+            format!("{} acknowledged, not stored: {} {:02x}", client.id, topic.as_str(), reason_code.value())
+        }
         other => panic!("a notice that is not known here: {other:?}"),
     }
 }
