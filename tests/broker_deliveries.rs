@@ -514,3 +514,80 @@ fn pitfall_31_a_message_that_is_stored_somewhere_is_not_refused() {
     assert_eq!(net.heard(publisher), ["PUBACK 1 00"]);
     assert_eq!(net.broker.counters().dropped.not_supported, 1);
 }
+
+/// A large payload is one payload, however many clients it is stored for.
+#[test]
+fn pitfall_31_a_large_payload_is_stored_once() {
+    let mut net = Net::new(BrokerConfig { max_memory: 100_000, reserved_memory: 0, ..config() });
+    let publisher = net.client(Version::V5, "publisher");
+    for number in 0..20 {
+        let subscriber = net.client(Version::V5, &format!("subscriber-{number}"));
+        net.subscribe(subscriber, "a", QoS::AtLeastOnce);
+        net.lose(subscriber);
+    }
+    for round in 0..3 {
+        net.send_bytes(publisher, &large(60_000, 1, QoS::AtLeastOnce));
+        assert_eq!(net.heard(publisher), ["PUBACK 1 00"], "round {round}");
+        assert_eq!(net.broker.status().kept, 20);
+        assert!(net.broker.status().kept_bytes > 20 * 60_000, "it counts for each of them");
+        // There is no room for another one, neither for a client nor to be retained.
+        net.send_bytes(publisher, &large(60_000, 2, QoS::AtLeastOnce));
+        assert_eq!(net.heard(publisher), ["PUBACK 2 97"]);
+        let payload = "x".repeat(60_000);
+        let retained = Publish { retain: true, ..message("b", &payload, QoS::AtLeastOnce) };
+        net.send(publisher, &[retained.into()]);
+        assert_eq!(net.heard(publisher), ["PUBACK 1 97"]);
+        // When the last one has acknowledged it, there is.
+        for number in 0..20 {
+            let subscriber = net.resume(&named(Version::V5, &format!("subscriber-{number}")));
+            assert!(net.heard_bytes(subscriber).len() > 60_000);
+            net.lose(subscriber);
+        }
+        assert_eq!(net.broker.status().kept, 0);
+    }
+    // A retained message is replaced by another one, and shares its payload with those that are stored.
+    let payload = "x".repeat(60_000);
+    for _ in 0..3 {
+        let retained = Publish { retain: true, ..message("a", &payload, QoS::AtLeastOnce) };
+        net.send(publisher, &[retained.into()]);
+        assert_eq!(net.heard(publisher), ["PUBACK 1 00"]);
+        assert_eq!((net.broker.status().kept, net.broker.status().retained), (20, 1));
+        for number in 0..20 {
+            let subscriber = net.resume(&named(Version::V5, &format!("subscriber-{number}")));
+            assert!(net.heard_bytes(subscriber).len() > 60_000);
+            net.lose(subscriber);
+        }
+    }
+    assert_eq!(net.broker.counters().dropped.memory, 3 * 20);
+}
+
+/// Messages that pile up for absent clients, or for some that acknowledge nothing, do not stop those to others.
+#[test]
+fn pitfall_31_a_client_that_acknowledges_is_not_stopped_by_others() {
+    let mut net = Net::new(BrokerConfig { max_memory: 5_000, reserved_memory: 8_000, ..config() });
+    let publisher = net.client(Version::V5, "publisher");
+    let absent = net.client(Version::V5, "absent");
+    net.subscribe(absent, "hoard", QoS::AtLeastOnce);
+    net.lose(absent);
+    for name in ["idle-1", "idle-2"] {
+        let idle = net.client(Version::V5, name);
+        net.hold_acks(idle);
+        net.subscribe(idle, "hoard", QoS::AtLeastOnce);
+    }
+    let payload = "x".repeat(400);
+    for _ in 0..100 {
+        net.publish(publisher, "hoard", &payload, QoS::AtLeastOnce);
+    }
+    let full = net.broker.status().kept_bytes;
+    assert!((6_000..13_000).contains(&full), "{full} bytes");
+    let dropped = net.broker.counters().dropped.memory;
+    assert!(dropped > 100, "{dropped} copies were dropped");
+    let honest = net.client(Version::V5, "honest");
+    net.subscribe(honest, "live", QoS::AtLeastOnce);
+    for _ in 0..100 {
+        net.publish(publisher, "live", &payload, QoS::AtLeastOnce);
+        assert_eq!(net.heard(honest).len(), 1);
+    }
+    assert_eq!(net.broker.counters().dropped.memory, dropped);
+    assert_eq!(net.broker.status().kept_bytes, full);
+}

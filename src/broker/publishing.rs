@@ -79,7 +79,7 @@ impl<P: Policy> Broker<P> {
         }
         let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..publish.properties };
         let (large, payload) = match &message.shared {
-            Some(shared) if shared.len() >= LARGE => (Some(shared.clone()), &[][..]),
+            Some(shared) if shared.len() >= LARGE => (Some(self.hub.payloads.share(shared.clone())), &[][..]),
             Some(small) => (None, &small[..]),
             None => (None, publish.payload),
         };
@@ -237,7 +237,8 @@ impl<P: Policy> Broker<P> {
         let mut large = large;
         if publish.retain && self.server.retain_available {
             if publish.payload.len() >= LARGE {
-                large = Some(Bytes::copy_from_slice(publish.payload)); // one copy, for all that get it
+                // One copy, for all that get it.
+                large = Some(self.hub.payloads.share(Bytes::copy_from_slice(publish.payload)));
             }
             let payload = if large.is_some() { &[] } else { publish.payload };
             self.retain(from, &Publish { payload, ..*publish }, large.as_ref())?;
@@ -262,8 +263,9 @@ impl<P: Policy> Broker<P> {
         let publisher = from.map_or(0, |index| self.publisher(index));
         let kept = Kept::new(publish, large, expires_after, publisher, self.now)
             .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
-        let (count, bytes) = self.retained.with(publish.topic, kept.len());
-        if count > self.config.max_retained || bytes.saturating_add(self.hub.kept_bytes) > self.config.max_memory {
+        let outlook = self.retained.with(publish.topic, &kept);
+        let memory = self.hub.memory().saturating_sub(outlook.replaced_payload).saturating_add(outlook.own_bytes);
+        if outlook.count > self.config.max_retained || memory > self.config.max_memory {
             return Err(PubAckReasonCode::QuotaExceeded);
         }
         let expires_at = kept.expires_at();
@@ -275,7 +277,7 @@ impl<P: Policy> Broker<P> {
 
     /// What retained messages do not take is left for those that are kept for clients.
     pub(super) fn share_memory(&mut self) {
-        self.hub.max_kept_bytes = self.config.max_memory.saturating_sub(self.retained.bytes());
+        self.hub.max_kept_bytes = self.config.max_memory.saturating_sub(self.retained.own_bytes());
     }
 
     /// The sessions that are subscribed to a topic, and still to get retained messages.
@@ -305,7 +307,7 @@ impl<P: Policy> Broker<P> {
             return Forwarded::default();
         }
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-        let mut copies = Copies::new(*now, publish, large, expires_after, encoded);
+        let mut copies = Copies::new(*now, publish, large, expires_after, &hub.payloads, encoded);
 
         let dropped_before = hub.drops.len();
         let lists = tree.lists(matches);
@@ -366,7 +368,7 @@ impl<P: Policy> Broker<P> {
         let group = tree.find_group(mark.group, &scratch.matches).and_then(|group| tree.group_mut(group));
         let Some(group) = group else { return hub.drop(index, DropReason::SessionEnded) };
         let payload = message.stored.payload().cloned();
-        let mut copies = Copies::new(*now, publish, payload, left, &mut scratch.encoded);
+        let mut copies = Copies::new(*now, publish, payload, left, &hub.payloads, &mut scratch.encoded);
         let drops = hub.drops.len();
         if !deliver_to_group(hub, group, config.shared_strategy, random, &mut copies) && hub.drops.len() == drops {
             hub.drop(index, DropReason::SessionEnded); // of QoS 0, and nobody is there

@@ -253,7 +253,8 @@ impl<P: Policy> Broker<P> {
         // It is sent as a retained one, whatever the subscriber has asked for [3.1.1: MQTT-3.3.1-8].
         let terms = Terms { retain_as_published: true, ..subscriber.terms };
         let publish = Publish { retain: true, ..publish };
-        let mut copies = Copies::new(self.now, publish, shared.cloned(), left, &mut self.scratch.encoded);
+        let payloads = &self.hub.payloads;
+        let mut copies = Copies::new(self.now, publish, shared.cloned(), left, payloads, &mut self.scratch.encoded);
         self.hub.deliver_to(&Subscriber { terms, ..subscriber }, &mut copies);
     }
 

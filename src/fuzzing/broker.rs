@@ -71,6 +71,7 @@ fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
         max_topic_levels: if set(14) { 3 } else { usual.max_topic_levels },
         max_retained: if set(15) { 2 } else { usual.max_retained },
         max_memory: *u.choose(&[0, 200, 5000, usual.max_memory])?,
+        reserved_memory: *u.choose(&[0, 300, usual.reserved_memory])?,
         shared_strategy: *u.choose(&[
             SharedStrategy::RoundRobin,
             SharedStrategy::Random,

@@ -1,5 +1,6 @@
 //! What a broker does with sessions: one message for many of them, and the steps of `poll` one by one.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use super::action::{Action, Close};
 use super::session::{Marked, ServerSession, State};
 use crate::codec::{Delivery, EncodeError, PacketId, Publish, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{CommandError, End, LARGE, Phase, Side, Transmit};
+use crate::session::{CommandError, End, LARGE, PayloadAccount, Phase, Side, Transmit};
 use crate::time::Instant;
 
 /// A message on its way to many sessions. What many of them get letter by letter is encoded once.
@@ -20,6 +21,8 @@ pub(crate) struct Copies<'a> {
     expires_after: u32,
     /// The mark of copies that are stored, see [`Marked`]; 0 for none.
     mark: u32,
+    /// Where the payload counts, if it is large.
+    account: Option<Arc<PayloadAccount>>,
     encoded: &'a mut Encoded,
 }
 
@@ -28,19 +31,21 @@ pub(crate) struct Copies<'a> {
 pub(crate) struct Encoded([Vec<u8>; 4]);
 
 impl<'a> Copies<'a> {
-    /// A large payload is shared by all copies; if it is not shared already, it is copied once for that.
+    /// A large payload is shared by all copies; if it is not shared and counted already, it is copied once for that.
     pub(crate) fn new(
         now: Instant,
         publish: Publish<'a>,
         shared: Option<Bytes>,
         expires_after: u32,
+        account: &Arc<PayloadAccount>,
         encoded: &'a mut Encoded,
     ) -> Self {
         encoded.0.iter_mut().for_each(Vec::clear);
-        let large =
-            shared.or_else(|| (publish.payload.len() >= LARGE).then(|| Bytes::copy_from_slice(publish.payload)));
+        let copied = || account.share(Bytes::copy_from_slice(publish.payload));
+        let large = shared.or_else(|| (publish.payload.len() >= LARGE).then(copied));
         let payload = if large.is_some() { &[] } else { publish.payload };
-        Self { now, publish: Publish { payload, ..publish }, large, expires_after, mark: 0, encoded }
+        let account = large.as_ref().map(|_| Arc::clone(account));
+        Self { now, publish: Publish { payload, ..publish }, large, expires_after, mark: 0, account, encoded }
     }
 
     /// Marks the copies that are stored from here on.
@@ -60,10 +65,10 @@ impl<'a> Copies<'a> {
         self.publish.retain
     }
 
-    /// How many bytes a copy takes, but for what is small.
-    pub(crate) fn size(&self) -> u64 {
-        let payload = self.large.as_ref().map_or(self.publish.payload.len(), Bytes::len);
-        (self.publish.topic.as_bytes().len() as u64).saturating_add(payload as u64)
+    /// How many bytes more are taken by a copy, but for what is small; a large payload is there already.
+    pub(crate) const fn size(&self) -> u64 {
+        let (topic, payload) = (self.publish.topic.as_bytes().len(), self.publish.payload.len());
+        (topic as u64).saturating_add(payload as u64)
     }
 
     /// The packet of QoS 0.
@@ -144,8 +149,8 @@ impl ServerSession {
         let publish = Publish { delivery, retain, properties, ..copies.publish };
         let (engine, side) = self.split();
         let token = engine.publish_checked(&side.rules(), &publish, copies.large.as_ref(), copies.expires_after)?;
-        if copies.mark != 0 {
-            engine.mark_last(token, copies.mark);
+        if copies.mark != 0 || copies.account.is_some() {
+            engine.label_last(token, copies.mark, copies.account.as_ref());
         }
         if engine.is_unstamped {
             engine.stamp();
@@ -241,6 +246,11 @@ impl ServerSession {
                 || self.engine.window_is_open(&rules)
                     && self.engine.outbound.to_resend() == 0
                     && self.engine.kept < rules.max_kept)
+    }
+
+    /// Whether there is a client that would take one more message of QoS 1 or 2 before it acknowledges one.
+    pub(crate) fn has_open_window(&self) -> bool {
+        self.engine.phase == Phase::Open && self.engine.kept < u32::from(self.rules().max_in_flight)
     }
 
     /// Whether a message of about this size can be kept until it is acknowledged. Where nothing is kept, any can.

@@ -2,6 +2,8 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+#[cfg(feature = "broker")]
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Buf;
@@ -14,6 +16,8 @@ use super::message::{PayloadPart, ReceivedMessage};
 use super::outbound::{Flow, Outbound, Stage};
 use super::outcome::{Done, Loss, Outcome};
 use super::parts::Partial;
+#[cfg(feature = "broker")]
+use super::payload::PayloadAccount;
 use super::queue::{Kind, Overflow, Queue, Waiting};
 use super::token::Token;
 use super::transmit::Transmit;
@@ -474,14 +478,20 @@ impl Engine {
         self.inbound.forget();
     }
 
-    /// Marks the message that was published last, with this token: see [`Waiting::mark`]. One of QoS 0 that was sent at once
-    /// is not kept, and its mark neither.
+    /// Marks the message that was published last, with this token, if it is stored: see [`Waiting::mark`]. A payload that it
+    /// shares counts in this account.
     #[cfg(feature = "broker")]
-    pub(crate) fn mark_last(&mut self, token: Token, mark: u32) {
-        if !self.outbound.mark_last(token, mark)
-            && let Some(queue) = &mut self.queue
-        {
-            queue.mark_last(token, mark);
+    pub(crate) fn label_last(&mut self, token: Token, mark: u32, account: Option<&Arc<PayloadAccount>>) {
+        let (own_mark, stored) = if let Some(flow) = self.outbound.last_message(token) {
+            (&mut flow.mark, &mut flow.stored)
+        } else if let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.last_message(token)) {
+            (&mut waiting.mark, &mut waiting.stored)
+        } else {
+            return; // of QoS 0, and sent at once
+        };
+        *own_mark = mark;
+        if let Some(account) = account {
+            stored.count_in(account);
         }
     }
 

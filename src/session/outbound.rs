@@ -353,11 +353,10 @@ impl Outbound {
         if flow.dup || flow.starts_at < taken { None } else { Some((id, self.remove(id)?)) }
     }
 
-    /// Marks the message that was begun last, if it has this token; whether it has.
-    pub(crate) fn mark_last(&mut self, token: Token, mark: u32) -> bool {
+    /// The message that was begun last, if it has this token.
+    pub(crate) fn last_message(&mut self, token: Token) -> Option<&mut Flow> {
         let last = PacketId::new(self.unacknowledged.last).ok().and_then(|id| self.flows.get_mut(id));
-        let last = last.filter(|flow| flow.token == token);
-        last.map(|flow| flow.mark = mark).is_some()
+        last.filter(|flow| flow.token == token)
     }
 
     /// Takes away the messages of QoS 1 that are marked, in the order in which they were sent.

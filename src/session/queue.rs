@@ -159,14 +159,11 @@ impl Queue {
         self.discount(waiting)
     }
 
-    /// Marks the last message of its line, if it has this token.
+    /// The message that has come last, if it has this token.
     #[cfg(feature = "broker")]
-    pub(crate) fn mark_last(&mut self, token: Token, mark: u32) {
-        for line in [&mut self.windowed, &mut self.others] {
-            if let Some(last) = line.back_mut().filter(|last| last.token == token) {
-                last.mark = mark;
-            }
-        }
+    pub(crate) fn last_message(&mut self, token: Token) -> Option<&mut Waiting> {
+        let mut last = [&mut self.windowed, &mut self.others].into_iter().filter_map(VecDeque::back_mut);
+        last.find(|last| last.token == token)
     }
 
     /// Takes out the messages that are marked, in the order in which they were published.

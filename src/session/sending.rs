@@ -371,8 +371,10 @@ impl Engine {
                     Kind::Unsubscribe(filters) => Stage::UnsubAck(filters),
                 };
                 self.begin(token, stage, since, expires_after, starts_at, stored);
-                if mark != 0 {
-                    self.outbound.mark_last(token, mark);
+                if mark != 0
+                    && let Some(flow) = self.outbound.last_message(token)
+                {
+                    flow.mark = mark;
                 }
             }
             (Err(Failed::Expired), _) => {
