@@ -10,6 +10,7 @@ use bytes::Bytes;
 #[derive(Debug, Default)]
 pub(crate) struct PayloadAccount {
     /// Size of the payloads that exist, in bytes.
+    #[cfg_attr(not(feature = "broker"), expect(dead_code, reason = "only a broker shares payloads"))]
     payloads: AtomicUsize,
     /// Size of the payloads of stored messages, in bytes: one that is stored for many sessions counts for each.
     stored: AtomicUsize,
