@@ -83,7 +83,8 @@ fn when_no_more_can_be_kept() {
 fn when_there_is_no_memory() {
     for version in BOTH {
         for reads in [true, false] {
-            let limits = BrokerConfig { max_memory: 4000, ..with_server(|server| server.transmit_limit = 1000) };
+            let limits = with_server(|server| server.transmit_limit = 1000);
+            let limits = BrokerConfig { max_memory: 4000, reserved_memory: 0, ..limits };
             let (mut net, publisher, subscriber) = pair(limits, &named(version, "subscriber"));
             net.set_reading(subscriber, reads);
             let payload = "x".repeat(300);

@@ -91,7 +91,7 @@ fn a_subscriber_with_a_full_queue_is_a_subscriber() {
     net.subscribe(b, "t", QOS_1);
     net.publish(a, "t", "1", QOS_1);
     net.send(a, &[message("t", "2", QOS_1).into()]);
-    assert_eq!(net.heard(a), ["PUBACK 1 00"], "0x10 says that there are no subscribers");
+    assert_eq!(net.heard(a), ["PUBACK 1 97"], "0x10 says that there are no subscribers");
 }
 
 #[test]

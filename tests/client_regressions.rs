@@ -292,3 +292,28 @@ fn a_copy_in_parts_of_a_message_that_is_refused_meanwhile() {
     client.ack(message.receipt.unwrap(), mqtt_sansio::codec::PubAckReasonCode::Success).unwrap();
     assert_eq!(take(&mut client), [0x50, 2, 0, 2]);
 }
+
+/// What a server takes is known for one connection: when that is over, and not yet closed, nothing is refused for it.
+#[test]
+fn limits_of_a_connection_that_is_over_refuse_nothing() {
+    let properties = ConnAckProperties {
+        maximum_packet_size: 50.try_into().ok(),
+        maximum_qos: Some(mqtt_sansio::codec::MaximumQoS::AtMostOnce),
+        retain_available: Some(false),
+        wildcard_subscription_available: Some(false),
+        ..ConnAckProperties::default()
+    };
+    for is_closed in [false, true] {
+        let mut client = ClientSession::new(config());
+        connect(&mut client, START, false, properties, &mut Vec::new());
+        assert!(matches!(client.poll(START, &mut &[0xD0, 1, 0][..]), Some(Action::Close(_))));
+        if is_closed {
+            client.closed(START);
+        }
+        client.publish(&Message::new("t", vec![b'x'; 100]).qos(QoS::ExactlyOnce).retain(true)).unwrap();
+        client.subscribe(&[Subscription::new("#", QoS::AtMostOnce).unwrap()]).unwrap();
+        client.closed(START);
+        connect(&mut client, START, false, ConnAckProperties::default(), &mut Vec::new());
+        assert!(take(&mut client).len() > 100, "the next server takes it");
+    }
+}

@@ -148,3 +148,20 @@ fn accepted(config: ServerConfig, session_expiry_interval: u32) -> ServerSession
     assert!(matches!(acceptor.poll(NOW, &mut &bytes[..]), Some(Action::Connect(_))));
     acceptor.accept(None, Accept::default()).unwrap()
 }
+
+/// What a client takes is known for one connection: when that is over, closed or not, nothing is refused for it.
+#[test]
+fn limits_of_a_connection_that_is_over_refuse_nothing() {
+    for is_closed in [false, true] {
+        let mut session = asked(50).accept(None, Accept::default()).unwrap();
+        session.disconnect(&Disconnect::default()).unwrap();
+        if is_closed {
+            session.closed(NOW);
+        }
+        session.publish(&Message::new("t", vec![b'x'; 100]).qos(QoS::ExactlyOnce)).unwrap();
+        session.closed(NOW);
+        let mut session = asked(1000).accept(session, Accept::default()).unwrap();
+        assert!(session.poll(NOW, &mut &[][..]).is_none());
+        assert!(session.transmit().remaining() > 100, "the next connection takes it");
+    }
+}

@@ -28,10 +28,18 @@ pub struct BrokerConfig {
     pub max_topic_levels: u16,
     /// How many messages may be retained; 1,000,000 by default. One more is refused: 0x97 (Quota exceeded).
     pub max_retained: u32,
-    /// How many bytes retained messages, and those that are kept for all clients, may take together; 1 GiB by default. A
-    /// message that would be retained is refused then: 0x97 (Quota exceeded). A copy that would be kept is dropped. A large
-    /// payload counts for each client that it is kept for, though they share it.
+    /// Maximum size of retained messages, and of those that are stored for all clients, together, in bytes; 1 GiB by default. A
+    /// payload of 2 KiB or more, which clients share, counts once. (Each client's own limit, `server.max_kept_bytes`, counts
+    /// it in full.) It should be several times `server.maximum_packet_size`.
+    ///
+    /// A message that would be retained is refused when the limit is reached: 0x97 (Quota exceeded). A copy that would be
+    /// stored is dropped, and counted; a message of QoS 1 or 2 of which no copy could be stored is refused with 0x97. Before
+    /// 5.0 there is no answer but an acknowledgement: the policy is told by `Notice::PublishRefused`.
     pub max_memory: u64,
+    /// How many bytes more than `max_memory` may be stored for clients that are connected and have acknowledged enough to be
+    /// sent more; 256 MiB by default. So they go on when others let messages pile up. None of them can use all of it: each may
+    /// store as much as it leaves free.
+    pub reserved_memory: u64,
     /// To which member of a shared subscription a message goes.
     pub shared_strategy: SharedStrategy,
     /// How often what there is and what has happened is published under `$SYS/broker/`, in seconds; 0, the default, for never.
@@ -64,6 +72,7 @@ impl Default for BrokerConfig {
             max_topic_levels: 128,
             max_retained: 1_000_000,
             max_memory: 1 << 30,
+            reserved_memory: 256 << 20,
             shared_strategy: SharedStrategy::default(),
             sys_interval: 0,
         }

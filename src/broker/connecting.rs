@@ -181,12 +181,12 @@ impl<P: Policy> Broker<P> {
             }
         };
         let Some(session) = self.hub.sessions.get_mut(index) else { return };
-        if connecting.acceptor.accept_into(&mut session.server, is_kept, accept).is_err() {
+        let Ok(marked) = connecting.acceptor.accept_into(&mut session.server, is_kept, accept) else {
             if !is_kept {
                 self.hub.sessions.remove(index);
             }
             return self.refuse(id, &ConnAckReasonCode::ImplementationSpecificError.into_refusal());
-        }
+        };
         session.connection = Some(id);
         session.is_ready = core::mem::take(&mut connection.is_ready);
         if !session.server.is_resumed() {
@@ -202,6 +202,7 @@ impl<P: Policy> Broker<P> {
             self.add_name(index);
         } else if !session_present {
             self.unsubscribe_all(index);
+            self.pass_on(index, marked);
             self.hub.counters.sessions_ended = self.hub.counters.sessions_ended.wrapping_add(1);
             self.policy.notice(Notice::SessionEnded { client_id: &name });
         }

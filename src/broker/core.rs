@@ -79,7 +79,7 @@ impl<P: Policy> Broker<P> {
             server: Arc::new(server),
             policy,
             connections: Slab::new(),
-            hub: Hub::new(config.max_memory),
+            hub: Hub::new(config.max_memory, config.reserved_memory),
             names: HashTable::new(),
             hasher: FixedState::with_seed(derive(config.seed, 1)),
             tree: Tree::new(derive(config.seed, 2)),
@@ -473,6 +473,7 @@ impl<P: Policy> Broker<P> {
             assert!(session.scheduled <= session.server.timeout(), "nothing is forgotten");
         }
         assert_eq!((self.hub.kept, self.hub.kept_bytes), (kept, kept_bytes), "what is kept is counted right");
+        assert!(self.hub.payloads.stored() as u64 <= kept_bytes, "what is shared is part of what is kept");
         let feeding = self.hub.sessions.iter().filter(|(_, session)| session.feed.is_some()).count();
         assert_eq!(self.hub.feeding as usize, feeding, "those that are still to get something are counted right");
         assert_eq!(self.clients, clients, "clients are counted right");

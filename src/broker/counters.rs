@@ -142,6 +142,6 @@ pub struct Status {
     pub retained_bytes: u64,
     /// Messages that are kept for clients: those that wait to be sent, and those that wait to be acknowledged.
     pub kept: u64,
-    /// The bytes that they take.
+    /// The bytes that they take; a payload that is shared counts for each client.
     pub kept_bytes: u64,
 }

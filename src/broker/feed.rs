@@ -37,9 +37,11 @@ impl Feed {
         self.0.push_back(Portion { place, subscriber, filter, until, found: None, sent: Vec::new() });
     }
 
-    /// The subscription has new terms.
+    /// The subscription has new options, and what the old ones have asked for is still to come.
     pub(super) fn renew(&mut self, place: Place, subscriber: Subscriber) {
-        self.0.iter_mut().filter(|portion| portion.place == place).for_each(|portion| portion.subscriber = subscriber);
+        for portion in self.0.iter_mut().filter(|portion| portion.place == place) {
+            portion.subscriber = portion.subscriber.renewed(subscriber);
+        }
     }
 
     /// The subscription is gone, or all its messages are to be sent again.

@@ -12,7 +12,7 @@ use super::slab::{Key, Slab};
 use super::tree::{Place, Subscriber, Terms};
 use crate::codec::{QoS, SubscriptionIdentifier};
 use crate::server::{Copies, ServerSession};
-use crate::session::{CommandError, Loss};
+use crate::session::{CommandError, Loss, PayloadAccount};
 use crate::time::Instant;
 
 /// The sessions, and what changes when something is delivered to one of them.
@@ -31,8 +31,12 @@ pub(super) struct Hub {
     /// How many messages all sessions keep, and how many bytes.
     pub(super) kept: u64,
     pub(super) kept_bytes: u64,
-    /// How many bytes they may keep.
+    /// How many bytes they may take, and large payloads that are in use.
     pub(super) max_kept_bytes: u64,
+    /// How many more there may be for clients that are connected.
+    reserved_memory: u64,
+    /// Large payloads, which sessions share.
+    pub(super) payloads: Arc<PayloadAccount>,
 }
 
 /// A session, and what the broker has to know about it.
@@ -102,7 +106,7 @@ impl Session {
 }
 
 impl Hub {
-    pub(super) fn new(max_kept_bytes: u64) -> Self {
+    pub(super) fn new(max_kept_bytes: u64, reserved_memory: u64) -> Self {
         Self {
             sessions: Slab::new(),
             ready: VecDeque::new(),
@@ -113,6 +117,8 @@ impl Hub {
             kept: 0,
             kept_bytes: 0,
             max_kept_bytes,
+            reserved_memory,
+            payloads: Arc::default(),
         }
     }
 
@@ -187,15 +193,16 @@ impl Hub {
             return false; // nobody expects it [MQTT-4.5.0-1]
         }
         let is_kept = qos != QoS::AtMostOnce || !session.server.is_ready_for(qos);
-        let result = if is_kept && self.kept_bytes.saturating_add(copies.size()) > self.max_kept_bytes {
-            Err(DropReason::Memory)
-        } else {
-            session.server.forward(copies, qos, retain, identifiers).map_err(|error| match error {
-                CommandError::QueueFull => DropReason::QueueFull,
-                CommandError::NotConnected => DropReason::SessionEnded,
-                _ => DropReason::NotSupported,
-            })
-        };
+        if is_kept && !self.has_memory(index, qos, copies.size()) {
+            self.drop(index, DropReason::Memory);
+            return false;
+        }
+        let Some(session) = self.sessions.get_mut(index) else { return false };
+        let result = session.server.forward(copies, qos, retain, identifiers).map_err(|error| match error {
+            CommandError::QueueFull => DropReason::QueueFull,
+            CommandError::NotConnected => DropReason::SessionEnded,
+            _ => DropReason::NotSupported,
+        });
         match result {
             Ok(()) => {
                 self.count_kept(index);
@@ -205,6 +212,32 @@ impl Hub {
         }
         self.touch(index);
         result.is_ok()
+    }
+
+    /// How many bytes are taken by messages that are stored for sessions, and by large payloads that are in use, each of
+    /// which counts once.
+    pub(super) fn memory(&self) -> u64 {
+        // What is shared may be more than there is memory, and what is stored for a session is counted a little later than
+        // its payloads: the difference is what counts.
+        let own = (self.kept_bytes as usize).wrapping_sub(self.payloads.stored()) as isize;
+        (own.max(0) as u64).saturating_add(self.payloads.payloads() as u64)
+    }
+
+    /// Whether so many bytes more can be stored for a session.
+    fn has_memory(&self, index: u32, qos: QoS, size: u64) -> bool {
+        let memory = self.memory().saturating_add(size);
+        memory <= self.max_kept_bytes || self.may_use_reserve(index, qos, memory)
+    }
+
+    /// Whether a session may use memory that is reserved for clients that are connected and have room in their windows. It may
+    /// store as much as it leaves free, so that no client can use all of it.
+    #[cold]
+    fn may_use_reserve(&self, index: u32, qos: QoS, memory: u64) -> bool {
+        let Some(session) = self.sessions.get(index) else { return false };
+        let free = self.max_kept_bytes.saturating_add(self.reserved_memory).checked_sub(memory);
+        qos != QoS::AtMostOnce
+            && session.server.has_open_window()
+            && free.is_some_and(|free| u64::from(session.server.kept().1) <= free)
     }
 
     /// The retained messages that a session is still to get; with none, if there are none yet.

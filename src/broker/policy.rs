@@ -344,8 +344,9 @@ pub enum Notice<'a> {
         /// The reason.
         why: Ended<'a>,
     },
-    /// A message of a client was refused, by the policy or because of a limit. A client of 5.0 is told the reason code if
-    /// the QoS is 1 or 2; nobody else is told anything.
+    /// A message of a client was refused: by the policy, because of a limit, or because no copy of it could be stored. A
+    /// client of 5.0 is sent the reason code if the QoS is 1 or 2. A client of an earlier version is sent an acknowledgement
+    /// all the same: these versions have no other answer \[3.1.1: MQTT-3.3.5-2\].
     PublishRefused {
         /// The client.
         client: Client<'a>,

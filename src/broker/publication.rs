@@ -47,6 +47,11 @@ impl Kept {
         self.stored.len()
     }
 
+    /// How many of them are those of a payload that is shared.
+    pub(super) fn shared_len(&self) -> usize {
+        self.stored.payload().map_or(0, Bytes::len)
+    }
+
     /// When it is not of use any more.
     pub(super) fn expires_at(&self) -> Instant {
         match self.expires_after {

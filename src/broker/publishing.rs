@@ -6,14 +6,19 @@ use bytes::Bytes;
 
 use super::config::SharedStrategy;
 use super::core::Broker;
+use super::counters::DropReason;
 use super::hub::{Hub, Session};
 use super::policy::{Decision, Notice, Policy};
 use super::publication::Kept;
 use super::questions::{Parked, ParkedPacket};
 use super::timers::Due;
-use super::tree::{Matches, Subscriber, Terms};
-use crate::codec::{Delivery, PacketId, PubAckReasonCode, Publish, PublishProperties, SubscriptionIdentifier, Version};
-use crate::server::{Copies, Encoded, Will};
+use super::tree::{Group, Matches, Subscriber, Terms};
+use crate::codec::{
+    Delivery, List, Packet, PacketId, PubAckReasonCode, Publish, PublishProperties, QoS, SubscriptionIdentifier,
+    Version,
+};
+use crate::random::Random;
+use crate::server::{Copies, Encoded, Marked, Will};
 use crate::session::{CommandError, LARGE, Message, Receipt, ReceivedMessage};
 use crate::time::Instant;
 use crate::topic::TopicName;
@@ -25,6 +30,8 @@ pub(super) struct Forwarded {
     has_subscribers: bool,
     /// How many copies went out, or are kept.
     copies: usize,
+    /// Whether there was no copy, and there would have been if there were more room.
+    lacks_room: bool,
 }
 
 /// What is needed while a message is forwarded; kept for its memory.
@@ -70,10 +77,9 @@ impl<P: Policy> Broker<P> {
         if publish.properties.topic_alias.is_some() {
             return Err(CommandError::TopicAlias);
         }
-        let properties =
-            PublishProperties { subscription_identifiers: crate::codec::List::EMPTY, ..publish.properties };
+        let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..publish.properties };
         let (large, payload) = match &message.shared {
-            Some(shared) if shared.len() >= LARGE => (Some(shared.clone()), &[][..]),
+            Some(shared) if shared.len() >= LARGE => (Some(self.hub.payloads.share(shared.clone())), &[][..]),
             Some(small) => (None, &small[..]),
             None => (None, publish.payload),
         };
@@ -163,14 +169,19 @@ impl<P: Policy> Broker<P> {
         } else {
             self.publish_from(Some(index), &publish, None)
         };
+        let is_retained = publish.retain && self.server.retain_available;
         let reason_code = match done {
             Ok(Forwarded { has_subscribers: false, .. }) if !publish.retain => PubAckReasonCode::NoMatchingSubscribers,
-            Ok(_) => PubAckReasonCode::Success,
-            Err(reason_code) => {
-                self.count_refused_message(index, publish.topic, reason_code);
-                reason_code
+            // To accept a message is to be responsible for it, and nothing has been stored.
+            Ok(Forwarded { lacks_room: true, .. }) if !is_retained && receipt.is_some() => {
+                PubAckReasonCode::QuotaExceeded
             }
+            Ok(_) => PubAckReasonCode::Success,
+            Err(reason_code) => reason_code,
         };
+        if reason_code.is_error() {
+            self.count_refused_message(index, publish.topic, reason_code);
+        }
         self.acknowledge(index, receipt, reason_code);
     }
 
@@ -239,7 +250,8 @@ impl<P: Policy> Broker<P> {
         let mut large = large;
         if publish.retain && self.server.retain_available {
             if publish.payload.len() >= LARGE {
-                large = Some(Bytes::copy_from_slice(publish.payload)); // one copy, for all that get it
+                // One copy, for all that get it.
+                large = Some(self.hub.payloads.share(Bytes::copy_from_slice(publish.payload)));
             }
             let payload = if large.is_some() { &[] } else { publish.payload };
             self.retain(from, &Publish { payload, ..*publish }, large.as_ref())?;
@@ -264,8 +276,9 @@ impl<P: Policy> Broker<P> {
         let publisher = from.map_or(0, |index| self.publisher(index));
         let kept = Kept::new(publish, large, expires_after, publisher, self.now)
             .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
-        let (count, bytes) = self.retained.with(publish.topic, kept.len());
-        if count > self.config.max_retained || bytes.saturating_add(self.hub.kept_bytes) > self.config.max_memory {
+        let outlook = self.retained.with(publish.topic, &kept);
+        let memory = self.hub.memory().saturating_sub(outlook.replaced_payload).saturating_add(outlook.own_bytes);
+        if outlook.count > self.config.max_retained || memory > self.config.max_memory {
             return Err(PubAckReasonCode::QuotaExceeded);
         }
         let expires_at = kept.expires_at();
@@ -277,7 +290,7 @@ impl<P: Policy> Broker<P> {
 
     /// What retained messages do not take is left for those that are kept for clients.
     pub(super) fn share_memory(&mut self) {
-        self.hub.max_kept_bytes = self.config.max_memory.saturating_sub(self.retained.bytes());
+        self.hub.max_kept_bytes = self.config.max_memory.saturating_sub(self.retained.own_bytes());
     }
 
     /// The sessions that are subscribed to a topic, and still to get retained messages.
@@ -298,7 +311,7 @@ impl<P: Policy> Broker<P> {
             let sessions = self.subscribed(publish.topic);
             self.send_retained_first(publish.topic, &sessions);
         }
-        let Self { hub, tree, scratch, config, random, .. } = self;
+        let Self { hub, tree, scratch, config, random, now, .. } = self;
         let Scratch { encoded, matches, merging, groups } = scratch;
         tree.find_matches(publish.topic, matches);
         if matches.is_empty() {
@@ -307,8 +320,9 @@ impl<P: Policy> Broker<P> {
             return Forwarded::default();
         }
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-        let mut copies = Copies::new(publish, large, expires_after, encoded);
+        let mut copies = Copies::new(*now, publish, large, expires_after, &hub.payloads, encoded);
 
+        let dropped_before = hub.drops.len();
         let lists = tree.lists(matches);
         let mut count = merging.forward(hub, lists, from, &mut copies);
 
@@ -316,17 +330,87 @@ impl<P: Policy> Broker<P> {
         groups.extend(tree.groups(matches));
         for &group in groups.iter() {
             let Some(group) = tree.group_mut(group) else { continue };
-            let start = match config.shared_strategy {
-                SharedStrategy::RoundRobin => group.next,
-                SharedStrategy::Random => random.index(group.members.len()) as u32,
-                SharedStrategy::LeastLoaded => least_loaded(hub, &group.members, group.next),
-            };
-            if let Some(chosen) = deliver_to_one(hub, &group.members, start, &mut copies) {
-                group.next = chosen.wrapping_add(1);
-                count = count.wrapping_add(1);
-            }
+            let is_delivered = deliver_to_group(hub, group, config.shared_strategy, random, &mut copies);
+            count = count.wrapping_add(usize::from(is_delivered));
         }
-        Forwarded { has_subscribers: true, copies: count }
+        let dropped = hub.drops.get(dropped_before..).unwrap_or_default();
+        let is_for_room =
+            |(_, reason): &(u32, DropReason)| matches!(reason, DropReason::QueueFull | DropReason::Memory);
+        Forwarded { has_subscribers: true, copies: count, lacks_room: count == 0 && dropped.iter().any(is_for_room) }
+    }
+
+    /// The session of a member of shared subscriptions has ended, and its subscriptions with it: what came to it by a share
+    /// goes to other members. Where there is none it is dropped.
+    pub(super) fn pass_on(&mut self, index: u32, marked: Vec<Marked>) {
+        if marked.is_empty() {
+            return;
+        }
+        self.hub.count_kept(index); // so that there is room for it
+        for message in marked {
+            self.pass_on_message(index, &message);
+        }
+    }
+
+    fn pass_on_message(&mut self, index: u32, marked: &Marked) {
+        let Marked { version, message } = marked;
+        let Some(Packet::Publish(publish)) = message.stored.packet(*version) else { return };
+        if message.is_expired(self.now) {
+            return self.hub.drop(index, DropReason::Expired);
+        }
+        // The time that it has waited counts [MQTT-3.3.2-6]; before 5.0 the packet does not tell how long it is of use.
+        let left = match message.expires_after {
+            u32::MAX => u32::MAX,
+            seconds => {
+                let waited = u32::try_from(self.now.since(message.since).as_secs()).unwrap_or(u32::MAX);
+                seconds.saturating_sub(waited)
+            }
+        };
+        let mark = Mark::from_number(message.mark);
+        let publish = Publish {
+            delivery: Delivery::new(mark.qos, PacketId::MIN, false),
+            retain: mark.retain,
+            properties: PublishProperties {
+                message_expiry_interval: (left != u32::MAX).then_some(left),
+                subscription_identifiers: List::EMPTY,
+                ..publish.properties
+            },
+            ..publish
+        };
+        let Self { hub, tree, scratch, config, random, now, .. } = self;
+        tree.find_matches(publish.topic, &mut scratch.matches);
+        let group = tree.find_group(mark.group, &scratch.matches).and_then(|group| tree.group_mut(group));
+        let Some(group) = group else { return hub.drop(index, DropReason::SessionEnded) };
+        let payload = message.stored.payload().cloned();
+        let mut copies = Copies::new(*now, publish, payload, left, &hub.payloads, &mut scratch.encoded);
+        let drops = hub.drops.len();
+        if !deliver_to_group(hub, group, config.shared_strategy, random, &mut copies) && hub.drops.len() == drops {
+            hub.drop(index, DropReason::SessionEnded); // of QoS 0, and nobody is there
+        }
+    }
+}
+
+/// By which shared subscription a message came to a session, and what it was like before the options of that session counted:
+/// the mark of the copy that is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    /// The number of the group.
+    group: u32,
+    retain: bool,
+    qos: QoS,
+}
+
+impl Mark {
+    const fn number(self) -> u32 {
+        self.group << 3 | (self.retain as u32) << 2 | self.qos.value() as u32
+    }
+
+    const fn from_number(number: u32) -> Self {
+        let qos = match number & 3 {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        };
+        Self { group: number >> 3, retain: number & 4 != 0, qos }
     }
 }
 
@@ -411,6 +495,28 @@ fn in_turn(members: &[Subscriber], start: u32) -> impl Iterator<Item = u32> + us
     let len = members.len() as u32;
     let start = if start < len { start } else { 0 };
     (start..len).chain(0..start)
+}
+
+/// Gives a message to one member of a group; whether one took it.
+fn deliver_to_group(
+    hub: &mut Hub,
+    group: &mut Group,
+    strategy: SharedStrategy,
+    random: &mut Random,
+    copies: &mut Copies<'_>,
+) -> bool {
+    let start = match strategy {
+        SharedStrategy::RoundRobin => group.next,
+        SharedStrategy::Random => random.index(group.members.len()) as u32,
+        SharedStrategy::LeastLoaded => least_loaded(hub, &group.members, group.next),
+    };
+    copies.set_mark(Mark { group: group.number, retain: copies.retain(), qos: copies.qos() }.number());
+    let chosen = deliver_to_one(hub, &group.members, start, copies);
+    copies.set_mark(0);
+    if let Some(chosen) = chosen {
+        group.next = chosen.wrapping_add(1);
+    }
+    chosen.is_some()
 }
 
 /// Gives a message to one member: the first from `start` on that is connected and takes it, or else the first that takes

@@ -90,8 +90,10 @@ impl<P: Policy> Broker<P> {
         self.end_if_too_large(index, answer);
         let until = self.retained.moment();
         for (place, subscriber, filter) in added {
+            // The same filter may be twice in a packet: then the subscription may have other options by now.
+            let subscriber = self.subscriber(index, place).map_or(subscriber, |current| subscriber.renewed(current));
             if let Some(feed) = self.hub.feed(index) {
-                feed.forget(place); // the same filter twice in a packet
+                feed.forget(place);
                 feed.push(place, subscriber, filter, until);
             }
         }
@@ -109,6 +111,13 @@ impl<P: Policy> Broker<P> {
         if let Some(client) = self.hub.sessions.get(index).and_then(Session::client) {
             self.policy.notice(Notice::SubscribeRefused { client, filter: filter.as_str(), reason_code });
         }
+    }
+
+    /// The subscription of a session in this list.
+    fn subscriber(&self, index: u32, place: Place) -> Option<Subscriber> {
+        let session = self.hub.sessions.get(index)?;
+        let &(_, position) = session.places.get(session.find(place).ok()?)?;
+        self.tree.get(place, position).copied()
     }
 
     /// Takes up a subscription; with the granted QoS, and whether there was none to the same filter.
@@ -252,7 +261,8 @@ impl<P: Policy> Broker<P> {
         // It is sent as a retained one, whatever the subscriber has asked for [3.1.1: MQTT-3.3.1-8].
         let terms = Terms { retain_as_published: true, ..subscriber.terms };
         let publish = Publish { retain: true, ..publish };
-        let mut copies = Copies::new(publish, shared.cloned(), left, &mut self.scratch.encoded);
+        let payloads = &self.hub.payloads;
+        let mut copies = Copies::new(self.now, publish, shared.cloned(), left, payloads, &mut self.scratch.encoded);
         self.hub.deliver_to(&Subscriber { terms, ..subscriber }, &mut copies);
     }
 

@@ -15,6 +15,8 @@ pub(super) struct Retained {
     count: u32,
     /// The bytes of the messages.
     bytes: u64,
+    /// How many of them are those of payloads that are shared, and counted elsewhere.
+    shared: u64,
     /// How many nodes there are besides the root.
     nodes: u32,
     /// How many messages have ever been retained.
@@ -48,6 +50,15 @@ pub(super) struct Reference {
     number: u64,
 }
 
+/// What there will be when a message has been retained.
+pub(super) struct Outlook {
+    pub(super) count: u32,
+    /// The bytes, without payloads that are shared.
+    pub(super) own_bytes: u64,
+    /// The bytes of a shared payload that will not be retained any more.
+    pub(super) replaced_payload: u64,
+}
+
 /// A point in the order in which messages are retained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(u64);
@@ -71,7 +82,7 @@ impl Retained {
     }
 
     pub(super) fn new(seed: u64) -> Self {
-        Self { trie: Trie::new(seed), count: 0, bytes: 0, nodes: 0, number: 0 }
+        Self { trie: Trie::new(seed), count: 0, bytes: 0, shared: 0, nodes: 0, number: 0 }
     }
 
     /// How many messages there are.
@@ -84,14 +95,25 @@ impl Retained {
         self.bytes.saturating_add((self.nodes as u64).saturating_mul(NODE))
     }
 
-    /// How many messages and bytes there will be with this one as the message of its topic.
-    pub(super) fn with(&self, topic: TopicName<'_>, size: usize) -> (u32, u64) {
+    /// How many bytes they take, without payloads that are shared.
+    pub(super) const fn own_bytes(&self) -> u64 {
+        self.bytes().saturating_sub(self.shared)
+    }
+
+    /// What there will be with this message as the one of its topic.
+    pub(super) fn with(&self, topic: TopicName<'_>, kept: &Kept) -> Outlook {
         let known = self.trie.find(topic.levels());
-        let (count, bytes) = known.and_then(|node| self.message(node)).map_or((0, 0), |old| (1, old.kept.len() as u64));
-        let count = self.count.saturating_sub(count).saturating_add(1);
+        let old = known.and_then(|node| self.message(node)).map(|old| &old.kept);
+        let replaced_payload = old.map_or(0, |old| old.shared_len() as u64);
+        let old_bytes = old.map_or(0, |old| old.len() as u64).saturating_sub(replaced_payload);
         let nodes = if known.is_some() { 0 } else { topic.levels().count() as u64 };
-        let more = nodes.saturating_mul(NODE).saturating_add(size as u64);
-        (count, self.bytes().saturating_sub(bytes).saturating_add(more))
+        let own_size = kept.len().saturating_sub(kept.shared_len()) as u64;
+        let more = nodes.saturating_mul(NODE).saturating_add(own_size);
+        Outlook {
+            count: self.count.saturating_sub(u32::from(old.is_some())).saturating_add(1),
+            own_bytes: self.own_bytes().saturating_sub(old_bytes).saturating_add(more),
+            replaced_payload,
+        }
     }
 
     /// Keeps a message as the one of its topic, instead of the one before \[MQTT-3.3.1-5\].
@@ -110,6 +132,7 @@ impl Retained {
         self.number = self.number.wrapping_add(1);
         self.count = self.count.saturating_add(1);
         self.bytes = self.bytes.saturating_add(kept.len() as u64);
+        self.shared = self.shared.saturating_add(kept.shared_len() as u64);
         let number = self.number;
         self.trie.value_mut(node)?.message = Some(Box::new(Message { number, kept }));
         Some(Reference { node, number })
@@ -153,6 +176,7 @@ impl Retained {
         if let Some(old) = self.trie.value_mut(node).and_then(|entry| entry.message.take()) {
             self.count = self.count.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(old.kept.len() as u64);
+            self.shared = self.shared.saturating_sub(old.kept.shared_len() as u64);
         }
     }
 

@@ -193,6 +193,8 @@ impl<P: Policy> Broker<P> {
             self.end_connection(index, Ended::Close(Close::Requested));
         }
         self.unsubscribe_all(index);
+        let marked = self.hub.sessions.get_mut(index).map(|session| session.server.take_marked());
+        self.pass_on(index, marked.unwrap_or_default());
         self.tell_drops();
         self.forget_name(index);
         if let Some(session) = self.hub.sessions.remove(index) {

@@ -18,6 +18,10 @@ pub(super) struct Tree {
     groups: Slab<Group>,
     /// The groups by filter and name.
     by_share: HashTable<u32>,
+    /// The groups by their numbers.
+    by_number: HashTable<u32>,
+    /// The number of the group that was made last.
+    last_number: u32,
     subscriptions: u32,
     shared: u32,
     /// What is needed while a topic is looked for; kept for its memory.
@@ -86,6 +90,8 @@ pub(super) struct Group {
     /// Which of the groups that share it.
     position: u32,
     name: Vec<u8>,
+    /// A number that tells it from groups that have been where it is: from 1 to [`MAX_GROUP_NUMBER`], and then from 1 again.
+    pub(super) number: u32,
     pub(super) members: Vec<Subscriber>,
     /// Whose turn it is.
     pub(super) next: u32,
@@ -95,7 +101,10 @@ pub(super) struct Group {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place(u32);
 
-/// It is a group, with its number.
+/// The highest number of a group: a number leaves three bits.
+pub(super) const MAX_GROUP_NUMBER: u32 = u32::MAX >> 3;
+
+/// It is a group, with its index.
 const GROUP: u32 = 1 << 31;
 /// It is a filter that ends with `#` below the node.
 const HASH: u32 = 1 << 30;
@@ -129,6 +138,12 @@ impl Subscriber {
     pub(super) fn new(session: u32, subscription: &Subscription<'_>, identifier: u32) -> Self {
         let Subscription { qos, no_local, retain_as_published, .. } = *subscription;
         Self { session, identifier, terms: Terms { qos, no_local, retain_as_published } }
+    }
+
+    /// The new options of this subscription, for retained messages that the old ones have asked for: No Local keeps away what
+    /// the client has published itself if it was asked for by either \[MQTT-3.8.3-3\].
+    pub(super) const fn renewed(self, new: Self) -> Self {
+        Self { terms: Terms { no_local: self.terms.no_local || new.terms.no_local, ..new.terms }, ..new }
     }
 }
 
@@ -251,6 +266,11 @@ fn fit(tail: Option<&[u8]>, rest: Option<&[u8]>) -> Fit {
     }
 }
 
+/// Numbers ascend, so that nobody can choose those that are slow to look up.
+const fn number_hash(number: u32) -> u64 {
+    (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
 fn share_hash(trie: &Trie<Entry>, place: Place, name: &[u8]) -> u64 {
     trie.wanted(name).hash() ^ u64::from(place.0).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
@@ -272,6 +292,8 @@ impl Tree {
             lists: Slab::new(),
             groups: Slab::new(),
             by_share: HashTable::new(),
+            by_number: HashTable::new(),
+            last_number: 0,
             subscriptions: 0,
             shared: 0,
             search: Search::default(),
@@ -393,7 +415,9 @@ impl Tree {
         }
         let (subscribers, lists) = self.subscribers_mut(place)?;
         let position = subscribers.many(lists)?.groups.len() as u32;
-        let group = Group { place, position, name: name.as_bytes().into(), members: Vec::new(), next: 0 };
+        self.last_number = if self.last_number < MAX_GROUP_NUMBER { self.last_number.wrapping_add(1) } else { 1 };
+        let number = self.last_number;
+        let group = Group { place, position, name: name.as_bytes().into(), number, members: Vec::new(), next: 0 };
         let group = self.groups.insert(group)?.index;
         let (subscribers, lists) = self.subscribers_mut(place)?;
         subscribers.many(lists)?.groups.push(group);
@@ -401,6 +425,9 @@ impl Tree {
         let (trie, groups) = (&self.trie, &self.groups);
         self.by_share.insert_unique(hash, group, |&group| {
             groups.get(group).map_or(0, |group| share_hash(trie, group.place, &group.name))
+        });
+        self.by_number.insert_unique(number_hash(number), group, |&group| {
+            groups.get(group).map_or(0, |group| number_hash(group.number))
         });
         Some(Place(group | GROUP))
     }
@@ -454,7 +481,10 @@ impl Tree {
 
     /// Takes away a group that has no members. Another one may move to its position among those of its filter.
     fn remove_group(&mut self, number: u32) -> Option<()> {
-        let Group { place, position, name, .. } = self.groups.remove(number)?;
+        let Group { place, position, name, number: own_number, .. } = self.groups.remove(number)?;
+        if let Ok(entry) = self.by_number.find_entry(number_hash(own_number), |&other| other == number) {
+            entry.remove();
+        }
         if let Ok(entry) = self.by_share.find_entry(self.share_hash(place, &name), |&other| other == number) {
             entry.remove();
         }
@@ -565,12 +595,23 @@ impl Tree {
                 for &group in subscribers.groups(&self.lists) {
                     let members = self.groups.get(group).map_or(0, |group| group.members.len());
                     assert!(members != 0, "a group has members");
+                    let number = self.groups.get(group).map_or(0, |group| group.number);
+                    let is_found = self.by_number.find(number_hash(number), |&other| other == group).is_some();
+                    assert!(is_found, "a group is found by its number");
                     shared = shared.saturating_add(members);
                 }
             }
         }
+        assert_eq!(self.by_number.len(), self.by_share.len(), "each group has a number");
         assert_eq!(self.shared as usize, shared, "shared subscriptions are counted right");
         assert_eq!(self.subscriptions as usize, own.saturating_add(shared), "subscriptions are counted right");
+    }
+
+    /// The group with this number, if it shares one of the filters that fit. Numbers are used again after a very long time:
+    /// whatever group has it then, it is subscribed to the topic.
+    pub(super) fn find_group(&self, number: u32, matches: &Matches) -> Option<u32> {
+        let is_it = |group: &Group| group.number == number && matches.0.contains(&group.place);
+        self.by_number.find(number_hash(number), |&group| self.groups.get(group).is_some_and(is_it)).copied()
     }
 
     pub(super) fn group_mut(&mut self, group: u32) -> Option<&mut Group> {

@@ -75,7 +75,8 @@ pub struct ClientConfig {
     /// How many messages and requests are kept, at most: those that wait to be sent and those that wait to be
     /// acknowledged. 10,000 by default.
     pub max_kept: u32,
-    /// How many bytes they may take together; 64 MiB by default.
+    /// Maximum size of them together, in bytes; 64 MiB by default. One message is always stored where no other one is,
+    /// whatever its size.
     pub max_kept_bytes: u32,
     /// What happens to a message that would be too much.
     pub overflow: Overflow,

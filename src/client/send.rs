@@ -53,7 +53,9 @@ impl ClientSession {
         properties: &SubscribeProperties<'_>,
     ) -> Result<Token, CommandError> {
         let subscribe = Subscribe { id: PacketId::MIN, subscriptions: subscriptions.into(), properties: *properties };
-        self.server.check_subscriptions(subscriptions.iter().copied(), properties)?;
+        if self.is_connected() {
+            self.server.check_subscriptions(subscriptions.iter().copied(), properties)?;
+        }
         let mut packet = Vec::new();
         subscribe.encode(self.engine.version, &mut packet)?;
         let (engine, mut side) = self.split();

@@ -9,7 +9,7 @@ use core::fmt;
 use thiserror::Error;
 
 use super::config::ServerConfig;
-use super::session::{Authentication, ClientLimits, KeptWill, ServerSession, State};
+use super::session::{Authentication, ClientLimits, KeptWill, Marked, ServerSession, State};
 use crate::codec::{ConnAck, ConnAckProperties, ConnAckReasonCode, MAX_PACKET_SIZE, Version};
 use crate::redacted::Redacted;
 use crate::session::{CommandError, Engine, Exchange, Transmit, Will, trim, user_properties};
@@ -198,7 +198,7 @@ impl ServerSession {
         }
     }
 
-    /// A connection begins. CONNACK is in `transmit`.
+    /// A connection begins. CONNACK is in `transmit`. Returns the marked messages of a session that it does not go on with.
     pub(super) fn attach(
         &mut self,
         pending: Pending,
@@ -207,7 +207,7 @@ impl ServerSession {
         is_present: bool,
         now: Instant,
         transmit: Transmit,
-    ) {
+    ) -> Vec<Marked> {
         self.engine.advance(now);
         // A will is published at the end of its session at the latest, and not at all if the client is back before its time.
         if let Some(kept) = self.will.take()
@@ -215,9 +215,7 @@ impl ServerSession {
         {
             self.due_wills.get_or_insert_default().push_back(kept.will);
         }
-        if !is_present {
-            self.forget();
-        }
+        let marked = if is_present { Vec::new() } else { self.forget() };
         self.engine.change_version(pending.version);
         self.client_id = match accept.assigned_client_id {
             Some(assigned) if pending.client_id.is_empty() => assigned.into(),
@@ -241,5 +239,6 @@ impl ServerSession {
         self.engine.transmit = transmit;
         self.engine.opened(self.client.topic_alias_maximum.min(self.config.topic_aliases));
         self.engine.release_again();
+        marked
     }
 }

@@ -3,11 +3,12 @@
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use super::accept::{Accept, NotAccepted, Pending, Terms, put_connack};
 use super::action::{Action, Close};
 use super::config::ServerConfig;
-use super::session::{ClientLimits, ServerSession};
+use super::session::{ClientLimits, Marked, ServerSession};
 use crate::codec::{
     self, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded, Field,
     MAX_PACKET_SIZE, Packet, PacketType, Version,
@@ -340,18 +341,19 @@ impl Acceptor {
         let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
         let mut session = kept.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), version));
         match self.accept_into(&mut session, is_kept, accept) {
-            Ok(()) => Ok(session),
+            Ok(_) => Ok(session), // a session of its own has no marked messages
             Err(reason) => Err(NotAccepted { reason, kept: is_kept.then(|| Box::new(session)) }),
         }
     }
 
     /// Accepts the client into a session, which was kept for it or is new. Nothing has changed if this returns an error.
+    /// Returns the marked messages of a session that does not go on.
     pub(crate) fn accept_into(
         &mut self,
         session: &mut ServerSession,
         is_kept: bool,
         accept: Accept,
-    ) -> Result<(), CommandError> {
+    ) -> Result<Vec<Marked>, CommandError> {
         // The decision may have taken long, and the session may know more.
         let now = session.engine.now.max(self.now);
         let is_present = |pending: &Pending| is_kept && !pending.clean_start && session.outlives_connection(now);
@@ -360,8 +362,7 @@ impl Acceptor {
         self.step = Step::Over;
         session.closed(now);
         session.config = Arc::clone(&self.config);
-        session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit));
-        Ok(())
+        Ok(session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit)))
     }
 
     /// Whether the client can be accepted on these terms.

@@ -60,7 +60,11 @@ pub struct ServerConfig {
     /// How many messages are kept for a client, at most: those that wait to be sent and those that wait to be acknowledged.
     /// 1,000 by default.
     pub max_kept: u32,
-    /// How many bytes they may take together; 16 MiB by default.
+    /// Maximum size of them together, in bytes; 64 MiB by default. A payload counts in full for each client, shared or not.
+    ///
+    /// One message is always stored where no other one is, whatever its size: each message that is taken (see
+    /// `maximum_packet_size`) can be delivered. How many more can be on their way at a time is what this limit decides, so it
+    /// should be several times `maximum_packet_size`.
     pub max_kept_bytes: u32,
     /// What happens to a message that would be too much.
     pub overflow: Overflow,
@@ -93,7 +97,7 @@ impl Default for ServerConfig {
             topic_aliases: 0,
             max_in_flight: NonZeroU16::MAX,
             max_kept: 1000,
-            max_kept_bytes: 16 * 1024 * 1024,
+            max_kept_bytes: 64 * 1024 * 1024,
             overflow: Overflow::Refuse,
             keep_qos_0: false,
             transmit_limit: 64 * 1024,

@@ -1,9 +1,10 @@
 //! How the connection of an accepted client ends, and what happens then; and re-authentication.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use super::action::{Action, Close};
-use super::session::{ServerSession, State};
+use super::session::{Marked, ServerSession, State};
 use crate::codec::{Auth, AuthReasonCode, Disconnect, DisconnectReasonCode, ReasonCode, Version};
 use crate::session::{Breach, CommandError, Exchange, Phase};
 use crate::text::Utf8Str;
@@ -93,10 +94,14 @@ impl ServerSession {
         }
     }
 
-    /// The session is gone: what is kept for the client is given up.
-    pub(super) fn forget(&mut self) {
+    /// The session is gone: what is stored for the client is given up, but for marked messages that may still be delivered
+    /// otherwise.
+    pub(super) fn forget(&mut self) -> Vec<Marked> {
+        let version = self.engine.version;
+        let marked = self.engine.take_marked();
         self.engine.forget();
         self.engine.forget_waiting();
+        marked.into_iter().map(|message| Marked { version, message }).collect()
     }
 
     /// The time of the will, or of the session, has come.
@@ -106,7 +111,8 @@ impl ServerSession {
             return self.will.take().map(|kept| Action::Will(Box::new(kept.will)));
         }
         if self.expires_at <= self.engine.now {
-            self.forget();
+            let marked = self.forget();
+            self.engine.put_back_marked(marked.into_iter().map(|marked| marked.message).collect());
             if self.engine.has_news() {
                 return self.engine.news(); // and `Expired` when there are no more
             }

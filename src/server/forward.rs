@@ -1,22 +1,28 @@
 //! What a broker does with sessions: one message for many of them, and the steps of `poll` one by one.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::action::{Action, Close};
-use super::session::{ServerSession, State};
+use super::session::{Marked, ServerSession, State};
 use crate::codec::{Delivery, EncodeError, PacketId, Publish, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{CommandError, End, LARGE, Phase, Side, Transmit};
+use crate::session::{CommandError, End, LARGE, PayloadAccount, Phase, Side, Transmit};
 use crate::time::Instant;
 
 /// A message on its way to many sessions. What many of them get letter by letter is encoded once.
 pub(crate) struct Copies<'a> {
+    now: Instant,
     /// The message; without its payload if that is large.
     publish: Publish<'a>,
     large: Option<Bytes>,
     /// How long it is still of use, in seconds; `u32::MAX` for ever.
     expires_after: u32,
+    /// The mark of copies that are stored, see [`Marked`]; 0 for none.
+    mark: u32,
+    /// Where the payload counts, if it is large.
+    account: Option<Arc<PayloadAccount>>,
     encoded: &'a mut Encoded,
 }
 
@@ -25,18 +31,26 @@ pub(crate) struct Copies<'a> {
 pub(crate) struct Encoded([Vec<u8>; 4]);
 
 impl<'a> Copies<'a> {
-    /// A large payload is shared by all copies; if it is not shared already, it is copied once for that.
+    /// A large payload is shared by all copies; if it is not shared and counted already, it is copied once for that.
     pub(crate) fn new(
+        now: Instant,
         publish: Publish<'a>,
         shared: Option<Bytes>,
         expires_after: u32,
+        account: &Arc<PayloadAccount>,
         encoded: &'a mut Encoded,
     ) -> Self {
         encoded.0.iter_mut().for_each(Vec::clear);
-        let large =
-            shared.or_else(|| (publish.payload.len() >= LARGE).then(|| Bytes::copy_from_slice(publish.payload)));
+        let copied = || account.share(Bytes::copy_from_slice(publish.payload));
+        let large = shared.or_else(|| (publish.payload.len() >= LARGE).then(copied));
         let payload = if large.is_some() { &[] } else { publish.payload };
-        Self { publish: Publish { payload, ..publish }, large, expires_after, encoded }
+        let account = large.as_ref().map(|_| Arc::clone(account));
+        Self { now, publish: Publish { payload, ..publish }, large, expires_after, mark: 0, account, encoded }
+    }
+
+    /// Marks the copies that are stored from here on.
+    pub(crate) const fn set_mark(&mut self, mark: u32) {
+        self.mark = mark;
     }
 
     /// The QoS with which the message was published.
@@ -51,10 +65,10 @@ impl<'a> Copies<'a> {
         self.publish.retain
     }
 
-    /// How many bytes a copy takes, but for what is small.
-    pub(crate) fn size(&self) -> u64 {
-        let payload = self.large.as_ref().map_or(self.publish.payload.len(), Bytes::len);
-        (self.publish.topic.as_bytes().len() as u64).saturating_add(payload as u64)
+    /// How many bytes more are taken by a copy, but for what is small; a large payload is there already.
+    pub(crate) const fn size(&self) -> u64 {
+        let (topic, payload) = (self.publish.topic.as_bytes().len(), self.publish.payload.len());
+        (topic as u64).saturating_add(payload as u64)
     }
 
     /// The packet of QoS 0.
@@ -107,7 +121,7 @@ impl ServerSession {
     #[inline]
     fn takes_plain(&self) -> bool {
         self.engine.phase == Phase::Open
-            && self.engine.queue.is_none()
+            && !self.engine.has_queued()
             && self.engine.outbound_aliases.is_none()
             && self.engine.transmit.len() < self.config.transmit_limit as usize
     }
@@ -123,6 +137,8 @@ impl ServerSession {
         if self.state == State::Expired {
             return Err(CommandError::NotConnected);
         }
+        // The expiry interval begins now, and not when something has last happened here.
+        self.engine.advance(copies.now);
         let properties = match self.engine.version {
             Version::V5 => {
                 PublishProperties { subscription_identifiers: identifiers.into(), ..copies.publish.properties }
@@ -132,7 +148,10 @@ impl ServerSession {
         let delivery = Delivery::new(qos, PacketId::MIN, false);
         let publish = Publish { delivery, retain, properties, ..copies.publish };
         let (engine, side) = self.split();
-        engine.publish_checked(&side.rules(), &publish, copies.large.as_ref(), copies.expires_after)?;
+        let token = engine.publish_checked(&side.rules(), &publish, copies.large.as_ref(), copies.expires_after)?;
+        if copies.mark != 0 || copies.account.is_some() {
+            engine.label_last(token, copies.mark, copies.account.as_ref());
+        }
         if engine.is_unstamped {
             engine.stamp();
         }
@@ -169,8 +188,7 @@ impl ServerSession {
         self.engine.has_news()
             || self.due_wills.is_some()
             || self.state == State::Closing
-            || (self.engine.queue.is_some() || self.engine.outbound.to_resend() != 0)
-                && self.engine.can_send_more(&self.rules())
+            || self.engine.can_send_more(&self.rules())
     }
 
     /// When the client is taken for dead, or the will is due, or the session ends.
@@ -196,6 +214,12 @@ impl ServerSession {
         rest
     }
 
+    /// Takes the marked messages out of a session that has expired.
+    pub(crate) fn take_marked(&mut self) -> Vec<Marked> {
+        let version = self.engine.version;
+        self.engine.take_marked().into_iter().map(|message| Marked { version, message }).collect()
+    }
+
     /// Whether a message of QoS 0 gets anywhere: without a connection it does not, unless such are kept.
     pub(crate) fn takes_qos_0(&self) -> bool {
         self.engine.phase == Phase::Open || self.config.keep_qos_0
@@ -216,7 +240,7 @@ impl ServerSession {
     pub(crate) fn is_ready_for(&self, qos: QoS) -> bool {
         let rules = self.rules();
         self.engine.phase == Phase::Open
-            && self.engine.queue.is_none()
+            && !self.engine.has_queued()
             && self.engine.has_room(&rules)
             && (qos == QoS::AtMostOnce
                 || self.engine.window_is_open(&rules)
@@ -224,13 +248,17 @@ impl ServerSession {
                     && self.engine.kept < rules.max_kept)
     }
 
-    /// Whether a message of about this size can be kept until it is acknowledged; one that is larger than all that may be
-    /// kept is not worth waiting for.
+    /// Whether there is a client that would take one more message of QoS 1 or 2 before it acknowledges one.
+    pub(crate) fn has_open_window(&self) -> bool {
+        self.engine.phase == Phase::Open && self.engine.kept < u32::from(self.rules().max_in_flight)
+    }
+
+    /// Whether a message of about this size can be kept until it is acknowledged. Where nothing is kept, any can.
     pub(crate) fn has_room_for(&self, qos: QoS, size: usize) -> bool {
         /// A subscription identifier, a packet identifier, and the lengths before them.
         const MORE: usize = 16;
         let all = (self.engine.kept_bytes as usize).saturating_add(size).saturating_add(MORE);
-        qos == QoS::AtMostOnce || self.engine.kept == 0 || all <= self.config.max_kept_bytes as usize
+        qos == QoS::AtMostOnce || self.engine.kept_bytes == 0 || all <= self.config.max_kept_bytes as usize
     }
 
     /// How many bytes have been written on this connection.

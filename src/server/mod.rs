@@ -68,5 +68,7 @@ pub use self::config::ServerConfig;
 #[cfg(feature = "broker")]
 pub(crate) use self::forward::{Copies, Encoded};
 pub use self::request::{RequestId, SubscribeRequest, UnsubscribeRequest};
+#[cfg(feature = "broker")]
+pub(crate) use self::session::Marked;
 pub use self::session::ServerSession;
 pub use crate::session::{Codes, Loss, Outcome, Will};

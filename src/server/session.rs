@@ -10,7 +10,7 @@ use super::request::Requests;
 use crate::codec::{AckProperties, MAX_PACKET_SIZE};
 use crate::codec::{Packet, PubAckReasonCode, QoS, Version};
 use crate::session::{
-    Breach, CommandError, End, Engine, Exchange, Message, Receipt, Rules, Side, Stop, Token, Transmit, Will,
+    Breach, CommandError, End, Engine, Exchange, Message, Receipt, Rules, Side, Stop, Token, Transmit, Waiting, Will,
 };
 use crate::time::Instant;
 
@@ -65,6 +65,14 @@ pub(super) struct KeptWill {
 pub(super) struct Authentication {
     pub(super) method: Box<str>,
     pub(super) exchange: Exchange,
+}
+
+/// A message that is taken out of a session that has expired: see [`Waiting::mark`].
+pub(crate) struct Marked {
+    /// The version that it is encoded in.
+    #[cfg_attr(not(feature = "broker"), expect(dead_code, reason = "only a broker has another use for it"))]
+    pub(crate) version: Version,
+    pub(crate) message: Waiting,
 }
 
 /// What the client is ready to take.
@@ -152,8 +160,10 @@ impl ServerSession {
     /// # Errors
     ///
     /// [`CommandError::NotConnected`] for a message of QoS 0 if there is no connection, unless
-    /// [they are kept](ServerConfig::keep_qos_0), and for any message if the session has expired. [`CommandError::TooLarge`] if it is larger than the client takes: the
-    /// delivery counts as done \[MQTT-3.1.2-25\]. [`CommandError::QueueFull`] if no more can be kept.
+    /// [they are kept](ServerConfig::keep_qos_0), and for any message if the session has expired.
+    /// [`CommandError::TooLarge`] if it is larger than the client takes on this connection: the delivery counts as done
+    /// \[MQTT-3.1.2-25\]. Without a connection it is stored, and the next one decides. [`CommandError::QueueFull`] if no
+    /// more can be kept.
     /// [`CommandError::Text`] and [`CommandError::Encode`] if it cannot be sent in this version;
     /// [`CommandError::TopicAlias`] for a property that is not the caller's. Nothing has changed then.
     #[inline]

@@ -2,6 +2,9 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+#[cfg(feature = "broker")]
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use bytes::Buf;
 
@@ -10,13 +13,15 @@ use super::error::{Breach, CommandError};
 use super::inbound::Inbound;
 use super::journal::{Journal, Record};
 use super::message::{PayloadPart, ReceivedMessage};
-use super::outbound::{Outbound, Stage};
+use super::outbound::{Flow, Outbound, Stage};
 use super::outcome::{Done, Loss, Outcome};
 use super::parts::Partial;
+#[cfg(feature = "broker")]
+use super::payload::PayloadAccount;
 use super::queue::{Kind, Overflow, Queue, Waiting};
 use super::token::Token;
 use super::transmit::Transmit;
-use crate::codec::{self, DecodeError, Decoded, Limits, Packet, PubRel, Publish, QoS, Version};
+use crate::codec::{self, DecodeError, Decoded, Limits, MAX_PACKET_SIZE, Packet, PubRel, Publish, QoS, Version};
 use crate::time::Instant;
 
 /// The deliveries of a session, and the connection that they run over, if there is one. Both ends are made of it: what
@@ -42,7 +47,8 @@ pub(crate) struct Engine {
     /// How many bytes of `transmit` had been taken when that was last looked at.
     seen_taken: u64,
     pub(crate) transmit: Transmit,
-    pub(crate) queue: Option<Box<Queue>>,
+    /// Use [`has_queued`](Self::has_queued) to ask whether something is in it: there may be an empty one.
+    pub(super) queue: Option<Box<Queue>>,
     pub(super) next_token: Token,
     /// How many messages and requests are kept, and how many bytes.
     pub(crate) kept: u32,
@@ -317,6 +323,20 @@ impl Engine {
             || self.can_send_more(rules)
     }
 
+    /// Whether messages or requests wait in the queue.
+    #[inline]
+    pub(crate) fn has_queued(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| !queue.is_empty())
+    }
+
+    /// The largest packet that may be sent or stored now. What the peer takes is known of a connection that is open, and
+    /// holds for that connection: the next one may have another limit, so until then only the protocol's own counts. What
+    /// does not fit into the packets of the next one is dropped then \[MQTT-3.1.2-24, MQTT-3.1.2-25\].
+    #[inline]
+    pub(super) fn packet_limit(&self, rules: &Rules) -> u32 {
+        if self.phase == Phase::Open { rules.max_packet_size } else { MAX_PACKET_SIZE }
+    }
+
     /// Whether more may be put into the stream.
     #[inline]
     pub(crate) fn has_room(&self, rules: &Rules) -> bool {
@@ -442,8 +462,8 @@ impl Engine {
                 Stage::SubAck(filters) => Kind::Subscribe(filters),
                 Stage::UnsubAck(filters) => Kind::Unsubscribe(filters),
             };
-            let (token, since, expires_after, stored) = (flow.token, flow.since, flow.expires_after, flow.stored);
-            let waiting = Waiting { token, since, kind, expires_after, stored };
+            let (token, since, expires_after, mark) = (flow.token, flow.since, flow.expires_after, flow.mark);
+            let waiting = Waiting { token, since, kind, expires_after, mark, stored: flow.stored };
             self.queue.get_or_insert_default().put_back(waiting);
         }
     }
@@ -458,10 +478,59 @@ impl Engine {
         self.inbound.forget();
     }
 
+    /// Marks the message that was published last, with this token, if it is stored: see [`Waiting::mark`]. A payload that it
+    /// shares counts in this account.
+    #[cfg(feature = "broker")]
+    pub(crate) fn label_last(&mut self, token: Token, mark: u32, account: Option<&Arc<PayloadAccount>>) {
+        let (own_mark, stored) = if let Some(flow) = self.outbound.last_message(token) {
+            (&mut flow.mark, &mut flow.stored)
+        } else if let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.last_message(token)) {
+            (&mut waiting.mark, &mut waiting.stored)
+        } else {
+            return; // of QoS 0, and sent at once
+        };
+        *own_mark = mark;
+        if let Some(account) = account {
+            stored.count_in(account);
+        }
+    }
+
+    /// The session is about to be forgotten: takes away the messages that are marked and may still be delivered otherwise, in
+    /// order. One of QoS 2 that is in flight may not: the other end may have accepted ownership \[MQTT-4.8.2-5\].
+    pub(crate) fn take_marked(&mut self) -> Vec<Waiting> {
+        let mut marked = Vec::new();
+        for (id, Flow { token, since, expires_after, mark, stored, .. }) in self.outbound.take_marked() {
+            self.record(Record::Finished(id));
+            let kind = Kind::Message(QoS::AtLeastOnce);
+            marked.push(Waiting { token, since, kind, expires_after, mark, stored });
+        }
+        for waiting in self.queue.as_mut().map(|queue| queue.take_marked()).unwrap_or_default() {
+            if waiting.kind.is_windowed() {
+                self.record(Record::Dropped(waiting.token));
+            }
+            marked.push(waiting);
+        }
+        for waiting in &marked {
+            self.release(waiting.stored.len());
+        }
+        marked
+    }
+
+    /// Stores marked messages until they are taken, in a session that sends nothing any more.
+    pub(crate) fn put_back_marked(&mut self, marked: Vec<Waiting>) {
+        for waiting in marked {
+            self.keep(waiting.stored.len());
+            self.queue.get_or_insert_default().push(waiting);
+        }
+    }
+
     /// Messages of QoS 0 do not wait for another connection.
     pub(crate) fn drop_unacknowledged(&mut self) {
         while let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.take_unacknowledged()) {
             self.give_up(&waiting, Loss::Connection);
+        }
+        if !self.has_queued() {
+            self.queue = None;
         }
     }
 

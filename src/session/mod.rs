@@ -18,6 +18,7 @@ mod outbound;
 mod outcome;
 mod packet_id;
 mod parts;
+mod payload;
 mod queue;
 mod receiving;
 mod sending;
@@ -44,13 +45,13 @@ pub(crate) use self::{
     keep_alive::KeepAlive,
     outbound::Stage,
     outcome::Done,
-    queue::Kind,
+    queue::{Kind, Waiting},
     subscribing::Available,
     will::user_properties,
 };
 
 #[cfg(feature = "broker")]
-pub(crate) use self::{stored::Stored, transmit::LARGE};
+pub(crate) use self::{payload::PayloadAccount, stored::Stored, transmit::LARGE};
 
 /// The smallest Maximum Packet Size that one can live with: the longest acknowledgement without properties.
 pub(crate) const SMALLEST_PACKET_SIZE: u32 = 5;

@@ -54,6 +54,8 @@ pub(crate) struct Flow {
     pub(crate) since: Instant,
     /// How long it may wait, in seconds; `u32::MAX` for ever.
     pub(crate) expires_after: u32,
+    /// The mark of the message, 0 for none: see [`Waiting::mark`](super::queue::Waiting::mark).
+    pub(crate) mark: u32,
     /// Where in the stream of this connection its packet begins; [`NOT_YET`] if it is still to be sent again.
     starts_at: u64,
     /// The packet; empty once a message has been received.
@@ -133,7 +135,18 @@ pub(crate) enum Acknowledged {
 
 impl Flow {
     pub(crate) const fn new(token: Token, stage: Stage, since: Instant, starts_at: u64, stored: Stored) -> Self {
-        Self { token, stage, dup: false, previous: 0, next: 0, since, expires_after: u32::MAX, starts_at, stored }
+        Self {
+            token,
+            stage,
+            dup: false,
+            previous: 0,
+            next: 0,
+            since,
+            expires_after: u32::MAX,
+            mark: 0,
+            starts_at,
+            stored,
+        }
     }
 
     #[inline]
@@ -222,6 +235,7 @@ impl Outbound {
         flow.dup = false;
         flow.since = since;
         flow.expires_after = expires_after;
+        flow.mark = 0;
         flow.starts_at = starts_at;
         if flow.is_message() {
             self.append(id, |outbound| &mut outbound.unacknowledged);
@@ -337,6 +351,20 @@ impl Outbound {
         let id = PacketId::new(self.unacknowledged.last).ok()?;
         let flow = self.flows.get(id)?;
         if flow.dup || flow.starts_at < taken { None } else { Some((id, self.remove(id)?)) }
+    }
+
+    /// The message that was begun last, if it has this token.
+    pub(crate) fn last_message(&mut self, token: Token) -> Option<&mut Flow> {
+        let last = PacketId::new(self.unacknowledged.last).ok().and_then(|id| self.flows.get_mut(id));
+        last.filter(|flow| flow.token == token)
+    }
+
+    /// Takes away the messages of QoS 1 that are marked, in the order in which they were sent.
+    pub(crate) fn take_marked(&mut self) -> Vec<(PacketId, Flow)> {
+        let is_wanted = |flow: &Flow| flow.mark != 0 && flow.stage == Stage::PubAck;
+        let ids: Vec<_> =
+            self.list(self.unacknowledged).filter(|(_, flow)| is_wanted(flow)).map(|(id, _)| id).collect();
+        ids.into_iter().filter_map(|id| Some((id, self.remove(id)?))).collect()
     }
 
     /// Takes away the requests, in any order: they belong to the connection and not to the session.

@@ -1,6 +1,7 @@
 //! What was asked for and cannot be sent yet.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use super::stored::Stored;
 use super::token::Token;
@@ -40,6 +41,8 @@ pub(crate) struct Waiting {
     pub(crate) kind: Kind,
     /// How long it may wait, in seconds; `u32::MAX` for ever, or as good as.
     pub(crate) expires_after: u32,
+    /// A number that whoever publishes the message gives it, to know it again when the session has expired; 0 for none.
+    pub(crate) mark: u32,
     pub(crate) stored: Stored,
 }
 
@@ -156,6 +159,29 @@ impl Queue {
         self.discount(waiting)
     }
 
+    /// The message that has come last, if it has this token.
+    #[cfg(feature = "broker")]
+    pub(crate) fn last_message(&mut self, token: Token) -> Option<&mut Waiting> {
+        let mut last = [&mut self.windowed, &mut self.others].into_iter().filter_map(VecDeque::back_mut);
+        last.find(|last| last.token == token)
+    }
+
+    /// Takes out the messages that are marked, in the order in which they were published.
+    pub(crate) fn take_marked(&mut self) -> Vec<Waiting> {
+        let mut marked = Vec::new();
+        for line in [&mut self.windowed, &mut self.others] {
+            if line.iter().any(|waiting| waiting.mark != 0) {
+                let (taken, left) = core::mem::take(line).into_iter().partition(|waiting| waiting.mark != 0);
+                *line = left;
+                marked.push(taken);
+            }
+        }
+        let mut marked: Vec<Waiting> = marked.into_iter().flat_map(|line: VecDeque<_>| line).collect();
+        marked.sort_by_key(|waiting| waiting.token);
+        marked.iter().for_each(|waiting| self.forget_count(waiting));
+        marked
+    }
+
     /// How many messages have expired at this time, and how many bytes they take.
     pub(crate) fn expired(&self, now: Instant) -> (u32, u32) {
         let expired = self.windowed.iter().chain(&self.others).filter(|waiting| waiting.is_expired(now));
@@ -191,11 +217,17 @@ impl Queue {
     }
 
     fn discount(&mut self, waiting: Option<Waiting>) -> Option<Waiting> {
-        if let Some(Waiting { kind: Kind::Message(_), stored, .. }) = &waiting {
-            self.messages = self.messages.saturating_sub(1);
-            self.message_bytes = self.message_bytes.saturating_sub(stored.len() as u32);
+        if let Some(waiting) = &waiting {
+            self.forget_count(waiting);
         }
         waiting
+    }
+
+    fn forget_count(&mut self, waiting: &Waiting) {
+        if let Kind::Message(_) = waiting.kind {
+            self.messages = self.messages.saturating_sub(1);
+            self.message_bytes = self.message_bytes.saturating_sub(waiting.stored.len() as u32);
+        }
     }
 
     fn line(&mut self, kind: Kind) -> &mut VecDeque<Waiting> {

@@ -31,7 +31,10 @@ impl Engine {
             return Err(CommandError::TopicAlias);
         }
         TopicName::from_bytes(publish.topic.as_bytes())?;
-        side.takes(publish.delivery.qos(), publish.retain)?;
+        if self.phase == Phase::Open {
+            // What the peer does not take is a matter of this connection: the next one may take it.
+            side.takes(publish.delivery.qos(), publish.retain)?;
+        }
         let rules = side.rules();
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         match &message.shared {
@@ -84,9 +87,7 @@ impl Engine {
     /// Whether something that waits can be sent.
     #[inline]
     pub(crate) fn can_send_more(&self, rules: &Rules) -> bool {
-        (self.queue.is_some() || self.outbound.to_resend() != 0)
-            && self.has_room(rules)
-            && self.can_send_something(rules)
+        (self.has_queued() || self.outbound.to_resend() != 0) && self.has_room(rules) && self.can_send_something(rules)
     }
 
     #[cold]
@@ -220,7 +221,7 @@ impl Engine {
         expires_after: u32,
         stored: Stored,
     ) -> Result<Token, CommandError> {
-        let limit = rules.max_packet_size;
+        let limit = self.packet_limit(rules);
         if stored.len() > limit as usize {
             return Err(CommandError::TooLarge { limit });
         }
@@ -230,16 +231,19 @@ impl Engine {
         if kind.is_windowed() {
             self.record(Record::Accepted(token, &stored));
         }
-        self.queue.get_or_insert_default().push(Waiting { token, since: Instant::NEVER, kind, expires_after, stored });
+        let waiting = Waiting { token, since: Instant::NEVER, kind, expires_after, mark: 0, stored };
+        self.queue.get_or_insert_default().push(waiting);
         Ok(token)
     }
 
-    /// Makes sure that so many bytes more can be kept.
+    /// Makes sure that so many bytes more can be kept. Where nothing is, one message can always be, whatever its size: else one
+    /// that both ends take could never be delivered. Others do not make room for one that is larger than the limit.
     fn make_room(&mut self, rules: &Rules, bytes: usize) -> Result<(), CommandError> {
         let (max, max_bytes) = (rules.max_kept, rules.max_kept_bytes);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let is_alone = self.kept_bytes == 0;
         let fits = |kept: u32, kept_bytes: u32| {
-            kept < max && kept_bytes.checked_add(bytes).is_some_and(|all| all <= max_bytes)
+            kept < max && (is_alone || kept_bytes.checked_add(bytes).is_some_and(|all| all <= max_bytes))
         };
         if fits(self.kept, self.kept_bytes) {
             return Ok(());
@@ -309,7 +313,7 @@ impl Engine {
                 None => break,
             }
         }
-        if self.queue.as_ref().is_some_and(|queue| queue.is_empty()) {
+        if !self.has_queued() {
             self.queue = None;
         }
     }
@@ -351,7 +355,7 @@ impl Engine {
             Some(request) => self.send_request(side, rules, &request).map(Some),
             None => Err(Failed::Refused(CommandError::NotConnected)), // what is kept can be read
         };
-        let Waiting { token, since, kind, expires_after, stored } = waiting;
+        let Waiting { token, since, kind, expires_after, mark, stored } = waiting;
         match (sent, kind) {
             (Ok(None), _) => {
                 self.release(stored.len());
@@ -367,13 +371,18 @@ impl Engine {
                     Kind::Unsubscribe(filters) => Stage::UnsubAck(filters),
                 };
                 self.begin(token, stage, since, expires_after, starts_at, stored);
+                if mark != 0
+                    && let Some(flow) = self.outbound.last_message(token)
+                {
+                    flow.mark = mark;
+                }
             }
             (Err(Failed::Expired), _) => {
-                self.give_up(&Waiting { token, since, kind, expires_after, stored }, Loss::Expired);
+                self.give_up(&Waiting { token, since, kind, expires_after, mark, stored }, Loss::Expired);
             }
             (Err(Failed::Refused(error)), _) => {
                 let loss = Loss::NotSupported(error.reason_code());
-                self.give_up(&Waiting { token, since, kind, expires_after, stored }, loss);
+                self.give_up(&Waiting { token, since, kind, expires_after, mark, stored }, loss);
             }
         }
     }

@@ -1,10 +1,15 @@
 //! Packets that are kept.
 
 use alloc::boxed::Box;
+#[cfg(feature = "broker")]
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+#[cfg(feature = "broker")]
+use super::payload::PayloadAccount;
+use super::payload::StoredPayload;
 use crate::codec::{self, Decoded, EncodeError, Limits, Packet, Publish, PublishProperties, Version};
 
 /// A packet that is kept until it can be sent, or until it is acknowledged: encoded, with the full topic and no alias.
@@ -13,7 +18,7 @@ use crate::codec::{self, Decoded, EncodeError, Limits, Packet, Publish, PublishP
 #[derive(Clone, Default)]
 pub(crate) struct Stored {
     packet: Vec<u8>,
-    payload: Option<Box<Bytes>>,
+    payload: Option<Box<StoredPayload>>,
 }
 
 /// Up to this size, the memory of a packet is used again.
@@ -47,13 +52,13 @@ impl Stored {
     pub(crate) fn message(publish: &Publish<'_>, large: Option<&Bytes>, version: Version) -> Result<Self, EncodeError> {
         let mut packet = Vec::with_capacity(publish.encoded_len(version)?);
         publish.encode(version, &mut packet)?;
-        Ok(Self { packet, payload: large.map(|large| Box::new(large.clone())) })
+        Ok(Self { packet, payload: large.map(|large| Box::new(StoredPayload::new(large.clone()))) })
     }
 
     /// Keeps what a journal has kept.
     pub(crate) fn restored(packet: &[u8], payload: &[u8]) -> Self {
-        let payload = if payload.is_empty() { None } else { Some(Bytes::copy_from_slice(payload).into()) };
-        Self { packet: packet.into(), payload }
+        let shared = || Box::new(StoredPayload::new(Bytes::copy_from_slice(payload)));
+        Self { packet: packet.into(), payload: (!payload.is_empty()).then(shared) }
     }
 
     /// Keeps a message in another version, without the properties if that has none.
@@ -70,7 +75,7 @@ impl Stored {
     /// How many bytes are kept.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.packet.len().saturating_add(self.payload.as_ref().map_or(0, |payload| payload.len()))
+        self.packet.len().saturating_add(self.payload().map_or(0, Bytes::len))
     }
 
     /// The packet. The payload of a message is [`payload`](Self::payload) instead, if there is that.
@@ -88,6 +93,14 @@ impl Stored {
 
     /// The payload that is kept by reference.
     pub(crate) fn payload(&self) -> Option<&Bytes> {
-        self.payload.as_deref()
+        self.payload.as_ref().map(|payload| &payload.bytes)
+    }
+
+    /// The payload that is kept by reference counts in this account for as long as it is stored here.
+    #[cfg(feature = "broker")]
+    pub(crate) fn count_in(&mut self, account: &Arc<PayloadAccount>) {
+        if let Some(payload) = &mut self.payload {
+            payload.count_in(account);
+        }
     }
 }

@@ -69,6 +69,7 @@ fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
         max_topic_levels: if set(14) { 3 } else { usual.max_topic_levels },
         max_retained: if set(15) { 2 } else { usual.max_retained },
         max_memory: *u.choose(&[0, 200, 5000, usual.max_memory])?,
+        reserved_memory: *u.choose(&[0, 300, usual.reserved_memory])?,
         shared_strategy: *u.choose(&[
             SharedStrategy::RoundRobin,
             SharedStrategy::Random,
@@ -354,7 +355,9 @@ impl Ops<'_> {
         assert!(status.sessions <= self.config.max_sessions && status.retained <= self.config.max_retained);
         assert!(status.subscriptions <= self.config.max_subscriptions);
         assert!(status.kept <= u64::from(status.sessions) * u64::from(self.config.server.max_kept));
-        assert!(status.kept_bytes <= u64::from(status.sessions) * u64::from(self.config.server.max_kept_bytes));
+        // One message is stored whatever its size.
+        let each = self.config.server.max_kept_bytes.max(self.config.server.maximum_packet_size);
+        assert!(status.kept_bytes <= u64::from(status.sessions) * u64::from(each));
     }
 
     /// When all are gone, and their time has passed, only what is to stay is there.

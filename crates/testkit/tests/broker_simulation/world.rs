@@ -2,7 +2,8 @@
 
 use bytes::Buf;
 use mqtt_sansio::broker::{
-    Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, Notice, Policy, SharedStrategy, Ticket,
+    Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, DropReason, Notice, Policy, SharedStrategy,
+    Ticket,
 };
 use mqtt_sansio::codec::{PubAckReasonCode, SubAckReasonCode, Subscription};
 use mqtt_sansio::server::ServerConfig;
@@ -44,7 +45,9 @@ enum Event {
     SessionEnded {
         client: usize,
     },
-    Dropped,
+    Dropped {
+        is_by_limit: bool,
+    },
 }
 
 #[derive(Default)]
@@ -99,7 +102,10 @@ impl Policy for Witness {
             Notice::SessionEnded { client_id } => {
                 self.events.push(Event::SessionEnded { client: place_of(client_id) });
             }
-            Notice::Dropped { .. } => self.events.push(Event::Dropped),
+            Notice::Dropped { reason, .. } => {
+                let is_by_limit = matches!(reason, DropReason::QueueFull | DropReason::Memory);
+                self.events.push(Event::Dropped { is_by_limit });
+            }
             _ => {}
         }
     }
@@ -182,7 +188,10 @@ impl World {
                 Event::Subscription { client, filter, qos } => self.model.subscribe(client, &filter, qos),
                 Event::SessionEnded { client } => self.model.session_ended(client),
                 Event::Resubscription { .. } => {}
-                Event::Dropped => self.model.dropped += 1,
+                Event::Dropped { is_by_limit } => {
+                    self.model.dropped += 1;
+                    self.model.dropped_by_limit += u64::from(is_by_limit);
+                }
             }
         }
     }
