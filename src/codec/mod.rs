@@ -68,6 +68,8 @@ mod writer;
 pub use self::ack::{PubAck, PubComp, PubRec, PubRel};
 pub use self::auth::Auth;
 pub use self::connack::ConnAck;
+#[cfg(feature = "alloc")]
+pub(crate) use self::connect::{AnswerForm, answer_form_of};
 pub use self::connect::{Connect, Will};
 pub use self::disconnect::Disconnect;
 pub use self::error::{DecodeError, EncodeError};

@@ -9,7 +9,7 @@ use super::action::{Action, Close};
 use super::config::ServerConfig;
 use super::session::{ClientLimits, ServerSession};
 use crate::codec::{
-    self, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded, Field,
+    self, AnswerForm, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded,
     MAX_PACKET_SIZE, Packet, PacketType, Version,
 };
 use crate::session::{Breach, CommandError, SMALLEST_PACKET_SIZE, Transmit, Will};
@@ -118,7 +118,7 @@ impl Acceptor {
 
     fn receive_connect<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
         // Whatever it is, it need not be complete to be refused [MQTT-3.1.0-1].
-        if input.first().is_some_and(|&first| first != PacketType::Connect.first_byte()) {
+        if input.first().is_some_and(|&first| PacketType::from_number(first >> 4) != Some(PacketType::Connect)) {
             return Some(self.over(Close::Breach(Breach::NotConnect)));
         }
         match codec::decode(input, Version::V5, self.config.limits(self.config.max_connect_size)) {
@@ -128,15 +128,25 @@ impl Acceptor {
             }
             Ok(Decoded::Packet { .. }) => Some(self.over(Close::Breach(Breach::NotConnect))),
             Ok(Decoded::Incomplete { .. }) => None,
-            Err(error) => {
-                // Without a version nobody knows in which form to answer.
-                let header = [Field::PacketType, Field::Flags, Field::RemainingLength, Field::ProtocolName];
-                if !header.contains(&error.field()) || error.return_code().is_some() {
-                    self.answer_malformed(&error);
-                }
-                Some(self.over(Close::Malformed(error)))
-            }
+            Err(error) => self.receive_malformed_connect(input, error),
         }
+    }
+
+    /// Refuses a CONNECT that cannot be read, once the version in whose form to answer is known; returns `None` until
+    /// then. Without a version the client is not answered.
+    #[cold]
+    fn receive_malformed_connect<'a>(&mut self, input: &[u8], error: DecodeError) -> Option<Action<'a>> {
+        let error = match codec::answer_form_of(input) {
+            // The rest may still come, and whether it has come does not change the answer.
+            AnswerForm::NotYet if input.len() < self.config.max_connect_size as usize => return None,
+            AnswerForm::NotYet | AnswerForm::Unreadable => error,
+            AnswerForm::Version(version) => {
+                let error = error.with_version(version);
+                self.answer_malformed(&error);
+                error
+            }
+        };
+        Some(self.over(Close::Malformed(error)))
     }
 
     fn take_connect<'a>(&mut self, connect: Connect<'a>) -> Action<'a> {
@@ -145,6 +155,7 @@ impl Acceptor {
         let is_v5 = connect.version == Version::V5;
         self.pending = Some(Box::new(Pending {
             version: connect.version,
+            is_bridge: connect.is_bridge,
             clean_start: connect.clean_start,
             keep_alive: connect.keep_alive,
             client_id: owned(connect.client_identifier),
@@ -165,6 +176,10 @@ impl Acceptor {
         }));
         self.step = Step::Deciding;
         let refusal = match &connect.will {
+            // A client of an earlier version cannot be told to use a shorter interval.
+            _ if !is_v5 && self.config.is_keep_alive_too_long(connect.keep_alive) => {
+                Some(ConnAckReasonCode::ClientIdentifierNotValid)
+            }
             // A client of an earlier version cannot know.
             Some(will) if is_v5 && will.qos > self.config.maximum_qos => Some(ConnAckReasonCode::QoSNotSupported),
             Some(will) if is_v5 && will.retain && !self.config.retain_available => {
