@@ -10,7 +10,7 @@ use super::config::ServerConfig;
 use super::session::{ClientLimits, ServerSession};
 use crate::codec::{
     self, AnswerForm, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded,
-    MAX_PACKET_SIZE, Packet, PacketType, Version,
+    ErrorKind, MAX_PACKET_SIZE, Packet, PacketType, Version,
 };
 use crate::session::{Breach, CommandError, SMALLEST_PACKET_SIZE, Transmit, Will};
 use crate::text::Utf8Str;
@@ -200,10 +200,14 @@ impl Acceptor {
         }
     }
 
-    /// Tells a client whose CONNECT cannot be read what is wrong with it, if there is a form for that.
+    /// Sends a CONNACK that says what is wrong with a packet that cannot be read, if the version has a form for that.
     fn answer_malformed(&mut self, error: &DecodeError) {
         let code = match (error.version(), error.return_code()) {
-            (Version::V5, _) => ConnAckReasonCode::try_from(error.reason_code()).ok(),
+            (Version::V5, _) => Some(ConnAckReasonCode::try_from(error.reason_code()).unwrap_or(match error.kind() {
+                // The codes of other packets say more than CONNACK can.
+                ErrorKind::MalformedPacket => ConnAckReasonCode::MalformedPacket,
+                ErrorKind::ProtocolError | ErrorKind::Refused => ConnAckReasonCode::ProtocolError,
+            })),
             (_, code) => code.and_then(ConnAckReasonCode::from_return_code),
         };
         if let Some(reason_code) = code {
@@ -299,6 +303,8 @@ impl Acceptor {
             }
             Ok(Decoded::Incomplete { .. }) => None,
             Err(error) => {
+                // Even of a CONNECT that names another version: the connection is one of 5.0.
+                let error = error.with_version(Version::V5);
                 self.answer_malformed(&error);
                 Some(self.over(Close::Malformed(error)))
             }

@@ -13,7 +13,7 @@ use crate::session::{Overflow, Rules};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// How long a client may take until its CONNECT is complete, in seconds, and for each step of an authentication until it
-    /// is accepted; 10 by default, 0 for ever.
+    /// is accepted; 10 by default, 0 for ever. A client that takes longer is not answered: there is no CONNECT to answer.
     pub connect_timeout: u16,
     /// The largest CONNECT that is taken, in bytes; 256 KiB by default.
     pub max_connect_size: u32,

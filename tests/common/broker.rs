@@ -474,6 +474,8 @@ pub(crate) struct Witness {
     pub(crate) admissions: VecDeque<Decision<Admission>>,
     pub(crate) publications: VecDeque<Decision<PubAckReasonCode>>,
     pub(crate) subscriptions: VecDeque<Decision<SubAckReasonCode>>,
+    /// No Local and Retain As Published of the subscriptions that it was asked about.
+    pub(crate) options: Vec<(bool, bool)>,
     connected: BTreeSet<ConnectionId>,
     /// Connections whose end was told before they were accepted.
     refused: BTreeSet<ConnectionId>,
@@ -510,6 +512,7 @@ impl Policy for Witness {
         client: Client<'_>,
         subscription: &Subscription<'_>,
     ) -> Decision<SubAckReasonCode> {
+        self.options.push((subscription.no_local, subscription.retain_as_published));
         self.asked.push((ticket, format!("subscribe {} {}", client.id, subscription.filter.as_str())));
         self.subscriptions.pop_front().unwrap_or(Decision::Now(subscription.qos.into()))
     }

@@ -474,6 +474,26 @@ fn what_a_challenged_client_may_not_send() {
 }
 
 /// A client may give up, and is not answered then.
+/// What cannot be read is answered in the form of 5.0, with a code that CONNACK has, whatever the packet is.
+#[test]
+fn what_a_challenged_client_sends_cannot_be_read() {
+    for (bytes, code) in [
+        (&b"\xF0\x02\x18\x05"[..], 0x81),
+        (b"\x82\x08\x00\x01\x00\x00\x02#a\x00", 0x81),
+        (b"\x30\x08\x00\x01t\x03\x23\x00\x00x", 0x82),
+        (b"\x10\x0c\x00\x04MQTT\x04\x00\x00\x0a\x00\x00", 0x85),
+        (b"\x10\x0d\x00\x04MQTT\x03\x02\x00\x0a\x00\x01c", 0x84),
+    ] {
+        let mut door = Door::asked(config(), &authenticating());
+        door.acceptor.challenge(b"x").unwrap();
+        door.take();
+        let (events, _) = door.receive_bytes(bytes);
+        assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "{bytes:02x?}: {events:?}");
+        assert_eq!(door.take(), [0x20, 3, 0, code, 0], "{bytes:02x?}");
+        assert_over(&mut door);
+    }
+}
+
 #[test]
 fn a_challenged_client_disconnects() {
     let mut door = Door::asked(config(), &authenticating());
