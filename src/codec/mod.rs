@@ -10,6 +10,8 @@
 //! States that the protocol does not have can hardly be built: a packet identifier belongs to a delivery that needs
 //! one, a reason code to its packet, and a topic has been checked.
 //!
+//! Each version is judged by its own text: bits that 3.1 calls unused or disregarded are ignored in 3.1, and written as 0.
+//!
 //! ```
 //! # #[cfg(feature = "alloc")]
 //! # fn main() -> Result<(), Box<dyn core::error::Error>> {
