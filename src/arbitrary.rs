@@ -142,6 +142,7 @@ impl<'a> Lists<'a> {
         let may_have_password = version == Version::V5 || user_name.is_some();
         Ok(Connect {
             version,
+            is_bridge: u.arbitrary()?,
             clean_start,
             keep_alive: u.arbitrary()?,
             client_identifier: if client_identifier.is_empty() && !may_be_empty {

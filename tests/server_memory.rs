@@ -56,8 +56,10 @@ fn an_acceptor_holds_nothing_before_connect_is_complete() {
         assert_eq!(input.len(), size);
         assert_eq!(acceptor.transmit().remaining(), 0);
     }
-    // 256 MiB less a byte, of which none comes; and what is no CONNECT at all.
-    for bytes in [&b"\x10\xFF\xFF\xFF\x7F"[..], b"\x30\xFF\xFF\xFF\x7F", b"\x00", b"GET / HTTP/1.1\r\n"] {
+    // 256 MiB less a byte, of which none comes, or no more than tells how to answer; and what is no CONNECT at all.
+    let huge = b"\x10\xFF\xFF\xFF\x7F\x00\x04MQTT\x05";
+    assert!(Acceptor::new(ServerConfigIn(&config), NOW).poll(NOW, &mut &huge[..5]).is_none());
+    for bytes in [&huge[..], b"\x30\xFF\xFF\xFF\x7F", b"\x00", b"GET / HTTP/1.1\r\n"] {
         let mut acceptor = Acceptor::new(ServerConfigIn(&config), NOW);
         assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(Action::Close(_))));
         drop(acceptor);

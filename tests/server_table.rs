@@ -13,6 +13,8 @@ use mqtt_sansio::{Breach, Instant, Message, Token, Version};
 mod acceptor;
 #[path = "server_table/commands.rs"]
 mod commands;
+#[path = "server_table/first_packet.rs"]
+mod first_packet;
 #[path = "common/server.rs"]
 mod server;
 #[path = "server_table/versions.rs"]

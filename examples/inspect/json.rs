@@ -85,7 +85,7 @@ fn with_type(packet_type: PacketType, members: Value) -> Value {
 }
 
 fn connect(connect: &Connect<'_>) -> Value {
-    json!({
+    let mut value = json!({
         "version": connect.version.to_string(),
         "clean_start": connect.clean_start,
         "keep_alive": connect.keep_alive,
@@ -97,7 +97,11 @@ fn connect(connect: &Connect<'_>) -> Value {
             session_expiry_interval, authentication_method, authentication_data, request_problem_information,
             request_response_information, receive_maximum, topic_alias_maximum, user_properties, maximum_packet_size
         ),
-    })
+    });
+    if connect.is_bridge {
+        value["is_bridge"] = true.into();
+    }
+    value
 }
 
 fn will(will: &Will<'_>) -> Value {

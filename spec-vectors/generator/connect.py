@@ -81,6 +81,17 @@ def accepts(v):
         if version != "3.1":
             accept("client-identifier-empty", value(version, client_identifier=""),
                    ["MQTT-3.1.3-3", *pick(["MQTT-3.1.3-7"], [])])
+        accept("bridge", value(version, is_bridge=True))
+        accept("bridge-will", value(version, is_bridge=True, will=will(topic="$SYS/broker/connection/b/state", retain=True)))
+    # Bits that 3.1 calls unused or disregards.
+    for bits, name in ((0x03, "reserved-flag"), (0x0A, "will-qos1-without-will"), (0x12, "will-qos2-without-will"),
+                       (0x1A, "will-qos3-without-will"), (0x22, "will-retain-without-will"),
+                       (0x3B, "all-unused-flags-without-will")):
+        v.accept(f"connect-v31-{name}", V31, TO_SERVER, value("3.1"),
+                 fields=frame(0x10, start("3.1", bits), text("client_identifier", "a")), canonical=False)
+    v.accept("connect-v31-reserved-flag-will", V31, TO_SERVER, value("3.1", will=will(qos=1, retain=True)),
+             fields=frame(0x10, start("3.1", 0x2F), text("client_identifier", "a"), text("will_topic", "w"),
+                          binary("will_payload", b"by")), canonical=False)
     v.accept("connect-v5-client-identifier-empty-not-clean", V5, TO_SERVER,
              value("5.0", client_identifier="", clean_start=False), shows=["MQTT-3.1.3-3"])
     v.accept("connect-v5-password-alone", V5, TO_SERVER, value("5.0", password="70617373"),
@@ -115,6 +126,14 @@ def accepts(v):
              value("5.0", properties=dict(authentication_method="m")), shows=["section 3.1.2.11.10"])
 
 
+def unused_flags(flags, pick):
+    """Flags that 3.1 ignores, and that later versions have rules for."""
+    flags("reserved-flag", 0x03, "MQTT-3.1.2-3", shows=["MQTT-3.1.4-1", *pick([], ["section 3.1.2.3"])])
+    for qos, bits in ((1, 0x0A), (2, 0x12)):
+        flags(f"will-qos{qos}-without-will", bits, pick("MQTT-3.1.2-13", "MQTT-3.1.2-11"), shows=["MQTT-3.1.2-11"])
+    flags("will-retain-without-will", 0x22, pick("MQTT-3.1.2-15", "MQTT-3.1.2-13"), shows=pick(["MQTT-3.1.2-11"], []))
+
+
 def rejects(v):
     for version in ALL:
         tag, five = TAG[version], version == "5.0"
@@ -130,13 +149,10 @@ def rejects(v):
                    malformed(clause, "connect_flags", "connect_flags"), shows)
 
         some_will = [no_will_properties(version), text("will_topic", "w"), binary("will_payload", b"by")]
-        flags("reserved-flag", 0x03, "MQTT-3.1.2-3", shows=["MQTT-3.1.4-1", *pick([], ["section 3.1.2.3"])])
+        if version != "3.1":
+            unused_flags(flags, pick)
         flags("will-qos3", 0x1E, pick("MQTT-3.1.2-14", "MQTT-3.1.2-12"), some_will, shows=["MQTT-3.1.4-1"])
         flags("will-qos3-retain", 0x3E, pick("MQTT-3.1.2-14", "MQTT-3.1.2-12"), some_will)
-        flags("will-qos1-without-will", 0x0A, pick("MQTT-3.1.2-13", "MQTT-3.1.2-11"), shows=["MQTT-3.1.2-11"])
-        flags("will-qos2-without-will", 0x12, pick("MQTT-3.1.2-13", "MQTT-3.1.2-11"), shows=["MQTT-3.1.2-11"])
-        flags("will-retain-without-will", 0x22, pick("MQTT-3.1.2-15", "MQTT-3.1.2-13"),
-              shows=pick(["MQTT-3.1.2-11"], []))
         if not five:
             flags("password-without-user-name", 0x42, "MQTT-3.1.2-22", binary("password", b"pass"))
 
@@ -229,9 +245,10 @@ def rejects(v):
             v.reject(f"connect-name-{tag}-level-{level}", [version], TO_SERVER,
                      frame(0x10, text("protocol_name", name), body[1:], text("client_identifier", "a")),
                      refused("MQTT-3.1.2-1", "protocol_name", "protocol_name", 0x84))
-    for name, levels in (("MQTT", (0, 1, 3, 6, 0x7F, 0x84, 0xFF)), ("MQIsdp", (0, 2, 4, 5, 6, 0x83))):
+    for name, levels in (("MQTT", (0, 1, 3, 6, 0x7F, 0x80, 0x83, 0x86, 0xFF)), ("MQIsdp", (0, 2, 4, 5, 6, 0x84, 0x85))):
         for level in levels:
-            v.reject(f"connect-name-{name.lower()}-level-{level}", V31 if name == "MQIsdp" else V311, TO_SERVER,
+            answered = V31 if name == "MQIsdp" else V5 if 5 < level < 0x80 else V311
+            v.reject(f"connect-name-{name.lower()}-level-{level}", answered, TO_SERVER,
                      frame(0x10, text("protocol_name", name), u8("protocol_version", level),
                            u8("connect_flags", 2, "connect flags 00000010"), u16("keep_alive", 60),
                            text("client_identifier", "a")),

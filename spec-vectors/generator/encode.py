@@ -56,7 +56,8 @@ def connect_flags(p):
 def connect(p, flags=None):
     version, will = p["version"], p["will"]
     flags = connect_flags(p) if flags is None else flags
-    out = [text("protocol_name", "MQIsdp" if version == "3.1" else "MQTT"), u8("protocol_version", LEVELS[version]),
+    level = LEVELS[version] | (0x80 if p.get("is_bridge") else 0)
+    out = [text("protocol_name", "MQIsdp" if version == "3.1" else "MQTT"), u8("protocol_version", level),
            u8("connect_flags", flags, f"connect flags {flags:08b}"), u16("keep_alive", p["keep_alive"]),
            properties(version, p["properties"]), text("client_identifier", p["client_identifier"])]
     if will:

@@ -46,10 +46,10 @@ def flags(v):
             continue
         for nibble in range(16):
             expected = FIRST.get(kind, 0)
-            dup = expected == 2 and nibble == 10  # 3.1 has DUP in these packets
-            apart = {"v31": V31, "v311": V311, "v5": V5}
-            for tag, versions in (apart if kind == "CONNECT" or dup else {"v3": V3, "v5": V5}).items():
-                version = versions[0]
+            for tag, version in VERSIONS.items():
+                versions = [version]
+                # 3.1 uses QoS 1 and DUP in three packets, and no other flag but in PUBLISH.
+                unused = version == "3.1" and (kind not in FIRST or nibble & 0b0110 == 0b0010)
                 if kind == "AUTH" and version != "5.0":
                     continue
                 packet, direction = sample(kind, version)
@@ -60,7 +60,7 @@ def flags(v):
                 own = [CLAUSE[kind]] if kind in CLAUSE else []
                 if nibble == expected:
                     v.accept(name, versions, direction, packet, fields=fields, shows=general + own)
-                elif dup and version == "3.1":
+                elif unused:
                     v.accept(name, versions, direction, packet, fields=fields, canonical=False)
                 else:
                     v.reject(name, versions, direction, fields,
@@ -133,12 +133,18 @@ def pieces(v):
               [first_byte(0x30), raw(hexadecimal[2:], "a remaining length that is not finished")], incomplete(1))
     # The first byte says enough.
     alone = "and nothing else yet"
-    for hexadecimal, expect in (("36", malformed("MQTT-3.3.1-4", "flags", 0)), ("38", malformed("MQTT-3.3.1-2", "flags", 0)),
-                                ("60", malformed("MQTT-3.6.1-1", "flags", 0)), ("41", malformed(FLAGS, "flags", 0)),
-                                ("00", malformed(PACKET_TYPE, "packet_type", 0))):
-        v.reject(f"first-byte-{hexadecimal}-alone", ALL, EITHER, raw(hexadecimal, "a first byte that is wrong, " + alone), expect)
-        v.reject(f"first-byte-{hexadecimal}-and-half-a-length", ALL, EITHER,
+    for hexadecimal, versions, expect in (
+            ("36", ALL, malformed("MQTT-3.3.1-4", "flags", 0)), ("38", ALL, malformed("MQTT-3.3.1-2", "flags", 0)),
+            ("60", ALL, malformed("MQTT-3.6.1-1", "flags", 0)), ("41", V4, malformed(FLAGS, "flags", 0)),
+            ("00", ALL, malformed(PACKET_TYPE, "packet_type", 0))):
+        v.reject(f"first-byte-{hexadecimal}-alone", versions, EITHER, raw(hexadecimal, "a first byte that is wrong, " + alone),
+                 expect)
+        v.reject(f"first-byte-{hexadecimal}-and-half-a-length", versions, EITHER,
                  [raw(hexadecimal, "a first byte that is wrong"), raw("80", "half of a remaining length")], expect)
+    # The flags of a CONNECT are right or wrong by the version that it names, whatever the decoder is told.
+    v.add("first-byte-11-alone", ALL, TO_SERVER, raw("11", "CONNECT, flags 0001, " + alone), incomplete(1))
+    v.add("first-byte-41-alone-v31", V31, EITHER, raw("41", "PUBACK with RETAIN, which 3.1 does not use, " + alone),
+          incomplete(1))
     v.reject("first-byte-f0-alone", V3, EITHER, raw("f0", "type 15, " + alone), malformed(PACKET_TYPE, "packet_type", 0))
     v.reject("first-byte-20-alone-from-client", ALL, TO_SERVER, raw("20", "CONNACK, " + alone),
              protocol_error(PACKET_TYPE, "packet_type", 0))

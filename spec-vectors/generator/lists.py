@@ -149,16 +149,22 @@ def subscribe():
                  frame(0x82, identifier(), properties, text("topic_filter", "a"), options(0), text("topic_filter", "b")),
                  malformed(LENGTH, "subscription_options", "end"))
 
-    # Options in 3.1 and 3.1.1: two bits of QoS, the others reserved.
+    # Options in 3.1 and 3.1.1: two bits of QoS. The others are not used in 3.1, and reserved in 3.1.1.
     def with_options(bits, *properties):
         return frame(0x82, identifier(), *properties, text("topic_filter", "a/b"), options(bits))
 
     for qos in range(3):
         v.accept(f"subscribe-v3-qos{qos}", V3, TO_SERVER, subscribe_value(subscription_value(qos=qos)),
                  fields=with_options(qos), shows=["MQTT-3.8.3-4"])
-    for bits in (0x03, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xFC):
-        v.reject(f"subscribe-v3-options-{bits:02x}", V3, TO_SERVER, with_options(bits),
+    v.reject("subscribe-v3-options-03", V3, TO_SERVER, with_options(0x03),
+             malformed("MQTT-3.8.3-4", "subscription_options", "subscription_options"))
+    for bits in (0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0xFC, 0x05, 0xFE):
+        v.reject(f"subscribe-v311-options-{bits:02x}", V311, TO_SERVER, with_options(bits),
                  malformed("MQTT-3.8.3-4", "subscription_options", "subscription_options"))
+        v.accept(f"subscribe-v31-options-{bits:02x}", V31, TO_SERVER, subscribe_value(subscription_value(qos=bits & 3)),
+                 fields=with_options(bits), canonical=False)
+    v.reject("subscribe-v31-options-ff", V31, TO_SERVER, with_options(0xFF),
+             malformed("MQTT-3.8.3-4", "subscription_options", "subscription_options"))
     v.reject("subscribe-v3-second-options-03", V3, TO_SERVER,
              frame(0x82, identifier(), text("topic_filter", "a"), options(1), text("topic_filter", "b"), options(3)),
              malformed("MQTT-3.8.3-4", "subscription_options", ("subscription_options", 0, 1)))
@@ -232,9 +238,16 @@ def list_ack(kind):
         for number in REASONS_3[kind]:
             v.accept(f"{tag}-v3-code-{number:02x}", V3, TO_CLIENT, list_ack_value(kind, number),
                      fields=frame(first, identifier(), code(number)), shows=[clause])
-        for number in gaps(REASONS_3[kind]):
-            v.reject(f"{tag}-v3-code-{number:02x}", V3, TO_CLIENT, frame(first, identifier(), code(number)),
+        for number in sorted({*gaps(REASONS_3[kind]), 0x41, 0x82, 0x83, 0xFC, 0xFE}):
+            v.reject(f"{tag}-v311-code-{number:02x}", V311, TO_CLIENT, frame(first, identifier(), code(number)),
                      malformed(clause, "reason_code", "reason_code"))
+            # 3.1 does not use the upper six bits.
+            if number & 3 == 3:
+                v.reject(f"{tag}-v31-code-{number:02x}", V31, TO_CLIENT, frame(first, identifier(), code(number)),
+                         malformed(clause, "reason_code", "reason_code"))
+            else:
+                v.accept(f"{tag}-v31-code-{number:02x}", V31, TO_CLIENT, list_ack_value(kind, number & 3),
+                         fields=frame(first, identifier(), code(number)), canonical=False)
         v.accept(f"{tag}-v3-four-codes", V3, TO_CLIENT, list_ack_value(kind, 2, 0x80, 0, 1), shows=[clause])
         v.reject(f"{tag}-v3-last-code-bad", V3, TO_CLIENT, frame(first, identifier(), code(0), code(1), code(3)),
                  malformed(clause, "reason_code", ("reason_code", 0, 2)))

@@ -10,7 +10,7 @@ use super::feed::Feed;
 use super::policy::{Client, ConnectionId};
 use super::slab::{Key, Slab};
 use super::tree::{Place, Subscriber, Terms};
-use crate::codec::{QoS, SubscriptionIdentifier};
+use crate::codec::{QoS, Subscription, SubscriptionIdentifier, Version};
 use crate::server::{Copies, ServerSession};
 use crate::session::{CommandError, Loss, PayloadAccount};
 use crate::time::Instant;
@@ -97,6 +97,17 @@ impl Session {
         let connection = self.connection?;
         let user_name = self.user_name.as_deref();
         Some(Client { connection, id: self.server.client_id(), user_name, version: self.server.version() })
+    }
+
+    /// The subscription with the options that the client means. A bridge of 3.1 or 3.1.1 has no way to ask for No Local and
+    /// Retain As Published, and needs them: without the first its own messages come back to it, for ever if the other
+    /// server forwards them again, and without the second retained messages are not retained on the other side.
+    pub(super) fn meant<'a>(&self, subscription: Subscription<'a>) -> Subscription<'a> {
+        if self.server.is_bridge() && self.server.version() != Version::V5 {
+            Subscription { no_local: true, retain_as_published: true, ..subscription }
+        } else {
+            subscription
+        }
     }
 
     /// Where in the list of places this one is, or would be.

@@ -40,6 +40,9 @@
 //!   there is some.
 //! - One that [is over](Broker::is_over) is written to once more, and closed.
 //! - [`poll`](Broker::poll) is called when the [`deadline`](Broker::deadline) has come.
+//!
+//! Other servers may connect as [bridges](crate::codec::Connect::is_bridge). In 3.1 and 3.1.1 every subscription of a bridge
+//! is one with No Local and Retain As Published, and the policy is shown it as that; in 5.0 a bridge asks for them itself.
 
 mod config;
 mod connecting;

@@ -23,9 +23,10 @@ impl<P: Policy> Broker<P> {
         let mut codes = Vec::with_capacity(request.subscriptions.len());
         for subscription in request.subscriptions {
             let (ticket, decision) = self.ask(id, |policy, hub, ticket| {
-                let client = hub.sessions.get(index).and_then(Session::client);
-                client.map_or(Decision::Now(SubAckReasonCode::UnspecifiedError), |client| {
-                    policy.subscribe(ticket, client, &subscription)
+                let session = hub.sessions.get(index);
+                let client = session.and_then(|session| Some((session, session.client()?)));
+                client.map_or(Decision::Now(SubAckReasonCode::UnspecifiedError), |(session, client)| {
+                    policy.subscribe(ticket, client, &session.meant(subscription))
                 })
             });
             first.get_or_insert(ticket.number);
@@ -147,10 +148,10 @@ impl<P: Policy> Broker<P> {
             return Err(SubAckReasonCode::WildcardSubscriptionsNotSupported);
         }
         let qos = subscription.qos.min(allowed).min(server.maximum_qos);
-        let subscriber = Subscriber::new(index, &Subscription { qos, ..*subscription }, identifier);
         let is_full = self.tree.len() >= self.config.max_subscriptions;
         let known = self.tree.find(filter);
         let Some(session) = self.hub.sessions.get_mut(index) else { return Err(SubAckReasonCode::UnspecifiedError) };
+        let subscriber = Subscriber::new(index, &session.meant(Subscription { qos, ..*subscription }), identifier);
         if let Some(place) = known
             && let Ok(at) = session.find(place)
             && let Some(&(_, position)) = session.places.get(at)

@@ -65,6 +65,7 @@ impl ClientSession {
         let will_user_properties = will.map_or(Ok(Vec::new()), |will| user_properties(&will.user_properties))?;
         let connect = Connect {
             version,
+            is_bridge: false,
             clean_start,
             keep_alive: config.keep_alive,
             client_identifier: Utf8Str::new(&config.client_id)?,

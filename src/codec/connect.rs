@@ -21,13 +21,21 @@ use crate::topic::{TopicErrorKind, TopicName};
 pub struct Connect<'a> {
     /// The version that the packet itself names. It cannot be encoded in another one.
     pub version: Version,
+    /// Whether the client is a bridge: another server, which sets the highest bit of the protocol level (0x83, 0x84 or
+    /// 0x85). Default: false.
+    ///
+    /// No version of MQTT has this bit; mosquitto and other servers do. It asks a server of 3.1 or 3.1.1 for what 5.0 has
+    /// subscription options for: every subscription of a bridge is one with No Local and Retain As Published. In 5.0 the
+    /// options of the subscription itself say so, and the bit changes nothing.
+    pub is_bridge: bool,
     /// Whether a session from before is to be forgotten. In 3.1 and 3.1.1 (Clean Session) the new one is forgotten as
     /// well when the connection ends.
     pub clean_start: bool,
     /// The longest time between two packets of the client, in seconds; 0 for no limit (section 3.1.2.10).
     pub keep_alive: u16,
     /// The name of the session. Empty: the server chooses one; not in 3.1, and in 3.1.1 only with `clean_start`
-    /// \[3.1.1: MQTT-3.1.3-7\].
+    /// \[3.1.1: MQTT-3.1.3-7\]. The text of 3.1 allows no more than 23 characters; longer ones are decoded and encoded
+    /// all the same, as clients of 3.1 have long used them.
     pub client_identifier: Utf8Str<'a>,
     /// A message to be published when the connection has ended, unless by a DISCONNECT with Normal disconnection.
     pub will: Option<Will<'a>>,
@@ -55,32 +63,51 @@ pub struct Will<'a> {
     pub properties: WillProperties<'a>,
 }
 
+const RESERVED: u8 = 0b0000_0001;
 const CLEAN_START: u8 = 0b0000_0010;
 const WILL: u8 = 0b0000_0100;
+const WILL_QOS: u8 = 0b0001_1000;
 const WILL_RETAIN: u8 = 0b0010_0000;
 const PASSWORD: u8 = 0b0100_0000;
 const USER_NAME: u8 = 0b1000_0000;
 
+/// The bit of the protocol level that a bridge sets.
+const BRIDGE: u8 = 0b1000_0000;
+
+/// What protocol name and protocol level of a CONNECT say.
+#[derive(Clone, Copy)]
+pub(crate) struct Protocol {
+    pub(crate) version: Version,
+    pub(crate) is_bridge: bool,
+}
+
+/// A CONNECT whose protocol name and level are not those of a version that is supported.
+pub(crate) struct NoProtocol {
+    pub(crate) fault: Fault,
+    /// The version in whose form the client is to be answered; `None` if the level cannot be read.
+    pub(crate) answer: Option<Version>,
+}
+
 impl<'a> Connect<'a> {
-    /// Reads protocol name and version, by which the rest is to be read.
+    /// Reads protocol name and level, by which the rest is to be read.
     #[inline(always)]
-    pub(crate) fn read_version(reader: &mut Reader<'a>) -> Result<Version, Fault> {
-        let (version, size) = match *reader.rest() {
-            [0, 4, b'M', b'Q', b'T', b'T', 4, ..] => (Version::V311, 7),
-            [0, 4, b'M', b'Q', b'T', b'T', 5, ..] => (Version::V5, 7),
-            [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', 3, ..] => (Version::V31, 9),
-            _ => return Err(no_version(reader.clone())),
+    pub(crate) fn read_protocol(reader: &mut Reader<'a>) -> Result<Protocol, NoProtocol> {
+        let (version, level, size) = match *reader.rest() {
+            [0, 4, b'M', b'Q', b'T', b'T', level @ (4 | 0x84), ..] => (Version::V311, level, 7),
+            [0, 4, b'M', b'Q', b'T', b'T', level @ (5 | 0x85), ..] => (Version::V5, level, 7),
+            [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level @ (3 | 0x83), ..] => (Version::V31, level, 9),
+            _ => return Err(no_protocol(reader.clone())),
         };
         reader.skip(size);
-        Ok(version)
+        Ok(Protocol { version, is_bridge: level & BRIDGE != 0 })
     }
 
-    /// Reads everything behind the version.
+    /// Reads everything behind the protocol level.
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context, is_bridge: bool) -> Result<Self, Fault> {
         let version = context.version;
         let disallowed = context.limits.disallowed_code_points;
-        let flags = reader.u8(Field::ConnectFlags)?;
+        let flags = used_flags(reader.u8(Field::ConnectFlags)?, version);
         if let Some(violation) = check_flags(flags, version) {
             return Err(Fault::new(reader.offset_before(1), Field::ConnectFlags, violation));
         }
@@ -108,7 +135,17 @@ impl<'a> Connect<'a> {
         };
         reader.finish()?;
         auth::check(properties.authentication_method, properties.authentication_data, at_properties)?;
-        Ok(Self { version, clean_start, keep_alive, client_identifier, will, user_name, password, properties })
+        Ok(Self {
+            version,
+            is_bridge,
+            clean_start,
+            keep_alive,
+            client_identifier,
+            will,
+            user_name,
+            password,
+            properties,
+        })
     }
 
     fn flags(&self) -> u8 {
@@ -132,29 +169,85 @@ impl<'a> Will<'a> {
     }
 }
 
-/// What is wrong with a protocol name and version that are none of ours.
+/// Returns what is wrong with a protocol name and level that are not those of a version.
 #[cold]
-fn no_version(mut reader: Reader<'_>) -> Fault {
+fn no_protocol(mut reader: Reader<'_>) -> NoProtocol {
     let start = reader.offset();
     let name = match reader.binary(Field::ProtocolName) {
         Ok(name) => name,
-        Err(fault) => return fault,
+        Err(fault) => return NoProtocol { fault, answer: None },
     };
-    if !matches!(name, b"MQTT" | b"MQIsdp") {
-        return Fault::new(start, Field::ProtocolName, Violation::UnknownProtocolName);
-    }
-    match reader.u8(Field::ProtocolVersion) {
+    let level = reader.u8(Field::ProtocolVersion);
+    let answer = level.as_ref().ok().map(|&level| answer_form(name, level));
+    let fault = match level {
+        _ if !matches!(name, b"MQTT" | b"MQIsdp") => {
+            Fault::new(start, Field::ProtocolName, Violation::UnknownProtocolName)
+        }
         Ok(_) => Fault::new(reader.offset_before(1), Field::ProtocolVersion, Violation::UnsupportedProtocolVersion),
         Err(fault) => fault,
+    };
+    NoProtocol { fault, answer }
+}
+
+/// Returns the version in whose form a client of an unsupported version is answered.
+///
+/// CONNACK has the form of 5.0 for a level above 5 alone. Whoever asks for less, or with the bridge bit, knows the form
+/// of 3.1.1 and may come back with a lower level when it is told 0x01 \[3.1.1: MQTT-3.1.2-2\].
+fn answer_form(name: &[u8], level: u8) -> Version {
+    let is_new = name != b"MQIsdp" && level >= Version::V5.level() && level & BRIDGE == 0;
+    if is_new { Version::V5 } else { Version::V311 }
+}
+
+/// What the beginning of a CONNECT says of the form in which to answer it.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AnswerForm {
+    /// The protocol level has been read: this is the version in whose form CONNACK is written.
+    Version(Version),
+    /// The protocol level has not been received yet.
+    NotYet,
+    /// There is no protocol level in the packet.
+    Unreadable,
+}
+
+/// Reads the protocol level of the CONNECT that `input` begins with, whatever else is wrong with it.
+#[cfg(feature = "alloc")]
+pub(crate) fn answer_form_of(input: &[u8]) -> AnswerForm {
+    let Some((_, rest)) = input.split_first() else { return AnswerForm::NotYet };
+    // A Remaining Length with too many bytes still tells where the rest begins.
+    let size = match rest.iter().take(4).position(|&byte| byte < 0x80) {
+        Some(last) => last.saturating_add(1),
+        None if rest.len() < 4 => return AnswerForm::NotYet,
+        None => return AnswerForm::Unreadable,
+    };
+    let Some((length, body)) = rest.split_at_checked(size) else { return AnswerForm::NotYet };
+    let length = length.iter().rev().fold(0_usize, |length, &byte| length << 7 | usize::from(byte & 0x7F));
+    let received = body.get(..length).unwrap_or(body);
+    match Connect::read_protocol(&mut Reader::new(received, received.len())) {
+        Ok(protocol) => AnswerForm::Version(protocol.version),
+        Err(NoProtocol { answer: Some(version), .. }) => AnswerForm::Version(version),
+        Err(NoProtocol { answer: None, .. }) if received.len() < length => AnswerForm::NotYet,
+        Err(NoProtocol { answer: None, .. }) => AnswerForm::Unreadable,
     }
 }
 
 /// As it would be derived, but for the password: what is printed ends up in logs.
 impl fmt::Debug for Connect<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, clean_start, keep_alive, client_identifier, will, user_name, password, properties } = self;
+        let Self {
+            version,
+            is_bridge,
+            clean_start,
+            keep_alive,
+            client_identifier,
+            will,
+            user_name,
+            password,
+            properties,
+        } = self;
         f.debug_struct("Connect")
             .field("version", version)
+            .field("is_bridge", is_bridge)
             .field("clean_start", clean_start)
             .field("keep_alive", keep_alive)
             .field("client_identifier", client_identifier)
@@ -175,10 +268,23 @@ const fn may_be_anonymous(version: Version, clean_start: bool) -> bool {
     }
 }
 
+/// The connect flags that mean something.
+///
+/// The text of 3.1 calls the lowest bit unused, and disregards will QoS and will retain without the will flag. Later
+/// versions have rules for all of them \[MQTT-3.1.2-3, MQTT-3.1.2-11, MQTT-3.1.2-13\].
+#[inline(always)]
+const fn used_flags(flags: u8, version: Version) -> u8 {
+    match version {
+        Version::V31 if flags & WILL == 0 => flags & !(RESERVED | WILL_QOS | WILL_RETAIN),
+        Version::V31 => flags & !RESERVED,
+        Version::V311 | Version::V5 => flags,
+    }
+}
+
 #[inline(always)]
 fn check_flags(flags: u8, version: Version) -> Option<Violation> {
     let will_qos = flags >> 3 & 0b11;
-    if flags & 1 != 0 {
+    if flags & RESERVED != 0 {
         Some(Violation::ReservedConnectFlag)
     } else if will_qos == 3 {
         Some(Violation::QoS3)
@@ -210,9 +316,10 @@ impl Body for Connect<'_> {
             Violation::PasswordWithoutUserName,
         );
         let (flags, [high, low]) = (self.flags(), self.keep_alive.to_be_bytes());
+        let level = version.level() | if self.is_bridge { BRIDGE } else { 0 };
         match version {
-            Version::V31 => out.array([0, 6, b'M', b'Q', b'I', b's', b'd', b'p', version.level(), flags, high, low]),
-            _ => out.array([0, 4, b'M', b'Q', b'T', b'T', version.level(), flags, high, low]),
+            Version::V31 => out.array([0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level, flags, high, low]),
+            _ => out.array([0, 4, b'M', b'Q', b'T', b'T', level, flags, high, low]),
         }
         out.properties(version, Field::Properties, &self.properties);
         auth::write_rule(self.properties.authentication_method, self.properties.authentication_data, out);

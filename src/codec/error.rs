@@ -85,9 +85,16 @@ impl DecodeError {
         self.offset as usize
     }
 
-    /// The version by whose rules the packet was read: of a CONNECT, the one that it names if that is one of ours.
+    /// The version by whose rules the packet was read: of a CONNECT, the one that it names. If that is not supported, the
+    /// one in whose form the client is answered: 5.0 for a protocol level above 5, else 3.1.1.
     pub const fn version(&self) -> Version {
         self.version
+    }
+
+    /// The same error in a packet of another version.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn with_version(self, version: Version) -> Self {
+        Self { version, ..self }
     }
 
     /// The statement of the specification that is broken: `MQTT-3.3.2-2`, or `section 2.1.4` for a rule without a
@@ -105,8 +112,8 @@ impl DecodeError {
 
     /// The return code for the CONNACK that tells the peer in 3.1 and 3.1.1. `None`: close without a word.
     ///
-    /// It goes to a client whose version is not supported, whatever that is, and to one of 3.1 or 3.1.1 whose client
-    /// identifier is not valid.
+    /// It goes to a client whose version is not supported, and to one of 3.1 or 3.1.1 whose client identifier is not
+    /// valid. The answer has the form of 3.1.1 unless [`version`](Self::version) is 5.0.
     pub fn return_code(&self) -> Option<u8> {
         match self.violation {
             Violation::UnknownProtocolName | Violation::UnsupportedProtocolVersion => {

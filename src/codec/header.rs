@@ -37,10 +37,16 @@ impl FixedHeader {
     /// [`DecodeError`] when no packet can begin so. The first byte is judged as soon as it is there.
     pub fn decode(input: &[u8], version: Version) -> Result<Option<Self>, DecodeError> {
         let packet_type = input.first().and_then(|first| PacketType::from_number(first >> 4));
-        Self::read(input, version, None).map_err(|fault| fault.into_error(packet_type, version))
+        let into_error = |fault: Fault| fault.into_error(packet_type, version);
+        if let (Some(PacketType::Connect), Some(&first)) = (packet_type, input.first())
+            && !has_legal_connect_flags(first & 0x0F, version)
+        {
+            return Err(into_error(Fault::new(0, Field::Flags, Violation::WrongFlags)));
+        }
+        Self::read(input, version, None).map_err(into_error)
     }
 
-    /// The same, for who also knows where the bytes come from.
+    /// The same with a known sender, and with any flags of a CONNECT: it names the version whose rules they follow.
     pub(crate) fn read(input: &[u8], version: Version, sender: Option<Sender>) -> Result<Option<Self>, Fault> {
         let Some((&first, rest)) = input.split_first() else { return Ok(None) };
         let packet_type = check_first_byte(first, version, sender)?;
@@ -89,19 +95,27 @@ const fn legal_first_bytes(version: Version, sender: Option<Sender>) -> [u64; 4]
     legal
 }
 
-/// The flags that each packet type may have (section 2.1.3).
+/// Whether a packet may begin with this byte: its flags (section 2.1.3). Of a CONNECT, see
+/// [`has_legal_connect_flags`].
 const fn has_legal_flags(first: u8, version: Version) -> bool {
     let is_dup = first & DUP != 0;
     let Some(packet_type) = PacketType::from_number(first >> 4) else { return false };
     match packet_type {
-        // [MQTT-3.3.1-4], [MQTT-3.3.1-2]
+        // [MQTT-3.3.1-4], [MQTT-3.3.1-2]. In 3.1 too: with DUP there would have to be a message identifier.
         PacketType::Publish => first & QOS != QOS && !(is_dup && first & QOS == 0),
-        // In 3.1 the DUP flag also marks these when they are sent again.
-        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe if is_dup => {
-            matches!(version, Version::V31) && first == packet_type.first_byte() | DUP
+        PacketType::Connect => true,
+        // 3.1 sends these with QoS 1, and with DUP when they are sent again; it does not use RETAIN.
+        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe if matches!(version, Version::V31) => {
+            first & QOS == packet_type.first_byte() & QOS
         }
-        _ => first == packet_type.first_byte(),
+        // Of all others 3.1 uses none of the flags: "DUP, QoS and RETAIN are not used".
+        _ => matches!(version, Version::V31) || first == packet_type.first_byte(),
     }
+}
+
+/// Whether a CONNECT of this version may have these flags: none, or in 3.1, which does not use them, any.
+pub(crate) const fn has_legal_connect_flags(flags: u8, version: Version) -> bool {
+    flags == 0 || matches!(version, Version::V31)
 }
 
 const fn may_come_from(first: u8, sender: Option<Sender>, version: Version) -> bool {

@@ -42,10 +42,12 @@ enum Repr<'a, T> {
 pub trait Entry<'a>: sealed::Entry<'a> {}
 
 pub(crate) mod sealed {
+    use crate::codec::version::Version;
+
     /// An entry in the wire format of its list.
     pub trait Entry<'a>: Copy {
-        /// Takes the next entry off bytes that were validated; `None` at their end.
-        fn next(bytes: &mut &'a [u8]) -> Option<Self>;
+        /// Takes the next entry off bytes that were validated by the rules of a version; `None` at their end.
+        fn next(bytes: &mut &'a [u8], version: Version) -> Option<Self>;
     }
 }
 
@@ -81,10 +83,11 @@ impl<'a, T> List<'a, T> {
         }
     }
 
-    /// The bytes that the entries are encoded as, if they are at hand and keep the rules of `wanted`.
+    /// The bytes that the entries are encoded as, if they are at hand and keep the rules of `wanted`. Those of 3.1 may
+    /// have bits set that 3.1 does not use, and are not sent on.
     pub(crate) fn wire_bytes_of(&self, wanted: Version) -> Option<&'a [u8]> {
         match self.0 {
-            Repr::Wire { bytes, version, .. } if version == wanted => Some(bytes),
+            Repr::Wire { bytes, version, .. } if version == wanted && wanted != Version::V31 => Some(bytes),
             Repr::Empty | Repr::Wire { .. } | Repr::Properties { .. } | Repr::Slice(_) => None,
         }
     }
@@ -208,9 +211,13 @@ impl<'a, T: Entry<'a>> Iterator for ListIter<'a, T> {
     fn next(&mut self) -> Option<T> {
         match &mut self.0 {
             Repr::Empty => None,
-            Repr::Wire { bytes, count, .. } | Repr::Properties { bytes, count } => {
+            Repr::Wire { bytes, count, version } => {
                 *count = count.checked_sub(1)?;
-                T::next(bytes)
+                T::next(bytes, *version)
+            }
+            Repr::Properties { bytes, count } => {
+                *count = count.checked_sub(1)?;
+                T::next(bytes, Version::V5)
             }
             Repr::Slice(slice) => {
                 let (first, rest) = slice.split_first()?;

@@ -10,6 +10,8 @@
 //! States that the protocol does not have can hardly be built: a packet identifier belongs to a delivery that needs
 //! one, a reason code to its packet, and a topic has been checked.
 //!
+//! Each version is judged by its own text: bits that 3.1 calls unused or disregarded are ignored in 3.1, and written as 0.
+//!
 //! ```
 //! # #[cfg(feature = "alloc")]
 //! # fn main() -> Result<(), Box<dyn core::error::Error>> {
@@ -72,6 +74,8 @@ mod writer;
 pub use self::ack::{PubAck, PubComp, PubRec, PubRel};
 pub use self::auth::Auth;
 pub use self::connack::ConnAck;
+#[cfg(feature = "alloc")]
+pub(crate) use self::connect::{AnswerForm, answer_form_of};
 pub use self::connect::{Connect, Will};
 pub use self::disconnect::Disconnect;
 pub use self::error::{DecodeError, EncodeError};

@@ -421,7 +421,7 @@ pub(crate) fn split_binary(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 impl<'a> list::sealed::Entry<'a> for UserProperty<'a> {
     #[inline]
-    fn next(bytes: &mut &'a [u8]) -> Option<Self> {
+    fn next(bytes: &mut &'a [u8], _: Version) -> Option<Self> {
         let (name, rest) = split_binary(seek(bytes, PropertyId::UserProperty)?)?;
         let (value, rest) = split_binary(rest)?;
         *bytes = rest;
@@ -431,7 +431,7 @@ impl<'a> list::sealed::Entry<'a> for UserProperty<'a> {
 
 impl<'a> list::sealed::Entry<'a> for SubscriptionIdentifier {
     #[inline]
-    fn next(bytes: &mut &'a [u8]) -> Option<Self> {
+    fn next(bytes: &mut &'a [u8], _: Version) -> Option<Self> {
         let mut reader = Reader::new(seek(bytes, PropertyId::SubscriptionIdentifier)?, 0);
         let id = reader.varint(Field::PropertyIdentifier).ok()?;
         *bytes = reader.rest();

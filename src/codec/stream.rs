@@ -6,7 +6,7 @@ use core::iter::FusedIterator;
 use super::ack::{PubAck, PubComp, PubRec, PubRel};
 use super::auth::Auth;
 use super::connack::ConnAck;
-use super::connect::Connect;
+use super::connect::{Connect, NoProtocol, Protocol};
 use super::disconnect::Disconnect;
 use super::error::{DecodeError, Fault};
 use super::field::Field;
@@ -74,7 +74,8 @@ pub enum Decoded<'a> {
 /// # Errors
 ///
 /// [`DecodeError`] when it is no packet, whatever may follow: a wrong fixed header is refused without waiting for the
-/// rest, and so is a packet larger than [`Limits::max_packet_size`]. A packet that ends too early by its own Remaining
+/// rest, and so is a packet larger than [`Limits::max_packet_size`]. (The flags of a CONNECT are judged once it is
+/// complete: only 3.1 ignores them, and the packet itself names its version.) A packet that ends too early by its own Remaining
 /// Length is an error and never [`Decoded::Incomplete`].
 #[inline]
 pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<Decoded<'a>, DecodeError> {
@@ -216,7 +217,7 @@ fn read<'a>(
         7 => frame().read_ack(PacketType::PubComp, PubComp::new, PubComp::read),
         12 => frame().read(PacketType::PingReq, |reader, _| reader.finish().map(|()| PingReq)),
         13 => frame().read(PacketType::PingResp, |reader, _| reader.finish().map(|()| PingResp)),
-        1 => frame().read_connect(),
+        1 => frame().read_connect(flags),
         2 => frame().read_apart(PacketType::ConnAck, ConnAck::read),
         8 => frame().read_apart(PacketType::Subscribe, Subscribe::read),
         9 => frame().read_apart(PacketType::SubAck, SubAck::read),
@@ -291,13 +292,20 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// A CONNECT says by which version it is to be read.
+    /// A CONNECT says by which version it is to be read, its flags in the first byte included.
     #[inline(never)]
-    fn read_connect(self) -> Result<Decoded<'a>, DecodeError> {
+    fn read_connect(self, flags: u8) -> Result<Decoded<'a>, DecodeError> {
         let mut reader = Reader::new(self.body, self.size);
-        match Connect::read_version(&mut reader) {
-            Ok(version) => Self { version, body: reader.rest(), ..self }.read(PacketType::Connect, Connect::read),
-            Err(fault) => Err(fault.into_error(Some(PacketType::Connect), self.version)),
+        match Connect::read_protocol(&mut reader) {
+            Ok(Protocol { version, .. }) if !header::has_legal_connect_flags(flags, version) => {
+                let fault = Fault::new(0, Field::Flags, Violation::WrongFlags);
+                Err(fault.into_error(Some(PacketType::Connect), version))
+            }
+            Ok(Protocol { version, is_bridge }) => Self { version, body: reader.rest(), ..self }
+                .read(PacketType::Connect, |reader, context| Connect::read(reader, context, is_bridge)),
+            Err(NoProtocol { fault, answer }) => {
+                Err(fault.into_error(Some(PacketType::Connect), answer.unwrap_or(self.version)))
+            }
         }
     }
 }

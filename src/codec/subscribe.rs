@@ -63,7 +63,7 @@ impl<'a> Subscription<'a> {
     fn check(reader: &mut Reader<'a>, context: Context) -> Result<(), Fault> {
         let filter = reader.topic_filter(context)?;
         let options = reader.u8(Field::SubscriptionOptions)?;
-        match check_options(options, filter, context.version) {
+        match check_options(used_options(options, context.version), filter, context.version) {
             None => Ok(()),
             Some(violation) => Err(Fault::new(reader.offset_before(1), Field::SubscriptionOptions, violation)),
         }
@@ -71,7 +71,8 @@ impl<'a> Subscription<'a> {
 
     /// The options of an entry that was checked, or of any other byte something.
     #[inline(always)]
-    fn with_options(filter: TopicFilter<'a>, options: u8) -> Self {
+    fn with_options(filter: TopicFilter<'a>, options: u8, version: Version) -> Self {
+        let options = used_options(options, version);
         Self {
             filter,
             qos: QoS::from_value(options & 0b11).unwrap_or_default(),
@@ -86,6 +87,15 @@ impl<'a> Subscription<'a> {
         let no_local = if self.no_local { NO_LOCAL } else { 0 };
         let retain_as_published = if self.retain_as_published { RETAIN_AS_PUBLISHED } else { 0 };
         self.qos.value() | no_local | retain_as_published | self.retain_handling.value() << 4
+    }
+}
+
+/// The subscription options that mean something: 3.1 does not use the upper six bits.
+#[inline(always)]
+const fn used_options(options: u8, version: Version) -> u8 {
+    match version {
+        Version::V31 => options & 0b11,
+        Version::V311 | Version::V5 => options,
     }
 }
 
@@ -110,11 +120,11 @@ fn check_options(options: u8, filter: TopicFilter<'_>, version: Version) -> Opti
 
 impl<'a> list::sealed::Entry<'a> for Subscription<'a> {
     #[inline(always)]
-    fn next(bytes: &mut &'a [u8]) -> Option<Self> {
+    fn next(bytes: &mut &'a [u8], version: Version) -> Option<Self> {
         let (filter, rest) = split_binary(bytes)?;
         let (&options, rest) = rest.split_first()?;
         *bytes = rest;
-        Some(Self::with_options(TopicFilter::validated(filter), options))
+        Some(Self::with_options(TopicFilter::validated(filter), options, version))
     }
 }
 
@@ -190,10 +200,20 @@ pub struct SubAck<'a> {
     pub properties: AckProperties<'a>,
 }
 
+/// The return code that is meant: of a granted QoS, 3.1 does not use the upper six bits. It knows no failure either; 0x80
+/// is one all the same, since servers of 3.1.1 say so to clients of 3.1 as well.
+#[inline(always)]
+const fn used_code(code: u8, version: Version) -> u8 {
+    match version {
+        Version::V31 if code != SubAckReasonCode::UnspecifiedError.value() => code & 0b11,
+        Version::V31 | Version::V311 | Version::V5 => code,
+    }
+}
+
 impl<'a> list::sealed::Entry<'a> for SubAckReasonCode {
     #[inline(always)]
-    fn next(bytes: &mut &'a [u8]) -> Option<Self> {
-        Self::from_value(list::next_byte(bytes)?)
+    fn next(bytes: &mut &'a [u8], version: Version) -> Option<Self> {
+        Self::from_value(used_code(list::next_byte(bytes)?, version))
     }
 }
 
@@ -209,7 +229,9 @@ impl<'a> SubAck<'a> {
         let properties = AckProperties::read(reader, Field::PropertyLength, context)?;
         let reason_codes = match context.version {
             Version::V5 => reader.reason_codes(context.version, |code| SubAckReasonCode::from_value(code).is_some())?,
-            Version::V31 | Version::V311 => reader.reason_codes(context.version, SubAckReasonCode::is_return_code)?,
+            Version::V31 | Version::V311 => reader.reason_codes(context.version, |code| {
+                SubAckReasonCode::is_return_code(used_code(code, context.version))
+            })?,
         };
         Ok(Self { id, reason_codes, properties })
     }

@@ -27,7 +27,7 @@ pub struct Unsubscribe<'a> {
 
 impl<'a> list::sealed::Entry<'a> for TopicFilter<'a> {
     #[inline(always)]
-    fn next(bytes: &mut &'a [u8]) -> Option<Self> {
+    fn next(bytes: &mut &'a [u8], _: Version) -> Option<Self> {
         let (filter, rest) = split_binary(bytes)?;
         *bytes = rest;
         Some(Self::validated(filter))
@@ -84,7 +84,7 @@ pub struct UnsubAck<'a> {
 
 impl<'a> list::sealed::Entry<'a> for UnsubAckReasonCode {
     #[inline(always)]
-    fn next(bytes: &mut &'a [u8]) -> Option<Self> {
+    fn next(bytes: &mut &'a [u8], _: Version) -> Option<Self> {
         Self::from_value(list::next_byte(bytes)?)
     }
 }

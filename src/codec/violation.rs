@@ -18,7 +18,7 @@ pub enum Violation {
     /// A packet that this end of a connection never sends.
     #[error("is never sent by this end of a connection")]
     WrongSender,
-    /// Flags other than those of the packet type.
+    /// Flags other than those of the packet type. In 3.1 only QoS and DUP count, in the packets that use them.
     #[error("are not those of this packet type")]
     WrongFlags,
     /// QoS 3 in a PUBLISH, a will or a subscription.
@@ -62,13 +62,13 @@ pub enum Violation {
     /// A protocol version that does not go with the name, or that nobody knows.
     #[error("is not supported")]
     UnsupportedProtocolVersion,
-    /// The lowest connect flag is set.
+    /// The lowest connect flag is set; not in 3.1, which does not use it.
     #[error("have the reserved bit set")]
     ReservedConnectFlag,
-    /// Will QoS without a will.
+    /// Will QoS without a will; not in 3.1, which disregards it then.
     #[error("set a will QoS without a will")]
     WillQoSWithoutWill,
-    /// Will Retain without a will.
+    /// Will Retain without a will; not in 3.1, which disregards it then.
     #[error("set will retain without a will")]
     WillRetainWithoutWill,
     /// A password without a user name, before 5.0.
@@ -77,7 +77,8 @@ pub enum Violation {
     /// No client identifier where one is needed.
     #[error("is empty")]
     EmptyClientIdentifier,
-    /// Connect Acknowledge Flags other than Session Present.
+    /// Connect Acknowledge Flags other than Session Present, or reserved subscription options; not in 3.1, which does not
+    /// use them.
     #[error("have reserved bits set")]
     ReservedBits,
     /// Session Present together with a refusal.

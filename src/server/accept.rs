@@ -78,6 +78,7 @@ pub struct NotAccepted {
 /// What CONNECT has said.
 pub(super) struct Pending {
     pub(super) version: Version,
+    pub(super) is_bridge: bool,
     pub(super) clean_start: bool,
     pub(super) keep_alive: u16,
     pub(super) client_id: Box<str>,
@@ -97,14 +98,17 @@ pub(super) struct Terms {
 
 impl Terms {
     pub(super) fn new(config: &ServerConfig, pending: &Pending, accept: &Accept) -> Self {
-        let (asked, max) = (pending.keep_alive, config.max_keep_alive);
-        let is_too_long = max != 0 && (asked == 0 || asked > max);
+        let asked = pending.keep_alive;
         if pending.version != Version::V5 {
-            // It cannot be told another interval than its own. How long its session lives without it, it does not know anyway.
+            // It cannot be told another interval than its own: one that is too long has been refused. How long its session lives without it, it does not know anyway.
             let session_expiry_interval = pending.session_expiry_interval.min(config.max_session_expiry_interval);
             return Self { keep_alive: asked, session_expiry_interval };
         }
-        let keep_alive = accept.server_keep_alive.unwrap_or(if is_too_long { max } else { asked });
+        let keep_alive = accept.server_keep_alive.unwrap_or(if config.is_keep_alive_too_long(asked) {
+            config.max_keep_alive
+        } else {
+            asked
+        });
         let session_expiry_interval = accept
             .session_expiry_interval
             .unwrap_or(pending.session_expiry_interval.min(config.max_session_expiry_interval));
@@ -193,6 +197,7 @@ impl ServerSession {
             max_session_expiry_interval: 0,
             asked_no_expiry: false,
             is_resumed: false,
+            is_bridge: false,
             expires_at: Instant::NEVER,
             requests: None,
         }
@@ -234,6 +239,7 @@ impl ServerSession {
             accept.session_expiry_interval.unwrap_or(self.config.max_session_expiry_interval);
         self.asked_no_expiry = pending.session_expiry_interval == 0;
         self.is_resumed = is_present;
+        self.is_bridge = pending.is_bridge;
         self.expires_at = Instant::NEVER;
         self.state = State::Connected;
         self.engine.transmit = transmit;

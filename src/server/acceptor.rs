@@ -10,8 +10,8 @@ use super::action::{Action, Close};
 use super::config::ServerConfig;
 use super::session::{ClientLimits, Marked, ServerSession};
 use crate::codec::{
-    self, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded, Field,
-    MAX_PACKET_SIZE, Packet, PacketType, Version,
+    self, AnswerForm, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded,
+    ErrorKind, MAX_PACKET_SIZE, Packet, PacketType, Version,
 };
 use crate::session::{Breach, CommandError, SMALLEST_PACKET_SIZE, Transmit, Will};
 use crate::text::Utf8Str;
@@ -130,7 +130,7 @@ impl Acceptor {
 
     fn receive_connect<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
         // Whatever it is, it need not be complete to be refused [MQTT-3.1.0-1].
-        if input.first().is_some_and(|&first| first != PacketType::Connect.first_byte()) {
+        if input.first().is_some_and(|&first| PacketType::from_number(first >> 4) != Some(PacketType::Connect)) {
             return Some(self.over(Close::Breach(Breach::NotConnect)));
         }
         match codec::decode(input, Version::V5, self.config.limits(self.config.max_connect_size)) {
@@ -140,15 +140,25 @@ impl Acceptor {
             }
             Ok(Decoded::Packet { .. }) => Some(self.over(Close::Breach(Breach::NotConnect))),
             Ok(Decoded::Incomplete { .. }) => None,
-            Err(error) => {
-                // Without a version nobody knows in which form to answer.
-                let header = [Field::PacketType, Field::Flags, Field::RemainingLength, Field::ProtocolName];
-                if !header.contains(&error.field()) || error.return_code().is_some() {
-                    self.answer_malformed(&error);
-                }
-                Some(self.over(Close::Malformed(error)))
-            }
+            Err(error) => self.receive_malformed_connect(input, error),
         }
+    }
+
+    /// Refuses a CONNECT that cannot be read, once the version in whose form to answer is known; returns `None` until
+    /// then. Without a version the client is not answered.
+    #[cold]
+    fn receive_malformed_connect<'a>(&mut self, input: &[u8], error: DecodeError) -> Option<Action<'a>> {
+        let error = match codec::answer_form_of(input) {
+            // The rest may still come, and whether it has come does not change the answer.
+            AnswerForm::NotYet if input.len() < self.config.max_connect_size as usize => return None,
+            AnswerForm::NotYet | AnswerForm::Unreadable => error,
+            AnswerForm::Version(version) => {
+                let error = error.with_version(version);
+                self.answer_malformed(&error);
+                error
+            }
+        };
+        Some(self.over(Close::Malformed(error)))
     }
 
     fn take_connect<'a>(&mut self, connect: Connect<'a>) -> Action<'a> {
@@ -157,6 +167,7 @@ impl Acceptor {
         let is_v5 = connect.version == Version::V5;
         self.pending = Some(Box::new(Pending {
             version: connect.version,
+            is_bridge: connect.is_bridge,
             clean_start: connect.clean_start,
             keep_alive: connect.keep_alive,
             client_id: owned(connect.client_identifier),
@@ -178,6 +189,10 @@ impl Acceptor {
         }));
         self.step = Step::Deciding;
         let refusal = match &connect.will {
+            // A client of an earlier version cannot be told to use a shorter interval.
+            _ if !is_v5 && self.config.is_keep_alive_too_long(connect.keep_alive) => {
+                Some(ConnAckReasonCode::ClientIdentifierNotValid)
+            }
             // A client of an earlier version cannot know.
             Some(will) if is_v5 && will.qos > self.config.maximum_qos => Some(ConnAckReasonCode::QoSNotSupported),
             Some(will) if is_v5 && will.retain && !self.config.retain_available => {
@@ -198,10 +213,14 @@ impl Acceptor {
         }
     }
 
-    /// Tells a client whose CONNECT cannot be read what is wrong with it, if there is a form for that.
+    /// Sends a CONNACK that says what is wrong with a packet that cannot be read, if the version has a form for that.
     fn answer_malformed(&mut self, error: &DecodeError) {
         let code = match (error.version(), error.return_code()) {
-            (Version::V5, _) => ConnAckReasonCode::try_from(error.reason_code()).ok(),
+            (Version::V5, _) => Some(ConnAckReasonCode::try_from(error.reason_code()).unwrap_or(match error.kind() {
+                // The codes of other packets say more than CONNACK can.
+                ErrorKind::MalformedPacket => ConnAckReasonCode::MalformedPacket,
+                ErrorKind::ProtocolError | ErrorKind::Refused => ConnAckReasonCode::ProtocolError,
+            })),
             (_, code) => code.and_then(ConnAckReasonCode::from_return_code),
         };
         if let Some(reason_code) = code {
@@ -297,6 +316,8 @@ impl Acceptor {
             }
             Ok(Decoded::Incomplete { .. }) => None,
             Err(error) => {
+                // Even of a CONNECT that names another version: the connection is one of 5.0.
+                let error = error.with_version(Version::V5);
                 self.answer_malformed(&error);
                 Some(self.over(Close::Malformed(error)))
             }

@@ -13,12 +13,16 @@ use crate::session::{Overflow, Rules};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// How long a client may take until its CONNECT is complete, in seconds, and for each step of an authentication until it
-    /// is accepted; 10 by default, 0 for ever.
+    /// is accepted; 10 by default, 0 for ever. A client that takes longer is not answered: there is no CONNECT to answer.
     pub connect_timeout: u16,
     /// The largest CONNECT that is taken, in bytes; 256 KiB by default.
     pub max_connect_size: u32,
     /// The longest keep-alive interval that a client may have, in seconds; 0, the default, for no limit. A client of 5.0
-    /// that asks for more, or for none, is told to use this one. One of an earlier version cannot be told.
+    /// that asks for more, or for none, is told to use this one \[MQTT-3.2.2-21\].
+    ///
+    /// A client of 3.1 or 3.1.1 cannot be told, and a shorter interval that it does not know of would cut it off while it
+    /// does nothing wrong. It is refused with return code 0x02 (identifier rejected), as mosquitto does: the action is
+    /// [`Close::Refused`](super::Close::Refused).
     pub max_keep_alive: u16,
     /// How long a session may outlive its connection, in seconds; `u32::MAX`, for ever, by default. A client of 5.0 that
     /// asks for more is told so; to one of an earlier version it happens.
@@ -114,6 +118,11 @@ impl ServerConfig {
             disallowed_code_points: self.disallowed_code_points,
             sender: Some(Sender::Client),
         }
+    }
+
+    /// Whether a client may not have this keep-alive interval, in seconds; 0 is none.
+    pub(super) const fn is_keep_alive_too_long(&self, keep_alive: u16) -> bool {
+        self.max_keep_alive != 0 && (keep_alive == 0 || keep_alive > self.max_keep_alive)
     }
 
     /// The highest QoS, if it is to be announced \[MQTT-3.2.2-9\].

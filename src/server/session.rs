@@ -25,6 +25,7 @@ pub struct ServerSession {
     pub(super) state: State,
     pub(super) asked_no_expiry: bool,
     pub(super) is_resumed: bool,
+    pub(super) is_bridge: bool,
     /// The keep-alive interval, in seconds; 0 for none.
     pub(super) keep_alive: u16,
     /// How long the session outlives its connection, in seconds; `u32::MAX` for ever.
@@ -223,6 +224,11 @@ impl ServerSession {
     /// they are to be forgotten.
     pub const fn is_resumed(&self) -> bool {
         self.is_resumed
+    }
+
+    /// Whether the client of the last connection is a [bridge](crate::codec::Connect::is_bridge).
+    pub const fn is_bridge(&self) -> bool {
+        self.is_bridge
     }
 
     /// Whether there is a connection, and it is not over.

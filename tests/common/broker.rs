@@ -479,6 +479,8 @@ pub(crate) struct Witness {
     pub(crate) resubscriptions: BTreeMap<String, Decision<SubAckReasonCode>>,
     /// About sessions of other users. Where this ends the default holds.
     pub(crate) take_overs: VecDeque<Decision<ConnAckReasonCode>>,
+    /// No Local and Retain As Published of the subscriptions that it was asked about.
+    pub(crate) options: Vec<(bool, bool)>,
     connected: BTreeSet<ConnectionId>,
     /// Connections whose end was told before they were accepted.
     refused: BTreeSet<ConnectionId>,
@@ -515,6 +517,7 @@ impl Policy for Witness {
         client: Client<'_>,
         subscription: &Subscription<'_>,
     ) -> Decision<SubAckReasonCode> {
+        self.options.push((subscription.no_local, subscription.retain_as_published));
         self.asked.push((ticket, format!("subscribe {} {}", client.id, subscription.filter.as_str())));
         self.subscriptions.pop_front().unwrap_or(Decision::Now(subscription.qos.into()))
     }

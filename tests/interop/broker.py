@@ -4,8 +4,8 @@ and in a headless Chromium.
 
     python3 tests/interop/broker.py [SEED [CHECK]] [--against mosquitto]
 
-The seed decides where connections are cut. CHECK is a part of the name of a function in broker_mosquitto.py,
-broker_paho.py or broker_mqttjs.py: only such checks are run. With `--against mosquitto`, a real mosquitto takes the
+The seed decides where connections are cut. CHECK is a part of the name of a function in broker_bridge.py,
+broker_mosquitto.py, broker_paho.py or broker_mqttjs.py: only such checks are run. With `--against mosquitto`, a real mosquitto takes the
 place of the example, which shows that the checks ask for nothing but MQTT.
 """
 
@@ -16,6 +16,7 @@ import time
 
 sys.dont_write_bytecode = True
 
+import broker_bridge  # noqa: E402, F401
 import broker_mosquitto  # noqa: E402, F401
 import broker_mqttjs  # noqa: E402, F401
 import broker_paho  # noqa: E402, F401

@@ -323,7 +323,7 @@ fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
 fn mqtt_4_13_1_1_what_is_malformed_or_breaks_the_protocol_closes() {
     let cases: [&[u8]; 12] = [
         b"\x00\x00",                     // no packet
-        b"\xC1\x00",                     // PINGREQ with a flag
+        b"\x60\x02\x00\x01",             // PUBREL without its flag
         b"\x36\x03\x00\x01t",            // QoS 3
         b"\x82\x05\x00\x01\x00\x00\x00", // SUBSCRIBE with half a filter
         b"\x82\x03\x00\x01\x00",         // with none

@@ -489,7 +489,7 @@ fn mqtt_4_4_0_1_unacknowledged_packets_are_sent_again() {
 #[test]
 fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
     let cases: [&[u8]; 6] =
-        [b"\x00\x00", b"\xC1\x00", b"\x36\x03\x00\x01t", b"\x20\x02\x00\x00", b"\xD0\x00", b"\xF0\x00"];
+        [b"\x00\x00", b"\x60\x02\x00\x01", b"\x36\x03\x00\x01t", b"\x20\x02\x00\x00", b"\xD0\x00", b"\xF0\x00"];
     for (version, bytes) in VERSIONS.into_iter().flat_map(|version| cases.map(|bytes| (version, bytes))) {
         let mut wire = Wire::lasting(version);
         let events = wire.receive_bytes(bytes);

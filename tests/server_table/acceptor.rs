@@ -32,7 +32,7 @@ fn assert_over(door: &mut Door) {
 /// answered: who speaks something else does not understand it either.
 #[test]
 fn every_other_first_packet() {
-    for first in (0..=255).filter(|&first| first != 0x10) {
+    for first in (0..=255).filter(|&first| first >> 4 != 1) {
         for rest in [&b""[..], b"\xFF\xFF\xFF\x7F", b"\x00", b"\xFF\xFF\xFF\xFF\xFF\xFF"] {
             let mut door = Door::new(config(), Version::V5);
             let bytes: Vec<u8> = [&[first], rest].concat();
@@ -191,7 +191,7 @@ fn connect_has_to_come_in_time() {
     assert_eq!(door.poll(), []);
 }
 
-/// The limit holds as soon as the length is known, and only for CONNECT.
+/// The limit holds as soon as the protocol level is known, which tells how to answer, and only for CONNECT.
 #[test]
 fn connect_has_a_largest_size() {
     let bytes = full(Version::V5);
@@ -199,7 +199,7 @@ fn connect_has_a_largest_size() {
     for (limit, fits) in [(size - 1, false), (size, true), (size + 1, true)] {
         let config = ServerConfig { max_connect_size: limit, ..config() };
         let mut door = Door::new(config, Version::V5);
-        let (events, _) = door.receive_bytes(&bytes[..if fits { bytes.len() } else { 2 }]);
+        let (events, _) = door.receive_bytes(&bytes[..if fits { bytes.len() } else { 9 }]);
         let expected =
             if fits { Event::Connect("c".into()) } else { Event::Close(Why::Malformed(ReasonCode::PacketTooLarge)) };
         assert_eq!(events, [expected], "{limit}");
@@ -212,9 +212,9 @@ fn connect_has_a_largest_size() {
             assert_over_after_answer(&mut door);
         }
     }
-    // Five bytes that claim 256 MiB.
+    // Five bytes that claim 256 MiB, and a level.
     let mut door = Door::new(config(), Version::V5);
-    let (events, _) = door.receive_bytes(b"\x10\xFF\xFF\xFF\x7F");
+    let (events, _) = door.receive_bytes(b"\x10\xFF\xFF\xFF\x7F\x00\x04MQTT\x05");
     assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
     // And a length that is none.
     let mut door = Door::new(config(), Version::V5);
@@ -233,38 +233,10 @@ fn assert_over_after_answer(door: &mut Door) {
     assert_over(door);
 }
 
-/// [MQTT-3.1.2-2], and [3.1.1: MQTT-3.1.2-2] for those who come with an earlier version or none at all.
+/// [MQTT-3.1.2-2], and [3.1.1: MQTT-3.1.2-2]: a version that is supported is decided about by the caller, who may support
+/// fewer.
 #[test]
-fn a_version_that_is_not_supported() {
-    let connect = |name: &[u8], level: u8| {
-        let mut body = [&(name.len() as u16).to_be_bytes()[..], name, &[level, 2, 0, 0]].concat();
-        body.extend(if level >= 5 { &b"\x00\x00\x01c"[..] } else { b"\x00\x01c" });
-        [&[0x10, body.len() as u8][..], &body].concat()
-    };
-    let cases: [(&[u8], u8); 9] = [
-        (b"MQTT", 0),
-        (b"MQTT", 1),
-        (b"MQTT", 2),
-        (b"MQTT", 3),
-        (b"MQTT", 6),
-        (b"MQTT", 255),
-        (b"MQIsdp", 4),
-        (b"MQIsdp", 5),
-        (b"mqtt", 5),
-    ];
-    for (name, level) in cases {
-        let mut door = Door::new(config(), Version::V5);
-        let (events, _) = door.receive_bytes(&connect(name, level));
-        assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "{name:?} {level}: {events:?}");
-        let sent = door.take();
-        // In the form of 5.0 or of 3.1.1, or not at all: whoever it is cannot be known.
-        assert!(
-            [&b"\x20\x03\x00\x84\x00"[..], b"\x20\x02\x00\x01", b""].contains(&&sent[..]),
-            "{name:?} {level}: {sent:?}"
-        );
-        assert_over(&mut door);
-    }
-    // One that is supported is decided about by the caller, who may support fewer.
+fn a_version_that_the_caller_does_not_support() {
     for (version, answer) in [
         (Version::V31, &b"\x20\x02\x00\x01"[..]),
         (Version::V311, b"\x20\x02\x00\x01"),
@@ -503,6 +475,26 @@ fn what_a_challenged_client_may_not_send() {
 }
 
 /// A client may give up, and is not answered then.
+/// What cannot be read is answered in the form of 5.0, with a code that CONNACK has, whatever the packet is.
+#[test]
+fn what_a_challenged_client_sends_cannot_be_read() {
+    for (bytes, code) in [
+        (&b"\xF0\x02\x18\x05"[..], 0x81),
+        (b"\x82\x08\x00\x01\x00\x00\x02#a\x00", 0x81),
+        (b"\x30\x08\x00\x01t\x03\x23\x00\x00x", 0x82),
+        (b"\x10\x0c\x00\x04MQTT\x04\x00\x00\x0a\x00\x00", 0x85),
+        (b"\x10\x0d\x00\x04MQTT\x03\x02\x00\x0a\x00\x01c", 0x84),
+    ] {
+        let mut door = Door::asked(config(), &authenticating());
+        door.acceptor.challenge(b"x").unwrap();
+        door.take();
+        let (events, _) = door.receive_bytes(bytes);
+        assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "{bytes:02x?}: {events:?}");
+        assert_eq!(door.take(), [0x20, 3, 0, code, 0], "{bytes:02x?}");
+        assert_over(&mut door);
+    }
+}
+
 #[test]
 fn a_challenged_client_disconnects() {
     let mut door = Door::asked(config(), &authenticating());
@@ -669,10 +661,10 @@ fn what_is_announced() {
         ..ServerConfig::default()
     });
     for version in Version::ALL {
-        let connect = Connect { keep_alive: 100, ..lasting(version) };
-        let mut wire = Wire::open(Arc::clone(&config), &connect);
         let is_v5 = version == Version::V5;
-        assert_eq!(wire.server.keep_alive(), if is_v5 { 60 } else { 100 });
+        let connect = Connect { keep_alive: if is_v5 { 100 } else { 60 }, ..lasting(version) };
+        let mut wire = Wire::open(Arc::clone(&config), &connect);
+        assert_eq!(wire.server.keep_alive(), 60);
         assert_eq!(wire.server.session_expiry_interval(), 500);
         let announced = ConnAckProperties {
             receive_maximum: 5.try_into().ok(),

@@ -280,7 +280,7 @@ impl Schedule {
             config.session_expiry_interval = 1;
         }
         let authenticates = config.authentication.is_some();
-        let mut server = EngineServer::new(server_config(&mut random)).seeded(seed);
+        let mut server = EngineServer::new(server_config(version, &mut random)).seeded(seed);
         server.refuses = if random.percent(20) { 20 } else { 0 };
         server.challenges = if authenticates { random.below(3) as u32 } else { 0 };
         let reconnect = if random.percent(50) { Reconnect::AtOnce } else { Reconnect::Backoff };
@@ -519,14 +519,15 @@ fn client_config(version: Version, random: &mut Random) -> ClientConfig {
     }
 }
 
-fn server_config(random: &mut Random) -> ServerConfig {
+fn server_config(version: Version, random: &mut Random) -> ServerConfig {
     ServerConfig {
         receive_maximum: if random.percent(60) { limit(random) } else { NonZeroU16::MAX },
         maximum_packet_size: if random.percent(20) { 5000 } else { 16 * 1024 * 1024 },
         maximum_qos: if random.percent(10) { QoS::AtLeastOnce } else { QoS::ExactlyOnce },
         topic_alias_maximum: random.below(4) as u16,
         topic_aliases: 2,
-        max_keep_alive: if random.percent(20) { 10 } else { 0 },
+        // Before 5.0 a client that asks for more would be refused, for ever.
+        max_keep_alive: if random.percent(20) && version == Version::V5 { 10 } else { 0 },
         deliver_in_parts: if random.percent(30) { 50 } else { u32::MAX },
         manual_acks: random.percent(40),
         max_in_flight: if random.percent(20) { limit(random) } else { NonZeroU16::MAX },

@@ -9,8 +9,8 @@ use mqtt_sansio::broker::{
     TakeOver, Ticket,
 };
 use mqtt_sansio::codec::{
-    self, ConnAckReasonCode, Connect, Decoded, DisconnectReasonCode, Limits, Packet, PubAckReasonCode, QoS,
-    SubAckReasonCode, Subscription, Version,
+    self, ConnAckReasonCode, Connect, Decoded, DisconnectReasonCode, Field, Limits, Packet, PacketType,
+    PubAckReasonCode, QoS, SubAckReasonCode, Subscription, Version,
 };
 use mqtt_sansio::server::{Accept, ServerConfig};
 use mqtt_sansio::{Instant, Message, Overflow, ReceivedMessage};
@@ -240,7 +240,13 @@ impl Ops<'_> {
         peer.received.drain(..used);
         if !peer.received.is_empty() && self.broker.takes_input(peer.id) {
             let decoded = codec::decode(&peer.received, peer.version, Limits::from_client());
-            assert!(matches!(decoded, Ok(Decoded::Incomplete { .. })), "a packet is left: {decoded:?}");
+            let is_left = match decoded {
+                Ok(Decoded::Incomplete { .. }) => true,
+                // A CONNECT with a wrong length is kept until its protocol level tells how to answer.
+                Err(error) => error.packet() == Some(PacketType::Connect) && error.field() == Field::RemainingLength,
+                Ok(Decoded::Packet { .. }) => false,
+            };
+            assert!(is_left, "a packet is left: {decoded:?}");
         }
         Ok(())
     }

@@ -36,6 +36,7 @@ pub(super) fn connect(u: &mut Unstructured<'_>, names: &[&str]) -> Result<(Versi
     };
     let connect = Connect {
         version,
+        is_bridge: u.ratio(1, 8)?,
         clean_start: u.ratio(1, 3)?,
         keep_alive: u.int_in_range(0..=3)?,
         client_identifier: if u.ratio(1, 8)? { "" } else { *u.choose(names)? }.try_into().expect("a text"),

@@ -179,6 +179,65 @@ fn every_type_and_version_is_the_same_after_a_round_trip() {
 }
 
 /// The generator is no good if it never makes what the properties are about.
+/// The bits that 3.1 does not use, by packet: where they are, from the start of the packet, and which.
+fn unused_in_v31(packet: &Packet<'_>, bytes: &[u8]) -> Vec<(usize, u8)> {
+    let start = bytes.len() - body(bytes).len();
+    let first = match packet.packet_type() {
+        PacketType::Publish => 0,
+        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe => 0b1001, // DUP is used, and means nothing here
+        _ => 0b1111,
+    };
+    let mut unused = vec![(0, first)];
+    match packet {
+        Packet::Connect(connect) => {
+            unused.push((start + 9, if connect.will.is_some() { 1 } else { 0b0011_1001 }));
+        }
+        Packet::ConnAck(_) => unused.push((start, 0xFF)),
+        Packet::Subscribe(subscribe) => {
+            let mut at = start + 2;
+            for subscription in subscribe.subscriptions {
+                at += 2 + subscription.filter.as_bytes().len();
+                unused.push((at, 0b1111_1100));
+                at += 1;
+            }
+        }
+        Packet::SubAck(suback) => {
+            let codes = suback.reason_codes.iter().enumerate();
+            let granted = codes.filter(|(_, code)| code.value() < 3).map(|(place, _)| place);
+            // Not all of them: 0x80 alone is a failure.
+            unused.extend(granted.map(|place| (start + 2 + place, 0b0111_1100)));
+        }
+        _ => {}
+    }
+    unused
+}
+
+/// Pitfall 30: whatever a packet of 3.1 has in bits that 3.1 does not use, it is the same packet, and is written without.
+/// In 3.1.1 the same bits are refused, but for DUP in a PUBLISH.
+#[test]
+fn pitfall_30_unused_bits_mean_nothing_in_3_1() {
+    for_each_packet(SEEDS, |(_, version, _), packet| {
+        if version != Version::V31 {
+            return;
+        }
+        let bytes = encode(packet, version);
+        for (at, mask) in unused_in_v31(packet, &bytes) {
+            for bits in [mask, mask & 0b0101_0101, mask & 0b1010_1010].into_iter().filter(|&bits| bits != 0) {
+                let mut changed = bytes.clone();
+                changed[at] |= bits;
+                let Ok(Decoded::Packet { packet: got, size }) = decode(&changed, version) else {
+                    panic!("{bits:08b} in byte {at}: {:?}", decode(&changed, version))
+                };
+                assert_eq!((&got, size), (packet, bytes.len()));
+                assert_eq!(encode(&got, version), bytes);
+                if !matches!(packet, Packet::Connect(_)) {
+                    assert!(decode(&changed, Version::V311).is_err(), "{bits:08b} in byte {at}");
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn generator_reaches_everything() {
     let mut printed = String::new();

@@ -1,0 +1,124 @@
+//! Bridges of 3.1 and 3.1.1, which say by the protocol level what 5.0 has subscription options for: their own messages do
+//! not come back to them, and messages keep their RETAIN flag as it was published.
+
+#![cfg(feature = "broker")]
+
+use mqtt_sansio::broker::{Answer, Decision};
+use mqtt_sansio::codec::{Connect, SubAckReasonCode, Subscribe, Subscription};
+use mqtt_sansio::{QoS, Version};
+
+#[path = "common/broker.rs"]
+mod broker;
+#[path = "common/server.rs"]
+mod server;
+
+use self::broker::{Net, Peer, message, named};
+use self::server::id;
+
+const OLD: [Version; 2] = [Version::V31, Version::V311];
+const ALL_QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+
+fn bridge(net: &mut Net, version: Version) -> Peer {
+    net.connect(&Connect { is_bridge: true, ..named(version, "bridge") })
+}
+
+/// Pitfall 28: what a bridge of 3.1 or 3.1.1 publishes does not come back to it, whether one filter matches or several;
+/// other clients get it.
+#[test]
+fn pitfall_28_a_bridge_hears_no_echo() {
+    for version in OLD {
+        for qos in ALL_QOS {
+            let mut net = Net::plain();
+            let bridge = bridge(&mut net, version);
+            let other = net.client(version, "other");
+            for peer in [bridge, other] {
+                net.subscribe(peer, "t/#", QoS::ExactlyOnce);
+                net.subscribe(peer, "t/+", QoS::ExactlyOnce);
+            }
+            net.publish(bridge, "t/1", "mine", qos);
+            net.retain(bridge, "t/1", "mine, kept", qos);
+            assert_eq!(net.heard(bridge).iter().filter(|line| line.contains("mine")).count(), 0, "{version}");
+            assert_eq!(net.heard(other).iter().filter(|line| line.contains("mine")).count(), 2, "{version}");
+            // Nor when it subscribes again, as a bridge does on every connection.
+            net.subscribe(bridge, "t/#", QoS::ExactlyOnce);
+            assert_eq!(net.heard(bridge), [""; 0], "{version}");
+            net.publish(other, "t/1", "theirs", qos);
+            assert_eq!(net.heard(bridge).iter().filter(|line| line.contains("theirs")).count(), 1, "{version}");
+        }
+    }
+}
+
+/// Pitfall 28: a retained message that is published while the bridge is subscribed is retained on the other side too, and
+/// one that is not retained is not. For other clients of these versions RETAIN is for messages from before.
+#[test]
+fn pitfall_28_a_bridge_gets_retain_as_published() {
+    for version in OLD {
+        for qos in ALL_QOS {
+            let mut net = Net::plain();
+            let bridge = bridge(&mut net, version);
+            let publisher = net.client(version, "publisher");
+            let other = net.client(version, "other");
+            net.retain(publisher, "t/0", "before", qos);
+            for peer in [bridge, other] {
+                net.subscribe(peer, "t/#", QoS::AtMostOnce);
+                net.heard(peer);
+            }
+            net.retain(publisher, "t/1", "kept", qos);
+            net.publish(publisher, "t/2", "passing", qos);
+            net.retain(publisher, "t/1", "", qos);
+            assert_eq!(net.heard(bridge), ["t/1: kept retained", "t/2: passing", "t/1:  retained"], "{version}");
+            assert_eq!(net.heard(other), ["t/1: kept", "t/2: passing", "t/1: "], "{version}");
+        }
+    }
+}
+
+/// The same when the policy grants the subscription later.
+#[test]
+fn pitfall_28_a_subscription_that_is_granted_later() {
+    for version in OLD {
+        let mut net = Net::plain();
+        let bridge = bridge(&mut net, version);
+        let other = net.client(version, "other");
+        net.heard(bridge);
+        net.broker.policy_mut().subscriptions.push_back(Decision::Later);
+        net.send(bridge, &[Subscribe::new(id(1), &[Subscription::new("t/#", QoS::AtMostOnce).unwrap()]).into()]);
+        let ticket = net.broker.policy().asked.last().unwrap().0;
+        net.broker.answer(net.now, ticket, Answer::Subscribe(SubAckReasonCode::GrantedQoS0)).unwrap();
+        net.flush();
+        net.publish(bridge, "t/1", "mine", QoS::AtMostOnce);
+        net.retain(other, "t/1", "theirs", QoS::AtMostOnce);
+        assert_eq!(net.heard(bridge), ["SUBACK 1 00", "t/1: theirs retained"], "{version}");
+    }
+}
+
+/// The policy is shown the options that count.
+#[test]
+fn the_policy_sees_what_a_bridge_means() {
+    for (is_bridge, version) in
+        [(true, Version::V31), (true, Version::V311), (false, Version::V311), (true, Version::V5)]
+    {
+        let mut net = Net::plain();
+        let peer = net.connect(&Connect { is_bridge, ..named(version, "bridge") });
+        net.subscribe(peer, "t", QoS::AtMostOnce);
+        let expected = is_bridge && version != Version::V5;
+        assert_eq!(net.broker.policy().options, [(expected, expected)], "{version}");
+    }
+}
+
+/// In 5.0 the subscription options say all of it, and the bit of the level adds nothing. A client that comes back without
+/// the bit subscribes as any other.
+#[test]
+fn who_is_no_bridge_of_an_old_version() {
+    let mut net = Net::plain();
+    let peer = bridge(&mut net, Version::V5);
+    net.subscribe(peer, "t", QoS::AtMostOnce);
+    net.publish_packet(peer, &mqtt_sansio::codec::Publish { retain: true, ..message("t", "mine", QoS::AtMostOnce) });
+    assert_eq!(net.heard(peer), ["t: mine"]);
+    net.lose(peer);
+
+    let peer = net.resume(&named(Version::V311, "bridge"));
+    net.subscribe(peer, "t", QoS::AtMostOnce);
+    net.heard(peer);
+    net.publish(peer, "t", "mine again", QoS::AtMostOnce);
+    assert_eq!(net.heard(peer), ["t: mine again"]);
+}
