@@ -78,6 +78,16 @@ pub struct ClientConfig {
     pub max_kept_bytes: u32,
     /// What happens to a message that would be too much.
     pub overflow: Overflow,
+    /// Maximum number of connections on which a SUBSCRIBE or UNSUBSCRIBE is sent without an answer; after that it ends with
+    /// [`Loss::Unanswered`](crate::Loss::Unanswered). Default: 10; `None`: no limit. A connection counts if a byte of the
+    /// packet was written. Messages of QoS 1 and 2 have no such limit: they are sent again as long as the session
+    /// lives \[MQTT-4.4.0-1\], or until they are [withdrawn](super::ClientSession::withdraw).
+    pub max_request_tries: Option<NonZeroU16>,
+    /// Whether PUBACK ends the delivery of a message of QoS 2, with
+    /// [`Outcome::AtLeastOnce`](crate::Outcome::AtLeastOnce). Default: true, because servers without QoS 2
+    /// answer so, on every connection anew. If not, PUBACK is the Protocol Error that section 4.3.3 makes of it: the
+    /// connection ends, and the delivery with [`Loss::Mismatched`](crate::Loss::Mismatched).
+    pub puback_ends_qos_2: bool,
     /// When this many bytes wait to be written, no input is taken, and messages are kept back; 64 KiB by default.
     pub transmit_limit: u32,
     /// How long a server may take to answer CONNECT, or an AUTH before CONNACK, in seconds; 30 by default, 0 for ever.
@@ -120,6 +130,8 @@ impl Default for ClientConfig {
             max_kept: 10_000,
             max_kept_bytes: 64 * 1024 * 1024,
             overflow: Overflow::Refuse,
+            max_request_tries: NonZeroU16::new(10),
+            puback_ends_qos_2: true,
             transmit_limit: 64 * 1024,
             connect_timeout: 30,
             ping_timeout: 15,

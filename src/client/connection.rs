@@ -89,7 +89,7 @@ impl ClientSession {
             return;
         }
         self.engine.advance(now);
-        self.engine.closed();
+        self.engine.closed(self.config.max_request_tries);
         self.state = State::Closed;
         self.exchange = Exchange::Idle;
         // A session that ends with its connection [MQTT-3.1.2-23; 3.1.1: MQTT-3.1.2-6].

@@ -300,6 +300,7 @@ fn rules(config: &ClientConfig, version: Version, server: &ServerLimits) -> Rule
         max_kept: config.max_kept,
         max_kept_bytes: config.max_kept_bytes,
         overflow: config.overflow,
+        puback_ends_qos_2: config.puback_ends_qos_2,
         keeps_qos_0: true,
         transmit_limit: config.transmit_limit.max(1),
     }

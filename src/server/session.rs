@@ -165,6 +165,26 @@ impl ServerSession {
         engine.publish(&mut side, message)
     }
 
+    /// Withdraws a message that was published under a token: its outcome is [`Loss::Withdrawn`](crate::Loss::Withdrawn),
+    /// reported by the next [`poll`](Self::poll).
+    ///
+    /// What waits is not sent. What was sent is not sent again, but its packet identifier stays in use, and counts against the
+    /// client's Receive Maximum, until the client has settled it on this connection; after that, until the session ends. A
+    /// message of QoS 2 that the client has received is released in any case \[MQTT-4.3.3-4\].
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::UnknownToken`] if the outcome is known already, or if it is a message of QoS 0 that is in the output.
+    pub fn withdraw(&mut self, token: Token) -> Result<(), CommandError> {
+        self.engine.withdraw(token)
+    }
+
+    /// Returns the number of connections on which a message has been sent, the present one included; be it in part, and
+    /// whether it has arrived or not. `None` if nothing is open under the token.
+    pub fn tries(&self, token: Token) -> Option<u16> {
+        self.engine.tries(token)
+    }
+
     /// Acknowledges a message, with [manual](ServerConfig::manual_acks) acknowledgements. Acknowledgements go out in the
     /// order in which the messages came: an early one waits for those before it \[MQTT-4.6.0-2, MQTT-4.6.0-3\].
     ///

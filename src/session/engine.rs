@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use core::num::NonZeroU16;
 
 use bytes::Buf;
 
@@ -10,7 +11,7 @@ use super::error::{Breach, CommandError};
 use super::inbound::Inbound;
 use super::journal::{Journal, Record};
 use super::message::{PayloadPart, ReceivedMessage};
-use super::outbound::{Outbound, Stage};
+use super::outbound::{Flow, Outbound, Stage};
 use super::outcome::{Done, Loss, Outcome};
 use super::parts::Partial;
 use super::queue::{Kind, Overflow, Queue, Waiting};
@@ -86,6 +87,8 @@ pub(crate) struct Rules {
     pub(crate) max_kept: u32,
     pub(crate) max_kept_bytes: u32,
     pub(crate) overflow: Overflow,
+    /// Whether PUBACK ends the delivery of a message of QoS 2.
+    pub(crate) puback_ends_qos_2: bool,
     /// Whether messages of QoS 0 wait for a connection.
     pub(crate) keeps_qos_0: bool,
     pub(crate) transmit_limit: u32,
@@ -240,6 +243,9 @@ impl Engine {
         self.now = now.max(self.now);
         if self.is_unstamped {
             self.stamp();
+        }
+        if self.queue.is_some() {
+            self.drop_expired();
         }
     }
 
@@ -410,12 +416,14 @@ impl Engine {
 
     /// The connection is gone. What has not left, or is bound to the connection, waits for the next one; the rest is to
     /// be sent again.
-    pub(crate) fn closed(&mut self) {
+    ///
+    /// A request that was sent on so many connections without an answer is given up.
+    pub(crate) fn closed(&mut self, max_request_tries: Option<NonZeroU16>) {
         let taken = self.transmit.taken();
         for (end, token) in self.sending.take().into_iter().flat_map(|sending| *sending) {
             self.report(token, (end > taken).then_some(Loss::Connection));
         }
-        self.take_back(taken);
+        self.take_back(taken, max_request_tries.map_or(u16::MAX, NonZeroU16::get));
         self.outbound.rewind();
         self.transmit.clear();
         self.seen_taken = 0;
@@ -428,12 +436,24 @@ impl Engine {
     }
 
     /// What has not left, or is bound to the connection, waits for the next one.
-    fn take_back(&mut self, taken: u64) {
+    fn take_back(&mut self, taken: u64, max_request_tries: u16) {
         let mut flows = self.outbound.take_requests();
+        flows.retain(|flow| !flow.is_reported);
         flows.sort_by_key(|flow| core::cmp::Reverse(flow.token));
+        for flow in &mut flows {
+            flow.tries = flow.tries.saturating_add(u16::from(flow.starts_at < taken));
+        }
+        for flow in flows.extract_if(.., |flow| flow.tries >= max_request_tries) {
+            self.release(flow.stored.len());
+            self.report(flow.token, Some(Loss::Unanswered { tries: flow.tries }));
+        }
         while let Some((id, flow)) = self.outbound.take_back_message(taken) {
-            self.record(Record::TakenBack(id));
-            flows.push(flow);
+            if flow.is_reported {
+                self.record(Record::Finished(id));
+            } else {
+                self.record(Record::TakenBack(id));
+                flows.push(flow);
+            }
         }
         for flow in flows {
             let kind = match flow.stage {
@@ -442,8 +462,8 @@ impl Engine {
                 Stage::SubAck(filters) => Kind::Subscribe(filters),
                 Stage::UnsubAck(filters) => Kind::Unsubscribe(filters),
             };
-            let (token, since, expires_after, stored) = (flow.token, flow.since, flow.expires_after, flow.stored);
-            let waiting = Waiting { token, since, kind, expires_after, stored };
+            let Flow { token, since, expires_after, tries, stored, .. } = flow;
+            let waiting = Waiting { token, since, kind, expires_after, tries, stored };
             self.queue.get_or_insert_default().put_back(waiting);
         }
     }
@@ -451,8 +471,10 @@ impl Engine {
     /// The session is gone: each message in flight is given up, and its packet identifier free \[MQTT-3.2.2-5\].
     pub(crate) fn forget(&mut self) {
         while let Some(flow) = self.outbound.take_message() {
-            self.release(flow.stored.len());
-            self.report(flow.token, Some(Loss::Session));
+            if !flow.is_reported {
+                self.release(flow.stored.len());
+                self.report(flow.token, Some(Loss::Session));
+            }
         }
         self.outbound.forget_given_up();
         self.inbound.forget();
@@ -508,6 +530,7 @@ impl Engine {
 
     /// Panics if the parts of the session contradict each other.
     pub(crate) fn assert_consistent(&self) {
+        assert!(self.queue.as_ref().is_none_or(|queue| queue.is_consistent()), "the queue is not in order");
         assert!(self.outbound.is_consistent(), "the lists of open operations do not agree with the table");
         let queued = self.queue.as_ref().map_or(0, |queue| queue.len());
         let kept = self.outbound.open().saturating_add(queued);
