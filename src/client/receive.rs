@@ -76,7 +76,6 @@ impl ClientSession {
     fn receive_suback<'a>(&mut self, ack: SubAck<'a>) -> Option<Action<'a>> {
         match self.engine.outbound.stage(ack.id)? {
             Stage::SubAck(filters) if filters as usize == ack.reason_codes.len() => {}
-            Stage::GivenUp => return None,
             stage => {
                 let is_counted = matches!(stage, Stage::SubAck(_));
                 return Some(self.mismatched(ack.id, PacketType::SubAck, is_counted));
@@ -93,7 +92,6 @@ impl ClientSession {
             // Before 5.0 there are no reason codes.
             Stage::UnsubAck(filters)
                 if self.engine.version != Version::V5 || filters as usize == ack.reason_codes.len() => {}
-            Stage::GivenUp => return None,
             stage => {
                 let is_counted = matches!(stage, Stage::UnsubAck(_));
                 return Some(self.mismatched(ack.id, PacketType::UnsubAck, is_counted));

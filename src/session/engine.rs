@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use core::num::NonZeroU16;
+use core::num::NonZeroU8;
 
 use bytes::Buf;
 
@@ -74,6 +74,13 @@ pub(crate) enum Phase {
     Open,
 }
 
+/// Bytes that have left.
+pub(crate) struct Left {
+    pub(crate) count: u64,
+    /// Whether input was not being taken before.
+    pub(crate) was_held: bool,
+}
+
 /// What both ends have to know at every step: from the configuration, and from what the other end has announced.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
@@ -92,6 +99,7 @@ pub(crate) struct Rules {
     /// Whether messages of QoS 0 wait for a connection.
     pub(crate) keeps_qos_0: bool,
     pub(crate) transmit_limit: u32,
+    pub(crate) answer_limit: u32,
 }
 
 /// What differs between the ends.
@@ -259,15 +267,28 @@ impl Engine {
         }
     }
 
-    /// Whether something has been written since this was last asked.
+    /// What has been written since this was last asked, if anything.
     #[inline]
-    pub(crate) fn note_sent(&mut self) -> bool {
-        let has_sent = self.transmit.taken() != self.seen_taken;
-        if has_sent {
-            self.seen_taken = self.transmit.taken();
-            self.inbound.sent();
+    pub(crate) fn note_sent(&mut self, answer_limit: u32) -> Option<Left> {
+        let is_held = self.transmit.unsent_answers() >= answer_limit.max(1);
+        let was_held = core::mem::replace(&mut self.inbound.is_held, is_held);
+        let from = core::mem::replace(&mut self.seen_taken, self.transmit.taken());
+        if from == self.seen_taken {
+            return None;
         }
-        has_sent
+        self.inbound.sent();
+        Some(Left { count: self.seen_taken.wrapping_sub(from), was_held })
+    }
+
+    /// How many bytes of the stream are still to leave, as far as was noticed.
+    pub(crate) fn ahead(&self) -> u64 {
+        self.transmit.end().wrapping_sub(self.seen_taken)
+    }
+
+    /// Whether something has been written that was not noticed yet.
+    #[inline]
+    pub(crate) const fn has_unnoticed(&self) -> bool {
+        self.seen_taken != self.transmit.taken()
     }
 
     /// What is to be written; nothing as long as there is something to be stored first.
@@ -319,14 +340,21 @@ impl Engine {
     pub(crate) fn is_due(&self, rules: &Rules) -> bool {
         self.is_unstamped
             || self.has_news()
-            || (self.unfinished & INPUT_LEFT != 0 && self.has_room(rules))
+            || (self.unfinished & INPUT_LEFT != 0 && self.has_room_for_answers(rules))
             || self.can_send_more(rules)
     }
 
-    /// Whether more may be put into the stream.
+    /// Whether this end may put more of its own into the stream.
     #[inline]
     pub(crate) fn has_room(&self, rules: &Rules) -> bool {
         self.transmit.len() < rules.transmit_limit as usize
+    }
+
+    /// Whether input is taken: not as long as too many answers wait to be written. That messages of this end wait does not
+    /// matter, or both ends could wait for the other one to read.
+    #[inline]
+    pub(crate) fn has_room_for_answers(&self, rules: &Rules) -> bool {
+        self.transmit.unsent_answers() < rules.answer_limit
     }
 
     /// Whether something can be taken out of the input.
@@ -340,8 +368,9 @@ impl Engine {
             *input = &[];
             return false;
         }
-        let takes = self.has_room(rules);
+        let takes = self.has_room_for_answers(rules);
         if !takes {
+            self.inbound.is_held = true;
             let left = input.len() as u32 | INPUT_LEFT;
             // What has come is a sign of life, taken or not.
             self.heard |= left != self.unfinished;
@@ -418,12 +447,12 @@ impl Engine {
     /// be sent again.
     ///
     /// A request that was sent on so many connections without an answer is given up.
-    pub(crate) fn closed(&mut self, max_request_tries: Option<NonZeroU16>) {
+    pub(crate) fn closed(&mut self, max_request_tries: Option<NonZeroU8>) {
         let taken = self.transmit.taken();
         for (end, token) in self.sending.take().into_iter().flat_map(|sending| *sending) {
             self.report(token, (end > taken).then_some(Loss::Connection));
         }
-        self.take_back(taken, max_request_tries.map_or(u16::MAX, NonZeroU16::get));
+        self.take_back(taken, max_request_tries.map_or(u16::MAX, |tries| tries.get().into()));
         self.outbound.rewind();
         self.transmit.clear();
         self.seen_taken = 0;

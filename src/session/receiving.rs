@@ -173,11 +173,11 @@ impl Engine {
                     self.inbound.refuse(id);
                     self.inbound.acked();
                 }
-                self.transmit.encode(u32::MAX, |out| PubRec { id, reason_code, properties }.encode(version, out))
+                self.transmit.answer(|out| PubRec { id, reason_code, properties }.encode(version, out))
             }
             _ => {
                 self.inbound.acked();
-                self.transmit.encode(u32::MAX, |out| PubAck { id, reason_code, properties }.encode(version, out))
+                self.transmit.answer(|out| PubAck { id, reason_code, properties }.encode(version, out))
             }
         };
     }
@@ -225,7 +225,7 @@ impl Engine {
         if ack.qos == QoS::AtLeastOnce || is_refused {
             self.inbound.acked();
         }
-        self.transmit.append(packet);
+        self.transmit.append_answer(packet);
     }
 
     /// What a message with a topic alias is about (section 3.3.2.3.4).
@@ -258,7 +258,7 @@ impl Engine {
         };
         let comp = PubComp { id, reason_code, properties: AckProperties::default() };
         // Five bytes at most: they always fit.
-        let _ = self.transmit.encode(u32::MAX, |out| comp.encode(self.version, out));
+        let _ = self.transmit.answer(|out| comp.encode(self.version, out));
     }
 
     fn receive_pubrec<'a, A: Told<'a>>(&mut self, ack: PubRec<'a>, stop: &mut Option<Stop>) -> Option<A> {
@@ -283,7 +283,7 @@ impl Engine {
         };
         let rel = PubRel { id: ack.id, reason_code, properties: AckProperties::default() };
         // Five bytes at most: they always fit.
-        let _ = self.transmit.encode(u32::MAX, |out| rel.encode(self.version, out));
+        let _ = self.transmit.answer(|out| rel.encode(self.version, out));
         None
     }
 
