@@ -232,10 +232,8 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
     assert_eq!(events, told, "{why}");
 
     // Whether the connection stays, and what is in use.
-    let is_over = !matches!(
-        effect,
-        Effect::Nothing | Effect::Release | Effect::ReleaseUnknown | Effect::CompleteUnknown
-    );
+    let is_over =
+        !matches!(effect, Effect::Nothing | Effect::Release | Effect::ReleaseUnknown | Effect::CompleteUnknown);
     assert_eq!(wire.client.is_connected(), effect != Effect::Mismatch, "{why}");
     assert_eq!(wire.client.open_operations(), open_before - usize::from(is_over), "{why}");
     assert_eq!(wire.client.waiting(), 0, "{why}");

@@ -113,9 +113,7 @@ impl Acceptor {
     /// Whether bytes of a challenge, or from before it, have left since the time was last told. The client's time begins when
     /// the last one has.
     fn is_leaving(&self) -> bool {
-        self.step == Step::Challenged
-            && self.seen_taken < self.asked_up_to
-            && self.seen_taken != self.transmit.taken()
+        self.step == Step::Challenged && self.seen_taken < self.asked_up_to && self.seen_taken != self.transmit.taken()
     }
 
     /// The client has so long for its next step.

@@ -306,7 +306,14 @@ impl Engine {
                 let kind = Kind::Message(publish.delivery.qos());
                 self.keep(stored.len());
                 let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-                self.queue.get_or_insert_default().push(Waiting { token, since: now, kind, expires_after, tries: 0, stored });
+                self.queue.get_or_insert_default().push(Waiting {
+                    token,
+                    since: now,
+                    kind,
+                    expires_after,
+                    tries: 0,
+                    stored,
+                });
             }
         }
     }

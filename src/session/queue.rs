@@ -368,3 +368,54 @@ impl Queue {
             == self.expiring as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(size: u64, expires_after: impl Fn(u64) -> u32) -> Queue {
+        let mut queue = Queue::default();
+        for number in 1..=size {
+            let Some(token) = Token::from_number(number) else { continue };
+            let kind = Kind::Message(if number % 2 == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce });
+            let (expires_after, stored) = (expires_after(number), Stored::default());
+            queue.push(Waiting { token, since: Instant::EPOCH, kind, expires_after, tries: 0, stored });
+        }
+        queue
+    }
+
+    /// Gaps and expiries are swept: what has left the queue costs neither memory nor time.
+    #[test]
+    fn nothing_is_left_behind() {
+        for forwards in [true, false] {
+            let mut queue = queue(10_000, |number| 10 + number as u32 % 7);
+            for number in 1..=10_000 {
+                let number = if forwards { number } else { 10_001 - number };
+                let removed = Token::from_number(number).and_then(|token| queue.remove(token));
+                assert_eq!(removed.map(|it| it.token.get()), Some(number));
+                let waiting = queue.len();
+                let entries = queue.windowed.entries.len() + queue.unacknowledged.entries.len();
+                assert!(entries <= 2 * waiting + 2, "{entries} entries for {waiting}");
+                assert!(queue.expiries.len() <= 2 * waiting + 17, "{} expiries", queue.expiries.len());
+            }
+            assert!(queue.is_empty() && queue.is_consistent());
+        }
+    }
+
+    /// Messages expire in the order of their expiry, wherever they wait, and no others.
+    #[test]
+    fn messages_expire_in_order() {
+        let mut queue = queue(1000, |number| if number % 3 == 0 { u32::MAX } else { 1 + (number * 7919 % 100) as u32 });
+        let mut expired = 0;
+        for second in 0..=100 {
+            while let Some(waiting) = queue.take_expired(Instant::from_micros(second * 1_000_000)) {
+                assert_eq!(u64::from(waiting.expires_after), second);
+                expired += 1;
+            }
+            assert!(queue.is_consistent());
+        }
+        assert_eq!((expired, queue.len()), (667, 333));
+        while queue.pop(true, true).is_some() {}
+        assert!(queue.is_empty() && queue.is_consistent());
+    }
+}

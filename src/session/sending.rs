@@ -201,12 +201,7 @@ impl Engine {
     }
 
     /// Whether a message can be encoded, is not too large for the other end, and can be kept.
-    fn check_message(
-        &self,
-        rules: &Rules,
-        publish: &Publish<'_>,
-        large: Option<&Bytes>,
-    ) -> Result<(), CommandError> {
+    fn check_message(&self, rules: &Rules, publish: &Publish<'_>, large: Option<&Bytes>) -> Result<(), CommandError> {
         let size = publish.encoded_len(self.version)?.saturating_add(large.map_or(0, Bytes::len));
         let limit = rules.max_packet_size;
         if size > limit as usize { Err(CommandError::TooLarge { limit }) } else { self.check_room(rules, size) }
@@ -230,7 +225,14 @@ impl Engine {
         if kind.is_windowed() {
             self.record(Record::Accepted(token, &stored));
         }
-        self.queue.get_or_insert_default().push(Waiting { token, since: Instant::NEVER, kind, expires_after, tries: 0, stored });
+        self.queue.get_or_insert_default().push(Waiting {
+            token,
+            since: Instant::NEVER,
+            kind,
+            expires_after,
+            tries: 0,
+            stored,
+        });
         Ok(token)
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use mqtt_sansio::codec::{
-    ConnAckReasonCode, Connect, Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, SubAck, SubAckReasonCode,
-    UnsubAckReasonCode,
+    ConnAckReasonCode, Connect, Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, SubAck,
+    SubAckReasonCode, UnsubAckReasonCode,
 };
 use mqtt_sansio::server::{Accept, Loss, ServerConfig};
 use mqtt_sansio::{Breach, CommandError, Version};
