@@ -279,7 +279,7 @@ fn pitfall_37_no_wrong_answer_wedges_a_session() {
             for _ in 0..5 {
                 let sent = wire.take();
                 if decode(&sent, Version::V5).iter().any(|packet| packet.packet_id() == Some(id(1))) {
-                    wire.receive(&[answer.clone()]);
+                    wire.receive(core::slice::from_ref(answer));
                 }
                 ends += usize::from(!wire.client.is_connected());
                 wire.resume();
