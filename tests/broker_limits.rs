@@ -6,7 +6,7 @@
 use std::num::NonZeroU16;
 
 use mqtt_sansio::broker::BrokerConfig;
-use mqtt_sansio::codec::{Connect, Publish, Subscribe, Subscription};
+use mqtt_sansio::codec::{self, Connect, Limits, Packet, Publish, Subscribe, Subscription};
 use mqtt_sansio::server::ServerConfig;
 use mqtt_sansio::{Instant, Message, QoS, TopicName, Version};
 
@@ -321,4 +321,109 @@ fn the_clock_may_jump() {
     net.now = Instant::from_micros(1 << 60);
     net.poll();
     assert_eq!(net.notices(), ["client session ended"]);
+}
+
+/// Who is far behind and reads steadily is not taken for dead: its pings are heard and answered.
+#[test]
+fn pitfall_26_a_slow_reader_that_pings_is_not_dead() {
+    use bytes::Buf;
+    for version in BOTH {
+        for (messages, size) in [(1, 14_000_000), (140, 100_000)] {
+            let mut net = Net::plain();
+            let (writer, slow) =
+                (net.client(version, "writer"), net.connect(&Connect { keep_alive: 2, ..named(version, "slow") }));
+            net.subscribe(slow, "a", QoS::AtMostOnce);
+            net.heard(slow);
+            net.set_reading(slow, false);
+            let payload = "x".repeat(size);
+            for _ in 0..messages {
+                net.publish(writer, "a", &payload, QoS::AtMostOnce);
+            }
+            // In 70 seconds it reads 14 MB, and pings each second.
+            let (conn, mut read) = (net.id(slow), Vec::new());
+            for _ in 0..70 {
+                net.wait(1);
+                assert!(!net.is_over(slow), "{:?}", net.notices());
+                net.broker.receive(net.now, conn, &mut &b"\xC0\x00"[..]);
+                let mut left = 205_000;
+                while left > 0 && net.broker.transmit(conn).has_remaining() {
+                    let transmit = net.broker.transmit(conn);
+                    let count = transmit.remaining().min(left);
+                    read.extend_from_slice(&transmit.copy_to_bytes(count));
+                    left -= count;
+                }
+            }
+            let packets: Vec<_> = codec::packets(&read, version, Limits::from_server()).collect();
+            let pings = packets.iter().filter(|packet| matches!(packet, Ok(Packet::PingResp))).count();
+            assert_eq!((pings, packets.len()), (70, 70 + messages), "every ping is answered, every message there");
+        }
+    }
+}
+
+/// As long as answers hold the input up, time does not count against a client as long as bytes leave; if none do, it ends.
+#[test]
+fn pitfall_26_silence_counts_only_while_it_is_listened_to() {
+    use bytes::Buf;
+    for reads in [true, false] {
+        let mut net = Net::new(with_server(|server| server.answer_limit = 100));
+        let slow = net.connect(&Connect { keep_alive: 2, ..named(Version::V5, "slow") });
+        net.set_reading(slow, false);
+        let conn = net.id(slow);
+        // The last answer before the limit goes far beyond it.
+        net.send_bytes(slow, &[0xC0, 0].repeat(49));
+        let subscriptions = vec![Subscription::new("a", QoS::AtMostOnce).unwrap(); 80];
+        net.send(slow, &[Subscribe::new(id(1), &subscriptions).into()]);
+        assert!(!net.broker.takes_input(conn) && net.broker.transmit(conn).remaining() > 170);
+        // It takes a minute for what there is to leave.
+        for _ in 0..60 {
+            if reads {
+                net.broker.transmit(conn).advance(1);
+                net.broker.transmit(conn);
+            }
+            net.wait(1);
+        }
+        assert_eq!(net.is_over(slow), !reads);
+        if reads {
+            net.broker.transmit(conn).advance(40);
+            net.wait(1);
+            assert!(net.broker.takes_input(conn), "and then it is listened to again");
+            // It is noticed when the time is told next, which may be as late.
+            net.wait(6);
+            assert!(net.is_over(slow), "and is silent");
+        }
+    }
+}
+
+/// Neither end waits for the other one to read.
+#[test]
+fn pitfall_32_a_writer_that_does_not_read_is_not_blocked() {
+    for version in BOTH {
+        let mut net = Net::new(with_server(|server| {
+            server.transmit_limit = 1000;
+            server.max_kept = 10;
+        }));
+        let (writer, other) = (net.client(version, "writer"), net.client(version, "other"));
+        net.subscribe(writer, "a", QoS::AtMostOnce);
+        net.subscribe(other, "a", QoS::AtMostOnce);
+        net.heard(writer);
+        net.heard(other);
+        net.set_reading(writer, false);
+        for number in 0..5000 {
+            net.publish(writer, "a", "0123456789", QoS::AtMostOnce);
+            assert_eq!(net.heard(other).len(), 1, "message {number} was taken");
+        }
+        assert!(net.broker.takes_input(net.id(writer)));
+        let dropped = net.broker.counters().dropped;
+        assert!(dropped.queue_full > 4900, "what exceeds the limits is dropped and counted: {dropped:?}");
+        net.set_reading(writer, true);
+        assert_eq!(net.heard(writer).len() as u64, 5000 - dropped.total());
+        // What it makes the broker answer has a limit of its own.
+        net.set_reading(writer, false);
+        let (conn, pings) = (net.id(writer), [0xC0, 0].repeat(100_000));
+        let mut input = &pings[..];
+        net.broker.receive(net.now, conn, &mut input);
+        assert!(!input.is_empty() && !net.broker.takes_input(conn));
+        let unsent = bytes::Buf::remaining(net.broker.transmit(conn));
+        assert!((64 * 1024..64 * 1024 + 2).contains(&unsent), "{unsent}");
+    }
 }

@@ -116,7 +116,7 @@ fn a_topic_with_too_many_levels_is_not_a_full_queue() {
 #[test]
 fn next_ready_tells_when_input_is_taken_again() {
     use bytes::Buf;
-    let mut net = Net::new(with_server(|server| server.transmit_limit = 8));
+    let mut net = Net::new(with_server(|server| server.answer_limit = 8));
     let a = net.client(Version::V5, "a");
     let conn = net.id(a);
     net.set_reading(a, false);

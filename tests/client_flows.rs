@@ -65,13 +65,16 @@ enum Effect {
     Release,
     /// It is over with this code, nothing is sent.
     Acknowledged(PubAckReasonCode),
+    /// It is over with this code, but not with the guarantee that was asked for.
+    AtLeastOnce(PubAckReasonCode),
     /// The request is answered.
     Answered,
     /// PUBREL that says that nothing is known of it, in 5.0.
     ReleaseUnknown,
     /// PUBCOMP that says that nothing is known of it, in 5.0.
     CompleteUnknown,
-    /// A Protocol Error: an acknowledgement of another kind than the packet asked for \[MQTT-2.2.1-5\].
+    /// A Protocol Error: an acknowledgement of another kind than the packet asked for \[MQTT-2.2.1-5\]. What it was for ends
+    /// with it: the server would give the same answer on every connection.
     Mismatch,
 }
 
@@ -100,14 +103,15 @@ const ANSWERS: [Answer; 12] = [
 #[rustfmt::skip]
 fn effects(stage: Stage) -> [Effect; 12] {
     use Effect::{
-        Acknowledged as Ack, Answered, CompleteUnknown as Comp, Mismatch as Bad, Nothing as Zero, Release as Rel,
+        Acknowledged as Ack, Answered, AtLeastOnce as One, CompleteUnknown as Comp, Mismatch as Bad, Nothing as Zero, Release as Rel,
         ReleaseUnknown as Rel92,
     };
     match stage {
         //                       PUBACK ok    0x10         0x87          PUBREC ok 0x10  0x87          PUBREL      PUBCOMP ok  0x92      SUBACK    UNSUBACK
         Stage::Sent1         => [Ack(OK),     Ack(NOBODY), Ack(REFUSED), Bad,     Bad,   Bad,          Comp, Comp, Bad,        Bad,      Bad,      Bad],
         // A refusal ends it without PUBREL [MQTT-4.4.0-2]; below 0x80 PUBREL follows [MQTT-4.3.3-4].
-        Stage::Sent2         => [Bad,         Bad,         Bad,          Rel,     Rel,   Ack(REFUSED), Comp, Comp, Bad,        Bad,      Bad,      Bad],
+        // Servers without QoS 2 answer by PUBACK.
+        Stage::Sent2         => [One(OK),     One(NOBODY), One(REFUSED),      Rel,     Rel,   Ack(REFUSED), Comp, Comp, Bad,        Bad,      Bad,      Bad],
         // Unacknowledged until PUBCOMP [MQTT-4.3.3-5], whatever a second PUBREC says. That the server does not know the
         // identifier means that it is done with it.
         Stage::Released(code) => [Bad,        Bad,         Bad,          Rel,     Rel,   Rel,          Comp, Comp, Ack(code),  Ack(code), Bad,     Bad],
@@ -205,7 +209,7 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
     let kind = answer(packet, version).packet_type();
     let goodbye = Disconnect { reason_code: DisconnectReasonCode::ProtocolError, ..Disconnect::default() };
     let expected: &[Packet<'_>] = match effect {
-        Effect::Nothing | Effect::Acknowledged(_) | Effect::Answered => &[],
+        Effect::Nothing | Effect::Acknowledged(_) | Effect::AtLeastOnce(_) | Effect::Answered => &[],
         Effect::Release => &[PubRel::new(id(1)).into()],
         Effect::ReleaseUnknown => &[PubRel { reason_code: unknown, ..PubRel::new(id(1)) }.into()],
         Effect::CompleteUnknown => &[PubComp { reason_code: unknown, ..PubComp::new(id(1)) }.into()],
@@ -219,21 +223,20 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
     let told = match effect {
         Effect::Nothing | Effect::Release | Effect::ReleaseUnknown | Effect::CompleteUnknown => vec![],
         Effect::Acknowledged(code) => done(Done::Acknowledged(code.into())),
+        Effect::AtLeastOnce(code) => done(Done::AtLeastOnce(code.into())),
         Effect::Answered if packet == Answer::SubAck => done(Done::Subscribed(vec![0])),
         Effect::Answered if version == Version::V5 => done(Done::Unsubscribed(vec![0])),
         Effect::Answered => done(Done::Unsubscribed(vec![])),
-        Effect::Mismatch => vec![breach(Breach::MismatchedAck(kind))],
+        Effect::Mismatch => vec![breach(Breach::MismatchedAck(kind)), lost(token.unwrap(), Loss::Mismatched(kind))],
     };
     assert_eq!(events, told, "{why}");
 
     // Whether the connection stays, and what is in use.
-    let is_over = matches!(effect, Effect::Acknowledged(_) | Effect::Answered);
+    let is_over =
+        !matches!(effect, Effect::Nothing | Effect::Release | Effect::ReleaseUnknown | Effect::CompleteUnknown);
     assert_eq!(wire.client.is_connected(), effect != Effect::Mismatch, "{why}");
     assert_eq!(wire.client.open_operations(), open_before - usize::from(is_over), "{why}");
     assert_eq!(wire.client.waiting(), 0, "{why}");
-    if effect == Effect::Mismatch {
-        return;
-    }
     // What comes next shows that no stage was skipped: after a resume an open message goes on from where it was.
     wire.resume();
     let sent = wire.take();
@@ -280,6 +283,7 @@ fn a_message_that_was_given_up() {
             }
             Answer::PubRec(_) | Answer::PubComp(_) => assert_eq!((events, sent), (vec![], vec![])),
             Answer::PubRel(_) => assert!(matches!(sent[..], [Packet::PubComp(_)]), "{sent:?}"),
+            Answer::PubAck(_) => assert_eq!((events, sent), (vec![], vec![])),
             _ => assert!(matches!(events[..], [Event::Close(Why::Breach(Breach::MismatchedAck(_)))]), "{events:?}"),
         }
     }

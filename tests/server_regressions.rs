@@ -100,6 +100,25 @@ fn an_expiry_interval_that_was_granted_is_the_longest() {
     assert_eq!(session.session_expiry_interval(), 60);
 }
 
+/// The time for the answer to a challenge begins when the challenge has left; while it leaves, the client is alive.
+#[test]
+fn a_large_challenge_has_its_time() {
+    let seconds = |seconds| NOW + std::time::Duration::from_secs(seconds);
+    let mut acceptor = Acceptor::new(ServerConfig { connect_timeout: 5, ..ServerConfig::default() }, NOW);
+    let mut input = &b"\x10\x12\x00\x04MQTT\x05\x02\x00\x00\x04\x15\x00\x01M\x00\x01c"[..];
+    assert!(matches!(acceptor.poll(NOW, &mut input), Some(Action::Connect(_))));
+    acceptor.challenge(&[0; 40_000]).unwrap();
+    for second in 1..=10 {
+        assert_eq!(acceptor.poll(seconds(4 * second - 4), &mut &[][..]), None, "second {second}");
+        acceptor.transmit().advance(4100);
+        assert_eq!(acceptor.deadline(), Some(Instant::EPOCH), "it wants to know when that has left");
+    }
+    assert_eq!(acceptor.poll(seconds(40), &mut &[][..]), None);
+    assert!(!acceptor.transmit().has_remaining());
+    assert_eq!(acceptor.deadline(), Some(seconds(45)));
+    assert_eq!(acceptor.poll(seconds(45), &mut &[][..]), Some(Action::Close(Close::ConnectTimeout)));
+}
+
 #[test]
 fn nobody_is_given_an_empty_name() {
     let mut acceptor = Acceptor::new(ServerConfig::default(), NOW);

@@ -176,7 +176,7 @@ impl<P: Policy> Broker<P> {
     }
 
     /// Whether [`receive`](Self::receive) would take input: not as long as an answer of the policy is waited for, or too
-    /// much waits to be written. When it does again, [`next_ready`](Self::next_ready) tells.
+    /// many answers to the client [wait to be written](ServerConfig::answer_limit). When it does again, [`next_ready`](Self::next_ready) tells.
     pub fn takes_input(&self, id: ConnectionId) -> bool {
         let connection = index_of(&self.connections, id.0).and_then(|index| self.connections.get(index));
         connection.is_some_and(|connection| {

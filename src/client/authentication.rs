@@ -6,6 +6,7 @@ use super::session::{ClientSession, State};
 use crate::codec::{Auth, AuthReasonCode};
 use crate::session::{Breach, CommandError, Exchange};
 use crate::text::Utf8Str;
+use crate::time::Instant;
 
 impl ClientSession {
     /// The client's next step, when the server waits for one: AUTH with Continue authentication \[MQTT-4.12.0-3\].
@@ -20,7 +21,9 @@ impl ClientSession {
         }
         self.send_auth(AuthReasonCode::ContinueAuthentication, data)?;
         if self.state == State::Connecting {
-            self.await_server();
+            // A command is not told the time.
+            self.keep_alive.ask(Instant::NEVER, self.engine.ahead());
+            self.engine.is_unstamped = true;
         }
         Ok(())
     }
@@ -70,7 +73,8 @@ impl ClientSession {
             _ => return self.breach(Breach::UnexpectedAuth),
         };
         if self.state == State::Connecting {
-            self.await_server();
+            // The server waits for this end: nothing is due from it until it is answered.
+            self.keep_alive.received(self.engine.now);
         }
         Action::Auth(auth)
     }

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::num::NonZeroU16;
+use core::num::{NonZeroU8, NonZeroU16};
 
 use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, Sender, Version};
 use crate::redacted::Redacted;
@@ -80,16 +80,39 @@ pub struct ClientConfig {
     pub max_kept_bytes: u32,
     /// What happens to a message that would be too much.
     pub overflow: Overflow,
-    /// When this many bytes wait to be written, no input is taken, and messages are kept back; 64 KiB by default.
+    /// Maximum number of connections on which a SUBSCRIBE or UNSUBSCRIBE is sent without an answer; after that it ends with
+    /// [`Loss::Unanswered`](crate::Loss::Unanswered). Default: 10; `None`: no limit. A connection counts if a byte of the
+    /// packet was written. Messages of QoS 1 and 2 have no such limit: they are sent again as long as the session
+    /// lives \[MQTT-4.4.0-1\], or until they are [withdrawn](super::ClientSession::withdraw).
+    pub max_request_tries: Option<NonZeroU8>,
+    /// Whether PUBACK ends the delivery of a message of QoS 2, with
+    /// [`Outcome::AtLeastOnce`](crate::Outcome::AtLeastOnce). Default: true, because servers without QoS 2
+    /// answer so, on every connection anew. If not, PUBACK is the Protocol Error that section 4.3.3 makes of it: the
+    /// connection ends, and the delivery with [`Loss::Mismatched`](crate::Loss::Mismatched).
+    pub puback_ends_qos_2: bool,
+    /// Maximum number of bytes that wait to be written before messages and requests are kept back; they wait within `max_kept`
+    /// and `max_kept_bytes`, and what exceeds those is refused. Input is taken nevertheless, so that acknowledgements and
+    /// pings go on, until as many bytes of answers alone (PUBACK, PUBREC, PUBREL, PUBCOMP) wait to be written. Default:
+    /// 64 KiB; 0 counts as 1. One packet may exceed it.
     pub transmit_limit: u32,
-    /// How long a server may take to answer CONNECT, or an AUTH before CONNACK, in seconds; 30 by default, 0 for ever.
+    /// How long a server may take to answer CONNECT, or an AUTH before CONNACK, in seconds. Default: 30; 0: no limit. The time
+    /// begins when the last byte of the packet has been taken out of `transmit()`, as noticed by the next
+    /// [`poll`](super::ClientSession::poll). As long as the packet is leaving, it begins again with each byte: a connection
+    /// of which nothing leaves for so long is over as well.
     pub connect_timeout: u16,
-    /// How long a server may take to answer PINGREQ, in seconds, if nothing else comes; 15 by default, 0 for ever.
+    /// How long a server may take to answer PINGREQ, in seconds, if nothing else comes. Default: 15; 0: no limit. The time
+    /// begins as that of `connect_timeout` does. What the transport itself has buffered is not known here: a transport
+    /// with large buffers on a slow link needs a longer time.
     pub ping_timeout: u16,
     /// The shortest and the longest pause that [`backoff`](super::ClientSession::backoff) suggests, in seconds; 1 and
     /// 120 by default. A shortest one of 0 stays 0, as it is doubled each time.
     pub backoff: (u16, u16),
-    /// What the random part of those pauses is made from: something that differs among the clients of a server.
+    /// How long a connection has to last, in seconds, for the next pause to be the shortest again. Default: 30; with 0 it is
+    /// enough that the server has accepted the connection.
+    pub backoff_reset: u16,
+    /// Mixed into the random part of those pauses, which is made from the client identifier: clients with different
+    /// identifiers differ without it. Default: 0. For tests, and for clients that let the server choose their identifiers,
+    /// which are all alike until it has.
     pub seed: u64,
     /// Whether there is a [`journal`](super::ClientSession::journal), so that the session survives a crash.
     pub journal: bool,
@@ -122,10 +145,13 @@ impl Default for ClientConfig {
             max_kept: 10_000,
             max_kept_bytes: 64 * 1024 * 1024,
             overflow: Overflow::Refuse,
+            max_request_tries: NonZeroU8::new(10),
+            puback_ends_qos_2: true,
             transmit_limit: 64 * 1024,
             connect_timeout: 30,
             ping_timeout: 15,
             backoff: (1, 120),
+            backoff_reset: 30,
             seed: 0,
             journal: false,
         }

@@ -39,10 +39,11 @@ impl ClientSession {
         Ok(())
     }
 
-    /// The server has so long for its next step towards CONNACK.
+    /// The server has so long for its next step towards CONNACK, from when the packet has left that was put into the stream
+    /// last.
     pub(super) fn await_server(&mut self) {
         self.keep_alive.received(self.engine.now);
-        self.keep_alive.ask(self.engine.now);
+        self.keep_alive.ask(self.engine.now, self.engine.ahead());
     }
 
     fn encode_connect(&mut self, clean_start: bool) -> Result<(), CommandError> {
@@ -85,16 +86,18 @@ impl ClientSession {
     /// the next connection in any case. If the transport could not even be connected, only the next
     /// [`backoff`](Self::backoff) is longer. Outcomes that follow from it are told by [`poll`](Self::poll).
     pub fn closed(&mut self, now: Instant) {
-        self.backoff.failed();
         if self.state == State::Closed {
-            return;
+            return self.backoff.failed(false);
         }
         self.engine.advance(now);
-        self.engine.closed();
+        let was_established = core::mem::take(&mut self.established);
+        let lasted = seconds(self.engine.now).wrapping_sub(self.established_at);
+        self.backoff.failed(was_established && lasted >= u32::from(self.config.backoff_reset));
+        self.engine.closed(self.config.max_request_tries);
         self.state = State::Closed;
         self.exchange = Exchange::Idle;
         // A session that ends with its connection [MQTT-3.1.2-23; 3.1.1: MQTT-3.1.2-6].
-        if core::mem::take(&mut self.established) && self.server.session_expiry_interval == 0 {
+        if was_established && self.server.session_expiry_interval == 0 {
             self.forget_session();
         }
         self.server = ServerLimits::UNKNOWN;
@@ -159,10 +162,9 @@ impl ClientSession {
             self.engine.record(Record::ClientIdentifier(assigned.as_bytes()));
         }
         self.state = State::Connected;
-        self.established = true;
+        (self.established, self.established_at) = (true, seconds(self.engine.now));
         self.exchange = Exchange::Idle;
         self.keep_alive = KeepAlive::new(server.keep_alive, self.engine.now);
-        self.backoff.succeeded();
         self.engine.opened(server.topic_alias_maximum.min(self.config.topic_aliases));
         self.engine.release_again();
         Action::Connected(Connected { session, server, properties: connack.properties })
@@ -266,8 +268,12 @@ impl ClientSession {
             self.forget_session();
             self.engine.record(Record::ClientIdentifier(config.client_id.as_bytes()));
         }
-        self.backoff.reseed(config.seed);
         self.config = config;
         Ok(())
     }
+}
+
+/// Seconds, of which 32 bits are enough to tell how long a connection has lasted.
+const fn seconds(at: Instant) -> u32 {
+    (at.as_micros() / 1_000_000) as u32
 }

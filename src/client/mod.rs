@@ -42,6 +42,7 @@
 //! | [`closed`](ClientSession::closed) | the transport is gone, or after [`Action::Close`] | keeps what the session has to keep |
 //! | [`publish`](ClientSession::publish) | at any time | sends a message, or keeps it until it can be sent |
 //! | [`subscribe`](ClientSession::subscribe), [`unsubscribe`](ClientSession::unsubscribe) | at any time | the same for requests |
+//! | [`withdraw`](ClientSession::withdraw) | at any time | gives up what has no outcome yet |
 //! | [`ack`](ClientSession::ack) | with manual acknowledgements | acknowledges a message |
 //! | [`authenticate`](ClientSession::authenticate), [`reauthenticate`](ClientSession::reauthenticate) | in an enhanced authentication | AUTH |
 //! | [`disconnect`](ClientSession::disconnect) | connected | DISCONNECT |

@@ -2,7 +2,7 @@
 
 use super::action::{Action, Close};
 use super::session::{ClientSession, State};
-use crate::codec::{AckProperties, Packet, PacketType, PubAckReasonCode, SubAck, UnsubAck, Version};
+use crate::codec::{AckProperties, Packet, PacketId, PacketType, PubAckReasonCode, SubAck, UnsubAck, Version};
 use crate::session::{Breach, CommandError, End, Outcome, Receipt, Side, Stage};
 
 impl ClientSession {
@@ -66,13 +66,22 @@ impl ClientSession {
         engine.ack(&side.rules(), receipt, reason_code, properties)
     }
 
+    /// SUBACK or UNSUBACK has come for something else, or with another number of reason codes than there were filters.
+    #[cold]
+    fn mismatched<'a>(&mut self, id: PacketId, packet: PacketType, is_counted: bool) -> Action<'a> {
+        let breach = self.engine.mismatched(id, packet);
+        self.breach(if is_counted { Breach::WrongReasonCodeCount(packet) } else { breach })
+    }
+
     fn receive_suback<'a>(&mut self, ack: SubAck<'a>) -> Option<Action<'a>> {
         match self.engine.outbound.stage(ack.id)? {
             Stage::SubAck(filters) if filters as usize == ack.reason_codes.len() => {}
-            Stage::SubAck(_) => return Some(self.breach(Breach::WrongReasonCodeCount(PacketType::SubAck))),
-            _ => return Some(self.breach(Breach::MismatchedAck(PacketType::SubAck))),
+            stage => {
+                let is_counted = matches!(stage, Stage::SubAck(_));
+                return Some(self.mismatched(ack.id, PacketType::SubAck, is_counted));
+            }
         }
-        let flow = self.engine.outbound.remove(ack.id)?;
+        let flow = self.engine.outbound.remove(ack.id).filter(|flow| !flow.is_reported)?;
         self.engine.release(flow.stored.len());
         let outcome = Outcome::Subscribed { reason_codes: ack.reason_codes, properties: ack.properties };
         Some(Action::Done { token: flow.token, outcome })
@@ -83,10 +92,12 @@ impl ClientSession {
             // Before 5.0 there are no reason codes.
             Stage::UnsubAck(filters)
                 if self.engine.version != Version::V5 || filters as usize == ack.reason_codes.len() => {}
-            Stage::UnsubAck(_) => return Some(self.breach(Breach::WrongReasonCodeCount(PacketType::UnsubAck))),
-            _ => return Some(self.breach(Breach::MismatchedAck(PacketType::UnsubAck))),
+            stage => {
+                let is_counted = matches!(stage, Stage::UnsubAck(_));
+                return Some(self.mismatched(ack.id, PacketType::UnsubAck, is_counted));
+            }
         }
-        let flow = self.engine.outbound.remove(ack.id)?;
+        let flow = self.engine.outbound.remove(ack.id).filter(|flow| !flow.is_reported)?;
         self.engine.release(flow.stored.len());
         let outcome = Outcome::Unsubscribed { reason_codes: ack.reason_codes, properties: ack.properties };
         Some(Action::Done { token: flow.token, outcome })

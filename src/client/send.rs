@@ -30,6 +30,28 @@ impl ClientSession {
         engine.publish(&mut side, message)
     }
 
+    /// Withdraws what was asked for under a token: its outcome is [`Loss::Withdrawn`](crate::Loss::Withdrawn), reported by the
+    /// next [`poll`](Self::poll).
+    ///
+    /// What waits is not sent. What was sent cannot be taken back: the server may have it, and a subscription that
+    /// it grants nevertheless is there until it is unsubscribed. A SUBSCRIBE or UNSUBSCRIBE is not sent again by the next
+    /// connection. A message of QoS 1 or 2 is not sent again either, but its packet identifier stays in use, and
+    /// counts against the server's Receive Maximum, until the server has settled it on this connection; after that, until
+    /// the session ends. A message of QoS 2 that the server has received is released in any case \[MQTT-4.3.3-4\].
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::UnknownToken`] if the outcome is known already, or if it is a message of QoS 0 that is in the output.
+    pub fn withdraw(&mut self, token: Token) -> Result<(), CommandError> {
+        self.engine.withdraw(token)
+    }
+
+    /// Returns the number of connections on which the packet of an operation has been sent, the present one included; be it
+    /// in part, and whether it has arrived or not. `None` if nothing is open under the token.
+    pub fn tries(&self, token: Token) -> Option<u16> {
+        self.engine.tries(token)
+    }
+
     /// Asks for messages, at once if that is possible; else as soon as it is. An unanswered request is sent again by
     /// the next connection.
     ///

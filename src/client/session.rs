@@ -28,8 +28,9 @@ pub struct ClientSession {
     pub(super) backoff: Backoff,
     pub(super) state: State,
     pub(super) exchange: Exchange,
-    /// Whether this connection was accepted.
+    /// Whether this connection was accepted, and at which second.
     pub(super) established: bool,
+    pub(super) established_at: u32,
     /// Whether CONNECT has asked for a new session.
     pub(super) asked_clean: bool,
     /// Whether there is a session that the next connection can resume.
@@ -63,10 +64,11 @@ impl ClientSession {
             server: ServerLimits::UNKNOWN,
             identifiers: None,
             keep_alive: KeepAlive::new(0, Instant::EPOCH),
-            backoff: Backoff::new(config.seed),
+            backoff: Backoff::new(),
             state: State::Closed,
             exchange: Exchange::Idle,
             established: false,
+            established_at: 0,
             asked_clean: false,
             has_session: false,
             knows_identifiers: false,
@@ -78,17 +80,25 @@ impl ClientSession {
     /// is nothing more. To be called until then: whenever something was read, whenever the
     /// [`deadline`](Self::deadline) has come, and after writing. To call it more often does no harm.
     ///
-    /// What is left of `input` is an unfinished packet, and is to be given again when more has come; unless too much
-    /// waits to be [written](ClientConfig::transmit_limit): then it is to be given again when that has been written.
+    /// What is left of `input` is an unfinished packet, and is to be given again when more has come; unless too many
+    /// answers wait to be [written](ClientConfig::transmit_limit): then it is to be given again when that has been written.
     ///
     /// `now` never goes back: an earlier one than before counts as the same.
     #[inline]
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        if self.engine.note_sent() {
-            // It was written after the last call, so at that time or later.
-            self.keep_alive.sent(self.engine.now);
-        }
+        let (before, is_unstamped) = (self.engine.now, self.engine.is_unstamped);
         self.engine.advance(now);
+        if is_unstamped {
+            self.keep_alive.stamp(self.engine.now);
+        }
+        if let Some(left) = self.engine.note_sent(self.config.transmit_limit) {
+            // It was written after the last call, so at that time or later.
+            self.keep_alive.sent(before);
+            self.keep_alive.left(left.count, self.engine.now);
+            if left.was_held {
+                self.keep_alive.excuse(self.engine.now);
+            }
+        }
         if self.engine.has_news() {
             return self.engine.news();
         }
@@ -105,7 +115,8 @@ impl ClientSession {
     /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then;
     /// [`Instant::EPOCH`] if there is something to do at once.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.engine.is_due(&self.rules()) {
+        let has_left = self.keep_alive.awaits_departure() && self.engine.has_unnoticed();
+        if has_left || self.engine.is_due(&self.rules()) {
             return Some(Instant::EPOCH); // now, whatever the clock shows
         }
         match self.state {
@@ -119,10 +130,12 @@ impl ClientSession {
         }
     }
 
-    /// How long to wait before the next connection: nothing before the first one; then a pause that grows with each
-    /// failure and has a random part.
+    /// How long to wait before the next connection: nothing before the first one; then a pause that doubles with each
+    /// connection that was refused, lost, or closed, up to the longest of the [configuration](ClientConfig::backoff). It has
+    /// a random part, which differs from one client identifier to another. A connection that has
+    /// [lasted](ClientConfig::backoff_reset) makes it the shortest again; that the server has accepted it does not.
     pub fn backoff(&self) -> Duration {
-        self.backoff.pause(self.config.backoff)
+        self.backoff.pause(self.config.backoff, &self.config.client_id, self.config.seed)
     }
 
     /// The records that are to be stored before anything that depends on them is sent, if the
@@ -136,6 +149,12 @@ impl ClientSession {
     /// [manual acknowledgements](ClientConfig::manual_acks): then the record is made by [`ack`](Self::ack).
     pub fn journal(&mut self) -> Option<&mut Journal> {
         self.engine.journal.as_deref_mut()
+    }
+
+    /// Whether [`poll`](Self::poll) takes input: not without a connection, and not as long as too many answers
+    /// [wait to be written](ClientConfig::transmit_limit). What is read meanwhile has to be held by the caller.
+    pub fn takes_input(&self) -> bool {
+        self.engine.phase != Phase::Down && self.engine.has_room_for_answers(&self.rules())
     }
 
     /// Whether the server has accepted the connection, and it is not over.
@@ -239,7 +258,7 @@ impl ClientSession {
     fn ping(&mut self) {
         // Two bytes that always fit, see `MaximumPacketSizeTooSmall`.
         let _ = self.engine.transmit.encode(u32::MAX, |out| Packet::PingReq.encode(self.engine.version, out));
-        self.keep_alive.ask(self.engine.now);
+        self.keep_alive.ask(self.engine.now, self.engine.ahead());
         self.engine.shrink();
     }
 }
@@ -300,8 +319,10 @@ fn rules(config: &ClientConfig, version: Version, server: &ServerLimits) -> Rule
         max_kept: config.max_kept,
         max_kept_bytes: config.max_kept_bytes,
         overflow: config.overflow,
+        puback_ends_qos_2: config.puback_ends_qos_2,
         keeps_qos_0: true,
         transmit_limit: config.transmit_limit.max(1),
+        answer_limit: config.transmit_limit.max(1),
     }
 }
 

@@ -28,6 +28,10 @@ pub struct Acceptor {
     deadline: Instant,
     /// Whether that is to be counted from when the time is told next.
     is_unstamped: bool,
+    /// Where in the output a challenge ends.
+    asked_up_to: u64,
+    /// How many bytes of the output had been taken when that was last looked at.
+    seen_taken: u64,
     step: Step,
     transmit: Transmit,
     pending: Option<Box<Pending>>,
@@ -57,6 +61,8 @@ impl Acceptor {
             now,
             deadline: Instant::NEVER,
             is_unstamped: false,
+            asked_up_to: 0,
+            seen_taken: 0,
             step: Step::Waiting,
             transmit: Transmit::default(),
             pending: None,
@@ -72,7 +78,9 @@ impl Acceptor {
     /// that comes of it. A client may send more behind its CONNECT without waiting.
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
         self.now = now.max(self.now);
-        if core::mem::take(&mut self.is_unstamped) {
+        let was_leaving = self.is_leaving();
+        self.seen_taken = self.transmit.taken();
+        if core::mem::take(&mut self.is_unstamped) || was_leaving {
             self.await_client();
         }
         let action = match self.step {
@@ -96,7 +104,7 @@ impl Acceptor {
     /// [`Instant::EPOCH`] if there is something to do at once.
     pub fn deadline(&self) -> Option<Instant> {
         match self.step {
-            Step::Challenged if self.is_unstamped => Some(Instant::EPOCH),
+            Step::Challenged if self.is_unstamped || self.is_leaving() => Some(Instant::EPOCH),
             Step::Waiting | Step::Challenged => self.deadline.unless_never(),
             Step::Closing(_) => Some(Instant::EPOCH),
             Step::Deciding | Step::Over => None,
@@ -112,6 +120,12 @@ impl Acceptor {
     /// The user name in CONNECT, if it has one; `None` as well whenever [`client_id`](Self::client_id) is.
     pub fn user_name(&self) -> Option<&str> {
         self.pending.as_ref()?.user_name.as_deref()
+    }
+
+    /// Whether bytes of a challenge, or from before it, have left since the time was last told. The client's time begins when
+    /// the last one has.
+    fn is_leaving(&self) -> bool {
+        self.step == Step::Challenged && self.seen_taken < self.asked_up_to && self.seen_taken != self.transmit.taken()
     }
 
     /// The client has so long for its next step.
@@ -287,6 +301,7 @@ impl Acceptor {
         let method = pending.method.as_deref().ok_or(CommandError::NoAuthentication)?;
         let limit = pending.client.maximum_packet_size;
         self.transmit.put_auth(Version::V5, method, AuthReasonCode::ContinueAuthentication, data, limit)?;
+        self.asked_up_to = self.transmit.end();
         self.step = Step::Challenged;
         self.is_unstamped = true;
         Ok(())

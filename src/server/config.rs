@@ -72,10 +72,21 @@ pub struct ServerConfig {
     pub max_kept_bytes: u32,
     /// What happens to a message that would be too much.
     pub overflow: Overflow,
+    /// Whether PUBACK ends the delivery of a message of QoS 2, with
+    /// [`Outcome::AtLeastOnce`](crate::Outcome::AtLeastOnce). Default: true, because clients without QoS 2
+    /// answer so, on every connection anew. If not, PUBACK is the Protocol Error that section 4.3.3 makes of it: the
+    /// connection ends, and the delivery with [`Loss::Mismatched`](crate::Loss::Mismatched).
+    pub puback_ends_qos_2: bool,
     /// Whether messages of QoS 0 are kept for a client that is not connected; they are not by default.
     pub keep_qos_0: bool,
-    /// When this many bytes wait to be written, no input is taken, and messages are kept back; 64 KiB by default.
+    /// Maximum number of bytes that wait to be written before messages are kept back; they wait within `max_kept` and
+    /// `max_kept_bytes`, and what exceeds those is refused. Input is taken nevertheless, so that acknowledgements and pings go
+    /// on: see `answer_limit`. Default: 64 KiB. One packet may exceed it.
     pub transmit_limit: u32,
+    /// Maximum number of bytes of answers that wait to be written: of PUBACK, PUBREC, PUBCOMP, PUBREL, PINGRESP, SUBACK, UNSUBACK. At the
+    /// limit no input is taken, until the client reads what it has made this end send. Default: 64 KiB. One packet may
+    /// exceed it; 0 counts as 1.
+    pub answer_limit: u32,
 }
 
 impl Default for ServerConfig {
@@ -103,8 +114,10 @@ impl Default for ServerConfig {
             max_kept: 1000,
             max_kept_bytes: 64 * 1024 * 1024,
             overflow: Overflow::Refuse,
+            puback_ends_qos_2: true,
             keep_qos_0: false,
             transmit_limit: 64 * 1024,
+            answer_limit: 64 * 1024,
         }
     }
 }
@@ -144,8 +157,10 @@ impl ServerConfig {
             max_kept: self.max_kept,
             max_kept_bytes: self.max_kept_bytes,
             overflow: self.overflow,
+            puback_ends_qos_2: self.puback_ends_qos_2,
             keeps_qos_0: self.keep_qos_0,
             transmit_limit: self.transmit_limit.max(1),
+            answer_limit: self.answer_limit.max(1),
         }
     }
 }

@@ -76,7 +76,7 @@ impl ServerSession {
             return;
         }
         self.engine.advance(now);
-        self.engine.closed();
+        self.engine.closed(None);
         if !self.config.keep_qos_0 {
             self.engine.drop_unacknowledged();
         }

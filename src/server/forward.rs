@@ -164,7 +164,7 @@ impl ServerSession {
         if matches!(self.state, State::Detached | State::Expired) {
             return self.poll_detached();
         }
-        self.engine.note_sent();
+        self.note_sent();
         if !self.engine.has_news() {
             let (engine, mut side) = self.split();
             let rules = side.rules();
@@ -267,8 +267,8 @@ impl ServerSession {
         self.engine.transmit.taken()
     }
 
-    /// Whether input is not taken because too much waits to be written.
+    /// Whether input is not taken because too many answers wait to be written.
     pub(crate) fn is_full(&self) -> bool {
-        !self.engine.has_room(&self.rules())
+        !self.engine.has_room_for_answers(&self.rules())
     }
 }

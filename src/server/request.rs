@@ -123,7 +123,7 @@ impl ServerSession {
     /// Sends an answer without properties. If it is larger than the client takes there is none.
     fn put(&mut self, answer: &Packet<'_>) {
         let (version, max) = (self.engine.version, self.client.maximum_packet_size);
-        let _ = self.engine.transmit.encode(max, |out| answer.encode(version, out));
+        let _ = self.engine.transmit.answer_within(max, |out| answer.encode(version, out));
     }
 
     /// Answers a SUBSCRIBE, with a reason code for each filter in order \[MQTT-3.8.4-6, MQTT-3.9.3-1\].
@@ -213,7 +213,7 @@ impl ServerSession {
             trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
                 let reason_string = properties.reason_string.filter(|_| with_reason);
                 let properties = AckProperties { reason_string, user_properties };
-                self.engine.transmit.encode(limit, |out| encode(properties, out)).map(|packet| packet.is_some())
+                self.engine.transmit.answer_within(limit, |out| encode(properties, out))
             })?;
         if !fits {
             return Err(CommandError::TooLarge { limit });

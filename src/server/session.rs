@@ -114,8 +114,8 @@ impl ServerSession {
     /// nothing more. To be called until then: whenever something was read, whenever the [`deadline`](Self::deadline) has
     /// come, and after writing. To call it more often does no harm. Without a connection it is called with no input.
     ///
-    /// What is left of `input` is an unfinished packet, and is to be given again when more has come; unless too much
-    /// waits to be [written](ServerConfig::transmit_limit): then it is to be given again when that has been written.
+    /// What is left of `input` is an unfinished packet, and is to be given again when more has come; unless too many
+    /// answers wait to be [written](ServerConfig::answer_limit): then it is to be given again when that has been written.
     ///
     /// `now` never goes back: an earlier one than before counts as the same.
     #[inline]
@@ -125,11 +125,20 @@ impl ServerSession {
             *input = &[];
             return self.poll_detached();
         }
-        self.engine.note_sent();
+        self.note_sent();
         if self.engine.has_news() {
             return self.engine.news();
         }
         self.receive_all(input).or_else(|| self.check_time())
+    }
+
+    /// Notices what has been written. As long as no input is taken, bytes that leave are what shows that the client is
+    /// alive: only time in which it could be heard counts against it. If nothing leaves either, it is taken for dead.
+    #[inline]
+    pub(super) fn note_sent(&mut self) {
+        if self.engine.note_sent(self.config.answer_limit).is_some_and(|left| left.was_held) {
+            self.last_heard = self.engine.now;
+        }
     }
 
     /// Everything that is to be written to the transport, in order. Bytes leave by
@@ -174,6 +183,26 @@ impl ServerSession {
         }
         let (engine, mut side) = self.split();
         engine.publish(&mut side, message)
+    }
+
+    /// Withdraws a message that was published under a token: its outcome is [`Loss::Withdrawn`](crate::Loss::Withdrawn),
+    /// reported by the next [`poll`](Self::poll).
+    ///
+    /// What waits is not sent. What was sent is not sent again, but its packet identifier stays in use, and counts against the
+    /// client's Receive Maximum, until the client has settled it on this connection; after that, until the session ends. A
+    /// message of QoS 2 that the client has received is released in any case \[MQTT-4.3.3-4\].
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::UnknownToken`] if the outcome is known already, or if it is a message of QoS 0 that is in the output.
+    pub fn withdraw(&mut self, token: Token) -> Result<(), CommandError> {
+        self.engine.withdraw(token)
+    }
+
+    /// Returns the number of connections on which a message has been sent, the present one included; be it in part, and
+    /// whether it has arrived or not. `None` if nothing is open under the token.
+    pub fn tries(&self, token: Token) -> Option<u16> {
+        self.engine.tries(token)
     }
 
     /// Acknowledges a message, with [manual](ServerConfig::manual_acks) acknowledgements. Acknowledgements go out in the
@@ -229,6 +258,12 @@ impl ServerSession {
     /// Whether the client of the last connection is a [bridge](crate::codec::Connect::is_bridge).
     pub const fn is_bridge(&self) -> bool {
         self.is_bridge
+    }
+
+    /// Whether [`poll`](Self::poll) takes input: not without a connection, and not as long as too many answers
+    /// [wait to be written](ServerConfig::answer_limit). What is read meanwhile has to be held by the caller.
+    pub fn takes_input(&self) -> bool {
+        self.state == State::Connected && self.engine.has_room_for_answers(&self.rules())
     }
 
     /// Whether there is a connection, and it is not over.
@@ -345,7 +380,7 @@ impl End for ServerSession {
         match packet {
             Packet::PingReq => {
                 // Two bytes: they always fit, see `MaximumPacketSizeTooSmall`.
-                let _ = self.engine.transmit.encode(u32::MAX, |out| Packet::PingResp.encode(self.engine.version, out));
+                let _ = self.engine.transmit.answer(|out| Packet::PingResp.encode(self.engine.version, out));
                 None
             }
             Packet::Subscribe(subscribe) => match self.receive_subscribe(subscribe) {

@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 #[cfg(feature = "broker")]
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU8;
 
 use bytes::Buf;
 
@@ -79,6 +80,13 @@ pub(crate) enum Phase {
     Open,
 }
 
+/// Bytes that have left.
+pub(crate) struct Left {
+    pub(crate) count: u64,
+    /// Whether input was not being taken before.
+    pub(crate) was_held: bool,
+}
+
 /// What both ends have to know at every step: from the configuration, and from what the other end has announced.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
@@ -92,9 +100,12 @@ pub(crate) struct Rules {
     pub(crate) max_kept: u32,
     pub(crate) max_kept_bytes: u32,
     pub(crate) overflow: Overflow,
+    /// Whether PUBACK ends the delivery of a message of QoS 2.
+    pub(crate) puback_ends_qos_2: bool,
     /// Whether messages of QoS 0 wait for a connection.
     pub(crate) keeps_qos_0: bool,
     pub(crate) transmit_limit: u32,
+    pub(crate) answer_limit: u32,
 }
 
 /// What differs between the ends.
@@ -247,6 +258,9 @@ impl Engine {
         if self.is_unstamped {
             self.stamp();
         }
+        if self.queue.is_some() {
+            self.drop_expired();
+        }
     }
 
     /// What was asked for since the time was last told waits from now on: commands are not told the time.
@@ -259,15 +273,28 @@ impl Engine {
         }
     }
 
-    /// Whether something has been written since this was last asked.
+    /// What has been written since this was last asked, if anything.
     #[inline]
-    pub(crate) fn note_sent(&mut self) -> bool {
-        let has_sent = self.transmit.taken() != self.seen_taken;
-        if has_sent {
-            self.seen_taken = self.transmit.taken();
-            self.inbound.sent();
+    pub(crate) fn note_sent(&mut self, answer_limit: u32) -> Option<Left> {
+        let is_held = self.transmit.unsent_answers() >= answer_limit.max(1);
+        let was_held = core::mem::replace(&mut self.inbound.is_held, is_held);
+        let from = core::mem::replace(&mut self.seen_taken, self.transmit.taken());
+        if from == self.seen_taken {
+            return None;
         }
-        has_sent
+        self.inbound.sent();
+        Some(Left { count: self.seen_taken.wrapping_sub(from), was_held })
+    }
+
+    /// How many bytes of the stream are still to leave, as far as was noticed.
+    pub(crate) fn ahead(&self) -> u64 {
+        self.transmit.end().wrapping_sub(self.seen_taken)
+    }
+
+    /// Whether something has been written that was not noticed yet.
+    #[inline]
+    pub(crate) const fn has_unnoticed(&self) -> bool {
+        self.seen_taken != self.transmit.taken()
     }
 
     /// What is to be written; nothing as long as there is something to be stored first.
@@ -319,7 +346,7 @@ impl Engine {
     pub(crate) fn is_due(&self, rules: &Rules) -> bool {
         self.is_unstamped
             || self.has_news()
-            || (self.unfinished & INPUT_LEFT != 0 && self.has_room(rules))
+            || (self.unfinished & INPUT_LEFT != 0 && self.has_room_for_answers(rules))
             || self.can_send_more(rules)
     }
 
@@ -337,10 +364,17 @@ impl Engine {
         if self.phase == Phase::Open { rules.max_packet_size } else { MAX_PACKET_SIZE }
     }
 
-    /// Whether more may be put into the stream.
+    /// Whether this end may put more of its own into the stream.
     #[inline]
     pub(crate) fn has_room(&self, rules: &Rules) -> bool {
         self.transmit.len() < rules.transmit_limit as usize
+    }
+
+    /// Whether input is taken: not as long as too many answers wait to be written. That messages of this end wait does not
+    /// matter, or both ends could wait for the other one to read.
+    #[inline]
+    pub(crate) fn has_room_for_answers(&self, rules: &Rules) -> bool {
+        self.transmit.unsent_answers() < rules.answer_limit
     }
 
     /// Whether something can be taken out of the input.
@@ -354,8 +388,9 @@ impl Engine {
             *input = &[];
             return false;
         }
-        let takes = self.has_room(rules);
+        let takes = self.has_room_for_answers(rules);
         if !takes {
+            self.inbound.is_held = true;
             let left = input.len() as u32 | INPUT_LEFT;
             // What has come is a sign of life, taken or not.
             self.heard |= left != self.unfinished;
@@ -430,12 +465,14 @@ impl Engine {
 
     /// The connection is gone. What has not left, or is bound to the connection, waits for the next one; the rest is to
     /// be sent again.
-    pub(crate) fn closed(&mut self) {
+    ///
+    /// A request that was sent on so many connections without an answer is given up.
+    pub(crate) fn closed(&mut self, max_request_tries: Option<NonZeroU8>) {
         let taken = self.transmit.taken();
         for (end, token) in self.sending.take().into_iter().flat_map(|sending| *sending) {
             self.report(token, (end > taken).then_some(Loss::Connection));
         }
-        self.take_back(taken);
+        self.take_back(taken, max_request_tries.map_or(u16::MAX, |tries| tries.get().into()));
         self.outbound.rewind();
         self.transmit.clear();
         self.seen_taken = 0;
@@ -448,12 +485,24 @@ impl Engine {
     }
 
     /// What has not left, or is bound to the connection, waits for the next one.
-    fn take_back(&mut self, taken: u64) {
+    fn take_back(&mut self, taken: u64, max_request_tries: u16) {
         let mut flows = self.outbound.take_requests();
+        flows.retain(|flow| !flow.is_reported);
         flows.sort_by_key(|flow| core::cmp::Reverse(flow.token));
+        for flow in &mut flows {
+            flow.tries = flow.tries.saturating_add(u16::from(flow.starts_at < taken));
+        }
+        for flow in flows.extract_if(.., |flow| flow.tries >= max_request_tries) {
+            self.release(flow.stored.len());
+            self.report(flow.token, Some(Loss::Unanswered { tries: flow.tries }));
+        }
         while let Some((id, flow)) = self.outbound.take_back_message(taken) {
-            self.record(Record::TakenBack(id));
-            flows.push(flow);
+            if flow.is_reported {
+                self.record(Record::Finished(id));
+            } else {
+                self.record(Record::TakenBack(id));
+                flows.push(flow);
+            }
         }
         for flow in flows {
             let kind = match flow.stage {
@@ -462,8 +511,8 @@ impl Engine {
                 Stage::SubAck(filters) => Kind::Subscribe(filters),
                 Stage::UnsubAck(filters) => Kind::Unsubscribe(filters),
             };
-            let (token, since, expires_after, mark) = (flow.token, flow.since, flow.expires_after, flow.mark);
-            let waiting = Waiting { token, since, kind, expires_after, mark, stored: flow.stored };
+            let Flow { token, since, expires_after, mark, tries, stored, .. } = flow;
+            let waiting = Waiting { token, since, kind, expires_after, mark, tries, stored };
             self.queue.get_or_insert_default().put_back(waiting);
         }
     }
@@ -471,8 +520,10 @@ impl Engine {
     /// The session is gone: each message in flight is given up, and its packet identifier free \[MQTT-3.2.2-5\].
     pub(crate) fn forget(&mut self) {
         while let Some(flow) = self.outbound.take_message() {
-            self.release(flow.stored.len());
-            self.report(flow.token, Some(Loss::Session));
+            if !flow.is_reported {
+                self.release(flow.stored.len());
+                self.report(flow.token, Some(Loss::Session));
+            }
         }
         self.outbound.forget_given_up();
         self.inbound.forget();
@@ -502,7 +553,7 @@ impl Engine {
         for (id, Flow { token, since, expires_after, mark, stored, .. }) in self.outbound.take_marked() {
             self.record(Record::Finished(id));
             let kind = Kind::Message(QoS::AtLeastOnce);
-            marked.push(Waiting { token, since, kind, expires_after, mark, stored });
+            marked.push(Waiting { token, since, kind, expires_after, mark, tries: 0, stored });
         }
         for waiting in self.queue.as_mut().map(|queue| queue.take_marked()).unwrap_or_default() {
             if waiting.kind.is_windowed() {
@@ -577,6 +628,7 @@ impl Engine {
 
     /// Panics if the parts of the session contradict each other.
     pub(crate) fn assert_consistent(&self) {
+        assert!(self.queue.as_ref().is_none_or(|queue| queue.is_consistent()), "the queue is not in order");
         assert!(self.outbound.is_consistent(), "the lists of open operations do not agree with the table");
         let queued = self.queue.as_ref().map_or(0, |queue| queue.len());
         let kept = self.outbound.open().saturating_add(queued);

@@ -133,6 +133,10 @@ pub enum CommandError {
     /// As many messages, or bytes, are kept as the configuration allows.
     #[error("no more messages can be kept")]
     QueueFull,
+    /// Nothing can be withdrawn under the token: its outcome is known already, or it is a message of QoS 0 that is in the
+    /// output.
+    #[error("nothing is open under the token that can be withdrawn")]
+    UnknownToken,
     /// A session cannot go on in another version of the protocol.
     #[error("a session cannot go on in another version of MQTT")]
     OtherVersion,

@@ -17,6 +17,8 @@ pub(crate) struct Inbound {
     carried: Option<Box<IdSet>>,
     /// How many acknowledgements that end a delivery have been put into the stream, of which nothing has left since.
     unsent_acks: u16,
+    /// Whether no input was taken when that was last looked at, because too many answers wait to be written.
+    pub(super) is_held: bool,
     /// The connection, for receipts.
     connection: u32,
     /// Acknowledgements that are the application's business, in the order of reception.
@@ -179,6 +181,7 @@ impl Inbound {
         }
         self.connection = self.connection.wrapping_add(1);
         self.unsent_acks = 0;
+        self.is_held = false;
         self.carried = (self.received.len() != 0).then(|| Box::new(self.received.clone()));
     }
 

@@ -17,7 +17,7 @@
 //! | `R` | packet identifier (2), reason code (1) | PUBREC has come |
 //! | `H` | token (8), packet identifier (2), reason code (1) | as `Q`, `S` and `R` together |
 //! | `F` | packet identifier (2) | its delivery is finished |
-//! | `X` | packet identifier (2) | its delivery was given up, but the identifier stays in use |
+//! | `X` | packet identifier (2) | its delivery was given up, but the identifier stays in use; `R` and `F` may follow |
 //! | `I` | packet identifier (2) | a message of QoS 2 was taken over |
 //! | `O` | packet identifier (2) | its PUBREL has come |
 
@@ -177,7 +177,8 @@ pub(crate) struct Restored {
     /// Accepted and not sent.
     queued: BTreeMap<Token, Stored>,
     /// Sent, with a number that ascends with every step.
-    in_flight: BTreeMap<u16, (u64, Token, Stage, Stored)>,
+    /// Without a token, its outcome was reported.
+    in_flight: BTreeMap<u16, (u64, Option<Token>, Stage, Stored)>,
     received: BTreeSet<PacketId>,
     steps: u64,
     last_token: u64,
@@ -243,16 +244,16 @@ impl Restored {
                 let (token, id) = (take_token(rest)?, take_id(rest)?);
                 let stored = self.queued.remove(&token).ok_or(Bad::NoRecord)?;
                 let stage = stage_of(&stored, version).ok_or(Bad::NoRecord)?;
-                self.in_flight.insert(id.get(), (self.steps, token, stage, stored));
+                self.in_flight.insert(id.get(), (self.steps, Some(token), stage, stored));
             }
             b'T' => {
                 let (_, token, _, stored) = self.in_flight.remove(&take_id(rest)?.get()).ok_or(Bad::NoRecord)?;
-                self.queued.insert(token, stored);
+                self.queued.insert(token.ok_or(Bad::NoRecord)?, stored);
             }
             b'H' => {
                 let (token, id, [code]) = (take_token(rest)?, take_id(rest)?, take(rest)?);
                 self.last_token = self.last_token.max(token.get());
-                self.in_flight.insert(id.get(), (self.steps, token, Stage::PubComp(code), Stored::default()));
+                self.in_flight.insert(id.get(), (self.steps, Some(token), Stage::PubComp(code), Stored::default()));
             }
             b'R' => {
                 let (id, [code]) = (take_id(rest)?, take(rest)?);
@@ -263,7 +264,7 @@ impl Restored {
                 self.in_flight.remove(&take_id(rest)?.get());
             }
             b'X' => {
-                let flow = (self.steps, Token::FIRST, Stage::GivenUp, Stored::default());
+                let flow = (self.steps, None, Stage::GivenUp, Stored::default());
                 self.in_flight.insert(take_id(rest)?.get(), flow);
             }
             b'I' => {
@@ -285,8 +286,8 @@ impl Engine {
         self.inbound.restore(restored.received);
         let mut in_flight: Vec<_> = restored.in_flight.into_iter().collect();
         in_flight.sort_by_key(|(_, (step, ..))| *step);
-        for (_, (_, _, stage, stored)) in &in_flight {
-            if *stage != Stage::GivenUp {
+        for (_, (_, token, _, stored)) in &in_flight {
+            if token.is_some() {
                 self.keep(stored.len());
             }
         }
@@ -294,7 +295,9 @@ impl Engine {
         let now = Instant::NEVER;
         self.is_unstamped = true;
         let flows = in_flight.into_iter().filter_map(|(id, (_, token, stage, stored))| {
-            Some((PacketId::new(id).ok()?, Flow::new(token, stage, now, 0, stored)))
+            let mut flow = Flow::new(token.unwrap_or(Token::FIRST), stage, now, 0, stored);
+            flow.is_reported = token.is_none();
+            Some((PacketId::new(id).ok()?, flow))
         });
         self.outbound = Outbound::restored(flows);
         self.outbound.rewind();
@@ -303,8 +306,15 @@ impl Engine {
                 let kind = Kind::Message(publish.delivery.qos());
                 self.keep(stored.len());
                 let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-                let waiting = Waiting { token, since: now, kind, expires_after, mark: 0, stored };
-                self.queue.get_or_insert_default().push(waiting);
+                self.queue.get_or_insert_default().push(Waiting {
+                    token,
+                    since: now,
+                    kind,
+                    expires_after,
+                    mark: 0,
+                    tries: 0,
+                    stored,
+                });
             }
         }
     }
@@ -312,6 +322,8 @@ impl Engine {
     /// The records that describe what is kept as it is.
     pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let in_flight = self.outbound.messages().flat_map(|(id, flow)| match flow.stage {
+            Stage::PubComp(code) if flow.is_reported => [Some(Record::GivenUp(id)), Some(Record::Received(id, code))],
+            _ if flow.is_reported => [Some(Record::GivenUp(id)), None],
             Stage::PubComp(code) => [Some(Record::HalfDone(flow.token, id, code)), None],
             _ => [Some(Record::Accepted(flow.token, &flow.stored)), Some(Record::Sent(flow.token, id))],
         });

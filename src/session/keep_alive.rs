@@ -11,13 +11,16 @@ pub(crate) struct KeepAlive {
     has_asked: bool,
     /// Since when nothing has been sent.
     idle_since: Instant,
-    /// Since when nothing has been heard; since when an answer is missing, if one is.
+    /// Since when nothing has been heard. If an answer is missing: since when its packet has left, or if it has not, since
+    /// when no byte of the stream has.
     silent_since: Instant,
+    /// How many bytes are to leave until the packet has left whose answer is missing.
+    ahead: u32,
 }
 
 impl KeepAlive {
     pub(crate) const fn new(interval: u16, now: Instant) -> Self {
-        Self { interval, has_asked: false, idle_since: now, silent_since: now }
+        Self { interval, has_asked: false, idle_since: now, silent_since: now, ahead: 0 }
     }
 
     /// Something was sent at this time or later.
@@ -33,13 +36,46 @@ impl KeepAlive {
         self.silent_since = now;
     }
 
-    /// PINGREQ, or CONNECT, was put into the stream.
-    pub(crate) const fn ask(&mut self, now: Instant) {
-        self.idle_since = now;
+    /// A packet that is to be answered is now the last of so many bytes that are still to leave. At an unknown time, [`Instant::NEVER`], it
+    /// waits since the time that is [told](Self::stamp) next.
+    pub(crate) fn ask(&mut self, now: Instant, ahead: u64) {
+        if now != Instant::NEVER {
+            self.idle_since = now;
+        }
         if !self.has_asked {
             self.has_asked = true;
             self.silent_since = now;
+            self.ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
         }
+    }
+
+    /// The time is told.
+    pub(crate) fn stamp(&mut self, now: Instant) {
+        if self.has_asked && self.silent_since == Instant::NEVER {
+            self.silent_since = now;
+        }
+    }
+
+    /// Whether a packet that is to be answered has not left.
+    #[inline]
+    pub(crate) const fn awaits_departure(&self) -> bool {
+        self.has_asked && self.ahead != 0
+    }
+
+    /// So many bytes have left. The time for an answer begins when the last byte of the question has
+    /// left; until then, bytes that leave show that the link is alive. Bytes that leave behind the question show nothing:
+    /// where nobody is there any more, a transport still takes as much as its buffers hold.
+    #[inline]
+    pub(crate) fn left(&mut self, count: u64, now: Instant) {
+        if self.awaits_departure() {
+            self.silent_since = now;
+            self.ahead = self.ahead.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// An answer could not be heard until now: input was not being taken.
+    pub(crate) const fn excuse(&mut self, now: Instant) {
+        self.silent_since = now;
     }
 
     /// When a PINGREQ is due: an eighth of the interval, but no more than a second, before it ends, so that the server

@@ -24,8 +24,8 @@ pub(crate) struct Outbound {
     /// The first of `unacknowledged` that is to be sent again on this connection, and how many there are from it on.
     resend: Link,
     to_resend: u16,
-    /// How many messages were [given up](Stage::GivenUp).
-    given_up: u16,
+    /// The number of operations whose [outcome was reported](Flow::is_reported).
+    reported: u16,
 }
 
 /// A packet identifier, or 0 for none.
@@ -48,6 +48,11 @@ pub(crate) struct Flow {
     pub(crate) stage: Stage,
     /// Whether the message may have been sent on an earlier connection.
     pub(crate) dup: bool,
+    /// Whether its outcome was reported before the peer has settled it: it was withdrawn or given up. The packet identifier
+    /// stays in use, and nothing is stored.
+    pub(crate) is_reported: bool,
+    /// The number of connections that have ended after the packet had been sent on them.
+    pub(crate) tries: u16,
     previous: Link,
     next: Link,
     /// When it was accepted: a message expiry interval runs from here. [`Instant::NEVER`] until the time is told.
@@ -57,7 +62,7 @@ pub(crate) struct Flow {
     /// The mark of the message, 0 for none: see [`Waiting::mark`](super::queue::Waiting::mark).
     pub(crate) mark: u32,
     /// Where in the stream of this connection its packet begins; [`NOT_YET`] if it is still to be sent again.
-    starts_at: u64,
+    pub(crate) starts_at: u64,
     /// The packet; empty once a message has been received.
     pub(crate) stored: Stored,
 }
@@ -76,8 +81,8 @@ pub(crate) enum Stage {
     SubAck(u32),
     /// An UNSUBSCRIBE waits for so many reason codes.
     UnsubAck(u32),
-    /// A message of QoS 2 was given up after it may have been received: until the session is gone, another message
-    /// under its packet identifier would be taken for a second copy.
+    /// A message was given up after it may have been received, and is not sent again: until the session is gone, another
+    /// message under its packet identifier could be taken for a second copy.
     GivenUp,
 }
 
@@ -102,6 +107,8 @@ enum Step {
     ReleaseAgain,
     /// Nobody waits for it.
     Ignored,
+    /// A message of QoS 2 was acknowledged as one of QoS 1 is, so that it is not known to be delivered once only.
+    Downgraded,
     /// The packet does not belong to this operation.
     Mismatch,
 }
@@ -115,7 +122,8 @@ impl Stage {
             (Self::PubRec, Ack::PubRec(0x80..)) => Step::Finished, // no PUBREL [MQTT-4.3.3-4, MQTT-4.4.0-2]
             (Self::PubRec, Ack::PubRec(_)) => Step::Release,
             (Self::PubComp(_), Ack::PubRec(_)) => Step::ReleaseAgain, // it was sent again in spite of our PUBREL
-            (Self::GivenUp, Ack::PubRec(_) | Ack::PubComp) => Step::Ignored,
+            (Self::PubRec, Ack::PubAck) => Step::Downgraded,
+            (Self::GivenUp, _) => Step::Ignored,
             _ => Step::Mismatch,
         }
     }
@@ -123,8 +131,9 @@ impl Stage {
 
 /// What an acknowledgement has done.
 pub(crate) enum Acknowledged {
-    /// The operation is done, and its packet identifier free. So many bytes are not kept any more.
-    Finished { token: Token, stage: Stage, freed: usize },
+    /// The operation is done, and its packet identifier free. So many bytes are not kept any more. Without a token, its outcome
+    /// was reported before.
+    Finished { token: Option<Token>, stage: Stage, freed: usize },
     /// PUBREL has to go out. So many bytes are not kept any more; nothing has changed if it is not the first time.
     Release { first: bool, freed: usize },
     /// No operation waits for it.
@@ -139,6 +148,8 @@ impl Flow {
             token,
             stage,
             dup: false,
+            is_reported: false,
+            tries: 0,
             previous: 0,
             next: 0,
             since,
@@ -150,7 +161,7 @@ impl Flow {
     }
 
     #[inline]
-    const fn is_message(&self) -> bool {
+    pub(crate) const fn is_message(&self) -> bool {
         matches!(self.stage, Stage::PubAck | Stage::PubRec | Stage::PubComp(_))
     }
 }
@@ -171,7 +182,7 @@ impl Outbound {
             released: nothing,
             resend: 0,
             to_resend: 0,
-            given_up: 0,
+            reported: 0,
         }
     }
 
@@ -179,12 +190,15 @@ impl Outbound {
     /// received in the order of their PUBRECs.
     pub(crate) fn restored(messages: impl IntoIterator<Item = (PacketId, Flow)>) -> Self {
         let mut order = Vec::new();
-        let flows = PacketIds::restored(messages.into_iter().inspect(|(id, flow)| order.push((*id, flow.stage))));
+        let flows = PacketIds::restored(
+            messages.into_iter().inspect(|(id, flow)| order.push((*id, flow.stage, flow.is_reported))),
+        );
         let mut outbound = Self { flows, ..Self::new() };
-        for (id, stage) in order {
+        for (id, stage, is_reported) in order {
+            outbound.reported = outbound.reported.saturating_add(u16::from(is_reported));
             match stage {
                 Stage::PubComp(_) => outbound.append(id, |outbound| &mut outbound.released),
-                Stage::GivenUp => outbound.given_up = outbound.given_up.saturating_add(1),
+                Stage::GivenUp => {}
                 _ => outbound.append(id, |outbound| &mut outbound.unacknowledged),
             }
         }
@@ -193,7 +207,7 @@ impl Outbound {
 
     /// How many operations have an outcome to come.
     pub(crate) fn open(&self) -> usize {
-        self.len().saturating_sub(usize::from(self.given_up))
+        self.len().saturating_sub(usize::from(self.reported))
     }
 
     /// How many packet identifiers are in use.
@@ -228,11 +242,13 @@ impl Outbound {
         since: Instant,
         expires_after: u32,
         starts_at: u64,
-    ) -> Option<&mut Stored> {
+    ) -> Option<&mut Flow> {
         let (id, flow) = self.flows.take()?;
         flow.token = token;
         flow.stage = stage;
         flow.dup = false;
+        flow.is_reported = false;
+        flow.tries = 0;
         flow.since = since;
         flow.expires_after = expires_after;
         flow.mark = 0;
@@ -240,21 +256,25 @@ impl Outbound {
         if flow.is_message() {
             self.append(id, |outbound| &mut outbound.unacknowledged);
         }
-        self.flows.get_mut(id).map(|flow| &mut flow.stored)
+        self.flows.get_mut(id)
     }
 
     /// Takes an acknowledgement to the operation that it is for.
     #[inline]
-    pub(crate) fn acknowledge(&mut self, id: PacketId, ack: Ack) -> Acknowledged {
+    pub(crate) fn acknowledge(&mut self, id: PacketId, ack: Ack, takes_downgraded: bool) -> Acknowledged {
         let Some(flow) = self.flows.get_mut(id) else { return Acknowledged::Unknown };
         let stage = flow.stage;
-        match (stage.step(ack), ack) {
-            (Step::Finished, _) => {
+        let step = stage.step(ack);
+        match (step, ack) {
+            (Step::Downgraded, _) if !takes_downgraded => Acknowledged::Mismatch,
+            (Step::Finished | Step::Downgraded, _) => {
                 let (token, freed) = (flow.token, flow.stored.len());
                 flow.stored.clear();
+                let is_reported = core::mem::take(&mut flow.is_reported);
+                self.reported = self.reported.saturating_sub(u16::from(is_reported));
                 self.unlink(id, stage);
                 self.flows.free(id);
-                Acknowledged::Finished { token, stage, freed }
+                Acknowledged::Finished { token: (!is_reported).then_some(token), stage, freed }
             }
             (Step::Release, Ack::PubRec(code)) => {
                 // From here on PUBLISH is never sent again, so it need not be kept [MQTT-4.3.3-6].
@@ -276,17 +296,62 @@ impl Outbound {
         self.flows.get(id).map(|flow| flow.stage)
     }
 
+    /// Whether there is a message under this packet identifier.
+    pub(crate) fn is_message(&self, id: PacketId) -> bool {
+        self.flows.get(id).is_some_and(Flow::is_message)
+    }
+
+    /// The operation under this packet identifier.
+    pub(crate) fn get(&self, id: PacketId) -> Option<&Flow> {
+        self.flows.get(id)
+    }
+
+    /// The operation under this token, unless its outcome was reported.
+    pub(crate) fn find(&self, token: Token) -> Option<(PacketId, &Flow)> {
+        self.flows.iter().find(|(_, flow)| flow.token == token && !flow.is_reported)
+    }
+
+    /// The outcome of an operation is reported before the peer has settled it; the number of bytes that are not stored any
+    /// more. Its packet identifier stays in use. A message that is not on its way on this connection is not sent again.
+    pub(crate) fn set_reported(&mut self, id: PacketId) -> usize {
+        let Some(flow) = self.flows.get_mut(id) else { return 0 };
+        let freed = flow.stored.len();
+        flow.stored.clear();
+        if !core::mem::replace(&mut flow.is_reported, true) {
+            self.reported = self.reported.saturating_add(1);
+        }
+        if flow.starts_at == NOT_YET && matches!(flow.stage, Stage::PubAck | Stage::PubRec) {
+            self.set_aside(id);
+        }
+        freed
+    }
+
+    /// Takes a message out of those that are to be settled. Its packet identifier stays in use.
+    pub(crate) fn set_aside(&mut self, id: PacketId) {
+        if let Some(stage) = self.stage(id) {
+            self.unlink(id, stage);
+        }
+        if let Some(flow) = self.flows.get_mut(id) {
+            flow.stage = Stage::GivenUp;
+        }
+    }
+
     /// The connection is gone: every message that has no PUBACK or PUBREC is to be sent again on the next one
     /// \[MQTT-4.4.0-1\]. PUBRELs are for those that are [`released`](Self::released).
     pub(crate) fn rewind(&mut self) {
+        let mut link = self.unacknowledged.first;
+        while let Some((id, flow)) = PacketId::new(link).ok().and_then(|id| Some((id, self.flows.get_mut(id)?))) {
+            link = flow.next;
+            if flow.is_reported {
+                self.set_aside(id);
+            } else {
+                flow.tries = flow.tries.saturating_add(u16::from(flow.starts_at != NOT_YET));
+                flow.dup = true;
+                flow.starts_at = NOT_YET;
+            }
+        }
         self.resend = self.unacknowledged.first;
         self.to_resend = self.unacknowledged.len;
-        let mut link = self.unacknowledged.first;
-        while let Some(flow) = PacketId::new(link).ok().and_then(|id| self.flows.get_mut(id)) {
-            flow.dup = true;
-            flow.starts_at = NOT_YET;
-            link = flow.next;
-        }
     }
 
     /// The messages that wait for PUBCOMP, in the order of their PUBRECs.
@@ -313,29 +378,23 @@ impl Outbound {
     pub(crate) fn remove(&mut self, id: PacketId) -> Option<Flow> {
         let stage = self.flows.get(id)?.stage;
         self.unlink(id, stage);
-        self.flows.remove(id)
+        let flow = self.flows.remove(id)?;
+        self.reported = self.reported.saturating_sub(u16::from(flow.is_reported));
+        Some(flow)
     }
 
-    /// Gives up a message that may have been sent: who has asked for it, how many bytes are not kept any more, and whether
+    /// Gives up a message that may have been sent: its token, how many bytes are not kept any more, and whether
     /// the packet identifier stays in use.
     pub(crate) fn give_up(&mut self, id: PacketId) -> Option<(Token, usize, bool)> {
-        let stage = self.flows.get(id)?.stage;
-        self.unlink(id, stage);
-        let flow = self.flows.get_mut(id)?;
-        let stays = stage == Stage::PubRec;
-        let given_up = (flow.token, core::mem::take(&mut flow.stored).len(), stays);
-        if stays {
-            flow.stage = Stage::GivenUp;
-            self.given_up = self.given_up.saturating_add(1);
-        } else {
-            self.flows.free(id);
-        }
-        Some(given_up)
+        let flow = self.flows.get(id)?;
+        let (token, stays) = (flow.token, flow.stage == Stage::PubRec);
+        let freed = if stays { self.set_reported(id) } else { self.remove(id)?.stored.len() };
+        Some((token, freed, stays))
     }
 
     /// The session is gone: the packet identifiers of what was given up are free.
     pub(crate) fn forget_given_up(&mut self) {
-        if core::mem::take(&mut self.given_up) != 0 {
+        if self.reported != 0 {
             self.take_where(|flow| flow.stage == Stage::GivenUp);
         }
     }
@@ -370,7 +429,7 @@ impl Outbound {
     /// Takes away the requests, in any order: they belong to the connection and not to the session.
     pub(crate) fn take_requests(&mut self) -> Vec<Flow> {
         let messages = usize::from(self.unacknowledged.len).saturating_add(usize::from(self.released.len));
-        if self.open() == messages {
+        if self.len() == messages {
             return Vec::new();
         }
         self.take_where(|flow| matches!(flow.stage, Stage::SubAck(_) | Stage::UnsubAck(_)))
@@ -379,7 +438,7 @@ impl Outbound {
     /// Takes away what is in no list.
     fn take_where(&mut self, wanted: impl Fn(&Flow) -> bool) -> Vec<Flow> {
         let ids: Vec<_> = self.flows.iter().filter(|(_, flow)| wanted(flow)).map(|(id, _)| id).collect();
-        ids.into_iter().filter_map(|id| self.flows.remove(id)).collect()
+        ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
     /// Takes away the oldest message: first those that were received.
@@ -436,7 +495,8 @@ impl Outbound {
         self.messages().count() == messages
             && self.flows.iter().filter(|(_, flow)| flow.is_message()).count() == messages
             && self.flows.iter().count() == self.len()
-            && self.given_up().count() == usize::from(self.given_up)
+            && self.flows.iter().filter(|(_, flow)| flow.is_reported).count() == usize::from(self.reported)
+            && self.given_up().all(|id| self.flows.get(id).is_some_and(|flow| flow.is_reported))
             && resend_len == usize::from(self.to_resend)
     }
 
@@ -499,15 +559,15 @@ mod tests {
     #[test]
     fn transitions() {
         use Stage::{PubAck, PubComp, PubRec, SubAck, UnsubAck};
-        use Step::{Finished, Ignored, Mismatch, Release, ReleaseAgain};
+        use Step::{Downgraded, Finished, Ignored, Mismatch, Release, ReleaseAgain};
         let acks = [Ack::PubAck, Ack::PubRec(0), Ack::PubRec(0x10), Ack::PubRec(0x80), Ack::PubComp];
         let table = [
             (PubAck, [Finished, Mismatch, Mismatch, Mismatch, Mismatch]),
-            (PubRec, [Mismatch, Release, Release, Finished, Mismatch]),
+            (PubRec, [Downgraded, Release, Release, Finished, Mismatch]),
             (PubComp(0), [Mismatch, ReleaseAgain, ReleaseAgain, ReleaseAgain, Finished]),
             (SubAck(1), [Mismatch; 5]),
             (UnsubAck(1), [Mismatch; 5]),
-            (Stage::GivenUp, [Mismatch, Ignored, Ignored, Ignored, Ignored]),
+            (Stage::GivenUp, [Ignored; 5]),
         ];
         for (stage, steps) in table {
             for (ack, step) in acks.into_iter().zip(steps) {

@@ -5,7 +5,7 @@ use core::fmt;
 use thiserror::Error;
 
 use super::token::Token;
-use crate::codec::{AckProperties, List, ListIter, ReasonCode, SubAckReasonCode, UnsubAckReasonCode};
+use crate::codec::{AckProperties, List, ListIter, PacketType, ReasonCode, SubAckReasonCode, UnsubAckReasonCode};
 
 /// That something has come to its end.
 pub(crate) struct Done<'a> {
@@ -24,6 +24,15 @@ pub enum Outcome<'a> {
         /// How it went. Of QoS 2 it is what PUBREC has said.
         reason_code: ReasonCode,
         /// What the last packet has said besides.
+        properties: AckProperties<'a>,
+    },
+    /// The other end has acknowledged a message of QoS 2 with PUBACK, as if it were of QoS 1: it has the message, but nothing
+    /// keeps it from delivering it more than once. Some servers have no QoS 2 and answer so. See `puback_ends_qos_2` in
+    /// the configurations.
+    AtLeastOnce {
+        /// How it went.
+        reason_code: ReasonCode,
+        /// What PUBACK has said besides.
         properties: AckProperties<'a>,
     },
     /// The server has answered SUBSCRIBE.
@@ -49,13 +58,16 @@ impl<'a> Outcome<'a> {
     pub fn codes(&self) -> Codes<'a> {
         Codes(match *self {
             Self::Sent | Self::Lost(_) => Inner::One(None),
-            Self::Acknowledged { reason_code, .. } => Inner::One(Some(reason_code)),
+            Self::Acknowledged { reason_code, .. } | Self::AtLeastOnce { reason_code, .. } => {
+                Inner::One(Some(reason_code))
+            }
             Self::Subscribed { reason_codes, .. } => Inner::SubAck(reason_codes.iter()),
             Self::Unsubscribed { reason_codes, .. } => Inner::UnsubAck(reason_codes.iter()),
         })
     }
 
-    /// Whether it is what was asked for: sent, or answered without an error.
+    /// Whether it is what was asked for: sent, or answered without an error. [`AtLeastOnce`](Self::AtLeastOnce) is, as far as
+    /// the message has arrived.
     pub fn is_success(&self) -> bool {
         !matches!(self, Self::Lost(_)) && !self.codes().any(ReasonCode::is_error)
     }
@@ -107,12 +119,25 @@ pub enum Loss {
     /// It made room for a newer one.
     #[error("it made room for a newer one")]
     Overflow,
-    /// Its message expiry interval has passed before it could be sent. It is noticed when it could be, or when its room is
-    /// needed.
+    /// Its message expiry interval has passed before it could be sent. It is noticed when the engine is next told the time.
     #[error("it has expired before it could be sent")]
     Expired,
     /// The server, known only now, does not take it: the packet is too large, or has a QoS, a RETAIN flag or a
     /// subscription that it does not support.
     #[error("the server does not take it: {0}")]
     NotSupported(ReasonCode),
+    /// It was withdrawn. The other end may have it, or not.
+    #[error("it was withdrawn")]
+    Withdrawn,
+    /// A SUBSCRIBE or UNSUBSCRIBE was sent on as many connections as the configuration allows, and each of them ended before it
+    /// was answered.
+    #[error("it was sent on {tries} connections without an answer")]
+    Unanswered {
+        /// The number of connections.
+        tries: u16,
+    },
+    /// The other end has answered with a packet that is no answer to it, which is a Protocol Error and has ended the
+    /// connection. To send it again would bring the same answer. The other end may have it, or not.
+    #[error("the other end has answered with {0}, which is no answer to it")]
+    Mismatched(PacketType),
 }

@@ -1,7 +1,8 @@
 //! What was asked for and cannot be sent yet.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BinaryHeap, VecDeque};
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use super::stored::Stored;
 use super::token::Token;
@@ -24,10 +25,21 @@ pub enum Overflow {
 ///
 /// Messages of QoS 1 and 2 wait in a line of their own: a full window stops them, and nothing else
 /// \[MQTT-3.3.4-8\].
+///
+/// Every operation takes constant time on average, or logarithmic where a token or an expiry is looked up: nothing
+/// scans what waits.
 #[derive(Clone, Default)]
 pub(crate) struct Queue {
-    windowed: VecDeque<Waiting>,
-    others: VecDeque<Waiting>,
+    /// Messages of QoS 1 and 2.
+    windowed: Line,
+    /// Messages of QoS 0.
+    unacknowledged: Line,
+    requests: Line,
+    /// The messages that expire, by their expiry. An entry whose message has left the queue is skipped, and such entries are
+    /// swept once they are more than the messages that expire.
+    expiries: BinaryHeap<Reverse<(Instant, Token)>>,
+    /// The number of waiting messages that expire.
+    expiring: u32,
     messages: u32,
     message_bytes: u32,
 }
@@ -43,6 +55,8 @@ pub(crate) struct Waiting {
     pub(crate) expires_after: u32,
     /// A number that whoever publishes the message gives it, to know it again when the session has expired; 0 for none.
     pub(crate) mark: u32,
+    /// The number of connections that have ended after the packet had been sent on them.
+    pub(crate) tries: u16,
     pub(crate) stored: Stored,
 }
 
@@ -50,6 +64,12 @@ impl Waiting {
     /// Whether it has expired at this time.
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.expires_after != u32::MAX && now.since(self.since).as_secs() >= u64::from(self.expires_after)
+    }
+
+    /// The message in terms of [`Queue::expiries`]; `None` if it does not expire, or waits since an unknown time.
+    fn expiry(&self) -> Option<Reverse<(Instant, Token)>> {
+        let expires = self.expires_after != u32::MAX && self.since != Instant::NEVER;
+        expires.then(|| Reverse((self.since.after_seconds(self.expires_after), self.token)))
     }
 }
 
@@ -68,66 +88,160 @@ impl Kind {
     pub(crate) const fn is_windowed(self) -> bool {
         matches!(self, Self::Message(QoS::AtLeastOnce | QoS::ExactlyOnce))
     }
+}
 
-    /// Whether it needs a packet identifier.
-    const fn needs_id(self) -> bool {
-        !matches!(self, Self::Message(QoS::AtMostOnce))
+/// A part of the queue, by ascending token. What is taken out of its middle leaves a gap, so that nothing has to be moved;
+/// gaps are closed once they are more than half of the entries.
+#[derive(Clone, Default)]
+struct Line {
+    /// The first entry is no gap.
+    entries: VecDeque<Entry>,
+    gaps: usize,
+}
+
+#[derive(Clone)]
+enum Entry {
+    Waiting(Waiting),
+    Gap(Token),
+}
+
+impl Entry {
+    const fn token(&self) -> Token {
+        match self {
+            Self::Waiting(waiting) => waiting.token,
+            Self::Gap(token) => *token,
+        }
+    }
+
+    const fn waiting(&self) -> Option<&Waiting> {
+        match self {
+            Self::Waiting(waiting) => Some(waiting),
+            Self::Gap(_) => None,
+        }
+    }
+}
+
+impl Line {
+    fn len(&self) -> usize {
+        self.entries.len().saturating_sub(self.gaps)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn front(&self) -> Option<Token> {
+        self.entries.front().map(Entry::token)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.entries.iter().filter_map(Entry::waiting)
+    }
+
+    fn pop_front(&mut self) -> Option<Waiting> {
+        let first = self.entries.pop_front();
+        self.trim();
+        match first? {
+            Entry::Waiting(waiting) => Some(waiting),
+            Entry::Gap(_) => None, // never: the first entry is no gap
+        }
+    }
+
+    fn find(&self, token: Token) -> Option<usize> {
+        let place = self.entries.binary_search_by_key(&token, Entry::token).ok()?;
+        self.entries.get(place)?.waiting().map(|_| place)
+    }
+
+    fn remove(&mut self, token: Token) -> Option<Waiting> {
+        let place = self.find(token)?;
+        let removed = core::mem::replace(self.entries.get_mut(place)?, Entry::Gap(token));
+        self.gaps = self.gaps.saturating_add(1);
+        self.trim();
+        if self.gaps > self.entries.len() / 2 {
+            self.entries.retain(|entry| entry.waiting().is_some());
+            self.gaps = 0;
+        }
+        match removed {
+            Entry::Waiting(waiting) => Some(waiting),
+            Entry::Gap(_) => None, // never: only what waits is found
+        }
+    }
+
+    /// Removes the gaps that the line begins with.
+    fn trim(&mut self) {
+        while let Some(Entry::Gap(_)) = self.entries.front() {
+            self.entries.pop_front();
+            self.gaps = self.gaps.saturating_sub(1);
+        }
     }
 }
 
 impl Queue {
     pub(crate) fn is_empty(&self) -> bool {
-        self.windowed.is_empty() && self.others.is_empty()
+        self.len() == 0
     }
 
     /// Whether something of this kind would have to wait behind others.
     #[inline]
     pub(crate) fn holds_up(&self, windowed: bool) -> bool {
-        if windowed { !self.windowed.is_empty() } else { !self.others.is_empty() }
+        if windowed { !self.windowed.is_empty() } else { !self.unacknowledged.is_empty() || !self.requests.is_empty() }
     }
 
     pub(crate) fn push(&mut self, waiting: Waiting) {
         self.count(&waiting);
-        self.line(waiting.kind).push_back(waiting);
+        self.line(waiting.kind).entries.push_back(Entry::Waiting(waiting));
     }
 
     /// Puts back what was sent, or was about to be; the last one first.
     pub(crate) fn put_back(&mut self, waiting: Waiting) {
         self.count(&waiting);
-        self.line(waiting.kind).push_front(waiting);
+        self.line(waiting.kind).entries.push_front(Entry::Waiting(waiting));
     }
 
     /// The next one in order; without the window, or without a packet identifier, the next one that needs none.
     pub(crate) fn pop(&mut self, window_is_open: bool, has_id: bool) -> Option<Waiting> {
-        let windowed = self.windowed.front().filter(|_| window_is_open && has_id).map(|waiting| waiting.token);
-        let other =
-            self.others.front().filter(|waiting| has_id || !waiting.kind.needs_id()).map(|waiting| waiting.token);
-        let next = match (windowed, other) {
-            (Some(windowed), Some(other)) if windowed < other => self.windowed.pop_front(),
-            (_, Some(_)) => self.others.pop_front(),
-            (Some(_), None) => self.windowed.pop_front(),
-            (None, None) => None,
+        let windowed = self.windowed.front().filter(|_| window_is_open && has_id);
+        let request = self.requests.front().filter(|_| has_id);
+        let next = [windowed, self.unacknowledged.front(), request].into_iter().flatten().min()?;
+        let popped = if windowed == Some(next) {
+            self.windowed.pop_front()
+        } else if request == Some(next) {
+            self.requests.pop_front()
+        } else {
+            self.unacknowledged.pop_front()
         };
-        self.discount(next)
+        self.discount(popped)
     }
 
     /// Whether [`pop`](Self::pop) would return something.
     #[inline]
     pub(crate) fn has_next(&self, window_is_open: bool, has_id: bool) -> bool {
-        self.others.front().is_some_and(|waiting| has_id || !waiting.kind.needs_id())
-            || (window_is_open && has_id && !self.windowed.is_empty())
+        !self.unacknowledged.is_empty()
+            || has_id && (!self.requests.is_empty() || window_is_open && !self.windowed.is_empty())
     }
 
     /// Takes out the oldest message. Requests are not dropped.
     pub(crate) fn drop_oldest_message(&mut self) -> Option<Waiting> {
-        let other = self.others.iter().position(|waiting| matches!(waiting.kind, Kind::Message(_)));
-        let other_token = other.and_then(|place| self.others.get(place)).map(|waiting| waiting.token);
-        let oldest = match (self.windowed.front().map(|waiting| waiting.token), other_token) {
+        let oldest = match (self.windowed.front(), self.unacknowledged.front()) {
             (Some(windowed), Some(other)) if windowed < other => self.windowed.pop_front(),
-            (_, Some(_)) => self.others.remove(other?),
+            (_, Some(_)) => self.unacknowledged.pop_front(),
             (_, None) => self.windowed.pop_front(),
         };
         self.discount(oldest)
+    }
+
+    /// What waits under this token.
+    pub(crate) fn get(&self, token: Token) -> Option<&Waiting> {
+        [&self.windowed, &self.unacknowledged, &self.requests]
+            .into_iter()
+            .find_map(|line| line.entries.get(line.find(token)?)?.waiting())
+    }
+
+    /// Takes out what waits under this token.
+    pub(crate) fn remove(&mut self, token: Token) -> Option<Waiting> {
+        let lines = [&mut self.windowed, &mut self.unacknowledged, &mut self.requests];
+        let removed = lines.into_iter().find_map(|line| line.remove(token));
+        self.discount(removed)
     }
 
     /// The messages of QoS 1 and 2, in order.
@@ -147,66 +261,71 @@ impl Queue {
 
     /// What was asked for since the time was last told was asked for at this time.
     pub(crate) fn stamp(&mut self, now: Instant) {
-        for line in [&mut self.windowed, &mut self.others] {
-            line.iter_mut().rev().take_while(|waiting| waiting.since == Instant::NEVER).for_each(|it| it.since = now);
+        for line in [&mut self.windowed, &mut self.unacknowledged, &mut self.requests] {
+            for entry in line.entries.iter_mut().rev() {
+                match entry {
+                    Entry::Waiting(waiting) if waiting.since == Instant::NEVER => {
+                        waiting.since = now;
+                        self.expiries.extend(waiting.expiry());
+                    }
+                    Entry::Waiting(_) => break,
+                    Entry::Gap(_) => {}
+                }
+            }
         }
     }
 
     /// Takes out a message of QoS 0.
     pub(crate) fn take_unacknowledged(&mut self) -> Option<Waiting> {
-        let place = self.others.iter().position(|waiting| waiting.kind == Kind::Message(QoS::AtMostOnce))?;
-        let waiting = self.others.remove(place);
-        self.discount(waiting)
+        let first = self.unacknowledged.pop_front();
+        self.discount(first)
     }
 
     /// The message that has come last, if it has this token.
     #[cfg(feature = "broker")]
     pub(crate) fn last_message(&mut self, token: Token) -> Option<&mut Waiting> {
-        let mut last = [&mut self.windowed, &mut self.others].into_iter().filter_map(VecDeque::back_mut);
-        last.find(|last| last.token == token)
+        let lines = [&mut self.windowed, &mut self.unacknowledged];
+        lines.into_iter().find_map(|line| match line.entries.back_mut() {
+            Some(Entry::Waiting(last)) if last.token == token => Some(last),
+            _ => None,
+        })
     }
 
     /// Takes out the messages that are marked, in the order in which they were published.
     pub(crate) fn take_marked(&mut self) -> Vec<Waiting> {
-        let mut marked = Vec::new();
-        for line in [&mut self.windowed, &mut self.others] {
-            if line.iter().any(|waiting| waiting.mark != 0) {
-                let (taken, left) = core::mem::take(line).into_iter().partition(|waiting| waiting.mark != 0);
-                *line = left;
-                marked.push(taken);
-            }
-        }
-        let mut marked: Vec<Waiting> = marked.into_iter().flat_map(|line: VecDeque<_>| line).collect();
-        marked.sort_by_key(|waiting| waiting.token);
-        marked.iter().for_each(|waiting| self.forget_count(waiting));
-        marked
-    }
-
-    /// How many messages have expired at this time, and how many bytes they take.
-    pub(crate) fn expired(&self, now: Instant) -> (u32, u32) {
-        let expired = self.windowed.iter().chain(&self.others).filter(|waiting| waiting.is_expired(now));
-        expired.fold((0, 0), |(count, bytes), waiting| {
-            (count.saturating_add(1), bytes.saturating_add(waiting.stored.len() as u32))
-        })
+        let messages = self.windowed.iter().chain(self.unacknowledged.iter());
+        let mut tokens: Vec<Token> =
+            messages.filter(|waiting| waiting.mark != 0).map(|waiting| waiting.token).collect();
+        tokens.sort_unstable();
+        tokens.into_iter().filter_map(|token| self.remove(token)).collect()
     }
 
     /// Takes out a message that has expired at this time.
     pub(crate) fn take_expired(&mut self, now: Instant) -> Option<Waiting> {
-        let lines = [&mut self.windowed, &mut self.others];
-        let expired = lines.into_iter().find_map(|line| {
-            let place = line.iter().position(|waiting| waiting.is_expired(now))?;
-            line.remove(place)
-        });
-        self.discount(expired)
+        while let Some(&Reverse((at, token))) = self.expiries.peek() {
+            if at > now {
+                break;
+            }
+            self.expiries.pop();
+            let expired = self.windowed.remove(token).or_else(|| self.unacknowledged.remove(token));
+            if expired.is_some() {
+                return self.discount(expired);
+            }
+        }
+        None
     }
 
     pub(crate) fn stored_mut(&mut self) -> impl Iterator<Item = &mut Stored> {
-        self.windowed.iter_mut().chain(&mut self.others).map(|waiting| &mut waiting.stored)
+        let lines = [&mut self.windowed, &mut self.unacknowledged, &mut self.requests];
+        lines.into_iter().flat_map(|line| &mut line.entries).filter_map(|entry| match entry {
+            Entry::Waiting(waiting) => Some(&mut waiting.stored),
+            Entry::Gap(_) => None,
+        })
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.windowed.len().saturating_add(self.others.len())
+        self.windowed.len().saturating_add(self.unacknowledged.len()).saturating_add(self.requests.len())
     }
 
     fn count(&mut self, waiting: &Waiting) {
@@ -214,29 +333,110 @@ impl Queue {
             self.messages = self.messages.saturating_add(1);
             self.message_bytes = self.message_bytes.saturating_add(waiting.stored.len() as u32);
         }
+        if waiting.expires_after != u32::MAX {
+            self.expiring = self.expiring.saturating_add(1);
+            self.expiries.extend(waiting.expiry());
+        }
     }
 
     fn discount(&mut self, waiting: Option<Waiting>) -> Option<Waiting> {
-        if let Some(waiting) = &waiting {
-            self.forget_count(waiting);
+        if let Some(Waiting { kind: Kind::Message(_), stored, expires_after, .. }) = &waiting {
+            self.messages = self.messages.saturating_sub(1);
+            self.message_bytes = self.message_bytes.saturating_sub(stored.len() as u32);
+            if *expires_after != u32::MAX {
+                self.expiring = self.expiring.saturating_sub(1);
+                self.sweep();
+            }
         }
         waiting
     }
 
-    fn forget_count(&mut self, waiting: &Waiting) {
-        if let Kind::Message(_) = waiting.kind {
-            self.messages = self.messages.saturating_sub(1);
-            self.message_bytes = self.message_bytes.saturating_sub(waiting.stored.len() as u32);
+    /// Removes the expiries of messages that have left, once they are more than half of all.
+    fn sweep(&mut self) {
+        /// So few are not worth it.
+        const FEW: usize = 16;
+        if self.expiries.len() > (self.expiring as usize).saturating_mul(2).saturating_add(FEW) {
+            let expiries: Vec<_> =
+                self.windowed.iter().chain(self.unacknowledged.iter()).filter_map(Waiting::expiry).collect();
+            self.expiries = expiries.into();
         }
     }
 
-    fn line(&mut self, kind: Kind) -> &mut VecDeque<Waiting> {
-        if kind.is_windowed() { &mut self.windowed } else { &mut self.others }
+    fn line(&mut self, kind: Kind) -> &mut Line {
+        match kind {
+            Kind::Message(QoS::AtLeastOnce | QoS::ExactlyOnce) => &mut self.windowed,
+            Kind::Message(QoS::AtMostOnce) => &mut self.unacknowledged,
+            Kind::Subscribe(_) | Kind::Unsubscribe(_) => &mut self.requests,
+        }
     }
 
     /// Gives memory back that a burst has left behind.
     pub(crate) fn shrink(&mut self) {
-        self.windowed.shrink_to_fit();
-        self.others.shrink_to_fit();
+        for line in [&mut self.windowed, &mut self.unacknowledged, &mut self.requests] {
+            line.entries.shrink_to_fit();
+        }
+        self.expiries.shrink_to_fit();
+    }
+
+    /// Whether everything that is counted is also there, in the order of its tokens, and its expiry known.
+    pub(crate) fn is_consistent(&self) -> bool {
+        [&self.windowed, &self.unacknowledged, &self.requests].into_iter().all(|line| {
+            line.entries.iter().is_sorted_by(|a, b| a.token() < b.token())
+                && line.entries.front().is_none_or(|first| first.waiting().is_some())
+                && line.iter().count() == line.len()
+                && line.iter().filter_map(Waiting::expiry).count() <= self.expiries.len()
+        }) && self.windowed.iter().chain(self.unacknowledged.iter()).filter(|it| it.expires_after != u32::MAX).count()
+            == self.expiring as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(size: u64, expires_after: impl Fn(u64) -> u32) -> Queue {
+        let mut queue = Queue::default();
+        for number in 1..=size {
+            let Some(token) = Token::from_number(number) else { continue };
+            let kind = Kind::Message(if number % 2 == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce });
+            let (expires_after, stored) = (expires_after(number), Stored::default());
+            queue.push(Waiting { token, since: Instant::EPOCH, kind, expires_after, mark: 0, tries: 0, stored });
+        }
+        queue
+    }
+
+    /// Gaps and expiries are swept: what has left the queue costs neither memory nor time.
+    #[test]
+    fn nothing_is_left_behind() {
+        for forwards in [true, false] {
+            let mut queue = queue(10_000, |number| 10 + number as u32 % 7);
+            for number in 1..=10_000 {
+                let number = if forwards { number } else { 10_001 - number };
+                let removed = Token::from_number(number).and_then(|token| queue.remove(token));
+                assert_eq!(removed.map(|it| it.token.get()), Some(number));
+                let waiting = queue.len();
+                let entries = queue.windowed.entries.len() + queue.unacknowledged.entries.len();
+                assert!(entries <= 2 * waiting + 2, "{entries} entries for {waiting}");
+                assert!(queue.expiries.len() <= 2 * waiting + 17, "{} expiries", queue.expiries.len());
+            }
+            assert!(queue.is_empty() && queue.is_consistent());
+        }
+    }
+
+    /// Messages expire in the order of their expiry, wherever they wait, and no others.
+    #[test]
+    fn messages_expire_in_order() {
+        let mut queue = queue(1000, |number| if number % 3 == 0 { u32::MAX } else { 1 + (number * 7919 % 100) as u32 });
+        let mut expired = 0;
+        for second in 0..=100 {
+            while let Some(waiting) = queue.take_expired(Instant::from_micros(second * 1_000_000)) {
+                assert_eq!(u64::from(waiting.expires_after), second);
+                expired += 1;
+            }
+            assert!(queue.is_consistent());
+        }
+        assert_eq!((expired, queue.len()), (667, 333));
+        while queue.pop(true, true).is_some() {}
+        assert!(queue.is_empty() && queue.is_consistent());
     }
 }

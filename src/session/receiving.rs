@@ -9,7 +9,7 @@ use super::inbound::{Arrival, BadReceipt, Receipt};
 use super::journal::Record;
 use super::message::{ReceivedMessage, SharedTopic, Topic};
 use super::outbound::{Ack, Acknowledged, Stage};
-use super::outcome::{Done, Outcome};
+use super::outcome::{Done, Loss, Outcome};
 use crate::codec::{
     AckProperties, Delivery, Packet, PacketId, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
     PubRelReasonCode, Publish, PublishProperties, QoS, ReasonCode, Short, Version,
@@ -41,7 +41,7 @@ impl Engine {
                 Some(ReceivedMessage { receipt, ..message }.into())
             }
             Short::Ack(PacketType::PubAck, id) => {
-                self.settle(id, Ack::PubAck, PacketType::PubAck, ReasonCode::Success, properties, stop)
+                self.settle(rules, id, Ack::PubAck, PacketType::PubAck, ReasonCode::Success, properties, stop)
             }
             Short::Ack(PacketType::PubRec, id) => self.receive_pubrec(PubRec::new(id), stop),
             Short::Ack(PacketType::PubRel, id) => {
@@ -49,7 +49,7 @@ impl Engine {
                 None
             }
             Short::Ack(_, id) => {
-                self.settle(id, Ack::PubComp, PacketType::PubComp, ReasonCode::Success, properties, stop)
+                self.settle(rules, id, Ack::PubComp, PacketType::PubComp, ReasonCode::Success, properties, stop)
             }
         }
     }
@@ -66,7 +66,8 @@ impl Engine {
         match packet {
             Packet::Publish(publish) => self.receive_publish(side, rules, publish, stop),
             Packet::PubAck(ack) => {
-                self.settle(ack.id, Ack::PubAck, PacketType::PubAck, ack.reason_code.into(), ack.properties, stop)
+                let code = ack.reason_code.into();
+                self.settle(rules, ack.id, Ack::PubAck, PacketType::PubAck, code, ack.properties, stop)
             }
             Packet::PubRec(ack) => self.receive_pubrec(ack, stop),
             Packet::PubRel(ack) => {
@@ -74,7 +75,8 @@ impl Engine {
                 None
             }
             Packet::PubComp(ack) => {
-                self.settle(ack.id, Ack::PubComp, PacketType::PubComp, ack.reason_code.into(), ack.properties, stop)
+                let code = ack.reason_code.into();
+                self.settle(rules, ack.id, Ack::PubComp, PacketType::PubComp, code, ack.properties, stop)
             }
             _ => None,
         }
@@ -171,11 +173,11 @@ impl Engine {
                     self.inbound.refuse(id);
                     self.inbound.acked();
                 }
-                self.transmit.encode(u32::MAX, |out| PubRec { id, reason_code, properties }.encode(version, out))
+                self.transmit.answer(|out| PubRec { id, reason_code, properties }.encode(version, out))
             }
             _ => {
                 self.inbound.acked();
-                self.transmit.encode(u32::MAX, |out| PubAck { id, reason_code, properties }.encode(version, out))
+                self.transmit.answer(|out| PubAck { id, reason_code, properties }.encode(version, out))
             }
         };
     }
@@ -223,7 +225,7 @@ impl Engine {
         if ack.qos == QoS::AtLeastOnce || is_refused {
             self.inbound.acked();
         }
-        self.transmit.append(packet);
+        self.transmit.append_answer(packet);
     }
 
     /// What a message with a topic alias is about (section 3.3.2.3.4).
@@ -256,13 +258,14 @@ impl Engine {
         };
         let comp = PubComp { id, reason_code, properties: AckProperties::default() };
         // Five bytes at most: they always fit.
-        let _ = self.transmit.encode(u32::MAX, |out| comp.encode(self.version, out));
+        let _ = self.transmit.answer(|out| comp.encode(self.version, out));
     }
 
     fn receive_pubrec<'a, A: Told<'a>>(&mut self, ack: PubRec<'a>, stop: &mut Option<Stop>) -> Option<A> {
-        let reason_code = match self.outbound.acknowledge(ack.id, Ack::PubRec(ack.reason_code.value())) {
+        let reason_code = match self.outbound.acknowledge(ack.id, Ack::PubRec(ack.reason_code.value()), false) {
             Acknowledged::Finished { token, freed, .. } => {
                 self.record(Record::Finished(ack.id));
+                let token = token?;
                 self.release(freed);
                 let outcome = Outcome::Acknowledged { reason_code: ack.reason_code.into(), properties: ack.properties };
                 return Some(Done { token, outcome }.into());
@@ -276,11 +279,11 @@ impl Engine {
             }
             Acknowledged::Unknown if ack.reason_code.is_error() => return None, // nothing is to be released
             Acknowledged::Unknown => self.not_found(),
-            Acknowledged::Mismatch => return halt(stop, Breach::MismatchedAck(PacketType::PubRec)),
+            Acknowledged::Mismatch => return halt(stop, self.mismatched(ack.id, PacketType::PubRec)),
         };
         let rel = PubRel { id: ack.id, reason_code, properties: AckProperties::default() };
         // Five bytes at most: they always fit.
-        let _ = self.transmit.encode(u32::MAX, |out| rel.encode(self.version, out));
+        let _ = self.transmit.answer(|out| rel.encode(self.version, out));
         None
     }
 
@@ -294,8 +297,10 @@ impl Engine {
 
     /// PUBACK or PUBCOMP ends a delivery.
     #[inline]
+    #[allow(clippy::too_many_arguments)] // the fields of a packet
     fn settle<'a, A: Told<'a>>(
         &mut self,
+        rules: &Rules,
         id: PacketId,
         ack: Ack,
         packet: PacketType,
@@ -303,10 +308,14 @@ impl Engine {
         properties: AckProperties<'a>,
         stop: &mut Option<Stop>,
     ) -> Option<A> {
-        match self.outbound.acknowledge(id, ack) {
+        match self.outbound.acknowledge(id, ack, rules.puback_ends_qos_2) {
             Acknowledged::Finished { token, stage, freed } => {
                 self.record(Record::Finished(id));
+                let token = token?;
                 self.release(freed);
+                if stage == Stage::PubRec {
+                    return Some(Done { token, outcome: Outcome::AtLeastOnce { reason_code, properties } }.into());
+                }
                 let reason_code = match stage {
                     // What PUBREC has said. That PUBCOMP does not know the identifier is no error: an earlier one, which
                     // did not arrive, has ended the delivery (section 3.7.2.1).
@@ -317,7 +326,19 @@ impl Engine {
             }
             // Nobody waits for it: no harm is done.
             Acknowledged::Unknown | Acknowledged::Release { .. } => None,
-            Acknowledged::Mismatch => halt(stop, Breach::MismatchedAck(packet)),
+            Acknowledged::Mismatch => halt(stop, self.mismatched(id, packet)),
         }
+    }
+
+    /// A packet has come that is not the answer to what was sent under its packet identifier. The peer would give the same
+    /// answer on every connection, so the operation ends here instead of coming back for ever.
+    #[cold]
+    pub(crate) fn mismatched(&mut self, id: PacketId, packet: PacketType) -> Breach {
+        self.abandon(id, Loss::Mismatched(packet));
+        if self.outbound.is_message(id) {
+            self.outbound.set_aside(id);
+            self.record(Record::GivenUp(id));
+        }
+        Breach::MismatchedAck(packet)
     }
 }

@@ -10,7 +10,7 @@ use super::engine::{Engine, Phase, Rules, Side};
 use super::error::CommandError;
 use super::journal::Record;
 use super::message::Message;
-use super::outbound::Stage;
+use super::outbound::{Flow, Stage};
 use super::outcome::Loss;
 use super::queue::{Kind, Overflow, Waiting};
 use super::stored::Stored;
@@ -142,10 +142,10 @@ impl Engine {
             let packet = self.transmit.encode(limit, |out| publish.encode_as(delivery, version, out))?;
             if let Some(packet) = packet {
                 let (token, size) = (self.next_token, packet.len());
-                if let Some(stored) =
+                if let Some(flow) =
                     self.outbound.begin(token, stage_of(delivery.qos()), Instant::NEVER, expires_after, starts_at)
                 {
-                    stored.set(packet);
+                    flow.stored.set(packet);
                 }
                 self.next_token = token.next();
                 self.keep(size);
@@ -157,22 +157,11 @@ impl Engine {
         self.keep(stored.len());
         self.record(Record::Accepted(token, &stored));
         self.record(Record::Sent(token, id));
-        self.begin(token, stage_of(delivery.qos()), Instant::NEVER, expires_after, starts_at, stored);
-        Ok(token)
-    }
-
-    fn begin(
-        &mut self,
-        token: Token,
-        stage: Stage,
-        since: Instant,
-        expires_after: u32,
-        starts_at: u64,
-        stored: Stored,
-    ) {
-        if let Some(kept) = self.outbound.begin(token, stage, since, expires_after, starts_at) {
-            *kept = stored;
+        let stage = stage_of(delivery.qos());
+        if let Some(flow) = self.outbound.begin(token, stage, Instant::NEVER, expires_after, starts_at) {
+            flow.stored = stored;
         }
+        Ok(token)
     }
 
     /// The long way: what is kept is not what is sent, or there may be no room.
@@ -184,12 +173,9 @@ impl Engine {
         delivery: Delivery,
         large: Option<&Bytes>,
     ) -> Result<Stored, CommandError> {
-        let stored = Stored::message(publish, large, self.version)?;
-        let limit = rules.max_packet_size;
-        if stored.len() > limit as usize {
-            return Err(CommandError::TooLarge { limit });
-        }
-        self.make_room(rules, stored.len())?;
+        self.check_message(rules, publish, large)?;
+        let (stored, limit) = (Stored::message(publish, large, self.version)?, rules.max_packet_size);
+        self.make_room(rules, stored.len());
         if !self.wire().put(publish, delivery, large, limit)? {
             return Err(CommandError::TooLarge { limit });
         }
@@ -210,8 +196,16 @@ impl Engine {
         large: Option<&Bytes>,
         expires_after: u32,
     ) -> Result<Token, CommandError> {
+        self.check_message(rules, publish, large)?;
         let stored = Stored::message(publish, large, self.version)?;
         self.enqueue(rules, Kind::Message(publish.delivery.qos()), expires_after, stored)
+    }
+
+    /// Whether a message can be encoded, is not too large for the other end, and can be kept.
+    fn check_message(&self, rules: &Rules, publish: &Publish<'_>, large: Option<&Bytes>) -> Result<(), CommandError> {
+        let size = publish.encoded_len(self.version)?.saturating_add(large.map_or(0, Bytes::len));
+        let limit = self.packet_limit(rules);
+        if size > limit as usize { Err(CommandError::TooLarge { limit }) } else { self.check_room(rules, size) }
     }
 
     fn enqueue(
@@ -225,53 +219,55 @@ impl Engine {
         if stored.len() > limit as usize {
             return Err(CommandError::TooLarge { limit });
         }
-        self.make_room(rules, stored.len())?;
+        self.check_room(rules, stored.len())?;
+        self.make_room(rules, stored.len());
         let token = self.next_token();
         self.keep(stored.len());
         if kind.is_windowed() {
             self.record(Record::Accepted(token, &stored));
         }
-        let waiting = Waiting { token, since: Instant::NEVER, kind, expires_after, mark: 0, stored };
+        let waiting = Waiting { token, since: Instant::NEVER, kind, expires_after, mark: 0, tries: 0, stored };
         self.queue.get_or_insert_default().push(waiting);
         Ok(token)
     }
 
-    /// Makes sure that so many bytes more can be kept. Where nothing is, one message can always be, whatever its size: else one
-    /// that both ends take could never be delivered. Others do not make room for one that is larger than the limit.
-    fn make_room(&mut self, rules: &Rules, bytes: usize) -> Result<(), CommandError> {
-        let (max, max_bytes) = (rules.max_kept, rules.max_kept_bytes);
+    /// Whether a packet of so many bytes can be kept, if need be in place of older messages. Where nothing is, one message
+    /// can always be, whatever its size: else one that both ends take could never be delivered. Others do not make room for
+    /// one that is larger than the limit.
+    ///
+    /// It is asked before anything is encoded: a publisher that goes on against a full queue costs next to nothing.
+    fn check_room(&self, rules: &Rules, bytes: usize) -> Result<(), CommandError> {
+        let fits = |dropped: (u32, u32)| {
+            let all = self.kept_bytes.saturating_sub(dropped.1).checked_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+            self.kept.saturating_sub(dropped.0) < rules.max_kept
+                && (self.kept_bytes == 0 || all.is_some_and(|all| all <= rules.max_kept_bytes))
+        };
+        let droppable = match (&self.queue, rules.overflow) {
+            (Some(queue), Overflow::DropOldest) => (queue.messages(), queue.message_bytes()),
+            _ => (0, 0),
+        };
+        if fits(droppable) { Ok(()) } else { Err(CommandError::QueueFull) }
+    }
+
+    /// Drops as many of the oldest messages as it takes to keep so many bytes more, after
+    /// [`check_room`](Self::check_room).
+    fn make_room(&mut self, rules: &Rules, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let is_alone = self.kept_bytes == 0;
-        let fits = |kept: u32, kept_bytes: u32| {
-            kept < max && (is_alone || kept_bytes.checked_add(bytes).is_some_and(|all| all <= max_bytes))
-        };
-        if fits(self.kept, self.kept_bytes) {
-            return Ok(());
-        }
-        let expired = self.queue.as_ref().map_or((0, 0), |queue| queue.expired(self.now));
-        if fits(self.kept.saturating_sub(expired.0), self.kept_bytes.saturating_sub(expired.1)) {
-            self.drop_expired();
-            return Ok(());
-        }
-        let droppable = self.queue.as_ref().map_or((0, 0), |queue| (queue.messages(), queue.message_bytes()));
-        let left = (self.kept.saturating_sub(droppable.0), self.kept_bytes.saturating_sub(droppable.1));
-        if rules.overflow == Overflow::Refuse || !fits(left.0, left.1) {
-            return Err(CommandError::QueueFull);
-        }
-        self.drop_expired();
-        while !fits(self.kept, self.kept_bytes) {
+        while self.kept >= rules.max_kept || !is_alone && self.kept_bytes.saturating_add(bytes) > rules.max_kept_bytes {
             let oldest = self.queue.as_mut().and_then(|queue| queue.drop_oldest_message());
-            let Some(oldest) = oldest else { return Err(CommandError::QueueFull) };
+            let Some(oldest) = oldest else { return };
             self.give_up(&oldest, Loss::Overflow);
         }
-        Ok(())
     }
 
     /// Gives up what has expired while it was waiting.
-    fn drop_expired(&mut self) {
+    #[inline(never)]
+    pub(super) fn drop_expired(&mut self) {
         let now = self.now;
         while let Some(expired) = self.queue.as_mut().and_then(|queue| queue.take_expired(now)) {
             self.give_up(&expired, Loss::Expired);
+            self.drop_empty_queue();
         }
     }
 
@@ -287,6 +283,46 @@ impl Engine {
     pub(crate) fn release(&mut self, bytes: usize) {
         self.kept = self.kept.saturating_sub(1);
         self.kept_bytes = self.kept_bytes.saturating_sub(bytes as u32);
+    }
+
+    /// Gives up what was asked for under this token.
+    pub(crate) fn withdraw(&mut self, token: Token) -> Result<(), CommandError> {
+        if let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.remove(token)) {
+            self.give_up(&waiting, Loss::Withdrawn);
+            self.drop_empty_queue();
+        } else {
+            let (id, _) = self.outbound.find(token).ok_or(CommandError::UnknownToken)?;
+            self.abandon(id, Loss::Withdrawn);
+        }
+        Ok(())
+    }
+
+    /// Reports the outcome of something that was sent, before the peer has settled it.
+    pub(super) fn abandon(&mut self, id: PacketId, loss: Loss) {
+        let Some(&Flow { token, stage, is_reported: false, .. }) = self.outbound.get(id) else { return };
+        let freed = self.outbound.set_reported(id);
+        self.release(freed);
+        if self.outbound.stage(id) == Some(Stage::GivenUp) || self.outbound.is_message(id) {
+            self.record(Record::GivenUp(id));
+        }
+        if let Stage::PubComp(code) = stage {
+            self.record(Record::Received(id, code));
+        }
+        self.report(token, Some(loss));
+    }
+
+    /// The number of connections on which the packet of an operation has been sent, be it in part; `None` if nothing is open
+    /// under the token.
+    pub(crate) fn tries(&self, token: Token) -> Option<u16> {
+        if let Some(waiting) = self.queue.as_ref().and_then(|queue| queue.get(token)) {
+            return Some(waiting.tries);
+        }
+        if let Some((_, flow)) = self.outbound.find(token) {
+            // A message that is still to be sent again begins nowhere.
+            return Some(flow.tries.saturating_add(u16::from(flow.starts_at < self.transmit.taken())));
+        }
+        let sending = self.sending.as_ref()?;
+        sending.binary_search_by_key(&token, |&(_, token)| token).ok().map(|_| 1)
     }
 
     /// Gives up something that has not been sent.
@@ -313,6 +349,11 @@ impl Engine {
                 None => break,
             }
         }
+        self.drop_empty_queue();
+    }
+
+    /// A queue is there only as long as something waits.
+    fn drop_empty_queue(&mut self) {
         if !self.has_queued() {
             self.queue = None;
         }
@@ -355,13 +396,13 @@ impl Engine {
             Some(request) => self.send_request(side, rules, &request).map(Some),
             None => Err(Failed::Refused(CommandError::NotConnected)), // what is kept can be read
         };
-        let Waiting { token, since, kind, expires_after, mark, stored } = waiting;
-        match (sent, kind) {
-            (Ok(None), _) => {
-                self.release(stored.len());
-                self.sending.get_or_insert_default().push_back((self.transmit.end(), token));
+        match sent {
+            Ok(None) => {
+                self.release(waiting.stored.len());
+                self.sending.get_or_insert_default().push_back((self.transmit.end(), waiting.token));
             }
-            (Ok(Some(starts_at)), kind) => {
+            Ok(Some(starts_at)) => {
+                let Waiting { token, since, kind, expires_after, mark, tries, stored } = waiting;
                 if let (true, Some(id)) = (kind.is_windowed(), self.outbound.next_id()) {
                     self.record(Record::Sent(token, id));
                 }
@@ -370,20 +411,12 @@ impl Engine {
                     Kind::Subscribe(filters) => Stage::SubAck(filters),
                     Kind::Unsubscribe(filters) => Stage::UnsubAck(filters),
                 };
-                self.begin(token, stage, since, expires_after, starts_at, stored);
-                if mark != 0
-                    && let Some(flow) = self.outbound.last_message(token)
-                {
-                    flow.mark = mark;
+                if let Some(flow) = self.outbound.begin(token, stage, since, expires_after, starts_at) {
+                    (flow.mark, flow.tries, flow.stored) = (mark, tries, stored);
                 }
             }
-            (Err(Failed::Expired), _) => {
-                self.give_up(&Waiting { token, since, kind, expires_after, mark, stored }, Loss::Expired);
-            }
-            (Err(Failed::Refused(error)), _) => {
-                let loss = Loss::NotSupported(error.reason_code());
-                self.give_up(&Waiting { token, since, kind, expires_after, mark, stored }, loss);
-            }
+            Err(Failed::Expired) => self.give_up(&waiting, Loss::Expired),
+            Err(Failed::Refused(error)) => self.give_up(&waiting, Loss::NotSupported(error.reason_code())),
         }
     }
 

@@ -18,14 +18,24 @@ pub struct Transmit {
     bytes: Vec<u8>,
     /// How many of `bytes` have been taken.
     start: u32,
-    /// Nothing more may be taken than was offered before: something has to be stored first.
-    held: bool,
     /// Payloads that lie elsewhere.
     shared: Option<Box<Shared>>,
     /// How many bytes have been taken on this connection.
     taken: u64,
-    /// Up to where the stream was offered when it was not held.
-    offered: u64,
+    /// How many bytes were offered when it was not held. With [`HELD`] nothing more may be taken: something has to be stored
+    /// first.
+    offered: u32,
+    answers: Answers,
+}
+
+/// An upper bound of how many bytes of what has not been taken are answers, that is packets that the peer has made this end
+/// send. They are forgotten when the last one has left: the account needs no list. Where they never end because the
+/// peer asks for more all the time, it rises to the limit; then input waits, and what was asked for leaves.
+#[derive(Clone, Default)]
+struct Answers {
+    bytes: u32,
+    /// How many bytes are to be taken until the last answer has been.
+    ahead: u32,
 }
 
 /// Payloads that lie elsewhere, at least one.
@@ -38,6 +48,9 @@ struct Shared {
 
 /// From this size on, a payload that was given as [`Bytes`] is not copied.
 pub(crate) const LARGE: usize = 2048;
+
+/// A bit of [`Transmit::offered`], above any number of bytes there.
+const HELD: u32 = 1 << 31;
 
 /// Taken bytes that lie before others are kept up to this many.
 const SLACK: usize = 4096;
@@ -84,6 +97,46 @@ impl Transmit {
         Ok(self.bytes.get(start..))
     }
 
+    /// Appends an answer: a packet that the peer has made this end send.
+    #[inline]
+    pub(crate) fn answer(
+        &mut self,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<usize, EncodeError>,
+    ) -> Result<(), EncodeError> {
+        let size = encode(&mut self.bytes)?;
+        self.count_answer(size);
+        Ok(())
+    }
+
+    /// As [`answer`](Self::answer), if the packet has at most `max` bytes; else nothing is appended, and this is `false`.
+    pub(crate) fn answer_within(
+        &mut self,
+        max: u32,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<usize, EncodeError>,
+    ) -> Result<bool, EncodeError> {
+        let Some(size) = self.encode(max, encode)?.map(<[u8]>::len) else { return Ok(false) };
+        self.count_answer(size);
+        Ok(true)
+    }
+
+    /// As [`answer`](Self::answer), with a packet that is encoded.
+    pub(crate) fn append_answer(&mut self, packet: &[u8]) {
+        self.append(packet);
+        self.count_answer(packet.len());
+    }
+
+    #[inline]
+    fn count_answer(&mut self, size: usize) {
+        self.answers.bytes = self.answers.bytes.saturating_add(size as u32);
+        self.answers.ahead = self.len() as u32;
+    }
+
+    /// How many bytes of answers have not been taken, at most.
+    #[inline]
+    pub(crate) fn unsent_answers(&self) -> u32 {
+        self.answers.bytes.min(self.len() as u32)
+    }
+
     /// Appends a packet that is encoded.
     pub(crate) fn append(&mut self, packet: &[u8]) {
         self.bytes.extend_from_slice(packet);
@@ -100,10 +153,12 @@ impl Transmit {
 
     /// Nothing is offered as long as it is held. What was offered before may have been written meanwhile.
     pub(crate) fn hold(&mut self, held: bool) {
-        self.held = held;
-        if !held {
-            self.offered = self.end();
-        }
+        self.offered = if held { self.offered | HELD } else { (self.len() as u32).min(HELD.wrapping_sub(1)) };
+    }
+
+    #[inline]
+    const fn is_held(&self) -> bool {
+        self.offered & HELD != 0
     }
 
     /// What has not been taken, to be written without any more to come. Here it counts as taken: whatever becomes of it, it
@@ -119,7 +174,7 @@ impl Transmit {
     /// Forgets what has not been taken: the connection it was for is gone.
     pub(crate) fn clear(&mut self) {
         let bytes = core::mem::take(&mut self.bytes);
-        *self = Self { bytes, held: self.held, ..Self::default() };
+        *self = Self { bytes, offered: self.offered & HELD, ..Self::default() };
         self.bytes.clear();
     }
 
@@ -173,12 +228,12 @@ impl Transmit {
 impl Buf for Transmit {
     #[inline]
     fn remaining(&self) -> usize {
-        if self.held { 0 } else { self.len() }
+        if self.is_held() { 0 } else { self.len() }
     }
 
     #[inline]
     fn chunk(&self) -> &[u8] {
-        if self.held {
+        if self.is_held() {
             return &[];
         }
         let (bytes, payload) = self.first();
@@ -190,13 +245,18 @@ impl Buf for Transmit {
     /// To take more than there is takes everything.
     #[inline]
     fn advance(&mut self, count: usize) {
-        let count = if self.held { count.min(self.offered.saturating_sub(self.taken) as usize) } else { count };
+        let count = if self.is_held() { count.min((self.offered & !HELD) as usize) } else { count };
         let count = count.min(self.len());
         self.taken = self.taken.wrapping_add(count as u64);
         if self.shared.is_none() {
             self.start = self.start.wrapping_add(count as u32);
         } else {
             self.advance_shared(count);
+        }
+        self.offered = (self.offered & HELD) | (self.offered & !HELD).saturating_sub(count as u32);
+        self.answers.ahead = self.answers.ahead.saturating_sub(count as u32);
+        if self.answers.ahead == 0 {
+            self.answers.bytes = 0;
         }
         if self.start() == self.bytes.len() && self.shared.is_none() {
             self.bytes.clear();
@@ -208,7 +268,7 @@ impl Buf for Transmit {
 
     #[cfg(feature = "std")]
     fn chunks_vectored<'a>(&'a self, chunks: &mut [std::io::IoSlice<'a>]) -> usize {
-        if self.held {
+        if self.is_held() {
             return 0;
         }
         let mut from = self.start();
@@ -230,6 +290,6 @@ impl Buf for Transmit {
 
 impl core::fmt::Debug for Transmit {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Transmit").field("len", &self.len()).field("held", &self.held).finish()
+        f.debug_struct("Transmit").field("len", &self.len()).field("held", &self.is_held()).finish()
     }
 }

@@ -422,6 +422,7 @@ fn pitfall_17_what_is_over_stays_over() {
             wire.client.publish(&expiring("x", QOS_1, 1)).unwrap();
             wire.poll();
             wire.later(5000);
+            wire.poll();
             store(&mut wire.client, stored);
             wire.connect(present());
         }),

@@ -9,6 +9,8 @@ fn pitfall_07_a_dead_link_is_noticed() {
     wire.now = wire.client.deadline().unwrap();
     assert_eq!(wire.poll(), []);
     wire.assert_sent(&[Packet::PingReq]);
+    assert_eq!(wire.client.deadline(), Some(Instant::EPOCH), "it wants to know when it has left");
+    wire.poll();
     assert_eq!(wire.client.deadline(), Some(wire.now + Duration::from_secs(5)));
     wire.later(4999);
     assert_eq!(wire.poll(), []);

@@ -25,6 +25,7 @@ mod hostile;
 mod journal;
 mod limits;
 mod link;
+mod peers;
 
 use self::client::{
     Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, breach, connack, connack_with, decode, delivery, filter,

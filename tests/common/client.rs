@@ -30,6 +30,7 @@ pub(crate) enum Event {
 pub(crate) enum Done {
     Sent,
     Acknowledged(ReasonCode),
+    AtLeastOnce(ReasonCode),
     Subscribed(Vec<u8>),
     Unsubscribed(Vec<u8>),
     Lost(Loss),
@@ -53,6 +54,7 @@ impl From<&Outcome<'_>> for Done {
         match outcome {
             Outcome::Sent => Self::Sent,
             Outcome::Acknowledged { reason_code, .. } => Self::Acknowledged(*reason_code),
+            Outcome::AtLeastOnce { reason_code, .. } => Self::AtLeastOnce(*reason_code),
             Outcome::Subscribed { .. } => Self::Subscribed(codes()),
             Outcome::Unsubscribed { .. } => Self::Unsubscribed(codes()),
             Outcome::Lost(loss) => Self::Lost(*loss),

@@ -44,6 +44,7 @@ pub(crate) enum Event {
 pub(crate) enum Done {
     Sent,
     Acknowledged(ReasonCode),
+    AtLeastOnce(ReasonCode),
     Lost(Loss),
 }
 
@@ -64,6 +65,7 @@ impl From<&Outcome<'_>> for Done {
         match outcome {
             Outcome::Sent => Self::Sent,
             Outcome::Acknowledged { reason_code, .. } => Self::Acknowledged(*reason_code),
+            Outcome::AtLeastOnce { reason_code, .. } => Self::AtLeastOnce(*reason_code),
             Outcome::Lost(loss) => Self::Lost(*loss),
             other => panic!("an outcome that a server does not have: {other:?}"),
         }

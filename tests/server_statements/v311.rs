@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use mqtt_sansio::codec::{
-    ConnAckReasonCode, Connect, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, SubAck, SubAckReasonCode,
-    UnsubAckReasonCode,
+    ConnAckReasonCode, Connect, Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, SubAck,
+    SubAckReasonCode, UnsubAckReasonCode,
 };
 use mqtt_sansio::server::{Accept, Loss, ServerConfig};
 use mqtt_sansio::{Breach, CommandError, Version};
@@ -497,11 +497,12 @@ fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
         wire.assert_silent();
         assert!(!wire.server.is_connected());
     }
-    // A PUBACK for what is acknowledged otherwise.
+    // A PUBREC for what is acknowledged otherwise.
     let mut wire = Wire::lasting(Version::V311);
-    wire.publish("x", QOS_2);
-    let events = wire.receive(&[PubAck::new(id(1)).into()]);
-    assert_eq!(events, [breach(Breach::MismatchedAck(mqtt_sansio::codec::PacketType::PubAck))]);
+    let token = wire.publish("x", QOS_1);
+    let events = wire.receive(&[PubRec::new(id(1)).into()]);
+    let pubrec = PacketType::PubRec;
+    assert_eq!(events, [breach(Breach::MismatchedAck(pubrec)), lost(token, Loss::Mismatched(pubrec))]);
 }
 
 /// What there is no room for, the configuration says.

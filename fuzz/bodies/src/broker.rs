@@ -60,6 +60,7 @@ fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
             overflow: if set(8) { Overflow::DropOldest } else { Overflow::Refuse },
             keep_qos_0: set(9),
             transmit_limit: if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 },
+            answer_limit: if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 },
             ..ServerConfig::default()
         },
         seed: u64::from(u.arbitrary::<u8>()?),

@@ -77,6 +77,7 @@ fn pair(u: &mut Unstructured<'_>) -> Result<Pair<EngineServer>> {
         max_kept: if set(10) { 4 } else { 1000 },
         overflow: if set(11) { Overflow::DropOldest } else { Overflow::Refuse },
         transmit_limit: if set(12) { 100 } else { 65_536 },
+        answer_limit: if set(12) { 100 } else { 65_536 },
         deliver_in_parts: if set(13) { 10 } else { u32::MAX },
         keep_qos_0: set(14),
         ..ServerConfig::default()

@@ -95,6 +95,19 @@ impl Ops<'_> {
         Ok(())
     }
 
+    pub(super) fn withdraw(&mut self) -> Result<()> {
+        let tokens: Vec<_> = self.open.iter().chain(&self.done).copied().collect();
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        let token = *self.u.choose(&tokens)?;
+        let tries = self.client.tries(token);
+        let done = self.command(|client| client.withdraw(token));
+        assert!(done.is_none() || (tries.is_some() && self.open.contains(&token)), "{token} was open");
+        assert!(done.is_none() || self.client.tries(token).is_none(), "{token} is not open any more");
+        Ok(())
+    }
+
     pub(super) fn disconnect(&mut self) -> Result<()> {
         let (mut lists, version) = (Lists::default(), self.version);
         let disconnect = lists.disconnect(&mut self.u, version, Sender::Client)?;

@@ -69,6 +69,8 @@ fn config(u: &mut Unstructured<'_>) -> Result<ClientConfig> {
         max_kept_bytes: if set(12) { u.int_in_range(0..=200)? } else { u32::MAX },
         overflow: if set(13) { Overflow::DropOldest } else { Overflow::Refuse },
         transmit_limit: if set(14) { u.int_in_range(0..=200)? } else { 65_536 },
+        max_request_tries: if set(13) { core::num::NonZeroU8::new(2) } else { None },
+        puback_ends_qos_2: set(12),
         journal: set(15),
         deliver_in_parts: if u.arbitrary()? { u.int_in_range(0..=50)? } else { u32::MAX },
         connect_timeout: u.int_in_range(0..=2)?,
@@ -108,7 +110,13 @@ impl Ops<'_> {
             5 => self.subscribe()?,
             6 => self.unsubscribe()?,
             7..=8 => self.acknowledge()?,
-            9 => self.disconnect()?,
+            9 => {
+                if self.u.arbitrary()? {
+                    self.disconnect()?;
+                } else {
+                    self.withdraw()?;
+                }
+            }
             10 => self.authenticate()?,
             11 => self.close(),
             12 => self.crash(),
@@ -228,7 +236,7 @@ impl Ops<'_> {
         // Or the caller would be called again and again.
         let is_later = self.client.deadline().is_none_or(|at| at > self.latest);
         assert!(is_later, "everything that is due is done");
-        if !input.is_empty() && output < self.config.transmit_limit as usize && !self.config.journal {
+        if !input.is_empty() && self.client.takes_input() && !self.config.journal {
             let decoded = codec::decode(input, self.version, Limits::from_server());
             assert!(matches!(decoded, Ok(Decoded::Incomplete { .. })), "a packet is left: {decoded:?}");
         }

@@ -74,6 +74,7 @@ fn config(u: &mut Unstructured<'_>) -> Result<ServerConfig> {
         overflow: if set(14) { Overflow::DropOldest } else { Overflow::Refuse },
         keep_qos_0: set(15),
         transmit_limit: *u.choose(&[65_536, 65_536, 0, 20, 200])?,
+        answer_limit: *u.choose(&[65_536, 65_536, 0, 20, 200])?,
         ..ServerConfig::default()
     })
 }
@@ -285,7 +286,7 @@ impl Ops<'_> {
         // Or the caller would be called again and again.
         let is_later = session.deadline().is_none_or(|at| at > self.session_latest);
         assert!(is_later, "everything that is due is done");
-        if !input.is_empty() && output < self.config.transmit_limit as usize {
+        if !input.is_empty() && (!is_connected || session.takes_input()) {
             assert!(is_connected, "what comes after the end is thrown away");
             let decoded = codec::decode(input, session.version(), Limits::from_client());
             assert!(matches!(decoded, Ok(Decoded::Incomplete { .. })), "a packet is left: {decoded:?}");

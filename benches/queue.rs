@@ -1,0 +1,74 @@
+//! What a full queue costs: a publish that is refused, one that drops the oldest message, messages that expire, and one that is
+//! withdrawn. None of them depends on how much waits.
+//!
+//! ```console
+//! $ cargo bench --bench queue
+//! $ cargo bench --bench queue -- --test    # once, to see that it works
+//! ```
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use mqtt_sansio::client::{ClientConfig, ClientSession};
+use mqtt_sansio::codec::PublishProperties;
+use mqtt_sansio::{Instant, Message, Overflow, QoS, Token};
+
+const SIZES: [u32; 3] = [1_000, 10_000, 100_000];
+
+fn message(expires_after: Option<u32>) -> Message<'static> {
+    let properties = PublishProperties { message_expiry_interval: expires_after, ..PublishProperties::default() };
+    Message::new("site/device/temperature", "21.5").qos(QoS::AtLeastOnce).properties(properties)
+}
+
+/// A client without a connection that keeps as many messages as it may.
+fn full(size: u32, overflow: Overflow, expires_after: Option<u32>) -> (ClientSession, Vec<Token>) {
+    let config = ClientConfig { max_kept: size, max_kept_bytes: u32::MAX, overflow, ..ClientConfig::default() };
+    let mut client = ClientSession::new(config);
+    let tokens = (0..size).map(|_| client.publish(&message(expires_after)).expect("there is room")).collect();
+    client.poll(Instant::EPOCH, &mut &[][..]);
+    (client, tokens)
+}
+
+fn queues(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("full queue");
+    for size in SIZES {
+        let (mut client, _) = full(size, Overflow::Refuse, Some(3600));
+        group.bench_function(BenchmarkId::new("refused", size), |bencher| {
+            bencher.iter(|| client.publish(&message(None)).expect_err("it is full"));
+        });
+        let (mut client, _) = full(size, Overflow::DropOldest, Some(3600));
+        group.bench_function(BenchmarkId::new("oldest dropped", size), |bencher| {
+            bencher.iter(|| {
+                client.publish(&message(Some(3600))).expect("the oldest makes room");
+                client.poll(Instant::EPOCH, &mut &[][..]).is_some()
+            });
+        });
+        let (client, tokens) = full(size, Overflow::Refuse, Some(3600));
+        let middle = tokens[tokens.len() / 2];
+        group.bench_function(BenchmarkId::new("withdrawn", size), |bencher| {
+            bencher.iter_batched_ref(
+                || client.clone(),
+                |client| client.withdraw(middle).expect("it waits"),
+                BatchSize::PerIteration,
+            );
+        });
+        let (client, _) = full(size, Overflow::Refuse, Some(10));
+        group.throughput(Throughput::Elements(size.into()));
+        group.bench_function(BenchmarkId::new("expired", size), |bencher| {
+            bencher.iter_batched_ref(
+                || client.clone(),
+                |client| {
+                    while client.poll(Instant::from_micros(10_000_000), &mut &[][..]).is_some() {}
+                    assert_eq!(client.waiting(), 0);
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(10);
+    targets = queues
+}
+criterion_main!(benches);
