@@ -6,6 +6,8 @@
 //! $ cargo bench --bench queue -- --test    # once, to see that it works
 //! ```
 
+#![allow(missing_docs)] // of what the macros of criterion make
+
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mqtt_sansio::client::{ClientConfig, ClientSession};
 use mqtt_sansio::codec::PublishProperties;
