@@ -1,13 +1,17 @@
 """Checks of the broker with the clients of mosquitto."""
 
+import os
 import random
 import signal
+import subprocess
 import tempfile
 import time
 
-from broker_stage import ALL, NEW, OLD_AND_NEW, Failure, check, equal, heard
+from broker_stage import ALL, NEW, OLD_AND_NEW, Failure, Raw, check, equal, heard
+from harness import HOST, PATIENCE
 
 BOTH = ("tcp", "tls")
+USERS = {"alice": "secret", "bob": "größer als"}
 ENDS_HERE = ("-t", "end", "-q", 2)
 TOO_MANY = "QoS 2, of which 2.0.11 at times sends more than its own client's Receive Maximum of 20"
 
@@ -211,7 +215,7 @@ def mosquitto_session_ends(stage):
         equal(until_the_end(stage, reader), [], f"what has waited for {name}")
 
 
-@check("mosquitto: only who knows the password is let in", ALL, BOTH, users={"alice": "secret", "bob": "größer als"})
+@check("mosquitto: only who knows the password is let in", ALL, BOTH, users=USERS)
 def mosquitto_users(stage):
     stage.send("t", "-m", "m", "-q", 1, "-u", "alice", "-P", "secret")
     stage.send("t", "-m", "m", "-q", 1, "-u", "bob", "-P", "größer als")
@@ -219,6 +223,38 @@ def mosquitto_users(stage):
         refused = stage.run("mosquitto_pub", "somebody", "-t", "t", "-m", "m", "-q", 1, *wrong)
         if refused.end() == 0:
             raise Failure(f"somebody is let in with {wrong}")
+
+
+@check("mosquitto: passwords are what mosquitto_passwd has made of them", ALL, users=USERS, hashed=True)
+def mosquitto_hashed(stage):
+    mosquitto_users(stage)
+
+
+@check("mosquitto: a broker whose log nobody reads goes on", OLD_AND_NEW, mosquitto="it is the example's own log")
+def mosquitto_no_log(stage):
+    """Its standard error is closed, or a pipe that is full."""
+    for is_closed in True, False:
+        reader, writer = os.pipe()
+        if is_closed:
+            os.close(reader)
+        command = [stage.tools.broker, "--listen", f"{HOST}:0"]
+        environment = os.environ | {"RUST_LOG": "trace"}
+        broker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writer, env=environment)
+        os.close(writer)
+        try:
+            port = int(broker.stdout.readline().decode().rsplit(":", 1)[1])
+            for _ in range(300):
+                client = Raw(port)
+                client.connect(stage.version, "c" * 1000)
+                client.close()
+            broker.terminate()
+            equal(broker.wait(PATIENCE), 0, "exit code of the broker")
+        finally:
+            broker.kill()
+            broker.wait()
+            broker.stdout.close()
+            if not is_closed:
+                os.close(reader)
 
 
 @check(

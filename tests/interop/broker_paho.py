@@ -839,11 +839,13 @@ def paho_acl(stage):
 @check(
     "paho: the ACL has words for those without a name, and a will that may not be told is refused",
     ALL,
+    users={"alice": "a"},
+    allow_anonymous=True,
     acl={None: ["readwrite end"], "anonymous": ["readwrite free/#"], "alice": ["readwrite alice/#"]},
 )
 def paho_anonymous(stage):
     anonymous, alice = (
-        reader(stage, name, user=user) for name, user in (("anonymous", None), ("alice", ("alice", "")))
+        reader(stage, name, user=user) for name, user in (("anonymous", None), ("alice", ("alice", "a")))
     )
     allowed = {(anonymous, "free/1"), (alice, "alice/1")}
     for client in anonymous, alice:

@@ -30,8 +30,8 @@ def check(text, versions, transports=("tcp",), mosquitto=None, **options):
     """Registers a check, which is run once for each version and transport.
 
     `mosquitto` tells why it cannot be held against that. The options are the broker's: those of its command line, the
-    passwords of its `users`, and its `acl`, which is for each user, for "anonymous" and for everybody (None) a list of
-    lines.
+    passwords of its `users`, which are `hashed` by mosquitto_passwd or in plain text, and its `acl`, which is for each user,
+    for "anonymous" and for everybody (None) a list of lines. One that is True has no value.
     """
 
     def register(function):
@@ -64,16 +64,19 @@ class Certificates:
 class Example:
     """The example broker, on ports of its own."""
 
-    def __init__(self, program, certificates, users=None, acl=None, **options):
+    def __init__(self, program, certificates, users=None, acl=None, hashed=False, **options):
         self.folder = tempfile.TemporaryDirectory()
         arguments = ["--listen", f"{HOST}:0", "--tls", f"{HOST}:0", "--ws", f"{HOST}:0"]
         arguments += ["--cert", certificates.certificate, "--key", certificates.key]
         if users:
-            arguments += ["--users", self._file("users", [f"{name}:{password}" for name, password in users.items()])]
+            path = self._file("users", [f"{name}:{password}" for name, password in users.items()])
+            if hashed:
+                subprocess.run([find_program("mosquitto_passwd", "mosquitto"), "-U", path], check=True)
+            arguments += ["--users", path]
         if acl:
             arguments += ["--acl", self._file("acl", self._acl(acl))]
         for name, value in options.items():
-            arguments += [f"--{name.replace('_', '-')}", value]
+            arguments += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
         self.server = Program("broker", [program, *arguments])
         try:
             lines = self.server.wait_for_lines(3)
@@ -101,7 +104,7 @@ class Example:
 class InItsPlace(Mosquitto):
     """A mosquitto that is set up like the example."""
 
-    def __init__(self, program, certificates, users=None, acl=None, **options):
+    def __init__(self, program, certificates, users=None, acl=None, hashed=True, allow_anonymous=None, **options):
         self.certificates, self.users, self.acl, self.options = certificates, users, acl, options
         super().__init__(program)
 

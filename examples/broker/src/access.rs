@@ -3,65 +3,151 @@
 use std::net::SocketAddr;
 
 use mqtt_sansio::ReceivedMessage;
-use mqtt_sansio::broker::{Admission, Client, ConnectionId, Decision, Ended, Notice, Policy, Ticket};
+use mqtt_sansio::broker::{Admission, Answer, Client, ConnectionId, Decision, Ended, Notice, Policy, Ticket};
 use mqtt_sansio::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, SubAckReasonCode, Subscription};
-use mqtt_sansio::server::Close;
+use mqtt_sansio::server::{Accept, Close};
+use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::acl::{Acl, Who};
-use crate::users::Users;
+use crate::users::{Check, Slow, Users};
 
 /// Who may do what, as the command line says.
+#[derive(Default)]
+pub(crate) struct Rights {
+    /// Without users everybody is let in, and no user name is proven.
+    pub(crate) users: Option<Users>,
+    /// Whether clients without a user name are let in although there are users.
+    pub(crate) allow_anonymous: bool,
+    pub(crate) acl: Option<Acl>,
+    /// Filters that nobody may subscribe to.
+    pub(crate) denied: Vec<String>,
+}
+
+/// The policy.
 pub(crate) struct Access {
-    users: Option<Users>,
-    acl: Option<Acl>,
-    denied: Vec<String>,
-    /// Where the connections come from, by their indexes.
-    addresses: Vec<SocketAddr>,
+    rights: Rights,
+    /// The peers of the connections, by the connections' indexes.
+    peers: Vec<Peer>,
+    checks: mpsc::UnboundedSender<PasswordCheck>,
+}
+
+/// The peer of a connection.
+#[derive(Clone, Debug)]
+struct Peer {
+    address: SocketAddr,
+    identity: Identity,
+}
+
+/// The identity of a client, as far as the transport proves it.
+#[derive(Clone, Debug)]
+pub(crate) enum Identity {
+    /// The transport proves nothing.
+    Unproven,
+    /// The client has a certificate, with this common name if the certificate has exactly one.
+    Certificate(Option<Box<str>>),
+}
+
+/// A password that is to be checked while others go on.
+pub(crate) struct PasswordCheck {
+    pub(crate) ticket: Ticket,
+    pub(crate) slow: Slow,
+    pub(crate) password: Vec<u8>,
+    /// The answer if the password is right.
+    admission: Admission,
 }
 
 impl Access {
-    pub(crate) const fn new(users: Option<Users>, acl: Option<Acl>, denied: Vec<String>) -> Self {
-        Self { users, acl, denied, addresses: Vec::new() }
+    /// The policy, and the passwords that it wants to be checked.
+    pub(crate) fn new(rights: Rights) -> (Self, mpsc::UnboundedReceiver<PasswordCheck>) {
+        // There is at most one check for each connection.
+        let (checks, receiver) = mpsc::unbounded_channel();
+        (Self { rights, peers: Vec::new(), checks }, receiver)
     }
 
     /// A connection is there.
-    pub(crate) fn came_from(&mut self, connection: ConnectionId, address: SocketAddr) {
-        if self.addresses.len() <= connection.index() {
-            self.addresses.resize(connection.index() + 1, address);
+    pub(crate) fn came_from(&mut self, connection: ConnectionId, address: SocketAddr, identity: Identity) {
+        let peer = Peer { address, identity };
+        if self.peers.len() <= connection.index() {
+            self.peers.resize(connection.index() + 1, peer.clone());
         }
-        self.addresses[connection.index()] = address;
+        self.peers[connection.index()] = peer;
     }
 
-    /// Whether a client is who it says.
-    fn knows(&self, connect: &Connect<'_>) -> bool {
-        let Some(users) = &self.users else { return true };
-        let (Some(name), Some(password)) = (connect.user_name, connect.password) else { return false };
-        users.lets_in(name.as_str(), password)
+    /// The user name of a client, and the check of its password if that takes a while.
+    ///
+    /// # Errors
+    ///
+    /// The reason code that the client is refused with.
+    fn identify<'a>(
+        &self,
+        identity: &'a Identity,
+        connect: &Connect<'a>,
+    ) -> Result<(Option<&'a str>, Option<Slow>), ConnAckReasonCode> {
+        let claimed = connect.user_name.map(|name| name.as_str());
+        if let Identity::Certificate(name) = identity {
+            let name = name.as_deref().ok_or(ConnAckReasonCode::NotAuthorized)?;
+            return match claimed {
+                Some(claimed) if claimed != name => Err(ConnAckReasonCode::BadUserNameOrPassword),
+                _ => Ok((Some(name), None)),
+            };
+        }
+        let Some(users) = &self.rights.users else { return Ok((None, None)) };
+        match (claimed, connect.password) {
+            (Some(name), Some(password)) => match users.check(name, password) {
+                Check::Done(true) => Ok((Some(name), None)),
+                Check::Done(false) => Err(ConnAckReasonCode::BadUserNameOrPassword),
+                Check::Slow(slow) => Ok((Some(name), Some(slow))),
+            },
+            (None, None) if self.rights.allow_anonymous => Ok((None, None)),
+            _ => Err(ConnAckReasonCode::BadUserNameOrPassword),
+        }
     }
 }
 
+impl PasswordCheck {
+    /// The answer to a client whose password was checked.
+    pub(crate) fn answer(self, is_right: bool) -> Answer {
+        let wrong = ConnAckReasonCode::BadUserNameOrPassword;
+        Answer::Connect(if is_right { self.admission } else { wrong.into() })
+    }
+}
+
+/// A client as the access control list knows it: the user name of an accepted client is proven.
+fn who(client: Client<'_>) -> Who<'_> {
+    Who { client: client.id, user: client.user_name }
+}
+
 impl Policy for Access {
-    fn connect(&mut self, _: Ticket, connect: &Connect<'_>) -> Decision<Admission> {
+    fn connect(&mut self, ticket: Ticket, connect: &Connect<'_>) -> Decision<Admission> {
         if connect.properties.authentication_method.is_some() {
             return Decision::Now(ConnAckReasonCode::BadAuthenticationMethod.into());
         }
-        if !self.knows(connect) {
-            return Decision::Now(ConnAckReasonCode::BadUserNameOrPassword.into());
-        }
+        let identity = &self.peers[ticket.connection().index()].identity;
+        let (user, slow) = match self.identify(identity, connect) {
+            Ok(identified) => identified,
+            Err(code) => return Decision::Now(code.into()),
+        };
         // Nobody is asked again when a will is published. One under `$SYS`, such as bridges have, never is.
-        let user = connect.user_name.map(|name| name.as_str());
         let who = Who { client: connect.client_identifier.as_str(), user };
         let will = connect.will.filter(|will| will.topic.levels().next() != Some(b"$SYS"));
         let is_refused = |acl: &Acl| will.is_some_and(|will| !acl.may_write(who, will.topic));
-        if self.acl.as_ref().is_some_and(is_refused) {
-            return Decision::Now(ConnAckReasonCode::NotAuthorized.into());
+        let admission = match self.rights.acl.as_ref().is_some_and(is_refused) {
+            true => ConnAckReasonCode::NotAuthorized.into(),
+            // A name that is not proven is nobody's: not in the access control list, and not as the owner of a session.
+            false => Admission::AcceptAs { user_name: user.map(Into::into), accept: Box::new(Accept::default()) },
+        };
+        let Some(slow) = slow else { return Decision::Now(admission) };
+        let password = connect.password.unwrap_or_default().to_vec();
+        match self.checks.send(PasswordCheck { ticket, slow, password, admission }) {
+            Ok(()) => Decision::Later,
+            Err(_) => Decision::Now(ConnAckReasonCode::ServerUnavailable.into()), // it is shutting down
         }
-        Decision::Now(Admission::accept())
     }
 
     fn publish(&mut self, _: Ticket, client: Client<'_>, message: &ReceivedMessage<'_>) -> Decision<PubAckReasonCode> {
-        let may = self.acl.as_ref().is_none_or(|acl| acl.may_write(who(client), message.topic.name()));
+        let topic = message.topic.name();
+        let may = self.rights.acl.as_ref().is_none_or(|acl| acl.may_write(who(client), topic));
         Decision::Now(if may { PubAckReasonCode::Success } else { PubAckReasonCode::NotAuthorized })
     }
 
@@ -72,8 +158,8 @@ impl Policy for Access {
         subscription: &Subscription<'_>,
     ) -> Decision<SubAckReasonCode> {
         let filter = subscription.filter;
-        let may = self.acl.as_ref().is_none_or(|acl| acl.may_read(who(client), filter));
-        let is_denied = self.denied.iter().any(|denied| denied.as_bytes() == filter.as_bytes());
+        let may = self.rights.acl.as_ref().is_none_or(|acl| acl.may_read(who(client), filter));
+        let is_denied = self.rights.denied.iter().any(|denied| denied.as_bytes() == filter.as_bytes());
         Decision::Now(if may && !is_denied { subscription.qos.into() } else { SubAckReasonCode::NotAuthorized })
     }
 
@@ -81,40 +167,38 @@ impl Policy for Access {
         match notice {
             Notice::Connected { client, session_present } => {
                 let Client { connection, id, user_name, version } = client;
-                let address = self.addresses[connection.index()];
+                let address = self.peers[connection.index()].address;
                 info!(%connection, %address, client = id, user = user_name, %version, session_present, "connected");
             }
             Notice::Disconnected { client, why: why @ Ended::Close(Close::Malformed(_) | Close::Breach(_)) } => {
-                warn!(connection = %client.connection, client = client.id, %why, "disconnected");
+                warn!(connection = %client.connection, client = client.id, why = why.to_string(), "disconnected");
             }
             Notice::Disconnected { client, why } => {
-                info!(connection = %client.connection, client = client.id, %why, "disconnected");
+                info!(connection = %client.connection, client = client.id, why = why.to_string(), "disconnected");
             }
+            // The address of this connection is not known yet.
             Notice::Refused { connection, why: why @ Ended::TooMany, .. } => warn!(%connection, %why, "refused"),
-            // What a client has sent is logged as a string value: those are escaped.
+            // The user name of a client that is refused is what it claims.
             Notice::Refused { connection, client_id, user_name, why } => {
-                let address = self.addresses[connection.index()];
+                let address = self.peers[connection.index()].address;
                 let why = why.to_string();
                 info!(%connection, %address, client = client_id, user = user_name, why, "refused");
             }
+            // There may be as many of these as a client likes: an operator is told their number, see `drops`.
             Notice::PublishRefused { client, topic, reason_code } => {
                 let Client { connection, id, user_name, .. } = client;
-                info!(%connection, client = id, user = user_name, topic, %reason_code, "a message was refused");
+                debug!(%connection, client = id, user = user_name, topic, %reason_code, "a message is refused");
             }
             Notice::SubscribeRefused { client, filter, reason_code } => {
                 let Client { connection, id, user_name, .. } = client;
-                info!(%connection, client = id, user = user_name, filter, %reason_code, "a subscription was refused");
+                info!(%connection, client = id, user = user_name, filter, %reason_code, "a subscription is refused");
             }
             Notice::WillRefused { client_id, topic, reason_code } => {
-                info!(client = client_id, topic, %reason_code, "a will was refused");
+                info!(client = client_id, topic, %reason_code, "a will is refused");
             }
             Notice::SessionEnded { client_id } => debug!(client = client_id, "the session has ended"),
             Notice::Dropped { client_id, reason } => debug!(client = client_id, ?reason, "a message was dropped"),
             other => debug!(?other),
         }
     }
-}
-
-fn who(client: Client<'_>) -> Who<'_> {
-    Who { client: client.id, user: client.user_name }
 }

@@ -1,11 +1,12 @@
 //! Who may do what.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use mqtt_sansio::{TopicFilter, TopicName};
+
+use crate::lines;
 
 /// An access control list.
 #[derive(Default)]
@@ -32,45 +33,51 @@ pub(crate) struct Who<'a> {
 
 impl Acl {
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| path.display().to_string())
+        let (mut acl, mut section) = (Self::default(), Section::Everybody);
+        lines::read(path, |_, line| acl.add(&mut section, line))?;
+        Ok(acl)
     }
 
-    fn parse(text: &str) -> Result<Self> {
-        let mut acl = Self::default();
-        let mut section = Section::Everybody;
-        for (number, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let (word, rest) =
-                line.split_once(char::is_whitespace).map_or((line, ""), |(word, rest)| (word, rest.trim()));
-            let (read, write) = match (word, rest) {
-                ("anonymous", "") => {
-                    section = Section::Anonymous;
-                    continue;
-                }
-                ("user", name) if !name.is_empty() => {
-                    section = Section::User(name.to_owned());
-                    continue;
-                }
-                ("read", _) => (true, false),
-                ("write", _) => (false, true),
-                ("readwrite", _) => (true, true),
-                _ => bail!("line {}: neither user, anonymous, read, write nor readwrite", number + 1),
-            };
-            if let Err(error) = TopicFilter::new(rest) {
-                bail!("line {}: {error}", number + 1);
-            }
-            let rules = match &section {
-                Section::Everybody => &mut acl.everybody,
-                Section::Anonymous => &mut acl.anonymous,
-                Section::User(name) => acl.users.entry(name.clone()).or_default(),
-            };
-            rules.push(Rule { read, write, filter: rest.to_owned() });
-        }
+    #[cfg(test)]
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let (mut acl, mut section) = (Self::default(), Section::Everybody);
+        lines::parse("acl", text.as_bytes(), |_, line| acl.add(&mut section, line))?;
         Ok(acl)
+    }
+
+    fn add(&mut self, section: &mut Section, line: &str) -> Result<()> {
+        let line = line.trim();
+        let (word, rest) = line.split_once(char::is_whitespace).map_or((line, ""), |(word, rest)| (word, rest.trim()));
+        let (read, write) = match (word, rest) {
+            ("anonymous", "") => {
+                *section = Section::Anonymous;
+                return Ok(());
+            }
+            ("user", name) if !name.is_empty() => {
+                *section = Section::User(name.to_owned());
+                return Ok(());
+            }
+            ("read", _) => (true, false),
+            ("write", _) => (false, true),
+            ("readwrite", _) => (true, true),
+            _ => bail!("neither user, anonymous, read, write nor readwrite"),
+        };
+        if let Err(error) = TopicFilter::new(rest) {
+            bail!("{error}");
+        }
+        let rules = match section {
+            Section::Everybody => &mut self.everybody,
+            Section::Anonymous => &mut self.anonymous,
+            Section::User(name) => self.users.entry(name.clone()).or_default(),
+        };
+        rules.push(Rule { read, write, filter: rest.to_owned() });
+        Ok(())
+    }
+
+    /// A rule that only holds for somebody with a user name, if there is one: who it stands for.
+    pub(crate) fn needs_user(&self) -> Option<&str> {
+        let of_everybody = || self.everybody.iter().any(|rule| rule.filter.contains("%u")).then_some("%u");
+        self.users.keys().map(String::as_str).min().or_else(of_everybody)
     }
 
     /// Whether somebody may publish under a topic.
@@ -243,7 +250,8 @@ mod tests {
     #[test]
     fn what_is_no_rule_is_an_error() {
         for text in ["deny a", "read", "read a/#/b", "user", "anonymous x"] {
-            assert!(Acl::parse(text).is_err(), "{text}");
+            let error = Acl::parse(&format!("# rules\n{text}")).err().unwrap();
+            assert!(error.to_string().starts_with("acl:2: "), "{text}: {error}");
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
@@ -12,8 +11,9 @@ use mqtt_sansio::QoS;
 use mqtt_sansio::broker::BrokerConfig;
 use mqtt_sansio::server::ServerConfig;
 
-use crate::access::Access;
+use crate::access::Rights;
 use crate::acl::Acl;
+use crate::address::Address;
 use crate::users::Users;
 
 /// An MQTT broker: 3.1, 3.1.1 and 5.0, over TCP, TLS and WebSocket.
@@ -21,27 +21,39 @@ use crate::users::Users;
 /// For each address that it listens on it writes a line to standard output: `listening on tcp://127.0.0.1:1883`. What
 /// happens is written to standard error; RUST_LOG decides how much of it.
 #[derive(Parser)]
+#[command(name = "broker", version)]
 pub(crate) struct Arguments {
-    /// Listen for MQTT over TCP; with port 0 the system chooses one. 127.0.0.1:1883 if nothing else is listened on
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: Vec<SocketAddr>,
+    /// Listen for MQTT over TCP; with port 0 the system chooses one. A name stands for all its addresses. 127.0.0.1:1883 if
+    /// nothing else is listened on
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Vec<Address>,
     /// Listen for MQTT over TLS
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "cert", requires = "key")]
-    pub(crate) tls: Vec<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", requires = "cert", requires = "key")]
+    pub(crate) tls: Vec<Address>,
     /// The certificate, and those that it was signed with, for TLS; PEM
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "tls")]
     pub(crate) cert: Option<PathBuf>,
     /// The private key of the certificate; PEM
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "tls")]
     pub(crate) key: Option<PathBuf>,
+    /// Over TLS, let in only clients with a certificate that one of these has signed; PEM. The common name (CN) of its
+    /// subject is the user name then: it needs no password, and CONNECT has the same user name or none
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    pub(crate) client_ca: Option<PathBuf>,
     /// Listen for MQTT over WebSocket
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) ws: Vec<SocketAddr>,
-    /// Who is let in: lines NAME:PASSWORD; without this, everybody is
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) ws: Vec<Address>,
+    /// Who is let in: lines NAME:PASSWORD as mosquitto_passwd makes them, hashed ($7$ or $6$); passwords in plain text are
+    /// warned of. Without this, everybody is let in
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
+    /// Let in clients without user name and password, too, although there are users
+    #[arg(long, requires = "users")]
+    allow_anonymous: bool,
     /// Who may do what: lines `user NAME` and `anonymous`, and below them `read FILTER`, `write FILTER` and `readwrite FILTER`;
-    /// what stands above holds for everybody. %u and %c stand for the user and the client. Without this, all is allowed
+    /// what stands above holds for everybody. %u and %c stand for the user and the client. Without this, all is allowed.
+    /// Only a user name that was checked counts: without --users (or, over TLS, --client-ca) everybody is anonymous, and
+    /// rules for users are an error
     #[arg(long, value_name = "FILE")]
     acl: Option<PathBuf>,
     /// Refuse subscriptions to exactly this filter
@@ -55,7 +67,7 @@ pub(crate) struct Arguments {
     receive_maximum: NonZeroU16,
     /// The largest packet that a client may send
     #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024 * 1024, value_parser = clap::value_parser!(u32).range(2..))]
-    pub(crate) max_packet_size: u32,
+    max_packet_size: u32,
     /// The highest topic alias that a client may use
     #[arg(long, value_name = "COUNT", default_value_t = 64)]
     topic_alias_maximum: u16,
@@ -68,6 +80,25 @@ pub(crate) struct Arguments {
     /// How many messages are kept for a client
     #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
     max_queued: u32,
+    /// How many bytes the messages may take that are kept for a client; the largest packet, and 16 MiB at least, if nothing
+    /// else is said
+    #[arg(long, value_name = "BYTES")]
+    max_queued_bytes: Option<u32>,
+    /// How many bytes retained messages, and those that are kept for all clients, may take together
+    #[arg(long, value_name = "BYTES", default_value_t = BrokerConfig::default().max_memory)]
+    max_memory: u64,
+    /// How many messages may be retained
+    #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_retained)]
+    max_retained: u32,
+    /// The largest CONNECT that a client may send
+    #[arg(long, value_name = "BYTES", default_value_t = ServerConfig::default().max_connect_size, value_parser = clap::value_parser!(u32).range(2..))]
+    max_connect_size: u32,
+    /// How many connections there may be
+    #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_connections)]
+    max_connections: u32,
+    /// How many sessions there may be, with a connection or without
+    #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_sessions)]
+    max_sessions: u32,
     /// How often $SYS topics are published; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     sys_interval: u32,
@@ -78,9 +109,9 @@ const TOPIC_ALIASES: u16 = 64;
 
 impl Arguments {
     /// Where to listen for MQTT over TCP.
-    pub(crate) fn tcp(&self) -> Vec<SocketAddr> {
+    pub(crate) fn tcp(&self) -> Vec<Address> {
         if self.listen.is_empty() && self.tls.is_empty() && self.ws.is_empty() {
-            return vec![SocketAddr::from(([127, 0, 0, 1], 1883))];
+            return vec![Address::new("127.0.0.1", 1883)];
         }
         self.listen.clone()
     }
@@ -100,17 +131,28 @@ impl Arguments {
                 maximum_qos,
                 max_in_flight: self.max_inflight,
                 max_kept: self.max_queued,
+                max_kept_bytes: self.max_queued_bytes(),
+                max_connect_size: self.max_connect_size,
                 topic_aliases: TOPIC_ALIASES,
                 ..ServerConfig::default()
             },
             // The standard library's own hash tables are seeded by the system.
             seed: RandomState::new().build_hasher().finish(),
+            max_connections: self.max_connections,
+            max_sessions: self.max_sessions,
+            max_retained: self.max_retained,
+            max_memory: self.max_memory,
             sys_interval: self.sys_interval,
             ..BrokerConfig::default()
         }
     }
 
-    pub(crate) fn access(&self) -> Result<Access> {
+    /// Maximum size of what is kept for a client: a message that may be sent to the broker should fit.
+    fn max_queued_bytes(&self) -> u32 {
+        self.max_queued_bytes.unwrap_or_else(|| self.max_packet_size.max(ServerConfig::default().max_kept_bytes))
+    }
+
+    pub(crate) fn rights(&self) -> Result<Rights> {
         for filter in &self.deny_subscribe {
             if mqtt_sansio::TopicFilter::new(filter).is_err() {
                 bail!("{filter:?} is no topic filter");
@@ -118,6 +160,77 @@ impl Arguments {
         }
         let users = self.users.as_deref().map(Users::read).transpose()?;
         let acl = self.acl.as_deref().map(Acl::read).transpose()?;
-        Ok(Access::new(users, acl, self.deny_subscribe.clone()))
+        // Otherwise everybody could be that user.
+        if users.is_none()
+            && self.client_ca.is_none()
+            && let (Some(path), Some(user)) = (&self.acl, acl.as_ref().and_then(Acl::needs_user))
+        {
+            bail!(
+                "{}: there are rules for the user {user}, but nobody's user name is checked without --users or --client-ca",
+                path.display()
+            );
+        }
+        Ok(Rights { users, allow_anonymous: self.allow_anonymous, acl, denied: self.deny_subscribe.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
+    use super::*;
+    use crate::tls::tests::testdata;
+
+    fn parse(line: &str) -> Result<Arguments, ErrorKind> {
+        Arguments::try_parse_from(line.split(' ')).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn arguments_are_what_they_say() {
+        Arguments::command().debug_assert();
+        assert_eq!(parse("broker --version").err(), Some(ErrorKind::DisplayVersion));
+        assert!(Arguments::command().render_version().contains(env!("CARGO_PKG_VERSION")));
+        for line in ["--cert a", "--key a", "--client-ca a", "--tls h:1", "--tls h:1 --cert a", "--allow-anonymous"] {
+            assert_eq!(parse(&format!("broker {line}")).err(), Some(ErrorKind::MissingRequiredArgument), "{line}");
+        }
+        assert_eq!(parse("broker --listen :1883").err(), Some(ErrorKind::ValueValidation));
+        let of = |addresses: Vec<Address>| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            of(parse("broker --listen localhost:1883 --listen [::1]:0").unwrap().tcp()),
+            ["localhost:1883", "[::1]:0"]
+        );
+        assert_eq!(of(parse("broker").unwrap().tcp()), ["127.0.0.1:1883"]);
+        assert!(parse("broker --ws localhost:80").unwrap().tcp().is_empty());
+    }
+
+    #[test]
+    fn limits_in_bytes_are_options() {
+        let config = parse("broker").unwrap().config();
+        assert_eq!((config.server.max_kept_bytes, config.max_memory), (16 << 20, 1 << 30));
+        let config = parse("broker --max-packet-size 104857600").unwrap().config();
+        assert_eq!(config.server.max_kept_bytes, 104_857_600, "a message that may be sent can be kept");
+        let line = "broker --max-queued-bytes 1 --max-memory 2 --max-retained 3 --max-connect-size 4 --max-connections 5 \
+            --max-sessions 6";
+        let config = parse(line).unwrap().config();
+        assert_eq!((config.server.max_kept_bytes, config.max_memory, config.max_retained), (1, 2, 3));
+        assert_eq!((config.server.max_connect_size, config.max_connections, config.max_sessions), (4, 5, 6));
+    }
+
+    #[test]
+    fn rules_for_a_user_that_nobody_can_be_are_an_error() {
+        let rights = |more: &str| {
+            let line = format!("broker --acl {}{more}", testdata("acl").display());
+            parse(&line).unwrap().rights()
+        };
+        let error = rights("").err().unwrap().to_string();
+        assert!(error.contains("acl: there are rules for the user ann, but nobody's user name is checked"), "{error}");
+        assert!(rights(&format!(" --users {}", testdata("passwd").display())).is_ok());
+        assert!(rights(" --tls localhost:1 --cert a --key a --client-ca a").is_ok());
+        for (rules, expected) in
+            [("read a\nanonymous\nread b", None), ("read a/%u", Some("%u")), ("user z\nread a", Some("z"))]
+        {
+            assert_eq!(Acl::parse(rules).unwrap().needs_user(), expected, "{rules}");
+        }
     }
 }

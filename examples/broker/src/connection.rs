@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Buf;
 use mqtt_sansio::broker::ConnectionId;
@@ -13,13 +12,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tracing::debug;
 
-use crate::driver::Driver;
+use crate::access::Identity;
+use crate::driver::{Driver, Opened};
+use crate::linger::{self, Linger};
 
 /// As many pieces are written at a time.
 const PIECES: usize = 64;
-
-/// So long a connection that is over has for what is still to be written, and one that is lost for what is still to be read.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// After so many reads in a row, others have their turn.
 const TURNS: usize = 16;
@@ -31,36 +29,68 @@ struct Connection<S> {
     stream: S,
     /// What was read and not taken: the beginning of a packet, as a rule.
     rest: Vec<u8>,
+    /// Whether anything was written: otherwise closing the stream can lose nothing.
+    has_written: bool,
     /// Whether nothing can be written any more.
     is_lost: bool,
-    /// When nobody waits any longer, once it is over or lost.
+    /// How long input is read once nothing can be written any more.
     farewell: Option<Pin<Box<Sleep>>>,
+    /// The end of the stream, once the connection is over.
+    linger: Option<Linger>,
+}
+
+/// Why no more bytes are moved.
+enum End {
+    /// The connection is over, and the stream is closed as far as that is possible.
+    Over,
+    /// The client has closed the stream.
+    Closed,
 }
 
 /// Moves bytes until the connection is over, or the stream is.
-pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(driver: Rc<Driver>, stream: S, address: SocketAddr) {
-    let id = driver.open(address);
-    let mut connection =
-        Connection { driver: Rc::clone(&driver), id, stream, rest: Vec::new(), is_lost: false, farewell: None };
-    if let Err(error) = std::future::poll_fn(|context| connection.poll(context)).await {
-        debug!(%id, %error, "the transport was lost");
+pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+    driver: Rc<Driver>,
+    stream: S,
+    address: SocketAddr,
+    identity: Identity,
+) {
+    let opened = Opened::new(Rc::clone(&driver), address, identity);
+    let id = opened.id();
+    let mut connection = Connection {
+        driver: Rc::clone(&driver),
+        id,
+        stream,
+        rest: Vec::new(),
+        has_written: false,
+        is_lost: false,
+        farewell: None,
+        linger: None,
+    };
+    match std::future::poll_fn(|context| connection.poll(context)).await {
+        Ok(End::Over) => return,
+        Ok(End::Closed) => {}
+        Err(error) => debug!(%id, %error, "the transport was lost"),
     }
-    driver.closed(id);
+    // The broker is told at once. TLS and WebSocket may still have something to write: an alert, or a CLOSE frame.
+    driver.detach(id);
+    if !connection.is_lost {
+        linger::close(&mut connection.stream, &driver.buffer).await;
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Writes and reads until the stream is not ready for more; done when it is over.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<End>> {
         self.driver.wait(self.id, context);
         for _ in 0..TURNS {
             let is_written = self.poll_write(context).is_ready();
             // After what was read in the last turn, and what has become possible by writing.
             self.driver.wake(Some(self.id));
             if self.driver.broker.borrow().is_over(self.id) {
-                return self.poll_end(context, is_written);
+                return self.poll_end(context, is_written).map(|()| Ok(End::Over));
             }
             if self.is_lost && self.poll_farewell(context).is_ready() {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(End::Closed));
             }
             if !self.rest.is_empty() && self.take_rest() {
                 continue;
@@ -69,24 +99,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Poll::Pending;
             }
             if !ready!(self.poll_read(context))? {
-                return Poll::Ready(Ok(())); // the client has closed it
+                return Poll::Ready(Ok(End::Closed));
             }
         }
         context.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Ends the stream when all is written, or after a while.
-    fn poll_end(&mut self, context: &mut Context<'_>, is_written: bool) -> Poll<io::Result<()>> {
-        if is_written && Pin::new(&mut self.stream).poll_shutdown(context).is_ready() {
-            return Poll::Ready(Ok(()));
+    /// Closes the stream of a connection that is over, once all is written, or after a while.
+    fn poll_end(&mut self, context: &mut Context<'_>, is_written: bool) -> Poll<()> {
+        if self.is_lost || (is_written && !self.has_written) {
+            return Poll::Ready(());
         }
-        self.poll_farewell(context).map(Ok)
+        self.rest = Vec::new();
+        let driver = Rc::clone(&self.driver);
+        let linger = self.linger.get_or_insert_with(Linger::new);
+        linger.poll(&mut self.stream, &mut driver.buffer.borrow_mut(), is_written, context)
     }
 
-    /// Waits as long as anybody would.
+    /// Ends the time in which input is still read although nothing can be written.
     fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let farewell = self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
+        let farewell = self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(linger::PATIENCE)));
         farewell.as_mut().poll(context)
     }
 
@@ -129,6 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             transmit.advance(written);
+            self.has_written = true;
         }
     }
 
@@ -171,27 +205,43 @@ mod tests {
     use std::collections::VecDeque;
 
     use mqtt_sansio::broker::{Broker, BrokerConfig};
+    use tokio::task::LocalSet;
 
     use super::*;
-    use crate::access::Access;
+    use crate::access::{Access, Rights};
 
     /// CONNECT of 3.1.1, with a will.
     const CONNECT: &[u8] = b"\x10\x14\x00\x04MQTT\x04\x06\x00\x3c\x00\x01c\x00\x01w\x00\x02!!";
     const DISCONNECT: &[u8] = b"\xe0\x00";
 
-    /// A stream that nobody listens to any more. What was said before is still to be read.
-    struct Broken(VecDeque<&'static [u8]>);
+    /// What the reader of a stream meets after what was said.
+    #[derive(Clone, Copy)]
+    enum After {
+        End,
+        Panic,
+    }
 
-    impl AsyncRead for Broken {
+    /// A stream that nobody listens to any more, or whose writer takes all. What was said before is still to be read.
+    struct Scripted {
+        input: VecDeque<&'static [u8]>,
+        is_broken: bool,
+        after: After,
+    }
+
+    impl AsyncRead for Scripted {
         fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            buffer.put_slice(self.0.pop_front().unwrap_or_default());
+            match (self.input.pop_front(), self.after) {
+                (Some(input), _) => buffer.put_slice(input),
+                (None, After::End) => {}
+                (None, After::Panic) => panic!("a fault of the transport"),
+            }
             Poll::Ready(Ok(()))
         }
     }
 
-    impl AsyncWrite for Broken {
-        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
-            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    impl AsyncWrite for Scripted {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(if self.is_broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(bytes.len()) })
         }
 
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -203,17 +253,40 @@ mod tests {
         }
     }
 
+    /// Runs a connection over such a stream in a task of its own, and returns whether it has panicked.
+    fn has_panicked(driver: &Rc<Driver>, stream: Scripted) -> bool {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let connection = run(Rc::clone(driver), stream, address, Identity::Unproven);
+        runtime.block_on(LocalSet::new().run_until(async { tokio::task::spawn_local(connection).await.is_err() }))
+    }
+
+    fn driver() -> Rc<Driver> {
+        Rc::new(Driver::new(Broker::new(BrokerConfig::default(), Access::new(Rights::default()).0)))
+    }
+
     #[test]
     fn a_disconnect_is_read_after_a_write_has_failed() {
         for (input, wills) in [(vec![CONNECT, DISCONNECT], 0), (vec![CONNECT, &DISCONNECT[..1]], 1), (vec![CONNECT], 1)]
         {
-            let broker = Broker::new(BrokerConfig::default(), Access::new(None, None, Vec::new()));
-            let driver = Rc::new(Driver::new(broker));
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            let stream = Broken(input.iter().copied().collect());
-            runtime.block_on(run(Rc::clone(&driver), stream, SocketAddr::from(([127, 0, 0, 1], 1))));
+            let driver = driver();
+            let stream = Scripted { input: input.iter().copied().collect(), is_broken: true, after: After::End };
+            assert!(!has_panicked(&driver, stream));
             assert_eq!(driver.broker.borrow().counters().wills, wills, "{input:?}");
             assert_eq!(driver.broker.borrow().status().connections, 0, "{input:?}");
         }
+    }
+
+    #[test]
+    fn a_panic_is_the_end_of_one_connection() {
+        let driver = driver();
+        let stream = Scripted { input: [CONNECT].into(), is_broken: false, after: After::Panic };
+        assert!(has_panicked(&driver, stream));
+        assert_eq!(driver.broker.borrow().status().connections, 0, "the broker knows that the connection is gone");
+        assert_eq!(driver.broker.borrow().counters().wills, 1, "the will is published");
+        assert_eq!(driver.streams(), 0);
+        let stream = Scripted { input: [CONNECT, DISCONNECT].into(), is_broken: false, after: After::End };
+        assert!(!has_panicked(&driver, stream), "others go on");
+        assert_eq!(driver.broker.borrow().counters().clients_accepted, 2);
     }
 }

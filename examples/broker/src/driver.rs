@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -9,9 +10,10 @@ use std::time::Duration;
 use mqtt_sansio::broker::{Broker, ConnectionId};
 use mqtt_sansio::codec::DisconnectReasonCode;
 use mqtt_sansio::{Instant, StdClock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tracing::error;
 
-use crate::access::Access;
+use crate::access::{Access, Identity, PasswordCheck};
 
 /// As much is read at a time. Connections take turns with one buffer: what an idle one holds is not worth speaking of.
 const READ: usize = 64 * 1024;
@@ -26,7 +28,45 @@ pub(crate) struct Driver {
     /// When the task that keeps the time wakes up, if it does; it is told when that is too late.
     wakes_at: Cell<Option<Instant>>,
     too_late: Notify,
+    /// Number of streams whose connections were opened, and that are not closed yet.
+    streams: Cell<usize>,
     closed: Notify,
+}
+
+/// A connection, for as long as there is a task for it. However the task ends, by a panic too, the broker is told that the
+/// connection is gone.
+pub(crate) struct Opened {
+    driver: Rc<Driver>,
+    id: ConnectionId,
+}
+
+impl Opened {
+    /// A transport was accepted.
+    pub(crate) fn new(driver: Rc<Driver>, address: SocketAddr, identity: Identity) -> Self {
+        let id = {
+            let mut broker = driver.broker.borrow_mut();
+            let id = broker.open(driver.now());
+            broker.policy_mut().came_from(id, address, identity);
+            id
+        };
+        driver.streams.set(driver.streams.get() + 1);
+        Self { driver, id }
+    }
+
+    pub(crate) const fn id(&self) -> ConnectionId {
+        self.id
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.driver.streams.set(self.driver.streams.get() - 1);
+        // A second panic while the task unwinds from a first one would end the program.
+        if catch_unwind(AssertUnwindSafe(|| self.driver.detach(self.id))).is_err() {
+            error!(id = %self.id, "the broker does not know that the connection is gone");
+        }
+        self.driver.closed.notify_waiters();
+    }
 }
 
 impl Driver {
@@ -38,20 +78,13 @@ impl Driver {
             tasks: RefCell::default(),
             wakes_at: Cell::new(None),
             too_late: Notify::new(),
+            streams: Cell::new(0),
             closed: Notify::new(),
         }
     }
 
     pub(crate) fn now(&self) -> Instant {
         self.clock.now()
-    }
-
-    /// A transport was accepted.
-    pub(crate) fn open(&self, address: SocketAddr) -> ConnectionId {
-        let mut broker = self.broker.borrow_mut();
-        let id = broker.open(self.now());
-        broker.policy_mut().came_from(id, address);
-        id
     }
 
     /// The task of a connection is to be woken when there is something for it.
@@ -84,14 +117,48 @@ impl Driver {
         }
     }
 
-    /// A connection is gone.
-    pub(crate) fn closed(&self, id: ConnectionId) {
+    /// A connection is gone. Its stream may still be open.
+    pub(crate) fn detach(&self, id: ConnectionId) {
         self.broker.borrow_mut().closed(self.now(), id);
-        if let Some(task) = self.tasks.borrow_mut().get_mut(id.index()) {
+        if let Some(task) = self.tasks.borrow_mut().get_mut(id.index())
+            && task.as_ref().is_some_and(|(known, _)| *known == id)
+        {
             *task = None;
         }
         self.wake(None);
-        self.closed.notify_waiters();
+    }
+
+    /// Checks passwords for ever. A hash may take seconds to be computed: that is done by other threads, by so few of them
+    /// that the broker's own thread has a processor left.
+    pub(crate) async fn check_passwords(self: Rc<Self>, mut checks: mpsc::UnboundedReceiver<PasswordCheck>) {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let turns = Rc::new(Semaphore::new(processors.saturating_sub(1).max(1)));
+        while let Some(check) = checks.recv().await {
+            let (driver, turns) = (Rc::clone(&self), Rc::clone(&turns));
+            tokio::task::spawn_local(async move {
+                let _turn = turns.acquire().await;
+                driver.check_password(check).await;
+            });
+        }
+    }
+
+    async fn check_password(&self, mut check: PasswordCheck) {
+        let ticket = check.ticket;
+        let id = ticket.connection();
+        if self.broker.borrow().is_over(id) {
+            return;
+        }
+        let (slow, password) = (check.slow.clone(), std::mem::take(&mut check.password));
+        // A password whose check has failed in any way is not right.
+        let is_right = tokio::task::spawn_blocking(move || slow.fits(&password)).await.unwrap_or(false);
+        {
+            let mut broker = self.broker.borrow_mut();
+            if broker.is_over(id) {
+                return;
+            }
+            let _ = broker.answer(self.now(), ticket, check.answer(is_right));
+        }
+        self.wake(None);
     }
 
     /// Tells the broker the time whenever something is due.
@@ -125,9 +192,14 @@ impl Driver {
         self.wake(None);
     }
 
-    /// Waits until there is no connection any more.
+    /// Number of streams that are open, those that linger too.
+    pub(crate) const fn streams(&self) -> usize {
+        self.streams.get()
+    }
+
+    /// Waits until all streams are closed.
     pub(crate) async fn all_closed(&self) {
-        while self.broker.borrow().status().connections != 0 {
+        while self.streams() != 0 {
             self.closed.notified().await;
         }
     }

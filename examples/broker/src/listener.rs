@@ -1,6 +1,6 @@
 //! Where connections come from.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,17 +10,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
+use crate::access::Identity;
+use crate::address::Address;
 use crate::arguments::Arguments;
 use crate::driver::Driver;
-use crate::{connection, tls, websocket};
+use crate::websocket::{self, WebSocket};
+use crate::{connection, linger, tls};
 
 /// What is spoken below MQTT.
 #[derive(Clone)]
-enum Transport {
+pub(crate) enum Transport {
     Tcp,
     Tls(TlsAcceptor),
-    /// With the size of the largest packet.
-    WebSocket(usize),
+    WebSocket,
+}
+
+impl Transport {
+    const fn scheme(&self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls(_) => "tls",
+            Self::WebSocket => "ws",
+        }
+    }
 }
 
 /// A listening socket.
@@ -37,31 +49,62 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Listens on all addresses, and says so.
 pub(crate) async fn bind_all(arguments: &Arguments) -> Result<Vec<Listener>> {
-    let mut wanted: Vec<_> = arguments.tcp().into_iter().map(|address| (address, Transport::Tcp, "tcp")).collect();
+    let mut wanted: Vec<_> = arguments.tcp().into_iter().map(|address| (address, Transport::Tcp)).collect();
     if let (false, Some(cert), Some(key)) = (arguments.tls.is_empty(), &arguments.cert, &arguments.key) {
-        let acceptor = tls::acceptor(cert, key)?;
-        wanted.extend(arguments.tls.iter().map(|&address| (address, Transport::Tls(acceptor.clone()), "tls")));
+        let acceptor = tls::acceptor(cert, key, arguments.client_ca.as_deref())?;
+        wanted.extend(arguments.tls.iter().map(|address| (address.clone(), Transport::Tls(acceptor.clone()))));
     }
-    let max_packet_size = arguments.max_packet_size as usize;
-    wanted.extend(arguments.ws.iter().map(|&address| (address, Transport::WebSocket(max_packet_size), "ws")));
+    wanted.extend(arguments.ws.iter().map(|address| (address.clone(), Transport::WebSocket)));
     let mut listeners = Vec::new();
     let mut lines = String::new();
-    for (address, transport, scheme) in wanted {
-        let socket = bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-        lines += &format!("listening on {scheme}://{}\n", socket.local_addr()?);
-        listeners.push(Listener { socket, transport });
+    for (address, transport) in wanted {
+        for socket in bind(&address).await.with_context(|| format!("cannot listen on {address}"))? {
+            lines += &format!("listening on {}://{}\n", transport.scheme(), socket.local_addr()?);
+            listeners.push(Listener { socket, transport: transport.clone() });
+        }
     }
     let mut out = std::io::stdout().lock();
-    out.write_all(lines.as_bytes())?;
-    out.flush()?;
+    if let Err(error) = out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
+        warn!(%error, "nothing can be written to standard output");
+    }
     Ok(listeners)
 }
 
-async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+/// Listens on all addresses that a name stands for. Those that this machine does not have, of IPv6 perhaps, are left out if
+/// there is another one.
+async fn bind(address: &Address) -> io::Result<Vec<TcpListener>> {
+    let mut sockets = Vec::new();
+    let mut left_out = None;
+    for socket_address in address.resolve().await? {
+        match TcpListener::bind(socket_address).await {
+            Ok(socket) => sockets.push(socket),
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrNotAvailable || error.kind() == io::ErrorKind::Unsupported =>
+            {
+                left_out = Some((socket_address, error));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match left_out {
+        Some((_, error)) if sockets.is_empty() => return Err(error),
+        Some((left_out, error)) => warn!(address = %left_out, %error, "this address is not listened on"),
+        None => {}
+    }
+    Ok(sockets)
 }
 
 impl Listener {
+    #[cfg(test)]
+    pub(crate) async fn on_a_free_port(transport: Transport) -> Self {
+        Self { socket: TcpListener::bind("127.0.0.1:0").await.unwrap(), transport }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
     /// Accepts connections for ever.
     pub(crate) async fn run(self, driver: Rc<Driver>) {
         let mut has_failed = false;
@@ -89,18 +132,33 @@ impl Listener {
 /// Begins to serve a connection. Each transport has a task of its own kind, as large as it needs.
 fn serve(driver: Rc<Driver>, stream: TcpStream, address: SocketAddr, transport: Transport) {
     match transport {
-        Transport::Tcp => drop(tokio::task::spawn_local(connection::run(driver, stream, address))),
+        Transport::Tcp => {
+            drop(tokio::task::spawn_local(connection::run(driver, stream, address, Identity::Unproven)));
+        }
         Transport::Tls(acceptor) => drop(tokio::task::spawn_local(async move {
-            match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => connection::run(driver, stream, address).await,
-                Ok(Err(error)) => info!(%address, %error, "no TLS"),
+            match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream).into_fallible()).await {
+                Ok(Ok(stream)) => {
+                    let identity = tls::identity(stream.get_ref().1);
+                    connection::run(driver, stream, address, identity).await;
+                }
+                Ok(Err((error, mut stream))) => {
+                    info!(%address, %error, "no TLS");
+                    // The client should get the alert that tells why.
+                    linger::close(&mut stream, &driver.buffer).await;
+                }
                 Err(_) => info!(%address, "TLS was not set up in time"),
             }
         })),
-        Transport::WebSocket(max_packet_size) => drop(tokio::task::spawn_local(async move {
-            match tokio::time::timeout(HANDSHAKE, websocket::accept(stream, max_packet_size)).await {
-                Ok(Ok(stream)) => connection::run(driver, stream, address).await,
-                Ok(Err(error)) => info!(%address, %error, "no WebSocket"),
+        Transport::WebSocket => drop(tokio::task::spawn_local(async move {
+            let mut stream = stream;
+            match tokio::time::timeout(HANDSHAKE, websocket::accept(&mut stream)).await {
+                Ok(Ok(())) => {
+                    connection::run(driver, WebSocket::new(stream), address, Identity::Unproven).await;
+                }
+                Ok(Err(error)) => {
+                    info!(%address, %error, "no WebSocket");
+                    linger::close(&mut stream, &driver.buffer).await;
+                }
                 Err(_) => info!(%address, "the WebSocket was not set up in time"),
             }
         })),

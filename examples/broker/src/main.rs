@@ -4,32 +4,41 @@
 //! $ cargo run --release -p mqtt-sansio-broker -- --listen 127.0.0.1:1883
 //! ```
 //!
-//! One thread does everything: the broker is a state machine that has no use for more, and whatever several publishers have
-//! for a subscriber goes out in one write.
+//! One thread does everything but to write the log and to compute hashes of passwords: the broker is a state machine that
+//! has no use for more, and whatever several publishers have for a subscriber goes out in one write.
 
 mod access;
 mod acl;
+mod address;
 mod arguments;
 mod connection;
 mod driver;
 mod drops;
+mod frames;
+mod lines;
+mod linger;
 mod listener;
+mod log;
+mod password;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod users;
 mod websocket;
 
-use std::io::IsTerminal as _;
+use std::io::Write as _;
+use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser;
 use mqtt_sansio::broker::Broker;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinSet, LocalSet};
-use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing::{error, info, warn};
 
+use crate::access::Access;
 use crate::arguments::Arguments;
 use crate::driver::Driver;
 use crate::drops::Drops;
@@ -37,36 +46,51 @@ use crate::drops::Drops;
 /// How long clients have to take what is still to be written when the broker ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let is_terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_terminal).with_writer(std::io::stderr).init();
+    match start(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not by eprintln, which panics if standard error is closed.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: Arguments) -> Result<()> {
+    let _flush = log::start()?;
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!(%error, "as many files may be open as before");
     }
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(LocalSet::new().run_until(run(arguments)))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(LocalSet::new().run_until(run(arguments)));
+    // A password that is still being checked is of no interest any more.
+    runtime.shutdown_background();
+    done
 }
 
 async fn run(arguments: Arguments) -> Result<()> {
-    let broker = Broker::new(arguments.config(), arguments.access()?);
-    let driver = Rc::new(Driver::new(broker));
+    let (access, checks) = Access::new(arguments.rights()?);
+    let driver = Rc::new(Driver::new(Broker::new(arguments.config(), access)));
     // Whoever reads where it listens may send a signal at once.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut listeners = JoinSet::new();
     for listener in listener::bind_all(&arguments).await? {
         listeners.spawn_local(listener.run(Rc::clone(&driver)));
     }
-    tokio::task::spawn_local(Driver::keep_time(Rc::clone(&driver)));
+    let mut services = JoinSet::new();
+    services.spawn_local(Driver::keep_time(Rc::clone(&driver)));
+    services.spawn_local(Driver::check_passwords(Rc::clone(&driver), checks));
     let mut drops = Drops::default();
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             () = tokio::time::sleep(drops::INTERVAL) => drops.tell(&driver),
+            // These end by a panic only. A broker without timers or without a listener must not look as if it were well.
+            Some(end) = services.join_next() => fail(end)?,
+            Some(end) = listeners.join_next() => fail(end)?,
         }
     }
     info!("shutting down");
@@ -75,4 +99,12 @@ async fn run(arguments: Arguments) -> Result<()> {
     let _ = tokio::time::timeout(FAREWELL, driver.all_closed()).await;
     drops.tell(&driver);
     Ok(())
+}
+
+/// A task that should run for ever has ended.
+fn fail(end: Result<(), tokio::task::JoinError>) -> Result<()> {
+    if let Err(error) = end {
+        error!(%error, "a task has failed");
+    }
+    bail!("a task that is needed has ended");
 }

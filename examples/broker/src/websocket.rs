@@ -4,37 +4,51 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
-use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// So many bytes are sent in a frame at most; a packet may be in several, and several packets in one \[MQTT-6.0.0-2\].
+use crate::frames::Frames;
+
+/// Maximum payload of a frame that is sent; a packet may be in several, and several packets in one \[MQTT-6.0.0-2\].
 const LARGEST_FRAME: usize = 1 << 20;
 
-/// As much is read at a time, and held by an idle connection.
-const BUFFER: usize = 8 * 1024;
+/// An idle connection holds a buffer of at most this size.
+const IDLE_BUFFER: usize = 4096;
 
-/// So many bytes a frame may have besides a packet as large as it may be: there are clients that put everything into one.
-const SLACK: usize = 1 << 16;
+/// Number of reads in a row that may bring nothing but control frames.
+const TURNS: usize = 16;
+
+const BINARY: u8 = 0x82;
+const CLOSE: u8 = 0x88;
+const PONG: u8 = 0x8a;
+
+/// Status code of a CLOSE frame: the purpose of the connection is fulfilled.
+const NORMAL: u16 = 1000;
 
 /// The bytes in the binary frames of a WebSocket.
+///
+/// After [`poll_shutdown`](AsyncWrite::poll_shutdown), which sends a CLOSE frame and ends the sending half of the TCP
+/// connection, the bytes below WebSocket are read.
 pub(crate) struct WebSocket {
-    frames: WebSocketStream<TcpStream>,
-    /// What is left of the last frame.
-    rest: Bytes,
+    stream: TcpStream,
+    frames: Frames,
+    /// Frames that are being written.
+    out: Vec<u8>,
+    /// Number of bytes of `out` that are written.
+    written: usize,
+    /// Whether a CLOSE frame was put into `out`.
+    is_closing: bool,
 }
 
 /// Agrees on a WebSocket with the subprotocol `mqtt`, or `mqttv3.1` as clients of 3.1 may call it
-/// \[MQTT-6.0.0-3, MQTT-6.0.0-4\]. The client sends packets of at most so many bytes.
+/// \[MQTT-6.0.0-3, MQTT-6.0.0-4\].
 // The error is as large as the library makes it.
 #[allow(clippy::result_large_err)]
-pub(crate) async fn accept(stream: TcpStream, max_packet_size: usize) -> Result<WebSocket, Error> {
+pub(crate) async fn accept(stream: &mut TcpStream) -> Result<(), Error> {
     let choose = |request: &Request, response: Response| {
         let offered =
             request.headers().get_all("sec-websocket-protocol").iter().filter_map(|value| value.to_str().ok());
@@ -52,39 +66,115 @@ pub(crate) async fn accept(stream: TcpStream, max_packet_size: usize) -> Result<
             }
         }
     };
-    let largest = Some(max_packet_size.saturating_add(SLACK));
-    let config = WebSocketConfig::default().read_buffer_size(BUFFER).max_message_size(largest).max_frame_size(largest);
-    let frames = tokio_tungstenite::accept_hdr_async_with_config(stream, choose, Some(config)).await?;
-    Ok(WebSocket { frames, rest: Bytes::new() })
+    // Only the handshake is the library's: it collects whole frames, and bytes after the request are an error of its.
+    let config = WebSocketConfig::default().read_buffer_size(0);
+    tokio_tungstenite::accept_hdr_async_with_config(stream, choose, Some(config)).await?;
+    Ok(())
+}
+
+impl WebSocket {
+    /// A WebSocket on a stream on which it was [agreed on](accept).
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { stream, frames: Frames::default(), out: Vec::new(), written: 0, is_closing: false }
+    }
+
+    /// Puts a frame into the buffer.
+    fn put<'a>(&mut self, first: u8, length: usize, pieces: impl Iterator<Item = &'a [u8]>) {
+        self.out.push(first);
+        if length < 126 {
+            self.out.push(length as u8);
+        } else if let Ok(length) = u16::try_from(length) {
+            self.out.push(126);
+            self.out.extend(length.to_be_bytes());
+        } else {
+            self.out.push(127);
+            self.out.extend((length as u64).to_be_bytes());
+        }
+        let mut room = length;
+        for piece in pieces {
+            let count = piece.len().min(room);
+            self.out.extend_from_slice(&piece[..count]);
+            room -= count;
+        }
+    }
+
+    /// Writes the buffer, and the answer to a PING after it.
+    fn poll_empty(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            while self.written < self.out.len() {
+                match ready!(Pin::new(&mut self.stream).poll_write(context, &self.out[self.written..]))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    count => self.written += count,
+                }
+            }
+            self.written = 0;
+            self.out.clear();
+            if self.out.capacity() > IDLE_BUFFER {
+                self.out = Vec::new();
+            }
+            match self.frames.take_ping() {
+                Some(payload) if !self.is_closing => self.put(PONG, payload.len(), std::iter::once(&payload[..])),
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// Begins to send a frame as soon as the one before is written; returns the number of bytes in it.
+    fn poll_send<'a>(
+        &mut self,
+        context: &mut Context<'_>,
+        length: usize,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_empty(context))?;
+        if self.is_closing {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let length = length.min(LARGEST_FRAME);
+        self.put(BINARY, length, pieces);
+        // The bytes are taken, whether they leave now or later.
+        match self.poll_empty(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(length)),
+        }
+    }
 }
 
 impl AsyncRead for WebSocket {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        while this.rest.is_empty() {
-            match ready!(Pin::new(&mut this.frames).poll_next(context)) {
-                Some(Ok(Message::Binary(bytes))) => this.rest = bytes,
-                // Those that want an answer have one already, which is sent when more is read.
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_))) => {}
-                Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) | None => {
-                    return Poll::Ready(Ok(())); // the end of the stream
-                }
-                // Anything but binary frames ends the connection [MQTT-6.0.0-1].
-                Some(Ok(Message::Text(_))) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+        if this.is_closing {
+            return Pin::new(&mut this.stream).poll_read(context, buffer);
+        }
+        for _ in 0..TURNS {
+            if let Some(error) = this.frames.error() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+            }
+            if this.frames.is_closed() {
+                return Poll::Ready(Ok(())); // the end of the stream
+            }
+            let mut raw = ReadBuf::new(buffer.initialize_unfilled());
+            ready!(Pin::new(&mut this.stream).poll_read(context, &mut raw))?;
+            if raw.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let count = this.frames.take(raw.filled_mut());
+            // A PING is answered whether or not there is something else to be written. If that fails, the next write fails
+            // as well, and what the client has sent before can still be read.
+            let _ = this.poll_empty(context);
+            if count != 0 {
+                buffer.advance(count);
+                return Poll::Ready(Ok(()));
             }
         }
-        let count = this.rest.len().min(buffer.remaining());
-        buffer.put_slice(&this.rest[..count]);
-        this.rest.advance(count);
-        Poll::Ready(Ok(()))
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
 impl AsyncWrite for WebSocket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let frames = Pin::new(&mut self.get_mut().frames);
-        send(frames, context, || Bytes::copy_from_slice(&bytes[..bytes.len().min(LARGEST_FRAME)]))
+        self.get_mut().poll_send(context, bytes.len(), std::iter::once(bytes))
     }
 
     fn poll_write_vectored(
@@ -92,16 +182,9 @@ impl AsyncWrite for WebSocket {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let frames = Pin::new(&mut self.get_mut().frames);
-        // All that there is goes into one frame.
-        send(frames, context, || {
-            let mut bytes = Vec::new();
-            for piece in pieces {
-                let room = LARGEST_FRAME - bytes.len();
-                bytes.extend_from_slice(&piece[..piece.len().min(room)]);
-            }
-            bytes.into()
-        })
+        // All pieces go into one frame.
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        self.get_mut().poll_send(context, length, pieces.iter().map(|piece| &**piece))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -109,24 +192,20 @@ impl AsyncWrite for WebSocket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().frames).poll_flush(context).map_err(io::Error::other)
+        let this = self.get_mut();
+        ready!(this.poll_empty(context))?;
+        Pin::new(&mut this.stream).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().frames).poll_close(context).map_err(io::Error::other)
+        let this = self.get_mut();
+        if !this.is_closing {
+            let status = this.frames.error().map_or(NORMAL, |error| error.status());
+            let payload = status.to_be_bytes();
+            this.put(CLOSE, payload.len(), std::iter::once(&payload[..]));
+            this.is_closing = true;
+        }
+        ready!(this.poll_empty(context))?;
+        Pin::new(&mut this.stream).poll_shutdown(context)
     }
-}
-
-/// Sends a frame as soon as there is room for one; how many bytes are in it.
-fn send(
-    frames: Pin<&mut WebSocketStream<TcpStream>>,
-    context: &mut Context<'_>,
-    bytes: impl FnOnce() -> Bytes,
-) -> Poll<io::Result<usize>> {
-    let mut frames = frames;
-    ready!(frames.as_mut().poll_ready(context)).map_err(io::Error::other)?;
-    let bytes = bytes();
-    let count = bytes.len();
-    frames.start_send(Message::Binary(bytes)).map_err(io::Error::other)?;
-    Poll::Ready(Ok(count))
 }
