@@ -80,13 +80,17 @@ pub(crate) struct Arguments {
     /// How many messages are kept for a client
     #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
     max_queued: u32,
-    /// How many bytes the messages may take that are kept for a client; the largest packet, and 16 MiB at least, if nothing
+    /// How many bytes the messages may take that are kept for a client; the largest packet, and 64 MiB at least, if nothing
     /// else is said
     #[arg(long, value_name = "BYTES")]
     max_queued_bytes: Option<u32>,
     /// How many bytes retained messages, and those that are kept for all clients, may take together
     #[arg(long, value_name = "BYTES", default_value_t = BrokerConfig::default().max_memory)]
     max_memory: u64,
+    /// How many bytes more there are for clients that are connected and acknowledge what they get, once the others have
+    /// taken what --max-memory allows
+    #[arg(long, value_name = "BYTES", default_value_t = BrokerConfig::default().reserved_memory)]
+    reserved_memory: u64,
     /// How many messages may be retained
     #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_retained)]
     max_retained: u32,
@@ -142,6 +146,7 @@ impl Arguments {
             max_sessions: self.max_sessions,
             max_retained: self.max_retained,
             max_memory: self.max_memory,
+            reserved_memory: self.reserved_memory,
             sys_interval: self.sys_interval,
             ..BrokerConfig::default()
         }
@@ -207,13 +212,14 @@ mod tests {
     #[test]
     fn limits_in_bytes_are_options() {
         let config = parse("broker").unwrap().config();
-        assert_eq!((config.server.max_kept_bytes, config.max_memory), (16 << 20, 1 << 30));
+        assert_eq!((config.server.max_kept_bytes, config.max_memory), (64 << 20, 1 << 30));
         let config = parse("broker --max-packet-size 104857600").unwrap().config();
         assert_eq!(config.server.max_kept_bytes, 104_857_600, "a message that may be sent can be kept");
-        let line = "broker --max-queued-bytes 1 --max-memory 2 --max-retained 3 --max-connect-size 4 --max-connections 5 \
+        let line = "broker --max-queued-bytes 1 --max-memory 2 --reserved-memory 7 --max-retained 3 --max-connect-size 4 --max-connections 5 \
             --max-sessions 6";
         let config = parse(line).unwrap().config();
         assert_eq!((config.server.max_kept_bytes, config.max_memory, config.max_retained), (1, 2, 3));
+        assert_eq!(config.reserved_memory, 7);
         assert_eq!((config.server.max_connect_size, config.max_connections, config.max_sessions), (4, 5, 6));
     }
 

@@ -416,7 +416,7 @@ fn the_log_tells_who_was_refused_and_escapes_what_was_said() {
             "refused",
             r#"client="evil\n\u{1b}[2J""#,
             r#"user="zoe\r\n\"x""#,
-            "why=\"0x86 (Bad User Name or Password)\""
+            "why=\"the client is refused: 0x86 (Bad User Name or Password)\""
         ]),
         "{log}"
     );
