@@ -279,6 +279,11 @@ pub(crate) fn check_name(name: &[u8], disallowed: DisallowedCodePoints) -> Optio
 #[inline(never)]
 fn first_name_error(name: &[u8], disallowed: DisallowedCodePoints) -> Option<TopicError> {
     let in_text = text::first_error(name, disallowed).map(TopicError::from);
+    // Without a way out the loop is compiled to vector instructions: most names with other characters than ASCII are good.
+    let has_wildcard = name.iter().fold(false, |found, byte| found | matches!(byte, b'+' | b'#'));
+    if !has_wildcard {
+        return in_text;
+    }
     let wildcard = name.iter().zip(0..).find_map(|(byte, at)| match byte {
         b'+' => Some(TopicError::new(at, TopicErrorKind::SingleLevelWildcardInName)),
         b'#' => Some(TopicError::new(at, TopicErrorKind::MultiLevelWildcardInName)),
