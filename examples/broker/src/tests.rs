@@ -171,9 +171,8 @@ async fn all_closed(driver: &Rc<Driver>) {
     }
 }
 
-/// Pitfall 36.
 #[test]
-fn a_client_that_still_sends_is_told_the_reason() {
+fn pitfall_36_a_client_that_still_sends_is_told_the_reason() {
     with(ServerConfig::default(), users(), async |driver| {
         let (plain, secure) = (listen(&driver, Transport::Tcp).await, listen(&driver, acceptor(false)).await);
         let websocket = listen(&driver, Transport::WebSocket).await;
