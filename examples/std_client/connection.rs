@@ -83,7 +83,10 @@ impl<'a, T: Task> Driver<'a, T> {
                 End::Left => return Ok(()),
                 End::Lost(_) if was_done || self.has_to_leave() => return Ok(()),
                 // Nothing is left to be done, as all that was open is lost: this is why.
-                End::Lost(why) if self.task.is_done() => return Ok(log(format_args!("{why}"))),
+                End::Lost(why) if self.task.is_done() => {
+                    log(format_args!("{why}"));
+                    return Ok(());
+                }
                 End::Lost(why) if self.arguments.reconnect => log(format_args!("{why}; connecting again")),
                 End::Lost(why) | End::Final(why) => bail!(why),
             }
