@@ -35,7 +35,8 @@ pub(crate) enum Command {
 
 /// Publishes messages, and prints a line for each: NUMBER, OUTCOME and DETAIL, separated by tabs.
 ///
-/// The outcome is one of sent, acknowledged, refused, lost and unknown. Messages are numbered from 1.
+/// The outcome is one of sent, acknowledged, at least once, refused, lost and unknown. "At least once" is that of a message
+/// of QoS 2 whose server has no QoS 2. Messages are numbered from 1.
 #[derive(Args)]
 #[command(group = ArgGroup::new("payloads").required(true).multiple(true))]
 pub(crate) struct PublishArguments {
