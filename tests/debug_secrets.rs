@@ -239,7 +239,7 @@ fn the_server() {
 struct Curious(Vec<u8>);
 
 impl Policy for Curious {
-    fn connect(&mut self, _: mqtt_sansio::broker::Ticket, connect: &Connect<'_>) -> Decision<Admission> {
+    fn connect(&mut self, _: mqtt_sansio::broker::DecisionId, connect: &Connect<'_>) -> Decision<Admission> {
         assert_hidden(connect);
         let has_method = connect.properties.authentication_method.is_some();
         let answer = if has_method { Admission::Challenge(self.0.clone()) } else { Admission::accept() };
@@ -247,7 +247,7 @@ impl Policy for Curious {
         Decision::Now(answer)
     }
 
-    fn authenticate(&mut self, _: mqtt_sansio::broker::Ticket, step: &AuthStep<'_>) -> Decision<Admission> {
+    fn authenticate(&mut self, _: mqtt_sansio::broker::DecisionId, step: &AuthStep<'_>) -> Decision<Admission> {
         assert_hidden(step);
         Decision::Later
     }

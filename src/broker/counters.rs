@@ -31,7 +31,7 @@ pub struct Counters {
     /// Connections that another one of the same client has taken over from.
     pub taken_over: u64,
     /// Connections that ended because the client broke the protocol.
-    pub breaches: u64,
+    pub protocol_errors: u64,
     /// Connections that ended because the client was silent for too long.
     pub timeouts: u64,
     /// Sessions that have ended.
@@ -141,7 +141,7 @@ pub struct Status {
     /// The bytes that they take.
     pub retained_bytes: u64,
     /// Messages that are kept for clients: those that wait to be sent, and those that wait to be acknowledged.
-    pub kept: u64,
+    pub stored: u64,
     /// The bytes that they take; a payload that is shared counts for each client.
-    pub kept_bytes: u64,
+    pub stored_bytes: u64,
 }

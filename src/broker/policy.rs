@@ -40,8 +40,8 @@ impl core::fmt::Display for ConnectionId {
 /// Who may connect, publish where, and subscribe to what; and a witness of what happens.
 ///
 /// A question is answered at once, or [later](Decision::Later): then the connection waits, and takes no input, until
-/// [`Broker::answer`](super::Broker::answer) is called with the ticket that came with the question. Others go on meanwhile.
-/// A ticket is good for one answer, and void when its connection is gone.
+/// [`Broker::answer`](super::Broker::answer) is called with the id that came with the question. Others go on meanwhile.
+/// An id is good for one answer, and void when its connection is closed.
 ///
 /// Each method has a default: everybody may connect, without enhanced authentication, and do everything. Whatever the
 /// policy says, nobody but the broker itself publishes under `$SYS/`. A will there refuses nobody, as bridges have one: it
@@ -55,16 +55,16 @@ pub trait Policy {
     /// published. One under `$SYS/` is never published, and need not be refused here.
     ///
     /// A client without a name is given one by the broker if [`Accept::assigned_client_id`] has none.
-    fn connect(&mut self, ticket: Ticket, connect: &Connect<'_>) -> Decision<Admission> {
-        let _ = (ticket, connect);
+    fn connect(&mut self, id: DecisionId, connect: &Connect<'_>) -> Decision<Admission> {
+        let _ = (id, connect);
         Decision::Now(Admission::accept())
     }
 
     /// The next step of an enhanced authentication, after a [challenge](Admission::Challenge); or the first step of a
     /// re-authentication, which [`AuthStep::is_again`] tells. It goes on until it is accepted or refused; of the terms in
     /// [`Admission::Accept`] only the data mean anything for a re-authentication.
-    fn authenticate(&mut self, ticket: Ticket, step: &AuthStep<'_>) -> Decision<Admission> {
-        let _ = (ticket, step);
+    fn authenticate(&mut self, id: DecisionId, step: &AuthStep<'_>) -> Decision<Admission> {
+        let _ = (id, step);
         Decision::Now(ConnAckReasonCode::BadAuthenticationMethod.into())
     }
 
@@ -72,11 +72,11 @@ pub trait Policy {
     /// of an earlier version is not \[3.1.1: MQTT-3.3.5-2\].
     fn publish(
         &mut self,
-        ticket: Ticket,
+        id: DecisionId,
         client: Client<'_>,
         message: &ReceivedMessage<'_>,
     ) -> Decision<PubAckReasonCode> {
-        let _ = (ticket, client, message);
+        let _ = (id, client, message);
         Decision::Now(PubAckReasonCode::Success)
     }
 
@@ -84,11 +84,11 @@ pub trait Policy {
     /// error refuses it.
     fn subscribe(
         &mut self,
-        ticket: Ticket,
+        id: DecisionId,
         client: Client<'_>,
         subscription: &Subscription<'_>,
     ) -> Decision<SubAckReasonCode> {
-        let _ = (ticket, client);
+        let _ = (id, client);
         Decision::Now(subscription.qos.into())
     }
 
@@ -100,8 +100,8 @@ pub trait Policy {
     /// user before a [later](Decision::Later) answer. A session that goes on stays that of the user who has begun it.
     ///
     /// The default refuses with Not authorized (0x87; before 5.0 return code 5).
-    fn take_over(&mut self, ticket: Ticket, take_over: &TakeOver<'_>) -> Decision<ConnAckReasonCode> {
-        let _ = (ticket, take_over);
+    fn take_over(&mut self, id: DecisionId, take_over: &TakeOver<'_>) -> Decision<ConnAckReasonCode> {
+        let _ = (id, take_over);
         Decision::Now(ConnAckReasonCode::NotAuthorized)
     }
 
@@ -115,11 +115,11 @@ pub trait Policy {
     /// and whose rights do not change, answers with the QoS of the subscription.
     fn resubscribe(
         &mut self,
-        ticket: Ticket,
+        id: DecisionId,
         client: Client<'_>,
         subscription: &Subscription<'_>,
     ) -> Decision<SubAckReasonCode> {
-        self.subscribe(ticket, client, subscription)
+        self.subscribe(id, client, subscription)
     }
 
     /// Something has happened.
@@ -149,17 +149,26 @@ impl<T> From<T> for Decision<T> {
     }
 }
 
-/// What a question is answered under.
+/// Identifies a decision of the policy, so that it can be given [later](Decision::Later).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket {
-    pub(super) connection: ConnectionId,
-    pub(super) number: u32,
+pub struct DecisionId {
+    connection: ConnectionId,
+    number: u32,
 }
 
-impl Ticket {
-    /// The connection that waits.
+impl DecisionId {
+    pub(super) const fn new(connection: ConnectionId, number: u32) -> Self {
+        Self { connection, number }
+    }
+
+    /// The connection that waits for the decision.
     pub const fn connection(self) -> ConnectionId {
         self.connection
+    }
+
+    /// How many decisions about the same connection were asked for since `first`.
+    pub(super) const fn distance(self, first: Self) -> u32 {
+        self.number.wrapping_sub(first.number)
     }
 }
 
@@ -311,8 +320,8 @@ pub enum Answer {
 
 /// Nobody waits for this answer: it was given before, or the connection is gone, or it is not an answer to what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("nobody waits for an answer under this ticket")]
-pub struct UnknownTicket;
+#[error("no connection waits for this answer")]
+pub struct UnknownDecision;
 
 /// Something that has happened.
 #[derive(Clone, Debug)]

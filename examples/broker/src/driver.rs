@@ -143,8 +143,8 @@ impl Driver {
     }
 
     async fn check_password(&self, mut check: PasswordCheck) {
-        let ticket = check.ticket;
-        let id = ticket.connection();
+        let decision = check.id;
+        let id = decision.connection();
         if self.broker.borrow().is_over(id) {
             return;
         }
@@ -156,7 +156,7 @@ impl Driver {
             if broker.is_over(id) {
                 return;
             }
-            let _ = broker.answer(self.now(), ticket, check.answer(is_right));
+            let _ = broker.answer(self.now(), decision, check.answer(is_right));
         }
         self.wake(None);
     }

@@ -13,15 +13,15 @@ pub(super) type NodeId = u32;
 /// The node that all topics begin at.
 pub(super) const ROOT: NodeId = 0;
 
-/// No node: the root is nobody's child.
+/// No node: the root is the child of no node.
 pub(super) const NONE: NodeId = 0;
 
-/// A tree of topic levels. What follows behind the last level that a node shares with others is in the node.
+/// A tree of topic levels. A node without children also holds the levels that follow its own.
 ///
 /// Nodes are found in one table for the whole tree, by a hash of all levels down to theirs, so that a node with a million
 /// children is as quick as one with two. That hash is known before the node above has been looked at: in a large tree most
 /// of the time goes into waiting for memory, and like this the levels of a topic are waited for all at once. It depends on
-/// a seed, so that nobody can choose topics that collide.
+/// a seed, so that no client can choose topics that collide.
 #[derive(Clone)]
 pub(super) struct Trie<V> {
     nodes: Vec<Node<V>>,
@@ -156,7 +156,7 @@ impl Levels {
     }
 }
 
-/// A level that is looked for.
+/// A level that is to be looked up.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'t> {
     text: &'t [u8],
@@ -375,7 +375,7 @@ impl<V: Default> Trie<V> {
         }
     }
 
-    /// How many nodes there are, and places of such that are gone.
+    /// Number of nodes, with free ones.
     pub(super) const fn len(&self) -> usize {
         self.nodes.len()
     }

@@ -1,4 +1,4 @@
-//! Messages that the broker keeps.
+//! A retained message.
 
 use bytes::Bytes;
 
@@ -6,53 +6,68 @@ use crate::codec::{EncodeError, Packet, Publish, QoS, Version};
 use crate::session::Stored;
 use crate::time::Instant;
 
-/// A message that is kept: encoded, with its properties, in 5.0.
+/// A retained message: encoded, with its properties, in 5.0.
 #[derive(Clone)]
-pub(super) struct Kept {
+pub(super) struct RetainedMessage {
     stored: Stored,
     since: Instant,
-    /// How long it is of use, in seconds; `u32::MAX` for ever.
+    /// The Message Expiry Interval in seconds; `u32::MAX` for none.
     expires_after: u32,
-    /// The hash of the name of the client that has published it; 0 if it is the broker's own.
-    publisher: u64,
+    publisher: Publisher,
 }
 
-impl Kept {
+/// The client that has published a message, as the keyed hash of its client identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Publisher(u64);
+
+impl Publisher {
+    /// The broker itself: the embedding program has published the message.
+    pub(super) const BROKER: Self = Self(0);
+
+    /// A client; never equal to [`BROKER`](Self::BROKER).
+    pub(super) const fn client(hash: u64) -> Self {
+        Self(hash | 1)
+    }
+}
+
+impl RetainedMessage {
     pub(super) fn new(
         publish: &Publish<'_>,
         shared: Option<&Bytes>,
         expires_after: u32,
-        publisher: u64,
+        publisher: Publisher,
         now: Instant,
     ) -> Result<Self, EncodeError> {
         let stored = Stored::message(publish, shared, Version::V5)?;
         Ok(Self { stored, since: now, expires_after, publisher })
     }
 
-    /// The hash of the name of its publisher.
-    pub(super) const fn publisher(&self) -> u64 {
+    pub(super) const fn publisher(&self) -> Publisher {
         self.publisher
     }
 
-    /// The QoS with which it was published.
+    /// The QoS with which the message was published.
     pub(super) fn qos(&self) -> QoS {
         match self.stored.packet(Version::V5) {
             Some(Packet::Publish(publish)) => publish.delivery.qos(),
-            _ => QoS::AtMostOnce, // what is kept can be read
+            _ => {
+                bug!("a retained message is a PUBLISH packet");
+                QoS::AtMostOnce
+            }
         }
     }
 
-    /// How many bytes it takes.
+    /// The size of the message in bytes.
     pub(super) fn len(&self) -> usize {
         self.stored.len()
     }
 
-    /// How many of them are those of a payload that is shared.
+    /// The size of the payload if that is shared, else 0.
     pub(super) fn shared_len(&self) -> usize {
         self.stored.payload().map_or(0, Bytes::len)
     }
 
-    /// When it is not of use any more.
+    /// The time when the Message Expiry Interval has passed.
     pub(super) fn expires_at(&self) -> Instant {
         match self.expires_after {
             u32::MAX => Instant::NEVER,
@@ -64,10 +79,13 @@ impl Kept {
         self.expires_at() <= now
     }
 
-    /// The message with what is left of its expiry interval \[MQTT-3.3.2-6\], its payload if that is a shared one, and the
+    /// The message with what is left of its Message Expiry Interval \[MQTT-3.3.2-6\], its payload if that is shared, and the
     /// seconds that are left.
     pub(super) fn publish(&self, now: Instant) -> Option<(Publish<'_>, Option<&Bytes>, u32)> {
-        let Some(Packet::Publish(mut publish)) = self.stored.packet(Version::V5) else { return None };
+        let Some(Packet::Publish(mut publish)) = self.stored.packet(Version::V5) else {
+            bug!("a retained message is a PUBLISH packet");
+            return None;
+        };
         let waited = u32::try_from(now.since(self.since).as_secs()).unwrap_or(u32::MAX);
         let left = match self.expires_after {
             u32::MAX => u32::MAX,
