@@ -64,7 +64,8 @@ pub(super) fn admit(cx: &mut Context<'_>, id: ConnectionId, admission: Admission
             self::accept(cx, id, Grant::new(*accept, user_name.map(Arc::from)));
         }
         Admission::Challenge(data) => {
-            let done = cx.connections.connecting(id).map(|connecting| connecting.acceptor().challenge(&data));
+            let now = cx.now;
+            let done = cx.connections.connecting(id).map(|connecting| connecting.acceptor().challenge(now, &data));
             if let Some(Err(_)) = done {
                 // The client has named no method, or accepts no packet as large as the challenge.
                 lifecycle::refuse_with(cx, id, ConnAckReasonCode::BadAuthenticationMethod);
@@ -140,7 +141,7 @@ fn enter_session(
     let Some(session) = cx.sessions.get_mut(index) else {
         return bug!("a session that was found or inserted exists");
     };
-    let Ok(marked) = acceptor.accept_into(session.server_mut(), exists, accept) else {
+    let Ok(marked) = acceptor.accept_into(cx.now, session.server_mut(), exists, accept) else {
         if !exists {
             cx.sessions.remove(index);
         }
@@ -171,7 +172,7 @@ fn take_over(cx: &mut Context<'_>, index: SessionIndex) {
     let Some(session) = cx.sessions.get_mut(index) else { return bug!("a session that was found exists") };
     if session.connection().is_some() {
         // It fails if the client accepts no packet as large as DISCONNECT.
-        let _ = session.server_mut().take_over();
+        let _ = session.server_mut().take_over(cx.now);
         lifecycle::end_connection(cx, index, Ended::TakenOver);
     }
 }
@@ -197,9 +198,9 @@ pub(super) fn admit_again(cx: &mut Context<'_>, index: SessionIndex, admission: 
         }
         Admission::Accept(accept) | Admission::AcceptAs { accept, .. } => {
             let data = accept.authentication_data.unwrap_or_default();
-            lifecycle::command(cx, index, |session| session.authenticated(&data))
+            lifecycle::command(cx, index, |session, now| session.authenticated(now, &data))
         }
-        Admission::Challenge(data) => lifecycle::command(cx, index, |session| session.challenge(&data)),
+        Admission::Challenge(data) => lifecycle::command(cx, index, |session, now| session.challenge(now, &data)),
         Admission::Refuse(refusal) => {
             let reason_code = DisconnectReasonCode::try_from(ReasonCode::from(refusal.reason_code))
                 .unwrap_or(DisconnectReasonCode::NotAuthorized);

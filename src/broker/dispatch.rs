@@ -14,7 +14,7 @@ use super::timers::Due;
 use super::{publish, subscribe};
 use crate::codec::Packet;
 use crate::server::Action;
-use crate::session::Outcome;
+use crate::session::{MessageRef, Outcome};
 use crate::time::Instant;
 
 /// Takes input of a connection, as far as the connection takes input.
@@ -108,7 +108,7 @@ fn run_session(cx: &mut Context<'_>, key: Key, at: Instant) {
     // `Action::Expired` removes the session.
     while let Some(session) = cx.sessions.get_mut(index) {
         if is_waiting {
-            return session.server_mut().excuse(cx.now);
+            return session.server_mut().reset_keep_alive(cx.now);
         }
         let Some(action) = session.server_mut().poll(cx.now, &mut &[][..]) else { return };
         act(cx, index, action);
@@ -129,7 +129,7 @@ fn settle_session(cx: &mut Context<'_>, index: SessionIndex) {
     loop {
         // The session may be removed by one of its actions.
         let Some(session) = cx.sessions.get_mut(index) else { return };
-        match session.server_mut().pump(cx.now) {
+        match session.server_mut().advance_output(cx.now) {
             Some(action) => act(cx, index, action),
             None if cx.router.advance_walk(cx.sessions, cx.now, index) => {}
             None => break,
@@ -151,7 +151,7 @@ fn settle_session(cx: &mut Context<'_>, index: SessionIndex) {
 /// Puts more output into the stream of a connection that the caller is looking at, and need not be told of again.
 pub(super) fn refill(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex) {
     // Only sessions with messages that wait, or with retained messages to get, have more.
-    if !cx.sessions.get(index).is_some_and(|it| it.server().wants_pump() || it.is_walking()) {
+    if !cx.sessions.get(index).is_some_and(|it| it.server().has_work() || it.is_walking()) {
         return;
     }
     let was_ready = cx.sessions.ready_mut().mark(id);
@@ -176,7 +176,7 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
         && let Some(session) = cx.sessions.get_mut(index)
     {
         // The input of the client was not taken meanwhile.
-        session.server_mut().excuse(cx.now);
+        session.server_mut().reset_keep_alive(cx.now);
         cx.sessions.mark_changed(index);
     }
     match (pending, answer) {
@@ -203,7 +203,7 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
             let index = session.ok_or(UnknownDecision)?;
             match packet.decode() {
                 Some(Packet::Publish(message)) => {
-                    publish::finish_since(cx, index, message, receipt, reason_code, since);
+                    publish::finish_since(cx, index, MessageRef::of(&message), receipt, reason_code, since);
                 }
                 _ => bug!("a message waits as a PUBLISH packet"),
             }

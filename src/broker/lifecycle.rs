@@ -44,11 +44,12 @@ pub(super) fn schedule_connection(cx: &mut Context<'_>, id: ConnectionId) {
 pub(super) fn command(
     cx: &mut Context<'_>,
     index: SessionIndex,
-    command: impl FnOnce(&mut ServerSession) -> Result<(), CommandError>,
+    command: impl FnOnce(&mut ServerSession, Instant) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     cx.sessions.mark_changed(index);
+    let now = cx.now;
     let session = cx.sessions.get_mut(index);
-    session.map_or(Err(CommandError::NotConnected), |session| command(session.server_mut()))
+    session.map_or(Err(CommandError::NotConnected), |session| command(session.server_mut(), now))
 }
 
 /// Tells the policy about copies of messages that were dropped.
@@ -103,8 +104,8 @@ pub(super) fn disconnect_client(cx: &mut Context<'_>, id: ConnectionId, reason_c
         Some(server) => {
             let disconnect = Disconnect { reason_code, ..Disconnect::default() };
             // It fails if only a client can give the reason, and if the client accepts no packet as large as DISCONNECT.
-            if server.disconnect(&disconnect).is_err() {
-                let _ = server.disconnect(&Disconnect::default());
+            if server.disconnect(cx.now, &disconnect).is_err() {
+                let _ = server.disconnect(cx.now, &Disconnect::default());
             }
         }
         None => bug!("a session exists while it has a connection"),
@@ -120,11 +121,11 @@ pub(super) fn end_session(cx: &mut Context<'_>, client_id: &str) -> bool {
         bug!("a session that was found exists");
         return false;
     };
-    session.server_mut().end();
+    session.server_mut().end(cx.now);
     if session.connection().is_some() {
         let reason_code = DisconnectReasonCode::AdministrativeAction;
         // It fails if the client accepts no packet as large as DISCONNECT.
-        let _ = session.server_mut().disconnect(&Disconnect { reason_code, ..Disconnect::default() });
+        let _ = session.server_mut().disconnect(cx.now, &Disconnect { reason_code, ..Disconnect::default() });
         end_connection(cx, index, Ended::Close(Close::Requested));
     }
     cx.sessions.mark_changed(index);
@@ -133,6 +134,7 @@ pub(super) fn end_session(cx: &mut Context<'_>, client_id: &str) -> bool {
 
 /// Refuses a client that is not accepted yet.
 pub(super) fn refuse(cx: &mut Context<'_>, id: ConnectionId, refusal: &Refusal) {
+    let now = cx.now;
     // The connection may be over by now.
     let Some(connecting) = cx.connections.connecting(id) else { return };
     let acceptor = connecting.acceptor();
@@ -143,8 +145,8 @@ pub(super) fn refuse(cx: &mut Context<'_>, id: ConnectionId, refusal: &Refusal) 
     };
     let reason_code =
         if refusal.reason_code.is_error() { refusal.reason_code } else { ConnAckReasonCode::UnspecifiedError };
-    let done = acceptor.refuse_with(reason_code, &properties);
-    if done.is_err() && acceptor.refuse(reason_code).is_err() {
+    let done = acceptor.refuse_with(now, reason_code, &properties);
+    if done.is_err() && acceptor.refuse(now, reason_code).is_err() {
         // The client accepts no packet as large as the CONNACK.
         end_connecting(cx, id, Ended::Close(Close::Refused(reason_code.into())));
     }
@@ -189,7 +191,7 @@ pub(super) fn notify_refused(
 pub(super) fn disconnect(cx: &mut Context<'_>, index: SessionIndex, reason_code: DisconnectReasonCode) {
     let disconnect = Disconnect { reason_code, ..Disconnect::default() };
     // It fails if the connection is over already, or if the client accepts no packet as large as DISCONNECT.
-    let _ = command(cx, index, |session| session.disconnect(&disconnect));
+    let _ = command(cx, index, |session, now| session.disconnect(now, &disconnect));
     end_connection(cx, index, Ended::Close(Close::Refused(reason_code.into())));
 }
 

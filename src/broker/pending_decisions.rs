@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::policy::{Answer, DecisionId};
 use crate::codec::{self, Decoded, EncodeError, Limits, Packet, SubAckReasonCode, Version};
 use crate::server::{Accept, RequestId};
-use crate::session::Receipt;
+use crate::session::{MessageRef, Receipt, Stored};
 use crate::time::Instant;
 
 /// A decision that a connection waits for, with what the connection goes on with afterwards.
@@ -111,6 +111,11 @@ impl PendingPacket {
         let mut bytes = Vec::new();
         packet.encode(version, &mut bytes)?;
         Ok(Self { version, bytes })
+    }
+
+    pub(super) fn message(message: &MessageRef<'_>, version: Version) -> Result<Self, EncodeError> {
+        let stored = Stored::message(message, None, version)?;
+        Ok(Self { version, bytes: stored.bytes().into() })
     }
 
     pub(super) fn decode(&self) -> Option<Packet<'_>> {

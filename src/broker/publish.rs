@@ -1,5 +1,7 @@
 //! Messages and wills that clients publish.
 
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 
 use super::context::Context;
@@ -10,27 +12,20 @@ use super::policy::{Decision, Notice};
 use super::router::Published;
 use super::sessions::Session;
 use super::timers::Due;
-use crate::codec::{Delivery, List, PacketId, PubAckReasonCode, Publish, PublishProperties, Version};
+use crate::codec::{List, PubAckReasonCode, PublishProperties, Version};
 use crate::server::Will;
-use crate::session::{CommandError, LARGE, Message, Receipt, ReceivedMessage};
+use crate::session::{CommandError, Message, MessageRef, Receipt, ReceivedMessage, Stored};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
 /// Publishes a message of the embedding program's own; see [`Broker::publish`](super::Broker::publish).
 pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<usize, CommandError> {
-    let publish = &message.publish;
-    TopicName::from_bytes(publish.topic.as_bytes())?;
-    if publish.properties.topic_alias.is_some() {
-        return Err(CommandError::TopicAlias);
-    }
+    let publish = message.checked()?;
     let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..publish.properties };
-    let (large, payload) = match &message.shared {
-        Some(shared) if shared.len() >= LARGE => (Some(cx.sessions.memory().payloads().share(shared.clone())), &[][..]),
-        Some(small) => (None, &small[..]),
-        None => (None, publish.payload),
-    };
-    let publish = Publish { payload, properties, ..*publish };
-    publish.encoded_len(Version::V5)?;
+    let large = publish.large().map(|large| cx.sessions.memory().payloads().share(large.clone()));
+    let payload = if large.is_some() { &[] } else { publish.payload };
+    let publish = MessageRef { payload, properties, ..publish };
+    Stored::message_len(&publish, None, Version::V5)?;
     match route(cx, None, &publish, large) {
         Ok(published) => Ok(published.copies),
         Err(PubAckReasonCode::TopicNameInvalid) => Err(CommandError::TooManyLevels),
@@ -48,16 +43,10 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &Recei
     let (connection, version) = (client.connection, client.version);
     let id = cx.connections.next_decision(connection);
     let decision = cx.policy.publish(id, client, message);
-    let publish = Publish {
-        delivery: Delivery::new(message.qos, PacketId::MIN, false),
-        retain: message.retain,
-        topic: message.topic.name(),
-        payload: message.payload,
-        properties: PublishProperties { topic_alias: None, ..message.properties },
-    };
+    let publish = message.content();
     match decision {
         Decision::Now(reason_code) => finish(cx, index, publish, message.receipt, reason_code),
-        Decision::Later => match PendingPacket::new(&publish.into(), version) {
+        Decision::Later => match PendingPacket::message(&publish, version) {
             Ok(packet) => {
                 let (receipt, since) = (message.receipt, cx.now);
                 cx.connections.wait(connection, PendingDecision::Publish { id, packet, receipt, since });
@@ -76,7 +65,7 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &Recei
 pub(super) fn finish_since(
     cx: &mut Context<'_>,
     index: SessionIndex,
-    publish: Publish<'_>,
+    publish: MessageRef<'_>,
     receipt: Option<Receipt>,
     decision: PubAckReasonCode,
     since: Instant,
@@ -100,7 +89,7 @@ pub(super) fn finish_since(
 fn finish(
     cx: &mut Context<'_>,
     index: SessionIndex,
-    publish: Publish<'_>,
+    publish: MessageRef<'_>,
     receipt: Option<Receipt>,
     decision: PubAckReasonCode,
 ) {
@@ -129,7 +118,7 @@ fn finish(
 pub(super) fn route(
     cx: &mut Context<'_>,
     from: Option<SessionIndex>,
-    publish: &Publish<'_>,
+    publish: &MessageRef<'_>,
     large: Option<Bytes>,
 ) -> Result<Published, PubAckReasonCode> {
     let published = cx.router.publish(cx.sessions, cx.now, from, publish, large)?;
@@ -143,28 +132,26 @@ pub(super) fn route(
 fn acknowledge(cx: &mut Context<'_>, index: SessionIndex, receipt: Option<Receipt>, reason_code: PubAckReasonCode) {
     if let Some(receipt) = receipt {
         // It fails if the connection that the message came by is over.
-        let _ = lifecycle::command(cx, index, |session| session.ack(receipt, reason_code));
+        let _ = lifecycle::command(cx, index, |session, now| session.ack(now, receipt, reason_code));
     }
 }
 
 /// The will of a client is due.
 pub(super) fn publish_will(cx: &mut Context<'_>, index: SessionIndex, will: &Will) {
-    let done = will.with_message(|message| {
-        let counters = cx.sessions.counters_mut();
-        if is_own(message.publish.topic) {
-            counters.wills_refused = counters.wills_refused.wrapping_add(1);
-            return notify_will_refused(cx, index, &will.topic, PubAckReasonCode::NotAuthorized);
-        }
-        counters.wills = counters.wills.wrapping_add(1);
-        if let Err(reason_code) = route(cx, Some(index), &message.publish, None) {
-            // There is no room to retain the will; its subscribers get it all the same.
-            count_refused(cx);
-            cx.router.forward(cx.sessions, cx.now, Some(index), message.publish, None);
-            notify_will_refused(cx, index, &will.topic, reason_code);
-        }
-    });
-    if done.is_err() {
-        bug!("a will that was received can be published");
+    let mut user_properties = Vec::new();
+    let Ok(message) = will.message(&mut user_properties) else { return bug!("a will that was received is a message") };
+    let Ok(publish) = message.checked() else { return bug!("a will that was received can be published") };
+    let counters = cx.sessions.counters_mut();
+    if is_own(publish.topic) {
+        counters.wills_refused = counters.wills_refused.wrapping_add(1);
+        return notify_will_refused(cx, index, &will.topic, PubAckReasonCode::NotAuthorized);
+    }
+    counters.wills = counters.wills.wrapping_add(1);
+    if let Err(reason_code) = route(cx, Some(index), &publish, None) {
+        // There is no room to retain the will; its subscribers get it all the same.
+        count_refused(cx);
+        cx.router.forward(cx.sessions, cx.now, Some(index), publish, None);
+        notify_will_refused(cx, index, &will.topic, reason_code);
     }
 }
 

@@ -529,7 +529,7 @@ impl Sessions {
         let (mut messages, mut bytes, mut walking, mut clients) = (0_u64, 0_u64, 0_u32, 0_u32);
         for (_, session) in self.iter() {
             session.server.assert_consistent();
-            let (own_messages, own_bytes) = session.server.kept();
+            let (own_messages, own_bytes) = session.server.stored();
             messages = messages.saturating_add(u64::from(own_messages));
             bytes = bytes.saturating_add(u64::from(own_bytes));
             walking = walking.saturating_add(u32::from(session.walk.is_some()));
@@ -554,11 +554,11 @@ impl Sessions {
 fn may_use_reserve(memory: &Memory, session: &Session, qos: QoS, size: u64) -> bool {
     qos != QoS::AtMostOnce
         && session.server.has_open_window()
-        && memory.left_of_reserve(size).is_some_and(|left| u64::from(session.server.kept().1) <= left)
+        && memory.left_of_reserve(size).is_some_and(|left| u64::from(session.server.stored().1) <= left)
 }
 
 #[inline]
 fn count_stored(memory: &mut Memory, session: &mut Session) {
-    let new = session.server.kept();
+    let new = session.server.stored();
     memory.recount(core::mem::replace(&mut session.counted, new), new);
 }

@@ -77,7 +77,7 @@ pub(super) fn finish(
         let is_error = codec::ReasonCode::from(code).is_error();
         codes.push(if is_error && version != Version::V5 { SubAckReasonCode::UnspecifiedError } else { code });
     }
-    let answer = lifecycle::command(cx, index, |session| session.suback(request, &codes));
+    let answer = lifecycle::command(cx, index, |session, now| session.suback(now, request, &codes));
     disconnect_if_too_large(cx, index, answer);
     cx.router.start_walk(cx.sessions, index, &granted);
 }
@@ -110,7 +110,7 @@ pub(super) fn receive_unsubscribe(cx: &mut Context<'_>, index: SessionIndex, req
             }
         })
         .collect();
-    let answer = lifecycle::command(cx, index, |session| session.unsuback(request.id, &codes));
+    let answer = lifecycle::command(cx, index, |session, now| session.unsuback(now, request.id, &codes));
     disconnect_if_too_large(cx, index, answer);
 }
 

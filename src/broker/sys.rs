@@ -10,7 +10,7 @@ use super::publish::route;
 use super::router::Router;
 use super::sessions::Sessions;
 use super::timers::Due;
-use crate::codec::{Delivery, Publish};
+use crate::session::Message;
 use crate::topic::TopicName;
 
 /// What there is now.
@@ -82,7 +82,8 @@ fn publish_value(cx: &mut Context<'_>, name: &str, value: &str) {
     let topic = format!("$SYS/broker/{name}");
     let Ok(topic) = TopicName::new(&topic) else { return bug!("the names of values are topics") };
     let payload = value.as_bytes();
-    let publish = Publish { topic, payload, retain: true, delivery: Delivery::AtMostOnce, ..Publish::default() };
+    let message = Message::new(&topic, payload).retain(true);
+    let Ok(publish) = message.checked() else { return bug!("a value is a message that can be published") };
     // It fails if there is no room to retain the message.
     let _ = route(cx, None, &publish, None);
 }

@@ -29,10 +29,10 @@ use super::config::BrokerConfig;
 use super::counters::DropReason;
 use super::index::SessionIndex;
 use super::sessions::{Session, Sessions};
-use crate::codec::{Delivery, List, Packet, PacketId, PubAckReasonCode, Publish, PublishProperties};
+use crate::codec::{List, PubAckReasonCode, PublishProperties};
 use crate::random::{Random, derive};
 use crate::server::{Copies, Encoded, Marked};
-use crate::session::LARGE;
+use crate::session::{LARGE, MessageRef};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -118,7 +118,7 @@ impl Router {
         sessions: &mut Sessions,
         now: Instant,
         from: Option<SessionIndex>,
-        publish: &Publish<'_>,
+        publish: &MessageRef<'_>,
         large: Option<Bytes>,
     ) -> Result<Published, PubAckReasonCode> {
         if self.has_too_many_levels(publish.topic.levels()) {
@@ -132,7 +132,7 @@ impl Router {
                 large = Some(sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)));
             }
             let payload = if large.is_some() { &[] } else { publish.payload };
-            retained = self.retain(sessions, now, from, &Publish { payload, ..*publish }, large.as_ref())?;
+            retained = self.retain(sessions, now, from, &MessageRef { payload, ..*publish }, large.as_ref())?;
         }
         Ok(Published { retained, ..self.forward(sessions, now, from, *publish, large) })
     }
@@ -144,7 +144,7 @@ impl Router {
         sessions: &mut Sessions,
         now: Instant,
         from: Option<SessionIndex>,
-        publish: &Publish<'_>,
+        publish: &MessageRef<'_>,
         large: Option<&Bytes>,
     ) -> Result<Option<(Instant, Reference)>, PubAckReasonCode> {
         if publish.payload.is_empty() && large.is_none() {
@@ -198,7 +198,7 @@ impl Router {
         sessions: &mut Sessions,
         now: Instant,
         from: Option<SessionIndex>,
-        publish: Publish<'_>,
+        publish: MessageRef<'_>,
         large: Option<Bytes>,
     ) -> Published {
         if sessions.walking() != 0 {
@@ -238,7 +238,7 @@ impl Router {
     /// has ended and its subscriptions with it. Without such a member the message is dropped.
     pub(super) fn pass_on(&mut self, sessions: &mut Sessions, now: Instant, index: SessionIndex, marked: &Marked) {
         let Marked { version, message } = marked;
-        let Some(Packet::Publish(publish)) = message.stored.packet(*version) else {
+        let Some(publish) = message.stored.as_message(*version) else {
             return bug!("a stored message is a PUBLISH packet");
         };
         if message.is_expired(now) {
@@ -253,8 +253,8 @@ impl Router {
             }
         };
         let mark = Mark::from_number(message.mark);
-        let publish = Publish {
-            delivery: Delivery::new(mark.qos, PacketId::MIN, false),
+        let publish = MessageRef {
+            qos: mark.qos,
             retain: mark.retain,
             properties: PublishProperties {
                 message_expiry_interval: (left != u32::MAX).then_some(left),
@@ -308,12 +308,12 @@ impl Router {
         if subscriber.options.no_local && message.publisher() == own {
             return; // a client does not get what it has published itself, retained or not [MQTT-3.8.3-3]
         }
-        let Some((publish, shared, left)) = message.publish(now) else {
+        let Some((publish, shared, left)) = message.message(now) else {
             return bug!("a retained message is a PUBLISH packet");
         };
         // The RETAIN flag is set, whatever the subscription options say [3.1.1: MQTT-3.3.1-8].
         let options = SubscriptionOptions { retain_as_published: true, ..subscriber.options };
-        let publish = Publish { retain: true, ..publish };
+        let publish = MessageRef { retain: true, ..publish };
         let mut copies =
             Copies::new(now, publish, shared.cloned(), left, sessions.memory().payloads(), &mut self.encoded);
         sessions.deliver_to(&Subscriber { options, ..subscriber }, &mut copies);

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::codec::{EncodeError, Packet, Publish, QoS, Version};
-use crate::session::Stored;
+use crate::codec::{EncodeError, QoS, Version};
+use crate::session::{MessageRef, Stored};
 use crate::time::Instant;
 
 /// A retained message: encoded, with its properties, in 5.0.
@@ -32,13 +32,13 @@ impl Publisher {
 
 impl RetainedMessage {
     pub(super) fn new(
-        publish: &Publish<'_>,
+        message: &MessageRef<'_>,
         shared: Option<&Bytes>,
         expires_after: u32,
         publisher: Publisher,
         now: Instant,
     ) -> Result<Self, EncodeError> {
-        let stored = Stored::message(publish, shared, Version::V5)?;
+        let stored = Stored::message(message, shared, Version::V5)?;
         Ok(Self { stored, since: now, expires_after, publisher })
     }
 
@@ -48,13 +48,11 @@ impl RetainedMessage {
 
     /// The QoS with which the message was published.
     pub(super) fn qos(&self) -> QoS {
-        match self.stored.packet(Version::V5) {
-            Some(Packet::Publish(publish)) => publish.delivery.qos(),
-            _ => {
-                bug!("a retained message is a PUBLISH packet");
-                QoS::AtMostOnce
-            }
+        let message = self.stored.as_message(Version::V5);
+        if message.is_none() {
+            bug!("a retained message is a PUBLISH packet");
         }
+        message.map_or(QoS::AtMostOnce, |message| message.qos)
     }
 
     /// The size of the message in bytes.
@@ -81,8 +79,8 @@ impl RetainedMessage {
 
     /// The message with what is left of its Message Expiry Interval \[MQTT-3.3.2-6\], its payload if that is shared, and the
     /// seconds that are left.
-    pub(super) fn publish(&self, now: Instant) -> Option<(Publish<'_>, Option<&Bytes>, u32)> {
-        let Some(Packet::Publish(mut publish)) = self.stored.packet(Version::V5) else {
+    pub(super) fn message(&self, now: Instant) -> Option<(MessageRef<'_>, Option<&Bytes>, u32)> {
+        let Some(mut message) = self.stored.as_message(Version::V5) else {
             bug!("a retained message is a PUBLISH packet");
             return None;
         };
@@ -91,9 +89,9 @@ impl RetainedMessage {
             u32::MAX => u32::MAX,
             seconds => seconds.saturating_sub(waited),
         };
-        if let Some(interval) = &mut publish.properties.message_expiry_interval {
+        if let Some(interval) = &mut message.properties.message_expiry_interval {
             *interval = left;
         }
-        Some((publish, self.stored.payload(), left))
+        Some((message, self.stored.payload(), left))
     }
 }
