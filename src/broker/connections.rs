@@ -94,21 +94,21 @@ impl Connections {
             None => State::Over(Transmit::default()),
         };
         match self.slab.insert(Connection { state, pending: None }) {
-            Some(key) => ConnectionId(key),
+            Some(key) => ConnectionId::new(key),
             // The slab is full (2^32 connections): return an id that matches no connection.
-            None => ConnectionId(Key { index: u32::MAX, generation: u32::MAX }),
+            None => ConnectionId::new(Key { index: u32::MAX, generation: u32::MAX }),
         }
     }
 
     /// Whether a connection exists, that is: was not closed.
     #[inline]
     pub(super) fn contains(&self, id: ConnectionId) -> bool {
-        self.slab.get_by_key(id.0).is_some()
+        self.slab.get_by_key(id.key()).is_some()
     }
 
     #[inline]
     pub(super) fn step(&mut self, id: ConnectionId) -> Step<'_> {
-        match self.slab.get_mut_by_key(id.0) {
+        match self.slab.get_mut_by_key(id.key()) {
             None | Some(Connection { state: State::Over(_), .. }) => Step::Over,
             Some(Connection { pending: Some(_), .. }) => Step::Waiting,
             Some(Connection { state: State::Connecting(connecting), .. }) => Step::Connecting(connecting),
@@ -118,7 +118,7 @@ impl Connections {
 
     /// The client of a connection, if it is not accepted yet, whether or not the connection waits for a decision.
     pub(super) fn connecting(&mut self, id: ConnectionId) -> Option<&mut Connecting> {
-        match &mut self.slab.get_mut_by_key(id.0)?.state {
+        match &mut self.slab.get_mut_by_key(id.key())?.state {
             State::Connecting(connecting) => Some(connecting),
             State::Attached(_) | State::Over(_) => None,
         }
@@ -127,20 +127,20 @@ impl Connections {
     /// The session of a connection.
     #[inline]
     pub(super) fn session(&self, id: ConnectionId) -> Option<SessionIndex> {
-        match self.slab.get_by_key(id.0)?.state {
+        match self.slab.get_by_key(id.key())?.state {
             State::Attached(index) => Some(index),
             State::Connecting(_) | State::Over(_) => None,
         }
     }
 
     pub(super) fn is_over(&self, id: ConnectionId) -> bool {
-        self.slab.get_by_key(id.0).is_none_or(|connection| matches!(connection.state, State::Over(_)))
+        self.slab.get_by_key(id.key()).is_none_or(|connection| matches!(connection.state, State::Over(_)))
     }
 
     /// Where the output of a connection is.
     #[inline]
     pub(super) fn output(&mut self, id: ConnectionId) -> Output<'_> {
-        match self.slab.get_mut_by_key(id.0).map(|connection| &mut connection.state) {
+        match self.slab.get_mut_by_key(id.key()).map(|connection| &mut connection.state) {
             Some(State::Connecting(connecting)) => Output::Connection(connecting.acceptor.transmit()),
             Some(State::Attached(index)) => Output::Session(*index),
             Some(State::Over(rest)) => Output::Connection(rest),
@@ -150,7 +150,7 @@ impl Connections {
 
     /// The client of a connection was accepted into a session.
     pub(super) fn attach(&mut self, id: ConnectionId, index: SessionIndex) {
-        match self.slab.get_mut_by_key(id.0) {
+        match self.slab.get_mut_by_key(id.key()) {
             Some(connection) => connection.state = State::Attached(index),
             None => bug!("a connection exists while its client is accepted"),
         }
@@ -158,7 +158,7 @@ impl Connections {
 
     /// Ends a connection. What is still to be written can be, and a decision of the policy is not waited for any more.
     pub(super) fn end(&mut self, id: ConnectionId, rest: Transmit) -> Before {
-        let Some(connection) = self.slab.get_mut_by_key(id.0) else {
+        let Some(connection) = self.slab.get_mut_by_key(id.key()) else {
             bug!("a connection that ends exists");
             return Before::Over;
         };
@@ -168,7 +168,7 @@ impl Connections {
 
     /// Removes a connection whose transport is closed; `None` if that was done before.
     pub(super) fn close(&mut self, id: ConnectionId) -> Option<Before> {
-        self.slab.remove_by_key(id.0).map(|connection| connection.state.into())
+        self.slab.remove_by_key(id.key()).map(|connection| connection.state.into())
     }
 
     /// The id of the next decision that the policy is asked for.
@@ -179,12 +179,12 @@ impl Connections {
 
     /// Whether a connection waits for a decision of the policy.
     pub(super) fn is_waiting(&self, id: ConnectionId) -> bool {
-        self.slab.get_by_key(id.0).is_some_and(|connection| connection.pending.is_some())
+        self.slab.get_by_key(id.key()).is_some_and(|connection| connection.pending.is_some())
     }
 
     /// Lets a connection wait for a decision of the policy.
     pub(super) fn wait(&mut self, id: ConnectionId, pending: PendingDecision) {
-        match self.slab.get_mut_by_key(id.0) {
+        match self.slab.get_mut_by_key(id.key()) {
             Some(connection) => connection.pending = Some(Box::new(pending)),
             None => bug!("a connection exists while the policy is asked about it"),
         }
@@ -196,7 +196,7 @@ impl Connections {
         id: ConnectionId,
         is_it: impl FnOnce(&PendingDecision) -> bool,
     ) -> Option<PendingDecision> {
-        let pending = &mut self.slab.get_mut_by_key(id.0)?.pending;
+        let pending = &mut self.slab.get_mut_by_key(id.key())?.pending;
         pending.take_if(|pending| is_it(pending)).map(|pending| *pending)
     }
 }

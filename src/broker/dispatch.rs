@@ -79,7 +79,7 @@ fn act(cx: &mut Context<'_>, index: SessionIndex, action: Action<'_>) {
 pub(super) fn run_timer(cx: &mut Context<'_>, at: Instant, due: Due) {
     match due {
         Due::Connection(key) => {
-            let id = ConnectionId(key);
+            let id = ConnectionId::new(key);
             // A decision that takes long is not the client's fault: while the connection waits for one nothing is due.
             if cx.connections.connecting(id).is_some() {
                 take_input(cx, id, &mut &[][..]);

@@ -20,7 +20,7 @@ pub(super) fn schedule(cx: &mut Context<'_>, at: Instant, due: Due) {
     timers.push(at, due);
     timers.sweep(|at, due| match due {
         Due::Session(key) => sessions.get_by_key(key).is_some_and(|(_, session)| session.scheduled() == at),
-        Due::Connection(key) => connections.contains(ConnectionId(key)),
+        Due::Connection(key) => connections.contains(ConnectionId::new(key)),
         Due::Retained(reference) => router.is_retained(reference),
         Due::Status => true,
     });
@@ -33,7 +33,7 @@ pub(super) fn schedule_connection(cx: &mut Context<'_>, id: ConnectionId) {
     let Some(connecting) = cx.connections.connecting(id) else { return };
     let is_written = connecting.acceptor().is_written();
     if let Some(at) = connecting.reschedule() {
-        schedule(cx, at, Due::Connection(id.0));
+        schedule(cx, at, Due::Connection(id.key()));
     }
     if !is_written {
         cx.sessions.ready_mut().push(id);
