@@ -1,12 +1,13 @@
 //! The connections: each is connecting, attached to a session, or over.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use super::index::SessionIndex;
 use super::pending_decisions::PendingDecision;
 use super::policy::{ConnectionId, DecisionId};
 use super::slab::{Key, Slab};
-use crate::server::Acceptor;
+use crate::server::{Acceptor, ServerConfig};
 use crate::session::Transmit;
 use crate::time::Instant;
 
@@ -87,10 +88,13 @@ impl Connections {
         self.slab.len()
     }
 
-    /// Adds a connection that waits for CONNECT; without an acceptor it is over at once.
-    pub(super) fn open(&mut self, acceptor: Option<Acceptor>) -> ConnectionId {
-        let state = match acceptor {
-            Some(acceptor) => State::Connecting(Box::new(Connecting { acceptor, scheduled: Instant::NEVER })),
+    /// Adds a connection that waits for CONNECT; without a configuration it is over at once.
+    pub(super) fn open(&mut self, server: Option<&Arc<ServerConfig>>, now: Instant) -> ConnectionId {
+        let state = match server {
+            Some(server) => State::Connecting(Box::new(Connecting {
+                acceptor: Acceptor::new(Arc::clone(server), now),
+                scheduled: Instant::NEVER,
+            })),
             None => State::Over(Transmit::default()),
         };
         match self.slab.insert(Connection { state, pending: None }) {

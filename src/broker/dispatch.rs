@@ -28,19 +28,8 @@ pub(super) fn take_input(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u
                 None => return lifecycle::schedule_connection(cx, id),
             },
             Step::Attached(index) => {
-                let Some(session) = cx.sessions.get_mut(index) else {
-                    return bug!("a session exists while it has a connection");
-                };
-                match session.server_mut().poll(cx.now, input) {
-                    Some(action) => {
-                        cx.sessions.mark_changed(index);
-                        act(cx, index, action);
-                    }
-                    None => {
-                        session.set_held(!input.is_empty());
-                        return cx.sessions.mark_changed(index);
-                    }
-                }
+                let Some(action) = cx.sessions.poll(index, cx.now, input) else { return };
+                act(cx, index, action);
             }
         }
     }
@@ -135,13 +124,7 @@ fn settle_session(cx: &mut Context<'_>, index: SessionIndex) {
             None => break,
         }
     }
-    cx.sessions.count_stored(index);
-    let Some(session) = cx.sessions.get_mut(index) else { return bug!("a session without actions still exists") };
-    let at = session.reschedule();
-    if session.connection().is_some() && bytes::Buf::has_remaining(session.server_mut().transmit()) {
-        cx.sessions.make_ready(index);
-    }
-    if let Some(at) = at
+    if let Some(at) = cx.sessions.settle(index)
         && let Some(key) = cx.sessions.key(index)
     {
         lifecycle::schedule(cx, at, Due::Session(key));
@@ -150,10 +133,6 @@ fn settle_session(cx: &mut Context<'_>, index: SessionIndex) {
 
 /// Puts more output into the stream of a connection that the caller is looking at, and need not be told of again.
 pub(super) fn refill(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex) {
-    // Only sessions with messages that wait, or with retained messages to get, have more.
-    if !cx.sessions.get(index).is_some_and(|it| it.server().has_work() || it.is_walking()) {
-        return;
-    }
     let was_ready = cx.sessions.ready_mut().mark(id);
     cx.sessions.mark_changed(index);
     settle(cx);

@@ -9,7 +9,7 @@ use super::policy::{ConnectionId, Ended, Notice, Refusal};
 use super::sessions::Session;
 use super::timers::Due;
 use crate::codec::{ConnAckProperties, ConnAckReasonCode, Disconnect, DisconnectReasonCode};
-use crate::server::{Acceptor, Close, Marked, ServerConfig, ServerSession};
+use crate::server::{Close, Marked, ServerConfig, ServerSession};
 use crate::session::{CommandError, Transmit};
 use crate::text::Utf8Str;
 use crate::time::Instant;
@@ -66,13 +66,13 @@ pub(super) fn open(cx: &mut Context<'_>, server: &Arc<ServerConfig>) -> Connecti
     counters.connections = counters.connections.wrapping_add(1);
     if cx.connections.len() >= cx.config.max_connections {
         counters.connections_refused = counters.connections_refused.wrapping_add(1);
-        let connection = cx.connections.open(None);
+        let connection = cx.connections.open(None, cx.now);
         cx.sessions.ready_mut().push(connection);
         let why = Ended::TooMany;
         cx.policy.notice(Notice::Refused { connection, client_id: None, user_name: None, why });
         return connection;
     }
-    let id = cx.connections.open(Some(Acceptor::new(Arc::clone(server), cx.now)));
+    let id = cx.connections.open(Some(server), cx.now);
     schedule_connection(cx, id);
     id
 }

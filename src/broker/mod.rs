@@ -192,22 +192,15 @@ impl<P: Policy> Broker<P> {
     /// The output for a transport, in order. Bytes leave by [`advance`](bytes::Buf::advance) alone. Ask again after each
     /// write, until nothing is left: more may have been held back until then.
     pub fn transmit(&mut self, id: ConnectionId) -> &mut Transmit {
-        if let Some(index) = self.connections.session(id) {
+        // Only sessions with messages that wait, or with retained messages to get, have more than they have put out.
+        if let Some(index) = self.connections.session(id)
+            && self.sessions.get(index).is_some_and(|it| it.server().has_work() || it.is_walking())
+        {
             dispatch::refill(&mut self.context(), id, index);
-            self.sessions.count_sent(index);
-            if self.sessions.get_mut(index).is_some_and(Session::take_released) {
-                self.sessions.make_ready(index);
-            }
         }
         match self.connections.output(id) {
             Output::Connection(transmit) => transmit,
-            Output::Session(index) => match self.sessions.get_mut(index) {
-                Some(session) => session.server_mut().transmit(),
-                None => {
-                    bug!("a session exists while it has a connection");
-                    &mut self.nothing
-                }
-            },
+            Output::Session(index) => self.sessions.output(index).unwrap_or(&mut self.nothing),
         }
     }
 

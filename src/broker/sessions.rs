@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use bytes::Buf;
+
 use super::counters::{Counters, DropReason};
 use super::index::SessionIndex;
 use super::memory::Memory;
@@ -14,8 +16,8 @@ use super::router::retained_walk::RetainedWalk;
 use super::router::subscribers::{Subscriber, SubscriptionOptions};
 use super::slab::{Key, Slab};
 use crate::codec::{QoS, Subscription, SubscriptionIdentifier, Version};
-use crate::server::{Copies, ServerSession};
-use crate::session::{CommandError, Loss};
+use crate::server::{Action, Copies, ServerSession};
+use crate::session::{CommandError, Loss, Transmit};
 use crate::time::Instant;
 
 /// The sessions, and what changes when a message is delivered to one of them: the queue of ready connections, the counters,
@@ -116,14 +118,6 @@ impl Session {
         Some(Client { connection, id: self.server.client_id(), user_name, version: self.server.version() })
     }
 
-    /// The time when the session's timer has to run, if that is before the timer runs anyway.
-    pub(super) fn reschedule(&mut self) -> Option<Instant> {
-        let at = self.server.timeout();
-        let is_earlier = at < self.scheduled;
-        self.scheduled = self.scheduled.min(at);
-        is_earlier.then_some(at)
-    }
-
     /// A timer of the session runs; returns whether it is the one that the session waits for.
     pub(super) fn take_timer(&mut self, at: Instant) -> bool {
         let is_it = self.scheduled == at;
@@ -198,19 +192,6 @@ impl Session {
     /// The retained messages that the session is still to get.
     pub(super) fn walk_mut(&mut self) -> Option<&mut RetainedWalk> {
         self.walk.as_deref_mut()
-    }
-
-    /// Notes that input was left, or not.
-    #[inline]
-    pub(super) fn set_held(&mut self, has_input: bool) {
-        self.is_held = has_input && self.server.is_full();
-    }
-
-    /// Whether input that was left because too much output waited would be taken now. Returns it once.
-    pub(super) fn take_released(&mut self) -> bool {
-        let is_released = self.is_held && !self.server.is_full();
-        self.is_held &= !is_released;
-        is_released
     }
 
     /// The session with the retained messages that it is still to get.
@@ -320,6 +301,60 @@ impl Sessions {
         }
     }
 
+    /// Lets a session take input, and be looked at before the call returns.
+    #[inline]
+    pub(super) fn poll<'a>(&mut self, index: SessionIndex, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
+        let Some(session) = self.slab.get_mut(index.get()) else {
+            bug!("a session exists while it has a connection");
+            return None;
+        };
+        if !core::mem::replace(&mut session.is_changed, true) {
+            self.changed.push(index);
+        }
+        let action = session.server.poll(now, input);
+        if action.is_none() {
+            session.is_held = !input.is_empty() && session.server.is_full();
+        }
+        action
+    }
+
+    /// What is to be done with a session that has nothing more to do for now: its stored messages are counted, and its
+    /// connection is ready if output waits. Returns when the session's timer has to run, if that is before the timer runs
+    /// anyway.
+    #[inline]
+    pub(super) fn settle(&mut self, index: SessionIndex) -> Option<Instant> {
+        let Some(session) = self.slab.get_mut(index.get()) else {
+            bug!("a session without actions still exists");
+            return None;
+        };
+        count_stored(&mut self.memory, session);
+        if let Some(connection) = session.connection
+            && session.server.transmit().has_remaining()
+        {
+            self.ready.push(connection);
+        }
+        let at = session.server.timeout();
+        let is_earlier = at < session.scheduled;
+        if is_earlier {
+            session.scheduled = at;
+        }
+        is_earlier.then_some(at)
+    }
+
+    /// The output of a session. What was written is counted, and the connection is ready if it takes input again.
+    #[inline]
+    pub(super) fn output(&mut self, index: SessionIndex) -> Option<&mut Transmit> {
+        let session = self.slab.get_mut(index.get())?;
+        count_sent(&mut self.counters, session);
+        if session.is_held && !session.server.is_full() {
+            session.is_held = false;
+            if let Some(connection) = session.connection {
+                self.ready.push(connection);
+            }
+        }
+        Some(session.server.transmit())
+    }
+
     /// The next session to look at.
     pub(super) fn next_changed(&mut self) -> Option<SessionIndex> {
         let index = self.changed.pop()?;
@@ -328,14 +363,6 @@ impl Sessions {
             session.is_changed = false;
         }
         Some(index)
-    }
-
-    /// Lets the caller look at the connection of a session, if the session has one.
-    #[inline]
-    pub(super) fn make_ready(&mut self, index: SessionIndex) {
-        if let Some(connection) = self.get(index).and_then(Session::connection) {
-            self.ready.push(connection);
-        }
     }
 
     /// A client was accepted into a session, which is resumed or new.
@@ -518,10 +545,10 @@ impl Sessions {
 
     /// Counts the bytes that a session has written since they were last counted.
     pub(super) fn count_sent(&mut self, index: SessionIndex) {
-        let Some(session) = self.slab.get_mut(index.get()) else { return bug!("a session that is counted exists") };
-        let sent = session.server.bytes_sent();
-        let new = sent.saturating_sub(core::mem::replace(&mut session.counted_sent, sent));
-        self.counters.bytes_sent = self.counters.bytes_sent.wrapping_add(new);
+        match self.slab.get_mut(index.get()) {
+            Some(session) => count_sent(&mut self.counters, session),
+            None => bug!("a session that is counted exists"),
+        }
     }
 
     /// Panics if a count is wrong, or if a session is left to be looked at. For tests.
@@ -555,6 +582,13 @@ fn may_use_reserve(memory: &Memory, session: &Session, qos: QoS, size: u64) -> b
     qos != QoS::AtMostOnce
         && session.server.has_open_window()
         && memory.left_of_reserve(size).is_some_and(|left| u64::from(session.server.stored().1) <= left)
+}
+
+#[inline]
+const fn count_sent(counters: &mut Counters, session: &mut Session) {
+    let sent = session.server.bytes_sent();
+    let new = sent.saturating_sub(core::mem::replace(&mut session.counted_sent, sent));
+    counters.bytes_sent = counters.bytes_sent.wrapping_add(new);
 }
 
 #[inline]
