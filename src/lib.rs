@@ -61,7 +61,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
-#[cfg(feature = "broker")]
+#[cfg(feature = "alloc")]
 #[macro_use]
 mod bug;
 
