@@ -31,7 +31,7 @@ fn a_resumed_session_gets_retained_messages() {
             for number in 0..20 {
                 net.publish(publisher, "live", &format!("{number:04}"), QoS::AtMostOnce);
             }
-            assert!(net.broker.status().kept > 0, "messages wait for output to be written");
+            assert!(net.broker.status().stored > 0, "messages wait for output to be written");
             if !is_taken_over {
                 net.lose(subscriber);
             }
@@ -101,7 +101,7 @@ fn limits_of_an_earlier_connection_do_not_outlive_it() {
         net.lose(subscriber);
         net.publish(publisher, "a", &large, qos);
         net.publish(publisher, "a", "small", qos);
-        assert_eq!((net.broker.status().kept, net.broker.counters().dropped.total()), (2, 0));
+        assert_eq!((net.broker.status().stored, net.broker.counters().dropped.total()), (2, 0));
         let subscriber = net.resume(&connect(None));
         net.hold_acks(subscriber);
         assert_eq!(net.heard(subscriber)[..2], [format!("a: {large} q{qos}"), format!("a: small q{qos}")]);
@@ -312,7 +312,7 @@ fn pitfall_35_with_no_member_left_it_is_dropped() {
     End::CleanStart.end(&mut net, first, "first", Version::V5);
     assert_eq!(net.broker.counters().dropped.session_ended, 5);
     assert_eq!(net.notices().iter().filter(|notice| *notice == "first dropped: SessionEnded").count(), 5);
-    assert_eq!(net.broker.status().kept, 0);
+    assert_eq!(net.broker.status().stored, 0);
 }
 
 /// An ended subscription is not the end of the session: what was stored for it is still delivered, or goes to another member
@@ -442,7 +442,7 @@ fn pitfall_31_one_message_can_always_be_stored() {
                 }
             }
             if !there {
-                assert_eq!((net.broker.status().kept, net.broker.counters().dropped.queue_full), (1, 2));
+                assert_eq!((net.broker.status().stored, net.broker.counters().dropped.queue_full), (1, 2));
                 subscriber = net.resume(&named(Version::V5, "subscriber"));
                 assert!(net.heard_bytes(subscriber).len() > 20_000);
             }
@@ -468,7 +468,7 @@ fn pitfall_31_a_message_that_nobody_gets_for_want_of_room_is_refused() {
                 net.subscribe(subscriber, filter, QoS::ExactlyOnce);
                 net.lose(subscriber);
                 net.publish(publisher, "a", "0123456789012345", qos);
-                assert_eq!(net.broker.status().kept, 1);
+                assert_eq!(net.broker.status().stored, 1);
                 net.notices();
                 let name = if qos == QoS::AtLeastOnce { "PUBACK" } else { "PUBREC" };
                 let second = Publish { delivery: server::delivery(qos, 2), ..message("a", "0123456789012345", qos) };
@@ -496,7 +496,7 @@ fn pitfall_31_a_message_that_is_stored_somewhere_is_not_refused() {
         net.lose(subscriber);
         net.publish(publisher, if name == "one" { "a" } else { "b" }, "x", QoS::AtLeastOnce);
     }
-    assert_eq!((net.broker.status().kept, net.broker.counters().messages_refused), (2, 0));
+    assert_eq!((net.broker.status().stored, net.broker.counters().messages_refused), (2, 0));
     net.publish_packet(publisher, &Publish { retain: true, ..message("a", "x", QoS::AtLeastOnce) });
     net.publish(publisher, "a", "x", QoS::AtMostOnce);
     assert_eq!((net.broker.counters().messages_refused, net.broker.counters().dropped.queue_full), (0, 3));
@@ -525,8 +525,8 @@ fn pitfall_31_a_large_payload_is_stored_once() {
     for round in 0..3 {
         net.send_bytes(publisher, &large(60_000, 1, QoS::AtLeastOnce));
         assert_eq!(net.heard(publisher), ["PUBACK 1 00"], "round {round}");
-        assert_eq!(net.broker.status().kept, 20);
-        assert!(net.broker.status().kept_bytes > 20 * 60_000, "it counts for each of them");
+        assert_eq!(net.broker.status().stored, 20);
+        assert!(net.broker.status().stored_bytes > 20 * 60_000, "it counts for each of them");
         // There is no room for another one, neither for a client nor to be retained.
         net.send_bytes(publisher, &large(60_000, 2, QoS::AtLeastOnce));
         assert_eq!(net.heard(publisher), ["PUBACK 2 97"]);
@@ -540,7 +540,7 @@ fn pitfall_31_a_large_payload_is_stored_once() {
             assert!(net.heard_bytes(subscriber).len() > 60_000);
             net.lose(subscriber);
         }
-        assert_eq!(net.broker.status().kept, 0);
+        assert_eq!(net.broker.status().stored, 0);
     }
     // A retained message is replaced by another one, and shares its payload with those that are stored.
     let payload = "x".repeat(60_000);
@@ -548,7 +548,7 @@ fn pitfall_31_a_large_payload_is_stored_once() {
         let retained = Publish { retain: true, ..message("a", &payload, QoS::AtLeastOnce) };
         net.send(publisher, &[retained.into()]);
         assert_eq!(net.heard(publisher), ["PUBACK 1 00"]);
-        assert_eq!((net.broker.status().kept, net.broker.status().retained), (20, 1));
+        assert_eq!((net.broker.status().stored, net.broker.status().retained), (20, 1));
         for number in 0..20 {
             let subscriber = net.resume(&named(Version::V5, &format!("subscriber-{number}")));
             assert!(net.heard_bytes(subscriber).len() > 60_000);
@@ -575,7 +575,7 @@ fn pitfall_31_a_client_that_acknowledges_is_not_stopped_by_others() {
     for _ in 0..100 {
         net.publish(publisher, "hoard", &payload, QoS::AtLeastOnce);
     }
-    let full = net.broker.status().kept_bytes;
+    let full = net.broker.status().stored_bytes;
     assert!((6_000..13_000).contains(&full), "{full} bytes");
     let dropped = net.broker.counters().dropped.memory;
     assert!(dropped > 100, "{dropped} copies were dropped");
@@ -586,7 +586,7 @@ fn pitfall_31_a_client_that_acknowledges_is_not_stopped_by_others() {
         assert_eq!(net.heard(honest).len(), 1);
     }
     assert_eq!(net.broker.counters().dropped.memory, dropped);
-    assert_eq!(net.broker.status().kept_bytes, full);
+    assert_eq!(net.broker.status().stored_bytes, full);
 }
 
 /// A share that has ended is gone: one of the same name that has begun since is another one.

@@ -67,7 +67,7 @@ fn when_no_more_can_be_kept() {
             let (mut net, publisher, subscriber) = pair(limits, &named(version, "subscriber"));
             for number in 0..8 {
                 net.publish(publisher, "a", &number.to_string(), QoS::AtLeastOnce);
-                assert!(net.broker.status().kept <= 4);
+                assert!(net.broker.status().stored <= 4);
             }
             let mut heard = net.heard(subscriber);
             assert_dropped(&mut net, Dropped::default(), DropReason::QueueFull, 4);
@@ -93,7 +93,7 @@ fn when_there_is_no_memory() {
                 let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][number % 3];
                 net.publish(publisher, "a", &payload, qos);
                 got += net.heard(subscriber).len();
-                let bytes = net.broker.status().kept_bytes;
+                let bytes = net.broker.status().stored_bytes;
                 assert!(bytes <= 4000 + 400, "{bytes} bytes");
             }
             let dropped = net.broker.counters().dropped;
@@ -108,7 +108,7 @@ fn when_there_is_no_memory() {
             net.leave(subscriber, DisconnectReasonCode::NormalDisconnection);
             net.broker.end_session(net.now, "subscriber");
             net.flush();
-            assert_eq!((net.broker.status().kept, net.broker.status().kept_bytes), (0, 0));
+            assert_eq!((net.broker.status().stored, net.broker.status().stored_bytes), (0, 0));
         }
     }
 }
@@ -177,7 +177,7 @@ fn when_the_session_ends() {
             net.publish(publisher, "a", "waits", QoS::ExactlyOnce);
             end(&mut net, version);
             assert_dropped(&mut net, Dropped::default(), DropReason::SessionEnded, 2);
-            assert_eq!((net.broker.status().kept, net.broker.status().subscriptions), (0, 0));
+            assert_eq!((net.broker.status().stored, net.broker.status().subscriptions), (0, 0));
         }
     }
 }
@@ -196,7 +196,7 @@ fn when_the_connection_is_lost() {
             for number in 0..20 {
                 net.publish(publisher, "a", &format!("{number:04}"), QoS::AtMostOnce);
             }
-            let waiting = net.broker.status().kept;
+            let waiting = net.broker.status().stored;
             assert!(waiting > 5, "{waiting} wait");
             net.lose(subscriber);
             net.publish(publisher, "a", "away", QoS::AtMostOnce);
@@ -223,7 +223,7 @@ fn when_the_client_refuses() {
     net.send(subscriber, &[PubAck { reason_code, ..PubAck::new(id(1)) }.into()]);
     net.send(subscriber, &[PubRec { reason_code, ..PubRec::new(id(2)) }.into()]);
     assert_dropped(&mut net, Dropped::default(), DropReason::RefusedByClient, 2);
-    assert_eq!(net.broker.status().kept, 0);
+    assert_eq!(net.broker.status().stored, 0);
 }
 
 /// A member of a share that has no room is passed over: nothing is dropped as long as one of them has. If none has, it is
@@ -246,7 +246,7 @@ fn a_share_drops_a_message_when_no_member_takes_it() {
     net.publish(publisher, "b", "2", QoS::AtLeastOnce);
     net.publish(publisher, "a", "3", QoS::AtLeastOnce);
     net.publish(publisher, "a", "4", QoS::AtLeastOnce);
-    assert_eq!(net.broker.status().kept, 4, "the other one has both");
+    assert_eq!(net.broker.status().stored, 4, "the other one has both");
     assert_eq!((net.notices(), net.broker.counters().dropped.total()), (vec![], 0));
     net.publish(publisher, "a", "5", QoS::AtLeastOnce);
     assert_eq!(net.notices(), ["publisher publish refused: a 97", "subscriber dropped: QueueFull"]);

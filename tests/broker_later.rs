@@ -3,7 +3,7 @@
 
 #![cfg(feature = "broker")]
 
-use mqtt_sansio::broker::{Admission, Answer, Decision, Ticket, UnknownTicket};
+use mqtt_sansio::broker::{Admission, Answer, Decision, DecisionId, UnknownDecision};
 use mqtt_sansio::codec::{
     Connect, DisconnectReasonCode, Packet, PayloadFormat, PubAckReasonCode, Publish, PublishProperties,
     SubAckReasonCode, UserProperty,
@@ -25,13 +25,13 @@ fn accepted() -> Answer {
     Answer::Connect(Admission::accept())
 }
 
-/// The ticket of the last question.
-fn ticket(net: &Net) -> Ticket {
+/// The id of the last question.
+fn id(net: &Net) -> DecisionId {
     net.broker.policy().asked.last().unwrap().0
 }
 
-fn answer(net: &mut Net, ticket: Ticket, answer: Answer) -> Result<(), UnknownTicket> {
-    let done = net.broker.answer(net.now, ticket, answer);
+fn answer(net: &mut Net, id: DecisionId, answer: Answer) -> Result<(), UnknownDecision> {
+    let done = net.broker.answer(net.now, id, answer);
     net.flush();
     done
 }
@@ -62,11 +62,11 @@ impl Question {
     }
 
     /// A client with this CONNECT asks it, and it is put off.
-    fn ask(self, net: &mut Net, connect: &Connect<'_>) -> (Peer, Ticket) {
+    fn ask(self, net: &mut Net, connect: &Connect<'_>) -> (Peer, DecisionId) {
         if self == Self::Connect {
             net.broker.policy_mut().admissions.push_back(Decision::Later);
             let client = net.try_connect(connect);
-            return (client, ticket(net));
+            return (client, id(net));
         }
         let client = net.try_connect(connect);
         assert_eq!(net.heard(client).len(), 1);
@@ -80,7 +80,7 @@ impl Question {
                 net.subscribe_all(client, &[("a", QoS::AtLeastOnce)]);
             }
         }
-        (client, ticket(net))
+        (client, id(net))
     }
 }
 
@@ -90,7 +90,7 @@ fn keep_alive_rests() {
     for version in BOTH {
         for (question, pings) in QUESTIONS.into_iter().flat_map(|question| [(question, false), (question, true)]) {
             let mut net = Net::plain();
-            let (client, ticket) = question.ask(&mut net, &Connect { keep_alive: 10, ..named(version, "client") });
+            let (client, id) = question.ask(&mut net, &Connect { keep_alive: 10, ..named(version, "client") });
             net.hold_acks(client);
             if pings {
                 net.send_bytes(client, b"\xC0\x00");
@@ -98,7 +98,7 @@ fn keep_alive_rests() {
             }
             net.wait(1000);
             assert!(!net.is_over(client), "{question:?}");
-            assert_eq!(answer(&mut net, ticket, question.answer()), Ok(()));
+            assert_eq!(answer(&mut net, id, question.answer()), Ok(()));
             let heard = net.heard(client);
             assert_eq!((net.unsent(client), heard.last().is_some_and(|line| line == "PINGRESP")), (0, pings));
             net.wait(14);
@@ -110,7 +110,7 @@ fn keep_alive_rests() {
     }
 }
 
-/// Whatever ends it, its ticket is void, its message is nobody's, and its will follows the rules.
+/// Whatever ends it, its id is void, its message is nobody's, and its will follows the rules.
 #[test]
 fn a_connection_that_ends_meanwhile() {
     type End = fn(&mut Net, Peer, Version);
@@ -132,7 +132,7 @@ fn a_connection_that_ends_meanwhile() {
                 let watcher = net.client(version, "watcher");
                 net.subscribe(watcher, "#", QoS::AtMostOnce);
                 let connect = Connect { will: Some(will("gone", 0)), ..named(version, "client") };
-                let (client, ticket) = question.ask(&mut net, &connect);
+                let (client, id) = question.ask(&mut net, &connect);
                 net.notices();
                 end(&mut net, client, version);
                 let was_accepted = question != Question::Connect;
@@ -143,7 +143,7 @@ fn a_connection_that_ends_meanwhile() {
                 let told = if was_accepted { "client disconnected" } else { "client refused" };
                 assert_eq!(notices[0], format!("{told}: {why}"), "{question:?}");
                 assert!(net.is_over(client));
-                assert_eq!(answer(&mut net, ticket, question.answer()), Err(UnknownTicket), "{question:?}, {why}");
+                assert_eq!(answer(&mut net, id, question.answer()), Err(UnknownDecision), "{question:?}, {why}");
                 let expected: &[&str] = if was_accepted { &["will: gone"] } else { &[] };
                 assert_eq!(net.heard(watcher), expected, "{question:?}, {why}");
                 assert_eq!(net.broker.status().subscriptions, 1);
@@ -152,20 +152,20 @@ fn a_connection_that_ends_meanwhile() {
     }
 }
 
-/// A ticket is good for an answer to its own question alone.
+/// A id is good for an answer to its own question alone.
 #[test]
 fn an_answer_of_another_kind_is_none() {
     for question in QUESTIONS {
         let mut net = Net::plain();
-        let (client, ticket) = question.ask(&mut net, &named(Version::V5, "client"));
+        let (client, id) = question.ask(&mut net, &named(Version::V5, "client"));
         for other in [accepted(), PUBLISHED, GRANTED] {
             if other != question.answer() {
-                assert_eq!(answer(&mut net, ticket, other), Err(UnknownTicket), "{question:?}");
+                assert_eq!(answer(&mut net, id, other), Err(UnknownDecision), "{question:?}");
                 assert!(!net.broker.takes_input(net.id(client)), "it still waits");
             }
         }
-        assert_eq!(answer(&mut net, ticket, question.answer()), Ok(()));
-        assert_eq!(answer(&mut net, ticket, question.answer()), Err(UnknownTicket));
+        assert_eq!(answer(&mut net, id, question.answer()), Ok(()));
+        assert_eq!(answer(&mut net, id, question.answer()), Err(UnknownDecision));
         // Nor is it good for the next question of the same connection.
         if question != Question::Connect {
             net.broker.policy_mut().publications.push_back(Decision::Later);
@@ -174,7 +174,7 @@ fn an_answer_of_another_kind_is_none() {
                 &[Publish { delivery: delivery(QoS::AtLeastOnce, 9), ..message("a", "x", QoS::AtLeastOnce) }.into()],
             );
             for late in [accepted(), PUBLISHED, GRANTED] {
-                assert_eq!(answer(&mut net, ticket, late), Err(UnknownTicket));
+                assert_eq!(answer(&mut net, id, late), Err(UnknownDecision));
             }
         }
     }
@@ -203,12 +203,12 @@ fn what_comes_behind_waits_in_order() {
         for byte in bytes {
             net.send_bytes(client, &[byte]);
         }
-        let first = ticket(&net);
+        let first = id(&net);
         assert_eq!(answer(&mut net, first, accepted()), Ok(()));
         for (place, payload) in ["0", "1", "2", "3", "4"].into_iter().enumerate() {
             assert_eq!(net.broker.policy().asked.len(), 1 + 1 + 1 + place + 1, "one question at a time");
             assert!(net.heard(watcher).is_empty());
-            let next = ticket(&net);
+            let next = id(&net);
             assert_eq!(answer(&mut net, next, PUBLISHED), Ok(()));
             let heard = net.heard(watcher);
             assert!(heard[0].starts_with(&format!("a: {payload}")), "{heard:?}");
@@ -233,8 +233,8 @@ fn a_message_grows_older() {
             };
             net.send(client, &[Publish { retain: true, ..expiring(10) }.into()]);
             net.wait(waited);
-            let ticket = ticket(&net);
-            assert_eq!(answer(&mut net, ticket, PUBLISHED), Ok(()));
+            let id = id(&net);
+            assert_eq!(answer(&mut net, id, PUBLISHED), Ok(()));
             let delivered = left.map(|left| Publish { delivery: delivery(QoS::AtMostOnce, 1), ..expiring(left) });
             let expected: Vec<Packet<'_>> = delivered.into_iter().map(Packet::from).collect();
             net.assert_heard(watcher, &expected);
@@ -279,9 +279,9 @@ fn filters_that_only_earlier_versions_know() {
                     net.broker.policy_mut().subscriptions.extend(decisions);
                     net.send_bytes(client, &subscribe_to(&filters));
                     if later {
-                        let tickets: Vec<_> = net.broker.policy().asked[1..].iter().map(|it| it.0).collect();
-                        for (ticket, granted) in tickets.into_iter().zip(answers.clone()) {
-                            assert_eq!(answer(&mut net, ticket, granted), Ok(()), "{odd}");
+                        let decisions: Vec<_> = net.broker.policy().asked[1..].iter().map(|it| it.0).collect();
+                        for (id, granted) in decisions.into_iter().zip(answers.clone()) {
+                            assert_eq!(answer(&mut net, id, granted), Ok(()), "{odd}");
                         }
                     }
                     let mut heard = net.heard(client);
@@ -329,8 +329,8 @@ fn messages_wait_in_their_own_version() {
                     let properties = if version == Version::V5 { properties } else { PublishProperties::default() };
                     net.send(client, &[Publish { retain, properties, ..message("a/\u{7f}", "x", qos) }.into()]);
                     if later {
-                        let ticket = ticket(&net);
-                        assert_eq!(answer(&mut net, ticket, PUBLISHED), Ok(()));
+                        let id = id(&net);
+                        assert_eq!(answer(&mut net, id, PUBLISHED), Ok(()));
                     }
                     (watchers.map(|watcher| net.heard_bytes(watcher)), net.heard(client), net.broker.status())
                 });

@@ -131,7 +131,7 @@ fn what_is_kept_for_a_client_has_limits() {
             for number in 0..10 {
                 net.publish(client, "a", &format!("m{number}"), QoS::AtLeastOnce);
             }
-            assert_eq!(net.broker.status().kept, kept, "{limits:?}");
+            assert_eq!(net.broker.status().stored, kept, "{limits:?}");
             assert_eq!(net.broker.counters().dropped.queue_full, 10 - kept);
             let too_much = ["client publish refused: a 97", "watcher dropped: QueueFull"];
             assert_eq!(net.notices(), too_much.repeat(10 - kept as usize));
@@ -153,8 +153,8 @@ fn what_is_kept_for_all_clients_has_a_limit() {
         net.publish(client, "a", &payload, QoS::AtLeastOnce);
     }
     let (status, dropped) = (net.broker.status(), net.broker.counters().dropped);
-    assert!(status.kept_bytes < 1000 + 100, "{} bytes", status.kept_bytes);
-    assert_eq!(status.kept + dropped.memory, 30);
+    assert!(status.stored_bytes < 1000 + 100, "{} bytes", status.stored_bytes);
+    assert_eq!(status.stored + dropped.memory, 30);
     net.send(client, &[Publish { retain: true, ..message("b", &payload, QoS::AtLeastOnce) }.into()]);
     assert_eq!(net.heard(client), ["PUBACK 1 97"], "nor is there room to retain anything");
 }
@@ -184,7 +184,11 @@ fn a_client_is_held_to_what_it_was_told() {
         assert_eq!(net.heard(client).last().unwrap(), &format!("DISCONNECT {code}"));
         assert!(net.is_over(client));
         assert_eq!(net.heard(watcher), ["will: gone"], "its will follows the rules");
-        assert_eq!((net.broker.status().sessions, net.broker.counters().breaches), (2, 1), "and its session too");
+        assert_eq!(
+            (net.broker.status().sessions, net.broker.counters().protocol_errors),
+            (2, 1),
+            "and its session too"
+        );
         assert!(!net.is_over(watcher));
     }
 }
@@ -209,7 +213,7 @@ fn a_slow_subscriber_delays_nobody() {
             assert_eq!(net.heard(quick).len(), 1);
         }
         let (status, dropped) = (net.broker.status(), net.broker.counters().dropped);
-        assert!(status.kept <= 10, "{} are kept", status.kept);
+        assert!(status.stored <= 10, "{} are kept", status.stored);
         assert!(dropped.queue_full > 800, "{dropped:?}");
         net.set_reading(slow, true);
         let heard = net.heard(slow);

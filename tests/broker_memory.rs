@@ -119,7 +119,7 @@ fn what_is_gone_takes_nothing() {
         }
         stage.broker.assert_consistent();
         let status = stage.broker.status();
-        assert_eq!((status.sessions, status.subscriptions, status.kept_bytes), (0, 0, 0));
+        assert_eq!((status.sessions, status.subscriptions, status.stored_bytes), (0, 0, 0));
         LIVE.get()
     };
     // Timers of connections that are gone are only looked for when there are a thousand of them.

@@ -2,7 +2,7 @@
 
 #![cfg(feature = "broker")]
 
-use mqtt_sansio::broker::{Admission, AllowAll, Answer, Broker, BrokerConfig, Decision, Ticket, UnknownTicket};
+use mqtt_sansio::broker::{Admission, AllowAll, Answer, Broker, BrokerConfig, Decision, DecisionId, UnknownDecision};
 use mqtt_sansio::codec::{AuthReasonCode, ConnAckReasonCode, Connect, SubAckReasonCode};
 use mqtt_sansio::server::Accept;
 use mqtt_sansio::{Instant, QoS, Version};
@@ -29,8 +29,8 @@ fn clean<'a>(version: Version, user: Option<&'a str>) -> Connect<'a> {
 /// How a client is told that it is not authorized.
 const REFUSED: &str = "CONNACK 87";
 
-fn answer(net: &mut Net, ticket: Ticket, answer: Answer) -> Result<(), UnknownTicket> {
-    let done = net.broker.answer(net.now, ticket, answer);
+fn answer(net: &mut Net, id: DecisionId, answer: Answer) -> Result<(), UnknownDecision> {
+    let done = net.broker.answer(net.now, id, answer);
     net.flush();
     done
 }
@@ -41,9 +41,9 @@ fn end_session(net: &mut Net) -> bool {
     was_there
 }
 
-/// The tickets of all questions of this kind so far.
-fn tickets(net: &Net, kind: &str) -> Vec<Ticket> {
-    net.broker.policy().asked.iter().filter(|(_, line)| line.starts_with(kind)).map(|(ticket, _)| *ticket).collect()
+/// The decisions of all questions of this kind so far.
+fn decisions(net: &Net, kind: &str) -> Vec<DecisionId> {
+    net.broker.policy().asked.iter().filter(|(_, line)| line.starts_with(kind)).map(|(id, _)| *id).collect()
 }
 
 /// Ann has a session with a message that waits. Whether she is there now is the last argument.
@@ -173,10 +173,10 @@ fn the_policy_decides_about_another_user() {
                     let peer = net.try_connect(connect);
                     if later {
                         assert!(net.heard(peer).is_empty() && !net.broker.takes_input(net.id(peer)));
-                        let ticket = *tickets(net, "take over").last().unwrap();
-                        assert_eq!(answer(net, ticket, Answer::Connect(Admission::accept())), Err(UnknownTicket));
-                        assert_eq!(answer(net, ticket, Answer::TakeOver(code)), Ok(()));
-                        assert_eq!(answer(net, ticket, Answer::TakeOver(code)), Err(UnknownTicket), "once");
+                        let id = *decisions(net, "take over").last().unwrap();
+                        assert_eq!(answer(net, id, Answer::Connect(Admission::accept())), Err(UnknownDecision));
+                        assert_eq!(answer(net, id, Answer::TakeOver(code)), Ok(()));
+                        assert_eq!(answer(net, id, Answer::TakeOver(code)), Err(UnknownDecision), "once");
                     }
                     peer
                 };
@@ -216,11 +216,11 @@ fn an_answer_is_about_the_user_who_was_asked_about() {
     let ann = net.connect(&of(version, Some("ann")));
     net.broker.policy_mut().take_overs.push_back(Decision::Later);
     let bob = net.try_connect(&of(version, Some("bob")));
-    let ticket = tickets(&net, "take over")[0];
+    let id = decisions(&net, "take over")[0];
     net.lose(ann);
     assert!(end_session(&mut net));
     let eve = net.connect(&of(version, Some("eve")));
-    assert_eq!(answer(&mut net, ticket, Answer::TakeOver(ALLOWED)), Ok(()));
+    assert_eq!(answer(&mut net, id, Answer::TakeOver(ALLOWED)), Ok(()));
     assert_eq!(net.heard(bob), [REFUSED]);
     assert!(!net.is_over(eve));
     assert_eq!(net.broker.policy().asked.last().unwrap().1, "take over c of eve by bob, connected");
@@ -228,9 +228,9 @@ fn an_answer_is_about_the_user_who_was_asked_about() {
     let mut net = Net::plain();
     net.broker.policy_mut().admissions.push_back(Decision::Later);
     let bob = net.try_connect(&of(version, Some("bob")));
-    let ticket = tickets(&net, "connect")[0];
+    let id = decisions(&net, "connect")[0];
     let ann = net.connect(&of(version, Some("ann")));
-    assert_eq!(answer(&mut net, ticket, Answer::Connect(Admission::accept())), Ok(()));
+    assert_eq!(answer(&mut net, id, Answer::Connect(Admission::accept())), Ok(()));
     assert_eq!(net.heard(bob), [REFUSED]);
     assert!(!net.is_over(ann));
     // And one that is gone when the answer comes is no obstacle.
@@ -238,10 +238,10 @@ fn an_answer_is_about_the_user_who_was_asked_about() {
     let ann = net.connect(&of(version, Some("ann")));
     net.broker.policy_mut().take_overs.push_back(Decision::Later);
     let bob = net.try_connect(&of(version, Some("bob")));
-    let ticket = tickets(&net, "take over")[0];
+    let id = decisions(&net, "take over")[0];
     net.lose(ann);
     assert!(end_session(&mut net));
-    assert_eq!(answer(&mut net, ticket, Answer::TakeOver(ALLOWED)), Ok(()));
+    assert_eq!(answer(&mut net, id, Answer::TakeOver(ALLOWED)), Ok(()));
     assert_eq!(net.heard(bob), ["CONNACK 00"]);
 }
 
@@ -252,9 +252,9 @@ fn a_client_that_is_gone_takes_nothing_over() {
         let (mut net, ann) = session_of_ann(version, true);
         net.broker.policy_mut().take_overs.push_back(Decision::Later);
         let bob = net.try_connect(&of(version, Some("bob")));
-        let ticket = tickets(&net, "take over")[0];
+        let id = decisions(&net, "take over")[0];
         net.lose(bob);
-        assert_eq!(answer(&mut net, ticket, Answer::TakeOver(ALLOWED)), Err(UnknownTicket));
+        assert_eq!(answer(&mut net, id, Answer::TakeOver(ALLOWED)), Err(UnknownDecision));
         assert!(!net.is_over(ann));
         assert_all_there(&mut net, version);
     }
@@ -331,9 +331,9 @@ fn right(filter: &str) -> SubAckReasonCode {
 }
 
 /// The questions about stored subscriptions that were not answered at once.
-fn resubscriptions(net: &Net) -> Vec<(Ticket, String)> {
+fn resubscriptions(net: &Net) -> Vec<(DecisionId, String)> {
     let asked = net.broker.policy().asked.iter().filter(|(_, line)| line.starts_with("resubscribe"));
-    asked.map(|(ticket, line)| (*ticket, line.split(' ').nth(2).unwrap().to_owned())).collect()
+    asked.map(|(id, line)| (*id, line.split(' ').nth(2).unwrap().to_owned())).collect()
 }
 
 /// Stored subscriptions go on as far as the policy still allows, whether it says so at once or later: of the owner, and of
@@ -361,10 +361,10 @@ fn stored_subscriptions_are_asked_for_again() {
                 assert_eq!(net.broker.client_id(net.id(back)), None);
                 // In any order, each once.
                 asked.reverse();
-                for (ticket, filter) in &asked {
-                    assert_eq!(answer(&mut net, *ticket, Answer::TakeOver(ALLOWED)), Err(UnknownTicket));
-                    assert_eq!(answer(&mut net, *ticket, Answer::Subscribe(right(filter))), Ok(()));
-                    assert_eq!(answer(&mut net, *ticket, Answer::Subscribe(right(filter))), Err(UnknownTicket));
+                for (id, filter) in &asked {
+                    assert_eq!(answer(&mut net, *id, Answer::TakeOver(ALLOWED)), Err(UnknownDecision));
+                    assert_eq!(answer(&mut net, *id, Answer::Subscribe(right(filter))), Ok(()));
+                    assert_eq!(answer(&mut net, *id, Answer::Subscribe(right(filter))), Err(UnknownDecision));
                 }
                 assert_eq!(resubscriptions(&net).len(), FILTERS.len(), "nothing is asked twice");
             }
@@ -415,8 +415,8 @@ fn what_is_subscribed_to_meanwhile_is_asked_for() {
         net.subscribe(old, "c", QoS::AtLeastOnce);
         net.unsubscribe(old, &["a"]);
         let granted = Answer::Subscribe(SubAckReasonCode::GrantedQoS1);
-        for (ticket, _) in resubscriptions(&net) {
-            assert_eq!(answer(&mut net, ticket, granted.clone()), Ok(()));
+        for (id, _) in resubscriptions(&net) {
+            assert_eq!(answer(&mut net, id, granted.clone()), Ok(()));
         }
         let asked = resubscriptions(&net);
         assert_eq!(asked.last().unwrap().1, "c");
@@ -430,9 +430,9 @@ fn what_is_subscribed_to_meanwhile_is_asked_for() {
         // One that goes before all is decided leaves everything as it was.
         net.broker.policy_mut().resubscriptions.insert("b".into(), Decision::Later);
         let gone = net.try_connect(&of(version, Some("ann")));
-        let (ticket, _) = resubscriptions(&net).pop().unwrap();
+        let (id, _) = resubscriptions(&net).pop().unwrap();
         net.lose(gone);
-        assert_eq!(answer(&mut net, ticket, granted), Err(UnknownTicket));
+        assert_eq!(answer(&mut net, id, granted), Err(UnknownDecision));
         assert!(!net.is_over(back));
         assert_eq!(net.broker.status().subscriptions, 1);
     }
@@ -448,8 +448,8 @@ fn stored_subscriptions_keep_their_text() {
     assert_eq!(net.heard(ann), ["SUBACK 1 01"]);
     net.broker.policy_mut().resubscriptions.insert("$share//a".into(), Decision::Later);
     let back = net.try_connect(&of(Version::V311, None));
-    let [(ticket, _)] = &resubscriptions(&net)[..] else { panic!("it is asked for") };
-    assert_eq!(answer(&mut net, *ticket, Answer::Subscribe(SubAckReasonCode::GrantedQoS1)), Ok(()));
+    let [(id, _)] = &resubscriptions(&net)[..] else { panic!("it is asked for") };
+    assert_eq!(answer(&mut net, *id, Answer::Subscribe(SubAckReasonCode::GrantedQoS1)), Ok(()));
     assert_eq!(net.heard(back), ["CONNACK 00 present"]);
     assert_eq!(net.broker.status().subscriptions, 1);
 }

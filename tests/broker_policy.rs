@@ -2,7 +2,7 @@
 
 #![cfg(feature = "broker")]
 
-use mqtt_sansio::broker::{Admission, Answer, Decision, Refusal, Ticket, UnknownTicket};
+use mqtt_sansio::broker::{Admission, Answer, Decision, DecisionId, Refusal, UnknownDecision};
 use mqtt_sansio::codec::{
     AuthReasonCode, ConnAckReasonCode, Connect, DisconnectReasonCode, Packet, PubAckReasonCode, SubAckReasonCode,
 };
@@ -17,13 +17,13 @@ mod server;
 use self::broker::{BOTH, Net, message, named};
 use self::server::{auth, authenticating, decode, encoded, text};
 
-/// The last question, and its ticket.
-fn asked(net: &Net) -> (Ticket, String) {
+/// The last question, and its id.
+fn asked(net: &Net) -> (DecisionId, String) {
     net.broker.policy().asked.last().cloned().unwrap()
 }
 
-fn answer(net: &mut Net, ticket: Ticket, answer: Answer) -> Result<(), UnknownTicket> {
-    let done = net.broker.answer(net.now, ticket, answer);
+fn answer(net: &mut Net, id: DecisionId, answer: Answer) -> Result<(), UnknownDecision> {
+    let done = net.broker.answer(net.now, id, answer);
     net.flush();
     done
 }
@@ -86,17 +86,17 @@ fn a_decision_about_a_client_may_come_later() {
         let mut bytes = encoded(&named(version, "client").into(), version);
         bytes.extend(encoded(&message("a", "1", QoS::AtMostOnce).into(), version));
         net.send_bytes(client, &bytes);
-        let (ticket, question) = asked(&net);
+        let (id, question) = asked(&net);
         assert_eq!(question, "connect client");
-        assert_eq!(ticket.connection(), net.id(client));
+        assert_eq!(id.connection(), net.id(client));
         assert!(!net.broker.takes_input(net.id(client)) && net.unsent(client) > 0);
         net.publish(other, "a", "meanwhile", QoS::AtMostOnce);
         assert_eq!(net.heard(other), ["a: meanwhile"]);
         net.wait(3600); // that it takes long is not the client's fault
         assert!(!net.is_over(client));
-        assert_eq!(answer(&mut net, ticket, Answer::Publish(PubAckReasonCode::Success)), Err(UnknownTicket));
-        assert_eq!(answer(&mut net, ticket, accepted()), Ok(()));
-        assert_eq!(answer(&mut net, ticket, accepted()), Err(UnknownTicket), "once");
+        assert_eq!(answer(&mut net, id, Answer::Publish(PubAckReasonCode::Success)), Err(UnknownDecision));
+        assert_eq!(answer(&mut net, id, accepted()), Ok(()));
+        assert_eq!(answer(&mut net, id, accepted()), Err(UnknownDecision), "once");
         assert_eq!(net.heard(client), ["CONNACK 00"]);
         assert_eq!(net.heard(other), ["a: 1"], "what was behind CONNECT");
     }
@@ -107,16 +107,16 @@ fn a_decision_may_come_too_late() {
     let mut net = Net::plain();
     net.broker.policy_mut().admissions.push_back(Decision::Later);
     let client = net.try_connect(&named(Version::V5, "client"));
-    let (ticket, _) = asked(&net);
+    let (id, _) = asked(&net);
     net.lose(client);
-    assert_eq!(answer(&mut net, ticket, accepted()), Err(UnknownTicket));
+    assert_eq!(answer(&mut net, id, accepted()), Err(UnknownDecision));
     // The number of the connection is used again, by somebody who waits too.
     net.broker.policy_mut().admissions.push_back(Decision::Later);
     let next = net.try_connect(&named(Version::V5, "next"));
-    assert_eq!(answer(&mut net, ticket, accepted()), Err(UnknownTicket));
-    let (ticket, _) = asked(&net);
+    assert_eq!(answer(&mut net, id, accepted()), Err(UnknownDecision));
+    let (id, _) = asked(&net);
     let refusal = ConnAckReasonCode::ServerBusy;
-    assert_eq!(answer(&mut net, ticket, Answer::Connect(refusal.into())), Ok(()));
+    assert_eq!(answer(&mut net, id, Answer::Connect(refusal.into())), Ok(()));
     assert_eq!(net.heard(next), ["CONNACK 89"]);
     assert!(net.is_over(next));
 }
@@ -133,14 +133,14 @@ fn messages_wait_for_their_decision_in_order() {
             net.send(client, &packets[..1]);
             assert!(net.heard(client).is_empty() && net.heard(watcher).is_empty());
             net.send(client, &packets[1..]);
-            let (ticket, question) = asked(&net);
+            let (id, question) = asked(&net);
             assert_eq!((&*question, net.broker.policy().asked.len()), ("publish client a", 2 + 1 + 1));
             net.wait(3600);
-            assert_eq!(answer(&mut net, ticket, Answer::Publish(PubAckReasonCode::Success)), Ok(()));
+            assert_eq!(answer(&mut net, id, Answer::Publish(PubAckReasonCode::Success)), Ok(()));
             assert_eq!(net.heard(watcher), ["a: 1"]);
-            let (ticket, _) = asked(&net);
+            let (id, _) = asked(&net);
             let refused = PubAckReasonCode::NotAuthorized;
-            let done = answer(&mut net, ticket, Answer::Publish(refused));
+            let done = answer(&mut net, id, Answer::Publish(refused));
             // A second message of QoS 2 under the same identifier is the same message, and nobody is asked.
             let is_new = qos != QoS::ExactlyOnce;
             assert_eq!(done.is_ok(), is_new);
@@ -175,16 +175,16 @@ fn each_filter_has_its_own_decision() {
             granted(SubAckReasonCode::GrantedQoS0),
         ]);
         net.subscribe_all(client, &["a", "b", "c", "d"].map(|filter| (filter, QoS::AtLeastOnce)));
-        let tickets: Vec<_> = net.broker.policy().asked[1..].iter().map(|(ticket, _)| *ticket).collect();
+        let decisions: Vec<_> = net.broker.policy().asked[1..].iter().map(|(id, _)| *id).collect();
         assert!(net.heard(client).is_empty());
         // In any order; and more than was asked for is not granted.
         let later = Answer::Subscribe(SubAckReasonCode::GrantedQoS2);
-        assert_eq!(answer(&mut net, tickets[2], later.clone()), Ok(()));
+        assert_eq!(answer(&mut net, decisions[2], later.clone()), Ok(()));
         assert!(net.heard(client).is_empty());
-        assert_eq!(answer(&mut net, tickets[2], later.clone()), Err(UnknownTicket));
-        assert_eq!(answer(&mut net, tickets[1], later), Err(UnknownTicket), "that was decided");
+        assert_eq!(answer(&mut net, decisions[2], later.clone()), Err(UnknownDecision));
+        assert_eq!(answer(&mut net, decisions[1], later), Err(UnknownDecision), "that was decided");
         let refused = Answer::Subscribe(SubAckReasonCode::TopicFilterInvalid);
-        assert_eq!(answer(&mut net, tickets[0], refused), Ok(()));
+        assert_eq!(answer(&mut net, decisions[0], refused), Ok(()));
         let codes = if version == Version::V5 { "8f 87 01 00" } else { "80 80 01 00" };
         assert_eq!(net.heard(client), [format!("SUBACK 1 {codes}")]);
         assert_eq!(net.broker.status().subscriptions, 2);
@@ -199,10 +199,10 @@ fn a_connection_may_end_while_a_decision_is_waited_for() {
     let client = net.client(Version::V5, "client");
     net.broker.policy_mut().publications.push_back(Decision::Later);
     net.send(client, &[message("a", "1", QoS::AtLeastOnce).into()]);
-    let (ticket, _) = asked(&net);
+    let (id, _) = asked(&net);
     net.disconnect(client, DisconnectReasonCode::ServerBusy);
     assert_eq!(net.heard(client), ["DISCONNECT 89"]);
-    assert_eq!(answer(&mut net, ticket, Answer::Publish(PubAckReasonCode::Success)), Err(UnknownTicket));
+    assert_eq!(answer(&mut net, id, Answer::Publish(PubAckReasonCode::Success)), Err(UnknownDecision));
     // The message was not acknowledged: it comes again.
     let client = net.resume(&named(Version::V5, "client"));
     net.send(client, &[message("a", "1", QoS::AtLeastOnce).into()]);
@@ -220,8 +220,8 @@ fn enhanced_authentication_goes_on_until_it_is_decided() {
         net.broker.policy_mut().admissions.extend(decisions);
         let decide = |net: &mut Net, step: usize| {
             if later {
-                let (ticket, _) = asked(net);
-                assert_eq!(answer(net, ticket, Answer::Connect(steps[step].clone())), Ok(()));
+                let (id, _) = asked(net);
+                assert_eq!(answer(net, id, Answer::Connect(steps[step].clone())), Ok(()));
             }
         };
         let client = net.try_connect(&authenticating());
@@ -242,8 +242,8 @@ fn enhanced_authentication_goes_on_until_it_is_decided() {
         net.broker.policy_mut().admissions.extend(decisions);
         let decide = |net: &mut Net, step: usize| {
             if later {
-                let (ticket, _) = asked(net);
-                assert_eq!(answer(net, ticket, Answer::Connect(steps[step].clone())), Ok(()));
+                let (id, _) = asked(net);
+                assert_eq!(answer(net, id, Answer::Connect(steps[step].clone())), Ok(()));
             }
         };
         net.send(client, &[auth(AuthReasonCode::ReAuthenticate, "M", b"3")]);

@@ -2,7 +2,7 @@
 
 #![cfg(feature = "broker")]
 
-use mqtt_sansio::broker::{Admission, Answer, BrokerConfig, Decision, Ended, UnknownTicket};
+use mqtt_sansio::broker::{Admission, Answer, BrokerConfig, Decision, Ended, UnknownDecision};
 use mqtt_sansio::codec::{
     AuthReasonCode, ConnAckReasonCode, Connect, Disconnect, DisconnectReasonCode, Limits, PubAckReasonCode, ReasonCode,
     SubAckReasonCode, Will,
@@ -19,9 +19,9 @@ use self::broker::{BOTH, Net, config, message, named, with_server};
 use self::server::{auth, authenticating, text, will};
 
 /// Answers the last question.
-fn answer(net: &mut Net, answer: Answer) -> Result<(), UnknownTicket> {
-    let ticket = net.broker.policy().asked.last().unwrap().0;
-    let done = net.broker.answer(net.now, ticket, answer);
+fn answer(net: &mut Net, answer: Answer) -> Result<(), UnknownDecision> {
+    let id = net.broker.policy().asked.last().unwrap().0;
+    let done = net.broker.answer(net.now, id, answer);
     net.flush();
     done
 }
@@ -193,8 +193,8 @@ fn refused_messages_and_subscriptions_are_told() {
             net.subscribe_all(client, &[("a/+", QoS::AtLeastOnce), ("b", QoS::AtLeastOnce)]);
             if later {
                 assert_eq!(net.broker.policy().asked.len(), 3);
-                let (ticket, _) = net.broker.policy().asked[1];
-                assert_eq!(net.broker.answer(net.now, ticket, Answer::Subscribe(code)), Ok(()));
+                let (id, _) = net.broker.policy().asked[1];
+                assert_eq!(net.broker.answer(net.now, id, Answer::Subscribe(code)), Ok(()));
                 net.flush();
             }
             assert_eq!(net.notices(), ["client subscribe refused: a/+ 97"]);

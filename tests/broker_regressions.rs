@@ -158,7 +158,7 @@ fn a_breach_is_counted_whoever_it_is() {
     let a = net.open(Version::V5);
     net.send_bytes(a, &[0xC0, 0]);
     assert!(net.is_over(a));
-    assert_eq!(net.broker.counters().breaches, 1);
+    assert_eq!(net.broker.counters().protocol_errors, 1);
 }
 
 /// A topic of many levels takes more than its message.

@@ -85,7 +85,7 @@ fn subscriptions_and_messages_last_as_long_as_the_session() {
                     let lasts = lasts.min(maximum);
                     let is_there = lasts == NEVER || back < u64::from(lasts);
                     assert_eq!(net.broker.status().subscriptions, if is_there { 2 } else { 0 }, "{case}");
-                    assert_eq!(net.broker.status().kept, u64::from(is_there), "{case}");
+                    assert_eq!(net.broker.status().stored, u64::from(is_there), "{case}");
                     let client = net.try_connect(&connect(asked, clean_start));
                     let heard = net.heard(client);
                     let resumes = is_there && !clean_start;
@@ -96,7 +96,7 @@ fn subscriptions_and_messages_last_as_long_as_the_session() {
                     net.publish(publisher, "b", "3", QoS::AtLeastOnce);
                     let expected: &[&str] = if resumes { &["a/b: 2 q1", "b: 3 q1"] } else { &[] };
                     assert_eq!(net.heard(client), expected, "{case}");
-                    assert_eq!((net.broker.status().kept, net.broker.status().kept_bytes), (0, 0), "{case}");
+                    assert_eq!((net.broker.status().stored, net.broker.status().stored_bytes), (0, 0), "{case}");
                     cases += 1;
                 }
             }
@@ -118,10 +118,10 @@ fn before_5_0_a_session_is_clean_or_lasts() {
                 net.lose(client);
                 net.publish(publisher, "a", "1", QoS::AtLeastOnce);
                 net.wait(99);
-                assert_eq!(net.broker.status().kept, u64::from(!clean_start));
+                assert_eq!(net.broker.status().stored, u64::from(!clean_start));
                 net.wait(1);
                 let is_there = !clean_start && maximum == NEVER;
-                assert_eq!(net.broker.status().kept, u64::from(is_there));
+                assert_eq!(net.broker.status().stored, u64::from(is_there));
                 net.wait(1_000_000_000);
                 assert_eq!(net.broker.status().subscriptions, u32::from(is_there));
                 let client = net.try_connect(&named(version, "client"));

@@ -188,7 +188,7 @@ fn the_client() {
                 assert_hidden_in(&action, !matches!(action, client::Action::Close(client::Close::Breach(_))));
                 actions += 1;
                 if matches!(action, client::Action::Auth(_)) {
-                    client.authenticate(secret).unwrap();
+                    client.authenticate(NOW, secret).unwrap();
                     assert_hidden(&client);
                     assert_hidden_in(client.transmit(), false);
                 }
@@ -216,7 +216,7 @@ fn the_server() {
             assert_hidden(&action);
             assert_hidden_in(&acceptor, false);
             if has_method {
-                acceptor.challenge(secret).unwrap();
+                acceptor.challenge(NOW, secret).unwrap();
                 assert_hidden_in(acceptor.transmit(), false);
                 let auth = encoded(&packets(secret)[3]);
                 let action = acceptor.poll(NOW, &mut &auth[..]).unwrap();
@@ -226,10 +226,10 @@ fn the_server() {
             }
             let accept = Accept { authentication_data: Some(secret.to_vec()), ..Accept::default() };
             assert_hidden(&accept);
-            let mut session = acceptor.accept(None, accept.clone()).unwrap();
+            let mut session = acceptor.accept(NOW, None, accept.clone()).unwrap();
             assert_hidden_in(&session, false);
             assert_hidden_in(session.transmit(), false);
-            let not_accepted = acceptor.accept(session, accept).unwrap_err();
+            let not_accepted = acceptor.accept(NOW, session, accept).unwrap_err();
             assert_hidden_in(&not_accepted, false);
         }
     }
@@ -239,7 +239,7 @@ fn the_server() {
 struct Curious(Vec<u8>);
 
 impl Policy for Curious {
-    fn connect(&mut self, _: mqtt_sansio::broker::Ticket, connect: &Connect<'_>) -> Decision<Admission> {
+    fn connect(&mut self, _: mqtt_sansio::broker::DecisionId, connect: &Connect<'_>) -> Decision<Admission> {
         assert_hidden(connect);
         let has_method = connect.properties.authentication_method.is_some();
         let answer = if has_method { Admission::Challenge(self.0.clone()) } else { Admission::accept() };
@@ -247,7 +247,7 @@ impl Policy for Curious {
         Decision::Now(answer)
     }
 
-    fn authenticate(&mut self, _: mqtt_sansio::broker::Ticket, step: &AuthStep<'_>) -> Decision<Admission> {
+    fn authenticate(&mut self, _: mqtt_sansio::broker::DecisionId, step: &AuthStep<'_>) -> Decision<Admission> {
         assert_hidden(step);
         Decision::Later
     }

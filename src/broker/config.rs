@@ -1,34 +1,35 @@
-//! What a broker is to be.
+//! The settings of a broker.
 
 use crate::server::ServerConfig;
 
-/// What a broker is to be. Every field can be left at its default.
+/// The settings of a broker. Every field has a default.
 ///
-/// A limit that is met never ends in an error of the broker's: what would be too much is refused with the reason code that
-/// stands beside the limit, or dropped, and counted.
+/// At a limit the broker goes on: what would exceed the limit is refused with the reason code that stands beside the limit,
+/// or dropped, and counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerConfig {
-    /// What each client is told and held to, and how much is kept for each. `manual_acks` and `deliver_in_parts` are the
-    /// broker's own business and have no effect.
+    /// The settings of each session, with the limits of each. `manual_acks` and `deliver_in_parts` have no effect: the broker
+    /// sets them.
     pub server: ServerConfig,
-    /// A number that nobody can guess, so that nobody can choose topics that are slow to look up. It also decides for
-    /// [`SharedStrategy::Random`], and in the names that are given to clients without one. 0 by default.
+    /// Seed of the hash functions that index topics and client identifiers; must be unpredictable, or a client can choose
+    /// colliding ones (hash flooding). [`SharedStrategy::Random`] and assigned client identifiers follow from it too.
+    /// Default: 0.
     pub seed: u64,
-    /// How many connections there may be, accepted or not; 1,000,000 by default. What is opened beyond is over at once.
+    /// Maximum number of connections, accepted or not. One more is over at once. Default: 1,000,000.
     pub max_connections: u32,
-    /// How many sessions there may be, with a connection or without; 1,000,000 by default. A client that would need one
-    /// more is refused: 0x97 (Quota exceeded), and Server unavailable before 5.0.
+    /// Maximum number of sessions, with a connection or without. A client that would need one more is refused: 0x97 (Quota
+    /// exceeded), and Server unavailable before 5.0. Default: 1,000,000.
     pub max_sessions: u32,
-    /// How many subscriptions there may be; 10,000,000 by default. More are refused: 0x97 (Quota exceeded).
+    /// Maximum number of subscriptions. More are refused: 0x97 (Quota exceeded). Default: 10,000,000.
     pub max_subscriptions: u32,
-    /// How many subscriptions a session may have; 10,000 by default. More are refused: 0x97 (Quota exceeded).
+    /// Maximum number of subscriptions of a session. More are refused: 0x97 (Quota exceeded). Default: 10,000.
     pub max_subscriptions_per_session: u32,
-    /// How many levels a topic may have; 128 by default. A filter with more is refused with 0x8F (Topic Filter invalid), a
-    /// message with 0x90 (Topic Name invalid).
+    /// Maximum number of topic levels. A filter with more is refused with 0x8F (Topic Filter invalid), a message with 0x90
+    /// (Topic Name invalid). Default: 128.
     pub max_topic_levels: u16,
-    /// How many messages may be retained; 1,000,000 by default. One more is refused: 0x97 (Quota exceeded).
+    /// Maximum number of retained messages. One more is refused: 0x97 (Quota exceeded). Default: 1,000,000.
     pub max_retained: u32,
-    /// Maximum size of retained messages, and of those that are stored for all clients, together, in bytes; 1 GiB by default. A
+    /// Maximum size of retained messages, and of those that are stored for all clients, together, in bytes. Default: 1 GiB. A
     /// payload of 2 KiB or more, which clients share, counts once. (Each client's own limit, `server.max_kept_bytes`, counts
     /// it in full.) It should be several times `server.maximum_packet_size`.
     ///
@@ -36,27 +37,27 @@ pub struct BrokerConfig {
     /// stored is dropped, and counted; a message of QoS 1 or 2 of which no copy could be stored is refused with 0x97. Before
     /// 5.0 there is no answer but an acknowledgement: the policy is told by `Notice::PublishRefused`.
     pub max_memory: u64,
-    /// How many bytes more than `max_memory` may be stored for clients that are connected and have acknowledged enough to be
-    /// sent more; 256 MiB by default. So they go on when others let messages pile up. None of them can use all of it: each may
-    /// store as much as it leaves free.
+    /// Maximum number of bytes beyond `max_memory` that may be stored for clients that are connected and have room in their
+    /// windows, so that they go on when others let messages pile up. No client can use all of it: each may store as much as it
+    /// leaves free. Default: 256 MiB.
     pub reserved_memory: u64,
-    /// To which member of a shared subscription a message goes.
+    /// The choice of the member of a shared subscription that gets a message. Default: round-robin.
     pub shared_strategy: SharedStrategy,
-    /// How often what there is and what has happened is published under `$SYS/broker/`, in seconds; 0, the default, for never.
+    /// The interval in seconds at which the status and the counters are published under `$SYS/broker/`; 0 for never. Default: 0.
     pub sys_interval: u32,
 }
 
-/// To which member of a shared subscription a message goes (section 4.8.2). Members that are connected come before those
-/// that are not.
+/// The choice of the member of a shared subscription that gets a message (section 4.8.2). Members that are connected come
+/// before those that are not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SharedStrategy {
-    /// To one after the other.
+    /// One member after the other.
     #[default]
     RoundRobin,
-    /// To any of them, by the seed.
+    /// A random member.
     Random,
-    /// To the one with the fewest messages under way or waiting.
+    /// The member with the fewest messages in flight or queued.
     LeastLoaded,
 }
 

@@ -1,18 +1,18 @@
-//! What an operator wants to know.
+//! Counters and status, for operators.
 
-/// What has happened since the broker was made. Numbers only ever grow.
+/// What has happened since the broker was made. Each number only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Bytes that came from clients and were taken.
+    /// Bytes that were received from clients, as far as they were taken.
     pub bytes_received: u64,
     /// Bytes that were written to accepted clients.
     pub bytes_sent: u64,
     /// Messages that clients have published, the refused ones too.
     pub messages_received: u64,
-    /// Copies of messages that were sent to clients, or are kept for them.
+    /// Copies of messages that were sent to clients, or stored for them.
     pub messages_forwarded: u64,
-    /// Messages of clients that nobody was subscribed to.
+    /// Messages of clients without a matching subscription.
     pub messages_unwanted: u64,
     /// Messages that were refused, by the policy or because of a limit.
     pub messages_refused: u64,
@@ -28,11 +28,11 @@ pub struct Counters {
     pub clients_accepted: u64,
     /// Clients that were refused.
     pub clients_refused: u64,
-    /// Connections that another one of the same client has taken over from.
+    /// Connections that ended because the session was taken over by another connection.
     pub taken_over: u64,
-    /// Connections that ended because the client broke the protocol.
-    pub breaches: u64,
-    /// Connections that ended because the client was silent for too long.
+    /// Connections that ended because of a Malformed Packet or a Protocol Error of the client.
+    pub protocol_errors: u64,
+    /// Connections that ended because the client sent nothing for one and a half times the keep-alive interval.
     pub timeouts: u64,
     /// Sessions that have ended.
     pub sessions_ended: u64,
@@ -42,28 +42,28 @@ pub struct Counters {
     pub dropped: Dropped,
 }
 
-/// How many copies of messages were not delivered, and why.
+/// Numbers of copies of messages that were not delivered, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dropped {
-    /// As many are kept for the client as may be.
+    /// The session stores as many messages or bytes as its limits allow.
     pub queue_full: u64,
-    /// As much is kept for all clients together as may be.
+    /// All sessions together store as much as [`BrokerConfig::max_memory`](super::BrokerConfig::max_memory) allows.
     pub memory: u64,
     /// The message has expired.
     pub expired: u64,
-    /// It is larger than the client takes, or cannot be sent in its version.
+    /// The message is larger than the client accepts, or cannot be sent in its version.
     pub not_supported: u64,
     /// The session has ended.
     pub session_ended: u64,
-    /// The connection was lost before it was written; of QoS 0.
+    /// The connection was lost before the message, of QoS 0, was written.
     pub connection_lost: u64,
-    /// The client has answered that it does not take it.
+    /// The client has refused the message with a reason code.
     pub refused_by_client: u64,
 }
 
 impl Dropped {
-    /// All of them.
+    /// Returns the sum.
     pub const fn total(&self) -> u64 {
         let Self { queue_full, memory, expired, not_supported, session_ended, connection_lost, refused_by_client } =
             *self;
@@ -77,23 +77,23 @@ impl Dropped {
     }
 }
 
-/// Why a copy of a message was not delivered.
+/// The reason why a copy of a message was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// As many are kept for the client as may be.
+    /// The session stores as many messages or bytes as its limits allow.
     QueueFull,
-    /// As much is kept for all clients together as may be.
+    /// All sessions together store as much as [`BrokerConfig::max_memory`](super::BrokerConfig::max_memory) allows.
     Memory,
     /// The message has expired.
     Expired,
-    /// It is larger than the client takes, or cannot be sent in its version.
+    /// The message is larger than the client accepts, or cannot be sent in its version.
     NotSupported,
     /// The session has ended.
     SessionEnded,
-    /// The connection was lost before it was written; of QoS 0.
+    /// The connection was lost before the message, of QoS 0, was written.
     ConnectionLost,
-    /// The client has answered that it does not take it.
+    /// The client has refused the message with a reason code.
     RefusedByClient,
 }
 
@@ -103,7 +103,7 @@ impl Dropped {
         *count = count.saturating_add(1);
     }
 
-    /// Takes one back.
+    /// Takes back one count.
     pub(super) const fn discount(&mut self, reason: DropReason) {
         let count = self.of(reason);
         *count = count.saturating_sub(1);
@@ -122,11 +122,11 @@ impl Dropped {
     }
 }
 
-/// What there is now.
+/// The present numbers of connections, sessions, subscriptions and messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Connections, also those that are not accepted, and those that are over and not closed.
+    /// Connections, with those whose client is not accepted, and those that are over and not closed.
     pub connections: u32,
     /// Clients that are connected.
     pub clients: u32,
@@ -134,14 +134,14 @@ pub struct Status {
     pub sessions: u32,
     /// Subscriptions.
     pub subscriptions: u32,
-    /// How many of them are shared ones.
+    /// Shared subscriptions, which `subscriptions` includes.
     pub shared_subscriptions: u32,
     /// Retained messages.
     pub retained: u32,
-    /// The bytes that they take.
+    /// The size of the retained messages in bytes.
     pub retained_bytes: u64,
-    /// Messages that are kept for clients: those that wait to be sent, and those that wait to be acknowledged.
-    pub kept: u64,
-    /// The bytes that they take; a payload that is shared counts for each client.
-    pub kept_bytes: u64,
+    /// Messages that are stored for clients: queued, or in flight.
+    pub stored: u64,
+    /// The size of the stored messages in bytes; a shared payload counts for each client.
+    pub stored_bytes: u64,
 }

@@ -44,30 +44,297 @@
 //! Other servers may connect as [bridges](crate::codec::Connect::is_bridge). In 3.1 and 3.1.1 every subscription of a bridge
 //! is one with No Local and Retain As Published, and the policy is shown it as that; in 5.0 a bridge asks for them itself.
 
+mod admission;
 mod config;
-mod connecting;
-mod core;
+mod connections;
+mod context;
 mod counters;
-mod feed;
-mod hub;
+mod dispatch;
+mod index;
+mod lifecycle;
+mod memory;
+mod pending_decisions;
 mod policy;
-mod publication;
-mod publishing;
-mod questions;
-mod requests;
-mod resuming;
-mod retained;
+mod publish;
+mod ready;
+mod registry;
+mod resume;
+mod router;
 mod sessions;
 mod slab;
-mod status;
+mod subscribe;
+mod sys;
 mod timers;
-mod tree;
-mod trie;
+
+use alloc::sync::Arc;
 
 pub use self::config::{BrokerConfig, SharedStrategy};
-pub use self::core::Broker;
+use self::connections::{Connections, Output};
+use self::context::Context;
 pub use self::counters::{Counters, DropReason, Dropped, Status};
 pub use self::policy::{
-    Admission, AllowAll, Answer, AuthStep, Client, ConnectionId, Decision, Ended, Notice, Policy, Refusal, TakeOver,
-    Ticket, UnknownTicket,
+    Admission, AllowAll, Answer, AuthStep, Client, ConnectionId, Decision, DecisionId, Ended, Notice, Policy, Refusal,
+    TakeOver, UnknownDecision,
 };
+use self::registry::Registry;
+use self::router::Router;
+use self::sessions::{Session, Sessions};
+use self::timers::Timers;
+use crate::codec::DisconnectReasonCode;
+use crate::server::ServerConfig;
+use crate::session::{CommandError, Message, Transmit};
+use crate::time::Instant;
+
+/// A broker: see the [module](self).
+pub struct Broker<P> {
+    now: Instant,
+    /// When the broker was told the time first; `None` before that.
+    started: Option<Instant>,
+    config: Arc<BrokerConfig>,
+    /// The configuration of each session.
+    server: Arc<ServerConfig>,
+    policy: P,
+    connections: Connections,
+    sessions: Sessions,
+    registry: Registry,
+    router: Router,
+    timers: Timers,
+    /// The output of sessions that do not exist.
+    nothing: Transmit,
+}
+
+impl<P: Policy> Broker<P> {
+    /// Makes a broker without sessions.
+    pub fn new(config: BrokerConfig, policy: P) -> Self {
+        let server = ServerConfig { manual_acks: true, deliver_in_parts: u32::MAX, ..config.server.clone() };
+        let config = Arc::new(config);
+        Self {
+            now: Instant::EPOCH,
+            started: None,
+            server: Arc::new(server),
+            policy,
+            connections: Connections::new(),
+            sessions: Sessions::new(config.max_memory, config.reserved_memory),
+            registry: Registry::new(config.seed),
+            router: Router::new(Arc::clone(&config)),
+            timers: Timers::default(),
+            config,
+            nothing: Transmit::default(),
+        }
+    }
+
+    /// Opens a connection for a transport that was accepted. If there are too many connections it is [over](Self::is_over)
+    /// at once.
+    pub fn open(&mut self, now: Instant) -> ConnectionId {
+        let server = Arc::clone(&self.server);
+        lifecycle::open(&mut self.at(now), &server)
+    }
+
+    /// Takes what a transport has read. What is left of `input` is to be given again, with more behind it: it is the
+    /// beginning of a packet, or it cannot be [taken](Self::takes_input) yet.
+    pub fn receive(&mut self, now: Instant, id: ConnectionId, input: &mut &[u8]) {
+        let before = input.len();
+        let mut cx = self.at(now);
+        dispatch::take_input(&mut cx, id, input);
+        let taken = before.saturating_sub(input.len());
+        let received = &mut cx.sessions.counters_mut().bytes_received;
+        *received = received.wrapping_add(taken as u64);
+        dispatch::settle(&mut cx);
+    }
+
+    /// Whether [`receive`](Self::receive) would take input: not while a decision of the policy is waited for, nor while too
+    /// many answers to the client [wait to be written](ServerConfig::answer_limit). When it does again,
+    /// [`next_ready`](Self::next_ready) returns the connection.
+    pub fn takes_input(&self, id: ConnectionId) -> bool {
+        let is_full = |session: &Session| session.server().is_full();
+        match self.connections.session(id) {
+            Some(index) => !self.connections.is_waiting(id) && !self.sessions.get(index).is_none_or(is_full),
+            None => !self.connections.is_waiting(id) && !self.connections.is_over(id),
+        }
+    }
+
+    /// Removes a connection whose transport is closed, or was lost. Its id is void from here on.
+    pub fn closed(&mut self, now: Instant, id: ConnectionId) {
+        let mut cx = self.at(now);
+        lifecycle::close(&mut cx, id);
+        dispatch::settle(&mut cx);
+    }
+
+    /// Runs the timers that are due. It has to be called when the [`deadline`](Self::deadline) has come, and may be called
+    /// more often.
+    pub fn poll(&mut self, now: Instant) {
+        let mut cx = self.at(now);
+        while let Some((at, due)) = cx.timers.pop(cx.now) {
+            dispatch::run_timer(&mut cx, at, due);
+            dispatch::settle(&mut cx);
+        }
+        dispatch::settle(&mut cx);
+    }
+
+    /// When [`poll`](Self::poll) has to be called at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// The next connection that has something new for the caller, or `None`:
+    ///
+    /// - there is something to [write](Self::transmit),
+    /// - it [takes input](Self::takes_input) again,
+    /// - or it is [over](Self::is_over).
+    ///
+    /// A connection is returned once each time that there is more. If not all can be written, the caller goes on when the
+    /// transport is ready again.
+    pub fn next_ready(&mut self) -> Option<ConnectionId> {
+        let Self { sessions, connections, .. } = self;
+        sessions.ready_mut().pop(|id| connections.contains(id))
+    }
+
+    /// The output for a transport, in order. Bytes leave by [`advance`](bytes::Buf::advance) alone. Ask again after each
+    /// write, until nothing is left: more may have been held back until then.
+    pub fn transmit(&mut self, id: ConnectionId) -> &mut Transmit {
+        // Only sessions with messages that wait, or with retained messages to get, have more than they have put out.
+        if let Some(index) = self.connections.session(id)
+            && self.sessions.get(index).is_some_and(|it| it.server().has_work() || it.is_walking())
+        {
+            dispatch::refill(&mut self.context(), id, index);
+        }
+        match self.connections.output(id) {
+            Output::Connection(transmit) => transmit,
+            Output::Session(index) => self.sessions.output(index).unwrap_or(&mut self.nothing),
+        }
+    }
+
+    /// Whether a connection is over: what is left should be [written](Self::transmit), for as long as that makes sense, then
+    /// the transport be closed, and [`closed`](Self::closed) be called.
+    pub fn is_over(&self, id: ConnectionId) -> bool {
+        self.connections.is_over(id)
+    }
+
+    /// Gives a decision that the policy has put off. The connection goes on from there.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownDecision`] if no connection waits for the decision any more, or if the answer is of another kind.
+    pub fn answer(&mut self, now: Instant, id: DecisionId, answer: Answer) -> Result<(), UnknownDecision> {
+        let mut cx = self.at(now);
+        let done = dispatch::answer(&mut cx, id, answer);
+        if done.is_ok() {
+            // The connection may have something to write, or take input again.
+            dispatch::take_input(&mut cx, id.connection(), &mut &[][..]);
+            cx.sessions.ready_mut().push(id.connection());
+        }
+        dispatch::settle(&mut cx);
+        done
+    }
+
+    /// Publishes a message of the embedding program's own: it is retained if it says so, and goes to all subscribers. Returns
+    /// the number of copies that were sent or stored.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::Text`] if the topic is not valid; [`CommandError::TopicAlias`] for a topic alias, which only the
+    /// broker sets; [`CommandError::TooManyLevels`] for a topic with more levels than [`BrokerConfig::max_topic_levels`];
+    /// [`CommandError::Encode`] if it cannot be sent; [`CommandError::QueueFull`] if there is no room to retain it.
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<usize, CommandError> {
+        let mut cx = self.at(now);
+        let copies = publish::publish_own(&mut cx, message);
+        dispatch::settle(&mut cx);
+        copies
+    }
+
+    /// Disconnects a client, with a reason. Before 5.0 a client is not told the reason; nor is one that is not accepted yet.
+    /// Its will is published, unless the client connects again before the Will Delay Interval has passed.
+    pub fn disconnect(&mut self, now: Instant, id: ConnectionId, reason_code: DisconnectReasonCode) {
+        let mut cx = self.at(now);
+        lifecycle::disconnect_client(&mut cx, id, reason_code);
+        dispatch::settle(&mut cx);
+    }
+
+    /// Ends the session of a client, and its connection if it has one; returns whether there was a session.
+    pub fn end_session(&mut self, now: Instant, client_id: &str) -> bool {
+        let mut cx = self.at(now);
+        let ended = lifecycle::end_session(&mut cx, client_id);
+        dispatch::settle(&mut cx);
+        ended
+    }
+
+    /// The client identifier of a connection, if its client is accepted.
+    pub fn client_id(&self, id: ConnectionId) -> Option<&str> {
+        self.sessions.client_id(self.connections.session(id)?)
+    }
+
+    /// The connection of a client, if it has one.
+    pub fn connection(&self, client_id: &str) -> Option<ConnectionId> {
+        self.sessions.get(self.registry.find(&self.sessions, client_id)?)?.connection()
+    }
+
+    /// What has happened so far.
+    pub const fn counters(&self) -> &Counters {
+        self.sessions.counters()
+    }
+
+    /// What there is now.
+    pub const fn status(&self) -> Status {
+        sys::status(&self.connections, &self.sessions, &self.router)
+    }
+
+    /// The policy.
+    pub const fn policy(&self) -> &P {
+        &self.policy
+    }
+
+    /// The policy, to be changed.
+    pub const fn policy_mut(&mut self) -> &mut P {
+        &mut self.policy
+    }
+
+    /// The parts of the broker at this time. Time goes on, never back.
+    fn at(&mut self, now: Instant) -> Context<'_> {
+        self.now = self.now.max(now);
+        if self.started.is_none() {
+            self.started = Some(self.now);
+            sys::start(&mut self.context());
+        }
+        self.context()
+    }
+
+    /// The parts of the broker at the time that it was told last.
+    fn context(&mut self) -> Context<'_> {
+        Context {
+            now: self.now,
+            started: self.started.unwrap_or(self.now),
+            config: &self.config,
+            policy: &mut self.policy,
+            connections: &mut self.connections,
+            sessions: &mut self.sessions,
+            registry: &mut self.registry,
+            router: &mut self.router,
+            timers: &mut self.timers,
+        }
+    }
+
+    /// Panics if a count is wrong, or a part does not fit the others. For tests.
+    #[doc(hidden)]
+    pub fn assert_consistent(&self) {
+        for (index, session) in self.sessions.iter() {
+            let found = self.registry.find(&self.sessions, session.client_id());
+            assert_eq!(found, Some(index), "a session is found by its client identifier");
+            if let Some(id) = session.connection() {
+                assert_eq!(self.connections.session(id), Some(index), "a connection has its session");
+            }
+        }
+        assert_eq!(self.registry.len(), self.sessions.len() as usize, "each session has one client identifier");
+        self.sessions.assert_consistent();
+        self.router.assert_consistent(&self.sessions);
+    }
+}
+
+impl<P> core::fmt::Debug for Broker<P> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Broker")
+            .field("connections", &self.connections.len())
+            .field("sessions", &self.sessions.len())
+            .field("subscriptions", &self.router.subscriptions())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,4 +1,4 @@
-//! What belongs to the embedding program: who may do what, and what it is told.
+//! The decisions of the embedding program, and the notices that it gets.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -13,13 +13,21 @@ use crate::redacted::Redacted;
 use crate::server::{Accept, Close};
 use crate::session::ReceivedMessage;
 
-/// A connection of a [`Broker`](super::Broker). When it is gone its number is used again, but never under the same name: a
-/// name that is out of date is ignored.
+/// Identifies a connection of a [`Broker`](super::Broker). The index of a closed connection is used again, but with another
+/// generation: an id of a closed connection matches no other, and commands ignore it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub(super) Key);
+pub struct ConnectionId(Key);
 
 impl ConnectionId {
-    /// A small number, for a table of connections: no two connections that are open have the same.
+    pub(super) const fn new(key: Key) -> Self {
+        Self(key)
+    }
+
+    pub(super) const fn key(self) -> Key {
+        self.0
+    }
+
+    /// Returns a small number, for a table of connections: no two open connections have the same.
     pub const fn index(self) -> usize {
         self.0.index as usize
     }
@@ -37,92 +45,92 @@ impl core::fmt::Display for ConnectionId {
     }
 }
 
-/// Who may connect, publish where, and subscribe to what; and a witness of what happens.
+/// Decides which client may connect, publish and subscribe, and gets notices of what happens.
 ///
-/// A question is answered at once, or [later](Decision::Later): then the connection waits, and takes no input, until
-/// [`Broker::answer`](super::Broker::answer) is called with the ticket that came with the question. Others go on meanwhile.
-/// A ticket is good for one answer, and void when its connection is gone.
+/// A decision comes at once, or [later](Decision::Later): then the connection waits, and takes no input, until
+/// [`Broker::answer`](super::Broker::answer) is called with the id of the decision. Other connections go on meanwhile.
+/// An id is good for one answer, and void when its connection is closed.
 ///
-/// Each method has a default: everybody may connect, without enhanced authentication, and do everything. Whatever the
-/// policy says, nobody but the broker itself publishes under `$SYS/`. A will there refuses nobody, as bridges have one: it
-/// is dropped when it is due, and told as [`Notice::WillRefused`].
+/// Each method has a default: all clients may connect, without enhanced authentication, and do everything. Whatever the
+/// policy says, only the broker itself publishes under `$SYS/`. A will there does not refuse its client, because bridges
+/// have one: it is dropped when it is due, with [`Notice::WillRefused`].
 ///
 /// A session belongs to the user who has begun it: the user name in CONNECT, or the one in
 /// [`Admission::AcceptAs`]; clients without one are all the same user. No other user gets or ends it, unless
 /// [`take_over`](Self::take_over) says so.
 pub trait Policy {
-    /// Whether a client may connect, and as whom. Its will is asked for here too: nobody is asked again when it is
-    /// published. One under `$SYS/` is never published, and need not be refused here.
+    /// Decides whether a client may connect, and as which user. The decision includes its will: the policy is not asked again
+    /// when the will is published. A will under `$SYS/` is never published, and need not be refused here.
     ///
-    /// A client without a name is given one by the broker if [`Accept::assigned_client_id`] has none.
-    fn connect(&mut self, ticket: Ticket, connect: &Connect<'_>) -> Decision<Admission> {
-        let _ = (ticket, connect);
+    /// The broker assigns a client identifier to a client without one, if [`Accept::assigned_client_id`] is `None`.
+    fn connect(&mut self, id: DecisionId, connect: &Connect<'_>) -> Decision<Admission> {
+        let _ = (id, connect);
         Decision::Now(Admission::accept())
     }
 
-    /// The next step of an enhanced authentication, after a [challenge](Admission::Challenge); or the first step of a
-    /// re-authentication, which [`AuthStep::is_again`] tells. It goes on until it is accepted or refused; of the terms in
-    /// [`Admission::Accept`] only the data mean anything for a re-authentication.
-    fn authenticate(&mut self, ticket: Ticket, step: &AuthStep<'_>) -> Decision<Admission> {
-        let _ = (ticket, step);
+    /// Decides on the next step of an enhanced authentication, after a [challenge](Admission::Challenge), or on the first step
+    /// of a re-authentication ([`AuthStep::is_again`]). The steps go on until the client is accepted or refused. A
+    /// re-authentication uses only the authentication data of [`Admission::Accept`].
+    fn authenticate(&mut self, id: DecisionId, step: &AuthStep<'_>) -> Decision<Admission> {
+        let _ = (id, step);
         Decision::Now(ConnAckReasonCode::BadAuthenticationMethod.into())
     }
 
-    /// Whether a client may publish a message. A reason code of 0x80 or above refuses it; the client of 5.0 is told so, one
-    /// of an earlier version is not \[3.1.1: MQTT-3.3.5-2\].
+    /// Decides whether a client may publish a message. A reason code of 0x80 or above refuses the message; a client of 5.0 is
+    /// sent the code, one of an earlier version a plain acknowledgement \[3.1.1: MQTT-3.3.5-2\].
     fn publish(
         &mut self,
-        ticket: Ticket,
+        id: DecisionId,
         client: Client<'_>,
         message: &ReceivedMessage<'_>,
     ) -> Decision<PubAckReasonCode> {
-        let _ = (ticket, client, message);
+        let _ = (id, client, message);
         Decision::Now(PubAckReasonCode::Success)
     }
 
-    /// Whether a client may subscribe, and with which QoS: that of the answer or that of the request, whichever is lower. An
-    /// error refuses it.
+    /// Decides whether a client may subscribe, and with which QoS: that of the decision or that of the request, whichever is
+    /// lower. An error refuses the subscription.
     fn subscribe(
         &mut self,
-        ticket: Ticket,
+        id: DecisionId,
         client: Client<'_>,
         subscription: &Subscription<'_>,
     ) -> Decision<SubAckReasonCode> {
-        let _ = (ticket, client);
+        let _ = (id, client);
         Decision::Now(subscription.qos.into())
     }
 
-    /// Whether a client that is accepted may have the session of another user, which has the same client identifier. The
-    /// client would get the messages that wait in the session, or with Clean Start end it; and it would end the connection
-    /// of the other user, if there is one. An error refuses the client, and nothing happens to the session.
+    /// Decides whether an accepted client may have the session of another user with the same client identifier. The client
+    /// would get the messages that wait in the session, or with Clean Start end it; and it would end the connection of the
+    /// other user, if there is one. An error refuses the client, and nothing happens to the session.
     ///
-    /// The question comes last, when the user is known for certain, and again if the session has become that of a third
-    /// user before a [later](Decision::Later) answer. A session that goes on stays that of the user who has begun it.
+    /// The broker asks when the user is known for certain, and again if the session has become that of a third user before a
+    /// [later](Decision::Later) answer. A resumed session stays that of the user who has begun it.
     ///
     /// The default refuses with Not authorized (0x87; before 5.0 return code 5).
-    fn take_over(&mut self, ticket: Ticket, take_over: &TakeOver<'_>) -> Decision<ConnAckReasonCode> {
-        let _ = (ticket, take_over);
+    fn take_over(&mut self, id: DecisionId, take_over: &TakeOver<'_>) -> Decision<ConnAckReasonCode> {
+        let _ = (id, take_over);
         Decision::Now(ConnAckReasonCode::NotAuthorized)
     }
 
-    /// Whether a stored subscription goes on when a client resumes its session: the rights of the user may have changed, or
-    /// another user [takes the session over](Self::take_over). The question comes for each subscription, with the QoS that
-    /// was granted, before the client is told that it is connected and before an older connection ends.
+    /// Decides whether a stored subscription goes on when a client resumes its session: the rights of the user may have
+    /// changed, or another user [takes the session over](Self::take_over). The broker asks for each subscription, with the QoS
+    /// that was granted, before it sends CONNACK and before an older connection ends.
     ///
-    /// The answer is one as for [`subscribe`](Self::subscribe), which the default asks. An error ends the subscription, of
-    /// which the client is not told; a lower QoS than the granted one replaces that. Retained messages are not sent again.
-    /// Messages that wait in the session were allowed when they came, and are delivered. A policy whose answers cost much,
-    /// and whose rights do not change, answers with the QoS of the subscription.
+    /// The decision is one as for [`subscribe`](Self::subscribe), which the default calls. An error ends the subscription, and
+    /// no packet tells the client; a lower QoS than the granted one replaces that. Retained messages are not sent again.
+    /// Messages that wait in the session were allowed when they came, and are delivered. A policy whose decisions cost much,
+    /// and whose rights do not change, returns the QoS of the subscription.
     fn resubscribe(
         &mut self,
-        ticket: Ticket,
+        id: DecisionId,
         client: Client<'_>,
         subscription: &Subscription<'_>,
     ) -> Decision<SubAckReasonCode> {
-        self.subscribe(ticket, client, subscription)
+        self.subscribe(id, client, subscription)
     }
 
-    /// Something has happened.
+    /// Takes notice of something that has happened.
     fn notice(&mut self, notice: Notice<'_>) {
         let _ = notice;
     }
@@ -134,12 +142,12 @@ pub struct AllowAll;
 
 impl Policy for AllowAll {}
 
-/// An answer of the policy.
+/// A decision of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision<T> {
-    /// This is it.
+    /// The decision.
     Now(T),
-    /// It comes by [`Broker::answer`](super::Broker::answer).
+    /// The decision comes by [`Broker::answer`](super::Broker::answer).
     Later,
 }
 
@@ -149,37 +157,46 @@ impl<T> From<T> for Decision<T> {
     }
 }
 
-/// What a question is answered under.
+/// Identifies a decision of the policy, so that it can be given [later](Decision::Later).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket {
-    pub(super) connection: ConnectionId,
-    pub(super) number: u32,
+pub struct DecisionId {
+    connection: ConnectionId,
+    number: u32,
 }
 
-impl Ticket {
-    /// The connection that waits.
+impl DecisionId {
+    pub(super) const fn new(connection: ConnectionId, number: u32) -> Self {
+        Self { connection, number }
+    }
+
+    /// The connection that waits for the decision.
     pub const fn connection(self) -> ConnectionId {
         self.connection
     }
+
+    /// How many decisions about the same connection were asked for since `first`.
+    pub(super) const fn distance(self, first: Self) -> u32 {
+        self.number.wrapping_sub(first.number)
+    }
 }
 
-/// What becomes of a client that wants to be connected.
+/// The decision about a client that wants to connect.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// It is accepted, on these terms, as the user that CONNECT names.
+    /// Accepts the client, with these settings, as the user that CONNECT names.
     Accept(Box<Accept>),
-    /// It is accepted, on these terms, as a user that the policy knows from somewhere else: from an enhanced
-    /// authentication, say, or from a certificate. For a re-authentication it must be the user of the connection: with
-    /// another one the client is disconnected, with Not authorized.
+    /// Accepts the client, with these settings, as a user that the policy knows from another source, such as an enhanced
+    /// authentication or a certificate. For a re-authentication it must be the user of the connection: with another one the
+    /// client is disconnected, with Not authorized.
     AcceptAs {
-        /// The user's name; `None` for nobody in particular, whatever CONNECT says.
+        /// The user name; `None` for the anonymous user, whatever CONNECT says.
         user_name: Option<String>,
-        /// The terms.
+        /// The settings of the session.
         accept: Box<Accept>,
     },
-    /// It has named an authentication method, and is challenged with these data \[MQTT-4.12.0-2\].
+    /// Challenges the client, which has named an authentication method, with these data \[MQTT-4.12.0-2\].
     Challenge(Vec<u8>),
-    /// It is refused.
+    /// Refuses the client.
     Refuse(Refusal),
 }
 
@@ -198,12 +215,12 @@ impl core::fmt::Debug for Admission {
 }
 
 impl Admission {
-    /// Accepted, on the terms of the configuration.
+    /// Accepts the client, with the settings of the configuration.
     pub fn accept() -> Self {
         Self::Accept(Box::default())
     }
 
-    /// Accepted as this user, on the terms of the configuration.
+    /// Accepts the client as this user, with the settings of the configuration.
     pub fn accept_as(user_name: impl Into<String>) -> Self {
         Self::AcceptAs { user_name: Some(user_name.into()), accept: Box::default() }
     }
@@ -222,7 +239,7 @@ impl From<Refusal> for Admission {
 }
 
 impl From<ConnAckReasonCode> for Admission {
-    /// With Success it is accepted, with anything else refused.
+    /// Accepts the client with Success, and refuses it with any other code.
     fn from(reason_code: ConnAckReasonCode) -> Self {
         if reason_code.is_error() {
             Self::Refuse(Refusal { reason_code, reason_string: None, server_reference: None })
@@ -232,21 +249,21 @@ impl From<ConnAckReasonCode> for Admission {
     }
 }
 
-/// Why a client is refused.
+/// The reason why a client is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The reason code; before 5.0 the return code that says the same, if there is one.
+    /// The reason code. Before 5.0 the client is sent the return code with the same meaning, if there is one.
     pub reason_code: ConnAckReasonCode,
-    /// Words for a person to read; 5.0 only.
+    /// The Reason String; 5.0 only.
     pub reason_string: Option<String>,
-    /// With Use another server and Server moved: which one; 5.0 only.
+    /// The Server Reference, for Use another server and Server moved; 5.0 only.
     pub server_reference: Option<String>,
 }
 
 /// A step of an enhanced authentication (section 4.12).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AuthStep<'a> {
-    /// The name of the client; empty if it has none yet.
+    /// The client identifier; empty if none is assigned yet.
     pub client_id: &'a str,
     /// The authentication method.
     pub method: &'a str,
@@ -272,13 +289,13 @@ impl core::fmt::Debug for AuthStep<'_> {
 /// A client that is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client<'a> {
-    /// Its connection.
+    /// The connection of the client.
     pub connection: ConnectionId,
-    /// Its name.
+    /// The client identifier.
     pub id: &'a str,
-    /// The user's name: that in CONNECT, or the one that the policy has [accepted](Admission::AcceptAs) the client as.
+    /// The user name: that in CONNECT, or the one that the policy has [accepted](Admission::AcceptAs) the client as.
     pub user_name: Option<&'a str>,
-    /// The version that it speaks.
+    /// The protocol version.
     pub version: Version,
 }
 
@@ -296,23 +313,24 @@ pub struct TakeOver<'a> {
     pub is_connected: bool,
 }
 
-/// An answer that comes later.
+/// A decision that comes later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// To [`Policy::connect`] and [`Policy::authenticate`].
+    /// For [`Policy::connect`] and [`Policy::authenticate`].
     Connect(Admission),
-    /// To [`Policy::publish`].
+    /// For [`Policy::publish`].
     Publish(PubAckReasonCode),
-    /// To [`Policy::subscribe`] and [`Policy::resubscribe`].
+    /// For [`Policy::subscribe`] and [`Policy::resubscribe`].
     Subscribe(SubAckReasonCode),
-    /// To [`Policy::take_over`].
+    /// For [`Policy::take_over`].
     TakeOver(ConnAckReasonCode),
 }
 
-/// Nobody waits for this answer: it was given before, or the connection is gone, or it is not an answer to what was asked.
+/// No connection waits for this answer: it was given before, the connection is closed or over, or the answer is of another
+/// kind than the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("nobody waits for an answer under this ticket")]
-pub struct UnknownTicket;
+#[error("no connection waits for this answer")]
+pub struct UnknownDecision;
 
 /// Something that has happened.
 #[derive(Clone, Debug)]
@@ -320,16 +338,16 @@ pub struct UnknownTicket;
 pub enum Notice<'a> {
     /// A client was accepted.
     Connected {
-        /// Who.
+        /// The client.
         client: Client<'a>,
-        /// Whether it goes on with a session from before.
+        /// Whether the client resumes a session.
         session_present: bool,
     },
     /// The connection of an accepted client is over.
     Disconnected {
-        /// Who.
+        /// The client.
         client: Client<'a>,
-        /// Why.
+        /// The reason.
         why: Ended<'a>,
     },
     /// A connection is over before its client was accepted. If the client was refused, `why` has the
@@ -339,7 +357,7 @@ pub enum Notice<'a> {
         connection: ConnectionId,
         /// The client identifier in CONNECT, empty if the client has none; `None` if no CONNECT could be read.
         client_id: Option<&'a str>,
-        /// The user name in CONNECT, if it has one. It is what the client claims, and need not be true.
+        /// The user name in CONNECT, if there is one. It is what the client claims, and need not be true.
         user_name: Option<&'a str>,
         /// The reason.
         why: Ended<'a>,
@@ -361,15 +379,15 @@ pub enum Notice<'a> {
         client: Client<'a>,
         /// The topic filter.
         filter: &'a str,
-        /// The reason. A client of an earlier version than 5.0 is told 0x80 (Failure) whatever it is.
+        /// The reason. A client of an earlier version than 5.0 is sent 0x80 (Failure) in any case.
         reason_code: SubAckReasonCode,
     },
-    /// A session has ended.
+    /// A session has ended: it expired, or a clean start or a command ended it.
     SessionEnded {
-        /// Whose.
+        /// The client identifier.
         client_id: &'a str,
     },
-    /// A will was due, and was not published as its client has asked for. Its client is gone: it is not told.
+    /// A will was due, and was not published as its client has asked for. No packet tells the client.
     WillRefused {
         /// The client identifier of the session that the will belonged to.
         client_id: &'a str,
@@ -381,18 +399,18 @@ pub enum Notice<'a> {
     },
     /// A message to a client was dropped.
     Dropped {
-        /// Which client.
+        /// The client identifier.
         client_id: &'a str,
-        /// Why.
+        /// The reason.
         reason: DropReason,
     },
 }
 
-/// Why a connection is over.
+/// The reason why a connection is over.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Ended<'a> {
-    /// By what the client has done or not done, or by a command.
+    /// The client or a command has ended the connection, or an error has.
     Close(Close<'a>),
     /// Another connection of the same client has taken over \[MQTT-3.1.4-3\].
     TakenOver,
@@ -403,7 +421,7 @@ pub enum Ended<'a> {
 }
 
 impl Ended<'_> {
-    /// The reason code, of whichever end has closed the connection; `None` where no packet has one.
+    /// Returns the reason code of the endpoint that has ended the connection; `None` where no packet has one.
     pub fn reason_code(&self) -> Option<ReasonCode> {
         match self {
             Self::Close(close) => close.reason_code(),

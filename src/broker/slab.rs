@@ -1,8 +1,8 @@
-//! Values under numbers that are used again, each time with another generation.
+//! Values under indices that are used again, each time with another generation.
 
 use alloc::vec::Vec;
 
-/// A value's place, and which of the values that have been there it is. One that is gone is not found any more.
+/// The index of a value, and which of the values that had this index it is: a value that was removed is not found any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
     pub(super) index: u32,
@@ -13,7 +13,7 @@ pub(super) struct Key {
 #[derive(Clone)]
 pub(super) struct Slab<T> {
     pieces: Vec<Vec<Slot<T>>>,
-    /// The place that was freed last; it is used next.
+    /// The index that was freed last; it is used next.
     free: Option<u32>,
     len: u32,
 }
@@ -27,7 +27,7 @@ struct Slot<T> {
 #[derive(Clone)]
 enum Content<T> {
     Value(T),
-    /// With the place that was freed before.
+    /// With the index that was freed before.
     Free(Option<u32>),
 }
 
@@ -38,7 +38,7 @@ impl<T> Slab<T> {
         Self { pieces: Vec::new(), free: None, len: 0 }
     }
 
-    /// How many values there are.
+    /// Number of values.
     pub(super) const fn len(&self) -> u32 {
         self.len
     }
@@ -53,12 +53,15 @@ impl<T> Slab<T> {
         self.pieces.get_mut((index / PIECE) as usize)?.get_mut((index % PIECE) as usize)
     }
 
-    /// Takes a value in; `None` if there is no number left for it.
+    /// Adds a value; `None` if no index is left for it.
     pub(super) fn insert(&mut self, value: T) -> Option<Key> {
         let key = match self.free {
             Some(index) => {
                 let slot = self.slot_mut(index)?;
-                let Content::Free(next) = slot.content else { return None };
+                let Content::Free(next) = slot.content else {
+                    bug!("a free index has no value");
+                    return None;
+                };
                 slot.content = Content::Value(value);
                 let generation = slot.generation;
                 self.free = next;
@@ -79,7 +82,7 @@ impl<T> Slab<T> {
         Some(key)
     }
 
-    /// Takes a value out; its key means nothing from here on.
+    /// Removes a value. Its key is void from here on.
     pub(super) fn remove(&mut self, index: u32) -> Option<T> {
         let free = self.free;
         let slot = self.slot_mut(index).filter(|slot| matches!(slot.content, Content::Value(_)))?;
@@ -90,7 +93,7 @@ impl<T> Slab<T> {
         Some(value)
     }
 
-    /// The value in a place.
+    /// The value at an index.
     #[inline]
     pub(super) fn get(&self, index: u32) -> Option<&T> {
         match &self.slot(index)?.content {
@@ -107,20 +110,39 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Whether the value is still the one that the key was made for.
+    /// The value that the key was made for, if it was not removed.
     #[inline]
-    pub(super) fn contains(&self, key: Key) -> bool {
-        self.slot(key.index)
-            .is_some_and(|slot| slot.generation == key.generation && matches!(slot.content, Content::Value(_)))
+    pub(super) fn get_by_key(&self, key: Key) -> Option<&T> {
+        let slot = self.slot(key.index)?;
+        match &slot.content {
+            Content::Value(value) if slot.generation == key.generation => Some(value),
+            _ => None,
+        }
     }
 
-    /// The key of the value in a place.
+    /// The value that the key was made for, if it was not removed.
+    #[inline]
+    pub(super) fn get_mut_by_key(&mut self, key: Key) -> Option<&mut T> {
+        let slot = self.slot_mut(key.index)?;
+        match &mut slot.content {
+            Content::Value(value) if slot.generation == key.generation => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Removes the value that the key was made for, if that was not done before.
+    pub(super) fn remove_by_key(&mut self, key: Key) -> Option<T> {
+        self.get_by_key(key)?;
+        self.remove(key.index)
+    }
+
+    /// The key of the value at an index.
     pub(super) fn key(&self, index: u32) -> Option<Key> {
         let slot = self.slot(index)?;
         matches!(slot.content, Content::Value(_)).then_some(Key { index, generation: slot.generation })
     }
 
-    /// The values with their places.
+    /// The values with their indices.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         let slots = self.pieces.iter().flatten().zip(0_u32..);
         slots.filter_map(|(slot, index)| match &slot.content {
@@ -139,13 +161,13 @@ mod tests {
     fn a_key_is_good_for_one_value() {
         let mut slab = Slab::new();
         let keys: Vec<Key> = (0..600).filter_map(|value| slab.insert(value)).collect();
-        assert!(keys.iter().map(|key| key.index).eq(0..600), "places are taken one after the other");
+        assert!(keys.iter().map(|key| key.index).eq(0..600), "indices are taken one after the other");
         assert_eq!(slab.remove(300), Some(300));
         assert_eq!((slab.remove(300), slab.len(), slab.get(300), slab.key(300)), (None, 599, None, None));
-        assert!(keys.iter().all(|&key| slab.contains(key) == (key.index != 300)));
+        assert!(keys.iter().all(|&key| slab.get_by_key(key).is_some() == (key.index != 300)));
         let again = slab.insert(7);
         assert_eq!((again.map(|key| key.index), slab.key(300), slab.get(300)), (Some(300), again, Some(&7)));
-        assert!(keys.iter().all(|&key| slab.contains(key) == (key.index != 300)), "the old key stays void");
+        assert!(keys.iter().all(|&key| slab.get_by_key(key).is_some() == (key.index != 300)), "the old key stays void");
         assert_eq!(slab.iter().map(|(_, value)| value).sum::<i32>(), (0..600).sum::<i32>() - 300 + 7);
     }
 }

@@ -1,13 +1,13 @@
-//! What is due when.
+//! Timers.
 
 use alloc::collections::BinaryHeap;
 use core::cmp::Reverse;
 
-use super::retained::Reference;
+use super::router::retained::Reference;
 use super::slab::Key;
 use crate::time::Instant;
 
-/// What has to be looked at when its time has come. It may have been put off by then, or be gone.
+/// What a timer is for. It may have been put off or removed by the time that the timer runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
     Connection(Key),
@@ -16,16 +16,16 @@ pub(super) enum Due {
     Status,
 }
 
-/// What is due, the next one first.
+/// The timers, the next one first.
 #[derive(Clone, Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Due)>>,
-    /// So many there may be before the ones that mean nothing any more are looked for.
-    crowded: usize,
+    /// Stale timers are swept once the heap exceeds this length.
+    sweep_above: usize,
 }
 
-/// It is not worth looking for fewer.
-const FEW: usize = 1024;
+/// Shorter heaps are not swept.
+const MIN_SWEEP: usize = 1024;
 
 impl Timers {
     pub(super) fn push(&mut self, at: Instant, due: Due) {
@@ -34,12 +34,12 @@ impl Timers {
         }
     }
 
-    /// When the next one is due.
+    /// When the next timer runs.
     pub(super) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// The next one that is due at this time, and when it was.
+    /// The next timer that is due, and the time that it was set to.
     pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, Due)> {
         if self.next()? > now {
             return None;
@@ -47,11 +47,11 @@ impl Timers {
         self.heap.pop().map(|Reverse(timer)| timer)
     }
 
-    /// Forgets those that mean nothing any more, when there may be many of them: timers cannot pile up.
-    pub(super) fn tidy(&mut self, is_needed: impl Fn(Instant, Due) -> bool) {
-        if self.heap.len() > self.crowded.max(FEW) {
+    /// Removes stale timers if the heap is long, so that they cannot pile up.
+    pub(super) fn sweep(&mut self, is_needed: impl Fn(Instant, Due) -> bool) {
+        if self.heap.len() > self.sweep_above.max(MIN_SWEEP) {
             self.heap.retain(|Reverse((at, due))| is_needed(*at, *due));
-            self.crowded = self.heap.len().saturating_mul(2);
+            self.sweep_above = self.heap.len().saturating_mul(2);
         }
     }
 }

@@ -21,11 +21,11 @@
 //! while let Some(action) = acceptor.poll(now, &mut input) {
 //!     match action {
 //!         Action::Connect(request) if request.client_identifier.is_empty() => {
-//!             acceptor.refuse(ConnAckReasonCode::ClientIdentifierNotValid)?;
+//!             acceptor.refuse(now, ConnAckReasonCode::ClientIdentifierNotValid)?;
 //!         }
 //!         Action::Connect(request) => {
 //!             let kept = sessions.remove(request.client_identifier.as_str());
-//!             session = Some(acceptor.accept(kept, Accept::default())?);
+//!             session = Some(acceptor.accept(now, kept, Accept::default())?);
 //!             break;
 //!         }
 //!         Action::Close(why) => println!("{why}"),
@@ -39,7 +39,7 @@
 //!         Action::Message(m) => println!("{}: {:?}", m.topic, m.payload),
 //!         Action::Subscribe(request) => {
 //!             let granted: Vec<_> = request.subscriptions.iter().map(|it| SubAckReasonCode::from(it.qos)).collect();
-//!             session.suback(request.id, &granted)?;
+//!             session.suback(now, request.id, &granted)?;
 //!         }
 //!         Action::Close(why) => println!("{why}"),
 //!         other => println!("{other:?}"),
@@ -56,19 +56,20 @@ mod acceptor;
 mod action;
 mod config;
 mod connection;
-#[cfg(feature = "broker")]
-mod forward;
 mod request;
+#[allow(dead_code, reason = "the interface for a router; nothing else in the crate uses it")]
+mod routing;
 mod session;
 
 pub use self::accept::{Accept, NotAccepted};
 pub use self::acceptor::Acceptor;
 pub use self::action::{Action, Close};
 pub use self::config::ServerConfig;
-#[cfg(feature = "broker")]
-pub(crate) use self::forward::{Copies, Encoded};
 pub use self::request::{RequestId, SubscribeRequest, UnsubscribeRequest};
-#[cfg(feature = "broker")]
-pub(crate) use self::session::Marked;
 pub use self::session::ServerSession;
+#[allow(unused_imports, reason = "the interface for a router")]
+pub(crate) use self::{
+    routing::{Copies, Encoded},
+    session::Marked,
+};
 pub use crate::session::{Codes, Loss, Outcome, Will};

@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-#[cfg(feature = "broker")]
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU8;
@@ -17,7 +16,6 @@ use super::message::{PayloadPart, ReceivedMessage};
 use super::outbound::{Flow, Outbound, Stage};
 use super::outcome::{Done, Loss, Outcome};
 use super::parts::Partial;
-#[cfg(feature = "broker")]
 use super::payload::PayloadAccount;
 use super::queue::{Kind, Overflow, Queue, Waiting};
 use super::token::Token;
@@ -38,8 +36,6 @@ pub(crate) struct Engine {
     pub(super) sending: Option<Box<Sending>>,
     pub(crate) version: Version,
     pub(crate) phase: Phase,
-    /// Something that may expire was asked for since the time was last told.
-    pub(crate) is_unstamped: bool,
     /// Something was received since this was last looked at.
     pub(crate) heard: bool,
     /// How many bytes of an unfinished packet were there. With [`INPUT_LEFT`] it is what was left because too much waits to
@@ -230,7 +226,6 @@ impl Engine {
         Self {
             version,
             phase: Phase::Down,
-            is_unstamped: false,
             heard: false,
             unfinished: 0,
             now: Instant::EPOCH,
@@ -255,21 +250,8 @@ impl Engine {
     #[inline]
     pub(crate) fn advance(&mut self, now: Instant) {
         self.now = now.max(self.now);
-        if self.is_unstamped {
-            self.stamp();
-        }
         if self.queue.is_some() {
             self.drop_expired();
-        }
-    }
-
-    /// What was asked for since the time was last told waits from now on: commands are not told the time.
-    #[cold]
-    pub(crate) fn stamp(&mut self) {
-        self.is_unstamped = false;
-        self.outbound.stamp(self.now);
-        if let Some(queue) = &mut self.queue {
-            queue.stamp(self.now);
         }
     }
 
@@ -344,8 +326,7 @@ impl Engine {
 
     /// Whether there is something to do without input.
     pub(crate) fn is_due(&self, rules: &Rules) -> bool {
-        self.is_unstamped
-            || self.has_news()
+        self.has_news()
             || (self.unfinished & INPUT_LEFT != 0 && self.has_room_for_answers(rules))
             || self.can_send_more(rules)
     }
@@ -458,8 +439,9 @@ impl Engine {
     /// sent again as the window allows.
     pub(crate) fn release_again(&mut self) {
         for id in self.outbound.released() {
-            // Four bytes: they always fit.
-            let _ = self.transmit.encode(u32::MAX, |out| PubRel::new(id).encode(self.version, out));
+            if let Err(error) = self.transmit.encode(u32::MAX, |out| PubRel::new(id).encode(self.version, out)) {
+                bug!("PUBREL has nothing that cannot be encoded: {error}");
+            }
         }
     }
 
@@ -477,6 +459,7 @@ impl Engine {
         self.transmit.clear();
         self.seen_taken = 0;
         self.unfinished = 0;
+        self.heard = false;
         self.inbound.disconnected();
         self.inbound_aliases = None;
         self.outbound_aliases = None;
@@ -531,7 +514,6 @@ impl Engine {
 
     /// Marks the message that was published last, with this token, if it is stored: see [`Waiting::mark`]. A payload that it
     /// shares counts in this account.
-    #[cfg(feature = "broker")]
     pub(crate) fn label_last(&mut self, token: Token, mark: u32, account: Option<&Arc<PayloadAccount>>) {
         let (own_mark, stored) = if let Some(flow) = self.outbound.last_message(token) {
             (&mut flow.mark, &mut flow.stored)

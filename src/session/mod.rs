@@ -31,7 +31,7 @@ mod will;
 pub use self::error::{Breach, CommandError};
 pub use self::inbound::Receipt;
 pub use self::journal::{Journal, JournalError};
-pub use self::message::{Message, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
+pub use self::message::{Message, MessageRef, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
 pub use self::outcome::{Codes, Loss, Outcome};
 pub use self::queue::Overflow;
 pub use self::token::Token;
@@ -46,12 +46,14 @@ pub(crate) use self::{
     outbound::Stage,
     outcome::Done,
     queue::{Kind, Waiting},
+    stored::UNASSIGNED,
     subscribing::Available,
     will::user_properties,
 };
 
-#[cfg(feature = "broker")]
-pub(crate) use self::{payload::PayloadAccount, stored::Stored, transmit::LARGE};
+#[allow(unused_imports, reason = "for a router: see `server::routing`")]
+pub(crate) use self::stored::Stored;
+pub(crate) use self::{payload::PayloadAccount, transmit::LARGE};
 
 /// The smallest Maximum Packet Size that one can live with: the longest acknowledgement without properties.
 pub(crate) const SMALLEST_PACKET_SIZE: u32 = 5;

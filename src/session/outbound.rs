@@ -55,7 +55,7 @@ pub(crate) struct Flow {
     pub(crate) tries: u16,
     previous: Link,
     next: Link,
-    /// When it was accepted: a message expiry interval runs from here. [`Instant::NEVER`] until the time is told.
+    /// When it was accepted: a message expiry interval runs from here.
     pub(crate) since: Instant,
     /// How long it may wait, in seconds; `u32::MAX` for ever.
     pub(crate) expires_after: u32,
@@ -314,7 +314,10 @@ impl Outbound {
     /// The outcome of an operation is reported before the peer has settled it; the number of bytes that are not stored any
     /// more. Its packet identifier stays in use. A message that is not on its way on this connection is not sent again.
     pub(crate) fn set_reported(&mut self, id: PacketId) -> usize {
-        let Some(flow) = self.flows.get_mut(id) else { return 0 };
+        let Some(flow) = self.flows.get_mut(id) else {
+            bug!("packet identifier {id} is not in use");
+            return 0;
+        };
         let freed = flow.stored.len();
         flow.stored.clear();
         if !core::mem::replace(&mut flow.is_reported, true) {
@@ -371,6 +374,8 @@ impl Outbound {
             flow.starts_at = starts_at;
             self.resend = flow.next;
             self.to_resend = self.to_resend.saturating_sub(1);
+        } else {
+            bug!("there is nothing to be sent again");
         }
     }
 
@@ -464,18 +469,6 @@ impl Outbound {
         })
     }
 
-    /// What was begun since the time was last told was begun at this time.
-    pub(crate) fn stamp(&mut self, now: Instant) {
-        let mut link = self.unacknowledged.last;
-        while let Some(flow) = PacketId::new(link).ok().and_then(|id| self.flows.get_mut(id)) {
-            if flow.since != Instant::NEVER {
-                break;
-            }
-            flow.since = now;
-            link = flow.previous;
-        }
-    }
-
     /// The packets that are kept.
     pub(crate) fn stored_mut(&mut self) -> impl Iterator<Item = &mut Stored> {
         self.flows.values_mut().map(|flow| &mut flow.stored)
@@ -522,7 +515,10 @@ impl Outbound {
     /// Takes an operation in this stage out of its list.
     #[inline]
     fn unlink(&mut self, id: PacketId, stage: Stage) {
-        let Some(&Flow { previous, next, starts_at, .. }) = self.flows.get(id) else { return };
+        let Some(&Flow { previous, next, starts_at, .. }) = self.flows.get(id) else {
+            bug!("packet identifier {id} is not in use");
+            return;
+        };
         let order = match stage {
             Stage::PubAck | Stage::PubRec => {
                 if starts_at == NOT_YET {

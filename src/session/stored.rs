@@ -1,16 +1,17 @@
 //! Packets that are kept.
 
 use alloc::boxed::Box;
-#[cfg(feature = "broker")]
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-#[cfg(feature = "broker")]
+use super::message::MessageRef;
 use super::payload::PayloadAccount;
 use super::payload::StoredPayload;
-use crate::codec::{self, Decoded, EncodeError, Limits, Packet, Publish, PublishProperties, Version};
+use crate::codec::{
+    self, Decoded, Delivery, EncodeError, Limits, Packet, PacketId, Publish, PublishParts, PublishProperties, Version,
+};
 
 /// A packet that is kept until it can be sent, or until it is acknowledged: encoded, with the full topic and no alias.
 ///
@@ -20,6 +21,9 @@ pub(crate) struct Stored {
     packet: Vec<u8>,
     payload: Option<Box<StoredPayload>>,
 }
+
+/// What stands in a stored packet for the packet identifier that it will have.
+pub(crate) const UNASSIGNED: PacketId = PacketId::MIN;
 
 /// Up to this size, the memory of a packet is used again.
 const REUSED: usize = 256;
@@ -48,11 +52,31 @@ impl Stored {
         }
     }
 
-    /// Keeps a message; a large payload replaces the empty one in it.
-    pub(crate) fn message(publish: &Publish<'_>, large: Option<&Bytes>, version: Version) -> Result<Self, EncodeError> {
+    /// Stores a message. A large payload is stored by reference, in place of the one of the message.
+    pub(crate) fn message(
+        message: &MessageRef<'_>,
+        large: Option<&Bytes>,
+        version: Version,
+    ) -> Result<Self, EncodeError> {
+        let publish = Self::form(message, large);
         let mut packet = Vec::with_capacity(publish.encoded_len(version)?);
         publish.encode(version, &mut packet)?;
         Ok(Self { packet, payload: large.map(|large| Box::new(StoredPayload::new(large.clone()))) })
+    }
+
+    /// The size in which a message is stored, and sent.
+    pub(crate) fn message_len(
+        message: &MessageRef<'_>,
+        large: Option<&Bytes>,
+        version: Version,
+    ) -> Result<usize, EncodeError> {
+        Ok(Self::form(message, large).encoded_len(version)?.saturating_add(large.map_or(0, Bytes::len)))
+    }
+
+    /// PUBLISH as it is stored. The place of its packet identifier is filled in when the message is sent.
+    fn form<'m>(message: &'m MessageRef<'_>, large: Option<&Bytes>) -> PublishParts<'m> {
+        let payload = if large.is_some() { &[] } else { message.payload };
+        message.as_publish(Delivery::new(message.qos, UNASSIGNED, false), payload)
     }
 
     /// Keeps what a journal has kept.
@@ -66,8 +90,9 @@ impl Stored {
         let mut converted = Vec::new();
         if let Some(Packet::Publish(publish)) = self.packet(from) {
             let properties = if to == Version::V5 { publish.properties } else { PublishProperties::default() };
-            // What one version can carry, another one can too without its properties.
-            let _ = Publish { properties, ..publish }.encode(to, &mut converted);
+            if let Err(error) = (Publish { properties, ..publish }).encode(to, &mut converted) {
+                bug!("what one version carries, another one carries without properties: {error}");
+            }
             self.packet = converted;
         }
     }
@@ -86,6 +111,14 @@ impl Stored {
         }
     }
 
+    /// The message, if the packet is a PUBLISH; without its payload if that is stored by [reference](Self::payload).
+    pub(crate) fn as_message(&self, version: Version) -> Option<MessageRef<'_>> {
+        match self.packet(version) {
+            Some(Packet::Publish(publish)) => Some(MessageRef::of(&publish)),
+            _ => None,
+        }
+    }
+
     /// The bytes of the packet.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.packet
@@ -97,7 +130,6 @@ impl Stored {
     }
 
     /// The payload that is kept by reference counts in this account for as long as it is stored here.
-    #[cfg(feature = "broker")]
     pub(crate) fn count_in(&mut self, account: &Arc<PayloadAccount>) {
         if let Some(payload) = &mut self.payload {
             payload.count_in(account);

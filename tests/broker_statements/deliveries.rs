@@ -166,7 +166,7 @@ fn mqtt_3_1_2_5_and_mqtt_4_5_0_1_messages_are_kept_for_who_is_not_there() {
         let watcher = net.resume(&named(version, "watcher"));
         let heard = net.heard(watcher);
         assert_eq!(heard[..2], ["a: 1 q1", "b: 2 q2"], "{heard:?}");
-        assert_eq!(net.broker.status().kept, 0, "all is settled");
+        assert_eq!(net.broker.status().stored, 0, "all is settled");
     }
 }
 

@@ -110,7 +110,7 @@ fn section_4_8_2_b_qos_1_stays_with_its_member_and_new_messages_go_to_who_is_the
     assert_eq!(net.heard(members[1]), ["a: 2 q1", "a: 3 q1", "a: 4 q1"]);
     net.lose(members[1]);
     net.publish(client, "a", "5", QoS::AtLeastOnce);
-    assert_eq!(net.broker.status().kept, 5, "with nobody there it is kept for one of them");
+    assert_eq!(net.broker.status().stored, 5, "with nobody there it is kept for one of them");
     let back = net.resume(&named(Version::V5, "member-0"));
     assert_eq!(net.heard(back)[..2], ["a: 1 q1 again", "a: 5 q1"]);
 }

@@ -156,7 +156,7 @@ fn mqtt_3_10_4_2_and_mqtt_3_10_4_3_what_has_begun_is_finished_and_nothing_is_add
         net.send_bytes(watcher, b"\x50\x02\x00\x01"); // PUBREC
         assert_eq!(net.heard(watcher), ["PUBREL 1 00"]);
         net.send_bytes(watcher, b"\x70\x02\x00\x01"); // PUBCOMP
-        assert_eq!(net.broker.status().kept, 0);
+        assert_eq!(net.broker.status().stored, 0);
     }
 }
 

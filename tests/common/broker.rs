@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Buf;
 use mqtt_sansio::broker::{
-    Admission, AllowAll, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, Ended, Notice, Policy,
-    TakeOver, Ticket,
+    Admission, AllowAll, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Ended, Notice,
+    Policy, TakeOver,
 };
 use mqtt_sansio::codec::{
     ConnAckReasonCode, Connect, Delivery, Disconnect, DisconnectReasonCode, Packet, PubAck, PubAckReasonCode, PubComp,
@@ -471,7 +471,7 @@ pub(crate) struct Witness {
     /// What has happened, see [`notice_line`].
     pub(crate) notices: Vec<String>,
     /// What it was asked.
-    pub(crate) asked: Vec<(Ticket, String)>,
+    pub(crate) asked: Vec<(DecisionId, String)>,
     pub(crate) admissions: VecDeque<Decision<Admission>>,
     pub(crate) publications: VecDeque<Decision<PubAckReasonCode>>,
     pub(crate) subscriptions: VecDeque<Decision<SubAckReasonCode>>,
@@ -488,63 +488,63 @@ pub(crate) struct Witness {
 }
 
 impl Policy for Witness {
-    fn connect(&mut self, ticket: Ticket, connect: &Connect<'_>) -> Decision<Admission> {
-        self.asked.push((ticket, format!("connect {}", connect.client_identifier)));
+    fn connect(&mut self, id: DecisionId, connect: &Connect<'_>) -> Decision<Admission> {
+        self.asked.push((id, format!("connect {}", connect.client_identifier)));
         self.admissions.pop_front().unwrap_or(Decision::Now(Admission::accept()))
     }
 
-    fn authenticate(&mut self, ticket: Ticket, step: &AuthStep<'_>) -> Decision<Admission> {
+    fn authenticate(&mut self, id: DecisionId, step: &AuthStep<'_>) -> Decision<Admission> {
         let AuthStep { client_id, method, data, is_again } = *step;
         let again = if is_again { " again" } else { "" };
         let data = String::from_utf8_lossy(data);
-        self.asked.push((ticket, format!("authenticate{again} {client_id} {method} {data}")));
+        self.asked.push((id, format!("authenticate{again} {client_id} {method} {data}")));
         self.admissions.pop_front().unwrap_or(Decision::Now(Admission::accept()))
     }
 
     fn publish(
         &mut self,
-        ticket: Ticket,
+        id: DecisionId,
         client: Client<'_>,
         message: &ReceivedMessage<'_>,
     ) -> Decision<PubAckReasonCode> {
-        self.asked.push((ticket, format!("publish {} {}", client.id, message.topic.as_str())));
+        self.asked.push((id, format!("publish {} {}", client.id, message.topic.as_str())));
         self.publications.pop_front().unwrap_or(Decision::Now(PubAckReasonCode::Success))
     }
 
     fn subscribe(
         &mut self,
-        ticket: Ticket,
+        id: DecisionId,
         client: Client<'_>,
         subscription: &Subscription<'_>,
     ) -> Decision<SubAckReasonCode> {
         self.options.push((subscription.no_local, subscription.retain_as_published));
-        self.asked.push((ticket, format!("subscribe {} {}", client.id, subscription.filter.as_str())));
+        self.asked.push((id, format!("subscribe {} {}", client.id, subscription.filter.as_str())));
         self.subscriptions.pop_front().unwrap_or(Decision::Now(subscription.qos.into()))
     }
 
-    fn take_over(&mut self, ticket: Ticket, take_over: &TakeOver<'_>) -> Decision<ConnAckReasonCode> {
+    fn take_over(&mut self, id: DecisionId, take_over: &TakeOver<'_>) -> Decision<ConnAckReasonCode> {
         let TakeOver { client, owner, clean_start, is_connected, .. } = *take_over;
-        assert_eq!(client.connection, ticket.connection());
+        assert_eq!(client.connection, id.connection());
         let user = |name: Option<&str>| name.map_or_else(|| "nobody".to_owned(), str::to_owned);
         let mut line = format!("take over {} of {} by {}", client.id, user(owner), user(client.user_name));
         line += if clean_start { ", clean" } else { "" };
         line += if is_connected { ", connected" } else { "" };
-        self.asked.push((ticket, line));
-        self.take_overs.pop_front().unwrap_or_else(|| AllowAll.take_over(ticket, take_over))
+        self.asked.push((id, line));
+        self.take_overs.pop_front().unwrap_or_else(|| AllowAll.take_over(id, take_over))
     }
 
     fn resubscribe(
         &mut self,
-        ticket: Ticket,
+        id: DecisionId,
         client: Client<'_>,
         subscription: &Subscription<'_>,
     ) -> Decision<SubAckReasonCode> {
-        assert_eq!(client.connection, ticket.connection());
+        assert_eq!(client.connection, id.connection());
         let Some(decision) = self.resubscriptions.get(subscription.filter.as_str()).cloned() else {
             return Decision::Now(subscription.qos.into());
         };
         let Subscription { filter, qos, .. } = subscription;
-        self.asked.push((ticket, format!("resubscribe {} {} {qos}", client.id, filter.as_str())));
+        self.asked.push((id, format!("resubscribe {} {} {qos}", client.id, filter.as_str())));
         decision
     }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use mqtt_sansio::ReceivedMessage;
-use mqtt_sansio::broker::{Admission, Client, ConnectionId, Decision, Ended, Notice, Policy, Ticket};
+use mqtt_sansio::broker::{Admission, Client, ConnectionId, Decision, DecisionId, Ended, Notice, Policy};
 use mqtt_sansio::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, SubAckReasonCode, Subscription};
 use mqtt_sansio::server::{Accept, Close};
 use tokio::sync::mpsc;
@@ -50,7 +50,7 @@ pub(crate) enum Identity {
 
 /// A password that is to be checked while others go on.
 pub(crate) struct PasswordCheck {
-    pub(crate) ticket: Ticket,
+    pub(crate) id: DecisionId,
     pub(crate) slow: Slow,
     pub(crate) password: Vec<u8>,
     /// The answer if the password is right.
@@ -118,11 +118,11 @@ fn who(client: Client<'_>) -> Who<'_> {
 }
 
 impl Policy for Access {
-    fn connect(&mut self, ticket: Ticket, connect: &Connect<'_>) -> Decision<Admission> {
+    fn connect(&mut self, id: DecisionId, connect: &Connect<'_>) -> Decision<Admission> {
         if connect.properties.authentication_method.is_some() {
             return Decision::Now(ConnAckReasonCode::BadAuthenticationMethod.into());
         }
-        let identity = &self.peers[ticket.connection().index()].identity;
+        let identity = &self.peers[id.connection().index()].identity;
         let (user, slow) = match self.identify(identity, connect) {
             Ok(identified) => identified,
             Err(code) => return Decision::Now(code.into()),
@@ -138,13 +138,18 @@ impl Policy for Access {
         };
         let Some(slow) = slow else { return Decision::Now(admission) };
         let password = connect.password.unwrap_or_default().to_vec();
-        match self.checks.send(PasswordCheck { ticket, slow, password, admission }) {
+        match self.checks.send(PasswordCheck { id, slow, password, admission }) {
             Ok(()) => Decision::Later,
             Err(_) => Decision::Now(ConnAckReasonCode::ServerUnavailable.into()), // it is shutting down
         }
     }
 
-    fn publish(&mut self, _: Ticket, client: Client<'_>, message: &ReceivedMessage<'_>) -> Decision<PubAckReasonCode> {
+    fn publish(
+        &mut self,
+        _: DecisionId,
+        client: Client<'_>,
+        message: &ReceivedMessage<'_>,
+    ) -> Decision<PubAckReasonCode> {
         let topic = message.topic.name();
         let may = self.rights.acl.as_ref().is_none_or(|acl| acl.may_write(who(client), topic));
         Decision::Now(if may { PubAckReasonCode::Success } else { PubAckReasonCode::NotAuthorized })
@@ -152,7 +157,7 @@ impl Policy for Access {
 
     fn subscribe(
         &mut self,
-        _: Ticket,
+        _: DecisionId,
         client: Client<'_>,
         subscription: &Subscription<'_>,
     ) -> Decision<SubAckReasonCode> {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use mqtt_sansio::broker::{Admission, Answer, Broker, ConnectionId, Ticket};
+use mqtt_sansio::broker::{Admission, Answer, Broker, ConnectionId, DecisionId};
 use mqtt_sansio::codec::{ConnAckReasonCode, DisconnectReasonCode};
 use mqtt_sansio::{Instant, StdClock};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -152,33 +152,33 @@ impl Driver {
             tokio::task::spawn_local(async move {
                 match tokio::time::timeout(max_wait, turns.acquire()).await {
                     Ok(_turn) => driver.check_password(check).await,
-                    Err(_) => driver.answer(check.ticket, ConnAckReasonCode::ServerUnavailable.into()),
+                    Err(_) => driver.answer(check.id, ConnAckReasonCode::ServerUnavailable.into()),
                 }
             });
         }
     }
 
     /// Gives the broker the answer to a client, unless the client is gone.
-    fn answer(&self, ticket: Ticket, admission: Admission) {
+    fn answer(&self, id: DecisionId, admission: Admission) {
         {
             let mut broker = self.broker.borrow_mut();
-            if broker.is_over(ticket.connection()) {
+            if broker.is_over(id.connection()) {
                 return;
             }
-            let _ = broker.answer(self.now(), ticket, Answer::Connect(admission));
+            let _ = broker.answer(self.now(), id, Answer::Connect(admission));
         }
         self.wake(None);
     }
 
     async fn check_password(&self, mut check: PasswordCheck) {
-        let ticket = check.ticket;
-        if self.broker.borrow().is_over(ticket.connection()) {
+        let id = check.id;
+        if self.broker.borrow().is_over(id.connection()) {
             return;
         }
         let (slow, password) = (check.slow.clone(), std::mem::take(&mut check.password));
         // A password whose check has failed in any way is not right.
         let is_right = tokio::task::spawn_blocking(move || slow.fits(&password)).await.unwrap_or(false);
-        self.answer(ticket, check.admission(is_right));
+        self.answer(id, check.admission(is_right));
     }
 
     /// Tells the broker the time whenever something is due.

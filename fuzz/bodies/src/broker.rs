@@ -5,8 +5,8 @@ use core::num::NonZeroU16;
 use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
 use mqtt_sansio::broker::{
-    Admission, Answer, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, Notice, Policy, SharedStrategy,
-    TakeOver, Ticket,
+    Admission, Answer, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Notice, Policy,
+    SharedStrategy, TakeOver,
 };
 use mqtt_sansio::codec::{
     self, ConnAckReasonCode, Connect, Decoded, DisconnectReasonCode, Field, Limits, Packet, PacketType,
@@ -24,7 +24,7 @@ pub fn broker_ops(data: &[u8]) {
     let mut u = Unstructured::new(data);
     let Ok(config) = config(&mut u) else { return };
     let policy =
-        Moods { random: Random::new(config.seed), patience: config.seed & 1 == 0, tickets: Vec::new(), connected: 0 };
+        Moods { random: Random::new(config.seed), patience: config.seed & 1 == 0, decisions: Vec::new(), connected: 0 };
     let mut ops = Ops {
         broker: Broker::new(config.clone(), policy),
         config,
@@ -86,14 +86,14 @@ struct Moods {
     random: Random,
     /// Whether it always answers at once.
     patience: bool,
-    tickets: Vec<Ticket>,
+    decisions: Vec<DecisionId>,
     connected: u32,
 }
 
 impl Moods {
-    fn decide<T>(&mut self, ticket: Ticket, answers: [T; 3]) -> Decision<T> {
+    fn decide<T>(&mut self, id: DecisionId, answers: [T; 3]) -> Decision<T> {
         if !self.patience && self.random.percent(30) {
-            self.tickets.push(ticket);
+            self.decisions.push(id);
             return Decision::Later;
         }
         let place = if self.patience { 0 } else { self.random.index(12).min(2) };
@@ -101,35 +101,35 @@ impl Moods {
         answers.into_iter().nth(place).map_or(Decision::Later, Decision::Now)
     }
 
-    fn admission(&mut self, ticket: Ticket, can_challenge: bool) -> Decision<Admission> {
+    fn admission(&mut self, id: DecisionId, can_challenge: bool) -> Decision<Admission> {
         let user = if self.random.percent(50) { "u" } else { "v" };
         let other = if can_challenge { Admission::Challenge(b"?".to_vec()) } else { Admission::accept_as(user) };
-        self.decide(ticket, [Admission::accept(), ConnAckReasonCode::NotAuthorized.into(), other])
+        self.decide(id, [Admission::accept(), ConnAckReasonCode::NotAuthorized.into(), other])
     }
 }
 
 impl Policy for Moods {
-    fn connect(&mut self, ticket: Ticket, connect: &Connect<'_>) -> Decision<Admission> {
-        self.admission(ticket, connect.properties.authentication_method.is_some())
+    fn connect(&mut self, id: DecisionId, connect: &Connect<'_>) -> Decision<Admission> {
+        self.admission(id, connect.properties.authentication_method.is_some())
     }
 
-    fn authenticate(&mut self, ticket: Ticket, _: &AuthStep<'_>) -> Decision<Admission> {
-        self.admission(ticket, true)
+    fn authenticate(&mut self, id: DecisionId, _: &AuthStep<'_>) -> Decision<Admission> {
+        self.admission(id, true)
     }
 
-    fn publish(&mut self, ticket: Ticket, _: Client<'_>, _: &ReceivedMessage<'_>) -> Decision<PubAckReasonCode> {
+    fn publish(&mut self, id: DecisionId, _: Client<'_>, _: &ReceivedMessage<'_>) -> Decision<PubAckReasonCode> {
         let refused = PubAckReasonCode::NotAuthorized;
-        self.decide(ticket, [PubAckReasonCode::Success, refused, PubAckReasonCode::Success])
+        self.decide(id, [PubAckReasonCode::Success, refused, PubAckReasonCode::Success])
     }
 
-    fn subscribe(&mut self, ticket: Ticket, _: Client<'_>, _: &Subscription<'_>) -> Decision<SubAckReasonCode> {
+    fn subscribe(&mut self, id: DecisionId, _: Client<'_>, _: &Subscription<'_>) -> Decision<SubAckReasonCode> {
         let granted = SubAckReasonCode::GrantedQoS2;
-        self.decide(ticket, [granted, SubAckReasonCode::NotAuthorized, SubAckReasonCode::GrantedQoS1])
+        self.decide(id, [granted, SubAckReasonCode::NotAuthorized, SubAckReasonCode::GrantedQoS1])
     }
 
-    fn take_over(&mut self, ticket: Ticket, _: &TakeOver<'_>) -> Decision<ConnAckReasonCode> {
+    fn take_over(&mut self, id: DecisionId, _: &TakeOver<'_>) -> Decision<ConnAckReasonCode> {
         let refused = ConnAckReasonCode::NotAuthorized;
-        self.decide(ticket, [ConnAckReasonCode::Success, refused, ConnAckReasonCode::Success])
+        self.decide(id, [ConnAckReasonCode::Success, refused, ConnAckReasonCode::Success])
     }
 
     fn notice(&mut self, notice: Notice<'_>) {
@@ -268,14 +268,14 @@ impl Ops<'_> {
     }
 
     fn answer(&mut self) -> Result<()> {
-        let tickets = &self.broker.policy().tickets;
-        let Some(last) = tickets.len().checked_sub(1) else { return Ok(()) };
+        let decisions = &self.broker.policy().decisions;
+        let Some(last) = decisions.len().checked_sub(1) else { return Ok(()) };
         // Sometimes once more.
         let place = self.u.int_in_range(0..=last)?;
         let keep = self.u.ratio(1, 8)?;
-        let ticket = tickets[place];
+        let id = decisions[place];
         if !keep {
-            self.broker.policy_mut().tickets.swap_remove(place);
+            self.broker.policy_mut().decisions.swap_remove(place);
         }
         let answers = [
             Answer::Connect(Accept::default().into()),
@@ -293,7 +293,7 @@ impl Ops<'_> {
         let first = self.u.int_in_range(0..=answers.len() - 1)?;
         let mut right = 0;
         for answer in answers.iter().cycle().skip(first).take(answers.len()) {
-            right += usize::from(self.broker.answer(self.now, ticket, answer.clone()).is_ok());
+            right += usize::from(self.broker.answer(self.now, id, answer.clone()).is_ok());
             if right != 0 {
                 break;
             }
@@ -361,10 +361,10 @@ impl Ops<'_> {
         assert_eq!(status.clients, self.broker.policy().connected, "who connects and disconnects is told");
         assert!(status.sessions <= self.config.max_sessions && status.retained <= self.config.max_retained);
         assert!(status.subscriptions <= self.config.max_subscriptions);
-        assert!(status.kept <= u64::from(status.sessions) * u64::from(self.config.server.max_kept));
+        assert!(status.stored <= u64::from(status.sessions) * u64::from(self.config.server.max_kept));
         // One message is stored whatever its size.
         let each = self.config.server.max_kept_bytes.max(self.config.server.maximum_packet_size);
-        assert!(status.kept_bytes <= u64::from(status.sessions) * u64::from(each));
+        assert!(status.stored_bytes <= u64::from(status.sessions) * u64::from(each));
     }
 
     /// When all are gone, and their time has passed, only what is to stay is there.

@@ -2,8 +2,8 @@
 
 use bytes::Buf;
 use mqtt_sansio::broker::{
-    Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, DropReason, Notice, Policy, SharedStrategy,
-    Ticket,
+    Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, DecisionId, DropReason, Notice, Policy,
+    SharedStrategy,
 };
 use mqtt_sansio::codec::{PubAckReasonCode, SubAckReasonCode, Subscription};
 use mqtt_sansio::server::ServerConfig;
@@ -54,14 +54,14 @@ enum Event {
 struct Witness {
     events: Vec<Event>,
     /// Questions that are answered later, and what will have happened then.
-    questions: Vec<(Ticket, Event)>,
+    questions: Vec<(DecisionId, Event)>,
     patience: Option<Random>,
 }
 
 impl Witness {
-    fn decide<T>(&mut self, ticket: Ticket, event: Event, answer: T) -> Decision<T> {
+    fn decide<T>(&mut self, id: DecisionId, event: Event, answer: T) -> Decision<T> {
         if self.patience.as_mut().is_some_and(|random| random.percent(20)) {
-            self.questions.push((ticket, event));
+            self.questions.push((id, event));
             return Decision::Later;
         }
         self.events.push(event);
@@ -74,23 +74,23 @@ fn place_of(client_id: &str) -> usize {
 }
 
 impl Policy for Witness {
-    fn publish(&mut self, ticket: Ticket, _: Who<'_>, message: &ReceivedMessage<'_>) -> Decision<PubAckReasonCode> {
+    fn publish(&mut self, id: DecisionId, _: Who<'_>, message: &ReceivedMessage<'_>) -> Decision<PubAckReasonCode> {
         let event = Event::Message {
             topic: message.topic.as_str().into(),
             payload: String::from_utf8(message.payload.into()).unwrap(),
             qos: message.qos,
             retain: message.retain,
         };
-        self.decide(ticket, event, PubAckReasonCode::Success)
+        self.decide(id, event, PubAckReasonCode::Success)
     }
 
-    fn subscribe(&mut self, ticket: Ticket, client: Who<'_>, asked: &Subscription<'_>) -> Decision<SubAckReasonCode> {
+    fn subscribe(&mut self, id: DecisionId, client: Who<'_>, asked: &Subscription<'_>) -> Decision<SubAckReasonCode> {
         let (client, filter) = (place_of(client.id), asked.filter.as_str().into());
-        self.decide(ticket, Event::Subscription { client, filter, qos: asked.qos }, asked.qos.into())
+        self.decide(id, Event::Subscription { client, filter, qos: asked.qos }, asked.qos.into())
     }
 
-    fn resubscribe(&mut self, ticket: Ticket, _: Who<'_>, stored: &Subscription<'_>) -> Decision<SubAckReasonCode> {
-        self.decide(ticket, Event::Resubscription { qos: stored.qos }, stored.qos.into())
+    fn resubscribe(&mut self, id: DecisionId, _: Who<'_>, stored: &Subscription<'_>) -> Decision<SubAckReasonCode> {
+        self.decide(id, Event::Resubscription { qos: stored.qos }, stored.qos.into())
     }
 
     fn notice(&mut self, notice: Notice<'_>) {
@@ -280,7 +280,7 @@ impl World {
         let payload = format!("{place}:{}", client.count);
         let message = Message::new(topic, payload.as_bytes()).qos(QOS[self.random.index(3)]);
         let message = message.retain(topic.starts_with("r/"));
-        if client.session.publish(&message).is_ok() {
+        if client.session.publish(self.now, &message).is_ok() {
             client.count += 1;
         }
     }
@@ -291,7 +291,7 @@ impl World {
         let qos = if filter.starts_with(GROUP) { QoS::ExactlyOnce } else { QOS[self.random.index(3)] };
         if !client.is_asking(filter) {
             let subscription = Subscription::new(filter, qos).unwrap();
-            if let Ok(token) = client.session.subscribe(&[subscription]) {
+            if let Ok(token) = client.session.subscribe(self.now, &[subscription]) {
                 client.requests.insert(token, Request::Subscribe(filter.into()));
                 // Until it is answered, one of the terms counts.
                 self.model.unsubscribing(place, filter);
@@ -303,7 +303,7 @@ impl World {
         let client = &mut self.clients[place];
         let filter = FILTERS[self.random.index(FILTERS.len())];
         if !client.is_asking(filter)
-            && let Ok(token) = client.session.unsubscribe(&[TopicFilter::new(filter).unwrap()])
+            && let Ok(token) = client.session.unsubscribe(self.now, &[TopicFilter::new(filter).unwrap()])
         {
             client.requests.insert(token, Request::Unsubscribe(filter.into()));
             self.model.unsubscribing(place, filter);
@@ -316,18 +316,18 @@ impl World {
         if questions.is_empty() {
             return;
         }
-        let (ticket, event) = questions.swap_remove(0);
+        let (id, event) = questions.swap_remove(0);
         let answer = match &event {
             Event::Subscription { qos, .. } | Event::Resubscription { qos } => Answer::Subscribe((*qos).into()),
             _ => Answer::Publish(PubAckReasonCode::Success),
         };
         // What has happened comes before what follows from it.
         let before = self.broker.policy().events.len();
-        if self.broker.answer(self.now, ticket, answer).is_ok() {
+        if self.broker.answer(self.now, id, answer).is_ok() {
             self.broker.policy_mut().events.insert(before, event);
         }
         self.note();
-        self.write(ticket.connection());
+        self.write(id.connection());
     }
 
     fn pass_time(&mut self) {

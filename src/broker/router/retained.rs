@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::publication::Kept;
+use super::retained_message::{Publisher, RetainedMessage};
 use super::trie::{NONE, NodeId, ROOT, Trie};
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
@@ -13,20 +13,20 @@ use crate::topic::{TopicFilter, TopicName};
 pub(super) struct Retained {
     trie: Trie<Entry>,
     count: u32,
-    /// The bytes of the messages.
+    /// The size of the messages in bytes.
     bytes: u64,
-    /// How many of them are those of payloads that are shared, and counted elsewhere.
+    /// The part of `bytes` that shared payloads take, which are counted elsewhere.
     shared: u64,
-    /// How many nodes there are besides the root.
+    /// Number of nodes besides the root.
     nodes: u32,
-    /// How many messages have ever been retained.
+    /// Number of messages that were ever retained.
     number: u64,
 }
 
 /// The message of a topic, and the topics with one level more.
 #[derive(Clone, Default)]
 struct Entry {
-    message: Option<Box<Message>>,
+    message: Option<Box<Numbered>>,
     first_child: NodeId,
     /// The siblings.
     next: NodeId,
@@ -34,28 +34,28 @@ struct Entry {
 }
 
 #[derive(Clone)]
-struct Message {
-    /// Which of all the messages that were ever retained.
+struct Numbered {
+    /// The position in the order of all messages that were ever retained.
     number: u64,
-    kept: Kept,
+    message: RetainedMessage,
 }
 
-/// What a topic takes for each of its levels that no other one shares.
+/// The size in bytes of a topic level that no other retained topic shares.
 const NODE: u64 = Trie::<Entry>::NODE_SIZE as u64;
 
 /// A message that was retained, and may be replaced by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Reference {
+pub(in crate::broker) struct Reference {
     node: NodeId,
     number: u64,
 }
 
-/// What there will be when a message has been retained.
+/// The counts as they will be when a message has been retained.
 pub(super) struct Outlook {
     pub(super) count: u32,
     /// The bytes, without payloads that are shared.
     pub(super) own_bytes: u64,
-    /// The bytes of a shared payload that will not be retained any more.
+    /// The size of the shared payload that will be replaced, or 0.
     pub(super) replaced_payload: u64,
 }
 
@@ -64,19 +64,24 @@ pub(super) struct Outlook {
 pub(super) struct Moment(u64);
 
 impl Reference {
-    /// It was sent: nobody finds a message by it any more, and it keeps its place in an order.
+    /// Makes the reference one to no message, without changing its position in a sorted list.
     pub(super) const fn void(&mut self) {
         self.number = 0;
     }
 
-    /// Whether the message was there at that moment.
+    /// Whether the message was retained at that moment or before.
     pub(super) const fn is_of(self, moment: Moment) -> bool {
         self.number <= moment.0
     }
 }
 
 impl Retained {
-    /// Now.
+    /// Identifies a client, for No Local.
+    pub(super) fn publisher(&self, client_id: &str) -> Publisher {
+        Publisher::client(self.trie.wanted(client_id.as_bytes()).hash())
+    }
+
+    /// The moment of the newest message.
     pub(super) const fn moment(&self) -> Moment {
         Moment(self.number)
     }
@@ -85,29 +90,29 @@ impl Retained {
         Self { trie: Trie::new(seed), count: 0, bytes: 0, shared: 0, nodes: 0, number: 0 }
     }
 
-    /// How many messages there are.
+    /// Number of retained messages.
     pub(super) const fn len(&self) -> u32 {
         self.count
     }
 
-    /// How many bytes they take, with their places in the tree.
+    /// The size of the messages in bytes, with their nodes.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes.saturating_add((self.nodes as u64).saturating_mul(NODE))
     }
 
-    /// How many bytes they take, without payloads that are shared.
+    /// The size in bytes without shared payloads.
     pub(super) const fn own_bytes(&self) -> u64 {
         self.bytes().saturating_sub(self.shared)
     }
 
-    /// What there will be with this message as the one of its topic.
-    pub(super) fn with(&self, topic: TopicName<'_>, kept: &Kept) -> Outlook {
+    /// The counts as they will be with this message as the one of its topic.
+    pub(super) fn with(&self, topic: TopicName<'_>, message: &RetainedMessage) -> Outlook {
         let known = self.trie.find(topic.levels());
-        let old = known.and_then(|node| self.message(node)).map(|old| &old.kept);
+        let old = known.and_then(|node| self.message(node)).map(|old| &old.message);
         let replaced_payload = old.map_or(0, |old| old.shared_len() as u64);
         let old_bytes = old.map_or(0, |old| old.len() as u64).saturating_sub(replaced_payload);
         let nodes = if known.is_some() { 0 } else { topic.levels().count() as u64 };
-        let own_size = kept.len().saturating_sub(kept.shared_len()) as u64;
+        let own_size = message.len().saturating_sub(message.shared_len()) as u64;
         let more = nodes.saturating_mul(NODE).saturating_add(own_size);
         Outlook {
             count: self.count.saturating_sub(u32::from(old.is_some())).saturating_add(1),
@@ -116,8 +121,8 @@ impl Retained {
         }
     }
 
-    /// Keeps a message as the one of its topic, instead of the one before \[MQTT-3.3.1-5\].
-    pub(super) fn set(&mut self, topic: TopicName<'_>, kept: Kept) -> Option<Reference> {
+    /// Retains a message as the one of its topic, in place of the one before \[MQTT-3.3.1-5\].
+    pub(super) fn set(&mut self, topic: TopicName<'_>, message: RetainedMessage) -> Option<Reference> {
         let mut node = ROOT;
         for level in topic.levels() {
             match self.child_or_insert(node, level) {
@@ -131,10 +136,10 @@ impl Retained {
         self.take(node);
         self.number = self.number.wrapping_add(1);
         self.count = self.count.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(kept.len() as u64);
-        self.shared = self.shared.saturating_add(kept.shared_len() as u64);
+        self.bytes = self.bytes.saturating_add(message.len() as u64);
+        self.shared = self.shared.saturating_add(message.shared_len() as u64);
         let number = self.number;
-        self.trie.value_mut(node)?.message = Some(Box::new(Message { number, kept }));
+        self.trie.value_mut(node)?.message = Some(Box::new(Numbered { number, message }));
         Some(Reference { node, number })
     }
 
@@ -146,14 +151,12 @@ impl Retained {
         }
     }
 
-    /// Removes a message if it is still there; whether it was.
-    pub(super) fn remove_expired(&mut self, reference: Reference) -> bool {
-        let is_there = self.get(reference).is_some();
-        if is_there {
+    /// Removes a message, unless it has been replaced or removed.
+    pub(super) fn remove_expired(&mut self, reference: Reference) {
+        if self.get(reference).is_some() {
             self.take(reference.node);
             self.prune(reference.node);
         }
-        is_there
     }
 
     /// The message of a topic.
@@ -162,25 +165,25 @@ impl Retained {
         self.message(node).map(|message| Reference { node, number: message.number })
     }
 
-    /// A message that is still the one of its topic.
-    pub(super) fn get(&self, reference: Reference) -> Option<&Kept> {
+    /// The message that a reference was made for, if it is still the one of its topic.
+    pub(super) fn get(&self, reference: Reference) -> Option<&RetainedMessage> {
         let message = self.message(reference.node)?;
-        (message.number == reference.number).then_some(&message.kept)
+        (message.number == reference.number).then_some(&message.message)
     }
 
-    fn message(&self, node: NodeId) -> Option<&Message> {
+    fn message(&self, node: NodeId) -> Option<&Numbered> {
         self.trie.value(node)?.message.as_deref()
     }
 
     fn take(&mut self, node: NodeId) {
         if let Some(old) = self.trie.value_mut(node).and_then(|entry| entry.message.take()) {
             self.count = self.count.saturating_sub(1);
-            self.bytes = self.bytes.saturating_sub(old.kept.len() as u64);
-            self.shared = self.shared.saturating_sub(old.kept.shared_len() as u64);
+            self.bytes = self.bytes.saturating_sub(old.message.len() as u64);
+            self.shared = self.shared.saturating_sub(old.message.shared_len() as u64);
         }
     }
 
-    /// The child of a node with this level, which is made the first one if there is none.
+    /// The child of a node with this level, which is made if it does not exist.
     fn child_or_insert(&mut self, parent: NodeId, level: &[u8]) -> Option<NodeId> {
         if let Some(child) = self.trie.child_of(parent, self.trie.wanted(level)) {
             return Some(child);
@@ -195,10 +198,11 @@ impl Retained {
         Some(child)
     }
 
-    /// Takes nodes away that nobody needs, from this one up.
+    /// Removes nodes without message and children, from this one up.
     fn prune(&mut self, node: NodeId) {
         let mut node = node;
         while node != ROOT && !self.trie.has_children(node) {
+            // A node with a message stays.
             let Some(&Entry { message: None, next, previous, .. }) = self.trie.value(node) else { return };
             let parent = self.trie.parent(node);
             if next != NONE
@@ -227,12 +231,12 @@ impl Retained {
         self.trie.value(node).map(|entry| entry.next).filter(|&next| next != NONE)
     }
 
-    /// Finds the messages that a filter is for, except those that have expired or were retained later than `until`. Only
-    /// that part of the tree is looked at that can fit. In the order of references.
+    /// Finds the messages whose topics match a filter, except those that have expired or were retained after `until`, in the
+    /// order of references. Only the part of the tree that can match is visited.
     pub(super) fn find_matches(&self, filter: TopicFilter<'_>, until: Moment, now: Instant) -> Vec<Reference> {
         let mut found = Vec::new();
         let mut take = |node| {
-            let message = self.message(node).filter(|it| it.number <= until.0 && !it.kept.is_expired(now));
+            let message = self.message(node).filter(|it| it.number <= until.0 && !it.message.is_expired(now));
             found.extend(message.map(|message| Reference { node, number: message.number }));
         };
         let mut here = alloc::vec![ROOT];
@@ -255,13 +259,13 @@ impl Retained {
         found
     }
 
-    /// The children of a node; without those that a wildcard in the first level does not stand for \[MQTT-4.7.2-1\].
+    /// The children of a node, in the first level without those that a wildcard does not match \[MQTT-4.7.2-1\].
     fn children(&self, node: NodeId, is_first_level: bool) -> impl Iterator<Item = NodeId> {
         let all = core::iter::successors(self.first_child(node), |&child| self.next_sibling(child));
         all.filter(move |&child| !(is_first_level && self.trie.level(child).first() == Some(&b'$')))
     }
 
-    /// A node and all below it. The way back up is by the parents, so it needs no memory, however deep it is.
+    /// Visits a node and all below it. The way back up is by the parents, so no stack is needed, however deep the tree is.
     fn visit_all_below(&self, top: NodeId, visit: &mut impl FnMut(NodeId)) {
         visit(top);
         for child in self.children(top, top == ROOT) {

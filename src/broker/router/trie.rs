@@ -13,30 +13,30 @@ pub(super) type NodeId = u32;
 /// The node that all topics begin at.
 pub(super) const ROOT: NodeId = 0;
 
-/// No node: the root is nobody's child.
+/// No node: the root is the child of no node.
 pub(super) const NONE: NodeId = 0;
 
-/// A tree of topic levels. What follows behind the last level that a node shares with others is in the node.
+/// A tree of topic levels. A node without children also holds the levels that follow its own.
 ///
 /// Nodes are found in one table for the whole tree, by a hash of all levels down to theirs, so that a node with a million
 /// children is as quick as one with two. That hash is known before the node above has been looked at: in a large tree most
 /// of the time goes into waiting for memory, and like this the levels of a topic are waited for all at once. It depends on
-/// a seed, so that nobody can choose topics that collide.
+/// a seed, so that no client can choose topics that collide.
 #[derive(Clone)]
 pub(super) struct Trie<V> {
     nodes: Vec<Node<V>>,
     by_path: HashTable<NodeId>,
     hasher: FixedState,
-    /// The node that was freed last.
+    /// The node that was freed last; it is used next.
     free: NodeId,
 }
 
-/// With the value of a tree of subscriptions it fills a cache line.
+/// With the value of a tree of subscriptions a node fills a cache line.
 #[derive(Clone)]
 #[repr(align(64))]
 struct Node<V> {
     parent: NodeId,
-    /// How many children it has; of a free place, the place that was freed before.
+    /// The number of children; of a free node, the node that was freed before.
     children: u32,
     /// The hash of the levels down to this one.
     path: Path,
@@ -49,24 +49,24 @@ struct Node<V> {
 pub(super) struct Path(u32);
 
 impl Path {
-    /// Of no level.
+    /// The path of the root.
     pub(super) const ROOT: Self = Self(0);
 
-    /// With one level more. The hash of a level is as good as random, and the product makes the order count.
+    /// The path with one level more. The hash of a level is as good as random, and the product makes the order count.
     #[inline]
     pub(super) fn then(self, level: Wanted<'_>) -> Self {
         let mixed = level.hash.wrapping_add(u64::from(self.0));
         Self((u128::from(mixed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u32)
     }
 
-    /// As a table wants it: random in the first bits and in the last.
+    /// The hash for a table, random in the first bits and in the last.
     #[inline]
     const fn hash(self) -> u64 {
         (self.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32)
     }
 }
 
-/// The text of a level, and of those behind it that no other node shares; nearly all are short.
+/// The text of a level, and of the levels that follow it and that no other node shares. Nearly all texts are short.
 #[derive(Clone)]
 enum Text {
     Short { head: u8, len: u8, text: [u8; 21] },
@@ -74,7 +74,7 @@ enum Text {
 }
 
 impl Text {
-    /// A level, and what follows behind a slash.
+    /// A level, and the levels that follow behind a slash.
     fn new(head: &[u8], tail: Option<&[u8]>) -> Self {
         let behind = tail.map_or(0, |tail| tail.len().saturating_add(1));
         let len = head.len().saturating_add(behind);
@@ -117,7 +117,7 @@ impl Text {
 }
 
 impl<V: Default> Node<V> {
-    /// A node on its own.
+    /// A node without children.
     fn new(path: Path, parent: NodeId, text: Text) -> Self {
         Self { parent, children: 0, path, text, value: V::default() }
     }
@@ -127,7 +127,7 @@ impl<V: Default> Node<V> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Levels(Vec<LevelOf>);
 
-/// A level of a topic: its hash, that of the levels down to it, and where it is.
+/// A level of a topic: its hash, the hash of the levels down to it, and its position in the topic.
 #[derive(Clone, Debug)]
 struct LevelOf {
     hash: u64,
@@ -145,18 +145,18 @@ impl LevelOf {
 }
 
 impl Levels {
-    /// What a topic has from this level on.
+    /// The part of the topic from this level on.
     pub(super) fn rest<'t>(&self, topic: &'t [u8], place: u32) -> Option<&'t [u8]> {
         topic.get(self.0.get(place as usize)?.start as usize..)
     }
 
-    /// A level of the topic that they are of.
+    /// A level of the topic.
     pub(super) fn get<'t>(&self, topic: &'t [u8], place: u32) -> Option<Wanted<'t>> {
         self.0.get(place as usize).map(|level| level.wanted(topic))
     }
 }
 
-/// A level that is looked for.
+/// A level that is to be looked up.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'t> {
     text: &'t [u8],
@@ -237,10 +237,10 @@ impl<V: Default> Trie<V> {
         }
     }
 
-    /// The nodes for the first levels of a topic, from the root on and as far as there are some.
+    /// Finds the nodes for the first levels of a topic, from the root on, as far as they exist.
     ///
-    /// No step waits for what the one before has found, but for a comparison that nearly always succeeds. So the processor
-    /// looks ahead, and the memory of several levels is fetched at the same time.
+    /// A step needs from the step before only a comparison that nearly always succeeds. So the processor looks ahead, and the
+    /// memory of several levels is fetched at the same time.
     #[inline]
     pub(super) fn find_along(&self, topic: &[u8], levels: &Levels, nodes: &mut Vec<(NodeId, Path)>) {
         nodes.clear();
@@ -253,7 +253,7 @@ impl<V: Default> Trie<V> {
         }
     }
 
-    /// The child of a node with this level, if there is one; `path` is that of the child.
+    /// The child of a node with this level, if it exists; `path` is that of the child.
     #[inline]
     pub(super) fn child(&self, parent: NodeId, path: Path, level: Wanted<'_>) -> Option<NodeId> {
         let is_it = |&id: &NodeId| {
@@ -263,13 +263,13 @@ impl<V: Default> Trie<V> {
         self.by_path.find(path.hash(), is_it).copied()
     }
 
-    /// The child of a node with this level, if there is one, where its path is not at hand.
+    /// The child of a node with this level, if it exists, where its path is not known.
     pub(super) fn child_of(&self, parent: NodeId, level: Wanted<'_>) -> Option<NodeId> {
         let path = self.node(parent)?.path.then(level);
         self.child(parent, path, level)
     }
 
-    /// The node at the end of these levels, if there is one.
+    /// The node at the end of these levels, if it exists.
     pub(super) fn find<'t>(&self, levels: impl Iterator<Item = &'t [u8]>) -> Option<NodeId> {
         let mut levels = levels;
         let start = (ROOT, Path::ROOT);
@@ -281,14 +281,13 @@ impl<V: Default> Trie<V> {
         end.map(|(node, _)| node)
     }
 
-    /// The levels behind a node's own that it stands for too: as long as no other node shares them, they are no nodes of
-    /// their own.
+    /// The levels behind a node's own that are stored in the node, because no other node shares them.
     #[inline]
     pub(super) fn tail(&self, id: NodeId) -> Option<&[u8]> {
         self.node(id)?.text.tail()
     }
 
-    /// Writes all levels that a node stands for, from the root on; none for the root itself.
+    /// Writes all levels down to a node, with those stored in it; none for the root.
     pub(super) fn write_levels(&self, id: NodeId, out: &mut Vec<u8>) {
         let mut nodes = Vec::new();
         let mut at = id;
@@ -308,8 +307,7 @@ impl<V: Default> Trie<V> {
         }
     }
 
-    /// Makes a child that is not there yet, which stands for the levels in `tail` too; `None` if there is no number left
-    /// for it.
+    /// Makes a child that does not exist yet, with the levels in `tail` stored in it; `None` if no id is left.
     pub(super) fn insert(&mut self, parent: NodeId, level: &[u8], tail: Option<&[u8]>) -> Option<NodeId> {
         let path = self.node(parent)?.path.then(self.wanted(level));
         let id = self.add(Node::new(path, parent, Text::new(level, tail)))?;
@@ -319,15 +317,17 @@ impl<V: Default> Trie<V> {
         Some(id)
     }
 
-    /// Puts a node for its first level above one that stands for more, and returns that. The lower one keeps its number.
+    /// Splits a node with several levels: a new node for its first level goes above it, and is returned. The lower node keeps
+    /// its id.
     pub(super) fn push_down(&mut self, id: NodeId) -> Option<NodeId> {
         let Node { path, parent, text, .. } = self.node(id)?;
         let (path, parent, text) = (*path, *parent, text.clone());
         let mut levels = text.tail()?.splitn(2, |&byte| byte == b'/');
         let (level, tail) = (levels.next()?, levels.next());
         let upper = self.add(Node { children: 1, ..Node::new(path, parent, Text::new(text.head(), None)) })?;
-        if let Ok(mut entry) = self.by_path.find_entry(path.hash(), |&other| other == id) {
-            *entry.get_mut() = upper;
+        match self.by_path.find_entry(path.hash(), |&other| other == id) {
+            Ok(mut entry) => *entry.get_mut() = upper,
+            Err(_) => bug!("each node is in the table"),
         }
         let lower_path = path.then(self.wanted(level));
         let lower = self.node_mut(id)?;
@@ -338,7 +338,7 @@ impl<V: Default> Trie<V> {
         Some(upper)
     }
 
-    /// Takes in a node that nobody finds yet.
+    /// Adds a node, which the table does not have yet.
     fn add(&mut self, new: Node<V>) -> Option<NodeId> {
         if self.free == NONE {
             let id = NodeId::try_from(self.nodes.len()).ok()?;
@@ -350,24 +350,26 @@ impl<V: Default> Trie<V> {
         Some(id)
     }
 
-    /// From here on a node is found.
+    /// Adds a node to the table.
     fn index(&mut self, id: NodeId, path: Path) {
         let nodes = &self.nodes;
         let hash = |&id: &NodeId| nodes.get(id as usize).map_or(0, |node| node.path.hash());
         self.by_path.insert_unique(path.hash(), id, hash);
     }
 
-    /// Takes away a node that has no children.
+    /// Removes a node that has no children.
     pub(super) fn remove_leaf(&mut self, id: NodeId) {
-        let Some(&Node { path, parent, children, .. }) = self.node(id) else { return };
+        let Some(&Node { path, parent, children, .. }) = self.node(id) else { return bug!("a leaf is a node") };
         if id == ROOT || children != 0 {
-            return;
+            return bug!("a leaf has no children");
         }
-        if let Ok(entry) = self.by_path.find_entry(path.hash(), |&other| other == id) {
-            entry.remove();
+        match self.by_path.find_entry(path.hash(), |&other| other == id) {
+            Ok(entry) => drop(entry.remove()),
+            Err(_) => bug!("each node is in the table"),
         }
-        if let Some(parent) = self.node_mut(parent) {
-            parent.children = parent.children.saturating_sub(1);
+        match self.node_mut(parent) {
+            Some(parent) => parent.children = parent.children.saturating_sub(1),
+            None => bug!("a node has a parent"),
         }
         let free = core::mem::replace(&mut self.free, id);
         if let Some(node) = self.node_mut(id) {
@@ -375,7 +377,7 @@ impl<V: Default> Trie<V> {
         }
     }
 
-    /// How many nodes there are, and places of such that are gone.
+    /// Number of nodes, with free ones.
     pub(super) const fn len(&self) -> usize {
         self.nodes.len()
     }

@@ -1,4 +1,17 @@
-//! What a broker does with sessions: one message for many of them, and the steps of `poll` one by one.
+//! The interface between sessions and a router: everything that a broker does with an [`ServerSession`] or an
+//! [`Acceptor`](super::Acceptor) beyond their public commands.
+//!
+//! It is compiled the same whether there is a broker or not, and knows nothing of one.
+//!
+//! | question or command | what it is for |
+//! |---|---|
+//! | [`Copies`], [`ServerSession::forward`], [`ServerSession::forward_plain`] | delivers one message to many sessions, and encodes it once |
+//! | [`ServerSession::advance_output`], [`ServerSession::has_work`] | does what [`poll`](ServerSession::poll) does, without input |
+//! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | when the session has to be looked at, and what postpones that |
+//! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | what the session can take now |
+//! | [`ServerSession::stored`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | how much it holds, and has sent |
+//! | [`ServerSession::detach`], [`ServerSession::take_marked`] | how it ends: what is still to be written, and messages for others |
+//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written}` | what is known of a client before it is accepted |
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -7,15 +20,15 @@ use bytes::Bytes;
 
 use super::action::{Action, Close};
 use super::session::{Marked, ServerSession, State};
-use crate::codec::{Delivery, EncodeError, PacketId, Publish, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{CommandError, End, LARGE, PayloadAccount, Phase, Side, Transmit};
+use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
+use crate::session::{CommandError, End, LARGE, MessageRef, PayloadAccount, Phase, Side, Transmit};
 use crate::time::Instant;
 
 /// A message on its way to many sessions. What many of them get letter by letter is encoded once.
 pub(crate) struct Copies<'a> {
     now: Instant,
-    /// The message; without its payload if that is large.
-    publish: Publish<'a>,
+    /// The message. A large payload is sent from `large`.
+    message: MessageRef<'a>,
     large: Option<Bytes>,
     /// How long it is still of use, in seconds; `u32::MAX` for ever.
     expires_after: u32,
@@ -34,18 +47,18 @@ impl<'a> Copies<'a> {
     /// A large payload is shared by all copies; if it is not shared and counted already, it is copied once for that.
     pub(crate) fn new(
         now: Instant,
-        publish: Publish<'a>,
+        message: MessageRef<'a>,
         shared: Option<Bytes>,
         expires_after: u32,
         account: &Arc<PayloadAccount>,
         encoded: &'a mut Encoded,
     ) -> Self {
         encoded.0.iter_mut().for_each(Vec::clear);
-        let copied = || account.share(Bytes::copy_from_slice(publish.payload));
-        let large = shared.or_else(|| (publish.payload.len() >= LARGE).then(copied));
-        let payload = if large.is_some() { &[] } else { publish.payload };
+        let copied = || account.share(Bytes::copy_from_slice(message.payload));
+        let large = shared.or_else(|| (message.payload.len() >= LARGE).then(copied));
+        let payload = if large.is_some() { &[] } else { message.payload };
         let account = large.as_ref().map(|_| Arc::clone(account));
-        Self { now, publish: Publish { payload, ..publish }, large, expires_after, mark: 0, account, encoded }
+        Self { now, message: MessageRef { payload, ..message }, large, expires_after, mark: 0, account, encoded }
     }
 
     /// Marks the copies that are stored from here on.
@@ -56,18 +69,18 @@ impl<'a> Copies<'a> {
     /// The QoS with which the message was published.
     #[inline]
     pub(crate) const fn qos(&self) -> QoS {
-        self.publish.delivery.qos()
+        self.message.qos
     }
 
     /// Whether it was published as one to be retained.
     #[inline]
     pub(crate) const fn retain(&self) -> bool {
-        self.publish.retain
+        self.message.retain
     }
 
     /// How many bytes more are taken by a copy, but for what is small; a large payload is there already.
     pub(crate) const fn size(&self) -> u64 {
-        let (topic, payload) = (self.publish.topic.as_bytes().len(), self.publish.payload.len());
+        let (topic, payload) = (self.message.topic.as_bytes().len(), self.message.payload.len());
         (topic as u64).saturating_add(payload as u64)
     }
 
@@ -78,7 +91,7 @@ impl<'a> Copies<'a> {
         let place = usize::from(is_v5).wrapping_mul(2).wrapping_add(usize::from(retain));
         let Some(packet) = self.encoded.0.get_mut(place) else { return Ok(&[]) };
         if packet.is_empty() {
-            encode_plain(&self.publish, version, retain, packet)?;
+            encode_plain(&self.message, version, retain, packet)?;
         }
         Ok(packet)
     }
@@ -86,18 +99,19 @@ impl<'a> Copies<'a> {
 
 #[cold]
 fn encode_plain(
-    publish: &Publish<'_>,
+    message: &MessageRef<'_>,
     version: Version,
     retain: bool,
     packet: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    let properties = if version == Version::V5 { publish.properties } else { PublishProperties::default() };
-    Publish { delivery: Delivery::AtMostOnce, retain, properties, ..*publish }.encode(version, packet).map(drop)
+    let properties = if version == Version::V5 { message.properties } else { PublishProperties::default() };
+    let message = MessageRef { retain, properties, ..*message };
+    message.as_publish(Delivery::AtMostOnce, message.payload).encode(version, packet).map(drop)
 }
 
 impl ServerSession {
-    /// Publishes a copy of a message if that is of QoS 0 and can be put into the stream as others get it. Nobody is told what
-    /// becomes of it.
+    /// Publishes a copy of a message if the copy is of QoS 0 and the bytes that other sessions get can be put into the stream.
+    /// There is no outcome.
     #[inline]
     pub(crate) fn forward_plain(
         &mut self,
@@ -141,25 +155,22 @@ impl ServerSession {
         self.engine.advance(copies.now);
         let properties = match self.engine.version {
             Version::V5 => {
-                PublishProperties { subscription_identifiers: identifiers.into(), ..copies.publish.properties }
+                PublishProperties { subscription_identifiers: identifiers.into(), ..copies.message.properties }
             }
             Version::V31 | Version::V311 => PublishProperties::default(),
         };
-        let delivery = Delivery::new(qos, PacketId::MIN, false);
-        let publish = Publish { delivery, retain, properties, ..copies.publish };
+        let message = MessageRef { qos, retain, properties, ..copies.message };
         let (engine, side) = self.split();
-        let token = engine.publish_checked(&side.rules(), &publish, copies.large.as_ref(), copies.expires_after)?;
+        let token = engine.publish_checked(&side.rules(), &message, copies.large.as_ref(), copies.expires_after)?;
         if copies.mark != 0 || copies.account.is_some() {
             engine.label_last(token, copies.mark, copies.account.as_ref());
-        }
-        if engine.is_unstamped {
-            engine.stamp();
         }
         Ok(())
     }
 
-    /// As `poll` without any input, but what the client has left unfinished stays so, and nobody is taken for dead.
-    pub(crate) fn pump<'a>(&mut self, now: Instant) -> Option<Action<'a>> {
+    /// As [`poll`](Self::poll) without input, except that an unfinished packet of the client stays as it is, and that no
+    /// timeout of the keep-alive interval is noticed.
+    pub(crate) fn advance_output<'a>(&mut self, now: Instant) -> Option<Action<'a>> {
         self.engine.advance(now);
         if matches!(self.state, State::Detached | State::Expired) {
             return self.poll_detached();
@@ -182,9 +193,9 @@ impl ServerSession {
         }
     }
 
-    /// Whether [`pump`](Self::pump) has something to do.
+    /// Whether [`advance_output`](Self::advance_output) has something to do.
     #[inline]
-    pub(crate) fn wants_pump(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         self.engine.has_news()
             || self.due_wills.is_some()
             || self.state == State::Closing
@@ -201,13 +212,13 @@ impl ServerSession {
         }
     }
 
-    /// The client has not been listened to: its silence begins now.
-    pub(crate) fn excuse(&mut self, now: Instant) {
+    /// Restarts the keep-alive interval: input of the client was not taken until now.
+    pub(crate) fn reset_keep_alive(&mut self, now: Instant) {
         self.engine.advance(now);
         self.last_heard = self.engine.now;
     }
 
-    /// The connection ends, but what is still to be written will be, if that is possible. Whatever that is counts as sent.
+    /// Ends the connection, and returns what is still to be written on it. Those bytes count as sent.
     pub(crate) fn detach(&mut self, now: Instant) -> Transmit {
         let rest = self.engine.transmit.hand_over();
         self.closed(now);
@@ -225,13 +236,13 @@ impl ServerSession {
         self.engine.phase == Phase::Open || self.config.keep_qos_0
     }
 
-    /// How many messages are kept, and how many bytes.
+    /// How many messages are queued and in flight, and their size in bytes.
     #[inline]
-    pub(crate) const fn kept(&self) -> (u32, u32) {
+    pub(crate) const fn stored(&self) -> (u32, u32) {
         (self.engine.kept, self.engine.kept_bytes)
     }
 
-    /// How many messages are under way or wait.
+    /// How many messages are queued and in flight.
     pub(crate) fn load(&self) -> usize {
         self.engine.kept as usize
     }

@@ -1,0 +1,232 @@
+//! Whether a client is accepted, and into which session.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+
+use super::context::Context;
+use super::index::SessionIndex;
+use super::lifecycle;
+use super::pending_decisions::{Grant, PendingDecision};
+use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice};
+use super::publish;
+use super::resume::{self, Newcomer, StoredDecisions};
+use super::sessions::Session;
+use crate::codec::{Auth, ConnAckReasonCode, Connect, DisconnectReasonCode, ReasonCode, Version};
+use crate::text::Utf8Str;
+use crate::topic::TopicName;
+
+/// A client wants to connect: the policy decides.
+pub(super) fn receive_connect(cx: &mut Context<'_>, id: ConnectionId, connect: &Connect<'_>) {
+    if let Some(will) = &connect.will
+        && let Err(reason_code) = check_will(cx, will.topic)
+    {
+        return admit(cx, id, reason_code.into());
+    }
+    let decision_id = cx.connections.next_decision(id);
+    match cx.policy.connect(decision_id, connect) {
+        Decision::Now(admission) => admit(cx, id, admission),
+        Decision::Later => cx.connections.wait(id, PendingDecision::Connect(decision_id)),
+    }
+}
+
+/// Checks whether a will with this topic can be published when it is due: the client can be told now, and not later.
+///
+/// A will under `$SYS/` refuses no client, though it is never published: bridges announce their state there.
+fn check_will(cx: &Context<'_>, topic: TopicName<'_>) -> Result<(), ConnAckReasonCode> {
+    if !publish::is_own(topic) && cx.router.has_too_many_levels(topic.levels()) {
+        return Err(ConnAckReasonCode::TopicNameInvalid);
+    }
+    Ok(())
+}
+
+/// A client that is not accepted yet answers a challenge: the policy decides.
+pub(super) fn receive_auth(cx: &mut Context<'_>, id: ConnectionId, auth: &Auth<'_>) {
+    let decision_id = cx.connections.next_decision(id);
+    let Some(connecting) = cx.connections.connecting(id) else {
+        return bug!("a connection whose acceptor has read a packet is a connecting one");
+    };
+    let client_id = connecting.acceptor().client().map_or("", |(client_id, _)| client_id);
+    match cx.policy.authenticate(decision_id, &step(client_id, auth, false)) {
+        Decision::Now(admission) => admit(cx, id, admission),
+        Decision::Later => cx.connections.wait(id, PendingDecision::Connect(decision_id)),
+    }
+}
+
+/// The policy has decided about a client that is not accepted yet.
+pub(super) fn admit(cx: &mut Context<'_>, id: ConnectionId, admission: Admission) {
+    match admission {
+        Admission::Accept(accept) => {
+            let connecting = cx.connections.connecting(id);
+            let user_name = connecting.and_then(|connecting| connecting.acceptor().user_name().map(Arc::from));
+            self::accept(cx, id, Grant::new(*accept, user_name));
+        }
+        Admission::AcceptAs { user_name, accept } => {
+            self::accept(cx, id, Grant::new(*accept, user_name.map(Arc::from)));
+        }
+        Admission::Challenge(data) => {
+            let now = cx.now;
+            let done = cx.connections.connecting(id).map(|connecting| connecting.acceptor().challenge(now, &data));
+            if let Some(Err(_)) = done {
+                // The client has named no method, or accepts no packet as large as the challenge.
+                lifecycle::refuse_with(cx, id, ConnAckReasonCode::BadAuthenticationMethod);
+            }
+        }
+        Admission::Refuse(refusal) => lifecycle::refuse(cx, id, &refusal),
+    }
+}
+
+/// Accepts a client into the session of its client identifier, or a new one, once all decisions about an existing session
+/// have come.
+pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
+    let now = cx.now;
+    let mut grant = grant;
+    let Some(connecting) = cx.connections.connecting(id) else {
+        return bug!("a connection is a connecting one while its client is accepted");
+    };
+    let acceptor = connecting.acceptor();
+    // The decision may have taken long: the acceptor is told the time. It has no action before it is told the decision.
+    acceptor.poll(now, &mut &[][..]);
+    let clean_start = acceptor.asks_clean_start();
+    // The acceptor may have given up by now.
+    let Some((client_id, version)) = acceptor.client().map(|(id, version)| (String::from(id), version)) else { return };
+    let client_id = if client_id.is_empty() {
+        let assigned = grant.accept.assigned_client_id.take().filter(|assigned| !assigned.is_empty());
+        let assigned = assigned.unwrap_or_else(|| cx.registry.assign(cx.sessions));
+        grant.accept.assigned_client_id = Some(assigned.clone());
+        assigned
+    } else {
+        client_id
+    };
+    let known = cx.registry.find(cx.sessions, &client_id);
+    if known.is_none() && cx.sessions.len() >= cx.config.max_sessions {
+        return lifecycle::refuse_with(cx, id, quota_exceeded(version));
+    }
+    let mut decisions = StoredDecisions::new();
+    if let Some(index) = known {
+        // A client that would be refused must not take over the existing session.
+        let done = cx.connections.connecting(id).map(|connecting| connecting.acceptor().check(&grant.accept));
+        if let Some(Err(_)) = done {
+            return lifecycle::refuse_with(cx, id, ConnAckReasonCode::ImplementationSpecificError);
+        }
+        let newcomer = Newcomer { connection: id, client_id: &client_id, version, clean_start };
+        match resume::claim(cx, index, newcomer, grant) {
+            Some(claimed) => (grant, decisions) = claimed,
+            None => return, // the client was refused, or waits for a decision
+        }
+        take_over(cx, index);
+    }
+    enter_session(cx, id, known, &client_id, grant, &decisions);
+}
+
+/// Accepts a client into this session or, without one, into a new session.
+fn enter_session(
+    cx: &mut Context<'_>,
+    id: ConnectionId,
+    known: Option<SessionIndex>,
+    client_id: &str,
+    grant: Grant,
+    decisions: &StoredDecisions,
+) {
+    let Grant { accept, user_name, .. } = grant;
+    let Some(connecting) = cx.connections.connecting(id) else {
+        return bug!("a connection is a connecting one while its client is accepted");
+    };
+    let acceptor = connecting.acceptor();
+    let exists = known.is_some();
+    let index = known.or_else(|| cx.sessions.insert(Session::new(acceptor.new_session())));
+    // The slab of sessions may be full (2^32 sessions).
+    let Some(index) = index else {
+        return lifecycle::refuse_with(cx, id, ConnAckReasonCode::ServerUnavailable);
+    };
+    let Some(session) = cx.sessions.get_mut(index) else {
+        return bug!("a session that was found or inserted exists");
+    };
+    let Ok(marked) = acceptor.accept_into(cx.now, session.server_mut(), exists, accept) else {
+        if !exists {
+            cx.sessions.remove(index);
+        }
+        return lifecycle::refuse_with(cx, id, ConnAckReasonCode::ImplementationSpecificError);
+    };
+    let session_present = session.server().is_resumed();
+    cx.sessions.attach(index, id, user_name);
+    cx.connections.attach(id, index);
+    let accepted = &mut cx.sessions.counters_mut().clients_accepted;
+    *accepted = accepted.wrapping_add(1);
+    if !exists {
+        cx.registry.insert(cx.sessions, index);
+    } else if !session_present {
+        lifecycle::end_subscriptions(cx, index, &marked);
+        lifecycle::notify_session_ended(cx, client_id);
+    }
+    if let Some(client) = cx.sessions.get(index).and_then(Session::client) {
+        cx.policy.notice(Notice::Connected { client, session_present });
+    }
+    if session_present {
+        resume::restrict_subscriptions(cx, index, decisions);
+    }
+    cx.sessions.mark_changed(index);
+}
+
+/// The client of a session has connected again: the older connection ends with Session taken over \[MQTT-3.1.4-3\].
+fn take_over(cx: &mut Context<'_>, index: SessionIndex) {
+    let Some(session) = cx.sessions.get_mut(index) else { return bug!("a session that was found exists") };
+    if session.connection().is_some() {
+        // It fails if the client accepts no packet as large as DISCONNECT.
+        let _ = session.server_mut().take_over(cx.now);
+        lifecycle::end_connection(cx, index, Ended::TakenOver);
+    }
+}
+
+/// An accepted client authenticates again (section 4.12.1): the policy decides.
+pub(super) fn receive_reauthentication(cx: &mut Context<'_>, index: SessionIndex, auth: &Auth<'_>) {
+    let session = cx.sessions.get(index).and_then(|session| Some((session, session.connection()?)));
+    let Some((session, connection)) = session else { return bug!("a session that receives AUTH has a connection") };
+    let id = cx.connections.next_decision(connection);
+    match cx.policy.authenticate(id, &step(session.client_id(), auth, true)) {
+        Decision::Now(admission) => admit_again(cx, index, admission),
+        Decision::Later => cx.connections.wait(connection, PendingDecision::Reauthenticate(id)),
+    }
+}
+
+/// The policy has decided about a re-authentication.
+pub(super) fn admit_again(cx: &mut Context<'_>, index: SessionIndex, admission: Admission) {
+    let user_name = cx.sessions.get(index).and_then(Session::user_name);
+    let done = match admission {
+        // The user of a connection does not change.
+        Admission::AcceptAs { user_name: other, .. } if other.as_deref() != user_name => {
+            return lifecycle::disconnect(cx, index, DisconnectReasonCode::NotAuthorized);
+        }
+        Admission::Accept(accept) | Admission::AcceptAs { accept, .. } => {
+            let data = accept.authentication_data.unwrap_or_default();
+            lifecycle::command(cx, index, |session, now| session.authenticated(now, &data))
+        }
+        Admission::Challenge(data) => lifecycle::command(cx, index, |session, now| session.challenge(now, &data)),
+        Admission::Refuse(refusal) => {
+            let reason_code = DisconnectReasonCode::try_from(ReasonCode::from(refusal.reason_code))
+                .unwrap_or(DisconnectReasonCode::NotAuthorized);
+            return lifecycle::disconnect(cx, index, reason_code);
+        }
+    };
+    if done.is_err() {
+        lifecycle::disconnect(cx, index, DisconnectReasonCode::NotAuthorized);
+    }
+}
+
+/// A step of an enhanced authentication, as the policy is shown it.
+fn step<'a>(client_id: &'a str, auth: &Auth<'a>, is_again: bool) -> AuthStep<'a> {
+    AuthStep {
+        client_id,
+        method: auth.properties.authentication_method.map_or("", Utf8Str::as_str),
+        data: auth.properties.authentication_data.unwrap_or_default(),
+        is_again,
+    }
+}
+
+/// The reason code for a client that would need one session too many.
+const fn quota_exceeded(version: Version) -> ConnAckReasonCode {
+    match version {
+        Version::V5 => ConnAckReasonCode::QuotaExceeded,
+        // Earlier versions have no return code that says more.
+        Version::V31 | Version::V311 => ConnAckReasonCode::ServerUnavailable,
+    }
+}

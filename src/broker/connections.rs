@@ -1,0 +1,216 @@
+//! The connections: each is connecting, attached to a session, or over.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use super::index::SessionIndex;
+use super::pending_decisions::PendingDecision;
+use super::policy::{ConnectionId, DecisionId};
+use super::slab::{Key, Slab};
+use crate::server::{Acceptor, ServerConfig};
+use crate::session::Transmit;
+use crate::time::Instant;
+
+/// The connections of a broker.
+pub(super) struct Connections {
+    slab: Slab<Connection>,
+    /// The number of the newest [`DecisionId`].
+    last_decision: u32,
+    /// The output of connections that do not exist any more.
+    nothing: Transmit,
+}
+
+/// A connection.
+struct Connection {
+    state: State,
+    /// The decision of the policy that the connection waits for. Its input is not taken meanwhile.
+    pending: Option<Box<PendingDecision>>,
+}
+
+enum State {
+    /// The client is not accepted yet.
+    Connecting(Box<Connecting>),
+    /// The client was accepted into a session.
+    Attached(SessionIndex),
+    /// The connection is over, and this is still to be written.
+    Over(Transmit),
+}
+
+/// A client that is not accepted yet.
+pub(super) struct Connecting {
+    acceptor: Acceptor,
+    /// When the timer of the connection runs.
+    scheduled: Instant,
+}
+
+impl Connecting {
+    pub(super) const fn acceptor(&mut self) -> &mut Acceptor {
+        &mut self.acceptor
+    }
+
+    /// The time of the acceptor's deadline, if the timer of the connection is set to another.
+    pub(super) fn reschedule(&mut self) -> Option<Instant> {
+        let at = self.acceptor.deadline().unwrap_or(Instant::NEVER);
+        (core::mem::replace(&mut self.scheduled, at) != at).then_some(at)
+    }
+}
+
+/// The state of a connection, for the next step.
+pub(super) enum Step<'a> {
+    /// The connection is over, or does not exist any more.
+    Over,
+    /// The connection waits for a decision of the policy.
+    Waiting,
+    Connecting(&'a mut Connecting),
+    Attached(SessionIndex),
+}
+
+/// The state that a connection had before it was closed or ended.
+pub(super) enum Before {
+    Connecting(Box<Connecting>),
+    Attached(SessionIndex),
+    Over,
+}
+
+/// Where the output of a connection is.
+pub(super) enum Output<'a> {
+    Connection(&'a mut Transmit),
+    Session(SessionIndex),
+}
+
+impl Connections {
+    pub(super) fn new() -> Self {
+        Self { slab: Slab::new(), last_decision: 0, nothing: Transmit::default() }
+    }
+
+    /// Number of connections, with those that are over and not closed.
+    pub(super) const fn len(&self) -> u32 {
+        self.slab.len()
+    }
+
+    /// Adds a connection that waits for CONNECT; without a configuration it is over at once.
+    pub(super) fn open(&mut self, server: Option<&Arc<ServerConfig>>, now: Instant) -> ConnectionId {
+        let state = match server {
+            Some(server) => State::Connecting(Box::new(Connecting {
+                acceptor: Acceptor::new(Arc::clone(server), now),
+                scheduled: Instant::NEVER,
+            })),
+            None => State::Over(Transmit::default()),
+        };
+        match self.slab.insert(Connection { state, pending: None }) {
+            Some(key) => ConnectionId::new(key),
+            // The slab is full (2^32 connections): return an id that matches no connection.
+            None => ConnectionId::new(Key { index: u32::MAX, generation: u32::MAX }),
+        }
+    }
+
+    /// Whether a connection exists, that is: was not closed.
+    #[inline]
+    pub(super) fn contains(&self, id: ConnectionId) -> bool {
+        self.slab.get_by_key(id.key()).is_some()
+    }
+
+    #[inline]
+    pub(super) fn step(&mut self, id: ConnectionId) -> Step<'_> {
+        match self.slab.get_mut_by_key(id.key()) {
+            None | Some(Connection { state: State::Over(_), .. }) => Step::Over,
+            Some(Connection { pending: Some(_), .. }) => Step::Waiting,
+            Some(Connection { state: State::Connecting(connecting), .. }) => Step::Connecting(connecting),
+            Some(Connection { state: State::Attached(index), .. }) => Step::Attached(*index),
+        }
+    }
+
+    /// The client of a connection, if it is not accepted yet, whether or not the connection waits for a decision.
+    pub(super) fn connecting(&mut self, id: ConnectionId) -> Option<&mut Connecting> {
+        match &mut self.slab.get_mut_by_key(id.key())?.state {
+            State::Connecting(connecting) => Some(connecting),
+            State::Attached(_) | State::Over(_) => None,
+        }
+    }
+
+    /// The session of a connection.
+    #[inline]
+    pub(super) fn session(&self, id: ConnectionId) -> Option<SessionIndex> {
+        match self.slab.get_by_key(id.key())?.state {
+            State::Attached(index) => Some(index),
+            State::Connecting(_) | State::Over(_) => None,
+        }
+    }
+
+    pub(super) fn is_over(&self, id: ConnectionId) -> bool {
+        self.slab.get_by_key(id.key()).is_none_or(|connection| matches!(connection.state, State::Over(_)))
+    }
+
+    /// Where the output of a connection is.
+    #[inline]
+    pub(super) fn output(&mut self, id: ConnectionId) -> Output<'_> {
+        match self.slab.get_mut_by_key(id.key()).map(|connection| &mut connection.state) {
+            Some(State::Connecting(connecting)) => Output::Connection(connecting.acceptor.transmit()),
+            Some(State::Attached(index)) => Output::Session(*index),
+            Some(State::Over(rest)) => Output::Connection(rest),
+            None => Output::Connection(&mut self.nothing),
+        }
+    }
+
+    /// The client of a connection was accepted into a session.
+    pub(super) fn attach(&mut self, id: ConnectionId, index: SessionIndex) {
+        match self.slab.get_mut_by_key(id.key()) {
+            Some(connection) => connection.state = State::Attached(index),
+            None => bug!("a connection exists while its client is accepted"),
+        }
+    }
+
+    /// Ends a connection. What is still to be written can be, and a decision of the policy is not waited for any more.
+    pub(super) fn end(&mut self, id: ConnectionId, rest: Transmit) -> Before {
+        let Some(connection) = self.slab.get_mut_by_key(id.key()) else {
+            bug!("a connection that ends exists");
+            return Before::Over;
+        };
+        connection.pending = None;
+        core::mem::replace(&mut connection.state, State::Over(rest)).into()
+    }
+
+    /// Removes a connection whose transport is closed; `None` if that was done before.
+    pub(super) fn close(&mut self, id: ConnectionId) -> Option<Before> {
+        self.slab.remove_by_key(id.key()).map(|connection| connection.state.into())
+    }
+
+    /// The id of the next decision that the policy is asked for.
+    pub(super) const fn next_decision(&mut self, id: ConnectionId) -> DecisionId {
+        self.last_decision = self.last_decision.wrapping_add(1);
+        DecisionId::new(id, self.last_decision)
+    }
+
+    /// Whether a connection waits for a decision of the policy.
+    pub(super) fn is_waiting(&self, id: ConnectionId) -> bool {
+        self.slab.get_by_key(id.key()).is_some_and(|connection| connection.pending.is_some())
+    }
+
+    /// Lets a connection wait for a decision of the policy.
+    pub(super) fn wait(&mut self, id: ConnectionId, pending: PendingDecision) {
+        match self.slab.get_mut_by_key(id.key()) {
+            Some(connection) => connection.pending = Some(Box::new(pending)),
+            None => bug!("a connection exists while the policy is asked about it"),
+        }
+    }
+
+    /// The decision that a connection waits for, if it is this one. The connection waits no more.
+    pub(super) fn take_pending(
+        &mut self,
+        id: ConnectionId,
+        is_it: impl FnOnce(&PendingDecision) -> bool,
+    ) -> Option<PendingDecision> {
+        let pending = &mut self.slab.get_mut_by_key(id.key())?.pending;
+        pending.take_if(|pending| is_it(pending)).map(|pending| *pending)
+    }
+}
+
+impl From<State> for Before {
+    fn from(state: State) -> Self {
+        match state {
+            State::Connecting(connecting) => Self::Connecting(connecting),
+            State::Attached(index) => Self::Attached(index),
+            State::Over(_) => Self::Over,
+        }
+    }
+}

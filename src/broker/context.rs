@@ -1,0 +1,25 @@
+//! What the steps of a broker work on.
+
+use super::config::BrokerConfig;
+use super::connections::Connections;
+use super::policy::Policy;
+use super::registry::Registry;
+use super::router::Router;
+use super::sessions::Sessions;
+use super::timers::Timers;
+use crate::time::Instant;
+
+/// The parts of a [`Broker`](super::Broker), borrowed for one call. It is a bundle without invariants: each part keeps its
+/// own. The policy is a trait object, so that the broker is compiled once for all policies.
+pub(super) struct Context<'a> {
+    pub(super) now: Instant,
+    /// When the broker was told the time first.
+    pub(super) started: Instant,
+    pub(super) config: &'a BrokerConfig,
+    pub(super) policy: &'a mut dyn Policy,
+    pub(super) connections: &'a mut Connections,
+    pub(super) sessions: &'a mut Sessions,
+    pub(super) registry: &'a mut Registry,
+    pub(super) router: &'a mut Router,
+    pub(super) timers: &'a mut Timers,
+}

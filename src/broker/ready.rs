@@ -1,0 +1,71 @@
+//! The connections that the caller has to look at.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::policy::ConnectionId;
+
+/// The connections that [`Broker::next_ready`](super::Broker::next_ready) returns, each once. Whether a connection is in the
+/// queue is held here alone, whatever state the connection is in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ReadyQueue {
+    queue: VecDeque<ConnectionId>,
+    /// One bit for each index of a connection: whether the connection that has this index now is in the queue.
+    queued: Vec<u64>,
+}
+
+impl ReadyQueue {
+    /// Adds a connection, unless it is in the queue.
+    #[inline]
+    pub(super) fn push(&mut self, id: ConnectionId) {
+        if !self.mark(id) {
+            self.queue.push_back(id);
+        }
+    }
+
+    /// Takes out the first connection. One that was closed meanwhile is skipped.
+    pub(super) fn pop(&mut self, is_open: impl Fn(ConnectionId) -> bool) -> Option<ConnectionId> {
+        loop {
+            let id = self.queue.pop_front()?;
+            if is_open(id) {
+                self.unmark(id);
+                return Some(id);
+            }
+        }
+    }
+
+    /// Treats a connection as one in the queue, so that it is not added; returns whether it was one.
+    #[inline]
+    pub(super) fn mark(&mut self, id: ConnectionId) -> bool {
+        let (word, bit) = position(id);
+        match self.queued.get_mut(word) {
+            Some(word) => {
+                let was_marked = *word & bit != 0;
+                *word |= bit;
+                was_marked
+            }
+            None => {
+                self.queued.resize(word.saturating_add(1), 0);
+                if let Some(word) = self.queued.get_mut(word) {
+                    *word |= bit;
+                }
+                false
+            }
+        }
+    }
+
+    /// Treats a connection as one that is not in the queue: it was closed, or was only [marked](Self::mark).
+    pub(super) fn unmark(&mut self, id: ConnectionId) {
+        let (word, bit) = position(id);
+        if let Some(word) = self.queued.get_mut(word) {
+            *word &= !bit;
+        }
+    }
+}
+
+/// The word that has the bit of a connection, and the bit.
+#[inline]
+const fn position(id: ConnectionId) -> (usize, u64) {
+    let index = id.index();
+    (index / 64, 1 << (index % 64))
+}

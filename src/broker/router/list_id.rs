@@ -1,0 +1,64 @@
+//! Names of lists of subscribers.
+
+use super::trie::NodeId;
+
+/// A list of subscribers: those of a filter, or the members of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::broker) struct ListId(u32);
+
+/// The index of a group in the tree of subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct GroupIndex(u32);
+
+/// Set for a group: the other bits are its index.
+const GROUP: u32 = 1 << 31;
+/// Set for a filter that ends with `#` below the node.
+const HASH: u32 = 1 << 30;
+
+impl ListId {
+    /// The number of nodes that can be named.
+    pub(super) const MAX_NODES: usize = HASH as usize;
+
+    /// The list of the filter that ends at a node, or of the filter that goes on from there with `#`.
+    pub(super) const fn of_node(node: NodeId, is_multi_level: bool) -> Self {
+        Self(if is_multi_level { node | HASH } else { node })
+    }
+
+    pub(super) const fn of_group(group: GroupIndex) -> Self {
+        Self(group.0 | GROUP)
+    }
+
+    /// The node, of a list that is not that of a group.
+    pub(super) const fn node(self) -> NodeId {
+        self.0 & !HASH
+    }
+
+    /// Whether the filter ends with `#` below the node.
+    pub(super) const fn is_multi_level(self) -> bool {
+        self.0 & HASH != 0
+    }
+
+    pub(super) const fn group(self) -> Option<GroupIndex> {
+        if self.is_shared() { Some(GroupIndex(self.0 & !GROUP)) } else { None }
+    }
+
+    /// Whether the list is that of a group.
+    pub(in crate::broker) const fn is_shared(self) -> bool {
+        self.0 & GROUP != 0
+    }
+
+    /// A number for a hash.
+    pub(super) const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl GroupIndex {
+    pub(super) const fn new(index: u32) -> Self {
+        Self(index)
+    }
+
+    pub(super) const fn get(self) -> u32 {
+        self.0
+    }
+}

@@ -1,0 +1,89 @@
+//! One copy of a message for each session, whatever number of its subscriptions match.
+
+use alloc::vec::Vec;
+
+use super::subscribers::{Subscriber, SubscriptionOptions};
+use crate::broker::index::SessionIndex;
+use crate::broker::sessions::Sessions;
+use crate::codec::SubscriptionIdentifier;
+use crate::server::Copies;
+
+/// Merges the matching subscriptions of each session. The buffers are reused to avoid allocations.
+#[derive(Debug, Default)]
+pub(super) struct Merging {
+    /// The number of the message.
+    round: u32,
+    merged: Vec<Merged>,
+    /// Subscription identifiers, with positions in `merged`.
+    identifiers: Vec<(u32, SubscriptionIdentifier)>,
+    /// The identifiers of one session.
+    own: Vec<SubscriptionIdentifier>,
+}
+
+/// The options that result from all matching subscriptions of a session.
+#[derive(Debug)]
+struct Merged {
+    session: SessionIndex,
+    options: SubscriptionOptions,
+}
+
+impl Merging {
+    /// Gives a message to the subscribers in all these lists, each session one copy; returns how many accepted it.
+    pub(super) fn deliver<'t>(
+        &mut self,
+        sessions: &mut Sessions,
+        lists: impl Iterator<Item = &'t [Subscriber]>,
+        from: Option<SessionIndex>,
+        copies: &mut Copies<'_>,
+    ) -> usize {
+        let mut lists = lists;
+        let Some(first) = lists.next() else { return 0 };
+        // With No Local a client does not get what it has published itself [MQTT-3.8.3-3].
+        let is_wanted = |it: &&Subscriber| !(it.options.no_local && from == Some(it.session));
+        let Some(second) = lists.next() else {
+            let delivered = first.iter().filter(is_wanted).filter(|subscriber| sessions.deliver_to(subscriber, copies));
+            return delivered.count();
+        };
+        // With the highest QoS and all identifiers [MQTT-3.3.4-2 to MQTT-3.3.4-4].
+        self.round = self.round.wrapping_add(1);
+        self.merged.clear();
+        self.identifiers.clear();
+        for subscriber in [first, second].into_iter().chain(lists).flatten().filter(is_wanted) {
+            self.merge(sessions, subscriber);
+        }
+        self.identifiers.sort_by_key(|&(position, _)| position);
+        let (mut rest, mut count) = (&self.identifiers[..], 0_usize);
+        for (position, Merged { session, options }) in (0_u32..).zip(self.merged.iter()) {
+            let (own, others) = rest.split_at(rest.partition_point(|&(of, _)| of == position));
+            rest = others;
+            self.own.clear();
+            self.own.extend(own.iter().map(|&(_, identifier)| identifier));
+            count = count.wrapping_add(usize::from(sessions.deliver(*session, copies, *options, &self.own)));
+        }
+        count
+    }
+
+    /// Adds a subscription to those of its session.
+    fn merge(&mut self, sessions: &mut Sessions, subscriber: &Subscriber) {
+        let Subscriber { session, identifier, options } = *subscriber;
+        let Some(state) = sessions.get_mut(session) else { return bug!("a subscriber is a session") };
+        let (round, position) = state.merged_at();
+        let known = self.merged.get_mut(position as usize).filter(|it| round == self.round && it.session == session);
+        let position = match known {
+            Some(merged) => {
+                merged.options.qos = merged.options.qos.max(options.qos);
+                merged.options.retain_as_published |= options.retain_as_published;
+                position
+            }
+            None => {
+                let position = self.merged.len() as u32;
+                state.set_merged_at(self.round, position);
+                self.merged.push(Merged { session, options });
+                position
+            }
+        };
+        if let Ok(identifier) = SubscriptionIdentifier::new(identifier) {
+            self.identifiers.push((position, identifier));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A retained message.
+
+use bytes::Bytes;
+
+use crate::codec::{EncodeError, QoS, Version};
+use crate::session::{MessageRef, Stored};
+use crate::time::Instant;
+
+/// A retained message: encoded, with its properties, in 5.0.
+#[derive(Clone)]
+pub(super) struct RetainedMessage {
+    stored: Stored,
+    since: Instant,
+    /// The Message Expiry Interval in seconds; `u32::MAX` for none.
+    expires_after: u32,
+    publisher: Publisher,
+}
+
+/// The client that has published a message, as the keyed hash of its client identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Publisher(u64);
+
+impl Publisher {
+    /// The broker itself: the embedding program has published the message.
+    pub(super) const BROKER: Self = Self(0);
+
+    /// A client; never equal to [`BROKER`](Self::BROKER).
+    pub(super) const fn client(hash: u64) -> Self {
+        Self(hash | 1)
+    }
+}
+
+impl RetainedMessage {
+    pub(super) fn new(
+        message: &MessageRef<'_>,
+        shared: Option<&Bytes>,
+        expires_after: u32,
+        publisher: Publisher,
+        now: Instant,
+    ) -> Result<Self, EncodeError> {
+        let stored = Stored::message(message, shared, Version::V5)?;
+        Ok(Self { stored, since: now, expires_after, publisher })
+    }
+
+    pub(super) const fn publisher(&self) -> Publisher {
+        self.publisher
+    }
+
+    /// The QoS with which the message was published.
+    pub(super) fn qos(&self) -> QoS {
+        let message = self.stored.as_message(Version::V5);
+        if message.is_none() {
+            bug!("a retained message is a PUBLISH packet");
+        }
+        message.map_or(QoS::AtMostOnce, |message| message.qos)
+    }
+
+    /// The size of the message in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.stored.len()
+    }
+
+    /// The size of the payload if that is shared, else 0.
+    pub(super) fn shared_len(&self) -> usize {
+        self.stored.payload().map_or(0, Bytes::len)
+    }
+
+    /// The time when the Message Expiry Interval has passed.
+    pub(super) fn expires_at(&self) -> Instant {
+        match self.expires_after {
+            u32::MAX => Instant::NEVER,
+            seconds => self.since.after_seconds(seconds),
+        }
+    }
+
+    pub(super) fn is_expired(&self, now: Instant) -> bool {
+        self.expires_at() <= now
+    }
+
+    /// The message with what is left of its Message Expiry Interval \[MQTT-3.3.2-6\], its payload if that is shared, and the
+    /// seconds that are left.
+    pub(super) fn message(&self, now: Instant) -> Option<(MessageRef<'_>, Option<&Bytes>, u32)> {
+        let Some(mut message) = self.stored.as_message(Version::V5) else {
+            bug!("a retained message is a PUBLISH packet");
+            return None;
+        };
+        let waited = u32::try_from(now.since(self.since).as_secs()).unwrap_or(u32::MAX);
+        let left = match self.expires_after {
+            u32::MAX => u32::MAX,
+            seconds => seconds.saturating_sub(waited),
+        };
+        if let Some(interval) = &mut message.properties.message_expiry_interval {
+            *interval = left;
+        }
+        Some((message, self.stored.payload(), left))
+    }
+}

@@ -1,0 +1,241 @@
+//! Subscriptions begin, change and end.
+
+use alloc::vec::Vec;
+
+use super::Router;
+use super::list_id::ListId;
+use super::subscribers::Subscriber;
+use crate::broker::index::SessionIndex;
+use crate::broker::sessions::{Session, Sessions};
+use crate::codec::{QoS, RetainHandling, SubAckReasonCode, Subscription};
+use crate::topic::TopicFilter;
+
+/// A subscription that was granted.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::broker) struct Granted {
+    pub(in crate::broker) reason_code: SubAckReasonCode,
+    list: ListId,
+    subscriber: Subscriber,
+    /// Whether the session is to get the retained messages of matching topics.
+    wants_retained: bool,
+}
+
+/// The QoS that a reason code grants.
+fn granted_qos(reason_code: SubAckReasonCode) -> Result<QoS, SubAckReasonCode> {
+    match reason_code {
+        SubAckReasonCode::GrantedQoS0 => Ok(QoS::AtMostOnce),
+        SubAckReasonCode::GrantedQoS1 => Ok(QoS::AtLeastOnce),
+        SubAckReasonCode::GrantedQoS2 => Ok(QoS::ExactlyOnce),
+        error => Err(error),
+    }
+}
+
+impl Router {
+    /// Subscribes a session with at most the QoS of the decision, and with at most the QoS that the configuration allows.
+    ///
+    /// # Errors
+    ///
+    /// The reason code of the decision if that is an error, else the one for the limit that is reached.
+    pub(in crate::broker) fn subscribe(
+        &mut self,
+        sessions: &mut Sessions,
+        index: SessionIndex,
+        subscription: &Subscription<'_>,
+        decision: SubAckReasonCode,
+        identifier: u32,
+    ) -> Result<Granted, SubAckReasonCode> {
+        let allowed = granted_qos(decision)?;
+        let filter = subscription.filter;
+        self.check_filter(filter)?;
+        let qos = subscription.qos.min(allowed).min(self.config.server.maximum_qos);
+        let is_full = self.tree.len() >= self.config.max_subscriptions;
+        let known = self.tree.find(filter);
+        let Some(session) = sessions.get_mut(index) else {
+            bug!("a session exists while its SUBSCRIBE is worked on");
+            return Err(SubAckReasonCode::UnspecifiedError);
+        };
+        let subscriber = Subscriber::new(index, &session.as_meant(Subscription { qos, ..*subscription }), identifier);
+        let handling = subscription.retain_handling;
+        let granted = |list: ListId, is_new: bool| Granted {
+            reason_code: qos.into(),
+            list,
+            subscriber,
+            wants_retained: !list.is_shared()
+                && match handling {
+                    RetainHandling::SendAtSubscribe => true,
+                    RetainHandling::SendIfNew => is_new,
+                    RetainHandling::DoNotSend => false,
+                },
+        };
+        if let Some(list) = known
+            && let Some(position) = session.subscription(list)
+        {
+            // A subscription to the same filter is replaced, and no message is lost [MQTT-3.8.4-3, MQTT-3.8.4-4].
+            self.tree.replace(list, position, subscriber);
+            if let Some(walk) = session.walk_mut() {
+                match handling {
+                    RetainHandling::SendAtSubscribe => walk.remove(list), // all messages are sent again
+                    RetainHandling::SendIfNew | RetainHandling::DoNotSend => walk.renew(list, subscriber),
+                }
+            }
+            return Ok(granted(list, false));
+        }
+        if is_full || session.subscriptions().len() >= self.config.max_subscriptions_per_session as usize {
+            return Err(SubAckReasonCode::QuotaExceeded);
+        }
+        let added = self.tree.find_or_insert(filter).and_then(|list| Some((list, self.tree.push(list, subscriber)?)));
+        let (list, position) = added.ok_or(SubAckReasonCode::QuotaExceeded)?;
+        session.add_subscription(list, position);
+        Ok(granted(list, true))
+    }
+
+    fn check_filter(&self, filter: TopicFilter<'_>) -> Result<(), SubAckReasonCode> {
+        if self.has_too_many_levels(filter.levels()) {
+            return Err(SubAckReasonCode::TopicFilterInvalid);
+        }
+        // A client of 5.0 was told in CONNACK, and is disconnected before this. Earlier versions cannot be told
+        // [3.1.1: MQTT-3.8.3-2].
+        let server = &self.config.server;
+        if !server.shared_subscription_available && filter.share_name().is_some() {
+            return Err(SubAckReasonCode::SharedSubscriptionsNotSupported);
+        }
+        if !server.wildcard_subscription_available && filter.levels().any(|level| matches!(level, b"+" | b"#")) {
+            return Err(SubAckReasonCode::WildcardSubscriptionsNotSupported);
+        }
+        Ok(())
+    }
+
+    /// Lets the retained messages of these subscriptions be sent that ask for them, each with the filter that was granted.
+    pub(in crate::broker) fn start_walk(
+        &self,
+        sessions: &mut Sessions,
+        index: SessionIndex,
+        granted: &[(Granted, TopicFilter<'_>)],
+    ) {
+        let until = self.retained.moment();
+        for (Granted { list, subscriber, .. }, filter) in granted.iter().filter(|(it, _)| it.wants_retained) {
+            // A packet may have the same filter twice: the subscription may have other options by now.
+            let current = self.subscriber(sessions, index, *list);
+            let subscriber = current.map_or(*subscriber, |current| subscriber.renewed(current));
+            match sessions.start_walk(index) {
+                Some(walk) => {
+                    walk.remove(*list);
+                    walk.push(*list, subscriber, *filter, until);
+                }
+                None => bug!("a session exists while its SUBSCRIBE is worked on"),
+            }
+        }
+    }
+
+    /// The subscription of a session in this list.
+    fn subscriber(&self, sessions: &Sessions, index: SessionIndex, list: ListId) -> Option<Subscriber> {
+        let position = sessions.get(index)?.subscription(list)?;
+        self.tree.get(list, position).copied()
+    }
+
+    /// Ends a subscription; returns whether the session had it \[MQTT-3.10.4-1\].
+    pub(in crate::broker) fn unsubscribe(
+        &mut self,
+        sessions: &mut Sessions,
+        index: SessionIndex,
+        filter: TopicFilter<'_>,
+    ) -> bool {
+        self.tree.find(filter).is_some_and(|list| self.unsubscribe_list(sessions, index, list))
+    }
+
+    fn unsubscribe_list(&mut self, sessions: &mut Sessions, index: SessionIndex, list: ListId) -> bool {
+        // A client may unsubscribe from what it is not subscribed to.
+        let Some(position) = sessions.get_mut(index).and_then(|session| session.remove_subscription(list)) else {
+            return false;
+        };
+        if let Some(walk) = sessions.get_mut(index).and_then(Session::walk_mut) {
+            walk.remove(list);
+        }
+        self.remove_subscriber(sessions, list, position);
+        true
+    }
+
+    /// Ends all subscriptions of a session.
+    pub(in crate::broker) fn unsubscribe_all(&mut self, sessions: &mut Sessions, index: SessionIndex) {
+        sessions.end_walk(index);
+        let subscriptions = sessions.get_mut(index).map(Session::take_subscriptions);
+        for (list, position) in subscriptions.unwrap_or_default() {
+            self.remove_subscriber(sessions, list, position);
+        }
+    }
+
+    /// Removes a subscriber from a list. Another one may move to its position, and its session has to know.
+    fn remove_subscriber(&mut self, sessions: &mut Sessions, list: ListId, position: u32) {
+        if let Some(moved) = self.tree.remove(list, position)
+            && let Some(session) = sessions.get_mut(moved.session)
+        {
+            session.move_subscription(list, position);
+        }
+    }
+
+    /// The stored subscriptions of a session, each with its filter.
+    pub(in crate::broker) fn stored_subscriptions(&self, session: &Session) -> Vec<(ListId, Subscriber, Vec<u8>)> {
+        let stored = session.subscriptions().iter().filter_map(|&(list, position)| {
+            let subscriber = self.tree.get(list, position);
+            if subscriber.is_none() {
+                bug!("a subscription is where its session says");
+            }
+            Some((list, *subscriber?, self.tree.filter(list)))
+        });
+        stored.collect()
+    }
+
+    /// Lowers the QoS of a stored subscription, or ends it with the reason code of a refusal.
+    ///
+    /// # Errors
+    ///
+    /// The filter and the reason code of a subscription that has ended.
+    pub(in crate::broker) fn restrict(
+        &mut self,
+        sessions: &mut Sessions,
+        index: SessionIndex,
+        list: ListId,
+        decision: SubAckReasonCode,
+    ) -> Result<(), (Vec<u8>, SubAckReasonCode)> {
+        match granted_qos(decision) {
+            Ok(QoS::ExactlyOnce) => {}
+            Ok(allowed) => self.lower_qos(sessions, index, list, allowed),
+            Err(reason_code) => {
+                let filter = self.tree.filter(list);
+                self.unsubscribe_list(sessions, index, list);
+                return Err((filter, reason_code));
+            }
+        }
+        Ok(())
+    }
+
+    fn lower_qos(&mut self, sessions: &mut Sessions, index: SessionIndex, list: ListId, allowed: QoS) {
+        let known = sessions.get_mut(index).and_then(|session| Some((session.subscription(list)?, session)));
+        let Some((position, session)) = known else { return bug!("the list is one of the session's") };
+        let Some(&(mut subscriber)) = self.tree.get(list, position) else {
+            return bug!("a subscription is where its session says");
+        };
+        if subscriber.options.qos > allowed {
+            subscriber.options.qos = allowed;
+            self.tree.replace(list, position, subscriber);
+            if let Some(walk) = session.walk_mut() {
+                walk.renew(list, subscriber);
+            }
+        }
+    }
+
+    /// Panics if a subscription of a session is not where the session says, or if the tree is not consistent. For tests.
+    pub(in crate::broker) fn assert_consistent(&self, sessions: &Sessions) {
+        for (index, session) in sessions.iter() {
+            assert!(session.subscriptions().is_sorted(), "subscriptions are in order");
+            for &(list, position) in session.subscriptions() {
+                let subscriber = self.tree.get(list, position);
+                assert_eq!(subscriber.map(|it| it.session), Some(index), "a subscription is where it is said to be");
+                let filter = self.tree.filter(list);
+                let found = self.tree.find(TopicFilter::validated(&filter));
+                assert_eq!(found, Some(list), "a subscription is found by its filter");
+            }
+        }
+        self.tree.assert_consistent();
+    }
+}

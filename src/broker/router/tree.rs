@@ -1,0 +1,450 @@
+//! The subscriptions: a tree of topic filters, with the subscribers at its nodes (section 4.7).
+
+use alloc::vec::Vec;
+
+use hashbrown::HashTable;
+
+use super::list_id::{GroupIndex, ListId};
+use super::shared::{Group, MAX_GROUP_NUMBER};
+use super::subscribers::{Lists, Subscriber, Subscribers};
+use super::trie::{Levels, NONE, NodeId, Path, ROOT, Trie};
+use crate::broker::slab::Slab;
+use crate::topic::{TopicFilter, TopicName};
+
+/// The subscriptions of all sessions.
+#[derive(Clone)]
+pub(super) struct Tree {
+    trie: Trie<Entry>,
+    /// The lists of filters that have several subscribers.
+    lists: Slab<Lists>,
+    groups: Slab<Group>,
+    /// The groups by filter and name.
+    by_share: HashTable<GroupIndex>,
+    /// The groups by number.
+    by_number: HashTable<GroupIndex>,
+    /// The number of the newest group.
+    last_number: u32,
+    subscriptions: u32,
+    shared: u32,
+    /// Buffers of a search, reused to avoid allocations.
+    search: Search,
+}
+
+#[derive(Clone, Default)]
+struct Search {
+    levels: Levels,
+    /// The nodes whose levels are those of the topic, without any wildcard, from the root on.
+    literal: Vec<(NodeId, Path)>,
+    /// Nodes behind a `+`, with how many levels of the topic they stand for.
+    branches: Vec<(NodeId, Path, u32)>,
+}
+
+/// The subscribers at a node.
+#[derive(Clone, Default)]
+struct Entry {
+    /// The child for `+`.
+    plus: NodeId,
+    /// The subscribers of the filter that ends here.
+    own: Subscribers,
+    /// The subscribers of the filter that goes on with `#`. The `#` has no node of its own, because no level follows it.
+    hash: Subscribers,
+}
+
+/// The lists of the filters that match a topic.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Matches(Vec<ListId>);
+
+impl Matches {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The levels of a filter without its share name and without `#`, and whether it ends with `#`.
+fn split<'a>(filter: &TopicFilter<'a>) -> (Option<&'a [u8]>, bool) {
+    let filter = filter.without_share().as_bytes();
+    match filter {
+        b"#" => (None, true),
+        _ => filter.strip_suffix(b"/#").map_or((Some(filter), false), |levels| (Some(levels), true)),
+    }
+}
+
+/// The first of some levels, and the others.
+fn split_level(levels: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let mut parts = levels.splitn(2, |&byte| byte == b'/');
+    (parts.next().unwrap_or_default(), parts.next())
+}
+
+/// How the levels that a node stores behind its own compare with the rest of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    No,
+    /// They match, and the topic has more levels.
+    Beginning,
+    Whole,
+}
+
+fn fit(tail: Option<&[u8]>, rest: Option<&[u8]>) -> Fit {
+    match (tail, rest) {
+        (None, None) => Fit::Whole,
+        (None, Some(_)) => Fit::Beginning,
+        (Some(_), None) => Fit::No,
+        (Some(tail), Some(rest)) => {
+            let mut levels = rest.split(|&byte| byte == b'/');
+            let mut tail = tail.split(|&byte| byte == b'/');
+            if !tail.all(|wanted| levels.next().is_some_and(|level| wanted == b"+" || wanted == level)) {
+                return Fit::No;
+            }
+            if levels.next().is_none() { Fit::Whole } else { Fit::Beginning }
+        }
+    }
+}
+
+/// Group numbers ascend, so no client can choose numbers that collide: a fixed multiplier is enough.
+const fn number_hash(number: u32) -> u64 {
+    (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+fn share_hash(trie: &Trie<Entry>, list: ListId, name: &[u8]) -> u64 {
+    trie.wanted(name).hash() ^ u64::from(list.number()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+impl Tree {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            trie: Trie::new(seed),
+            lists: Slab::new(),
+            groups: Slab::new(),
+            by_share: HashTable::new(),
+            by_number: HashTable::new(),
+            last_number: 0,
+            subscriptions: 0,
+            shared: 0,
+            search: Search::default(),
+        }
+    }
+
+    /// How many subscriptions there are.
+    pub(super) const fn len(&self) -> u32 {
+        self.subscriptions
+    }
+
+    /// How many of them are shared.
+    pub(super) const fn shared(&self) -> u32 {
+        self.shared
+    }
+
+    #[inline]
+    fn subscribers(&self, list: ListId) -> Option<&Subscribers> {
+        let entry = self.trie.value(list.node())?;
+        Some(if list.is_multi_level() { &entry.hash } else { &entry.own })
+    }
+
+    fn subscribers_mut(&mut self, list: ListId) -> Option<(&mut Subscribers, &mut Slab<Lists>)> {
+        let entry = self.trie.value_mut(list.node())?;
+        Some((if list.is_multi_level() { &mut entry.hash } else { &mut entry.own }, &mut self.lists))
+    }
+
+    /// The list for this filter, if it exists.
+    pub(super) fn find(&self, filter: TopicFilter<'_>) -> Option<ListId> {
+        let (path, is_multi_level) = split(&filter);
+        let list = ListId::of_node(self.find_node(path)?, is_multi_level);
+        match filter.share_name() {
+            None => Some(list),
+            Some(name) => self.group(list, name.as_bytes()),
+        }
+    }
+
+    /// The filter of a list, in the form that was subscribed to.
+    pub(super) fn filter(&self, list: ListId) -> Vec<u8> {
+        let mut filter = Vec::new();
+        let list = match list.group() {
+            None => list,
+            Some(group) => {
+                let Some(group) = self.groups.get(group.get()) else {
+                    bug!("a list of a group exists while the group does");
+                    return filter;
+                };
+                for part in [b"$share/", group.name(), b"/"] {
+                    filter.extend_from_slice(part);
+                }
+                group.list()
+            }
+        };
+        self.trie.write_levels(list.node(), &mut filter);
+        if list.is_multi_level() {
+            filter.extend_from_slice(if list.node() == ROOT { b"#" } else { b"/#" });
+        }
+        filter
+    }
+
+    /// The node at the end of these levels.
+    fn find_node(&self, path: Option<&[u8]>) -> Option<NodeId> {
+        let (mut node, mut path) = (ROOT, path);
+        while let Some(levels) = path {
+            let (level, rest) = split_level(levels);
+            node = self.trie.child_of(node, self.trie.wanted(level))?;
+            match self.trie.tail(node) {
+                None => path = rest,
+                tail if tail == rest => break,
+                Some(_) => return None,
+            }
+        }
+        Some(node)
+    }
+
+    /// The node at the end of these levels, which is made if it does not exist.
+    fn find_or_insert_node(&mut self, path: Option<&[u8]>) -> Option<NodeId> {
+        let (mut node, mut path) = (ROOT, path);
+        while let Some(levels) = path {
+            let (level, rest) = split_level(levels);
+            let (mut child, end) = match self.trie.child_of(node, self.trie.wanted(level)) {
+                Some(child) => (child, self.trie.tail(child).is_some_and(|tail| Some(tail) == rest)),
+                None => (self.trie.insert(node, level, rest)?, true),
+            };
+            if !end && self.trie.tail(child).is_some() {
+                let lower = child;
+                child = self.trie.push_down(lower)?;
+                if self.trie.level(lower) == b"+" {
+                    self.trie.value_mut(child)?.plus = lower;
+                }
+            }
+            if level == b"+" {
+                self.trie.value_mut(node)?.plus = child;
+            }
+            node = child;
+            path = if end { None } else { rest };
+        }
+        Some(node)
+    }
+
+    /// The list of a group that shares a filter.
+    fn group(&self, list: ListId, name: &[u8]) -> Option<ListId> {
+        let is_it = |&index: &GroupIndex| {
+            self.groups.get(index.get()).is_some_and(|group| group.list() == list && group.name() == name)
+        };
+        self.by_share.find(share_hash(&self.trie, list, name), is_it).map(|&group| ListId::of_group(group))
+    }
+
+    /// The list for this filter, which is made if it does not exist. It has to get a subscriber then; `None` if no index is
+    /// left for it.
+    pub(super) fn find_or_insert(&mut self, filter: TopicFilter<'_>) -> Option<ListId> {
+        if self.trie.len() >= ListId::MAX_NODES {
+            return None;
+        }
+        let (path, is_multi_level) = split(&filter);
+        let list = ListId::of_node(self.find_or_insert_node(path)?, is_multi_level);
+        let Some(name) = filter.share_name() else { return Some(list) };
+        match self.group(list, name.as_bytes()) {
+            Some(group) => Some(group),
+            None => self.insert_group(list, name.as_bytes()).map(ListId::of_group),
+        }
+    }
+
+    /// Makes a group that shares a filter.
+    fn insert_group(&mut self, list: ListId, name: &[u8]) -> Option<GroupIndex> {
+        let (subscribers, lists) = self.subscribers_mut(list)?;
+        let position = subscribers.group_count(lists)?;
+        self.last_number = if self.last_number < MAX_GROUP_NUMBER { self.last_number.wrapping_add(1) } else { 1 };
+        let number = self.last_number;
+        let group = GroupIndex::new(self.groups.insert(Group::new(list, position, name, number))?.index);
+        let (subscribers, lists) = self.subscribers_mut(list)?;
+        subscribers.push_group(lists, group)?;
+        let hash = share_hash(&self.trie, list, name);
+        let (trie, groups) = (&self.trie, &self.groups);
+        self.by_share.insert_unique(hash, group, |group| {
+            groups.get(group.get()).map_or(0, |group| share_hash(trie, group.list(), group.name()))
+        });
+        self.by_number.insert_unique(number_hash(number), group, |group| {
+            groups.get(group.get()).map_or(0, |group| number_hash(group.number()))
+        });
+        Some(group)
+    }
+
+    /// Adds a subscriber to a list, and returns its position there.
+    pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber) -> Option<u32> {
+        let position = match list.group() {
+            None => {
+                let (subscribers, lists) = self.subscribers_mut(list)?;
+                subscribers.push(lists, subscriber)?
+            }
+            Some(group) => self.groups.get_mut(group.get())?.push(subscriber),
+        };
+        self.subscriptions = self.subscriptions.saturating_add(1);
+        self.shared = self.shared.saturating_add(u32::from(list.is_shared()));
+        Some(position)
+    }
+
+    /// Changes the options of a subscriber.
+    pub(super) fn replace(&mut self, list: ListId, position: u32, subscriber: Subscriber) {
+        let old = match list.group() {
+            None => self.subscribers_mut(list).and_then(|(subscribers, lists)| subscribers.get_mut(lists, position)),
+            Some(group) => self.groups.get_mut(group.get()).and_then(|group| group.member_mut(position)),
+        };
+        match old {
+            Some(old) => *old = subscriber,
+            None => bug!("a subscriber is where its session says"),
+        }
+    }
+
+    /// Removes a subscriber. If another one moved to its position, that is returned.
+    pub(super) fn remove(&mut self, list: ListId, position: u32) -> Option<Subscriber> {
+        self.subscriptions = self.subscriptions.saturating_sub(1);
+        self.shared = self.shared.saturating_sub(u32::from(list.is_shared()));
+        let Some(index) = list.group() else {
+            let (subscribers, lists) = self.subscribers_mut(list)?;
+            let moved = subscribers.swap_remove(lists, position);
+            self.prune(list.node());
+            return moved;
+        };
+        let group = self.groups.get_mut(index.get())?;
+        let moved = group.swap_remove(position);
+        if group.members().is_empty() {
+            self.remove_group(index);
+        }
+        moved
+    }
+
+    /// Removes a group that has no members. Another one may move to its position among those of its filter.
+    fn remove_group(&mut self, index: GroupIndex) {
+        let Some(group) = self.groups.remove(index.get()) else { return bug!("a group is removed once") };
+        let list = group.list();
+        let by_number = self.by_number.find_entry(number_hash(group.number()), |&other| other == index);
+        let by_share = self.by_share.find_entry(share_hash(&self.trie, list, group.name()), |&other| other == index);
+        match (by_number, by_share) {
+            (Ok(by_number), Ok(by_share)) => {
+                by_number.remove();
+                by_share.remove();
+            }
+            _ => bug!("a group is in both tables"),
+        }
+        let Some((subscribers, lists)) = self.subscribers_mut(list) else {
+            return bug!("a node exists while a group shares its filter");
+        };
+        let moved = subscribers.swap_remove_group(lists, group.position());
+        if let Some(moved) = moved.and_then(|moved| self.groups.get_mut(moved.get())) {
+            moved.set_position(group.position());
+        }
+        self.prune(list.node());
+    }
+
+    /// Removes nodes without subscribers and children, from this one up.
+    fn prune(&mut self, node: NodeId) {
+        let mut node = node;
+        while node != ROOT
+            && !self.trie.has_children(node)
+            && self.trie.value(node).is_some_and(|entry| entry.own.is_none() && entry.hash.is_none())
+        {
+            let parent = self.trie.parent(node);
+            if let Some(entry) = self.trie.value_mut(parent)
+                && entry.plus == node
+            {
+                entry.plus = NONE;
+            }
+            self.trie.remove_leaf(node);
+            node = parent;
+        }
+    }
+
+    /// Finds the filters that match a topic, without recursion. No node is visited twice, so there are never more steps than
+    /// there are filters, whatever the topic is.
+    pub(super) fn find_matches(&mut self, topic: TopicName<'_>, matches: &mut Matches) {
+        let Self { trie, search: Search { levels, literal, branches }, .. } = self;
+        matches.0.clear();
+        branches.clear();
+        trie.read_levels(topic.as_bytes(), levels);
+        trie.find_along(topic.as_bytes(), levels, literal);
+        // A wildcard in the first level does not stand for what begins with `$` [MQTT-4.7.2-1].
+        let is_hidden = topic.as_bytes().first() == Some(&b'$');
+        let plus = trie.wanted(b"+");
+        let mut visit = |node: NodeId, path: Path, depth: u32, branches: &mut Vec<_>| {
+            let Some(entry) = trie.value(node) else { return };
+            if is_hidden && depth == 0 {
+                return;
+            }
+            let fit = fit(trie.tail(node), levels.rest(topic.as_bytes(), depth));
+            // `a/#` stands for `a` too (section 4.7.1.2).
+            if fit != Fit::No && !entry.hash.is_none() {
+                matches.0.push(ListId::of_node(node, true));
+            }
+            if fit == Fit::Whole && !entry.own.is_none() {
+                matches.0.push(ListId::of_node(node, false));
+            }
+            if fit == Fit::Beginning && entry.plus != NONE {
+                branches.push((entry.plus, path.then(plus), depth.saturating_add(1)));
+            }
+        };
+        for (&(node, path), depth) in literal.iter().zip(0..) {
+            visit(node, path, depth, branches);
+        }
+        while let Some((node, path, depth)) = branches.pop() {
+            visit(node, path, depth, branches);
+            if let Some(level) = levels.get(topic.as_bytes(), depth) {
+                let path = path.then(level);
+                if let Some(child) = trie.child(node, path, level) {
+                    branches.push((child, path, depth.saturating_add(1)));
+                }
+            }
+        }
+    }
+
+    /// The subscribers of the matching filters, in lists. No session is in a list twice.
+    #[inline]
+    pub(super) fn lists<'t>(&'t self, matches: &'t Matches) -> impl Iterator<Item = &'t [Subscriber]> {
+        let lists = matches.0.iter().filter_map(|&list| self.subscribers(list));
+        lists.map(|subscribers| subscribers.own(&self.lists)).filter(|own| !own.is_empty())
+    }
+
+    /// The groups that share a matching filter.
+    pub(super) fn groups<'t>(&'t self, matches: &'t Matches) -> impl Iterator<Item = GroupIndex> + 't {
+        let lists = matches.0.iter().filter_map(|&list| self.subscribers(list));
+        lists.flat_map(|subscribers| subscribers.groups(&self.lists)).copied()
+    }
+
+    /// A subscriber.
+    pub(super) fn get(&self, list: ListId, position: u32) -> Option<&Subscriber> {
+        match list.group() {
+            None => self.subscribers(list)?.own(&self.lists).get(position as usize),
+            Some(group) => self.groups.get(group.get())?.members().get(position as usize),
+        }
+    }
+
+    /// Panics if a node is left without need, or subscriptions are counted wrong. For tests.
+    pub(super) fn assert_consistent(&self) {
+        let (mut own, mut shared) = (0_usize, 0_usize);
+        for node in self.trie.iter() {
+            let Some(entry) = self.trie.value(node) else { continue };
+            let is_needed = !entry.own.is_none() || !entry.hash.is_none() || self.trie.has_children(node);
+            assert!(node == ROOT || is_needed, "a node without subscribers has children");
+            for subscribers in [&entry.own, &entry.hash] {
+                own = own.saturating_add(subscribers.own(&self.lists).len());
+                for &group in subscribers.groups(&self.lists) {
+                    let known = self.groups.get(group.get());
+                    let members = known.map_or(0, |group| group.members().len());
+                    assert!(members != 0, "a group has members");
+                    let number = known.map_or(0, Group::number);
+                    let is_found = self.by_number.find(number_hash(number), |&other| other == group).is_some();
+                    assert!(is_found, "a group is found by its number");
+                    shared = shared.saturating_add(members);
+                }
+            }
+        }
+        assert_eq!(self.by_number.len(), self.by_share.len(), "each group has a number");
+        assert_eq!(self.shared as usize, shared, "shared subscriptions are counted right");
+        assert_eq!(self.subscriptions as usize, own.saturating_add(shared), "subscriptions are counted right");
+    }
+
+    /// The group with this number, if it shares one of the filters that match. Numbers are used again after a very long
+    /// time: whatever group has the number then, it is subscribed to the topic.
+    pub(super) fn find_group(&self, number: u32, matches: &Matches) -> Option<GroupIndex> {
+        let is_it = |group: &Group| group.number() == number && matches.0.contains(&group.list());
+        self.by_number.find(number_hash(number), |index| self.groups.get(index.get()).is_some_and(is_it)).copied()
+    }
+
+    pub(super) fn group_mut(&mut self, index: GroupIndex) -> Option<&mut Group> {
+        self.groups.get_mut(index.get())
+    }
+}
+
+/// Where messages are looked for, one node is one cache line.
+const _: () = assert!(Trie::<Entry>::NODE_SIZE == 64);

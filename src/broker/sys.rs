@@ -1,0 +1,89 @@
+//! What the broker publishes about itself under `$SYS/broker/`.
+
+use alloc::format;
+
+use super::connections::Connections;
+use super::context::Context;
+use super::counters::Status;
+use super::lifecycle;
+use super::publish::route;
+use super::router::Router;
+use super::sessions::Sessions;
+use super::timers::Due;
+use crate::session::Message;
+use crate::topic::TopicName;
+
+/// What there is now.
+pub(super) const fn status(connections: &Connections, sessions: &Sessions, router: &Router) -> Status {
+    Status {
+        connections: connections.len(),
+        clients: sessions.clients(),
+        sessions: sessions.len(),
+        subscriptions: router.subscriptions(),
+        shared_subscriptions: router.shared_subscriptions(),
+        retained: router.retained(),
+        retained_bytes: router.retained_bytes(),
+        stored: sessions.memory().messages(),
+        stored_bytes: sessions.memory().bytes(),
+    }
+}
+
+/// Sets the timer of the first publication.
+pub(super) fn start(cx: &mut Context<'_>) {
+    if cx.config.sys_interval != 0 {
+        lifecycle::schedule(cx, cx.now, Due::Status);
+    }
+}
+
+/// Publishes the status and the counters as retained messages, and sets the timer of the next time.
+pub(super) fn publish(cx: &mut Context<'_>) {
+    let counters = *cx.sessions.counters();
+    let status = status(cx.connections, cx.sessions, cx.router);
+    let uptime = cx.now.since(cx.started).as_secs();
+    publish_value(cx, "version", &format!("mqtt-sansio {}", env!("CARGO_PKG_VERSION")));
+    publish_value(cx, "uptime", &format!("{uptime} seconds"));
+    let numbers = [
+        ("clients/connected", u64::from(status.clients)),
+        ("clients/disconnected", u64::from(status.sessions.saturating_sub(status.clients))),
+        ("clients/total", u64::from(status.sessions)),
+        ("clients/refused", counters.clients_refused),
+        ("clients/taken over", counters.taken_over),
+        ("clients/timed out", counters.timeouts),
+        ("connections/open", u64::from(status.connections)),
+        ("connections/total", counters.connections),
+        ("bytes/received", counters.bytes_received),
+        ("bytes/sent", counters.bytes_sent),
+        ("publish/messages/received", counters.messages_received),
+        ("publish/messages/sent", counters.messages_forwarded),
+        ("publish/messages/refused", counters.messages_refused),
+        ("publish/messages/dropped", counters.dropped.total()),
+        ("publish/messages/dropped/queue full", counters.dropped.queue_full),
+        ("publish/messages/dropped/memory", counters.dropped.memory),
+        ("publish/messages/dropped/expired", counters.dropped.expired),
+        ("publish/messages/dropped/not supported", counters.dropped.not_supported),
+        ("publish/messages/dropped/session ended", counters.dropped.session_ended),
+        ("publish/messages/dropped/connection lost", counters.dropped.connection_lost),
+        ("publish/messages/dropped/refused by client", counters.dropped.refused_by_client),
+        ("store/messages/count", status.stored),
+        ("store/messages/bytes", status.stored_bytes),
+        ("retained messages/count", u64::from(status.retained)),
+        ("retained messages/bytes", status.retained_bytes),
+        ("subscriptions/count", u64::from(status.subscriptions)),
+        ("shared_subscriptions/count", u64::from(status.shared_subscriptions)),
+    ];
+    for (name, number) in numbers {
+        publish_value(cx, name, &format!("{number}"));
+    }
+    let next = cx.now.after_seconds(cx.config.sys_interval);
+    lifecycle::schedule(cx, next, Due::Status);
+}
+
+fn publish_value(cx: &mut Context<'_>, name: &str, value: &str) {
+    let topic = format!("$SYS/broker/{name}");
+    let Ok(topic) = TopicName::new(&topic) else { return bug!("the names of values are topics") };
+    let payload = value.as_bytes();
+    let message = Message::new(&topic, payload).retain(true);
+    let Ok(publish) = message.checked() else { return bug!("a value is a message that can be published") };
+    // It fails if there is no room to retain the message.
+    let _ = route(cx, None, &publish, None);
+}
