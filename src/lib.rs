@@ -61,13 +61,13 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
-#[cfg(feature = "arbitrary")]
-pub mod arbitrary;
 #[cfg(feature = "broker")]
 pub mod broker;
 #[cfg(feature = "alloc")]
 pub mod client;
 pub mod codec;
+#[cfg(feature = "arbitrary")]
+pub mod generators;
 #[cfg(feature = "broker")]
 mod random;
 mod redacted;

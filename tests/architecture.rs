@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 7] = [
     &["text", "time", "random", "redacted"],
     &["topic"],
     &["codec"],
-    &["arbitrary", "session"],
+    &["generators", "session"],
     &["client", "server"],
     &["broker"],
     &["lib"],

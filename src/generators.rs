@@ -7,14 +7,14 @@
 //! A fuzz target that feeds a program of yours with what a broker could send:
 //!
 //! ```
-//! use mqtt_sansio::{Version, arbitrary, codec::Sender};
+//! use mqtt_sansio::{Version, codec::Sender, generators};
 //! # fn program_under_test(_: &[u8]) {}
 //!
-//! fn target(data: &[u8]) -> ::arbitrary::Result<()> {
-//!     let mut u = ::arbitrary::Unstructured::new(data);
+//! fn target(data: &[u8]) -> arbitrary::Result<()> {
+//!     let mut u = arbitrary::Unstructured::new(data);
 //!     while !u.is_empty() {
 //!         let mut bytes = Vec::new();
-//!         arbitrary::with_packet(&mut u, Version::V5, Sender::Server, |packet| packet.encode(Version::V5, &mut bytes))?
+//!         generators::with_packet(&mut u, Version::V5, Sender::Server, |packet| packet.encode(Version::V5, &mut bytes))?
 //!             .expect("can be encoded");
 //!         program_under_test(&bytes);
 //!     }
@@ -29,7 +29,7 @@
 use core::num::{NonZeroU16, NonZeroU32};
 use std::vec::Vec;
 
-use ::arbitrary::{Arbitrary, Error, Result, Unstructured};
+use arbitrary::{Arbitrary, Error, Result, Unstructured};
 
 use crate::codec::{
     AckProperties, Auth, AuthProperties, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, ConnectProperties,
@@ -60,13 +60,13 @@ pub fn with_packet<R>(
 /// It serves one packet at a time; what was in it is gone when the next one is made.
 ///
 /// ```
-/// use mqtt_sansio::{Version, arbitrary::Lists};
+/// use mqtt_sansio::{Version, generators::Lists};
 ///
-/// let mut u = ::arbitrary::Unstructured::new(b"some bytes of a fuzzer");
+/// let mut u = arbitrary::Unstructured::new(b"some bytes of a fuzzer");
 /// let mut lists = Lists::default();
 /// let subscribe = lists.subscribe(&mut u, Version::V311)?;
 /// assert!(subscribe.encoded_len(Version::V311).is_ok());
-/// # Ok::<(), ::arbitrary::Error>(())
+/// # Ok::<(), arbitrary::Error>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Lists<'a> {
