@@ -66,6 +66,7 @@ pub mod broker;
 #[cfg(feature = "alloc")]
 pub mod client;
 pub mod codec;
+mod escaped;
 #[cfg(feature = "arbitrary")]
 pub mod generators;
 #[cfg(feature = "broker")]

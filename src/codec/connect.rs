@@ -12,6 +12,7 @@ use super::sink::{Body, Sink};
 use super::types::QoS;
 use super::version::Version;
 use super::violation::Violation;
+use crate::escaped::Escaped;
 use crate::redacted::Redacted;
 use crate::text::Utf8Str;
 use crate::topic::{TopicErrorKind, TopicName};
@@ -49,7 +50,7 @@ pub struct Connect<'a> {
 }
 
 /// A message that the server publishes when the client is gone (section 3.1.2.5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Will<'a> {
     /// Where it is published.
     pub topic: TopicName<'a>,
@@ -254,6 +255,20 @@ impl fmt::Debug for Connect<'_> {
             .field("will", will)
             .field("user_name", user_name)
             .field("password", &password.map(Redacted))
+            .field("properties", properties)
+            .finish()
+    }
+}
+
+/// As it would be derived, but for the payload: an escaped text, cut after 64 bytes.
+impl fmt::Debug for Will<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, payload, qos, retain, properties } = self;
+        f.debug_struct("Will")
+            .field("topic", topic)
+            .field("payload", &Escaped(payload))
+            .field("qos", qos)
+            .field("retain", retain)
             .field("properties", properties)
             .finish()
     }

@@ -17,6 +17,7 @@ use super::user_property::UserProperty;
 use super::value::Value;
 use super::version::{Sender, Version};
 use super::violation::Violation;
+use crate::escaped::Escaped;
 use crate::redacted::Redacted;
 use crate::text::Utf8Str;
 use crate::topic::TopicName;
@@ -44,6 +45,9 @@ trait Slot<'a>: Copy {
 macro_rules! printable {
     (AuthenticationData $value:expr) => {
         &$value.map(Redacted)
+    };
+    (CorrelationData $value:expr) => {
+        &$value.map(Escaped)
     };
     ($id:ident $value:expr) => {
         &$value

@@ -1,5 +1,7 @@
 //! PUBLISH (section 3.3).
 
+use core::fmt;
+
 use super::error::{EncodeError, Fault};
 use super::field::Field;
 use super::header::{DUP, QOS, RETAIN};
@@ -13,10 +15,11 @@ use super::varint::{Varint, read_varint};
 use super::version::Version;
 use super::violation::Violation;
 use super::writer;
+use crate::escaped::Escaped;
 use crate::topic::{TopicErrorKind, TopicName};
 
 /// PUBLISH: a message, from a client or from a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Publish<'a> {
     /// The guarantee, with what belongs to it.
     pub delivery: Delivery,
@@ -233,6 +236,20 @@ impl<'a> Publish<'a> {
         let dup = if delivery.dup() { DUP } else { 0 };
         let retain = if self.retain { RETAIN } else { 0 };
         PacketType::Publish.first_byte() | dup | delivery.qos().value() << 1 | retain
+    }
+}
+
+/// As it would be derived, but for the payload: an escaped text, cut after 64 bytes.
+impl fmt::Debug for Publish<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { delivery, retain, topic, payload, properties } = self;
+        f.debug_struct("Publish")
+            .field("delivery", delivery)
+            .field("retain", retain)
+            .field("topic", topic)
+            .field("payload", &Escaped(payload))
+            .field("properties", properties)
+            .finish()
     }
 }
 

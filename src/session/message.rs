@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::inbound::Receipt;
 use crate::codec::{Delivery, PacketId, Publish, PublishProperties, QoS};
+use crate::escaped::Escaped;
 use crate::topic::TopicName;
 
 /// A message to be published.
@@ -68,7 +69,7 @@ impl fmt::Debug for Message<'_> {
         let payload = self.shared.as_deref().unwrap_or(payload);
         f.debug_struct("Message")
             .field("topic", &format_args!("\"{}\"", topic.as_bytes().escape_ascii()))
-            .field("payload", &format_args!("b\"{}\"", payload.escape_ascii()))
+            .field("payload", &Escaped(payload))
             .field("qos", &delivery.qos())
             .field("retain", retain)
             .field("properties", properties)
@@ -79,12 +80,21 @@ impl fmt::Debug for Message<'_> {
 /// The content of a message to be published: bytes that are copied, or shared ones.
 ///
 /// Shared bytes of 2 KiB and more are sent, and kept until they are acknowledged, without being copied.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Payload<'a> {
     /// Bytes of the caller's, which are copied.
     Borrowed(&'a [u8]),
     /// Shared bytes.
     Shared(Bytes),
+}
+
+impl fmt::Debug for Payload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Borrowed(payload) => f.debug_tuple("Borrowed").field(&Escaped(payload)).finish(),
+            Self::Shared(payload) => f.debug_tuple("Shared").field(&Escaped(payload)).finish(),
+        }
+    }
 }
 
 impl<'a> From<&'a [u8]> for Payload<'a> {
@@ -136,7 +146,7 @@ impl From<Bytes> for Payload<'_> {
 }
 
 /// A message that has arrived. It borrows from the bytes that were received.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ReceivedMessage<'a> {
     /// What it is about; never empty, a topic alias has been resolved.
     pub topic: Topic<'a>,
@@ -173,7 +183,7 @@ impl<'a> ReceivedMessage<'a> {
 
 /// More of the payload of a message that is delivered in parts. Until the last one has come the message is not taken
 /// over: if the connection ends before, it will be sent again from the beginning, unless its QoS is 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PayloadPart<'a> {
     /// What has come.
     pub bytes: &'a [u8],
@@ -182,6 +192,33 @@ pub struct PayloadPart<'a> {
     /// With the last part: with what the message is to be acknowledged, if that is the application's business and its
     /// QoS is 1 or 2.
     pub receipt: Option<Receipt>,
+}
+
+impl fmt::Debug for ReceivedMessage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, payload, qos, dup, retain, properties, receipt, missing } = self;
+        f.debug_struct("ReceivedMessage")
+            .field("topic", topic)
+            .field("payload", &Escaped(payload))
+            .field("qos", qos)
+            .field("dup", dup)
+            .field("retain", retain)
+            .field("properties", properties)
+            .field("receipt", receipt)
+            .field("missing", missing)
+            .finish()
+    }
+}
+
+impl fmt::Debug for PayloadPart<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, missing, receipt } = self;
+        f.debug_struct("PayloadPart")
+            .field("bytes", &Escaped(bytes))
+            .field("missing", missing)
+            .field("receipt", receipt)
+            .finish()
+    }
 }
 
 /// The topic of a message that has arrived.
