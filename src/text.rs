@@ -118,6 +118,7 @@ text_like!(Utf8Str, TextError);
 /// A text that cannot be sent, and the byte at which it goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("the text {kind} (at byte {at})")]
+#[non_exhaustive]
 pub struct TextError {
     /// Offset in the text, in bytes.
     pub at: usize,
@@ -163,6 +164,7 @@ pub(crate) fn check_len(text: &[u8]) -> Result<(), TextError> {
 /// U+007F to U+009F, and the non-characters, such as U+FFFF. A sender SHOULD NOT use them, and a receiver MAY refuse
 /// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum DisallowedCodePoints {
     /// They are characters as any other. The default: a refusal costs the whole connection, and comes again with the
     /// same message.

@@ -193,6 +193,7 @@ impl<'a> From<TopicFilter<'a>> for Utf8Str<'a> {
 /// A topic name or topic filter that cannot be sent, and the byte at which it goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("the text {kind} (at byte {at})")]
+#[non_exhaustive]
 pub struct TopicError {
     /// Offset in the text, in bytes.
     pub at: usize,

@@ -263,6 +263,7 @@ impl ConnAckReasonCode {
 /// A reason code that this kind of packet may not carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("this packet may not carry the reason code {0}")]
+#[non_exhaustive]
 pub struct WrongReasonCode(pub ReasonCode);
 
 impl SubAckReasonCode {

@@ -127,6 +127,7 @@ pub enum Violation {
 
 /// How bad a [`Violation`] is (section 4.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// Malformed Packet: it cannot be parsed by the rules.
     MalformedPacket,

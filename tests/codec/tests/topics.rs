@@ -232,6 +232,11 @@ fn very_many_levels() {
     assert!(!filter(&wildcards).matches(name(&slashes)));
 }
 
+/// The offset of an error and its kind.
+fn place(error: TopicError) -> (usize, TopicErrorKind) {
+    (error.at, error.kind)
+}
+
 /// The longest text that its length prefix can announce, and one byte more [MQTT-4.7.3-3].
 #[test]
 fn longest() {
@@ -242,9 +247,9 @@ fn longest() {
     }
     assert!(filter(&longest).matches(name(&longest)));
     let too_long = "a".repeat(65_536);
-    let error = TopicError { at: 65_535, kind: TopicErrorKind::Text(TextErrorKind::TooLong) };
-    assert_eq!(TopicName::new(&too_long), Err(error));
-    assert_eq!(TopicFilter::new(&too_long), Err(error));
+    let error = Some((65_535, TopicErrorKind::Text(TextErrorKind::TooLong)));
+    assert_eq!(TopicName::new(&too_long).err().map(place), error);
+    assert_eq!(TopicFilter::new(&too_long).err().map(place), error);
 }
 
 #[test]
@@ -258,6 +263,6 @@ fn the_first_error_of_a_name_is_reported() {
         (b"\xFF+", 0, Text(TextErrorKind::IllFormedUtf8)),
     ];
     for (name, at, kind) in expected {
-        assert_eq!(TopicName::from_bytes(name), Err(TopicError { at, kind }), "{name:?}");
+        assert_eq!(TopicName::from_bytes(name).err().map(place), Some((at, kind)), "{name:?}");
     }
 }
