@@ -302,7 +302,7 @@ pub(crate) fn check_filter(filter: &[u8], disallowed: DisallowedCodePoints, has_
     if !scan.plain || may_be_shared || disallowed == DisallowedCodePoints::Refuse {
         first_filter_error(filter, disallowed, may_be_shared)
     } else if scan.wildcards || filter.is_empty() {
-        filter_flaw(filter)
+        filter_error(filter)
     } else {
         None
     }
@@ -310,14 +310,14 @@ pub(crate) fn check_filter(filter: &[u8], disallowed: DisallowedCodePoints, has_
 
 #[inline(never)]
 fn first_filter_error(filter: &[u8], disallowed: DisallowedCodePoints, may_be_shared: bool) -> Option<TopicError> {
-    let text_flaw = text::first_error(filter, disallowed).map(TopicError::from);
-    let share_flaw = if may_be_shared { share_flaw(filter) } else { None };
-    [text_flaw, share_flaw, filter_flaw(filter)].into_iter().flatten().min_by_key(|error| error.at)
+    let text_error = text::first_error(filter, disallowed).map(TopicError::from);
+    let share_error = if may_be_shared { share_error(filter) } else { None };
+    [text_error, share_error, filter_error(filter)].into_iter().flatten().min_by_key(|error| error.at)
 }
 
 /// What keeps a filter that starts with `$share/` from being a shared one \[MQTT-4.8.2-1, MQTT-4.8.2-2\].
 #[inline]
-pub(crate) fn share_flaw(filter: &[u8]) -> Option<TopicError> {
+pub(crate) fn share_error(filter: &[u8]) -> Option<TopicError> {
     let rest = filter.strip_prefix(SHARE)?;
     if split_share(filter).is_some() {
         return None;
@@ -333,31 +333,31 @@ pub(crate) fn share_flaw(filter: &[u8]) -> Option<TopicError> {
 
 /// The first wildcard that is not a whole level, a `#` before the last level, or nothing at all.
 #[inline]
-fn filter_flaw(filter: &[u8]) -> Option<TopicError> {
+fn filter_error(filter: &[u8]) -> Option<TopicError> {
     if filter.is_empty() {
         return Some(TopicError::new(0, TopicErrorKind::Empty));
     }
     let Some(last) = filter.last_chunk::<8>() else {
-        return (0..filter.len()).find_map(|at| wildcard_flaw(filter, at));
+        return (0..filter.len()).find_map(|at| wildcard_error(filter, at));
     };
     let mut at = 0_usize;
     for word in filter.as_chunks::<8>().0 {
-        if let Some(error) = word_flaw(filter, at, word) {
+        if let Some(error) = word_error(filter, at, word) {
             return Some(error);
         }
         at = at.saturating_add(8);
     }
     // The last eight bytes overlap with those before them.
-    word_flaw(filter, filter.len().saturating_sub(8), last)
+    word_error(filter, filter.len().saturating_sub(8), last)
 }
 
 /// The first misplaced wildcard among the eight bytes at `start`.
 #[inline(always)]
-fn word_flaw(filter: &[u8], start: usize, word: &[u8; 8]) -> Option<TopicError> {
+fn word_error(filter: &[u8], start: usize, word: &[u8; 8]) -> Option<TopicError> {
     let mut found = text::wildcard_bits(u64::from_le_bytes(*word));
     while found != 0 {
         let at = start.saturating_add((found.trailing_zeros() / 8) as usize);
-        if let Some(error) = wildcard_flaw(filter, at) {
+        if let Some(error) = wildcard_error(filter, at) {
             return Some(error);
         }
         found &= found.wrapping_sub(1);
@@ -366,7 +366,7 @@ fn word_flaw(filter: &[u8], start: usize, word: &[u8; 8]) -> Option<TopicError> 
 }
 
 #[inline(always)]
-fn wildcard_flaw(filter: &[u8], at: usize) -> Option<TopicError> {
+fn wildcard_error(filter: &[u8], at: usize) -> Option<TopicError> {
     let byte = filter.get(at)?;
     if !matches!(byte, b'+' | b'#') {
         return None;

@@ -1,7 +1,7 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP (sections 3.4 to 3.7): the packets of one form that a message of QoS 1 or 2
 //! brings about.
 
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::packet_type::PacketType;
 use super::property::AckProperties;
@@ -33,7 +33,7 @@ macro_rules! acks {
                 }
 
                 #[inline(always)]
-                pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+                pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
                     let id = reader.packet_id()?;
                     let (reason_code, properties) = match context.version {
                         Version::V5 if !reader.is_empty() => read_reason(reader, context, $reason_code::from_value)?,
@@ -79,7 +79,7 @@ fn read_reason<'a, C>(
     reader: &mut Reader<'a>,
     context: Context,
     from_value: impl Fn(u8) -> Option<C>,
-) -> Result<(C, AckProperties<'a>), Fault> {
+) -> Result<(C, AckProperties<'a>), FieldError> {
     let reason_code = reader.reason_code(from_value)?;
     if reader.is_empty() {
         return Ok((reason_code, AckProperties::default()));

@@ -12,22 +12,22 @@ use crate::text::TextErrorKind;
 use crate::topic::TopicErrorKind;
 
 /// What there is to say about a violation.
-pub(crate) struct Ruling {
+pub(crate) struct Classification {
     pub(crate) clause: &'static str,
     pub(crate) kind: ErrorKind,
     pub(crate) reason_code: ReasonCode,
 }
 
 #[cold]
-pub(crate) fn of(violation: Violation, packet: Option<PacketType>, field: Field, version: Version) -> Ruling {
+pub(crate) fn of(violation: Violation, packet: Option<PacketType>, field: Field, version: Version) -> Classification {
     let (v3, v5) = clauses(violation, packet, field);
     let clause = if version == Version::V5 { v5 } else { v3 };
-    let (kind, reason_code) = verdict(violation, field, version);
-    Ruling { clause, kind, reason_code }
+    let (kind, reason_code) = classify(violation, field, version);
+    Classification { clause, kind, reason_code }
 }
 
 /// The kind of error (section 4.13.1) and its reason code (section 2.4).
-fn verdict(violation: Violation, field: Field, version: Version) -> (ErrorKind, ReasonCode) {
+fn classify(violation: Violation, field: Field, version: Version) -> (ErrorKind, ReasonCode) {
     use ErrorKind::{MalformedPacket, ProtocolError, Refused};
     match violation {
         Violation::Text(kind) => (MalformedPacket, text_reason_code(kind, field)),

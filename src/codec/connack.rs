@@ -1,7 +1,7 @@
 //! CONNACK (section 3.2).
 
 use super::auth;
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::packet_type::PacketType;
 use super::property::ConnAckProperties;
@@ -25,12 +25,12 @@ pub struct ConnAck<'a> {
 
 impl<'a> ConnAck<'a> {
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let flags_at = reader.offset();
         let flags = reader.u8(Field::AcknowledgeFlags)?;
         let is_v31 = context.version == Version::V31;
         if flags > 1 && !is_v31 {
-            return Err(Fault::new(flags_at, Field::AcknowledgeFlags, Violation::ReservedBits));
+            return Err(FieldError::new(flags_at, Field::AcknowledgeFlags, Violation::ReservedBits));
         }
         // In 3.1 the byte is reserved and means nothing.
         let session_present = flags == 1 && !is_v31;
@@ -42,7 +42,7 @@ impl<'a> ConnAck<'a> {
         let properties = ConnAckProperties::read(reader, Field::PropertyLength, context)?;
         reader.finish()?;
         if session_present && reason_code != ConnAckReasonCode::Success {
-            return Err(Fault::new(flags_at, Field::AcknowledgeFlags, Violation::SessionPresentWithError));
+            return Err(FieldError::new(flags_at, Field::AcknowledgeFlags, Violation::SessionPresentWithError));
         }
         auth::check(properties.authentication_method, properties.authentication_data, at_properties)?;
         Ok(Self { session_present, reason_code, properties })
@@ -59,8 +59,8 @@ impl Body for ConnAck<'_> {
 
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
-        out.absent(|| version != Version::V31 || !self.session_present, Field::AcknowledgeFlags);
-        out.rule(
+        out.require_absent(|| version != Version::V31 || !self.session_present, Field::AcknowledgeFlags);
+        out.require(
             || !self.session_present || self.reason_code == ConnAckReasonCode::Success,
             Field::AcknowledgeFlags,
             Violation::SessionPresentWithError,
@@ -70,11 +70,11 @@ impl Body for ConnAck<'_> {
             Version::V5 => out.u8(self.reason_code.value()),
             Version::V31 | Version::V311 => {
                 let return_code = self.reason_code.return_code();
-                out.absent(|| return_code.is_some(), Field::ReasonCode);
+                out.require_absent(|| return_code.is_some(), Field::ReasonCode);
                 out.u8(return_code.unwrap_or_default());
             }
         }
         out.properties(version, Field::Properties, &self.properties);
-        auth::write_rule(self.properties.authentication_method, self.properties.authentication_data, out);
+        auth::require_method(self.properties.authentication_method, self.properties.authentication_data, out);
     }
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::auth;
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::packet_type::PacketType;
 use super::property::{ConnectProperties, WillProperties};
@@ -83,8 +83,8 @@ pub(crate) struct Protocol {
 }
 
 /// A CONNECT whose protocol name and level are not those of a version that is supported.
-pub(crate) struct NoProtocol {
-    pub(crate) fault: Fault,
+pub(crate) struct UnsupportedProtocol {
+    pub(crate) error: FieldError,
     /// The version in whose form the client is to be answered; `None` if the level cannot be read.
     pub(crate) answer: Option<Version>,
 }
@@ -92,12 +92,12 @@ pub(crate) struct NoProtocol {
 impl<'a> Connect<'a> {
     /// Reads protocol name and level, by which the rest is to be read.
     #[inline(always)]
-    pub(crate) fn read_protocol(reader: &mut Reader<'a>) -> Result<Protocol, NoProtocol> {
+    pub(crate) fn read_protocol(reader: &mut Reader<'a>) -> Result<Protocol, UnsupportedProtocol> {
         let (version, level, size) = match *reader.rest() {
             [0, 4, b'M', b'Q', b'T', b'T', level @ (4 | 0x84), ..] => (Version::V311, level, 7),
             [0, 4, b'M', b'Q', b'T', b'T', level @ (5 | 0x85), ..] => (Version::V5, level, 7),
             [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level @ (3 | 0x83), ..] => (Version::V31, level, 9),
-            _ => return Err(no_protocol(reader.clone())),
+            _ => return Err(unsupported_protocol(reader.clone())),
         };
         reader.skip(size);
         Ok(Protocol { version, is_bridge: level & BRIDGE != 0 })
@@ -105,12 +105,12 @@ impl<'a> Connect<'a> {
 
     /// Reads everything behind the protocol level.
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context, is_bridge: bool) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context, is_bridge: bool) -> Result<Self, FieldError> {
         let version = context.version;
         let disallowed = context.limits.disallowed_code_points;
         let flags = used_flags(reader.u8(Field::ConnectFlags)?, version);
         if let Some(violation) = check_flags(flags, version) {
-            return Err(Fault::new(reader.offset_before(1), Field::ConnectFlags, violation));
+            return Err(FieldError::new(reader.offset_before(1), Field::ConnectFlags, violation));
         }
         let keep_alive = reader.u16(Field::KeepAlive)?;
         let at_properties = reader.clone();
@@ -119,7 +119,7 @@ impl<'a> Connect<'a> {
         let client_identifier = reader.string(Field::ClientIdentifier, disallowed)?;
         if client_identifier.is_empty() && !may_be_anonymous(version, clean_start) {
             let at = reader.offset_before(2);
-            return Err(Fault::new(at, Field::ClientIdentifier, Violation::EmptyClientIdentifier));
+            return Err(FieldError::new(at, Field::ClientIdentifier, Violation::EmptyClientIdentifier));
         }
         let will = if flags & WILL != 0 { Some(Will::read(reader, flags, context)?) } else { None };
         // In 3.1 the Remaining Length takes precedence over the flags: user name and password may be missing.
@@ -161,7 +161,7 @@ impl<'a> Connect<'a> {
 
 impl<'a> Will<'a> {
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, flags: u8, context: Context) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, flags: u8, context: Context) -> Result<Self, FieldError> {
         let properties = WillProperties::read(reader, Field::WillPropertyLength, context)?;
         let topic = reader.full_topic_name(Field::WillTopic, context.limits.disallowed_code_points)?;
         let payload = reader.binary(Field::WillPayload)?;
@@ -172,22 +172,24 @@ impl<'a> Will<'a> {
 
 /// Returns what is wrong with a protocol name and level that are not those of a version.
 #[cold]
-fn no_protocol(mut reader: Reader<'_>) -> NoProtocol {
+fn unsupported_protocol(mut reader: Reader<'_>) -> UnsupportedProtocol {
     let start = reader.offset();
     let name = match reader.binary(Field::ProtocolName) {
         Ok(name) => name,
-        Err(fault) => return NoProtocol { fault, answer: None },
+        Err(error) => return UnsupportedProtocol { error, answer: None },
     };
     let level = reader.u8(Field::ProtocolVersion);
     let answer = level.as_ref().ok().map(|&level| answer_form(name, level));
-    let fault = match level {
+    let error = match level {
         _ if !matches!(name, b"MQTT" | b"MQIsdp") => {
-            Fault::new(start, Field::ProtocolName, Violation::UnknownProtocolName)
+            FieldError::new(start, Field::ProtocolName, Violation::UnknownProtocolName)
         }
-        Ok(_) => Fault::new(reader.offset_before(1), Field::ProtocolVersion, Violation::UnsupportedProtocolVersion),
-        Err(fault) => fault,
+        Ok(_) => {
+            FieldError::new(reader.offset_before(1), Field::ProtocolVersion, Violation::UnsupportedProtocolVersion)
+        }
+        Err(error) => error,
     };
-    NoProtocol { fault, answer }
+    UnsupportedProtocol { error, answer }
 }
 
 /// Returns the version in whose form a client of an unsupported version is answered.
@@ -226,9 +228,9 @@ pub(crate) fn answer_form_of(input: &[u8]) -> AnswerForm {
     let received = body.get(..length).unwrap_or(body);
     match Connect::read_protocol(&mut Reader::new(received, received.len())) {
         Ok(protocol) => AnswerForm::Version(protocol.version),
-        Err(NoProtocol { answer: Some(version), .. }) => AnswerForm::Version(version),
-        Err(NoProtocol { answer: None, .. }) if received.len() < length => AnswerForm::NotYet,
-        Err(NoProtocol { answer: None, .. }) => AnswerForm::Unreadable,
+        Err(UnsupportedProtocol { answer: Some(version), .. }) => AnswerForm::Version(version),
+        Err(UnsupportedProtocol { answer: None, .. }) if received.len() < length => AnswerForm::NotYet,
+        Err(UnsupportedProtocol { answer: None, .. }) => AnswerForm::Unreadable,
     }
 }
 
@@ -324,8 +326,8 @@ impl Body for Connect<'_> {
 
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
-        out.absent(|| self.version == version, Field::ProtocolVersion);
-        out.rule(
+        out.require_absent(|| self.version == version, Field::ProtocolVersion);
+        out.require(
             || version == Version::V5 || self.password.is_none() || self.user_name.is_some(),
             Field::ConnectFlags,
             Violation::PasswordWithoutUserName,
@@ -337,8 +339,8 @@ impl Body for Connect<'_> {
             _ => out.array([0, 4, b'M', b'Q', b'T', b'T', level, flags, high, low]),
         }
         out.properties(version, Field::Properties, &self.properties);
-        auth::write_rule(self.properties.authentication_method, self.properties.authentication_data, out);
-        out.rule(
+        auth::require_method(self.properties.authentication_method, self.properties.authentication_data, out);
+        out.require(
             || !self.client_identifier.is_empty() || may_be_anonymous(version, self.clean_start),
             Field::ClientIdentifier,
             Violation::EmptyClientIdentifier,
@@ -346,7 +348,7 @@ impl Body for Connect<'_> {
         out.binary(Field::ClientIdentifier, self.client_identifier.as_bytes());
         if let Some(will) = &self.will {
             out.properties(version, Field::WillProperties, &will.properties);
-            out.rule(|| !will.topic.is_empty(), Field::WillTopic, Violation::Text(TopicErrorKind::Empty));
+            out.require(|| !will.topic.is_empty(), Field::WillTopic, Violation::Text(TopicErrorKind::Empty));
             out.binary(Field::WillTopic, will.topic.as_bytes());
             out.binary(Field::WillPayload, will.payload);
         }

@@ -1,6 +1,6 @@
 //! DISCONNECT (section 3.14).
 
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::packet_type::PacketType;
 use super::property::DisconnectProperties;
@@ -21,7 +21,7 @@ pub struct Disconnect<'a> {
 impl<'a> Disconnect<'a> {
     /// The reason code may be missing, and so may the properties (section 3.14.2.1).
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let mut disconnect = Self::default();
         if context.version == Version::V5 && !reader.is_empty() {
             disconnect.reason_code = reader.reason_code(DisconnectReasonCode::from_value)?;

@@ -13,13 +13,13 @@ use super::violation::{ErrorKind, Violation};
 
 /// A violation and where it is: what the decoder hands up before it knows the packet.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fault {
+pub(crate) struct FieldError {
     offset: u32,
     field: Field,
     violation: Violation,
 }
 
-impl Fault {
+impl FieldError {
     #[cold]
     pub(crate) fn new(offset: usize, field: Field, violation: Violation) -> Self {
         // A packet is at most 268,435,460 bytes long.

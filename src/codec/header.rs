@@ -1,6 +1,6 @@
 //! The fixed header (section 2.1): packet type, flags, Remaining Length.
 
-use super::error::{DecodeError, Fault};
+use super::error::{DecodeError, FieldError};
 use super::field::Field;
 use super::packet_type::PacketType;
 use super::varint::{MAX_REMAINING_LENGTH, Varint, read_varint};
@@ -37,17 +37,17 @@ impl FixedHeader {
     /// [`DecodeError`] when no packet can begin so. The first byte is judged as soon as it is there.
     pub fn decode(input: &[u8], version: Version) -> Result<Option<Self>, DecodeError> {
         let packet_type = input.first().and_then(|first| PacketType::from_number(first >> 4));
-        let into_error = |fault: Fault| fault.into_error(packet_type, version);
+        let into_error = |error: FieldError| error.into_error(packet_type, version);
         if let (Some(PacketType::Connect), Some(&first)) = (packet_type, input.first())
             && !has_legal_connect_flags(first & 0x0F, version)
         {
-            return Err(into_error(Fault::new(0, Field::Flags, Violation::WrongFlags)));
+            return Err(into_error(FieldError::new(0, Field::Flags, Violation::WrongFlags)));
         }
         Self::read(input, version, None).map_err(into_error)
     }
 
     /// The same with a known sender, and with any flags of a CONNECT: it names the version whose rules they follow.
-    pub(crate) fn read(input: &[u8], version: Version, sender: Option<Sender>) -> Result<Option<Self>, Fault> {
+    pub(crate) fn read(input: &[u8], version: Version, sender: Option<Sender>) -> Result<Option<Self>, FieldError> {
         let Some((&first, rest)) = input.split_first() else { return Ok(None) };
         let packet_type = check_first_byte(first, version, sender)?;
         match read_varint(rest) {
@@ -55,9 +55,9 @@ impl FixedHeader {
                 let size = size.saturating_add(1);
                 Ok(Some(Self { packet_type, flags: first & 0x0F, remaining_length, size }))
             }
-            Varint::Unfinished => Ok(None),
-            Varint::Bad(violation, at) => {
-                Err(Fault::new(usize::from(at).saturating_add(1), Field::RemainingLength, violation))
+            Varint::Incomplete => Ok(None),
+            Varint::Malformed(violation, at) => {
+                Err(FieldError::new(usize::from(at).saturating_add(1), Field::RemainingLength, violation))
             }
         }
     }
@@ -128,16 +128,16 @@ const fn may_come_from(first: u8, sender: Option<Sender>, version: Version) -> b
 }
 
 /// Judges the first byte of a packet.
-fn check_first_byte(first: u8, version: Version, sender: Option<Sender>) -> Result<PacketType, Fault> {
+fn check_first_byte(first: u8, version: Version, sender: Option<Sender>) -> Result<PacketType, FieldError> {
     let packet_type = match PacketType::from_number(first >> 4) {
         Some(packet_type) if packet_type != PacketType::Auth || version == Version::V5 => packet_type,
-        _ => return Err(Fault::new(0, Field::PacketType, Violation::ReservedPacketType)),
+        _ => return Err(FieldError::new(0, Field::PacketType, Violation::ReservedPacketType)),
     };
     if !has_legal_flags(first, version) {
-        return Err(Fault::new(0, Field::Flags, wrong_flags(packet_type, first)));
+        return Err(FieldError::new(0, Field::Flags, wrong_flags(packet_type, first)));
     }
     if !may_come_from(first, sender, version) {
-        return Err(Fault::new(0, Field::PacketType, Violation::WrongSender));
+        return Err(FieldError::new(0, Field::PacketType, Violation::WrongSender));
     }
     Ok(packet_type)
 }

@@ -49,7 +49,7 @@ pub(crate) struct Measure<const PLAIN: bool> {
     sections: Sections,
     /// All the lengths that have to fit into two bytes, one over the other: too long if one of them is.
     lengths: usize,
-    is_wrong: bool,
+    is_invalid: bool,
 }
 
 impl<const PLAIN: bool> Measure<PLAIN> {
@@ -60,7 +60,7 @@ impl<const PLAIN: bool> Measure<PLAIN> {
         body.write(version, &mut measure);
         let detached = body.detached_len();
         measure.count(detached);
-        if measure.is_wrong | (measure.lengths > MAX_LEN) | (measure.len > u64::from(MAX_REMAINING_LENGTH)) {
+        if measure.is_invalid | (measure.lengths > MAX_LEN) | (measure.len > u64::from(MAX_REMAINING_LENGTH)) {
             return Err(Diagnosis::of(body, version));
         }
         let remaining_length = measure.len as u32;
@@ -124,7 +124,7 @@ impl<const PLAIN: bool> Sink for Measure<PLAIN> {
         }
         let measured = Measure::<false>::of_section(section);
         self.lengths |= measured.lengths;
-        self.is_wrong |= measured.is_wrong;
+        self.is_invalid |= measured.is_invalid;
         // When it is longer than a length can say, the packet is too large as well, and is refused for that.
         let len = measured.len as u32;
         self.sections.push(len);
@@ -133,13 +133,13 @@ impl<const PLAIN: bool> Sink for Measure<PLAIN> {
     }
 
     #[inline(always)]
-    fn rule(&mut self, kept: impl FnOnce() -> bool, _: Field, _: Violation) {
-        self.is_wrong |= !kept();
+    fn require(&mut self, holds: impl FnOnce() -> bool, _: Field, _: Violation) {
+        self.is_invalid |= !holds();
     }
 
     #[inline(always)]
-    fn absent(&mut self, absent: impl FnOnce() -> bool, _: Field) {
-        self.is_wrong |= !absent();
+    fn require_absent(&mut self, absent: impl FnOnce() -> bool, _: Field) {
+        self.is_invalid |= !absent();
     }
 }
 
@@ -183,12 +183,12 @@ impl Sink for Diagnosis {
         section.write(self);
     }
 
-    fn rule(&mut self, kept: impl FnOnce() -> bool, field: Field, violation: Violation) {
+    fn require(&mut self, holds: impl FnOnce() -> bool, field: Field, violation: Violation) {
         let Self { packet, version, .. } = *self;
-        self.find(kept(), EncodeError::Invalid { packet, field, violation, version });
+        self.find(holds(), EncodeError::Invalid { packet, field, violation, version });
     }
 
-    fn absent(&mut self, absent: impl FnOnce() -> bool, field: Field) {
+    fn require_absent(&mut self, absent: impl FnOnce() -> bool, field: Field) {
         let Self { packet, version, .. } = *self;
         self.find(absent(), EncodeError::NotInVersion { packet, field, version });
     }

@@ -6,7 +6,7 @@
 use core::fmt;
 use core::num::{NonZeroU16, NonZeroU32};
 
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::list::{self, List};
 use super::property_id::{PropertyId, WireType};
@@ -34,7 +34,7 @@ trait Slot<'a>: Copy {
         from_here: &'a [u8],
         field: Field,
         context: Context,
-    ) -> Result<(), Fault>;
+    ) -> Result<(), FieldError>;
 
     fn is_absent(&self) -> bool;
 
@@ -83,7 +83,7 @@ macro_rules! properties {
                     reader: &mut Reader<$a>,
                     length_field: Field,
                     context: Context,
-                ) -> Result<Self, Fault> {
+                ) -> Result<Self, FieldError> {
                     let mut properties = Self::default();
                     if context.version == Version::V5 {
                         let mut section = reader.section(length_field)?;
@@ -96,7 +96,7 @@ macro_rules! properties {
 
                 /// Reads one property.
                 #[inline(always)]
-                fn read_one(&mut self, reader: &mut Reader<$a>, context: Context) -> Result<(), Fault> {
+                fn read_one(&mut self, reader: &mut Reader<$a>, context: Context) -> Result<(), FieldError> {
                     let from_here = reader.rest();
                     match reader.u8(Field::PropertyIdentifier)? {
                         $(
@@ -105,7 +105,7 @@ macro_rules! properties {
                                 $(
                                     if context.limits.sender.is_some_and(|sender| sender != Sender::$sender) {
                                         let at = reader.offset_before(1);
-                                        return Err(Fault::new(at, field, Violation::PropertyFromWrongSender));
+                                        return Err(FieldError::new(at, field, Violation::PropertyFromWrongSender));
                                     }
                                 )?
                                 self.$member.fill(reader, from_here, field, context)
@@ -303,21 +303,21 @@ properties! {
 /// The fault of a property whose identifier, at `offset`, has no place in the struct.
 #[cold]
 #[inline(never)]
-fn misplaced(offset: usize, id: u8) -> Fault {
+fn misplaced(offset: usize, id: u8) -> FieldError {
     let (field, violation) = match PropertyId::from_value(id) {
         Some(id) => (Field::Property(id), Violation::MisplacedProperty),
         None => (Field::PropertyIdentifier, Violation::UnknownProperty),
     };
-    Fault::new(offset, field, violation)
+    FieldError::new(offset, field, violation)
 }
 
 impl<'a, T: Value<'a>> Slot<'a> for Option<T> {
     const WIRE_TYPE: WireType = T::WIRE_TYPE;
 
     #[inline(always)]
-    fn fill(&mut self, reader: &mut Reader<'a>, _: &'a [u8], field: Field, context: Context) -> Result<(), Fault> {
+    fn fill(&mut self, reader: &mut Reader<'a>, _: &'a [u8], field: Field, context: Context) -> Result<(), FieldError> {
         if self.is_some() {
-            return Err(Fault::new(reader.offset_before(1), field, Violation::RepeatedProperty));
+            return Err(FieldError::new(reader.offset_before(1), field, Violation::RepeatedProperty));
         }
         *self = Some(T::read(reader, field, context)?);
         Ok(())
@@ -347,11 +347,11 @@ impl<'a, T: Value<'a> + list::sealed::Entry<'a>> Slot<'a> for List<'a, T> {
         from_here: &'a [u8],
         field: Field,
         context: Context,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), FieldError> {
         let before = self.len();
         if matches!(T::WIRE_TYPE, WireType::Utf8StringPair) && before >= usize::from(context.limits.max_user_properties)
         {
-            return Err(Fault::new(reader.offset_before(1), field, Violation::TooManyUserProperties));
+            return Err(FieldError::new(reader.offset_before(1), field, Violation::TooManyUserProperties));
         }
         T::read(reader, field, context)?;
         let bytes = self.property_bytes().unwrap_or(from_here);

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::error::{EncodeError, Fault};
+use super::error::{EncodeError, FieldError};
 use super::field::Field;
 use super::header::{DUP, QOS, RETAIN};
 use super::packet_type::PacketType;
@@ -117,8 +117,8 @@ impl<'a> Publish<'a> {
             Version::V31 | Version::V311 => 0,
             Version::V5 => match read_varint(behind.get(before..)?) {
                 Varint::Value(length, size) => (length as usize).saturating_add(usize::from(size)),
-                Varint::Unfinished => return None,
-                Varint::Bad(..) => 0, // it is found when it is read
+                Varint::Incomplete => return None,
+                Varint::Malformed(..) => 0, // it is found when it is read
             },
         };
         Some(before.saturating_add(properties).saturating_add(2))
@@ -130,38 +130,46 @@ impl<'a> Publish<'a> {
         flags: u8,
         reader: &mut Reader<'a>,
         context: Context,
-    ) -> Result<(Delivery, TopicName<'a>, &'a [u8]), Fault> {
+    ) -> Result<(Delivery, TopicName<'a>, &'a [u8]), FieldError> {
         let topic_at = reader.offset();
         let (delivery, topic) = Self::read_head(flags, reader, context)?;
         if context.version == Version::V5 {
             reader.u8(Field::PropertyLength)?;
         }
         if topic.is_empty() {
-            return Err(Fault::new(topic_at, Field::TopicName, Violation::NoTopic));
+            return Err(FieldError::new(topic_at, Field::TopicName, Violation::NoTopic));
         }
         Ok((delivery, topic, reader.take_rest()))
     }
 
     /// Reads a message that may have properties.
     #[inline(always)]
-    pub(crate) fn read(flags: u8, reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(flags: u8, reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let topic_at = reader.offset();
         let (delivery, topic) = Self::read_head(flags, reader, context)?;
         let properties = PublishProperties::read(reader, Field::PropertyLength, context)?;
         if topic.is_empty() && properties.topic_alias.is_none() {
-            return Err(Fault::new(topic_at, Field::TopicName, Violation::NoTopic));
+            return Err(FieldError::new(topic_at, Field::TopicName, Violation::NoTopic));
         }
         Ok(Self { delivery, retain: flags & RETAIN != 0, topic, payload: reader.take_rest(), properties })
     }
 
     /// Reads what goes before the properties.
     #[inline(always)]
-    fn read_head(flags: u8, reader: &mut Reader<'a>, context: Context) -> Result<(Delivery, TopicName<'a>), Fault> {
+    fn read_head(
+        flags: u8,
+        reader: &mut Reader<'a>,
+        context: Context,
+    ) -> Result<(Delivery, TopicName<'a>), FieldError> {
         let dup = flags & DUP != 0;
         let qos = QoS::from_value((flags & QOS) >> 1).unwrap_or_default(); // 3 has been refused with the first byte
         let topic = reader.topic_name(Field::TopicName, context.limits.disallowed_code_points)?;
         if topic.is_empty() && context.version != Version::V5 {
-            return Err(Fault::new(reader.offset_before(2), Field::TopicName, Violation::Text(TopicErrorKind::Empty)));
+            return Err(FieldError::new(
+                reader.offset_before(2),
+                Field::TopicName,
+                Violation::Text(TopicErrorKind::Empty),
+            ));
         }
         // Without a jump that depends on the QoS: in a mixed stream nobody could predict it.
         let id = reader.packet_id_if(qos != QoS::AtMostOnce)?;
@@ -177,13 +185,13 @@ impl<'a> Publish<'a> {
     #[inline(always)]
     fn write_head<S: Sink>(&self, delivery: Delivery, version: Version, out: &mut S) {
         match version {
-            Version::V5 => out.rule(
+            Version::V5 => out.require(
                 || !self.topic.is_empty() || self.properties.topic_alias.is_some(),
                 Field::TopicName,
                 Violation::NoTopic,
             ),
             Version::V31 | Version::V311 => {
-                out.rule(|| !self.topic.is_empty(), Field::TopicName, Violation::Text(TopicErrorKind::Empty));
+                out.require(|| !self.topic.is_empty(), Field::TopicName, Violation::Text(TopicErrorKind::Empty));
             }
         }
         out.binary(Field::TopicName, self.topic.as_bytes());

@@ -2,7 +2,7 @@
 
 use core::num::NonZeroU16;
 
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::limits::Limits;
 use super::list::List;
@@ -57,12 +57,12 @@ impl<'a> Reader<'a> {
 
     /// The fault of a field that begins here and goes past the end.
     #[inline(always)]
-    fn too_short(&self, field: Field) -> Fault {
+    fn too_short(&self, field: Field) -> FieldError {
         too_short(self.offset(), self.is_empty(), field)
     }
 
     #[inline(always)]
-    fn array<const N: usize>(&mut self, field: Field) -> Result<[u8; N], Fault> {
+    fn array<const N: usize>(&mut self, field: Field) -> Result<[u8; N], FieldError> {
         match self.rest.split_first_chunk::<N>() {
             Some((bytes, rest)) => {
                 self.rest = rest;
@@ -73,24 +73,24 @@ impl<'a> Reader<'a> {
     }
 
     #[inline(always)]
-    pub(crate) fn u8(&mut self, field: Field) -> Result<u8, Fault> {
+    pub(crate) fn u8(&mut self, field: Field) -> Result<u8, FieldError> {
         let [byte] = self.array(field)?;
         Ok(byte)
     }
 
     #[inline(always)]
-    pub(crate) fn u16(&mut self, field: Field) -> Result<u16, Fault> {
+    pub(crate) fn u16(&mut self, field: Field) -> Result<u16, FieldError> {
         Ok(u16::from_be_bytes(self.array(field)?))
     }
 
     #[inline(always)]
-    pub(crate) fn u32(&mut self, field: Field) -> Result<u32, Fault> {
+    pub(crate) fn u32(&mut self, field: Field) -> Result<u32, FieldError> {
         Ok(u32::from_be_bytes(self.array(field)?))
     }
 
     /// A Variable Byte Integer (section 1.5.5).
     #[inline(always)]
-    pub(crate) fn varint(&mut self, field: Field) -> Result<u32, Fault> {
+    pub(crate) fn varint(&mut self, field: Field) -> Result<u32, FieldError> {
         if let Some((&byte @ 0..=0x7F, rest)) = self.rest.split_first() {
             self.rest = rest;
             return Ok(u32::from(byte));
@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
 
     /// Binary Data (section 1.5.6): a two-byte length and as many bytes.
     #[inline(always)]
-    pub(crate) fn binary(&mut self, field: Field) -> Result<&'a [u8], Fault> {
+    pub(crate) fn binary(&mut self, field: Field) -> Result<&'a [u8], FieldError> {
         if let Some((length, rest)) = self.rest.split_first_chunk::<2>()
             && let Some((bytes, rest)) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
         {
@@ -114,11 +114,11 @@ impl<'a> Reader<'a> {
 
     /// A UTF-8 Encoded String (section 1.5.4).
     #[inline(always)]
-    pub(crate) fn string(&mut self, field: Field, disallowed: DisallowedCodePoints) -> Result<Utf8Str<'a>, Fault> {
+    pub(crate) fn string(&mut self, field: Field, disallowed: DisallowedCodePoints) -> Result<Utf8Str<'a>, FieldError> {
         let text = self.binary(field)?;
         match text::check(text, disallowed) {
             None => Ok(Utf8Str::validated(text)),
-            Some(error) => Err(text_fault(self.offset_before(text.len()), field, error.into())),
+            Some(error) => Err(text_error(self.offset_before(text.len()), field, error.into())),
         }
     }
 
@@ -128,11 +128,11 @@ impl<'a> Reader<'a> {
         &mut self,
         field: Field,
         disallowed: DisallowedCodePoints,
-    ) -> Result<TopicName<'a>, Fault> {
+    ) -> Result<TopicName<'a>, FieldError> {
         let text = self.binary(field)?;
         match topic::check_name(text, disallowed) {
             None => Ok(TopicName::validated(text)),
-            Some(error) => Err(text_fault(self.offset_before(text.len()), field, error)),
+            Some(error) => Err(text_error(self.offset_before(text.len()), field, error)),
         }
     }
 
@@ -142,36 +142,36 @@ impl<'a> Reader<'a> {
         &mut self,
         field: Field,
         disallowed: DisallowedCodePoints,
-    ) -> Result<TopicName<'a>, Fault> {
+    ) -> Result<TopicName<'a>, FieldError> {
         let topic = self.topic_name(field, disallowed)?;
         if topic.is_empty() {
-            return Err(Fault::new(self.offset_before(2), field, Violation::Text(TopicErrorKind::Empty)));
+            return Err(FieldError::new(self.offset_before(2), field, Violation::Text(TopicErrorKind::Empty)));
         }
         Ok(topic)
     }
 
     /// A topic filter (section 4.7); `$share/` means something in 5.0 only.
     #[inline(always)]
-    pub(crate) fn topic_filter(&mut self, context: Context) -> Result<TopicFilter<'a>, Fault> {
+    pub(crate) fn topic_filter(&mut self, context: Context) -> Result<TopicFilter<'a>, FieldError> {
         let text = self.binary(Field::TopicFilter)?;
         let disallowed = context.limits.disallowed_code_points;
         match topic::check_filter(text, disallowed, context.version == Version::V5) {
             None => Ok(TopicFilter::validated(text)),
-            Some(error) => Err(text_fault(self.offset_before(text.len()), Field::TopicFilter, error)),
+            Some(error) => Err(text_error(self.offset_before(text.len()), Field::TopicFilter, error)),
         }
     }
 
     /// A Packet Identifier, which is never 0 \[MQTT-2.2.1-3\].
     #[inline(always)]
-    pub(crate) fn packet_id(&mut self) -> Result<PacketId, Fault> {
+    pub(crate) fn packet_id(&mut self) -> Result<PacketId, FieldError> {
         let id = self.u16(Field::PacketIdentifier)?;
         PacketId::new(id)
-            .map_err(|_| Fault::new(self.offset_before(2), Field::PacketIdentifier, Violation::PacketIdZero))
+            .map_err(|_| FieldError::new(self.offset_before(2), Field::PacketIdentifier, Violation::PacketIdZero))
     }
 
     /// A Packet Identifier if there is one, or else any.
     #[inline(always)]
-    pub(crate) fn packet_id_if(&mut self, present: bool) -> Result<PacketId, Fault> {
+    pub(crate) fn packet_id_if(&mut self, present: bool) -> Result<PacketId, FieldError> {
         let next = self.rest.first_chunk::<2>().map_or(0, |bytes| u16::from_be_bytes(*bytes));
         match NonZeroU16::new(if present { next } else { 1 }) {
             Some(id) => {
@@ -185,10 +185,10 @@ impl<'a> Reader<'a> {
 
     /// A reason code that the packet may carry.
     #[inline(always)]
-    pub(crate) fn reason_code<C>(&mut self, from_value: impl FnOnce(u8) -> Option<C>) -> Result<C, Fault> {
+    pub(crate) fn reason_code<C>(&mut self, from_value: impl FnOnce(u8) -> Option<C>) -> Result<C, FieldError> {
         let value = self.u8(Field::ReasonCode)?;
         from_value(value)
-            .ok_or_else(|| Fault::new(self.offset_before(1), Field::ReasonCode, Violation::IllegalReasonCode))
+            .ok_or_else(|| FieldError::new(self.offset_before(1), Field::ReasonCode, Violation::IllegalReasonCode))
     }
 
     /// All that is left, as a list of at least one topic filter and what belongs to it \[MQTT-3.8.3-2, MQTT-3.10.3-2\].
@@ -196,8 +196,8 @@ impl<'a> Reader<'a> {
     pub(crate) fn list_of_filters<T>(
         &mut self,
         version: Version,
-        mut check: impl FnMut(&mut Self) -> Result<(), Fault>,
-    ) -> Result<List<'a, T>, Fault> {
+        mut check: impl FnMut(&mut Self) -> Result<(), FieldError>,
+    ) -> Result<List<'a, T>, FieldError> {
         let bytes = self.rest;
         let mut count = 0_u32;
         while !self.is_empty() {
@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
             count = count.saturating_add(1);
         }
         if count == 0 {
-            return Err(Fault::new(self.end, Field::Payload, Violation::NoTopicFilter));
+            return Err(FieldError::new(self.end, Field::Payload, Violation::NoTopicFilter));
         }
         Ok(List::wire(bytes, count, version))
     }
@@ -216,23 +216,23 @@ impl<'a> Reader<'a> {
         &mut self,
         version: Version,
         is_legal: impl Fn(u8) -> bool,
-    ) -> Result<List<'a, T>, Fault> {
+    ) -> Result<List<'a, T>, FieldError> {
         let codes = self.take_rest();
         if codes.is_empty() {
-            return Err(Fault::new(self.end, Field::Payload, Violation::NoReasonCode));
+            return Err(FieldError::new(self.end, Field::Payload, Violation::NoReasonCode));
         }
         match codes.iter().position(|&code| !is_legal(code)) {
             None => Ok(List::wire(codes, codes.len() as u32, version)), // a packet has fewer than 2^29 bytes
             Some(at) => {
                 let offset = self.offset_before(codes.len()).saturating_add(at);
-                Err(Fault::new(offset, Field::ReasonCode, Violation::IllegalReasonCode))
+                Err(FieldError::new(offset, Field::ReasonCode, Violation::IllegalReasonCode))
             }
         }
     }
 
     /// A part of the packet with a length of its own, as a reader that ends where the part does.
     #[inline(always)]
-    pub(crate) fn section(&mut self, length_field: Field) -> Result<Self, Fault> {
+    pub(crate) fn section(&mut self, length_field: Field) -> Result<Self, FieldError> {
         let before = self.rest;
         let length = self.varint(length_field)? as usize;
         match self.rest.split_at_checked(length) {
@@ -240,7 +240,7 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 Ok(Self { rest: section, end: self.end.saturating_sub(rest.len()) })
             }
-            None => Err(Fault::new(self.end.saturating_sub(before.len()), length_field, Violation::Truncated)),
+            None => Err(FieldError::new(self.end.saturating_sub(before.len()), length_field, Violation::Truncated)),
         }
     }
 
@@ -260,38 +260,40 @@ impl<'a> Reader<'a> {
 
     /// Refuses what is left.
     #[inline(always)]
-    pub(crate) fn finish(&self) -> Result<(), Fault> {
+    pub(crate) fn finish(&self) -> Result<(), FieldError> {
         if self.is_empty() {
             return Ok(());
         }
-        Err(Fault::new(self.offset(), Field::RemainingLength, Violation::TrailingBytes))
+        Err(FieldError::new(self.offset(), Field::RemainingLength, Violation::TrailingBytes))
     }
 }
 
 /// The fault of a field that begins at `offset` and goes past the end.
 #[cold]
 #[inline(never)]
-fn too_short(offset: usize, nothing_there: bool, field: Field) -> Fault {
-    Fault::new(offset, field, if nothing_there { Violation::Missing } else { Violation::Truncated })
+fn too_short(offset: usize, nothing_there: bool, field: Field) -> FieldError {
+    FieldError::new(offset, field, if nothing_there { Violation::Missing } else { Violation::Truncated })
 }
 
 /// A Variable Byte Integer of any length at `offset`, and its size.
 #[inline(never)]
-fn long_varint(bytes: &[u8], offset: usize, field: Field) -> Result<(u32, usize), Fault> {
+fn long_varint(bytes: &[u8], offset: usize, field: Field) -> Result<(u32, usize), FieldError> {
     match read_varint(bytes) {
         Varint::Value(value, size) => Ok((value, usize::from(size))),
-        Varint::Unfinished => Err(too_short(offset, bytes.is_empty(), field)),
-        Varint::Bad(violation, at) => Err(Fault::new(offset.saturating_add(usize::from(at)), field, violation)),
+        Varint::Incomplete => Err(too_short(offset, bytes.is_empty(), field)),
+        Varint::Malformed(violation, at) => {
+            Err(FieldError::new(offset.saturating_add(usize::from(at)), field, violation))
+        }
     }
 }
 
 /// The fault of a text at `offset`.
 #[cold]
-fn text_fault(offset: usize, field: Field, error: TopicError) -> Fault {
+fn text_error(offset: usize, field: Field, error: TopicError) -> FieldError {
     let start = match error.kind {
         // What is not there is missed at the length prefix.
         TopicErrorKind::Empty => offset.saturating_sub(2),
         _ => offset,
     };
-    Fault::new(start.saturating_add(error.at), field, Violation::Text(error.kind))
+    FieldError::new(start.saturating_add(error.at), field, Violation::Text(error.kind))
 }

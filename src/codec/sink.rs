@@ -66,14 +66,14 @@ pub(crate) trait Sink {
     fn section(&mut self, section: &impl Section);
 
     /// A rule of the specification that the packet has to keep.
-    fn rule(&mut self, kept: impl FnOnce() -> bool, field: Field, violation: Violation);
+    fn require(&mut self, holds: impl FnOnce() -> bool, field: Field, violation: Violation);
 
     /// The properties behind their length; before 5.0 there must not be any.
     #[inline(always)]
     fn properties(&mut self, version: Version, field: Field, properties: &impl Section) {
         match version {
             Version::V5 => self.section(properties),
-            Version::V31 | Version::V311 => self.absent(|| Self::PLAIN || properties.is_empty(), field),
+            Version::V31 | Version::V311 => self.require_absent(|| Self::PLAIN || properties.is_empty(), field),
         }
     }
 
@@ -90,11 +90,11 @@ pub(crate) trait Sink {
                 self.section(properties);
             }
         } else {
-            self.absent(|| code == 0, Field::ReasonCode);
-            self.absent(|| no_properties, Field::Properties);
+            self.require_absent(|| code == 0, Field::ReasonCode);
+            self.require_absent(|| no_properties, Field::Properties);
         }
     }
 
     /// What must not be there, because the version has no place for it.
-    fn absent(&mut self, absent: impl FnOnce() -> bool, field: Field);
+    fn require_absent(&mut self, absent: impl FnOnce() -> bool, field: Field);
 }

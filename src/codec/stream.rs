@@ -6,9 +6,9 @@ use core::iter::FusedIterator;
 use super::ack::{PubAck, PubComp, PubRec, PubRel};
 use super::auth::Auth;
 use super::connack::ConnAck;
-use super::connect::{Connect, NoProtocol, Protocol};
+use super::connect::{Connect, Protocol, UnsupportedProtocol};
 use super::disconnect::Disconnect;
-use super::error::{DecodeError, Fault};
+use super::error::{DecodeError, FieldError};
 use super::field::Field;
 use super::header::{self, FixedHeader, RETAIN};
 use super::limits::Limits;
@@ -79,8 +79,8 @@ pub enum Decoded<'a> {
 /// Length is an error and never [`Decoded::Incomplete`].
 #[inline]
 pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<Decoded<'a>, DecodeError> {
-    let Some((first, body, size)) = split_usual(input, version, limits) else {
-        return decode_unusual(input, version, limits);
+    let Some((first, body, size)) = split_common(input, version, limits) else {
+        return decode_any(input, version, limits);
     };
     if first >> 4 == PacketType::Publish as u8 && Publish::is_plain(first & 0x0F, body, version) {
         // What most packets are is read here, and pays for nothing that others need.
@@ -91,8 +91,8 @@ pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<D
 
 /// The first byte of a packet, what is behind its fixed header, and its size, if all is as usual.
 #[inline(always)]
-fn split_usual(input: &[u8], version: Version, limits: Limits) -> Option<(u8, &[u8], usize)> {
-    // The usual packet in a few comparisons; whatever else it may be, `decode_unusual` finds out.
+fn split_common(input: &[u8], version: Version, limits: Limits) -> Option<(u8, &[u8], usize)> {
+    // The usual packet in a few comparisons; whatever else it may be, `decode_any` finds out.
     let (first, length, rest) = match *input {
         // One or two bytes of length, without a jump that nobody could predict.
         [first, low, high, ..] => {
@@ -128,7 +128,7 @@ pub(crate) enum Short<'a> {
 #[cfg(feature = "alloc")]
 #[inline(always)]
 pub(crate) fn decode_short<'a>(input: &'a [u8], version: Version, limits: Limits) -> Option<(Short<'a>, usize)> {
-    let (first, body, size) = split_usual(input, version, limits)?;
+    let (first, body, size) = split_common(input, version, limits)?;
     let packet = match (first >> 4, body) {
         (3, _) if Publish::is_plain(first & 0x0F, body, version) => {
             let read = Publish::read_plain(first & 0x0F, &mut Reader::new(body, size), Context { version, limits });
@@ -159,7 +159,7 @@ pub(crate) fn decode_publish_head<'a>(
     version: Version,
     limits: Limits,
 ) -> Result<Option<(Publish<'a>, u32)>, DecodeError> {
-    let into_error = |fault: Fault| fault.into_error(Some(PacketType::Publish), version);
+    let into_error = |error: FieldError| error.into_error(Some(PacketType::Publish), version);
     let Some(header) = FixedHeader::read(input, version, limits.sender).map_err(into_error)? else { return Ok(None) };
     let (Some(&first), Some(there)) = (input.first(), input.get(usize::from(header.size)..)) else { return Ok(None) };
     let missing = (header.remaining_length as usize).saturating_sub(there.len());
@@ -178,16 +178,16 @@ pub(crate) fn decode_publish_head<'a>(
 
 /// Decodes any packet. The only one to find that it is not complete, and what is wrong with its fixed header.
 #[inline(never)]
-fn decode_unusual<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<Decoded<'a>, DecodeError> {
+fn decode_any<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<Decoded<'a>, DecodeError> {
     let packet_type = input.first().and_then(|first| PacketType::from_number(first >> 4));
     let header = match FixedHeader::read(input, version, limits.sender) {
         Ok(Some(header)) => header,
         Ok(None) => return Ok(Decoded::Incomplete { needs: if input.is_empty() { 2 } else { 1 } }),
-        Err(fault) => return Err(fault.into_error(packet_type, version)),
+        Err(error) => return Err(error.into_error(packet_type, version)),
     };
     if header.packet_size() > limits.max_packet_size {
-        let fault = Fault::new(1, Field::RemainingLength, Violation::PacketTooLarge);
-        return Err(fault.into_error(packet_type, version));
+        let error = FieldError::new(1, Field::RemainingLength, Violation::PacketTooLarge);
+        return Err(error.into_error(packet_type, version));
     }
     let size = header.packet_size() as usize;
     match (input.first(), input.get(usize::from(header.size)..size)) {
@@ -210,7 +210,7 @@ fn read<'a>(
     let flags = first & 0x0F;
     match first >> 4 {
         3 if Publish::is_plain(flags, body, version) => frame().read_plain_publish(flags),
-        3 => frame().read_apart(PacketType::Publish, |reader, context| Publish::read(flags, reader, context)),
+        3 => frame().read_outlined(PacketType::Publish, |reader, context| Publish::read(flags, reader, context)),
         4 => frame().read_ack(PacketType::PubAck, PubAck::new, PubAck::read),
         5 => frame().read_ack(PacketType::PubRec, PubRec::new, PubRec::read),
         6 => frame().read_ack(PacketType::PubRel, PubRel::new, PubRel::read),
@@ -218,13 +218,13 @@ fn read<'a>(
         12 => frame().read(PacketType::PingReq, |reader, _| reader.finish().map(|()| PingReq)),
         13 => frame().read(PacketType::PingResp, |reader, _| reader.finish().map(|()| PingResp)),
         1 => frame().read_connect(flags),
-        2 => frame().read_apart(PacketType::ConnAck, ConnAck::read),
-        8 => frame().read_apart(PacketType::Subscribe, Subscribe::read),
-        9 => frame().read_apart(PacketType::SubAck, SubAck::read),
-        10 => frame().read_apart(PacketType::Unsubscribe, Unsubscribe::read),
-        11 => frame().read_apart(PacketType::UnsubAck, UnsubAck::read),
-        14 => frame().read_apart(PacketType::Disconnect, Disconnect::read),
-        _ => frame().read_apart(PacketType::Auth, Auth::read),
+        2 => frame().read_outlined(PacketType::ConnAck, ConnAck::read),
+        8 => frame().read_outlined(PacketType::Subscribe, Subscribe::read),
+        9 => frame().read_outlined(PacketType::SubAck, SubAck::read),
+        10 => frame().read_outlined(PacketType::Unsubscribe, Unsubscribe::read),
+        11 => frame().read_outlined(PacketType::UnsubAck, UnsubAck::read),
+        14 => frame().read_outlined(PacketType::Disconnect, Disconnect::read),
+        _ => frame().read_outlined(PacketType::Auth, Auth::read),
     }
 }
 
@@ -243,20 +243,20 @@ impl<'a> Frame<'a> {
     fn read<P: Into<Packet<'a>>>(
         self,
         packet_type: PacketType,
-        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, Fault>,
+        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, FieldError>,
     ) -> Result<Decoded<'a>, DecodeError> {
         let context = Context { version: self.version, limits: self.limits };
         match read(&mut Reader::new(self.body, self.size), context) {
             Ok(packet) => Ok(Decoded::Packet { packet: packet.into(), size: self.size }),
-            Err(fault) => Err(fault.into_error(Some(packet_type), self.version)),
+            Err(error) => Err(error.into_error(Some(packet_type), self.version)),
         }
     }
 
     #[inline(never)]
-    fn read_apart<P: Into<Packet<'a>>>(
+    fn read_outlined<P: Into<Packet<'a>>>(
         self,
         packet_type: PacketType,
-        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, Fault>,
+        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, FieldError>,
     ) -> Result<Decoded<'a>, DecodeError> {
         self.read(packet_type, read)
     }
@@ -267,14 +267,14 @@ impl<'a> Frame<'a> {
         self,
         packet_type: PacketType,
         short: impl FnOnce(PacketId) -> P,
-        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, Fault>,
+        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, FieldError>,
     ) -> Result<Decoded<'a>, DecodeError> {
         if self.body.len() != 2 {
-            return self.read_apart(packet_type, read);
+            return self.read_outlined(packet_type, read);
         }
         match Reader::new(self.body, self.size).packet_id() {
             Ok(id) => Ok(Decoded::Packet { packet: short(id).into(), size: self.size }),
-            Err(fault) => Err(fault.into_error(Some(packet_type), self.version)),
+            Err(error) => Err(error.into_error(Some(packet_type), self.version)),
         }
     }
 
@@ -288,7 +288,7 @@ impl<'a> Frame<'a> {
                 let publish = Publish { delivery, retain, topic, payload, properties: PublishProperties::default() };
                 Ok(Decoded::Packet { packet: Packet::Publish(publish), size: self.size })
             }
-            Err(fault) => Err(fault.into_error(Some(PacketType::Publish), self.version)),
+            Err(error) => Err(error.into_error(Some(PacketType::Publish), self.version)),
         }
     }
 
@@ -298,13 +298,13 @@ impl<'a> Frame<'a> {
         let mut reader = Reader::new(self.body, self.size);
         match Connect::read_protocol(&mut reader) {
             Ok(Protocol { version, .. }) if !header::has_legal_connect_flags(flags, version) => {
-                let fault = Fault::new(0, Field::Flags, Violation::WrongFlags);
-                Err(fault.into_error(Some(PacketType::Connect), version))
+                let error = FieldError::new(0, Field::Flags, Violation::WrongFlags);
+                Err(error.into_error(Some(PacketType::Connect), version))
             }
             Ok(Protocol { version, is_bridge }) => Self { version, body: reader.rest(), ..self }
                 .read(PacketType::Connect, |reader, context| Connect::read(reader, context, is_bridge)),
-            Err(NoProtocol { fault, answer }) => {
-                Err(fault.into_error(Some(PacketType::Connect), answer.unwrap_or(self.version)))
+            Err(UnsupportedProtocol { error, answer }) => {
+                Err(error.into_error(Some(PacketType::Connect), answer.unwrap_or(self.version)))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! SUBSCRIBE and SUBACK (sections 3.8 and 3.9).
 
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::list::{self, List};
 use super::packet_type::PacketType;
@@ -60,12 +60,12 @@ impl<'a> Subscription<'a> {
 
     /// Reads and checks one entry.
     #[inline(always)]
-    fn check(reader: &mut Reader<'a>, context: Context) -> Result<(), Fault> {
+    fn check(reader: &mut Reader<'a>, context: Context) -> Result<(), FieldError> {
         let filter = reader.topic_filter(context)?;
         let options = reader.u8(Field::SubscriptionOptions)?;
         match check_options(used_options(options, context.version), filter, context.version) {
             None => Ok(()),
-            Some(violation) => Err(Fault::new(reader.offset_before(1), Field::SubscriptionOptions, violation)),
+            Some(violation) => Err(FieldError::new(reader.offset_before(1), Field::SubscriptionOptions, violation)),
         }
     }
 
@@ -135,7 +135,7 @@ impl<'a> Subscribe<'a> {
     }
 
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let id = reader.packet_id()?;
         let properties = SubscribeProperties::read(reader, Field::PropertyLength, context)?;
         let check = |reader: &mut Reader<'a>| Subscription::check(reader, context);
@@ -155,20 +155,20 @@ impl Body for Subscribe<'_> {
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.u16(self.id.get());
         out.properties(version, Field::Properties, &self.properties);
-        out.rule(|| !self.subscriptions.is_empty(), Field::Payload, Violation::NoTopicFilter);
+        out.require(|| !self.subscriptions.is_empty(), Field::Payload, Violation::NoTopicFilter);
         if let Some(bytes) = self.subscriptions.wire_bytes_of(version) {
             return out.raw(bytes);
         }
         for subscription in self.subscriptions {
             write_filter(subscription.filter, version, out);
             match version {
-                Version::V5 => out.rule(
+                Version::V5 => out.require(
                     || !subscription.no_local || subscription.filter.share_name().is_none(),
                     Field::SubscriptionOptions,
                     Violation::NoLocalOnShared,
                 ),
                 Version::V31 | Version::V311 => {
-                    out.absent(|| subscription.options() <= 2, Field::SubscriptionOptions);
+                    out.require_absent(|| subscription.options() <= 2, Field::SubscriptionOptions);
                 }
             }
             out.u8(subscription.options());
@@ -182,9 +182,9 @@ pub(crate) fn write_filter<S: Sink>(filter: TopicFilter<'_>, version: Version, o
     let filter = filter.as_bytes();
     if version == Version::V5
         && filter.first() == Some(&b'$')
-        && let Some(error) = topic::share_flaw(filter)
+        && let Some(error) = topic::share_error(filter)
     {
-        out.rule(|| false, Field::TopicFilter, Violation::Text(error.kind));
+        out.require(|| false, Field::TopicFilter, Violation::Text(error.kind));
     }
     out.binary(Field::TopicFilter, filter);
 }
@@ -224,7 +224,7 @@ impl<'a> SubAck<'a> {
     }
 
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let id = reader.packet_id()?;
         let properties = AckProperties::read(reader, Field::PropertyLength, context)?;
         let reason_codes = match context.version {
@@ -249,13 +249,13 @@ impl Body for SubAck<'_> {
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.u16(self.id.get());
         out.properties(version, Field::Properties, &self.properties);
-        out.rule(|| !self.reason_codes.is_empty(), Field::Payload, Violation::NoReasonCode);
+        out.require(|| !self.reason_codes.is_empty(), Field::Payload, Violation::NoReasonCode);
         if let Some(bytes) = self.reason_codes.wire_bytes_of(version) {
             return out.raw(bytes);
         }
         for code in self.reason_codes {
             if version != Version::V5 {
-                out.absent(|| SubAckReasonCode::is_return_code(code.value()), Field::ReasonCode);
+                out.require_absent(|| SubAckReasonCode::is_return_code(code.value()), Field::ReasonCode);
             }
             out.u8(code.value());
         }

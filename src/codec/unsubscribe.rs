@@ -1,6 +1,6 @@
 //! UNSUBSCRIBE and UNSUBACK (sections 3.10 and 3.11).
 
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::list::{self, List};
 use super::packet_type::PacketType;
@@ -41,7 +41,7 @@ impl<'a> Unsubscribe<'a> {
     }
 
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let id = reader.packet_id()?;
         let properties = UnsubscribeProperties::read(reader, Field::PropertyLength, context)?;
         let check = |reader: &mut Reader<'a>| reader.topic_filter(context).map(drop);
@@ -61,7 +61,7 @@ impl Body for Unsubscribe<'_> {
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.u16(self.id.get());
         out.properties(version, Field::Properties, &self.properties);
-        out.rule(|| !self.filters.is_empty(), Field::Payload, Violation::NoTopicFilter);
+        out.require(|| !self.filters.is_empty(), Field::Payload, Violation::NoTopicFilter);
         if let Some(bytes) = self.filters.wire_bytes_of(version) {
             return out.raw(bytes);
         }
@@ -96,7 +96,7 @@ impl<'a> UnsubAck<'a> {
     }
 
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let id = reader.packet_id()?;
         if context.version != Version::V5 {
             reader.finish()?;
@@ -122,7 +122,7 @@ impl Body for UnsubAck<'_> {
         out.u16(self.id.get());
         if version == Version::V5 {
             out.section(&self.properties);
-            out.rule(|| !self.reason_codes.is_empty(), Field::Payload, Violation::NoReasonCode);
+            out.require(|| !self.reason_codes.is_empty(), Field::Payload, Violation::NoReasonCode);
             if let Some(bytes) = self.reason_codes.wire_bytes_of(version) {
                 return out.raw(bytes);
             }
@@ -130,8 +130,8 @@ impl Body for UnsubAck<'_> {
                 out.u8(code.value());
             }
         } else {
-            out.absent(|| self.properties.is_empty(), Field::Properties);
-            out.absent(|| self.reason_codes.is_empty(), Field::ReasonCode);
+            out.require_absent(|| self.properties.is_empty(), Field::Properties);
+            out.require_absent(|| self.reason_codes.is_empty(), Field::ReasonCode);
         }
     }
 }

@@ -10,9 +10,9 @@ pub(crate) enum Varint {
     /// A value, and the number of bytes it took.
     Value(u32, u8),
     /// The bytes end before it does.
-    Unfinished,
+    Incomplete,
     /// What is wrong, and at which of its bytes.
-    Bad(Violation, u8),
+    Malformed(Violation, u8),
 }
 
 /// Reads a Variable Byte Integer of one to four bytes, and refuses those that could be shorter \[MQTT-1.5.5-1\].
@@ -22,12 +22,12 @@ pub(crate) fn read_varint(bytes: &[u8]) -> Varint {
         value |= u32::from(byte & 0x7F) << shift;
         if byte < 0x80 {
             if byte == 0 && index > 0 {
-                return Varint::Bad(Violation::OverlongInteger, index);
+                return Varint::Malformed(Violation::OverlongInteger, index);
             }
             return Varint::Value(value, index.saturating_add(1));
         }
     }
-    if bytes.len() < 4 { Varint::Unfinished } else { Varint::Bad(Violation::IntegerTooLong, 3) }
+    if bytes.len() < 4 { Varint::Incomplete } else { Varint::Malformed(Violation::IntegerTooLong, 3) }
 }
 
 /// The size of a Variable Byte Integer, in bytes. (Above 268,435,455 there is none.)

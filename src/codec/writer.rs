@@ -22,15 +22,15 @@ pub(crate) fn encoded_len<B: Body>(body: &B, version: Version) -> Result<usize, 
 #[inline(always)]
 pub(crate) fn to_slice<B: Body>(body: &B, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
     if body.is_plain() {
-        to_slice_apart::<B, true>(body, version, out)
+        to_slice_outlined::<B, true>(body, version, out)
     } else {
-        to_slice_apart::<B, false>(body, version, out)
+        to_slice_outlined::<B, false>(body, version, out)
     }
 }
 
 /// A function for each kind of packet, so that the short ones don't pay for the registers of the long ones.
 #[inline(never)]
-fn to_slice_apart<B: Body, const PLAIN: bool>(
+fn to_slice_outlined<B: Body, const PLAIN: bool>(
     body: &B,
     version: Version,
     out: &mut [u8],
@@ -39,8 +39,8 @@ fn to_slice_apart<B: Body, const PLAIN: bool>(
     let Some(room) = out.get_mut(..size.total) else {
         return Err(EncodeError::BufferTooSmall { needed: size.total as u32 });
     };
-    let writer = Writer::<_, PLAIN> { out: Room(room), sections: size.sections };
-    let Room(rest) = writer.write(body, version, size.remaining_length);
+    let writer = Writer::<_, PLAIN> { out: SliceOutput(room), sections: size.sections };
+    let SliceOutput(rest) = writer.write(body, version, size.remaining_length);
     debug_assert!(rest.is_empty(), "less is written than was measured");
     Ok(size.total)
 }
@@ -50,15 +50,15 @@ fn to_slice_apart<B: Body, const PLAIN: bool>(
 #[inline(always)]
 pub(crate) fn to_buf<B: Body>(body: &B, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
     if body.is_plain() {
-        to_buf_apart::<B, true>(body, version, out)
+        to_buf_outlined::<B, true>(body, version, out)
     } else {
-        to_buf_apart::<B, false>(body, version, out)
+        to_buf_outlined::<B, false>(body, version, out)
     }
 }
 
 #[cfg(feature = "alloc")]
 #[inline(never)]
-fn to_buf_apart<B: Body, const PLAIN: bool>(
+fn to_buf_outlined<B: Body, const PLAIN: bool>(
     body: &B,
     version: Version,
     out: &mut impl bytes::BufMut,
@@ -67,7 +67,7 @@ fn to_buf_apart<B: Body, const PLAIN: bool>(
     if out.remaining_mut() < size.total {
         return Err(EncodeError::BufferTooSmall { needed: size.total as u32 });
     }
-    Writer::<_, PLAIN> { out: End(out), sections: size.sections }.write(body, version, size.remaining_length);
+    Writer::<_, PLAIN> { out: BufOutput(out), sections: size.sections }.write(body, version, size.remaining_length);
     Ok(size.total)
 }
 
@@ -134,10 +134,10 @@ impl<O: Output, const PLAIN: bool> Sink for Writer<O, PLAIN> {
     }
 
     #[inline(always)]
-    fn rule(&mut self, _: impl FnOnce() -> bool, _: Field, _: Violation) {}
+    fn require(&mut self, _: impl FnOnce() -> bool, _: Field, _: Violation) {}
 
     #[inline(always)]
-    fn absent(&mut self, _: impl FnOnce() -> bool, _: Field) {}
+    fn require_absent(&mut self, _: impl FnOnce() -> bool, _: Field) {}
 }
 
 /// Where bytes go to. There is room for them: they have been counted.
@@ -158,9 +158,9 @@ trait Output {
 }
 
 /// The room for exactly one packet.
-struct Room<'b>(&'b mut [u8]);
+struct SliceOutput<'b>(&'b mut [u8]);
 
-impl Output for Room<'_> {
+impl Output for SliceOutput<'_> {
     #[inline(always)]
     fn array<const N: usize>(&mut self, bytes: [u8; N]) {
         if let Some((head, tail)) = core::mem::take(&mut self.0).split_first_chunk_mut::<N>() {
@@ -204,7 +204,7 @@ impl Output for Room<'_> {
 /// Writes a section and returns the room behind it. By value, as [`Measure::of_section`].
 #[inline(never)]
 fn section_to_room<'b>(section: &impl Section, room: &'b mut [u8]) -> &'b mut [u8] {
-    let mut writer = Writer::<_, false> { out: Room(room), sections: Sections::default() };
+    let mut writer = Writer::<_, false> { out: SliceOutput(room), sections: Sections::default() };
     section.write(&mut writer);
     writer.out.0
 }
@@ -235,10 +235,10 @@ fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
 
 /// The end of a growing buffer.
 #[cfg(feature = "alloc")]
-struct End<'b, B>(&'b mut B);
+struct BufOutput<'b, B>(&'b mut B);
 
 #[cfg(feature = "alloc")]
-impl<B: bytes::BufMut> Output for End<'_, B> {
+impl<B: bytes::BufMut> Output for BufOutput<'_, B> {
     #[inline(always)]
     fn array<const N: usize>(&mut self, bytes: [u8; N]) {
         self.0.put_slice(&bytes);
@@ -250,7 +250,7 @@ impl<B: bytes::BufMut> Output for End<'_, B> {
     }
 
     fn section(&mut self, section: &impl Section) {
-        let mut writer = Writer::<_, false> { out: Held::new(&mut *self.0), sections: Sections::default() };
+        let mut writer = Writer::<_, false> { out: BatchedOutput::new(&mut *self.0), sections: Sections::default() };
         section.write(&mut writer);
         writer.out.flush();
     }
@@ -259,14 +259,14 @@ impl<B: bytes::BufMut> Output for End<'_, B> {
 /// The end of a growing buffer for many short fields. Asking it for room costs more than such a field: they are held
 /// back until there are enough of them.
 #[cfg(feature = "alloc")]
-struct Held<'b, B> {
+struct BatchedOutput<'b, B> {
     out: &'b mut B,
     held: [u8; 64],
     len: usize,
 }
 
 #[cfg(feature = "alloc")]
-impl<'b, B: bytes::BufMut> Held<'b, B> {
+impl<'b, B: bytes::BufMut> BatchedOutput<'b, B> {
     const fn new(out: &'b mut B) -> Self {
         Self { out, held: [0; 64], len: 0 }
     }
@@ -280,7 +280,7 @@ impl<'b, B: bytes::BufMut> Held<'b, B> {
 }
 
 #[cfg(feature = "alloc")]
-impl<B: bytes::BufMut> Output for Held<'_, B> {
+impl<B: bytes::BufMut> Output for BatchedOutput<'_, B> {
     #[inline(always)]
     fn array<const N: usize>(&mut self, bytes: [u8; N]) {
         self.slice(&bytes);
@@ -302,6 +302,6 @@ impl<B: bytes::BufMut> Output for Held<'_, B> {
 
     fn section(&mut self, section: &impl Section) {
         // There is none within another.
-        End(&mut *self.out).section(section);
+        BufOutput(&mut *self.out).section(section);
     }
 }
