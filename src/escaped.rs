@@ -5,8 +5,8 @@ use core::fmt;
 /// Maximum number of bytes of a payload that `Debug` prints.
 const MAX_PRINTED: usize = 64;
 
-/// The content of a message. `Debug` prints it as an escaped text; a long one is cut and its length added, so that no payload
-/// fills a log.
+/// The content of a message. `Debug` prints it as an escaped text; a long one is cut and its length added, so that no
+/// payload fills a log.
 #[derive(Clone, Copy)]
 pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
 

@@ -15,15 +15,15 @@ use crate::text::Utf8Str;
 /// AUTH: a step of an authentication exchange; 5.0 only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Auth<'a> {
-    /// Which step.
+    /// The reason code: which step this is.
     pub reason_code: AuthReasonCode,
-    /// The properties. An Authentication Method has to be among them (section 3.15.2.2.2), but for a Success
-    /// without any properties, which has a short form.
+    /// The properties. Authentication Method is required (section 3.15.2.2.2), except in the short form of Success
+    /// without properties.
     pub properties: AuthProperties<'a>,
 }
 
 impl<'a> Auth<'a> {
-    /// Reason code and properties may be missing together (section 3.15.2.1).
+    /// Reads the packet. Without reason code and properties it means Success (section 3.15.2.1).
     #[inline(always)]
     pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         if reader.is_empty() {
@@ -64,7 +64,7 @@ impl Body for Auth<'_> {
     }
 }
 
-/// Authentication Data needs a method, in CONNECT and CONNACK (section 3.1.2.11.10).
+/// Requires a method beside Authentication Data, in CONNECT and CONNACK (section 3.1.2.11.10).
 #[inline(always)]
 pub(crate) fn require_method<S: Sink>(method: Option<Utf8Str<'_>>, data: Option<&[u8]>, out: &mut S) {
     out.require(
@@ -74,7 +74,7 @@ pub(crate) fn require_method<S: Sink>(method: Option<Utf8Str<'_>>, data: Option<
     );
 }
 
-/// Refuses Authentication Data without a method, in CONNECT and CONNACK. The reader is at the properties.
+/// Refuses Authentication Data without a method, in CONNECT and CONNACK. `properties` is at Property Length.
 #[inline(always)]
 pub(crate) fn check(
     method: Option<Utf8Str<'_>>,

@@ -14,10 +14,10 @@ use super::violation::Violation;
 /// CONNACK: the server's answer to CONNECT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConnAck<'a> {
-    /// Whether the server goes on with a session from before. Only with success \[MQTT-3.2.2-6\]; 3.1 cannot say so.
+    /// Whether the server has a session of this client and resumes it. True with Success only \[MQTT-3.2.2-6\], and
+    /// never in 3.1, which has no such flag.
     pub session_present: bool,
-    /// Whether the client is connected. 3.1 and 3.1.1 can express those that have a
-    /// [`return_code`](ConnAckReasonCode::return_code).
+    /// The outcome. Before 5.0 only codes with a [`return_code`](ConnAckReasonCode::return_code) can be encoded.
     pub reason_code: ConnAckReasonCode,
     /// The properties; empty before 5.0.
     pub properties: ConnAckProperties<'a>,
@@ -32,7 +32,7 @@ impl<'a> ConnAck<'a> {
         if flags > 1 && !is_v31 {
             return Err(FieldError::new(flags_at, Field::AcknowledgeFlags, Violation::ReservedBits));
         }
-        // In 3.1 the byte is reserved and means nothing.
+        // In 3.1 the byte is reserved: its bits are ignored.
         let session_present = flags == 1 && !is_v31;
         let reason_code = match context.version {
             Version::V5 => reader.reason_code(ConnAckReasonCode::from_value)?,

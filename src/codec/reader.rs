@@ -1,4 +1,4 @@
-//! The cursor over received bytes. Every wire type (section 1.5) is read here and nowhere else.
+//! The cursor over received bytes. Every wire type (section 1.5) is read here and only here.
 
 use core::num::NonZeroU16;
 
@@ -13,26 +13,25 @@ use super::violation::Violation;
 use crate::text::{self, DisallowedCodePoints, Utf8Str};
 use crate::topic::{self, TopicError, TopicErrorKind, TopicFilter, TopicName};
 
-/// What the rules depend on, besides the bytes.
+/// The version and the limits by which a packet is read.
 #[derive(Clone, Copy)]
 pub(crate) struct Context {
     pub(crate) version: Version,
     pub(crate) limits: Limits,
 }
 
-/// Bytes of one packet that have not been read yet. It never looks beyond their end.
+/// The unread bytes of one packet, or of a section of it.
 ///
-/// What goes wrong is worked out in functions that take values, not the reader: as long as nobody wants its address, it
-/// lives in registers.
+/// Errors are made by functions that take values, not `&self`: a reader whose address is not taken stays in registers.
 #[derive(Clone)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
-    /// The offset, from the start of the packet, at which `rest` ends.
+    /// The offset of the end of `rest`, from the start of the packet.
     end: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads `bytes`, which end at the offset `end` of their packet.
+    /// Creates a reader of `bytes`, which end at the offset `end` of their packet.
     pub(crate) const fn new(bytes: &'a [u8], end: usize) -> Self {
         Self { rest: bytes, end }
     }
@@ -45,17 +44,17 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
-    /// The offset of the next byte, from the start of the packet.
+    /// Returns the offset of the next byte, from the start of the packet.
     pub(crate) const fn offset(&self) -> usize {
         self.end.saturating_sub(self.rest.len())
     }
 
-    /// The offset of the byte that is read `back` bytes ago.
+    /// Returns the offset of the byte that was read `back` bytes ago.
     pub(crate) const fn offset_before(&self, back: usize) -> usize {
         self.offset().saturating_sub(back)
     }
 
-    /// The fault of a field that begins here and goes past the end.
+    /// Returns the error of a field that begins here and is longer than the rest.
     #[inline(always)]
     fn too_short(&self, field: Field) -> FieldError {
         too_short(self.offset(), self.is_empty(), field)
@@ -88,7 +87,7 @@ impl<'a> Reader<'a> {
         Ok(u32::from_be_bytes(self.array(field)?))
     }
 
-    /// A Variable Byte Integer (section 1.5.5).
+    /// Reads a Variable Byte Integer (section 1.5.5).
     #[inline(always)]
     pub(crate) fn varint(&mut self, field: Field) -> Result<u32, FieldError> {
         if let Some((&byte @ 0..=0x7F, rest)) = self.rest.split_first() {
@@ -100,7 +99,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    /// Binary Data (section 1.5.6): a two-byte length and as many bytes.
+    /// Reads Binary Data (section 1.5.6): a two-byte length and as many bytes.
     #[inline(always)]
     pub(crate) fn binary(&mut self, field: Field) -> Result<&'a [u8], FieldError> {
         if let Some((length, rest)) = self.rest.split_first_chunk::<2>()
@@ -112,7 +111,7 @@ impl<'a> Reader<'a> {
         Err(self.too_short(field))
     }
 
-    /// A UTF-8 Encoded String (section 1.5.4).
+    /// Reads a UTF-8 Encoded String (section 1.5.4).
     #[inline(always)]
     pub(crate) fn string(&mut self, field: Field, disallowed: DisallowedCodePoints) -> Result<Utf8Str<'a>, FieldError> {
         let text = self.binary(field)?;
@@ -122,7 +121,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A topic name, without wildcards. An empty one is let through: a topic alias may stand in for it.
+    /// Reads a topic name. It may be empty: the caller checks whether a topic alias replaces it.
     #[inline(always)]
     pub(crate) fn topic_name(
         &mut self,
@@ -136,7 +135,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A topic name of at least one character \[MQTT-4.7.3-1\].
+    /// Reads a topic name of at least one character \[MQTT-4.7.3-1\].
     #[inline(always)]
     pub(crate) fn full_topic_name(
         &mut self,
@@ -150,7 +149,7 @@ impl<'a> Reader<'a> {
         Ok(topic)
     }
 
-    /// A topic filter (section 4.7); `$share/` means something in 5.0 only.
+    /// Reads a topic filter (section 4.7). `$share/` has a meaning in 5.0 only.
     #[inline(always)]
     pub(crate) fn topic_filter(&mut self, context: Context) -> Result<TopicFilter<'a>, FieldError> {
         let text = self.binary(Field::TopicFilter)?;
@@ -161,7 +160,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A Packet Identifier, which is never 0 \[MQTT-2.2.1-3\].
+    /// Reads a Packet Identifier, which is never 0 \[MQTT-2.2.1-3\].
     #[inline(always)]
     pub(crate) fn packet_id(&mut self) -> Result<PacketId, FieldError> {
         let id = self.u16(Field::PacketIdentifier)?;
@@ -169,7 +168,7 @@ impl<'a> Reader<'a> {
             .map_err(|_| FieldError::new(self.offset_before(2), Field::PacketIdentifier, Violation::PacketIdZero))
     }
 
-    /// A Packet Identifier if there is one, or else any.
+    /// Reads a Packet Identifier if `present`; returns an arbitrary one otherwise.
     #[inline(always)]
     pub(crate) fn packet_id_if(&mut self, present: bool) -> Result<PacketId, FieldError> {
         let next = self.rest.first_chunk::<2>().map_or(0, |bytes| u16::from_be_bytes(*bytes));
@@ -178,12 +177,12 @@ impl<'a> Reader<'a> {
                 self.skip(if present { 2 } else { 0 });
                 Ok(PacketId::from(id))
             }
-            // Not there, or 0.
+            // It is missing, or 0.
             None => self.packet_id(),
         }
     }
 
-    /// A reason code that the packet may carry.
+    /// Reads a reason code that the packet may carry.
     #[inline(always)]
     pub(crate) fn reason_code<C>(&mut self, from_value: impl FnOnce(u8) -> Option<C>) -> Result<C, FieldError> {
         let value = self.u8(Field::ReasonCode)?;
@@ -191,7 +190,8 @@ impl<'a> Reader<'a> {
             .ok_or_else(|| FieldError::new(self.offset_before(1), Field::ReasonCode, Violation::IllegalReasonCode))
     }
 
-    /// All that is left, as a list of at least one topic filter and what belongs to it \[MQTT-3.8.3-2, MQTT-3.10.3-2\].
+    /// Reads the rest as a list of at least one topic filter, with the options that `check` reads \[MQTT-3.8.3-2,
+    /// MQTT-3.10.3-2\].
     #[inline(always)]
     pub(crate) fn list_of_filters<T>(
         &mut self,
@@ -210,7 +210,7 @@ impl<'a> Reader<'a> {
         Ok(List::wire(bytes, count, version))
     }
 
-    /// All that is left, a reason code in each byte \[MQTT-3.9.3-2, MQTT-3.11.3-2\].
+    /// Reads the rest as a list of at least one reason code \[MQTT-3.9.3-2, MQTT-3.11.3-2\].
     #[inline(always)]
     pub(crate) fn reason_codes<T>(
         &mut self,
@@ -230,7 +230,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A part of the packet with a length of its own, as a reader that ends where the part does.
+    /// Reads a length and returns a reader of as many bytes.
     #[inline(always)]
     pub(crate) fn section(&mut self, length_field: Field) -> Result<Self, FieldError> {
         let before = self.rest;
@@ -244,13 +244,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes over bytes that have been looked at.
+    /// Skips bytes that have been checked.
     #[inline(always)]
     pub(crate) fn skip(&mut self, bytes: usize) {
         self.rest = self.rest.get(bytes..).unwrap_or_default();
     }
 
-    /// Everything that is left.
+    /// Takes the rest.
     #[inline(always)]
     pub(crate) const fn take_rest(&mut self) -> &'a [u8] {
         let (rest, nothing) = self.rest.split_at(self.rest.len());
@@ -258,7 +258,7 @@ impl<'a> Reader<'a> {
         rest
     }
 
-    /// Refuses what is left.
+    /// Returns an error if there is a rest.
     #[inline(always)]
     pub(crate) fn finish(&self) -> Result<(), FieldError> {
         if self.is_empty() {
@@ -268,14 +268,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The fault of a field that begins at `offset` and goes past the end.
+/// Returns the error of a field that begins at `offset` and is longer than the rest.
 #[cold]
 #[inline(never)]
 fn too_short(offset: usize, nothing_there: bool, field: Field) -> FieldError {
     FieldError::new(offset, field, if nothing_there { Violation::Missing } else { Violation::Truncated })
 }
 
-/// A Variable Byte Integer of any length at `offset`, and its size.
+/// Reads a Variable Byte Integer of any length at `offset`; returns the value and its size.
 #[inline(never)]
 fn long_varint(bytes: &[u8], offset: usize, field: Field) -> Result<(u32, usize), FieldError> {
     match read_varint(bytes) {
@@ -287,11 +287,11 @@ fn long_varint(bytes: &[u8], offset: usize, field: Field) -> Result<(u32, usize)
     }
 }
 
-/// The fault of a text at `offset`.
+/// Returns the error of a text whose first character is at `offset`.
 #[cold]
 fn text_error(offset: usize, field: Field, error: TopicError) -> FieldError {
     let start = match error.kind {
-        // What is not there is missed at the length prefix.
+        // The offset of an empty text is that of its length prefix.
         TopicErrorKind::Empty => offset.saturating_sub(2),
         _ => offset,
     };

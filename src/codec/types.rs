@@ -178,7 +178,8 @@ impl MaximumQoS {
         }
     }
 
-    /// Returns the property that announces `qos` as the maximum; `None` for QoS 2, which is the maximum without the property.
+    /// Returns the property that announces `qos` as the maximum; `None` for QoS 2, which is the maximum without the
+    /// property.
     pub const fn of(qos: QoS) -> Option<Self> {
         match qos {
             QoS::AtMostOnce => Some(Self::AtMostOnce),

@@ -17,9 +17,9 @@ use crate::topic::TopicFilter;
 /// UNSUBSCRIBE: a client ends subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Unsubscribe<'a> {
-    /// What UNSUBACK will refer to.
+    /// The packet identifier, which UNSUBACK refers to.
     pub id: PacketId,
-    /// The filters, letter by letter as they were subscribed to; at least one \[MQTT-3.10.3-2\].
+    /// The topic filters, character by character as in SUBSCRIBE; at least one \[MQTT-3.10.3-2\].
     pub filters: List<'a, TopicFilter<'a>>,
     /// The properties; empty before 5.0.
     pub properties: UnsubscribeProperties<'a>,
@@ -35,7 +35,7 @@ impl<'a> list::sealed::Entry<'a> for TopicFilter<'a> {
 }
 
 impl<'a> Unsubscribe<'a> {
-    /// Without properties.
+    /// Creates the packet without properties.
     pub fn new(id: PacketId, filters: impl Into<List<'a, TopicFilter<'a>>>) -> Self {
         Self { id, filters: filters.into(), properties: UnsubscribeProperties::default() }
     }
@@ -76,7 +76,8 @@ impl Body for Unsubscribe<'_> {
 pub struct UnsubAck<'a> {
     /// The packet identifier of the UNSUBSCRIBE.
     pub id: PacketId,
-    /// What became of each filter, in their order \[MQTT-3.11.3-1\]. At least one in 5.0, none before.
+    /// The outcome for each filter, in the order of the UNSUBSCRIBE \[MQTT-3.11.3-1\]: at least one in 5.0, none
+    /// before.
     pub reason_codes: List<'a, UnsubAckReasonCode>,
     /// The properties; empty before 5.0.
     pub properties: AckProperties<'a>,
@@ -90,7 +91,7 @@ impl<'a> list::sealed::Entry<'a> for UnsubAckReasonCode {
 }
 
 impl<'a> UnsubAck<'a> {
-    /// Without properties.
+    /// Creates the packet without properties.
     pub fn new(id: PacketId, reason_codes: impl Into<List<'a, UnsubAckReasonCode>>) -> Self {
         Self { id, reason_codes: reason_codes.into(), properties: AckProperties::default() }
     }

@@ -1,4 +1,4 @@
-//! The values of properties, and how each is read and written.
+//! The types of property values, and how each is read and written.
 
 use core::num::{NonZeroU16, NonZeroU32};
 
@@ -13,17 +13,17 @@ use super::violation::Violation;
 use crate::text::Utf8Str;
 use crate::topic::{TopicErrorKind, TopicName};
 
-/// A value that a property may have.
+/// A type of property values.
 pub(crate) trait Value<'a>: Copy {
     const WIRE_TYPE: WireType;
 
     fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, FieldError>;
 
-    /// Writes the identifier and the value.
+    /// Writes the identifier of the property and the value.
     fn write<S: Sink>(self, id: PropertyId, out: &mut S);
 }
 
-/// The fault of a value at `offset`.
+/// Returns the error of an illegal value at `offset`.
 #[cold]
 fn illegal(offset: usize, field: Field) -> FieldError {
     FieldError::new(offset, field, Violation::IllegalPropertyValue)
@@ -138,7 +138,7 @@ impl<'a> Value<'a> for SubscriptionIdentifier {
 
     #[inline(always)]
     fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, FieldError> {
-        // 0 is one byte long: more would have been refused.
+        // 0 takes one byte: a longer form would have been refused.
         Self::new(reader.varint(field)?).map_err(|_| illegal(reader.offset_before(1), field))
     }
 
