@@ -109,7 +109,7 @@ mod text;
 mod time;
 mod topic;
 
-pub use codec::{PacketId, QoS, Version};
+pub use codec::{PacketId, QoS, ReasonCode, Subscription, Version};
 #[cfg(feature = "alloc")]
 pub use session::{
     Breach, Codes, CommandError, Journal, JournalError, Loss, Message, Outcome, Overflow, Payload, PayloadPart,
