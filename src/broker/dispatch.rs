@@ -84,7 +84,7 @@ pub(super) fn run_timer(cx: &mut Context<'_>, at: Instant, due: Due) {
 fn run_session(cx: &mut Context<'_>, key: Key, at: Instant) {
     // The session may have been removed since the timer was set.
     let Some((index, _)) = cx.sessions.get_by_key(key) else { return };
-    let Some(session) = cx.sessions.get_mut(index) else { return };
+    let Some(session) = cx.sessions.get_mut(index) else { return bug!("a session that was found exists") };
     if !session.take_timer(at) {
         return; // an earlier timer was set since
     }

@@ -253,7 +253,10 @@ impl Sessions {
         retain: bool,
         identifiers: &[SubscriptionIdentifier],
     ) -> bool {
-        let Some(session) = self.slab.get_mut(index.get()) else { return false };
+        let Some(session) = self.slab.get_mut(index.get()) else {
+            bug!("a subscriber is a session");
+            return false;
+        };
         if qos == QoS::AtMostOnce && !session.server().takes_qos_0() {
             return false; // a message of QoS 0 is not for a session without a connection [MQTT-4.5.0-1]
         }

@@ -105,7 +105,10 @@ impl Group {
         let dropped_before = sessions.drop_count();
         for connected in [true, false] {
             for position in self.in_turn(start) {
-                let Some(member) = self.members.get(position as usize) else { continue };
+                let Some(member) = self.members.get(position as usize) else {
+                    bug!("positions are those of members");
+                    continue;
+                };
                 let is_connected = |it: &Session| it.server().is_connected();
                 if sessions.get(member.session).map(is_connected) == Some(connected)
                     && sessions.deliver_to(member, copies)
