@@ -10,7 +10,7 @@ use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice};
 use super::publish;
 use super::resume::{self, Newcomer, StoredDecisions};
-use super::sessions::Session;
+use super::session::Session;
 use crate::codec::{Auth, ConnAckReasonCode, Connect, DisconnectReasonCode, ReasonCode, Version};
 use crate::text::Utf8Str;
 use crate::topic::TopicName;
@@ -29,7 +29,7 @@ pub(super) fn receive_connect(cx: &mut Context<'_>, id: ConnectionId, connect: &
     }
 }
 
-/// Checks whether a will with this topic can be published when it is due: the client can be told now, and not later.
+/// Checks whether a will with this topic can be published when it is due: CONNACK can refuse it, and no later packet can.
 ///
 /// A will under `$SYS/` refuses no client, though it is never published: bridges announce their state there.
 fn check_will(cx: &Context<'_>, topic: TopicName<'_>) -> Result<(), ConnAckReasonCode> {
@@ -84,7 +84,7 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
         return bug!("a connection is a connecting one while its client is accepted");
     };
     let acceptor = connecting.acceptor();
-    // The decision may have taken long: the acceptor is told the time. It has no action before it is told the decision.
+    // The decision may have taken long: the acceptor gets the time. It has no action before it gets the decision.
     acceptor.poll(now, &mut &[][..]);
     let clean_start = acceptor.asks_clean_start();
     // The acceptor may have given up by now.

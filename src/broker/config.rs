@@ -35,7 +35,7 @@ pub struct BrokerConfig {
     ///
     /// A message that would be retained is refused when the limit is reached: 0x97 (Quota exceeded). A copy that would be
     /// stored is dropped, and counted; a message of QoS 1 or 2 of which no copy could be stored is refused with 0x97. Before
-    /// 5.0 there is no answer but an acknowledgement: the policy is told by `Notice::PublishRefused`.
+    /// 5.0 there is no answer but an acknowledgement: the policy gets `Notice::PublishRefused`.
     pub max_memory: u64,
     /// Maximum number of bytes beyond `max_memory` that may be stored for clients that are connected and have room in their
     /// windows, so that they go on when others let messages pile up. No client can use all of it: each may store as much as it

@@ -13,7 +13,7 @@ use crate::time::Instant;
 /// own. The policy is a trait object, so that the broker is compiled once for all policies.
 pub(super) struct Context<'a> {
     pub(super) now: Instant,
-    /// When the broker was told the time first.
+    /// The time of the first call.
     pub(super) started: Instant,
     pub(super) config: &'a BrokerConfig,
     pub(super) policy: &'a mut dyn Policy,

@@ -84,7 +84,7 @@ pub(super) fn run_timer(cx: &mut Context<'_>, at: Instant, due: Due) {
 fn run_session(cx: &mut Context<'_>, key: Key, at: Instant) {
     // The session may have been removed since the timer was set.
     let Some((index, _)) = cx.sessions.get_by_key(key) else { return };
-    let Some(session) = cx.sessions.get_mut(index) else { return };
+    let Some(session) = cx.sessions.get_mut(index) else { return bug!("a session that was found exists") };
     if !session.take_timer(at) {
         return; // an earlier timer was set since
     }
@@ -105,16 +105,16 @@ fn run_session(cx: &mut Context<'_>, key: Key, at: Instant) {
 }
 
 /// Looks at all sessions that something has happened to, and tells the policy about drops.
-pub(super) fn settle(cx: &mut Context<'_>) {
+pub(super) fn process_changes(cx: &mut Context<'_>) {
     while let Some(index) = cx.sessions.next_changed() {
-        settle_session(cx, index);
+        process_session(cx, index);
     }
     if cx.sessions.drop_count() != 0 {
         lifecycle::notify_drops(cx);
     }
 }
 
-fn settle_session(cx: &mut Context<'_>, index: SessionIndex) {
+fn process_session(cx: &mut Context<'_>, index: SessionIndex) {
     loop {
         // The session may be removed by one of its actions.
         let Some(session) = cx.sessions.get_mut(index) else { return };
@@ -124,18 +124,18 @@ fn settle_session(cx: &mut Context<'_>, index: SessionIndex) {
             None => break,
         }
     }
-    if let Some(at) = cx.sessions.settle(index)
+    if let Some(at) = cx.sessions.finish_changes(index)
         && let Some(key) = cx.sessions.key(index)
     {
         lifecycle::schedule(cx, at, Due::Session(key));
     }
 }
 
-/// Puts more output into the stream of a connection that the caller is looking at, and need not be told of again.
+/// Puts more output into the stream of a connection that the caller is looking at, so that it is not made ready again.
 pub(super) fn refill(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex) {
     let was_ready = cx.sessions.ready_mut().mark(id);
     cx.sessions.mark_changed(index);
-    settle(cx);
+    process_changes(cx);
     if !was_ready {
         cx.sessions.ready_mut().unmark(id);
         if cx.connections.is_over(id) {

@@ -6,7 +6,7 @@ use super::connections::{Before, Connecting};
 use super::context::Context;
 use super::index::SessionIndex;
 use super::policy::{ConnectionId, Ended, Notice, Refusal};
-use super::sessions::Session;
+use super::session::Session;
 use super::timers::Due;
 use crate::codec::{ConnAckProperties, ConnAckReasonCode, Disconnect, DisconnectReasonCode};
 use crate::server::{Close, Marked, ServerConfig, ServerSession};
@@ -187,7 +187,7 @@ pub(super) fn notify_refused(
     cx.policy.notice(Notice::Refused { connection, client_id, user_name, why });
 }
 
-/// Disconnects an accepted client because its request is refused, with the reason that the policy is told too.
+/// Disconnects an accepted client because its request is refused, with the reason that the policy gets too.
 pub(super) fn disconnect(cx: &mut Context<'_>, index: SessionIndex, reason_code: DisconnectReasonCode) {
     let disconnect = Disconnect { reason_code, ..Disconnect::default() };
     // It fails if the connection is over already, or if the client accepts no packet as large as DISCONNECT.

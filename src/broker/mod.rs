@@ -33,7 +33,7 @@
 //!
 //! A driver does this, for each connection at its own pace:
 //!
-//! - What was read goes to [`receive`](Broker::receive). What that leaves is kept, and given again with more behind it. While
+//! - What was read goes to [`receive`](Broker::receive). What that leaves is given again, with more behind it. While
 //!   a connection does not [take input](Broker::takes_input), nothing need be read.
 //! - Each connection that [`next_ready`](Broker::next_ready) tells is written to, from [`transmit`](Broker::transmit) until
 //!   there is nothing more; if the transport is not ready, when it is. Then what is left of its input is given again, if
@@ -60,6 +60,7 @@ mod ready;
 mod registry;
 mod resume;
 mod router;
+mod session;
 mod sessions;
 mod slab;
 mod subscribe;
@@ -78,7 +79,8 @@ pub use self::policy::{
 };
 use self::registry::Registry;
 use self::router::Router;
-use self::sessions::{Session, Sessions};
+use self::session::Session;
+use self::sessions::Sessions;
 use self::timers::Timers;
 use crate::codec::DisconnectReasonCode;
 use crate::server::ServerConfig;
@@ -88,7 +90,7 @@ use crate::time::Instant;
 /// A broker: see the [module](self).
 pub struct Broker<P> {
     now: Instant,
-    /// When the broker was told the time first; `None` before that.
+    /// The time of the first call; `None` before that.
     started: Option<Instant>,
     config: Arc<BrokerConfig>,
     /// The configuration of each session.
@@ -139,7 +141,7 @@ impl<P: Policy> Broker<P> {
         let taken = before.saturating_sub(input.len());
         let received = &mut cx.sessions.counters_mut().bytes_received;
         *received = received.wrapping_add(taken as u64);
-        dispatch::settle(&mut cx);
+        dispatch::process_changes(&mut cx);
     }
 
     /// Whether [`receive`](Self::receive) would take input: not while a decision of the policy is waited for, nor while too
@@ -157,7 +159,7 @@ impl<P: Policy> Broker<P> {
     pub fn closed(&mut self, now: Instant, id: ConnectionId) {
         let mut cx = self.at(now);
         lifecycle::close(&mut cx, id);
-        dispatch::settle(&mut cx);
+        dispatch::process_changes(&mut cx);
     }
 
     /// Runs the timers that are due. It has to be called when the [`deadline`](Self::deadline) has come, and may be called
@@ -166,9 +168,9 @@ impl<P: Policy> Broker<P> {
         let mut cx = self.at(now);
         while let Some((at, due)) = cx.timers.pop(cx.now) {
             dispatch::run_timer(&mut cx, at, due);
-            dispatch::settle(&mut cx);
+            dispatch::process_changes(&mut cx);
         }
-        dispatch::settle(&mut cx);
+        dispatch::process_changes(&mut cx);
     }
 
     /// When [`poll`](Self::poll) has to be called at the latest.
@@ -223,7 +225,7 @@ impl<P: Policy> Broker<P> {
             dispatch::take_input(&mut cx, id.connection(), &mut &[][..]);
             cx.sessions.ready_mut().push(id.connection());
         }
-        dispatch::settle(&mut cx);
+        dispatch::process_changes(&mut cx);
         done
     }
 
@@ -238,23 +240,23 @@ impl<P: Policy> Broker<P> {
     pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<usize, CommandError> {
         let mut cx = self.at(now);
         let copies = publish::publish_own(&mut cx, message);
-        dispatch::settle(&mut cx);
+        dispatch::process_changes(&mut cx);
         copies
     }
 
-    /// Disconnects a client, with a reason. Before 5.0 a client is not told the reason; nor is one that is not accepted yet.
+    /// Disconnects a client, with a reason. Before 5.0 the client gets no reason; nor does one that is not accepted yet.
     /// Its will is published, unless the client connects again before the Will Delay Interval has passed.
     pub fn disconnect(&mut self, now: Instant, id: ConnectionId, reason_code: DisconnectReasonCode) {
         let mut cx = self.at(now);
         lifecycle::disconnect_client(&mut cx, id, reason_code);
-        dispatch::settle(&mut cx);
+        dispatch::process_changes(&mut cx);
     }
 
     /// Ends the session of a client, and its connection if it has one; returns whether there was a session.
     pub fn end_session(&mut self, now: Instant, client_id: &str) -> bool {
         let mut cx = self.at(now);
         let ended = lifecycle::end_session(&mut cx, client_id);
-        dispatch::settle(&mut cx);
+        dispatch::process_changes(&mut cx);
         ended
     }
 
@@ -298,7 +300,7 @@ impl<P: Policy> Broker<P> {
         self.context()
     }
 
-    /// The parts of the broker at the time that it was told last.
+    /// The parts of the broker at the time of the last call.
     fn context(&mut self) -> Context<'_> {
         Context {
             now: self.now,

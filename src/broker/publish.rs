@@ -10,7 +10,7 @@ use super::lifecycle;
 use super::pending_decisions::{PendingDecision, PendingPacket};
 use super::policy::{Decision, Notice};
 use super::router::Published;
-use super::sessions::Session;
+use super::session::Session;
 use super::timers::Due;
 use crate::codec::{List, PubAckReasonCode, PublishProperties, Version};
 use crate::server::Will;

@@ -62,7 +62,7 @@ impl Registry {
         }
     }
 
-    /// Makes a client identifier that no session has \[MQTT-3.2.2-16\] and that nobody can guess without the seed.
+    /// Makes a client identifier that no session has \[MQTT-3.2.2-16\] and that cannot be guessed without the seed.
     pub(super) fn assign(&mut self, sessions: &Sessions) -> String {
         loop {
             let client_id = format!("auto-{:016x}", derive(self.random.number(), 5));

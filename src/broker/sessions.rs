@@ -1,6 +1,5 @@
 //! The sessions, and how messages get to them.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -9,14 +8,14 @@ use bytes::Buf;
 use super::counters::{Counters, DropReason};
 use super::index::SessionIndex;
 use super::memory::Memory;
-use super::policy::{Client, ConnectionId};
+use super::policy::ConnectionId;
 use super::ready::ReadyQueue;
-use super::router::list_id::ListId;
 use super::router::retained_walk::RetainedWalk;
 use super::router::subscribers::{Subscriber, SubscriptionOptions};
+use super::session::Session;
 use super::slab::{Key, Slab};
-use crate::codec::{QoS, Subscription, SubscriptionIdentifier, Version};
-use crate::server::{Action, Copies, ServerSession};
+use crate::codec::{QoS, SubscriptionIdentifier};
+use crate::server::{Action, Copies};
 use crate::session::{CommandError, Loss, Transmit};
 use crate::time::Instant;
 
@@ -28,185 +27,13 @@ pub(super) struct Sessions {
     /// Sessions that something has happened to, each once: they are looked at before the call returns.
     changed: Vec<SessionIndex>,
     counters: Counters,
-    /// Drops that the policy has not been told.
+    /// Drops without a notice so far.
     drops: Vec<(SessionIndex, DropReason)>,
     /// Number of sessions that have a connection.
     clients: u32,
     /// Number of sessions that are still to get retained messages.
     walking: u32,
     memory: Memory,
-}
-
-/// A session, and what the broker has to know about it.
-// The fields that a delivery reads come first, so that they share cache lines.
-#[derive(Clone)]
-pub(super) struct Session {
-    connection: Option<ConnectionId>,
-    /// Whether the session is in `Sessions::changed`.
-    is_changed: bool,
-    /// Whether input was left because too much output waits to be written.
-    is_held: bool,
-    /// The number of the message that was last merged for this session, and its position there.
-    merged_at: (u32, u32),
-    server: ServerSession,
-    /// The retained messages that the session is still to get.
-    walk: Option<Box<RetainedWalk>>,
-    /// The subscriptions: the list, and the position there. Sorted by list.
-    subscriptions: Vec<(ListId, u32)>,
-    /// The user of the last connection.
-    user_name: Option<Arc<str>>,
-    /// The user who has begun the session.
-    owner: Option<Arc<str>>,
-    /// When the session's timer runs; never later than the session needs it.
-    scheduled: Instant,
-    /// Messages and bytes that the session stored when they were last counted.
-    counted: (u32, u32),
-    /// Bytes that were written on this connection when they were last counted.
-    counted_sent: u64,
-}
-
-impl Session {
-    pub(super) const fn new(server: ServerSession) -> Self {
-        Self {
-            connection: None,
-            is_changed: false,
-            is_held: false,
-            merged_at: (0, 0),
-            server,
-            walk: None,
-            subscriptions: Vec::new(),
-            user_name: None,
-            owner: None,
-            scheduled: Instant::NEVER,
-            counted: (0, 0),
-            counted_sent: 0,
-        }
-    }
-
-    #[inline]
-    pub(super) const fn server(&self) -> &ServerSession {
-        &self.server
-    }
-
-    #[inline]
-    pub(super) const fn server_mut(&mut self) -> &mut ServerSession {
-        &mut self.server
-    }
-
-    pub(super) fn client_id(&self) -> &str {
-        self.server.client_id()
-    }
-
-    pub(super) const fn connection(&self) -> Option<ConnectionId> {
-        self.connection
-    }
-
-    /// The user who has begun the session.
-    pub(super) const fn owner(&self) -> Option<&Arc<str>> {
-        self.owner.as_ref()
-    }
-
-    /// The user of the last connection.
-    pub(super) fn user_name(&self) -> Option<&str> {
-        self.user_name.as_deref()
-    }
-
-    /// The client as the policy is shown it, if it is connected.
-    pub(super) fn client(&self) -> Option<Client<'_>> {
-        let connection = self.connection?;
-        let user_name = self.user_name.as_deref();
-        Some(Client { connection, id: self.server.client_id(), user_name, version: self.server.version() })
-    }
-
-    /// A timer of the session runs; returns whether it is the one that the session waits for.
-    pub(super) fn take_timer(&mut self, at: Instant) -> bool {
-        let is_it = self.scheduled == at;
-        if is_it {
-            self.scheduled = Instant::NEVER;
-        }
-        is_it
-    }
-
-    /// When the session's timer runs.
-    pub(super) const fn scheduled(&self) -> Instant {
-        self.scheduled
-    }
-
-    /// The subscription with the options that the client means. A bridge of 3.1 or 3.1.1 has no way to ask for No Local and
-    /// Retain As Published, and needs them: without the first its own messages come back to it, for ever if the other
-    /// server forwards them again, and without the second retained messages are not retained on the other side.
-    pub(super) fn as_meant<'a>(&self, subscription: Subscription<'a>) -> Subscription<'a> {
-        if self.server.is_bridge() && self.server.version() != Version::V5 {
-            Subscription { no_local: true, retain_as_published: true, ..subscription }
-        } else {
-            subscription
-        }
-    }
-
-    /// The subscriptions: the list, and the position there. Sorted by list.
-    pub(super) fn subscriptions(&self) -> &[(ListId, u32)] {
-        &self.subscriptions
-    }
-
-    /// The position in a list that the session is subscribed by.
-    pub(super) fn subscription(&self, list: ListId) -> Option<u32> {
-        let at = self.find(list).ok()?;
-        self.subscriptions.get(at).map(|&(_, position)| position)
-    }
-
-    pub(super) fn add_subscription(&mut self, list: ListId, position: u32) {
-        let Err(at) = self.find(list) else { return bug!("a session is in a list once") };
-        if self.subscriptions.is_empty() {
-            self.subscriptions.reserve_exact(1); // most sessions have one subscription
-        }
-        self.subscriptions.insert(at.min(self.subscriptions.len()), (list, position));
-    }
-
-    /// Another subscriber has left the list, and this one has moved to its position.
-    pub(super) fn move_subscription(&mut self, list: ListId, position: u32) {
-        match self.find(list).ok().and_then(|at| self.subscriptions.get_mut(at)) {
-            Some(entry) => entry.1 = position,
-            None => bug!("a subscriber knows its lists"),
-        }
-    }
-
-    /// Removes a subscription, and returns the position in the list.
-    pub(super) fn remove_subscription(&mut self, list: ListId) -> Option<u32> {
-        self.find(list).ok().map(|at| self.subscriptions.remove(at).1)
-    }
-
-    pub(super) fn take_subscriptions(&mut self) -> Vec<(ListId, u32)> {
-        core::mem::take(&mut self.subscriptions)
-    }
-
-    /// The index of a list among the subscriptions, or the index that it would have.
-    fn find(&self, list: ListId) -> Result<usize, usize> {
-        self.subscriptions.binary_search_by_key(&list, |&(list, _)| list)
-    }
-
-    /// Whether the session is still to get retained messages.
-    pub(super) const fn is_walking(&self) -> bool {
-        self.walk.is_some()
-    }
-
-    /// The retained messages that the session is still to get.
-    pub(super) fn walk_mut(&mut self) -> Option<&mut RetainedWalk> {
-        self.walk.as_deref_mut()
-    }
-
-    /// The session with the retained messages that it is still to get.
-    pub(super) fn server_and_walk(&mut self) -> (&mut ServerSession, Option<&mut RetainedWalk>) {
-        (&mut self.server, self.walk.as_deref_mut())
-    }
-
-    /// The number of the message that was last merged for this session, and its position there.
-    pub(super) const fn merged_at(&self) -> (u32, u32) {
-        self.merged_at
-    }
-
-    pub(super) const fn set_merged_at(&mut self, round: u32, position: u32) {
-        self.merged_at = (round, position);
-    }
 }
 
 impl Sessions {
@@ -293,7 +120,7 @@ impl Sessions {
     pub(super) fn mark_changed(&mut self, index: SessionIndex) {
         match self.get_mut(index) {
             Some(session) => {
-                if !core::mem::replace(&mut session.is_changed, true) {
+                if session.mark_changed() {
                     self.changed.push(index);
                 }
             }
@@ -308,37 +135,28 @@ impl Sessions {
             bug!("a session exists while it has a connection");
             return None;
         };
-        if !core::mem::replace(&mut session.is_changed, true) {
+        if session.mark_changed() {
             self.changed.push(index);
         }
-        let action = session.server.poll(now, input);
-        if action.is_none() {
-            session.is_held = !input.is_empty() && session.server.is_full();
-        }
-        action
+        session.poll(now, input)
     }
 
     /// What is to be done with a session that has nothing more to do for now: its stored messages are counted, and its
     /// connection is ready if output waits. Returns when the session's timer has to run, if that is before the timer runs
     /// anyway.
     #[inline]
-    pub(super) fn settle(&mut self, index: SessionIndex) -> Option<Instant> {
+    pub(super) fn finish_changes(&mut self, index: SessionIndex) -> Option<Instant> {
         let Some(session) = self.slab.get_mut(index.get()) else {
             bug!("a session without actions still exists");
             return None;
         };
         count_stored(&mut self.memory, session);
-        if let Some(connection) = session.connection
-            && session.server.transmit().has_remaining()
+        if let Some(connection) = session.connection()
+            && session.server_mut().transmit().has_remaining()
         {
             self.ready.push(connection);
         }
-        let at = session.server.timeout();
-        let is_earlier = at < session.scheduled;
-        if is_earlier {
-            session.scheduled = at;
-        }
-        is_earlier.then_some(at)
+        session.reschedule()
     }
 
     /// The output of a session. What was written is counted, and the connection is ready if it takes input again.
@@ -346,13 +164,12 @@ impl Sessions {
     pub(super) fn output(&mut self, index: SessionIndex) -> Option<&mut Transmit> {
         let session = self.slab.get_mut(index.get())?;
         count_sent(&mut self.counters, session);
-        if session.is_held && !session.server.is_full() {
-            session.is_held = false;
-            if let Some(connection) = session.connection {
-                self.ready.push(connection);
-            }
+        if session.take_released()
+            && let Some(connection) = session.connection()
+        {
+            self.ready.push(connection);
         }
-        Some(session.server.transmit())
+        Some(session.server_mut().transmit())
     }
 
     /// The next session to look at.
@@ -360,7 +177,7 @@ impl Sessions {
         let index = self.changed.pop()?;
         // The session may have been removed since.
         if let Some(session) = self.get_mut(index) {
-            session.is_changed = false;
+            session.clear_changed();
         }
         Some(index)
     }
@@ -370,12 +187,7 @@ impl Sessions {
         let Some(session) = self.slab.get_mut(index.get()) else {
             return bug!("a session exists while a client is accepted into it");
         };
-        session.connection = Some(connection);
-        if !session.server.is_resumed() {
-            session.owner.clone_from(&user_name);
-        }
-        session.user_name = user_name;
-        session.counted_sent = 0;
+        session.attach(connection, user_name);
         self.clients = self.clients.saturating_add(1);
     }
 
@@ -389,13 +201,8 @@ impl Sessions {
         let Some(session) = self.slab.get_mut(index.get()) else {
             return bug!("a session that loses its connection exists");
         };
-        self.clients = self.clients.saturating_sub(u32::from(session.connection.take().is_some()));
-        session.is_held = false;
-        session.counted_sent = 0;
-        let is_walk_over = session.walk.as_mut().is_some_and(|walk| {
-            walk.disconnected();
-            walk.is_empty()
-        });
+        self.clients = self.clients.saturating_sub(u32::from(session.detach()));
+        let is_walk_over = session.walk_mut().is_some_and(|walk| walk.is_empty());
         if is_walk_over {
             self.end_walk(index);
         }
@@ -426,8 +233,8 @@ impl Sessions {
             return false;
         };
         let (qos, retain) = (copies.qos().min(options.qos), copies.retain() && options.retain_as_published);
-        if session.server.forward_plain(copies, qos, retain, identifiers) {
-            if let Some(connection) = session.connection {
+        if session.server_mut().forward_plain(copies, qos, retain, identifiers) {
+            if let Some(connection) = session.connection() {
                 self.ready.push(connection);
             }
             self.counters.messages_forwarded = self.counters.messages_forwarded.wrapping_add(1);
@@ -446,11 +253,14 @@ impl Sessions {
         retain: bool,
         identifiers: &[SubscriptionIdentifier],
     ) -> bool {
-        let Some(session) = self.slab.get_mut(index.get()) else { return false };
-        if qos == QoS::AtMostOnce && !session.server.takes_qos_0() {
+        let Some(session) = self.slab.get_mut(index.get()) else {
+            bug!("a subscriber is a session");
+            return false;
+        };
+        if qos == QoS::AtMostOnce && !session.server().takes_qos_0() {
             return false; // a message of QoS 0 is not for a session without a connection [MQTT-4.5.0-1]
         }
-        let is_stored = qos != QoS::AtMostOnce || !session.server.is_ready_for(qos);
+        let is_stored = qos != QoS::AtMostOnce || !session.server().is_ready_for(qos);
         if is_stored
             && !self.memory.has_room(copies.size())
             && !may_use_reserve(&self.memory, session, qos, copies.size())
@@ -458,7 +268,7 @@ impl Sessions {
             self.drop_copy(index, DropReason::Memory);
             return false;
         }
-        let result = session.server.forward(copies, qos, retain, identifiers).map_err(|error| match error {
+        let result = session.server_mut().forward(copies, qos, retain, identifiers).map_err(|error| match error {
             CommandError::QueueFull => DropReason::QueueFull,
             CommandError::NotConnected => DropReason::SessionEnded,
             _ => DropReason::NotSupported,
@@ -477,14 +287,14 @@ impl Sessions {
     /// The retained messages that a session is still to get; empty if there were none. `None` if the session does not exist.
     pub(super) fn start_walk(&mut self, index: SessionIndex) -> Option<&mut RetainedWalk> {
         let session = self.slab.get_mut(index.get())?;
-        self.walking = self.walking.saturating_add(u32::from(session.walk.is_none()));
-        Some(session.walk.get_or_insert_default())
+        self.walking = self.walking.saturating_add(u32::from(!session.is_walking()));
+        Some(session.walk_or_insert())
     }
 
     /// A session is to get no more retained messages.
     pub(super) fn end_walk(&mut self, index: SessionIndex) {
-        let walk = self.get_mut(index).and_then(|session| session.walk.take());
-        self.walking = self.walking.saturating_sub(u32::from(walk.is_some()));
+        let was_walking = self.get_mut(index).is_some_and(Session::end_walk);
+        self.walking = self.walking.saturating_sub(u32::from(was_walking));
     }
 
     /// Number of sessions that are still to get retained messages.
@@ -510,7 +320,7 @@ impl Sessions {
         self.drop_copy(index, reason);
     }
 
-    /// Number of drops that the policy has not been told.
+    /// Number of drops without a notice so far.
     pub(super) const fn drop_count(&self) -> usize {
         self.drops.len()
     }
@@ -529,7 +339,7 @@ impl Sessions {
         }
     }
 
-    /// The drops that the policy is told now.
+    /// Takes the drops, for notices.
     pub(super) fn take_drops(&mut self) -> Vec<(SessionIndex, DropReason)> {
         core::mem::take(&mut self.drops)
     }
@@ -555,13 +365,13 @@ impl Sessions {
     pub(super) fn assert_consistent(&self) {
         let (mut messages, mut bytes, mut walking, mut clients) = (0_u64, 0_u64, 0_u32, 0_u32);
         for (_, session) in self.iter() {
-            session.server.assert_consistent();
-            let (own_messages, own_bytes) = session.server.stored();
+            session.server().assert_consistent();
+            let (own_messages, own_bytes) = session.server().stored();
             messages = messages.saturating_add(u64::from(own_messages));
             bytes = bytes.saturating_add(u64::from(own_bytes));
-            walking = walking.saturating_add(u32::from(session.walk.is_some()));
-            clients = clients.saturating_add(u32::from(session.connection.is_some()));
-            assert!(session.scheduled <= session.server.timeout(), "no timeout is forgotten");
+            walking = walking.saturating_add(u32::from(session.is_walking()));
+            clients = clients.saturating_add(u32::from(session.connection().is_some()));
+            assert!(session.scheduled() <= session.server().timeout(), "no timeout is forgotten");
         }
         assert_eq!(
             (self.memory.messages(), self.memory.bytes()),
@@ -580,19 +390,17 @@ impl Sessions {
 #[cold]
 fn may_use_reserve(memory: &Memory, session: &Session, qos: QoS, size: u64) -> bool {
     qos != QoS::AtMostOnce
-        && session.server.has_open_window()
-        && memory.left_of_reserve(size).is_some_and(|left| u64::from(session.server.stored().1) <= left)
+        && session.server().has_open_window()
+        && memory.left_of_reserve(size).is_some_and(|left| u64::from(session.server().stored().1) <= left)
 }
 
 #[inline]
 const fn count_sent(counters: &mut Counters, session: &mut Session) {
-    let sent = session.server.bytes_sent();
-    let new = sent.saturating_sub(core::mem::replace(&mut session.counted_sent, sent));
-    counters.bytes_sent = counters.bytes_sent.wrapping_add(new);
+    counters.bytes_sent = counters.bytes_sent.wrapping_add(session.recount_sent());
 }
 
 #[inline]
 fn count_stored(memory: &mut Memory, session: &mut Session) {
-    let new = session.server.stored();
-    memory.recount(core::mem::replace(&mut session.counted, new), new);
+    let (old, new) = session.recount();
+    memory.recount(old, new);
 }

@@ -86,7 +86,10 @@ impl<T> Slab<T> {
     pub(super) fn remove(&mut self, index: u32) -> Option<T> {
         let free = self.free;
         let slot = self.slot_mut(index).filter(|slot| matches!(slot.content, Content::Value(_)))?;
-        let Content::Value(value) = core::mem::replace(&mut slot.content, Content::Free(free)) else { return None };
+        let Content::Value(value) = core::mem::replace(&mut slot.content, Content::Free(free)) else {
+            bug!("the slot was found to have a value");
+            return None;
+        };
         slot.generation = slot.generation.wrapping_add(1);
         self.free = Some(index);
         self.len = self.len.saturating_sub(1);

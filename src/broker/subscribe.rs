@@ -7,7 +7,7 @@ use super::index::SessionIndex;
 use super::lifecycle;
 use super::pending_decisions::{PendingCodes, PendingDecision, PendingPacket};
 use super::policy::{Decision, Notice};
-use super::sessions::Session;
+use super::session::Session;
 use crate::codec::{
     self, DisconnectReasonCode, PacketId, SubAckReasonCode, Subscribe, SubscriptionIdentifier, UnsubAckReasonCode,
     Version,

@@ -217,9 +217,11 @@ impl Acceptor {
         match refusal {
             None => Action::Connect(Box::new(connect)),
             Some(code) => {
-                // It has just been handed over, so it can be answered [MQTT-3.2.2-12, MQTT-3.2.2-13].
-                if let Err(error) = self.refuse(self.now, code) {
-                    bug!("a client that waits for a decision can be refused: {error}");
+                // The client waits for a decision, so it can be refused [MQTT-3.2.2-12, MQTT-3.2.2-13].
+                match self.refuse(self.now, code) {
+                    // Its Maximum Packet Size may be too small for any CONNACK.
+                    Ok(()) | Err(CommandError::TooLarge { .. }) => {}
+                    Err(error) => bug!("a client that waits for a decision can be refused: {error}"),
                 }
                 self.over(Close::Refused(code.into()))
             }

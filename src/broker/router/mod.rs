@@ -1,6 +1,6 @@
 //! Who gets what: subscriptions, retained messages, and the way of a message to its subscribers.
 //!
-//! The router knows no policy: it is told what is allowed, and reports what became of it.
+//! The router knows no policy: it gets the decisions as arguments, and returns what became of a message.
 
 pub(super) mod list_id;
 mod merge;
@@ -28,7 +28,8 @@ use self::tree::{Matches, Tree};
 use super::config::BrokerConfig;
 use super::counters::DropReason;
 use super::index::SessionIndex;
-use super::sessions::{Session, Sessions};
+use super::session::Session;
+use super::sessions::Sessions;
 use crate::codec::{List, PubAckReasonCode, PublishProperties};
 use crate::random::{Random, derive};
 use crate::server::{Copies, Encoded, Marked};

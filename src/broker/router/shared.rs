@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use super::list_id::ListId;
 use super::subscribers::{Subscriber, swap_remove};
 use crate::broker::config::SharedStrategy;
-use crate::broker::sessions::{Session, Sessions};
+use crate::broker::session::Session;
+use crate::broker::sessions::Sessions;
 use crate::codec::QoS;
 use crate::random::Random;
 use crate::server::Copies;
@@ -104,7 +105,10 @@ impl Group {
         let dropped_before = sessions.drop_count();
         for connected in [true, false] {
             for position in self.in_turn(start) {
-                let Some(member) = self.members.get(position as usize) else { continue };
+                let Some(member) = self.members.get(position as usize) else {
+                    bug!("positions are those of members");
+                    continue;
+                };
                 let is_connected = |it: &Session| it.server().is_connected();
                 if sessions.get(member.session).map(is_connected) == Some(connected)
                     && sessions.deliver_to(member, copies)

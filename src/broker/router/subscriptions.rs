@@ -6,7 +6,8 @@ use super::Router;
 use super::list_id::ListId;
 use super::subscribers::Subscriber;
 use crate::broker::index::SessionIndex;
-use crate::broker::sessions::{Session, Sessions};
+use crate::broker::session::Session;
+use crate::broker::sessions::Sessions;
 use crate::codec::{QoS, RetainHandling, SubAckReasonCode, Subscription};
 use crate::topic::TopicFilter;
 
@@ -93,7 +94,7 @@ impl Router {
         if self.has_too_many_levels(filter.levels()) {
             return Err(SubAckReasonCode::TopicFilterInvalid);
         }
-        // A client of 5.0 was told in CONNACK, and is disconnected before this. Earlier versions cannot be told
+        // A client of 5.0 has got the limits in CONNACK, and is disconnected before this. Earlier versions have no such limits
         // [3.1.1: MQTT-3.8.3-2].
         let server = &self.config.server;
         if !server.shared_subscription_available && filter.share_name().is_some() {

@@ -358,7 +358,7 @@ impl Tree {
         let is_hidden = topic.as_bytes().first() == Some(&b'$');
         let plus = trie.wanted(b"+");
         let mut visit = |node: NodeId, path: Path, depth: u32, branches: &mut Vec<_>| {
-            let Some(entry) = trie.value(node) else { return };
+            let Some(entry) = trie.value(node) else { return bug!("a node that was found exists") };
             if is_hidden && depth == 0 {
                 return;
             }

@@ -146,13 +146,13 @@ impl LevelOf {
 
 impl Levels {
     /// The part of the topic from this level on.
-    pub(super) fn rest<'t>(&self, topic: &'t [u8], place: u32) -> Option<&'t [u8]> {
-        topic.get(self.0.get(place as usize)?.start as usize..)
+    pub(super) fn rest<'t>(&self, topic: &'t [u8], position: u32) -> Option<&'t [u8]> {
+        topic.get(self.0.get(position as usize)?.start as usize..)
     }
 
     /// A level of the topic.
-    pub(super) fn get<'t>(&self, topic: &'t [u8], place: u32) -> Option<Wanted<'t>> {
-        self.0.get(place as usize).map(|level| level.wanted(topic))
+    pub(super) fn get<'t>(&self, topic: &'t [u8], position: u32) -> Option<Wanted<'t>> {
+        self.0.get(position as usize).map(|level| level.wanted(topic))
     }
 }
 

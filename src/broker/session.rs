@@ -1,0 +1,267 @@
+//! A session, and what the broker has to know about it.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::policy::{Client, ConnectionId};
+use super::router::list_id::ListId;
+use super::router::retained_walk::RetainedWalk;
+use crate::codec::{Subscription, Version};
+use crate::server::{Action, ServerSession};
+use crate::time::Instant;
+
+/// A session, and what the broker has to know about it.
+// The fields that a delivery reads come first, so that they share cache lines.
+#[derive(Clone)]
+pub(super) struct Session {
+    connection: Option<ConnectionId>,
+    /// Whether the session is among those that are looked at before the call returns.
+    is_changed: bool,
+    /// Whether input was left because too much output waits to be written.
+    is_held: bool,
+    /// The number of the message that was last merged for this session, and its position there.
+    merged_at: (u32, u32),
+    server: ServerSession,
+    /// The retained messages that the session is still to get.
+    walk: Option<Box<RetainedWalk>>,
+    /// The subscriptions: the list, and the position there. Sorted by list.
+    subscriptions: Vec<(ListId, u32)>,
+    /// The user of the last connection.
+    user_name: Option<Arc<str>>,
+    /// The user who has begun the session.
+    owner: Option<Arc<str>>,
+    /// When the session's timer runs; never later than the session needs it.
+    scheduled: Instant,
+    /// Messages and bytes that the session stored when they were last counted.
+    counted: (u32, u32),
+    /// Bytes that were written on this connection when they were last counted.
+    counted_sent: u64,
+}
+
+impl Session {
+    pub(super) const fn new(server: ServerSession) -> Self {
+        Self {
+            connection: None,
+            is_changed: false,
+            is_held: false,
+            merged_at: (0, 0),
+            server,
+            walk: None,
+            subscriptions: Vec::new(),
+            user_name: None,
+            owner: None,
+            scheduled: Instant::NEVER,
+            counted: (0, 0),
+            counted_sent: 0,
+        }
+    }
+
+    #[inline]
+    pub(super) const fn server(&self) -> &ServerSession {
+        &self.server
+    }
+
+    #[inline]
+    pub(super) const fn server_mut(&mut self) -> &mut ServerSession {
+        &mut self.server
+    }
+
+    pub(super) fn client_id(&self) -> &str {
+        self.server.client_id()
+    }
+
+    pub(super) const fn connection(&self) -> Option<ConnectionId> {
+        self.connection
+    }
+
+    /// The user who has begun the session.
+    pub(super) const fn owner(&self) -> Option<&Arc<str>> {
+        self.owner.as_ref()
+    }
+
+    /// The user of the last connection.
+    pub(super) fn user_name(&self) -> Option<&str> {
+        self.user_name.as_deref()
+    }
+
+    /// The client as the policy is shown it, if it is connected.
+    pub(super) fn client(&self) -> Option<Client<'_>> {
+        let connection = self.connection?;
+        let user_name = self.user_name.as_deref();
+        Some(Client { connection, id: self.server.client_id(), user_name, version: self.server.version() })
+    }
+
+    /// A timer of the session runs; returns whether it is the one that the session waits for.
+    pub(super) fn take_timer(&mut self, at: Instant) -> bool {
+        let is_it = self.scheduled == at;
+        if is_it {
+            self.scheduled = Instant::NEVER;
+        }
+        is_it
+    }
+
+    /// When the session's timer runs.
+    pub(super) const fn scheduled(&self) -> Instant {
+        self.scheduled
+    }
+
+    /// The subscription with the options that the client means. A bridge of 3.1 or 3.1.1 has no way to ask for No Local and
+    /// Retain As Published, and needs them: without the first its own messages come back to it, for ever if the other
+    /// server forwards them again, and without the second retained messages are not retained on the other side.
+    pub(super) fn as_meant<'a>(&self, subscription: Subscription<'a>) -> Subscription<'a> {
+        if self.server.is_bridge() && self.server.version() != Version::V5 {
+            Subscription { no_local: true, retain_as_published: true, ..subscription }
+        } else {
+            subscription
+        }
+    }
+
+    /// The subscriptions: the list, and the position there. Sorted by list.
+    pub(super) fn subscriptions(&self) -> &[(ListId, u32)] {
+        &self.subscriptions
+    }
+
+    /// The position in a list that the session is subscribed by.
+    pub(super) fn subscription(&self, list: ListId) -> Option<u32> {
+        let at = self.find(list).ok()?;
+        self.subscriptions.get(at).map(|&(_, position)| position)
+    }
+
+    pub(super) fn add_subscription(&mut self, list: ListId, position: u32) {
+        let Err(at) = self.find(list) else { return bug!("a session is in a list once") };
+        if self.subscriptions.is_empty() {
+            self.subscriptions.reserve_exact(1); // most sessions have one subscription
+        }
+        self.subscriptions.insert(at.min(self.subscriptions.len()), (list, position));
+    }
+
+    /// Another subscriber has left the list, and this one has moved to its position.
+    pub(super) fn move_subscription(&mut self, list: ListId, position: u32) {
+        match self.find(list).ok().and_then(|at| self.subscriptions.get_mut(at)) {
+            Some(entry) => entry.1 = position,
+            None => bug!("a subscriber knows its lists"),
+        }
+    }
+
+    /// Removes a subscription, and returns the position in the list.
+    pub(super) fn remove_subscription(&mut self, list: ListId) -> Option<u32> {
+        self.find(list).ok().map(|at| self.subscriptions.remove(at).1)
+    }
+
+    pub(super) fn take_subscriptions(&mut self) -> Vec<(ListId, u32)> {
+        core::mem::take(&mut self.subscriptions)
+    }
+
+    /// The index of a list among the subscriptions, or the index that it would have.
+    fn find(&self, list: ListId) -> Result<usize, usize> {
+        self.subscriptions.binary_search_by_key(&list, |&(list, _)| list)
+    }
+
+    /// Whether the session is still to get retained messages.
+    pub(super) const fn is_walking(&self) -> bool {
+        self.walk.is_some()
+    }
+
+    /// The retained messages that the session is still to get.
+    pub(super) fn walk_mut(&mut self) -> Option<&mut RetainedWalk> {
+        self.walk.as_deref_mut()
+    }
+
+    /// The session with the retained messages that it is still to get.
+    pub(super) fn server_and_walk(&mut self) -> (&mut ServerSession, Option<&mut RetainedWalk>) {
+        (&mut self.server, self.walk.as_deref_mut())
+    }
+
+    /// The number of the message that was last merged for this session, and its position there.
+    pub(super) const fn merged_at(&self) -> (u32, u32) {
+        self.merged_at
+    }
+
+    pub(super) const fn set_merged_at(&mut self, round: u32, position: u32) {
+        self.merged_at = (round, position);
+    }
+
+    /// Marks a session as changed; returns whether it was not.
+    #[inline]
+    pub(super) const fn mark_changed(&mut self) -> bool {
+        !core::mem::replace(&mut self.is_changed, true)
+    }
+
+    pub(super) const fn clear_changed(&mut self) {
+        self.is_changed = false;
+    }
+
+    /// Lets the session take input.
+    #[inline]
+    pub(super) fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
+        let action = self.server.poll(now, input);
+        if action.is_none() {
+            self.is_held = !input.is_empty() && self.server.is_full();
+        }
+        action
+    }
+
+    /// Whether input that was left because too much output waited would be taken now. Returns it once.
+    #[inline]
+    pub(super) fn take_released(&mut self) -> bool {
+        let is_released = self.is_held && !self.server.is_full();
+        self.is_held &= !is_released;
+        is_released
+    }
+
+    /// The time when the session's timer has to run, if that is before the timer runs anyway.
+    #[inline]
+    pub(super) fn reschedule(&mut self) -> Option<Instant> {
+        let at = self.server.timeout();
+        let is_earlier = at < self.scheduled;
+        if is_earlier {
+            self.scheduled = at;
+        }
+        is_earlier.then_some(at)
+    }
+
+    /// A client was accepted into the session, which is resumed or new.
+    pub(super) fn attach(&mut self, connection: ConnectionId, user_name: Option<Arc<str>>) {
+        self.connection = Some(connection);
+        if !self.server.is_resumed() {
+            self.owner.clone_from(&user_name);
+        }
+        self.user_name = user_name;
+        self.counted_sent = 0;
+    }
+
+    /// The session has no connection any more; returns whether it had one.
+    pub(super) fn detach(&mut self) -> bool {
+        self.is_held = false;
+        self.counted_sent = 0;
+        if let Some(walk) = &mut self.walk {
+            walk.disconnected();
+        }
+        self.connection.take().is_some()
+    }
+
+    /// The retained messages that the session is still to get; empty if there were none.
+    pub(super) fn walk_or_insert(&mut self) -> &mut RetainedWalk {
+        self.walk.get_or_insert_default()
+    }
+
+    /// The session is to get no more retained messages; returns whether it was to get some.
+    pub(super) fn end_walk(&mut self) -> bool {
+        self.walk.take().is_some()
+    }
+
+    /// Counts what the session stores: messages and bytes when they were last counted, and now.
+    #[inline]
+    pub(super) const fn recount(&mut self) -> ((u32, u32), (u32, u32)) {
+        let new = self.server.stored();
+        (core::mem::replace(&mut self.counted, new), new)
+    }
+
+    /// Counts the bytes that were written since they were last counted.
+    #[inline]
+    pub(super) const fn recount_sent(&mut self) -> u64 {
+        let sent = self.server.bytes_sent();
+        sent.saturating_sub(core::mem::replace(&mut self.counted_sent, sent))
+    }
+}
