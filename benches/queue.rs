@@ -24,7 +24,8 @@ fn message(expires_after: Option<u32>) -> Message<'static> {
 fn full(size: u32, overflow: Overflow, expires_after: Option<u32>) -> (ClientSession, Vec<Token>) {
     let config = ClientConfig { max_kept: size, max_kept_bytes: u32::MAX, overflow, ..ClientConfig::default() };
     let mut client = ClientSession::new(config);
-    let tokens = (0..size).map(|_| client.publish(&message(expires_after)).expect("there is room")).collect();
+    let tokens =
+        (0..size).map(|_| client.publish(Instant::EPOCH, &message(expires_after)).expect("there is room")).collect();
     client.poll(Instant::EPOCH, &mut &[][..]);
     (client, tokens)
 }
@@ -34,12 +35,12 @@ fn queues(criterion: &mut Criterion) {
     for size in SIZES {
         let (mut client, _) = full(size, Overflow::Refuse, Some(3600));
         group.bench_function(BenchmarkId::new("refused", size), |bencher| {
-            bencher.iter(|| client.publish(&message(None)).expect_err("it is full"));
+            bencher.iter(|| client.publish(Instant::EPOCH, &message(None)).expect_err("it is full"));
         });
         let (mut client, _) = full(size, Overflow::DropOldest, Some(3600));
         group.bench_function(BenchmarkId::new("oldest dropped", size), |bencher| {
             bencher.iter(|| {
-                client.publish(&message(Some(3600))).expect("the oldest makes room");
+                client.publish(Instant::EPOCH, &message(Some(3600))).expect("the oldest makes room");
                 client.poll(Instant::EPOCH, &mut &[][..]).is_some()
             });
         });
@@ -48,7 +49,7 @@ fn queues(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("withdrawn", size), |bencher| {
             bencher.iter_batched_ref(
                 || client.clone(),
-                |client| client.withdraw(middle).expect("it waits"),
+                |client| client.withdraw(Instant::EPOCH, middle).expect("it waits"),
                 BatchSize::PerIteration,
             );
         });

@@ -304,7 +304,7 @@ fn a_message_that_was_given_up() {
     let stored = store(&mut wire);
     let mut snapshot = wire.client.snapshot();
     for journal in [&stored[..], &snapshot.copy_to_bytes(snapshot.remaining())] {
-        let mut wire = Wire::of(ClientSession::restore(config.clone(), journal).unwrap());
+        let mut wire = Wire::of(ClientSession::restore(config.clone(), journal, Instant::EPOCH).unwrap());
         wire.connect(present());
         wire.publish("new", QOS_1);
         let journal = wire.client.journal().unwrap();
@@ -355,7 +355,7 @@ fn inbound(state: Inbound, version: Version, by_hand: bool) -> Wire {
     };
     assert_eq!(wire.receive(&[published("x", delivery(qos, 7))]), [told("x", qos)]);
     if by_hand && !matches!(state, Inbound::Waiting1 | Inbound::Waiting2) {
-        wire.client.ack(wire.receipts[0], code).unwrap();
+        wire.client.ack(wire.now, wire.receipts[0], code).unwrap();
     }
     if state == Inbound::Released2 {
         wire.receive(&[PubRel::new(id(7)).into()]);
@@ -432,7 +432,7 @@ fn arrives(version: Version, by_hand: bool, state: Inbound, qos: QoS, dup: bool,
         assert!(wire.take().is_empty(), "{why}");
         let first = if matches!(state, Inbound::Waiting1 | Inbound::Waiting2) { 0 } else { before };
         for &receipt in &wire.receipts[first..] {
-            wire.client.ack(receipt, OK).unwrap();
+            wire.client.ack(wire.now, receipt, OK).unwrap();
         }
     }
     let mut expected = vec![ack(qos)];
@@ -484,10 +484,10 @@ fn pubrel_before_pubrec() {
         if !wire.client.is_connected() {
             continue; // that is in order too
         }
-        let _ = wire.client.ack(wire.receipts[0], OK);
+        let _ = wire.client.ack(wire.now, wire.receipts[0], OK);
         let stored = store(&mut wire);
         wire.take();
-        let mut restored = Wire::of(ClientSession::restore(config(), &stored).unwrap());
+        let mut restored = Wire::of(ClientSession::restore(config(), &stored, wire.now).unwrap());
         restored.connect(present());
         for wire in [&mut wire, &mut restored] {
             assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)], "{version}");
@@ -541,7 +541,7 @@ fn in_state(state: Connection, version: Version, authentication: bool, change: f
     wire.receive(&[accept.into(), published("in", delivery(QOS_1, 9))]);
     match state {
         Connection::Closed => drop(wire.lose()),
-        Connection::Disconnecting => wire.client.disconnect(&Disconnect::default()).unwrap(),
+        Connection::Disconnecting => wire.client.disconnect(wire.now, &Disconnect::default()).unwrap(),
         Connection::Over => drop(wire.receive(&[accept.into()])),
         _ => {}
     }
@@ -612,7 +612,7 @@ fn commands(authentication: bool) -> Vec<Command> {
             name: "publish with an alias",
             give: |wire| {
                 let properties = PublishProperties { topic_alias: NonZeroU16::new(1), ..Default::default() };
-                wire.client.publish(&Message::new("t", "x").properties(properties)).map(drop)
+                wire.client.publish(wire.now, &Message::new("t", "x").properties(properties)).map(drop)
             },
             expected: all(Err(TopicAlias)),
         },
@@ -622,45 +622,45 @@ fn commands(authentication: bool) -> Vec<Command> {
                 let identifiers = [SubscriptionIdentifier::new(1).unwrap()];
                 let subscription_identifiers = List::from(&identifiers);
                 let properties = PublishProperties { subscription_identifiers, ..Default::default() };
-                wire.client.publish(&Message::new("t", "x").properties(properties)).map(drop)
+                wire.client.publish(wire.now, &Message::new("t", "x").properties(properties)).map(drop)
             },
             expected: all(Err(Identifier)),
         },
         Command {
             name: "subscribe",
-            give: |wire| wire.client.subscribe(&[Subscription::new("t", QOS_1).unwrap()]).map(drop),
+            give: |wire| wire.client.subscribe(wire.now, &[Subscription::new("t", QOS_1).unwrap()]).map(drop),
             expected: all(Ok(())),
         },
         Command {
             name: "unsubscribe",
-            give: |wire| wire.client.unsubscribe(&[filter("t")]).map(drop),
+            give: |wire| wire.client.unsubscribe(wire.now, &[filter("t")]).map(drop),
             expected: all(Ok(())),
         },
         Command {
             name: "ack",
-            give: |wire| receipt(wire).map_or(Err(EarlierConnection), |receipt| wire.client.ack(receipt, OK)),
+            give: |wire| receipt(wire).map_or(Err(EarlierConnection), |receipt| wire.client.ack(wire.now, receipt, OK)),
             expected: [
                 Err(EarlierConnection), Err(EarlierConnection), Err(EarlierConnection),
                 Ok(()), Err(NotConnected), Err(NotConnected),
             ],
         },
-        Command { name: "disconnect", give: |wire| wire.client.disconnect(&Disconnect::default()), expected: alive },
+        Command { name: "disconnect", give: |wire| wire.client.disconnect(wire.now, &Disconnect::default()), expected: alive },
         // Nobody waits for it.
         Command {
             name: "authenticate",
-            give: |wire| wire.client.authenticate(b"x"),
+            give: |wire| wire.client.authenticate(wire.now, b"x"),
             expected: all(Err(NoAuthentication)),
         },
         Command {
             name: "reauthenticate",
-            give: |wire| wire.client.reauthenticate(b"x"),
+            give: |wire| wire.client.reauthenticate(wire.now, b"x"),
             expected: reauthenticate,
         },
     ]
 }
 
 fn message(wire: &mut Wire, qos: QoS) -> Outcome {
-    wire.client.publish(&Message::new("t", "x").qos(qos)).map(drop)
+    wire.client.publish(wire.now, &Message::new("t", "x").qos(qos)).map(drop)
 }
 
 #[test]
@@ -700,7 +700,7 @@ fn probe(wire: &mut Wire) -> (Vec<Event>, Vec<u8>) {
     }
     wire.subscribe();
     if let Some(receipt) = receipt(wire) {
-        let _ = wire.client.ack(receipt, OK);
+        let _ = wire.client.ack(wire.now, receipt, OK);
     }
     sent.extend(wire.take());
     events.extend(wire.lose());
@@ -718,24 +718,24 @@ fn probe(wire: &mut Wire) -> (Vec<Event>, Vec<u8>) {
 fn commands_that_make_no_sense() {
     type Give = fn(&mut Wire) -> Outcome;
     let cases: [(&str, Give); 10] = [
-        ("a wildcard in a name", |wire| wire.client.publish(&Message::new("a/+", "x").qos(QOS_1)).map(drop)),
-        ("U+0000", |wire| wire.client.publish(&Message::new("a\0", "x")).map(drop)),
-        ("no topic", |wire| wire.client.publish(&Message::new("", "x")).map(drop)),
-        ("no topic, QoS 2", |wire| wire.client.publish(&Message::new("", "x").qos(QOS_2)).map(drop)),
-        ("not UTF-8", |wire| wire.client.publish(&Message::new(&b"\xff"[..], "x")).map(drop)),
+        ("a wildcard in a name", |wire| wire.client.publish(wire.now, &Message::new("a/+", "x").qos(QOS_1)).map(drop)),
+        ("U+0000", |wire| wire.client.publish(wire.now, &Message::new("a\0", "x")).map(drop)),
+        ("no topic", |wire| wire.client.publish(wire.now, &Message::new("", "x")).map(drop)),
+        ("no topic, QoS 2", |wire| wire.client.publish(wire.now, &Message::new("", "x").qos(QOS_2)).map(drop)),
+        ("not UTF-8", |wire| wire.client.publish(wire.now, &Message::new(&b"\xff"[..], "x")).map(drop)),
         ("a topic that is too long", |wire| {
-            wire.client.publish(&Message::new(&vec![b'x'; 65_536], "x").qos(QOS_1)).map(drop)
+            wire.client.publish(wire.now, &Message::new(&vec![b'x'; 65_536], "x").qos(QOS_1)).map(drop)
         }),
         ("a property that is too long", |wire| {
             let data = vec![0; 65_536];
             let properties = PublishProperties { correlation_data: Some(&data), ..Default::default() };
-            wire.client.publish(&Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
+            wire.client.publish(wire.now, &Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
         }),
-        ("no filter", |wire| wire.client.subscribe(&[]).map(drop)),
-        ("no filter to end", |wire| wire.client.unsubscribe(&[]).map(drop)),
+        ("no filter", |wire| wire.client.subscribe(wire.now, &[]).map(drop)),
+        ("no filter to end", |wire| wire.client.unsubscribe(wire.now, &[]).map(drop)),
         ("no local with a shared subscription", |wire| {
             let subscription = Subscription::new("$share/g/t", QOS_0).unwrap();
-            wire.client.subscribe(&[Subscription { no_local: true, ..subscription }]).map(drop)
+            wire.client.subscribe(wire.now, &[Subscription { no_local: true, ..subscription }]).map(drop)
         }),
     ];
     for (name, give) in cases {
@@ -749,24 +749,24 @@ fn commands_that_make_no_sense() {
     let cases: [(&str, Give); 5] = [
         ("properties", |wire| {
             let properties = PublishProperties { message_expiry_interval: Some(1), ..Default::default() };
-            wire.client.publish(&Message::new("t", "x").properties(properties)).map(drop)
+            wire.client.publish(wire.now, &Message::new("t", "x").properties(properties)).map(drop)
         }),
         ("properties, QoS 1", |wire| {
             let properties = PublishProperties { message_expiry_interval: Some(1), ..Default::default() };
-            wire.client.publish(&Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
+            wire.client.publish(wire.now, &Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
         }),
         ("options", |wire| {
             let subscription = Subscription::new("t", QOS_0).unwrap();
-            wire.client.subscribe(&[Subscription { retain_as_published: true, ..subscription }]).map(drop)
+            wire.client.subscribe(wire.now, &[Subscription { retain_as_published: true, ..subscription }]).map(drop)
         }),
         ("a subscription identifier", |wire| {
             let subscription_identifier = Some(SubscriptionIdentifier::new(1).unwrap());
             let properties = SubscribeProperties { subscription_identifier, ..Default::default() };
-            wire.client.subscribe_with(&[Subscription::new("t", QOS_0).unwrap()], &properties).map(drop)
+            wire.client.subscribe_with(wire.now, &[Subscription::new("t", QOS_0).unwrap()], &properties).map(drop)
         }),
         ("a reason", |wire| {
             let reason_code = DisconnectReasonCode::DisconnectWithWillMessage;
-            wire.client.disconnect(&Disconnect { reason_code, ..Disconnect::default() })
+            wire.client.disconnect(wire.now, &Disconnect { reason_code, ..Disconnect::default() })
         }),
     ];
     for (name, give) in cases {
@@ -803,7 +803,7 @@ fn unchanged_with(
 fn an_expiry_interval_at_the_end() {
     let give: fn(&mut Wire) -> Outcome = |wire| {
         let properties = DisconnectProperties { session_expiry_interval: Some(5), ..Default::default() };
-        wire.client.disconnect(&Disconnect { properties, ..Disconnect::default() })
+        wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() })
     };
     let none: fn(&mut ClientConfig) = |config| config.session_expiry_interval = 0;
     for state in CONNECTIONS {
@@ -817,14 +817,14 @@ fn an_expiry_interval_at_the_end() {
         // To end the session is always possible.
         let mut wire = in_state(state, Version::V5, false, none);
         let properties = DisconnectProperties { session_expiry_interval: Some(0), ..Default::default() };
-        wire.client.disconnect(&Disconnect { properties, ..Disconnect::default() }).unwrap();
+        wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() }).unwrap();
     }
     // And it does end it.
     let mut wire = Wire::connected(v5());
     let token = wire.publish("x", QOS_1);
     wire.take();
     let properties = DisconnectProperties { session_expiry_interval: Some(0), ..Default::default() };
-    wire.client.disconnect(&Disconnect { properties, ..Disconnect::default() }).unwrap();
+    wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() }).unwrap();
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
     assert_eq!(wire.lose(), [lost(token, Loss::Session)]);
 }
@@ -847,34 +847,40 @@ fn commands_that_the_server_does_not_take() {
         let config = ClientConfig { topic_aliases: 2, max_kept: 100, overflow: Overflow::DropOldest, ..v5() };
         let mut wire = Wire::connected_by(config, connack_with(properties));
         for topic in ["first", "second", "first"] {
-            wire.client.publish(&Message::new(topic, "x").qos(QOS_1)).unwrap();
+            wire.client.publish(wire.now, &Message::new(topic, "x").qos(QOS_1)).unwrap();
         }
         wire
     };
     let with_identifier = |wire: &mut Wire| {
         let subscription_identifier = Some(SubscriptionIdentifier::new(1).unwrap());
         let properties = SubscribeProperties { subscription_identifier, ..Default::default() };
-        wire.client.subscribe_with(&[Subscription::new("t", QOS_0).unwrap()], &properties).map(drop)
+        wire.client.subscribe_with(wire.now, &[Subscription::new("t", QOS_0).unwrap()], &properties).map(drop)
     };
     let too_large = CommandError::TooLarge { limit: 60 };
     let not_supported = CommandError::SubscriptionNotSupported;
     fn subscribe(wire: &mut Wire, filter: &str) -> Outcome {
-        wire.client.subscribe(&[Subscription::new(filter, QOS_0).unwrap()]).map(drop)
+        wire.client.subscribe(wire.now, &[Subscription::new(filter, QOS_0).unwrap()]).map(drop)
     }
     type Give<'a> = Box<dyn Fn(&mut Wire) -> Outcome + 'a>;
     let maximum = MaximumQoS::AtLeastOnce;
     let cases: Vec<(Give<'_>, CommandError)> = vec![
         (Box::new(|wire| message(wire, QOS_2)), CommandError::QoSNotSupported { maximum }),
         (
-            Box::new(|wire| wire.client.publish(&Message::new("third", "x").retain(true)).map(drop)),
+            Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", "x").retain(true)).map(drop)),
             CommandError::RetainNotSupported,
         ),
-        (Box::new(|wire| wire.client.publish(&Message::new("third", &[0; 60])).map(drop)), too_large),
-        (Box::new(|wire| wire.client.publish(&Message::new("third", &[0; 60]).qos(QOS_1)).map(drop)), too_large),
-        (Box::new(|wire| wire.client.publish(&Message::new("third", vec![0; 5000]).qos(QOS_1)).map(drop)), too_large),
-        (Box::new(|wire| wire.client.publish(&Message::new("third", vec![0; 5000])).map(drop)), too_large),
+        (Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", &[0; 60])).map(drop)), too_large),
+        (
+            Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", &[0; 60]).qos(QOS_1)).map(drop)),
+            too_large,
+        ),
+        (
+            Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", vec![0; 5000]).qos(QOS_1)).map(drop)),
+            too_large,
+        ),
+        (Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", vec![0; 5000])).map(drop)), too_large),
         (Box::new(|wire| subscribe(wire, &"x".repeat(60))), too_large),
-        (Box::new(|wire| wire.client.unsubscribe(&[filter(&"x".repeat(60))]).map(drop)), too_large),
+        (Box::new(|wire| wire.client.unsubscribe(wire.now, &[filter(&"x".repeat(60))]).map(drop)), too_large),
         (Box::new(|wire| subscribe(wire, "a/+/b")), not_supported(ReasonCode::WildcardSubscriptionsNotSupported)),
         (Box::new(|wire| subscribe(wire, "#")), not_supported(ReasonCode::WildcardSubscriptionsNotSupported)),
         (Box::new(|wire| subscribe(wire, "$share/g/t")), not_supported(ReasonCode::SharedSubscriptionsNotSupported)),
@@ -888,7 +894,7 @@ fn commands_that_the_server_does_not_take() {
         let next = |wire: &mut Wire| {
             wire.take();
             for topic in ["third", "second", "first", "third"] {
-                wire.client.publish(&Message::new(topic, "x").qos(QOS_1)).unwrap();
+                wire.client.publish(wire.now, &Message::new(topic, "x").qos(QOS_1)).unwrap();
             }
             wire.take()
         };
@@ -910,33 +916,33 @@ fn authentication_in_turns() {
     let no = Err(CommandError::NoAuthentication);
     let mut wire = in_state(Connection::Connecting, Version::V5, true, |_| {});
     // The data of CONNECT were ours; now it is the server's turn.
-    assert_eq!(wire.client.authenticate(b"x"), no);
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
     wire.receive(&[step(b"1")]);
-    assert_eq!(wire.client.authenticate(b"x"), Ok(()));
-    assert_eq!(wire.client.authenticate(b"x"), no);
-    assert_eq!(wire.client.reauthenticate(b"x"), Err(CommandError::NotConnected));
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), Ok(()));
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
+    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), Err(CommandError::NotConnected));
     let method = Some(Utf8Str::new("M").unwrap());
     let accept = connack_with(ConnAckProperties { authentication_method: method, ..Default::default() });
     wire.receive(&[accept.into()]);
-    assert_eq!(wire.client.authenticate(b"x"), no);
-    assert_eq!(wire.client.reauthenticate(b"x"), Ok(()));
-    assert_eq!(wire.client.reauthenticate(b"x"), no, "one at a time");
-    assert_eq!(wire.client.authenticate(b"x"), no);
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
+    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), Ok(()));
+    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), no, "one at a time");
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
     wire.receive(&[step(b"2")]);
-    assert_eq!(wire.client.reauthenticate(b"x"), no);
-    assert_eq!(wire.client.authenticate(b"x"), Ok(()));
+    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), no);
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), Ok(()));
     // The short form of success names no method.
     assert_eq!(wire.receive(&[mqtt_sansio::codec::Auth::default().into()]), [Event::Auth(AuthReasonCode::Success)]);
-    assert_eq!(wire.client.reauthenticate(b"x"), Ok(()));
+    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), Ok(()));
     // In the middle of an exchange the connection ends: nothing of it is left.
     wire.lose();
-    assert_eq!(wire.client.authenticate(b"x"), no);
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
     wire.open();
-    assert_eq!(wire.client.authenticate(b"x"), no);
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
     // Two steps of the server's in a row are a Protocol Error.
     wire.receive(&[step(b"3")]);
     assert_eq!(wire.receive(&[step(b"4")]), [breach(Breach::UnexpectedAuth)]);
-    assert_eq!(wire.client.authenticate(b"x"), no);
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
 }
 
 /// The server's end of it, as the transport tells, whenever it comes.

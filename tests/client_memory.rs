@@ -53,7 +53,7 @@ fn a_message_allocates_nothing_once_all_is_warm() {
             let mut receiver = connected(version, ClientConfig::default());
             let mut wire = Vec::with_capacity(1024);
             let mut exchange = || {
-                publisher.publish(&Message::new("home/kitchen/temp", "21.5").qos(qos)).unwrap();
+                publisher.publish(NOW, &Message::new("home/kitchen/temp", "21.5").qos(qos)).unwrap();
                 let mut told = 0;
                 for _ in 0..2 {
                     told += carry(&mut publisher, &mut receiver, &mut wire);
@@ -89,7 +89,7 @@ fn memory_of_a_burst_is_given_back() {
     let mut server = connected(Version::V5, config);
     let idle = LIVE.get();
     for _ in 0..500 {
-        client.publish(&Message::new("a", &[7; 200]).qos(QoS::ExactlyOnce)).unwrap();
+        client.publish(NOW, &Message::new("a", &[7; 200]).qos(QoS::ExactlyOnce)).unwrap();
     }
     let mut wire = Vec::new();
     while carry(&mut client, &mut server, &mut wire) + carry(&mut server, &mut client, &mut wire) > 0 {}
@@ -109,7 +109,7 @@ fn a_large_shared_payload_is_not_copied() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let mut client = connected(Version::V5, ClientConfig::default());
         let before = LIVE.get();
-        client.publish(&Message::new("firmware", shared.clone()).qos(qos)).unwrap();
+        client.publish(NOW, &Message::new("firmware", shared.clone()).qos(qos)).unwrap();
         assert!(LIVE.get() - before < 1000, "{} bytes for a payload by reference", LIVE.get() - before);
         let head = client.transmit().chunk().len();
         client.transmit().advance(head);
@@ -117,7 +117,7 @@ fn a_large_shared_payload_is_not_copied() {
         // Nor is it when it is sent again, or was waiting.
         if qos != QoS::AtMostOnce {
             client.transmit().advance(1000);
-            client.publish(&Message::new("firmware", shared.clone()).qos(qos)).unwrap();
+            client.publish(NOW, &Message::new("firmware", shared.clone()).qos(qos)).unwrap();
             assert!(LIVE.get() - before < 2000);
         }
     }
@@ -131,7 +131,7 @@ fn what_is_kept_has_a_limit() {
     let before = LIVE.get();
     let mut accepted = 0;
     for _ in 0..10_000 {
-        accepted += usize::from(client.publish(&Message::new("a", &[7; 1000]).qos(QoS::AtLeastOnce)).is_ok());
+        accepted += usize::from(client.publish(NOW, &Message::new("a", &[7; 1000]).qos(QoS::AtLeastOnce)).is_ok());
         let len = client.transmit().remaining();
         client.transmit().advance(len);
     }
@@ -160,7 +160,7 @@ fn a_flood_of_unreleased_messages_costs_eight_kilobytes() {
 #[test]
 fn sent_means_that_the_last_byte_has_left() {
     let mut client = connected(Version::V5, ClientConfig::default());
-    let token = client.publish(&Message::new("a", "b")).unwrap();
+    let token = client.publish(NOW, &Message::new("a", "b")).unwrap();
     let len = client.transmit().remaining();
     client.transmit().advance(len - 1);
     assert_eq!(client.poll(NOW, &mut &[][..]), None);

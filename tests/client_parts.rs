@@ -139,7 +139,7 @@ fn the_receipt_comes_with_the_last_part() {
     let Some(Action::Payload(part)) = client.poll(NOW, &mut input) else { panic!() };
     assert_eq!(part.bytes, b"6789");
     assert_eq!(written(&mut client), b"");
-    client.ack(part.receipt.unwrap(), PubAckReasonCode::Success).unwrap();
+    client.ack(NOW, part.receipt.unwrap(), PubAckReasonCode::Success).unwrap();
     assert_eq!(written(&mut client), b"\x40\x02\x00\x09");
 }
 

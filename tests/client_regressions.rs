@@ -61,23 +61,35 @@ fn expiring(seconds: u32) -> Message<'static> {
     Message::new("t", "x").qos(QoS::AtLeastOnce).properties(properties)
 }
 
-/// Waiting begins when the time is first told, and not at the epoch of the caller's clock.
+/// Waiting begins when the message is published, and not at the epoch of the caller's clock.
 #[test]
 fn a_message_that_waits_since_before_the_first_connection() {
     let mut client = ClientSession::new(config());
-    client.publish(&expiring(3600)).unwrap();
-    assert_eq!(client.deadline(), Some(Instant::EPOCH), "it wants to know what time it is");
+    client.publish(START, &expiring(3600)).unwrap();
+    assert_eq!(client.deadline(), None, "without a connection there is nothing to do");
     let mut told = Vec::new();
     assert_eq!(connect(&mut client, START, false, ConnAckProperties::default(), &mut told).len(), 1);
     assert!(take(&mut client).windows(5).any(|bytes| bytes == [2, 0, 0, 0x0E, 0x10]), "3600 seconds are left");
 }
 
+/// A message waits since it was published, whenever the session was last told the time.
+#[test]
+fn a_message_that_is_published_long_after_the_last_poll() {
+    let mut client = ClientSession::new(config());
+    assert_eq!(client.poll(START, &mut &[][..]), None);
+    let later = START + Duration::from_secs(3600);
+    client.publish(later, &expiring(10)).unwrap();
+    assert_eq!(client.poll(later + Duration::from_secs(9), &mut &[][..]), None, "one second is left");
+    let end = client.poll(later + Duration::from_secs(10), &mut &[][..]);
+    assert!(matches!(end, Some(Action::Done { outcome: Outcome::Lost(Loss::Expired), .. })), "{end:?}");
+}
+
 #[test]
 fn a_message_that_waits_since_before_a_restart() {
     let mut client = ClientSession::new(ClientConfig { journal: true, ..config() });
-    client.publish(&expiring(3600)).unwrap();
+    client.publish(START, &expiring(3600)).unwrap();
     let journal = store(&mut client);
-    let mut client = ClientSession::restore(ClientConfig { journal: true, ..config() }, &journal).unwrap();
+    let mut client = ClientSession::restore(ClientConfig { journal: true, ..config() }, &journal, START).unwrap();
     let mut told = Vec::new();
     assert_eq!(connect(&mut client, START, false, ConnAckProperties::default(), &mut told).len(), 1, "{told:?}");
     assert!(!take(&mut client).is_empty());
@@ -88,18 +100,18 @@ fn a_message_that_waits_since_before_a_restart() {
 fn a_journal_goes_on_behind_its_whole_records() {
     let config = ClientConfig { journal: true, ..config() };
     let mut client = ClientSession::new(config.clone());
-    client.publish(&Message::new("t", &[7; 1000]).qos(QoS::ExactlyOnce)).unwrap();
+    client.publish(START, &Message::new("t", &[7; 1000]).qos(QoS::ExactlyOnce)).unwrap();
     let whole = store(&mut client);
     for cut in 0..=whole.len() {
         let mut journal = whole[..cut].to_vec();
-        let mut client = ClientSession::restore(config.clone(), &journal).unwrap();
+        let mut client = ClientSession::restore(config.clone(), &journal, START).unwrap();
         let before = client.waiting();
         journal.truncate(Journal::whole_len(&journal));
         for _ in 0..5 {
-            client.publish(&Message::new("t", "x").qos(QoS::ExactlyOnce)).unwrap();
+            client.publish(START, &Message::new("t", "x").qos(QoS::ExactlyOnce)).unwrap();
         }
         journal.extend(store(&mut client));
-        let again = ClientSession::restore(config.clone(), &journal).unwrap();
+        let again = ClientSession::restore(config.clone(), &journal, START).unwrap();
         assert_eq!(again.waiting(), before + 5, "cut after {cut} bytes");
         assert_eq!(Journal::whole_len(&journal), journal.len());
     }
@@ -109,9 +121,9 @@ fn a_journal_goes_on_behind_its_whole_records() {
 fn a_journal_of_another_version_is_none() {
     let mut client =
         ClientSession::new(ClientConfig { journal: true, version: Version::V311, ..ClientConfig::default() });
-    client.publish(&Message::new("t", "x").qos(QoS::AtLeastOnce)).unwrap();
+    client.publish(START, &Message::new("t", "x").qos(QoS::AtLeastOnce)).unwrap();
     let journal = store(&mut client);
-    assert_eq!(ClientSession::restore(ClientConfig::default(), &journal).unwrap_err().at, 0);
+    assert_eq!(ClientSession::restore(ClientConfig::default(), &journal, START).unwrap_err().at, 0);
 }
 
 /// What was offered may have been written when something comes up that has to be stored first.
@@ -119,9 +131,9 @@ fn a_journal_of_another_version_is_none() {
 fn a_write_that_is_completed_while_the_stream_is_held() {
     let mut client = connected(ClientConfig { journal: true, ..config() });
     store(&mut client);
-    client.publish(&Message::new("t", "first")).unwrap();
+    client.publish(START, &Message::new("t", "first")).unwrap();
     let offered = client.transmit().remaining();
-    client.publish(&Message::new("t", "second").qos(QoS::ExactlyOnce)).unwrap();
+    client.publish(START, &Message::new("t", "second").qos(QoS::ExactlyOnce)).unwrap();
     assert_eq!(client.transmit().remaining(), 0);
     client.transmit().advance(offered);
     store(&mut client);
@@ -135,7 +147,7 @@ fn a_message_of_qos_1_that_is_given_up() {
     let config = ClientConfig { journal: true, ..config() };
     let mut client = connected(config.clone());
     let mut journal = store(&mut client);
-    client.publish(&Message::new("t", "x").qos(QoS::AtLeastOnce).retain(true)).unwrap();
+    client.publish(START, &Message::new("t", "x").qos(QoS::AtLeastOnce).retain(true)).unwrap();
     journal.extend(store(&mut client));
     take(&mut client);
     client.closed(START);
@@ -150,7 +162,7 @@ fn a_message_of_qos_1_that_is_given_up() {
     }
     assert_eq!(told, 2);
     journal.extend(store(&mut client));
-    let restored = ClientSession::restore(config, &journal).unwrap();
+    let restored = ClientSession::restore(config, &journal, START).unwrap();
     let mut snapshot = restored.snapshot();
     assert!(!snapshot.copy_to_bytes(snapshot.remaining()).contains(&b'X'));
 }
@@ -160,7 +172,7 @@ fn a_message_of_qos_1_that_is_given_up() {
 fn a_link_that_only_takes() {
     let mut client = connected(ClientConfig { keep_alive: 10, ping_timeout: 5, ..config() });
     for second in 1..=20 {
-        client.publish(&Message::new("t", "x")).unwrap();
+        client.publish(START, &Message::new("t", "x")).unwrap();
         take(&mut client);
         let now = START + Duration::from_secs(second);
         while let Some(action) = client.poll(now, &mut &[][..]) {
@@ -178,7 +190,7 @@ fn a_link_that_only_takes() {
 fn a_second_pubcomp() {
     let mut client = connected(ClientConfig { version: Version::V311, clean_start: false, ..config() });
     let mut exchange = |id: u16, packets: &[u8]| {
-        client.publish(&Message::new("t", "x").qos(QoS::ExactlyOnce)).unwrap();
+        client.publish(START, &Message::new("t", "x").qos(QoS::ExactlyOnce)).unwrap();
         let sent = take(&mut client);
         assert_eq!(sent[5..7], id.to_be_bytes());
         let mut input = packets;
@@ -205,23 +217,23 @@ fn a_second_pubcomp() {
 fn tokens_go_on_after_a_snapshot() {
     let config = ClientConfig { journal: true, ..config() };
     let mut client = connected(config.clone());
-    let last = (0..3).map(|_| client.publish(&Message::new("t", "x")).unwrap()).max().unwrap();
+    let last = (0..3).map(|_| client.publish(START, &Message::new("t", "x")).unwrap()).max().unwrap();
     let mut snapshot = client.snapshot();
     let snapshot = snapshot.copy_to_bytes(snapshot.remaining());
-    let mut restored = ClientSession::restore(config, &snapshot).unwrap();
-    assert!(restored.publish(&Message::new("t", "x").qos(QoS::AtLeastOnce)).unwrap() > last);
+    let mut restored = ClientSession::restore(config, &snapshot, START).unwrap();
+    assert!(restored.publish(START, &Message::new("t", "x").qos(QoS::AtLeastOnce)).unwrap() > last);
 }
 
 /// What has expired makes room before anything is refused.
 #[test]
 fn expired_messages_make_room() {
     let mut client = ClientSession::new(ClientConfig { max_kept: 1, ..config() });
-    let expired = client.publish(&expiring(1)).unwrap();
+    let expired = client.publish(START, &expiring(1)).unwrap();
     client.poll(START, &mut &[][..]);
-    assert_eq!(client.publish(&expiring(9)), Err(CommandError::QueueFull));
+    assert_eq!(client.publish(START, &expiring(9)), Err(CommandError::QueueFull));
     let done = client.poll(START + Duration::from_secs(2), &mut &[][..]);
     assert_eq!(done, Some(Action::Done { token: expired, outcome: Outcome::Lost(Loss::Expired) }));
-    client.publish(&expiring(9)).unwrap();
+    client.publish(START, &expiring(9)).unwrap();
 }
 
 /// An identifier that nobody has asked for does not rename the session.
@@ -239,7 +251,7 @@ fn an_identifier_that_was_not_asked_for() {
 fn a_deadline_behind_a_clock_that_has_gone_back() {
     let mut client = connected(config());
     client.poll(START + Duration::from_secs(3600), &mut &[][..]);
-    client.publish(&Message::new("t", "x")).unwrap();
+    client.publish(START, &Message::new("t", "x")).unwrap();
     take(&mut client);
     assert!(client.deadline().unwrap() <= START);
 }
@@ -248,7 +260,7 @@ fn a_deadline_behind_a_clock_that_has_gone_back() {
 fn a_transmit_limit_of_nothing() {
     let mut client = connected(ClientConfig { transmit_limit: 0, ..config() });
     assert!(client.is_connected());
-    client.subscribe(&[Subscription::new("a", QoS::AtMostOnce).unwrap()]).unwrap();
+    client.subscribe(START, &[Subscription::new("a", QoS::AtMostOnce).unwrap()]).unwrap();
     assert!(!take(&mut client).is_empty());
 }
 
@@ -283,12 +295,12 @@ fn a_copy_in_parts_of_a_message_that_is_refused_meanwhile() {
     let receipt = message.receipt.unwrap();
     let copy = publish(1, true);
     assert_eq!(client.poll(START, &mut &copy[..20]), None);
-    client.ack(receipt, mqtt_sansio::codec::PubAckReasonCode::QuotaExceeded).unwrap();
+    client.ack(START, receipt, mqtt_sansio::codec::PubAckReasonCode::QuotaExceeded).unwrap();
     assert_eq!(client.poll(START, &mut &copy[20..]), None);
     let next = publish(2, false);
     let Some(Action::Message(message)) = client.poll(START, &mut &next[..]) else { panic!() };
     take(&mut client);
-    client.ack(message.receipt.unwrap(), mqtt_sansio::codec::PubAckReasonCode::Success).unwrap();
+    client.ack(START, message.receipt.unwrap(), mqtt_sansio::codec::PubAckReasonCode::Success).unwrap();
     assert_eq!(take(&mut client), [0x50, 2, 0, 2]);
 }
 
@@ -309,8 +321,8 @@ fn limits_of_a_connection_that_is_over_refuse_nothing() {
         if is_closed {
             client.closed(START);
         }
-        client.publish(&Message::new("t", vec![b'x'; 100]).qos(QoS::ExactlyOnce).retain(true)).unwrap();
-        client.subscribe(&[Subscription::new("#", QoS::AtMostOnce).unwrap()]).unwrap();
+        client.publish(START, &Message::new("t", vec![b'x'; 100]).qos(QoS::ExactlyOnce).retain(true)).unwrap();
+        client.subscribe(START, &[Subscription::new("#", QoS::AtMostOnce).unwrap()]).unwrap();
         client.closed(START);
         connect(&mut client, START, false, ConnAckProperties::default(), &mut Vec::new());
         assert!(take(&mut client).len() > 100, "the next server takes it");

@@ -188,7 +188,7 @@ fn the_client() {
                 assert_hidden_in(&action, !matches!(action, client::Action::Close(client::Close::Breach(_))));
                 actions += 1;
                 if matches!(action, client::Action::Auth(_)) {
-                    client.authenticate(secret).unwrap();
+                    client.authenticate(NOW, secret).unwrap();
                     assert_hidden(&client);
                     assert_hidden_in(client.transmit(), false);
                 }
@@ -216,7 +216,7 @@ fn the_server() {
             assert_hidden(&action);
             assert_hidden_in(&acceptor, false);
             if has_method {
-                acceptor.challenge(secret).unwrap();
+                acceptor.challenge(NOW, secret).unwrap();
                 assert_hidden_in(acceptor.transmit(), false);
                 let auth = encoded(&packets(secret)[3]);
                 let action = acceptor.poll(NOW, &mut &auth[..]).unwrap();
@@ -226,10 +226,10 @@ fn the_server() {
             }
             let accept = Accept { authentication_data: Some(secret.to_vec()), ..Accept::default() };
             assert_hidden(&accept);
-            let mut session = acceptor.accept(None, accept.clone()).unwrap();
+            let mut session = acceptor.accept(NOW, None, accept.clone()).unwrap();
             assert_hidden_in(&session, false);
             assert_hidden_in(session.transmit(), false);
-            let not_accepted = acceptor.accept(session, accept).unwrap_err();
+            let not_accepted = acceptor.accept(NOW, session, accept).unwrap_err();
             assert_hidden_in(&not_accepted, false);
         }
     }

@@ -224,10 +224,10 @@ impl World {
             assert!(world.happens(step));
         }
         for (payload, qos) in plan.from_client {
-            world.client.publish(&Message::new("a", *payload).qos(*qos)).unwrap();
+            world.client.publish(NOW, &Message::new("a", *payload).qos(*qos)).unwrap();
         }
         for (payload, qos) in plan.from_server {
-            world.server.publish(&Message::new("b", *payload).qos(*qos)).unwrap();
+            world.server.publish(NOW, &Message::new("b", *payload).qos(*qos)).unwrap();
         }
         // What was accepted is stored: a crash would lose it.
         world.journal.extend(take(world.client.journal().unwrap()));
@@ -268,13 +268,13 @@ impl World {
             }
             Step::ClientAcks => {
                 let Some((payload, exactly_once, receipt)) = self.at_client.open.pop_front() else { return false };
-                self.client.ack(receipt, PubAckReasonCode::Success).unwrap();
+                self.client.ack(NOW, receipt, PubAckReasonCode::Success).unwrap();
                 self.at_client.take_over(payload, exactly_once);
                 true
             }
             Step::ServerAcks => {
                 let Some((payload, exactly_once, receipt)) = self.at_server.open.pop_front() else { return false };
-                self.server.ack(receipt, PubAckReasonCode::Success).unwrap();
+                self.server.ack(NOW, receipt, PubAckReasonCode::Success).unwrap();
                 self.at_server.take_over(payload, exactly_once);
                 true
             }
@@ -285,7 +285,7 @@ impl World {
                     return false;
                 }
                 self.cut(true);
-                self.client = ClientSession::restore(client_config(self.plan), &self.journal).unwrap();
+                self.client = ClientSession::restore(client_config(self.plan), &self.journal, NOW).unwrap();
                 self.at_client.crash();
                 true
             }
@@ -322,7 +322,7 @@ impl World {
 
     /// CONNECT has come. The server may still hold the last connection [MQTT-3.1.4-3].
     fn take_over(&mut self, connect: &[u8]) {
-        if self.server.take_over().is_ok() {
+        if self.server.take_over(NOW).is_ok() {
             while let Some(action) = self.server.poll(NOW, &mut &[][..]) {
                 assert!(matches!(action, server::Action::Close(server::Close::Requested)), "{action:?}");
             }
@@ -351,7 +351,8 @@ impl World {
         let (mut client, mut journal) = (self.client.clone(), self.journal.clone());
         client.closed(NOW);
         journal.extend(take(client.journal().unwrap()));
-        let restored = ClientSession::restore(client_config(self.plan), &journal).expect("the journal can be read");
+        let restored =
+            ClientSession::restore(client_config(self.plan), &journal, NOW).expect("the journal can be read");
         let counts = |client: &ClientSession| (client.open_operations(), client.waiting(), client.unreleased());
         assert_eq!(counts(&restored), counts(&client), "the journal says how much there is");
         assert!(self.resumed(restored, false) == self.resumed(client, false), "the journal says what there is");
@@ -484,7 +485,7 @@ fn accept(config: Arc<ServerConfig>, kept: Option<ServerSession>, connect: &[u8]
     let mut input = connect;
     let action = acceptor.poll(NOW, &mut input);
     assert!(matches!(action, Some(server::Action::Connect(_))), "{action:?}");
-    let mut session = acceptor.accept(kept, Accept::default()).unwrap();
+    let mut session = acceptor.accept(NOW, kept, Accept::default()).unwrap();
     assert_eq!(session.poll(NOW, &mut input), None, "there is nothing to tell");
     session
 }

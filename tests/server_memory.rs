@@ -29,7 +29,7 @@ fn connect(version: Version) -> Connect<'static> {
 fn accept(config: &Arc<ServerConfig>, bytes: &[u8]) -> ServerSession {
     let mut acceptor = Acceptor::new(Arc::clone(config), NOW);
     assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(Action::Connect(_))));
-    let mut session = acceptor.accept(None, Accept::default()).unwrap();
+    let mut session = acceptor.accept(NOW, None, Accept::default()).unwrap();
     drop(acceptor);
     write(&mut session);
     assert!(session.poll(NOW, &mut &[][..]).is_none());
@@ -132,7 +132,7 @@ fn a_message_allocates_nothing_once_all_is_warm() {
                     }
                     write(&mut session);
                 }
-                session.publish(&Message::new("home/kitchen/temp", "21.5").qos(qos)).unwrap();
+                session.publish(NOW, &Message::new("home/kitchen/temp", "21.5").qos(qos)).unwrap();
                 // The identifier stands behind the topic.
                 let transmit = session.transmit();
                 let number = u16::from_be_bytes([transmit.chunk()[21], transmit.chunk()[22]]);
@@ -172,7 +172,7 @@ fn requests_leave_nothing_behind() {
     for _ in 0..100 {
         let mut input = &bytes[..];
         let Some(Action::Subscribe(request)) = session.poll(NOW, &mut input) else { panic!("a request") };
-        session.suback(request.id, &[mqtt_sansio::codec::SubAckReasonCode::GrantedQoS0]).unwrap();
+        session.suback(NOW, request.id, &[mqtt_sansio::codec::SubAckReasonCode::GrantedQoS0]).unwrap();
         write(&mut session);
     }
     assert!(LIVE.get() <= idle + 64, "{} bytes more than before", LIVE.get() - idle);
@@ -190,7 +190,7 @@ fn what_is_kept_has_a_limit() {
         let before = LIVE.get();
         let mut accepted = 0;
         for _ in 0..10_000 {
-            accepted += usize::from(session.publish(&Message::new("a", &[7; 1000]).qos(QoS::AtLeastOnce)).is_ok());
+            accepted += usize::from(session.publish(NOW, &Message::new("a", &[7; 1000]).qos(QoS::AtLeastOnce)).is_ok());
             write(&mut session);
         }
         assert_eq!(accepted, 49, "49 packets of 1,007 bytes and no more");

@@ -28,9 +28,9 @@ fn asked(maximum_packet_size: u32) -> Acceptor {
 }
 
 fn kept() -> ServerSession {
-    let mut session = asked(1000).accept(None, Accept::default()).unwrap();
+    let mut session = asked(1000).accept(NOW, None, Accept::default()).unwrap();
     session.closed(NOW);
-    session.publish(&Message::new("t", "x").qos(QoS::ExactlyOnce)).unwrap();
+    session.publish(NOW, &Message::new("t", "x").qos(QoS::ExactlyOnce)).unwrap();
     session
 }
 
@@ -38,17 +38,17 @@ fn kept() -> ServerSession {
 #[test]
 fn a_session_that_cannot_be_accepted_into_is_given_back() {
     let mut acceptor = asked(6);
-    let refused = acceptor.accept(kept(), Accept::default()).unwrap_err();
+    let refused = acceptor.accept(NOW, kept(), Accept::default()).unwrap_err();
     assert_eq!(refused.reason, CommandError::TooLarge { limit: 6 });
     assert_eq!(refused.to_string(), refused.reason.to_string());
     let session = *refused.kept.unwrap();
     assert_eq!((session.waiting(), session.is_connected()), (1, false));
     assert!(!acceptor.transmit().has_remaining());
     // The client is still there, and can be told.
-    acceptor.refuse(mqtt_sansio::codec::ConnAckReasonCode::PacketTooLarge).unwrap();
+    acceptor.refuse(NOW, mqtt_sansio::codec::ConnAckReasonCode::PacketTooLarge).unwrap();
     assert_eq!(acceptor.transmit().chunk(), [0x20, 3, 0, 0x95, 0]);
     // Another one is accepted into it.
-    let session = asked(1000).accept(session, Accept::default()).unwrap();
+    let session = asked(1000).accept(NOW, session, Accept::default()).unwrap();
     assert!(session.is_resumed());
     assert_eq!(session.waiting(), 1);
 }
@@ -56,8 +56,8 @@ fn a_session_that_cannot_be_accepted_into_is_given_back() {
 /// A session in use is given back as it is: its connection goes on.
 #[test]
 fn a_session_in_use_is_given_back_in_use() {
-    let in_use = asked(1000).accept(None, Accept::default()).unwrap();
-    let refused = asked(6).accept(in_use, Accept::default()).unwrap_err();
+    let in_use = asked(1000).accept(NOW, None, Accept::default()).unwrap();
+    let refused = asked(6).accept(NOW, in_use, Accept::default()).unwrap_err();
     assert!(refused.kept.unwrap().is_connected());
 }
 
@@ -83,7 +83,7 @@ fn a_connect_whose_version_is_not_known() {
 fn a_message_of_qos_0_that_waits_when_the_connection_ends() {
     let config = ServerConfig { transmit_limit: 1, ..ServerConfig::default() };
     let mut session = accepted(config, 100);
-    let waits = session.publish(&Message::new("t", "x")).unwrap();
+    let waits = session.publish(NOW, &Message::new("t", "x")).unwrap();
     session.closed(NOW);
     assert_eq!(session.waiting(), 0);
     let told = session.poll(NOW, &mut &[][..]);
@@ -94,7 +94,7 @@ fn a_message_of_qos_0_that_waits_when_the_connection_ends() {
 #[test]
 fn an_expiry_interval_that_was_granted_is_the_longest() {
     let accept = Accept { session_expiry_interval: Some(60), ..Accept::default() };
-    let mut session = asked(1000).accept(None, accept).unwrap();
+    let mut session = asked(1000).accept(NOW, None, accept).unwrap();
     let disconnect = b"\xe0\x07\x00\x05\x11\xff\xff\xff\xff";
     assert!(matches!(session.poll(NOW, &mut &disconnect[..]), Some(Action::Close(Close::Disconnected(_)))));
     assert_eq!(session.session_expiry_interval(), 60);
@@ -107,7 +107,7 @@ fn a_large_challenge_has_its_time() {
     let mut acceptor = Acceptor::new(ServerConfig { connect_timeout: 5, ..ServerConfig::default() }, NOW);
     let mut input = &b"\x10\x12\x00\x04MQTT\x05\x02\x00\x00\x04\x15\x00\x01M\x00\x01c"[..];
     assert!(matches!(acceptor.poll(NOW, &mut input), Some(Action::Connect(_))));
-    acceptor.challenge(&[0; 40_000]).unwrap();
+    acceptor.challenge(NOW, &[0; 40_000]).unwrap();
     for second in 1..=10 {
         assert_eq!(acceptor.poll(seconds(4 * second - 4), &mut &[][..]), None, "second {second}");
         acceptor.transmit().advance(4100);
@@ -125,7 +125,7 @@ fn nobody_is_given_an_empty_name() {
     let mut input = &b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00"[..];
     assert!(matches!(acceptor.poll(NOW, &mut input), Some(Action::Connect(_))));
     let accept = Accept { assigned_client_id: Some(String::new()), ..Accept::default() };
-    assert_eq!(acceptor.accept(None, accept).unwrap_err().reason, CommandError::NoClientIdentifier);
+    assert_eq!(acceptor.accept(NOW, None, accept).unwrap_err().reason, CommandError::NoClientIdentifier);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_server_does_not_ask_for_the_will() {
     let mut session = accepted(ServerConfig::default(), 100);
     let disconnect =
         Disconnect { reason_code: DisconnectReasonCode::DisconnectWithWillMessage, ..Disconnect::default() };
-    assert_eq!(session.disconnect(&disconnect), Err(CommandError::ClientOnly));
+    assert_eq!(session.disconnect(NOW, &disconnect), Err(CommandError::ClientOnly));
     assert!(session.is_connected());
 }
 
@@ -141,7 +141,7 @@ fn a_server_does_not_ask_for_the_will() {
 #[test]
 fn a_session_that_is_ended() {
     let mut session = kept();
-    session.end();
+    session.end(NOW);
     assert!(matches!(
         session.poll(NOW, &mut &[][..]),
         Some(Action::Done { outcome: Outcome::Lost(Loss::Session), .. })
@@ -165,21 +165,21 @@ fn accepted(config: ServerConfig, session_expiry_interval: u32) -> ServerSession
     connect.encode(Version::V5, &mut bytes).unwrap();
     let mut acceptor = Acceptor::new(config, NOW);
     assert!(matches!(acceptor.poll(NOW, &mut &bytes[..]), Some(Action::Connect(_))));
-    acceptor.accept(None, Accept::default()).unwrap()
+    acceptor.accept(NOW, None, Accept::default()).unwrap()
 }
 
 /// What a client takes is known for one connection: when that is over, closed or not, nothing is refused for it.
 #[test]
 fn limits_of_a_connection_that_is_over_refuse_nothing() {
     for is_closed in [false, true] {
-        let mut session = asked(50).accept(None, Accept::default()).unwrap();
-        session.disconnect(&Disconnect::default()).unwrap();
+        let mut session = asked(50).accept(NOW, None, Accept::default()).unwrap();
+        session.disconnect(NOW, &Disconnect::default()).unwrap();
         if is_closed {
             session.closed(NOW);
         }
-        session.publish(&Message::new("t", vec![b'x'; 100]).qos(QoS::ExactlyOnce)).unwrap();
+        session.publish(NOW, &Message::new("t", vec![b'x'; 100]).qos(QoS::ExactlyOnce)).unwrap();
         session.closed(NOW);
-        let mut session = asked(1000).accept(session, Accept::default()).unwrap();
+        let mut session = asked(1000).accept(NOW, session, Accept::default()).unwrap();
         assert!(session.poll(NOW, &mut &[][..]).is_none());
         assert!(session.transmit().remaining() > 100, "the next connection takes it");
     }

@@ -176,11 +176,11 @@ impl Run {
             End::ProtocolError => wire.receive(&[lasting(wire.version).into()]),
             End::ServerDisconnect => {
                 let reason_code = DisconnectReasonCode::ServerShuttingDown;
-                wire.server.disconnect(&Disconnect { reason_code, ..Disconnect::default() }).unwrap();
+                wire.server.disconnect(wire.now, &Disconnect { reason_code, ..Disconnect::default() }).unwrap();
                 wire.poll()
             }
             End::TakeOver => {
-                wire.server.take_over().unwrap();
+                wire.server.take_over(wire.now).unwrap();
                 wire.poll()
             }
             End::KeepAliveTimeout => wire.poll(),
@@ -262,7 +262,7 @@ fn check(case: Case) {
         // Then the caller has dropped it.
         let mut door = Door::at(std::sync::Arc::clone(&run.wire.config), case.version, run.wire.now);
         door.receive(&[connect.into()]);
-        run.wire.server = door.acceptor.accept(None, Accept::default()).unwrap();
+        run.wire.server = door.acceptor.accept(door.now, None, Accept::default()).unwrap();
     } else {
         run.wire.back(&connect);
     }
@@ -460,7 +460,7 @@ fn an_expired_session_does_not_come_back() {
 fn nothing_waits_for_an_expired_session() {
     for version in Version::ALL {
         let mut wire = expired(version);
-        let Ok(late) = wire.server.publish(&Message::new("t", "late").qos(QOS_1)) else { continue };
+        let Ok(late) = wire.server.publish(wire.now, &Message::new("t", "late").qos(QOS_1)) else { continue };
         let mut events = wire.poll();
         wire.back(&lasting(version));
         events.extend(wire.poll());
@@ -503,7 +503,7 @@ fn what_happens_while_a_decision_is_pending_counts() {
             wire.server.closed(wire.now);
             wire.later(1_000);
             let mut events = if polled { wire.poll() } else { vec![] };
-            wire.server = door.acceptor.accept(wire.server.clone(), Accept::default()).unwrap();
+            wire.server = door.acceptor.accept(door.now, wire.server.clone(), Accept::default()).unwrap();
             events.extend(wire.poll());
             let goes_on = expiry > 1 || (expiry > 0 && !polled);
             let sent = wire.take();
@@ -529,7 +529,7 @@ fn a_late_decision_replaces_a_connection() {
         let mut door = Door::asked(config(), &lasting(Version::V5));
         wire.later(10_000);
         wire.poll();
-        wire.server = door.acceptor.accept(wire.server.clone(), Accept::default()).unwrap();
+        wire.server = door.acceptor.accept(door.now, wire.server.clone(), Accept::default()).unwrap();
         let goes_on = expiry > 0;
         wire.assert_sent(&[server::connack(goes_on)]);
         let events = wire.poll();
@@ -574,7 +574,7 @@ fn a_refusal_leaves_the_session_alone() {
     let intruder =
         mqtt_sansio::codec::Connect { clean_start: true, will: Some(will("not mine", 0)), ..lasting(Version::V5) };
     let mut door = Door::asked(config(), &intruder);
-    door.acceptor.refuse(mqtt_sansio::codec::ConnAckReasonCode::NotAuthorized).unwrap();
+    door.acceptor.refuse(door.now, mqtt_sansio::codec::ConnAckReasonCode::NotAuthorized).unwrap();
     assert_eq!(door.poll(), [Event::Close(Why::Refused(mqtt_sansio::codec::ConnAckReasonCode::NotAuthorized.into()))]);
     wire.back(&lasting(Version::V5));
     wire.poll();

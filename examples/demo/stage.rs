@@ -34,7 +34,7 @@ impl fmt::Display for End {
 pub(crate) struct Stage<'o, W> {
     out: &'o mut W,
     colour: bool,
-    now: Instant,
+    pub(crate) now: Instant,
     pub(crate) client: ClientSession,
     config: ServerConfig,
     /// The server's end until the client is accepted.
@@ -244,7 +244,7 @@ impl<'o, W: Write> Stage<'o, W> {
             match acceptor.poll(self.now, &mut input) {
                 None => return Ok(()),
                 Some(server::Action::Connect(_)) => {
-                    self.session = Some(acceptor.accept(self.session.take(), Accept::default())?);
+                    self.session = Some(acceptor.accept(self.now, self.session.take(), Accept::default())?);
                     self.acceptor = None;
                 }
                 Some(other) => bail!("{other:?}"),
@@ -261,10 +261,14 @@ impl<'o, W: Write> Stage<'o, W> {
             match action {
                 server::Action::Subscribe(request) => {
                     let granted: Vec<_> = request.subscriptions.iter().map(|it| it.qos.into()).collect();
-                    session.suback(request.id, &granted as &[SubAckReasonCode])?;
+                    session.suback(self.now, request.id, &granted as &[SubAckReasonCode])?;
                 }
                 server::Action::Unsubscribe(request) => {
-                    session.unsuback(request.id, &vec![UnsubAckReasonCode::Success; request.filters.len()])?;
+                    session.unsuback(
+                        self.now,
+                        request.id,
+                        &vec![UnsubAckReasonCode::Success; request.filters.len()],
+                    )?;
                 }
                 server::Action::Message(message) => self.message(End::Server, &message)?,
                 server::Action::Done { token, outcome } => {

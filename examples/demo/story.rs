@@ -46,7 +46,7 @@ fn connect(stage: &mut Stage<'_, impl Write>) -> Result<()> {
 
 fn subscribe(stage: &mut Stage<'_, impl Write>) -> Result<()> {
     stage.chapter("The client subscribes")?;
-    stage.client.subscribe(&[Subscription::new("home/thermo-7/#", QoS::ExactlyOnce)?])?;
+    stage.client.subscribe(stage.now, &[Subscription::new("home/thermo-7/#", QoS::ExactlyOnce)?])?;
     stage.pass(Client, PacketType::Subscribe, "It asks for messages, up to QoS 2.")?;
     stage.pass(Server, PacketType::SubAck, "The server's program has granted that, with a code for each filter.")?;
     stage.is_quiet()
@@ -54,14 +54,14 @@ fn subscribe(stage: &mut Stage<'_, impl Write>) -> Result<()> {
 
 fn from_the_client(stage: &mut Stage<'_, impl Write>) -> Result<()> {
     stage.chapter("Messages from the client")?;
-    stage.client.publish(&Message::new("home/kitchen/temp", "21.5"))?;
+    stage.client.publish(stage.now, &Message::new("home/kitchen/temp", "21.5"))?;
     stage.pass(Client, PacketType::Publish, "QoS 0: sent, and forgotten. It has no packet identifier.")?;
 
-    stage.client.publish(&Message::new("home/kitchen/alarm", "smoke").qos(QoS::AtLeastOnce))?;
+    stage.client.publish(stage.now, &Message::new("home/kitchen/alarm", "smoke").qos(QoS::AtLeastOnce))?;
     stage.pass(Client, PacketType::Publish, "QoS 1: kept until it is acknowledged, under a packet identifier.")?;
     stage.pass(Server, PacketType::PubAck, "The server has it. The client keeps it no longer.")?;
 
-    stage.client.publish(&Message::new("home/kitchen/meter", "17 kWh").qos(QoS::ExactlyOnce))?;
+    stage.client.publish(stage.now, &Message::new("home/kitchen/meter", "17 kWh").qos(QoS::ExactlyOnce))?;
     stage.pass(Client, PacketType::Publish, "QoS 2: kept too, and must not arrive twice.")?;
     stage.pass(Server, PacketType::PubRec, "The server has it, and notes the identifier to know it again.")?;
     stage.pass(Client, PacketType::PubRel, "The client keeps the message no longer, and will not send it again.")?;
@@ -75,10 +75,11 @@ fn from_the_client(stage: &mut Stage<'_, impl Write>) -> Result<()> {
 
 fn from_the_server(stage: &mut Stage<'_, impl Write>) -> Result<()> {
     stage.chapter("Messages from the server")?;
+    let now = stage.now;
     let session = stage.session()?;
-    session.publish(&Message::new("home/thermo-7/light", "on"))?;
-    session.publish(&Message::new("home/thermo-7/set", "19.0").qos(QoS::AtLeastOnce))?;
-    session.publish(&Message::new("home/thermo-7/update", "2.1").qos(QoS::ExactlyOnce))?;
+    session.publish(now, &Message::new("home/thermo-7/light", "on"))?;
+    session.publish(now, &Message::new("home/thermo-7/set", "19.0").qos(QoS::AtLeastOnce))?;
+    session.publish(now, &Message::new("home/thermo-7/update", "2.1").qos(QoS::ExactlyOnce))?;
     stage.pass(Server, PacketType::Publish, "QoS 0, to a subscriber.")?;
     stage.pass(
         Server,
@@ -107,7 +108,7 @@ fn silence(stage: &mut Stage<'_, impl Write>) -> Result<()> {
 
 fn cut(stage: &mut Stage<'_, impl Write>) -> Result<()> {
     stage.chapter("The connection is cut")?;
-    stage.client.publish(&Message::new("home/door", "open").qos(QoS::ExactlyOnce))?;
+    stage.client.publish(stage.now, &Message::new("home/door", "open").qos(QoS::ExactlyOnce))?;
     stage.pass(Client, PacketType::Publish, "QoS 2 once more.")?;
     stage.lose(
         Server,
@@ -144,10 +145,10 @@ fn resume(stage: &mut Stage<'_, impl Write>) -> Result<()> {
 
 fn leave(stage: &mut Stage<'_, impl Write>) -> Result<()> {
     stage.chapter("The client leaves")?;
-    stage.client.unsubscribe(&[TopicFilter::new("home/thermo-7/#")?])?;
+    stage.client.unsubscribe(stage.now, &[TopicFilter::new("home/thermo-7/#")?])?;
     stage.pass(Client, PacketType::Unsubscribe, "It does not want those messages any more.")?;
     stage.pass(Server, PacketType::UnsubAck, "The server's program has ended the subscription.")?;
-    stage.client.disconnect(&Disconnect::default())?;
+    stage.client.disconnect(stage.now, &Disconnect::default())?;
     stage.pass(
         Client,
         PacketType::Disconnect,

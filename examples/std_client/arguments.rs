@@ -104,7 +104,9 @@ impl Arguments {
                 let mut client = arguments.connection.try_without_connection()?;
                 let properties = arguments.user_properties()?;
                 let publisher = Publisher::new(arguments, &properties)?;
-                client.publish(&publisher.compose(Bytes::new())).context("the messages cannot be sent")?;
+                client
+                    .publish(Instant::EPOCH, &publisher.compose(Bytes::new()))
+                    .context("the messages cannot be sent")?;
             }
             Command::Subscribe(arguments) => {
                 let mut client = arguments.connection.try_without_connection()?;
@@ -112,7 +114,7 @@ impl Arguments {
                 if let (true, Some(filter)) = (arguments.no_local, shared) {
                     bail!("--no-local is not allowed with the shared subscription --filter {filter} [MQTT-3.8.3-4]");
                 }
-                Subscriber::new(arguments, &mut client)?;
+                Subscriber::new(arguments, &mut client, Instant::EPOCH)?;
             }
         }
         Ok(())

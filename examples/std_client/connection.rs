@@ -23,9 +23,9 @@ use crate::text::log;
 /// What a client is there for. After an error the client leaves: the server gets DISCONNECT.
 pub(crate) trait Task {
     /// Gives the client what there is to do now. Whoever has more later wakes this thread by `unpark`.
-    fn advance(&mut self, client: &mut ClientSession) -> Result<()>;
+    fn advance(&mut self, now: Instant, client: &mut ClientSession) -> Result<()>;
     /// A connection has begun.
-    fn connected(&mut self, client: &mut ClientSession, connected: &Connected<'_>) -> Result<()>;
+    fn connected(&mut self, now: Instant, client: &mut ClientSession, connected: &Connected<'_>) -> Result<()>;
     fn message(&mut self, message: &ReceivedMessage<'_>) -> Result<()>;
     fn done(&mut self, token: Token, outcome: &Outcome<'_>) -> Result<()>;
     /// Whether the client may leave.
@@ -110,7 +110,7 @@ impl<'a, T: Task> Driver<'a, T> {
         let end = self.exchange(&mut link);
         if end.is_err() {
             // It is the program that gives up, and not the network: without DISCONNECT the will would be published.
-            let _ = self.client.disconnect(&Disconnect::default());
+            let _ = self.client.disconnect(self.clock.now(), &Disconnect::default());
             let _ = link.write(self.client.transmit());
         }
         if !matches!(end, Ok(End::Lost(_))) {
@@ -155,7 +155,7 @@ impl<'a, T: Task> Driver<'a, T> {
     fn exchange(&mut self, link: &mut Link) -> Result<End> {
         let mut is_writable = true;
         loop {
-            self.task.advance(self.client)?;
+            self.task.advance(self.clock.now(), self.client)?;
             let mut rest = &link.input[..];
             let end = self.take_actions(&mut rest);
             let used = link.input.len() - rest.len();
@@ -196,7 +196,7 @@ impl<'a, T: Task> Driver<'a, T> {
         loop {
             if self.has_to_leave() || (self.task.is_done() && self.client.is_connected()) {
                 // What was received after that is not acknowledged, and stays with the server.
-                match self.client.disconnect(&Disconnect::default()) {
+                match self.client.disconnect(self.clock.now(), &Disconnect::default()) {
                     Ok(()) | Err(CommandError::NotConnected) => {} // or not any more
                     Err(error) => return Err(error.into()),
                 }
@@ -205,7 +205,7 @@ impl<'a, T: Task> Driver<'a, T> {
             match action {
                 Action::Connected(connected) => {
                     log(format_args!("connected: {} session", connected.session));
-                    self.task.connected(self.client, &connected)?;
+                    self.task.connected(self.clock.now(), self.client, &connected)?;
                 }
                 Action::Message(message) => self.task.message(&message)?,
                 Action::Done { token, outcome } => self.task.done(token, &outcome)?,

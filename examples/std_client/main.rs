@@ -31,6 +31,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use mqtt_sansio::Instant;
 use mqtt_sansio::client::ClientSession;
 
 use crate::arguments::{Arguments, Command, PublishArguments, SubscribeArguments};
@@ -76,7 +77,7 @@ fn publish(arguments: &PublishArguments) -> Result<bool> {
 fn subscribe(arguments: &SubscribeArguments) -> Result<bool> {
     let leave = leave_on_signal()?;
     let mut client = ClientSession::new(arguments.connection.config());
-    let mut subscriber = Subscriber::new(arguments, &mut client)?;
+    let mut subscriber = Subscriber::new(arguments, &mut client, Instant::EPOCH)?;
     Driver::new(&arguments.connection, &mut client, &mut subscriber, &leave).run()?;
     Ok(subscriber.has_succeeded())
 }

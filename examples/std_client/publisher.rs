@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use mqtt_sansio::client::{ClientSession, Connected, Outcome};
 use mqtt_sansio::codec::{PublishProperties, UserProperty};
-use mqtt_sansio::{CommandError, Message, ReceivedMessage, Token, TopicName, Utf8Str};
+use mqtt_sansio::{CommandError, Instant, Message, ReceivedMessage, Token, TopicName, Utf8Str};
 
 use crate::arguments::PublishArguments;
 use crate::connection::Task;
@@ -123,9 +123,9 @@ fn print(line: fmt::Arguments<'_>) -> io::Result<()> {
 }
 
 impl Task for Publisher<'_> {
-    fn advance(&mut self, client: &mut ClientSession) -> Result<()> {
+    fn advance(&mut self, now: Instant, client: &mut ClientSession) -> Result<()> {
         while let Some(payload) = self.next_payload().context("standard input")? {
-            let result = client.publish(&self.compose(payload.clone()));
+            let result = client.publish(now, &self.compose(payload.clone()));
             match result {
                 Ok(token) => {
                     self.open.insert(token);
@@ -142,7 +142,7 @@ impl Task for Publisher<'_> {
         Ok(())
     }
 
-    fn connected(&mut self, _: &mut ClientSession, _: &Connected<'_>) -> Result<()> {
+    fn connected(&mut self, _: Instant, _: &mut ClientSession, _: &Connected<'_>) -> Result<()> {
         Ok(()) // the session sends what is open by itself
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::{Context, Result};
 use mqtt_sansio::client::{ClientSession, Connected, Outcome, Resumption};
 use mqtt_sansio::codec::{SubscribeProperties, Subscription};
-use mqtt_sansio::{ReceivedMessage, Token, TopicError, Version};
+use mqtt_sansio::{Instant, ReceivedMessage, Token, TopicError, Version};
 
 use crate::arguments::SubscribeArguments;
 use crate::connection::Task;
@@ -22,7 +22,7 @@ pub(crate) struct Subscriber<'a> {
 }
 
 impl<'a> Subscriber<'a> {
-    pub(crate) fn new(arguments: &'a SubscribeArguments, client: &mut ClientSession) -> Result<Self> {
+    pub(crate) fn new(arguments: &'a SubscribeArguments, client: &mut ClientSession, now: Instant) -> Result<Self> {
         let subscription = |filter: &'a String| {
             let subscription = Subscription::new(filter, arguments.qos)?;
             let SubscribeArguments { no_local, retain_handling, .. } = *arguments;
@@ -31,14 +31,14 @@ impl<'a> Subscriber<'a> {
         let subscriptions = arguments.filters.iter().map(subscription).collect::<Result<_, TopicError>>()?;
         let mut subscriber =
             Self { arguments, subscriptions, open: None, received: 0, was_granted: false, has_failed: false };
-        subscriber.subscribe(client)?; // waits for the connection
+        subscriber.subscribe(client, now)?; // waits for the connection
         Ok(subscriber)
     }
 
-    fn subscribe(&mut self, client: &mut ClientSession) -> Result<()> {
+    fn subscribe(&mut self, client: &mut ClientSession, now: Instant) -> Result<()> {
         let subscription_identifier = self.arguments.subscription_identifier;
         let properties = SubscribeProperties { subscription_identifier, ..SubscribeProperties::default() };
-        let token = client.subscribe_with(&self.subscriptions, &properties).context("cannot subscribe")?;
+        let token = client.subscribe_with(now, &self.subscriptions, &properties).context("cannot subscribe")?;
         self.open = Some(token);
         Ok(())
     }
@@ -50,15 +50,15 @@ impl<'a> Subscriber<'a> {
 }
 
 impl Task for Subscriber<'_> {
-    fn advance(&mut self, _: &mut ClientSession) -> Result<()> {
+    fn advance(&mut self, _: Instant, _: &mut ClientSession) -> Result<()> {
         Ok(())
     }
 
-    fn connected(&mut self, client: &mut ClientSession, connected: &Connected<'_>) -> Result<()> {
+    fn connected(&mut self, now: Instant, client: &mut ClientSession, connected: &Connected<'_>) -> Result<()> {
         // A new session has no subscriptions, and with 3.1 one cannot know. What is still open is sent by itself.
         let may_be_new = connected.session != Resumption::Resumed || client.config().version == Version::V31;
         if may_be_new && self.open.is_none() {
-            self.subscribe(client)?;
+            self.subscribe(client, now)?;
         }
         Ok(())
     }

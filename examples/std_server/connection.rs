@@ -41,10 +41,10 @@ fn greet<'s>(link: &mut Link, sessions: &'s Sessions) -> Result<Option<(Seat<'s>
         let used = link.input.len() - rest.len();
         match action {
             Some(Action::Connect(connect)) if !sessions.arguments.lets_in(&connect) => {
-                acceptor.refuse(ConnAckReasonCode::BadUserNameOrPassword)?;
+                acceptor.refuse(clock.now(), ConnAckReasonCode::BadUserNameOrPassword)?;
             }
             Some(Action::Connect(connect)) if connect.properties.authentication_method.is_some() => {
-                acceptor.refuse(ConnAckReasonCode::BadAuthenticationMethod)?;
+                acceptor.refuse(clock.now(), ConnAckReasonCode::BadAuthenticationMethod)?;
             }
             Some(Action::Connect(connect)) => {
                 let accepted = sessions.accept(&mut acceptor, &connect)?;
@@ -70,11 +70,12 @@ fn greet<'s>(link: &mut Link, sessions: &'s Sessions) -> Result<Option<(Seat<'s>
 fn converse(link: &mut Link, sessions: &Sessions, seat: Seat<'_>, mut client: Client) {
     let why = loop {
         if seat.has_to_leave() {
-            let _ = client.session.take_over(); // if the connection is about to end anyway, it is all the same
+            let _ = client.session.take_over(sessions.clock.now()); // if the connection is about to end anyway, it is all the same
         }
         if sessions.is_shutting_down() {
             let reason_code = DisconnectReasonCode::ServerShuttingDown;
-            let _ = client.session.disconnect(&Disconnect { reason_code, ..Disconnect::default() }); // as above
+            let _ =
+                client.session.disconnect(sessions.clock.now(), &Disconnect { reason_code, ..Disconnect::default() }); // as above
         }
         let mut rest = &link.input[..];
         let state = client.advance(sessions.clock.now(), &mut rest, &sessions.arguments);

@@ -68,9 +68,9 @@ impl Client {
         self.tick(now, arguments.tick);
         while let Some(action) = self.session.poll(now, input) {
             match action {
-                Action::Message(message) => self.echo(&message),
-                Action::Subscribe(request) => self.subscribe(&request, now + arguments.tick)?,
-                Action::Unsubscribe(request) => self.unsubscribe(&request)?,
+                Action::Message(message) => self.echo(now, &message),
+                Action::Subscribe(request) => self.subscribe(now, &request, arguments.tick)?,
+                Action::Unsubscribe(request) => self.unsubscribe(now, &request)?,
                 Action::Done { token, outcome: Outcome::Lost(loss) } => {
                     log(format_args!("{}: message {token} is lost: {loss}", self.session.client_id()));
                 }
@@ -83,13 +83,13 @@ impl Client {
         Ok(State::Open)
     }
 
-    fn subscribe(&mut self, request: &SubscribeRequest<'_>, first_tick: Instant) -> Result<(), CommandError> {
+    fn subscribe(&mut self, now: Instant, request: &SubscribeRequest<'_>, tick: Duration) -> Result<(), CommandError> {
         let identifier = request.properties.subscription_identifier;
         let codes: Vec<_> = request.subscriptions.iter().map(|it| self.grant(&it, identifier)).collect();
         if self.wishes.next_tick.is_none() && self.wishes.has_clock() {
-            self.wishes.next_tick = Some(first_tick);
+            self.wishes.next_tick = Some(now + tick);
         }
-        self.session.suback(request.id, &codes)
+        self.session.suback(now, request.id, &codes)
     }
 
     fn grant(&mut self, asked: &Subscription<'_>, identifier: Option<SubscriptionIdentifier>) -> SubAckReasonCode {
@@ -105,14 +105,14 @@ impl Client {
         asked.qos.into()
     }
 
-    fn unsubscribe(&mut self, request: &UnsubscribeRequest<'_>) -> Result<(), CommandError> {
+    fn unsubscribe(&mut self, now: Instant, request: &UnsubscribeRequest<'_>) -> Result<(), CommandError> {
         let remove = |filter: TopicFilter<'_>| match self.wishes.subscriptions.remove(filter.as_str()) {
             Some(_) => UnsubAckReasonCode::Success,
             None => UnsubAckReasonCode::NoSubscriptionExisted,
         };
         let codes: Vec<_> = request.filters.iter().map(remove).collect();
         self.wishes.next_tick = self.wishes.next_tick.filter(|_| self.wishes.has_clock());
-        self.session.unsuback(request.id, &codes)
+        self.session.unsuback(now, request.id, &codes)
     }
 
     /// The clock. A client that is away too long, or reads too little, misses what cannot be kept: it sees that by the
@@ -124,18 +124,18 @@ impl Client {
         self.wishes.ticks += 1;
         let ticks = self.wishes.ticks.to_string();
         if let Ok(clock) = TopicName::new(CLOCK) {
-            self.deliver(clock, ticks.as_bytes(), QoS::ExactlyOnce, PublishProperties::default(), false);
+            self.deliver(now, clock, ticks.as_bytes(), QoS::ExactlyOnce, PublishProperties::default(), false);
         }
     }
 
     /// Gives a client back what it has published, and a response if it expects one.
-    fn echo(&mut self, message: &ReceivedMessage<'_>) {
+    fn echo(&mut self, now: Instant, message: &ReceivedMessage<'_>) {
         let ReceivedMessage { topic, payload, qos, properties, .. } = message;
-        self.deliver(topic.name(), payload, *qos, *properties, true);
+        self.deliver(now, topic.name(), payload, *qos, *properties, true);
         if let Some(response_topic) = properties.response_topic {
             let correlation_data = properties.correlation_data;
             let properties = PublishProperties { correlation_data, ..PublishProperties::default() };
-            self.deliver(response_topic, payload, *qos, properties, false);
+            self.deliver(now, response_topic, payload, *qos, properties, false);
         }
     }
 
@@ -143,6 +143,7 @@ impl Client {
     /// identifiers of all the subscriptions that match \[MQTT-3.3.4-2, MQTT-3.3.4-3\].
     fn deliver(
         &mut self,
+        now: Instant,
         topic: TopicName<'_>,
         payload: &[u8],
         qos: QoS,
@@ -154,7 +155,7 @@ impl Client {
         let identifiers: Vec<_> = matching().filter_map(|granted| granted.identifier).collect();
         let subscription_identifiers = List::from(&identifiers);
         let properties = PublishProperties { topic_alias: None, subscription_identifiers, ..properties };
-        match self.session.publish(&Message::new(&topic, payload).qos(qos.min(granted)).properties(properties)) {
+        match self.session.publish(now, &Message::new(&topic, payload).qos(qos.min(granted)).properties(properties)) {
             Ok(_) | Err(CommandError::NotConnected) => {} // what is of QoS 0 does not wait for a connection
             Err(error) => log(format_args!("{}: {topic}: {error}", self.session.client_id())),
         }

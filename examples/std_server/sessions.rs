@@ -137,7 +137,7 @@ impl Sessions {
         let wishes = wishes.filter(|_| !connect.clean_start); // what else is left of the session then, `accept` ends
         let what = if wishes.is_some() { "resumed" } else { "new" };
         let wishes = wishes.unwrap_or_default();
-        match acceptor.accept(session, Accept { assigned_client_id, ..Accept::default() }) {
+        match acceptor.accept(self.clock.now(), session, Accept { assigned_client_id, ..Accept::default() }) {
             Ok(session) => {
                 log(format_args!("{}: connected with MQTT {}, {what} session", seat.client_id, session.version()));
                 Ok((seat, Client { session, wishes }))

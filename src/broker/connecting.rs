@@ -103,7 +103,8 @@ impl<P: Policy> Broker<P> {
                 self.accept(id, Grant::new(*accept, user_name.map(Arc::from)));
             }
             Admission::Challenge(data) => {
-                let done = self.connecting(id).map(|connecting| connecting.acceptor.challenge(&data));
+                let now = self.now;
+                let done = self.connecting(id).map(|connecting| connecting.acceptor.challenge(now, &data));
                 if let Some(Err(_)) = done {
                     // It has not named a method, or takes no packet as large as this.
                     self.refuse(id, &ConnAckReasonCode::BadAuthenticationMethod.into_refusal());
@@ -114,6 +115,7 @@ impl<P: Policy> Broker<P> {
     }
 
     pub(super) fn refuse(&mut self, id: ConnectionId, refusal: &Refusal) {
+        let now = self.now;
         let Some(connecting) = self.connecting(id) else { return };
         let properties = ConnAckProperties {
             reason_string: refusal.reason_string.as_deref().and_then(|text| Utf8Str::new(text).ok()),
@@ -122,8 +124,8 @@ impl<P: Policy> Broker<P> {
         };
         let reason_code =
             if refusal.reason_code.is_error() { refusal.reason_code } else { ConnAckReasonCode::UnspecifiedError };
-        let done = connecting.acceptor.refuse_with(reason_code, &properties);
-        if done.is_err() && connecting.acceptor.refuse(reason_code).is_err() {
+        let done = connecting.acceptor.refuse_with(now, reason_code, &properties);
+        if done.is_err() && connecting.acceptor.refuse(now, reason_code).is_err() {
             // It takes no packet as large as that.
             self.end_connecting(id, Ended::Close(Close::Refused(reason_code.into())));
         }
@@ -181,7 +183,7 @@ impl<P: Policy> Broker<P> {
             }
         };
         let Some(session) = self.hub.sessions.get_mut(index) else { return };
-        let Ok(marked) = connecting.acceptor.accept_into(&mut session.server, is_kept, accept) else {
+        let Ok(marked) = connecting.acceptor.accept_into(self.now, &mut session.server, is_kept, accept) else {
             if !is_kept {
                 self.hub.sessions.remove(index);
             }
@@ -219,7 +221,7 @@ impl<P: Policy> Broker<P> {
     fn take_over(&mut self, index: u32) {
         let Some(session) = self.hub.sessions.get_mut(index) else { return };
         if session.connection.is_some() {
-            let _ = session.server.take_over();
+            let _ = session.server.take_over(self.now);
             self.end_connection(index, Ended::TakenOver);
         }
     }
@@ -274,9 +276,9 @@ impl<P: Policy> Broker<P> {
             }
             Admission::Accept(accept) | Admission::AcceptAs { accept, .. } => {
                 let data = accept.authentication_data.unwrap_or_default();
-                self.tell(index, |session| session.authenticated(&data))
+                self.tell(index, |session, now| session.authenticated(now, &data))
             }
-            Admission::Challenge(data) => self.tell(index, |session| session.challenge(&data)),
+            Admission::Challenge(data) => self.tell(index, |session, now| session.challenge(now, &data)),
             Admission::Refuse(refusal) => {
                 let reason_code = DisconnectReasonCode::try_from(ReasonCode::from(refusal.reason_code))
                     .unwrap_or(DisconnectReasonCode::NotAuthorized);
@@ -290,7 +292,8 @@ impl<P: Policy> Broker<P> {
 
     /// Disconnects an accepted client because what it asks for is refused, with the reason that the policy is told too.
     pub(super) fn refuse_attached(&mut self, index: u32, reason_code: DisconnectReasonCode) {
-        let _ = self.tell(index, |session| session.disconnect(&Disconnect { reason_code, ..Disconnect::default() }));
+        let disconnect = Disconnect { reason_code, ..Disconnect::default() };
+        let _ = self.tell(index, |session, now| session.disconnect(now, &disconnect));
         self.end_connection(index, Ended::Close(Close::Refused(reason_code.into())));
     }
 

@@ -356,8 +356,8 @@ impl<P: Policy> Broker<P> {
                 if let Some(session) = self.hub.sessions.get_mut(session) {
                     let disconnect = Disconnect { reason_code, ..Disconnect::default() };
                     // A reason that only a client can have is not told.
-                    if session.server.disconnect(&disconnect).is_err() {
-                        let _ = session.server.disconnect(&Disconnect::default());
+                    if session.server.disconnect(now, &disconnect).is_err() {
+                        let _ = session.server.disconnect(now, &Disconnect::default());
                     }
                 }
                 self.end_connection(session, Ended::Close(Close::Requested));
@@ -375,10 +375,10 @@ impl<P: Policy> Broker<P> {
         self.advance(now);
         let Some(index) = self.find_session(client_id) else { return false };
         if let Some(session) = self.hub.sessions.get_mut(index) {
-            session.server.end();
+            session.server.end(now);
             if session.connection.is_some() {
                 let reason_code = DisconnectReasonCode::AdministrativeAction;
-                let _ = session.server.disconnect(&Disconnect { reason_code, ..Disconnect::default() });
+                let _ = session.server.disconnect(now, &Disconnect { reason_code, ..Disconnect::default() });
                 self.end_connection(index, Ended::Close(Close::Requested));
             }
         }

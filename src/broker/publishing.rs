@@ -189,7 +189,7 @@ impl<P: Policy> Broker<P> {
     fn acknowledge(&mut self, index: u32, receipt: Option<Receipt>, reason_code: PubAckReasonCode) {
         if let Some(receipt) = receipt {
             // Of an earlier connection, or one that is over: then nobody waits for it.
-            let _ = self.tell(index, |session| session.ack(receipt, reason_code));
+            let _ = self.tell(index, |session, now| session.ack(now, receipt, reason_code));
         }
     }
 

@@ -87,7 +87,7 @@ impl<P: Policy> Broker<P> {
             let is_error = codec::ReasonCode::from(code).is_error();
             codes.push(if is_error && version != Version::V5 { SubAckReasonCode::UnspecifiedError } else { code });
         }
-        let answer = self.tell(index, |session| session.suback(request, &codes));
+        let answer = self.tell(index, |session, now| session.suback(now, request, &codes));
         self.end_if_too_large(index, answer);
         let until = self.retained.moment();
         for (place, subscriber, filter) in added {
@@ -189,7 +189,7 @@ impl<P: Policy> Broker<P> {
                 _ => UnsubAckReasonCode::NoSubscriptionExisted,
             })
             .collect();
-        let answer = self.tell(index, |session| session.unsuback(request.id, &codes));
+        let answer = self.tell(index, |session, now| session.unsuback(now, request.id, &codes));
         self.end_if_too_large(index, answer);
     }
 

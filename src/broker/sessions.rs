@@ -207,9 +207,11 @@ impl<P: Policy> Broker<P> {
     pub(super) fn tell(
         &mut self,
         index: u32,
-        command: impl FnOnce(&mut ServerSession) -> Result<(), CommandError>,
+        command: impl FnOnce(&mut ServerSession, Instant) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
         self.hub.touch(index);
-        self.hub.sessions.get_mut(index).map_or(Err(CommandError::NotConnected), |session| command(&mut session.server))
+        let now = self.now;
+        let session = self.hub.sessions.get_mut(index);
+        session.map_or(Err(CommandError::NotConnected), |session| command(&mut session.server, now))
     }
 }

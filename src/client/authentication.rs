@@ -15,15 +15,14 @@ impl ClientSession {
     ///
     /// [`CommandError::NoAuthentication`] if the server does not wait for one; [`CommandError::TooLarge`] if the packet
     /// is larger than it takes.
-    pub fn authenticate(&mut self, data: &[u8]) -> Result<(), CommandError> {
+    pub fn authenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+        self.engine.advance(now);
         if self.exchange != Exchange::Ours || !matches!(self.state, State::Connecting | State::Connected) {
             return Err(CommandError::NoAuthentication);
         }
         self.send_auth(AuthReasonCode::ContinueAuthentication, data)?;
         if self.state == State::Connecting {
-            // A command is not told the time.
-            self.keep_alive.ask(Instant::NEVER, self.engine.ahead());
-            self.engine.is_unstamped = true;
+            self.keep_alive.ask(self.engine.now, self.engine.ahead());
         }
         Ok(())
     }
@@ -36,7 +35,8 @@ impl ClientSession {
     /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::NoAuthentication`] if CONNECT had no
     /// Authentication Method \[MQTT-4.12.0-7\], or if an exchange is under way; [`CommandError::TooLarge`] if the packet
     /// is larger than the server takes.
-    pub fn reauthenticate(&mut self, data: &[u8]) -> Result<(), CommandError> {
+    pub fn reauthenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+        self.engine.advance(now);
         if self.state != State::Connected {
             return Err(CommandError::NotConnected);
         }

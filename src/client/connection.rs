@@ -32,6 +32,7 @@ impl ClientSession {
         self.engine.advance(now);
         self.asked_clean = asked_clean;
         self.keep_alive = KeepAlive::new(0, self.engine.now);
+        self.noticed_at = self.engine.now;
         self.state = State::Connecting;
         self.engine.phase = Phase::Opening;
         self.exchange = if self.config.authentication.is_some() { Exchange::Theirs } else { Exchange::Idle };
@@ -184,7 +185,8 @@ impl ClientSession {
     ///
     /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::SessionExpiry`] for a session expiry
     /// interval where CONNECT had none; [`CommandError::Encode`] if the packet cannot be sent in this version.
-    pub fn disconnect(&mut self, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
+    pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
+        self.engine.advance(now);
         if !matches!(self.state, State::Connecting | State::Connected) {
             return Err(CommandError::NotConnected);
         }
@@ -206,19 +208,19 @@ impl ClientSession {
     ///
     /// What a crash has left behind the [whole records](Journal::whole_len) is to be cut off before more is appended.
     /// Messages keep their tokens. A client identifier in the journal replaces that of the configuration. Waiting begins
-    /// anew when the client is first told the time.
+    /// anew at `now`.
     ///
     /// # Errors
     ///
     /// [`JournalError`] if it is no journal. One that is cut short in its last record is one.
-    pub fn restore(config: super::ClientConfig, journal: &[u8]) -> Result<Self, JournalError> {
+    pub fn restore(config: super::ClientConfig, journal: &[u8], now: Instant) -> Result<Self, JournalError> {
         let mut client = Self::new(config);
         let mut restored = Restored::read(journal, client.engine.version)?;
         if let Some(Ok(id)) = restored.client_identifier.take().map(alloc::string::String::from_utf8) {
             client.config.client_id = id;
         }
         client.has_session = restored.has_session;
-        client.engine.restore(restored);
+        client.engine.restore(now, restored);
         Ok(client)
     }
 

@@ -10,9 +10,10 @@
 //! # fn main() -> Result<(), Box<dyn core::error::Error>> {
 //! let config = ClientConfig { client_id: "thermo-7".into(), keep_alive: 30, ..ClientConfig::default() };
 //! let mut client = ClientSession::new(config);
-//! let filter = client.subscribe(&[Subscription::new("home/+/set", QoS::AtLeastOnce)?])?; // waits for a connection
+//! let now = Instant::from_micros(0);
+//! let filter = client.subscribe(now, &[Subscription::new("home/+/set", QoS::AtLeastOnce)?])?; // waits for a connection
 //!
-//! client.open(Instant::from_micros(0))?; // CONNECT is in transmit() now
+//! client.open(now)?; // CONNECT is in transmit() now
 //! # let mut written = Vec::new();
 //! # fn write_all(written: &mut Vec<u8>, bytes: &mut impl Buf) { written.extend_from_slice(&bytes.copy_to_bytes(bytes.remaining())) }
 //! write_all(&mut written, client.transmit());

@@ -4,6 +4,7 @@ use super::action::{Action, Close};
 use super::session::{ClientSession, State};
 use crate::codec::{AckProperties, Packet, PacketId, PacketType, PubAckReasonCode, SubAck, UnsubAck, Version};
 use crate::session::{Breach, CommandError, End, Outcome, Receipt, Side, Stage};
+use crate::time::Instant;
 
 impl ClientSession {
     /// Takes a packet; what there is to tell about it.
@@ -46,8 +47,8 @@ impl ClientSession {
     /// [`CommandError::EarlierConnection`] if the message came on an earlier connection: it will be delivered again, if
     /// the session goes on. [`CommandError::AlreadyAcknowledged`] if this is not the first time.
     /// [`CommandError::NotConnected`] if the connection is about to be closed.
-    pub fn ack(&mut self, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
-        self.ack_with(receipt, reason_code, &AckProperties::default())
+    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
+        self.ack_with(now, receipt, reason_code, &AckProperties::default())
     }
 
     /// As [`ack`](Self::ack), with properties; 5.0 only. Those that would make the packet too large for the server are
@@ -58,10 +59,12 @@ impl ClientSession {
     /// As [`ack`](Self::ack), and [`CommandError::Encode`] if the properties cannot be sent.
     pub fn ack_with(
         &mut self,
+        now: Instant,
         receipt: Receipt,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
     ) -> Result<(), CommandError> {
+        self.engine.advance(now);
         let (engine, side) = self.split();
         engine.ack(&side.rules(), receipt, reason_code, properties)
     }

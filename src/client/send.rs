@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::session::ClientSession;
 use crate::codec::{PacketId, Subscribe, SubscribeProperties, Subscription, Unsubscribe, UnsubscribeProperties};
 use crate::session::{CommandError, End, Kind, Message, Token};
+use crate::time::Instant;
 use crate::topic::TopicFilter;
 
 impl ClientSession {
@@ -22,7 +23,8 @@ impl ClientSession {
     /// [`CommandError::TopicAlias`] and [`CommandError::SubscriptionIdentifier`] for properties that are not the
     /// caller's. Nothing has changed then: the message is still the caller's.
     #[inline]
-    pub fn publish(&mut self, message: &Message<'_>) -> Result<Token, CommandError> {
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, CommandError> {
+        self.engine.advance(now);
         if !message.publish.properties.subscription_identifiers.is_empty() {
             return Err(CommandError::SubscriptionIdentifier);
         }
@@ -42,7 +44,8 @@ impl ClientSession {
     /// # Errors
     ///
     /// [`CommandError::UnknownToken`] if the outcome is known already, or if it is a message of QoS 0 that is in the output.
-    pub fn withdraw(&mut self, token: Token) -> Result<(), CommandError> {
+    pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), CommandError> {
+        self.engine.advance(now);
         self.engine.withdraw(token)
     }
 
@@ -60,8 +63,8 @@ impl ClientSession {
     /// [`CommandError::Encode`] if it cannot be sent in this version; [`CommandError::QueueFull`] if no more can be
     /// kept; what the server does not take, if there is a connection: [`CommandError::TooLarge`],
     /// [`CommandError::SubscriptionNotSupported`].
-    pub fn subscribe(&mut self, subscriptions: &[Subscription<'_>]) -> Result<Token, CommandError> {
-        self.subscribe_with(subscriptions, &SubscribeProperties::default())
+    pub fn subscribe(&mut self, now: Instant, subscriptions: &[Subscription<'_>]) -> Result<Token, CommandError> {
+        self.subscribe_with(now, subscriptions, &SubscribeProperties::default())
     }
 
     /// As [`subscribe`](Self::subscribe), with properties; 5.0 only.
@@ -71,9 +74,11 @@ impl ClientSession {
     /// As [`subscribe`](Self::subscribe).
     pub fn subscribe_with(
         &mut self,
+        now: Instant,
         subscriptions: &[Subscription<'_>],
         properties: &SubscribeProperties<'_>,
     ) -> Result<Token, CommandError> {
+        self.engine.advance(now);
         let subscribe = Subscribe { id: PacketId::MIN, subscriptions: subscriptions.into(), properties: *properties };
         if self.is_connected() {
             self.server.check_subscriptions(subscriptions.iter().copied(), properties)?;
@@ -90,8 +95,8 @@ impl ClientSession {
     /// # Errors
     ///
     /// As [`subscribe`](Self::subscribe).
-    pub fn unsubscribe(&mut self, filters: &[TopicFilter<'_>]) -> Result<Token, CommandError> {
-        self.unsubscribe_with(filters, &UnsubscribeProperties::default())
+    pub fn unsubscribe(&mut self, now: Instant, filters: &[TopicFilter<'_>]) -> Result<Token, CommandError> {
+        self.unsubscribe_with(now, filters, &UnsubscribeProperties::default())
     }
 
     /// As [`unsubscribe`](Self::unsubscribe), with properties; 5.0 only.
@@ -101,9 +106,11 @@ impl ClientSession {
     /// As [`subscribe`](Self::subscribe).
     pub fn unsubscribe_with(
         &mut self,
+        now: Instant,
         filters: &[TopicFilter<'_>],
         properties: &UnsubscribeProperties<'_>,
     ) -> Result<Token, CommandError> {
+        self.engine.advance(now);
         let unsubscribe = Unsubscribe { id: PacketId::MIN, filters: filters.into(), properties: *properties };
         let mut packet = Vec::new();
         unsubscribe.encode(self.engine.version, &mut packet)?;

@@ -25,6 +25,8 @@ pub struct ClientSession {
     /// The subscription identifiers that were used.
     pub(super) identifiers: Option<Box<Identifiers>>,
     pub(super) keep_alive: KeepAlive,
+    /// When it was last noticed what has left.
+    pub(super) noticed_at: Instant,
     pub(super) backoff: Backoff,
     pub(super) state: State,
     pub(super) exchange: Exchange,
@@ -64,6 +66,7 @@ impl ClientSession {
             server: ServerLimits::UNKNOWN,
             identifiers: None,
             keep_alive: KeepAlive::new(0, Instant::EPOCH),
+            noticed_at: Instant::EPOCH,
             backoff: Backoff::new(),
             state: State::Closed,
             exchange: Exchange::Idle,
@@ -86,23 +89,26 @@ impl ClientSession {
     /// `now` never goes back: an earlier one than before counts as the same.
     #[inline]
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        let (before, is_unstamped) = (self.engine.now, self.engine.is_unstamped);
         self.engine.advance(now);
-        if is_unstamped {
-            self.keep_alive.stamp(self.engine.now);
+        self.note_sent();
+        if self.engine.has_news() {
+            return self.engine.news();
         }
+        self.receive_all(input).or_else(|| self.check_time())
+    }
+
+    /// Notices what has left since the last call of `poll`.
+    #[inline]
+    fn note_sent(&mut self) {
+        let before = core::mem::replace(&mut self.noticed_at, self.engine.now);
         if let Some(left) = self.engine.note_sent(self.config.transmit_limit) {
-            // It was written after the last call, so at that time or later.
+            // The bytes were written after the last call, so at that time or later.
             self.keep_alive.sent(before);
             self.keep_alive.left(left.count, self.engine.now);
             if left.was_held {
                 self.keep_alive.excuse(self.engine.now);
             }
         }
-        if self.engine.has_news() {
-            return self.engine.news();
-        }
-        self.receive_all(input).or_else(|| self.check_time())
     }
 
     /// Everything that is to be written to the transport, in order. Bytes leave by

@@ -228,9 +228,7 @@ impl ServerSession {
         };
         self.client = pending.client;
         self.keep_alive = terms.keep_alive;
-        // Its silence begins when the time is told next.
         self.last_heard = self.engine.now;
-        self.engine.heard = true;
         let authentication = |method| Box::new(Authentication { method, exchange: Exchange::Idle });
         self.authentication = pending.method.map(authentication);
         self.will = pending.will.map(|will| Box::new(KeptWill { will: *will, at: Instant::NEVER }));

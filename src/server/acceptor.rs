@@ -26,8 +26,6 @@ pub struct Acceptor {
     now: Instant,
     /// When the client must have taken its next step.
     deadline: Instant,
-    /// Whether that is to be counted from when the time is told next.
-    is_unstamped: bool,
     /// Where in the output a challenge ends.
     asked_up_to: u64,
     /// How many bytes of the output had been taken when that was last looked at.
@@ -60,7 +58,6 @@ impl Acceptor {
             config: config.into(),
             now,
             deadline: Instant::NEVER,
-            is_unstamped: false,
             asked_up_to: 0,
             seen_taken: 0,
             step: Step::Waiting,
@@ -80,7 +77,7 @@ impl Acceptor {
         self.now = now.max(self.now);
         let was_leaving = self.is_leaving();
         self.seen_taken = self.transmit.taken();
-        if core::mem::take(&mut self.is_unstamped) || was_leaving {
+        if was_leaving {
             self.await_client();
         }
         let action = match self.step {
@@ -104,7 +101,7 @@ impl Acceptor {
     /// [`Instant::EPOCH`] if there is something to do at once.
     pub fn deadline(&self) -> Option<Instant> {
         match self.step {
-            Step::Challenged if self.is_unstamped || self.is_leaving() => Some(Instant::EPOCH),
+            Step::Challenged if self.is_leaving() => Some(Instant::EPOCH),
             Step::Waiting | Step::Challenged => self.deadline.unless_never(),
             Step::Closing(_) => Some(Instant::EPOCH),
             Step::Deciding | Step::Over => None,
@@ -221,7 +218,7 @@ impl Acceptor {
             None => Action::Connect(Box::new(connect)),
             Some(code) => {
                 // It has just been handed over, so it can be answered [MQTT-3.2.2-12, MQTT-3.2.2-13].
-                let _ = self.refuse(code);
+                let _ = self.refuse(self.now, code);
                 self.over(Close::Refused(code.into()))
             }
         }
@@ -252,8 +249,8 @@ impl Acceptor {
     ///
     /// [`CommandError::NoConnect`] if there is no client that waits for a decision; [`CommandError::NoRefusal`] for
     /// Success.
-    pub fn refuse(&mut self, reason_code: ConnAckReasonCode) -> Result<(), CommandError> {
-        self.refuse_with(reason_code, &ConnAckProperties::default())
+    pub fn refuse(&mut self, now: Instant, reason_code: ConnAckReasonCode) -> Result<(), CommandError> {
+        self.refuse_with(now, reason_code, &ConnAckProperties::default())
     }
 
     /// As [`refuse`](Self::refuse), with properties: a reason string, user properties, or the Server Reference to go with
@@ -265,9 +262,11 @@ impl Acceptor {
     /// As [`refuse`](Self::refuse), and [`CommandError::Encode`] if it cannot be sent.
     pub fn refuse_with(
         &mut self,
+        now: Instant,
         reason_code: ConnAckReasonCode,
         properties: &ConnAckProperties<'_>,
     ) -> Result<(), CommandError> {
+        self.now = now.max(self.now);
         let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
         if !reason_code.is_error() {
             return Err(CommandError::NoRefusal);
@@ -296,14 +295,15 @@ impl Acceptor {
     /// [`CommandError::NoConnect`] if there is no client that waits for a decision;
     /// [`CommandError::NoAuthentication`] if it has not named a method \[MQTT-4.12.0-6\];
     /// [`CommandError::TooLarge`] if the packet is larger than the client takes.
-    pub fn challenge(&mut self, data: &[u8]) -> Result<(), CommandError> {
+    pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+        self.now = now.max(self.now);
         let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
         let method = pending.method.as_deref().ok_or(CommandError::NoAuthentication)?;
         let limit = pending.client.maximum_packet_size;
         self.transmit.put_auth(Version::V5, method, AuthReasonCode::ContinueAuthentication, data, limit)?;
         self.asked_up_to = self.transmit.end();
         self.step = Step::Challenged;
-        self.is_unstamped = true;
+        self.await_client();
         Ok(())
     }
 
@@ -369,6 +369,7 @@ impl Acceptor {
     /// takes. The client still waits for a decision then.
     pub fn accept(
         &mut self,
+        now: Instant,
         kept: impl Into<Option<ServerSession>>,
         accept: Accept,
     ) -> Result<ServerSession, NotAccepted> {
@@ -376,7 +377,7 @@ impl Acceptor {
         let is_kept = kept.is_some();
         let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
         let mut session = kept.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), version));
-        match self.accept_into(&mut session, is_kept, accept) {
+        match self.accept_into(now, &mut session, is_kept, accept) {
             Ok(_) => Ok(session), // a session of its own has no marked messages
             Err(reason) => Err(NotAccepted { reason, kept: is_kept.then(|| Box::new(session)) }),
         }
@@ -386,11 +387,13 @@ impl Acceptor {
     /// Returns the marked messages of a session that does not go on.
     pub(crate) fn accept_into(
         &mut self,
+        now: Instant,
         session: &mut ServerSession,
         is_kept: bool,
         accept: Accept,
     ) -> Result<Vec<Marked>, CommandError> {
-        // The decision may have taken long, and the session may know more.
+        self.now = now.max(self.now);
+        // The session may have been told a later time.
         let now = session.engine.now.max(self.now);
         let is_present = |pending: &Pending| is_kept && !pending.clean_start && session.outlives_connection(now);
         let (terms, is_present) = self.answer(&accept, is_present)?;

@@ -23,7 +23,8 @@ impl ServerSession {
     /// interval, which only a client can send \[MQTT-3.14.2-2\]; [`CommandError::ClientOnly`] for Disconnect with Will
     /// Message; [`CommandError::Encode`] if the packet cannot be sent;
     /// [`CommandError::TooLarge`] if it is larger than the client takes.
-    pub fn disconnect(&mut self, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
+    pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
+        self.engine.advance(now);
         if self.state != State::Connected {
             return Err(CommandError::NotConnected);
         }
@@ -47,15 +48,16 @@ impl ServerSession {
     /// # Errors
     ///
     /// [`CommandError::NotConnected`] if there is no connection.
-    pub fn take_over(&mut self) -> Result<(), CommandError> {
+    pub fn take_over(&mut self, now: Instant) -> Result<(), CommandError> {
         let reason_code = DisconnectReasonCode::SessionTakenOver;
-        self.disconnect(&Disconnect { reason_code, ..Disconnect::default() })
+        self.disconnect(now, &Disconnect { reason_code, ..Disconnect::default() })
     }
 
     /// Ends the session: with its connection if it has one, which is not closed by this, or else at once. Its will is
     /// published then, if DISCONNECT has not discarded it, and what is kept is given up; [`poll`](Self::poll) tells all that,
     /// and [`Action::Expired`] at last.
-    pub fn end(&mut self) {
+    pub fn end(&mut self, now: Instant) {
+        self.engine.advance(now);
         self.session_expiry_interval = 0;
         self.max_session_expiry_interval = 0;
         if self.state == State::Detached {
@@ -175,7 +177,8 @@ impl ServerSession {
     ///
     /// [`CommandError::NoAuthentication`] if it is not this end's turn; [`CommandError::TooLarge`] if the packet is larger
     /// than the client takes.
-    pub fn challenge(&mut self, data: &[u8]) -> Result<(), CommandError> {
+    pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+        self.engine.advance(now);
         self.send_auth(AuthReasonCode::ContinueAuthentication, data, Exchange::Theirs)
     }
 
@@ -185,7 +188,8 @@ impl ServerSession {
     /// # Errors
     ///
     /// As [`challenge`](Self::challenge).
-    pub fn authenticated(&mut self, data: &[u8]) -> Result<(), CommandError> {
+    pub fn authenticated(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+        self.engine.advance(now);
         self.send_auth(AuthReasonCode::Success, data, Exchange::Idle)
     }
 

@@ -152,9 +152,6 @@ impl ServerSession {
         if copies.mark != 0 || copies.account.is_some() {
             engine.label_last(token, copies.mark, copies.account.as_ref());
         }
-        if engine.is_unstamped {
-            engine.stamp();
-        }
         Ok(())
     }
 

@@ -21,11 +21,11 @@
 //! while let Some(action) = acceptor.poll(now, &mut input) {
 //!     match action {
 //!         Action::Connect(request) if request.client_identifier.is_empty() => {
-//!             acceptor.refuse(ConnAckReasonCode::ClientIdentifierNotValid)?;
+//!             acceptor.refuse(now, ConnAckReasonCode::ClientIdentifierNotValid)?;
 //!         }
 //!         Action::Connect(request) => {
 //!             let kept = sessions.remove(request.client_identifier.as_str());
-//!             session = Some(acceptor.accept(kept, Accept::default())?);
+//!             session = Some(acceptor.accept(now, kept, Accept::default())?);
 //!             break;
 //!         }
 //!         Action::Close(why) => println!("{why}"),
@@ -39,7 +39,7 @@
 //!         Action::Message(m) => println!("{}: {:?}", m.topic, m.payload),
 //!         Action::Subscribe(request) => {
 //!             let granted: Vec<_> = request.subscriptions.iter().map(|it| SubAckReasonCode::from(it.qos)).collect();
-//!             session.suback(request.id, &granted)?;
+//!             session.suback(now, request.id, &granted)?;
 //!         }
 //!         Action::Close(why) => println!("{why}"),
 //!         other => println!("{other:?}"),

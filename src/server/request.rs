@@ -9,6 +9,7 @@ use crate::codec::{
     Subscription, UnsubAck, UnsubAckReasonCode, Unsubscribe, UnsubscribeProperties, Version,
 };
 use crate::session::{Available, Breach, CommandError, trim};
+use crate::time::Instant;
 use crate::topic::TopicFilter;
 
 /// The name of a request, for its answer. It belongs to the connection on which the request came, of this
@@ -135,8 +136,8 @@ impl ServerSession {
     /// another number of filters; [`CommandError::Encode`] for a reason code that the version does not know;
     /// [`CommandError::TooLarge`] if the answer is larger than the client takes; [`CommandError::NotConnected`] if the
     /// connection is about to be closed.
-    pub fn suback(&mut self, request: RequestId, codes: &[SubAckReasonCode]) -> Result<(), CommandError> {
-        self.suback_with(request, codes, &AckProperties::default())
+    pub fn suback(&mut self, now: Instant, request: RequestId, codes: &[SubAckReasonCode]) -> Result<(), CommandError> {
+        self.suback_with(now, request, codes, &AckProperties::default())
     }
 
     /// As [`suback`](Self::suback), with properties; 5.0 only. They are left out if the client does not want them
@@ -147,10 +148,12 @@ impl ServerSession {
     /// As [`suback`](Self::suback).
     pub fn suback_with(
         &mut self,
+        now: Instant,
         request: RequestId,
         codes: &[SubAckReasonCode],
         properties: &AckProperties<'_>,
     ) -> Result<(), CommandError> {
+        self.engine.advance(now);
         let (id, version) = (request.id, self.engine.version);
         self.check_request(request, Kind::Subscribe(codes.len() as u32))?;
         self.answer(id, properties, |properties, out| {
@@ -164,8 +167,13 @@ impl ServerSession {
     /// # Errors
     ///
     /// As [`suback`](Self::suback).
-    pub fn unsuback(&mut self, request: RequestId, codes: &[UnsubAckReasonCode]) -> Result<(), CommandError> {
-        self.unsuback_with(request, codes, &AckProperties::default())
+    pub fn unsuback(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        codes: &[UnsubAckReasonCode],
+    ) -> Result<(), CommandError> {
+        self.unsuback_with(now, request, codes, &AckProperties::default())
     }
 
     /// As [`unsuback`](Self::unsuback), with properties; 5.0 only. They are left out if the client does not want them
@@ -176,10 +184,12 @@ impl ServerSession {
     /// As [`suback`](Self::suback).
     pub fn unsuback_with(
         &mut self,
+        now: Instant,
         request: RequestId,
         codes: &[UnsubAckReasonCode],
         properties: &AckProperties<'_>,
     ) -> Result<(), CommandError> {
+        self.engine.advance(now);
         let (id, version) = (request.id, self.engine.version);
         self.check_request(request, Kind::Unsubscribe(codes.len() as u32))?;
         let reason_codes = if version == Version::V5 { codes.into() } else { List::EMPTY };

@@ -177,7 +177,8 @@ impl ServerSession {
     /// [`CommandError::Text`] and [`CommandError::Encode`] if it cannot be sent in this version;
     /// [`CommandError::TopicAlias`] for a property that is not the caller's. Nothing has changed then.
     #[inline]
-    pub fn publish(&mut self, message: &Message<'_>) -> Result<Token, CommandError> {
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, CommandError> {
+        self.engine.advance(now);
         if self.state == State::Expired {
             return Err(CommandError::NotConnected);
         }
@@ -195,7 +196,8 @@ impl ServerSession {
     /// # Errors
     ///
     /// [`CommandError::UnknownToken`] if the outcome is known already, or if it is a message of QoS 0 that is in the output.
-    pub fn withdraw(&mut self, token: Token) -> Result<(), CommandError> {
+    pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), CommandError> {
+        self.engine.advance(now);
         self.engine.withdraw(token)
     }
 
@@ -216,8 +218,8 @@ impl ServerSession {
     /// [`CommandError::EarlierConnection`] if the message came on an earlier connection: it will be delivered again, if
     /// the session goes on. [`CommandError::AlreadyAcknowledged`] if this is not the first time.
     /// [`CommandError::NotConnected`] if the connection is about to be closed.
-    pub fn ack(&mut self, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
-        self.ack_with(receipt, reason_code, &AckProperties::default())
+    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
+        self.ack_with(now, receipt, reason_code, &AckProperties::default())
     }
 
     /// As [`ack`](Self::ack), with properties; 5.0 only. They are left out if the client does not want them
@@ -229,10 +231,12 @@ impl ServerSession {
     /// As [`ack`](Self::ack), and [`CommandError::Encode`] if the properties cannot be sent.
     pub fn ack_with(
         &mut self,
+        now: Instant,
         receipt: Receipt,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
     ) -> Result<(), CommandError> {
+        self.engine.advance(now);
         let none = AckProperties::default();
         let properties = if self.client.wants_problem_information { properties } else { &none };
         let (engine, side) = self.split();

@@ -38,8 +38,6 @@ pub(crate) struct Engine {
     pub(super) sending: Option<Box<Sending>>,
     pub(crate) version: Version,
     pub(crate) phase: Phase,
-    /// Something that may expire was asked for since the time was last told.
-    pub(crate) is_unstamped: bool,
     /// Something was received since this was last looked at.
     pub(crate) heard: bool,
     /// How many bytes of an unfinished packet were there. With [`INPUT_LEFT`] it is what was left because too much waits to
@@ -230,7 +228,6 @@ impl Engine {
         Self {
             version,
             phase: Phase::Down,
-            is_unstamped: false,
             heard: false,
             unfinished: 0,
             now: Instant::EPOCH,
@@ -255,21 +252,8 @@ impl Engine {
     #[inline]
     pub(crate) fn advance(&mut self, now: Instant) {
         self.now = now.max(self.now);
-        if self.is_unstamped {
-            self.stamp();
-        }
         if self.queue.is_some() {
             self.drop_expired();
-        }
-    }
-
-    /// What was asked for since the time was last told waits from now on: commands are not told the time.
-    #[cold]
-    pub(crate) fn stamp(&mut self) {
-        self.is_unstamped = false;
-        self.outbound.stamp(self.now);
-        if let Some(queue) = &mut self.queue {
-            queue.stamp(self.now);
         }
     }
 
@@ -344,8 +328,7 @@ impl Engine {
 
     /// Whether there is something to do without input.
     pub(crate) fn is_due(&self, rules: &Rules) -> bool {
-        self.is_unstamped
-            || self.has_news()
+        self.has_news()
             || (self.unfinished & INPUT_LEFT != 0 && self.has_room_for_answers(rules))
             || self.can_send_more(rules)
     }
@@ -477,6 +460,7 @@ impl Engine {
         self.transmit.clear();
         self.seen_taken = 0;
         self.unfinished = 0;
+        self.heard = false;
         self.inbound.disconnected();
         self.inbound_aliases = None;
         self.outbound_aliases = None;

@@ -280,8 +280,9 @@ impl Restored {
 }
 
 impl Engine {
-    /// Goes on where a journal ends.
-    pub(crate) fn restore(&mut self, restored: Restored) {
+    /// Goes on where a journal ends. Waiting begins anew at this time.
+    pub(crate) fn restore(&mut self, now: Instant, restored: Restored) {
+        self.now = now;
         self.next_token = Token::from_number(restored.last_token).map_or(Token::FIRST, Token::next);
         self.inbound.restore(restored.received);
         let mut in_flight: Vec<_> = restored.in_flight.into_iter().collect();
@@ -291,9 +292,6 @@ impl Engine {
                 self.keep(stored.len());
             }
         }
-        // Waiting begins when the time is told first.
-        let now = Instant::NEVER;
-        self.is_unstamped = true;
         let flows = in_flight.into_iter().filter_map(|(id, (_, token, stage, stored))| {
             let mut flow = Flow::new(token.unwrap_or(Token::FIRST), stage, now, 0, stored);
             flow.is_reported = token.is_none();

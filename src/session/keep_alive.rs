@@ -36,23 +36,13 @@ impl KeepAlive {
         self.silent_since = now;
     }
 
-    /// A packet that is to be answered is now the last of so many bytes that are still to leave. At an unknown time, [`Instant::NEVER`], it
-    /// waits since the time that is [told](Self::stamp) next.
+    /// A packet that is to be answered is now the last of so many bytes that are still to leave.
     pub(crate) fn ask(&mut self, now: Instant, ahead: u64) {
-        if now != Instant::NEVER {
-            self.idle_since = now;
-        }
+        self.idle_since = now;
         if !self.has_asked {
             self.has_asked = true;
             self.silent_since = now;
             self.ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
-        }
-    }
-
-    /// The time is told.
-    pub(crate) fn stamp(&mut self, now: Instant) {
-        if self.has_asked && self.silent_since == Instant::NEVER {
-            self.silent_since = now;
         }
     }
 

@@ -55,7 +55,7 @@ pub(crate) struct Flow {
     pub(crate) tries: u16,
     previous: Link,
     next: Link,
-    /// When it was accepted: a message expiry interval runs from here. [`Instant::NEVER`] until the time is told.
+    /// When it was accepted: a message expiry interval runs from here.
     pub(crate) since: Instant,
     /// How long it may wait, in seconds; `u32::MAX` for ever.
     pub(crate) expires_after: u32,
@@ -461,18 +461,6 @@ impl Outbound {
             link = flow.next;
             Some((id, flow))
         })
-    }
-
-    /// What was begun since the time was last told was begun at this time.
-    pub(crate) fn stamp(&mut self, now: Instant) {
-        let mut link = self.unacknowledged.last;
-        while let Some(flow) = PacketId::new(link).ok().and_then(|id| self.flows.get_mut(id)) {
-            if flow.since != Instant::NEVER {
-                break;
-            }
-            flow.since = now;
-            link = flow.previous;
-        }
     }
 
     /// The packets that are kept.

@@ -48,7 +48,7 @@ pub(crate) struct Queue {
 #[derive(Clone)]
 pub(crate) struct Waiting {
     pub(crate) token: Token,
-    /// When it was asked for; [`Instant::NEVER`] until the time is told.
+    /// When it was asked for.
     pub(crate) since: Instant,
     pub(crate) kind: Kind,
     /// How long it may wait, in seconds; `u32::MAX` for ever, or as good as.
@@ -66,10 +66,9 @@ impl Waiting {
         self.expires_after != u32::MAX && now.since(self.since).as_secs() >= u64::from(self.expires_after)
     }
 
-    /// The message in terms of [`Queue::expiries`]; `None` if it does not expire, or waits since an unknown time.
+    /// The message in terms of [`Queue::expiries`]; `None` if it does not expire.
     fn expiry(&self) -> Option<Reverse<(Instant, Token)>> {
-        let expires = self.expires_after != u32::MAX && self.since != Instant::NEVER;
-        expires.then(|| Reverse((self.since.after_seconds(self.expires_after), self.token)))
+        (self.expires_after != u32::MAX).then(|| Reverse((self.since.after_seconds(self.expires_after), self.token)))
     }
 }
 
@@ -257,22 +256,6 @@ impl Queue {
     /// How many bytes those take.
     pub(crate) const fn message_bytes(&self) -> u32 {
         self.message_bytes
-    }
-
-    /// What was asked for since the time was last told was asked for at this time.
-    pub(crate) fn stamp(&mut self, now: Instant) {
-        for line in [&mut self.windowed, &mut self.unacknowledged, &mut self.requests] {
-            for entry in line.entries.iter_mut().rev() {
-                match entry {
-                    Entry::Waiting(waiting) if waiting.since == Instant::NEVER => {
-                        waiting.since = now;
-                        self.expiries.extend(waiting.expiry());
-                    }
-                    Entry::Waiting(_) => break,
-                    Entry::Gap(_) => {}
-                }
-            }
-        }
     }
 
     /// Takes out a message of QoS 0.

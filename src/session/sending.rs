@@ -19,7 +19,6 @@ use super::transmit::{LARGE, Transmit};
 use crate::codec::{
     Delivery, EncodeError, Packet, PacketId, Publish, PublishProperties, QoS, Subscribe, Unsubscribe, Version,
 };
-use crate::time::Instant;
 use crate::topic::TopicName;
 
 impl Engine {
@@ -65,7 +64,6 @@ impl Engine {
         } else {
             self.send_acknowledged(rules, publish, large, expires_after)
         }?;
-        self.is_unstamped |= expires_after != u32::MAX;
         Ok(token)
     }
 
@@ -143,7 +141,7 @@ impl Engine {
             if let Some(packet) = packet {
                 let (token, size) = (self.next_token, packet.len());
                 if let Some(flow) =
-                    self.outbound.begin(token, stage_of(delivery.qos()), Instant::NEVER, expires_after, starts_at)
+                    self.outbound.begin(token, stage_of(delivery.qos()), self.now, expires_after, starts_at)
                 {
                     flow.stored.set(packet);
                 }
@@ -158,7 +156,7 @@ impl Engine {
         self.record(Record::Accepted(token, &stored));
         self.record(Record::Sent(token, id));
         let stage = stage_of(delivery.qos());
-        if let Some(flow) = self.outbound.begin(token, stage, Instant::NEVER, expires_after, starts_at) {
+        if let Some(flow) = self.outbound.begin(token, stage, self.now, expires_after, starts_at) {
             flow.stored = stored;
         }
         Ok(token)
@@ -226,7 +224,7 @@ impl Engine {
         if kind.is_windowed() {
             self.record(Record::Accepted(token, &stored));
         }
-        let waiting = Waiting { token, since: Instant::NEVER, kind, expires_after, mark: 0, tries: 0, stored };
+        let waiting = Waiting { token, since: self.now, kind, expires_after, mark: 0, tries: 0, stored };
         self.queue.get_or_insert_default().push(waiting);
         Ok(token)
     }

@@ -39,7 +39,7 @@ fn pitfall_20_large_payloads_by_reference() {
             let maximum = ConnAckProperties { topic_alias_maximum: Some(aliases), ..Default::default() };
             let config = ClientConfig { transmit_limit: u32::MAX, topic_aliases: aliases, ..v5() };
             let mut wire = Wire::connected_by(config, connack_with(maximum));
-            wire.client.publish(&Message::new("t", payload.clone()).qos(qos)).unwrap();
+            wire.client.publish(wire.now, &Message::new("t", payload.clone()).qos(qos)).unwrap();
             wire.publish("behind", QOS_0);
             for dup in [false, true] {
                 if dup && qos == QOS_0 {
@@ -69,7 +69,7 @@ fn pitfall_20_large_payloads_by_reference() {
     }
     // What waits for a connection, and what is read by the server.
     let mut wire = Wire::new(ClientConfig { transmit_limit: u32::MAX, ..v5() });
-    wire.client.publish(&Message::new("t", payload.clone()).qos(QOS_1)).unwrap();
+    wire.client.publish(wire.now, &Message::new("t", payload.clone()).qos(QOS_1)).unwrap();
     wire.connect(connack());
     let transmit = wire.client.transmit();
     let head = transmit.chunk().len();
@@ -90,12 +90,15 @@ fn pitfall_21_reasons_are_told() {
     let one = wire.publish("1", QOS_1);
     let two = wire.publish("2", QOS_2);
     let three = wire.publish("3", QOS_2);
-    let asked = wire.client.subscribe(&[
-        Subscription::new("a", QOS_2).unwrap(),
-        Subscription::new("b", QOS_2).unwrap(),
-        Subscription::new("c", QOS_2).unwrap(),
-    ]);
-    let ended = wire.client.unsubscribe(&[filter("a"), filter("b")]);
+    let asked = wire.client.subscribe(
+        wire.now,
+        &[
+            Subscription::new("a", QOS_2).unwrap(),
+            Subscription::new("b", QOS_2).unwrap(),
+            Subscription::new("c", QOS_2).unwrap(),
+        ],
+    );
+    let ended = wire.client.unsubscribe(wire.now, &[filter("a"), filter("b")]);
     let refused = PubAckReasonCode::PayloadFormatInvalid;
     let granted =
         [SubAckReasonCode::GrantedQoS1, SubAckReasonCode::NotAuthorized, SubAckReasonCode::TopicFilterInvalid];
@@ -172,11 +175,11 @@ fn pitfall_24_message_expiry() {
     for qos in [QOS_0, QOS_1, QOS_2] {
         let mut wire = Wire::new(v5());
         wire.poll();
-        let expired = wire.client.publish(&expiring("x", qos, 10)).unwrap();
-        wire.client.publish(&expiring("y", qos, 11)).unwrap();
-        wire.client.publish(&expiring("z", qos, u32::MAX)).unwrap();
+        let expired = wire.client.publish(wire.now, &expiring("x", qos, 10)).unwrap();
+        wire.client.publish(wire.now, &expiring("y", qos, 11)).unwrap();
+        wire.client.publish(wire.now, &expiring("z", qos, u32::MAX)).unwrap();
         wire.publish("for ever", qos);
-        assert_eq!(wire.client.deadline(), Some(Instant::EPOCH), "it wants to know what time it is");
+        assert_eq!(wire.client.deadline(), None, "without a connection there is nothing to do");
         wire.poll();
         wire.later(10_000);
         // It is noticed as soon as the time is told.
@@ -188,15 +191,15 @@ fn pitfall_24_message_expiry() {
     let mut wire = Wire::connected_by(v5(), connack_with(receive_maximum(1)));
     wire.publish("first", QOS_1);
     wire.take();
-    let expired = wire.client.publish(&expiring("x", QOS_1, 10)).unwrap();
-    wire.client.publish(&expiring("y", QOS_2, 100)).unwrap();
+    let expired = wire.client.publish(wire.now, &expiring("x", QOS_1, 10)).unwrap();
+    wire.client.publish(wire.now, &expiring("y", QOS_2, 100)).unwrap();
     wire.poll();
     wire.later(30_000);
     assert_eq!(wire.receive(&[PubAck::new(id(1)).into()])[..1], [lost(expired, Loss::Expired)]);
     assert_eq!(interval_of(&mut wire), [Some(70)]);
     // Sent at once: nothing has been waited for. Sent again: it may have got through, so it does not expire.
     let mut wire = Wire::connected(v5());
-    wire.client.publish(&expiring("x", QOS_1, 10)).unwrap();
+    wire.client.publish(wire.now, &expiring("x", QOS_1, 10)).unwrap();
     assert_eq!(interval_of(&mut wire), [Some(10)]);
     wire.poll();
     wire.later(4000);
@@ -207,7 +210,7 @@ fn pitfall_24_message_expiry() {
     assert_eq!(interval_of(&mut wire), [Some(1)], "0 would say that it has");
     // Not a byte of it had left when the connection ended: it has never been sent.
     let mut wire = Wire::connected(v5());
-    let expired = wire.client.publish(&expiring("x", QOS_1, 10)).unwrap();
+    let expired = wire.client.publish(wire.now, &expiring("x", QOS_1, 10)).unwrap();
     wire.poll();
     wire.later(10_000);
     assert_eq!(wire.lose(), [lost(expired, Loss::Expired)]);

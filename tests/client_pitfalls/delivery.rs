@@ -136,8 +136,8 @@ fn pitfall_03_each_token_has_one_outcome() {
     };
     // Waiting when the connection comes: expired, not supported, made room for.
     let made_room = wire.publish("1", QOS_1);
-    let expired = wire.client.publish(&expiring("2", QOS_1, 1)).unwrap();
-    let not_supported = wire.client.publish(&Message::new("t", "3").qos(QOS_1).retain(true)).unwrap();
+    let expired = wire.client.publish(wire.now, &expiring("2", QOS_1, 1)).unwrap();
+    let not_supported = wire.client.publish(wire.now, &Message::new("t", "3").qos(QOS_1).retain(true)).unwrap();
     let asked = wire.subscribe();
     let waits = wire.publish("4", QOS_1);
     note(wire.poll());
@@ -197,7 +197,7 @@ fn pitfall_04_qos2_duplicates() {
             copies.extend([published("x", again(QOS_2, 7)); 9]);
             assert_eq!(wire.receive(&copies), [told("x", QOS_2)]);
             if by_hand {
-                wire.client.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+                wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
             }
             wire.assert_sent(&[PubRec::new(id(7)).into(); 10]);
             for _ in 0..3 {
@@ -219,14 +219,14 @@ fn pitfall_04_a_duplicate_of_a_refused_message() {
     let mut stored = Vec::new();
     store(&mut wire.client, &mut stored);
     assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 7)), published("x", again(QOS_2, 7))]).len(), 1);
-    wire.client.ack(wire.receipts[0], PubAckReasonCode::QuotaExceeded).unwrap();
+    wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::QuotaExceeded).unwrap();
     store(&mut wire.client, &mut stored);
     let sent = wire.take();
     for packet in decode(&sent, Version::V5) {
         assert!(matches!(packet, Packet::PubRec(ack) if ack.id == id(7) && ack.reason_code.is_error()), "{packet:?}");
     }
     // Nothing is left of it that would stand in the way of a new message, here or after a crash.
-    let mut restored = Wire::of(ClientSession::restore(manual(Version::V5), &stored).unwrap());
+    let mut restored = Wire::of(ClientSession::restore(manual(Version::V5), &stored, wire.now).unwrap());
     restored.connect(present());
     for wire in [&mut wire, &mut restored] {
         assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)]);
@@ -246,17 +246,17 @@ fn pitfall_04_a_duplicate_that_outlives_its_message() {
             published("2", delivery(QOS_2, 2)),
             published("1", again(QOS_2, 1)),
         ]);
-        wire.client.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+        wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
         store(&mut wire.client, &mut stored);
         wire.assert_sent(&[PubRec::new(id(1)).into()]);
         wire.receive(&[PubRel::new(id(1)).into()]);
         store(&mut wire.client, &mut stored);
         wire.assert_sent(&[PubComp::new(id(1)).into()]);
-        wire.client.ack(wire.receipts[1], PubAckReasonCode::Success).unwrap();
+        wire.client.ack(wire.now, wire.receipts[1], PubAckReasonCode::Success).unwrap();
         store(&mut wire.client, &mut stored);
         wire.take();
         // `1` is done; the identifier means a new message, here and after a crash.
-        let mut restored = Wire::of(ClientSession::restore(manual(version), &stored).unwrap());
+        let mut restored = Wire::of(ClientSession::restore(manual(version), &stored, wire.now).unwrap());
         restored.connect(present());
         for wire in [&mut wire, &mut restored] {
             assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 1))]), [told("new", QOS_2)]);
@@ -331,8 +331,8 @@ fn pitfall_05_requests_are_asked_again() {
     for session in [present(), connack()] {
         let mut wire = Wire::connected(v5());
         let tokens = ["a", "b", "c", "d"].map(|topic| match topic {
-            "c" => wire.client.unsubscribe(&[filter(topic)]).unwrap(),
-            _ => wire.client.subscribe(&[Subscription::new(topic, QOS_0).unwrap()]).unwrap(),
+            "c" => wire.client.unsubscribe(wire.now, &[filter(topic)]).unwrap(),
+            _ => wire.client.subscribe(wire.now, &[Subscription::new(topic, QOS_0).unwrap()]).unwrap(),
         });
         wire.take();
         wire.receive(&[suback(2)]);
@@ -368,11 +368,11 @@ fn pitfall_06_session_present() {
         assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)]);
         wire.receive(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))]);
         // Given, and not sent before the connection ended.
-        wire.client.ack(wire.receipts[2], PubAckReasonCode::Success).unwrap();
+        wire.client.ack(wire.now, wire.receipts[2], PubAckReasonCode::Success).unwrap();
         wire.lose();
         assert_eq!(wire.connect(connack()), [Event::Connected(Resumption::Lost)]);
         for receipt in wire.receipts.clone() {
-            let result = wire.client.ack(receipt, PubAckReasonCode::Success);
+            let result = wire.client.ack(wire.now, receipt, PubAckReasonCode::Success);
             assert_eq!(result, Err(CommandError::EarlierConnection));
         }
         wire.assert_silent();

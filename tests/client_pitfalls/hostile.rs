@@ -93,7 +93,7 @@ fn an_empty_topic() {
     ];
     for wire in &mut wires {
         for qos in [QOS_0, QOS_1, QOS_2] {
-            let result = wire.client.publish(&Message::new("", "x").qos(qos));
+            let result = wire.client.publish(wire.now, &Message::new("", "x").qos(qos));
             assert!(matches!(result, Err(CommandError::Encode(_) | CommandError::Text(_))), "{qos}: {result:?}");
         }
         wire.assert_silent();
@@ -140,7 +140,7 @@ fn topics_that_begin_with_a_dollar_sign() {
     let mut wire = Wire::connected(v5());
     let packet = client::publish_to("$SYS/broker", "x", delivery(QOS_0, 0));
     assert_eq!(wire.receive(&[packet.into()]).len(), 1);
-    wire.client.publish(&Message::new("$SYS/broker", "x")).unwrap();
+    wire.client.publish(wire.now, &Message::new("$SYS/broker", "x")).unwrap();
     wire.assert_sent(&[packet.into()]);
 }
 
@@ -174,7 +174,7 @@ fn copies_without_an_end() {
             wire.receive_bytes_of_the_end(&bytes);
         }
         if wire.client.is_connected() {
-            wire.client.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+            wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
         }
         // As many as there can be messages, and no more.
         let remaining = wire.client.transmit().remaining();
@@ -248,7 +248,7 @@ fn reason_codes_that_do_not_match_the_request() {
         for count in [1, 3] {
             let mut wire = Wire::connected(lasting(version));
             wire.client
-                .subscribe(&[Subscription::new("a", QOS_0).unwrap(), Subscription::new("b", QOS_0).unwrap()])
+                .subscribe(wire.now, &[Subscription::new("a", QOS_0).unwrap(), Subscription::new("b", QOS_0).unwrap()])
                 .unwrap();
             let codes = [granted, granted, granted];
             let mut bytes = Vec::new();
@@ -265,7 +265,7 @@ fn reason_codes_that_do_not_match_the_request() {
     }
     for count in [1, 3] {
         let mut wire = Wire::connected(v5());
-        wire.client.unsubscribe(&[filter("a"), filter("b")]).unwrap();
+        wire.client.unsubscribe(wire.now, &[filter("a"), filter("b")]).unwrap();
         let codes = [UnsubAckReasonCode::Success; 3];
         let mut bytes = Vec::new();
         UnsubAck::new(id(1), &codes[..count]).encode(Version::V5, &mut bytes).unwrap();
@@ -332,7 +332,7 @@ fn silence() {
         wire.receive(&[step.into()]);
         assert_eq!(wire.client.deadline(), None, "it is the client's turn");
         wire.later(40_000);
-        wire.client.authenticate(b"").unwrap();
+        wire.client.authenticate(wire.now, b"").unwrap();
         assert_eq!(wire.poll(), []);
         assert_eq!(wire.client.deadline(), Some(wire.now + Duration::from_secs(30)));
         wire.take();

@@ -150,7 +150,7 @@ impl World {
     }
 
     fn publish(&mut self, payload: &'static str, qos: QoS) {
-        self.client.publish(&Message::new("t", payload).qos(qos)).unwrap();
+        self.client.publish(self.now, &Message::new("t", payload).qos(qos)).unwrap();
         let end = self.end();
         self.accepted.push((payload, qos, end));
     }
@@ -181,7 +181,7 @@ impl World {
             self.step()?;
             self.read(&input);
             for (receipt, payload) in core::mem::take(&mut self.receipts).into_iter().rev() {
-                if self.client.ack(receipt, PubAckReasonCode::Success).is_ok() {
+                if self.client.ack(self.now, receipt, PubAckReasonCode::Success).is_ok() {
                     let end = self.end();
                     self.delivered.push((payload, end));
                 }
@@ -276,7 +276,7 @@ impl World {
         // A record that is cut short is cut off: more is appended to what was read.
         let whole = (0..=stored).rev().find(|&end| is_whole(&self.config, &self.stored, end)).unwrap();
         self.stored.truncate(whole);
-        self.client = ClientSession::restore(self.config.clone(), &self.stored).unwrap();
+        self.client = ClientSession::restore(self.config.clone(), &self.stored, NOW).unwrap();
         self.client.assert_consistent();
     }
 
@@ -303,7 +303,7 @@ fn is_whole(config: &ClientConfig, stored: &[u8], end: usize) -> bool {
     // `B` has nothing but its tag, and says what is known: behind a record that was cut short it would be part of that.
     let mut longer = stored[..end].to_vec();
     longer.push(b'?');
-    ClientSession::restore(config.clone(), &longer).is_err_and(|error| error.at == end)
+    ClientSession::restore(config.clone(), &longer, NOW).is_err_and(|error| error.at == end)
 }
 
 /// A crash after any byte that was stored, any byte that was sent, any read: nothing is lost, nothing of QoS 2 is there
@@ -377,7 +377,7 @@ fn pitfall_17_tokens_survive() {
     let mut stored = Vec::new();
     let tokens = [QOS_1, QOS_2].map(|qos| wire.publish("x", qos));
     store(&mut wire.client, &mut stored);
-    let mut wire = Wire::of(ClientSession::restore(config, &stored).unwrap());
+    let mut wire = Wire::of(ClientSession::restore(config, &stored, NOW).unwrap());
     assert_eq!(wire.client.waiting(), 2);
     let third = wire.publish("y", QOS_1);
     assert!(tokens.iter().all(|&token| token < third));
@@ -419,7 +419,7 @@ fn pitfall_17_what_is_over_stays_over() {
         }),
         ("expired", keep, |wire, stored| {
             wire.lose();
-            wire.client.publish(&expiring("x", QOS_1, 1)).unwrap();
+            wire.client.publish(wire.now, &expiring("x", QOS_1, 1)).unwrap();
             wire.poll();
             wire.later(5000);
             wire.poll();
@@ -480,7 +480,7 @@ fn pitfall_17_what_is_over_stays_over() {
 
 /// Nothing is left in this journal but a session.
 fn check_restored(name: &str, config: &ClientConfig, journal: &[u8]) {
-    let mut wire = Wire::of(ClientSession::restore(config.clone(), journal).unwrap());
+    let mut wire = Wire::of(ClientSession::restore(config.clone(), journal, NOW).unwrap());
     assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0), "{name}");
     assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)], "{name}");
     let records = wire.client.journal().unwrap();
@@ -511,7 +511,7 @@ fn pitfall_17_replay_after_a_restart() {
         let mut snapshot = wire.client.snapshot();
         let snapshot = snapshot.copy_to_bytes(snapshot.remaining());
         for journal in [&stored[..], &snapshot] {
-            let mut wire = Wire::of(ClientSession::restore(config.clone(), journal).unwrap());
+            let mut wire = Wire::of(ClientSession::restore(config.clone(), journal, NOW).unwrap());
             assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)]);
             store(&mut wire.client, &mut Vec::new());
             wire.assert_sent(&[
@@ -538,19 +538,19 @@ fn pitfall_17_the_client_identifier_survives() {
     let mut stored = Vec::new();
     wire.connect(connack_with(properties));
     store(&mut wire.client, &mut stored);
-    let restored = ClientSession::restore(config(""), &stored).unwrap();
+    let restored = ClientSession::restore(config(""), &stored, NOW).unwrap();
     assert_eq!(restored.config().client_id, "chosen");
     wire.lose();
     wire.client.reconfigure(config("mine")).unwrap();
     store(&mut wire.client, &mut stored);
     wire.connect(connack());
     store(&mut wire.client, &mut stored);
-    let restored = ClientSession::restore(config("mine"), &stored).unwrap();
+    let restored = ClientSession::restore(config("mine"), &stored, NOW).unwrap();
     assert_eq!(restored.config().client_id, "mine");
     // The same by way of a snapshot.
     let mut snapshot = wire.client.snapshot();
     let snapshot = snapshot.copy_to_bytes(snapshot.remaining());
-    assert_eq!(ClientSession::restore(config("mine"), &snapshot).unwrap().config().client_id, "mine");
+    assert_eq!(ClientSession::restore(config("mine"), &snapshot, NOW).unwrap().config().client_id, "mine");
 }
 
 /// Bytes that are no journal are refused, wherever they stop being one, and never bring anything down.
@@ -563,11 +563,11 @@ fn pitfall_17_a_damaged_journal() {
         for damage in [0x00, 0x01, 0x80, 0xFF] {
             let mut damaged = world.stored.clone();
             damaged[at] ^= damage;
-            if let Err(error) = ClientSession::restore(config.clone(), &damaged) {
+            if let Err(error) = ClientSession::restore(config.clone(), &damaged, NOW) {
                 assert!(damage != 0 && error.at < damaged.len());
             }
         }
     }
-    let error = ClientSession::restore(config, b"B?").map(drop).unwrap_err();
+    let error = ClientSession::restore(config, b"B?", NOW).map(drop).unwrap_err();
     assert_eq!((error.at, &error.to_string()[..]), (1, "no record of a journal for this version of MQTT at byte 1"));
 }

@@ -8,7 +8,7 @@ fn pitfall_11_oversize_packets() {
     let too_large = Loss::NotSupported(ReasonCode::PacketTooLarge);
     let mut wire = Wire::connected_by(v5(), connack_with(packet_size(30)));
     let long = "x".repeat(100);
-    let refused = wire.client.publish(&Message::new("t", &long).qos(QOS_1));
+    let refused = wire.client.publish(wire.now, &Message::new("t", &long).qos(QOS_1));
     assert_eq!(refused, Err(CommandError::TooLarge { limit: 30 }));
     wire.publish("x", QOS_1);
     wire.assert_sent(&[published("x", delivery(QOS_1, 1))]);
@@ -90,33 +90,33 @@ fn pitfall_13_manual_acks() {
     wire.receive(&[published("0", delivery(QOS_0, 0))]);
     assert_eq!(wire.receipts.len(), 4);
     let (refused, fine) = (PubAckReasonCode::NotAuthorized, PubAckReasonCode::NoMatchingSubscribers);
-    wire.client.ack(receipts[3], refused).unwrap();
-    wire.client.ack(receipts[1], fine).unwrap();
+    wire.client.ack(wire.now, receipts[3], refused).unwrap();
+    wire.client.ack(wire.now, receipts[1], fine).unwrap();
     wire.assert_silent();
-    assert_eq!(wire.client.ack(receipts[1], fine), Err(CommandError::AlreadyAcknowledged));
-    wire.client.ack(receipts[0], PubAckReasonCode::Success).unwrap();
+    assert_eq!(wire.client.ack(wire.now, receipts[1], fine), Err(CommandError::AlreadyAcknowledged));
+    wire.client.ack(wire.now, receipts[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec { reason_code: fine, ..PubRec::new(id(2)) }.into()]);
-    wire.client.ack(receipts[2], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, receipts[2], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(3)).into(), PubRec { reason_code: refused, ..PubRec::new(id(4)) }.into()]);
     for &receipt in &receipts {
-        assert_eq!(wire.client.ack(receipt, fine), Err(CommandError::AlreadyAcknowledged));
+        assert_eq!(wire.client.ack(wire.now, receipt, fine), Err(CommandError::AlreadyAcknowledged));
     }
     // On another connection: refused, and the message comes again.
     wire.receive(&[published("late", delivery(QOS_1, 9))]);
     let late = wire.receipts[4];
     wire.lose();
-    assert_eq!(wire.client.ack(late, fine), Err(CommandError::EarlierConnection));
+    assert_eq!(wire.client.ack(wire.now, late, fine), Err(CommandError::EarlierConnection));
     wire.connect(present());
     assert_eq!(wire.receive(&[published("late", again(QOS_1, 9))]).len(), 1);
-    assert_eq!(wire.client.ack(late, fine), Err(CommandError::EarlierConnection));
+    assert_eq!(wire.client.ack(wire.now, late, fine), Err(CommandError::EarlierConnection));
     wire.assert_silent();
-    wire.client.ack(wire.receipts[5], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.receipts[5], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(9)).into()]);
     // Before 5.0 there are no reasons.
     let mut wire = Wire::connected(manual(Version::V311));
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
     for receipt in wire.receipts.clone() {
-        wire.client.ack(receipt, refused).unwrap();
+        wire.client.ack(wire.now, receipt, refused).unwrap();
     }
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
     // So the message counts as taken over.
@@ -158,9 +158,12 @@ fn pitfall_15_limits_by_count_and_by_bytes() {
         wire.publish(payload, QOS_1);
     }
     assert_eq!((wire.client.open_operations(), wire.client.waiting()), (2, 2));
-    assert_eq!(wire.client.publish(&Message::new("t", "5").qos(QOS_1)), Err(CommandError::QueueFull));
-    assert_eq!(wire.client.subscribe(&[Subscription::new("t", QOS_0).unwrap()]), Err(CommandError::QueueFull));
-    assert_eq!(wire.client.unsubscribe(&[filter("t")]), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.publish(wire.now, &Message::new("t", "5").qos(QOS_1)), Err(CommandError::QueueFull));
+    assert_eq!(
+        wire.client.subscribe(wire.now, &[Subscription::new("t", QOS_0).unwrap()]),
+        Err(CommandError::QueueFull)
+    );
+    assert_eq!(wire.client.unsubscribe(wire.now, &[filter("t")]), Err(CommandError::QueueFull));
     // What needs not be kept can go.
     wire.publish("0", QOS_0);
     // By bytes, with a payload that is copied and one that is not.
@@ -171,10 +174,10 @@ fn pitfall_15_limits_by_count_and_by_bytes() {
             false => Message::new("t", &payload[..]).qos(QOS_1),
         };
         let mut wire = Wire::connected(ClientConfig { max_kept_bytes: 10_000, ..v5() });
-        wire.client.publish(&message()).unwrap();
+        wire.client.publish(wire.now, &message()).unwrap();
         wire.lose();
-        wire.client.publish(&message()).unwrap();
-        assert_eq!(wire.client.publish(&message()), Err(CommandError::QueueFull));
+        wire.client.publish(wire.now, &message()).unwrap();
+        assert_eq!(wire.client.publish(wire.now, &message()), Err(CommandError::QueueFull));
         wire.publish("small", QOS_1);
         wire.connect(connack());
     }
@@ -201,11 +204,11 @@ fn pitfall_15_every_drop_is_reported() {
     for _ in 0..3 {
         wire.publish("sent", QOS_1);
     }
-    assert_eq!(wire.client.publish(&Message::new("t", "x").qos(QOS_1)), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.publish(wire.now, &Message::new("t", "x").qos(QOS_1)), Err(CommandError::QueueFull));
     let mut wire = Wire::new(ClientConfig { max_kept_bytes: 100, ..config });
     wire.publish("stays", QOS_1);
     let too_large = Message::new("t", vec![0; 200]).qos(QOS_1);
-    assert_eq!(wire.client.publish(&too_large), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.publish(wire.now, &too_large), Err(CommandError::QueueFull));
     assert_eq!((wire.poll(), wire.client.waiting()), (vec![], 1));
     // Requests are not dropped for messages.
     let mut wire = Wire::new(ClientConfig { max_kept: 2, overflow: Overflow::DropOldest, ..v5() });

@@ -113,7 +113,7 @@ fn pitfall_08_clock_jumps() {
     wire.poll();
     wire.publish("first", QOS_1);
     wire.client.poll(Instant::from_micros(wire.now.as_micros() / 2), &mut &[][..]);
-    wire.client.publish(&expiring("second", QOS_1, 10)).unwrap();
+    wire.client.publish(wire.now, &expiring("second", QOS_1, 10)).unwrap();
     wire.client.poll(Instant::EPOCH, &mut &[][..]); // from here on it waits
     wire.later(4000);
     wire.receive(&[PubAck::new(id(1)).into()]);
@@ -148,7 +148,7 @@ fn pitfall_09_nothing_blocks() {
     while let Some(action) = wire.client.poll(wire.now, &mut input) {
         let Action::Message(message) = &action else { continue };
         // An echo, from the very bytes that have arrived.
-        wire.client.publish(&Message::new(&message.topic, message.payload).qos(QOS_1)).unwrap();
+        wire.client.publish(wire.now, &Message::new(&message.topic, message.payload).qos(QOS_1)).unwrap();
     }
     let sent = wire.take();
     let sent = decode(&sent, Version::V5);
@@ -158,9 +158,9 @@ fn pitfall_09_nothing_blocks() {
     wire.publish("4", QOS_1);
     wire.publish("5", QOS_1);
     let message = Message::new("t", "6").qos(QOS_1);
-    assert_eq!(wire.client.publish(&message), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.publish(wire.now, &message), Err(CommandError::QueueFull));
     wire.receive(&[PubAck::new(id(2)).into()]);
-    wire.client.publish(&message).unwrap();
+    wire.client.publish(wire.now, &message).unwrap();
 }
 
 /// When much waits to be written no input is taken, and output drains all the same; nothing is lost or stuck.
@@ -215,10 +215,10 @@ pub(crate) fn script(version: Version) -> Script {
         bytes
     };
     let command = |client: &mut ClientSession| {
-        client.publish(&Message::new("a", "0")).unwrap();
-        client.publish(&Message::new("b", "1").qos(QOS_1)).unwrap();
-        client.publish(&Message::new("c", Bytes::from(vec![b'2'; 3000])).qos(QOS_2)).unwrap();
-        client.subscribe(&[Subscription::new("t", QOS_2).unwrap()]).unwrap();
+        client.publish(NOW, &Message::new("a", "0")).unwrap();
+        client.publish(NOW, &Message::new("b", "1").qos(QOS_1)).unwrap();
+        client.publish(NOW, &Message::new("c", Bytes::from(vec![b'2'; 3000])).qos(QOS_2)).unwrap();
+        client.subscribe(NOW, &[Subscription::new("t", QOS_2).unwrap()]).unwrap();
     };
     let steps: Vec<(Vec<u8>, Give)> = vec![
         (bytes(&[connack().into()]), command),
@@ -234,7 +234,7 @@ pub(crate) fn script(version: Version) -> Script {
                 PubRel::new(id(11)).into(),
                 PubRel::new(id(12)).into(),
             ]),
-            |client| client.disconnect(&Disconnect::default()).unwrap(),
+            |client| client.disconnect(NOW, &Disconnect::default()).unwrap(),
         ),
     ];
     Script { config: lasting(version), steps }

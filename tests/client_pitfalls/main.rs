@@ -32,6 +32,9 @@ use self::client::{
     id, lasting, lost, present, present_with, publish, published, suback, success, told, unsuback, v5, v311,
 };
 
+/// When clients begin that have no wire.
+const NOW: Instant = Instant::from_micros(1_000_000);
+
 const BOTH: [Version; 2] = [Version::V311, Version::V5];
 
 fn receive_maximum(number: u16) -> ConnAckProperties<'static> {

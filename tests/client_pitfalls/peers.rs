@@ -33,7 +33,7 @@ fn drain_slowly(wire: &mut Wire) -> u64 {
 fn pitfall_27_a_slow_uplink_is_not_dead() {
     let config = ClientConfig { keep_alive: 10, ping_timeout: 15, ..v5() };
     let mut wire = Wire::connected(config.clone());
-    wire.client.publish(&Message::new("t", Bytes::from(vec![0; 1 << 20]))).unwrap();
+    wire.client.publish(wire.now, &Message::new("t", Bytes::from(vec![0; 1 << 20]))).unwrap();
     assert!(drain_slowly(&mut wire) > 50);
     // PINGREQ has been the last to leave, and from here on its answer is waited for.
     wire.later(14_999);
@@ -44,7 +44,7 @@ fn pitfall_27_a_slow_uplink_is_not_dead() {
     // A link that takes nothing is dead all the same, whenever it stops.
     for taken in [0, 1, UPLINK] {
         let mut wire = Wire::connected(config.clone());
-        wire.client.publish(&Message::new("t", Bytes::from(vec![0; 1 << 20]))).unwrap();
+        wire.client.publish(wire.now, &Message::new("t", Bytes::from(vec![0; 1 << 20]))).unwrap();
         wire.now = wire.client.deadline().unwrap();
         assert_eq!(wire.poll(), []);
         wire.later(10_000);
@@ -75,7 +75,7 @@ fn pitfall_27_a_large_connect_has_its_time() {
             wire.later(60_000);
             assert_eq!(wire.poll(), []);
             wire.later(60_000);
-            wire.client.authenticate(&payload).unwrap();
+            wire.client.authenticate(wire.now, &payload).unwrap();
             assert!(drain_slowly(&mut wire) >= 4);
         }
         wire.later(1999);
@@ -108,14 +108,14 @@ fn pitfall_33_a_request_that_ends_every_connection() {
                 }
             }
             if withdraws {
-                wire.client.withdraw(harmful).unwrap();
+                wire.client.withdraw(wire.now, harmful).unwrap();
                 assert_eq!(wire.poll(), [lost(harmful, Loss::Withdrawn)]);
                 wire.lose();
             } else {
                 assert_eq!(wire.lose(), [lost(harmful, Loss::Unanswered { tries: 3 })]);
             }
             assert_eq!((wire.client.tries(harmful), wire.client.tries(other)), (None, Some(3)));
-            assert_eq!(wire.client.withdraw(harmful), Err(CommandError::UnknownToken), "it has its outcome");
+            assert_eq!(wire.client.withdraw(wire.now, harmful), Err(CommandError::UnknownToken), "it has its outcome");
             wire.connect(present());
             // Messages are not given up.
             wire.assert_sent(&[published("x", again(QOS_1, 2))]);
@@ -141,7 +141,7 @@ fn pitfall_33_what_waits_can_be_withdrawn() {
         let requests = [wire.subscribe(), wire.unsubscribe()];
         let withdrawn = [tokens[0][0], tokens[1][1], tokens[2][0], requests[0]];
         for token in withdrawn {
-            wire.client.withdraw(token).unwrap();
+            wire.client.withdraw(wire.now, token).unwrap();
         }
         assert_eq!(wire.poll(), withdrawn.map(|token| lost(token, Loss::Withdrawn)));
         assert_eq!(wire.client.waiting(), 4);
@@ -152,7 +152,7 @@ fn pitfall_33_what_waits_can_be_withdrawn() {
         assert_eq!(sent, [Publish, Publish, Publish, Unsubscribe]);
         // What is in the output is on its way.
         let now = wire.publish("now", QOS_0);
-        assert_eq!(wire.client.withdraw(now), Err(CommandError::UnknownToken));
+        assert_eq!(wire.client.withdraw(wire.now, now), Err(CommandError::UnknownToken));
     }
 }
 
@@ -175,7 +175,7 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
             let token = wire.publish("x", qos);
             store(&mut wire);
             wire.take();
-            wire.client.withdraw(token).unwrap();
+            wire.client.withdraw(wire.now, token).unwrap();
             assert_eq!(wire.poll(), [lost(token, Loss::Withdrawn)]);
             assert_eq!((wire.client.in_flight(), wire.client.open_operations()), (1, 0));
             let crashed = store(&mut wire);
@@ -187,7 +187,7 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
             // given away.
             wire.lose();
             let restored =
-                ClientSession::restore(ClientConfig { journal: true, ..lasting(version) }, &crashed).unwrap();
+                ClientSession::restore(ClientConfig { journal: true, ..lasting(version) }, &crashed, NOW).unwrap();
             for mut wire in [wire, Wire::of(restored)] {
                 wire.connect(present());
                 wire.assert_silent();
@@ -205,7 +205,7 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
         let token = wire.publish("x", QOS_2);
         wire.receive(&[PubRec::new(id(1)).into()]);
         wire.take();
-        wire.client.withdraw(token).unwrap();
+        wire.client.withdraw(wire.now, token).unwrap();
         assert_eq!(wire.lose(), [lost(token, Loss::Withdrawn)]);
         wire.connect(present());
         wire.assert_sent(&[PubRel::new(id(1)).into()]);
@@ -215,7 +215,7 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
         let mut wire = Wire::connected(lasting(version));
         let token = wire.subscribe();
         wire.take();
-        wire.client.withdraw(token).unwrap();
+        wire.client.withdraw(wire.now, token).unwrap();
         assert_eq!(wire.receive(&[suback(1)]), [lost(token, Loss::Withdrawn)]);
         assert!(wire.client.is_connected());
     }

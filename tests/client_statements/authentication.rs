@@ -8,14 +8,14 @@ fn mqtt_4_12_0_3_the_answer_has_continue_authentication() {
     wire.open();
     for step in [&b"1"[..], b"2", b""] {
         wire.receive(&[auth(AuthReasonCode::ContinueAuthentication, "M", b"?").into()]);
-        wire.client.authenticate(step).unwrap();
+        wire.client.authenticate(wire.now, step).unwrap();
         wire.assert_sent(&[auth(AuthReasonCode::ContinueAuthentication, "M", step).into()]);
     }
     assert_eq!(wire.receive(&[authenticated().into()]), [Event::Connected(Resumption::New)]);
-    wire.client.reauthenticate(b"3").unwrap();
+    wire.client.reauthenticate(wire.now, b"3").unwrap();
     wire.take();
     wire.receive(&[auth(AuthReasonCode::ContinueAuthentication, "M", b"?").into()]);
-    wire.client.authenticate(b"4").unwrap();
+    wire.client.authenticate(wire.now, b"4").unwrap();
     wire.assert_sent(&[auth(AuthReasonCode::ContinueAuthentication, "M", b"4").into()]);
 }
 
@@ -35,19 +35,19 @@ fn mqtt_4_12_0_5_the_method_stays_the_same() {
     wire.open();
     assert_eq!(wire.receive(&[step.into()]), changed);
     let mut wire = Wire::connected_by(authenticating(), authenticated());
-    wire.client.reauthenticate(b"").unwrap();
+    wire.client.reauthenticate(wire.now, b"").unwrap();
     assert_eq!(wire.receive(&[step.into()]), changed);
 }
 
 #[test]
 fn mqtt_4_12_0_7_without_a_method_no_auth() {
     let mut wire = Wire::new(v5());
-    assert_eq!(wire.client.authenticate(b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(CommandError::NoAuthentication));
     wire.open();
-    assert_eq!(wire.client.authenticate(b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(CommandError::NoAuthentication));
     wire.receive(&[connack().into()]);
-    assert_eq!(wire.client.authenticate(b"x"), Err(CommandError::NoAuthentication));
-    assert_eq!(wire.client.reauthenticate(b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), Err(CommandError::NoAuthentication));
     wire.assert_silent();
 }
 
@@ -55,7 +55,7 @@ fn mqtt_4_12_0_7_without_a_method_no_auth() {
 fn mqtt_4_12_1_1_re_authentication_by_the_original_method() {
     let mut wire = Wire::connected_by(authenticating(), authenticated());
     for _ in 0..2 {
-        wire.client.reauthenticate(b"x").unwrap();
+        wire.client.reauthenticate(wire.now, b"x").unwrap();
         wire.assert_sent(&[auth(AuthReasonCode::ReAuthenticate, "M", b"x").into()]);
         let events = wire.receive(&[auth(AuthReasonCode::Success, "M", b"").into()]);
         assert_eq!(events, [Event::Auth(AuthReasonCode::Success)]);
@@ -69,7 +69,7 @@ fn mqtt_4_12_1_1_a_change_of_the_configuration_is_for_the_next_connection() {
     let other = ClientConfig { authentication, ..v5() };
     let mut wire = Wire::connected_by(authenticating(), authenticated());
     assert_eq!(wire.client.reconfigure(other.clone()), Err(CommandError::AlreadyOpen));
-    wire.client.reauthenticate(b"x").unwrap();
+    wire.client.reauthenticate(wire.now, b"x").unwrap();
     wire.assert_sent(&[auth(AuthReasonCode::ReAuthenticate, "M", b"x").into()]);
     wire.lose();
     wire.client.reconfigure(other).unwrap();
@@ -81,18 +81,18 @@ fn mqtt_4_12_1_1_a_change_of_the_configuration_is_for_the_next_connection() {
 fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
     // The server does not accept it.
     let mut wire = Wire::connected_by(authenticating(), authenticated());
-    wire.client.reauthenticate(b"x").unwrap();
+    wire.client.reauthenticate(wire.now, b"x").unwrap();
     let reason_code = DisconnectReasonCode::NotAuthorized;
     let events = wire.receive(&[Disconnect { reason_code, ..Disconnect::default() }.into()]);
     assert_eq!(events, [Event::Close(Why::Disconnected(reason_code))]);
     assert!(!wire.client.is_connected());
     // This end does not accept what the server has proved.
     let mut wire = Wire::connected_by(authenticating(), authenticated());
-    wire.client.reauthenticate(b"x").unwrap();
+    wire.client.reauthenticate(wire.now, b"x").unwrap();
     wire.take();
     wire.receive(&[auth(AuthReasonCode::ContinueAuthentication, "M", b"false").into()]);
     let disconnect = Disconnect { reason_code, ..Disconnect::default() };
-    wire.client.disconnect(&disconnect).unwrap();
+    wire.client.disconnect(wire.now, &disconnect).unwrap();
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
     wire.assert_sent(&[disconnect.into()]);
 }

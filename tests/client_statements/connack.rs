@@ -46,7 +46,7 @@ fn mqtt_3_2_2_11_no_qos_above_the_maximum() {
         }
         // As soon as it is known: refused.
         for qos in [QOS_0, QOS_1, QOS_2] {
-            let result = wire.client.publish(&Message::new("t", "x").qos(qos));
+            let result = wire.client.publish(wire.now, &Message::new("t", "x").qos(qos));
             let expected = CommandError::QoSNotSupported { maximum };
             assert_eq!(result.err(), (!allowed(qos)).then_some(expected), "{qos}");
         }
@@ -70,15 +70,18 @@ fn mqtt_3_2_2_14_no_retain_where_it_is_not_available() {
     let limit = ConnAckProperties { retain_available: Some(false), ..Default::default() };
     let retained = Message::new("t", "r").qos(QOS_1).retain(true);
     let mut wire = Wire::new(v5());
-    let waiting = wire.client.publish(&retained).unwrap();
+    let waiting = wire.client.publish(wire.now, &retained).unwrap();
     let events = wire.connect(connack_with(limit));
     assert_eq!(events[1..], [lost(waiting, Loss::NotSupported(ReasonCode::RetainNotSupported))]);
-    assert_eq!(wire.client.publish(&retained), Err(CommandError::RetainNotSupported));
-    assert_eq!(wire.client.publish(&Message::new("t", "r").retain(true)), Err(CommandError::RetainNotSupported));
+    assert_eq!(wire.client.publish(wire.now, &retained), Err(CommandError::RetainNotSupported));
+    assert_eq!(
+        wire.client.publish(wire.now, &Message::new("t", "r").retain(true)),
+        Err(CommandError::RetainNotSupported)
+    );
     wire.assert_silent();
 
     let mut wire = Wire::connected(v5());
-    let token = wire.client.publish(&retained).unwrap();
+    let token = wire.client.publish(wire.now, &retained).unwrap();
     wire.take();
     wire.lose();
     let events = wire.connect(present_with(limit));
@@ -100,8 +103,8 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
         wire.publish(&long, QOS_0),
         wire.publish(&long, QOS_1),
         wire.publish(&long, QOS_2),
-        wire.client.subscribe(&[long_subscription]).unwrap(),
-        wire.client.unsubscribe(&[long_filter]).unwrap(),
+        wire.client.subscribe(wire.now, &[long_subscription]).unwrap(),
+        wire.client.unsubscribe(wire.now, &[long_filter]).unwrap(),
     ];
     let properties = ConnAckProperties { topic_alias_maximum: Some(8), ..packet_size(LIMIT) };
     let method = authenticated().properties.authentication_method;
@@ -114,18 +117,18 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     // Asked for when it is.
     let refused = Err(CommandError::TooLarge { limit: LIMIT });
     for qos in [QOS_0, QOS_1, QOS_2] {
-        assert_eq!(wire.client.publish(&Message::new("t", &long).qos(qos)), refused);
-        assert_eq!(wire.client.publish(&Message::new(&long, "t").qos(qos)), refused);
+        assert_eq!(wire.client.publish(wire.now, &Message::new("t", &long).qos(qos)), refused);
+        assert_eq!(wire.client.publish(wire.now, &Message::new(&long, "t").qos(qos)), refused);
     }
-    assert_eq!(wire.client.subscribe(&[long_subscription]), refused);
-    assert_eq!(wire.client.unsubscribe(&[long_filter]), refused);
-    assert_eq!(wire.client.reauthenticate(long.as_bytes()), Err(CommandError::TooLarge { limit: LIMIT }));
+    assert_eq!(wire.client.subscribe(wire.now, &[long_subscription]), refused);
+    assert_eq!(wire.client.unsubscribe(wire.now, &[long_filter]), refused);
+    assert_eq!(wire.client.reauthenticate(wire.now, long.as_bytes()), Err(CommandError::TooLarge { limit: LIMIT }));
     wire.assert_silent();
     assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0));
     // Every size about the limit, with an alias that makes it larger and one that makes it smaller.
     for size in 20..45 {
         for topic in ["a topic", "another", "a topic"] {
-            let taken = wire.client.publish(&Message::new(topic, &long[..size])).is_ok();
+            let taken = wire.client.publish(wire.now, &Message::new(topic, &long[..size])).is_ok();
             let sent = wire.take();
             assert!(sent.len() <= LIMIT as usize && taken != sent.is_empty(), "{size}: {} bytes", sent.len());
         }
@@ -135,11 +138,11 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
     let properties = AckProperties { user_properties: List::from(&long_pair), ..Default::default() };
     for receipt in wire.receipts.clone() {
-        wire.client.ack_with(receipt, PubAckReasonCode::Success, &properties).unwrap();
+        wire.client.ack_with(wire.now, receipt, PubAckReasonCode::Success, &properties).unwrap();
     }
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
     let properties = DisconnectProperties { user_properties: List::from(&long_pair), ..Default::default() };
-    wire.client.disconnect(&Disconnect { properties, ..Disconnect::default() }).unwrap();
+    wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() }).unwrap();
     wire.assert_sent(&[Disconnect::default().into()]);
 }
 
@@ -183,7 +186,7 @@ fn mqtt_3_2_2_17_and_mqtt_3_3_2_9_aliases_stay_within_the_maximum() {
         let mut used = 0;
         for round in 0..200 {
             let topic = format!("topic {}", round * 7 % 11 * (round % 3));
-            wire.client.publish(&Message::new(&topic, "x")).unwrap();
+            wire.client.publish(wire.now, &Message::new(&topic, "x")).unwrap();
             let sent = wire.take();
             let [Packet::Publish(sent)] = decode(&sent, Version::V5)[..] else { panic!("one message") };
             let Some(alias) = sent.properties.topic_alias else {

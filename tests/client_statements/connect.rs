@@ -125,9 +125,9 @@ fn mqtt_3_1_2_30_only_auth_or_disconnect_before_connack() {
     wire.later(20_000);
     assert_eq!(wire.poll(), []);
     wire.assert_silent();
-    wire.client.authenticate(b"2").unwrap();
+    wire.client.authenticate(wire.now, b"2").unwrap();
     wire.assert_sent(&[auth(AuthReasonCode::ContinueAuthentication, "M", b"2").into()]);
-    wire.client.disconnect(&Disconnect::default()).unwrap();
+    wire.client.disconnect(wire.now, &Disconnect::default()).unwrap();
     wire.assert_sent(&[Disconnect::default().into()]);
 }
 

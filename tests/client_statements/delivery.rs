@@ -56,7 +56,7 @@ fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_it_was_taken_over() {
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
-    wire.client.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(77)).into()]);
 }
 
@@ -69,7 +69,7 @@ fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message() {
             let told = Event::Message { topic: "t".into(), payload: payload.into(), qos: QOS_1, dup };
             assert_eq!(wire.receive(&[published(payload, how)]), [told]);
             if let Some(receipt) = wire.receipts.pop() {
-                wire.client.ack(receipt, PubAckReasonCode::Success).unwrap();
+                wire.client.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
             }
             wire.assert_sent(&[PubAck::new(id(5)).into()]);
         }
@@ -161,7 +161,7 @@ fn mqtt_4_3_3_6_no_publish_after_pubrel() {
 #[test]
 fn mqtt_4_3_3_7_a_message_that_was_sent_does_not_expire() {
     let mut wire = Wire::connected(v5());
-    let token = wire.client.publish(&expiring("x", QOS_2, 5)).unwrap();
+    let token = wire.client.publish(wire.now, &expiring("x", QOS_2, 5)).unwrap();
     wire.take();
     wire.later(60_000);
     wire.resume();
@@ -181,7 +181,7 @@ fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_it_was_taken_over() {
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
-    wire.client.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(77)).into()]);
 }
 
@@ -191,7 +191,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
     for payload in ["1", "2"] {
         assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
         let reason_code = PubAckReasonCode::QuotaExceeded;
-        wire.client.ack(wire.receipts.pop().unwrap(), reason_code).unwrap();
+        wire.client.ack(wire.now, wire.receipts.pop().unwrap(), reason_code).unwrap();
         wire.assert_sent(&[PubRec { reason_code, ..PubRec::new(id(5)) }.into()]);
     }
 }
@@ -213,13 +213,13 @@ fn mqtt_4_3_3_10_before_pubrel_a_copy_has_a_pubrec_and_is_not_delivered() {
 fn mqtt_4_3_3_10_what_was_acknowledged_is_not_delivered_again() {
     let mut wire = Wire::connected(manual());
     wire.receive(&[published("1", delivery(QOS_2, 1)), published("2", delivery(QOS_2, 2))]);
-    wire.client.ack(wire.receipts[1], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.receipts[1], PubAckReasonCode::Success).unwrap();
     wire.assert_silent();
     wire.resume();
     let events = wire.receive(&[published("1", again(QOS_2, 1)), published("2", again(QOS_2, 2))]);
     let first = Event::Message { topic: "t".into(), payload: "1".into(), qos: QOS_2, dup: true };
     assert_eq!(events, [first]);
-    wire.client.ack(wire.receipts[2], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.receipts[2], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(1)).into(), PubRec::new(id(2)).into()]);
 }
 
@@ -248,7 +248,7 @@ fn mqtt_4_3_3_13_an_expired_message_is_settled_all_the_same() {
     let mut wire = Wire::connected(manual());
     wire.receive(&[Publish { properties, ..publish("x", delivery(QOS_2, 5)) }.into()]);
     wire.later(30_000);
-    wire.client.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(5)).into()]);
     wire.receive(&[PubRel::new(id(5)).into()]);
     wire.assert_sent(&[PubComp::new(id(5)).into()]);

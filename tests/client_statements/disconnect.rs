@@ -13,7 +13,7 @@ fn mqtt_3_14_2_3_and_mqtt_3_14_2_4_disconnect_leaves_out_what_is_too_large() {
     let size = |properties| with(properties).encoded_len(Version::V5).unwrap() as u32;
     for limit in 5..=size(full) + 1 {
         let mut wire = Wire::connected_by(v5(), connack_with(packet_size(limit)));
-        wire.client.disconnect(&with(full)).unwrap();
+        wire.client.disconnect(wire.now, &with(full)).unwrap();
         let candidates = [full, reason_only, user_only, Default::default()];
         let allowed: Vec<_> =
             candidates.into_iter().filter(|&it| size(it) <= limit).map(|it| with(it).into()).collect();
@@ -31,11 +31,11 @@ pub(crate) fn tempt(wire: &mut Wire) {
     wire.subscribe();
     wire.unsubscribe();
     for receipt in wire.receipts.clone() {
-        let _ = wire.client.ack(receipt, PubAckReasonCode::Success);
+        let _ = wire.client.ack(wire.now, receipt, PubAckReasonCode::Success);
     }
-    let _ = wire.client.reauthenticate(b"x");
-    let _ = wire.client.authenticate(b"x");
-    let _ = wire.client.disconnect(&Disconnect::default());
+    let _ = wire.client.reauthenticate(wire.now, b"x");
+    let _ = wire.client.authenticate(wire.now, b"x");
+    let _ = wire.client.disconnect(wire.now, &Disconnect::default());
     wire.poll();
     wire.receive(&[
         published("m", delivery(QOS_1, 90)),
@@ -57,7 +57,7 @@ fn mqtt_3_14_4_1_nothing_follows_disconnect() {
         if by_error {
             wire.receive(&[connack().into()]);
         } else {
-            wire.client.disconnect(&Disconnect::default()).unwrap();
+            wire.client.disconnect(wire.now, &Disconnect::default()).unwrap();
         }
         let sent = wire.take();
         assert!(matches!(decode(&sent, Version::V5)[..], [Packet::Disconnect(_)]));
@@ -69,7 +69,7 @@ fn mqtt_3_14_4_1_nothing_follows_disconnect() {
 #[test]
 fn mqtt_3_14_4_2_the_connection_is_closed_after_disconnect() {
     let mut wire = Wire::connected(v5());
-    wire.client.disconnect(&Disconnect::default()).unwrap();
+    wire.client.disconnect(wire.now, &Disconnect::default()).unwrap();
     assert_eq!(wire.client.deadline(), Some(mqtt_sansio::Instant::EPOCH), "the caller is to be told at once");
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
     assert!(!wire.client.is_connected());

@@ -19,7 +19,7 @@ fn mqtt_4_13_2_1_an_error_code_ends_the_connection() {
         assert!(!wire.client.is_connected());
         // From this end, and whether it gets out or not.
         let mut wire = Wire::connected(v5());
-        wire.client.disconnect(&disconnect).unwrap();
+        wire.client.disconnect(wire.now, &disconnect).unwrap();
         assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
         assert!(!wire.client.is_connected());
     }

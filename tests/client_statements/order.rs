@@ -82,7 +82,7 @@ fn acks_in_order(qos: QoS) -> Vec<u16> {
     wire.receive(&order.map(|number| published("x", delivery(qos, number))));
     let mut sent = Vec::new();
     for place in [2, 0, 4, 3, 1] {
-        wire.client.ack(wire.receipts[place], PubAckReasonCode::Success).unwrap();
+        wire.client.ack(wire.now, wire.receipts[place], PubAckReasonCode::Success).unwrap();
         sent.extend(sent_ids(&mut wire));
     }
     assert_eq!(sent, order);

@@ -123,6 +123,6 @@ fn mqtt_3_3_4_8_a_full_window_delays_messages_alone() {
     wire.later(60_000);
     wire.poll();
     wire.assert_sent(&[Packet::PingReq]);
-    wire.client.disconnect(&Disconnect::default()).unwrap();
+    wire.client.disconnect(wire.now, &Disconnect::default()).unwrap();
     wire.assert_sent(&[Disconnect::default().into()]);
 }

@@ -91,7 +91,7 @@ fn section_3_3_2_3_8_b_a_subscription_identifier_that_was_never_used() {
         let identifier = SubscriptionIdentifier::new(number).unwrap();
         let mut wire = Wire::connected(v5());
         let properties = SubscribeProperties { subscription_identifier: Some(identifier), ..Default::default() };
-        wire.client.subscribe_with(&[Subscription::new("t", QOS_0).unwrap()], &properties).unwrap();
+        wire.client.subscribe_with(wire.now, &[Subscription::new("t", QOS_0).unwrap()], &properties).unwrap();
         wire.receive(&[suback(1)]);
         wire
     };
@@ -143,7 +143,7 @@ fn section_3_3_4_a_more_than_the_own_receive_maximum() {
     for _ in 0..10 {
         wire.receive(&[qos_1(1), qos_2(2)]);
         for receipt in core::mem::take(&mut wire.receipts) {
-            wire.client.ack(receipt, PubAckReasonCode::QuotaExceeded).unwrap();
+            wire.client.ack(wire.now, receipt, PubAckReasonCode::QuotaExceeded).unwrap();
         }
         wire.take();
     }

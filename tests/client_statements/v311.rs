@@ -78,7 +78,7 @@ fn mqtt_3_1_2_4_without_clean_session_it_goes_on() {
     wire.publish("2", QOS_2);
     wire.take();
     wire.receive(&[published("half", delivery(QOS_2, 9)), PubRec::new(id(2)).into()]);
-    wire.client.disconnect(&Disconnect::default()).unwrap();
+    wire.client.disconnect(wire.now, &Disconnect::default()).unwrap();
     wire.poll();
     wire.take();
     // Even after a good end.
@@ -156,7 +156,7 @@ fn mqtt_3_3_4_1_each_qos_has_its_answer() {
 fn mqtt_3_14_4_1_and_mqtt_3_14_4_2_disconnect_is_the_end() {
     let mut wire = Wire::connected(ClientConfig { manual_acks: true, ..v311() });
     wire.receive(&[published("x", delivery(QOS_1, 1))]);
-    wire.client.disconnect(&Disconnect::default()).unwrap();
+    wire.client.disconnect(wire.now, &Disconnect::default()).unwrap();
     wire.assert_sent(&[Disconnect::default().into()]);
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
     tempt(&mut wire);
@@ -275,7 +275,7 @@ fn acks(qos: QoS) {
         let mut wire = Wire::connected(ClientConfig { manual_acks: by_hand, ..v311() });
         wire.receive(&[3, 1, 2].map(|number| published("x", delivery(qos, number))));
         for receipt in wire.receipts.clone().into_iter().rev() {
-            wire.client.ack(receipt, PubAckReasonCode::Success).unwrap();
+            wire.client.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
         }
         assert_eq!(sent_ids(&mut wire), [3, 1, 2]);
     }

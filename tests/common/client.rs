@@ -348,18 +348,18 @@ impl Wire {
     /// Publishes to the topic `t`.
     #[track_caller]
     pub(crate) fn publish(&mut self, payload: &str, qos: QoS) -> Token {
-        self.client.publish(&Message::new("t", payload).qos(qos)).unwrap()
+        self.client.publish(self.now, &Message::new("t", payload).qos(qos)).unwrap()
     }
 
     /// Asks for the topic `t`.
     #[track_caller]
     pub(crate) fn subscribe(&mut self) -> Token {
-        self.client.subscribe(&[Subscription::new("t", QOS_0).unwrap()]).unwrap()
+        self.client.subscribe(self.now, &[Subscription::new("t", QOS_0).unwrap()]).unwrap()
     }
 
     #[track_caller]
     pub(crate) fn unsubscribe(&mut self) -> Token {
-        self.client.unsubscribe(&[filter("t")]).unwrap()
+        self.client.unsubscribe(self.now, &[filter("t")]).unwrap()
     }
 }
 

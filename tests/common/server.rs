@@ -415,7 +415,7 @@ impl Wire {
     pub(crate) fn accepted(config: impl Into<Arc<ServerConfig>>, connect: &Connect<'_>, accept: Accept) -> Self {
         let config = config.into();
         let mut door = Door::asked(Arc::clone(&config), connect);
-        let server = door.acceptor.accept(None, accept).unwrap();
+        let server = door.acceptor.accept(door.now, None, accept).unwrap();
         let now = door.now;
         let bytes = encoded(&(*connect).into(), connect.version);
         Self { server, config, version: connect.version, now, connect: bytes, receipts: Vec::new() }
@@ -454,7 +454,7 @@ impl Wire {
         let mut acceptor = Acceptor::new(Arc::clone(&self.config), self.now);
         let mut input = &self.connect[..];
         assert!(matches!(acceptor.poll(self.now, &mut input), Some(Action::Connect(_))));
-        self.server = acceptor.accept(self.server.clone(), accept).unwrap();
+        self.server = acceptor.accept(self.now, self.server.clone(), accept).unwrap();
     }
 
     /// The connection is gone, with all that has not been taken.
@@ -560,7 +560,7 @@ impl Wire {
     /// Publishes to the topic `t`.
     #[track_caller]
     pub(crate) fn publish(&mut self, payload: &str, qos: QoS) -> Token {
-        self.server.publish(&Message::new("t", payload).qos(qos)).unwrap()
+        self.server.publish(self.now, &Message::new("t", payload).qos(qos)).unwrap()
     }
 
     /// The client asks for these filters; the name of the request.

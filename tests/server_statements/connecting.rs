@@ -22,14 +22,14 @@ fn mqtt_3_1_0_2_a_second_connect_closes() {
     assert!(!wire.server.is_connected());
     // And before the first one was answered.
     let mut door = Door::asked(config(), &authenticating());
-    door.acceptor.challenge(b"1").unwrap();
+    door.acceptor.challenge(door.now, b"1").unwrap();
     assert_eq!(door.receive(&[authenticating().into()]), [breach(Breach::SecondConnect)]);
 }
 
 #[test]
 fn mqtt_3_1_2_2_a_version_that_is_not_wanted() {
     let mut door = Door::asked(config(), &v5());
-    door.acceptor.refuse(ConnAckReasonCode::UnsupportedProtocolVersion).unwrap();
+    door.acceptor.refuse(door.now, ConnAckReasonCode::UnsupportedProtocolVersion).unwrap();
     assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::UnsupportedProtocolVersion.into()))]);
     door.assert_sent(&[refused(ConnAckReasonCode::UnsupportedProtocolVersion)]);
     // One that nobody knows is not even handed out.
@@ -213,18 +213,18 @@ fn mqtt_3_1_2_24_nothing_above_the_maximum_packet_size() {
         let accept = Accept { reason_string: Some(long.clone()), ..Accept::default() };
         let mut wire = Wire::accepted(ServerConfig { manual_acks: true, ..config() }, &connect, accept);
         for qos in [QOS_0, QOS_1, QOS_2] {
-            assert!(wire.server.publish(&Message::new("t", &long).qos(qos)).is_err());
+            assert!(wire.server.publish(wire.now, &Message::new("t", &long).qos(qos)).is_err());
         }
         wire.receive(&[published("a", delivery(QOS_1, 1)), published("b", delivery(QOS_2, 2))]);
-        wire.server.ack_with(wire.receipts[0], PubAckReasonCode::QuotaExceeded, &ack).unwrap();
-        wire.server.ack_with(wire.receipts[1], PubAckReasonCode::QuotaExceeded, &ack).unwrap();
+        wire.server.ack_with(wire.now, wire.receipts[0], PubAckReasonCode::QuotaExceeded, &ack).unwrap();
+        wire.server.ack_with(wire.now, wire.receipts[1], PubAckReasonCode::QuotaExceeded, &ack).unwrap();
         let (first, second) = (wire.subscribe(3, &["a"]), wire.unsubscribe(4, &["a"]));
-        wire.server.suback_with(first, &[SubAckReasonCode::GrantedQoS0], &ack).unwrap();
-        wire.server.unsuback_with(second, &[UnsubAckReasonCode::Success], &ack).unwrap();
+        wire.server.suback_with(wire.now, first, &[SubAckReasonCode::GrantedQoS0], &ack).unwrap();
+        wire.server.unsuback_with(wire.now, second, &[UnsubAckReasonCode::Success], &ack).unwrap();
         wire.receive(&[Packet::PingReq]);
         let properties = DisconnectProperties { reason_string: Some(text(&long)), ..Default::default() };
         let reason_code = DisconnectReasonCode::ServerBusy;
-        wire.server.disconnect(&Disconnect { reason_code, properties }).unwrap();
+        wire.server.disconnect(wire.now, &Disconnect { reason_code, properties }).unwrap();
         let sent = wire.take();
         let packets = decode(&sent, Version::V5);
         assert_eq!(packets.len(), 7, "{packets:?}");
@@ -241,7 +241,7 @@ fn mqtt_3_1_2_25_a_message_that_is_too_large_is_dropped() {
     let long = "x".repeat(60);
     let mut wire = Wire::connected(config(), &small(40));
     for qos in [QOS_0, QOS_1, QOS_2] {
-        let result = wire.server.publish(&Message::new("t", &long).qos(qos));
+        let result = wire.server.publish(wire.now, &Message::new("t", &long).qos(qos));
         assert_eq!(result, Err(CommandError::TooLarge { limit: 40 }));
     }
     assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
@@ -281,8 +281,8 @@ fn mqtt_3_1_2_26_and_mqtt_3_3_2_11_aliases_stay_within_the_maximum() {
         let mut wire = Wire::connected(ServerConfig { topic_aliases: ours, ..config() }, &v5_with(properties));
         for round in 0..3 {
             for topic in ["a", "b", "c", "d", "e"] {
-                wire.server.publish(&Message::new(topic, "x").qos(QOS_1)).unwrap();
-                wire.server.publish(&Message::new(topic, "x")).unwrap();
+                wire.server.publish(wire.now, &Message::new(topic, "x").qos(QOS_1)).unwrap();
+                wire.server.publish(wire.now, &Message::new(topic, "x")).unwrap();
             }
             let used = aliases(&mut wire);
             assert!(used.iter().flatten().all(|&alias| alias >= 1 && alias <= ours.min(theirs)), "{used:?}");
@@ -327,18 +327,18 @@ fn mqtt_3_1_2_29_problem_information_for_who_has_not_declined() {
         wire.assert_sent(&[accepted(ConnAckProperties { reason_string, ..Default::default() })]);
         wire.receive(&[published("a", delivery(QOS_1, 1)), published("b", delivery(QOS_2, 2))]);
         let (first, second) = (wire.subscribe(3, &["a"]), wire.unsubscribe(4, &["a"]));
-        wire.server.ack_with(wire.receipts[0], PubAckReasonCode::NotAuthorized, &full).unwrap();
-        wire.server.ack_with(wire.receipts[1], PubAckReasonCode::NotAuthorized, &full).unwrap();
-        wire.server.suback_with(first, &[SubAckReasonCode::NotAuthorized], &full).unwrap();
-        wire.server.unsuback_with(second, &[UnsubAckReasonCode::NotAuthorized], &full).unwrap();
+        wire.server.ack_with(wire.now, wire.receipts[0], PubAckReasonCode::NotAuthorized, &full).unwrap();
+        wire.server.ack_with(wire.now, wire.receipts[1], PubAckReasonCode::NotAuthorized, &full).unwrap();
+        wire.server.suback_with(wire.now, first, &[SubAckReasonCode::NotAuthorized], &full).unwrap();
+        wire.server.unsuback_with(wire.now, second, &[UnsubAckReasonCode::NotAuthorized], &full).unwrap();
         let properties = PublishProperties { user_properties: (&pairs).into(), ..Default::default() };
-        wire.server.publish(&Message::new("t", "x").properties(properties)).unwrap();
+        wire.server.publish(wire.now, &Message::new("t", "x").properties(properties)).unwrap();
         let of_disconnect = DisconnectProperties {
             reason_string: full.reason_string,
             user_properties: full.user_properties,
             ..Default::default()
         };
-        wire.server.disconnect(&Disconnect { properties: of_disconnect, ..Disconnect::default() }).unwrap();
+        wire.server.disconnect(wire.now, &Disconnect { properties: of_disconnect, ..Disconnect::default() }).unwrap();
         let properties_of_acks = if wanted == Some(false) { AckProperties::default() } else { full };
         let reason_code = PubAckReasonCode::NotAuthorized;
         wire.assert_sent(&[
@@ -360,7 +360,7 @@ fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
         let mut door = Door::new(config(), Version::V5);
         let connect = Connect { client_identifier: text(name), ..v5() };
         assert_eq!(door.receive(&[connect.into()]), [Event::Connect(name.into())]);
-        let server = door.acceptor.accept(None, Accept::default()).unwrap();
+        let server = door.acceptor.accept(door.now, None, Accept::default()).unwrap();
         assert_eq!(server.client_id(), name);
     }
 }
@@ -382,11 +382,11 @@ fn mqtt_3_1_3_6_and_mqtt_3_1_3_7_an_empty_client_identifier_is_assigned_one() {
     let mut door = Door::asked(config(), &connect);
     // It has to be given one, and is told.
     assert_eq!(
-        door.acceptor.accept(None, Accept::default()).err().map(|it| it.reason),
+        door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
         Some(CommandError::NoClientIdentifier)
     );
     let accept = Accept { assigned_client_id: Some("unique".into()), ..Accept::default() };
-    let mut server = door.acceptor.accept(None, accept).unwrap();
+    let mut server = door.acceptor.accept(door.now, None, accept).unwrap();
     assert_eq!(server.client_id(), "unique");
     let properties = ConnAckProperties { assigned_client_identifier: Some(text("unique")), ..Default::default() };
     let sent = crate::server::take(server.transmit());
@@ -407,7 +407,7 @@ fn mqtt_3_1_3_8_a_client_identifier_that_is_rejected() {
     for name in ["", "not you"] {
         let connect = Connect { client_identifier: text(name), clean_start: true, ..v5() };
         let mut door = Door::asked(config(), &connect);
-        door.acceptor.refuse(ConnAckReasonCode::ClientIdentifierNotValid).unwrap();
+        door.acceptor.refuse(door.now, ConnAckReasonCode::ClientIdentifierNotValid).unwrap();
         assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::ClientIdentifierNotValid.into()))]);
         assert_eq!(door.take(), [0x20, 3, 0, 0x85, 0]);
     }
@@ -418,7 +418,7 @@ fn mqtt_3_1_4_2_a_client_that_is_not_authorized_is_closed() {
     for code in [ConnAckReasonCode::NotAuthorized, ConnAckReasonCode::BadUserNameOrPassword, ConnAckReasonCode::Banned]
     {
         let mut door = Door::asked(config(), &v5());
-        door.acceptor.refuse(code).unwrap();
+        door.acceptor.refuse(door.now, code).unwrap();
         assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
         door.assert_sent(&[refused(code)]);
     }
@@ -453,7 +453,7 @@ fn mqtt_3_1_4_5_a_good_connect_is_acknowledged() {
 #[test]
 fn mqtt_3_1_4_6_nothing_is_processed_after_a_rejection() {
     let mut door = Door::asked(config(), &authenticating());
-    door.acceptor.refuse(ConnAckReasonCode::NotAuthorized).unwrap();
+    door.acceptor.refuse(door.now, ConnAckReasonCode::NotAuthorized).unwrap();
     let behind = [
         published("x", delivery(QOS_1, 1)),
         Packet::PingReq,
@@ -470,9 +470,9 @@ fn mqtt_3_2_0_1_connack_comes_first() {
     let (mut wire, _) = interrupted();
     wire.publish("queued", QOS_1);
     let mut door = Door::asked(config(), &authenticating());
-    door.acceptor.challenge(b"1").unwrap();
+    door.acceptor.challenge(door.now, b"1").unwrap();
     door.receive(&[auth(AuthReasonCode::ContinueAuthentication, "M", b"")]);
-    wire.server = door.acceptor.accept(wire.server.clone(), Accept::default()).unwrap();
+    wire.server = door.acceptor.accept(door.now, wire.server.clone(), Accept::default()).unwrap();
     wire.publish("more", QOS_0);
     wire.receive(&[Packet::PingReq]);
     let sent = wire.take();
@@ -492,9 +492,12 @@ fn mqtt_3_2_0_2_there_is_one_connack() {
     let is_connack = |packet: &&Packet<'_>| matches!(packet, Packet::ConnAck(_));
     assert_eq!(decode(&sent, Version::V5).iter().filter(is_connack).count(), 1);
     let mut door = Door::asked(config(), &v5());
-    door.acceptor.refuse(ConnAckReasonCode::ServerBusy).unwrap();
-    assert_eq!(door.acceptor.refuse(ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
-    assert_eq!(door.acceptor.accept(None, Accept::default()).err().map(|it| it.reason), Some(CommandError::NoConnect));
+    door.acceptor.refuse(door.now, ConnAckReasonCode::ServerBusy).unwrap();
+    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+    assert_eq!(
+        door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
+        Some(CommandError::NoConnect)
+    );
     door.assert_sent(&[refused(ConnAckReasonCode::ServerBusy)]);
 }
 
@@ -534,7 +537,7 @@ fn mqtt_3_2_2_3_session_present_tells_the_truth() {
 fn mqtt_3_2_2_7_a_refusal_closes() {
     for &code in ConnAckReasonCode::ALL.iter().filter(|code| code.is_error()) {
         let mut door = Door::asked(config(), &v5());
-        door.acceptor.refuse(code).unwrap();
+        door.acceptor.refuse(door.now, code).unwrap();
         assert_eq!(door.acceptor.deadline(), Some(Instant::EPOCH));
         assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
         door.assert_sent(&[refused(code)]);
@@ -559,7 +562,7 @@ fn mqtt_3_2_2_10_subscriptions_of_every_qos_are_taken() {
             let subscriptions = [mqtt_sansio::codec::Subscription::new("t", qos).unwrap()];
             let events = wire.receive(&[crate::server::subscribe(number, &subscriptions)]);
             let [Event::Subscribe(request, _)] = events[..] else { panic!("{events:?}") };
-            wire.server.suback(request, &[qos.min(maximum_qos).into()]).unwrap();
+            wire.server.suback(wire.now, request, &[qos.min(maximum_qos).into()]).unwrap();
             wire.assert_sent(&[SubAck::new(id(number), &[qos.min(maximum_qos).into()]).into()]);
         }
     }

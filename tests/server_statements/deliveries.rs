@@ -169,8 +169,8 @@ fn mqtt_3_3_4_10_a_full_window_delays_messages_alone() {
     wire.publish("0", QOS_0);
     wire.receive(&[Packet::PingReq]);
     let (first, second) = (wire.subscribe(9, &["t"]), wire.unsubscribe(10, &["t"]));
-    wire.server.suback(first, &[mqtt_sansio::codec::SubAckReasonCode::GrantedQoS0]).unwrap();
-    wire.server.unsuback(second, &[mqtt_sansio::codec::UnsubAckReasonCode::Success]).unwrap();
+    wire.server.suback(wire.now, first, &[mqtt_sansio::codec::SubAckReasonCode::GrantedQoS0]).unwrap();
+    wire.server.unsuback(wire.now, second, &[mqtt_sansio::codec::UnsubAckReasonCode::Success]).unwrap();
     wire.assert_sent(&[
         PubAck::new(id(7)).into(),
         PubRec::new(id(8)).into(),
@@ -180,7 +180,7 @@ fn mqtt_3_3_4_10_a_full_window_delays_messages_alone() {
         mqtt_sansio::codec::SubAck::new(id(9), &[mqtt_sansio::codec::SubAckReasonCode::GrantedQoS0]).into(),
         mqtt_sansio::codec::UnsubAck::new(id(10), &[mqtt_sansio::codec::UnsubAckReasonCode::Success]).into(),
     ]);
-    wire.server.take_over().unwrap();
+    wire.server.take_over(wire.now).unwrap();
     assert_eq!(wire.sent_count(), 1);
 }
 
@@ -200,7 +200,7 @@ fn acks_fit(qos: QoS, packet: impl for<'a> Fn(PubAckReasonCode, AckProperties<'a
         let connect = v5_with(ConnectProperties { maximum_packet_size: limit.try_into().ok(), ..Default::default() });
         let mut wire = Wire::connected(ServerConfig { manual_acks: true, ..config() }, &connect);
         wire.receive(&[published("x", delivery(qos, 7))]);
-        wire.server.ack_with(wire.receipts[0], code, &full).unwrap();
+        wire.server.ack_with(wire.now, wire.receipts[0], code, &full).unwrap();
         // No property is sent that makes it too large; one that fits need not be left out for another's sake.
         let allowed: Vec<_> = [full, reason_only, user_only, AckProperties::default()]
             .into_iter()
@@ -318,7 +318,7 @@ fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_it_was_taken_over() {
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
-    wire.server.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.server.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(77)).into()]);
 }
 
@@ -330,7 +330,7 @@ fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message() {
             let told = if dup { told_again(payload, QOS_1) } else { told(payload, QOS_1) };
             assert_eq!(wire.receive(&[published(payload, how)]), [told]);
             if let Some(receipt) = wire.receipts.pop() {
-                wire.server.ack(receipt, PubAckReasonCode::Success).unwrap();
+                wire.server.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
             }
             wire.assert_sent(&[PubAck::new(id(5)).into()]);
         }
@@ -422,7 +422,7 @@ fn mqtt_4_3_3_6_no_publish_after_pubrel() {
 fn mqtt_4_3_3_7_a_message_that_was_sent_does_not_expire() {
     let mut wire = connected();
     let properties = PublishProperties { message_expiry_interval: Some(5), ..Default::default() };
-    let token = wire.server.publish(&Message::new("t", "x").qos(QOS_2).properties(properties)).unwrap();
+    let token = wire.server.publish(wire.now, &Message::new("t", "x").qos(QOS_2).properties(properties)).unwrap();
     wire.poll();
     wire.take();
     wire.later(60_000);
@@ -443,7 +443,7 @@ fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_it_was_taken_over() {
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
-    wire.server.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.server.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(77)).into()]);
 }
 
@@ -453,7 +453,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
     for payload in ["1", "2"] {
         assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
         let reason_code = PubAckReasonCode::QuotaExceeded;
-        wire.server.ack(wire.receipts.pop().unwrap(), reason_code).unwrap();
+        wire.server.ack(wire.now, wire.receipts.pop().unwrap(), reason_code).unwrap();
         wire.assert_sent(&[PubRec { reason_code, ..PubRec::new(id(5)) }.into()]);
     }
 }
@@ -494,7 +494,7 @@ fn mqtt_4_3_3_13_an_expired_message_is_settled_all_the_same() {
     let mut wire = manual();
     wire.receive(&[Publish { properties, ..publish("x", delivery(QOS_2, 5)) }.into()]);
     wire.later(30_000);
-    wire.server.ack(wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.server.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(5)).into()]);
     wire.receive(&[PubRel::new(id(5)).into()]);
     wire.assert_sent(&[PubComp::new(id(5)).into()]);

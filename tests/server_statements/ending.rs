@@ -33,13 +33,13 @@ fn mqtt_3_14_0_1_no_disconnect_before_a_good_connack() {
     assert!(!matches!(door.take()[..], [0xE0, ..]));
     for packet in [Packet::PingReq, auth(CONTINUE, "other", b""), authenticating().into()] {
         let mut door = Door::asked(config(), &authenticating());
-        door.acceptor.challenge(b"").unwrap();
+        door.acceptor.challenge(door.now, b"").unwrap();
         door.take();
         door.receive(&[packet]);
         assert!(!matches!(door.take()[..], [0xE0, ..]), "{packet:?}");
     }
     let mut door = Door::asked(config(), &v5());
-    door.acceptor.refuse(ConnAckReasonCode::ServerBusy).unwrap();
+    door.acceptor.refuse(door.now, ConnAckReasonCode::ServerBusy).unwrap();
     door.poll();
     door.assert_sent(&[refused(ConnAckReasonCode::ServerBusy)]);
 }
@@ -49,7 +49,7 @@ fn mqtt_3_14_2_2_a_server_gives_no_expiry_interval() {
     let mut wire = Wire::lasting(Version::V5);
     for seconds in [0, 1, u32::MAX] {
         let properties = DisconnectProperties { session_expiry_interval: Some(seconds), ..Default::default() };
-        let result = wire.server.disconnect(&Disconnect { properties, ..Disconnect::default() });
+        let result = wire.server.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() });
         assert_eq!(result, Err(CommandError::SessionExpiry));
     }
     wire.assert_silent();
@@ -68,7 +68,7 @@ fn mqtt_3_14_2_3_and_mqtt_3_14_2_4_disconnect_leaves_out_what_is_too_large() {
     for limit in 5..=size(full) + 1 {
         let connect = v5_with(ConnectProperties { maximum_packet_size: limit.try_into().ok(), ..Default::default() });
         let mut wire = Wire::connected(config(), &connect);
-        wire.server.disconnect(&with(full)).unwrap();
+        wire.server.disconnect(wire.now, &with(full)).unwrap();
         let candidates = [full, reason_only, user_only, Default::default()];
         let allowed: Vec<_> =
             candidates.into_iter().filter(|&it| size(it) <= limit).map(|it| with(it).into()).collect();
@@ -81,16 +81,16 @@ fn mqtt_3_14_2_3_and_mqtt_3_14_2_4_disconnect_leaves_out_what_is_too_large() {
 
 /// Everything that would make a connected server send something, and a long time.
 fn tempt(wire: &mut Wire, request: mqtt_sansio::server::RequestId) {
-    let _ = wire.server.publish(&Message::new("t", "0"));
+    let _ = wire.server.publish(wire.now, &Message::new("t", "0"));
     wire.publish("1", QOS_1);
-    let _ = wire.server.suback(request, &[SubAckReasonCode::GrantedQoS0]);
+    let _ = wire.server.suback(wire.now, request, &[SubAckReasonCode::GrantedQoS0]);
     for receipt in wire.receipts.clone() {
-        let _ = wire.server.ack(receipt, PubAckReasonCode::Success);
+        let _ = wire.server.ack(wire.now, receipt, PubAckReasonCode::Success);
     }
-    let _ = wire.server.challenge(b"x");
-    let _ = wire.server.authenticated(b"x");
-    let _ = wire.server.disconnect(&Disconnect::default());
-    let _ = wire.server.take_over();
+    let _ = wire.server.challenge(wire.now, b"x");
+    let _ = wire.server.authenticated(wire.now, b"x");
+    let _ = wire.server.disconnect(wire.now, &Disconnect::default());
+    let _ = wire.server.take_over(wire.now);
     wire.poll();
     let subscriptions = [subscription("t")];
     wire.receive(&[
@@ -115,13 +115,13 @@ fn mqtt_3_14_4_1_nothing_follows_disconnect() {
         wire.receive(&[published("x", delivery(QOS_1, 1)), published("y", delivery(QOS_2, 2))]);
         let request = wire.subscribe(3, &["t"]);
         match reason {
-            0 => wire.server.disconnect(&Disconnect::default()).unwrap(),
+            0 => wire.server.disconnect(wire.now, &Disconnect::default()).unwrap(),
             1 => drop(wire.receive(&[v5().into()])),
             2 => {
                 wire.later(60_000);
                 wire.poll();
             }
-            _ => wire.server.take_over().unwrap(),
+            _ => wire.server.take_over(wire.now).unwrap(),
         }
         let sent = wire.take();
         assert!(matches!(decode(&sent, Version::V5)[..], [Packet::Disconnect(_)]), "{reason}");
@@ -133,7 +133,7 @@ fn mqtt_3_14_4_1_nothing_follows_disconnect() {
 #[test]
 fn mqtt_3_14_4_2_the_connection_is_closed_after_disconnect() {
     let mut wire = Wire::lasting(Version::V5);
-    wire.server.disconnect(&Disconnect::default()).unwrap();
+    wire.server.disconnect(wire.now, &Disconnect::default()).unwrap();
     assert_eq!(wire.server.deadline(), Some(Instant::EPOCH), "the caller is to be told at once");
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
     assert!(!wire.server.is_connected());
@@ -166,9 +166,9 @@ fn mqtt_3_14_4_3_a_normal_disconnection_discards_the_will() {
 #[test]
 fn mqtt_3_15_2_2_and_mqtt_3_15_2_3_auth_is_bare() {
     let mut wire = reauthenticating();
-    wire.server.challenge(b"1").unwrap();
+    wire.server.challenge(wire.now, b"1").unwrap();
     wire.receive(&[auth(CONTINUE, "M", b"2")]);
-    wire.server.authenticated(b"3").unwrap();
+    wire.server.authenticated(wire.now, b"3").unwrap();
     wire.assert_sent(&[auth(CONTINUE, "M", b"1"), auth(AuthReasonCode::Success, "M", b"3")]);
 }
 
@@ -214,7 +214,7 @@ fn mqtt_4_1_0_2_the_session_is_discarded_once_closed_and_expired() {
 fn mqtt_4_12_0_1_a_method_that_is_not_supported() {
     for code in [ConnAckReasonCode::BadAuthenticationMethod, ConnAckReasonCode::NotAuthorized] {
         let mut door = Door::asked(config(), &authenticating());
-        door.acceptor.refuse(code).unwrap();
+        door.acceptor.refuse(door.now, code).unwrap();
         assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
         door.assert_sent(&[refused(code)]);
     }
@@ -232,13 +232,13 @@ fn reauthenticating() -> Wire {
 fn mqtt_4_12_0_2_a_challenge_has_continue_authentication() {
     let mut door = Door::asked(config(), &authenticating());
     for step in [&b"1"[..], b"2", b""] {
-        door.acceptor.challenge(step).unwrap();
+        door.acceptor.challenge(door.now, step).unwrap();
         door.assert_sent(&[auth(CONTINUE, "M", step)]);
         assert_eq!(door.receive(&[auth(CONTINUE, "M", b"x")]), [Event::Auth(CONTINUE, b"x".to_vec())]);
     }
     let mut wire = reauthenticating();
     for step in [&b"1"[..], b"2", b""] {
-        wire.server.challenge(step).unwrap();
+        wire.server.challenge(wire.now, step).unwrap();
         wire.assert_sent(&[auth(CONTINUE, "M", step)]);
         assert_eq!(wire.receive(&[auth(CONTINUE, "M", b"x")]), [Event::Auth(CONTINUE, b"x".to_vec())]);
     }
@@ -249,11 +249,11 @@ fn mqtt_4_12_0_4_a_rejected_authentication_closes() {
     for steps in 0..3 {
         let mut door = Door::asked(config(), &authenticating());
         for _ in 0..steps {
-            door.acceptor.challenge(b"?").unwrap();
+            door.acceptor.challenge(door.now, b"?").unwrap();
             door.receive(&[auth(CONTINUE, "M", b"wrong")]);
         }
         door.take();
-        door.acceptor.refuse(ConnAckReasonCode::NotAuthorized).unwrap();
+        door.acceptor.refuse(door.now, ConnAckReasonCode::NotAuthorized).unwrap();
         assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::NotAuthorized.into()))]);
         door.assert_sent(&[refused(ConnAckReasonCode::NotAuthorized)]);
     }
@@ -264,36 +264,36 @@ fn mqtt_4_12_0_5_the_method_stays_the_same() {
     let changed = [breach(Breach::AuthenticationMethodChanged)];
     // That of the client, before CONNACK and after it.
     let mut door = Door::asked(config(), &authenticating());
-    door.acceptor.challenge(b"1").unwrap();
+    door.acceptor.challenge(door.now, b"1").unwrap();
     assert_eq!(door.receive(&[auth(CONTINUE, "other", b"")]), changed);
     let mut wire = Wire::connected(config(), &authenticating());
     assert_eq!(wire.receive(&[auth(AuthReasonCode::ReAuthenticate, "other", b"")]), changed);
     wire.assert_sent(&[disconnect(DisconnectReasonCode::BadAuthenticationMethod)]);
     let mut wire = reauthenticating();
-    wire.server.challenge(b"1").unwrap();
+    wire.server.challenge(wire.now, b"1").unwrap();
     wire.take();
     assert_eq!(wire.receive(&[auth(CONTINUE, "other", b"")]), changed);
     // And ours, in every AUTH and in CONNACK, whether there were steps or not.
     let mut door = Door::asked(config(), &authenticating());
-    door.acceptor.challenge(b"1").unwrap();
+    door.acceptor.challenge(door.now, b"1").unwrap();
     door.assert_sent(&[auth(CONTINUE, "M", b"1")]);
     let method = ConnAckProperties { authentication_method: Some(text("M")), ..Default::default() };
     let mut wire = Wire::open(config(), &authenticating());
     wire.assert_sent(&[accepted(method)]);
     let mut wire = reauthenticating();
-    wire.server.authenticated(b"").unwrap();
+    wire.server.authenticated(wire.now, b"").unwrap();
     wire.assert_sent(&[auth(AuthReasonCode::Success, "M", b"")]);
 }
 
 #[test]
 fn mqtt_4_12_0_6_without_a_method_there_is_no_auth() {
     let mut door = Door::asked(config(), &v5());
-    assert_eq!(door.acceptor.challenge(b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(CommandError::NoAuthentication));
     let accept = Accept { authentication_data: Some(b"x".to_vec()), ..Accept::default() };
     let mut wire = Wire::accepted(config(), &v5(), accept);
     wire.assert_sent(&[connack(false)]);
-    assert_eq!(wire.server.challenge(b"x"), Err(CommandError::NoAuthentication));
-    assert_eq!(wire.server.authenticated(b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.server.challenge(wire.now, b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.server.authenticated(wire.now, b"x"), Err(CommandError::NoAuthentication));
     wire.assert_silent();
 }
 
@@ -302,10 +302,10 @@ fn mqtt_4_12_0_6_without_a_method_there_is_no_auth() {
 fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
     let mut wire = reauthenticating();
     let reason_code = DisconnectReasonCode::NotAuthorized;
-    wire.server.disconnect(&Disconnect { reason_code, ..Disconnect::default() }).unwrap();
+    wire.server.disconnect(wire.now, &Disconnect { reason_code, ..Disconnect::default() }).unwrap();
     wire.assert_sent(&[disconnect(reason_code)]);
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
-    assert_eq!(wire.server.authenticated(b""), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.server.authenticated(wire.now, b""), Err(CommandError::NoAuthentication));
     // Until it has succeeded or failed, messages go on as before (section 4.12.1).
     let mut wire = reauthenticating();
     wire.publish("x", QOS_1);
@@ -314,7 +314,7 @@ fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
     // On the next connection nothing is left of it.
     wire.lose();
     wire.back(&authenticating());
-    assert_eq!(wire.server.authenticated(b""), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.server.authenticated(wire.now, b""), Err(CommandError::NoAuthentication));
 }
 
 // Section 4.13: errors.
@@ -364,7 +364,7 @@ fn mqtt_4_13_2_1_an_error_code_ends_the_connection() {
         // From us, whether it is sent or not.
         for version in Version::ALL {
             let mut wire = Wire::lasting(version);
-            wire.server.disconnect(&Disconnect { reason_code, ..Disconnect::default() }).unwrap();
+            wire.server.disconnect(wire.now, &Disconnect { reason_code, ..Disconnect::default() }).unwrap();
             assert!(!wire.server.is_connected());
             assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
             assert_eq!(wire.sent_count(), usize::from(version == Version::V5));
@@ -378,7 +378,7 @@ fn mqtt_4_13_2_1_an_error_code_ends_the_connection() {
     for version in Version::ALL {
         for &code in ConnAckReasonCode::ALL.iter().filter(|code| code.is_error()) {
             let mut door = Door::asked(config(), &lasting(version));
-            door.acceptor.refuse(code).unwrap();
+            door.acceptor.refuse(door.now, code).unwrap();
             assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
         }
     }

@@ -15,16 +15,16 @@ fn mqtt_2_2_1_6_answers_repeat_the_identifier() {
     let mut wire = Wire::lasting(Version::V5);
     for number in [1, 0x00FF, 0x0100, 0x1234, 0xFFFF] {
         let request = wire.subscribe(number, &["t"]);
-        wire.server.suback(request, &[GRANTED]).unwrap();
+        wire.server.suback(wire.now, request, &[GRANTED]).unwrap();
         wire.assert_sent(&[SubAck::new(id(number), &[GRANTED]).into()]);
         let request = wire.unsubscribe(number, &["t"]);
-        wire.server.unsuback(request, &[ENDED]).unwrap();
+        wire.server.unsuback(wire.now, request, &[ENDED]).unwrap();
         wire.assert_sent(&[UnsubAck::new(id(number), &[ENDED]).into()]);
     }
     // Answered in another order than asked for.
     let requests = [9, 3, 7].map(|number| (number, wire.subscribe(number, &["t"])));
     for (number, request) in [requests[2], requests[0], requests[1]] {
-        wire.server.suback(request, &[GRANTED]).unwrap();
+        wire.server.suback(wire.now, request, &[GRANTED]).unwrap();
         wire.assert_sent(&[SubAck::new(id(number), &[GRANTED]).into()]);
     }
 }
@@ -43,13 +43,13 @@ fn mqtt_3_8_4_1_and_mqtt_3_8_4_2_every_subscribe_has_its_suback() {
             _ => SubAckReasonCode::UnspecifiedError,
         };
         wire.assert_sent(&[SubAck::new(id(1), &[code, code]).into()]);
-        wire.server.suback(first, &[GRANTED, GRANTED]).unwrap();
+        wire.server.suback(wire.now, first, &[GRANTED, GRANTED]).unwrap();
         wire.assert_sent(&[SubAck::new(id(1), &[GRANTED, GRANTED]).into()]);
-        assert_eq!(wire.server.suback(first, &[GRANTED, GRANTED]), Err(CommandError::AlreadyAcknowledged));
+        assert_eq!(wire.server.suback(wire.now, first, &[GRANTED, GRANTED]), Err(CommandError::AlreadyAcknowledged));
         // Many at once, with as many answers.
         let requests: Vec<_> = (1..=1000).map(|number| wire.subscribe(number, &["t"])).collect();
         for &request in &requests {
-            wire.server.suback(request, &[GRANTED]).unwrap();
+            wire.server.suback(wire.now, request, &[GRANTED]).unwrap();
         }
         assert_eq!(wire.sent_ids(), Vec::from_iter(1..=1000));
     }
@@ -60,11 +60,11 @@ fn mqtt_3_8_4_6_one_code_for_each_filter() {
     let mut wire = Wire::lasting(Version::V5);
     let request = wire.subscribe(1, &["a", "b", "c"]);
     for count in [0, 1, 2, 4] {
-        let result = wire.server.suback(request, &[GRANTED; 4][..count]);
+        let result = wire.server.suback(wire.now, request, &[GRANTED; 4][..count]);
         assert_eq!(result, Err(CommandError::WrongReasonCodeCount));
     }
     wire.assert_silent();
-    wire.server.suback(request, &[GRANTED; 3]).unwrap();
+    wire.server.suback(wire.now, request, &[GRANTED; 3]).unwrap();
     wire.assert_sent(&[SubAck::new(id(1), &[GRANTED; 3]).into()]);
 }
 
@@ -73,7 +73,7 @@ fn mqtt_3_8_4_7_each_code_grants_or_refuses() {
     let mut wire = Wire::lasting(Version::V5);
     for &code in SubAckReasonCode::ALL {
         let request = wire.subscribe(1, &["t"]);
-        wire.server.suback(request, &[code]).unwrap();
+        wire.server.suback(wire.now, request, &[code]).unwrap();
         wire.assert_sent(&[SubAck::new(id(1), &[code]).into()]);
     }
 }
@@ -111,7 +111,7 @@ fn mqtt_3_9_2_1_and_mqtt_3_9_2_2_suback_leaves_out_what_is_too_large() {
         |properties| SubAck { properties, ..SubAck::new(id(7), &[GRANTED, GRANTED]) }.into(),
         |wire, properties| {
             let request = wire.subscribe(7, &["a", "b"]);
-            wire.server.suback_with(request, &[GRANTED, GRANTED], properties).unwrap();
+            wire.server.suback_with(wire.now, request, &[GRANTED, GRANTED], properties).unwrap();
         },
     );
 }
@@ -129,7 +129,7 @@ fn mqtt_3_9_3_1_codes_follow_the_filters() {
     let mut wire = Wire::lasting(Version::V5);
     // The filters are handed out in the order in which they came, and the codes go out in that of the caller.
     let request = wire.subscribe(1, &["b", "a", "d", "c"]);
-    wire.server.suback(request, &MIXED).unwrap();
+    wire.server.suback(wire.now, request, &MIXED).unwrap();
     wire.assert_sent(&[SubAck::new(id(1), &MIXED).into()]);
 }
 
@@ -138,13 +138,13 @@ fn mqtt_3_10_4_4_and_mqtt_3_10_4_5_every_unsubscribe_has_its_unsuback() {
     let mut wire = Wire::lasting(Version::V5);
     for code in [ENDED, UnsubAckReasonCode::NoSubscriptionExisted] {
         let request = wire.unsubscribe(5, &["t"]);
-        wire.server.unsuback(request, &[code]).unwrap();
+        wire.server.unsuback(wire.now, request, &[code]).unwrap();
         wire.assert_sent(&[UnsubAck::new(id(5), &[code]).into()]);
     }
     // And one for each that is open, in any order.
     let requests = [1, 2, 3].map(|number| wire.unsubscribe(number, &["t"]));
     for request in requests.into_iter().rev() {
-        wire.server.unsuback(request, &[ENDED]).unwrap();
+        wire.server.unsuback(wire.now, request, &[ENDED]).unwrap();
     }
     assert_eq!(wire.sent_ids(), [3, 2, 1]);
 }
@@ -157,7 +157,7 @@ fn mqtt_3_10_4_4_an_identifier_in_use_is_answered() {
     let filters = [crate::server::filter("a"), crate::server::filter("b")];
     assert_eq!(wire.receive(&[crate::server::unsubscribe(1, &filters)]), []);
     wire.assert_sent(&[UnsubAck::new(id(1), &[UnsubAckReasonCode::PacketIdentifierInUse; 2]).into()]);
-    wire.server.suback(first, &[GRANTED]).unwrap();
+    wire.server.suback(wire.now, first, &[GRANTED]).unwrap();
     wire.assert_sent(&[SubAck::new(id(1), &[GRANTED]).into()]);
 }
 
@@ -167,7 +167,7 @@ fn mqtt_3_11_2_1_and_mqtt_3_11_2_2_unsuback_leaves_out_what_is_too_large() {
         |properties| UnsubAck { properties, ..UnsubAck::new(id(7), &[ENDED, ENDED]) }.into(),
         |wire, properties| {
             let request = wire.unsubscribe(7, &["a", "b"]);
-            wire.server.unsuback_with(request, &[ENDED, ENDED], properties).unwrap();
+            wire.server.unsuback_with(wire.now, request, &[ENDED, ENDED], properties).unwrap();
         },
     );
 }
@@ -180,7 +180,7 @@ fn mqtt_3_11_3_1_codes_follow_the_filters() {
     let events = wire.receive(&[crate::server::unsubscribe(1, &filters)]);
     let [Event::Unsubscribe(request, asked)] = &events[..] else { panic!("{events:?}") };
     assert_eq!(*asked, ["b", "a", "c"]);
-    wire.server.unsuback(*request, &mixed).unwrap();
+    wire.server.unsuback(wire.now, *request, &mixed).unwrap();
     wire.assert_sent(&[UnsubAck::new(id(1), &mixed).into()]);
 }
 

@@ -103,13 +103,13 @@ fn section_3_3_2_3_2_a_payload_that_is_no_text_can_be_refused() {
         let mut wire = Wire::connected(ServerConfig { manual_acks: true, ..config() }, &v5());
         wire.receive(&[Publish { properties, ..publish("x", delivery(qos, 1)) }.into()]);
         let reason_code = PubAckReasonCode::PayloadFormatInvalid;
-        wire.server.ack(wire.receipts[0], reason_code).unwrap();
+        wire.server.ack(wire.now, wire.receipts[0], reason_code).unwrap();
         wire.assert_sent(&[match qos {
             QoS::AtLeastOnce => PubAck { reason_code, ..PubAck::new(id(1)) }.into(),
             _ => PubRec { reason_code, ..PubRec::new(id(1)) }.into(),
         }]);
         let reason_code = DisconnectReasonCode::PayloadFormatInvalid;
-        wire.server.disconnect(&Disconnect { reason_code, ..Disconnect::default() }).unwrap();
+        wire.server.disconnect(wire.now, &Disconnect { reason_code, ..Disconnect::default() }).unwrap();
         wire.assert_sent(&[disconnect(reason_code)]);
     }
 }
@@ -239,7 +239,7 @@ fn section_3_15_1_auth_that_nobody_has_asked_for() {
     for reason_code in [Success, ReAuthenticate] {
         let mut wire = Wire::connected(config(), &authenticating());
         wire.receive(&[auth(ReAuthenticate, "M", b"")]);
-        wire.server.challenge(b"").unwrap();
+        wire.server.challenge(wire.now, b"").unwrap();
         assert_eq!(wire.receive(&[auth(reason_code, "M", b"")]), [breach(Breach::UnexpectedAuth)], "theirs");
     }
 }

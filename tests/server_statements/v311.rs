@@ -64,10 +64,10 @@ fn mqtt_2_3_1_7_answers_repeat_the_identifier() {
         let mut wire = Wire::lasting(version);
         for number in [1, 0x00FF, 0x0100, 0xFFFF] {
             let request = wire.subscribe(number, &["t"]);
-            wire.server.suback(request, &[SubAckReasonCode::GrantedQoS2]).unwrap();
+            wire.server.suback(wire.now, request, &[SubAckReasonCode::GrantedQoS2]).unwrap();
             wire.assert_sent(&[SubAck::new(id(number), &[SubAckReasonCode::GrantedQoS2]).into()]);
             let request = wire.unsubscribe(number, &["t"]);
-            wire.server.unsuback(request, &[UnsubAckReasonCode::Success]).unwrap();
+            wire.server.unsuback(wire.now, request, &[UnsubAckReasonCode::Success]).unwrap();
             assert_eq!(wire.take(), unsuback(number));
         }
     }
@@ -87,7 +87,7 @@ fn mqtt_3_1_0_2_a_second_connect_closes() {
 fn mqtt_3_1_2_2_an_unsupported_protocol_level() {
     for version in VERSIONS {
         let mut door = Door::asked(config(), &lasting(version));
-        door.acceptor.refuse(ConnAckReasonCode::UnsupportedProtocolVersion).unwrap();
+        door.acceptor.refuse(door.now, ConnAckReasonCode::UnsupportedProtocolVersion).unwrap();
         assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::UnsupportedProtocolVersion.into()))]);
         assert_eq!(door.take(), [0x20, 2, 0, 1]);
     }
@@ -205,7 +205,7 @@ fn mqtt_3_1_3_8_an_empty_client_identifier_without_clean_session() {
 fn mqtt_3_1_3_9_a_client_identifier_that_is_rejected() {
     for version in VERSIONS {
         let mut door = Door::asked(config(), &lasting(version));
-        door.acceptor.refuse(ConnAckReasonCode::ClientIdentifierNotValid).unwrap();
+        door.acceptor.refuse(door.now, ConnAckReasonCode::ClientIdentifierNotValid).unwrap();
         assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::ClientIdentifierNotValid.into()))]);
         assert_eq!(door.take(), [0x20, 2, 0, 2]);
     }
@@ -244,7 +244,7 @@ fn mqtt_3_1_4_4_a_good_connect_is_acknowledged() {
 fn mqtt_3_1_4_5_nothing_is_processed_after_a_refusal() {
     for version in VERSIONS {
         let mut door = Door::asked(config(), &lasting(version));
-        door.acceptor.refuse(ConnAckReasonCode::NotAuthorized).unwrap();
+        door.acceptor.refuse(door.now, ConnAckReasonCode::NotAuthorized).unwrap();
         assert_eq!(
             door.receive(&[published("x", delivery(QOS_1, 1))]),
             [Event::Close(Why::Refused(ConnAckReasonCode::NotAuthorized.into()))]
@@ -291,7 +291,7 @@ fn mqtt_3_2_2_5_and_mqtt_3_2_2_6_a_refusal_closes_with_a_fitting_code_or_none() 
     for version in VERSIONS {
         for &code in ConnAckReasonCode::ALL.iter().filter(|code| code.is_error()) {
             let mut door = Door::asked(config(), &lasting(version));
-            door.acceptor.refuse(code).unwrap();
+            door.acceptor.refuse(door.now, code).unwrap();
             assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
             let expected = code.return_code().map_or(vec![], |code| vec![0x20, 2, 0, code]);
             assert_eq!(door.take(), expected, "{code}");
@@ -329,13 +329,13 @@ fn mqtt_3_3_5_2_a_message_that_is_not_authorized() {
         let mut wire = Wire::connected(ServerConfig { manual_acks: true, ..config() }, &lasting(version));
         wire.receive(&[published("x", delivery(QOS_1, 1)), published("y", delivery(QOS_2, 2))]);
         for receipt in wire.receipts.clone() {
-            wire.server.ack(receipt, PubAckReasonCode::NotAuthorized).unwrap();
+            wire.server.ack(wire.now, receipt, PubAckReasonCode::NotAuthorized).unwrap();
         }
         assert_eq!(wire.take(), [0x40, 2, 0, 1, 0x50, 2, 0, 2]);
         // The second one is settled like any other.
         assert_eq!(wire.receive(&[published("y", again(QOS_2, 2)), PubRel::new(id(2)).into()]), []);
         wire.assert_sent(&[PubRec::new(id(2)).into(), PubComp::new(id(2)).into()]);
-        wire.server.disconnect(&mqtt_sansio::codec::Disconnect::default()).unwrap();
+        wire.server.disconnect(wire.now, &mqtt_sansio::codec::Disconnect::default()).unwrap();
         assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
         wire.assert_silent();
     }
@@ -349,11 +349,11 @@ fn mqtt_3_8_4_1_mqtt_3_8_4_2_mqtt_3_8_4_5_and_mqtt_3_9_3_1_suback_answers_each_f
         let request = wire.subscribe(7, &["d", "a", "c", "b"]);
         let codes = [GrantedQoS2, UnspecifiedError, GrantedQoS0, GrantedQoS1];
         for count in 0..4 {
-            assert_eq!(wire.server.suback(request, &codes[..count]), Err(CommandError::WrongReasonCodeCount));
+            assert_eq!(wire.server.suback(wire.now, request, &codes[..count]), Err(CommandError::WrongReasonCodeCount));
         }
         // The codes of 5.0 do not exist there.
-        assert!(wire.server.suback(request, &[SubAckReasonCode::NotAuthorized; 4]).is_err());
-        wire.server.suback(request, &codes).unwrap();
+        assert!(wire.server.suback(wire.now, request, &[SubAckReasonCode::NotAuthorized; 4]).is_err());
+        wire.server.suback(wire.now, request, &codes).unwrap();
         assert_eq!(wire.take(), [0x90, 6, 0, 7, 2, 0x80, 0, 1]);
     }
 }
@@ -364,7 +364,7 @@ fn mqtt_3_10_4_4_and_mqtt_3_10_4_5_every_unsubscribe_has_its_unsuback() {
         let mut wire = Wire::lasting(version);
         for code in [UnsubAckReasonCode::Success, UnsubAckReasonCode::NoSubscriptionExisted] {
             let request = wire.unsubscribe(9, &["t"]);
-            wire.server.unsuback(request, &[code]).unwrap();
+            wire.server.unsuback(wire.now, request, &[code]).unwrap();
             assert_eq!(wire.take(), unsuback(9));
         }
     }

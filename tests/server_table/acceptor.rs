@@ -22,9 +22,12 @@ fn assert_over(door: &mut Door) {
     door.later(1_000_000);
     let another = encoded(&v5().into(), Version::V5);
     assert_eq!(door.receive_bytes(&another).0, [], "it is told once");
-    assert_eq!(door.acceptor.refuse(ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
-    assert_eq!(door.acceptor.accept(None, Accept::default()).err().map(|it| it.reason), Some(CommandError::NoConnect));
-    assert_eq!(door.acceptor.challenge(b"x"), Err(CommandError::NoConnect));
+    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+    assert_eq!(
+        door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
+        Some(CommandError::NoConnect)
+    );
+    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(CommandError::NoConnect));
     assert_eq!(door.take(), b"");
 }
 
@@ -138,14 +141,14 @@ fn what_comes_behind_connect_is_kept_in_order() {
         assert_eq!(door.receive_bytes(&behind), (vec![], &behind[..]));
         door.assert_silent();
         let mut wire = Wire {
-            server: door.acceptor.accept(None, Accept::default()).unwrap(),
+            server: door.acceptor.accept(door.now, None, Accept::default()).unwrap(),
             ..Wire::connected(config(), &lasting(version))
         };
         let events = wire.receive_bytes(&behind);
         let [Event::Subscribe(request, _), rest @ ..] = &events[..] else { panic!("{events:?}") };
         let normal = disconnected(DisconnectReasonCode::NormalDisconnection);
         assert_eq!(rest, [told("1", QOS_1), told("2", QOS_2), told("3", QOS_0), normal]);
-        assert_eq!(wire.server.suback(*request, &[]), Err(CommandError::NotConnected));
+        assert_eq!(wire.server.suback(wire.now, *request, &[]), Err(CommandError::NotConnected));
         wire.assert_sent(&[
             connack(false),
             PubAck::new(super::id(5)).into(),
@@ -155,7 +158,7 @@ fn what_comes_behind_connect_is_kept_in_order() {
         // After a refusal nothing of it is looked at at all [MQTT-3.1.4-6].
         let mut door = Door::new(config(), version);
         let (_, rest) = door.receive_bytes(&all);
-        door.acceptor.refuse(ConnAckReasonCode::NotAuthorized).unwrap();
+        door.acceptor.refuse(door.now, ConnAckReasonCode::NotAuthorized).unwrap();
         assert_eq!(door.receive_bytes(rest).0, [Event::Close(Why::Refused(ConnAckReasonCode::NotAuthorized.into()))]);
         assert_eq!(door.receive_bytes(rest).0, []);
         door.assert_sent(&[refused(ConnAckReasonCode::NotAuthorized)]);
@@ -183,7 +186,7 @@ fn connect_has_to_come_in_time() {
         assert_eq!(door.acceptor.deadline(), None);
         door.later(1_000_000_000);
         assert_eq!(door.poll(), []);
-        door.acceptor.accept(None, Accept::default()).unwrap();
+        door.acceptor.accept(door.now, None, Accept::default()).unwrap();
     }
     let mut door = Door::new(ServerConfig { connect_timeout: 0, ..config() }, Version::V5);
     assert_eq!(door.acceptor.deadline(), None);
@@ -204,7 +207,7 @@ fn connect_has_a_largest_size() {
             if fits { Event::Connect("c".into()) } else { Event::Close(Why::Malformed(ReasonCode::PacketTooLarge)) };
         assert_eq!(events, [expected], "{limit}");
         if fits {
-            let mut server = door.acceptor.accept(None, Accept::default()).unwrap();
+            let mut server = door.acceptor.accept(door.now, None, Accept::default()).unwrap();
             let large = "x".repeat(4 * size as usize);
             let packet = encoded(&published(&large, delivery(QOS_0, 0)), Version::V5);
             assert!(matches!(server.poll(at(0), &mut &packet[..]), Some(Action::Message(_))));
@@ -243,7 +246,7 @@ fn a_version_that_the_caller_does_not_support() {
         (Version::V5, b"\x20\x03\x00\x84\x00"),
     ] {
         let mut door = Door::asked(config(), &lasting(version));
-        door.acceptor.refuse(ConnAckReasonCode::UnsupportedProtocolVersion).unwrap();
+        door.acceptor.refuse(door.now, ConnAckReasonCode::UnsupportedProtocolVersion).unwrap();
         assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::UnsupportedProtocolVersion.into()))]);
         assert_eq!(door.take(), answer);
     }
@@ -254,7 +257,7 @@ fn refused_in_every_version_with_every_reason_code() {
     for version in Version::ALL {
         for &code in ConnAckReasonCode::ALL.iter().filter(|code| code.is_error()) {
             let mut door = Door::asked(config(), &lasting(version));
-            door.acceptor.refuse(code).unwrap();
+            door.acceptor.refuse(door.now, code).unwrap();
             assert_eq!(door.acceptor.deadline(), Some(mqtt_sansio::Instant::EPOCH), "the caller is to be told at once");
             // [MQTT-3.2.2-7, 3.1.1: MQTT-3.2.2-5]. Who was refused can still be told.
             assert_eq!((door.acceptor.client_id(), door.acceptor.user_name()), (Some("c"), None));
@@ -275,7 +278,7 @@ fn refused_in_every_version_with_every_reason_code() {
 fn nobody_is_refused_with_success() {
     for version in Version::ALL {
         let mut door = Door::asked(config(), &lasting(version));
-        let result = door.acceptor.refuse(ConnAckReasonCode::Success);
+        let result = door.acceptor.refuse(door.now, ConnAckReasonCode::Success);
         let sent = door.take();
         assert!(result.is_err() && sent.is_empty(), "{result:?}, and this was sent: {sent:?}");
     }
@@ -293,7 +296,7 @@ fn redirected() {
                 ..Default::default()
             };
             let mut door = Door::asked(config(), &lasting(version));
-            door.acceptor.refuse_with(reason_code, &properties).unwrap();
+            door.acceptor.refuse_with(door.now, reason_code, &properties).unwrap();
             assert_eq!(door.poll(), [Event::Close(Why::Refused(reason_code.into()))]);
             if version == Version::V5 {
                 let connack = mqtt_sansio::codec::ConnAck { reason_code, properties, ..Default::default() };
@@ -307,10 +310,10 @@ fn redirected() {
     let small = v5_with(ConnectProperties { maximum_packet_size: 20.try_into().ok(), ..Default::default() });
     let mut door = Door::asked(config(), &small);
     let properties = ConnAckProperties { server_reference: Some(text("other.example:1883")), ..Default::default() };
-    let result = door.acceptor.refuse_with(ConnAckReasonCode::ServerMoved, &properties);
+    let result = door.acceptor.refuse_with(door.now, ConnAckReasonCode::ServerMoved, &properties);
     assert_eq!(result, Err(CommandError::TooLarge { limit: 20 }));
     door.assert_silent();
-    door.acceptor.refuse(ConnAckReasonCode::ServerMoved).unwrap();
+    door.acceptor.refuse(door.now, ConnAckReasonCode::ServerMoved).unwrap();
     assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::ServerMoved.into()))]);
     door.assert_sent(&[refused(ConnAckReasonCode::ServerMoved)]);
 }
@@ -333,7 +336,7 @@ fn a_refusal_fits_into_what_the_client_takes() {
         let maximum_packet_size = u32::try_from(limit).unwrap().try_into().ok();
         let connect = v5_with(ConnectProperties { maximum_packet_size, ..Default::default() });
         let mut door = Door::asked(config(), &connect);
-        door.acceptor.refuse_with(ConnAckReasonCode::Banned, &full).unwrap();
+        door.acceptor.refuse_with(door.now, ConnAckReasonCode::Banned, &full).unwrap();
         let sent = door.take();
         assert!(sent.len() <= limit && (limit < size(full) || sent.len() == size(full)), "{limit}: {}", sent.len());
         let [Packet::ConnAck(connack)] = decode(&sent, Version::V5)[..] else { panic!("one CONNACK") };
@@ -393,11 +396,11 @@ fn a_will_that_the_server_does_not_support() {
 fn an_authentication_of_several_steps() {
     let mut door = Door::asked(config(), &authenticating());
     for step in [&b"1"[..], b"2", b""] {
-        door.acceptor.challenge(step).unwrap();
-        assert_eq!(door.acceptor.challenge(step), Err(CommandError::NoConnect), "it is the client's turn");
-        assert_eq!(door.acceptor.refuse(ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+        door.acceptor.challenge(door.now, step).unwrap();
+        assert_eq!(door.acceptor.challenge(door.now, step), Err(CommandError::NoConnect), "it is the client's turn");
+        assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
         assert_eq!(
-            door.acceptor.accept(None, Accept::default()).err().map(|it| it.reason),
+            door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
             Some(CommandError::NoConnect)
         );
         door.assert_sent(&[auth(CONTINUE, "M", step)]);
@@ -407,10 +410,10 @@ fn an_authentication_of_several_steps() {
         assert_eq!(door.acceptor.deadline(), None, "it is the caller's turn");
         door.later(1_000_000);
     }
-    door.acceptor.challenge(b"unwritten").unwrap();
+    door.acceptor.challenge(door.now, b"unwritten").unwrap();
     door.receive(&[auth(CONTINUE, "M", b"x")]);
     let accept = Accept { authentication_data: Some(b"done".to_vec()), ..Accept::default() };
-    let mut server = door.acceptor.accept(None, accept).unwrap();
+    let mut server = door.acceptor.accept(door.now, None, accept).unwrap();
     let sent = take(server.transmit());
     let properties = ConnAckProperties {
         authentication_method: Some(text("M")),
@@ -426,7 +429,7 @@ fn a_step_that_does_not_come() {
     let mut door = Door::asked(config(), &authenticating());
     door.later(100_000);
     door.poll();
-    door.acceptor.challenge(b"1").unwrap();
+    door.acceptor.challenge(door.now, b"1").unwrap();
     assert_eq!(door.poll(), [], "its time begins when the time is told");
     assert_eq!(door.acceptor.deadline(), Some(at(110)));
     door.now = at(110);
@@ -452,7 +455,7 @@ fn what_a_challenged_client_may_not_send() {
     ];
     for (packet, expected) in cases {
         let mut door = Door::asked(config(), &authenticating());
-        door.acceptor.challenge(b"1").unwrap();
+        door.acceptor.challenge(door.now, b"1").unwrap();
         door.take();
         assert_eq!(door.receive(&[packet]), [breach(expected)], "{packet:?}");
         door.assert_sent(&[refused(expected.reason_code().try_into().unwrap())]);
@@ -460,14 +463,14 @@ fn what_a_challenged_client_may_not_send() {
     }
     // An AUTH without a method is malformed, or at least no step.
     let mut door = Door::asked(config(), &authenticating());
-    door.acceptor.challenge(b"1").unwrap();
+    door.acceptor.challenge(door.now, b"1").unwrap();
     door.take();
     let (events, _) = door.receive_bytes(b"\xF0\x02\x18\x00");
     assert!(matches!(events[..], [Event::Close(_)]), "{events:?}");
     assert_over_after_answer(&mut door);
     // So is what is no packet.
     let mut door = Door::asked(config(), &authenticating());
-    door.acceptor.challenge(b"1").unwrap();
+    door.acceptor.challenge(door.now, b"1").unwrap();
     door.take();
     let (events, _) = door.receive_bytes(b"\x00\x00");
     assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::MalformedPacket))]);
@@ -486,7 +489,7 @@ fn what_a_challenged_client_sends_cannot_be_read() {
         (b"\x10\x0d\x00\x04MQTT\x03\x02\x00\x0a\x00\x01c", 0x84),
     ] {
         let mut door = Door::asked(config(), &authenticating());
-        door.acceptor.challenge(b"x").unwrap();
+        door.acceptor.challenge(door.now, b"x").unwrap();
         door.take();
         let (events, _) = door.receive_bytes(bytes);
         assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "{bytes:02x?}: {events:?}");
@@ -498,7 +501,7 @@ fn what_a_challenged_client_sends_cannot_be_read() {
 #[test]
 fn a_challenged_client_disconnects() {
     let mut door = Door::asked(config(), &authenticating());
-    door.acceptor.challenge(b"1").unwrap();
+    door.acceptor.challenge(door.now, b"1").unwrap();
     door.take();
     let reason_code = DisconnectReasonCode::NormalDisconnection;
     assert_eq!(door.receive(&[disconnect(reason_code)]), [disconnected(reason_code)]);
@@ -512,7 +515,7 @@ fn an_answer_before_the_challenge_waits_for_it() {
     let mut door = Door::asked(config(), &authenticating());
     let answer = encoded(&auth(CONTINUE, "M", b"early"), Version::V5);
     assert_eq!(door.receive_bytes(&answer), (vec![], &answer[..]));
-    door.acceptor.challenge(b"1").unwrap();
+    door.acceptor.challenge(door.now, b"1").unwrap();
     assert_eq!(door.receive_bytes(&answer), (vec![Event::Auth(CONTINUE, b"early".to_vec())], &b""[..]));
 }
 
@@ -521,9 +524,9 @@ fn an_answer_before_the_challenge_waits_for_it() {
 fn who_has_named_no_method_is_not_challenged() {
     for version in Version::ALL {
         let mut door = Door::asked(config(), &lasting(version));
-        assert_eq!(door.acceptor.challenge(b"x"), Err(CommandError::NoAuthentication));
+        assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(CommandError::NoAuthentication));
         door.assert_silent();
-        door.acceptor.accept(None, Accept::default()).unwrap();
+        door.acceptor.accept(door.now, None, Accept::default()).unwrap();
     }
 }
 
@@ -536,9 +539,9 @@ fn a_challenge_that_is_too_large() {
         ..Default::default()
     });
     let mut door = Door::asked(config(), &connect);
-    assert_eq!(door.acceptor.challenge(&[7; 30]), Err(CommandError::TooLarge { limit: 30 }));
+    assert_eq!(door.acceptor.challenge(door.now, &[7; 30]), Err(CommandError::TooLarge { limit: 30 }));
     door.assert_silent();
-    door.acceptor.challenge(&[7; 10]).unwrap();
+    door.acceptor.challenge(door.now, &[7; 10]).unwrap();
     let properties = AuthProperties {
         authentication_method: Some(text("M")),
         authentication_data: Some(&[7; 10]),
@@ -569,7 +572,7 @@ fn an_acceptance_that_cannot_be_sent() {
         ),
     ];
     for (accept, expected) in refusals {
-        assert_eq!(door.acceptor.accept(None, accept).err().map(|it| it.reason), Some(expected));
+        assert_eq!(door.acceptor.accept(door.now, None, accept).err().map(|it| it.reason), Some(expected));
         door.assert_silent();
         assert_eq!(door.acceptor.deadline(), None);
     }
@@ -579,7 +582,7 @@ fn an_acceptance_that_cannot_be_sent() {
         user_properties: vec![("k".into(), "x".repeat(50))],
         ..Accept::default()
     };
-    let mut server = door.acceptor.accept(None, accept).unwrap();
+    let mut server = door.acceptor.accept(door.now, None, accept).unwrap();
     let sent = take(server.transmit());
     assert_eq!(decode(&sent, Version::V5), [connack(false)]);
 }
@@ -601,7 +604,9 @@ fn an_acceptance_that_fails_gives_the_session_back() {
         for mut door in doors {
             door.later(10_000);
             door.poll();
-            let Err(error) = door.acceptor.accept(wire.server, accept.clone()) else { panic!("it cannot be sent") };
+            let Err(error) = door.acceptor.accept(door.now, wire.server, accept.clone()) else {
+                panic!("it cannot be sent")
+            };
             wire.server = *error.kept.expect("it was handed in");
             assert_eq!((format!("{:?}", wire.server), wire.server.deadline()), before);
             assert_eq!(wire.server.is_connected(), is_connected);
@@ -624,10 +629,10 @@ fn a_client_without_a_name_is_given_one() {
         let mut door = Door::asked(config(), &connect);
         let accept = Accept { assigned_client_id: Some("given".into()), ..Accept::default() };
         if version == Version::V5 {
-            let result = door.acceptor.accept(None, Accept::default());
+            let result = door.acceptor.accept(door.now, None, Accept::default());
             assert_eq!(result.err().map(|it| it.reason), Some(CommandError::NoClientIdentifier));
         }
-        let mut server = door.acceptor.accept(None, accept).unwrap();
+        let mut server = door.acceptor.accept(door.now, None, accept).unwrap();
         assert_eq!(server.client_id(), "given");
         let sent = take(server.transmit());
         let assigned_client_identifier = Some(text("given")).filter(|_| version == Version::V5);
@@ -743,7 +748,7 @@ fn what_is_announced_to_a_session_from_before_holds() {
 fn a_late_decision_is_no_silence_of_the_client() {
     let connect = Connect { keep_alive: 2, ..authenticating() };
     let mut door = Door::asked(config(), &connect);
-    let mut server = door.acceptor.accept(None, Accept::default()).unwrap();
+    let mut server = door.acceptor.accept(at(10), None, Accept::default()).unwrap();
     let told = server.poll(at(10), &mut &[][..]);
     assert_eq!(told, None, "nobody was silent");
     assert_eq!(server.deadline(), Some(at(13)));

@@ -5,7 +5,7 @@ use mqtt_sansio::codec::{
     PubAckReasonCode, PublishProperties, SubAckReasonCode, UnsubAckReasonCode,
 };
 use mqtt_sansio::server::{RequestId, ServerConfig, ServerSession};
-use mqtt_sansio::{CommandError, Message, Receipt, Version};
+use mqtt_sansio::{CommandError, Instant, Message, Receipt, Version};
 
 use super::server::{
     Event, QOS_0, QOS_1, QOS_2, Wire, auth, config, delivery, disconnect, lasting, published, take, text,
@@ -61,19 +61,19 @@ fn stage(state: State, version: Version) -> Stage {
     let mut wire = Wire::connected(ServerConfig { manual_acks: true, max_kept_bytes: 1000, ..config() }, &connect);
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
     let (used, open) = (wire.receipts[0], wire.receipts[1]);
-    wire.server.ack(used, PubAckReasonCode::Success).unwrap();
+    wire.server.ack(wire.now, used, PubAckReasonCode::Success).unwrap();
     let (subscribe, unsubscribe) = (wire.subscribe(3, &["a", "b"]), wire.unsubscribe(4, &["c"]));
     let answered = wire.subscribe(5, &["d"]);
-    wire.server.suback(answered, &[SubAckReasonCode::GrantedQoS0]).unwrap();
+    wire.server.suback(wire.now, answered, &[SubAckReasonCode::GrantedQoS0]).unwrap();
     match state {
         State::Connected => {}
         State::OurTurn | State::TheirTurn => {
             wire.receive(&[auth(AuthReasonCode::ReAuthenticate, "M", b"")]);
             if state == State::TheirTurn {
-                wire.server.challenge(b"x").unwrap();
+                wire.server.challenge(wire.now, b"x").unwrap();
             }
         }
-        State::Closing => wire.server.disconnect(&Disconnect::default()).unwrap(),
+        State::Closing => wire.server.disconnect(wire.now, &Disconnect::default()).unwrap(),
         State::Over => {
             wire.receive(&[disconnect(DisconnectReasonCode::NormalDisconnection)]);
         }
@@ -109,6 +109,7 @@ type Command = (&'static str, fn(&mut ServerSession, &Stage2) -> Result<(), Comm
 
 /// What a command is about, apart from the session.
 struct Stage2 {
+    now: Instant,
     open: Receipt,
     used: Receipt,
     subscribe: RequestId,
@@ -121,49 +122,57 @@ const LONG: &str =
     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 const COMMANDS: [Command; 26] = [
-    ("publish 0", |server, _| server.publish(&Message::new("t", "x")).map(drop)),
-    ("publish 1", |server, _| server.publish(&Message::new("t", "x").qos(QOS_1)).map(drop)),
-    ("publish 2", |server, _| server.publish(&Message::new("t", "x").qos(QOS_2)).map(drop)),
-    ("publish to a wildcard", |server, _| server.publish(&Message::new("a/+", "x").qos(QOS_1)).map(drop)),
-    ("publish to nothing", |server, _| server.publish(&Message::new("", "x")).map(drop)),
-    ("publish too much", |server, _| server.publish(&Message::new("t", LONG.repeat(11).as_str()).qos(QOS_1)).map(drop)),
-    ("publish under an alias", |server, _| {
+    ("publish 0", |server, stage| server.publish(stage.now, &Message::new("t", "x")).map(drop)),
+    ("publish 1", |server, stage| server.publish(stage.now, &Message::new("t", "x").qos(QOS_1)).map(drop)),
+    ("publish 2", |server, stage| server.publish(stage.now, &Message::new("t", "x").qos(QOS_2)).map(drop)),
+    ("publish to a wildcard", |server, stage| {
+        server.publish(stage.now, &Message::new("a/+", "x").qos(QOS_1)).map(drop)
+    }),
+    ("publish to nothing", |server, stage| server.publish(stage.now, &Message::new("", "x")).map(drop)),
+    ("publish too much", |server, stage| {
+        server.publish(stage.now, &Message::new("t", LONG.repeat(11).as_str()).qos(QOS_1)).map(drop)
+    }),
+    ("publish under an alias", |server, stage| {
         let properties = PublishProperties { topic_alias: 1.try_into().ok(), ..Default::default() };
-        server.publish(&Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
+        server.publish(stage.now, &Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
     }),
-    ("publish with a property", |server, _| {
+    ("publish with a property", |server, stage| {
         let properties = PublishProperties { message_expiry_interval: Some(9), ..Default::default() };
-        server.publish(&Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
+        server.publish(stage.now, &Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
     }),
-    ("ack", |server, stage| server.ack(stage.open, PubAckReasonCode::Success)),
-    ("ack, refusing", |server, stage| server.ack(stage.open, PubAckReasonCode::QuotaExceeded)),
+    ("ack", |server, stage| server.ack(stage.now, stage.open, PubAckReasonCode::Success)),
+    ("ack, refusing", |server, stage| server.ack(stage.now, stage.open, PubAckReasonCode::QuotaExceeded)),
     ("ack with a property", |server, stage| {
         let properties = AckProperties { reason_string: Some(text("why")), ..Default::default() };
-        server.ack_with(stage.open, PubAckReasonCode::Success, &properties)
+        server.ack_with(stage.now, stage.open, PubAckReasonCode::Success, &properties)
     }),
-    ("ack again", |server, stage| server.ack(stage.used, PubAckReasonCode::Success)),
-    ("suback", |server, stage| server.suback(stage.subscribe, &[SubAckReasonCode::GrantedQoS1; 2])),
+    ("ack again", |server, stage| server.ack(stage.now, stage.used, PubAckReasonCode::Success)),
+    ("suback", |server, stage| server.suback(stage.now, stage.subscribe, &[SubAckReasonCode::GrantedQoS1; 2])),
     ("suback with a code of 5.0", |server, stage| {
-        server.suback(stage.subscribe, &[SubAckReasonCode::NotAuthorized, SubAckReasonCode::GrantedQoS0])
+        server.suback(stage.now, stage.subscribe, &[SubAckReasonCode::NotAuthorized, SubAckReasonCode::GrantedQoS0])
     }),
     ("suback with a property", |server, stage| {
         let properties = AckProperties { reason_string: Some(text("why")), ..Default::default() };
-        server.suback_with(stage.subscribe, &[SubAckReasonCode::GrantedQoS1; 2], &properties)
+        server.suback_with(stage.now, stage.subscribe, &[SubAckReasonCode::GrantedQoS1; 2], &properties)
     }),
-    ("suback, too few", |server, stage| server.suback(stage.subscribe, &[SubAckReasonCode::GrantedQoS1])),
-    ("suback, too many", |server, stage| server.suback(stage.subscribe, &[SubAckReasonCode::GrantedQoS1; 3])),
-    ("suback, of the other kind", |server, stage| server.suback(stage.unsubscribe, &[SubAckReasonCode::GrantedQoS1])),
-    ("suback again", |server, stage| server.suback(stage.answered, &[SubAckReasonCode::GrantedQoS1])),
-    ("unsuback", |server, stage| server.unsuback(stage.unsubscribe, &[UnsubAckReasonCode::Success])),
-    ("unsuback, none", |server, stage| server.unsuback(stage.unsubscribe, &[])),
-    ("disconnect", |server, _| server.disconnect(&Disconnect::default())),
-    ("disconnect with an expiry interval", |server, _| {
+    ("suback, too few", |server, stage| server.suback(stage.now, stage.subscribe, &[SubAckReasonCode::GrantedQoS1])),
+    ("suback, too many", |server, stage| {
+        server.suback(stage.now, stage.subscribe, &[SubAckReasonCode::GrantedQoS1; 3])
+    }),
+    ("suback, of the other kind", |server, stage| {
+        server.suback(stage.now, stage.unsubscribe, &[SubAckReasonCode::GrantedQoS1])
+    }),
+    ("suback again", |server, stage| server.suback(stage.now, stage.answered, &[SubAckReasonCode::GrantedQoS1])),
+    ("unsuback", |server, stage| server.unsuback(stage.now, stage.unsubscribe, &[UnsubAckReasonCode::Success])),
+    ("unsuback, none", |server, stage| server.unsuback(stage.now, stage.unsubscribe, &[])),
+    ("disconnect", |server, stage| server.disconnect(stage.now, &Disconnect::default())),
+    ("disconnect with an expiry interval", |server, stage| {
         let properties = DisconnectProperties { session_expiry_interval: Some(1), ..Default::default() };
-        server.disconnect(&Disconnect { properties, ..Disconnect::default() })
+        server.disconnect(stage.now, &Disconnect { properties, ..Disconnect::default() })
     }),
-    ("take over", |server, _| server.take_over()),
-    ("challenge", |server, _| server.challenge(b"x")),
-    ("authenticated", |server, _| server.authenticated(b"x")),
+    ("take over", |server, stage| server.take_over(stage.now)),
+    ("challenge", |server, stage| server.challenge(stage.now, b"x")),
+    ("authenticated", |server, stage| server.authenticated(stage.now, b"x")),
 ];
 
 /// What is documented: which error, if any.
@@ -215,7 +224,7 @@ fn every_command_in_every_state() {
                     continue; // such a session does not end
                 }
                 let is_v5 = version == Version::V5;
-                let about = Stage2 { open, used, subscribe, unsubscribe, answered, is_v5 };
+                let about = Stage2 { now: wire.now, open, used, subscribe, unsubscribe, answered, is_v5 };
                 let before = seen(&wire);
                 let result = command(&mut wire.server, &about);
                 let word = |error: CommandError| -> String {
@@ -252,13 +261,13 @@ fn an_answer_that_was_not_taken_can_be_given_again() {
     let Stage { mut wire, open, subscribe, unsubscribe, .. } = stage(State::Connected, Version::V311);
     wire.take();
     let properties = AckProperties { reason_string: Some(text("why")), ..Default::default() };
-    assert!(wire.server.ack_with(open, PubAckReasonCode::Success, &properties).is_err());
-    assert!(wire.server.suback(subscribe, &[SubAckReasonCode::QuotaExceeded; 2]).is_err());
-    assert!(wire.server.unsuback_with(unsubscribe, &[UnsubAckReasonCode::Success], &properties).is_err());
+    assert!(wire.server.ack_with(wire.now, open, PubAckReasonCode::Success, &properties).is_err());
+    assert!(wire.server.suback(wire.now, subscribe, &[SubAckReasonCode::QuotaExceeded; 2]).is_err());
+    assert!(wire.server.unsuback_with(wire.now, unsubscribe, &[UnsubAckReasonCode::Success], &properties).is_err());
     wire.assert_silent();
-    wire.server.ack(open, PubAckReasonCode::Success).unwrap();
-    wire.server.suback(subscribe, &[SubAckReasonCode::UnspecifiedError; 2]).unwrap();
-    wire.server.unsuback(unsubscribe, &[UnsubAckReasonCode::Success]).unwrap();
+    wire.server.ack(wire.now, open, PubAckReasonCode::Success).unwrap();
+    wire.server.suback(wire.now, subscribe, &[SubAckReasonCode::UnspecifiedError; 2]).unwrap();
+    wire.server.unsuback(wire.now, unsubscribe, &[UnsubAckReasonCode::Success]).unwrap();
     assert_eq!(wire.sent_ids(), [2, 3, 4]);
 }
 
@@ -268,7 +277,7 @@ fn messages_of_qos_0_without_a_connection() {
     for keep_qos_0 in [false, true] {
         let mut wire = Wire::connected(ServerConfig { keep_qos_0, ..config() }, &lasting(Version::V5));
         wire.lose();
-        let result = wire.server.publish(&Message::new("t", "x").qos(QOS_0));
+        let result = wire.server.publish(wire.now, &Message::new("t", "x").qos(QOS_0));
         assert_eq!(result.is_ok(), keep_qos_0);
         wire.back(&lasting(Version::V5));
         wire.poll();

@@ -64,10 +64,10 @@ fn pitfall_28_a_bridge_is_told() {
             let mut input = &bytes[..];
             let Some(Action::Connect(connect)) = door.acceptor.poll(at(0), &mut input) else { panic!("a request") };
             assert_eq!((connect.is_bridge, connect.version), (is_bridge, version));
-            let server = door.acceptor.accept(None, Default::default()).unwrap();
+            let server = door.acceptor.accept(door.now, None, Default::default()).unwrap();
             assert_eq!(server.is_bridge(), is_bridge);
             let mut door = Door::asked(config(), &Connect { is_bridge: !is_bridge, ..lasting(version) });
-            let server = door.acceptor.accept(server, Default::default()).unwrap();
+            let server = door.acceptor.accept(door.now, server, Default::default()).unwrap();
             assert_eq!(server.is_bridge(), !is_bridge);
         }
     }
@@ -338,7 +338,11 @@ fn a_keep_alive_that_is_too_long() {
             let what = format!("{version}, at most {max}, asked {asked}");
             if is_accepted {
                 assert_eq!(events, [Event::Connect("c".into())], "{what}");
-                assert_eq!(door.acceptor.accept(None, Default::default()).unwrap().keep_alive(), asked, "{what}");
+                assert_eq!(
+                    door.acceptor.accept(door.now, None, Default::default()).unwrap().keep_alive(),
+                    asked,
+                    "{what}"
+                );
             } else {
                 assert_eq!(events, refused, "{what}");
                 assert_eq!(door.take(), b"\x20\x02\x00\x02", "{what}");

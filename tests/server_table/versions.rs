@@ -85,12 +85,12 @@ fn properties_are_left_out_where_there_are_none() {
     for version in [Version::V311, Version::V31] {
         let mut wire = Wire::connected(ServerConfig { keep_qos_0: true, ..config() }, &lasting(Version::V5));
         let message = |payload, qos| Message::new("t", payload).qos(qos).retain(true).properties(properties);
-        wire.server.publish(&message("1", QOS_1)).unwrap();
+        wire.server.publish(wire.now, &message("1", QOS_1)).unwrap();
         wire.poll();
         wire.take();
         wire.lose();
-        wire.server.publish(&message("2", QOS_2)).unwrap();
-        wire.server.publish(&message("3", QOS_0)).unwrap();
+        wire.server.publish(wire.now, &message("2", QOS_2)).unwrap();
+        wire.server.publish(wire.now, &message("3", QOS_0)).unwrap();
         wire.later(10_000);
         wire.back(&lasting(version));
         wire.poll();
@@ -115,11 +115,11 @@ fn large_payloads() {
         let payload = Bytes::from("x".repeat(100_000));
         let large = String::from_utf8(payload.to_vec()).unwrap();
         let mut wire = Wire::connected(ServerConfig { transmit_limit: u32::MAX, ..config() }, &lasting(first));
-        wire.server.publish(&Message::new("t", payload.clone()).qos(QOS_1)).unwrap();
+        wire.server.publish(wire.now, &Message::new("t", payload.clone()).qos(QOS_1)).unwrap();
         wire.poll();
         wire.take();
         wire.lose();
-        wire.server.publish(&Message::new("t", payload).qos(QOS_2)).unwrap();
+        wire.server.publish(wire.now, &Message::new("t", payload).qos(QOS_2)).unwrap();
         change(&mut wire, second);
         wire.assert_sent(&[present(second), published(&large, again(QOS_1, 1)), published(&large, delivery(QOS_2, 2))]);
         change(&mut wire, first);
@@ -135,7 +135,7 @@ fn a_message_expires_in_every_version() {
         wire.lose();
         let properties = PublishProperties { message_expiry_interval: Some(5), ..Default::default() };
         let message = Message::new("t", "x").qos(QOS_1).properties(properties);
-        let token = wire.server.publish(&message).unwrap();
+        let token = wire.server.publish(wire.now, &message).unwrap();
         wire.poll();
         // The client is back, and gone again before a byte of it has left.
         wire.back(&lasting(version));
@@ -178,7 +178,7 @@ fn limits_are_those_of_the_connection() {
     };
     let mut wire = Wire::connected(ServerConfig { topic_aliases: 5, ..config() }, &small);
     let large = "x".repeat(60);
-    assert!(wire.server.publish(&Message::new("t", &large).qos(QOS_1)).is_err());
+    assert!(wire.server.publish(wire.now, &Message::new("t", &large).qos(QOS_1)).is_err());
     wire.publish("1", QOS_1);
     wire.publish("2", QOS_1);
     wire.poll();
@@ -237,7 +237,7 @@ fn requests_are_not_carried_over() {
         let request = wire.subscribe(1, &["t"]);
         change(&mut wire, second);
         let code = mqtt_sansio::codec::SubAckReasonCode::GrantedQoS0;
-        let result = wire.server.suback(request, &[code]);
+        let result = wire.server.suback(wire.now, request, &[code]);
         assert_eq!(result, Err(mqtt_sansio::CommandError::EarlierConnection));
         wire.assert_sent(&[present(second)]);
         let subscriptions = [subscription("t")];

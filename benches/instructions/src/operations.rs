@@ -136,7 +136,7 @@ impl Link {
         take(client.transmit(), &mut bytes);
         let mut acceptor = Acceptor::new(ServerConfig::default(), NOW);
         acceptor.poll(NOW, &mut &bytes[..]).map(drop).unwrap();
-        let server = acceptor.accept(None, Accept::default()).unwrap();
+        let server = acceptor.accept(NOW, None, Accept::default()).unwrap();
         let mut link = Self { client, server, bytes };
         link.settle();
         link
@@ -179,9 +179,9 @@ fn exchange(qos: QoS, from_client: bool, times: u64) {
     for _ in 0..times {
         let message = Message::new(TOPIC, &PAYLOAD).qos(qos);
         if from_client {
-            link.client.publish(&message).unwrap();
+            link.client.publish(NOW, &message).unwrap();
         } else {
-            link.server.publish(&message).unwrap();
+            link.server.publish(NOW, &message).unwrap();
         }
         link.settle();
     }

@@ -44,8 +44,9 @@ pub(crate) fn measure(broker: &Broker, arguments: &ConnectionsArguments) -> Resu
     for index in 0..count {
         let config =
             ClientConfig { version: arguments.version, client_id: format!("many-{index}"), ..ClientConfig::default() };
+        let now = crowd.now();
         let client = crowd.connect(config, &mut task).with_context(|| format!("at connection {index}"))?;
-        client.subscribe(&[Subscription::new(&topic(index), QoS::AtLeastOnce)?])?;
+        client.subscribe(now, &[Subscription::new(&topic(index), QoS::AtLeastOnce)?])?;
     }
     wait(&mut crowd, &mut task, |task| task.subscribed, count, "clients are subscribed")?;
     let (connecting, connecting_cpu) = (begin.elapsed(), broker.process.cpu()? - cpu_before);
@@ -66,7 +67,8 @@ pub(crate) fn measure(broker: &Broker, arguments: &ConnectionsArguments) -> Resu
             ensure!(begin.elapsed() < PATIENCE * 6, "the messages are not acknowledged");
         }
         let message = Message::new(&topic, &payload).qos(QoS::AtLeastOnce);
-        crowd.client(count).publish(&message)?;
+        let now = crowd.now();
+        crowd.client(count).publish(now, &message)?;
     }
     wait(&mut crowd, &mut task, |task| task.arrived, count, "messages have arrived")?;
     let messages = begin.elapsed();

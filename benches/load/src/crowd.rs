@@ -219,10 +219,16 @@ impl Crowd {
         Ok(())
     }
 
+    /// The time that was told last.
+    pub(crate) const fn now(&self) -> Instant {
+        self.now
+    }
+
     /// Everybody disconnects; returns when the broker has closed all connections.
     pub(crate) fn leave(mut self) -> Result<()> {
         for index in 0..self.members.len() {
-            self.client(index).disconnect(&Disconnect::default())?;
+            let now = self.now;
+            self.client(index).disconnect(now, &Disconnect::default())?;
             self.members[index].is_leaving = true;
         }
         let begin = Clock::now();

@@ -167,9 +167,10 @@ impl Load {
             crowd.connect(config('p', index), self)?;
         }
         for index in 0..self.subscribers.len() {
+            let now = crowd.now();
             let client = crowd.connect(config('s', index), self)?;
             let topic = &self.lanes[self.subscribers[index].lane].topic;
-            client.subscribe(&[Subscription::new(topic, case.qos)?])?;
+            client.subscribe(now, &[Subscription::new(topic, case.qos)?])?;
         }
         let all = self.lanes.len() + self.subscribers.len();
         let begin = Instant::now();
@@ -250,6 +251,7 @@ impl Load {
 
     /// Publishes as much as may be.
     fn publish(&mut self, crowd: &mut Crowd) -> Result<()> {
+        let now = crowd.now();
         for index in self.moved.drain(..) {
             let lane = &mut self.lanes[index];
             lane.has_moved = false;
@@ -258,7 +260,7 @@ impl Load {
             let client = crowd.client(index);
             while lane.sent < end && (self.qos == QoS::AtMostOnce || client.open_operations() < self.in_flight) {
                 stamp(&mut self.payload, lane.sent, index, self.run);
-                client.publish(&Message::new(&lane.topic, &self.payload).qos(self.qos))?;
+                client.publish(now, &Message::new(&lane.topic, &self.payload).qos(self.qos))?;
                 lane.sent += 1;
             }
         }

@@ -33,7 +33,8 @@ fn keeping(version: Version) -> ClientConfig {
 #[test]
 fn a_message_survives_a_cut() -> Result<(), CommandError> {
     let mut net = Pair::seeded(42).client(keeping(Version::V5)).server(ModelServer::default());
-    net.client().publish(&Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    let now = net.now();
+    net.client().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
     net.cut_after(23);
     net.run_until_quiet();
     assert_eq!(net.server().delivered(), ["1"]);
@@ -87,9 +88,10 @@ impl Application {
     /// Acknowledges one message. It comes again, or may, if its connection is gone.
     fn acknowledge(&mut self, net: &mut Pair<ModelServer>, place: usize, code: PubAckReasonCode) {
         let (payload, qos, receipt) = self.open.remove(place);
-        match net.client().ack(receipt, code) {
+        let now = net.now();
+        match net.client().ack(now, receipt, code) {
             Ok(()) => {
-                assert_eq!(net.client().ack(receipt, code), Err(CommandError::AlreadyAcknowledged));
+                assert_eq!(net.client().ack(now, receipt, code), Err(CommandError::AlreadyAcknowledged));
                 if qos == QoS::ExactlyOnce && !code.is_error() {
                     self.take_over(payload);
                 }
@@ -113,9 +115,11 @@ fn exchange(version: Version, seed: u64, manual: bool, cuts: &[usize]) -> bool {
     let config = ClientConfig { manual_acks: manual, ..keeping(version) };
     let mut net = Pair::seeded(seed).client(config).server(ModelServer::default()).reconnect(Reconnect::AtOnce);
     let filters = [Subscription::new("s/#", QoS::ExactlyOnce).unwrap()];
-    let mut tokens = vec![net.client().subscribe(&filters).unwrap()];
+    let now = net.now();
+    let mut tokens = vec![net.client().subscribe(now, &filters).unwrap()];
     for (payload, qos) in [("1", QoS::ExactlyOnce), ("2", QoS::AtLeastOnce), ("3", QoS::ExactlyOnce)] {
-        tokens.push(net.client().publish(&Message::new("c", payload).qos(qos)).unwrap());
+        let now = net.now();
+        tokens.push(net.client().publish(now, &Message::new("c", payload).qos(qos)).unwrap());
     }
     let (mut cuts, mut app, mut has_published) = (cuts.iter(), Application::default(), false);
     loop {
@@ -355,7 +359,8 @@ impl Schedule {
             92..94 => self.net.cut(),
             94..95 => self.net.run_for(Duration::from_secs(self.random.below(200))),
             95..96 => {
-                let _ = self.net.client().disconnect(&Disconnect::default());
+                let now = self.net.now();
+                let _ = self.net.client().disconnect(now, &Disconnect::default());
             }
             96..97 => self.net.server().refused_connections += 1,
             97..98 if self.loses => self.net.server().lose_session(),
@@ -396,7 +401,8 @@ impl Schedule {
             0 => Message::new(topic, &payload),
             _ => Message::new(topic, Bytes::from(payload.clone())),
         };
-        match self.net.client().publish(&message.qos(qos)) {
+        let now = self.net.now();
+        match self.net.client().publish(now, &message.qos(qos)) {
             Ok(token) => {
                 self.published.push(Published { token, topic, payload, qos, is_stored: false, is_lost: false })
             }
@@ -406,12 +412,13 @@ impl Schedule {
     }
 
     fn request(&mut self) {
+        let now = self.net.now();
         let filter = ["f/1", "f/2", "f/+"][self.random.index(3)];
         let subscribes = self.random.percent(60);
         let result = if subscribes {
-            self.net.client().subscribe(&[Subscription::new(filter, QoS::AtLeastOnce).unwrap()])
+            self.net.client().subscribe(now, &[Subscription::new(filter, QoS::AtLeastOnce).unwrap()])
         } else {
-            self.net.client().unsubscribe(&[TopicFilter::new(filter).unwrap()])
+            self.net.client().unsubscribe(now, &[TopicFilter::new(filter).unwrap()])
         };
         match result {
             Ok(token) => self.requested.push((token, subscribes, filter.into())),
@@ -482,11 +489,12 @@ impl Schedule {
     /// Nothing is open, so there is room for as much as there ever was.
     fn check_capacity(&mut self) {
         let maximum = self.net.server().maximum_packet_size;
+        let now = self.net.now();
         let client = self.net.client();
         let all = client.config().max_kept_bytes as usize;
         if all < 64 * 1024 && maximum.is_none() {
             let message = Message::new("a", vec![b'x'; all - 10]).qos(QoS::ExactlyOnce);
-            assert!(client.publish(&message).is_ok(), "nothing is kept any more");
+            assert!(client.publish(now, &message).is_ok(), "nothing is kept any more");
         }
     }
 
@@ -587,12 +595,12 @@ fn feed(
     takes: &mut Random,
 ) -> (Vec<Event>, Vec<u8>) {
     let mut client = ClientSession::new(ClientConfig { deliver_in_parts: 40, ..keeping(version) });
-    client.subscribe(&[Subscription::new("s/#", QoS::ExactlyOnce).unwrap()]).unwrap();
+    client.subscribe(Instant::EPOCH, &[Subscription::new("s/#", QoS::ExactlyOnce).unwrap()]).unwrap();
     for (payload, qos) in [("1", QoS::ExactlyOnce), ("2", QoS::AtLeastOnce), ("3", QoS::ExactlyOnce)] {
-        client.publish(&Message::new("c", payload).qos(qos)).unwrap();
+        client.publish(Instant::EPOCH, &Message::new("c", payload).qos(qos)).unwrap();
     }
     let large = Bytes::from(vec![b'x'; 4096]);
-    client.publish(&Message::new("c", large).qos(QoS::AtLeastOnce)).unwrap();
+    client.publish(Instant::EPOCH, &Message::new("c", large).qos(QoS::AtLeastOnce)).unwrap();
     client.open(Instant::EPOCH).unwrap();
     let (mut log, mut written) = (Log::default(), Vec::new());
     let mut start = 0;

@@ -106,15 +106,17 @@ impl Applications {
     }
 
     fn acknowledge_at_client(&mut self, net: &mut Net, place: usize, code: PubAckReasonCode) {
-        self.client.acknowledge(place, code, |receipt| net.client().ack(receipt, code));
+        let now = net.now();
+        self.client.acknowledge(place, code, |receipt| net.client().ack(now, receipt, code));
     }
 
     fn acknowledge_at_server(&mut self, net: &mut Net, place: usize, code: PubAckReasonCode) {
+        let now = net.now();
         let Some(session) = net.server().session() else {
             self.server.open.remove(place);
             return;
         };
-        self.server.acknowledge(place, code, |receipt| session.ack(receipt, code));
+        self.server.acknowledge(place, code, |receipt| session.ack(now, receipt, code));
     }
 
     fn acknowledge_all(&mut self, net: &mut Net) {
@@ -130,7 +132,8 @@ impl Applications {
 #[test]
 fn a_message_survives_a_cut() -> Result<(), CommandError> {
     let mut net = Pair::seeded(42).client(keeping(Version::V5)).server(accept_all());
-    net.client().publish(&Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+    let now = net.now();
+    net.client().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
     net.cut_after(23);
     net.run_until_quiet();
     assert_eq!(net.delivered_to_server(), ["1"]);
@@ -152,9 +155,11 @@ fn exchange(version: Version, seed: u64, manual_acks: bool, cuts: &[Cut]) -> boo
     let server = EngineServer::new(ServerConfig { manual_acks, ..ServerConfig::default() });
     let mut net = Pair::seeded(seed).client(config).server(server).reconnect(Reconnect::AtOnce);
     let filters = [Subscription::new("s/#", QoS::ExactlyOnce).unwrap()];
-    let mut tokens = vec![net.client().subscribe(&filters).unwrap()];
+    let now = net.now();
+    let mut tokens = vec![net.client().subscribe(now, &filters).unwrap()];
     for (payload, qos) in [("1", QoS::ExactlyOnce), ("2", QoS::AtLeastOnce), ("3", QoS::ExactlyOnce)] {
-        tokens.push(net.client().publish(&Message::new("c", payload).qos(qos)).unwrap());
+        let now = net.now();
+        tokens.push(net.client().publish(now, &Message::new("c", payload).qos(qos)).unwrap());
     }
     let (mut cuts, mut apps, mut tickets) = (cuts.iter(), Applications::default(), Vec::new());
     loop {
@@ -174,7 +179,8 @@ fn exchange(version: Version, seed: u64, manual_acks: bool, cuts: &[Cut]) -> boo
         // Before that a client of 5.0 does not know of a session, and asks for a new one.
         if tickets.is_empty() && net.client().is_connected() {
             for (payload, qos) in [("4", QoS::ExactlyOnce), ("5", QoS::AtLeastOnce), ("6", QoS::ExactlyOnce)] {
-                tickets.push(net.server().publish(&Message::new("s/1", payload).qos(qos)).unwrap());
+                let now = net.now();
+                tickets.push(net.server().publish(now, &Message::new("s/1", payload).qos(qos)).unwrap());
             }
         }
         apps.take(&mut net);
@@ -341,8 +347,14 @@ impl Schedule {
             86..91 => self.net.cut_after(self.random.index(400)),
             91..93 => self.net.cut(),
             93..94 => self.run_for(Duration::from_secs(1), 200),
-            94..95 => _ = self.net.client().disconnect(&Disconnect::default()),
-            95..96 => _ = self.net.server().session().map(|session| session.disconnect(&Disconnect::default())),
+            94..95 => {
+                let now = self.net.now();
+                _ = self.net.client().disconnect(now, &Disconnect::default());
+            }
+            95..96 => {
+                let now = self.net.now();
+                _ = self.net.server().session().map(|session| session.disconnect(now, &Disconnect::default()));
+            }
             96..97 => self.net.server().refused_connections += 1,
             97..98 if self.loses => self.net.server().lose_session(),
             _ => self.step(),
@@ -371,7 +383,8 @@ impl Schedule {
         self.looked_at += events.len();
         if is_challenged {
             // It is not the client's turn if the connection has ended since.
-            _ = self.net.client().authenticate(b"me");
+            let now = self.net.now();
+            _ = self.net.client().authenticate(now, b"me");
         }
         self.net.client().assert_consistent();
         if let Some(session) = self.net.server().session() {
@@ -389,7 +402,8 @@ impl Schedule {
 
     fn publish_from_client(&mut self) {
         let (topic, payload, qos) = self.message('c');
-        match self.net.client().publish(&Message::new(topic, &payload).qos(qos)) {
+        let now = self.net.now();
+        match self.net.client().publish(now, &Message::new(topic, &payload).qos(qos)) {
             Ok(name) => self.from_client.push(Published { name, topic, payload, qos }),
             Err(CommandError::TooLarge { .. } | CommandError::QueueFull | CommandError::QoSNotSupported { .. }) => {}
             Err(error) => panic!("{error}"),
@@ -401,7 +415,8 @@ impl Schedule {
             return;
         }
         let (topic, payload, qos) = self.message('s');
-        let error = match self.net.server().publish(&Message::new(topic, payload.clone()).qos(qos)) {
+        let now = self.net.now();
+        let error = match self.net.server().publish(now, &Message::new(topic, payload.clone()).qos(qos)) {
             Ok(name) => return self.from_server.push(Published { name, topic, payload, qos }),
             Err(error) => error,
         };
@@ -414,12 +429,13 @@ impl Schedule {
     }
 
     fn request(&mut self) {
+        let now = self.net.now();
         let filter = ["f/1", "f/2", "f/+"][self.random.index(3)];
         let subscribes = self.random.percent(60);
         let result = if subscribes {
-            self.net.client().subscribe(&[Subscription::new(filter, QoS::AtLeastOnce).unwrap()])
+            self.net.client().subscribe(now, &[Subscription::new(filter, QoS::AtLeastOnce).unwrap()])
         } else {
-            self.net.client().unsubscribe(&[TopicFilter::new(filter).unwrap()])
+            self.net.client().unsubscribe(now, &[TopicFilter::new(filter).unwrap()])
         };
         match result {
             Ok(token) => self.requested.push((token, subscribes, filter.into())),

@@ -97,28 +97,29 @@ fn act(
     tokens: &mut Vec<mqtt_sansio::Token>,
     tickets: &mut Vec<Published>,
 ) -> Result<()> {
+    let now = net.now();
     match u.int_in_range(0..=15)? {
         0..=3 => {
             let message = Message::new(*u.choose(&["a", "b"])?, vec![b'x'; *u.choose(&[0, 10, 3000])?]);
-            tokens.extend(net.client().publish(&message.qos(*u.choose(&QOS)?)));
+            tokens.extend(net.client().publish(now, &message.qos(*u.choose(&QOS)?)));
         }
         4..=7 => {
             let (payload, qos) = (format!("{number}"), *u.choose(&QOS)?);
             let message = Message::new(*u.choose(&["a", "b"])?, &payload).qos(qos);
             // Before the client knows of a session it asks for a new one.
             if net.events().iter().any(|event| matches!(event, Event::Connected(_)))
-                && let Ok(ticket) = net.server().publish(&message)
+                && let Ok(ticket) = net.server().publish(now, &message)
             {
                 tickets.push((ticket, payload, qos));
             }
         }
         8 => {
             let filters = [Subscription::new("a", QoS::AtLeastOnce).expect("a filter")];
-            tokens.extend(net.client().subscribe(&filters));
+            tokens.extend(net.client().subscribe(now, &filters));
         }
         9..=10 => net.cut_after(u.int_in_range(0..=200)?),
         11 => net.cut(),
-        12 => _ = net.client().disconnect(&Disconnect::default()),
+        12 => _ = net.client().disconnect(now, &Disconnect::default()),
         13 => {
             let pause = Duration::from_micros(u.int_in_range(0..=50_000)?);
             net.run_for(pause);

@@ -80,7 +80,7 @@ impl Pair for Ours {
     fn step(&mut self, qos: u8, window: usize) -> usize {
         let (mut received, mut done) = (0, 0);
         for _ in 0..window {
-            self.publisher.publish(&Message::new(TOPIC, &PAY).qos(QOS[usize::from(qos)])).unwrap();
+            self.publisher.publish(Instant::EPOCH, &Message::new(TOPIC, &PAY).qos(QOS[usize::from(qos)])).unwrap();
         }
         loop {
             take(self.publisher.transmit(), &mut self.there);
@@ -132,7 +132,7 @@ pub fn server(version: mqtt_sansio::Version, config: Arc<ServerConfig>) -> (Clie
     let mut acceptor = Acceptor::new(config, Instant::EPOCH);
     let request = acceptor.poll(Instant::EPOCH, &mut &connect[..]).map(drop);
     request.expect("a CONNECT");
-    let session = acceptor.accept(None, Accept::default()).unwrap();
+    let session = acceptor.accept(Instant::EPOCH, None, Accept::default()).unwrap();
     (client, session)
 }
 
@@ -151,7 +151,7 @@ macro_rules! exchange {
     ($self:ident, $from:ident $from_action:ident, $to:ident $to_action:ident, $qos:ident, $window:ident) => {{
         let (mut received, mut done) = (0, 0);
         for _ in 0..$window {
-            $self.$from.publish(&Message::new(TOPIC, &PAY).qos(QOS[usize::from($qos)])).unwrap();
+            $self.$from.publish(Instant::EPOCH, &Message::new(TOPIC, &PAY).qos(QOS[usize::from($qos)])).unwrap();
         }
         loop {
             take($self.$from.transmit(), &mut $self.there);
@@ -204,7 +204,7 @@ pub fn memory() -> Vec<(String, usize, i64, i64)> {
             let mut client = client(version(of));
             let idle = alloc::live();
             for _ in 0..20 {
-                client.publish(&Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
+                client.publish(Instant::EPOCH, &Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
             }
             let len = client.transmit().remaining();
             client.transmit().advance(len);
@@ -235,7 +235,7 @@ fn server_memory(of: Version) -> (String, usize, i64, i64) {
     session.transmit().advance(connack);
     while session.poll(Instant::EPOCH, &mut &[][..]).is_some() {}
     for _ in 0..20 {
-        session.publish(&Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
+        session.publish(Instant::EPOCH, &Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
     }
     let len = session.transmit().remaining();
     session.transmit().advance(len);
@@ -276,7 +276,7 @@ pub fn report() -> String {
     for open in [10_u16, 1_000, 60_000] {
         let mut client = client(mqtt_sansio::Version::V5);
         for _ in 0..open {
-            client.publish(&Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
+            client.publish(Instant::EPOCH, &Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
         }
         let mut times: Vec<f64> = (0..21).map(|_| round(&mut client, open)).collect();
         times.sort_by(f64::total_cmp);
@@ -286,7 +286,7 @@ pub fn report() -> String {
     let second_handle = payload.clone(); // the first clone of a vector's bytes makes them shared
     let mut client = client(mqtt_sansio::Version::V5);
     let mut publish = |qos| {
-        client.publish(&Message::new(TOPIC, payload.clone()).qos(qos)).unwrap();
+        client.publish(Instant::EPOCH, &Message::new(TOPIC, payload.clone()).qos(qos)).unwrap();
         let transmit = client.transmit();
         let head = transmit.chunk().len();
         transmit.advance(head);
@@ -310,7 +310,7 @@ fn round(client: &mut ClientSession, open: u16) -> f64 {
     for _ in 0..1000 {
         let len = client.transmit().remaining();
         client.transmit().advance(len);
-        client.publish(&Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
+        client.publish(Instant::EPOCH, &Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
         // Its packet identifier stands behind the topic.
         let transmit = client.transmit();
         let chunk = transmit.chunk();

@@ -37,7 +37,7 @@ impl<S: Server> Pair<S> {
         self.receive_to_the_end();
         self.server_cut();
         let config = self.client.config().clone();
-        let restored = ClientSession::restore(config, &self.journal);
+        let restored = ClientSession::restore(config, &self.journal, self.now());
         self.client = restored.unwrap_or_else(|error| panic!("the journal cannot be read: {error}"));
         self.rules.flows.crash();
         // From here on the journal goes on from a new beginning.

@@ -280,7 +280,7 @@ impl World {
         let payload = format!("{place}:{}", client.count);
         let message = Message::new(topic, payload.as_bytes()).qos(QOS[self.random.index(3)]);
         let message = message.retain(topic.starts_with("r/"));
-        if client.session.publish(&message).is_ok() {
+        if client.session.publish(self.now, &message).is_ok() {
             client.count += 1;
         }
     }
@@ -291,7 +291,7 @@ impl World {
         let qos = if filter.starts_with(GROUP) { QoS::ExactlyOnce } else { QOS[self.random.index(3)] };
         if !client.is_asking(filter) {
             let subscription = Subscription::new(filter, qos).unwrap();
-            if let Ok(token) = client.session.subscribe(&[subscription]) {
+            if let Ok(token) = client.session.subscribe(self.now, &[subscription]) {
                 client.requests.insert(token, Request::Subscribe(filter.into()));
                 // Until it is answered, one of the terms counts.
                 self.model.unsubscribing(place, filter);
@@ -303,7 +303,7 @@ impl World {
         let client = &mut self.clients[place];
         let filter = FILTERS[self.random.index(FILTERS.len())];
         if !client.is_asking(filter)
-            && let Ok(token) = client.session.unsubscribe(&[TopicFilter::new(filter).unwrap()])
+            && let Ok(token) = client.session.unsubscribe(self.now, &[TopicFilter::new(filter).unwrap()])
         {
             client.requests.insert(token, Request::Unsubscribe(filter.into()));
             self.model.unsubscribing(place, filter);

@@ -5,7 +5,7 @@ use bytes::{Buf as _, Bytes};
 use mqtt_sansio::arbitrary::Lists;
 use mqtt_sansio::client::ClientSession;
 use mqtt_sansio::codec::{AckProperties, PubAck, Publish, PublishProperties, QoS, Sender, Subscribe, Unsubscribe};
-use mqtt_sansio::{CommandError, Message, Token};
+use mqtt_sansio::{CommandError, Instant, Message, Token};
 
 use super::Ops;
 
@@ -13,25 +13,28 @@ impl Ops<'_> {
     /// Gives a command; when it is refused nothing has changed.
     pub(super) fn command<T>(
         &mut self,
-        command: impl FnOnce(&mut ClientSession) -> Result<T, CommandError>,
+        command: impl FnOnce(&mut ClientSession, Instant) -> Result<T, CommandError>,
     ) -> Option<T> {
         fn state(client: &mut ClientSession) -> impl PartialEq + core::fmt::Debug + use<> {
             let journal = client.journal().map(|journal| journal.remaining());
             let transmit = client.transmit().remaining();
             let counts = (client.open_operations(), client.waiting(), client.in_flight());
-            (journal, transmit, counts, client.is_connected(), client.deadline())
+            (journal, transmit, counts, client.is_connected())
         }
+        // With the time that is told, what has expired leaves the queue.
+        let is_later = self.now > self.latest;
+        self.latest = self.latest.max(self.now);
         let before = state(&mut self.client);
-        match command(&mut self.client) {
+        match command(&mut self.client, self.now) {
             Ok(done) => Some(done),
             Err(error) => {
-                assert_eq!(state(&mut self.client), before, "refused, but something has changed: {error}");
+                assert!(is_later || state(&mut self.client) == before, "refused, but something has changed: {error}");
                 None
             }
         }
     }
 
-    fn ask(&mut self, command: impl FnOnce(&mut ClientSession) -> Result<Token, CommandError>) {
+    fn ask(&mut self, command: impl FnOnce(&mut ClientSession, Instant) -> Result<Token, CommandError>) {
         if let Some(token) = self.command(command) {
             let last = self.open.last().max(self.done.last());
             assert!(last.is_none_or(|last| *last < token), "tokens ascend");
@@ -54,11 +57,11 @@ impl Ops<'_> {
                 let topic_alias = properties.topic_alias.filter(|_| size == 1);
                 let properties = PublishProperties { topic_alias, ..properties };
                 let message = Message::new(topic.as_bytes(), payload).retain(retain).properties(properties);
-                self.ask(|client| client.publish(&message.qos(qos)));
+                self.ask(|client, now| client.publish(now, &message.qos(qos)));
                 return Ok(());
             }
         };
-        self.ask(|client| client.publish(&message.qos(qos)));
+        self.ask(|client, now| client.publish(now, &message.qos(qos)));
         Ok(())
     }
 
@@ -66,7 +69,7 @@ impl Ops<'_> {
         let (mut lists, version) = (Lists::default(), self.version);
         let Subscribe { subscriptions, properties, .. } = lists.subscribe(&mut self.u, version)?;
         let subscriptions: Vec<_> = subscriptions.iter().collect();
-        self.ask(|client| client.subscribe_with(&subscriptions, &properties));
+        self.ask(|client, now| client.subscribe_with(now, &subscriptions, &properties));
         Ok(())
     }
 
@@ -74,7 +77,7 @@ impl Ops<'_> {
         let (mut lists, version) = (Lists::default(), self.version);
         let Unsubscribe { filters, properties, .. } = lists.unsubscribe(&mut self.u, version)?;
         let filters: Vec<_> = filters.iter().collect();
-        self.ask(|client| client.unsubscribe_with(&filters, &properties));
+        self.ask(|client, now| client.unsubscribe_with(now, &filters, &properties));
         Ok(())
     }
 
@@ -87,9 +90,9 @@ impl Ops<'_> {
         let PubAck { reason_code, properties, .. } = lists.pub_ack(&mut self.u, version)?;
         let is_plain = self.u.arbitrary()?;
         let properties = if is_plain { AckProperties::default() } else { properties };
-        let done = self.command(|client| client.ack_with(receipt, reason_code, &properties));
+        let done = self.command(|client, now| client.ack_with(now, receipt, reason_code, &properties));
         assert!(
-            done.is_none() || self.command(|client| client.ack(receipt, reason_code)).is_none(),
+            done.is_none() || self.command(|client, now| client.ack(now, receipt, reason_code)).is_none(),
             "a receipt is good for one acknowledgement"
         );
         Ok(())
@@ -102,7 +105,7 @@ impl Ops<'_> {
         }
         let token = *self.u.choose(&tokens)?;
         let tries = self.client.tries(token);
-        let done = self.command(|client| client.withdraw(token));
+        let done = self.command(|client, now| client.withdraw(now, token));
         assert!(done.is_none() || (tries.is_some() && self.open.contains(&token)), "{token} was open");
         assert!(done.is_none() || self.client.tries(token).is_none(), "{token} is not open any more");
         Ok(())
@@ -111,13 +114,15 @@ impl Ops<'_> {
     pub(super) fn disconnect(&mut self) -> Result<()> {
         let (mut lists, version) = (Lists::default(), self.version);
         let disconnect = lists.disconnect(&mut self.u, version, Sender::Client)?;
-        self.command(|client| client.disconnect(&disconnect));
+        self.command(|client, now| client.disconnect(now, &disconnect));
         Ok(())
     }
 
     pub(super) fn authenticate(&mut self) -> Result<()> {
         let (again, data) = (self.u.arbitrary()?, <&[u8]>::arbitrary(&mut self.u)?);
-        self.command(|client| if again { client.reauthenticate(data) } else { client.authenticate(data) });
+        self.command(
+            |client, now| if again { client.reauthenticate(now, data) } else { client.authenticate(now, data) },
+        );
         Ok(())
     }
 }

@@ -157,7 +157,7 @@ impl Ops<'_> {
 
     fn open(&mut self) {
         let now = self.now;
-        if self.command(|client| client.open(now)).is_some() {
+        if self.command(|client, now| client.open(now)).is_some() {
             self.latest = self.latest.max(now);
             self.sent.open();
             self.received.clear();
@@ -178,8 +178,9 @@ impl Ops<'_> {
         if !self.config.journal {
             return;
         }
-        self.client = ClientSession::restore(self.config.clone(), &self.journal).expect("the journal can be read");
-        self.latest = Instant::EPOCH;
+        self.client =
+            ClientSession::restore(self.config.clone(), &self.journal, self.now).expect("the journal can be read");
+        self.latest = self.now;
         self.sent.close();
         self.received.clear();
         self.receipts.clear();
@@ -190,7 +191,8 @@ impl Ops<'_> {
         // One that was made anew says the same.
         let mut snapshot = self.client.snapshot();
         self.journal = snapshot.copy_to_bytes(snapshot.remaining()).to_vec();
-        let same = ClientSession::restore(self.config.clone(), &self.journal).expect("the snapshot can be read");
+        let same =
+            ClientSession::restore(self.config.clone(), &self.journal, self.now).expect("the snapshot can be read");
         assert_eq!(same.open_operations(), self.client.open_operations(), "the snapshot is complete");
         assert_eq!(same.waiting(), self.client.waiting(), "the snapshot is complete");
     }

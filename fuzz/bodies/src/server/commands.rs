@@ -10,7 +10,7 @@ use mqtt_sansio::codec::{
     SubAckReasonCode, UnsubAckReasonCode, Version,
 };
 use mqtt_sansio::server::{Accept, Acceptor, ServerSession};
-use mqtt_sansio::{CommandError, Message};
+use mqtt_sansio::{CommandError, Instant, Message};
 
 use super::Ops;
 
@@ -18,28 +18,35 @@ impl Ops<'_> {
     /// Gives a command; when it is refused nothing has changed.
     pub(super) fn command<T>(
         &mut self,
-        command: impl FnOnce(&mut ServerSession) -> Result<T, CommandError>,
+        command: impl FnOnce(&mut ServerSession, Instant) -> Result<T, CommandError>,
     ) -> Option<T> {
         fn state(session: &mut ServerSession) -> impl PartialEq + core::fmt::Debug + use<> {
             let counts = (session.open_operations(), session.waiting(), session.in_flight());
             (session.transmit().remaining(), counts, session.is_connected(), session.deadline())
         }
         let session = self.session.as_mut()?;
+        // With the time that is told, what has expired leaves the queue.
+        let is_later = self.now > self.session_latest;
+        self.session_latest = self.session_latest.max(self.now);
         let before = state(session);
-        match command(session) {
+        match command(session, self.now) {
             Ok(done) => Some(done),
             Err(error) => {
-                assert_eq!(state(session), before, "refused, but something has changed: {error}");
+                assert!(is_later || state(session) == before, "refused, but something has changed: {error}");
                 None
             }
         }
     }
 
     /// The same, to the acceptor.
-    fn decide<T, E: Display>(&mut self, command: impl FnOnce(&mut Acceptor) -> Result<T, E>) -> Option<Result<T, E>> {
+    fn decide<T, E: Display>(
+        &mut self,
+        command: impl FnOnce(&mut Acceptor, Instant) -> Result<T, E>,
+    ) -> Option<Result<T, E>> {
         let acceptor = self.acceptor.as_mut()?;
         let before = (acceptor.transmit().remaining(), acceptor.deadline());
-        let result = command(acceptor);
+        self.acceptor_latest = self.acceptor_latest.max(self.now);
+        let result = command(acceptor, self.now);
         if let Err(error) = &result {
             let after = (acceptor.transmit().remaining(), acceptor.deadline());
             assert_eq!(after, before, "refused, but something has changed: {error}");
@@ -68,7 +75,7 @@ impl Ops<'_> {
         let before = self.session.as_ref().map(counts);
         let (kept, lost) = if loses { (None, self.session.take()) } else { (self.session.take(), None) };
         let is_kept = kept.is_some();
-        match self.decide(|acceptor| acceptor.accept(kept, accept)) {
+        match self.decide(|acceptor, now| acceptor.accept(now, kept, accept)) {
             Some(Ok(session)) => {
                 if !is_kept {
                     self.forget();
@@ -95,7 +102,7 @@ impl Ops<'_> {
         let properties = ConnAckProperties { reason_string, ..ConnAckProperties::default() };
         // To refuse with Success is a mistake of the caller's.
         if code != ConnAckReasonCode::Success {
-            self.decide(|acceptor| acceptor.refuse_with(code, &properties));
+            self.decide(|acceptor, now| acceptor.refuse_with(now, code, &properties));
         }
         Ok(())
     }
@@ -114,12 +121,12 @@ impl Ops<'_> {
                 let topic_alias = properties.topic_alias.filter(|_| size == 1);
                 let properties = PublishProperties { topic_alias, ..properties };
                 let message = Message::new(topic.as_bytes(), payload).retain(retain).properties(properties);
-                let token = self.command(|session| session.publish(&message.qos(qos)));
+                let token = self.command(|session, now| session.publish(now, &message.qos(qos)));
                 self.give(token);
                 return Ok(());
             }
         };
-        let token = self.command(|session| session.publish(&message.qos(qos)));
+        let token = self.command(|session, now| session.publish(now, &message.qos(qos)));
         self.give(token);
         Ok(())
     }
@@ -140,9 +147,9 @@ impl Ops<'_> {
         let (mut lists, version) = (Lists::default(), self.version);
         let PubAck { reason_code, properties, .. } = lists.pub_ack(&mut self.u, version)?;
         let properties = if self.u.arbitrary()? { AckProperties::default() } else { properties };
-        let done = self.command(|session| session.ack_with(receipt, reason_code, &properties));
+        let done = self.command(|session, now| session.ack_with(now, receipt, reason_code, &properties));
         assert!(
-            done.is_none() || self.command(|session| session.ack(receipt, reason_code)).is_none(),
+            done.is_none() || self.command(|session, now| session.ack(now, receipt, reason_code)).is_none(),
             "a receipt is good for one acknowledgement"
         );
         Ok(())
@@ -157,10 +164,10 @@ impl Ops<'_> {
         let count = if self.u.ratio(1, 8)? { self.u.int_in_range(0..=3)? } else { filters };
         let done = if subscribes {
             let codes: Vec<SubAckReasonCode> = (0..count).map(|_| self.u.arbitrary()).collect::<Result<_>>()?;
-            self.command(|session| session.suback(id, &codes))
+            self.command(|session, now| session.suback(now, id, &codes))
         } else {
             let codes: Vec<UnsubAckReasonCode> = (0..count).map(|_| self.u.arbitrary()).collect::<Result<_>>()?;
-            self.command(|session| session.unsuback(id, &codes))
+            self.command(|session, now| session.unsuback(now, id, &codes))
         };
         assert!(done.is_none() || count == filters, "there is one code for each filter [MQTT-3.8.4-6]");
         Ok(())
@@ -173,16 +180,18 @@ impl Ops<'_> {
         }
         let (mut lists, version) = (Lists::default(), self.version);
         let disconnect = lists.disconnect(&mut self.u, version, Sender::Server)?;
-        self.command(|session| session.disconnect(&disconnect));
+        self.command(|session, now| session.disconnect(now, &disconnect));
         Ok(())
     }
 
     pub(super) fn authenticate(&mut self) -> Result<()> {
         let (challenges, data) = (self.u.arbitrary()?, <&[u8]>::arbitrary(&mut self.u)?);
         if self.acceptor.is_some() {
-            self.decide(|acceptor| acceptor.challenge(data));
+            self.decide(|acceptor, now| acceptor.challenge(now, data));
         } else {
-            self.command(|session| if challenges { session.challenge(data) } else { session.authenticated(data) });
+            self.command(
+                |session, now| if challenges { session.challenge(now, data) } else { session.authenticated(now, data) },
+            );
         }
         Ok(())
     }

@@ -20,7 +20,8 @@ impl EngineServer {
                 self.challenges_left =
                     if connect.properties.authentication_method.is_some() { self.challenges } else { 0 };
                 if let Some(code) = self.refusal() {
-                    self.with_acceptor(|acceptor| acceptor.refuse(code)).expect("there is a client to be refused");
+                    self.with_acceptor(|acceptor, now| acceptor.refuse(now, code))
+                        .expect("there is a client to be refused");
                 } else {
                     self.decide();
                 }
@@ -32,8 +33,8 @@ impl EngineServer {
         true
     }
 
-    fn with_acceptor<T>(&mut self, command: impl FnOnce(&mut Acceptor) -> T) -> T {
-        command(self.acceptor.as_mut().expect("there is an acceptor"))
+    fn with_acceptor<T>(&mut self, command: impl FnOnce(&mut Acceptor, Instant) -> T) -> T {
+        command(self.acceptor.as_mut().expect("there is an acceptor"), self.now)
     }
 
     /// Challenges the client, or accepts it into the session that there is.
@@ -41,7 +42,7 @@ impl EngineServer {
         let (is_nameless, is_clean) = self.asked;
         if self.challenges_left > 0 {
             self.challenges_left -= 1;
-            return self.with_acceptor(|acceptor| acceptor.challenge(b"who?")).expect("it can be challenged");
+            return self.with_acceptor(|acceptor, now| acceptor.challenge(now, b"who?")).expect("it can be challenged");
         }
         self.take_over();
         if core::mem::take(&mut self.forgets) {
@@ -57,7 +58,7 @@ impl EngineServer {
             ..Accept::default()
         };
         let mut acceptor = self.acceptor.take().expect("there is an acceptor");
-        let mut session = acceptor.accept(kept, accept).expect("the client can be accepted");
+        let mut session = acceptor.accept(self.now, kept, accept).expect("the client can be accepted");
         let version = session.version();
         let is_present = match codec::decode(session.transmit().chunk(), version, Limits::from_server()) {
             // 3.1 cannot say whether a session is present.
@@ -73,7 +74,7 @@ impl EngineServer {
     /// The client is back before the end of its last connection was noticed [MQTT-3.1.4-3].
     fn take_over(&mut self) {
         let Some(session) = &mut self.session else { return };
-        if session.take_over().is_ok() {
+        if session.take_over(self.now).is_ok() {
             while let Some(action) = session.poll(self.now, &mut &[][..]) {
                 self.log.add_from_server(&action);
             }
@@ -91,7 +92,7 @@ impl EngineServer {
         match action {
             Action::Subscribe(request) => self.subscribe(&request),
             Action::Unsubscribe(request) => self.unsubscribe(&request),
-            Action::Auth(_) => session.authenticated(b"again").expect("it is the server's turn"),
+            Action::Auth(_) => session.authenticated(self.now, b"again").expect("it is the server's turn"),
             Action::Expired => {
                 self.look();
                 assert!(
@@ -122,7 +123,7 @@ impl EngineServer {
             self.subscriptions.insert(subscription.filter.as_str().to_string(), subscription.qos);
         }
         let session = self.session.as_mut().expect("it has just asked");
-        session.suback(request.id, &codes).expect("the request can be answered");
+        session.suback(self.now, request.id, &codes).expect("the request can be answered");
     }
 
     fn unsubscribe(&mut self, request: &UnsubscribeRequest<'_>) {
@@ -132,7 +133,7 @@ impl EngineServer {
             codes.push(if existed { UnsubAckReasonCode::Success } else { UnsubAckReasonCode::NoSubscriptionExisted });
         }
         let session = self.session.as_mut().expect("it has just asked");
-        session.unsuback(request.id, &codes).expect("the request can be answered");
+        session.unsuback(self.now, request.id, &codes).expect("the request can be answered");
     }
 }
 

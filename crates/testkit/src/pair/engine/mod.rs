@@ -95,9 +95,10 @@ impl EngineServer {
     /// # Errors
     ///
     /// As [`ServerSession::publish`]; [`CommandError::NotConnected`] if there is no session.
-    pub fn publish(&mut self, message: &Message<'_>) -> Result<Ticket, CommandError> {
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Ticket, CommandError> {
+        self.now = now;
         let session = self.session.as_mut().ok_or(CommandError::NotConnected)?;
-        let ticket = Ticket(self.sessions, session.publish(message)?);
+        let ticket = Ticket(self.sessions, session.publish(self.now, message)?);
         assert_eq!(self.tickets.insert(ticket, None), None, "{ticket:?} is given a second time");
         Ok(ticket)
     }
