@@ -82,8 +82,8 @@ mod topic;
 pub use codec::{PacketId, QoS, Version};
 #[cfg(feature = "alloc")]
 pub use session::{
-    Breach, Codes, CommandError, Journal, JournalError, Loss, Message, Outcome, Overflow, Payload, PayloadPart,
-    Receipt, ReceivedMessage, SharedTopic, Token, Topic, Transmit,
+    Breach, Codes, CommandError, Journal, JournalError, Loss, Message, MessageRef, Outcome, Overflow, Payload,
+    PayloadPart, Receipt, ReceivedMessage, SharedTopic, Token, Topic, Transmit,
 };
 pub use text::{TextError, TextErrorKind, Utf8Str};
 pub use time::Instant;

@@ -154,7 +154,7 @@ impl Client {
         let Some(granted) = matching().map(|granted| granted.qos).max() else { return };
         let identifiers: Vec<_> = matching().filter_map(|granted| granted.identifier).collect();
         let subscription_identifiers = List::from(&identifiers);
-        let properties = PublishProperties { topic_alias: None, subscription_identifiers, ..properties };
+        let properties = PublishProperties { subscription_identifiers, ..properties };
         match self.session.publish(now, &Message::new(&topic, payload).qos(qos.min(granted)).properties(properties)) {
             Ok(_) | Err(CommandError::NotConnected) => {} // what is of QoS 0 does not wait for a connection
             Err(error) => log(format_args!("{}: {topic}: {error}", self.session.client_id())),

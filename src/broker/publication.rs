@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::codec::{EncodeError, Packet, Publish, QoS, Version};
-use crate::session::Stored;
+use crate::codec::{EncodeError, QoS, Version};
+use crate::session::{MessageRef, Stored};
 use crate::time::Instant;
 
 /// A message that is kept: encoded, with its properties, in 5.0.
@@ -19,7 +19,7 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn new(
-        publish: &Publish<'_>,
+        publish: &MessageRef<'_>,
         shared: Option<&Bytes>,
         expires_after: u32,
         publisher: u64,
@@ -36,10 +36,7 @@ impl Kept {
 
     /// The QoS with which it was published.
     pub(super) fn qos(&self) -> QoS {
-        match self.stored.packet(Version::V5) {
-            Some(Packet::Publish(publish)) => publish.delivery.qos(),
-            _ => QoS::AtMostOnce, // what is kept can be read
-        }
+        self.stored.as_message(Version::V5).map_or(QoS::AtMostOnce, |message| message.qos) // what is kept can be read
     }
 
     /// How many bytes it takes.
@@ -66,8 +63,8 @@ impl Kept {
 
     /// The message with what is left of its expiry interval \[MQTT-3.3.2-6\], its payload if that is a shared one, and the
     /// seconds that are left.
-    pub(super) fn publish(&self, now: Instant) -> Option<(Publish<'_>, Option<&Bytes>, u32)> {
-        let Some(Packet::Publish(mut publish)) = self.stored.packet(Version::V5) else { return None };
+    pub(super) fn publish(&self, now: Instant) -> Option<(MessageRef<'_>, Option<&Bytes>, u32)> {
+        let mut publish = self.stored.as_message(Version::V5)?;
         let waited = u32::try_from(now.since(self.since).as_secs()).unwrap_or(u32::MAX);
         let left = match self.expires_after {
             u32::MAX => u32::MAX,

@@ -13,13 +13,10 @@ use super::publication::Kept;
 use super::questions::{Parked, ParkedPacket};
 use super::timers::Due;
 use super::tree::{Group, Matches, Subscriber, Terms};
-use crate::codec::{
-    Delivery, List, Packet, PacketId, PubAckReasonCode, Publish, PublishProperties, QoS, SubscriptionIdentifier,
-    Version,
-};
+use crate::codec::{List, PubAckReasonCode, PublishProperties, QoS, SubscriptionIdentifier, Version};
 use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked, Will};
-use crate::session::{CommandError, LARGE, Message, Receipt, ReceivedMessage};
+use crate::session::{CommandError, LARGE, Message, MessageRef, Receipt, ReceivedMessage, Stored};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -72,19 +69,12 @@ impl<P: Policy> Broker<P> {
     /// [`CommandError::Encode`] if it cannot be sent; [`CommandError::QueueFull`] if there is no room to retain it.
     pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<usize, CommandError> {
         self.advance(now);
-        let publish = &message.publish;
-        TopicName::from_bytes(publish.topic.as_bytes())?;
-        if publish.properties.topic_alias.is_some() {
-            return Err(CommandError::TopicAlias);
-        }
+        let publish = message.checked()?;
         let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..publish.properties };
-        let (large, payload) = match &message.shared {
-            Some(shared) if shared.len() >= LARGE => (Some(self.hub.payloads.share(shared.clone())), &[][..]),
-            Some(small) => (None, &small[..]),
-            None => (None, publish.payload),
-        };
-        let publish = Publish { payload, properties, ..*publish };
-        publish.encoded_len(Version::V5)?;
+        let large = publish.large().map(|large| self.hub.payloads.share(large.clone()));
+        let payload = if large.is_some() { &[] } else { publish.payload };
+        let publish = MessageRef { payload, properties, ..publish };
+        Stored::message_len(&publish, None, Version::V5)?;
         let copies = self.publish_from(None, &publish, large);
         self.settle();
         match copies {
@@ -106,16 +96,10 @@ impl<P: Policy> Broker<P> {
                 policy.publish(ticket, client, message)
             })
         });
-        let publish = Publish {
-            delivery: Delivery::new(message.qos, PacketId::MIN, false),
-            retain: message.retain,
-            topic: message.topic.name(),
-            payload: message.payload,
-            properties: PublishProperties { topic_alias: None, ..message.properties },
-        };
+        let publish = message.content();
         match decision {
             Decision::Now(reason_code) => self.finish_message(index, publish, message.receipt, reason_code),
-            Decision::Later => match ParkedPacket::new(&publish.into(), version) {
+            Decision::Later => match ParkedPacket::message(&publish, version) {
                 Ok(packet) => {
                     let (number, receipt, since) = (ticket.number, message.receipt, self.now);
                     self.park(id, Parked::Publish { number, packet, receipt, since });
@@ -133,7 +117,7 @@ impl<P: Policy> Broker<P> {
     pub(super) fn finish_message_since(
         &mut self,
         index: u32,
-        publish: Publish<'_>,
+        publish: MessageRef<'_>,
         receipt: Option<Receipt>,
         decision: PubAckReasonCode,
         since: Instant,
@@ -158,7 +142,7 @@ impl<P: Policy> Broker<P> {
     fn finish_message(
         &mut self,
         index: u32,
-        publish: Publish<'_>,
+        publish: MessageRef<'_>,
         receipt: Option<Receipt>,
         decision: PubAckReasonCode,
     ) {
@@ -195,21 +179,21 @@ impl<P: Policy> Broker<P> {
 
     /// The will of a client is due.
     pub(super) fn publish_will(&mut self, index: u32, will: &Will) {
-        // What was received can be sent.
-        let _ = will.with_message(|message| {
-            let counters = &mut self.hub.counters;
-            if is_own(message.publish.topic) {
-                counters.wills_refused = counters.wills_refused.wrapping_add(1);
-                return self.tell_will_refused(index, &will.topic, PubAckReasonCode::NotAuthorized);
-            }
-            counters.wills = counters.wills.wrapping_add(1);
-            if let Err(reason_code) = self.publish_from(Some(index), &message.publish, None) {
-                // There is no room to retain it; those who are there get it all the same.
-                self.count_refused();
-                self.forward(Some(index), message.publish, None);
-                self.tell_will_refused(index, &will.topic, reason_code);
-            }
-        });
+        let mut user_properties = Vec::new();
+        let Ok(message) = will.message(&mut user_properties) else { return }; // what was received can be sent
+        let Ok(publish) = message.checked() else { return };
+        let counters = &mut self.hub.counters;
+        if is_own(publish.topic) {
+            counters.wills_refused = counters.wills_refused.wrapping_add(1);
+            return self.tell_will_refused(index, &will.topic, PubAckReasonCode::NotAuthorized);
+        }
+        counters.wills = counters.wills.wrapping_add(1);
+        if let Err(reason_code) = self.publish_from(Some(index), &publish, None) {
+            // There is no room to retain it; those who are there get it all the same.
+            self.count_refused();
+            self.forward(Some(index), publish, None);
+            self.tell_will_refused(index, &will.topic, reason_code);
+        }
     }
 
     /// Tells the policy that a will was not published, or not retained.
@@ -241,7 +225,7 @@ impl<P: Policy> Broker<P> {
     pub(super) fn publish_from(
         &mut self,
         from: Option<u32>,
-        publish: &Publish<'_>,
+        publish: &MessageRef<'_>,
         large: Option<Bytes>,
     ) -> Result<Forwarded, PubAckReasonCode> {
         if self.has_too_many_levels(publish.topic.levels()) {
@@ -254,7 +238,7 @@ impl<P: Policy> Broker<P> {
                 large = Some(self.hub.payloads.share(Bytes::copy_from_slice(publish.payload)));
             }
             let payload = if large.is_some() { &[] } else { publish.payload };
-            self.retain(from, &Publish { payload, ..*publish }, large.as_ref())?;
+            self.retain(from, &MessageRef { payload, ..*publish }, large.as_ref())?;
         }
         Ok(self.forward(from, *publish, large))
     }
@@ -264,7 +248,7 @@ impl<P: Policy> Broker<P> {
     fn retain(
         &mut self,
         from: Option<u32>,
-        publish: &Publish<'_>,
+        publish: &MessageRef<'_>,
         large: Option<&Bytes>,
     ) -> Result<(), PubAckReasonCode> {
         if publish.payload.is_empty() && large.is_none() {
@@ -306,7 +290,7 @@ impl<P: Policy> Broker<P> {
     }
 
     /// Gives a message to all that are subscribed.
-    fn forward(&mut self, from: Option<u32>, publish: Publish<'_>, large: Option<Bytes>) -> Forwarded {
+    fn forward(&mut self, from: Option<u32>, publish: MessageRef<'_>, large: Option<Bytes>) -> Forwarded {
         if self.hub.feeding != 0 {
             let sessions = self.subscribed(publish.topic);
             self.send_retained_first(publish.topic, &sessions);
@@ -353,7 +337,7 @@ impl<P: Policy> Broker<P> {
 
     fn pass_on_message(&mut self, index: u32, marked: &Marked) {
         let Marked { version, message } = marked;
-        let Some(Packet::Publish(publish)) = message.stored.packet(*version) else { return };
+        let Some(publish) = message.stored.as_message(*version) else { return };
         if message.is_expired(self.now) {
             return self.hub.drop(index, DropReason::Expired);
         }
@@ -366,8 +350,8 @@ impl<P: Policy> Broker<P> {
             }
         };
         let mark = Mark::from_number(message.mark);
-        let publish = Publish {
-            delivery: Delivery::new(mark.qos, PacketId::MIN, false),
+        let publish = MessageRef {
+            qos: mark.qos,
             retain: mark.retain,
             properties: PublishProperties {
                 message_expiry_interval: (left != u32::MAX).then_some(left),

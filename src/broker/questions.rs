@@ -10,7 +10,7 @@ use super::policy::{Answer, ConnectionId, Decision, Policy, Ticket, UnknownTicke
 use super::resuming::{Asked, Grant};
 use crate::codec::{self, Decoded, EncodeError, Limits, Packet, SubAckReasonCode, Version};
 use crate::server::RequestId;
-use crate::session::Receipt;
+use crate::session::{MessageRef, Receipt, Stored};
 use crate::time::Instant;
 
 /// A question to the policy that is not answered yet.
@@ -49,6 +49,11 @@ impl ParkedPacket {
         let mut bytes = Vec::new();
         packet.encode(version, &mut bytes)?;
         Ok(Self { version, bytes })
+    }
+
+    pub(super) fn message(message: &MessageRef<'_>, version: Version) -> Result<Self, EncodeError> {
+        let stored = Stored::message(message, None, version)?;
+        Ok(Self { version, bytes: stored.bytes().into() })
     }
 
     fn decode(&self) -> Option<Packet<'_>> {
@@ -154,7 +159,7 @@ impl<P: Policy> Broker<P> {
             (Parked::Publish { packet, receipt, since, .. }, Answer::Publish(reason_code)) => {
                 let index = self.session_of(id).ok_or(UnknownTicket)?;
                 if let Some(Packet::Publish(publish)) = packet.decode() {
-                    self.finish_message_since(index, publish, receipt, reason_code, since);
+                    self.finish_message_since(index, MessageRef::of(&publish), receipt, reason_code, since);
                 }
             }
             (Parked::Subscribe { first, packet, request, mut codes, open }, Answer::Subscribe(code)) => {

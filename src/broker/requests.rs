@@ -9,11 +9,11 @@ use super::questions::{Parked, ParkedPacket};
 use super::retained::Reference;
 use super::tree::{Place, Subscriber, Terms};
 use crate::codec::{
-    self, DisconnectReasonCode, PacketId, Publish, QoS, RetainHandling, SubAckReasonCode, Subscribe, Subscription,
+    self, DisconnectReasonCode, PacketId, QoS, RetainHandling, SubAckReasonCode, Subscribe, Subscription,
     SubscriptionIdentifier, UnsubAckReasonCode, Version,
 };
 use crate::server::{Copies, RequestId, SubscribeRequest, UnsubscribeRequest};
-use crate::session::CommandError;
+use crate::session::{CommandError, MessageRef};
 use crate::topic::{TopicFilter, TopicName};
 
 impl<P: Policy> Broker<P> {
@@ -261,7 +261,7 @@ impl<P: Policy> Broker<P> {
         let Some((publish, shared, left)) = kept.publish(self.now) else { return };
         // It is sent as a retained one, whatever the subscriber has asked for [3.1.1: MQTT-3.3.1-8].
         let terms = Terms { retain_as_published: true, ..subscriber.terms };
-        let publish = Publish { retain: true, ..publish };
+        let publish = MessageRef { retain: true, ..publish };
         let payloads = &self.hub.payloads;
         let mut copies = Copies::new(self.now, publish, shared.cloned(), left, payloads, &mut self.scratch.encoded);
         self.hub.deliver_to(&Subscriber { terms, ..subscriber }, &mut copies);

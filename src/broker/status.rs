@@ -5,7 +5,7 @@ use alloc::format;
 use super::core::Broker;
 use super::policy::Policy;
 use super::timers::Due;
-use crate::codec::{Delivery, Publish};
+use crate::session::Message;
 use crate::topic::TopicName;
 
 impl<P: Policy> Broker<P> {
@@ -61,7 +61,8 @@ impl<P: Policy> Broker<P> {
         let topic = format!("$SYS/broker/{name}");
         let Ok(topic) = TopicName::new(&topic) else { return };
         let payload = value.as_bytes();
-        let publish = Publish { topic, payload, retain: true, delivery: Delivery::AtMostOnce, ..Publish::default() };
+        let message = Message::new(&topic, payload).retain(true);
+        let Ok(publish) = message.checked() else { return };
         let _ = self.publish_from(None, &publish, None); // with no room to retain it, it is not told
     }
 }

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use super::session::ClientSession;
-use crate::codec::{PacketId, Subscribe, SubscribeProperties, Subscription, Unsubscribe, UnsubscribeProperties};
-use crate::session::{CommandError, End, Kind, Message, Token};
+use crate::codec::{Subscribe, SubscribeProperties, Subscription, Unsubscribe, UnsubscribeProperties};
+use crate::session::{CommandError, End, Kind, Message, Token, UNASSIGNED};
 use crate::time::Instant;
 use crate::topic::TopicFilter;
 
@@ -25,7 +25,7 @@ impl ClientSession {
     #[inline]
     pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, CommandError> {
         self.engine.advance(now);
-        if !message.publish.properties.subscription_identifiers.is_empty() {
+        if message.has_subscription_identifiers() {
             return Err(CommandError::SubscriptionIdentifier);
         }
         let (engine, mut side) = self.split();
@@ -79,7 +79,7 @@ impl ClientSession {
         properties: &SubscribeProperties<'_>,
     ) -> Result<Token, CommandError> {
         self.engine.advance(now);
-        let subscribe = Subscribe { id: PacketId::MIN, subscriptions: subscriptions.into(), properties: *properties };
+        let subscribe = Subscribe { id: UNASSIGNED, subscriptions: subscriptions.into(), properties: *properties };
         if self.is_connected() {
             self.server.check_subscriptions(subscriptions.iter().copied(), properties)?;
         }
@@ -111,7 +111,7 @@ impl ClientSession {
         properties: &UnsubscribeProperties<'_>,
     ) -> Result<Token, CommandError> {
         self.engine.advance(now);
-        let unsubscribe = Unsubscribe { id: PacketId::MIN, filters: filters.into(), properties: *properties };
+        let unsubscribe = Unsubscribe { id: UNASSIGNED, filters: filters.into(), properties: *properties };
         let mut packet = Vec::new();
         unsubscribe.encode(self.engine.version, &mut packet)?;
         let (engine, mut side) = self.split();

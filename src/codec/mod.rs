@@ -90,6 +90,8 @@ pub use self::property::{
     SubscribeProperties, UnsubscribeProperties, WillProperties,
 };
 pub use self::property_id::{PropertyId, WireType};
+#[cfg(feature = "alloc")]
+pub(crate) use self::publish::PublishParts;
 pub use self::publish::{Delivery, Publish};
 pub use self::reason::{
     AuthReasonCode, ConnAckReasonCode, DisconnectReasonCode, PubAckReasonCode, PubRelReasonCode, ReasonCode,

@@ -170,26 +170,6 @@ impl<'a> Publish<'a> {
         Ok((delivery, topic))
     }
 
-    /// Everything but the payload.
-    #[inline(always)]
-    fn write_head<S: Sink>(&self, delivery: Delivery, version: Version, out: &mut S) {
-        match version {
-            Version::V5 => out.rule(
-                || !self.topic.is_empty() || self.properties.topic_alias.is_some(),
-                Field::TopicName,
-                Violation::NoTopic,
-            ),
-            Version::V31 | Version::V311 => {
-                out.rule(|| !self.topic.is_empty(), Field::TopicName, Violation::Text(TopicErrorKind::Empty));
-            }
-        }
-        out.binary(Field::TopicName, self.topic.as_bytes());
-        if let Some(id) = delivery.packet_id() {
-            out.u16(id.get());
-        }
-        out.properties(version, Field::Properties, &self.properties);
-    }
-
     /// Writes everything but the payload into the first bytes of `out`, and returns how many they are.
     ///
     /// The payload has to follow on the wire: this is for a large one that is sent from where it lies, by a vectored
@@ -200,7 +180,7 @@ impl<'a> Publish<'a> {
     /// As [`encode_to_slice`](Self::encode_to_slice).
     #[inline]
     pub fn encode_head_to_slice(&self, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
-        writer::to_slice(&Head(self), version, out)
+        writer::to_slice(&Head(self.parts()), version, out)
     }
 
     /// Appends everything but the payload to `out`, and returns how many bytes that is: see
@@ -212,27 +192,13 @@ impl<'a> Publish<'a> {
     #[cfg(feature = "alloc")]
     #[inline]
     pub fn encode_head(&self, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
-        writer::to_buf(&Head(self), version, out)
-    }
-
-    /// Appends the packet to `out` with another delivery than its own. For an engine: it is spared a copy of all that is
-    /// in here.
-    #[cfg(feature = "alloc")]
-    #[inline]
-    pub(crate) fn encode_as(
-        &self,
-        delivery: Delivery,
-        version: Version,
-        out: &mut impl bytes::BufMut,
-    ) -> Result<usize, EncodeError> {
-        writer::to_buf(&Redelivered { publish: self, delivery }, version, out)
+        writer::to_buf(&Head(self.parts()), version, out)
     }
 
     #[inline(always)]
-    fn first_byte_as(&self, delivery: Delivery) -> u8 {
-        let dup = if delivery.dup() { DUP } else { 0 };
-        let retain = if self.retain { RETAIN } else { 0 };
-        PacketType::Publish.first_byte() | dup | delivery.qos().value() << 1 | retain
+    const fn parts(&self) -> PublishParts<'_> {
+        let Self { delivery, retain, topic, payload, properties } = self;
+        PublishParts { delivery: *delivery, retain: *retain, topic: *topic, payload, properties }
     }
 }
 
@@ -246,46 +212,92 @@ impl Body for Publish<'_> {
 
     #[inline(always)]
     fn first_byte(&self) -> u8 {
-        self.first_byte_as(self.delivery)
+        self.parts().first_byte()
     }
 
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
-        self.write_head(self.delivery, version, out);
-        out.raw(self.payload);
+        self.parts().write(version, out);
     }
 }
 
-/// A PUBLISH with another delivery.
-#[cfg(feature = "alloc")]
-struct Redelivered<'p> {
-    publish: &'p Publish<'p>,
-    delivery: Delivery,
+/// What a PUBLISH is written from. An engine has the content of a message and its delivery in different places.
+#[derive(Clone, Copy)]
+pub(crate) struct PublishParts<'p> {
+    pub(crate) delivery: Delivery,
+    pub(crate) retain: bool,
+    pub(crate) topic: TopicName<'p>,
+    pub(crate) payload: &'p [u8],
+    pub(crate) properties: &'p PublishProperties<'p>,
 }
 
 #[cfg(feature = "alloc")]
-impl Body for Redelivered<'_> {
+impl PublishParts<'_> {
+    /// Appends the packet to `out`, and returns its size.
+    #[inline]
+    pub(crate) fn encode(&self, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
+        writer::to_buf(self, version, out)
+    }
+
+    /// As [`Publish::encode_head`].
+    #[inline]
+    pub(crate) fn encode_head(&self, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
+        writer::to_buf(&Head(*self), version, out)
+    }
+
+    /// The size of the packet, in bytes.
+    #[inline]
+    pub(crate) fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
+        writer::encoded_len(self, version)
+    }
+}
+
+impl PublishParts<'_> {
+    /// Everything but the payload.
+    #[inline(always)]
+    fn write_head<S: Sink>(&self, version: Version, out: &mut S) {
+        match version {
+            Version::V5 => out.rule(
+                || !self.topic.is_empty() || self.properties.topic_alias.is_some(),
+                Field::TopicName,
+                Violation::NoTopic,
+            ),
+            Version::V31 | Version::V311 => {
+                out.rule(|| !self.topic.is_empty(), Field::TopicName, Violation::Text(TopicErrorKind::Empty));
+            }
+        }
+        out.binary(Field::TopicName, self.topic.as_bytes());
+        if let Some(id) = self.delivery.packet_id() {
+            out.u16(id.get());
+        }
+        out.properties(version, Field::Properties, self.properties);
+    }
+}
+
+impl Body for PublishParts<'_> {
     const TYPE: PacketType = PacketType::Publish;
 
     #[inline(always)]
     fn is_plain(&self) -> bool {
-        self.publish.properties.is_empty()
+        self.properties.is_empty()
     }
 
     #[inline(always)]
     fn first_byte(&self) -> u8 {
-        self.publish.first_byte_as(self.delivery)
+        let dup = if self.delivery.dup() { DUP } else { 0 };
+        let retain = if self.retain { RETAIN } else { 0 };
+        PacketType::Publish.first_byte() | dup | self.delivery.qos().value() << 1 | retain
     }
 
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
-        self.publish.write_head(self.delivery, version, out);
-        out.raw(self.publish.payload);
+        self.write_head(version, out);
+        out.raw(self.payload);
     }
 }
 
 /// A PUBLISH whose payload travels by itself.
-struct Head<'p>(&'p Publish<'p>);
+struct Head<'p>(PublishParts<'p>);
 
 impl Body for Head<'_> {
     const TYPE: PacketType = PacketType::Publish;
@@ -307,6 +319,6 @@ impl Body for Head<'_> {
 
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
-        self.0.write_head(self.0.delivery, version, out);
+        self.0.write_head(version, out);
     }
 }

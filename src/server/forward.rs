@@ -7,15 +7,15 @@ use bytes::Bytes;
 
 use super::action::{Action, Close};
 use super::session::{Marked, ServerSession, State};
-use crate::codec::{Delivery, EncodeError, PacketId, Publish, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{CommandError, End, LARGE, PayloadAccount, Phase, Side, Transmit};
+use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
+use crate::session::{CommandError, End, LARGE, MessageRef, PayloadAccount, Phase, Side, Transmit};
 use crate::time::Instant;
 
 /// A message on its way to many sessions. What many of them get letter by letter is encoded once.
 pub(crate) struct Copies<'a> {
     now: Instant,
-    /// The message; without its payload if that is large.
-    publish: Publish<'a>,
+    /// The message. A large payload is sent from `large`.
+    message: MessageRef<'a>,
     large: Option<Bytes>,
     /// How long it is still of use, in seconds; `u32::MAX` for ever.
     expires_after: u32,
@@ -34,18 +34,18 @@ impl<'a> Copies<'a> {
     /// A large payload is shared by all copies; if it is not shared and counted already, it is copied once for that.
     pub(crate) fn new(
         now: Instant,
-        publish: Publish<'a>,
+        message: MessageRef<'a>,
         shared: Option<Bytes>,
         expires_after: u32,
         account: &Arc<PayloadAccount>,
         encoded: &'a mut Encoded,
     ) -> Self {
         encoded.0.iter_mut().for_each(Vec::clear);
-        let copied = || account.share(Bytes::copy_from_slice(publish.payload));
-        let large = shared.or_else(|| (publish.payload.len() >= LARGE).then(copied));
-        let payload = if large.is_some() { &[] } else { publish.payload };
+        let copied = || account.share(Bytes::copy_from_slice(message.payload));
+        let large = shared.or_else(|| (message.payload.len() >= LARGE).then(copied));
+        let payload = if large.is_some() { &[] } else { message.payload };
         let account = large.as_ref().map(|_| Arc::clone(account));
-        Self { now, publish: Publish { payload, ..publish }, large, expires_after, mark: 0, account, encoded }
+        Self { now, message: MessageRef { payload, ..message }, large, expires_after, mark: 0, account, encoded }
     }
 
     /// Marks the copies that are stored from here on.
@@ -56,18 +56,18 @@ impl<'a> Copies<'a> {
     /// The QoS with which the message was published.
     #[inline]
     pub(crate) const fn qos(&self) -> QoS {
-        self.publish.delivery.qos()
+        self.message.qos
     }
 
     /// Whether it was published as one to be retained.
     #[inline]
     pub(crate) const fn retain(&self) -> bool {
-        self.publish.retain
+        self.message.retain
     }
 
     /// How many bytes more are taken by a copy, but for what is small; a large payload is there already.
     pub(crate) const fn size(&self) -> u64 {
-        let (topic, payload) = (self.publish.topic.as_bytes().len(), self.publish.payload.len());
+        let (topic, payload) = (self.message.topic.as_bytes().len(), self.message.payload.len());
         (topic as u64).saturating_add(payload as u64)
     }
 
@@ -78,7 +78,7 @@ impl<'a> Copies<'a> {
         let place = usize::from(is_v5).wrapping_mul(2).wrapping_add(usize::from(retain));
         let Some(packet) = self.encoded.0.get_mut(place) else { return Ok(&[]) };
         if packet.is_empty() {
-            encode_plain(&self.publish, version, retain, packet)?;
+            encode_plain(&self.message, version, retain, packet)?;
         }
         Ok(packet)
     }
@@ -86,13 +86,14 @@ impl<'a> Copies<'a> {
 
 #[cold]
 fn encode_plain(
-    publish: &Publish<'_>,
+    message: &MessageRef<'_>,
     version: Version,
     retain: bool,
     packet: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    let properties = if version == Version::V5 { publish.properties } else { PublishProperties::default() };
-    Publish { delivery: Delivery::AtMostOnce, retain, properties, ..*publish }.encode(version, packet).map(drop)
+    let properties = if version == Version::V5 { message.properties } else { PublishProperties::default() };
+    let message = MessageRef { retain, properties, ..*message };
+    message.to_publish(Delivery::AtMostOnce, message.payload).encode(version, packet).map(drop)
 }
 
 impl ServerSession {
@@ -141,14 +142,13 @@ impl ServerSession {
         self.engine.advance(copies.now);
         let properties = match self.engine.version {
             Version::V5 => {
-                PublishProperties { subscription_identifiers: identifiers.into(), ..copies.publish.properties }
+                PublishProperties { subscription_identifiers: identifiers.into(), ..copies.message.properties }
             }
             Version::V31 | Version::V311 => PublishProperties::default(),
         };
-        let delivery = Delivery::new(qos, PacketId::MIN, false);
-        let publish = Publish { delivery, retain, properties, ..copies.publish };
+        let message = MessageRef { qos, retain, properties, ..copies.message };
         let (engine, side) = self.split();
-        let token = engine.publish_checked(&side.rules(), &publish, copies.large.as_ref(), copies.expires_after)?;
+        let token = engine.publish_checked(&side.rules(), &message, copies.large.as_ref(), copies.expires_after)?;
         if copies.mark != 0 || copies.account.is_some() {
             engine.label_last(token, copies.mark, copies.account.as_ref());
         }

@@ -7,78 +7,220 @@ use core::fmt;
 
 use bytes::Bytes;
 
+use super::error::CommandError;
 use super::inbound::Receipt;
-use crate::codec::{Delivery, PacketId, Publish, PublishProperties, QoS};
+use super::transmit::LARGE;
+use crate::codec::{Delivery, List, Publish, PublishParts, PublishProperties, QoS};
 use crate::topic::TopicName;
 
-/// A message to be published.
+/// A message to be published, as an application builds it.
+///
+/// It has no packet identifier, no DUP and no topic alias: those belong to the connection that carries the message, and the
+/// sessions assign them.
 ///
 /// ```
 /// # use mqtt_sansio::{Message, QoS};
 /// let message = Message::new("home/kitchen/temp", "21.5").qos(QoS::AtLeastOnce).retain(true);
+/// let checked = message.checked()?;
+/// assert_eq!((checked.topic.as_str(), checked.payload, checked.retain), ("home/kitchen/temp", &b"21.5"[..], true));
+/// # Ok::<(), mqtt_sansio::CommandError>(())
 /// ```
-#[derive(Clone, Default)]
+///
+/// A message that was received is forwarded by [`Message::from`], and answered by [`Message::reply_to`].
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// Its topic has not been checked, and its packet identifier means nothing.
-    pub(crate) publish: Publish<'a>,
-    /// The payload, if it is a shared one.
-    pub(crate) shared: Option<Bytes>,
+    /// Not checked: see [`checked`](Self::checked).
+    topic: &'a [u8],
+    payload: Payload<'a>,
+    qos: QoS,
+    retain: bool,
+    properties: PublishProperties<'a>,
 }
 
 impl<'a> Message<'a> {
-    /// A message of QoS 0. The topic, a text or a [`TopicName`], is checked when the message is published.
+    /// A message of QoS 0, not retained and without properties. The topic, a text or a [`TopicName`], is checked when the
+    /// message is published.
     #[inline]
     pub fn new(topic: &'a (impl AsRef<[u8]> + ?Sized), payload: impl Into<Payload<'a>>) -> Self {
-        let topic = TopicName::validated(topic.as_ref());
-        let (payload, shared) = match payload.into() {
-            Payload::Borrowed(payload) => (payload, None),
-            Payload::Shared(shared) => (&[] as &[u8], Some(shared)),
-        };
-        Self { publish: Publish { topic, payload, ..Publish::default() }, shared }
+        Self { topic: topic.as_ref(), payload: payload.into(), ..Self::default() }
     }
 
-    /// With this guarantee.
+    /// The answer to a request, published under its response topic with its correlation data and its QoS (section 4.10);
+    /// `None` if the request has no response topic.
+    ///
+    /// ```
+    /// # use mqtt_sansio::{Message, ReceivedMessage};
+    /// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+    /// # use mqtt_sansio::Instant;
+    /// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+    /// # let (now, mut client) = (Instant::EPOCH, ClientSession::new(ClientConfig::default()));
+    /// # client.open(now)?;
+    /// # let mut input = &b"\x20\x03\0\0\0\x30\x0c\x00\x01q\x07\x08\x00\x01r\x09\x00\x017"[..];
+    /// # while let Some(action) = client.poll(now, &mut input) {
+    /// #     let Action::Message(request) = action else { continue };
+    /// if let Some(reply) = Message::reply_to(&request, "42") {
+    ///     client.publish(now, &reply)?;
+    /// }
+    /// #     let reply = Message::reply_to(&request, "42").ok_or("no response topic")?;
+    /// #     let reply = reply.checked()?;
+    /// #     assert_eq!((reply.topic.as_str(), reply.properties.correlation_data), ("r", Some(&b"7"[..])));
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reply_to(request: &'a ReceivedMessage<'_>, payload: impl Into<Payload<'a>>) -> Option<Self> {
+        let topic = request.properties.response_topic.as_ref()?.as_bytes();
+        let correlation_data = request.properties.correlation_data;
+        let properties = PublishProperties { correlation_data, ..PublishProperties::default() };
+        Some(Self { topic, payload: payload.into(), qos: request.qos, retain: false, properties })
+    }
+
+    /// Sets the QoS. Default: 0.
     #[inline]
     #[must_use]
-    pub fn qos(mut self, qos: QoS) -> Self {
-        self.publish.delivery = Delivery::new(qos, PacketId::MIN, false);
+    pub const fn qos(mut self, qos: QoS) -> Self {
+        self.qos = qos;
         self
     }
 
-    /// Whether the server is to keep it for later subscribers.
+    /// Sets whether the server retains the message for later subscribers. Default: no.
     #[inline]
     #[must_use]
-    pub fn retain(mut self, retain: bool) -> Self {
-        self.publish.retain = retain;
+    pub const fn retain(mut self, retain: bool) -> Self {
+        self.retain = retain;
         self
     }
 
-    /// With properties; 5.0 only. A topic alias cannot be among them: aliases are the engine's business.
+    /// Sets the properties; 5.0 only. Default: none. A message with a topic alias among them cannot be published: the
+    /// sessions assign topic aliases.
     #[inline]
     #[must_use]
     pub fn properties(mut self, properties: PublishProperties<'a>) -> Self {
-        self.publish.properties = properties;
+        self.properties = properties;
         self
+    }
+
+    /// Checks the topic, and returns the parts of the message.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::TopicAlias`] if the properties contain a topic alias; [`CommandError::Text`] if the topic is not a
+    /// valid topic name.
+    // The one place where the topic of a message to be published is checked.
+    #[inline]
+    pub fn checked(&self) -> Result<MessageRef<'_>, CommandError> {
+        if self.properties.topic_alias.is_some() {
+            return Err(CommandError::TopicAlias);
+        }
+        let (payload, shared) = match &self.payload {
+            Payload::Borrowed(payload) => (*payload, None),
+            Payload::Shared(shared) => (&shared[..], Some(shared)),
+        };
+        Ok(MessageRef {
+            topic: TopicName::from_bytes(self.topic)?,
+            payload,
+            shared,
+            qos: self.qos,
+            retain: self.retain,
+            properties: self.properties,
+        })
+    }
+
+    /// Returns whether the message names subscription identifiers, which only a server sends.
+    #[inline]
+    pub(crate) fn has_subscription_identifiers(&self) -> bool {
+        !self.properties.subscription_identifiers.is_empty()
+    }
+}
+
+/// A received message is forwarded with its topic, payload, QoS, RETAIN flag and properties, but without subscription
+/// identifiers: those belong to the session that has received it. Of a message that is delivered in parts this is only the
+/// first part of the payload.
+///
+/// ```
+/// # use mqtt_sansio::Message;
+/// # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+/// # use mqtt_sansio::Instant;
+/// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+/// # let now = Instant::EPOCH;
+/// # let config = ClientConfig { topic_alias_maximum: 1, ..ClientConfig::default() };
+/// # let (mut client, mut bridge) = (ClientSession::new(config), ClientSession::new(ClientConfig::default()));
+/// # client.open(now)?;
+/// # let mut input = &b"\x20\x03\0\0\0\x30\x08\x00\x01a\x03\x23\x00\x01b"[..]; // with a topic alias
+/// # let mut forwarded = 0;
+/// # while let Some(action) = client.poll(now, &mut input) {
+/// #     let Action::Message(received) = action else { continue };
+/// #     forwarded += 1;
+/// bridge.publish(now, &Message::from(&received))?;
+/// # }
+/// # assert_eq!(forwarded, 1);
+/// # Ok(())
+/// # }
+/// ```
+impl<'m> From<&'m ReceivedMessage<'_>> for Message<'m> {
+    fn from(received: &'m ReceivedMessage<'_>) -> Self {
+        let MessageRef { topic, payload, qos, retain, properties, .. } = received.content();
+        Self { topic: topic.as_bytes(), payload: payload.into(), qos, retain, properties }
     }
 }
 
 impl fmt::Debug for Message<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Publish { topic, payload, delivery, retain, properties } = &self.publish;
-        let payload = self.shared.as_deref().unwrap_or(payload);
+        let Self { topic, payload, qos, retain, properties } = self;
         f.debug_struct("Message")
-            .field("topic", &format_args!("\"{}\"", topic.as_bytes().escape_ascii()))
-            .field("payload", &format_args!("b\"{}\"", payload.escape_ascii()))
-            .field("qos", &delivery.qos())
+            .field("topic", &format_args!("\"{}\"", topic.escape_ascii()))
+            .field("payload", &format_args!("b\"{}\"", payload.as_bytes().escape_ascii()))
+            .field("qos", qos)
             .field("retain", retain)
             .field("properties", properties)
             .finish()
     }
 }
 
+/// The parts of a message: what every session, store and broker passes on, whatever carries it. PUBLISH is built from it
+/// where bytes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessageRef<'a> {
+    /// The topic.
+    pub topic: TopicName<'a>,
+    /// The payload.
+    pub payload: &'a [u8],
+    /// The payload again, if it is a shared one.
+    pub shared: Option<&'a Bytes>,
+    /// The QoS.
+    pub qos: QoS,
+    /// The RETAIN flag.
+    pub retain: bool,
+    /// The properties, without a topic alias.
+    pub properties: PublishProperties<'a>,
+}
+
+impl<'a> MessageRef<'a> {
+    /// The content of a PUBLISH that was stored or received.
+    #[inline]
+    pub(crate) const fn of(publish: &Publish<'a>) -> Self {
+        let Publish { delivery, retain, topic, payload, properties } = *publish;
+        Self { topic, payload, shared: None, qos: delivery.qos(), retain, properties }
+    }
+
+    /// The payload, if it is a shared one that is sent and stored without being copied.
+    #[inline]
+    pub(crate) fn large(&self) -> Option<&'a Bytes> {
+        self.shared.filter(|shared| shared.len() >= LARGE)
+    }
+
+    /// PUBLISH, with a payload that replaces the one of the message where it is stored or sent elsewhere.
+    #[inline(always)]
+    pub(crate) const fn to_publish<'s>(&'s self, delivery: Delivery, payload: &'s [u8]) -> PublishParts<'s> {
+        PublishParts { delivery, retain: self.retain, topic: self.topic, payload, properties: &self.properties }
+    }
+}
+
 /// The content of a message to be published: bytes that are copied, or shared ones.
 ///
-/// Shared bytes of 2 KiB and more are sent, and kept until they are acknowledged, without being copied.
+/// Shared bytes of 2 KiB and more are sent, and stored until they are acknowledged, without being copied. Two payloads are
+/// equal when their bytes are.
 #[derive(Clone, Debug)]
 pub enum Payload<'a> {
     /// Bytes of the caller's, which are copied.
@@ -86,6 +228,30 @@ pub enum Payload<'a> {
     /// Shared bytes.
     Shared(Bytes),
 }
+
+impl Payload<'_> {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Default for Payload<'_> {
+    fn default() -> Self {
+        Self::Borrowed(&[])
+    }
+}
+
+impl PartialEq for Payload<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Payload<'_> {}
 
 impl<'a> From<&'a [u8]> for Payload<'a> {
     fn from(bytes: &'a [u8]) -> Self {
@@ -149,7 +315,7 @@ pub struct ReceivedMessage<'a> {
     pub dup: bool,
     /// Whether it was retained when the subscription was made; with Retain As Published, whether it is retained.
     pub retain: bool,
-    /// Its properties; empty before 5.0.
+    /// Its properties; empty before 5.0. There is no topic alias among them: it has been resolved.
     pub properties: PublishProperties<'a>,
     /// With what it is to be acknowledged, if that is the application's business and its QoS is 1 or 2.
     pub receipt: Option<Receipt>,
@@ -164,10 +330,19 @@ impl<'a> ReceivedMessage<'a> {
         payload: &'a [u8],
         delivery: Delivery,
         retain: bool,
-        properties: PublishProperties<'a>,
+        mut properties: PublishProperties<'a>,
     ) -> Self {
         let (qos, dup) = (delivery.qos(), delivery.dup());
+        properties.topic_alias = None;
         Self { topic, payload, qos, dup, retain, properties, receipt: None, missing: 0 }
+    }
+
+    /// The message without what belongs to the session that has received it.
+    #[inline]
+    pub(crate) fn content(&self) -> MessageRef<'_> {
+        let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..self.properties };
+        let Self { payload, qos, retain, .. } = *self;
+        MessageRef { topic: self.topic.name(), payload, shared: None, qos, retain, properties }
     }
 }
 

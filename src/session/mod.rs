@@ -31,7 +31,7 @@ mod will;
 pub use self::error::{Breach, CommandError};
 pub use self::inbound::Receipt;
 pub use self::journal::{Journal, JournalError};
-pub use self::message::{Message, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
+pub use self::message::{Message, MessageRef, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
 pub use self::outcome::{Codes, Loss, Outcome};
 pub use self::queue::Overflow;
 pub use self::token::Token;
@@ -46,6 +46,7 @@ pub(crate) use self::{
     outbound::Stage,
     outcome::Done,
     queue::{Kind, Waiting},
+    stored::UNASSIGNED,
     subscribing::Available,
     will::user_properties,
 };

@@ -9,62 +9,51 @@ use super::alias::{Alias, OutboundAliases};
 use super::engine::{Engine, Phase, Rules, Side};
 use super::error::CommandError;
 use super::journal::Record;
-use super::message::Message;
+use super::message::{Message, MessageRef};
 use super::outbound::{Flow, Stage};
 use super::outcome::Loss;
 use super::queue::{Kind, Overflow, Waiting};
 use super::stored::Stored;
 use super::token::Token;
-use super::transmit::{LARGE, Transmit};
-use crate::codec::{
-    Delivery, EncodeError, Packet, PacketId, Publish, PublishProperties, QoS, Subscribe, Unsubscribe, Version,
-};
+use super::transmit::Transmit;
+use crate::codec::{Delivery, EncodeError, Packet, PacketId, PublishProperties, QoS, Subscribe, Unsubscribe, Version};
 use crate::topic::TopicName;
 
 impl Engine {
     /// Publishes a message, at once if that is possible.
     #[inline]
     pub(crate) fn publish(&mut self, side: &mut impl Side, message: &Message<'_>) -> Result<Token, CommandError> {
-        let publish = &message.publish;
-        if publish.properties.topic_alias.is_some() {
-            return Err(CommandError::TopicAlias);
-        }
-        TopicName::from_bytes(publish.topic.as_bytes())?;
+        let message = message.checked()?;
         if self.phase == Phase::Open {
             // What the peer does not take is a matter of this connection: the next one may take it.
-            side.takes(publish.delivery.qos(), publish.retain)?;
+            side.takes(message.qos, message.retain)?;
         }
         let rules = side.rules();
-        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-        match &message.shared {
-            None => self.publish_checked(&rules, publish, None, expires_after),
-            Some(large) if large.len() >= LARGE => self.publish_checked(&rules, publish, Some(large), expires_after),
-            Some(small) => self.publish_checked(&rules, &Publish { payload: small, ..*publish }, None, expires_after),
-        }
+        let expires_after = message.properties.message_expiry_interval.unwrap_or(u32::MAX);
+        self.publish_checked(&rules, &message, message.large(), expires_after)
     }
 
-    /// Publishes a message that can be sent; a large payload replaces the empty one in it. It is of use for so many seconds,
+    /// Publishes a message that can be sent; a large payload replaces the one in it. It is of use for so many seconds,
     /// also where the version cannot say so; `u32::MAX` for ever.
     #[inline]
     pub(crate) fn publish_checked(
         &mut self,
         rules: &Rules,
-        publish: &Publish<'_>,
+        message: &MessageRef<'_>,
         large: Option<&Bytes>,
         expires_after: u32,
     ) -> Result<Token, CommandError> {
-        let qos = publish.delivery.qos();
-        let token = if !self.can_send(rules, qos != QoS::AtMostOnce) {
+        let qos = message.qos;
+        if !self.can_send(rules, qos != QoS::AtMostOnce) {
             if qos == QoS::AtMostOnce && self.phase != Phase::Open && !rules.keeps_qos_0 {
                 return Err(CommandError::NotConnected);
             }
-            self.keep_message(rules, publish, large, expires_after)
+            self.keep_message(rules, message, large, expires_after)
         } else if qos == QoS::AtMostOnce {
-            self.send_unacknowledged(rules, publish, large)
+            self.send_unacknowledged(rules, message, large)
         } else {
-            self.send_acknowledged(rules, publish, large, expires_after)
-        }?;
-        Ok(token)
+            self.send_acknowledged(rules, message, large, expires_after)
+        }
     }
 
     /// Whether something of this kind can be sent at once.
@@ -106,11 +95,11 @@ impl Engine {
     fn send_unacknowledged(
         &mut self,
         rules: &Rules,
-        publish: &Publish<'_>,
+        message: &MessageRef<'_>,
         large: Option<&Bytes>,
     ) -> Result<Token, CommandError> {
         let limit = rules.max_packet_size;
-        if !self.wire().put(publish, Delivery::AtMostOnce, large, limit)? {
+        if !self.wire().put(message, Delivery::AtMostOnce, large, limit)? {
             return Err(CommandError::TooLarge { limit });
         }
         let token = self.next_token();
@@ -122,14 +111,14 @@ impl Engine {
     fn send_acknowledged(
         &mut self,
         rules: &Rules,
-        publish: &Publish<'_>,
+        message: &MessageRef<'_>,
         large: Option<&Bytes>,
         expires_after: u32,
     ) -> Result<Token, CommandError> {
         let Some(id) = self.outbound.next_id() else {
-            return self.keep_message(rules, publish, large, expires_after);
+            return self.keep_message(rules, message, large, expires_after);
         };
-        let delivery = Delivery::new(publish.delivery.qos(), id, false);
+        let delivery = Delivery::new(message.qos, id, false);
         let starts_at = self.transmit.end();
         let is_simple = self.outbound_aliases.is_none() && large.is_none() && self.journal.is_none();
         if is_simple && self.kept < rules.max_kept {
@@ -137,7 +126,8 @@ impl Engine {
             let room = rules.max_kept_bytes.saturating_sub(self.kept_bytes);
             let limit = room.min(rules.max_packet_size);
             let version = self.version;
-            let packet = self.transmit.encode(limit, |out| publish.encode_as(delivery, version, out))?;
+            let publish = message.to_publish(delivery, message.payload);
+            let packet = self.transmit.encode(limit, |out| publish.encode(version, out))?;
             if let Some(packet) = packet {
                 let (token, size) = (self.next_token, packet.len());
                 if let Some(flow) =
@@ -150,7 +140,7 @@ impl Engine {
                 return Ok(token);
             }
         }
-        let stored = self.put_and_keep(rules, publish, delivery, large)?;
+        let stored = self.put_and_keep(rules, message, delivery, large)?;
         let token = self.next_token();
         self.keep(stored.len());
         self.record(Record::Accepted(token, &stored));
@@ -167,14 +157,14 @@ impl Engine {
     fn put_and_keep(
         &mut self,
         rules: &Rules,
-        publish: &Publish<'_>,
+        message: &MessageRef<'_>,
         delivery: Delivery,
         large: Option<&Bytes>,
     ) -> Result<Stored, CommandError> {
-        self.check_message(rules, publish, large)?;
-        let (stored, limit) = (Stored::message(publish, large, self.version)?, rules.max_packet_size);
+        self.check_message(rules, message, large)?;
+        let (stored, limit) = (Stored::message(message, large, self.version)?, rules.max_packet_size);
         self.make_room(rules, stored.len());
-        if !self.wire().put(publish, delivery, large, limit)? {
+        if !self.wire().put(message, delivery, large, limit)? {
             return Err(CommandError::TooLarge { limit });
         }
         Ok(stored)
@@ -190,18 +180,23 @@ impl Engine {
     fn keep_message(
         &mut self,
         rules: &Rules,
-        publish: &Publish<'_>,
+        message: &MessageRef<'_>,
         large: Option<&Bytes>,
         expires_after: u32,
     ) -> Result<Token, CommandError> {
-        self.check_message(rules, publish, large)?;
-        let stored = Stored::message(publish, large, self.version)?;
-        self.enqueue(rules, Kind::Message(publish.delivery.qos()), expires_after, stored)
+        self.check_message(rules, message, large)?;
+        let stored = Stored::message(message, large, self.version)?;
+        self.enqueue(rules, Kind::Message(message.qos), expires_after, stored)
     }
 
     /// Whether a message can be encoded, is not too large for the other end, and can be kept.
-    fn check_message(&self, rules: &Rules, publish: &Publish<'_>, large: Option<&Bytes>) -> Result<(), CommandError> {
-        let size = publish.encoded_len(self.version)?.saturating_add(large.map_or(0, Bytes::len));
+    fn check_message(
+        &self,
+        rules: &Rules,
+        message: &MessageRef<'_>,
+        large: Option<&Bytes>,
+    ) -> Result<(), CommandError> {
+        let size = Stored::message_len(message, large, self.version)?;
         let limit = self.packet_limit(rules);
         if size > limit as usize { Err(CommandError::TooLarge { limit }) } else { self.check_room(rules, size) }
     }
@@ -364,16 +359,15 @@ impl Engine {
         let waited = self.now.since(flow.since).as_secs();
         let mut wire =
             Wire { transmit: &mut self.transmit, aliases: &mut self.outbound_aliases, version: self.version };
-        let sent = match flow.stored.packet(self.version) {
-            Some(Packet::Publish(publish)) => {
-                let mut publish = publish;
-                let delivery = Delivery::new(publish.delivery.qos(), id, flow.dup);
+        let sent = match flow.stored.as_message(self.version) {
+            Some(mut message) => {
+                let delivery = Delivery::new(message.qos, id, flow.dup);
                 // It was sent in time: it does not expire any more [MQTT-4.3.3-7], so a second is always left.
-                reduce_expiry(&mut publish.properties, waited, 1);
-                side.takes(publish.delivery.qos(), publish.retain)
-                    .and_then(|()| wire.put_stored(&publish, delivery, &flow.stored, rules.max_packet_size))
+                reduce_expiry(&mut message.properties, waited, 1);
+                side.takes(message.qos, message.retain)
+                    .and_then(|()| wire.put_stored(&message, delivery, &flow.stored, rules.max_packet_size))
             }
-            _ => Err(CommandError::NotConnected), // a flow that is to be sent again has a message
+            None => Err(CommandError::NotConnected), // a flow that is to be sent again has a message
         };
         match sent {
             Ok(()) => self.outbound.resent(starts_at),
@@ -390,7 +384,7 @@ impl Engine {
     /// Sends something that has waited, or gives it up.
     fn send_waiting(&mut self, side: &mut impl Side, rules: &Rules, waiting: Waiting) {
         let sent = match waiting.stored.packet(self.version) {
-            Some(Packet::Publish(publish)) => self.send_message(side, rules, &waiting, publish),
+            Some(Packet::Publish(publish)) => self.send_message(side, rules, &waiting, MessageRef::of(&publish)),
             Some(request) => self.send_request(side, rules, &request).map(Some),
             None => Err(Failed::Refused(CommandError::NotConnected)), // what is kept can be read
         };
@@ -424,23 +418,23 @@ impl Engine {
         side: &impl Side,
         rules: &Rules,
         waiting: &Waiting,
-        publish: Publish<'_>,
+        message: MessageRef<'_>,
     ) -> Result<Option<u64>, Failed> {
         let waited = self.now.since(waiting.since).as_secs();
-        let mut publish = publish;
+        let mut message = message;
         if waiting.is_expired(self.now) {
             return Err(Failed::Expired);
         }
-        reduce_expiry(&mut publish.properties, waited, 0);
-        let qos = publish.delivery.qos();
-        side.takes(qos, publish.retain).map_err(Failed::Refused)?;
+        reduce_expiry(&mut message.properties, waited, 0);
+        let qos = message.qos;
+        side.takes(qos, message.retain).map_err(Failed::Refused)?;
         let delivery = match qos {
             QoS::AtMostOnce => Delivery::AtMostOnce,
             _ => Delivery::new(qos, self.free_id()?, false),
         };
         let starts_at = self.transmit.end();
         let limit = rules.max_packet_size;
-        self.wire().put_stored(&publish, delivery, &waiting.stored, limit).map_err(Failed::Refused)?;
+        self.wire().put_stored(&message, delivery, &waiting.stored, limit).map_err(Failed::Refused)?;
         Ok((qos != QoS::AtMostOnce).then_some(starts_at))
     }
 
@@ -498,27 +492,27 @@ impl Wire<'_> {
     #[inline]
     fn put(
         &mut self,
-        publish: &Publish<'_>,
+        message: &MessageRef<'_>,
         delivery: Delivery,
         large: Option<&Bytes>,
         max: u32,
     ) -> Result<bool, EncodeError> {
         if self.aliases.is_some() {
-            self.put_under_alias(publish, delivery, large, max)
+            self.put_under_alias(message, delivery, large, max)
         } else {
-            self.put_plain(publish, delivery, large, max)
+            self.put_plain(message, delivery, large, max)
         }
     }
 
     /// Puts a message that was kept into the stream.
     fn put_stored(
         &mut self,
-        publish: &Publish<'_>,
+        message: &MessageRef<'_>,
         delivery: Delivery,
         stored: &Stored,
         limit: u32,
     ) -> Result<(), CommandError> {
-        if self.put(publish, delivery, stored.payload(), limit)? {
+        if self.put(message, delivery, stored.payload(), limit)? {
             Ok(())
         } else {
             Err(CommandError::TooLarge { limit })
@@ -528,16 +522,17 @@ impl Wire<'_> {
     #[inline]
     fn put_plain(
         &mut self,
-        publish: &Publish<'_>,
+        message: &MessageRef<'_>,
         delivery: Delivery,
         large: Option<&Bytes>,
         max: u32,
     ) -> Result<bool, EncodeError> {
         let version = self.version;
         let Some(large) = large else {
-            return Ok(self.transmit.encode(max, |out| publish.encode_as(delivery, version, out))?.is_some());
+            let publish = message.to_publish(delivery, message.payload);
+            return Ok(self.transmit.encode(max, |out| publish.encode(version, out))?.is_some());
         };
-        let publish = Publish { payload: large, delivery, ..*publish };
+        let publish = message.to_publish(delivery, large);
         let max = max.saturating_sub(u32::try_from(large.len()).unwrap_or(u32::MAX));
         let fits = self.transmit.encode(max, |out| publish.encode_head(version, out))?.is_some();
         if fits {
@@ -549,24 +544,24 @@ impl Wire<'_> {
     #[inline(never)]
     fn put_under_alias(
         &mut self,
-        publish: &Publish<'_>,
+        message: &MessageRef<'_>,
         delivery: Delivery,
         large: Option<&Bytes>,
         max: u32,
     ) -> Result<bool, EncodeError> {
-        let alias = self.aliases.as_ref().and_then(|aliases| aliases.of(publish.topic.as_bytes()));
+        let alias = self.aliases.as_ref().and_then(|aliases| aliases.of(message.topic.as_bytes()));
         let (number, topic) = match alias {
-            None => return self.put_plain(publish, delivery, large, max),
+            None => return self.put_plain(message, delivery, large, max),
             Some(Alias::Known(number)) => (number, TopicName::default()),
-            Some(Alias::New(number)) => (number, publish.topic),
+            Some(Alias::New(number)) => (number, message.topic),
         };
-        let properties = PublishProperties { topic_alias: Some(number), ..publish.properties };
-        if !self.put_plain(&Publish { topic, properties, ..*publish }, delivery, large, max)? {
+        let properties = PublishProperties { topic_alias: Some(number), ..message.properties };
+        if !self.put_plain(&MessageRef { topic, properties, ..*message }, delivery, large, max)? {
             // A new alias makes the packet larger: perhaps it fits without.
-            return self.put_plain(publish, delivery, large, max);
+            return self.put_plain(message, delivery, large, max);
         }
         if let (Some(aliases), Some(alias)) = (self.aliases.as_mut(), alias) {
-            aliases.used(alias, publish.topic.as_bytes());
+            aliases.used(alias, message.topic.as_bytes());
         }
         Ok(true)
     }

@@ -7,10 +7,13 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::message::MessageRef;
 #[cfg(feature = "broker")]
 use super::payload::PayloadAccount;
 use super::payload::StoredPayload;
-use crate::codec::{self, Decoded, EncodeError, Limits, Packet, Publish, PublishProperties, Version};
+use crate::codec::{
+    self, Decoded, Delivery, EncodeError, Limits, Packet, PacketId, Publish, PublishParts, PublishProperties, Version,
+};
 
 /// A packet that is kept until it can be sent, or until it is acknowledged: encoded, with the full topic and no alias.
 ///
@@ -20,6 +23,9 @@ pub(crate) struct Stored {
     packet: Vec<u8>,
     payload: Option<Box<StoredPayload>>,
 }
+
+/// What stands in a stored packet for the packet identifier that it will have.
+pub(crate) const UNASSIGNED: PacketId = PacketId::MIN;
 
 /// Up to this size, the memory of a packet is used again.
 const REUSED: usize = 256;
@@ -48,11 +54,31 @@ impl Stored {
         }
     }
 
-    /// Keeps a message; a large payload replaces the empty one in it.
-    pub(crate) fn message(publish: &Publish<'_>, large: Option<&Bytes>, version: Version) -> Result<Self, EncodeError> {
+    /// Stores a message. A large payload is stored by reference, in place of the one of the message.
+    pub(crate) fn message(
+        message: &MessageRef<'_>,
+        large: Option<&Bytes>,
+        version: Version,
+    ) -> Result<Self, EncodeError> {
+        let publish = Self::form(message, large);
         let mut packet = Vec::with_capacity(publish.encoded_len(version)?);
         publish.encode(version, &mut packet)?;
         Ok(Self { packet, payload: large.map(|large| Box::new(StoredPayload::new(large.clone()))) })
+    }
+
+    /// The size in which a message is stored, and sent.
+    pub(crate) fn message_len(
+        message: &MessageRef<'_>,
+        large: Option<&Bytes>,
+        version: Version,
+    ) -> Result<usize, EncodeError> {
+        Ok(Self::form(message, large).encoded_len(version)?.saturating_add(large.map_or(0, Bytes::len)))
+    }
+
+    /// PUBLISH as it is stored. The place of its packet identifier is filled in when the message is sent.
+    fn form<'m>(message: &'m MessageRef<'_>, large: Option<&Bytes>) -> PublishParts<'m> {
+        let payload = if large.is_some() { &[] } else { message.payload };
+        message.to_publish(Delivery::new(message.qos, UNASSIGNED, false), payload)
     }
 
     /// Keeps what a journal has kept.
@@ -82,6 +108,14 @@ impl Stored {
     pub(crate) fn packet(&self, version: Version) -> Option<Packet<'_>> {
         match codec::decode(&self.packet, version, Limits::DEFAULT) {
             Ok(Decoded::Packet { packet, .. }) => Some(packet),
+            _ => None,
+        }
+    }
+
+    /// The message, if the packet is a PUBLISH; without its payload if that is stored by [reference](Self::payload).
+    pub(crate) fn as_message(&self, version: Version) -> Option<MessageRef<'_>> {
+        match self.packet(version) {
+            Some(Packet::Publish(publish)) => Some(MessageRef::of(&publish)),
             _ => None,
         }
     }

@@ -89,23 +89,36 @@ impl Will {
         }
     }
 
-    /// The message that it is to be published as.
+    /// The message that the will is published as. `user_properties` takes the user properties in the form in which the message
+    /// refers to them.
+    ///
+    /// ```
+    /// # use mqtt_sansio::server::Will;
+    /// let will = Will::new("home/thermo-7/state", "lost");
+    /// let mut user_properties = Vec::new();
+    /// let message = will.message(&mut user_properties)?;
+    /// assert_eq!(message.checked()?.payload, b"lost");
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// [`TopicError`] if one of its texts cannot be sent. Those of a will that was received can.
-    pub fn with_message<R>(&self, publish: impl FnOnce(&Message<'_>) -> R) -> Result<R, TopicError> {
-        let user_properties = user_properties(&self.user_properties)?;
+    pub fn message<'a>(&'a self, user_properties: &'a mut Vec<UserProperty<'a>>) -> Result<Message<'a>, TopicError> {
+        user_properties.clear();
+        for (name, value) in &self.user_properties {
+            user_properties.push(UserProperty::new(name, value)?);
+        }
         let properties = PublishProperties {
             payload_format_indicator: self.payload_format_indicator,
             message_expiry_interval: self.message_expiry_interval,
             content_type: self.content_type.as_deref().map(Utf8Str::new).transpose()?,
             response_topic: self.response_topic.as_deref().map(TopicName::new).transpose()?,
             correlation_data: self.correlation_data.as_deref(),
-            user_properties: List::from(&user_properties),
+            user_properties: List::from(&*user_properties),
             ..PublishProperties::default()
         };
         let message = Message::new(&self.topic, &self.payload).qos(self.qos).retain(self.retain);
-        Ok(publish(&message.properties(properties)))
+        Ok(message.properties(properties))
     }
 }
