@@ -274,7 +274,7 @@ impl<P: Policy> Broker<P> {
         if let Some(index) = index_of(&self.connections, id.0)
             && let Some(&Connection { state: State::Attached(session), .. }) = self.connections.get(index)
         {
-            if self.hub.sessions.get(session).is_some_and(|it| it.server.wants_pump() || it.feed.is_some()) {
+            if self.hub.sessions.get(session).is_some_and(|it| it.server.has_work() || it.feed.is_some()) {
                 self.pump(id, session);
             }
             self.hub.count_sent(session);
@@ -454,7 +454,7 @@ impl<P: Policy> Broker<P> {
         for (index, session) in self.hub.sessions.iter() {
             session.server.assert_consistent();
             assert_eq!(self.find_session(session.server.client_id()), Some(index), "a session is found by its name");
-            let (messages, bytes) = session.server.kept();
+            let (messages, bytes) = session.server.stored();
             kept = kept.saturating_add(u64::from(messages));
             kept_bytes = kept_bytes.saturating_add(u64::from(bytes));
             clients = clients.saturating_add(u32::from(session.connection.is_some()));

@@ -248,7 +248,7 @@ impl Hub {
         let free = self.max_kept_bytes.saturating_add(self.reserved_memory).checked_sub(memory);
         qos != QoS::AtMostOnce
             && session.server.has_open_window()
-            && free.is_some_and(|free| u64::from(session.server.kept().1) <= free)
+            && free.is_some_and(|free| u64::from(session.server.stored().1) <= free)
     }
 
     /// The retained messages that a session is still to get; with none, if there are none yet.
@@ -297,7 +297,7 @@ impl Hub {
     #[inline]
     pub(super) fn count_kept(&mut self, index: u32) {
         let Some(session) = self.sessions.get_mut(index) else { return };
-        let (old, new) = (session.counted, session.server.kept());
+        let (old, new) = (session.counted, session.server.stored());
         session.counted = new;
         self.kept = self.kept.saturating_sub(u64::from(old.0)).saturating_add(u64::from(new.0));
         self.kept_bytes = self.kept_bytes.saturating_sub(u64::from(old.1)).saturating_add(u64::from(new.1));

@@ -125,7 +125,7 @@ impl<P: Policy> Broker<P> {
         {
             session.is_parked = false;
             // It could not be heard.
-            session.server.excuse(self.now);
+            session.server.reset_keep_alive(self.now);
             self.hub.touch(index);
         }
         parked

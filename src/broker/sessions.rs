@@ -68,7 +68,7 @@ impl<P: Policy> Broker<P> {
             return;
         }
         if session.is_parked {
-            return session.server.excuse(self.now);
+            return session.server.reset_keep_alive(self.now);
         }
         while let Some(session) = self.hub.sessions.get_mut(index) {
             let Some(action) = session.server.poll(self.now, &mut &[][..]) else { return };
@@ -89,7 +89,7 @@ impl<P: Policy> Broker<P> {
     fn settle_session(&mut self, index: u32) {
         loop {
             let Some(session) = self.hub.sessions.get_mut(index) else { return };
-            match session.server.pump(self.now) {
+            match session.server.advance_output(self.now) {
                 Some(action) => self.act(index, action),
                 None if self.feed(index) => {}
                 None => break,

@@ -404,39 +404,6 @@ impl Acceptor {
         Ok(session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit)))
     }
 
-    /// Whether the client can be accepted on these terms.
-    #[cfg(feature = "broker")]
-    pub(crate) fn check(&self, accept: &Accept) -> Result<(), CommandError> {
-        let pending = self.pending.as_ref().ok_or(CommandError::NoConnect)?;
-        let terms = Terms::new(&self.config, pending, accept);
-        terms.put_connack(&mut Transmit::default(), &self.config, pending, accept, true)
-    }
-
-    /// A session for the client that waits for a decision, with nothing in it.
-    #[cfg(feature = "broker")]
-    pub(crate) fn new_session(&self) -> ServerSession {
-        let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
-        ServerSession::new(Arc::clone(&self.config), version)
-    }
-
-    /// Whether there is nothing to write.
-    #[cfg(feature = "broker")]
-    pub(crate) fn is_written(&self) -> bool {
-        self.transmit.len() == 0
-    }
-
-    /// The name and the version of the client that waits for a decision.
-    #[cfg(feature = "broker")]
-    pub(crate) fn client(&self) -> Option<(&str, Version)> {
-        self.pending.as_ref().map(|pending| (&*pending.client_id, pending.version))
-    }
-
-    /// Whether the client that waits for a decision asks for a new session.
-    #[cfg(feature = "broker")]
-    pub(crate) fn asks_clean_start(&self) -> bool {
-        self.pending.as_ref().is_some_and(|pending| pending.clean_start)
-    }
-
     /// Puts CONNACK of a client that is accepted into the stream.
     fn answer(
         &mut self,
@@ -451,6 +418,38 @@ impl Acceptor {
         let (terms, is_present) = (Terms::new(&self.config, pending, accept), is_present(pending));
         terms.put_connack(&mut self.transmit, &self.config, pending, accept, is_present)?;
         Ok((terms, is_present))
+    }
+}
+
+/// The interface for a router, see `routing`: what it asks before it decides in which session a client is accepted.
+#[allow(dead_code, reason = "for a router: see `routing`")]
+impl Acceptor {
+    /// Whether the client can be accepted on these terms.
+    pub(crate) fn check(&self, accept: &Accept) -> Result<(), CommandError> {
+        let pending = self.pending.as_ref().ok_or(CommandError::NoConnect)?;
+        let terms = Terms::new(&self.config, pending, accept);
+        terms.put_connack(&mut Transmit::default(), &self.config, pending, accept, true)
+    }
+
+    /// A session for the client that waits for a decision, with nothing in it.
+    pub(crate) fn new_session(&self) -> ServerSession {
+        let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
+        ServerSession::new(Arc::clone(&self.config), version)
+    }
+
+    /// Whether there is nothing to write.
+    pub(crate) fn is_written(&self) -> bool {
+        self.transmit.len() == 0
+    }
+
+    /// The client identifier and the version of the client that waits for a decision.
+    pub(crate) fn client(&self) -> Option<(&str, Version)> {
+        self.pending.as_ref().map(|pending| (&*pending.client_id, pending.version))
+    }
+
+    /// Whether the client that waits for a decision asks for a new session.
+    pub(crate) fn asks_clean_start(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.clean_start)
     }
 }
 

@@ -56,19 +56,20 @@ mod acceptor;
 mod action;
 mod config;
 mod connection;
-#[cfg(feature = "broker")]
-mod forward;
 mod request;
+#[allow(dead_code, reason = "the interface for a router; nothing else in the crate uses it")]
+mod routing;
 mod session;
 
 pub use self::accept::{Accept, NotAccepted};
 pub use self::acceptor::Acceptor;
 pub use self::action::{Action, Close};
 pub use self::config::ServerConfig;
-#[cfg(feature = "broker")]
-pub(crate) use self::forward::{Copies, Encoded};
 pub use self::request::{RequestId, SubscribeRequest, UnsubscribeRequest};
-#[cfg(feature = "broker")]
-pub(crate) use self::session::Marked;
 pub use self::session::ServerSession;
+#[allow(unused_imports, reason = "the interface for a router")]
+pub(crate) use self::{
+    routing::{Copies, Encoded},
+    session::Marked,
+};
 pub use crate::session::{Codes, Loss, Outcome, Will};

@@ -71,7 +71,7 @@ pub(super) struct Authentication {
 /// A message that is taken out of a session that has expired: see [`Waiting::mark`].
 pub(crate) struct Marked {
     /// The version that it is encoded in.
-    #[cfg_attr(not(feature = "broker"), expect(dead_code, reason = "only a broker has another use for it"))]
+    #[allow(dead_code, reason = "for a router: see `routing`")]
     pub(crate) version: Version,
     pub(crate) message: Waiting,
 }

@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-#[cfg(feature = "broker")]
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU8;
@@ -17,7 +16,6 @@ use super::message::{PayloadPart, ReceivedMessage};
 use super::outbound::{Flow, Outbound, Stage};
 use super::outcome::{Done, Loss, Outcome};
 use super::parts::Partial;
-#[cfg(feature = "broker")]
 use super::payload::PayloadAccount;
 use super::queue::{Kind, Overflow, Queue, Waiting};
 use super::token::Token;
@@ -515,7 +513,6 @@ impl Engine {
 
     /// Marks the message that was published last, with this token, if it is stored: see [`Waiting::mark`]. A payload that it
     /// shares counts in this account.
-    #[cfg(feature = "broker")]
     pub(crate) fn label_last(&mut self, token: Token, mark: u32, account: Option<&Arc<PayloadAccount>>) {
         let (own_mark, stored) = if let Some(flow) = self.outbound.last_message(token) {
             (&mut flow.mark, &mut flow.stored)

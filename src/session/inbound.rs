@@ -151,6 +151,20 @@ impl Inbound {
         pending.acks.get_mut(place).filter(|ack| !ack.is_ready()).ok_or(BadReceipt::Used)
     }
 
+    /// Removes the acknowledgement that a receipt stands for if it is the first in the order of reception, so that it can go
+    /// out at once; returns whether it was.
+    #[inline]
+    pub(crate) fn take_first(&mut self, receipt: Receipt) -> bool {
+        let Some(pending) = &mut self.pending else { return false };
+        if receipt.connection != self.connection || receipt.number != pending.first {
+            return false;
+        }
+        let Some(first) = pending.acks.pop_front() else { return false };
+        pending.first = pending.first.wrapping_add(1);
+        pending.extra = pending.extra.saturating_sub(u16::from(first.is_extra()));
+        true
+    }
+
     /// The next acknowledgement that can go out, in the order of reception \[MQTT-4.6.0-2, MQTT-4.6.0-3\].
     pub(crate) fn next_ready(&mut self) -> Option<OrderedAck> {
         let pending = self.pending.as_mut()?;

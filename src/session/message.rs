@@ -212,7 +212,7 @@ impl<'a> MessageRef<'a> {
 
     /// PUBLISH, with a payload that replaces the one of the message where it is stored or sent elsewhere.
     #[inline(always)]
-    pub(crate) const fn to_publish<'s>(&'s self, delivery: Delivery, payload: &'s [u8]) -> PublishParts<'s> {
+    pub(crate) const fn as_publish<'s>(&'s self, delivery: Delivery, payload: &'s [u8]) -> PublishParts<'s> {
         PublishParts { delivery, retain: self.retain, topic: self.topic, payload, properties: &self.properties }
     }
 }

@@ -51,8 +51,9 @@ pub(crate) use self::{
     will::user_properties,
 };
 
-#[cfg(feature = "broker")]
-pub(crate) use self::{payload::PayloadAccount, stored::Stored, transmit::LARGE};
+#[allow(unused_imports, reason = "for a router: see `server::routing`")]
+pub(crate) use self::stored::Stored;
+pub(crate) use self::{payload::PayloadAccount, transmit::LARGE};
 
 /// The smallest Maximum Packet Size that one can live with: the longest acknowledgement without properties.
 pub(crate) const SMALLEST_PACKET_SIZE: u32 = 5;

@@ -10,7 +10,6 @@ use bytes::Bytes;
 #[derive(Debug, Default)]
 pub(crate) struct PayloadAccount {
     /// Size of the payloads that exist, in bytes.
-    #[cfg_attr(not(feature = "broker"), expect(dead_code, reason = "only a broker shares payloads"))]
     payloads: AtomicUsize,
     /// Size of the payloads of stored messages, in bytes: one that is stored for many sessions counts for each.
     stored: AtomicUsize,
@@ -18,40 +17,36 @@ pub(crate) struct PayloadAccount {
 
 impl PayloadAccount {
     /// A payload that counts until the last reference to it is gone.
-    #[cfg(feature = "broker")]
     pub(crate) fn share(self: &Arc<Self>, payload: Bytes) -> Bytes {
         self.payloads.fetch_add(payload.len(), Ordering::Relaxed);
         Bytes::from_owner(Counted { payload, account: Arc::clone(self) })
     }
 
     /// Size of the payloads that exist, in bytes.
-    #[cfg(feature = "broker")]
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
     pub(crate) fn payloads(&self) -> usize {
         self.payloads.load(Ordering::Relaxed)
     }
 
     /// Size of the payloads of stored messages, in bytes. It wraps around where a `usize` is small: payloads that are shared
     /// can be more than there is memory.
-    #[cfg(feature = "broker")]
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
     pub(crate) fn stored(&self) -> usize {
         self.stored.load(Ordering::Relaxed)
     }
 }
 
-#[cfg(feature = "broker")]
 struct Counted {
     payload: Bytes,
     account: Arc<PayloadAccount>,
 }
 
-#[cfg(feature = "broker")]
 impl AsRef<[u8]> for Counted {
     fn as_ref(&self) -> &[u8] {
         &self.payload
     }
 }
 
-#[cfg(feature = "broker")]
 impl Drop for Counted {
     fn drop(&mut self) {
         self.account.payloads.fetch_sub(self.payload.len(), Ordering::Relaxed);

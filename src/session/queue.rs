@@ -265,7 +265,6 @@ impl Queue {
     }
 
     /// The message that has come last, if it has this token.
-    #[cfg(feature = "broker")]
     pub(crate) fn last_message(&mut self, token: Token) -> Option<&mut Waiting> {
         let lines = [&mut self.windowed, &mut self.unacknowledged];
         lines.into_iter().find_map(|line| match line.entries.back_mut() {

@@ -198,10 +198,21 @@ impl Engine {
         if self.phase != Phase::Open {
             return Err(CommandError::NotConnected); // nothing follows DISCONNECT
         }
-        ack.decide(reason_code, properties, self.version, rules.max_packet_size)?;
         let (id, qos) = (ack.id, ack.qos);
+        let is_plain = properties.is_empty();
+        if !is_plain {
+            ack.decide(reason_code, properties, self.version, rules.max_packet_size)?;
+        }
         if qos == QoS::ExactlyOnce && !reason_code.is_error() && self.inbound.has(id) {
             self.record(Record::TakenOver(id));
+        }
+        if is_plain {
+            // The usual case: an acknowledgement in the order of reception goes out without being stored.
+            if self.inbound.take_first(receipt) {
+                self.acknowledge(id, qos, reason_code);
+            } else if let Ok(ack) = self.inbound.pending(receipt) {
+                ack.decide(reason_code, properties, self.version, rules.max_packet_size)?;
+            }
         }
         while let Some(ack) = self.inbound.next_ready() {
             match ack.packet() {

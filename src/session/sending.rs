@@ -126,7 +126,7 @@ impl Engine {
             let room = rules.max_kept_bytes.saturating_sub(self.kept_bytes);
             let limit = room.min(rules.max_packet_size);
             let version = self.version;
-            let publish = message.to_publish(delivery, message.payload);
+            let publish = message.as_publish(delivery, message.payload);
             let packet = self.transmit.encode(limit, |out| publish.encode(version, out))?;
             if let Some(packet) = packet {
                 let (token, size) = (self.next_token, packet.len());
@@ -529,10 +529,10 @@ impl Wire<'_> {
     ) -> Result<bool, EncodeError> {
         let version = self.version;
         let Some(large) = large else {
-            let publish = message.to_publish(delivery, message.payload);
+            let publish = message.as_publish(delivery, message.payload);
             return Ok(self.transmit.encode(max, |out| publish.encode(version, out))?.is_some());
         };
-        let publish = message.to_publish(delivery, large);
+        let publish = message.as_publish(delivery, large);
         let max = max.saturating_sub(u32::try_from(large.len()).unwrap_or(u32::MAX));
         let fits = self.transmit.encode(max, |out| publish.encode_head(version, out))?.is_some();
         if fits {

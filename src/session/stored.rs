@@ -1,14 +1,12 @@
 //! Packets that are kept.
 
 use alloc::boxed::Box;
-#[cfg(feature = "broker")]
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::message::MessageRef;
-#[cfg(feature = "broker")]
 use super::payload::PayloadAccount;
 use super::payload::StoredPayload;
 use crate::codec::{
@@ -78,7 +76,7 @@ impl Stored {
     /// PUBLISH as it is stored. The place of its packet identifier is filled in when the message is sent.
     fn form<'m>(message: &'m MessageRef<'_>, large: Option<&Bytes>) -> PublishParts<'m> {
         let payload = if large.is_some() { &[] } else { message.payload };
-        message.to_publish(Delivery::new(message.qos, UNASSIGNED, false), payload)
+        message.as_publish(Delivery::new(message.qos, UNASSIGNED, false), payload)
     }
 
     /// Keeps what a journal has kept.
@@ -131,7 +129,6 @@ impl Stored {
     }
 
     /// The payload that is kept by reference counts in this account for as long as it is stored here.
-    #[cfg(feature = "broker")]
     pub(crate) fn count_in(&mut self, account: &Arc<PayloadAccount>) {
         if let Some(payload) = &mut self.payload {
             payload.count_in(account);

@@ -163,7 +163,6 @@ impl Transmit {
 
     /// What has not been taken, to be written without any more to come. Here it counts as taken: whatever becomes of it, it
     /// may have been sent.
-    #[cfg(feature = "broker")]
     pub(crate) fn hand_over(&mut self) -> Self {
         let taken = self.end();
         let rest = core::mem::take(self);

@@ -1,4 +1,17 @@
-//! What a broker does with sessions: one message for many of them, and the steps of `poll` one by one.
+//! The interface between sessions and a router: everything that a broker does with an [`ServerSession`] or an
+//! [`Acceptor`](super::Acceptor) beyond their public commands.
+//!
+//! It is compiled the same whether there is a broker or not, and knows nothing of one.
+//!
+//! | question or command | what it is for |
+//! |---|---|
+//! | [`Copies`], [`ServerSession::forward`], [`ServerSession::forward_plain`] | delivers one message to many sessions, and encodes it once |
+//! | [`ServerSession::advance_output`], [`ServerSession::has_work`] | does what [`poll`](ServerSession::poll) does, without input |
+//! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | when the session has to be looked at, and what postpones that |
+//! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | what the session can take now |
+//! | [`ServerSession::stored`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | how much it holds, and has sent |
+//! | [`ServerSession::detach`], [`ServerSession::take_marked`] | how it ends: what is still to be written, and messages for others |
+//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written}` | what is known of a client before it is accepted |
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -93,12 +106,12 @@ fn encode_plain(
 ) -> Result<(), EncodeError> {
     let properties = if version == Version::V5 { message.properties } else { PublishProperties::default() };
     let message = MessageRef { retain, properties, ..*message };
-    message.to_publish(Delivery::AtMostOnce, message.payload).encode(version, packet).map(drop)
+    message.as_publish(Delivery::AtMostOnce, message.payload).encode(version, packet).map(drop)
 }
 
 impl ServerSession {
-    /// Publishes a copy of a message if that is of QoS 0 and can be put into the stream as others get it. Nobody is told what
-    /// becomes of it.
+    /// Publishes a copy of a message if the copy is of QoS 0 and the bytes that other sessions get can be put into the stream.
+    /// There is no outcome.
     #[inline]
     pub(crate) fn forward_plain(
         &mut self,
@@ -155,8 +168,9 @@ impl ServerSession {
         Ok(())
     }
 
-    /// As `poll` without any input, but what the client has left unfinished stays so, and nobody is taken for dead.
-    pub(crate) fn pump<'a>(&mut self, now: Instant) -> Option<Action<'a>> {
+    /// As [`poll`](Self::poll) without input, except that an unfinished packet of the client stays as it is, and that no
+    /// timeout of the keep-alive interval is noticed.
+    pub(crate) fn advance_output<'a>(&mut self, now: Instant) -> Option<Action<'a>> {
         self.engine.advance(now);
         if matches!(self.state, State::Detached | State::Expired) {
             return self.poll_detached();
@@ -179,9 +193,9 @@ impl ServerSession {
         }
     }
 
-    /// Whether [`pump`](Self::pump) has something to do.
+    /// Whether [`advance_output`](Self::advance_output) has something to do.
     #[inline]
-    pub(crate) fn wants_pump(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         self.engine.has_news()
             || self.due_wills.is_some()
             || self.state == State::Closing
@@ -198,13 +212,13 @@ impl ServerSession {
         }
     }
 
-    /// The client has not been listened to: its silence begins now.
-    pub(crate) fn excuse(&mut self, now: Instant) {
+    /// Restarts the keep-alive interval: input of the client was not taken until now.
+    pub(crate) fn reset_keep_alive(&mut self, now: Instant) {
         self.engine.advance(now);
         self.last_heard = self.engine.now;
     }
 
-    /// The connection ends, but what is still to be written will be, if that is possible. Whatever that is counts as sent.
+    /// Ends the connection, and returns what is still to be written on it. Those bytes count as sent.
     pub(crate) fn detach(&mut self, now: Instant) -> Transmit {
         let rest = self.engine.transmit.hand_over();
         self.closed(now);
@@ -222,13 +236,13 @@ impl ServerSession {
         self.engine.phase == Phase::Open || self.config.keep_qos_0
     }
 
-    /// How many messages are kept, and how many bytes.
+    /// How many messages are queued and in flight, and their size in bytes.
     #[inline]
-    pub(crate) const fn kept(&self) -> (u32, u32) {
+    pub(crate) const fn stored(&self) -> (u32, u32) {
         (self.engine.kept, self.engine.kept_bytes)
     }
 
-    /// How many messages are under way or wait.
+    /// How many messages are queued and in flight.
     pub(crate) fn load(&self) -> usize {
         self.engine.kept as usize
     }
