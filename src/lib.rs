@@ -61,6 +61,10 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(feature = "alloc")]
+#[macro_use]
+mod bug;
+
 #[cfg(feature = "arbitrary")]
 pub mod arbitrary;
 #[cfg(feature = "broker")]

@@ -263,7 +263,11 @@ impl ClientSession {
     #[cold]
     fn ping(&mut self) {
         // Two bytes that always fit, see `MaximumPacketSizeTooSmall`.
-        let _ = self.engine.transmit.encode(u32::MAX, |out| Packet::PingReq.encode(self.engine.version, out));
+        if let Err(error) =
+            self.engine.transmit.encode(u32::MAX, |out| Packet::PingReq.encode(self.engine.version, out))
+        {
+            bug!("PINGREQ has nothing that cannot be encoded: {error}");
+        }
         self.keep_alive.ask(self.engine.now, self.engine.ahead());
         self.engine.shrink();
     }
@@ -297,7 +301,10 @@ impl End for ClientSession {
                 Action::Close(Close::Malformed(error))
             }
             Stop::Breach(breach) => self.breach(breach),
-            Stop::NotMine => self.over(Close::Requested), // never: then the packet is given to `receive_other`
+            Stop::NotMine => {
+                bug!("such a packet is given to `receive_other`");
+                self.over(Close::Requested)
+            }
         }
     }
 }

@@ -217,7 +217,7 @@ impl Acceptor {
         match refusal {
             None => Action::Connect(Box::new(connect)),
             Some(code) => {
-                // It has just been handed over, so it can be answered [MQTT-3.2.2-12, MQTT-3.2.2-13].
+                // A client that takes no packet as large as CONNACK is not answered [MQTT-3.2.2-12, MQTT-3.2.2-13].
                 let _ = self.refuse(self.now, code);
                 self.over(Close::Refused(code.into()))
             }
@@ -236,8 +236,9 @@ impl Acceptor {
         };
         if let Some(reason_code) = code {
             let connack = ConnAck { reason_code, ..ConnAck::default() };
-            // Nothing in it could not be encoded.
-            let _ = self.transmit.encode(u32::MAX, |out| connack.encode(error.version(), out));
+            if let Err(why) = self.transmit.encode(u32::MAX, |out| connack.encode(error.version(), out)) {
+                bug!("CONNACK has nothing that cannot be encoded: {why}");
+            }
         }
     }
 
@@ -345,7 +346,9 @@ impl Acceptor {
         let reason_code = ConnAckReasonCode::try_from(breach.reason_code()).unwrap_or(ConnAckReasonCode::ProtocolError);
         let connack = ConnAck { reason_code, ..ConnAck::default() };
         let limit = self.pending.as_ref().map_or(MAX_PACKET_SIZE, |pending| pending.client.maximum_packet_size);
-        let _ = self.transmit.encode(limit, |out| connack.encode(Version::V5, out));
+        if let Err(error) = self.transmit.encode(limit, |out| connack.encode(Version::V5, out)) {
+            bug!("CONNACK has nothing that cannot be encoded: {error}");
+        }
         self.over(Close::Breach(breach))
     }
 

@@ -124,7 +124,9 @@ impl ServerSession {
     /// Sends an answer without properties. If it is larger than the client takes there is none.
     fn put(&mut self, answer: &Packet<'_>) {
         let (version, max) = (self.engine.version, self.client.maximum_packet_size);
-        let _ = self.engine.transmit.answer_within(max, |out| answer.encode(version, out));
+        if let Err(error) = self.engine.transmit.answer_within(max, |out| answer.encode(version, out)) {
+            bug!("the codes of an answer are those of its version: {error}");
+        }
     }
 
     /// Answers a SUBSCRIBE, with a reason code for each filter in order \[MQTT-3.8.4-6, MQTT-3.9.3-1\].

@@ -384,7 +384,10 @@ impl End for ServerSession {
         match packet {
             Packet::PingReq => {
                 // Two bytes: they always fit, see `MaximumPacketSizeTooSmall`.
-                let _ = self.engine.transmit.answer(|out| Packet::PingResp.encode(self.engine.version, out));
+                if let Err(error) = self.engine.transmit.answer(|out| Packet::PingResp.encode(self.engine.version, out))
+                {
+                    bug!("PINGRESP has nothing that cannot be encoded: {error}");
+                }
                 None
             }
             Packet::Subscribe(subscribe) => match self.receive_subscribe(subscribe) {
@@ -411,7 +414,10 @@ impl End for ServerSession {
                 self.over(Close::Malformed(error))
             }
             Stop::Breach(breach) => self.breach(breach),
-            Stop::NotMine => self.over(Close::Requested), // never: then the packet is given to `receive_other`
+            Stop::NotMine => {
+                bug!("such a packet is given to `receive_other`");
+                self.over(Close::Requested)
+            }
         }
     }
 }
@@ -450,7 +456,8 @@ impl Side for ServerSide<'_> {
     }
 
     /// A server has no requests.
-    fn takes_request(&mut self, _: &Packet<'_>) -> Result<(), CommandError> {
+    fn takes_request(&mut self, request: &Packet<'_>) -> Result<(), CommandError> {
+        bug!("a server has sent {request:?}");
         Err(CommandError::NotConnected)
     }
 }

@@ -102,7 +102,10 @@ impl OutboundAliases {
     }
 
     fn unlink(&mut self, alias: u16) {
-        let Some(&Entry { older, newer, .. }) = self.entry(alias) else { return };
+        let Some(&Entry { older, newer, .. }) = self.entry(alias) else {
+            bug!("alias {alias} is not in the ring");
+            return;
+        };
         if let Some(entry) = self.entry_mut(older) {
             entry.newer = newer;
         }

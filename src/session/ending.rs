@@ -15,8 +15,10 @@ impl Engine {
         if self.version == Version::V5 {
             let reason_code = DisconnectReasonCode::try_from(code).unwrap_or(DisconnectReasonCode::ProtocolError);
             let disconnect = Disconnect { reason_code, ..Disconnect::default() };
-            // It has nothing in it that could not be encoded; and if it does not fit, it is left out.
-            let _ = self.transmit.encode(max, |out| disconnect.encode(Version::V5, out));
+            // If it does not fit, it is left out.
+            if let Err(error) = self.transmit.encode(max, |out| disconnect.encode(Version::V5, out)) {
+                bug!("DISCONNECT has nothing that cannot be encoded: {error}");
+            }
         }
     }
 

@@ -439,8 +439,9 @@ impl Engine {
     /// sent again as the window allows.
     pub(crate) fn release_again(&mut self) {
         for id in self.outbound.released() {
-            // Four bytes: they always fit.
-            let _ = self.transmit.encode(u32::MAX, |out| PubRel::new(id).encode(self.version, out));
+            if let Err(error) = self.transmit.encode(u32::MAX, |out| PubRel::new(id).encode(self.version, out)) {
+                bug!("PUBREL has nothing that cannot be encoded: {error}");
+            }
         }
     }
 

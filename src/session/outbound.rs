@@ -314,7 +314,10 @@ impl Outbound {
     /// The outcome of an operation is reported before the peer has settled it; the number of bytes that are not stored any
     /// more. Its packet identifier stays in use. A message that is not on its way on this connection is not sent again.
     pub(crate) fn set_reported(&mut self, id: PacketId) -> usize {
-        let Some(flow) = self.flows.get_mut(id) else { return 0 };
+        let Some(flow) = self.flows.get_mut(id) else {
+            bug!("packet identifier {id} is not in use");
+            return 0;
+        };
         let freed = flow.stored.len();
         flow.stored.clear();
         if !core::mem::replace(&mut flow.is_reported, true) {
@@ -371,6 +374,8 @@ impl Outbound {
             flow.starts_at = starts_at;
             self.resend = flow.next;
             self.to_resend = self.to_resend.saturating_sub(1);
+        } else {
+            bug!("there is nothing to be sent again");
         }
     }
 
@@ -509,7 +514,10 @@ impl Outbound {
     /// Takes an operation in this stage out of its list.
     #[inline]
     fn unlink(&mut self, id: PacketId, stage: Stage) {
-        let Some(&Flow { previous, next, starts_at, .. }) = self.flows.get(id) else { return };
+        let Some(&Flow { previous, next, starts_at, .. }) = self.flows.get(id) else {
+            bug!("packet identifier {id} is not in use");
+            return;
+        };
         let order = match stage {
             Stage::PubAck | Stage::PubRec => {
                 if starts_at == NOT_YET {

@@ -142,7 +142,10 @@ impl Line {
         self.trim();
         match first? {
             Entry::Waiting(waiting) => Some(waiting),
-            Entry::Gap(_) => None, // never: the first entry is no gap
+            Entry::Gap(token) => {
+                bug!("the line begins with the gap of {token}");
+                None
+            }
         }
     }
 
@@ -162,7 +165,10 @@ impl Line {
         }
         match removed {
             Entry::Waiting(waiting) => Some(waiting),
-            Entry::Gap(_) => None, // never: only what waits is found
+            Entry::Gap(token) => {
+                bug!("the gap of {token} was found");
+                None
+            }
         }
     }
 

@@ -167,11 +167,16 @@ impl Engine {
     fn acknowledge(&mut self, id: PacketId, qos: QoS, reason_code: PubAckReasonCode) {
         let (version, properties) = (self.version, AckProperties::default());
         // Five bytes at most: they always fit, see `MaximumPacketSizeTooSmall`.
-        let _ = match qos {
+        let encoded = match qos {
             QoS::ExactlyOnce => {
                 if reason_code.is_error() {
                     self.inbound.refuse(id);
                     self.inbound.acked();
+                    if version != Version::V5 {
+                        // Only a second copy comes here, after the first one was released: PUBREC of 3.1.1 cannot say that
+                        // there is nothing to release, and the peer has PUBCOMP.
+                        return;
+                    }
                 }
                 self.transmit.answer(|out| PubRec { id, reason_code, properties }.encode(version, out))
             }
@@ -180,6 +185,9 @@ impl Engine {
                 self.transmit.answer(|out| PubAck { id, reason_code, properties }.encode(version, out))
             }
         };
+        if let Err(error) = encoded {
+            bug!("an acknowledgement has nothing that cannot be encoded: {error}");
+        }
     }
 
     /// Acknowledges a message. Acknowledgements go out in the order of reception.
@@ -212,6 +220,8 @@ impl Engine {
                 self.acknowledge(id, qos, reason_code);
             } else if let Ok(ack) = self.inbound.pending(receipt) {
                 ack.decide(reason_code, properties, self.version, rules.max_packet_size)?;
+            } else {
+                bug!("the receipt was good a moment ago");
             }
         }
         while let Some(ack) = self.inbound.next_ready() {
@@ -269,7 +279,9 @@ impl Engine {
         };
         let comp = PubComp { id, reason_code, properties: AckProperties::default() };
         // Five bytes at most: they always fit.
-        let _ = self.transmit.answer(|out| comp.encode(self.version, out));
+        if let Err(error) = self.transmit.answer(|out| comp.encode(self.version, out)) {
+            bug!("PUBCOMP has nothing that cannot be encoded: {error}");
+        }
     }
 
     fn receive_pubrec<'a, A: Told<'a>>(&mut self, ack: PubRec<'a>, stop: &mut Option<Stop>) -> Option<A> {
@@ -294,7 +306,9 @@ impl Engine {
         };
         let rel = PubRel { id: ack.id, reason_code, properties: AckProperties::default() };
         // Five bytes at most: they always fit.
-        let _ = self.transmit.answer(|out| rel.encode(self.version, out));
+        if let Err(error) = self.transmit.answer(|out| rel.encode(self.version, out)) {
+            bug!("PUBREL has nothing that cannot be encoded: {error}");
+        }
         None
     }
 

@@ -134,6 +134,8 @@ impl Engine {
                     self.outbound.begin(token, stage_of(delivery.qos()), self.now, expires_after, starts_at)
                 {
                     flow.stored.set(packet);
+                } else {
+                    bug!("packet identifier {id} is not free");
                 }
                 self.next_token = token.next();
                 self.keep(size);
@@ -148,6 +150,8 @@ impl Engine {
         let stage = stage_of(delivery.qos());
         if let Some(flow) = self.outbound.begin(token, stage, self.now, expires_after, starts_at) {
             flow.stored = stored;
+        } else {
+            bug!("packet identifier {id} is not free");
         }
         Ok(token)
     }
@@ -249,7 +253,10 @@ impl Engine {
         let is_alone = self.kept_bytes == 0;
         while self.kept >= rules.max_kept || !is_alone && self.kept_bytes.saturating_add(bytes) > rules.max_kept_bytes {
             let oldest = self.queue.as_mut().and_then(|queue| queue.drop_oldest_message());
-            let Some(oldest) = oldest else { return };
+            let Some(oldest) = oldest else {
+                bug!("`check_room` has found room for {bytes} bytes");
+                return;
+            };
             self.give_up(&oldest, Loss::Overflow);
         }
     }
@@ -354,7 +361,10 @@ impl Engine {
 
     /// Sends the next message again, with its packet identifier and DUP \[MQTT-3.3.1-1, MQTT-4.4.0-1\].
     fn resend(&mut self, side: &impl Side, rules: &Rules) {
-        let Some((id, flow)) = self.outbound.next_to_resend() else { return };
+        let Some((id, flow)) = self.outbound.next_to_resend() else {
+            bug!("there is nothing to be sent again");
+            return;
+        };
         let starts_at = self.transmit.end();
         let waited = self.now.since(flow.since).as_secs();
         let mut wire =
@@ -367,7 +377,10 @@ impl Engine {
                 side.takes(message.qos, message.retain)
                     .and_then(|()| wire.put_stored(&message, delivery, &flow.stored, rules.max_packet_size))
             }
-            None => Err(CommandError::NotConnected), // a flow that is to be sent again has a message
+            None => {
+                bug!("a message that is to be sent again cannot be read");
+                Err(CommandError::NotConnected)
+            }
         };
         match sent {
             Ok(()) => self.outbound.resent(starts_at),
@@ -386,7 +399,10 @@ impl Engine {
         let sent = match waiting.stored.packet(self.version) {
             Some(Packet::Publish(publish)) => self.send_message(side, rules, &waiting, MessageRef::of(&publish)),
             Some(request) => self.send_request(side, rules, &request).map(Some),
-            None => Err(Failed::Refused(CommandError::NotConnected)), // what is kept can be read
+            None => {
+                bug!("a stored packet cannot be read");
+                Err(Failed::Refused(CommandError::NotConnected))
+            }
         };
         match sent {
             Ok(None) => {
@@ -405,6 +421,8 @@ impl Engine {
                 };
                 if let Some(flow) = self.outbound.begin(token, stage, since, expires_after, starts_at) {
                     (flow.mark, flow.tries, flow.stored) = (mark, tries, stored);
+                } else {
+                    bug!("no packet identifier is free for {token}");
                 }
             }
             Err(Failed::Expired) => self.give_up(&waiting, Loss::Expired),
@@ -457,7 +475,10 @@ impl Engine {
         let packet = match *request {
             Packet::Subscribe(subscribe) => Packet::Subscribe(Subscribe { id, ..subscribe }),
             Packet::Unsubscribe(unsubscribe) => Packet::Unsubscribe(Unsubscribe { id, ..unsubscribe }),
-            _ => return Err(Failed::Refused(CommandError::NotConnected)), // there are no other requests
+            _ => {
+                bug!("{request:?} is no request");
+                return Err(Failed::Refused(CommandError::NotConnected));
+            }
         };
         match self.transmit.encode(limit, |out| packet.encode(version, out)) {
             Ok(Some(_)) => Ok(starts_at),
@@ -468,7 +489,10 @@ impl Engine {
 
     /// The packet identifier of something that the queue has only given out because there is one.
     fn free_id(&self) -> Result<PacketId, Failed> {
-        self.outbound.next_id().ok_or(Failed::Refused(CommandError::NotConnected))
+        self.outbound.next_id().ok_or_else(|| {
+            bug!("the queue has given out what needs a packet identifier");
+            Failed::Refused(CommandError::NotConnected)
+        })
     }
 }
 

@@ -90,8 +90,9 @@ impl Stored {
         let mut converted = Vec::new();
         if let Some(Packet::Publish(publish)) = self.packet(from) {
             let properties = if to == Version::V5 { publish.properties } else { PublishProperties::default() };
-            // What one version can carry, another one can too without its properties.
-            let _ = Publish { properties, ..publish }.encode(to, &mut converted);
+            if let Err(error) = (Publish { properties, ..publish }).encode(to, &mut converted) {
+                bug!("what one version carries, another one carries without properties: {error}");
+            }
             self.packet = converted;
         }
     }

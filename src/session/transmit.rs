@@ -209,7 +209,10 @@ impl Transmit {
             self.start = self.start.wrapping_add(from_bytes as u32);
             count = count.wrapping_sub(from_bytes);
             let Some(shared) = &mut self.shared else { return self.start = self.start.wrapping_add(count as u32) };
-            let Some((_, payload)) = shared.payloads.front_mut() else { return };
+            let Some((_, payload)) = shared.payloads.front_mut() else {
+                bug!("there are no shared payloads");
+                return;
+            };
             let from_payload = payload.len().min(count);
             payload.advance(from_payload);
             count = count.wrapping_sub(from_payload);
