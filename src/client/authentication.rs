@@ -2,9 +2,9 @@
 //! the caller's business.
 
 use super::action::Action;
-use super::session::{ClientSession, State};
+use super::session::ClientSession;
 use crate::codec::{Auth, AuthReasonCode};
-use crate::session::{Breach, CommandError, Exchange};
+use crate::session::{Breach, CommandError, Exchange, Phase};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -17,11 +17,11 @@ impl ClientSession {
     /// is larger than it takes.
     pub fn authenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
         self.engine.advance(now);
-        if self.exchange != Exchange::Ours || !matches!(self.state, State::Connecting | State::Connected) {
+        if self.exchange != Exchange::Ours || !self.engine.phase.takes_input() {
             return Err(CommandError::NoAuthentication);
         }
         self.send_auth(AuthReasonCode::ContinueAuthentication, data)?;
-        if self.state == State::Connecting {
+        if self.engine.phase == Phase::Opening {
             self.keep_alive.ask(self.engine.now, self.engine.ahead());
         }
         Ok(())
@@ -37,7 +37,7 @@ impl ClientSession {
     /// is larger than the server takes.
     pub fn reauthenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
         self.engine.advance(now);
-        if self.state != State::Connected {
+        if self.engine.phase != Phase::Open {
             return Err(CommandError::NotConnected);
         }
         if self.exchange != Exchange::Idle {
@@ -69,10 +69,10 @@ impl ClientSession {
         self.exchange = match (auth.reason_code, self.exchange) {
             (AuthReasonCode::ContinueAuthentication, Exchange::Theirs) => Exchange::Ours,
             // Before CONNACK, success is what CONNACK says.
-            (AuthReasonCode::Success, Exchange::Theirs) if self.state == State::Connected => Exchange::Idle,
+            (AuthReasonCode::Success, Exchange::Theirs) if self.engine.phase == Phase::Open => Exchange::Idle,
             _ => return self.breach(Breach::UnexpectedAuth),
         };
-        if self.state == State::Connecting {
+        if self.engine.phase == Phase::Opening {
             // The server waits for this end: nothing is due from it until it is answered.
             self.keep_alive.received(self.engine.now);
         }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::action::{Action, Close, Connected, Resumption};
 use super::server::ServerLimits;
-use super::session::{ClientSession, State};
+use super::session::ClientSession;
 use crate::codec::{ConnAck, ConnAckReasonCode, Connect, ConnectProperties, Disconnect, List, Version};
 use crate::session::{
     Breach, CommandError, Exchange, Journal, JournalError, KeepAlive, Phase, Record, Restored, SMALLEST_PACKET_SIZE,
@@ -21,7 +21,7 @@ impl ClientSession {
     /// [`CommandError::AlreadyOpen`] if the last connection has not been [`closed`](Self::closed);
     /// [`CommandError::Text`] and [`CommandError::Encode`] if the configuration cannot be sent.
     pub fn open(&mut self, now: Instant) -> Result<(), CommandError> {
-        if self.state != State::Closed {
+        if self.engine.phase != Phase::Closed {
             return Err(CommandError::AlreadyOpen);
         }
         let asked_clean = match self.engine.version {
@@ -33,7 +33,6 @@ impl ClientSession {
         self.asked_clean = asked_clean;
         self.keep_alive = KeepAlive::new(0, self.engine.now);
         self.noticed_at = self.engine.now;
-        self.state = State::Connecting;
         self.engine.phase = Phase::Opening;
         self.exchange = if self.config.authentication.is_some() { Exchange::Theirs } else { Exchange::Idle };
         self.await_server();
@@ -87,7 +86,7 @@ impl ClientSession {
     /// the next connection in any case. If the transport could not even be connected, only the next
     /// [`backoff`](Self::backoff) is longer. Outcomes that follow from it are told by [`poll`](Self::poll).
     pub fn closed(&mut self, now: Instant) {
-        if self.state == State::Closed {
+        if self.engine.phase == Phase::Closed {
             return self.backoff.failed(false);
         }
         self.engine.advance(now);
@@ -95,7 +94,6 @@ impl ClientSession {
         let lasted = seconds(self.engine.now).wrapping_sub(self.established_at);
         self.backoff.failed(was_established && lasted >= u32::from(self.config.backoff_reset));
         self.engine.closed(self.config.max_request_tries);
-        self.state = State::Closed;
         self.exchange = Exchange::Idle;
         // A session that ends with its connection [MQTT-3.1.2-23; 3.1.1: MQTT-3.1.2-6].
         if was_established && self.server.session_expiry_interval == 0 {
@@ -162,7 +160,6 @@ impl ClientSession {
             self.config.client_id = assigned.as_str().into();
             self.engine.record(Record::ClientIdentifier(assigned.as_bytes()));
         }
-        self.state = State::Connected;
         (self.established, self.established_at) = (true, seconds(self.engine.now));
         self.exchange = Exchange::Idle;
         self.keep_alive = KeepAlive::new(server.keep_alive, self.engine.now);
@@ -187,7 +184,7 @@ impl ClientSession {
     /// interval where CONNECT had none; [`CommandError::Encode`] if the packet cannot be sent in this version.
     pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
         self.engine.advance(now);
-        if !matches!(self.state, State::Connecting | State::Connected) {
+        if !self.engine.phase.takes_input() {
             return Err(CommandError::NotConnected);
         }
         let expiry = disconnect.properties.session_expiry_interval;
@@ -198,8 +195,7 @@ impl ClientSession {
         if let Some(seconds) = expiry {
             self.server.session_expiry_interval = seconds;
         }
-        self.state = State::Disconnecting;
-        self.engine.phase = Phase::Down;
+        self.engine.phase = Phase::Closing;
         Ok(())
     }
 
@@ -240,7 +236,7 @@ impl ClientSession {
     ///
     /// [`CommandError::AlreadyOpen`] while there is a connection.
     pub fn discard_session(&mut self) -> Result<(), CommandError> {
-        if self.state != State::Closed {
+        if self.engine.phase != Phase::Closed {
             return Err(CommandError::AlreadyOpen);
         }
         self.forget_session();
@@ -258,7 +254,7 @@ impl ClientSession {
     /// [`CommandError::AlreadyOpen`] while there is a connection; [`CommandError::OtherVersion`] if the version is not
     /// the same.
     pub fn reconfigure(&mut self, mut config: super::ClientConfig) -> Result<(), CommandError> {
-        if self.state != State::Closed {
+        if self.engine.phase != Phase::Closed {
             return Err(CommandError::AlreadyOpen);
         }
         if config.version != self.engine.version {

@@ -1,16 +1,16 @@
 //! What a server sends besides messages and their acknowledgements.
 
 use super::action::{Action, Close};
-use super::session::{ClientSession, State};
+use super::session::ClientSession;
 use crate::codec::{AckProperties, Packet, PacketId, PacketType, PubAckReasonCode, SubAck, UnsubAck, Version};
-use crate::session::{Breach, CommandError, End, Outcome, Receipt, Side, Stage};
+use crate::session::{Breach, CommandError, End, Outcome, Phase, Receipt, Side, Stage};
 use crate::time::Instant;
 
 impl ClientSession {
     /// Takes a packet; what there is to tell about it.
     #[inline(never)]
     pub(super) fn receive<'a>(&mut self, packet: Packet<'a>) -> Option<Action<'a>> {
-        if self.state == State::Connecting {
+        if self.engine.phase == Phase::Opening {
             return self.receive_first(packet);
         }
         match packet {
@@ -85,7 +85,7 @@ impl ClientSession {
             }
         }
         let flow = self.engine.outbound.remove(ack.id).filter(|flow| !flow.is_reported)?;
-        self.engine.release(flow.stored.len());
+        self.engine.budget.remove(flow.stored.len());
         let outcome = Outcome::Subscribed { reason_codes: ack.reason_codes, properties: ack.properties };
         Some(Action::Done { token: flow.token, outcome })
     }
@@ -101,7 +101,7 @@ impl ClientSession {
             }
         }
         let flow = self.engine.outbound.remove(ack.id).filter(|flow| !flow.is_reported)?;
-        self.engine.release(flow.stored.len());
+        self.engine.budget.remove(flow.stored.len());
         let outcome = Outcome::Unsubscribed { reason_codes: ack.reason_codes, properties: ack.properties };
         Some(Action::Done { token: flow.token, outcome })
     }

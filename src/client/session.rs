@@ -10,7 +10,7 @@ use super::config::ClientConfig;
 use super::server::ServerLimits;
 use crate::codec::{Packet, Publish, QoS, ReasonCode, Version};
 use crate::session::{
-    Breach, CommandError, End, Engine, Exchange, Journal, KeepAlive, Phase, Rules, Side, Stop, Transmit,
+    Breach, BudgetLimits, CommandError, End, Engine, Exchange, Journal, KeepAlive, Phase, Rules, Side, Stop, Transmit,
 };
 use crate::time::Instant;
 
@@ -28,7 +28,6 @@ pub struct ClientSession {
     /// When it was last noticed what has left.
     pub(super) noticed_at: Instant,
     pub(super) backoff: Backoff,
-    pub(super) state: State,
     pub(super) exchange: Exchange,
     /// Whether this connection was accepted, and at which second.
     pub(super) established: bool,
@@ -44,20 +43,6 @@ pub struct ClientSession {
 /// Subscription identifiers.
 pub(super) type Identifiers = BTreeSet<u32>;
 
-/// Where a connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// There is none.
-    Closed,
-    /// CONNECT is on its way, CONNACK has not come.
-    Connecting,
-    Connected,
-    /// DISCONNECT is on its way; the action that says so is still due.
-    Disconnecting,
-    /// It is over: the caller is to close the transport.
-    Over,
-}
-
 impl ClientSession {
     /// A client without a connection.
     pub fn new(config: ClientConfig) -> Self {
@@ -68,7 +53,6 @@ impl ClientSession {
             keep_alive: KeepAlive::new(0, Instant::EPOCH),
             noticed_at: Instant::EPOCH,
             backoff: Backoff::new(),
-            state: State::Closed,
             exchange: Exchange::Idle,
             established: false,
             established_at: 0,
@@ -91,8 +75,8 @@ impl ClientSession {
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
         self.engine.advance(now);
         self.note_sent();
-        if self.engine.has_news() {
-            return self.engine.news();
+        if self.engine.has_report() {
+            return self.engine.next_report();
         }
         self.receive_all(input).or_else(|| self.check_time())
     }
@@ -125,11 +109,11 @@ impl ClientSession {
         if has_left || self.engine.is_due(&self.rules()) {
             return Some(Instant::EPOCH); // now, whatever the clock shows
         }
-        match self.state {
-            State::Closed | State::Over => None,
-            State::Disconnecting => Some(Instant::EPOCH),
-            State::Connecting => self.keep_alive.dead_at(self.config.connect_timeout),
-            State::Connected => match (self.keep_alive.ping_at(), self.keep_alive.dead_at(self.config.ping_timeout)) {
+        match self.engine.phase {
+            Phase::Closed | Phase::Expired | Phase::Over => None,
+            Phase::Closing => Some(Instant::EPOCH),
+            Phase::Opening => self.keep_alive.dead_at(self.config.connect_timeout),
+            Phase::Open => match (self.keep_alive.ping_at(), self.keep_alive.dead_at(self.config.ping_timeout)) {
                 (Some(ping), Some(dead)) => Some(ping.min(dead)),
                 (ping, dead) => ping.or(dead),
             },
@@ -160,12 +144,12 @@ impl ClientSession {
     /// Whether [`poll`](Self::poll) takes input: not without a connection, and not as long as too many answers
     /// [wait to be written](ClientConfig::transmit_limit). What is read meanwhile has to be held by the caller.
     pub fn takes_input(&self) -> bool {
-        self.engine.phase != Phase::Down && self.engine.has_room_for_answers(&self.rules())
+        self.engine.phase.takes_input() && self.engine.has_room_for_answers(&self.rules())
     }
 
     /// Whether the server has accepted the connection, and it is not over.
     pub fn is_connected(&self) -> bool {
-        self.state == State::Connected
+        self.engine.phase == Phase::Open
     }
 
     /// How many operations with a packet identifier have an outcome to come.
@@ -224,8 +208,7 @@ impl ClientSession {
     }
 
     fn end(&mut self) {
-        self.state = State::Over;
-        self.engine.phase = Phase::Down;
+        self.engine.phase = Phase::Over;
     }
 
     pub(super) fn over<'a>(&mut self, why: Close<'a>) -> Action<'a> {
@@ -238,8 +221,8 @@ impl ClientSession {
     fn check_time<'a>(&mut self) -> Option<Action<'a>> {
         let now = self.engine.now;
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        match self.state {
-            State::Connected => {
+        match self.engine.phase {
+            Phase::Open => {
                 if core::mem::take(&mut self.engine.heard) {
                     self.keep_alive.received(now);
                 }
@@ -251,11 +234,11 @@ impl ClientSession {
                 }
                 None
             }
-            State::Connecting if due(self.keep_alive.dead_at(self.config.connect_timeout)) => {
+            Phase::Opening if due(self.keep_alive.dead_at(self.config.connect_timeout)) => {
                 Some(self.over(Close::ConnectTimeout))
             }
-            State::Disconnecting => Some(self.over(Close::Requested)),
-            State::Connecting | State::Closed | State::Over => None,
+            Phase::Closing => Some(self.over(Close::Requested)),
+            Phase::Opening | Phase::Closed | Phase::Expired | Phase::Over => None,
         }
     }
 
@@ -329,8 +312,7 @@ fn rules(config: &ClientConfig, version: Version, server: &ServerLimits) -> Rule
         deliver_in_parts: config.deliver_in_parts,
         max_in_flight: server.receive_maximum.min(config.max_in_flight.get()),
         max_packet_size: server.maximum_packet_size,
-        max_kept: config.max_kept,
-        max_kept_bytes: config.max_kept_bytes,
+        budget: BudgetLimits { count: config.max_kept, bytes: config.max_kept_bytes },
         overflow: config.overflow,
         puback_ends_qos_2: config.puback_ends_qos_2,
         keeps_qos_0: true,
@@ -377,7 +359,7 @@ impl core::fmt::Debug for ClientSession {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("ClientSession")
             .field("config", &self.config)
-            .field("state", &self.state)
+            .field("state", &self.engine.phase)
             .field("open_operations", &self.open_operations())
             .field("waiting", &self.waiting())
             .field("transmit", &self.engine.transmit)

@@ -9,7 +9,7 @@ use core::fmt;
 use thiserror::Error;
 
 use super::config::ServerConfig;
-use super::session::{Authentication, ClientLimits, KeptWill, Marked, ServerSession, State};
+use super::session::{Authentication, ClientLimits, KeptWill, Marked, ServerSession};
 use crate::codec::{ConnAck, ConnAckProperties, ConnAckReasonCode, MAX_PACKET_SIZE, Version};
 use crate::redacted::Redacted;
 use crate::session::{CommandError, Engine, Exchange, Transmit, Will, trim, user_properties};
@@ -186,7 +186,6 @@ impl ServerSession {
             engine: Engine::new(version, false),
             client_id: "".into(),
             client: ClientLimits::DEFAULT,
-            state: State::Detached,
             keep_alive: 0,
             connection: 0,
             last_heard: Instant::EPOCH,
@@ -239,7 +238,6 @@ impl ServerSession {
         self.is_resumed = is_present;
         self.is_bridge = pending.is_bridge;
         self.expires_at = Instant::NEVER;
-        self.state = State::Connected;
         self.engine.transmit = transmit;
         self.engine.opened(self.client.topic_alias_maximum.min(self.config.topic_aliases));
         self.engine.release_again();

@@ -3,7 +3,7 @@
 use core::num::NonZeroU16;
 
 use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, MaximumQoS, QoS, Sender, Version};
-use crate::session::{Overflow, Rules};
+use crate::session::{BudgetLimits, Overflow, Rules};
 
 /// What a server is to be, the same for all its connections: they share it behind an `Arc`. Every field can be left at
 /// its default.
@@ -154,8 +154,7 @@ impl ServerConfig {
             deliver_in_parts: self.deliver_in_parts,
             max_in_flight: receive_maximum.min(self.max_in_flight.get()),
             max_packet_size,
-            max_kept: self.max_kept,
-            max_kept_bytes: self.max_kept_bytes,
+            budget: BudgetLimits { count: self.max_kept, bytes: self.max_kept_bytes },
             overflow: self.overflow,
             puback_ends_qos_2: self.puback_ends_qos_2,
             keeps_qos_0: self.keep_qos_0,

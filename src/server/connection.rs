@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::action::{Action, Close};
-use super::session::{Marked, ServerSession, State};
+use super::session::{Marked, ServerSession};
 use crate::codec::{Auth, AuthReasonCode, Disconnect, DisconnectReasonCode, ReasonCode, Version};
 use crate::session::{Breach, CommandError, Exchange, Phase};
 use crate::text::Utf8Str;
@@ -25,7 +25,7 @@ impl ServerSession {
     /// [`CommandError::TooLarge`] if it is larger than the client takes.
     pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
         self.engine.advance(now);
-        if self.state != State::Connected {
+        if self.engine.phase != Phase::Open {
             return Err(CommandError::NotConnected);
         }
         if disconnect.properties.session_expiry_interval.is_some() {
@@ -37,8 +37,7 @@ impl ServerSession {
         if self.engine.version == Version::V5 {
             self.engine.put_disconnect(disconnect, self.client.maximum_packet_size)?;
         }
-        self.state = State::Closing;
-        self.engine.phase = Phase::Down;
+        self.engine.phase = Phase::Closing;
         Ok(())
     }
 
@@ -60,7 +59,7 @@ impl ServerSession {
         self.engine.advance(now);
         self.session_expiry_interval = 0;
         self.max_session_expiry_interval = 0;
-        if self.state == State::Detached {
+        if self.engine.phase == Phase::Closed {
             self.expires_at = self.engine.now;
             if let Some(kept) = &mut self.will {
                 kept.at = kept.at.min(self.engine.now);
@@ -74,7 +73,7 @@ impl ServerSession {
     /// DISCONNECT has discarded it, is published when its delay has passed or the session ends, whichever comes first.
     /// Does nothing if there is no connection.
     pub fn closed(&mut self, now: Instant) {
-        if matches!(self.state, State::Detached | State::Expired) {
+        if self.engine.phase.is_closed() {
             return;
         }
         self.engine.advance(now);
@@ -82,7 +81,6 @@ impl ServerSession {
         if !self.config.keep_qos_0 {
             self.engine.drop_unacknowledged();
         }
-        self.state = State::Detached;
         self.authentication = None;
         self.requests = None;
         self.connection = self.connection.wrapping_add(1);
@@ -115,11 +113,11 @@ impl ServerSession {
         if self.expires_at <= self.engine.now {
             let marked = self.forget();
             self.engine.put_back_marked(marked.into_iter().map(|marked| marked.message).collect());
-            if self.engine.has_news() {
-                return self.engine.news(); // and `Expired` when there are no more
+            if self.engine.has_report() {
+                return self.engine.next_report(); // and `Expired` when there are no more
             }
             self.expires_at = Instant::NEVER;
-            self.state = State::Expired;
+            self.engine.phase = Phase::Expired;
             return Some(Action::Expired);
         }
         None
@@ -127,15 +125,15 @@ impl ServerSession {
 
     /// Whether there is something left of the session when its connection, if there is one, ends at this time.
     pub(crate) fn outlives_connection(&self, now: Instant) -> bool {
-        match self.state {
-            State::Detached | State::Expired => !self.is_expired(now),
-            State::Connected | State::Closing | State::Over => self.session_expiry_interval != 0,
+        match self.engine.phase {
+            Phase::Closed | Phase::Expired => !self.is_expired(now),
+            Phase::Opening | Phase::Open | Phase::Closing | Phase::Over => self.session_expiry_interval != 0,
         }
     }
 
     /// Whether the session is at its end at this time, if there is no connection.
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
-        self.state == State::Expired || (self.state == State::Detached && self.expires_at <= now)
+        self.engine.phase == Phase::Expired || (self.engine.phase == Phase::Closed && self.expires_at <= now)
     }
 
     pub(super) fn receive_disconnect<'a>(&mut self, disconnect: Disconnect<'a>) -> Action<'a> {
@@ -166,8 +164,7 @@ impl ServerSession {
     }
 
     pub(super) fn over<'a>(&mut self, why: Close<'a>) -> Action<'a> {
-        self.state = State::Over;
-        self.engine.phase = Phase::Down;
+        self.engine.phase = Phase::Over;
         Action::Close(why)
     }
 
@@ -194,7 +191,7 @@ impl ServerSession {
     }
 
     fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8], next: Exchange) -> Result<(), CommandError> {
-        let is_connected = self.state == State::Connected;
+        let is_connected = self.engine.phase == Phase::Open;
         let authentication = self.authentication.as_mut().filter(|it| is_connected && it.exchange == Exchange::Ours);
         let authentication = authentication.ok_or(CommandError::NoAuthentication)?;
         let limit = self.client.maximum_packet_size;

@@ -3,12 +3,12 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
-use super::session::{ServerSession, State};
+use super::session::ServerSession;
 use crate::codec::{
     AckProperties, EncodeError, List, Packet, PacketId, SubAck, SubAckReasonCode, Subscribe, SubscribeProperties,
     Subscription, UnsubAck, UnsubAckReasonCode, Unsubscribe, UnsubscribeProperties, Version,
 };
-use crate::session::{Available, Breach, CommandError, trim};
+use crate::session::{Available, Breach, CommandError, Phase, trim};
 use crate::time::Instant;
 use crate::topic::TopicFilter;
 
@@ -202,7 +202,7 @@ impl ServerSession {
         if request.connection != self.connection {
             return Err(CommandError::EarlierConnection);
         }
-        if self.state != State::Connected {
+        if self.engine.phase != Phase::Open {
             return Err(CommandError::NotConnected);
         }
         match self.requests.as_ref().and_then(|requests| requests.get(&request.id)) {

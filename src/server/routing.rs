@@ -19,9 +19,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::action::{Action, Close};
-use super::session::{Marked, ServerSession, State};
+use super::session::{Marked, ServerSession};
 use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{CommandError, End, LARGE, MessageRef, PayloadAccount, Phase, Side, Transmit};
+use crate::session::{Admission, CommandError, End, LARGE, MessageRef, PayloadAccount, Phase, Side, Transmit};
 use crate::time::Instant;
 
 /// A message on its way to many sessions. What many of them get letter by letter is encoded once.
@@ -134,10 +134,9 @@ impl ServerSession {
     /// Whether a packet of QoS 0 can be put into the stream as it is.
     #[inline]
     fn takes_plain(&self) -> bool {
-        self.engine.phase == Phase::Open
+        self.engine.outbound_aliases.is_none()
             && !self.engine.has_queued()
-            && self.engine.outbound_aliases.is_none()
-            && self.engine.transmit.len() < self.config.transmit_limit as usize
+            && matches!(self.engine.admission(&self.rules(), QoS::AtMostOnce), Admission::Send)
     }
 
     /// Publishes a copy of a message, with this QoS.
@@ -148,7 +147,7 @@ impl ServerSession {
         retain: bool,
         identifiers: &[SubscriptionIdentifier],
     ) -> Result<(), CommandError> {
-        if self.state == State::Expired {
+        if self.engine.phase == Phase::Expired {
             return Err(CommandError::NotConnected);
         }
         // The expiry interval begins now, and not when something has last happened here.
@@ -172,23 +171,23 @@ impl ServerSession {
     /// timeout of the keep-alive interval is noticed.
     pub(crate) fn advance_output<'a>(&mut self, now: Instant) -> Option<Action<'a>> {
         self.engine.advance(now);
-        if matches!(self.state, State::Detached | State::Expired) {
+        if self.engine.phase.is_closed() {
             return self.poll_detached();
         }
         self.note_sent();
-        if !self.engine.has_news() {
+        if !self.engine.has_report() {
             let (engine, mut side) = self.split();
             let rules = side.rules();
             if engine.can_send_more(&rules) {
                 engine.send_more(&mut side, &rules);
             }
         }
-        if self.engine.has_news() {
-            return self.engine.news();
+        if self.engine.has_report() {
+            return self.engine.next_report();
         }
-        match self.state {
+        match self.engine.phase {
             _ if self.due_wills.is_some() => self.due_will(),
-            State::Closing => Some(self.over(Close::Requested)),
+            Phase::Closing => Some(self.over(Close::Requested)),
             _ => None,
         }
     }
@@ -196,19 +195,19 @@ impl ServerSession {
     /// Whether [`advance_output`](Self::advance_output) has something to do.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
-        self.engine.has_news()
+        self.engine.has_report()
             || self.due_wills.is_some()
-            || self.state == State::Closing
+            || self.engine.phase == Phase::Closing
             || self.engine.can_send_more(&self.rules())
     }
 
     /// When the client is taken for dead, or the will is due, or the session ends.
     #[inline]
     pub(crate) fn timeout(&self) -> Instant {
-        match self.state {
-            State::Connected => self.dead_at(),
-            State::Detached => self.ends_at(),
-            State::Closing | State::Over | State::Expired => Instant::NEVER,
+        match self.engine.phase {
+            Phase::Open => self.dead_at(),
+            Phase::Closed => self.ends_at(),
+            Phase::Opening | Phase::Closing | Phase::Over | Phase::Expired => Instant::NEVER,
         }
     }
 
@@ -233,43 +232,39 @@ impl ServerSession {
 
     /// Whether a message of QoS 0 gets anywhere: without a connection it does not, unless such are kept.
     pub(crate) fn takes_qos_0(&self) -> bool {
-        self.engine.phase == Phase::Open || self.config.keep_qos_0
+        !matches!(self.engine.admission(&self.rules(), QoS::AtMostOnce), Admission::Refuse(_))
     }
 
     /// How many messages are queued and in flight, and their size in bytes.
     #[inline]
     pub(crate) const fn stored(&self) -> (u32, u32) {
-        (self.engine.kept, self.engine.kept_bytes)
+        (self.engine.budget.count(), self.engine.budget.bytes())
     }
 
     /// How many messages are queued and in flight.
     pub(crate) fn load(&self) -> usize {
-        self.engine.kept as usize
+        self.engine.budget.count() as usize
     }
 
     /// Whether one more message would go out at once, so that nothing would have to be kept in a queue.
     pub(crate) fn is_ready_for(&self, qos: QoS) -> bool {
         let rules = self.rules();
-        self.engine.phase == Phase::Open
-            && !self.engine.has_queued()
-            && self.engine.has_room(&rules)
-            && (qos == QoS::AtMostOnce
-                || self.engine.window_is_open(&rules)
-                    && self.engine.outbound.to_resend() == 0
-                    && self.engine.kept < rules.max_kept)
+        !self.engine.has_queued()
+            && matches!(self.engine.admission(&rules, qos), Admission::Send)
+            && (qos == QoS::AtMostOnce || self.engine.budget.room(rules.budget).is_some())
     }
 
     /// Whether there is a client that would take one more message of QoS 1 or 2 before it acknowledges one.
     pub(crate) fn has_open_window(&self) -> bool {
-        self.engine.phase == Phase::Open && self.engine.kept < u32::from(self.rules().max_in_flight)
+        self.engine.phase == Phase::Open && self.engine.budget.count() < u32::from(self.rules().max_in_flight)
     }
 
     /// Whether a message of about this size can be kept until it is acknowledged. Where nothing is kept, any can.
     pub(crate) fn has_room_for(&self, qos: QoS, size: usize) -> bool {
         /// A subscription identifier, a packet identifier, and the lengths before them.
         const MORE: usize = 16;
-        let all = (self.engine.kept_bytes as usize).saturating_add(size).saturating_add(MORE);
-        qos == QoS::AtMostOnce || self.engine.kept_bytes == 0 || all <= self.config.max_kept_bytes as usize
+        let all = (self.engine.budget.bytes() as usize).saturating_add(size).saturating_add(MORE);
+        qos == QoS::AtMostOnce || self.engine.budget.bytes() == 0 || all <= self.config.max_kept_bytes as usize
     }
 
     /// How many bytes have been written on this connection.

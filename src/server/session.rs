@@ -10,7 +10,8 @@ use super::request::Requests;
 use crate::codec::{AckProperties, MAX_PACKET_SIZE};
 use crate::codec::{Packet, PubAckReasonCode, QoS, Version};
 use crate::session::{
-    Breach, CommandError, End, Engine, Exchange, Message, Receipt, Rules, Side, Stop, Token, Transmit, Waiting, Will,
+    Breach, CommandError, End, Engine, Exchange, Message, Phase, Receipt, Rules, Side, Stop, Token, Transmit, Waiting,
+    Will,
 };
 use crate::time::Instant;
 
@@ -22,7 +23,6 @@ use crate::time::Instant;
 #[repr(C)]
 #[derive(Clone)]
 pub struct ServerSession {
-    pub(super) state: State,
     pub(super) asked_no_expiry: bool,
     pub(super) is_resumed: bool,
     pub(super) is_bridge: bool,
@@ -95,20 +95,6 @@ impl ClientLimits {
     };
 }
 
-/// Where a connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// There is none.
-    Detached,
-    /// There is none, and the session is at its end.
-    Expired,
-    Connected,
-    /// It is over; the action that says so is still due.
-    Closing,
-    /// It is over: the caller is to close the transport.
-    Over,
-}
-
 impl ServerSession {
     /// Takes what the transport has read and what time it is, and returns what there is to do next; `None` when there is
     /// nothing more. To be called until then: whenever something was read, whenever the [`deadline`](Self::deadline) has
@@ -121,13 +107,13 @@ impl ServerSession {
     #[inline]
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
         self.engine.advance(now);
-        if matches!(self.state, State::Detached | State::Expired) {
+        if self.engine.phase.is_closed() {
             *input = &[];
             return self.poll_detached();
         }
         self.note_sent();
-        if self.engine.has_news() {
-            return self.engine.news();
+        if self.engine.has_report() {
+            return self.engine.next_report();
         }
         self.receive_all(input).or_else(|| self.check_time())
     }
@@ -151,13 +137,13 @@ impl ServerSession {
     /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then;
     /// [`Instant::EPOCH`] if there is something to do at once.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.engine.is_due(&self.rules()) || self.due_wills.is_some() || self.state == State::Closing {
+        if self.engine.is_due(&self.rules()) || self.due_wills.is_some() || self.engine.phase == Phase::Closing {
             return Some(Instant::EPOCH); // now, whatever the clock shows
         }
-        match self.state {
-            State::Connected => self.dead_at().unless_never(),
-            State::Detached => self.ends_at().unless_never(),
-            State::Closing | State::Over | State::Expired => None,
+        match self.engine.phase {
+            Phase::Open => self.dead_at().unless_never(),
+            Phase::Closed => self.ends_at().unless_never(),
+            Phase::Opening | Phase::Closing | Phase::Over | Phase::Expired => None,
         }
     }
 
@@ -179,7 +165,7 @@ impl ServerSession {
     #[inline]
     pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, CommandError> {
         self.engine.advance(now);
-        if self.state == State::Expired {
+        if self.engine.phase == Phase::Expired {
             return Err(CommandError::NotConnected);
         }
         let (engine, mut side) = self.split();
@@ -267,12 +253,12 @@ impl ServerSession {
     /// Whether [`poll`](Self::poll) takes input: not without a connection, and not as long as too many answers
     /// [wait to be written](ServerConfig::answer_limit). What is read meanwhile has to be held by the caller.
     pub fn takes_input(&self) -> bool {
-        self.state == State::Connected && self.engine.has_room_for_answers(&self.rules())
+        self.engine.phase == Phase::Open && self.engine.has_room_for_answers(&self.rules())
     }
 
     /// Whether there is a connection, and it is not over.
     pub fn is_connected(&self) -> bool {
-        self.state == State::Connected
+        self.engine.phase == Phase::Open
     }
 
     /// The keep-alive interval, in seconds; 0 for none.
@@ -341,8 +327,8 @@ impl ServerSession {
     /// What is due without a connection.
     #[inline]
     pub(super) fn poll_detached<'a>(&mut self) -> Option<Action<'a>> {
-        if self.engine.has_news() {
-            return self.engine.news();
+        if self.engine.has_report() {
+            return self.engine.next_report();
         }
         if self.due_wills.is_some() {
             return self.due_will();
@@ -357,15 +343,15 @@ impl ServerSession {
             return self.due_will();
         }
         let now = self.engine.now;
-        match self.state {
-            State::Connected => {
+        match self.engine.phase {
+            Phase::Open => {
                 if core::mem::take(&mut self.engine.heard) {
                     self.last_heard = now;
                 }
                 (self.dead_at() <= now).then(|| self.time_out())
             }
-            State::Closing => Some(self.over(Close::Requested)),
-            State::Detached | State::Over | State::Expired => None,
+            Phase::Closing => Some(self.over(Close::Requested)),
+            Phase::Opening | Phase::Closed | Phase::Over | Phase::Expired => None,
         }
     }
 }
@@ -467,7 +453,7 @@ impl core::fmt::Debug for ServerSession {
         f.debug_struct("ServerSession")
             .field("client_id", &self.client_id)
             .field("version", &self.engine.version)
-            .field("state", &self.state)
+            .field("state", &self.engine.phase)
             .field("open_operations", &self.open_operations())
             .field("waiting", &self.waiting())
             .field("transmit", &self.engine.transmit)

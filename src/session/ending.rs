@@ -1,9 +1,9 @@
 //! Packets of 5.0 that either end sends about the connection itself: DISCONNECT and AUTH.
 
-use super::ack::trim;
+use super::deliveries::ack::trim;
 use super::engine::Engine;
 use super::error::CommandError;
-use super::transmit::Transmit;
+use super::link::transmit::Transmit;
 use crate::codec::{
     Auth, AuthProperties, AuthReasonCode, Disconnect, DisconnectProperties, DisconnectReasonCode, ReasonCode, Version,
 };

@@ -1,25 +1,26 @@
 //! The deliveries of a session, in both directions, and the connection that they run over.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU8;
 
 use bytes::Buf;
 
-use super::alias::{InboundAliases, OutboundAliases};
+use super::deliveries::budget::{Budget, BudgetLimits};
+use super::deliveries::inbound::Inbound;
+use super::deliveries::outbound::{Flow, Outbound, Stage};
+use super::deliveries::queue::{Kind, Overflow, Queue, Waiting};
 use super::error::{Breach, CommandError};
-use super::inbound::Inbound;
-use super::journal::{Journal, Record};
+use super::link::alias::{InboundAliases, OutboundAliases};
+use super::link::transmit::Transmit;
 use super::message::{PayloadPart, ReceivedMessage};
-use super::outbound::{Flow, Outbound, Stage};
-use super::outcome::{Done, Loss, Outcome};
+use super::outcome::{Done, Loss};
 use super::parts::Partial;
-use super::payload::PayloadAccount;
-use super::queue::{Kind, Overflow, Queue, Waiting};
+use super::report::Report;
+use super::store::journal::{Journal, Record};
+use super::store::payload::PayloadAccount;
 use super::token::Token;
-use super::transmit::Transmit;
 use crate::codec::{self, DecodeError, Decoded, Limits, MAX_PACKET_SIZE, Packet, PubRel, Publish, QoS, Version};
 use crate::time::Instant;
 
@@ -30,10 +31,7 @@ use crate::time::Instant;
 #[derive(Clone)]
 pub(crate) struct Engine {
     pub(crate) now: Instant,
-    /// Outcomes that have not come from a packet: sent, or lost.
-    outcomes: Option<Box<Outcomes>>,
-    /// Messages of QoS 0 in `transmit`, by where they end.
-    pub(super) sending: Option<Box<Sending>>,
+    pub(super) report: Report,
     pub(crate) version: Version,
     pub(crate) phase: Phase,
     /// Something was received since this was last looked at.
@@ -47,9 +45,7 @@ pub(crate) struct Engine {
     /// Use [`has_queued`](Self::has_queued) to ask whether something is in it: there may be an empty one.
     pub(super) queue: Option<Box<Queue>>,
     pub(super) next_token: Token,
-    /// How many messages and requests are kept, and how many bytes.
-    pub(crate) kept: u32,
-    pub(crate) kept_bytes: u32,
+    pub(crate) budget: Budget,
     pub(crate) outbound: Outbound,
     pub(crate) inbound: Inbound,
     pub(super) inbound_aliases: Option<Box<InboundAliases>>,
@@ -59,21 +55,38 @@ pub(crate) struct Engine {
     pub(super) partial: Option<Box<Partial>>,
 }
 
-type Sending = VecDeque<(u64, Token)>;
-type Outcomes = VecDeque<(Token, Option<Loss>)>;
-
 /// More than a packet can have.
 const INPUT_LEFT: u32 = 1 << 31;
 
-/// How far a connection is.
+/// What has become of the connection of a session. It is held here alone: client and server ask the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// There is none, or it is over: nothing is received any more.
-    Down,
-    /// CONNECT and CONNACK are on their way.
+    /// There is no connection.
+    Closed,
+    /// There is no connection, and the session has expired. Only sessions of a server expire.
+    Expired,
+    /// CONNECT and CONNACK are being exchanged. Only sessions of a client are in this phase: a server has an acceptor for it.
     Opening,
     /// Messages can be exchanged.
     Open,
+    /// DISCONNECT is in the output; the action that says that the connection is over is still due.
+    Closing,
+    /// The connection is over: the caller is to close the transport.
+    Over,
+}
+
+impl Phase {
+    /// Whether packets of the peer are taken.
+    #[inline]
+    pub(crate) const fn takes_input(self) -> bool {
+        matches!(self, Self::Opening | Self::Open)
+    }
+
+    /// Whether there is no connection.
+    #[inline]
+    pub(crate) const fn is_closed(self) -> bool {
+        matches!(self, Self::Closed | Self::Expired)
+    }
 }
 
 /// Bytes that have left.
@@ -93,8 +106,7 @@ pub(crate) struct Rules {
     pub(crate) deliver_in_parts: u32,
     pub(crate) max_in_flight: u16,
     pub(crate) max_packet_size: u32,
-    pub(crate) max_kept: u32,
-    pub(crate) max_kept_bytes: u32,
+    pub(crate) budget: BudgetLimits,
     pub(crate) overflow: Overflow,
     /// Whether PUBACK ends the delivery of a message of QoS 2.
     pub(crate) puback_ends_qos_2: bool,
@@ -126,9 +138,9 @@ pub(crate) trait Side {
 }
 
 /// What an action of either end can be made from.
-pub(crate) trait Told<'a>: From<ReceivedMessage<'a>> + From<PayloadPart<'a>> + From<Done<'a>> {}
+pub(crate) trait SessionAction<'a>: From<ReceivedMessage<'a>> + From<PayloadPart<'a>> + From<Done<'a>> {}
 
-impl<'a, A: From<ReceivedMessage<'a>> + From<PayloadPart<'a>> + From<Done<'a>>> Told<'a> for A {}
+impl<'a, A: From<ReceivedMessage<'a>> + From<PayloadPart<'a>> + From<Done<'a>>> SessionAction<'a> for A {}
 
 /// Why the engine does not go on with the input.
 pub(crate) enum Stop {
@@ -143,7 +155,7 @@ pub(crate) trait End {
     type Side<'s>: Side
     where
         Self: 's;
-    type Action<'a>: Told<'a>;
+    type Action<'a>: SessionAction<'a>;
 
     fn split(&mut self) -> (&mut Engine, Self::Side<'_>);
 
@@ -162,8 +174,8 @@ pub(crate) trait End {
             if engine.can_send_more(&rules) {
                 engine.send_more(&mut side, &rules);
             }
-            if engine.outcomes.is_some() {
-                return engine.news();
+            if engine.report.has_outcome() {
+                return engine.report.next();
             }
             if !engine.takes_input(&rules, input) {
                 return None;
@@ -225,7 +237,7 @@ impl Engine {
     pub(crate) fn new(version: Version, journal: bool) -> Self {
         Self {
             version,
-            phase: Phase::Down,
+            phase: Phase::Closed,
             heard: false,
             unfinished: 0,
             now: Instant::EPOCH,
@@ -235,10 +247,8 @@ impl Engine {
             inbound: Inbound::default(),
             queue: None,
             next_token: Token::FIRST,
-            kept: 0,
-            kept_bytes: 0,
-            sending: None,
-            outcomes: None,
+            budget: Budget::default(),
+            report: Report::default(),
             inbound_aliases: None,
             outbound_aliases: None,
             journal: journal.then(|| Box::new(Journal::new(version))),
@@ -288,32 +298,15 @@ impl Engine {
         &mut self.transmit
     }
 
-    /// Whether there is an outcome that has not come from a packet.
+    /// Whether there is an outcome to report that has not come from a packet.
     #[inline]
-    pub(crate) fn has_news(&self) -> bool {
-        self.outcomes.is_some()
-            || self.sending.as_ref().is_some_and(|sending| match sending.front() {
-                Some(&(end, _)) => end <= self.transmit.taken(),
-                None => false,
-            })
+    pub(crate) fn has_report(&self) -> bool {
+        self.report.has_next(self.transmit.taken())
     }
 
-    pub(crate) fn news<'a, A: Told<'a>>(&mut self) -> Option<A> {
-        if let Some(outcomes) = &mut self.outcomes {
-            let first = outcomes.pop_front();
-            if outcomes.is_empty() {
-                self.outcomes = None;
-            }
-            let (token, loss) = first?;
-            return Some(Done { token, outcome: loss.map_or(Outcome::Sent, Outcome::Lost) }.into());
-        }
-        let (_, token) = self.sending.as_mut()?.pop_front()?;
-        Some(Done { token, outcome: Outcome::Sent }.into())
-    }
-
-    /// Reports what has become of something, by one of the next calls.
-    pub(super) fn report(&mut self, token: Token, loss: Option<Loss>) {
-        self.outcomes.get_or_insert_default().push_back((token, loss));
+    /// The next outcome of those that have not come from a packet.
+    pub(crate) fn next_report<'a, A: From<Done<'a>>>(&mut self) -> Option<A> {
+        self.report.next()
     }
 
     /// Puts a record into the journal, if there is one.
@@ -326,7 +319,7 @@ impl Engine {
 
     /// Whether there is something to do without input.
     pub(crate) fn is_due(&self, rules: &Rules) -> bool {
-        self.has_news()
+        self.has_report()
             || (self.unfinished & INPUT_LEFT != 0 && self.has_room_for_answers(rules))
             || self.can_send_more(rules)
     }
@@ -365,7 +358,7 @@ impl Engine {
             self.unfinished = 0;
             return false;
         }
-        if self.phase == Phase::Down {
+        if !self.phase.takes_input() {
             *input = &[];
             return false;
         }
@@ -384,7 +377,7 @@ impl Engine {
 
     /// Takes more of a message that comes in parts, or a packet about deliveries that is not of the usual form, or not
     /// complete.
-    fn receive_unusual<'a, A: Told<'a>>(
+    fn receive_unusual<'a, A: SessionAction<'a>>(
         &mut self,
         side: &mut impl Side,
         rules: &Rules,
@@ -451,9 +444,7 @@ impl Engine {
     /// A request that was sent on so many connections without an answer is given up.
     pub(crate) fn closed(&mut self, max_request_tries: Option<NonZeroU8>) {
         let taken = self.transmit.taken();
-        for (end, token) in self.sending.take().into_iter().flat_map(|sending| *sending) {
-            self.report(token, (end > taken).then_some(Loss::Connection));
-        }
+        self.report.disconnected(taken);
         self.take_back(taken, max_request_tries.map_or(u16::MAX, |tries| tries.get().into()));
         self.outbound.rewind();
         self.transmit.clear();
@@ -464,7 +455,7 @@ impl Engine {
         self.inbound_aliases = None;
         self.outbound_aliases = None;
         self.partial = None;
-        self.phase = Phase::Down;
+        self.phase = Phase::Closed;
     }
 
     /// What has not left, or is bound to the connection, waits for the next one.
@@ -476,8 +467,8 @@ impl Engine {
             flow.tries = flow.tries.saturating_add(u16::from(flow.starts_at < taken));
         }
         for flow in flows.extract_if(.., |flow| flow.tries >= max_request_tries) {
-            self.release(flow.stored.len());
-            self.report(flow.token, Some(Loss::Unanswered { tries: flow.tries }));
+            self.budget.remove(flow.stored.len());
+            self.report.push(flow.token, Some(Loss::Unanswered { tries: flow.tries }));
         }
         while let Some((id, flow)) = self.outbound.take_back_message(taken) {
             if flow.is_reported {
@@ -504,8 +495,8 @@ impl Engine {
     pub(crate) fn forget(&mut self) {
         while let Some(flow) = self.outbound.take_message() {
             if !flow.is_reported {
-                self.release(flow.stored.len());
-                self.report(flow.token, Some(Loss::Session));
+                self.budget.remove(flow.stored.len());
+                self.report.push(flow.token, Some(Loss::Session));
             }
         }
         self.outbound.forget_given_up();
@@ -544,7 +535,7 @@ impl Engine {
             marked.push(waiting);
         }
         for waiting in &marked {
-            self.release(waiting.stored.len());
+            self.budget.remove(waiting.stored.len());
         }
         marked
     }
@@ -552,7 +543,7 @@ impl Engine {
     /// Stores marked messages until they are taken, in a session that sends nothing any more.
     pub(crate) fn put_back_marked(&mut self, marked: Vec<Waiting>) {
         for waiting in marked {
-            self.keep(waiting.stored.len());
+            self.budget.add(waiting.stored.len());
             self.queue.get_or_insert_default().push(waiting);
         }
     }
@@ -585,7 +576,7 @@ impl Engine {
                 stored.convert(old, version);
                 bytes = bytes.saturating_add(stored.len());
             }
-            self.kept_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            self.budget.set_bytes(bytes);
         }
     }
 
@@ -593,9 +584,7 @@ impl Engine {
     pub(crate) fn shrink(&mut self) {
         self.transmit.shrink();
         self.outbound.shrink();
-        if self.sending.as_ref().is_some_and(|sending| sending.is_empty()) {
-            self.sending = None;
-        }
+        self.report.shrink();
         match &mut self.queue {
             Some(queue) if queue.is_empty() => self.queue = None,
             Some(queue) => queue.shrink(),
@@ -614,7 +603,7 @@ impl Engine {
         assert!(self.outbound.is_consistent(), "the lists of open operations do not agree with the table");
         let queued = self.queue.as_ref().map_or(0, |queue| queue.len());
         let kept = self.outbound.open().saturating_add(queued);
-        assert_eq!(self.kept as usize, kept, "what is kept is not counted right");
+        assert_eq!(self.budget.count() as usize, kept, "what is kept is not counted right");
     }
 }
 

@@ -7,9 +7,9 @@ use core::fmt;
 
 use bytes::Bytes;
 
+use super::deliveries::inbound::Receipt;
 use super::error::CommandError;
-use super::inbound::Receipt;
-use super::transmit::LARGE;
+use super::link::transmit::LARGE;
 use crate::codec::{Delivery, List, Publish, PublishParts, PublishProperties, QoS};
 use crate::topic::TopicName;
 

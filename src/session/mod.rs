@@ -4,56 +4,51 @@
 //! Nothing in here does what only one end does: what differs is asked of a [`Side`]. The types that a caller sees, errors
 //! and outcomes, have room for both.
 
-mod ack;
-mod alias;
+mod deliveries;
 mod ending;
 mod engine;
 mod error;
-mod id_set;
-mod inbound;
-mod journal;
-mod keep_alive;
+mod link;
 mod message;
-mod outbound;
 mod outcome;
-mod packet_id;
 mod parts;
-mod payload;
-mod queue;
 mod receiving;
+mod report;
 mod sending;
-mod stored;
+mod store;
 mod subscribing;
 mod token;
-mod transmit;
 mod will;
 
+pub use self::deliveries::inbound::Receipt;
+pub use self::deliveries::queue::Overflow;
 pub use self::error::{Breach, CommandError};
-pub use self::inbound::Receipt;
-pub use self::journal::{Journal, JournalError};
+pub use self::link::transmit::Transmit;
 pub use self::message::{Message, MessageRef, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
 pub use self::outcome::{Codes, Loss, Outcome};
-pub use self::queue::Overflow;
+pub use self::store::journal::{Journal, JournalError};
 pub use self::token::Token;
-pub use self::transmit::Transmit;
 pub use self::will::Will;
 pub(crate) use self::{
-    ack::trim,
+    deliveries::ack::trim,
+    deliveries::budget::BudgetLimits,
+    deliveries::outbound::Stage,
+    deliveries::queue::{Kind, Waiting},
     ending::Exchange,
     engine::{End, Engine, Phase, Rules, Side, Stop},
-    journal::{Record, Restored},
-    keep_alive::KeepAlive,
-    outbound::Stage,
+    link::keep_alive::KeepAlive,
     outcome::Done,
-    queue::{Kind, Waiting},
-    stored::UNASSIGNED,
+    sending::Admission,
+    store::journal::Record,
+    store::restore::Restored,
+    store::stored::UNASSIGNED,
     subscribing::Available,
     will::user_properties,
 };
 
 #[allow(unused_imports, reason = "for a router: see `server::routing`")]
-pub(crate) use self::stored::Stored;
-pub(crate) use self::{payload::PayloadAccount, transmit::LARGE};
+pub(crate) use self::store::stored::Stored;
+pub(crate) use self::{link::transmit::LARGE, store::payload::PayloadAccount};
 
 /// The smallest Maximum Packet Size that one can live with: the longest acknowledgement without properties.
 pub(crate) const SMALLEST_PACKET_SIZE: u32 = 5;

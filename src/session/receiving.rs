@@ -2,14 +2,14 @@
 
 use core::num::NonZeroU16;
 
-use super::ack::OrderedAck;
-use super::engine::{Engine, Phase, Rules, Side, Stop, Told, halt};
+use super::deliveries::ack::OrderedAck;
+use super::deliveries::inbound::{Arrival, BadReceipt, Receipt};
+use super::deliveries::outbound::{Ack, Acknowledged, Stage};
+use super::engine::{Engine, Phase, Rules, SessionAction, Side, Stop, halt};
 use super::error::{Breach, CommandError};
-use super::inbound::{Arrival, BadReceipt, Receipt};
-use super::journal::Record;
 use super::message::{ReceivedMessage, SharedTopic, Topic};
-use super::outbound::{Ack, Acknowledged, Stage};
 use super::outcome::{Done, Loss, Outcome};
+use super::store::journal::Record;
 use crate::codec::{
     AckProperties, Delivery, Packet, PacketId, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
     PubRelReasonCode, Publish, PublishProperties, QoS, ReasonCode, Short, Version,
@@ -19,7 +19,7 @@ use crate::topic::TopicName;
 impl Engine {
     /// Takes a packet of the usual form.
     #[inline(always)]
-    pub(super) fn receive_short<'a, A: Told<'a>>(
+    pub(super) fn receive_short<'a, A: SessionAction<'a>>(
         &mut self,
         side: &mut impl Side,
         rules: &Rules,
@@ -56,7 +56,7 @@ impl Engine {
 
     /// Takes a packet about deliveries; any other does nothing.
     #[inline(never)]
-    pub(super) fn receive<'a, A: Told<'a>>(
+    pub(super) fn receive<'a, A: SessionAction<'a>>(
         &mut self,
         side: &mut impl Side,
         rules: &Rules,
@@ -83,7 +83,7 @@ impl Engine {
     }
 
     #[inline]
-    fn receive_publish<'a, A: Told<'a>>(
+    fn receive_publish<'a, A: SessionAction<'a>>(
         &mut self,
         side: &mut impl Side,
         rules: &Rules,
@@ -284,19 +284,19 @@ impl Engine {
         }
     }
 
-    fn receive_pubrec<'a, A: Told<'a>>(&mut self, ack: PubRec<'a>, stop: &mut Option<Stop>) -> Option<A> {
+    fn receive_pubrec<'a, A: SessionAction<'a>>(&mut self, ack: PubRec<'a>, stop: &mut Option<Stop>) -> Option<A> {
         let reason_code = match self.outbound.acknowledge(ack.id, Ack::PubRec(ack.reason_code.value()), false) {
             Acknowledged::Finished { token, freed, .. } => {
                 self.record(Record::Finished(ack.id));
                 let token = token?;
-                self.release(freed);
+                self.budget.remove(freed);
                 let outcome = Outcome::Acknowledged { reason_code: ack.reason_code.into(), properties: ack.properties };
                 return Some(Done { token, outcome }.into());
             }
             Acknowledged::Release { first, freed } => {
                 if first {
                     self.record(Record::Received(ack.id, ack.reason_code.value()));
-                    self.kept_bytes = self.kept_bytes.saturating_sub(freed as u32);
+                    self.budget.remove_bytes(freed);
                 }
                 PubRelReasonCode::Success
             }
@@ -323,7 +323,7 @@ impl Engine {
     /// PUBACK or PUBCOMP ends a delivery.
     #[inline]
     #[allow(clippy::too_many_arguments)] // the fields of a packet
-    fn settle<'a, A: Told<'a>>(
+    fn settle<'a, A: SessionAction<'a>>(
         &mut self,
         rules: &Rules,
         id: PacketId,
@@ -337,7 +337,7 @@ impl Engine {
             Acknowledged::Finished { token, stage, freed } => {
                 self.record(Record::Finished(id));
                 let token = token?;
-                self.release(freed);
+                self.budget.remove(freed);
                 if stage == Stage::PubRec {
                     return Some(Done { token, outcome: Outcome::AtLeastOnce { reason_code, properties } }.into());
                 }

@@ -5,17 +5,18 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::alias::{Alias, OutboundAliases};
+use super::deliveries::budget::Budget;
+use super::deliveries::outbound::{Flow, Stage};
+use super::deliveries::queue::{Kind, Overflow, Waiting};
 use super::engine::{Engine, Phase, Rules, Side};
 use super::error::CommandError;
-use super::journal::Record;
+use super::link::alias::{Alias, OutboundAliases};
+use super::link::transmit::Transmit;
 use super::message::{Message, MessageRef};
-use super::outbound::{Flow, Stage};
 use super::outcome::Loss;
-use super::queue::{Kind, Overflow, Waiting};
-use super::stored::Stored;
+use super::store::journal::Record;
+use super::store::stored::Stored;
 use super::token::Token;
-use super::transmit::Transmit;
 use crate::codec::{Delivery, EncodeError, Packet, PacketId, PublishProperties, QoS, Subscribe, Unsubscribe, Version};
 use crate::topic::TopicName;
 
@@ -43,31 +44,32 @@ impl Engine {
         large: Option<&Bytes>,
         expires_after: u32,
     ) -> Result<Token, CommandError> {
-        let qos = message.qos;
-        if !self.can_send(rules, qos != QoS::AtMostOnce) {
-            if qos == QoS::AtMostOnce && self.phase != Phase::Open && !rules.keeps_qos_0 {
-                return Err(CommandError::NotConnected);
-            }
-            self.keep_message(rules, message, large, expires_after)
-        } else if qos == QoS::AtMostOnce {
-            self.send_unacknowledged(rules, message, large)
-        } else {
-            self.send_acknowledged(rules, message, large, expires_after)
+        match self.admission(rules, message.qos) {
+            Admission::Send if message.qos == QoS::AtMostOnce => self.send_unacknowledged(rules, message, large),
+            Admission::Send => self.send_acknowledged(rules, message, large, expires_after),
+            Admission::Wait => self.keep_message(rules, message, large, expires_after),
+            Admission::Refuse(why) => Err(why),
         }
     }
 
-    /// Whether something of this kind can be sent at once.
+    /// What becomes of a message of this QoS now.
     #[inline]
-    fn can_send(&self, rules: &Rules, windowed: bool) -> bool {
-        self.phase == Phase::Open
-            && self.has_room(rules)
-            && self.queue.as_ref().is_none_or(|queue| !queue.holds_up(windowed))
-            && (!windowed || (self.window_is_open(rules) && self.outbound.to_resend() == 0))
+    pub(crate) fn admission(&self, rules: &Rules, qos: QoS) -> Admission {
+        let is_windowed = qos != QoS::AtMostOnce;
+        if self.phase != Phase::Open {
+            let waits = is_windowed || rules.keeps_qos_0;
+            return if waits { Admission::Wait } else { Admission::Refuse(CommandError::NotConnected) };
+        }
+        let can_send = self.has_room(rules)
+            && self.queue.as_ref().is_none_or(|queue| !queue.holds_up(is_windowed))
+            && (!is_windowed || (self.window_is_open(rules) && self.outbound.to_resend() == 0));
+        if can_send { Admission::Send } else { Admission::Wait }
     }
 
-    /// Whether one more message of QoS 1 or 2 may be under way \[MQTT-3.3.4-7, MQTT-4.9.0-2\].
+    /// Whether the Receive Maximum of the peer allows one more message of QoS 1 or 2 in flight
+    /// \[MQTT-3.3.4-7, MQTT-4.9.0-2\].
     #[inline]
-    pub(crate) fn window_is_open(&self, rules: &Rules) -> bool {
+    fn window_is_open(&self, rules: &Rules) -> bool {
         self.outbound.in_flight() < rules.max_in_flight
     }
 
@@ -79,11 +81,27 @@ impl Engine {
 
     #[cold]
     fn can_send_something(&self, rules: &Rules) -> bool {
-        let window = self.window_is_open(rules);
+        match self.next_source(rules) {
+            Some(Source::Resend) => true,
+            Some(Source::Queue { is_windowed, has_id }) => {
+                self.queue.as_ref().is_some_and(|queue| queue.has_next(is_windowed, has_id))
+            }
+            None => false,
+        }
+    }
+
+    /// Where what is sent next is taken from, if there is something there.
+    fn next_source(&self, rules: &Rules) -> Option<Source> {
+        if self.phase != Phase::Open || !self.has_room(rules) {
+            return None;
+        }
+        let is_open = self.window_is_open(rules);
         let to_resend = self.outbound.to_resend() != 0;
-        let (windowed, has_id) = (window && !to_resend, self.outbound.next_id().is_some());
-        self.phase == Phase::Open
-            && ((to_resend && window) || self.queue.as_ref().is_some_and(|queue| queue.has_next(windowed, has_id)))
+        if to_resend && is_open {
+            return Some(Source::Resend);
+        }
+        let has_id = self.outbound.next_id().is_some();
+        Some(Source::Queue { is_windowed: is_open && !to_resend, has_id })
     }
 
     fn next_token(&mut self) -> Token {
@@ -103,7 +121,7 @@ impl Engine {
             return Err(CommandError::TooLarge { limit });
         }
         let token = self.next_token();
-        self.sending.get_or_insert_default().push_back((self.transmit.end(), token));
+        self.report.push_in_output(token, self.transmit.end());
         Ok(token)
     }
 
@@ -121,9 +139,8 @@ impl Engine {
         let delivery = Delivery::new(message.qos, id, false);
         let starts_at = self.transmit.end();
         let is_simple = self.outbound_aliases.is_none() && large.is_none() && self.journal.is_none();
-        if is_simple && self.kept < rules.max_kept {
-            // What is sent is also what is kept.
-            let room = rules.max_kept_bytes.saturating_sub(self.kept_bytes);
+        if let (true, Some(room)) = (is_simple, self.budget.room(rules.budget)) {
+            // What is sent is also what is stored.
             let limit = room.min(rules.max_packet_size);
             let version = self.version;
             let publish = message.as_publish(delivery, message.payload);
@@ -138,13 +155,13 @@ impl Engine {
                     bug!("packet identifier {id} is not free");
                 }
                 self.next_token = token.next();
-                self.keep(size);
+                self.budget.add(size);
                 return Ok(token);
             }
         }
         let stored = self.put_and_keep(rules, message, delivery, large)?;
         let token = self.next_token();
-        self.keep(stored.len());
+        self.budget.add(stored.len());
         self.record(Record::Accepted(token, &stored));
         self.record(Record::Sent(token, id));
         let stage = stage_of(delivery.qos());
@@ -219,7 +236,7 @@ impl Engine {
         self.check_room(rules, stored.len())?;
         self.make_room(rules, stored.len());
         let token = self.next_token();
-        self.keep(stored.len());
+        self.budget.add(stored.len());
         if kind.is_windowed() {
             self.record(Record::Accepted(token, &stored));
         }
@@ -234,24 +251,23 @@ impl Engine {
     ///
     /// It is asked before anything is encoded: a publisher that goes on against a full queue costs next to nothing.
     fn check_room(&self, rules: &Rules, bytes: usize) -> Result<(), CommandError> {
-        let fits = |dropped: (u32, u32)| {
-            let all = self.kept_bytes.saturating_sub(dropped.1).checked_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-            self.kept.saturating_sub(dropped.0) < rules.max_kept
-                && (self.kept_bytes == 0 || all.is_some_and(|all| all <= rules.max_kept_bytes))
-        };
         let droppable = match (&self.queue, rules.overflow) {
             (Some(queue), Overflow::DropOldest) => (queue.messages(), queue.message_bytes()),
             _ => (0, 0),
         };
-        if fits(droppable) { Ok(()) } else { Err(CommandError::QueueFull) }
+        if self.budget.fits(rules.budget, bytes, droppable) { Ok(()) } else { Err(CommandError::QueueFull) }
     }
 
     /// Drops as many of the oldest messages as it takes to keep so many bytes more, after
     /// [`check_room`](Self::check_room).
     fn make_room(&mut self, rules: &Rules, bytes: usize) {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let is_alone = self.kept_bytes == 0;
-        while self.kept >= rules.max_kept || !is_alone && self.kept_bytes.saturating_add(bytes) > rules.max_kept_bytes {
+        let is_alone = self.budget.bytes() == 0;
+        let fits = |budget: &Budget| {
+            budget
+                .room(rules.budget)
+                .is_some_and(|room| is_alone || usize::try_from(room).is_ok_and(|room| bytes <= room))
+        };
+        while !fits(&self.budget) {
             let oldest = self.queue.as_mut().and_then(|queue| queue.drop_oldest_message());
             let Some(oldest) = oldest else {
                 bug!("`check_room` has found room for {bytes} bytes");
@@ -271,20 +287,6 @@ impl Engine {
         }
     }
 
-    /// So many bytes more are kept.
-    #[inline]
-    pub(super) fn keep(&mut self, bytes: usize) {
-        self.kept = self.kept.saturating_add(1);
-        self.kept_bytes = self.kept_bytes.saturating_add(bytes as u32);
-    }
-
-    /// Something is not kept any more.
-    #[inline]
-    pub(crate) fn release(&mut self, bytes: usize) {
-        self.kept = self.kept.saturating_sub(1);
-        self.kept_bytes = self.kept_bytes.saturating_sub(bytes as u32);
-    }
-
     /// Gives up what was asked for under this token.
     pub(crate) fn withdraw(&mut self, token: Token) -> Result<(), CommandError> {
         if let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.remove(token)) {
@@ -301,14 +303,14 @@ impl Engine {
     pub(super) fn abandon(&mut self, id: PacketId, loss: Loss) {
         let Some(&Flow { token, stage, is_reported: false, .. }) = self.outbound.get(id) else { return };
         let freed = self.outbound.set_reported(id);
-        self.release(freed);
+        self.budget.remove(freed);
         if self.outbound.stage(id) == Some(Stage::GivenUp) || self.outbound.is_message(id) {
             self.record(Record::GivenUp(id));
         }
         if let Stage::PubComp(code) = stage {
             self.record(Record::Received(id, code));
         }
-        self.report(token, Some(loss));
+        self.report.push(token, Some(loss));
     }
 
     /// The number of connections on which the packet of an operation has been sent, be it in part; `None` if nothing is open
@@ -321,32 +323,29 @@ impl Engine {
             // A message that is still to be sent again begins nowhere.
             return Some(flow.tries.saturating_add(u16::from(flow.starts_at < self.transmit.taken())));
         }
-        let sending = self.sending.as_ref()?;
-        sending.binary_search_by_key(&token, |&(_, token)| token).ok().map(|_| 1)
+        self.report.is_in_output(token).then_some(1)
     }
 
     /// Gives up something that has not been sent.
     pub(super) fn give_up(&mut self, waiting: &Waiting, loss: Loss) {
-        self.release(waiting.stored.len());
+        self.budget.remove(waiting.stored.len());
         if waiting.kind.is_windowed() {
             self.record(Record::Dropped(waiting.token));
         }
-        self.report(waiting.token, Some(loss));
+        self.report.push(waiting.token, Some(loss));
     }
 
     /// Sends what waits, as far as that is possible: first what is to be sent again, then the rest in order.
     #[cold]
     pub(crate) fn send_more(&mut self, side: &mut impl Side, rules: &Rules) {
-        while self.has_room(rules) && self.phase == Phase::Open {
-            let window = self.window_is_open(rules);
-            if self.outbound.to_resend() != 0 && window {
-                self.resend(side, rules);
-                continue;
-            }
-            let (windowed, has_id) = (window && self.outbound.to_resend() == 0, self.outbound.next_id().is_some());
-            match self.queue.as_mut().and_then(|queue| queue.pop(windowed, has_id)) {
-                Some(waiting) => self.send_waiting(side, rules, waiting),
-                None => break,
+        while let Some(source) = self.next_source(rules) {
+            match source {
+                Source::Resend => self.resend(side, rules),
+                Source::Queue { is_windowed, has_id } => {
+                    let next = self.queue.as_mut().and_then(|queue| queue.pop(is_windowed, has_id));
+                    let Some(waiting) = next else { break };
+                    self.send_waiting(side, rules, waiting);
+                }
             }
         }
         self.drop_empty_queue();
@@ -386,9 +385,9 @@ impl Engine {
             Ok(()) => self.outbound.resent(starts_at),
             Err(error) => {
                 if let Some((token, freed, stays)) = self.outbound.give_up(id) {
-                    self.release(freed);
+                    self.budget.remove(freed);
                     self.record(if stays { Record::GivenUp(id) } else { Record::Finished(id) });
-                    self.report(token, Some(Loss::NotSupported(error.reason_code())));
+                    self.report.push(token, Some(Loss::NotSupported(error.reason_code())));
                 }
             }
         }
@@ -406,8 +405,8 @@ impl Engine {
         };
         match sent {
             Ok(None) => {
-                self.release(waiting.stored.len());
-                self.sending.get_or_insert_default().push_back((self.transmit.end(), waiting.token));
+                self.budget.remove(waiting.stored.len());
+                self.report.push_in_output(waiting.token, self.transmit.end());
             }
             Ok(Some(starts_at)) => {
                 let Waiting { token, since, kind, expires_after, mark, tries, stored } = waiting;
@@ -494,6 +493,24 @@ impl Engine {
             Failed::Refused(CommandError::NotConnected)
         })
     }
+}
+
+/// What becomes of a message now: the one answer to "can it be sent?".
+pub(crate) enum Admission {
+    /// It can be sent at once.
+    Send,
+    /// It waits in the queue: for a connection, for the window of the peer, for room in the output, or behind others.
+    Wait,
+    /// It can neither be sent nor wait.
+    Refuse(CommandError),
+}
+
+/// Where what is sent next is taken from.
+enum Source {
+    /// Messages that are to be sent again.
+    Resend,
+    /// The queue: messages of QoS 1 and 2 if `is_windowed`, and others; those with a packet identifier if there is one.
+    Queue { is_windowed: bool, has_id: bool },
 }
 
 /// Why something that has waited is not sent.

@@ -54,19 +54,19 @@ impl Drop for Counted {
 }
 
 /// The payload of a stored message, which others may share.
-pub(super) struct StoredPayload {
-    pub(super) bytes: Bytes,
+pub(in crate::session) struct StoredPayload {
+    pub(in crate::session) bytes: Bytes,
     /// Where it counts as stored.
     account: Option<Arc<PayloadAccount>>,
 }
 
 impl StoredPayload {
-    pub(super) const fn new(bytes: Bytes) -> Self {
+    pub(in crate::session) const fn new(bytes: Bytes) -> Self {
         Self { bytes, account: None }
     }
 
     /// It counts in this account from here on, and until it is dropped.
-    pub(super) fn count_in(&mut self, account: &Arc<PayloadAccount>) {
+    pub(in crate::session) fn count_in(&mut self, account: &Arc<PayloadAccount>) {
         self.discount();
         account.stored.fetch_add(self.bytes.len(), Ordering::Relaxed);
         self.account = Some(Arc::clone(account));

@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::message::MessageRef;
 use super::payload::PayloadAccount;
 use super::payload::StoredPayload;
 use crate::codec::{
     self, Decoded, Delivery, EncodeError, Limits, Packet, PacketId, Publish, PublishParts, PublishProperties, Version,
 };
+use crate::session::message::MessageRef;
 
 /// A packet that is kept until it can be sent, or until it is acknowledged: encoded, with the full topic and no alias.
 ///

@@ -4,9 +4,9 @@ use alloc::collections::{BinaryHeap, VecDeque};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use super::stored::Stored;
-use super::token::Token;
 use crate::codec::QoS;
+use crate::session::store::stored::Stored;
+use crate::session::token::Token;
 use crate::time::Instant;
 
 /// What happens to a message when no more can be kept.

@@ -18,7 +18,7 @@ pub(crate) struct Inbound {
     /// How many acknowledgements that end a delivery have been put into the stream, of which nothing has left since.
     unsent_acks: u16,
     /// Whether no input was taken when that was last looked at, because too many answers wait to be written.
-    pub(super) is_held: bool,
+    pub(in crate::session) is_held: bool,
     /// The connection, for receipts.
     connection: u32,
     /// Acknowledgements that are the application's business, in the order of reception.

@@ -4,9 +4,9 @@
 use alloc::vec::Vec;
 
 use super::packet_id::PacketIds;
-use super::stored::Stored;
-use super::token::Token;
 use crate::codec::PacketId;
+use crate::session::store::stored::Stored;
+use crate::session::token::Token;
 use crate::time::Instant;
 
 /// The open operations of this end, each under its packet identifier.
