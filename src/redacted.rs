@@ -1,8 +1,8 @@
-//! What is not printed.
+//! How `Debug` shows secrets.
 
 use core::fmt;
 
-/// Bytes that prove who somebody is, such as a password. `Debug` prints how many there are: what is printed ends up in logs.
+/// A credential, such as a password. `Debug` prints its length only, because its output ends up in logs.
 #[derive(Clone, Copy)]
 pub(crate) struct Redacted<'a>(pub(crate) &'a [u8]);
 

@@ -1,39 +1,37 @@
-//! UTF-8 Encoded Strings, and the one pass that checks them.
+//! UTF-8 Encoded Strings, and their validation.
 //!
-//! Nearly every text in MQTT is short and ASCII. [`scan`] settles those eight bytes at a time, and finds `+` and `#` on
-//! the way, for the rules of topics; whatever is left goes through [`first_error`], which knows all the rules of a text
-//! and says which byte breaks one.
+//! Most texts in MQTT are short and ASCII. [`scan`] validates those, eight bytes at a time, and looks for `+` and `#`
+//! too, for the rules of topics. Other texts go through [`first_error`], which checks all rules of a text and finds the
+//! first byte that breaks one.
 
 use core::fmt;
 
 use thiserror::Error;
 
-/// The longest text or binary datum that a two-byte length can announce, in bytes.
+/// Maximum length of a text or of binary data, in bytes: the largest number in a two-byte length.
 pub(crate) const MAX_LEN: usize = u16::MAX as usize;
 
-/// A UTF-8 Encoded String: well-formed UTF-8 without U+0000, at most 65,535 bytes long
-/// \[MQTT-1.5.4-1, MQTT-1.5.4-2\].
+/// A UTF-8 Encoded String: well-formed UTF-8 without U+0000, at most 65,535 bytes long \[MQTT-1.5.4-1, MQTT-1.5.4-2\].
 ///
-/// It is held as bytes that have been checked, so [`as_bytes`](Self::as_bytes) is free and
-/// [`as_str`](Self::as_str) is made when it is asked for.
+/// It holds validated bytes: [`as_bytes`](Self::as_bytes) is free, [`as_str`](Self::as_str) costs a pass over them.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Utf8Str<'a>(&'a [u8]);
 
 impl<'a> Utf8Str<'a> {
-    /// Takes a text that is to be sent.
+    /// Creates a text.
     ///
     /// # Errors
     ///
-    /// [`TextError`] when it contains U+0000 or is longer than 65,535 bytes.
+    /// [`TextError`] if `text` contains U+0000 or is longer than 65,535 bytes.
     pub fn new(text: &'a str) -> Result<Self, TextError> {
         Self::from_bytes(text.as_bytes())
     }
 
-    /// Takes a text that is to be sent, as bytes.
+    /// Creates a text from bytes.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and when it is not well-formed UTF-8.
+    /// As [`new`](Self::new), and if `text` is not well-formed UTF-8.
     pub fn from_bytes(text: &'a [u8]) -> Result<Self, TextError> {
         check_len(text)?;
         match check(text, DisallowedCodePoints::Accept) {
@@ -42,34 +40,34 @@ impl<'a> Utf8Str<'a> {
         }
     }
 
-    /// Wraps bytes that have been through [`scan`] or [`first_error`].
+    /// Wraps bytes that were validated by [`scan`] or [`first_error`].
     pub(crate) const fn validated(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    /// The text as it is on the wire, without its length prefix.
+    /// Returns the bytes of the text, without a length prefix.
     pub const fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 
-    /// The text. Costs a pass over the bytes.
+    /// Returns the text as a `str`. It costs a pass over the bytes.
     pub fn as_str(self) -> &'a str {
-        // Never the default: every way to make a `Utf8Str` has checked the bytes.
+        // The bytes have been validated, so the default is never used.
         core::str::from_utf8(self.0).unwrap_or_default()
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     pub const fn len(self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no character at all.
+    /// Returns whether the text has no characters.
     pub const fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Conversions, comparison and printing, the same for every type that is a checked text inside.
+/// Implements conversions, comparisons and printing of a type that wraps a validated text.
 macro_rules! text_like {
     ($type:ident, $error:ident) => {
         impl<'a> TryFrom<&'a str> for $type<'a> {
@@ -115,13 +113,14 @@ pub(crate) use text_like;
 
 text_like!(Utf8Str, TextError);
 
-/// A text that cannot be sent, and the byte at which it goes wrong.
+/// The error of an invalid text, with the offset of the first byte that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("the text {kind} (at byte {at})")]
+#[non_exhaustive]
 pub struct TextError {
     /// Offset in the text, in bytes.
     pub at: usize,
-    /// What is wrong there.
+    /// The rule that the text breaks.
     pub kind: TextErrorKind,
 }
 
@@ -131,23 +130,24 @@ impl TextError {
     }
 }
 
-/// What can be wrong with a text.
+/// A rule of texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum TextErrorKind {
-    /// Longer than 65,535 bytes (section 1.5.4; of a topic \[MQTT-4.7.3-3\]).
+    /// The text is longer than 65,535 bytes (section 1.5.4; of a topic \[MQTT-4.7.3-3\]).
     #[error("is longer than 65,535 bytes")]
     TooLong,
-    /// Not well-formed UTF-8 \[MQTT-1.5.4-1\].
+    /// The text is not well-formed UTF-8 \[MQTT-1.5.4-1\].
     #[error("is not well-formed UTF-8")]
     IllFormedUtf8,
-    /// U+0000 \[MQTT-1.5.4-2\].
+    /// The text contains U+0000 \[MQTT-1.5.4-2\].
     #[error("contains U+0000")]
     NullCharacter,
-    /// U+0001 to U+001F or U+007F to U+009F, and the receiver refuses them (section 1.5.4).
+    /// The text contains a character of U+0001 to U+001F or U+007F to U+009F, which the receiver refuses (section
+    /// 1.5.4).
     #[error("contains a control character")]
     ControlCharacter,
-    /// A Unicode non-character such as U+FFFF, and the receiver refuses them (section 1.5.4).
+    /// The text contains a Unicode non-character such as U+FFFF, which the receiver refuses (section 1.5.4).
     #[error("contains a Unicode non-character")]
     NonCharacter,
 }
@@ -159,54 +159,54 @@ pub(crate) fn check_len(text: &[u8]) -> Result<(), TextError> {
     Ok(())
 }
 
-/// What becomes of the Disallowed Unicode code points (section 1.5.4): the control characters U+0001 to U+001F and
-/// U+007F to U+009F, and the non-characters, such as U+FFFF. A sender SHOULD NOT use them, and a receiver MAY refuse
+/// The treatment of the Disallowed Unicode code points (section 1.5.4): the control characters U+0001 to U+001F and
+/// U+007F to U+009F, and the non-characters such as U+FFFF. A sender SHOULD NOT use them, and a receiver MAY refuse
 /// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum DisallowedCodePoints {
-    /// They are characters as any other. The default: a refusal costs the whole connection, and comes again with the
-    /// same message.
+    /// They are accepted. The default: a refusal closes the connection, and recurs when the message is sent again.
     #[default]
     Accept,
-    /// They make a packet malformed.
+    /// They are refused as malformed.
     Refuse,
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// What one pass saw.
+/// The result of one pass over a text.
 #[derive(Clone, Copy)]
 pub(crate) struct Scan {
-    /// Everything is ASCII and nothing is U+0000.
+    /// All bytes are ASCII and none is U+0000.
     pub(crate) plain: bool,
-    /// There is a `+` or a `#`. Only exact when the text is plain.
+    /// There is a `+` or a `#`. Exact only if `plain` is true.
     pub(crate) wildcards: bool,
 }
 
-/// Sets the top bit of each byte that is 0 or not ASCII. Exact when it finds nothing: a borrow from the next byte needs
-/// a byte that is 0, which is itself a find.
+/// Sets the top bit of each byte that is 0 or not ASCII. No bit is set exactly if there is no such byte: only a byte of
+/// 0 borrows from the next one, and it is found itself.
 #[inline(always)]
 const fn not_plain(word: u64) -> u64 {
     word | word.wrapping_sub(ONES)
 }
 
-/// Sets the top bit of each byte that is `+` or `#`. Exact in a word of ASCII.
+/// Sets the top bit of each byte that is `+` or `#`. Exact if all bytes are ASCII.
 #[inline(always)]
 const fn wildcards(word: u64) -> u64 {
-    // '#' is 0x23 and '+' is 0x2B: one bit apart, so that one comparison finds both.
+    // '#' is 0x23 and '+' is 0x2B: they differ in one bit, so one comparison finds both.
     let difference = (word | ONES.wrapping_mul(0x08)) ^ ONES.wrapping_mul(0x2B);
     HIGH.wrapping_sub(difference)
 }
 
-/// Sets the top bit of each byte that is `+` or `#`, and clears all other bits. Exact in any word: bytes that are not
-/// ASCII are made so first, because their borrow would hide a wildcard behind them.
+/// Sets the top bit of each byte that is `+` or `#`, and clears all other bits. Exact for any bytes: those that are not
+/// ASCII are masked first, because their borrow would hide a wildcard behind them.
 #[inline(always)]
 pub(crate) const fn wildcard_bits(word: u64) -> u64 {
     wildcards(word & !HIGH) & !word & HIGH
 }
 
-/// Looks at every byte, eight at a time; the last ones overlap with those before them.
+/// Scans a text, eight bytes at a time; the last word may overlap with the one before.
 #[inline(always)]
 pub(crate) fn scan(text: &[u8]) -> Scan {
     let mut seen = Seen { odd: 0, wild: 0 };
@@ -231,7 +231,7 @@ pub(crate) fn scan(text: &[u8]) -> Scan {
     Scan { plain: seen.odd & HIGH == 0, wildcards: seen.wild & HIGH != 0 }
 }
 
-/// The finds of all the words so far, in the top bits of the bytes.
+/// What was found in the words so far, in the top bits of the bytes.
 struct Seen {
     odd: u64,
     wild: u64,
@@ -252,7 +252,7 @@ impl Seen {
     }
 }
 
-/// Finds the first byte that breaks a rule; nearly always a [`scan`] settles it.
+/// Returns the first error of a text. [`scan`] is enough for most texts.
 #[inline(always)]
 pub(crate) fn check(text: &[u8], disallowed: DisallowedCodePoints) -> Option<TextError> {
     if scan(text).plain && disallowed == DisallowedCodePoints::Accept {
@@ -261,7 +261,7 @@ pub(crate) fn check(text: &[u8], disallowed: DisallowedCodePoints) -> Option<Tex
     first_error(text, disallowed)
 }
 
-/// Finds the first byte that breaks a rule. For texts that [`scan`] could not settle.
+/// Returns the first error of a text that [`scan`] could not validate.
 #[inline(never)]
 pub(crate) fn first_error(text: &[u8], disallowed: DisallowedCodePoints) -> Option<TextError> {
     let (valid, ill_formed) = match core::str::from_utf8(text) {

@@ -1,12 +1,13 @@
-//! Time, as the engines are told it.
+//! Time, which the callers of the engines pass to them.
 
 use core::fmt;
 use core::time::Duration;
 
-/// A point in time: microseconds since an epoch that the caller chooses, and keeps for as long as the engine lives.
+/// A point in time, in microseconds since an epoch that the caller chooses. All instants that are passed to one engine
+/// must have the same epoch.
 ///
-/// An engine never asks for the time: whoever calls it says what time it is. In a program that is a monotonic clock,
-/// [`StdClock`] for one; in a test or a simulation it is a number.
+/// An engine reads no clock: its caller passes the time. A program takes it from a monotonic clock such as
+/// [`StdClock`], a test or a simulation from a number.
 ///
 /// ```
 /// # use {core::time::Duration, mqtt_sansio::Instant};
@@ -20,45 +21,45 @@ impl Instant {
     /// The epoch.
     pub const EPOCH: Self = Self(0);
 
-    /// Later than anything.
+    /// Later than any other instant.
     #[cfg(feature = "alloc")]
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
-    /// The instant so many microseconds after the epoch.
+    /// Creates the instant `micros` microseconds after the epoch.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since the epoch.
+    /// Returns the microseconds since the epoch.
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// How long ago `earlier` was; nothing if it was not earlier.
+    /// Returns the time from `earlier` to this instant; zero if `earlier` is not earlier.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
     const fn after(self, later: Duration) -> Self {
-        // Longer than half a million years is for ever.
+        // Saturates at the last instant, more than half a million years after the epoch.
         let micros = later.as_micros();
         Self(self.0.saturating_add(if micros > u64::MAX as u128 { u64::MAX } else { micros as u64 }))
     }
 
-    /// The instant so many seconds later.
+    /// Returns the instant `seconds` later.
     #[cfg(feature = "alloc")]
     pub(crate) const fn after_seconds(self, seconds: u32) -> Self {
         Self(self.0.saturating_add((seconds as u64).saturating_mul(1_000_000)))
     }
 
-    /// The instant, if it comes.
+    /// Returns the instant; `None` if it is `NEVER`.
     #[cfg(feature = "alloc")]
     pub(crate) fn unless_never(self) -> Option<Self> {
         (self != Self::NEVER).then_some(self)
     }
 }
 
-/// An instant too far away to be expressed is the last one that can be.
+/// Saturates at the last instant that can be represented.
 impl core::ops::Add<Duration> for Instant {
     type Output = Self;
 
@@ -73,28 +74,28 @@ impl fmt::Debug for Instant {
     }
 }
 
-/// The clock of the standard library; its epoch is the moment when it was made.
+/// The monotonic clock of the standard library. Its epoch is the moment of its creation.
 #[cfg(feature = "std")]
 #[derive(Clone, Copy, Debug)]
-// The one clock in the crate, and it runs only for who asks it.
+// The only clock in the crate. No engine uses it.
 #[allow(clippy::disallowed_types)]
 pub struct StdClock(std::time::Instant);
 
 #[cfg(feature = "std")]
 #[allow(clippy::disallowed_types)]
 impl StdClock {
-    /// A clock that starts at [`Instant::EPOCH`].
+    /// Creates a clock that starts at [`Instant::EPOCH`].
     #[expect(clippy::new_without_default, reason = "two clocks that are made alike do not show the same time")]
     pub fn new() -> Self {
         Self(std::time::Instant::now())
     }
 
-    /// What time it is.
+    /// Returns the current time.
     pub fn now(&self) -> Instant {
         Instant::EPOCH.after(self.0.elapsed())
     }
 
-    /// How long it is from now until `deadline`; zero if that has passed.
+    /// Returns the time from now to `deadline`; zero if it has passed.
     pub fn until(&self, deadline: Instant) -> Duration {
         deadline.since(self.now())
     }

@@ -1,4 +1,4 @@
-//! Topic names, topic filters, and matching one against the other (section 4.7 and 4.8.2).
+//! Topic names, topic filters, and matching (sections 4.7 and 4.8.2).
 
 use core::fmt;
 
@@ -6,9 +6,9 @@ use thiserror::Error;
 
 use crate::text::{self, DisallowedCodePoints, TextError, TextErrorKind, Utf8Str, text_like};
 
-/// The name under which a message is published: levels separated by `/`, without wildcards.
+/// A Topic Name: the topic of a message, levels separated by `/`, without wildcards.
 ///
-/// The default is the empty name, which nothing but a PUBLISH with a topic alias may carry.
+/// The default is the empty name, which is valid only in a PUBLISH with a topic alias.
 ///
 /// ```
 /// # use mqtt_sansio::TopicName;
@@ -20,21 +20,21 @@ use crate::text::{self, DisallowedCodePoints, TextError, TextErrorKind, Utf8Str,
 pub struct TopicName<'a>(Utf8Str<'a>);
 
 impl<'a> TopicName<'a> {
-    /// Takes a topic name that is to be sent.
+    /// Creates a topic name.
     ///
     /// # Errors
     ///
-    /// [`TopicError`] when it is empty \[MQTT-4.7.3-1\], longer than 65,535 bytes \[MQTT-4.7.3-3\], or contains
+    /// [`TopicError`] if `text` is empty \[MQTT-4.7.3-1\], is longer than 65,535 bytes \[MQTT-4.7.3-3\], or contains
     /// U+0000 \[MQTT-4.7.3-2\] or a wildcard \[MQTT-4.7.0-1\].
     pub fn new(text: &'a str) -> Result<Self, TopicError> {
         Self::from_bytes(text.as_bytes())
     }
 
-    /// Takes a topic name that is to be sent, as bytes.
+    /// Creates a topic name from bytes.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and when it is not well-formed UTF-8.
+    /// As [`new`](Self::new), and if `text` is not well-formed UTF-8.
     pub fn from_bytes(text: &'a [u8]) -> Result<Self, TopicError> {
         text::check_len(text)?;
         if text.is_empty() {
@@ -46,34 +46,34 @@ impl<'a> TopicName<'a> {
         }
     }
 
-    /// Wraps bytes that have been checked; empty ones are the reader's business.
+    /// Wraps bytes that have been validated. Empty bytes are allowed here: the caller checks the rules for them.
     pub(crate) const fn validated(bytes: &'a [u8]) -> Self {
         Self(Utf8Str::validated(bytes))
     }
 
-    /// The name as it is on the wire, without its length prefix.
+    /// Returns the bytes of the name, without a length prefix.
     pub const fn as_bytes(self) -> &'a [u8] {
         self.0.as_bytes()
     }
 
-    /// The name as text. Costs a pass over the bytes.
+    /// Returns the name as a `str`. It costs a pass over the bytes.
     pub fn as_str(self) -> &'a str {
         self.0.as_str()
     }
 
-    /// Whether a topic alias stands in for the name.
+    /// Returns whether the name is empty, so that a topic alias replaces it.
     pub const fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
-    /// The levels, in order. `a//b` has three, the second of them empty.
+    /// Returns the levels, in order. `a//b` has three, the second of which is empty.
     pub fn levels(self) -> impl Iterator<Item = &'a [u8]> + Clone {
         levels(self.as_bytes())
     }
 }
 
-/// Which topics a subscription is for: levels, some of which may be the wildcards `+` (one level) and `#` (all that
-/// follow), with `$share/NAME/` before them for a shared subscription.
+/// A Topic Filter: the topics of a subscription. Its levels may be the wildcards `+` (one level) and `#` (all further
+/// levels). A shared subscription has the prefix `$share/NAME/`.
 ///
 /// ```
 /// # use mqtt_sansio::{TopicFilter, TopicName};
@@ -89,23 +89,24 @@ pub struct TopicFilter<'a>(Utf8Str<'a>);
 const SHARE: &[u8] = b"$share/";
 
 impl<'a> TopicFilter<'a> {
-    /// Takes a topic filter that is to be sent, by the rules of 5.0. (In 3.1 and 3.1.1 nothing is special about
-    /// `$share/`; a filter that is malformed as a shared one can be received there, but not made here.)
+    /// Creates a topic filter, by the rules of 5.0. In 3.1 and 3.1.1 `$share/` has no meaning: a filter with an invalid
+    /// share name can be received there, but not be created.
     ///
     /// # Errors
     ///
-    /// [`TopicError`] when it is empty \[MQTT-4.7.3-1\], longer than 65,535 bytes \[MQTT-4.7.3-3\], contains U+0000
-    /// \[MQTT-4.7.3-2\], has a wildcard that is not a whole level or a `#` that is not last \[MQTT-4.7.1-1,
-    /// MQTT-4.7.1-2\], or starts with `$share/` without a proper share name and filter \[MQTT-4.8.2-1, MQTT-4.8.2-2\].
+    /// [`TopicError`] if `text` is empty \[MQTT-4.7.3-1\], is longer than 65,535 bytes \[MQTT-4.7.3-3\], contains
+    /// U+0000 \[MQTT-4.7.3-2\], has a wildcard that is not a whole level or a `#` that is not the last level
+    /// \[MQTT-4.7.1-1, MQTT-4.7.1-2\], or begins with `$share/` without a valid share name and filter \[MQTT-4.8.2-1,
+    /// MQTT-4.8.2-2\].
     pub fn new(text: &'a str) -> Result<Self, TopicError> {
         Self::from_bytes(text.as_bytes())
     }
 
-    /// Takes a topic filter that is to be sent, as bytes.
+    /// Creates a topic filter from bytes.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and when it is not well-formed UTF-8.
+    /// As [`new`](Self::new), and if `text` is not well-formed UTF-8.
     pub fn from_bytes(text: &'a [u8]) -> Result<Self, TopicError> {
         text::check_len(text)?;
         match check_filter(text, DisallowedCodePoints::Accept, true) {
@@ -114,30 +115,30 @@ impl<'a> TopicFilter<'a> {
         }
     }
 
-    /// Wraps bytes that have been checked.
+    /// Wraps bytes that have been validated.
     pub(crate) const fn validated(bytes: &'a [u8]) -> Self {
         Self(Utf8Str::validated(bytes))
     }
 
-    /// The filter as it is on the wire, without its length prefix.
+    /// Returns the bytes of the filter, without a length prefix.
     pub const fn as_bytes(self) -> &'a [u8] {
         self.0.as_bytes()
     }
 
-    /// The filter as text. Costs a pass over the bytes.
+    /// Returns the filter as a `str`. It costs a pass over the bytes.
     pub fn as_str(self) -> &'a str {
         self.0.as_str()
     }
 
-    /// The name that the members of a shared subscription have in common, or `None` for any other filter.
+    /// Returns the ShareName of a shared subscription; `None` for any other filter.
     ///
-    /// Shared subscriptions belong to 5.0. Many servers grant them to clients of 3.1.1 too, and here a filter does not
-    /// know by which version it came: it is shared if it looks so.
+    /// Shared subscriptions are part of 5.0, but many servers grant them to clients of 3.1.1 too. This function does
+    /// not depend on a version.
     pub fn share_name(self) -> Option<Utf8Str<'a>> {
         split_share(self.as_bytes()).map(|(name, _)| Utf8Str::validated(name))
     }
 
-    /// The filter without `$share/NAME/`: the one that topic names are matched against.
+    /// Returns the filter without `$share/NAME/`, which topic names are matched against.
     #[must_use]
     pub fn without_share(self) -> Self {
         match split_share(self.as_bytes()) {
@@ -146,15 +147,15 @@ impl<'a> TopicFilter<'a> {
         }
     }
 
-    /// The levels, in order, `$share` and the share name included.
+    /// Returns the levels, in order, `$share` and the share name included.
     pub fn levels(self) -> impl Iterator<Item = &'a [u8]> + Clone {
         levels(self.as_bytes())
     }
 
-    /// Whether a message published under `name` is for this filter.
+    /// Returns whether the filter matches a topic name.
     ///
-    /// `sport/#` matches `sport` too; a wildcard in the first level does not match a name that starts with `$`
-    /// \[MQTT-4.7.2-1\]. Takes time linear in the length of the two, and never recurses.
+    /// `sport/#` matches `sport` too. A wildcard in the first level does not match a name that begins with `$`
+    /// \[MQTT-4.7.2-1\]. The time is linear in the lengths of both, and there is no recursion.
     pub fn matches(self, name: TopicName<'_>) -> bool {
         let filter = self.without_share().as_bytes();
         let name = name.as_bytes();
@@ -190,13 +191,14 @@ impl<'a> From<TopicFilter<'a>> for Utf8Str<'a> {
     }
 }
 
-/// A topic name or topic filter that cannot be sent, and the byte at which it goes wrong.
+/// The error of an invalid topic name or topic filter, with the offset of the first byte that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("the text {kind} (at byte {at})")]
+#[non_exhaustive]
 pub struct TopicError {
     /// Offset in the text, in bytes.
     pub at: usize,
-    /// What is wrong there.
+    /// The rule that the text breaks.
     pub kind: TopicErrorKind,
 }
 
@@ -212,35 +214,35 @@ impl From<TextError> for TopicError {
     }
 }
 
-/// What can be wrong with a topic name or a topic filter.
+/// A rule of topic names and topic filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum TopicErrorKind {
-    /// What can be wrong with any text.
+    /// A rule of all texts.
     #[error("{0}")]
     Text(TextErrorKind),
-    /// A topic name or topic filter without any character \[MQTT-4.7.3-1\].
+    /// The topic name or topic filter is empty \[MQTT-4.7.3-1\].
     #[error("is empty")]
     Empty,
-    /// `+` in a topic name \[MQTT-4.7.0-1\].
+    /// A topic name contains `+` \[MQTT-4.7.0-1\].
     #[error("contains the wildcard '+'")]
     SingleLevelWildcardInName,
-    /// `#` in a topic name \[MQTT-4.7.0-1\].
+    /// A topic name contains `#` \[MQTT-4.7.0-1\].
     #[error("contains the wildcard '#'")]
     MultiLevelWildcardInName,
-    /// `#` that is not the whole of the last level \[MQTT-4.7.1-1\].
+    /// A `#` is not the whole of the last level \[MQTT-4.7.1-1\].
     #[error("has a '#' that is not the whole of the last level")]
     MisplacedMultiLevelWildcard,
-    /// `+` that shares its level with other characters \[MQTT-4.7.1-2\].
+    /// A `+` is not the whole of its level \[MQTT-4.7.1-2\].
     #[error("has a '+' that is not the whole of its level")]
     MisplacedSingleLevelWildcard,
-    /// `$share/` without a share name behind it \[MQTT-4.8.2-1\].
+    /// There is no share name behind `$share/` \[MQTT-4.8.2-1\].
     #[error("has an empty share name")]
     EmptyShareName,
-    /// A share name with a wildcard in it \[MQTT-4.8.2-2\].
+    /// The share name contains a wildcard \[MQTT-4.8.2-2\].
     #[error("has a wildcard in its share name")]
     WildcardInShareName,
-    /// A share name without a topic filter behind it \[MQTT-4.8.2-2\].
+    /// There is no topic filter behind the share name \[MQTT-4.8.2-2\].
     #[error("ends after its share name")]
     NoFilterAfterShareName,
 }
@@ -255,7 +257,7 @@ fn levels(topic: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     topic.split(|&byte| byte == b'/')
 }
 
-/// The share name and the filter behind it, if the filter is a well-formed shared one.
+/// Splits a valid shared filter into the share name and the filter behind it.
 fn split_share(filter: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = filter.strip_prefix(SHARE)?;
     let slash = rest.iter().position(|&byte| byte == b'/')?;
@@ -265,8 +267,8 @@ fn split_share(filter: &[u8]) -> Option<(&[u8], &[u8])> {
     (!name.is_empty() && !filter.is_empty() && !has_wildcard).then_some((name, filter))
 }
 
-/// Finds the first byte at which a name breaks a rule; nearly always one pass settles it. An empty name passes: a topic
-/// alias may stand in for it.
+/// Returns the first error of a topic name. One pass is enough for most names. An empty name is no error here: a topic
+/// alias may replace it.
 #[inline(always)]
 pub(crate) fn check_name(name: &[u8], disallowed: DisallowedCodePoints) -> Option<TopicError> {
     let scan = text::scan(name);
@@ -279,7 +281,7 @@ pub(crate) fn check_name(name: &[u8], disallowed: DisallowedCodePoints) -> Optio
 #[inline(never)]
 fn first_name_error(name: &[u8], disallowed: DisallowedCodePoints) -> Option<TopicError> {
     let in_text = text::first_error(name, disallowed).map(TopicError::from);
-    // Without a way out the loop is compiled to vector instructions: most names with other characters than ASCII are good.
+    // Without an early exit, the loop is compiled to vector instructions: most names that are not ASCII are valid.
     let has_wildcard = name.iter().fold(false, |found, byte| found | matches!(byte, b'+' | b'#'));
     if !has_wildcard {
         return in_text;
@@ -292,8 +294,8 @@ fn first_name_error(name: &[u8], disallowed: DisallowedCodePoints) -> Option<Top
     [in_text, wildcard].into_iter().flatten().min_by_key(|error| error.at)
 }
 
-/// Finds the first byte at which a filter breaks a rule; nearly always one pass settles it. `has_shares`: whether
-/// `$share/` means anything.
+/// Returns the first error of a topic filter. One pass is enough for most filters. `has_shares` says whether `$share/`
+/// has a meaning.
 #[inline(always)]
 pub(crate) fn check_filter(filter: &[u8], disallowed: DisallowedCodePoints, has_shares: bool) -> Option<TopicError> {
     let scan = text::scan(filter);
@@ -301,7 +303,7 @@ pub(crate) fn check_filter(filter: &[u8], disallowed: DisallowedCodePoints, has_
     if !scan.plain || may_be_shared || disallowed == DisallowedCodePoints::Refuse {
         first_filter_error(filter, disallowed, may_be_shared)
     } else if scan.wildcards || filter.is_empty() {
-        filter_flaw(filter)
+        filter_error(filter)
     } else {
         None
     }
@@ -309,14 +311,15 @@ pub(crate) fn check_filter(filter: &[u8], disallowed: DisallowedCodePoints, has_
 
 #[inline(never)]
 fn first_filter_error(filter: &[u8], disallowed: DisallowedCodePoints, may_be_shared: bool) -> Option<TopicError> {
-    let text_flaw = text::first_error(filter, disallowed).map(TopicError::from);
-    let share_flaw = if may_be_shared { share_flaw(filter) } else { None };
-    [text_flaw, share_flaw, filter_flaw(filter)].into_iter().flatten().min_by_key(|error| error.at)
+    let text_error = text::first_error(filter, disallowed).map(TopicError::from);
+    let share_error = if may_be_shared { share_error(filter) } else { None };
+    [text_error, share_error, filter_error(filter)].into_iter().flatten().min_by_key(|error| error.at)
 }
 
-/// What keeps a filter that starts with `$share/` from being a shared one \[MQTT-4.8.2-1, MQTT-4.8.2-2\].
+/// Returns the error of a filter that begins with `$share/` and is not a valid shared filter \[MQTT-4.8.2-1,
+/// MQTT-4.8.2-2\].
 #[inline]
-pub(crate) fn share_flaw(filter: &[u8]) -> Option<TopicError> {
+pub(crate) fn share_error(filter: &[u8]) -> Option<TopicError> {
     let rest = filter.strip_prefix(SHARE)?;
     if split_share(filter).is_some() {
         return None;
@@ -330,33 +333,33 @@ pub(crate) fn share_flaw(filter: &[u8]) -> Option<TopicError> {
     })
 }
 
-/// The first wildcard that is not a whole level, a `#` before the last level, or nothing at all.
+/// Returns the first misplaced wildcard, or the error of an empty filter.
 #[inline]
-fn filter_flaw(filter: &[u8]) -> Option<TopicError> {
+fn filter_error(filter: &[u8]) -> Option<TopicError> {
     if filter.is_empty() {
         return Some(TopicError::new(0, TopicErrorKind::Empty));
     }
     let Some(last) = filter.last_chunk::<8>() else {
-        return (0..filter.len()).find_map(|at| wildcard_flaw(filter, at));
+        return (0..filter.len()).find_map(|at| wildcard_error(filter, at));
     };
     let mut at = 0_usize;
     for word in filter.as_chunks::<8>().0 {
-        if let Some(error) = word_flaw(filter, at, word) {
+        if let Some(error) = word_error(filter, at, word) {
             return Some(error);
         }
         at = at.saturating_add(8);
     }
-    // The last eight bytes overlap with those before them.
-    word_flaw(filter, filter.len().saturating_sub(8), last)
+    // The last word may overlap with the one before.
+    word_error(filter, filter.len().saturating_sub(8), last)
 }
 
-/// The first misplaced wildcard among the eight bytes at `start`.
+/// Returns the first misplaced wildcard among the eight bytes at `start`.
 #[inline(always)]
-fn word_flaw(filter: &[u8], start: usize, word: &[u8; 8]) -> Option<TopicError> {
+fn word_error(filter: &[u8], start: usize, word: &[u8; 8]) -> Option<TopicError> {
     let mut found = text::wildcard_bits(u64::from_le_bytes(*word));
     while found != 0 {
         let at = start.saturating_add((found.trailing_zeros() / 8) as usize);
-        if let Some(error) = wildcard_flaw(filter, at) {
+        if let Some(error) = wildcard_error(filter, at) {
             return Some(error);
         }
         found &= found.wrapping_sub(1);
@@ -365,7 +368,7 @@ fn word_flaw(filter: &[u8], start: usize, word: &[u8; 8]) -> Option<TopicError> 
 }
 
 #[inline(always)]
-fn wildcard_flaw(filter: &[u8], at: usize) -> Option<TopicError> {
+fn wildcard_error(filter: &[u8], at: usize) -> Option<TopicError> {
     let byte = filter.get(at)?;
     if !matches!(byte, b'+' | b'#') {
         return None;

@@ -245,7 +245,7 @@ fn kind(error: &DecodeError) -> &'static str {
     match error.kind() {
         codec::ErrorKind::MalformedPacket => "malformed",
         codec::ErrorKind::ProtocolError => "protocol error",
-        codec::ErrorKind::Refused => "refused",
+        _ => "refused",
     }
 }
 

@@ -45,10 +45,12 @@ pub(crate) fn packet_type(number: u8) -> String {
     format!("{number} ({name})")
 }
 
+/// A bridge sets the highest bit.
 pub(crate) fn level(level: u8) -> String {
-    match Version::from_level(level) {
-        Some(version) => format!("{level} (MQTT {version})"),
-        None => format!("{level} (unknown)"),
+    match (Version::from_level(level), Version::from_level(level & 0x7F)) {
+        (Some(version), _) => format!("{level} (MQTT {version})"),
+        (None, Some(version)) => format!("{level} (MQTT {version}, a bridge)"),
+        (None, None) => format!("{level} (unknown)"),
     }
 }
 

@@ -35,7 +35,8 @@ pub(crate) enum Command {
 
 /// Publishes messages, and prints a line for each: NUMBER, OUTCOME and DETAIL, separated by tabs.
 ///
-/// The outcome is one of sent, acknowledged, refused, lost and unknown. Messages are numbered from 1.
+/// The outcome is one of sent, acknowledged, at least once, refused, lost and unknown. "At least once" is that of a message
+/// of QoS 2 whose server has no QoS 2. Messages are numbered from 1.
 #[derive(Args)]
 #[command(group = ArgGroup::new("payloads").required(true).multiple(true))]
 pub(crate) struct PublishArguments {
@@ -51,7 +52,7 @@ pub(crate) struct PublishArguments {
     #[arg(long, group = "payloads")]
     pub(crate) lines: bool,
     /// The guarantee: 0, 1 or 2
-    #[arg(long, default_value = "0", value_parser = parse_qos)]
+    #[arg(long, default_value = "0")]
     pub(crate) qos: QoS,
     /// The server is to keep the last message for later subscribers
     #[arg(long)]
@@ -151,7 +152,7 @@ pub(crate) struct SubscribeArguments {
     #[arg(long = "filter", value_name = "FILTER", required = true, value_parser = parse_filter)]
     pub(crate) filters: Vec<String>,
     /// The highest guarantee: 0, 1 or 2
-    #[arg(long, default_value = "0", value_parser = parse_qos)]
+    #[arg(long, default_value = "0")]
     pub(crate) qos: QoS,
     /// Leave after so many messages
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
@@ -160,10 +161,10 @@ pub(crate) struct SubscribeArguments {
     #[arg(long)]
     pub(crate) no_local: bool,
     /// Retained messages: 0 always, 1 only for a new subscription, 2 never
-    #[arg(long, default_value = "0", value_parser = parse_retain_handling)]
+    #[arg(long, default_value = "0")]
     pub(crate) retain_handling: RetainHandling,
     /// What the server adds to each message
-    #[arg(long, value_name = "NUMBER", value_parser = parse_subscription_identifier)]
+    #[arg(long, value_name = "NUMBER")]
     pub(crate) subscription_identifier: Option<SubscriptionIdentifier>,
 }
 
@@ -231,7 +232,7 @@ struct WillArguments {
     #[arg(long, value_name = "PAYLOAD", default_value = "", requires = "will_topic", value_parser = parse_data)]
     will_message: String,
     /// Its guarantee: 0, 1 or 2
-    #[arg(long, value_name = "QOS", default_value = "0", value_parser = parse_qos, requires = "will_topic")]
+    #[arg(long, value_name = "QOS", default_value = "0", requires = "will_topic")]
     will_qos: QoS,
     /// The server is to keep it for later subscribers
     #[arg(long, requires = "will_topic")]
@@ -335,18 +336,6 @@ fn parse_host(text: &str) -> Result<String> {
         "the port has an argument of its own, --port"
     );
     Ok(host.into())
-}
-
-fn parse_qos(text: &str) -> Result<QoS> {
-    text.parse().ok().and_then(QoS::from_value).context("a QoS is 0, 1 or 2")
-}
-
-fn parse_retain_handling(text: &str) -> Result<RetainHandling> {
-    text.parse().ok().and_then(RetainHandling::from_value).context("it is 0, 1 or 2")
-}
-
-fn parse_subscription_identifier(text: &str) -> Result<SubscriptionIdentifier> {
-    Ok(SubscriptionIdentifier::new(text.parse()?)?)
 }
 
 fn parse_pair(text: &str) -> Result<(String, String)> {

@@ -76,11 +76,17 @@ impl<'a, T: Task> Driver<'a, T> {
             // CONNECT is ready before there is a socket: so an attempt that does not come that far counts as a failure.
             self.client.open(self.clock.now())?;
             let end = self.converse();
+            let was_done = self.task.is_done();
             self.client.closed(self.clock.now());
             self.take_actions(&mut &[][..])?; // what came to its end with the connection
             match end? {
                 End::Left => return Ok(()),
-                End::Lost(_) if self.task.is_done() || self.has_to_leave() => return Ok(()),
+                End::Lost(_) if was_done || self.has_to_leave() => return Ok(()),
+                // Nothing is left to be done, as all that was open is lost: this is why.
+                End::Lost(why) if self.task.is_done() => {
+                    log(format_args!("{why}"));
+                    return Ok(());
+                }
                 End::Lost(why) if self.arguments.reconnect => log(format_args!("{why}; connecting again")),
                 End::Lost(why) | End::Final(why) => bail!(why),
             }

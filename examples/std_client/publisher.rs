@@ -159,7 +159,11 @@ impl Task for Publisher<'_> {
             Outcome::Sent => print(format_args!("{token}\tsent\t"))?,
             Outcome::Lost(loss) => print(format_args!("{token}\tlost\t{loss}"))?,
             outcome => {
-                let word = if outcome.is_success() { "acknowledged" } else { "refused" };
+                let word = match outcome {
+                    outcome if !outcome.is_success() => "refused",
+                    Outcome::AtLeastOnce { .. } => "at least once",
+                    _ => "acknowledged",
+                };
                 let codes: Vec<_> = outcome.codes().map(|code| code.to_string()).collect();
                 print(format_args!("{token}\t{word}\t{}", codes.join(", ")))?;
             }

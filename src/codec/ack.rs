@@ -1,7 +1,7 @@
-//! PUBACK, PUBREC, PUBREL and PUBCOMP (sections 3.4 to 3.7): the packets of one form that a message of QoS 1 or 2
-//! brings about.
+//! PUBACK, PUBREC, PUBREL and PUBCOMP (sections 3.4 to 3.7): the acknowledgements of messages of QoS 1 and 2, which
+//! share one form.
 
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::packet_type::PacketType;
 use super::property::AckProperties;
@@ -19,21 +19,21 @@ macro_rules! acks {
             pub struct $packet<'a> {
                 /// The packet identifier of the message.
                 pub id: PacketId,
-                /// How it went; success before 5.0, which cannot say anything else.
+                /// The outcome; always success before 5.0, where the packet has no reason code.
                 pub reason_code: $reason_code,
                 /// The properties; empty before 5.0.
                 pub properties: AckProperties<'a>,
             }
 
             impl<'a> $packet<'a> {
-                /// All is well.
+                /// Creates the packet with the reason code Success and without properties.
                 pub const fn new(id: PacketId) -> Self {
                     let properties = AckProperties { reason_string: None, user_properties: super::List::EMPTY };
                     Self { id, reason_code: $reason_code::Success, properties }
                 }
 
                 #[inline(always)]
-                pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+                pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
                     let id = reader.packet_id()?;
                     let (reason_code, properties) = match context.version {
                         Version::V5 if !reader.is_empty() => read_reason(reader, context, $reason_code::from_value)?,
@@ -63,23 +63,23 @@ macro_rules! acks {
 }
 
 acks! {
-    /// PUBACK: ends the delivery of a message of QoS 1.
+    /// PUBACK: completes the delivery of a message of QoS 1.
     PubAck { PubAckReasonCode }
-    /// PUBREC: a message of QoS 2 has arrived. A reason code of 0x80 or above ends its delivery.
+    /// PUBREC: acknowledges the receipt of a message of QoS 2. A reason code of 0x80 or above ends the delivery.
     PubRec { PubAckReasonCode }
-    /// PUBREL: the sender of a message of QoS 2 knows that it has arrived.
+    /// PUBREL: the sender of a message of QoS 2 releases the packet identifier, after PUBREC.
     PubRel { PubRelReasonCode }
-    /// PUBCOMP: ends the delivery of a message of QoS 2.
+    /// PUBCOMP: completes the delivery of a message of QoS 2.
     PubComp { PubRelReasonCode }
 }
 
-/// The reason code and the properties, which may be missing (section 3.4.2.1).
+/// Reads the reason code and the properties. Without properties the packet may end after either (section 3.4.2.1).
 #[inline(always)]
 fn read_reason<'a, C>(
     reader: &mut Reader<'a>,
     context: Context,
     from_value: impl Fn(u8) -> Option<C>,
-) -> Result<(C, AckProperties<'a>), Fault> {
+) -> Result<(C, AckProperties<'a>), FieldError> {
     let reason_code = reader.reason_code(from_value)?;
     if reader.is_empty() {
         return Ok((reason_code, AckProperties::default()));

@@ -1,6 +1,6 @@
 //! AUTH (section 3.15).
 
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::packet_type::PacketType;
 use super::property::{self, AuthProperties};
@@ -15,17 +15,17 @@ use crate::text::Utf8Str;
 /// AUTH: a step of an authentication exchange; 5.0 only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Auth<'a> {
-    /// Which step.
+    /// The reason code: which step this is.
     pub reason_code: AuthReasonCode,
-    /// The properties. An Authentication Method has to be among them (section 3.15.2.2.2), but for a Success
-    /// without any properties, which has a short form.
+    /// The properties. Authentication Method is required (section 3.15.2.2.2), except in the short form of Success
+    /// without properties.
     pub properties: AuthProperties<'a>,
 }
 
 impl<'a> Auth<'a> {
-    /// Reason code and properties may be missing together (section 3.15.2.1).
+    /// Reads the packet. Without reason code and properties it means Success (section 3.15.2.1).
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         if reader.is_empty() {
             return Ok(Self::default());
         }
@@ -34,7 +34,7 @@ impl<'a> Auth<'a> {
         reader.finish()?;
         if properties.authentication_method.is_none() {
             let field = Field::Property(PropertyId::AuthenticationMethod);
-            return Err(Fault::new(reader.offset(), field, Violation::NoAuthenticationMethod));
+            return Err(FieldError::new(reader.offset(), field, Violation::NoAuthenticationMethod));
         }
         Ok(Self { reason_code, properties })
     }
@@ -50,11 +50,11 @@ impl Body for Auth<'_> {
 
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
-        out.absent(|| version == Version::V5, Field::PacketType);
+        out.require_absent(|| version == Version::V5, Field::PacketType);
         if self.reason_code == AuthReasonCode::Success && self.properties.is_empty() {
             return;
         }
-        out.rule(
+        out.require(
             || self.properties.authentication_method.is_some(),
             Field::Property(PropertyId::AuthenticationMethod),
             Violation::NoAuthenticationMethod,
@@ -64,25 +64,29 @@ impl Body for Auth<'_> {
     }
 }
 
-/// Authentication Data needs a method, in CONNECT and CONNACK (section 3.1.2.11.10).
+/// Requires a method beside Authentication Data, in CONNECT and CONNACK (section 3.1.2.11.10).
 #[inline(always)]
-pub(crate) fn write_rule<S: Sink>(method: Option<Utf8Str<'_>>, data: Option<&[u8]>, out: &mut S) {
-    out.rule(
+pub(crate) fn require_method<S: Sink>(method: Option<Utf8Str<'_>>, data: Option<&[u8]>, out: &mut S) {
+    out.require(
         || S::PLAIN || data.is_none() || method.is_some(),
         Field::Property(PropertyId::AuthenticationData),
         Violation::AuthenticationDataWithoutMethod,
     );
 }
 
-/// Refuses Authentication Data without a method, in CONNECT and CONNACK. The reader is at the properties.
+/// Refuses Authentication Data without a method, in CONNECT and CONNACK. `properties` is at Property Length.
 #[inline(always)]
-pub(crate) fn check(method: Option<Utf8Str<'_>>, data: Option<&[u8]>, properties: Reader<'_>) -> Result<(), Fault> {
+pub(crate) fn check(
+    method: Option<Utf8Str<'_>>,
+    data: Option<&[u8]>,
+    properties: Reader<'_>,
+) -> Result<(), FieldError> {
     if data.is_some() && method.is_none() { Err(data_without_method(properties)) } else { Ok(()) }
 }
 
 #[cold]
-fn data_without_method(properties: Reader<'_>) -> Fault {
+fn data_without_method(properties: Reader<'_>) -> FieldError {
     let id = PropertyId::AuthenticationData;
     let offset = property::offset_of(id, properties);
-    Fault::new(offset, Field::Property(id), Violation::AuthenticationDataWithoutMethod)
+    FieldError::new(offset, Field::Property(id), Violation::AuthenticationDataWithoutMethod)
 }

@@ -1,6 +1,6 @@
-//! Which statement of the specification a violation breaks, how bad that is, and the reason code to close with.
+//! The clause of the specification that a violation breaks, the kind of error, and the reason code to close with.
 //!
-//! Statements are numbered anew in each version. 3.1 has no numbers: the 3.1.1 numbers serve for it.
+//! Each version numbers its statements differently. 3.1 has no numbers: the numbers of 3.1.1 are used for it.
 
 use super::field::Field;
 use super::packet_type::PacketType;
@@ -11,23 +11,23 @@ use super::violation::{ErrorKind, Violation};
 use crate::text::TextErrorKind;
 use crate::topic::TopicErrorKind;
 
-/// What there is to say about a violation.
-pub(crate) struct Ruling {
+/// The clause, kind and reason code of a violation.
+pub(crate) struct Classification {
     pub(crate) clause: &'static str,
     pub(crate) kind: ErrorKind,
     pub(crate) reason_code: ReasonCode,
 }
 
 #[cold]
-pub(crate) fn of(violation: Violation, packet: Option<PacketType>, field: Field, version: Version) -> Ruling {
+pub(crate) fn of(violation: Violation, packet: Option<PacketType>, field: Field, version: Version) -> Classification {
     let (v3, v5) = clauses(violation, packet, field);
     let clause = if version == Version::V5 { v5 } else { v3 };
-    let (kind, reason_code) = verdict(violation, field, version);
-    Ruling { clause, kind, reason_code }
+    let (kind, reason_code) = classify(violation, field, version);
+    Classification { clause, kind, reason_code }
 }
 
-/// The kind of error (section 4.13.1) and its reason code (section 2.4).
-fn verdict(violation: Violation, field: Field, version: Version) -> (ErrorKind, ReasonCode) {
+/// Returns the kind of error (section 4.13.1) and its reason code (section 2.4).
+fn classify(violation: Violation, field: Field, version: Version) -> (ErrorKind, ReasonCode) {
     use ErrorKind::{MalformedPacket, ProtocolError, Refused};
     match violation {
         Violation::Text(kind) => (MalformedPacket, text_reason_code(kind, field)),
@@ -77,8 +77,8 @@ fn text_reason_code(kind: TopicErrorKind, field: Field) -> ReasonCode {
     }
 }
 
-/// The statement in 3.1.1, and the one in 5.0. Where a version has none, because it cannot happen there, the other's
-/// stands in.
+/// Returns the clause in 3.1.1 and the clause in 5.0. If a violation cannot occur in one of them, both are the clause
+/// of the other version.
 fn clauses(violation: Violation, packet: Option<PacketType>, field: Field) -> (&'static str, &'static str) {
     match violation {
         Violation::ReservedPacketType | Violation::WrongSender => ("section 2.2.1", "section 2.1.2"),
@@ -158,7 +158,7 @@ const fn same(clause: &'static str) -> (&'static str, &'static str) {
     (clause, clause)
 }
 
-/// A field of which not even the first byte is there.
+/// Returns the clauses for a field of which no byte is left.
 fn missing(field: Field) -> (&'static str, &'static str) {
     match field {
         Field::PropertyLength | Field::WillPropertyLength | Field::Property(_) => same("section 2.2.2.1"),
@@ -191,7 +191,7 @@ fn text(kind: TopicErrorKind, packet: Option<PacketType>, field: Field) -> (&'st
     }
 }
 
-/// Where the specification says which values a property may have.
+/// Returns the clause that lists the permitted values of a property.
 fn property_value(packet: Option<PacketType>, field: Field) -> &'static str {
     let Field::Property(property) = field else { return "section 2.2.2.2" };
     let in_connect = packet == Some(PacketType::Connect);

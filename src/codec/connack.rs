@@ -1,7 +1,7 @@
 //! CONNACK (section 3.2).
 
 use super::auth;
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::packet_type::PacketType;
 use super::property::ConnAckProperties;
@@ -14,10 +14,10 @@ use super::violation::Violation;
 /// CONNACK: the server's answer to CONNECT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConnAck<'a> {
-    /// Whether the server goes on with a session from before. Only with success \[MQTT-3.2.2-6\]; 3.1 cannot say so.
+    /// Whether the server has a session of this client and resumes it. True with Success only \[MQTT-3.2.2-6\], and
+    /// never in 3.1, which has no such flag.
     pub session_present: bool,
-    /// Whether the client is connected. 3.1 and 3.1.1 can express those that have a
-    /// [`return_code`](ConnAckReasonCode::return_code).
+    /// The outcome. Before 5.0 only codes with a [`return_code`](ConnAckReasonCode::return_code) can be encoded.
     pub reason_code: ConnAckReasonCode,
     /// The properties; empty before 5.0.
     pub properties: ConnAckProperties<'a>,
@@ -25,14 +25,14 @@ pub struct ConnAck<'a> {
 
 impl<'a> ConnAck<'a> {
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let flags_at = reader.offset();
         let flags = reader.u8(Field::AcknowledgeFlags)?;
         let is_v31 = context.version == Version::V31;
         if flags > 1 && !is_v31 {
-            return Err(Fault::new(flags_at, Field::AcknowledgeFlags, Violation::ReservedBits));
+            return Err(FieldError::new(flags_at, Field::AcknowledgeFlags, Violation::ReservedBits));
         }
-        // In 3.1 the byte is reserved and means nothing.
+        // In 3.1 the byte is reserved: its bits are ignored.
         let session_present = flags == 1 && !is_v31;
         let reason_code = match context.version {
             Version::V5 => reader.reason_code(ConnAckReasonCode::from_value)?,
@@ -42,7 +42,7 @@ impl<'a> ConnAck<'a> {
         let properties = ConnAckProperties::read(reader, Field::PropertyLength, context)?;
         reader.finish()?;
         if session_present && reason_code != ConnAckReasonCode::Success {
-            return Err(Fault::new(flags_at, Field::AcknowledgeFlags, Violation::SessionPresentWithError));
+            return Err(FieldError::new(flags_at, Field::AcknowledgeFlags, Violation::SessionPresentWithError));
         }
         auth::check(properties.authentication_method, properties.authentication_data, at_properties)?;
         Ok(Self { session_present, reason_code, properties })
@@ -59,8 +59,8 @@ impl Body for ConnAck<'_> {
 
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
-        out.absent(|| version != Version::V31 || !self.session_present, Field::AcknowledgeFlags);
-        out.rule(
+        out.require_absent(|| version != Version::V31 || !self.session_present, Field::AcknowledgeFlags);
+        out.require(
             || !self.session_present || self.reason_code == ConnAckReasonCode::Success,
             Field::AcknowledgeFlags,
             Violation::SessionPresentWithError,
@@ -70,11 +70,11 @@ impl Body for ConnAck<'_> {
             Version::V5 => out.u8(self.reason_code.value()),
             Version::V31 | Version::V311 => {
                 let return_code = self.reason_code.return_code();
-                out.absent(|| return_code.is_some(), Field::ReasonCode);
+                out.require_absent(|| return_code.is_some(), Field::ReasonCode);
                 out.u8(return_code.unwrap_or_default());
             }
         }
         out.properties(version, Field::Properties, &self.properties);
-        auth::write_rule(self.properties.authentication_method, self.properties.authentication_data, out);
+        auth::require_method(self.properties.authentication_method, self.properties.authentication_data, out);
     }
 }

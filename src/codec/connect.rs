@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::auth;
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::packet_type::PacketType;
 use super::property::{ConnectProperties, WillProperties};
@@ -12,6 +12,7 @@ use super::sink::{Body, Sink};
 use super::types::QoS;
 use super::version::Version;
 use super::violation::Violation;
+use crate::escaped::Escaped;
 use crate::redacted::Redacted;
 use crate::text::Utf8Str;
 use crate::topic::{TopicErrorKind, TopicName};
@@ -19,47 +20,48 @@ use crate::topic::{TopicErrorKind, TopicName};
 /// CONNECT: a client asks to be connected.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Connect<'a> {
-    /// The version that the packet itself names. It cannot be encoded in another one.
+    /// The version in the packet itself. Encoding in another version is an error.
     pub version: Version,
-    /// Whether the client is a bridge: another server, which sets the highest bit of the protocol level (0x83, 0x84 or
-    /// 0x85). Default: false.
+    /// Whether the client is a bridge, that is another server: it sets the highest bit of the protocol level (0x83,
+    /// 0x84 or 0x85). Default: false.
     ///
-    /// No version of MQTT has this bit; mosquitto and other servers do. It asks a server of 3.1 or 3.1.1 for what 5.0 has
-    /// subscription options for: every subscription of a bridge is one with No Local and Retain As Published. In 5.0 the
-    /// options of the subscription itself say so, and the bit changes nothing.
+    /// The bit is no part of any version of MQTT; it is a convention of mosquitto and other servers. It asks a server
+    /// of 3.1 or 3.1.1 to treat every subscription of the client as one with No Local and Retain As Published. In 5.0
+    /// these are subscription options, and the bit has no effect.
     pub is_bridge: bool,
-    /// Whether a session from before is to be forgotten. In 3.1 and 3.1.1 (Clean Session) the new one is forgotten as
-    /// well when the connection ends.
+    /// Whether to discard an existing session (Clean Start). In 3.1 and 3.1.1 (Clean Session) the new session ends with
+    /// the connection, too.
     pub clean_start: bool,
-    /// The longest time between two packets of the client, in seconds; 0 for no limit (section 3.1.2.10).
+    /// The Keep Alive, in seconds: the longest time between two packets of the client. 0: no limit (section 3.1.2.10).
     pub keep_alive: u16,
-    /// The name of the session. Empty: the server chooses one; not in 3.1, and in 3.1.1 only with `clean_start`
-    /// \[3.1.1: MQTT-3.1.3-7\]. The text of 3.1 allows no more than 23 characters; longer ones are decoded and encoded
-    /// all the same, as clients of 3.1 have long used them.
+    /// The Client Identifier, which identifies the session. If it is empty, the server assigns one: not in 3.1, and in
+    /// 3.1.1 only with `clean_start` \[3.1.1: MQTT-3.1.3-7\]. The text of 3.1 limits it to 23 characters; longer ones
+    /// are decoded and encoded, because clients of 3.1 use them.
     pub client_identifier: Utf8Str<'a>,
-    /// A message to be published when the connection has ended, unless by a DISCONNECT with Normal disconnection.
+    /// The message that the server publishes after the connection has ended, unless it ended by a DISCONNECT with
+    /// Normal disconnection.
     pub will: Option<Will<'a>>,
-    /// The user's name.
+    /// The User Name.
     pub user_name: Option<Utf8Str<'a>>,
-    /// The password, or anything else that proves who the client is. Before 5.0 it needs a user name
-    /// \[3.1.1: MQTT-3.1.2-22\]. `Debug` prints its length alone.
+    /// The Password: a password or another credential. Before 5.0 it requires a user name \[3.1.1: MQTT-3.1.2-22\].
+    /// `Debug` prints its length only.
     pub password: Option<&'a [u8]>,
     /// The properties; empty before 5.0.
     pub properties: ConnectProperties<'a>,
 }
 
-/// A message that the server publishes when the client is gone (section 3.1.2.5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// The Will Message of a CONNECT (section 3.1.2.5).
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Will<'a> {
-    /// Where it is published.
+    /// The Will Topic.
     pub topic: TopicName<'a>,
-    /// What is published.
+    /// The Will Payload (5.0) or Will Message (3.1, 3.1.1).
     pub payload: &'a [u8],
-    /// With which guarantee.
+    /// The Will QoS.
     pub qos: QoS,
-    /// Whether the server retains it.
+    /// Will Retain: whether the message is published as a retained message.
     pub retain: bool,
-    /// Its properties; empty before 5.0.
+    /// The Will Properties; empty before 5.0.
     pub properties: WillProperties<'a>,
 }
 
@@ -74,42 +76,42 @@ const USER_NAME: u8 = 0b1000_0000;
 /// The bit of the protocol level that a bridge sets.
 const BRIDGE: u8 = 0b1000_0000;
 
-/// What protocol name and protocol level of a CONNECT say.
+/// The version and the bridge bit, from the protocol name and protocol level of a CONNECT.
 #[derive(Clone, Copy)]
 pub(crate) struct Protocol {
     pub(crate) version: Version,
     pub(crate) is_bridge: bool,
 }
 
-/// A CONNECT whose protocol name and level are not those of a version that is supported.
-pub(crate) struct NoProtocol {
-    pub(crate) fault: Fault,
-    /// The version in whose form the client is to be answered; `None` if the level cannot be read.
+/// The error of a CONNECT whose protocol name and protocol level are not those of a supported version.
+pub(crate) struct UnsupportedProtocol {
+    pub(crate) error: FieldError,
+    /// The version that determines the form of the CONNACK; `None` if the protocol level is missing.
     pub(crate) answer: Option<Version>,
 }
 
 impl<'a> Connect<'a> {
-    /// Reads protocol name and level, by which the rest is to be read.
+    /// Reads the protocol name and protocol level, which determine how the rest is read.
     #[inline(always)]
-    pub(crate) fn read_protocol(reader: &mut Reader<'a>) -> Result<Protocol, NoProtocol> {
+    pub(crate) fn read_protocol(reader: &mut Reader<'a>) -> Result<Protocol, UnsupportedProtocol> {
         let (version, level, size) = match *reader.rest() {
             [0, 4, b'M', b'Q', b'T', b'T', level @ (4 | 0x84), ..] => (Version::V311, level, 7),
             [0, 4, b'M', b'Q', b'T', b'T', level @ (5 | 0x85), ..] => (Version::V5, level, 7),
             [0, 6, b'M', b'Q', b'I', b's', b'd', b'p', level @ (3 | 0x83), ..] => (Version::V31, level, 9),
-            _ => return Err(no_protocol(reader.clone())),
+            _ => return Err(unsupported_protocol(reader.clone())),
         };
         reader.skip(size);
         Ok(Protocol { version, is_bridge: level & BRIDGE != 0 })
     }
 
-    /// Reads everything behind the protocol level.
+    /// Reads the fields behind the protocol level.
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context, is_bridge: bool) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context, is_bridge: bool) -> Result<Self, FieldError> {
         let version = context.version;
         let disallowed = context.limits.disallowed_code_points;
         let flags = used_flags(reader.u8(Field::ConnectFlags)?, version);
         if let Some(violation) = check_flags(flags, version) {
-            return Err(Fault::new(reader.offset_before(1), Field::ConnectFlags, violation));
+            return Err(FieldError::new(reader.offset_before(1), Field::ConnectFlags, violation));
         }
         let keep_alive = reader.u16(Field::KeepAlive)?;
         let at_properties = reader.clone();
@@ -118,10 +120,11 @@ impl<'a> Connect<'a> {
         let client_identifier = reader.string(Field::ClientIdentifier, disallowed)?;
         if client_identifier.is_empty() && !may_be_anonymous(version, clean_start) {
             let at = reader.offset_before(2);
-            return Err(Fault::new(at, Field::ClientIdentifier, Violation::EmptyClientIdentifier));
+            return Err(FieldError::new(at, Field::ClientIdentifier, Violation::EmptyClientIdentifier));
         }
         let will = if flags & WILL != 0 { Some(Will::read(reader, flags, context)?) } else { None };
-        // In 3.1 the Remaining Length takes precedence over the flags: user name and password may be missing.
+        // In 3.1 the Remaining Length takes precedence over the flags: user name and password may be missing although
+        // their flags are set.
         let may_be_missing = version == Version::V31;
         let user_name = if flags & USER_NAME != 0 && !(may_be_missing && reader.is_empty()) {
             Some(reader.string(Field::UserName, disallowed)?)
@@ -160,61 +163,63 @@ impl<'a> Connect<'a> {
 
 impl<'a> Will<'a> {
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, flags: u8, context: Context) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, flags: u8, context: Context) -> Result<Self, FieldError> {
         let properties = WillProperties::read(reader, Field::WillPropertyLength, context)?;
         let topic = reader.full_topic_name(Field::WillTopic, context.limits.disallowed_code_points)?;
         let payload = reader.binary(Field::WillPayload)?;
-        let qos = QoS::from_value(flags >> 3 & 0b11).unwrap_or_default(); // 3 has been refused
+        let qos = QoS::from_value(flags >> 3 & 0b11).unwrap_or_default(); // the flags have been checked: never 3
         Ok(Self { topic, payload, qos, retain: flags & WILL_RETAIN != 0, properties })
     }
 }
 
-/// Returns what is wrong with a protocol name and level that are not those of a version.
+/// Returns the error of an unsupported protocol name and level.
 #[cold]
-fn no_protocol(mut reader: Reader<'_>) -> NoProtocol {
+fn unsupported_protocol(mut reader: Reader<'_>) -> UnsupportedProtocol {
     let start = reader.offset();
     let name = match reader.binary(Field::ProtocolName) {
         Ok(name) => name,
-        Err(fault) => return NoProtocol { fault, answer: None },
+        Err(error) => return UnsupportedProtocol { error, answer: None },
     };
     let level = reader.u8(Field::ProtocolVersion);
     let answer = level.as_ref().ok().map(|&level| answer_form(name, level));
-    let fault = match level {
+    let error = match level {
         _ if !matches!(name, b"MQTT" | b"MQIsdp") => {
-            Fault::new(start, Field::ProtocolName, Violation::UnknownProtocolName)
+            FieldError::new(start, Field::ProtocolName, Violation::UnknownProtocolName)
         }
-        Ok(_) => Fault::new(reader.offset_before(1), Field::ProtocolVersion, Violation::UnsupportedProtocolVersion),
-        Err(fault) => fault,
+        Ok(_) => {
+            FieldError::new(reader.offset_before(1), Field::ProtocolVersion, Violation::UnsupportedProtocolVersion)
+        }
+        Err(error) => error,
     };
-    NoProtocol { fault, answer }
+    UnsupportedProtocol { error, answer }
 }
 
-/// Returns the version in whose form a client of an unsupported version is answered.
+/// Returns the version that determines the form of the CONNACK for a client of an unsupported version.
 ///
-/// CONNACK has the form of 5.0 for a level above 5 alone. Whoever asks for less, or with the bridge bit, knows the form
-/// of 3.1.1 and may come back with a lower level when it is told 0x01 \[3.1.1: MQTT-3.1.2-2\].
+/// CONNACK has the form of 5.0 only for a level above 5. A client with a lower level, or with the bridge bit,
+/// understands the form of 3.1.1, and may try a lower level after return code 0x01 \[3.1.1: MQTT-3.1.2-2\].
 fn answer_form(name: &[u8], level: u8) -> Version {
     let is_new = name != b"MQIsdp" && level >= Version::V5.level() && level & BRIDGE == 0;
     if is_new { Version::V5 } else { Version::V311 }
 }
 
-/// What the beginning of a CONNECT says of the form in which to answer it.
+/// The form of the CONNACK for a CONNECT of which only the beginning may have been received.
 #[cfg(feature = "alloc")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AnswerForm {
-    /// The protocol level has been read: this is the version in whose form CONNACK is written.
+    /// The protocol level has been received: CONNACK has the form of this version.
     Version(Version),
     /// The protocol level has not been received yet.
     NotYet,
-    /// There is no protocol level in the packet.
+    /// The packet has no protocol level.
     Unreadable,
 }
 
-/// Reads the protocol level of the CONNECT that `input` begins with, whatever else is wrong with it.
+/// Finds the protocol level of the CONNECT at the start of `input`, whatever other errors the packet has.
 #[cfg(feature = "alloc")]
 pub(crate) fn answer_form_of(input: &[u8]) -> AnswerForm {
     let Some((_, rest)) = input.split_first() else { return AnswerForm::NotYet };
-    // A Remaining Length with too many bytes still tells where the rest begins.
+    // A Remaining Length with too many bytes is malformed, but its size is still known.
     let size = match rest.iter().take(4).position(|&byte| byte < 0x80) {
         Some(last) => last.saturating_add(1),
         None if rest.len() < 4 => return AnswerForm::NotYet,
@@ -225,13 +230,13 @@ pub(crate) fn answer_form_of(input: &[u8]) -> AnswerForm {
     let received = body.get(..length).unwrap_or(body);
     match Connect::read_protocol(&mut Reader::new(received, received.len())) {
         Ok(protocol) => AnswerForm::Version(protocol.version),
-        Err(NoProtocol { answer: Some(version), .. }) => AnswerForm::Version(version),
-        Err(NoProtocol { answer: None, .. }) if received.len() < length => AnswerForm::NotYet,
-        Err(NoProtocol { answer: None, .. }) => AnswerForm::Unreadable,
+        Err(UnsupportedProtocol { answer: Some(version), .. }) => AnswerForm::Version(version),
+        Err(UnsupportedProtocol { answer: None, .. }) if received.len() < length => AnswerForm::NotYet,
+        Err(UnsupportedProtocol { answer: None, .. }) => AnswerForm::Unreadable,
     }
 }
 
-/// As it would be derived, but for the password: what is printed ends up in logs.
+/// Prints all fields; of the password the length only, because `Debug` output ends up in logs.
 impl fmt::Debug for Connect<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -259,7 +264,21 @@ impl fmt::Debug for Connect<'_> {
     }
 }
 
-/// Whether the client may leave it to the server to name the session.
+/// Prints all fields; the payload as an escaped text, cut after 64 bytes.
+impl fmt::Debug for Will<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, payload, qos, retain, properties } = self;
+        f.debug_struct("Will")
+            .field("topic", topic)
+            .field("payload", &Escaped(payload))
+            .field("qos", qos)
+            .field("retain", retain)
+            .field("properties", properties)
+            .finish()
+    }
+}
+
+/// Returns whether the client identifier may be empty, so that the server assigns one.
 const fn may_be_anonymous(version: Version, clean_start: bool) -> bool {
     match version {
         Version::V31 => false,
@@ -268,9 +287,9 @@ const fn may_be_anonymous(version: Version, clean_start: bool) -> bool {
     }
 }
 
-/// The connect flags that mean something.
+/// Clears the connect flags that the version does not use.
 ///
-/// The text of 3.1 calls the lowest bit unused, and disregards will QoS and will retain without the will flag. Later
+/// The text of 3.1 calls the lowest bit unused, and disregards Will QoS and Will Retain without the Will Flag. Later
 /// versions have rules for all of them \[MQTT-3.1.2-3, MQTT-3.1.2-11, MQTT-3.1.2-13\].
 #[inline(always)]
 const fn used_flags(flags: u8, version: Version) -> u8 {
@@ -309,8 +328,8 @@ impl Body for Connect<'_> {
 
     #[inline(always)]
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
-        out.absent(|| self.version == version, Field::ProtocolVersion);
-        out.rule(
+        out.require_absent(|| self.version == version, Field::ProtocolVersion);
+        out.require(
             || version == Version::V5 || self.password.is_none() || self.user_name.is_some(),
             Field::ConnectFlags,
             Violation::PasswordWithoutUserName,
@@ -322,8 +341,8 @@ impl Body for Connect<'_> {
             _ => out.array([0, 4, b'M', b'Q', b'T', b'T', level, flags, high, low]),
         }
         out.properties(version, Field::Properties, &self.properties);
-        auth::write_rule(self.properties.authentication_method, self.properties.authentication_data, out);
-        out.rule(
+        auth::require_method(self.properties.authentication_method, self.properties.authentication_data, out);
+        out.require(
             || !self.client_identifier.is_empty() || may_be_anonymous(version, self.clean_start),
             Field::ClientIdentifier,
             Violation::EmptyClientIdentifier,
@@ -331,7 +350,7 @@ impl Body for Connect<'_> {
         out.binary(Field::ClientIdentifier, self.client_identifier.as_bytes());
         if let Some(will) = &self.will {
             out.properties(version, Field::WillProperties, &will.properties);
-            out.rule(|| !will.topic.is_empty(), Field::WillTopic, Violation::Text(TopicErrorKind::Empty));
+            out.require(|| !will.topic.is_empty(), Field::WillTopic, Violation::Text(TopicErrorKind::Empty));
             out.binary(Field::WillTopic, will.topic.as_bytes());
             out.binary(Field::WillPayload, will.payload);
         }

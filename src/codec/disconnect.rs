@@ -1,6 +1,6 @@
 //! DISCONNECT (section 3.14).
 
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::packet_type::PacketType;
 use super::property::DisconnectProperties;
@@ -12,16 +12,16 @@ use super::version::Version;
 /// DISCONNECT: the last packet of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Disconnect<'a> {
-    /// Why. Before 5.0 there is only Normal disconnection, and only from a client.
+    /// The reason. Before 5.0 it is always Normal disconnection, and only a client sends the packet.
     pub reason_code: DisconnectReasonCode,
     /// The properties; empty before 5.0.
     pub properties: DisconnectProperties<'a>,
 }
 
 impl<'a> Disconnect<'a> {
-    /// The reason code may be missing, and so may the properties (section 3.14.2.1).
+    /// Reads the packet. Without properties it may end after the reason code or before it (section 3.14.2.1).
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let mut disconnect = Self::default();
         if context.version == Version::V5 && !reader.is_empty() {
             disconnect.reason_code = reader.reason_code(DisconnectReasonCode::from_value)?;

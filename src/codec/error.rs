@@ -1,4 +1,4 @@
-//! What is wrong with bytes that were received, and with packets that were to be sent.
+//! Errors of decoding and encoding.
 
 use core::fmt;
 
@@ -11,15 +11,15 @@ use super::reason::{ConnAckReasonCode, ReasonCode};
 use super::version::Version;
 use super::violation::{ErrorKind, Violation};
 
-/// A violation and where it is: what the decoder hands up before it knows the packet.
+/// A violation with its field and offset. The decoder adds the packet and the version: see [`DecodeError`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fault {
+pub(crate) struct FieldError {
     offset: u32,
     field: Field,
     violation: Violation,
 }
 
-impl Fault {
+impl FieldError {
     #[cold]
     pub(crate) fn new(offset: usize, field: Field, violation: Violation) -> Self {
         // A packet is at most 268,435,460 bytes long.
@@ -33,9 +33,9 @@ impl Fault {
     }
 }
 
-/// Received bytes that are not a packet of MQTT.
+/// The error of input that is not a valid packet.
 ///
-/// There is no way to go on with the stream behind it: the connection is to be closed \[MQTT-4.13.1-1\].
+/// MQTT has no resynchronisation: the connection has to be closed \[MQTT-4.13.1-1\].
 ///
 /// ```
 /// # use mqtt_sansio::{codec::{self, Limits}, Version};
@@ -57,63 +57,65 @@ pub struct DecodeError {
 }
 
 impl DecodeError {
-    /// Whether the packet is malformed, breaks the protocol, or is only refused.
+    /// Returns the kind of error: Malformed Packet, Protocol Error, or a refusal by the receiver.
     pub fn kind(&self) -> ErrorKind {
         clause::of(self.violation, self.packet, self.field, self.version).kind
     }
 
-    /// The rule that is broken.
+    /// Returns the rule that the packet breaks.
     pub const fn violation(&self) -> Violation {
         self.violation
     }
 
-    /// The packet in which it is broken; `None` when the first byte does not name one.
+    /// Returns the packet type; `None` if the first byte has none.
     pub const fn packet(&self) -> Option<PacketType> {
         self.packet
     }
 
-    /// The field in which it is broken.
+    /// Returns the field that breaks the rule.
     pub const fn field(&self) -> Field {
         self.field
     }
 
-    /// The byte at which it is broken, from the start of the packet.
+    /// Returns the offset of the error from the start of the packet, in bytes.
     ///
-    /// For a field that runs past the end, that is where the field begins; for a text, the character that may not
-    /// be there.
+    /// For a field that is too long for its packet, it is the offset of the field; for a text, the offset of the first
+    /// character that is not allowed.
     pub const fn offset(&self) -> usize {
         self.offset as usize
     }
 
-    /// The version by whose rules the packet was read: of a CONNECT, the one that it names. If that is not supported, the
-    /// one in whose form the client is answered: 5.0 for a protocol level above 5, else 3.1.1.
+    /// Returns the version whose rules the packet breaks: that of the connection, or for a CONNECT the version in the
+    /// packet. If that is not supported, it is the version that determines the form of the CONNACK: 5.0 for a protocol
+    /// level above 5, 3.1.1 otherwise.
     pub const fn version(&self) -> Version {
         self.version
     }
 
-    /// The same error in a packet of another version.
+    /// Returns the same error for a packet of another version.
     #[cfg(feature = "alloc")]
     pub(crate) const fn with_version(self, version: Version) -> Self {
         Self { version, ..self }
     }
 
-    /// The statement of the specification that is broken: `MQTT-3.3.2-2`, or `section 2.1.4` for a rule without a
-    /// number.
+    /// Returns the clause of the specification that the packet breaks: `MQTT-3.3.2-2`, or `section 2.1.4` for a rule
+    /// without a number.
     ///
-    /// It is one of 5.0 or, for 3.1.1 and 3.1, of 3.1.1.
+    /// The clause is one of 5.0 or, if the packet is of 3.1.1 or 3.1, one of 3.1.1.
     pub fn clause(&self) -> &'static str {
         clause::of(self.violation, self.packet, self.field, self.version).clause
     }
 
-    /// The reason code for the CONNACK or DISCONNECT that tells the peer, in 5.0.
+    /// Returns the reason code for the CONNACK or DISCONNECT before the connection is closed, in 5.0.
     pub fn reason_code(&self) -> ReasonCode {
         clause::of(self.violation, self.packet, self.field, self.version).reason_code
     }
 
-    /// The return code for the CONNACK that tells the peer in 3.1 and 3.1.1. `None`: close without a word.
+    /// Returns the return code for the CONNACK before the connection is closed, in 3.1 and 3.1.1; `None` if the
+    /// connection is closed without an answer.
     ///
-    /// It goes to a client whose version is not supported, and to one of 3.1 or 3.1.1 whose client identifier is not
-    /// valid. The answer has the form of 3.1.1 unless [`version`](Self::version) is 5.0.
+    /// There is one for an unsupported version and, in 3.1 and 3.1.1, for an invalid client identifier. The CONNACK has
+    /// the form of 3.1.1 unless [`version`](Self::version) is 5.0.
     pub fn return_code(&self) -> Option<u8> {
         match self.violation {
             Violation::UnknownProtocolName | Violation::UnsupportedProtocolVersion => {
@@ -124,13 +126,13 @@ impl DecodeError {
         }
     }
 
-    /// What is left to do with the connection, in words: `close with 0x90 (Topic Name invalid)`.
+    /// Returns a text that says how to close the connection: `close with 0x90 (Topic Name invalid)`.
     pub fn remedy(&self) -> impl fmt::Display {
         Remedy(*self)
     }
 }
 
-/// What is left to do with the connection, in words.
+/// Displays how to close the connection.
 struct Remedy(DecodeError);
 
 impl fmt::Display for Remedy {
@@ -153,23 +155,23 @@ impl fmt::Display for DecodeError {
     }
 }
 
-/// A packet that cannot be sent. Nothing has been written.
+/// The error of a packet that cannot be encoded. Nothing has been written.
 ///
-/// It is eight bytes large, so that the result of an encode fits into registers.
+/// It takes eight bytes, so that the result of an encode fits into registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The version has no such packet, or no such field in it, and the field is not empty.
+    /// The version has no such packet or no such field, and the field is not empty.
     #[error("{packet} cannot carry this in MQTT {version}: {field}")]
     NotInVersion {
         /// The packet.
         packet: PacketType,
         /// The field.
         field: Field,
-        /// The version it was to be encoded in.
+        /// The version of the encoding.
         version: Version,
     },
-    /// More than the 65,535 bytes that a two-byte length can announce.
+    /// The field is longer than 65,535 bytes, the limit of its two-byte length.
     #[error("{field} of {packet} is longer than 65,535 bytes")]
     FieldTooLong {
         /// The packet.
@@ -177,7 +179,7 @@ pub enum EncodeError {
         /// The field.
         field: Field,
     },
-    /// A Remaining Length above 268,435,455.
+    /// The Remaining Length is above 268,435,455.
     #[error("{packet} would have more than 268,435,455 bytes behind its fixed header")]
     PacketTooLarge {
         /// The packet.
@@ -190,12 +192,12 @@ pub enum EncodeError {
         packet: PacketType,
         /// The field.
         field: Field,
-        /// The rule.
+        /// The rule that the packet breaks.
         violation: Violation,
-        /// The version it was to be encoded in.
+        /// The version of the encoding.
         version: Version,
     },
-    /// The packet does not fit into the buffer.
+    /// The buffer is too small for the packet.
     #[error("the packet takes {needed} bytes, more than there is room for")]
     BufferTooSmall {
         /// The size of the packet, in bytes.
@@ -204,7 +206,7 @@ pub enum EncodeError {
 }
 
 impl EncodeError {
-    /// The packet that cannot be sent; `None` when only the buffer is too small.
+    /// Returns the packet type; `None` for [`BufferTooSmall`](Self::BufferTooSmall).
     pub const fn packet(&self) -> Option<PacketType> {
         match *self {
             Self::NotInVersion { packet, .. }
@@ -215,7 +217,7 @@ impl EncodeError {
         }
     }
 
-    /// The field that is wrong, if it is one.
+    /// Returns the field with the error; `None` if the packet as a whole is too large.
     pub const fn field(&self) -> Option<Field> {
         match *self {
             Self::NotInVersion { field, .. } | Self::FieldTooLong { field, .. } | Self::Invalid { field, .. } => {

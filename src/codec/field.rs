@@ -1,16 +1,16 @@
-//! The names of the fields, for errors.
+//! Names of fields, for errors.
 
 use core::fmt;
 
 use super::property_id::{PropertyId, write_words};
 
-/// A field of a packet.
+/// A field of a packet, as errors name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Field {
-    /// The upper four bits of the first byte.
+    /// The packet type: the upper four bits of the first byte.
     PacketType,
-    /// The lower four bits of the first byte.
+    /// The flags: the lower four bits of the first byte.
     Flags,
     /// Remaining Length.
     RemainingLength,
@@ -24,7 +24,7 @@ pub enum Field {
     KeepAlive,
     /// Client Identifier.
     ClientIdentifier,
-    /// The length of the will's properties.
+    /// The Property Length of a will.
     WillPropertyLength,
     /// Will Topic.
     WillTopic,
@@ -46,22 +46,22 @@ pub enum Field {
     TopicFilter,
     /// Subscription Options, or the requested QoS in 3.1 and 3.1.1.
     SubscriptionOptions,
-    /// The payload, as a whole.
+    /// The payload as a whole.
     Payload,
     /// Property Length.
     PropertyLength,
-    /// The identifier of a property that there is not.
+    /// The identifier of an unknown property.
     PropertyIdentifier,
-    /// All the properties, as a whole.
+    /// All properties as a whole.
     Properties,
-    /// All the properties of a will, as a whole.
+    /// All properties of a will as a whole.
     WillProperties,
-    /// The property with this identifier.
+    /// A property.
     Property(PropertyId),
 }
 
 impl Field {
-    /// The name in the specification, in `snake_case`.
+    /// Returns the name in the specification, in `snake_case`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::PacketType => "packet_type",

@@ -1,53 +1,53 @@
 //! The fixed header (section 2.1): packet type, flags, Remaining Length.
 
-use super::error::{DecodeError, Fault};
+use super::error::{DecodeError, FieldError};
 use super::field::Field;
 use super::packet_type::PacketType;
 use super::varint::{MAX_REMAINING_LENGTH, Varint, read_varint};
 use super::version::{Sender, Version};
 use super::violation::Violation;
 
-/// The largest packet, in bytes: five bytes of fixed header and the largest Remaining Length.
+/// Size of the largest packet: 268,435,460 bytes, five bytes of fixed header and the largest Remaining Length.
 pub const MAX_PACKET_SIZE: u32 = MAX_REMAINING_LENGTH + 5;
 
-/// A fixed header that has been found in order.
+/// A valid fixed header (section 2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct FixedHeader {
-    /// Which packet begins here.
+    /// The packet type.
     pub packet_type: PacketType,
-    /// The lower four bits of the first byte.
+    /// The flags: the lower four bits of the first byte.
     pub flags: u8,
-    /// The number of bytes behind the fixed header.
+    /// The Remaining Length: number of bytes behind the fixed header.
     pub remaining_length: u32,
-    /// The size of the fixed header itself, 2 to 5 bytes.
+    /// Size of the fixed header itself, 2 to 5 bytes.
     pub size: u8,
 }
 
 impl FixedHeader {
-    /// The size of the whole packet, in bytes.
+    /// Returns the size of the whole packet, in bytes.
     pub const fn packet_size(self) -> u32 {
         self.remaining_length.saturating_add(self.size as u32)
     }
 
-    /// Reads the fixed header that `input` begins with; `None` when there is not enough of it.
+    /// Decodes the fixed header at the start of `input`; `None` if it is incomplete.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] when no packet can begin so. The first byte is judged as soon as it is there.
+    /// [`DecodeError`] if the fixed header is invalid. An invalid first byte is refused before the second has arrived.
     pub fn decode(input: &[u8], version: Version) -> Result<Option<Self>, DecodeError> {
         let packet_type = input.first().and_then(|first| PacketType::from_number(first >> 4));
-        let into_error = |fault: Fault| fault.into_error(packet_type, version);
+        let into_error = |error: FieldError| error.into_error(packet_type, version);
         if let (Some(PacketType::Connect), Some(&first)) = (packet_type, input.first())
             && !has_legal_connect_flags(first & 0x0F, version)
         {
-            return Err(into_error(Fault::new(0, Field::Flags, Violation::WrongFlags)));
+            return Err(into_error(FieldError::new(0, Field::Flags, Violation::WrongFlags)));
         }
         Self::read(input, version, None).map_err(into_error)
     }
 
-    /// The same with a known sender, and with any flags of a CONNECT: it names the version whose rules they follow.
-    pub(crate) fn read(input: &[u8], version: Version, sender: Option<Sender>) -> Result<Option<Self>, Fault> {
+    /// Reads the fixed header. Accepts any flags of a CONNECT: their rules depend on the version in the packet.
+    pub(crate) fn read(input: &[u8], version: Version, sender: Option<Sender>) -> Result<Option<Self>, FieldError> {
         let Some((&first, rest)) = input.split_first() else { return Ok(None) };
         let packet_type = check_first_byte(first, version, sender)?;
         match read_varint(rest) {
@@ -55,16 +55,16 @@ impl FixedHeader {
                 let size = size.saturating_add(1);
                 Ok(Some(Self { packet_type, flags: first & 0x0F, remaining_length, size }))
             }
-            Varint::Unfinished => Ok(None),
-            Varint::Bad(violation, at) => {
-                Err(Fault::new(usize::from(at).saturating_add(1), Field::RemainingLength, violation))
+            Varint::Incomplete => Ok(None),
+            Varint::Malformed(violation, at) => {
+                Err(FieldError::new(usize::from(at).saturating_add(1), Field::RemainingLength, violation))
             }
         }
     }
 }
 
-/// Whether this end of a connection may begin a packet with this byte. One look into a table: every packet goes through
-/// here.
+/// Returns whether `sender` may begin a packet with this byte. It is a look-up in a table, because every packet goes
+/// through here.
 #[inline(always)]
 #[allow(clippy::indexing_slicing)] // a byte indexes 4 words of 64 bits
 pub(crate) const fn is_legal_first_byte(first: u8, version: Version, sender: Option<Sender>) -> bool {
@@ -81,7 +81,7 @@ pub(crate) const fn is_legal_first_byte(first: u8, version: Version, sender: Opt
     LEGAL[version as usize][sender][(first >> 6) as usize] >> (first & 63) & 1 == 1
 }
 
-/// A bit for each byte.
+/// Computes one row of the table: a bit for each byte.
 #[allow(clippy::indexing_slicing)] // a byte indexes 4 words of 64 bits
 const fn legal_first_bytes(version: Version, sender: Option<Sender>) -> [u64; 4] {
     let mut legal = [0; 4];
@@ -95,25 +95,24 @@ const fn legal_first_bytes(version: Version, sender: Option<Sender>) -> [u64; 4]
     legal
 }
 
-/// Whether a packet may begin with this byte: its flags (section 2.1.3). Of a CONNECT, see
-/// [`has_legal_connect_flags`].
+/// Returns whether the flags of a first byte are valid (section 2.1.3). For CONNECT see [`has_legal_connect_flags`].
 const fn has_legal_flags(first: u8, version: Version) -> bool {
     let is_dup = first & DUP != 0;
     let Some(packet_type) = PacketType::from_number(first >> 4) else { return false };
     match packet_type {
-        // [MQTT-3.3.1-4], [MQTT-3.3.1-2]. In 3.1 too: with DUP there would have to be a message identifier.
+        // [MQTT-3.3.1-4], [MQTT-3.3.1-2]. The second holds in 3.1 too: DUP requires a message identifier.
         PacketType::Publish => first & QOS != QOS && !(is_dup && first & QOS == 0),
         PacketType::Connect => true,
-        // 3.1 sends these with QoS 1, and with DUP when they are sent again; it does not use RETAIN.
+        // 3.1 sends these with QoS 1, and with DUP when they are sent again. It does not use RETAIN.
         PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe if matches!(version, Version::V31) => {
             first & QOS == packet_type.first_byte() & QOS
         }
-        // Of all others 3.1 uses none of the flags: "DUP, QoS and RETAIN are not used".
+        // In all other packets 3.1 uses none of the flags: "DUP, QoS and RETAIN are not used".
         _ => matches!(version, Version::V31) || first == packet_type.first_byte(),
     }
 }
 
-/// Whether a CONNECT of this version may have these flags: none, or in 3.1, which does not use them, any.
+/// Returns whether a CONNECT of this version may have these flags: 0, or any in 3.1, which does not use them.
 pub(crate) const fn has_legal_connect_flags(flags: u8, version: Version) -> bool {
     flags == 0 || matches!(version, Version::V31)
 }
@@ -127,17 +126,17 @@ const fn may_come_from(first: u8, sender: Option<Sender>, version: Version) -> b
     }
 }
 
-/// Judges the first byte of a packet.
-fn check_first_byte(first: u8, version: Version, sender: Option<Sender>) -> Result<PacketType, Fault> {
+/// Checks the first byte of a packet.
+fn check_first_byte(first: u8, version: Version, sender: Option<Sender>) -> Result<PacketType, FieldError> {
     let packet_type = match PacketType::from_number(first >> 4) {
         Some(packet_type) if packet_type != PacketType::Auth || version == Version::V5 => packet_type,
-        _ => return Err(Fault::new(0, Field::PacketType, Violation::ReservedPacketType)),
+        _ => return Err(FieldError::new(0, Field::PacketType, Violation::ReservedPacketType)),
     };
     if !has_legal_flags(first, version) {
-        return Err(Fault::new(0, Field::Flags, wrong_flags(packet_type, first)));
+        return Err(FieldError::new(0, Field::Flags, wrong_flags(packet_type, first)));
     }
     if !may_come_from(first, sender, version) {
-        return Err(Fault::new(0, Field::PacketType, Violation::WrongSender));
+        return Err(FieldError::new(0, Field::PacketType, Violation::WrongSender));
     }
     Ok(packet_type)
 }
@@ -152,7 +151,7 @@ fn wrong_flags(packet_type: PacketType, first: u8) -> Violation {
 
 /// The DUP flag of a PUBLISH.
 pub(crate) const DUP: u8 = 0b1000;
-/// The two bits of a PUBLISH that hold its QoS.
+/// The QoS bits of a PUBLISH.
 pub(crate) const QOS: u8 = 0b0110;
 /// The RETAIN flag of a PUBLISH.
 pub(crate) const RETAIN: u8 = 0b0001;

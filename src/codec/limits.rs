@@ -1,30 +1,33 @@
-//! What a receiver is ready to take.
+//! Limits that a receiver sets.
 
 use super::header::MAX_PACKET_SIZE;
 use super::version::Sender;
 use crate::text::DisallowedCodePoints;
 
-/// What a receiver is ready to take, where that is its own choice.
+/// What a receiver accepts where the specification leaves it the choice.
 ///
-/// The default takes all that the specification allows. It is eight bytes large, so that it travels in a register.
+/// The default accepts everything that the specification allows. To set some of the fields, take the rest from
+/// [`DEFAULT`](Self::DEFAULT): `Limits { max_packet_size: 65_536, ..Limits::DEFAULT }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// The largest packet, in bytes, fixed header included; 268,435,460 by default. A larger one is refused as
-    /// soon as its fixed header is there.
+    /// Size of the largest accepted packet, in bytes, fixed header included. Default: 268,435,460, the largest of the
+    /// protocol. A larger packet is refused with Packet too large as soon as its fixed header has arrived. No packet is
+    /// smaller than two bytes.
     ///
-    /// The decoder itself keeps nothing: the limit protects whoever collects bytes until a packet is complete.
+    /// The decoder buffers nothing: the limit protects the caller that collects the bytes of a packet.
     pub max_packet_size: u32,
-    /// How many user properties a packet, or its will, may carry; 65,535 by default.
+    /// Maximum number of user properties in a packet, and in its will. Default: 65,535. A packet with more is refused
+    /// with Quota exceeded.
     pub max_user_properties: u16,
-    /// Whether the code points that need not be accepted are; they are by default.
+    /// Whether texts may contain the Disallowed Unicode code points (section 1.5.4). Default: accepted.
     pub disallowed_code_points: DisallowedCodePoints,
-    /// Which end the bytes come from, if that is known: packets and properties that this end may not send are
-    /// refused.
+    /// The endpoint that has sent the bytes, if it is known. Packets and properties that this endpoint may not send are
+    /// refused. Default: `None`.
     pub sender: Option<Sender>,
 }
 
 impl Limits {
-    /// The default, as a constant.
+    /// The default.
     pub const DEFAULT: Self = Self {
         max_packet_size: MAX_PACKET_SIZE,
         max_user_properties: u16::MAX,
@@ -32,12 +35,12 @@ impl Limits {
         sender: None,
     };
 
-    /// The default, for what a client has sent.
+    /// Returns the default limits for the packets of a client.
     pub const fn from_client() -> Self {
         Self { sender: Some(Sender::Client), ..Self::DEFAULT }
     }
 
-    /// The default, for what a server has sent.
+    /// Returns the default limits for the packets of a server.
     pub const fn from_server() -> Self {
         Self { sender: Some(Sender::Server), ..Self::DEFAULT }
     }

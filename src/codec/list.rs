@@ -1,4 +1,4 @@
-//! Sequences in packets: subscriptions, reason codes, user properties.
+//! Lists in packets: subscriptions, reason codes, user properties.
 
 use core::fmt;
 use core::hash::{Hash, Hasher};
@@ -6,9 +6,9 @@ use core::iter::FusedIterator;
 
 use super::version::Version;
 
-/// A sequence in a packet: on decode a view over the bytes that were validated, on encode a slice of the caller's.
+/// A list in a packet: on decode a view over validated bytes, on encode a slice of the caller's.
 ///
-/// Both are the same type and neither allocates. Two lists are equal when their entries are, however they are held.
+/// Neither allocates. Two lists are equal if their entries are equal.
 ///
 /// ```
 /// # use mqtt_sansio::codec::{List, UserProperty};
@@ -19,18 +19,18 @@ use super::version::Version;
 /// ```
 pub struct List<'a, T>(Repr<'a, T>);
 
-// A tag of eight bytes, for the same reason as that of `Packet`.
+// An eight-byte tag, for the same reason as that of `Packet`.
 #[repr(u64)]
 enum Repr<'a, T> {
-    /// The usual list of properties; cheaper to make than a slice of no entries.
+    /// No entries. Cheaper to create than an empty slice.
     Empty,
-    /// `count` entries in wire format that keep the rules of a version.
+    /// `count` entries in wire format, validated by the rules of `version`.
     Wire {
         bytes: &'a [u8],
         count: u32,
         version: Version,
     },
-    /// `count` properties of one kind among others; the bytes begin at the first one.
+    /// `count` properties of one kind, mixed with others; `bytes` starts at the first of them.
     Properties {
         bytes: &'a [u8],
         count: u32,
@@ -38,22 +38,23 @@ enum Repr<'a, T> {
     Slice(&'a [T]),
 }
 
-/// What a [`List`] can be a list of.
+/// A type of which a [`List`] can be made. It is implemented by the types of the codec and cannot be implemented by
+/// others.
 pub trait Entry<'a>: sealed::Entry<'a> {}
 
 pub(crate) mod sealed {
     use crate::codec::version::Version;
 
-    /// An entry in the wire format of its list.
+    /// An entry that is stored in its wire format.
     pub trait Entry<'a>: Copy {
-        /// Takes the next entry off bytes that were validated by the rules of a version; `None` at their end.
+        /// Removes the next entry from bytes that were validated by the rules of `version`; `None` at the end.
         fn next(bytes: &mut &'a [u8], version: Version) -> Option<Self>;
     }
 }
 
 impl<'a, T: sealed::Entry<'a>> Entry<'a> for T {}
 
-/// Takes the next byte, for entries of a single one.
+/// Removes the next byte, for entries of one byte.
 #[inline(always)]
 pub(crate) fn next_byte(bytes: &mut &[u8]) -> Option<u8> {
     let (&byte, rest) = bytes.split_first()?;
@@ -62,20 +63,20 @@ pub(crate) fn next_byte(bytes: &mut &[u8]) -> Option<u8> {
 }
 
 impl<'a, T> List<'a, T> {
-    /// No entry.
+    /// The list without entries.
     pub const EMPTY: Self = Self(Repr::Empty);
 
-    /// A view over `count` entries that have been validated by the rules of a version.
+    /// Creates a view over `count` entries that were validated by the rules of `version`.
     pub(crate) const fn wire(bytes: &'a [u8], count: u32, version: Version) -> Self {
         Self(Repr::Wire { bytes, count, version })
     }
 
-    /// A view over `count` properties of one kind that have been validated.
+    /// Creates a view over `count` validated properties of one kind.
     pub(crate) const fn properties(bytes: &'a [u8], count: u32) -> Self {
         Self(Repr::Properties { bytes, count })
     }
 
-    /// The bytes of a view over properties.
+    /// Returns the bytes of a view over properties.
     pub(crate) const fn property_bytes(&self) -> Option<&'a [u8]> {
         match self.0 {
             Repr::Properties { bytes, .. } => Some(bytes),
@@ -83,8 +84,8 @@ impl<'a, T> List<'a, T> {
         }
     }
 
-    /// The bytes that the entries are encoded as, if they are at hand and keep the rules of `wanted`. Those of 3.1 may
-    /// have bits set that 3.1 does not use, and are not sent on.
+    /// Returns the entries in wire format, if the list is a view over bytes that are valid in `wanted`. Those of 3.1
+    /// are not reused: bits that 3.1 does not use may be set, and must not be sent on.
     pub(crate) fn wire_bytes_of(&self, wanted: Version) -> Option<&'a [u8]> {
         match self.0 {
             Repr::Wire { bytes, version, .. } if version == wanted && wanted != Version::V31 => Some(bytes),
@@ -92,7 +93,7 @@ impl<'a, T> List<'a, T> {
         }
     }
 
-    /// The number of entries.
+    /// Returns the number of entries.
     pub const fn len(&self) -> usize {
         match self.0 {
             Repr::Empty => 0,
@@ -101,14 +102,14 @@ impl<'a, T> List<'a, T> {
         }
     }
 
-    /// Whether there is no entry.
+    /// Returns whether the list has no entries.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
 impl<'a, T: Entry<'a>> List<'a, T> {
-    /// The entries, in order.
+    /// Returns an iterator over the entries.
     #[inline]
     pub fn iter(&self) -> ListIter<'a, T> {
         ListIter(self.0)
@@ -195,7 +196,7 @@ impl<'a, T: Entry<'a>> IntoIterator for &List<'a, T> {
     }
 }
 
-/// The entries of a [`List`].
+/// An iterator over the entries of a [`List`].
 pub struct ListIter<'a, T>(Repr<'a, T>);
 
 impl<T> Clone for ListIter<'_, T> {

@@ -1,4 +1,4 @@
-//! The pass that goes before writing: it counts the bytes of a packet, and finds what keeps it from being sent.
+//! The pass before writing: it computes the size of a packet and checks the rules for senders.
 
 use super::error::EncodeError;
 use super::field::Field;
@@ -9,16 +9,16 @@ use super::version::Version;
 use super::violation::Violation;
 use crate::text::MAX_LEN;
 
-/// How large a packet is, and its parts that have a length of their own.
+/// The size of a packet and of its sections.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
     pub(crate) remaining_length: u32,
-    /// The bytes that will be written, fixed header included.
+    /// Number of bytes that will be written, fixed header included.
     pub(crate) total: usize,
     pub(crate) sections: Sections,
 }
 
-/// The lengths of the sections of a packet, in order. There are two in a CONNECT with a will, and one in most others.
+/// The lengths of the sections of a packet, in order: two in a CONNECT with a will, at most one in other packets.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Sections {
     lengths: [u32; 2],
@@ -33,7 +33,7 @@ impl Sections {
         self.one_is_there = true;
     }
 
-    /// The length of the first section that has not been asked for.
+    /// Returns the length of the next section.
     #[inline(always)]
     pub(crate) fn next(&mut self) -> u32 {
         let [first, second] = self.lengths;
@@ -42,25 +42,25 @@ impl Sections {
     }
 }
 
-/// Counts and checks. Whatever it finds wrong only sets a bit; a [`Diagnosis`] tells afterwards what it was.
+/// Counts bytes and checks rules. An error only sets a bit; a [`Diagnosis`] then finds which one it is.
 #[derive(Default)]
 pub(crate) struct Measure<const PLAIN: bool> {
     len: u64,
     sections: Sections,
-    /// All the lengths that have to fit into two bytes, one over the other: too long if one of them is.
+    /// Bitwise OR of all lengths that have to fit into two bytes: above 65,535 if one of them is.
     lengths: usize,
-    is_wrong: bool,
+    is_invalid: bool,
 }
 
 impl<const PLAIN: bool> Measure<PLAIN> {
-    /// Finds how large a packet will be, and whether it can be sent at all.
+    /// Computes the size of a packet, and checks whether it can be sent.
     #[inline(always)]
     pub(crate) fn of<B: Body>(body: &B, version: Version) -> Result<Size, EncodeError> {
         let mut measure = Self::default();
         body.write(version, &mut measure);
         let detached = body.detached_len();
         measure.count(detached);
-        if measure.is_wrong | (measure.lengths > MAX_LEN) | (measure.len > u64::from(MAX_REMAINING_LENGTH)) {
+        if measure.is_invalid | (measure.lengths > MAX_LEN) | (measure.len > u64::from(MAX_REMAINING_LENGTH)) {
             return Err(Diagnosis::of(body, version));
         }
         let remaining_length = measure.len as u32;
@@ -71,8 +71,8 @@ impl<const PLAIN: bool> Measure<PLAIN> {
         Ok(Size { remaining_length, total, sections: measure.sections })
     }
 
-    /// By value and in a function of its own: nearly every packet has no properties, and keeps its registers for
-    /// itself.
+    /// Measures a section. It is not inlined and returns by value, so that packets without properties, nearly all of
+    /// them, keep their counters in registers.
     #[inline(never)]
     fn of_section(section: &impl Section) -> Self {
         let mut measure = Self::default();
@@ -80,8 +80,8 @@ impl<const PLAIN: bool> Measure<PLAIN> {
         measure
     }
 
-    /// Does not wrap around: what is counted lies in memory. (Entries of a list may share theirs, 2^17 bytes each at
-    /// the most; a list of 2^46 of them would itself take petabytes.)
+    /// Adds to the length. It cannot wrap around: the bytes lie in memory. (Entries of a list may share theirs, at most
+    /// 2^17 bytes each, but a list of 2^46 entries would itself take petabytes.)
     #[inline(always)]
     const fn count(&mut self, bytes: usize) {
         self.len = self.len.wrapping_add(bytes as u64);
@@ -124,8 +124,8 @@ impl<const PLAIN: bool> Sink for Measure<PLAIN> {
         }
         let measured = Measure::<false>::of_section(section);
         self.lengths |= measured.lengths;
-        self.is_wrong |= measured.is_wrong;
-        // When it is longer than a length can say, the packet is too large as well, and is refused for that.
+        self.is_invalid |= measured.is_invalid;
+        // A length above u32 is cut here; the packet is then too large as well, and refused for that.
         let len = measured.len as u32;
         self.sections.push(len);
         self.count(usize::from(varint_len(len)));
@@ -133,17 +133,17 @@ impl<const PLAIN: bool> Sink for Measure<PLAIN> {
     }
 
     #[inline(always)]
-    fn rule(&mut self, kept: impl FnOnce() -> bool, _: Field, _: Violation) {
-        self.is_wrong |= !kept();
+    fn require(&mut self, holds: impl FnOnce() -> bool, _: Field, _: Violation) {
+        self.is_invalid |= !holds();
     }
 
     #[inline(always)]
-    fn absent(&mut self, absent: impl FnOnce() -> bool, _: Field) {
-        self.is_wrong |= !absent();
+    fn require_absent(&mut self, absent: impl FnOnce() -> bool, _: Field) {
+        self.is_invalid |= !absent();
     }
 }
 
-/// Finds the first thing that is wrong with a packet.
+/// Finds the first error of a packet that cannot be sent.
 struct Diagnosis {
     packet: PacketType,
     version: Version,
@@ -183,12 +183,12 @@ impl Sink for Diagnosis {
         section.write(self);
     }
 
-    fn rule(&mut self, kept: impl FnOnce() -> bool, field: Field, violation: Violation) {
+    fn require(&mut self, holds: impl FnOnce() -> bool, field: Field, violation: Violation) {
         let Self { packet, version, .. } = *self;
-        self.find(kept(), EncodeError::Invalid { packet, field, violation, version });
+        self.find(holds(), EncodeError::Invalid { packet, field, violation, version });
     }
 
-    fn absent(&mut self, absent: impl FnOnce() -> bool, field: Field) {
+    fn require_absent(&mut self, absent: impl FnOnce() -> bool, field: Field) {
         let Self { packet, version, .. } = *self;
         self.find(absent(), EncodeError::NotInVersion { packet, field, version });
     }

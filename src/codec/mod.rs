@@ -1,16 +1,17 @@
-//! Bytes to packets and packets to bytes, for MQTT 3.1, 3.1.1 and 5.0. No state, no allocator.
+//! Decoding and encoding of packets, for MQTT 3.1, 3.1.1 and 5.0, without state and without an allocator.
 //!
-//! - [`decode`] takes the bytes that have arrived and returns the first [`Packet`] and its size, or how many bytes are
-//!   missing, or a [`DecodeError`] that knows the byte, the field and the clause. [`packets`] goes through a whole
-//!   buffer.
-//! - `encode` of [`Packet`], and of each kind of packet, appends to any `bytes::BufMut`; `encode_to_slice` writes into
-//!   a `&mut [u8]`; `encoded_len` tells the size beforehand.
+//! - [`decode`] returns the first [`Packet`] of a buffer and its size, or the number of bytes that are missing, or a
+//!   [`DecodeError`] with the offset, the field and the clause. [`packets`] iterates over all packets of a buffer.
+//! - `encode` of [`Packet`], and of each packet type, appends to any `bytes::BufMut` (feature `alloc`);
+//!   `encode_to_slice` writes into a `&mut [u8]`; `encoded_len` returns the size beforehand.
 //!
-//! A packet borrows from what it was decoded from, or from what it is to be encoded from: one type serves for both.
-//! States that the protocol does not have can hardly be built: a packet identifier belongs to a delivery that needs
-//! one, a reason code to its packet, and a topic has been checked.
+//! A packet borrows its texts, payload and lists, on decode from the input and on encode from the caller: one type
+//! serves for both. The types rule out most invalid packets: a packet identifier is part of a delivery that needs one,
+//! each packet has the type of its reason codes, and a topic is validated when it is created.
 //!
-//! Each version is judged by its own text: bits that 3.1 calls unused or disregarded are ignored in 3.1, and written as 0.
+//! Each version follows its own text. MQTT 3.1 calls some bits unused or disregarded: they are ignored on decode in
+//! 3.1, and encoded as 0. A field that a version lacks is empty on decode; a value in such a field is an
+//! [`EncodeError`].
 //!
 //! ```
 //! # #[cfg(feature = "alloc")]

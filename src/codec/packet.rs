@@ -1,4 +1,4 @@
-//! A control packet of any kind, and what all kinds have in common.
+//! [`Packet`], and the functions that all packet types share.
 
 use super::ack::{PubAck, PubComp, PubRec, PubRel};
 use super::auth::Auth;
@@ -17,44 +17,44 @@ use super::writer;
 
 /// A control packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-// Not a promise, but speed: behind a tag of eight bytes every field of a variant stays where it is when the variant is
-// wrapped, and is written once. That halves the time of decoding an acknowledgement.
+// For speed, not as a promise: behind a tag of eight bytes the fields of a variant stay where they are when the variant
+// is wrapped, and are written once. That halves the time to decode an acknowledgement.
 #[repr(u64)]
-#[allow(clippy::large_enum_variant)] // without an allocator there is nothing to put the large ones into
+#[allow(clippy::large_enum_variant)] // boxing needs an allocator
 pub enum Packet<'a> {
-    /// A client asks to be connected.
+    /// CONNECT: a client opens a connection.
     Connect(Connect<'a>),
-    /// The server's answer to CONNECT.
+    /// CONNACK: the server's answer to CONNECT.
     ConnAck(ConnAck<'a>),
-    /// A message.
+    /// PUBLISH: a message.
     Publish(Publish<'a>),
-    /// Ends the delivery of a message of QoS 1.
+    /// PUBACK: completes the delivery of a message of QoS 1.
     PubAck(PubAck<'a>),
-    /// First answer to a message of QoS 2.
+    /// PUBREC: acknowledges the receipt of a message of QoS 2.
     PubRec(PubRec<'a>),
-    /// Second step of the sender of a message of QoS 2.
+    /// PUBREL: the sender of a message of QoS 2 releases its packet identifier.
     PubRel(PubRel<'a>),
-    /// Ends the delivery of a message of QoS 2.
+    /// PUBCOMP: completes the delivery of a message of QoS 2.
     PubComp(PubComp<'a>),
-    /// A client asks for subscriptions.
+    /// SUBSCRIBE: a client requests subscriptions.
     Subscribe(Subscribe<'a>),
-    /// The server's answer to SUBSCRIBE.
+    /// SUBACK: the server's answer to SUBSCRIBE.
     SubAck(SubAck<'a>),
-    /// A client ends subscriptions.
+    /// UNSUBSCRIBE: a client ends subscriptions.
     Unsubscribe(Unsubscribe<'a>),
-    /// The server's answer to UNSUBSCRIBE.
+    /// UNSUBACK: the server's answer to UNSUBSCRIBE.
     UnsubAck(UnsubAck<'a>),
-    /// A client shows that it is alive.
+    /// PINGREQ: a client shows that it is alive, and checks that the server is.
     PingReq,
-    /// The server's answer to PINGREQ.
+    /// PINGRESP: the server's answer to PINGREQ.
     PingResp,
-    /// The last packet of a connection.
+    /// DISCONNECT: the last packet of a connection.
     Disconnect(Disconnect<'a>),
-    /// A step of an authentication exchange; 5.0 only.
+    /// AUTH: a step of an authentication exchange; 5.0 only.
     Auth(Auth<'a>),
 }
 
-/// Calls a function of the writer with the packet inside.
+/// Evaluates an expression with the body of the packet.
 macro_rules! with_body {
     ($packet:expr, $body:ident => $call:expr) => {
         match $packet {
@@ -84,7 +84,7 @@ macro_rules! with_body {
 }
 
 impl Packet<'_> {
-    /// Which of the 15 it is.
+    /// Returns the packet type.
     pub const fn packet_type(&self) -> PacketType {
         match self {
             Self::Connect(_) => PacketType::Connect,
@@ -105,7 +105,7 @@ impl Packet<'_> {
         }
     }
 
-    /// The packet identifier, of those that have one.
+    /// Returns the packet identifier; `None` if the packet has none.
     pub const fn packet_id(&self) -> Option<PacketId> {
         match self {
             Self::Publish(publish) => publish.delivery.packet_id(),
@@ -126,31 +126,32 @@ impl Packet<'_> {
         }
     }
 
-    /// The size of the encoded packet, in bytes, fixed header included.
+    /// Returns the size of the encoded packet, in bytes, fixed header included.
     ///
     /// # Errors
     ///
-    /// [`EncodeError`] when it cannot be encoded in this version, or at all.
+    /// [`EncodeError`] if the packet cannot be encoded in this version.
     pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
         with_body!(self, body => writer::encoded_len(body, version))
     }
 
-    /// Writes the packet into the first bytes of `out`, and returns how many they are.
+    /// Encodes the packet into the first bytes of `out`, and returns their number.
     ///
     /// # Errors
     ///
-    /// [`EncodeError`] when it cannot be encoded in this version, or at all, or when `out` is too small. Nothing has
-    /// been written then.
+    /// [`EncodeError`] if the packet cannot be encoded in this version, or if `out` is too small. Nothing has been
+    /// written then.
     #[inline]
     pub fn encode_to_slice(&self, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
         with_body!(self, body => writer::to_slice(body, version, out))
     }
 
-    /// Appends the packet to `out`, and returns how many bytes it takes.
+    /// Encodes the packet to the end of `out`, and returns its size in bytes.
     ///
     /// # Errors
     ///
-    /// As [`encode_to_slice`](Self::encode_to_slice).
+    /// [`EncodeError`] if the packet cannot be encoded in this version, or if `out` has no room for it. Nothing has
+    /// been written then.
     #[cfg(feature = "alloc")]
     #[inline]
     pub fn encode(&self, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
@@ -158,35 +159,36 @@ impl Packet<'_> {
     }
 }
 
-/// The same for each kind of packet alone, and a way into [`Packet`].
+/// Implements the same functions for each packet type, and the conversion into [`Packet`].
 macro_rules! packets {
     ($( $packet:ident ),* $(,)?) => {
         $(
             impl $packet<'_> {
-                /// The size of the encoded packet, in bytes, fixed header included.
+                /// Returns the size of the encoded packet, in bytes, fixed header included.
                 ///
                 /// # Errors
                 ///
-                /// [`EncodeError`] when it cannot be encoded in this version, or at all.
+                /// [`EncodeError`] if the packet cannot be encoded in this version.
                 pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
                     writer::encoded_len(self, version)
                 }
 
-                /// Writes the packet into the first bytes of `out`, and returns how many they are.
+                /// Encodes the packet into the first bytes of `out`, and returns their number.
                 ///
                 /// # Errors
                 ///
-                /// [`EncodeError`] when it cannot be encoded in this version, or at all, or when `out` is too small.
-                /// Nothing has been written then.
+                /// [`EncodeError`] if the packet cannot be encoded in this version, or if `out` is too small. Nothing
+                /// has been written then.
                 pub fn encode_to_slice(&self, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
                     writer::to_slice(self, version, out)
                 }
 
-                /// Appends the packet to `out`, and returns how many bytes it takes.
+                /// Encodes the packet to the end of `out`, and returns its size in bytes.
                 ///
                 /// # Errors
                 ///
-                /// As [`encode_to_slice`](Self::encode_to_slice).
+                /// [`EncodeError`] if the packet cannot be encoded in this version, or if `out` has no room for it.
+                /// Nothing has been written then.
                 #[cfg(feature = "alloc")]
                 pub fn encode(&self, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
                     writer::to_buf(self, version, out)

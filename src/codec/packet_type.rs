@@ -1,48 +1,48 @@
-//! The 15 control packets (section 2.1.2) and the byte that each begins with.
+//! The 15 packet types (section 2.1.2) and the first byte of each.
 
 use core::fmt;
 
 use super::version::{Sender, Version};
 
-/// The 15 control packets (section 2.1.2).
+/// A packet type (section 2.1.2). The numbers are those on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[repr(u8)]
 pub enum PacketType {
-    /// A client asks to be connected.
+    /// CONNECT: a client opens a connection.
     Connect = 1,
-    /// The server's answer to CONNECT.
+    /// CONNACK: the server's answer to CONNECT.
     ConnAck,
-    /// A message.
+    /// PUBLISH: a message.
     Publish,
-    /// Ends the delivery of a message of QoS 1.
+    /// PUBACK: completes the delivery of a message of QoS 1.
     PubAck,
-    /// First answer to a message of QoS 2.
+    /// PUBREC: acknowledges the receipt of a message of QoS 2.
     PubRec,
-    /// Second step of the sender of a message of QoS 2.
+    /// PUBREL: the sender of a message of QoS 2 releases its packet identifier.
     PubRel,
-    /// Ends the delivery of a message of QoS 2.
+    /// PUBCOMP: completes the delivery of a message of QoS 2.
     PubComp,
-    /// A client asks for subscriptions.
+    /// SUBSCRIBE: a client requests subscriptions.
     Subscribe,
-    /// The server's answer to SUBSCRIBE.
+    /// SUBACK: the server's answer to SUBSCRIBE.
     SubAck,
-    /// A client ends subscriptions.
+    /// UNSUBSCRIBE: a client ends subscriptions.
     Unsubscribe,
-    /// The server's answer to UNSUBSCRIBE.
+    /// UNSUBACK: the server's answer to UNSUBSCRIBE.
     UnsubAck,
-    /// A client shows that it is alive.
+    /// PINGREQ: a client shows that it is alive, and checks that the server is.
     PingReq,
-    /// The server's answer to PINGREQ.
+    /// PINGRESP: the server's answer to PINGREQ.
     PingResp,
-    /// The last packet of a connection.
+    /// DISCONNECT: the last packet of a connection.
     Disconnect,
-    /// A step of an authentication exchange; 5.0 only.
+    /// AUTH: a step of an authentication exchange; 5.0 only.
     Auth,
 }
 
 impl PacketType {
-    /// All of them, in the order of their numbers.
+    /// All packet types, in the order of their numbers.
     pub const ALL: [Self; 15] = [
         Self::Connect,
         Self::ConnAck,
@@ -61,7 +61,7 @@ impl PacketType {
         Self::Auth,
     ];
 
-    /// The type with this number, the upper four bits of a packet's first byte.
+    /// Returns the packet type with this number, the upper four bits of a packet's first byte.
     #[inline]
     pub const fn from_number(number: u8) -> Option<Self> {
         Some(match number {
@@ -84,7 +84,7 @@ impl PacketType {
         })
     }
 
-    /// The name in the specification, in capitals.
+    /// Returns the name in the specification, in capitals.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Connect => "CONNECT",
@@ -105,7 +105,7 @@ impl PacketType {
         }
     }
 
-    /// Whether this end of a connection ever sends such a packet (section 2.1.2).
+    /// Returns whether `sender` may send packets of this type (section 2.1.2).
     pub const fn may_come_from(self, sender: Sender, version: Version) -> bool {
         let is_v5 = matches!(version, Version::V5);
         match self {
@@ -125,7 +125,7 @@ impl fmt::Display for PacketType {
 }
 
 impl PacketType {
-    /// The first byte of this packet; of a PUBLISH, that of a first message of QoS 0 (section 2.1.3).
+    /// Returns the first byte of a packet of this type; for PUBLISH with QoS 0, DUP 0 and RETAIN 0 (section 2.1.3).
     pub(crate) const fn first_byte(self) -> u8 {
         let flags = match self {
             Self::PubRel | Self::Subscribe | Self::Unsubscribe => 0b0010,

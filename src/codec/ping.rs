@@ -1,13 +1,13 @@
-//! PINGREQ and PINGRESP (sections 3.12 and 3.13), which have nothing behind their fixed header.
+//! PINGREQ and PINGRESP (sections 3.12 and 3.13), which consist of their fixed header.
 
 use super::packet_type::PacketType;
 use super::sink::{Body, Sink};
 use super::version::Version;
 
-/// PINGREQ.
+/// The body of a PINGREQ: empty.
 pub(crate) struct PingReq;
 
-/// PINGRESP.
+/// The body of a PINGRESP: empty.
 pub(crate) struct PingResp;
 
 impl Body for PingReq {

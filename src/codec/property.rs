@@ -1,12 +1,12 @@
-//! Properties (section 2.2.2): one table says which packet may carry which of them.
+//! Properties (section 2.2.2), from one table: which packet may have which property.
 //!
-//! The struct of each packet, its decode and encode, and the checks for repeated and misplaced properties are made
-//! from it. What each property is called and how it is written stands in the table of [`PropertyId`].
+//! The table makes the struct of each packet, its decoding and encoding, and the checks for repeated and misplaced
+//! properties. The name and the wire type of each property are in the table of [`PropertyId`].
 
 use core::fmt;
 use core::num::{NonZeroU16, NonZeroU32};
 
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::list::{self, List};
 use super::property_id::{PropertyId, WireType};
@@ -17,33 +17,38 @@ use super::user_property::UserProperty;
 use super::value::Value;
 use super::version::{Sender, Version};
 use super::violation::Violation;
+use crate::escaped::Escaped;
 use crate::redacted::Redacted;
 use crate::text::Utf8Str;
 use crate::topic::TopicName;
 
-/// The place for a property in a struct: an `Option` for one that may stand there once, a `List` for the others.
+/// A field of a properties struct: an `Option` for a property that may occur once, a `List` for one that may be
+/// repeated.
 trait Slot<'a>: Copy {
     const WIRE_TYPE: WireType;
 
-    /// Reads the value; the identifier has just been read. `from_here` is the rest of the properties, that identifier
-    /// included.
+    /// Reads the value; the identifier has been read. `from_here` is the rest of the properties, from this identifier
+    /// on.
     fn fill(
         &mut self,
         reader: &mut Reader<'a>,
         from_here: &'a [u8],
         field: Field,
         context: Context,
-    ) -> Result<(), Fault>;
+    ) -> Result<(), FieldError>;
 
     fn is_absent(&self) -> bool;
 
     fn write<S: Sink>(&self, id: PropertyId, out: &mut S);
 }
 
-/// A property as `Debug` shows it.
+/// Selects how `Debug` prints a property.
 macro_rules! printable {
     (AuthenticationData $value:expr) => {
         &$value.map(Redacted)
+    };
+    (CorrelationData $value:expr) => {
+        &$value.map(Escaped)
     };
     ($id:ident $value:expr) => {
         &$value
@@ -67,19 +72,19 @@ macro_rules! properties {
             }
 
             impl<$a> $packet<$a> {
-                /// Whether there is no property at all.
+                /// Returns whether there are no properties.
                 #[inline(always)]
                 pub fn is_empty(&self) -> bool {
                     $( self.$member.is_absent() )&*
                 }
 
-                /// Reads Property Length and the properties, if the version has them.
+                /// Reads Property Length and the properties; nothing if the version has no properties.
                 #[inline(always)]
                 pub(crate) fn read(
                     reader: &mut Reader<$a>,
                     length_field: Field,
                     context: Context,
-                ) -> Result<Self, Fault> {
+                ) -> Result<Self, FieldError> {
                     let mut properties = Self::default();
                     if context.version == Version::V5 {
                         let mut section = reader.section(length_field)?;
@@ -92,7 +97,7 @@ macro_rules! properties {
 
                 /// Reads one property.
                 #[inline(always)]
-                fn read_one(&mut self, reader: &mut Reader<$a>, context: Context) -> Result<(), Fault> {
+                fn read_one(&mut self, reader: &mut Reader<$a>, context: Context) -> Result<(), FieldError> {
                     let from_here = reader.rest();
                     match reader.u8(Field::PropertyIdentifier)? {
                         $(
@@ -101,7 +106,7 @@ macro_rules! properties {
                                 $(
                                     if context.limits.sender.is_some_and(|sender| sender != Sender::$sender) {
                                         let at = reader.offset_before(1);
-                                        return Err(Fault::new(at, field, Violation::PropertyFromWrongSender));
+                                        return Err(FieldError::new(at, field, Violation::PropertyFromWrongSender));
                                     }
                                 )?
                                 self.$member.fill(reader, from_here, field, context)
@@ -112,7 +117,7 @@ macro_rules! properties {
                 }
             }
 
-            /// Prints the properties that are there; of authentication data the length alone.
+            /// Prints the properties that are present; of authentication data the length only.
             impl fmt::Debug for $packet<'_> {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                     let mut properties = f.debug_struct(stringify!($packet));
@@ -138,7 +143,7 @@ macro_rules! properties {
             }
 
             impl<$a> $packet<$a> {
-                /// The struct and the table of [`PropertyId`] agree on how each property is written.
+                /// Checks at compile time that the struct and the table of [`PropertyId`] agree on the wire types.
                 const WIRE_TYPES_AGREE: () = {
                     $( assert!(<$slot as Slot<$a>>::WIRE_TYPE as u8 == PropertyId::$member_id.wire_type() as u8); )*
                 };
@@ -152,168 +157,173 @@ macro_rules! properties {
 properties! {
     /// The properties of a CONNECT (section 3.1.2.11).
     ConnectProperties<'a> {
-        /// How long the session outlives the connection, in seconds; 0xFFFF_FFFF is for ever, absent is 0.
+        /// Session Expiry Interval: how long the session lives after the connection has ended, in seconds. 0xFFFF_FFFF:
+        /// it never expires. Absent: 0.
         session_expiry_interval: Option<u32> = SessionExpiryInterval,
-        /// The name of the method of an enhanced authentication (section 4.12).
+        /// Authentication Method: the name of the method of an enhanced authentication (section 4.12).
         authentication_method: Option<Utf8Str<'a>> = AuthenticationMethod,
-        /// Data of that method.
+        /// Authentication Data, in the format of the method. `Debug` prints its length only.
         authentication_data: Option<&'a [u8]> = AuthenticationData,
-        /// Whether the server may add reason strings and user properties to any packet; absent is true.
+        /// Request Problem Information: whether the server may send Reason String and User Properties in any packet.
+        /// Absent: true.
         request_problem_information: Option<bool> = RequestProblemInformation,
-        /// Whether the server is asked for Response Information; absent is false.
+        /// Request Response Information: whether the server is asked to return Response Information in CONNACK. Absent:
+        /// false.
         request_response_information: Option<bool> = RequestResponseInformation,
-        /// How many messages of QoS 1 and 2 the client takes at a time; absent is 65,535.
+        /// Receive Maximum: maximum number of messages of QoS 1 and 2 in flight towards the client. Absent: 65,535.
         receive_maximum: Option<NonZeroU16> = ReceiveMaximum,
-        /// The highest topic alias that the client takes; absent is 0, none.
+        /// Topic Alias Maximum: the highest topic alias that the client accepts. Absent: 0, none.
         topic_alias_maximum: Option<u16> = TopicAliasMaximum,
-        /// Names and values that the specification gives no meaning to.
+        /// User Properties: names and values whose meaning the specification does not define.
         user_properties: List<'a, UserProperty<'a>> = UserProperty,
-        /// The largest packet that the client takes, in bytes; absent is no limit.
+        /// Maximum Packet Size: the size of the largest packet that the client accepts, in bytes. Absent: no limit.
         maximum_packet_size: Option<NonZeroU32> = MaximumPacketSize,
     }
 
     /// The properties of a will (section 3.1.3.2).
     WillProperties<'a> {
-        /// What the payload is said to be; absent is [`PayloadFormat::Unspecified`].
+        /// Payload Format Indicator. Absent: [`PayloadFormat::Unspecified`].
         payload_format_indicator: Option<PayloadFormat> = PayloadFormatIndicator,
-        /// How long the published will is of use, in seconds; absent is for ever.
+        /// Message Expiry Interval: lifetime of the message once it is published, in seconds. Absent: it does not
+        /// expire.
         message_expiry_interval: Option<u32> = MessageExpiryInterval,
-        /// The type of the payload, by a convention among the clients.
+        /// Content Type: the type of the payload, by a convention between the clients.
         content_type: Option<Utf8Str<'a>> = ContentType,
-        /// Where a response is expected.
+        /// Response Topic: the topic for the response to this message.
         response_topic: Option<TopicName<'a>> = ResponseTopic,
-        /// What a response shall be recognized by.
+        /// Correlation Data: identifies the request that a response belongs to.
         correlation_data: Option<&'a [u8]> = CorrelationData,
-        /// How long after the connection the will is published, in seconds; absent is 0.
+        /// Will Delay Interval: the delay between the end of the connection and the publication of the will, in
+        /// seconds. Absent: 0.
         will_delay_interval: Option<u32> = WillDelayInterval,
-        /// Names and values that are published with the will, in this order.
+        /// User Properties, which are published with the will, in this order.
         user_properties: List<'a, UserProperty<'a>> = UserProperty,
     }
 
     /// The properties of a CONNACK (section 3.2.2.3).
     ConnAckProperties<'a> {
-        /// How long the session outlives the connection, in seconds, if not as the client has asked.
+        /// Session Expiry Interval: how long the session lives after the connection has ended, in seconds. Absent: as
+        /// in CONNECT.
         session_expiry_interval: Option<u32> = SessionExpiryInterval,
-        /// The client identifier that the server has chosen.
+        /// Assigned Client Identifier: the client identifier that the server has assigned.
         assigned_client_identifier: Option<Utf8Str<'a>> = AssignedClientIdentifier,
-        /// The Keep Alive, in seconds, to be used instead of the client's.
+        /// Server Keep Alive: the Keep Alive that replaces that of CONNECT, in seconds. Absent: as in CONNECT.
         server_keep_alive: Option<u16> = ServerKeepAlive,
-        /// The name of the method of an enhanced authentication (section 4.12).
+        /// Authentication Method: the name of the method of an enhanced authentication (section 4.12).
         authentication_method: Option<Utf8Str<'a>> = AuthenticationMethod,
-        /// Data of that method.
+        /// Authentication Data, in the format of the method. `Debug` prints its length only.
         authentication_data: Option<&'a [u8]> = AuthenticationData,
-        /// What response topics are to be made from.
+        /// Response Information: the basis of response topics.
         response_information: Option<Utf8Str<'a>> = ResponseInformation,
-        /// Another server to go to.
+        /// Server Reference: another server that the client may use.
         server_reference: Option<Utf8Str<'a>> = ServerReference,
-        /// The reason in words, for a person to read.
+        /// Reason String: a text for diagnostics.
         reason_string: Option<Utf8Str<'a>> = ReasonString,
-        /// How many messages of QoS 1 and 2 the server takes at a time; absent is 65,535.
+        /// Receive Maximum: maximum number of messages of QoS 1 and 2 in flight towards the server. Absent: 65,535.
         receive_maximum: Option<NonZeroU16> = ReceiveMaximum,
-        /// The highest topic alias that the server takes; absent is 0, none.
+        /// Topic Alias Maximum: the highest topic alias that the server accepts. Absent: 0, none.
         topic_alias_maximum: Option<u16> = TopicAliasMaximum,
-        /// The highest QoS that the server takes; absent is 2.
+        /// Maximum QoS: the highest QoS that the server supports. Absent: 2.
         maximum_qos: Option<MaximumQoS> = MaximumQoS,
-        /// Whether the server takes retained messages; absent is true.
+        /// Retain Available: whether the server supports retained messages. Absent: true.
         retain_available: Option<bool> = RetainAvailable,
-        /// Names and values that the specification gives no meaning to.
+        /// User Properties: names and values whose meaning the specification does not define.
         user_properties: List<'a, UserProperty<'a>> = UserProperty,
-        /// The largest packet that the server takes, in bytes; absent is no limit.
+        /// Maximum Packet Size: the size of the largest packet that the server accepts, in bytes. Absent: no limit.
         maximum_packet_size: Option<NonZeroU32> = MaximumPacketSize,
-        /// Whether the server takes filters with wildcards; absent is true.
+        /// Wildcard Subscription Available: whether the server supports filters with wildcards. Absent: true.
         wildcard_subscription_available: Option<bool> = WildcardSubscriptionAvailable,
-        /// Whether the server takes subscription identifiers; absent is true.
+        /// Subscription Identifiers Available: whether the server supports subscription identifiers. Absent: true.
         subscription_identifiers_available: Option<bool> = SubscriptionIdentifiersAvailable,
-        /// Whether the server takes shared subscriptions; absent is true.
+        /// Shared Subscription Available: whether the server supports shared subscriptions. Absent: true.
         shared_subscription_available: Option<bool> = SharedSubscriptionAvailable,
     }
 
     /// The properties of a PUBLISH (section 3.3.2.3).
     PublishProperties<'a> {
-        /// What the payload is said to be; absent is [`PayloadFormat::Unspecified`].
+        /// Payload Format Indicator. Absent: [`PayloadFormat::Unspecified`].
         payload_format_indicator: Option<PayloadFormat> = PayloadFormatIndicator,
-        /// How long the message is of use, in seconds; absent is for ever.
+        /// Message Expiry Interval: lifetime of the message, in seconds. Absent: it does not expire.
         message_expiry_interval: Option<u32> = MessageExpiryInterval,
-        /// The type of the payload, by a convention among the clients.
+        /// Content Type: the type of the payload, by a convention between the clients.
         content_type: Option<Utf8Str<'a>> = ContentType,
-        /// Where a response is expected.
+        /// Response Topic: the topic for the response to this message.
         response_topic: Option<TopicName<'a>> = ResponseTopic,
-        /// What a response shall be recognized by.
+        /// Correlation Data: identifies the request that a response belongs to.
         correlation_data: Option<&'a [u8]> = CorrelationData,
-        /// The identifiers of the subscriptions that the message is sent for; from a server only
-        /// \[MQTT-3.3.4-6\].
+        /// Subscription Identifiers of the subscriptions that the message matches; from a server only \[MQTT-3.3.4-6\].
         subscription_identifiers: List<'a, SubscriptionIdentifier> = SubscriptionIdentifier from Server,
-        /// A number that stands for the topic name on this connection.
+        /// Topic Alias: a number that stands for the topic name on this connection.
         topic_alias: Option<NonZeroU16> = TopicAlias,
-        /// Names and values that go with the message, in this order.
+        /// User Properties, which are part of the message, in this order.
         user_properties: List<'a, UserProperty<'a>> = UserProperty,
     }
 
     /// The properties of every acknowledgement: PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK and UNSUBACK (section 3.4.2.2).
     AckProperties<'a> {
-        /// The reason in words, for a person to read.
+        /// Reason String: a text for diagnostics.
         reason_string: Option<Utf8Str<'a>> = ReasonString,
-        /// Names and values that the specification gives no meaning to.
+        /// User Properties: names and values whose meaning the specification does not define.
         user_properties: List<'a, UserProperty<'a>> = UserProperty,
     }
 
     /// The properties of a SUBSCRIBE (section 3.8.2.1).
     SubscribeProperties<'a> {
-        /// What the server shall add to each message that it sends for these subscriptions.
+        /// Subscription Identifier, which the server adds to each message that it sends for these subscriptions.
         subscription_identifier: Option<SubscriptionIdentifier> = SubscriptionIdentifier,
-        /// Names and values that the specification gives no meaning to.
+        /// User Properties: names and values whose meaning the specification does not define.
         user_properties: List<'a, UserProperty<'a>> = UserProperty,
     }
 
     /// The properties of an UNSUBSCRIBE (section 3.10.2.1).
     UnsubscribeProperties<'a> {
-        /// Names and values that the specification gives no meaning to.
+        /// User Properties: names and values whose meaning the specification does not define.
         user_properties: List<'a, UserProperty<'a>> = UserProperty,
     }
 
     /// The properties of a DISCONNECT (section 3.14.2.2).
     DisconnectProperties<'a> {
-        /// How long the session outlives the connection, in seconds, if not as in CONNECT; from a client only.
+        /// Session Expiry Interval, in seconds; from a client only. Absent: as in CONNECT.
         session_expiry_interval: Option<u32> = SessionExpiryInterval from Client,
-        /// Another server to go to; from a server only.
+        /// Server Reference: another server that the client may use; from a server only.
         server_reference: Option<Utf8Str<'a>> = ServerReference from Server,
-        /// The reason in words, for a person to read.
+        /// Reason String: a text for diagnostics.
         reason_string: Option<Utf8Str<'a>> = ReasonString,
-        /// Names and values that the specification gives no meaning to.
+        /// User Properties: names and values whose meaning the specification does not define.
         user_properties: List<'a, UserProperty<'a>> = UserProperty,
     }
 
     /// The properties of an AUTH (section 3.15.2.2).
     AuthProperties<'a> {
-        /// The name of the method (section 4.12).
+        /// Authentication Method: the name of the method (section 4.12).
         authentication_method: Option<Utf8Str<'a>> = AuthenticationMethod,
-        /// Data of that method.
+        /// Authentication Data, in the format of the method. `Debug` prints its length only.
         authentication_data: Option<&'a [u8]> = AuthenticationData,
-        /// The reason in words, for a person to read.
+        /// Reason String: a text for diagnostics.
         reason_string: Option<Utf8Str<'a>> = ReasonString,
-        /// Names and values that the specification gives no meaning to.
+        /// User Properties: names and values whose meaning the specification does not define.
         user_properties: List<'a, UserProperty<'a>> = UserProperty,
     }
 }
 
-/// The fault of a property whose identifier, at `offset`, has no place in the struct.
+/// Returns the error of a property at `offset` that is unknown, or that the packet may not have.
 #[cold]
 #[inline(never)]
-fn misplaced(offset: usize, id: u8) -> Fault {
+fn misplaced(offset: usize, id: u8) -> FieldError {
     let (field, violation) = match PropertyId::from_value(id) {
         Some(id) => (Field::Property(id), Violation::MisplacedProperty),
         None => (Field::PropertyIdentifier, Violation::UnknownProperty),
     };
-    Fault::new(offset, field, violation)
+    FieldError::new(offset, field, violation)
 }
 
 impl<'a, T: Value<'a>> Slot<'a> for Option<T> {
     const WIRE_TYPE: WireType = T::WIRE_TYPE;
 
     #[inline(always)]
-    fn fill(&mut self, reader: &mut Reader<'a>, _: &'a [u8], field: Field, context: Context) -> Result<(), Fault> {
+    fn fill(&mut self, reader: &mut Reader<'a>, _: &'a [u8], field: Field, context: Context) -> Result<(), FieldError> {
         if self.is_some() {
-            return Err(Fault::new(reader.offset_before(1), field, Violation::RepeatedProperty));
+            return Err(FieldError::new(reader.offset_before(1), field, Violation::RepeatedProperty));
         }
         *self = Some(T::read(reader, field, context)?);
         Ok(())
@@ -332,7 +342,8 @@ impl<'a, T: Value<'a>> Slot<'a> for Option<T> {
     }
 }
 
-/// The view begins at the first entry and goes on to the end of the properties; iterating skips what is in between.
+/// The view begins at the first entry and ends with the properties; the iterator skips other properties between its
+/// entries.
 impl<'a, T: Value<'a> + list::sealed::Entry<'a>> Slot<'a> for List<'a, T> {
     const WIRE_TYPE: WireType = T::WIRE_TYPE;
 
@@ -343,11 +354,11 @@ impl<'a, T: Value<'a> + list::sealed::Entry<'a>> Slot<'a> for List<'a, T> {
         from_here: &'a [u8],
         field: Field,
         context: Context,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), FieldError> {
         let before = self.len();
         if matches!(T::WIRE_TYPE, WireType::Utf8StringPair) && before >= usize::from(context.limits.max_user_properties)
         {
-            return Err(Fault::new(reader.offset_before(1), field, Violation::TooManyUserProperties));
+            return Err(FieldError::new(reader.offset_before(1), field, Violation::TooManyUserProperties));
         }
         T::read(reader, field, context)?;
         let bytes = self.property_bytes().unwrap_or(from_here);
@@ -368,7 +379,7 @@ impl<'a, T: Value<'a> + list::sealed::Entry<'a>> Slot<'a> for List<'a, T> {
     }
 }
 
-/// What is behind the next identifier of this kind, in properties that were validated. Mostly it is the first one.
+/// Returns the bytes behind the next identifier `wanted`, in validated properties. It is usually the first byte.
 #[inline(always)]
 fn seek(bytes: &[u8], wanted: PropertyId) -> Option<&[u8]> {
     match bytes.split_first() {
@@ -388,7 +399,7 @@ fn seek_further(mut bytes: &[u8], wanted: PropertyId) -> Option<&[u8]> {
     }
 }
 
-/// Where a property stands that was validated, for a fault that only shows later. The reader is at Property Length.
+/// Returns the offset of a validated property, for an error that is found later. `reader` is at Property Length.
 #[cold]
 pub(crate) fn offset_of(id: PropertyId, mut reader: Reader<'_>) -> usize {
     let Ok(section) = reader.section(Field::PropertyLength) else { return reader.offset() };
@@ -397,7 +408,7 @@ pub(crate) fn offset_of(id: PropertyId, mut reader: Reader<'_>) -> usize {
     section.offset().saturating_add(from_id)
 }
 
-/// What is behind a value that was validated.
+/// Returns the bytes behind a validated value.
 fn skip(bytes: &[u8], wire_type: WireType) -> Option<&[u8]> {
     match wire_type {
         WireType::Byte => bytes.get(1..),
@@ -412,7 +423,7 @@ fn skip(bytes: &[u8], wire_type: WireType) -> Option<&[u8]> {
     }
 }
 
-/// Binary data, or a text, that was validated, and what is behind it.
+/// Splits validated Binary Data, or a validated text, from the bytes behind it.
 #[inline(always)]
 pub(crate) fn split_binary(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<2>()?;

@@ -1,11 +1,11 @@
-//! The identifiers of the properties, and how the value of each is written (section 2.2.2.2).
+//! The identifiers and wire types of the properties (section 2.2.2.2).
 
 use core::fmt;
 
-/// How the value of a property is written (section 2.2.2.2).
+/// The wire type of a property's value (section 2.2.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WireType {
-    /// One byte.
+    /// Byte.
     Byte,
     /// Two Byte Integer.
     TwoByteInteger,
@@ -23,7 +23,7 @@ pub enum WireType {
 
 macro_rules! property_ids {
     ( $( $id:literal $property:ident $name:ident $wire_type:ident; )* ) => {
-        /// The 27 properties.
+        /// A property of MQTT 5.0. The numbers are the identifiers on the wire.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum PropertyId {
@@ -31,15 +31,15 @@ macro_rules! property_ids {
         }
 
         impl PropertyId {
-            /// All of them, in ascending order.
+            /// All 27 properties, in ascending order of their identifiers.
             pub const ALL: &'static [Self] = &[ $( Self::$property, )* ];
 
-            /// The number on the wire.
+            /// Returns the identifier on the wire.
             pub const fn value(self) -> u8 {
                 self as u8
             }
 
-            /// The property with this number, if there is one.
+            /// Returns the property with this identifier.
             pub const fn from_value(value: u8) -> Option<Self> {
                 match value {
                     $( $id => Some(Self::$property), )*
@@ -47,7 +47,7 @@ macro_rules! property_ids {
                 }
             }
 
-            /// How its value is written.
+            /// Returns the wire type of the value.
             #[inline]
             pub const fn wire_type(self) -> WireType {
                 match self {
@@ -55,7 +55,7 @@ macro_rules! property_ids {
                 }
             }
 
-            /// The name in the specification, in `snake_case`.
+            /// Returns the name in the specification, in `snake_case`.
             pub const fn name(self) -> &'static str {
                 match self {
                     $( Self::$property => stringify!($name), )*
@@ -102,7 +102,7 @@ impl fmt::Display for PropertyId {
     }
 }
 
-/// Writes a name that is in `snake_case`, with spaces.
+/// Writes a `snake_case` name with spaces.
 pub(super) fn write_words(name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut words = name.split('_');
     f.write_str(words.next().unwrap_or_default())?;

@@ -1,6 +1,8 @@
 //! PUBLISH (section 3.3).
 
-use super::error::{EncodeError, Fault};
+use core::fmt;
+
+use super::error::{EncodeError, FieldError};
 use super::field::Field;
 use super::header::{DUP, QOS, RETAIN};
 use super::packet_type::PacketType;
@@ -13,26 +15,28 @@ use super::varint::{Varint, read_varint};
 use super::version::Version;
 use super::violation::Violation;
 use super::writer;
+use crate::escaped::Escaped;
 use crate::topic::{TopicErrorKind, TopicName};
 
 /// PUBLISH: a message, from a client or from a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Publish<'a> {
-    /// The guarantee, with what belongs to it.
+    /// The QoS, and for QoS 1 and 2 the packet identifier and the DUP flag.
     pub delivery: Delivery,
-    /// From a client: whether the server keeps it for later subscribers. From a server: whether it was kept
-    /// (section 3.3.1.3).
+    /// The RETAIN flag. From a client: whether the server retains the message. From a server: whether this is a
+    /// retained message that is sent because of a new subscription; for a subscription with Retain As Published, the
+    /// flag with which the message was published (section 3.3.1.3).
     pub retain: bool,
-    /// What the message is about. Empty only with a topic alias that stands in for it, in 5.0 (section 3.3.2.1).
+    /// The Topic Name. It may be empty in 5.0, if a topic alias replaces it (section 3.3.2.1).
     pub topic: TopicName<'a>,
-    /// The message; may be empty.
+    /// The payload; may be empty. `Debug` prints it as an escaped text, cut after 64 bytes.
     pub payload: &'a [u8],
     /// The properties; empty before 5.0.
     pub properties: PublishProperties<'a>,
 }
 
-/// The QoS of a message, and what each QoS needs: no packet identifier without an acknowledgement, and no
-/// acknowledgement without one \[MQTT-2.2.1-2, MQTT-2.2.1-3, MQTT-3.3.1-2\].
+/// The QoS of a PUBLISH with the fields that it needs: a packet identifier and the DUP flag with QoS 1 and 2, none with
+/// QoS 0 \[MQTT-2.2.1-2, MQTT-2.2.1-3, MQTT-3.3.1-2\].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Delivery {
@@ -41,22 +45,22 @@ pub enum Delivery {
     AtMostOnce,
     /// QoS 1.
     AtLeastOnce {
-        /// What PUBACK will refer to.
+        /// The packet identifier, which PUBACK refers to.
         id: PacketId,
-        /// Whether it may have been sent before.
+        /// The DUP flag: whether the message may have been sent before.
         dup: bool,
     },
     /// QoS 2.
     ExactlyOnce {
-        /// What PUBREC, PUBREL and PUBCOMP will refer to.
+        /// The packet identifier, which PUBREC, PUBREL and PUBCOMP refer to.
         id: PacketId,
-        /// Whether it may have been sent before.
+        /// The DUP flag: whether the message may have been sent before.
         dup: bool,
     },
 }
 
 impl Delivery {
-    /// The delivery of this QoS; QoS 0 has no use for the other two.
+    /// Creates a delivery; with QoS 0, `id` and `dup` are ignored.
     pub const fn new(qos: QoS, id: PacketId, dup: bool) -> Self {
         match qos {
             QoS::AtMostOnce => Self::AtMostOnce,
@@ -65,7 +69,7 @@ impl Delivery {
         }
     }
 
-    /// The QoS alone.
+    /// Returns the QoS.
     pub const fn qos(self) -> QoS {
         match self {
             Self::AtMostOnce => QoS::AtMostOnce,
@@ -74,7 +78,7 @@ impl Delivery {
         }
     }
 
-    /// The packet identifier, of QoS 1 and 2.
+    /// Returns the packet identifier; `None` for QoS 0.
     pub const fn packet_id(self) -> Option<PacketId> {
         match self {
             Self::AtMostOnce => None,
@@ -82,7 +86,7 @@ impl Delivery {
         }
     }
 
-    /// Whether the message may have been sent before.
+    /// Returns the DUP flag; false for QoS 0.
     pub const fn dup(self) -> bool {
         match self {
             Self::AtMostOnce => false,
@@ -92,7 +96,7 @@ impl Delivery {
 }
 
 impl<'a> Publish<'a> {
-    /// Whether there are no properties, so that [`read_plain`](Self::read_plain) will do.
+    /// Returns whether the packet has no properties, so that [`read_plain`](Self::read_plain) can read it.
     #[inline(always)]
     pub(crate) fn is_plain(flags: u8, body: &[u8], version: Version) -> bool {
         if version != Version::V5 {
@@ -104,7 +108,8 @@ impl<'a> Publish<'a> {
         behind.get(at) == Some(&0)
     }
 
-    /// How many bytes topic, packet identifier and properties take; `None` if that cannot be seen yet.
+    /// Returns the size of the topic, packet identifier and properties; `None` if not enough bytes have arrived to know
+    /// it.
     #[cfg(feature = "alloc")]
     pub(crate) fn head_len(flags: u8, body: &[u8], version: Version) -> Option<usize> {
         let (topic_len, behind) = body.split_first_chunk::<2>()?;
@@ -114,53 +119,61 @@ impl<'a> Publish<'a> {
             Version::V31 | Version::V311 => 0,
             Version::V5 => match read_varint(behind.get(before..)?) {
                 Varint::Value(length, size) => (length as usize).saturating_add(usize::from(size)),
-                Varint::Unfinished => return None,
-                Varint::Bad(..) => 0, // it is found when it is read
+                Varint::Incomplete => return None,
+                Varint::Malformed(..) => 0, // `read` reports the error
             },
         };
         Some(before.saturating_add(properties).saturating_add(2))
     }
 
-    /// Reads a message without properties: nearly every one.
+    /// Reads a PUBLISH without properties, as most are.
     #[inline(always)]
     pub(crate) fn read_plain(
         flags: u8,
         reader: &mut Reader<'a>,
         context: Context,
-    ) -> Result<(Delivery, TopicName<'a>, &'a [u8]), Fault> {
+    ) -> Result<(Delivery, TopicName<'a>, &'a [u8]), FieldError> {
         let topic_at = reader.offset();
         let (delivery, topic) = Self::read_head(flags, reader, context)?;
         if context.version == Version::V5 {
             reader.u8(Field::PropertyLength)?;
         }
         if topic.is_empty() {
-            return Err(Fault::new(topic_at, Field::TopicName, Violation::NoTopic));
+            return Err(FieldError::new(topic_at, Field::TopicName, Violation::NoTopic));
         }
         Ok((delivery, topic, reader.take_rest()))
     }
 
-    /// Reads a message that may have properties.
+    /// Reads a PUBLISH that may have properties.
     #[inline(always)]
-    pub(crate) fn read(flags: u8, reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(flags: u8, reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let topic_at = reader.offset();
         let (delivery, topic) = Self::read_head(flags, reader, context)?;
         let properties = PublishProperties::read(reader, Field::PropertyLength, context)?;
         if topic.is_empty() && properties.topic_alias.is_none() {
-            return Err(Fault::new(topic_at, Field::TopicName, Violation::NoTopic));
+            return Err(FieldError::new(topic_at, Field::TopicName, Violation::NoTopic));
         }
         Ok(Self { delivery, retain: flags & RETAIN != 0, topic, payload: reader.take_rest(), properties })
     }
 
-    /// Reads what goes before the properties.
+    /// Reads the fields before the properties.
     #[inline(always)]
-    fn read_head(flags: u8, reader: &mut Reader<'a>, context: Context) -> Result<(Delivery, TopicName<'a>), Fault> {
+    fn read_head(
+        flags: u8,
+        reader: &mut Reader<'a>,
+        context: Context,
+    ) -> Result<(Delivery, TopicName<'a>), FieldError> {
         let dup = flags & DUP != 0;
-        let qos = QoS::from_value((flags & QOS) >> 1).unwrap_or_default(); // 3 has been refused with the first byte
+        let qos = QoS::from_value((flags & QOS) >> 1).unwrap_or_default(); // the first byte has been checked: never 3
         let topic = reader.topic_name(Field::TopicName, context.limits.disallowed_code_points)?;
         if topic.is_empty() && context.version != Version::V5 {
-            return Err(Fault::new(reader.offset_before(2), Field::TopicName, Violation::Text(TopicErrorKind::Empty)));
+            return Err(FieldError::new(
+                reader.offset_before(2),
+                Field::TopicName,
+                Violation::Text(TopicErrorKind::Empty),
+            ));
         }
-        // Without a jump that depends on the QoS: in a mixed stream nobody could predict it.
+        // Without a branch on the QoS, which would be mispredicted in a stream of mixed packets.
         let id = reader.packet_id_if(qos != QoS::AtMostOnce)?;
         let delivery = match qos {
             QoS::AtMostOnce => Delivery::AtMostOnce,
@@ -170,9 +183,9 @@ impl<'a> Publish<'a> {
         Ok((delivery, topic))
     }
 
-    /// Writes everything but the payload into the first bytes of `out`, and returns how many they are.
+    /// Encodes all fields but the payload into the first bytes of `out`, and returns their number.
     ///
-    /// The payload has to follow on the wire: this is for a large one that is sent from where it lies, by a vectored
+    /// The payload has to follow on the wire. A large payload can be sent without a copy in this way, by a vectored
     /// write.
     ///
     /// # Errors
@@ -183,12 +196,12 @@ impl<'a> Publish<'a> {
         writer::to_slice(&Head(self.parts()), version, out)
     }
 
-    /// Appends everything but the payload to `out`, and returns how many bytes that is: see
+    /// Encodes all fields but the payload to the end of `out`, and returns their size in bytes: see
     /// [`encode_head_to_slice`](Self::encode_head_to_slice).
     ///
     /// # Errors
     ///
-    /// As [`encode_to_slice`](Self::encode_to_slice).
+    /// As [`encode`](Self::encode).
     #[cfg(feature = "alloc")]
     #[inline]
     pub fn encode_head(&self, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
@@ -199,6 +212,20 @@ impl<'a> Publish<'a> {
     const fn parts(&self) -> PublishParts<'_> {
         let Self { delivery, retain, topic, payload, properties } = self;
         PublishParts { delivery: *delivery, retain: *retain, topic: *topic, payload, properties }
+    }
+}
+
+/// Prints all fields; the payload as an escaped text, cut after 64 bytes.
+impl fmt::Debug for Publish<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { delivery, retain, topic, payload, properties } = self;
+        f.debug_struct("Publish")
+            .field("delivery", delivery)
+            .field("retain", retain)
+            .field("topic", topic)
+            .field("payload", &Escaped(payload))
+            .field("properties", properties)
+            .finish()
     }
 }
 
@@ -257,13 +284,13 @@ impl PublishParts<'_> {
     #[inline(always)]
     fn write_head<S: Sink>(&self, version: Version, out: &mut S) {
         match version {
-            Version::V5 => out.rule(
+            Version::V5 => out.require(
                 || !self.topic.is_empty() || self.properties.topic_alias.is_some(),
                 Field::TopicName,
                 Violation::NoTopic,
             ),
             Version::V31 | Version::V311 => {
-                out.rule(|| !self.topic.is_empty(), Field::TopicName, Violation::Text(TopicErrorKind::Empty));
+                out.require(|| !self.topic.is_empty(), Field::TopicName, Violation::Text(TopicErrorKind::Empty));
             }
         }
         out.binary(Field::TopicName, self.topic.as_bytes());
@@ -296,7 +323,7 @@ impl Body for PublishParts<'_> {
     }
 }
 
-/// A PUBLISH whose payload travels by itself.
+/// A PUBLISH whose payload is sent separately.
 struct Head<'p>(PublishParts<'p>);
 
 impl Body for Head<'_> {

@@ -1,4 +1,4 @@
-//! Reason codes (section 2.4), which packet may carry which, and the return codes that 3.1 and 3.1.1 have instead.
+//! Reason codes (section 2.4), the packets that may carry them, and the return codes of 3.1 and 3.1.1.
 
 use core::fmt;
 
@@ -6,15 +6,15 @@ use thiserror::Error;
 
 use super::types::QoS;
 
-/// Declares [`ReasonCode`] and, for each kind of packet, the type of those codes that it may carry.
+/// Declares [`ReasonCode`], and for each packet type an enum of the codes that it may carry.
 macro_rules! reason_codes {
     (
         $( $value:literal $name:ident $text:literal; )*
         $( $(#[$doc:meta])* $packet:ident { $( $legal:ident $(= $code:ident $name_here:literal)? ),* $(,)? } )*
     ) => {
-        /// Every reason code of MQTT 5.0, for whichever packet.
+        /// A reason code of MQTT 5.0, of any packet.
         ///
-        /// 0x00 is called Success here; in a SUBACK it is Granted QoS 0, in a DISCONNECT Normal disconnection.
+        /// The name of 0x00 is Success here; it is Granted QoS 0 in a SUBACK and Normal disconnection in a DISCONNECT.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
         #[non_exhaustive]
@@ -24,12 +24,12 @@ macro_rules! reason_codes {
         }
 
         impl ReasonCode {
-            /// The byte on the wire.
+            /// Returns the number on the wire.
             pub const fn value(self) -> u8 {
                 self as u8
             }
 
-            /// The code with this value, if there is one.
+            /// Returns the reason code with this number.
             pub const fn from_value(value: u8) -> Option<Self> {
                 match value {
                     $( $value => Some(Self::$name), )*
@@ -37,14 +37,14 @@ macro_rules! reason_codes {
                 }
             }
 
-            /// What the specification calls it.
+            /// Returns the name in the specification.
             pub const fn name(self) -> &'static str {
                 match self {
                     $( Self::$name => $text, )*
                 }
             }
 
-            /// Whether it reports a failure: 0x80 and above.
+            /// Returns whether the code reports a failure: 0x80 and above.
             pub const fn is_error(self) -> bool {
                 self.value() >= 0x80
             }
@@ -70,15 +70,15 @@ macro_rules! reason_codes {
             }
 
             impl $packet {
-                /// All of them, in ascending order.
+                /// All codes that the packet may carry, in ascending order.
                 pub const ALL: &'static [Self] = &[ $( Self::$legal, )* ];
 
-                /// The byte on the wire in MQTT 5.0.
+                /// Returns the number on the wire in MQTT 5.0.
                 pub const fn value(self) -> u8 {
                     self as u8
                 }
 
-                /// The code with this value, if this kind of packet may carry it.
+                /// Returns the reason code with this number; `None` if the packet may not carry it.
                 #[inline]
                 pub const fn from_value(value: u8) -> Option<Self> {
                     match value {
@@ -87,14 +87,14 @@ macro_rules! reason_codes {
                     }
                 }
 
-                /// What the specification calls it in this kind of packet.
+                /// Returns the name that the specification gives it in this packet.
                 pub const fn name(self) -> &'static str {
                     match self {
                         $( Self::$legal => reason_codes!(@name $legal $($name_here)?), )*
                     }
                 }
 
-                /// Whether it reports a failure: 0x80 and above.
+                /// Returns whether the code reports a failure: 0x80 and above.
                 pub const fn is_error(self) -> bool {
                     self.value() >= 0x80
                 }
@@ -176,9 +176,9 @@ reason_codes! {
     0xA1 SubscriptionIdentifiersNotSupported "Subscription Identifiers not supported";
     0xA2 WildcardSubscriptionsNotSupported "Wildcard Subscriptions not supported";
 
-    /// How a server answers a CONNECT \[MQTT-3.2.2-8\].
+    /// A reason code of a CONNACK \[MQTT-3.2.2-8\].
     ///
-    /// 3.1 and 3.1.1 know six of them, by other numbers: see [`return_code`](Self::return_code).
+    /// 3.1 and 3.1.1 have six of them, with other numbers: see [`return_code`](Self::return_code).
     ConnAckReasonCode {
         Success, UnspecifiedError, MalformedPacket, ProtocolError, ImplementationSpecificError,
         UnsupportedProtocolVersion, ClientIdentifierNotValid, BadUserNameOrPassword, NotAuthorized, ServerUnavailable,
@@ -187,18 +187,19 @@ reason_codes! {
         ConnectionRateExceeded,
     }
 
-    /// How a message of QoS 1 or 2 was received: in PUBACK and PUBREC \[MQTT-3.4.2-1, MQTT-3.5.2-1\].
+    /// A reason code of a PUBACK or PUBREC: the outcome of a message of QoS 1 or 2 \[MQTT-3.4.2-1, MQTT-3.5.2-1\].
     PubAckReasonCode {
         Success, NoMatchingSubscribers, UnspecifiedError, ImplementationSpecificError, NotAuthorized, TopicNameInvalid,
         PacketIdentifierInUse, QuotaExceeded, PayloadFormatInvalid,
     }
 
-    /// How the second half of a QoS 2 delivery went: in PUBREL and PUBCOMP \[MQTT-3.6.2-1, MQTT-3.7.2-1\].
+    /// A reason code of a PUBREL or PUBCOMP: the outcome of the second half of a QoS 2 delivery \[MQTT-3.6.2-1,
+    /// MQTT-3.7.2-1\].
     PubRelReasonCode { Success, PacketIdentifierNotFound }
 
-    /// What became of one subscription that was asked for \[MQTT-3.9.3-2\].
+    /// A reason code of a SUBACK: the outcome for one subscription \[MQTT-3.9.3-2\].
     ///
-    /// 3.1.1 has only the three grants and 0x80, which is Failure there. 3.1 has no failure at all; it is taken as in
+    /// 3.1.1 has the three grants, and 0x80, which it calls Failure. 3.1 has no failure, but 0x80 is accepted as in
     /// 3.1.1.
     SubAckReasonCode {
         GrantedQoS0 = Success "Granted QoS 0",
@@ -207,16 +208,16 @@ reason_codes! {
         SubscriptionIdentifiersNotSupported, WildcardSubscriptionsNotSupported,
     }
 
-    /// What became of one subscription that was to end \[MQTT-3.11.3-2\].
+    /// A reason code of an UNSUBACK: the outcome for one topic filter \[MQTT-3.11.3-2\].
     UnsubAckReasonCode {
         Success, NoSubscriptionExisted, UnspecifiedError, ImplementationSpecificError, NotAuthorized,
         TopicFilterInvalid, PacketIdentifierInUse,
     }
 
-    /// Why a connection ends \[MQTT-3.14.2-1\].
+    /// A reason code of a DISCONNECT \[MQTT-3.14.2-1\].
     ///
-    /// Which side may send which is not checked here. Bad authentication method stands in the list of section 2.4 and
-    /// not in that of section 3.14.2.1; it is accepted.
+    /// The codec does not check which endpoint may send which code. Bad authentication method is in the list of section
+    /// 2.4 but not in that of section 3.14.2.1; it is accepted.
     DisconnectReasonCode {
         NormalDisconnection = Success "Normal disconnection",
         DisconnectWithWillMessage, UnspecifiedError, MalformedPacket, ProtocolError,
@@ -228,12 +229,13 @@ reason_codes! {
         SubscriptionIdentifiersNotSupported, WildcardSubscriptionsNotSupported,
     }
 
-    /// How an exchange of authentication data goes on \[MQTT-3.15.2-1\].
+    /// A reason code of an AUTH \[MQTT-3.15.2-1\].
     AuthReasonCode { Success, ContinueAuthentication, ReAuthenticate }
 }
 
 impl ConnAckReasonCode {
-    /// The Connect Return code of 3.1 and 3.1.1 that says the same, if there is one (3.1.1, section 3.2.2.3).
+    /// Returns the Connect Return code of 3.1 and 3.1.1 for this code; `None` if there is none (3.1.1, section
+    /// 3.2.2.3).
     pub const fn return_code(self) -> Option<u8> {
         match self {
             Self::Success => Some(0),
@@ -246,7 +248,7 @@ impl ConnAckReasonCode {
         }
     }
 
-    /// The code that says the same as a Connect Return code of 3.1 and 3.1.1, 0 to 5.
+    /// Returns the reason code for a Connect Return code of 3.1 and 3.1.1, 0 to 5.
     pub const fn from_return_code(value: u8) -> Option<Self> {
         match value {
             0 => Some(Self::Success),
@@ -260,18 +262,19 @@ impl ConnAckReasonCode {
     }
 }
 
-/// A reason code that this kind of packet may not carry.
+/// The error of a reason code that the packet may not carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("this packet may not carry the reason code {0}")]
+#[non_exhaustive]
 pub struct WrongReasonCode(pub ReasonCode);
 
 impl SubAckReasonCode {
-    /// The QoS that is granted; `None` for a refusal.
+    /// Returns the granted QoS; `None` for a refusal.
     pub const fn granted_qos(self) -> Option<QoS> {
         QoS::from_value(self.value())
     }
 
-    /// Whether 3.1 and 3.1.1 know it: a grant, or 0x80 \[3.1.1: MQTT-3.9.3-2\].
+    /// Returns whether 3.1.1 has this return code: a grant, or 0x80 \[3.1.1: MQTT-3.9.3-2\].
     pub(crate) const fn is_return_code(value: u8) -> bool {
         matches!(value, 0x00..=0x02 | 0x80)
     }

@@ -1,46 +1,47 @@
-//! How a packet describes itself to whatever counts, checks or writes it.
+//! The traits by which a packet describes its content to the passes of the encoder, which count, check and write.
 
 use super::field::Field;
 use super::packet_type::PacketType;
 use super::version::Version;
 use super::violation::Violation;
 
-/// The part of a packet behind its fixed header.
+/// A packet without its fixed header.
 pub(crate) trait Body {
     const TYPE: PacketType;
 
-    /// The first byte of the packet.
+    /// Returns the first byte of the packet.
     #[inline(always)]
     fn first_byte(&self) -> u8 {
         Self::TYPE.first_byte()
     }
 
-    /// Whether there are no properties in it: then it is written by code that knows of none and needs fewer registers.
+    /// Returns whether the packet has no properties. It is then written by code without properties, which needs fewer
+    /// registers.
     fn is_plain(&self) -> bool;
 
-    /// The number of bytes that belong to the packet and are sent by somebody else.
+    /// Returns the size of the part that is sent separately, which is counted in the Remaining Length.
     #[inline(always)]
     fn detached_len(&self) -> usize {
         0
     }
 
-    /// Writes it, and says what has to hold.
+    /// Describes the fields in order, and the rules that have to hold.
     fn write<S: Sink>(&self, version: Version, out: &mut S);
 }
 
-/// Something that stands behind a length of its own: the properties.
+/// A part of a packet behind a length of its own: the properties.
 pub(crate) trait Section {
     fn is_empty(&self) -> bool;
 
     fn write<S: Sink>(&self, out: &mut S);
 }
 
-/// Where the description of a packet goes to.
+/// A pass of the encoder: receives the description of a packet.
 pub(crate) trait Sink {
-    /// Whether all the sections are empty.
+    /// Whether all sections are empty.
     const PLAIN: bool;
 
-    /// A few bytes of a known number: numbers, and several of them at once.
+    /// Takes one or more numbers, as bytes.
     fn array<const N: usize>(&mut self, bytes: [u8; N]);
 
     #[inline(always)]
@@ -53,32 +54,32 @@ pub(crate) trait Sink {
         self.array(value.to_be_bytes());
     }
 
-    /// A Variable Byte Integer; `value` is at most 268,435,455.
+    /// Takes a Variable Byte Integer; `value` is at most 268,435,455.
     fn varint(&mut self, value: u32);
 
-    /// Bytes as they are.
+    /// Takes bytes without a length.
     fn raw(&mut self, bytes: &[u8]);
 
-    /// Binary Data or a UTF-8 Encoded String: a two-byte length and the bytes.
+    /// Takes Binary Data or a UTF-8 Encoded String: a two-byte length and the bytes.
     fn binary(&mut self, field: Field, bytes: &[u8]);
 
-    /// A section behind its length; at most two in a packet.
+    /// Takes a section behind its length. A packet has at most two.
     fn section(&mut self, section: &impl Section);
 
-    /// A rule of the specification that the packet has to keep.
-    fn rule(&mut self, kept: impl FnOnce() -> bool, field: Field, violation: Violation);
+    /// Requires a rule of the specification to hold.
+    fn require(&mut self, holds: impl FnOnce() -> bool, field: Field, violation: Violation);
 
-    /// The properties behind their length; before 5.0 there must not be any.
+    /// Takes the properties behind their length; before 5.0 requires that there are none.
     #[inline(always)]
     fn properties(&mut self, version: Version, field: Field, properties: &impl Section) {
         match version {
             Version::V5 => self.section(properties),
-            Version::V31 | Version::V311 => self.absent(|| Self::PLAIN || properties.is_empty(), field),
+            Version::V31 | Version::V311 => self.require_absent(|| Self::PLAIN || properties.is_empty(), field),
         }
     }
 
-    /// A reason code and the properties, in the shortest form that there is (section 3.4.2.1); before 5.0 there must
-    /// not be any but 0.
+    /// Takes a reason code and the properties, in the shortest form (section 3.4.2.1); before 5.0 requires that the
+    /// code is 0 and that there are no properties.
     #[inline(always)]
     fn reason(&mut self, version: Version, code: u8, properties: &impl Section) {
         let no_properties = Self::PLAIN || properties.is_empty();
@@ -90,11 +91,11 @@ pub(crate) trait Sink {
                 self.section(properties);
             }
         } else {
-            self.absent(|| code == 0, Field::ReasonCode);
-            self.absent(|| no_properties, Field::Properties);
+            self.require_absent(|| code == 0, Field::ReasonCode);
+            self.require_absent(|| no_properties, Field::Properties);
         }
     }
 
-    /// What must not be there, because the version has no place for it.
-    fn absent(&mut self, absent: impl FnOnce() -> bool, field: Field);
+    /// Requires a field to be empty, because the version does not have it.
+    fn require_absent(&mut self, absent: impl FnOnce() -> bool, field: Field);
 }

@@ -1,4 +1,4 @@
-//! Finding packets in a stream of bytes.
+//! Decoding of packets in a stream of bytes.
 
 use core::fmt;
 use core::iter::FusedIterator;
@@ -6,9 +6,9 @@ use core::iter::FusedIterator;
 use super::ack::{PubAck, PubComp, PubRec, PubRel};
 use super::auth::Auth;
 use super::connack::ConnAck;
-use super::connect::{Connect, NoProtocol, Protocol};
+use super::connect::{Connect, Protocol, UnsupportedProtocol};
 use super::disconnect::Disconnect;
-use super::error::{DecodeError, Fault};
+use super::error::{DecodeError, FieldError};
 use super::field::Field;
 use super::header::{self, FixedHeader, RETAIN};
 use super::limits::Limits;
@@ -29,29 +29,28 @@ use crate::redacted::Redacted;
 #[cfg(feature = "alloc")]
 use crate::topic::TopicName;
 
-/// What a buffer begins with.
+/// The result of [`decode`]. It is exhaustive: further cases cannot arise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant)] // as `Packet`
 pub enum Decoded<'a> {
-    /// A packet.
+    /// A complete packet.
     Packet {
         /// The packet; it borrows from the buffer.
         packet: Packet<'a>,
-        /// How many bytes of the buffer it takes.
+        /// Size of the packet, in bytes.
         size: usize,
     },
-    /// The beginning of a packet.
+    /// An incomplete packet.
     Incomplete {
-        /// How many bytes are missing at least. Once the fixed header is there it is the exact number.
+        /// Number of bytes that are missing: the exact number once the fixed header has arrived, a lower bound before.
         needs: usize,
     },
 }
 
-/// Decodes the packet that `input` begins with.
+/// Decodes the packet at the start of `input`. Bytes behind the packet are ignored.
 ///
-/// `version` is that of the connection; a CONNECT names its own, and is decoded by that. (Who waits for a CONNECT may
-/// give any: it only decides by which rules something else is refused.) What follows the packet in `input` is not
-/// looked at.
+/// `version` is the version of the connection. A CONNECT is decoded in the version that it contains; a server that
+/// expects one may pass any version, which then only selects the rules by which other packets are refused.
 ///
 /// ```
 /// use mqtt_sansio::{Version, codec::{self, Decoded, Limits, Packet}};
@@ -73,28 +72,29 @@ pub enum Decoded<'a> {
 ///
 /// # Errors
 ///
-/// [`DecodeError`] when it is no packet, whatever may follow: a wrong fixed header is refused without waiting for the
-/// rest, and so is a packet larger than [`Limits::max_packet_size`]. (The flags of a CONNECT are judged once it is
-/// complete: only 3.1 ignores them, and the packet itself names its version.) A packet that ends too early by its own Remaining
-/// Length is an error and never [`Decoded::Incomplete`].
+/// [`DecodeError`] if `input` is not the start of a valid packet. An invalid fixed header, and a packet larger than
+/// [`Limits::max_packet_size`], are refused without waiting for the rest. The flags of a CONNECT are checked when it is
+/// complete, because 3.1 ignores them and the packet itself contains the version. A packet whose fields exceed its
+/// Remaining Length is an error, never [`Decoded::Incomplete`].
 #[inline]
 pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<Decoded<'a>, DecodeError> {
-    let Some((first, body, size)) = split_usual(input, version, limits) else {
-        return decode_unusual(input, version, limits);
+    let Some((first, body, size)) = split_common(input, version, limits) else {
+        return decode_any(input, version, limits);
     };
     if first >> 4 == PacketType::Publish as u8 && Publish::is_plain(first & 0x0F, body, version) {
-        // What most packets are is read here, and pays for nothing that others need.
+        // Most packets are of this kind: a short path that does not pay for the others.
         return Frame { body, size, version, limits }.read_plain_publish(first & 0x0F);
     }
     read(first, body, size, version, limits)
 }
 
-/// The first byte of a packet, what is behind its fixed header, and its size, if all is as usual.
+/// Splits a packet into first byte, body and size; `None` unless the packet is complete and its fixed header is valid
+/// and of at most three bytes.
 #[inline(always)]
-fn split_usual(input: &[u8], version: Version, limits: Limits) -> Option<(u8, &[u8], usize)> {
-    // The usual packet in a few comparisons; whatever else it may be, `decode_unusual` finds out.
+fn split_common(input: &[u8], version: Version, limits: Limits) -> Option<(u8, &[u8], usize)> {
+    // A fast path in a few comparisons; `decode_any` handles everything else.
     let (first, length, rest) = match *input {
-        // One or two bytes of length, without a jump that nobody could predict.
+        // One or two bytes of length, without a branch on it, which would be mispredicted.
         [first, low, high, ..] => {
             let is_long = low >= 0x80;
             if is_long && !(0x01..=0x7F).contains(&high) {
@@ -114,21 +114,21 @@ fn split_usual(input: &[u8], version: Version, limits: Limits) -> Option<(u8, &[
     may_be_read.then_some((first, body, size))
 }
 
-/// What nearly every packet of a busy connection is.
+/// The most frequent packets of a busy connection.
 #[cfg(feature = "alloc")]
 pub(crate) enum Short<'a> {
-    /// A message without properties.
+    /// A PUBLISH without properties.
     Publish { delivery: Delivery, retain: bool, topic: TopicName<'a>, payload: &'a [u8] },
     /// PUBACK, PUBREC, PUBREL or PUBCOMP without reason code and properties.
     Ack(PacketType, PacketId),
 }
 
-/// Decodes the packet that `input` begins with, and tells its size, if it is one of those. For an engine: it is spared
-/// the way through [`Packet`], which has room for everything. What else it may be [`decode`] says.
+/// Decodes the packet at the start of `input` if it is a [`Short`]; returns its size too. It spares a session the way
+/// through [`Packet`], which is large. `None` for any other input, which [`decode`] handles.
 #[cfg(feature = "alloc")]
 #[inline(always)]
 pub(crate) fn decode_short<'a>(input: &'a [u8], version: Version, limits: Limits) -> Option<(Short<'a>, usize)> {
-    let (first, body, size) = split_usual(input, version, limits)?;
+    let (first, body, size) = split_common(input, version, limits)?;
     let packet = match (first >> 4, body) {
         (3, _) if Publish::is_plain(first & 0x0F, body, version) => {
             let read = Publish::read_plain(first & 0x0F, &mut Reader::new(body, size), Context { version, limits });
@@ -150,16 +150,16 @@ pub(crate) fn decode_short<'a>(input: &'a [u8], version: Version, limits: Limits
     Some((packet, size))
 }
 
-/// Decodes a PUBLISH of which the end has not come: everything but the payload, of which it holds as much as is there.
-/// Also tells how many bytes of the payload are still to come. `None` if it is something else, if it is complete, or if
-/// more has to come first.
+/// Decodes an incomplete PUBLISH: all fields, and the part of the payload that has arrived. Returns the number of
+/// missing bytes of the payload too. `None` if the packet is of another type or complete, or if its properties have not
+/// arrived yet.
 #[cfg(feature = "alloc")]
 pub(crate) fn decode_publish_head<'a>(
     input: &'a [u8],
     version: Version,
     limits: Limits,
 ) -> Result<Option<(Publish<'a>, u32)>, DecodeError> {
-    let into_error = |fault: Fault| fault.into_error(Some(PacketType::Publish), version);
+    let into_error = |error: FieldError| error.into_error(Some(PacketType::Publish), version);
     let Some(header) = FixedHeader::read(input, version, limits.sender).map_err(into_error)? else { return Ok(None) };
     let (Some(&first), Some(there)) = (input.first(), input.get(usize::from(header.size)..)) else { return Ok(None) };
     let missing = (header.remaining_length as usize).saturating_sub(there.len());
@@ -167,7 +167,7 @@ pub(crate) fn decode_publish_head<'a>(
         return Ok(None);
     }
     let Some(head_len) = Publish::head_len(first, there, version) else { return Ok(None) };
-    // A head that is longer than the packet is read as far as it goes: that tells what is wrong with it.
+    // A head that exceeds the packet is read as far as it goes, to find the error.
     if head_len > there.len() && head_len <= header.remaining_length as usize {
         return Ok(None);
     }
@@ -176,18 +176,18 @@ pub(crate) fn decode_publish_head<'a>(
     Ok(Some((publish, missing as u32)))
 }
 
-/// Decodes any packet. The only one to find that it is not complete, and what is wrong with its fixed header.
+/// Decodes any packet. Only this function detects incomplete packets and errors of the fixed header.
 #[inline(never)]
-fn decode_unusual<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<Decoded<'a>, DecodeError> {
+fn decode_any<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<Decoded<'a>, DecodeError> {
     let packet_type = input.first().and_then(|first| PacketType::from_number(first >> 4));
     let header = match FixedHeader::read(input, version, limits.sender) {
         Ok(Some(header)) => header,
         Ok(None) => return Ok(Decoded::Incomplete { needs: if input.is_empty() { 2 } else { 1 } }),
-        Err(fault) => return Err(fault.into_error(packet_type, version)),
+        Err(error) => return Err(error.into_error(packet_type, version)),
     };
     if header.packet_size() > limits.max_packet_size {
-        let fault = Fault::new(1, Field::RemainingLength, Violation::PacketTooLarge);
-        return Err(fault.into_error(packet_type, version));
+        let error = FieldError::new(1, Field::RemainingLength, Violation::PacketTooLarge);
+        return Err(error.into_error(packet_type, version));
     }
     let size = header.packet_size() as usize;
     match (input.first(), input.get(usize::from(header.size)..size)) {
@@ -196,8 +196,8 @@ fn decode_unusual<'a>(input: &'a [u8], version: Version, limits: Limits) -> Resu
     }
 }
 
-/// Reads a whole packet with a good fixed header. The short ones are read here, the others in functions of their own,
-/// so that they don't cost the short ones registers.
+/// Reads a complete packet with a valid fixed header. Short packets are read here, others in functions that are not
+/// inlined, so that they do not cost the short ones registers.
 #[inline(never)]
 fn read<'a>(
     first: u8,
@@ -210,7 +210,7 @@ fn read<'a>(
     let flags = first & 0x0F;
     match first >> 4 {
         3 if Publish::is_plain(flags, body, version) => frame().read_plain_publish(flags),
-        3 => frame().read_apart(PacketType::Publish, |reader, context| Publish::read(flags, reader, context)),
+        3 => frame().read_outlined(PacketType::Publish, |reader, context| Publish::read(flags, reader, context)),
         4 => frame().read_ack(PacketType::PubAck, PubAck::new, PubAck::read),
         5 => frame().read_ack(PacketType::PubRec, PubRec::new, PubRec::read),
         6 => frame().read_ack(PacketType::PubRel, PubRel::new, PubRel::read),
@@ -218,21 +218,21 @@ fn read<'a>(
         12 => frame().read(PacketType::PingReq, |reader, _| reader.finish().map(|()| PingReq)),
         13 => frame().read(PacketType::PingResp, |reader, _| reader.finish().map(|()| PingResp)),
         1 => frame().read_connect(flags),
-        2 => frame().read_apart(PacketType::ConnAck, ConnAck::read),
-        8 => frame().read_apart(PacketType::Subscribe, Subscribe::read),
-        9 => frame().read_apart(PacketType::SubAck, SubAck::read),
-        10 => frame().read_apart(PacketType::Unsubscribe, Unsubscribe::read),
-        11 => frame().read_apart(PacketType::UnsubAck, UnsubAck::read),
-        14 => frame().read_apart(PacketType::Disconnect, Disconnect::read),
-        _ => frame().read_apart(PacketType::Auth, Auth::read),
+        2 => frame().read_outlined(PacketType::ConnAck, ConnAck::read),
+        8 => frame().read_outlined(PacketType::Subscribe, Subscribe::read),
+        9 => frame().read_outlined(PacketType::SubAck, SubAck::read),
+        10 => frame().read_outlined(PacketType::Unsubscribe, Unsubscribe::read),
+        11 => frame().read_outlined(PacketType::UnsubAck, UnsubAck::read),
+        14 => frame().read_outlined(PacketType::Disconnect, Disconnect::read),
+        _ => frame().read_outlined(PacketType::Auth, Auth::read),
     }
 }
 
-/// A whole packet behind its fixed header.
+/// A complete packet without its fixed header.
 #[derive(Clone, Copy)]
 struct Frame<'a> {
     body: &'a [u8],
-    /// The size of the packet, fixed header included.
+    /// Size of the packet, fixed header included.
     size: usize,
     version: Version,
     limits: Limits,
@@ -243,42 +243,42 @@ impl<'a> Frame<'a> {
     fn read<P: Into<Packet<'a>>>(
         self,
         packet_type: PacketType,
-        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, Fault>,
+        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, FieldError>,
     ) -> Result<Decoded<'a>, DecodeError> {
         let context = Context { version: self.version, limits: self.limits };
         match read(&mut Reader::new(self.body, self.size), context) {
             Ok(packet) => Ok(Decoded::Packet { packet: packet.into(), size: self.size }),
-            Err(fault) => Err(fault.into_error(Some(packet_type), self.version)),
+            Err(error) => Err(error.into_error(Some(packet_type), self.version)),
         }
     }
 
     #[inline(never)]
-    fn read_apart<P: Into<Packet<'a>>>(
+    fn read_outlined<P: Into<Packet<'a>>>(
         self,
         packet_type: PacketType,
-        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, Fault>,
+        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, FieldError>,
     ) -> Result<Decoded<'a>, DecodeError> {
         self.read(packet_type, read)
     }
 
-    /// An acknowledgement of two bytes is nearly every one.
+    /// Reads an acknowledgement; nearly all have a body of two bytes.
     #[inline(always)]
     fn read_ack<P: Into<Packet<'a>>>(
         self,
         packet_type: PacketType,
         short: impl FnOnce(PacketId) -> P,
-        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, Fault>,
+        read: impl FnOnce(&mut Reader<'a>, Context) -> Result<P, FieldError>,
     ) -> Result<Decoded<'a>, DecodeError> {
         if self.body.len() != 2 {
-            return self.read_apart(packet_type, read);
+            return self.read_outlined(packet_type, read);
         }
         match Reader::new(self.body, self.size).packet_id() {
             Ok(id) => Ok(Decoded::Packet { packet: short(id).into(), size: self.size }),
-            Err(fault) => Err(fault.into_error(Some(packet_type), self.version)),
+            Err(error) => Err(error.into_error(Some(packet_type), self.version)),
         }
     }
 
-    /// A message without properties is nearly every one.
+    /// Reads a PUBLISH without properties.
     #[inline(always)]
     fn read_plain_publish(self, flags: u8) -> Result<Decoded<'a>, DecodeError> {
         let context = Context { version: self.version, limits: self.limits };
@@ -288,29 +288,30 @@ impl<'a> Frame<'a> {
                 let publish = Publish { delivery, retain, topic, payload, properties: PublishProperties::default() };
                 Ok(Decoded::Packet { packet: Packet::Publish(publish), size: self.size })
             }
-            Err(fault) => Err(fault.into_error(Some(PacketType::Publish), self.version)),
+            Err(error) => Err(error.into_error(Some(PacketType::Publish), self.version)),
         }
     }
 
-    /// A CONNECT says by which version it is to be read, its flags in the first byte included.
+    /// Reads a CONNECT, which contains the version by whose rules it is read; they apply to the flags in its first
+    /// byte, too.
     #[inline(never)]
     fn read_connect(self, flags: u8) -> Result<Decoded<'a>, DecodeError> {
         let mut reader = Reader::new(self.body, self.size);
         match Connect::read_protocol(&mut reader) {
             Ok(Protocol { version, .. }) if !header::has_legal_connect_flags(flags, version) => {
-                let fault = Fault::new(0, Field::Flags, Violation::WrongFlags);
-                Err(fault.into_error(Some(PacketType::Connect), version))
+                let error = FieldError::new(0, Field::Flags, Violation::WrongFlags);
+                Err(error.into_error(Some(PacketType::Connect), version))
             }
             Ok(Protocol { version, is_bridge }) => Self { version, body: reader.rest(), ..self }
                 .read(PacketType::Connect, |reader, context| Connect::read(reader, context, is_bridge)),
-            Err(NoProtocol { fault, answer }) => {
-                Err(fault.into_error(Some(PacketType::Connect), answer.unwrap_or(self.version)))
+            Err(UnsupportedProtocol { error, answer }) => {
+                Err(error.into_error(Some(PacketType::Connect), answer.unwrap_or(self.version)))
             }
         }
     }
 }
 
-/// Decodes all the packets of a buffer, one after the other; a CONNECT sets the version for what follows.
+/// Returns an iterator over the packets of a buffer. A CONNECT sets the version for the packets behind it.
 ///
 /// ```
 /// use mqtt_sansio::{Version, codec::{self, Limits, Packet}};
@@ -325,7 +326,7 @@ pub const fn packets(input: &[u8], version: Version, limits: Limits) -> Packets<
     Packets { rest: input, consumed: 0, version, limits, needs: 0, failed: false }
 }
 
-/// The packets of a buffer: see [`packets`].
+/// An iterator over the packets of a buffer: see [`packets`].
 #[derive(Clone)]
 pub struct Packets<'a> {
     rest: &'a [u8],
@@ -337,29 +338,29 @@ pub struct Packets<'a> {
 }
 
 impl<'a> Packets<'a> {
-    /// What has not been decoded: an unfinished packet, or what an error begins with.
+    /// Returns the bytes that have not been decoded: an incomplete packet, or the packet with an error.
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// How many bytes have been decoded: the offset of [`rest`](Self::rest).
+    /// Returns the number of bytes that have been decoded: the offset of [`rest`](Self::rest).
     pub const fn consumed(&self) -> usize {
         self.consumed
     }
 
-    /// How many bytes [`rest`](Self::rest) lacks at least to be a packet. 0 as long as the iterator has not come to an
-    /// end, and when there is no rest.
+    /// Returns how many bytes the incomplete packet in [`rest`](Self::rest) lacks at least. 0 before the end of the
+    /// iterator, and if there is no rest.
     pub const fn needs(&self) -> usize {
         self.needs
     }
 
-    /// The version by which the next packet is decoded.
+    /// Returns the version in which the next packet is decoded.
     pub const fn version(&self) -> Version {
         self.version
     }
 }
 
-/// Without the bytes, in which there may be a password.
+/// Prints the number of bytes only: they may contain a password.
 impl fmt::Debug for Packets<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rest, consumed, version, limits, needs, failed } = self;
@@ -379,7 +380,7 @@ impl FusedIterator for Packets<'_> {}
 impl<'a> Iterator for Packets<'a> {
     type Item = Result<Packet<'a>, DecodeError>;
 
-    /// After an error there is nothing more: a stream cannot be found into again.
+    /// Decodes the next packet. MQTT has no resynchronisation: after an error the iterator ends.
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed || self.rest.is_empty() {
             return None;

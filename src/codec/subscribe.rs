@@ -1,6 +1,6 @@
 //! SUBSCRIBE and SUBACK (sections 3.8 and 3.9).
 
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::list::{self, List};
 use super::packet_type::PacketType;
@@ -13,29 +13,30 @@ use super::version::Version;
 use super::violation::Violation;
 use crate::topic::{self, TopicError, TopicFilter};
 
-/// SUBSCRIBE: a client asks for messages.
+/// SUBSCRIBE: a client requests subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subscribe<'a> {
-    /// What SUBACK will refer to.
+    /// The packet identifier, which SUBACK refers to.
     pub id: PacketId,
-    /// What is asked for; at least one \[MQTT-3.8.3-2\].
+    /// The requested subscriptions; at least one \[MQTT-3.8.3-2\].
     pub subscriptions: List<'a, Subscription<'a>>,
     /// The properties; empty before 5.0.
     pub properties: SubscribeProperties<'a>,
 }
 
-/// A topic filter and how its messages are to be sent (section 3.8.3.1).
+/// A topic filter with its subscription options (section 3.8.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subscription<'a> {
-    /// Which topics.
+    /// The topic filter.
     pub filter: TopicFilter<'a>,
-    /// The highest QoS that the client wants.
+    /// The maximum QoS of the messages that the server sends for this subscription.
     pub qos: QoS,
-    /// Not what this client itself has published; 5.0 only, and not for a shared subscription \[MQTT-3.8.3-4\].
+    /// No Local: the server does not send messages that this client has published. 5.0 only, and not for a shared
+    /// subscription \[MQTT-3.8.3-4\].
     pub no_local: bool,
-    /// Keep the RETAIN flag as it was published; 5.0 only.
+    /// Retain As Published: the server sends messages with the RETAIN flag with which they were published; 5.0 only.
     pub retain_as_published: bool,
-    /// When retained messages are sent; 5.0 only.
+    /// Retain Handling: when the server sends retained messages; 5.0 only.
     pub retain_handling: RetainHandling,
 }
 
@@ -43,33 +44,33 @@ const NO_LOCAL: u8 = 0b0000_0100;
 const RETAIN_AS_PUBLISHED: u8 = 0b0000_1000;
 
 impl<'a> Subscription<'a> {
-    /// A subscription without further options.
+    /// Creates a subscription with the default options.
     ///
     /// # Errors
     ///
-    /// [`TopicError`] when the filter is not well-formed: see [`TopicFilter::new`].
+    /// [`TopicError`] if the filter is invalid: see [`TopicFilter::new`].
     pub fn new(filter: &'a str, qos: QoS) -> Result<Self, TopicError> {
         Ok(Self::with_filter(TopicFilter::new(filter)?, qos))
     }
 
-    /// A subscription without further options, to a filter that has been checked.
+    /// Creates a subscription with the default options.
     pub const fn with_filter(filter: TopicFilter<'a>, qos: QoS) -> Self {
         let retain_handling = RetainHandling::SendAtSubscribe;
         Self { filter, qos, no_local: false, retain_as_published: false, retain_handling }
     }
 
-    /// Reads and checks one entry.
+    /// Checks one entry of a SUBSCRIBE.
     #[inline(always)]
-    fn check(reader: &mut Reader<'a>, context: Context) -> Result<(), Fault> {
+    fn check(reader: &mut Reader<'a>, context: Context) -> Result<(), FieldError> {
         let filter = reader.topic_filter(context)?;
         let options = reader.u8(Field::SubscriptionOptions)?;
         match check_options(used_options(options, context.version), filter, context.version) {
             None => Ok(()),
-            Some(violation) => Err(Fault::new(reader.offset_before(1), Field::SubscriptionOptions, violation)),
+            Some(violation) => Err(FieldError::new(reader.offset_before(1), Field::SubscriptionOptions, violation)),
         }
     }
 
-    /// The options of an entry that was checked, or of any other byte something.
+    /// Creates a subscription from validated options; invalid bits fall back to the default.
     #[inline(always)]
     fn with_options(filter: TopicFilter<'a>, options: u8, version: Version) -> Self {
         let options = used_options(options, version);
@@ -90,7 +91,7 @@ impl<'a> Subscription<'a> {
     }
 }
 
-/// The subscription options that mean something: 3.1 does not use the upper six bits.
+/// Clears the subscription options that the version does not use: the upper six bits in 3.1.
 #[inline(always)]
 const fn used_options(options: u8, version: Version) -> u8 {
     match version {
@@ -129,13 +130,13 @@ impl<'a> list::sealed::Entry<'a> for Subscription<'a> {
 }
 
 impl<'a> Subscribe<'a> {
-    /// Without properties.
+    /// Creates the packet without properties.
     pub fn new(id: PacketId, subscriptions: impl Into<List<'a, Subscription<'a>>>) -> Self {
         Self { id, subscriptions: subscriptions.into(), properties: SubscribeProperties::default() }
     }
 
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let id = reader.packet_id()?;
         let properties = SubscribeProperties::read(reader, Field::PropertyLength, context)?;
         let check = |reader: &mut Reader<'a>| Subscription::check(reader, context);
@@ -155,20 +156,20 @@ impl Body for Subscribe<'_> {
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.u16(self.id.get());
         out.properties(version, Field::Properties, &self.properties);
-        out.rule(|| !self.subscriptions.is_empty(), Field::Payload, Violation::NoTopicFilter);
+        out.require(|| !self.subscriptions.is_empty(), Field::Payload, Violation::NoTopicFilter);
         if let Some(bytes) = self.subscriptions.wire_bytes_of(version) {
             return out.raw(bytes);
         }
         for subscription in self.subscriptions {
             write_filter(subscription.filter, version, out);
             match version {
-                Version::V5 => out.rule(
+                Version::V5 => out.require(
                     || !subscription.no_local || subscription.filter.share_name().is_none(),
                     Field::SubscriptionOptions,
                     Violation::NoLocalOnShared,
                 ),
                 Version::V31 | Version::V311 => {
-                    out.absent(|| subscription.options() <= 2, Field::SubscriptionOptions);
+                    out.require_absent(|| subscription.options() <= 2, Field::SubscriptionOptions);
                 }
             }
             out.u8(subscription.options());
@@ -176,15 +177,15 @@ impl Body for Subscribe<'_> {
     }
 }
 
-/// Writes a filter, which may have been received by a version that knows no shared subscriptions.
+/// Writes a filter. One that was received in 3.1 or 3.1.1 may be an invalid shared subscription in 5.0.
 #[inline(always)]
 pub(crate) fn write_filter<S: Sink>(filter: TopicFilter<'_>, version: Version, out: &mut S) {
     let filter = filter.as_bytes();
     if version == Version::V5
         && filter.first() == Some(&b'$')
-        && let Some(error) = topic::share_flaw(filter)
+        && let Some(error) = topic::share_error(filter)
     {
-        out.rule(|| false, Field::TopicFilter, Violation::Text(error.kind));
+        out.require(|| false, Field::TopicFilter, Violation::Text(error.kind));
     }
     out.binary(Field::TopicFilter, filter);
 }
@@ -194,14 +195,14 @@ pub(crate) fn write_filter<S: Sink>(filter: TopicFilter<'_>, version: Version, o
 pub struct SubAck<'a> {
     /// The packet identifier of the SUBSCRIBE.
     pub id: PacketId,
-    /// What became of each subscription, in the order in which they were asked for \[MQTT-3.9.3-1\]; at least one.
+    /// The outcome for each subscription, in the order of the SUBSCRIBE \[MQTT-3.9.3-1\]; at least one.
     pub reason_codes: List<'a, SubAckReasonCode>,
     /// The properties; empty before 5.0.
     pub properties: AckProperties<'a>,
 }
 
-/// The return code that is meant: of a granted QoS, 3.1 does not use the upper six bits. It knows no failure either; 0x80
-/// is one all the same, since servers of 3.1.1 say so to clients of 3.1 as well.
+/// Clears the bits of a return code that the version does not use: the upper six of a granted QoS in 3.1. 3.1 has no
+/// failure, but 0x80 is read as one: servers of 3.1.1 send it to clients of 3.1 too.
 #[inline(always)]
 const fn used_code(code: u8, version: Version) -> u8 {
     match version {
@@ -218,13 +219,13 @@ impl<'a> list::sealed::Entry<'a> for SubAckReasonCode {
 }
 
 impl<'a> SubAck<'a> {
-    /// Without properties.
+    /// Creates the packet without properties.
     pub fn new(id: PacketId, reason_codes: impl Into<List<'a, SubAckReasonCode>>) -> Self {
         Self { id, reason_codes: reason_codes.into(), properties: AckProperties::default() }
     }
 
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let id = reader.packet_id()?;
         let properties = AckProperties::read(reader, Field::PropertyLength, context)?;
         let reason_codes = match context.version {
@@ -249,13 +250,13 @@ impl Body for SubAck<'_> {
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.u16(self.id.get());
         out.properties(version, Field::Properties, &self.properties);
-        out.rule(|| !self.reason_codes.is_empty(), Field::Payload, Violation::NoReasonCode);
+        out.require(|| !self.reason_codes.is_empty(), Field::Payload, Violation::NoReasonCode);
         if let Some(bytes) = self.reason_codes.wire_bytes_of(version) {
             return out.raw(bytes);
         }
         for code in self.reason_codes {
             if version != Version::V5 {
-                out.absent(|| SubAckReasonCode::is_return_code(code.value()), Field::ReasonCode);
+                out.require_absent(|| SubAckReasonCode::is_return_code(code.value()), Field::ReasonCode);
             }
             out.u8(code.value());
         }

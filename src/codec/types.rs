@@ -1,9 +1,12 @@
-//! The small values that packets are made of.
+//! Numbers and small enums that are fields of packets.
 
 use core::fmt;
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroU32};
+use core::str::FromStr;
 
 use thiserror::Error;
+
+use super::varint::MAX_REMAINING_LENGTH;
 
 /// A Packet Identifier: 1 to 65,535 \[MQTT-2.2.1-3\].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,14 +14,14 @@ use thiserror::Error;
 pub struct PacketId(NonZeroU16);
 
 impl PacketId {
-    /// The smallest: 1.
+    /// The smallest packet identifier: 1.
     pub const MIN: Self = Self(NonZeroU16::MIN);
 
-    /// Takes a packet identifier.
+    /// Creates a packet identifier.
     ///
     /// # Errors
     ///
-    /// [`OutOfRange`] when it is 0.
+    /// [`OutOfRange`] if `id` is 0.
     pub const fn new(id: u16) -> Result<Self, OutOfRange> {
         match NonZeroU16::new(id) {
             Some(id) => Ok(Self(id)),
@@ -26,7 +29,7 @@ impl PacketId {
         }
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn get(self) -> u16 {
         self.0.get()
     }
@@ -60,27 +63,27 @@ impl fmt::Display for PacketId {
 
 /// A Subscription Identifier: 1 to 268,435,455 (section 3.8.2.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubscriptionIdentifier(u32);
+pub struct SubscriptionIdentifier(NonZeroU32);
 
 impl SubscriptionIdentifier {
-    /// The largest.
-    pub const MAX: u32 = super::varint::MAX_REMAINING_LENGTH;
+    /// The largest subscription identifier: 268,435,455.
+    pub const MAX: u32 = MAX_REMAINING_LENGTH;
 
-    /// Takes a subscription identifier.
+    /// Creates a subscription identifier.
     ///
     /// # Errors
     ///
-    /// [`OutOfRange`] when it is 0 or above [`MAX`](Self::MAX).
+    /// [`OutOfRange`] if `id` is 0 or above [`MAX`](Self::MAX).
     pub const fn new(id: u32) -> Result<Self, OutOfRange> {
-        if id == 0 || id > Self::MAX {
-            return Err(OutOfRange("subscription identifier", "1 to 268,435,455"));
+        match NonZeroU32::new(id) {
+            Some(id) if id.get() <= Self::MAX => Ok(Self(id)),
+            _ => Err(OutOfRange("subscription identifier", "1 to 268,435,455")),
         }
-        Ok(Self(id))
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn get(self) -> u32 {
-        self.0
+        self.0.get()
     }
 }
 
@@ -92,38 +95,57 @@ impl TryFrom<u32> for SubscriptionIdentifier {
     }
 }
 
+impl From<SubscriptionIdentifier> for NonZeroU32 {
+    fn from(id: SubscriptionIdentifier) -> Self {
+        id.0
+    }
+}
+
+impl FromStr for SubscriptionIdentifier {
+    type Err = OutOfRange;
+
+    fn from_str(text: &str) -> Result<Self, OutOfRange> {
+        Self::new(text.parse().unwrap_or_default()) // 0 is out of range
+    }
+}
+
 impl fmt::Display for SubscriptionIdentifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
 }
 
-/// A number that its field cannot hold.
+/// The error of a number, or of a text with a number, that is outside the range of its type. Its text says the range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("a {0} is {1}")]
 pub struct OutOfRange(&'static str, &'static str);
 
-/// The delivery guarantee of a message (section 4.3).
+/// The quality of service: the delivery guarantee of a message (section 4.3).
+///
+/// It is read from a number, or from a text with a number, and printed as a number:
+///
+/// ```
+/// # use mqtt_sansio::QoS;
+/// assert_eq!("1".parse(), Ok(QoS::AtLeastOnce));
+/// assert_eq!(QoS::try_from(2), Ok(QoS::ExactlyOnce));
+/// assert_eq!(QoS::try_from(3).unwrap_err().to_string(), "a QoS is 0, 1 or 2");
+/// assert_eq!(QoS::AtMostOnce.to_string(), "0");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[repr(u8)]
 pub enum QoS {
-    /// QoS 0: sent once and forgotten.
+    /// QoS 0: the message is sent once and not acknowledged. The default.
     #[default]
     AtMostOnce,
-    /// QoS 1: sent until it is acknowledged.
+    /// QoS 1: the message is sent until it is acknowledged, so it may arrive more than once.
     AtLeastOnce,
-    /// QoS 2: delivered once, by a handshake of four packets.
+    /// QoS 2: the message is delivered once, by a handshake of four packets.
     ExactlyOnce,
 }
 
 impl QoS {
-    /// 0, 1 or 2.
-    pub const fn value(self) -> u8 {
-        self as u8
-    }
-
-    /// The QoS with this value, if there is one.
+    /// Returns the QoS with this value: 0, 1 or 2.
     #[inline]
     pub const fn from_value(value: u8) -> Option<Self> {
         match value {
@@ -135,13 +157,7 @@ impl QoS {
     }
 }
 
-impl fmt::Display for QoS {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.value(), f)
-    }
-}
-
-/// The highest QoS that a server takes, when that is not 2 (section 3.2.2.3.4).
+/// The highest QoS that a server supports, if that is not 2 (section 3.2.2.3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[repr(u8)]
@@ -153,12 +169,17 @@ pub enum MaximumQoS {
 }
 
 impl MaximumQoS {
-    /// 0 or 1.
-    pub const fn value(self) -> u8 {
-        self as u8
+    /// Returns the maximum with this value: 0 or 1.
+    pub const fn from_value(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::AtMostOnce),
+            1 => Some(Self::AtLeastOnce),
+            _ => None,
+        }
     }
 
-    /// The maximum that is to be announced for this QoS; `None` for 2, which is announced by saying nothing.
+    /// Returns the property that announces `qos` as the maximum; `None` for QoS 2, which is the maximum without the
+    /// property.
     pub const fn of(qos: QoS) -> Option<Self> {
         match qos {
             QoS::AtMostOnce => Some(Self::AtMostOnce),
@@ -177,45 +198,44 @@ impl From<MaximumQoS> for QoS {
     }
 }
 
-/// What a payload is said to be (section 3.3.2.3.2). Whether it is, nobody checks here.
+/// The declared format of a payload (section 3.3.2.3.2). The crate does not check a payload against it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[repr(u8)]
 pub enum PayloadFormat {
-    /// Bytes of any kind; the same as saying nothing.
+    /// Bytes of any kind; the same as no property at all.
     Unspecified,
     /// UTF-8 text.
     Utf8,
 }
 
 impl PayloadFormat {
-    /// 0 or 1.
-    pub const fn value(self) -> u8 {
-        self as u8
+    /// Returns the format with this value: 0 or 1.
+    pub const fn from_value(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::Unspecified),
+            1 => Some(Self::Utf8),
+            _ => None,
+        }
     }
 }
 
-/// When a new subscription is sent the retained messages (section 3.8.3.1).
+/// Retain Handling: when a server sends the retained messages for a subscription (section 3.8.3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[repr(u8)]
 pub enum RetainHandling {
-    /// Each time it is subscribed to.
+    /// At each SUBSCRIBE. The default, and the only behaviour before 5.0.
     #[default]
     SendAtSubscribe,
-    /// Only if there was no such subscription yet.
+    /// At a SUBSCRIBE for a subscription that does not exist yet.
     SendIfNew,
     /// Never.
     DoNotSend,
 }
 
 impl RetainHandling {
-    /// 0, 1 or 2.
-    pub const fn value(self) -> u8 {
-        self as u8
-    }
-
-    /// The handling with this value, if there is one.
+    /// Returns the handling with this value: 0, 1 or 2.
     #[inline]
     pub const fn from_value(value: u8) -> Option<Self> {
         match value {
@@ -225,4 +245,54 @@ impl RetainHandling {
             _ => None,
         }
     }
+}
+
+/// Implements the conversions between an enum and its number on the wire, also as a text.
+macro_rules! numbered {
+    ($( $type:ident: $name:literal, $range:literal; )*) => {
+        $(
+            impl $type {
+                #[doc = concat!("Returns the number on the wire: ", $range, ".")]
+                pub const fn value(self) -> u8 {
+                    self as u8
+                }
+            }
+
+            impl From<$type> for u8 {
+                fn from(value: $type) -> Self {
+                    value.value()
+                }
+            }
+
+            impl TryFrom<u8> for $type {
+                type Error = OutOfRange;
+
+                fn try_from(value: u8) -> Result<Self, OutOfRange> {
+                    Self::from_value(value).ok_or(OutOfRange($name, $range))
+                }
+            }
+
+            impl FromStr for $type {
+                type Err = OutOfRange;
+
+                fn from_str(text: &str) -> Result<Self, OutOfRange> {
+                    text.parse().ok().and_then(Self::from_value).ok_or(OutOfRange($name, $range))
+                }
+            }
+
+            impl fmt::Display for $type {
+                /// Writes the number.
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    fmt::Display::fmt(&self.value(), f)
+                }
+            }
+        )*
+    };
+}
+
+numbered! {
+    QoS: "QoS", "0, 1 or 2";
+    MaximumQoS: "maximum QoS", "0 or 1";
+    PayloadFormat: "payload format indicator", "0 or 1";
+    RetainHandling: "retain handling", "0, 1 or 2";
 }

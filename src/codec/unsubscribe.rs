@@ -1,6 +1,6 @@
 //! UNSUBSCRIBE and UNSUBACK (sections 3.10 and 3.11).
 
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::list::{self, List};
 use super::packet_type::PacketType;
@@ -17,9 +17,9 @@ use crate::topic::TopicFilter;
 /// UNSUBSCRIBE: a client ends subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Unsubscribe<'a> {
-    /// What UNSUBACK will refer to.
+    /// The packet identifier, which UNSUBACK refers to.
     pub id: PacketId,
-    /// The filters, letter by letter as they were subscribed to; at least one \[MQTT-3.10.3-2\].
+    /// The topic filters, character by character as in SUBSCRIBE; at least one \[MQTT-3.10.3-2\].
     pub filters: List<'a, TopicFilter<'a>>,
     /// The properties; empty before 5.0.
     pub properties: UnsubscribeProperties<'a>,
@@ -35,13 +35,13 @@ impl<'a> list::sealed::Entry<'a> for TopicFilter<'a> {
 }
 
 impl<'a> Unsubscribe<'a> {
-    /// Without properties.
+    /// Creates the packet without properties.
     pub fn new(id: PacketId, filters: impl Into<List<'a, TopicFilter<'a>>>) -> Self {
         Self { id, filters: filters.into(), properties: UnsubscribeProperties::default() }
     }
 
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let id = reader.packet_id()?;
         let properties = UnsubscribeProperties::read(reader, Field::PropertyLength, context)?;
         let check = |reader: &mut Reader<'a>| reader.topic_filter(context).map(drop);
@@ -61,7 +61,7 @@ impl Body for Unsubscribe<'_> {
     fn write<S: Sink>(&self, version: Version, out: &mut S) {
         out.u16(self.id.get());
         out.properties(version, Field::Properties, &self.properties);
-        out.rule(|| !self.filters.is_empty(), Field::Payload, Violation::NoTopicFilter);
+        out.require(|| !self.filters.is_empty(), Field::Payload, Violation::NoTopicFilter);
         if let Some(bytes) = self.filters.wire_bytes_of(version) {
             return out.raw(bytes);
         }
@@ -76,7 +76,8 @@ impl Body for Unsubscribe<'_> {
 pub struct UnsubAck<'a> {
     /// The packet identifier of the UNSUBSCRIBE.
     pub id: PacketId,
-    /// What became of each filter, in their order \[MQTT-3.11.3-1\]. At least one in 5.0, none before.
+    /// The outcome for each filter, in the order of the UNSUBSCRIBE \[MQTT-3.11.3-1\]: at least one in 5.0, none
+    /// before.
     pub reason_codes: List<'a, UnsubAckReasonCode>,
     /// The properties; empty before 5.0.
     pub properties: AckProperties<'a>,
@@ -90,13 +91,13 @@ impl<'a> list::sealed::Entry<'a> for UnsubAckReasonCode {
 }
 
 impl<'a> UnsubAck<'a> {
-    /// Without properties.
+    /// Creates the packet without properties.
     pub fn new(id: PacketId, reason_codes: impl Into<List<'a, UnsubAckReasonCode>>) -> Self {
         Self { id, reason_codes: reason_codes.into(), properties: AckProperties::default() }
     }
 
     #[inline(always)]
-    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>, context: Context) -> Result<Self, FieldError> {
         let id = reader.packet_id()?;
         if context.version != Version::V5 {
             reader.finish()?;
@@ -122,7 +123,7 @@ impl Body for UnsubAck<'_> {
         out.u16(self.id.get());
         if version == Version::V5 {
             out.section(&self.properties);
-            out.rule(|| !self.reason_codes.is_empty(), Field::Payload, Violation::NoReasonCode);
+            out.require(|| !self.reason_codes.is_empty(), Field::Payload, Violation::NoReasonCode);
             if let Some(bytes) = self.reason_codes.wire_bytes_of(version) {
                 return out.raw(bytes);
             }
@@ -130,8 +131,8 @@ impl Body for UnsubAck<'_> {
                 out.u8(code.value());
             }
         } else {
-            out.absent(|| self.properties.is_empty(), Field::Properties);
-            out.absent(|| self.reason_codes.is_empty(), Field::ReasonCode);
+            out.require_absent(|| self.properties.is_empty(), Field::Properties);
+            out.require_absent(|| self.reason_codes.is_empty(), Field::ReasonCode);
         }
     }
 }

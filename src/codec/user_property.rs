@@ -2,8 +2,8 @@
 
 use crate::text::{TextError, Utf8Str};
 
-/// A UTF-8 String Pair: a name and a value that the specification gives no meaning to (section 3.1.2.11.8). A name may
-/// come more than once, and the order counts.
+/// A User Property: a name and a value whose meaning the specification does not define (section 3.1.2.11.8). Names may
+/// be repeated, and the order is significant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserProperty<'a> {
     /// The name.
@@ -13,11 +13,11 @@ pub struct UserProperty<'a> {
 }
 
 impl<'a> UserProperty<'a> {
-    /// Takes a user property that is to be sent.
+    /// Creates a user property.
     ///
     /// # Errors
     ///
-    /// [`TextError`] when one of the texts contains U+0000 or is longer than 65,535 bytes.
+    /// [`TextError`] if a text contains U+0000 or is longer than 65,535 bytes.
     pub fn new(name: &'a str, value: &'a str) -> Result<Self, TextError> {
         Ok(Self { name: Utf8Str::new(name)?, value: Utf8Str::new(value)? })
     }

@@ -1,8 +1,8 @@
-//! The values of properties, and how each is read and written.
+//! The types of property values, and how each is read and written.
 
 use core::num::{NonZeroU16, NonZeroU32};
 
-use super::error::Fault;
+use super::error::FieldError;
 use super::field::Field;
 use super::property_id::{PropertyId, WireType};
 use super::reader::{Context, Reader};
@@ -13,27 +13,27 @@ use super::violation::Violation;
 use crate::text::Utf8Str;
 use crate::topic::{TopicErrorKind, TopicName};
 
-/// A value that a property may have.
+/// A type of property values.
 pub(crate) trait Value<'a>: Copy {
     const WIRE_TYPE: WireType;
 
-    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, Fault>;
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, FieldError>;
 
-    /// Writes the identifier and the value.
+    /// Writes the identifier of the property and the value.
     fn write<S: Sink>(self, id: PropertyId, out: &mut S);
 }
 
-/// The fault of a value at `offset`.
+/// Returns the error of an illegal value at `offset`.
 #[cold]
-fn illegal(offset: usize, field: Field) -> Fault {
-    Fault::new(offset, field, Violation::IllegalPropertyValue)
+fn illegal(offset: usize, field: Field) -> FieldError {
+    FieldError::new(offset, field, Violation::IllegalPropertyValue)
 }
 
 impl<'a> Value<'a> for bool {
     const WIRE_TYPE: WireType = WireType::Byte;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, FieldError> {
         match reader.u8(field)? {
             0 => Ok(false),
             1 => Ok(true),
@@ -51,7 +51,7 @@ impl<'a> Value<'a> for PayloadFormat {
     const WIRE_TYPE: WireType = WireType::Byte;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, FieldError> {
         Ok(if bool::read(reader, field, context)? { Self::Utf8 } else { Self::Unspecified })
     }
 
@@ -65,7 +65,7 @@ impl<'a> Value<'a> for MaximumQoS {
     const WIRE_TYPE: WireType = WireType::Byte;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, FieldError> {
         Ok(if bool::read(reader, field, context)? { Self::AtLeastOnce } else { Self::AtMostOnce })
     }
 
@@ -79,7 +79,7 @@ impl<'a> Value<'a> for u16 {
     const WIRE_TYPE: WireType = WireType::TwoByteInteger;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, FieldError> {
         reader.u16(field)
     }
 
@@ -94,7 +94,7 @@ impl<'a> Value<'a> for NonZeroU16 {
     const WIRE_TYPE: WireType = WireType::TwoByteInteger;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, FieldError> {
         Self::new(reader.u16(field)?).ok_or_else(|| illegal(reader.offset_before(2), field))
     }
 
@@ -108,7 +108,7 @@ impl<'a> Value<'a> for u32 {
     const WIRE_TYPE: WireType = WireType::FourByteInteger;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, FieldError> {
         reader.u32(field)
     }
 
@@ -123,7 +123,7 @@ impl<'a> Value<'a> for NonZeroU32 {
     const WIRE_TYPE: WireType = WireType::FourByteInteger;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, FieldError> {
         Self::new(reader.u32(field)?).ok_or_else(|| illegal(reader.offset_before(4), field))
     }
 
@@ -137,8 +137,8 @@ impl<'a> Value<'a> for SubscriptionIdentifier {
     const WIRE_TYPE: WireType = WireType::VariableByteInteger;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
-        // 0 is one byte long: more would have been refused.
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, FieldError> {
+        // 0 takes one byte: a longer form would have been refused.
         Self::new(reader.varint(field)?).map_err(|_| illegal(reader.offset_before(1), field))
     }
 
@@ -153,7 +153,7 @@ impl<'a> Value<'a> for Utf8Str<'a> {
     const WIRE_TYPE: WireType = WireType::Utf8String;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, FieldError> {
         reader.string(field, context.limits.disallowed_code_points)
     }
 
@@ -167,13 +167,13 @@ impl<'a> Value<'a> for TopicName<'a> {
     const WIRE_TYPE: WireType = WireType::Utf8String;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, FieldError> {
         reader.full_topic_name(field, context.limits.disallowed_code_points)
     }
 
     #[inline(always)]
     fn write<S: Sink>(self, id: PropertyId, out: &mut S) {
-        out.rule(|| !self.is_empty(), Field::Property(id), Violation::Text(TopicErrorKind::Empty));
+        out.require(|| !self.is_empty(), Field::Property(id), Violation::Text(TopicErrorKind::Empty));
         self.as_bytes().write(id, out);
     }
 }
@@ -182,7 +182,7 @@ impl<'a> Value<'a> for &'a [u8] {
     const WIRE_TYPE: WireType = WireType::BinaryData;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, FieldError> {
         reader.binary(field)
     }
 
@@ -197,7 +197,7 @@ impl<'a> Value<'a> for UserProperty<'a> {
     const WIRE_TYPE: WireType = WireType::Utf8StringPair;
 
     #[inline(always)]
-    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, Fault> {
+    fn read(reader: &mut Reader<'a>, field: Field, context: Context) -> Result<Self, FieldError> {
         let name = reader.string(field, context.limits.disallowed_code_points)?;
         let value = reader.string(field, context.limits.disallowed_code_points)?;
         Ok(Self { name, value })

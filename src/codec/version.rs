@@ -1,11 +1,11 @@
-//! The versions of the protocol, and the two ends of a connection.
+//! The versions of the protocol, and the two endpoints of a connection.
 
 use core::fmt;
 use core::str::FromStr;
 
 use thiserror::Error;
 
-/// A version of the protocol.
+/// A version of the protocol. The default is 5.0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Version {
@@ -19,10 +19,10 @@ pub enum Version {
 }
 
 impl Version {
-    /// All of them, oldest first.
+    /// All versions, oldest first.
     pub const ALL: [Self; 3] = [Self::V31, Self::V311, Self::V5];
 
-    /// The protocol name in CONNECT.
+    /// Returns the Protocol Name of CONNECT.
     pub const fn protocol_name(self) -> &'static str {
         match self {
             Self::V31 => "MQIsdp",
@@ -30,7 +30,7 @@ impl Version {
         }
     }
 
-    /// The protocol level, or protocol version, in CONNECT.
+    /// Returns the Protocol Level (5.0: Protocol Version) of CONNECT.
     pub const fn level(self) -> u8 {
         match self {
             Self::V31 => 3,
@@ -39,7 +39,7 @@ impl Version {
         }
     }
 
-    /// The version with this level, if there is one.
+    /// Returns the version with this protocol level.
     pub const fn from_level(level: u8) -> Option<Self> {
         match level {
             3 => Some(Self::V31),
@@ -53,7 +53,7 @@ impl Version {
 impl FromStr for Version {
     type Err = UnknownVersion;
 
-    /// Takes `3.1`, `3.1.1` and `5.0`, and `5` as well.
+    /// Parses `3.1`, `3.1.1`, `5.0` or `5`.
     fn from_str(text: &str) -> Result<Self, UnknownVersion> {
         match text {
             "3.1" => Ok(Self::V31),
@@ -64,9 +64,10 @@ impl FromStr for Version {
     }
 }
 
-/// A text that is not the name of a [`Version`].
+/// The error of a text that is not the name of a [`Version`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("the versions of MQTT are 3.1, 3.1.1 and 5.0")]
+#[non_exhaustive]
 pub struct UnknownVersion;
 
 impl fmt::Display for Version {
@@ -79,12 +80,12 @@ impl fmt::Display for Version {
     }
 }
 
-/// Which end of a connection has sent a packet.
+/// The endpoint of a connection that has sent a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Sender {
-    /// The end that opened the connection with CONNECT.
+    /// The endpoint that opened the connection with CONNECT.
     Client,
-    /// The end that answered with CONNACK.
+    /// The endpoint that answered with CONNACK.
     Server,
 }

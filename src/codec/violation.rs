@@ -1,4 +1,4 @@
-//! The rules that a packet can break.
+//! The rules that a packet can break, and the kinds of errors.
 
 use core::fmt;
 
@@ -8,136 +8,137 @@ use crate::topic::TopicErrorKind;
 
 /// A rule of the specification, or a limit of the receiver, that a packet breaks.
 ///
-/// Its text is what there is to say of a [`Field`](super::Field): "is repeated".
+/// Its text is a predicate for a [`Field`](super::Field): "topic alias" "is repeated".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Violation {
-    /// Packet type 0, or 15 before 5.0.
+    /// The packet type is 0, or 15 before 5.0.
     #[error("is reserved")]
     ReservedPacketType,
-    /// A packet that this end of a connection never sends.
+    /// The sender may not send packets of this type.
     #[error("is never sent by this end of a connection")]
     WrongSender,
-    /// Flags other than those of the packet type. In 3.1 only QoS and DUP count, in the packets that use them.
+    /// The flags are not those of the packet type. In 3.1 only QoS and DUP are checked, in the packets that use them.
     #[error("are not those of this packet type")]
     WrongFlags,
-    /// QoS 3 in a PUBLISH, a will or a subscription.
+    /// A PUBLISH, a will or a subscription has QoS 3.
     #[error("hold QoS 3")]
     QoS3,
-    /// DUP in a message of QoS 0.
+    /// A PUBLISH of QoS 0 has the DUP flag.
     #[error("mark a message of QoS 0 as sent again")]
     DupWithoutAck,
-    /// A Variable Byte Integer of more than four bytes.
+    /// A Variable Byte Integer has more than four bytes.
     #[error("takes more than four bytes")]
     IntegerTooLong,
-    /// A Variable Byte Integer with bytes that it does not need. (For the Remaining Length of 3.1 and 3.1.1 no
-    /// statement forbids them; no known sender writes them, and a length that can be written in two ways invites
+    /// A Variable Byte Integer has more bytes than necessary. (No statement of 3.1 and 3.1.1 forbids this for the
+    /// Remaining Length. It is refused all the same: no known sender does it, and a length with two encodings invites
     /// smuggling.)
     #[error("is written with more bytes than it needs")]
     OverlongInteger,
-    /// A packet larger than the receiver takes.
+    /// The packet is larger than [`Limits::max_packet_size`](super::Limits::max_packet_size).
     #[error("is more than the receiver takes")]
     PacketTooLarge,
-    /// More user properties than the receiver takes.
+    /// There are more user properties than [`Limits::max_user_properties`](super::Limits::max_user_properties).
     #[error("comes more often than the receiver takes")]
     TooManyUserProperties,
-    /// Nothing is left of the packet, or of its properties, where a field must be.
+    /// A required field is missing: the packet, or its properties, end before it.
     #[error("cannot be found, nothing is left")]
     Missing,
-    /// A field that is longer than what is left of its packet or its properties.
+    /// The field is longer than the rest of its packet or of its properties.
     #[error("would go past the end of the part of the packet that holds it")]
     Truncated,
-    /// The packet goes on after its last field.
+    /// The packet goes on behind its last field.
     #[error("covers more than the fields of the packet")]
     TrailingBytes,
-    /// A text with something in it that may not be there, or a topic that breaks a rule of topics.
+    /// A text contains a character that is not allowed, or a topic breaks a rule of topics.
     #[error("{0}")]
     Text(TopicErrorKind),
-    /// Packet Identifier 0.
+    /// The Packet Identifier is 0.
     #[error("is 0")]
     PacketIdZero,
-    /// A protocol name other than those of MQTT.
+    /// The protocol name is not one of MQTT.
     #[error("is not one of MQTT's")]
     UnknownProtocolName,
-    /// A protocol version that does not go with the name, or that nobody knows.
+    /// The protocol version does not exist, or does not belong to the protocol name.
     #[error("is not supported")]
     UnsupportedProtocolVersion,
-    /// The lowest connect flag is set; not in 3.1, which does not use it.
+    /// The lowest bit of the connect flags is set. Ignored in 3.1, which does not use it.
     #[error("have the reserved bit set")]
     ReservedConnectFlag,
-    /// Will QoS without a will; not in 3.1, which disregards it then.
+    /// Will QoS is set without the Will Flag. Ignored in 3.1, which disregards it then.
     #[error("set a will QoS without a will")]
     WillQoSWithoutWill,
-    /// Will Retain without a will; not in 3.1, which disregards it then.
+    /// Will Retain is set without the Will Flag. Ignored in 3.1, which disregards it then.
     #[error("set will retain without a will")]
     WillRetainWithoutWill,
-    /// A password without a user name, before 5.0.
+    /// There is a password without a user name, before 5.0.
     #[error("announce a password without a user name")]
     PasswordWithoutUserName,
-    /// No client identifier where one is needed.
+    /// The client identifier is empty, but the server may not assign one.
     #[error("is empty")]
     EmptyClientIdentifier,
-    /// Connect Acknowledge Flags other than Session Present, or reserved subscription options; not in 3.1, which does not
-    /// use them.
+    /// Reserved bits of the connect acknowledge flags or of the subscription options are set. Ignored in 3.1, which
+    /// does not use them.
     #[error("have reserved bits set")]
     ReservedBits,
-    /// Session Present together with a refusal.
+    /// Session Present is set in a CONNACK that refuses the connection.
     #[error("tell of a session although the connection is refused")]
     SessionPresentWithError,
-    /// A reason code that there is not, or that this packet may not carry.
+    /// The reason code does not exist, or the packet may not carry it.
     #[error("is not one of this packet's")]
     IllegalReasonCode,
-    /// Retain Handling 3.
+    /// Retain Handling is 3.
     #[error("hold retain handling 3")]
     RetainHandling3,
-    /// No Local together with a shared subscription.
+    /// No Local is set for a shared subscription.
     #[error("set no local for a shared subscription")]
     NoLocalOnShared,
-    /// A SUBSCRIBE or UNSUBSCRIBE without a topic filter.
+    /// A SUBSCRIBE or UNSUBSCRIBE has no topic filter.
     #[error("holds no topic filter")]
     NoTopicFilter,
-    /// A SUBACK or UNSUBACK without a reason code.
+    /// A SUBACK or UNSUBACK has no reason code.
     #[error("holds no reason code")]
     NoReasonCode,
-    /// An empty topic name without a topic alias to stand in for it, in 5.0.
+    /// The topic name is empty and there is no topic alias, in 5.0.
     #[error("is empty and there is no topic alias")]
     NoTopic,
-    /// A property that there is not.
+    /// The property does not exist.
     #[error("is unknown")]
     UnknownProperty,
-    /// A property that this packet may not carry.
+    /// The packet may not have this property.
     #[error("may not stand in this packet")]
     MisplacedProperty,
-    /// A property that this end of a connection may not send.
+    /// The sender may not send this property.
     #[error("may not be sent by this end of a connection")]
     PropertyFromWrongSender,
-    /// A property that stands there twice.
+    /// The property occurs twice.
     #[error("is repeated")]
     RepeatedProperty,
-    /// A property with a value that is not allowed.
+    /// The value of the property is not allowed.
     #[error("has a value that is not allowed")]
     IllegalPropertyValue,
-    /// Authentication Data without Authentication Method.
+    /// There is Authentication Data without an Authentication Method.
     #[error("comes without an authentication method")]
     AuthenticationDataWithoutMethod,
-    /// AUTH without Authentication Method.
+    /// An AUTH has no Authentication Method.
     #[error("is missing")]
     NoAuthenticationMethod,
 }
 
-/// How bad a [`Violation`] is (section 4.13).
+/// The kind of an error (section 4.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ErrorKind {
-    /// Malformed Packet: it cannot be parsed by the rules.
+    /// Malformed Packet: the packet cannot be parsed.
     MalformedPacket,
-    /// Protocol Error: it can be parsed, and is not allowed.
+    /// Protocol Error: the packet can be parsed, but the protocol does not allow it.
     ProtocolError,
-    /// Neither: the receiver turns down what the specification allows.
+    /// Neither: the receiver refuses a packet that the specification allows.
     Refused,
 }
 
 impl ErrorKind {
-    /// The kind in `snake_case`.
+    /// Returns the name of the kind in `snake_case`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::MalformedPacket => "malformed_packet",

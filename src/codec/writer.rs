@@ -1,8 +1,8 @@
-//! The cursor over bytes to be sent, and how a packet gets through it.
+//! The pass that writes a packet.
 //!
-//! A packet is described once, by [`Body::write`]. The description goes to a [`Measure`] first, which counts and
-//! checks, and only when that finds nothing wrong to a [`Writer`]. So size and bytes cannot drift apart, and nothing is
-//! written of a packet that cannot be sent.
+//! Each packet is described once, by [`Body::write`]. The description first goes to a [`Measure`], which counts and
+//! checks, and if it finds no error to a [`Writer`]. So size and bytes cannot drift apart, and nothing is written of a
+//! packet that cannot be sent.
 
 use super::error::EncodeError;
 use super::field::Field;
@@ -12,7 +12,7 @@ use super::varint::varint_len;
 use super::version::Version;
 use super::violation::Violation;
 
-/// The size of an encoded packet, in bytes, if it can be sent.
+/// Returns the size of an encoded packet, in bytes, if it can be sent.
 #[inline(always)]
 pub(crate) fn encoded_len<B: Body>(body: &B, version: Version) -> Result<usize, EncodeError> {
     Measure::<false>::of(body, version).map(|size| size.total)
@@ -22,15 +22,15 @@ pub(crate) fn encoded_len<B: Body>(body: &B, version: Version) -> Result<usize, 
 #[inline(always)]
 pub(crate) fn to_slice<B: Body>(body: &B, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
     if body.is_plain() {
-        to_slice_apart::<B, true>(body, version, out)
+        to_slice_outlined::<B, true>(body, version, out)
     } else {
-        to_slice_apart::<B, false>(body, version, out)
+        to_slice_outlined::<B, false>(body, version, out)
     }
 }
 
-/// A function for each kind of packet, so that the short ones don't pay for the registers of the long ones.
+/// One function for each packet type, not inlined, so that short packets do not pay for the registers of long ones.
 #[inline(never)]
-fn to_slice_apart<B: Body, const PLAIN: bool>(
+fn to_slice_outlined<B: Body, const PLAIN: bool>(
     body: &B,
     version: Version,
     out: &mut [u8],
@@ -39,8 +39,8 @@ fn to_slice_apart<B: Body, const PLAIN: bool>(
     let Some(room) = out.get_mut(..size.total) else {
         return Err(EncodeError::BufferTooSmall { needed: size.total as u32 });
     };
-    let writer = Writer::<_, PLAIN> { out: Room(room), sections: size.sections };
-    let Room(rest) = writer.write(body, version, size.remaining_length);
+    let writer = Writer::<_, PLAIN> { out: SliceOutput(room), sections: size.sections };
+    let SliceOutput(rest) = writer.write(body, version, size.remaining_length);
     debug_assert!(rest.is_empty(), "less is written than was measured");
     Ok(size.total)
 }
@@ -50,15 +50,15 @@ fn to_slice_apart<B: Body, const PLAIN: bool>(
 #[inline(always)]
 pub(crate) fn to_buf<B: Body>(body: &B, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
     if body.is_plain() {
-        to_buf_apart::<B, true>(body, version, out)
+        to_buf_outlined::<B, true>(body, version, out)
     } else {
-        to_buf_apart::<B, false>(body, version, out)
+        to_buf_outlined::<B, false>(body, version, out)
     }
 }
 
 #[cfg(feature = "alloc")]
 #[inline(never)]
-fn to_buf_apart<B: Body, const PLAIN: bool>(
+fn to_buf_outlined<B: Body, const PLAIN: bool>(
     body: &B,
     version: Version,
     out: &mut impl bytes::BufMut,
@@ -67,11 +67,11 @@ fn to_buf_apart<B: Body, const PLAIN: bool>(
     if out.remaining_mut() < size.total {
         return Err(EncodeError::BufferTooSmall { needed: size.total as u32 });
     }
-    Writer::<_, PLAIN> { out: End(out), sections: size.sections }.write(body, version, size.remaining_length);
+    Writer::<_, PLAIN> { out: BufOutput(out), sections: size.sections }.write(body, version, size.remaining_length);
     Ok(size.total)
 }
 
-/// Writes what has been measured.
+/// Writes a packet that has been measured.
 struct Writer<O, const PLAIN: bool> {
     out: O,
     sections: Sections,
@@ -101,7 +101,7 @@ impl<O: Output, const PLAIN: bool> Sink for Writer<O, PLAIN> {
 
     #[inline(always)]
     fn varint(&mut self, value: u32) {
-        // Seven bits to a byte, least significant first; the top bit says that more follow (section 1.5.5).
+        // Seven bits to a byte, least significant first; the top bit is set if more bytes follow (section 1.5.5).
         let [low, second, third, top] = [value, value >> 7, value >> 14, value >> 21].map(|bits| bits as u8 | 0x80);
         match varint_len(value) {
             1 => self.out.array([low & 0x7F]),
@@ -134,33 +134,33 @@ impl<O: Output, const PLAIN: bool> Sink for Writer<O, PLAIN> {
     }
 
     #[inline(always)]
-    fn rule(&mut self, _: impl FnOnce() -> bool, _: Field, _: Violation) {}
+    fn require(&mut self, _: impl FnOnce() -> bool, _: Field, _: Violation) {}
 
     #[inline(always)]
-    fn absent(&mut self, _: impl FnOnce() -> bool, _: Field) {}
+    fn require_absent(&mut self, _: impl FnOnce() -> bool, _: Field) {}
 }
 
-/// Where bytes go to. There is room for them: they have been counted.
+/// The destination of the bytes. It has room for the whole packet.
 trait Output {
     fn array<const N: usize>(&mut self, bytes: [u8; N]);
 
     fn slice(&mut self, bytes: &[u8]);
 
-    /// A few bytes and those behind them.
+    /// Writes a short prefix and the bytes behind it.
     #[inline(always)]
     fn prefixed(&mut self, prefix: [u8; 2], bytes: &[u8]) {
         self.array(prefix);
         self.slice(bytes);
     }
 
-    /// A section that is not empty, without its length.
+    /// Writes a section that is not empty, without its length.
     fn section(&mut self, section: &impl Section);
 }
 
-/// The room for exactly one packet.
-struct Room<'b>(&'b mut [u8]);
+/// A slice of exactly the size of the packet.
+struct SliceOutput<'b>(&'b mut [u8]);
 
-impl Output for Room<'_> {
+impl Output for SliceOutput<'_> {
     #[inline(always)]
     fn array<const N: usize>(&mut self, bytes: [u8; N]) {
         if let Some((head, tail)) = core::mem::take(&mut self.0).split_first_chunk_mut::<N>() {
@@ -201,16 +201,17 @@ impl Output for Room<'_> {
     }
 }
 
-/// Writes a section and returns the room behind it. By value, as [`Measure::of_section`].
+/// Writes a section and returns the rest of the slice. It returns by value for the same reason as
+/// [`Measure::of_section`].
 #[inline(never)]
 fn section_to_room<'b>(section: &impl Section, room: &'b mut [u8]) -> &'b mut [u8] {
-    let mut writer = Writer::<_, false> { out: Room(room), sections: Sections::default() };
+    let mut writer = Writer::<_, false> { out: SliceOutput(room), sections: Sections::default() };
     section.write(&mut writer);
     writer.out.0
 }
 
-/// Copies between slices of one length. Most texts are short: two overlapping moves of a register do for those, without
-/// a call.
+/// Copies between slices of equal length. Most texts are short: they are copied by two overlapping moves of a register,
+/// without a call.
 #[inline(always)]
 fn copy(to: &mut [u8], from: &[u8]) {
     match from.len() {
@@ -235,10 +236,10 @@ fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
 
 /// The end of a growing buffer.
 #[cfg(feature = "alloc")]
-struct End<'b, B>(&'b mut B);
+struct BufOutput<'b, B>(&'b mut B);
 
 #[cfg(feature = "alloc")]
-impl<B: bytes::BufMut> Output for End<'_, B> {
+impl<B: bytes::BufMut> Output for BufOutput<'_, B> {
     #[inline(always)]
     fn array<const N: usize>(&mut self, bytes: [u8; N]) {
         self.0.put_slice(&bytes);
@@ -250,23 +251,23 @@ impl<B: bytes::BufMut> Output for End<'_, B> {
     }
 
     fn section(&mut self, section: &impl Section) {
-        let mut writer = Writer::<_, false> { out: Held::new(&mut *self.0), sections: Sections::default() };
+        let mut writer = Writer::<_, false> { out: BatchedOutput::new(&mut *self.0), sections: Sections::default() };
         section.write(&mut writer);
         writer.out.flush();
     }
 }
 
-/// The end of a growing buffer for many short fields. Asking it for room costs more than such a field: they are held
-/// back until there are enough of them.
+/// The end of a growing buffer, for many short fields. A call of the buffer costs more than such a field, so fields are
+/// collected and written together.
 #[cfg(feature = "alloc")]
-struct Held<'b, B> {
+struct BatchedOutput<'b, B> {
     out: &'b mut B,
     held: [u8; 64],
     len: usize,
 }
 
 #[cfg(feature = "alloc")]
-impl<'b, B: bytes::BufMut> Held<'b, B> {
+impl<'b, B: bytes::BufMut> BatchedOutput<'b, B> {
     const fn new(out: &'b mut B) -> Self {
         Self { out, held: [0; 64], len: 0 }
     }
@@ -280,7 +281,7 @@ impl<'b, B: bytes::BufMut> Held<'b, B> {
 }
 
 #[cfg(feature = "alloc")]
-impl<B: bytes::BufMut> Output for Held<'_, B> {
+impl<B: bytes::BufMut> Output for BatchedOutput<'_, B> {
     #[inline(always)]
     fn array<const N: usize>(&mut self, bytes: [u8; N]) {
         self.slice(&bytes);
@@ -301,7 +302,7 @@ impl<B: bytes::BufMut> Output for Held<'_, B> {
     }
 
     fn section(&mut self, section: &impl Section) {
-        // There is none within another.
-        End(&mut *self.out).section(section);
+        // Sections are not nested: this is never called.
+        BufOutput(&mut *self.out).section(section);
     }
 }

@@ -217,8 +217,12 @@ impl Acceptor {
         match refusal {
             None => Action::Connect(Box::new(connect)),
             Some(code) => {
-                // A client that takes no packet as large as CONNACK is not answered [MQTT-3.2.2-12, MQTT-3.2.2-13].
-                let _ = self.refuse(self.now, code);
+                // The client waits for a decision, so it can be refused [MQTT-3.2.2-12, MQTT-3.2.2-13].
+                match self.refuse(self.now, code) {
+                    // Its Maximum Packet Size may be too small for any CONNACK.
+                    Ok(()) | Err(CommandError::TooLarge { .. }) => {}
+                    Err(error) => bug!("a client that waits for a decision can be refused: {error}"),
+                }
                 self.over(Close::Refused(code.into()))
             }
         }

@@ -11,6 +11,7 @@ use super::deliveries::inbound::Receipt;
 use super::error::CommandError;
 use super::link::transmit::LARGE;
 use crate::codec::{Delivery, List, Publish, PublishParts, PublishProperties, QoS};
+use crate::escaped::Escaped;
 use crate::topic::TopicName;
 
 /// A message to be published, as an application builds it.
@@ -169,7 +170,7 @@ impl fmt::Debug for Message<'_> {
         let Self { topic, payload, qos, retain, properties } = self;
         f.debug_struct("Message")
             .field("topic", &format_args!("\"{}\"", topic.escape_ascii()))
-            .field("payload", &format_args!("b\"{}\"", payload.as_bytes().escape_ascii()))
+            .field("payload", &Escaped(payload.as_bytes()))
             .field("qos", qos)
             .field("retain", retain)
             .field("properties", properties)
@@ -179,7 +180,7 @@ impl fmt::Debug for Message<'_> {
 
 /// The parts of a message: what every session, store and broker passes on, whatever carries it. PUBLISH is built from it
 /// where bytes are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MessageRef<'a> {
     /// The topic.
@@ -194,6 +195,19 @@ pub struct MessageRef<'a> {
     pub retain: bool,
     /// The properties, without a topic alias.
     pub properties: PublishProperties<'a>,
+}
+
+impl fmt::Debug for MessageRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, payload, shared: _, qos, retain, properties } = self;
+        f.debug_struct("MessageRef")
+            .field("topic", topic)
+            .field("payload", &Escaped(payload))
+            .field("qos", qos)
+            .field("retain", retain)
+            .field("properties", properties)
+            .finish()
+    }
 }
 
 impl<'a> MessageRef<'a> {
@@ -221,12 +235,21 @@ impl<'a> MessageRef<'a> {
 ///
 /// Shared bytes of 2 KiB and more are sent, and stored until they are acknowledged, without being copied. Two payloads are
 /// equal when their bytes are.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Payload<'a> {
     /// Bytes of the caller's, which are copied.
     Borrowed(&'a [u8]),
     /// Shared bytes.
     Shared(Bytes),
+}
+
+impl fmt::Debug for Payload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Borrowed(payload) => f.debug_tuple("Borrowed").field(&Escaped(payload)).finish(),
+            Self::Shared(payload) => f.debug_tuple("Shared").field(&Escaped(payload)).finish(),
+        }
+    }
 }
 
 impl Payload<'_> {
@@ -302,7 +325,7 @@ impl From<Bytes> for Payload<'_> {
 }
 
 /// A message that has arrived. It borrows from the bytes that were received.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ReceivedMessage<'a> {
     /// What it is about; never empty, a topic alias has been resolved.
     pub topic: Topic<'a>,
@@ -348,7 +371,7 @@ impl<'a> ReceivedMessage<'a> {
 
 /// More of the payload of a message that is delivered in parts. Until the last one has come the message is not taken
 /// over: if the connection ends before, it will be sent again from the beginning, unless its QoS is 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PayloadPart<'a> {
     /// What has come.
     pub bytes: &'a [u8],
@@ -357,6 +380,33 @@ pub struct PayloadPart<'a> {
     /// With the last part: with what the message is to be acknowledged, if that is the application's business and its
     /// QoS is 1 or 2.
     pub receipt: Option<Receipt>,
+}
+
+impl fmt::Debug for ReceivedMessage<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, payload, qos, dup, retain, properties, receipt, missing } = self;
+        f.debug_struct("ReceivedMessage")
+            .field("topic", topic)
+            .field("payload", &Escaped(payload))
+            .field("qos", qos)
+            .field("dup", dup)
+            .field("retain", retain)
+            .field("properties", properties)
+            .field("receipt", receipt)
+            .field("missing", missing)
+            .finish()
+    }
+}
+
+impl fmt::Debug for PayloadPart<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, missing, receipt } = self;
+        f.debug_struct("PayloadPart")
+            .field("bytes", &Escaped(bytes))
+            .field("missing", missing)
+            .field("receipt", receipt)
+            .finish()
+    }
 }
 
 /// The topic of a message that has arrived.

@@ -2,14 +2,16 @@
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::message::Message;
 use crate::codec::{self, List, PayloadFormat, PublishProperties, QoS, UserProperty, WillProperties};
+use crate::escaped::Escaped;
 use crate::text::{TextError, Utf8Str};
 use crate::topic::{TopicError, TopicName};
 
 /// A message that the server publishes when the client is gone (section 3.1.2.5).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Will {
     /// Where it is published.
     pub topic: String,
@@ -39,6 +41,25 @@ impl Will {
     /// A will of QoS 0.
     pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
         Self { topic: topic.into(), payload: payload.into(), ..Self::default() }
+    }
+}
+
+/// Prints all fields; the payload and the correlation data as escaped texts, cut after 64 bytes.
+impl fmt::Debug for Will {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Will")
+            .field("topic", &self.topic)
+            .field("payload", &Escaped(&self.payload))
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .field("delay_interval", &self.delay_interval)
+            .field("payload_format_indicator", &self.payload_format_indicator)
+            .field("message_expiry_interval", &self.message_expiry_interval)
+            .field("content_type", &self.content_type)
+            .field("response_topic", &self.response_topic)
+            .field("correlation_data", &self.correlation_data.as_deref().map(Escaped))
+            .field("user_properties", &self.user_properties)
+            .finish()
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct CompareArguments {
     #[arg(long = "version", value_name = "VERSION")]
     versions: Vec<Version>,
     /// Only this guarantee
-    #[arg(long = "qos", value_parser = parse_qos)]
+    #[arg(long = "qos")]
     qos: Vec<QoS>,
     #[command(flatten)]
     pub(crate) load: LoadArguments,
@@ -97,7 +97,7 @@ pub(crate) struct RoundArguments {
     #[arg(long, default_value_t)]
     version: Version,
     /// The guarantee
-    #[arg(long, default_value = "0", value_parser = parse_qos)]
+    #[arg(long, default_value = "0")]
     qos: QoS,
     #[command(flatten)]
     pub(crate) load: LoadArguments,
@@ -177,10 +177,6 @@ impl fmt::Display for Shape {
             Self::FanOut => "fan-out",
         })
     }
-}
-
-fn parse_qos(text: &str) -> Result<QoS> {
-    text.parse().ok().and_then(QoS::from_value).context("a QoS is 0, 1 or 2")
 }
 
 fn parse_seconds(text: &str) -> Result<Duration> {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use mqtt_sansio::ReceivedMessage;
-use mqtt_sansio::broker::{Admission, Answer, Client, ConnectionId, Decision, DecisionId, Ended, Notice, Policy};
+use mqtt_sansio::broker::{Admission, Client, ConnectionId, Decision, DecisionId, Ended, Notice, Policy};
 use mqtt_sansio::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, SubAckReasonCode, Subscription};
 use mqtt_sansio::server::{Accept, Close};
 use tokio::sync::mpsc;
@@ -107,9 +107,8 @@ impl Access {
 
 impl PasswordCheck {
     /// The answer to a client whose password was checked.
-    pub(crate) fn answer(self, is_right: bool) -> Answer {
-        let wrong = ConnAckReasonCode::BadUserNameOrPassword;
-        Answer::Connect(if is_right { self.admission } else { wrong.into() })
+    pub(crate) fn admission(self, is_right: bool) -> Admission {
+        if is_right { self.admission } else { ConnAckReasonCode::BadUserNameOrPassword.into() }
     }
 }
 

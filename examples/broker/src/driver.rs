@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use mqtt_sansio::broker::{Broker, ConnectionId};
-use mqtt_sansio::codec::DisconnectReasonCode;
+use mqtt_sansio::broker::{Admission, Answer, Broker, ConnectionId, DecisionId};
+use mqtt_sansio::codec::{ConnAckReasonCode, DisconnectReasonCode};
 use mqtt_sansio::{Instant, StdClock};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tracing::error;
@@ -17,6 +17,9 @@ use crate::access::{Access, Identity, PasswordCheck};
 
 /// As much is read at a time. Connections take turns with one buffer: what an idle one holds is not worth speaking of.
 const READ: usize = 64 * 1024;
+
+/// How long a client waits, at most, until the check of its password begins.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The broker, the tasks of its connections, and its clock.
 pub(crate) struct Driver {
@@ -130,35 +133,52 @@ impl Driver {
 
     /// Checks passwords for ever. A hash may take seconds to be computed: that is done by other threads, by so few of them
     /// that the broker's own thread has a processor left.
-    pub(crate) async fn check_passwords(self: Rc<Self>, mut checks: mpsc::UnboundedReceiver<PasswordCheck>) {
+    pub(crate) async fn check_passwords(self: Rc<Self>, checks: mpsc::UnboundedReceiver<PasswordCheck>) {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let turns = Rc::new(Semaphore::new(processors.saturating_sub(1).max(1)));
+        self.check_passwords_in_turn(checks, turns, MAX_WAIT).await;
+    }
+
+    /// Checks passwords, as many at a time as there are turns. A client whose turn has not come after `max_wait` is refused:
+    /// otherwise clients that send many wrong passwords, and are perhaps gone by now, would make all others wait for hours.
+    pub(crate) async fn check_passwords_in_turn(
+        self: Rc<Self>,
+        mut checks: mpsc::UnboundedReceiver<PasswordCheck>,
+        turns: Rc<Semaphore>,
+        max_wait: Duration,
+    ) {
         while let Some(check) = checks.recv().await {
             let (driver, turns) = (Rc::clone(&self), Rc::clone(&turns));
             tokio::task::spawn_local(async move {
-                let _turn = turns.acquire().await;
-                driver.check_password(check).await;
+                match tokio::time::timeout(max_wait, turns.acquire()).await {
+                    Ok(_turn) => driver.check_password(check).await,
+                    Err(_) => driver.answer(check.id, ConnAckReasonCode::ServerUnavailable.into()),
+                }
             });
         }
     }
 
+    /// Gives the broker the answer to a client, unless the client is gone.
+    fn answer(&self, id: DecisionId, admission: Admission) {
+        {
+            let mut broker = self.broker.borrow_mut();
+            if broker.is_over(id.connection()) {
+                return;
+            }
+            let _ = broker.answer(self.now(), id, Answer::Connect(admission));
+        }
+        self.wake(None);
+    }
+
     async fn check_password(&self, mut check: PasswordCheck) {
-        let decision = check.id;
-        let id = decision.connection();
-        if self.broker.borrow().is_over(id) {
+        let id = check.id;
+        if self.broker.borrow().is_over(id.connection()) {
             return;
         }
         let (slow, password) = (check.slow.clone(), std::mem::take(&mut check.password));
         // A password whose check has failed in any way is not right.
         let is_right = tokio::task::spawn_blocking(move || slow.fits(&password)).await.unwrap_or(false);
-        {
-            let mut broker = self.broker.borrow_mut();
-            if broker.is_over(id) {
-                return;
-            }
-            let _ = broker.answer(self.now(), decision, check.answer(is_right));
-        }
-        self.wake(None);
+        self.answer(id, check.admission(is_right));
     }
 
     /// Tells the broker the time whenever something is due.

@@ -13,6 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -170,9 +171,8 @@ async fn all_closed(driver: &Rc<Driver>) {
     }
 }
 
-/// Pitfall 36.
 #[test]
-fn a_client_that_still_sends_is_told_the_reason() {
+fn pitfall_36_a_client_that_still_sends_is_told_the_reason() {
     with(ServerConfig::default(), users(), async |driver| {
         let (plain, secure) = (listen(&driver, Transport::Tcp).await, listen(&driver, acceptor(false)).await);
         let websocket = listen(&driver, Transport::WebSocket).await;
@@ -336,6 +336,26 @@ fn a_slow_password_stops_nobody_else() {
         slow.await.unwrap();
         assert_eq!(*order.borrow(), ["other", "slow"]);
     });
+}
+
+/// Clients whose passwords cannot be checked in time, because there are too many of them, do not wait for ever.
+#[test]
+fn a_client_whose_turn_does_not_come_is_refused() {
+    let (access, checks) = Access::new(users());
+    let driver = Rc::new(Driver::new(Broker::new(BrokerConfig::default(), access)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(LocalSet::new().run_until(async {
+        let no_turns = Rc::new(Semaphore::new(0));
+        let wait = Duration::from_millis(50);
+        tokio::task::spawn_local(Driver::check_passwords_in_turn(Rc::clone(&driver), checks, no_turns, wait));
+        let address = listen(&driver, Transport::Tcp).await;
+        for (version, busy) in [(4, &b"\x20\x02\x00\x03"[..]), (5, b"\x20\x03\x00\x88\x00")] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let request = connect(version, "c", Some("ann"), Some("secret"));
+            let answer = talk(&mut stream, &request, 0);
+            assert_eq!(tokio::time::timeout(PATIENCE, answer).await.unwrap(), busy);
+        }
+    }));
 }
 
 /// Packets that are allowed over TCP are allowed over WebSocket: many in one frame, one in many frames, and all that in one

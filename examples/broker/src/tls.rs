@@ -47,7 +47,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let name = path.display();
     let pem = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let chain = chain.map_err(|error| anyhow!("{name} is not in PEM: {error}"))?;
+    let chain = chain.map_err(|error| not_pem(path, error))?;
     if chain.is_empty() {
         bail!("{name}: there is no certificate in it (a section BEGIN CERTIFICATE)");
     }
@@ -68,8 +68,22 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
             anyhow!("{name}: the private key is encrypted, and would need a password; `openssl pkey` decrypts it")
         }
         pem::Error::NoItemsFound => anyhow!("{name}: there is no private key in it (a section BEGIN PRIVATE KEY)"),
-        error => anyhow!("{name} is not in PEM: {error}"),
+        error => not_pem(path, error),
     })
+}
+
+/// The library shows lines of a file as lists of numbers.
+fn not_pem(path: &Path, error: pem::Error) -> anyhow::Error {
+    let name = path.display();
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            anyhow!("{name} is not in PEM: the line END {} is missing", String::from_utf8_lossy(&end_marker))
+        }
+        pem::Error::IllegalSectionStart { line } => {
+            anyhow!("{name} is not in PEM: a section cannot begin with {:?}", String::from_utf8_lossy(&line))
+        }
+        error => anyhow!("{name} is not in PEM: {error}"),
+    }
 }
 
 /// Who a client is by its certificate.
@@ -107,7 +121,7 @@ pub(crate) mod tests {
             (cert, key, Some("missing.pem"), "cannot read {}missing.pem: No such file"),
             (key, key, None, "{}server.key: there is no certificate in it"),
             ("passwd", key, None, "{}passwd: there is no certificate in it"),
-            ("broken.pem", key, None, "{}broken.pem is not in PEM: "),
+            ("broken.pem", key, None, "{}broken.pem is not in PEM: the line END CERTIFICATE is missing"),
             ("garbage.pem", key, None, "{}garbage.pem: a certificate cannot be read: "),
             (cert, cert, None, "{}server.pem: there is no private key in it"),
             (cert, "encrypted.key", None, "{}encrypted.key: the private key is encrypted"),

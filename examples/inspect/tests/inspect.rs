@@ -337,6 +337,18 @@ fn tree_of_a_connect_with_a_will() {
     assert_prints(printed, true, CONNECT_TREE);
 }
 
+/// The highest bit of the protocol level is that of a bridge, and the rest is the version.
+#[test]
+fn a_bridge_is_shown_as_one() {
+    let level = |hex| {
+        let printed = print(hex, None).0;
+        let line = printed.lines().find(|line| line.contains("protocol version")).unwrap();
+        line.split_once("protocol version").unwrap().1.trim_start().to_owned()
+    };
+    assert_eq!(level("100e 0004 4d515454 84 02 003c 0002 6272"), "132 (MQTT 3.1.1, a bridge)");
+    assert_eq!(level("100e 0004 4d515454 86 02 003c 0002 6272"), "134 (unknown)");
+}
+
 const CONNECT: &str = "102d 0004 4d515454 05 e6 003c 08 11 00000078 210014 0002 6964
     07 18 00000005 0100 0001 77 0003 627965 0001 75 0001 ff";
 const CONNECT_TREE: &str = r#"

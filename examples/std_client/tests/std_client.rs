@@ -256,6 +256,40 @@ fn signal_ends_a_publisher_and_tells_what_is_open() {
     assert_eq!(ended.out, "2\tlost\tthe session ended while it was in flight\n");
 }
 
+/// The session ends with the connection, so nothing is left to be done; but the user wants to know why.
+#[test]
+fn the_reason_is_told_when_all_messages_are_lost() {
+    for (farewell, reason) in
+        [(&b"\xe0\x01\x8b"[..], "Server shutting down"), (b"", "the server has closed the connection")]
+    {
+        let server = Server::new();
+        let client = server.client(&["publish", "--topic", "t", "--qos", "1", "--message", "x"]);
+        let mut peer = server.accept_client();
+        assert_eq!(peer.next(), Some(PacketType::Publish));
+        peer.write(farewell);
+        drop(peer);
+        let ended = client.end();
+        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.out, "1\tlost\tthe session ended while it was in flight\n");
+        assert!(ended.err.contains(reason), "{}", ended.err);
+    }
+}
+
+/// A server without QoS 2 answers with PUBACK.
+#[test]
+fn a_message_that_may_come_twice_is_told_as_that() {
+    let server = Server::new();
+    let client = server.client(&["publish", "--topic", "t", "--qos", "2", "--message", "x"]);
+    let mut peer = server.accept_client();
+    assert_eq!(peer.next(), Some(PacketType::Publish));
+    peer.write(b"\x40\x02\x00\x01");
+    peer.expect_leave();
+    drop(peer);
+    let ended = client.end();
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(ended.out, "1\tat least once\t0x00 (Success)\n");
+}
+
 #[cfg(unix)]
 #[test]
 fn signal_ends_a_publisher_whose_messages_are_all_done() {

@@ -3,12 +3,12 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use arbitrary::{Result, Unstructured};
-use mqtt_sansio::arbitrary::with_packet;
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Delivery, Disconnect, Packet, PacketId, PacketType, PubAck, PubComp, PubRec, PubRel,
     Publish, PublishProperties, QoS, Sender, Subscribe, SubscribeProperties, Subscription, Unsubscribe,
     UnsubscribeProperties, Version, Will, WillProperties,
 };
+use mqtt_sansio::generators::with_packet;
 use mqtt_sansio::{TopicFilter, TopicName};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];

@@ -13,12 +13,12 @@ mod pair;
 mod server;
 
 use arbitrary::Unstructured;
-use mqtt_sansio::arbitrary::with_packet;
 use mqtt_sansio::codec::DisallowedCodePoints;
 use mqtt_sansio::codec::{
     self, Connect, DecodeError, Decoded, EncodeError, Field, Limits, List, MAX_PACKET_SIZE, Packet, Publish, Sender,
     UserProperty, Violation,
 };
+use mqtt_sansio::generators::with_packet;
 use mqtt_sansio::{TopicError, TopicErrorKind, TopicFilter, TopicName, Utf8Str, Version};
 
 pub use self::broker::broker_ops;

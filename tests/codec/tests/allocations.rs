@@ -1,4 +1,4 @@
-//! The codec allocates nothing: a counting allocator watches it decode and encode every good packet of the vectors and
+//! The codec allocates nothing: an allocator counts while it decodes and encodes every valid packet of the vectors and
 //! captures.
 
 #![cfg(feature = "alloc")]
@@ -15,7 +15,7 @@ mod counting;
 
 use self::counting::CALLS;
 
-/// Runs something, and tells how often it has allocated.
+/// Runs a closure, and returns the number of its allocations.
 fn allocations<R>(run: impl FnOnce() -> R) -> (usize, R) {
     let before = CALLS.get();
     let result = run();
@@ -40,7 +40,7 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
 }
 
-/// Every vector, in each of its versions, and whether it is a good packet.
+/// Every vector, in each of its versions, and whether it is a valid packet.
 fn frames() -> Vec<(Version, bool, Vec<u8>)> {
     let mut frames = Vec::new();
     for entry in fs::read_dir(vectors().join("packets")).expect("vectors") {
@@ -56,7 +56,7 @@ fn frames() -> Vec<(Version, bool, Vec<u8>)> {
     frames
 }
 
-/// What was sent in each captured conversation that breaks no rule.
+/// The bytes of each captured conversation without errors.
 fn captures() -> Vec<(Version, Vec<u8>)> {
     let mut captures = Vec::new();
     for entry in json(&vectors().join("captures/index.json")).as_array().expect("a list") {
@@ -71,7 +71,7 @@ fn captures() -> Vec<(Version, Vec<u8>)> {
     captures
 }
 
-/// Encodes a packet in all ways and in all versions, also where it is refused, and compares it with its copy.
+/// Encodes a packet in all ways and in all versions, also in those that refuse it, and compares it with its copy.
 fn encode_everywhere(packet: &Packet<'_>, out: &mut [u8], buffer: &mut Vec<u8>) {
     for version in Version::ALL {
         let written = packet.encode_to_slice(version, out);
@@ -90,7 +90,7 @@ fn encode_everywhere(packet: &Packet<'_>, out: &mut [u8], buffer: &mut Vec<u8>) 
     }
 }
 
-/// One test, so that nothing else runs on its thread.
+/// A single test, so that no other test allocates on its thread.
 #[test]
 fn nothing_is_allocated() {
     let (control, _) = allocations(|| vec![0_u8; 10]);
@@ -130,7 +130,7 @@ fn nothing_is_allocated() {
     }
     assert!(packets > 2_000, "{packets} packets were seen");
 
-    // A header that claims 256 MiB reserves nothing.
+    // A header that announces 256 MiB reserves no memory.
     let (count, decoded) = allocations(|| codec::decode(b"\x30\xFF\xFF\xFF\x7F", Version::V5, Limits::default()));
     assert_eq!((count, decoded), (0, Ok(Decoded::Incomplete { needs: 268_435_455 })));
 }

@@ -41,7 +41,7 @@ struct Side {
     cut: bool,
 }
 
-/// What one end of a connection has sent.
+/// The bytes that one endpoint has sent.
 struct Stream {
     name: String,
     version: Version,
@@ -49,9 +49,9 @@ struct Stream {
     bytes: Vec<u8>,
     /// The types of the packets.
     packets: Vec<String>,
-    /// The last packet breaks the rules.
+    /// Whether the last packet is invalid.
     refuse: bool,
-    /// There is the beginning of one more packet.
+    /// Whether the bytes end with an incomplete packet.
     cut: bool,
 }
 
@@ -120,7 +120,7 @@ fn packets_are_those_of_the_index() {
     }
 }
 
-/// Any order of properties is allowed, and longer forms of some packets are; the encoder has one order and one form.
+/// The protocol allows any order of properties, and longer forms of some packets; the encoder has one order and one form.
 #[test]
 fn packets_encode_again() {
     let (mut same, mut other) = (0, 0);
@@ -157,10 +157,9 @@ fn decode_whole(bytes: &[u8], version: Version, limits: Limits) -> Packet<'_> {
     }
 }
 
-/// However the bytes are split on their way, the same packets come out, and never more bytes are asked for than the
-/// packet has.
+/// The packets are the same however the bytes are split, and the decoder never asks for more bytes than the packet has.
 #[test]
-fn packets_come_byte_by_byte() {
+fn packets_are_decoded_byte_by_byte() {
     for stream in streams() {
         let mut decoder = stream.decoder();
         loop {
@@ -180,7 +179,7 @@ fn packets_come_byte_by_byte() {
     }
 }
 
-/// Every beginning of a packet of this size, as far as it is there.
+/// Checks that every prefix of a packet is incomplete.
 fn check_prefixes(packet: &[u8], size: usize, version: Version, stream: &Stream) {
     for len in (1..=packet.len()).filter(|len| *len < size) {
         match codec::decode(&packet[..len], version, stream.limits) {
@@ -190,7 +189,7 @@ fn check_prefixes(packet: &[u8], size: usize, version: Version, stream: &Stream)
     }
 }
 
-/// A packet that breaks the rules may be refused before all of it is there, but then for good.
+/// An invalid packet may be refused before it is complete, and is then refused with all further bytes too.
 fn check_refused_prefixes(rest: &[u8], version: Version, stream: &Stream) {
     let refused = codec::decode(rest, version, stream.limits);
     let mut was_refused = false;

@@ -77,8 +77,8 @@ impl Vector {
         self.fields.iter().flat_map(|part| common::unhex(&part.hex)).collect()
     }
 
-    /// Which ends the decoder is told the bytes come from. What breaks the rules in one direction may not do so in the
-    /// other, or when nothing is known of the direction; what is good is good for both.
+    /// The senders with which the vector is run. A valid packet is valid for an unknown sender too; an invalid one may be
+    /// valid for the other sender or for an unknown one.
     fn senders(&self, version: Version, input: &[u8]) -> Vec<Option<Sender>> {
         let packet_type = input.first().and_then(|first| PacketType::from_number(first >> 4));
         let may_send = |sender| packet_type.is_none_or(|packet_type| packet_type.may_come_from(sender, version));
@@ -101,7 +101,7 @@ impl Direction {
     }
 }
 
-/// One run of a vector: what it is run with, and what went wrong.
+/// One run of a vector: its arguments, and the differences that were found.
 struct Run<'a> {
     vector: &'a Vector,
     input: &'a [u8],
@@ -159,7 +159,7 @@ impl<'a> Run<'a> {
         self.same("decoded again", Ok(Decoded::Packet { packet: *packet, size: got.len() }), again);
     }
 
-    /// Whatever part of a good packet has arrived, the rest is waited for, and never for more than the rest.
+    /// Checks that every prefix of a valid packet is incomplete, and that the decoder never asks for more than the rest.
     fn check_prefixes(&mut self) {
         for len in 0..self.input.len() {
             match self.decode(&self.input[..len]) {
@@ -282,7 +282,7 @@ enum Only {
 }
 
 impl Statement {
-    /// Whether the vectors show it as it claims.
+    /// Whether the vectors show the statement as it claims.
     fn holds(&self, vectors: &[Vector]) -> bool {
         let shows = |vector: &&Vector| vector.versions.contains(&self.version) && vector.statements.contains(&self.id);
         let shown: Vec<_> = vectors.iter().filter(shows).collect();

@@ -2,9 +2,9 @@
 
 use arbitrary::{Arbitrary as _, Result};
 use bytes::{Buf as _, Bytes};
-use mqtt_sansio::arbitrary::Lists;
 use mqtt_sansio::client::ClientSession;
 use mqtt_sansio::codec::{AckProperties, PubAck, Publish, PublishProperties, QoS, Sender, Subscribe, Unsubscribe};
+use mqtt_sansio::generators::Lists;
 use mqtt_sansio::{CommandError, Instant, Message, Token};
 
 use super::Ops;

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 
 use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
-use mqtt_sansio::arbitrary::with_packet;
 use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{self, Decoded, Limits, Sender, Version};
+use mqtt_sansio::generators::with_packet;
 use mqtt_sansio::{Instant, Overflow, Receipt, Token};
 
 use self::sent::Sent;

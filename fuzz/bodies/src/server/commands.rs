@@ -4,11 +4,11 @@ use core::fmt::Display;
 
 use arbitrary::{Arbitrary as _, Result};
 use bytes::{Buf as _, Bytes};
-use mqtt_sansio::arbitrary::Lists;
 use mqtt_sansio::codec::{
     AckProperties, ConnAckProperties, ConnAckReasonCode, PubAck, Publish, PublishProperties, QoS, Sender,
     SubAckReasonCode, UnsubAckReasonCode, Version,
 };
+use mqtt_sansio::generators::Lists;
 use mqtt_sansio::server::{Accept, Acceptor, ServerSession};
 use mqtt_sansio::{CommandError, Instant, Message};
 

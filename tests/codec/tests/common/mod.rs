@@ -1,4 +1,4 @@
-//! What the tests that read `spec-vectors` share.
+//! Functions for all tests that read `spec-vectors`.
 
 #![allow(dead_code)] // each test uses its part
 
@@ -14,7 +14,7 @@ pub(crate) fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../spec-vectors").join(name)
 }
 
-/// The content of a JSON file; panics when it is not there or holds anything that `T` does not know.
+/// The content of a JSON file; panics if the file is missing or has members that `T` does not know.
 pub(crate) fn load<T: DeserializeOwned>(name: &str) -> T {
     let text = fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -28,7 +28,7 @@ pub(crate) fn file_names(directory: &str) -> Vec<String> {
     names
 }
 
-/// The bytes that a text in hexadecimal stands for.
+/// Decodes hexadecimal.
 pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<_> = text.chars().filter(|character| !character.is_whitespace()).collect();
     let digit = |digit: char| digit.to_digit(16).unwrap_or_else(|| panic!("{text}: not hexadecimal")) as u8;
@@ -43,7 +43,7 @@ pub(crate) fn version(name: &str) -> Version {
     found.unwrap_or_else(|| panic!("{name}: no such version"))
 }
 
-/// The default limits, for bytes from this end or from either.
+/// The default limits, for bytes of this sender, or of either.
 pub(crate) fn limits(sender: Option<Sender>) -> Limits {
     Limits { sender, ..Limits::default() }
 }

@@ -1,9 +1,9 @@
-//! Every bug that was found once, shown through the public interface.
+//! A test for each bug that was found in the codec.
 
 use mqtt_sansio::codec::{self, Field, Limits, Violation};
 use mqtt_sansio::{TextErrorKind, TopicErrorKind, TopicFilter, Version};
 
-/// A search for wildcards, eight bytes at a time, lost the one behind a byte that is not ASCII: a borrow hid it.
+/// A search for wildcards, eight bytes at a time, missed the one behind a byte that is not ASCII: a borrow hid it.
 #[test]
 fn a_wildcard_behind_a_byte_that_is_not_ascii_is_seen() {
     for padding in 0..16 {
@@ -20,34 +20,34 @@ fn a_wildcard_behind_a_byte_that_is_not_ascii_is_seen() {
     }
 }
 
-fn fault(bytes: &[u8], version: Version) -> (usize, Field, Violation) {
+fn error_of(bytes: &[u8], version: Version) -> (usize, Field, Violation) {
     let error = codec::decode(bytes, version, Limits::default()).expect_err("malformed");
     (error.offset(), error.field(), error.violation())
 }
 
-/// Flags that no PUBLISH may have were found when all of it had arrived, not with its first byte.
+/// Invalid flags of a PUBLISH were found when it was complete, not with its first byte.
 #[test]
 fn the_first_byte_is_judged_at_once() {
     for first in [0x36, 0x37, 0x38, 0x39, 0x3E, 0x3F] {
-        assert_eq!(fault(&[first], Version::V5).1, Field::Flags);
-        assert_eq!(fault(&[first, 0xFF, 0xFF, 0xFF, 0x7F], Version::V311).1, Field::Flags);
+        assert_eq!(error_of(&[first], Version::V5).1, Field::Flags);
+        assert_eq!(error_of(&[first, 0xFF, 0xFF, 0xFF, 0x7F], Version::V311).1, Field::Flags);
     }
     let error = codec::decode(&[0x20], Version::V5, Limits::from_client()).expect_err("a CONNACK from a client");
     assert_eq!(error.violation(), Violation::WrongSender);
 }
 
-/// A later fault was reported for an empty topic of 3.1.1, for which nothing can stand in.
+/// For an empty topic of 3.1.1, which no topic alias can replace, a later error was reported.
 #[test]
 fn an_empty_topic_comes_before_a_packet_identifier_of_0() {
     let expected = (2, Field::TopicName, Violation::Text(TopicErrorKind::Empty));
-    assert_eq!(fault(b"\x32\x04\0\0\0\0", Version::V311), expected);
+    assert_eq!(error_of(b"\x32\x04\0\0\0\0", Version::V311), expected);
 }
 
 /// In a filter U+0000 was reported although a misplaced wildcard came before it.
 #[test]
-fn the_first_flaw_of_a_filter_is_reported() {
+fn the_first_error_of_a_filter_is_reported() {
     let expected = (7, Field::TopicFilter, Violation::Text(TopicErrorKind::MisplacedSingleLevelWildcard));
-    assert_eq!(fault(b"\x82\x08\0\x01\0\x03a+\0\0", Version::V311), expected);
+    assert_eq!(error_of(b"\x82\x08\0\x01\0\x03a+\0\0", Version::V311), expected);
     let expected = (8, Field::TopicFilter, Violation::Text(TextErrorKind::NullCharacter.into()));
-    assert_eq!(fault(b"\x82\x09\0\x01\0\x04/a\0+\0", Version::V311), expected);
+    assert_eq!(error_of(b"\x82\x09\0\x01\0\x04/a\0+\0", Version::V311), expected);
 }

@@ -1,6 +1,5 @@
-//! The codec against tables of the specification, value by value: which property stands where, how it is written and
-//! which values it may have (section 2.2.2.2); which packet carries which reason code (section 2.4 and those it refers
-//! to).
+//! The codec against tables of the specification, value by value: the packets, wire types and legal values of each
+//! property (section 2.2.2.2), and the reason codes of each packet (section 2.4 and the sections that it refers to).
 
 #![cfg(feature = "alloc")]
 
@@ -11,7 +10,7 @@ use mqtt_sansio::codec::{
     Violation, WireType,
 };
 
-/// Where properties stand: in these packets, and in the will of a CONNECT.
+/// The part of a packet that has properties: the packet itself, or the will of a CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Connect,
@@ -52,7 +51,7 @@ const PLACES: [Place; 14] = [
     Auth,
 ];
 
-/// Which values a property may have.
+/// The legal values of a property.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Values {
     Any,
@@ -71,9 +70,9 @@ struct Row {
     wire_type: WireType,
     values: Values,
     places: &'static [Place],
-    /// The places where it may stand more than once.
+    /// The places where the property may be repeated.
     repeatable: &'static [Place],
-    /// The places where only one end of a connection may send it.
+    /// The places where only one endpoint may send the property.
     one_way: &'static [(Place, Sender)],
 }
 
@@ -130,7 +129,7 @@ const PROPERTIES: [Row; 27] = {
     ]
 };
 
-/// The first byte of a packet, what goes before its properties, and what is behind them.
+/// The first byte of a packet, and the bytes before and behind its properties.
 fn surroundings(place: Place) -> (u8, &'static [u8], &'static [u8]) {
     match place {
         Connect => (0x10, b"\0\x04MQTT\x05\x02\0\x3C", b"\0\0"),
@@ -159,8 +158,8 @@ fn packet(place: Place, properties: &[u8]) -> (Vec<u8>, usize) {
     (frame, 3 + before.len())
 }
 
-/// What must stand before a property for its packet to be good: an Authentication Method.
-fn company(place: Place, id: u8) -> &'static [u8] {
+/// The property that another one requires: an Authentication Method.
+fn required_with(place: Place, id: u8) -> &'static [u8] {
     match (place, id) {
         (Auth, 0x15) => b"",
         (Auth, _) | (Connect | ConnAck, 0x16) => b"\x15\0\x01m",
@@ -168,7 +167,7 @@ fn company(place: Place, id: u8) -> &'static [u8] {
     }
 }
 
-/// The identifier and a good value.
+/// The identifier of a property and a legal value.
 fn property(row: &Row) -> Vec<u8> {
     with_value(row.id, good_value(row.wire_type))
 }
@@ -208,7 +207,7 @@ fn field(row: &Row) -> Field {
     Field::Property(PropertyId::from_value(row.id).expect("a property"))
 }
 
-/// How the member is printed when it is there.
+/// The member as `Debug` prints it if it is present.
 fn member(place: Place, row: &Row) -> String {
     match (row.id, place) {
         (0x26, _) => "user_properties: [UserProperty".to_owned(),
@@ -231,11 +230,11 @@ fn properties_have_numbers_names_and_wire_types() {
 }
 
 #[test]
-fn properties_stand_where_they_may() {
+fn properties_are_accepted_in_their_packets() {
     for row in &PROPERTIES {
         for place in PLACES {
-            let company = company(place, row.id);
-            let (frame, start) = packet(place, &[company, &property(row)].concat());
+            let required = required_with(place, row.id);
+            let (frame, start) = packet(place, &[required, &property(row)].concat());
             match decode(&frame, Version::V5, None) {
                 Ok(decoded) => {
                     assert!(row.places.contains(&place), "{} in {place:?}", row.name);
@@ -244,7 +243,7 @@ fn properties_stand_where_they_may() {
                 }
                 Err(error) => {
                     assert!(!row.places.contains(&place), "{} in {place:?}: {error}", row.name);
-                    let expected = (field(row), Violation::MisplacedProperty, start + company.len());
+                    let expected = (field(row), Violation::MisplacedProperty, start + required.len());
                     assert_eq!(found(error), expected, "{place:?}");
                 }
             }
@@ -275,12 +274,12 @@ fn unknown_identifiers_are_refused() {
 }
 
 #[test]
-fn properties_are_repeated_where_they_may_be() {
+fn properties_are_repeated_only_where_allowed() {
     for row in &PROPERTIES {
         for &place in row.places {
-            let company = company(place, row.id);
+            let required = required_with(place, row.id);
             let one = property(row);
-            let (frame, start) = packet(place, &[company, &one, &one].concat());
+            let (frame, start) = packet(place, &[required, &one, &one].concat());
             match decode(&frame, Version::V5, None) {
                 Ok(decoded) => {
                     assert!(row.repeatable.contains(&place), "{} in {place:?}", row.name);
@@ -288,7 +287,7 @@ fn properties_are_repeated_where_they_may_be() {
                 }
                 Err(error) => {
                     assert!(!row.repeatable.contains(&place), "{} in {place:?}", row.name);
-                    let second = start + company.len() + one.len();
+                    let second = start + required.len() + one.len();
                     assert_eq!(found(error), (field(row), Violation::RepeatedProperty, second));
                 }
             }
@@ -300,29 +299,29 @@ fn properties_are_repeated_where_they_may_be() {
 fn some_properties_go_one_way_only() {
     for row in &PROPERTIES {
         for &place in row.places {
-            let company = company(place, row.id);
-            let (frame, start) = packet(place, &[company, &property(row)].concat());
+            let required = required_with(place, row.id);
+            let (frame, start) = packet(place, &[required, &property(row)].concat());
             for sender in [Sender::Client, Sender::Server] {
                 let error = decode(&frame, Version::V5, Some(sender)).err();
                 let error = error.filter(|error| error.violation() != Violation::WrongSender);
                 let other_way = row.one_way.iter().any(|way| way.0 == place && way.1 != sender);
-                let expected = (field(row), Violation::PropertyFromWrongSender, start + company.len());
+                let expected = (field(row), Violation::PropertyFromWrongSender, start + required.len());
                 assert_eq!(error.map(found), other_way.then_some(expected), "{} in {place:?}", row.name);
             }
         }
     }
 }
 
-/// The value is good, or refused where it begins or (in a text) where it goes wrong.
-fn check_value(place: Place, row: &Row, value: &[u8], flaw: Option<usize>) {
-    let company = company(place, row.id);
-    let (frame, start) = packet(place, &[company, &with_value(row.id, value)].concat());
+/// Checks that the value is accepted, or refused at its offset or (in a text) at that of the first wrong character.
+fn check_value(place: Place, row: &Row, value: &[u8], error: Option<usize>) {
+    let required = required_with(place, row.id);
+    let (frame, start) = packet(place, &[required, &with_value(row.id, value)].concat());
     let wrong_at = decode(&frame, Version::V5, None).err().map(|error| {
         assert_eq!(error.field(), field(row));
         error.offset()
     });
-    let value_at = start + company.len() + 1;
-    assert_eq!(wrong_at, flaw.map(|at| value_at + at), "{} {value:02x?} in {place:?}", row.name);
+    let value_at = start + required.len() + 1;
+    assert_eq!(wrong_at, error.map(|at| value_at + at), "{} {value:02x?} in {place:?}", row.name);
 }
 
 #[test]
@@ -364,19 +363,19 @@ fn properties_have_legal_values() {
     }
 }
 
-/// A value that runs past its block is refused where it begins, also when the packet goes on.
+/// A value that exceeds its block is refused at its offset, also if the packet goes on behind the block.
 #[test]
 fn no_property_runs_past_its_block() {
     for row in &PROPERTIES {
         for &place in row.places {
-            let company = company(place, row.id);
+            let required = required_with(place, row.id);
             let good = property(row);
             for cut in 1..good.len() {
-                let (frame, start) = packet(place, &[company, &good[..cut]].concat());
+                let (frame, start) = packet(place, &[required, &good[..cut]].concat());
                 let error = decode(&frame, Version::V5, None).expect_err("the value is cut");
                 assert_eq!(error.field(), field(row));
                 assert!(matches!(error.violation(), Violation::Missing | Violation::Truncated));
-                let value_at = start + company.len() + 1;
+                let value_at = start + required.len() + 1;
                 assert!((value_at..value_at + cut).contains(&error.offset()), "{error}");
             }
         }
@@ -397,11 +396,10 @@ const DISCONNECT: &[u8] = &[
 ];
 const AUTH: &[u8] = &[0x00, 0x18, 0x19];
 
-/// A packet, and how the codec's own type for its reason code takes a byte: the value it makes of it, and whether it
-/// says that it is legal.
+/// A packet, and the conversion of a byte into the type of its reason codes.
 type Codes = (&'static [u8], fn(u8) -> Option<ReasonCode>);
 
-/// Puts all 256 values where the packet has its reason code.
+/// Checks all 256 values as the reason code of a packet.
 fn check_reason_codes(before: &[u8], behind: &[u8], version: Version, legal: &[u8]) {
     for code in 0..=u8::MAX {
         let frame = [before, &[code], behind].concat();
@@ -441,7 +439,7 @@ fn packets_carry_their_reason_codes() {
 }
 
 #[test]
-fn packets_of_old_carry_their_return_codes() {
+fn packets_before_5_0_carry_their_return_codes() {
     // 3.1 does not use the upper six bits of a granted QoS.
     let of_v31: Vec<u8> = (0..=u8::MAX).filter(|code| code & 3 != 3).collect();
     for (version, subacks) in [(Version::V31, &of_v31[..]), (Version::V311, &[0x00, 0x01, 0x02, 0x80])] {
@@ -472,7 +470,7 @@ fn reason_code_types_hold_the_same_codes() {
     }
 }
 
-/// 3.1.1, section 3.2.2.3, and what 5.0 calls the same in section 3.2.2.2.
+/// The return codes of 3.1.1, section 3.2.2.3, and the reason codes of the same meaning in 5.0, section 3.2.2.2.
 #[test]
 fn return_codes_have_reason_codes() {
     const MEANINGS: [(u8, u8); 6] = [(0, 0x00), (1, 0x84), (2, 0x85), (3, 0x88), (4, 0x86), (5, 0x87)];

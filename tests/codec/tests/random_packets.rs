@@ -1,30 +1,30 @@
-//! What holds for every packet, shown with generated ones.
+//! Properties of the codec that hold for every packet, tested with random packets.
 //!
-//! One generator serves everywhere: `mqtt_sansio::arbitrary` makes packets of bytes, and the bytes come from proptest,
-//! so that shrinking them shrinks the packets, or from a fixed sequence where each type and version must have its turn.
+//! The generators in `mqtt_sansio::generators` make packets of bytes. The bytes come from proptest, so that shrinking them
+//! shrinks the packets, or from a fixed sequence in tests that must cover each type and version.
 
 #![cfg(feature = "arbitrary")]
 
 use std::collections::BTreeSet;
 
 use arbitrary::Unstructured;
-use mqtt_sansio::arbitrary::Lists;
 use mqtt_sansio::codec::DisallowedCodePoints;
 use mqtt_sansio::codec::{
     self, Auth, AuthProperties, ConnAck, ConnAckProperties, Connect, ConnectProperties, DecodeError, Decoded,
     EncodeError, Field, Limits, List, MAX_PACKET_SIZE, MAX_REMAINING_LENGTH, Packet, PacketType, PropertyId, Publish,
     PublishProperties, Sender, UserProperty, Violation, Will, WillProperties,
 };
-use mqtt_sansio::{TextError, TextErrorKind, TopicFilter, TopicName, Utf8Str, Version};
+use mqtt_sansio::generators::Lists;
+use mqtt_sansio::{TextErrorKind, TopicFilter, TopicName, Utf8Str, Version};
 use proptest::prelude::*;
 
-/// A packet type, a version, and an end that sends such packets in it.
+/// A packet type, a version, and an endpoint that may send such packets in this version.
 type Case = (PacketType, Version, Sender);
 
-/// What each type and version gets in the tests that go through all of them.
+/// Number of packets of each type and version in the tests that go through all of them.
 const SEEDS: u32 = 150;
 
-/// Sections 2.1.2 and 2.2.1 of 5.0 and 3.1.1: all 15 packets in 5.0, all but AUTH before, and who sends them.
+/// All packet types with their senders (5.0, section 2.1.2; 3.1.1, section 2.2.1): 15 in 5.0, all but AUTH before.
 fn cases() -> Vec<Case> {
     use PacketType as P;
     const BOTH: &[Sender] = &[Sender::Client, Sender::Server];
@@ -54,7 +54,7 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Bytes without order, always the same.
+/// Pseudo-random bytes, the same in each run.
 fn noise(seed: u32, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
     let mut next = || {
@@ -66,7 +66,7 @@ fn noise(seed: u32, len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// Goes through all types, versions and senders, with so many packets of each.
+/// Calls `check` with `seeds` packets of each type, version and sender.
 fn for_each_packet(seeds: u32, mut check: impl FnMut(Case, &Packet<'_>)) {
     for (number, case) in cases().into_iter().enumerate() {
         let (packet_type, version, sender) = case;
@@ -95,13 +95,13 @@ fn whole<'a>(packet: Packet<'a>, bytes: &[u8]) -> Result<Decoded<'a>, DecodeErro
     Ok(Decoded::Packet { packet, size: bytes.len() })
 }
 
-/// What stands behind the fixed header.
+/// The bytes behind the fixed header.
 fn body(frame: &[u8]) -> &[u8] {
     let length_len = frame[1..].iter().position(|&byte| byte < 128).expect("a whole length") + 1;
     &frame[1 + length_len..]
 }
 
-/// A fixed header, and as many bytes as it says.
+/// A packet of a fixed header and a body.
 fn frame(first_byte: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = vec![first_byte];
     let mut length = body.len();
@@ -114,12 +114,12 @@ fn frame(first_byte: u8, body: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A packet and what it is encoded to are one and the same.
+/// Checks that a packet is encoded and decoded to the same packet.
 fn check_identity(packet: &Packet<'_>, version: Version, sender: Sender) {
     let bytes = encode(packet, version);
     assert_eq!(packet.encoded_len(version), Ok(bytes.len()));
     assert_eq!(decode(&bytes, version), whole(*packet, &bytes));
-    // The generator keeps the rules of direction too.
+    // The generators follow the rules about senders too.
     let limits = Limits { sender: Some(sender), ..Limits::default() };
     assert_eq!(codec::decode(&bytes, version, limits), whole(*packet, &bytes));
     let Ok(Decoded::Packet { packet: decoded, .. }) = decode(&bytes, version) else { unreachable!() };
@@ -129,7 +129,7 @@ fn check_identity(packet: &Packet<'_>, version: Version, sender: Sender) {
     assert_eq!(slice, bytes);
 }
 
-/// Encoded in another version a packet is refused, or it is the same packet there.
+/// Checks that a packet is either refused by the encoder in another version, or the same packet there.
 fn check_other_versions(packet: &Packet<'_>, version: Version) -> [bool; 2] {
     let others: Vec<_> = Version::ALL.into_iter().filter(|&other| other != version).collect();
     [others[0], others[1]].map(|other| {
@@ -149,7 +149,7 @@ fn check_other_versions(packet: &Packet<'_>, version: Version) -> [bool; 2] {
     })
 }
 
-/// Whatever the bytes have become: no panic, and what is accepted can be encoded again.
+/// Checks that decoding does not panic, and that an accepted packet can be encoded again.
 fn check_any_bytes(bytes: &[u8], version: Version) {
     match decode(bytes, version) {
         Ok(Decoded::Packet { packet, size }) => {
@@ -178,13 +178,12 @@ fn every_type_and_version_is_the_same_after_a_round_trip() {
     assert_eq!(seen.len(), 15 + 14 + 14);
 }
 
-/// The generator is no good if it never makes what the properties are about.
-/// The bits that 3.1 does not use, by packet: where they are, from the start of the packet, and which.
+/// The bits of a packet that 3.1 does not use, with their offsets.
 fn unused_in_v31(packet: &Packet<'_>, bytes: &[u8]) -> Vec<(usize, u8)> {
     let start = bytes.len() - body(bytes).len();
     let first = match packet.packet_type() {
         PacketType::Publish => 0,
-        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe => 0b1001, // DUP is used, and means nothing here
+        PacketType::PubRel | PacketType::Subscribe | PacketType::Unsubscribe => 0b1001, // DUP is used, but has no meaning here
         _ => 0b1111,
     };
     let mut unused = vec![(0, first)];
@@ -212,8 +211,8 @@ fn unused_in_v31(packet: &Packet<'_>, bytes: &[u8]) -> Vec<(usize, u8)> {
     unused
 }
 
-/// Pitfall 30: whatever a packet of 3.1 has in bits that 3.1 does not use, it is the same packet, and is written without.
-/// In 3.1.1 the same bits are refused, but for DUP in a PUBLISH.
+/// Bits that 3.1 does not use are ignored on decode and encoded as 0. 3.1.1 refuses the same bits, except DUP in a
+/// PUBLISH.
 #[test]
 fn pitfall_30_unused_bits_mean_nothing_in_3_1() {
     for_each_packet(SEEDS, |(_, version, _), packet| {
@@ -238,6 +237,7 @@ fn pitfall_30_unused_bits_mean_nothing_in_3_1() {
     });
 }
 
+/// The generators must make every case that the other tests are about.
 #[test]
 fn generator_reaches_everything() {
     let mut printed = String::new();
@@ -307,7 +307,7 @@ fn nothing_is_lost_between_versions() {
     assert!(kept > 1000 && refused > 1000, "{kept} and {refused}");
 }
 
-/// Every position of a small packet gets every other value; of a larger one, some get some.
+/// Changes every byte of a small packet to every other value, and some bytes of a large one to some values.
 #[test]
 fn every_mutation_is_a_packet_or_an_error() {
     let mut small = BTreeSet::new();
@@ -361,8 +361,8 @@ fn every_beginning_is_incomplete() {
     });
 }
 
-/// When the header promises no more than there is, nothing is to be waited for: what remains is a shorter packet, where
-/// the specification allows that, or else an error.
+/// A packet that is cut, with a Remaining Length that fits, is never incomplete: it is a shorter packet if the
+/// specification allows that, and an error otherwise.
 #[test]
 fn every_truncated_body_is_an_error() {
     for_each_packet(40, |(_, version, _), packet| {
@@ -386,10 +386,10 @@ fn every_truncated_body_is_an_error() {
     });
 }
 
-/// The lengths of a body that are those of shorter packets.
+/// The lengths at which a body can be cut to give a valid shorter packet.
 fn legal_cuts(packet: &Packet<'_>, version: Version, len: usize) -> BTreeSet<usize> {
     let is_v5 = version == Version::V5;
-    // A list may lose entries from its end, but for the first.
+    // A list may be cut behind any of its entries.
     let without_last = |sizes: Vec<usize>| {
         let others = sizes.into_iter().skip(1).rev();
         others.scan(len, |end, size| {
@@ -424,7 +424,7 @@ fn legal_cuts(packet: &Packet<'_>, version: Version, len: usize) -> BTreeSet<usi
     }
 }
 
-/// Feeds pieces to a buffer, and collects the packets as they are encoded and what remains.
+/// Feeds pieces to a buffer, and collects the packets, encoded, and the rest.
 fn drive(pieces: &[&[u8]], mut version: Version) -> (Vec<Vec<u8>>, Vec<u8>) {
     let mut buffer = Vec::new();
     let mut packets = Vec::new();
@@ -459,7 +459,7 @@ fn every_split_gives_the_same_packets() {
     }
 }
 
-/// One packet of each type, as long as they are small.
+/// One packet of each type, if it is small.
 fn small_packets(version: Version, seed: u32) -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
     for (packet_type, _, sender) in cases().into_iter().filter(|case| case.1 == version) {
@@ -484,8 +484,8 @@ fn long_bytes() -> Vec<u8> {
 fn texts_above_65_535_bytes_are_refused() {
     let long = long_bytes();
     let too_long = std::str::from_utf8(&long).expect("ASCII");
-    let error = TextError { at: 65_535, kind: TextErrorKind::TooLong };
-    assert_eq!(Utf8Str::new(too_long), Err(error));
+    let error = Utf8Str::new(too_long).expect_err("too long");
+    assert_eq!((error.at, error.kind), (65_535, TextErrorKind::TooLong));
     assert_eq!(TopicName::new(too_long), Err(error.into()));
     assert_eq!(TopicFilter::new(too_long), Err(error.into()));
     assert!(UserProperty::new("name", too_long).is_err() && UserProperty::new(too_long, "value").is_err());
@@ -528,7 +528,7 @@ fn with_binary(data: &[u8]) -> [(Packet<'_>, Field); 8] {
             Publish { topic, properties: publish_properties, ..Publish::default() }.into(),
             property(PropertyId::CorrelationData),
         ),
-        // The payload of a message has no length of its own: it may be long.
+        // The payload of a message has no length prefix, so it may be longer.
         (Publish { topic, payload: data, ..Publish::default() }.into(), Field::Payload),
     ]
 }
@@ -557,7 +557,7 @@ fn binary_data_above_65_535_bytes_is_refused() {
     }
 }
 
-/// 2,047 user properties that share one text come near the limit, and so little payload goes up to it.
+/// 2,047 user properties that share one text come near the limit, and a short payload reaches it.
 #[test]
 fn packets_above_the_largest_remaining_length_are_refused() {
     let long = long_bytes();
@@ -683,7 +683,7 @@ fn code_points_are_refused_only_on_demand() {
     }
 }
 
-/// Puts a character behind so many others, into all kinds of text: topic name, property, topic filter.
+/// Puts a character behind `padding` others, in a topic name, a property and a topic filter.
 fn check_code_point(character: char, padding: usize, disallowed_code_points: DisallowedCodePoints, refused: bool) {
     let text = format!("{}{character}xyz", "a".repeat(padding));
     let length = (text.len() as u16).to_be_bytes();
@@ -719,7 +719,7 @@ fn any_data(len: usize) -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 0..len)
 }
 
-/// No files of failures: what is worth keeping becomes a test.
+/// Failures are not persisted in files: a failure that is worth keeping becomes a test.
 fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
@@ -740,7 +740,7 @@ proptest! {
         check_any_bytes(&data, version);
     }
 
-    /// Random bytes seldom get past the fixed header; these have a good one.
+    /// Random bytes seldom have a valid fixed header; these have one.
     #[test]
     fn any_body_is_a_packet_or_an_error(
         first_byte in any::<u8>(), data in any_data(200), version in any_version(),

@@ -1,20 +1,20 @@
 //! Generators of valid values and packets, for property tests and for fuzzing programs that speak MQTT.
 //!
-//! Texts, topics, properties and subscriptions implement [`Arbitrary`]. A packet borrows the lists in it, so whole
-//! packets are made in a [`Lists`], or lent to a closure by [`with_packet`]. Each of them can be encoded in the version
-//! that it was made for, and one that the given end of a connection may send.
+//! Texts, topics, properties and subscriptions implement [`Arbitrary`]. A packet borrows its lists, so whole packets
+//! are made in a [`Lists`], or passed to a closure by [`with_packet`]. Each packet can be encoded in the version for
+//! which it was made, and may be sent by the endpoint for which it was made.
 //!
-//! A fuzz target that feeds a program of yours with what a broker could send:
+//! A fuzz target that gives a program packets that a broker could send:
 //!
 //! ```
-//! use mqtt_sansio::{Version, arbitrary, codec::Sender};
+//! use mqtt_sansio::{Version, codec::Sender, generators};
 //! # fn program_under_test(_: &[u8]) {}
 //!
-//! fn target(data: &[u8]) -> ::arbitrary::Result<()> {
-//!     let mut u = ::arbitrary::Unstructured::new(data);
+//! fn target(data: &[u8]) -> arbitrary::Result<()> {
+//!     let mut u = arbitrary::Unstructured::new(data);
 //!     while !u.is_empty() {
 //!         let mut bytes = Vec::new();
-//!         arbitrary::with_packet(&mut u, Version::V5, Sender::Server, |packet| packet.encode(Version::V5, &mut bytes))?
+//!         generators::with_packet(&mut u, Version::V5, Sender::Server, |packet| packet.encode(Version::V5, &mut bytes))?
 //!             .expect("can be encoded");
 //!         program_under_test(&bytes);
 //!     }
@@ -23,13 +23,16 @@
 //! # target(&[7; 100]).unwrap();
 //! ```
 //!
-//! In a property test let the framework make a `Vec<u8>` for [`Unstructured`]: shrinking the bytes shrinks the packets.
-//! Data that has run out is read as zeros, and makes the smallest values.
+//! In a property test, let the framework make a `Vec<u8>` for [`Unstructured`]: shrinking the bytes shrinks the
+//! packets. Exhausted data is read as zeros, and makes the smallest values.
+//!
+//! The crate `arbitrary` is part of this module's interface: a new major version of it is a new major version of this
+//! crate.
 
 use core::num::{NonZeroU16, NonZeroU32};
 use std::vec::Vec;
 
-use ::arbitrary::{Arbitrary, Error, Result, Unstructured};
+use arbitrary::{Arbitrary, Error, Result, Unstructured};
 
 use crate::codec::{
     AckProperties, Auth, AuthProperties, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, ConnectProperties,
@@ -41,11 +44,11 @@ use crate::codec::{
 use crate::text::{MAX_LEN, Utf8Str};
 use crate::topic::{TopicError, TopicFilter, TopicName};
 
-/// Makes a packet of any type that `sender` may send in `version`, and lends it to a closure.
+/// Makes a packet of any type that `sender` may send in `version`, and passes it to a closure.
 ///
 /// # Errors
 ///
-/// What [`Unstructured`] reports. Data that has run out is not an error.
+/// Errors of [`Unstructured`]. Exhausted data is not an error.
 pub fn with_packet<R>(
     u: &mut Unstructured<'_>,
     version: Version,
@@ -57,16 +60,16 @@ pub fn with_packet<R>(
 
 /// The memory for the lists of a generated packet: its subscriptions, reason codes, user properties.
 ///
-/// It serves one packet at a time; what was in it is gone when the next one is made.
+/// It holds one packet at a time: making the next one overwrites its lists.
 ///
 /// ```
-/// use mqtt_sansio::{Version, arbitrary::Lists};
+/// use mqtt_sansio::{Version, generators::Lists};
 ///
-/// let mut u = ::arbitrary::Unstructured::new(b"some bytes of a fuzzer");
+/// let mut u = arbitrary::Unstructured::new(b"some bytes of a fuzzer");
 /// let mut lists = Lists::default();
 /// let subscribe = lists.subscribe(&mut u, Version::V311)?;
 /// assert!(subscribe.encoded_len(Version::V311).is_ok());
-/// # Ok::<(), ::arbitrary::Error>(())
+/// # Ok::<(), arbitrary::Error>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Lists<'a> {
@@ -94,7 +97,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::IncorrectFormat`] when `sender` never sends such a packet in `version`.
+    /// [`Error::IncorrectFormat`] if `sender` may not send packets of this type in `version`.
     pub fn packet_of(
         &mut self,
         packet_type: PacketType,
@@ -169,7 +172,7 @@ impl<'a> Lists<'a> {
             Version::V5 => u.choose(ConnAckReasonCode::ALL)?,
             Version::V31 | Version::V311 => u.choose(&RETURN_CODES)?,
         };
-        // Half of them are success, so that there are sessions.
+        // Half of them are Success, so that there are sessions.
         let reason_code = if u.arbitrary()? { *codes } else { ConnAckReasonCode::Success };
         // [MQTT-3.2.2-6]; in 3.1 the flag is reserved.
         let may_be_present = version != Version::V31 && reason_code == ConnAckReasonCode::Success;
@@ -180,7 +183,7 @@ impl<'a> Lists<'a> {
         })
     }
 
-    /// Makes a PUBLISH (section 3.3). One of a server's may have subscription identifiers \[MQTT-3.3.4-6\].
+    /// Makes a PUBLISH (section 3.3). One from a server may have subscription identifiers \[MQTT-3.3.4-6\].
     ///
     /// # Errors
     ///
@@ -194,7 +197,7 @@ impl<'a> Lists<'a> {
         } else {
             Default::default()
         };
-        // Only an alias can stand in for a topic (section 3.3.2.1).
+        // Only a topic alias can replace the topic (section 3.3.2.1).
         let without_topic = properties.topic_alias.is_some() && u.arbitrary()?;
         Ok(Publish {
             delivery: delivery(u)?,
@@ -279,7 +282,7 @@ impl<'a> Lists<'a> {
         })
     }
 
-    /// Makes a DISCONNECT (section 3.14), in 5.0 with the properties that `sender` may use.
+    /// Makes a DISCONNECT (section 3.14), in 5.0 with the properties that `sender` may send.
     ///
     /// # Errors
     ///
@@ -303,13 +306,13 @@ impl<'a> Lists<'a> {
         Ok(Disconnect { reason_code, properties })
     }
 
-    /// Makes an AUTH (section 3.15), which is there in 5.0 only.
+    /// Makes an AUTH (section 3.15), which exists in 5.0 only.
     ///
     /// # Errors
     ///
     /// As [`with_packet`].
     pub fn auth(&mut self, u: &mut Unstructured<'a>) -> Result<Auth<'_>> {
-        // The only one without an Authentication Method is the short form of Success (section 3.15.2.1).
+        // Without an Authentication Method there is only the short form of Success (section 3.15.2.1).
         if !has_properties(u, Version::V5)? {
             return Ok(Auth::default());
         }
@@ -355,7 +358,7 @@ acks! {
     pub_comp: PubComp, "PUBCOMP", "3.7";
 }
 
-/// What 3.1 and 3.1.1 can say in a CONNACK (3.1.1, section 3.2.2.3).
+/// The reason codes that a CONNACK of 3.1 and 3.1.1 can have (3.1.1, section 3.2.2.3).
 const RETURN_CODES: [ConnAckReasonCode; 6] = [
     ConnAckReasonCode::Success,
     ConnAckReasonCode::UnsupportedProtocolVersion,
@@ -365,7 +368,7 @@ const RETURN_CODES: [ConnAckReasonCode; 6] = [
     ConnAckReasonCode::NotAuthorized,
 ];
 
-/// What 3.1 and 3.1.1 can say in a SUBACK [3.1.1: MQTT-3.9.3-2].
+/// The reason codes that a SUBACK of 3.1 and 3.1.1 can have [3.1.1: MQTT-3.9.3-2].
 const SUBACK_RETURN_CODES: [SubAckReasonCode; 4] = [
     SubAckReasonCode::GrantedQoS0,
     SubAckReasonCode::GrantedQoS1,
@@ -378,12 +381,12 @@ fn exists(packet_type: PacketType, version: Version, sender: Sender) -> bool {
     in_version && packet_type.may_come_from(sender, version)
 }
 
-/// Whether a packet gets properties. Many have none, and the codec has a shorter way for them.
+/// Chooses whether a packet has properties. A quarter have none, because the codec has a fast path for them.
 fn has_properties(u: &mut Unstructured<'_>, version: Version) -> Result<bool> {
     Ok(version == Version::V5 && u.int_in_range(0..=3)? != 0)
 }
 
-/// The length of a list: mostly a few, seldom many.
+/// Chooses the length of a list: usually at most 3, rarely up to 300.
 fn list_len(u: &mut Unstructured<'_>) -> Result<usize> {
     match u.arbitrary::<u8>()? {
         u8::MAX => u.int_in_range(0..=300),
@@ -391,7 +394,7 @@ fn list_len(u: &mut Unstructured<'_>) -> Result<usize> {
     }
 }
 
-/// Fills a list that may be empty, or empties it.
+/// Fills a list, which may stay empty; only clears it unless `wanted`.
 fn fill<'a, T: Arbitrary<'a>>(list: &mut Vec<T>, u: &mut Unstructured<'a>, wanted: bool) -> Result<()> {
     list.clear();
     let len = if wanted { list_len(u)? } else { 0 };
@@ -401,7 +404,7 @@ fn fill<'a, T: Arbitrary<'a>>(list: &mut Vec<T>, u: &mut Unstructured<'a>, wante
     })
 }
 
-/// Fills a list that needs an entry.
+/// Fills a list with at least one entry.
 fn fill_some<'a, T>(
     list: &mut Vec<T>,
     u: &mut Unstructured<'a>,
@@ -513,13 +516,13 @@ fn ack_properties<'l, 'a: 'l>(
     Ok(AckProperties { reason_string, user_properties: List::from(user_properties) })
 }
 
-/// Authentication Method and Authentication Data, which needs the method (section 3.1.2.11.10).
+/// Makes an Authentication Method and Authentication Data, which requires the method (section 3.1.2.11.10).
 fn authentication<'a>(u: &mut Unstructured<'a>) -> Result<(Option<Utf8Str<'a>>, Option<&'a [u8]>)> {
     let method: Option<_> = u.arbitrary()?;
     Ok((method, if method.is_some() { optional_binary(u)? } else { None }))
 }
 
-/// A packet identifier.
+/// Makes a packet identifier.
 fn packet_id(u: &mut Unstructured<'_>) -> Result<PacketId> {
     Ok(PacketId::from(non_zero_u16(u)?))
 }
@@ -532,7 +535,7 @@ fn delivery(u: &mut Unstructured<'_>) -> Result<Delivery> {
     })
 }
 
-/// Never fails. (Before 1.5 `arbitrary` does on 0, and data that has run out is all zeros.)
+/// Makes a number that is not 0. Unlike the generator of `arbitrary` before 1.5 it never fails.
 fn non_zero_u16(u: &mut Unstructured<'_>) -> Result<NonZeroU16> {
     Ok(NonZeroU16::new(u.arbitrary()?).unwrap_or(NonZeroU16::MIN))
 }
@@ -549,7 +552,7 @@ fn optional_binary<'a>(u: &mut Unstructured<'a>) -> Result<Option<&'a [u8]>> {
     Ok(if u.arbitrary()? { Some(binary(u)?) } else { None })
 }
 
-/// Binary data of at most 65,535 bytes: short and from the input, or now and then long.
+/// Makes binary data of at most 65,535 bytes: usually short and from the input, rarely long.
 fn binary<'a>(u: &mut Unstructured<'a>) -> Result<&'a [u8]> {
     match u.arbitrary::<u8>()? {
         LONG.. => Ok(long_text(u)?.as_bytes()),
@@ -557,22 +560,22 @@ fn binary<'a>(u: &mut Unstructured<'a>) -> Result<&'a [u8]> {
     }
 }
 
-/// Above this a byte asks for a long text: about one in a hundred.
+/// A byte from this value on selects a long text: about one in a hundred.
 const LONG: u8 = 253;
 
-/// Up to 40 bytes of the input, as far as it goes.
+/// Takes up to 40 bytes of the input.
 fn some_bytes<'a>(u: &mut Unstructured<'a>) -> Result<&'a [u8]> {
     let len: usize = u.int_in_range(0..=40)?;
     u.bytes(len.min(u.len()))
 }
 
-/// Text of 65,535 bytes, with characters of one to four bytes, and none that a topic may not have.
-#[allow(clippy::indexing_slicing)] // while it is compiled
+/// A text of 65,535 bytes, of characters of one to four bytes that are all allowed in topics.
+#[allow(clippy::indexing_slicing)] // evaluated at compile time
 static LONG_TEXT: [u8; MAX_LEN] = {
     const PATTERN: &[u8] = "level/\u{e9}/\u{6e29}/\u{1f321}".as_bytes();
     let mut bytes = [b'.'; MAX_LEN];
     let mut at = 0;
-    // Only whole patterns, so that no character is cut.
+    // Whole patterns only, so that no character is cut.
     while at < MAX_LEN / PATTERN.len() * PATTERN.len() {
         bytes[at] = PATTERN[at % PATTERN.len()];
         at += 1;
@@ -580,14 +583,14 @@ static LONG_TEXT: [u8; MAX_LEN] = {
     bytes
 };
 
-/// Text of any length up to 65,535 bytes; the shorter, the more often.
+/// Makes a text of up to 65,535 bytes; short ones are more frequent.
 fn long_text(u: &mut Unstructured<'_>) -> Result<&'static str> {
     let len: u16 = u.int_in_range(1..=u16::MAX)?;
     let len = usize::from(len >> u.int_in_range(0..=9)?);
     Ok(well_formed_prefix(LONG_TEXT.get(..len).unwrap_or_default()))
 }
 
-/// A text that `check` takes: from the input, one of `words`, or a long one; `default` when there is nothing usable.
+/// Makes a text that `check` accepts: from the input, from `words`, or a long one. Returns `default` if there is none.
 fn text<'a, T>(
     u: &mut Unstructured<'a>,
     words: &[&'static str],
@@ -599,7 +602,7 @@ fn text<'a, T>(
         128..LONG => *u.choose(words)?,
         _ => well_formed_prefix(some_bytes(u)?),
     };
-    // What goes before the first flaw is usually good.
+    // The part before the first error is usually valid.
     let prefix = |error: TopicError| check(text.get(..error.at).unwrap_or_default());
     Ok(check(text).or_else(prefix).unwrap_or(default))
 }
@@ -608,8 +611,8 @@ fn well_formed_prefix(bytes: &[u8]) -> &str {
     bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid())
 }
 
-/// Texts at the edges of the rules: lengths around those of a machine word, characters of each size, and code points that a
-/// receiver may refuse (section 1.5.4).
+/// Texts at the edges of the rules: lengths around those of a machine word, characters of each size, and code points
+/// that a receiver may refuse (section 1.5.4).
 #[rustfmt::skip]
 const TEXTS: &[&str] = &[
     "", "a", "ab", "abc", "abcd", "1234567", "12345678", "123456789", "123456789abcdef", "123456789abcdef0", " ", "~", "+", "#",
@@ -631,28 +634,28 @@ const FILTERS: &[&str] = &[
 ];
 
 impl<'a> Arbitrary<'a> for Utf8Str<'a> {
-    /// Any text but one with U+0000; now and then a long one. It borrows from the input, or is static.
+    /// Makes any valid text; a few are long. It borrows from the input, or is static.
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         text(u, TEXTS, Self::default(), |text| Ok(Self::new(text)?))
     }
 }
 
 impl<'a> Arbitrary<'a> for TopicName<'a> {
-    /// A name of at least one character.
+    /// Makes a name of at least one character.
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         text(u, NAMES, Self::validated(b"t"), Self::new)
     }
 }
 
 impl<'a> Arbitrary<'a> for TopicFilter<'a> {
-    /// A filter that is well-formed in every version; some are shared.
+    /// Makes a filter that is valid in every version; some are shared.
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         text(u, FILTERS, Self::validated(b"t"), Self::new)
     }
 }
 
 impl<'a> Arbitrary<'a> for SubscriptionIdentifier {
-    /// Each of the four sizes on the wire comes often.
+    /// Makes an identifier; each of the four sizes on the wire is frequent.
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let shift: u32 = u.int_in_range(0..=27)?;
         let id = u.int_in_range(1..=Self::MAX)? >> shift;
@@ -667,13 +670,13 @@ impl<'a> Arbitrary<'a> for UserProperty<'a> {
 }
 
 impl<'a> Arbitrary<'a> for Subscription<'a> {
-    /// A subscription of 5.0, with any options.
+    /// Makes a subscription of 5.0, with any options.
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         subscription(u, Version::V5)
     }
 }
 
-/// A subscription with the options that a version has. No Local does not go with a shared one \[MQTT-3.8.3-4\].
+/// Makes a subscription with the options of a version. A shared one has no No Local \[MQTT-3.8.3-4\].
 fn subscription<'a>(u: &mut Unstructured<'a>, version: Version) -> Result<Subscription<'a>> {
     let filter: TopicFilter<'a> = u.arbitrary()?;
     let has_options = version == Version::V5;
