@@ -69,3 +69,47 @@ const fn position(id: ConnectionId) -> (usize, u64) {
     let index = id.index();
     (index / 64, 1 << (index % 64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::slab::Key;
+    use super::*;
+
+    fn connection(index: u32, generation: u32) -> ConnectionId {
+        ConnectionId::new(Key { index, generation })
+    }
+
+    #[test]
+    fn a_connection_is_in_the_queue_once() {
+        let (first, second) = (connection(0, 0), connection(70, 3));
+        let mut ready = ReadyQueue::default();
+        for _ in 0..3 {
+            [first, second].into_iter().for_each(|id| ready.push(id));
+        }
+        assert_eq!([(); 3].map(|()| ready.pop(|_| true)), [Some(first), Some(second), None]);
+        ready.push(first);
+        assert_eq!(ready.pop(|_| true), Some(first), "and again after it was taken out");
+    }
+
+    #[test]
+    fn a_closed_connection_is_skipped_and_its_index_is_free() {
+        let (old, new) = (connection(5, 0), connection(5, 1));
+        let mut ready = ReadyQueue::default();
+        ready.push(old);
+        ready.unmark(old); // it is closed
+        ready.push(new);
+        assert_eq!([(); 2].map(|()| ready.pop(|id| id == new)), [Some(new), None]);
+    }
+
+    #[test]
+    fn a_marked_connection_is_not_added() {
+        let id = connection(64, 0);
+        let mut ready = ReadyQueue::default();
+        assert!(!ready.mark(id));
+        ready.push(id);
+        ready.unmark(id);
+        assert_eq!(ready.pop(|_| true), None);
+        ready.push(id);
+        assert!(ready.mark(id), "it was in the queue");
+    }
+}

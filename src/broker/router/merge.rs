@@ -37,6 +37,7 @@ impl Merging {
         copies: &mut Copies<'_>,
     ) -> usize {
         let mut lists = lists;
+        // Only groups share a matching filter.
         let Some(first) = lists.next() else { return 0 };
         // With No Local a client does not get what it has published itself [MQTT-3.8.3-3].
         let is_wanted = |it: &&Subscriber| !(it.options.no_local && from == Some(it.session));

@@ -305,6 +305,7 @@ impl Router {
     /// Sends a retained message. If it was replaced or removed meanwhile, the subscriber has got what came after it.
     fn send_retained(&mut self, sessions: &mut Sessions, now: Instant, reference: Reference, subscriber: Subscriber) {
         let own = self.publisher(sessions, subscriber.session);
+        // The message may have expired, or may have been replaced.
         let Some(message) = self.retained.get(reference).filter(|message| !message.is_expired(now)) else { return };
         if subscriber.options.no_local && message.publisher() == own {
             return; // a client does not get what it has published itself, retained or not [MQTT-3.8.3-3]
@@ -329,6 +330,7 @@ impl Router {
         let mut walking: Vec<_> = subscribers.filter(is_walking).collect();
         walking.sort_unstable();
         walking.dedup();
+        // Without a retained message of this topic there is nothing to send first.
         let Some(reference) = self.retained.find(topic) else { return };
         for index in walking {
             let walk = sessions.get_mut(index).and_then(Session::walk_mut);

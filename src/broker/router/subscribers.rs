@@ -95,6 +95,7 @@ impl Subscribers {
 
     /// Chooses the form that takes the least memory.
     fn shrink(&mut self, lists: &mut Slab<Lists>) {
+        // The other forms take no memory besides the node.
         let Self::Many(index) = *self else { return };
         let Some(Lists { own, groups }) = lists.get(index) else {
             return bug!("lists exist while a filter refers to them");

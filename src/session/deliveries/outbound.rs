@@ -418,7 +418,6 @@ impl Outbound {
     }
 
     /// The message that was begun last, if it has this token.
-    #[cfg(feature = "broker")]
     pub(crate) fn last_message(&mut self, token: Token) -> Option<&mut Flow> {
         let last = PacketId::new(self.unacknowledged.last).ok().and_then(|id| self.flows.get_mut(id));
         last.filter(|flow| flow.token == token)
