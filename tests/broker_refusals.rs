@@ -8,7 +8,7 @@ use mqtt_sansio::codec::{
     SubAckReasonCode, Will,
 };
 use mqtt_sansio::server::Close;
-use mqtt_sansio::{Breach, QoS, TopicName, Version};
+use mqtt_sansio::{ProtocolError, QoS, TopicName, Version};
 
 #[path = "common/broker.rs"]
 mod broker;
@@ -226,7 +226,7 @@ fn the_reason_code_of_an_end() {
     for (end, code) in [
         (Ended::Close(Close::Refused(ReasonCode::Banned)), Some(ReasonCode::Banned)),
         (Ended::Close(Close::Malformed(malformed)), Some(malformed.reason_code())),
-        (Ended::Close(Close::Breach(Breach::SecondConnect)), Some(ReasonCode::ProtocolError)),
+        (Ended::Close(Close::ProtocolError(ProtocolError::SecondConnect)), Some(ReasonCode::ProtocolError)),
         (
             Ended::Close(Close::Disconnected(Disconnect::default())),
             Some(DisconnectReasonCode::NormalDisconnection.into()),

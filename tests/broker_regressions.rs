@@ -153,7 +153,7 @@ fn who_is_refused_takes_nothing_over() {
 }
 
 #[test]
-fn a_breach_is_counted_whoever_it_is() {
+fn a_protocol_error_is_counted_whoever_it_is() {
     let mut net = Net::plain();
     let a = net.open(Version::V5);
     net.send_bytes(a, &[0xC0, 0]);

@@ -23,7 +23,7 @@ enum End {
     Disconnect(DisconnectReasonCode, Option<u32>),
     Lost,
     Silent,
-    Breach,
+    ProtocolError,
     Command,
 }
 
@@ -34,7 +34,7 @@ const ENDS: [End; 8] = [
     End::Disconnect(DisconnectReasonCode::NormalDisconnection, Some(7)),
     End::Lost,
     End::Silent,
-    End::Breach,
+    End::ProtocolError,
     End::Command,
 ];
 
@@ -51,7 +51,7 @@ fn end(net: &mut Net, client: Peer, how: End) {
         }
         End::Lost => net.lose(client),
         End::Silent => net.wait(15),
-        End::Breach => net.send_bytes(client, b"\x10\x00"),
+        End::ProtocolError => net.send_bytes(client, b"\x10\x00"),
         End::Command => net.disconnect(client, DisconnectReasonCode::ServerMoved),
     }
     assert!(net.is_over(client), "{how:?}");

@@ -6,20 +6,20 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use bytes::Buf;
-use mqtt_sansio::client::{Authentication, ClientConfig, ClientSession, Loss, Resumption};
+use mqtt_sansio::client::{AbandonReason, Authentication, ClientConfig, ClientSession, Resumption};
 use mqtt_sansio::codec::{
     AuthReasonCode, ConnAckProperties, Disconnect, DisconnectProperties, DisconnectReasonCode, List, MaximumQoS,
     Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, PublishProperties,
     ReasonCode, SubscribeProperties, Subscription, SubscriptionIdentifier,
 };
-use mqtt_sansio::{Breach, CommandError, Instant, Message, Overflow, QoS, Receipt, Token, Utf8Str, Version};
+use mqtt_sansio::{CommandError, Instant, Message, Overflow, ProtocolError, QoS, Receipt, Token, Utf8Str, Version};
 
 #[path = "common/client.rs"]
 mod client;
 
 use self::client::{
-    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, breach, connack, connack_with, decode, delivery, filter,
-    id, lasting, lost, present, present_with, published, suback, told, unsuback, v5, v311,
+    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, connack, connack_with, decode, delivery, filter, id,
+    lasting, lost, present, present_with, protocol_error, published, suback, told, unsuback, v5, v311,
 };
 
 const BOTH: [Version; 2] = [Version::V311, Version::V5];
@@ -227,7 +227,12 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
         Effect::Answered if packet == Answer::SubAck => done(Done::Subscribed(vec![0])),
         Effect::Answered if version == Version::V5 => done(Done::Unsubscribed(vec![0])),
         Effect::Answered => done(Done::Unsubscribed(vec![])),
-        Effect::Mismatch => vec![breach(Breach::MismatchedAck(kind)), lost(token.unwrap(), Loss::Mismatched(kind))],
+        Effect::Mismatch => {
+            vec![
+                protocol_error(ProtocolError::MismatchedAck(kind)),
+                lost(token.unwrap(), AbandonReason::Mismatched(kind)),
+            ]
+        }
     };
     assert_eq!(events, told, "{why}");
 
@@ -266,7 +271,7 @@ fn a_message_that_was_given_up() {
             maximum_qos: Some(MaximumQoS::AtLeastOnce),
             ..Default::default()
         }));
-        assert_eq!(events[1..], [lost(token, Loss::NotSupported(ReasonCode::QoSNotSupported))]);
+        assert_eq!(events[1..], [lost(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported))]);
         for _ in 0..10 {
             wire.publish("new", QOS_1);
         }
@@ -284,7 +289,10 @@ fn a_message_that_was_given_up() {
             Answer::PubRec(_) | Answer::PubComp(_) => assert_eq!((events, sent), (vec![], vec![])),
             Answer::PubRel(_) => assert!(matches!(sent[..], [Packet::PubComp(_)]), "{sent:?}"),
             Answer::PubAck(_) => assert_eq!((events, sent), (vec![], vec![])),
-            _ => assert!(matches!(events[..], [Event::Close(Why::Breach(Breach::MismatchedAck(_)))]), "{events:?}"),
+            _ => assert!(
+                matches!(events[..], [Event::Close(Why::ProtocolError(ProtocolError::MismatchedAck(_)))]),
+                "{events:?}"
+            ),
         }
     }
     // A restart changes nothing about it.
@@ -509,7 +517,7 @@ enum Connection {
     Connected,
     /// DISCONNECT was put into the stream, and nobody has been told.
     Disconnecting,
-    /// It is over: by a breach of the server's.
+    /// It is over: by a protocol error of the server's.
     Over,
 }
 
@@ -826,7 +834,7 @@ fn an_expiry_interval_at_the_end() {
     let properties = DisconnectProperties { session_expiry_interval: Some(0), ..Default::default() };
     wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() }).unwrap();
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
-    assert_eq!(wire.lose(), [lost(token, Loss::Session)]);
+    assert_eq!(wire.lose(), [lost(token, AbandonReason::Session)]);
 }
 
 /// What this server does not take is refused and leaves nothing behind, not even in the aliases; a client without a
@@ -903,7 +911,7 @@ fn commands_that_the_server_does_not_take() {
         assert_eq!(give(&mut one), Ok(()), "{place}: nobody knows which server comes next");
         let token_of_loss = one.connect(present_with(properties));
         assert!(
-            matches!(token_of_loss[1..], [Event::Done(_, Done::Lost(Loss::NotSupported(_)))]),
+            matches!(token_of_loss[1..], [Event::Done(_, Done::Abandoned(AbandonReason::NotSupported(_)))]),
             "{place}: {token_of_loss:?}"
         );
     }
@@ -941,7 +949,7 @@ fn authentication_in_turns() {
     assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
     // Two steps of the server's in a row are a Protocol Error.
     wire.receive(&[step(b"3")]);
-    assert_eq!(wire.receive(&[step(b"4")]), [breach(Breach::UnexpectedAuth)]);
+    assert_eq!(wire.receive(&[step(b"4")]), [protocol_error(ProtocolError::UnexpectedAuth)]);
     assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
 }
 
@@ -982,6 +990,6 @@ fn what_comes_at_the_wrong_time() {
         }
         let mut wire = in_state(Connection::Connecting, config.version, false, |_| {});
         let events = wire.receive(&[published("x", delivery(QOS_2, 1))]);
-        assert_eq!(events, [breach(Breach::BeforeConnAck(PacketType::Publish))]);
+        assert_eq!(events, [protocol_error(ProtocolError::BeforeConnAck(PacketType::Publish))]);
     }
 }

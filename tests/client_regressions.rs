@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Buf;
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close, Loss, Outcome};
+use mqtt_sansio::client::{AbandonReason, Action, ClientConfig, ClientSession, Close, Outcome};
 use mqtt_sansio::codec::{
     ConnAck, ConnAckProperties, Delivery, PubComp, PubRec, Publish, PublishProperties, Subscription,
 };
@@ -81,7 +81,7 @@ fn a_message_that_is_published_long_after_the_last_poll() {
     client.publish(later, &expiring(10)).unwrap();
     assert_eq!(client.poll(later + Duration::from_secs(9), &mut &[][..]), None, "one second is left");
     let end = client.poll(later + Duration::from_secs(10), &mut &[][..]);
-    assert!(matches!(end, Some(Action::Done { outcome: Outcome::Lost(Loss::Expired), .. })), "{end:?}");
+    assert!(matches!(end, Some(Action::Done { outcome: Outcome::Abandoned(AbandonReason::Expired), .. })), "{end:?}");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn expired_messages_make_room() {
     client.poll(START, &mut &[][..]);
     assert_eq!(client.publish(START, &expiring(9)), Err(CommandError::QueueFull));
     let done = client.poll(START + Duration::from_secs(2), &mut &[][..]);
-    assert_eq!(done, Some(Action::Done { token: expired, outcome: Outcome::Lost(Loss::Expired) }));
+    assert_eq!(done, Some(Action::Done { token: expired, outcome: Outcome::Abandoned(AbandonReason::Expired) }));
     client.publish(START, &expiring(9)).unwrap();
 }
 

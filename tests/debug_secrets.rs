@@ -185,7 +185,7 @@ fn the_client() {
             let bytes: Vec<_> = packets.into_iter().flat_map(encoded).collect();
             let (mut input, mut actions) = (&bytes[..], 0);
             while let Some(action) = client.poll(NOW, &mut input) {
-                assert_hidden_in(&action, !matches!(action, client::Action::Close(client::Close::Breach(_))));
+                assert_hidden_in(&action, !matches!(action, client::Action::Close(client::Close::ProtocolError(_))));
                 actions += 1;
                 if matches!(action, client::Action::Auth(_)) {
                     client.authenticate(NOW, secret).unwrap();

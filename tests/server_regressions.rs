@@ -4,7 +4,7 @@
 
 use bytes::Buf;
 use mqtt_sansio::codec::{Connect, ConnectProperties, Disconnect, DisconnectReasonCode};
-use mqtt_sansio::server::{Accept, Acceptor, Action, Close, Loss, Outcome, ServerConfig, ServerSession};
+use mqtt_sansio::server::{AbandonReason, Accept, Acceptor, Action, Close, Outcome, ServerConfig, ServerSession};
 use mqtt_sansio::{CommandError, Instant, Message, QoS, Utf8Str, Version};
 
 const NOW: Instant = Instant::from_micros(5_000_000);
@@ -87,7 +87,7 @@ fn a_message_of_qos_0_that_waits_when_the_connection_ends() {
     session.closed(NOW);
     assert_eq!(session.waiting(), 0);
     let told = session.poll(NOW, &mut &[][..]);
-    assert_eq!(told, Some(Action::Done { token: waits, outcome: Outcome::Lost(Loss::Connection) }));
+    assert_eq!(told, Some(Action::Done { token: waits, outcome: Outcome::Abandoned(AbandonReason::Connection) }));
 }
 
 /// DISCONNECT makes no more of a session expiry interval than was granted.
@@ -144,7 +144,7 @@ fn a_session_that_is_ended() {
     session.end(NOW);
     assert!(matches!(
         session.poll(NOW, &mut &[][..]),
-        Some(Action::Done { outcome: Outcome::Lost(Loss::Session), .. })
+        Some(Action::Done { outcome: Outcome::Abandoned(AbandonReason::Session), .. })
     ));
     assert_eq!(session.poll(NOW, &mut &[][..]), Some(Action::Expired));
     assert_eq!(session.poll(NOW, &mut &[][..]), None);

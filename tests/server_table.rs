@@ -6,8 +6,8 @@
 use mqtt_sansio::codec::{
     ConnectProperties, Disconnect, DisconnectReasonCode, Packet, PubAck, PubComp, PubRec, PubRel, QoS,
 };
-use mqtt_sansio::server::{Accept, Loss, ServerConfig};
-use mqtt_sansio::{Breach, Instant, Message, Token, Version};
+use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
+use mqtt_sansio::{Instant, Message, ProtocolError, Token, Version};
 
 #[path = "server_table/acceptor.rs"]
 mod acceptor;
@@ -21,8 +21,8 @@ mod server;
 mod versions;
 
 use self::server::{
-    Done, Door, Event, QOS_1, QOS_2, Why, Wire, again, at, breach, config, decode, delivery, disconnect, disconnected,
-    id, lasting, lost, publish, success, take, told, will,
+    Done, Door, Event, QOS_1, QOS_2, Why, Wire, again, at, config, decode, delivery, disconnect, disconnected, id,
+    lasting, lost, protocol_error, publish, success, take, told, will,
 };
 
 /// How the first connection ends.
@@ -189,7 +189,7 @@ impl Run {
         let expected = match self.case.end {
             End::NormalDisconnection => vec![disconnected(DisconnectReasonCode::NormalDisconnection)],
             End::DisconnectWithWill => vec![disconnected(DisconnectReasonCode::DisconnectWithWillMessage)],
-            End::ProtocolError => vec![breach(Breach::SecondConnect)],
+            End::ProtocolError => vec![protocol_error(ProtocolError::SecondConnect)],
             End::ServerDisconnect | End::TakeOver => vec![Event::Close(Why::Requested)],
             End::KeepAliveTimeout => vec![Event::Close(Why::KeepAliveTimeout)],
             End::Lost | End::Replaced => vec![],
@@ -288,7 +288,10 @@ fn check(case: Case) {
     } else {
         // It is lost with its session [MQTT-4.1.0-2], and of another one nothing is sent.
         assert_eq!(got, [], "{case:?}");
-        assert!(tokens.iter().all(|&token| outcomes.contains(&lost(token, Loss::Session))), "{case:?}: {outcomes:?}");
+        assert!(
+            tokens.iter().all(|&token| outcomes.contains(&lost(token, AbandonReason::Session))),
+            "{case:?}: {outcomes:?}"
+        );
     }
     let done = outcomes.iter().filter(|event| matches!(event, Event::Done(..))).count();
     assert_eq!(done, tokens.len(), "one outcome for each: {case:?}: {outcomes:?}");
@@ -326,7 +329,7 @@ fn check_end(run: Run, expected: &Expected, tokens: &[Token]) {
     assert!(!told.iter().any(|(_, event)| matches!(event, Event::Close(_))), "{case:?}: {told:?}");
     if case.back.is_none() && expected.expired.is_some() {
         for &token in tokens {
-            let outcome = lost(token, Loss::Session);
+            let outcome = lost(token, AbandonReason::Session);
             assert_eq!(all(&outcome), Vec::from_iter(expected.expired), "{case:?}: {told:?}");
         }
         // There is nothing to tell behind that.
@@ -465,7 +468,7 @@ fn nothing_waits_for_an_expired_session() {
         wire.back(&lasting(version));
         events.extend(wire.poll());
         events.retain(|event| *event != Event::Expired);
-        assert_eq!(events, [lost(late, Loss::Session)]);
+        assert_eq!(events, [lost(late, AbandonReason::Session)]);
         wire.assert_sent(&[server::connack(false)]);
     }
 }
@@ -509,7 +512,11 @@ fn what_happens_while_a_decision_is_pending_counts() {
             let sent = wire.take();
             let Packet::ConnAck(connack) = decode(&sent, Version::V5)[0] else { panic!("CONNACK comes first") };
             assert_eq!(connack.session_present, goes_on, "{expiry}, {delay}, {polled}: {events:?}");
-            assert_eq!(events.contains(&lost(token, Loss::Session)), !goes_on, "{expiry}, {delay}: {events:?}");
+            assert_eq!(
+                events.contains(&lost(token, AbandonReason::Session)),
+                !goes_on,
+                "{expiry}, {delay}: {events:?}"
+            );
             let wills = events.iter().filter(|event| **event == Event::Will("first".into())).count();
             assert_eq!(wills, usize::from(!goes_on || delay == 0), "{expiry}, {delay}, {polled}: {events:?}");
         }
@@ -619,7 +626,7 @@ fn a_pubrel_is_lost_with_its_session_too() {
     wire.assert_sent(&[PubRel::new(id(1)).into()]);
     wire.server.closed(wire.now);
     wire.later(3_600_000);
-    assert_eq!(wire.poll(), [Event::Done(token, Done::Lost(Loss::Session)), Event::Expired]);
+    assert_eq!(wire.poll(), [Event::Done(token, Done::Abandoned(AbandonReason::Session)), Event::Expired]);
     assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
     assert_eq!(wire.server.deadline(), None);
 }

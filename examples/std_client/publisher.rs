@@ -157,7 +157,7 @@ impl Task for Publisher<'_> {
         self.has_failed |= !outcome.is_success();
         match outcome {
             Outcome::Sent => print(format_args!("{token}\tsent\t"))?,
-            Outcome::Lost(loss) => print(format_args!("{token}\tlost\t{loss}"))?,
+            Outcome::Abandoned(loss) => print(format_args!("{token}\tlost\t{loss}"))?,
             outcome => {
                 let word = match outcome {
                     outcome if !outcome.is_success() => "refused",

@@ -83,7 +83,7 @@ impl Task for Subscriber<'_> {
         self.was_granted |= outcome.is_success();
         self.has_failed |= !outcome.is_success();
         match outcome {
-            Outcome::Lost(loss) => log(format_args!("not subscribed: {loss}")),
+            Outcome::Abandoned(loss) => log(format_args!("not subscribed: {loss}")),
             outcome => log(format_args!("subscribed: {:?}", outcome.codes())),
         }
         Ok(())

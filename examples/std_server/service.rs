@@ -71,7 +71,7 @@ impl Client {
                 Action::Message(message) => self.echo(now, &message),
                 Action::Subscribe(request) => self.subscribe(now, &request, arguments.tick)?,
                 Action::Unsubscribe(request) => self.unsubscribe(now, &request)?,
-                Action::Done { token, outcome: Outcome::Lost(loss) } => {
+                Action::Done { token, outcome: Outcome::Abandoned(loss) } => {
                     log(format_args!("{}: message {token} is lost: {loss}", self.session.client_id()));
                 }
                 Action::Will(will) => self.log_will(&will, arguments.log_wills),

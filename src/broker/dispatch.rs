@@ -52,7 +52,7 @@ fn act(cx: &mut Context<'_>, index: SessionIndex, action: Action<'_>) {
         Action::Subscribe(request) => subscribe::receive(cx, index, &request),
         Action::Unsubscribe(request) => subscribe::receive_unsubscribe(cx, index, &request),
         Action::Done { outcome, .. } => match outcome {
-            Outcome::Lost(loss) => cx.sessions.drop_stored(index, loss),
+            Outcome::Abandoned(loss) => cx.sessions.drop_stored(index, loss),
             outcome if !outcome.is_success() => cx.sessions.drop_copy(index, DropReason::RefusedByClient),
             _ => {}
         },

@@ -164,7 +164,7 @@ pub(super) fn end_connecting(cx: &mut Context<'_>, id: ConnectionId, why: Ended<
     let rest = core::mem::take(connecting.acceptor().transmit());
     let before = cx.connections.end(id, rest);
     let counters = cx.sessions.counters_mut();
-    if let Ended::Close(Close::Malformed(_) | Close::Breach(_)) = why {
+    if let Ended::Close(Close::Malformed(_) | Close::ProtocolError(_)) = why {
         counters.protocol_errors = counters.protocol_errors.wrapping_add(1);
     }
     counters.clients_refused = counters.clients_refused.wrapping_add(1);
@@ -213,7 +213,7 @@ pub(super) fn detached(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>
     let counters = cx.sessions.counters_mut();
     match &why {
         Ended::TakenOver => counters.taken_over = counters.taken_over.wrapping_add(1),
-        Ended::Close(Close::Malformed(_) | Close::Breach(_)) => {
+        Ended::Close(Close::Malformed(_) | Close::ProtocolError(_)) => {
             counters.protocol_errors = counters.protocol_errors.wrapping_add(1);
         }
         Ended::Close(Close::KeepAliveTimeout) => counters.timeouts = counters.timeouts.wrapping_add(1),

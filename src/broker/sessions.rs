@@ -16,7 +16,7 @@ use super::session::Session;
 use super::slab::{Key, Slab};
 use crate::codec::{QoS, SubscriptionIdentifier};
 use crate::server::{Action, Copies};
-use crate::session::{CommandError, Loss, Transmit};
+use crate::session::{AbandonReason, CommandError, Transmit};
 use crate::time::Instant;
 
 /// The sessions, and what changes when a message is delivered to one of them: the queue of ready connections, the counters,
@@ -309,12 +309,12 @@ impl Sessions {
     }
 
     /// Counts a message that the session has given up.
-    pub(super) fn drop_stored(&mut self, index: SessionIndex, loss: Loss) {
-        let reason = match loss {
-            Loss::Overflow => DropReason::QueueFull,
-            Loss::Expired => DropReason::Expired,
-            Loss::Session => DropReason::SessionEnded,
-            Loss::Connection => DropReason::ConnectionLost,
+    pub(super) fn drop_stored(&mut self, index: SessionIndex, reason: AbandonReason) {
+        let reason = match reason {
+            AbandonReason::Overflow => DropReason::QueueFull,
+            AbandonReason::Expired => DropReason::Expired,
+            AbandonReason::Session => DropReason::SessionEnded,
+            AbandonReason::Connection => DropReason::ConnectionLost,
             _ => DropReason::NotSupported,
         };
         self.drop_copy(index, reason);

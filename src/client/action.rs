@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::server::ServerLimits;
 use crate::codec::{Auth, ConnAck, ConnAckProperties, DecodeError, Disconnect, ReasonCode};
-use crate::session::{Breach, Done, Outcome, PayloadPart, ReceivedMessage, Token};
+use crate::session::{Done, Outcome, PayloadPart, ProtocolError, ReceivedMessage, Token};
 use crate::text::Utf8Str;
 
 /// What there is to do, or to know. It borrows from the bytes that were received, and not from the client: commands
@@ -74,7 +74,7 @@ pub enum Resumption {
     /// it is taken for granted unless a new session was asked for.)
     Resumed,
     /// It is a new one, though there was an old one: the server has forgotten it. Subscriptions are gone. Each message
-    /// that was in flight has the outcome [`Loss::Session`](crate::Loss::Session).
+    /// that was in flight has the outcome [`AbandonReason::Session`](crate::AbandonReason::Session).
     Lost,
 }
 
@@ -102,7 +102,7 @@ pub enum Close<'a> {
     /// The server has sent something that is no packet. In 5.0 a DISCONNECT tells it so.
     Malformed(DecodeError),
     /// The server has broken the protocol. In 5.0 a DISCONNECT tells it so.
-    Breach(Breach),
+    ProtocolError(ProtocolError),
     /// The server has not answered CONNECT in time.
     ConnectTimeout,
     /// The server has not answered PINGREQ in time.
@@ -116,7 +116,7 @@ impl<'a> Close<'a> {
             Self::Refused(connack) => Some(connack.reason_code.into()),
             Self::Disconnected(disconnect) => Some(disconnect.reason_code.into()),
             Self::Malformed(error) => Some(error.reason_code()),
-            Self::Breach(breach) => Some(breach.reason_code()),
+            Self::ProtocolError(protocol_error) => Some(protocol_error.reason_code()),
             Self::Requested | Self::ConnectTimeout | Self::PingTimeout => None,
         }
     }
@@ -139,7 +139,9 @@ impl fmt::Display for Close<'_> {
             Self::ConnectTimeout => return f.write_str("the server has not answered CONNECT in time"),
             Self::PingTimeout => return f.write_str("the server has not answered PINGREQ in time"),
             Self::Malformed(error) => return fmt::Display::fmt(error, f),
-            Self::Breach(breach) => return write!(f, "protocol error: {breach}, close with {}", breach.reason_code()),
+            Self::ProtocolError(protocol_error) => {
+                return write!(f, "protocol error: {protocol_error}, close with {}", protocol_error.reason_code());
+            }
             Self::Refused(connack) => {
                 write!(f, "the server refuses the connection: {}", connack.reason_code)?;
                 (ReasonCode::from(connack.reason_code), connack.properties.reason_string)

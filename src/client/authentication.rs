@@ -4,7 +4,7 @@
 use super::action::Action;
 use super::session::ClientSession;
 use crate::codec::{Auth, AuthReasonCode};
-use crate::session::{Breach, CommandError, Exchange, Phase};
+use crate::session::{CommandError, Exchange, Phase, ProtocolError};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -58,19 +58,19 @@ impl ClientSession {
     #[cold]
     pub(super) fn receive_auth<'a>(&mut self, auth: Auth<'a>) -> Action<'a> {
         let Some(authentication) = self.config.authentication.as_deref() else {
-            return self.breach(Breach::UnexpectedAuth);
+            return self.protocol_error(ProtocolError::UnexpectedAuth);
         };
         // The short form of Success has no properties, and so no method (section 3.15.2.1).
         let method = auth.properties.authentication_method.map(Utf8Str::as_bytes);
         let is_short = auth.reason_code == AuthReasonCode::Success && auth.properties.is_empty();
         if method != Some(authentication.method.as_bytes()) && !is_short {
-            return self.breach(Breach::AuthenticationMethodChanged);
+            return self.protocol_error(ProtocolError::AuthenticationMethodChanged);
         }
         self.exchange = match (auth.reason_code, self.exchange) {
             (AuthReasonCode::ContinueAuthentication, Exchange::Theirs) => Exchange::Ours,
             // Before CONNACK, success is what CONNACK says.
             (AuthReasonCode::Success, Exchange::Theirs) if self.engine.phase == Phase::Open => Exchange::Idle,
-            _ => return self.breach(Breach::UnexpectedAuth),
+            _ => return self.protocol_error(ProtocolError::UnexpectedAuth),
         };
         if self.engine.phase == Phase::Opening {
             // The server waits for this end: nothing is due from it until it is answered.

@@ -81,14 +81,14 @@ pub struct ClientConfig {
     /// What happens to a message that would be too much.
     pub overflow: Overflow,
     /// Maximum number of connections on which a SUBSCRIBE or UNSUBSCRIBE is sent without an answer; after that it ends with
-    /// [`Loss::Unanswered`](crate::Loss::Unanswered). Default: 10; `None`: no limit. A connection counts if a byte of the
+    /// [`AbandonReason::Unanswered`](crate::AbandonReason::Unanswered). Default: 10; `None`: no limit. A connection counts if a byte of the
     /// packet was written. Messages of QoS 1 and 2 have no such limit: they are sent again as long as the session
     /// lives \[MQTT-4.4.0-1\], or until they are [withdrawn](super::ClientSession::withdraw).
     pub max_request_tries: Option<NonZeroU8>,
     /// Whether PUBACK ends the delivery of a message of QoS 2, with
     /// [`Outcome::AtLeastOnce`](crate::Outcome::AtLeastOnce). Default: true, because servers without QoS 2
     /// answer so, on every connection anew. If not, PUBACK is the Protocol Error that section 4.3.3 makes of it: the
-    /// connection ends, and the delivery with [`Loss::Mismatched`](crate::Loss::Mismatched).
+    /// connection ends, and the delivery with [`AbandonReason::Mismatched`](crate::AbandonReason::Mismatched).
     pub puback_ends_qos_2: bool,
     /// Maximum number of bytes that wait to be written before messages and requests are kept back; they wait within `max_kept`
     /// and `max_kept_bytes`, and what exceeds those is refused. Input is taken nevertheless, so that acknowledgements and

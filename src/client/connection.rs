@@ -7,8 +7,8 @@ use super::server::ServerLimits;
 use super::session::ClientSession;
 use crate::codec::{ConnAck, ConnAckReasonCode, Connect, ConnectProperties, Disconnect, List, Version};
 use crate::session::{
-    Breach, CommandError, Exchange, Journal, JournalError, KeepAlive, Phase, Record, Restored, SMALLEST_PACKET_SIZE,
-    user_properties,
+    CommandError, Exchange, Journal, JournalError, KeepAlive, Phase, ProtocolError, Record, Restored,
+    SMALLEST_PACKET_SIZE, user_properties,
 };
 use crate::text::Utf8Str;
 use crate::time::Instant;
@@ -117,10 +117,10 @@ impl ClientSession {
         }
         let method = self.config.authentication.as_deref().map(|it| it.method.as_bytes());
         if method != connack.properties.authentication_method.map(Utf8Str::as_bytes) {
-            return self.breach(Breach::AuthenticationMethodChanged);
+            return self.protocol_error(ProtocolError::AuthenticationMethodChanged);
         }
         if connack.session_present && self.asked_clean {
-            return self.breach(Breach::UnexpectedSession);
+            return self.protocol_error(ProtocolError::UnexpectedSession);
         }
         // Before 5.0 a session lives for ever, or as long as its connection.
         let session_expiry_interval = match self.engine.version {
@@ -136,7 +136,7 @@ impl ClientSession {
         let server = ServerLimits::new(&connack.properties, self.config.keep_alive, session_expiry_interval);
         self.server = server;
         if server.maximum_packet_size < SMALLEST_PACKET_SIZE {
-            return self.breach(Breach::MaximumPacketSizeTooSmall);
+            return self.protocol_error(ProtocolError::MaximumPacketSizeTooSmall);
         }
         // 3.1 cannot say whether a session is present: if none was to be forgotten, it is.
         let is_present = connack.session_present || (self.engine.version == Version::V31 && !self.asked_clean);
@@ -229,7 +229,7 @@ impl ClientSession {
         Journal::of(self.engine.version, session.into_iter().flatten().chain(self.engine.records()))
     }
 
-    /// Gives the session up: every message in flight has the outcome [`Loss::Session`](crate::Loss::Session), and the next
+    /// Gives the session up: every message in flight has the outcome [`AbandonReason::Session`](crate::AbandonReason::Session), and the next
     /// connection asks for a new session: `clean_start` is set in the configuration. What has not been sent is still waiting for it.
     ///
     /// # Errors

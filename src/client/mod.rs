@@ -62,4 +62,4 @@ pub use self::action::{Action, Close, Connected, Resumption};
 pub use self::config::{Authentication, ClientConfig};
 pub use self::server::ServerLimits;
 pub use self::session::ClientSession;
-pub use crate::session::{Codes, Loss, Outcome, Will};
+pub use crate::session::{AbandonReason, Codes, Outcome, Will};

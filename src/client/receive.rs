@@ -3,7 +3,7 @@
 use super::action::{Action, Close};
 use super::session::ClientSession;
 use crate::codec::{AckProperties, Packet, PacketId, PacketType, PubAckReasonCode, SubAck, UnsubAck, Version};
-use crate::session::{Breach, CommandError, End, Outcome, Phase, Receipt, Side, Stage};
+use crate::session::{CommandError, End, Outcome, Phase, ProtocolError, Receipt, Side, Stage};
 use crate::time::Instant;
 
 impl ClientSession {
@@ -19,7 +19,7 @@ impl ClientSession {
             Packet::UnsubAck(ack) => self.receive_unsuback(ack),
             Packet::Disconnect(disconnect) => Some(self.over(Close::Disconnected(disconnect))),
             Packet::Auth(auth) => Some(self.receive_auth(auth)),
-            Packet::ConnAck(_) => Some(self.breach(Breach::SecondConnAck)),
+            Packet::ConnAck(_) => Some(self.protocol_error(ProtocolError::SecondConnAck)),
             // What is about deliveries has been dealt with, and nothing else comes from a server.
             _ => None,
         }
@@ -31,7 +31,7 @@ impl ClientSession {
         Some(match packet {
             Packet::ConnAck(connack) => self.receive_connack(connack),
             Packet::Auth(auth) => self.receive_auth(auth),
-            other => self.breach(Breach::BeforeConnAck(other.packet_type())),
+            other => self.protocol_error(ProtocolError::BeforeConnAck(other.packet_type())),
         })
     }
 
@@ -72,8 +72,8 @@ impl ClientSession {
     /// SUBACK or UNSUBACK has come for something else, or with another number of reason codes than there were filters.
     #[cold]
     fn mismatched<'a>(&mut self, id: PacketId, packet: PacketType, is_counted: bool) -> Action<'a> {
-        let breach = self.engine.mismatched(id, packet);
-        self.breach(if is_counted { Breach::WrongReasonCodeCount(packet) } else { breach })
+        let protocol_error = self.engine.mismatched(id, packet);
+        self.protocol_error(if is_counted { ProtocolError::WrongReasonCodeCount(packet) } else { protocol_error })
     }
 
     fn receive_suback<'a>(&mut self, ack: SubAck<'a>) -> Option<Action<'a>> {

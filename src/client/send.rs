@@ -32,7 +32,7 @@ impl ClientSession {
         engine.publish(&mut side, message)
     }
 
-    /// Withdraws what was asked for under a token: its outcome is [`Loss::Withdrawn`](crate::Loss::Withdrawn), reported by the
+    /// Withdraws what was asked for under a token: its outcome is [`AbandonReason::Withdrawn`](crate::AbandonReason::Withdrawn), reported by the
     /// next [`poll`](Self::poll).
     ///
     /// What waits is not sent. What was sent cannot be taken back: the server may have it, and a subscription that

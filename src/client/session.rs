@@ -10,7 +10,8 @@ use super::config::ClientConfig;
 use super::server::ServerLimits;
 use crate::codec::{Packet, Publish, QoS, ReasonCode, Version};
 use crate::session::{
-    Breach, BudgetLimits, CommandError, End, Engine, Exchange, Journal, KeepAlive, Phase, Rules, Side, Stop, Transmit,
+    BudgetLimits, CommandError, End, Engine, Exchange, Journal, KeepAlive, Phase, ProtocolError, Rules, Side, Stop,
+    Transmit,
 };
 use crate::time::Instant;
 
@@ -196,9 +197,9 @@ impl ClientSession {
 
     /// The server has broken the protocol.
     #[cold]
-    pub(super) fn breach<'a>(&mut self, breach: Breach) -> Action<'a> {
-        self.end_with(breach.reason_code());
-        Action::Close(Close::Breach(breach))
+    pub(super) fn protocol_error<'a>(&mut self, protocol_error: ProtocolError) -> Action<'a> {
+        self.end_with(protocol_error.reason_code());
+        Action::Close(Close::ProtocolError(protocol_error))
     }
 
     /// The connection is over; in 5.0 the server is told why.
@@ -283,7 +284,7 @@ impl End for ClientSession {
                 self.end_with(error.reason_code());
                 Action::Close(Close::Malformed(error))
             }
-            Stop::Breach(breach) => self.breach(breach),
+            Stop::ProtocolError(protocol_error) => self.protocol_error(protocol_error),
             Stop::NotMine => {
                 bug!("such a packet is given to `receive_other`");
                 self.over(Close::Requested)
@@ -329,13 +330,13 @@ impl Side for ClientSide<'_> {
 
     /// Whether the identifiers of a message may all have been used (section 3.3.2.3.8).
     #[cold]
-    fn admits_identifiers(&self, publish: &Publish<'_>) -> Result<(), Breach> {
+    fn admits_identifiers(&self, publish: &Publish<'_>) -> Result<(), ProtocolError> {
         let is_known = |id: u32| self.identifiers.as_ref().is_some_and(|known| known.contains(&id));
         let mut identifiers = publish.properties.subscription_identifiers.iter();
         if !self.knows_identifiers || identifiers.all(|id| is_known(id.get())) {
             Ok(())
         } else {
-            Err(Breach::UnknownSubscriptionIdentifier)
+            Err(ProtocolError::UnknownSubscriptionIdentifier)
         }
     }
 

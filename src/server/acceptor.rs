@@ -13,7 +13,7 @@ use crate::codec::{
     self, AnswerForm, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded,
     ErrorKind, MAX_PACKET_SIZE, Packet, PacketType, Version,
 };
-use crate::session::{Breach, CommandError, SMALLEST_PACKET_SIZE, Transmit, Will};
+use crate::session::{CommandError, ProtocolError, SMALLEST_PACKET_SIZE, Transmit, Will};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -142,14 +142,14 @@ impl Acceptor {
     fn receive_connect<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
         // Whatever it is, it need not be complete to be refused [MQTT-3.1.0-1].
         if input.first().is_some_and(|&first| PacketType::from_number(first >> 4) != Some(PacketType::Connect)) {
-            return Some(self.over(Close::Breach(Breach::NotConnect)));
+            return Some(self.over(Close::ProtocolError(ProtocolError::NotConnect)));
         }
         match codec::decode(input, Version::V5, self.config.limits(self.config.max_connect_size)) {
             Ok(Decoded::Packet { packet: Packet::Connect(connect), size }) => {
                 *input = input.get(size..).unwrap_or_default();
                 Some(self.take_connect(connect))
             }
-            Ok(Decoded::Packet { .. }) => Some(self.over(Close::Breach(Breach::NotConnect))),
+            Ok(Decoded::Packet { .. }) => Some(self.over(Close::ProtocolError(ProtocolError::NotConnect))),
             Ok(Decoded::Incomplete { .. }) => None,
             Err(error) => self.receive_malformed_connect(input, error),
         }
@@ -320,18 +320,18 @@ impl Acceptor {
                 let method = self.pending.as_ref().and_then(|pending| pending.method.as_deref()).map(str::as_bytes);
                 Some(match packet {
                     Packet::Auth(auth) if auth.reason_code != AuthReasonCode::ContinueAuthentication => {
-                        self.break_off(Breach::UnexpectedAuth)
+                        self.break_off(ProtocolError::UnexpectedAuth)
                     }
                     Packet::Auth(auth) if auth.properties.authentication_method.map(Utf8Str::as_bytes) != method => {
-                        self.break_off(Breach::AuthenticationMethodChanged)
+                        self.break_off(ProtocolError::AuthenticationMethodChanged)
                     }
                     Packet::Auth(auth) => {
                         self.step = Step::Deciding;
                         Action::Auth(auth)
                     }
                     Packet::Disconnect(disconnect) => self.over(Close::Disconnected(disconnect)),
-                    Packet::Connect(_) => self.break_off(Breach::SecondConnect),
-                    _ => self.break_off(Breach::UnexpectedAuth), // only AUTH or DISCONNECT [MQTT-3.1.2-30]
+                    Packet::Connect(_) => self.break_off(ProtocolError::SecondConnect),
+                    _ => self.break_off(ProtocolError::UnexpectedAuth), // only AUTH or DISCONNECT [MQTT-3.1.2-30]
                 })
             }
             Ok(Decoded::Incomplete { .. }) => None,
@@ -346,14 +346,15 @@ impl Acceptor {
 
     /// The client has broken the protocol. It is told by CONNACK: there is no DISCONNECT before that
     /// \[MQTT-3.14.0-1\].
-    fn break_off<'a>(&mut self, breach: Breach) -> Action<'a> {
-        let reason_code = ConnAckReasonCode::try_from(breach.reason_code()).unwrap_or(ConnAckReasonCode::ProtocolError);
+    fn break_off<'a>(&mut self, protocol_error: ProtocolError) -> Action<'a> {
+        let reason_code =
+            ConnAckReasonCode::try_from(protocol_error.reason_code()).unwrap_or(ConnAckReasonCode::ProtocolError);
         let connack = ConnAck { reason_code, ..ConnAck::default() };
         let limit = self.pending.as_ref().map_or(MAX_PACKET_SIZE, |pending| pending.client.maximum_packet_size);
         if let Err(error) = self.transmit.encode(limit, |out| connack.encode(Version::V5, out)) {
             bug!("CONNACK has nothing that cannot be encoded: {error}");
         }
-        self.over(Close::Breach(breach))
+        self.over(Close::ProtocolError(protocol_error))
     }
 
     /// Accepts the client, into the session that is kept for its client identifier if there is one. CONNACK is in the

@@ -5,7 +5,7 @@ use core::fmt;
 
 use super::request::{SubscribeRequest, UnsubscribeRequest};
 use crate::codec::{Auth, Connect, DecodeError, Disconnect, ReasonCode};
-use crate::session::{Breach, Done, Outcome, PayloadPart, ReceivedMessage, Token, Will};
+use crate::session::{Done, Outcome, PayloadPart, ProtocolError, ReceivedMessage, Token, Will};
 
 /// What there is to do, or to know. It borrows from the bytes that were received, and not from the engine: commands can
 /// be given while it is held.
@@ -74,7 +74,7 @@ pub enum Close<'a> {
     /// The client has sent something that is no packet. In 5.0 it is told so.
     Malformed(DecodeError),
     /// The client has broken the protocol. In 5.0 it is told so.
-    Breach(Breach),
+    ProtocolError(ProtocolError),
     /// The client is refused with this code: by [`Acceptor::refuse`](super::Acceptor::refuse), or because its CONNECT asks
     /// for what the server does not do.
     Refused(ReasonCode),
@@ -90,7 +90,7 @@ impl Close<'_> {
         match self {
             Self::Disconnected(disconnect) => Some(disconnect.reason_code.into()),
             Self::Malformed(error) => Some(error.reason_code()),
-            Self::Breach(breach) => Some(breach.reason_code()),
+            Self::ProtocolError(protocol_error) => Some(protocol_error.reason_code()),
             Self::Refused(reason_code) => Some(*reason_code),
             Self::KeepAliveTimeout => Some(ReasonCode::KeepAliveTimeout),
             Self::Requested | Self::ConnectTimeout => None,
@@ -110,7 +110,9 @@ impl fmt::Display for Close<'_> {
                 }
             }
             Self::Malformed(error) => fmt::Display::fmt(error, f),
-            Self::Breach(breach) => write!(f, "protocol error: {breach}, close with {}", breach.reason_code()),
+            Self::ProtocolError(protocol_error) => {
+                write!(f, "protocol error: {protocol_error}, close with {}", protocol_error.reason_code())
+            }
             Self::Refused(code) => write!(f, "the client is refused: {code}"),
             Self::ConnectTimeout => f.write_str("CONNECT has not come in time"),
             Self::KeepAliveTimeout => f.write_str("nothing has come for one and a half times the keep-alive interval"),

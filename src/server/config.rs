@@ -75,7 +75,7 @@ pub struct ServerConfig {
     /// Whether PUBACK ends the delivery of a message of QoS 2, with
     /// [`Outcome::AtLeastOnce`](crate::Outcome::AtLeastOnce). Default: true, because clients without QoS 2
     /// answer so, on every connection anew. If not, PUBACK is the Protocol Error that section 4.3.3 makes of it: the
-    /// connection ends, and the delivery with [`Loss::Mismatched`](crate::Loss::Mismatched).
+    /// connection ends, and the delivery with [`AbandonReason::Mismatched`](crate::AbandonReason::Mismatched).
     pub puback_ends_qos_2: bool,
     /// Whether messages of QoS 0 are kept for a client that is not connected; they are not by default.
     pub keep_qos_0: bool,

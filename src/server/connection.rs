@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::action::{Action, Close};
 use super::session::{Marked, ServerSession};
 use crate::codec::{Auth, AuthReasonCode, Disconnect, DisconnectReasonCode, ReasonCode, Version};
-use crate::session::{Breach, CommandError, Exchange, Phase};
+use crate::session::{CommandError, Exchange, Phase, ProtocolError};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -139,7 +139,7 @@ impl ServerSession {
     pub(super) fn receive_disconnect<'a>(&mut self, disconnect: Disconnect<'a>) -> Action<'a> {
         if let Some(seconds) = disconnect.properties.session_expiry_interval {
             if seconds != 0 && self.asked_no_expiry {
-                return self.breach(Breach::SessionExpiry);
+                return self.protocol_error(ProtocolError::SessionExpiry);
             }
             self.session_expiry_interval = seconds.min(self.max_session_expiry_interval);
         }
@@ -152,9 +152,9 @@ impl ServerSession {
 
     /// The client has broken the protocol.
     #[cold]
-    pub(super) fn breach<'a>(&mut self, breach: Breach) -> Action<'a> {
-        self.engine.tell(breach.reason_code(), self.client.maximum_packet_size);
-        self.over(Close::Breach(breach))
+    pub(super) fn protocol_error<'a>(&mut self, protocol_error: ProtocolError) -> Action<'a> {
+        self.engine.tell(protocol_error.reason_code(), self.client.maximum_packet_size);
+        self.over(Close::ProtocolError(protocol_error))
     }
 
     #[cold]
@@ -203,15 +203,17 @@ impl ServerSession {
     /// AUTH has come: the beginning of a re-authentication, or the answer to a challenge.
     #[cold]
     pub(super) fn receive_auth<'a>(&mut self, auth: Auth<'a>) -> Action<'a> {
-        let Some(authentication) = &mut self.authentication else { return self.breach(Breach::UnexpectedAuth) };
+        let Some(authentication) = &mut self.authentication else {
+            return self.protocol_error(ProtocolError::UnexpectedAuth);
+        };
         let method = auth.properties.authentication_method.map(Utf8Str::as_bytes);
         if method != Some(authentication.method.as_bytes()) {
-            return self.breach(Breach::AuthenticationMethodChanged);
+            return self.protocol_error(ProtocolError::AuthenticationMethodChanged);
         }
         authentication.exchange = match (auth.reason_code, authentication.exchange) {
             (AuthReasonCode::ReAuthenticate, Exchange::Idle)
             | (AuthReasonCode::ContinueAuthentication, Exchange::Theirs) => Exchange::Ours,
-            _ => return self.breach(Breach::UnexpectedAuth),
+            _ => return self.protocol_error(ProtocolError::UnexpectedAuth),
         };
         Action::Auth(auth)
     }

@@ -72,4 +72,4 @@ pub(crate) use self::{
     routing::{Copies, Encoded},
     session::Marked,
 };
-pub use crate::session::{Codes, Loss, Outcome, Will};
+pub use crate::session::{AbandonReason, Codes, Outcome, Will};

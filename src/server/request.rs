@@ -8,7 +8,7 @@ use crate::codec::{
     AckProperties, EncodeError, List, Packet, PacketId, SubAck, SubAckReasonCode, Subscribe, SubscribeProperties,
     Subscription, UnsubAck, UnsubAckReasonCode, Unsubscribe, UnsubscribeProperties, Version,
 };
-use crate::session::{Available, Breach, CommandError, Phase, trim};
+use crate::session::{Available, CommandError, Phase, ProtocolError, trim};
 use crate::time::Instant;
 use crate::topic::TopicFilter;
 
@@ -56,7 +56,7 @@ impl ServerSession {
     pub(super) fn receive_subscribe<'a>(
         &mut self,
         subscribe: Subscribe<'a>,
-    ) -> Result<Option<SubscribeRequest<'a>>, Breach> {
+    ) -> Result<Option<SubscribeRequest<'a>>, ProtocolError> {
         let Subscribe { id, subscriptions, properties } = subscribe;
         if self.engine.version == Version::V5 {
             self.check_subscriptions(subscriptions, &properties)?;
@@ -72,12 +72,12 @@ impl ServerSession {
     pub(super) fn receive_unsubscribe<'a>(
         &mut self,
         unsubscribe: Unsubscribe<'a>,
-    ) -> Result<Option<UnsubscribeRequest<'a>>, Breach> {
+    ) -> Result<Option<UnsubscribeRequest<'a>>, ProtocolError> {
         let Unsubscribe { id, filters, properties } = unsubscribe;
         let request = self.take_request(id, Kind::Unsubscribe(filters.len() as u32))?;
         if request.is_none() {
             if self.engine.version != Version::V5 {
-                return Err(Breach::PacketIdInUse); // UNSUBACK could not say so
+                return Err(ProtocolError::PacketIdInUse); // UNSUBACK could not say so
             }
             let codes = alloc::vec![UnsubAckReasonCode::PacketIdentifierInUse; filters.len()];
             self.put(&UnsubAck::new(id, &codes).into());
@@ -90,23 +90,23 @@ impl ServerSession {
         &self,
         subscriptions: List<'a, Subscription<'a>>,
         properties: &SubscribeProperties<'_>,
-    ) -> Result<(), Breach> {
+    ) -> Result<(), ProtocolError> {
         let available = Available {
             wildcards: self.config.wildcard_subscription_available,
             identifiers: self.config.subscription_identifiers_available,
             shared: self.config.shared_subscription_available,
         };
-        available.missing(subscriptions, properties).map_or(Ok(()), |code| Err(Breach::NotAvailable(code)))
+        available.missing(subscriptions, properties).map_or(Ok(()), |code| Err(ProtocolError::NotAvailable(code)))
     }
 
-    fn take_request(&mut self, id: PacketId, kind: Kind) -> Result<Option<RequestId>, Breach> {
+    fn take_request(&mut self, id: PacketId, kind: Kind) -> Result<Option<RequestId>, ProtocolError> {
         let max = usize::from(self.config.max_requests);
         let requests = self.requests.get_or_insert_default();
         if requests.contains_key(&id) {
             return Ok(None);
         }
         if requests.len() >= max {
-            return Err(Breach::TooManyRequests);
+            return Err(ProtocolError::TooManyRequests);
         }
         requests.insert(id, kind);
         Ok(Some(RequestId { connection: self.connection, id }))

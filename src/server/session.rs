@@ -10,8 +10,8 @@ use super::request::Requests;
 use crate::codec::{AckProperties, MAX_PACKET_SIZE};
 use crate::codec::{Packet, PubAckReasonCode, QoS, Version};
 use crate::session::{
-    Breach, CommandError, End, Engine, Exchange, Message, Phase, Receipt, Rules, Side, Stop, Token, Transmit, Waiting,
-    Will,
+    CommandError, End, Engine, Exchange, Message, Phase, ProtocolError, Receipt, Rules, Side, Stop, Token, Transmit,
+    Waiting, Will,
 };
 use crate::time::Instant;
 
@@ -172,7 +172,7 @@ impl ServerSession {
         engine.publish(&mut side, message)
     }
 
-    /// Withdraws a message that was published under a token: its outcome is [`Loss::Withdrawn`](crate::Loss::Withdrawn),
+    /// Withdraws a message that was published under a token: its outcome is [`AbandonReason::Withdrawn`](crate::AbandonReason::Withdrawn),
     /// reported by the next [`poll`](Self::poll).
     ///
     /// What waits is not sent. What was sent is not sent again, but its packet identifier stays in use, and counts against the
@@ -378,15 +378,15 @@ impl End for ServerSession {
             }
             Packet::Subscribe(subscribe) => match self.receive_subscribe(subscribe) {
                 Ok(request) => request.map(Action::Subscribe),
-                Err(breach) => Some(self.breach(breach)),
+                Err(protocol_error) => Some(self.protocol_error(protocol_error)),
             },
             Packet::Unsubscribe(unsubscribe) => match self.receive_unsubscribe(unsubscribe) {
                 Ok(request) => request.map(Action::Unsubscribe),
-                Err(breach) => Some(self.breach(breach)),
+                Err(protocol_error) => Some(self.protocol_error(protocol_error)),
             },
             Packet::Disconnect(disconnect) => Some(self.receive_disconnect(disconnect)),
             Packet::Auth(auth) => Some(self.receive_auth(auth)),
-            Packet::Connect(_) => Some(self.breach(Breach::SecondConnect)),
+            Packet::Connect(_) => Some(self.protocol_error(ProtocolError::SecondConnect)),
             // What is about deliveries has been dealt with, and nothing else comes from a client.
             _ => None,
         }
@@ -399,7 +399,7 @@ impl End for ServerSession {
                 self.engine.tell(error.reason_code(), self.client.maximum_packet_size);
                 self.over(Close::Malformed(error))
             }
-            Stop::Breach(breach) => self.breach(breach),
+            Stop::ProtocolError(protocol_error) => self.protocol_error(protocol_error),
             Stop::NotMine => {
                 bug!("such a packet is given to `receive_other`");
                 self.over(Close::Requested)
@@ -423,15 +423,15 @@ impl Side for ServerSide<'_> {
 
     /// Before 5.0 the client knows of no Maximum QoS, and not whether messages are retained.
     #[inline(always)]
-    fn admits(&self, qos: QoS, retain: bool) -> Result<(), Breach> {
+    fn admits(&self, qos: QoS, retain: bool) -> Result<(), ProtocolError> {
         if self.version != Version::V5 {
             return Ok(());
         }
         if qos > self.config.maximum_qos {
-            return Err(Breach::QoSNotSupported);
+            return Err(ProtocolError::QoSNotSupported);
         }
         if retain && !self.config.retain_available {
-            return Err(Breach::RetainNotSupported);
+            return Err(ProtocolError::RetainNotSupported);
         }
         Ok(())
     }

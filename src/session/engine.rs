@@ -11,11 +11,11 @@ use super::deliveries::budget::{Budget, BudgetLimits};
 use super::deliveries::inbound::Inbound;
 use super::deliveries::outbound::{Flow, Outbound, Stage};
 use super::deliveries::queue::{Kind, Overflow, Queue, Waiting};
-use super::error::{Breach, CommandError};
+use super::error::{CommandError, ProtocolError};
 use super::link::alias::{InboundAliases, OutboundAliases};
 use super::link::transmit::Transmit;
 use super::message::{PayloadPart, ReceivedMessage};
-use super::outcome::{Done, Loss};
+use super::outcome::{AbandonReason, Done};
 use super::parts::Partial;
 use super::report::Report;
 use super::store::journal::{Journal, Record};
@@ -121,12 +121,12 @@ pub(crate) trait Side {
     fn rules(&self) -> Rules;
 
     /// Whether the other end may send such a message.
-    fn admits(&self, _qos: QoS, _retain: bool) -> Result<(), Breach> {
+    fn admits(&self, _qos: QoS, _retain: bool) -> Result<(), ProtocolError> {
         Ok(())
     }
 
     /// Whether the other end may send a message with these subscription identifiers.
-    fn admits_identifiers(&self, _publish: &Publish<'_>) -> Result<(), Breach> {
+    fn admits_identifiers(&self, _publish: &Publish<'_>) -> Result<(), ProtocolError> {
         Ok(())
     }
 
@@ -147,7 +147,7 @@ pub(crate) enum Stop {
     /// It begins with something that is not about deliveries, or the connection is not open yet.
     NotMine,
     Malformed(DecodeError),
-    Breach(Breach),
+    ProtocolError(ProtocolError),
 }
 
 /// An end of a connection: an engine, and what only this end does.
@@ -226,10 +226,10 @@ pub(crate) trait End {
     }
 }
 
-/// It goes no further, because of a breach.
+/// It goes no further, because of a protocol error.
 #[cold]
-pub(super) fn halt<A>(stop: &mut Option<Stop>, breach: Breach) -> Option<A> {
-    *stop = Some(Stop::Breach(breach));
+pub(super) fn halt<A>(stop: &mut Option<Stop>, protocol_error: ProtocolError) -> Option<A> {
+    *stop = Some(Stop::ProtocolError(protocol_error));
     None
 }
 
@@ -468,7 +468,7 @@ impl Engine {
         }
         for flow in flows.extract_if(.., |flow| flow.tries >= max_request_tries) {
             self.budget.remove(flow.stored.len());
-            self.report.push(flow.token, Some(Loss::Unanswered { tries: flow.tries }));
+            self.report.push(flow.token, Some(AbandonReason::Unanswered { tries: flow.tries }));
         }
         while let Some((id, flow)) = self.outbound.take_back_message(taken) {
             if flow.is_reported {
@@ -496,7 +496,7 @@ impl Engine {
         while let Some(flow) = self.outbound.take_message() {
             if !flow.is_reported {
                 self.budget.remove(flow.stored.len());
-                self.report.push(flow.token, Some(Loss::Session));
+                self.report.push(flow.token, Some(AbandonReason::Session));
             }
         }
         self.outbound.forget_given_up();
@@ -551,7 +551,7 @@ impl Engine {
     /// Messages of QoS 0 do not wait for another connection.
     pub(crate) fn drop_unacknowledged(&mut self) {
         while let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.take_unacknowledged()) {
-            self.give_up(&waiting, Loss::Connection);
+            self.give_up(&waiting, AbandonReason::Connection);
         }
         if !self.has_queued() {
             self.queue = None;
@@ -561,7 +561,7 @@ impl Engine {
     /// The session is gone for good: what waits is given up too.
     pub(crate) fn forget_waiting(&mut self) {
         while let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.pop(true, true)) {
-            self.give_up(&waiting, Loss::Session);
+            self.give_up(&waiting, AbandonReason::Session);
         }
         self.queue = None;
     }

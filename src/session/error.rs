@@ -9,7 +9,7 @@ use crate::topic::TopicError;
 /// A packet that is well-formed, but not at this time or not from this peer: a Protocol Error (section 4.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
-pub enum Breach {
+pub enum ProtocolError {
     /// Something other than CONNACK, or AUTH, as the first packet of a server (section 3.2).
     #[error("{0} came before CONNACK [MQTT-3.2.0-1]")]
     BeforeConnAck(PacketType),
@@ -72,7 +72,7 @@ pub enum Breach {
     MaximumPacketSizeTooSmall,
 }
 
-impl Breach {
+impl ProtocolError {
     /// The reason code of the DISCONNECT that tells the peer, in 5.0.
     pub const fn reason_code(self) -> ReasonCode {
         match self {

@@ -22,10 +22,10 @@ mod will;
 
 pub use self::deliveries::inbound::Receipt;
 pub use self::deliveries::queue::Overflow;
-pub use self::error::{Breach, CommandError};
+pub use self::error::{CommandError, ProtocolError};
 pub use self::link::transmit::Transmit;
 pub use self::message::{Message, MessageRef, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
-pub use self::outcome::{Codes, Loss, Outcome};
+pub use self::outcome::{AbandonReason, Codes, Outcome};
 pub use self::store::journal::{Journal, JournalError};
 pub use self::token::Token;
 pub use self::will::Will;

@@ -50,14 +50,14 @@ pub enum Outcome<'a> {
         properties: AckProperties<'a>,
     },
     /// It was given up.
-    Lost(Loss),
+    Abandoned(AbandonReason),
 }
 
 impl<'a> Outcome<'a> {
     /// The reason codes of the server; none if it has not said anything.
     pub fn codes(&self) -> Codes<'a> {
         Codes(match *self {
-            Self::Sent | Self::Lost(_) => Inner::One(None),
+            Self::Sent | Self::Abandoned(_) => Inner::One(None),
             Self::Acknowledged { reason_code, .. } | Self::AtLeastOnce { reason_code, .. } => {
                 Inner::One(Some(reason_code))
             }
@@ -69,7 +69,7 @@ impl<'a> Outcome<'a> {
     /// Whether it is what was asked for: sent, or answered without an error. [`AtLeastOnce`](Self::AtLeastOnce) is, as far as
     /// the message has arrived.
     pub fn is_success(&self) -> bool {
-        !matches!(self, Self::Lost(_)) && !self.codes().any(ReasonCode::is_error)
+        !matches!(self, Self::Abandoned(_)) && !self.codes().any(ReasonCode::is_error)
     }
 }
 
@@ -108,7 +108,7 @@ impl fmt::Debug for Codes<'_> {
 /// Why something was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
-pub enum Loss {
+pub enum AbandonReason {
     /// A message was in flight when its session ended: the server has lost it, or it was not to outlive its connection (in
     /// 5.0 without a session expiry interval, before with Clean Session). The other end may have it, or not.
     #[error("the session ended while it was in flight")]

@@ -36,7 +36,7 @@ impl Engine {
         };
         let topic = match self.topic_of(side, rules, &publish) {
             Ok(topic) => topic,
-            Err(breach) => return halt(stop, breach),
+            Err(protocol_error) => return halt(stop, protocol_error),
         };
         *input = &[];
         self.heard = true;

@@ -6,9 +6,9 @@ use super::deliveries::ack::OrderedAck;
 use super::deliveries::inbound::{Arrival, BadReceipt, Receipt};
 use super::deliveries::outbound::{Ack, Acknowledged, Stage};
 use super::engine::{Engine, Phase, Rules, SessionAction, Side, Stop, halt};
-use super::error::{Breach, CommandError};
+use super::error::{CommandError, ProtocolError};
 use super::message::{ReceivedMessage, SharedTopic, Topic};
-use super::outcome::{Done, Loss, Outcome};
+use super::outcome::{AbandonReason, Done, Outcome};
 use super::store::journal::Record;
 use crate::codec::{
     AckProperties, Delivery, Packet, PacketId, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
@@ -29,8 +29,8 @@ impl Engine {
         let properties = AckProperties::default();
         match packet {
             Short::Publish { delivery, retain, topic, payload } => {
-                if let Err(breach) = side.admits(delivery.qos(), retain) {
-                    return halt(stop, breach);
+                if let Err(protocol_error) = side.admits(delivery.qos(), retain) {
+                    return halt(stop, protocol_error);
                 }
                 let receipt = match self.take_over(rules, delivery) {
                     Ok(receipt) => receipt,
@@ -92,7 +92,7 @@ impl Engine {
     ) -> Option<A> {
         let topic = match self.topic_of(side, rules, &publish) {
             Ok(topic) => topic,
-            Err(breach) => return halt(stop, breach),
+            Err(protocol_error) => return halt(stop, protocol_error),
         };
         let Publish { delivery, retain, payload, properties, .. } = publish;
         let receipt = match self.take_over(rules, delivery) {
@@ -109,7 +109,7 @@ impl Engine {
         side: &mut impl Side,
         rules: &Rules,
         publish: &Publish<'a>,
-    ) -> Result<Topic<'a>, Breach> {
+    ) -> Result<Topic<'a>, ProtocolError> {
         side.admits(publish.delivery.qos(), publish.retain)?;
         if !publish.properties.subscription_identifiers.is_empty() {
             side.admits_identifiers(publish)?;
@@ -121,9 +121,13 @@ impl Engine {
     }
 
     /// Takes over a message, and acknowledges it if that is due and not the application's business. It is not to be
-    /// delivered if this returns an error: because it was before, or because of a breach.
+    /// delivered if this returns an error: because it was before, or because of a protocol error.
     #[inline(always)]
-    pub(super) fn take_over(&mut self, rules: &Rules, delivery: Delivery) -> Result<Option<Receipt>, Option<Breach>> {
+    pub(super) fn take_over(
+        &mut self,
+        rules: &Rules,
+        delivery: Delivery,
+    ) -> Result<Option<Receipt>, Option<ProtocolError>> {
         match delivery {
             Delivery::AtMostOnce => Ok(None),
             Delivery::AtLeastOnce { id, .. } => self.arrive(rules, id, QoS::AtLeastOnce),
@@ -132,7 +136,7 @@ impl Engine {
     }
 
     #[inline]
-    fn arrive(&mut self, rules: &Rules, id: PacketId, qos: QoS) -> Result<Option<Receipt>, Option<Breach>> {
+    fn arrive(&mut self, rules: &Rules, id: PacketId, qos: QoS) -> Result<Option<Receipt>, Option<ProtocolError>> {
         match self.inbound.arrive(id, qos, rules.receive_maximum) {
             Arrival::New if rules.manual_acks => Ok(Some(self.inbound.expect(OrderedAck::waiting(id, qos)))),
             Arrival::New => {
@@ -146,7 +150,7 @@ impl Engine {
                 self.acknowledge_duplicate(id);
                 Err(None)
             }
-            Arrival::TooMany => Err(Some(Breach::ReceiveMaximumExceeded)),
+            Arrival::TooMany => Err(Some(ProtocolError::ReceiveMaximumExceeded)),
         }
     }
 
@@ -256,13 +260,13 @@ impl Engine {
         rules: &Rules,
         topic: TopicName<'a>,
         alias: NonZeroU16,
-    ) -> Result<Topic<'a>, Breach> {
+    ) -> Result<Topic<'a>, ProtocolError> {
         if alias.get() > rules.topic_alias_maximum {
-            return Err(Breach::TopicAliasInvalid);
+            return Err(ProtocolError::TopicAliasInvalid);
         }
         let aliases = self.inbound_aliases.get_or_insert_default();
         if topic.is_empty() {
-            let topic = aliases.get(alias).ok_or(Breach::UnknownTopicAlias)?;
+            let topic = aliases.get(alias).ok_or(ProtocolError::UnknownTopicAlias)?;
             return Ok(Topic::Aliased(SharedTopic(topic)));
         }
         aliases.set(alias, topic.as_bytes());
@@ -358,12 +362,12 @@ impl Engine {
     /// A packet has come that is not the answer to what was sent under its packet identifier. The peer would give the same
     /// answer on every connection, so the operation ends here instead of coming back for ever.
     #[cold]
-    pub(crate) fn mismatched(&mut self, id: PacketId, packet: PacketType) -> Breach {
-        self.abandon(id, Loss::Mismatched(packet));
+    pub(crate) fn mismatched(&mut self, id: PacketId, packet: PacketType) -> ProtocolError {
+        self.abandon(id, AbandonReason::Mismatched(packet));
         if self.outbound.is_message(id) {
             self.outbound.set_aside(id);
             self.record(Record::GivenUp(id));
         }
-        Breach::MismatchedAck(packet)
+        ProtocolError::MismatchedAck(packet)
     }
 }

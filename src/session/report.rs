@@ -3,10 +3,10 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
-use super::outcome::{Done, Loss, Outcome};
+use super::outcome::{AbandonReason, Done, Outcome};
 use super::token::Token;
 
-type Outcomes = VecDeque<(Token, Option<Loss>)>;
+type Outcomes = VecDeque<(Token, Option<AbandonReason>)>;
 type InOutput = VecDeque<(u64, Token)>;
 
 /// Outcomes that do not come from a packet of the peer: what was lost, and messages of QoS 0, whose outcome is known when
@@ -38,7 +38,7 @@ impl Report {
 
     /// The next outcome, of those that [`has_next`](Self::has_next) has found.
     pub(crate) fn next<'a, A: From<Done<'a>>>(&mut self) -> Option<A> {
-        let (token, loss) = if let Some(outcomes) = &mut self.outcomes {
+        let (token, reason) = if let Some(outcomes) = &mut self.outcomes {
             let first = outcomes.pop_front();
             if outcomes.is_empty() {
                 self.outcomes = None;
@@ -48,12 +48,12 @@ impl Report {
             let (_, token) = self.in_output.as_mut()?.pop_front()?;
             (token, None)
         };
-        Some(Done { token, outcome: loss.map_or(Outcome::Sent, Outcome::Lost) }.into())
+        Some(Done { token, outcome: reason.map_or(Outcome::Sent, Outcome::Abandoned) }.into())
     }
 
     /// Something was sent, or is lost.
-    pub(crate) fn push(&mut self, token: Token, loss: Option<Loss>) {
-        self.outcomes.get_or_insert_default().push_back((token, loss));
+    pub(crate) fn push(&mut self, token: Token, reason: Option<AbandonReason>) {
+        self.outcomes.get_or_insert_default().push_back((token, reason));
     }
 
     /// A message of QoS 0 was put into the output and ends there.
@@ -71,7 +71,7 @@ impl Report {
     /// The connection is gone: of the messages in the output those were sent that end within this many bytes.
     pub(crate) fn disconnected(&mut self, taken: u64) {
         for (end, token) in self.in_output.take().into_iter().flat_map(|in_output| *in_output) {
-            self.push(token, (end > taken).then_some(Loss::Connection));
+            self.push(token, (end > taken).then_some(AbandonReason::Connection));
         }
     }
 

@@ -13,7 +13,7 @@ use super::error::CommandError;
 use super::link::alias::{Alias, OutboundAliases};
 use super::link::transmit::Transmit;
 use super::message::{Message, MessageRef};
-use super::outcome::Loss;
+use super::outcome::AbandonReason;
 use super::store::journal::Record;
 use super::store::stored::Stored;
 use super::token::Token;
@@ -273,7 +273,7 @@ impl Engine {
                 bug!("`check_room` has found room for {bytes} bytes");
                 return;
             };
-            self.give_up(&oldest, Loss::Overflow);
+            self.give_up(&oldest, AbandonReason::Overflow);
         }
     }
 
@@ -282,7 +282,7 @@ impl Engine {
     pub(super) fn drop_expired(&mut self) {
         let now = self.now;
         while let Some(expired) = self.queue.as_mut().and_then(|queue| queue.take_expired(now)) {
-            self.give_up(&expired, Loss::Expired);
+            self.give_up(&expired, AbandonReason::Expired);
             self.drop_empty_queue();
         }
     }
@@ -290,17 +290,17 @@ impl Engine {
     /// Gives up what was asked for under this token.
     pub(crate) fn withdraw(&mut self, token: Token) -> Result<(), CommandError> {
         if let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.remove(token)) {
-            self.give_up(&waiting, Loss::Withdrawn);
+            self.give_up(&waiting, AbandonReason::Withdrawn);
             self.drop_empty_queue();
         } else {
             let (id, _) = self.outbound.find(token).ok_or(CommandError::UnknownToken)?;
-            self.abandon(id, Loss::Withdrawn);
+            self.abandon(id, AbandonReason::Withdrawn);
         }
         Ok(())
     }
 
     /// Reports the outcome of something that was sent, before the peer has settled it.
-    pub(super) fn abandon(&mut self, id: PacketId, loss: Loss) {
+    pub(super) fn abandon(&mut self, id: PacketId, reason: AbandonReason) {
         let Some(&Flow { token, stage, is_reported: false, .. }) = self.outbound.get(id) else { return };
         let freed = self.outbound.set_reported(id);
         self.budget.remove(freed);
@@ -310,7 +310,7 @@ impl Engine {
         if let Stage::PubComp(code) = stage {
             self.record(Record::Received(id, code));
         }
-        self.report.push(token, Some(loss));
+        self.report.push(token, Some(reason));
     }
 
     /// The number of connections on which the packet of an operation has been sent, be it in part; `None` if nothing is open
@@ -327,12 +327,12 @@ impl Engine {
     }
 
     /// Gives up something that has not been sent.
-    pub(super) fn give_up(&mut self, waiting: &Waiting, loss: Loss) {
+    pub(super) fn give_up(&mut self, waiting: &Waiting, reason: AbandonReason) {
         self.budget.remove(waiting.stored.len());
         if waiting.kind.is_windowed() {
             self.record(Record::Dropped(waiting.token));
         }
-        self.report.push(waiting.token, Some(loss));
+        self.report.push(waiting.token, Some(reason));
     }
 
     /// Sends what waits, as far as that is possible: first what is to be sent again, then the rest in order.
@@ -387,7 +387,7 @@ impl Engine {
                 if let Some((token, freed, stays)) = self.outbound.give_up(id) {
                     self.budget.remove(freed);
                     self.record(if stays { Record::GivenUp(id) } else { Record::Finished(id) });
-                    self.report.push(token, Some(Loss::NotSupported(error.reason_code())));
+                    self.report.push(token, Some(AbandonReason::NotSupported(error.reason_code())));
                 }
             }
         }
@@ -424,8 +424,8 @@ impl Engine {
                     bug!("no packet identifier is free for {token}");
                 }
             }
-            Err(Failed::Expired) => self.give_up(&waiting, Loss::Expired),
-            Err(Failed::Refused(error)) => self.give_up(&waiting, Loss::NotSupported(error.reason_code())),
+            Err(Failed::Expired) => self.give_up(&waiting, AbandonReason::Expired),
+            Err(Failed::Refused(error)) => self.give_up(&waiting, AbandonReason::NotSupported(error.reason_code())),
         }
     }
 

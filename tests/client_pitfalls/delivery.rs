@@ -144,9 +144,9 @@ fn pitfall_03_each_token_has_one_outcome() {
     wire.later(2000);
     let no_retain = ConnAckProperties { retain_available: Some(false), ..Default::default() };
     note(wire.connect(connack_with(no_retain)));
-    expected.push((made_room, Done::Lost(Loss::Overflow)));
-    expected.push((expired, Done::Lost(Loss::Expired)));
-    expected.push((not_supported, Done::Lost(Loss::NotSupported(ReasonCode::RetainNotSupported))));
+    expected.push((made_room, Done::Abandoned(AbandonReason::Overflow)));
+    expected.push((expired, Done::Abandoned(AbandonReason::Expired)));
+    expected.push((not_supported, Done::Abandoned(AbandonReason::NotSupported(ReasonCode::RetainNotSupported))));
     let ids = sent_ids(&mut wire);
     assert_eq!(ids.len(), 2);
     note(wire.receive(&[suback(ids[0]), PubAck::new(id(ids[1])).into()]));
@@ -174,8 +174,8 @@ fn pitfall_03_each_token_has_one_outcome() {
     let unsent = wire.publish("9", QOS_2);
     note(wire.lose());
     note(wire.lose());
-    expected.push((in_flight, Done::Lost(Loss::Session)));
-    expected.push((unwritten, Done::Lost(Loss::Connection)));
+    expected.push((in_flight, Done::Abandoned(AbandonReason::Session)));
+    expected.push((unwritten, Done::Abandoned(AbandonReason::Connection)));
     note(wire.connect(connack()));
     let ids = sent_ids(&mut wire);
     let reason_code = PubAckReasonCode::NotAuthorized;

@@ -2,16 +2,19 @@
 
 use super::*;
 
-/// Malformed, or a breach: one Close, one DISCONNECT with this code in 5.0, nothing delivered.
+/// Malformed, or a protocol error: one Close, one DISCONNECT with this code in 5.0, nothing delivered.
 #[track_caller]
 fn ends(wire: &mut Wire, bytes: &[u8], code: u8) {
     wire.take();
     let events = wire.receive_bytes_of_the_end(bytes);
     let reason_code = match events[..] {
         [Event::Close(Why::Malformed(reason_code))] => reason_code,
-        [Event::Close(Why::Breach(breach))] => breach.reason_code(),
+        [Event::Close(Why::ProtocolError(protocol_error))] => protocol_error.reason_code(),
         // What it was no answer to ends with it.
-        [Event::Close(Why::Breach(breach)), Event::Done(_, Done::Lost(Loss::Mismatched(_)))] => breach.reason_code(),
+        [
+            Event::Close(Why::ProtocolError(protocol_error)),
+            Event::Done(_, Done::Abandoned(AbandonReason::Mismatched(_))),
+        ] => protocol_error.reason_code(),
         ref other => panic!("{bytes:x?}: {other:?}"),
     };
     assert_eq!(reason_code.value(), code, "{bytes:x?}: {events:?}");
@@ -155,7 +158,7 @@ fn qos_2_without_an_end() {
             assert_eq!(wire.receive(&[qos_2(number)]), [told("x", QOS_2)]);
             wire.take();
         }
-        assert_eq!(wire.receive(&[qos_2(11)]), [breach(Breach::ReceiveMaximumExceeded)]);
+        assert_eq!(wire.receive(&[qos_2(11)]), [protocol_error(ProtocolError::ReceiveMaximumExceeded)]);
         let reason_code = DisconnectReasonCode::ReceiveMaximumExceeded;
         wire.assert_sent(&[Disconnect { reason_code, ..Disconnect::default() }.into()]);
     }
@@ -188,7 +191,7 @@ fn copies_take_quota() {
     let receive_maximum = NonZeroU16::new(10).unwrap();
     let mut wire = Wire::connected(ClientConfig { receive_maximum, ..manual(Version::V5) });
     let copies = [published("x", again(QOS_2, 7)); 11];
-    assert_eq!(wire.receive(&copies).last(), Some(&breach(Breach::ReceiveMaximumExceeded)));
+    assert_eq!(wire.receive(&copies).last(), Some(&protocol_error(ProtocolError::ReceiveMaximumExceeded)));
 }
 
 #[test]

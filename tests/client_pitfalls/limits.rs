@@ -5,7 +5,7 @@ use super::*;
 /// What is too large for the server costs no identifier and is not tried again on each connection.
 #[test]
 fn pitfall_11_oversize_packets() {
-    let too_large = Loss::NotSupported(ReasonCode::PacketTooLarge);
+    let too_large = AbandonReason::NotSupported(ReasonCode::PacketTooLarge);
     let mut wire = Wire::connected_by(v5(), connack_with(packet_size(30)));
     let long = "x".repeat(100);
     let refused = wire.client.publish(wire.now, &Message::new("t", &long).qos(QOS_1));
@@ -192,7 +192,7 @@ fn pitfall_15_every_drop_is_reported() {
     wire.lose();
     let tokens: Vec<_> = (0..10).map(|_| wire.publish("x", QOS_1)).collect();
     // What may have been sent is not dropped, and what is kept at last is the newest.
-    let dropped = tokens[..8].iter().map(|&token| lost(token, Loss::Overflow));
+    let dropped = tokens[..8].iter().map(|&token| lost(token, AbandonReason::Overflow));
     assert_eq!(wire.poll(), dropped.collect::<Vec<_>>());
     wire.connect(present());
     let ids = sent_ids(&mut wire);
@@ -215,7 +215,7 @@ fn pitfall_15_every_drop_is_reported() {
     let asked = wire.subscribe();
     let first = wire.publish("1", QOS_0);
     wire.publish("2", QOS_0);
-    assert_eq!(wire.poll(), [lost(first, Loss::Overflow)]);
+    assert_eq!(wire.poll(), [lost(first, AbandonReason::Overflow)]);
     wire.connect(connack());
     assert_eq!(wire.receive(&[suback(1)])[..1], [Event::Done(asked, Done::Subscribed(vec![0]))]);
 }

@@ -109,10 +109,10 @@ fn pitfall_33_a_request_that_ends_every_connection() {
             }
             if withdraws {
                 wire.client.withdraw(wire.now, harmful).unwrap();
-                assert_eq!(wire.poll(), [lost(harmful, Loss::Withdrawn)]);
+                assert_eq!(wire.poll(), [lost(harmful, AbandonReason::Withdrawn)]);
                 wire.lose();
             } else {
-                assert_eq!(wire.lose(), [lost(harmful, Loss::Unanswered { tries: 3 })]);
+                assert_eq!(wire.lose(), [lost(harmful, AbandonReason::Unanswered { tries: 3 })]);
             }
             assert_eq!((wire.client.tries(harmful), wire.client.tries(other)), (None, Some(3)));
             assert_eq!(wire.client.withdraw(wire.now, harmful), Err(CommandError::UnknownToken), "it has its outcome");
@@ -129,7 +129,7 @@ fn pitfall_33_a_request_that_ends_every_connection() {
             assert_eq!(wire.client.tries(token), Some(0));
         }
         wire.take();
-        assert_eq!(wire.lose(), [lost(token, Loss::Unanswered { tries: 1 })]);
+        assert_eq!(wire.lose(), [lost(token, AbandonReason::Unanswered { tries: 1 })]);
     }
 }
 
@@ -143,7 +143,7 @@ fn pitfall_33_what_waits_can_be_withdrawn() {
         for token in withdrawn {
             wire.client.withdraw(wire.now, token).unwrap();
         }
-        assert_eq!(wire.poll(), withdrawn.map(|token| lost(token, Loss::Withdrawn)));
+        assert_eq!(wire.poll(), withdrawn.map(|token| lost(token, AbandonReason::Withdrawn)));
         assert_eq!(wire.client.waiting(), 4);
         wire.connect(connack());
         let sent = wire.take();
@@ -176,7 +176,7 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
             store(&mut wire);
             wire.take();
             wire.client.withdraw(wire.now, token).unwrap();
-            assert_eq!(wire.poll(), [lost(token, Loss::Withdrawn)]);
+            assert_eq!(wire.poll(), [lost(token, AbandonReason::Withdrawn)]);
             assert_eq!((wire.client.in_flight(), wire.client.open_operations()), (1, 0));
             let crashed = store(&mut wire);
             // Settled on this connection: nothing is left.
@@ -206,7 +206,7 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
         wire.receive(&[PubRec::new(id(1)).into()]);
         wire.take();
         wire.client.withdraw(wire.now, token).unwrap();
-        assert_eq!(wire.lose(), [lost(token, Loss::Withdrawn)]);
+        assert_eq!(wire.lose(), [lost(token, AbandonReason::Withdrawn)]);
         wire.connect(present());
         wire.assert_sent(&[PubRel::new(id(1)).into()]);
         assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), []);
@@ -216,7 +216,7 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
         let token = wire.subscribe();
         wire.take();
         wire.client.withdraw(wire.now, token).unwrap();
-        assert_eq!(wire.receive(&[suback(1)]), [lost(token, Loss::Withdrawn)]);
+        assert_eq!(wire.receive(&[suback(1)]), [lost(token, AbandonReason::Withdrawn)]);
         assert!(wire.client.is_connected());
     }
 }
@@ -242,7 +242,7 @@ fn pitfall_37_a_server_without_qos_2() {
         let mismatch = PacketType::PubAck;
         assert_eq!(
             wire.receive(&[PubAck::new(id(1)).into()]),
-            [breach(Breach::MismatchedAck(mismatch)), lost(token, Loss::Mismatched(mismatch))]
+            [protocol_error(ProtocolError::MismatchedAck(mismatch)), lost(token, AbandonReason::Mismatched(mismatch))]
         );
         wire.take();
         wire.resume();

@@ -21,7 +21,7 @@ fn mqtt_4_12_0_3_the_answer_has_continue_authentication() {
 
 #[test]
 fn mqtt_4_12_0_5_the_method_stays_the_same() {
-    let changed = [breach(Breach::AuthenticationMethodChanged)];
+    let changed = [protocol_error(ProtocolError::AuthenticationMethodChanged)];
     let other = Some(Utf8Str::new("other").unwrap());
     let by_another = connack_with(ConnAckProperties { authentication_method: other, ..Default::default() });
     // In CONNACK: another one, none, and one where there was none.

@@ -8,7 +8,7 @@ fn mqtt_3_2_2_4_a_session_that_is_not_known_closes() {
         let mut wire = Wire::new(config);
         let connect = wire.open();
         assert!(connect_of(&connect, wire.version).clean_start);
-        assert_eq!(wire.receive(&[present().into()]), [breach(Breach::UnexpectedSession)]);
+        assert_eq!(wire.receive(&[present().into()]), [protocol_error(ProtocolError::UnexpectedSession)]);
         assert!(!wire.client.is_connected());
     }
 }
@@ -24,7 +24,7 @@ fn mqtt_3_2_2_5_without_a_session_the_state_is_discarded() {
     let mut events = wire.connect(connack());
     assert_eq!(events.remove(0), Event::Connected(Resumption::Lost));
     events.sort_by_key(|event| format!("{event:?}"));
-    assert_eq!(events, [first, second, third].map(|token| lost(token, Loss::Session)));
+    assert_eq!(events, [first, second, third].map(|token| lost(token, AbandonReason::Session)));
     wire.assert_silent();
     assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0));
     // Neither is anything known of what had been received.
@@ -41,7 +41,7 @@ fn mqtt_3_2_2_11_no_qos_above_the_maximum() {
         let waiting = [QOS_0, QOS_1, QOS_2].map(|qos| (qos, wire.publish("waiting", qos)));
         let events = wire.connect(connack_with(limit));
         for (qos, token) in waiting {
-            let refused = events.contains(&lost(token, Loss::NotSupported(ReasonCode::QoSNotSupported)));
+            let refused = events.contains(&lost(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported)));
             assert_eq!(refused, !allowed(qos), "{qos}");
         }
         // As soon as it is known: refused.
@@ -60,7 +60,7 @@ fn mqtt_3_2_2_11_no_qos_above_the_maximum() {
         wire.take();
         wire.lose();
         let events = wire.connect(present_with(limit));
-        assert_eq!(events[1..], [lost(token, Loss::NotSupported(ReasonCode::QoSNotSupported))]);
+        assert_eq!(events[1..], [lost(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported))]);
         wire.assert_silent();
     }
 }
@@ -72,7 +72,7 @@ fn mqtt_3_2_2_14_no_retain_where_it_is_not_available() {
     let mut wire = Wire::new(v5());
     let waiting = wire.client.publish(wire.now, &retained).unwrap();
     let events = wire.connect(connack_with(limit));
-    assert_eq!(events[1..], [lost(waiting, Loss::NotSupported(ReasonCode::RetainNotSupported))]);
+    assert_eq!(events[1..], [lost(waiting, AbandonReason::NotSupported(ReasonCode::RetainNotSupported))]);
     assert_eq!(wire.client.publish(wire.now, &retained), Err(CommandError::RetainNotSupported));
     assert_eq!(
         wire.client.publish(wire.now, &Message::new("t", "r").retain(true)),
@@ -85,14 +85,14 @@ fn mqtt_3_2_2_14_no_retain_where_it_is_not_available() {
     wire.take();
     wire.lose();
     let events = wire.connect(present_with(limit));
-    assert_eq!(events[1..], [lost(token, Loss::NotSupported(ReasonCode::RetainNotSupported))]);
+    assert_eq!(events[1..], [lost(token, AbandonReason::NotSupported(ReasonCode::RetainNotSupported))]);
     wire.assert_silent();
 }
 
 #[test]
 fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     const LIMIT: u32 = 40;
-    let too_large = Loss::NotSupported(ReasonCode::PacketTooLarge);
+    let too_large = AbandonReason::NotSupported(ReasonCode::PacketTooLarge);
     let long = "x".repeat(60);
     let long_filter = filter(&long);
     let long_subscription = Subscription::with_filter(long_filter, QOS_0);
@@ -156,7 +156,7 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size_is_sent_again() {
     wire.lose();
     let mut events = wire.connect(present_with(packet_size(20)));
     events.remove(0);
-    let too_large = Loss::NotSupported(ReasonCode::PacketTooLarge);
+    let too_large = AbandonReason::NotSupported(ReasonCode::PacketTooLarge);
     assert_eq!(events, tokens.map(|token| lost(token, too_large)));
     wire.assert_sent(&[published("short", again(QOS_1, 3))]);
     assert_eq!(wire.receive(&[PubAck::new(id(3)).into()]), [success(short)]);

@@ -29,7 +29,7 @@ fn mqtt_3_1_2_4_clean_start_begins_anew() {
     wire.receive(&[published("half", delivery(QOS_2, 1))]);
     wire.take();
     // The session ends with its connection, and nothing of it is left on this side either.
-    assert_eq!(wire.lose(), [lost(token, Loss::Session)]);
+    assert_eq!(wire.lose(), [lost(token, AbandonReason::Session)]);
     assert_eq!(wire.client.open_operations(), 0);
     let connect = wire.open();
     assert!(connect_of(&connect, Version::V5).clean_start);
@@ -106,7 +106,7 @@ fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
     let mut wire = Wire::connected_by(v5(), connack_with(none));
     let token = wire.publish("not kept", QOS_1);
     wire.take();
-    assert_eq!(wire.lose(), [lost(token, Loss::Session)]);
+    assert_eq!(wire.lose(), [lost(token, AbandonReason::Session)]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     // One that did not get through is lost, and never sent again.
     let token = wire.publish("lost", QOS_0);
     let events = wire.lose();
-    assert!(events.contains(&lost(token, Loss::Connection)), "{events:?}");
+    assert!(events.contains(&lost(token, AbandonReason::Connection)), "{events:?}");
     wire.connect(present());
     wire.assert_silent();
 }

@@ -77,6 +77,6 @@ fn mqtt_3_14_4_2_the_connection_is_closed_after_disconnect() {
     wire.later(100_000);
     assert_eq!(wire.receive(&[published("late", delivery(QOS_1, 1))]), []);
     let mut wire = Wire::connected(v5());
-    assert_eq!(wire.receive(&[connack().into()]), [breach(Breach::SecondConnAck)]);
+    assert_eq!(wire.receive(&[connack().into()]), [protocol_error(ProtocolError::SecondConnAck)]);
     assert_eq!(wire.receive(&[connack().into()]), []);
 }

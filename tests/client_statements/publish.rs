@@ -41,7 +41,7 @@ fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
     wire.connect(present());
     wire.assert_sent(&[published("a", again(QOS_1, 1)), published("b", again(QOS_1, 2))]);
     let events = wire.receive(&[aliased("", "3", 5, delivery(QOS_0, 0)).into()]);
-    assert_eq!(events, [breach(Breach::UnknownTopicAlias)]);
+    assert_eq!(events, [protocol_error(ProtocolError::UnknownTopicAlias)]);
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use super::*;
 
-/// After a breach of the server's: one action, one DISCONNECT with this code, and nothing more.
+/// After a protocol error of the server's: one action, one DISCONNECT with this code, and nothing more.
 #[track_caller]
-fn closes(wire: &mut Wire, packets: &[Packet<'_>], why: Breach, reason_code: DisconnectReasonCode) {
+fn closes(wire: &mut Wire, packets: &[Packet<'_>], why: ProtocolError, reason_code: DisconnectReasonCode) {
     wire.take();
-    assert_eq!(wire.receive(packets).last(), Some(&breach(why)));
+    assert_eq!(wire.receive(packets).last(), Some(&protocol_error(why)));
     let sent = wire.take();
     let last = decode(&sent, Version::V5).pop();
     assert_eq!(last, Some(Disconnect { reason_code, ..Disconnect::default() }.into()));
@@ -29,7 +29,7 @@ fn section_3_1_2_11_4_b_a_packet_above_the_own_maximum() {
 
 #[test]
 fn section_3_2_connack_comes_once_and_first() {
-    closes(&mut Wire::connected(v5()), &[connack().into()], Breach::SecondConnAck, PROTOCOL_ERROR);
+    closes(&mut Wire::connected(v5()), &[connack().into()], ProtocolError::SecondConnAck, PROTOCOL_ERROR);
     let packets = [
         published("x", delivery(QOS_0, 0)),
         published("x", delivery(QOS_1, 1)),
@@ -45,7 +45,7 @@ fn section_3_2_connack_comes_once_and_first() {
     for packet in packets {
         let mut wire = Wire::new(v5());
         wire.open();
-        closes(&mut wire, &[packet], Breach::BeforeConnAck(packet.packet_type()), PROTOCOL_ERROR);
+        closes(&mut wire, &[packet], ProtocolError::BeforeConnAck(packet.packet_type()), PROTOCOL_ERROR);
     }
 }
 
@@ -55,7 +55,7 @@ fn section_3_3_2_3_4_a_an_alias_out_of_range() {
     for (maximum, alias) in [(0, 1), (5, 6), (5, 65_535), (65_534, 65_535)] {
         let packet = aliased("t", "x", alias, delivery(QOS_0, 0)).into();
         let code = DisconnectReasonCode::TopicAliasInvalid;
-        closes(&mut Wire::connected(aliases(maximum)), &[packet], Breach::TopicAliasInvalid, code);
+        closes(&mut Wire::connected(aliases(maximum)), &[packet], ProtocolError::TopicAliasInvalid, code);
     }
     // 0, which cannot be built.
     let mut wire = Wire::connected(aliases(5));
@@ -70,7 +70,7 @@ fn section_3_3_2_3_4_b_an_alias_that_stands_for_nothing() {
     let mut wire = Wire::connected(ClientConfig { topic_alias_maximum: 5, ..v5() });
     wire.receive(&[aliased("t", "x", 1, delivery(QOS_0, 0)).into()]);
     let packet = aliased("", "x", 2, delivery(QOS_1, 1)).into();
-    closes(&mut wire, &[packet], Breach::UnknownTopicAlias, PROTOCOL_ERROR);
+    closes(&mut wire, &[packet], ProtocolError::UnknownTopicAlias, PROTOCOL_ERROR);
 }
 
 #[test]
@@ -103,14 +103,14 @@ fn section_3_3_2_3_8_b_a_subscription_identifier_that_was_never_used() {
     };
     assert_eq!(subscribed(7).receive(&[with(known)]), [told("x", QOS_0)]);
     for identifiers in [unknown, &both] {
-        let why = Breach::UnknownSubscriptionIdentifier;
+        let why = ProtocolError::UnknownSubscriptionIdentifier;
         closes(&mut subscribed(7), &[with(identifiers)], why, PROTOCOL_ERROR);
     }
     // With the session its identifiers are gone.
     let mut wire = subscribed(7);
     wire.lose();
     wire.connect(connack());
-    closes(&mut wire, &[with(known)], Breach::UnknownSubscriptionIdentifier, PROTOCOL_ERROR);
+    closes(&mut wire, &[with(known)], ProtocolError::UnknownSubscriptionIdentifier, PROTOCOL_ERROR);
     // A session that another connection has begun may hold more than is known here.
     let mut wire = subscribed(7);
     wire.resume();
@@ -122,7 +122,7 @@ fn section_3_3_2_3_8_b_a_subscription_identifier_that_was_never_used() {
 
 #[test]
 fn section_3_3_4_a_more_than_the_own_receive_maximum() {
-    let (why, code) = (Breach::ReceiveMaximumExceeded, DisconnectReasonCode::ReceiveMaximumExceeded);
+    let (why, code) = (ProtocolError::ReceiveMaximumExceeded, DisconnectReasonCode::ReceiveMaximumExceeded);
     let limited = |config| ClientConfig { receive_maximum: maximum(2), ..config };
     let qos_2 = |number| published("x", delivery(QOS_2, number));
     let qos_1 = |number| published("x", delivery(QOS_1, number));
@@ -200,16 +200,16 @@ fn section_3_15_1_auth_that_nobody_has_asked_for() {
         // Without a method, before and after CONNACK.
         let mut wire = Wire::new(v5());
         wire.open();
-        closes(&mut wire, &[step], Breach::UnexpectedAuth, PROTOCOL_ERROR);
-        closes(&mut Wire::connected(v5()), &[step], Breach::UnexpectedAuth, PROTOCOL_ERROR);
+        closes(&mut wire, &[step], ProtocolError::UnexpectedAuth, PROTOCOL_ERROR);
+        closes(&mut Wire::connected(v5()), &[step], ProtocolError::UnexpectedAuth, PROTOCOL_ERROR);
         // With one, when no exchange is under way.
         let mut wire = Wire::connected_by(authenticating(), authenticated());
-        closes(&mut wire, &[step], Breach::UnexpectedAuth, PROTOCOL_ERROR);
+        closes(&mut wire, &[step], ProtocolError::UnexpectedAuth, PROTOCOL_ERROR);
         // Before CONNACK success is what CONNACK says, and the server asks for no re-authentication.
         if code != AuthReasonCode::ContinueAuthentication {
             let mut wire = Wire::new(authenticating());
             wire.open();
-            closes(&mut wire, &[step], Breach::UnexpectedAuth, PROTOCOL_ERROR);
+            closes(&mut wire, &[step], ProtocolError::UnexpectedAuth, PROTOCOL_ERROR);
         }
     }
 }

@@ -101,7 +101,7 @@ fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
         let token = wire.publish("1", QOS_1);
         assert_eq!(wire.receive(&[published("half", delivery(QOS_2, 9))]), [told("half", QOS_2)]);
         wire.take();
-        assert_eq!(wire.lose(), [lost(token, Loss::Session)]);
+        assert_eq!(wire.lose(), [lost(token, AbandonReason::Session)]);
         assert_eq!(wire.client.open_operations(), 0);
     }
 }
@@ -325,7 +325,7 @@ fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
     let mut wire = Wire::new(v311());
     wire.open();
     let events = wire.receive(&[Packet::PingResp]);
-    assert!(matches!(events[..], [Event::Close(Why::Breach(Breach::BeforeConnAck(_)))]), "{events:?}");
+    assert!(matches!(events[..], [Event::Close(Why::ProtocolError(ProtocolError::BeforeConnAck(_)))]), "{events:?}");
 }
 
 /// Memory that runs short is the transient error that an engine can know of: what an incoming packet may cost is

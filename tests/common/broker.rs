@@ -602,7 +602,9 @@ fn ended(why: &Ended<'_>) -> String {
         Ended::Close(Close::Requested) => "command".into(),
         Ended::Close(Close::Disconnected(disconnect)) => format!("DISCONNECT {:02x}", disconnect.reason_code.value()),
         Ended::Close(Close::Malformed(error)) => format!("malformed {:02x}", error.reason_code().value()),
-        Ended::Close(Close::Breach(breach)) => format!("breach {:02x}", breach.reason_code().value()),
+        Ended::Close(Close::ProtocolError(protocol_error)) => {
+            format!("protocol_error {:02x}", protocol_error.reason_code().value())
+        }
         Ended::Close(Close::Refused(code)) => format!("CONNACK {:02x}", code.value()),
         Ended::Close(Close::ConnectTimeout) => "no CONNECT".into(),
         Ended::Close(Close::KeepAliveTimeout) => "silent".into(),

@@ -4,12 +4,12 @@
 #![allow(dead_code)] // each test uses its part
 
 use bytes::Buf;
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close, Loss, Outcome, Resumption};
+use mqtt_sansio::client::{AbandonReason, Action, ClientConfig, ClientSession, Close, Outcome, Resumption};
 use mqtt_sansio::codec::{
     self, Auth, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, Delivery, DisconnectReasonCode,
     Limits, Packet, Publish, ReasonCode, Sender, SubAck, SubAckReasonCode, Subscription, UnsubAck, UnsubAckReasonCode,
 };
-use mqtt_sansio::{Breach, Instant, Message, PacketId, QoS, Receipt, Token, TopicFilter, TopicName, Version};
+use mqtt_sansio::{Instant, Message, PacketId, ProtocolError, QoS, Receipt, Token, TopicFilter, TopicName, Version};
 
 pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
 pub(crate) const QOS_1: QoS = QoS::AtLeastOnce;
@@ -33,7 +33,7 @@ pub(crate) enum Done {
     AtLeastOnce(ReasonCode),
     Subscribed(Vec<u8>),
     Unsubscribed(Vec<u8>),
-    Lost(Loss),
+    Abandoned(AbandonReason),
 }
 
 /// Why a connection is over.
@@ -43,7 +43,7 @@ pub(crate) enum Why {
     Refused(ConnAckReasonCode),
     Disconnected(DisconnectReasonCode),
     Malformed(ReasonCode),
-    Breach(Breach),
+    ProtocolError(ProtocolError),
     ConnectTimeout,
     PingTimeout,
 }
@@ -57,7 +57,7 @@ impl From<&Outcome<'_>> for Done {
             Outcome::AtLeastOnce { reason_code, .. } => Self::AtLeastOnce(*reason_code),
             Outcome::Subscribed { .. } => Self::Subscribed(codes()),
             Outcome::Unsubscribed { .. } => Self::Unsubscribed(codes()),
-            Outcome::Lost(loss) => Self::Lost(*loss),
+            Outcome::Abandoned(reason) => Self::Abandoned(*reason),
             other => panic!("an outcome that is not known here: {other:?}"),
         }
     }
@@ -70,7 +70,7 @@ impl From<&Close<'_>> for Why {
             Close::Refused(connack) => Self::Refused(connack.reason_code),
             Close::Disconnected(disconnect) => Self::Disconnected(disconnect.reason_code),
             Close::Malformed(error) => Self::Malformed(error.reason_code()),
-            Close::Breach(breach) => Self::Breach(*breach),
+            Close::ProtocolError(protocol_error) => Self::ProtocolError(*protocol_error),
             Close::ConnectTimeout => Self::ConnectTimeout,
             Close::PingTimeout => Self::PingTimeout,
             other => panic!("an end that is not known here: {other:?}"),
@@ -87,12 +87,12 @@ pub(crate) fn success(token: Token) -> Event {
     Event::Done(token, Done::Acknowledged(ReasonCode::Success))
 }
 
-pub(crate) fn lost(token: Token, loss: Loss) -> Event {
-    Event::Done(token, Done::Lost(loss))
+pub(crate) fn lost(token: Token, reason: AbandonReason) -> Event {
+    Event::Done(token, Done::Abandoned(reason))
 }
 
-pub(crate) fn breach(breach: Breach) -> Event {
-    Event::Close(Why::Breach(breach))
+pub(crate) fn protocol_error(protocol_error: ProtocolError) -> Event {
+    Event::Close(Why::ProtocolError(protocol_error))
 }
 
 pub(crate) fn id(number: u16) -> PacketId {

@@ -11,8 +11,12 @@ use mqtt_sansio::codec::{
     ConnectProperties, Delivery, Disconnect, DisconnectReasonCode, Limits, Packet, Publish, ReasonCode, Sender,
     Subscribe, Subscription, Unsubscribe, Will, WillProperties,
 };
-use mqtt_sansio::server::{Accept, Acceptor, Action, Close, Loss, Outcome, RequestId, ServerConfig, ServerSession};
-use mqtt_sansio::{Breach, Instant, Message, PacketId, QoS, Receipt, Token, TopicFilter, TopicName, Utf8Str, Version};
+use mqtt_sansio::server::{
+    AbandonReason, Accept, Acceptor, Action, Close, Outcome, RequestId, ServerConfig, ServerSession,
+};
+use mqtt_sansio::{
+    Instant, Message, PacketId, ProtocolError, QoS, Receipt, Token, TopicFilter, TopicName, Utf8Str, Version,
+};
 
 pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
 pub(crate) const QOS_1: QoS = QoS::AtLeastOnce;
@@ -45,7 +49,7 @@ pub(crate) enum Done {
     Sent,
     Acknowledged(ReasonCode),
     AtLeastOnce(ReasonCode),
-    Lost(Loss),
+    Abandoned(AbandonReason),
 }
 
 /// Why a connection is over.
@@ -54,7 +58,7 @@ pub(crate) enum Why {
     Requested,
     Disconnected(DisconnectReasonCode),
     Malformed(ReasonCode),
-    Breach(Breach),
+    ProtocolError(ProtocolError),
     Refused(ReasonCode),
     ConnectTimeout,
     KeepAliveTimeout,
@@ -66,7 +70,7 @@ impl From<&Outcome<'_>> for Done {
             Outcome::Sent => Self::Sent,
             Outcome::Acknowledged { reason_code, .. } => Self::Acknowledged(*reason_code),
             Outcome::AtLeastOnce { reason_code, .. } => Self::AtLeastOnce(*reason_code),
-            Outcome::Lost(loss) => Self::Lost(*loss),
+            Outcome::Abandoned(reason) => Self::Abandoned(*reason),
             other => panic!("an outcome that a server does not have: {other:?}"),
         }
     }
@@ -78,7 +82,7 @@ impl From<&Close<'_>> for Why {
             Close::Requested => Self::Requested,
             Close::Disconnected(disconnect) => Self::Disconnected(disconnect.reason_code),
             Close::Malformed(error) => Self::Malformed(error.reason_code()),
-            Close::Breach(breach) => Self::Breach(*breach),
+            Close::ProtocolError(protocol_error) => Self::ProtocolError(*protocol_error),
             Close::Refused(code) => Self::Refused(*code),
             Close::ConnectTimeout => Self::ConnectTimeout,
             Close::KeepAliveTimeout => Self::KeepAliveTimeout,
@@ -131,12 +135,12 @@ pub(crate) fn success(token: Token) -> Event {
     Event::Done(token, Done::Acknowledged(ReasonCode::Success))
 }
 
-pub(crate) fn lost(token: Token, loss: Loss) -> Event {
-    Event::Done(token, Done::Lost(loss))
+pub(crate) fn lost(token: Token, reason: AbandonReason) -> Event {
+    Event::Done(token, Done::Abandoned(reason))
 }
 
-pub(crate) fn breach(breach: Breach) -> Event {
-    Event::Close(Why::Breach(breach))
+pub(crate) fn protocol_error(protocol_error: ProtocolError) -> Event {
+    Event::Close(Why::ProtocolError(protocol_error))
 }
 
 pub(crate) fn disconnected(reason_code: DisconnectReasonCode) -> Event {

@@ -5,25 +5,28 @@ use mqtt_sansio::codec::{
     Disconnect, DisconnectProperties, DisconnectReasonCode, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubRec,
     PublishProperties, SubAck, SubAckReasonCode, UnsubAck, UnsubAckReasonCode, UserProperty, Will,
 };
-use mqtt_sansio::server::{Accept, Loss, ServerConfig};
-use mqtt_sansio::{Breach, CommandError, Instant, Message, Version};
+use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
+use mqtt_sansio::{CommandError, Instant, Message, ProtocolError, Version};
 
 use crate::server::{
-    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, again, at, auth, authenticating, breach, config, connack,
-    decode, delivery, disconnect, encoded, id, lasting, lost, publish, published, refused, success, text, told, v5,
-    v5_with, will,
+    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, again, at, auth, authenticating, config, connack, decode,
+    delivery, disconnect, encoded, id, lasting, lost, protocol_error, publish, published, refused, success, text, told,
+    v5, v5_with, will,
 };
 
 #[test]
 fn mqtt_3_1_0_2_a_second_connect_closes() {
     let mut wire = Wire::connected(config(), &v5());
-    assert_eq!(wire.receive(&[v5().into(), published("x", delivery(QOS_0, 0))]), [breach(Breach::SecondConnect)]);
+    assert_eq!(
+        wire.receive(&[v5().into(), published("x", delivery(QOS_0, 0))]),
+        [protocol_error(ProtocolError::SecondConnect)]
+    );
     wire.assert_sent(&[disconnect(DisconnectReasonCode::ProtocolError)]);
     assert!(!wire.server.is_connected());
     // And before the first one was answered.
     let mut door = Door::asked(config(), &authenticating());
     door.acceptor.challenge(door.now, b"1").unwrap();
-    assert_eq!(door.receive(&[authenticating().into()]), [breach(Breach::SecondConnect)]);
+    assert_eq!(door.receive(&[authenticating().into()]), [protocol_error(ProtocolError::SecondConnect)]);
 }
 
 #[test]
@@ -54,7 +57,7 @@ fn mqtt_3_1_2_4_clean_start_begins_anew() {
     wire.back(&Connect { clean_start: true, ..v5() });
     let mut events = wire.poll();
     events.sort_by_key(|event| format!("{event:?}"));
-    assert_eq!(events, tokens.map(|token| lost(token, Loss::Session)));
+    assert_eq!(events, tokens.map(|token| lost(token, AbandonReason::Session)));
     wire.assert_sent(&[connack(false)]);
     assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [told("new", QOS_2)]);
 }
@@ -257,7 +260,7 @@ fn mqtt_3_1_2_25_a_message_that_is_too_large_is_dropped() {
     wire.back(&small(40));
     let mut events = wire.poll();
     events.sort_by_key(|event| format!("{event:?}"));
-    let too_large = Loss::NotSupported(mqtt_sansio::codec::ReasonCode::PacketTooLarge);
+    let too_large = AbandonReason::NotSupported(mqtt_sansio::codec::ReasonCode::PacketTooLarge);
     assert_eq!(events, [lost(sent, too_large), lost(queued, too_large)]);
     let bytes = wire.take();
     let [connack, Packet::Publish(message)] = decode(&bytes, Version::V5)[..] else { panic!("one message") };

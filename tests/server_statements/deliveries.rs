@@ -6,12 +6,12 @@ use mqtt_sansio::codec::{
     AckProperties, Connect, ConnectProperties, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
     PubRelReasonCode, Publish, PublishProperties, ReasonCode, UserProperty,
 };
-use mqtt_sansio::server::{Accept, Loss, ServerConfig};
-use mqtt_sansio::{Breach, Message, QoS, TopicName, Version};
+use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
+use mqtt_sansio::{Message, ProtocolError, QoS, TopicName, Version};
 
 use crate::server::{
-    Done, Event, QOS_0, QOS_1, QOS_2, Wire, again, breach, config, connack, decode, delivery, id, lost, publish,
-    published, success, text, told, told_again, v5, v5_with,
+    Done, Event, QOS_0, QOS_1, QOS_2, Wire, again, config, connack, decode, delivery, id, lost, protocol_error,
+    publish, published, success, text, told, told_again, v5, v5_with,
 };
 
 /// A client that takes so many messages at a time.
@@ -107,7 +107,7 @@ fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
     assert_eq!((first.topic.as_str(), first.payload), ("t", &b"a"[..]));
     assert_eq!((second.topic.is_empty(), second.properties.topic_alias), (true, first.properties.topic_alias));
     // And those of the client stand for nothing.
-    assert_eq!(wire.receive(&[aliased("", "3", 1, QOS_0, 0)]), [breach(Breach::UnknownTopicAlias)]);
+    assert_eq!(wire.receive(&[aliased("", "3", 1, QOS_0, 0)]), [protocol_error(ProtocolError::UnknownTopicAlias)]);
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     // One that did not get through is lost, and never sent again.
     wire.poll();
     let token = wire.publish("lost", QOS_0);
-    assert_eq!(wire.lose(), [lost(token, Loss::Connection)]);
+    assert_eq!(wire.lose(), [lost(token, AbandonReason::Connection)]);
     wire.back(&v5());
     wire.poll();
     wire.assert_sent(&[connack(true)]);

@@ -5,12 +5,12 @@ use mqtt_sansio::codec::{
     DisconnectReasonCode, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, ReasonCode, SubAckReasonCode,
     UserProperty,
 };
-use mqtt_sansio::server::{Accept, Loss, ServerConfig};
-use mqtt_sansio::{Breach, CommandError, Instant, Message, Version};
+use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
+use mqtt_sansio::{CommandError, Instant, Message, ProtocolError, Version};
 
 use crate::server::{
-    Door, Event, QOS_1, QOS_2, Why, Wire, accepted, again, auth, authenticating, breach, config, connack, decode,
-    delivery, disconnect, disconnected, id, lasting, lost, published, refused, subscribe, subscription, text, v5,
+    Door, Event, QOS_1, QOS_2, Why, Wire, accepted, again, auth, authenticating, config, connack, decode, delivery,
+    disconnect, disconnected, id, lasting, lost, protocol_error, published, refused, subscribe, subscription, text, v5,
     v5_with, will,
 };
 
@@ -141,7 +141,7 @@ fn mqtt_3_14_4_2_the_connection_is_closed_after_disconnect() {
     wire.later(100_000);
     assert_eq!(wire.receive(&[published("late", delivery(QOS_1, 1))]), []);
     let mut wire = Wire::lasting(Version::V5);
-    assert_eq!(wire.receive(&[v5().into()]), [breach(Breach::SecondConnect)]);
+    assert_eq!(wire.receive(&[v5().into()]), [protocol_error(ProtocolError::SecondConnect)]);
     assert_eq!(wire.receive(&[v5().into()]), []);
 }
 
@@ -202,7 +202,7 @@ fn mqtt_4_1_0_2_the_session_is_discarded_once_closed_and_expired() {
         wire.now = wire.server.deadline().unwrap().max(wire.now);
         let events = wire.poll();
         assert_eq!(wire.server.deadline(), None);
-        let expected = [lost(sent, Loss::Session), lost(queued, Loss::Session), Event::Expired];
+        let expected = [lost(sent, AbandonReason::Session), lost(queued, AbandonReason::Session), Event::Expired];
         assert_eq!(events, expected, "{interval}");
         assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
     }
@@ -261,7 +261,7 @@ fn mqtt_4_12_0_4_a_rejected_authentication_closes() {
 
 #[test]
 fn mqtt_4_12_0_5_the_method_stays_the_same() {
-    let changed = [breach(Breach::AuthenticationMethodChanged)];
+    let changed = [protocol_error(ProtocolError::AuthenticationMethodChanged)];
     // That of the client, before CONNACK and after it.
     let mut door = Door::asked(config(), &authenticating());
     door.acceptor.challenge(door.now, b"1").unwrap();
@@ -340,8 +340,12 @@ fn mqtt_4_13_1_1_what_is_malformed_or_breaks_the_protocol_closes() {
             let mut wire = Wire::lasting(version);
             let behind = [bytes, b"\xC0\x00"].concat();
             let events = wire.receive_bytes(&behind);
-            assert!(matches!(events[..], [Event::Close(Why::Malformed(_) | Why::Breach(_))]), "{bytes:?}: {events:?}");
-            let Event::Close(Why::Malformed(code) | Why::Breach(Breach::NotAvailable(code))) = events[0] else {
+            assert!(
+                matches!(events[..], [Event::Close(Why::Malformed(_) | Why::ProtocolError(_))]),
+                "{bytes:?}: {events:?}"
+            );
+            let Event::Close(Why::Malformed(code) | Why::ProtocolError(ProtocolError::NotAvailable(code))) = events[0]
+            else {
                 continue;
             };
             // In 5.0 it is told, before it nothing is.

@@ -6,11 +6,11 @@ use mqtt_sansio::codec::{
     PublishProperties, ReasonCode, Subscribe, SubscribeProperties, SubscriptionIdentifier,
 };
 use mqtt_sansio::server::ServerConfig;
-use mqtt_sansio::{Breach, QoS, TopicName, Version};
+use mqtt_sansio::{ProtocolError, QoS, TopicName, Version};
 
 use crate::server::{
-    Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, authenticating, breach, config, delivery, disconnect,
-    disconnected, id, publish, published, subscription, told, v5, v5_with, will,
+    Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, authenticating, config, delivery, disconnect, disconnected, id,
+    protocol_error, publish, published, subscription, told, v5, v5_with, will,
 };
 
 #[test]
@@ -19,7 +19,7 @@ fn section_3_2_2_3_4_b_a_message_above_the_maximum_qos() {
         let mut wire = Wire::connected(ServerConfig { maximum_qos, ..config() }, &v5());
         assert_eq!(wire.receive(&[published("x", delivery(maximum_qos, 1))]).len(), 1);
         wire.take();
-        assert_eq!(wire.receive(&[published("x", delivery(qos, 2))]), [breach(Breach::QoSNotSupported)]);
+        assert_eq!(wire.receive(&[published("x", delivery(qos, 2))]), [protocol_error(ProtocolError::QoSNotSupported)]);
         wire.assert_sent(&[disconnect(DisconnectReasonCode::QoSNotSupported)]);
     }
 }
@@ -29,7 +29,7 @@ fn section_3_2_2_3_5_b_a_retained_message_where_none_is() {
     for qos in [QOS_0, QOS_1, QOS_2] {
         let mut wire = Wire::connected(ServerConfig { retain_available: false, ..config() }, &v5());
         let message = Publish { retain: true, ..publish("x", delivery(qos, 1)) };
-        assert_eq!(wire.receive(&[message.into()]), [breach(Breach::RetainNotSupported)]);
+        assert_eq!(wire.receive(&[message.into()]), [protocol_error(ProtocolError::RetainNotSupported)]);
         wire.assert_sent(&[disconnect(DisconnectReasonCode::RetainNotSupported)]);
     }
 }
@@ -59,7 +59,7 @@ fn not_available(config: ServerConfig, filters: &[&str], identifier: Option<u32>
     match code {
         None => assert!(matches!(events[..], [Event::Subscribe(..)]), "{filters:?}: {events:?}"),
         Some(code) => {
-            assert_eq!(events, [breach(Breach::NotAvailable(code))], "{filters:?}");
+            assert_eq!(events, [protocol_error(ProtocolError::NotAvailable(code))], "{filters:?}");
             wire.assert_sent(&[disconnect(code.try_into().unwrap())]);
         }
     }
@@ -124,7 +124,7 @@ fn aliased<'a>(topic: &'a str, payload: &'a str, alias: u16) -> Packet<'a> {
 fn section_3_3_2_3_4_a_an_alias_out_of_range() {
     for maximum in [0, 1, 10] {
         let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: maximum, ..config() }, &v5());
-        assert_eq!(wire.receive(&[aliased("t", "x", maximum + 1)]), [breach(Breach::TopicAliasInvalid)]);
+        assert_eq!(wire.receive(&[aliased("t", "x", maximum + 1)]), [protocol_error(ProtocolError::TopicAliasInvalid)]);
         wire.assert_sent(&[disconnect(DisconnectReasonCode::TopicAliasInvalid)]);
     }
     // 0 is none at all.
@@ -138,7 +138,7 @@ fn section_3_3_2_3_4_a_an_alias_out_of_range() {
 fn section_3_3_2_3_4_b_an_alias_that_stands_for_nothing() {
     let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: 10, ..config() }, &v5());
     assert_eq!(wire.receive(&[aliased("t", "x", 1)]), [told("x", QOS_0)]);
-    assert_eq!(wire.receive(&[aliased("", "y", 2)]), [breach(Breach::UnknownTopicAlias)]);
+    assert_eq!(wire.receive(&[aliased("", "y", 2)]), [protocol_error(ProtocolError::UnknownTopicAlias)]);
     wire.assert_sent(&[disconnect(DisconnectReasonCode::ProtocolError)]);
 }
 
@@ -162,7 +162,7 @@ fn section_3_3_4_a_more_than_the_own_receive_maximum() {
     let mut wire = Wire::connected(config.clone(), &v5());
     let [one, two, three] = [1, 2, 3].map(|number| published("x", delivery(QOS_1, number)));
     assert_eq!(wire.receive(&[one, two, published("0", delivery(QOS_0, 0))]).len(), 3);
-    assert_eq!(wire.receive(&[three]), [breach(Breach::ReceiveMaximumExceeded)]);
+    assert_eq!(wire.receive(&[three]), [protocol_error(ProtocolError::ReceiveMaximumExceeded)]);
     wire.assert_sent(&[disconnect(DisconnectReasonCode::ReceiveMaximumExceeded)]);
     // With PUBCOMP, and with PUBACK, there is room again; with PUBREC there is not.
     let mut wire = Wire::connected(ServerConfig { manual_acks: false, ..config }, &v5());
@@ -173,7 +173,7 @@ fn section_3_3_4_a_more_than_the_own_receive_maximum() {
     assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 3))]).len(), 1);
     wire.take();
     let events = wire.receive(&[published("x", delivery(QOS_1, 4))]);
-    assert_eq!(events, [breach(Breach::ReceiveMaximumExceeded)]);
+    assert_eq!(events, [protocol_error(ProtocolError::ReceiveMaximumExceeded)]);
     wire.assert_sent(&[disconnect(DisconnectReasonCode::ReceiveMaximumExceeded)]);
 }
 
@@ -204,7 +204,7 @@ fn section_3_14_2_2_2_a_an_expiry_interval_for_a_session_without_one() {
             let properties = DisconnectProperties { session_expiry_interval: Some(changed), ..Default::default() };
             let events = wire.receive(&[Disconnect { properties, ..Disconnect::default() }.into()]);
             if changed != 0 && asked.unwrap_or(0) == 0 {
-                assert_eq!(events, [breach(Breach::SessionExpiry)]);
+                assert_eq!(events, [protocol_error(ProtocolError::SessionExpiry)]);
                 wire.assert_sent(&[disconnect(DisconnectReasonCode::ProtocolError)]);
                 // It has not disconnected as it should, and its session ends as it was to.
                 assert_eq!(wire.lose(), [Event::Will("w".into()), Event::Expired]);
@@ -223,24 +223,32 @@ fn section_3_15_1_auth_that_nobody_has_asked_for() {
     for reason_code in [Success, ContinueAuthentication, ReAuthenticate] {
         // CONNECT had no method.
         let mut wire = Wire::lasting(Version::V5);
-        assert_eq!(wire.receive(&[auth(reason_code, "M", b"")]), [breach(Breach::UnexpectedAuth)]);
+        assert_eq!(wire.receive(&[auth(reason_code, "M", b"")]), [protocol_error(ProtocolError::UnexpectedAuth)]);
         wire.assert_sent(&[disconnect(DisconnectReasonCode::ProtocolError)]);
     }
     // It is not the client's turn.
     for reason_code in [Success, ContinueAuthentication] {
         let mut wire = Wire::connected(config(), &authenticating());
-        assert_eq!(wire.receive(&[auth(reason_code, "M", b"")]), [breach(Breach::UnexpectedAuth)]);
+        assert_eq!(wire.receive(&[auth(reason_code, "M", b"")]), [protocol_error(ProtocolError::UnexpectedAuth)]);
     }
     for reason_code in [Success, ContinueAuthentication, ReAuthenticate] {
         let mut wire = Wire::connected(config(), &authenticating());
         wire.receive(&[auth(ReAuthenticate, "M", b"")]);
-        assert_eq!(wire.receive(&[auth(reason_code, "M", b"")]), [breach(Breach::UnexpectedAuth)], "ours");
+        assert_eq!(
+            wire.receive(&[auth(reason_code, "M", b"")]),
+            [protocol_error(ProtocolError::UnexpectedAuth)],
+            "ours"
+        );
     }
     for reason_code in [Success, ReAuthenticate] {
         let mut wire = Wire::connected(config(), &authenticating());
         wire.receive(&[auth(ReAuthenticate, "M", b"")]);
         wire.server.challenge(wire.now, b"").unwrap();
-        assert_eq!(wire.receive(&[auth(reason_code, "M", b"")]), [breach(Breach::UnexpectedAuth)], "theirs");
+        assert_eq!(
+            wire.receive(&[auth(reason_code, "M", b"")]),
+            [protocol_error(ProtocolError::UnexpectedAuth)],
+            "theirs"
+        );
     }
 }
 

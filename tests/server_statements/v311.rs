@@ -6,12 +6,12 @@ use mqtt_sansio::codec::{
     ConnAckReasonCode, Connect, Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, SubAck,
     SubAckReasonCode, UnsubAckReasonCode,
 };
-use mqtt_sansio::server::{Accept, Loss, ServerConfig};
-use mqtt_sansio::{Breach, CommandError, Version};
+use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
+use mqtt_sansio::{CommandError, ProtocolError, Version};
 
 use crate::server::{
-    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, breach, config, connack, decode, delivery, disconnect,
-    disconnected, id, lasting, lost, published, success, text, told, told_again, will,
+    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, config, connack, decode, delivery, disconnect, disconnected,
+    id, lasting, lost, protocol_error, published, success, text, told, told_again, will,
 };
 
 const VERSIONS: [Version; 2] = [Version::V311, Version::V31];
@@ -77,7 +77,7 @@ fn mqtt_2_3_1_7_answers_repeat_the_identifier() {
 fn mqtt_3_1_0_2_a_second_connect_closes() {
     for version in VERSIONS {
         let mut wire = Wire::lasting(version);
-        assert_eq!(wire.receive(&[lasting(version).into()]), [breach(Breach::SecondConnect)]);
+        assert_eq!(wire.receive(&[lasting(version).into()]), [protocol_error(ProtocolError::SecondConnect)]);
         wire.assert_silent(); // a server has no DISCONNECT
         assert!(!wire.server.is_connected());
     }
@@ -118,13 +118,13 @@ fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
         let mut wire = Wire::connected(config(), &clean(version));
         let token = wire.publish("1", QOS_1);
         wire.take();
-        assert_eq!(wire.lose(), [lost(token, Loss::Session), Event::Expired]);
+        assert_eq!(wire.lose(), [lost(token, AbandonReason::Session), Event::Expired]);
         // And it drops an earlier one.
         let mut wire = Wire::lasting(version);
         let token = wire.publish("1", QOS_1);
         wire.lose();
         wire.back(&clean(version));
-        assert_eq!(wire.poll(), [lost(token, Loss::Session)]);
+        assert_eq!(wire.poll(), [lost(token, AbandonReason::Session)]);
         wire.assert_sent(&[connack(false)]);
         assert_eq!(wire.lose(), [Event::Expired]);
     }
@@ -502,7 +502,10 @@ fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
     let token = wire.publish("x", QOS_1);
     let events = wire.receive(&[PubRec::new(id(1)).into()]);
     let pubrec = PacketType::PubRec;
-    assert_eq!(events, [breach(Breach::MismatchedAck(pubrec)), lost(token, Loss::Mismatched(pubrec))]);
+    assert_eq!(
+        events,
+        [protocol_error(ProtocolError::MismatchedAck(pubrec)), lost(token, AbandonReason::Mismatched(pubrec))]
+    );
 }
 
 /// What there is no room for, the configuration says.
@@ -519,7 +522,7 @@ fn mqtt_4_8_0_2_a_packet_that_is_not_taken_closes_the_connection() {
         wire.subscribe(2, &["a"]);
         let subscriptions = [crate::server::subscription("a")];
         let events = wire.receive(&[crate::server::subscribe(3, &subscriptions)]);
-        assert_eq!(events, [breach(Breach::TooManyRequests)]);
+        assert_eq!(events, [protocol_error(ProtocolError::TooManyRequests)]);
         wire.assert_silent();
     }
 }

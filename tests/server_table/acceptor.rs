@@ -7,12 +7,12 @@ use mqtt_sansio::codec::{
     DisconnectReasonCode, MaximumQoS, Packet, PubAck, PubComp, PubRec, PubRel, ReasonCode, UserProperty, Will,
 };
 use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
-use mqtt_sansio::{Breach, CommandError, Version};
+use mqtt_sansio::{CommandError, ProtocolError, Version};
 
 use super::server::{
-    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, at, auth, authenticating, breach, config, connack, decode,
-    delivery, disconnect, disconnected, encoded, encoded_all, filter, lasting, publish, published, refused, subscribe,
-    subscription, take, text, told, unsubscribe, v5, v5_with, will,
+    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, at, auth, authenticating, config, connack, decode, delivery,
+    disconnect, disconnected, encoded, encoded_all, filter, lasting, protocol_error, publish, published, refused,
+    subscribe, subscription, take, text, told, unsubscribe, v5, v5_with, will,
 };
 
 const CONTINUE: AuthReasonCode = AuthReasonCode::ContinueAuthentication;
@@ -40,7 +40,7 @@ fn every_other_first_packet() {
             let mut door = Door::new(config(), Version::V5);
             let bytes: Vec<u8> = [&[first], rest].concat();
             let (events, _) = door.receive_bytes(&bytes);
-            assert_eq!(events, [breach(Breach::NotConnect)], "{first:#04x}");
+            assert_eq!(events, [protocol_error(ProtocolError::NotConnect)], "{first:#04x}");
             assert_eq!(door.take(), b"");
             assert_over(&mut door);
         }
@@ -62,7 +62,7 @@ fn every_other_first_packet() {
     ];
     for (packet, version) in packets.iter().flat_map(|packet| Version::ALL.map(|version| (packet, version))) {
         let mut door = Door::new(config(), version);
-        assert_eq!(door.receive(&[*packet]), [breach(Breach::NotConnect)], "{packet:?}");
+        assert_eq!(door.receive(&[*packet]), [protocol_error(ProtocolError::NotConnect)], "{packet:?}");
         assert_over(&mut door);
     }
 }
@@ -443,21 +443,21 @@ fn a_step_that_does_not_come() {
 #[test]
 fn what_a_challenged_client_may_not_send() {
     let subscriptions = [subscription("t")];
-    let cases: [(Packet<'_>, Breach); 8] = [
-        (auth(CONTINUE, "other", b"x"), Breach::AuthenticationMethodChanged),
-        (auth(CONTINUE, "m", b"x"), Breach::AuthenticationMethodChanged),
-        (auth(AuthReasonCode::Success, "M", b"x"), Breach::UnexpectedAuth),
-        (auth(AuthReasonCode::ReAuthenticate, "M", b"x"), Breach::UnexpectedAuth),
-        (authenticating().into(), Breach::SecondConnect),
-        (Packet::PingReq, Breach::UnexpectedAuth),
-        (published("x", delivery(QOS_0, 0)), Breach::UnexpectedAuth),
-        (subscribe(1, &subscriptions), Breach::UnexpectedAuth),
+    let cases: [(Packet<'_>, ProtocolError); 8] = [
+        (auth(CONTINUE, "other", b"x"), ProtocolError::AuthenticationMethodChanged),
+        (auth(CONTINUE, "m", b"x"), ProtocolError::AuthenticationMethodChanged),
+        (auth(AuthReasonCode::Success, "M", b"x"), ProtocolError::UnexpectedAuth),
+        (auth(AuthReasonCode::ReAuthenticate, "M", b"x"), ProtocolError::UnexpectedAuth),
+        (authenticating().into(), ProtocolError::SecondConnect),
+        (Packet::PingReq, ProtocolError::UnexpectedAuth),
+        (published("x", delivery(QOS_0, 0)), ProtocolError::UnexpectedAuth),
+        (subscribe(1, &subscriptions), ProtocolError::UnexpectedAuth),
     ];
     for (packet, expected) in cases {
         let mut door = Door::asked(config(), &authenticating());
         door.acceptor.challenge(door.now, b"1").unwrap();
         door.take();
-        assert_eq!(door.receive(&[packet]), [breach(expected)], "{packet:?}");
+        assert_eq!(door.receive(&[packet]), [protocol_error(expected)], "{packet:?}");
         door.assert_sent(&[refused(expected.reason_code().try_into().unwrap())]);
         assert_over(&mut door);
     }
@@ -739,7 +739,7 @@ fn what_is_announced_to_a_session_from_before_holds() {
     let properties = mqtt_sansio::codec::PublishProperties { topic_alias: 7.try_into().ok(), ..Default::default() };
     let aliased = mqtt_sansio::codec::Publish { properties, ..publish("x", delivery(QOS_0, 0)) };
     assert_eq!(wire.receive(&[aliased.into()]), [told("x", QOS_0)]);
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 1))]), [breach(Breach::QoSNotSupported)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 1))]), [protocol_error(ProtocolError::QoSNotSupported)]);
 }
 
 /// A decision that takes its time does not count against the client, which may have nothing to send meanwhile: until

@@ -2,9 +2,9 @@
 
 use mqtt_sansio::codec::{Connect, ConnectProperties, Packet, ReasonCode, UserProperty, WillProperties};
 use mqtt_sansio::server::{Action, Close, ServerConfig};
-use mqtt_sansio::{Breach, Version};
+use mqtt_sansio::{ProtocolError, Version};
 
-use super::server::{Door, Event, Why, at, breach, config, encoded, lasting, text, will};
+use super::server::{Door, Event, Why, at, config, encoded, lasting, protocol_error, text, will};
 
 const OLD_REFUSAL: &[u8] = b"\x20\x02\x00\x01";
 const NEW_REFUSAL: &[u8] = b"\x20\x03\x00\x84\x00";
@@ -187,7 +187,11 @@ fn a_malformed_connect_of_5_0_is_answered() {
             let what = format!("bit {bit} of byte {at}");
             match (at, bit) {
                 (0, 4..) => {
-                    assert_eq!(answer(config(), &changed), (vec![breach(Breach::NotConnect)], vec![]), "{what}")
+                    assert_eq!(
+                        answer(config(), &changed),
+                        (vec![protocol_error(ProtocolError::NotConnect)], vec![]),
+                        "{what}"
+                    )
                 }
                 (1, 7) => assert_eq!(answer(config(), &changed).1, b"", "{what}: the length is another"),
                 _ => check(&changed, &what),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Packet, PubAck, PubComp, PubRec, PubRel, Publish, PublishProperties, UserProperty,
 };
-use mqtt_sansio::server::{Loss, ServerConfig};
+use mqtt_sansio::server::{AbandonReason, ServerConfig};
 use mqtt_sansio::{Message, Version};
 
 use super::server::{
@@ -144,7 +144,7 @@ fn a_message_expires_in_every_version() {
         assert_eq!(wire.poll(), []);
         wire.later(6_000);
         wire.back(&lasting(Version::V5));
-        assert_eq!(wire.poll(), [lost(token, Loss::Expired)], "{version}");
+        assert_eq!(wire.poll(), [lost(token, AbandonReason::Expired)], "{version}");
         wire.assert_sent(&[connack(true)]);
     }
 }
@@ -254,7 +254,7 @@ fn a_new_session_in_another_version() {
         wire.receive(&[published("x", delivery(QOS_2, 5))]);
         wire.lose();
         wire.back(&Connect { clean_start: true, ..lasting(second) });
-        assert_eq!(wire.poll(), [lost(token, Loss::Session)]);
+        assert_eq!(wire.poll(), [lost(token, AbandonReason::Session)]);
         wire.assert_sent(&[connack(false)]);
         assert_eq!(wire.receive(&[published("y", delivery(QOS_2, 5))]), [told("y", QOS_2)]);
         wire.take();

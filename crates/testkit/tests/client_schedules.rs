@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use mqtt_sansio::client::{ClientConfig, ClientSession, Loss, Resumption};
+use mqtt_sansio::client::{AbandonReason, ClientConfig, ClientSession, Resumption};
 use mqtt_sansio::codec::{
     ConnAck, Delivery, Disconnect, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, Publish, SubAck,
     SubAckReasonCode, Subscription,
@@ -520,8 +520,8 @@ impl Schedule {
             let times = delivered.iter().filter(|it| *it == payload).count();
             let context = format!("{token}, {qos:?}: {:?}, delivered {times} times", fates[token]);
             match (qos, &fates[token]) {
-                (_, Fate::Lost(Loss::Session)) => assert!(!keeps, "{context}"),
-                (_, Fate::Lost(_)) => assert_eq!(times, 0, "{context}"),
+                (_, Fate::Abandoned(AbandonReason::Session)) => assert!(!keeps, "{context}"),
+                (_, Fate::Abandoned(_)) => assert_eq!(times, 0, "{context}"),
                 (QoS::AtMostOnce, _) => assert!(times <= 1, "{context}"),
                 (QoS::AtLeastOnce, fate) => assert!(times >= 1 || !fate.is_success(), "{context}"),
                 (QoS::ExactlyOnce, fate) if fate.is_success() => {

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::ops::Range;
 use std::time::Duration;
 
-use mqtt_sansio::client::{Authentication, ClientConfig, Loss, Resumption};
+use mqtt_sansio::client::{AbandonReason, Authentication, ClientConfig, Resumption};
 use mqtt_sansio::codec::{Disconnect, PubAckReasonCode, Subscription};
 use mqtt_sansio::server::{ServerConfig, Will};
 use mqtt_sansio::{CommandError, Message, Overflow, QoS, Receipt, Token, TopicFilter, Version};
@@ -567,8 +567,8 @@ fn check_messages<'p, T: 'p>(
         let (times, is_taken_over) = (other.times(payload), other.taken_over.contains(payload));
         let context = format!("{payload:.10}, {qos:?}: {fate:?}, has come {times} times");
         match (qos, fate) {
-            (_, Fate::Lost(Loss::Session)) => assert!(!keeps, "{context}"),
-            (_, Fate::Lost(_)) => assert_eq!(times, 0, "{context}"),
+            (_, Fate::Abandoned(AbandonReason::Session)) => assert!(!keeps, "{context}"),
+            (_, Fate::Abandoned(_)) => assert_eq!(times, 0, "{context}"),
             (QoS::AtMostOnce, _) => assert!(times <= 1, "{context}"),
             (QoS::AtLeastOnce, fate) => assert!(times >= 1 || !fate.is_success() || other.loses, "{context}"),
             // That nothing is taken over twice has been seen to as it came.

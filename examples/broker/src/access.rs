@@ -174,7 +174,7 @@ impl Policy for Access {
                 let address = self.peers[connection.index()].address;
                 info!(%connection, %address, client = id, user = user_name, %version, session_present, "connected");
             }
-            Notice::Disconnected { client, why: why @ Ended::Close(Close::Malformed(_) | Close::Breach(_)) } => {
+            Notice::Disconnected { client, why: why @ Ended::Close(Close::Malformed(_) | Close::ProtocolError(_)) } => {
                 warn!(connection = %client.connection, client = client.id, why = why.to_string(), "disconnected");
             }
             Notice::Disconnected { client, why } => {

@@ -39,12 +39,13 @@ pub fn pair_ops(data: &[u8]) {
             _ => {}
         }
     }
-    let closes = |events: &[Event]| events.iter().any(|event| matches!(event, Event::Close(why) if is_breach(why)));
+    let closes =
+        |events: &[Event]| events.iter().any(|event| matches!(event, Event::Close(why) if is_protocol_error(why)));
     assert!(!closes(net.events()), "the client finds no fault with the server");
     assert!(!closes(net.server().events()), "the server finds no fault with the client");
 }
 
-fn is_breach(why: &str) -> bool {
+fn is_protocol_error(why: &str) -> bool {
     why.starts_with("protocol error") || why.starts_with("malformed")
 }
 

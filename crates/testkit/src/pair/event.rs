@@ -1,6 +1,6 @@
 //! What an end tells, in a form that can be kept.
 
-use mqtt_sansio::client::{Action, Loss, Outcome, Resumption};
+use mqtt_sansio::client::{AbandonReason, Action, Outcome, Resumption};
 use mqtt_sansio::codec::{QoS, ReasonCode};
 use mqtt_sansio::server;
 use mqtt_sansio::{PayloadPart, Receipt, ReceivedMessage, Token};
@@ -51,7 +51,7 @@ pub enum Fate {
     /// The other end has answered; its reason codes.
     Answered(Vec<ReasonCode>),
     /// It was given up.
-    Lost(Loss),
+    Abandoned(AbandonReason),
 }
 
 /// All that an end has told, in order.
@@ -152,7 +152,7 @@ impl From<&Outcome<'_>> for Fate {
     fn from(outcome: &Outcome<'_>) -> Self {
         match outcome {
             Outcome::Sent => Self::Sent,
-            Outcome::Lost(loss) => Self::Lost(*loss),
+            Outcome::Abandoned(reason) => Self::Abandoned(*reason),
             _ => Self::Answered(outcome.codes().collect()),
         }
     }
@@ -164,7 +164,7 @@ impl Fate {
         match self {
             Self::Sent => true,
             Self::Answered(codes) => !codes.iter().any(|code| code.is_error()),
-            Self::Lost(_) => false,
+            Self::Abandoned(_) => false,
         }
     }
 }

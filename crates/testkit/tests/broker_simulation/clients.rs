@@ -71,7 +71,7 @@ impl Client {
                     (Some(Request::Unsubscribe(filter)), Outcome::Unsubscribed { .. }) => {
                         model.unsubscribed(place, &filter);
                     }
-                    (Some(_), Outcome::Lost(_)) => panic!("requests are not lost"),
+                    (Some(_), Outcome::Abandoned(_)) => panic!("requests are not lost"),
                     _ => {}
                 },
                 Action::Close(why) => {

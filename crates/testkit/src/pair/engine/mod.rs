@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mqtt_sansio::codec::{ConnAckReasonCode, QoS};
 use mqtt_sansio::server::{Acceptor, ServerConfig, ServerSession};
-use mqtt_sansio::{CommandError, Instant, Loss, Message, Token};
+use mqtt_sansio::{AbandonReason, CommandError, Instant, Message, Token};
 
 use super::event::{Event, Fate, Log, Received};
 use crate::random::Random;
@@ -177,7 +177,7 @@ impl EngineServer {
         self.session = None;
         self.subscriptions.clear();
         for fate in self.tickets.values_mut() {
-            fate.get_or_insert(Fate::Lost(Loss::Session));
+            fate.get_or_insert(Fate::Abandoned(AbandonReason::Session));
         }
     }
 
