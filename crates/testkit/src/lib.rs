@@ -12,7 +12,8 @@
 //!
 //! let config = ClientConfig { session_expiry_interval: 60, ..ClientConfig::default() };
 //! let mut net = Pair::seeded(42).client(config).server(accept_all());
-//! net.client().publish(&Message::new("a", "1").qos(QoS::ExactlyOnce))?;
+//! let now = net.now();
+//! net.client().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
 //! net.cut_after(23); // the connection is lost when 23 more bytes have arrived
 //! net.run_until_quiet();
 //! assert_eq!(net.delivered_to_server(), ["1"]);
