@@ -1,7 +1,7 @@
 //! What can be said on the command line.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU8, NonZeroU16};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -216,6 +216,9 @@ pub(crate) struct ConnectionArguments {
     /// The shortest and the longest pause before that, in seconds
     #[arg(long, value_name = "MIN..MAX", default_value = "1..120", value_parser = parse_range)]
     backoff: (u16, u16),
+    /// On how many connections an unanswered subscription is sent before it is given up; 0 for no end
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    request_tries: u8,
     /// How many messages of QoS 1 and 2 may be under way to the server; before 5.0 it cannot say what it takes
     #[arg(long, value_name = "NUMBER", default_value_t = NonZeroU16::MAX)]
     max_in_flight: NonZeroU16,
@@ -293,6 +296,7 @@ impl ConnectionArguments {
             user_name: self.user.clone(),
             password: self.password.as_ref().map(|password| password.as_bytes().into()),
             max_in_flight: self.max_in_flight,
+            max_request_tries: NonZeroU8::new(self.request_tries),
             backoff: self.backoff,
             seed: RandomState::new().build_hasher().finish(), // the random number of the standard library
             ..ClientConfig::default()

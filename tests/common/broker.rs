@@ -299,7 +299,12 @@ impl Net {
     /// What a driver does when connections are ready, until none is.
     #[track_caller]
     pub(crate) fn flush(&mut self) {
+        /// A broker that still has ready connections after so many turns makes no progress.
+        const TURNS: u32 = 1_000_000;
+        let mut turns = 0;
         while let Some(id) = self.broker.next_ready() {
+            turns += 1;
+            assert!(turns < TURNS, "{id} is ready again and again");
             if let Some(peer) = self.ends.iter().position(|end| end.id == id && !end.is_over) {
                 self.serve(peer);
             }

@@ -77,8 +77,8 @@ pub(crate) struct Arguments {
     /// How many messages of QoS 1 and 2 may be under way to a client at a time
     #[arg(long, value_name = "COUNT", default_value_t = NonZeroU16::MAX)]
     max_inflight: NonZeroU16,
-    /// How many messages are kept for a client
-    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
+    /// How many messages are stored for a client, those under way to it included
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     max_queued: u32,
     /// How many bytes the messages may take that are kept for a client; the largest packet, and 64 MiB at least, if nothing
     /// else is said
