@@ -99,9 +99,10 @@ pub enum Close<'a> {
     Refused(ConnAck<'a>),
     /// The server has sent DISCONNECT; 5.0 only.
     Disconnected(Disconnect<'a>),
-    /// The server has sent bytes that cannot be decoded as a packet. In 5.0 the session answers with DISCONNECT.
+    /// The server has sent a packet that cannot be decoded, or that exceeds a limit of the configuration. In 5.0
+    /// DISCONNECT reports it.
     Malformed(DecodeError),
-    /// The server has caused a Protocol Error. In 5.0 the session answers with DISCONNECT.
+    /// The server has caused a Protocol Error. In 5.0 DISCONNECT reports it.
     ProtocolError(ProtocolError),
     /// The server has not answered CONNECT, or an AUTH before CONNACK, within
     /// [`connect_timeout`](super::ClientConfig::connect_timeout).

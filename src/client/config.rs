@@ -72,8 +72,9 @@ pub struct ClientConfig {
     /// announced.
     pub disallowed_code_points: DisallowedCodePoints,
 
-    /// Packet size, in bytes, above which a message is delivered in parts as they arrive, so that the caller need not
-    /// collect the payload. Default: `u32::MAX`, never.
+    /// Packet size, in bytes, above which an incomplete message is delivered in parts as they arrive, so that the
+    /// caller need not collect the payload. Default: `u32::MAX`, never. A packet that is complete in the input is
+    /// delivered whole.
     pub deliver_in_parts: u32,
     /// Whether the caller acknowledges QoS 1 and QoS 2 messages, with [`ack`](super::ClientSession::ack). Default:
     /// false, the session acknowledges them.
@@ -89,7 +90,8 @@ pub struct ClientConfig {
     /// Maximum size of the queued and in-flight messages and requests, in bytes. Default: 64 MiB. At the limit
     /// `overflow` applies. An empty session stores one message of any size.
     pub max_kept_bytes: u32,
-    /// What happens to a message that would exceed `max_kept` or `max_kept_bytes`. Default: the message is refused.
+    /// Policy for messages that would exceed `max_kept` or `max_kept_bytes`. Default: they are refused. Requests are
+    /// never dropped for newer ones.
     pub overflow: Overflow,
     /// Maximum number of connections on which a SUBSCRIBE or UNSUBSCRIBE is sent without an answer. Default: 10;
     /// `None`: no limit. At the limit the request ends with

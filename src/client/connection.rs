@@ -84,9 +84,9 @@ impl ClientSession {
     /// The state of the session is preserved: messages in flight are sent again by the next connection that resumes the
     /// session. QoS 1 and QoS 2 messages of which no byte was written, unanswered SUBSCRIBE and UNSUBSCRIBE packets (up
     /// to [`max_request_tries`](super::ClientConfig::max_request_tries)), and everything that was queued are sent by
-    /// the next connection even if it begins a new session. A QoS 0 message that was only partly written, or not at
-    /// all, but was in the output, ends with [`AbandonReason::Connection`](crate::AbandonReason::Connection).
-    /// [`poll`](Self::poll) reports the outcomes.
+    /// the next connection even if it begins a new session. A QoS 0 message in the output whose last byte was not
+    /// written ends with [`AbandonReason::Connection`](crate::AbandonReason::Connection). [`poll`](Self::poll) reports
+    /// the outcomes.
     ///
     /// If the transport could not be connected at all, this only lengthens the next [`backoff`](Self::backoff).
     pub fn closed(&mut self, now: Instant) {

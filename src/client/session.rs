@@ -68,9 +68,9 @@ impl ClientSession {
     /// when nothing is left to do. Call it until it returns `None`: after each read, when the
     /// [`deadline`](Self::deadline) has passed, and after each write. Additional calls are harmless.
     ///
-    /// The rest of `input` is an incomplete packet: pass it again, with the bytes that follow. If too many
-    /// acknowledgements [wait to be written](ClientConfig::transmit_limit), the rest may be more than that: pass it
-    /// again after writing.
+    /// The rest of `input` is an incomplete packet: pass it again, with the bytes that follow. While too many
+    /// acknowledgements [wait to be written](ClientConfig::transmit_limit), the rest is not processed: pass it again
+    /// after writing.
     ///
     /// `now` must not decrease: an earlier time counts as the time of the previous call.
     #[inline]
@@ -109,7 +109,7 @@ impl ClientSession {
     pub fn deadline(&self) -> Option<Instant> {
         let has_left = self.keep_alive.awaits_departure() && self.engine.has_unnoticed();
         if has_left || self.engine.is_due(&self.rules()) {
-            return Some(Instant::EPOCH); // now, whatever the clock shows
+            return Some(Instant::EPOCH); // at once, at any time
         }
         match self.engine.phase {
             Phase::Closed | Phase::Expired | Phase::Over => None,
@@ -179,7 +179,7 @@ impl ClientSession {
         self.engine.waiting()
     }
 
-    /// Returns the limits that the server has announced on this connection.
+    /// Returns the limits that the server has announced on this connection. Without a connection they are not known.
     pub const fn server(&self) -> &ServerLimits {
         &self.server
     }
