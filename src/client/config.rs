@@ -22,8 +22,8 @@ pub struct ClientConfig {
     /// session uses the assigned client identifier from then on.
     pub client_id: String,
     /// Whether the first connection asks for a new session (Clean Start of CONNECT). Default: true. Later connections
-    /// resume the session that the first one has begun. Before 5.0 (Clean Session), if this is set, every connection
-    /// asks for a new session, which ends with the connection.
+    /// resume the session that the first one has begun, if that session outlives its connection. Before 5.0 (Clean
+    /// Session), if this is set, every connection asks for a new session, which ends with the connection.
     ///
     /// If this is false, the first connection resumes a session that the server has stored, even if the state of the
     /// client is new. The caller then asserts that the client knows the state of that session, or that nothing is in
@@ -36,8 +36,8 @@ pub struct ClientConfig {
     /// Maximum interval between two packets to the server, in seconds (Keep Alive of CONNECT). Default: 60; 0: no
     /// limit. The server may override it with Server Keep Alive.
     pub keep_alive: u16,
-    /// The will: the message that the server publishes when the connection ends without DISCONNECT (Will fields of
-    /// CONNECT). Default: `None`.
+    /// The will: the message that the server publishes when the connection ends without a DISCONNECT that discards the
+    /// will (Will fields of CONNECT). Default: `None`.
     pub will: Option<Box<Will>>,
     /// The user name (User Name of CONNECT). Default: `None`.
     pub user_name: Option<String>,
@@ -90,8 +90,8 @@ pub struct ClientConfig {
     /// Maximum size of the queued and in-flight messages and requests, in bytes. Default: 64 MiB. At the limit
     /// `overflow` applies. An empty session stores one message of any size.
     pub max_kept_bytes: u32,
-    /// Policy for messages that would exceed `max_kept` or `max_kept_bytes`. Default: they are refused. Requests are
-    /// never dropped for newer ones.
+    /// Policy for messages and requests that would exceed `max_kept` or `max_kept_bytes`. Default: they are refused.
+    /// Only messages are dropped for newer ones, requests are not.
     pub overflow: Overflow,
     /// Maximum number of connections on which a SUBSCRIBE or UNSUBSCRIBE is sent without an answer. Default: 10;
     /// `None`: no limit. At the limit the request ends with

@@ -53,7 +53,7 @@ impl ClientSession {
 
     /// Returns the number of connections on which the packet of an operation has been sent, the present one included. A
     /// packet counts even if it was sent only in part, and whether or not it has arrived. `None` if no operation with
-    /// this token is queued or in flight.
+    /// this token is queued, in flight or in the output.
     pub fn tries(&self, token: Token) -> Option<u16> {
         self.engine.tries(token)
     }

@@ -252,8 +252,8 @@ impl ClientSession {
         }
     }
 
-    /// Sends PINGREQ, because nothing was sent for the keep-alive interval. An idle connection is also the occasion to
-    /// release unused memory.
+    /// Sends PINGREQ, because nothing was sent, or nothing was received, for almost the keep-alive interval. An idle
+    /// connection is also the occasion to release unused memory.
     #[cold]
     fn ping(&mut self) {
         // PINGREQ has two bytes and always fits, see `MaximumPacketSizeTooSmall`.

@@ -26,7 +26,7 @@ pub struct Accept {
     /// it is used, but not sent. It is ignored if CONNECT has a client identifier.
     pub assigned_client_id: Option<String>,
     /// The keep-alive interval that replaces the requested one, in seconds (Server Keep Alive). Default: `None`, the
-    /// requested one, or [`max_keep_alive`](super::ServerConfig::max_keep_alive) if the requested one exceeds it.
+    /// requested one, or [`max_keep_alive`](super::ServerConfig::max_keep_alive) if the requested one is longer, or 0.
     pub server_keep_alive: Option<u16>,
     /// The session expiry interval that replaces the requested one, in seconds (Session Expiry Interval). Default:
     /// `None`, the requested one, or [`max_session_expiry_interval`](super::ServerConfig::max_session_expiry_interval)

@@ -70,7 +70,8 @@ impl<'a> From<Done<'a>> for Action<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Close<'a> {
-    /// A command of the caller has ended the connection: `disconnect`, or `take_over` by another connection.
+    /// The caller has called [`disconnect`](super::ServerSession::disconnect) or
+    /// [`take_over`](super::ServerSession::take_over).
     Requested,
     /// The client has sent DISCONNECT.
     Disconnected(Disconnect<'a>),

@@ -52,8 +52,8 @@ pub struct ServerConfig {
     pub subscription_identifiers_available: bool,
     /// Whether clients may use shared subscriptions. Default: true. Announced (Shared Subscription Available).
     pub shared_subscription_available: bool,
-    /// Maximum number of user properties in a received packet. Default: 256. A packet with more ends the connection. It
-    /// is not announced.
+    /// Maximum number of user properties in a received packet, and in the will of a CONNECT. Default: 256. A packet
+    /// with more ends the connection. It is not announced.
     pub max_user_properties: u16,
     /// Whether strings from a client may contain control characters and non-characters. Default: accepted. It is not
     /// announced.
@@ -91,7 +91,8 @@ pub struct ServerConfig {
     /// a Protocol Error, as section 4.3.3 requires: the connection ends, and the delivery ends with
     /// [`AbandonReason::Mismatched`](crate::AbandonReason::Mismatched).
     pub puback_ends_qos_2: bool,
-    /// Whether QoS 0 messages are queued for a client that is not connected. Default: false, they are refused.
+    /// Whether QoS 0 messages are queued for a client that is not connected. Default: false: they are refused, and
+    /// those in the queue are dropped when the connection ends.
     pub keep_qos_0: bool,
     /// Maximum number of bytes in `transmit()`. Default: 64 KiB; 0 counts as 1. One packet may exceed the limit. At the
     /// limit messages are queued, within `max_kept` and `max_kept_bytes`. Input is still accepted, so that

@@ -36,7 +36,8 @@ pub struct SubscribeRequest<'a> {
 pub struct UnsubscribeRequest<'a> {
     /// The identifier to pass to [`unsuback`](ServerSession::unsuback).
     pub id: RequestId,
-    /// The topic filters, which are to be compared character by character with those of the subscriptions.
+    /// The topic filters to unsubscribe from. They are to be compared character by character with those of the
+    /// subscriptions.
     pub filters: List<'a, TopicFilter<'a>>,
     /// The properties; empty before 5.0.
     pub properties: UnsubscribeProperties<'a>,

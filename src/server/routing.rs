@@ -45,7 +45,8 @@ pub(crate) struct Copies<'a> {
 pub(crate) struct Encoded([Vec<u8>; 4]);
 
 impl<'a> Copies<'a> {
-    /// All copies share a large payload. A payload that is not shared and counted already is copied once for that.
+    /// Prepares a message for the delivery to many sessions. All copies share a large payload; a payload that is not
+    /// shared and counted already is copied once for that.
     pub(crate) fn new(
         now: Instant,
         message: MessageRef<'a>,

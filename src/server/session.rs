@@ -193,7 +193,7 @@ impl ServerSession {
 
     /// Returns the number of connections on which a message has been sent, the present one included. A message counts
     /// even if it was sent only in part, and whether or not it has arrived. `None` if no message with this token is
-    /// queued or in flight.
+    /// queued, in flight or in the output.
     pub fn tries(&self, token: Token) -> Option<u16> {
         self.engine.tries(token)
     }

@@ -10,8 +10,8 @@ use crate::escaped::Escaped;
 use crate::text::{TextError, Utf8Str};
 use crate::topic::{TopicError, TopicName};
 
-/// A message that the server publishes when the connection of the client ends without DISCONNECT (section 3.1.2.5). The
-/// defaults below are those of [`Will::default`].
+/// A message that the server publishes when the connection of the client ends without a DISCONNECT that discards the
+/// will (section 3.1.2.5). The defaults below are those of [`Will::default`].
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Will {
     /// The topic name (Will Topic). Default: empty, which is not valid.
