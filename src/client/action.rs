@@ -1,4 +1,4 @@
-//! What a client tells its caller.
+//! Actions that a client session returns to its caller.
 
 use core::fmt;
 
@@ -7,8 +7,8 @@ use crate::codec::{Auth, ConnAck, ConnAckProperties, DecodeError, Disconnect, Re
 use crate::session::{Done, Outcome, PayloadPart, ProtocolError, ReceivedMessage, Token};
 use crate::text::Utf8Str;
 
-/// What there is to do, or to know. It borrows from the bytes that were received, and not from the client: commands
-/// can be given while it is held.
+/// An event to report, or a step for the caller to take. An action borrows from the received bytes, not from the
+/// session: the caller can give commands while it holds one.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // nothing is allocated for a message
 #[non_exhaustive]
@@ -17,20 +17,20 @@ pub enum Action<'a> {
     Connected(Connected<'a>),
     /// A message has arrived.
     Message(ReceivedMessage<'a>),
-    /// More of a message has arrived, with [delivery in parts](super::ClientConfig::deliver_in_parts).
+    /// The next part of a payload has arrived, with [delivery in parts](super::ClientConfig::deliver_in_parts).
     Payload(PayloadPart<'a>),
-    /// What was asked for under this token has come to its end. There is one such action for each token.
+    /// The operation with this token is complete. Each token has exactly one such action.
     Done {
-        /// The token.
+        /// The token that the command returned.
         token: Token,
-        /// What has become of it.
+        /// The outcome of the operation.
         outcome: Outcome<'a>,
     },
-    /// A step of an enhanced authentication: with Continue authentication the server waits for
+    /// A step of an enhanced authentication has arrived. With Continue authentication the server waits for
     /// [`authenticate`](super::ClientSession::authenticate); with Success a re-authentication is complete.
     Auth(Auth<'a>),
-    /// The connection is over. What is still in `transmit()` should be written if that is possible, then the
-    /// transport is to be closed, and [`closed`](super::ClientSession::closed) be called.
+    /// The connection is over. The caller writes the rest of `transmit()` if that is possible, closes the transport,
+    /// and calls [`closed`](super::ClientSession::closed).
     Close(Close<'a>),
 }
 
@@ -54,27 +54,27 @@ impl<'a> From<Done<'a>> for Action<'a> {
     }
 }
 
-/// The server has accepted the connection.
+/// The server's acceptance of a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Connected<'a> {
-    /// What has become of the session.
+    /// Whether the session is new, resumed or lost.
     pub session: Resumption,
-    /// What the server is ready to take. The client keeps to it.
+    /// The limits that the server has announced. The session observes them.
     pub server: ServerLimits,
     /// The properties of CONNACK; empty before 5.0.
     pub properties: ConnAckProperties<'a>,
 }
 
-/// What has become of the session when a connection begins.
+/// The state of the session at the start of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resumption {
-    /// It is a new one.
+    /// The session is new.
     New,
-    /// The old one goes on: what was in flight is sent again, and subscriptions are still there. (3.1 cannot tell; there
-    /// it is taken for granted unless a new session was asked for.)
+    /// The session is resumed: messages in flight are sent again, and subscriptions are still valid. CONNACK of 3.1 has
+    /// no Session Present flag: in 3.1 the session counts as resumed unless the client has asked for a new one.
     Resumed,
-    /// It is a new one, though there was an old one: the server has forgotten it. Subscriptions are gone. Each message
-    /// that was in flight has the outcome [`AbandonReason::Session`](crate::AbandonReason::Session).
+    /// The session is new, because the server has lost the previous one. Its subscriptions are gone. Each message that
+    /// was in flight has the outcome [`AbandonReason::Session`](crate::AbandonReason::Session).
     Lost,
 }
 
@@ -88,29 +88,31 @@ impl fmt::Display for Resumption {
     }
 }
 
-/// Why a connection is over.
+/// The reason why a connection is over.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // nothing is allocated
 #[non_exhaustive]
 pub enum Close<'a> {
-    /// By [`disconnect`](super::ClientSession::disconnect).
+    /// The caller has called [`disconnect`](super::ClientSession::disconnect).
     Requested,
     /// The server has refused the connection.
     Refused(ConnAck<'a>),
-    /// The server has ended the connection; 5.0 only.
+    /// The server has sent DISCONNECT; 5.0 only.
     Disconnected(Disconnect<'a>),
-    /// The server has sent something that is no packet. In 5.0 a DISCONNECT tells it so.
+    /// The server has sent a packet that cannot be decoded, or that exceeds a limit of the configuration. In 5.0
+    /// DISCONNECT reports it.
     Malformed(DecodeError),
-    /// The server has broken the protocol. In 5.0 a DISCONNECT tells it so.
+    /// The server has caused a Protocol Error. In 5.0 DISCONNECT reports it.
     ProtocolError(ProtocolError),
-    /// The server has not answered CONNECT in time.
+    /// The server has not answered CONNECT, or an AUTH before CONNACK, within
+    /// [`connect_timeout`](super::ClientConfig::connect_timeout).
     ConnectTimeout,
-    /// The server has not answered PINGREQ in time.
+    /// The server has not answered PINGREQ within [`ping_timeout`](super::ClientConfig::ping_timeout).
     PingTimeout,
 }
 
 impl<'a> Close<'a> {
-    /// The reason code, of whoever has ended the connection.
+    /// Returns the reason code of the endpoint that has ended the connection; `None` where no packet has one.
     pub fn reason_code(&self) -> Option<ReasonCode> {
         match self {
             Self::Refused(connack) => Some(connack.reason_code.into()),
@@ -121,8 +123,8 @@ impl<'a> Close<'a> {
         }
     }
 
-    /// Another server to go to, if there is one: for now if the reason is Use another server, for good if it is Server
-    /// moved (section 4.11).
+    /// Returns the Server Reference, another server to connect to, if there is one. It is temporary if the reason is
+    /// Use another server, and permanent if the reason is Server moved (section 4.11).
     pub fn server_reference(&self) -> Option<Utf8Str<'a>> {
         match self {
             Self::Refused(connack) => connack.properties.server_reference,

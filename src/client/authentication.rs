@@ -1,5 +1,7 @@
-//! Enhanced authentication (section 4.12): whose turn it is, and that the method stays the same. What the data mean is
-//! the caller's business.
+//! Enhanced authentication (section 4.12).
+//!
+//! The session checks which endpoint has to take the next step, and that the authentication method stays the same. It
+//! does not interpret the authentication data.
 
 use super::action::Action;
 use super::session::ClientSession;
@@ -9,12 +11,13 @@ use crate::text::Utf8Str;
 use crate::time::Instant;
 
 impl ClientSession {
-    /// The client's next step, when the server waits for one: AUTH with Continue authentication \[MQTT-4.12.0-3\].
+    /// Sends the client's next step of an enhanced authentication, when the server waits for one: AUTH with Continue
+    /// authentication \[MQTT-4.12.0-3\].
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoAuthentication`] if the server does not wait for one; [`CommandError::TooLarge`] if the packet
-    /// is larger than it takes.
+    /// [`CommandError::NoAuthentication`] if the server does not wait for a step; [`CommandError::TooLarge`] if the
+    /// packet exceeds the server's Maximum Packet Size.
     pub fn authenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
         self.engine.advance(now);
         if self.exchange != Exchange::Ours || !self.engine.phase.takes_input() {
@@ -27,14 +30,14 @@ impl ClientSession {
         Ok(())
     }
 
-    /// Begins a re-authentication, by the method of CONNECT \[MQTT-4.12.1-1\]. Messages go on in the meantime; an
-    /// [`Action::Auth`] with Success tells that it is complete, and a failure ends the connection.
+    /// Begins a re-authentication, by the method of CONNECT \[MQTT-4.12.1-1\]. Messages are exchanged meanwhile. An
+    /// [`Action::Auth`] with Success reports that the re-authentication is complete; a failure ends the connection.
     ///
     /// # Errors
     ///
     /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::NoAuthentication`] if CONNECT had no
-    /// Authentication Method \[MQTT-4.12.0-7\], or if an exchange is under way; [`CommandError::TooLarge`] if the packet
-    /// is larger than the server takes.
+    /// Authentication Method \[MQTT-4.12.0-7\], or if an authentication is in progress; [`CommandError::TooLarge`] if
+    /// the packet exceeds the server's Maximum Packet Size.
     pub fn reauthenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
         self.engine.advance(now);
         if self.engine.phase != Phase::Open {
@@ -54,7 +57,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// AUTH has come.
+    /// Handles AUTH from the server.
     #[cold]
     pub(super) fn receive_auth<'a>(&mut self, auth: Auth<'a>) -> Action<'a> {
         let Some(authentication) = self.config.authentication.as_deref() else {
@@ -68,12 +71,12 @@ impl ClientSession {
         }
         self.exchange = match (auth.reason_code, self.exchange) {
             (AuthReasonCode::ContinueAuthentication, Exchange::Theirs) => Exchange::Ours,
-            // Before CONNACK, success is what CONNACK says.
+            // Before CONNACK, AUTH with Success is a Protocol Error: CONNACK reports the success.
             (AuthReasonCode::Success, Exchange::Theirs) if self.engine.phase == Phase::Open => Exchange::Idle,
             _ => return self.protocol_error(ProtocolError::UnexpectedAuth),
         };
         if self.engine.phase == Phase::Opening {
-            // The server waits for this end: nothing is due from it until it is answered.
+            // The server waits for the client: no timeout runs until the client has answered.
             self.keep_alive.received(self.engine.now);
         }
         Action::Auth(auth)

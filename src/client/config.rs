@@ -1,4 +1,4 @@
-//! What a client is to be.
+//! The configuration of a client.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -10,111 +10,132 @@ use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, Sender, Versio
 use crate::redacted::Redacted;
 use crate::session::{Overflow, Will};
 
-/// What a client is to be. Every field can be left at its default.
+/// The configuration of a client. Every field has a default.
 ///
-/// `version` and `journal` are settled when the session is made; the other fields can be changed between two
-/// connections, by [`reconfigure`](super::ClientSession::reconfigure).
+/// `version` and `journal` are fixed when the session is created; the other fields can be changed between two
+/// connections, with [`reconfigure`](super::ClientSession::reconfigure).
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// The version of the protocol; 5.0 by default.
+    /// The protocol version. Default: 5.0.
     pub version: Version,
-    /// The name of the session. Empty, as it is by default: the server chooses one, which is used from then on.
+    /// The client identifier (Client Identifier of CONNECT). Default: empty, which lets the server assign one; the
+    /// session uses the assigned client identifier from then on.
     pub client_id: String,
-    /// Whether the first connection asks for a new session (Clean Start); it does by default.
+    /// Whether the first connection asks for a new session (Clean Start of CONNECT). Default: true. Later connections
+    /// resume the session that the first one has begun, if that session outlives its connection. Before 5.0 (Clean
+    /// Session), if this is set, every connection asks for a new session, which ends with the connection.
     ///
-    /// A client that does not ask for a new one vouches for knowing the old one, be it that nothing is open in it: a
-    /// session that the server has kept is resumed then. Later connections resume what this one has begun. Before 5.0
-    /// (Clean Session) every connection asks for a new session that ends with the connection, if this is set.
+    /// If this is false, the first connection resumes a session that the server has stored, even if the state of the
+    /// client is new. The caller then asserts that the client knows the state of that session, or that nothing is in
+    /// flight in it.
     pub clean_start: bool,
-    /// How long the session outlives a connection, in seconds: 0, the default, not at all, so that a lost connection loses
-    /// what is in flight; `u32::MAX` for ever. 5.0
-    /// only; before, a session without `clean_start` lives for ever.
+    /// How long the session outlives a connection, in seconds (Session Expiry Interval of CONNECT); 5.0 only. Default:
+    /// 0, the session ends with the connection, and messages in flight are lost. `u32::MAX`: the session does not
+    /// expire. Before 5.0 a session without `clean_start` does not expire.
     pub session_expiry_interval: u32,
-    /// The longest time without a packet to the server, in seconds; 60 by default, 0 for no limit. The server may
-    /// choose another one.
+    /// Maximum interval between two packets to the server, in seconds (Keep Alive of CONNECT). Default: 60; 0: no
+    /// limit. The server may override it with Server Keep Alive.
     pub keep_alive: u16,
-    /// A message that the server publishes when the connection ends without DISCONNECT.
+    /// The will: the message that the server publishes when the connection ends without a DISCONNECT that discards the
+    /// will (Will fields of CONNECT). Default: `None`.
     pub will: Option<Box<Will>>,
-    /// The user's name.
+    /// The user name (User Name of CONNECT). Default: `None`.
     pub user_name: Option<String>,
-    /// The password, or anything else that proves who the client is. `Debug` prints its length alone.
+    /// The password or another credential (Password of CONNECT). Default: `None`. `Debug` prints its length alone.
     pub password: Option<Box<[u8]>>,
-    /// An enhanced authentication; 5.0 only.
+    /// The start of an enhanced authentication (Authentication Method and Authentication Data of CONNECT); 5.0 only.
+    /// Default: `None`.
     pub authentication: Option<Box<Authentication>>,
-    /// User properties of CONNECT; 5.0 only.
+    /// Names and values of the user properties of CONNECT (User Property); 5.0 only. Default: none.
     pub user_properties: Vec<(String, String)>,
-    /// Whether the server is asked for Response Information; 5.0 only.
+    /// Whether the client asks for Response Information in CONNACK (Request Response Information of CONNECT); 5.0 only.
+    /// Default: false.
     pub request_response_information: bool,
-    /// Whether the server may add reason strings and user properties to any packet, as it may by default; 5.0 only.
+    /// Whether the server may send reason strings and user properties in every packet type that has them (Request
+    /// Problem Information of CONNECT); 5.0 only. Default: true.
     pub request_problem_information: bool,
 
-    /// How many messages of QoS 1 and 2 the server may have open at a time; 65,535 by default. Announced in 5.0,
-    /// and held against a server of 5.0 only.
+    /// Maximum number of QoS 1 and QoS 2 messages from the server that may be in flight at a time (Receive Maximum of
+    /// CONNECT). Default: 65,535. A server of 5.0 that exceeds it causes a Protocol Error. It is neither sent nor
+    /// enforced before 5.0.
     pub receive_maximum: NonZeroU16,
-    /// The largest packet that is taken, in bytes; 16 MiB by default. Announced in 5.0.
+    /// Size of the largest accepted packet, in bytes (Maximum Packet Size of CONNECT). Default: 16 MiB. It is sent in
+    /// 5.0 only, and enforced in every version: a larger packet ends the connection.
     pub maximum_packet_size: u32,
-    /// The highest topic alias that the server may use; 0 by default. Each may cost as much memory as a topic name is
-    /// long. Announced in 5.0.
+    /// Highest topic alias that the server may use (Topic Alias Maximum of CONNECT); sent in 5.0 only. Default: 0, no
+    /// topic aliases. The session stores one topic name for each alias.
     pub topic_alias_maximum: u16,
-    /// How many user properties a packet may have; 256 by default.
+    /// Maximum number of user properties in a received packet. Default: 256. A packet with more ends the connection. It
+    /// is not announced.
     pub max_user_properties: u16,
-    /// Whether strings from the server may contain control characters and non-characters; they may by default.
+    /// Whether strings from the server may contain control characters and non-characters. Default: accepted. It is not
+    /// announced.
     pub disallowed_code_points: DisallowedCodePoints,
 
-    /// A message whose packet is larger than this, in bytes, is delivered in parts as they come, so that nobody has to
-    /// collect it; `u32::MAX`, never, by default.
+    /// Packet size, in bytes, above which an incomplete message is delivered in parts as they arrive, so that the
+    /// caller need not collect the payload. Default: `u32::MAX`, never. A packet that is complete in the input is
+    /// delivered whole.
     pub deliver_in_parts: u32,
-    /// Whether messages of QoS 1 and 2 are acknowledged by [`ack`](super::ClientSession::ack), and not by themselves.
+    /// Whether the caller acknowledges QoS 1 and QoS 2 messages, with [`ack`](super::ClientSession::ack). Default:
+    /// false, the session acknowledges them.
     pub manual_acks: bool,
-    /// For how many topics, at most, a topic alias is used in outgoing messages; 0 by default. The server decides how
-    /// many there can be. 5.0 only.
+    /// Maximum number of topic aliases in outgoing messages; 5.0 only. Default: 0, no topic aliases. The lower of this
+    /// and the server's Topic Alias Maximum applies.
     pub topic_aliases: u16,
-    /// How many messages of QoS 1 and 2 may be under way to the server at a time, if it would take more; 65,535 by
-    /// default.
+    /// Maximum number of outgoing QoS 1 and QoS 2 messages in flight. Default: 65,535. The lower of this and the
+    /// server's Receive Maximum applies; further messages are queued.
     pub max_in_flight: NonZeroU16,
-    /// How many messages and requests are kept, at most: those that wait to be sent and those that wait to be
-    /// acknowledged. 10,000 by default.
+    /// Maximum number of queued and in-flight messages and requests. Default: 10,000. At the limit `overflow` applies.
     pub max_kept: u32,
-    /// Maximum size of them together, in bytes; 64 MiB by default. One message is always stored where no other one is,
-    /// whatever its size.
+    /// Maximum size of the queued and in-flight messages and requests, in bytes. Default: 64 MiB. At the limit
+    /// `overflow` applies. An empty session stores one message of any size.
     pub max_kept_bytes: u32,
-    /// What happens to a message that would be too much.
+    /// Policy for messages and requests that would exceed `max_kept` or `max_kept_bytes`. Default: they are refused.
+    /// Only messages are dropped for newer ones, requests are not.
     pub overflow: Overflow,
-    /// Maximum number of connections on which a SUBSCRIBE or UNSUBSCRIBE is sent without an answer; after that it ends with
-    /// [`AbandonReason::Unanswered`](crate::AbandonReason::Unanswered). Default: 10; `None`: no limit. A connection counts if a byte of the
-    /// packet was written. Messages of QoS 1 and 2 have no such limit: they are sent again as long as the session
-    /// lives \[MQTT-4.4.0-1\], or until they are [withdrawn](super::ClientSession::withdraw).
+    /// Maximum number of connections on which a SUBSCRIBE or UNSUBSCRIBE is sent without an answer. Default: 10;
+    /// `None`: no limit. At the limit the request ends with
+    /// [`AbandonReason::Unanswered`](crate::AbandonReason::Unanswered). A connection counts if at least one byte of the
+    /// packet was written. QoS 1 and QoS 2 messages have no such limit: they are sent again until the session ends
+    /// \[MQTT-4.4.0-1\] or they are [withdrawn](super::ClientSession::withdraw).
     pub max_request_tries: Option<NonZeroU8>,
-    /// Whether PUBACK ends the delivery of a message of QoS 2, with
-    /// [`Outcome::AtLeastOnce`](crate::Outcome::AtLeastOnce). Default: true, because servers without QoS 2
-    /// answer so, on every connection anew. If not, PUBACK is the Protocol Error that section 4.3.3 makes of it: the
-    /// connection ends, and the delivery with [`AbandonReason::Mismatched`](crate::AbandonReason::Mismatched).
+    /// Whether PUBACK ends the delivery of a QoS 2 message, with [`Outcome::AtLeastOnce`](crate::Outcome::AtLeastOnce).
+    /// Default: true, because servers without QoS 2 answer with PUBACK, on every connection again. If false, PUBACK is
+    /// a Protocol Error, as section 4.3.3 requires: the connection ends, and the delivery ends with
+    /// [`AbandonReason::Mismatched`](crate::AbandonReason::Mismatched).
     pub puback_ends_qos_2: bool,
-    /// Maximum number of bytes that wait to be written before messages and requests are kept back; they wait within `max_kept`
-    /// and `max_kept_bytes`, and what exceeds those is refused. Input is taken nevertheless, so that acknowledgements and
-    /// pings go on, until as many bytes of answers alone (PUBACK, PUBREC, PUBREL, PUBCOMP) wait to be written. Default:
-    /// 64 KiB; 0 counts as 1. One packet may exceed it.
+    /// Maximum number of bytes in `transmit()`, and maximum number of bytes of acknowledgements (PUBACK, PUBREC,
+    /// PUBREL, PUBCOMP) in it. Default: 64 KiB; 0 counts as 1. One packet may exceed the limit.
+    ///
+    /// When the output reaches the limit, messages and requests are queued, within `max_kept` and `max_kept_bytes`.
+    /// Input is still accepted, so that acknowledgements and pings continue. When the acknowledgements alone reach the
+    /// limit, no input is accepted until some of them are written.
     pub transmit_limit: u32,
-    /// How long a server may take to answer CONNECT, or an AUTH before CONNACK, in seconds. Default: 30; 0: no limit. The time
-    /// begins when the last byte of the packet has been taken out of `transmit()`, as noticed by the next
-    /// [`poll`](super::ClientSession::poll). As long as the packet is leaving, it begins again with each byte: a connection
-    /// of which nothing leaves for so long is over as well.
+    /// Maximum time that the server may take to answer CONNECT, or an AUTH before CONNACK, in seconds. Default: 30; 0:
+    /// no limit. At the limit the connection ends with [`Close::ConnectTimeout`](super::Close::ConnectTimeout).
+    ///
+    /// The time starts when the last byte of the packet has been taken out of `transmit()`, as noticed by the next
+    /// [`poll`](super::ClientSession::poll). Until then it restarts whenever bytes are taken, so a connection on which
+    /// no byte is written for this time ends too.
     pub connect_timeout: u16,
-    /// How long a server may take to answer PINGREQ, in seconds, if nothing else comes. Default: 15; 0: no limit. The time
-    /// begins as that of `connect_timeout` does. What the transport itself has buffered is not known here: a transport
-    /// with large buffers on a slow link needs a longer time.
+    /// Maximum time that the server may take to answer PINGREQ, in seconds; any packet counts as an answer. Default:
+    /// 15; 0: no limit. At the limit the connection ends with [`Close::PingTimeout`](super::Close::PingTimeout).
+    ///
+    /// The time starts as that of `connect_timeout` does. The session does not know how many bytes the transport has
+    /// buffered: a transport with large buffers on a slow link needs a longer time.
     pub ping_timeout: u16,
-    /// The shortest and the longest pause that [`backoff`](super::ClientSession::backoff) suggests, in seconds; 1 and
-    /// 120 by default. A shortest one of 0 stays 0, as it is doubled each time.
+    /// Shortest and longest pause that [`backoff`](super::ClientSession::backoff) suggests, in seconds. Default: 1 and
+    /// 120. If the shortest pause is 0, every pause is 0, because it is doubled each time.
     pub backoff: (u16, u16),
-    /// How long a connection has to last, in seconds, for the next pause to be the shortest again. Default: 30; with 0 it is
-    /// enough that the server has accepted the connection.
+    /// How long a connection has to last, in seconds, so that the next pause is the shortest again. Default: 30. With
+    /// 0, every connection that the server has accepted is sufficient.
     pub backoff_reset: u16,
-    /// Mixed into the random part of those pauses, which is made from the client identifier: clients with different
-    /// identifiers differ without it. Default: 0. For tests, and for clients that let the server choose their identifiers,
-    /// which are all alike until it has.
+    /// Seed of the random part of the pauses that [`backoff`](super::ClientSession::backoff) suggests. Default: 0. The
+    /// random part also depends on the client identifier, so clients with different identifiers need no seed. Set the
+    /// seed in tests, and for clients whose identifiers the server assigns, which are all empty until then.
     pub seed: u64,
-    /// Whether there is a [`journal`](super::ClientSession::journal), so that the session survives a crash.
+    /// Whether the session writes a [`journal`](super::ClientSession::journal), so that it survives a crash. Default:
+    /// false.
     pub journal: bool,
 }
 
@@ -159,7 +180,7 @@ impl Default for ClientConfig {
 }
 
 impl ClientConfig {
-    /// What the decoder lets through.
+    /// Returns the limits for the decoder.
     pub(super) fn limits(&self) -> Limits {
         Limits {
             max_packet_size: self.maximum_packet_size.clamp(1, MAX_PACKET_SIZE),
@@ -170,7 +191,8 @@ impl ClientConfig {
     }
 }
 
-/// Who the client is and what it asks for, but for the password and authentication data: what is printed ends up in logs.
+/// Prints the fields that identify the client and its session. The password and the authentication data are redacted,
+/// because the output of `Debug` ends up in logs.
 impl fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientConfig")
@@ -187,16 +209,16 @@ impl fmt::Debug for ClientConfig {
     }
 }
 
-/// How an enhanced authentication begins (section 4.12). What it means is the caller's business.
+/// The start of an enhanced authentication (section 4.12). The session does not interpret the data.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Authentication {
-    /// The name of the method.
+    /// The name of the method (Authentication Method).
     pub method: String,
-    /// What CONNECT carries of its data.
+    /// The data that CONNECT contains (Authentication Data). `Debug` prints their length alone.
     pub data: Option<Vec<u8>>,
 }
 
-/// Of the data the length alone: what is printed ends up in logs.
+/// Prints only the length of the data, because the output of `Debug` ends up in logs.
 impl fmt::Debug for Authentication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { method, data } = self;

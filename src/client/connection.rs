@@ -1,4 +1,4 @@
-//! How a connection begins and ends.
+//! The start and the end of a client's connection.
 
 use alloc::vec::Vec;
 
@@ -14,12 +14,12 @@ use crate::text::Utf8Str;
 use crate::time::Instant;
 
 impl ClientSession {
-    /// The transport is connected: CONNECT is put into [`transmit`](Self::transmit).
+    /// Starts a connection on a connected transport: puts CONNECT into [`transmit`](Self::transmit).
     ///
     /// # Errors
     ///
     /// [`CommandError::AlreadyOpen`] if the last connection has not been [`closed`](Self::closed);
-    /// [`CommandError::Text`] and [`CommandError::Encode`] if the configuration cannot be sent.
+    /// [`CommandError::Text`] and [`CommandError::Encode`] if the configuration cannot be encoded.
     pub fn open(&mut self, now: Instant) -> Result<(), CommandError> {
         if self.engine.phase != Phase::Closed {
             return Err(CommandError::AlreadyOpen);
@@ -39,8 +39,8 @@ impl ClientSession {
         Ok(())
     }
 
-    /// The server has so long for its next step towards CONNACK, from when the packet has left that was put into the stream
-    /// last.
+    /// Starts the timeout for the server's next step towards CONNACK. The time counts from when the last packet in the
+    /// output has been written.
     pub(super) fn await_server(&mut self) {
         self.keep_alive.received(self.engine.now);
         self.keep_alive.ask(self.engine.now, self.engine.ahead());
@@ -79,12 +79,16 @@ impl ClientSession {
         Ok(())
     }
 
-    /// The transport is gone, or is closed now because of [`Action::Close`].
+    /// Ends the connection, because the transport is gone, or is closed because of [`Action::Close`].
     ///
-    /// What the session has to keep is kept, and sent again by the next connection that resumes it. Messages that
-    /// have not left at all, SUBSCRIBE and UNSUBSCRIBE without an answer, and everything that was waiting will be sent by
-    /// the next connection in any case. If the transport could not even be connected, only the next
-    /// [`backoff`](Self::backoff) is longer. Outcomes that follow from it are told by [`poll`](Self::poll).
+    /// The state of the session is preserved: messages in flight are sent again by the next connection that resumes the
+    /// session. QoS 1 and QoS 2 messages of which no byte was written, unanswered SUBSCRIBE and UNSUBSCRIBE packets (up
+    /// to [`max_request_tries`](super::ClientConfig::max_request_tries)), and everything that was queued are sent by
+    /// the next connection even if it begins a new session. A QoS 0 message in the output whose last byte was not
+    /// written ends with [`AbandonReason::Connection`](crate::AbandonReason::Connection). [`poll`](Self::poll) reports
+    /// the outcomes.
+    ///
+    /// If the transport could not be connected at all, this only lengthens the next [`backoff`](Self::backoff).
     pub fn closed(&mut self, now: Instant) {
         if self.engine.phase == Phase::Closed {
             return self.backoff.failed(false);
@@ -95,7 +99,7 @@ impl ClientSession {
         self.backoff.failed(was_established && lasted >= u32::from(self.config.backoff_reset));
         self.engine.closed(self.config.max_request_tries);
         self.exchange = Exchange::Idle;
-        // A session that ends with its connection [MQTT-3.1.2-23; 3.1.1: MQTT-3.1.2-6].
+        // The session ends with its connection [MQTT-3.1.2-23; 3.1.1: MQTT-3.1.2-6].
         if was_established && self.server.session_expiry_interval == 0 {
             self.forget_session();
         }
@@ -110,7 +114,7 @@ impl ClientSession {
         }
     }
 
-    /// CONNACK has come, and it was due.
+    /// Handles a CONNACK that was due.
     pub(super) fn receive_connack<'a>(&mut self, connack: ConnAck<'a>) -> Action<'a> {
         if connack.reason_code != ConnAckReasonCode::Success {
             return self.over(Close::Refused(connack));
@@ -122,7 +126,7 @@ impl ClientSession {
         if connack.session_present && self.asked_clean {
             return self.protocol_error(ProtocolError::UnexpectedSession);
         }
-        // Before 5.0 a session lives for ever, or as long as its connection.
+        // Before 5.0 a session does not expire, or it ends with its connection.
         let session_expiry_interval = match self.engine.version {
             Version::V5 => self.config.session_expiry_interval,
             Version::V31 | Version::V311 => {
@@ -138,7 +142,7 @@ impl ClientSession {
         if server.maximum_packet_size < SMALLEST_PACKET_SIZE {
             return self.protocol_error(ProtocolError::MaximumPacketSizeTooSmall);
         }
-        // 3.1 cannot say whether a session is present: if none was to be forgotten, it is.
+        // CONNACK of 3.1 has no Session Present flag: the session is present unless the client has asked for a new one.
         let is_present = connack.session_present || (self.engine.version == Version::V31 && !self.asked_clean);
         let session = match (is_present, self.has_session) {
             (true, _) => Resumption::Resumed,
@@ -168,20 +172,21 @@ impl ClientSession {
         Action::Connected(Connected { session, server, properties: connack.properties })
     }
 
-    /// DISCONNECT is put into [`transmit`](Self::transmit); nothing follows it \[MQTT-3.14.4-1\]. The action
-    /// [`Close::Requested`] comes next, and says that the transport is to be closed once that is written.
+    /// Puts DISCONNECT into [`transmit`](Self::transmit); nothing follows it \[MQTT-3.14.4-1\]. The next action is
+    /// [`Close::Requested`], after which the caller writes the output and closes the transport.
     ///
-    /// (With TCP: shut the writing side down, and read until the server has closed. To close at once while something is
-    /// unread resets the connection, the server may never see DISCONNECT, and publishes the will.)
+    /// With TCP, shut down the writing direction and read until the server has closed. Closing at once while received
+    /// bytes are unread resets the connection: the server may never see DISCONNECT, and publishes the will.
     ///
     /// With the reason code Normal disconnection, and before 5.0, the server discards the will. Properties that would
-    /// make the packet too large for the server are left out \[MQTT-3.14.2-3, MQTT-3.14.2-4\]. A session expiry
-    /// interval replaces that of CONNECT.
+    /// make the packet too large for the server are omitted \[MQTT-3.14.2-3, MQTT-3.14.2-4\]. A session expiry interval
+    /// replaces that of CONNECT.
     ///
     /// # Errors
     ///
     /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::SessionExpiry`] for a session expiry
-    /// interval where CONNECT had none; [`CommandError::Encode`] if the packet cannot be sent in this version.
+    /// interval other than 0 if CONNECT had none; [`CommandError::Encode`] if the packet cannot be encoded in this
+    /// version; [`CommandError::TooLarge`] if it exceeds the server's Maximum Packet Size.
     pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
         self.engine.advance(now);
         if !self.engine.phase.takes_input() {
@@ -199,16 +204,16 @@ impl ClientSession {
         Ok(())
     }
 
-    /// A client that goes on where a crash has interrupted another one: with the same configuration, and all that was
-    /// ever taken from its [`journal`](Self::journal).
+    /// Restores a client session after a crash, from the same configuration and all bytes that were ever taken from its
+    /// [`journal`](Self::journal).
     ///
-    /// What a crash has left behind the [whole records](Journal::whole_len) is to be cut off before more is appended.
-    /// Messages keep their tokens. A client identifier in the journal replaces that of the configuration. Waiting begins
-    /// anew at `now`.
+    /// Cut off the bytes after the [whole records](Journal::whole_len) before appending more. Messages keep their
+    /// tokens. A client identifier in the journal replaces that of the configuration. Message expiry intervals start
+    /// again at `now`.
     ///
     /// # Errors
     ///
-    /// [`JournalError`] if it is no journal. One that is cut short in its last record is one.
+    /// [`JournalError`] if the bytes are not a journal. A journal whose last record is incomplete is accepted.
     pub fn restore(config: super::ClientConfig, journal: &[u8], now: Instant) -> Result<Self, JournalError> {
         let mut client = Self::new(config);
         let mut restored = Restored::read(journal, client.engine.version)?;
@@ -220,17 +225,19 @@ impl ClientSession {
         Ok(client)
     }
 
-    /// The records that describe the session as it is: a journal to go on with in place of a long one.
+    /// Returns the records that describe the present state of the session: a short journal that replaces a long one.
     ///
-    /// To be taken when [`journal`](Self::journal) is empty, and stored before anything more from there.
+    /// Take the snapshot when [`journal`](Self::journal) is empty, and store it before any further records from the
+    /// journal.
     pub fn snapshot(&self) -> Journal {
         let id = self.config.client_id.as_bytes();
         let session = self.has_session.then_some([Record::ClientIdentifier(id), Record::SessionBegun]);
         Journal::of(self.engine.version, session.into_iter().flatten().chain(self.engine.records()))
     }
 
-    /// Gives the session up: every message in flight has the outcome [`AbandonReason::Session`](crate::AbandonReason::Session), and the next
-    /// connection asks for a new session: `clean_start` is set in the configuration. What has not been sent is still waiting for it.
+    /// Discards the session. Every message in flight has the outcome
+    /// [`AbandonReason::Session`](crate::AbandonReason::Session). The next connection asks for a new session:
+    /// `clean_start` is set in the configuration. Messages and requests that are queued stay queued for it.
     ///
     /// # Errors
     ///
@@ -244,15 +251,15 @@ impl ClientSession {
         Ok(())
     }
 
-    /// Takes another configuration for the connections to come: a new password, another will.
+    /// Replaces the configuration for the following connections, for instance with a new password or another will.
     ///
-    /// Another `client_id` names another session: then the present one is given up, as if the server had lost it. An
-    /// empty one stands for the present one. `journal` stays as it was.
+    /// Another `client_id` identifies another session: the present session is discarded, as if the server had lost it.
+    /// An empty `client_id` stands for the present one. `journal` is ignored.
     ///
     /// # Errors
     ///
-    /// [`CommandError::AlreadyOpen`] while there is a connection; [`CommandError::OtherVersion`] if the version is not
-    /// the same.
+    /// [`CommandError::AlreadyOpen`] while there is a connection; [`CommandError::OtherVersion`] if the version
+    /// differs.
     pub fn reconfigure(&mut self, mut config: super::ClientConfig) -> Result<(), CommandError> {
         if self.engine.phase != Phase::Closed {
             return Err(CommandError::AlreadyOpen);
@@ -271,7 +278,7 @@ impl ClientSession {
     }
 }
 
-/// Seconds, of which 32 bits are enough to tell how long a connection has lasted.
+/// Returns the time in seconds. 32 bits, with wrap-around, are sufficient to measure how long a connection has lasted.
 const fn seconds(at: Instant) -> u32 {
     (at.as_micros() / 1_000_000) as u32
 }

@@ -1,7 +1,7 @@
-//! The client's end of a connection.
+//! The client endpoint of a connection.
 //!
-//! [`ClientSession`] lives across connections. Whoever embeds it opens a transport, feeds it with what the transport
-//! has read and what time it is, does what the actions say, and writes what is in `transmit()`:
+//! [`ClientSession`] outlives its connections. The caller opens a transport, gives the session the received bytes and
+//! the current time, performs the actions that it returns, and writes the bytes in `transmit()`:
 //!
 //! ```
 //! # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
@@ -40,10 +40,10 @@
 //! | command | when | what it does |
 //! |---|---|---|
 //! | [`open`](ClientSession::open) | the transport is connected | CONNECT |
-//! | [`closed`](ClientSession::closed) | the transport is gone, or after [`Action::Close`] | keeps what the session has to keep |
-//! | [`publish`](ClientSession::publish) | at any time | sends a message, or keeps it until it can be sent |
-//! | [`subscribe`](ClientSession::subscribe), [`unsubscribe`](ClientSession::unsubscribe) | at any time | the same for requests |
-//! | [`withdraw`](ClientSession::withdraw) | at any time | gives up what has no outcome yet |
+//! | [`closed`](ClientSession::closed) | the transport is gone, or after [`Action::Close`] | ends the connection, and preserves the session |
+//! | [`publish`](ClientSession::publish) | at any time | sends or queues a message |
+//! | [`subscribe`](ClientSession::subscribe), [`unsubscribe`](ClientSession::unsubscribe) | at any time | sends or queues a request |
+//! | [`withdraw`](ClientSession::withdraw) | at any time | abandons an operation that has no outcome yet |
 //! | [`ack`](ClientSession::ack) | with manual acknowledgements | acknowledges a message |
 //! | [`authenticate`](ClientSession::authenticate), [`reauthenticate`](ClientSession::reauthenticate) | in an enhanced authentication | AUTH |
 //! | [`disconnect`](ClientSession::disconnect) | connected | DISCONNECT |

@@ -1,4 +1,4 @@
-//! What a server sends besides messages and their acknowledgements.
+//! Received packets other than messages and their acknowledgements.
 
 use super::action::{Action, Close};
 use super::session::ClientSession;
@@ -7,7 +7,7 @@ use crate::session::{CommandError, End, Outcome, Phase, ProtocolError, Receipt, 
 use crate::time::Instant;
 
 impl ClientSession {
-    /// Takes a packet; what there is to tell about it.
+    /// Handles a packet, and returns the action to report, if any.
     #[inline(never)]
     pub(super) fn receive<'a>(&mut self, packet: Packet<'a>) -> Option<Action<'a>> {
         if self.engine.phase == Phase::Opening {
@@ -20,12 +20,12 @@ impl ClientSession {
             Packet::Disconnect(disconnect) => Some(self.over(Close::Disconnected(disconnect))),
             Packet::Auth(auth) => Some(self.receive_auth(auth)),
             Packet::ConnAck(_) => Some(self.protocol_error(ProtocolError::SecondConnAck)),
-            // What is about deliveries has been dealt with, and nothing else comes from a server.
+            // The engine has handled the packets of deliveries, and a server sends no others.
             _ => None,
         }
     }
 
-    /// The first packet of a server is CONNACK, or AUTH in an enhanced authentication (section 3.2).
+    /// Handles the first packet of a server: CONNACK, or AUTH in an enhanced authentication (section 3.2).
     #[cold]
     fn receive_first<'a>(&mut self, packet: Packet<'a>) -> Option<Action<'a>> {
         Some(match packet {
@@ -35,28 +35,28 @@ impl ClientSession {
         })
     }
 
-    /// Acknowledges a message, with [manual](super::ClientConfig::manual_acks) acknowledgements. Acknowledgements go
-    /// out in the order in which the messages came: an early one waits for those before it \[MQTT-4.6.0-2,
-    /// MQTT-4.6.0-3\].
+    /// Acknowledges a message, with [manual](super::ClientConfig::manual_acks) acknowledgements. Acknowledgements are
+    /// sent in the order in which the messages arrived: an early one waits for the acknowledgements before it
+    /// \[MQTT-4.6.0-2, MQTT-4.6.0-3\].
     ///
-    /// With a reason code of 0x80 or above the message is refused; that is known to 5.0 only, before it is acknowledged
-    /// like any other.
+    /// A reason code of 0x80 or above refuses the message in 5.0. Before 5.0 no reason code is sent, and the message is
+    /// acknowledged like any other.
     ///
     /// # Errors
     ///
-    /// [`CommandError::EarlierConnection`] if the message came on an earlier connection: it will be delivered again, if
-    /// the session goes on. [`CommandError::AlreadyAcknowledged`] if this is not the first time.
+    /// [`CommandError::EarlierConnection`] if the message arrived on an earlier connection: the server sends it again
+    /// if the session is resumed. [`CommandError::AlreadyAcknowledged`] if the message is acknowledged already.
     /// [`CommandError::NotConnected`] if the connection is about to be closed.
     pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
         self.ack_with(now, receipt, reason_code, &AckProperties::default())
     }
 
-    /// As [`ack`](Self::ack), with properties; 5.0 only. Those that would make the packet too large for the server are
-    /// left out \[MQTT-3.4.2-2, MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3\].
+    /// Acknowledges a message as [`ack`](Self::ack) does, with properties; 5.0 only. Properties that would make the
+    /// packet too large for the server are omitted \[MQTT-3.4.2-2, MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3\].
     ///
     /// # Errors
     ///
-    /// As [`ack`](Self::ack), and [`CommandError::Encode`] if the properties cannot be sent.
+    /// As [`ack`](Self::ack), and [`CommandError::Encode`] if the properties cannot be encoded.
     pub fn ack_with(
         &mut self,
         now: Instant,
@@ -69,7 +69,8 @@ impl ClientSession {
         engine.ack(&side.rules(), receipt, reason_code, properties)
     }
 
-    /// SUBACK or UNSUBACK has come for something else, or with another number of reason codes than there were filters.
+    /// Ends the connection because of a SUBACK or UNSUBACK that answers no such request, or that has another number of
+    /// reason codes than the request has filters.
     #[cold]
     fn mismatched<'a>(&mut self, id: PacketId, packet: PacketType, is_counted: bool) -> Action<'a> {
         let protocol_error = self.engine.mismatched(id, packet);

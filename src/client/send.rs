@@ -1,4 +1,4 @@
-//! What a client asks for: messages to be published, and subscriptions.
+//! The operations of a client: publishing, subscribing and unsubscribing.
 
 use alloc::vec::Vec;
 
@@ -9,19 +9,19 @@ use crate::time::Instant;
 use crate::topic::TopicFilter;
 
 impl ClientSession {
-    /// Publishes a message, at once if that is possible; else it is kept until there is a connection, until the server
-    /// takes more, or until some of what is to be written has been written.
+    /// Publishes a message. The session sends it at once if possible; otherwise it is queued until there is a
+    /// connection, the server's Receive Maximum allows it, or enough of the output is written.
     ///
-    /// What has become of it is told by [`Action::Done`](super::Action::Done) with the token. Messages of one QoS
-    /// are sent in the order in which they were published.
+    /// [`Action::Done`](super::Action::Done) with the token reports the outcome. Messages of the same QoS are sent in
+    /// the order in which they were published.
     ///
     /// # Errors
     ///
-    /// [`CommandError::Text`] and [`CommandError::Encode`] if it cannot be sent in this version;
-    /// [`CommandError::QueueFull`] if no more can be kept; what the server does not take, if there is a connection:
-    /// [`CommandError::TooLarge`], [`CommandError::QoSNotSupported`], [`CommandError::RetainNotSupported`];
-    /// [`CommandError::TopicAlias`] and [`CommandError::SubscriptionIdentifier`] for properties that are not the
-    /// caller's. Nothing has changed then: the message is still the caller's.
+    /// [`CommandError::Text`] and [`CommandError::Encode`] if the message cannot be encoded in this version;
+    /// [`CommandError::QueueFull`] if no more messages can be stored; with a connection, [`CommandError::TooLarge`],
+    /// [`CommandError::QoSNotSupported`] and [`CommandError::RetainNotSupported`] if the server does not support the
+    /// message; [`CommandError::TopicAlias`] and [`CommandError::SubscriptionIdentifier`] for properties that the
+    /// caller must not set. After an error the session is unchanged, and does not store the message.
     #[inline]
     pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, CommandError> {
         self.engine.advance(now);
@@ -32,42 +32,45 @@ impl ClientSession {
         engine.publish(&mut side, message)
     }
 
-    /// Withdraws what was asked for under a token: its outcome is [`AbandonReason::Withdrawn`](crate::AbandonReason::Withdrawn), reported by the
-    /// next [`poll`](Self::poll).
+    /// Withdraws the operation with this token. Its outcome is
+    /// [`AbandonReason::Withdrawn`](crate::AbandonReason::Withdrawn), reported by the next [`poll`](Self::poll).
     ///
-    /// What waits is not sent. What was sent cannot be taken back: the server may have it, and a subscription that
-    /// it grants nevertheless is there until it is unsubscribed. A SUBSCRIBE or UNSUBSCRIBE is not sent again by the next
-    /// connection. A message of QoS 1 or 2 is not sent again either, but its packet identifier stays in use, and
-    /// counts against the server's Receive Maximum, until the server has settled it on this connection; after that, until
-    /// the session ends. A message of QoS 2 that the server has received is released in any case \[MQTT-4.3.3-4\].
+    /// A queued operation is not sent. An operation that was sent cannot be revoked: the server may have received it,
+    /// and a subscription that it grants nevertheless exists until the client unsubscribes. The next connection does
+    /// not send a withdrawn SUBSCRIBE or UNSUBSCRIBE again. A withdrawn QoS 1 or QoS 2 message is not sent again
+    /// either, but its packet identifier stays in use, and counts against the server's Receive Maximum, until the
+    /// server completes the delivery on this connection; after that, until the session ends. A QoS 2 message that the
+    /// server has received is released in any case \[MQTT-4.3.3-4\].
     ///
     /// # Errors
     ///
-    /// [`CommandError::UnknownToken`] if the outcome is known already, or if it is a message of QoS 0 that is in the output.
+    /// [`CommandError::UnknownToken`] if the outcome is known already, or if the operation is a QoS 0 message in the
+    /// output.
     pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), CommandError> {
         self.engine.advance(now);
         self.engine.withdraw(token)
     }
 
-    /// Returns the number of connections on which the packet of an operation has been sent, the present one included; be it
-    /// in part, and whether it has arrived or not. `None` if nothing is open under the token.
+    /// Returns the number of connections on which the packet of an operation has been sent, the present one included. A
+    /// packet counts even if it was sent only in part, and whether or not it has arrived. `None` if no operation with
+    /// this token is queued, in flight or in the output.
     pub fn tries(&self, token: Token) -> Option<u16> {
         self.engine.tries(token)
     }
 
-    /// Asks for messages, at once if that is possible; else as soon as it is. An unanswered request is sent again by
-    /// the next connection.
+    /// Sends SUBSCRIBE, at once if possible; otherwise the request is queued. An unanswered request is sent again by
+    /// the next connection, up to [`max_request_tries`](super::ClientConfig::max_request_tries).
     ///
     /// # Errors
     ///
-    /// [`CommandError::Encode`] if it cannot be sent in this version; [`CommandError::QueueFull`] if no more can be
-    /// kept; what the server does not take, if there is a connection: [`CommandError::TooLarge`],
-    /// [`CommandError::SubscriptionNotSupported`].
+    /// [`CommandError::Encode`] if the request cannot be encoded in this version; [`CommandError::QueueFull`] if no
+    /// more requests can be stored; with a connection, [`CommandError::TooLarge`] and
+    /// [`CommandError::SubscriptionNotSupported`] if the server does not support the request.
     pub fn subscribe(&mut self, now: Instant, subscriptions: &[Subscription<'_>]) -> Result<Token, CommandError> {
         self.subscribe_with(now, subscriptions, &SubscribeProperties::default())
     }
 
-    /// As [`subscribe`](Self::subscribe), with properties; 5.0 only.
+    /// Sends SUBSCRIBE as [`subscribe`](Self::subscribe) does, with properties; 5.0 only.
     ///
     /// # Errors
     ///
@@ -89,8 +92,8 @@ impl ClientSession {
         engine.request(&mut side, Kind::Subscribe(subscriptions.len() as u32), packet)
     }
 
-    /// Ends subscriptions, at once if that is possible; else as soon as it is. An unanswered request is sent again by the
-    /// next connection.
+    /// Sends UNSUBSCRIBE, at once if possible; otherwise the request is queued. An unanswered request is sent again by
+    /// the next connection, up to [`max_request_tries`](super::ClientConfig::max_request_tries).
     ///
     /// # Errors
     ///
@@ -99,7 +102,7 @@ impl ClientSession {
         self.unsubscribe_with(now, filters, &UnsubscribeProperties::default())
     }
 
-    /// As [`unsubscribe`](Self::unsubscribe), with properties; 5.0 only.
+    /// Sends UNSUBSCRIBE as [`unsubscribe`](Self::unsubscribe) does, with properties; 5.0 only.
     ///
     /// # Errors
     ///

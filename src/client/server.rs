@@ -1,36 +1,42 @@
-//! What a server is ready to take (section 3.2.2.3).
+//! The limits of a server (section 3.2.2.3).
 
 use crate::codec::{ConnAckProperties, MAX_PACKET_SIZE, MaximumQoS, QoS, SubscribeProperties, Subscription};
 use crate::session::{Available, CommandError};
 
-/// What a server is ready to take, as CONNACK has told it. Before 5.0 nothing is told, and everything is taken.
+/// The limits that a server has announced in CONNACK. A server of an earlier version than 5.0 announces none: then
+/// nothing is limited, except that topic aliases are not available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerLimits {
-    /// How many messages of QoS 1 and 2 at a time.
+    /// Maximum number of QoS 1 and QoS 2 messages to the server that may be in flight at a time (Receive Maximum).
+    /// 65,535 if not announced.
     pub receive_maximum: u16,
-    /// The highest QoS; `None` for 2.
+    /// Highest QoS that the server supports (Maximum QoS); `None` for QoS 2.
     pub maximum_qos: Option<MaximumQoS>,
-    /// Whether it retains messages.
+    /// Whether the server retains messages (Retain Available). True if not announced.
     pub retain_available: bool,
-    /// The largest packet, in bytes.
+    /// Size of the largest packet that the server accepts, in bytes (Maximum Packet Size). The largest size of the
+    /// protocol if not announced.
     pub maximum_packet_size: u32,
-    /// The highest topic alias.
+    /// Highest topic alias that the server accepts (Topic Alias Maximum). 0 if not announced.
     pub topic_alias_maximum: u16,
-    /// Whether it takes filters with wildcards.
+    /// Whether the server accepts topic filters with wildcards (Wildcard Subscription Available). True if not
+    /// announced.
     pub wildcard_subscription_available: bool,
-    /// Whether it takes subscription identifiers.
+    /// Whether the server accepts subscription identifiers (Subscription Identifiers Available). True if not announced.
     pub subscription_identifiers_available: bool,
-    /// Whether it takes shared subscriptions.
+    /// Whether the server accepts shared subscriptions (Shared Subscription Available). True if not announced.
     pub shared_subscription_available: bool,
-    /// The longest time without a packet to it, in seconds; 0 for no limit.
+    /// Maximum interval between two packets to the server, in seconds: Server Keep Alive, or the Keep Alive of CONNECT
+    /// if not announced; 0: no limit.
     pub keep_alive: u16,
-    /// How long it keeps the session when the connection has ended, in seconds; `u32::MAX` for ever.
+    /// How long the server stores the session after the connection has ended, in seconds (Session Expiry Interval);
+    /// `u32::MAX`: the session does not expire. The value of CONNECT if not announced.
     pub session_expiry_interval: u32,
 }
 
 impl ServerLimits {
-    /// As long as nothing is known.
+    /// The limits before a server has announced any.
     pub(super) const UNKNOWN: Self = Self {
         receive_maximum: u16::MAX,
         maximum_qos: None,
@@ -44,7 +50,7 @@ impl ServerLimits {
         session_expiry_interval: 0,
     };
 
-    /// As CONNACK says, or as was asked for where it says nothing.
+    /// Returns the limits in CONNACK, with the requested values where CONNACK has none.
     pub(super) fn new(properties: &ConnAckProperties<'_>, keep_alive: u16, session_expiry_interval: u32) -> Self {
         Self {
             receive_maximum: properties.receive_maximum.map_or(u16::MAX, Into::into),
@@ -63,7 +69,7 @@ impl ServerLimits {
         }
     }
 
-    /// Whether it takes a message like this \[MQTT-3.2.2-11, MQTT-3.2.2-14\].
+    /// Checks that the server supports a message with this QoS and RETAIN flag \[MQTT-3.2.2-11, MQTT-3.2.2-14\].
     #[inline]
     pub(super) fn check_message(&self, qos: QoS, retain: bool) -> Result<(), CommandError> {
         match self.maximum_qos {
@@ -73,7 +79,7 @@ impl ServerLimits {
         }
     }
 
-    /// Whether it takes subscriptions like these (section 3.2.2.3.11 to 3.2.2.3.13).
+    /// Checks that the server supports these subscriptions (section 3.2.2.3.11 to 3.2.2.3.13).
     pub(super) fn check_subscriptions<'a>(
         &self,
         subscriptions: impl IntoIterator<Item = Subscription<'a>>,

@@ -1,4 +1,4 @@
-//! The client session: what it holds, and the one way in for bytes and time.
+//! The state of a client session, and its entry point for received bytes and time.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -15,37 +15,37 @@ use crate::session::{
 };
 use crate::time::Instant;
 
-/// The client's end of a session, across all its connections: see the [module](super).
+/// The client endpoint of a session, across all its connections: see the [module](super).
 ///
-/// A clone is for simulations: only one of the two can go on with the session.
+/// `Clone` is meant for simulations: only one of the two copies can continue the session with the server.
 #[derive(Clone)]
 pub struct ClientSession {
     pub(super) config: ClientConfig,
     pub(super) engine: Engine,
     pub(super) server: ServerLimits,
-    /// The subscription identifiers that were used.
+    /// Subscription identifiers that this client has used.
     pub(super) identifiers: Option<Box<Identifiers>>,
     pub(super) keep_alive: KeepAlive,
-    /// When it was last noticed what has left.
+    /// Time of the last check of how many bytes were written.
     pub(super) noticed_at: Instant,
     pub(super) backoff: Backoff,
     pub(super) exchange: Exchange,
-    /// Whether this connection was accepted, and at which second.
+    /// Whether the server has accepted this connection. `established_at` is the time of CONNACK, in seconds.
     pub(super) established: bool,
     pub(super) established_at: u32,
     /// Whether CONNECT has asked for a new session.
     pub(super) asked_clean: bool,
     /// Whether there is a session that the next connection can resume.
     pub(super) has_session: bool,
-    /// Whether every subscription of the session was made by this client: then its identifiers are known.
+    /// Whether this client has made every subscription of the session, so that all subscription identifiers are known.
     pub(super) knows_identifiers: bool,
 }
 
-/// Subscription identifiers.
+/// A set of subscription identifiers.
 pub(super) type Identifiers = BTreeSet<u32>;
 
 impl ClientSession {
-    /// A client without a connection.
+    /// Creates a client session without a connection.
     pub fn new(config: ClientConfig) -> Self {
         Self {
             engine: Engine::new(config.version, config.journal),
@@ -64,14 +64,15 @@ impl ClientSession {
         }
     }
 
-    /// Takes what the transport has read and what time it is, and returns what there is to do next; `None` when there
-    /// is nothing more. To be called until then: whenever something was read, whenever the
-    /// [`deadline`](Self::deadline) has come, and after writing. To call it more often does no harm.
+    /// Processes the bytes that the transport has received and the current time, and returns the next action; `None`
+    /// when nothing is left to do. Call it until it returns `None`: after each read, when the
+    /// [`deadline`](Self::deadline) has passed, and after each write. Additional calls are harmless.
     ///
-    /// What is left of `input` is an unfinished packet, and is to be given again when more has come; unless too many
-    /// answers wait to be [written](ClientConfig::transmit_limit): then it is to be given again when that has been written.
+    /// The rest of `input` is an incomplete packet: pass it again, with the bytes that follow. While too many
+    /// acknowledgements [wait to be written](ClientConfig::transmit_limit), the rest is not processed: pass it again
+    /// after writing.
     ///
-    /// `now` never goes back: an earlier one than before counts as the same.
+    /// `now` must not decrease: an earlier time counts as the time of the previous call.
     #[inline]
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
         self.engine.advance(now);
@@ -82,12 +83,12 @@ impl ClientSession {
         self.receive_all(input).or_else(|| self.check_time())
     }
 
-    /// Notices what has left since the last call of `poll`.
+    /// Notices the bytes that were written since the last call of `poll`.
     #[inline]
     fn note_sent(&mut self) {
         let before = core::mem::replace(&mut self.noticed_at, self.engine.now);
         if let Some(left) = self.engine.note_sent(self.config.transmit_limit) {
-            // The bytes were written after the last call, so at that time or later.
+            // The bytes were written after the last call: at the time of that call or later.
             self.keep_alive.sent(before);
             self.keep_alive.left(left.count, self.engine.now);
             if left.was_held {
@@ -96,19 +97,19 @@ impl ClientSession {
         }
     }
 
-    /// Everything that is to be written to the transport, in order. Bytes leave by
-    /// [`advance`](bytes::Buf::advance) alone.
+    /// Returns the output: all bytes that are to be written to the transport, in order.
+    /// [`advance`](bytes::Buf::advance) removes bytes that were written.
     #[inline]
     pub fn transmit(&mut self) -> &mut Transmit {
         self.engine.transmit()
     }
 
-    /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then;
-    /// [`Instant::EPOCH`] if there is something to do at once.
+    /// Returns the time by which [`poll`](Self::poll) must be called even if nothing is received; [`Instant::EPOCH`] if
+    /// there is something to do at once, `None` if there is no deadline.
     pub fn deadline(&self) -> Option<Instant> {
         let has_left = self.keep_alive.awaits_departure() && self.engine.has_unnoticed();
         if has_left || self.engine.is_due(&self.rules()) {
-            return Some(Instant::EPOCH); // now, whatever the clock shows
+            return Some(Instant::EPOCH); // at once, at any time
         }
         match self.engine.phase {
             Phase::Closed | Phase::Expired | Phase::Over => None,
@@ -121,70 +122,78 @@ impl ClientSession {
         }
     }
 
-    /// How long to wait before the next connection: nothing before the first one; then a pause that doubles with each
-    /// connection that was refused, lost, or closed, up to the longest of the [configuration](ClientConfig::backoff). It has
-    /// a random part, which differs from one client identifier to another. A connection that has
-    /// [lasted](ClientConfig::backoff_reset) makes it the shortest again; that the server has accepted it does not.
+    /// Returns the pause before the next connection. It is zero before the first connection, and doubles with each
+    /// connection that was refused, lost or closed, up to the longest pause of the
+    /// [configuration](ClientConfig::backoff). Up to half of it is random, and differs between client identifiers. A
+    /// connection that has [lasted](ClientConfig::backoff_reset) resets it to the shortest pause; the server's
+    /// acceptance of a connection alone does not, unless the configuration says so.
     pub fn backoff(&self) -> Duration {
         self.backoff.pause(self.config.backoff, &self.config.client_id, self.config.seed)
     }
 
-    /// The records that are to be stored before anything that depends on them is sent, if the
-    /// [configuration](ClientConfig::journal) asks for them: as long as there are some, [`transmit`](Self::transmit)
+    /// Returns the journal: the records to store before the session sends anything that depends on them; `None` unless
+    /// the [configuration](ClientConfig::journal) asks for it. While records remain in it, [`transmit`](Self::transmit)
     /// is empty.
     ///
-    /// All that was ever taken from here, one record after the other, is what [`restore`](Self::restore) takes.
+    /// [`restore`](Self::restore) takes all records that were ever taken from here, one after the other.
     ///
-    /// A message is delivered before the record that it was taken over can be stored. Who has to deliver exactly once across
-    /// a crash stores what a message has brought about and the records that follow in one transaction, or uses
-    /// [manual acknowledgements](ClientConfig::manual_acks): then the record is made by [`ack`](Self::ack).
+    /// A message is delivered before the record that the client has accepted ownership of it can be stored. For
+    /// exactly-once processing across a crash, store the effects of the message and the records that follow in one
+    /// transaction, or use [manual acknowledgements](ClientConfig::manual_acks): then [`ack`](Self::ack) writes the
+    /// record.
     pub fn journal(&mut self) -> Option<&mut Journal> {
         self.engine.journal.as_deref_mut()
     }
 
-    /// Whether [`poll`](Self::poll) takes input: not without a connection, and not as long as too many answers
-    /// [wait to be written](ClientConfig::transmit_limit). What is read meanwhile has to be held by the caller.
+    /// Returns whether [`poll`](Self::poll) accepts input. It does not without a connection, or while too many
+    /// acknowledgements [wait to be written](ClientConfig::transmit_limit). Meanwhile the caller has to hold the
+    /// received bytes.
     pub fn takes_input(&self) -> bool {
         self.engine.phase.takes_input() && self.engine.has_room_for_answers(&self.rules())
     }
 
-    /// Whether the server has accepted the connection, and it is not over.
+    /// Returns whether the server has accepted the connection and the connection is not over.
     pub fn is_connected(&self) -> bool {
         self.engine.phase == Phase::Open
     }
 
-    /// How many operations with a packet identifier have an outcome to come.
+    /// Returns the number of operations with a packet identifier that have no outcome yet.
     pub fn open_operations(&self) -> usize {
         self.engine.outbound.open()
     }
 
-    /// How many messages of QoS 1 and 2 were sent on this connection and are not settled. No message is sent when they
-    /// are as many as the server's Receive Maximum; only after a resume there may be more of them that wait for PUBCOMP.
+    /// Returns the number of QoS 1 and QoS 2 messages that were sent on this connection and whose delivery is not
+    /// complete. At the server's Receive Maximum no further message is sent. The number can exceed it only after a
+    /// resume, by messages that wait for PUBCOMP.
     pub fn in_flight(&self) -> usize {
         usize::from(self.engine.outbound.in_flight())
     }
 
-    /// How many messages of QoS 2 have arrived whose delivery the server has not brought to its end.
+    /// Returns the number of received QoS 2 messages that the server has not yet released with PUBREL.
     pub fn unreleased(&self) -> usize {
         self.engine.inbound.unreleased()
     }
 
-    /// How many messages and requests wait to be sent, or to be sent again.
+    /// Returns the number of messages and requests that wait to be sent or sent again.
     pub fn waiting(&self) -> usize {
         self.engine.waiting()
     }
 
-    /// What the server is ready to take, once there is a connection.
+    /// Returns the limits that the server has announced on this connection. Without a connection they are not known.
     pub const fn server(&self) -> &ServerLimits {
         &self.server
     }
 
-    /// The configuration. Its `client_id` is the one that the server has assigned, if it has.
+    /// Returns the configuration. Its `client_id` is the one that the server has assigned, if any.
     pub const fn config(&self) -> &ClientConfig {
         &self.config
     }
 
-    /// Panics if the parts of the session contradict each other. For tests.
+    /// Checks the invariants of the session, for tests.
+    ///
+    /// # Panics
+    ///
+    /// If parts of the session contradict each other.
     #[doc(hidden)]
     pub fn assert_consistent(&self) {
         self.engine.assert_consistent();
@@ -195,14 +204,14 @@ impl ClientSession {
         rules(&self.config, self.engine.version, &self.server)
     }
 
-    /// The server has broken the protocol.
+    /// Ends the connection because of a Protocol Error of the server.
     #[cold]
     pub(super) fn protocol_error<'a>(&mut self, protocol_error: ProtocolError) -> Action<'a> {
         self.end_with(protocol_error.reason_code());
         Action::Close(Close::ProtocolError(protocol_error))
     }
 
-    /// The connection is over; in 5.0 the server is told why.
+    /// Ends the connection; in 5.0 DISCONNECT reports the reason code to the server.
     fn end_with(&mut self, code: ReasonCode) {
         self.engine.tell(code, self.server.maximum_packet_size);
         self.end();
@@ -217,7 +226,7 @@ impl ClientSession {
         Action::Close(why)
     }
 
-    /// What is due when the input has been dealt with.
+    /// Handles timeouts, after the input has been processed.
     #[inline]
     fn check_time<'a>(&mut self) -> Option<Action<'a>> {
         let now = self.engine.now;
@@ -243,10 +252,11 @@ impl ClientSession {
         }
     }
 
-    /// Nothing was sent for the interval. That is also the time to give memory back.
+    /// Sends PINGREQ, because nothing was sent, or nothing was received, for almost the keep-alive interval. An idle
+    /// connection is also the occasion to release unused memory.
     #[cold]
     fn ping(&mut self) {
-        // Two bytes that always fit, see `MaximumPacketSizeTooSmall`.
+        // PINGREQ has two bytes and always fits, see `MaximumPacketSizeTooSmall`.
         if let Err(error) =
             self.engine.transmit.encode(u32::MAX, |out| Packet::PingReq.encode(self.engine.version, out))
         {
@@ -293,7 +303,7 @@ impl End for ClientSession {
     }
 }
 
-/// What is only the client's of what its engine has to know.
+/// The client's part of the information that the engine needs.
 pub(crate) struct ClientSide<'s> {
     config: &'s ClientConfig,
     version: Version,
@@ -306,7 +316,7 @@ pub(crate) struct ClientSide<'s> {
 fn rules(config: &ClientConfig, version: Version, server: &ServerLimits) -> Rules {
     Rules {
         limits: config.limits(),
-        // Before 5.0 the server knows of no Receive Maximum, and is bound by the packet identifiers alone.
+        // Before 5.0 no Receive Maximum is announced: only the number of packet identifiers limits the server.
         receive_maximum: if version == Version::V5 { config.receive_maximum.get() } else { u16::MAX },
         topic_alias_maximum: config.topic_alias_maximum,
         manual_acks: config.manual_acks,
@@ -328,7 +338,7 @@ impl Side for ClientSide<'_> {
         rules(self.config, self.version, self.server)
     }
 
-    /// Whether the identifiers of a message may all have been used (section 3.3.2.3.8).
+    /// Checks that each subscription identifier of a message may have been used in a SUBSCRIBE (section 3.3.2.3.8).
     #[cold]
     fn admits_identifiers(&self, publish: &Publish<'_>) -> Result<(), ProtocolError> {
         let is_known = |id: u32| self.identifiers.as_ref().is_some_and(|known| known.contains(&id));

@@ -1,4 +1,4 @@
-//! How a client is accepted: the terms, CONNACK, and how its session begins or goes on.
+//! The acceptance of a client: the properties of CONNACK, and the start or resumption of the session.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -16,30 +16,39 @@ use crate::session::{CommandError, Engine, Exchange, Transmit, Will, trim, user_
 use crate::text::{TextError, Utf8Str};
 use crate::time::Instant;
 
-/// How a client is accepted: what CONNACK says beyond what the [configuration](super::ServerConfig) and the client's own
-/// wishes make of it. All of it is for 5.0 only, but for `assigned_client_id`.
+/// The settings with which a client is accepted: what CONNACK contains beyond the [configuration](super::ServerConfig)
+/// and the values that the client has asked for. The default adds nothing. All settings are for 5.0 only, except
+/// `assigned_client_id`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Accept {
-    /// The name that the server gives a client that has come without one. It has to be given to such a client of 5.0
-    /// \[MQTT-3.1.3-6\]; one of 3.1.1 is not told.
+    /// The client identifier that the server assigns to a client without one (Assigned Client Identifier). Default:
+    /// `None`. A client of 5.0 without a client identifier must be assigned one \[MQTT-3.1.3-6\]; for a client of 3.1.1
+    /// it is used, but not sent. It is ignored if CONNECT has a client identifier.
     pub assigned_client_id: Option<String>,
-    /// Another keep-alive interval than the client has asked for, in seconds.
+    /// The keep-alive interval that replaces the requested one, in seconds (Server Keep Alive). Default: `None`, the
+    /// requested one, or [`max_keep_alive`](super::ServerConfig::max_keep_alive) if the requested one is longer, or 0.
     pub server_keep_alive: Option<u16>,
-    /// Another session expiry interval than the client has asked for, in seconds.
+    /// The session expiry interval that replaces the requested one, in seconds (Session Expiry Interval). Default:
+    /// `None`, the requested one, or [`max_session_expiry_interval`](super::ServerConfig::max_session_expiry_interval)
+    /// if that is shorter.
     pub session_expiry_interval: Option<u32>,
-    /// What response topics are to be made from; told only to a client that has asked for it \[MQTT-3.1.2-28\].
+    /// The basis for response topics (Response Information). Default: `None`. It is sent only to a client that has
+    /// asked for it \[MQTT-3.1.2-28\].
     pub response_information: Option<String>,
-    /// Another server that the client may use.
+    /// Another server that the client may use (Server Reference). Default: `None`.
     pub server_reference: Option<String>,
-    /// The last data of an enhanced authentication. `Debug` prints its length alone.
+    /// The last data of an enhanced authentication (Authentication Data). Default: `None`. `Debug` prints their length
+    /// alone.
     pub authentication_data: Option<Vec<u8>>,
-    /// Words for a person to read.
+    /// A diagnostic text for people (Reason String). Default: `None`. It is omitted if it would make CONNACK too large
+    /// for the client.
     pub reason_string: Option<String>,
-    /// Names and values that the specification gives no meaning to.
+    /// Names and values of the user properties (User Property). Default: none. They are omitted if they would make
+    /// CONNACK too large for the client.
     pub user_properties: Vec<(String, String)>,
 }
 
-/// As it would be derived, but for the authentication data: what is printed ends up in logs.
+/// Prints all fields; the authentication data are redacted, because the output of `Debug` ends up in logs.
 impl fmt::Debug for Accept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -65,17 +74,17 @@ impl fmt::Debug for Accept {
     }
 }
 
-/// A client that could not be accepted, and the session that was to be its own.
+/// The error of [`Acceptor::accept`](super::Acceptor::accept): the client could not be accepted.
 #[derive(Debug, Error)]
 #[error("{reason}")]
 pub struct NotAccepted {
-    /// Why.
+    /// The reason.
     pub reason: CommandError,
-    /// The session that was handed in.
+    /// The stored session that was passed in, unchanged.
     pub kept: Option<Box<ServerSession>>,
 }
 
-/// What CONNECT has said.
+/// The contents of CONNECT, stored until the client is accepted or refused.
 pub(super) struct Pending {
     pub(super) version: Version,
     pub(super) is_bridge: bool,
@@ -90,7 +99,7 @@ pub(super) struct Pending {
     pub(super) wants_response_information: bool,
 }
 
-/// What client and server agree on.
+/// The intervals that CONNACK grants.
 pub(super) struct Terms {
     keep_alive: u16,
     session_expiry_interval: u32,
@@ -100,7 +109,8 @@ impl Terms {
     pub(super) fn new(config: &ServerConfig, pending: &Pending, accept: &Accept) -> Self {
         let asked = pending.keep_alive;
         if pending.version != Version::V5 {
-            // It cannot be told another interval than its own: one that is too long has been refused. How long its session lives without it, it does not know anyway.
+            // No packet can tell the client another keep-alive interval; an interval that is too long has been refused.
+            // Nor does a packet report the session expiry interval, so a shorter one is applied.
             let session_expiry_interval = pending.session_expiry_interval.min(config.max_session_expiry_interval);
             return Self { keep_alive: asked, session_expiry_interval };
         }
@@ -115,7 +125,7 @@ impl Terms {
         Self { keep_alive, session_expiry_interval }
     }
 
-    /// Puts CONNACK of an accepted client into the stream.
+    /// Puts the CONNACK of an accepted client into the output.
     pub(super) fn put_connack(
         &self,
         transmit: &mut Transmit,
@@ -163,7 +173,7 @@ impl Terms {
     }
 }
 
-/// Puts a CONNACK of 5.0 into the stream, without what would make it too large.
+/// Puts a CONNACK of 5.0 into the output, without the reason string and user properties that would make it too large.
 pub(super) fn put_connack(transmit: &mut Transmit, connack: ConnAck<'_>, limit: u32) -> Result<(), CommandError> {
     let properties = &connack.properties;
     let fits = trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
@@ -202,7 +212,8 @@ impl ServerSession {
         }
     }
 
-    /// A connection begins. CONNACK is in `transmit`. Returns the marked messages of a session that it does not go on with.
+    /// Attaches a new connection to the session. `transmit` contains CONNACK. Returns the marked messages of a session
+    /// that is not resumed.
     pub(super) fn attach(
         &mut self,
         pending: Pending,
@@ -213,7 +224,8 @@ impl ServerSession {
         transmit: Transmit,
     ) -> Vec<Marked> {
         self.engine.advance(now);
-        // A will is published at the end of its session at the latest, and not at all if the client is back before its time.
+        // A will is published when its session ends, at the latest, and not at all if the client resumes the session
+        // before the will is due.
         if let Some(kept) = self.will.take()
             && (!is_present || kept.at <= now)
         {

@@ -1,4 +1,4 @@
-//! The first packet of a client, and what is made of it.
+//! The first packet of a client, and the decision about it.
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -17,42 +17,42 @@ use crate::session::{CommandError, ProtocolError, SMALLEST_PACKET_SIZE, Transmit
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
-/// Takes the first packet of a client, and the exchange of an enhanced authentication, until the client is accepted or
-/// refused: see the [module](super).
+/// Receives the first packet of a client, and the exchange of an enhanced authentication, until the client is accepted
+/// or refused: see the [module](super).
 ///
-/// Until CONNECT is complete it keeps nothing of what has come.
+/// An incomplete CONNECT is not stored: the caller holds its bytes.
 pub struct Acceptor {
     config: Arc<ServerConfig>,
     now: Instant,
-    /// When the client must have taken its next step.
+    /// Time by which the client must have taken its next step.
     deadline: Instant,
-    /// Where in the output a challenge ends.
+    /// Position in the output at which the last challenge ends.
     asked_up_to: u64,
-    /// How many bytes of the output had been taken when that was last looked at.
+    /// Number of bytes that had been taken out of the output at the last check.
     seen_taken: u64,
     step: Step,
     transmit: Transmit,
     pending: Option<Box<Pending>>,
 }
 
-/// How far it is.
+/// The state of an acceptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// CONNECT has not come.
+    /// CONNECT has not arrived.
     Waiting,
-    /// It is the caller's turn.
+    /// The caller has to decide.
     Deciding,
-    /// The client has been challenged.
+    /// The client has been challenged and has to answer.
     Challenged,
-    /// The client is refused with this code; the action that says so is still due.
+    /// The client is refused with this code; the action [`Close::Refused`] is still due.
     Closing(ConnAckReasonCode),
-    /// It is over, or the client is accepted.
+    /// The connection is over, or the client is accepted.
     Over,
 }
 
 impl Acceptor {
-    /// For a transport that has just been accepted. The configuration is shared with the session that comes of it: an
-    /// `Arc` is taken as well.
+    /// Creates an acceptor for a transport that has just been accepted. The acceptor shares the configuration with the
+    /// session that it creates; pass an `Arc` to share it with others.
     pub fn new(config: impl Into<Arc<ServerConfig>>, now: Instant) -> Self {
         let mut acceptor = Self {
             config: config.into(),
@@ -68,11 +68,13 @@ impl Acceptor {
         acceptor
     }
 
-    /// Takes what the transport has read and what time it is, and returns what there is to do next; `None` when there is
-    /// nothing more.
+    /// Processes the bytes that the transport has received and the current time, and returns the next action; `None`
+    /// when nothing is left to do. Call it until it returns `None`: after each read, when the
+    /// [`deadline`](Self::deadline) has passed, and after each write.
     ///
-    /// What is left of `input` belongs to what comes next: to this acceptor if CONNECT is not complete, else to the session
-    /// that comes of it. A client may send more behind its CONNECT without waiting.
+    /// Pass the rest of `input` again, with the bytes that follow: to this acceptor while CONNECT is incomplete, and to
+    /// the session once the client is accepted. A client may send further packets after CONNECT without waiting for
+    /// CONNACK.
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
         self.now = now.max(self.now);
         let was_leaving = self.is_leaving();
@@ -92,13 +94,13 @@ impl Acceptor {
         })
     }
 
-    /// What is to be written to the transport.
+    /// Returns the output: all bytes that are to be written to the transport.
     pub fn transmit(&mut self) -> &mut Transmit {
         &mut self.transmit
     }
 
-    /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then;
-    /// [`Instant::EPOCH`] if there is something to do at once.
+    /// Returns the time by which [`poll`](Self::poll) must be called even if nothing is received; [`Instant::EPOCH`] if
+    /// there is something to do at once, `None` if there is no deadline.
     pub fn deadline(&self) -> Option<Instant> {
         match self.step {
             Step::Challenged if self.is_leaving() => Some(Instant::EPOCH),
@@ -108,24 +110,26 @@ impl Acceptor {
         }
     }
 
-    /// The client identifier in CONNECT, which is empty if the client leaves it to the server; `None` as long as no CONNECT
-    /// could be read, and when the client is accepted. Still there when the client is refused.
+    /// Returns the client identifier in CONNECT. It is empty if the client leaves the choice to the server. `None`
+    /// before CONNECT has been decoded, and after the client is accepted. It is still available after the client is
+    /// refused.
     pub fn client_id(&self) -> Option<&str> {
         self.pending.as_ref().map(|pending| &*pending.client_id)
     }
 
-    /// The user name in CONNECT, if it has one; `None` as well whenever [`client_id`](Self::client_id) is.
+    /// Returns the user name in CONNECT. `None` if CONNECT has none, and whenever [`client_id`](Self::client_id) is
+    /// `None`.
     pub fn user_name(&self) -> Option<&str> {
         self.pending.as_ref()?.user_name.as_deref()
     }
 
-    /// Whether bytes of a challenge, or from before it, have left since the time was last told. The client's time begins when
-    /// the last one has.
+    /// Returns whether bytes of a challenge, or bytes before it, have been written since the last check. The client's
+    /// time to answer starts when the last byte of the challenge is written.
     fn is_leaving(&self) -> bool {
         self.step == Step::Challenged && self.seen_taken < self.asked_up_to && self.seen_taken != self.transmit.taken()
     }
 
-    /// The client has so long for its next step.
+    /// Starts the timeout for the client's next step.
     fn await_client(&mut self) {
         self.deadline = match self.config.connect_timeout {
             0 => Instant::NEVER,
@@ -133,14 +137,14 @@ impl Acceptor {
         };
     }
 
-    /// The client stays known, so that the caller can tell who was refused.
+    /// Ends the connection. `pending` is preserved, so that the caller can report which client was refused.
     fn over<'a>(&mut self, why: Close<'a>) -> Action<'a> {
         self.step = Step::Over;
         Action::Close(why)
     }
 
     fn receive_connect<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        // Whatever it is, it need not be complete to be refused [MQTT-3.1.0-1].
+        // Any other packet is refused before it is complete [MQTT-3.1.0-1].
         if input.first().is_some_and(|&first| PacketType::from_number(first >> 4) != Some(PacketType::Connect)) {
             return Some(self.over(Close::ProtocolError(ProtocolError::NotConnect)));
         }
@@ -155,12 +159,12 @@ impl Acceptor {
         }
     }
 
-    /// Refuses a CONNECT that cannot be read, once the version in whose form to answer is known; returns `None` until
-    /// then. Without a version the client is not answered.
+    /// Refuses a CONNECT that cannot be decoded, once the version that determines the form of the answer is known;
+    /// returns `None` until then. Without a version the client is not answered.
     #[cold]
     fn receive_malformed_connect<'a>(&mut self, input: &[u8], error: DecodeError) -> Option<Action<'a>> {
         let error = match codec::answer_form_of(input) {
-            // The rest may still come, and whether it has come does not change the answer.
+            // More bytes may still arrive; when they arrive does not change the answer.
             AnswerForm::NotYet if input.len() < self.config.max_connect_size as usize => return None,
             AnswerForm::NotYet | AnswerForm::Unreadable => error,
             AnswerForm::Version(version) => {
@@ -200,11 +204,11 @@ impl Acceptor {
         }));
         self.step = Step::Deciding;
         let refusal = match &connect.will {
-            // A client of an earlier version cannot be told to use a shorter interval.
+            // No packet before 5.0 can announce a shorter interval.
             _ if !is_v5 && self.config.is_keep_alive_too_long(connect.keep_alive) => {
                 Some(ConnAckReasonCode::ClientIdentifierNotValid)
             }
-            // A client of an earlier version cannot know.
+            // Before 5.0 the client cannot know the Maximum QoS, or whether retained messages are available.
             Some(will) if is_v5 && will.qos > self.config.maximum_qos => Some(ConnAckReasonCode::QoSNotSupported),
             Some(will) if is_v5 && will.retain && !self.config.retain_available => {
                 Some(ConnAckReasonCode::RetainNotSupported)
@@ -217,9 +221,9 @@ impl Acceptor {
         match refusal {
             None => Action::Connect(Box::new(connect)),
             Some(code) => {
-                // The client waits for a decision, so it can be refused [MQTT-3.2.2-12, MQTT-3.2.2-13].
+                // The step is `Deciding`, so `refuse` is allowed [MQTT-3.2.2-12, MQTT-3.2.2-13].
                 match self.refuse(self.now, code) {
-                    // Its Maximum Packet Size may be too small for any CONNACK.
+                    // The client's Maximum Packet Size may be too small for any CONNACK.
                     Ok(()) | Err(CommandError::TooLarge { .. }) => {}
                     Err(error) => bug!("a client that waits for a decision can be refused: {error}"),
                 }
@@ -228,11 +232,12 @@ impl Acceptor {
         }
     }
 
-    /// Sends a CONNACK that says what is wrong with a packet that cannot be read, if the version has a form for that.
+    /// Answers a packet that cannot be decoded with a CONNACK that has the reason code of the error, if the version has
+    /// a form for it.
     fn answer_malformed(&mut self, error: &DecodeError) {
         let code = match (error.version(), error.return_code()) {
             (Version::V5, _) => Some(ConnAckReasonCode::try_from(error.reason_code()).unwrap_or(match error.kind() {
-                // The codes of other packets say more than CONNACK can.
+                // CONNACK has not all the reason codes of other packets.
                 ErrorKind::MalformedPacket => ConnAckReasonCode::MalformedPacket,
                 ErrorKind::ProtocolError | ErrorKind::Refused => ConnAckReasonCode::ProtocolError,
             })),
@@ -246,25 +251,26 @@ impl Acceptor {
         }
     }
 
-    /// Refuses the client: CONNACK with this reason code, or for 3.1 and 3.1.1 the return code that says the same. If
-    /// there is none, they are not answered \[3.1.1: MQTT-3.2.2-6\]. The action [`Close::Refused`] comes next, with the
-    /// reason code.
+    /// Refuses the client: sends CONNACK with this reason code, or in 3.1 and 3.1.1 with the return code of the same
+    /// meaning. If there is no such return code, no CONNACK is sent \[3.1.1: MQTT-3.2.2-6\]. The next action is
+    /// [`Close::Refused`], with the reason code.
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoConnect`] if there is no client that waits for a decision; [`CommandError::NoRefusal`] for
-    /// Success.
+    /// [`CommandError::NoConnect`] if no client waits for a decision; [`CommandError::NoRefusal`] for Success.
     pub fn refuse(&mut self, now: Instant, reason_code: ConnAckReasonCode) -> Result<(), CommandError> {
         self.refuse_with(now, reason_code, &ConnAckProperties::default())
     }
 
-    /// As [`refuse`](Self::refuse), with properties: a reason string, user properties, or the Server Reference to go with
-    /// Use another server and Server moved; 5.0 only, others are not sent them. Reason string and user properties that
-    /// would make the packet too large for the client are left out \[MQTT-3.2.2-19, MQTT-3.2.2-20\].
+    /// Refuses the client as [`refuse`](Self::refuse) does, with properties: a reason string, user properties, or the
+    /// Server Reference for Use another server and Server moved; 5.0 only, earlier versions omit them. A reason string
+    /// and user properties that would make the packet too large for the client are omitted \[MQTT-3.2.2-19,
+    /// MQTT-3.2.2-20\].
     ///
     /// # Errors
     ///
-    /// As [`refuse`](Self::refuse), and [`CommandError::Encode`] if it cannot be sent.
+    /// As [`refuse`](Self::refuse), [`CommandError::Encode`] if the properties cannot be encoded, and
+    /// [`CommandError::TooLarge`] if the other properties make CONNACK too large for the client.
     pub fn refuse_with(
         &mut self,
         now: Instant,
@@ -292,14 +298,14 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Challenges a client that has named an Authentication Method: AUTH with Continue authentication
-    /// \[MQTT-4.12.0-2\]. Its answer is an [`Action::Auth`].
+    /// Challenges a client that has an Authentication Method: sends AUTH with Continue authentication
+    /// \[MQTT-4.12.0-2\]. [`Action::Auth`] reports the client's answer.
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoConnect`] if there is no client that waits for a decision;
-    /// [`CommandError::NoAuthentication`] if it has not named a method \[MQTT-4.12.0-6\];
-    /// [`CommandError::TooLarge`] if the packet is larger than the client takes.
+    /// [`CommandError::NoConnect`] if no client waits for a decision; [`CommandError::NoAuthentication`] if CONNECT had
+    /// no Authentication Method \[MQTT-4.12.0-6\]; [`CommandError::TooLarge`] if the packet exceeds the client's
+    /// Maximum Packet Size.
     pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
         self.now = now.max(self.now);
         let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
@@ -312,7 +318,7 @@ impl Acceptor {
         Ok(())
     }
 
-    /// The answer to a challenge; a client may also give up.
+    /// Handles the answer to a challenge: AUTH, or a DISCONNECT of a client that gives up.
     fn receive_auth<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
         match codec::decode(input, Version::V5, self.config.limits(self.config.max_connect_size)) {
             Ok(Decoded::Packet { packet, size }) => {
@@ -336,7 +342,7 @@ impl Acceptor {
             }
             Ok(Decoded::Incomplete { .. }) => None,
             Err(error) => {
-                // Even of a CONNECT that names another version: the connection is one of 5.0.
+                // Also for a second CONNECT with another version: this connection uses 5.0.
                 let error = error.with_version(Version::V5);
                 self.answer_malformed(&error);
                 Some(self.over(Close::Malformed(error)))
@@ -344,8 +350,8 @@ impl Acceptor {
         }
     }
 
-    /// The client has broken the protocol. It is told by CONNACK: there is no DISCONNECT before that
-    /// \[MQTT-3.14.0-1\].
+    /// Ends the connection because of a Protocol Error of the client. CONNACK reports it, because a server must not
+    /// send DISCONNECT before CONNACK \[MQTT-3.14.0-1\].
     fn break_off<'a>(&mut self, protocol_error: ProtocolError) -> Action<'a> {
         let reason_code =
             ConnAckReasonCode::try_from(protocol_error.reason_code()).unwrap_or(ConnAckReasonCode::ProtocolError);
@@ -357,24 +363,24 @@ impl Acceptor {
         self.over(Close::ProtocolError(protocol_error))
     }
 
-    /// Accepts the client, into the session that is kept for its client identifier if there is one. CONNACK is in the
-    /// [`transmit`](ServerSession::transmit) of the session that comes of it; what this acceptor has not written is there
-    /// too, before it.
+    /// Accepts the client, into the stored session of its client identifier if there is one. CONNACK is in the
+    /// [`transmit`](ServerSession::transmit) of the returned session, after the bytes of this acceptor that are not
+    /// written yet.
     ///
-    /// A client identifier proves nothing: whether the client is the user to whom the kept session belongs is for the caller
-    /// to make sure of, with Clean Start too.
+    /// A client identifier does not authenticate the client: the caller must ensure that the client is the user to whom
+    /// the stored session belongs, also if the client asks for a new session.
     ///
-    /// If the client asks for a new session (Clean Start), or the kept one has expired, what was kept is given up, and its
-    /// will, if it was still to be published, is published now. A session that still has a connection loses it; see
-    /// [`take_over`](ServerSession::take_over).
+    /// If the client asks for a new session (Clean Start), or the stored one has expired, the messages of the stored
+    /// session are abandoned, and its will, if it is still due, is published now. If the stored session still has a
+    /// connection, that connection ends; see [`take_over`](ServerSession::take_over).
     ///
     /// # Errors
     ///
-    /// [`NotAccepted`], which gives the kept session back, unchanged, with the reason:
-    /// [`CommandError::NoConnect`] if there is no client that waits for a decision;
-    /// [`CommandError::NoClientIdentifier`] if the client has to be given one; [`CommandError::Text`] and
-    /// [`CommandError::Encode`] if CONNACK cannot be sent, [`CommandError::TooLarge`] if it is larger than the client
-    /// takes. The client still waits for a decision then.
+    /// [`NotAccepted`], which contains the reason and returns the stored session unchanged. The client still waits for
+    /// a decision, unless the reason is `NoConnect`. The reasons are [`CommandError::NoConnect`] if no client waits for
+    /// a decision; [`CommandError::NoClientIdentifier`] if the client must be assigned a client identifier;
+    /// [`CommandError::Text`] and [`CommandError::Encode`] if CONNACK cannot be encoded; [`CommandError::TooLarge`] if
+    /// it exceeds the client's Maximum Packet Size.
     pub fn accept(
         &mut self,
         now: Instant,
@@ -386,13 +392,13 @@ impl Acceptor {
         let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
         let mut session = kept.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), version));
         match self.accept_into(now, &mut session, is_kept, accept) {
-            Ok(_) => Ok(session), // a session of its own has no marked messages
+            Ok(_) => Ok(session), // sessions have marked messages only with a router
             Err(reason) => Err(NotAccepted { reason, kept: is_kept.then(|| Box::new(session)) }),
         }
     }
 
-    /// Accepts the client into a session, which was kept for it or is new. Nothing has changed if this returns an error.
-    /// Returns the marked messages of a session that does not go on.
+    /// Accepts the client into a session, which is stored or new. After an error nothing has changed. Returns the
+    /// marked messages of a session that is not resumed.
     pub(crate) fn accept_into(
         &mut self,
         now: Instant,
@@ -401,7 +407,7 @@ impl Acceptor {
         accept: Accept,
     ) -> Result<Vec<Marked>, CommandError> {
         self.now = now.max(self.now);
-        // The session may have been told a later time.
+        // The session may have seen a later time than the acceptor.
         let now = session.engine.now.max(self.now);
         let is_present = |pending: &Pending| is_kept && !pending.clean_start && session.outlives_connection(now);
         let (terms, is_present) = self.answer(&accept, is_present)?;
@@ -412,7 +418,7 @@ impl Acceptor {
         Ok(session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit)))
     }
 
-    /// Puts CONNACK of a client that is accepted into the stream.
+    /// Puts the CONNACK of a client that is accepted into the output.
     fn answer(
         &mut self,
         accept: &Accept,
@@ -429,33 +435,33 @@ impl Acceptor {
     }
 }
 
-/// The interface for a router, see `routing`: what it asks before it decides in which session a client is accepted.
+/// The interface for a router, see `routing`: queries before the client is accepted into a session.
 #[allow(dead_code, reason = "for a router: see `routing`")]
 impl Acceptor {
-    /// Whether the client can be accepted on these terms.
+    /// Checks that the client can be accepted with these settings.
     pub(crate) fn check(&self, accept: &Accept) -> Result<(), CommandError> {
         let pending = self.pending.as_ref().ok_or(CommandError::NoConnect)?;
         let terms = Terms::new(&self.config, pending, accept);
         terms.put_connack(&mut Transmit::default(), &self.config, pending, accept, true)
     }
 
-    /// A session for the client that waits for a decision, with nothing in it.
+    /// Creates an empty session for the client that waits for a decision.
     pub(crate) fn new_session(&self) -> ServerSession {
         let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
         ServerSession::new(Arc::clone(&self.config), version)
     }
 
-    /// Whether there is nothing to write.
+    /// Returns whether the output is empty.
     pub(crate) fn is_written(&self) -> bool {
         self.transmit.len() == 0
     }
 
-    /// The client identifier and the version of the client that waits for a decision.
+    /// Returns the client identifier and the version of the client that waits for a decision.
     pub(crate) fn client(&self) -> Option<(&str, Version)> {
         self.pending.as_ref().map(|pending| (&*pending.client_id, pending.version))
     }
 
-    /// Whether the client that waits for a decision asks for a new session.
+    /// Returns whether the client that waits for a decision asks for a new session.
     pub(crate) fn asks_clean_start(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.clean_start)
     }

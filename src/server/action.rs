@@ -1,4 +1,4 @@
-//! What a server's end tells its caller.
+//! Actions that an acceptor or a server session returns to its caller.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -7,39 +7,42 @@ use super::request::{SubscribeRequest, UnsubscribeRequest};
 use crate::codec::{Auth, Connect, DecodeError, Disconnect, ReasonCode};
 use crate::session::{Done, Outcome, PayloadPart, ProtocolError, ReceivedMessage, Token, Will};
 
-/// What there is to do, or to know. It borrows from the bytes that were received, and not from the engine: commands can
-/// be given while it is held.
+/// An event to report, or a step for the caller to take. An action borrows from the received bytes, not from the
+/// session: the caller can give commands while it holds one.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // nothing is allocated for a message
 #[non_exhaustive]
 pub enum Action<'a> {
-    /// A client asks to be connected: to be accepted or refused, at once or later. From an
-    /// [`Acceptor`](super::Acceptor) only.
+    /// A client wants to connect. The caller accepts or refuses it, at once or later. Only an
+    /// [`Acceptor`](super::Acceptor) returns this action.
     Connect(Box<Connect<'a>>),
-    /// A step of an enhanced authentication. Before the client is accepted: the answer to a challenge. Afterwards, with
-    /// Re-authenticate, the beginning of another one, and with Continue authentication the answer to a challenge.
+    /// A step of an enhanced authentication has arrived. Before the client is accepted, it is the answer to a
+    /// challenge. Afterwards, with Re-authenticate it starts a re-authentication, and with Continue authentication it
+    /// is the answer to a challenge.
     Auth(Auth<'a>),
     /// A message has arrived.
     Message(ReceivedMessage<'a>),
-    /// More of a message has arrived, with [delivery in parts](super::ServerConfig::deliver_in_parts).
+    /// The next part of a payload has arrived, with [delivery in parts](super::ServerConfig::deliver_in_parts).
     Payload(PayloadPart<'a>),
-    /// The client asks for messages: to be answered by [`suback`](super::ServerSession::suback), at once or later.
+    /// The client wants to subscribe. The caller answers with [`suback`](super::ServerSession::suback), at once or
+    /// later.
     Subscribe(SubscribeRequest<'a>),
-    /// The client ends subscriptions: to be answered by [`unsuback`](super::ServerSession::unsuback), at once or later.
+    /// The client wants to unsubscribe. The caller answers with [`unsuback`](super::ServerSession::unsuback), at once
+    /// or later.
     Unsubscribe(UnsubscribeRequest<'a>),
-    /// What was published to the client under this token has come to its end. There is one such action for each token.
+    /// The delivery with this token is complete. Each token has exactly one such action.
     Done {
-        /// The token.
+        /// The token that [`publish`](super::ServerSession::publish) returned.
         token: Token,
-        /// What has become of it.
+        /// The outcome of the delivery.
         outcome: Outcome<'a>,
     },
-    /// The connection is over. What is still in `transmit()` should be written if that is possible, then the transport is
-    /// to be closed, and [`closed`](super::ServerSession::closed) be called.
+    /// The connection is over. The caller writes the rest of `transmit()` if that is possible, closes the transport,
+    /// and calls [`closed`](super::ServerSession::closed).
     Close(Close<'a>),
     /// The will of the client is to be published now. There is at most one such action for each connection.
     Will(Box<Will>),
-    /// The session is at its end, and can be dropped once there is nothing more to tell.
+    /// The session has expired. It can be dropped once [`poll`](super::ServerSession::poll) returns no further action.
     Expired,
 }
 
@@ -63,29 +66,33 @@ impl<'a> From<Done<'a>> for Action<'a> {
     }
 }
 
-/// Why a connection is over.
+/// The reason why a connection is over.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Close<'a> {
-    /// By a command of the caller's: the client was disconnected, or another connection has taken over.
+    /// The caller has called [`disconnect`](super::ServerSession::disconnect) or
+    /// [`take_over`](super::ServerSession::take_over).
     Requested,
-    /// The client has disconnected.
+    /// The client has sent DISCONNECT.
     Disconnected(Disconnect<'a>),
-    /// The client has sent something that is no packet. In 5.0 it is told so.
+    /// The client has sent a packet that cannot be decoded, or that exceeds a limit of the configuration. In 5.0
+    /// DISCONNECT reports it; before the client is accepted CONNACK does, in every version that has a code for it.
     Malformed(DecodeError),
-    /// The client has broken the protocol. In 5.0 it is told so.
+    /// The client has caused a Protocol Error. In 5.0 DISCONNECT reports it, or CONNACK if the client is not accepted
+    /// yet; a first packet that is not CONNECT is not answered.
     ProtocolError(ProtocolError),
-    /// The client is refused with this code: by [`Acceptor::refuse`](super::Acceptor::refuse), or because its CONNECT asks
-    /// for what the server does not do.
+    /// The client is refused with this reason code, by [`Acceptor::refuse`](super::Acceptor::refuse), or because its
+    /// CONNECT asks for something that the server does not support.
     Refused(ReasonCode),
-    /// CONNECT, or a step of the authentication, has not come in time.
+    /// CONNECT, or a step of the authentication, has not arrived within
+    /// [`connect_timeout`](super::ServerConfig::connect_timeout).
     ConnectTimeout,
-    /// Nothing has come for one and a half times the keep-alive interval \[MQTT-3.1.2-22\].
+    /// Nothing has arrived for one and a half times the keep-alive interval \[MQTT-3.1.2-22\].
     KeepAliveTimeout,
 }
 
 impl Close<'_> {
-    /// The reason code, of whichever end has closed the connection; `None` where no packet has one.
+    /// Returns the reason code of the endpoint that has ended the connection; `None` where no packet has one.
     pub fn reason_code(&self) -> Option<ReasonCode> {
         match self {
             Self::Disconnected(disconnect) => Some(disconnect.reason_code.into()),

@@ -1,91 +1,106 @@
-//! What a server is to be.
+//! The configuration of a server.
 
 use core::num::NonZeroU16;
 
 use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, MaximumQoS, QoS, Sender, Version};
 use crate::session::{BudgetLimits, Overflow, Rules};
 
-/// What a server is to be, the same for all its connections: they share it behind an `Arc`. Every field can be left at
-/// its default.
+/// The configuration of a server. All connections share it behind an `Arc`. Every field has a default.
 ///
-/// What is announced is announced in CONNACK, to clients of 5.0. It is held against them; clients of 3.1 and 3.1.1 cannot
-/// know, and what they cannot know is not held against them, but for the largest packet.
+/// A field that is *announced* is sent in CONNACK to clients of 5.0, unless it has the default of the specification,
+/// and enforced against them. Clients of 3.1 and 3.1.1 receive no announcement, and none of these limits is enforced
+/// against them, except `maximum_packet_size`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
-    /// How long a client may take until its CONNECT is complete, in seconds, and for each step of an authentication until it
-    /// is accepted; 10 by default, 0 for ever. A client that takes longer is not answered: there is no CONNECT to answer.
+    /// Maximum time until a client's CONNECT is complete, and for each step of an authentication before the client is
+    /// accepted, in seconds. Default: 10; 0: no limit. The time for a step counts from when the challenge has been
+    /// written. At the limit the connection ends with [`Close::ConnectTimeout`](super::Close::ConnectTimeout), and no
+    /// packet is sent.
     pub connect_timeout: u16,
-    /// The largest CONNECT that is taken, in bytes; 256 KiB by default.
+    /// Size of the largest accepted packet before the client is accepted (CONNECT, and AUTH of an authentication), in
+    /// bytes. Default: 256 KiB. A larger packet ends the connection. It is not announced.
     pub max_connect_size: u32,
-    /// The longest keep-alive interval that a client may have, in seconds; 0, the default, for no limit. A client of 5.0
-    /// that asks for more, or for none, is told to use this one \[MQTT-3.2.2-21\].
+    /// Maximum keep-alive interval of a client, in seconds. Default: 0, no limit. A client of 5.0 that asks for a
+    /// longer interval, or for none, is sent this one (Server Keep Alive) \[MQTT-3.2.2-21\].
     ///
-    /// A client of 3.1 or 3.1.1 cannot be told, and a shorter interval that it does not know of would cut it off while it
-    /// does nothing wrong. It is refused with return code 0x02 (identifier rejected), as mosquitto does: the action is
-    /// [`Close::Refused`](super::Close::Refused).
+    /// No packet of 3.1 or 3.1.1 can announce another interval, and a shorter one that the client does not know would
+    /// disconnect it without fault. Such a client is therefore refused, with return code 0x02 (identifier rejected), as
+    /// mosquitto does: the action is [`Close::Refused`](super::Close::Refused).
     pub max_keep_alive: u16,
-    /// How long a session may outlive its connection, in seconds; `u32::MAX`, for ever, by default. A client of 5.0 that
-    /// asks for more is told so; to one of an earlier version it happens.
+    /// Maximum time that a session outlives its connection, in seconds (Session Expiry Interval). Default: `u32::MAX`,
+    /// no limit. A longer interval is reduced to this one; CONNACK reports that to a client of 5.0, but no packet
+    /// reports it to a client of an earlier version.
     pub max_session_expiry_interval: u32,
 
-    /// How many messages of QoS 1 and 2 a client may have open at a time; 65,535 by default. Announced.
+    /// Maximum number of QoS 1 and QoS 2 messages from a client that may be in flight at a time. Default: 65,535.
+    /// Announced (Receive Maximum); a client of 5.0 that exceeds it causes a Protocol Error.
     pub receive_maximum: NonZeroU16,
-    /// The highest QoS at which a client may publish; 2 by default. Announced.
+    /// Highest QoS at which a client may publish. Default: 2. Announced (Maximum QoS).
     pub maximum_qos: QoS,
-    /// Whether messages can be retained; they can by default. Announced.
+    /// Whether clients may publish retained messages. Default: true. Announced (Retain Available).
     pub retain_available: bool,
-    /// The largest packet that is taken, in bytes; 16 MiB by default. Announced.
+    /// Size of the largest accepted packet, in bytes. Default: 16 MiB. Announced (Maximum Packet Size), and enforced in
+    /// every version: a larger packet ends the connection.
     pub maximum_packet_size: u32,
-    /// The highest topic alias that a client may use; 0 by default. Announced.
+    /// Highest topic alias that a client may use. Default: 0, no topic aliases. Announced (Topic Alias Maximum). A
+    /// session stores one topic name for each alias.
     pub topic_alias_maximum: u16,
-    /// Whether filters may have wildcards; they may by default. Announced.
+    /// Whether topic filters may contain wildcards. Default: true. Announced (Wildcard Subscription Available).
     pub wildcard_subscription_available: bool,
-    /// Whether subscriptions may have identifiers; they may by default. Announced.
+    /// Whether subscriptions may have subscription identifiers. Default: true. Announced (Subscription Identifiers
+    /// Available).
     pub subscription_identifiers_available: bool,
-    /// Whether subscriptions may be shared; they may by default. Announced.
+    /// Whether clients may use shared subscriptions. Default: true. Announced (Shared Subscription Available).
     pub shared_subscription_available: bool,
-    /// How many user properties a packet may have; 256 by default.
+    /// Maximum number of user properties in a received packet, and in the will of a CONNECT. Default: 256. A packet
+    /// with more ends the connection. It is not announced.
     pub max_user_properties: u16,
-    /// Whether strings from a client may contain control characters and non-characters; they may by default.
+    /// Whether strings from a client may contain control characters and non-characters. Default: accepted. It is not
+    /// announced.
     pub disallowed_code_points: DisallowedCodePoints,
 
-    /// How many SUBSCRIBE and UNSUBSCRIBE of a client may be unanswered at a time; 1,000 by default.
+    /// Maximum number of unanswered SUBSCRIBE and UNSUBSCRIBE packets of a client. Default: 1,000. A further one ends
+    /// the connection, with Quota exceeded. It is not announced.
     pub max_requests: u16,
-    /// A message whose packet is larger than this, in bytes, is delivered in parts as they come, so that nobody has to
-    /// collect it; `u32::MAX`, never, by default.
+    /// Packet size, in bytes, above which an incomplete message is delivered in parts as they arrive, so that the
+    /// caller need not collect the payload. Default: `u32::MAX`, never. A packet that is complete in the input is
+    /// delivered whole.
     pub deliver_in_parts: u32,
-    /// Whether messages of QoS 1 and 2 are acknowledged by [`ack`](super::ServerSession::ack), and not by themselves.
+    /// Whether the caller acknowledges QoS 1 and QoS 2 messages, with [`ack`](super::ServerSession::ack). Default:
+    /// false, the session acknowledges them.
     pub manual_acks: bool,
-    /// For how many topics, at most, a topic alias is used in messages to a client; 0 by default. The client decides how
-    /// many there can be.
+    /// Maximum number of topic aliases in messages to a client; 5.0 only. Default: 0, no topic aliases. The lower of
+    /// this and the client's Topic Alias Maximum applies.
     pub topic_aliases: u16,
-    /// How many messages of QoS 1 and 2 may be under way to a client at a time, if it would take more; 65,535 by default.
+    /// Maximum number of QoS 1 and QoS 2 messages in flight to a client. Default: 65,535. The lower of this and the
+    /// client's Receive Maximum applies; further messages are queued.
     pub max_in_flight: NonZeroU16,
-    /// How many messages are kept for a client, at most: those that wait to be sent and those that wait to be acknowledged.
-    /// 1,000 by default.
+    /// Maximum number of queued and in-flight messages to a client. Default: 1,000. At the limit `overflow` applies.
     pub max_kept: u32,
-    /// Maximum size of them together, in bytes; 64 MiB by default. A payload counts in full for each client, shared or not.
+    /// Maximum size of the queued and in-flight messages to a client, in bytes. Default: 64 MiB. At the limit
+    /// `overflow` applies. A payload counts in full for each client, whether it is shared or not.
     ///
-    /// One message is always stored where no other one is, whatever its size: each message that is taken (see
-    /// `maximum_packet_size`) can be delivered. How many more can be on their way at a time is what this limit decides, so it
-    /// should be several times `maximum_packet_size`.
+    /// An empty session stores one message of any size, so that each accepted message (see `maximum_packet_size`) can
+    /// be delivered. The limit determines how many further messages can be stored at a time: it should be several times
+    /// `maximum_packet_size`.
     pub max_kept_bytes: u32,
-    /// What happens to a message that would be too much.
+    /// Policy for messages that would exceed `max_kept` or `max_kept_bytes`. Default: they are refused.
     pub overflow: Overflow,
-    /// Whether PUBACK ends the delivery of a message of QoS 2, with
-    /// [`Outcome::AtLeastOnce`](crate::Outcome::AtLeastOnce). Default: true, because clients without QoS 2
-    /// answer so, on every connection anew. If not, PUBACK is the Protocol Error that section 4.3.3 makes of it: the
-    /// connection ends, and the delivery with [`AbandonReason::Mismatched`](crate::AbandonReason::Mismatched).
+    /// Whether PUBACK ends the delivery of a QoS 2 message, with [`Outcome::AtLeastOnce`](crate::Outcome::AtLeastOnce).
+    /// Default: true, because clients without QoS 2 answer with PUBACK, on every connection again. If false, PUBACK is
+    /// a Protocol Error, as section 4.3.3 requires: the connection ends, and the delivery ends with
+    /// [`AbandonReason::Mismatched`](crate::AbandonReason::Mismatched).
     pub puback_ends_qos_2: bool,
-    /// Whether messages of QoS 0 are kept for a client that is not connected; they are not by default.
+    /// Whether QoS 0 messages are queued for a client that is not connected. Default: false: they are refused, and
+    /// those in the queue are dropped when the connection ends.
     pub keep_qos_0: bool,
-    /// Maximum number of bytes that wait to be written before messages are kept back; they wait within `max_kept` and
-    /// `max_kept_bytes`, and what exceeds those is refused. Input is taken nevertheless, so that acknowledgements and pings go
-    /// on: see `answer_limit`. Default: 64 KiB. One packet may exceed it.
+    /// Maximum number of bytes in `transmit()`. Default: 64 KiB; 0 counts as 1. One packet may exceed the limit. At the
+    /// limit messages are queued, within `max_kept` and `max_kept_bytes`. Input is still accepted, so that
+    /// acknowledgements and pings continue, up to `answer_limit`.
     pub transmit_limit: u32,
-    /// Maximum number of bytes of answers that wait to be written: of PUBACK, PUBREC, PUBCOMP, PUBREL, PINGRESP, SUBACK, UNSUBACK. At the
-    /// limit no input is taken, until the client reads what it has made this end send. Default: 64 KiB. One packet may
-    /// exceed it; 0 counts as 1.
+    /// Maximum number of bytes of answers in `transmit()`: PUBACK, PUBREC, PUBCOMP, PUBREL, PINGRESP, SUBACK and
+    /// UNSUBACK. Default: 64 KiB; 0 counts as 1. One packet may exceed the limit. At the limit no input is accepted
+    /// until the client reads some of the answers.
     pub answer_limit: u32,
 }
 
@@ -123,7 +138,7 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
-    /// What the decoder lets through.
+    /// Returns the limits for the decoder.
     pub(super) fn limits(&self, max_packet_size: u32) -> Limits {
         Limits {
             max_packet_size: max_packet_size.clamp(2, MAX_PACKET_SIZE),
@@ -133,12 +148,12 @@ impl ServerConfig {
         }
     }
 
-    /// Whether a client may not have this keep-alive interval, in seconds; 0 is none.
+    /// Returns whether a keep-alive interval, in seconds, exceeds the maximum; 0 stands for no keep-alive.
     pub(super) const fn is_keep_alive_too_long(&self, keep_alive: u16) -> bool {
         self.max_keep_alive != 0 && (keep_alive == 0 || keep_alive > self.max_keep_alive)
     }
 
-    /// The highest QoS, if it is to be announced \[MQTT-3.2.2-9\].
+    /// Returns the Maximum QoS to announce, if it is below 2 \[MQTT-3.2.2-9\].
     pub(super) const fn announced_qos(&self) -> Option<MaximumQoS> {
         MaximumQoS::of(self.maximum_qos)
     }
@@ -147,7 +162,7 @@ impl ServerConfig {
     pub(super) fn rules(&self, version: Version, receive_maximum: u16, max_packet_size: u32) -> Rules {
         Rules {
             limits: self.limits(self.maximum_packet_size),
-            // Before 5.0 the client knows of no Receive Maximum, and is bound by the packet identifiers alone.
+            // Before 5.0 no Receive Maximum is announced: only the number of packet identifiers limits the client.
             receive_maximum: if version == Version::V5 { self.receive_maximum.get() } else { u16::MAX },
             topic_alias_maximum: self.topic_alias_maximum,
             manual_acks: self.manual_acks,

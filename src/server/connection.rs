@@ -1,4 +1,4 @@
-//! How the connection of an accepted client ends, and what happens then; and re-authentication.
+//! The end of an accepted client's connection, the expiry of its session, and re-authentication.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -11,18 +11,18 @@ use crate::text::Utf8Str;
 use crate::time::Instant;
 
 impl ServerSession {
-    /// DISCONNECT is put into [`transmit`](Self::transmit), for a client of 5.0; others are not told. The action
-    /// [`Close::Requested`] comes next, and says that the transport is to be closed once that is written. The will of the
-    /// client will be published.
+    /// Ends the connection. For a client of 5.0, DISCONNECT is put into [`transmit`](Self::transmit); earlier versions
+    /// have no DISCONNECT of the server. The next action is [`Close::Requested`], after which the caller writes the
+    /// output and closes the transport. The will of the client will be published.
     ///
-    /// Properties that would make the packet too large for the client are left out \[MQTT-3.14.2-3, MQTT-3.14.2-4\].
+    /// Properties that would make the packet too large for the client are omitted \[MQTT-3.14.2-3, MQTT-3.14.2-4\].
     ///
     /// # Errors
     ///
     /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::SessionExpiry`] for a session expiry
-    /// interval, which only a client can send \[MQTT-3.14.2-2\]; [`CommandError::ClientOnly`] for Disconnect with Will
-    /// Message; [`CommandError::Encode`] if the packet cannot be sent;
-    /// [`CommandError::TooLarge`] if it is larger than the client takes.
+    /// interval, which only a client may send \[MQTT-3.14.2-2\]; [`CommandError::ClientOnly`] for Disconnect with Will
+    /// Message; [`CommandError::Encode`] if the packet cannot be encoded; [`CommandError::TooLarge`] if it exceeds the
+    /// client's Maximum Packet Size.
     pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
         self.engine.advance(now);
         if self.engine.phase != Phase::Open {
@@ -41,8 +41,9 @@ impl ServerSession {
         Ok(())
     }
 
-    /// Another connection of the same client takes the session over: this one is told so and ends \[MQTT-3.1.4-3\].
-    /// When its transport is closed the session can be [accepted](super::Acceptor::accept) into.
+    /// Ends the connection because another connection of the same client takes the session over; in 5.0 DISCONNECT
+    /// reports it \[MQTT-3.1.4-3\]. Once the transport is closed, the new connection can be
+    /// [accepted](super::Acceptor::accept) into the session.
     ///
     /// # Errors
     ///
@@ -52,9 +53,9 @@ impl ServerSession {
         self.disconnect(now, &Disconnect { reason_code, ..Disconnect::default() })
     }
 
-    /// Ends the session: with its connection if it has one, which is not closed by this, or else at once. Its will is
-    /// published then, if DISCONNECT has not discarded it, and what is kept is given up; [`poll`](Self::poll) tells all that,
-    /// and [`Action::Expired`] at last.
+    /// Ends the session: together with its connection if it has one, which this does not close, or else at once. Then
+    /// the will is published, unless DISCONNECT has discarded it, and queued and in-flight messages are abandoned.
+    /// [`poll`](Self::poll) reports all that, and [`Action::Expired`] last.
     pub fn end(&mut self, now: Instant) {
         self.engine.advance(now);
         self.session_expiry_interval = 0;
@@ -67,11 +68,12 @@ impl ServerSession {
         }
     }
 
-    /// The transport is gone, or is closed now because of [`Action::Close`].
+    /// Ends the connection, because the transport is gone, or is closed because of [`Action::Close`]. Does nothing if
+    /// there is no connection.
     ///
-    /// What the session has to keep is kept until it expires, and sent again when the client resumes it. The will, unless
-    /// DISCONNECT has discarded it, is published when its delay has passed or the session ends, whichever comes first.
-    /// Does nothing if there is no connection.
+    /// The state of the session is stored until the session expires, and messages in flight are sent again when the
+    /// client resumes it. The will, unless DISCONNECT has discarded it, is published when its delay has passed or the
+    /// session ends, whichever is first.
     pub fn closed(&mut self, now: Instant) {
         if self.engine.phase.is_closed() {
             return;
@@ -94,8 +96,8 @@ impl ServerSession {
         }
     }
 
-    /// The session is gone: what is stored for the client is given up, but for marked messages that may still be delivered
-    /// otherwise.
+    /// Discards the state of the session: abandons all messages, except the marked ones that another session may still
+    /// deliver, which it returns.
     pub(super) fn forget(&mut self) -> Vec<Marked> {
         let version = self.engine.version;
         let marked = self.engine.take_marked();
@@ -104,7 +106,7 @@ impl ServerSession {
         marked.into_iter().map(|message| Marked { version, message }).collect()
     }
 
-    /// The time of the will, or of the session, has come.
+    /// Handles a will, or the end of the session, that is due.
     #[cold]
     pub(super) fn check_end<'a>(&mut self) -> Option<Action<'a>> {
         if self.will.as_ref().is_some_and(|kept| kept.at <= self.engine.now) {
@@ -114,7 +116,7 @@ impl ServerSession {
             let marked = self.forget();
             self.engine.put_back_marked(marked.into_iter().map(|marked| marked.message).collect());
             if self.engine.has_report() {
-                return self.engine.next_report(); // and `Expired` when there are no more
+                return self.engine.next_report(); // `Expired` follows the last report
             }
             self.expires_at = Instant::NEVER;
             self.engine.phase = Phase::Expired;
@@ -123,7 +125,7 @@ impl ServerSession {
         None
     }
 
-    /// Whether there is something left of the session when its connection, if there is one, ends at this time.
+    /// Returns whether the session can still be resumed if its connection, if it has one, ends at this time.
     pub(crate) fn outlives_connection(&self, now: Instant) -> bool {
         match self.engine.phase {
             Phase::Closed | Phase::Expired => !self.is_expired(now),
@@ -131,7 +133,7 @@ impl ServerSession {
         }
     }
 
-    /// Whether the session is at its end at this time, if there is no connection.
+    /// Returns whether the session has no connection and has expired at this time.
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.engine.phase == Phase::Expired || (self.engine.phase == Phase::Closed && self.expires_at <= now)
     }
@@ -143,14 +145,14 @@ impl ServerSession {
             }
             self.session_expiry_interval = seconds.min(self.max_session_expiry_interval);
         }
-        // Only then the will is forgotten [MQTT-3.14.4-3].
+        // Only Normal disconnection discards the will [MQTT-3.14.4-3].
         if disconnect.reason_code == DisconnectReasonCode::NormalDisconnection {
             self.will = None;
         }
         self.over(Close::Disconnected(disconnect))
     }
 
-    /// The client has broken the protocol.
+    /// Ends the connection because of a Protocol Error of the client.
     #[cold]
     pub(super) fn protocol_error<'a>(&mut self, protocol_error: ProtocolError) -> Action<'a> {
         self.engine.tell(protocol_error.reason_code(), self.client.maximum_packet_size);
@@ -168,19 +170,19 @@ impl ServerSession {
         Action::Close(why)
     }
 
-    /// The server's next step in a re-authentication: AUTH with Continue authentication \[MQTT-4.12.0-2\].
+    /// Sends the server's next step of a re-authentication: AUTH with Continue authentication \[MQTT-4.12.0-2\].
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoAuthentication`] if it is not this end's turn; [`CommandError::TooLarge`] if the packet is larger
-    /// than the client takes.
+    /// [`CommandError::NoAuthentication`] if the client does not wait for a step; [`CommandError::TooLarge`] if the
+    /// packet exceeds the client's Maximum Packet Size.
     pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
         self.engine.advance(now);
         self.send_auth(AuthReasonCode::ContinueAuthentication, data, Exchange::Theirs)
     }
 
-    /// A re-authentication has succeeded: AUTH with Success. If it has failed, [`disconnect`](Self::disconnect)
-    /// \[MQTT-4.12.1-2\].
+    /// Completes a re-authentication that has succeeded: sends AUTH with Success. After a failure call
+    /// [`disconnect`](Self::disconnect) instead \[MQTT-4.12.1-2\].
     ///
     /// # Errors
     ///
@@ -200,7 +202,7 @@ impl ServerSession {
         Ok(())
     }
 
-    /// AUTH has come: the beginning of a re-authentication, or the answer to a challenge.
+    /// Handles AUTH from the client: the start of a re-authentication, or the answer to a challenge.
     #[cold]
     pub(super) fn receive_auth<'a>(&mut self, auth: Auth<'a>) -> Action<'a> {
         let Some(authentication) = &mut self.authentication else {

@@ -1,9 +1,9 @@
-//! The server's end of a connection.
+//! The server endpoint of a connection.
 //!
-//! An [`Acceptor`] takes the first packet of a client, and hands it out as a request to be connected. Who embeds it looks
-//! at that and accepts it, into a new session or one that is kept, or refuses it. From then on it is a [`ServerSession`],
-//! which exchanges messages with the client, and outlives the connection until it expires. It lives in memory: there is no
-//! journal of it, as the client has.
+//! An [`Acceptor`] receives the first packet of a client, and returns it as a request to connect. The caller accepts
+//! it, into a new or a stored session, or refuses it. An accepted client has a [`ServerSession`], which exchanges
+//! messages with the client, and outlives the connection until it expires. The session is held in memory: unlike that
+//! of a client it has no journal.
 //!
 //! ```
 //! # use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! What a client asks for with SUBSCRIBE and UNSUBSCRIBE, and how it is answered.
+//! SUBSCRIBE and UNSUBSCRIBE requests of a client, and their answers.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -12,40 +12,41 @@ use crate::session::{Available, CommandError, Phase, ProtocolError, trim};
 use crate::time::Instant;
 use crate::topic::TopicFilter;
 
-/// The name of a request, for its answer. It belongs to the connection on which the request came, of this
-/// [`ServerSession`]: that of another one means something else there.
+/// Identifies a request, so that it can be answered. It is valid only for the [`ServerSession`] and the connection on
+/// which the request arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId {
     connection: u32,
     id: PacketId,
 }
 
-/// A client asks for messages.
+/// A SUBSCRIBE of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscribeRequest<'a> {
-    /// For the answer.
+    /// The identifier to pass to [`suback`](ServerSession::suback).
     pub id: RequestId,
-    /// What is asked for.
+    /// The requested subscriptions, in order.
     pub subscriptions: List<'a, Subscription<'a>>,
     /// The properties; empty before 5.0.
     pub properties: SubscribeProperties<'a>,
 }
 
-/// A client ends subscriptions.
+/// An UNSUBSCRIBE of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnsubscribeRequest<'a> {
-    /// For the answer.
+    /// The identifier to pass to [`unsuback`](ServerSession::unsuback).
     pub id: RequestId,
-    /// The filters, letter by letter as they were subscribed to.
+    /// The topic filters to unsubscribe from. They are to be compared character by character with those of the
+    /// subscriptions.
     pub filters: List<'a, TopicFilter<'a>>,
     /// The properties; empty before 5.0.
     pub properties: UnsubscribeProperties<'a>,
 }
 
-/// The requests that are not answered.
+/// The requests that are not answered yet.
 pub(super) type Requests = BTreeMap<PacketId, Kind>;
 
-/// What a request has asked for, and for how many filters.
+/// The type of a request, with its number of topic filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Subscribe(u32),
@@ -63,7 +64,7 @@ impl ServerSession {
         }
         let request = self.take_request(id, Kind::Subscribe(subscriptions.len() as u32))?;
         if request.is_none() {
-            // It has a packet identifier that is in use: each filter is refused (section 3.9.3).
+            // The packet identifier is in use: refuse each topic filter (section 3.9.3).
             self.refuse_subscribe(id, subscriptions.len());
         }
         Ok(request.map(|id| SubscribeRequest { id, subscriptions, properties }))
@@ -77,7 +78,7 @@ impl ServerSession {
         let request = self.take_request(id, Kind::Unsubscribe(filters.len() as u32))?;
         if request.is_none() {
             if self.engine.version != Version::V5 {
-                return Err(ProtocolError::PacketIdInUse); // UNSUBACK could not say so
+                return Err(ProtocolError::PacketIdInUse); // UNSUBACK has no reason codes before 5.0
             }
             let codes = alloc::vec![UnsubAckReasonCode::PacketIdentifierInUse; filters.len()];
             self.put(&UnsubAck::new(id, &codes).into());
@@ -85,7 +86,8 @@ impl ServerSession {
         Ok(request.map(|id| UnsubscribeRequest { id, filters, properties }))
     }
 
-    /// Whether nothing is asked for that CONNACK has told not to be available (section 3.2.2.3.11 to 3.2.2.3.13).
+    /// Checks that the client asks for nothing that CONNACK has announced as not available (section 3.2.2.3.11 to
+    /// 3.2.2.3.13).
     fn check_subscriptions<'a>(
         &self,
         subscriptions: List<'a, Subscription<'a>>,
@@ -121,7 +123,7 @@ impl ServerSession {
         self.put(&SubAck::new(id, &codes).into());
     }
 
-    /// Sends an answer without properties. If it is larger than the client takes there is none.
+    /// Sends an answer without properties. An answer that exceeds the client's Maximum Packet Size is not sent.
     fn put(&mut self, answer: &Packet<'_>) {
         let (version, max) = (self.engine.version, self.client.maximum_packet_size);
         if let Err(error) = self.engine.transmit.answer_within(max, |out| answer.encode(version, out)) {
@@ -129,21 +131,22 @@ impl ServerSession {
         }
     }
 
-    /// Answers a SUBSCRIBE, with a reason code for each filter in order \[MQTT-3.8.4-6, MQTT-3.9.3-1\].
+    /// Answers a SUBSCRIBE, with one reason code for each topic filter, in order \[MQTT-3.8.4-6, MQTT-3.9.3-1\].
     ///
     /// # Errors
     ///
-    /// [`CommandError::EarlierConnection`] if the request came on an earlier connection; it is void.
-    /// [`CommandError::AlreadyAcknowledged`] if it is answered; [`CommandError::WrongReasonCodeCount`] if it had
-    /// another number of filters; [`CommandError::Encode`] for a reason code that the version does not know;
-    /// [`CommandError::TooLarge`] if the answer is larger than the client takes; [`CommandError::NotConnected`] if the
-    /// connection is about to be closed.
+    /// [`CommandError::EarlierConnection`] if the request arrived on an earlier connection; it is void.
+    /// [`CommandError::AlreadyAcknowledged`] if the request is answered already; [`CommandError::WrongReasonCodeCount`]
+    /// if the request has another number of topic filters; [`CommandError::Encode`] for a reason code that the version
+    /// does not have; [`CommandError::TooLarge`] if the answer exceeds the client's Maximum Packet Size;
+    /// [`CommandError::NotConnected`] if the connection is about to be closed.
     pub fn suback(&mut self, now: Instant, request: RequestId, codes: &[SubAckReasonCode]) -> Result<(), CommandError> {
         self.suback_with(now, request, codes, &AckProperties::default())
     }
 
-    /// As [`suback`](Self::suback), with properties; 5.0 only. They are left out if the client does not want them
-    /// \[MQTT-3.1.2-29\], or if they would make the packet too large \[MQTT-3.9.2-1, MQTT-3.9.2-2\].
+    /// Answers a SUBSCRIBE as [`suback`](Self::suback) does, with properties; 5.0 only. Properties are omitted if the
+    /// client does not want them \[MQTT-3.1.2-29\], or if they would make the packet too large \[MQTT-3.9.2-1,
+    /// MQTT-3.9.2-2\].
     ///
     /// # Errors
     ///
@@ -163,8 +166,8 @@ impl ServerSession {
         })
     }
 
-    /// Answers an UNSUBSCRIBE, with a reason code for each filter in order \[MQTT-3.11.3-1\]. Before 5.0 the codes are
-    /// not sent.
+    /// Answers an UNSUBSCRIBE, with one reason code for each topic filter, in order \[MQTT-3.11.3-1\]. Before 5.0 the
+    /// reason codes are not sent.
     ///
     /// # Errors
     ///
@@ -178,8 +181,9 @@ impl ServerSession {
         self.unsuback_with(now, request, codes, &AckProperties::default())
     }
 
-    /// As [`unsuback`](Self::unsuback), with properties; 5.0 only. They are left out if the client does not want them
-    /// \[MQTT-3.1.2-29\], or if they would make the packet too large \[MQTT-3.11.2-1, MQTT-3.11.2-2\].
+    /// Answers an UNSUBSCRIBE as [`unsuback`](Self::unsuback) does, with properties; 5.0 only. Properties are omitted
+    /// if the client does not want them \[MQTT-3.1.2-29\], or if they would make the packet too large \[MQTT-3.11.2-1,
+    /// MQTT-3.11.2-2\].
     ///
     /// # Errors
     ///
@@ -212,7 +216,7 @@ impl ServerSession {
         }
     }
 
-    /// Encodes an answer with as many of its properties as the client takes, and forgets the request.
+    /// Encodes an answer with those properties that fit into the client's Maximum Packet Size, and removes the request.
     fn answer(
         &mut self,
         id: PacketId,

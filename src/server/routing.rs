@@ -1,17 +1,17 @@
-//! The interface between sessions and a router: everything that a broker does with an [`ServerSession`] or an
+//! The interface between sessions and a router: the operations of a broker on a [`ServerSession`] or an
 //! [`Acceptor`](super::Acceptor) beyond their public commands.
 //!
-//! It is compiled the same whether there is a broker or not, and knows nothing of one.
+//! This code is compiled the same way with and without a broker, and does not depend on one.
 //!
-//! | question or command | what it is for |
+//! | operation | purpose |
 //! |---|---|
-//! | [`Copies`], [`ServerSession::forward`], [`ServerSession::forward_plain`] | delivers one message to many sessions, and encodes it once |
-//! | [`ServerSession::advance_output`], [`ServerSession::has_work`] | does what [`poll`](ServerSession::poll) does, without input |
-//! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | when the session has to be looked at, and what postpones that |
-//! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | what the session can take now |
-//! | [`ServerSession::stored`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | how much it holds, and has sent |
-//! | [`ServerSession::detach`], [`ServerSession::take_marked`] | how it ends: what is still to be written, and messages for others |
-//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written}` | what is known of a client before it is accepted |
+//! | [`Copies`], [`ServerSession::forward`], [`ServerSession::forward_plain`] | deliver one message to many sessions, and encode it once |
+//! | [`ServerSession::advance_output`], [`ServerSession::has_work`] | do the work of [`poll`](ServerSession::poll), without input |
+//! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | the time of the next timeout, and its postponement |
+//! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | whether the session accepts a message now |
+//! | [`ServerSession::stored`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
+//! | [`ServerSession::detach`], [`ServerSession::take_marked`] | the end of a connection or session: the rest of the output, and messages for other sessions |
+//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written}` | the state of a client before it is accepted |
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -24,27 +24,29 @@ use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionId
 use crate::session::{Admission, CommandError, End, LARGE, MessageRef, PayloadAccount, Phase, Side, Transmit};
 use crate::time::Instant;
 
-/// A message on its way to many sessions. What many of them get letter by letter is encoded once.
+/// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
 pub(crate) struct Copies<'a> {
     now: Instant,
-    /// The message. A large payload is sent from `large`.
+    /// The message. Its payload is empty if the payload is large: then the payload is in `large`.
     message: MessageRef<'a>,
     large: Option<Bytes>,
-    /// How long it is still of use, in seconds; `u32::MAX` for ever.
+    /// Remaining lifetime of the message, in seconds; `u32::MAX`: the message does not expire.
     expires_after: u32,
-    /// The mark of copies that are stored, see [`Marked`]; 0 for none.
+    /// Mark of the copies that are stored, see [`Marked`]; 0 for none.
     mark: u32,
-    /// Where the payload counts, if it is large.
+    /// The account in which a large payload is counted.
     account: Option<Arc<PayloadAccount>>,
     encoded: &'a mut Encoded,
 }
 
-/// Packets of QoS 0, with and without properties, retained and not; kept for their memory. An empty one is not there yet.
+/// Buffers for the QoS 0 packets with and without properties, retained and not, which are reused to save allocations.
+/// An empty buffer contains no packet yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Encoded([Vec<u8>; 4]);
 
 impl<'a> Copies<'a> {
-    /// A large payload is shared by all copies; if it is not shared and counted already, it is copied once for that.
+    /// Prepares a message for the delivery to many sessions. All copies share a large payload; a payload that is not
+    /// shared and counted already is copied once for that.
     pub(crate) fn new(
         now: Instant,
         message: MessageRef<'a>,
@@ -61,30 +63,31 @@ impl<'a> Copies<'a> {
         Self { now, message: MessageRef { payload, ..message }, large, expires_after, mark: 0, account, encoded }
     }
 
-    /// Marks the copies that are stored from here on.
+    /// Sets the mark of the copies that are stored from now on.
     pub(crate) const fn set_mark(&mut self, mark: u32) {
         self.mark = mark;
     }
 
-    /// The QoS with which the message was published.
+    /// Returns the QoS with which the message was published.
     #[inline]
     pub(crate) const fn qos(&self) -> QoS {
         self.message.qos
     }
 
-    /// Whether it was published as one to be retained.
+    /// Returns the RETAIN flag with which the message was published.
     #[inline]
     pub(crate) const fn retain(&self) -> bool {
         self.message.retain
     }
 
-    /// How many bytes more are taken by a copy, but for what is small; a large payload is there already.
+    /// Returns the number of additional bytes that a stored copy takes, apart from small fields. A large payload does
+    /// not count, because it is shared.
     pub(crate) const fn size(&self) -> u64 {
         let (topic, payload) = (self.message.topic.as_bytes().len(), self.message.payload.len());
         (topic as u64).saturating_add(payload as u64)
     }
 
-    /// The packet of QoS 0.
+    /// Returns the encoded QoS 0 packet.
     #[inline]
     fn plain(&mut self, version: Version, retain: bool) -> Result<&[u8], EncodeError> {
         let is_v5 = version == Version::V5;
@@ -110,8 +113,8 @@ fn encode_plain(
 }
 
 impl ServerSession {
-    /// Publishes a copy of a message if the copy is of QoS 0 and the bytes that other sessions get can be put into the stream.
-    /// There is no outcome.
+    /// Appends the shared encoding of a message to the output, if the copy is of QoS 0 and needs no encoding of its
+    /// own. Returns whether it was appended. The copy has no token and no outcome.
     #[inline]
     pub(crate) fn forward_plain(
         &mut self,
@@ -131,7 +134,7 @@ impl ServerSession {
         fits
     }
 
-    /// Whether a packet of QoS 0 can be put into the stream as it is.
+    /// Returns whether an encoded QoS 0 packet can be appended to the output unchanged.
     #[inline]
     fn takes_plain(&self) -> bool {
         self.engine.outbound_aliases.is_none()
@@ -139,7 +142,7 @@ impl ServerSession {
             && matches!(self.engine.admission(&self.rules(), QoS::AtMostOnce), Admission::Send)
     }
 
-    /// Publishes a copy of a message, with this QoS.
+    /// Publishes a copy of a message, with this QoS and RETAIN flag and these subscription identifiers.
     pub(crate) fn forward(
         &mut self,
         copies: &Copies<'_>,
@@ -150,7 +153,7 @@ impl ServerSession {
         if self.engine.phase == Phase::Expired {
             return Err(CommandError::NotConnected);
         }
-        // The expiry interval begins now, and not when something has last happened here.
+        // The expiry interval counts from now, not from the session's last event.
         self.engine.advance(copies.now);
         let properties = match self.engine.version {
             Version::V5 => {
@@ -167,8 +170,8 @@ impl ServerSession {
         Ok(())
     }
 
-    /// As [`poll`](Self::poll) without input, except that an unfinished packet of the client stays as it is, and that no
-    /// timeout of the keep-alive interval is noticed.
+    /// Does the work of [`poll`](Self::poll) without input. An incomplete packet of the client stays as it is, and the
+    /// keep-alive timeout is not checked.
     pub(crate) fn advance_output<'a>(&mut self, now: Instant) -> Option<Action<'a>> {
         self.engine.advance(now);
         if self.engine.phase.is_closed() {
@@ -192,7 +195,7 @@ impl ServerSession {
         }
     }
 
-    /// Whether [`advance_output`](Self::advance_output) has something to do.
+    /// Returns whether [`advance_output`](Self::advance_output) has something to do.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
         self.engine.has_report()
@@ -201,7 +204,8 @@ impl ServerSession {
             || self.engine.can_send_more(&self.rules())
     }
 
-    /// When the client is taken for dead, or the will is due, or the session ends.
+    /// Returns the time of the keep-alive timeout; without a connection, the time when the will is due or the session
+    /// expires.
     #[inline]
     pub(crate) fn timeout(&self) -> Instant {
         match self.engine.phase {
@@ -211,42 +215,43 @@ impl ServerSession {
         }
     }
 
-    /// Restarts the keep-alive interval: input of the client was not taken until now.
+    /// Restarts the keep-alive interval, because input of the client was not accepted until now.
     pub(crate) fn reset_keep_alive(&mut self, now: Instant) {
         self.engine.advance(now);
         self.last_heard = self.engine.now;
     }
 
-    /// Ends the connection, and returns what is still to be written on it. Those bytes count as sent.
+    /// Ends the connection, and returns the rest of its output. The bytes in it count as sent.
     pub(crate) fn detach(&mut self, now: Instant) -> Transmit {
         let rest = self.engine.transmit.hand_over();
         self.closed(now);
         rest
     }
 
-    /// Takes the marked messages out of a session that has expired.
+    /// Takes the marked messages out of an expired session.
     pub(crate) fn take_marked(&mut self) -> Vec<Marked> {
         let version = self.engine.version;
         self.engine.take_marked().into_iter().map(|message| Marked { version, message }).collect()
     }
 
-    /// Whether a message of QoS 0 gets anywhere: without a connection it does not, unless such are kept.
+    /// Returns whether a QoS 0 message is sent or queued. Without a connection it is refused, unless the configuration
+    /// queues such messages.
     pub(crate) fn takes_qos_0(&self) -> bool {
         !matches!(self.engine.admission(&self.rules(), QoS::AtMostOnce), Admission::Refuse(_))
     }
 
-    /// How many messages are queued and in flight, and their size in bytes.
+    /// Returns the number of queued and in-flight messages, and their size in bytes.
     #[inline]
     pub(crate) const fn stored(&self) -> (u32, u32) {
         (self.engine.budget.count(), self.engine.budget.bytes())
     }
 
-    /// How many messages are queued and in flight.
+    /// Returns the number of queued and in-flight messages.
     pub(crate) fn load(&self) -> usize {
         self.engine.budget.count() as usize
     }
 
-    /// Whether one more message would go out at once, so that nothing would have to be kept in a queue.
+    /// Returns whether the session would send one more message at once, without queueing it.
     pub(crate) fn is_ready_for(&self, qos: QoS) -> bool {
         let rules = self.rules();
         !self.engine.has_queued()
@@ -254,26 +259,27 @@ impl ServerSession {
             && (qos == QoS::AtMostOnce || self.engine.budget.room(rules.budget).is_some())
     }
 
-    /// Whether there is a client that would take one more message of QoS 1 or 2 before it acknowledges one.
+    /// Returns whether there is a connection on which one more QoS 1 or QoS 2 message can be in flight.
     pub(crate) fn has_open_window(&self) -> bool {
         self.engine.phase == Phase::Open && self.engine.budget.count() < u32::from(self.rules().max_in_flight)
     }
 
-    /// Whether a message of about this size can be kept until it is acknowledged. Where nothing is kept, any can.
+    /// Returns whether a message of about this size can be stored until it is acknowledged. An empty session stores a
+    /// message of any size.
     pub(crate) fn has_room_for(&self, qos: QoS, size: usize) -> bool {
-        /// A subscription identifier, a packet identifier, and the lengths before them.
+        /// Size of a subscription identifier, a packet identifier and the length fields.
         const MORE: usize = 16;
         let all = (self.engine.budget.bytes() as usize).saturating_add(size).saturating_add(MORE);
         qos == QoS::AtMostOnce || self.engine.budget.bytes() == 0 || all <= self.config.max_kept_bytes as usize
     }
 
-    /// How many bytes have been written on this connection.
+    /// Returns the number of bytes that have been written on this connection.
     #[inline]
     pub(crate) const fn bytes_sent(&self) -> u64 {
         self.engine.transmit.taken()
     }
 
-    /// Whether input is not taken because too many answers wait to be written.
+    /// Returns whether input is not accepted because too many answers wait to be written.
     pub(crate) fn is_full(&self) -> bool {
         !self.engine.has_room_for_answers(&self.rules())
     }

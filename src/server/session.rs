@@ -1,4 +1,4 @@
-//! The server session: what it holds, and the one way in for bytes and time.
+//! The state of a server session, and its entry point for received bytes and time.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -15,38 +15,38 @@ use crate::session::{
 };
 use crate::time::Instant;
 
-/// The server's end of a session, across all its connections: see the [module](super). An
-/// [`Acceptor`](super::Acceptor) makes it.
+/// The server endpoint of a session, across all its connections: see the [module](super). An
+/// [`Acceptor`](super::Acceptor) creates it.
 ///
-/// A clone is for simulations: only one of the two can go on with the session.
-// What a poll with nothing to do looks at lies together, in the first cache lines: there may be very many sessions.
+/// `Clone` is meant for simulations: only one of the two copies can continue the session with the client.
+// The fields that an idle poll reads are adjacent, in the first cache lines: there may be very many sessions.
 #[repr(C)]
 #[derive(Clone)]
 pub struct ServerSession {
     pub(super) asked_no_expiry: bool,
     pub(super) is_resumed: bool,
     pub(super) is_bridge: bool,
-    /// The keep-alive interval, in seconds; 0 for none.
+    /// Keep-alive interval, in seconds; 0: no keep-alive.
     pub(super) keep_alive: u16,
-    /// How long the session outlives its connection, in seconds; `u32::MAX` for ever.
+    /// How long the session outlives its connection, in seconds; `u32::MAX`: the session does not expire.
     pub(super) session_expiry_interval: u32,
-    /// What DISCONNECT may make of it at most.
+    /// Maximum of the session expiry interval that DISCONNECT may set, in seconds.
     pub(super) max_session_expiry_interval: u32,
-    /// When it ends; not as long as there is a connection.
+    /// Time when the session expires; `NEVER` while there is a connection.
     pub(super) expires_at: Instant,
     /// The will of the client.
     pub(super) will: Option<Box<KeptWill>>,
     /// The wills of earlier connections that are to be published now.
     pub(super) due_wills: Option<Box<DueWills>>,
     pub(super) engine: Engine,
-    /// When something has last come from the client.
+    /// Time of the last sign of life from the client.
     pub(super) last_heard: Instant,
     pub(super) config: Arc<ServerConfig>,
     pub(super) client_id: Box<str>,
     pub(super) client: ClientLimits,
-    /// The number of the connection, for requests.
+    /// Number of the connection, which distinguishes the requests of different connections; wraps.
     pub(super) connection: u32,
-    /// The enhanced authentication, if CONNECT has named a method.
+    /// The enhanced authentication, if CONNECT has an Authentication Method.
     pub(super) authentication: Option<Box<Authentication>>,
     pub(super) requests: Option<Box<Requests>>,
 }
@@ -54,7 +54,7 @@ pub struct ServerSession {
 /// Wills in the order in which they are to be published.
 pub(super) type DueWills = VecDeque<Will>;
 
-/// A will, and when it is to be published; not as long as there is a connection.
+/// A will, and the time when it is due; `NEVER` while there is a connection.
 #[derive(Clone)]
 pub(super) struct KeptWill {
     pub(super) will: Will,
@@ -68,15 +68,15 @@ pub(super) struct Authentication {
     pub(super) exchange: Exchange,
 }
 
-/// A message that is taken out of a session that has expired: see [`Waiting::mark`].
+/// A message that is taken out of a session that is discarded: see [`Waiting::mark`].
 pub(crate) struct Marked {
-    /// The version that it is encoded in.
+    /// The version in which the message is encoded.
     #[allow(dead_code, reason = "for a router: see `routing`")]
     pub(crate) version: Version,
     pub(crate) message: Waiting,
 }
 
-/// What the client is ready to take.
+/// The limits that the client has announced in CONNECT.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientLimits {
     pub(super) receive_maximum: u16,
@@ -86,7 +86,7 @@ pub(super) struct ClientLimits {
 }
 
 impl ClientLimits {
-    /// What a client takes that says nothing.
+    /// The limits of a client that has announced none.
     pub(super) const DEFAULT: Self = Self {
         receive_maximum: u16::MAX,
         topic_alias_maximum: 0,
@@ -96,14 +96,15 @@ impl ClientLimits {
 }
 
 impl ServerSession {
-    /// Takes what the transport has read and what time it is, and returns what there is to do next; `None` when there is
-    /// nothing more. To be called until then: whenever something was read, whenever the [`deadline`](Self::deadline) has
-    /// come, and after writing. To call it more often does no harm. Without a connection it is called with no input.
+    /// Processes the bytes that the transport has received and the current time, and returns the next action; `None`
+    /// when nothing is left to do. Call it until it returns `None`: after each read, when the
+    /// [`deadline`](Self::deadline) has passed, and after each write. Additional calls are harmless. Without a
+    /// connection, call it with an empty `input`.
     ///
-    /// What is left of `input` is an unfinished packet, and is to be given again when more has come; unless too many
-    /// answers wait to be [written](ServerConfig::answer_limit): then it is to be given again when that has been written.
+    /// The rest of `input` is an incomplete packet: pass it again, with the bytes that follow. While too many answers
+    /// [wait to be written](ServerConfig::answer_limit), the rest is not processed: pass it again after writing.
     ///
-    /// `now` never goes back: an earlier one than before counts as the same.
+    /// `now` must not decrease: an earlier time counts as the time of the previous call.
     #[inline]
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
         self.engine.advance(now);
@@ -118,8 +119,9 @@ impl ServerSession {
         self.receive_all(input).or_else(|| self.check_time())
     }
 
-    /// Notices what has been written. As long as no input is taken, bytes that leave are what shows that the client is
-    /// alive: only time in which it could be heard counts against it. If nothing leaves either, it is taken for dead.
+    /// Notices the bytes that were written. While no input is accepted, written bytes are the sign that the client is
+    /// alive, because only time in which its packets are accepted counts against it. If no bytes are written either,
+    /// the keep-alive timeout ends the connection.
     #[inline]
     pub(super) fn note_sent(&mut self) {
         if self.engine.note_sent(self.config.answer_limit).is_some_and(|left| left.was_held) {
@@ -127,18 +129,18 @@ impl ServerSession {
         }
     }
 
-    /// Everything that is to be written to the transport, in order. Bytes leave by
-    /// [`advance`](bytes::Buf::advance) alone.
+    /// Returns the output: all bytes that are to be written to the transport, in order.
+    /// [`advance`](bytes::Buf::advance) removes bytes that were written.
     #[inline]
     pub fn transmit(&mut self) -> &mut Transmit {
         self.engine.transmit()
     }
 
-    /// When [`poll`](Self::poll) has to be called at the latest, even if nothing is read until then;
-    /// [`Instant::EPOCH`] if there is something to do at once.
+    /// Returns the time by which [`poll`](Self::poll) must be called even if nothing is received; [`Instant::EPOCH`] if
+    /// there is something to do at once, `None` if there is no deadline.
     pub fn deadline(&self) -> Option<Instant> {
         if self.engine.is_due(&self.rules()) || self.due_wills.is_some() || self.engine.phase == Phase::Closing {
-            return Some(Instant::EPOCH); // now, whatever the clock shows
+            return Some(Instant::EPOCH); // at once, at any time
         }
         match self.engine.phase {
             Phase::Open => self.dead_at().unless_never(),
@@ -147,21 +149,21 @@ impl ServerSession {
         }
     }
 
-    /// Publishes a message to the client, at once if that is possible; else it is kept until the client takes more, until
-    /// some of what is to be written has been written, or until there is a connection.
+    /// Publishes a message to the client. The session sends it at once if possible; otherwise it is queued until there
+    /// is a connection, the client's Receive Maximum allows it, or enough of the output is written.
     ///
-    /// What has become of it is told by [`Action::Done`] with the token. Messages of one QoS are sent in the order in which
+    /// [`Action::Done`] with the token reports the outcome. Messages of the same QoS are sent in the order in which
     /// they were published.
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotConnected`] for a message of QoS 0 if there is no connection, unless
-    /// [they are kept](ServerConfig::keep_qos_0), and for any message if the session has expired.
-    /// [`CommandError::TooLarge`] if it is larger than the client takes on this connection: the delivery counts as done
-    /// \[MQTT-3.1.2-25\]. Without a connection it is stored, and the next one decides. [`CommandError::QueueFull`] if no
-    /// more can be kept.
-    /// [`CommandError::Text`] and [`CommandError::Encode`] if it cannot be sent in this version;
-    /// [`CommandError::TopicAlias`] for a property that is not the caller's. Nothing has changed then.
+    /// [`CommandError::NotConnected`] for a QoS 0 message without a connection, unless
+    /// [`keep_qos_0`](ServerConfig::keep_qos_0) is set, and for any message if the session has expired.
+    /// [`CommandError::TooLarge`] if the message exceeds the client's Maximum Packet Size on this connection: the
+    /// delivery counts as complete \[MQTT-3.1.2-25\]. Without a connection the message is stored, and the limit of the
+    /// next connection applies. [`CommandError::QueueFull`] if no more messages can be stored. [`CommandError::Text`]
+    /// and [`CommandError::Encode`] if the message cannot be encoded in this version; [`CommandError::TopicAlias`] for
+    /// a topic alias, which the caller must not set. After an error the session is unchanged.
     #[inline]
     pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, CommandError> {
         self.engine.advance(now);
@@ -172,49 +174,53 @@ impl ServerSession {
         engine.publish(&mut side, message)
     }
 
-    /// Withdraws a message that was published under a token: its outcome is [`AbandonReason::Withdrawn`](crate::AbandonReason::Withdrawn),
-    /// reported by the next [`poll`](Self::poll).
+    /// Withdraws the message with this token. Its outcome is
+    /// [`AbandonReason::Withdrawn`](crate::AbandonReason::Withdrawn), reported by the next [`poll`](Self::poll).
     ///
-    /// What waits is not sent. What was sent is not sent again, but its packet identifier stays in use, and counts against the
-    /// client's Receive Maximum, until the client has settled it on this connection; after that, until the session ends. A
-    /// message of QoS 2 that the client has received is released in any case \[MQTT-4.3.3-4\].
+    /// A queued message is not sent. A message that was sent is not sent again, but its packet identifier stays in use,
+    /// and counts against the client's Receive Maximum, until the client completes the delivery on this connection;
+    /// after that, until the session ends. A QoS 2 message that the client has received is released in any case
+    /// \[MQTT-4.3.3-4\].
     ///
     /// # Errors
     ///
-    /// [`CommandError::UnknownToken`] if the outcome is known already, or if it is a message of QoS 0 that is in the output.
+    /// [`CommandError::UnknownToken`] if the outcome is known already, or if the message is a QoS 0 message in the
+    /// output.
     pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), CommandError> {
         self.engine.advance(now);
         self.engine.withdraw(token)
     }
 
-    /// Returns the number of connections on which a message has been sent, the present one included; be it in part, and
-    /// whether it has arrived or not. `None` if nothing is open under the token.
+    /// Returns the number of connections on which a message has been sent, the present one included. A message counts
+    /// even if it was sent only in part, and whether or not it has arrived. `None` if no message with this token is
+    /// queued, in flight or in the output.
     pub fn tries(&self, token: Token) -> Option<u16> {
         self.engine.tries(token)
     }
 
-    /// Acknowledges a message, with [manual](ServerConfig::manual_acks) acknowledgements. Acknowledgements go out in the
-    /// order in which the messages came: an early one waits for those before it \[MQTT-4.6.0-2, MQTT-4.6.0-3\].
+    /// Acknowledges a message, with [manual](ServerConfig::manual_acks) acknowledgements. Acknowledgements are sent in
+    /// the order in which the messages arrived: an early one waits for the acknowledgements before it \[MQTT-4.6.0-2,
+    /// MQTT-4.6.0-3\].
     ///
-    /// With a reason code of 0x80 or above the message is refused; that is known to 5.0 only, before it is acknowledged
-    /// like any other \[3.1.1: MQTT-3.3.5-2\].
+    /// A reason code of 0x80 or above refuses the message in 5.0. Before 5.0 no reason code is sent, and the message is
+    /// acknowledged like any other \[3.1.1: MQTT-3.3.5-2\].
     ///
     /// # Errors
     ///
-    /// [`CommandError::EarlierConnection`] if the message came on an earlier connection: it will be delivered again, if
-    /// the session goes on. [`CommandError::AlreadyAcknowledged`] if this is not the first time.
+    /// [`CommandError::EarlierConnection`] if the message arrived on an earlier connection: the client sends it again
+    /// if the session is resumed. [`CommandError::AlreadyAcknowledged`] if the message is acknowledged already.
     /// [`CommandError::NotConnected`] if the connection is about to be closed.
     pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
         self.ack_with(now, receipt, reason_code, &AckProperties::default())
     }
 
-    /// As [`ack`](Self::ack), with properties; 5.0 only. They are left out if the client does not want them
-    /// \[MQTT-3.1.2-29\], or if they would make the packet too large \[MQTT-3.4.2-2, MQTT-3.4.2-3, MQTT-3.5.2-2,
-    /// MQTT-3.5.2-3\].
+    /// Acknowledges a message as [`ack`](Self::ack) does, with properties; 5.0 only. Properties are omitted if the
+    /// client does not want them \[MQTT-3.1.2-29\], or if they would make the packet too large \[MQTT-3.4.2-2,
+    /// MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3\].
     ///
     /// # Errors
     ///
-    /// As [`ack`](Self::ack), and [`CommandError::Encode`] if the properties cannot be sent.
+    /// As [`ack`](Self::ack), and [`CommandError::Encode`] if the properties cannot be encoded.
     pub fn ack_with(
         &mut self,
         now: Instant,
@@ -229,64 +235,69 @@ impl ServerSession {
         engine.ack(&side.rules(), receipt, reason_code, properties)
     }
 
-    /// The name of the session: that of CONNECT, or the one that was given to the client.
+    /// Returns the client identifier: that of CONNECT, or the assigned one.
     pub fn client_id(&self) -> &str {
         &self.client_id
     }
 
-    /// The version of the last connection.
+    /// Returns the protocol version of the last connection.
     pub const fn version(&self) -> Version {
         self.engine.version
     }
 
-    /// Whether the last connection goes on with a session from before: the subscriptions of that are still valid. If not,
-    /// they are to be forgotten.
+    /// Returns whether the last connection has resumed an existing session, whose subscriptions are still valid. If
+    /// not, the caller must discard the subscriptions of the client.
     pub const fn is_resumed(&self) -> bool {
         self.is_resumed
     }
 
-    /// Whether the client of the last connection is a [bridge](crate::codec::Connect::is_bridge).
+    /// Returns whether the client of the last connection is a [bridge](crate::codec::Connect::is_bridge).
     pub const fn is_bridge(&self) -> bool {
         self.is_bridge
     }
 
-    /// Whether [`poll`](Self::poll) takes input: not without a connection, and not as long as too many answers
-    /// [wait to be written](ServerConfig::answer_limit). What is read meanwhile has to be held by the caller.
+    /// Returns whether [`poll`](Self::poll) accepts input. It does not without a connection, or while too many answers
+    /// [wait to be written](ServerConfig::answer_limit). Meanwhile the caller has to hold the received bytes.
     pub fn takes_input(&self) -> bool {
         self.engine.phase == Phase::Open && self.engine.has_room_for_answers(&self.rules())
     }
 
-    /// Whether there is a connection, and it is not over.
+    /// Returns whether there is a connection that is not over.
     pub fn is_connected(&self) -> bool {
         self.engine.phase == Phase::Open
     }
 
-    /// The keep-alive interval, in seconds; 0 for none.
+    /// Returns the keep-alive interval, in seconds; 0: no keep-alive.
     pub const fn keep_alive(&self) -> u16 {
         self.keep_alive
     }
 
-    /// How long the session outlives its connection, in seconds; `u32::MAX` for ever.
+    /// Returns how long the session outlives its connection, in seconds; `u32::MAX`: the session does not expire.
     pub const fn session_expiry_interval(&self) -> u32 {
         self.session_expiry_interval
     }
 
-    /// How many packet identifiers are in use: as many as messages to the client are open.
+    /// Returns the number of packet identifiers in use.
     pub fn open_operations(&self) -> usize {
         self.engine.outbound.len()
     }
 
-    /// How many messages of QoS 1 and 2 were sent on this connection and are not settled.
+    /// Returns the number of QoS 1 and QoS 2 messages that were sent on this connection and whose delivery is not
+    /// complete.
     pub fn in_flight(&self) -> usize {
         usize::from(self.engine.outbound.in_flight())
     }
 
-    /// How many messages wait to be sent, or to be sent again.
+    /// Returns the number of messages that wait to be sent or sent again.
     pub fn waiting(&self) -> usize {
         self.engine.waiting()
     }
 
-    /// Panics if the parts of the session contradict each other. For tests.
+    /// Checks the invariants of the session, for tests.
+    ///
+    /// # Panics
+    ///
+    /// If parts of the session contradict each other.
     #[doc(hidden)]
     pub fn assert_consistent(&self) {
         self.engine.assert_consistent();
@@ -297,7 +308,8 @@ impl ServerSession {
         self.config.rules(self.engine.version, self.client.receive_maximum, self.client.maximum_packet_size)
     }
 
-    /// When the client is taken for dead: after one and a half times the keep-alive interval \[MQTT-3.1.2-22\].
+    /// Returns the time of the keep-alive timeout: one and a half times the keep-alive interval after the last sign of
+    /// life \[MQTT-3.1.2-22\].
     pub(super) fn dead_at(&self) -> Instant {
         match self.keep_alive {
             0 => Instant::NEVER,
@@ -308,7 +320,7 @@ impl ServerSession {
         }
     }
 
-    /// When the will is to be published, or the session is at its end.
+    /// Returns the time when the will is due or the session expires, whichever is first.
     #[inline]
     pub(super) fn ends_at(&self) -> Instant {
         self.will.as_ref().map_or(self.expires_at, |will| will.at.min(self.expires_at))
@@ -324,7 +336,7 @@ impl ServerSession {
         first.map(|will| Action::Will(Box::new(will)))
     }
 
-    /// What is due without a connection.
+    /// Handles reports and timeouts without a connection.
     #[inline]
     pub(super) fn poll_detached<'a>(&mut self) -> Option<Action<'a>> {
         if self.engine.has_report() {
@@ -336,7 +348,7 @@ impl ServerSession {
         if self.ends_at() <= self.engine.now { self.check_end() } else { None }
     }
 
-    /// What is due when the input has been dealt with.
+    /// Handles timeouts, after the input has been processed.
     #[inline]
     fn check_time<'a>(&mut self) -> Option<Action<'a>> {
         if self.due_wills.is_some() {
@@ -369,7 +381,7 @@ impl End for ServerSession {
     fn receive_other<'a>(&mut self, packet: Packet<'a>) -> Option<Action<'a>> {
         match packet {
             Packet::PingReq => {
-                // Two bytes: they always fit, see `MaximumPacketSizeTooSmall`.
+                // PINGRESP has two bytes and always fits, see `MaximumPacketSizeTooSmall`.
                 if let Err(error) = self.engine.transmit.answer(|out| Packet::PingResp.encode(self.engine.version, out))
                 {
                     bug!("PINGRESP has nothing that cannot be encoded: {error}");
@@ -387,7 +399,7 @@ impl End for ServerSession {
             Packet::Disconnect(disconnect) => Some(self.receive_disconnect(disconnect)),
             Packet::Auth(auth) => Some(self.receive_auth(auth)),
             Packet::Connect(_) => Some(self.protocol_error(ProtocolError::SecondConnect)),
-            // What is about deliveries has been dealt with, and nothing else comes from a client.
+            // The engine has handled the packets of deliveries, and a client sends no others.
             _ => None,
         }
     }
@@ -408,7 +420,7 @@ impl End for ServerSession {
     }
 }
 
-/// What is only the server's of what its engine has to know.
+/// The server's part of the information that the engine needs.
 pub(crate) struct ServerSide<'s> {
     config: &'s ServerConfig,
     version: Version,
@@ -421,7 +433,7 @@ impl Side for ServerSide<'_> {
         self.config.rules(self.version, self.client.receive_maximum, self.client.maximum_packet_size)
     }
 
-    /// Before 5.0 the client knows of no Maximum QoS, and not whether messages are retained.
+    /// Before 5.0 no Maximum QoS and no Retain Available are announced: nothing is enforced.
     #[inline(always)]
     fn admits(&self, qos: QoS, retain: bool) -> Result<(), ProtocolError> {
         if self.version != Version::V5 {
@@ -441,7 +453,7 @@ impl Side for ServerSide<'_> {
         Ok(())
     }
 
-    /// A server has no requests.
+    /// A server never sends SUBSCRIBE or UNSUBSCRIBE.
     fn takes_request(&mut self, request: &Packet<'_>) -> Result<(), CommandError> {
         bug!("a server has sent {request:?}");
         Err(CommandError::NotConnected)

@@ -1,4 +1,4 @@
-//! Wills, as they are kept.
+//! Wills, as they are stored.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -10,35 +10,38 @@ use crate::escaped::Escaped;
 use crate::text::{TextError, Utf8Str};
 use crate::topic::{TopicError, TopicName};
 
-/// A message that the server publishes when the client is gone (section 3.1.2.5).
+/// A message that the server publishes when the connection of the client ends without a DISCONNECT that discards the
+/// will (section 3.1.2.5). The defaults below are those of [`Will::default`].
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Will {
-    /// Where it is published.
+    /// The topic name (Will Topic). Default: empty, which is not valid.
     pub topic: String,
-    /// What is published.
+    /// The payload (Will Payload; before 5.0 Will Message). Default: empty.
     pub payload: Vec<u8>,
-    /// With which guarantee.
+    /// The QoS (Will QoS). Default: 0.
     pub qos: QoS,
-    /// Whether the server retains it.
+    /// Whether the server retains the message (Will Retain). Default: false.
     pub retain: bool,
-    /// How long after the connection it is published, in seconds; 5.0 only, like all that follows.
+    /// Time between the end of the connection and the publication, in seconds (Will Delay Interval). Default: 0. This
+    /// field and all following ones are for 5.0 only.
     pub delay_interval: u32,
-    /// What the payload is said to be.
+    /// The format of the payload (Payload Format Indicator). Default: `None`.
     pub payload_format_indicator: Option<PayloadFormat>,
-    /// How long the published will is of use, in seconds.
+    /// Lifetime of the published message, in seconds (Message Expiry Interval). Default: `None`, the message does not
+    /// expire.
     pub message_expiry_interval: Option<u32>,
-    /// The type of the payload.
+    /// The content type of the payload (Content Type). Default: `None`.
     pub content_type: Option<String>,
-    /// Where a response is expected.
+    /// The topic name for a response (Response Topic). Default: `None`.
     pub response_topic: Option<String>,
-    /// What a response shall be recognized by.
+    /// The data that identify the request in a response (Correlation Data). Default: `None`.
     pub correlation_data: Option<Vec<u8>>,
-    /// Names and values that are published with the will.
+    /// Names and values of the user properties of the published message (User Property). Default: none.
     pub user_properties: Vec<(String, String)>,
 }
 
 impl Will {
-    /// A will of QoS 0.
+    /// Creates a will of QoS 0 that is not retained and has no properties.
     pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
         Self { topic: topic.into(), payload: payload.into(), ..Self::default() }
     }
@@ -63,13 +66,13 @@ impl fmt::Debug for Will {
     }
 }
 
-/// Names and values as they are encoded.
+/// Returns names and values in the form in which they are encoded.
 pub(crate) fn user_properties(pairs: &[(String, String)]) -> Result<Vec<UserProperty<'_>>, TextError> {
     pairs.iter().map(|(name, value)| UserProperty::new(name, value)).collect()
 }
 
 impl Will {
-    /// As it goes into CONNECT.
+    /// Returns the will in the form in which CONNECT contains it.
     pub(crate) fn encodable<'a>(
         &'a self,
         user_properties: &'a [UserProperty<'a>],
@@ -91,7 +94,7 @@ impl Will {
         })
     }
 
-    /// As it has come in CONNECT.
+    /// Returns an owned copy of the will of a received CONNECT.
     pub(crate) fn received(will: &codec::Will<'_>) -> Self {
         let text = |text: Utf8Str<'_>| text.as_str().to_string();
         let properties = &will.properties;
@@ -110,7 +113,7 @@ impl Will {
         }
     }
 
-    /// The message that the will is published as. `user_properties` takes the user properties in the form in which the message
+    /// Returns the message to publish. `user_properties` receives the user properties in the form in which the message
     /// refers to them.
     ///
     /// ```
@@ -124,7 +127,7 @@ impl Will {
     ///
     /// # Errors
     ///
-    /// [`TopicError`] if one of its texts cannot be sent. Those of a will that was received can.
+    /// [`TopicError`] if one of its texts is not valid. The texts of a received will are valid.
     pub fn message<'a>(&'a self, user_properties: &'a mut Vec<UserProperty<'a>>) -> Result<Message<'a>, TopicError> {
         user_properties.clear();
         for (name, value) in &self.user_properties {
