@@ -1,4 +1,4 @@
-//! Wills, as they are kept.
+//! The Will Message of a session.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -10,41 +10,43 @@ use crate::escaped::Escaped;
 use crate::text::{TextError, Utf8Str};
 use crate::topic::{TopicError, TopicName};
 
-/// A message that the server publishes when the client is gone (section 3.1.2.5).
+/// A Will Message, which the server publishes when the connection is closed without a normal DISCONNECT (section
+/// 3.1.2.5).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Will {
-    /// Where it is published.
+    /// The topic.
     pub topic: String,
-    /// What is published.
+    /// The payload.
     pub payload: Vec<u8>,
-    /// With which guarantee.
+    /// The QoS. Default: 0.
     pub qos: QoS,
-    /// Whether the server retains it.
+    /// The RETAIN flag: whether the server retains the published message. Default: `false`.
     pub retain: bool,
-    /// How long after the connection it is published, in seconds; 5.0 only, like all that follows.
+    /// Will Delay Interval: the time from the end of the connection to the publication, in seconds. Default: 0. This
+    /// field and those below are for 5.0 only.
     pub delay_interval: u32,
-    /// What the payload is said to be.
+    /// Payload Format Indicator: whether the payload is UTF-8.
     pub payload_format_indicator: Option<PayloadFormat>,
-    /// How long the published will is of use, in seconds.
+    /// Message Expiry Interval of the published message, in seconds.
     pub message_expiry_interval: Option<u32>,
-    /// The type of the payload.
+    /// Content Type of the payload.
     pub content_type: Option<String>,
-    /// Where a response is expected.
+    /// Response Topic: the topic for a response.
     pub response_topic: Option<String>,
-    /// What a response shall be recognized by.
+    /// Correlation Data, by which the requester recognizes a response.
     pub correlation_data: Option<Vec<u8>>,
-    /// Names and values that are published with the will.
+    /// User properties, as pairs of name and value, published with the message.
     pub user_properties: Vec<(String, String)>,
 }
 
 impl Will {
-    /// A will of QoS 0.
+    /// Creates a will of QoS 0, not retained and without properties.
     pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
         Self { topic: topic.into(), payload: payload.into(), ..Self::default() }
     }
 }
 
-/// Prints all fields; the payload and the correlation data as escaped texts, cut after 64 bytes.
+/// Prints all fields; the payload and the correlation data as escaped strings, truncated after 64 bytes.
 impl fmt::Debug for Will {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Will")
@@ -63,13 +65,13 @@ impl fmt::Debug for Will {
     }
 }
 
-/// Names and values as they are encoded.
+/// Converts pairs of name and value to user properties that can be encoded.
 pub(crate) fn user_properties(pairs: &[(String, String)]) -> Result<Vec<UserProperty<'_>>, TextError> {
     pairs.iter().map(|(name, value)| UserProperty::new(name, value)).collect()
 }
 
 impl Will {
-    /// As it goes into CONNECT.
+    /// Converts the will to the form in which CONNECT is encoded.
     pub(crate) fn encodable<'a>(
         &'a self,
         user_properties: &'a [UserProperty<'a>],
@@ -91,7 +93,7 @@ impl Will {
         })
     }
 
-    /// As it has come in CONNECT.
+    /// Converts a will from a decoded CONNECT.
     pub(crate) fn received(will: &codec::Will<'_>) -> Self {
         let text = |text: Utf8Str<'_>| text.as_str().to_string();
         let properties = &will.properties;
@@ -110,8 +112,8 @@ impl Will {
         }
     }
 
-    /// The message that the will is published as. `user_properties` takes the user properties in the form in which the message
-    /// refers to them.
+    /// Returns the message that the will is published as. `user_properties` is overwritten with the user properties,
+    /// which the message borrows.
     ///
     /// ```
     /// # use mqtt_sansio::server::Will;
@@ -124,7 +126,7 @@ impl Will {
     ///
     /// # Errors
     ///
-    /// [`TopicError`] if one of its texts cannot be sent. Those of a will that was received can.
+    /// [`TopicError`] if the topic or a string is invalid. The strings of a received will are always valid.
     pub fn message<'a>(&'a self, user_properties: &'a mut Vec<UserProperty<'a>>) -> Result<Message<'a>, TopicError> {
         user_properties.clear();
         for (name, value) in &self.user_properties {

@@ -35,8 +35,10 @@ struct Pending {
     extra: u16,
 }
 
-/// What a message is to be acknowledged with, by the command `ack`. It belongs to the connection on which the message
-/// came, of this session: that of another one means something else there.
+/// Identifies a received message that the application must acknowledge with the command `ack`.
+///
+/// A receipt is valid for the session and for the connection on which the message arrived. The session refuses a
+/// receipt of an earlier connection; a receipt of another session is not detected, and may acknowledge another message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt {
     connection: u32,

@@ -1,4 +1,4 @@
-//! What was asked for and cannot be sent yet.
+//! The queue of messages and requests that cannot be sent yet.
 
 use alloc::collections::{BinaryHeap, VecDeque};
 use alloc::vec::Vec;
@@ -9,15 +9,16 @@ use crate::session::store::stored::Stored;
 use crate::session::token::Token;
 use crate::time::Instant;
 
-/// What happens to a message when no more can be kept.
+/// The behaviour of `publish` when a configured limit of queued and in-flight messages is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// It is refused, by an error of `publish`.
+    /// Refuses the new message with [`CommandError::QueueFull`](crate::CommandError::QueueFull). This is the default.
     #[default]
     Refuse,
-    /// The oldest messages that have not been sent make room for it, and their outcome is reported. If that is not
-    /// enough it is refused.
+    /// Drops the oldest queued messages to make room for the new one, and reports their outcome as
+    /// [`AbandonReason::Overflow`](crate::AbandonReason::Overflow). Messages in flight and requests are not dropped. If
+    /// dropping all queued messages would not make enough room, none is dropped and the new message is refused.
     DropOldest,
 }
 
