@@ -31,7 +31,7 @@ impl KeepAlive {
         self.idle_since = at;
     }
 
-    /// Records input. Any packet shows that the peer is alive: PINGRESP may have to wait behind other packets.
+    /// Records input. Any input shows that the peer is alive, since PINGRESP may have to wait behind other packets.
     #[inline]
     pub(crate) const fn received(&mut self, now: Instant) {
         self.has_asked = false;
