@@ -64,7 +64,7 @@ const INPUT_LEFT: u32 = 1 << 31;
 pub(crate) enum Phase {
     /// There is no connection.
     Closed,
-    /// There is no connection, and the session has expired. Only sessions of a server expire.
+    /// There is no connection, and the session has expired. Only sessions of a server are in this phase.
     Expired,
     /// CONNECT and CONNACK are being exchanged. Only sessions of a client are in this phase; the server has an acceptor
     /// for it.

@@ -335,7 +335,7 @@ pub struct ReceivedMessage<'a> {
     /// The QoS with which the message was sent.
     pub qos: QoS,
     /// The DUP flag: whether the packet may be a retransmission. The flag does not mean that the application has
-    /// received the message before: a message of QoS 2 is never delivered twice.
+    /// received the message before: a message of QoS 2 whose ownership was accepted is never delivered again.
     pub dup: bool,
     /// The RETAIN flag. In a message from a client: whether the server retains the message. In a message from a server:
     /// whether the message was already retained when the subscription was made or, with Retain As Published, the flag

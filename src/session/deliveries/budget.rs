@@ -1,7 +1,7 @@
 //! The account of the messages and requests that a session stores.
 
-/// The number and the size of the messages and requests that a session has queued and in flight. A message of QoS 2 that
-/// the peer has received counts without its bytes until PUBCOMP comes.
+/// The number and the size of the messages and requests that a session has queued and in flight. After PUBREC a message
+/// of QoS 2 counts without its bytes until PUBCOMP arrives.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Budget {
     count: u32,

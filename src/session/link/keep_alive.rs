@@ -38,7 +38,7 @@ impl KeepAlive {
         self.silent_since = now;
     }
 
-    /// Records that a packet to be answered has been put into the output, with whose end `ahead` bytes are to be taken.
+    /// Records that a packet to be answered was put into the output, as the last of `ahead` bytes that are to be taken.
     pub(crate) fn ask(&mut self, now: Instant, ahead: u64) {
         self.idle_since = now;
         if !self.has_asked {

@@ -13,10 +13,6 @@ use crate::codec::EncodeError;
 /// Small packets are contiguous in a single chunk; a payload of 2 KiB or more that was given as [`Bytes`] is a chunk of
 /// its own and is not copied. Only [`advance`](Buf::advance) removes bytes, so a write that was cancelled halfway
 /// neither loses nor repeats bytes.
-///
-/// Small packets lie one behind the other in a single chunk; a large payload that was given as [`Bytes`] is a chunk of
-/// its own and is not copied. Nothing leaves but by [`advance`](Buf::advance), so a write that was given up halfway
-/// loses nothing and repeats nothing.
 #[derive(Clone, Default)]
 pub struct Transmit {
     bytes: Vec<u8>,
@@ -104,7 +100,7 @@ impl Transmit {
         Ok(self.bytes.get(start..))
     }
 
-    /// Appends an answer: a packet that the peer has made this end send.
+    /// Appends an answer: a packet that the peer has caused this endpoint to send.
     #[inline]
     pub(crate) fn answer(
         &mut self,

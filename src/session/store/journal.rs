@@ -5,7 +5,7 @@
 //!
 //! | tag | fields | meaning |
 //! |---|---|---|
-//! | `V` | protocol level (1) | the protocol version in which packets are encoded; the first record |
+//! | `V` | protocol level (1) | the protocol version in which packets are encoded; precedes all other records |
 //! | `K` | token (8) | the last token that was assigned |
 //! | `C` | bytes | the client identifier that the server has assigned |
 //! | `B` | | the server has a session |
@@ -34,8 +34,6 @@ use crate::session::token::Token;
 /// The records that the application must store before it sends further output: a [`bytes::Buf`].
 ///
 /// While the journal has remaining bytes, [`Transmit`](crate::Transmit) offers none.
-///
-/// As long as it has something remaining, the stream to the transport appears to be empty.
 #[derive(Clone, Debug)]
 pub struct Journal {
     version: Version,

@@ -53,7 +53,7 @@ impl Stored {
         }
     }
 
-    /// Stores a message. A large payload is stored by reference, in place of the one of the message.
+    /// Stores a message. `large`, if present, is stored by reference and replaces the payload of the message.
     pub(crate) fn message(
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
