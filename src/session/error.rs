@@ -136,7 +136,7 @@ pub enum CommandError {
     /// The properties contain a subscription identifier, which a client must not send \[MQTT-3.3.4-6\].
     #[error("a client publishes no subscription identifiers [MQTT-3.3.4-6]")]
     SubscriptionIdentifier,
-    /// The number or the size of the queued and in-flight messages and requests has reached the configured maximum.
+    /// The number or the size of the queued and in-flight messages and requests would exceed the configured maximum.
     #[error("no more messages can be kept")]
     QueueFull,
     /// No operation with this token can be withdrawn: its outcome is known already, or it is a message of QoS 0 that is

@@ -66,8 +66,8 @@ impl Engine {
         if can_send { Admission::Send } else { Admission::Wait }
     }
 
-    /// Returns whether one more message of QoS 1 or 2 may be in flight, by the Receive Maximum of the peer
-    /// \[MQTT-3.3.4-7, MQTT-4.9.0-2\].
+    /// Returns whether one more message of QoS 1 or 2 may be in flight, by the Receive Maximum of the peer and the
+    /// configured limit \[MQTT-3.3.4-7, MQTT-4.9.0-2\].
     #[inline]
     fn window_is_open(&self, rules: &Rules) -> bool {
         self.outbound.in_flight() < rules.max_in_flight
@@ -503,8 +503,8 @@ impl Engine {
 pub(crate) enum Admission {
     /// The message can be sent at once.
     Send,
-    /// The message is queued: there is no connection, the Receive Maximum of the peer is reached, the output is full,
-    /// or other packets are to be sent before the message.
+    /// The message is queued: there is no connection, the maximum number of messages in flight is reached, the output
+    /// is full, or other packets are to be sent before the message.
     Wait,
     /// The message can be neither sent nor queued.
     Refuse(CommandError),

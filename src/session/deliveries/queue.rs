@@ -24,8 +24,8 @@ pub enum Overflow {
 
 /// The queued messages and requests, in the order in which they were requested.
 ///
-/// Messages of QoS 1 and 2 are in a line of their own: a reached Receive Maximum holds up these messages and no other
-/// packets \[MQTT-3.3.4-8\].
+/// Messages of QoS 1 and 2 are in a line of their own: if the maximum number of messages in flight is reached, only
+/// these messages are held up \[MQTT-3.3.4-8\].
 ///
 /// Every operation takes constant time on average, or logarithmic time where a token or an expiry is looked up. Only
 /// [`take_marked`](Self::take_marked), at the end of a session, scans the queue.
@@ -84,7 +84,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Returns whether the packet counts against the Receive Maximum of the peer.
+    /// Returns whether the packet counts against the maximum number of messages in flight.
     pub(crate) const fn is_windowed(self) -> bool {
         matches!(self, Self::Message(QoS::AtLeastOnce | QoS::ExactlyOnce))
     }
