@@ -435,7 +435,7 @@ impl Engine {
     }
 
     /// Sends PUBREL again for the messages that wait for PUBCOMP, since the session is resumed \[MQTT-4.4.0-1\].
-    /// Messages without PUBREC are sent again later, as the maximum number of messages in flight allows.
+    /// Messages without PUBACK or PUBREC are sent again later, as the maximum number of messages in flight allows.
     pub(crate) fn release_again(&mut self) {
         for id in self.outbound.released() {
             if let Err(error) = self.transmit.encode(u32::MAX, |out| PubRel::new(id).encode(self.version, out)) {
