@@ -1,4 +1,4 @@
-//! The Will Message of a session.
+//! Wills, as they are stored.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -10,43 +10,44 @@ use crate::escaped::Escaped;
 use crate::text::{TextError, Utf8Str};
 use crate::topic::{TopicError, TopicName};
 
-/// A Will Message, which the server publishes when the connection is closed without a normal DISCONNECT (section
-/// 3.1.2.5).
+/// A message that the server publishes when the connection of the client ends without a DISCONNECT that discards the
+/// will (section 3.1.2.5). The defaults below are those of [`Will::default`].
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Will {
-    /// The topic.
+    /// The topic name (Will Topic). Default: empty, which is not valid.
     pub topic: String,
-    /// The payload.
+    /// The payload (Will Payload; before 5.0 Will Message). Default: empty.
     pub payload: Vec<u8>,
-    /// The QoS. Default: 0.
+    /// The QoS (Will QoS). Default: 0.
     pub qos: QoS,
-    /// The RETAIN flag: whether the server retains the published message. Default: `false`.
+    /// Whether the server retains the message (Will Retain). Default: false.
     pub retain: bool,
-    /// Will Delay Interval: the time from the end of the connection to the publication, in seconds. Default: 0. This
-    /// field and those below are for 5.0 only.
+    /// Time between the end of the connection and the publication, in seconds (Will Delay Interval). Default: 0. This
+    /// field and all following ones are for 5.0 only.
     pub delay_interval: u32,
-    /// Payload Format Indicator: whether the payload is UTF-8.
+    /// The format of the payload (Payload Format Indicator). Default: `None`.
     pub payload_format_indicator: Option<PayloadFormat>,
-    /// Message Expiry Interval of the published message, in seconds.
+    /// Lifetime of the published message, in seconds (Message Expiry Interval). Default: `None`, the message does not
+    /// expire.
     pub message_expiry_interval: Option<u32>,
-    /// Content Type of the payload.
+    /// The content type of the payload (Content Type). Default: `None`.
     pub content_type: Option<String>,
-    /// Response Topic: the topic for a response.
+    /// The topic name for a response (Response Topic). Default: `None`.
     pub response_topic: Option<String>,
-    /// Correlation Data, by which the requester recognizes a response.
+    /// The data that identify the request in a response (Correlation Data). Default: `None`.
     pub correlation_data: Option<Vec<u8>>,
-    /// User properties, as pairs of name and value, published with the message.
+    /// Names and values of the user properties of the published message (User Property). Default: none.
     pub user_properties: Vec<(String, String)>,
 }
 
 impl Will {
-    /// Creates a will of QoS 0, not retained and without properties.
+    /// Creates a will of QoS 0 that is not retained and has no properties.
     pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
         Self { topic: topic.into(), payload: payload.into(), ..Self::default() }
     }
 }
 
-/// Prints all fields; the payload and the correlation data as escaped strings, truncated after 64 bytes.
+/// Prints all fields; the payload and the correlation data as escaped texts, cut after 64 bytes.
 impl fmt::Debug for Will {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Will")
@@ -65,13 +66,13 @@ impl fmt::Debug for Will {
     }
 }
 
-/// Converts pairs of name and value to user properties that can be encoded.
+/// Returns names and values in the form in which they are encoded.
 pub(crate) fn user_properties(pairs: &[(String, String)]) -> Result<Vec<UserProperty<'_>>, TextError> {
     pairs.iter().map(|(name, value)| UserProperty::new(name, value)).collect()
 }
 
 impl Will {
-    /// Converts the will to the form in which CONNECT is encoded.
+    /// Returns the will in the form in which CONNECT contains it.
     pub(crate) fn encodable<'a>(
         &'a self,
         user_properties: &'a [UserProperty<'a>],
@@ -93,7 +94,7 @@ impl Will {
         })
     }
 
-    /// Converts a will from a decoded CONNECT.
+    /// Returns an owned copy of the will of a received CONNECT.
     pub(crate) fn received(will: &codec::Will<'_>) -> Self {
         let text = |text: Utf8Str<'_>| text.as_str().to_string();
         let properties = &will.properties;
@@ -112,8 +113,8 @@ impl Will {
         }
     }
 
-    /// Returns the message that the will is published as. `user_properties` is overwritten with the user properties,
-    /// which the message borrows.
+    /// Returns the message to publish. `user_properties` receives the user properties in the form in which the message
+    /// refers to them.
     ///
     /// ```
     /// # use mqtt_sansio::server::Will;
@@ -126,7 +127,7 @@ impl Will {
     ///
     /// # Errors
     ///
-    /// [`TopicError`] if the topic or a string is invalid. The strings of a received will are always valid.
+    /// [`TopicError`] if one of its texts is not valid. The texts of a received will are valid.
     pub fn message<'a>(&'a self, user_properties: &'a mut Vec<UserProperty<'a>>) -> Result<Message<'a>, TopicError> {
         user_properties.clear();
         for (name, value) in &self.user_properties {
