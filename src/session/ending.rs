@@ -1,4 +1,4 @@
-//! Packets of 5.0 that either end sends about the connection itself: DISCONNECT and AUTH.
+//! DISCONNECT and AUTH, which both endpoints can send in 5.0.
 
 use super::deliveries::ack::trim;
 use super::engine::Engine;
@@ -10,20 +10,20 @@ use crate::codec::{
 use crate::text::Utf8Str;
 
 impl Engine {
-    /// Tells the other end, in 5.0, why its connection ends \[MQTT-4.13.1-1\].
+    /// Puts a DISCONNECT with this reason code into the output, in 5.0 \[MQTT-4.13.1-1\].
     pub(crate) fn tell(&mut self, code: ReasonCode, max: u32) {
         if self.version == Version::V5 {
             let reason_code = DisconnectReasonCode::try_from(code).unwrap_or(DisconnectReasonCode::ProtocolError);
             let disconnect = Disconnect { reason_code, ..Disconnect::default() };
-            // If it does not fit, it is left out.
+            // A DISCONNECT that is larger than `max` is not sent.
             if let Err(error) = self.transmit.encode(max, |out| disconnect.encode(Version::V5, out)) {
                 bug!("DISCONNECT has nothing that cannot be encoded: {error}");
             }
         }
     }
 
-    /// Puts DISCONNECT into the stream, without what would make it larger than `limit` bytes \[MQTT-3.14.2-3,
-    /// MQTT-3.14.2-4\].
+    /// Puts DISCONNECT into the output. Properties that would make the packet larger than `limit` bytes are left out
+    /// \[MQTT-3.14.2-3, MQTT-3.14.2-4\].
     pub(crate) fn put_disconnect(&mut self, disconnect: &Disconnect<'_>, limit: u32) -> Result<(), CommandError> {
         let (version, Disconnect { reason_code, properties }) = (self.version, *disconnect);
         let has_reason = properties.reason_string.is_some();
@@ -37,7 +37,7 @@ impl Engine {
     }
 }
 
-/// Whose turn it is in an enhanced authentication.
+/// The endpoint whose turn it is in an enhanced authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exchange {
     Idle,
@@ -46,7 +46,7 @@ pub(crate) enum Exchange {
 }
 
 impl Transmit {
-    /// Puts a step of an enhanced authentication into the stream.
+    /// Puts an AUTH, a step of an enhanced authentication, into the output.
     pub(crate) fn put_auth(
         &mut self,
         version: Version,

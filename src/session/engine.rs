@@ -1,4 +1,4 @@
-//! The deliveries of a session, in both directions, and the connection that they run over.
+//! The engine: the deliveries of a session in both directions, and the connection that carries them.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -24,9 +24,10 @@ use super::token::Token;
 use crate::codec::{self, DecodeError, Decoded, Limits, MAX_PACKET_SIZE, Packet, PubRel, Publish, QoS, Version};
 use crate::time::Instant;
 
-/// The deliveries of a session, and the connection that they run over, if there is one. Both ends are made of it: what
-/// only one of them has to do is theirs, and what differs between them is a [`Side`].
-// What every step looks at comes first.
+/// The deliveries of a session, and its connection, if there is one. Sessions of clients and servers contain an engine;
+/// the behaviour of one endpoint only is implemented there, and the differences that the engine depends on are a
+/// [`Side`].
+// The fields that every step reads come first.
 #[repr(C)]
 #[derive(Clone)]
 pub(crate) struct Engine {
@@ -34,15 +35,15 @@ pub(crate) struct Engine {
     pub(super) report: Report,
     pub(crate) version: Version,
     pub(crate) phase: Phase,
-    /// Something was received since this was last looked at.
+    /// Whether input has arrived since this flag was last read.
     pub(crate) heard: bool,
-    /// How many bytes of an unfinished packet were there. With [`INPUT_LEFT`] it is what was left because too much waits to
-    /// be written.
+    /// Number of bytes of an incomplete packet in the input. With [`INPUT_LEFT`]: number of bytes of input that were
+    /// not taken because too many answers are in the output.
     unfinished: u32,
-    /// How many bytes of `transmit` had been taken when that was last looked at.
+    /// Number of bytes that had been taken from `transmit` at the last [`note_sent`](Self::note_sent).
     seen_taken: u64,
     pub(crate) transmit: Transmit,
-    /// Use [`has_queued`](Self::has_queued) to ask whether something is in it: there may be an empty one.
+    /// The queue may exist and be empty: [`has_queued`](Self::has_queued) covers both cases.
     pub(super) queue: Option<Box<Queue>>,
     pub(super) next_token: Token,
     pub(crate) budget: Budget,
@@ -51,52 +52,54 @@ pub(crate) struct Engine {
     pub(super) inbound_aliases: Option<Box<InboundAliases>>,
     pub(crate) outbound_aliases: Option<Box<OutboundAliases>>,
     pub(crate) journal: Option<Box<Journal>>,
-    /// The message that is being delivered in parts.
+    /// The message that is currently delivered in parts.
     pub(super) partial: Option<Box<Partial>>,
 }
 
-/// More than a packet can have.
+/// Flag in [`Engine::unfinished`], above every possible size of a packet.
 const INPUT_LEFT: u32 = 1 << 31;
 
-/// What has become of the connection of a session. It is held here alone: client and server ask the engine.
+/// The state of the connection of a session. The engine has the only copy; client and server read it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// There is no connection.
     Closed,
-    /// There is no connection, and the session has expired. Only sessions of a server expire.
+    /// There is no connection, and the session has expired. Only sessions of a server are in this phase.
     Expired,
-    /// CONNECT and CONNACK are being exchanged. Only sessions of a client are in this phase: a server has an acceptor for it.
+    /// CONNECT and CONNACK are being exchanged. Only sessions of a client are in this phase; the server has an acceptor
+    /// for it.
     Opening,
     /// Messages can be exchanged.
     Open,
-    /// DISCONNECT is in the output; the action that says that the connection is over is still due.
+    /// DISCONNECT is in the output; the action that reports the end of the connection is still due.
     Closing,
-    /// The connection is over: the caller is to close the transport.
+    /// The connection is over: the caller must close the transport.
     Over,
 }
 
 impl Phase {
-    /// Whether packets of the peer are taken.
+    /// Returns whether packets of the peer are processed.
     #[inline]
     pub(crate) const fn takes_input(self) -> bool {
         matches!(self, Self::Opening | Self::Open)
     }
 
-    /// Whether there is no connection.
+    /// Returns whether there is no connection.
     #[inline]
     pub(crate) const fn is_closed(self) -> bool {
         matches!(self, Self::Closed | Self::Expired)
     }
 }
 
-/// Bytes that have left.
+/// Bytes that have been taken from the output.
 pub(crate) struct Left {
     pub(crate) count: u64,
-    /// Whether input was not being taken before.
+    /// Whether no input was being taken before.
     pub(crate) was_held: bool,
 }
 
-/// What both ends have to know at every step: from the configuration, and from what the other end has announced.
+/// The limits and options that the engine reads at every step: from the configuration, and from the properties that the
+/// peer has announced.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules {
     pub(crate) limits: Limits,
@@ -108,49 +111,49 @@ pub(crate) struct Rules {
     pub(crate) max_packet_size: u32,
     pub(crate) budget: BudgetLimits,
     pub(crate) overflow: Overflow,
-    /// Whether PUBACK ends the delivery of a message of QoS 2.
+    /// Whether PUBACK completes the delivery of a message of QoS 2.
     pub(crate) puback_ends_qos_2: bool,
-    /// Whether messages of QoS 0 wait for a connection.
+    /// Whether messages of QoS 0 are queued while there is no connection.
     pub(crate) keeps_qos_0: bool,
     pub(crate) transmit_limit: u32,
     pub(crate) answer_limit: u32,
 }
 
-/// What differs between the ends.
+/// The differences between client and server that the engine depends on.
 pub(crate) trait Side {
     fn rules(&self) -> Rules;
 
-    /// Whether the other end may send such a message.
+    /// Checks whether the peer may send a message of this QoS and RETAIN flag.
     fn admits(&self, _qos: QoS, _retain: bool) -> Result<(), ProtocolError> {
         Ok(())
     }
 
-    /// Whether the other end may send a message with these subscription identifiers.
+    /// Checks whether the peer may send a message with these subscription identifiers.
     fn admits_identifiers(&self, _publish: &Publish<'_>) -> Result<(), ProtocolError> {
         Ok(())
     }
 
-    /// Whether the other end takes such a message.
+    /// Checks whether the peer supports a message of this QoS and RETAIN flag.
     fn takes(&self, qos: QoS, retain: bool) -> Result<(), CommandError>;
 
-    /// Whether the other end takes such a request, which is about to be sent.
+    /// Checks whether the peer supports a request, which is about to be sent.
     fn takes_request(&mut self, packet: &Packet<'_>) -> Result<(), CommandError>;
 }
 
-/// What an action of either end can be made from.
+/// The reports of the engine from which an action of client or server is made.
 pub(crate) trait SessionAction<'a>: From<ReceivedMessage<'a>> + From<PayloadPart<'a>> + From<Done<'a>> {}
 
 impl<'a, A: From<ReceivedMessage<'a>> + From<PayloadPart<'a>> + From<Done<'a>>> SessionAction<'a> for A {}
 
-/// Why the engine does not go on with the input.
+/// The reason why the engine stops processing the input.
 pub(crate) enum Stop {
-    /// It begins with something that is not about deliveries, or the connection is not open yet.
+    /// The input begins with a packet that does not belong to a delivery, or the connection is not open yet.
     NotMine,
     Malformed(DecodeError),
     ProtocolError(ProtocolError),
 }
 
-/// An end of a connection: an engine, and what only this end does.
+/// An endpoint: an engine, and the behaviour of this endpoint only.
 pub(crate) trait End {
     type Side<'s>: Side
     where
@@ -159,13 +162,13 @@ pub(crate) trait End {
 
     fn split(&mut self) -> (&mut Engine, Self::Side<'_>);
 
-    /// Takes a packet that is not about deliveries, or that comes before messages can be exchanged.
+    /// Processes a packet that does not belong to a delivery, or that arrives before the connection is open.
     fn receive_other<'a>(&mut self, packet: Packet<'a>) -> Option<Self::Action<'a>>;
 
-    /// Ends the connection, because of what has been received.
+    /// Ends the connection because of invalid input.
     fn fail<'a>(&mut self, stop: Stop) -> Self::Action<'a>;
 
-    /// Takes packets out of the input until there is something to tell.
+    /// Processes packets of the input until there is an action to return.
     #[inline(always)]
     fn receive_all<'a>(&mut self, input: &mut &'a [u8]) -> Option<Self::Action<'a>> {
         loop {
@@ -187,7 +190,7 @@ pub(crate) trait End {
                 *input = input.get(size..).unwrap_or_default();
                 engine.heard = true;
                 let mut stop = None;
-                // An action is large: it is returned from where it is made, and not moved about.
+                // An action is large: returning it from here avoids a copy.
                 if let Some(told) = engine.receive_short(&mut side, &rules, packet, &mut stop) {
                     return Some(told);
                 }
@@ -204,7 +207,8 @@ pub(crate) trait End {
         }
     }
 
-    /// Takes what is not of the usual form; `None` if there is nothing to tell about it and there may be more.
+    /// Processes input that is not a complete short packet. Returns `None` if there is no action to return and the
+    /// input may contain more.
     #[inline(never)]
     fn receive_unusual<'a>(&mut self, input: &mut &'a [u8]) -> Option<Option<Self::Action<'a>>> {
         let (engine, mut side) = self.split();
@@ -226,7 +230,7 @@ pub(crate) trait End {
     }
 }
 
-/// It goes no further, because of a protocol error.
+/// Stops processing because of a Protocol Error.
 #[cold]
 pub(super) fn halt<A>(stop: &mut Option<Stop>, protocol_error: ProtocolError) -> Option<A> {
     *stop = Some(Stop::ProtocolError(protocol_error));
@@ -256,7 +260,7 @@ impl Engine {
         }
     }
 
-    /// Time goes on, never back.
+    /// Sets the current time, which never goes back, and drops expired messages from the queue.
     #[inline]
     pub(crate) fn advance(&mut self, now: Instant) {
         self.now = now.max(self.now);
@@ -265,7 +269,7 @@ impl Engine {
         }
     }
 
-    /// What has been written since this was last asked, if anything.
+    /// Returns the bytes that have been taken from the output since the last call; `None` if there are none.
     #[inline]
     pub(crate) fn note_sent(&mut self, answer_limit: u32) -> Option<Left> {
         let is_held = self.transmit.unsent_answers() >= answer_limit.max(1);
@@ -278,18 +282,18 @@ impl Engine {
         Some(Left { count: self.seen_taken.wrapping_sub(from), was_held })
     }
 
-    /// How many bytes of the stream are still to leave, as far as was noticed.
+    /// Returns the number of bytes that are in the output or were taken after the last [`note_sent`](Self::note_sent).
     pub(crate) fn ahead(&self) -> u64 {
         self.transmit.end().wrapping_sub(self.seen_taken)
     }
 
-    /// Whether something has been written that was not noticed yet.
+    /// Returns whether bytes have been taken from the output since the last [`note_sent`](Self::note_sent).
     #[inline]
     pub(crate) const fn has_unnoticed(&self) -> bool {
         self.seen_taken != self.transmit.taken()
     }
 
-    /// What is to be written; nothing as long as there is something to be stored first.
+    /// Returns the output. It offers no bytes while the journal has records to store.
     #[inline]
     pub(crate) fn transmit(&mut self) -> &mut Transmit {
         if let Some(journal) = &self.journal {
@@ -298,18 +302,18 @@ impl Engine {
         &mut self.transmit
     }
 
-    /// Whether there is an outcome to report that has not come from a packet.
+    /// Returns whether there is an outcome to report that no packet has caused.
     #[inline]
     pub(crate) fn has_report(&self) -> bool {
         self.report.has_next(self.transmit.taken())
     }
 
-    /// The next outcome of those that have not come from a packet.
+    /// Returns the next outcome that no packet has caused.
     pub(crate) fn next_report<'a, A: From<Done<'a>>>(&mut self) -> Option<A> {
         self.report.next()
     }
 
-    /// Puts a record into the journal, if there is one.
+    /// Writes a record to the journal, if there is one.
     #[inline]
     pub(crate) fn record(&mut self, record: Record<'_>) {
         if let Some(journal) = &mut self.journal {
@@ -317,41 +321,43 @@ impl Engine {
         }
     }
 
-    /// Whether there is something to do without input.
+    /// Returns whether the engine can proceed without input.
     pub(crate) fn is_due(&self, rules: &Rules) -> bool {
         self.has_report()
             || (self.unfinished & INPUT_LEFT != 0 && self.has_room_for_answers(rules))
             || self.can_send_more(rules)
     }
 
-    /// Whether messages or requests wait in the queue.
+    /// Returns whether messages or requests are queued.
     #[inline]
     pub(crate) fn has_queued(&self) -> bool {
         self.queue.as_ref().is_some_and(|queue| !queue.is_empty())
     }
 
-    /// The largest packet that may be sent or stored now. What the peer takes is known of a connection that is open, and
-    /// holds for that connection: the next one may have another limit, so until then only the protocol's own counts. What
-    /// does not fit into the packets of the next one is dropped then \[MQTT-3.1.2-24, MQTT-3.1.2-25\].
+    /// Returns the size of the largest packet that may be sent or stored now.
+    ///
+    /// The Maximum Packet Size of the peer is known, and valid, for an open connection only. The next connection may
+    /// have another limit, so that of the protocol applies until then. A stored packet that is too large for the next
+    /// connection is dropped then \[MQTT-3.1.2-24, MQTT-3.1.2-25\].
     #[inline]
     pub(super) fn packet_limit(&self, rules: &Rules) -> u32 {
         if self.phase == Phase::Open { rules.max_packet_size } else { MAX_PACKET_SIZE }
     }
 
-    /// Whether this end may put more of its own into the stream.
+    /// Returns whether this endpoint may put more packets of its own, other than answers, into the output.
     #[inline]
     pub(crate) fn has_room(&self, rules: &Rules) -> bool {
         self.transmit.len() < rules.transmit_limit as usize
     }
 
-    /// Whether input is taken: not as long as too many answers wait to be written. That messages of this end wait does not
-    /// matter, or both ends could wait for the other one to read.
+    /// Returns whether input is taken: not while too many answers are in the output. Other packets in the output do not
+    /// matter, or both endpoints could wait for each other to read.
     #[inline]
     pub(crate) fn has_room_for_answers(&self, rules: &Rules) -> bool {
         self.transmit.unsent_answers() < rules.answer_limit
     }
 
-    /// Whether something can be taken out of the input.
+    /// Returns whether a packet can be taken out of the input.
     #[inline(always)]
     fn takes_input(&mut self, rules: &Rules, input: &mut &[u8]) -> bool {
         if input.is_empty() {
@@ -366,7 +372,7 @@ impl Engine {
         if !takes {
             self.inbound.is_held = true;
             let left = input.len() as u32 | INPUT_LEFT;
-            // What has come is a sign of life, taken or not.
+            // Input shows that the peer is alive, even if the input is not taken.
             self.heard |= left != self.unfinished;
             self.unfinished = left;
         } else if self.unfinished & INPUT_LEFT != 0 {
@@ -375,7 +381,7 @@ impl Engine {
         takes
     }
 
-    /// Takes more of a message that comes in parts, or a packet about deliveries that is not of the usual form, or not
+    /// Processes more of a message that is delivered in parts, or a packet of a delivery that is not short or not
     /// complete.
     fn receive_unusual<'a, A: SessionAction<'a>>(
         &mut self,
@@ -402,7 +408,7 @@ impl Engine {
         }
     }
 
-    /// Takes the packet that the input begins with, if it is complete.
+    /// Takes the packet at the start of the input, if it is complete.
     fn decode_other<'a>(&mut self, rules: &Rules, input: &mut &'a [u8]) -> Result<Option<Packet<'a>>, Stop> {
         match codec::decode(input, self.version, rules.limits).map_err(Stop::Malformed)? {
             Decoded::Packet { packet, size } => {
@@ -412,7 +418,7 @@ impl Engine {
             }
             Decoded::Incomplete { .. } => {
                 let unfinished = input.len() as u32;
-                // A large packet that comes slowly is a sign of life too.
+                // A large packet that arrives slowly shows that the peer is alive, too.
                 self.heard |= unfinished != self.unfinished;
                 self.unfinished = unfinished;
                 Ok(None)
@@ -420,7 +426,7 @@ impl Engine {
         }
     }
 
-    /// A connection begins to exchange messages; no alias stands for anything \[MQTT-3.3.2-7\].
+    /// Opens the connection for messages; no topic alias is mapped yet \[MQTT-3.3.2-7\].
     pub(crate) fn opened(&mut self, max_aliases: u16) {
         self.phase = Phase::Open;
         self.inbound_aliases = None;
@@ -428,8 +434,8 @@ impl Engine {
         self.transmit.shrink();
     }
 
-    /// The connection goes on with the session: what waits for PUBCOMP is released again \[MQTT-4.4.0-1\]. Messages are
-    /// sent again as the window allows.
+    /// Sends PUBREL again for the messages that wait for PUBCOMP, since the session is resumed \[MQTT-4.4.0-1\].
+    /// Messages without PUBACK or PUBREC are sent again later, as the maximum number of messages in flight allows.
     pub(crate) fn release_again(&mut self) {
         for id in self.outbound.released() {
             if let Err(error) = self.transmit.encode(u32::MAX, |out| PubRel::new(id).encode(self.version, out)) {
@@ -438,10 +444,10 @@ impl Engine {
         }
     }
 
-    /// The connection is gone. What has not left, or is bound to the connection, waits for the next one; the rest is to
-    /// be sent again.
+    /// Closes the connection. Messages of which no byte has been taken, and requests, are queued again for the next
+    /// connection; the other messages in flight are to be sent again.
     ///
-    /// A request that was sent on so many connections without an answer is given up.
+    /// A request that was sent on `max_request_tries` connections without an answer is given up.
     pub(crate) fn closed(&mut self, max_request_tries: Option<NonZeroU8>) {
         let taken = self.transmit.taken();
         self.report.disconnected(taken);
@@ -458,7 +464,7 @@ impl Engine {
         self.phase = Phase::Closed;
     }
 
-    /// What has not left, or is bound to the connection, waits for the next one.
+    /// Queues again the messages of which no byte has been taken, and the requests, which belong to the connection.
     fn take_back(&mut self, taken: u64, max_request_tries: u16) {
         let mut flows = self.outbound.take_requests();
         flows.retain(|flow| !flow.is_reported);
@@ -491,7 +497,7 @@ impl Engine {
         }
     }
 
-    /// The session is gone: each message in flight is given up, and its packet identifier free \[MQTT-3.2.2-5\].
+    /// Gives up every message in flight and frees its packet identifier, because the session ended \[MQTT-3.2.2-5\].
     pub(crate) fn forget(&mut self) {
         while let Some(flow) = self.outbound.take_message() {
             if !flow.is_reported {
@@ -503,8 +509,8 @@ impl Engine {
         self.inbound.forget();
     }
 
-    /// Marks the message that was published last, with this token, if it is stored: see [`Waiting::mark`]. A payload that it
-    /// shares counts in this account.
+    /// Sets the mark of the message that was published last, with this token, if the message is stored: see
+    /// [`Waiting::mark`]. Its shared payload counts in this account.
     pub(crate) fn label_last(&mut self, token: Token, mark: u32, account: Option<&Arc<PayloadAccount>>) {
         let (own_mark, stored) = if let Some(flow) = self.outbound.last_message(token) {
             (&mut flow.mark, &mut flow.stored)
@@ -519,8 +525,8 @@ impl Engine {
         }
     }
 
-    /// The session is about to be forgotten: takes away the messages that are marked and may still be delivered otherwise, in
-    /// order. One of QoS 2 that is in flight may not: the other end may have accepted ownership \[MQTT-4.8.2-5\].
+    /// Removes the marked messages that may be delivered in another session, in order, before this session is
+    /// discarded. A message of QoS 2 in flight may not: the peer may have accepted ownership of it \[MQTT-4.8.2-5\].
     pub(crate) fn take_marked(&mut self) -> Vec<Waiting> {
         let mut marked = Vec::new();
         for (id, Flow { token, since, expires_after, mark, stored, .. }) in self.outbound.take_marked() {
@@ -540,7 +546,7 @@ impl Engine {
         marked
     }
 
-    /// Stores marked messages until they are taken, in a session that sends nothing any more.
+    /// Stores marked messages in a session that sends nothing any more, until the messages are taken.
     pub(crate) fn put_back_marked(&mut self, marked: Vec<Waiting>) {
         for waiting in marked {
             self.budget.add(waiting.stored.len());
@@ -548,7 +554,7 @@ impl Engine {
         }
     }
 
-    /// Messages of QoS 0 do not wait for another connection.
+    /// Gives up the queued messages of QoS 0, which do not wait for another connection.
     pub(crate) fn drop_unacknowledged(&mut self) {
         while let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.take_unacknowledged()) {
             self.give_up(&waiting, AbandonReason::Connection);
@@ -558,7 +564,7 @@ impl Engine {
         }
     }
 
-    /// The session is gone for good: what waits is given up too.
+    /// Gives up all queued messages and requests, because the session ended.
     pub(crate) fn forget_waiting(&mut self) {
         while let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.pop(true, true)) {
             self.give_up(&waiting, AbandonReason::Session);
@@ -566,7 +572,8 @@ impl Engine {
         self.queue = None;
     }
 
-    /// The session goes on in another version: what is kept is kept in that one, without what it does not have.
+    /// Changes the protocol version of the session. The stored packets are converted, without the properties if the new
+    /// version has none.
     pub(crate) fn change_version(&mut self, version: Version) {
         let old = core::mem::replace(&mut self.version, version);
         if old != version {
@@ -580,7 +587,7 @@ impl Engine {
         }
     }
 
-    /// Gives memory back that a burst has left behind.
+    /// Releases unused memory.
     pub(crate) fn shrink(&mut self) {
         self.transmit.shrink();
         self.outbound.shrink();
@@ -592,7 +599,7 @@ impl Engine {
         }
     }
 
-    /// How many messages and requests wait to be sent, or to be sent again.
+    /// Returns the number of messages and requests that are queued or to be sent again.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(usize::from(self.outbound.to_resend()))
     }
@@ -607,7 +614,7 @@ impl Engine {
     }
 }
 
-/// Whether the packet is a message or an acknowledgement of one.
+/// Returns whether the packet is a PUBLISH or an acknowledgement of one.
 const fn is_about_deliveries(packet: &[u8]) -> bool {
     matches!(packet.first(), Some(0x30..=0x7F))
 }

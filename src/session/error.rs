@@ -1,4 +1,4 @@
-//! What a peer, and what a caller, can do wrong beyond single packets.
+//! Protocol Errors of the peer, beyond single packets, and errors of commands.
 
 use thiserror::Error;
 
@@ -6,74 +6,78 @@ use crate::codec::{EncodeError, MaximumQoS, PacketType, ReasonCode};
 use crate::text::TextError;
 use crate::topic::TopicError;
 
-/// A packet that is well-formed, but not at this time or not from this peer: a Protocol Error (section 4.13).
+/// A Protocol Error of the peer (section 4.13): a well-formed packet that is not allowed at this time or from this
+/// peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// Something other than CONNACK, or AUTH, as the first packet of a server (section 3.2).
+    /// The first packet of the server is neither CONNACK nor AUTH (section 3.2).
     #[error("{0} came before CONNACK [MQTT-3.2.0-1]")]
     BeforeConnAck(PacketType),
-    /// A second CONNACK (section 3.2).
+    /// The server has sent a second CONNACK (section 3.2).
     #[error("a second CONNACK came [MQTT-3.2.0-2]")]
     SecondConnAck,
-    /// Session Present where there can be no session \[MQTT-3.2.2-4\].
+    /// CONNACK has Session Present 1 although the client asked for a new session \[MQTT-3.2.2-4\].
     #[error("a session is present although a new one was asked for [MQTT-3.2.2-4]")]
     UnexpectedSession,
-    /// An acknowledgement of another kind than what was sent needs \[MQTT-2.2.1-5\].
+    /// The type of an acknowledgement does not match the packet that was sent with its packet identifier
+    /// \[MQTT-2.2.1-5\].
     #[error("{0} came for something that is not answered by it [MQTT-2.2.1-5]")]
     MismatchedAck(PacketType),
-    /// More or fewer reason codes than there were filters \[MQTT-3.8.4-6, MQTT-3.11.3-1\].
+    /// SUBACK or UNSUBACK does not have one reason code for each topic filter \[MQTT-3.8.4-6, MQTT-3.11.3-1\].
     #[error("{0} does not hold one reason code for each filter [MQTT-3.8.4-6]")]
     WrongReasonCodeCount(PacketType),
-    /// More messages of QoS 1 and 2 at a time than this end takes (section 3.3.4).
+    /// The peer has more messages of QoS 1 and 2 in flight than the Receive Maximum of this endpoint allows (section
+    /// 3.3.4).
     #[error("more messages are open than the Receive Maximum allows [MQTT-3.3.4-9]")]
     ReceiveMaximumExceeded,
-    /// A topic alias above this end's Topic Alias Maximum (section 3.3.2.3.4).
+    /// A topic alias is greater than the Topic Alias Maximum of this endpoint (section 3.3.2.3.4).
     #[error("a topic alias is above the Topic Alias Maximum [MQTT-3.3.2-8]")]
     TopicAliasInvalid,
-    /// A topic alias that stands for nothing, without a topic name (section 3.3.2.3.4).
+    /// A message has no topic name, and a topic alias that is not mapped to one (section 3.3.2.3.4).
     #[error("a topic alias comes without a topic and stands for none [MQTT-3.3.2-7]")]
     UnknownTopicAlias,
-    /// A subscription identifier that was never used (section 3.3.2.3.8).
+    /// A message has a subscription identifier that was never used in a SUBSCRIBE (section 3.3.2.3.8).
     #[error("a subscription identifier was never used in a SUBSCRIBE (section 3.3.2.3.8)")]
     UnknownSubscriptionIdentifier,
-    /// An authentication step that nobody has asked for (section 3.15.1).
+    /// The peer has sent an AUTH that was not due (section 3.15.1).
     #[error("AUTH came without an authentication being under way (section 3.15.1)")]
     UnexpectedAuth,
-    /// Another Authentication Method than that of CONNECT \[MQTT-4.12.0-5\].
+    /// AUTH has another Authentication Method than CONNECT \[MQTT-4.12.0-5\].
     #[error("the authentication method is not that of CONNECT [MQTT-4.12.0-5]")]
     AuthenticationMethodChanged,
-    /// Something other than CONNECT as the first packet of a client \[MQTT-3.1.0-1\].
+    /// The first packet of the client is not CONNECT \[MQTT-3.1.0-1\].
     #[error("the first packet is not CONNECT [MQTT-3.1.0-1]")]
     NotConnect,
-    /// A second CONNECT \[MQTT-3.1.0-2\].
+    /// The client has sent a second CONNECT \[MQTT-3.1.0-2\].
     #[error("a second CONNECT came [MQTT-3.1.0-2]")]
     SecondConnect,
-    /// A message above the Maximum QoS of this end (section 3.2.2.3.4).
+    /// The QoS of a message is above the Maximum QoS of this endpoint (section 3.2.2.3.4).
     #[error("a message is above the Maximum QoS (section 3.2.2.3.4)")]
     QoSNotSupported,
-    /// A message to be retained, though this end does not (section 3.2.2.3.5).
+    /// A message has the RETAIN flag, which this endpoint has announced not to support (section 3.2.2.3.5).
     #[error("a message is to be retained, which is not available (section 3.2.2.3.5)")]
     RetainNotSupported,
-    /// A subscription of a kind that this end has announced not to have (section 3.2.2.3.11 to 3.2.2.3.13).
+    /// A subscription is of a kind that this endpoint has announced not to support (section 3.2.2.3.11 to 3.2.2.3.13).
     #[error("a subscription is of a kind that is not available: {0}")]
     NotAvailable(ReasonCode),
-    /// An UNSUBSCRIBE with the packet identifier of a request that is not answered.
+    /// UNSUBSCRIBE has the packet identifier of an unanswered request.
     #[error("the packet identifier of a request is in use [MQTT-2.2.1-3]")]
     PacketIdInUse,
-    /// More requests than this end keeps without an answer.
+    /// The client has more unanswered requests than this endpoint allows.
     #[error("more requests wait for an answer than are taken")]
     TooManyRequests,
-    /// A session expiry interval in DISCONNECT where CONNECT had none (section 3.14.2.2.2).
+    /// DISCONNECT has a Session Expiry Interval other than 0 although that of CONNECT was 0 or absent (section
+    /// 3.14.2.2.2).
     #[error("DISCONNECT gives a session an expiry interval that had none (section 3.14.2.2.2)")]
     SessionExpiry,
-    /// A Maximum Packet Size that no acknowledgement fits into.
+    /// The Maximum Packet Size of the peer is too small for an acknowledgement.
     #[error("the Maximum Packet Size leaves no room for an acknowledgement")]
     MaximumPacketSizeTooSmall,
 }
 
 impl ProtocolError {
-    /// The reason code of the DISCONNECT that tells the peer, in 5.0.
+    /// Returns the reason code of the DISCONNECT by which this endpoint reports the error to the peer, in 5.0.
     pub const fn reason_code(self) -> ReasonCode {
         match self {
             Self::ReceiveMaximumExceeded => ReasonCode::ReceiveMaximumExceeded,
@@ -89,85 +93,89 @@ impl ProtocolError {
     }
 }
 
-/// Why a command was not taken. Nothing has changed.
+/// The reason why a command was refused. A refused command has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// The connection is open already.
+    /// The session has a connection already.
     #[error("the connection is open already")]
     AlreadyOpen,
-    /// There is no connection, or it is not established yet, or it is about to be closed.
+    /// There is no connection, or the connection is not established yet, or is about to be closed.
     #[error("not connected")]
     NotConnected,
-    /// What was to be sent does not exist, or not in this version.
+    /// The packet cannot be encoded, or does not exist in this version of the protocol.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// A topic that cannot be published to, or a text that cannot be sent.
+    /// The topic is not a valid topic name, or a string cannot be sent.
     #[error(transparent)]
     Text(#[from] TopicError),
-    /// The packet is larger than the other end takes \[MQTT-3.2.2-15, MQTT-3.1.2-24\].
+    /// The packet is larger than the Maximum Packet Size of the peer \[MQTT-3.2.2-15, MQTT-3.1.2-24\] or of the
+    /// protocol.
     #[error("the packet is larger than the {limit} bytes that the other end takes [MQTT-3.2.2-15, MQTT-3.1.2-24]")]
     TooLarge {
-        /// The Maximum Packet Size of the other end, in bytes.
+        /// The largest packet, in bytes: the Maximum Packet Size of the peer, or that of the protocol while no
+        /// connection is open.
         limit: u32,
     },
-    /// The QoS is above the server's Maximum QoS \[MQTT-3.2.2-11\].
+    /// The QoS is above the Maximum QoS of the server \[MQTT-3.2.2-11\].
     #[error("the server takes messages up to QoS {} only [MQTT-3.2.2-11]", maximum.value())]
     QoSNotSupported {
-        /// The server's Maximum QoS.
+        /// The Maximum QoS of the server.
         maximum: MaximumQoS,
     },
     /// The server does not retain messages \[MQTT-3.2.2-14\].
     #[error("the server does not retain messages [MQTT-3.2.2-14]")]
     RetainNotSupported,
-    /// The server takes no wildcards, no shared subscriptions, or no subscription identifiers (section 3.2.2.3.11 to
-    /// 3.2.2.3.13).
+    /// The server does not support wildcard subscriptions, shared subscriptions or subscription identifiers (section
+    /// 3.2.2.3.11 to 3.2.2.3.13); the reason code says which.
     #[error("the server says: {0}")]
     SubscriptionNotSupported(ReasonCode),
-    /// Topic aliases are not the caller's business: the engine gives them.
+    /// The properties contain a topic alias. Topic aliases are assigned by the session.
     #[error("topic aliases are given by the engine")]
     TopicAlias,
-    /// A client publishes no subscription identifiers \[MQTT-3.3.4-6\].
+    /// The properties contain a subscription identifier, which a client must not send \[MQTT-3.3.4-6\].
     #[error("a client publishes no subscription identifiers [MQTT-3.3.4-6]")]
     SubscriptionIdentifier,
-    /// As many messages, or bytes, are kept as the configuration allows.
+    /// The number or the size of the queued and in-flight messages and requests would exceed the configured maximum.
     #[error("no more messages can be kept")]
     QueueFull,
-    /// Nothing can be withdrawn under the token: its outcome is known already, or it is a message of QoS 0 that is in the
-    /// output.
+    /// No operation with this token can be withdrawn: its outcome is known already, or it is a message of QoS 0 that is
+    /// in the output.
     #[error("nothing is open under the token that can be withdrawn")]
     UnknownToken,
-    /// A session cannot go on in another version of the protocol.
+    /// The version differs from that of the session, which cannot be resumed in another version of the protocol.
     #[error("a session cannot go on in another version of MQTT")]
     OtherVersion,
-    /// The message came on an earlier connection: it will be sent again, if the session goes on.
+    /// The message arrived on an earlier connection. The peer sends it again if the session is resumed.
     #[error("the message came on an earlier connection")]
     EarlierConnection,
-    /// The message is acknowledged already.
+    /// The message has been acknowledged already.
     #[error("the message is acknowledged already")]
     AlreadyAcknowledged,
-    /// CONNECT had no Authentication Method \[MQTT-4.12.0-7\], or it is not this end's turn in the exchange.
+    /// CONNECT had no Authentication Method \[MQTT-4.12.0-7\], or the next step of the authentication is due from the
+    /// peer.
     #[error("no authentication step is due from this end [MQTT-4.12.0-7]")]
     NoAuthentication,
-    /// Not one reason code for each filter.
+    /// The number of reason codes is not the number of topic filters in the request.
     #[error("not one reason code for each filter [MQTT-3.8.4-6]")]
     WrongReasonCodeCount,
-    /// There is no CONNECT to be answered, or it is answered already.
+    /// No CONNECT has arrived, or the CONNECT has been answered already.
     #[error("there is no CONNECT to be answered")]
     NoConnect,
-    /// A reason code that only a client sends \[MQTT-3.14.2-1\].
+    /// The reason code is one that only a client may send \[MQTT-3.14.2-1\].
     #[error("only a client sends this reason code [MQTT-3.14.2-1]")]
     ClientOnly,
-    /// Success does not refuse anybody.
+    /// The reason code of a refusal is below 0x80.
     #[error("a reason code below 0x80 does not refuse anybody")]
     NoRefusal,
-    /// A client that has come without a name has to be given one \[MQTT-3.1.3-6\].
+    /// The client has sent no client identifier and must be assigned one \[MQTT-3.1.3-6\].
     #[error("a client without a client identifier has to be given one [MQTT-3.1.3-6]")]
     NoClientIdentifier,
-    /// The topic has more levels than a broker takes.
+    /// The topic has more levels than the broker allows.
     #[error("the topic has more levels than it may have")]
     TooManyLevels,
-    /// DISCONNECT cannot give a session an expiry interval that had none (section 3.14.2.2.2).
+    /// DISCONNECT cannot set a Session Expiry Interval: that of CONNECT was 0 or absent (section 3.14.2.2.2), or this
+    /// endpoint is a server, which must not send the property \[MQTT-3.14.2-2\].
     #[error("a session without an expiry interval cannot be given one by DISCONNECT (section 3.14.2.2.2)")]
     SessionExpiry,
 }
@@ -179,7 +187,8 @@ impl From<TextError> for CommandError {
 }
 
 impl CommandError {
-    /// The reason code for something that the other end, known only now, does not take.
+    /// Returns the reason code for a packet that the peer, whose limits were unknown when the packet was stored, does
+    /// not support.
     pub(super) const fn reason_code(self) -> ReasonCode {
         match self {
             Self::TooLarge { .. } => ReasonCode::PacketTooLarge,

@@ -1,4 +1,4 @@
-//! Messages as an application gives and gets them.
+//! Application messages: messages to publish, received messages, and their payloads and topics.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -14,10 +14,10 @@ use crate::codec::{Delivery, List, Publish, PublishParts, PublishProperties, QoS
 use crate::escaped::Escaped;
 use crate::topic::TopicName;
 
-/// A message to be published, as an application builds it.
+/// A message to publish, built by the application.
 ///
-/// It has no packet identifier, no DUP and no topic alias: those belong to the connection that carries the message, and the
-/// sessions assign them.
+/// The message has no packet identifier, no DUP flag and no topic alias: these belong to a connection, and the session
+/// assigns them when it sends the message.
 ///
 /// ```
 /// # use mqtt_sansio::{Message, QoS};
@@ -27,10 +27,10 @@ use crate::topic::TopicName;
 /// # Ok::<(), mqtt_sansio::CommandError>(())
 /// ```
 ///
-/// A message that was received is forwarded by [`Message::from`], and answered by [`Message::reply_to`].
+/// Use [`Message::from`] to forward a received message, and [`Message::reply_to`] to answer one.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// Not checked: see [`checked`](Self::checked).
+    /// Not validated before [`checked`](Self::checked).
     topic: &'a [u8],
     payload: Payload<'a>,
     qos: QoS,
@@ -39,15 +39,15 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// A message of QoS 0, not retained and without properties. The topic, a text or a [`TopicName`], is checked when the
-    /// message is published.
+    /// Creates a message of QoS 0, not retained and without properties. The topic, a string or a [`TopicName`], is
+    /// validated when the message is published.
     #[inline]
     pub fn new(topic: &'a (impl AsRef<[u8]> + ?Sized), payload: impl Into<Payload<'a>>) -> Self {
         Self { topic: topic.as_ref(), payload: payload.into(), ..Self::default() }
     }
 
-    /// The answer to a request, published under its response topic with its correlation data and its QoS (section 4.10);
-    /// `None` if the request has no response topic.
+    /// Creates the response to a request (section 4.10). Its topic is the Response Topic of the request; its
+    /// Correlation Data and its QoS are those of the request. Returns `None` if the request has no Response Topic.
     ///
     /// ```
     /// # use mqtt_sansio::{Message, ReceivedMessage};
@@ -84,7 +84,7 @@ impl<'a> Message<'a> {
         self
     }
 
-    /// Sets whether the server retains the message for later subscribers. Default: no.
+    /// Sets the RETAIN flag: whether the server retains the message for later subscribers. Default: `false`.
     #[inline]
     #[must_use]
     pub const fn retain(mut self, retain: bool) -> Self {
@@ -92,8 +92,8 @@ impl<'a> Message<'a> {
         self
     }
 
-    /// Sets the properties; 5.0 only. Default: none. A message with a topic alias among them cannot be published: the
-    /// sessions assign topic aliases.
+    /// Sets the properties. Default: none; 5.0 only. A message whose properties contain a topic alias cannot be
+    /// published, because the session assigns topic aliases.
     #[inline]
     #[must_use]
     pub fn properties(mut self, properties: PublishProperties<'a>) -> Self {
@@ -101,13 +101,13 @@ impl<'a> Message<'a> {
         self
     }
 
-    /// Checks the topic, and returns the parts of the message.
+    /// Validates the topic and the properties, and returns the parts of the message.
     ///
     /// # Errors
     ///
     /// [`CommandError::TopicAlias`] if the properties contain a topic alias; [`CommandError::Text`] if the topic is not a
     /// valid topic name.
-    // The one place where the topic of a message to be published is checked.
+    // The topic of a message to publish is validated here and nowhere else.
     #[inline]
     pub fn checked(&self) -> Result<MessageRef<'_>, CommandError> {
         if self.properties.topic_alias.is_some() {
@@ -127,16 +127,17 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// Returns whether the message names subscription identifiers, which only a server sends.
+    /// Returns whether the message has subscription identifiers, which only a server may send.
     #[inline]
     pub(crate) fn has_subscription_identifiers(&self) -> bool {
         !self.properties.subscription_identifiers.is_empty()
     }
 }
 
-/// A received message is forwarded with its topic, payload, QoS, RETAIN flag and properties, but without subscription
-/// identifiers: those belong to the session that has received it. Of a message that is delivered in parts this is only the
-/// first part of the payload.
+/// Converts a received message to one that can be published, to forward it. The result has the topic, payload, QoS,
+/// RETAIN flag and properties of the received message, but not its subscription identifiers, which belong to the
+/// receiving session. If the received message is delivered in parts, the result contains only the first part of the
+/// payload.
 ///
 /// ```
 /// # use mqtt_sansio::Message;
@@ -178,8 +179,8 @@ impl fmt::Debug for Message<'_> {
     }
 }
 
-/// The parts of a message: what every session, store and broker passes on, whatever carries it. PUBLISH is built from it
-/// where bytes are written.
+/// The parts of a message, borrowed: the form in which sessions and brokers pass on a message, whether it was built,
+/// received or stored. A PUBLISH is built from these parts when it is encoded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MessageRef<'a> {
@@ -187,13 +188,13 @@ pub struct MessageRef<'a> {
     pub topic: TopicName<'a>,
     /// The payload.
     pub payload: &'a [u8],
-    /// The payload again, if it is a shared one.
+    /// The payload as shared bytes, if the message was built from [`Payload::Shared`].
     pub shared: Option<&'a Bytes>,
     /// The QoS.
     pub qos: QoS,
     /// The RETAIN flag.
     pub retain: bool,
-    /// The properties, without a topic alias.
+    /// The properties. They contain no topic alias.
     pub properties: PublishProperties<'a>,
 }
 
@@ -211,35 +212,35 @@ impl fmt::Debug for MessageRef<'_> {
 }
 
 impl<'a> MessageRef<'a> {
-    /// The content of a PUBLISH that was stored or received.
+    /// Returns the content of a stored or received PUBLISH.
     #[inline]
     pub(crate) const fn of(publish: &Publish<'a>) -> Self {
         let Publish { delivery, retain, topic, payload, properties } = *publish;
         Self { topic, payload, shared: None, qos: delivery.qos(), retain, properties }
     }
 
-    /// The payload, if it is a shared one that is sent and stored without being copied.
+    /// Returns the shared payload if it is large enough to be sent and stored without copying.
     #[inline]
     pub(crate) fn large(&self) -> Option<&'a Bytes> {
         self.shared.filter(|shared| shared.len() >= LARGE)
     }
 
-    /// PUBLISH, with a payload that replaces the one of the message where it is stored or sent elsewhere.
+    /// Builds the PUBLISH. `payload` replaces the payload of the message, which may be stored or sent separately.
     #[inline(always)]
     pub(crate) const fn as_publish<'s>(&'s self, delivery: Delivery, payload: &'s [u8]) -> PublishParts<'s> {
         PublishParts { delivery, retain: self.retain, topic: self.topic, payload, properties: &self.properties }
     }
 }
 
-/// The content of a message to be published: bytes that are copied, or shared ones.
+/// The payload of a message to publish: borrowed or shared bytes.
 ///
-/// Shared bytes of 2 KiB and more are sent, and stored until they are acknowledged, without being copied. Two payloads are
-/// equal when their bytes are.
+/// Shared bytes of 2 KiB or more are sent, and stored until they are acknowledged, without being copied; all other
+/// payloads are copied. Two payloads are equal if their bytes are equal.
 #[derive(Clone)]
 pub enum Payload<'a> {
-    /// Bytes of the caller's, which are copied.
+    /// Borrowed bytes, which are copied.
     Borrowed(&'a [u8]),
-    /// Shared bytes.
+    /// Shared bytes, which are copied only if they are shorter than 2 KiB.
     Shared(Bytes),
 }
 
@@ -253,7 +254,7 @@ impl fmt::Debug for Payload<'_> {
 }
 
 impl Payload<'_> {
-    /// The bytes.
+    /// Returns the bytes of the payload.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Borrowed(bytes) => bytes,
@@ -324,25 +325,29 @@ impl From<Bytes> for Payload<'_> {
     }
 }
 
-/// A message that has arrived. It borrows from the bytes that were received.
+/// A received message. It borrows from the input.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ReceivedMessage<'a> {
-    /// What it is about; never empty, a topic alias has been resolved.
+    /// The topic name. It is never empty: a topic alias has been resolved.
     pub topic: Topic<'a>,
-    /// Its content.
+    /// The payload, or its first part if `missing` is not 0.
     pub payload: &'a [u8],
-    /// With which guarantee it was sent.
+    /// The QoS with which the message was sent.
     pub qos: QoS,
-    /// Whether it may have been sent before. It says nothing about whether it was delivered before: of QoS 2 no
-    /// message is delivered twice.
+    /// The DUP flag: whether the packet may be a retransmission. The flag does not mean that the application has
+    /// received the message before: a message of QoS 2 whose ownership was accepted is never delivered again.
     pub dup: bool,
-    /// Whether it was retained when the subscription was made; with Retain As Published, whether it is retained.
+    /// The RETAIN flag. In a message from a client: whether the server retains the message. In a message from a server:
+    /// whether the message was already retained when the subscription was made or, with Retain As Published, the flag
+    /// that the publisher set.
     pub retain: bool,
-    /// Its properties; empty before 5.0. There is no topic alias among them: it has been resolved.
+    /// The properties; empty before 5.0. They contain no topic alias, which has been resolved.
     pub properties: PublishProperties<'a>,
-    /// With what it is to be acknowledged, if that is the application's business and its QoS is 1 or 2.
+    /// Identifies the acknowledgement that the application owes. `None` if the session acknowledges the message itself,
+    /// if the QoS is 0, or if further parts of the payload follow.
     pub receipt: Option<Receipt>,
-    /// How many bytes of the payload are still to come, by [`PayloadPart`]s; 0 unless delivery in parts was asked for.
+    /// Number of bytes of the payload that have not arrived; they follow as [`PayloadPart`]s. Always 0 unless delivery
+    /// in parts is configured.
     pub missing: u32,
 }
 
@@ -360,7 +365,7 @@ impl<'a> ReceivedMessage<'a> {
         Self { topic, payload, qos, dup, retain, properties, receipt: None, missing: 0 }
     }
 
-    /// The message without what belongs to the session that has received it.
+    /// Returns the message without its subscription identifiers, which belong to the receiving session.
     #[inline]
     pub(crate) fn content(&self) -> MessageRef<'_> {
         let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..self.properties };
@@ -369,16 +374,19 @@ impl<'a> ReceivedMessage<'a> {
     }
 }
 
-/// More of the payload of a message that is delivered in parts. Until the last one has come the message is not taken
-/// over: if the connection ends before, it will be sent again from the beginning, unless its QoS is 0.
+/// A further part of the payload of a message that is delivered in parts.
+///
+/// The session accepts ownership of the message, or waits for the application to acknowledge it, only with the last
+/// part. If the connection closes earlier, the peer sends a message of QoS 1 or 2 again from the beginning; a message
+/// of QoS 0 is lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PayloadPart<'a> {
-    /// What has come.
+    /// The bytes of this part.
     pub bytes: &'a [u8],
-    /// How many bytes are still to come.
+    /// Number of bytes of the payload that have not arrived; 0 in the last part.
     pub missing: u32,
-    /// With the last part: with what the message is to be acknowledged, if that is the application's business and its
-    /// QoS is 1 or 2.
+    /// Identifies the acknowledgement that the application owes; present only in the last part. `None` if the session
+    /// acknowledges the message itself, or if the QoS is 0.
     pub receipt: Option<Receipt>,
 }
 
@@ -409,21 +417,21 @@ impl fmt::Debug for PayloadPart<'_> {
     }
 }
 
-/// The topic of a message that has arrived.
+/// The topic of a received message.
 #[derive(Clone)]
 pub enum Topic<'a> {
-    /// As it was received.
+    /// The topic name in the packet.
     Named(TopicName<'a>),
-    /// What a topic alias stood for.
+    /// The topic name that a topic alias was mapped to.
     Aliased(SharedTopic),
 }
 
-/// A topic that an alias stands for.
+/// A topic name that a topic alias is mapped to.
 #[derive(Clone)]
 pub struct SharedTopic(pub(crate) Arc<[u8]>);
 
 impl Topic<'_> {
-    /// The name.
+    /// Returns the topic name.
     pub fn name(&self) -> TopicName<'_> {
         match self {
             Self::Named(name) => *name,
@@ -431,7 +439,7 @@ impl Topic<'_> {
         }
     }
 
-    /// The name as text. Costs a pass over the bytes.
+    /// Returns the topic name as a string. The cost is linear in its length.
     pub fn as_str(&self) -> &str {
         self.name().as_str()
     }

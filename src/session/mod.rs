@@ -1,8 +1,8 @@
-//! What the two ends of a connection have in common: deliveries and their packet identifiers, what is to be written,
+//! The part of a session that clients and servers share: deliveries and their packet identifiers, output, topic
 //! aliases, keep-alive.
 //!
-//! Nothing in here does what only one end does: what differs is asked of a [`Side`]. The types that a caller sees, errors
-//! and outcomes, have room for both.
+//! Behaviour of only one of the endpoints is not in this module: the engine asks a [`Side`] where client and server
+//! differ. The public types, errors and outcomes, cover both endpoints.
 
 mod deliveries;
 mod ending;
@@ -50,5 +50,6 @@ pub(crate) use self::{
 pub(crate) use self::store::stored::Stored;
 pub(crate) use self::{link::transmit::LARGE, store::payload::PayloadAccount};
 
-/// The smallest Maximum Packet Size that one can live with: the longest acknowledgement without properties.
+/// The smallest supported Maximum Packet Size of a peer, in bytes: that of the longest acknowledgement without
+/// properties.
 pub(crate) const SMALLEST_PACKET_SIZE: u32 = 5;

@@ -1,4 +1,4 @@
-//! What becomes of what was asked for.
+//! The outcomes of operations: publishing, subscribing and unsubscribing.
 
 use core::fmt;
 
@@ -7,54 +7,57 @@ use thiserror::Error;
 use super::token::Token;
 use crate::codec::{AckProperties, List, ListIter, PacketType, ReasonCode, SubAckReasonCode, UnsubAckReasonCode};
 
-/// That something has come to its end.
+/// The outcome of the operation with this token.
 pub(crate) struct Done<'a> {
     pub(crate) token: Token,
     pub(crate) outcome: Outcome<'a>,
 }
 
-/// What has become of something that was asked for.
+/// The outcome of an operation: of publishing a message, of SUBSCRIBE or of UNSUBSCRIBE. Each [`Token`] has exactly
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome<'a> {
-    /// A message of QoS 0 has been handed to the transport, to its last byte. Nobody will say more about it.
+    /// The last byte of a message of QoS 0 was handed to the transport. No acknowledgement follows.
     Sent,
-    /// The server has taken a message of QoS 1 or 2, or with a reason code of 0x80 and above refused it.
+    /// The peer has acknowledged a message of QoS 1 or 2. A reason code of 0x80 or above refuses the message.
     Acknowledged {
-        /// How it went. Of QoS 2 it is what PUBREC has said.
+        /// The reason code in PUBACK; for QoS 2 the reason code in PUBREC.
         reason_code: ReasonCode,
-        /// What the last packet has said besides.
+        /// The Reason String and the user properties of the last packet of the delivery: PUBACK, PUBCOMP, or a PUBREC
+        /// that refuses the message.
         properties: AckProperties<'a>,
     },
-    /// The other end has acknowledged a message of QoS 2 with PUBACK, as if it were of QoS 1: it has the message, but nothing
-    /// keeps it from delivering it more than once. Some servers have no QoS 2 and answer so. See `puback_ends_qos_2` in
-    /// the configurations.
+    /// The peer has acknowledged a message of QoS 2 with PUBACK, as if its QoS were 1. The peer has the message, but
+    /// may deliver it more than once. Some servers without QoS 2 answer in this way; see `puback_ends_qos_2` in the
+    /// configurations.
     AtLeastOnce {
-        /// How it went.
+        /// The reason code in PUBACK.
         reason_code: ReasonCode,
-        /// What PUBACK has said besides.
+        /// The Reason String and the user properties in PUBACK.
         properties: AckProperties<'a>,
     },
-    /// The server has answered SUBSCRIBE.
+    /// The server has answered SUBSCRIBE with SUBACK.
     Subscribed {
-        /// What became of each filter, in order.
+        /// One reason code for each topic filter, in the order of the request.
         reason_codes: List<'a, SubAckReasonCode>,
-        /// What it has said besides.
+        /// The Reason String and the user properties in SUBACK.
         properties: AckProperties<'a>,
     },
-    /// The server has answered UNSUBSCRIBE.
+    /// The server has answered UNSUBSCRIBE with UNSUBACK.
     Unsubscribed {
-        /// What became of each filter, in order; empty before 5.0.
+        /// One reason code for each topic filter, in the order of the request; empty before 5.0.
         reason_codes: List<'a, UnsubAckReasonCode>,
-        /// What it has said besides.
+        /// The Reason String and the user properties in UNSUBACK.
         properties: AckProperties<'a>,
     },
-    /// It was given up.
+    /// The session gave the operation up.
     Abandoned(AbandonReason),
 }
 
 impl<'a> Outcome<'a> {
-    /// The reason codes of the server; none if it has not said anything.
+    /// Returns the reason codes in the answer of the peer; none for [`Sent`](Self::Sent) and
+    /// [`Abandoned`](Self::Abandoned).
     pub fn codes(&self) -> Codes<'a> {
         Codes(match *self {
             Self::Sent | Self::Abandoned(_) => Inner::One(None),
@@ -66,14 +69,15 @@ impl<'a> Outcome<'a> {
         })
     }
 
-    /// Whether it is what was asked for: sent, or answered without an error. [`AtLeastOnce`](Self::AtLeastOnce) is, as far as
-    /// the message has arrived.
+    /// Returns whether the operation succeeded: the message was sent, or the peer has answered without a reason code of
+    /// 0x80 or above. [`AtLeastOnce`](Self::AtLeastOnce) without such a reason code is a success, since the message has
+    /// arrived.
     pub fn is_success(&self) -> bool {
         !matches!(self, Self::Abandoned(_)) && !self.codes().any(ReasonCode::is_error)
     }
 }
 
-/// The reason codes of an [`Outcome`].
+/// Iterator over the reason codes of an [`Outcome`], returned by [`Outcome::codes`].
 #[derive(Clone)]
 pub struct Codes<'a>(Inner<'a>);
 
@@ -105,39 +109,45 @@ impl fmt::Debug for Codes<'_> {
     }
 }
 
-/// Why something was given up.
+/// The reason why a session gave an operation up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum AbandonReason {
-    /// A message was in flight when its session ended: the server has lost it, or it was not to outlive its connection (in
-    /// 5.0 without a session expiry interval, before with Clean Session). The other end may have it, or not.
+    /// The session ended while the message was in flight. Either the server has lost the session, or the session was
+    /// not to outlive its connection (5.0: Session Expiry Interval 0 or absent; earlier versions: Clean Session 1).
+    /// Whether the peer has received the message is unknown. In a session of a server, queued messages have this reason
+    /// too.
     #[error("the session ended while it was in flight")]
     Session,
-    /// A message of QoS 0 had not been handed to the transport when the connection ended.
+    /// The connection closed before a message of QoS 0 was handed to the transport completely.
     #[error("the connection ended before it was sent")]
     Connection,
-    /// It made room for a newer one.
+    /// The message was dropped from the full queue to make room for a newer one; see
+    /// [`Overflow::DropOldest`](crate::Overflow::DropOldest).
     #[error("it made room for a newer one")]
     Overflow,
-    /// Its message expiry interval has passed before it could be sent. It is noticed when the engine is next told the time.
+    /// The Message Expiry Interval of the message passed while the message was queued. The session detects the expiry
+    /// at its next call with the current time.
     #[error("it has expired before it could be sent")]
     Expired,
-    /// The server, known only now, does not take it: the packet is too large, or has a QoS, a RETAIN flag or a
-    /// subscription that it does not support.
+    /// The peer does not support the packet: it exceeds the peer's Maximum Packet Size, or uses a QoS, the RETAIN flag
+    /// or a kind of subscription that the server does not support. The limits of the peer were unknown when the
+    /// operation was accepted.
     #[error("the server does not take it: {0}")]
     NotSupported(ReasonCode),
-    /// It was withdrawn. The other end may have it, or not.
+    /// The application withdrew the operation. Whether the peer has received the packet is unknown.
     #[error("it was withdrawn")]
     Withdrawn,
-    /// A SUBSCRIBE or UNSUBSCRIBE was sent on as many connections as the configuration allows, and each of them ended before it
-    /// was answered.
+    /// A SUBSCRIBE or UNSUBSCRIBE was sent on as many connections as the configuration allows, and each connection
+    /// closed before the answer arrived.
     #[error("it was sent on {tries} connections without an answer")]
     Unanswered {
-        /// The number of connections.
+        /// Number of connections on which the request was sent.
         tries: u16,
     },
-    /// The other end has answered with a packet that is no answer to it, which is a Protocol Error and has ended the
-    /// connection. To send it again would bring the same answer. The other end may have it, or not.
+    /// The peer has answered with a packet of the wrong type, which is a Protocol Error and has ended the connection.
+    /// The operation is not repeated, since the peer would answer in the same way. Whether the peer has received the
+    /// packet is unknown.
     #[error("the other end has answered with {0}, which is no answer to it")]
     Mismatched(PacketType),
 }

@@ -1,21 +1,21 @@
-//! Messages that are larger than what the caller wants to collect: delivered in parts, as they come.
+//! Delivery in parts: large messages whose payload is delivered as it arrives.
 
 use super::engine::{Engine, Rules, Side, Stop, halt};
 use super::message::{PayloadPart, ReceivedMessage};
 use crate::codec::{self, Delivery, FixedHeader};
 
-/// A message of which a part has been delivered.
+/// A message whose first part has been delivered.
 #[derive(Clone)]
 pub(crate) struct Partial {
     delivery: Delivery,
-    /// How many bytes are still to come.
+    /// Number of bytes of the payload that have not arrived.
     missing: u32,
-    /// Whether it was delivered before, so that it is not told again.
+    /// Whether the message was delivered before, so that no part of it is reported.
     is_duplicate: bool,
 }
 
 impl Engine {
-    /// Begins to deliver the message that the input begins with, if it is to be delivered in parts.
+    /// Begins to deliver the message at the start of the input, if it is to be delivered in parts.
     pub(super) fn begin_message<'a>(
         &mut self,
         side: &mut impl Side,
@@ -50,7 +50,8 @@ impl Engine {
         (!is_duplicate).then_some(ReceivedMessage { missing, ..message })
     }
 
-    /// Goes on with a message that is delivered in parts. It is taken over, and acknowledged, with the last one.
+    /// Takes more of a message that is delivered in parts. The session accepts ownership of the message, and
+    /// acknowledges it, with the last part.
     #[cold]
     pub(super) fn continue_message<'a>(
         &mut self,

@@ -1,4 +1,4 @@
-//! What the other end sends about deliveries: messages, and acknowledgements of ours.
+//! Processing of received messages, and of acknowledgements of sent messages.
 
 use core::num::NonZeroU16;
 
@@ -17,7 +17,7 @@ use crate::codec::{
 use crate::topic::TopicName;
 
 impl Engine {
-    /// Takes a packet of the usual form.
+    /// Processes a [`Short`] packet.
     #[inline(always)]
     pub(super) fn receive_short<'a, A: SessionAction<'a>>(
         &mut self,
@@ -54,7 +54,7 @@ impl Engine {
         }
     }
 
-    /// Takes a packet about deliveries; any other does nothing.
+    /// Processes a PUBLISH or an acknowledgement of one. Any other packet is ignored.
     #[inline(never)]
     pub(super) fn receive<'a, A: SessionAction<'a>>(
         &mut self,
@@ -103,7 +103,7 @@ impl Engine {
         Some(ReceivedMessage { receipt, ..message }.into())
     }
 
-    /// What a message is about, if it keeps the rules of this connection.
+    /// Checks a message against the limits of this connection, and returns its topic with a topic alias resolved.
     pub(super) fn topic_of<'a>(
         &mut self,
         side: &mut impl Side,
@@ -120,8 +120,8 @@ impl Engine {
         }
     }
 
-    /// Takes over a message, and acknowledges it if that is due and not the application's business. It is not to be
-    /// delivered if this returns an error: because it was before, or because of a protocol error.
+    /// Registers a received message, and acknowledges it unless the application does so. An error means that the
+    /// message must not be delivered: because it was delivered before (`None`), or because of a Protocol Error.
     #[inline(always)]
     pub(super) fn take_over(
         &mut self,
@@ -154,31 +154,31 @@ impl Engine {
         }
     }
 
-    /// Acknowledges a second copy of a message of QoS 2, when its turn has come.
+    /// Acknowledges a duplicate of a message of QoS 2, after the acknowledgements that wait for the application.
     pub(super) fn acknowledge_duplicate(&mut self, id: PacketId) {
         if self.inbound.is_pending() {
             self.inbound.expect(OrderedAck::duplicate(id));
         } else if self.inbound.has(id) {
             self.acknowledge(id, QoS::ExactlyOnce, PubAckReasonCode::Success);
         } else {
-            // The first copy was refused in the meantime.
+            // The message was refused after its duplicate began to arrive.
             self.acknowledge(id, QoS::ExactlyOnce, PubAckReasonCode::UnspecifiedError);
         }
     }
 
-    /// Puts PUBACK or PUBREC into the stream.
+    /// Puts PUBACK or PUBREC into the output.
     #[inline]
     fn acknowledge(&mut self, id: PacketId, qos: QoS, reason_code: PubAckReasonCode) {
         let (version, properties) = (self.version, AckProperties::default());
-        // Five bytes at most: they always fit, see `MaximumPacketSizeTooSmall`.
+        // The packet has at most five bytes and always fits, see `MaximumPacketSizeTooSmall`.
         let encoded = match qos {
             QoS::ExactlyOnce => {
                 if reason_code.is_error() {
                     self.inbound.refuse(id);
                     self.inbound.acked();
                     if version != Version::V5 {
-                        // Only a second copy comes here, after the first one was released: PUBREC of 3.1.1 cannot say that
-                        // there is nothing to release, and the peer has PUBCOMP.
+                        // Only a duplicate reaches this point, after the message was released: PUBREC of 3.1.1 cannot
+                        // say that there is nothing to release, and PUBCOMP has been sent already.
                         return;
                     }
                 }
@@ -194,7 +194,7 @@ impl Engine {
         }
     }
 
-    /// Acknowledges a message. Acknowledgements go out in the order of reception.
+    /// Acknowledges a message for the application. Acknowledgements are sent in the order of reception.
     pub(crate) fn ack(
         &mut self,
         rules: &Rules,
@@ -219,7 +219,8 @@ impl Engine {
             self.record(Record::TakenOver(id));
         }
         if is_plain {
-            // The usual case: an acknowledgement in the order of reception goes out without being stored.
+            // In the common case the acknowledgement is the next in the order of reception, and is sent without being
+            // stored.
             if self.inbound.take_first(receipt) {
                 self.acknowledge(id, qos, reason_code);
             } else if let Ok(ack) = self.inbound.pending(receipt) {
@@ -231,7 +232,7 @@ impl Engine {
         while let Some(ack) = self.inbound.next_ready() {
             match ack.packet() {
                 Some(packet) => self.acknowledge_with(&ack, packet),
-                // A second copy of a message that was refused.
+                // A duplicate of a message that was refused.
                 None if ack.is_duplicate() && !self.inbound.has(ack.id) => {
                     self.acknowledge(ack.id, ack.qos, PubAckReasonCode::UnspecifiedError);
                 }
@@ -241,7 +242,7 @@ impl Engine {
         Ok(())
     }
 
-    /// As [`acknowledge`](Self::acknowledge), with a packet that is ready.
+    /// As [`acknowledge`](Self::acknowledge), with an encoded packet.
     fn acknowledge_with(&mut self, ack: &OrderedAck, packet: &[u8]) {
         let is_refused = ack.reason_code().is_error();
         if ack.qos == QoS::ExactlyOnce && is_refused {
@@ -253,7 +254,7 @@ impl Engine {
         self.transmit.append_answer(packet);
     }
 
-    /// What a message with a topic alias is about (section 3.3.2.3.4).
+    /// Resolves the topic alias of a message to a topic name (section 3.3.2.3.4).
     #[cold]
     fn resolve_alias<'a>(
         &mut self,
@@ -274,7 +275,7 @@ impl Engine {
     }
 
     fn receive_pubrel(&mut self, id: PacketId) {
-        // One that is not known is no error: the PUBCOMP may have been lost with an earlier connection.
+        // An unknown packet identifier is no error: PUBCOMP may have been lost with an earlier connection.
         let reason_code = if self.inbound.release(id) {
             self.record(Record::Released(id));
             PubRelReasonCode::Success
@@ -282,7 +283,7 @@ impl Engine {
             self.not_found()
         };
         let comp = PubComp { id, reason_code, properties: AckProperties::default() };
-        // Five bytes at most: they always fit.
+        // The packet has at most five bytes and always fits.
         if let Err(error) = self.transmit.answer(|out| comp.encode(self.version, out)) {
             bug!("PUBCOMP has nothing that cannot be encoded: {error}");
         }
@@ -309,14 +310,14 @@ impl Engine {
             Acknowledged::Mismatch => return halt(stop, self.mismatched(ack.id, PacketType::PubRec)),
         };
         let rel = PubRel { id: ack.id, reason_code, properties: AckProperties::default() };
-        // Five bytes at most: they always fit.
+        // The packet has at most five bytes and always fits.
         if let Err(error) = self.transmit.answer(|out| rel.encode(self.version, out)) {
             bug!("PUBREL has nothing that cannot be encoded: {error}");
         }
         None
     }
 
-    /// The answer to something with a packet identifier that is not in use.
+    /// Returns the reason code for a packet identifier that is not in use.
     const fn not_found(&self) -> PubRelReasonCode {
         match self.version {
             Version::V5 => PubRelReasonCode::PacketIdentifierNotFound,
@@ -324,7 +325,7 @@ impl Engine {
         }
     }
 
-    /// PUBACK or PUBCOMP ends a delivery.
+    /// Processes PUBACK or PUBCOMP, which completes a delivery.
     #[inline]
     #[allow(clippy::too_many_arguments)] // the fields of a packet
     fn settle<'a, A: SessionAction<'a>>(
@@ -346,21 +347,21 @@ impl Engine {
                     return Some(Done { token, outcome: Outcome::AtLeastOnce { reason_code, properties } }.into());
                 }
                 let reason_code = match stage {
-                    // What PUBREC has said. That PUBCOMP does not know the identifier is no error: an earlier one, which
-                    // did not arrive, has ended the delivery (section 3.7.2.1).
+                    // The reason code in PUBREC. An unknown packet identifier in PUBCOMP is no error: an earlier
+                    // PUBCOMP, which did not arrive, has completed the delivery (section 3.7.2.1).
                     Stage::PubComp(code) => PubAckReasonCode::from_value(code).map_or(reason_code, Into::into),
                     _ => reason_code,
                 };
                 Some(Done { token, outcome: Outcome::Acknowledged { reason_code, properties } }.into())
             }
-            // Nobody waits for it: no harm is done.
+            // No operation waits for the acknowledgement, which is ignored.
             Acknowledged::Unknown | Acknowledged::Release { .. } => None,
             Acknowledged::Mismatch => halt(stop, self.mismatched(id, packet)),
         }
     }
 
-    /// A packet has come that is not the answer to what was sent under its packet identifier. The peer would give the same
-    /// answer on every connection, so the operation ends here instead of coming back for ever.
+    /// Gives up an operation whose answer has the wrong type. The peer would give the same answer on every connection,
+    /// so sending the packet again would never complete the operation.
     #[cold]
     pub(crate) fn mismatched(&mut self, id: PacketId, packet: PacketType) -> ProtocolError {
         self.abandon(id, AbandonReason::Mismatched(packet));

@@ -1,4 +1,4 @@
-//! Outcomes that wait to be reported.
+//! Outcomes to report.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -9,24 +9,25 @@ use super::token::Token;
 type Outcomes = VecDeque<(Token, Option<AbandonReason>)>;
 type InOutput = VecDeque<(u64, Token)>;
 
-/// Outcomes that do not come from a packet of the peer: what was lost, and messages of QoS 0, whose outcome is known when
-/// their bytes have left.
+/// Outcomes that no packet of the peer causes: of abandoned operations, and of messages of QoS 0, which are sent once
+/// their bytes have been taken from the output.
 #[derive(Clone, Default)]
 pub(crate) struct Report {
-    /// In the order in which they are reported; `None` for sent. Never an empty list.
+    /// The outcomes in the order of reporting; a reason of `None` means sent. The list is never empty.
     outcomes: Option<Box<Outcomes>>,
-    /// Messages of QoS 0 that are in the output, with where they end in the stream of the connection; both ascend.
+    /// Messages of QoS 0 in the output, each with the offset of its end in the stream of the connection; offsets and
+    /// tokens ascend.
     in_output: Option<Box<InOutput>>,
 }
 
 impl Report {
-    /// Whether an outcome can be reported that does not depend on what has left.
+    /// Returns whether an outcome can be reported, messages in the output not considered.
     #[inline]
     pub(crate) const fn has_outcome(&self) -> bool {
         self.outcomes.is_some()
     }
 
-    /// Whether an outcome can be reported when this many bytes of the stream have left.
+    /// Returns whether an outcome can be reported once `taken` bytes of the stream have been taken.
     #[inline]
     pub(crate) fn has_next(&self, taken: u64) -> bool {
         self.outcomes.is_some()
@@ -36,7 +37,7 @@ impl Report {
             })
     }
 
-    /// The next outcome, of those that [`has_next`](Self::has_next) has found.
+    /// Returns the next outcome. Only valid after [`has_next`](Self::has_next) has returned `true`.
     pub(crate) fn next<'a, A: From<Done<'a>>>(&mut self) -> Option<A> {
         let (token, reason) = if let Some(outcomes) = &mut self.outcomes {
             let first = outcomes.pop_front();
@@ -51,31 +52,32 @@ impl Report {
         Some(Done { token, outcome: reason.map_or(Outcome::Sent, Outcome::Abandoned) }.into())
     }
 
-    /// Something was sent, or is lost.
+    /// Adds an outcome: sent if `reason` is `None`, else abandoned.
     pub(crate) fn push(&mut self, token: Token, reason: Option<AbandonReason>) {
         self.outcomes.get_or_insert_default().push_back((token, reason));
     }
 
-    /// A message of QoS 0 was put into the output and ends there.
+    /// Adds a message of QoS 0 that was put into the output and ends at this offset.
     #[inline]
     pub(crate) fn push_in_output(&mut self, token: Token, end: u64) {
         self.in_output.get_or_insert_default().push_back((end, token));
     }
 
-    /// Whether a message of QoS 0 is in the output.
+    /// Returns whether the token is that of a message of QoS 0 in the output.
     pub(crate) fn is_in_output(&self, token: Token) -> bool {
         let in_output = self.in_output.as_ref();
         in_output.is_some_and(|in_output| in_output.binary_search_by_key(&token, |&(_, token)| token).is_ok())
     }
 
-    /// The connection is gone: of the messages in the output those were sent that end within this many bytes.
+    /// Adds the outcomes of the messages in the output when the connection closes: sent if they end within the `taken`
+    /// bytes.
     pub(crate) fn disconnected(&mut self, taken: u64) {
         for (end, token) in self.in_output.take().into_iter().flat_map(|in_output| *in_output) {
             self.push(token, (end > taken).then_some(AbandonReason::Connection));
         }
     }
 
-    /// Gives memory back that a burst has left behind.
+    /// Releases unused memory.
     pub(crate) fn shrink(&mut self) {
         if self.in_output.as_ref().is_some_and(|in_output| in_output.is_empty()) {
             self.in_output = None;

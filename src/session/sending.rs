@@ -1,4 +1,4 @@
-//! What is sent: messages and requests, at once or when they can be sent.
+//! Sending of messages and requests: at once if possible, else from the queue.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -21,12 +21,12 @@ use crate::codec::{Delivery, EncodeError, Packet, PacketId, PublishProperties, Q
 use crate::topic::TopicName;
 
 impl Engine {
-    /// Publishes a message, at once if that is possible.
+    /// Publishes a message, at once if possible.
     #[inline]
     pub(crate) fn publish(&mut self, side: &mut impl Side, message: &Message<'_>) -> Result<Token, CommandError> {
         let message = message.checked()?;
         if self.phase == Phase::Open {
-            // What the peer does not take is a matter of this connection: the next one may take it.
+            // The limits of the peer are valid for this connection only: the next connection may support the message.
             side.takes(message.qos, message.retain)?;
         }
         let rules = side.rules();
@@ -34,8 +34,8 @@ impl Engine {
         self.publish_checked(&rules, &message, message.large(), expires_after)
     }
 
-    /// Publishes a message that can be sent; a large payload replaces the one in it. It is of use for so many seconds,
-    /// also where the version cannot say so; `u32::MAX` for ever.
+    /// Publishes a checked message. `large` replaces the payload of the message. The message expires after
+    /// `expires_after` seconds, even if the version has no Message Expiry Interval; `u32::MAX` means never.
     #[inline]
     pub(crate) fn publish_checked(
         &mut self,
@@ -52,7 +52,7 @@ impl Engine {
         }
     }
 
-    /// What becomes of a message of this QoS now.
+    /// Returns whether a message of this QoS can be sent at once, is queued or is refused.
     #[inline]
     pub(crate) fn admission(&self, rules: &Rules, qos: QoS) -> Admission {
         let is_windowed = qos != QoS::AtMostOnce;
@@ -66,14 +66,14 @@ impl Engine {
         if can_send { Admission::Send } else { Admission::Wait }
     }
 
-    /// Whether the Receive Maximum of the peer allows one more message of QoS 1 or 2 in flight
-    /// \[MQTT-3.3.4-7, MQTT-4.9.0-2\].
+    /// Returns whether one more message of QoS 1 or 2 may be in flight, by the Receive Maximum of the peer and the
+    /// configured limit \[MQTT-3.3.4-7, MQTT-4.9.0-2\].
     #[inline]
     fn window_is_open(&self, rules: &Rules) -> bool {
         self.outbound.in_flight() < rules.max_in_flight
     }
 
-    /// Whether something that waits can be sent.
+    /// Returns whether a queued packet can be sent, or a message can be sent again.
     #[inline]
     pub(crate) fn can_send_more(&self, rules: &Rules) -> bool {
         (self.has_queued() || self.outbound.to_resend() != 0) && self.has_room(rules) && self.can_send_something(rules)
@@ -90,7 +90,7 @@ impl Engine {
         }
     }
 
-    /// Where what is sent next is taken from, if there is something there.
+    /// Returns the source of the next packet to send. The source may be empty; `None` if nothing can be sent.
     fn next_source(&self, rules: &Rules) -> Option<Source> {
         if self.phase != Phase::Open || !self.has_room(rules) {
             return None;
@@ -140,7 +140,7 @@ impl Engine {
         let starts_at = self.transmit.end();
         let is_simple = self.outbound_aliases.is_none() && large.is_none() && self.journal.is_none();
         if let (true, Some(room)) = (is_simple, self.budget.room(rules.budget)) {
-            // What is sent is also what is stored.
+            // The stored packet is the same as the sent one.
             let limit = room.min(rules.max_packet_size);
             let version = self.version;
             let publish = message.as_publish(delivery, message.payload);
@@ -173,7 +173,7 @@ impl Engine {
         Ok(token)
     }
 
-    /// The long way: what is kept is not what is sent, or there may be no room.
+    /// The slow path: the stored packet differs from the sent one, or older messages have to make room.
     #[inline(never)]
     fn put_and_keep(
         &mut self,
@@ -196,7 +196,7 @@ impl Engine {
         Wire { transmit: &mut self.transmit, aliases: &mut self.outbound_aliases, version: self.version }
     }
 
-    /// Keeps a message until it can be sent.
+    /// Queues a message until it can be sent.
     #[inline(never)]
     fn keep_message(
         &mut self,
@@ -210,7 +210,7 @@ impl Engine {
         self.enqueue(rules, Kind::Message(message.qos), expires_after, stored)
     }
 
-    /// Whether a message can be encoded, is not too large for the other end, and can be kept.
+    /// Checks that a message can be encoded, is not too large for the peer, and can be stored.
     fn check_message(
         &self,
         rules: &Rules,
@@ -245,11 +245,12 @@ impl Engine {
         Ok(token)
     }
 
-    /// Whether a packet of so many bytes can be kept, if need be in place of older messages. Where nothing is, one message
-    /// can always be, whatever its size: else one that both ends take could never be delivered. Others do not make room for
-    /// one that is larger than the limit.
+    /// Checks that a packet of `bytes` bytes can be stored, if necessary in place of older messages.
     ///
-    /// It is asked before anything is encoded: a publisher that goes on against a full queue costs next to nothing.
+    /// If nothing is stored, one message of any size can be; otherwise a message that both endpoints support could
+    /// never be delivered. Older messages are not dropped for a packet that is larger than the limit.
+    ///
+    /// The check comes before the encoding, so that publishing to a full queue costs next to nothing.
     fn check_room(&self, rules: &Rules, bytes: usize) -> Result<(), CommandError> {
         let droppable = match (&self.queue, rules.overflow) {
             (Some(queue), Overflow::DropOldest) => (queue.messages(), queue.message_bytes()),
@@ -258,8 +259,8 @@ impl Engine {
         if self.budget.fits(rules.budget, bytes, droppable) { Ok(()) } else { Err(CommandError::QueueFull) }
     }
 
-    /// Drops as many of the oldest messages as it takes to keep so many bytes more, after
-    /// [`check_room`](Self::check_room).
+    /// Drops the oldest queued messages until `bytes` more bytes can be stored. Only valid after
+    /// [`check_room`](Self::check_room) has succeeded.
     fn make_room(&mut self, rules: &Rules, bytes: usize) {
         let is_alone = self.budget.bytes() == 0;
         let fits = |budget: &Budget| {
@@ -277,7 +278,7 @@ impl Engine {
         }
     }
 
-    /// Gives up what has expired while it was waiting.
+    /// Gives up the queued messages that have expired.
     #[inline(never)]
     pub(super) fn drop_expired(&mut self) {
         let now = self.now;
@@ -287,7 +288,7 @@ impl Engine {
         }
     }
 
-    /// Gives up what was asked for under this token.
+    /// Gives up the operation with this token.
     pub(crate) fn withdraw(&mut self, token: Token) -> Result<(), CommandError> {
         if let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.remove(token)) {
             self.give_up(&waiting, AbandonReason::Withdrawn);
@@ -299,7 +300,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Reports the outcome of something that was sent, before the peer has settled it.
+    /// Reports the outcome of an operation in flight before the peer has completed it.
     pub(super) fn abandon(&mut self, id: PacketId, reason: AbandonReason) {
         let Some(&Flow { token, stage, is_reported: false, .. }) = self.outbound.get(id) else { return };
         let freed = self.outbound.set_reported(id);
@@ -313,20 +314,21 @@ impl Engine {
         self.report.push(token, Some(reason));
     }
 
-    /// The number of connections on which the packet of an operation has been sent, be it in part; `None` if nothing is open
-    /// under the token.
+    /// Returns the number of connections on which the packet of an operation has been sent at least in part; `None` if
+    /// the outcome of the operation is known, or the token is unknown.
     pub(crate) fn tries(&self, token: Token) -> Option<u16> {
         if let Some(waiting) = self.queue.as_ref().and_then(|queue| queue.get(token)) {
             return Some(waiting.tries);
         }
         if let Some((_, flow)) = self.outbound.find(token) {
-            // A message that is still to be sent again begins nowhere.
+            // A message that is still to be sent again has the largest offset, so that it does not count for this
+            // connection.
             return Some(flow.tries.saturating_add(u16::from(flow.starts_at < self.transmit.taken())));
         }
         self.report.is_in_output(token).then_some(1)
     }
 
-    /// Gives up something that has not been sent.
+    /// Gives up a queued message or request.
     pub(super) fn give_up(&mut self, waiting: &Waiting, reason: AbandonReason) {
         self.budget.remove(waiting.stored.len());
         if waiting.kind.is_windowed() {
@@ -335,7 +337,7 @@ impl Engine {
         self.report.push(waiting.token, Some(reason));
     }
 
-    /// Sends what waits, as far as that is possible: first what is to be sent again, then the rest in order.
+    /// Sends as many packets as possible: first the messages to be sent again, then the queue in order.
     #[cold]
     pub(crate) fn send_more(&mut self, side: &mut impl Side, rules: &Rules) {
         while let Some(source) = self.next_source(rules) {
@@ -351,7 +353,7 @@ impl Engine {
         self.drop_empty_queue();
     }
 
-    /// A queue is there only as long as something waits.
+    /// Frees the queue if it is empty.
     fn drop_empty_queue(&mut self) {
         if !self.has_queued() {
             self.queue = None;
@@ -371,7 +373,8 @@ impl Engine {
         let sent = match flow.stored.as_message(self.version) {
             Some(mut message) => {
                 let delivery = Delivery::new(message.qos, id, flow.dup);
-                // It was sent in time: it does not expire any more [MQTT-4.3.3-7], so a second is always left.
+                // The message was sent before it expired and cannot expire any more [MQTT-4.3.3-7], so a second is
+                // always left.
                 reduce_expiry(&mut message.properties, waited, 1);
                 side.takes(message.qos, message.retain)
                     .and_then(|()| wire.put_stored(&message, delivery, &flow.stored, rules.max_packet_size))
@@ -393,7 +396,7 @@ impl Engine {
         }
     }
 
-    /// Sends something that has waited, or gives it up.
+    /// Sends a queued message or request, or gives it up.
     fn send_waiting(&mut self, side: &mut impl Side, rules: &Rules, waiting: Waiting) {
         let sent = match waiting.stored.packet(self.version) {
             Some(Packet::Publish(publish)) => self.send_message(side, rules, &waiting, MessageRef::of(&publish)),
@@ -429,7 +432,7 @@ impl Engine {
         }
     }
 
-    /// Sends a message that has waited, and returns where it begins if it is to be acknowledged.
+    /// Sends a queued message. Returns its offset in the stream if the message is to be acknowledged.
     fn send_message(
         &mut self,
         side: &impl Side,
@@ -455,7 +458,7 @@ impl Engine {
         Ok((qos != QoS::AtMostOnce).then_some(starts_at))
     }
 
-    /// Sends a request, at once if that is possible. Its packet identifier means nothing yet.
+    /// Sends a request, at once if possible. The packet identifier in `packet` is a placeholder.
     pub(crate) fn request(&mut self, side: &mut impl Side, kind: Kind, packet: Vec<u8>) -> Result<Token, CommandError> {
         let rules = side.rules();
         let token = self.enqueue(&rules, kind, u32::MAX, Stored::new(packet))?;
@@ -466,7 +469,7 @@ impl Engine {
         Ok(token)
     }
 
-    /// Sends a request that has waited, and returns where it begins.
+    /// Sends a queued request, and returns its offset in the stream.
     fn send_request(&mut self, side: &mut impl Side, rules: &Rules, request: &Packet<'_>) -> Result<u64, Failed> {
         let id = self.free_id()?;
         let (starts_at, version, limit) = (self.transmit.end(), self.version, rules.max_packet_size);
@@ -486,7 +489,8 @@ impl Engine {
         }
     }
 
-    /// The packet identifier of something that the queue has only given out because there is one.
+    /// Returns the packet identifier for a packet from the queue, which only returns packets that need one if one is
+    /// free.
     fn free_id(&self) -> Result<PacketId, Failed> {
         self.outbound.next_id().ok_or_else(|| {
             bug!("the queue has given out what needs a packet identifier");
@@ -495,32 +499,34 @@ impl Engine {
     }
 }
 
-/// What becomes of a message now: the one answer to "can it be sent?".
+/// The decision about a new message, from [`Engine::admission`].
 pub(crate) enum Admission {
-    /// It can be sent at once.
+    /// The message can be sent at once.
     Send,
-    /// It waits in the queue: for a connection, for the window of the peer, for room in the output, or behind others.
+    /// The message is queued: there is no connection, the maximum number of messages in flight is reached, the output
+    /// is full, or other packets are to be sent before the message.
     Wait,
-    /// It can neither be sent nor wait.
+    /// The message can be neither sent nor queued.
     Refuse(CommandError),
 }
 
-/// Where what is sent next is taken from.
+/// The source of the next packet to send.
 enum Source {
-    /// Messages that are to be sent again.
+    /// The messages that are to be sent again.
     Resend,
-    /// The queue: messages of QoS 1 and 2 if `is_windowed`, and others; those with a packet identifier if there is one.
+    /// The queue. Messages of QoS 1 and 2 are taken from it only if `is_windowed`, and packets that need a packet
+    /// identifier only if `has_id`.
     Queue { is_windowed: bool, has_id: bool },
 }
 
-/// Why something that has waited is not sent.
+/// The reason why a queued packet is not sent.
 enum Failed {
     Expired,
-    /// The server does not take it.
+    /// The peer does not support the packet.
     Refused(CommandError),
 }
 
-/// Where messages are put, and under which aliases.
+/// The output and the topic aliases, with which messages are encoded.
 struct Wire<'s> {
     transmit: &'s mut Transmit,
     aliases: &'s mut Option<Box<OutboundAliases>>,
@@ -528,8 +534,8 @@ struct Wire<'s> {
 }
 
 impl Wire<'_> {
-    /// Puts a message into the stream, under a topic alias if there is one. Nothing is done if it has more than `max`
-    /// bytes: `false`.
+    /// Puts a message into the output, with a topic alias if one is available. If the packet is larger than `max`
+    /// bytes, nothing changes and the result is `false`.
     #[inline]
     fn put(
         &mut self,
@@ -545,7 +551,7 @@ impl Wire<'_> {
         }
     }
 
-    /// Puts a message that was kept into the stream.
+    /// Puts a stored message into the output.
     fn put_stored(
         &mut self,
         message: &MessageRef<'_>,
@@ -598,7 +604,7 @@ impl Wire<'_> {
         };
         let properties = PublishProperties { topic_alias: Some(number), ..message.properties };
         if !self.put_plain(&MessageRef { topic, properties, ..*message }, delivery, large, max)? {
-            // A new alias makes the packet larger: perhaps it fits without.
+            // A new alias makes the packet larger: it may fit without the alias.
             return self.put_plain(message, delivery, large, max);
         }
         if let (Some(aliases), Some(alias)) = (self.aliases.as_mut(), alias) {
@@ -615,7 +621,8 @@ const fn stage_of(qos: QoS) -> Stage {
     }
 }
 
-/// What is left of a message expiry interval; at least so much, if it was that much.
+/// Reduces the Message Expiry Interval by the seconds waited, to no less than `least` or the original interval, if that
+/// is smaller.
 fn reduce_expiry(properties: &mut PublishProperties<'_>, waited: u64, least: u32) {
     if let Some(interval) = &mut properties.message_expiry_interval {
         let left = interval.saturating_sub(u32::try_from(waited).unwrap_or(u32::MAX));

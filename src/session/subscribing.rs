@@ -1,8 +1,8 @@
-//! Kinds of subscriptions that a server may not have (section 3.2.2.3.11 to 3.2.2.3.13).
+//! Kinds of subscriptions that a server may not support (section 3.2.2.3.11 to 3.2.2.3.13).
 
 use crate::codec::{ReasonCode, SubscribeProperties, Subscription};
 
-/// Which kinds of subscriptions there are.
+/// The kinds of subscriptions that a server supports.
 #[derive(Clone, Copy)]
 pub(crate) struct Available {
     pub(crate) wildcards: bool,
@@ -11,7 +11,7 @@ pub(crate) struct Available {
 }
 
 impl Available {
-    /// The reason code for the first thing that is asked for and not there.
+    /// Returns the reason code for the first requested kind of subscription that is not supported.
     pub(crate) fn missing<'a>(
         self,
         subscriptions: impl IntoIterator<Item = Subscription<'a>>,

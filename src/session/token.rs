@@ -1,12 +1,12 @@
-//! Names for what was asked of an engine.
+//! Tokens, which identify operations.
 
 use core::fmt;
 use core::num::NonZeroU64;
 
-/// The name of an operation: what `publish`, `subscribe` and `unsubscribe` return, and what their outcome is reported
-/// under. Every token has exactly one outcome.
+/// Identifies an operation: returned by `publish`, `subscribe` and `unsubscribe`, and repeated with the outcome. Each
+/// token has exactly one outcome.
 ///
-/// Tokens ascend in the order in which the operations were asked for.
+/// Tokens of a session ascend in the order in which the operations were requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(NonZeroU64);
 
@@ -17,7 +17,8 @@ impl Token {
         Self(self.0.saturating_add(1)) // five centuries at a thousand a microsecond
     }
 
-    /// The number, for a table or a log. Also kept in the journal, so that a message is known again after a restart.
+    /// Returns the number of the token. The journal contains the number, so that a message has the same token after a
+    /// restart.
     pub const fn get(self) -> u64 {
         self.0.get()
     }

@@ -1,4 +1,4 @@
-//! Acknowledgements that wait for their turn.
+//! Acknowledgements in the order of reception.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -7,7 +7,7 @@ use crate::codec::{
     AckProperties, EncodeError, List, PacketId, PubAck, PubAckReasonCode, PubRec, QoS, UserProperty, Version,
 };
 
-/// PUBACK or PUBREC of a message, in the order of reception.
+/// A PUBACK or PUBREC that is sent in the order of reception of the messages.
 #[derive(Clone)]
 pub(crate) struct OrderedAck {
     pub(crate) id: PacketId,
@@ -17,11 +17,11 @@ pub(crate) struct OrderedAck {
 
 #[derive(Clone)]
 enum State {
-    /// The application has not said anything.
+    /// The application has not acknowledged the message.
     Waiting,
-    /// A second copy of a message.
+    /// The message is a duplicate.
     Duplicate,
-    /// It can go out when its turn has come.
+    /// The acknowledgement can be sent once all earlier ones have been sent.
     Ready(PubAckReasonCode, Option<Box<[u8]>>),
 }
 
@@ -38,7 +38,7 @@ impl OrderedAck {
         matches!(self.state, State::Duplicate)
     }
 
-    /// Whether it is one more than the messages of QoS 2 that have been received.
+    /// Returns whether the acknowledgement is not counted by the received messages of QoS 2.
     pub(crate) fn is_extra(&self) -> bool {
         self.qos == QoS::AtLeastOnce || self.is_duplicate()
     }
@@ -47,12 +47,12 @@ impl OrderedAck {
         !matches!(self.state, State::Waiting)
     }
 
-    /// Whether the application has taken the message over.
+    /// Returns whether the application has accepted the message.
     pub(crate) const fn is_success(&self) -> bool {
         matches!(self.state, State::Ready(code, _) if !code.is_error())
     }
 
-    /// What the application has said.
+    /// Returns the reason code that the application has chosen; Success if there is none.
     pub(crate) const fn reason_code(&self) -> PubAckReasonCode {
         match self.state {
             State::Ready(code, _) => code,
@@ -60,7 +60,7 @@ impl OrderedAck {
         }
     }
 
-    /// The packet, if it is more than identifier and reason code.
+    /// Returns the encoded packet, if the packet has properties.
     pub(crate) fn packet(&self) -> Option<&[u8]> {
         match &self.state {
             State::Ready(_, packet) => packet.as_deref(),
@@ -68,10 +68,10 @@ impl OrderedAck {
         }
     }
 
-    /// The application has decided.
+    /// Sets the decision of the application.
     ///
-    /// Properties that make the packet larger than the other end takes are left out: user properties first, then the
-    /// reason string \[MQTT-3.4.2-2, MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3\].
+    /// Properties that make the packet larger than the peer supports are left out: user properties first, then the
+    /// Reason String \[MQTT-3.4.2-2, MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3\].
     pub(crate) fn decide(
         &mut self,
         reason_code: PubAckReasonCode,
@@ -101,8 +101,8 @@ impl OrderedAck {
     }
 }
 
-/// Encodes a packet with all its properties, then without user properties, then without a reason string as well, until
-/// it fits.
+/// Encodes a packet with all its properties, then without user properties, then without the Reason String as well,
+/// until the packet fits; returns whether it does.
 pub(crate) fn trim<'a, E>(
     has_reason_string: bool,
     user_properties: List<'a, UserProperty<'a>>,

@@ -1,7 +1,7 @@
-//! How much a session stores.
+//! The account of the messages and requests that a session stores.
 
-/// The number and the size of the messages and requests that a session has queued and in flight. A message of QoS 2 that
-/// the peer has received counts without its bytes until PUBCOMP comes.
+/// The number and the size of the messages and requests that a session has queued and in flight. After PUBREC a message
+/// of QoS 2 counts without its bytes until PUBCOMP arrives.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Budget {
     count: u32,
@@ -12,55 +12,56 @@ pub(crate) struct Budget {
 #[derive(Clone, Copy)]
 pub(crate) struct BudgetLimits {
     pub(crate) count: u32,
-    /// Where nothing is stored, one packet of any size can be: else one that both ends take could never be delivered.
+    /// In bytes. If nothing is stored, one packet of any size fits; otherwise a packet that both endpoints support
+    /// could never be delivered.
     pub(crate) bytes: u32,
 }
 
 impl Budget {
-    /// The number of messages and requests.
+    /// Returns the number of messages and requests.
     #[inline]
     pub(crate) const fn count(&self) -> u32 {
         self.count
     }
 
-    /// Their size in bytes.
+    /// Returns the size of the messages and requests, in bytes.
     #[inline]
     pub(crate) const fn bytes(&self) -> u32 {
         self.bytes
     }
 
-    /// One more of this size is stored.
+    /// Adds a message or request of this size.
     #[inline]
     pub(crate) const fn add(&mut self, bytes: usize) {
         self.count = self.count.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes as u32);
     }
 
-    /// One of this size is not stored any more.
+    /// Removes a message or request of this size.
     #[inline]
     pub(crate) const fn remove(&mut self, bytes: usize) {
         self.count = self.count.saturating_sub(1);
         self.remove_bytes(bytes);
     }
 
-    /// The bytes of one that goes on are not stored any more.
+    /// Removes the bytes of a message whose delivery continues without them.
     #[inline]
     pub(crate) const fn remove_bytes(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes as u32);
     }
 
-    /// All that is stored has this size.
+    /// Sets the size of all messages and requests.
     pub(crate) fn set_bytes(&mut self, bytes: usize) {
         self.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
 
-    /// The largest packet that is certain to fit; `None` if none is.
+    /// Returns the size of the largest packet that is certain to fit; `None` if the maximum number is reached.
     #[inline]
     pub(crate) const fn room(&self, limits: BudgetLimits) -> Option<u32> {
         if self.count < limits.count { Some(limits.bytes.saturating_sub(self.bytes)) } else { None }
     }
 
-    /// Whether a packet of this size fits when so many messages with so many bytes are dropped for it.
+    /// Returns whether a packet of this size fits if `dropped`, a number of messages and their size, is dropped for it.
     pub(crate) fn fits(&self, limits: BudgetLimits, bytes: usize, dropped: (u32, u32)) -> bool {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let all = self.bytes.saturating_sub(dropped.1).checked_add(bytes);

@@ -4,8 +4,8 @@ use alloc::boxed::Box;
 
 use crate::codec::PacketId;
 
-/// A set of packet identifiers: a few of them in place, many as a map of bits. No more memory than 8 KiB, whatever the
-/// peer sends.
+/// A set of packet identifiers: up to seven inline, more as a bitmap on the heap. The set takes at most about 8 KiB,
+/// whatever the peer sends.
 #[derive(Clone, Default)]
 pub(crate) struct IdSet {
     len: u16,
@@ -28,7 +28,7 @@ impl IdSet {
         }
     }
 
-    /// Whether it was not there before.
+    /// Adds an identifier; returns whether it was absent before.
     pub(crate) fn insert(&mut self, id: PacketId) -> bool {
         if self.contains(id) {
             return false;
@@ -49,7 +49,7 @@ impl IdSet {
         true
     }
 
-    /// Whether it was there.
+    /// Removes an identifier; returns whether it was present before.
     pub(crate) fn remove(&mut self, id: PacketId) -> bool {
         if !self.contains(id) {
             return false;
@@ -77,7 +77,7 @@ impl IdSet {
         *self = Self::default();
     }
 
-    /// In ascending order.
+    /// Returns the identifiers in ascending order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = PacketId> {
         let mut few = self.few;
         let len = if self.many.is_some() { 0 } else { self.len() };
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// Against the set of the standard library, across the change of representation and back.
+    /// Compares the set with that of the standard library, across changes of the representation.
     #[test]
     fn behaves_like_a_set() {
         let (mut ids, mut model) = (IdSet::default(), BTreeSet::new());
@@ -129,7 +129,7 @@ mod tests {
         for round in 0..20_000u32 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let id = PacketId::new((state >> 33) as u16 % 40 * 1638 + 1).unwrap();
-            // Phases in which it grows, and phases in which it empties.
+            // Phases in which the set grows alternate with phases in which it shrinks.
             if (state >> 20) % 10 < if round / 500 % 2 == 0 { 7 } else { 2 } {
                 assert_eq!(ids.insert(id), model.insert(id));
             } else {

@@ -1,4 +1,4 @@
-//! What the other end has sent and this end has not yet settled: messages of QoS 1 and 2 (sections 4.3 and 4.5).
+//! Received messages of QoS 1 and 2 whose delivery is not complete (sections 4.3 and 4.5).
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -7,60 +7,64 @@ use super::ack::OrderedAck;
 use super::id_set::IdSet;
 use crate::codec::{PacketId, QoS};
 
-/// The messages that have arrived and are not settled.
+/// The received messages whose delivery is not complete.
 #[derive(Clone, Default)]
 pub(crate) struct Inbound {
-    /// Messages of QoS 2 that have been delivered, and whose PUBREL has not come \[MQTT-4.3.3-10\].
+    /// Messages of QoS 2 that have been delivered, and whose PUBREL has not arrived \[MQTT-4.3.3-10\].
     received: IdSet,
-    /// Those of them that an earlier connection has left behind, and that have not come again: they do not count against
-    /// the Receive Maximum of this one (section 4.9).
+    /// The messages in `received` that arrived on an earlier connection, and not again on this one: they do not count
+    /// against the Receive Maximum of this connection (section 4.9).
     carried: Option<Box<IdSet>>,
-    /// How many acknowledgements that end a delivery have been put into the stream, of which nothing has left since.
+    /// Number of acknowledgements that complete a delivery and were put into the output since bytes were last taken
+    /// from it.
     unsent_acks: u16,
-    /// Whether no input was taken when that was last looked at, because too many answers wait to be written.
+    /// Whether input was last not taken, because too many answers are in the output.
     pub(in crate::session) is_held: bool,
-    /// The connection, for receipts.
+    /// Number of the connection, by which receipts of earlier connections are refused.
     connection: u32,
-    /// Acknowledgements that are the application's business, in the order of reception.
+    /// Acknowledgements that the application owes, in the order of reception.
     pending: Option<Box<Pending>>,
 }
 
-/// Acknowledgements that wait for the application, or for an earlier one.
+/// Acknowledgements that wait for the application, or for earlier ones.
 #[derive(Clone, Default)]
 struct Pending {
-    /// The number of the first one.
+    /// The number of the first acknowledgement in `acks`.
     first: u32,
     acks: VecDeque<OrderedAck>,
-    /// How many of them are of QoS 1, or for a second copy; the others are counted elsewhere.
+    /// Number of acknowledgements in `acks` that are for QoS 1 or for a duplicate; the others are counted in
+    /// `received`.
     extra: u16,
 }
 
-/// What a message is to be acknowledged with, by the command `ack`. It belongs to the connection on which the message
-/// came, of this session: that of another one means something else there.
+/// Identifies a received message that the application must acknowledge with the command `ack`.
+///
+/// A receipt is valid for the session and for the connection on which the message arrived. The session refuses a
+/// receipt of an earlier connection; a receipt of another session is not detected, and may acknowledge another message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Receipt {
     connection: u32,
     number: u32,
 }
 
-/// What is to be done with a message of QoS 1 or 2.
+/// The classification of an arriving message of QoS 1 or 2.
 pub(crate) enum Arrival {
-    /// It is new.
+    /// The message is new.
     New,
-    /// It was delivered before.
+    /// The message was delivered before.
     Duplicate,
-    /// It is one more than the Receive Maximum allows.
+    /// The message exceeds the Receive Maximum.
     TooMany,
 }
 
-/// Why a receipt is refused.
+/// The reason why a receipt is refused.
 pub(crate) enum BadReceipt {
     EarlierConnection,
     Used,
 }
 
 impl Inbound {
-    /// A message of QoS 1 or 2 has come.
+    /// Registers an arriving message of QoS 1 or 2.
     #[inline]
     pub(crate) fn arrive(&mut self, id: PacketId, qos: QoS, receive_maximum: u16) -> Arrival {
         let is_duplicate = qos == QoS::ExactlyOnce && self.received.contains(id);
@@ -69,7 +73,7 @@ impl Inbound {
             return Arrival::TooMany;
         }
         if is_duplicate {
-            // One whose acknowledgement has to wait counts by that.
+            // A duplicate whose acknowledgement has to wait is counted by that acknowledgement.
             if !takes_quota {
                 self.no_longer_carried(id);
             }
@@ -81,7 +85,7 @@ impl Inbound {
         Arrival::New
     }
 
-    /// How many messages the other end has to regard as open, at least.
+    /// Returns the least number of messages that the peer must count against the Receive Maximum.
     fn open(&self) -> usize {
         let carried = self.carried.as_ref().map_or(0, |carried| carried.len());
         let received = self.received.len().saturating_sub(carried);
@@ -89,19 +93,20 @@ impl Inbound {
         received.saturating_add(pending).saturating_add(usize::from(self.unsent_acks))
     }
 
-    /// An acknowledgement that ends a delivery was put into the stream.
+    /// Records that an acknowledgement that completes a delivery was put into the output.
     #[inline]
     pub(crate) const fn acked(&mut self) {
         self.unsent_acks = self.unsent_acks.saturating_add(1);
     }
 
-    /// Something of the stream has left.
+    /// Records that bytes have been taken from the output.
     #[inline]
     pub(crate) const fn sent(&mut self) {
         self.unsent_acks = 0;
     }
 
-    /// Whether an earlier connection has left the message behind; it counts from here on, or is settled.
+    /// Removes a message from `carried`, because the message has arrived again or its delivery is complete; returns
+    /// whether it was in there.
     fn no_longer_carried(&mut self, id: PacketId) -> bool {
         let Some(carried) = &mut self.carried else { return false };
         let was_carried = carried.remove(id);
@@ -111,7 +116,7 @@ impl Inbound {
         was_carried
     }
 
-    /// PUBREL has come; whether there is a message for it.
+    /// Processes PUBREL; returns whether there is a message with this identifier.
     pub(crate) fn release(&mut self, id: PacketId) -> bool {
         let is_there = self.received.remove(id);
         if is_there && !self.no_longer_carried(id) {
@@ -120,12 +125,12 @@ impl Inbound {
         is_there
     }
 
-    /// The message was refused: its identifier means a new message from here on \[MQTT-4.3.3-9\].
+    /// Removes a refused message: a further PUBLISH with its identifier is a new message \[MQTT-4.3.3-9\].
     pub(crate) fn refuse(&mut self, id: PacketId) {
         self.received.remove(id);
     }
 
-    /// An acknowledgement waits for the application. It is one by itself for a duplicate.
+    /// Adds an acknowledgement that waits for the application; that of a duplicate waits only for earlier ones.
     pub(crate) fn expect(&mut self, ack: OrderedAck) -> Receipt {
         let connection = self.connection;
         let pending = self.pending.get_or_insert_default();
@@ -135,13 +140,13 @@ impl Inbound {
         Receipt { connection, number }
     }
 
-    /// Whether acknowledgements wait for the application, so that others have to queue up behind them.
+    /// Returns whether acknowledgements wait, so that further ones have to wait behind them.
     #[inline]
     pub(crate) fn is_pending(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| !pending.acks.is_empty())
     }
 
-    /// The acknowledgement that a receipt stands for, if it has not been given yet.
+    /// Returns the acknowledgement of a receipt, if the application has not given it yet.
     pub(crate) fn pending(&mut self, receipt: Receipt) -> Result<&mut OrderedAck, BadReceipt> {
         if receipt.connection != self.connection {
             return Err(BadReceipt::EarlierConnection);
@@ -151,8 +156,8 @@ impl Inbound {
         pending.acks.get_mut(place).filter(|ack| !ack.is_ready()).ok_or(BadReceipt::Used)
     }
 
-    /// Removes the acknowledgement that a receipt stands for if it is the first in the order of reception, so that it can go
-    /// out at once; returns whether it was.
+    /// Removes the acknowledgement of a receipt if it is the first in the order of reception, so that it can be sent at
+    /// once; returns whether it was the first.
     #[inline]
     pub(crate) fn take_first(&mut self, receipt: Receipt) -> bool {
         let Some(pending) = &mut self.pending else { return false };
@@ -165,7 +170,8 @@ impl Inbound {
         true
     }
 
-    /// The next acknowledgement that can go out, in the order of reception \[MQTT-4.6.0-2, MQTT-4.6.0-3\].
+    /// Removes and returns the next acknowledgement that can be sent, in the order of reception \[MQTT-4.6.0-2,
+    /// MQTT-4.6.0-3\].
     pub(crate) fn next_ready(&mut self) -> Option<OrderedAck> {
         let pending = self.pending.as_mut()?;
         let ready = pending.acks.front().is_some_and(OrderedAck::is_ready);
@@ -178,13 +184,13 @@ impl Inbound {
         Some(ack)
     }
 
-    /// Whether a message of QoS 2 has been delivered and not been refused.
+    /// Returns whether a message of QoS 2 has been delivered, and neither been refused nor released.
     pub(crate) fn has(&self, id: PacketId) -> bool {
         self.received.contains(id)
     }
 
-    /// The connection is gone. A message that the application has not acknowledged, or has refused, is not taken over:
-    /// it will be sent again, and delivered again.
+    /// Resets the state of the connection. Ownership of a message that the application has not acknowledged, or has
+    /// refused, is not accepted: the peer sends the message again, and it is delivered again.
     pub(crate) fn disconnected(&mut self) {
         if let Some(pending) = self.pending.take() {
             for ack in pending.acks {
@@ -199,23 +205,23 @@ impl Inbound {
         self.carried = (self.received.len() != 0).then(|| Box::new(self.received.clone()));
     }
 
-    /// The session is gone.
+    /// Removes all messages, because the session ended.
     pub(crate) fn forget(&mut self) {
         self.received.clear();
         self.carried = None;
     }
 
-    /// How many messages of QoS 2 have been delivered and not been released.
+    /// Returns the number of messages of QoS 2 that have been delivered and not been released.
     pub(crate) const fn unreleased(&self) -> usize {
         self.received.len()
     }
 
-    /// The messages of QoS 2 that have been delivered, and whose PUBREL has not come.
+    /// Returns the messages of QoS 2 that have been delivered, and whose PUBREL has not arrived.
     pub(crate) fn received(&self) -> impl Iterator<Item = PacketId> {
         self.received.iter()
     }
 
-    /// As it was before a restart.
+    /// Restores the received messages of QoS 2 of a stored session.
     pub(crate) fn restore(&mut self, ids: impl IntoIterator<Item = PacketId>) {
         for id in ids {
             self.received.insert(id);

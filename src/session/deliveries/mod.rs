@@ -1,4 +1,5 @@
-//! The deliveries of a session in both directions: tables and their transitions. They write no bytes and know no clock.
+//! The deliveries of a session in both directions: tables of messages and requests, and their state transitions. This
+//! module encodes no packets and reads no clock.
 
 pub(super) mod ack;
 pub(super) mod budget;

@@ -1,5 +1,5 @@
-//! What this end has sent and the other has not yet settled: messages of QoS 1 and 2, and requests that wait for an
-//! answer (sections 4.3, 4.4 and 4.6).
+//! Operations in flight: sent messages of QoS 1 and 2, and requests, that the peer has not acknowledged completely
+//! (sections 4.3, 4.4 and 4.6).
 
 use alloc::vec::Vec;
 
@@ -9,19 +9,20 @@ use crate::session::store::stored::Stored;
 use crate::session::token::Token;
 use crate::time::Instant;
 
-/// The open operations of this end, each under its packet identifier.
+/// The operations in flight, by packet identifier.
 ///
-/// The order in which messages were sent is a list through them, and so is the order in which PUBRECs came; of the
-/// first list a tail may be still to be sent, or sent again, on this connection. The send quota is not kept but
-/// counted from here, so it cannot leak.
+/// The order in which messages were sent is a linked list through them, and so is the order in which PUBRECs arrived. A
+/// tail of the first list may be still to be sent again on this connection. The send quota is derived from the lengths
+/// of the lists, so it cannot leak.
 #[derive(Clone)]
 pub(crate) struct Outbound {
     flows: PacketIds<Flow>,
     /// Messages without PUBACK or PUBREC, in the order of their PUBLISH \[MQTT-4.6.0-1\].
     unacknowledged: Order,
-    /// Messages that have been received and wait for PUBCOMP, in the order of their PUBREC \[MQTT-4.6.0-4\].
+    /// Messages that the peer has received and that wait for PUBCOMP, in the order of their PUBREC \[MQTT-4.6.0-4\].
     released: Order,
-    /// The first of `unacknowledged` that is to be sent again on this connection, and how many there are from it on.
+    /// The first message in `unacknowledged` that is to be sent again on this connection, and the number of messages
+    /// from there on.
     resend: Link,
     to_resend: u16,
     /// The number of operations whose [outcome was reported](Flow::is_reported).
@@ -38,36 +39,36 @@ struct Order {
     len: u16,
 }
 
-/// Where a packet begins that has not been sent on this connection.
+/// The offset of a packet that has not been sent on this connection.
 const NOT_YET: u64 = u64::MAX;
 
-/// One open operation.
+/// An operation in flight.
 #[derive(Clone)]
 pub(crate) struct Flow {
     pub(crate) token: Token,
     pub(crate) stage: Stage,
     /// Whether the message may have been sent on an earlier connection.
     pub(crate) dup: bool,
-    /// Whether its outcome was reported before the peer has settled it: it was withdrawn or given up. The packet identifier
-    /// stays in use, and nothing is stored.
+    /// Whether the outcome was reported before the peer has completed the operation, which was withdrawn or given up.
+    /// The packet identifier stays in use, and no packet is stored.
     pub(crate) is_reported: bool,
-    /// The number of connections that have ended after the packet had been sent on them.
+    /// Number of closed connections on which the packet was sent.
     pub(crate) tries: u16,
     previous: Link,
     next: Link,
-    /// When it was accepted: a message expiry interval runs from here.
+    /// The time at which the operation was requested: the Message Expiry Interval counts from here.
     pub(crate) since: Instant,
-    /// How long it may wait, in seconds; `u32::MAX` for ever.
+    /// Time that the message may be queued, in seconds; `u32::MAX` for no limit.
     pub(crate) expires_after: u32,
     /// The mark of the message, 0 for none: see [`Waiting::mark`](super::queue::Waiting::mark).
     pub(crate) mark: u32,
-    /// Where in the stream of this connection its packet begins; [`NOT_YET`] if it is still to be sent again.
+    /// Offset of the packet in the stream of this connection; [`NOT_YET`] if the packet is still to be sent again.
     pub(crate) starts_at: u64,
-    /// The packet; empty once a message has been received.
+    /// The packet; empty once PUBREC of a message has arrived.
     pub(crate) stored: Stored,
 }
 
-/// What an operation waits for.
+/// The packet that an operation waits for.
 #[allow(clippy::enum_variant_names)] // they are what the specification calls them
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -75,46 +76,46 @@ pub(crate) enum Stage {
     PubAck,
     /// A message of QoS 2 waits for PUBREC.
     PubRec,
-    /// A message of QoS 2 was received, and waits for PUBCOMP; the reason code in PUBREC.
+    /// A message of QoS 2 has its PUBREC, with this reason code, and waits for PUBCOMP.
     PubComp(u8),
-    /// A SUBSCRIBE waits for so many reason codes.
+    /// A SUBSCRIBE waits for SUBACK with this number of reason codes.
     SubAck(u32),
-    /// An UNSUBSCRIBE waits for so many reason codes.
+    /// An UNSUBSCRIBE waits for UNSUBACK with this number of reason codes.
     UnsubAck(u32),
-    /// A message was given up after it may have been received, and is not sent again: until the session is gone, another
-    /// message under its packet identifier could be taken for a second copy.
+    /// A message was given up after the peer may have received it, and is not sent again. Until the session ends, the
+    /// packet identifier stays in use: the peer could take another message with the same identifier for a duplicate.
     GivenUp,
 }
 
-/// A packet that settles a message or takes it further.
+/// An acknowledgement of a message.
 #[allow(clippy::enum_variant_names)] // they are what the specification calls them
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ack {
     PubAck,
-    /// With this reason code.
+    /// PUBREC with this reason code.
     PubRec(u8),
     PubComp,
 }
 
-/// What comes of it.
+/// The effect of an acknowledgement on an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// The operation is done.
+    /// The operation is complete.
     Finished,
-    /// The message was received: PUBREL goes out.
+    /// The peer has received the message: PUBREL is sent.
     Release,
-    /// PUBREL goes out once more.
+    /// PUBREL is sent again.
     ReleaseAgain,
-    /// Nobody waits for it.
+    /// The operation was given up: the acknowledgement is ignored.
     Ignored,
-    /// A message of QoS 2 was acknowledged as one of QoS 1 is, so that it is not known to be delivered once only.
+    /// A message of QoS 2 was acknowledged with PUBACK, so that its delivery exactly once is not guaranteed.
     Downgraded,
-    /// The packet does not belong to this operation.
+    /// The packet is not an acknowledgement of this operation.
     Mismatch,
 }
 
 impl Stage {
-    /// The transitions of sections 4.3.2 and 4.3.3.
+    /// Returns the transition of sections 4.3.2 and 4.3.3.
     #[inline]
     const fn step(self, ack: Ack) -> Step {
         match (self, ack) {
@@ -129,16 +130,16 @@ impl Stage {
     }
 }
 
-/// What an acknowledgement has done.
+/// The result of processing an acknowledgement.
 pub(crate) enum Acknowledged {
-    /// The operation is done, and its packet identifier free. So many bytes are not kept any more. Without a token, its outcome
-    /// was reported before.
+    /// The operation is complete, and its packet identifier free; `freed` bytes are no longer stored. Without a token,
+    /// the outcome was reported before.
     Finished { token: Option<Token>, stage: Stage, freed: usize },
-    /// PUBREL has to go out. So many bytes are not kept any more; nothing has changed if it is not the first time.
+    /// PUBREL must be sent; `freed` bytes are no longer stored. Nothing has changed unless this PUBREC is the `first`.
     Release { first: bool, freed: usize },
-    /// No operation waits for it.
+    /// No operation waits for the acknowledgement.
     Unknown,
-    /// The operation with this packet identifier waits for something else.
+    /// The operation with this packet identifier waits for another packet.
     Mismatch,
 }
 
@@ -166,7 +167,7 @@ impl Flow {
     }
 }
 
-/// What a place holds that has not been used.
+/// The value of an unused slot.
 impl Default for Flow {
     fn default() -> Self {
         Self::new(Token::FIRST, Stage::PubAck, Instant::EPOCH, 0, Stored::default())
@@ -186,8 +187,8 @@ impl Outbound {
         }
     }
 
-    /// The open messages as they were before a restart, in the order in which they were sent, and those that have been
-    /// received in the order of their PUBRECs.
+    /// Restores messages in flight, in the order in which they were sent; messages with PUBREC in the order of their
+    /// PUBRECs.
     pub(crate) fn restored(messages: impl IntoIterator<Item = (PacketId, Flow)>) -> Self {
         let mut order = Vec::new();
         let flows = PacketIds::restored(
@@ -205,35 +206,35 @@ impl Outbound {
         outbound
     }
 
-    /// How many operations have an outcome to come.
+    /// Returns the number of operations whose outcome is not reported yet.
     pub(crate) fn open(&self) -> usize {
         self.len().saturating_sub(usize::from(self.reported))
     }
 
-    /// How many packet identifiers are in use.
+    /// Returns the number of packet identifiers in use.
     pub(crate) const fn len(&self) -> usize {
         self.flows.len()
     }
 
-    /// How many messages count against the Receive Maximum of the other end: those of which a PUBLISH or PUBREL was
-    /// sent on this connection (section 4.9).
+    /// Returns the number of messages that count against the Receive Maximum of the peer: those of which a PUBLISH or
+    /// PUBREL was sent on this connection (section 4.9).
     #[inline]
     pub(crate) const fn in_flight(&self) -> u16 {
         self.unacknowledged.len.saturating_sub(self.to_resend).saturating_add(self.released.len)
     }
 
-    /// How many messages are still to be sent again on this connection.
+    /// Returns the number of messages that are still to be sent again on this connection.
     pub(crate) const fn to_resend(&self) -> u16 {
         self.to_resend
     }
 
-    /// The packet identifier that the next operation will have.
+    /// Returns the packet identifier of the next operation; `None` if all are in use.
     #[inline]
     pub(crate) fn next_id(&self) -> Option<PacketId> {
         self.flows.next_id()
     }
 
-    /// Takes up an operation under [`next_id`](Self::next_id).
+    /// Adds an operation with the packet identifier [`next_id`](Self::next_id).
     #[inline]
     pub(crate) fn begin(
         &mut self,
@@ -259,7 +260,7 @@ impl Outbound {
         self.flows.get_mut(id)
     }
 
-    /// Takes an acknowledgement to the operation that it is for.
+    /// Processes an acknowledgement.
     #[inline]
     pub(crate) fn acknowledge(&mut self, id: PacketId, ack: Ack, takes_downgraded: bool) -> Acknowledged {
         let Some(flow) = self.flows.get_mut(id) else { return Acknowledged::Unknown };
@@ -277,7 +278,7 @@ impl Outbound {
                 Acknowledged::Finished { token: (!is_reported).then_some(token), stage, freed }
             }
             (Step::Release, Ack::PubRec(code)) => {
-                // From here on PUBLISH is never sent again, so it need not be kept [MQTT-4.3.3-6].
+                // After PUBREC, PUBLISH is never sent again and need not be stored [MQTT-4.3.3-6].
                 flow.stage = Stage::PubComp(code);
                 let freed = flow.stored.len();
                 flow.stored.clear();
@@ -291,28 +292,29 @@ impl Outbound {
         }
     }
 
-    /// The stage of an operation.
+    /// Returns the stage of the operation with this packet identifier.
     pub(crate) fn stage(&self, id: PacketId) -> Option<Stage> {
         self.flows.get(id).map(|flow| flow.stage)
     }
 
-    /// Whether there is a message under this packet identifier.
+    /// Returns whether the operation with this packet identifier is a message that was not given up.
     pub(crate) fn is_message(&self, id: PacketId) -> bool {
         self.flows.get(id).is_some_and(Flow::is_message)
     }
 
-    /// The operation under this packet identifier.
+    /// Returns the operation with this packet identifier.
     pub(crate) fn get(&self, id: PacketId) -> Option<&Flow> {
         self.flows.get(id)
     }
 
-    /// The operation under this token, unless its outcome was reported.
+    /// Returns the operation with this token, unless its outcome was reported.
     pub(crate) fn find(&self, token: Token) -> Option<(PacketId, &Flow)> {
         self.flows.iter().find(|(_, flow)| flow.token == token && !flow.is_reported)
     }
 
-    /// The outcome of an operation is reported before the peer has settled it; the number of bytes that are not stored any
-    /// more. Its packet identifier stays in use. A message that is not on its way on this connection is not sent again.
+    /// Marks an operation whose outcome is reported before the peer has completed it; returns the number of bytes that
+    /// are no longer stored. The packet identifier stays in use. A message that has not been sent on this connection is
+    /// not sent again.
     pub(crate) fn set_reported(&mut self, id: PacketId) -> usize {
         let Some(flow) = self.flows.get_mut(id) else {
             bug!("packet identifier {id} is not in use");
@@ -329,7 +331,8 @@ impl Outbound {
         freed
     }
 
-    /// Takes a message out of those that are to be settled. Its packet identifier stays in use.
+    /// Gives up a message: it is not sent again, and acknowledgements of it are ignored. The packet identifier stays in
+    /// use.
     pub(crate) fn set_aside(&mut self, id: PacketId) {
         if let Some(stage) = self.stage(id) {
             self.unlink(id, stage);
@@ -339,8 +342,8 @@ impl Outbound {
         }
     }
 
-    /// The connection is gone: every message that has no PUBACK or PUBREC is to be sent again on the next one
-    /// \[MQTT-4.4.0-1\]. PUBRELs are for those that are [`released`](Self::released).
+    /// Schedules all messages without PUBACK or PUBREC to be sent again on the next connection, because this one is
+    /// closed \[MQTT-4.4.0-1\]. PUBREL is sent again for the messages in [`released`](Self::released).
     pub(crate) fn rewind(&mut self) {
         let mut link = self.unacknowledged.first;
         while let Some((id, flow)) = PacketId::new(link).ok().and_then(|id| Some((id, self.flows.get_mut(id)?))) {
@@ -357,18 +360,19 @@ impl Outbound {
         self.to_resend = self.unacknowledged.len;
     }
 
-    /// The messages that wait for PUBCOMP, in the order of their PUBRECs.
+    /// Returns the messages that wait for PUBCOMP, in the order of their PUBRECs.
     pub(crate) fn released(&self) -> impl Iterator<Item = PacketId> {
         self.list(self.released).map(|(id, _)| id)
     }
 
-    /// The message that is to be sent again next.
+    /// Returns the message that is to be sent again next.
     pub(crate) fn next_to_resend(&self) -> Option<(PacketId, &Flow)> {
         let id = PacketId::new(self.resend).ok()?;
         self.flows.get(id).map(|flow| (id, flow))
     }
 
-    /// [`next_to_resend`](Self::next_to_resend) has been sent; it begins there in the stream of this connection.
+    /// Records that [`next_to_resend`](Self::next_to_resend) was sent again, at this offset in the stream of this
+    /// connection.
     pub(crate) fn resent(&mut self, starts_at: u64) {
         if let Some(flow) = PacketId::new(self.resend).ok().and_then(|id| self.flows.get_mut(id)) {
             flow.starts_at = starts_at;
@@ -379,7 +383,7 @@ impl Outbound {
         }
     }
 
-    /// Takes away an operation that cannot go on.
+    /// Removes an operation, and frees its packet identifier.
     pub(crate) fn remove(&mut self, id: PacketId) -> Option<Flow> {
         let stage = self.flows.get(id)?.stage;
         self.unlink(id, stage);
@@ -388,8 +392,8 @@ impl Outbound {
         Some(flow)
     }
 
-    /// Gives up a message that may have been sent: its token, how many bytes are not kept any more, and whether
-    /// the packet identifier stays in use.
+    /// Gives up a message that may have been sent. Returns its token, the number of bytes that are no longer stored,
+    /// and whether the packet identifier stays in use.
     pub(crate) fn give_up(&mut self, id: PacketId) -> Option<(Token, usize, bool)> {
         let flow = self.flows.get(id)?;
         let (token, stays) = (flow.token, flow.stage == Stage::PubRec);
@@ -397,33 +401,33 @@ impl Outbound {
         Some((token, freed, stays))
     }
 
-    /// The session is gone: the packet identifiers of what was given up are free.
+    /// Frees the packet identifiers of the messages that were given up, because the session ended.
     pub(crate) fn forget_given_up(&mut self) {
         if self.reported != 0 {
             self.take_where(|flow| flow.stage == Stage::GivenUp);
         }
     }
 
-    /// The packet identifiers of what was given up.
+    /// Returns the packet identifiers of the messages that were given up.
     pub(crate) fn given_up(&self) -> impl Iterator<Item = PacketId> {
         self.flows.iter().filter(|(_, flow)| flow.stage == Stage::GivenUp).map(|(id, _)| id)
     }
 
-    /// Takes back the last message of which no byte has left, if there is one: it need not be sent again, it has never
-    /// been sent.
+    /// Removes and returns the last message, if no byte of it has been taken from the output on any connection: the
+    /// message has never been sent.
     pub(crate) fn take_back_message(&mut self, taken: u64) -> Option<(PacketId, Flow)> {
         let id = PacketId::new(self.unacknowledged.last).ok()?;
         let flow = self.flows.get(id)?;
         if flow.dup || flow.starts_at < taken { None } else { Some((id, self.remove(id)?)) }
     }
 
-    /// The message that was begun last, if it has this token.
+    /// Returns the last message, if it has this token.
     pub(crate) fn last_message(&mut self, token: Token) -> Option<&mut Flow> {
         let last = PacketId::new(self.unacknowledged.last).ok().and_then(|id| self.flows.get_mut(id));
         last.filter(|flow| flow.token == token)
     }
 
-    /// Takes away the messages of QoS 1 that are marked, in the order in which they were sent.
+    /// Removes and returns the marked messages of QoS 1, in the order in which they were sent.
     pub(crate) fn take_marked(&mut self) -> Vec<(PacketId, Flow)> {
         let is_wanted = |flow: &Flow| flow.mark != 0 && flow.stage == Stage::PubAck;
         let ids: Vec<_> =
@@ -431,7 +435,7 @@ impl Outbound {
         ids.into_iter().filter_map(|id| Some((id, self.remove(id)?))).collect()
     }
 
-    /// Takes away the requests, in any order: they belong to the connection and not to the session.
+    /// Removes and returns the requests, in any order: they belong to the connection, not to the session.
     pub(crate) fn take_requests(&mut self) -> Vec<Flow> {
         let messages = usize::from(self.unacknowledged.len).saturating_add(usize::from(self.released.len));
         if self.len() == messages {
@@ -440,20 +444,20 @@ impl Outbound {
         self.take_where(|flow| matches!(flow.stage, Stage::SubAck(_) | Stage::UnsubAck(_)))
     }
 
-    /// Takes away what is in no list.
+    /// Removes and returns operations by a predicate.
     fn take_where(&mut self, wanted: impl Fn(&Flow) -> bool) -> Vec<Flow> {
         let ids: Vec<_> = self.flows.iter().filter(|(_, flow)| wanted(flow)).map(|(id, _)| id).collect();
         ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
-    /// Takes away the oldest message: first those that were received.
+    /// Removes and returns the oldest message; first the messages that wait for PUBCOMP.
     pub(crate) fn take_message(&mut self) -> Option<Flow> {
         let first = if self.released.first != 0 { self.released.first } else { self.unacknowledged.first };
         self.remove(PacketId::new(first).ok()?)
     }
 
-    /// The open messages: first those that were received, in the order of their PUBRECs, then the others in the order
-    /// of their PUBLISH.
+    /// Returns the messages in flight: first those that wait for PUBCOMP, in the order of their PUBRECs, then the
+    /// others in the order of their PUBLISH.
     pub(crate) fn messages(&self) -> impl Iterator<Item = (PacketId, &Flow)> {
         self.list(self.released).chain(self.list(self.unacknowledged))
     }
@@ -468,17 +472,17 @@ impl Outbound {
         })
     }
 
-    /// The packets that are kept.
+    /// Returns the stored packets.
     pub(crate) fn stored_mut(&mut self) -> impl Iterator<Item = &mut Stored> {
         self.flows.values_mut().map(|flow| &mut flow.stored)
     }
 
-    /// Gives memory back that a burst has left behind.
+    /// Releases unused memory.
     pub(crate) fn shrink(&mut self) {
         self.flows.shrink();
     }
 
-    /// Whether everything that is counted is also there.
+    /// Returns whether the counts agree with the lists and the table.
     pub(crate) fn is_consistent(&self) -> bool {
         let messages = usize::from(self.unacknowledged.len).saturating_add(usize::from(self.released.len));
         let resend_len = match PacketId::new(self.resend) {
@@ -493,7 +497,7 @@ impl Outbound {
             && resend_len == usize::from(self.to_resend)
     }
 
-    /// Puts an operation at the end of a list.
+    /// Appends an operation to a list.
     #[inline]
     fn append(&mut self, id: PacketId, list: impl Fn(&mut Self) -> &mut Order) {
         let order = list(self);
@@ -511,7 +515,7 @@ impl Outbound {
         }
     }
 
-    /// Takes an operation in this stage out of its list.
+    /// Removes an operation in this stage from its list.
     #[inline]
     fn unlink(&mut self, id: PacketId, stage: Stage) {
         let Some(&Flow { previous, next, starts_at, .. }) = self.flows.get(id) else {
@@ -551,7 +555,7 @@ impl Outbound {
 mod tests {
     use super::*;
 
-    /// Every stage and every acknowledgement.
+    /// Tests every combination of stage and acknowledgement.
     #[test]
     fn transitions() {
         use Stage::{PubAck, PubComp, PubRec, SubAck, UnsubAck};

@@ -1,30 +1,30 @@
-//! Packet identifiers, and what each of them stands for (section 2.2.1).
+//! Packet identifiers and their values (section 2.2.1).
 
 use alloc::vec::Vec;
 
 use crate::codec::PacketId;
 
-/// Values under packet identifiers. An identifier is in use exactly as long as it has a value here, so it cannot be
-/// given away twice, nor leak \[MQTT-2.2.1-3\].
+/// A table of values by packet identifier. An identifier is in use exactly as long as it has a value, so it can neither
+/// be assigned twice nor leak \[MQTT-2.2.1-3\].
 ///
-/// Everything takes constant time: the identifier is the place in a vector, and the free places form a queue, so
-/// that an identifier rests as long as possible before it is used again. A place keeps its last value while it is free,
-/// so that the memory of that can be used again.
+/// All operations on single identifiers take constant time: an identifier is the index of a slot in a vector, plus 1,
+/// and the free slots form a queue, so that an identifier is reused as late as possible. A free slot keeps its last
+/// value, whose memory is reused.
 #[derive(Clone)]
 pub(crate) struct PacketIds<T> {
     slots: Vec<Slot<T>>,
-    /// The free place that is used next, and the one that was freed last, as identifiers; 0 when no place is free.
+    /// The free slots that are reused first and last, as identifiers; 0 if no slot is free.
     first_free: u16,
     last_free: u16,
     used: u16,
 }
 
-/// So many identifiers take turns at least: an answer that comes twice does not meet another operation.
+/// Minimum number of identifiers in rotation, so that a repeated answer does not match another operation.
 const FEW: usize = 16;
 #[derive(Clone)]
 struct Slot<T> {
     is_used: bool,
-    /// The next free place, as an identifier; 0 for none.
+    /// The next free slot, as an identifier; 0 for none.
     next_free: u16,
     value: T,
 }
@@ -34,7 +34,7 @@ impl<T: Default> PacketIds<T> {
         Self { slots: Vec::new(), first_free: 0, last_free: 0, used: 0 }
     }
 
-    /// Values under identifiers of their own, as they were before a restart.
+    /// Creates a table with these values, for a session that is restored.
     pub(crate) fn restored(values: impl IntoIterator<Item = (PacketId, T)>) -> Self {
         let mut ids = Self::new();
         for (id, value) in values {
@@ -55,12 +55,12 @@ impl<T: Default> PacketIds<T> {
         ids
     }
 
-    /// How many identifiers are in use.
+    /// Returns the number of identifiers in use.
     pub(crate) const fn len(&self) -> usize {
         self.used as usize
     }
 
-    /// The identifier that is taken next; `None` when all 65,535 are in use.
+    /// Returns the identifier that is taken next; `None` if all 65,535 are in use.
     #[inline]
     pub(crate) fn next_id(&self) -> Option<PacketId> {
         let id = if self.takes_fresh_place() {
@@ -71,7 +71,7 @@ impl<T: Default> PacketIds<T> {
         PacketId::new(id).ok()
     }
 
-    /// Takes [`next_id`](Self::next_id) into use. The value under it is an old one, to be overwritten.
+    /// Takes [`next_id`](Self::next_id) into use. Its value is a default or an old one, which the caller overwrites.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<(PacketId, &mut T)> {
         let id = self.next_id()?;
@@ -91,8 +91,8 @@ impl<T: Default> PacketIds<T> {
         Some((id, &mut slot.value))
     }
 
-    /// Whether the next identifier is one that has not been used. The first few places are all used once before one is
-    /// used again.
+    /// Returns whether the next identifier is one that has not been used. The first [`FEW`] identifiers are all used
+    /// once before one is reused.
     #[inline]
     fn takes_fresh_place(&self) -> bool {
         self.first_free == 0 || self.slots.len() < FEW
@@ -108,7 +108,7 @@ impl<T: Default> PacketIds<T> {
         self.slots.get_mut(index(id)).filter(|slot| slot.is_used).map(|slot| &mut slot.value)
     }
 
-    /// Takes the value away; the identifier is free.
+    /// Removes and returns the value, and frees the identifier.
     pub(crate) fn remove(&mut self, id: PacketId) -> Option<T> {
         let value = core::mem::take(self.get_mut(id)?);
         self.free(id);
@@ -128,7 +128,7 @@ impl<T: Default> PacketIds<T> {
         }
     }
 
-    /// The values, by ascending identifier.
+    /// Returns the values in ascending order of their identifiers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PacketId, &T)> {
         self.slots.iter().zip(1..=u16::MAX).filter(|(slot, _)| slot.is_used).filter_map(|(slot, id)| {
             let id = PacketId::new(id).ok()?;
@@ -136,19 +136,19 @@ impl<T: Default> PacketIds<T> {
         })
     }
 
-    /// The values, to be changed.
+    /// Returns mutable references to the values.
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().filter(|slot| slot.is_used).map(|slot| &mut slot.value)
     }
 
-    /// Gives memory back that a burst has left behind. Identifiers start again from 1.
+    /// Releases the memory if no identifier is in use. Identifiers then start again from 1.
     pub(crate) fn shrink(&mut self) {
         if self.used == 0 {
             *self = Self::new();
         }
     }
 
-    /// Appends a place to the queue of the free ones.
+    /// Appends a slot to the queue of free slots.
     #[inline]
     fn free_place(&mut self, id: u16) {
         match self.slots.get_mut(usize::from(self.last_free).wrapping_sub(1)) {

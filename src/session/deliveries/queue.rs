@@ -1,4 +1,4 @@
-//! What was asked for and cannot be sent yet.
+//! The queue of messages and requests that cannot be sent yet.
 
 use alloc::collections::{BinaryHeap, VecDeque};
 use alloc::vec::Vec;
@@ -9,25 +9,26 @@ use crate::session::store::stored::Stored;
 use crate::session::token::Token;
 use crate::time::Instant;
 
-/// What happens to a message when no more can be kept.
+/// The behaviour of `publish` when a configured limit of queued and in-flight messages is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// It is refused, by an error of `publish`.
+    /// Refuses the new message with [`CommandError::QueueFull`](crate::CommandError::QueueFull). This is the default.
     #[default]
     Refuse,
-    /// The oldest messages that have not been sent make room for it, and their outcome is reported. If that is not
-    /// enough it is refused.
+    /// Drops the oldest queued messages to make room for the new one, and reports their outcome as
+    /// [`AbandonReason::Overflow`](crate::AbandonReason::Overflow). Messages in flight and requests are not dropped. If
+    /// dropping all queued messages would not make enough room, none is dropped and the new message is refused.
     DropOldest,
 }
 
-/// Messages and requests that wait, in the order in which they were asked for.
+/// The queued messages and requests, in the order in which they were requested.
 ///
-/// Messages of QoS 1 and 2 wait in a line of their own: a full window stops them, and nothing else
-/// \[MQTT-3.3.4-8\].
+/// Messages of QoS 1 and 2 are in a line of their own: if the maximum number of messages in flight is reached, only
+/// these messages are held up \[MQTT-3.3.4-8\].
 ///
-/// Every operation takes constant time on average, or logarithmic where a token or an expiry is looked up: nothing
-/// scans what waits.
+/// Every operation takes constant time on average, or logarithmic time where a token or an expiry is looked up. Only
+/// [`take_marked`](Self::take_marked), at the end of a session, scans the queue.
 #[derive(Clone, Default)]
 pub(crate) struct Queue {
     /// Messages of QoS 1 and 2.
@@ -35,65 +36,65 @@ pub(crate) struct Queue {
     /// Messages of QoS 0.
     unacknowledged: Line,
     requests: Line,
-    /// The messages that expire, by their expiry. An entry whose message has left the queue is skipped, and such entries are
-    /// swept once they are more than the messages that expire.
+    /// The messages that expire, by time of expiry. An entry whose message has left the queue is skipped; such entries
+    /// are swept once they clearly outnumber the messages that expire.
     expiries: BinaryHeap<Reverse<(Instant, Token)>>,
-    /// The number of waiting messages that expire.
+    /// Number of queued messages that expire.
     expiring: u32,
     messages: u32,
     message_bytes: u32,
 }
 
-/// One that waits.
+/// A queued message or request.
 #[derive(Clone)]
 pub(crate) struct Waiting {
     pub(crate) token: Token,
-    /// When it was asked for.
+    /// The time at which the operation was requested.
     pub(crate) since: Instant,
     pub(crate) kind: Kind,
-    /// How long it may wait, in seconds; `u32::MAX` for ever, or as good as.
+    /// Time that the message may be queued, in seconds; `u32::MAX` for no limit.
     pub(crate) expires_after: u32,
-    /// A number that whoever publishes the message gives it, to know it again when the session has expired; 0 for none.
+    /// A number that the publisher assigns to identify the message when the session has expired; 0 for none.
     pub(crate) mark: u32,
-    /// The number of connections that have ended after the packet had been sent on them.
+    /// Number of closed connections on which the packet was sent.
     pub(crate) tries: u16,
     pub(crate) stored: Stored,
 }
 
 impl Waiting {
-    /// Whether it has expired at this time.
+    /// Returns whether the message has expired at this time.
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.expires_after != u32::MAX && now.since(self.since).as_secs() >= u64::from(self.expires_after)
     }
 
-    /// The message in terms of [`Queue::expiries`]; `None` if it does not expire.
+    /// Returns the entry for [`Queue::expiries`]; `None` if the message does not expire.
     fn expiry(&self) -> Option<Reverse<(Instant, Token)>> {
         (self.expires_after != u32::MAX).then(|| Reverse((self.since.after_seconds(self.expires_after), self.token)))
     }
 }
 
-/// What it is.
+/// The kind of a queued packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Message(QoS),
-    /// SUBSCRIBE with so many filters.
+    /// SUBSCRIBE with this number of topic filters.
     Subscribe(u32),
-    /// UNSUBSCRIBE with so many filters.
+    /// UNSUBSCRIBE with this number of topic filters.
     Unsubscribe(u32),
 }
 
 impl Kind {
-    /// Whether it needs room in the window of the other end.
+    /// Returns whether the packet counts against the maximum number of messages in flight.
     pub(crate) const fn is_windowed(self) -> bool {
         matches!(self, Self::Message(QoS::AtLeastOnce | QoS::ExactlyOnce))
     }
 }
 
-/// A part of the queue, by ascending token. What is taken out of its middle leaves a gap, so that nothing has to be moved;
-/// gaps are closed once they are more than half of the entries.
+/// A part of the queue, by ascending token. Removing an entry from the middle leaves a gap, so that no entries are
+/// moved; gaps are closed once they are more than half of the entries.
 #[derive(Clone, Default)]
 struct Line {
-    /// The first entry is no gap.
+    /// The entries; the first one is never a gap.
     entries: VecDeque<Entry>,
     gaps: usize,
 }
@@ -172,7 +173,7 @@ impl Line {
         }
     }
 
-    /// Removes the gaps that the line begins with.
+    /// Removes the gaps at the start of the line.
     fn trim(&mut self) {
         while let Some(Entry::Gap(_)) = self.entries.front() {
             self.entries.pop_front();
@@ -186,7 +187,7 @@ impl Queue {
         self.len() == 0
     }
 
-    /// Whether something of this kind would have to wait behind others.
+    /// Returns whether a message has to be queued behind others: one of QoS 1 or 2 if `windowed`, else one of QoS 0.
     #[inline]
     pub(crate) fn holds_up(&self, windowed: bool) -> bool {
         if windowed { !self.windowed.is_empty() } else { !self.unacknowledged.is_empty() || !self.requests.is_empty() }
@@ -197,13 +198,14 @@ impl Queue {
         self.line(waiting.kind).entries.push_back(Entry::Waiting(waiting));
     }
 
-    /// Puts back what was sent, or was about to be; the last one first.
+    /// Puts a packet back to the front of the queue. Several packets are put back in reverse order.
     pub(crate) fn put_back(&mut self, waiting: Waiting) {
         self.count(&waiting);
         self.line(waiting.kind).entries.push_front(Entry::Waiting(waiting));
     }
 
-    /// The next one in order; without the window, or without a packet identifier, the next one that needs none.
+    /// Removes and returns the next packet in order. Messages of QoS 1 and 2 are skipped unless `window_is_open`, and
+    /// packets that need a packet identifier unless `has_id`.
     pub(crate) fn pop(&mut self, window_is_open: bool, has_id: bool) -> Option<Waiting> {
         let windowed = self.windowed.front().filter(|_| window_is_open && has_id);
         let request = self.requests.front().filter(|_| has_id);
@@ -218,14 +220,14 @@ impl Queue {
         self.discount(popped)
     }
 
-    /// Whether [`pop`](Self::pop) would return something.
+    /// Returns whether [`pop`](Self::pop) would return a packet.
     #[inline]
     pub(crate) fn has_next(&self, window_is_open: bool, has_id: bool) -> bool {
         !self.unacknowledged.is_empty()
             || has_id && (!self.requests.is_empty() || window_is_open && !self.windowed.is_empty())
     }
 
-    /// Takes out the oldest message. Requests are not dropped.
+    /// Removes and returns the oldest message. Requests are not dropped.
     pub(crate) fn drop_oldest_message(&mut self) -> Option<Waiting> {
         let oldest = match (self.windowed.front(), self.unacknowledged.front()) {
             (Some(windowed), Some(other)) if windowed < other => self.windowed.pop_front(),
@@ -235,42 +237,42 @@ impl Queue {
         self.discount(oldest)
     }
 
-    /// What waits under this token.
+    /// Returns the packet with this token.
     pub(crate) fn get(&self, token: Token) -> Option<&Waiting> {
         [&self.windowed, &self.unacknowledged, &self.requests]
             .into_iter()
             .find_map(|line| line.entries.get(line.find(token)?)?.waiting())
     }
 
-    /// Takes out what waits under this token.
+    /// Removes and returns the packet with this token.
     pub(crate) fn remove(&mut self, token: Token) -> Option<Waiting> {
         let lines = [&mut self.windowed, &mut self.unacknowledged, &mut self.requests];
         let removed = lines.into_iter().find_map(|line| line.remove(token));
         self.discount(removed)
     }
 
-    /// The messages of QoS 1 and 2, in order.
+    /// Returns the messages of QoS 1 and 2, in order.
     pub(crate) fn windowed(&self) -> impl Iterator<Item = &Waiting> {
         self.windowed.iter()
     }
 
-    /// How many of them are messages.
+    /// Returns the number of queued messages.
     pub(crate) const fn messages(&self) -> u32 {
         self.messages
     }
 
-    /// How many bytes those take.
+    /// Returns the size of the queued messages, in bytes.
     pub(crate) const fn message_bytes(&self) -> u32 {
         self.message_bytes
     }
 
-    /// Takes out a message of QoS 0.
+    /// Removes and returns the oldest message of QoS 0.
     pub(crate) fn take_unacknowledged(&mut self) -> Option<Waiting> {
         let first = self.unacknowledged.pop_front();
         self.discount(first)
     }
 
-    /// The message that has come last, if it has this token.
+    /// Returns the message that was queued last, if it has this token.
     pub(crate) fn last_message(&mut self, token: Token) -> Option<&mut Waiting> {
         let lines = [&mut self.windowed, &mut self.unacknowledged];
         lines.into_iter().find_map(|line| match line.entries.back_mut() {
@@ -279,7 +281,7 @@ impl Queue {
         })
     }
 
-    /// Takes out the messages that are marked, in the order in which they were published.
+    /// Removes and returns the marked messages, in the order in which they were published.
     pub(crate) fn take_marked(&mut self) -> Vec<Waiting> {
         let messages = self.windowed.iter().chain(self.unacknowledged.iter());
         let mut tokens: Vec<Token> =
@@ -288,7 +290,7 @@ impl Queue {
         tokens.into_iter().filter_map(|token| self.remove(token)).collect()
     }
 
-    /// Takes out a message that has expired at this time.
+    /// Removes and returns a message that has expired at this time.
     pub(crate) fn take_expired(&mut self, now: Instant) -> Option<Waiting> {
         while let Some(&Reverse((at, token))) = self.expiries.peek() {
             if at > now {
@@ -311,7 +313,7 @@ impl Queue {
         })
     }
 
-    /// How many there are.
+    /// Returns the number of queued messages and requests.
     pub(crate) fn len(&self) -> usize {
         self.windowed.len().saturating_add(self.unacknowledged.len()).saturating_add(self.requests.len())
     }
@@ -339,9 +341,9 @@ impl Queue {
         waiting
     }
 
-    /// Removes the expiries of messages that have left, once they are more than half of all.
+    /// Removes the expiries of messages that have left the queue, once such expiries are more than half of all.
     fn sweep(&mut self) {
-        /// So few are not worth it.
+        /// Number of expiries for which a sweep is not worth its cost.
         const FEW: usize = 16;
         if self.expiries.len() > (self.expiring as usize).saturating_mul(2).saturating_add(FEW) {
             let expiries: Vec<_> =
@@ -358,7 +360,7 @@ impl Queue {
         }
     }
 
-    /// Gives memory back that a burst has left behind.
+    /// Releases unused memory.
     pub(crate) fn shrink(&mut self) {
         for line in [&mut self.windowed, &mut self.unacknowledged, &mut self.requests] {
             line.entries.shrink_to_fit();
@@ -366,7 +368,8 @@ impl Queue {
         self.expiries.shrink_to_fit();
     }
 
-    /// Whether everything that is counted is also there, in the order of its tokens, and its expiry known.
+    /// Returns whether the counts agree with the entries, which are in the order of their tokens, and all expiries are
+    /// known.
     pub(crate) fn is_consistent(&self) -> bool {
         [&self.windowed, &self.unacknowledged, &self.requests].into_iter().all(|line| {
             line.entries.iter().is_sorted_by(|a, b| a.token() < b.token())
@@ -393,7 +396,7 @@ mod tests {
         queue
     }
 
-    /// Gaps and expiries are swept: what has left the queue costs neither memory nor time.
+    /// Tests that gaps and expiries are swept, so that removed messages cost neither memory nor time.
     #[test]
     fn nothing_is_left_behind() {
         for forwards in [true, false] {
@@ -411,7 +414,7 @@ mod tests {
         }
     }
 
-    /// Messages expire in the order of their expiry, wherever they wait, and no others.
+    /// Tests that messages expire in the order of their expiry, wherever they are queued, and that no others expire.
     #[test]
     fn messages_expire_in_order() {
         let mut queue = queue(1000, |number| if number % 3 == 0 { u32::MAX } else { 1 + (number * 7919 % 100) as u32 });

@@ -1,16 +1,16 @@
-//! Topic aliases (section 3.3.2.3.4): numbers that stand for topic names, for as long as a connection lasts.
+//! Topic aliases (section 3.3.2.3.4): numbers that are mapped to topic names for the duration of a connection.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
-/// What the aliases of the other end stand for.
+/// The mappings of the topic aliases of the peer.
 #[derive(Clone, Default)]
 pub(crate) struct InboundAliases(BTreeMap<u16, Arc<[u8]>>);
 
 impl InboundAliases {
-    /// From now on `alias` stands for `topic`.
+    /// Maps `alias` to `topic`.
     pub(crate) fn set(&mut self, alias: NonZeroU16, topic: &[u8]) {
         match self.0.get(&alias.get()) {
             Some(known) if **known == *topic => {}
@@ -25,14 +25,14 @@ impl InboundAliases {
     }
 }
 
-/// The aliases of this end, given to the topics that were used last.
+/// The topic aliases of this endpoint, assigned to the most recently used topics.
 #[derive(Clone)]
 pub(crate) struct OutboundAliases {
     by_topic: BTreeMap<Arc<[u8]>, u16>,
-    /// By alias, from 1: a ring in the order of use.
+    /// The entries by alias, from 1; they are linked to a ring in the order of use.
     entries: Vec<Entry>,
     max: u16,
-    /// The alias that was used last; 0 if there is none.
+    /// The most recently used alias; 0 if there is none.
     newest: u16,
 }
 #[derive(Clone)]
@@ -42,35 +42,36 @@ struct Entry {
     newer: u16,
 }
 
-/// How an alias is sent.
+/// The form in which an alias is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Alias {
-    /// It stands for the topic already: the topic can be left out.
+    /// The alias is mapped to the topic already: the topic name can be left out.
     Known(NonZeroU16),
-    /// The topic has to go with it.
+    /// The alias is new: the topic name must be sent with it.
     New(NonZeroU16),
 }
 
 impl OutboundAliases {
-    /// For at most `max` topics, which is at least 1.
+    /// Creates an empty mapping for at most `max` topics.
     pub(crate) const fn new(max: NonZeroU16) -> Self {
         Self { by_topic: BTreeMap::new(), entries: Vec::new(), max: max.get(), newest: 0 }
     }
 
-    /// The alias that the next message about this topic will have. Nothing is changed until [`used`](Self::used).
+    /// Returns the alias that the next message with this topic name will have. The mapping changes only in
+    /// [`used`](Self::used).
     pub(crate) fn of(&self, topic: &[u8]) -> Option<Alias> {
         if let Some(&alias) = self.by_topic.get(topic) {
             return NonZeroU16::new(alias).map(Alias::Known);
         }
         let alias = match u16::try_from(self.entries.len()) {
             Ok(len) if len < self.max => len.saturating_add(1),
-            // The ring closes: next to the newest is the one that has not been used for the longest time.
+            // The neighbour of the newest entry in the ring is the least recently used one.
             _ => self.entry(self.newest)?.newer,
         };
         NonZeroU16::new(alias).map(Alias::New)
     }
 
-    /// A message about this topic was sent with this alias.
+    /// Records that a message with this topic name was sent with this alias.
     pub(crate) fn used(&mut self, alias: Alias, topic: &[u8]) {
         let (Alias::Known(number) | Alias::New(number)) = alias;
         if let Alias::New(_) = alias {
@@ -114,7 +115,7 @@ impl OutboundAliases {
         }
     }
 
-    /// Makes an alias the newest.
+    /// Links an alias into the ring as the newest.
     fn link(&mut self, alias: u16) {
         let newest = core::mem::replace(&mut self.newest, alias);
         let oldest = self.entry(newest).map_or(alias, |entry| entry.newer);

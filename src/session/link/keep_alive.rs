@@ -1,20 +1,22 @@
-//! Keep-alive (section 3.1.2.10): when something has to be sent, and when too much time has passed without an answer.
+//! Keep Alive (section 3.1.2.10): the times at which a PINGREQ is due and at which an unanswered connection is given
+//! up.
 
 use crate::time::Instant;
 
-/// When a client has last sent something, and heard something, and whether it waits for an answer to a PINGREQ.
+/// The Keep Alive state of a client: the times of its last output and input, and whether an answer to PINGREQ is
+/// outstanding.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeepAlive {
-    /// In seconds; 0 for none.
+    /// The Keep Alive interval, in seconds; 0 turns the mechanism off.
     interval: u16,
-    /// Whether an answer is missing.
+    /// Whether an answer is outstanding.
     has_asked: bool,
-    /// Since when nothing has been sent.
+    /// The time of the last output.
     idle_since: Instant,
-    /// Since when nothing has been heard. If an answer is missing: since when its packet has left, or if it has not, since
-    /// when no byte of the stream has.
+    /// The time of the last input. While an answer is outstanding: the time at which the packet to be answered was
+    /// taken from the output or, until then, the time at which bytes were last taken.
     silent_since: Instant,
-    /// How many bytes are to leave until the packet has left whose answer is missing.
+    /// Number of bytes to take from the output until the packet to be answered has been taken.
     ahead: u32,
 }
 
@@ -23,20 +25,20 @@ impl KeepAlive {
         Self { interval, has_asked: false, idle_since: now, silent_since: now, ahead: 0 }
     }
 
-    /// Something was sent at this time or later.
+    /// Records output. `at` may be earlier than the output.
     #[inline]
     pub(crate) const fn sent(&mut self, at: Instant) {
         self.idle_since = at;
     }
 
-    /// Something was received: the other end is there, whether it is PINGRESP or something that had to go before it.
+    /// Records input. Any input shows that the peer is alive, since PINGRESP may have to wait behind other packets.
     #[inline]
     pub(crate) const fn received(&mut self, now: Instant) {
         self.has_asked = false;
         self.silent_since = now;
     }
 
-    /// A packet that is to be answered is now the last of so many bytes that are still to leave.
+    /// Records that a packet to be answered was put into the output, as the last of `ahead` bytes that are to be taken.
     pub(crate) fn ask(&mut self, now: Instant, ahead: u64) {
         self.idle_since = now;
         if !self.has_asked {
@@ -46,15 +48,17 @@ impl KeepAlive {
         }
     }
 
-    /// Whether a packet that is to be answered has not left.
+    /// Returns whether a packet to be answered is still in the output.
     #[inline]
     pub(crate) const fn awaits_departure(&self) -> bool {
         self.has_asked && self.ahead != 0
     }
 
-    /// So many bytes have left. The time for an answer begins when the last byte of the question has
-    /// left; until then, bytes that leave show that the link is alive. Bytes that leave behind the question show nothing:
-    /// where nobody is there any more, a transport still takes as much as its buffers hold.
+    /// Records that `count` bytes have been taken from the output.
+    ///
+    /// The time for an answer begins when the last byte of the packet to be answered has been taken; until then, every
+    /// taken byte shows that the link is alive. Bytes behind that packet show nothing: without a peer, a transport
+    /// still takes as many bytes as its buffers hold.
     #[inline]
     pub(crate) fn left(&mut self, count: u64, now: Instant) {
         if self.awaits_departure() {
@@ -63,14 +67,18 @@ impl KeepAlive {
         }
     }
 
-    /// An answer could not be heard until now: input was not being taken.
+    /// Restarts the time for an answer, because the session took no input until now.
     pub(crate) const fn excuse(&mut self, now: Instant) {
         self.silent_since = now;
     }
 
-    /// When a PINGREQ is due: an eighth of the interval, but no more than a second, before it ends, so that the server
-    /// has something from us in every interval even if the caller is a little late \[MQTT-3.1.2-20\]. Also if nothing has
-    /// come for as long, though something was sent: the other end may be gone without a word.
+    /// Returns the time at which a PINGREQ is due: an eighth of the interval, but at most one second, before the
+    /// interval ends. So the server receives a packet in every interval even if the caller is a little late
+    /// \[MQTT-3.1.2-20\].
+    ///
+    /// The interval counts from the last output or the last input, whichever is earlier: without input for an interval,
+    /// the peer may be gone without having closed the connection, although packets were sent. While an answer is
+    /// outstanding, only the output counts.
     pub(crate) fn ping_at(&self) -> Option<Instant> {
         let early = (u64::from(self.interval).saturating_mul(125_000)).min(1_000_000);
         let micros = u64::from(self.interval).saturating_mul(1_000_000).saturating_sub(early);
@@ -79,7 +87,8 @@ impl KeepAlive {
         if self.interval == 0 { None } else { due.unless_never() }
     }
 
-    /// When the connection is given up, if nothing comes until then. A timeout of 0 seconds is none.
+    /// Returns the time at which the connection is given up unless input arrives earlier. A timeout of 0 seconds means
+    /// no timeout.
     pub(crate) fn dead_at(&self, timeout: u16) -> Option<Instant> {
         (self.has_asked && timeout != 0).then(|| self.silent_since.after_seconds(u32::from(timeout)))
     }

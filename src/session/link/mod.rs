@@ -1,4 +1,4 @@
-//! One connection of a session: its output, its topic aliases, its keep-alive.
+//! The state of one connection of a session: output, topic aliases, keep-alive.
 
 pub(super) mod alias;
 pub(super) mod keep_alive;

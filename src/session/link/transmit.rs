@@ -1,4 +1,4 @@
-//! What is to be written to the transport.
+//! The output of a session: the bytes to write to the transport.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -8,80 +8,83 @@ use bytes::{Buf, Bytes};
 
 use crate::codec::EncodeError;
 
-/// Everything that is to be written to the transport, in order: a [`bytes::Buf`].
+/// The output of a session, in order: a [`bytes::Buf`] of the bytes to write to the transport.
 ///
-/// Small packets lie one behind the other in a single chunk; a large payload that was given as [`Bytes`] is a chunk of
-/// its own and is not copied. Nothing leaves but by [`advance`](Buf::advance), so a write that was given up halfway
-/// loses nothing and repeats nothing.
+/// Small packets are contiguous in a single chunk; a payload of 2 KiB or more that was given as [`Bytes`] is a chunk of
+/// its own and is not copied. Only [`advance`](Buf::advance) removes bytes, so a write that was cancelled halfway
+/// neither loses nor repeats bytes.
 #[derive(Clone, Default)]
 pub struct Transmit {
     bytes: Vec<u8>,
-    /// How many of `bytes` have been taken.
+    /// Number of bytes at the start of `bytes` that have been taken.
     start: u32,
-    /// Payloads that lie elsewhere.
+    /// Payloads that are not in `bytes`.
     shared: Option<Box<Shared>>,
-    /// How many bytes have been taken on this connection.
+    /// Number of bytes that have been taken on this connection.
     taken: u64,
-    /// How many bytes were offered when it was not held. With [`HELD`] nothing more may be taken: something has to be stored
-    /// first.
+    /// Number of bytes that were offered while the output was last not held, and that have not been taken. With
+    /// [`HELD`] no bytes are offered, because records of the journal have to be stored first.
     offered: u32,
     answers: Answers,
 }
 
-/// An upper bound of how many bytes of what has not been taken are answers, that is packets that the peer has made this end
-/// send. They are forgotten when the last one has left: the account needs no list. Where they never end because the
-/// peer asks for more all the time, it rises to the limit; then input waits, and what was asked for leaves.
+/// Upper bound of the number of untaken bytes that are answers: packets that the peer has caused this endpoint to send.
+///
+/// The bound returns to 0 when the last answer has been taken, so that no list of the answers is needed. A peer that
+/// causes answers all the time makes the bound rise to the answer limit; the session then takes no input until the
+/// output up to the last answer, its own packets included, has been taken.
 #[derive(Clone, Default)]
 struct Answers {
     bytes: u32,
-    /// How many bytes are to be taken until the last answer has been.
+    /// Number of bytes to take until the last answer has been taken.
     ahead: u32,
 }
 
-/// Payloads that lie elsewhere, at least one.
+/// Payloads that are not in [`Transmit::bytes`]; at least one.
 #[derive(Clone, Default)]
 struct Shared {
-    /// Each with the place in `bytes` before which it goes.
+    /// Each payload with the index in `bytes` before which it is sent.
     payloads: VecDeque<(usize, Bytes)>,
     len: usize,
 }
 
-/// From this size on, a payload that was given as [`Bytes`] is not copied.
+/// Payloads of this size or larger that were given as [`Bytes`] are not copied.
 pub(crate) const LARGE: usize = 2048;
 
-/// A bit of [`Transmit::offered`], above any number of bytes there.
+/// Flag in [`Transmit::offered`], above every possible number of bytes.
 const HELD: u32 = 1 << 31;
 
-/// Taken bytes that lie before others are kept up to this many.
+/// Taken bytes at the start of the buffer are removed once they exceed this number and half of the buffer.
 const SLACK: usize = 4096;
 
 impl Transmit {
-    /// Never more than the transmit limit and a packet, so that 32 bits are enough.
+    /// At most the transmit limit plus the size of a packet, so that 32 bits suffice.
     #[inline]
     const fn start(&self) -> usize {
         self.start as usize
     }
 
-    /// How many bytes there are.
+    /// Returns the number of bytes that have not been taken.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         let shared = self.shared.as_ref().map_or(0, |shared| shared.len);
         self.bytes.len().wrapping_sub(self.start()).wrapping_add(shared)
     }
 
-    /// How many bytes have been taken on this connection.
+    /// Returns the number of bytes that have been taken on this connection.
     #[inline]
     pub(crate) const fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Where in the stream of this connection the next packet will begin.
+    /// Returns the offset at which the next packet begins in the stream of this connection.
     #[inline]
     pub(crate) fn end(&self) -> u64 {
         self.taken.wrapping_add(self.len() as u64)
     }
 
-    /// Appends a packet of at most `max` bytes, and returns it; `None` and nothing appended if it is larger.
+    /// Appends a packet of at most `max` bytes and returns it. If the packet is larger, appends nothing and returns
+    /// `None`.
     #[inline]
     pub(crate) fn encode(
         &mut self,
@@ -97,7 +100,7 @@ impl Transmit {
         Ok(self.bytes.get(start..))
     }
 
-    /// Appends an answer: a packet that the peer has made this end send.
+    /// Appends an answer: a packet that the peer has caused this endpoint to send.
     #[inline]
     pub(crate) fn answer(
         &mut self,
@@ -108,7 +111,8 @@ impl Transmit {
         Ok(())
     }
 
-    /// As [`answer`](Self::answer), if the packet has at most `max` bytes; else nothing is appended, and this is `false`.
+    /// As [`answer`](Self::answer), for a packet of at most `max` bytes. If the packet is larger, appends nothing and
+    /// returns `false`.
     pub(crate) fn answer_within(
         &mut self,
         max: u32,
@@ -119,7 +123,7 @@ impl Transmit {
         Ok(true)
     }
 
-    /// As [`answer`](Self::answer), with a packet that is encoded.
+    /// As [`answer`](Self::answer), with an encoded packet.
     pub(crate) fn append_answer(&mut self, packet: &[u8]) {
         self.append(packet);
         self.count_answer(packet.len());
@@ -131,18 +135,18 @@ impl Transmit {
         self.answers.ahead = self.len() as u32;
     }
 
-    /// How many bytes of answers have not been taken, at most.
+    /// Returns an upper bound of the number of bytes of answers that have not been taken.
     #[inline]
     pub(crate) fn unsent_answers(&self) -> u32 {
         self.answers.bytes.min(self.len() as u32)
     }
 
-    /// Appends a packet that is encoded.
+    /// Appends an encoded packet.
     pub(crate) fn append(&mut self, packet: &[u8]) {
         self.bytes.extend_from_slice(packet);
     }
 
-    /// Appends a payload by reference.
+    /// Appends a payload without copying it.
     pub(crate) fn push_shared(&mut self, payload: Bytes) {
         if !payload.is_empty() {
             let shared = self.shared.get_or_insert_default();
@@ -151,7 +155,8 @@ impl Transmit {
         }
     }
 
-    /// Nothing is offered as long as it is held. What was offered before may have been written meanwhile.
+    /// Sets whether the output is held. A held output offers no bytes; bytes that were offered before may still be
+    /// taken, since the caller may have written them already.
     pub(crate) fn hold(&mut self, held: bool) {
         self.offered = if held { self.offered | HELD } else { (self.len() as u32).min(HELD.wrapping_sub(1)) };
     }
@@ -161,8 +166,8 @@ impl Transmit {
         self.offered & HELD != 0
     }
 
-    /// What has not been taken, to be written without any more to come. Here it counts as taken: whatever becomes of it, it
-    /// may have been sent.
+    /// Returns the bytes that have not been taken, to be written with nothing after them. The bytes count as taken from
+    /// here on: whether the caller writes them or not, they may have been sent.
     pub(crate) fn hand_over(&mut self) -> Self {
         let taken = self.end();
         let rest = core::mem::take(self);
@@ -170,20 +175,20 @@ impl Transmit {
         rest
     }
 
-    /// Forgets what has not been taken: the connection it was for is gone.
+    /// Discards the bytes that have not been taken, because their connection is closed.
     pub(crate) fn clear(&mut self) {
         let bytes = core::mem::take(&mut self.bytes);
         *self = Self { bytes, offered: self.offered & HELD, ..Self::default() };
         self.bytes.clear();
     }
 
-    /// Gives memory back that a burst has left behind.
+    /// Releases unused memory.
     pub(crate) fn shrink(&mut self) {
         self.compact();
         self.bytes.shrink_to_fit();
     }
 
-    /// Gives the room of taken bytes back.
+    /// Removes the taken bytes from the buffer.
     fn compact(&mut self) {
         let start = self.start().min(self.bytes.len());
         self.bytes.drain(..start);
@@ -193,7 +198,7 @@ impl Transmit {
         self.start = 0;
     }
 
-    /// What lies before the first shared payload, and that.
+    /// Returns the bytes before the first shared payload, and that payload.
     fn first(&self) -> (&[u8], &[u8]) {
         match self.shared.as_ref().and_then(|shared| shared.payloads.front()) {
             Some((at, payload)) => (self.bytes.get(self.start()..*at).unwrap_or_default(), payload),
@@ -201,7 +206,7 @@ impl Transmit {
         }
     }
 
-    /// Takes bytes where payloads lie elsewhere.
+    /// Takes bytes while there are shared payloads.
     #[cold]
     fn advance_shared(&mut self, mut count: usize) {
         while count > 0 {
@@ -242,9 +247,9 @@ impl Buf for Transmit {
         if bytes.is_empty() { payload } else { bytes }
     }
 
-    /// What has been written is taken out.
+    /// Removes bytes that have been written.
     ///
-    /// To take more than there is takes everything.
+    /// A `count` above the number of remaining bytes removes all of them.
     #[inline]
     fn advance(&mut self, count: usize) {
         let count = if self.is_held() { count.min((self.offered & !HELD) as usize) } else { count };

@@ -1,25 +1,25 @@
-//! The journal: what must survive a crash, as small records.
+//! The journal: the state of a session that must survive a crash, as a sequence of records.
 //!
-//! A record is a tag of one byte and what belongs to it; integers are big-endian, and bytes have their length before
-//! them in four bytes.
+//! A record is a tag of one byte, followed by its fields. Integers are big-endian; a field of bytes is preceded by its
+//! length in four bytes.
 //!
-//! | tag | | what it says |
+//! | tag | fields | meaning |
 //! |---|---|---|
-//! | `V` | protocol level (1) | the version that packets are encoded in; comes first |
-//! | `K` | token (8) | tokens up to this one have been given |
+//! | `V` | protocol level (1) | the protocol version in which packets are encoded; precedes all other records |
+//! | `K` | token (8) | the last token that was assigned |
 //! | `C` | bytes | the client identifier that the server has assigned |
-//! | `B` | | there is a session |
-//! | `N` | | the session is gone: no message is in flight, none is half received |
-//! | `Q` | token (8), PUBLISH (bytes), payload (bytes) | a message was accepted; a payload here replaces that of the packet |
-//! | `D` | token (8) | an accepted message was dropped |
-//! | `S` | token (8), packet identifier (2) | it is being sent |
-//! | `T` | packet identifier (2) | it has not been sent after all, and waits again |
-//! | `R` | packet identifier (2), reason code (1) | PUBREC has come |
-//! | `H` | token (8), packet identifier (2), reason code (1) | as `Q`, `S` and `R` together |
-//! | `F` | packet identifier (2) | its delivery is finished |
-//! | `X` | packet identifier (2) | its delivery was given up, but the identifier stays in use; `R` and `F` may follow |
-//! | `I` | packet identifier (2) | a message of QoS 2 was taken over |
-//! | `O` | packet identifier (2) | its PUBREL has come |
+//! | `B` | | the server has a session |
+//! | `N` | | the session ended: no message is in flight, in either direction |
+//! | `Q` | token (8), PUBLISH (bytes), payload (bytes) | a message was accepted; the payload, unless empty, replaces that of the packet |
+//! | `D` | token (8) | a queued message was dropped |
+//! | `S` | token (8), packet identifier (2) | a queued message is sent with this packet identifier |
+//! | `T` | packet identifier (2) | the message was not sent, and is queued again |
+//! | `R` | packet identifier (2), reason code (1) | PUBREC has arrived |
+//! | `H` | token (8), packet identifier (2), reason code (1) | `Q`, `S` and `R` in one record |
+//! | `F` | packet identifier (2) | the delivery is complete |
+//! | `X` | packet identifier (2) | the delivery was given up, but the identifier stays in use; `R` and `F` may follow |
+//! | `I` | packet identifier (2) | ownership of a received message of QoS 2 was accepted |
+//! | `O` | packet identifier (2) | PUBREL of a received message of QoS 2 has arrived |
 
 use alloc::vec::Vec;
 
@@ -31,13 +31,13 @@ use super::stored::Stored;
 use crate::codec::{PacketId, Version};
 use crate::session::token::Token;
 
-/// Records that are to be stored before anything else leaves: a [`bytes::Buf`].
+/// The records that the application must store before it sends further output: a [`bytes::Buf`].
 ///
-/// As long as it has something remaining, the stream to the transport appears to be empty.
+/// While the journal has remaining bytes, [`Transmit`](crate::Transmit) offers none.
 #[derive(Clone, Debug)]
 pub struct Journal {
     version: Version,
-    /// Whether there has been a record.
+    /// Whether a record has been written.
     has_begun: bool,
     bytes: Vec<u8>,
     start: usize,
@@ -52,7 +52,7 @@ impl Buf for Journal {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
-    /// What has been stored is taken out. To take more than there is takes everything.
+    /// Removes bytes that have been stored. A `count` above the number of remaining bytes removes all of them.
     fn advance(&mut self, count: usize) {
         self.start = self.start.saturating_add(count);
         if self.start >= self.bytes.len() {
@@ -65,7 +65,7 @@ impl Buf for Journal {
     }
 }
 
-/// A record.
+/// A record of the journal; see the table in the module documentation.
 pub(crate) enum Record<'a> {
     LastToken(Token),
     ClientIdentifier(&'a [u8]),
@@ -88,13 +88,14 @@ impl Journal {
         Self { version, has_begun: false, bytes: Vec::new(), start: 0 }
     }
 
-    /// How many bytes of a journal that was stored are whole records. What a crash has left behind them is to be cut off
-    /// before anything is appended.
+    /// Returns the number of bytes of complete records at the start of a stored journal.
+    ///
+    /// A crash may leave an incomplete record behind them, which must be cut off before further records are appended.
     pub fn whole_len(journal: &[u8]) -> usize {
         Restored::whole_len(journal)
     }
 
-    /// A journal of these records alone, as it is begun anew.
+    /// Creates a journal that contains only these records.
     pub(crate) fn of<'a>(version: Version, records: impl Iterator<Item = Record<'a>>) -> Self {
         let mut journal = Self::new(version);
         records.for_each(|record| journal.write(record));
@@ -150,17 +151,17 @@ impl Journal {
         self.bytes.extend(id.get().to_be_bytes());
     }
 
-    /// No packet is longer than four bytes can say, and no payload longer than its packet.
+    /// Neither a packet nor its payload is longer than a length of four bytes can represent.
     fn write_bytes(&mut self, bytes: &[u8]) {
         self.bytes.extend((bytes.len() as u32).to_be_bytes());
         self.bytes.extend(bytes);
     }
 }
 
-/// Bytes that are no journal.
+/// The error of reading bytes that are not a journal for the version of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("no record of a journal for this version of MQTT at byte {at}")]
 pub struct JournalError {
-    /// The byte at which the first record begins that is none, or names another version of the protocol.
+    /// Offset of the first record that is invalid, or that names another version of the protocol.
     pub at: usize,
 }

@@ -1,4 +1,4 @@
-//! Packets that are stored, and the records of what must survive a crash.
+//! Stored packets, and the journal of the state that must survive a crash.
 
 pub(super) mod journal;
 pub(super) mod payload;

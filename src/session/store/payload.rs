@@ -1,35 +1,36 @@
-//! Large payloads that many stored messages share, and what they take.
+//! Large payloads shared by stored messages, and the account of their memory.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
-/// Counts the memory of large payloads: each counts once for as long as it exists, and it is known how much of what sessions
-/// store is in such payloads.
+/// Counts the memory of large payloads, once for each payload that exists; and the part of the size of stored messages
+/// that consists of such payloads.
 #[derive(Debug, Default)]
 pub(crate) struct PayloadAccount {
     /// Size of the payloads that exist, in bytes.
     payloads: AtomicUsize,
-    /// Size of the payloads of stored messages, in bytes: one that is stored for many sessions counts for each.
+    /// Size of the payloads of stored messages, in bytes. A payload that is stored for several sessions counts for each
+    /// of them.
     stored: AtomicUsize,
 }
 
 impl PayloadAccount {
-    /// A payload that counts until the last reference to it is gone.
+    /// Returns a payload that is counted until its last reference is dropped.
     pub(crate) fn share(self: &Arc<Self>, payload: Bytes) -> Bytes {
         self.payloads.fetch_add(payload.len(), Ordering::Relaxed);
         Bytes::from_owner(Counted { payload, account: Arc::clone(self) })
     }
 
-    /// Size of the payloads that exist, in bytes.
+    /// Returns the size of the payloads that exist, in bytes.
     #[allow(dead_code, reason = "for a router: see `server::routing`")]
     pub(crate) fn payloads(&self) -> usize {
         self.payloads.load(Ordering::Relaxed)
     }
 
-    /// Size of the payloads of stored messages, in bytes. It wraps around where a `usize` is small: payloads that are shared
-    /// can be more than there is memory.
+    /// Returns the size of the payloads of stored messages, in bytes. The count wraps around where a `usize` is small,
+    /// since a payload counts once for each message that shares it.
     #[allow(dead_code, reason = "for a router: see `server::routing`")]
     pub(crate) fn stored(&self) -> usize {
         self.stored.load(Ordering::Relaxed)
@@ -53,10 +54,10 @@ impl Drop for Counted {
     }
 }
 
-/// The payload of a stored message, which others may share.
+/// The payload of a stored message, which may be shared with other messages.
 pub(in crate::session) struct StoredPayload {
     pub(in crate::session) bytes: Bytes,
-    /// Where it counts as stored.
+    /// The account in which the payload counts as stored.
     account: Option<Arc<PayloadAccount>>,
 }
 
@@ -65,7 +66,7 @@ impl StoredPayload {
         Self { bytes, account: None }
     }
 
-    /// It counts in this account from here on, and until it is dropped.
+    /// Counts the payload in this account until this value is dropped.
     pub(in crate::session) fn count_in(&mut self, account: &Arc<PayloadAccount>) {
         self.discount();
         account.stored.fetch_add(self.bytes.len(), Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! A session that goes on where a journal ends.
+//! Restoring a session from its journal.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -17,10 +17,10 @@ use crate::time::Instant;
 pub(crate) struct Restored {
     pub(crate) client_identifier: Option<Vec<u8>>,
     pub(crate) has_session: bool,
-    /// Accepted and not sent.
+    /// Messages that were accepted and not sent.
     queued: BTreeMap<Token, Stored>,
-    /// Sent, with a number that ascends with every step.
-    /// Without a token, its outcome was reported.
+    /// Messages that were sent, by packet identifier, with a number that ascends in the order of their last step. The
+    /// token is `None` if the outcome has been reported.
     in_flight: BTreeMap<u16, (u64, Option<Token>, Stage, Stored)>,
     received: BTreeSet<PacketId>,
     steps: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Restored {
 }
 
 impl Restored {
-    /// How many bytes of a journal are whole records.
+    /// Returns the number of bytes of complete records at the start of a journal.
     pub(super) fn whole_len(journal: &[u8]) -> usize {
         let mut rest = journal;
         while let Some((&tag, mut record)) = rest.split_first() {
@@ -40,8 +40,8 @@ impl Restored {
         journal.len().saturating_sub(rest.len())
     }
 
-    /// Reads a journal from its beginning. A record that is cut short at the end was not stored, so nothing that
-    /// depends on it has left.
+    /// Reads a journal from its beginning. An incomplete record at the end is ignored: it was not stored, so no output
+    /// that depends on it has been sent.
     pub(crate) fn read(journal: &[u8], version: Version) -> Result<Self, JournalError> {
         let mut restored = Self::default();
         let mut rest = journal;
@@ -123,7 +123,8 @@ impl Restored {
 }
 
 impl Engine {
-    /// Goes on where a journal ends. Waiting begins anew at this time.
+    /// Restores the state that a journal describes. Waiting times count from `now`, since the journal contains no
+    /// times.
     pub(crate) fn restore(&mut self, now: Instant, restored: Restored) {
         self.now = now;
         self.next_token = Token::from_number(restored.last_token).map_or(Token::FIRST, Token::next);
@@ -160,7 +161,7 @@ impl Engine {
         }
     }
 
-    /// The records that describe what is kept as it is.
+    /// Returns the records that describe the present state of the session.
     pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let in_flight = self.outbound.messages().flat_map(|(id, flow)| match flow.stage {
             Stage::PubComp(code) if flow.is_reported => [Some(Record::GivenUp(id)), Some(Record::Received(id, code))],
@@ -183,13 +184,13 @@ impl Engine {
     }
 }
 
-/// Why there is no record.
+/// The reason why a record cannot be read.
 enum Bad {
     CutShort,
     NoRecord,
 }
 
-/// What a message waits for when it has been sent; `None` if it is no message of QoS 1 or 2.
+/// Returns the stage of a message that has been sent; `None` unless the packet is a PUBLISH of QoS 1 or 2.
 fn stage_of(stored: &Stored, version: Version) -> Option<Stage> {
     match stored.packet(version)? {
         Packet::Publish(publish) => match publish.delivery {
@@ -207,7 +208,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Bad> {
     Ok(*bytes)
 }
 
-/// Skips what belongs to a tag.
+/// Skips the fields of the record with this tag.
 fn skip(tag: u8, rest: &mut &[u8]) -> Result<(), Bad> {
     match tag {
         b'B' | b'N' => Ok(()),

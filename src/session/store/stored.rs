@@ -1,4 +1,4 @@
-//! Packets that are kept.
+//! Stored packets.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -13,35 +13,36 @@ use crate::codec::{
 };
 use crate::session::message::MessageRef;
 
-/// A packet that is kept until it can be sent, or until it is acknowledged: encoded, with the full topic and no alias.
+/// A packet that is stored until it can be sent, or until it is acknowledged: encoded, with the full topic name and no
+/// topic alias.
 ///
-/// A large shared payload is kept by reference, and the packet has an empty one in its place.
+/// A large shared payload is stored by reference; the payload in the packet is then empty.
 #[derive(Clone, Default)]
 pub(crate) struct Stored {
     packet: Vec<u8>,
     payload: Option<Box<StoredPayload>>,
 }
 
-/// What stands in a stored packet for the packet identifier that it will have.
+/// Placeholder for the packet identifier, which is assigned when the packet is sent.
 pub(crate) const UNASSIGNED: PacketId = PacketId::MIN;
 
-/// Up to this size, the memory of a packet is used again.
+/// Largest capacity, in bytes, of a buffer that is reused for the next packet.
 const REUSED: usize = 256;
 
 impl Stored {
-    /// Keeps a packet that has been encoded.
+    /// Stores an encoded packet.
     pub(crate) const fn new(packet: Vec<u8>) -> Self {
         Self { packet, payload: None }
     }
 
-    /// Keeps a packet that has been encoded, where another one was kept.
+    /// Replaces the stored packet by an encoded one.
     #[inline]
     pub(crate) fn set(&mut self, packet: &[u8]) {
         self.clear();
         self.packet.extend_from_slice(packet);
     }
 
-    /// Keeps nothing. The memory of a small packet is used again.
+    /// Removes the packet. The buffer of a small packet is reused.
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.payload = None;
@@ -52,7 +53,7 @@ impl Stored {
         }
     }
 
-    /// Stores a message. A large payload is stored by reference, in place of the one of the message.
+    /// Stores a message. `large`, if present, is stored by reference and replaces the payload of the message.
     pub(crate) fn message(
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
@@ -64,7 +65,7 @@ impl Stored {
         Ok(Self { packet, payload: large.map(|large| Box::new(StoredPayload::new(large.clone()))) })
     }
 
-    /// The size in which a message is stored, and sent.
+    /// Returns the size in bytes of a message as it is stored and sent.
     pub(crate) fn message_len(
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
@@ -73,19 +74,19 @@ impl Stored {
         Ok(Self::form(message, large).encoded_len(version)?.saturating_add(large.map_or(0, Bytes::len)))
     }
 
-    /// PUBLISH as it is stored. The place of its packet identifier is filled in when the message is sent.
+    /// Builds the PUBLISH to store. Its packet identifier is a placeholder until the message is sent.
     fn form<'m>(message: &'m MessageRef<'_>, large: Option<&Bytes>) -> PublishParts<'m> {
         let payload = if large.is_some() { &[] } else { message.payload };
         message.as_publish(Delivery::new(message.qos, UNASSIGNED, false), payload)
     }
 
-    /// Keeps what a journal has kept.
+    /// Stores a packet and its payload from a journal.
     pub(crate) fn restored(packet: &[u8], payload: &[u8]) -> Self {
         let shared = || Box::new(StoredPayload::new(Bytes::copy_from_slice(payload)));
         Self { packet: packet.into(), payload: (!payload.is_empty()).then(shared) }
     }
 
-    /// Keeps a message in another version, without the properties if that has none.
+    /// Converts a stored message to another version of the protocol, without the properties if that version has none.
     pub(crate) fn convert(&mut self, from: Version, to: Version) {
         let mut converted = Vec::new();
         if let Some(Packet::Publish(publish)) = self.packet(from) {
@@ -97,13 +98,14 @@ impl Stored {
         }
     }
 
-    /// How many bytes are kept.
+    /// Returns the number of stored bytes.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.packet.len().saturating_add(self.payload().map_or(0, Bytes::len))
     }
 
-    /// The packet. The payload of a message is [`payload`](Self::payload) instead, if there is that.
+    /// Decodes the packet. If the message has a separate [`payload`](Self::payload), the payload in the packet is
+    /// empty.
     pub(crate) fn packet(&self, version: Version) -> Option<Packet<'_>> {
         match codec::decode(&self.packet, version, Limits::DEFAULT) {
             Ok(Decoded::Packet { packet, .. }) => Some(packet),
@@ -111,7 +113,8 @@ impl Stored {
         }
     }
 
-    /// The message, if the packet is a PUBLISH; without its payload if that is stored by [reference](Self::payload).
+    /// Returns the message if the packet is a PUBLISH, without its payload if that is stored by
+    /// [reference](Self::payload).
     pub(crate) fn as_message(&self, version: Version) -> Option<MessageRef<'_>> {
         match self.packet(version) {
             Some(Packet::Publish(publish)) => Some(MessageRef::of(&publish)),
@@ -119,17 +122,17 @@ impl Stored {
         }
     }
 
-    /// The bytes of the packet.
+    /// Returns the bytes of the packet.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.packet
     }
 
-    /// The payload that is kept by reference.
+    /// Returns the payload that is stored by reference.
     pub(crate) fn payload(&self) -> Option<&Bytes> {
         self.payload.as_ref().map(|payload| &payload.bytes)
     }
 
-    /// The payload that is kept by reference counts in this account for as long as it is stored here.
+    /// Counts the payload that is stored by reference in this account for as long as it is stored here.
     pub(crate) fn count_in(&mut self, account: &Arc<PayloadAccount>) {
         if let Some(payload) = &mut self.payload {
             payload.count_in(account);
