@@ -44,7 +44,10 @@ impl Stored {
     /// Keeps nothing. The memory of a small packet is used again.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        self.payload = None;
+        // The payload is rarely there, and this spares the call that drops it.
+        if self.payload.is_some() {
+            self.payload = None;
+        }
         if self.packet.capacity() > REUSED {
             self.packet = Vec::new();
         } else {
