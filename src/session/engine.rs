@@ -268,7 +268,7 @@ impl Engine {
     /// What has been written since this was last asked, if anything.
     #[inline]
     pub(crate) fn note_sent(&mut self, answer_limit: u32) -> Option<Left> {
-        let is_held = self.transmit.unsent_answers() >= answer_limit.max(1);
+        let is_held = self.transmit.has_unsent_answers(answer_limit.max(1));
         let was_held = core::mem::replace(&mut self.inbound.is_held, is_held);
         let from = core::mem::replace(&mut self.seen_taken, self.transmit.taken());
         if from == self.seen_taken {
@@ -348,7 +348,7 @@ impl Engine {
     /// matter, or both ends could wait for the other one to read.
     #[inline]
     pub(crate) fn has_room_for_answers(&self, rules: &Rules) -> bool {
-        self.transmit.unsent_answers() < rules.answer_limit
+        !self.transmit.has_unsent_answers(rules.answer_limit)
     }
 
     /// Whether something can be taken out of the input.

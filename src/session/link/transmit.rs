@@ -131,10 +131,11 @@ impl Transmit {
         self.answers.ahead = self.len() as u32;
     }
 
-    /// How many bytes of answers have not been taken, at most.
+    /// Whether so many bytes of answers have not been taken, or more.
     #[inline]
-    pub(crate) fn unsent_answers(&self) -> u32 {
-        self.answers.bytes.min(self.len() as u32)
+    pub(crate) fn has_unsent_answers(&self, count: u32) -> bool {
+        // There are no more of them than bytes. Few answers are the usual case, for which the first comparison is enough.
+        self.answers.bytes >= count && self.len() as u32 >= count
     }
 
     /// Appends a packet that is encoded.
