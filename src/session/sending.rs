@@ -159,36 +159,37 @@ impl Engine {
                 return Ok(token);
             }
         }
-        let stored = self.put_and_keep(rules, message, delivery, large)?;
+        self.send_and_keep(rules, message, id, large, expires_after)
+    }
+
+    /// The long way: what is kept is not what is sent, or there may be no room.
+    #[inline(never)]
+    fn send_and_keep(
+        &mut self,
+        rules: &Rules,
+        message: &MessageRef<'_>,
+        id: PacketId,
+        large: Option<&Bytes>,
+        expires_after: u32,
+    ) -> Result<Token, CommandError> {
+        self.check_message(rules, message, large)?;
+        let (stored, limit) = (Stored::message(message, large, self.version)?, rules.max_packet_size);
+        self.make_room(rules, stored.len());
+        let starts_at = self.transmit.end();
+        if !self.wire().put(message, Delivery::new(message.qos, id, false), large, limit)? {
+            return Err(CommandError::TooLarge { limit });
+        }
         let token = self.next_token();
         self.budget.add(stored.len());
         self.record(Record::Accepted(token, &stored));
         self.record(Record::Sent(token, id));
-        let stage = stage_of(delivery.qos());
+        let stage = stage_of(message.qos);
         if let Some(flow) = self.outbound.begin(token, stage, self.now, expires_after, starts_at) {
             flow.stored = stored;
         } else {
             bug!("packet identifier {id} is not free");
         }
         Ok(token)
-    }
-
-    /// The long way: what is kept is not what is sent, or there may be no room.
-    #[inline(never)]
-    fn put_and_keep(
-        &mut self,
-        rules: &Rules,
-        message: &MessageRef<'_>,
-        delivery: Delivery,
-        large: Option<&Bytes>,
-    ) -> Result<Stored, CommandError> {
-        self.check_message(rules, message, large)?;
-        let (stored, limit) = (Stored::message(message, large, self.version)?, rules.max_packet_size);
-        self.make_room(rules, stored.len());
-        if !self.wire().put(message, delivery, large, limit)? {
-            return Err(CommandError::TooLarge { limit });
-        }
-        Ok(stored)
     }
 
     #[inline]

@@ -234,7 +234,7 @@ impl Outbound {
     }
 
     /// Takes up an operation under [`next_id`](Self::next_id).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(
         &mut self,
         token: Token,
