@@ -123,7 +123,7 @@ impl<'a> Message<'a> {
             shared,
             qos: self.qos,
             retain: self.retain,
-            properties: self.properties,
+            properties: &self.properties,
         })
     }
 
@@ -160,8 +160,9 @@ impl<'a> Message<'a> {
 /// ```
 impl<'m> From<&'m ReceivedMessage<'_>> for Message<'m> {
     fn from(received: &'m ReceivedMessage<'_>) -> Self {
-        let MessageRef { topic, payload, qos, retain, properties, .. } = received.content();
-        Self { topic: topic.as_bytes(), payload: payload.into(), qos, retain, properties }
+        let ReceivedMessage { topic, payload, qos, retain, .. } = received;
+        let properties = received.content_properties();
+        Self { topic: topic.as_ref(), payload: (*payload).into(), qos: *qos, retain: *retain, properties }
     }
 }
 
@@ -194,7 +195,8 @@ pub struct MessageRef<'a> {
     /// The RETAIN flag.
     pub retain: bool,
     /// The properties, without a topic alias.
-    pub properties: PublishProperties<'a>,
+    // By reference: they are large, and nearly every message is passed on as it is.
+    pub properties: &'a PublishProperties<'a>,
 }
 
 impl fmt::Debug for MessageRef<'_> {
@@ -213,9 +215,9 @@ impl fmt::Debug for MessageRef<'_> {
 impl<'a> MessageRef<'a> {
     /// The content of a PUBLISH that was stored or received.
     #[inline]
-    pub(crate) const fn of(publish: &Publish<'a>) -> Self {
-        let Publish { delivery, retain, topic, payload, properties } = *publish;
-        Self { topic, payload, shared: None, qos: delivery.qos(), retain, properties }
+    pub(crate) const fn of(publish: &'a Publish<'a>) -> Self {
+        let Publish { delivery, retain, topic, payload, properties } = publish;
+        Self { topic: *topic, payload, shared: None, qos: delivery.qos(), retain: *retain, properties }
     }
 
     /// The payload, if it is a shared one that is sent and stored without being copied.
@@ -227,7 +229,7 @@ impl<'a> MessageRef<'a> {
     /// PUBLISH, with a payload that replaces the one of the message where it is stored or sent elsewhere.
     #[inline(always)]
     pub(crate) const fn as_publish<'s>(&'s self, delivery: Delivery, payload: &'s [u8]) -> PublishParts<'s> {
-        PublishParts { delivery, retain: self.retain, topic: self.topic, payload, properties: &self.properties }
+        PublishParts { delivery, retain: self.retain, topic: self.topic, payload, properties: self.properties }
     }
 }
 
@@ -360,10 +362,15 @@ impl<'a> ReceivedMessage<'a> {
         Self { topic, payload, qos, dup, retain, properties, receipt: None, missing: 0 }
     }
 
-    /// The message without what belongs to the session that has received it.
+    /// The properties without what belongs to the session that has received the message.
     #[inline]
-    pub(crate) fn content(&self) -> MessageRef<'_> {
-        let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..self.properties };
+    pub(crate) const fn content_properties(&self) -> PublishProperties<'a> {
+        PublishProperties { subscription_identifiers: List::EMPTY, ..self.properties }
+    }
+
+    /// The message with these properties: its [own](Self::content_properties), which the caller holds.
+    #[inline]
+    pub(crate) fn content<'s>(&'s self, properties: &'s PublishProperties<'s>) -> MessageRef<'s> {
         let Self { payload, qos, retain, .. } = *self;
         MessageRef { topic: self.topic.name(), payload, shared: None, qos, retain, properties }
     }

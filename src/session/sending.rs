@@ -17,7 +17,9 @@ use super::outcome::AbandonReason;
 use super::store::journal::Record;
 use super::store::stored::Stored;
 use super::token::Token;
-use crate::codec::{Delivery, EncodeError, Packet, PacketId, PublishProperties, QoS, Subscribe, Unsubscribe, Version};
+use crate::codec::{
+    Delivery, EncodeError, Packet, PacketId, Publish, PublishProperties, QoS, Subscribe, Unsubscribe, Version,
+};
 use crate::topic::TopicName;
 
 impl Engine {
@@ -370,10 +372,11 @@ impl Engine {
         let mut wire =
             Wire { transmit: &mut self.transmit, aliases: &mut self.outbound_aliases, version: self.version };
         let sent = match flow.stored.as_message(self.version) {
-            Some(mut message) => {
-                let delivery = Delivery::new(message.qos, id, flow.dup);
+            Some(mut publish) => {
                 // It was sent in time: it does not expire any more [MQTT-4.3.3-7], so a second is always left.
-                reduce_expiry(&mut message.properties, waited, 1);
+                reduce_expiry(&mut publish.properties, waited, 1);
+                let message = MessageRef::of(&publish);
+                let delivery = Delivery::new(message.qos, id, flow.dup);
                 side.takes(message.qos, message.retain)
                     .and_then(|()| wire.put_stored(&message, delivery, &flow.stored, rules.max_packet_size))
             }
@@ -397,7 +400,7 @@ impl Engine {
     /// Sends something that has waited, or gives it up.
     fn send_waiting(&mut self, side: &mut impl Side, rules: &Rules, waiting: Waiting) {
         let sent = match waiting.stored.packet(self.version) {
-            Some(Packet::Publish(publish)) => self.send_message(side, rules, &waiting, MessageRef::of(&publish)),
+            Some(Packet::Publish(publish)) => self.send_message(side, rules, &waiting, publish),
             Some(request) => self.send_request(side, rules, &request).map(Some),
             None => {
                 bug!("a stored packet cannot be read");
@@ -436,14 +439,15 @@ impl Engine {
         side: &impl Side,
         rules: &Rules,
         waiting: &Waiting,
-        message: MessageRef<'_>,
+        publish: Publish<'_>,
     ) -> Result<Option<u64>, Failed> {
         let waited = self.now.since(waiting.since).as_secs();
-        let mut message = message;
+        let mut publish = publish;
         if waiting.is_expired(self.now) {
             return Err(Failed::Expired);
         }
-        reduce_expiry(&mut message.properties, waited, 0);
+        reduce_expiry(&mut publish.properties, waited, 0);
+        let message = MessageRef::of(&publish);
         let qos = message.qos;
         side.takes(qos, message.retain).map_err(Failed::Refused)?;
         let delivery = match qos {
@@ -597,8 +601,8 @@ impl Wire<'_> {
             Some(Alias::Known(number)) => (number, TopicName::default()),
             Some(Alias::New(number)) => (number, message.topic),
         };
-        let properties = PublishProperties { topic_alias: Some(number), ..message.properties };
-        if !self.put_plain(&MessageRef { topic, properties, ..*message }, delivery, large, max)? {
+        let properties = PublishProperties { topic_alias: Some(number), ..*message.properties };
+        if !self.put_plain(&MessageRef { topic, properties: &properties, ..*message }, delivery, large, max)? {
             // A new alias makes the packet larger: perhaps it fits without.
             return self.put_plain(message, delivery, large, max);
         }

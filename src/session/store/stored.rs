@@ -115,9 +115,9 @@ impl Stored {
     }
 
     /// The message, if the packet is a PUBLISH; without its payload if that is stored by [reference](Self::payload).
-    pub(crate) fn as_message(&self, version: Version) -> Option<MessageRef<'_>> {
+    pub(crate) fn as_message(&self, version: Version) -> Option<Publish<'_>> {
         match self.packet(version) {
-            Some(Packet::Publish(publish)) => Some(MessageRef::of(&publish)),
+            Some(Packet::Publish(publish)) => Some(publish),
             _ => None,
         }
     }
