@@ -256,10 +256,15 @@ impl Buf for Transmit {
         } else {
             self.advance_shared(count);
         }
-        self.offered = (self.offered & HELD) | (self.offered & !HELD).saturating_sub(count as u32);
-        self.answers.ahead = self.answers.ahead.saturating_sub(count as u32);
-        if self.answers.ahead == 0 {
-            self.answers.bytes = 0;
+        // Without a journal nothing is counted as offered, and mostly there are no answers.
+        if self.offered != 0 {
+            self.offered = (self.offered & HELD) | (self.offered & !HELD).saturating_sub(count as u32);
+        }
+        if self.answers.bytes != 0 {
+            self.answers.ahead = self.answers.ahead.saturating_sub(count as u32);
+            if self.answers.ahead == 0 {
+                self.answers.bytes = 0;
+            }
         }
         if self.start() == self.bytes.len() && self.shared.is_none() {
             self.bytes.clear();
