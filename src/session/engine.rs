@@ -269,11 +269,14 @@ impl Engine {
     #[inline]
     pub(crate) fn note_sent(&mut self, answer_limit: u32) -> Option<Left> {
         let is_held = self.transmit.has_unsent_answers(answer_limit.max(1));
-        let was_held = core::mem::replace(&mut self.inbound.is_held, is_held);
-        let from = core::mem::replace(&mut self.seen_taken, self.transmit.taken());
-        if from == self.seen_taken {
+        let (from, taken) = (self.seen_taken, self.transmit.taken());
+        if from == taken {
+            // As long as nothing leaves, answers do not become fewer.
+            self.inbound.is_held |= is_held;
             return None;
         }
+        self.seen_taken = taken;
+        let was_held = core::mem::replace(&mut self.inbound.is_held, is_held);
         self.inbound.sent();
         Some(Left { count: self.seen_taken.wrapping_sub(from), was_held })
     }
