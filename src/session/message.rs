@@ -108,7 +108,7 @@ impl<'a> Message<'a> {
     /// [`CommandError::TopicAlias`] if the properties contain a topic alias; [`CommandError::Text`] if the topic is not a
     /// valid topic name.
     // The one place where the topic of a message to be published is checked.
-    #[inline]
+    #[inline(always)]
     pub fn checked(&self) -> Result<MessageRef<'_>, CommandError> {
         if self.properties.topic_alias.is_some() {
             return Err(CommandError::TopicAlias);
