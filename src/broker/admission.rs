@@ -58,10 +58,10 @@ pub(super) fn admit(cx: &mut Context<'_>, id: ConnectionId, admission: Admission
         Admission::Accept(accept) => {
             let connecting = cx.connections.connecting(id);
             let user_name = connecting.and_then(|connecting| connecting.acceptor().user_name().map(Arc::from));
-            self::accept(cx, id, Grant::new(*accept, user_name));
+            self::accept(cx, id, Grant::new(accept, user_name));
         }
         Admission::AcceptAs { user_name, accept } => {
-            self::accept(cx, id, Grant::new(*accept, user_name.map(Arc::from)));
+            self::accept(cx, id, Grant::new(accept, user_name.map(Arc::from)));
         }
         Admission::Challenge(data) => {
             let now = cx.now;
@@ -141,7 +141,7 @@ fn enter_session(
     let Some(session) = cx.sessions.get_mut(index) else {
         return bug!("a session that was found or inserted exists");
     };
-    let Ok(marked) = acceptor.accept_into(cx.now, session.server_mut(), exists, accept) else {
+    let Ok(marked) = acceptor.accept_into(cx.now, session.server_mut(), exists, *accept) else {
         if !exists {
             cx.sessions.remove(index);
         }

@@ -1,5 +1,6 @@
 //! Decisions of the policy that come later.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -41,7 +42,8 @@ pub(super) struct PendingPacket {
 
 /// A client that the policy has accepted, and what the policy has decided about the session that the client would get.
 pub(super) struct Grant {
-    pub(super) accept: Accept,
+    /// On the heap, where the policy has put it: it is large, and a grant is moved several times.
+    pub(super) accept: Box<Accept>,
     /// The user that the client is accepted as.
     pub(super) user_name: Option<Arc<str>>,
     /// The user whose session the client may have, if the policy has decided so.
@@ -51,7 +53,7 @@ pub(super) struct Grant {
 }
 
 impl Grant {
-    pub(super) const fn new(accept: Accept, user_name: Option<Arc<str>>) -> Self {
+    pub(super) const fn new(accept: Box<Accept>, user_name: Option<Arc<str>>) -> Self {
         Self { accept, user_name, owner: None, subscriptions: Vec::new() }
     }
 

@@ -21,10 +21,10 @@ use crate::topic::TopicName;
 /// Publishes a message of the embedding program's own; see [`Broker::publish`](super::Broker::publish).
 pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<usize, CommandError> {
     let publish = message.checked()?;
-    let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..publish.properties };
+    let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..*publish.properties };
     let large = publish.large().map(|large| cx.sessions.memory().payloads().share(large.clone()));
     let payload = if large.is_some() { &[] } else { publish.payload };
-    let publish = MessageRef { payload, properties, ..publish };
+    let publish = MessageRef { payload, properties: &properties, ..publish };
     Stored::message_len(&publish, None, Version::V5)?;
     match route(cx, None, &publish, large) {
         Ok(published) => Ok(published.copies),
@@ -43,7 +43,8 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &Recei
     let (connection, version) = (client.connection, client.version);
     let id = cx.connections.next_decision(connection);
     let decision = cx.policy.publish(id, client, message);
-    let publish = message.content();
+    let properties = message.content_properties();
+    let publish = message.content(&properties);
     match decision {
         Decision::Now(reason_code) => finish(cx, index, publish, message.receipt, reason_code),
         Decision::Later => match PendingPacket::message(&publish, version) {
@@ -70,8 +71,8 @@ pub(super) fn finish_since(
     decision: PubAckReasonCode,
     since: Instant,
 ) {
-    let mut publish = publish;
-    if let Some(interval) = &mut publish.properties.message_expiry_interval {
+    let mut properties = *publish.properties;
+    if let Some(interval) = &mut properties.message_expiry_interval {
         let waited = u32::try_from(cx.now.since(since).as_secs()).unwrap_or(u32::MAX);
         if waited != 0 && waited >= *interval && !decision.is_error() && !is_own(publish.topic) {
             // The message has expired: no subscriber gets it [MQTT-3.3.2-5], and it would have replaced the retained one.
@@ -82,7 +83,7 @@ pub(super) fn finish_since(
         }
         *interval = interval.saturating_sub(waited);
     }
-    finish(cx, index, publish, receipt, decision);
+    finish(cx, index, MessageRef { properties: &properties, ..publish }, receipt, decision);
 }
 
 /// The policy has decided on a message of a client.

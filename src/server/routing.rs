@@ -107,7 +107,8 @@ fn encode_plain(
     retain: bool,
     packet: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    let properties = if version == Version::V5 { message.properties } else { PublishProperties::default() };
+    let none = PublishProperties::default();
+    let properties = if version == Version::V5 { message.properties } else { &none };
     let message = MessageRef { retain, properties, ..*message };
     message.as_publish(Delivery::AtMostOnce, message.payload).encode(version, packet).map(drop)
 }
@@ -157,11 +158,11 @@ impl ServerSession {
         self.engine.advance(copies.now);
         let properties = match self.engine.version {
             Version::V5 => {
-                PublishProperties { subscription_identifiers: identifiers.into(), ..copies.message.properties }
+                PublishProperties { subscription_identifiers: identifiers.into(), ..*copies.message.properties }
             }
             Version::V31 | Version::V311 => PublishProperties::default(),
         };
-        let message = MessageRef { qos, retain, properties, ..copies.message };
+        let message = MessageRef { qos, retain, properties: &properties, ..copies.message };
         let (engine, side) = self.split();
         let token = engine.publish_checked(&side.rules(), &message, copies.large.as_ref(), copies.expires_after)?;
         if copies.mark != 0 || copies.account.is_some() {

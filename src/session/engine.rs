@@ -272,12 +272,15 @@ impl Engine {
     /// Returns the bytes that have been taken from the output since the last call; `None` if there are none.
     #[inline]
     pub(crate) fn note_sent(&mut self, answer_limit: u32) -> Option<Left> {
-        let is_held = self.transmit.unsent_answers() >= answer_limit.max(1);
-        let was_held = core::mem::replace(&mut self.inbound.is_held, is_held);
-        let from = core::mem::replace(&mut self.seen_taken, self.transmit.taken());
-        if from == self.seen_taken {
+        let is_held = self.transmit.has_unsent_answers(answer_limit.max(1));
+        let (from, taken) = (self.seen_taken, self.transmit.taken());
+        if from == taken {
+            // As long as nothing leaves, answers do not become fewer.
+            self.inbound.is_held |= is_held;
             return None;
         }
+        self.seen_taken = taken;
+        let was_held = core::mem::replace(&mut self.inbound.is_held, is_held);
         self.inbound.sent();
         Some(Left { count: self.seen_taken.wrapping_sub(from), was_held })
     }
@@ -354,7 +357,7 @@ impl Engine {
     /// matter, or both endpoints could wait for each other to read.
     #[inline]
     pub(crate) fn has_room_for_answers(&self, rules: &Rules) -> bool {
-        self.transmit.unsent_answers() < rules.answer_limit
+        !self.transmit.has_unsent_answers(rules.answer_limit)
     }
 
     /// Returns whether a packet can be taken out of the input.

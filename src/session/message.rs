@@ -108,7 +108,7 @@ impl<'a> Message<'a> {
     /// [`CommandError::TopicAlias`] if the properties contain a topic alias; [`CommandError::Text`] if the topic is not a
     /// valid topic name.
     // The topic of a message to publish is validated here and nowhere else.
-    #[inline]
+    #[inline(always)]
     pub fn checked(&self) -> Result<MessageRef<'_>, CommandError> {
         if self.properties.topic_alias.is_some() {
             return Err(CommandError::TopicAlias);
@@ -123,7 +123,7 @@ impl<'a> Message<'a> {
             shared,
             qos: self.qos,
             retain: self.retain,
-            properties: self.properties,
+            properties: &self.properties,
         })
     }
 
@@ -161,8 +161,9 @@ impl<'a> Message<'a> {
 /// ```
 impl<'m> From<&'m ReceivedMessage<'_>> for Message<'m> {
     fn from(received: &'m ReceivedMessage<'_>) -> Self {
-        let MessageRef { topic, payload, qos, retain, properties, .. } = received.content();
-        Self { topic: topic.as_bytes(), payload: payload.into(), qos, retain, properties }
+        let ReceivedMessage { topic, payload, qos, retain, .. } = received;
+        let properties = received.content_properties();
+        Self { topic: topic.as_ref(), payload: (*payload).into(), qos: *qos, retain: *retain, properties }
     }
 }
 
@@ -195,7 +196,8 @@ pub struct MessageRef<'a> {
     /// The RETAIN flag.
     pub retain: bool,
     /// The properties. They contain no topic alias.
-    pub properties: PublishProperties<'a>,
+    // A reference, because the properties are large and nearly every message is passed on as it is.
+    pub properties: &'a PublishProperties<'a>,
 }
 
 impl fmt::Debug for MessageRef<'_> {
@@ -214,9 +216,9 @@ impl fmt::Debug for MessageRef<'_> {
 impl<'a> MessageRef<'a> {
     /// Returns the content of a stored or received PUBLISH.
     #[inline]
-    pub(crate) const fn of(publish: &Publish<'a>) -> Self {
-        let Publish { delivery, retain, topic, payload, properties } = *publish;
-        Self { topic, payload, shared: None, qos: delivery.qos(), retain, properties }
+    pub(crate) const fn of(publish: &'a Publish<'a>) -> Self {
+        let Publish { delivery, retain, topic, payload, properties } = publish;
+        Self { topic: *topic, payload, shared: None, qos: delivery.qos(), retain: *retain, properties }
     }
 
     /// Returns the shared payload if it is large enough to be sent and stored without copying.
@@ -228,7 +230,7 @@ impl<'a> MessageRef<'a> {
     /// Builds the PUBLISH. `payload` replaces the payload of the message, which may be stored or sent separately.
     #[inline(always)]
     pub(crate) const fn as_publish<'s>(&'s self, delivery: Delivery, payload: &'s [u8]) -> PublishParts<'s> {
-        PublishParts { delivery, retain: self.retain, topic: self.topic, payload, properties: &self.properties }
+        PublishParts { delivery, retain: self.retain, topic: self.topic, payload, properties: self.properties }
     }
 }
 
@@ -365,10 +367,15 @@ impl<'a> ReceivedMessage<'a> {
         Self { topic, payload, qos, dup, retain, properties, receipt: None, missing: 0 }
     }
 
-    /// Returns the message without its subscription identifiers, which belong to the receiving session.
+    /// Returns the properties without the subscription identifiers, which belong to the receiving session.
     #[inline]
-    pub(crate) fn content(&self) -> MessageRef<'_> {
-        let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..self.properties };
+    pub(crate) const fn content_properties(&self) -> PublishProperties<'a> {
+        PublishProperties { subscription_identifiers: List::EMPTY, ..self.properties }
+    }
+
+    /// The message with these properties: its [own](Self::content_properties), which the caller holds.
+    #[inline]
+    pub(crate) fn content<'s>(&'s self, properties: &'s PublishProperties<'s>) -> MessageRef<'s> {
         let Self { payload, qos, retain, .. } = *self;
         MessageRef { topic: self.topic.name(), payload, shared: None, qos, retain, properties }
     }

@@ -40,16 +40,15 @@ impl Engine {
                 let message = ReceivedMessage::new(topic, payload, delivery, retain, PublishProperties::default());
                 Some(ReceivedMessage { receipt, ..message }.into())
             }
-            Short::Ack(PacketType::PubAck, id) => {
-                self.settle(rules, id, Ack::PubAck, PacketType::PubAck, ReasonCode::Success, properties, stop)
-            }
             Short::Ack(PacketType::PubRec, id) => self.receive_pubrec(PubRec::new(id), stop),
             Short::Ack(PacketType::PubRel, id) => {
                 self.receive_pubrel(id);
                 None
             }
-            Short::Ack(_, id) => {
-                self.settle(rules, id, Ack::PubComp, PacketType::PubComp, ReasonCode::Success, properties, stop)
+            Short::Ack(packet, id) => {
+                // One call for both, so that it is compiled into this place.
+                let ack = if packet == PacketType::PubAck { Ack::PubAck } else { Ack::PubComp };
+                self.settle(rules, id, ack, packet, ReasonCode::Success, properties, stop)
             }
         }
     }
@@ -326,7 +325,7 @@ impl Engine {
     }
 
     /// Processes PUBACK or PUBCOMP, which completes a delivery.
-    #[inline]
+    #[inline(always)]
     #[allow(clippy::too_many_arguments)] // the fields of a packet
     fn settle<'a, A: SessionAction<'a>>(
         &mut self,

@@ -17,7 +17,9 @@ use super::outcome::AbandonReason;
 use super::store::journal::Record;
 use super::store::stored::Stored;
 use super::token::Token;
-use crate::codec::{Delivery, EncodeError, Packet, PacketId, PublishProperties, QoS, Subscribe, Unsubscribe, Version};
+use crate::codec::{
+    Delivery, EncodeError, Packet, PacketId, Publish, PublishProperties, QoS, Subscribe, Unsubscribe, Version,
+};
 use crate::topic::TopicName;
 
 impl Engine {
@@ -159,36 +161,37 @@ impl Engine {
                 return Ok(token);
             }
         }
-        let stored = self.put_and_keep(rules, message, delivery, large)?;
+        self.send_and_keep(rules, message, id, large, expires_after)
+    }
+
+    /// The long way: what is kept is not what is sent, or there may be no room.
+    #[inline(never)]
+    fn send_and_keep(
+        &mut self,
+        rules: &Rules,
+        message: &MessageRef<'_>,
+        id: PacketId,
+        large: Option<&Bytes>,
+        expires_after: u32,
+    ) -> Result<Token, CommandError> {
+        self.check_message(rules, message, large)?;
+        let (stored, limit) = (Stored::message(message, large, self.version)?, rules.max_packet_size);
+        self.make_room(rules, stored.len());
+        let starts_at = self.transmit.end();
+        if !self.wire().put(message, Delivery::new(message.qos, id, false), large, limit)? {
+            return Err(CommandError::TooLarge { limit });
+        }
         let token = self.next_token();
         self.budget.add(stored.len());
         self.record(Record::Accepted(token, &stored));
         self.record(Record::Sent(token, id));
-        let stage = stage_of(delivery.qos());
+        let stage = stage_of(message.qos);
         if let Some(flow) = self.outbound.begin(token, stage, self.now, expires_after, starts_at) {
             flow.stored = stored;
         } else {
             bug!("packet identifier {id} is not free");
         }
         Ok(token)
-    }
-
-    /// The slow path: the stored packet differs from the sent one, or older messages have to make room.
-    #[inline(never)]
-    fn put_and_keep(
-        &mut self,
-        rules: &Rules,
-        message: &MessageRef<'_>,
-        delivery: Delivery,
-        large: Option<&Bytes>,
-    ) -> Result<Stored, CommandError> {
-        self.check_message(rules, message, large)?;
-        let (stored, limit) = (Stored::message(message, large, self.version)?, rules.max_packet_size);
-        self.make_room(rules, stored.len());
-        if !self.wire().put(message, delivery, large, limit)? {
-            return Err(CommandError::TooLarge { limit });
-        }
-        Ok(stored)
     }
 
     #[inline]
@@ -370,12 +373,13 @@ impl Engine {
         let waited = self.now.since(flow.since).as_secs();
         let mut wire =
             Wire { transmit: &mut self.transmit, aliases: &mut self.outbound_aliases, version: self.version };
-        let sent = match flow.stored.as_message(self.version) {
-            Some(mut message) => {
-                let delivery = Delivery::new(message.qos, id, flow.dup);
+        let sent = match flow.stored.as_publish(self.version) {
+            Some(mut publish) => {
                 // The message was sent before it expired and cannot expire any more [MQTT-4.3.3-7], so a second is
                 // always left.
-                reduce_expiry(&mut message.properties, waited, 1);
+                reduce_expiry(&mut publish.properties, waited, 1);
+                let message = MessageRef::of(&publish);
+                let delivery = Delivery::new(message.qos, id, flow.dup);
                 side.takes(message.qos, message.retain)
                     .and_then(|()| wire.put_stored(&message, delivery, &flow.stored, rules.max_packet_size))
             }
@@ -399,7 +403,7 @@ impl Engine {
     /// Sends a queued message or request, or gives it up.
     fn send_waiting(&mut self, side: &mut impl Side, rules: &Rules, waiting: Waiting) {
         let sent = match waiting.stored.packet(self.version) {
-            Some(Packet::Publish(publish)) => self.send_message(side, rules, &waiting, MessageRef::of(&publish)),
+            Some(Packet::Publish(publish)) => self.send_message(side, rules, &waiting, publish),
             Some(request) => self.send_request(side, rules, &request).map(Some),
             None => {
                 bug!("a stored packet cannot be read");
@@ -438,14 +442,15 @@ impl Engine {
         side: &impl Side,
         rules: &Rules,
         waiting: &Waiting,
-        message: MessageRef<'_>,
+        publish: Publish<'_>,
     ) -> Result<Option<u64>, Failed> {
         let waited = self.now.since(waiting.since).as_secs();
-        let mut message = message;
+        let mut publish = publish;
         if waiting.is_expired(self.now) {
             return Err(Failed::Expired);
         }
-        reduce_expiry(&mut message.properties, waited, 0);
+        reduce_expiry(&mut publish.properties, waited, 0);
+        let message = MessageRef::of(&publish);
         let qos = message.qos;
         side.takes(qos, message.retain).map_err(Failed::Refused)?;
         let delivery = match qos {
@@ -602,8 +607,8 @@ impl Wire<'_> {
             Some(Alias::Known(number)) => (number, TopicName::default()),
             Some(Alias::New(number)) => (number, message.topic),
         };
-        let properties = PublishProperties { topic_alias: Some(number), ..message.properties };
-        if !self.put_plain(&MessageRef { topic, properties, ..*message }, delivery, large, max)? {
+        let properties = PublishProperties { topic_alias: Some(number), ..*message.properties };
+        if !self.put_plain(&MessageRef { topic, properties: &properties, ..*message }, delivery, large, max)? {
             // A new alias makes the packet larger: it may fit without the alias.
             return self.put_plain(message, delivery, large, max);
         }

@@ -239,7 +239,7 @@ impl Router {
     /// has ended and its subscriptions with it. Without such a member the message is dropped.
     pub(super) fn pass_on(&mut self, sessions: &mut Sessions, now: Instant, index: SessionIndex, marked: &Marked) {
         let Marked { version, message } = marked;
-        let Some(publish) = message.stored.as_message(*version) else {
+        let Some(publish) = message.stored.as_publish(*version) else {
             return bug!("a stored message is a PUBLISH packet");
         };
         if message.is_expired(now) {
@@ -254,16 +254,13 @@ impl Router {
             }
         };
         let mark = Mark::from_number(message.mark);
-        let publish = MessageRef {
-            qos: mark.qos,
-            retain: mark.retain,
-            properties: PublishProperties {
-                message_expiry_interval: (left != u32::MAX).then_some(left),
-                subscription_identifiers: List::EMPTY,
-                ..publish.properties
-            },
-            ..publish
+        let properties = PublishProperties {
+            message_expiry_interval: (left != u32::MAX).then_some(left),
+            subscription_identifiers: List::EMPTY,
+            ..publish.properties
         };
+        let publish =
+            MessageRef { qos: mark.qos, retain: mark.retain, properties: &properties, ..MessageRef::of(&publish) };
         let Self { tree, encoded, matches, config, random, .. } = self;
         tree.find_matches(publish.topic, matches);
         let group = tree.find_group(mark.group, matches).and_then(|group| tree.group_mut(group));
@@ -315,7 +312,7 @@ impl Router {
         };
         // The RETAIN flag is set, whatever the subscription options say [3.1.1: MQTT-3.3.1-8].
         let options = SubscriptionOptions { retain_as_published: true, ..subscriber.options };
-        let publish = MessageRef { retain: true, ..publish };
+        let publish = MessageRef { retain: true, ..MessageRef::of(&publish) };
         let mut copies =
             Copies::new(now, publish, shared.cloned(), left, sessions.memory().payloads(), &mut self.encoded);
         sessions.deliver_to(&Subscriber { options, ..subscriber }, &mut copies);

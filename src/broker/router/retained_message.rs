@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::codec::{EncodeError, QoS, Version};
+use crate::codec::{EncodeError, Publish, QoS, Version};
 use crate::session::{MessageRef, Stored};
 use crate::time::Instant;
 
@@ -48,11 +48,11 @@ impl RetainedMessage {
 
     /// The QoS with which the message was published.
     pub(super) fn qos(&self) -> QoS {
-        let message = self.stored.as_message(Version::V5);
+        let message = self.stored.as_publish(Version::V5);
         if message.is_none() {
             bug!("a retained message is a PUBLISH packet");
         }
-        message.map_or(QoS::AtMostOnce, |message| message.qos)
+        message.map_or(QoS::AtMostOnce, |message| message.delivery.qos())
     }
 
     /// The size of the message in bytes.
@@ -79,8 +79,8 @@ impl RetainedMessage {
 
     /// The message with what is left of its Message Expiry Interval \[MQTT-3.3.2-6\], its payload if that is shared, and the
     /// seconds that are left.
-    pub(super) fn message(&self, now: Instant) -> Option<(MessageRef<'_>, Option<&Bytes>, u32)> {
-        let Some(mut message) = self.stored.as_message(Version::V5) else {
+    pub(super) fn message(&self, now: Instant) -> Option<(Publish<'_>, Option<&Bytes>, u32)> {
+        let Some(mut message) = self.stored.as_publish(Version::V5) else {
             bug!("a retained message is a PUBLISH packet");
             return None;
         };

@@ -235,7 +235,7 @@ impl Outbound {
     }
 
     /// Adds an operation with the packet identifier [`next_id`](Self::next_id).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(
         &mut self,
         token: Token,
@@ -255,7 +255,19 @@ impl Outbound {
         flow.mark = 0;
         flow.starts_at = starts_at;
         if flow.is_message() {
-            self.append(id, |outbound| &mut outbound.unacknowledged);
+            // As `append` does, which would look the operation up again.
+            let order = &mut self.unacknowledged;
+            let last = core::mem::replace(&mut order.last, id.get());
+            order.len = order.len.saturating_add(1);
+            (flow.previous, flow.next) = (last, 0);
+            match PacketId::new(last) {
+                Err(_) => order.first = id.get(),
+                Ok(last) => {
+                    if let Some(before) = self.flows.get_mut(last) {
+                        before.next = id.get();
+                    }
+                }
+            }
         }
         self.flows.get_mut(id)
     }

@@ -135,10 +135,11 @@ impl Transmit {
         self.answers.ahead = self.len() as u32;
     }
 
-    /// Returns an upper bound of the number of bytes of answers that have not been taken.
+    /// Whether at least `count` bytes of answers have not been taken.
     #[inline]
-    pub(crate) fn unsent_answers(&self) -> u32 {
-        self.answers.bytes.min(self.len() as u32)
+    pub(crate) fn has_unsent_answers(&self, count: u32) -> bool {
+        // There are no more of them than bytes. Few answers are the usual case, for which the first comparison is enough.
+        self.answers.bytes >= count && self.len() as u32 >= count
     }
 
     /// Appends an encoded packet.
@@ -260,10 +261,15 @@ impl Buf for Transmit {
         } else {
             self.advance_shared(count);
         }
-        self.offered = (self.offered & HELD) | (self.offered & !HELD).saturating_sub(count as u32);
-        self.answers.ahead = self.answers.ahead.saturating_sub(count as u32);
-        if self.answers.ahead == 0 {
-            self.answers.bytes = 0;
+        // Without a journal nothing is counted as offered, and mostly there are no answers.
+        if self.offered != 0 {
+            self.offered = (self.offered & HELD) | (self.offered & !HELD).saturating_sub(count as u32);
+        }
+        if self.answers.bytes != 0 {
+            self.answers.ahead = self.answers.ahead.saturating_sub(count as u32);
+            if self.answers.ahead == 0 {
+                self.answers.bytes = 0;
+            }
         }
         if self.start() == self.bytes.len() && self.shared.is_none() {
             self.bytes.clear();

@@ -45,7 +45,10 @@ impl Stored {
     /// Removes the packet. The buffer of a small packet is reused.
     #[inline]
     pub(crate) fn clear(&mut self) {
-        self.payload = None;
+        // The payload is rarely there, and this spares the call that drops it.
+        if self.payload.is_some() {
+            self.payload = None;
+        }
         if self.packet.capacity() > REUSED {
             self.packet = Vec::new();
         } else {
@@ -113,11 +116,10 @@ impl Stored {
         }
     }
 
-    /// Returns the message if the packet is a PUBLISH, without its payload if that is stored by
-    /// [reference](Self::payload).
-    pub(crate) fn as_message(&self, version: Version) -> Option<MessageRef<'_>> {
+    /// Returns the PUBLISH if the packet is one, without its payload if that is stored by [reference](Self::payload).
+    pub(crate) fn as_publish(&self, version: Version) -> Option<Publish<'_>> {
         match self.packet(version) {
-            Some(Packet::Publish(publish)) => Some(MessageRef::of(&publish)),
+            Some(Packet::Publish(publish)) => Some(publish),
             _ => None,
         }
     }
