@@ -373,8 +373,9 @@ impl<'a> ReceivedMessage<'a> {
         PublishProperties { subscription_identifiers: List::EMPTY, ..self.properties }
     }
 
-    /// The message with these properties: its [own](Self::content_properties), which the caller holds.
+    /// Returns the message with `properties`, which are its [own](Self::content_properties) and held by the caller.
     #[inline]
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
     pub(crate) fn content<'s>(&'s self, properties: &'s PublishProperties<'s>) -> MessageRef<'s> {
         let Self { payload, qos, retain, .. } = *self;
         MessageRef { topic: self.topic.name(), payload, shared: None, qos, retain, properties }
