@@ -562,9 +562,7 @@ impl Engine {
         while let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.take_unacknowledged()) {
             self.give_up(&waiting, AbandonReason::Connection);
         }
-        if !self.has_queued() {
-            self.queue = None;
-        }
+        self.drop_empty_queue();
     }
 
     /// Gives up all queued messages and requests, because the session ended.

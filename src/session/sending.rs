@@ -357,7 +357,7 @@ impl Engine {
     }
 
     /// Frees the queue if it is empty.
-    fn drop_empty_queue(&mut self) {
+    pub(super) fn drop_empty_queue(&mut self) {
         if !self.has_queued() {
             self.queue = None;
         }
