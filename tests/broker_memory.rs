@@ -62,6 +62,10 @@ impl Stage {
     fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
         let mut input = bytes;
         self.broker.receive(NOW, id, &mut input);
+        while self.broker.deadline().is_some_and(|at| at <= NOW) {
+            self.broker.poll(NOW);
+            self.broker.receive(NOW, id, &mut input);
+        }
         assert!(input.is_empty());
     }
 

@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use super::index::SessionIndex;
+use super::jobs::input::InputTurn;
+use super::jobs::turns::PrincipalIndex;
 use super::pending_decisions::PendingDecision;
 use super::policy::{ConnectionId, DecisionId};
 use super::slab::{Key, Slab};
@@ -25,6 +27,7 @@ struct Connection {
     state: State,
     /// The decision of the policy that the connection waits for. Its input is not taken meanwhile.
     pending: Option<Box<PendingDecision>>,
+    turn: InputTurn,
 }
 
 enum State {
@@ -46,6 +49,11 @@ pub(super) struct Connecting {
 impl Connecting {
     pub(super) const fn acceptor(&mut self) -> &mut Acceptor {
         &mut self.acceptor
+    }
+
+    /// The timer of the connection is set to another time.
+    pub(super) const fn postpone(&mut self, at: Instant) {
+        self.scheduled = at;
     }
 
     /// The time of the acceptor's deadline, if the timer of the connection is set to another.
@@ -97,7 +105,7 @@ impl Connections {
             })),
             None => State::Over(Transmit::default()),
         };
-        match self.slab.insert(Connection { state, pending: None }) {
+        match self.slab.insert(Connection { state, pending: None, turn: InputTurn::new(PrincipalIndex::BROKER) }) {
             Some(key) => ConnectionId::new(key),
             // The slab is full (2^32 connections): return an id that matches no connection.
             None => ConnectionId::new(Key { index: u32::MAX, generation: u32::MAX }),
@@ -184,6 +192,20 @@ impl Connections {
     /// Whether a connection waits for a decision of the policy.
     pub(super) fn is_waiting(&self, id: ConnectionId) -> bool {
         self.slab.get_by_key(id.key()).is_some_and(|connection| connection.pending.is_some())
+    }
+
+    /// The turn of the input of a connection; `None` if the connection is over.
+    #[inline]
+    pub(super) fn turn_mut(&mut self, id: ConnectionId) -> Option<&mut InputTurn> {
+        match self.slab.get_mut_by_key(id.key()) {
+            None | Some(Connection { state: State::Over(_), .. }) => None,
+            Some(connection) => Some(&mut connection.turn),
+        }
+    }
+
+    /// Whether the input of a connection waits for its turn.
+    pub(super) fn waits_for_turn(&self, id: ConnectionId) -> bool {
+        self.slab.get_by_key(id.key()).is_some_and(|connection| connection.turn.is_waiting())
     }
 
     /// Lets a connection wait for a decision of the policy.

@@ -2,6 +2,8 @@
 
 use super::config::BrokerConfig;
 use super::connections::Connections;
+use super::jobs::ring::Jobs;
+use super::jobs::work::Work;
 use super::policy::Policy;
 use super::registry::Registry;
 use super::router::Router;
@@ -22,4 +24,13 @@ pub(super) struct Context<'a> {
     pub(super) registry: &'a mut Registry,
     pub(super) router: &'a mut Router,
     pub(super) timers: &'a mut Timers,
+    pub(super) jobs: &'a mut Jobs,
+}
+
+impl Context<'_> {
+    /// The work of the call.
+    #[inline]
+    pub(super) const fn work(&mut self) -> &mut Work {
+        self.sessions.work_mut()
+    }
 }

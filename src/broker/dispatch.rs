@@ -5,6 +5,7 @@ use super::connections::Step;
 use super::context::Context;
 use super::counters::DropReason;
 use super::index::SessionIndex;
+use super::jobs;
 use super::lifecycle;
 use super::pending_decisions::PendingDecision;
 use super::policy::{Answer, ConnectionId, DecisionId, Ended, UnknownDecision};
@@ -17,19 +18,63 @@ use crate::server::Action;
 use crate::session::{MessageRef, Outcome};
 use crate::time::Instant;
 
-/// Takes input of a connection, as far as the connection takes input.
+/// Takes what a transport has read; see [`Broker::receive`](super::Broker::receive).
+pub(super) fn receive(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8]) {
+    if !input.is_empty() && !jobs::begin_input(cx, id) {
+        return;
+    }
+    let (before, work_before) = (input.len(), cx.work().done());
+    take_input(cx, id, input);
+    let taken = before.saturating_sub(input.len());
+    let received = &mut cx.sessions.counters_mut().bytes_received;
+    *received = received.wrapping_add(taken as u64);
+    let is_left = !input.is_empty() && cx.work().is_spent();
+    process_changes(cx);
+    let units = cx.work().done().saturating_sub(work_before);
+    jobs::end_input(cx, id, units, is_left);
+}
+
+/// Runs the timers that are due, and goes on with jobs; see [`Broker::poll`](super::Broker::poll).
+pub(super) fn poll(cx: &mut Context<'_>) {
+    // Neither timers nor jobs hold the others up.
+    let (is_waiting, left) = (cx.jobs.is_waiting(), cx.work().left());
+    let limit = cx.work().narrow(if is_waiting { left.div_ceil(2) } else { left });
+    while !cx.work().is_spent()
+        && let Some((at, due)) = cx.timers.pop(cx.now)
+    {
+        cx.work().spend(1);
+        run_timer(cx, at, due);
+        process_changes(cx);
+    }
+    cx.work().widen(limit);
+    jobs::run::run(cx);
+    process_changes(cx);
+}
+
+/// Takes input of a connection, as far as the connection takes input and the budget of the call goes.
 pub(super) fn take_input(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8]) {
     loop {
         match cx.connections.step(id) {
             Step::Over => return *input = &[],
             Step::Waiting => return,
-            Step::Connecting(connecting) => match connecting.acceptor().poll(cx.now, input) {
-                Some(action) => act_for_connecting(cx, id, action),
-                None => return lifecycle::schedule_connection(cx, id),
-            },
+            Step::Connecting(connecting) => {
+                let before = input.len();
+                let action = connecting.acceptor().poll(cx.now, input);
+                cx.sessions.work_mut().spend_bytes(before.saturating_sub(input.len()));
+                let is_done = action.is_none();
+                if let Some(action) = action {
+                    act_for_connecting(cx, id, action);
+                }
+                if is_done || cx.work().is_spent() {
+                    return lifecycle::schedule_connection(cx, id);
+                }
+            }
             Step::Attached(index) => {
                 let Some(action) = cx.sessions.poll(index, cx.now, input) else { return };
                 act(cx, index, action);
+                if cx.work().is_spent() {
+                    return;
+                }
             }
         }
     }
@@ -70,7 +115,9 @@ pub(super) fn run_timer(cx: &mut Context<'_>, at: Instant, due: Due) {
         Due::Connection(key) => {
             let id = ConnectionId::new(key);
             // A decision that takes long is not the client's fault: while the connection waits for one nothing is due.
-            if cx.connections.connecting(id).is_some() {
+            if cx.connections.waits_for_turn(id) {
+                lifecycle::postpone_connection(cx, id);
+            } else if cx.connections.connecting(id).is_some() {
                 take_input(cx, id, &mut &[][..]);
             }
         }
@@ -88,12 +135,14 @@ fn run_session(cx: &mut Context<'_>, key: Key, at: Instant) {
     if !session.take_timer(at) {
         return; // an earlier timer was set since
     }
-    let (timeout, connection) = (session.server().timeout(), session.connection());
+    let (timeout, connection, is_busy) = (session.server().timeout(), session.connection(), session.is_busy());
     cx.sessions.mark_changed(index);
     if timeout > cx.now {
         return; // it was put off
     }
-    let is_waiting = connection.is_some_and(|id| cx.connections.is_waiting(id));
+    // Only time in which the input of a client is taken counts against it.
+    let is_waiting =
+        is_busy || connection.is_some_and(|id| cx.connections.is_waiting(id) || cx.connections.waits_for_turn(id));
     // `Action::Expired` removes the session.
     while let Some(session) = cx.sessions.get_mut(index) {
         if is_waiting {

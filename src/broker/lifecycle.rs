@@ -40,6 +40,15 @@ pub(super) fn schedule_connection(cx: &mut Context<'_>, id: ConnectionId) {
     }
 }
 
+/// Lets the timer of a connecting client run a second later, because the input of the client is not taken now.
+pub(super) fn postpone_connection(cx: &mut Context<'_>, id: ConnectionId) {
+    let at = cx.now.after_seconds(1);
+    // The connection may be over by now.
+    let Some(connecting) = cx.connections.connecting(id) else { return };
+    connecting.postpone(at);
+    schedule(cx, at, Due::Connection(id.key()));
+}
+
 /// A command that a session accepts unless its connection is over.
 pub(super) fn command(
     cx: &mut Context<'_>,

@@ -51,6 +51,7 @@ mod context;
 mod counters;
 mod dispatch;
 mod index;
+mod jobs;
 mod lifecycle;
 mod memory;
 mod pending_decisions;
@@ -73,6 +74,7 @@ pub use self::config::{BrokerConfig, SharedStrategy};
 use self::connections::{Connections, Output};
 use self::context::Context;
 pub use self::counters::{Counters, DropReason, Dropped, Status};
+use self::jobs::ring::Jobs;
 pub use self::policy::{
     Admission, AllowAll, Answer, AuthStep, Client, ConnectionId, Decision, DecisionId, Ended, Notice, Policy, Refusal,
     TakeOver, UnknownDecision,
@@ -101,6 +103,7 @@ pub struct Broker<P> {
     registry: Registry,
     router: Router,
     timers: Timers,
+    jobs: Jobs,
     /// The output of sessions that do not exist.
     nothing: Transmit,
 }
@@ -116,10 +119,11 @@ impl<P: Policy> Broker<P> {
             server: Arc::new(server),
             policy,
             connections: Connections::new(),
-            sessions: Sessions::new(config.max_memory, config.reserved_memory),
+            sessions: Sessions::new(&config),
             registry: Registry::new(config.seed),
             router: Router::new(Arc::clone(&config)),
             timers: Timers::default(),
+            jobs: Jobs::new(u64::from(config.work_per_call.get())),
             config,
             nothing: Transmit::default(),
         }
@@ -135,24 +139,21 @@ impl<P: Policy> Broker<P> {
     /// Takes what a transport has read. What is left of `input` is to be given again, with more behind it: it is the
     /// beginning of a packet, or it cannot be [taken](Self::takes_input) yet.
     pub fn receive(&mut self, now: Instant, id: ConnectionId, input: &mut &[u8]) {
-        let before = input.len();
         let mut cx = self.at(now);
-        dispatch::take_input(&mut cx, id, input);
-        let taken = before.saturating_sub(input.len());
-        let received = &mut cx.sessions.counters_mut().bytes_received;
-        *received = received.wrapping_add(taken as u64);
-        dispatch::process_changes(&mut cx);
+        dispatch::receive(&mut cx, id, input);
     }
 
     /// Whether [`receive`](Self::receive) would take input: not while a decision of the policy is waited for, nor while too
-    /// many answers to the client [wait to be written](ServerConfig::answer_limit). When it does again,
-    /// [`next_ready`](Self::next_ready) returns the connection.
+    /// many answers to the client [wait to be written](ServerConfig::answer_limit), nor while a packet of the client is still
+    /// worked on or it is the turn of others. When it does again, [`next_ready`](Self::next_ready) returns the connection.
     pub fn takes_input(&self, id: ConnectionId) -> bool {
-        let is_full = |session: &Session| session.server().is_full();
-        match self.connections.session(id) {
-            Some(index) => !self.connections.is_waiting(id) && !self.sessions.get(index).is_none_or(is_full),
-            None => !self.connections.is_waiting(id) && !self.connections.is_over(id),
-        }
+        let takes = |session: &Session| !session.is_busy() && !session.server().is_full();
+        !self.connections.is_waiting(id)
+            && !self.connections.waits_for_turn(id)
+            && match self.connections.session(id) {
+                Some(index) => self.sessions.get(index).is_some_and(takes),
+                None => !self.connections.is_over(id),
+            }
     }
 
     /// Removes a connection whose transport is closed, or was lost. Its id is void from here on.
@@ -162,20 +163,24 @@ impl<P: Policy> Broker<P> {
         dispatch::process_changes(&mut cx);
     }
 
-    /// Runs the timers that are due. It has to be called when the [`deadline`](Self::deadline) has come, and may be called
-    /// more often.
+    /// Runs the timers that are due, and goes on with work that other calls have begun: at most
+    /// [`work_per_call`](BrokerConfig::work_per_call) of it. It has to be called when the [`deadline`](Self::deadline) has
+    /// come, and may be called more often. If the deadline still is not later than `now`, there is more to do: the caller
+    /// looks at its transports first.
     pub fn poll(&mut self, now: Instant) {
         let mut cx = self.at(now);
-        while let Some((at, due)) = cx.timers.pop(cx.now) {
-            dispatch::run_timer(&mut cx, at, due);
-            dispatch::process_changes(&mut cx);
-        }
-        dispatch::process_changes(&mut cx);
+        dispatch::poll(&mut cx);
     }
 
-    /// When [`poll`](Self::poll) has to be called at the latest.
+    /// When [`poll`](Self::poll) has to be called at the latest. While there is unfinished work, that is at once: the time of
+    /// the last call.
     pub fn deadline(&self) -> Option<Instant> {
-        self.timers.next()
+        if self.jobs.is_waiting() { Some(self.now) } else { self.timers.next() }
+    }
+
+    /// The work that was done so far, in units of [`work_per_call`](BrokerConfig::work_per_call).
+    pub const fn work_done(&self) -> u64 {
+        self.sessions.work().done()
     }
 
     /// The next connection that has something new for the caller, or `None`:
@@ -198,6 +203,7 @@ impl<P: Policy> Broker<P> {
         if let Some(index) = self.connections.session(id)
             && self.sessions.get(index).is_some_and(|it| it.server().has_work() || it.is_walking())
         {
+            self.sessions.work_mut().begin();
             dispatch::refill(&mut self.context(), id, index);
         }
         match self.connections.output(id) {
@@ -297,6 +303,7 @@ impl<P: Policy> Broker<P> {
             self.started = Some(self.now);
             sys::start(&mut self.context());
         }
+        self.sessions.work_mut().begin();
         self.context()
     }
 
@@ -312,6 +319,7 @@ impl<P: Policy> Broker<P> {
             registry: &mut self.registry,
             router: &mut self.router,
             timers: &mut self.timers,
+            jobs: &mut self.jobs,
         }
     }
 
@@ -324,9 +332,12 @@ impl<P: Policy> Broker<P> {
             if let Some(id) = session.connection() {
                 assert_eq!(self.connections.session(id), Some(index), "a connection has its session");
             }
+            let has_open_jobs = self.jobs.has_open(session.client_id());
+            assert_eq!(session.is_busy(), has_open_jobs, "a session knows whether jobs of its client are open");
         }
         assert_eq!(self.registry.len(), self.sessions.len() as usize, "each session has one client identifier");
         self.sessions.assert_consistent();
+        self.sessions.work().assert_bounded();
         self.router.assert_consistent(&self.sessions);
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Session {
     is_changed: bool,
     /// Whether input was left because too much output waits to be written.
     is_held: bool,
+    /// Whether jobs of the client identifier are open: the input of the connection is not taken meanwhile.
+    is_busy: bool,
     /// The number of the message that was last merged for this session, and its position there.
     merged_at: (u32, u32),
     server: ServerSession,
@@ -45,6 +47,7 @@ impl Session {
             connection: None,
             is_changed: false,
             is_held: false,
+            is_busy: false,
             merged_at: (0, 0),
             server,
             walk: None,
@@ -180,6 +183,16 @@ impl Session {
 
     pub(super) const fn set_merged_at(&mut self, round: u32, position: u32) {
         self.merged_at = (round, position);
+    }
+
+    /// Whether jobs of the client identifier are open: the input of the connection is not taken meanwhile.
+    #[inline]
+    pub(super) const fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+
+    pub(super) const fn set_busy(&mut self, is_busy: bool) {
+        self.is_busy = is_busy;
     }
 
     /// Marks a session as changed; returns whether it was not.

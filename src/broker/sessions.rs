@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 
 use bytes::Buf;
 
+use super::config::BrokerConfig;
 use super::counters::{Counters, DropReason};
 use super::index::SessionIndex;
+use super::jobs::work::Work;
 use super::memory::Memory;
 use super::policy::ConnectionId;
 use super::ready::ReadyQueue;
@@ -20,7 +22,7 @@ use crate::session::{AbandonReason, CommandError, Transmit};
 use crate::time::Instant;
 
 /// The sessions, and what changes when a message is delivered to one of them: the queue of ready connections, the counters,
-/// the memory that messages take.
+/// the memory that messages take, the work of the call.
 pub(super) struct Sessions {
     slab: Slab<Session>,
     ready: ReadyQueue,
@@ -34,10 +36,17 @@ pub(super) struct Sessions {
     /// Number of sessions that are still to get retained messages.
     walking: u32,
     memory: Memory,
+    work: Work,
 }
 
+/// The bytes of input that a session gets at once: packets without an action, such as PINGREQ, are short and can be many.
+const PIECE: usize = 2048;
+
+/// The size of a packet without an action.
+const SHORT: usize = 4;
+
 impl Sessions {
-    pub(super) fn new(max_memory: u64, reserved_memory: u64) -> Self {
+    pub(super) fn new(config: &BrokerConfig) -> Self {
         Self {
             slab: Slab::new(),
             ready: ReadyQueue::default(),
@@ -46,7 +55,8 @@ impl Sessions {
             drops: Vec::new(),
             clients: 0,
             walking: 0,
-            memory: Memory::new(max_memory, reserved_memory),
+            memory: Memory::new(config.max_memory, config.reserved_memory),
+            work: Work::new(config.work_per_call),
         }
     }
 
@@ -110,6 +120,17 @@ impl Sessions {
         &mut self.memory
     }
 
+    /// The work of the call.
+    pub(super) const fn work(&self) -> &Work {
+        &self.work
+    }
+
+    /// The work of the call.
+    #[inline]
+    pub(super) const fn work_mut(&mut self) -> &mut Work {
+        &mut self.work
+    }
+
     /// The queue of connections that the caller has to look at.
     pub(super) const fn ready_mut(&mut self) -> &mut ReadyQueue {
         &mut self.ready
@@ -128,7 +149,8 @@ impl Sessions {
         }
     }
 
-    /// Lets a session take input, and be looked at before the call returns.
+    /// Lets a session take input, and be looked at before the call returns. Returns `None` if the session takes no more, or
+    /// the budget of the call is used up.
     #[inline]
     pub(super) fn poll<'a>(&mut self, index: SessionIndex, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
         let Some(session) = self.slab.get_mut(index.get()) else {
@@ -138,7 +160,33 @@ impl Sessions {
         if session.mark_changed() {
             self.changed.push(index);
         }
-        session.poll(now, input)
+        if session.is_busy() {
+            return None;
+        }
+        loop {
+            let before = input.len();
+            let (mut piece, rest) = input.split_at(before.min(PIECE));
+            let action = session.poll(now, &mut piece);
+            let taken = before.saturating_sub(rest.len()).saturating_sub(piece.len());
+            *input = input.get(taken..).unwrap_or_default();
+            if let Some(action) = action {
+                self.work.spend_bytes(taken);
+                return Some(action);
+            }
+            if taken == 0 {
+                if rest.is_empty() {
+                    return None;
+                }
+                // A packet may be longer than the piece.
+                let action = session.poll(now, input);
+                self.work.spend_bytes(before.saturating_sub(input.len()));
+                return action;
+            }
+            self.work.spend((taken / SHORT) as u64);
+            if input.is_empty() || self.work.is_spent() {
+                return None;
+            }
+        }
     }
 
     /// What is to be done with a session that has nothing more to do for now: its stored messages are counted, and its

@@ -290,9 +290,13 @@ impl Net {
     #[track_caller]
     pub(crate) fn poll(&mut self) {
         self.broker.poll(self.now);
-        // Else a driver that sleeps until then would not sleep.
-        let deadline = self.broker.deadline();
-        assert!(deadline.is_none_or(|deadline| deadline > self.now), "due at {deadline:?}, and it is {:?}", self.now);
+        let mut polls = 0;
+        while self.broker.deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.broker.poll(self.now);
+            polls += 1;
+            // Else a driver that sleeps until the deadline would not sleep.
+            assert!(polls < 1_000_000, "due at {:?}, and it is {:?}", self.broker.deadline(), self.now);
+        }
         self.flush();
     }
 
@@ -302,12 +306,21 @@ impl Net {
         /// A broker that still has ready connections after so many turns makes no progress.
         const TURNS: u32 = 1_000_000;
         let mut turns = 0;
-        while let Some(id) = self.broker.next_ready() {
-            turns += 1;
-            assert!(turns < TURNS, "{id} is ready again and again");
-            if let Some(peer) = self.ends.iter().position(|end| end.id == id && !end.is_over) {
-                self.serve(peer);
+        loop {
+            while let Some(id) = self.broker.next_ready() {
+                turns += 1;
+                assert!(turns < TURNS, "{id} is ready again and again");
+                if let Some(peer) = self.ends.iter().position(|end| end.id == id && !end.is_over) {
+                    self.serve(peer);
+                }
             }
+            // Input that waits for unfinished work, or for its turn.
+            let Self { broker, now, ends } = self;
+            let waits = |end: &End| !end.is_over && !end.unsent.is_empty() && !broker.takes_input(end.id);
+            if !ends.iter().any(waits) || broker.deadline().is_none_or(|deadline| deadline > *now) {
+                break;
+            }
+            broker.poll(*now);
         }
         self.check();
     }

@@ -215,8 +215,18 @@ impl Stage {
     }
 
     fn receive(&mut self, id: ConnectionId, bytes: &[u8]) {
-        self.broker.receive(NOW, id, &mut &bytes[..]);
+        self.give(id, bytes);
         self.settle();
+    }
+
+    /// Gives the broker what a client has sent, and polls it for what does not finish at once.
+    fn give(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let mut input = bytes;
+        self.broker.receive(NOW, id, &mut input);
+        while self.broker.deadline().is_some_and(|at| at <= NOW) {
+            self.broker.poll(NOW);
+            self.broker.receive(NOW, id, &mut input);
+        }
     }
 
     /// Takes what is to be written, and acknowledges it, until nothing is left.
@@ -238,7 +248,7 @@ impl Stage {
                 return;
             }
             for (id, answer) in core::mem::take(&mut self.answers) {
-                self.broker.receive(NOW, id, &mut &answer[..]);
+                self.give(id, &answer);
             }
         }
     }

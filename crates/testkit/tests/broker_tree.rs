@@ -89,6 +89,10 @@ impl World {
         packet.into().encode(Version::V5, &mut bytes).unwrap();
         let mut input = &bytes[..];
         self.broker.receive(NOW, id, &mut input);
+        while self.broker.deadline().is_some_and(|at| at <= NOW) {
+            self.broker.poll(NOW);
+            self.broker.receive(NOW, id, &mut input);
+        }
         assert!(input.is_empty());
     }
 

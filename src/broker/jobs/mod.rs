@@ -1,0 +1,103 @@
+//! Work that outlives a call: jobs, and input that waits for its turn.
+//!
+//! A call does at most [`work_per_call`](super::BrokerConfig::work_per_call) units of work. What does not finish is a job of
+//! the broker, which [`Broker::poll`](super::Broker::poll) goes on with, one budget a call; so the driver serves its
+//! transports between two budgets. Jobs of one client identifier run one after the other, and the connection of this client
+//! takes no input meanwhile: its packets are worked on in order \[MQTT-4.6.0-5\].
+//!
+//! What a job holds over calls it holds by key, that is by index *and* generation: an index is used again.
+
+pub(super) mod input;
+pub(super) mod ring;
+pub(super) mod run;
+pub(super) mod turns;
+pub(super) mod work;
+
+use self::ring::Job;
+use self::turns::{Entry, JobId, PrincipalIndex};
+use super::context::Context;
+use super::policy::ConnectionId;
+
+/// Adds a job. With a client identifier it runs when the earlier jobs of that have ended, and the connection of the client
+/// takes no input before the last of them has.
+///
+/// Returns `None` if no more jobs can be held.
+#[expect(dead_code, reason = "no kind of job exists yet")]
+pub(super) fn start(
+    cx: &mut Context<'_>,
+    principal: PrincipalIndex,
+    client_id: Option<&str>,
+    job: Job,
+) -> Option<JobId> {
+    let id = cx.jobs.push(principal, client_id, job)?;
+    if let Some(client_id) = client_id
+        && let Some(index) = cx.registry.find(cx.sessions, client_id)
+        && let Some(session) = cx.sessions.get_mut(index)
+    {
+        session.set_busy(true);
+    }
+    Some(id)
+}
+
+/// A job has ended. After the last one of a client identifier the input of the client is taken again.
+fn end(cx: &mut Context<'_>, id: JobId) {
+    let Some(client_id) = cx.jobs.remove(id) else { return };
+    // The session may have ended.
+    if let Some(index) = cx.registry.find(cx.sessions, &client_id)
+        && let Some(session) = cx.sessions.get_mut(index)
+    {
+        session.set_busy(false);
+        // The input of the client was not taken meanwhile.
+        session.server_mut().reset_keep_alive(cx.now);
+        let connection = session.connection();
+        cx.sessions.mark_changed(index);
+        if let Some(id) = connection {
+            cx.sessions.ready_mut().push(id);
+        }
+    }
+}
+
+/// Whether input of a connection is taken now. If it is the turn of others first, the connection waits for its own.
+#[inline]
+pub(super) fn begin_input(cx: &mut Context<'_>, id: ConnectionId) -> bool {
+    let Some(turn) = cx.connections.turn_mut(id) else { return true }; // it is over, and its input void
+    match turn.is_granted() {
+        Some(true) => {
+            let estimate = turn.take_grant();
+            cx.jobs.turns_mut().charge(turn.principal(), i64::from(estimate).saturating_neg());
+            true
+        }
+        Some(false) => false,
+        None => {
+            let principal = turn.principal();
+            let may_work = cx.jobs.turns_mut().may_work(principal, cx.now);
+            if !may_work {
+                wait(cx, id);
+            }
+            may_work
+        }
+    }
+}
+
+/// Counts the work that the input of a connection was. If input is left because the budget is spent, the connection waits
+/// for its next turn.
+#[inline]
+pub(super) fn end_input(cx: &mut Context<'_>, id: ConnectionId, units: u64, is_left: bool) {
+    let Some(turn) = cx.connections.turn_mut(id) else { return };
+    turn.set_last(units);
+    let principal = turn.principal();
+    cx.jobs.turns_mut().charge(principal, i64::try_from(units).unwrap_or(i64::MAX));
+    if is_left {
+        wait(cx, id);
+    }
+}
+
+/// Lets the input of a connection wait for its turn.
+#[cold]
+fn wait(cx: &mut Context<'_>, id: ConnectionId) {
+    if let Some(turn) = cx.connections.turn_mut(id) {
+        turn.wait();
+        let principal = turn.principal();
+        cx.jobs.turns_mut().push(principal, Entry::Input(id));
+    }
+}

@@ -1,0 +1,51 @@
+//! What waits has its turn.
+
+use super::ring::{Job, Progress};
+use super::turns::{Entry, JobId};
+use crate::broker::context::Context;
+
+/// Goes on with what waits, one budget of it.
+pub(in crate::broker) fn run(cx: &mut Context<'_>) {
+    while !cx.work().is_spent() {
+        let Context { jobs, sessions, .. } = cx;
+        let spend = || {
+            sessions.work_mut().spend(1);
+            !sessions.work_mut().is_spent()
+        };
+        let Some((principal, entry, credit)) = jobs.turns_mut().pop(spend) else { return };
+        let before = cx.work().done();
+        match entry {
+            Entry::Input(id) => {
+                // The connection may be over by now.
+                if let Some(turn) = cx.connections.turn_mut(id) {
+                    cx.jobs.turns_mut().charge(principal, i64::from(turn.grant()));
+                    cx.sessions.ready_mut().push(id);
+                }
+                cx.work().spend(1);
+                continue; // the work is counted when the input comes
+            }
+            Entry::Job(id) => {
+                let limit = cx.work().narrow(credit);
+                step(cx, id);
+                cx.work().widen(limit);
+            }
+        }
+        let done = cx.work().done().saturating_sub(before);
+        cx.jobs.turns_mut().charge(principal, i64::try_from(done).unwrap_or(i64::MAX));
+    }
+}
+
+/// A job has its turn.
+fn step(cx: &mut Context<'_>, id: JobId) {
+    cx.work().spend(1);
+    let Some(mut job) = cx.jobs.take(id) else { return bug!("a job that waits for its turn is open") };
+    match advance(cx, &mut job) {
+        Progress::More => cx.jobs.put_back(id, job),
+        Progress::Done => super::end(cx, id),
+    }
+}
+
+/// Does as much of a job as the budget allows, and at least one item.
+fn advance(_: &mut Context<'_>, job: &mut Job) -> Progress {
+    match *job {}
+}

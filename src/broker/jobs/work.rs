@@ -1,0 +1,102 @@
+//! How much work a call does.
+
+use core::num::NonZeroU32;
+
+/// The work of the calls of a broker, in units.
+///
+/// A unit is one item: a node that is visited, an entry of a queue, a filter, a subscriber, a timer, a copy of a message; and
+/// one more for each 256 bytes that are validated, hashed, encoded or copied. A call looks at [`is_spent`](Self::is_spent)
+/// between two items, and stops at the first one past its budget.
+#[derive(Clone, Debug)]
+pub(in crate::broker) struct Work {
+    /// The units of all calls.
+    done: u64,
+    /// The call is to stop once `done` has reached this.
+    limit: u64,
+    /// The budget of a call.
+    per_call: u64,
+    /// `done` when the call began.
+    began: u64,
+    /// The largest item of the call, for [`assert_bounded`](Self::assert_bounded).
+    largest: u64,
+    /// The largest excess of a call over its budget and its largest item.
+    excess: u64,
+}
+
+/// The bytes that make up a unit.
+const BYTES: usize = 256;
+
+impl Work {
+    pub(in crate::broker) fn new(per_call: NonZeroU32) -> Self {
+        let per_call = u64::from(per_call.get());
+        Self { done: 0, limit: per_call, per_call, began: 0, largest: 0, excess: 0 }
+    }
+
+    /// A call begins.
+    #[inline]
+    pub(in crate::broker) fn begin(&mut self) {
+        self.excess = self.excess.max(self.excess_of_call());
+        self.began = self.done;
+        self.limit = self.done.saturating_add(self.per_call);
+        self.largest = 0;
+    }
+
+    /// Counts an item.
+    #[inline]
+    pub(in crate::broker) fn spend(&mut self, units: u64) {
+        self.done = self.done.saturating_add(units);
+        self.largest = self.largest.max(units);
+    }
+
+    /// Counts an item of this many bytes.
+    #[inline]
+    pub(in crate::broker) fn spend_bytes(&mut self, bytes: usize) {
+        self.spend(Self::units_of(bytes));
+    }
+
+    /// The units of an item of this many bytes.
+    #[inline]
+    pub(in crate::broker) const fn units_of(bytes: usize) -> u64 {
+        ((bytes / BYTES) as u64).saturating_add(1)
+    }
+
+    /// Whether the budget of the call is used up.
+    #[inline]
+    pub(in crate::broker) const fn is_spent(&self) -> bool {
+        self.done >= self.limit
+    }
+
+    /// What is left of the budget of the call.
+    #[inline]
+    pub(in crate::broker) const fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.done)
+    }
+
+    /// The units of all calls.
+    pub(in crate::broker) const fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Leaves only this much of the budget to a part of the call; returns the limit to [restore](Self::widen).
+    pub(in crate::broker) fn narrow(&mut self, units: u64) -> u64 {
+        let limit = self.done.saturating_add(units).min(self.limit);
+        core::mem::replace(&mut self.limit, limit)
+    }
+
+    /// Restores the budget of the call.
+    pub(in crate::broker) const fn widen(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
+    /// The units of the call beyond its budget and its largest item.
+    fn excess_of_call(&self) -> u64 {
+        let spent = self.done.saturating_sub(self.began);
+        spent.saturating_sub(self.per_call).saturating_sub(self.largest)
+    }
+
+    /// Panics if a call has done more than its budget and one item. For tests.
+    pub(in crate::broker) fn assert_bounded(&self) {
+        let excess = self.excess.max(self.excess_of_call());
+        assert_eq!(excess, 0, "a call stops at the first item past its budget of {}", self.per_call);
+    }
+}
