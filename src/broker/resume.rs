@@ -91,7 +91,7 @@ fn claim_subscriptions(
     grant: Grant,
 ) -> Option<(Grant, StoredDecisions)> {
     let Newcomer { connection, client_id, version, .. } = newcomer;
-    let stored = cx.router.stored_subscriptions(cx.sessions.get(index)?);
+    let stored = cx.router.stored_subscriptions(index, cx.sessions.get(index)?);
     let mut known = Vec::with_capacity(stored.len());
     let (mut filters, mut decisions) = (Vec::new(), PendingCodes::default());
     for (list, subscriber, filter) in stored {

@@ -7,7 +7,7 @@ use super::trie::NodeId;
 pub(in crate::broker) struct ListId(u32);
 
 /// The index of a group in the tree of subscriptions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GroupIndex(u32);
 
 /// Set for a group: the other bits are its index.

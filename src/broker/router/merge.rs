@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::ordered::OrderedList;
 use super::subscribers::{Subscriber, SubscriptionOptions};
 use crate::broker::index::SessionIndex;
 use crate::broker::sessions::Sessions;
@@ -32,7 +33,7 @@ impl Merging {
     pub(super) fn deliver<'t>(
         &mut self,
         sessions: &mut Sessions,
-        lists: impl Iterator<Item = &'t [Subscriber]>,
+        lists: impl Iterator<Item = OrderedList<'t>>,
         from: Option<SessionIndex>,
         copies: &mut Copies<'_>,
     ) -> usize {
@@ -42,14 +43,20 @@ impl Merging {
         // With No Local a client does not get what it has published itself [MQTT-3.8.3-3].
         let is_wanted = |it: &&Subscriber| !(it.options.no_local && from == Some(it.session));
         let Some(second) = lists.next() else {
-            let delivered = first.iter().filter(is_wanted).filter(|subscriber| sessions.deliver_to(subscriber, copies));
-            return delivered.count();
+            let mut count = 0_usize;
+            for run in first.runs() {
+                let wanted = run.iter().filter(is_wanted);
+                count = count.wrapping_add(wanted.filter(|subscriber| sessions.deliver_to(subscriber, copies)).count());
+            }
+            return count;
         };
         // With the highest QoS and all identifiers [MQTT-3.3.4-2 to MQTT-3.3.4-4].
         self.round = self.round.wrapping_add(1);
         self.merged.clear();
         self.identifiers.clear();
-        for subscriber in [first, second].into_iter().chain(lists).flatten().filter(is_wanted) {
+        for subscriber in
+            [first, second].into_iter().chain(lists).flat_map(OrderedList::runs).flatten().filter(is_wanted)
+        {
             self.merge(sessions, subscriber);
         }
         self.identifiers.sort_by_key(|&(position, _)| position);

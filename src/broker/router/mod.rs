@@ -3,7 +3,9 @@
 //! The router knows no policy: it gets the decisions as arguments, and returns what became of a message.
 
 pub(super) mod list_id;
+mod lists;
 mod merge;
+mod ordered;
 pub(super) mod retained;
 mod retained_message;
 pub(super) mod retained_walk;
@@ -20,6 +22,7 @@ use bytes::Bytes;
 
 use self::list_id::GroupIndex;
 use self::merge::Merging;
+use self::ordered::OrderedList;
 use self::retained::{Reference, Retained};
 use self::retained_message::{Publisher, RetainedMessage};
 use self::shared::Mark;
@@ -322,7 +325,8 @@ impl Router {
     /// to them: an older message never comes after a newer one \[MQTT-4.6.0-6\].
     fn send_retained_first(&mut self, sessions: &mut Sessions, now: Instant, topic: TopicName<'_>) {
         self.tree.find_matches(topic, &mut self.matches);
-        let subscribers = self.tree.lists(&self.matches).flatten().map(|subscriber| subscriber.session);
+        let lists = self.tree.lists(&self.matches).flat_map(OrderedList::runs).flatten();
+        let subscribers = lists.map(|subscriber| subscriber.session);
         let is_walking = |&index: &SessionIndex| sessions.get(index).is_some_and(Session::is_walking);
         let mut walking: Vec<_> = subscribers.filter(is_walking).collect();
         walking.sort_unstable();

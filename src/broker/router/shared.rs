@@ -16,8 +16,6 @@ use crate::server::Copies;
 pub(super) struct Group {
     /// The filter that the members share.
     list: ListId,
-    /// The position among the groups that share the filter.
-    position: u32,
     name: Vec<u8>,
     /// A number that tells the group from earlier ones at its index: from 1 to [`MAX_GROUP_NUMBER`], and then from 1 again.
     number: u32,
@@ -30,22 +28,13 @@ pub(super) struct Group {
 pub(super) const MAX_GROUP_NUMBER: u32 = u32::MAX >> 3;
 
 impl Group {
-    pub(super) fn new(list: ListId, position: u32, name: &[u8], number: u32) -> Self {
-        Self { list, position, name: name.into(), number, members: Vec::new(), next: 0 }
+    pub(super) fn new(list: ListId, name: &[u8], number: u32) -> Self {
+        Self { list, name: name.into(), number, members: Vec::new(), next: 0 }
     }
 
     /// The filter that the members share.
     pub(super) const fn list(&self) -> ListId {
         self.list
-    }
-
-    /// The position among the groups that share the filter.
-    pub(super) const fn position(&self) -> u32 {
-        self.position
-    }
-
-    pub(super) const fn set_position(&mut self, position: u32) {
-        self.position = position;
     }
 
     /// The share name.

@@ -131,7 +131,7 @@ impl Router {
     /// The subscription of a session in this list.
     fn subscriber(&self, sessions: &Sessions, index: SessionIndex, list: ListId) -> Option<Subscriber> {
         let position = sessions.get(index)?.subscription(list)?;
-        self.tree.get(list, position).copied()
+        self.tree.get(list, index, position).copied()
     }
 
     /// Ends a subscription; returns whether the session had it \[MQTT-3.10.4-1\].
@@ -152,7 +152,7 @@ impl Router {
         if let Some(walk) = sessions.get_mut(index).and_then(Session::walk_mut) {
             walk.remove(list);
         }
-        self.remove_subscriber(sessions, list, position);
+        self.remove_subscriber(sessions, index, list, position);
         true
     }
 
@@ -161,13 +161,13 @@ impl Router {
         sessions.end_walk(index);
         let subscriptions = sessions.get_mut(index).map(Session::take_subscriptions);
         for (list, position) in subscriptions.unwrap_or_default() {
-            self.remove_subscriber(sessions, list, position);
+            self.remove_subscriber(sessions, index, list, position);
         }
     }
 
-    /// Removes a subscriber from a list. Another one may move to its position, and its session has to know.
-    fn remove_subscriber(&mut self, sessions: &mut Sessions, list: ListId, position: u32) {
-        if let Some(moved) = self.tree.remove(list, position)
+    /// Removes a subscriber from a list. Another member of a group may move to its position, and its session has to know.
+    fn remove_subscriber(&mut self, sessions: &mut Sessions, index: SessionIndex, list: ListId, position: u32) {
+        if let Some(moved) = self.tree.remove(list, index, position)
             && let Some(session) = sessions.get_mut(moved.session)
         {
             session.move_subscription(list, position);
@@ -175,9 +175,13 @@ impl Router {
     }
 
     /// The stored subscriptions of a session, each with its filter.
-    pub(in crate::broker) fn stored_subscriptions(&self, session: &Session) -> Vec<(ListId, Subscriber, Vec<u8>)> {
+    pub(in crate::broker) fn stored_subscriptions(
+        &self,
+        index: SessionIndex,
+        session: &Session,
+    ) -> Vec<(ListId, Subscriber, Vec<u8>)> {
         let stored = session.subscriptions().iter().filter_map(|&(list, position)| {
-            let subscriber = self.tree.get(list, position);
+            let subscriber = self.tree.get(list, index, position);
             if subscriber.is_none() {
                 bug!("a subscription is where its session says");
             }
@@ -213,7 +217,7 @@ impl Router {
     fn lower_qos(&mut self, sessions: &mut Sessions, index: SessionIndex, list: ListId, allowed: QoS) {
         let known = sessions.get_mut(index).and_then(|session| Some((session.subscription(list)?, session)));
         let Some((position, session)) = known else { return bug!("the list is one of the session's") };
-        let Some(&(mut subscriber)) = self.tree.get(list, position) else {
+        let Some(&(mut subscriber)) = self.tree.get(list, index, position) else {
             return bug!("a subscription is where its session says");
         };
         if subscriber.options.qos > allowed {
@@ -230,7 +234,7 @@ impl Router {
         for (index, session) in sessions.iter() {
             assert!(session.subscriptions().is_sorted(), "subscriptions are in order");
             for &(list, position) in session.subscriptions() {
-                let subscriber = self.tree.get(list, position);
+                let subscriber = self.tree.get(list, index, position);
                 assert_eq!(subscriber.map(|it| it.session), Some(index), "a subscription is where it is said to be");
                 let filter = self.tree.filter(list);
                 let found = self.tree.find(TopicFilter::validated(&filter));

@@ -5,9 +5,12 @@ use alloc::vec::Vec;
 use hashbrown::HashTable;
 
 use super::list_id::{GroupIndex, ListId};
+use super::lists::{Lists, Subscribers};
+use super::ordered::OrderedList;
 use super::shared::{Group, MAX_GROUP_NUMBER};
-use super::subscribers::{Lists, Subscriber, Subscribers};
+use super::subscribers::Subscriber;
 use super::trie::{Levels, NONE, NodeId, Path, ROOT, Trie};
+use crate::broker::index::SessionIndex;
 use crate::broker::slab::Slab;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -243,13 +246,11 @@ impl Tree {
 
     /// Makes a group that shares a filter.
     fn insert_group(&mut self, list: ListId, name: &[u8]) -> Option<GroupIndex> {
-        let (subscribers, lists) = self.subscribers_mut(list)?;
-        let position = subscribers.group_count(lists)?;
         self.last_number = if self.last_number < MAX_GROUP_NUMBER { self.last_number.wrapping_add(1) } else { 1 };
         let number = self.last_number;
-        let group = GroupIndex::new(self.groups.insert(Group::new(list, position, name, number))?.index);
+        let group = GroupIndex::new(self.groups.insert(Group::new(list, name, number))?.index);
         let (subscribers, lists) = self.subscribers_mut(list)?;
-        subscribers.push_group(lists, group)?;
+        subscribers.insert_group(lists, group)?;
         let hash = share_hash(&self.trie, list, name);
         let (trie, groups) = (&self.trie, &self.groups);
         self.by_share.insert_unique(hash, group, |group| {
@@ -261,12 +262,13 @@ impl Tree {
         Some(group)
     }
 
-    /// Adds a subscriber to a list, and returns its position there.
+    /// Adds a subscriber to a list, and returns its position there if the list is that of a group, else 0.
     pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber) -> Option<u32> {
         let position = match list.group() {
             None => {
                 let (subscribers, lists) = self.subscribers_mut(list)?;
-                subscribers.push(lists, subscriber)?
+                subscribers.insert(lists, subscriber)?;
+                0
             }
             Some(group) => self.groups.get_mut(group.get())?.push(subscriber),
         };
@@ -278,7 +280,9 @@ impl Tree {
     /// Changes the options of a subscriber.
     pub(super) fn replace(&mut self, list: ListId, position: u32, subscriber: Subscriber) {
         let old = match list.group() {
-            None => self.subscribers_mut(list).and_then(|(subscribers, lists)| subscribers.get_mut(lists, position)),
+            None => self
+                .subscribers_mut(list)
+                .and_then(|(subscribers, lists)| subscribers.get_mut(lists, subscriber.session)),
             Some(group) => self.groups.get_mut(group.get()).and_then(|group| group.member_mut(position)),
         };
         match old {
@@ -287,15 +291,15 @@ impl Tree {
         }
     }
 
-    /// Removes a subscriber. If another one moved to its position, that is returned.
-    pub(super) fn remove(&mut self, list: ListId, position: u32) -> Option<Subscriber> {
+    /// Removes a subscriber. If another member of a group moved to its position, that is returned.
+    pub(super) fn remove(&mut self, list: ListId, session: SessionIndex, position: u32) -> Option<Subscriber> {
         self.subscriptions = self.subscriptions.saturating_sub(1);
         self.shared = self.shared.saturating_sub(u32::from(list.is_shared()));
         let Some(index) = list.group() else {
             let (subscribers, lists) = self.subscribers_mut(list)?;
-            let moved = subscribers.swap_remove(lists, position);
+            subscribers.remove(lists, session);
             self.prune(list.node());
-            return moved;
+            return None;
         };
         let group = self.groups.get_mut(index.get())?;
         let moved = group.swap_remove(position);
@@ -305,7 +309,7 @@ impl Tree {
         moved
     }
 
-    /// Removes a group that has no members. Another one may move to its position among those of its filter.
+    /// Removes a group that has no members.
     fn remove_group(&mut self, index: GroupIndex) {
         let Some(group) = self.groups.remove(index.get()) else { return bug!("a group is removed once") };
         let list = group.list();
@@ -321,10 +325,7 @@ impl Tree {
         let Some((subscribers, lists)) = self.subscribers_mut(list) else {
             return bug!("a node exists while a group shares its filter");
         };
-        let moved = subscribers.swap_remove_group(lists, group.position());
-        if let Some(moved) = moved.and_then(|moved| self.groups.get_mut(moved.get())) {
-            moved.set_position(group.position());
-        }
+        subscribers.remove_group(lists, index);
         self.prune(list.node());
     }
 
@@ -390,9 +391,9 @@ impl Tree {
 
     /// The subscribers of the matching filters, in lists. No session is in a list twice.
     #[inline]
-    pub(super) fn lists<'t>(&'t self, matches: &'t Matches) -> impl Iterator<Item = &'t [Subscriber]> {
+    pub(super) fn lists<'t>(&'t self, matches: &'t Matches) -> impl Iterator<Item = OrderedList<'t>> {
         let lists = matches.0.iter().filter_map(|&list| self.subscribers(list));
-        lists.map(|subscribers| subscribers.own(&self.lists)).filter(|own| !own.is_empty())
+        lists.map(|subscribers| subscribers.own(&self.lists)).filter(|own| own.len() != 0)
     }
 
     /// The groups that share a matching filter.
@@ -402,9 +403,9 @@ impl Tree {
     }
 
     /// A subscriber.
-    pub(super) fn get(&self, list: ListId, position: u32) -> Option<&Subscriber> {
+    pub(super) fn get(&self, list: ListId, session: SessionIndex, position: u32) -> Option<&Subscriber> {
         match list.group() {
-            None => self.subscribers(list)?.own(&self.lists).get(position as usize),
+            None => self.subscribers(list)?.own(&self.lists).first_from(session).filter(|it| it.session == session),
             Some(group) => self.groups.get(group.get())?.members().get(position as usize),
         }
     }
