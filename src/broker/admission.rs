@@ -15,6 +15,9 @@ use crate::codec::{Auth, ConnAckReasonCode, Connect, DisconnectReasonCode, Reaso
 use crate::text::Utf8Str;
 use crate::topic::TopicName;
 
+/// A client that has more open jobs than this is refused until they have ended.
+const MAX_OPEN_JOBS: usize = 8;
+
 /// A client wants to connect: the policy decides.
 pub(super) fn receive_connect(cx: &mut Context<'_>, id: ConnectionId, connect: &Connect<'_>) {
     if let Some(will) = &connect.will
@@ -101,6 +104,10 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
     if known.is_none() && cx.sessions.len() >= cx.config.max_sessions {
         return lifecycle::refuse_with(cx, id, quota_exceeded(version));
     }
+    // Each connection of a client may leave a will behind. They are published one after the other.
+    if cx.jobs.open_of(&client_id) > MAX_OPEN_JOBS {
+        return lifecycle::refuse_with(cx, id, busy(version));
+    }
     let mut decisions = StoredDecisions::new();
     if let Some(index) = known {
         // A client that would be refused must not take over the existing session.
@@ -148,6 +155,10 @@ fn enter_session(
         return lifecycle::refuse_with(cx, id, ConnAckReasonCode::ImplementationSpecificError);
     };
     let session_present = session.server().is_resumed();
+    let is_busy = cx.jobs.open_of(client_id) != 0;
+    if let Some(session) = cx.sessions.get_mut(index) {
+        session.set_busy(is_busy);
+    }
     cx.sessions.attach(index, id, user_name);
     cx.connections.attach(id, index);
     let accepted = &mut cx.sessions.counters_mut().clients_accepted;
@@ -219,6 +230,15 @@ fn step<'a>(client_id: &'a str, auth: &Auth<'a>, is_again: bool) -> AuthStep<'a>
         method: auth.properties.authentication_method.map_or("", Utf8Str::as_str),
         data: auth.properties.authentication_data.unwrap_or_default(),
         is_again,
+    }
+}
+
+/// The reason code for a client whose messages are still on their way.
+const fn busy(version: Version) -> ConnAckReasonCode {
+    match version {
+        Version::V5 => ConnAckReasonCode::ServerBusy,
+        // Earlier versions have no return code that says more.
+        Version::V31 | Version::V311 => ConnAckReasonCode::ServerUnavailable,
     }
 }
 

@@ -48,7 +48,7 @@ pub struct BrokerConfig {
     /// The interval in seconds at which the status and the counters are published under `$SYS/broker/`; 0 for never. Default: 0.
     pub sys_interval: u32,
     /// Maximum work of a call, in units; what is left is gone on with by [`Broker::poll`](super::Broker::poll). A call goes
-    /// beyond it by at most one item, such as one packet. Default: 1,000, about what takes 100 microseconds.
+    /// beyond it by at most one item, such as one packet. Default: 2,000, about what takes 100 microseconds.
     ///
     /// A unit is one item: a packet, a subscription that is looked at, a copy of a message, a timer; and one more for each 256
     /// bytes that are validated, hashed, encoded or copied.
@@ -84,7 +84,7 @@ impl Default for BrokerConfig {
             reserved_memory: 256 << 20,
             shared_strategy: SharedStrategy::default(),
             sys_interval: 0,
-            work_per_call: const { NonZeroU32::new(1000).unwrap() },
+            work_per_call: const { NonZeroU32::new(2000).unwrap() },
         }
     }
 }

@@ -235,19 +235,21 @@ impl<P: Policy> Broker<P> {
         done
     }
 
-    /// Publishes a message of the embedding program's own: it is retained if it says so, and goes to all subscribers. Returns
-    /// the number of copies that were sent or stored.
+    /// Publishes a message of the embedding program's own: it is retained if it says so, and goes to all subscribers; to
+    /// those that it does not get to at once by [`poll`](Self::poll). Messages go out in the order in which they were
+    /// published.
     ///
     /// # Errors
     ///
     /// [`CommandError::Text`] if the topic is not valid; [`CommandError::TopicAlias`] for a topic alias, which only the
     /// broker sets; [`CommandError::TooManyLevels`] for a topic with more levels than [`BrokerConfig::max_topic_levels`];
-    /// [`CommandError::Encode`] if it cannot be sent; [`CommandError::QueueFull`] if there is no room to retain it.
-    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<usize, CommandError> {
+    /// [`CommandError::Encode`] if it cannot be sent; [`CommandError::QueueFull`] if there is no room to retain it, or if
+    /// 1,000 earlier messages are still on their way.
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<(), CommandError> {
         let mut cx = self.at(now);
-        let copies = publish::publish_own(&mut cx, message);
+        let accepted = publish::publish_own(&mut cx, message);
         dispatch::process_changes(&mut cx);
-        copies
+        accepted
     }
 
     /// Disconnects a client, with a reason. Before 5.0 the client gets no reason; nor does one that is not accepted yet.
@@ -332,7 +334,7 @@ impl<P: Policy> Broker<P> {
             if let Some(id) = session.connection() {
                 assert_eq!(self.connections.session(id), Some(index), "a connection has its session");
             }
-            let has_open_jobs = self.jobs.has_open(session.client_id());
+            let has_open_jobs = self.jobs.open_of(session.client_id()) != 0;
             assert_eq!(session.is_busy(), has_open_jobs, "a session knows whether jobs of its client are open");
         }
         assert_eq!(self.registry.len(), self.sessions.len() as usize, "each session has one client identifier");

@@ -1,35 +1,49 @@
 //! Messages and wills that clients publish.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::context::Context;
 use super::index::SessionIndex;
+use super::jobs;
+use super::jobs::publication::{Publication, Source, State};
+use super::jobs::ring::{Job, Order, Progress};
+use super::jobs::turns::PrincipalIndex;
 use super::lifecycle;
 use super::pending_decisions::{PendingDecision, PendingPacket};
 use super::policy::{Decision, Notice};
-use super::router::Published;
+use super::router::retained_message::{Publisher, RetainedMessage};
+use super::router::{Outcome, Published};
 use super::session::Session;
 use super::timers::Due;
 use crate::codec::{List, PubAckReasonCode, PublishProperties, Version};
 use crate::server::Will;
-use crate::session::{CommandError, Message, MessageRef, Receipt, ReceivedMessage, Stored};
+use crate::session::{CommandError, LARGE, Message, MessageRef, Receipt, ReceivedMessage, Stored};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
+/// The messages of the embedding program's own that may be on their way at a time.
+const MAX_OWN: usize = 1000;
+
 /// Publishes a message of the embedding program's own; see [`Broker::publish`](super::Broker::publish).
-pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<usize, CommandError> {
+pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<(), CommandError> {
     let publish = message.checked()?;
     let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..*publish.properties };
     let large = publish.large().map(|large| cx.sessions.memory().payloads().share(large.clone()));
     let payload = if large.is_some() { &[] } else { publish.payload };
     let publish = MessageRef { payload, properties: &properties, ..publish };
     Stored::message_len(&publish, None, Version::V5)?;
-    match route(cx, None, &publish, large) {
-        Ok(published) => Ok(published.copies),
-        Err(PubAckReasonCode::TopicNameInvalid) => Err(CommandError::TooManyLevels),
-        Err(_) => Err(CommandError::QueueFull),
+    if cx.router.has_too_many_levels(publish.topic.levels()) {
+        return Err(CommandError::TooManyLevels);
+    }
+    if cx.jobs.open_of("") >= MAX_OWN {
+        return Err(CommandError::QueueFull);
+    }
+    match begin(cx, Source::Broker, None, &publish, large) {
+        None | Some(Ok(_)) => Ok(()),
+        Some(Err(_)) => Err(CommandError::QueueFull),
     }
 }
 
@@ -99,34 +113,210 @@ fn finish(
     } else if is_own(publish.topic) {
         Err(PubAckReasonCode::NotAuthorized)
     } else {
-        route(cx, Some(index), &publish, None)
+        let Some(session) = cx.sessions.key(index) else { return bug!("the session of a publisher exists") };
+        match begin(cx, Source::Client { session, receipt }, Some(index), &publish, None) {
+            Some(done) => done,
+            None => return,
+        }
     };
-    let is_retained = publish.retain && cx.config.server.retain_available;
+    settle(cx, index, publish.topic, publish.retain, receipt, done);
+}
+
+/// A message of a client has gone to all subscribers, or was refused.
+fn settle(
+    cx: &mut Context<'_>,
+    index: SessionIndex,
+    topic: TopicName<'_>,
+    retain: bool,
+    receipt: Option<Receipt>,
+    done: Result<Outcome, PubAckReasonCode>,
+) {
+    let is_retained = retain && cx.config.server.retain_available;
     let reason_code = match done {
-        Ok(Published { has_subscribers: false, .. }) if !publish.retain => PubAckReasonCode::NoMatchingSubscribers,
+        Ok(Outcome { has_subscribers: false, .. }) if !retain => PubAckReasonCode::NoMatchingSubscribers,
         // Success would mean that the broker has accepted ownership of the message, and no copy of it is stored.
-        Ok(Published { lacks_room: true, .. }) if !is_retained && receipt.is_some() => PubAckReasonCode::QuotaExceeded,
+        Ok(Outcome { lacks_room: true, .. }) if !is_retained && receipt.is_some() => PubAckReasonCode::QuotaExceeded,
         Ok(_) => PubAckReasonCode::Success,
         Err(reason_code) => reason_code,
     };
     if reason_code.is_error() {
-        notify_refused(cx, index, publish.topic, reason_code);
+        notify_refused(cx, index, topic, reason_code);
     }
     acknowledge(cx, index, receipt, reason_code);
 }
 
-/// Publishes a message of a client or of the broker's own; see [`Router::publish`](super::router::Router::publish).
-pub(super) fn route(
+/// Begins to publish a message of a client or of the broker's own: it is retained if its RETAIN flag is set, and forwarded.
+/// Returns what became of it, or `None` if that comes later: the message is a job then.
+pub(super) fn begin(
     cx: &mut Context<'_>,
+    source: Source,
+    from: Option<SessionIndex>,
+    publish: &MessageRef<'_>,
+    large: Option<Bytes>,
+) -> Option<Result<Outcome, PubAckReasonCode>> {
+    let retained = publish.retain.then_some(publish.topic);
+    // Most of the time no job is open.
+    let has_to_wait = cx.jobs.has_chains() && {
+        let client_id = order_of(cx, &source, from);
+        cx.jobs.has_to_wait(Order { client_id: Some(&client_id), retained })
+    };
+    if !has_to_wait {
+        return match route(cx, &source, from, publish, large) {
+            Ok(Published::Done(outcome)) => Some(Ok(outcome)),
+            Ok(Published::Spreading(spread)) => start(cx, source, from, retained, State::Spreading(spread)),
+            Err(reason_code) => Some(Err(reason_code)),
+        };
+    }
+    let large = match large {
+        None if publish.payload.len() >= LARGE => {
+            Some(cx.sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)))
+        }
+        large => large,
+    };
+    let payload = if large.is_some() { &[] } else { publish.payload };
+    let owned = MessageRef { payload, ..*publish };
+    let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
+    cx.work().spend_bytes(payload.len());
+    match RetainedMessage::new(&owned, large.as_ref(), expires_after, Publisher::BROKER, cx.now) {
+        Ok(message) => start(cx, source, from, retained, State::Waiting(Box::new(message))),
+        Err(_) => Some(Err(PubAckReasonCode::ImplementationSpecificError)),
+    }
+}
+
+/// The client identifier whose jobs run before a message; empty for the broker itself.
+fn order_of(cx: &Context<'_>, source: &Source, from: Option<SessionIndex>) -> Box<str> {
+    match source {
+        Source::Client { .. } => from.and_then(|index| cx.sessions.client_id(index)).unwrap_or_default().into(),
+        Source::Will { client_id, .. } => client_id.clone(),
+        Source::Broker => Box::default(),
+    }
+}
+
+/// A message goes on as a job: it is accepted, whatever becomes of the connection.
+fn start(
+    cx: &mut Context<'_>,
+    source: Source,
+    from: Option<SessionIndex>,
+    retained: Option<TopicName<'_>>,
+    state: State,
+) -> Option<Result<Outcome, PubAckReasonCode>> {
+    if let Source::Client { receipt: Some(receipt), .. } = source
+        && let Some(session) = from.and_then(|index| cx.sessions.get_mut(index))
+    {
+        session.server_mut().accept_ownership(receipt);
+    }
+    let principal = principal_of(cx, &source, from);
+    let client_id = order_of(cx, &source, from);
+    let job = Job::Publication(Box::new(Publication { source, state }));
+    match jobs::start(cx, principal, Order { client_id: Some(&client_id), retained }, job) {
+        Some(_) => None,
+        None => Some(Err(PubAckReasonCode::QuotaExceeded)), // 2^32 jobs are open
+    }
+}
+
+/// The principal that bears the work of a message.
+fn principal_of(cx: &mut Context<'_>, source: &Source, from: Option<SessionIndex>) -> PrincipalIndex {
+    let connection = match source {
+        Source::Client { .. } => from.and_then(|index| cx.sessions.get(index)?.connection()),
+        Source::Will { .. } | Source::Broker => None,
+    };
+    connection.and_then(|id| cx.connections.turn_mut(id)).map_or(PrincipalIndex::BROKER, |turn| turn.principal())
+}
+
+/// Goes on with a message that is a job.
+pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Progress {
+    let Publication { source, state } = publication;
+    let from = match source {
+        Source::Client { session, .. } => cx.sessions.get_by_key(*session).map(|(index, _)| index),
+        Source::Will { session, .. } => session.and_then(|key| cx.sessions.get_by_key(key)).map(|(index, _)| index),
+        Source::Broker => None,
+    };
+    let message = match state {
+        State::Spreading(spread) => {
+            let Some(outcome) = cx.router.spread(cx.sessions, cx.now, from, spread) else { return Progress::More };
+            if let Some((publish, ..)) = spread.message().message(cx.now) {
+                end(cx, source, from, publish.topic, publish.retain, Ok(outcome));
+            }
+            return Progress::Done;
+        }
+        State::Waiting(message) => message,
+    };
+    let now = cx.now;
+    let Some((publish, large, _)) = message.message(now) else { return Progress::Done };
+    let (publish, large) = (MessageRef::of(&publish), large.cloned());
+    let done = if message.is_expired(now) {
+        // No subscriber gets it [MQTT-3.3.2-5], and it would have replaced the retained one.
+        if publish.retain {
+            cx.router.remove_retained(cx.sessions, publish.topic);
+        }
+        Ok(Published::Done(Outcome { has_subscribers: true, ..Outcome::default() }))
+    } else {
+        route(cx, source, from, &publish, large)
+    };
+    let done = match done {
+        Ok(Published::Spreading(spread)) => {
+            *state = State::Spreading(spread);
+            return Progress::More;
+        }
+        Ok(Published::Done(outcome)) => Ok(outcome),
+        Err(reason_code) => Err(reason_code),
+    };
+    end(cx, source, from, publish.topic, publish.retain, done);
+    Progress::Done
+}
+
+/// A message that was a job has gone to all subscribers, or could not be published.
+fn end(
+    cx: &mut Context<'_>,
+    source: &Source,
+    from: Option<SessionIndex>,
+    topic: TopicName<'_>,
+    retain: bool,
+    done: Result<Outcome, PubAckReasonCode>,
+) {
+    match source {
+        Source::Client { receipt, .. } => {
+            // The session may have ended.
+            if let Some(index) = from {
+                settle(cx, index, topic, retain, *receipt, done);
+            }
+        }
+        Source::Will { client_id, .. } => {
+            if let Err(reason_code) = done {
+                notify_will_refused(cx, client_id, topic.as_str(), reason_code);
+            }
+        }
+        Source::Broker => {
+            if done.is_err() {
+                count_refused(cx);
+            }
+        }
+    }
+}
+
+/// Retains a message if its RETAIN flag is set, and forwards it, or begins to. A will that cannot be retained is forwarded all
+/// the same.
+fn route(
+    cx: &mut Context<'_>,
+    source: &Source,
     from: Option<SessionIndex>,
     publish: &MessageRef<'_>,
     large: Option<Bytes>,
 ) -> Result<Published, PubAckReasonCode> {
-    let published = cx.router.publish(cx.sessions, cx.now, from, publish, large)?;
-    if let Some((expires_at, reference)) = published.retained {
-        lifecycle::schedule(cx, expires_at, Due::Retained(reference));
+    let mut large = large;
+    match cx.router.accept(cx.sessions, cx.now, from, publish, &mut large) {
+        Ok(Some((expires_at, reference))) => lifecycle::schedule(cx, expires_at, Due::Retained(reference)),
+        Ok(None) => {}
+        Err(reason_code) => match source {
+            Source::Will { client_id, .. } => {
+                count_refused(cx);
+                notify_will_refused(cx, client_id, publish.topic.as_str(), reason_code);
+            }
+            Source::Client { .. } | Source::Broker => return Err(reason_code),
+        },
     }
-    Ok(published)
+    let payload = if large.is_some() { &[] } else { publish.payload };
+    cx.router.forward(cx.sessions, cx.now, from, MessageRef { payload, ..*publish }, large)
 }
 
 /// Acknowledges a message, if its QoS asks for that.
@@ -142,23 +332,22 @@ pub(super) fn publish_will(cx: &mut Context<'_>, index: SessionIndex, will: &Wil
     let mut user_properties = Vec::new();
     let Ok(message) = will.message(&mut user_properties) else { return bug!("a will that was received is a message") };
     let Ok(publish) = message.checked() else { return bug!("a will that was received can be published") };
-    let counters = cx.sessions.counters_mut();
+    let client_id: Box<str> = cx.sessions.client_id(index).unwrap_or_default().into();
     if is_own(publish.topic) {
+        let counters = cx.sessions.counters_mut();
         counters.wills_refused = counters.wills_refused.wrapping_add(1);
-        return notify_will_refused(cx, index, &will.topic, PubAckReasonCode::NotAuthorized);
+        return notify_will_refused(cx, &client_id, &will.topic, PubAckReasonCode::NotAuthorized);
     }
+    let counters = cx.sessions.counters_mut();
     counters.wills = counters.wills.wrapping_add(1);
-    if let Err(reason_code) = route(cx, Some(index), &publish, None) {
-        // There is no room to retain the will; its subscribers get it all the same.
-        count_refused(cx);
-        cx.router.forward(cx.sessions, cx.now, Some(index), publish, None);
-        notify_will_refused(cx, index, &will.topic, reason_code);
+    let source = Source::Will { session: cx.sessions.key(index), client_id };
+    if let Some(Err(reason_code)) = begin(cx, source.clone(), Some(index), &publish, None) {
+        end(cx, &source, Some(index), publish.topic, publish.retain, Err(reason_code));
     }
 }
 
 /// Tells the policy that a will was not published, or not retained.
-fn notify_will_refused(cx: &mut Context<'_>, index: SessionIndex, topic: &str, reason_code: PubAckReasonCode) {
-    let client_id = cx.sessions.client_id(index).unwrap_or_default();
+fn notify_will_refused(cx: &mut Context<'_>, client_id: &str, topic: &str, reason_code: PubAckReasonCode) {
     cx.policy.notice(Notice::WillRefused { client_id, topic, reason_code });
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Session {
     is_held: bool,
     /// Whether jobs of the client identifier are open: the input of the connection is not taken meanwhile.
     is_busy: bool,
+    /// Whether a copy of a message needs no more than the session itself: not while it is to get retained messages.
+    is_plain: bool,
     /// The number of the message that was last merged for this session, and its position there.
     merged_at: (u32, u32),
     server: ServerSession,
@@ -48,6 +50,7 @@ impl Session {
             is_changed: false,
             is_held: false,
             is_busy: false,
+            is_plain: true,
             merged_at: (0, 0),
             server,
             walk: None,
@@ -185,6 +188,13 @@ impl Session {
         self.merged_at = (round, position);
     }
 
+    /// Whether a copy of a message needs no more than the session itself. What makes a session special clears this, so that a
+    /// copy tests one flag.
+    #[inline]
+    pub(super) const fn is_plain(&self) -> bool {
+        self.is_plain
+    }
+
     /// Whether jobs of the client identifier are open: the input of the connection is not taken meanwhile.
     #[inline]
     pub(super) const fn is_busy(&self) -> bool {
@@ -256,11 +266,13 @@ impl Session {
 
     /// The retained messages that the session is still to get; empty if there were none.
     pub(super) fn walk_or_insert(&mut self) -> &mut RetainedWalk {
+        self.is_plain = false;
         self.walk.get_or_insert_default()
     }
 
     /// The session is to get no more retained messages; returns whether it was to get some.
     pub(super) fn end_walk(&mut self) -> bool {
+        self.is_plain = true;
         self.walk.take().is_some()
     }
 

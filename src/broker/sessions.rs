@@ -257,17 +257,28 @@ impl Sessions {
         self.mark_changed(index);
     }
 
-    /// Gives a subscriber a copy of a message; returns whether the copy was sent or stored.
+    /// Gives a subscriber a copy of a message by this one subscription; returns whether the copy was sent or stored.
     #[inline]
-    pub(super) fn deliver_to(&mut self, subscriber: &Subscriber, copies: &mut Copies<'_>) -> bool {
+    pub(super) fn deliver_one(
+        &mut self,
+        subscriber: &Subscriber,
+        copies: &mut Copies<'_>,
+        before: &mut impl FnMut(&mut Self, SessionIndex),
+    ) -> bool {
         let Subscriber { session, identifier, options } = *subscriber;
         match SubscriptionIdentifier::new(identifier) {
-            Ok(identifier) => self.deliver(session, copies, options, &[identifier]),
-            Err(_) => self.deliver(session, copies, options, &[]),
+            Ok(identifier) => self.deliver(session, copies, options, &[identifier], before),
+            Err(_) => self.deliver(session, copies, options, &[], before),
         }
     }
 
-    /// Gives a session a copy of a message; returns whether the copy was sent or stored.
+    /// As [`deliver_one`](Self::deliver_one), also to a session that is still to get retained messages.
+    pub(super) fn deliver_to(&mut self, subscriber: &Subscriber, copies: &mut Copies<'_>) -> bool {
+        self.deliver_one(subscriber, copies, &mut |_, _| {})
+    }
+
+    /// Gives a session a copy of a message; returns whether the copy was sent or stored. `before` is called first for a session
+    /// that is not [plain](Session::is_plain).
     #[inline]
     pub(super) fn deliver(
         &mut self,
@@ -275,11 +286,17 @@ impl Sessions {
         copies: &mut Copies<'_>,
         options: SubscriptionOptions,
         identifiers: &[SubscriptionIdentifier],
+        before: &mut impl FnMut(&mut Self, SessionIndex),
     ) -> bool {
-        let Some(session) = self.slab.get_mut(index.get()) else {
+        let Some(mut session) = self.slab.get_mut(index.get()) else {
             bug!("a subscriber is a session");
             return false;
         };
+        if !session.is_plain() {
+            before(self, index);
+            let Some(again) = self.slab.get_mut(index.get()) else { return false };
+            session = again;
+        }
         let (qos, retain) = (copies.qos().min(options.qos), copies.retain() && options.retain_as_published);
         if session.server_mut().forward_plain(copies, qos, retain, identifiers) {
             if let Some(connection) = session.connection() {
@@ -301,6 +318,7 @@ impl Sessions {
         retain: bool,
         identifiers: &[SubscriptionIdentifier],
     ) -> bool {
+        self.work.spend(1); // the session is looked at before the call returns
         let Some(session) = self.slab.get_mut(index.get()) else {
             bug!("a subscriber is a session");
             return false;
@@ -313,6 +331,7 @@ impl Sessions {
             && !self.memory.has_room(copies.size())
             && !may_use_reserve(&self.memory, session, qos, copies.size())
         {
+            self.work.spend(1); // the notice
             self.drop_copy(index, DropReason::Memory);
             return false;
         }
@@ -326,7 +345,10 @@ impl Sessions {
                 count_stored(&mut self.memory, session);
                 self.counters.messages_forwarded = self.counters.messages_forwarded.wrapping_add(1);
             }
-            Err(reason) => self.drop_copy(index, reason),
+            Err(reason) => {
+                self.work.spend(1); // the notice
+                self.drop_copy(index, reason);
+            }
         }
         self.mark_changed(index);
         result.is_ok()
@@ -343,11 +365,6 @@ impl Sessions {
     pub(super) fn end_walk(&mut self, index: SessionIndex) {
         let was_walking = self.get_mut(index).is_some_and(Session::end_walk);
         self.walking = self.walking.saturating_sub(u32::from(was_walking));
-    }
-
-    /// Number of sessions that are still to get retained messages.
-    pub(super) const fn walking(&self) -> u32 {
-        self.walking
     }
 
     /// Counts a copy that is not delivered.

@@ -4,9 +4,13 @@ use alloc::format;
 
 use super::connections::Connections;
 use super::context::Context;
-use super::counters::Status;
+use super::counters::{Counters, Status};
+use super::jobs;
+use super::jobs::publication::Source;
+use super::jobs::ring::{Job, Order, Progress};
+use super::jobs::turns::PrincipalIndex;
 use super::lifecycle;
-use super::publish::route;
+use super::publish;
 use super::router::Router;
 use super::sessions::Sessions;
 use super::timers::Due;
@@ -35,14 +39,47 @@ pub(super) fn start(cx: &mut Context<'_>) {
     }
 }
 
-/// Publishes the status and the counters as retained messages, and sets the timer of the next time.
+/// Begins to publish the status and the counters as retained messages, and sets the timer of the next time.
 pub(super) fn publish(cx: &mut Context<'_>) {
+    if jobs::start(cx, PrincipalIndex::BROKER, Order::default(), Job::Status(0)).is_none() {
+        bug!("fewer than 2^32 jobs are open");
+    }
+    let next = cx.now.after_seconds(cx.config.sys_interval);
+    lifecycle::schedule(cx, next, Due::Status);
+}
+
+/// Publishes the next values, `count` of which were published.
+pub(super) fn advance(cx: &mut Context<'_>, count: &mut usize) -> Progress {
+    loop {
+        if !publish_next(cx, *count) {
+            return Progress::Done;
+        }
+        *count = count.saturating_add(1);
+        if cx.work().is_spent() {
+            return Progress::More;
+        }
+    }
+}
+
+/// Publishes the value with this number; returns whether there is one.
+fn publish_next(cx: &mut Context<'_>, number: usize) -> bool {
     let counters = *cx.sessions.counters();
     let status = status(cx.connections, cx.sessions, cx.router);
     let uptime = cx.now.since(cx.started).as_secs();
-    publish_value(cx, "version", &format!("mqtt-sansio {}", env!("CARGO_PKG_VERSION")));
-    publish_value(cx, "uptime", &format!("{uptime} seconds"));
-    let numbers = [
+    match number {
+        0 => publish_value(cx, "version", &format!("mqtt-sansio {}", env!("CARGO_PKG_VERSION"))),
+        1 => publish_value(cx, "uptime", &format!("{uptime} seconds")),
+        number => {
+            let Some(&(name, value)) = numbers(&counters, &status).get(number.saturating_sub(2)) else { return false };
+            publish_value(cx, name, &format!("{value}"));
+        }
+    }
+    true
+}
+
+/// The status and the counters, by topic.
+fn numbers(counters: &Counters, status: &Status) -> [(&'static str, u64); 27] {
+    [
         ("clients/connected", u64::from(status.clients)),
         ("clients/disconnected", u64::from(status.sessions.saturating_sub(status.clients))),
         ("clients/total", u64::from(status.sessions)),
@@ -70,12 +107,7 @@ pub(super) fn publish(cx: &mut Context<'_>) {
         ("retained messages/bytes", status.retained_bytes),
         ("subscriptions/count", u64::from(status.subscriptions)),
         ("shared_subscriptions/count", u64::from(status.shared_subscriptions)),
-    ];
-    for (name, number) in numbers {
-        publish_value(cx, name, &format!("{number}"));
-    }
-    let next = cx.now.after_seconds(cx.config.sys_interval);
-    lifecycle::schedule(cx, next, Due::Status);
+    ]
 }
 
 fn publish_value(cx: &mut Context<'_>, name: &str, value: &str) {
@@ -85,5 +117,5 @@ fn publish_value(cx: &mut Context<'_>, name: &str, value: &str) {
     let message = Message::new(&topic, payload).retain(true);
     let Ok(publish) = message.checked() else { return bug!("a value is a message that can be published") };
     // It fails if there is no room to retain the message.
-    let _ = route(cx, None, &publish, None);
+    let _ = publish::begin(cx, Source::Broker, None, &publish, None);
 }

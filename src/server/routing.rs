@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`Copies`], [`ServerSession::forward`], [`ServerSession::forward_plain`] | deliver one message to many sessions, and encode it once |
 //! | [`ServerSession::advance_output`], [`ServerSession::has_work`] | do the work of [`poll`](ServerSession::poll), without input |
+//! | [`ServerSession::accept_ownership`] | a message that is acknowledged later, whatever becomes of the connection |
 //! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | the time of the next timeout, and its postponement |
 //! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | whether the session accepts a message now |
 //! | [`ServerSession::stored`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
@@ -21,7 +22,7 @@ use bytes::Bytes;
 use super::action::{Action, Close};
 use super::session::{Marked, ServerSession};
 use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{Admission, CommandError, End, LARGE, MessageRef, PayloadAccount, Phase, Side, Transmit};
+use crate::session::{Admission, CommandError, End, LARGE, MessageRef, PayloadAccount, Phase, Receipt, Side, Transmit};
 use crate::time::Instant;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
@@ -213,6 +214,15 @@ impl ServerSession {
             Phase::Open => self.dead_at(),
             Phase::Closed => self.ends_at(),
             Phase::Opening | Phase::Closing | Phase::Over | Phase::Expired => Instant::NEVER,
+        }
+    }
+
+    /// Accepts ownership of a message that is acknowledged later: if the connection is lost before, a message of QoS 2 counts
+    /// as received all the same, and is not delivered again.
+    pub(crate) fn accept_ownership(&mut self, receipt: Receipt) {
+        // The connection that the message came by may be over.
+        if let Ok(ack) = self.engine.inbound.pending(receipt) {
+            ack.accept();
         }
     }
 

@@ -231,10 +231,12 @@ impl Net {
         self.forget_acks(peer);
     }
 
-    /// The broker's own voice.
+    /// The broker's own voice; the number of copies that were sent or stored.
     #[track_caller]
-    pub(crate) fn say(&mut self, message: &Message<'_>) -> usize {
-        let count = self.broker.publish(self.now, message).unwrap();
+    pub(crate) fn say(&mut self, message: &Message<'_>) -> u64 {
+        let before = self.broker.counters().messages_forwarded;
+        self.broker.publish(self.now, message).unwrap();
+        let count = self.broker.counters().messages_forwarded - before;
         self.flush();
         count
     }
@@ -314,9 +316,9 @@ impl Net {
                     self.serve(peer);
                 }
             }
-            // Input that waits for unfinished work, or for its turn.
+            // A client whose packet is still worked on, or whose input waits for its turn.
             let Self { broker, now, ends } = self;
-            let waits = |end: &End| !end.is_over && !end.unsent.is_empty() && !broker.takes_input(end.id);
+            let waits = |end: &End| !end.is_over && !broker.takes_input(end.id);
             if !ends.iter().any(waits) || broker.deadline().is_none_or(|deadline| deadline > *now) {
                 break;
             }

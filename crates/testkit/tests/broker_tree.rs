@@ -56,10 +56,11 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, work_per_call: u32) -> Self {
+        let work_per_call = work_per_call.try_into().unwrap();
         let mut world = Self {
             random: Random::new(seed),
-            broker: Broker::new(BrokerConfig { seed, ..BrokerConfig::default() }, AllowAll),
+            broker: Broker::new(BrokerConfig { seed, work_per_call, ..BrokerConfig::default() }, AllowAll),
             connections: Vec::new(),
             subscriptions: BTreeMap::new(),
             retained: BTreeMap::new(),
@@ -283,8 +284,8 @@ impl World {
     }
 }
 
-fn run(seed: u64) {
-    let mut world = World::new(seed);
+fn run(seed: u64, work_per_call: u32) {
+    let mut world = World::new(seed, work_per_call);
     for _ in 0..120 {
         match world.random.index(16) {
             0..=5 => world.subscribe(),
@@ -301,9 +302,19 @@ fn run(seed: u64) {
 
 #[test]
 fn everybody_gets_what_a_look_at_every_subscription_says() {
+    run_all(0..300, u32::MAX);
+}
+
+#[test]
+fn everybody_gets_it_in_steps_of_one_item_too() {
+    run_all(1000..1200, 1);
+    run_all(1200..1250, 7);
+}
+
+fn run_all(seeds: std::ops::Range<u64>, work_per_call: u32) {
     let only = std::env::var("SEED").ok().map(|seed| seed.parse().expect("a number"));
-    for seed in only.map_or(0..300, |seed| seed..seed + 1) {
-        if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
+    for seed in only.map_or(seeds, |seed| seed..seed + 1) {
+        if let Err(panic) = std::panic::catch_unwind(|| run(seed, work_per_call)) {
             eprintln!("seed {seed}: SEED={seed} cargo test --all-features --test broker_tree");
             std::panic::resume_unwind(panic);
         }

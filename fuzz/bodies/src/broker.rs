@@ -1,6 +1,6 @@
 //! A broker that is given any bytes of several clients, any answers and any times.
 
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroU32};
 
 use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
@@ -32,6 +32,7 @@ pub fn broker_ops(data: &[u8]) {
         now: Instant::EPOCH,
         latest: Instant::EPOCH,
         peers: Vec::new(),
+        polls: 0,
     };
     // Data that has run out are zeros for ever.
     while !ops.u.is_empty() && ops.step().is_ok() {
@@ -46,24 +47,32 @@ fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
     let set = |bit: u16| flags >> bit & 1 != 0;
     let small = |u: &mut Unstructured<'_>| Ok(NonZeroU16::MIN.saturating_add(u.int_in_range(0..=3)?));
     let usual = BrokerConfig::default();
+    let server = ServerConfig {
+        connect_timeout: u.int_in_range(0..=3)?,
+        max_keep_alive: if set(0) { 2 } else { 0 },
+        max_session_expiry_interval: if set(1) { 2 } else { u32::MAX },
+        receive_maximum: if set(2) { small(u)? } else { NonZeroU16::MAX },
+        topic_alias_maximum: if set(3) { 3 } else { 0 },
+        topic_aliases: if set(4) { 2 } else { 0 },
+        max_in_flight: if set(5) { small(u)? } else { NonZeroU16::MAX },
+        max_kept: if set(6) { u.int_in_range(0..=5)? } else { 1000 },
+        max_kept_bytes: if set(7) { u.int_in_range(0..=200)? } else { 1 << 24 },
+        overflow: if set(8) { Overflow::DropOldest } else { Overflow::Refuse },
+        keep_qos_0: set(9),
+        transmit_limit: if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 },
+        answer_limit: if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 },
+        ..ServerConfig::default()
+    };
+    let seed = u64::from(u.arbitrary::<u8>()?);
     Ok(BrokerConfig {
-        server: ServerConfig {
-            connect_timeout: u.int_in_range(0..=3)?,
-            max_keep_alive: if set(0) { 2 } else { 0 },
-            max_session_expiry_interval: if set(1) { 2 } else { u32::MAX },
-            receive_maximum: if set(2) { small(u)? } else { NonZeroU16::MAX },
-            topic_alias_maximum: if set(3) { 3 } else { 0 },
-            topic_aliases: if set(4) { 2 } else { 0 },
-            max_in_flight: if set(5) { small(u)? } else { NonZeroU16::MAX },
-            max_kept: if set(6) { u.int_in_range(0..=5)? } else { 1000 },
-            max_kept_bytes: if set(7) { u.int_in_range(0..=200)? } else { 1 << 24 },
-            overflow: if set(8) { Overflow::DropOldest } else { Overflow::Refuse },
-            keep_qos_0: set(9),
-            transmit_limit: if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 },
-            answer_limit: if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 },
-            ..ServerConfig::default()
+        server,
+        seed,
+        // Each item a call of its own, or a few.
+        work_per_call: if seed & 2 != 0 {
+            NonZeroU32::MIN.saturating_add(seed as u32 & 4)
+        } else {
+            usual.work_per_call
         },
-        seed: u64::from(u.arbitrary::<u8>()?),
         max_connections: if set(11) { 2 } else { usual.max_connections },
         max_sessions: if set(12) { 2 } else { usual.max_sessions },
         max_subscriptions: if set(13) { 3 } else { usual.max_subscriptions },
@@ -160,6 +169,8 @@ struct Ops<'a> {
     /// The latest that the broker was told the time is.
     latest: Instant,
     peers: Vec<Peer>,
+    /// How often the broker was polled for work that is left.
+    polls: u32,
 }
 
 impl Ops<'_> {
@@ -353,10 +364,12 @@ impl Ops<'_> {
     fn check(&mut self) {
         self.broker.poll(self.now);
         self.latest = self.latest.max(self.now);
+        self.polls += 1;
+        // With little work in a call, other calls come in between.
+        let is_patient = self.config.seed & 8 != 0 && self.polls % 8 != 0;
         let mut polls = 0;
-        while self.broker.deadline().is_some_and(|at| at <= self.latest) {
+        while !is_patient && self.broker.deadline().is_some_and(|at| at <= self.latest) {
             self.broker.poll(self.now);
-            self.broker.assert_consistent();
             polls += 1;
             assert!(polls < 100_000, "what is due comes to an end");
         }
@@ -377,7 +390,7 @@ impl Ops<'_> {
         for peer in core::mem::take(&mut self.peers) {
             self.broker.closed(self.now, peer.id);
         }
-        self.check();
+        (0..8).for_each(|_| self.check());
         assert_eq!(self.broker.next_ready(), None);
         for name in ["a", "b", "c"] {
             self.broker.end_session(self.now, name);

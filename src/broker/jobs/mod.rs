@@ -8,29 +8,24 @@
 //! What a job holds over calls it holds by key, that is by index *and* generation: an index is used again.
 
 pub(super) mod input;
+pub(super) mod publication;
 pub(super) mod ring;
 pub(super) mod run;
 pub(super) mod turns;
 pub(super) mod work;
 
-use self::ring::Job;
+use self::ring::{Job, Order};
 use self::turns::{Entry, JobId, PrincipalIndex};
 use super::context::Context;
 use super::policy::ConnectionId;
 
-/// Adds a job. With a client identifier it runs when the earlier jobs of that have ended, and the connection of the client
-/// takes no input before the last of them has.
+/// Adds a job. It runs when the earlier jobs of its [`Order`] have ended; the connection of its client takes no input before
+/// the last of them has.
 ///
 /// Returns `None` if no more jobs can be held.
-#[expect(dead_code, reason = "no kind of job exists yet")]
-pub(super) fn start(
-    cx: &mut Context<'_>,
-    principal: PrincipalIndex,
-    client_id: Option<&str>,
-    job: Job,
-) -> Option<JobId> {
-    let id = cx.jobs.push(principal, client_id, job)?;
-    if let Some(client_id) = client_id
+pub(super) fn start(cx: &mut Context<'_>, principal: PrincipalIndex, order: Order<'_>, job: Job) -> Option<JobId> {
+    let id = cx.jobs.push(principal, order, job)?;
+    if let Some(client_id) = order.client_id
         && let Some(index) = cx.registry.find(cx.sessions, client_id)
         && let Some(session) = cx.sessions.get_mut(index)
     {

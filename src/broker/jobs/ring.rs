@@ -3,14 +3,38 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
+use super::publication::Publication;
 use super::turns::{Entry, JobId, PrincipalIndex, Turns};
 use crate::broker::slab::Slab;
+use crate::topic::TopicName;
 
 /// Work that goes on over several calls.
-pub(in crate::broker) enum Job {}
+pub(in crate::broker) enum Job {
+    /// A message on its way to its subscribers.
+    Publication(Box<Publication>),
+    /// The values under `$SYS/broker/`: how many of them were published.
+    Status(usize),
+}
+
+/// What jobs run one after the other for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Chain {
+    /// A client identifier; empty for the broker itself.
+    Client(Box<str>),
+    /// A topic that messages are retained for.
+    Retained(Box<[u8]>),
+}
+
+/// The order that a job keeps: it runs when the earlier jobs that it shares one of these with have ended.
+#[derive(Clone, Copy, Default)]
+pub(in crate::broker) struct Order<'a> {
+    /// The client identifier; empty for the broker itself.
+    pub(in crate::broker) client_id: Option<&'a str>,
+    /// The topic that a message is retained for.
+    pub(in crate::broker) retained: Option<TopicName<'a>>,
+}
 
 /// What became of a job in its turn.
-#[expect(dead_code, reason = "no kind of job exists yet")]
 pub(in crate::broker) enum Progress {
     /// The job has more to do, and waits for its next turn.
     More,
@@ -21,8 +45,8 @@ pub(in crate::broker) enum Progress {
 /// The jobs of a broker, and whose turn it is.
 pub(in crate::broker) struct Jobs {
     slab: Slab<State>,
-    /// The open jobs of each client identifier that has some, in order: the first one runs.
-    chains: BTreeMap<Box<str>, VecDeque<JobId>>,
+    /// The open jobs that run one after the other, in order.
+    chains: BTreeMap<Chain, VecDeque<JobId>>,
     turns: Turns,
 }
 
@@ -32,19 +56,13 @@ struct State {
     job: Option<Job>,
     /// The principal that bears the work.
     principal: PrincipalIndex,
-    /// The client identifier whose jobs run one after the other.
-    client_id: Option<Box<str>>,
+    /// The chains that the job is in.
+    chains: [Option<Chain>; 2],
 }
 
 impl Jobs {
     pub(in crate::broker) fn new(work_per_call: u64) -> Self {
         Self { slab: Slab::new(), chains: BTreeMap::new(), turns: Turns::new(work_per_call) }
-    }
-
-    /// Number of open jobs.
-    #[expect(dead_code, reason = "no kind of job exists yet")]
-    pub(in crate::broker) const fn len(&self) -> u32 {
-        self.slab.len()
     }
 
     /// Whether something waits for its turn, so that the next [`poll`](crate::broker::Broker::poll) has something to do.
@@ -53,24 +71,33 @@ impl Jobs {
         self.turns.is_waiting()
     }
 
-    /// Whether jobs of a client identifier are open.
-    pub(in crate::broker) fn has_open(&self, client_id: &str) -> bool {
-        !self.chains.is_empty() && self.chains.contains_key(client_id)
+    /// Number of open jobs of a client identifier, or of the broker itself.
+    pub(in crate::broker) fn open_of(&self, client_id: &str) -> usize {
+        if self.chains.is_empty() {
+            return 0; // most of the time
+        }
+        self.chains.get(&Chain::Client(client_id.into())).map_or(0, VecDeque::len)
     }
 
-    /// Adds a job. With a client identifier it runs when the earlier jobs of that have ended. Returns `None` if no more jobs
-    /// can be held.
-    pub(super) fn push(&mut self, principal: PrincipalIndex, client_id: Option<&str>, job: Job) -> Option<JobId> {
-        let state = State { job: Some(job), principal, client_id: client_id.map(Box::from) };
-        let id = self.slab.insert(state)?;
-        let chain = client_id.map(|client_id| self.chains.entry(client_id.into()).or_default());
-        let is_first = chain.as_ref().is_none_or(|chain| chain.is_empty());
-        if let Some(chain) = chain {
-            chain.push_back(id);
+    /// Whether a job is open that others may have to wait for.
+    #[inline]
+    pub(in crate::broker) fn has_chains(&self) -> bool {
+        !self.chains.is_empty()
+    }
+
+    /// Whether a job with this order would have to wait for others.
+    pub(in crate::broker) fn has_to_wait(&self, order: Order<'_>) -> bool {
+        chains(order).into_iter().flatten().any(|chain| self.chains.contains_key(&chain))
+    }
+
+    /// Adds a job. Returns `None` if no more jobs can be held.
+    pub(super) fn push(&mut self, principal: PrincipalIndex, order: Order<'_>, job: Job) -> Option<JobId> {
+        let chains = chains(order);
+        let id = self.slab.insert(State { job: Some(job), principal, chains: chains.clone() })?;
+        for chain in chains.into_iter().flatten() {
+            self.chains.entry(chain).or_default().push_back(id);
         }
-        if is_first {
-            self.wake(id);
-        }
+        self.wake_if_first(id);
         Some(id)
     }
 
@@ -85,29 +112,34 @@ impl Jobs {
             Some(state) => state.job = Some(job),
             None => return bug!("a job is open until it ends"),
         }
-        self.wake(id);
+        self.wake_if_first(id);
     }
 
-    /// Removes a job that has ended, and lets the next job of its client identifier run. Returns the client identifier if the
-    /// job was the last one of it.
+    /// Removes a job that has ended, and lets those run that have waited for it. Returns its client identifier if no other job
+    /// of that is open.
     pub(super) fn remove(&mut self, id: JobId) -> Option<Box<str>> {
         let Some(state) = self.slab.remove_by_key(id) else {
             bug!("a job ends once");
             return None;
         };
-        let client_id = state.client_id?;
-        let chain = self.chains.get_mut(&client_id)?;
-        chain.pop_front();
-        match chain.front().copied() {
-            Some(next) => {
-                self.wake(next);
-                None
-            }
-            None => {
-                self.chains.remove(&client_id);
-                Some(client_id)
+        let mut ended = None;
+        for key in state.chains.into_iter().flatten() {
+            let Some(chain) = self.chains.get_mut(&key) else {
+                bug!("an open job is in its chains");
+                continue;
+            };
+            chain.pop_front();
+            match chain.front().copied() {
+                Some(next) => self.wake_if_first(next),
+                None => {
+                    self.chains.remove(&key);
+                    if let Chain::Client(client_id) = key {
+                        ended = Some(client_id);
+                    }
+                }
             }
         }
+        ended
     }
 
     /// The turns of principals.
@@ -115,11 +147,19 @@ impl Jobs {
         &mut self.turns
     }
 
-    /// Lets the first job of a chain wait for its turn.
-    fn wake(&mut self, id: JobId) {
-        match self.slab.get_by_key(id).map(|state| state.principal) {
-            Some(principal) => self.turns.push(principal, Entry::Job(id)),
-            None => bug!("a job in a chain is open"),
+    /// Lets a job wait for its turn if it is the first of its chains.
+    fn wake_if_first(&mut self, id: JobId) {
+        let Some(state) = self.slab.get_by_key(id) else { return bug!("a job in a chain is open") };
+        let is_first = |chain: &Chain| self.chains.get(chain).and_then(VecDeque::front) == Some(&id);
+        if state.chains.iter().flatten().all(is_first) {
+            self.turns.push(state.principal, Entry::Job(id));
         }
     }
+}
+
+fn chains(order: Order<'_>) -> [Option<Chain>; 2] {
+    [
+        order.client_id.map(|client_id| Chain::Client(client_id.into())),
+        order.retained.map(|topic| Chain::Retained(topic.as_bytes().into())),
+    ]
 }

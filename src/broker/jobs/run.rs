@@ -3,6 +3,7 @@
 use super::ring::{Job, Progress};
 use super::turns::{Entry, JobId};
 use crate::broker::context::Context;
+use crate::broker::{publish, sys};
 
 /// Goes on with what waits, one budget of it.
 pub(in crate::broker) fn run(cx: &mut Context<'_>) {
@@ -46,6 +47,9 @@ fn step(cx: &mut Context<'_>, id: JobId) {
 }
 
 /// Does as much of a job as the budget allows, and at least one item.
-fn advance(_: &mut Context<'_>, job: &mut Job) -> Progress {
-    match *job {}
+fn advance(cx: &mut Context<'_>, job: &mut Job) -> Progress {
+    match job {
+        Job::Publication(publication) => publish::advance(cx, publication),
+        Job::Status(count) => sys::advance(cx, count),
+    }
 }

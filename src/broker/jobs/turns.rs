@@ -132,6 +132,7 @@ impl Turns {
     /// search is not at its end: a step looks at one principal.
     fn step(&mut self) -> Option<PrincipalIndex> {
         let is_new = !self.new.is_empty();
+        let is_alone = self.new.len().saturating_add(self.old.len()) == 1;
         let list = if is_new { &mut self.new } else { &mut self.old };
         let index = *list.front()?;
         let quantum = self.quantum;
@@ -140,8 +141,13 @@ impl Turns {
             list.pop_front();
             return None;
         };
-        if principal.credit > 0 && !principal.queue.is_empty() {
-            return Some(index);
+        if !principal.queue.is_empty() {
+            if is_alone {
+                principal.credit = quantum; // nobody else waits
+            }
+            if principal.credit > 0 {
+                return Some(index);
+            }
         }
         list.pop_front();
         if principal.queue.is_empty() && !is_new {

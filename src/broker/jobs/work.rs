@@ -19,7 +19,7 @@ pub(in crate::broker) struct Work {
     began: u64,
     /// The largest item of the call, for [`assert_bounded`](Self::assert_bounded).
     largest: u64,
-    /// The largest excess of a call over its budget and its largest item.
+    /// The largest excess of a call over its budget and one item.
     excess: u64,
 }
 
@@ -45,6 +45,13 @@ impl Work {
     #[inline]
     pub(in crate::broker) fn spend(&mut self, units: u64) {
         self.done = self.done.saturating_add(units);
+        self.largest = self.largest.max(units);
+    }
+
+    /// Counts several items.
+    #[inline]
+    pub(in crate::broker) fn spend_each(&mut self, count: u64, units: u64) {
+        self.done = self.done.saturating_add(count.saturating_mul(units));
         self.largest = self.largest.max(units);
     }
 
@@ -88,10 +95,11 @@ impl Work {
         self.limit = limit;
     }
 
-    /// The units of the call beyond its budget and its largest item.
+    /// The units of the call beyond its budget and its largest item, which may be counted in a few parts.
     fn excess_of_call(&self) -> u64 {
+        const PARTS: u64 = 16;
         let spent = self.done.saturating_sub(self.began);
-        spent.saturating_sub(self.per_call).saturating_sub(self.largest)
+        spent.saturating_sub(self.per_call).saturating_sub(self.largest.saturating_mul(2)).saturating_sub(PARTS)
     }
 
     /// Panics if a call has done more than its budget and one item. For tests.

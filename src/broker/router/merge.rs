@@ -14,7 +14,7 @@ use crate::server::Copies;
 pub(super) struct Merging {
     /// The number of the message.
     round: u32,
-    merged: Vec<Merged>,
+    merged: Vec<Mergee>,
     /// Subscription identifiers, with positions in `merged`.
     identifiers: Vec<(u32, SubscriptionIdentifier)>,
     /// The identifiers of one session.
@@ -23,7 +23,7 @@ pub(super) struct Merging {
 
 /// The options that result from all matching subscriptions of a session.
 #[derive(Debug)]
-struct Merged {
+struct Mergee {
     session: SessionIndex,
     options: SubscriptionOptions,
 }
@@ -36,17 +36,17 @@ impl Merging {
         lists: impl Iterator<Item = OrderedList<'t>>,
         from: Option<SessionIndex>,
         copies: &mut Copies<'_>,
+        before: &mut impl FnMut(&mut Sessions, SessionIndex),
     ) -> usize {
         let mut lists = lists;
         // Only groups share a matching filter.
         let Some(first) = lists.next() else { return 0 };
-        // With No Local a client does not get what it has published itself [MQTT-3.8.3-3].
-        let is_wanted = |it: &&Subscriber| !(it.options.no_local && from == Some(it.session));
+        let is_wanted = |it: &&Subscriber| is_wanted(it, from);
         let Some(second) = lists.next() else {
             let mut count = 0_usize;
             for run in first.runs() {
                 let wanted = run.iter().filter(is_wanted);
-                count = count.wrapping_add(wanted.filter(|subscriber| sessions.deliver_to(subscriber, copies)).count());
+                count = count.wrapping_add(wanted.filter(|it| sessions.deliver_one(it, copies, before)).count());
             }
             return count;
         };
@@ -61,12 +61,12 @@ impl Merging {
         }
         self.identifiers.sort_by_key(|&(position, _)| position);
         let (mut rest, mut count) = (&self.identifiers[..], 0_usize);
-        for (position, Merged { session, options }) in (0_u32..).zip(self.merged.iter()) {
+        for (position, Mergee { session, options }) in (0_u32..).zip(self.merged.iter()) {
             let (own, others) = rest.split_at(rest.partition_point(|&(of, _)| of == position));
             rest = others;
             self.own.clear();
             self.own.extend(own.iter().map(|&(_, identifier)| identifier));
-            count = count.wrapping_add(usize::from(sessions.deliver(*session, copies, *options, &self.own)));
+            count = count.wrapping_add(usize::from(sessions.deliver(*session, copies, *options, &self.own, before)));
         }
         count
     }
@@ -86,12 +86,51 @@ impl Merging {
             None => {
                 let position = self.merged.len() as u32;
                 state.set_merged_at(self.round, position);
-                self.merged.push(Merged { session, options });
+                self.merged.push(Mergee { session, options });
                 position
             }
         };
         if let Ok(identifier) = SubscriptionIdentifier::new(identifier) {
             self.identifiers.push((position, identifier));
         }
+    }
+}
+
+/// With No Local a client does not get what it has published itself \[MQTT-3.8.3-3\].
+#[inline]
+pub(super) fn is_wanted(subscriber: &Subscriber, from: Option<SessionIndex>) -> bool {
+    !(subscriber.options.no_local && from == Some(subscriber.session))
+}
+
+/// The options that result from all matching subscriptions of one session: the highest QoS, and all identifiers
+/// \[MQTT-3.3.4-2 to MQTT-3.3.4-4\].
+#[derive(Debug, Default)]
+pub(super) struct Merged {
+    options: Option<SubscriptionOptions>,
+    identifiers: Vec<SubscriptionIdentifier>,
+}
+
+impl Merged {
+    pub(super) fn clear(&mut self) {
+        self.options = None;
+        self.identifiers.clear();
+    }
+
+    /// Adds a subscription.
+    pub(super) fn add(&mut self, subscriber: &Subscriber) {
+        let Subscriber { identifier, options, .. } = *subscriber;
+        let merged = self.options.get_or_insert(options);
+        merged.qos = merged.qos.max(options.qos);
+        merged.retain_as_published |= options.retain_as_published;
+        self.identifiers.extend(SubscriptionIdentifier::new(identifier).ok());
+    }
+
+    /// The options; `None` without a subscription.
+    pub(super) const fn options(&self) -> Option<SubscriptionOptions> {
+        self.options
+    }
+
+    pub(super) fn identifiers(&self) -> &[SubscriptionIdentifier] {
+        &self.identifiers
     }
 }

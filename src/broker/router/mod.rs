@@ -4,33 +4,39 @@
 
 pub(super) mod list_id;
 mod lists;
+mod matching;
 mod merge;
 mod ordered;
 pub(super) mod retained;
-mod retained_message;
+pub(super) mod retained_message;
 pub(super) mod retained_walk;
 mod shared;
+pub(super) mod spread;
 pub(super) mod subscribers;
 mod subscriptions;
 mod tree;
 mod trie;
 
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use self::list_id::GroupIndex;
+use self::matching::Search;
 use self::merge::Merging;
-use self::ordered::OrderedList;
 use self::retained::{Reference, Retained};
 use self::retained_message::{Publisher, RetainedMessage};
 use self::shared::Mark;
+use self::spread::Spread;
 use self::subscribers::{Subscriber, SubscriptionOptions};
 use self::tree::{Matches, Tree};
 use super::config::BrokerConfig;
 use super::counters::DropReason;
 use super::index::SessionIndex;
+use super::jobs::work::Work;
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::codec::{List, PubAckReasonCode, PublishProperties};
@@ -49,22 +55,32 @@ pub(super) struct Router {
     random: Random,
     // Buffers, reused to avoid allocations.
     encoded: Encoded,
+    encoded_retained: Encoded,
+    search: Search,
     matches: Matches,
     merging: Merging,
     groups: Vec<GroupIndex>,
+    /// The number of the newest message that did not get to all of its subscribers in one call.
+    last_spread: u64,
+    /// The numbers of such messages that are still on their way.
+    spreads: BTreeSet<u64>,
+}
+
+/// A message that was published.
+pub(super) enum Published {
+    /// It has gone to all subscribers.
+    Done(Outcome),
+    /// It goes on to its subscribers by [`Router::spread`].
+    Spreading(Box<Spread>),
 }
 
 /// What became of a message that was published.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Published {
+pub(super) struct Outcome {
     /// Whether a subscription matches, even if no copy was delivered.
     pub(super) has_subscribers: bool,
-    /// Number of copies that were sent or stored.
-    pub(super) copies: usize,
     /// Whether there was no copy for want of room.
     pub(super) lacks_room: bool,
-    /// The message that was retained, and when it expires.
-    pub(super) retained: Option<(Instant, Reference)>,
 }
 
 impl Router {
@@ -75,9 +91,13 @@ impl Router {
             random: Random::new(derive(config.seed, 6)),
             config,
             encoded: Encoded::default(),
+            encoded_retained: Encoded::default(),
+            search: Search::default(),
             matches: Matches::default(),
             merging: Merging::default(),
             groups: Vec::new(),
+            last_spread: 0,
+            spreads: BTreeSet::new(),
         }
     }
 
@@ -111,34 +131,33 @@ impl Router {
         levels.count() > usize::from(self.config.max_topic_levels)
     }
 
-    /// Publishes a message of a client or of the broker's own: it is retained if its RETAIN flag is set, and forwarded. A
-    /// large payload may be given apart, as shared bytes; the one in the packet is empty then.
+    /// Retains a message if its RETAIN flag is set; returns the message that is retained now, and when it expires. A large
+    /// payload may be given apart, as shared bytes; the one in the message is empty then.
     ///
     /// # Errors
     ///
-    /// The reason code for the publisher if the message is refused. It was not forwarded then.
-    pub(super) fn publish(
+    /// The reason code for the publisher if the message is refused.
+    pub(super) fn accept(
         &mut self,
         sessions: &mut Sessions,
         now: Instant,
         from: Option<SessionIndex>,
         publish: &MessageRef<'_>,
-        large: Option<Bytes>,
-    ) -> Result<Published, PubAckReasonCode> {
+        large: &mut Option<Bytes>,
+    ) -> Result<Option<(Instant, Reference)>, PubAckReasonCode> {
         if self.has_too_many_levels(publish.topic.levels()) {
             return Err(PubAckReasonCode::TopicNameInvalid);
         }
-        let mut large = large;
-        let mut retained = None;
-        if publish.retain && self.config.server.retain_available {
-            if publish.payload.len() >= LARGE {
-                // One copy of the payload, for the retained message and all subscribers.
-                large = Some(sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)));
-            }
-            let payload = if large.is_some() { &[] } else { publish.payload };
-            retained = self.retain(sessions, now, from, &MessageRef { payload, ..*publish }, large.as_ref())?;
+        if !publish.retain || !self.config.server.retain_available {
+            return Ok(None);
         }
-        Ok(Published { retained, ..self.forward(sessions, now, from, *publish, large) })
+        if publish.payload.len() >= LARGE {
+            // One copy of the payload, for the retained message and all subscribers.
+            *large = Some(sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)));
+        }
+        let payload = if large.is_some() { &[] } else { publish.payload };
+        sessions.work_mut().spend_bytes(payload.len());
+        self.retain(sessions, now, from, &MessageRef { payload, ..*publish }, large.as_ref())
     }
 
     /// Retains a message as the one of its topic, or with an empty payload removes the one that is there
@@ -196,7 +215,12 @@ impl Router {
         self.retained.publisher(client_id.unwrap_or_default())
     }
 
-    /// Gives a message to all subscribers.
+    /// Gives a message to all subscribers, or begins to. A large payload may be given apart, as shared bytes; the one in the
+    /// message is empty then.
+    ///
+    /// # Errors
+    ///
+    /// The reason code for the publisher if the message cannot be held until it has gone to all subscribers.
     pub(super) fn forward(
         &mut self,
         sessions: &mut Sessions,
@@ -204,23 +228,61 @@ impl Router {
         from: Option<SessionIndex>,
         publish: MessageRef<'_>,
         large: Option<Bytes>,
-    ) -> Published {
-        if sessions.walking() != 0 {
-            self.send_retained_first(sessions, now, publish.topic);
+    ) -> Result<Published, PubAckReasonCode> {
+        let Self { tree, search, matches, .. } = self;
+        let rest = search.run(tree, publish.topic, None, sessions.work_mut(), matches);
+        if rest.is_none() {
+            if matches.is_empty() {
+                count_unwanted(sessions, from.is_some());
+                return Ok(Published::Done(Outcome::default()));
+            }
+            let (count, each) = (tree.count(matches) as u64, cost_of_copy(&publish));
+            if count.saturating_mul(each.saturating_add(MORE)) <= sessions.work().left() {
+                return Ok(Published::Done(self.forward_at_once(sessions, now, from, publish, large, each)));
+            }
         }
-        let Self { tree, encoded, matches, merging, groups, config, random, .. } = self;
-        tree.find_matches(publish.topic, matches);
-        if matches.is_empty() {
-            let counters = sessions.counters_mut();
-            counters.messages_unwanted = counters.messages_unwanted.wrapping_add(u64::from(from.is_some()));
-            return Published::default();
+        let mut large = large;
+        if publish.payload.len() >= LARGE {
+            large = Some(sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)));
         }
+        let payload = if large.is_some() { &[] } else { publish.payload };
+        sessions.work_mut().spend_bytes(payload.len());
+        let publish = MessageRef { payload, ..publish };
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
+        let publisher = Publisher::BROKER; // that is not asked for here
+        let message = RetainedMessage::new(&publish, large.as_ref(), expires_after, publisher, now)
+            .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
+        self.last_spread = self.last_spread.wrapping_add(1);
+        self.spreads.insert(self.last_spread);
+        self.tree.hold(self.last_spread, self.spreads.first().copied());
+        let mut spread = Spread::new(self.last_spread, message, rest, from.is_some());
+        spread.add(&self.tree, self.matches.iter());
+        Ok(Published::Spreading(Box::new(spread)))
+    }
+
+    /// Gives a message to all subscribers of the filters that were found.
+    fn forward_at_once(
+        &mut self,
+        sessions: &mut Sessions,
+        now: Instant,
+        from: Option<SessionIndex>,
+        publish: MessageRef<'_>,
+        large: Option<Bytes>,
+        each: u64,
+    ) -> Outcome {
+        let topic = publish.topic;
+        let Self { tree, encoded, encoded_retained, matches, merging, groups, config, random, retained, .. } = self;
+        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
+        let is_retained = publish.retain && config.server.retain_available;
         let mut copies = Copies::new(now, publish, large, expires_after, sessions.memory().payloads(), encoded);
+        let mut walks = RetainedFirst { retained, encoded: encoded_retained, now, topic, is_retained };
 
         let dropped_before = sessions.drop_count();
+        sessions.work_mut().spend_each(tree.count(matches) as u64, each);
         let lists = tree.lists(matches);
-        let mut count = merging.deliver(sessions, lists, from, &mut copies);
+        let mut count = merging.deliver(sessions, lists, from, &mut copies, &mut |sessions, index| {
+            walks.send(sessions, index);
+        });
 
         groups.clear();
         groups.extend(tree.groups(matches));
@@ -232,10 +294,80 @@ impl Router {
             let is_delivered = group.deliver(sessions, config.shared_strategy, random, &mut copies);
             count = count.wrapping_add(usize::from(is_delivered));
         }
-        let is_for_room =
-            |(_, reason): &(SessionIndex, DropReason)| matches!(reason, DropReason::QueueFull | DropReason::Memory);
-        let lacks_room = count == 0 && sessions.drops_since(dropped_before).iter().any(is_for_room);
-        Published { has_subscribers: true, copies: count, lacks_room, retained: None }
+        let lacks_room = count == 0 && has_dropped_for_room(sessions, dropped_before);
+        Outcome { has_subscribers: true, lacks_room }
+    }
+
+    /// Goes on with a message that does not get to all subscribers in one call, one item at least; returns what became of it
+    /// when it has gone to all of them.
+    pub(super) fn spread(
+        &mut self,
+        sessions: &mut Sessions,
+        now: Instant,
+        from: Option<SessionIndex>,
+        spread: &mut Spread,
+    ) -> Option<Outcome> {
+        let Self { tree, search, matches, .. } = self;
+        if let Some((publish, ..)) = spread.message().message(now).filter(|_| spread.search().is_some()) {
+            let rest = search.run(tree, publish.topic, spread.search(), sessions.work_mut(), matches);
+            spread.add(tree, matches.iter());
+            spread.set_search(rest);
+        }
+        let is_over = spread.search().is_none() && self.deliver_spread(sessions, now, from, spread);
+        // What has expired goes to nobody else [MQTT-3.3.2-5].
+        if is_over || spread.message().is_expired(now) {
+            self.spreads.remove(&spread.number());
+            self.tree.hold(self.last_spread, self.spreads.first().copied());
+            let (has_subscribers, lacks_room) = spread.outcome();
+            let outcome = Outcome { has_subscribers, lacks_room };
+            if !outcome.has_subscribers {
+                count_unwanted(sessions, spread.is_of_client());
+            }
+            return Some(outcome);
+        }
+        None
+    }
+
+    /// Gives a message to its next subscribers; returns whether it has gone to all.
+    fn deliver_spread(
+        &mut self,
+        sessions: &mut Sessions,
+        now: Instant,
+        from: Option<SessionIndex>,
+        spread: &mut Spread,
+    ) -> bool {
+        let Self { tree, encoded, encoded_retained, config, random, retained, .. } = self;
+        let (message, mut position) = spread.split();
+        let Some((publish, large, left)) = message.message(now) else { return true };
+        let (topic, publish) = (publish.topic, MessageRef::of(&publish));
+        let each = cost_of_copy(&publish);
+        let is_retained = publish.retain && config.server.retain_available;
+        let mut copies = Copies::new(now, publish, large.cloned(), left, sessions.memory().payloads(), encoded);
+        let mut walks = RetainedFirst { retained, encoded: encoded_retained, now, topic, is_retained };
+        let dropped_before = sessions.drop_count();
+        // One item is done at least, whatever is left of the budget.
+        let mut is_done = !position.is_past_sessions();
+        let mut count = position.deliver(tree, sessions, from, &mut copies, each, &mut |sessions, index| {
+            walks.send(sessions, index);
+        });
+        let mut is_over = position.is_past_sessions();
+        while is_over
+            && (!is_done || !sessions.work().is_spent())
+            && let Some(index) = position.next_group(tree)
+        {
+            is_done = true;
+            let Some(group) = tree.group_mut(index) else {
+                bug!("a filter refers to groups that exist");
+                continue;
+            };
+            let is_delivered = group.deliver(sessions, config.shared_strategy, random, &mut copies);
+            count = count.wrapping_add(usize::from(is_delivered));
+            sessions.work_mut().spend(each);
+        }
+        is_over &= position.has_no_groups();
+        let lacks_room = has_dropped_for_room(sessions, dropped_before);
+        spread.count(count, lacks_room);
+        is_over
     }
 
     /// Gives a message that came to a session by a shared subscription to another member of the group, because the session
@@ -264,9 +396,8 @@ impl Router {
         };
         let publish =
             MessageRef { qos: mark.qos, retain: mark.retain, properties: &properties, ..MessageRef::of(&publish) };
-        let Self { tree, encoded, matches, config, random, .. } = self;
-        tree.find_matches(publish.topic, matches);
-        let group = tree.find_group(mark.group, matches).and_then(|group| tree.group_mut(group));
+        let Self { tree, encoded, config, random, .. } = self;
+        let group = tree.find_group(mark.group, publish.topic).and_then(|group| tree.group_mut(group));
         // The group ends with its last member.
         let Some(group) = group else { return sessions.drop_copy(index, DropReason::SessionEnded) };
         let payload = message.stored.payload().cloned();
@@ -298,46 +429,91 @@ impl Router {
             }
         }
         walk.advance();
-        self.send_retained(sessions, now, reference, subscriber);
+        send_retained(&self.retained, &mut self.encoded_retained, sessions, now, reference, subscriber);
         true
     }
+}
 
-    /// Sends a retained message. If it was replaced or removed meanwhile, the subscriber has got what came after it.
-    fn send_retained(&mut self, sessions: &mut Sessions, now: Instant, reference: Reference, subscriber: Subscriber) {
-        let own = self.publisher(sessions, subscriber.session);
-        // The message may have expired, or may have been replaced.
-        let Some(message) = self.retained.get(reference).filter(|message| !message.is_expired(now)) else { return };
-        if subscriber.options.no_local && message.publisher() == own {
-            return; // a client does not get what it has published itself, retained or not [MQTT-3.8.3-3]
-        }
-        let Some((publish, shared, left)) = message.message(now) else {
-            return bug!("a retained message is a PUBLISH packet");
-        };
-        // The RETAIN flag is set, whatever the subscription options say [3.1.1: MQTT-3.3.1-8].
-        let options = SubscriptionOptions { retain_as_published: true, ..subscriber.options };
-        let publish = MessageRef { retain: true, ..MessageRef::of(&publish) };
-        let mut copies =
-            Copies::new(now, publish, shared.cloned(), left, sessions.memory().payloads(), &mut self.encoded);
-        sessions.deliver_to(&Subscriber { options, ..subscriber }, &mut copies);
-    }
+/// What a copy may cost more if it is stored or lost: a session is looked at, and the policy gets a notice.
+const MORE: u64 = 2;
 
-    /// Sends the retained message of a topic to those sessions that are still to get it, before a newer message is forwarded
-    /// to them: an older message never comes after a newer one \[MQTT-4.6.0-6\].
-    fn send_retained_first(&mut self, sessions: &mut Sessions, now: Instant, topic: TopicName<'_>) {
-        self.tree.find_matches(topic, &mut self.matches);
-        let lists = self.tree.lists(&self.matches).flat_map(OrderedList::runs).flatten();
-        let subscribers = lists.map(|subscriber| subscriber.session);
-        let is_walking = |&index: &SessionIndex| sessions.get(index).is_some_and(Session::is_walking);
-        let mut walking: Vec<_> = subscribers.filter(is_walking).collect();
-        walking.sort_unstable();
-        walking.dedup();
+/// The work of a copy of a message.
+fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
+    let properties = publish.properties;
+    // The properties that can be long; user properties are measured only where there are some.
+    let fields = [
+        properties.content_type.map_or(0, |text| text.as_str().len()),
+        properties.response_topic.map_or(0, |topic| topic.as_bytes().len()),
+        properties.correlation_data.map_or(0, <[u8]>::len),
+    ];
+    let pairs =
+        properties.user_properties.iter().map(|it| it.name.as_str().len().saturating_add(it.value.as_str().len()));
+    let payload = if publish.payload.len() >= LARGE { 0 } else { publish.payload.len() };
+    let bytes = fields.into_iter().chain(pairs).fold(payload, usize::saturating_add);
+    Work::units_of(bytes.saturating_add(publish.topic.as_bytes().len()))
+}
+
+/// Counts a message without a matching subscription.
+const fn count_unwanted(sessions: &mut Sessions, is_of_client: bool) {
+    let counters = sessions.counters_mut();
+    counters.messages_unwanted = counters.messages_unwanted.wrapping_add(is_of_client as u64);
+}
+
+/// Whether a copy was dropped for want of room, since there were so many drops.
+fn has_dropped_for_room(sessions: &Sessions, before: usize) -> bool {
+    let is_for_room =
+        |(_, reason): &(SessionIndex, DropReason)| matches!(reason, DropReason::QueueFull | DropReason::Memory);
+    sessions.drops_since(before).iter().any(is_for_room)
+}
+
+/// The retained message of a topic, for sessions that are still to get it: they get it before a newer message of the topic
+/// \[MQTT-4.6.0-6\].
+struct RetainedFirst<'a> {
+    retained: &'a Retained,
+    encoded: &'a mut Encoded,
+    now: Instant,
+    topic: TopicName<'a>,
+    /// Whether the newer message is the retained one: then it takes the place of that.
+    is_retained: bool,
+}
+
+impl RetainedFirst<'_> {
+    /// A session that walks gets a copy of a newer message next.
+    fn send(&mut self, sessions: &mut Sessions, index: SessionIndex) {
+        let Self { retained, encoded, now, topic, is_retained } = self;
         // Without a retained message of this topic there is nothing to send first.
-        let Some(reference) = self.retained.find(topic) else { return };
-        for index in walking {
-            let walk = sessions.get_mut(index).and_then(Session::walk_mut);
-            for subscriber in walk.map(|walk| walk.take(topic, reference)).unwrap_or_default() {
-                self.send_retained(sessions, now, reference, subscriber);
+        let Some(reference) = retained.find(*topic) else { return };
+        let walk = sessions.get_mut(index).and_then(Session::walk_mut);
+        for subscriber in walk.map(|walk| walk.take(*topic, reference)).unwrap_or_default() {
+            if !*is_retained {
+                send_retained(retained, encoded, sessions, *now, reference, subscriber);
             }
         }
     }
+}
+
+/// Sends a retained message. If it was replaced or removed meanwhile, the subscriber has got what came after it.
+fn send_retained(
+    retained: &Retained,
+    encoded: &mut Encoded,
+    sessions: &mut Sessions,
+    now: Instant,
+    reference: Reference,
+    subscriber: Subscriber,
+) {
+    let client_id = sessions.client_id(subscriber.session);
+    let own = retained.publisher(client_id.unwrap_or_default());
+    // The message may have expired, or may have been replaced.
+    let Some(message) = retained.get(reference).filter(|message| !message.is_expired(now)) else { return };
+    if subscriber.options.no_local && message.publisher() == own {
+        return; // a client does not get what it has published itself, retained or not [MQTT-3.8.3-3]
+    }
+    let Some((publish, shared, left)) = message.message(now) else {
+        return bug!("a retained message is a PUBLISH packet");
+    };
+    // The RETAIN flag is set, whatever the subscription options say [3.1.1: MQTT-3.3.1-8].
+    let options = SubscriptionOptions { retain_as_published: true, ..subscriber.options };
+    let publish = MessageRef { retain: true, ..MessageRef::of(&publish) };
+    let mut copies = Copies::new(now, publish, shared.cloned(), left, sessions.memory().payloads(), encoded);
+    sessions.deliver_to(&Subscriber { options, ..subscriber }, &mut copies);
 }

@@ -8,7 +8,7 @@ use crate::time::Instant;
 
 /// A retained message: encoded, with its properties, in 5.0.
 #[derive(Clone)]
-pub(super) struct RetainedMessage {
+pub(in crate::broker) struct RetainedMessage {
     stored: Stored,
     since: Instant,
     /// The Message Expiry Interval in seconds; `u32::MAX` for none.
@@ -18,11 +18,11 @@ pub(super) struct RetainedMessage {
 
 /// The client that has published a message, as the keyed hash of its client identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Publisher(u64);
+pub(in crate::broker) struct Publisher(u64);
 
 impl Publisher {
     /// The broker itself: the embedding program has published the message.
-    pub(super) const BROKER: Self = Self(0);
+    pub(in crate::broker) const BROKER: Self = Self(0);
 
     /// A client; never equal to [`BROKER`](Self::BROKER).
     pub(super) const fn client(hash: u64) -> Self {
@@ -31,7 +31,7 @@ impl Publisher {
 }
 
 impl RetainedMessage {
-    pub(super) fn new(
+    pub(in crate::broker) fn new(
         message: &MessageRef<'_>,
         shared: Option<&Bytes>,
         expires_after: u32,
@@ -73,13 +73,13 @@ impl RetainedMessage {
         }
     }
 
-    pub(super) fn is_expired(&self, now: Instant) -> bool {
+    pub(in crate::broker) fn is_expired(&self, now: Instant) -> bool {
         self.expires_at() <= now
     }
 
     /// The message with what is left of its Message Expiry Interval \[MQTT-3.3.2-6\], its payload if that is shared, and the
     /// seconds that are left.
-    pub(super) fn message(&self, now: Instant) -> Option<(Publish<'_>, Option<&Bytes>, u32)> {
+    pub(in crate::broker) fn message(&self, now: Instant) -> Option<(Publish<'_>, Option<&Bytes>, u32)> {
         let Some(mut message) = self.stored.as_publish(Version::V5) else {
             bug!("a retained message is a PUBLISH packet");
             return None;

@@ -9,7 +9,7 @@ use super::lists::{Lists, Subscribers};
 use super::ordered::OrderedList;
 use super::shared::{Group, MAX_GROUP_NUMBER};
 use super::subscribers::Subscriber;
-use super::trie::{Levels, NONE, NodeId, Path, ROOT, Trie};
+use super::trie::{NONE, NodeId, ROOT, Trie};
 use crate::broker::index::SessionIndex;
 use crate::broker::slab::Slab;
 use crate::topic::{TopicFilter, TopicName};
@@ -29,28 +29,37 @@ pub(super) struct Tree {
     last_number: u32,
     subscriptions: u32,
     shared: u32,
-    /// Buffers of a search, reused to avoid allocations.
-    search: Search,
-}
-
-#[derive(Clone, Default)]
-struct Search {
-    levels: Levels,
-    /// The nodes whose levels are those of the topic, without any wildcard, from the root on.
-    literal: Vec<(NodeId, Path)>,
-    /// Nodes behind a `+`, with how many levels of the topic they stand for.
-    branches: Vec<(NodeId, Path, u32)>,
 }
 
 /// The subscribers at a node.
 #[derive(Clone, Default)]
-struct Entry {
+pub(super) struct Entry {
     /// The child for `+`.
     plus: NodeId,
     /// The subscribers of the filter that ends here.
     own: Subscribers,
     /// The subscribers of the filter that goes on with `#`. The `#` has no node of its own, because no level follows it.
     hash: Subscribers,
+}
+
+impl Entry {
+    /// The child for `+`.
+    #[inline]
+    pub(super) const fn plus(&self) -> NodeId {
+        self.plus
+    }
+
+    /// Whether the filter that ends here has subscribers.
+    #[inline]
+    pub(super) const fn has_own(&self) -> bool {
+        !self.own.is_none()
+    }
+
+    /// Whether the filter that goes on with `#` has subscribers.
+    #[inline]
+    pub(super) const fn has_multi_level(&self) -> bool {
+        !self.hash.is_none()
+    }
 }
 
 /// The lists of the filters that match a topic.
@@ -60,6 +69,19 @@ pub(super) struct Matches(Vec<ListId>);
 impl Matches {
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, list: ListId) {
+        self.0.push(list);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = ListId> {
+        self.0.iter().copied()
     }
 }
 
@@ -80,14 +102,15 @@ fn split_level(levels: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 /// How the levels that a node stores behind its own compare with the rest of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fit {
+pub(super) enum Fit {
     No,
     /// They match, and the topic has more levels.
     Beginning,
     Whole,
 }
 
-fn fit(tail: Option<&[u8]>, rest: Option<&[u8]>) -> Fit {
+#[inline]
+pub(super) fn fit(tail: Option<&[u8]>, rest: Option<&[u8]>) -> Fit {
     match (tail, rest) {
         (None, None) => Fit::Whole,
         (None, Some(_)) => Fit::Beginning,
@@ -123,7 +146,6 @@ impl Tree {
             last_number: 0,
             subscriptions: 0,
             shared: 0,
-            search: Search::default(),
         }
     }
 
@@ -347,46 +369,34 @@ impl Tree {
         }
     }
 
-    /// Finds the filters that match a topic, without recursion. No node is visited twice, so there are never more steps than
-    /// there are filters, whatever the topic is.
-    pub(super) fn find_matches(&mut self, topic: TopicName<'_>, matches: &mut Matches) {
-        let Self { trie, search: Search { levels, literal, branches }, .. } = self;
-        matches.0.clear();
-        branches.clear();
-        trie.read_levels(topic.as_bytes(), levels);
-        trie.find_along(topic.as_bytes(), levels, literal);
-        // A wildcard in the first level does not stand for what begins with `$` [MQTT-4.7.2-1].
-        let is_hidden = topic.as_bytes().first() == Some(&b'$');
-        let plus = trie.wanted(b"+");
-        let mut visit = |node: NodeId, path: Path, depth: u32, branches: &mut Vec<_>| {
-            let Some(entry) = trie.value(node) else { return bug!("a node that was found exists") };
-            if is_hidden && depth == 0 {
-                return;
-            }
-            let fit = fit(trie.tail(node), levels.rest(topic.as_bytes(), depth));
-            // `a/#` stands for `a` too (section 4.7.1.2).
-            if fit != Fit::No && !entry.hash.is_none() {
-                matches.0.push(ListId::of_node(node, true));
-            }
-            if fit == Fit::Whole && !entry.own.is_none() {
-                matches.0.push(ListId::of_node(node, false));
-            }
-            if fit == Fit::Beginning && entry.plus != NONE {
-                branches.push((entry.plus, path.then(plus), depth.saturating_add(1)));
-            }
-        };
-        for (&(node, path), depth) in literal.iter().zip(0..) {
-            visit(node, path, depth, branches);
-        }
-        while let Some((node, path, depth)) = branches.pop() {
-            visit(node, path, depth, branches);
-            if let Some(level) = levels.get(topic.as_bytes(), depth) {
-                let path = path.then(level);
-                if let Some(child) = trie.child(node, path, level) {
-                    branches.push((child, path, depth.saturating_add(1)));
-                }
-            }
-        }
+    /// Whoever holds lists over calls since it had this number: nodes that were freed later keep their ids.
+    pub(super) const fn hold(&mut self, last: u64, oldest: Option<u64>) {
+        self.trie.hold(last, oldest);
+    }
+
+    /// The nodes, for a search.
+    #[inline]
+    pub(super) const fn trie(&self) -> &Trie<Entry> {
+        &self.trie
+    }
+
+    /// Number of subscribers of the matching filters, and of groups that share them.
+    pub(super) fn count(&self, matches: &Matches) -> usize {
+        let lists = matches.0.iter().filter_map(|&list| self.subscribers(list));
+        let counts = lists.map(|it| it.own(&self.lists).len().saturating_add(it.groups(&self.lists).len()));
+        counts.fold(0, usize::saturating_add)
+    }
+
+    /// The subscribers of a filter that do not share the subscription.
+    pub(super) fn own(&self, list: ListId) -> OrderedList<'_> {
+        self.subscribers(list).map_or(OrderedList::EMPTY, |it| it.own(&self.lists))
+    }
+
+    /// The next group that shares a filter, in the order of indices.
+    pub(super) fn group_behind(&self, list: ListId, last: Option<GroupIndex>) -> Option<GroupIndex> {
+        let groups = self.subscribers(list)?.groups(&self.lists);
+        let at = last.map_or(0, |last| groups.partition_point(|&group| group <= last));
+        groups.get(at).copied()
     }
 
     /// The subscribers of the matching filters, in lists. No session is in a list twice.
@@ -435,11 +445,14 @@ impl Tree {
         assert_eq!(self.subscriptions as usize, own.saturating_add(shared), "subscriptions are counted right");
     }
 
-    /// The group with this number, if it shares one of the filters that match. Numbers are used again after a very long
-    /// time: whatever group has the number then, it is subscribed to the topic.
-    pub(super) fn find_group(&self, number: u32, matches: &Matches) -> Option<GroupIndex> {
-        let is_it = |group: &Group| group.number() == number && matches.0.contains(&group.list());
-        self.by_number.find(number_hash(number), |index| self.groups.get(index.get()).is_some_and(is_it)).copied()
+    /// The group with this number, if it shares a filter that matches. Numbers are used again after a very long time: whatever
+    /// group has the number then, it is subscribed to the topic.
+    pub(super) fn find_group(&self, number: u32, topic: TopicName<'_>) -> Option<GroupIndex> {
+        let group = |index: &GroupIndex| self.groups.get(index.get());
+        let is_it = |index: &GroupIndex| group(index).is_some_and(|group| group.number() == number);
+        let index = *self.by_number.find(number_hash(number), is_it)?;
+        let filter = self.filter(group(&index)?.list());
+        TopicFilter::validated(&filter).matches(topic).then_some(index)
     }
 
     pub(super) fn group_mut(&mut self, index: GroupIndex) -> Option<&mut Group> {

@@ -27,8 +27,13 @@ pub(super) struct Trie<V> {
     nodes: Vec<Node<V>>,
     by_path: HashTable<NodeId>,
     hasher: FixedState,
-    /// The node that was freed last; it is used next.
+    /// The free nodes, from the one that was freed first on: it is used next.
     free: NodeId,
+    last_free: NodeId,
+    /// The number of the last holder of node ids, and of the oldest one that still holds some. A node that was freed since
+    /// that began is not used again, so that its id means no other node meanwhile.
+    last_holder: u32,
+    oldest_holder: Option<u32>,
 }
 
 /// With the value of a tree of subscriptions a node fills a cache line.
@@ -36,9 +41,9 @@ pub(super) struct Trie<V> {
 #[repr(align(64))]
 struct Node<V> {
     parent: NodeId,
-    /// The number of children; of a free node, the node that was freed before.
+    /// The number of children; of a free node, the node that was freed next.
     children: u32,
-    /// The hash of the levels down to this one.
+    /// The hash of the levels down to this one; of a free node, the number of the last holder when it was freed.
     path: Path,
     text: Text,
     value: V,
@@ -178,6 +183,9 @@ impl<V: Default> Trie<V> {
             by_path: HashTable::new(),
             hasher: FixedState::with_seed(seed),
             free: NONE,
+            last_free: NONE,
+            last_holder: 0,
+            oldest_holder: None,
         }
     }
 
@@ -340,14 +348,30 @@ impl<V: Default> Trie<V> {
 
     /// Adds a node, which the table does not have yet.
     fn add(&mut self, new: Node<V>) -> Option<NodeId> {
-        if self.free == NONE {
+        let id = self.free;
+        // The first free node was freed earlier than the others.
+        let is_held = |node: &Node<V>| {
+            self.oldest_holder.is_some_and(|oldest| node.path.0.wrapping_sub(oldest).cast_signed() >= 0)
+        };
+        if id == NONE || self.node(id).is_none_or(is_held) {
             let id = NodeId::try_from(self.nodes.len()).ok()?;
             self.nodes.push(new);
             return Some(id);
         }
-        let id = self.free;
         self.free = core::mem::replace(self.node_mut(id)?, new).children;
+        if self.free == NONE {
+            self.last_free = NONE;
+        }
         Some(id)
+    }
+
+    /// Whoever holds node ids over calls: the number of the last that has begun to, and of the oldest that still does.
+    pub(super) const fn hold(&mut self, last: u64, oldest: Option<u64>) {
+        self.last_holder = last as u32;
+        self.oldest_holder = match oldest {
+            Some(oldest) => Some(oldest as u32),
+            None => None,
+        };
     }
 
     /// Adds a node to the table.
@@ -371,9 +395,17 @@ impl<V: Default> Trie<V> {
             Some(parent) => parent.children = parent.children.saturating_sub(1),
             None => bug!("a node has a parent"),
         }
-        let free = core::mem::replace(&mut self.free, id);
+        let freed_at = Path(self.last_holder);
         if let Some(node) = self.node_mut(id) {
-            *node = Node { children: free, ..Node::new(Path::ROOT, NONE, Text::new(b"", None)) };
+            *node = Node::new(freed_at, NONE, Text::new(b"", None));
+        }
+        match core::mem::replace(&mut self.last_free, id) {
+            NONE => self.free = id,
+            last => {
+                if let Some(last) = self.node_mut(last) {
+                    last.children = id;
+                }
+            }
         }
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct OrderedAck {
 enum State {
     /// The application has not acknowledged the message.
     Waiting,
+    /// Ownership of the message was accepted, and its acknowledgement comes later.
+    Accepted,
     /// The message is a duplicate.
     Duplicate,
     /// The acknowledgement can be sent once all earlier ones have been sent.
@@ -44,19 +46,23 @@ impl OrderedAck {
     }
 
     pub(crate) const fn is_ready(&self) -> bool {
-        !matches!(self.state, State::Waiting)
+        !matches!(self.state, State::Waiting | State::Accepted)
     }
 
-    /// Returns whether the application has accepted the message.
+    /// Returns whether the application has accepted ownership of the message.
     pub(crate) const fn is_success(&self) -> bool {
-        matches!(self.state, State::Ready(code, _) if !code.is_error())
+        match self.state {
+            State::Ready(code, _) => !code.is_error(),
+            State::Accepted => true,
+            State::Waiting | State::Duplicate => false,
+        }
     }
 
     /// Returns the reason code that the application has chosen; Success if there is none.
     pub(crate) const fn reason_code(&self) -> PubAckReasonCode {
         match self.state {
             State::Ready(code, _) => code,
-            State::Waiting | State::Duplicate => PubAckReasonCode::Success,
+            State::Waiting | State::Accepted | State::Duplicate => PubAckReasonCode::Success,
         }
     }
 
@@ -64,7 +70,14 @@ impl OrderedAck {
     pub(crate) fn packet(&self) -> Option<&[u8]> {
         match &self.state {
             State::Ready(_, packet) => packet.as_deref(),
-            State::Waiting | State::Duplicate => None,
+            State::Waiting | State::Accepted | State::Duplicate => None,
+        }
+    }
+
+    /// Ownership of the message was accepted, whatever becomes of the connection; its acknowledgement comes later.
+    pub(crate) fn accept(&mut self) {
+        if !self.is_ready() {
+            self.state = State::Accepted;
         }
     }
 

@@ -42,6 +42,15 @@ fn everybody_gets_what_the_model_says() {
     run(0..250, Plan { steps: 400, ..Plan::default() });
 }
 
+/// Each item of work is one call, and clients go on between two of them.
+#[test]
+fn with_one_item_of_work_a_call() {
+    run(4000..4060, Plan { steps: 600, work: Some(1), ..Plan::default() });
+    run(4200..4230, Plan { steps: 600, work: Some(5), later: true, ..Plan::default() });
+    run(4300..4330, Plan { steps: 600, work: Some(2), little_room: true, ..Plan::default() });
+    run(4400..4430, Plan { steps: 600, work: Some(3), jumps: true, ..Plan::default() });
+}
+
 #[test]
 fn with_answers_that_come_later() {
     run(1000..1120, Plan { steps: 400, later: true, ..Plan::default() });

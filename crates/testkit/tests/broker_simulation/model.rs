@@ -39,6 +39,8 @@ pub(crate) struct Model {
     shared: BTreeMap<Payload, (BTreeSet<usize>, Vec<usize>)>,
     /// The messages of QoS 0 and 2 that were routed: they are routed once.
     once: BTreeSet<Payload>,
+    /// Messages that may still be on their way to their subscribers: topic, message, QoS.
+    spreading: Vec<(String, Payload, QoS)>,
     /// How many messages were routed.
     routed: usize,
     /// Which of them a client has last received of a publisher, topic and QoS.
@@ -58,10 +60,31 @@ pub(crate) struct Model {
 
 pub(crate) const GROUP: &str = "$share/g/";
 
+/// Whether a filter that is not shared matches.
+fn matches(filter: &str, topic: &str) -> bool {
+    TopicFilter::new(filter).unwrap().matches(TopicName::new(topic).unwrap())
+}
+
 impl Model {
     /// The broker takes up a subscription.
     pub(crate) fn subscribe(&mut self, client: usize, filter: &str, qos: QoS) {
         self.subscriptions.insert((client, filter.to_owned()), Subscription { qos, may_be_over: false });
+        // What is on its way may come by this subscription too, and with its QoS.
+        for (topic, payload, published) in self.spreading.clone() {
+            if filter.starts_with(GROUP) || !matches(filter, &topic) {
+                continue;
+            }
+            let copy = self.copies.entry((client, payload)).or_insert(Copy {
+                qos: qos.min(published),
+                topic,
+                routed: vec![self.routed],
+                received: 0,
+                is_optional: true,
+                may_differ: true,
+            });
+            copy.is_optional |= copy.received == 0 && copy.qos == QoS::AtMostOnce;
+            copy.may_differ = true;
+        }
     }
 
     /// A client asks for the end of a subscription.
@@ -72,9 +95,21 @@ impl Model {
                 members.remove(&client);
             }
         }
+        // What is on its way need not come any more, or comes by another subscription.
+        for (_, payload, _) in self.spreading.iter().filter(|(topic, ..)| matches(filter, topic)) {
+            if let Some(copy) = self.copies.get_mut(&(client, payload.clone())) {
+                copy.is_optional = true;
+                copy.may_differ = true;
+            }
+        }
         if let Some(subscription) = self.subscriptions.get_mut(&(client, filter.to_owned())) {
             subscription.may_be_over = true;
         }
+    }
+
+    /// All work is done: no message is on its way.
+    pub(crate) fn rest(&mut self) {
+        self.spreading.clear();
     }
 
     /// The broker has said that it is over.
@@ -106,6 +141,7 @@ impl Model {
             let is_to_come = qos == QoS::ExactlyOnce && self.dropped_by_limit > 0 && !self.was_received(payload);
             assert!(is_to_come, "{payload} of QoS {qos:?} is routed twice");
         }
+        self.spreading.push((topic.to_owned(), payload.to_owned(), qos));
         self.routed += 1;
         let place = self.routed;
         if retain {

@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) little_room: bool,
     /// Whether the clock jumps, so that clients are taken for dead.
     pub(crate) jumps: bool,
+    /// The work of a call, if it is to be less than usual.
+    pub(crate) work: Option<u32>,
 }
 
 /// What the broker has been told, in order: the policy sees each message and each subscription just before it counts.
@@ -139,7 +141,9 @@ impl World {
         };
         let shared_strategy =
             [SharedStrategy::RoundRobin, SharedStrategy::Random, SharedStrategy::LeastLoaded][random.index(3)];
-        let config = BrokerConfig { server, seed, shared_strategy, ..BrokerConfig::default() };
+        let usual = BrokerConfig::default();
+        let work_per_call = plan.work.map_or(usual.work_per_call, |work| work.try_into().unwrap());
+        let config = BrokerConfig { server, seed, shared_strategy, work_per_call, ..usual };
         let patience = plan.later.then(|| random.fork());
         let policy = Witness { patience, ..Witness::default() };
         let keep_alive = if plan.jumps { 20 } else { 0 };
@@ -171,14 +175,22 @@ impl World {
 
     /// Everything that the broker has been told goes to the model, and bytes to their links.
     fn settle(&mut self) {
-        self.broker.poll(self.now);
-        while self.broker.deadline().is_some_and(|at| at <= self.now) {
+        // Some of the work, or all of it.
+        let mut polls =
+            if self.plan.work.is_some() && self.random.percent(80) { self.random.index(6) } else { 1_000_000 };
+        while self.broker.deadline().is_some_and(|at| at <= self.now) && polls > 0 {
             self.broker.poll(self.now);
+            polls -= 1;
+            self.note();
+            assert!(polls > 0 || self.plan.work.is_some(), "what is due comes to an end");
         }
         while let Some(id) = self.broker.next_ready() {
             self.write(id);
         }
         self.note();
+        if self.broker.deadline().is_none_or(|at| at > self.now) {
+            self.model.rest();
+        }
         self.broker.assert_consistent();
     }
 
@@ -347,6 +359,9 @@ impl World {
         let mut quiet = 0;
         for _ in 0..20_000 {
             let before = (self.model.delivered(), self.model.routed(), self.pending());
+            while self.broker.deadline().is_some_and(|at| at <= self.now) {
+                self.settle();
+            }
             for place in 0..self.clients.len() {
                 self.open(place);
                 self.poll_client(place);

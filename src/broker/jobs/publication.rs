@@ -1,0 +1,33 @@
+//! A message that was accepted, and does not get to all of its subscribers in one call.
+
+use alloc::boxed::Box;
+
+use crate::broker::router::retained_message::RetainedMessage;
+use crate::broker::router::spread::Spread;
+use crate::broker::slab::Key;
+use crate::session::Receipt;
+
+/// A message that was accepted: it goes to its subscribers to the end, whatever becomes of the connection or the session that
+/// it came by.
+pub(in crate::broker) struct Publication {
+    pub(in crate::broker) source: Source,
+    pub(in crate::broker) state: State,
+}
+
+/// Whoever has published a message.
+#[derive(Clone, Debug)]
+pub(in crate::broker) enum Source {
+    /// A client, with the session that the message came by.
+    Client { session: Key, receipt: Option<Receipt> },
+    /// A client by its will, with the session that the will belonged to.
+    Will { session: Option<Key>, client_id: Box<str> },
+    /// The broker itself, or the embedding program.
+    Broker,
+}
+
+pub(in crate::broker) enum State {
+    /// Earlier messages are on their way to the end: of the same client, or retained ones of the same topic.
+    Waiting(Box<RetainedMessage>),
+    /// The message is on its way to its subscribers.
+    Spreading(Box<Spread>),
+}
