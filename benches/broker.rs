@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Instant as Clock;
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin};
 use mqtt_sansio::codec::{Connect, ConnectProperties, PacketId, Publish, Subscribe, Subscription};
 use mqtt_sansio::{Instant, QoS, TopicName, Version};
 
@@ -77,7 +77,7 @@ impl Stage {
         };
         let mut bytes = Vec::new();
         connect.encode(self.version, &mut bytes).expect("CONNECT");
-        let id = self.broker.open(NOW);
+        let id = self.broker.open(NOW, Origin::UNKNOWN);
         self.receive(id, &bytes);
         id
     }

@@ -3,7 +3,7 @@
 #![cfg(feature = "broker")]
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin};
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Delivery, Packet, PacketId, Publish, PublishProperties, Subscribe, Subscription,
 };
@@ -35,7 +35,7 @@ impl Stage {
             properties: ConnectProperties { session_expiry_interval, ..ConnectProperties::default() },
             ..Connect::default()
         };
-        let id = self.broker.open(NOW);
+        let id = self.broker.open(NOW, Origin::UNKNOWN);
         self.receive(id, &self.encoded(connect));
         id
     }
@@ -186,7 +186,7 @@ fn before_connect_a_connection_holds_next_to_nothing() {
     let before = LIVE.get();
     let ids: Vec<_> = (0..1000)
         .map(|_| {
-            let id = stage.broker.open(NOW);
+            let id = stage.broker.open(NOW, Origin::UNKNOWN);
             let mut input = &b"\x10\xFF\xFF\xFF\x7F\0\x04MQTT\x05"[..];
             stage.broker.receive(NOW, id, &mut input);
             id

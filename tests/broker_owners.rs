@@ -2,7 +2,9 @@
 
 #![cfg(feature = "broker")]
 
-use mqtt_sansio::broker::{Admission, AllowAll, Answer, Broker, BrokerConfig, Decision, DecisionId, UnknownDecision};
+use mqtt_sansio::broker::{
+    Admission, AllowAll, Answer, Broker, BrokerConfig, Decision, DecisionId, Origin, UnknownDecision,
+};
 use mqtt_sansio::codec::{AuthReasonCode, ConnAckReasonCode, Connect, SubAckReasonCode};
 use mqtt_sansio::server::Accept;
 use mqtt_sansio::{Instant, QoS, Version};
@@ -119,7 +121,7 @@ fn the_policy_that_allows_everything_allows_no_other_user() {
             let mut broker = Broker::new(BrokerConfig::default(), AllowAll);
             let now = Instant::from_micros(1);
             let mut open = |connect: Connect<'_>| {
-                let id = broker.open(now);
+                let id = broker.open(now, Origin::UNKNOWN);
                 broker.receive(now, id, &mut &encoded(&connect.into(), Version::V5)[..]);
                 (id, broker.connection("c"))
             };

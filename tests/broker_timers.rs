@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin};
 use mqtt_sansio::codec::{Connect, ConnectProperties, Publish, PublishProperties};
 use mqtt_sansio::{QoS, Version};
 
@@ -185,7 +185,7 @@ fn timers_do_not_pile_up() {
     let mut broker = Broker::new(config(), AllowAll);
     let properties = PublishProperties { message_expiry_interval: Some(5000), ..PublishProperties::default() };
     let retained = Publish { retain: true, properties, ..message("a", "x", QoS::AtMostOnce) };
-    let client = broker.open(at(0));
+    let client = broker.open(at(0), Origin::UNKNOWN);
     let bytes = encoded(&named(Version::V5, "client").into(), Version::V5);
     broker.receive(at(0), client, &mut &bytes[..]);
     let bytes = encoded(&retained.into(), Version::V5);

@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use mqtt_sansio::broker::{Admission, Answer, AuthStep, Broker, BrokerConfig, Decision, Notice, Policy};
+use mqtt_sansio::broker::{Admission, Answer, AuthStep, Broker, BrokerConfig, Decision, Notice, Origin, Policy};
 use mqtt_sansio::client::{self, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{
     self, Auth, AuthProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect,
@@ -272,7 +272,7 @@ fn the_broker() {
         }
         let mut broker = Broker::new(BrokerConfig::default(), Curious(secret.to_vec()));
         for has_method in [false, true] {
-            let id = broker.open(NOW);
+            let id = broker.open(NOW, Origin::UNKNOWN);
             let mut bytes = encoded(&connect(secret, has_method).into());
             if has_method {
                 bytes.extend(encoded(&packets(secret)[3]));

@@ -8,6 +8,7 @@ use super::index::SessionIndex;
 use super::lifecycle;
 use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice};
+use super::principal::Origin;
 use super::publish;
 use super::resume::{self, Newcomer, StoredDecisions};
 use super::session::Session;
@@ -138,6 +139,7 @@ fn enter_session(
     let Some(connecting) = cx.connections.connecting(id) else {
         return bug!("a connection is a connecting one while its client is accepted");
     };
+    let origin = connecting.origin();
     let acceptor = connecting.acceptor();
     let exists = known.is_some();
     let index = known.or_else(|| cx.sessions.insert(Session::new(acceptor.new_session())));
@@ -160,6 +162,7 @@ fn enter_session(
         session.set_busy(is_busy);
     }
     cx.sessions.attach(index, id, user_name);
+    enter_principal(cx, id, index, origin);
     cx.connections.attach(id, index);
     let accepted = &mut cx.sessions.counters_mut().clients_accepted;
     *accepted = accepted.wrapping_add(1);
@@ -176,6 +179,22 @@ fn enter_session(
         resume::restrict_subscriptions(cx, index, decisions);
     }
     cx.sessions.mark_changed(index);
+}
+
+/// The connection and the session of a client that was accepted are those of its principal.
+fn enter_principal(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex, origin: Origin) {
+    let Some(client) = cx.sessions.get(index).and_then(Session::client) else { return };
+    let user_name = client.user_name;
+    let name = cx.policy.principal(client).name(user_name, origin);
+    let turns = cx.jobs.turns_mut();
+    let principal = turns.enter(name);
+    turns.enter_again(principal);
+    if let Some(turn) = cx.connections.turn_mut(id) {
+        turns.leave(turn.set_principal(principal));
+    }
+    if let Some(session) = cx.sessions.get_mut(index) {
+        turns.leave(session.set_principal(principal));
+    }
 }
 
 /// The client of a session has connected again: the older connection ends with Session taken over \[MQTT-3.1.4-3\].

@@ -8,6 +8,7 @@ use super::jobs::input::InputTurn;
 use super::jobs::turns::PrincipalIndex;
 use super::pending_decisions::PendingDecision;
 use super::policy::{ConnectionId, DecisionId};
+use super::principal::Origin;
 use super::slab::{Key, Slab};
 use crate::server::{Acceptor, ServerConfig};
 use crate::session::Transmit;
@@ -44,11 +45,16 @@ pub(super) struct Connecting {
     acceptor: Acceptor,
     /// When the timer of the connection runs.
     scheduled: Instant,
+    origin: Origin,
 }
 
 impl Connecting {
     pub(super) const fn acceptor(&mut self) -> &mut Acceptor {
         &mut self.acceptor
+    }
+
+    pub(super) const fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// The timer of the connection is set to another time.
@@ -97,15 +103,22 @@ impl Connections {
     }
 
     /// Adds a connection that waits for CONNECT; without a configuration it is over at once.
-    pub(super) fn open(&mut self, server: Option<&Arc<ServerConfig>>, now: Instant) -> ConnectionId {
+    pub(super) fn open(
+        &mut self,
+        server: Option<&Arc<ServerConfig>>,
+        now: Instant,
+        origin: Origin,
+        principal: PrincipalIndex,
+    ) -> ConnectionId {
         let state = match server {
             Some(server) => State::Connecting(Box::new(Connecting {
                 acceptor: Acceptor::new(Arc::clone(server), now),
                 scheduled: Instant::NEVER,
+                origin,
             })),
             None => State::Over(Transmit::default()),
         };
-        match self.slab.insert(Connection { state, pending: None, turn: InputTurn::new(PrincipalIndex::BROKER) }) {
+        match self.slab.insert(Connection { state, pending: None, turn: InputTurn::new(principal) }) {
             Some(key) => ConnectionId::new(key),
             // The slab is full (2^32 connections): return an id that matches no connection.
             None => ConnectionId::new(Key { index: u32::MAX, generation: u32::MAX }),
@@ -201,6 +214,11 @@ impl Connections {
             None | Some(Connection { state: State::Over(_), .. }) => None,
             Some(connection) => Some(&mut connection.turn),
         }
+    }
+
+    /// The principal of a connection, which may be over.
+    pub(super) fn principal(&self, id: ConnectionId) -> Option<PrincipalIndex> {
+        self.slab.get_by_key(id.key()).map(|connection| connection.turn.principal())
     }
 
     /// Whether the input of a connection waits for its turn.

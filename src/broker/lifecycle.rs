@@ -6,6 +6,7 @@ use super::connections::{Before, Connecting};
 use super::context::Context;
 use super::index::SessionIndex;
 use super::policy::{ConnectionId, Ended, Notice, Refusal};
+use super::principal::{Origin, PrincipalName};
 use super::session::Session;
 use super::timers::Due;
 use crate::codec::{ConnAckProperties, ConnAckReasonCode, Disconnect, DisconnectReasonCode};
@@ -70,26 +71,31 @@ pub(super) fn notify_drops(cx: &mut Context<'_>) {
 }
 
 /// Opens a connection; see [`Broker::open`](super::Broker::open).
-pub(super) fn open(cx: &mut Context<'_>, server: &Arc<ServerConfig>) -> ConnectionId {
+pub(super) fn open(cx: &mut Context<'_>, server: &Arc<ServerConfig>, origin: Origin) -> ConnectionId {
     let counters = cx.sessions.counters_mut();
     counters.connections = counters.connections.wrapping_add(1);
+    let principal = cx.jobs.turns_mut().enter(PrincipalName::Origin(origin));
     if cx.connections.len() >= cx.config.max_connections {
         counters.connections_refused = counters.connections_refused.wrapping_add(1);
-        let connection = cx.connections.open(None, cx.now);
+        let connection = cx.connections.open(None, cx.now, origin, principal);
         cx.sessions.ready_mut().push(connection);
         let why = Ended::TooMany;
         cx.policy.notice(Notice::Refused { connection, client_id: None, user_name: None, why });
         return connection;
     }
-    let id = cx.connections.open(Some(server), cx.now);
+    let id = cx.connections.open(Some(server), cx.now, origin, principal);
     schedule_connection(cx, id);
     id
 }
 
 /// Removes a connection whose transport is closed; see [`Broker::closed`](super::Broker::closed).
 pub(super) fn close(cx: &mut Context<'_>, id: ConnectionId) {
+    let principal = cx.connections.principal(id);
     // It may have been done before.
     let Some(before) = cx.connections.close(id) else { return };
+    if let Some(principal) = principal {
+        cx.jobs.turns_mut().leave(principal);
+    }
     cx.sessions.ready_mut().unmark(id);
     match before {
         Before::Attached(index) => {
@@ -245,7 +251,10 @@ pub(super) fn remove_session(cx: &mut Context<'_>, index: SessionIndex) {
     notify_drops(cx);
     cx.registry.remove(cx.sessions, index);
     match cx.sessions.remove(index) {
-        Some(session) => notify_session_ended(cx, session.client_id()),
+        Some(session) => {
+            cx.jobs.turns_mut().leave(session.principal());
+            notify_session_ended(cx, session.client_id());
+        }
         None => bug!("a session is removed once"),
     }
 }

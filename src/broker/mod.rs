@@ -6,12 +6,12 @@
 //!
 //! ```
 //! # use bytes::Buf;
-//! # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig};
+//! # use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin};
 //! # use mqtt_sansio::{Instant, Message};
 //! # fn main() -> Result<(), Box<dyn core::error::Error>> {
 //! # let now = Instant::from_micros(7);
 //! let mut broker = Broker::new(BrokerConfig::default(), AllowAll);
-//! let id = broker.open(now); // a transport was accepted
+//! let id = broker.open(now, Origin::UNKNOWN); // a transport was accepted
 //! # let received = b"\x10\x13\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x06thermo\x82\x0a\x00\x01\x00\x00\x04gw/#\x00";
 //! let mut input = &received[..]; // what it has read
 //! broker.receive(now, id, &mut input);
@@ -56,6 +56,7 @@ mod lifecycle;
 mod memory;
 mod pending_decisions;
 mod policy;
+mod principal;
 mod publish;
 mod ready;
 mod registry;
@@ -79,6 +80,7 @@ pub use self::policy::{
     Admission, AllowAll, Answer, AuthStep, Client, ConnectionId, Decision, DecisionId, Ended, Notice, Policy, Refusal,
     TakeOver, UnknownDecision,
 };
+pub use self::principal::{Origin, Principal};
 use self::registry::Registry;
 use self::router::Router;
 use self::session::Session;
@@ -129,11 +131,11 @@ impl<P: Policy> Broker<P> {
         }
     }
 
-    /// Opens a connection for a transport that was accepted. If there are too many connections it is [over](Self::is_over)
+    /// Opens a connection for a transport that was accepted, and comes from this origin. If there are too many connections it is [over](Self::is_over)
     /// at once.
-    pub fn open(&mut self, now: Instant) -> ConnectionId {
+    pub fn open(&mut self, now: Instant, origin: Origin) -> ConnectionId {
         let server = Arc::clone(&self.server);
-        lifecycle::open(&mut self.at(now), &server)
+        lifecycle::open(&mut self.at(now), &server, origin)
     }
 
     /// Takes what a transport has read. What is left of `input` is to be given again, with more behind it: it is the
@@ -339,6 +341,11 @@ impl<P: Policy> Broker<P> {
         }
         assert_eq!(self.registry.len(), self.sessions.len() as usize, "each session has one client identifier");
         self.sessions.assert_consistent();
+        let parties = u64::from(self.connections.len()) + u64::from(self.sessions.len()) + u64::from(self.jobs.len());
+        assert!(
+            u64::from(self.jobs.turns().principals()) <= parties + self.jobs.turns().in_turn() as u64,
+            "no principal is left"
+        );
         self.sessions.work().assert_bounded();
         self.router.assert_consistent(&self.sessions);
     }

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use thiserror::Error;
 
 use super::counters::DropReason;
+use super::principal::Principal;
 use super::slab::Key;
 use crate::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, ReasonCode, SubAckReasonCode, Subscription, Version};
 use crate::redacted::Redacted;
@@ -130,6 +131,17 @@ pub trait Policy {
         self.subscribe(id, client, subscription)
     }
 
+    /// Decides who bears the work of a client that was accepted: each principal has its share of the broker, whatever number of
+    /// clients it has.
+    ///
+    /// The default is the user of the client, or the [origin](super::Origin) of a client without one. A policy that does not
+    /// know for certain who the user is must say [`Principal::Origin`]: else a client has as many shares as it can think of
+    /// names.
+    fn principal(&mut self, client: Client<'_>) -> Principal {
+        let _ = client;
+        Principal::User
+    }
+
     /// Takes notice of something that has happened.
     fn notice(&mut self, notice: Notice<'_>) {
         let _ = notice;
@@ -140,7 +152,13 @@ pub trait Policy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AllowAll;
 
-impl Policy for AllowAll {}
+impl Policy for AllowAll {
+    /// Nobody knows whether the user of a client is the one that it claims to be.
+    fn principal(&mut self, client: Client<'_>) -> Principal {
+        let _ = client;
+        Principal::Origin
+    }
+}
 
 /// A decision of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]

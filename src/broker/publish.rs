@@ -205,22 +205,15 @@ fn start(
     {
         session.server_mut().accept_ownership(receipt);
     }
-    let principal = principal_of(cx, &source, from);
+    // The publisher bears the work.
+    let session = from.and_then(|index| cx.sessions.get(index));
+    let principal = session.map_or(PrincipalIndex::BROKER, Session::principal);
     let client_id = order_of(cx, &source, from);
     let job = Job::Publication(Box::new(Publication { source, state }));
     match jobs::start(cx, principal, Order { client_id: Some(&client_id), retained }, job) {
         Some(_) => None,
         None => Some(Err(PubAckReasonCode::QuotaExceeded)), // 2^32 jobs are open
     }
-}
-
-/// The principal that bears the work of a message.
-fn principal_of(cx: &mut Context<'_>, source: &Source, from: Option<SessionIndex>) -> PrincipalIndex {
-    let connection = match source {
-        Source::Client { .. } => from.and_then(|index| cx.sessions.get(index)?.connection()),
-        Source::Will { .. } | Source::Broker => None,
-    };
-    connection.and_then(|id| cx.connections.turn_mut(id)).map_or(PrincipalIndex::BROKER, |turn| turn.principal())
 }
 
 /// Goes on with a message that is a job.

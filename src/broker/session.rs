@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::jobs::turns::PrincipalIndex;
 use super::policy::{Client, ConnectionId};
 use super::router::list_id::ListId;
 use super::router::retained_walk::RetainedWalk;
@@ -22,6 +23,8 @@ pub(super) struct Session {
     is_held: bool,
     /// Whether jobs of the client identifier are open: the input of the connection is not taken meanwhile.
     is_busy: bool,
+    /// The principal of the last connection.
+    principal: PrincipalIndex,
     /// Whether a copy of a message needs no more than the session itself: not while it is to get retained messages.
     is_plain: bool,
     /// The number of the message that was last merged for this session, and its position there.
@@ -50,6 +53,7 @@ impl Session {
             is_changed: false,
             is_held: false,
             is_busy: false,
+            principal: PrincipalIndex::BROKER,
             is_plain: true,
             merged_at: (0, 0),
             server,
@@ -186,6 +190,16 @@ impl Session {
 
     pub(super) const fn set_merged_at(&mut self, round: u32, position: u32) {
         self.merged_at = (round, position);
+    }
+
+    /// The principal of the last connection.
+    pub(super) const fn principal(&self) -> PrincipalIndex {
+        self.principal
+    }
+
+    /// A connection of this principal is attached; returns the principal of the one before.
+    pub(super) const fn set_principal(&mut self, principal: PrincipalIndex) -> PrincipalIndex {
+        core::mem::replace(&mut self.principal, principal)
     }
 
     /// Whether a copy of a message needs no more than the session itself. What makes a session special clears this, so that a

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Buf;
 use mqtt_sansio::broker::{
     Admission, AllowAll, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Ended, Notice,
-    Policy, TakeOver,
+    Origin, Policy, TakeOver,
 };
 use mqtt_sansio::codec::{
     ConnAckReasonCode, Connect, Delivery, Disconnect, DisconnectReasonCode, Packet, PubAck, PubAckReasonCode, PubComp,
@@ -64,7 +64,7 @@ impl Net {
 
     /// Somebody connects to the transport.
     pub(crate) fn open(&mut self, version: Version) -> Peer {
-        let id = self.broker.open(self.now);
+        let id = self.broker.open(self.now, Origin::UNKNOWN);
         self.ends.push(End {
             id,
             version,

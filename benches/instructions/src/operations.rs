@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin};
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{
     self, Connect, ConnectProperties, Limits, Packet, PacketId, Publish, PublishProperties, Subscribe, Subscription,
@@ -209,7 +209,7 @@ impl Stage {
     }
 
     fn open(&mut self, name: &str) -> ConnectionId {
-        let id = self.broker.open(NOW);
+        let id = self.broker.open(NOW, Origin::UNKNOWN);
         self.receive(id, &connect(name));
         id
     }

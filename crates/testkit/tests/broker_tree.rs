@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin};
 use mqtt_sansio::codec::{
     self, Connect, Decoded, Delivery, Limits, Packet, PacketId, PubAck, PubComp, PubRec, PubRel, Publish, Subscribe,
     SubscribeProperties, Subscription, Unsubscribe,
@@ -78,7 +78,7 @@ impl World {
         let name = format!("client-{client}");
         let client_identifier = name.as_str().try_into().unwrap();
         let connect = Connect { version: Version::V5, clean_start: true, client_identifier, ..Connect::default() };
-        let id = self.broker.open(NOW);
+        let id = self.broker.open(NOW, Origin::UNKNOWN);
         self.send(id, connect);
         let packets = self.take(id);
         assert!(packets.is_empty(), "CONNACK and nothing else");

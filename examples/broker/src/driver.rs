@@ -48,7 +48,7 @@ impl Opened {
     pub(crate) fn new(driver: Rc<Driver>, address: SocketAddr, identity: Identity) -> Self {
         let id = {
             let mut broker = driver.broker.borrow_mut();
-            let id = broker.open(driver.now());
+            let id = broker.open(driver.now(), address.ip().into());
             broker.policy_mut().came_from(id, address, identity);
             id
         };

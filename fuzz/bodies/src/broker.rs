@@ -5,8 +5,8 @@ use core::num::{NonZeroU16, NonZeroU32};
 use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
 use mqtt_sansio::broker::{
-    Admission, Answer, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Notice, Policy,
-    SharedStrategy, TakeOver,
+    Admission, Answer, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Notice, Origin,
+    Policy, SharedStrategy, TakeOver,
 };
 use mqtt_sansio::codec::{
     self, ConnAckReasonCode, Connect, Decoded, DisconnectReasonCode, Field, Limits, Packet, PacketType,
@@ -217,7 +217,8 @@ impl Ops<'_> {
 
     fn open(&mut self) {
         if self.peers.len() < 5 {
-            let (id, sent) = (self.broker.open(self.now), Sent::new(Version::V5));
+            let (id, sent) =
+                (self.broker.open(self.now, Origin::new(self.peers.len() as u128 / 2)), Sent::new(Version::V5));
             assert!(self.peers.iter().all(|peer| peer.id != id && peer.id.index() != id.index()), "{id} is in use");
             self.peers.push(Peer { id, version: Version::V5, is_known: false, received: Vec::new(), sent });
         }
@@ -366,7 +367,7 @@ impl Ops<'_> {
         self.latest = self.latest.max(self.now);
         self.polls += 1;
         // With little work in a call, other calls come in between.
-        let is_patient = self.config.seed & 8 != 0 && self.polls % 8 != 0;
+        let is_patient = self.config.seed & 8 != 0 && !self.polls.is_multiple_of(8);
         let mut polls = 0;
         while !is_patient && self.broker.deadline().is_some_and(|at| at <= self.latest) {
             self.broker.poll(self.now);

@@ -27,6 +27,11 @@ impl InputTurn {
         Self { principal, last: 1, state: State::Idle }
     }
 
+    /// The connection is that of another principal from now on; returns the one before.
+    pub(in crate::broker) const fn set_principal(&mut self, principal: PrincipalIndex) -> PrincipalIndex {
+        core::mem::replace(&mut self.principal, principal)
+    }
+
     pub(in crate::broker) const fn principal(&self) -> PrincipalIndex {
         self.principal
     }

@@ -65,6 +65,11 @@ impl Jobs {
         Self { slab: Slab::new(), chains: BTreeMap::new(), turns: Turns::new(work_per_call) }
     }
 
+    /// Number of open jobs.
+    pub(in crate::broker) const fn len(&self) -> u32 {
+        self.slab.len()
+    }
+
     /// Whether something waits for its turn, so that the next [`poll`](crate::broker::Broker::poll) has something to do.
     #[inline]
     pub(in crate::broker) const fn is_waiting(&self) -> bool {
@@ -94,6 +99,7 @@ impl Jobs {
     pub(super) fn push(&mut self, principal: PrincipalIndex, order: Order<'_>, job: Job) -> Option<JobId> {
         let chains = chains(order);
         let id = self.slab.insert(State { job: Some(job), principal, chains: chains.clone() })?;
+        self.turns.enter_again(principal);
         for chain in chains.into_iter().flatten() {
             self.chains.entry(chain).or_default().push_back(id);
         }
@@ -122,6 +128,7 @@ impl Jobs {
             bug!("a job ends once");
             return None;
         };
+        self.turns.leave(state.principal);
         let mut ended = None;
         for key in state.chains.into_iter().flatten() {
             let Some(chain) = self.chains.get_mut(&key) else {
@@ -143,7 +150,12 @@ impl Jobs {
     }
 
     /// The turns of principals.
-    pub(super) const fn turns_mut(&mut self) -> &mut Turns {
+    pub(in crate::broker) const fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// The turns of principals.
+    pub(in crate::broker) const fn turns_mut(&mut self) -> &mut Turns {
         &mut self.turns
     }
 

@@ -1,9 +1,10 @@
 //! Whose turn it is: work is shared between principals first, then between the connections and jobs of a principal.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
 use crate::broker::policy::ConnectionId;
+use crate::broker::principal::PrincipalName;
 use crate::broker::slab::{Key, Slab};
 use crate::time::Instant;
 
@@ -21,7 +22,7 @@ impl PrincipalIndex {
 
 /// What waits for its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(in crate::broker) enum Entry {
     /// A connection whose input was not taken.
     Input(ConnectionId),
     Job(JobId),
@@ -31,8 +32,9 @@ pub(super) enum Entry {
 /// its work takes more is subtracted from the next.
 ///
 /// A principal that had nothing to do joins in front, once: it is served before those that wait for their next round.
-pub(super) struct Turns {
+pub(in crate::broker) struct Turns {
     principals: Slab<Principal>,
+    by_name: BTreeMap<PrincipalName, PrincipalIndex>,
     /// Principals that have joined since their last round.
     new: VecDeque<PrincipalIndex>,
     /// The others, in turn.
@@ -44,6 +46,10 @@ pub(super) struct Turns {
 }
 
 struct Principal {
+    /// `None` for the broker itself.
+    name: Option<PrincipalName>,
+    /// Number of connections, sessions and jobs of the principal.
+    users: u32,
     /// The units that are left of the quantum; negative if the last turn took more.
     credit: i64,
     queue: VecDeque<Entry>,
@@ -60,11 +66,12 @@ impl Turns {
     pub(super) fn new(quantum: u64) -> Self {
         let mut principals = Slab::new();
         // The broker itself has index 0.
-        if principals.insert(Principal::new()).is_none() {
+        if principals.insert(Principal::new(None)).is_none() {
             bug!("an empty slab has room");
         }
         Self {
             principals,
+            by_name: BTreeMap::new(),
             new: VecDeque::new(),
             old: VecDeque::new(),
             quantum: i64::try_from(quantum).unwrap_or(i64::MAX),
@@ -80,6 +87,59 @@ impl Turns {
 
     fn get_mut(&mut self, principal: PrincipalIndex) -> Option<&mut Principal> {
         self.principals.get_mut(principal.0)
+    }
+
+    /// A connection, a session or a job is that of this principal from now on. It is that of the broker itself if no index is
+    /// left.
+    pub(in crate::broker) fn enter(&mut self, name: PrincipalName) -> PrincipalIndex {
+        let index = match self.by_name.get(&name) {
+            Some(&index) => index,
+            None => {
+                let Some(key) = self.principals.insert(Principal::new(Some(name.clone()))) else {
+                    return PrincipalIndex::BROKER;
+                };
+                let index = PrincipalIndex(key.index);
+                self.by_name.insert(name, index);
+                index
+            }
+        };
+        self.enter_again(index);
+        index
+    }
+
+    /// A connection, a session or a job more is that of a principal that has some.
+    pub(in crate::broker) fn enter_again(&mut self, index: PrincipalIndex) {
+        if let Some(principal) = self.get_mut(index) {
+            principal.users = principal.users.saturating_add(1);
+        }
+    }
+
+    /// A connection, a session or a job of a principal is gone.
+    pub(in crate::broker) fn leave(&mut self, index: PrincipalIndex) {
+        let Some(principal) = self.get_mut(index) else { return bug!("a principal exists while it is used") };
+        principal.users = principal.users.saturating_sub(1);
+        if !principal.is_in_turn {
+            self.remove_unused(index);
+        }
+    }
+
+    /// Removes a principal that has no connections, sessions and jobs, unless it is the broker itself.
+    fn remove_unused(&mut self, index: PrincipalIndex) {
+        if self.get_mut(index).is_some_and(|it| it.users == 0 && it.name.is_some())
+            && let Some(Principal { name: Some(name), .. }) = self.principals.remove(index.0)
+        {
+            self.by_name.remove(&name);
+        }
+    }
+
+    /// Number of principals that have caused work lately.
+    pub(in crate::broker) fn in_turn(&self) -> usize {
+        self.new.len().saturating_add(self.old.len())
+    }
+
+    /// Number of principals besides the broker itself.
+    pub(in crate::broker) const fn principals(&self) -> u32 {
+        self.principals.len().saturating_sub(1)
     }
 
     /// Lets a principal that has nothing to do join in front.
@@ -159,6 +219,8 @@ impl Turns {
         }
         if principal.is_in_turn {
             self.old.push_back(index);
+        } else {
+            self.remove_unused(index);
         }
         None
     }
@@ -182,7 +244,7 @@ impl Turns {
 }
 
 impl Principal {
-    const fn new() -> Self {
-        Self { credit: 0, queue: VecDeque::new(), is_in_turn: false, since: Instant::EPOCH }
+    const fn new(name: Option<PrincipalName>) -> Self {
+        Self { name, users: 0, credit: 0, queue: VecDeque::new(), is_in_turn: false, since: Instant::EPOCH }
     }
 }

@@ -2,8 +2,8 @@
 
 use bytes::Buf;
 use mqtt_sansio::broker::{
-    Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, DecisionId, DropReason, Notice, Policy,
-    SharedStrategy,
+    Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, DecisionId, DropReason, Notice, Origin,
+    Policy, SharedStrategy,
 };
 use mqtt_sansio::codec::{PubAckReasonCode, SubAckReasonCode, Subscription};
 use mqtt_sansio::server::ServerConfig;
@@ -281,7 +281,7 @@ impl World {
     fn open(&mut self, place: usize) {
         let client = &mut self.clients[place];
         if client.link.is_none() && client.session.open(self.now).is_ok() {
-            let id = self.broker.open(self.now);
+            let id = self.broker.open(self.now, Origin::new(place as u128 / 2));
             let (up, down, at_broker, at_client) = Default::default();
             client.link = Some(Link { id, up, down, at_broker, at_client });
         }
