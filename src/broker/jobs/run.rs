@@ -18,12 +18,17 @@ pub(in crate::broker) fn run(cx: &mut Context<'_>) {
         match entry {
             Entry::Input(id) => {
                 // The connection may be over by now.
-                if let Some(turn) = cx.connections.turn_mut(id) {
-                    cx.jobs.turns_mut().charge(principal, i64::from(turn.grant()));
-                    cx.sessions.ready_mut().push(id);
-                }
                 cx.work().spend(1);
-                continue; // the work is counted when the input comes
+                if let Some(turn) = cx.connections.turn_mut(id) {
+                    let estimate = turn.grant();
+                    cx.jobs.turns_mut().charge(principal, i64::from(estimate));
+                    cx.sessions.ready_mut().push(id);
+                    // The work is done when the input comes, and leaves that much less to this call: so the driver looks at
+                    // its transports in between, and others have their turns.
+                    let left = cx.work().left();
+                    cx.work().narrow(left.saturating_sub(u64::from(estimate)));
+                }
+                continue;
             }
             Entry::Job(id) => {
                 let limit = cx.work().narrow(credit);

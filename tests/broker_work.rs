@@ -1,0 +1,497 @@
+//! A call of the broker does a bounded amount of work, and nobody notices where a message was interrupted: whatever happens
+//! between two calls, each subscriber gets it once, and in order.
+
+#![cfg(feature = "broker")]
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use bytes::Buf;
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin};
+use mqtt_sansio::codec::{
+    self, Connect, ConnectProperties, Decoded, Delivery, Limits, Packet, PacketId, PubRel, Publish, Subscribe,
+    Subscription, Unsubscribe, Will,
+};
+use mqtt_sansio::{CommandError, Instant, Message, QoS, TopicFilter, TopicName, Version};
+
+const NOW: Instant = Instant::from_micros(1);
+
+/// A broker, and how much a call of it has done at most.
+struct Stage {
+    broker: Broker<AllowAll>,
+    longest: u64,
+    /// How many calls there were.
+    calls: u64,
+}
+
+impl Stage {
+    fn new(work_per_call: u32) -> Self {
+        Self::with(BrokerConfig { work_per_call: NonZeroU32::new(work_per_call).unwrap(), ..BrokerConfig::default() })
+    }
+
+    fn with(config: BrokerConfig) -> Self {
+        Self { broker: Broker::new(config, AllowAll), longest: 0, calls: 0 }
+    }
+
+    /// One call, the work of which is counted.
+    fn call<T>(&mut self, call: impl FnOnce(&mut Broker<AllowAll>) -> T) -> T {
+        self.calls += 1;
+        let before = self.broker.work_done();
+        let done = call(&mut self.broker);
+        self.longest = self.longest.max(self.broker.work_done() - before);
+        done
+    }
+
+    /// Does one budget of what is left; returns whether there was something.
+    fn poll(&mut self) -> bool {
+        let is_due = self.broker.deadline().is_some_and(|at| at <= NOW);
+        if is_due {
+            self.call(|broker| broker.poll(NOW));
+        }
+        is_due
+    }
+
+    /// Does all that is left; returns how many calls that took.
+    fn finish(&mut self) -> u32 {
+        let mut calls = 0;
+        while self.poll() {
+            calls += 1;
+            assert!(calls < 1_000_000, "it comes to an end");
+        }
+        calls
+    }
+
+    /// A client sends a packet; returns whether it was taken at once.
+    fn give<'p>(&mut self, id: ConnectionId, packet: impl Into<Packet<'p>>) -> bool {
+        let mut bytes = Vec::new();
+        packet.into().encode(Version::V5, &mut bytes).unwrap();
+        let mut input = &bytes[..];
+        self.call(|broker| broker.receive(NOW, id, &mut input));
+        input.is_empty()
+    }
+
+    /// A client sends a packet, which is taken when it is its turn.
+    fn begin<'p>(&mut self, id: ConnectionId, packet: impl Into<Packet<'p>>) {
+        let packet = packet.into();
+        while !self.give(id, packet) {
+            assert!(self.poll(), "it is the turn of others");
+        }
+    }
+
+    /// A client sends a packet, and all work that is left is done.
+    fn send<'p>(&mut self, id: ConnectionId, packet: impl Into<Packet<'p>>) {
+        let packet = packet.into();
+        self.finish();
+        while !self.give(id, packet) {
+            self.finish();
+        }
+        self.finish();
+    }
+
+    fn connect_with(&mut self, name: &str, origin: u128, will: Option<Will<'_>>) -> ConnectionId {
+        let id = self.broker.open(NOW, Origin::new(origin));
+        let connect = Connect {
+            version: Version::V5,
+            clean_start: false,
+            client_identifier: name.try_into().unwrap(),
+            will,
+            properties: ConnectProperties { session_expiry_interval: Some(1000), ..ConnectProperties::default() },
+            ..Connect::default()
+        };
+        self.send(id, connect);
+        self.take(id);
+        id
+    }
+
+    fn connect(&mut self, name: &str) -> ConnectionId {
+        self.connect_with(name, 0, None)
+    }
+
+    fn subscribe_with(&mut self, id: ConnectionId, filter: &str, qos: QoS, no_local: bool) {
+        let subscriptions = [Subscription { no_local, ..Subscription::new(filter, qos).unwrap() }];
+        let packet =
+            Subscribe { id: PacketId::MIN, subscriptions: (&subscriptions).into(), properties: Default::default() };
+        self.begin(id, packet);
+        self.take(id);
+    }
+
+    fn subscribe(&mut self, id: ConnectionId, filter: &str, qos: QoS) {
+        self.subscribe_with(id, filter, qos, false);
+    }
+
+    fn unsubscribe(&mut self, id: ConnectionId, filter: &str) {
+        let filters = [TopicFilter::new(filter).unwrap()];
+        let properties = Default::default();
+        self.begin(id, Unsubscribe { id: PacketId::MIN, filters: (&filters).into(), properties });
+    }
+
+    /// What there is for a client, one word a packet: the payload of a message, or the name of an acknowledgement.
+    fn take(&mut self, id: ConnectionId) -> Vec<String> {
+        let mut words = Vec::new();
+        loop {
+            let transmit = self.broker.transmit(id);
+            let bytes = transmit.copy_to_bytes(transmit.remaining());
+            if bytes.is_empty() {
+                return words;
+            }
+            let mut rest = &bytes[..];
+            while let Ok(Decoded::Packet { packet, size }) = codec::decode(rest, Version::V5, Limits::from_server()) {
+                rest = &rest[size..];
+                match packet {
+                    Packet::Publish(publish) => words.push(String::from_utf8_lossy(publish.payload).into_owned()),
+                    Packet::PubAck(_) => words.push("PUBACK".into()),
+                    Packet::PubRec(_) => words.push("PUBREC".into()),
+                    Packet::PubComp(_) => words.push("PUBCOMP".into()),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Subscribers of a filter, in the order of their sessions.
+    fn crowd(&mut self, count: usize, filter: &str) -> Vec<ConnectionId> {
+        (0..count)
+            .map(|number| {
+                let id = self.connect(&format!("crowd-{number}"));
+                self.subscribe(id, filter, QoS::AtMostOnce);
+                id
+            })
+            .collect()
+    }
+}
+
+fn message<'a>(topic: &'a str, payload: &'a str, qos: QoS) -> Publish<'a> {
+    let delivery = Delivery::new(qos, PacketId::MIN, false);
+    Publish { delivery, topic: TopicName::new(topic).unwrap(), payload: payload.as_bytes(), ..Publish::default() }
+}
+
+/// What an item may be more than the budget: the packet itself, or the copy for one session with all its identifiers.
+const ITEM: u64 = 300;
+
+/// Every filter that matches a topic of so many levels, with the level itself or `+` for each.
+fn combinations(topic: &str) -> Vec<String> {
+    let levels: Vec<_> = topic.split('/').collect();
+    let filter = |choices: usize| {
+        let level = |(at, level): (usize, &&str)| if choices >> at & 1 == 0 { (*level).to_owned() } else { "+".into() };
+        levels.iter().enumerate().map(level).collect::<Vec<_>>().join("/")
+    };
+    (0..1 << levels.len()).map(filter).collect()
+}
+
+/// The work of one small packet grows with the number of filters that overlap, and is done in budgets.
+#[test]
+fn a_topic_that_all_combinations_of_wildcards_match() {
+    let topic = "a/b/c/d/e/f/g/h/i/j/k";
+    let mut stage = Stage::new(100);
+    let ids: Vec<_> = (0..4).map(|number| stage.connect(&format!("subscriber-{number}"))).collect();
+    for (number, filter) in combinations(topic).iter().enumerate() {
+        stage.subscribe(ids[number % 4], filter, QoS::AtLeastOnce);
+        stage.finish();
+    }
+    let (publisher, innocent) = (stage.connect("publisher"), stage.connect_with("innocent", 1, None));
+    stage.subscribe(innocent, "innocent", QoS::AtMostOnce);
+    stage.finish();
+    stage.longest = 0;
+    assert!(stage.give(publisher, message(topic, "x", QoS::AtLeastOnce)));
+    let mut calls = 0;
+    while stage.poll() {
+        calls += 1;
+        // Another client is served in between, each time at once.
+        let before = stage.broker.work_done();
+        assert!(stage.give(innocent, message("innocent", "y", QoS::AtMostOnce)), "after {calls} calls");
+        assert_eq!(stage.take(innocent), ["y"]);
+        assert!(stage.broker.work_done() - before < 100);
+    }
+    assert!(calls > 20, "it takes many calls: {calls}");
+    assert!(stage.longest <= 100 + ITEM, "{} units in one call", stage.longest);
+    for id in ids {
+        assert_eq!(stage.take(id), ["x"], "one copy for all filters of a session");
+    }
+    assert_eq!(stage.take(publisher), ["PUBACK"]);
+}
+
+/// The same with many subscribers, and with many groups of one filter.
+#[test]
+fn ten_thousand_subscribers_and_groups() {
+    let mut stage = Stage::new(200);
+    let ids = stage.crowd(2000, "a/+");
+    for (number, &id) in ids.iter().enumerate() {
+        for group in 0..4 {
+            stage.subscribe(id, &format!("$share/{}/a/#", number * 4 + group), QoS::AtMostOnce);
+        }
+    }
+    let publisher = stage.connect("publisher");
+    stage.finish();
+    stage.longest = 0;
+    stage.give(publisher, message("a/b", "x", QoS::AtMostOnce));
+    assert!(stage.finish() > 40, "it takes many calls");
+    assert!(stage.longest <= 200 + ITEM, "{} units in one call", stage.longest);
+    for id in ids {
+        assert_eq!(stage.take(id).len(), 5, "one copy, and one for each group");
+    }
+}
+
+/// Others subscribe and unsubscribe between any two calls: nobody misses anything, or gets it twice.
+#[test]
+fn third_parties_miss_nothing_while_others_come_and_go() {
+    for work_per_call in [1, 3, 20] {
+        let mut stage = Stage::new(work_per_call);
+        let crowd = stage.crowd(100, "a/+");
+        let both: Vec<_> = crowd.iter().copied().step_by(3).collect();
+        both.iter().for_each(|&id| stage.subscribe(id, "#", QoS::AtMostOnce));
+        let (publisher, restless) = (stage.connect("publisher"), stage.connect_with("restless", 1, None));
+        stage.finish();
+        for round in 0..5 {
+            let payload = format!("{round}");
+            stage.begin(publisher, message("a/b", &payload, QoS::AtMostOnce));
+            let (mut step, calls) = (0, stage.calls);
+            while stage.poll() {
+                // Lists grow, shrink, begin and end: also those that are gone through.
+                let filter = ["a/+", "a/b", "+/+", "#", "a/#", "a/b/c"][step % 6];
+                if step % 12 < 6 {
+                    stage.subscribe(restless, filter, QoS::AtMostOnce);
+                } else {
+                    stage.unsubscribe(restless, filter);
+                }
+                step += 1;
+                stage.broker.assert_consistent();
+            }
+            assert!(stage.calls > calls + 5, "it takes several calls");
+            for &id in &crowd {
+                assert_eq!(stage.take(id), [payload.as_str()], "round {round}, in steps of {work_per_call}");
+            }
+            let copies = stage.take(restless).iter().filter(|word| **word == payload).count();
+            assert!(copies <= 1, "each session is met once");
+        }
+    }
+}
+
+#[test]
+fn a_subscriber_that_unsubscribes_before_its_turn_gets_nothing() {
+    let mut stage = Stage::new(1);
+    let crowd = stage.crowd(20, "a");
+    let last = crowd[19];
+    let publisher = stage.connect_with("publisher", 1, None);
+    stage.finish();
+    stage.begin(publisher, message("a", "x", QoS::AtMostOnce));
+    assert!(stage.poll());
+    stage.unsubscribe(last, "a");
+    assert_eq!(stage.take(last), [""; 0]);
+    stage.finish();
+    assert_eq!(stage.take(last), [""; 0], "it is no subscriber any more");
+    assert!(crowd[..19].iter().all(|&id| stage.take(id) == ["x"]));
+}
+
+/// The input of a client waits until its message has gone to all [MQTT-4.6.0-5], and `next_ready` tells when it is taken again.
+#[test]
+fn messages_of_one_client_come_in_order() {
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut stage = Stage::new(2);
+        let crowd = stage.crowd(30, "a");
+        let publisher = stage.connect_with("publisher", 1, None);
+        stage.finish();
+        while stage.broker.next_ready().is_some() {}
+        stage.begin(publisher, message("a", "1", qos));
+        assert!(!stage.broker.takes_input(publisher), "its message is on its way");
+        assert!(!stage.give(publisher, message("a", "2", qos)), "it is not taken");
+        let mut is_told = false;
+        while !is_told && stage.poll() {
+            while let Some(id) = stage.broker.next_ready() {
+                is_told |= id == publisher && stage.broker.takes_input(publisher);
+            }
+        }
+        assert!(is_told, "next_ready tells that its input is taken again");
+        let last = message("a", "2", qos);
+        let delivery = Delivery::new(qos, PacketId::try_from(2).unwrap(), false);
+        stage.send(publisher, Publish { delivery, ..last });
+        for &id in &crowd {
+            assert_eq!(stage.take(id), ["1", "2"]);
+        }
+    }
+}
+
+/// A message that was accepted goes to all, and its identifier counts as received, whatever becomes of the connection.
+#[test]
+fn a_message_outlives_its_connection() {
+    let mut stage = Stage::new(1);
+    let crowd = stage.crowd(30, "a");
+    let publisher = stage.connect_with("publisher", 1, None);
+    stage.finish();
+    stage.begin(publisher, message("a", "x", QoS::ExactlyOnce));
+    stage.poll();
+    stage.call(|broker| broker.closed(NOW, publisher));
+    // The client comes back, and repeats the message: its input waits for the first one.
+    let again = stage.broker.open(NOW, Origin::new(1));
+    let connect = Connect {
+        version: Version::V5,
+        clean_start: false,
+        client_identifier: "publisher".try_into().unwrap(),
+        properties: ConnectProperties { session_expiry_interval: Some(1000), ..ConnectProperties::default() },
+        ..Connect::default()
+    };
+    let mut polls = 0;
+    while !stage.give(again, connect) {
+        stage.poll();
+        polls += 1;
+        assert!(polls < 20, "CONNECT does not wait for the message");
+    }
+    assert!(!stage.broker.takes_input(again), "the message is on its way");
+    stage.take(again);
+    let repeated = Publish {
+        delivery: Delivery::new(QoS::ExactlyOnce, PacketId::MIN, true),
+        ..message("a", "x", QoS::ExactlyOnce)
+    };
+    assert!(!stage.give(again, repeated));
+    stage.send(again, repeated);
+    assert_eq!(stage.take(again), ["PUBREC"]);
+    stage.send(again, PubRel::new(PacketId::MIN));
+    assert_eq!(stage.take(again), ["PUBCOMP"]);
+    for &id in &crowd {
+        assert_eq!(stage.take(id), ["x"], "once");
+    }
+}
+
+/// Even the end of the session does not stop a message. Its index is used again at once, by a session that the message is for,
+/// though it is one with No Local: another client has published it.
+#[test]
+fn a_message_outlives_its_session() {
+    let mut stage = Stage::new(1);
+    let crowd = stage.crowd(30, "a");
+    let publisher = stage.connect_with("publisher", 1, None);
+    stage.finish();
+    stage.begin(publisher, message("a", "x", QoS::AtLeastOnce));
+    stage.poll();
+    assert!(stage.call(|broker| broker.end_session(NOW, "publisher")));
+    let id = stage.broker.open(NOW, Origin::new(2));
+    let connect =
+        Connect { version: Version::V5, client_identifier: "other".try_into().unwrap(), ..Connect::default() };
+    stage.begin(id, connect);
+    let subscriptions = [Subscription { no_local: true, ..Subscription::new("a", QoS::AtMostOnce).unwrap() }];
+    let packet =
+        Subscribe { id: PacketId::MIN, subscriptions: (&subscriptions).into(), properties: Default::default() };
+    stage.begin(id, packet);
+    assert!(crowd.last().is_some_and(|&last| stage.take(last).is_empty()), "the message is still on its way");
+    stage.finish();
+    assert!(crowd.iter().all(|&id| stage.take(id) == ["x"]));
+    assert_eq!(stage.take(id), ["x"], "No Local is about another session");
+}
+
+#[test]
+fn a_will_comes_after_the_last_message() {
+    let mut stage = Stage::new(1);
+    let crowd = stage.crowd(30, "a");
+    let will = Will { topic: TopicName::new("a").unwrap(), payload: b"will", ..Will::default() };
+    let publisher = stage.connect_with("publisher", 1, Some(will));
+    stage.finish();
+    stage.begin(publisher, message("a", "last", QoS::AtMostOnce));
+    stage.poll();
+    stage.call(|broker| broker.closed(NOW, publisher));
+    stage.finish();
+    for &id in &crowd {
+        assert_eq!(stage.take(id), ["last", "will"]);
+    }
+}
+
+/// Retained messages of one topic go out one after the other, so that the one that is retained is the last that came.
+#[test]
+fn retained_messages_of_a_topic_come_in_one_order_for_all() {
+    let mut stage = Stage::new(1);
+    let crowd = stage.crowd(40, "a");
+    let publishers: Vec<_> =
+        (1..4).map(|number| stage.connect_with(&format!("publisher-{number}"), number, None)).collect();
+    stage.finish();
+    for (number, &id) in publishers.iter().enumerate() {
+        let payload = number.to_string();
+        stage.begin(id, Publish { retain: true, ..message("a", &payload, QoS::AtMostOnce) });
+        stage.poll();
+    }
+    // One that is not retained does not wait.
+    stage.call(|broker| broker.publish(NOW, &Message::new("b", "own"))).unwrap();
+    stage.finish();
+    for &id in &crowd {
+        assert_eq!(stage.take(id), ["0", "1", "2"]);
+    }
+    let late = stage.connect("late");
+    stage.subscribe(late, "b", QoS::AtMostOnce);
+    let subscriptions = [Subscription::new("a", QoS::AtMostOnce).unwrap()];
+    let packet =
+        Subscribe { id: PacketId::MIN, subscriptions: (&subscriptions).into(), properties: Default::default() };
+    stage.send(late, packet);
+    assert_eq!(stage.take(late), ["2"], "the last one is retained");
+}
+
+/// The embedding program is told whether a message is accepted. It can be ahead of the broker by a limited number.
+#[test]
+fn messages_of_the_embedding_program_wait_in_order() {
+    let mut stage = Stage::new(1);
+    let crowd = stage.crowd(10, "a");
+    stage.finish();
+    let mut accepted = 0_usize;
+    let refused = loop {
+        let payload = accepted.to_string();
+        match stage.call(|broker| broker.publish(NOW, &Message::new("a", &payload))) {
+            Ok(()) => accepted += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, CommandError::QueueFull) && accepted == 1000, "{refused:?} after {accepted}");
+    stage.finish();
+    let expected: Vec<_> = (0..accepted).map(|number| number.to_string()).collect();
+    for &id in &crowd {
+        assert_eq!(stage.take(id), expected);
+    }
+    assert!(stage.call(|broker| broker.publish(NOW, &Message::new("a", "more"))).is_ok());
+}
+
+/// Input that a connection has, and how much of it was taken.
+struct Busy {
+    id: ConnectionId,
+    taken: usize,
+}
+
+/// Serves whoever is ready, as a driver does, and counts the bytes that were taken of each.
+fn serve(stage: &mut Stage, busy: &mut BTreeMap<usize, Busy>, input: &[u8]) {
+    while let Some(id) = stage.broker.next_ready() {
+        if let Some(busy) = busy.get_mut(&id.index()) {
+            let mut rest = input;
+            stage.call(|broker| broker.receive(NOW, id, &mut rest));
+            busy.taken += input.len() - rest.len();
+        }
+    }
+}
+
+/// Two parties that are busy have equal shares, though one has a hundred connections; and a third one that says little does not
+/// wait for them.
+#[test]
+fn work_is_shared_between_principals() {
+    let mut stage = Stage::new(50);
+    let mut input = Vec::new();
+    for _ in 0..1000 {
+        message("nobody", "x", QoS::AtMostOnce).encode(Version::V5, &mut input).unwrap();
+    }
+    let mut ids = vec![stage.connect_with("alone", 1, None)];
+    ids.extend((0..100).map(|number| stage.connect_with(&format!("many-{number}"), 2, None)));
+    let quiet = stage.connect_with("quiet", 3, None);
+    stage.finish();
+    while stage.broker.next_ready().is_some() {}
+    stage.longest = 0;
+    let mut busy: BTreeMap<_, _> = ids.iter().map(|&id| (id.index(), Busy { id, taken: 0 })).collect();
+    for busy in busy.values_mut() {
+        let mut rest = &input[..];
+        stage.call(|broker| broker.receive(NOW, busy.id, &mut rest));
+        busy.taken += input.len() - rest.len();
+    }
+    for round in 0..400 {
+        assert!(stage.poll(), "input waits");
+        serve(&mut stage, &mut busy, &input);
+        if round % 7 == 0 {
+            assert!(stage.give(quiet, message("nobody", "y", QoS::AtMostOnce)), "one that says little is not held up");
+        }
+    }
+    let alone = busy[&ids[0].index()].taken as f64;
+    let many: usize = ids[1..].iter().map(|id| busy[&id.index()].taken).sum();
+    let (many, most) = (many as f64, ids[1..].iter().map(|id| busy[&id.index()].taken).max().unwrap());
+    assert!(alone / many > 0.7 && many / alone > 0.7, "{alone} bytes of one connection, {many} of a hundred");
+    assert!((most as f64) < many / 20.0, "and the hundred share theirs");
+    assert!(stage.longest <= 50 + ITEM, "{} units in one call", stage.longest);
+}
