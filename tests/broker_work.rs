@@ -313,15 +313,15 @@ fn messages_of_one_client_come_in_order() {
 /// A message that was accepted goes to all, and its identifier counts as received, whatever becomes of the connection.
 #[test]
 fn a_message_outlives_its_connection() {
-    let mut stage = Stage::new(1);
-    let crowd = stage.crowd(30, "a");
+    let mut stage = Stage::new(40);
+    let crowd = stage.crowd(200, "a");
     let publisher = stage.connect_with("publisher", 1, None);
     stage.finish();
     stage.begin(publisher, message("a", "x", QoS::ExactlyOnce));
     stage.poll();
     stage.call(|broker| broker.closed(NOW, publisher));
     // The client comes back, and repeats the message: its input waits for the first one.
-    let again = stage.broker.open(NOW, Origin::new(1));
+    let again = stage.broker.open(NOW, Origin::new(2));
     let connect = Connect {
         version: Version::V5,
         clean_start: false,
@@ -376,20 +376,41 @@ fn a_message_outlives_its_session() {
     assert_eq!(stage.take(id), ["x"], "No Local is about another session");
 }
 
+/// Though the will would go out in one call, and the message before it does not.
 #[test]
 fn a_will_comes_after_the_last_message() {
-    let mut stage = Stage::new(1);
-    let crowd = stage.crowd(30, "a");
-    let will = Will { topic: TopicName::new("a").unwrap(), payload: b"will", ..Will::default() };
+    let mut stage = Stage::new(40);
+    let crowd = stage.crowd(100, "a");
+    let last = crowd[99];
+    stage.subscribe(last, "b", QoS::AtMostOnce);
+    let will = Will { topic: TopicName::new("b").unwrap(), payload: b"will", ..Will::default() };
     let publisher = stage.connect_with("publisher", 1, Some(will));
     stage.finish();
     stage.begin(publisher, message("a", "last", QoS::AtMostOnce));
-    stage.poll();
     stage.call(|broker| broker.closed(NOW, publisher));
+    assert_eq!(stage.take(last), [""; 0], "the message is still on its way");
     stage.finish();
-    for &id in &crowd {
-        assert_eq!(stage.take(id), ["last", "will"]);
-    }
+    assert_eq!(stage.take(last), ["last", "will"]);
+    assert!(crowd[..99].iter().all(|&id| stage.take(id) == ["last"]));
+}
+
+/// A filter that ends while a message is on its way to its subscribers leaves its place in the tree, which no other filter takes
+/// meanwhile.
+#[test]
+fn a_message_does_not_come_by_a_filter_that_took_the_place_of_another() {
+    let mut stage = Stage::new(1);
+    stage.crowd(60, "a");
+    let last = stage.connect_with("last", 1, None);
+    stage.subscribe(last, "+", QoS::AtMostOnce);
+    let publisher = stage.connect_with("publisher", 2, None);
+    stage.finish();
+    stage.begin(publisher, message("a", "x", QoS::AtMostOnce));
+    (0..20).for_each(|_| assert!(stage.poll()));
+    stage.unsubscribe(last, "+");
+    stage.subscribe(last, "other", QoS::AtMostOnce);
+    assert!(stage.poll(), "the message is still on its way");
+    stage.finish();
+    assert_eq!(stage.take(last), [""; 0]);
 }
 
 /// Retained messages of one topic go out one after the other, so that the one that is retained is the last that came.
@@ -425,6 +446,7 @@ fn retained_messages_of_a_topic_come_in_one_order_for_all() {
 fn messages_of_the_embedding_program_wait_in_order() {
     let mut stage = Stage::new(1);
     let crowd = stage.crowd(10, "a");
+    stage.subscribe(crowd[9], "b", QoS::AtMostOnce);
     stage.finish();
     let mut accepted = 0_usize;
     let refused = loop {
@@ -494,4 +516,39 @@ fn work_is_shared_between_principals() {
     assert!(alone / many > 0.7 && many / alone > 0.7, "{alone} bytes of one connection, {many} of a hundred");
     assert!((most as f64) < many / 20.0, "and the hundred share theirs");
     assert!(stage.longest <= 50 + ITEM, "{} units in one call", stage.longest);
+}
+
+/// What a client that said nothing lately begins is gone on with before those that wait for their next round.
+#[test]
+fn a_quiet_client_joins_in_front() {
+    let mut stage = Stage::new(50);
+    let crowd = stage.crowd(16, "a");
+    let mut input = Vec::new();
+    for _ in 0..1000 {
+        message("nobody", "x", QoS::AtMostOnce).encode(Version::V5, &mut input).unwrap();
+    }
+    let ids: Vec<_> = (0..30).map(|number| stage.connect_with(&format!("busy-{number}"), 10 + number, None)).collect();
+    let quiet = stage.connect_with("quiet", 1, None);
+    stage.finish();
+    while stage.broker.next_ready().is_some() {}
+    // Time passes, so that nobody has to wait for what was done before.
+    let later = Instant::from_micros(1_000_000);
+    let mut busy: BTreeMap<_, _> = ids.iter().map(|&id| (id.index(), Busy { id, taken: 0 })).collect();
+    for busy in busy.values() {
+        stage.call(|broker| broker.receive(later, busy.id, &mut &input[..]));
+    }
+    for _ in 0..100 {
+        stage.broker.poll(later);
+        serve(&mut stage, &mut busy, &input);
+    }
+    // Its copies may be more than the budget, so they are a job.
+    assert!(stage.give(quiet, message("a", "x", QoS::AtMostOnce)));
+    assert!(stage.take(crowd[15]).is_empty());
+    let mut calls = 0;
+    while stage.take(crowd[15]).is_empty() {
+        stage.call(|broker| broker.poll(later));
+        serve(&mut stage, &mut busy, &input);
+        calls += 1;
+    }
+    assert!(calls <= 2, "it did not wait for thirty others: {calls}");
 }

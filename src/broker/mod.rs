@@ -341,11 +341,9 @@ impl<P: Policy> Broker<P> {
         }
         assert_eq!(self.registry.len(), self.sessions.len() as usize, "each session has one client identifier");
         self.sessions.assert_consistent();
-        let parties = u64::from(self.connections.len()) + u64::from(self.sessions.len()) + u64::from(self.jobs.len());
-        assert!(
-            u64::from(self.jobs.turns().principals()) <= parties + self.jobs.turns().in_turn() as u64,
-            "no principal is left"
-        );
+        let parties = [self.connections.len(), self.sessions.len(), self.jobs.len()].into_iter().map(u64::from);
+        let known = parties.fold(self.jobs.turns().in_turn() as u64, u64::saturating_add);
+        assert!(u64::from(self.jobs.turns().principals()) <= known, "no principal is left");
         self.sessions.work().assert_bounded();
         self.router.assert_consistent(&self.sessions);
     }
