@@ -6,6 +6,7 @@ use super::context::Context;
 use super::counters::DropReason;
 use super::index::SessionIndex;
 use super::jobs;
+use super::jobs::work::Work;
 use super::lifecycle;
 use super::pending_decisions::PendingDecision;
 use super::policy::{Answer, ConnectionId, DecisionId, Ended, UnknownDecision};
@@ -164,6 +165,7 @@ pub(super) fn process_changes(cx: &mut Context<'_>) {
 }
 
 fn process_session(cx: &mut Context<'_>, index: SessionIndex) {
+    let before = cx.sessions.get(index).map_or(0, |session| session.server().unsent());
     loop {
         // The session may be removed by one of its actions.
         let Some(session) = cx.sessions.get_mut(index) else { return };
@@ -173,6 +175,9 @@ fn process_session(cx: &mut Context<'_>, index: SessionIndex) {
             None => break,
         }
     }
+    // That a session is looked at was counted when it was changed; what it sends is counted here.
+    let after = cx.sessions.get(index).map_or(0, |session| session.server().unsent());
+    cx.work().spend(Work::units_of(after.saturating_sub(before)).saturating_sub(1));
     if let Some(at) = cx.sessions.finish_changes(index)
         && let Some(key) = cx.sessions.key(index)
     {

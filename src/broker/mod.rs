@@ -39,7 +39,9 @@
 //!   there is nothing more; if the transport is not ready, when it is. Then what is left of its input is given again, if
 //!   there is some.
 //! - One that [is over](Broker::is_over) is written to once more, and closed.
-//! - [`poll`](Broker::poll) is called when the [`deadline`](Broker::deadline) has come.
+//! - [`poll`](Broker::poll) is called when the [`deadline`](Broker::deadline) has come. A call does a bounded amount of
+//!   [work](BrokerConfig::work_per_call); while some is left, the deadline is at once, and the driver serves its transports
+//!   between two calls of `poll`.
 //!
 //! Other servers may connect as [bridges](crate::codec::Connect::is_bridge). In 3.1 and 3.1.1 every subscription of a bridge
 //! is one with No Local and Retain As Published, and the policy is shown it as that; in 5.0 a bridge asks for them itself.

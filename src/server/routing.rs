@@ -290,6 +290,12 @@ impl ServerSession {
         self.engine.transmit.taken()
     }
 
+    /// Returns the number of bytes that wait to be written.
+    #[inline]
+    pub(crate) fn unsent(&self) -> usize {
+        self.engine.transmit.len()
+    }
+
     /// Returns whether input is not accepted because too many answers wait to be written.
     pub(crate) fn is_full(&self) -> bool {
         !self.engine.has_room_for_answers(&self.rules())

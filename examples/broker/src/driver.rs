@@ -188,6 +188,8 @@ impl Driver {
             self.wakes_at.set(deadline);
             let due = async {
                 match deadline {
+                    // There is unfinished work: the transports are looked at before it goes on.
+                    Some(deadline) if deadline <= self.now() => tokio::task::yield_now().await,
                     // Timers are not exact to the microsecond: a little later is in time.
                     Some(deadline) => tokio::time::sleep(self.clock.until(deadline) + Duration::from_millis(1)).await,
                     None => std::future::pending().await,

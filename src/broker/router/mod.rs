@@ -238,7 +238,7 @@ impl Router {
             }
             let (count, each) = (tree.count(matches) as u64, cost_of_copy(&publish));
             if count.saturating_mul(each.saturating_add(MORE)) <= sessions.work().left() {
-                return Ok(Published::Done(self.forward_at_once(sessions, now, from, publish, large, each)));
+                return Ok(Published::Done(self.forward_at_once(sessions, now, from, publish, large, (count, each))));
             }
         }
         let mut large = large;
@@ -268,7 +268,7 @@ impl Router {
         from: Option<SessionIndex>,
         publish: MessageRef<'_>,
         large: Option<Bytes>,
-        each: u64,
+        (count, each): (u64, u64),
     ) -> Outcome {
         let topic = publish.topic;
         let Self { tree, encoded, encoded_retained, matches, merging, groups, config, random, retained, .. } = self;
@@ -278,7 +278,7 @@ impl Router {
         let mut walks = RetainedFirst { retained, encoded: encoded_retained, now, topic, is_retained };
 
         let dropped_before = sessions.drop_count();
-        sessions.work_mut().spend_each(tree.count(matches) as u64, each);
+        sessions.work_mut().spend_each(count, each);
         let lists = tree.lists(matches);
         let mut count = merging.deliver(sessions, lists, from, &mut copies, &mut |sessions, index| {
             walks.send(sessions, index);
