@@ -6,7 +6,6 @@ use super::context::Context;
 use super::counters::DropReason;
 use super::index::SessionIndex;
 use super::jobs;
-use super::jobs::work::Work;
 use super::lifecycle;
 use super::pending_decisions::PendingDecision;
 use super::policy::{Answer, ConnectionId, DecisionId, Ended, UnknownDecision};
@@ -21,9 +20,7 @@ use crate::time::Instant;
 
 /// Takes what a transport has read; see [`Broker::receive`](super::Broker::receive).
 pub(super) fn receive(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8]) {
-    if !input.is_empty() && !jobs::begin_input(cx, id) {
-        return;
-    }
+    let Some(principal) = jobs::begin_input(cx, id, input) else { return };
     let (before, work_before) = (input.len(), cx.work().done());
     take_input(cx, id, input);
     let taken = before.saturating_sub(input.len());
@@ -32,7 +29,7 @@ pub(super) fn receive(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8])
     let is_left = !input.is_empty() && cx.work().is_spent();
     process_changes(cx);
     let units = cx.work().done().saturating_sub(work_before);
-    jobs::end_input(cx, id, units, is_left);
+    jobs::end_input(cx, id, principal, units, is_left);
 }
 
 /// Runs the timers that are due, and goes on with jobs; see [`Broker::poll`](super::Broker::poll).
@@ -165,20 +162,18 @@ pub(super) fn process_changes(cx: &mut Context<'_>) {
 }
 
 fn process_session(cx: &mut Context<'_>, index: SessionIndex) {
-    let before = cx.sessions.get(index).map_or(0, |session| session.server().unsent());
+    let mut before = None;
     loop {
         // The session may be removed by one of its actions.
         let Some(session) = cx.sessions.get_mut(index) else { return };
+        before.get_or_insert(session.server().unsent());
         match session.server_mut().advance_output(cx.now) {
             Some(action) => act(cx, index, action),
             None if cx.router.advance_walk(cx.sessions, cx.now, index) => {}
             None => break,
         }
     }
-    // That a session is looked at was counted when it was changed; what it sends is counted here.
-    let after = cx.sessions.get(index).map_or(0, |session| session.server().unsent());
-    cx.work().spend(Work::units_of(after.saturating_sub(before)).saturating_sub(1));
-    if let Some(at) = cx.sessions.finish_changes(index)
+    if let Some(at) = cx.sessions.finish_changes(index, before.unwrap_or_default())
         && let Some(key) = cx.sessions.key(index)
     {
         lifecycle::schedule(cx, at, Due::Session(key));

@@ -163,26 +163,25 @@ impl Sessions {
         if session.is_busy() {
             return None;
         }
+        let mut most = PIECE;
         loop {
             let before = input.len();
-            let (mut piece, rest) = input.split_at(before.min(PIECE));
+            let (mut piece, rest) = input.split_at(before.min(most));
             let action = session.poll(now, &mut piece);
-            let taken = before.saturating_sub(rest.len()).saturating_sub(piece.len());
+            let taken = before.wrapping_sub(rest.len()).wrapping_sub(piece.len());
             *input = input.get(taken..).unwrap_or_default();
-            if let Some(action) = action {
+            if action.is_some() {
                 self.work.spend_bytes(taken);
-                return Some(action);
-            }
-            if taken == 0 {
-                if rest.is_empty() {
-                    return None;
-                }
-                // A packet may be longer than the piece.
-                let action = session.poll(now, input);
-                self.work.spend_bytes(before.saturating_sub(input.len()));
                 return action;
             }
-            self.work.spend((taken / SHORT) as u64);
+            if taken != 0 {
+                self.work.spend((taken / SHORT) as u64);
+                most = PIECE;
+            } else if rest.is_empty() {
+                return None;
+            } else {
+                most = usize::MAX; // the packet may be longer than the piece
+            }
             if input.is_empty() || self.work.is_spent() {
                 return None;
             }
@@ -190,15 +189,18 @@ impl Sessions {
     }
 
     /// What is to be done with a session that has nothing more to do for now: its stored messages are counted, and its
-    /// connection is ready if output waits. Returns when the session's timer has to run, if that is before the timer runs
+    /// connection is ready if output waits, of which `unsent` bytes did before. Returns when the session's timer has to run, if that is before the timer runs
     /// anyway.
     #[inline]
-    pub(super) fn finish_changes(&mut self, index: SessionIndex) -> Option<Instant> {
+    pub(super) fn finish_changes(&mut self, index: SessionIndex, unsent: usize) -> Option<Instant> {
         let Some(session) = self.slab.get_mut(index.get()) else {
             bug!("a session without actions still exists");
             return None;
         };
         count_stored(&mut self.memory, session);
+        // That a session is looked at was counted when it was changed; what it sends is counted here.
+        let sent = session.server().unsent().saturating_sub(unsent);
+        self.work.spend(Work::units_of(sent).saturating_sub(1));
         if let Some(connection) = session.connection()
             && session.server_mut().transmit().has_remaining()
         {

@@ -52,37 +52,43 @@ fn end(cx: &mut Context<'_>, id: JobId) {
     }
 }
 
-/// Whether input of a connection is taken now. If it is the turn of others first, the connection waits for its own.
+/// Whether input of a connection is taken now: then the principal that bears the work is returned. If it is the turn of others
+/// first, the connection waits for its own.
 #[inline]
-pub(super) fn begin_input(cx: &mut Context<'_>, id: ConnectionId) -> bool {
-    let Some(turn) = cx.connections.turn_mut(id) else { return true }; // it is over, and its input void
+pub(super) fn begin_input(cx: &mut Context<'_>, id: ConnectionId, input: &[u8]) -> Option<PrincipalIndex> {
+    let Some(turn) = cx.connections.turn_mut(id) else {
+        return Some(PrincipalIndex::BROKER); // it is over, and its input void
+    };
+    let principal = turn.principal();
+    if input.is_empty() {
+        return Some(principal);
+    }
     match turn.is_granted() {
+        None => {
+            if cx.jobs.turns_mut().may_work(principal, cx.now) {
+                return Some(principal);
+            }
+            wait(cx, id);
+            None
+        }
         Some(true) => {
             let estimate = turn.take_grant();
-            cx.jobs.turns_mut().charge(turn.principal(), i64::from(estimate).saturating_neg());
-            true
+            cx.jobs.turns_mut().charge(principal, i64::from(estimate).saturating_neg());
+            Some(principal)
         }
-        Some(false) => false,
-        None => {
-            let principal = turn.principal();
-            let may_work = cx.jobs.turns_mut().may_work(principal, cx.now);
-            if !may_work {
-                wait(cx, id);
-            }
-            may_work
-        }
+        Some(false) => None,
     }
 }
 
 /// Counts the work that the input of a connection was. If input is left because the budget is spent, the connection waits
 /// for its next turn.
 #[inline]
-pub(super) fn end_input(cx: &mut Context<'_>, id: ConnectionId, units: u64, is_left: bool) {
-    let Some(turn) = cx.connections.turn_mut(id) else { return };
-    turn.set_last(units);
-    let principal = turn.principal();
+pub(super) fn end_input(cx: &mut Context<'_>, id: ConnectionId, principal: PrincipalIndex, units: u64, is_left: bool) {
     cx.jobs.turns_mut().charge(principal, i64::try_from(units).unwrap_or(i64::MAX));
     if is_left {
+        if let Some(turn) = cx.connections.turn_mut(id) {
+            turn.set_last(units);
+        }
         wait(cx, id);
     }
 }

@@ -72,23 +72,21 @@ impl Search {
             }
             None => {
                 trie.find_along(topic.as_bytes(), levels, literal);
-                let mut left = literal.len();
-                for (&(node, path), depth) in literal.iter().zip(0..) {
+                // One at least, and all of them most of the time.
+                let count = usize::try_from(work.left()).unwrap_or(usize::MAX).clamp(1, literal.len().max(1));
+                for (&(node, path), depth) in literal.iter().take(count).zip(0..) {
                     visit(node, path, depth, branches);
-                    work.spend(1);
-                    left = left.wrapping_sub(1);
-                    if work.is_spent() && left != 0 {
-                        return Some(Cursor::behind(trie, node));
-                    }
                 }
+                work.spend_each(count as u64, 1);
                 if work.is_spent()
-                    && !branches.is_empty()
-                    && let Some(&(last, _)) = literal.last()
+                    && (count < literal.len() || !branches.is_empty())
+                    && let Some(&(last, _)) = literal.get(count.wrapping_sub(1))
                 {
                     return Some(Cursor::behind(trie, last));
                 }
             }
         }
+        let (mut count, left) = (0_u64, work.left());
         while let Some((node, path, depth)) = branches.pop() {
             visit(node, path, depth, branches);
             if trie.tail(node).is_none()
@@ -99,11 +97,13 @@ impl Search {
                     branches.push((child, path, depth.saturating_add(1)));
                 }
             }
-            work.spend(1);
-            if work.is_spent() && !branches.is_empty() {
+            count = count.wrapping_add(1);
+            if count >= left && !branches.is_empty() {
+                work.spend_each(count, 1);
                 return Some(Cursor::behind(trie, node));
             }
         }
+        work.spend_each(count, 1);
         None
     }
 }
