@@ -163,6 +163,20 @@ impl Sessions {
         if session.is_busy() {
             return None;
         }
+        if input.len() <= PIECE {
+            let before = input.len();
+            let action = session.poll(now, input);
+            let taken = before.wrapping_sub(input.len());
+            self.work.spend(if action.is_some() { Work::units_of(taken) } else { (taken / SHORT) as u64 });
+            return action;
+        }
+        self.poll_in_pieces(index, now, input)
+    }
+
+    /// Lets a session take input in pieces, so that many short packets are not worked on in one go.
+    #[inline(never)]
+    fn poll_in_pieces<'a>(&mut self, index: SessionIndex, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
+        let session = self.slab.get_mut(index.get())?;
         let mut most = PIECE;
         loop {
             let before = input.len();

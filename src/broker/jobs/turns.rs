@@ -158,9 +158,15 @@ impl Turns {
     /// does not count: there was time for others since.
     #[inline]
     pub(super) fn may_work(&mut self, index: PrincipalIndex, now: Instant) -> bool {
-        self.join(index);
         let quantum = self.quantum;
-        let Some(principal) = self.get_mut(index) else { return true };
+        let Some(principal) = self.principals.get_mut(index.0) else {
+            bug!("a principal exists while it is used");
+            return true;
+        };
+        if !principal.is_in_turn {
+            self.join(index);
+            return true;
+        }
         if !principal.queue.is_empty() {
             return false;
         }
