@@ -279,7 +279,7 @@ impl Sessions {
         &mut self,
         subscriber: &Subscriber,
         copies: &mut Copies<'_>,
-        before: &mut impl FnMut(&mut Self, SessionIndex),
+        before: &mut dyn FnMut(&mut Self, SessionIndex),
     ) -> bool {
         let Subscriber { session, identifier, options } = *subscriber;
         match SubscriptionIdentifier::new(identifier) {
@@ -302,7 +302,7 @@ impl Sessions {
         copies: &mut Copies<'_>,
         options: SubscriptionOptions,
         identifiers: &[SubscriptionIdentifier],
-        before: &mut impl FnMut(&mut Self, SessionIndex),
+        before: &mut dyn FnMut(&mut Self, SessionIndex),
     ) -> bool {
         let Some(mut session) = self.slab.get_mut(index.get()) else {
             bug!("a subscriber is a session");

@@ -36,7 +36,7 @@ impl Merging {
         lists: impl Iterator<Item = OrderedList<'t>>,
         from: Option<SessionIndex>,
         copies: &mut Copies<'_>,
-        before: &mut impl FnMut(&mut Sessions, SessionIndex),
+        before: &mut dyn FnMut(&mut Sessions, SessionIndex),
     ) -> usize {
         let mut lists = lists;
         // Only groups share a matching filter.

@@ -129,7 +129,7 @@ impl Position<'_> {
         from: Option<SessionIndex>,
         copies: &mut Copies<'_>,
         each: u64,
-        before: &mut impl FnMut(&mut Sessions, SessionIndex),
+        before: &mut dyn FnMut(&mut Sessions, SessionIndex),
     ) -> usize {
         let mut count = 0_usize;
         loop {
@@ -196,7 +196,7 @@ impl Position<'_> {
         copies: &mut Copies<'_>,
         each: u64,
         (session, list, next): (SessionIndex, ListId, Option<SessionIndex>),
-        before: &mut impl FnMut(&mut Sessions, SessionIndex),
+        before: &mut dyn FnMut(&mut Sessions, SessionIndex),
     ) -> usize {
         let (mut count, mut is_first) = (0_usize, true);
         for subscriber in tree.own(list).runs_from(session).flatten() {
