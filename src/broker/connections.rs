@@ -202,6 +202,18 @@ impl Connections {
         DecisionId::new(id, self.last_decision)
     }
 
+    /// The id of the first of several decisions that the policy is asked for; their numbers are one after the other.
+    pub(super) const fn next_decisions(&mut self, id: ConnectionId, count: u32) -> DecisionId {
+        let first = self.last_decision.wrapping_add(1);
+        self.last_decision = self.last_decision.wrapping_add(count);
+        DecisionId::new(id, first)
+    }
+
+    /// The decision that a connection waits for.
+    pub(super) fn pending_mut(&mut self, id: ConnectionId) -> Option<&mut PendingDecision> {
+        self.slab.get_mut_by_key(id.key())?.pending.as_deref_mut()
+    }
+
     /// Whether a connection waits for a decision of the policy.
     pub(super) fn is_waiting(&self, id: ConnectionId) -> bool {
         self.slab.get_by_key(id.key()).is_some_and(|connection| connection.pending.is_some())

@@ -10,6 +10,7 @@ use super::lifecycle;
 use super::pending_decisions::PendingDecision;
 use super::policy::{Answer, ConnectionId, DecisionId, Ended, UnknownDecision};
 use super::resume;
+use super::session::Session;
 use super::slab::Key;
 use super::timers::Due;
 use super::{publish, subscribe};
@@ -27,7 +28,8 @@ pub(super) fn receive(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8])
     let received = &mut cx.sessions.counters_mut().bytes_received;
     *received = received.wrapping_add(taken as u64);
     let is_left = !input.is_empty() && cx.work().is_spent();
-    process_changes(cx);
+    let own = cx.connections.session(id);
+    process_changes_with(cx, own);
     let units = cx.work().done().saturating_sub(work_before);
     jobs::end_input(cx, id, principal, units, is_left);
 }
@@ -153,30 +155,39 @@ fn run_session(cx: &mut Context<'_>, key: Key, at: Instant) {
 
 /// Looks at all sessions that something has happened to, and tells the policy about drops.
 pub(super) fn process_changes(cx: &mut Context<'_>) {
+    process_changes_with(cx, None);
+}
+
+/// As [`process_changes`]; the walk of `own`, whose client has called, goes on at once.
+fn process_changes_with(cx: &mut Context<'_>, own: Option<SessionIndex>) {
     while let Some(index) = cx.sessions.next_changed() {
-        process_session(cx, index);
+        process_session(cx, index, own == Some(index));
     }
     if cx.sessions.drop_count() != 0 {
         lifecycle::notify_drops(cx);
     }
 }
 
-fn process_session(cx: &mut Context<'_>, index: SessionIndex) {
+fn process_session(cx: &mut Context<'_>, index: SessionIndex, is_own: bool) {
     let mut before = None;
     loop {
         // The session may be removed by one of its actions.
         let Some(session) = cx.sessions.get_mut(index) else { return };
         before.get_or_insert(session.server().unsent());
-        match session.server_mut().advance_output(cx.now) {
-            Some(action) => act(cx, index, action),
-            None if cx.router.advance_walk(cx.sessions, cx.now, index) => {}
-            None => break,
-        }
+        let Some(action) = session.server_mut().advance_output(cx.now) else { break };
+        act(cx, index, action);
     }
     if let Some(at) = cx.sessions.finish_changes(index, before.unwrap_or_default())
         && let Some(key) = cx.sessions.key(index)
     {
         lifecycle::schedule(cx, at, Due::Session(key));
+    }
+    // Most sessions do not walk.
+    if cx.sessions.get(index).is_some_and(Session::is_walking) {
+        if is_own {
+            jobs::walk::go_on(cx, index);
+        }
+        jobs::walk::wake(cx, index);
     }
 }
 
@@ -236,18 +247,11 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
                 _ => bug!("a message waits as a PUBLISH packet"),
             }
         }
-        (PendingDecision::Subscribe { packet, request, mut decisions }, Answer::Subscribe(code)) => {
+        (PendingDecision::Subscribe { request, mut decisions }, Answer::Subscribe(code)) => {
             decisions.set(id, code);
-            if !decisions.is_complete() {
-                cx.connections.wait(connection, PendingDecision::Subscribe { packet, request, decisions });
-            } else {
-                let index = session.ok_or(UnknownDecision)?;
-                match packet.decode() {
-                    Some(Packet::Subscribe(packet)) => {
-                        subscribe::finish(cx, index, request, &packet, decisions.codes());
-                    }
-                    _ => bug!("subscriptions wait as a SUBSCRIBE packet"),
-                }
+            match request {
+                Some(request) if decisions.is_complete() => subscribe::decided(cx, request, decisions),
+                request => cx.connections.wait(connection, PendingDecision::Subscribe { request, decisions }),
             }
         }
         _ => bug!("the answer is of the kind of the decision"),

@@ -56,6 +56,7 @@ mod index;
 mod jobs;
 mod lifecycle;
 mod memory;
+mod pending_codes;
 mod pending_decisions;
 mod policy;
 mod principal;

@@ -4,9 +4,11 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::jobs::request::Subscribing;
+use super::pending_codes::PendingCodes;
 use super::policy::{Answer, DecisionId};
 use crate::codec::{self, Decoded, EncodeError, Limits, Packet, SubAckReasonCode, Version};
-use crate::server::{Accept, RequestId};
+use crate::server::Accept;
 use crate::session::{MessageRef, Receipt, Stored};
 use crate::time::Instant;
 
@@ -22,15 +24,8 @@ pub(super) enum PendingDecision {
     Resubscribe { filters: Vec<Vec<u8>>, decisions: PendingCodes, grant: Grant },
     /// Whether a message may be published: the packet, and since when it waits.
     Publish { id: DecisionId, packet: PendingPacket, receipt: Option<Receipt>, since: Instant },
-    /// Whether a client may subscribe.
-    Subscribe { packet: PendingPacket, request: RequestId, decisions: PendingCodes },
-}
-
-/// Decisions about several subscriptions, some of which have come. Their ids have numbers one after the other.
-#[derive(Default)]
-pub(super) struct PendingCodes {
-    first: Option<DecisionId>,
-    codes: Vec<Option<SubAckReasonCode>>,
+    /// Whether a client may subscribe; `None` while a job still asks about other filters of the packet.
+    Subscribe { request: Option<Box<Subscribing>>, decisions: PendingCodes },
 }
 
 /// A packet that waits for a decision, encoded in the version of its client: each version allows what others do not, such as
@@ -70,51 +65,7 @@ impl Grant {
     }
 }
 
-impl PendingCodes {
-    pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self { first: None, codes: Vec::with_capacity(capacity) }
-    }
-
-    /// Adds a decision, `None` if it comes later.
-    pub(super) fn push(&mut self, id: DecisionId, code: Option<SubAckReasonCode>) {
-        self.first.get_or_insert(id);
-        self.codes.push(code);
-    }
-
-    /// Whether all decisions have come.
-    pub(super) fn is_complete(&self) -> bool {
-        self.codes.iter().all(Option::is_some)
-    }
-
-    /// The decisions that have come, in order.
-    pub(super) fn codes(&self) -> &[Option<SubAckReasonCode>] {
-        &self.codes
-    }
-
-    fn position(&self, id: DecisionId) -> Option<usize> {
-        self.first.map(|first| id.distance(first) as usize)
-    }
-
-    fn waits_for(&self, id: DecisionId) -> bool {
-        self.position(id).and_then(|position| self.codes.get(position)).is_some_and(Option::is_none)
-    }
-
-    /// Enters a decision that has come.
-    pub(super) fn set(&mut self, id: DecisionId, code: SubAckReasonCode) {
-        match self.position(id).and_then(|position| self.codes.get_mut(position)) {
-            Some(entry) => *entry = Some(code),
-            None => bug!("a decision is entered that was waited for"),
-        }
-    }
-}
-
 impl PendingPacket {
-    pub(super) fn new(packet: &Packet<'_>, version: Version) -> Result<Self, EncodeError> {
-        let mut bytes = Vec::new();
-        packet.encode(version, &mut bytes)?;
-        Ok(Self { version, bytes })
-    }
-
     pub(super) fn message(message: &MessageRef<'_>, version: Version) -> Result<Self, EncodeError> {
         let stored = Stored::message(message, None, version)?;
         Ok(Self { version, bytes: stored.bytes().into() })
@@ -132,6 +83,10 @@ impl PendingPacket {
 }
 
 impl PendingDecision {
+    pub(super) const fn is_subscribe(&self) -> bool {
+        matches!(self, Self::Subscribe { .. })
+    }
+
     /// Whether the decision is waited for, and the answer is of its kind.
     pub(super) fn is_answered_by(&self, id: DecisionId, answer: &Answer) -> bool {
         match (self, answer) {

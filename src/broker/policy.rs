@@ -192,6 +192,11 @@ impl DecisionId {
         self.connection
     }
 
+    /// The id of a decision that follows after this many others, where [several](super::connections) were reserved.
+    pub(super) const fn behind(self, count: u32) -> Self {
+        Self { connection: self.connection, number: self.number.wrapping_add(count) }
+    }
+
     /// How many decisions about the same connection were asked for since `first`.
     pub(super) const fn distance(self, first: Self) -> u32 {
         self.number.wrapping_sub(first.number)

@@ -296,9 +296,12 @@ fn route(
     publish: &MessageRef<'_>,
     large: Option<Bytes>,
 ) -> Result<Published, PubAckReasonCode> {
-    let mut large = large;
+    let (mut large, mut retained) = (large, None);
     match cx.router.accept(cx.sessions, cx.now, from, publish, &mut large) {
-        Ok(Some((expires_at, reference))) => lifecycle::schedule(cx, expires_at, Due::Retained(reference)),
+        Ok(Some((expires_at, reference))) => {
+            retained = Some(reference);
+            lifecycle::schedule(cx, expires_at, Due::Retained(reference));
+        }
         Ok(None) => {}
         Err(reason_code) => match source {
             Source::Will { client_id, .. } => {
@@ -309,7 +312,7 @@ fn route(
         },
     }
     let payload = if large.is_some() { &[] } else { publish.payload };
-    cx.router.forward(cx.sessions, cx.now, from, MessageRef { payload, ..*publish }, large)
+    cx.router.forward(cx.sessions, cx.now, from, MessageRef { payload, ..*publish }, large, retained)
 }
 
 /// Acknowledges a message, if its QoS asks for that.

@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use super::context::Context;
 use super::index::SessionIndex;
 use super::lifecycle;
-use super::pending_decisions::{Grant, PendingCodes, PendingDecision};
+use super::pending_codes::PendingCodes;
+use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{Client, ConnectionId, Decision, TakeOver};
 use super::router::list_id::ListId;
 use super::subscribe;
@@ -93,7 +94,8 @@ fn claim_subscriptions(
     let Newcomer { connection, client_id, version, .. } = newcomer;
     let stored = cx.router.stored_subscriptions(index, cx.sessions.get(index)?);
     let mut known = Vec::with_capacity(stored.len());
-    let (mut filters, mut decisions) = (Vec::new(), PendingCodes::default());
+    let first = cx.connections.next_decisions(connection, stored.len() as u32);
+    let (mut filters, mut decisions) = (Vec::new(), PendingCodes::new(first));
     for (list, subscriber, filter) in stored {
         if let Some(code) = grant.decision(&filter) {
             known.push((list, code));
@@ -107,7 +109,10 @@ fn claim_subscriptions(
             retain_handling: RetainHandling::DoNotSend,
         };
         let client = Client { connection, id: client_id, user_name: grant.user_name.as_deref(), version };
-        let id = cx.connections.next_decision(connection);
+        let Some(id) = decisions.next_id() else {
+            bug!("the ids of decisions are reserved");
+            return None;
+        };
         let code = match cx.policy.resubscribe(id, client, &subscription) {
             Decision::Now(code) => {
                 known.push((list, code));
@@ -115,7 +120,7 @@ fn claim_subscriptions(
             }
             Decision::Later => None,
         };
-        decisions.push(id, code);
+        decisions.push(code);
         filters.push(filter);
     }
     if decisions.is_complete() {

@@ -178,6 +178,11 @@ impl Session {
         self.walk.as_deref_mut()
     }
 
+    /// The retained messages that the session is still to get.
+    pub(super) fn walk(&self) -> Option<&RetainedWalk> {
+        self.walk.as_deref()
+    }
+
     /// The session with the retained messages that it is still to get.
     pub(super) fn server_and_walk(&mut self) -> (&mut ServerSession, Option<&mut RetainedWalk>) {
         (&mut self.server, self.walk.as_deref_mut())

@@ -266,10 +266,6 @@ impl Sessions {
             return bug!("a session that loses its connection exists");
         };
         self.clients = self.clients.saturating_sub(u32::from(session.detach()));
-        let is_walk_over = session.walk_mut().is_some_and(|walk| walk.is_empty());
-        if is_walk_over {
-            self.end_walk(index);
-        }
         self.mark_changed(index);
     }
 
@@ -279,7 +275,7 @@ impl Sessions {
         &mut self,
         subscriber: &Subscriber,
         copies: &mut Copies<'_>,
-        before: &mut dyn FnMut(&mut Self, SessionIndex),
+        before: &mut dyn FnMut(&mut Self, SessionIndex) -> bool,
     ) -> bool {
         let Subscriber { session, identifier, options } = *subscriber;
         match SubscriptionIdentifier::new(identifier) {
@@ -290,11 +286,11 @@ impl Sessions {
 
     /// As [`deliver_one`](Self::deliver_one), also to a session that is still to get retained messages.
     pub(super) fn deliver_to(&mut self, subscriber: &Subscriber, copies: &mut Copies<'_>) -> bool {
-        self.deliver_one(subscriber, copies, &mut |_, _| {})
+        self.deliver_one(subscriber, copies, &mut |_, _| true)
     }
 
-    /// Gives a session a copy of a message; returns whether the copy was sent or stored. `before` is called first for a session
-    /// that is not [plain](Session::is_plain).
+    /// Gives a session a copy of a message; returns whether the copy was sent or stored. For a session that is not
+    /// [plain](Session::is_plain) `before` is called first, and returns whether it gets the copy.
     #[inline]
     pub(super) fn deliver(
         &mut self,
@@ -302,14 +298,16 @@ impl Sessions {
         copies: &mut Copies<'_>,
         options: SubscriptionOptions,
         identifiers: &[SubscriptionIdentifier],
-        before: &mut dyn FnMut(&mut Self, SessionIndex),
+        before: &mut dyn FnMut(&mut Self, SessionIndex) -> bool,
     ) -> bool {
         let Some(mut session) = self.slab.get_mut(index.get()) else {
             bug!("a subscriber is a session");
             return false;
         };
         if !session.is_plain() {
-            before(self, index);
+            if !before(self, index) {
+                return false;
+            }
             let Some(again) = self.slab.get_mut(index.get()) else { return false };
             session = again;
         }
@@ -381,6 +379,11 @@ impl Sessions {
     pub(super) fn end_walk(&mut self, index: SessionIndex) {
         let was_walking = self.get_mut(index).is_some_and(Session::end_walk);
         self.walking = self.walking.saturating_sub(u32::from(was_walking));
+    }
+
+    /// Number of sessions that are still to get retained messages.
+    pub(super) const fn walking(&self) -> u32 {
+        self.walking
     }
 
     /// Counts a copy that is not delivered.

@@ -93,6 +93,15 @@ impl<'a, T> List<'a, T> {
         }
     }
 
+    /// Returns the entries in wire format, and the version that they are valid in, if the list is a view over bytes.
+    #[allow(dead_code, reason = "for a broker: a long list is worked on in parts")]
+    pub(crate) const fn wire_parts(&self) -> Option<(&'a [u8], Version)> {
+        match self.0 {
+            Repr::Wire { bytes, version, .. } => Some((bytes, version)),
+            Repr::Empty | Repr::Properties { .. } | Repr::Slice(_) => None,
+        }
+    }
+
     /// Returns the number of entries.
     pub const fn len(&self) -> usize {
         match self.0 {

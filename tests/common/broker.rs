@@ -319,10 +319,18 @@ impl Net {
             // A client whose packet is still worked on, or whose input waits for its turn.
             let Self { broker, now, ends } = self;
             let waits = |end: &End| !end.is_over && !broker.takes_input(end.id);
-            if !ends.iter().any(waits) || broker.deadline().is_none_or(|deadline| deadline > *now) {
+            // Other unfinished work, such as retained messages that are still to be sent, is due now, and not earlier.
+            let is_due = if ends.iter().any(waits) {
+                broker.deadline().is_some_and(|deadline| deadline <= *now)
+            } else {
+                broker.deadline() == Some(*now)
+            };
+            if !is_due {
                 break;
             }
             broker.poll(*now);
+            turns += 1;
+            assert!(turns < TURNS, "unfinished work does not come to an end");
         }
         self.check();
     }

@@ -9,9 +9,11 @@
 
 pub(super) mod input;
 pub(super) mod publication;
+pub(super) mod request;
 pub(super) mod ring;
 pub(super) mod run;
 pub(super) mod turns;
+pub(super) mod walk;
 pub(super) mod work;
 
 use self::ring::{Job, Order};

@@ -4,14 +4,21 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
 use super::publication::Publication;
+use super::request::{Subscribing, Unsubscribing};
 use super::turns::{Entry, JobId, PrincipalIndex, Turns};
-use crate::broker::slab::Slab;
+use crate::broker::slab::{Key, Slab};
 use crate::topic::TopicName;
 
 /// Work that goes on over several calls.
 pub(in crate::broker) enum Job {
     /// A message on its way to its subscribers.
     Publication(Box<Publication>),
+    /// A SUBSCRIBE of many filters.
+    Subscribe(Box<Subscribing>),
+    /// An UNSUBSCRIBE of many filters.
+    Unsubscribe(Box<Unsubscribing>),
+    /// The walk of a session over retained messages.
+    Walk(Key),
     /// The values under `$SYS/broker/`: how many of them were published.
     Status(usize),
 }

@@ -3,7 +3,7 @@
 use super::ring::{Job, Progress};
 use super::turns::{Entry, JobId};
 use crate::broker::context::Context;
-use crate::broker::{publish, sys};
+use crate::broker::{publish, subscribe, sys};
 
 /// Goes on with what waits, one budget of it.
 pub(in crate::broker) fn run(cx: &mut Context<'_>) {
@@ -55,6 +55,9 @@ fn step(cx: &mut Context<'_>, id: JobId) {
 fn advance(cx: &mut Context<'_>, job: &mut Job) -> Progress {
     match job {
         Job::Publication(publication) => publish::advance(cx, publication),
+        Job::Subscribe(subscribing) => subscribe::advance(cx, subscribing),
+        Job::Unsubscribe(unsubscribing) => subscribe::advance_unsubscribe(cx, unsubscribing),
+        Job::Walk(key) => super::walk::advance(cx, *key),
         Job::Status(count) => sys::advance(cx, count),
     }
 }

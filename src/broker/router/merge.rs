@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::list_id::ListId;
 use super::ordered::OrderedList;
 use super::subscribers::{Subscriber, SubscriptionOptions};
 use crate::broker::index::SessionIndex;
@@ -33,17 +34,18 @@ impl Merging {
     pub(super) fn deliver<'t>(
         &mut self,
         sessions: &mut Sessions,
-        lists: impl Iterator<Item = OrderedList<'t>>,
+        lists: impl Iterator<Item = (ListId, OrderedList<'t>)>,
         from: Option<SessionIndex>,
         copies: &mut Copies<'_>,
-        before: &mut dyn FnMut(&mut Sessions, SessionIndex),
+        before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
     ) -> usize {
         let mut lists = lists;
         // Only groups share a matching filter.
         let Some(first) = lists.next() else { return 0 };
         let is_wanted = |it: &&Subscriber| is_wanted(it, from);
         let Some(second) = lists.next() else {
-            let mut count = 0_usize;
+            let (mut count, (list, first)) = (0_usize, first);
+            let before = &mut |sessions: &mut Sessions, index| before(sessions, index, list);
             for run in first.runs() {
                 let wanted = run.iter().filter(is_wanted);
                 count = count.wrapping_add(wanted.filter(|it| sessions.deliver_one(it, copies, before)).count());
@@ -54,10 +56,10 @@ impl Merging {
         self.round = self.round.wrapping_add(1);
         self.merged.clear();
         self.identifiers.clear();
-        for subscriber in
-            [first, second].into_iter().chain(lists).flat_map(OrderedList::runs).flatten().filter(is_wanted)
-        {
-            self.merge(sessions, subscriber);
+        for (list, subscribers) in [first, second].into_iter().chain(lists) {
+            for subscriber in subscribers.runs().flatten().filter(is_wanted) {
+                self.merge(sessions, subscriber, list, before);
+            }
         }
         self.identifiers.sort_by_key(|&(position, _)| position);
         let (mut rest, mut count) = (&self.identifiers[..], 0_usize);
@@ -66,14 +68,29 @@ impl Merging {
             rest = others;
             self.own.clear();
             self.own.extend(own.iter().map(|&(_, identifier)| identifier));
-            count = count.wrapping_add(usize::from(sessions.deliver(*session, copies, *options, &self.own, before)));
+            count = count.wrapping_add(usize::from(sessions.deliver(
+                *session,
+                copies,
+                *options,
+                &self.own,
+                &mut |_, _| true,
+            )));
         }
         count
     }
 
     /// Adds a subscription to those of its session.
-    fn merge(&mut self, sessions: &mut Sessions, subscriber: &Subscriber) {
+    fn merge(
+        &mut self,
+        sessions: &mut Sessions,
+        subscriber: &Subscriber,
+        list: ListId,
+        before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
+    ) {
         let Subscriber { session, identifier, options } = *subscriber;
+        if sessions.get(session).is_some_and(|session| !session.is_plain()) && !before(sessions, session, list) {
+            return;
+        }
         let Some(state) = sessions.get_mut(session) else { return bug!("a subscriber is a session") };
         let (round, position) = state.merged_at();
         let known = self.merged.get_mut(position as usize).filter(|it| round == self.round && it.session == session);

@@ -8,6 +8,7 @@ mod matching;
 mod merge;
 mod ordered;
 pub(super) mod retained;
+pub(super) mod retained_delivery;
 pub(super) mod retained_message;
 pub(super) mod retained_walk;
 mod shared;
@@ -28,16 +29,15 @@ use self::list_id::GroupIndex;
 use self::matching::Search;
 use self::merge::Merging;
 use self::retained::{Reference, Retained};
+use self::retained_delivery::{RetainedFirst, Walk};
 use self::retained_message::{Publisher, RetainedMessage};
 use self::shared::Mark;
 use self::spread::Spread;
-use self::subscribers::{Subscriber, SubscriptionOptions};
 use self::tree::{Matches, Tree};
 use super::config::BrokerConfig;
 use super::counters::DropReason;
 use super::index::SessionIndex;
 use super::jobs::work::Work;
-use super::session::Session;
 use super::sessions::Sessions;
 use crate::codec::{List, PubAckReasonCode, PublishProperties};
 use crate::random::{Random, derive};
@@ -216,7 +216,7 @@ impl Router {
     }
 
     /// Gives a message to all subscribers, or begins to. A large payload may be given apart, as shared bytes; the one in the
-    /// message is empty then.
+    /// message is empty then. `retained` is the message as the one that is retained for its topic, if it is.
     ///
     /// # Errors
     ///
@@ -228,6 +228,7 @@ impl Router {
         from: Option<SessionIndex>,
         publish: MessageRef<'_>,
         large: Option<Bytes>,
+        retained: Option<Reference>,
     ) -> Result<Published, PubAckReasonCode> {
         let Self { tree, search, matches, .. } = self;
         let rest = search.run(tree, publish.topic, None, sessions.work_mut(), matches);
@@ -237,7 +238,9 @@ impl Router {
                 return Ok(Published::Done(Outcome::default()));
             }
             let (count, each) = (tree.count(matches) as u64, cost_of_copy(&publish));
-            if count.saturating_mul(each.saturating_add(MORE)) <= sessions.work().left() {
+            let first =
+                if sessions.walking() == 0 { 0 } else { retained_delivery::cost(&self.retained, publish.topic) };
+            if count.saturating_mul(each.saturating_add(first).saturating_add(MORE)) <= sessions.work().left() {
                 return Ok(Published::Done(self.forward_at_once(sessions, now, from, publish, large, (count, each))));
             }
         }
@@ -255,7 +258,10 @@ impl Router {
         self.last_spread = self.last_spread.wrapping_add(1);
         self.spreads.insert(self.last_spread);
         self.tree.hold(self.last_spread, self.spreads.first().copied());
-        let mut spread = Spread::new(self.last_spread, message, rest, from.is_some());
+        if let Some(reference) = retained {
+            self.retained.set_spreading(reference, true);
+        }
+        let mut spread = Spread::new(self.last_spread, message, retained, rest, from.is_some());
         spread.add(&self.tree, self.matches.iter());
         Ok(Published::Spreading(Box::new(spread)))
     }
@@ -273,15 +279,15 @@ impl Router {
         let topic = publish.topic;
         let Self { tree, encoded, encoded_retained, matches, merging, groups, config, random, retained, .. } = self;
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-        let is_retained = publish.retain && config.server.retain_available;
         let mut copies = Copies::new(now, publish, large, expires_after, sessions.memory().payloads(), encoded);
-        let mut walks = RetainedFirst { retained, encoded: encoded_retained, now, topic, is_retained };
+        // A message that is retained now is part of no walk.
+        let mut walks = RetainedFirst::new(retained, encoded_retained, now, topic, None);
 
         let dropped_before = sessions.drop_count();
         sessions.work_mut().spend_each(count, each);
         let lists = tree.lists(matches);
-        let mut count = merging.deliver(sessions, lists, from, &mut copies, &mut |sessions, index| {
-            walks.send(sessions, index);
+        let mut count = merging.deliver(sessions, lists, from, &mut copies, &mut |sessions, index, list| {
+            walks.send(sessions, index, list)
         });
 
         groups.clear();
@@ -316,6 +322,9 @@ impl Router {
         let is_over = spread.search().is_none() && self.deliver_spread(sessions, now, from, spread);
         // What has expired goes to nobody else [MQTT-3.3.2-5].
         if is_over || spread.message().is_expired(now) {
+            if let Some(reference) = spread.retained() {
+                self.retained.set_spreading(reference, false);
+            }
             self.spreads.remove(&spread.number());
             self.tree.hold(self.last_spread, self.spreads.first().copied());
             let (has_subscribers, lacks_room) = spread.outcome();
@@ -337,18 +346,18 @@ impl Router {
         spread: &mut Spread,
     ) -> bool {
         let Self { tree, encoded, encoded_retained, config, random, retained, .. } = self;
+        let own = spread.retained();
         let (message, mut position) = spread.split();
         let Some((publish, large, left)) = message.message(now) else { return true };
         let (topic, publish) = (publish.topic, MessageRef::of(&publish));
         let each = cost_of_copy(&publish);
-        let is_retained = publish.retain && config.server.retain_available;
         let mut copies = Copies::new(now, publish, large.cloned(), left, sessions.memory().payloads(), encoded);
-        let mut walks = RetainedFirst { retained, encoded: encoded_retained, now, topic, is_retained };
+        let mut walks = RetainedFirst::new(retained, encoded_retained, now, topic, own);
         let dropped_before = sessions.drop_count();
         // One item is done at least, whatever is left of the budget.
         let mut is_done = !position.is_past_sessions();
-        let mut count = position.deliver(tree, sessions, from, &mut copies, each, &mut |sessions, index| {
-            walks.send(sessions, index);
+        let mut count = position.deliver(tree, sessions, from, &mut copies, each, &mut |sessions, index, list| {
+            walks.send(sessions, index, list)
         });
         let mut is_over = position.is_past_sessions();
         while is_over
@@ -408,29 +417,11 @@ impl Router {
         }
     }
 
-    /// Sends a session the next of the retained messages that it is still to get, if the session takes one at once; returns
-    /// whether the walk went on.
-    pub(super) fn advance_walk(&mut self, sessions: &mut Sessions, now: Instant, index: SessionIndex) -> bool {
-        let Some(session) = sessions.get_mut(index) else {
-            bug!("a session walks while it exists");
-            return false;
-        };
-        let (server, walk) = session.server_and_walk();
-        // Most sessions have nothing to get.
-        let Some(walk) = walk else { return false };
-        let Some((reference, subscriber)) = walk.peek(&self.retained, now) else {
-            sessions.end_walk(index);
-            return false;
-        };
-        if let Some(message) = self.retained.get(reference) {
-            let qos = message.qos().min(subscriber.options.qos);
-            if !server.is_ready_for(qos) || !server.has_room_for(qos, message.len()) {
-                return false;
-            }
-        }
-        walk.advance();
-        send_retained(&self.retained, &mut self.encoded_retained, sessions, now, reference, subscriber);
-        true
+    /// Goes on with the retained messages that a session is still to get, one step at least, as far as the session takes them
+    /// and the budget goes.
+    pub(super) fn advance_walk(&mut self, sessions: &mut Sessions, now: Instant, index: SessionIndex) -> Walk {
+        let Self { tree, retained, encoded, .. } = self;
+        retained_delivery::advance(retained, tree, encoded, sessions, now, index)
     }
 }
 
@@ -464,56 +455,4 @@ fn has_dropped_for_room(sessions: &Sessions, before: usize) -> bool {
     let is_for_room =
         |(_, reason): &(SessionIndex, DropReason)| matches!(reason, DropReason::QueueFull | DropReason::Memory);
     sessions.drops_since(before).iter().any(is_for_room)
-}
-
-/// The retained message of a topic, for sessions that are still to get it: they get it before a newer message of the topic
-/// \[MQTT-4.6.0-6\].
-struct RetainedFirst<'a> {
-    retained: &'a Retained,
-    encoded: &'a mut Encoded,
-    now: Instant,
-    topic: TopicName<'a>,
-    /// Whether the newer message is the retained one: then it takes the place of that.
-    is_retained: bool,
-}
-
-impl RetainedFirst<'_> {
-    /// A session that walks gets a copy of a newer message next.
-    fn send(&mut self, sessions: &mut Sessions, index: SessionIndex) {
-        let Self { retained, encoded, now, topic, is_retained } = self;
-        // Without a retained message of this topic there is nothing to send first.
-        let Some(reference) = retained.find(*topic) else { return };
-        let walk = sessions.get_mut(index).and_then(Session::walk_mut);
-        for subscriber in walk.map(|walk| walk.take(*topic, reference)).unwrap_or_default() {
-            if !*is_retained {
-                send_retained(retained, encoded, sessions, *now, reference, subscriber);
-            }
-        }
-    }
-}
-
-/// Sends a retained message. If it was replaced or removed meanwhile, the subscriber has got what came after it.
-fn send_retained(
-    retained: &Retained,
-    encoded: &mut Encoded,
-    sessions: &mut Sessions,
-    now: Instant,
-    reference: Reference,
-    subscriber: Subscriber,
-) {
-    let client_id = sessions.client_id(subscriber.session);
-    let own = retained.publisher(client_id.unwrap_or_default());
-    // The message may have expired, or may have been replaced.
-    let Some(message) = retained.get(reference).filter(|message| !message.is_expired(now)) else { return };
-    if subscriber.options.no_local && message.publisher() == own {
-        return; // a client does not get what it has published itself, retained or not [MQTT-3.8.3-3]
-    }
-    let Some((publish, shared, left)) = message.message(now) else {
-        return bug!("a retained message is a PUBLISH packet");
-    };
-    // The RETAIN flag is set, whatever the subscription options say [3.1.1: MQTT-3.3.1-8].
-    let options = SubscriptionOptions { retain_as_published: true, ..subscriber.options };
-    let publish = MessageRef { retain: true, ..MessageRef::of(&publish) };
-    let mut copies = Copies::new(now, publish, shared.cloned(), left, sessions.memory().payloads(), encoded);
-    sessions.deliver_to(&Subscriber { options, ..subscriber }, &mut copies);
 }

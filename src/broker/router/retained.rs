@@ -1,12 +1,12 @@
 //! Retained messages: the last one of each topic (section 3.3.1.3).
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::retained_message::{Publisher, RetainedMessage};
-use super::trie::{NONE, NodeId, ROOT, Trie};
-use crate::time::Instant;
-use crate::topic::{TopicFilter, TopicName};
+use super::trie::{Levels, NONE, NodeId, ROOT, Trie, Wanted};
+use crate::topic::TopicName;
 
 /// The retained messages of all topics.
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub(super) struct Retained {
     nodes: u32,
     /// Number of messages that were ever retained.
     number: u64,
+    /// Nodes that walks stand at, and how many do. They stay in the tree meanwhile, with or without a message.
+    pins: BTreeMap<NodeId, u32>,
 }
 
 /// The message of a topic, and the topics with one level more.
@@ -31,6 +33,8 @@ struct Entry {
     /// The siblings.
     next: NodeId,
     previous: NodeId,
+    /// Higher than those of the siblings behind it.
+    rank: u32,
 }
 
 #[derive(Clone)]
@@ -38,6 +42,8 @@ struct Numbered {
     /// The position in the order of all messages that were ever retained.
     number: u64,
     message: RetainedMessage,
+    /// Whether the message is still on its way to those who were subscribed when it came.
+    is_spreading: bool,
 }
 
 /// The size in bytes of a topic level that no other retained topic shares.
@@ -64,9 +70,8 @@ pub(super) struct Outlook {
 pub(super) struct Moment(u64);
 
 impl Reference {
-    /// Makes the reference one to no message, without changing its position in a sorted list.
-    pub(super) const fn void(&mut self) {
-        self.number = 0;
+    pub(super) const fn node(self) -> NodeId {
+        self.node
     }
 
     /// Whether the message was retained at that moment or before.
@@ -87,7 +92,7 @@ impl Retained {
     }
 
     pub(super) fn new(seed: u64) -> Self {
-        Self { trie: Trie::new(seed), count: 0, bytes: 0, shared: 0, nodes: 0, number: 0 }
+        Self { trie: Trie::new(seed), count: 0, bytes: 0, shared: 0, nodes: 0, number: 0, pins: BTreeMap::new() }
     }
 
     /// Number of retained messages.
@@ -139,7 +144,7 @@ impl Retained {
         self.bytes = self.bytes.saturating_add(message.len() as u64);
         self.shared = self.shared.saturating_add(message.shared_len() as u64);
         let number = self.number;
-        self.trie.value_mut(node)?.message = Some(Box::new(Numbered { number, message }));
+        self.trie.value_mut(node)?.message = Some(Box::new(Numbered { number, message, is_spreading: false }));
         Some(Reference { node, number })
     }
 
@@ -171,6 +176,20 @@ impl Retained {
         (message.number == reference.number).then_some(&message.message)
     }
 
+    /// Whether a message is still on its way to those who were subscribed when it came.
+    pub(super) fn is_spreading(&self, reference: Reference) -> bool {
+        self.message(reference.node).is_some_and(|message| message.number == reference.number && message.is_spreading)
+    }
+
+    /// Notes whether a message is still on its way to those who were subscribed when it came.
+    pub(super) fn set_spreading(&mut self, reference: Reference, is_spreading: bool) {
+        let message = self.trie.value_mut(reference.node).and_then(|entry| entry.message.as_deref_mut());
+        // The message may have expired.
+        if let Some(message) = message.filter(|message| message.number == reference.number) {
+            message.is_spreading = is_spreading;
+        }
+    }
+
     fn message(&self, node: NodeId) -> Option<&Numbered> {
         self.trie.value(node)?.message.as_deref()
     }
@@ -190,18 +209,47 @@ impl Retained {
         }
         let child = self.trie.insert(parent, level, None)?;
         self.nodes = self.nodes.saturating_add(1);
-        let next = core::mem::replace(&mut self.trie.value_mut(parent)?.first_child, child);
+        let next = self.trie.value(parent)?.first_child;
+        let rank = if next == NONE {
+            0
+        } else {
+            match self.trie.value(next)?.rank.checked_add(1) {
+                Some(rank) => rank,
+                None => self.renumber(parent),
+            }
+        };
+        self.trie.value_mut(parent)?.first_child = child;
         if next != NONE {
             self.trie.value_mut(next)?.previous = child;
         }
-        self.trie.value_mut(child)?.next = next;
+        let entry = self.trie.value_mut(child)?;
+        (entry.next, entry.rank) = (next, rank);
         Some(child)
     }
 
-    /// Removes nodes without message and children, from this one up.
+    /// Gives the children of a node new ranks, in the same order; returns the next rank. It is done once in 2^32 children.
+    #[cold]
+    fn renumber(&mut self, parent: NodeId) -> u32 {
+        let mut children = Vec::new();
+        let mut child = self.first_child(parent);
+        while let Some(node) = child {
+            children.push(node);
+            child = self.next_sibling(node);
+        }
+        let mut rank = 0_u32;
+        for node in children.into_iter().rev() {
+            if let Some(entry) = self.trie.value_mut(node) {
+                entry.rank = rank;
+            }
+            rank = rank.saturating_add(1);
+        }
+        rank
+    }
+
+    /// Removes nodes without message and children, from this one up, unless a walk stands there.
     fn prune(&mut self, node: NodeId) {
         let mut node = node;
-        while node != ROOT && !self.trie.has_children(node) {
+        while node != ROOT && !self.trie.has_children(node) && !self.pins.contains_key(&node) {
             // A node with a message stays.
             let Some(&Entry { message: None, next, previous, .. }) = self.trie.value(node) else { return };
             let parent = self.trie.parent(node);
@@ -231,62 +279,208 @@ impl Retained {
         self.trie.value(node).map(|entry| entry.next).filter(|&next| next != NONE)
     }
 
-    /// Finds the messages whose topics match a filter, except those that have expired or were retained after `until`, in the
-    /// order of references. Only the part of the tree that can match is visited.
-    pub(super) fn find_matches(&self, filter: TopicFilter<'_>, until: Moment, now: Instant) -> Vec<Reference> {
-        let mut found = Vec::new();
-        let mut take = |node| {
-            let message = self.message(node).filter(|it| it.number <= until.0 && !it.message.is_expired(now));
-            found.extend(message.map(|message| Reference { node, number: message.number }));
-        };
-        let mut here = alloc::vec![ROOT];
-        for level in filter.levels() {
-            match level {
-                b"#" => {
-                    here.into_iter().for_each(|node| self.visit_all_below(node, &mut take));
-                    found.sort_unstable();
-                    return found;
+    /// Lets a node stay in the tree while a walk stands there.
+    pub(super) fn pin(&mut self, node: NodeId) {
+        let pins = self.pins.entry(node).or_default();
+        *pins = pins.saturating_add(1);
+    }
+
+    /// A walk stands at a node no more.
+    pub(super) fn unpin(&mut self, node: NodeId) {
+        let Some(pins) = self.pins.get_mut(&node) else { return bug!("a walk stands at a node that is pinned") };
+        *pins = pins.saturating_sub(1);
+        if *pins == 0 {
+            self.pins.remove(&node);
+            self.prune(node);
+        }
+    }
+
+    /// Prepares a filter, without a share name, for a walk.
+    pub(super) fn pattern(&self, filter: Vec<u8>) -> Pattern {
+        let mut levels = Levels::default();
+        self.trie.read_levels(&filter, &mut levels);
+        Pattern { filter, levels }
+    }
+
+    /// Goes one step on among the topics that can match a filter: each is met before the topics that begin with it.
+    pub(super) fn step(&self, pattern: &Pattern, position: &mut Position) -> Step {
+        let Position { node, depth, stage } = *position;
+        match stage {
+            Stage::Message => {
+                if pattern.matches_at(depth)
+                    && let Some(message) = self.message(node)
+                {
+                    return Step::Message(Reference { node, number: message.number });
                 }
-                b"+" => here = here.into_iter().flat_map(|node| self.children(node, node == ROOT)).collect(),
-                level => {
-                    let wanted = self.trie.wanted(level);
-                    here = here.into_iter().filter_map(|node| self.trie.child_of(node, wanted)).collect();
+                position.stage = Stage::Below;
+            }
+            Stage::Below => {
+                let child = match pattern.below(depth) {
+                    Below::Nothing => None,
+                    Below::All => self.first_child(node),
+                    Below::Level(level) => self.trie.child_of(node, level),
+                };
+                match child {
+                    Some(child) => *position = self.at(pattern, child, depth.saturating_add(1)),
+                    None => position.stage = Stage::Behind,
                 }
+            }
+            Stage::Behind => {
+                let Some(above) = depth.checked_sub(1) else { return Step::End };
+                let next = match pattern.below(above) {
+                    Below::All => self.next_sibling(node),
+                    Below::Nothing | Below::Level(_) => None,
+                };
+                *position = match next {
+                    Some(next) => self.at(pattern, next, depth),
+                    None => Position { node: self.trie.parent(node), depth: above, stage: Stage::Behind },
+                };
             }
         }
-        here.into_iter().for_each(take);
-        found.sort_unstable();
-        found
+        Step::Moved
     }
 
-    /// The children of a node, in the first level without those that a wildcard does not match \[MQTT-4.7.2-1\].
-    fn children(&self, node: NodeId, is_first_level: bool) -> impl Iterator<Item = NodeId> {
-        let all = core::iter::successors(self.first_child(node), |&child| self.next_sibling(child));
-        all.filter(move |&child| !(is_first_level && self.trie.level(child).first() == Some(&b'$')))
+    /// The position at a node. In the first level a wildcard does not match what begins with `$` \[MQTT-4.7.2-1\].
+    fn at(&self, pattern: &Pattern, node: NodeId, depth: u32) -> Position {
+        let is_hidden =
+            depth == 1 && matches!(pattern.below(0), Below::All) && self.trie.level(node).first() == Some(&b'$');
+        Position { node, depth, stage: if is_hidden { Stage::Behind } else { Stage::Message } }
     }
 
-    /// Visits a node and all below it. The way back up is by the parents, so no stack is needed, however deep the tree is.
-    fn visit_all_below(&self, top: NodeId, visit: &mut impl FnMut(NodeId)) {
-        visit(top);
-        for child in self.children(top, top == ROOT) {
-            let mut node = child;
-            'below: loop {
-                visit(node);
-                if let Some(first) = self.first_child(node) {
-                    node = first;
-                    continue;
-                }
-                loop {
-                    if node == child {
-                        break 'below;
-                    }
-                    if let Some(next) = self.next_sibling(node) {
-                        node = next;
-                        break;
-                    }
-                    node = self.trie.parent(node);
-                }
+    /// Whether a walk has passed the message of a node whose topic matches the filter of the walk.
+    pub(super) fn is_passed(&self, node: NodeId, position: &Position) -> bool {
+        let (mut left, mut right) = (node, position.node);
+        let (mut left_depth, mut right_depth) = (self.depth(node), position.depth);
+        // The nodes before `left` and `right` on the way up.
+        let (mut left_child, mut right_child) = (NONE, NONE);
+        while left != right {
+            if left_depth >= right_depth {
+                left_child = left;
+                left = self.trie.parent(left);
+                left_depth = left_depth.saturating_sub(1);
             }
+            if right_depth > left_depth {
+                right_child = right;
+                right = self.trie.parent(right);
+                right_depth = right_depth.saturating_sub(1);
+            }
+        }
+        match (left_child, right_child) {
+            (NONE, NONE) => position.stage != Stage::Message,
+            (_, NONE) => position.stage == Stage::Behind, // the topic begins with that of the position
+            (NONE, _) => true,
+            (left, right) => {
+                let rank = |node| self.trie.value(node).map_or(0, |entry| entry.rank);
+                rank(left) > rank(right)
+            }
+        }
+    }
+
+    /// Number of levels down to a node.
+    fn depth(&self, node: NodeId) -> u32 {
+        let (mut node, mut depth) = (node, 0_u32);
+        while node != ROOT {
+            node = self.trie.parent(node);
+            depth = depth.saturating_add(1);
+        }
+        depth
+    }
+
+    /// Panics if a node is left without need, the order of siblings is wrong, or pins are not those of walks. For tests.
+    pub(super) fn assert_consistent(&self, pinned: impl Iterator<Item = NodeId>) {
+        let mut pins = BTreeMap::new();
+        for node in pinned {
+            let count: &mut u32 = pins.entry(node).or_default();
+            *count = count.saturating_add(1);
+        }
+        assert_eq!(self.pins, pins, "the pinned nodes are those that walks stand at");
+        for node in self.trie.iter() {
+            let Some(entry) = self.trie.value(node) else { continue };
+            let is_needed =
+                node == ROOT || entry.message.is_some() || self.trie.has_children(node) || pins.contains_key(&node);
+            assert!(is_needed, "a node of a retained message is needed");
+            let next = self.next_sibling(node).and_then(|next| self.trie.value(next));
+            assert!(next.is_none_or(|next| next.rank < entry.rank), "siblings are in the order of their ranks");
+        }
+    }
+}
+
+/// A position among the topics that can match a filter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position {
+    node: NodeId,
+    /// Number of levels down to the node.
+    depth: u32,
+    stage: Stage,
+}
+
+/// What comes next at a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Message,
+    /// The topics that begin with that of the node.
+    Below,
+    /// The siblings.
+    Behind,
+}
+
+/// What is met in a step.
+pub(super) enum Step {
+    Moved,
+    /// A message whose topic matches. The position stays there until it is [passed](Position::pass).
+    Message(Reference),
+    /// There are no more topics.
+    End,
+}
+
+impl Position {
+    pub(super) const START: Self = Self { node: ROOT, depth: 0, stage: Stage::Below };
+
+    pub(super) const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Goes on behind the message.
+    pub(super) const fn pass(&mut self) {
+        self.stage = Stage::Below;
+    }
+}
+
+/// A filter that topics are compared with level by level.
+#[derive(Clone)]
+pub(super) struct Pattern {
+    filter: Vec<u8>,
+    levels: Levels,
+}
+
+/// The topics with one level more that can match.
+enum Below<'f> {
+    Nothing,
+    All,
+    Level(Wanted<'f>),
+}
+
+impl Pattern {
+    /// Whether a topic of this many levels matches that has matched so far.
+    fn matches_at(&self, depth: u32) -> bool {
+        // `a/#` matches `a` too (section 4.7.1.2).
+        self.is_multi_level_at(depth) || self.levels.len() == depth
+    }
+
+    /// Whether `#` stands for all levels behind this many.
+    fn is_multi_level_at(&self, depth: u32) -> bool {
+        let last = self.levels.len().saturating_sub(1);
+        depth >= last && self.levels.get(&self.filter, last).is_some_and(|level| level.text() == b"#")
+    }
+
+    fn below(&self, depth: u32) -> Below<'_> {
+        if self.is_multi_level_at(depth) {
+            return Below::All;
+        }
+        match self.levels.get(&self.filter, depth) {
+            None => Below::Nothing,
+            Some(level) if level.text() == b"+" => Below::All,
+            Some(level) => Below::Level(level),
         }
     }
 }

@@ -1,111 +1,256 @@
 //! Retained messages on their way to a new subscriber, as fast as the subscriber takes them (section 3.3.1.3).
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
-use alloc::vec::{IntoIter, Vec};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 use super::list_id::ListId;
-use super::retained::{Moment, Reference, Retained};
+use super::retained::{Moment, Pattern, Position, Reference, Retained, Step};
 use super::subscribers::Subscriber;
+use super::trie::NodeId;
 use crate::codec::QoS;
-use crate::time::Instant;
-use crate::topic::{TopicFilter, TopicName};
 
 /// The retained messages that a session is still to get, for one subscription after the other.
 ///
-/// The walk holds filters, and references to the messages for the first of them. A message that has been replaced or
-/// retained since the subscription was made is not part of the walk: it was forwarded then.
+/// The walk holds subscriptions, and a position among the topics for the first of them; no list of messages. A message that
+/// has been replaced or retained since the subscription was made is not part of the walk: it was forwarded then.
 #[derive(Clone, Default)]
-pub(in crate::broker) struct RetainedWalk(VecDeque<Portion>);
+pub(in crate::broker) struct RetainedWalk {
+    portions: BTreeMap<ListId, Portion>,
+    /// The lists of the portions, in the order of their numbers.
+    in_order: BTreeMap<u64, ListId>,
+    last_number: u64,
+    /// The position in the first portion; `None` before its first step.
+    current: Option<Box<Current>>,
+    /// Number of connections that the session has lost during the walk.
+    connection: u32,
+    /// Whether the walk waits for the answer to a SUBSCRIBE.
+    is_held: bool,
+    /// Whether a job goes on with the walk.
+    has_job: bool,
+    /// QoS and size of the next message, which the session did not take.
+    waiting_for: Option<(QoS, usize)>,
+    /// Number of entries in `sent` of all portions.
+    sent: usize,
+}
 
 /// The messages for one subscription.
 #[derive(Clone)]
 struct Portion {
-    list: ListId,
+    number: u64,
     subscriber: Subscriber,
-    filter: Box<[u8]>,
     /// Messages that were retained later are not part of the walk.
     until: Moment,
-    /// The matching messages from the next one on; `None` until the portions before this one are done.
-    found: Option<IntoIter<Reference>>,
-    /// Messages that were sent before the matching messages were looked up.
-    sent: Vec<Reference>,
+    /// The connection that the messages were requested on. Those of QoS 0 do not wait for another.
+    connection: u32,
+    /// Nodes ahead of the walk whose messages were sent before their turn.
+    sent: BTreeSet<NodeId>,
+}
+
+#[derive(Clone)]
+struct Current {
+    list: ListId,
+    pattern: Pattern,
+    position: Position,
+    /// The node that is pinned for the walk.
+    pinned: Option<NodeId>,
+}
+
+/// Maximum number of messages that are sent before their turn.
+const MAX_SENT: usize = 10_000;
+
+/// What a walk meets in a step.
+pub(super) enum Met {
+    /// Nothing yet.
+    Nothing,
+    /// A message that is to be sent now, and the subscriber that it is for.
+    Message(Reference, Subscriber),
+    /// A message that is still on its way to those who were subscribed when it came, this subscriber perhaps among them.
+    Spreading,
+    /// Nothing before SUBACK.
+    Held,
+    /// The walk is at its end.
+    End,
+}
+
+/// Whether a retained message is to be sent before its turn, because a newer message of its topic is about to be sent.
+pub(super) enum First {
+    /// It is not part of the walk.
+    No,
+    /// It was sent already.
+    Sent,
+    /// It is to be sent now, to this subscriber, and counts as sent.
+    Now(Subscriber),
+    /// So many were sent before their turn that no more can be remembered.
+    Full,
 }
 
 impl RetainedWalk {
-    pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber, filter: TopicFilter<'_>, until: Moment) {
-        let filter = filter.without_share().as_bytes().into();
-        self.0.push_back(Portion { list, subscriber, filter, until, found: None, sent: Vec::new() });
+    /// Adds a subscription.
+    pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber, until: Moment) {
+        self.last_number = self.last_number.saturating_add(1);
+        let number = self.last_number;
+        self.in_order.insert(number, list);
+        let portion = Portion { number, subscriber, until, connection: self.connection, sent: BTreeSet::new() };
+        if self.portions.insert(list, portion).is_some() {
+            bug!("a subscription is in a walk once");
+        }
     }
 
     /// Applies new options of a subscription to the messages that were requested under the old options.
-    pub(super) fn renew(&mut self, list: ListId, subscriber: Subscriber) {
-        for portion in self.0.iter_mut().filter(|portion| portion.list == list) {
+    pub(super) fn renew(&mut self, retained: &mut Retained, list: ListId, subscriber: Subscriber) {
+        let Some(portion) = self.portions.get_mut(&list) else { return };
+        if portion.is_over(self.connection) {
+            self.remove(retained, list);
+        } else {
             portion.subscriber = portion.subscriber.renewed(subscriber);
         }
     }
 
-    /// Removes the messages for a subscription: it has ended, or all its messages are to be sent again.
-    pub(super) fn remove(&mut self, list: ListId) {
-        self.0.retain(|portion| portion.list != list);
+    /// Removes the messages for a subscription: it has ended, or all its messages are to be sent again. `None` if
+    /// there was no such subscription.
+    pub(super) fn remove(&mut self, retained: &mut Retained, list: ListId) -> Option<()> {
+        let portion = self.portions.remove(&list)?;
+        self.in_order.remove(&portion.number);
+        self.sent = self.sent.saturating_sub(portion.sent.len());
+        if let Some(current) = self.current.take_if(|current| current.list == list)
+            && let Some(node) = current.pinned
+        {
+            retained.unpin(node);
+        }
+        Some(())
     }
 
-    /// Removes messages of QoS 0 when the connection is over: they do not wait for another one.
-    pub(in crate::broker) fn disconnected(&mut self) {
-        self.0.retain(|portion| portion.subscriber.options.qos != QoS::AtMostOnce);
+    /// Removes the first of the subscriptions; returns whether there was one.
+    pub(super) fn remove_first(&mut self, retained: &mut Retained) -> bool {
+        let first = self.in_order.first_key_value().map(|(_, &list)| list);
+        first.is_some_and(|list| self.remove(retained, list).is_some())
     }
 
-    /// The next message, and the subscriber that it is for. Portions without more messages are removed.
-    pub(super) fn peek(&mut self, retained: &Retained, now: Instant) -> Option<(Reference, Subscriber)> {
-        loop {
-            let portion = self.0.front_mut()?;
-            let sent = &mut portion.sent;
-            let found = portion.found.get_or_insert_with(|| {
-                let mut found = retained.find_matches(TopicFilter::validated(&portion.filter), portion.until, now);
-                for reference in core::mem::take(sent) {
-                    void(&mut found, reference);
+    /// The connection is over: messages of QoS 0 do not wait for another.
+    pub(in crate::broker) const fn disconnected(&mut self) {
+        self.waiting_for = None;
+        self.connection = self.connection.wrapping_add(1);
+    }
+
+    /// Lets the walk wait for the answer to a SUBSCRIBE, or go on.
+    pub(in crate::broker) const fn set_held(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
+    /// Notes whether a job goes on with the walk; returns whether one did.
+    pub(in crate::broker) const fn set_job(&mut self, has_job: bool) -> bool {
+        core::mem::replace(&mut self.has_job, has_job)
+    }
+
+    /// QoS and size of the next message, which the session did not take.
+    pub(in crate::broker) const fn waiting_for(&self) -> Option<(QoS, usize)> {
+        self.waiting_for
+    }
+
+    pub(super) const fn set_waiting_for(&mut self, message: Option<(QoS, usize)>) {
+        self.waiting_for = message;
+    }
+
+    /// Whether the walk waits for the answer to a SUBSCRIBE.
+    pub(in crate::broker) const fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Goes one step on. `filter` returns the filter of a list.
+    pub(super) fn step(&mut self, retained: &mut Retained, filter: impl FnOnce(ListId) -> Vec<u8>) -> Met {
+        self.waiting_for = None;
+        let Some((_, &list)) = self.in_order.first_key_value() else { return Met::End };
+        if self.is_held {
+            return Met::Held;
+        }
+        let Some(portion) = self.portions.get_mut(&list) else {
+            bug!("a walk has the portions that are in order");
+            return Met::End;
+        };
+        if portion.is_over(self.connection) {
+            self.remove(retained, list);
+            return Met::Nothing;
+        }
+        if self.current.as_ref().is_none_or(|current| current.list != list) {
+            let pattern = retained.pattern(filter(list));
+            self.current = Some(Box::new(Current { list, pattern, position: Position::START, pinned: None }));
+            return Met::Nothing;
+        }
+        let Some(current) = self.current.as_deref_mut() else { return Met::Nothing };
+        match retained.step(&current.pattern, &mut current.position) {
+            Step::Moved => Met::Nothing,
+            Step::End => {
+                self.remove(retained, list);
+                Met::Nothing
+            }
+            Step::Message(reference) => {
+                if portion.sent.remove(&reference.node()) {
+                    self.sent = self.sent.saturating_sub(1);
+                    current.position.pass();
+                    Met::Nothing
+                } else if !reference.is_of(portion.until) {
+                    current.position.pass();
+                    Met::Nothing
+                } else if retained.is_spreading(reference) {
+                    Met::Spreading
+                } else {
+                    Met::Message(reference, portion.subscriber)
                 }
-                found.into_iter()
-            });
-            match found.as_slice().first() {
-                Some(&reference) => return Some((reference, portion.subscriber)),
-                None => drop(self.0.pop_front()),
             }
         }
     }
 
-    /// Takes a message out that is to be sent before its turn; returns the subscribers that it is for.
-    pub(super) fn take(&mut self, topic: TopicName<'_>, reference: Reference) -> Vec<Subscriber> {
-        let matches = |portion: &&mut Portion| {
-            reference.is_of(portion.until) && TopicFilter::validated(&portion.filter).matches(topic)
-        };
-        let is_to_come = |portion: &mut Portion| match &mut portion.found {
-            Some(found) => void(found.as_mut_slice(), reference),
-            None if portion.sent.contains(&reference) => false,
-            None => {
-                portion.sent.push(reference);
-                true
-            }
-        };
-        let portions = self.0.iter_mut().filter(matches);
-        portions.filter_map(|portion| is_to_come(portion).then_some(portion.subscriber)).collect()
-    }
-
-    /// Removes the next message: it was sent.
-    pub(super) fn advance(&mut self) {
-        match self.0.front_mut().and_then(|portion| portion.found.as_mut()) {
-            Some(found) => drop(found.next()),
-            None => bug!("a walk advances past a message that it has shown"),
+    /// The message that was met was sent, or is not to be.
+    pub(super) fn pass(&mut self) {
+        match self.current.as_deref_mut() {
+            Some(current) => current.position.pass(),
+            None => bug!("a walk goes on behind a message that it has met"),
         }
     }
 
-    pub(in crate::broker) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// The walk waits: the node where it stands stays.
+    pub(super) fn pin(&mut self, retained: &mut Retained) {
+        let Some(current) = self.current.as_deref_mut() else { return };
+        let node = current.position.node();
+        if current.pinned != Some(node) {
+            retained.pin(node);
+            if let Some(old) = current.pinned.replace(node) {
+                retained.unpin(old);
+            }
+        }
+    }
+
+    /// The node that is pinned for the walk.
+    pub(super) fn pinned(&self) -> Option<NodeId> {
+        self.current.as_deref()?.pinned
+    }
+
+    /// A newer message of the topic of a retained one is about to be sent for a subscription: takes the retained one out of
+    /// the walk if it is still to be sent for that subscription.
+    pub(super) fn take(&mut self, retained: &Retained, list: ListId, reference: Reference) -> First {
+        let Some(portion) = self.portions.get_mut(&list) else { return First::No };
+        if !reference.is_of(portion.until) || portion.is_over(self.connection) {
+            return First::No;
+        }
+        let position = self.current.as_deref().filter(|current| current.list == list).map(|current| current.position);
+        if position.is_some_and(|position| retained.is_passed(reference.node(), &position))
+            || portion.sent.contains(&reference.node())
+        {
+            return First::Sent;
+        }
+        if self.sent >= MAX_SENT {
+            return First::Full;
+        }
+        portion.sent.insert(reference.node());
+        self.sent = self.sent.saturating_add(1);
+        First::Now(portion.subscriber)
     }
 }
 
-/// Voids a reference in a sorted list; returns whether the list had it.
-fn void(found: &mut [Reference], reference: Reference) -> bool {
-    let known = found.binary_search(&reference).ok().and_then(|position| found.get_mut(position));
-    known.map(Reference::void).is_some()
+impl Portion {
+    /// Whether the messages are to be sent no more, because the connection that they were requested on is over.
+    fn is_over(&self, connection: u32) -> bool {
+        self.connection != connection && self.subscriber.options.qos == QoS::AtMostOnce
+    }
 }

@@ -6,9 +6,11 @@ use core::cmp::Reverse;
 use super::list_id::{GroupIndex, ListId};
 use super::matching::Cursor;
 use super::merge::{Merged, is_wanted};
+use super::retained::Reference;
 use super::retained_message::RetainedMessage;
 use super::tree::Tree;
 use crate::broker::index::SessionIndex;
+use crate::broker::session::Session;
 use crate::broker::sessions::Sessions;
 use crate::broker::slab::Key;
 use crate::server::Copies;
@@ -20,6 +22,8 @@ pub(in crate::broker) struct Spread {
     /// Tells it from others, in the order in which they began.
     number: u64,
     message: RetainedMessage,
+    /// The message as the one that is retained for its topic, if it is.
+    retained: Option<Reference>,
     /// Where the search for filters goes on; `None` if it is at its end.
     search: Option<Cursor>,
     /// The matching lists that have subscribers from the position on: each with its next session, as far as is known.
@@ -40,10 +44,17 @@ pub(in crate::broker) struct Spread {
 }
 
 impl Spread {
-    pub(super) fn new(number: u64, message: RetainedMessage, search: Option<Cursor>, is_of_client: bool) -> Self {
+    pub(super) fn new(
+        number: u64,
+        message: RetainedMessage,
+        retained: Option<Reference>,
+        search: Option<Cursor>,
+        is_of_client: bool,
+    ) -> Self {
         Self {
             number,
             message,
+            retained,
             search,
             lists: BinaryHeap::new(),
             shared: VecDeque::new(),
@@ -63,6 +74,11 @@ impl Spread {
 
     pub(in crate::broker) const fn message(&self) -> &RetainedMessage {
         &self.message
+    }
+
+    /// The message as the one that is retained for its topic, if it is.
+    pub(super) const fn retained(&self) -> Option<Reference> {
+        self.retained
     }
 
     /// Where the search for filters goes on; `None` if it is at its end.
@@ -129,7 +145,7 @@ impl Position<'_> {
         from: Option<SessionIndex>,
         copies: &mut Copies<'_>,
         each: u64,
-        before: &mut dyn FnMut(&mut Sessions, SessionIndex),
+        before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
     ) -> usize {
         let mut count = 0_usize;
         loop {
@@ -137,7 +153,7 @@ impl Position<'_> {
             if let Some(current) = *self.current {
                 let session = SessionIndex::new(current.index);
                 if next == Some(session) {
-                    self.merge_next(tree, sessions, from);
+                    self.merge_next(tree, sessions, from, before);
                 } else {
                     *self.current = None;
                     // The session may have ended since.
@@ -145,7 +161,7 @@ impl Position<'_> {
                         && sessions.key(session) == Some(current)
                     {
                         let is_delivered =
-                            sessions.deliver(session, copies, options, self.merged.identifiers(), before);
+                            sessions.deliver(session, copies, options, self.merged.identifiers(), &mut |_, _| true);
                         count = count.wrapping_add(usize::from(is_delivered));
                     }
                     sessions.work_mut().spend(each);
@@ -171,7 +187,13 @@ impl Position<'_> {
     }
 
     /// Adds the next subscription of the session that is met now.
-    fn merge_next(&mut self, tree: &Tree, sessions: &mut Sessions, from: Option<SessionIndex>) {
+    fn merge_next(
+        &mut self,
+        tree: &Tree,
+        sessions: &mut Sessions,
+        from: Option<SessionIndex>,
+        before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
+    ) {
         sessions.work_mut().spend(1);
         let Some(Reverse((session, list))) = self.lists.pop() else { return bug!("a list was seen a moment ago") };
         let mut behind = tree.own(list).runs_from(session).flatten();
@@ -179,7 +201,10 @@ impl Position<'_> {
         // The session may have unsubscribed since.
         let rest = if head.session == session { behind.next() } else { Some(head) };
         if head.session == session && is_wanted(head, from) {
-            self.merged.add(head);
+            let is_plain = sessions.get(session).is_none_or(Session::is_plain);
+            if is_plain || before(sessions, session, list) {
+                self.merged.add(head);
+            }
         }
         if let Some(rest) = rest {
             self.lists.push(Reverse((rest.session, list)));
@@ -196,9 +221,10 @@ impl Position<'_> {
         copies: &mut Copies<'_>,
         each: u64,
         (session, list, next): (SessionIndex, ListId, Option<SessionIndex>),
-        before: &mut dyn FnMut(&mut Sessions, SessionIndex),
+        before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
     ) -> usize {
         let (mut count, mut is_first) = (0_usize, true);
+        let before = &mut |sessions: &mut Sessions, index| before(sessions, index, list);
         for subscriber in tree.own(list).runs_from(session).flatten() {
             let is_behind = next.is_some_and(|next| subscriber.session >= next);
             if is_behind || (!is_first && sessions.work().is_spent()) {

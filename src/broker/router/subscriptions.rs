@@ -11,16 +11,6 @@ use crate::broker::sessions::Sessions;
 use crate::codec::{QoS, RetainHandling, SubAckReasonCode, Subscription};
 use crate::topic::TopicFilter;
 
-/// A subscription that was granted.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::broker) struct Granted {
-    pub(in crate::broker) reason_code: SubAckReasonCode,
-    list: ListId,
-    subscriber: Subscriber,
-    /// Whether the session is to get the retained messages of matching topics.
-    wants_retained: bool,
-}
-
 /// The QoS that a reason code grants.
 fn granted_qos(reason_code: SubAckReasonCode) -> Result<QoS, SubAckReasonCode> {
     match reason_code {
@@ -33,6 +23,8 @@ fn granted_qos(reason_code: SubAckReasonCode) -> Result<QoS, SubAckReasonCode> {
 
 impl Router {
     /// Subscribes a session with at most the QoS of the decision, and with at most the QoS that the configuration allows.
+    /// Returns the reason code for the QoS that is granted. If the subscription asks for them, the session gets the retained
+    /// messages of matching topics by a walk.
     ///
     /// # Errors
     ///
@@ -44,7 +36,7 @@ impl Router {
         subscription: &Subscription<'_>,
         decision: SubAckReasonCode,
         identifier: u32,
-    ) -> Result<Granted, SubAckReasonCode> {
+    ) -> Result<SubAckReasonCode, SubAckReasonCode> {
         let allowed = granted_qos(decision)?;
         let filter = subscription.filter;
         self.check_filter(filter)?;
@@ -57,29 +49,21 @@ impl Router {
         };
         let subscriber = Subscriber::new(index, &session.as_meant(Subscription { qos, ..*subscription }), identifier);
         let handling = subscription.retain_handling;
-        let granted = |list: ListId, is_new: bool| Granted {
-            reason_code: qos.into(),
-            list,
-            subscriber,
-            wants_retained: !list.is_shared()
-                && match handling {
-                    RetainHandling::SendAtSubscribe => true,
-                    RetainHandling::SendIfNew => is_new,
-                    RetainHandling::DoNotSend => false,
-                },
-        };
         if let Some(list) = known
             && let Some(position) = session.subscription(list)
         {
             // A subscription to the same filter is replaced, and no message is lost [MQTT-3.8.4-3, MQTT-3.8.4-4].
             self.tree.replace(list, position, subscriber);
-            if let Some(walk) = session.walk_mut() {
-                match handling {
-                    RetainHandling::SendAtSubscribe => walk.remove(list), // all messages are sent again
-                    RetainHandling::SendIfNew | RetainHandling::DoNotSend => walk.renew(list, subscriber),
+            let walk = session.walk_mut();
+            match (handling, walk) {
+                // All messages are sent again.
+                (RetainHandling::SendAtSubscribe, _) => self.request_retained(sessions, list, subscriber),
+                (RetainHandling::SendIfNew | RetainHandling::DoNotSend, Some(walk)) => {
+                    walk.renew(&mut self.retained, list, subscriber);
                 }
+                _ => {}
             }
-            return Ok(granted(list, false));
+            return Ok(qos.into());
         }
         if is_full || session.subscriptions().len() >= self.config.max_subscriptions_per_session as usize {
             return Err(SubAckReasonCode::QuotaExceeded);
@@ -87,7 +71,10 @@ impl Router {
         let added = self.tree.find_or_insert(filter).and_then(|list| Some((list, self.tree.push(list, subscriber)?)));
         let (list, position) = added.ok_or(SubAckReasonCode::QuotaExceeded)?;
         session.add_subscription(list, position);
-        Ok(granted(list, true))
+        if handling != RetainHandling::DoNotSend {
+            self.request_retained(sessions, list, subscriber);
+        }
+        Ok(qos.into())
     }
 
     fn check_filter(&self, filter: TopicFilter<'_>) -> Result<(), SubAckReasonCode> {
@@ -106,32 +93,20 @@ impl Router {
         Ok(())
     }
 
-    /// Lets the retained messages of these subscriptions be sent that ask for them, each with the filter that was granted.
-    pub(in crate::broker) fn start_walk(
-        &self,
-        sessions: &mut Sessions,
-        index: SessionIndex,
-        granted: &[(Granted, TopicFilter<'_>)],
-    ) {
-        let until = self.retained.moment();
-        for (Granted { list, subscriber, .. }, filter) in granted.iter().filter(|(it, _)| it.wants_retained) {
-            // A packet may have the same filter twice: the subscription may have other options by now.
-            let current = self.subscriber(sessions, index, *list);
-            let subscriber = current.map_or(*subscriber, |current| subscriber.renewed(current));
-            match sessions.start_walk(index) {
-                Some(walk) => {
-                    walk.remove(*list);
-                    walk.push(*list, subscriber, *filter, until);
-                }
-                None => bug!("a session exists while its SUBSCRIBE is worked on"),
-            }
+    /// Lets a session walk over the retained messages that there are now for a subscription.
+    fn request_retained(&mut self, sessions: &mut Sessions, list: ListId, subscriber: Subscriber) {
+        // The members of a group get no retained messages (section 4.8.2).
+        if list.is_shared() {
+            return;
         }
-    }
-
-    /// The subscription of a session in this list.
-    fn subscriber(&self, sessions: &Sessions, index: SessionIndex, list: ListId) -> Option<Subscriber> {
-        let position = sessions.get(index)?.subscription(list)?;
-        self.tree.get(list, index, position).copied()
+        let until = self.retained.moment();
+        match sessions.start_walk(subscriber.session) {
+            Some(walk) => {
+                walk.remove(&mut self.retained, list);
+                walk.push(list, subscriber, until);
+            }
+            None => bug!("a session exists while its SUBSCRIBE is worked on"),
+        }
     }
 
     /// Ends a subscription; returns whether the session had it \[MQTT-3.10.4-1\].
@@ -150,7 +125,7 @@ impl Router {
             return false;
         };
         if let Some(walk) = sessions.get_mut(index).and_then(Session::walk_mut) {
-            walk.remove(list);
+            walk.remove(&mut self.retained, list);
         }
         self.remove_subscriber(sessions, index, list, position);
         true
@@ -158,6 +133,11 @@ impl Router {
 
     /// Ends all subscriptions of a session.
     pub(in crate::broker) fn unsubscribe_all(&mut self, sessions: &mut Sessions, index: SessionIndex) {
+        while sessions
+            .get_mut(index)
+            .and_then(Session::walk_mut)
+            .is_some_and(|walk| walk.remove_first(&mut self.retained))
+        {}
         sessions.end_walk(index);
         let subscriptions = sessions.get_mut(index).map(Session::take_subscriptions);
         for (list, position) in subscriptions.unwrap_or_default() {
@@ -224,7 +204,7 @@ impl Router {
             subscriber.options.qos = allowed;
             self.tree.replace(list, position, subscriber);
             if let Some(walk) = session.walk_mut() {
-                walk.renew(list, subscriber);
+                walk.renew(&mut self.retained, list, subscriber);
             }
         }
     }
@@ -242,5 +222,6 @@ impl Router {
             }
         }
         self.tree.assert_consistent();
+        self.retained.assert_consistent(sessions.iter().filter_map(|(_, session)| session.walk()?.pinned()));
     }
 }

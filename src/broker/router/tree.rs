@@ -401,9 +401,9 @@ impl Tree {
 
     /// The subscribers of the matching filters, in lists. No session is in a list twice.
     #[inline]
-    pub(super) fn lists<'t>(&'t self, matches: &'t Matches) -> impl Iterator<Item = OrderedList<'t>> {
-        let lists = matches.0.iter().filter_map(|&list| self.subscribers(list));
-        lists.map(|subscribers| subscribers.own(&self.lists)).filter(|own| own.len() != 0)
+    pub(super) fn lists<'t>(&'t self, matches: &'t Matches) -> impl Iterator<Item = (ListId, OrderedList<'t>)> {
+        let lists = matches.0.iter().filter_map(|&list| Some((list, self.subscribers(list)?)));
+        lists.map(|(list, subscribers)| (list, subscribers.own(&self.lists))).filter(|(_, own)| own.len() != 0)
     }
 
     /// The groups that share a matching filter.

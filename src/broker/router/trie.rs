@@ -150,6 +150,11 @@ impl LevelOf {
 }
 
 impl Levels {
+    /// Number of levels.
+    pub(super) const fn len(&self) -> u32 {
+        self.0.len() as u32
+    }
+
     /// The part of the topic from this level on.
     pub(super) fn rest<'t>(&self, topic: &'t [u8], position: u32) -> Option<&'t [u8]> {
         topic.get(self.0.get(position as usize)?.start as usize..)
@@ -168,9 +173,13 @@ pub(super) struct Wanted<'t> {
     hash: u64,
 }
 
-impl Wanted<'_> {
+impl<'t> Wanted<'t> {
     pub(super) const fn hash(self) -> u64 {
         self.hash
+    }
+
+    pub(super) const fn text(self) -> &'t [u8] {
+        self.text
     }
 }
 
