@@ -13,6 +13,7 @@ use super::publish;
 use super::resume::{self, Newcomer, StoredDecisions};
 use super::session::Session;
 use crate::codec::{Auth, ConnAckReasonCode, Connect, DisconnectReasonCode, ReasonCode, Version};
+use crate::server::Action;
 use crate::text::Utf8Str;
 use crate::topic::TopicName;
 
@@ -102,7 +103,9 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
         client_id
     };
     let known = cx.registry.find(cx.sessions, &client_id);
-    if known.is_none() && cx.sessions.len() >= cx.config.max_sessions {
+    // Those that have ended take memory until they are taken apart.
+    let is_full = known.is_none() && cx.sessions.len() >= cx.config.max_sessions;
+    if is_full || cx.sessions.ended() > cx.config.max_sessions {
         return lifecycle::refuse_with(cx, id, quota_exceeded(version));
     }
     // Each connection of a client may leave a will behind. They are published one after the other.
@@ -123,7 +126,15 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
         }
         take_over(cx, index);
     }
-    enter_session(cx, id, known, &client_id, grant, &decisions);
+    // A session that does not go on ends before the new one begins: that is another session, whatever is left of the old one.
+    let goes_on = |session: &Session| !clean_start && session.server().outlives_connection(now);
+    let resumed = known.filter(|&index| cx.sessions.get(index).is_some_and(goes_on));
+    if resumed.is_none()
+        && let Some(index) = known
+    {
+        end_session(cx, index);
+    }
+    enter_session(cx, id, resumed, &client_id, grant, &decisions);
 }
 
 /// Accepts a client into this session or, without one, into a new session.
@@ -150,7 +161,7 @@ fn enter_session(
     let Some(session) = cx.sessions.get_mut(index) else {
         return bug!("a session that was found or inserted exists");
     };
-    let Ok(marked) = acceptor.accept_into(cx.now, session.server_mut(), exists, *accept) else {
+    let Ok(()) = acceptor.accept_into(cx.now, session.server_mut(), exists, *accept) else {
         if !exists {
             cx.sessions.remove(index);
         }
@@ -168,9 +179,6 @@ fn enter_session(
     *accepted = accepted.wrapping_add(1);
     if !exists {
         cx.registry.insert(cx.sessions, index);
-    } else if !session_present {
-        lifecycle::end_subscriptions(cx, index, &marked);
-        lifecycle::notify_session_ended(cx, client_id);
     }
     if let Some(client) = cx.sessions.get(index).and_then(Session::client) {
         cx.policy.notice(Notice::Connected { client, session_present });
@@ -204,6 +212,24 @@ fn take_over(cx: &mut Context<'_>, index: SessionIndex) {
         // It fails if the client accepts no packet as large as DISCONNECT.
         let _ = session.server_mut().take_over(cx.now);
         lifecycle::end_connection(cx, index, Ended::TakenOver);
+    }
+}
+
+/// Ends a session without a connection at once: its will is published, and its client identifier is free.
+fn end_session(cx: &mut Context<'_>, index: SessionIndex) {
+    let now = cx.now;
+    match cx.sessions.get_mut(index) {
+        Some(session) => session.server_mut().end(now),
+        None => return bug!("a session that ends exists"),
+    }
+    // `Action::Expired` is the last one.
+    while let Some(session) = cx.sessions.get_mut(index).filter(|session| !session.has_ended()) {
+        match session.server_mut().advance_output(now) {
+            Some(Action::Will(will)) => publish::publish_will(cx, index, &will),
+            Some(Action::Done { outcome, .. }) => cx.sessions.count_outcome(index, outcome),
+            Some(Action::Expired) => lifecycle::remove_session(cx, index),
+            _ => return bug!("a session that is ended has an end"),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::config::BrokerConfig;
 use super::connections::Connections;
 use super::jobs::ring::Jobs;
 use super::jobs::work::Work;
-use super::policy::Policy;
+use super::policy::{Notice, Policy};
 use super::registry::Registry;
 use super::router::Router;
 use super::sessions::Sessions;
@@ -32,5 +32,13 @@ impl Context<'_> {
     #[inline]
     pub(super) const fn work(&mut self) -> &mut Work {
         self.sessions.work_mut()
+    }
+
+    /// Tells the policy about copies of messages that were dropped.
+    pub(super) fn notify_drops(&mut self) {
+        for (index, reason) in self.sessions.take_drops() {
+            let client_id = self.sessions.client_id(index).unwrap_or_default();
+            self.policy.notice(Notice::Dropped { client_id, reason });
+        }
     }
 }

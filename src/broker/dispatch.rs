@@ -3,7 +3,6 @@
 use super::admission;
 use super::connections::Step;
 use super::context::Context;
-use super::counters::DropReason;
 use super::index::SessionIndex;
 use super::jobs;
 use super::lifecycle;
@@ -16,7 +15,7 @@ use super::timers::Due;
 use super::{publish, subscribe};
 use crate::codec::Packet;
 use crate::server::Action;
-use crate::session::{MessageRef, Outcome};
+use crate::session::MessageRef;
 use crate::time::Instant;
 
 /// Takes what a transport has read; see [`Broker::receive`](super::Broker::receive).
@@ -96,11 +95,7 @@ fn act(cx: &mut Context<'_>, index: SessionIndex, action: Action<'_>) {
         Action::Message(message) => publish::receive(cx, index, &message),
         Action::Subscribe(request) => subscribe::receive(cx, index, &request),
         Action::Unsubscribe(request) => subscribe::receive_unsubscribe(cx, index, &request),
-        Action::Done { outcome, .. } => match outcome {
-            Outcome::Abandoned(loss) => cx.sessions.drop_stored(index, loss),
-            outcome if !outcome.is_success() => cx.sessions.drop_copy(index, DropReason::RefusedByClient),
-            _ => {}
-        },
+        Action::Done { outcome, .. } => cx.sessions.count_outcome(index, outcome),
         Action::Auth(auth) => admission::receive_reauthentication(cx, index, &auth),
         Action::Will(will) => publish::publish_will(cx, index, &will),
         Action::Close(why) => lifecycle::end_connection(cx, index, Ended::Close(why)),
@@ -164,7 +159,7 @@ fn process_changes_with(cx: &mut Context<'_>, own: Option<SessionIndex>) {
         process_session(cx, index, own == Some(index));
     }
     if cx.sessions.drop_count() != 0 {
-        lifecycle::notify_drops(cx);
+        cx.notify_drops();
     }
 }
 

@@ -1,16 +1,20 @@
 //! How connections and sessions are scheduled and end.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use super::connections::{Before, Connecting};
 use super::context::Context;
 use super::index::SessionIndex;
+use super::jobs::ring::{Job, Order, Progress};
+use super::jobs::turns::PrincipalIndex;
+use super::jobs::{self, teardown};
 use super::policy::{ConnectionId, Ended, Notice, Refusal};
 use super::principal::{Origin, PrincipalName};
 use super::session::Session;
 use super::timers::Due;
 use crate::codec::{ConnAckProperties, ConnAckReasonCode, Disconnect, DisconnectReasonCode};
-use crate::server::{Close, Marked, ServerConfig, ServerSession};
+use crate::server::{Close, ServerConfig, ServerSession};
 use crate::session::{CommandError, Transmit};
 use crate::text::Utf8Str;
 use crate::time::Instant;
@@ -60,14 +64,6 @@ pub(super) fn command(
     let now = cx.now;
     let session = cx.sessions.get_mut(index);
     session.map_or(Err(CommandError::NotConnected), |session| command(session.server_mut(), now))
-}
-
-/// Tells the policy about copies of messages that were dropped.
-pub(super) fn notify_drops(cx: &mut Context<'_>) {
-    for (index, reason) in cx.sessions.take_drops() {
-        let client_id = cx.sessions.client_id(index).unwrap_or_default();
-        cx.policy.notice(Notice::Dropped { client_id, reason });
-    }
 }
 
 /// Opens a connection; see [`Broker::open`](super::Broker::open).
@@ -240,34 +236,25 @@ pub(super) fn detached(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>
     cx.sessions.detach(index);
 }
 
-/// Removes a session that has expired or was ended.
+/// A session has expired or was ended: it loses its client identifier, and is given nothing more. It is taken apart at once as
+/// far as the budget goes, and then by a job.
 pub(super) fn remove_session(cx: &mut Context<'_>, index: SessionIndex) {
-    cx.sessions.count_stored(index);
     if cx.sessions.get(index).is_some_and(|session| session.connection().is_some()) {
         end_connection(cx, index, Ended::Close(Close::Requested));
     }
-    let marked = cx.sessions.get_mut(index).map(|session| session.server_mut().take_marked());
-    end_subscriptions(cx, index, &marked.unwrap_or_default());
-    notify_drops(cx);
+    let Some(key) = cx.sessions.key(index) else { return bug!("a session ends once") };
+    let Some(session) = cx.sessions.get(index) else { return bug!("a session ends once") };
+    let (principal, client_id) = (session.principal(), Box::<str>::from(session.client_id()));
     cx.registry.remove(cx.sessions, index);
-    match cx.sessions.remove(index) {
-        Some(session) => {
-            cx.jobs.turns_mut().leave(session.principal());
-            notify_session_ended(cx, session.client_id());
-        }
-        None => bug!("a session is removed once"),
-    }
-}
-
-/// Ends the subscriptions of a session, and gives messages that came by shared subscriptions to other members.
-pub(super) fn end_subscriptions(cx: &mut Context<'_>, index: SessionIndex, marked: &[Marked]) {
-    cx.router.unsubscribe_all(cx.sessions, index);
-    if !marked.is_empty() {
-        // The other members may use the memory of these messages.
-        cx.sessions.count_stored(index);
-    }
-    for message in marked {
-        cx.router.pass_on(cx.sessions, cx.now, index, message);
+    cx.jobs.turns_mut().leave(principal);
+    cx.sessions.end(index);
+    let progress = teardown::advance(cx, key);
+    notify_session_ended(cx, &client_id);
+    if matches!(progress, Progress::More)
+        && jobs::start(cx, PrincipalIndex::BROKER, Order::default(), Job::Teardown(key)).is_none()
+    {
+        // 2^32 jobs are open: it has to be done now.
+        while matches!(teardown::advance(cx, key), Progress::More) {}
     }
 }
 

@@ -333,7 +333,7 @@ impl<P: Policy> Broker<P> {
     /// Panics if a count is wrong, or a part does not fit the others. For tests.
     #[doc(hidden)]
     pub fn assert_consistent(&self) {
-        for (index, session) in self.sessions.iter() {
+        for (index, session) in self.sessions.iter().filter(|(_, session)| !session.has_ended()) {
             let found = self.registry.find(&self.sessions, session.client_id());
             assert_eq!(found, Some(index), "a session is found by its client identifier");
             if let Some(id) = session.connection() {

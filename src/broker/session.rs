@@ -27,6 +27,8 @@ pub(super) struct Session {
     principal: PrincipalIndex,
     /// Whether a copy of a message needs no more than the session itself: not while it is to get retained messages.
     is_plain: bool,
+    /// Whether the session has ended, and is only to be taken apart.
+    has_ended: bool,
     /// The number of the message that was last merged for this session, and its position there.
     merged_at: (u32, u32),
     server: ServerSession,
@@ -55,6 +57,7 @@ impl Session {
             is_busy: false,
             principal: PrincipalIndex::BROKER,
             is_plain: true,
+            has_ended: false,
             merged_at: (0, 0),
             server,
             walk: None,
@@ -159,8 +162,9 @@ impl Session {
         self.find(list).ok().map(|at| self.subscriptions.remove(at).1)
     }
 
-    pub(super) fn take_subscriptions(&mut self) -> Vec<(ListId, u32)> {
-        core::mem::take(&mut self.subscriptions)
+    /// Removes the last subscription.
+    pub(super) fn pop_subscription(&mut self) -> Option<(ListId, u32)> {
+        self.subscriptions.pop()
     }
 
     /// The index of a list among the subscriptions, or the index that it would have.
@@ -212,6 +216,17 @@ impl Session {
     #[inline]
     pub(super) const fn is_plain(&self) -> bool {
         self.is_plain
+    }
+
+    /// The session has ended: it is given nothing more, and is only to be taken apart.
+    pub(super) const fn end(&mut self) {
+        self.has_ended = true;
+        self.is_plain = false;
+    }
+
+    /// Whether the session has ended, and is only to be taken apart.
+    pub(super) const fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Whether jobs of the client identifier are open: the input of the connection is not taken meanwhile.
@@ -291,7 +306,7 @@ impl Session {
 
     /// The session is to get no more retained messages; returns whether it was to get some.
     pub(super) fn end_walk(&mut self) -> bool {
-        self.is_plain = true;
+        self.is_plain = !self.has_ended;
         self.walk.take().is_some()
     }
 

@@ -18,7 +18,7 @@ use super::session::Session;
 use super::slab::{Key, Slab};
 use crate::codec::{QoS, SubscriptionIdentifier};
 use crate::server::{Action, Copies};
-use crate::session::{AbandonReason, CommandError, Transmit};
+use crate::session::{AbandonReason, CommandError, Outcome, Transmit};
 use crate::time::Instant;
 
 /// The sessions, and what changes when a message is delivered to one of them: the queue of ready connections, the counters,
@@ -35,6 +35,8 @@ pub(super) struct Sessions {
     clients: u32,
     /// Number of sessions that are still to get retained messages.
     walking: u32,
+    /// Number of sessions that have ended, and are still to be taken apart.
+    ended: u32,
     memory: Memory,
     work: Work,
 }
@@ -55,14 +57,20 @@ impl Sessions {
             drops: Vec::new(),
             clients: 0,
             walking: 0,
+            ended: 0,
             memory: Memory::new(config.max_memory, config.reserved_memory),
             work: Work::new(config.work_per_call),
         }
     }
 
-    /// Number of sessions.
+    /// Number of sessions, without those that have ended.
     pub(super) const fn len(&self) -> u32 {
-        self.slab.len()
+        self.slab.len().saturating_sub(self.ended)
+    }
+
+    /// Number of sessions that have ended, and are still to be taken apart.
+    pub(super) const fn ended(&self) -> u32 {
+        self.ended
     }
 
     #[inline]
@@ -95,7 +103,20 @@ impl Sessions {
     }
 
     pub(super) fn remove(&mut self, index: SessionIndex) -> Option<Session> {
-        self.slab.remove(index.get())
+        let session = self.slab.remove(index.get())?;
+        self.ended = self.ended.saturating_sub(u32::from(session.has_ended()));
+        Some(session)
+    }
+
+    /// A session has ended: it is given nothing more, and is only to be taken apart.
+    pub(super) fn end(&mut self, index: SessionIndex) {
+        match self.slab.get_mut(index.get()) {
+            Some(session) if !session.has_ended() => {
+                session.end();
+                self.ended = self.ended.saturating_add(1);
+            }
+            _ => bug!("a session ends once"),
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (SessionIndex, &Session)> {
@@ -305,7 +326,7 @@ impl Sessions {
             return false;
         };
         if !session.is_plain() {
-            if !before(self, index) {
+            if session.has_ended() || !before(self, index) {
                 return false;
             }
             let Some(again) = self.slab.get_mut(index.get()) else { return false };
@@ -390,6 +411,15 @@ impl Sessions {
     pub(super) fn drop_copy(&mut self, index: SessionIndex, reason: DropReason) {
         self.counters.dropped.count(reason);
         self.drops.push((index, reason));
+    }
+
+    /// Counts the outcome of a message, if that is lost.
+    pub(super) fn count_outcome(&mut self, index: SessionIndex, outcome: Outcome) {
+        match outcome {
+            Outcome::Abandoned(reason) => self.drop_stored(index, reason),
+            outcome if !outcome.is_success() => self.drop_copy(index, DropReason::RefusedByClient),
+            _ => {}
+        }
     }
 
     /// Counts a message that the session has given up.

@@ -9,7 +9,7 @@ use core::fmt;
 use thiserror::Error;
 
 use super::config::ServerConfig;
-use super::session::{Authentication, ClientLimits, KeptWill, Marked, ServerSession};
+use super::session::{Authentication, ClientLimits, KeptWill, ServerSession};
 use crate::codec::{ConnAck, ConnAckProperties, ConnAckReasonCode, MAX_PACKET_SIZE, Version};
 use crate::redacted::Redacted;
 use crate::session::{CommandError, Engine, Exchange, Transmit, Will, trim, user_properties};
@@ -207,13 +207,13 @@ impl ServerSession {
             asked_no_expiry: false,
             is_resumed: false,
             is_bridge: false,
+            is_routed: false,
             expires_at: Instant::NEVER,
             requests: None,
         }
     }
 
-    /// Attaches a new connection to the session. `transmit` contains CONNACK. Returns the marked messages of a session
-    /// that is not resumed.
+    /// Attaches a new connection to the session. `transmit` contains CONNACK.
     pub(super) fn attach(
         &mut self,
         pending: Pending,
@@ -222,7 +222,7 @@ impl ServerSession {
         is_present: bool,
         now: Instant,
         transmit: Transmit,
-    ) -> Vec<Marked> {
+    ) {
         self.engine.advance(now);
         // A will is published when its session ends, at the latest, and not at all if the client resumes the session
         // before the will is due.
@@ -231,7 +231,9 @@ impl ServerSession {
         {
             self.due_wills.get_or_insert_default().push_back(kept.will);
         }
-        let marked = if is_present { Vec::new() } else { self.forget() };
+        if !is_present {
+            self.forget();
+        }
         self.engine.change_version(pending.version);
         self.client_id = match accept.assigned_client_id {
             Some(assigned) if pending.client_id.is_empty() => assigned.into(),
@@ -253,6 +255,5 @@ impl ServerSession {
         self.engine.transmit = transmit;
         self.engine.opened(self.client.topic_alias_maximum.min(self.config.topic_aliases));
         self.engine.release_again();
-        marked
     }
 }

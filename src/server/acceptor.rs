@@ -3,12 +3,11 @@
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use super::accept::{Accept, NotAccepted, Pending, Terms, put_connack};
 use super::action::{Action, Close};
 use super::config::ServerConfig;
-use super::session::{ClientLimits, Marked, ServerSession};
+use super::session::{ClientLimits, ServerSession};
 use crate::codec::{
     self, AnswerForm, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded,
     ErrorKind, MAX_PACKET_SIZE, Packet, PacketType, Version,
@@ -397,15 +396,14 @@ impl Acceptor {
         }
     }
 
-    /// Accepts the client into a session, which is stored or new. After an error nothing has changed. Returns the
-    /// marked messages of a session that is not resumed.
+    /// Accepts the client into a session, which is stored or new. After an error nothing has changed.
     pub(crate) fn accept_into(
         &mut self,
         now: Instant,
         session: &mut ServerSession,
         is_kept: bool,
         accept: Accept,
-    ) -> Result<Vec<Marked>, CommandError> {
+    ) -> Result<(), CommandError> {
         self.now = now.max(self.now);
         // The session may have seen a later time than the acceptor.
         let now = session.engine.now.max(self.now);
@@ -415,7 +413,8 @@ impl Acceptor {
         self.step = Step::Over;
         session.closed(now);
         session.config = Arc::clone(&self.config);
-        Ok(session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit)))
+        session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit));
+        Ok(())
     }
 
     /// Puts the CONNACK of a client that is accepted into the output.
@@ -448,7 +447,7 @@ impl Acceptor {
     /// Creates an empty session for the client that waits for a decision.
     pub(crate) fn new_session(&self) -> ServerSession {
         let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
-        ServerSession::new(Arc::clone(&self.config), version)
+        ServerSession { is_routed: true, ..ServerSession::new(Arc::clone(&self.config), version) }
     }
 
     /// Returns whether the output is empty.

@@ -1,10 +1,9 @@
 //! The end of an accepted client's connection, the expiry of its session, and re-authentication.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use super::action::{Action, Close};
-use super::session::{Marked, ServerSession};
+use super::session::ServerSession;
 use crate::codec::{Auth, AuthReasonCode, Disconnect, DisconnectReasonCode, ReasonCode, Version};
 use crate::session::{CommandError, Exchange, Phase, ProtocolError};
 use crate::text::Utf8Str;
@@ -96,14 +95,10 @@ impl ServerSession {
         }
     }
 
-    /// Discards the state of the session: abandons all messages, except the marked ones that another session may still
-    /// deliver, which it returns.
-    pub(super) fn forget(&mut self) -> Vec<Marked> {
-        let version = self.engine.version;
-        let marked = self.engine.take_marked();
+    /// Discards the state of the session: abandons all messages.
+    pub(super) fn forget(&mut self) {
         self.engine.forget();
         self.engine.forget_waiting();
-        marked.into_iter().map(|message| Marked { version, message }).collect()
     }
 
     /// Handles a will, or the end of the session, that is due.
@@ -113,10 +108,11 @@ impl ServerSession {
             return self.will.take().map(|kept| Action::Will(Box::new(kept.will)));
         }
         if self.expires_at <= self.engine.now {
-            let marked = self.forget();
-            self.engine.put_back_marked(marked.into_iter().map(|marked| marked.message).collect());
-            if self.engine.has_report() {
-                return self.engine.next_report(); // `Expired` follows the last report
+            if !self.is_routed {
+                self.forget();
+                if self.engine.has_report() {
+                    return self.engine.next_report(); // `Expired` follows the last report
+                }
             }
             self.expires_at = Instant::NEVER;
             self.engine.phase = Phase::Expired;

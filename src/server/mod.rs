@@ -69,7 +69,7 @@ pub use self::request::{RequestId, SubscribeRequest, UnsubscribeRequest};
 pub use self::session::ServerSession;
 #[allow(unused_imports, reason = "the interface for a router")]
 pub(crate) use self::{
-    routing::{Copies, Encoded},
+    routing::{Copies, Encoded, Remains},
     session::Marked,
 };
 pub use crate::session::{AbandonReason, Codes, Outcome, Will};

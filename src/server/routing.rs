@@ -11,7 +11,7 @@
 //! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | the time of the next timeout, and its postponement |
 //! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | whether the session accepts a message now |
 //! | [`ServerSession::stored`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
-//! | [`ServerSession::detach`], [`ServerSession::take_marked`] | the end of a connection or session: the rest of the output, and messages for other sessions |
+//! | [`ServerSession::detach`], [`ServerSession::take_apart`] | the end of a connection or session: the rest of the output, and messages for other sessions |
 //! | `Acceptor::{check, client, asks_clean_start, new_session, is_written}` | the state of a client before it is accepted |
 
 use alloc::sync::Arc;
@@ -112,6 +112,16 @@ fn encode_plain(
     let properties = if version == Version::V5 { message.properties } else { &none };
     let message = MessageRef { retain, properties, ..*message };
     message.as_publish(Delivery::AtMostOnce, message.payload).encode(version, packet).map(drop)
+}
+
+/// A message of a session that has ended.
+pub(crate) enum Remains {
+    /// Another session may deliver the message.
+    Marked(Marked),
+    /// The message is lost.
+    Abandoned,
+    /// The message was given up before, and that was reported.
+    Reported,
 }
 
 impl ServerSession {
@@ -239,10 +249,14 @@ impl ServerSession {
         rest
     }
 
-    /// Takes the marked messages out of an expired session.
-    pub(crate) fn take_marked(&mut self) -> Vec<Marked> {
+    /// Takes the next message out of a session that has ended; `None` after the last one.
+    pub(crate) fn take_apart(&mut self) -> Option<Remains> {
         let version = self.engine.version;
-        self.engine.take_marked().into_iter().map(|message| Marked { version, message }).collect()
+        self.engine.take_apart().map(|message| match message {
+            Some(message) if message.mark != 0 => Remains::Marked(Marked { version, message }),
+            Some(_) => Remains::Abandoned,
+            None => Remains::Reported,
+        })
     }
 
     /// Returns whether a QoS 0 message is sent or queued. Without a connection it is refused, unless the configuration

@@ -26,6 +26,8 @@ pub struct ServerSession {
     pub(super) asked_no_expiry: bool,
     pub(super) is_resumed: bool,
     pub(super) is_bridge: bool,
+    /// Whether a router takes the session apart when it has ended: see [`ServerSession::take_apart`].
+    pub(super) is_routed: bool,
     /// Keep-alive interval, in seconds; 0: no keep-alive.
     pub(super) keep_alive: u16,
     /// How long the session outlives its connection, in seconds; `u32::MAX`: the session does not expire.

@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::num::NonZeroU8;
 
 use bytes::Buf;
@@ -528,33 +527,28 @@ impl Engine {
         }
     }
 
-    /// Removes the marked messages that may be delivered in another session, in order, before this session is
-    /// discarded. A message of QoS 2 in flight may not: the peer may have accepted ownership of it \[MQTT-4.8.2-5\].
-    pub(crate) fn take_marked(&mut self) -> Vec<Waiting> {
-        let mut marked = Vec::new();
-        for (id, Flow { token, since, expires_after, mark, stored, .. }) in self.outbound.take_marked() {
-            self.record(Record::Finished(id));
-            let kind = Kind::Message(QoS::AtLeastOnce);
-            marked.push(Waiting { token, since, kind, expires_after, mark, tries: 0, stored });
-        }
-        for waiting in self.queue.as_mut().map(|queue| queue.take_marked()).unwrap_or_default() {
-            if waiting.kind.is_windowed() {
-                self.record(Record::Dropped(waiting.token));
+    /// Takes the next message out of a session that has ended; `Some(None)` for one whose end was reported before, `None` after
+    /// the last one.
+    pub(crate) fn take_apart(&mut self) -> Option<Option<Waiting>> {
+        if let Some(flow) = self.outbound.take_message() {
+            if flow.is_reported {
+                return Some(None);
             }
-            marked.push(waiting);
+            let Flow { token, since, expires_after, mark, stage, stored, .. } = flow;
+            self.budget.remove(stored.len());
+            // Once the client has a message of QoS 2, no other may get it.
+            let mark = if stage == Stage::PubAck { mark } else { 0 };
+            let kind = Kind::Message(QoS::AtLeastOnce);
+            return Some(Some(Waiting { token, since, kind, expires_after, mark, tries: 0, stored }));
         }
-        for waiting in &marked {
+        if let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.pop(true, true)) {
             self.budget.remove(waiting.stored.len());
+            return Some(Some(waiting));
         }
-        marked
-    }
-
-    /// Stores marked messages in a session that sends nothing any more, until the messages are taken.
-    pub(crate) fn put_back_marked(&mut self, marked: Vec<Waiting>) {
-        for waiting in marked {
-            self.budget.add(waiting.stored.len());
-            self.queue.get_or_insert_default().push(waiting);
-        }
+        self.queue = None;
+        self.outbound.forget_given_up();
+        self.inbound.forget();
+        None
     }
 
     /// Gives up the queued messages of QoS 0, which do not wait for another connection.

@@ -12,6 +12,7 @@ pub(super) mod publication;
 pub(super) mod request;
 pub(super) mod ring;
 pub(super) mod run;
+pub(super) mod teardown;
 pub(super) mod turns;
 pub(super) mod walk;
 pub(super) mod work;

@@ -19,6 +19,8 @@ pub(in crate::broker) enum Job {
     Unsubscribe(Box<Unsubscribing>),
     /// The walk of a session over retained messages.
     Walk(Key),
+    /// A session that has ended, and is taken apart.
+    Teardown(Key),
     /// The values under `$SYS/broker/`: how many of them were published.
     Status(usize),
 }

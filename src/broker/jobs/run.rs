@@ -57,6 +57,7 @@ fn advance(cx: &mut Context<'_>, job: &mut Job) -> Progress {
         Job::Publication(publication) => publish::advance(cx, publication),
         Job::Subscribe(subscribing) => subscribe::advance(cx, subscribing),
         Job::Unsubscribe(unsubscribing) => subscribe::advance_unsubscribe(cx, unsubscribing),
+        Job::Teardown(key) => super::teardown::advance(cx, *key),
         Job::Walk(key) => super::walk::advance(cx, *key),
         Job::Status(count) => sys::advance(cx, count),
     }

@@ -34,6 +34,9 @@ pub(in crate::broker) fn wake(cx: &mut Context<'_>, index: SessionIndex) {
 fn can_go_on(cx: &mut Context<'_>, index: SessionIndex) -> bool {
     let Some(session) = cx.sessions.get(index) else { return false };
     let Some(walk) = session.walk() else { return false };
+    if session.has_ended() {
+        return false;
+    }
     let server = session.server();
     let takes = |(qos, size)| server.is_ready_for(qos) && server.has_room_for(qos, size);
     !walk.is_held() && walk.waiting_for().is_none_or(takes)
@@ -42,7 +45,10 @@ fn can_go_on(cx: &mut Context<'_>, index: SessionIndex) -> bool {
 /// Goes on with a walk that is a job.
 pub(super) fn advance(cx: &mut Context<'_>, key: Key) -> Progress {
     // The session may have ended.
-    let Some((index, _)) = cx.sessions.get_by_key(key) else { return Progress::Done };
+    let Some((index, session)) = cx.sessions.get_by_key(key) else { return Progress::Done };
+    if session.has_ended() {
+        return Progress::Done;
+    }
     match cx.router.advance_walk(cx.sessions, cx.now, index) {
         Walk::Turn => Progress::More,
         Walk::Session => {

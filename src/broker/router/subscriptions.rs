@@ -131,18 +131,17 @@ impl Router {
         true
     }
 
-    /// Ends all subscriptions of a session.
-    pub(in crate::broker) fn unsubscribe_all(&mut self, sessions: &mut Sessions, index: SessionIndex) {
-        while sessions
-            .get_mut(index)
-            .and_then(Session::walk_mut)
-            .is_some_and(|walk| walk.remove_first(&mut self.retained))
-        {}
-        sessions.end_walk(index);
-        let subscriptions = sessions.get_mut(index).map(Session::take_subscriptions);
-        for (list, position) in subscriptions.unwrap_or_default() {
-            self.remove_subscriber(sessions, index, list, position);
+    /// Ends one subscription of a session, or one part of its walk; returns whether there was one.
+    pub(in crate::broker) fn unsubscribe_next(&mut self, sessions: &mut Sessions, index: SessionIndex) -> bool {
+        if let Some(walk) = sessions.get_mut(index).and_then(Session::walk_mut) {
+            if walk.remove_first(&mut self.retained) {
+                return true;
+            }
+            sessions.end_walk(index);
         }
+        let Some((list, position)) = sessions.get_mut(index).and_then(Session::pop_subscription) else { return false };
+        self.remove_subscriber(sessions, index, list, position);
+        true
     }
 
     /// Removes a subscriber from a list. Another member of a group may move to its position, and its session has to know.

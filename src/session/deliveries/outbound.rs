@@ -439,14 +439,6 @@ impl Outbound {
         last.filter(|flow| flow.token == token)
     }
 
-    /// Removes and returns the marked messages of QoS 1, in the order in which they were sent.
-    pub(crate) fn take_marked(&mut self) -> Vec<(PacketId, Flow)> {
-        let is_wanted = |flow: &Flow| flow.mark != 0 && flow.stage == Stage::PubAck;
-        let ids: Vec<_> =
-            self.list(self.unacknowledged).filter(|(_, flow)| is_wanted(flow)).map(|(id, _)| id).collect();
-        ids.into_iter().filter_map(|id| Some((id, self.remove(id)?))).collect()
-    }
-
     /// Removes and returns the requests, in any order: they belong to the connection, not to the session.
     pub(crate) fn take_requests(&mut self) -> Vec<Flow> {
         let messages = usize::from(self.unacknowledged.len).saturating_add(usize::from(self.released.len));

@@ -27,8 +27,7 @@ pub enum Overflow {
 /// Messages of QoS 1 and 2 are in a line of their own: if the maximum number of messages in flight is reached, only
 /// these messages are held up \[MQTT-3.3.4-8\].
 ///
-/// Every operation takes constant time on average, or logarithmic time where a token or an expiry is looked up. Only
-/// [`take_marked`](Self::take_marked), at the end of a session, scans the queue.
+/// Every operation takes constant time on average, or logarithmic time where a token or an expiry is looked up.
 #[derive(Clone, Default)]
 pub(crate) struct Queue {
     /// Messages of QoS 1 and 2.
@@ -279,15 +278,6 @@ impl Queue {
             Some(Entry::Waiting(last)) if last.token == token => Some(last),
             _ => None,
         })
-    }
-
-    /// Removes and returns the marked messages, in the order in which they were published.
-    pub(crate) fn take_marked(&mut self) -> Vec<Waiting> {
-        let messages = self.windowed.iter().chain(self.unacknowledged.iter());
-        let mut tokens: Vec<Token> =
-            messages.filter(|waiting| waiting.mark != 0).map(|waiting| waiting.token).collect();
-        tokens.sort_unstable();
-        tokens.into_iter().filter_map(|token| self.remove(token)).collect()
     }
 
     /// Removes and returns a message that has expired at this time.

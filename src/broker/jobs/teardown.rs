@@ -1,0 +1,52 @@
+//! A session that has ended is taken apart.
+
+use super::ring::Progress;
+use crate::broker::context::Context;
+use crate::broker::index::SessionIndex;
+use crate::broker::slab::Key;
+use crate::server::Remains;
+use crate::session::AbandonReason;
+
+/// Takes a session apart that has ended, one item at least: its subscriptions, then its messages. Those that came by shared
+/// subscriptions go to other members.
+pub(in crate::broker) fn advance(cx: &mut Context<'_>, key: Key) -> Progress {
+    let Some((index, _)) = cx.sessions.get_by_key(key) else {
+        bug!("a session is taken apart once");
+        return Progress::Done;
+    };
+    loop {
+        cx.work().spend(1);
+        if !step(cx, index) {
+            break;
+        }
+        if cx.work().is_spent() {
+            cx.sessions.count_stored(index);
+            return Progress::More;
+        }
+    }
+    cx.sessions.count_stored(index);
+    cx.notify_drops();
+    if cx.sessions.remove(index).is_none() {
+        bug!("a session is removed once");
+    }
+    Progress::Done
+}
+
+/// Takes one item out of a session; returns whether there was one.
+fn step(cx: &mut Context<'_>, index: SessionIndex) -> bool {
+    if cx.router.unsubscribe_next(cx.sessions, index) {
+        return true;
+    }
+    let Some(session) = cx.sessions.get_mut(index) else { return false };
+    let Some(message) = session.server_mut().take_apart() else { return false };
+    match message {
+        Remains::Marked(message) => {
+            // The other members may use the memory of the message.
+            cx.sessions.count_stored(index);
+            cx.router.pass_on(cx.sessions, cx.now, index, &message);
+        }
+        Remains::Abandoned => cx.sessions.drop_stored(index, AbandonReason::Session),
+        Remains::Reported => {}
+    }
+    true
+}
