@@ -75,6 +75,7 @@ pub(crate) struct Marked {
     /// The version in which the message is encoded.
     #[allow(dead_code, reason = "for a router: see `routing`")]
     pub(crate) version: Version,
+    #[allow(dead_code, reason = "for a router: see `routing`")]
     pub(crate) message: Waiting,
 }
 
