@@ -192,7 +192,7 @@ impl DecisionId {
         self.connection
     }
 
-    /// The id of a decision that follows after this many others, where [several](super::connections) were reserved.
+    /// The id that is this many behind this one, where the ids of several decisions were reserved.
     pub(super) const fn behind(self, count: u32) -> Self {
         Self { connection: self.connection, number: self.number.wrapping_add(count) }
     }
