@@ -1,4 +1,4 @@
-//! Whatever is not delivered is told, with its reason, and counted; what was delivered is not. The net itself checks that
+//! Whatever is not delivered is reported, with its reason, and counted; what was delivered is not. The net itself checks that
 //! there are as many notices as are counted.
 
 #![cfg(feature = "broker")]
@@ -49,8 +49,8 @@ fn assert_dropped(net: &mut Net, before: Dropped, reason: DropReason, count: u64
     assert_eq!(expected.total(), before.total() + count);
 }
 
-fn payloads(heard: &[String]) -> Vec<&str> {
-    heard.iter().map(|line| line.split(' ').nth(1).unwrap()).collect()
+fn payloads(received: &[String]) -> Vec<&str> {
+    received.iter().map(|line| line.split(' ').nth(1).unwrap()).collect()
 }
 
 /// The new ones are refused, or the old ones make room; those that are under way are neither.
@@ -60,7 +60,7 @@ fn when_no_more_can_be_kept() {
         for (overflow, left) in [(Overflow::Refuse, ["0", "1", "2", "3"]), (Overflow::DropOldest, ["0", "1", "6", "7"])]
         {
             let limits = with_server(|server| {
-                server.max_kept = 4;
+                server.max_stored = 4;
                 server.max_in_flight = 2.try_into().unwrap();
                 server.overflow = overflow;
             });
@@ -69,11 +69,11 @@ fn when_no_more_can_be_kept() {
                 net.publish(publisher, "a", &number.to_string(), QoS::AtLeastOnce);
                 assert!(net.broker.status().stored <= 4);
             }
-            let mut heard = net.heard(subscriber);
+            let mut received = net.received(subscriber);
             assert_dropped(&mut net, Dropped::default(), DropReason::QueueFull, 4);
             net.send(subscriber, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
-            heard.extend(net.heard(subscriber));
-            assert_eq!(payloads(&heard), left, "{overflow:?}");
+            received.extend(net.received(subscriber));
+            assert_eq!(payloads(&received), left, "{overflow:?}");
         }
     }
 }
@@ -92,7 +92,7 @@ fn when_there_is_no_memory() {
             for number in 0..100 {
                 let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][number % 3];
                 net.publish(publisher, "a", &payload, qos);
-                got += net.heard(subscriber).len();
+                got += net.received(subscriber).len();
                 let bytes = net.broker.status().stored_bytes;
                 assert!(bytes <= 4000 + 400, "{bytes} bytes");
             }
@@ -123,7 +123,7 @@ fn when_it_has_expired() {
         net.publish(publisher, "a", "long", qos);
         net.wait(5);
         let subscriber = net.resume(&named(Version::V5, "subscriber"));
-        assert_eq!(payloads(&net.heard(subscriber)[..1]), ["long"]);
+        assert_eq!(payloads(&net.received(subscriber)[..1]), ["long"]);
         assert_dropped(&mut net, Dropped::default(), DropReason::Expired, 1);
     }
 }
@@ -151,7 +151,7 @@ fn when_the_client_cannot_take_it() {
             if !there {
                 subscriber = net.resume(&connect);
             }
-            assert_eq!(payloads(&net.heard(subscriber)[..1]), ["small"], "{qos}");
+            assert_eq!(payloads(&net.received(subscriber)[..1]), ["small"], "{qos}");
             assert_dropped(&mut net, Dropped::default(), DropReason::NotSupported, 1);
         }
     }
@@ -186,10 +186,10 @@ fn when_the_session_ends() {
 #[test]
 fn when_the_connection_is_lost() {
     for version in BOTH {
-        for keep_qos_0 in [false, true] {
+        for store_qos_0 in [false, true] {
             let limits = with_server(|server| {
                 server.transmit_limit = 50;
-                server.keep_qos_0 = keep_qos_0;
+                server.store_qos_0 = store_qos_0;
             });
             let (mut net, publisher, subscriber) = pair(limits, &named(version, "subscriber"));
             net.set_reading(subscriber, false);
@@ -200,15 +200,15 @@ fn when_the_connection_is_lost() {
             assert!(waiting > 5, "{waiting} wait");
             net.lose(subscriber);
             net.publish(publisher, "a", "away", QoS::AtMostOnce);
-            let lost = if keep_qos_0 { 0 } else { waiting };
+            let lost = if store_qos_0 { 0 } else { waiting };
             assert_dropped(&mut net, Dropped::default(), DropReason::ConnectionLost, lost);
             let subscriber = net.resume(&named(version, "subscriber"));
-            let heard = net.heard(subscriber);
-            if keep_qos_0 {
-                assert_eq!(heard.len() as u64, waiting + 1);
-                assert_eq!(payloads(&heard)[waiting as usize - 1..], ["0019", "away"]);
+            let received = net.received(subscriber);
+            if store_qos_0 {
+                assert_eq!(received.len() as u64, waiting + 1);
+                assert_eq!(payloads(&received)[waiting as usize - 1..], ["0019", "away"]);
             } else {
-                assert!(heard.is_empty());
+                assert!(received.is_empty());
             }
         }
     }
@@ -230,7 +230,7 @@ fn when_the_client_refuses() {
 /// one message that is dropped.
 #[test]
 fn a_share_drops_a_message_when_no_member_takes_it() {
-    let limits = with_server(|server| server.max_kept = 2);
+    let limits = with_server(|server| server.max_stored = 2);
     let mut net = Net::new(limits);
     let publisher = net.client(Version::V5, "publisher");
     for name in ["subscriber", "subscriber2"] {

@@ -37,7 +37,7 @@ fn sessions_beyond_the_limit_are_refused() {
         let mut net = Net::new(BrokerConfig { max_sessions: 1, ..config() });
         net.client(version, "one");
         let two = net.try_connect(&named(version, "two"));
-        assert_eq!(net.heard(two), [format!("CONNACK {code}")], "MQTT {version}");
+        assert_eq!(net.received(two), [format!("CONNACK {code}")], "MQTT {version}");
         assert!(net.is_over(two));
         assert_eq!((net.broker.status().sessions, net.broker.counters().clients_refused), (1, 1));
         // Who has a session already takes no more room.
@@ -57,12 +57,12 @@ fn subscriptions_beyond_the_limits_are_refused() {
         let client = net.client(version, "client");
         let filters = ["a", "b", "a", "c", "$share/g/a"].map(|filter| (filter, QoS::AtMostOnce));
         net.subscribe_all(client, &filters);
-        assert_eq!(net.heard(client), [format!("SUBACK 1 00 00 00 {code} {code}")]);
+        assert_eq!(net.received(client), [format!("SUBACK 1 00 00 00 {code} {code}")]);
         assert_eq!((net.broker.status().subscriptions, net.broker.counters().subscriptions_refused), (2, 2));
         net.unsubscribe(client, &["a"]);
-        net.heard(client);
+        net.received(client);
         net.subscribe_all(client, &[("c", QoS::AtMostOnce)]);
-        assert_eq!(net.heard(client), ["SUBACK 1 00"]);
+        assert_eq!(net.received(client), ["SUBACK 1 00"]);
     }
 }
 
@@ -76,19 +76,19 @@ fn a_topic_has_so_many_levels() {
         let (deep, too_deep) = ("a/".repeat(126) + "#", "a/".repeat(127) + "#");
         net.subscribe_all(client, &[(&slashes, QoS::AtMostOnce), (&deep, QoS::AtMostOnce)]);
         let code = if version == Version::V5 { "8f" } else { "80" };
-        assert_eq!(net.heard(client), [format!("SUBACK 1 {code} 00")]);
+        assert_eq!(net.received(client), [format!("SUBACK 1 {code} 00")]);
         net.subscribe_all(client, &[(&(too_deep + "/a").replace('#', "+"), QoS::AtMostOnce)]);
-        assert_eq!(net.heard(client), [format!("SUBACK 1 {code}")]);
+        assert_eq!(net.received(client), [format!("SUBACK 1 {code}")]);
         net.send(client, &[message(&slashes, "1", QoS::AtLeastOnce).into()]);
         let code = if version == Version::V5 { "90" } else { "00" };
-        assert_eq!(net.heard(client), [format!("PUBACK 1 {code}")]);
+        assert_eq!(net.received(client), [format!("PUBACK 1 {code}")]);
         assert_eq!(net.broker.counters().messages_refused, 1);
         assert!(!net.is_over(client) && !net.is_over(other));
         let last = mqtt_sansio::codec::Will { topic: TopicName::new(&slashes).unwrap(), ..will("gone", 0) };
         let refused = net.try_connect(&Connect { will: Some(last), ..named(version, "third") });
         // There is no return code for it.
-        let told: &[&str] = if version == Version::V5 { &["CONNACK 90"] } else { &[] };
-        assert_eq!(net.heard(refused), told);
+        let reported: &[&str] = if version == Version::V5 { &["CONNACK 90"] } else { &[] };
+        assert_eq!(net.received(refused), reported);
         assert!(net.is_over(refused));
     }
 }
@@ -105,7 +105,7 @@ fn retained_messages_beyond_the_limits_are_refused() {
             let payload = "x".repeat(size);
             let packet = Publish { retain: true, ..message(topic, &payload, QoS::AtLeastOnce) };
             net.send(client, &[packet.into()]);
-            assert_eq!(net.heard(client), [format!("PUBACK 1 {code}")], "{topic} {size}");
+            assert_eq!(net.received(client), [format!("PUBACK 1 {code}")], "{topic} {size}");
         }
         assert_eq!((net.broker.status().retained, net.broker.counters().messages_refused), (2, 1));
         let text = "x".repeat(200);
@@ -116,8 +116,8 @@ fn retained_messages_beyond_the_limits_are_refused() {
 #[test]
 fn what_is_kept_for_a_client_has_limits() {
     for (limits, kept) in [
-        (ServerConfig { max_kept: 3, ..server::config() }, 3),
-        (ServerConfig { max_kept_bytes: 3 * 10 + 5, ..server::config() }, 3),
+        (ServerConfig { max_stored: 3, ..server::config() }, 3),
+        (ServerConfig { max_stored_bytes: 3 * 10 + 5, ..server::config() }, 3),
     ] {
         for there in [false, true] {
             let mut net = Net::new(with_server(|server| *server = limits.clone()));
@@ -156,7 +156,7 @@ fn what_is_kept_for_all_clients_has_a_limit() {
     assert!(status.stored_bytes < 1000 + 100, "{} bytes", status.stored_bytes);
     assert_eq!(status.stored + dropped.memory, 30);
     net.send(client, &[Publish { retain: true, ..message("b", &payload, QoS::AtLeastOnce) }.into()]);
-    assert_eq!(net.heard(client), ["PUBACK 1 97"], "nor is there room to retain anything");
+    assert_eq!(net.received(client), ["PUBACK 1 97"], "nor is there room to retain anything");
 }
 
 #[test]
@@ -174,16 +174,16 @@ fn a_client_is_held_to_what_it_was_told() {
         let watcher = net.open(Version::V5);
         let connect = Connect { will: Some(will("gone", 0)), ..named(Version::V5, "client") };
         net.send(watcher, &[named(Version::V5, "watcher").into()]);
-        net.heard(watcher);
+        net.received(watcher);
         net.subscribe(watcher, "will", QoS::AtMostOnce);
         let client = net.open(Version::V5);
         net.send(client, &[connect.into()]);
         net.hold_acks(client);
-        net.heard(client);
+        net.received(client);
         net.send_bytes(client, bytes);
-        assert_eq!(net.heard(client).last().unwrap(), &format!("DISCONNECT {code}"));
+        assert_eq!(net.received(client).last().unwrap(), &format!("DISCONNECT {code}"));
         assert!(net.is_over(client));
-        assert_eq!(net.heard(watcher), ["will: gone"], "its will follows the rules");
+        assert_eq!(net.received(watcher), ["will: gone"], "its will follows the rules");
         assert_eq!(
             (net.broker.status().sessions, net.broker.counters().protocol_errors),
             (2, 1),
@@ -199,7 +199,7 @@ fn a_slow_subscriber_delays_nobody() {
     for version in BOTH {
         let mut net = Net::new(with_server(|server| {
             server.transmit_limit = 1000;
-            server.max_kept = 10;
+            server.max_stored = 10;
         }));
         let client = net.client(version, "client");
         let (slow, quick) = (net.client(version, "slow"), net.client(version, "quick"));
@@ -210,16 +210,16 @@ fn a_slow_subscriber_delays_nobody() {
         for number in 0..1000 {
             let qos = if number % 2 == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
             net.publish(client, "a", &format!("{number:04}"), qos);
-            assert_eq!(net.heard(quick).len(), 1);
+            assert_eq!(net.received(quick).len(), 1);
         }
         let (status, dropped) = (net.broker.status(), net.broker.counters().dropped);
         assert!(status.stored <= 10, "{} are kept", status.stored);
         assert!(dropped.queue_full > 800, "{dropped:?}");
         net.set_reading(slow, true);
-        let heard = net.heard(slow);
-        assert_eq!(heard.len() as u64, 1000 - dropped.total());
+        let received = net.received(slow);
+        assert_eq!(received.len() as u64, 1000 - dropped.total());
         net.publish(client, "a", "at last", QoS::AtMostOnce);
-        assert_eq!(net.heard(slow), ["a: at last"]);
+        assert_eq!(net.received(slow), ["a: at last"]);
     }
 }
 
@@ -228,7 +228,7 @@ fn a_slow_subscriber_delays_nobody() {
 fn retained_messages_come_as_fast_as_they_are_taken() {
     for version in BOTH {
         let mut net = Net::new(with_server(|server| {
-            server.max_kept = 5;
+            server.max_stored = 5;
             server.max_in_flight = NonZeroU16::new(3).unwrap();
             server.transmit_limit = 300;
         }));
@@ -243,10 +243,10 @@ fn retained_messages_come_as_fast_as_they_are_taken() {
         net.retain(client, "t/7", "new", QoS::AtMostOnce);
         net.retain(client, "t/8", "", QoS::AtMostOnce);
         net.set_reading(watcher, true);
-        let heard = net.heard(watcher);
+        let received = net.received(watcher);
         assert_eq!(net.broker.counters().dropped.total(), 0);
-        let of = |topic: &str| heard.iter().filter(|line| line.starts_with(topic)).cloned().collect::<Vec<_>>();
-        let topics: std::collections::BTreeSet<_> = heard.iter().filter_map(|line| line.split_once(": ")).collect();
+        let of = |topic: &str| received.iter().filter(|line| line.starts_with(topic)).cloned().collect::<Vec<_>>();
+        let topics: std::collections::BTreeSet<_> = received.iter().filter_map(|line| line.split_once(": ")).collect();
         assert!((2000..=2001).contains(&topics.len()), "{}", topics.len());
         assert_eq!(of("t/7: ").last().unwrap(), "t/7: new", "the newer one is the last");
         assert_eq!(of("t/8: ").last().unwrap(), "t/8: ", "that it is gone is told last");
@@ -285,23 +285,23 @@ fn only_the_broker_speaks_of_itself() {
         for topic in ["$SYS/broker/clients/connected", "$SYS", "$SYS/x"] {
             net.send(client, &[message(topic, "7", QoS::AtLeastOnce).into()]);
             let code = if version == Version::V5 { "87" } else { "00" };
-            assert_eq!(net.heard(client).last().unwrap(), &format!("PUBACK 1 {code}"));
+            assert_eq!(net.received(client).last().unwrap(), &format!("PUBACK 1 {code}"));
         }
         net.send(client, &[message("$other/x", "7", QoS::AtLeastOnce).into()]);
         let code = if version == Version::V5 { "10" } else { "00" };
-        assert_eq!(net.heard(client), [format!("PUBACK 1 {code}")]);
+        assert_eq!(net.received(client), [format!("PUBACK 1 {code}")]);
         net.wait(10);
-        let heard = net.heard(client);
-        assert!(heard.contains(&"$SYS/broker/clients/connected: 1".to_owned()), "{heard:?}");
+        let received = net.received(client);
+        assert!(received.contains(&"$SYS/broker/clients/connected: 1".to_owned()), "{received:?}");
         let late = net.client(version, "late");
         net.subscribe(late, "$SYS/broker/version", QoS::AtMostOnce);
         let expected = format!("$SYS/broker/version: mqtt-sansio {} retained", env!("CARGO_PKG_VERSION"));
-        assert_eq!(net.heard(late), [expected]);
+        assert_eq!(net.received(late), [expected]);
         let last = mqtt_sansio::codec::Will { topic: TopicName::new("$SYS/x").unwrap(), ..will("gone", 0) };
         let third = net.connect(&Connect { will: Some(last), ..named(version, "third") });
         net.subscribe(late, "$SYS/x", QoS::AtMostOnce);
         net.lose(third);
-        assert!(net.heard(late).is_empty(), "not by a will either");
+        assert!(net.received(late).is_empty(), "not by a will either");
     }
 }
 
@@ -322,13 +322,13 @@ fn the_clock_may_jump() {
     let mut notices = net.notices();
     notices.sort();
     assert_eq!(notices, ["client disconnected: silent", "refused: no CONNECT"], "each once");
-    assert_eq!(net.heard(client), ["DISCONNECT 8d"]);
+    assert_eq!(net.received(client), ["DISCONNECT 8d"]);
     net.now = Instant::from_micros(1 << 60);
     net.poll();
     assert_eq!(net.notices(), ["client session ended"]);
 }
 
-/// Who is far behind and reads steadily is not taken for dead: its pings are heard and answered.
+/// Who is far behind and reads steadily is not taken for dead: its pings are received and answered.
 #[test]
 fn pitfall_26_a_slow_reader_that_pings_is_not_dead() {
     use bytes::Buf;
@@ -338,7 +338,7 @@ fn pitfall_26_a_slow_reader_that_pings_is_not_dead() {
             let (writer, slow) =
                 (net.client(version, "writer"), net.connect(&Connect { keep_alive: 2, ..named(version, "slow") }));
             net.subscribe(slow, "a", QoS::AtMostOnce);
-            net.heard(slow);
+            net.received(slow);
             net.set_reading(slow, false);
             let payload = "x".repeat(size);
             for _ in 0..messages {
@@ -392,7 +392,7 @@ fn pitfall_26_silence_counts_only_while_it_is_listened_to() {
             net.broker.transmit(conn).advance(40);
             net.wait(1);
             assert!(net.broker.takes_input(conn), "and then it is listened to again");
-            // It is noticed when the time is told next, which may be as late.
+            // It is noticed when the time is reported next, which may be as late.
             net.wait(6);
             assert!(net.is_over(slow), "and is silent");
         }
@@ -405,23 +405,23 @@ fn pitfall_32_a_writer_that_does_not_read_is_not_blocked() {
     for version in BOTH {
         let mut net = Net::new(with_server(|server| {
             server.transmit_limit = 1000;
-            server.max_kept = 10;
+            server.max_stored = 10;
         }));
         let (writer, other) = (net.client(version, "writer"), net.client(version, "other"));
         net.subscribe(writer, "a", QoS::AtMostOnce);
         net.subscribe(other, "a", QoS::AtMostOnce);
-        net.heard(writer);
-        net.heard(other);
+        net.received(writer);
+        net.received(other);
         net.set_reading(writer, false);
         for number in 0..5000 {
             net.publish(writer, "a", "0123456789", QoS::AtMostOnce);
-            assert_eq!(net.heard(other).len(), 1, "message {number} was taken");
+            assert_eq!(net.received(other).len(), 1, "message {number} was taken");
         }
         assert!(net.broker.takes_input(net.id(writer)));
         let dropped = net.broker.counters().dropped;
         assert!(dropped.queue_full > 4900, "what exceeds the limits is dropped and counted: {dropped:?}");
         net.set_reading(writer, true);
-        assert_eq!(net.heard(writer).len() as u64, 5000 - dropped.total());
+        assert_eq!(net.received(writer).len() as u64, 5000 - dropped.total());
         // What it makes the broker answer has a limit of its own.
         net.set_reading(writer, false);
         let (conn, pings) = (net.id(writer), [0xC0, 0].repeat(100_000));

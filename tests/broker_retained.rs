@@ -28,7 +28,7 @@ fn shelf(version: Version) -> (Net, Peer, Peer) {
 /// As [`shelf`], with these messages before the others.
 fn shelf_with(version: Version, first: &[Publish<'_>]) -> (Net, Peer, Peer) {
     let mut net = Net::new(with_server(|server| {
-        server.max_kept = 4;
+        server.max_stored = 4;
         server.max_in_flight = 2.try_into().unwrap();
     }));
     let publisher = net.client(version, "publisher");
@@ -45,7 +45,7 @@ fn shelf_with(version: Version, first: &[Publish<'_>]) -> (Net, Peer, Peer) {
 fn drain(net: &mut Net, slow: Peer, version: Version) -> Vec<String> {
     let mut all = Vec::new();
     loop {
-        let bytes = net.heard_bytes(slow);
+        let bytes = net.received_bytes(slow);
         let packets = server::decode(&bytes, version);
         all.extend(packets.iter().map(broker::line));
         let acks: Vec<_> = packets.iter().filter_map(|packet| Some(PubAck::new(publish_id(packet)?).into())).collect();
@@ -66,11 +66,11 @@ fn publish_id(packet: &mqtt_sansio::codec::Packet<'_>) -> Option<mqtt_sansio::Pa
 
 /// All of these messages, as they were retained at the beginning, each once.
 #[track_caller]
-fn assert_all(heard: &[String], numbers: impl Iterator<Item = usize>) {
+fn assert_all(received: &[String], numbers: impl Iterator<Item = usize>) {
     let expected: BTreeSet<_> = numbers.map(|number| format!("t/{number:03}: old q1 retained")).collect();
-    let got: BTreeSet<_> = heard.iter().cloned().collect();
+    let got: BTreeSet<_> = received.iter().cloned().collect();
     assert_eq!(got, expected);
-    assert_eq!(heard.len(), got.len(), "each once");
+    assert_eq!(received.len(), got.len(), "each once");
 }
 
 fn subscribe(net: &mut Net, slow: Peer, subscription: &Subscription<'_>) {
@@ -88,11 +88,11 @@ fn all_of_them_arrive() {
         net.subscribe(slow, "t/+", QoS::AtLeastOnce);
         // Others are not delayed, and neither is what else there is for this one.
         net.publish(publisher, "t/new", "x", QoS::AtMostOnce);
-        let heard = net.heard(slow);
-        assert_eq!(heard.len(), 3, "{heard:?}");
-        assert_eq!(heard[2], "t/new: x");
+        let received = net.received(slow);
+        assert_eq!(received.len(), 3, "{received:?}");
+        assert_eq!(received[2], "t/new: x");
         net.send(slow, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
-        let mut all = heard[..2].to_vec();
+        let mut all = received[..2].to_vec();
         all.extend(drain(&mut net, slow, version));
         assert_all(&all, 0..COUNT);
         assert_eq!((net.broker.counters().dropped.total(), net.broker.status().stored), (0, 0));
@@ -105,7 +105,7 @@ fn the_rest_follows_on_the_next_connection() {
     for version in BOTH {
         let (mut net, _, slow) = shelf(version);
         net.subscribe(slow, "t/+", QoS::AtLeastOnce);
-        net.heard(slow);
+        net.received(slow);
         net.lose(slow);
         net.wait(100);
         let slow = net.resume(&named(version, "slow"));
@@ -132,20 +132,20 @@ fn none_is_out_of_date() {
     let short = |topic| Publish { retain: true, properties, ..message(topic, "short", QoS::AtLeastOnce) };
     let (mut net, publisher, slow) = shelf_with(Version::V5, &topics.each_ref().map(|topic| short(topic)));
     net.subscribe(slow, "t/#", QoS::AtLeastOnce);
-    let mut all = net.heard(slow);
+    let mut all = net.received(slow);
     assert_eq!(all.len(), 2);
     let has_come = |number: &usize| all.iter().any(|line| line.starts_with(&format!("t/{number:03}")));
     let coming: Vec<_> = (0..COUNT).filter(|number| !has_come(number)).collect();
     net.retain(publisher, &format!("t/{:03}", coming[0]), "new", QoS::AtMostOnce);
     net.retain(publisher, &format!("t/{:03}", coming[1]), "", QoS::AtMostOnce);
-    // Nobody has told the broker what time it is when it looks for the next one.
+    // Nobody has reported the broker what time it is when it looks for the next one.
     net.now = net.now + Duration::from_secs(10);
     net.send(slow, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
-    let heard = drain(&mut net, slow, Version::V5);
+    let received = drain(&mut net, slow, Version::V5);
     let news = [format!("t/{:03}: new", coming[0]), format!("t/{:03}: ", coming[1])];
-    assert_eq!(heard[..2], news, "they were forwarded as they came");
-    assert!(heard.iter().all(|line| !line.starts_with("t/e/")), "these have expired");
-    all.extend(heard[2..].iter().cloned());
+    assert_eq!(received[..2], news, "they were forwarded as they came");
+    assert!(received.iter().all(|line| !line.starts_with("t/e/")), "these have expired");
+    all.extend(received[2..].iter().cloned());
     all.retain(|line| !line.starts_with("t/e/"));
     assert_all(&all, (0..COUNT).filter(|number| !coming[..2].contains(number)));
 }
@@ -156,7 +156,7 @@ fn the_same_filter_again_loses_none() {
     for retain_handling in [RetainHandling::SendIfNew, RetainHandling::DoNotSend] {
         let (mut net, _, slow) = shelf(Version::V5);
         net.subscribe(slow, "t/+", QoS::AtLeastOnce);
-        let mut all = net.heard(slow);
+        let mut all = net.received(slow);
         let again = Subscription { retain_handling, ..to("t/+") };
         net.send(slow, &[Subscribe::new(id(9), &[again]).into(), PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
         all.extend(drain(&mut net, slow, Version::V5));
@@ -166,7 +166,7 @@ fn the_same_filter_again_loses_none() {
     // With Retain Handling 0 all of them come again, on the new terms.
     let (mut net, _, slow) = shelf(Version::V5);
     net.subscribe(slow, "t/+", QoS::AtLeastOnce);
-    let first = net.heard(slow);
+    let first = net.received(slow);
     subscribe(&mut net, slow, &Subscription::new("t/+", QoS::AtMostOnce).unwrap());
     let acks = [PubAck::new(id(1)).into(), PubAck::new(id(2)).into()];
     net.send(slow, &acks);
@@ -181,10 +181,10 @@ fn none_comes_after_unsubscribe() {
     for version in BOTH {
         let (mut net, _, slow) = shelf(version);
         net.subscribe(slow, "t/+", QoS::AtLeastOnce);
-        assert_eq!(net.heard(slow).len(), 2);
+        assert_eq!(net.received(slow).len(), 2);
         net.unsubscribe(slow, &["t/+"]);
         net.send(slow, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
-        assert_eq!(net.heard(slow).len(), 1, "UNSUBACK alone");
+        assert_eq!(net.received(slow).len(), 1, "UNSUBACK alone");
     }
 }
 
@@ -195,7 +195,7 @@ fn each_of_several_subscriptions_gets_them() {
     net.subscribe(slow, "t/+", QoS::AtLeastOnce);
     subscribe(&mut net, slow, &to("t/001"));
     subscribe(&mut net, slow, &to("#"));
-    let mut all = net.heard(slow);
+    let mut all = net.received(slow);
     net.send(slow, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
     all.extend(drain(&mut net, slow, Version::V5));
     all.retain(|line| !line.starts_with("SUBACK"));

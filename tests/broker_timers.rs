@@ -73,7 +73,7 @@ fn keep_alive_counts_from_what_was_heard_last() {
     }
     // What it gets does not count.
     let other = net.client(Version::V5, "other");
-    net.heard(client);
+    net.received(client);
     net.subscribe(client, "a", QoS::AtMostOnce);
     for _ in 0..14 {
         net.wait(1);
@@ -82,7 +82,7 @@ fn keep_alive_counts_from_what_was_heard_last() {
     assert!(!net.is_over(client));
     net.wait(1);
     assert!(net.is_over(client));
-    assert_eq!(net.heard(client).last().unwrap(), "DISCONNECT 8d");
+    assert_eq!(net.received(client).last().unwrap(), "DISCONNECT 8d");
 }
 
 /// Whatever is next. Each step takes place when the one before is over.

@@ -441,7 +441,7 @@ fn retained_messages_of_a_topic_come_in_one_order_for_all() {
     assert_eq!(stage.take(late), ["2"], "the last one is retained");
 }
 
-/// The embedding program is told whether a message is accepted. It can be ahead of the broker by a limited number.
+/// The embedding program is reported whether a message is accepted. It can be ahead of the broker by a limited number.
 #[test]
 fn messages_of_the_embedding_program_wait_in_order() {
     let mut stage = Stage::new(1);

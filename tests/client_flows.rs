@@ -12,14 +12,14 @@ use mqtt_sansio::codec::{
     Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, PublishProperties,
     ReasonCode, SubscribeProperties, Subscription, SubscriptionIdentifier,
 };
-use mqtt_sansio::{CommandError, Instant, Message, Overflow, ProtocolError, QoS, Receipt, Token, Utf8Str, Version};
+use mqtt_sansio::{AckHandle, CommandError, Instant, Message, Overflow, ProtocolError, QoS, Token, Utf8Str, Version};
 
 #[path = "common/client.rs"]
 mod client;
 
 use self::client::{
-    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, connack, connack_with, decode, delivery, filter, id,
-    lasting, lost, present, present_with, protocol_error, published, suback, told, unsuback, v5, v311,
+    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, auth, connack, connack_with, decode, delivered,
+    delivery, filter, id, lasting, present, present_with, protocol_error, published, suback, unsuback, v5, v311,
 };
 
 const BOTH: [Version; 2] = [Version::V311, Version::V5];
@@ -198,7 +198,7 @@ fn every_stage_and_every_answer() {
 fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
     let (mut wire, token) = in_stage(stage, version);
     let why = format!("{version}: {stage:?}, {packet:?}");
-    let open_before = wire.client.open_operations();
+    let open_before = wire.client.operations_in_flight();
     assert_eq!(open_before, usize::from(!matches!(stage, Stage::Done1 | Stage::Done2 | Stage::Unknown)), "{why}");
     let events = wire.receive(&[answer(packet, version)]);
     let sent = wire.take();
@@ -218,9 +218,9 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
     };
     assert_eq!(sent, expected, "{why}");
 
-    // What is told.
+    // What is reported.
     let done = |done| vec![Event::Done(token.unwrap(), done)];
-    let told = match effect {
+    let reported = match effect {
         Effect::Nothing | Effect::Release | Effect::ReleaseUnknown | Effect::CompleteUnknown => vec![],
         Effect::Acknowledged(code) => done(Done::Acknowledged(code.into())),
         Effect::AtLeastOnce(code) => done(Done::AtLeastOnce(code.into())),
@@ -230,18 +230,18 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
         Effect::Mismatch => {
             vec![
                 protocol_error(ProtocolError::MismatchedAck(kind)),
-                lost(token.unwrap(), AbandonReason::Mismatched(kind)),
+                abandoned(token.unwrap(), AbandonReason::Mismatched(kind)),
             ]
         }
     };
-    assert_eq!(events, told, "{why}");
+    assert_eq!(events, reported, "{why}");
 
     // Whether the connection stays, and what is in use.
     let is_over =
         !matches!(effect, Effect::Nothing | Effect::Release | Effect::ReleaseUnknown | Effect::CompleteUnknown);
     assert_eq!(wire.client.is_connected(), effect != Effect::Mismatch, "{why}");
-    assert_eq!(wire.client.open_operations(), open_before - usize::from(is_over), "{why}");
-    assert_eq!(wire.client.waiting(), 0, "{why}");
+    assert_eq!(wire.client.operations_in_flight(), open_before - usize::from(is_over), "{why}");
+    assert_eq!(wire.client.queued(), 0, "{why}");
     // What comes next shows that no stage was skipped: after a resume an open message goes on from where it was.
     wire.resume();
     let sent = wire.take();
@@ -271,7 +271,7 @@ fn a_message_that_was_given_up() {
             maximum_qos: Some(MaximumQoS::AtLeastOnce),
             ..Default::default()
         }));
-        assert_eq!(events[1..], [lost(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported))]);
+        assert_eq!(events[1..], [abandoned(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported))]);
         for _ in 0..10 {
             wire.publish("new", QOS_1);
         }
@@ -327,7 +327,7 @@ fn a_message_that_was_given_up() {
     wire.connect(present_with(ConnAckProperties { maximum_qos: Some(MaximumQoS::AtMostOnce), ..Default::default() }));
     wire.lose();
     assert_eq!(wire.connect(connack()), [Event::Connected(Resumption::Lost)]);
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(wire.client.operations_in_flight(), 0);
 }
 
 // What comes in.
@@ -361,9 +361,9 @@ fn inbound(state: Inbound, version: Version, by_hand: bool) -> Wire {
         Inbound::Waiting1 | Inbound::Acknowledged1 => QOS_1,
         _ => QOS_2,
     };
-    assert_eq!(wire.receive(&[published("x", delivery(qos, 7))]), [told("x", qos)]);
+    assert_eq!(wire.receive(&[published("x", delivery(qos, 7))]), [delivered("x", qos)]);
     if by_hand && !matches!(state, Inbound::Waiting1 | Inbound::Waiting2) {
-        wire.client.ack(wire.now, wire.receipts[0], code).unwrap();
+        wire.client.ack(wire.now, wire.ack_handles[0], code).unwrap();
     }
     if state == Inbound::Released2 {
         wire.receive(&[PubRel::new(id(7)).into()]);
@@ -427,20 +427,20 @@ fn every_state_and_every_arrival() {
 fn arrives(version: Version, by_hand: bool, state: Inbound, qos: QoS, dup: bool, is_new: bool) {
     let why = format!("{version}, by hand: {by_hand}, {state:?}, {qos}, DUP: {dup}");
     let mut wire = inbound(state, version, by_hand);
-    let before = wire.receipts.len();
+    let before = wire.ack_handles.len();
     let how = if dup { again(qos, 7) } else { delivery(qos, 7) };
     let events = wire.receive(&[published("y", how)]);
     let message = Event::Message { topic: "t".into(), payload: "y".into(), qos, dup };
     assert_eq!(events, if is_new { vec![message] } else { vec![] }, "{why}");
-    assert_eq!(wire.receipts.len() - before, usize::from(is_new && by_hand), "{why}");
+    assert_eq!(wire.ack_handles.len() - before, usize::from(is_new && by_hand), "{why}");
     let ack = |qos| if qos == QOS_1 { Packet::from(PubAck::new(id(7))) } else { PubRec::new(id(7)).into() };
     let waits = matches!(state, Inbound::Waiting1 | Inbound::Waiting2) || (is_new && by_hand);
     if waits {
         // Nothing before the application has said something, then everything in order.
         assert!(wire.take().is_empty(), "{why}");
         let first = if matches!(state, Inbound::Waiting1 | Inbound::Waiting2) { 0 } else { before };
-        for &receipt in &wire.receipts[first..] {
-            wire.client.ack(wire.now, receipt, OK).unwrap();
+        for &ack_handle in &wire.ack_handles[first..] {
+            wire.client.ack(wire.now, ack_handle, OK).unwrap();
         }
     }
     let mut expected = vec![ack(qos)];
@@ -462,7 +462,7 @@ fn released(version: Version, by_hand: bool, state: Inbound, is_known: bool) {
     released_from(&mut wire, is_known, &why);
     // And now it is not any more; the same identifier is a new message.
     released_from(&mut wire, false, &why);
-    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)], "{why}");
+    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)], "{why}");
 }
 
 fn released_from(wire: &mut Wire, is_known: bool, why: &str) {
@@ -492,13 +492,13 @@ fn pubrel_before_pubrec() {
         if !wire.client.is_connected() {
             continue; // that is in order too
         }
-        let _ = wire.client.ack(wire.now, wire.receipts[0], OK);
+        let _ = wire.client.ack(wire.now, wire.ack_handles[0], OK);
         let stored = store(&mut wire);
         wire.take();
         let mut restored = Wire::of(ClientSession::restore(config(), &stored, wire.now).unwrap());
         restored.connect(present());
         for wire in [&mut wire, &mut restored] {
-            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)], "{version}");
+            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)], "{version}");
         }
     }
 }
@@ -515,7 +515,7 @@ enum Connection {
     /// CONNECT was sent.
     Connecting,
     Connected,
-    /// DISCONNECT was put into the stream, and nobody has been told.
+    /// DISCONNECT was put into the stream, and nobody has been reported.
     Disconnecting,
     /// It is over: by a protocol error of the server's.
     Over,
@@ -560,7 +560,7 @@ fn in_state(state: Connection, version: Version, authentication: bool, change: f
 #[derive(Debug, PartialEq)]
 struct Seen {
     transmit: Vec<u8>,
-    open_operations: usize,
+    operations_in_flight: usize,
     waiting: usize,
     in_flight: usize,
     deadline: Option<Instant>,
@@ -573,8 +573,8 @@ fn look(wire: &mut Wire) -> Seen {
     assert_eq!(chunk.len(), transmit.remaining());
     Seen {
         transmit: chunk,
-        open_operations: wire.client.open_operations(),
-        waiting: wire.client.waiting(),
+        operations_in_flight: wire.client.operations_in_flight(),
+        waiting: wire.client.queued(),
         in_flight: wire.client.in_flight(),
         deadline: wire.client.deadline(),
         is_connected: wire.client.is_connected(),
@@ -590,18 +590,18 @@ struct Command {
     expected: [Outcome; 6],
 }
 
-fn receipt(wire: &Wire) -> Option<Receipt> {
-    wire.receipts.first().copied()
+fn ack_handle(wire: &Wire) -> Option<AckHandle> {
+    wire.ack_handles.first().copied()
 }
 
 /// One line for each command.
 #[rustfmt::skip]
 fn commands(authentication: bool) -> Vec<Command> {
     use CommandError::{
-        AlreadyOpen, EarlierConnection, NoAuthentication, NotConnected, SubscriptionIdentifier as Identifier, TopicAlias,
+        AlreadyConnected, EarlierConnection, NoAuthentication, NotConnected, SubscriptionIdentifier as Identifier, TopicAlias,
     };
     const fn all(outcome: Outcome) -> [Outcome; 6] { [outcome; 6] }
-    let at_rest = [Ok(()), Ok(()), Err(AlreadyOpen), Err(AlreadyOpen), Err(AlreadyOpen), Err(AlreadyOpen)];
+    let at_rest = [Ok(()), Ok(()), Err(AlreadyConnected), Err(AlreadyConnected), Err(AlreadyConnected), Err(AlreadyConnected)];
     let alive = [Err(NotConnected), Err(NotConnected), Ok(()), Ok(()), Err(NotConnected), Err(NotConnected)];
     let mut reauthenticate = [Err(NotConnected); 6];
     reauthenticate[3] = if authentication { Ok(()) } else { Err(NoAuthentication) };
@@ -646,7 +646,7 @@ fn commands(authentication: bool) -> Vec<Command> {
         },
         Command {
             name: "ack",
-            give: |wire| receipt(wire).map_or(Err(EarlierConnection), |receipt| wire.client.ack(wire.now, receipt, OK)),
+            give: |wire| ack_handle(wire).map_or(Err(EarlierConnection), |ack_handle| wire.client.ack(wire.now, ack_handle, OK)),
             expected: [
                 Err(EarlierConnection), Err(EarlierConnection), Err(EarlierConnection),
                 Ok(()), Err(NotConnected), Err(NotConnected),
@@ -707,8 +707,8 @@ fn probe(wire: &mut Wire) -> (Vec<Event>, Vec<u8>) {
         wire.publish("probe", qos);
     }
     wire.subscribe();
-    if let Some(receipt) = receipt(wire) {
-        let _ = wire.client.ack(wire.now, receipt, OK);
+    if let Some(ack_handle) = ack_handle(wire) {
+        let _ = wire.client.ack(wire.now, ack_handle, OK);
     }
     sent.extend(wire.take());
     events.extend(wire.lose());
@@ -834,7 +834,7 @@ fn an_expiry_interval_at_the_end() {
     let properties = DisconnectProperties { session_expiry_interval: Some(0), ..Default::default() };
     wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() }).unwrap();
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
-    assert_eq!(wire.lose(), [lost(token, AbandonReason::Session)]);
+    assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session)]);
 }
 
 /// What this server does not take is refused and leaves nothing behind, not even in the aliases; a client without a
@@ -852,7 +852,7 @@ fn commands_that_the_server_does_not_take() {
         ..Default::default()
     };
     let wire = || {
-        let config = ClientConfig { topic_aliases: 2, max_kept: 100, overflow: Overflow::DropOldest, ..v5() };
+        let config = ClientConfig { topic_aliases: 2, max_stored: 100, overflow: Overflow::DropOldest, ..v5() };
         let mut wire = Wire::connected_by(config, connack_with(properties));
         for topic in ["first", "second", "first"] {
             wire.client.publish(wire.now, &Message::new(topic, "x").qos(QOS_1)).unwrap();

@@ -36,12 +36,12 @@ fn carry(from: &mut ClientSession, to: &mut ClientSession, wire: &mut Vec<u8>) -
         transmit.advance(len);
     }
     let mut input = &wire[..];
-    let mut told = 0;
+    let mut reported = 0;
     while to.poll(NOW, &mut input).is_some() {
-        told += 1;
+        reported += 1;
     }
     assert!(input.is_empty());
-    told
+    reported
 }
 
 /// A QoS handshake has the same packets in both directions, so two clients can talk to each other.
@@ -54,12 +54,12 @@ fn a_message_allocates_nothing_once_all_is_warm() {
             let mut wire = Vec::with_capacity(1024);
             let mut exchange = || {
                 publisher.publish(NOW, &Message::new("home/kitchen/temp", "21.5").qos(qos)).unwrap();
-                let mut told = 0;
+                let mut reported = 0;
                 for _ in 0..2 {
-                    told += carry(&mut publisher, &mut receiver, &mut wire);
-                    told += carry(&mut receiver, &mut publisher, &mut wire);
+                    reported += carry(&mut publisher, &mut receiver, &mut wire);
+                    reported += carry(&mut receiver, &mut publisher, &mut wire);
                 }
-                assert_eq!(told, 2, "a message here, an outcome there");
+                assert_eq!(reported, 2, "a message here, an outcome there");
             };
             (0..40).for_each(|_| exchange());
             let before = CALLS.get();
@@ -93,7 +93,7 @@ fn memory_of_a_burst_is_given_back() {
     }
     let mut wire = Vec::new();
     while carry(&mut client, &mut server, &mut wire) + carry(&mut server, &mut client, &mut wire) > 0 {}
-    assert_eq!(client.open_operations(), 0);
+    assert_eq!(client.operations_in_flight(), 0);
     drop(wire);
     drop(server);
     client.poll(Instant::from_micros(11_000_000), &mut &[][..]);
@@ -126,7 +126,7 @@ fn a_large_shared_payload_is_not_copied() {
 /// A peer that never acknowledges, and an application that goes on publishing.
 #[test]
 fn what_is_kept_has_a_limit() {
-    let config = ClientConfig { max_kept: 100, max_kept_bytes: 50_000, ..ClientConfig::default() };
+    let config = ClientConfig { max_stored: 100, max_stored_bytes: 50_000, ..ClientConfig::default() };
     let mut client = connected(Version::V5, config);
     let before = LIVE.get();
     let mut accepted = 0;

@@ -120,26 +120,26 @@ fn a_message_that_was_cut_short_comes_again() {
     connect(&mut client, true);
     assert_eq!(collect(&mut client, &packet, [3, 20]), [b"0123456789"]);
     assert_eq!(written(&mut client), b"\x50\x02\x00\x09");
-    // A copy of it is acknowledged, and not told again, in parts or at once [MQTT-4.3.3-10].
+    // A copy of it is acknowledged, and not reported again, in parts or at once [MQTT-4.3.3-10].
     assert_eq!(collect(&mut client, &packet, [3, 20]), Vec::<Vec<u8>>::new());
     assert_eq!(collect(&mut client, &packet, [0, 0]), Vec::<Vec<u8>>::new());
     assert_eq!(written(&mut client), b"\x50\x02\x00\x09\x50\x02\x00\x09");
 }
 
-/// With manual acknowledgements the last part has the receipt.
+/// With manual acknowledgements the last part has the handle.
 #[test]
-fn the_receipt_comes_with_the_last_part() {
+fn the_ack_handle_comes_with_the_last_part() {
     let [_, at_least_once, _] = deliveries(9);
     let packet = publish(Version::V5, at_least_once, b"0123456789");
     let mut client = connected(Version::V5, ClientConfig { manual_acks: true, ..ClientConfig::default() });
     let mut input = &packet[..packet.len() - 4];
     let Some(Action::Message(message)) = client.poll(NOW, &mut input) else { panic!() };
-    assert_eq!(message.receipt, None);
+    assert_eq!(message.ack_handle, None);
     let mut input = &packet[packet.len() - 4..];
     let Some(Action::Payload(part)) = client.poll(NOW, &mut input) else { panic!() };
     assert_eq!(part.bytes, b"6789");
     assert_eq!(written(&mut client), b"");
-    client.ack(NOW, part.receipt.unwrap(), PubAckReasonCode::Success).unwrap();
+    client.ack(NOW, part.ack_handle.unwrap(), PubAckReasonCode::Success).unwrap();
     assert_eq!(written(&mut client), b"\x40\x02\x00\x09");
 }
 

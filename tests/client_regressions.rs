@@ -23,7 +23,7 @@ fn connect<'a>(
     now: Instant,
     session_present: bool,
     properties: ConnAckProperties<'_>,
-    told: &'a mut Vec<String>,
+    reported: &'a mut Vec<String>,
 ) -> &'a [String] {
     client.open(now).unwrap();
     take(client);
@@ -32,11 +32,11 @@ fn connect<'a>(
         .encode(client.config().version, &mut connack)
         .unwrap();
     let mut input = &connack[..];
-    told.clear();
+    reported.clear();
     while let Some(action) = client.poll(now, &mut input) {
-        told.push(format!("{action:?}"));
+        reported.push(format!("{action:?}"));
     }
-    told
+    reported
 }
 
 fn connected(config: ClientConfig) -> ClientSession {
@@ -67,12 +67,12 @@ fn a_message_that_waits_since_before_the_first_connection() {
     let mut client = ClientSession::new(config());
     client.publish(START, &expiring(3600)).unwrap();
     assert_eq!(client.deadline(), None, "without a connection there is nothing to do");
-    let mut told = Vec::new();
-    assert_eq!(connect(&mut client, START, false, ConnAckProperties::default(), &mut told).len(), 1);
+    let mut reported = Vec::new();
+    assert_eq!(connect(&mut client, START, false, ConnAckProperties::default(), &mut reported).len(), 1);
     assert!(take(&mut client).windows(5).any(|bytes| bytes == [2, 0, 0, 0x0E, 0x10]), "3600 seconds are left");
 }
 
-/// A message waits since it was published, whenever the session was last told the time.
+/// A message waits since it was published, whenever the session was last reported the time.
 #[test]
 fn a_message_that_is_published_long_after_the_last_poll() {
     let mut client = ClientSession::new(config());
@@ -90,8 +90,12 @@ fn a_message_that_waits_since_before_a_restart() {
     client.publish(START, &expiring(3600)).unwrap();
     let journal = store(&mut client);
     let mut client = ClientSession::restore(ClientConfig { journal: true, ..config() }, &journal, START).unwrap();
-    let mut told = Vec::new();
-    assert_eq!(connect(&mut client, START, false, ConnAckProperties::default(), &mut told).len(), 1, "{told:?}");
+    let mut reported = Vec::new();
+    assert_eq!(
+        connect(&mut client, START, false, ConnAckProperties::default(), &mut reported).len(),
+        1,
+        "{reported:?}"
+    );
     assert!(!take(&mut client).is_empty());
 }
 
@@ -105,14 +109,14 @@ fn a_journal_goes_on_behind_its_whole_records() {
     for cut in 0..=whole.len() {
         let mut journal = whole[..cut].to_vec();
         let mut client = ClientSession::restore(config.clone(), &journal, START).unwrap();
-        let before = client.waiting();
+        let before = client.queued();
         journal.truncate(Journal::whole_len(&journal));
         for _ in 0..5 {
             client.publish(START, &Message::new("t", "x").qos(QoS::ExactlyOnce)).unwrap();
         }
         journal.extend(store(&mut client));
         let again = ClientSession::restore(config.clone(), &journal, START).unwrap();
-        assert_eq!(again.waiting(), before + 5, "cut after {cut} bytes");
+        assert_eq!(again.queued(), before + 5, "cut after {cut} bytes");
         assert_eq!(Journal::whole_len(&journal), journal.len());
     }
 }
@@ -156,11 +160,11 @@ fn a_message_of_qos_1_that_is_given_up() {
     let properties = ConnAckProperties { retain_available: Some(false), ..ConnAckProperties::default() };
     ConnAck { session_present: true, properties, ..ConnAck::default() }.encode(Version::V5, &mut connack).unwrap();
     let mut input = &connack[..];
-    let mut told = 0;
+    let mut reported = 0;
     while client.poll(START, &mut input).is_some() {
-        told += 1;
+        reported += 1;
     }
-    assert_eq!(told, 2);
+    assert_eq!(reported, 2);
     journal.extend(store(&mut client));
     let restored = ClientSession::restore(config, &journal, START).unwrap();
     let mut snapshot = restored.snapshot();
@@ -194,12 +198,12 @@ fn a_second_pubcomp() {
         let sent = take(&mut client);
         assert_eq!(sent[5..7], id.to_be_bytes());
         let mut input = packets;
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         while let Some(action) = client.poll(START, &mut input) {
-            told.push(format!("{action:?}"));
+            reported.push(format!("{action:?}"));
         }
         take(&mut client);
-        told
+        reported
     };
     let id = PacketId::new(1).unwrap();
     let mut packets = Vec::new();
@@ -209,8 +213,8 @@ fn a_second_pubcomp() {
     assert_eq!(exchange(1, &packets).len(), 1);
     packets.clear();
     PubComp::new(id).encode(Version::V311, &mut packets).unwrap();
-    let told = exchange(2, &packets);
-    assert!(told.iter().all(|action| !action.contains("Close")), "{told:?}");
+    let reported = exchange(2, &packets);
+    assert!(reported.iter().all(|action| !action.contains("Close")), "{reported:?}");
 }
 
 #[test]
@@ -227,7 +231,7 @@ fn tokens_go_on_after_a_snapshot() {
 /// What has expired makes room before anything is refused.
 #[test]
 fn expired_messages_make_room() {
-    let mut client = ClientSession::new(ClientConfig { max_kept: 1, ..config() });
+    let mut client = ClientSession::new(ClientConfig { max_stored: 1, ..config() });
     let expired = client.publish(START, &expiring(1)).unwrap();
     client.poll(START, &mut &[][..]);
     assert_eq!(client.publish(START, &expiring(9)), Err(CommandError::QueueFull));
@@ -278,7 +282,7 @@ fn backoff_without_a_connection() {
     assert!(pauses[0] >= Duration::from_millis(500) && pauses[3] >= Duration::from_secs(4), "{pauses:?}");
 }
 
-/// A large copy of a message that is refused while it comes in is not told, and wedges nothing.
+/// A large copy of a message that is refused while it comes in is not reported, and wedges nothing.
 #[test]
 fn a_copy_in_parts_of_a_message_that_is_refused_meanwhile() {
     let config = ClientConfig { manual_acks: true, deliver_in_parts: 0, ..config() };
@@ -292,15 +296,15 @@ fn a_copy_in_parts_of_a_message_that_is_refused_meanwhile() {
     };
     let first = publish(1, false);
     let Some(Action::Message(message)) = client.poll(START, &mut &first[..]) else { panic!() };
-    let receipt = message.receipt.unwrap();
+    let ack_handle = message.ack_handle.unwrap();
     let copy = publish(1, true);
     assert_eq!(client.poll(START, &mut &copy[..20]), None);
-    client.ack(START, receipt, mqtt_sansio::codec::PubAckReasonCode::QuotaExceeded).unwrap();
+    client.ack(START, ack_handle, mqtt_sansio::codec::PubAckReasonCode::QuotaExceeded).unwrap();
     assert_eq!(client.poll(START, &mut &copy[20..]), None);
     let next = publish(2, false);
     let Some(Action::Message(message)) = client.poll(START, &mut &next[..]) else { panic!() };
     take(&mut client);
-    client.ack(START, message.receipt.unwrap(), mqtt_sansio::codec::PubAckReasonCode::Success).unwrap();
+    client.ack(START, message.ack_handle.unwrap(), mqtt_sansio::codec::PubAckReasonCode::Success).unwrap();
     assert_eq!(take(&mut client), [0x50, 2, 0, 2]);
 }
 

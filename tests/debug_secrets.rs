@@ -235,7 +235,7 @@ fn the_server() {
     }
 }
 
-/// Prints all that it is asked and told.
+/// Prints all that it is asked and reported.
 struct Curious(Vec<u8>);
 
 impl Policy for Curious {

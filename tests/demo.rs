@@ -14,7 +14,7 @@ mod tree;
 mod words;
 
 /// What is printed. The story has checked itself by then: what each end sends, and that nothing is left open.
-fn told() -> String {
+fn delivered() -> String {
     let mut out = Vec::new();
     story::tell(&mut out, false).unwrap();
     String::from_utf8(out).unwrap()
@@ -70,7 +70,7 @@ fn packets_come_in_order() {
         "server → client  UNSUBACK",
         "client → server  DISCONNECT",
     ];
-    assert_eq!(headings(&told()), expected);
+    assert_eq!(headings(&delivered()), expected);
 }
 
 /// What the first field with this name says.
@@ -85,7 +85,7 @@ fn count(text: &str, words: &str) -> usize {
 
 #[test]
 fn message_of_the_cut_flow_arrives_once() {
-    let text = told();
+    let text = delivered();
     assert_eq!(count(&text, "\"home/door\""), 2, "it is sent twice");
     assert_eq!(count(&text, "for home/door has arrived"), 1);
     let (before, after) = (chapter(&text, "The connection is cut"), chapter(&text, "The client comes back"));
@@ -99,12 +99,12 @@ fn message_of_the_cut_flow_arrives_once() {
 
 #[test]
 fn story_is_told_the_same_way_each_time() {
-    assert_eq!(told(), told());
+    assert_eq!(delivered(), delivered());
 }
 
 #[test]
 fn every_packet_has_a_reason() {
-    let text = told();
+    let text = delivered();
     for (heading, why) in text.lines().zip(text.lines().skip(1)).filter(|(heading, _)| heading.contains(" → ")) {
         assert!(why.trim_start().len() > 10 && why.ends_with('.'), "{heading}: {why}");
     }

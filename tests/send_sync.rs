@@ -7,7 +7,7 @@ use mqtt_sansio::client::{ClientConfig, ClientSession};
 use mqtt_sansio::codec::{DecodeError, EncodeError, Packet};
 use mqtt_sansio::server::{Accept, Acceptor, ServerConfig, ServerSession};
 use mqtt_sansio::{
-    CommandError, Instant, Journal, JournalError, Message, Outcome, Payload, PayloadPart, Receipt, ReceivedMessage,
+    AckHandle, CommandError, Instant, Journal, JournalError, Message, Outcome, Payload, PayloadPart, ReceivedMessage,
     SharedTopic, Token, Topic, TopicError, TopicFilter, TopicName, Transmit, Utf8Str,
 };
 
@@ -33,7 +33,7 @@ const _: () = {
     is_send_and_sync::<Topic<'_>>();
     is_send_and_sync::<SharedTopic>();
     is_send_and_sync::<Outcome<'_>>();
-    is_send_and_sync::<Receipt>();
+    is_send_and_sync::<AckHandle>();
     is_send_and_sync::<Token>();
     is_send_and_sync::<mqtt_sansio::client::Action<'_>>();
     is_send_and_sync::<mqtt_sansio::server::Action<'_>>();

@@ -124,11 +124,11 @@ fn a_message_allocates_nothing_once_all_is_warm() {
                 })
                 .collect();
             let mut exchange = || {
-                let mut told = 0;
+                let mut reported = 0;
                 for packet in &received[..if qos == QoS::ExactlyOnce { 2 } else { 1 }] {
                     let mut input = &packet[..];
                     while session.poll(NOW, &mut input).is_some() {
-                        told += 1;
+                        reported += 1;
                     }
                     write(&mut session);
                 }
@@ -145,14 +145,14 @@ fn a_message_allocates_nothing_once_all_is_warm() {
                 for packet in answers {
                     let mut input = &packet[..];
                     while session.poll(NOW, &mut input).is_some() {
-                        told += 1;
+                        reported += 1;
                     }
                     write(&mut session);
                 }
                 while session.poll(NOW, &mut &[][..]).is_some() {
-                    told += 1;
+                    reported += 1;
                 }
-                assert_eq!(told, 2, "a message here, an outcome there");
+                assert_eq!(reported, 2, "a message here, an outcome there");
             };
             (0..40).for_each(|_| exchange());
             let before = CALLS.get();
@@ -181,7 +181,7 @@ fn requests_leave_nothing_behind() {
 /// A client that never acknowledges, and one that is not there: what is kept has a limit.
 #[test]
 fn what_is_kept_has_a_limit() {
-    let config = Arc::new(ServerConfig { max_kept: 100, max_kept_bytes: 50_000, ..ServerConfig::default() });
+    let config = Arc::new(ServerConfig { max_stored: 100, max_stored_bytes: 50_000, ..ServerConfig::default() });
     for is_connected in [true, false] {
         let mut session = accept(&config, &encoded(&connect(Version::V5).into(), Version::V5));
         if !is_connected {

@@ -41,16 +41,16 @@ fn a_session_that_cannot_be_accepted_into_is_given_back() {
     let refused = acceptor.accept(NOW, kept(), Accept::default()).unwrap_err();
     assert_eq!(refused.reason, CommandError::TooLarge { limit: 6 });
     assert_eq!(refused.to_string(), refused.reason.to_string());
-    let session = *refused.kept.unwrap();
-    assert_eq!((session.waiting(), session.is_connected()), (1, false));
+    let session = *refused.session.unwrap();
+    assert_eq!((session.queued(), session.is_connected()), (1, false));
     assert!(!acceptor.transmit().has_remaining());
-    // The client is still there, and can be told.
+    // The client is still there, and can be reported.
     acceptor.refuse(NOW, mqtt_sansio::codec::ConnAckReasonCode::PacketTooLarge).unwrap();
     assert_eq!(acceptor.transmit().chunk(), [0x20, 3, 0, 0x95, 0]);
     // Another one is accepted into it.
     let session = asked(1000).accept(NOW, session, Accept::default()).unwrap();
     assert!(session.is_resumed());
-    assert_eq!(session.waiting(), 1);
+    assert_eq!(session.queued(), 1);
 }
 
 /// A session in use is given back as it is: its connection goes on.
@@ -58,7 +58,7 @@ fn a_session_that_cannot_be_accepted_into_is_given_back() {
 fn a_session_in_use_is_given_back_in_use() {
     let in_use = asked(1000).accept(NOW, None, Accept::default()).unwrap();
     let refused = asked(6).accept(NOW, in_use, Accept::default()).unwrap_err();
-    assert!(refused.kept.unwrap().is_connected());
+    assert!(refused.session.unwrap().is_connected());
 }
 
 /// A packet that is too large, or whose length is wrong, is not answered: nobody knows in which form.
@@ -85,9 +85,9 @@ fn a_message_of_qos_0_that_waits_when_the_connection_ends() {
     let mut session = accepted(config, 100);
     let waits = session.publish(NOW, &Message::new("t", "x")).unwrap();
     session.closed(NOW);
-    assert_eq!(session.waiting(), 0);
-    let told = session.poll(NOW, &mut &[][..]);
-    assert_eq!(told, Some(Action::Done { token: waits, outcome: Outcome::Abandoned(AbandonReason::Connection) }));
+    assert_eq!(session.queued(), 0);
+    let reported = session.poll(NOW, &mut &[][..]);
+    assert_eq!(reported, Some(Action::Done { token: waits, outcome: Outcome::Abandoned(AbandonReason::Connection) }));
 }
 
 /// DISCONNECT makes no more of a session expiry interval than was granted.
@@ -133,7 +133,7 @@ fn a_server_does_not_ask_for_the_will() {
     let mut session = accepted(ServerConfig::default(), 100);
     let disconnect =
         Disconnect { reason_code: DisconnectReasonCode::DisconnectWithWillMessage, ..Disconnect::default() };
-    assert_eq!(session.disconnect(NOW, &disconnect), Err(CommandError::ClientOnly));
+    assert_eq!(session.disconnect(NOW, &disconnect), Err(CommandError::ClientReasonCode));
     assert!(session.is_connected());
 }
 
@@ -141,7 +141,7 @@ fn a_server_does_not_ask_for_the_will() {
 #[test]
 fn a_session_that_is_ended() {
     let mut session = kept();
-    session.end(NOW);
+    session.end_session(NOW);
     assert!(matches!(
         session.poll(NOW, &mut &[][..]),
         Some(Action::Done { outcome: Outcome::Abandoned(AbandonReason::Session), .. })

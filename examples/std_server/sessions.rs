@@ -144,7 +144,7 @@ impl Sessions {
             }
             Err(refused) => {
                 // A client that has no room for our CONNACK, for one. What was kept for it is kept on.
-                if let Some(session) = refused.kept {
+                if let Some(session) = refused.session {
                     seat.leave(Client { session: *session, wishes });
                 }
                 Err(refused.reason.into())

@@ -20,7 +20,7 @@ use super::session::Session;
 use super::timers::Due;
 use crate::codec::{List, PubAckReasonCode, PublishProperties, Version};
 use crate::server::Will;
-use crate::session::{CommandError, LARGE, Message, MessageRef, Receipt, ReceivedMessage, Stored};
+use crate::session::{AckHandle, CommandError, LARGE, Message, MessageRef, ReceivedMessage, Stored};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -60,17 +60,17 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &Recei
     let properties = message.content_properties();
     let publish = message.content(&properties);
     match decision {
-        Decision::Now(reason_code) => finish(cx, index, publish, message.receipt, reason_code),
+        Decision::Now(reason_code) => finish(cx, index, publish, message.ack_handle, reason_code),
         Decision::Later => match PendingPacket::message(&publish, version) {
             Ok(packet) => {
-                let (receipt, since) = (message.receipt, cx.now);
-                cx.connections.wait(connection, PendingDecision::Publish { id, packet, receipt, since });
+                let (ack_handle, since) = (message.ack_handle, cx.now);
+                cx.connections.wait(connection, PendingDecision::Publish { id, packet, ack_handle, since });
             }
             Err(_) => {
                 bug!("a message that was received can be encoded");
                 let reason_code = PubAckReasonCode::UnspecifiedError;
                 notify_refused(cx, index, publish.topic, reason_code);
-                acknowledge(cx, index, message.receipt, reason_code);
+                acknowledge(cx, index, message.ack_handle, reason_code);
             }
         },
     }
@@ -81,7 +81,7 @@ pub(super) fn finish_since(
     cx: &mut Context<'_>,
     index: SessionIndex,
     publish: MessageRef<'_>,
-    receipt: Option<Receipt>,
+    ack_handle: Option<AckHandle>,
     decision: PubAckReasonCode,
     since: Instant,
 ) {
@@ -93,11 +93,11 @@ pub(super) fn finish_since(
             if publish.retain {
                 cx.router.remove_retained(cx.sessions, publish.topic);
             }
-            return acknowledge(cx, index, receipt, decision);
+            return acknowledge(cx, index, ack_handle, decision);
         }
         *interval = interval.saturating_sub(waited);
     }
-    finish(cx, index, MessageRef { properties: &properties, ..publish }, receipt, decision);
+    finish(cx, index, MessageRef { properties: &properties, ..publish }, ack_handle, decision);
 }
 
 /// The policy has decided on a message of a client.
@@ -105,7 +105,7 @@ fn finish(
     cx: &mut Context<'_>,
     index: SessionIndex,
     publish: MessageRef<'_>,
-    receipt: Option<Receipt>,
+    ack_handle: Option<AckHandle>,
     decision: PubAckReasonCode,
 ) {
     let done = if decision.is_error() {
@@ -114,12 +114,12 @@ fn finish(
         Err(PubAckReasonCode::NotAuthorized)
     } else {
         let Some(session) = cx.sessions.key(index) else { return bug!("the session of a publisher exists") };
-        match begin(cx, Source::Client { session, receipt }, Some(index), &publish, None) {
+        match begin(cx, Source::Client { session, ack_handle }, Some(index), &publish, None) {
             Some(done) => done,
             None => return,
         }
     };
-    settle(cx, index, publish.topic, publish.retain, receipt, done);
+    settle(cx, index, publish.topic, publish.retain, ack_handle, done);
 }
 
 /// A message of a client has gone to all subscribers, or was refused.
@@ -128,21 +128,21 @@ fn settle(
     index: SessionIndex,
     topic: TopicName<'_>,
     retain: bool,
-    receipt: Option<Receipt>,
+    ack_handle: Option<AckHandle>,
     done: Result<Outcome, PubAckReasonCode>,
 ) {
     let is_retained = retain && cx.config.server.retain_available;
     let reason_code = match done {
         Ok(Outcome { has_subscribers: false, .. }) if !retain => PubAckReasonCode::NoMatchingSubscribers,
         // Success would mean that the broker has accepted ownership of the message, and no copy of it is stored.
-        Ok(Outcome { lacks_room: true, .. }) if !is_retained && receipt.is_some() => PubAckReasonCode::QuotaExceeded,
+        Ok(Outcome { lacks_room: true, .. }) if !is_retained && ack_handle.is_some() => PubAckReasonCode::QuotaExceeded,
         Ok(_) => PubAckReasonCode::Success,
         Err(reason_code) => reason_code,
     };
     if reason_code.is_error() {
         notify_refused(cx, index, topic, reason_code);
     }
-    acknowledge(cx, index, receipt, reason_code);
+    acknowledge(cx, index, ack_handle, reason_code);
 }
 
 /// Begins to publish a message of a client or of the broker's own: it is retained if its RETAIN flag is set, and forwarded.
@@ -200,10 +200,10 @@ fn start(
     retained: Option<TopicName<'_>>,
     state: State,
 ) -> Option<Result<Outcome, PubAckReasonCode>> {
-    if let Source::Client { receipt: Some(receipt), .. } = source
+    if let Source::Client { ack_handle: Some(ack_handle), .. } = source
         && let Some(session) = from.and_then(|index| cx.sessions.get_mut(index))
     {
-        session.server_mut().accept_ownership(receipt);
+        session.server_mut().accept_ownership(ack_handle);
     }
     // The publisher bears the work.
     let session = from.and_then(|index| cx.sessions.get(index));
@@ -268,10 +268,10 @@ fn end(
     done: Result<Outcome, PubAckReasonCode>,
 ) {
     match source {
-        Source::Client { receipt, .. } => {
+        Source::Client { ack_handle, .. } => {
             // The session may have ended.
             if let Some(index) = from {
-                settle(cx, index, topic, retain, *receipt, done);
+                settle(cx, index, topic, retain, *ack_handle, done);
             }
         }
         Source::Will { client_id, .. } => {
@@ -316,10 +316,15 @@ fn route(
 }
 
 /// Acknowledges a message, if its QoS asks for that.
-fn acknowledge(cx: &mut Context<'_>, index: SessionIndex, receipt: Option<Receipt>, reason_code: PubAckReasonCode) {
-    if let Some(receipt) = receipt {
+fn acknowledge(
+    cx: &mut Context<'_>,
+    index: SessionIndex,
+    ack_handle: Option<AckHandle>,
+    reason_code: PubAckReasonCode,
+) {
+    if let Some(ack_handle) = ack_handle {
         // It fails if the connection that the message came by is over.
-        let _ = lifecycle::command(cx, index, |session, now| session.ack(now, receipt, reason_code));
+        let _ = lifecycle::command(cx, index, |session, now| session.ack(now, ack_handle, reason_code));
     }
 }
 

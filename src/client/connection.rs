@@ -18,11 +18,11 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::AlreadyOpen`] if the last connection has not been [`closed`](Self::closed);
+    /// [`CommandError::AlreadyConnected`] if the last connection has not been [`closed`](Self::closed);
     /// [`CommandError::Text`] and [`CommandError::Encode`] if the configuration cannot be encoded.
     pub fn open(&mut self, now: Instant) -> Result<(), CommandError> {
         if self.engine.phase != Phase::Closed {
-            return Err(CommandError::AlreadyOpen);
+            return Err(CommandError::AlreadyConnected);
         }
         let asked_clean = match self.engine.version {
             Version::V5 => self.config.clean_start && !self.has_session,
@@ -241,10 +241,10 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::AlreadyOpen`] while there is a connection.
+    /// [`CommandError::AlreadyConnected`] while there is a connection.
     pub fn discard_session(&mut self) -> Result<(), CommandError> {
         if self.engine.phase != Phase::Closed {
-            return Err(CommandError::AlreadyOpen);
+            return Err(CommandError::AlreadyConnected);
         }
         self.forget_session();
         self.config.clean_start = true;
@@ -258,11 +258,11 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::AlreadyOpen`] while there is a connection; [`CommandError::OtherVersion`] if the version
+    /// [`CommandError::AlreadyConnected`] while there is a connection; [`CommandError::OtherVersion`] if the version
     /// differs.
     pub fn reconfigure(&mut self, mut config: super::ClientConfig) -> Result<(), CommandError> {
         if self.engine.phase != Phase::Closed {
-            return Err(CommandError::AlreadyOpen);
+            return Err(CommandError::AlreadyConnected);
         }
         if config.version != self.engine.version {
             return Err(CommandError::OtherVersion);

@@ -3,7 +3,7 @@
 use super::action::{Action, Close};
 use super::session::ClientSession;
 use crate::codec::{AckProperties, Packet, PacketId, PacketType, PubAckReasonCode, SubAck, UnsubAck, Version};
-use crate::session::{CommandError, End, Outcome, Phase, ProtocolError, Receipt, Side, Stage};
+use crate::session::{AckHandle, CommandError, End, Outcome, Phase, ProtocolError, Side, Stage};
 use crate::time::Instant;
 
 impl ClientSession {
@@ -47,8 +47,13 @@ impl ClientSession {
     /// [`CommandError::EarlierConnection`] if the message arrived on an earlier connection: the server sends it again
     /// if the session is resumed. [`CommandError::AlreadyAcknowledged`] if the message is acknowledged already.
     /// [`CommandError::NotConnected`] if the connection is about to be closed.
-    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
-        self.ack_with(now, receipt, reason_code, &AckProperties::default())
+    pub fn ack(
+        &mut self,
+        now: Instant,
+        ack_handle: AckHandle,
+        reason_code: PubAckReasonCode,
+    ) -> Result<(), CommandError> {
+        self.ack_with(now, ack_handle, reason_code, &AckProperties::default())
     }
 
     /// Acknowledges a message as [`ack`](Self::ack) does, with properties; 5.0 only. Properties that would make the
@@ -60,13 +65,13 @@ impl ClientSession {
     pub fn ack_with(
         &mut self,
         now: Instant,
-        receipt: Receipt,
+        ack_handle: AckHandle,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
     ) -> Result<(), CommandError> {
         self.engine.advance(now);
         let (engine, side) = self.split();
-        engine.ack(&side.rules(), receipt, reason_code, properties)
+        engine.ack(&side.rules(), ack_handle, reason_code, properties)
     }
 
     /// Ends the connection because of a SUBACK or UNSUBACK that answers no such request, or that has another number of

@@ -158,7 +158,7 @@ impl ClientSession {
     }
 
     /// Returns the number of operations with a packet identifier that have no outcome yet.
-    pub fn open_operations(&self) -> usize {
+    pub fn operations_in_flight(&self) -> usize {
         self.engine.outbound.open()
     }
 
@@ -175,8 +175,8 @@ impl ClientSession {
     }
 
     /// Returns the number of messages and requests that wait to be sent or sent again.
-    pub fn waiting(&self) -> usize {
-        self.engine.waiting()
+    pub fn queued(&self) -> usize {
+        self.engine.queued()
     }
 
     /// Returns the limits that the server has announced on this connection. Without a connection they are not known.
@@ -323,10 +323,10 @@ fn rules(config: &ClientConfig, version: Version, server: &ServerLimits) -> Rule
         deliver_in_parts: config.deliver_in_parts,
         max_in_flight: server.receive_maximum.min(config.max_in_flight.get()),
         max_packet_size: server.maximum_packet_size,
-        budget: BudgetLimits { count: config.max_kept, bytes: config.max_kept_bytes },
+        budget: BudgetLimits { count: config.max_stored, bytes: config.max_stored_bytes },
         overflow: config.overflow,
         puback_ends_qos_2: config.puback_ends_qos_2,
-        keeps_qos_0: true,
+        stores_qos_0: true,
         transmit_limit: config.transmit_limit.max(1),
         answer_limit: config.transmit_limit.max(1),
     }
@@ -371,8 +371,8 @@ impl core::fmt::Debug for ClientSession {
         f.debug_struct("ClientSession")
             .field("config", &self.config)
             .field("state", &self.engine.phase)
-            .field("open_operations", &self.open_operations())
-            .field("waiting", &self.waiting())
+            .field("operations_in_flight", &self.operations_in_flight())
+            .field("waiting", &self.queued())
             .field("transmit", &self.engine.transmit)
             .finish_non_exhaustive()
     }

@@ -256,7 +256,7 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoConnect`] if no client waits for a decision; [`CommandError::NoRefusal`] for Success.
+    /// [`CommandError::NoPendingConnect`] if no client waits for a decision; [`CommandError::SuccessIsNoRefusal`] for Success.
     pub fn refuse(&mut self, now: Instant, reason_code: ConnAckReasonCode) -> Result<(), CommandError> {
         self.refuse_with(now, reason_code, &ConnAckProperties::default())
     }
@@ -277,9 +277,10 @@ impl Acceptor {
         properties: &ConnAckProperties<'_>,
     ) -> Result<(), CommandError> {
         self.now = now.max(self.now);
-        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
+        let pending =
+            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoPendingConnect)?;
         if !reason_code.is_error() {
-            return Err(CommandError::NoRefusal);
+            return Err(CommandError::SuccessIsNoRefusal);
         }
         match pending.version {
             Version::V5 => {
@@ -302,12 +303,13 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoConnect`] if no client waits for a decision; [`CommandError::NoAuthentication`] if CONNECT had
+    /// [`CommandError::NoPendingConnect`] if no client waits for a decision; [`CommandError::NoAuthentication`] if CONNECT had
     /// no Authentication Method \[MQTT-4.12.0-6\]; [`CommandError::TooLarge`] if the packet exceeds the client's
     /// Maximum Packet Size.
     pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
         self.now = now.max(self.now);
-        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
+        let pending =
+            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoPendingConnect)?;
         let method = pending.method.as_deref().ok_or(CommandError::NoAuthentication)?;
         let limit = pending.client.maximum_packet_size;
         self.transmit.put_auth(Version::V5, method, AuthReasonCode::ContinueAuthentication, data, limit)?;
@@ -376,7 +378,7 @@ impl Acceptor {
     /// # Errors
     ///
     /// [`NotAccepted`], which contains the reason and returns the stored session unchanged. The client still waits for
-    /// a decision, unless the reason is `NoConnect`. The reasons are [`CommandError::NoConnect`] if no client waits for
+    /// a decision, unless the reason is `NoPendingConnect`. The reasons are [`CommandError::NoPendingConnect`] if no client waits for
     /// a decision; [`CommandError::NoClientIdentifier`] if the client must be assigned a client identifier;
     /// [`CommandError::Text`] and [`CommandError::Encode`] if CONNACK cannot be encoded; [`CommandError::TooLarge`] if
     /// it exceeds the client's Maximum Packet Size.
@@ -409,7 +411,7 @@ impl Acceptor {
         let now = session.engine.now.max(self.now);
         let is_present = |pending: &Pending| is_kept && !pending.clean_start && session.outlives_connection(now);
         let (terms, is_present) = self.answer(&accept, is_present)?;
-        let pending = self.pending.take().ok_or(CommandError::NoConnect)?;
+        let pending = self.pending.take().ok_or(CommandError::NoPendingConnect)?;
         self.step = Step::Over;
         session.closed(now);
         session.config = Arc::clone(&self.config);
@@ -423,7 +425,8 @@ impl Acceptor {
         accept: &Accept,
         is_present: impl Fn(&Pending) -> bool,
     ) -> Result<(Terms, bool), CommandError> {
-        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
+        let pending =
+            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoPendingConnect)?;
         let is_named = accept.assigned_client_id.as_ref().is_some_and(|name| !name.is_empty());
         if pending.version == Version::V5 && pending.client_id.is_empty() && !is_named {
             return Err(CommandError::NoClientIdentifier);
@@ -439,7 +442,7 @@ impl Acceptor {
 impl Acceptor {
     /// Checks that the client can be accepted with these settings.
     pub(crate) fn check(&self, accept: &Accept) -> Result<(), CommandError> {
-        let pending = self.pending.as_ref().ok_or(CommandError::NoConnect)?;
+        let pending = self.pending.as_ref().ok_or(CommandError::NoPendingConnect)?;
         let terms = Terms::new(&self.config, pending, accept);
         terms.put_connack(&mut Transmit::default(), &self.config, pending, accept, true)
     }

@@ -19,7 +19,7 @@ impl ServerSession {
     /// # Errors
     ///
     /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::SessionExpiry`] for a session expiry
-    /// interval, which only a client may send \[MQTT-3.14.2-2\]; [`CommandError::ClientOnly`] for Disconnect with Will
+    /// interval, which only a client may send \[MQTT-3.14.2-2\]; [`CommandError::ClientReasonCode`] for Disconnect with Will
     /// Message; [`CommandError::Encode`] if the packet cannot be encoded; [`CommandError::TooLarge`] if it exceeds the
     /// client's Maximum Packet Size.
     pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
@@ -31,7 +31,7 @@ impl ServerSession {
             return Err(CommandError::SessionExpiry);
         }
         if disconnect.reason_code == DisconnectReasonCode::DisconnectWithWillMessage {
-            return Err(CommandError::ClientOnly);
+            return Err(CommandError::ClientReasonCode);
         }
         if self.engine.version == Version::V5 {
             self.engine.put_disconnect(disconnect, self.client.maximum_packet_size)?;
@@ -79,7 +79,7 @@ impl ServerSession {
         }
         self.engine.advance(now);
         self.engine.closed(None);
-        if !self.config.keep_qos_0 {
+        if !self.config.store_qos_0 {
             self.engine.drop_unacknowledged();
         }
         self.authentication = None;

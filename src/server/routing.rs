@@ -22,7 +22,9 @@ use bytes::Bytes;
 use super::action::{Action, Close};
 use super::session::{Marked, ServerSession};
 use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{Admission, CommandError, End, LARGE, MessageRef, PayloadAccount, Phase, Receipt, Side, Transmit};
+use crate::session::{
+    AckHandle, Admission, CommandError, End, LARGE, MessageRef, PayloadAccount, Phase, Side, Transmit,
+};
 use crate::time::Instant;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
@@ -229,9 +231,9 @@ impl ServerSession {
 
     /// Accepts ownership of a message that is acknowledged later: if the connection is lost before, a message of QoS 2 counts
     /// as received all the same, and is not delivered again.
-    pub(crate) fn accept_ownership(&mut self, receipt: Receipt) {
+    pub(crate) fn accept_ownership(&mut self, ack_handle: AckHandle) {
         // The connection that the message came by may be over.
-        if let Ok(ack) = self.engine.inbound.pending(receipt) {
+        if let Ok(ack) = self.engine.inbound.pending(ack_handle) {
             ack.accept();
         }
     }
@@ -295,7 +297,7 @@ impl ServerSession {
         /// Size of a subscription identifier, a packet identifier and the length fields.
         const MORE: usize = 16;
         let all = (self.engine.budget.bytes() as usize).saturating_add(size).saturating_add(MORE);
-        qos == QoS::AtMostOnce || self.engine.budget.bytes() == 0 || all <= self.config.max_kept_bytes as usize
+        qos == QoS::AtMostOnce || self.engine.budget.bytes() == 0 || all <= self.config.max_stored_bytes as usize
     }
 
     /// Returns the number of bytes that have been written on this connection.

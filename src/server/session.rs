@@ -10,7 +10,7 @@ use super::request::Requests;
 use crate::codec::{AckProperties, MAX_PACKET_SIZE};
 use crate::codec::{Packet, PubAckReasonCode, QoS, Version};
 use crate::session::{
-    CommandError, End, Engine, Exchange, Message, Phase, ProtocolError, Receipt, Rules, Side, Stop, Token, Transmit,
+    AckHandle, CommandError, End, Engine, Exchange, Message, Phase, ProtocolError, Rules, Side, Stop, Token, Transmit,
     Waiting, Will,
 };
 use crate::time::Instant;
@@ -161,7 +161,7 @@ impl ServerSession {
     /// # Errors
     ///
     /// [`CommandError::NotConnected`] for a QoS 0 message without a connection, unless
-    /// [`keep_qos_0`](ServerConfig::keep_qos_0) is set, and for any message if the session has expired.
+    /// [`store_qos_0`](ServerConfig::store_qos_0) is set, and for any message if the session has expired.
     /// [`CommandError::TooLarge`] if the message exceeds the client's Maximum Packet Size on this connection: the
     /// delivery counts as complete \[MQTT-3.1.2-25\]. Without a connection the message is stored, and the limit of the
     /// next connection applies. [`CommandError::QueueFull`] if no more messages can be stored. [`CommandError::Text`]
@@ -213,8 +213,13 @@ impl ServerSession {
     /// [`CommandError::EarlierConnection`] if the message arrived on an earlier connection: the client sends it again
     /// if the session is resumed. [`CommandError::AlreadyAcknowledged`] if the message is acknowledged already.
     /// [`CommandError::NotConnected`] if the connection is about to be closed.
-    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
-        self.ack_with(now, receipt, reason_code, &AckProperties::default())
+    pub fn ack(
+        &mut self,
+        now: Instant,
+        ack_handle: AckHandle,
+        reason_code: PubAckReasonCode,
+    ) -> Result<(), CommandError> {
+        self.ack_with(now, ack_handle, reason_code, &AckProperties::default())
     }
 
     /// Acknowledges a message as [`ack`](Self::ack) does, with properties; 5.0 only. Properties are omitted if the
@@ -227,7 +232,7 @@ impl ServerSession {
     pub fn ack_with(
         &mut self,
         now: Instant,
-        receipt: Receipt,
+        ack_handle: AckHandle,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
     ) -> Result<(), CommandError> {
@@ -235,7 +240,7 @@ impl ServerSession {
         let none = AckProperties::default();
         let properties = if self.client.wants_problem_information { properties } else { &none };
         let (engine, side) = self.split();
-        engine.ack(&side.rules(), receipt, reason_code, properties)
+        engine.ack(&side.rules(), ack_handle, reason_code, properties)
     }
 
     /// Returns the client identifier: that of CONNECT, or the assigned one.
@@ -281,7 +286,7 @@ impl ServerSession {
     }
 
     /// Returns the number of packet identifiers in use.
-    pub fn open_operations(&self) -> usize {
+    pub fn operations_in_flight(&self) -> usize {
         self.engine.outbound.len()
     }
 
@@ -292,8 +297,8 @@ impl ServerSession {
     }
 
     /// Returns the number of messages that wait to be sent or sent again.
-    pub fn waiting(&self) -> usize {
-        self.engine.waiting()
+    pub fn queued(&self) -> usize {
+        self.engine.queued()
     }
 
     /// Checks the invariants of the session, for tests.
@@ -469,8 +474,8 @@ impl core::fmt::Debug for ServerSession {
             .field("client_id", &self.client_id)
             .field("version", &self.engine.version)
             .field("state", &self.engine.phase)
-            .field("open_operations", &self.open_operations())
-            .field("waiting", &self.waiting())
+            .field("operations_in_flight", &self.operations_in_flight())
+            .field("waiting", &self.queued())
             .field("transmit", &self.engine.transmit)
             .finish_non_exhaustive()
     }

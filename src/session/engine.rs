@@ -113,7 +113,7 @@ pub(crate) struct Rules {
     /// Whether PUBACK completes the delivery of a message of QoS 2.
     pub(crate) puback_ends_qos_2: bool,
     /// Whether messages of QoS 0 are queued while there is no connection.
-    pub(crate) keeps_qos_0: bool,
+    pub(crate) stores_qos_0: bool,
     pub(crate) transmit_limit: u32,
     pub(crate) answer_limit: u32,
 }
@@ -595,7 +595,7 @@ impl Engine {
     }
 
     /// Returns the number of messages and requests that are queued or to be sent again.
-    pub(crate) fn waiting(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(usize::from(self.outbound.to_resend()))
     }
 

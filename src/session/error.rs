@@ -99,7 +99,7 @@ impl ProtocolError {
 pub enum CommandError {
     /// The session has a connection already.
     #[error("the connection is open already")]
-    AlreadyOpen,
+    AlreadyConnected,
     /// There is no connection, or the connection is not established yet, or is about to be closed.
     #[error("not connected")]
     NotConnected,
@@ -161,13 +161,13 @@ pub enum CommandError {
     WrongReasonCodeCount,
     /// No CONNECT has arrived, or the CONNECT has been answered already.
     #[error("there is no CONNECT to be answered")]
-    NoConnect,
+    NoPendingConnect,
     /// The reason code is one that only a client may send \[MQTT-3.14.2-1\].
     #[error("only a client sends this reason code [MQTT-3.14.2-1]")]
-    ClientOnly,
+    ClientReasonCode,
     /// The reason code of a refusal is below 0x80.
     #[error("a reason code below 0x80 does not refuse anybody")]
-    NoRefusal,
+    SuccessIsNoRefusal,
     /// The client has sent no client identifier and must be assigned one \[MQTT-3.1.3-6\].
     #[error("a client without a client identifier has to be given one [MQTT-3.1.3-6]")]
     NoClientIdentifier,

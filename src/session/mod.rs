@@ -20,7 +20,7 @@ mod subscribing;
 mod token;
 mod will;
 
-pub use self::deliveries::inbound::Receipt;
+pub use self::deliveries::inbound::AckHandle;
 pub use self::deliveries::queue::Overflow;
 pub use self::error::{CommandError, ProtocolError};
 pub use self::link::transmit::Transmit;

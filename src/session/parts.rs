@@ -65,18 +65,18 @@ impl Engine {
         self.heard = true;
         partial.missing = partial.missing.saturating_sub(bytes.len() as u32);
         let Partial { delivery, missing, is_duplicate } = **partial;
-        let mut receipt = None;
+        let mut ack_handle = None;
         if missing == 0 {
             self.partial = None;
             if let (true, Delivery::ExactlyOnce { id, .. }) = (is_duplicate, delivery) {
                 self.acknowledge_duplicate(id);
                 return None;
             }
-            receipt = match self.take_over(rules, delivery) {
-                Ok(receipt) => receipt,
+            ack_handle = match self.take_over(rules, delivery) {
+                Ok(ack_handle) => ack_handle,
                 Err(end) => return halt(stop, end?),
             };
         }
-        (!is_duplicate).then_some(PayloadPart { bytes, missing, receipt })
+        (!is_duplicate).then_some(PayloadPart { bytes, missing, ack_handle })
     }
 }

@@ -3,7 +3,7 @@
 use core::num::NonZeroU16;
 
 use super::deliveries::ack::OrderedAck;
-use super::deliveries::inbound::{Arrival, BadReceipt, Receipt};
+use super::deliveries::inbound::{AckHandle, Arrival, BadReceipt};
 use super::deliveries::outbound::{Ack, Acknowledged, Stage};
 use super::engine::{Engine, Phase, Rules, SessionAction, Side, Stop, halt};
 use super::error::{CommandError, ProtocolError};
@@ -32,13 +32,13 @@ impl Engine {
                 if let Err(protocol_error) = side.admits(delivery.qos(), retain) {
                     return halt(stop, protocol_error);
                 }
-                let receipt = match self.take_over(rules, delivery) {
-                    Ok(receipt) => receipt,
+                let ack_handle = match self.take_over(rules, delivery) {
+                    Ok(ack_handle) => ack_handle,
                     Err(end) => return halt(stop, end?),
                 };
                 let topic = Topic::Named(topic);
                 let message = ReceivedMessage::new(topic, payload, delivery, retain, PublishProperties::default());
-                Some(ReceivedMessage { receipt, ..message }.into())
+                Some(ReceivedMessage { ack_handle, ..message }.into())
             }
             Short::Ack(PacketType::PubRec, id) => self.receive_pubrec(PubRec::new(id), stop),
             Short::Ack(PacketType::PubRel, id) => {
@@ -94,12 +94,12 @@ impl Engine {
             Err(protocol_error) => return halt(stop, protocol_error),
         };
         let Publish { delivery, retain, payload, properties, .. } = publish;
-        let receipt = match self.take_over(rules, delivery) {
-            Ok(receipt) => receipt,
+        let ack_handle = match self.take_over(rules, delivery) {
+            Ok(ack_handle) => ack_handle,
             Err(end) => return halt(stop, end?),
         };
         let message = ReceivedMessage::new(topic, payload, delivery, retain, properties);
-        Some(ReceivedMessage { receipt, ..message }.into())
+        Some(ReceivedMessage { ack_handle, ..message }.into())
     }
 
     /// Checks a message against the limits of this connection, and returns its topic with a topic alias resolved.
@@ -126,7 +126,7 @@ impl Engine {
         &mut self,
         rules: &Rules,
         delivery: Delivery,
-    ) -> Result<Option<Receipt>, Option<ProtocolError>> {
+    ) -> Result<Option<AckHandle>, Option<ProtocolError>> {
         match delivery {
             Delivery::AtMostOnce => Ok(None),
             Delivery::AtLeastOnce { id, .. } => self.arrive(rules, id, QoS::AtLeastOnce),
@@ -135,7 +135,7 @@ impl Engine {
     }
 
     #[inline]
-    fn arrive(&mut self, rules: &Rules, id: PacketId, qos: QoS) -> Result<Option<Receipt>, Option<ProtocolError>> {
+    fn arrive(&mut self, rules: &Rules, id: PacketId, qos: QoS) -> Result<Option<AckHandle>, Option<ProtocolError>> {
         match self.inbound.arrive(id, qos, rules.receive_maximum) {
             Arrival::New if rules.manual_acks => Ok(Some(self.inbound.expect(OrderedAck::waiting(id, qos)))),
             Arrival::New => {
@@ -149,7 +149,7 @@ impl Engine {
                 self.acknowledge_duplicate(id);
                 Err(None)
             }
-            Arrival::TooMany => Err(Some(ProtocolError::ReceiveMaximumExceeded)),
+            Arrival::ConnectionLimit => Err(Some(ProtocolError::ReceiveMaximumExceeded)),
         }
     }
 
@@ -197,12 +197,12 @@ impl Engine {
     pub(crate) fn ack(
         &mut self,
         rules: &Rules,
-        receipt: Receipt,
+        ack_handle: AckHandle,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
     ) -> Result<(), CommandError> {
         let reason_code = if self.version == Version::V5 { reason_code } else { PubAckReasonCode::Success };
-        let ack = self.inbound.pending(receipt).map_err(|bad| match bad {
+        let ack = self.inbound.pending(ack_handle).map_err(|bad| match bad {
             BadReceipt::EarlierConnection => CommandError::EarlierConnection,
             BadReceipt::Used => CommandError::AlreadyAcknowledged,
         })?;
@@ -220,12 +220,12 @@ impl Engine {
         if is_plain {
             // In the common case the acknowledgement is the next in the order of reception, and is sent without being
             // stored.
-            if self.inbound.take_first(receipt) {
+            if self.inbound.take_first(ack_handle) {
                 self.acknowledge(id, qos, reason_code);
-            } else if let Ok(ack) = self.inbound.pending(receipt) {
+            } else if let Ok(ack) = self.inbound.pending(ack_handle) {
                 ack.decide(reason_code, properties, self.version, rules.max_packet_size)?;
             } else {
-                bug!("the receipt was good a moment ago");
+                bug!("the ack_handle was good a moment ago");
             }
         }
         while let Some(ack) = self.inbound.next_ready() {

@@ -59,7 +59,7 @@ impl Engine {
     pub(crate) fn admission(&self, rules: &Rules, qos: QoS) -> Admission {
         let is_windowed = qos != QoS::AtMostOnce;
         if self.phase != Phase::Open {
-            let waits = is_windowed || rules.keeps_qos_0;
+            let waits = is_windowed || rules.stores_qos_0;
             return if waits { Admission::Wait } else { Admission::Refuse(CommandError::NotConnected) };
         }
         let can_send = self.has_room(rules)

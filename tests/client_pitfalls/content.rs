@@ -182,8 +182,8 @@ fn pitfall_24_message_expiry() {
         assert_eq!(wire.client.deadline(), None, "without a connection there is nothing to do");
         wire.poll();
         wire.later(10_000);
-        // It is noticed as soon as the time is told.
-        assert_eq!(wire.poll(), [lost(expired, AbandonReason::Expired)], "{qos}");
+        // It is noticed as soon as the time is reported.
+        assert_eq!(wire.poll(), [abandoned(expired, AbandonReason::Expired)], "{qos}");
         wire.connect(connack());
         assert_eq!(interval_of(&mut wire), [Some(1), Some(u32::MAX - 10), None]);
     }
@@ -195,7 +195,7 @@ fn pitfall_24_message_expiry() {
     wire.client.publish(wire.now, &expiring("y", QOS_2, 100)).unwrap();
     wire.poll();
     wire.later(30_000);
-    assert_eq!(wire.receive(&[PubAck::new(id(1)).into()])[..1], [lost(expired, AbandonReason::Expired)]);
+    assert_eq!(wire.receive(&[PubAck::new(id(1)).into()])[..1], [abandoned(expired, AbandonReason::Expired)]);
     assert_eq!(interval_of(&mut wire), [Some(70)]);
     // Sent at once: nothing has been waited for. Sent again: it may have got through, so it does not expire.
     let mut wire = Wire::connected(v5());
@@ -213,7 +213,7 @@ fn pitfall_24_message_expiry() {
     let expired = wire.client.publish(wire.now, &expiring("x", QOS_1, 10)).unwrap();
     wire.poll();
     wire.later(10_000);
-    assert_eq!(wire.lose(), [lost(expired, AbandonReason::Expired)]);
+    assert_eq!(wire.lose(), [abandoned(expired, AbandonReason::Expired)]);
     wire.connect(present());
     wire.assert_silent();
 }

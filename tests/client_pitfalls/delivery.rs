@@ -38,28 +38,28 @@ fn pitfall_01_identifiers_do_not_collide() {
                 };
                 assert_eq!(wire.receive(&[last]).len(), 1);
             }
-            assert_eq!(wire.client.open_operations(), open.len());
+            assert_eq!(wire.client.operations_in_flight(), open.len());
         }
         wire.lose();
         wire.connect(connack());
         let requests = open.values().filter(|&&kind| kind > 1).count();
-        assert_eq!(wire.client.open_operations(), requests, "those that were asked again, and nothing else");
+        assert_eq!(wire.client.operations_in_flight(), requests, "those that were asked again, and nothing else");
     }
 }
 
 /// When none is left, requests wait for one without keeping anybody busy.
 #[test]
 fn pitfall_01_all_identifiers_are_in_use() {
-    let mut wire = Wire::connected(ClientConfig { max_kept: 70_000, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { max_stored: 70_000, ..v5() });
     for _ in 0..65_535 {
         wire.subscribe();
         wire.take();
     }
-    assert_eq!(wire.client.open_operations(), 65_535);
+    assert_eq!(wire.client.operations_in_flight(), 65_535);
     let waits = wire.subscribe();
     wire.assert_silent();
     assert_eq!(wire.poll(), []);
-    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (65_535, 1));
+    assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (65_535, 1));
     let message = wire.publish("x", QOS_1);
     assert_eq!(wire.poll(), []);
     wire.assert_silent();
@@ -69,7 +69,7 @@ fn pitfall_01_all_identifiers_are_in_use() {
     assert_eq!(wire.receive(&[suback(40_000)]), [Event::Done(waits, Done::Subscribed(vec![0]))]);
     assert_eq!(sent_ids(&mut wire), [40_000]);
     assert_eq!(wire.receive(&[PubAck::new(id(40_000)).into()]), [success(message)]);
-    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (65_534, 0));
+    assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (65_534, 0));
 }
 
 /// However messages end, their place in the window is free again; and a connection begins with an empty window.
@@ -87,7 +87,7 @@ fn pitfall_02_quota_does_not_leak() {
         wire.publish("waits", QOS_1);
         let sent = sent_ids(&mut wire);
         let [x, y, z] = sent[..] else { panic!("{round}: {sent:?}") };
-        assert_eq!((wire.client.in_flight(), wire.client.waiting()), (WINDOW, 1));
+        assert_eq!((wire.client.in_flight(), wire.client.queued()), (WINDOW, 1));
         let events = match round % 3 {
             0 => wire.receive(&[PubAck { reason_code: refused, ..PubAck::new(id(x)) }.into()]),
             1 => wire.receive(&[PubRec { reason_code: refused, ..PubRec::new(id(x)) }.into()]),
@@ -104,7 +104,7 @@ fn pitfall_02_quota_does_not_leak() {
         wire.receive(&[PubRec::new(id(y)).into(), PubComp::new(id(y)).into(), PubAck::new(id(z)).into()]);
         wire.receive(&[PubAck::new(last).into()]);
         wire.take();
-        assert_eq!((wire.client.in_flight(), wire.client.open_operations()), (0, 0));
+        assert_eq!((wire.client.in_flight(), wire.client.operations_in_flight()), (0, 0));
     }
     for payload in ["1", "2", "3"] {
         wire.publish(payload, QOS_1);
@@ -123,7 +123,7 @@ fn pitfall_02_quota_does_not_leak() {
 /// Each token has one outcome, whatever happens: here is one of every kind.
 #[test]
 fn pitfall_03_each_token_has_one_outcome() {
-    let config = ClientConfig { overflow: Overflow::DropOldest, max_kept: 4, ..v5() };
+    let config = ClientConfig { overflow: Overflow::DropOldest, max_stored: 4, ..v5() };
     let mut wire = Wire::new(ClientConfig { session_expiry_interval: 0, ..config });
     let mut outcomes: BTreeMap<Token, Vec<Done>> = BTreeMap::new();
     let mut expected: Vec<(Token, Done)> = Vec::new();
@@ -195,9 +195,9 @@ fn pitfall_04_qos2_duplicates() {
             let mut wire = Wire::connected(ClientConfig { manual_acks: by_hand, ..lasting(version) });
             let mut copies = vec![published("x", delivery(QOS_2, 7))];
             copies.extend([published("x", again(QOS_2, 7)); 9]);
-            assert_eq!(wire.receive(&copies), [told("x", QOS_2)]);
+            assert_eq!(wire.receive(&copies), [delivered("x", QOS_2)]);
             if by_hand {
-                wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+                wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
             }
             wire.assert_sent(&[PubRec::new(id(7)).into(); 10]);
             for _ in 0..3 {
@@ -207,7 +207,7 @@ fn pitfall_04_qos2_duplicates() {
             }
             wire.receive(&[PubRel::new(id(7)).into()]);
             wire.assert_sent(&[PubComp::new(id(7)).into()]);
-            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)]);
+            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)]);
         }
     }
 }
@@ -219,7 +219,7 @@ fn pitfall_04_a_duplicate_of_a_refused_message() {
     let mut stored = Vec::new();
     store(&mut wire.client, &mut stored);
     assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 7)), published("x", again(QOS_2, 7))]).len(), 1);
-    wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::QuotaExceeded).unwrap();
+    wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::QuotaExceeded).unwrap();
     store(&mut wire.client, &mut stored);
     let sent = wire.take();
     for packet in decode(&sent, Version::V5) {
@@ -229,7 +229,7 @@ fn pitfall_04_a_duplicate_of_a_refused_message() {
     let mut restored = Wire::of(ClientSession::restore(manual(Version::V5), &stored, wire.now).unwrap());
     restored.connect(present());
     for wire in [&mut wire, &mut restored] {
-        assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)]);
+        assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)]);
     }
 }
 
@@ -246,20 +246,20 @@ fn pitfall_04_a_duplicate_that_outlives_its_message() {
             published("2", delivery(QOS_2, 2)),
             published("1", again(QOS_2, 1)),
         ]);
-        wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+        wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
         store(&mut wire.client, &mut stored);
         wire.assert_sent(&[PubRec::new(id(1)).into()]);
         wire.receive(&[PubRel::new(id(1)).into()]);
         store(&mut wire.client, &mut stored);
         wire.assert_sent(&[PubComp::new(id(1)).into()]);
-        wire.client.ack(wire.now, wire.receipts[1], PubAckReasonCode::Success).unwrap();
+        wire.client.ack(wire.now, wire.ack_handles[1], PubAckReasonCode::Success).unwrap();
         store(&mut wire.client, &mut stored);
         wire.take();
         // `1` is done; the identifier means a new message, here and after a crash.
         let mut restored = Wire::of(ClientSession::restore(manual(version), &stored, wire.now).unwrap());
         restored.connect(present());
         for wire in [&mut wire, &mut restored] {
-            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 1))]), [told("new", QOS_2)]);
+            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 1))]), [delivered("new", QOS_2)]);
         }
     }
 }
@@ -357,7 +357,7 @@ fn pitfall_05_requests_are_asked_again() {
     }
 }
 
-/// Resumed, new and lost are told apart, and nothing of a lost session gets into another one.
+/// Resumed, new and lost are reported apart, and nothing of a lost session gets into another one.
 #[test]
 fn pitfall_06_session_present() {
     for version in BOTH {
@@ -368,11 +368,11 @@ fn pitfall_06_session_present() {
         assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)]);
         wire.receive(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))]);
         // Given, and not sent before the connection ended.
-        wire.client.ack(wire.now, wire.receipts[2], PubAckReasonCode::Success).unwrap();
+        wire.client.ack(wire.now, wire.ack_handles[2], PubAckReasonCode::Success).unwrap();
         wire.lose();
         assert_eq!(wire.connect(connack()), [Event::Connected(Resumption::Lost)]);
-        for receipt in wire.receipts.clone() {
-            let result = wire.client.ack(wire.now, receipt, PubAckReasonCode::Success);
+        for ack_handle in wire.ack_handles.clone() {
+            let result = wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success);
             assert_eq!(result, Err(CommandError::EarlierConnection));
         }
         wire.assert_silent();

@@ -39,7 +39,7 @@ fn pitfall_07_a_link_under_load_is_not_dead() {
     let mut pings = 0;
     for _ in 0..600 {
         wire.later(1000);
-        assert_eq!(wire.receive(&[published("x", delivery(QOS_0, 0))]), [told("x", QOS_0)]);
+        assert_eq!(wire.receive(&[published("x", delivery(QOS_0, 0))]), [delivered("x", QOS_0)]);
         // PINGRESP waits behind it all, and whatever comes shows that the link is alive.
         pings += decode(&wire.take(), Version::V5).len();
     }
@@ -139,7 +139,7 @@ fn pitfall_08_clock_jumps() {
 /// Commands can be given between two actions and while one is held; what cannot be taken is still the caller's.
 #[test]
 fn pitfall_09_nothing_blocks() {
-    let mut wire = Wire::connected(ClientConfig { max_kept: 5, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { max_stored: 5, ..v5() });
     let mut bytes = Vec::new();
     for payload in ["1", "2", "3"] {
         published(payload, delivery(QOS_1, 1)).encode(Version::V5, &mut bytes).unwrap();
@@ -189,7 +189,7 @@ fn pitfall_09_output_drains_while_input_waits() {
     acks.extend(sent_ids(&mut wire));
     assert!(acks.into_iter().eq(1..=200));
     // What is published in the meantime waits its turn.
-    let mut wire = Wire::connected(ClientConfig { transmit_limit: 100, max_kept: 1000, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { transmit_limit: 100, max_stored: 1000, ..v5() });
     let tokens: Vec<_> = (0..500).map(|_| wire.publish("0123456789", QOS_0)).collect();
     let mut done = Vec::new();
     while done.len() < tokens.len() {
@@ -240,7 +240,7 @@ pub(crate) fn script(version: Version) -> Script {
     Script { config: lasting(version), steps }
 }
 
-/// Plays a script, with input in pieces of these sizes and output in pieces of those; what was told, and what was sent.
+/// Plays a script, with input in pieces of these sizes and output in pieces of those; what was reported, and what was sent.
 pub(crate) fn play(script: &Script, input_pieces: &[usize], output_pieces: &[usize]) -> (Vec<Event>, Vec<u8>) {
     let mut wire = Wire::new(script.config.clone());
     wire.client.open(wire.now).unwrap();
@@ -276,7 +276,7 @@ pub(crate) fn play(script: &Script, input_pieces: &[usize], output_pieces: &[usi
     (events, sent)
 }
 
-/// The same stream comes out, and the same is told, however input arrives and output is taken.
+/// The same stream comes out, and the same is reported, however input arrives and output is taken.
 #[test]
 fn pitfall_10_no_split_and_no_abort_changes_anything() {
     for version in BOTH {

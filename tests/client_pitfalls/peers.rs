@@ -109,10 +109,10 @@ fn pitfall_33_a_request_that_ends_every_connection() {
             }
             if withdraws {
                 wire.client.withdraw(wire.now, harmful).unwrap();
-                assert_eq!(wire.poll(), [lost(harmful, AbandonReason::Withdrawn)]);
+                assert_eq!(wire.poll(), [abandoned(harmful, AbandonReason::Withdrawn)]);
                 wire.lose();
             } else {
-                assert_eq!(wire.lose(), [lost(harmful, AbandonReason::Unanswered { tries: 3 })]);
+                assert_eq!(wire.lose(), [abandoned(harmful, AbandonReason::Unanswered { tries: 3 })]);
             }
             assert_eq!((wire.client.tries(harmful), wire.client.tries(other)), (None, Some(3)));
             assert_eq!(wire.client.withdraw(wire.now, harmful), Err(CommandError::UnknownToken), "it has its outcome");
@@ -129,7 +129,7 @@ fn pitfall_33_a_request_that_ends_every_connection() {
             assert_eq!(wire.client.tries(token), Some(0));
         }
         wire.take();
-        assert_eq!(wire.lose(), [lost(token, AbandonReason::Unanswered { tries: 1 })]);
+        assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Unanswered { tries: 1 })]);
     }
 }
 
@@ -143,8 +143,8 @@ fn pitfall_33_what_waits_can_be_withdrawn() {
         for token in withdrawn {
             wire.client.withdraw(wire.now, token).unwrap();
         }
-        assert_eq!(wire.poll(), withdrawn.map(|token| lost(token, AbandonReason::Withdrawn)));
-        assert_eq!(wire.client.waiting(), 4);
+        assert_eq!(wire.poll(), withdrawn.map(|token| abandoned(token, AbandonReason::Withdrawn)));
+        assert_eq!(wire.client.queued(), 4);
         wire.connect(connack());
         let sent = wire.take();
         let sent: Vec<_> = decode(&sent, version).iter().map(Packet::packet_type).collect();
@@ -176,8 +176,8 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
             store(&mut wire);
             wire.take();
             wire.client.withdraw(wire.now, token).unwrap();
-            assert_eq!(wire.poll(), [lost(token, AbandonReason::Withdrawn)]);
-            assert_eq!((wire.client.in_flight(), wire.client.open_operations()), (1, 0));
+            assert_eq!(wire.poll(), [abandoned(token, AbandonReason::Withdrawn)]);
+            assert_eq!((wire.client.in_flight(), wire.client.operations_in_flight()), (1, 0));
             let crashed = store(&mut wire);
             // Settled on this connection: nothing is left.
             let mut settled = Wire::of(wire.client.clone());
@@ -191,7 +191,7 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
             for mut wire in [wire, Wire::of(restored)] {
                 wire.connect(present());
                 wire.assert_silent();
-                assert_eq!((wire.client.in_flight(), wire.client.open_operations()), (0, 0));
+                assert_eq!((wire.client.in_flight(), wire.client.operations_in_flight()), (0, 0));
                 for _ in 0..100 {
                     wire.publish("new", QOS_1);
                 }
@@ -206,7 +206,7 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
         wire.receive(&[PubRec::new(id(1)).into()]);
         wire.take();
         wire.client.withdraw(wire.now, token).unwrap();
-        assert_eq!(wire.lose(), [lost(token, AbandonReason::Withdrawn)]);
+        assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Withdrawn)]);
         wire.connect(present());
         wire.assert_sent(&[PubRel::new(id(1)).into()]);
         assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), []);
@@ -216,7 +216,7 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
         let token = wire.subscribe();
         wire.take();
         wire.client.withdraw(wire.now, token).unwrap();
-        assert_eq!(wire.receive(&[suback(1)]), [lost(token, AbandonReason::Withdrawn)]);
+        assert_eq!(wire.receive(&[suback(1)]), [abandoned(token, AbandonReason::Withdrawn)]);
         assert!(wire.client.is_connected());
     }
 }
@@ -235,14 +235,17 @@ fn pitfall_37_a_server_without_qos_2() {
         wire.take();
         wire.resume();
         wire.assert_silent();
-        // Who wants exactly once or nothing is told that it cannot be had, once.
+        // Who wants exactly once or nothing is reported that it cannot be had, once.
         let mut wire = Wire::connected(ClientConfig { puback_ends_qos_2: false, ..lasting(version) });
         let token = wire.publish("x", QOS_2);
         wire.take();
         let mismatch = PacketType::PubAck;
         assert_eq!(
             wire.receive(&[PubAck::new(id(1)).into()]),
-            [protocol_error(ProtocolError::MismatchedAck(mismatch)), lost(token, AbandonReason::Mismatched(mismatch))]
+            [
+                protocol_error(ProtocolError::MismatchedAck(mismatch)),
+                abandoned(token, AbandonReason::Mismatched(mismatch))
+            ]
         );
         wire.take();
         wire.resume();

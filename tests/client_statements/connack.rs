@@ -24,11 +24,11 @@ fn mqtt_3_2_2_5_without_a_session_the_state_is_discarded() {
     let mut events = wire.connect(connack());
     assert_eq!(events.remove(0), Event::Connected(Resumption::Lost));
     events.sort_by_key(|event| format!("{event:?}"));
-    assert_eq!(events, [first, second, third].map(|token| lost(token, AbandonReason::Session)));
+    assert_eq!(events, [first, second, third].map(|token| abandoned(token, AbandonReason::Session)));
     wire.assert_silent();
-    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0));
+    assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (0, 0));
     // Neither is anything known of what had been received.
-    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [told("new", QOS_2)]);
+    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [delivered("new", QOS_2)]);
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn mqtt_3_2_2_11_no_qos_above_the_maximum() {
         let waiting = [QOS_0, QOS_1, QOS_2].map(|qos| (qos, wire.publish("waiting", qos)));
         let events = wire.connect(connack_with(limit));
         for (qos, token) in waiting {
-            let refused = events.contains(&lost(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported)));
+            let refused = events.contains(&abandoned(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported)));
             assert_eq!(refused, !allowed(qos), "{qos}");
         }
         // As soon as it is known: refused.
@@ -60,7 +60,7 @@ fn mqtt_3_2_2_11_no_qos_above_the_maximum() {
         wire.take();
         wire.lose();
         let events = wire.connect(present_with(limit));
-        assert_eq!(events[1..], [lost(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported))]);
+        assert_eq!(events[1..], [abandoned(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported))]);
         wire.assert_silent();
     }
 }
@@ -72,7 +72,7 @@ fn mqtt_3_2_2_14_no_retain_where_it_is_not_available() {
     let mut wire = Wire::new(v5());
     let waiting = wire.client.publish(wire.now, &retained).unwrap();
     let events = wire.connect(connack_with(limit));
-    assert_eq!(events[1..], [lost(waiting, AbandonReason::NotSupported(ReasonCode::RetainNotSupported))]);
+    assert_eq!(events[1..], [abandoned(waiting, AbandonReason::NotSupported(ReasonCode::RetainNotSupported))]);
     assert_eq!(wire.client.publish(wire.now, &retained), Err(CommandError::RetainNotSupported));
     assert_eq!(
         wire.client.publish(wire.now, &Message::new("t", "r").retain(true)),
@@ -85,7 +85,7 @@ fn mqtt_3_2_2_14_no_retain_where_it_is_not_available() {
     wire.take();
     wire.lose();
     let events = wire.connect(present_with(limit));
-    assert_eq!(events[1..], [lost(token, AbandonReason::NotSupported(ReasonCode::RetainNotSupported))]);
+    assert_eq!(events[1..], [abandoned(token, AbandonReason::NotSupported(ReasonCode::RetainNotSupported))]);
     wire.assert_silent();
 }
 
@@ -112,8 +112,8 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     let mut events = wire.connect(connack_with(properties));
     events.remove(0);
     events.sort_by_key(|event| format!("{event:?}"));
-    assert_eq!(events, waiting.map(|token| lost(token, too_large)));
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(events, waiting.map(|token| abandoned(token, too_large)));
+    assert_eq!(wire.client.operations_in_flight(), 0);
     // Asked for when it is.
     let refused = Err(CommandError::TooLarge { limit: LIMIT });
     for qos in [QOS_0, QOS_1, QOS_2] {
@@ -124,7 +124,7 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     assert_eq!(wire.client.unsubscribe(wire.now, &[long_filter]), refused);
     assert_eq!(wire.client.reauthenticate(wire.now, long.as_bytes()), Err(CommandError::TooLarge { limit: LIMIT }));
     wire.assert_silent();
-    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0));
+    assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (0, 0));
     // Every size about the limit, with an alias that makes it larger and one that makes it smaller.
     for size in 20..45 {
         for topic in ["a topic", "another", "a topic"] {
@@ -137,8 +137,8 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     // What is sent without being asked for.
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
     let properties = AckProperties { user_properties: List::from(&long_pair), ..Default::default() };
-    for receipt in wire.receipts.clone() {
-        wire.client.ack_with(wire.now, receipt, PubAckReasonCode::Success, &properties).unwrap();
+    for ack_handle in wire.ack_handles.clone() {
+        wire.client.ack_with(wire.now, ack_handle, PubAckReasonCode::Success, &properties).unwrap();
     }
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
     let properties = DisconnectProperties { user_properties: List::from(&long_pair), ..Default::default() };
@@ -157,12 +157,12 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size_is_sent_again() {
     let mut events = wire.connect(present_with(packet_size(20)));
     events.remove(0);
     let too_large = AbandonReason::NotSupported(ReasonCode::PacketTooLarge);
-    assert_eq!(events, tokens.map(|token| lost(token, too_large)));
+    assert_eq!(events, tokens.map(|token| abandoned(token, too_large)));
     wire.assert_sent(&[published("short", again(QOS_1, 3))]);
     assert_eq!(wire.receive(&[PubAck::new(id(3)).into()]), [success(short)]);
 }
 
-/// A limit that no packet but PINGREQ and the shortest DISCONNECT keep: not even the end is told by a larger one.
+/// A limit that no packet but PINGREQ and the shortest DISCONNECT keep: not even the end is reported by a larger one.
 #[test]
 fn mqtt_3_2_2_15_not_even_by_the_last_packet() {
     for limit in 1..=8 {

@@ -29,14 +29,14 @@ fn mqtt_3_1_2_4_clean_start_begins_anew() {
     wire.receive(&[published("half", delivery(QOS_2, 1))]);
     wire.take();
     // The session ends with its connection, and nothing of it is left on this side either.
-    assert_eq!(wire.lose(), [lost(token, AbandonReason::Session)]);
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session)]);
+    assert_eq!(wire.client.operations_in_flight(), 0);
     let connect = wire.open();
     assert!(connect_of(&connect, Version::V5).clean_start);
     assert_eq!(wire.receive(&[connack().into()]), [Event::Connected(Resumption::New)]);
     wire.assert_silent();
     // The same identifier is a new message in a new session.
-    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 1))]), [told("new", QOS_2)]);
+    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 1))]), [delivered("new", QOS_2)]);
 }
 
 /// Drives a client by its deadlines alone, and returns after how many milliseconds each PINGREQ was sent.
@@ -94,7 +94,7 @@ fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
     wire.receive(&[published("half", delivery(QOS_2, 9))]);
     wire.take();
     assert_eq!(wire.lose(), []);
-    assert_eq!(wire.client.open_operations(), 1);
+    assert_eq!(wire.client.operations_in_flight(), 1);
     let connect = wire.open();
     assert!(!connect_of(&connect, Version::V5).clean_start);
     assert_eq!(wire.receive(&[present().into()]), [Event::Connected(Resumption::Resumed)]);
@@ -106,7 +106,7 @@ fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
     let mut wire = Wire::connected_by(v5(), connack_with(none));
     let token = wire.publish("not kept", QOS_1);
     wire.take();
-    assert_eq!(wire.lose(), [lost(token, AbandonReason::Session)]);
+    assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session)]);
 }
 
 #[test]

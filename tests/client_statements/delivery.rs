@@ -12,7 +12,7 @@ fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     // One that did not get through is lost, and never sent again.
     let token = wire.publish("lost", QOS_0);
     let events = wire.lose();
-    assert!(events.contains(&lost(token, AbandonReason::Connection)), "{events:?}");
+    assert!(events.contains(&abandoned(token, AbandonReason::Connection)), "{events:?}");
     wire.connect(present());
     wire.assert_silent();
 }
@@ -39,12 +39,12 @@ fn mqtt_4_3_2_3_qos_1_is_open_until_puback() {
     wire.take();
     for _ in 0..3 {
         wire.later(10_000);
-        assert_eq!((wire.poll(), wire.client.open_operations()), (vec![], 1));
+        assert_eq!((wire.poll(), wire.client.operations_in_flight()), (vec![], 1));
         wire.resume();
         wire.assert_sent(&[published("x", again(QOS_1, 1))]);
     }
     assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(wire.client.operations_in_flight(), 0);
     wire.resume();
     wire.assert_silent();
 }
@@ -52,11 +52,11 @@ fn mqtt_4_3_2_3_qos_1_is_open_until_puback() {
 #[test]
 fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_it_was_taken_over() {
     let mut wire = Wire::connected(manual());
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 77))]), [told("x", QOS_1)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 77))]), [delivered("x", QOS_1)]);
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
-    wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(77)).into()]);
 }
 
@@ -66,10 +66,10 @@ fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message() {
         let mut wire = Wire::connected(config);
         for (payload, dup) in [("1", false), ("2", true), ("3", false)] {
             let how = if dup { again(QOS_1, 5) } else { delivery(QOS_1, 5) };
-            let told = Event::Message { topic: "t".into(), payload: payload.into(), qos: QOS_1, dup };
-            assert_eq!(wire.receive(&[published(payload, how)]), [told]);
-            if let Some(receipt) = wire.receipts.pop() {
-                wire.client.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
+            let reported = Event::Message { topic: "t".into(), payload: payload.into(), qos: QOS_1, dup };
+            assert_eq!(wire.receive(&[published(payload, how)]), [reported]);
+            if let Some(ack_handle) = wire.ack_handles.pop() {
+                wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success).unwrap();
             }
             wire.assert_sent(&[PubAck::new(id(5)).into()]);
         }
@@ -102,7 +102,7 @@ fn mqtt_4_3_3_3_qos_2_is_unacknowledged_until_pubrec() {
     for _ in 0..3 {
         wire.resume();
         wire.assert_sent(&[published("x", again(QOS_2, 1))]);
-        assert_eq!(wire.client.open_operations(), 1);
+        assert_eq!(wire.client.operations_in_flight(), 1);
     }
     assert_eq!(wire.receive(&[PubRec::new(id(1)).into()]), []);
     wire.take();
@@ -135,7 +135,7 @@ fn mqtt_4_3_3_5_pubrel_is_unacknowledged_until_pubcomp() {
     wire.take();
     for _ in 0..3 {
         wire.later(10_000);
-        assert_eq!((wire.poll(), wire.client.open_operations()), (vec![], 1));
+        assert_eq!((wire.poll(), wire.client.operations_in_flight()), (vec![], 1));
         wire.resume();
         wire.assert_sent(&[PubRel::new(id(1)).into()]);
     }
@@ -177,11 +177,11 @@ fn mqtt_4_3_3_7_a_message_that_was_sent_does_not_expire() {
 #[test]
 fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_it_was_taken_over() {
     let mut wire = Wire::connected(manual());
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 77))]), [told("x", QOS_2)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 77))]), [delivered("x", QOS_2)]);
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
-    wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(77)).into()]);
 }
 
@@ -189,9 +189,9 @@ fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_it_was_taken_over() {
 fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
     let mut wire = Wire::connected(manual());
     for payload in ["1", "2"] {
-        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
         let reason_code = PubAckReasonCode::QuotaExceeded;
-        wire.client.ack(wire.now, wire.receipts.pop().unwrap(), reason_code).unwrap();
+        wire.client.ack(wire.now, wire.ack_handles.pop().unwrap(), reason_code).unwrap();
         wire.assert_sent(&[PubRec { reason_code, ..PubRec::new(id(5)) }.into()]);
     }
 }
@@ -199,7 +199,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
 #[test]
 fn mqtt_4_3_3_10_before_pubrel_a_copy_has_a_pubrec_and_is_not_delivered() {
     let mut wire = Wire::connected(v5());
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [told("x", QOS_2)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [delivered("x", QOS_2)]);
     assert_eq!(wire.receive(&[published("x", again(QOS_2, 5)), published("x", delivery(QOS_2, 5))]), []);
     wire.assert_sent(&[PubRec::new(id(5)).into(), PubRec::new(id(5)).into(), PubRec::new(id(5)).into()]);
     wire.resume();
@@ -213,13 +213,13 @@ fn mqtt_4_3_3_10_before_pubrel_a_copy_has_a_pubrec_and_is_not_delivered() {
 fn mqtt_4_3_3_10_what_was_acknowledged_is_not_delivered_again() {
     let mut wire = Wire::connected(manual());
     wire.receive(&[published("1", delivery(QOS_2, 1)), published("2", delivery(QOS_2, 2))]);
-    wire.client.ack(wire.now, wire.receipts[1], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.ack_handles[1], PubAckReasonCode::Success).unwrap();
     wire.assert_silent();
     wire.resume();
     let events = wire.receive(&[published("1", again(QOS_2, 1)), published("2", again(QOS_2, 2))]);
     let first = Event::Message { topic: "t".into(), payload: "1".into(), qos: QOS_2, dup: true };
     assert_eq!(events, [first]);
-    wire.client.ack(wire.now, wire.receipts[2], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.ack_handles[2], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(1)).into(), PubRec::new(id(2)).into()]);
 }
 
@@ -236,7 +236,7 @@ fn mqtt_4_3_3_11_pubrel_is_answered_by_pubcomp() {
 fn mqtt_4_3_3_12_after_pubcomp_the_identifier_is_a_new_message() {
     let mut wire = Wire::connected(v5());
     for payload in ["1", "2", "3"] {
-        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
         wire.receive(&[PubRel::new(id(5)).into()]);
         wire.assert_sent(&[PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);
     }
@@ -248,7 +248,7 @@ fn mqtt_4_3_3_13_an_expired_message_is_settled_all_the_same() {
     let mut wire = Wire::connected(manual());
     wire.receive(&[Publish { properties, ..publish("x", delivery(QOS_2, 5)) }.into()]);
     wire.later(30_000);
-    wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(5)).into()]);
     wire.receive(&[PubRel::new(id(5)).into()]);
     wire.assert_sent(&[PubComp::new(id(5)).into()]);

@@ -30,8 +30,8 @@ pub(crate) fn tempt(wire: &mut Wire) {
     wire.publish("1", QOS_1);
     wire.subscribe();
     wire.unsubscribe();
-    for receipt in wire.receipts.clone() {
-        let _ = wire.client.ack(wire.now, receipt, PubAckReasonCode::Success);
+    for ack_handle in wire.ack_handles.clone() {
+        let _ = wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success);
     }
     let _ = wire.client.reauthenticate(wire.now, b"x");
     let _ = wire.client.authenticate(wire.now, b"x");
@@ -73,7 +73,7 @@ fn mqtt_3_14_4_2_the_connection_is_closed_after_disconnect() {
     assert_eq!(wire.client.deadline(), Some(mqtt_sansio::Instant::EPOCH), "the caller is to be told at once");
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
     assert!(!wire.client.is_connected());
-    // The end is told once, whatever comes after.
+    // The end is reported once, whatever comes after.
     wire.later(100_000);
     assert_eq!(wire.receive(&[published("late", delivery(QOS_1, 1))]), []);
     let mut wire = Wire::connected(v5());

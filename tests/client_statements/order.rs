@@ -42,7 +42,7 @@ fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
     ]);
     let refused = Done::Acknowledged(ReasonCode::NotAuthorized);
     assert_eq!(events, tokens.map(|token| Event::Done(token, refused.clone())));
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(wire.client.operations_in_flight(), 0);
     wire.resume();
     wire.assert_silent();
 }
@@ -50,7 +50,7 @@ fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
 #[test]
 fn mqtt_4_5_0_2_what_the_application_ignores_is_acknowledged() {
     let mut wire = Wire::connected(v5());
-    // Nobody has subscribed to anything, and nobody looks at what is told.
+    // Nobody has subscribed to anything, and nobody looks at what is reported.
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2)), PubRel::new(id(2)).into()]);
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into(), PubComp::new(id(2)).into()]);
 }
@@ -82,7 +82,7 @@ fn acks_in_order(qos: QoS) -> Vec<u16> {
     wire.receive(&order.map(|number| published("x", delivery(qos, number))));
     let mut sent = Vec::new();
     for place in [2, 0, 4, 3, 1] {
-        wire.client.ack(wire.now, wire.receipts[place], PubAckReasonCode::Success).unwrap();
+        wire.client.ack(wire.now, wire.ack_handles[place], PubAckReasonCode::Success).unwrap();
         sent.extend(sent_ids(&mut wire));
     }
     assert_eq!(sent, order);

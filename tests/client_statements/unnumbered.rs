@@ -19,7 +19,7 @@ const PROTOCOL_ERROR: DisconnectReasonCode = DisconnectReasonCode::ProtocolError
 fn section_3_1_2_11_4_b_a_packet_above_the_own_maximum() {
     let mut wire = Wire::connected(ClientConfig { maximum_packet_size: 100, ..v5() });
     let fitting = "x".repeat(100 - 2 - 3 - 1);
-    assert_eq!(wire.receive(&[published(&fitting, delivery(QOS_0, 0))]), [told(&fitting, QOS_0)]);
+    assert_eq!(wire.receive(&[published(&fitting, delivery(QOS_0, 0))]), [delivered(&fitting, QOS_0)]);
     let larger = fitting + "x";
     let events = wire.receive(&[published(&larger, delivery(QOS_0, 0))]);
     assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
@@ -101,7 +101,7 @@ fn section_3_3_2_3_8_b_a_subscription_identifier_that_was_never_used() {
         let properties = PublishProperties { subscription_identifiers: List::from(identifiers), ..Default::default() };
         Packet::from(Publish { properties, ..publish("x", delivery(QOS_0, 0)) })
     };
-    assert_eq!(subscribed(7).receive(&[with(known)]), [told("x", QOS_0)]);
+    assert_eq!(subscribed(7).receive(&[with(known)]), [delivered("x", QOS_0)]);
     for identifiers in [unknown, &both] {
         let why = ProtocolError::UnknownSubscriptionIdentifier;
         closes(&mut subscribed(7), &[with(identifiers)], why, PROTOCOL_ERROR);
@@ -114,10 +114,10 @@ fn section_3_3_2_3_8_b_a_subscription_identifier_that_was_never_used() {
     // A session that another connection has begun may hold more than is known here.
     let mut wire = subscribed(7);
     wire.resume();
-    assert_eq!(wire.receive(&[with(known)]), [told("x", QOS_0)]);
+    assert_eq!(wire.receive(&[with(known)]), [delivered("x", QOS_0)]);
     let mut wire = Wire::new(ClientConfig { clean_start: false, ..v5() });
     wire.connect(present());
-    assert_eq!(wire.receive(&[with(unknown)]), [told("x", QOS_0)]);
+    assert_eq!(wire.receive(&[with(unknown)]), [delivered("x", QOS_0)]);
 }
 
 #[test]
@@ -142,8 +142,8 @@ fn section_3_3_4_a_more_than_the_own_receive_maximum() {
     let mut wire = Wire::connected(limited(manual()));
     for _ in 0..10 {
         wire.receive(&[qos_1(1), qos_2(2)]);
-        for receipt in core::mem::take(&mut wire.receipts) {
-            wire.client.ack(wire.now, receipt, PubAckReasonCode::QuotaExceeded).unwrap();
+        for ack_handle in core::mem::take(&mut wire.ack_handles) {
+            wire.client.ack(wire.now, ack_handle, PubAckReasonCode::QuotaExceeded).unwrap();
         }
         wire.take();
     }
@@ -164,7 +164,7 @@ fn section_3_3_4_a_what_an_earlier_connection_has_left_does_not_count() {
             wire.take();
         }
         events.extend(wire.receive(&[published("after", delivery(qos, 2))]));
-        assert_eq!(events, [told("after", qos)], "{qos}, {later}");
+        assert_eq!(events, [delivered("after", qos)], "{qos}, {later}");
         assert!(wire.client.is_connected());
     }
 }
@@ -180,7 +180,7 @@ fn section_3_6_2_an_unknown_identifier_is_no_error() {
     // A PUBCOMP with that code ends a delivery like any other.
     wire.publish("x", QOS_2);
     wire.receive(&[PubRec::new(id(1)).into(), PubComp { reason_code, ..PubComp::new(id(1)) }.into()]);
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(wire.client.operations_in_flight(), 0);
     assert!(wire.client.is_connected());
 }
 
@@ -239,7 +239,7 @@ fn section_4_9_the_quota_grows_back_and_no_further() {
         wire.receive(&[PubAck::new(id(number)).into(), PubComp::new(id(number)).into()]);
     }
     wire.assert_silent();
-    assert_eq!((wire.client.in_flight(), wire.client.waiting()), (2, 2));
+    assert_eq!((wire.client.in_flight(), wire.client.queued()), (2, 2));
 }
 
 /// A resumed connection begins with a quota of its own; what is sent again takes it like anything else.

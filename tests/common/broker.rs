@@ -41,7 +41,7 @@ struct End {
     /// What it has sent, and was not taken.
     unsent: Vec<u8>,
     /// What it has got, and the test has not looked at.
-    heard: Vec<u8>,
+    received: Vec<u8>,
     /// How much of that it has answered.
     answered: usize,
     /// Whether it takes what there is for it.
@@ -69,7 +69,7 @@ impl Net {
             id,
             version,
             unsent: Vec::new(),
-            heard: Vec::new(),
+            received: Vec::new(),
             answered: 0,
             reads: true,
             acknowledges: true,
@@ -79,7 +79,7 @@ impl Net {
         self.ends.len() - 1
     }
 
-    /// A client connects; what it is told is still there.
+    /// A client connects; what it is reported is still there.
     #[track_caller]
     pub(crate) fn try_connect(&mut self, connect: &Connect<'_>) -> Peer {
         let peer = self.open(connect.version);
@@ -91,7 +91,7 @@ impl Net {
     #[track_caller]
     pub(crate) fn connect(&mut self, connect: &Connect<'_>) -> Peer {
         let peer = self.try_connect(connect);
-        assert_eq!(self.heard(peer), ["CONNACK 00"]);
+        assert_eq!(self.received(peer), ["CONNACK 00"]);
         peer
     }
 
@@ -99,10 +99,10 @@ impl Net {
     #[track_caller]
     pub(crate) fn resume(&mut self, connect: &Connect<'_>) -> Peer {
         let peer = self.try_connect(connect);
-        let heard = &mut self.ends[peer].heard;
-        assert_eq!(heard.get(..3), Some(&[0x20, if connect.version == Version::V5 { 3 } else { 2 }, 1][..]));
-        let size = usize::from(heard[1]) + 2;
-        heard.drain(..size);
+        let received = &mut self.ends[peer].received;
+        assert_eq!(received.get(..3), Some(&[0x20, if connect.version == Version::V5 { 3 } else { 2 }, 1][..]));
+        let size = usize::from(received[1]) + 2;
+        received.drain(..size);
         self.ends[peer].answered = self.ends[peer].answered.saturating_sub(size);
         peer
     }
@@ -186,14 +186,18 @@ impl Net {
             subscription_identifier: SubscriptionIdentifier::new(identifier).ok(),
             ..SubscribeProperties::default()
         };
-        assert!(self.ends[peer].heard.is_empty(), "it has heard what nobody has looked at: {:?}", self.heard(peer));
+        assert!(
+            self.ends[peer].received.is_empty(),
+            "it has heard what nobody has looked at: {:?}",
+            self.received(peer)
+        );
         let subscriptions = [*subscription];
         self.send(peer, &[Subscribe { properties, ..Subscribe::new(id(1), &subscriptions) }.into()]);
         let end = &mut self.ends[peer];
         let size = if end.version == Version::V5 { 6 } else { 5 };
-        assert_eq!(end.heard.first(), Some(&0x90), "SUBACK comes first");
-        assert_eq!(end.heard.get(size - 1), Some(&subscription.qos.value()), "it is granted what it has asked for");
-        end.heard.drain(..size);
+        assert_eq!(end.received.first(), Some(&0x90), "SUBACK comes first");
+        assert_eq!(end.received.get(size - 1), Some(&subscription.qos.value()), "it is granted what it has asked for");
+        end.received.drain(..size);
         end.answered = end.answered.saturating_sub(size);
     }
 
@@ -233,7 +237,7 @@ impl Net {
 
     /// The broker's own voice; the number of copies that were sent or stored.
     #[track_caller]
-    pub(crate) fn say(&mut self, message: &Message<'_>) -> u64 {
+    pub(crate) fn publish_own(&mut self, message: &Message<'_>) -> u64 {
         let before = self.broker.counters().messages_forwarded;
         self.broker.publish(self.now, message).unwrap();
         let count = self.broker.counters().messages_forwarded - before;
@@ -243,21 +247,21 @@ impl Net {
 
     /// What it has got since this was last asked, see [`line`].
     #[track_caller]
-    pub(crate) fn heard(&mut self, peer: Peer) -> Vec<String> {
-        let bytes = self.heard_bytes(peer);
+    pub(crate) fn received(&mut self, peer: Peer) -> Vec<String> {
+        let bytes = self.received_bytes(peer);
         decode(&bytes, self.ends[peer].version).iter().map(line).collect()
     }
 
     /// As bytes.
-    pub(crate) fn heard_bytes(&mut self, peer: Peer) -> Vec<u8> {
+    pub(crate) fn received_bytes(&mut self, peer: Peer) -> Vec<u8> {
         self.ends[peer].answered = 0;
-        std::mem::take(&mut self.ends[peer].heard)
+        std::mem::take(&mut self.ends[peer].received)
     }
 
     /// What it has got since this was last asked is this.
     #[track_caller]
-    pub(crate) fn assert_heard(&mut self, peer: Peer, expected: &[Packet<'_>]) {
-        let bytes = self.heard_bytes(peer);
+    pub(crate) fn assert_received(&mut self, peer: Peer, expected: &[Packet<'_>]) {
+        let bytes = self.received_bytes(peer);
         assert_eq!(decode(&bytes, self.ends[peer].version), expected);
     }
 
@@ -342,7 +346,7 @@ impl Net {
         let end = &mut ends[peer];
         if end.reads {
             while broker.transmit(end.id).has_remaining() {
-                end.heard.extend(take(broker.transmit(end.id)));
+                end.received.extend(take(broker.transmit(end.id)));
             }
         }
         if broker.is_over(end.id) {
@@ -352,8 +356,8 @@ impl Net {
             return;
         }
         if end.acknowledges {
-            let answers = answers(&end.heard[end.answered..], end.version);
-            end.answered = end.heard.len();
+            let answers = answers(&end.received[end.answered..], end.version);
+            end.answered = end.received.len();
             end.unsent.extend(answers);
         }
         self.give(peer);
@@ -374,13 +378,13 @@ impl Net {
     fn forget_acks(&mut self, peer: Peer) {
         let end = &mut self.ends[peer];
         let mut kept = Vec::new();
-        for packet in decode(&end.heard, end.version) {
+        for packet in decode(&end.received, end.version) {
             if !matches!(packet, Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_)) {
                 packet.encode(end.version, &mut kept).unwrap();
             }
         }
-        end.heard = kept;
-        end.answered = end.heard.len();
+        end.received = kept;
+        end.answered = end.received.len();
     }
 
     /// What must hold at any time.
@@ -493,7 +497,7 @@ pub(crate) fn line(packet: &Packet<'_>) -> String {
     }
 }
 
-/// A policy that remembers what it is told and asked, and answers by a script; where that ends, everything is allowed.
+/// A policy that remembers what it is reported and asked, and answers by a script; where that ends, everything is allowed.
 #[derive(Default)]
 pub(crate) struct Witness {
     /// What has happened, see [`notice_line`].
@@ -510,7 +514,7 @@ pub(crate) struct Witness {
     /// No Local and Retain As Published of the subscriptions that it was asked about.
     pub(crate) options: Vec<(bool, bool)>,
     connected: BTreeSet<ConnectionId>,
-    /// Connections whose end was told before they were accepted.
+    /// Connections whose end was reported before they were accepted.
     refused: BTreeSet<ConnectionId>,
     drops: u64,
 }
@@ -522,8 +526,8 @@ impl Policy for Witness {
     }
 
     fn authenticate(&mut self, id: DecisionId, step: &AuthStep<'_>) -> Decision<Admission> {
-        let AuthStep { client_id, method, data, is_again } = *step;
-        let again = if is_again { " again" } else { "" };
+        let AuthStep { client_id, method, data, is_reauthentication } = *step;
+        let again = if is_reauthentication { " again" } else { "" };
         let data = String::from_utf8_lossy(data);
         self.asked.push((id, format!("authenticate{again} {client_id} {method} {data}")));
         self.admissions.pop_front().unwrap_or(Decision::Now(Admission::accept()))
@@ -638,7 +642,7 @@ fn ended(why: &Ended<'_>) -> String {
         Ended::Close(Close::KeepAliveTimeout) => "silent".into(),
         Ended::TakenOver => "taken over".into(),
         Ended::Lost => "lost".into(),
-        Ended::TooMany => "too many".into(),
+        Ended::ConnectionLimit => "too many".into(),
         other => panic!("an end that is not known here: {other:?}"),
     }
 }

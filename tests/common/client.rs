@@ -9,13 +9,13 @@ use mqtt_sansio::codec::{
     self, Auth, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, Delivery, DisconnectReasonCode,
     Limits, Packet, Publish, ReasonCode, Sender, SubAck, SubAckReasonCode, Subscription, UnsubAck, UnsubAckReasonCode,
 };
-use mqtt_sansio::{Instant, Message, PacketId, ProtocolError, QoS, Receipt, Token, TopicFilter, TopicName, Version};
+use mqtt_sansio::{AckHandle, Instant, Message, PacketId, ProtocolError, QoS, Token, TopicFilter, TopicName, Version};
 
 pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
 pub(crate) const QOS_1: QoS = QoS::AtLeastOnce;
 pub(crate) const QOS_2: QoS = QoS::ExactlyOnce;
 
-/// What the client has told, in a form that can be kept.
+/// What the client has reported, in a form that can be kept.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     Connected(Resumption),
@@ -79,7 +79,7 @@ impl From<&Close<'_>> for Why {
 }
 
 /// A message of the topic `t`, as [`Wire::receive`] tells it.
-pub(crate) fn told(payload: &str, qos: QoS) -> Event {
+pub(crate) fn delivered(payload: &str, qos: QoS) -> Event {
     Event::Message { topic: "t".into(), payload: payload.into(), qos, dup: false }
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn success(token: Token) -> Event {
     Event::Done(token, Done::Acknowledged(ReasonCode::Success))
 }
 
-pub(crate) fn lost(token: Token, reason: AbandonReason) -> Event {
+pub(crate) fn abandoned(token: Token, reason: AbandonReason) -> Event {
     Event::Done(token, Done::Abandoned(reason))
 }
 
@@ -199,7 +199,7 @@ pub(crate) struct Wire {
     pub(crate) version: Version,
     pub(crate) now: Instant,
     /// Of all messages that are to be acknowledged by hand, in the order in which they came.
-    pub(crate) receipts: Vec<Receipt>,
+    pub(crate) ack_handles: Vec<AckHandle>,
 }
 
 impl Wire {
@@ -209,7 +209,7 @@ impl Wire {
 
     pub(crate) fn of(client: ClientSession) -> Self {
         let version = client.config().version;
-        Self { client, version, now: Instant::from_micros(1_000_000), receipts: Vec::new() }
+        Self { client, version, now: Instant::from_micros(1_000_000), ack_handles: Vec::new() }
     }
 
     /// A client with a new session that has been accepted.
@@ -246,7 +246,7 @@ impl Wire {
         self.poll()
     }
 
-    /// The connection is gone, and another one goes on with the session. What was lost by it is not told.
+    /// The connection is gone, and another one goes on with the session. What was lost by it is not reported.
     #[track_caller]
     pub(crate) fn resume(&mut self) {
         self.lose();
@@ -306,7 +306,7 @@ impl Wire {
 
     /// The server sends these bytes, and an error among them ends the connection: what is behind it is not taken.
     #[track_caller]
-    pub(crate) fn receive_bytes_of_the_end(&mut self, bytes: &[u8]) -> Vec<Event> {
+    pub(crate) fn receive_bytes_and_close(&mut self, bytes: &[u8]) -> Vec<Event> {
         self.poll_with(&mut { bytes })
     }
 
@@ -316,7 +316,7 @@ impl Wire {
         self.poll_with(&mut &[][..])
     }
 
-    /// What is told until there is nothing more to tell.
+    /// What is reported until there is nothing more to tell.
     #[track_caller]
     pub(crate) fn poll_with(&mut self, input: &mut &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
@@ -324,7 +324,7 @@ impl Wire {
             events.push(match &action {
                 Action::Connected(connected) => Event::Connected(connected.session),
                 Action::Message(message) => {
-                    self.receipts.extend(message.receipt);
+                    self.ack_handles.extend(message.ack_handle);
                     Event::Message {
                         topic: message.topic.as_str().into(),
                         payload: String::from_utf8(message.payload.into()).unwrap(),

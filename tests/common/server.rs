@@ -15,14 +15,14 @@ use mqtt_sansio::server::{
     AbandonReason, Accept, Acceptor, Action, Close, Outcome, RequestId, ServerConfig, ServerSession,
 };
 use mqtt_sansio::{
-    Instant, Message, PacketId, ProtocolError, QoS, Receipt, Token, TopicFilter, TopicName, Utf8Str, Version,
+    AckHandle, Instant, Message, PacketId, ProtocolError, QoS, Token, TopicFilter, TopicName, Utf8Str, Version,
 };
 
 pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
 pub(crate) const QOS_1: QoS = QoS::AtLeastOnce;
 pub(crate) const QOS_2: QoS = QoS::ExactlyOnce;
 
-/// What a server's end has told, in a form that can be kept.
+/// What a server's end has reported, in a form that can be kept.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     /// A client that calls itself so wants to be connected.
@@ -122,12 +122,12 @@ impl From<&Action<'_>> for Event {
 }
 
 /// A message of the topic `t`, as [`Wire::receive`] tells it.
-pub(crate) fn told(payload: &str, qos: QoS) -> Event {
+pub(crate) fn delivered(payload: &str, qos: QoS) -> Event {
     Event::Message { topic: "t".into(), payload: payload.into(), qos, dup: false }
 }
 
-/// As [`told`], with DUP.
-pub(crate) fn told_again(payload: &str, qos: QoS) -> Event {
+/// As [`delivered`], with DUP.
+pub(crate) fn delivered_again(payload: &str, qos: QoS) -> Event {
     Event::Message { topic: "t".into(), payload: payload.into(), qos, dup: true }
 }
 
@@ -135,7 +135,7 @@ pub(crate) fn success(token: Token) -> Event {
     Event::Done(token, Done::Acknowledged(ReasonCode::Success))
 }
 
-pub(crate) fn lost(token: Token, reason: AbandonReason) -> Event {
+pub(crate) fn abandoned(token: Token, reason: AbandonReason) -> Event {
     Event::Done(token, Done::Abandoned(reason))
 }
 
@@ -405,7 +405,7 @@ pub(crate) struct Wire {
     /// The last CONNECT.
     pub(crate) connect: Vec<u8>,
     /// Of all messages that are to be acknowledged by hand, in the order in which they came.
-    pub(crate) receipts: Vec<Receipt>,
+    pub(crate) ack_handles: Vec<AckHandle>,
 }
 
 impl Wire {
@@ -422,7 +422,7 @@ impl Wire {
         let server = door.acceptor.accept(door.now, None, accept).unwrap();
         let now = door.now;
         let bytes = encoded(&(*connect).into(), connect.version);
-        Self { server, config, version: connect.version, now, connect: bytes, receipts: Vec::new() }
+        Self { server, config, version: connect.version, now, connect: bytes, ack_handles: Vec::new() }
     }
 
     /// A client with a new session that has been accepted. CONNACK has been taken.
@@ -442,19 +442,19 @@ impl Wire {
 
     /// The client is back, and is accepted. CONNACK is still there.
     #[track_caller]
-    pub(crate) fn back(&mut self, connect: &Connect<'_>) {
-        self.back_with(connect, Accept::default());
+    pub(crate) fn reconnect(&mut self, connect: &Connect<'_>) {
+        self.reconnect_with(connect, Accept::default());
     }
 
     #[track_caller]
-    pub(crate) fn back_with(&mut self, connect: &Connect<'_>, accept: Accept) {
+    pub(crate) fn reconnect_with(&mut self, connect: &Connect<'_>, accept: Accept) {
         self.connect = encoded(&(*connect).into(), connect.version);
         self.version = connect.version;
-        self.back_as_before(accept);
+        self.reconnect_as_before(accept);
     }
 
     #[track_caller]
-    fn back_as_before(&mut self, accept: Accept) {
+    fn reconnect_as_before(&mut self, accept: Accept) {
         let mut acceptor = Acceptor::new(Arc::clone(&self.config), self.now);
         let mut input = &self.connect[..];
         assert!(matches!(acceptor.poll(self.now, &mut input), Some(Action::Connect(_))));
@@ -471,7 +471,7 @@ impl Wire {
     #[track_caller]
     pub(crate) fn resume(&mut self) {
         assert_eq!(self.lose(), []);
-        self.back_as_before(Accept::default());
+        self.reconnect_as_before(Accept::default());
         let expected = encoded(&connack(self.version != Version::V31), self.version);
         let sent = take(&mut self.server.transmit().take(expected.len()));
         assert_eq!(sent, expected);
@@ -544,13 +544,13 @@ impl Wire {
         self.poll_with(&mut &[][..])
     }
 
-    /// What is told until there is nothing more to tell.
+    /// What is reported until there is nothing more to tell.
     #[track_caller]
     pub(crate) fn poll_with(&mut self, input: &mut &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(action) = self.server.poll(self.now, input) {
             if let Action::Message(message) = &action {
-                self.receipts.extend(message.receipt);
+                self.ack_handles.extend(message.ack_handle);
             }
             events.push((&action).into());
         }

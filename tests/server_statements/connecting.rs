@@ -9,9 +9,9 @@ use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
 use mqtt_sansio::{CommandError, Instant, Message, ProtocolError, Version};
 
 use crate::server::{
-    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, again, at, auth, authenticating, config, connack, decode,
-    delivery, disconnect, encoded, id, lasting, lost, protocol_error, publish, published, refused, success, text, told,
-    v5, v5_with, will,
+    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, accepted, again, at, auth, authenticating, config, connack,
+    decode, delivered, delivery, disconnect, encoded, id, lasting, protocol_error, publish, published, refused,
+    success, text, v5, v5_with, will,
 };
 
 #[test]
@@ -54,18 +54,18 @@ fn interrupted() -> (Wire, [mqtt_sansio::Token; 2]) {
 #[test]
 fn mqtt_3_1_2_4_clean_start_begins_anew() {
     let (mut wire, tokens) = interrupted();
-    wire.back(&Connect { clean_start: true, ..v5() });
+    wire.reconnect(&Connect { clean_start: true, ..v5() });
     let mut events = wire.poll();
     events.sort_by_key(|event| format!("{event:?}"));
-    assert_eq!(events, tokens.map(|token| lost(token, AbandonReason::Session)));
+    assert_eq!(events, tokens.map(|token| abandoned(token, AbandonReason::Session)));
     wire.assert_sent(&[connack(false)]);
-    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [told("new", QOS_2)]);
+    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [delivered("new", QOS_2)]);
 }
 
 #[test]
 fn mqtt_3_1_2_5_without_clean_start_a_session_goes_on() {
     let (mut wire, tokens) = interrupted();
-    wire.back(&v5());
+    wire.reconnect(&v5());
     assert_eq!(wire.poll(), []);
     wire.assert_sent(&[connack(true), mqtt_sansio::codec::PubRel::new(id(2)).into(), published("1", again(QOS_1, 1))]);
     assert_eq!(wire.receive(&[published("in", again(QOS_2, 9))]), []);
@@ -77,7 +77,7 @@ fn mqtt_3_1_2_5_without_clean_start_a_session_goes_on() {
 fn mqtt_3_1_2_6_without_a_session_there_is_a_new_one() {
     let mut wire = Wire::open(config(), &v5());
     wire.assert_sent(&[connack(false)]);
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 9))]), [told("x", QOS_2)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 9))]), [delivered("x", QOS_2)]);
 }
 
 #[test]
@@ -97,11 +97,14 @@ fn mqtt_3_1_2_7_a_will_is_kept_with_the_session() {
     wire.later(1_000_000_000);
     assert_eq!(wire.poll(), [], "as long as there is a connection it stays");
     wire.server.closed(wire.now);
-    let Some(mqtt_sansio::server::Action::Will(told)) = wire.server.poll(wire.now, &mut &[][..]) else { panic!() };
-    assert_eq!((told.topic.as_str(), &told.payload[..], told.qos, told.retain), ("will", &b"gone"[..], QOS_2, true));
-    assert_eq!(told.content_type.as_deref(), Some("type"));
-    assert_eq!(told.correlation_data.as_deref(), Some(&b"data"[..]));
-    assert_eq!(told.message_expiry_interval, Some(7));
+    let Some(mqtt_sansio::server::Action::Will(reported)) = wire.server.poll(wire.now, &mut &[][..]) else { panic!() };
+    assert_eq!(
+        (reported.topic.as_str(), &reported.payload[..], reported.qos, reported.retain),
+        ("will", &b"gone"[..], QOS_2, true)
+    );
+    assert_eq!(reported.content_type.as_deref(), Some("type"));
+    assert_eq!(reported.correlation_data.as_deref(), Some(&b"data"[..]));
+    assert_eq!(reported.message_expiry_interval, Some(7));
 }
 
 #[test]
@@ -110,7 +113,7 @@ fn mqtt_3_1_2_10_a_will_is_dropped_when_it_was_published_or_discarded() {
     let mut wire = Wire::connected(config(), &connect);
     assert_eq!(wire.lose(), [Event::Will("w".into())]);
     // Once, also if the session goes on without one, or ends.
-    wire.back(&v5());
+    wire.reconnect(&v5());
     assert_eq!((wire.poll(), wire.lose()), (vec![], vec![]));
     wire.later(3_600_000);
     assert_eq!(wire.poll(), [Event::Expired]);
@@ -185,7 +188,7 @@ fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
         assert_eq!(wire.lose(), []);
         wire.now = wire.now + core::time::Duration::from_micros(u64::from(interval) * 1_000_000 - 1);
         assert_eq!(wire.poll(), []);
-        wire.back(&connect);
+        wire.reconnect(&connect);
         assert_eq!(wire.poll(), []);
         wire.assert_sent(&[connack(true), published("x", again(QOS_1, 1))]);
         assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
@@ -197,7 +200,7 @@ fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
     assert_eq!(wire.server.deadline(), None);
     wire.now = Instant::from_micros(u64::MAX / 2);
     assert_eq!(wire.poll(), []);
-    wire.back(&connect);
+    wire.reconnect(&connect);
     wire.assert_sent(&[connack(true)]);
 }
 
@@ -219,8 +222,8 @@ fn mqtt_3_1_2_24_nothing_above_the_maximum_packet_size() {
             assert!(wire.server.publish(wire.now, &Message::new("t", &long).qos(qos)).is_err());
         }
         wire.receive(&[published("a", delivery(QOS_1, 1)), published("b", delivery(QOS_2, 2))]);
-        wire.server.ack_with(wire.now, wire.receipts[0], PubAckReasonCode::QuotaExceeded, &ack).unwrap();
-        wire.server.ack_with(wire.now, wire.receipts[1], PubAckReasonCode::QuotaExceeded, &ack).unwrap();
+        wire.server.ack_with(wire.now, wire.ack_handles[0], PubAckReasonCode::QuotaExceeded, &ack).unwrap();
+        wire.server.ack_with(wire.now, wire.ack_handles[1], PubAckReasonCode::QuotaExceeded, &ack).unwrap();
         let (first, second) = (wire.subscribe(3, &["a"]), wire.unsubscribe(4, &["a"]));
         wire.server.suback_with(wire.now, first, &[SubAckReasonCode::GrantedQoS0], &ack).unwrap();
         wire.server.unsuback_with(wire.now, second, &[UnsubAckReasonCode::Success], &ack).unwrap();
@@ -247,7 +250,7 @@ fn mqtt_3_1_2_25_a_message_that_is_too_large_is_dropped() {
         let result = wire.server.publish(wire.now, &Message::new("t", &long).qos(qos));
         assert_eq!(result, Err(CommandError::TooLarge { limit: 40 }));
     }
-    assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
+    assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
     wire.publish("fits", QOS_1);
     wire.assert_sent(&[published("fits", delivery(QOS_1, 1))]);
     // The same when it was kept for, or sent to, a connection that took more.
@@ -257,11 +260,11 @@ fn mqtt_3_1_2_25_a_message_that_is_too_large_is_dropped() {
     wire.lose();
     let queued = wire.publish(&long, QOS_2);
     wire.publish("fits", QOS_1);
-    wire.back(&small(40));
+    wire.reconnect(&small(40));
     let mut events = wire.poll();
     events.sort_by_key(|event| format!("{event:?}"));
     let too_large = AbandonReason::NotSupported(mqtt_sansio::codec::ReasonCode::PacketTooLarge);
-    assert_eq!(events, [lost(sent, too_large), lost(queued, too_large)]);
+    assert_eq!(events, [abandoned(sent, too_large), abandoned(queued, too_large)]);
     let bytes = wire.take();
     let [connack, Packet::Publish(message)] = decode(&bytes, Version::V5)[..] else { panic!("one message") };
     assert_eq!((connack, message.payload), (self::connack(true), &b"fits"[..]));
@@ -330,8 +333,8 @@ fn mqtt_3_1_2_29_problem_information_for_who_has_not_declined() {
         wire.assert_sent(&[accepted(ConnAckProperties { reason_string, ..Default::default() })]);
         wire.receive(&[published("a", delivery(QOS_1, 1)), published("b", delivery(QOS_2, 2))]);
         let (first, second) = (wire.subscribe(3, &["a"]), wire.unsubscribe(4, &["a"]));
-        wire.server.ack_with(wire.now, wire.receipts[0], PubAckReasonCode::NotAuthorized, &full).unwrap();
-        wire.server.ack_with(wire.now, wire.receipts[1], PubAckReasonCode::NotAuthorized, &full).unwrap();
+        wire.server.ack_with(wire.now, wire.ack_handles[0], PubAckReasonCode::NotAuthorized, &full).unwrap();
+        wire.server.ack_with(wire.now, wire.ack_handles[1], PubAckReasonCode::NotAuthorized, &full).unwrap();
         wire.server.suback_with(wire.now, first, &[SubAckReasonCode::NotAuthorized], &full).unwrap();
         wire.server.unsuback_with(wire.now, second, &[UnsubAckReasonCode::NotAuthorized], &full).unwrap();
         let properties = PublishProperties { user_properties: (&pairs).into(), ..Default::default() };
@@ -383,7 +386,7 @@ fn mqtt_3_1_3_5_every_usual_client_identifier_is_taken() {
 fn mqtt_3_1_3_6_and_mqtt_3_1_3_7_an_empty_client_identifier_is_assigned_one() {
     let connect = Connect { client_identifier: text(""), clean_start: true, ..v5() };
     let mut door = Door::asked(config(), &connect);
-    // It has to be given one, and is told.
+    // It has to be given one, and is reported.
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
         Some(CommandError::NoClientIdentifier)
@@ -398,7 +401,7 @@ fn mqtt_3_1_3_6_and_mqtt_3_1_3_7_an_empty_client_identifier_is_assigned_one() {
     let mut wire = Wire { server, ..Wire::connected(config(), &v5()) };
     wire.publish("x", QOS_1);
     wire.lose();
-    wire.back(&Connect { client_identifier: text("unique"), ..v5() });
+    wire.reconnect(&Connect { client_identifier: text("unique"), ..v5() });
     wire.poll();
     let sent = wire.take();
     assert!(matches!(decode(&sent, Version::V5)[..], [first, Packet::Publish(_)] if first == connack(true)));
@@ -433,16 +436,16 @@ fn mqtt_3_1_4_4_clean_start_is_applied() {
         let connect = Connect { clean_start, ..v5() };
         let mut wire = if kept {
             let (mut wire, _) = interrupted();
-            wire.back(&connect);
+            wire.reconnect(&connect);
             wire
         } else {
             Wire::open(config(), &connect)
         };
-        let goes_on = kept && !clean_start;
+        let continues = kept && !clean_start;
         assert_eq!(wire.poll().len(), if kept && clean_start { 2 } else { 0 });
-        assert_eq!(wire.server.open_operations(), if goes_on { 2 } else { 0 });
+        assert_eq!(wire.server.operations_in_flight(), if continues { 2 } else { 0 });
         let sent = wire.take();
-        assert_eq!(decode(&sent, Version::V5)[0], connack(goes_on));
+        assert_eq!(decode(&sent, Version::V5)[0], connack(continues));
     }
 }
 
@@ -496,10 +499,10 @@ fn mqtt_3_2_0_2_there_is_one_connack() {
     assert_eq!(decode(&sent, Version::V5).iter().filter(is_connack).count(), 1);
     let mut door = Door::asked(config(), &v5());
     door.acceptor.refuse(door.now, ConnAckReasonCode::ServerBusy).unwrap();
-    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoPendingConnect));
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-        Some(CommandError::NoConnect)
+        Some(CommandError::NoPendingConnect)
     );
     door.assert_sent(&[refused(ConnAckReasonCode::ServerBusy)]);
 }
@@ -510,7 +513,7 @@ fn mqtt_3_2_2_2_with_clean_start_no_session_is_present() {
     let mut wire = Wire::open(config(), &clean);
     wire.assert_sent(&[connack(false)]);
     let (mut wire, _) = interrupted();
-    wire.back(&clean);
+    wire.reconnect(&clean);
     wire.assert_sent(&[connack(false)]);
 }
 
@@ -521,7 +524,7 @@ fn mqtt_3_2_2_3_session_present_tells_the_truth() {
     for _ in 0..3 {
         wire.lose();
         wire.later(3_599_000);
-        wire.back(&v5());
+        wire.reconnect(&v5());
         wire.assert_sent(&[connack(true)]);
     }
     // The session has expired, whether somebody has looked or not.
@@ -531,7 +534,7 @@ fn mqtt_3_2_2_3_session_present_tells_the_truth() {
         if looked {
             assert_eq!(wire.poll(), [Event::Expired]);
         }
-        wire.back(&v5());
+        wire.reconnect(&v5());
         wire.assert_sent(&[connack(false)]);
     }
 }

@@ -10,8 +10,8 @@ use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
 use mqtt_sansio::{Message, ProtocolError, QoS, TopicName, Version};
 
 use crate::server::{
-    Done, Event, QOS_0, QOS_1, QOS_2, Wire, again, config, connack, decode, delivery, id, lost, protocol_error,
-    publish, published, success, text, told, told_again, v5, v5_with,
+    Done, Event, QOS_0, QOS_1, QOS_2, Wire, abandoned, again, config, connack, decode, delivered, delivered_again,
+    delivery, id, protocol_error, publish, published, success, text, v5, v5_with,
 };
 
 /// A client that takes so many messages at a time.
@@ -46,7 +46,7 @@ fn mqtt_2_2_1_4_new_messages_take_an_unused_identifier() {
         assert!(number != 0 && !open.contains(&number), "{number} is in use");
         assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(token)]);
     }
-    assert_eq!(wire.server.open_operations(), 3);
+    assert_eq!(wire.server.operations_in_flight(), 3);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
     wire.publish("b", QOS_1);
     wire.take();
     wire.lose();
-    wire.back(&takes);
+    wire.reconnect(&takes);
     wire.poll();
     // In what is sent again, the alias is given anew before it stands for anything.
     let sent = wire.take();
@@ -115,8 +115,8 @@ fn mqtt_3_3_2_12_every_alias_up_to_the_maximum_is_taken() {
     for maximum in [1, 10, u16::MAX] {
         let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: maximum, ..config() }, &v5());
         for alias in [1, maximum / 2 + 1, maximum] {
-            assert_eq!(wire.receive(&[aliased("t", "x", alias, QOS_0, 0)]), [told("x", QOS_0)]);
-            assert_eq!(wire.receive(&[aliased("", "y", alias, QOS_2, alias)]), [told("y", QOS_2)]);
+            assert_eq!(wire.receive(&[aliased("t", "x", alias, QOS_0, 0)]), [delivered("x", QOS_0)]);
+            assert_eq!(wire.receive(&[aliased("", "y", alias, QOS_2, alias)]), [delivered("y", QOS_2)]);
             wire.receive(&[PubRel::new(id(alias)).into()]);
         }
     }
@@ -151,7 +151,7 @@ fn mqtt_3_3_4_9_at_most_receive_maximum() {
     wire.receive(&[PubAck::new(id(1)).into(), PubAck::new(id(3)).into()]);
     assert_eq!(wire.sent_payloads(), ["5", "6"]);
     // As many as 65,535 if the client does not say anything.
-    let config = ServerConfig { max_kept: 70_000, transmit_limit: u32::MAX, ..config() };
+    let config = ServerConfig { max_stored: 70_000, transmit_limit: u32::MAX, ..config() };
     let mut wire = Wire::connected(config, &v5());
     for _ in 0..65_535 {
         wire.publish("", QOS_1);
@@ -200,7 +200,7 @@ fn acks_fit(qos: QoS, packet: impl for<'a> Fn(PubAckReasonCode, AckProperties<'a
         let connect = v5_with(ConnectProperties { maximum_packet_size: limit.try_into().ok(), ..Default::default() });
         let mut wire = Wire::connected(ServerConfig { manual_acks: true, ..config() }, &connect);
         wire.receive(&[published("x", delivery(qos, 7))]);
-        wire.server.ack_with(wire.now, wire.receipts[0], code, &full).unwrap();
+        wire.server.ack_with(wire.now, wire.ack_handles[0], code, &full).unwrap();
         // No property is sent that makes it too large; one that fits need not be left out for another's sake.
         let allowed: Vec<_> = [full, reason_only, user_only, AckProperties::default()]
             .into_iter()
@@ -257,18 +257,18 @@ fn mqtt_3_6_2_2_mqtt_3_6_2_3_mqtt_3_7_2_2_and_mqtt_3_7_2_3_pubrel_and_pubcomp_ar
 
 #[test]
 fn mqtt_4_3_1_1_qos_0_has_no_dup() {
-    let mut wire = Wire::connected(ServerConfig { keep_qos_0: true, ..config() }, &v5());
+    let mut wire = Wire::connected(ServerConfig { store_qos_0: true, ..config() }, &v5());
     wire.lose();
     wire.publish("waits", QOS_0);
-    wire.back(&v5());
+    wire.reconnect(&v5());
     wire.poll();
     wire.publish("now", QOS_0);
     wire.assert_sent(&[connack(true), published("waits", delivery(QOS_0, 0)), published("now", delivery(QOS_0, 0))]);
     // One that did not get through is lost, and never sent again.
     wire.poll();
     let token = wire.publish("lost", QOS_0);
-    assert_eq!(wire.lose(), [lost(token, AbandonReason::Connection)]);
-    wire.back(&v5());
+    assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Connection)]);
+    wire.reconnect(&v5());
     wire.poll();
     wire.assert_sent(&[connack(true)]);
 }
@@ -289,7 +289,7 @@ fn mqtt_4_3_2_1_and_mqtt_4_3_2_2_qos_1_begins_with_an_unused_identifier_and_with
     let mut wire = connected();
     wire.lose();
     wire.publish("waited", QOS_1);
-    wire.back(&v5());
+    wire.reconnect(&v5());
     wire.poll();
     wire.assert_sent(&[connack(true), published("waited", delivery(QOS_1, 1))]);
 }
@@ -301,12 +301,12 @@ fn mqtt_4_3_2_3_qos_1_is_open_until_puback() {
     wire.take();
     for _ in 0..3 {
         wire.later(10_000);
-        assert_eq!((wire.poll(), wire.server.open_operations()), (vec![], 1));
+        assert_eq!((wire.poll(), wire.server.operations_in_flight()), (vec![], 1));
         wire.resume();
         wire.assert_sent(&[published("x", again(QOS_1, 1))]);
     }
     assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
-    assert_eq!(wire.server.open_operations(), 0);
+    assert_eq!(wire.server.operations_in_flight(), 0);
     wire.resume();
     wire.assert_silent();
 }
@@ -314,11 +314,11 @@ fn mqtt_4_3_2_3_qos_1_is_open_until_puback() {
 #[test]
 fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_it_was_taken_over() {
     let mut wire = manual();
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 77))]), [told("x", QOS_1)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 77))]), [delivered("x", QOS_1)]);
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
-    wire.server.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.server.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(77)).into()]);
 }
 
@@ -327,10 +327,10 @@ fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message() {
     for mut wire in [connected(), manual()] {
         for (payload, dup) in [("1", false), ("2", true), ("3", false)] {
             let how = if dup { again(QOS_1, 5) } else { delivery(QOS_1, 5) };
-            let told = if dup { told_again(payload, QOS_1) } else { told(payload, QOS_1) };
-            assert_eq!(wire.receive(&[published(payload, how)]), [told]);
-            if let Some(receipt) = wire.receipts.pop() {
-                wire.server.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
+            let reported = if dup { delivered_again(payload, QOS_1) } else { delivered(payload, QOS_1) };
+            assert_eq!(wire.receive(&[published(payload, how)]), [reported]);
+            if let Some(ack_handle) = wire.ack_handles.pop() {
+                wire.server.ack(wire.now, ack_handle, PubAckReasonCode::Success).unwrap();
             }
             wire.assert_sent(&[PubAck::new(id(5)).into()]);
         }
@@ -362,7 +362,7 @@ fn mqtt_4_3_3_3_qos_2_is_unacknowledged_until_pubrec() {
     for _ in 0..3 {
         wire.resume();
         wire.assert_sent(&[published("x", again(QOS_2, 1))]);
-        assert_eq!(wire.server.open_operations(), 1);
+        assert_eq!(wire.server.operations_in_flight(), 1);
     }
     assert_eq!(wire.receive(&[PubRec::new(id(1)).into()]), []);
     wire.take();
@@ -395,7 +395,7 @@ fn mqtt_4_3_3_5_pubrel_is_unacknowledged_until_pubcomp() {
     wire.take();
     for _ in 0..3 {
         wire.later(10_000);
-        assert_eq!((wire.poll(), wire.server.open_operations()), (vec![], 1));
+        assert_eq!((wire.poll(), wire.server.operations_in_flight()), (vec![], 1));
         wire.resume();
         wire.assert_sent(&[PubRel::new(id(1)).into()]);
     }
@@ -439,11 +439,11 @@ fn mqtt_4_3_3_7_a_message_that_was_sent_does_not_expire() {
 #[test]
 fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_it_was_taken_over() {
     let mut wire = manual();
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 77))]), [told("x", QOS_2)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 77))]), [delivered("x", QOS_2)]);
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
-    wire.server.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.server.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(77)).into()]);
 }
 
@@ -451,9 +451,9 @@ fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_it_was_taken_over() {
 fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
     let mut wire = manual();
     for payload in ["1", "2"] {
-        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
         let reason_code = PubAckReasonCode::QuotaExceeded;
-        wire.server.ack(wire.now, wire.receipts.pop().unwrap(), reason_code).unwrap();
+        wire.server.ack(wire.now, wire.ack_handles.pop().unwrap(), reason_code).unwrap();
         wire.assert_sent(&[PubRec { reason_code, ..PubRec::new(id(5)) }.into()]);
     }
 }
@@ -461,7 +461,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
 #[test]
 fn mqtt_4_3_3_10_before_pubrel_a_copy_has_a_pubrec_and_is_not_delivered() {
     let mut wire = connected();
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [told("x", QOS_2)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [delivered("x", QOS_2)]);
     assert_eq!(wire.receive(&[published("x", again(QOS_2, 5)), published("x", delivery(QOS_2, 5))]), []);
     wire.assert_sent(&[PubRec::new(id(5)).into(), PubRec::new(id(5)).into(), PubRec::new(id(5)).into()]);
     wire.resume();
@@ -482,7 +482,7 @@ fn mqtt_4_3_3_11_pubrel_is_answered_by_pubcomp() {
 fn mqtt_4_3_3_12_after_pubcomp_the_identifier_is_a_new_message() {
     let mut wire = connected();
     for payload in ["1", "2", "3"] {
-        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
         wire.receive(&[PubRel::new(id(5)).into()]);
         wire.assert_sent(&[PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);
     }
@@ -494,7 +494,7 @@ fn mqtt_4_3_3_13_an_expired_message_is_settled_all_the_same() {
     let mut wire = manual();
     wire.receive(&[Publish { properties, ..publish("x", delivery(QOS_2, 5)) }.into()]);
     wire.later(30_000);
-    wire.server.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.server.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(5)).into()]);
     wire.receive(&[PubRel::new(id(5)).into()]);
     wire.assert_sent(&[PubComp::new(id(5)).into()]);
@@ -525,7 +525,7 @@ fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
     ]);
     // Nor when the client that is back wants a new session.
     wire.lose();
-    wire.back(&Connect { clean_start: true, ..v5() });
+    wire.reconnect(&Connect { clean_start: true, ..v5() });
     wire.poll();
     wire.assert_sent(&[connack(false)]);
 }
@@ -542,7 +542,7 @@ fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
     ]);
     let refused = Done::Acknowledged(ReasonCode::NotAuthorized);
     assert_eq!(events, tokens.map(|token| Event::Done(token, refused.clone())));
-    assert_eq!(wire.server.open_operations(), 0);
+    assert_eq!(wire.server.operations_in_flight(), 0);
     wire.resume();
     wire.assert_silent();
 }
@@ -555,7 +555,7 @@ fn mqtt_4_9_0_1_the_quota_is_at_most_the_receive_maximum() {
         let config = ServerConfig {
             max_in_flight: ours.try_into().unwrap(),
             transmit_limit: u32::MAX,
-            max_kept: 70_000,
+            max_stored: 70_000,
             ..config()
         };
         let mut wire = Wire::accepted(config, &receive_maximum(theirs), Accept::default());
@@ -585,7 +585,7 @@ fn mqtt_4_9_0_2_each_publish_takes_quota() {
         wire.receive(&[PubAck::new(id(number)).into()]);
         done += 1;
     }
-    assert_eq!((done, wire.server.waiting()), (20, 0));
+    assert_eq!((done, wire.server.queued()), (20, 0));
 }
 
 #[test]
@@ -600,7 +600,7 @@ fn mqtt_4_9_0_3_without_quota_all_else_is_handled() {
         PubRel::new(id(9)).into(),
         Packet::PingReq,
     ]);
-    assert_eq!(events, [told("in", QOS_1)]);
+    assert_eq!(events, [delivered("in", QOS_1)]);
     let comp = PubComp { reason_code: PubRelReasonCode::PacketIdentifierNotFound, ..PubComp::new(id(9)) };
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRel::new(id(1)).into(), comp.into(), Packet::PingResp]);
     assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), [success(token)]);

@@ -9,9 +9,9 @@ use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
 use mqtt_sansio::{CommandError, Instant, Message, ProtocolError, Version};
 
 use crate::server::{
-    Door, Event, QOS_1, QOS_2, Why, Wire, accepted, again, auth, authenticating, config, connack, decode, delivery,
-    disconnect, disconnected, id, lasting, lost, protocol_error, published, refused, subscribe, subscription, text, v5,
-    v5_with, will,
+    Door, Event, QOS_1, QOS_2, Why, Wire, abandoned, accepted, again, auth, authenticating, config, connack, decode,
+    delivery, disconnect, disconnected, id, lasting, protocol_error, published, refused, subscribe, subscription, text,
+    v5, v5_with, will,
 };
 
 const CONTINUE: AuthReasonCode = AuthReasonCode::ContinueAuthentication;
@@ -84,8 +84,8 @@ fn tempt(wire: &mut Wire, request: mqtt_sansio::server::RequestId) {
     let _ = wire.server.publish(wire.now, &Message::new("t", "0"));
     wire.publish("1", QOS_1);
     let _ = wire.server.suback(wire.now, request, &[SubAckReasonCode::GrantedQoS0]);
-    for receipt in wire.receipts.clone() {
-        let _ = wire.server.ack(wire.now, receipt, PubAckReasonCode::Success);
+    for ack_handle in wire.ack_handles.clone() {
+        let _ = wire.server.ack(wire.now, ack_handle, PubAckReasonCode::Success);
     }
     let _ = wire.server.challenge(wire.now, b"x");
     let _ = wire.server.authenticated(wire.now, b"x");
@@ -137,7 +137,7 @@ fn mqtt_3_14_4_2_the_connection_is_closed_after_disconnect() {
     assert_eq!(wire.server.deadline(), Some(Instant::EPOCH), "the caller is to be told at once");
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
     assert!(!wire.server.is_connected());
-    // The end is told once, whatever comes after.
+    // The end is reported once, whatever comes after.
     wire.later(100_000);
     assert_eq!(wire.receive(&[published("late", delivery(QOS_1, 1))]), []);
     let mut wire = Wire::lasting(Version::V5);
@@ -182,7 +182,7 @@ fn mqtt_4_1_0_1_the_session_lasts_as_long_as_the_connection() {
     wire.take();
     wire.later(10_000_000_000);
     assert_eq!(wire.poll(), []);
-    assert_eq!(wire.server.open_operations(), 2);
+    assert_eq!(wire.server.operations_in_flight(), 2);
     assert_eq!(wire.receive(&[published("half", again(QOS_2, 5))]), []);
     wire.assert_sent(&[PubRec::new(id(5)).into()]);
     let events = wire.receive(&[PubAck::new(id(1)).into(), PubComp::new(id(2)).into()]);
@@ -202,9 +202,10 @@ fn mqtt_4_1_0_2_the_session_is_discarded_once_closed_and_expired() {
         wire.now = wire.server.deadline().unwrap().max(wire.now);
         let events = wire.poll();
         assert_eq!(wire.server.deadline(), None);
-        let expected = [lost(sent, AbandonReason::Session), lost(queued, AbandonReason::Session), Event::Expired];
+        let expected =
+            [abandoned(sent, AbandonReason::Session), abandoned(queued, AbandonReason::Session), Event::Expired];
         assert_eq!(events, expected, "{interval}");
-        assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
+        assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
     }
 }
 
@@ -313,7 +314,7 @@ fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
     wire.assert_sent(&[published("x", delivery(QOS_1, 1)), PubAck::new(id(1)).into()]);
     // On the next connection nothing is left of it.
     wire.lose();
-    wire.back(&authenticating());
+    wire.reconnect(&authenticating());
     assert_eq!(wire.server.authenticated(wire.now, b""), Err(CommandError::NoAuthentication));
 }
 
@@ -348,11 +349,11 @@ fn mqtt_4_13_1_1_what_is_malformed_or_breaks_the_protocol_closes() {
             else {
                 continue;
             };
-            // In 5.0 it is told, before it nothing is.
+            // In 5.0 it is reported, before it nothing is.
             let sent = wire.take();
             match decode(&sent, version)[..] {
-                [Packet::Disconnect(told)] if version == Version::V5 => {
-                    assert_eq!(ReasonCode::from(told.reason_code), code);
+                [Packet::Disconnect(reported)] if version == Version::V5 => {
+                    assert_eq!(ReasonCode::from(reported.reason_code), code);
                 }
                 [] if version != Version::V5 => {}
                 ref other => panic!("{other:?}"),

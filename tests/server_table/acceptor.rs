@@ -10,9 +10,9 @@ use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
 use mqtt_sansio::{CommandError, ProtocolError, Version};
 
 use super::server::{
-    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, at, auth, authenticating, config, connack, decode, delivery,
-    disconnect, disconnected, encoded, encoded_all, filter, lasting, protocol_error, publish, published, refused,
-    subscribe, subscription, take, text, told, unsubscribe, v5, v5_with, will,
+    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, at, auth, authenticating, config, connack, decode,
+    delivered, delivery, disconnect, disconnected, encoded, encoded_all, filter, lasting, protocol_error, publish,
+    published, refused, subscribe, subscription, take, text, unsubscribe, v5, v5_with, will,
 };
 
 const CONTINUE: AuthReasonCode = AuthReasonCode::ContinueAuthentication;
@@ -22,12 +22,12 @@ fn assert_over(door: &mut Door) {
     door.later(1_000_000);
     let another = encoded(&v5().into(), Version::V5);
     assert_eq!(door.receive_bytes(&another).0, [], "it is told once");
-    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoPendingConnect));
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-        Some(CommandError::NoConnect)
+        Some(CommandError::NoPendingConnect)
     );
-    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(CommandError::NoConnect));
+    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(CommandError::NoPendingConnect));
     assert_eq!(door.take(), b"");
 }
 
@@ -90,16 +90,16 @@ fn connect_byte_by_byte() {
             let ends = [vec![split, all.len()], (1..=all.len()).collect()];
             for ends in ends {
                 let mut door = Door::new(config(), version);
-                let (mut told, mut start) = (Vec::new(), 0);
+                let (mut reported, mut start) = (Vec::new(), 0);
                 for end in ends {
                     let (events, rest) = door.receive_bytes(&all[start..end]);
                     assert!(events.is_empty() || rest.len() == end - bytes.len(), "CONNECT is taken, and nothing else");
-                    assert!(!events.is_empty() || !told.is_empty() || rest.len() == end - start, "nothing is kept");
+                    assert!(!events.is_empty() || !reported.is_empty() || rest.len() == end - start, "nothing is kept");
                     start = end - rest.len();
-                    told.extend(events);
-                    assert_eq!(told.len(), usize::from(end >= bytes.len()));
+                    reported.extend(events);
+                    assert_eq!(reported.len(), usize::from(end >= bytes.len()));
                 }
-                assert_eq!(told, [Event::Connect("c".into())]);
+                assert_eq!(reported, [Event::Connect("c".into())]);
                 assert_eq!(start, bytes.len());
             }
         }
@@ -147,7 +147,7 @@ fn what_comes_behind_connect_is_kept_in_order() {
         let events = wire.receive_bytes(&behind);
         let [Event::Subscribe(request, _), rest @ ..] = &events[..] else { panic!("{events:?}") };
         let normal = disconnected(DisconnectReasonCode::NormalDisconnection);
-        assert_eq!(rest, [told("1", QOS_1), told("2", QOS_2), told("3", QOS_0), normal]);
+        assert_eq!(rest, [delivered("1", QOS_1), delivered("2", QOS_2), delivered("3", QOS_0), normal]);
         assert_eq!(wire.server.suback(wire.now, *request, &[]), Err(CommandError::NotConnected));
         wire.assert_sent(&[
             connack(false),
@@ -259,7 +259,7 @@ fn refused_in_every_version_with_every_reason_code() {
             let mut door = Door::asked(config(), &lasting(version));
             door.acceptor.refuse(door.now, code).unwrap();
             assert_eq!(door.acceptor.deadline(), Some(mqtt_sansio::Instant::EPOCH), "the caller is to be told at once");
-            // [MQTT-3.2.2-7, 3.1.1: MQTT-3.2.2-5]. Who was refused can still be told.
+            // [MQTT-3.2.2-7, 3.1.1: MQTT-3.2.2-5]. Who was refused can still be reported.
             assert_eq!((door.acceptor.client_id(), door.acceptor.user_name()), (Some("c"), None));
             assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
             let expected = match (version, code.return_code()) {
@@ -273,7 +273,7 @@ fn refused_in_every_version_with_every_reason_code() {
     }
 }
 
-/// Success refuses nobody: a client that has been told so would go on talking.
+/// Success refuses nobody: a client that has been reported so would go on talking.
 #[test]
 fn nobody_is_refused_with_success() {
     for version in Version::ALL {
@@ -397,11 +397,15 @@ fn an_authentication_of_several_steps() {
     let mut door = Door::asked(config(), &authenticating());
     for step in [&b"1"[..], b"2", b""] {
         door.acceptor.challenge(door.now, step).unwrap();
-        assert_eq!(door.acceptor.challenge(door.now, step), Err(CommandError::NoConnect), "it is the client's turn");
-        assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+        assert_eq!(
+            door.acceptor.challenge(door.now, step),
+            Err(CommandError::NoPendingConnect),
+            "it is the client's turn"
+        );
+        assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoPendingConnect));
         assert_eq!(
             door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-            Some(CommandError::NoConnect)
+            Some(CommandError::NoPendingConnect)
         );
         door.assert_sent(&[auth(CONTINUE, "M", step)]);
         door.later(9_999);
@@ -439,7 +443,7 @@ fn a_step_that_does_not_come() {
 }
 
 /// Where only AUTH with Continue authentication and the same method, or DISCONNECT, may come [MQTT-3.1.2-30,
-/// MQTT-4.12.0-3, MQTT-4.12.0-5]. It is told by CONNACK: a server sends no DISCONNECT before that [MQTT-3.14.0-1].
+/// MQTT-4.12.0-3, MQTT-4.12.0-5]. It is reported by CONNACK: a server sends no DISCONNECT before that [MQTT-3.14.0-1].
 #[test]
 fn what_a_challenged_client_may_not_send() {
     let subscriptions = [subscription("t")];
@@ -607,7 +611,7 @@ fn an_acceptance_that_fails_gives_the_session_back() {
             let Err(error) = door.acceptor.accept(door.now, wire.server, accept.clone()) else {
                 panic!("it cannot be sent")
             };
-            wire.server = *error.kept.expect("it was handed in");
+            wire.server = *error.session.expect("it was handed in");
             assert_eq!((format!("{:?}", wire.server), wire.server.deadline()), before);
             assert_eq!(wire.server.is_connected(), is_connected);
             door.assert_silent();
@@ -642,7 +646,7 @@ fn a_client_without_a_name_is_given_one() {
     // In 3.1.1 it has no session that it could come back to, and may go without.
     let connect = Connect { client_identifier: text(""), clean_start: true, ..lasting(Version::V311) };
     assert_eq!(Wire::connected(config(), &connect).server.client_id(), "");
-    // One that has a name keeps it, and is told nothing [MQTT-3.2.2-16 is about the others].
+    // One that has a name keeps it, and is reported nothing [MQTT-3.2.2-16 is about the others].
     let accept = Accept { assigned_client_id: Some("given".into()), ..Accept::default() };
     let mut wire = Wire::accepted(config(), &v5(), accept);
     assert_eq!(wire.server.client_id(), "c");
@@ -713,7 +717,7 @@ fn what_an_earlier_client_cannot_know_is_not_held_against_it() {
         let retained = mqtt_sansio::codec::Publish { retain: true, ..publish("3", delivery(QOS_1, 3)) };
         let events =
             wire.receive(&[published("1", delivery(QOS_2, 1)), published("2", delivery(QOS_2, 2)), retained.into()]);
-        assert_eq!(events, [told("1", QOS_2), told("2", QOS_2), told("3", QOS_1)]);
+        assert_eq!(events, [delivered("1", QOS_2), delivered("2", QOS_2), delivered("3", QOS_1)]);
         wire.subscribe(4, &["a/#", "$share/g/b"]);
     }
 }
@@ -724,7 +728,7 @@ fn what_is_announced_to_a_session_from_before_holds() {
     let mut wire = Wire::lasting(Version::V5);
     wire.lose();
     wire.config = Arc::new(ServerConfig { maximum_qos: QOS_0, topic_alias_maximum: 7, ..config() });
-    wire.back(&v5());
+    wire.reconnect(&v5());
     let announced = ConnAckProperties {
         maximum_qos: Some(MaximumQoS::AtMostOnce),
         topic_alias_maximum: Some(7),
@@ -738,7 +742,7 @@ fn what_is_announced_to_a_session_from_before_holds() {
     .into()]);
     let properties = mqtt_sansio::codec::PublishProperties { topic_alias: 7.try_into().ok(), ..Default::default() };
     let aliased = mqtt_sansio::codec::Publish { properties, ..publish("x", delivery(QOS_0, 0)) };
-    assert_eq!(wire.receive(&[aliased.into()]), [told("x", QOS_0)]);
+    assert_eq!(wire.receive(&[aliased.into()]), [delivered("x", QOS_0)]);
     assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 1))]), [protocol_error(ProtocolError::QoSNotSupported)]);
 }
 
@@ -749,7 +753,7 @@ fn a_late_decision_is_no_silence_of_the_client() {
     let connect = Connect { keep_alive: 2, ..authenticating() };
     let mut door = Door::asked(config(), &connect);
     let mut server = door.acceptor.accept(at(10), None, Accept::default()).unwrap();
-    let told = server.poll(at(10), &mut &[][..]);
-    assert_eq!(told, None, "nobody was silent");
+    let reported = server.poll(at(10), &mut &[][..]);
+    assert_eq!(reported, None, "nobody was silent");
     assert_eq!(server.deadline(), Some(at(13)));
 }

@@ -5,7 +5,7 @@ use mqtt_sansio::codec::{
     PubAckReasonCode, PublishProperties, SubAckReasonCode, UnsubAckReasonCode,
 };
 use mqtt_sansio::server::{RequestId, ServerConfig, ServerSession};
-use mqtt_sansio::{CommandError, Instant, Message, Receipt, Version};
+use mqtt_sansio::{AckHandle, CommandError, Instant, Message, Version};
 
 use super::server::{
     Event, QOS_0, QOS_1, QOS_2, Wire, auth, config, delivery, disconnect, lasting, published, take, text,
@@ -19,12 +19,12 @@ enum State {
     OurTurn,
     /// It was challenged.
     TheirTurn,
-    /// The server has disconnected, and was not told yet that it is over.
+    /// The server has disconnected, and was not reported yet that it is over.
     Closing,
     /// It is over: the client has disconnected.
     Over,
     Detached,
-    /// The session is at its end, and has not told yet.
+    /// The session is at its end, and has not reported yet.
     Due,
 }
 
@@ -40,8 +40,8 @@ impl State {
 /// A session in a state, and what its commands need.
 struct Stage {
     wire: Wire,
-    open: Receipt,
-    used: Receipt,
+    open: AckHandle,
+    used: AckHandle,
     subscribe: RequestId,
     unsubscribe: RequestId,
     answered: RequestId,
@@ -58,9 +58,9 @@ fn stage(state: State, version: Version) -> Stage {
         _ => ConnectProperties::default(),
     };
     let connect = Connect { properties, ..lasting(version) };
-    let mut wire = Wire::connected(ServerConfig { manual_acks: true, max_kept_bytes: 1000, ..config() }, &connect);
+    let mut wire = Wire::connected(ServerConfig { manual_acks: true, max_stored_bytes: 1000, ..config() }, &connect);
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
-    let (used, open) = (wire.receipts[0], wire.receipts[1]);
+    let (used, open) = (wire.ack_handles[0], wire.ack_handles[1]);
     wire.server.ack(wire.now, used, PubAckReasonCode::Success).unwrap();
     let (subscribe, unsubscribe) = (wire.subscribe(3, &["a", "b"]), wire.unsubscribe(4, &["c"]));
     let answered = wire.subscribe(5, &["d"]);
@@ -94,15 +94,15 @@ fn seen(wire: &Wire) -> (String, Vec<Event>, Vec<u8>) {
         server.deadline(),
         server.keep_alive(),
         server.session_expiry_interval(),
-        (server.open_operations(), server.in_flight(), server.waiting()),
+        (server.operations_in_flight(), server.in_flight(), server.queued()),
         server.is_connected(),
     );
     let before = take(copy.transmit());
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     while let Some(action) = copy.poll(wire.now, &mut &[][..]) {
-        told.push((&action).into());
+        reported.push((&action).into());
     }
-    (format!("{server:?} {numbers:?}"), told, before)
+    (format!("{server:?} {numbers:?}"), reported, before)
 }
 
 type Command = (&'static str, fn(&mut ServerSession, &Stage2) -> Result<(), CommandError>);
@@ -110,8 +110,8 @@ type Command = (&'static str, fn(&mut ServerSession, &Stage2) -> Result<(), Comm
 /// What a command is about, apart from the session.
 struct Stage2 {
     now: Instant,
-    open: Receipt,
-    used: Receipt,
+    open: AckHandle,
+    used: AckHandle,
     subscribe: RequestId,
     unsubscribe: RequestId,
     answered: RequestId,
@@ -274,15 +274,15 @@ fn an_answer_that_was_not_taken_can_be_given_again() {
 /// A message that waits for its connection is refused with QoS 0, unless such are kept.
 #[test]
 fn messages_of_qos_0_without_a_connection() {
-    for keep_qos_0 in [false, true] {
-        let mut wire = Wire::connected(ServerConfig { keep_qos_0, ..config() }, &lasting(Version::V5));
+    for store_qos_0 in [false, true] {
+        let mut wire = Wire::connected(ServerConfig { store_qos_0, ..config() }, &lasting(Version::V5));
         wire.lose();
         let result = wire.server.publish(wire.now, &Message::new("t", "x").qos(QOS_0));
-        assert_eq!(result.is_ok(), keep_qos_0);
-        wire.back(&lasting(Version::V5));
+        assert_eq!(result.is_ok(), store_qos_0);
+        wire.reconnect(&lasting(Version::V5));
         wire.poll();
         let sent = wire.take();
-        assert_eq!(super::decode(&sent, Version::V5).len(), 1 + usize::from(keep_qos_0));
-        assert_eq!(wire.poll().len(), usize::from(keep_qos_0));
+        assert_eq!(super::decode(&sent, Version::V5).len(), 1 + usize::from(store_qos_0));
+        assert_eq!(wire.poll().len(), usize::from(store_qos_0));
     }
 }

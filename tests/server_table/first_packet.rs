@@ -24,7 +24,7 @@ fn answer(config: ServerConfig, bytes: &[u8]) -> (Vec<Event>, Vec<u8>) {
     (events, door.take())
 }
 
-/// Pitfall 28: a client that asks for an old level, or as a bridge, is told so in the form that it knows, and comes back
+/// Pitfall 28: a client that asks for an old level, or as a bridge, is reported so in the form that it knows, and comes back
 /// with another level.
 #[test]
 fn pitfall_28_every_protocol_level_is_answered_in_its_own_form() {
@@ -137,8 +137,8 @@ fn level_of(bytes: &[u8]) -> Option<u8> {
     body.get(..length.min(body.len()))?.get(2 + name_len).copied()
 }
 
-/// [MQTT-3.1.4-1], section 4.13: whatever is wrong with a CONNECT of 5.0, the client is told by a CONNACK with an error, if
-/// the protocol level could be read; and nobody is told anything else.
+/// [MQTT-3.1.4-1], section 4.13: whatever is wrong with a CONNECT of 5.0, the client is reported by a CONNACK with an error, if
+/// the protocol level could be read; and nobody is reported anything else.
 #[track_caller]
 fn check(bytes: &[u8], what: &str) {
     let mut door = Door::new(config(), Version::V5);
@@ -150,11 +150,11 @@ fn check(bytes: &[u8], what: &str) {
         ([Event::Close(_)], Some(level)) if (5..0x80).contains(&level) || level == 0x85 => {
             let [0x20, 3, 0, code, 0] = sent[..] else { panic!("{what}: {sent:02x?} for {events:?}") };
             assert!(code >= 0x80, "{what}: {code:#04x}");
-            let told = match events[0] {
+            let reported = match events[0] {
                 Event::Close(Why::Malformed(code) | Why::Refused(code)) => code.value(),
                 ref other => panic!("{what}: {other:?}"),
             };
-            assert_eq!(code, told, "{what}");
+            assert_eq!(code, reported, "{what}");
         }
         // Before 5.0 there is a code for a version and for a client identifier.
         ([Event::Close(_)], Some(_)) => {
@@ -257,11 +257,11 @@ fn what_a_malformed_connect_is_answered_with() {
         assert_eq!(sent, expected, "{what}");
         // However it is cut, the answer is the same.
         let mut door = Door::new(config(), Version::V5);
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for end in 1..=bytes.len() {
-            told.extend(door.receive_bytes(&bytes[..end]).0);
+            reported.extend(door.receive_bytes(&bytes[..end]).0);
         }
-        assert_eq!((told, door.take()), (events, expected.to_vec()), "{what}");
+        assert_eq!((reported, door.take()), (events, expected.to_vec()), "{what}");
     }
 }
 
@@ -316,7 +316,7 @@ fn the_end_names_the_version_of_the_answer() {
 }
 
 /// A client of 3.1 or 3.1.1 that asks for a longer keep-alive interval than it may have, or for none, is refused; it cannot
-/// be told another one.
+/// be reported another one.
 #[test]
 fn a_keep_alive_that_is_too_long() {
     let refused = [Event::Close(Why::Refused(ReasonCode::ClientIdentifierNotValid))];

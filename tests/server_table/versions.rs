@@ -8,8 +8,8 @@ use mqtt_sansio::server::{AbandonReason, ServerConfig};
 use mqtt_sansio::{Message, Version};
 
 use super::server::{
-    Event, QOS_0, QOS_1, QOS_2, Wire, again, config, connack, delivery, id, lasting, lost, publish, published,
-    subscribe, subscription, success, text, told, will,
+    Event, QOS_0, QOS_1, QOS_2, Wire, abandoned, again, config, connack, delivered, delivery, id, lasting, publish,
+    published, subscribe, subscription, success, text, will,
 };
 
 const PAIRS: [(Version, Version); 6] = [
@@ -25,7 +25,7 @@ const PAIRS: [(Version, Version); 6] = [
 #[track_caller]
 fn change(wire: &mut Wire, version: Version) {
     assert_eq!(wire.lose(), []);
-    wire.back(&lasting(version));
+    wire.reconnect(&lasting(version));
     assert_eq!(wire.server.version(), version);
     assert_eq!(wire.poll(), []);
 }
@@ -52,7 +52,7 @@ fn what_is_in_flight_and_what_waits_goes_on() {
                 published("1", again(QOS_1, 1)),
                 published("2", again(QOS_2, 2)),
             ]);
-            assert_eq!((wire.server.in_flight(), wire.server.waiting(), wire.server.open_operations()), (3, 2, 3));
+            assert_eq!((wire.server.in_flight(), wire.server.queued(), wire.server.operations_in_flight()), (3, 2, 3));
         }
         assert_eq!(wire.receive(&[PubComp::new(id(3)).into()]), [success(tokens[2])]);
         assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(tokens[0])]);
@@ -67,7 +67,7 @@ fn what_is_in_flight_and_what_waits_goes_on() {
         assert_eq!(wire.receive(&[PubRec::new(id(2)).into(), PubRec::new(id(5)).into()]), []);
         let events = wire.receive(&[PubAck::new(id(4)).into(), PubComp::new(id(5)).into(), PubComp::new(id(2)).into()]);
         assert_eq!(events, [success(tokens[3]), success(tokens[4]), success(tokens[1])]);
-        assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
+        assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
     }
 }
 
@@ -83,7 +83,7 @@ fn properties_are_left_out_where_there_are_none() {
         ..Default::default()
     };
     for version in [Version::V311, Version::V31] {
-        let mut wire = Wire::connected(ServerConfig { keep_qos_0: true, ..config() }, &lasting(Version::V5));
+        let mut wire = Wire::connected(ServerConfig { store_qos_0: true, ..config() }, &lasting(Version::V5));
         let message = |payload, qos| Message::new("t", payload).qos(qos).retain(true).properties(properties);
         wire.server.publish(wire.now, &message("1", QOS_1)).unwrap();
         wire.poll();
@@ -92,7 +92,7 @@ fn properties_are_left_out_where_there_are_none() {
         wire.server.publish(wire.now, &message("2", QOS_2)).unwrap();
         wire.server.publish(wire.now, &message("3", QOS_0)).unwrap();
         wire.later(10_000);
-        wire.back(&lasting(version));
+        wire.reconnect(&lasting(version));
         wire.poll();
         let bare = |payload, delivery| Publish { retain: true, ..publish(payload, delivery) }.into();
         wire.assert_sent(&[
@@ -138,13 +138,13 @@ fn a_message_expires_in_every_version() {
         let token = wire.server.publish(wire.now, &message).unwrap();
         wire.poll();
         // The client is back, and gone again before a byte of it has left.
-        wire.back(&lasting(version));
+        wire.reconnect(&lasting(version));
         wire.poll();
         wire.server.closed(wire.now);
         assert_eq!(wire.poll(), []);
         wire.later(6_000);
-        wire.back(&lasting(Version::V5));
-        assert_eq!(wire.poll(), [lost(token, AbandonReason::Expired)], "{version}");
+        wire.reconnect(&lasting(Version::V5));
+        assert_eq!(wire.poll(), [abandoned(token, AbandonReason::Expired)], "{version}");
         wire.assert_sent(&[connack(true)]);
     }
 }
@@ -154,12 +154,12 @@ fn a_message_expires_in_every_version() {
 fn what_was_received_is_known() {
     for (first, second) in PAIRS {
         let mut wire = Wire::lasting(first);
-        assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [told("x", QOS_2)]);
+        assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [delivered("x", QOS_2)]);
         change(&mut wire, second);
         wire.assert_sent(&[present(second)]);
         assert_eq!(wire.receive(&[published("x", again(QOS_2, 5)), PubRel::new(id(5)).into()]), []);
         wire.assert_sent(&[PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);
-        assert_eq!(wire.receive(&[published("y", delivery(QOS_2, 5))]), [told("y", QOS_2)]);
+        assert_eq!(wire.receive(&[published("y", delivery(QOS_2, 5))]), [delivered("y", QOS_2)]);
     }
 }
 
@@ -192,8 +192,8 @@ fn limits_are_those_of_the_connection() {
         published(&large, delivery(QOS_1, 3)),
     ]);
     wire.lose();
-    // What does not fit any more has to be dropped [MQTT-3.1.2-24, MQTT-3.1.2-25], and that is told.
-    wire.back(&small);
+    // What does not fit any more has to be dropped [MQTT-3.1.2-24, MQTT-3.1.2-25], and that is reported.
+    wire.reconnect(&small);
     let acks = |number| -> Packet<'static> { PubAck::new(id(number)).into() };
     wire.poll();
     let mut events = Vec::new();
@@ -202,7 +202,7 @@ fn limits_are_those_of_the_connection() {
         events.extend(wire.receive(&[acks(number)]));
     }
     assert_eq!(events.len(), 3, "{events:?}");
-    assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
+    assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
     let sent = wire.take();
     assert!(!sent.windows(60).any(|window| window == large.as_bytes()));
 }
@@ -214,13 +214,13 @@ fn wills_of_different_versions() {
     let of_v311 = Connect { will: Some(will("at once", 0)), ..lasting(Version::V311) };
     let mut wire = Wire::connected(config(), &of_v5);
     assert_eq!(wire.lose(), []);
-    wire.back(&of_v311);
+    wire.reconnect(&of_v311);
     assert_eq!(wire.poll(), [], "it is back before the delay has passed [MQTT-3.1.3-9]");
     assert_eq!(wire.server.session_expiry_interval(), u32::MAX);
     assert_eq!(wire.lose(), [Event::Will("at once".into())]);
     wire.later(1_000_000_000);
     assert_eq!(wire.poll(), []);
-    wire.back(&of_v5);
+    wire.reconnect(&of_v5);
     wire.assert_sent(&[connack(true)]);
     wire.lose();
     wire.later(100_000);
@@ -253,10 +253,10 @@ fn a_new_session_in_another_version() {
         let token = wire.publish("1", QOS_2);
         wire.receive(&[published("x", delivery(QOS_2, 5))]);
         wire.lose();
-        wire.back(&Connect { clean_start: true, ..lasting(second) });
-        assert_eq!(wire.poll(), [lost(token, AbandonReason::Session)]);
+        wire.reconnect(&Connect { clean_start: true, ..lasting(second) });
+        assert_eq!(wire.poll(), [abandoned(token, AbandonReason::Session)]);
         wire.assert_sent(&[connack(false)]);
-        assert_eq!(wire.receive(&[published("y", delivery(QOS_2, 5))]), [told("y", QOS_2)]);
+        assert_eq!(wire.receive(&[published("y", delivery(QOS_2, 5))]), [delivered("y", QOS_2)]);
         wire.take();
         wire.publish("2", QOS_1);
         assert_eq!(wire.sent_payloads(), ["2"]);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mqtt_sansio::client::{AbandonReason, Authentication, ClientConfig, Resumption};
 use mqtt_sansio::codec::{Disconnect, PubAckReasonCode, Subscription};
 use mqtt_sansio::server::{ServerConfig, Will};
-use mqtt_sansio::{CommandError, Message, Overflow, QoS, Receipt, Token, TopicFilter, Version};
+use mqtt_sansio::{AckHandle, CommandError, Message, Overflow, QoS, Token, TopicFilter, Version};
 use mqtt_sansio_testkit::{EngineServer, Event, Fate, Pair, Random, Received, Reconnect, Ticket, accept_all};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -36,7 +36,7 @@ struct Application {
     /// Messages of QoS 2 that are taken over: they must not come again.
     taken_over: BTreeSet<String>,
     /// What is still to be acknowledged.
-    open: Vec<(String, QoS, Receipt)>,
+    open: Vec<(String, QoS, AckHandle)>,
     /// The other end may have been told that the session goes on when it does not: then a message may come again.
     loses: bool,
 }
@@ -50,8 +50,8 @@ impl Application {
             let is_taken_over = self.taken_over.contains(&payload);
             assert!(self.loses || !is_taken_over, "{payload:.10} has come again [MQTT-4.3.3-10]");
             self.seen.push(payload.clone());
-            match message.receipt {
-                Some(receipt) => self.open.push((payload, message.qos, receipt)),
+            match message.ack_handle {
+                Some(ack_handle) => self.open.push((payload, message.qos, ack_handle)),
                 None if message.qos == QoS::ExactlyOnce => _ = self.taken_over.insert(payload),
                 None => {}
             }
@@ -63,12 +63,12 @@ impl Application {
         &mut self,
         place: usize,
         code: PubAckReasonCode,
-        mut ack: impl FnMut(Receipt) -> Result<(), CommandError>,
+        mut ack: impl FnMut(AckHandle) -> Result<(), CommandError>,
     ) {
-        let (payload, qos, receipt) = self.open.remove(place);
-        match ack(receipt) {
+        let (payload, qos, ack_handle) = self.open.remove(place);
+        match ack(ack_handle) {
             Ok(()) => {
-                assert_eq!(ack(receipt), Err(CommandError::AlreadyAcknowledged));
+                assert_eq!(ack(ack_handle), Err(CommandError::AlreadyAcknowledged));
                 if qos == QoS::ExactlyOnce && !code.is_error() {
                     self.taken_over.insert(payload);
                 }
@@ -98,7 +98,7 @@ impl Applications {
     fn take(&mut self, net: &mut Net) {
         self.client.take(net.messages());
         if self.sessions != net.server().sessions() {
-            // A receipt of another session is good for nothing, and could be taken for one of this session.
+            // A handle of another session is good for nothing, and could be taken for one of this session.
             self.sessions = net.server().sessions();
             self.server.open.clear();
         }
@@ -107,7 +107,7 @@ impl Applications {
 
     fn acknowledge_at_client(&mut self, net: &mut Net, place: usize, code: PubAckReasonCode) {
         let now = net.now();
-        self.client.acknowledge(place, code, |receipt| net.client().ack(now, receipt, code));
+        self.client.acknowledge(place, code, |ack_handle| net.client().ack(now, ack_handle, code));
     }
 
     fn acknowledge_at_server(&mut self, net: &mut Net, place: usize, code: PubAckReasonCode) {
@@ -116,7 +116,7 @@ impl Applications {
             self.server.open.remove(place);
             return;
         };
-        self.server.acknowledge(place, code, |receipt| session.ack(now, receipt, code));
+        self.server.acknowledge(place, code, |ack_handle| session.ack(now, ack_handle, code));
     }
 
     fn acknowledge_all(&mut self, net: &mut Net) {
@@ -207,10 +207,10 @@ fn exchange(version: Version, seed: u64, manual_acks: bool, cuts: &[Cut]) -> boo
 /// Nothing is open at either end.
 fn assert_closed(net: &mut Net, context: &str) {
     let client = net.client();
-    let open = (client.open_operations(), client.waiting(), client.in_flight());
+    let open = (client.operations_in_flight(), client.queued(), client.in_flight());
     assert_eq!(open, (0, 0, 0), "{context}: nothing is open at the client");
     let session = net.server().session().expect("there is a session");
-    let open = (session.open_operations(), session.waiting(), session.in_flight());
+    let open = (session.operations_in_flight(), session.queued(), session.in_flight());
     assert_eq!(open, (0, 0, 0), "{context}: nothing is open at the server");
 }
 
@@ -520,8 +520,8 @@ fn client_config(version: Version, random: &mut Random) -> ClientConfig {
         manual_acks: random.percent(40),
         max_in_flight: if random.percent(20) { limit(random) } else { NonZeroU16::MAX },
         transmit_limit: if random.percent(20) { 300 } else { 64 * 1024 },
-        max_kept: if random.percent(15) { 6 } else { 10_000 },
-        max_kept_bytes: if random.percent(30) { 20_000 } else { 64 * 1024 * 1024 },
+        max_stored: if random.percent(15) { 6 } else { 10_000 },
+        max_stored_bytes: if random.percent(30) { 20_000 } else { 64 * 1024 * 1024 },
         overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
         deliver_in_parts: if random.percent(30) { 50 } else { u32::MAX },
         will: random.percent(40).then(|| Box::new(will)),
@@ -547,10 +547,10 @@ fn server_config(version: Version, random: &mut Random) -> ServerConfig {
         deliver_in_parts: if random.percent(30) { 50 } else { u32::MAX },
         manual_acks: random.percent(40),
         max_in_flight: if random.percent(20) { limit(random) } else { NonZeroU16::MAX },
-        max_kept: if random.percent(15) { 6 } else { 1000 },
-        max_kept_bytes: if random.percent(30) { 20_000 } else { 16 * 1024 * 1024 },
+        max_stored: if random.percent(15) { 6 } else { 1000 },
+        max_stored_bytes: if random.percent(30) { 20_000 } else { 16 * 1024 * 1024 },
         overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
-        keep_qos_0: random.percent(30),
+        store_qos_0: random.percent(30),
         transmit_limit: if random.percent(20) { 300 } else { 64 * 1024 },
         ..ServerConfig::default()
     }

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use crate::broker::router::retained_message::RetainedMessage;
 use crate::broker::router::spread::Spread;
 use crate::broker::slab::Key;
-use crate::session::Receipt;
+use crate::session::AckHandle;
 
 /// A message that was accepted: it goes to its subscribers to the end, whatever becomes of the connection or the session that
 /// it came by.
@@ -18,7 +18,7 @@ pub(in crate::broker) struct Publication {
 #[derive(Clone, Debug)]
 pub(in crate::broker) enum Source {
     /// A client, with the session that the message came by.
-    Client { session: Key, receipt: Option<Receipt> },
+    Client { session: Key, ack_handle: Option<AckHandle> },
     /// A client by its will, with the session that the will belonged to.
     Will { session: Option<Key>, client_id: Box<str> },
     /// The broker itself, or the embedding program.

@@ -447,7 +447,7 @@ fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
 /// Counts a message without a matching subscription.
 const fn count_unwanted(sessions: &mut Sessions, is_of_client: bool) {
     let counters = sessions.counters_mut();
-    counters.messages_unwanted = counters.messages_unwanted.wrapping_add(is_of_client as u64);
+    counters.messages_without_subscriber = counters.messages_without_subscriber.wrapping_add(is_of_client as u64);
 }
 
 /// Whether a copy was dropped for want of room, since there were so many drops.

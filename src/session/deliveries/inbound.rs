@@ -20,7 +20,7 @@ pub(crate) struct Inbound {
     unsent_acks: u16,
     /// Whether input was last not taken, because too many answers are in the output.
     pub(in crate::session) is_held: bool,
-    /// Number of the connection, by which receipts of earlier connections are refused.
+    /// Number of the connection, by which handles of earlier connections are refused.
     connection: u32,
     /// Acknowledgements that the application owes, in the order of reception.
     pending: Option<Box<Pending>>,
@@ -39,10 +39,10 @@ struct Pending {
 
 /// Identifies a received message that the application must acknowledge with the command `ack`.
 ///
-/// A receipt is valid for the session and for the connection on which the message arrived. The session refuses a
-/// receipt of an earlier connection; a receipt of another session is not detected, and may acknowledge another message.
+/// A handle is valid for the session and for the connection on which the message arrived. The session refuses a
+/// handle of an earlier connection; a handle of another session is not detected, and may acknowledge another message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Receipt {
+pub struct AckHandle {
     connection: u32,
     number: u32,
 }
@@ -54,10 +54,10 @@ pub(crate) enum Arrival {
     /// The message was delivered before.
     Duplicate,
     /// The message exceeds the Receive Maximum.
-    TooMany,
+    ConnectionLimit,
 }
 
-/// The reason why a receipt is refused.
+/// The reason why a handle is refused.
 pub(crate) enum BadReceipt {
     EarlierConnection,
     Used,
@@ -70,7 +70,7 @@ impl Inbound {
         let is_duplicate = qos == QoS::ExactlyOnce && self.received.contains(id);
         let takes_quota = !is_duplicate || self.is_pending();
         if takes_quota && self.open() >= usize::from(receive_maximum) {
-            return Arrival::TooMany;
+            return Arrival::ConnectionLimit;
         }
         if is_duplicate {
             // A duplicate whose acknowledgement has to wait is counted by that acknowledgement.
@@ -131,13 +131,13 @@ impl Inbound {
     }
 
     /// Adds an acknowledgement that waits for the application; that of a duplicate waits only for earlier ones.
-    pub(crate) fn expect(&mut self, ack: OrderedAck) -> Receipt {
+    pub(crate) fn expect(&mut self, ack: OrderedAck) -> AckHandle {
         let connection = self.connection;
         let pending = self.pending.get_or_insert_default();
         let number = pending.first.wrapping_add(pending.acks.len() as u32);
         pending.extra = pending.extra.saturating_add(u16::from(ack.is_extra()));
         pending.acks.push_back(ack);
-        Receipt { connection, number }
+        AckHandle { connection, number }
     }
 
     /// Returns whether acknowledgements wait, so that further ones have to wait behind them.
@@ -146,22 +146,22 @@ impl Inbound {
         self.pending.as_ref().is_some_and(|pending| !pending.acks.is_empty())
     }
 
-    /// Returns the acknowledgement of a receipt, if the application has not given it yet.
-    pub(crate) fn pending(&mut self, receipt: Receipt) -> Result<&mut OrderedAck, BadReceipt> {
-        if receipt.connection != self.connection {
+    /// Returns the acknowledgement of a handle, if the application has not given it yet.
+    pub(crate) fn pending(&mut self, ack_handle: AckHandle) -> Result<&mut OrderedAck, BadReceipt> {
+        if ack_handle.connection != self.connection {
             return Err(BadReceipt::EarlierConnection);
         }
         let pending = self.pending.as_mut().ok_or(BadReceipt::Used)?;
-        let place = receipt.number.wrapping_sub(pending.first) as usize;
+        let place = ack_handle.number.wrapping_sub(pending.first) as usize;
         pending.acks.get_mut(place).filter(|ack| !ack.is_ready()).ok_or(BadReceipt::Used)
     }
 
-    /// Removes the acknowledgement of a receipt if it is the first in the order of reception, so that it can be sent at
+    /// Removes the acknowledgement of a handle if it is the first in the order of reception, so that it can be sent at
     /// once; returns whether it was the first.
     #[inline]
-    pub(crate) fn take_first(&mut self, receipt: Receipt) -> bool {
+    pub(crate) fn take_first(&mut self, ack_handle: AckHandle) -> bool {
         let Some(pending) = &mut self.pending else { return false };
-        if receipt.connection != self.connection || receipt.number != pending.first {
+        if ack_handle.connection != self.connection || ack_handle.number != pending.first {
             return false;
         }
         let Some(first) = pending.acks.pop_front() else { return false };

@@ -3,7 +3,7 @@
 use mqtt_sansio::client::{AbandonReason, Action, Outcome, Resumption};
 use mqtt_sansio::codec::{QoS, ReasonCode};
 use mqtt_sansio::server;
-use mqtt_sansio::{PayloadPart, Receipt, ReceivedMessage, Token};
+use mqtt_sansio::{AckHandle, PayloadPart, ReceivedMessage, Token};
 
 /// An [`Action`] of the client, or of the [server](server::Action).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Received {
     /// Whether it may have been sent before.
     pub dup: bool,
     /// With what it is to be acknowledged, if that is the application's business.
-    pub receipt: Option<Receipt>,
+    pub ack_handle: Option<AckHandle>,
 }
 
 /// An [`Outcome`].
@@ -121,7 +121,7 @@ impl Log {
             payload: message.payload.to_vec(),
             qos: message.qos,
             dup: message.dup,
-            receipt: message.receipt,
+            ack_handle: message.ack_handle,
         };
         assert_eq!(self.partial, None, "a message has come between the parts of another one");
         self.keep(received, message.missing);
@@ -130,7 +130,7 @@ impl Log {
     fn add_part(&mut self, part: &PayloadPart<'_>) {
         let mut received = self.partial.take().expect("a part belongs to a message");
         received.payload.extend_from_slice(part.bytes);
-        received.receipt = part.receipt;
+        received.ack_handle = part.ack_handle;
         self.keep(received, part.missing);
     }
 

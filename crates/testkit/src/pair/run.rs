@@ -291,14 +291,14 @@ impl<S: Server> Pair<S> {
         if S::IS_CHECKED
             && self.server_is_open
             && !self.server.transmit().has_remaining()
-            && let Some(open) = self.server.open_operations()
+            && let Some(open) = self.server.operations_in_flight()
         {
             let seen = self.server_rules.flows.open();
             assert_eq!(open, seen, "the server has more or fewer identifiers in use than its packets show");
         }
         let is_written = self.client.is_connected() && !self.has_output();
-        if is_written && self.client.waiting() == 0 {
-            let (open, seen) = (self.client.open_operations(), self.rules.flows.open());
+        if is_written && self.client.queued() == 0 {
+            let (open, seen) = (self.client.operations_in_flight(), self.rules.flows.open());
             assert_eq!(open, seen, "the client has more or fewer identifiers in use than its packets show");
         }
     }

@@ -40,7 +40,7 @@ pub trait Server {
 
     /// How many identifiers are in use that its packets show, when everything has been written and nothing waits;
     /// `None` if that is not so.
-    fn open_operations(&self) -> Option<usize> {
+    fn operations_in_flight(&self) -> Option<usize> {
         None
     }
 

@@ -154,10 +154,9 @@ impl EngineServer {
 
     /// Whether it is connected, and no message of its own is open or waits.
     pub fn is_settled(&self) -> bool {
-        self.session
-            .as_ref()
-            .is_some_and(|session| session.is_connected() && session.open_operations() == 0 && session.waiting() == 0)
-            && self.tickets.values().all(Option::is_some)
+        self.session.as_ref().is_some_and(|session| {
+            session.is_connected() && session.operations_in_flight() == 0 && session.queued() == 0
+        }) && self.tickets.values().all(Option::is_some)
     }
 
     /// Matches what has been told about tokens with what was published.
