@@ -26,8 +26,8 @@
 //! In a property test, let the framework make a `Vec<u8>` for [`Unstructured`]: shrinking the bytes shrinks the
 //! packets. Exhausted data is read as zeros, and makes the smallest values.
 //!
-//! The crate `arbitrary` is part of this module's interface: a new major version of it is a new major version of this
-//! crate.
+//! The crate `arbitrary` is part of this module's interface: a new major version of it means a new major version of
+//! this crate.
 
 use core::num::{NonZeroU16, NonZeroU32};
 use std::vec::Vec;
@@ -44,7 +44,7 @@ use crate::codec::{
 use crate::text::{MAX_LEN, Utf8Str};
 use crate::topic::{TopicError, TopicFilter, TopicName};
 
-/// Makes a packet of any type that `sender` may send in `version`, and passes it to a closure.
+/// Generates a packet of any type that `sender` may send in `version`, and passes it to a closure.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ pub fn with_packet<R>(
 
 /// The memory for the lists of a generated packet: its subscriptions, reason codes, user properties.
 ///
-/// It holds one packet at a time: making the next one overwrites its lists.
+/// It stores one packet at a time: generating the next one overwrites its lists.
 ///
 /// ```
 /// use mqtt_sansio::{Version, generators::Lists};
@@ -174,7 +174,7 @@ impl<'a> Lists<'a> {
         };
         // Half of them are Success, so that there are sessions.
         let reason_code = if u.arbitrary()? { *codes } else { ConnAckReasonCode::Success };
-        // [MQTT-3.2.2-6]; in 3.1 the flag is reserved.
+        // [MQTT-3.2.2-6]. In 3.1 the flag is reserved.
         let may_be_present = version != Version::V31 && reason_code == ConnAckReasonCode::Success;
         Ok(ConnAck {
             session_present: may_be_present && u.arbitrary()?,
@@ -583,7 +583,7 @@ static LONG_TEXT: [u8; MAX_LEN] = {
     bytes
 };
 
-/// Makes a text of up to 65,535 bytes; short ones are more frequent.
+/// Makes a text of up to 65,535 bytes; short ones are more frequent than long ones.
 fn long_text(u: &mut Unstructured<'_>) -> Result<&'static str> {
     let len: u16 = u.int_in_range(1..=u16::MAX)?;
     let len = usize::from(len >> u.int_in_range(0..=9)?);
