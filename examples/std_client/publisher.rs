@@ -1,4 +1,4 @@
-//! Publishes messages, and prints what becomes of them.
+//! Publishes messages and prints their outcomes.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,13 +19,13 @@ use crate::text::log;
 pub(crate) struct Publisher<'a> {
     arguments: &'a PublishArguments,
     properties: PublishProperties<'a>,
-    /// What is still to be published; `None` once that is all.
+    /// The messages to publish; `None` once there are no more.
     payloads: Option<Receiver<io::Result<Bytes>>>,
-    /// One that the client could not keep yet.
+    /// A message for which the client had no room yet.
     held: Option<Bytes>,
     /// The messages without an outcome.
     open: BTreeSet<Token>,
-    /// How many messages the client has taken.
+    /// The number of messages that the client has accepted.
     published: usize,
     has_failed: bool,
 }
@@ -50,12 +50,12 @@ impl<'a> Publisher<'a> {
         })
     }
 
-    /// Begins to read the messages. This thread is woken for each.
+    /// Starts to read the messages. This thread is woken for each.
     pub(crate) fn start(&mut self) {
         self.payloads = Some(payloads_in_background(self.arguments));
     }
 
-    /// The message with this payload, as the arguments describe it.
+    /// Creates the message with this payload, as the arguments describe it.
     pub(crate) fn compose(&self, payload: Bytes) -> Message<'_> {
         Message::new(&self.arguments.topic, payload)
             .qos(self.arguments.qos)
@@ -63,13 +63,13 @@ impl<'a> Publisher<'a> {
             .properties(self.properties)
     }
 
-    /// Prints what has no outcome and will have none. Whether every message was published with success.
+    /// Prints the messages that have no outcome. Returns whether every message was published with success.
     pub(crate) fn finish(&mut self) -> Result<bool> {
         for token in std::mem::take(&mut self.open) {
             print(format_args!("{token}\tunknown\tthe client has ended before the server has answered"))?;
             self.has_failed = true;
         }
-        // A line that nobody has typed yet is not missing; one that was read is.
+        // A line that was not typed yet is not missing; one that was read is.
         let was_read = self.held.is_some() || matches!(self.next_payload(), Ok(Some(_)));
         if was_read || self.published < self.arguments.messages.len() {
             log("not all messages were published");
@@ -93,8 +93,8 @@ impl<'a> Publisher<'a> {
     }
 }
 
-/// The messages from the command line and from standard input. Few of them are held: if they are not taken, standard
-/// input is not read.
+/// The messages from the command line and from standard input. Few of them are buffered: if they are not taken,
+/// standard input is not read.
 fn payloads_in_background(arguments: &PublishArguments) -> Receiver<io::Result<Bytes>> {
     let (sender, receiver) = sync_channel(64);
     let publisher = thread::current();
@@ -108,13 +108,13 @@ fn payloads_in_background(arguments: &PublishArguments) -> Receiver<io::Result<B
             }
             publisher.unpark();
         }
-        drop(sender); // this is how the publisher knows that there are no more
+        drop(sender); // tells the publisher that there are no more
         publisher.unpark();
     });
     receiver
 }
 
-/// Prints a line, unless nobody reads them any more: the messages are published all the same.
+/// Prints a line. If standard output is closed, the messages are published nevertheless.
 fn print(line: fmt::Arguments<'_>) -> io::Result<()> {
     match writeln!(io::stdout(), "{line}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -131,7 +131,7 @@ impl Task for Publisher<'_> {
                     self.open.insert(token);
                     self.published = self.published.saturating_add(1);
                 }
-                // There will be room when some of the others have their outcomes.
+                // There will be room when other messages have their outcomes.
                 Err(CommandError::QueueFull) if !self.open.is_empty() => {
                     self.held = Some(payload);
                     break;
@@ -143,7 +143,7 @@ impl Task for Publisher<'_> {
     }
 
     fn connected(&mut self, _: Instant, _: &mut ClientSession, _: &Connected<'_>) -> Result<()> {
-        Ok(()) // the session sends what is open by itself
+        Ok(()) // the session sends unacknowledged messages by itself
     }
 
     fn message(&mut self, message: &ReceivedMessage<'_>) -> Result<()> {
