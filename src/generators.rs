@@ -87,7 +87,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn packet(&mut self, u: &mut Unstructured<'a>, version: Version, sender: Sender) -> Result<Packet<'_>> {
         let possible: Vec<_> = PacketType::ALL.into_iter().filter(|&kind| exists(kind, version, sender)).collect();
         self.packet_of(*u.choose(&possible)?, u, version, sender)
@@ -131,7 +131,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn connect(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<Connect<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -164,7 +164,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn conn_ack(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<ConnAck<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -187,7 +187,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn publish(&mut self, u: &mut Unstructured<'a>, version: Version, sender: Sender) -> Result<Publish<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -212,7 +212,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn subscribe(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<Subscribe<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -231,7 +231,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn sub_ack(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<SubAck<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -251,7 +251,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn unsubscribe(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<Unsubscribe<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -267,7 +267,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn unsub_ack(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<UnsubAck<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -286,7 +286,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn disconnect(&mut self, u: &mut Unstructured<'a>, version: Version, sender: Sender) -> Result<Disconnect<'_>> {
         if version != Version::V5 {
             return Ok(Disconnect::default());
@@ -310,7 +310,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn auth(&mut self, u: &mut Unstructured<'a>) -> Result<Auth<'_>> {
         // Without an Authentication Method there is only the short form of Success (section 3.15.2.1).
         if !has_properties(u, Version::V5)? {
@@ -335,7 +335,7 @@ macro_rules! acks {
                 ///
                 /// # Errors
                 ///
-                /// As [`with_packet`].
+                /// Those of [`with_packet`].
                 pub fn $function(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<$packet<'_>> {
                     let packet = $packet::new(packet_id(u)?);
                     if version != Version::V5 {

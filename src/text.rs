@@ -31,7 +31,7 @@ impl<'a> Utf8Str<'a> {
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and if `text` is not well-formed UTF-8.
+    /// The errors of [`new`](Self::new), and if `text` is not well-formed UTF-8.
     pub fn from_bytes(text: &'a [u8]) -> Result<Self, TextError> {
         check_len(text)?;
         match check(text, DisallowedCodePoints::Accept) {
@@ -165,10 +165,11 @@ pub(crate) fn check_len(text: &[u8]) -> Result<(), TextError> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DisallowedCodePoints {
-    /// They are accepted. The default: a refusal closes the connection, and recurs when the message is sent again.
+    /// The code points are accepted. The default: a refusal closes the connection, and recurs when the message is sent
+    /// again.
     #[default]
     Accept,
-    /// They are refused as malformed.
+    /// A string that contains them is malformed.
     Refuse,
 }
 

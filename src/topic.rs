@@ -34,7 +34,7 @@ impl<'a> TopicName<'a> {
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and if `text` is not well-formed UTF-8.
+    /// The errors of [`new`](Self::new), and if `text` is not well-formed UTF-8.
     pub fn from_bytes(text: &'a [u8]) -> Result<Self, TopicError> {
         text::check_len(text)?;
         if text.is_empty() {
@@ -106,7 +106,7 @@ impl<'a> TopicFilter<'a> {
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and if `text` is not well-formed UTF-8.
+    /// The errors of [`new`](Self::new), and if `text` is not well-formed UTF-8.
     pub fn from_bytes(text: &'a [u8]) -> Result<Self, TopicError> {
         text::check_len(text)?;
         match check_filter(text, DisallowedCodePoints::Accept, true) {

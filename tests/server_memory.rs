@@ -56,8 +56,8 @@ fn an_acceptor_holds_nothing_before_connect_is_complete() {
         assert_eq!(input.len(), size);
         assert_eq!(acceptor.transmit().remaining(), 0);
     }
-    // 256 MiB less a byte, of which no byte arrives, or only as many as tell the version to answer in; and a packet
-    // that is not a CONNECT.
+    // 256 MiB less a byte, of which no byte arrives, or only as many as determine the version of the answer; and a
+    // packet that is not a CONNECT.
     let huge = b"\x10\xFF\xFF\xFF\x7F\x00\x04MQTT\x05";
     assert!(Acceptor::new(ServerConfigIn(&config), NOW).poll(NOW, &mut &huge[..5]).is_none());
     for bytes in [&huge[..], b"\x30\xFF\xFF\xFF\x7F", b"\x00", b"GET / HTTP/1.1\r\n"] {

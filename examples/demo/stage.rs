@@ -139,7 +139,7 @@ impl<'o, W: Write> Stage<'o, W> {
         self.from_server.clear();
         self.closed()?;
         let pause = self.client.backoff();
-        self.tell(format_args!("the connection is gone; the client waits for {:.1} s", pause.as_secs_f64()))?;
+        self.tell(format_args!("the connection is lost; the client reconnects in {:.1} s", pause.as_secs_f64()))?;
         self.now = self.now + pause;
         Ok(())
     }
@@ -149,7 +149,7 @@ impl<'o, W: Write> Stage<'o, W> {
         self.is_quiet()?;
         self.closed()?;
         let open = (self.client.open_operations(), self.session()?.open_operations());
-        ensure!(open == (0, 0), "something is still open: {open:?}");
+        ensure!(open == (0, 0), "a delivery is not finished: {open:?}");
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl<'o, W: Write> Stage<'o, W> {
     /// Advances the time until one of the endpoints has something to do.
     pub(crate) fn wait(&mut self) -> Result<()> {
         let deadlines = [self.client.deadline(), self.session()?.deadline()];
-        let next = deadlines.into_iter().flatten().min().context("nothing is ever due")?;
+        let next = deadlines.into_iter().flatten().min().context("there is no deadline")?;
         self.now = self.now.max(next);
         self.poll_both()
     }
@@ -171,7 +171,7 @@ impl<'o, W: Write> Stage<'o, W> {
     /// Checks that neither endpoint has anything to write.
     pub(crate) fn is_quiet(&mut self) -> Result<()> {
         for from in [End::Client, End::Server] {
-            ensure!(self.written_by(from).is_empty(), "the {from} has more to say");
+            ensure!(self.written_by(from).is_empty(), "the {from} has unexpected output");
         }
         Ok(())
     }
@@ -201,8 +201,8 @@ impl<'o, W: Write> Stage<'o, W> {
         let written = self.written_by(from);
         let packet: Vec<u8> = match codec::decode(written, Version::V5, limits)? {
             Decoded::Packet { packet, size } if packet.packet_type() == expected => written.drain(..size).collect(),
-            Decoded::Packet { packet, .. } => bail!("{expected} was to come from the {from}, not {packet:?}"),
-            Decoded::Incomplete { .. } => bail!("{expected} was to come from the {from}"),
+            Decoded::Packet { packet, .. } => bail!("expected {expected} from the {from}, not {packet:?}"),
+            Decoded::Incomplete { .. } => bail!("expected {expected} from the {from}"),
         };
         self.end_list()?;
         let title = self.bold(&format!("{from} → {to}  {expected}{fate}"));
@@ -284,10 +284,10 @@ impl<'o, W: Write> Stage<'o, W> {
 
     /// Prints the outcome of an operation.
     fn done(&mut self, end: End, token: Token, outcome: &Outcome<'_>) -> Result<()> {
-        ensure!(outcome.is_success(), "{end}: number {token} of what it has asked for: {outcome:?}");
+        ensure!(outcome.is_success(), "{end}: operation {token} has failed: {outcome:?}");
         let codes: Vec<_> = outcome.codes().map(ReasonCode::name).collect();
         let said = if codes.is_empty() { "sent".to_owned() } else { codes.join(", ") };
-        self.tell(format_args!("{end}: number {token} of what it has asked for: {said}"))
+        self.tell(format_args!("{end}: operation {token}: {said}"))
     }
 
     fn message(&mut self, to: End, message: &ReceivedMessage<'_>) -> Result<()> {

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 /// single digit is a byte too: `0x5`.
 ///
 /// # Errors
-/// What can't be read, and in which line and column.
+///
+/// An error that names the line and column of the first character that can't be read.
 pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text); // a byte order mark
     let mut parser = Parser::default();
@@ -101,14 +102,17 @@ impl Parser {
 }
 
 /// Takes bytes as they are, or as hexadecimal if they are text: ASCII, without control characters but white space.
+/// Returns the bytes unchanged, or decoded if they are hexadecimal text: ASCII, without control characters except white
+/// space.
 ///
-/// That is unambiguous, for no good packet is text. Its size would be 11 to 128 bytes, as the Remaining Length is a
-/// character. A PUBLISH would have a topic longer than that (0x0909 bytes at least). In an acknowledgement of that size
-/// the byte that is 0 or 1 (CONNACK), or the reason code, is no character of a text. And nothing else begins with one.
+/// That is unambiguous, because no valid packet is text. Its size would be 11 to 128 bytes, as the Remaining Length is
+/// a character. A PUBLISH would have a topic longer than that (0x0909 bytes at least). In an acknowledgement of that
+/// size the byte that is 0 or 1 (CONNACK), or the reason code, is not a character of a text. No other packet begins
+/// with a character.
 ///
 /// # Errors
 ///
-/// As [`from_hex`]; and what the bytes are, if they are the file of another program.
+/// Those of [`from_hex`], and an error that names the format if the bytes are a file of another program.
 pub(crate) fn from_either(bytes: Vec<u8>) -> Result<Vec<u8>> {
     let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     if text.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {

@@ -1,4 +1,4 @@
-//! A server for the command line, over TCP and with the standard library alone: it says what time it is, and echoes.
+//! A server for the command line, over TCP and with the standard library alone: it publishes the time, and echoes.
 //!
 //! ```text
 //! cargo run --example std_server -- --listen 127.0.0.1:1883

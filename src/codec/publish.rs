@@ -190,7 +190,7 @@ impl<'a> Publish<'a> {
     ///
     /// # Errors
     ///
-    /// As [`encode_to_slice`](Self::encode_to_slice).
+    /// Those of [`encode_to_slice`](Self::encode_to_slice).
     #[inline]
     pub fn encode_head_to_slice(&self, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
         writer::to_slice(&Head(self.parts()), version, out)
@@ -201,7 +201,7 @@ impl<'a> Publish<'a> {
     ///
     /// # Errors
     ///
-    /// As [`encode`](Self::encode).
+    /// Those of [`encode`](Self::encode).
     #[cfg(feature = "alloc")]
     #[inline]
     pub fn encode_head(&self, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {

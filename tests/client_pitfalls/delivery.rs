@@ -214,7 +214,7 @@ fn pitfall_04_qos_2_duplicates_are_delivered_once() {
     }
 }
 
-/// A duplicate that waits behind a message which is refused is refused as well: it is the same message.
+/// A duplicate that waits for an earlier message which is then refused is refused as well: it is the same message.
 #[test]
 fn pitfall_04_a_duplicate_of_a_refused_message_is_refused() {
     let mut wire = Wire::connected(ClientConfig { journal: true, ..manual(Version::V5) });

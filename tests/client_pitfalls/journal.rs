@@ -219,7 +219,7 @@ impl World {
         self.client.assert_consistent();
     }
 
-    /// Messages in both directions, in every stage when the connection breaks, twice.
+    /// Messages in both directions, in every stage when the connection is lost, twice.
     fn script(&mut self, compact: bool) -> Result<(), Crash> {
         self.publish("out 1", QOS_1);
         self.publish("out 2", QOS_2);

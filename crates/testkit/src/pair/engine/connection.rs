@@ -28,7 +28,7 @@ impl EngineServer {
             }
             Action::Auth(_) => self.decide(),
             Action::Close(_) => self.is_refused = true,
-            other => panic!("an acceptor has said {other:?}"),
+            other => panic!("unexpected action of an acceptor: {other:?}"),
         }
         true
     }
@@ -64,9 +64,9 @@ impl EngineServer {
             // 3.1 has no Session Present flag.
             Ok(Decoded::Packet { packet: Packet::ConnAck(_), .. }) if version == Version::V31 => outlives && !is_clean,
             Ok(Decoded::Packet { packet: Packet::ConnAck(connack), .. }) => connack.session_present,
-            other => panic!("an accepted client is sent CONNACK first [MQTT-3.2.0-1], and not {other:?}"),
+            other => panic!("the first packet to an accepted client is not CONNACK but {other:?} [MQTT-3.2.0-1]"),
         };
-        assert!(!is_present || (outlives && !is_clean), "a session is present that there is not [MQTT-3.2.2-2]");
+        assert!(!is_present || (outlives && !is_clean), "Session Present without a session [MQTT-3.2.2-2]");
         self.beginnings += u32::from(!is_present);
         self.session = Some(session);
     }
@@ -97,11 +97,11 @@ impl EngineServer {
                 self.look();
                 assert!(
                     self.tickets.values().all(Option::is_some),
-                    "what was published has an outcome when all is over"
+                    "a message has no outcome although the session has expired"
                 );
                 self.forget();
             }
-            Action::Connect(connect) => panic!("a session has taken {connect:?}"),
+            Action::Connect(connect) => panic!("unexpected action of a session: {connect:?}"),
             _ => {}
         }
         self.look();
