@@ -360,7 +360,7 @@ fn pitfall_05_unanswered_requests_are_sent_again() {
     }
 }
 
-/// Resumed, new and lost sessions are told apart, and nothing of a lost session gets into another one.
+/// Resumed, new and lost sessions are distinguished, and no state of a lost session gets into another one.
 #[test]
 fn pitfall_06_resumed_new_and_lost_sessions() {
     for version in BOTH {
