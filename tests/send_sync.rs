@@ -1,4 +1,4 @@
-//! Engines and owned values can be moved between threads and shared by them, whatever they hold.
+//! Engines and owned values are `Send` and `Sync`.
 
 #![cfg(feature = "broker")]
 

@@ -22,7 +22,7 @@ fn mqtt_4_9_0_2_each_publish_takes_quota() {
     let mut done = 0;
     for _ in 0..20 {
         wire.publish("x", QOS_1);
-        wire.publish("0", QOS_0); // takes none
+        wire.publish("0", QOS_0); // takes no quota
     }
     for _ in 0..100 {
         let sent = wire.take();

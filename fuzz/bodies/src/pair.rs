@@ -1,4 +1,4 @@
-//! Both ends and the link between them, driven by any data.
+//! A client and a server with a link between them, driven by data of the fuzzer.
 
 use core::num::NonZeroU16;
 use core::time::Duration;
@@ -12,13 +12,13 @@ use mqtt_sansio_testkit::{EngineServer, Event, Fate, Pair, Reconnect};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// Lets a client and a server exchange what the data say, over a link that is cut where the data say. The pair itself
-/// holds all that is written against the rules.
+/// Runs a client and a server as the data say, over a link that is cut where the data say. The pair itself checks all
+/// packets against the rules.
 pub fn pair_ops(data: &[u8]) {
     let mut u = Unstructured::new(data);
     let Ok(mut net) = pair(&mut u) else { return };
     let (mut tokens, mut tickets) = (Vec::new(), Vec::new());
-    // Data that has run out are zeros for ever.
+    // Exhausted data would yield zeros without end.
     for number in 0..200 {
         if u.is_empty() || act(&mut u, &mut net, number, &mut tokens, &mut tickets).is_err() {
             break;
@@ -107,7 +107,7 @@ fn act(
         4..=7 => {
             let (payload, qos) = (format!("{number}"), *u.choose(&QOS)?);
             let message = Message::new(*u.choose(&["a", "b"])?, &payload).qos(qos);
-            // Before the client knows of a session it asks for a new one.
+            // Before CONNACK the client does not know of a session and asks for a new one.
             if net.events().iter().any(|event| matches!(event, Event::Connected(_)))
                 && let Ok(ticket) = net.server().publish(now, &message)
             {

@@ -1,4 +1,4 @@
-//! The engines of this repository, joined in the same way, and what only they are asked.
+//! The engines of this repository, connected in the same way, and measurements that only they have.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -16,7 +16,7 @@ use crate::frames::Version;
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// A client that publishes and a client that receives, as with the other engines that are clients only.
+/// A publishing and a receiving client, as with the other engines that are clients only.
 pub struct Ours {
     publisher: ClientSession,
     receiver: ClientSession,
@@ -31,7 +31,7 @@ pub const fn version(version: Version) -> mqtt_sansio::Version {
     }
 }
 
-/// A client that is connected.
+/// A connected client.
 pub fn client(version: mqtt_sansio::Version) -> ClientSession {
     let config = ClientConfig {
         version,
@@ -116,7 +116,7 @@ pub struct ClientAndServer {
     back: Vec<u8>,
 }
 
-/// A session that has just been accepted, for a client that has not been told yet.
+/// A session that was just accepted, and its client, which has not received CONNACK yet.
 pub fn server(version: mqtt_sansio::Version, config: Arc<ServerConfig>) -> (ClientSession, ServerSession) {
     let config_of_client = ClientConfig {
         version,
@@ -196,7 +196,7 @@ impl Pair for ClientAndServer {
     }
 }
 
-/// Memory of a connected end: name, size of the struct, heap when idle, heap with 20 messages of QoS 1 open.
+/// Memory of a connected endpoint: name, size of the struct, heap when idle, heap with 20 messages of QoS 1 in flight.
 pub fn memory() -> Vec<(String, usize, i64, i64)> {
     [Version::V311, Version::V5]
         .map(|of| {
@@ -219,7 +219,7 @@ pub fn memory() -> Vec<(String, usize, i64, i64)> {
 }
 
 fn server_memory(of: Version) -> (String, usize, i64, i64) {
-    // The configuration is shared by all sessions.
+    // All sessions share the configuration.
     let config = Arc::new(ServerConfig { max_kept: u32::MAX, ..ServerConfig::default() });
     let (mut client, mut session) = (None, None);
     alloc::track();
@@ -245,7 +245,7 @@ fn server_memory(of: Version) -> (String, usize, i64, i64) {
     (format!("mqtt-sansio ServerSession {of}"), size_of::<ServerSession>(), before, busy)
 }
 
-/// What it costs to ask sessions that have nothing to do.
+/// The time of a poll of sessions that have nothing to do.
 fn idle_polls() -> String {
     const SESSIONS: usize = 100_000;
     let config = Arc::new(ServerConfig::default());
@@ -270,7 +270,7 @@ fn idle_polls() -> String {
     format!("| sessions without a connection | ns to poll one |\n|---:|---:|\n| {SESSIONS} | {:.1} |\n", times[10])
 }
 
-/// The cost of a publish and its PUBACK with many messages in flight, and of a large payload.
+/// The time of a publish and its PUBACK with many messages in flight, and of a large payload.
 pub fn report() -> String {
     let mut report = String::from("| open messages | ns for one more of QoS 1 and its PUBACK |\n|---:|---:|\n");
     for open in [10_u16, 1_000, 60_000] {
@@ -304,14 +304,14 @@ pub fn report() -> String {
     report
 }
 
-/// Publishes a thousand messages more, each acknowledged at once.
+/// Publishes a thousand more messages, each acknowledged at once.
 fn round(client: &mut ClientSession, open: u16) -> f64 {
     let start = Clock::now();
     for _ in 0..1000 {
         let len = client.transmit().remaining();
         client.transmit().advance(len);
         client.publish(Instant::EPOCH, &Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
-        // Its packet identifier stands behind the topic.
+        // The packet identifier follows the topic.
         let transmit = client.transmit();
         let chunk = transmit.chunk();
         let at = 2 + 2 + TOPIC.len();
