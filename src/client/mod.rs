@@ -49,14 +49,13 @@
 //! | [`disconnect`](ClientSession::disconnect) | connected | DISCONNECT |
 
 mod action;
-mod authentication;
 mod backoff;
+mod commands;
 mod config;
-mod connection;
-mod receive;
-mod send;
+mod peer;
 mod server;
 mod session;
+mod state;
 
 pub use self::action::{Action, Close, Connected, Resumption};
 pub use self::config::{Authentication, ClientConfig};

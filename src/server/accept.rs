@@ -2,19 +2,18 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
 use thiserror::Error;
 
 use super::config::ServerConfig;
-use super::session::{Authentication, ClientLimits, KeptWill, Marked, ServerSession};
+use super::session::ServerSession;
+use super::state::ClientLimits;
 use crate::codec::{ConnAck, ConnAckProperties, ConnAckReasonCode, MAX_PACKET_SIZE, Version};
 use crate::redacted::Redacted;
-use crate::session::{CommandError, Engine, Exchange, Transmit, Will, trim, user_properties};
+use crate::session::{CommandError, Transmit, Will, trim, user_properties};
 use crate::text::{TextError, Utf8Str};
-use crate::time::Instant;
 
 /// The settings with which a client is accepted: what CONNACK contains beyond the [configuration](super::ServerConfig)
 /// and the values that the client has asked for. The default adds nothing. All settings are for 5.0 only, except
@@ -101,8 +100,8 @@ pub(super) struct Pending {
 
 /// The intervals that CONNACK grants.
 pub(super) struct Terms {
-    keep_alive: u16,
-    session_expiry_interval: u32,
+    pub(super) keep_alive: u16,
+    pub(super) session_expiry_interval: u32,
 }
 
 impl Terms {
@@ -187,72 +186,4 @@ pub(super) fn put_connack(transmit: &mut Transmit, connack: ConnAck<'_>, limit: 
 
 fn text(text: Option<&str>) -> Result<Option<Utf8Str<'_>>, TextError> {
     text.map(Utf8Str::new).transpose()
-}
-
-impl ServerSession {
-    pub(super) fn new(config: Arc<ServerConfig>, version: Version) -> Self {
-        Self {
-            config,
-            engine: Engine::new(version, false),
-            client_id: "".into(),
-            client: ClientLimits::DEFAULT,
-            keep_alive: 0,
-            connection: 0,
-            last_heard: Instant::EPOCH,
-            authentication: None,
-            will: None,
-            due_wills: None,
-            session_expiry_interval: 0,
-            max_session_expiry_interval: 0,
-            asked_no_expiry: false,
-            is_resumed: false,
-            is_bridge: false,
-            expires_at: Instant::NEVER,
-            requests: None,
-        }
-    }
-
-    /// Attaches a new connection to the session. `transmit` contains CONNACK. Returns the marked messages of a session
-    /// that is not resumed.
-    pub(super) fn attach(
-        &mut self,
-        pending: Pending,
-        terms: &Terms,
-        accept: Accept,
-        is_present: bool,
-        now: Instant,
-        transmit: Transmit,
-    ) -> Vec<Marked> {
-        self.engine.advance(now);
-        // A will is published when its session ends, at the latest, and not at all if the client resumes the session
-        // before the will is due.
-        if let Some(kept) = self.will.take()
-            && (!is_present || kept.at <= now)
-        {
-            self.due_wills.get_or_insert_default().push_back(kept.will);
-        }
-        let marked = if is_present { Vec::new() } else { self.forget() };
-        self.engine.change_version(pending.version);
-        self.client_id = match accept.assigned_client_id {
-            Some(assigned) if pending.client_id.is_empty() => assigned.into(),
-            _ => pending.client_id,
-        };
-        self.client = pending.client;
-        self.keep_alive = terms.keep_alive;
-        self.last_heard = self.engine.now;
-        let authentication = |method| Box::new(Authentication { method, exchange: Exchange::Idle });
-        self.authentication = pending.method.map(authentication);
-        self.will = pending.will.map(|will| Box::new(KeptWill { will: *will, at: Instant::NEVER }));
-        self.session_expiry_interval = terms.session_expiry_interval;
-        self.max_session_expiry_interval =
-            accept.session_expiry_interval.unwrap_or(self.config.max_session_expiry_interval);
-        self.asked_no_expiry = pending.session_expiry_interval == 0;
-        self.is_resumed = is_present;
-        self.is_bridge = pending.is_bridge;
-        self.expires_at = Instant::NEVER;
-        self.engine.transmit = transmit;
-        self.engine.opened(self.client.topic_alias_maximum.min(self.config.topic_aliases));
-        self.engine.release_again();
-        marked
-    }
 }

@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 use super::accept::{Accept, NotAccepted, Pending, Terms, put_connack};
 use super::action::{Action, Close};
 use super::config::ServerConfig;
-use super::session::{ClientLimits, Marked, ServerSession};
+use super::session::{Marked, ServerSession};
+use super::state::ClientLimits;
 use crate::codec::{
     self, AnswerForm, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded,
     ErrorKind, MAX_PACKET_SIZE, Packet, PacketType, Version,
@@ -408,7 +409,7 @@ impl Acceptor {
     ) -> Result<Vec<Marked>, CommandError> {
         self.now = now.max(self.now);
         // The session may have seen a later time than the acceptor.
-        let now = session.engine.now.max(self.now);
+        let now = session.engine.now().max(self.now);
         let is_present = |pending: &Pending| is_kept && !pending.clean_start && session.outlives_connection(now);
         let (terms, is_present) = self.answer(&accept, is_present)?;
         let pending = self.pending.take().ok_or(CommandError::NoConnect)?;

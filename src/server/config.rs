@@ -2,8 +2,8 @@
 
 use core::num::NonZeroU16;
 
-use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, MaximumQoS, QoS, Sender, Version};
-use crate::session::{BudgetLimits, Overflow, Rules};
+use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, MaximumQoS, QoS, Sender};
+use crate::session::Overflow;
 
 /// The configuration of a server. All connections share it behind an `Arc`. Every field has a default.
 ///
@@ -156,25 +156,5 @@ impl ServerConfig {
     /// Returns the Maximum QoS to announce, if it is below 2 \[MQTT-3.2.2-9\].
     pub(super) const fn announced_qos(&self) -> Option<MaximumQoS> {
         MaximumQoS::of(self.maximum_qos)
-    }
-
-    #[inline(always)]
-    pub(super) fn rules(&self, version: Version, receive_maximum: u16, max_packet_size: u32) -> Rules {
-        Rules {
-            limits: self.limits(self.maximum_packet_size),
-            // Before 5.0 no Receive Maximum is announced: only the number of packet identifiers limits the client.
-            receive_maximum: if version == Version::V5 { self.receive_maximum.get() } else { u16::MAX },
-            topic_alias_maximum: self.topic_alias_maximum,
-            manual_acks: self.manual_acks,
-            deliver_in_parts: self.deliver_in_parts,
-            max_in_flight: receive_maximum.min(self.max_in_flight.get()),
-            max_packet_size,
-            budget: BudgetLimits { count: self.max_kept, bytes: self.max_kept_bytes },
-            overflow: self.overflow,
-            puback_ends_qos_2: self.puback_ends_qos_2,
-            keeps_qos_0: self.keep_qos_0,
-            transmit_limit: self.transmit_limit.max(1),
-            answer_limit: self.answer_limit.max(1),
-        }
     }
 }

@@ -54,12 +54,14 @@
 mod accept;
 mod acceptor;
 mod action;
+mod commands;
 mod config;
-mod connection;
+mod peer;
 mod request;
 #[allow(dead_code, reason = "the interface for a router; nothing else in the crate uses it")]
 mod routing;
 mod session;
+mod state;
 
 pub use self::accept::{Accept, NotAccepted};
 pub use self::acceptor::Acceptor;

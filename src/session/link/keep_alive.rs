@@ -68,7 +68,7 @@ impl KeepAlive {
     }
 
     /// Restarts the time for an answer, because the session took no input until now.
-    pub(crate) const fn excuse(&mut self, now: Instant) {
+    pub(crate) const fn restart(&mut self, now: Instant) {
         self.silent_since = now;
     }
 
