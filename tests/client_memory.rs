@@ -2,6 +2,8 @@
 
 #![cfg(feature = "alloc")]
 
+use std::num::NonZeroU16;
+
 use bytes::{Buf, Bytes};
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
 use mqtt_sansio::{Instant, Message, QoS, Version};
@@ -84,7 +86,7 @@ fn an_idle_client_takes_no_more_than_512_bytes() {
 /// What a burst has needed is given back when nothing was sent for the keep-alive interval.
 #[test]
 fn memory_of_a_burst_is_given_back() {
-    let config = ClientConfig { keep_alive: 10, ..ClientConfig::default() };
+    let config = ClientConfig { keep_alive: NonZeroU16::new(10), ..ClientConfig::default() };
     let mut client = connected(Version::V5, config.clone());
     let mut server = connected(Version::V5, config);
     let idle = LIVE.get();

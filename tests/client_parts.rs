@@ -2,16 +2,23 @@
 
 #![cfg(feature = "alloc")]
 
+use std::num::NonZeroU32;
+
 use bytes::Buf;
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
 use mqtt_sansio::codec::{Delivery, PubAckReasonCode, Publish, PublishProperties};
-use mqtt_sansio::{Instant, PacketId, QoS, TopicName, Version};
+use mqtt_sansio::{Instant, PacketId, QoS, SessionExpiry, TopicName, Version};
 
 const NOW: Instant = Instant::EPOCH;
 
 /// A client that takes everything in parts that does not come at once, and has taken what it has to write.
 fn connected(version: Version, config: ClientConfig) -> ClientSession {
-    let config = ClientConfig { version, deliver_in_parts: 0, session_expiry_interval: 100, ..config };
+    let config = ClientConfig {
+        version,
+        deliver_in_parts: Some(NonZeroU32::MIN),
+        session_expiry_interval: SessionExpiry::after(100),
+        ..config
+    };
     let mut client = ClientSession::new(ClientConfig { client_id: "c".into(), ..config });
     connect(&mut client, false);
     client
@@ -158,7 +165,8 @@ fn a_head_that_is_longer_than_its_packet_is_refused_at_once() {
 /// Only what is larger than the threshold, and only if it does not come at once.
 #[test]
 fn small_messages_are_delivered_whole() {
-    let config = ClientConfig { version: Version::V5, deliver_in_parts: 50, ..ClientConfig::default() };
+    let config =
+        ClientConfig { version: Version::V5, deliver_in_parts: NonZeroU32::new(50), ..ClientConfig::default() };
     let mut client = ClientSession::new(config);
     connect(&mut client, false);
     let small = publish(Version::V5, Delivery::AtMostOnce, &[1; 30]);

@@ -2,6 +2,7 @@
 
 #![cfg(feature = "alloc")]
 
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use bytes::Buf;
@@ -9,12 +10,16 @@ use mqtt_sansio::client::{AbandonReason, Action, ClientConfig, ClientSession, Cl
 use mqtt_sansio::codec::{
     ConnAck, ConnAckProperties, Delivery, PubComp, PubRec, Publish, PublishProperties, Subscription,
 };
-use mqtt_sansio::{CommandError, Instant, Journal, Message, PacketId, QoS, TopicName, Utf8Str, Version};
+use mqtt_sansio::{CommandError, Instant, Journal, Message, PacketId, QoS, SessionExpiry, TopicName, Utf8Str, Version};
 
 const START: Instant = Instant::from_micros(1_000_000_000_000);
 
 fn config() -> ClientConfig {
-    ClientConfig { client_id: "c".into(), session_expiry_interval: 1000, ..ClientConfig::default() }
+    ClientConfig {
+        client_id: "c".into(),
+        session_expiry_interval: SessionExpiry::after(1000),
+        ..ClientConfig::default()
+    }
 }
 
 /// Opens a connection that is accepted with these properties, and returns what the client has sent and said.
@@ -170,7 +175,8 @@ fn a_message_of_qos_1_that_is_given_up() {
 /// Who sends all the time notices too that nobody answers.
 #[test]
 fn a_link_that_only_takes() {
-    let mut client = connected(ClientConfig { keep_alive: 10, ping_timeout: 5, ..config() });
+    let mut client =
+        connected(ClientConfig { keep_alive: NonZeroU16::new(10), ping_timeout: NonZeroU16::new(5), ..config() });
     for second in 1..=20 {
         client.publish(START, &Message::new("t", "x")).unwrap();
         take(&mut client);
@@ -258,7 +264,7 @@ fn a_deadline_behind_a_clock_that_has_gone_back() {
 
 #[test]
 fn a_transmit_limit_of_nothing() {
-    let mut client = connected(ClientConfig { transmit_limit: 0, ..config() });
+    let mut client = connected(ClientConfig { transmit_limit: NonZeroU32::MIN, ..config() });
     assert!(client.is_connected());
     client.subscribe(START, &[Subscription::new("a", QoS::AtMostOnce).unwrap()]).unwrap();
     assert!(!take(&mut client).is_empty());
@@ -281,7 +287,7 @@ fn backoff_without_a_connection() {
 /// A large copy of a message that is refused while it comes in is not told, and wedges nothing.
 #[test]
 fn a_copy_in_parts_of_a_message_that_is_refused_meanwhile() {
-    let config = ClientConfig { manual_acks: true, deliver_in_parts: 0, ..config() };
+    let config = ClientConfig { manual_acks: true, deliver_in_parts: Some(NonZeroU32::MIN), ..config() };
     let mut client = connected(config);
     let publish = |id: u16, dup: bool| {
         let delivery = Delivery::ExactlyOnce { id: PacketId::new(id).unwrap(), dup };

@@ -17,7 +17,7 @@ use mqtt_sansio::codec::{
     self, ConnAck, Connect, ConnectProperties, Decoded, Delivery, Limits, Packet, PubAckReasonCode, Publish,
 };
 use mqtt_sansio::server::{self, Accept, Acceptor, ServerConfig, ServerSession};
-use mqtt_sansio::{Instant, Message, PacketId, QoS, Receipt, Token, TopicName, Version};
+use mqtt_sansio::{Instant, Message, PacketId, QoS, Receipt, SessionExpiry, Token, TopicName, Version};
 
 const NOW: Instant = Instant::from_micros(1);
 
@@ -180,9 +180,9 @@ fn client_config(plan: Plan) -> ClientConfig {
         version: plan.version,
         client_id: "c".into(),
         clean_start: false,
-        session_expiry_interval: if plan.version == Version::V5 { u32::MAX } else { 0 },
-        keep_alive: 0,
-        connect_timeout: 0,
+        session_expiry_interval: SessionExpiry::after(if plan.version == Version::V5 { u32::MAX } else { 0 }),
+        keep_alive: None,
+        connect_timeout: None,
         max_in_flight: NonZeroU16::new(plan.receive_maximum).unwrap(),
         receive_maximum: NonZeroU16::new(plan.receive_maximum).unwrap(),
         manual_acks: plan.manual_acks,

@@ -1,6 +1,7 @@
 //! The start and the end of a client's connection.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU16;
 
 use super::action::{Action, Close, Connected, Resumption};
 use super::server::ServerLimits;
@@ -8,7 +9,7 @@ use super::session::ClientSession;
 use crate::codec::{ConnAck, ConnAckReasonCode, Connect, ConnectProperties, Disconnect, List, Version};
 use crate::session::{
     CommandError, Exchange, Journal, JournalError, KeepAlive, Phase, ProtocolError, Record, Restored,
-    SMALLEST_PACKET_SIZE, user_properties,
+    SMALLEST_PACKET_SIZE, SessionExpiry, user_properties,
 };
 use crate::text::Utf8Str;
 use crate::time::Instant;
@@ -31,7 +32,7 @@ impl ClientSession {
         self.encode_connect(asked_clean)?;
         self.engine.advance(now);
         self.asked_clean = asked_clean;
-        self.keep_alive = KeepAlive::new(0, self.engine.now);
+        self.keep_alive = KeepAlive::new(None, self.engine.now);
         self.noticed_at = self.engine.now;
         self.engine.phase = Phase::Opening;
         self.exchange = if self.config.authentication.is_some() { Exchange::Theirs } else { Exchange::Idle };
@@ -52,7 +53,8 @@ impl ClientSession {
         let own_user_properties = user_properties(&config.user_properties)?;
         let authentication = config.authentication.as_deref();
         let properties = ConnectProperties {
-            session_expiry_interval: Some(config.session_expiry_interval).filter(|&seconds| is_v5 && seconds != 0),
+            session_expiry_interval: Some(config.session_expiry_interval.value())
+                .filter(|&seconds| is_v5 && seconds != 0),
             authentication_method: authentication.map(|it| Utf8Str::new(&it.method)).transpose()?,
             authentication_data: authentication.and_then(|it| it.data.as_deref()),
             request_problem_information: (!config.request_problem_information).then_some(false),
@@ -60,7 +62,7 @@ impl ClientSession {
             receive_maximum: Some(config.receive_maximum).filter(|it| is_v5 && it.get() != u16::MAX),
             topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| is_v5 && maximum != 0),
             user_properties: List::from(&own_user_properties),
-            maximum_packet_size: if is_v5 { config.maximum_packet_size.try_into().ok() } else { None },
+            maximum_packet_size: config.maximum_packet_size.filter(|_| is_v5),
         };
         let will = config.will.as_deref();
         let will_user_properties = will.map_or(Ok(Vec::new()), |will| user_properties(&will.user_properties))?;
@@ -68,7 +70,7 @@ impl ClientSession {
             version,
             is_bridge: false,
             clean_start,
-            keep_alive: config.keep_alive,
+            keep_alive: config.keep_alive.map_or(0, NonZeroU16::get),
             client_identifier: Utf8Str::new(&config.client_id)?,
             will: will.map(|will| will.encodable(&will_user_properties)).transpose()?,
             user_name: config.user_name.as_deref().map(Utf8Str::new).transpose()?,
@@ -100,7 +102,7 @@ impl ClientSession {
         self.engine.closed(self.config.max_request_tries);
         self.exchange = Exchange::Idle;
         // The session ends with its connection [MQTT-3.1.2-23; 3.1.1: MQTT-3.1.2-6].
-        if was_established && self.server.session_expiry_interval == 0 {
+        if was_established && !self.server.session_expiry_interval.outlives_connection() {
             self.forget_session();
         }
         self.server = ServerLimits::UNKNOWN;
@@ -129,13 +131,8 @@ impl ClientSession {
         // Before 5.0 a session does not expire, or it ends with its connection.
         let session_expiry_interval = match self.engine.version {
             Version::V5 => self.config.session_expiry_interval,
-            Version::V31 | Version::V311 => {
-                if self.asked_clean {
-                    0
-                } else {
-                    u32::MAX
-                }
-            }
+            Version::V31 | Version::V311 if self.asked_clean => SessionExpiry::WITH_CONNECTION,
+            Version::V31 | Version::V311 => SessionExpiry::NEVER,
         };
         let server = ServerLimits::new(&connack.properties, self.config.keep_alive, session_expiry_interval);
         self.server = server;
@@ -193,12 +190,12 @@ impl ClientSession {
             return Err(CommandError::NotConnected);
         }
         let expiry = disconnect.properties.session_expiry_interval;
-        if expiry.is_some_and(|seconds| seconds != 0) && self.config.session_expiry_interval == 0 {
+        if expiry.is_some_and(|seconds| seconds != 0) && !self.config.session_expiry_interval.outlives_connection() {
             return Err(CommandError::SessionExpiry);
         }
         self.engine.put_disconnect(disconnect, self.server.maximum_packet_size)?;
         if let Some(seconds) = expiry {
-            self.server.session_expiry_interval = seconds;
+            self.server.session_expiry_interval = SessionExpiry::after(seconds);
         }
         self.engine.phase = Phase::Closing;
         Ok(())

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use super::action::{Action, Close};
@@ -51,7 +52,7 @@ impl ClientSession {
             engine: Engine::new(config.version, config.journal),
             server: ServerLimits::UNKNOWN,
             identifiers: None,
-            keep_alive: KeepAlive::new(0, Instant::EPOCH),
+            keep_alive: KeepAlive::new(None, Instant::EPOCH),
             noticed_at: Instant::EPOCH,
             backoff: Backoff::new(),
             exchange: Exchange::Idle,
@@ -87,7 +88,7 @@ impl ClientSession {
     #[inline]
     fn note_sent(&mut self) {
         let before = core::mem::replace(&mut self.noticed_at, self.engine.now);
-        if let Some(left) = self.engine.note_sent(self.config.transmit_limit) {
+        if let Some(left) = self.engine.note_sent(self.config.transmit_limit.get()) {
             // The bytes were written after the last call: at the time of that call or later.
             self.keep_alive.sent(before);
             self.keep_alive.left(left.count, self.engine.now);
@@ -124,11 +125,12 @@ impl ClientSession {
 
     /// Returns the pause before the next connection. It is zero before the first connection, and doubles with each
     /// connection that was refused, lost or closed, up to the longest pause of the
-    /// [configuration](ClientConfig::backoff). Up to half of it is random, and differs between client identifiers. A
+    /// [configuration](ClientConfig::max_backoff). Up to half of it is random, and differs between client identifiers. A
     /// connection that has [lasted](ClientConfig::backoff_reset) resets it to the shortest pause; the server's
     /// acceptance of a connection alone does not, unless the configuration says so.
     pub fn backoff(&self) -> Duration {
-        self.backoff.pause(self.config.backoff, &self.config.client_id, self.config.seed)
+        let ClientConfig { min_backoff, max_backoff, client_id, seed, .. } = &self.config;
+        self.backoff.pause(*min_backoff, *max_backoff, client_id, *seed)
     }
 
     /// Returns the journal: the records to store before the session sends anything that depends on them; `None` unless
@@ -320,15 +322,15 @@ fn rules(config: &ClientConfig, version: Version, server: &ServerLimits) -> Rule
         receive_maximum: if version == Version::V5 { config.receive_maximum.get() } else { u16::MAX },
         topic_alias_maximum: config.topic_alias_maximum,
         manual_acks: config.manual_acks,
-        deliver_in_parts: config.deliver_in_parts,
+        deliver_in_parts: config.deliver_in_parts.map_or(u32::MAX, NonZeroU32::get),
         max_in_flight: server.receive_maximum.min(config.max_in_flight.get()),
         max_packet_size: server.maximum_packet_size,
         budget: BudgetLimits { count: config.max_kept, bytes: config.max_kept_bytes },
         overflow: config.overflow,
         puback_ends_qos_2: config.puback_ends_qos_2,
         keeps_qos_0: true,
-        transmit_limit: config.transmit_limit.max(1),
-        answer_limit: config.transmit_limit.max(1),
+        transmit_limit: config.transmit_limit.get(),
+        answer_limit: config.transmit_limit.get(),
     }
 }
 

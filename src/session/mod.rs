@@ -4,10 +4,13 @@
 //! Behaviour of only one of the endpoints is not in this module: the engine asks a [`Side`] where client and server
 //! differ. The public types, errors and outcomes, cover both endpoints.
 
+use core::num::NonZeroU32;
+
 mod deliveries;
 mod ending;
 mod engine;
 mod error;
+mod expiry;
 mod link;
 mod message;
 mod outcome;
@@ -23,6 +26,7 @@ mod will;
 pub use self::deliveries::inbound::Receipt;
 pub use self::deliveries::queue::Overflow;
 pub use self::error::{CommandError, ProtocolError};
+pub use self::expiry::SessionExpiry;
 pub use self::link::transmit::Transmit;
 pub use self::message::{Message, MessageRef, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
 pub use self::outcome::{AbandonReason, Codes, Outcome};
@@ -49,6 +53,9 @@ pub(crate) use self::{
 #[allow(unused_imports, reason = "for a router: see `server::routing`")]
 pub(crate) use self::store::stored::Stored;
 pub(crate) use self::{link::transmit::LARGE, store::payload::PayloadAccount};
+
+/// The default maximum number of bytes in the output: 64 KiB.
+pub(crate) const TRANSMIT_LIMIT: NonZeroU32 = NonZeroU32::MIN.saturating_add(64 * 1024 - 1);
 
 /// The smallest supported Maximum Packet Size of a peer, in bytes: that of the longest acknowledgement without
 /// properties.

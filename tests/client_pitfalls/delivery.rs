@@ -2,6 +2,7 @@
 
 use super::journal::store;
 use super::*;
+use mqtt_sansio::SessionExpiry;
 
 /// One allocator for all operations; identifiers in use are as many as open operations; none after the session is lost.
 #[test]
@@ -124,7 +125,7 @@ fn pitfall_02_quota_does_not_leak() {
 #[test]
 fn pitfall_03_each_token_has_one_outcome() {
     let config = ClientConfig { overflow: Overflow::DropOldest, max_kept: 4, ..v5() };
-    let mut wire = Wire::new(ClientConfig { session_expiry_interval: 0, ..config });
+    let mut wire = Wire::new(ClientConfig { session_expiry_interval: SessionExpiry::WITH_CONNECTION, ..config });
     let mut outcomes: BTreeMap<Token, Vec<Done>> = BTreeMap::new();
     let mut expected: Vec<(Token, Done)> = Vec::new();
     let mut note = |events: Vec<Event>| {

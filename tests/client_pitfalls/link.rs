@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn pitfall_07_a_dead_link_is_noticed() {
-    let config = ClientConfig { keep_alive: 20, ping_timeout: 5, ..v5() };
+    let config = ClientConfig { keep_alive: NonZeroU16::new(20), ping_timeout: NonZeroU16::new(5), ..v5() };
     let mut wire = Wire::connected(config);
     wire.now = wire.client.deadline().unwrap();
     assert_eq!(wire.poll(), []);
@@ -24,7 +24,7 @@ fn pitfall_07_a_dead_link_is_noticed() {
 
 #[test]
 fn pitfall_07_a_link_under_load_is_not_dead() {
-    let config = ClientConfig { keep_alive: 20, ping_timeout: 5, ..v5() };
+    let config = ClientConfig { keep_alive: NonZeroU16::new(20), ping_timeout: NonZeroU16::new(5), ..v5() };
     // Much goes out, and comes in: no ping is needed, and so no answer either.
     let mut wire = Wire::connected(config.clone());
     for _ in 0..600 {
@@ -78,8 +78,9 @@ fn pitfall_07_a_link_under_load_is_not_dead() {
 fn pitfall_07_the_server_keep_alive_wins() {
     let server_keep_alive = Some(10);
     let properties = ConnAckProperties { server_keep_alive, ..Default::default() };
-    let mut wire = Wire::connected_by(ClientConfig { keep_alive: 1000, ..v5() }, connack_with(properties));
-    assert_eq!(wire.client.server().keep_alive, 10);
+    let mut wire =
+        Wire::connected_by(ClientConfig { keep_alive: NonZeroU16::new(1000), ..v5() }, connack_with(properties));
+    assert_eq!(wire.client.server().keep_alive, NonZeroU16::new(10));
     let start = wire.now;
     wire.now = wire.client.deadline().unwrap();
     assert!(wire.now.since(start) <= Duration::from_secs(10));
@@ -90,7 +91,8 @@ fn pitfall_07_the_server_keep_alive_wins() {
 #[test]
 fn pitfall_08_clock_jumps() {
     // Backwards: the same as if no time had passed.
-    let mut wire = Wire::connected(ClientConfig { keep_alive: 20, ping_timeout: 5, ..v5() });
+    let mut wire =
+        Wire::connected(ClientConfig { keep_alive: NonZeroU16::new(20), ping_timeout: NonZeroU16::new(5), ..v5() });
     let (now, deadline) = (wire.now, wire.client.deadline());
     for earlier in [0, now.as_micros() - 1, now.as_micros()] {
         assert_eq!(wire.client.poll(Instant::from_micros(earlier), &mut &[][..]), None);
@@ -127,7 +129,7 @@ fn pitfall_08_clock_jumps() {
     assert_eq!(wire.client.poll(wire.now, &mut &[][..]), None);
     wire.assert_sent(&[Packet::PingReq]);
     // A connection that begins with an earlier time begins when the last one ended.
-    let mut wire = Wire::connected(ClientConfig { connect_timeout: 30, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { connect_timeout: NonZeroU16::new(30), ..v5() });
     wire.later(100_000);
     wire.lose();
     let last = wire.now;
@@ -166,7 +168,7 @@ fn pitfall_09_nothing_blocks() {
 /// When much waits to be written no input is taken, and output drains all the same; nothing is lost or stuck.
 #[test]
 fn pitfall_09_output_drains_while_input_waits() {
-    let mut wire = Wire::connected(ClientConfig { transmit_limit: 100, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { transmit_limit: NonZeroU32::new(100).unwrap(), ..v5() });
     let mut bytes = Vec::new();
     for number in 1..=200 {
         published("x", delivery(QOS_1, number)).encode(Version::V5, &mut bytes).unwrap();
@@ -189,7 +191,8 @@ fn pitfall_09_output_drains_while_input_waits() {
     acks.extend(sent_ids(&mut wire));
     assert!(acks.into_iter().eq(1..=200));
     // What is published in the meantime waits its turn.
-    let mut wire = Wire::connected(ClientConfig { transmit_limit: 100, max_kept: 1000, ..v5() });
+    let mut wire =
+        Wire::connected(ClientConfig { transmit_limit: NonZeroU32::new(100).unwrap(), max_kept: 1000, ..v5() });
     let tokens: Vec<_> = (0..500).map(|_| wire.publish("0123456789", QOS_0)).collect();
     let mut done = Vec::new();
     while done.len() < tokens.len() {

@@ -31,7 +31,7 @@ fn drain_slowly(wire: &mut Wire) -> u64 {
 
 #[test]
 fn pitfall_27_a_slow_uplink_is_not_dead() {
-    let config = ClientConfig { keep_alive: 10, ping_timeout: 15, ..v5() };
+    let config = ClientConfig { keep_alive: NonZeroU16::new(10), ping_timeout: NonZeroU16::new(15), ..v5() };
     let mut wire = Wire::connected(config.clone());
     wire.client.publish(wire.now, &Message::new("t", Bytes::from(vec![0; 1 << 20]))).unwrap();
     assert!(drain_slowly(&mut wire) > 50);
@@ -63,7 +63,12 @@ fn pitfall_27_a_large_connect_has_its_time() {
         let will = Will { topic: "w".into(), payload: payload.clone(), ..Will::default() };
         let authentication =
             (version == Version::V5).then(|| Authentication { method: "M".into(), data: Some(vec![0; 60_000]) }.into());
-        let config = ClientConfig { connect_timeout: 2, will: Some(will.into()), authentication, ..lasting(version) };
+        let config = ClientConfig {
+            connect_timeout: NonZeroU16::new(2),
+            will: Some(will.into()),
+            authentication,
+            ..lasting(version)
+        };
         let mut wire = Wire::new(config);
         wire.client.open(wire.now).unwrap();
         assert!(drain_slowly(&mut wire) >= 4);
@@ -292,7 +297,7 @@ fn pitfall_37_no_wrong_answer_wedges_a_session() {
 /// CONNACK alone is no success: a server that accepts and closes is left in peace.
 #[test]
 fn pitfall_34_back_off_is_reset_by_a_connection_that_lasts() {
-    let mut wire = Wire::new(ClientConfig { backoff: (1, 60), ..v5() });
+    let mut wire = Wire::new(ClientConfig { min_backoff: 1, max_backoff: 60, ..v5() });
     let mut last = Duration::ZERO;
     for _ in 0..5 {
         wire.connect(connack());

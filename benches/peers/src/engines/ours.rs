@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant as Clock;
 
@@ -37,7 +38,7 @@ pub fn client(version: mqtt_sansio::Version) -> ClientSession {
         version,
         client_id: "client-0001".into(),
         max_kept: u32::MAX,
-        transmit_limit: u32::MAX,
+        transmit_limit: NonZeroU32::MAX,
         ..ClientConfig::default()
     };
     let mut client = ClientSession::new(config);
@@ -122,7 +123,7 @@ pub fn server(version: mqtt_sansio::Version, config: Arc<ServerConfig>) -> (Clie
         version,
         client_id: "client-0001".into(),
         max_kept: u32::MAX,
-        transmit_limit: u32::MAX,
+        transmit_limit: NonZeroU32::MAX,
         ..ClientConfig::default()
     };
     let mut client = ClientSession::new(config_of_client);
