@@ -2,6 +2,7 @@
 
 #![cfg(feature = "alloc")]
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Buf;
@@ -218,7 +219,7 @@ fn a_flood_of_unreleased_messages_costs_eight_kilobytes() {
 /// A client that sends and does not read: its requests are answered up to a limit, and then nothing more is taken.
 #[test]
 fn a_client_that_does_not_read_costs_the_answer_limit() {
-    let config = Arc::new(ServerConfig { answer_limit: 1000, ..ServerConfig::default() });
+    let config = Arc::new(ServerConfig { answer_limit: NonZeroU32::new(1000).unwrap(), ..ServerConfig::default() });
     let mut session = accept(&config, &encoded(&connect(Version::V5).into(), Version::V5));
     let copy = published("x", again(QoS::ExactlyOnce, 1));
     let flood = encoded_all(&[copy, mqtt_sansio::codec::Packet::PingReq, PubRel::new(id(9)).into()], Version::V5);

@@ -2,10 +2,12 @@
 
 #![cfg(feature = "alloc")]
 
+use std::num::{NonZeroU16, NonZeroU32};
+
 use bytes::Buf;
 use mqtt_sansio::codec::{Connect, ConnectProperties, Disconnect, DisconnectReasonCode};
 use mqtt_sansio::server::{AbandonReason, Accept, Acceptor, Action, Close, Outcome, ServerConfig, ServerSession};
-use mqtt_sansio::{CommandError, Instant, Message, QoS, Utf8Str, Version};
+use mqtt_sansio::{CommandError, Instant, Message, QoS, SessionExpiry, Utf8Str, Version};
 
 const NOW: Instant = Instant::from_micros(5_000_000);
 
@@ -64,7 +66,7 @@ fn a_session_in_use_is_given_back_in_use() {
 /// A packet that is too large, or whose length is wrong, is not answered: nobody knows in which form.
 #[test]
 fn a_connect_whose_version_is_not_known() {
-    let config = ServerConfig { max_connect_size: 20, ..ServerConfig::default() };
+    let config = ServerConfig { max_connect_size: NonZeroU32::new(20).unwrap(), ..ServerConfig::default() };
     for bytes in [&b"\x10\x7f\x00\x04MQTT\x04"[..], b"\x10\xff\xff\xff\xff", b"\x10\x80\x00"] {
         let mut acceptor = Acceptor::new(config.clone(), NOW);
         let mut input = bytes;
@@ -81,7 +83,7 @@ fn a_connect_whose_version_is_not_known() {
 /// A message of QoS 0 that a slow client has not taken does not wait for its next connection.
 #[test]
 fn a_message_of_qos_0_that_waits_when_the_connection_ends() {
-    let config = ServerConfig { transmit_limit: 1, ..ServerConfig::default() };
+    let config = ServerConfig { transmit_limit: NonZeroU32::MIN, ..ServerConfig::default() };
     let mut session = accepted(config, 100);
     let waits = session.publish(NOW, &Message::new("t", "x")).unwrap();
     session.closed(NOW);
@@ -93,18 +95,19 @@ fn a_message_of_qos_0_that_waits_when_the_connection_ends() {
 /// DISCONNECT makes no more of a session expiry interval than was granted.
 #[test]
 fn an_expiry_interval_that_was_granted_is_the_longest() {
-    let accept = Accept { session_expiry_interval: Some(60), ..Accept::default() };
+    let accept = Accept { session_expiry_interval: Some(SessionExpiry::after(60)), ..Accept::default() };
     let mut session = asked(1000).accept(NOW, None, accept).unwrap();
     let disconnect = b"\xe0\x07\x00\x05\x11\xff\xff\xff\xff";
     assert!(matches!(session.poll(NOW, &mut &disconnect[..]), Some(Action::Close(Close::Disconnected(_)))));
-    assert_eq!(session.session_expiry_interval(), 60);
+    assert_eq!(session.session_expiry_interval(), SessionExpiry::after(60));
 }
 
 /// The time for the answer to a challenge begins when the challenge has left; while it leaves, the client is alive.
 #[test]
 fn a_large_challenge_has_its_time() {
     let seconds = |seconds| NOW + std::time::Duration::from_secs(seconds);
-    let mut acceptor = Acceptor::new(ServerConfig { connect_timeout: 5, ..ServerConfig::default() }, NOW);
+    let mut acceptor =
+        Acceptor::new(ServerConfig { connect_timeout: NonZeroU16::new(5), ..ServerConfig::default() }, NOW);
     let mut input = &b"\x10\x12\x00\x04MQTT\x05\x02\x00\x00\x04\x15\x00\x01M\x00\x01c"[..];
     assert!(matches!(acceptor.poll(NOW, &mut input), Some(Action::Connect(_))));
     acceptor.challenge(NOW, &[0; 40_000]).unwrap();

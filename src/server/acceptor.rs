@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU16;
 
 use super::accept::{Accept, NotAccepted, Pending, Terms, put_connack};
 use super::action::{Action, Close};
@@ -13,7 +14,7 @@ use crate::codec::{
     self, AnswerForm, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded,
     ErrorKind, MAX_PACKET_SIZE, Packet, PacketType, Version,
 };
-use crate::session::{CommandError, ProtocolError, SMALLEST_PACKET_SIZE, Transmit, Will};
+use crate::session::{CommandError, ProtocolError, SMALLEST_PACKET_SIZE, SessionExpiry, Transmit, Will};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -131,10 +132,8 @@ impl Acceptor {
 
     /// Starts the timeout for the client's next step.
     fn await_client(&mut self) {
-        self.deadline = match self.config.connect_timeout {
-            0 => Instant::NEVER,
-            seconds => self.now.after_seconds(u32::from(seconds)),
-        };
+        let after = |seconds: NonZeroU16| self.now.after_seconds(seconds.get().into());
+        self.deadline = self.config.connect_timeout.map_or(Instant::NEVER, after);
     }
 
     /// Ends the connection. `pending` is preserved, so that the caller can report which client was refused.
@@ -148,7 +147,7 @@ impl Acceptor {
         if input.first().is_some_and(|&first| PacketType::from_number(first >> 4) != Some(PacketType::Connect)) {
             return Some(self.over(Close::ProtocolError(ProtocolError::NotConnect)));
         }
-        match codec::decode(input, Version::V5, self.config.limits(self.config.max_connect_size)) {
+        match codec::decode(input, Version::V5, self.config.limits(Some(self.config.max_connect_size))) {
             Ok(Decoded::Packet { packet: Packet::Connect(connect), size }) => {
                 *input = input.get(size..).unwrap_or_default();
                 Some(self.take_connect(connect))
@@ -165,7 +164,7 @@ impl Acceptor {
     fn receive_malformed_connect<'a>(&mut self, input: &[u8], error: DecodeError) -> Option<Action<'a>> {
         let error = match codec::answer_form_of(input) {
             // More bytes may still arrive; when they arrive does not change the answer.
-            AnswerForm::NotYet if input.len() < self.config.max_connect_size as usize => return None,
+            AnswerForm::NotYet if input.len() < self.config.max_connect_size.get() as usize => return None,
             AnswerForm::NotYet | AnswerForm::Unreadable => error,
             AnswerForm::Version(version) => {
                 let error = error.with_version(version);
@@ -189,9 +188,11 @@ impl Acceptor {
             user_name: connect.user_name.map(owned),
             will: connect.will.as_ref().map(|will| Will::received(will).into()),
             session_expiry_interval: match connect.version {
-                Version::V5 => properties.session_expiry_interval.unwrap_or(0),
-                Version::V31 | Version::V311 if connect.clean_start => 0,
-                Version::V31 | Version::V311 => u32::MAX,
+                Version::V5 => {
+                    properties.session_expiry_interval.map_or(SessionExpiry::WITH_CONNECTION, SessionExpiry::after)
+                }
+                Version::V31 | Version::V311 if connect.clean_start => SessionExpiry::WITH_CONNECTION,
+                Version::V31 | Version::V311 => SessionExpiry::NEVER,
             },
             client: ClientLimits {
                 receive_maximum: properties.receive_maximum.map_or(u16::MAX, Into::into),
@@ -320,7 +321,7 @@ impl Acceptor {
 
     /// Handles the answer to a challenge: AUTH, or a DISCONNECT of a client that gives up.
     fn receive_auth<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        match codec::decode(input, Version::V5, self.config.limits(self.config.max_connect_size)) {
+        match codec::decode(input, Version::V5, self.config.limits(Some(self.config.max_connect_size))) {
             Ok(Decoded::Packet { packet, size }) => {
                 *input = input.get(size..).unwrap_or_default();
                 let method = self.pending.as_ref().and_then(|pending| pending.method.as_deref()).map(str::as_bytes);

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::action::{Action, Close};
 use super::session::{Marked, ServerSession};
 use crate::codec::{Auth, AuthReasonCode, Disconnect, DisconnectReasonCode, ReasonCode, Version};
-use crate::session::{CommandError, Exchange, Phase, ProtocolError};
+use crate::session::{CommandError, Exchange, Phase, ProtocolError, SessionExpiry};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -58,8 +58,8 @@ impl ServerSession {
     /// [`poll`](Self::poll) reports all that, and [`Action::Expired`] last.
     pub fn end(&mut self, now: Instant) {
         self.engine.advance(now);
-        self.session_expiry_interval = 0;
-        self.max_session_expiry_interval = 0;
+        self.session_expiry_interval = SessionExpiry::WITH_CONNECTION;
+        self.max_session_expiry_interval = SessionExpiry::WITH_CONNECTION;
         if self.engine.phase == Phase::Closed {
             self.expires_at = self.engine.now;
             if let Some(kept) = &mut self.will {
@@ -87,10 +87,7 @@ impl ServerSession {
         self.requests = None;
         self.connection = self.connection.wrapping_add(1);
         let now = self.engine.now;
-        self.expires_at = match self.session_expiry_interval {
-            u32::MAX => Instant::NEVER,
-            seconds => now.after_seconds(seconds),
-        };
+        self.expires_at = self.session_expiry_interval.counted_from(now);
         if let Some(kept) = &mut self.will {
             kept.at = now.after_seconds(kept.will.delay_interval).min(self.expires_at);
         }
@@ -129,7 +126,9 @@ impl ServerSession {
     pub(crate) fn outlives_connection(&self, now: Instant) -> bool {
         match self.engine.phase {
             Phase::Closed | Phase::Expired => !self.is_expired(now),
-            Phase::Opening | Phase::Open | Phase::Closing | Phase::Over => self.session_expiry_interval != 0,
+            Phase::Opening | Phase::Open | Phase::Closing | Phase::Over => {
+                self.session_expiry_interval.outlives_connection()
+            }
         }
     }
 
@@ -143,7 +142,7 @@ impl ServerSession {
             if seconds != 0 && self.asked_no_expiry {
                 return self.protocol_error(ProtocolError::SessionExpiry);
             }
-            self.session_expiry_interval = seconds.min(self.max_session_expiry_interval);
+            self.session_expiry_interval = SessionExpiry::after(seconds).min(self.max_session_expiry_interval);
         }
         // Only Normal disconnection discards the will [MQTT-3.14.4-3].
         if disconnect.reason_code == DisconnectReasonCode::NormalDisconnection {

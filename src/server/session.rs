@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use core::num::NonZeroU16;
 
 use super::action::{Action, Close};
 use super::config::ServerConfig;
@@ -10,8 +11,8 @@ use super::request::Requests;
 use crate::codec::{AckProperties, MAX_PACKET_SIZE};
 use crate::codec::{Packet, PubAckReasonCode, QoS, Version};
 use crate::session::{
-    CommandError, End, Engine, Exchange, Message, Phase, ProtocolError, Receipt, Rules, Side, Stop, Token, Transmit,
-    Waiting, Will,
+    CommandError, End, Engine, Exchange, Message, Phase, ProtocolError, Receipt, Rules, SessionExpiry, Side, Stop,
+    Token, Transmit, Waiting, Will,
 };
 use crate::time::Instant;
 
@@ -28,10 +29,10 @@ pub struct ServerSession {
     pub(super) is_bridge: bool,
     /// Keep-alive interval, in seconds; 0: no keep-alive.
     pub(super) keep_alive: u16,
-    /// How long the session outlives its connection, in seconds; `u32::MAX`: the session does not expire.
-    pub(super) session_expiry_interval: u32,
-    /// Maximum of the session expiry interval that DISCONNECT may set, in seconds.
-    pub(super) max_session_expiry_interval: u32,
+    /// How long the session outlives its connection.
+    pub(super) session_expiry_interval: SessionExpiry,
+    /// Maximum of the session expiry interval that DISCONNECT may set.
+    pub(super) max_session_expiry_interval: SessionExpiry,
     /// Time when the session expires; `NEVER` while there is a connection.
     pub(super) expires_at: Instant,
     /// The will of the client.
@@ -124,7 +125,7 @@ impl ServerSession {
     /// the keep-alive timeout ends the connection.
     #[inline]
     pub(super) fn note_sent(&mut self) {
-        if self.engine.note_sent(self.config.answer_limit).is_some_and(|left| left.was_held) {
+        if self.engine.note_sent(self.config.answer_limit.get()).is_some_and(|left| left.was_held) {
             self.last_heard = self.engine.now;
         }
     }
@@ -267,13 +268,13 @@ impl ServerSession {
         self.engine.phase == Phase::Open
     }
 
-    /// Returns the keep-alive interval, in seconds; 0: no keep-alive.
-    pub const fn keep_alive(&self) -> u16 {
-        self.keep_alive
+    /// Returns the keep-alive interval, in seconds; `None`: the client need not send anything.
+    pub const fn keep_alive(&self) -> Option<NonZeroU16> {
+        NonZeroU16::new(self.keep_alive)
     }
 
-    /// Returns how long the session outlives its connection, in seconds; `u32::MAX`: the session does not expire.
-    pub const fn session_expiry_interval(&self) -> u32 {
+    /// Returns how long the session outlives its connection.
+    pub const fn session_expiry_interval(&self) -> SessionExpiry {
         self.session_expiry_interval
     }
 

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::time::Instant;
+
 /// How long a session outlives its connection (Session Expiry Interval, section 3.1.2.11.2). The default is that the
 /// session ends with its connection.
 ///
@@ -29,6 +31,14 @@ impl SessionExpiry {
     /// `u32::MAX` for [`NEVER`](Self::NEVER).
     pub const fn value(self) -> u32 {
         self.0
+    }
+
+    /// Returns the time when a session expires whose connection has ended at this time.
+    pub(crate) fn counted_from(self, closed: Instant) -> Instant {
+        match self {
+            Self::NEVER => Instant::NEVER,
+            Self(seconds) => closed.after_seconds(seconds),
+        }
     }
 
     /// Returns whether the session outlives its connection.

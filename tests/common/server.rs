@@ -231,7 +231,7 @@ pub(crate) fn connack(session_present: bool) -> Packet<'static> {
 
 /// A server that takes whatever there is, so that CONNACK has nothing to announce.
 pub(crate) fn config() -> ServerConfig {
-    ServerConfig { maximum_packet_size: u32::MAX, ..ServerConfig::default() }
+    ServerConfig { maximum_packet_size: None, ..ServerConfig::default() }
 }
 
 /// A client `c` that wants its session to go on, and to last; without a Keep Alive.

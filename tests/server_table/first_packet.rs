@@ -1,5 +1,7 @@
 //! A first packet that is no CONNECT of a supported version in good order: what it is answered with.
 
+use std::num::{NonZeroU16, NonZeroU32};
+
 use mqtt_sansio::codec::{Connect, ConnectProperties, Packet, ReasonCode, UserProperty, WillProperties};
 use mqtt_sansio::server::{Action, Close, ServerConfig};
 use mqtt_sansio::{ProtocolError, Version};
@@ -273,7 +275,7 @@ fn a_connect_that_is_too_large_is_answered() {
     for version in Version::ALL {
         let bytes = encoded(&Connect { keep_alive: 7, ..lasting(version) }.into(), version);
         let level = if version == Version::V31 { 11 } else { 9 };
-        let config = ServerConfig { max_connect_size: bytes.len() as u32 - 1, ..config() };
+        let config = ServerConfig { max_connect_size: NonZeroU32::new(bytes.len() as u32 - 1).unwrap(), ..config() };
         for end in 0..bytes.len() {
             let (events, sent) = answer(config.clone(), &bytes[..end]);
             let expected: &[u8] = if version == Version::V5 { b"\x20\x03\x00\x95\x00" } else { b"" };
@@ -284,7 +286,7 @@ fn a_connect_that_is_too_large_is_answered() {
             }
         }
         // A limit that leaves no room for the level: nothing is collected beyond it.
-        let tiny = ServerConfig { max_connect_size: 5, ..config.clone() };
+        let tiny = ServerConfig { max_connect_size: NonZeroU32::new(5).unwrap(), ..config.clone() };
         assert_eq!(answer(tiny.clone(), &bytes[..4]), (vec![], vec![]));
         assert_eq!(answer(tiny, &bytes[..5]), (too_large.to_vec(), vec![]));
         // If it does not come, it has not come in time.
@@ -335,7 +337,7 @@ fn a_keep_alive_that_is_too_long() {
             (u16::MAX, u16::MAX, true),
             (u16::MAX, 0, false),
         ] {
-            let config = ServerConfig { max_keep_alive: max, ..config() };
+            let config = ServerConfig { max_keep_alive: NonZeroU16::new(max), ..config() };
             let connect: Packet<'_> = Connect { keep_alive: asked, ..lasting(version) }.into();
             let mut door = Door::new(config, version);
             let events = door.receive_bytes(&encoded(&connect, version)).0;
@@ -344,7 +346,7 @@ fn a_keep_alive_that_is_too_long() {
                 assert_eq!(events, [Event::Connect("c".into())], "{what}");
                 assert_eq!(
                     door.acceptor.accept(door.now, None, Default::default()).unwrap().keep_alive(),
-                    asked,
+                    NonZeroU16::new(asked),
                     "{what}"
                 );
             } else {

@@ -539,20 +539,20 @@ fn client_config(version: Version, random: &mut Random) -> ClientConfig {
 fn server_config(version: Version, random: &mut Random) -> ServerConfig {
     ServerConfig {
         receive_maximum: if random.percent(60) { limit(random) } else { NonZeroU16::MAX },
-        maximum_packet_size: if random.percent(20) { 5000 } else { 16 * 1024 * 1024 },
+        maximum_packet_size: NonZeroU32::new(if random.percent(20) { 5000 } else { 16 * 1024 * 1024 }),
         maximum_qos: if random.percent(10) { QoS::AtLeastOnce } else { QoS::ExactlyOnce },
         topic_alias_maximum: random.below(4) as u16,
         topic_aliases: 2,
         // Before 5.0 a client that asks for more would be refused, for ever.
-        max_keep_alive: if random.percent(20) && version == Version::V5 { 10 } else { 0 },
-        deliver_in_parts: if random.percent(30) { 50 } else { u32::MAX },
+        max_keep_alive: if random.percent(20) && version == Version::V5 { NonZeroU16::new(10) } else { None },
+        deliver_in_parts: if random.percent(30) { NonZeroU32::new(50) } else { None },
         manual_acks: random.percent(40),
         max_in_flight: if random.percent(20) { limit(random) } else { NonZeroU16::MAX },
         max_kept: if random.percent(15) { 6 } else { 1000 },
         max_kept_bytes: if random.percent(30) { 20_000 } else { 16 * 1024 * 1024 },
         overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
         keep_qos_0: random.percent(30),
-        transmit_limit: if random.percent(20) { 300 } else { 64 * 1024 },
+        transmit_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
         ..ServerConfig::default()
     }
 }

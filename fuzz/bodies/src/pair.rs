@@ -10,6 +10,8 @@ use mqtt_sansio::server::ServerConfig;
 use mqtt_sansio::{Message, Overflow, SessionExpiry};
 use mqtt_sansio_testkit::{EngineServer, Event, Fate, Pair, Reconnect};
 
+use super::nonzero;
+
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 /// Lets a client and a server exchange what the data say, over a link that is cut where the data say. The pair itself
@@ -66,7 +68,7 @@ fn pair(u: &mut Unstructured<'_>) -> Result<Pair<EngineServer>> {
         topic_aliases: if set(2) { 2 } else { 0 },
         max_kept: if set(3) { 4 } else { 10_000 },
         overflow: if set(4) { Overflow::DropOldest } else { Overflow::Refuse },
-        transmit_limit: NonZeroU32::new(if set(5) { 100 } else { 65_536 }).unwrap(),
+        transmit_limit: nonzero(if set(5) { 100 } else { 65_536 }),
         deliver_in_parts: if set(6) { NonZeroU32::new(10) } else { None },
         min_backoff: 0,
         max_backoff: 1,
@@ -78,9 +80,9 @@ fn pair(u: &mut Unstructured<'_>) -> Result<Pair<EngineServer>> {
         topic_aliases: if set(9) { 2 } else { 0 },
         max_kept: if set(10) { 4 } else { 1000 },
         overflow: if set(11) { Overflow::DropOldest } else { Overflow::Refuse },
-        transmit_limit: if set(12) { 100 } else { 65_536 },
-        answer_limit: if set(12) { 100 } else { 65_536 },
-        deliver_in_parts: if set(13) { 10 } else { u32::MAX },
+        transmit_limit: nonzero(if set(12) { 100 } else { 65_536 }),
+        answer_limit: nonzero(if set(12) { 100 } else { 65_536 }),
+        deliver_in_parts: if set(13) { NonZeroU32::new(10) } else { None },
         keep_qos_0: set(14),
         ..ServerConfig::default()
     };

@@ -49,7 +49,7 @@ impl EngineServer {
             self.forget();
         }
         let kept = self.session.take();
-        let outlives = kept.as_ref().is_some_and(|session| session.session_expiry_interval() > 0);
+        let outlives = kept.as_ref().is_some_and(|session| session.session_expiry_interval().outlives_connection());
         if kept.is_none() {
             self.sessions += 1;
         }
