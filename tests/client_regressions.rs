@@ -81,11 +81,11 @@ fn a_message_that_waits_since_before_the_first_connection() {
 #[test]
 fn a_message_that_is_published_long_after_the_last_poll() {
     let mut client = ClientSession::new(config());
-    assert_eq!(client.poll(START, &mut &[][..]), None);
+    assert_eq!(client.poll_timeout(START), None);
     let later = START + Duration::from_secs(3600);
     client.publish(later, &expiring(10)).unwrap();
-    assert_eq!(client.poll(later + Duration::from_secs(9), &mut &[][..]), None, "one second is left");
-    let end = client.poll(later + Duration::from_secs(10), &mut &[][..]);
+    assert_eq!(client.poll_timeout(later + Duration::from_secs(9)), None, "one second is left");
+    let end = client.poll_timeout(later + Duration::from_secs(10));
     assert!(matches!(end, Some(Action::Done { outcome: Outcome::Abandoned(AbandonReason::Expired), .. })), "{end:?}");
 }
 
@@ -181,9 +181,9 @@ fn a_link_that_only_takes() {
         client.publish(START, &Message::new("t", "x")).unwrap();
         take(&mut client);
         let now = START + Duration::from_secs(second);
-        while let Some(action) = client.poll(now, &mut &[][..]) {
+        while let Some(action) = client.poll_timeout(now) {
             if let Action::Close(why) = action {
-                assert_eq!((why, second), (Close::PingTimeout, 15));
+                assert_eq!((why, second), (Close::KeepAliveTimeout, 15));
                 return;
             }
         }
@@ -235,9 +235,9 @@ fn tokens_go_on_after_a_snapshot() {
 fn expired_messages_make_room() {
     let mut client = ClientSession::new(ClientConfig { max_kept: 1, ..config() });
     let expired = client.publish(START, &expiring(1)).unwrap();
-    client.poll(START, &mut &[][..]);
+    client.poll_timeout(START);
     assert_eq!(client.publish(START, &expiring(9)), Err(CommandError::QueueFull));
-    let done = client.poll(START + Duration::from_secs(2), &mut &[][..]);
+    let done = client.poll_timeout(START + Duration::from_secs(2));
     assert_eq!(done, Some(Action::Done { token: expired, outcome: Outcome::Abandoned(AbandonReason::Expired) }));
     client.publish(START, &expiring(9)).unwrap();
 }
@@ -256,7 +256,7 @@ fn an_identifier_that_was_not_asked_for() {
 #[test]
 fn a_deadline_behind_a_clock_that_has_gone_back() {
     let mut client = connected(config());
-    client.poll(START + Duration::from_secs(3600), &mut &[][..]);
+    client.poll_timeout(START + Duration::from_secs(3600));
     client.publish(START, &Message::new("t", "x")).unwrap();
     take(&mut client);
     assert!(client.deadline().unwrap() <= START);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Buf;
 use mqtt_sansio::codec::{Connect, ConnectProperties, PubAck, PubComp, PubRec, PubRel};
-use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig, ServerSession};
+use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, ServerConfig, ServerSession};
 use mqtt_sansio::{Instant, Message, QoS, Version};
 
 #[path = "common/server.rs"]
@@ -29,11 +29,11 @@ fn connect(version: Version) -> Connect<'static> {
 
 fn accept(config: &Arc<ServerConfig>, bytes: &[u8]) -> ServerSession {
     let mut acceptor = Acceptor::new(Arc::clone(config), NOW);
-    assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(Action::Connect(_))));
+    assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(AcceptorAction::Connect(_))));
     let mut session = acceptor.accept(NOW, None, Accept::default()).unwrap();
     drop(acceptor);
     write(&mut session);
-    assert!(session.poll(NOW, &mut &[][..]).is_none());
+    assert!(session.poll_timeout(NOW).is_none());
     session
 }
 
@@ -62,7 +62,7 @@ fn an_acceptor_holds_nothing_before_connect_is_complete() {
     assert!(Acceptor::new(ServerConfigIn(&config), NOW).poll(NOW, &mut &huge[..5]).is_none());
     for bytes in [&huge[..], b"\x30\xFF\xFF\xFF\x7F", b"\x00", b"GET / HTTP/1.1\r\n"] {
         let mut acceptor = Acceptor::new(ServerConfigIn(&config), NOW);
-        assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(Action::Close(_))));
+        assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(AcceptorAction::Close(_))));
         drop(acceptor);
     }
     assert_eq!(LIVE.get(), before.1, "nothing is left");
@@ -96,7 +96,7 @@ fn an_idle_session_takes_no_more_than_384_bytes() {
         assert!(heap + size <= 384, "{version}: {heap} + {size}");
         // Nor does one without a connection.
         session.closed(NOW);
-        assert!(session.poll(NOW, &mut &[][..]).is_none());
+        assert!(session.poll_timeout(NOW).is_none());
         let heap = LIVE.get() - before;
         assert!(heap + size <= 384, "{version}, detached: {heap} + {size}");
         drop(session);
@@ -150,7 +150,7 @@ fn a_message_allocates_nothing_once_all_is_warm() {
                     }
                     write(&mut session);
                 }
-                while session.poll(NOW, &mut &[][..]).is_some() {
+                while session.poll_timeout(NOW).is_some() {
                     told += 1;
                 }
                 assert_eq!(told, 2, "a message here, an outcome there");

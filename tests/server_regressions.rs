@@ -6,7 +6,9 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use bytes::Buf;
 use mqtt_sansio::codec::{Connect, ConnectProperties, Disconnect, DisconnectReasonCode};
-use mqtt_sansio::server::{AbandonReason, Accept, Acceptor, Action, Close, Outcome, ServerConfig, ServerSession};
+use mqtt_sansio::server::{
+    AbandonReason, Accept, Acceptor, AcceptorAction, Action, Close, Outcome, ServerConfig, ServerSession,
+};
 use mqtt_sansio::{CommandError, Instant, Message, QoS, SessionExpiry, Utf8Str, Version};
 
 const NOW: Instant = Instant::from_micros(5_000_000);
@@ -25,7 +27,7 @@ fn asked(maximum_packet_size: u32) -> Acceptor {
     let mut bytes = Vec::new();
     connect.encode(Version::V5, &mut bytes).unwrap();
     let mut acceptor = Acceptor::new(ServerConfig::default(), NOW);
-    assert!(matches!(acceptor.poll(NOW, &mut &bytes[..]), Some(Action::Connect(_))));
+    assert!(matches!(acceptor.poll(NOW, &mut &bytes[..]), Some(AcceptorAction::Connect(_))));
     acceptor
 }
 
@@ -70,7 +72,10 @@ fn a_connect_whose_version_is_not_known() {
     for bytes in [&b"\x10\x7f\x00\x04MQTT\x04"[..], b"\x10\xff\xff\xff\xff", b"\x10\x80\x00"] {
         let mut acceptor = Acceptor::new(config.clone(), NOW);
         let mut input = bytes;
-        assert!(matches!(acceptor.poll(NOW, &mut input), Some(Action::Close(Close::Malformed(_)))), "{bytes:?}");
+        assert!(
+            matches!(acceptor.poll(NOW, &mut input), Some(AcceptorAction::Close(Close::Malformed(_)))),
+            "{bytes:?}"
+        );
         assert!(!acceptor.transmit().has_remaining(), "{bytes:?}");
     }
     // One that says which version it is, in a form for that.
@@ -88,7 +93,7 @@ fn a_message_of_qos_0_that_waits_when_the_connection_ends() {
     let waits = session.publish(NOW, &Message::new("t", "x")).unwrap();
     session.closed(NOW);
     assert_eq!(session.waiting(), 0);
-    let told = session.poll(NOW, &mut &[][..]);
+    let told = session.poll_timeout(NOW);
     assert_eq!(told, Some(Action::Done { token: waits, outcome: Outcome::Abandoned(AbandonReason::Connection) }));
 }
 
@@ -109,24 +114,24 @@ fn a_large_challenge_has_its_time() {
     let mut acceptor =
         Acceptor::new(ServerConfig { connect_timeout: NonZeroU16::new(5), ..ServerConfig::default() }, NOW);
     let mut input = &b"\x10\x12\x00\x04MQTT\x05\x02\x00\x00\x04\x15\x00\x01M\x00\x01c"[..];
-    assert!(matches!(acceptor.poll(NOW, &mut input), Some(Action::Connect(_))));
+    assert!(matches!(acceptor.poll(NOW, &mut input), Some(AcceptorAction::Connect(_))));
     acceptor.challenge(NOW, &[0; 40_000]).unwrap();
     for second in 1..=10 {
-        assert_eq!(acceptor.poll(seconds(4 * second - 4), &mut &[][..]), None, "second {second}");
+        assert_eq!(acceptor.poll_timeout(seconds(4 * second - 4)), None, "second {second}");
         acceptor.transmit().advance(4100);
         assert_eq!(acceptor.deadline(), Some(Instant::EPOCH), "it wants to know when that has left");
     }
-    assert_eq!(acceptor.poll(seconds(40), &mut &[][..]), None);
+    assert_eq!(acceptor.poll_timeout(seconds(40)), None);
     assert!(!acceptor.transmit().has_remaining());
     assert_eq!(acceptor.deadline(), Some(seconds(45)));
-    assert_eq!(acceptor.poll(seconds(45), &mut &[][..]), Some(Action::Close(Close::ConnectTimeout)));
+    assert_eq!(acceptor.poll_timeout(seconds(45)), Some(AcceptorAction::Close(Close::ConnectTimeout)));
 }
 
 #[test]
 fn nobody_is_given_an_empty_name() {
     let mut acceptor = Acceptor::new(ServerConfig::default(), NOW);
     let mut input = &b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00"[..];
-    assert!(matches!(acceptor.poll(NOW, &mut input), Some(Action::Connect(_))));
+    assert!(matches!(acceptor.poll(NOW, &mut input), Some(AcceptorAction::Connect(_))));
     let accept = Accept { assigned_client_id: Some(String::new()), ..Accept::default() };
     assert_eq!(acceptor.accept(NOW, None, accept).unwrap_err().reason, CommandError::NoClientIdentifier);
 }
@@ -146,11 +151,11 @@ fn a_session_that_is_ended() {
     let mut session = kept();
     session.end(NOW);
     assert!(matches!(
-        session.poll(NOW, &mut &[][..]),
+        session.poll_timeout(NOW),
         Some(Action::Done { outcome: Outcome::Abandoned(AbandonReason::Session), .. })
     ));
-    assert_eq!(session.poll(NOW, &mut &[][..]), Some(Action::Expired));
-    assert_eq!(session.poll(NOW, &mut &[][..]), None);
+    assert_eq!(session.poll_timeout(NOW), Some(Action::Expired));
+    assert_eq!(session.poll_timeout(NOW), None);
 }
 
 /// A session of a client with this session expiry interval.
@@ -167,7 +172,7 @@ fn accepted(config: ServerConfig, session_expiry_interval: u32) -> ServerSession
     let mut bytes = Vec::new();
     connect.encode(Version::V5, &mut bytes).unwrap();
     let mut acceptor = Acceptor::new(config, NOW);
-    assert!(matches!(acceptor.poll(NOW, &mut &bytes[..]), Some(Action::Connect(_))));
+    assert!(matches!(acceptor.poll(NOW, &mut &bytes[..]), Some(AcceptorAction::Connect(_))));
     acceptor.accept(NOW, None, Accept::default()).unwrap()
 }
 
@@ -183,7 +188,7 @@ fn limits_of_a_connection_that_is_over_refuse_nothing() {
         session.publish(NOW, &Message::new("t", vec![b'x'; 100]).qos(QoS::ExactlyOnce)).unwrap();
         session.closed(NOW);
         let mut session = asked(1000).accept(NOW, session, Accept::default()).unwrap();
-        assert!(session.poll(NOW, &mut &[][..]).is_none());
+        assert!(session.poll_timeout(NOW).is_none());
         assert!(session.transmit().remaining() > 100, "the next connection takes it");
     }
 }

@@ -602,14 +602,14 @@ fn time_that_goes_back() {
         [(11, vec![]), (3, vec![]), (29, vec![]), (30, vec![Event::Will("first".into())]), (20, vec![])]
     {
         let mut told = Vec::new();
-        while let Some(action) = wire.server.poll(at(time), &mut &[][..]) {
+        while let Some(action) = wire.server.poll_timeout(at(time)) {
             told.push(Event::from(&action));
         }
         assert_eq!(told, expected, "{time}");
     }
     let mut told = Vec::new();
     for time in [3610, 3609, 3611, 100_000] {
-        while let Some(action) = wire.server.poll(at(time), &mut &[][..]) {
+        while let Some(action) = wire.server.poll_timeout(at(time)) {
             told.push((time, Event::from(&action)));
         }
     }

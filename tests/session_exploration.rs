@@ -323,7 +323,7 @@ impl World {
     /// CONNECT has come. The server may still hold the last connection [MQTT-3.1.4-3].
     fn take_over(&mut self, connect: &[u8]) {
         if self.server.take_over(NOW).is_ok() {
-            while let Some(action) = self.server.poll(NOW, &mut &[][..]) {
+            while let Some(action) = self.server.poll_timeout(NOW) {
                 assert!(matches!(action, server::Action::Close(server::Close::Requested)), "{action:?}");
             }
         }
@@ -484,7 +484,7 @@ fn accept(config: Arc<ServerConfig>, kept: Option<ServerSession>, connect: &[u8]
     let mut acceptor = Acceptor::new(config, NOW);
     let mut input = connect;
     let action = acceptor.poll(NOW, &mut input);
-    assert!(matches!(action, Some(server::Action::Connect(_))), "{action:?}");
+    assert!(matches!(action, Some(server::AcceptorAction::Connect(_))), "{action:?}");
     let mut session = acceptor.accept(NOW, kept, Accept::default()).unwrap();
     assert_eq!(session.poll(NOW, &mut input), None, "there is nothing to tell");
     session

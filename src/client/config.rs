@@ -121,7 +121,8 @@ pub struct ClientConfig {
     /// no byte is written for this time ends too.
     pub connect_timeout: Option<NonZeroU16>,
     /// Maximum time that the server may take to answer PINGREQ, in seconds; any packet counts as an answer. Default:
-    /// 15. `None`: no limit. At the limit the connection ends with [`Close::PingTimeout`](super::Close::PingTimeout).
+    /// 15. `None`: no limit. At the limit the connection ends with
+    /// [`Close::KeepAliveTimeout`](super::Close::KeepAliveTimeout).
     ///
     /// The time starts as that of `connect_timeout` does. The session does not know how many bytes the transport has
     /// buffered: a transport with large buffers on a slow link needs a longer time.

@@ -84,6 +84,14 @@ impl ClientSession {
         self.receive_all(input).or_else(|| self.check_time())
     }
 
+    /// Processes the current time, where nothing was received: [`poll`](Self::poll) with an empty input. Call it until it
+    /// returns `None`, when the [`deadline`](Self::deadline) has passed, and after each write. If received bytes are
+    /// left, call [`poll`](Self::poll) with them instead.
+    #[inline]
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<Action<'static>> {
+        self.poll(now, &mut &[][..])
+    }
+
     /// Notices the bytes that were written since the last call of `poll`.
     #[inline]
     fn note_sent(&mut self) {
@@ -239,7 +247,7 @@ impl ClientSession {
                     self.keep_alive.received(now);
                 }
                 if due(self.keep_alive.dead_at(self.config.ping_timeout)) {
-                    return Some(self.over(Close::PingTimeout));
+                    return Some(self.over(Close::KeepAliveTimeout));
                 }
                 if due(self.keep_alive.ping_at()) {
                     self.ping();

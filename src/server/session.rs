@@ -100,7 +100,7 @@ impl ServerSession {
     /// Processes the bytes that the transport has received and the current time, and returns the next action; `None`
     /// when nothing is left to do. Call it until it returns `None`: after each read, when the
     /// [`deadline`](Self::deadline) has passed, and after each write. Additional calls are harmless. Without a
-    /// connection, call it with an empty `input`.
+    /// connection, call [`poll_timeout`](Self::poll_timeout).
     ///
     /// The rest of `input` is an incomplete packet: pass it again, with the bytes that follow. While too many answers
     /// [wait to be written](ServerConfig::answer_limit), the rest is not processed: pass it again after writing.
@@ -118,6 +118,14 @@ impl ServerSession {
             return self.engine.next_report();
         }
         self.receive_all(input).or_else(|| self.check_time())
+    }
+
+    /// Processes the current time, where nothing was received or there is no connection: [`poll`](Self::poll) with an
+    /// empty input. Call it until it returns `None`, when the [`deadline`](Self::deadline) has passed, and after each
+    /// write. If received bytes are left, call [`poll`](Self::poll) with them instead.
+    #[inline]
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<Action<'static>> {
+        self.poll(now, &mut &[][..])
     }
 
     /// Notices the bytes that were written. While no input is accepted, written bytes are the sign that the client is

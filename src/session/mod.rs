@@ -17,6 +17,7 @@ mod outcome;
 mod parts;
 mod receiving;
 mod report;
+mod retry;
 mod sending;
 mod store;
 mod subscribing;
@@ -42,6 +43,7 @@ pub(crate) use self::{
     engine::{End, Engine, Phase, Rules, Side, Stop},
     link::keep_alive::KeepAlive,
     outcome::Done,
+    retry::is_passing,
     sending::Admission,
     store::journal::Record,
     store::restore::Restored,

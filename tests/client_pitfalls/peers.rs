@@ -39,7 +39,7 @@ fn pitfall_27_a_slow_uplink_is_not_dead() {
     wire.later(14_999);
     assert_eq!(wire.poll(), []);
     wire.later(1);
-    assert_eq!(wire.poll(), [Event::Close(Why::PingTimeout)]);
+    assert_eq!(wire.poll(), [Event::Close(Why::KeepAliveTimeout)]);
 
     // A link that takes nothing is dead all the same, whenever it stops.
     for taken in [0, 1, UPLINK] {
@@ -51,7 +51,7 @@ fn pitfall_27_a_slow_uplink_is_not_dead() {
         wire.client.transmit().advance(taken);
         assert_eq!(wire.poll(), []);
         wire.later(if taken == 0 { 5000 } else { 15_000 });
-        assert_eq!(wire.poll(), [Event::Close(Why::PingTimeout)], "{taken}");
+        assert_eq!(wire.poll(), [Event::Close(Why::KeepAliveTimeout)], "{taken}");
     }
     // What leaves behind the question shows nothing: see `a_link_that_only_takes`.
 }

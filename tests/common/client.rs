@@ -47,7 +47,7 @@ pub(crate) enum Why {
     Malformed(ReasonCode),
     ProtocolError(ProtocolError),
     ConnectTimeout,
-    PingTimeout,
+    KeepAliveTimeout,
 }
 
 impl From<&Outcome<'_>> for Done {
@@ -74,7 +74,7 @@ impl From<&Close<'_>> for Why {
             Close::Malformed(error) => Self::Malformed(error.reason_code()),
             Close::ProtocolError(protocol_error) => Self::ProtocolError(*protocol_error),
             Close::ConnectTimeout => Self::ConnectTimeout,
-            Close::PingTimeout => Self::PingTimeout,
+            Close::KeepAliveTimeout => Self::KeepAliveTimeout,
             other => panic!("an end that is not known here: {other:?}"),
         }
     }

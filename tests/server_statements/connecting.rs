@@ -99,7 +99,7 @@ fn mqtt_3_1_2_7_a_will_is_kept_with_the_session() {
     wire.later(1_000_000_000);
     assert_eq!(wire.poll(), [], "as long as there is a connection it stays");
     wire.server.closed(wire.now);
-    let Some(mqtt_sansio::server::Action::Will(told)) = wire.server.poll(wire.now, &mut &[][..]) else { panic!() };
+    let Some(mqtt_sansio::server::Action::Will(told)) = wire.server.poll_timeout(wire.now) else { panic!() };
     assert_eq!((told.topic.as_str(), &told.payload[..], told.qos, told.retain), ("will", &b"gone"[..], QOS_2, true));
     assert_eq!(told.content_type.as_deref(), Some("type"));
     assert_eq!(told.correlation_data.as_deref(), Some(&b"data"[..]));

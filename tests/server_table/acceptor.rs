@@ -7,7 +7,7 @@ use mqtt_sansio::codec::{
     Auth, AuthProperties, AuthReasonCode, ConnAckProperties, ConnAckReasonCode, Connect, ConnectProperties,
     DisconnectReasonCode, MaximumQoS, Packet, PubAck, PubComp, PubRec, PubRel, ReasonCode, UserProperty, Will,
 };
-use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
+use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, ServerConfig};
 use mqtt_sansio::{CommandError, ProtocolError, SessionExpiry, Version};
 
 use super::server::{
@@ -113,7 +113,7 @@ fn a_request_is_handed_out_as_it_came() {
     for version in Version::ALL {
         let bytes = full(version);
         let mut acceptor = Acceptor::new(config(), at(0));
-        let Some(Action::Connect(connect)) = acceptor.poll(at(0), &mut &bytes[..]) else { panic!("a request") };
+        let Some(AcceptorAction::Connect(connect)) = acceptor.poll(at(0), &mut &bytes[..]) else { panic!("a request") };
         assert_eq!(encoded(&(*connect).into(), version), bytes);
     }
 }
@@ -750,7 +750,7 @@ fn a_late_decision_is_no_silence_of_the_client() {
     let connect = Connect { keep_alive: 2, ..authenticating() };
     let mut door = Door::asked(config(), &connect);
     let mut server = door.acceptor.accept(at(10), None, Accept::default()).unwrap();
-    let told = server.poll(at(10), &mut &[][..]);
+    let told = server.poll_timeout(at(10));
     assert_eq!(told, None, "nobody was silent");
     assert_eq!(server.deadline(), Some(at(13)));
 }

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use mqtt_sansio::codec::{Connect, ConnectProperties, Packet, ReasonCode, UserProperty, WillProperties};
-use mqtt_sansio::server::{Action, Close, ServerConfig};
+use mqtt_sansio::server::{AcceptorAction, Close, ServerConfig};
 use mqtt_sansio::{ProtocolError, Version};
 
 use super::server::{Door, Event, Why, at, config, encoded, lasting, protocol_error, text, will};
@@ -64,7 +64,9 @@ fn pitfall_28_a_bridge_is_told() {
             assert_eq!(level, version.level() | if is_bridge { 0x80 } else { 0 });
             let mut door = Door::new(config(), version);
             let mut input = &bytes[..];
-            let Some(Action::Connect(connect)) = door.acceptor.poll(at(0), &mut input) else { panic!("a request") };
+            let Some(AcceptorAction::Connect(connect)) = door.acceptor.poll(at(0), &mut input) else {
+                panic!("a request")
+            };
             assert_eq!((connect.is_bridge, connect.version), (is_bridge, version));
             let server = door.acceptor.accept(door.now, None, Default::default()).unwrap();
             assert_eq!(server.is_bridge(), is_bridge);
@@ -309,7 +311,7 @@ fn the_end_names_the_version_of_the_answer() {
     ];
     for (bytes, version) in cases {
         let mut door = Door::new(config(), Version::V5);
-        let Some(Action::Close(Close::Malformed(error))) = door.acceptor.poll(at(0), &mut &bytes[..]) else {
+        let Some(AcceptorAction::Close(Close::Malformed(error))) = door.acceptor.poll(at(0), &mut &bytes[..]) else {
             panic!("{bytes:02x?}")
         };
         assert_eq!(error.version(), version);

@@ -234,7 +234,7 @@ fn server_memory(of: Version) -> (String, usize, i64, i64) {
     let mut session = session.expect("a session");
     let connack = session.transmit().remaining();
     session.transmit().advance(connack);
-    while session.poll(Instant::EPOCH, &mut &[][..]).is_some() {}
+    while session.poll_timeout(Instant::EPOCH).is_some() {}
     for _ in 0..20 {
         session.publish(Instant::EPOCH, &Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
     }
@@ -254,7 +254,7 @@ fn idle_polls() -> String {
         .map(|_| {
             let (_, mut session) = server(mqtt_sansio::Version::V311, Arc::clone(&config));
             session.closed(Instant::EPOCH);
-            while session.poll(Instant::EPOCH, &mut &[][..]).is_some() {}
+            while session.poll_timeout(Instant::EPOCH).is_some() {}
             session
         })
         .collect();
@@ -262,7 +262,7 @@ fn idle_polls() -> String {
         .map(|_| {
             let start = Clock::now();
             for session in &mut sessions {
-                assert!(black_box(session.poll(Instant::EPOCH, &mut &[][..])).is_none());
+                assert!(black_box(session.poll_timeout(Instant::EPOCH)).is_none());
             }
             start.elapsed().as_nanos() as f64 / SESSIONS as f64
         })
@@ -293,7 +293,7 @@ pub fn report() -> String {
         transmit.advance(head);
         assert_eq!(transmit.chunk().as_ptr(), payload.as_ptr(), "the payload was copied");
         transmit.advance(payload.len());
-        while client.poll(Instant::EPOCH, &mut &[][..]).is_some() {}
+        while client.poll_timeout(Instant::EPOCH).is_some() {}
     };
     publish(QoS::AtMostOnce);
     report += "\n| 1 MiB given as `Bytes` | allocations / bytes |\n|---|---:|\n";
