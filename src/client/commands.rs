@@ -1,6 +1,7 @@
 //! The commands of a client: connecting, publishing, subscribing, acknowledging, authenticating, disconnecting.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU16;
 
 use super::config::ClientConfig;
 use super::session::{ClientSession, seconds};
@@ -11,7 +12,7 @@ use crate::codec::{
 };
 use crate::session::{
     CommandError, Endpoint, Exchange, Journal, JournalError, KeepAlive, Message, Peer, Receipt, Record, Request,
-    Restored, Token, user_properties,
+    Restored, SessionExpiry, Token, user_properties,
 };
 use crate::text::Utf8Str;
 use crate::time::Instant;
@@ -37,7 +38,7 @@ impl ClientSession {
         let now = self.engine.now();
         self.noted_at = now;
         // The time for the server's answer counts from when the last byte of CONNECT has been written.
-        let mut keep_alive = KeepAlive::new(0, now);
+        let mut keep_alive = KeepAlive::new(None, now);
         keep_alive.ask(now, self.engine.ahead());
         let exchange = if self.config.authentication.is_some() { Exchange::Theirs } else { Exchange::Idle };
         self.state = State::Connecting { asked_clean, exchange, keep_alive };
@@ -50,7 +51,8 @@ impl ClientSession {
         let own_user_properties = user_properties(&config.user_properties)?;
         let authentication = config.authentication.as_deref();
         let properties = ConnectProperties {
-            session_expiry_interval: Some(config.session_expiry_interval).filter(|&seconds| is_v5 && seconds != 0),
+            session_expiry_interval: Some(config.session_expiry_interval.value())
+                .filter(|&seconds| is_v5 && seconds != 0),
             authentication_method: authentication.map(|it| Utf8Str::new(&it.method)).transpose()?,
             authentication_data: authentication.and_then(|it| it.data.as_deref()),
             request_problem_information: (!config.request_problem_information).then_some(false),
@@ -58,7 +60,7 @@ impl ClientSession {
             receive_maximum: Some(config.receive_maximum).filter(|it| is_v5 && it.get() != u16::MAX),
             topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| is_v5 && maximum != 0),
             user_properties: List::from(&own_user_properties),
-            maximum_packet_size: if is_v5 { config.maximum_packet_size.try_into().ok() } else { None },
+            maximum_packet_size: config.maximum_packet_size.filter(|_| is_v5),
         };
         let will = config.will.as_deref();
         let will_user_properties = will.map_or(Ok(Vec::new()), |will| user_properties(&will.user_properties))?;
@@ -66,7 +68,7 @@ impl ClientSession {
             version,
             is_bridge: false,
             clean_start,
-            keep_alive: config.keep_alive,
+            keep_alive: config.keep_alive.map_or(0, NonZeroU16::get),
             client_identifier: Utf8Str::new(&config.client_id)?,
             will: will.map(|will| will.encodable(&will_user_properties)).transpose()?,
             user_name: config.user_name.as_deref().map(Utf8Str::new).transpose()?,
@@ -97,7 +99,7 @@ impl ClientSession {
         self.backoff.failed(lasted.is_some_and(|lasted| lasted >= u32::from(self.config.backoff_reset)));
         self.engine.close(self.config.max_request_tries);
         // The session ends with its connection [MQTT-3.1.2-23; 3.1.1: MQTT-3.1.2-6].
-        if acceptance.is_some_and(|acceptance| acceptance.server.session_expiry_interval == 0) {
+        if acceptance.is_some_and(|acceptance| !acceptance.server.session_expiry_interval.outlives_connection()) {
             self.forget_session();
         }
     }
@@ -310,13 +312,13 @@ impl ClientSession {
             return Err(CommandError::NotConnected);
         }
         let expiry = disconnect.properties.session_expiry_interval;
-        if expiry.is_some_and(|seconds| seconds != 0) && self.config.session_expiry_interval == 0 {
+        if expiry.is_some_and(|seconds| seconds != 0) && !self.config.session_expiry_interval.outlives_connection() {
             return Err(CommandError::SessionExpiry);
         }
         self.engine.put_disconnect(disconnect, self.server().maximum_packet_size)?;
         let mut acceptance = self.state.acceptance().copied();
         if let (Some(acceptance), Some(seconds)) = (&mut acceptance, expiry) {
-            acceptance.server.session_expiry_interval = seconds;
+            acceptance.server.session_expiry_interval = SessionExpiry::after(seconds);
         }
         self.state = State::Closing(acceptance);
         Ok(())

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
+use core::num::NonZeroU32;
 
 use super::config::ClientConfig;
 use super::server::ServerLimits;
@@ -35,15 +36,15 @@ pub(super) fn limits(config: &ClientConfig, version: Version, state: &State) -> 
         receive_maximum: if version == Version::V5 { config.receive_maximum.get() } else { u16::MAX },
         topic_alias_maximum: config.topic_alias_maximum,
         manual_acks: config.manual_acks,
-        deliver_in_parts: config.deliver_in_parts,
+        deliver_in_parts: config.deliver_in_parts.map_or(u32::MAX, NonZeroU32::get),
         max_in_flight: server.receive_maximum.min(config.max_in_flight.get()),
         max_packet_size: server.maximum_packet_size,
         budget: BudgetLimits { count: config.max_kept, bytes: config.max_kept_bytes },
         overflow: config.overflow,
         puback_ends_qos_2: config.puback_ends_qos_2,
         queues_qos_0: true,
-        transmit_limit: config.transmit_limit.max(1),
-        answer_limit: config.transmit_limit.max(1),
+        transmit_limit: config.transmit_limit.get(),
+        answer_limit: config.transmit_limit.get(),
     }
 }
 

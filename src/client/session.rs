@@ -13,7 +13,7 @@ use super::state::{Acceptance, State};
 use crate::codec::{Auth, AuthReasonCode, ConnAck, ConnAckReasonCode, Packet, PacketType, SubAck, UnsubAck, Version};
 use crate::session::{
     ConnectionLimits, Endpoint, Engine, Exchange, Journal, KeepAlive, Outcome, ProtocolError, Record,
-    SMALLEST_PACKET_SIZE, Stop, Transmit,
+    SMALLEST_PACKET_SIZE, SessionExpiry, Stop, Transmit,
 };
 use crate::text::Utf8Str;
 use crate::time::Instant;
@@ -75,12 +75,20 @@ impl ClientSession {
         self.receive_all(input).or_else(|| self.check_time())
     }
 
+    /// Processes the current time, where nothing was received: [`poll`](Self::poll) with an empty input. Call it until it
+    /// returns `None`, when the [`deadline`](Self::deadline) has passed, and after each write. If received bytes are
+    /// left, call [`poll`](Self::poll) with them instead.
+    #[inline]
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<Action<'static>> {
+        self.poll(now, &mut &[][..])
+    }
+
     /// Notes the bytes that were written since the last call of `poll`.
     #[inline]
     fn note_sent(&mut self) {
         let now = self.engine.now();
         let before = core::mem::replace(&mut self.noted_at, now);
-        if let Some(sent) = self.engine.note_sent(self.config.transmit_limit.max(1))
+        if let Some(sent) = self.engine.note_sent(self.config.transmit_limit.get())
             && let Some(keep_alive) = self.state.keep_alive_mut()
         {
             // The bytes were written after the last call: at the time of that call or later.
@@ -126,11 +134,12 @@ impl ClientSession {
 
     /// Returns the pause before the next connection. It is zero before the first connection, and doubles with each
     /// connection that was refused, lost or closed, up to the longest pause of the
-    /// [configuration](ClientConfig::backoff). Up to half of it is random, and differs between client identifiers. A
+    /// [configuration](ClientConfig::max_backoff). Up to half of it is random, and differs between client identifiers. A
     /// connection that has [lasted](ClientConfig::backoff_reset) resets it to the shortest pause; the server's
     /// acceptance of a connection alone does not, unless the configuration says so.
     pub fn backoff(&self) -> Duration {
-        self.backoff.pause(self.config.backoff, &self.config.client_id, self.config.seed)
+        let ClientConfig { min_backoff, max_backoff, client_id, seed, .. } = &self.config;
+        self.backoff.pause(*min_backoff, *max_backoff, client_id, *seed)
     }
 
     /// Returns the journal: the records to store before the session sends anything that depends on them; `None` unless
@@ -239,7 +248,7 @@ impl ClientSession {
                     keep_alive.received(now);
                 }
                 if due(keep_alive.dead_at(self.config.ping_timeout)) {
-                    return Some(self.over(Close::PingTimeout));
+                    return Some(self.over(Close::KeepAliveTimeout));
                 }
                 if due(keep_alive.ping_at()) {
                     self.ping();
@@ -290,8 +299,8 @@ impl ClientSession {
         // Before 5.0 a session does not expire, or it ends with its connection.
         let session_expiry_interval = match self.engine.version() {
             Version::V5 => self.config.session_expiry_interval,
-            Version::V31 | Version::V311 if asked_clean => 0,
-            Version::V31 | Version::V311 => u32::MAX,
+            Version::V31 | Version::V311 if asked_clean => SessionExpiry::WITH_CONNECTION,
+            Version::V31 | Version::V311 => SessionExpiry::NEVER,
         };
         let server = ServerLimits::new(&connack.properties, self.config.keep_alive, session_expiry_interval);
         if server.maximum_packet_size < SMALLEST_PACKET_SIZE {

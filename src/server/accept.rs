@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::num::NonZeroU16;
 
 use thiserror::Error;
 
@@ -12,7 +13,7 @@ use super::session::ServerSession;
 use super::state::ClientLimits;
 use crate::codec::{ConnAck, ConnAckProperties, ConnAckReasonCode, MAX_PACKET_SIZE, Version};
 use crate::redacted::Redacted;
-use crate::session::{CommandError, Transmit, Will, trim, user_properties};
+use crate::session::{CommandError, SessionExpiry, Transmit, Will, trim, user_properties};
 use crate::text::{TextError, Utf8Str};
 
 /// The settings with which a client is accepted: what CONNACK contains beyond the [configuration](super::ServerConfig)
@@ -24,13 +25,14 @@ pub struct Accept {
     /// `None`. A client of 5.0 without a client identifier must be assigned one \[MQTT-3.1.3-6\]; for a client of 3.1.1
     /// it is used, but not sent. It is ignored if CONNECT has a client identifier.
     pub assigned_client_id: Option<String>,
-    /// The keep-alive interval that replaces the requested one, in seconds (Server Keep Alive). Default: `None`, the
-    /// requested one, or [`max_keep_alive`](super::ServerConfig::max_keep_alive) if the requested one is longer, or 0.
+    /// The keep-alive interval that replaces the requested one, in seconds (Server Keep Alive); 0 turns the keep-alive
+    /// mechanism off. Default: `None`, the requested one, or
+    /// [`max_keep_alive`](super::ServerConfig::max_keep_alive) if the requested one is longer or absent.
     pub server_keep_alive: Option<u16>,
-    /// The session expiry interval that replaces the requested one, in seconds (Session Expiry Interval). Default:
-    /// `None`, the requested one, or [`max_session_expiry_interval`](super::ServerConfig::max_session_expiry_interval)
-    /// if that is shorter.
-    pub session_expiry_interval: Option<u32>,
+    /// The session expiry interval that replaces the requested one (Session Expiry Interval). Default: `None`, the
+    /// requested one, or [`max_session_expiry_interval`](super::ServerConfig::max_session_expiry_interval) if that is
+    /// shorter.
+    pub session_expiry_interval: Option<SessionExpiry>,
     /// The basis for response topics (Response Information). Default: `None`. It is sent only to a client that has
     /// asked for it \[MQTT-3.1.2-28\].
     pub response_information: Option<String>,
@@ -92,7 +94,7 @@ pub(super) struct Pending {
     pub(super) client_id: Box<str>,
     pub(super) user_name: Option<Box<str>>,
     pub(super) will: Option<Box<Will>>,
-    pub(super) session_expiry_interval: u32,
+    pub(super) session_expiry_interval: SessionExpiry,
     pub(super) client: ClientLimits,
     pub(super) method: Option<Box<str>>,
     pub(super) wants_response_information: bool,
@@ -101,7 +103,7 @@ pub(super) struct Pending {
 /// The intervals that CONNACK grants.
 pub(super) struct Terms {
     pub(super) keep_alive: u16,
-    pub(super) session_expiry_interval: u32,
+    pub(super) session_expiry_interval: SessionExpiry,
 }
 
 impl Terms {
@@ -113,11 +115,9 @@ impl Terms {
             let session_expiry_interval = pending.session_expiry_interval.min(config.max_session_expiry_interval);
             return Self { keep_alive: asked, session_expiry_interval };
         }
-        let keep_alive = accept.server_keep_alive.unwrap_or(if config.is_keep_alive_too_long(asked) {
-            config.max_keep_alive
-        } else {
-            asked
-        });
+        let granted =
+            config.max_keep_alive.filter(|_| config.is_keep_alive_too_long(asked)).map_or(asked, NonZeroU16::get);
+        let keep_alive = accept.server_keep_alive.unwrap_or(granted);
         let session_expiry_interval = accept
             .session_expiry_interval
             .unwrap_or(pending.session_expiry_interval.min(config.max_session_expiry_interval));
@@ -143,7 +143,9 @@ impl Terms {
         let (asked_keep_alive, asked_expiry) = (pending.keep_alive, pending.session_expiry_interval);
         let user_properties = user_properties(&accept.user_properties)?;
         let properties = ConnAckProperties {
-            session_expiry_interval: Some(self.session_expiry_interval).filter(|&seconds| seconds != asked_expiry),
+            session_expiry_interval: Some(self.session_expiry_interval)
+                .filter(|&granted| granted != asked_expiry)
+                .map(SessionExpiry::value),
             assigned_client_identifier: text(
                 accept.assigned_client_id.as_deref().filter(|_| pending.client_id.is_empty()),
             )?,
@@ -160,9 +162,7 @@ impl Terms {
             maximum_qos: config.announced_qos(),
             retain_available: (!config.retain_available).then_some(false),
             user_properties: (&user_properties).into(),
-            maximum_packet_size: Some(config.maximum_packet_size)
-                .filter(|&size| size < MAX_PACKET_SIZE)
-                .and_then(|size| size.try_into().ok()),
+            maximum_packet_size: config.maximum_packet_size.filter(|size| size.get() < MAX_PACKET_SIZE),
             wildcard_subscription_available: (!config.wildcard_subscription_available).then_some(false),
             subscription_identifiers_available: (!config.subscription_identifiers_available).then_some(false),
             shared_subscription_available: (!config.shared_subscription_available).then_some(false),

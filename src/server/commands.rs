@@ -8,7 +8,7 @@ use crate::codec::{
     AckProperties, AuthReasonCode, Disconnect, DisconnectReasonCode, List, Packet, PubAckReasonCode, SubAck,
     SubAckReasonCode, UnsubAck, UnsubAckReasonCode, Version,
 };
-use crate::session::{CommandError, Endpoint, Exchange, Message, Peer, Receipt, Token, trim};
+use crate::session::{CommandError, Endpoint, Exchange, Message, Peer, Receipt, SessionExpiry, Token, trim};
 use crate::time::Instant;
 
 impl ServerSession {
@@ -255,8 +255,8 @@ impl ServerSession {
     /// [`poll`](Self::poll) reports all that, and [`Action::Expired`] last.
     pub fn end(&mut self, now: Instant) {
         self.engine.advance(now);
-        self.session_expiry_interval = 0;
-        self.max_session_expiry_interval = 0;
+        self.session_expiry_interval = SessionExpiry::WITH_CONNECTION;
+        self.max_session_expiry_interval = SessionExpiry::WITH_CONNECTION;
         if let State::Detached { expires_at, will_at } = &mut self.state {
             *expires_at = self.engine.now();
             *will_at = self.engine.now().min(*will_at);
@@ -280,10 +280,7 @@ impl ServerSession {
         }
         self.connection = self.connection.wrapping_add(1);
         let now = self.engine.now();
-        let expires_at = match self.session_expiry_interval {
-            u32::MAX => Instant::NEVER,
-            seconds => now.after_seconds(seconds),
-        };
+        let expires_at = self.session_expiry_interval.counted_from(now);
         let delay = self.will.as_ref().map_or(0, |will| will.delay_interval);
         self.state = State::Detached { expires_at, will_at: now.after_seconds(delay).min(expires_at) };
     }

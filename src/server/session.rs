@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU16;
 
 use super::accept::{Accept, Pending, Terms};
 use super::action::{Action, Close};
@@ -16,7 +17,8 @@ use crate::codec::{
     SubAckReasonCode, Subscribe, SubscribeProperties, Subscription, UnsubAck, UnsubAckReasonCode, Unsubscribe, Version,
 };
 use crate::session::{
-    Available, ConnectionLimits, Endpoint, Engine, Exchange, ProtocolError, Stop, Transmit, Waiting, Will,
+    Available, ConnectionLimits, Endpoint, Engine, Exchange, ProtocolError, SessionExpiry, Stop, Transmit, Waiting,
+    Will,
 };
 use crate::text::Utf8Str;
 use crate::time::Instant;
@@ -35,10 +37,10 @@ pub struct ServerSession {
     pub(super) will: Option<Box<Will>>,
     /// The wills of earlier connections that are to be published now.
     pub(super) due_wills: Option<Box<DueWills>>,
-    /// How long the session outlives its connection, in seconds; `u32::MAX`: the session does not expire.
-    pub(super) session_expiry_interval: u32,
-    /// Maximum of the session expiry interval that DISCONNECT may set, in seconds.
-    pub(super) max_session_expiry_interval: u32,
+    /// How long the session outlives its connection.
+    pub(super) session_expiry_interval: SessionExpiry,
+    /// Maximum of the session expiry interval that DISCONNECT may set.
+    pub(super) max_session_expiry_interval: SessionExpiry,
     /// Number of the connection, which distinguishes the requests of different connections; wraps.
     pub(super) connection: u32,
     /// Keep-alive interval of the last connection, in seconds; 0: no keep-alive.
@@ -67,8 +69,8 @@ impl ServerSession {
             client_id: "".into(),
             will: None,
             due_wills: None,
-            session_expiry_interval: 0,
-            max_session_expiry_interval: 0,
+            session_expiry_interval: SessionExpiry::WITH_CONNECTION,
+            max_session_expiry_interval: SessionExpiry::WITH_CONNECTION,
             connection: 0,
             keep_alive: 0,
             is_resumed: false,
@@ -105,7 +107,7 @@ impl ServerSession {
         let authentication = |method| Box::new(Authentication { method, exchange: Exchange::Idle });
         self.state = State::Attached(Connection {
             phase: Phase::Open,
-            asked_no_expiry: pending.session_expiry_interval == 0,
+            asked_no_expiry: !pending.session_expiry_interval.outlives_connection(),
             client: pending.client,
             last_input_at: self.engine.now(),
             authentication: pending.method.map(authentication),
@@ -125,7 +127,7 @@ impl ServerSession {
     /// Processes the bytes that the transport has received and the current time, and returns the next action; `None`
     /// when nothing is left to do. Call it until it returns `None`: after each read, when the
     /// [`deadline`](Self::deadline) has passed, and after each write. Additional calls are harmless. Without a
-    /// connection, call it with an empty `input`.
+    /// connection, call [`poll_timeout`](Self::poll_timeout).
     ///
     /// The rest of `input` is an incomplete packet: pass it again, with the bytes that follow. While too many answers
     /// [wait to be written](ServerConfig::answer_limit), the rest is not processed: pass it again after writing.
@@ -149,12 +151,20 @@ impl ServerSession {
         self.receive_all(input).or_else(|| self.check_time())
     }
 
+    /// Processes the current time, where nothing was received or there is no connection: [`poll`](Self::poll) with an
+    /// empty input. Call it until it returns `None`, when the [`deadline`](Self::deadline) has passed, and after each
+    /// write. If received bytes are left, call [`poll`](Self::poll) with them instead.
+    #[inline]
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<Action<'static>> {
+        self.poll(now, &mut &[][..])
+    }
+
     /// Notes the bytes that were written. While no input is accepted, written bytes are the sign that the client is
     /// alive, because only time in which its packets are accepted counts against it. If no bytes are written either,
     /// the keep-alive timeout ends the connection.
     #[inline]
     pub(super) fn note_sent(&mut self) {
-        if self.engine.note_sent(self.config.answer_limit.max(1)).is_some_and(|sent| sent.was_held) {
+        if self.engine.note_sent(self.config.answer_limit.get()).is_some_and(|sent| sent.was_held) {
             self.reset_keep_alive_now();
         }
     }
@@ -225,13 +235,13 @@ impl ServerSession {
         self.state.open().is_some()
     }
 
-    /// Returns the keep-alive interval, in seconds; 0: no keep-alive.
-    pub const fn keep_alive(&self) -> u16 {
-        self.keep_alive
+    /// Returns the keep-alive interval, in seconds; `None`: the client need not send anything.
+    pub const fn keep_alive(&self) -> Option<NonZeroU16> {
+        NonZeroU16::new(self.keep_alive)
     }
 
-    /// Returns how long the session outlives its connection, in seconds; `u32::MAX`: the session does not expire.
-    pub const fn session_expiry_interval(&self) -> u32 {
+    /// Returns how long the session outlives its connection.
+    pub const fn session_expiry_interval(&self) -> SessionExpiry {
         self.session_expiry_interval
     }
 
@@ -362,7 +372,11 @@ impl ServerSession {
 
     /// Returns whether the session can still be resumed if its connection, if it has one, ends at this time.
     pub(crate) fn outlives_connection(&self, now: Instant) -> bool {
-        if self.state.is_detached() { !self.is_expired(now) } else { self.session_expiry_interval != 0 }
+        if self.state.is_detached() {
+            !self.is_expired(now)
+        } else {
+            self.session_expiry_interval.outlives_connection()
+        }
     }
 
     /// Returns whether the session has no connection and has expired at this time.
@@ -379,7 +393,7 @@ impl ServerSession {
             if seconds != 0 && self.state.open().is_some_and(|connection| connection.asked_no_expiry) {
                 return self.protocol_error(ProtocolError::SessionExpiry);
             }
-            self.session_expiry_interval = seconds.min(self.max_session_expiry_interval);
+            self.session_expiry_interval = SessionExpiry::after(seconds).min(self.max_session_expiry_interval);
         }
         // Only Normal disconnection discards the will [MQTT-3.14.4-3].
         if disconnect.reason_code == DisconnectReasonCode::NormalDisconnection {

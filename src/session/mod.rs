@@ -12,6 +12,8 @@
 //! | [`Engine`] | these parts together, and the commands on them |
 //! | [`Endpoint`] | the loop over the input, which client and server share |
 
+use core::num::NonZeroU32;
+
 mod available;
 mod backlog;
 mod deliveries;
@@ -19,12 +21,14 @@ mod effects;
 mod endpoint;
 mod engine;
 mod error;
+mod expiry;
 mod limits;
 mod link;
 mod message;
 mod outcome;
 mod report;
 mod request;
+mod retry;
 mod store;
 mod token;
 mod will;
@@ -32,6 +36,7 @@ mod will;
 pub use self::deliveries::inbound::Receipt;
 pub use self::deliveries::queue::Overflow;
 pub use self::error::{CommandError, ProtocolError};
+pub use self::expiry::SessionExpiry;
 pub use self::link::transmit::Transmit;
 pub use self::message::{Message, MessageRef, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
 pub use self::outcome::{AbandonReason, Codes, Outcome};
@@ -49,6 +54,7 @@ pub(crate) use self::{
     link::keep_alive::KeepAlive,
     outcome::Done,
     request::Request,
+    retry::is_passing,
     store::journal::Record,
     store::restore::Restored,
     will::user_properties,
@@ -65,6 +71,9 @@ pub(crate) enum Exchange {
     Ours,
     Theirs,
 }
+
+/// The default maximum number of bytes in the output: 64 KiB.
+pub(crate) const TRANSMIT_LIMIT: NonZeroU32 = NonZeroU32::MIN.saturating_add(64 * 1024 - 1);
 
 /// The smallest supported Maximum Packet Size of a peer, in bytes: that of the longest acknowledgement without
 /// properties.
