@@ -26,7 +26,7 @@ fn full(size: u32, overflow: Overflow, expires_after: Option<u32>) -> (ClientSes
     let mut client = ClientSession::new(config);
     let tokens =
         (0..size).map(|_| client.publish(Instant::EPOCH, &message(expires_after)).expect("there is room")).collect();
-    client.poll(Instant::EPOCH, &mut &[][..]);
+    client.poll_timeout(Instant::EPOCH);
     (client, tokens)
 }
 
@@ -41,7 +41,7 @@ fn queues(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("oldest dropped", size), |bencher| {
             bencher.iter(|| {
                 client.publish(Instant::EPOCH, &message(Some(3600))).expect("the oldest makes room");
-                client.poll(Instant::EPOCH, &mut &[][..]).is_some()
+                client.poll_timeout(Instant::EPOCH).is_some()
             });
         });
         let (client, tokens) = full(size, Overflow::Refuse, Some(3600));
@@ -59,7 +59,7 @@ fn queues(criterion: &mut Criterion) {
             bencher.iter_batched_ref(
                 || client.clone(),
                 |client| {
-                    while client.poll(Instant::from_micros(10_000_000), &mut &[][..]).is_some() {}
+                    while client.poll_timeout(Instant::from_micros(10_000_000)).is_some() {}
                     assert_eq!(client.waiting(), 0);
                 },
                 BatchSize::PerIteration,

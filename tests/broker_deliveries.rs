@@ -2,12 +2,14 @@
 
 #![cfg(feature = "broker")]
 
+use std::num::NonZeroU32;
+
 use mqtt_sansio::broker::{BrokerConfig, SharedStrategy};
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PubAck, PubComp, PubRec, Publish,
     PublishProperties, RetainHandling, Subscribe, Subscription,
 };
-use mqtt_sansio::{Overflow, QoS, Version};
+use mqtt_sansio::{Overflow, QoS, SessionExpiry, Version};
 
 #[path = "common/broker.rs"]
 mod broker;
@@ -22,7 +24,7 @@ use self::server::id;
 fn a_resumed_session_gets_retained_messages() {
     for version in BOTH {
         for is_taken_over in [false, true] {
-            let mut net = Net::new(with_server(|server| server.transmit_limit = 50));
+            let mut net = Net::new(with_server(|server| server.transmit_limit = NonZeroU32::new(50).unwrap()));
             let publisher = net.client(version, "publisher");
             net.retain(publisher, "r/1", "kept", QoS::AtMostOnce);
             let subscriber = net.client(version, "subscriber");
@@ -51,7 +53,7 @@ fn a_resumed_session_gets_retained_messages() {
 fn dropped_messages_do_not_block_later_ones() {
     let limits = with_server(|server| {
         server.max_kept = 3;
-        server.transmit_limit = 40;
+        server.transmit_limit = NonZeroU32::new(40).unwrap();
         server.overflow = Overflow::DropOldest;
     });
     let mut net = Net::new(limits);
@@ -214,7 +216,7 @@ impl End {
 fn share(qos: QoS) -> (Net, usize, usize, usize) {
     let limits = with_server(|server| {
         server.max_in_flight = 2.try_into().unwrap();
-        server.max_session_expiry_interval = 3600;
+        server.max_session_expiry_interval = SessionExpiry::after(3600);
     });
     let mut net = Net::new(BrokerConfig { shared_strategy: SharedStrategy::RoundRobin, ..limits });
     let publisher = net.client(Version::V5, "publisher");
@@ -406,7 +408,7 @@ fn large(size: usize, number: u16, qos: QoS) -> Vec<u8> {
 /// With the default limits, a subscriber that reads receives all large messages, also when they arrive at once.
 #[test]
 fn pitfall_31_large_messages_that_fit_the_limits_are_delivered() {
-    let larger = with_server(|server| server.maximum_packet_size = 104_857_600);
+    let larger = with_server(|server| server.maximum_packet_size = NonZeroU32::new(104_857_600));
     for (limits, qos, count, size) in
         [(BrokerConfig::default(), QoS::AtLeastOnce, 5, 9 << 20), (larger, QoS::ExactlyOnce, 1, 20_000_000)]
     {

@@ -3,6 +3,8 @@
 
 #![cfg(feature = "broker")]
 
+use std::num::NonZeroU32;
+
 use mqtt_sansio::broker::{BrokerConfig, DropReason, Dropped};
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, DisconnectReasonCode, PubAck, PubAckReasonCode, PubRec, Publish, PublishProperties,
@@ -83,7 +85,7 @@ fn dropped_when_the_queue_is_full() {
 fn dropped_when_the_memory_limit_is_reached() {
     for version in BOTH {
         for reads in [true, false] {
-            let limits = with_server(|server| server.transmit_limit = 1000);
+            let limits = with_server(|server| server.transmit_limit = NonZeroU32::new(1000).unwrap());
             let limits = BrokerConfig { max_memory: 4000, reserved_memory: 0, ..limits };
             let (mut net, publisher, subscriber) = pair(limits, &named(version, "subscriber"));
             net.set_reading(subscriber, reads);
@@ -189,7 +191,7 @@ fn dropped_when_the_connection_is_lost() {
     for version in BOTH {
         for keep_qos_0 in [false, true] {
             let limits = with_server(|server| {
-                server.transmit_limit = 50;
+                server.transmit_limit = NonZeroU32::new(50).unwrap();
                 server.keep_qos_0 = keep_qos_0;
             });
             let (mut net, publisher, subscriber) = pair(limits, &named(version, "subscriber"));

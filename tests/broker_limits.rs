@@ -3,7 +3,7 @@
 
 #![cfg(feature = "broker")]
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use mqtt_sansio::broker::BrokerConfig;
 use mqtt_sansio::codec::{self, Connect, Limits, Packet, Publish, Subscribe, Subscription};
@@ -163,7 +163,7 @@ fn messages_stored_for_all_clients_are_limited() {
 fn the_announced_limits_are_enforced() {
     let limits = |server: &mut ServerConfig| {
         server.receive_maximum = NonZeroU16::new(2).unwrap();
-        server.maximum_packet_size = 200;
+        server.maximum_packet_size = NonZeroU32::new(200);
         server.maximum_qos = QoS::ExactlyOnce;
     };
     // More unacknowledged messages of QoS 2 than the Receive Maximum; a packet above the Maximum Packet Size, as soon
@@ -199,7 +199,7 @@ fn the_announced_limits_are_enforced() {
 fn a_slow_subscriber_delays_nobody() {
     for version in BOTH {
         let mut net = Net::new(with_server(|server| {
-            server.transmit_limit = 1000;
+            server.transmit_limit = NonZeroU32::new(1000).unwrap();
             server.max_kept = 10;
         }));
         let client = net.client(version, "client");
@@ -232,7 +232,7 @@ fn retained_messages_are_sent_as_fast_as_the_client_reads() {
         let mut net = Net::new(with_server(|server| {
             server.max_kept = 5;
             server.max_in_flight = NonZeroU16::new(3).unwrap();
-            server.transmit_limit = 300;
+            server.transmit_limit = NonZeroU32::new(300).unwrap();
         }));
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
         for number in 0..2000 {
@@ -281,7 +281,7 @@ fn an_outdated_connection_id_matches_no_connection() {
 #[test]
 fn only_the_broker_publishes_under_sys() {
     for version in BOTH {
-        let mut net = Net::new(BrokerConfig { sys_interval: 10, ..config() });
+        let mut net = Net::new(BrokerConfig { sys_interval: NonZeroU32::new(10), ..config() });
         let client = net.client(version, "client");
         net.subscribe(client, "$SYS/broker/clients/+", QoS::AtMostOnce);
         for topic in ["$SYS/broker/clients/connected", "$SYS", "$SYS/x"] {
@@ -309,7 +309,7 @@ fn only_the_broker_publishes_under_sys() {
 
 #[test]
 fn the_clock_may_jump() {
-    let mut net = Net::new(with_server(|server| server.connect_timeout = 5));
+    let mut net = Net::new(with_server(|server| server.connect_timeout = NonZeroU16::new(5)));
     let silent = net.open(Version::V5);
     let client = net.connect(&Connect { keep_alive: 10, ..named(Version::V5, "client") });
     net.now = Instant::from_micros(3_000_000);
@@ -373,7 +373,7 @@ fn pitfall_26_a_slow_reader_that_pings_is_not_dead() {
 fn pitfall_26_silence_counts_only_while_input_is_taken() {
     use bytes::Buf;
     for reads in [true, false] {
-        let mut net = Net::new(with_server(|server| server.answer_limit = 100));
+        let mut net = Net::new(with_server(|server| server.answer_limit = NonZeroU32::new(100).unwrap()));
         let slow = net.connect(&Connect { keep_alive: 2, ..named(Version::V5, "slow") });
         net.set_reading(slow, false);
         let conn = net.id(slow);
@@ -407,7 +407,7 @@ fn pitfall_26_silence_counts_only_while_input_is_taken() {
 fn pitfall_32_a_writer_that_does_not_read_is_not_blocked() {
     for version in BOTH {
         let mut net = Net::new(with_server(|server| {
-            server.transmit_limit = 1000;
+            server.transmit_limit = NonZeroU32::new(1000).unwrap();
             server.max_kept = 10;
         }));
         let (writer, other) = (net.client(version, "writer"), net.client(version, "other"));

@@ -2,6 +2,8 @@
 
 #![cfg(feature = "broker")]
 
+use std::num::NonZeroU32;
+
 use mqtt_sansio::broker::{BrokerConfig, Decision, SharedStrategy};
 use mqtt_sansio::codec::{Connect, Subscribe, Subscription, Will};
 use mqtt_sansio::{CommandError, Message, Version};
@@ -116,7 +118,7 @@ fn a_topic_with_too_many_levels_is_not_a_full_queue() {
 #[test]
 fn next_ready_returns_a_connection_that_takes_input_again() {
     use bytes::Buf;
-    let mut net = Net::new(with_server(|server| server.answer_limit = 8));
+    let mut net = Net::new(with_server(|server| server.answer_limit = NonZeroU32::new(8).unwrap()));
     let a = net.client(Version::V5, "a");
     let conn = net.id(a);
     net.set_reading(a, false);

@@ -4,7 +4,7 @@
 #![cfg(feature = "broker")]
 
 use mqtt_sansio::codec::{Connect, ConnectProperties, Disconnect, DisconnectProperties, DisconnectReasonCode};
-use mqtt_sansio::{QoS, Version};
+use mqtt_sansio::{QoS, SessionExpiry, Version};
 
 #[path = "common/broker.rs"]
 mod broker;
@@ -68,7 +68,9 @@ fn subscriptions_and_messages_last_as_long_as_the_session() {
                 for (back, clean_start) in [(0, false), (4, false), (4, true), (6, false), (1000, false), (1000, true)]
                 {
                     let case = format!("{how:?}, {asked} of {maximum} seconds, back after {back}, {clean_start}");
-                    let mut net = Net::new(with_server(|server| server.max_session_expiry_interval = maximum));
+                    let mut net = Net::new(with_server(|server| {
+                        server.max_session_expiry_interval = SessionExpiry::after(maximum)
+                    }));
                     let publisher = net.client(Version::V311, "publisher");
                     let client = net.try_connect(&Connect { keep_alive: 10, ..connect(asked, false) });
                     net.heard(client);
@@ -110,7 +112,8 @@ fn before_5_0_a_session_is_clean_or_never_expires() {
     for version in [Version::V31, Version::V311] {
         for clean_start in [false, true] {
             for maximum in [100, NEVER] {
-                let mut net = Net::new(with_server(|server| server.max_session_expiry_interval = maximum));
+                let mut net =
+                    Net::new(with_server(|server| server.max_session_expiry_interval = SessionExpiry::after(maximum)));
                 let publisher = net.client(version, "publisher");
                 let client = net.connect(&Connect { clean_start, ..named(version, "client") });
                 net.subscribe(client, "a", QoS::AtLeastOnce);

@@ -3,6 +3,7 @@
 
 #![cfg(feature = "broker")]
 
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig};
@@ -45,7 +46,7 @@ fn nothing_is_due_without_a_reason() {
 #[test]
 fn connect_must_arrive_within_the_timeout() {
     for (timeout, sent) in [(5, &b""[..]), (5, &b"\x10"[..]), (5, &b"\x10\x20\x00\x04MQTT"[..])] {
-        let mut net = Net::new(with_server(|server| server.connect_timeout = timeout));
+        let mut net = Net::new(with_server(|server| server.connect_timeout = NonZeroU16::new(timeout)));
         let client = net.open(Version::V5);
         net.wait(2);
         net.send_bytes(client, sent);
@@ -56,7 +57,7 @@ fn connect_must_arrive_within_the_timeout() {
         assert!(net.is_over(client));
         assert_eq!(net.notices(), ["refused: no CONNECT"]);
     }
-    let mut net = Net::new(with_server(|server| server.connect_timeout = 0));
+    let mut net = Net::new(with_server(|server| server.connect_timeout = None));
     net.open(Version::V5);
     assert_eq!(net.broker.deadline(), None);
 }
@@ -88,7 +89,7 @@ fn keep_alive_counts_from_the_last_packet_received() {
 /// The deadline is that of the next event. Each step starts when the previous event is over.
 #[test]
 fn the_deadline_is_that_of_the_next_event() {
-    let mut net = Net::new(BrokerConfig { sys_interval: 1000, ..config() });
+    let mut net = Net::new(BrokerConfig { sys_interval: NonZeroU32::new(1000), ..config() });
     net.poll(); // the first report is due at once
     assert_due_in(&net, 1000);
     let watcher = net.client(Version::V311, "watcher");
@@ -119,7 +120,7 @@ fn the_deadline_is_that_of_the_next_event() {
 
 /// The notices of clients with all kinds of intervals, when the broker is polled at these times only.
 fn notices_when_polled_at(calls: &[u64]) -> Vec<String> {
-    let mut net = Net::new(with_server(|server| server.connect_timeout = 30));
+    let mut net = Net::new(with_server(|server| server.connect_timeout = NonZeroU16::new(30)));
     for (name, keep_alive, expiry, delay) in
         [("a", 4, 0, 0), ("b", 4, 10, 5), ("c", 0, 50, 100), ("d", 10, 3, 1), ("e", 20, u32::MAX, 7)]
     {

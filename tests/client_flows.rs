@@ -12,7 +12,9 @@ use mqtt_sansio::codec::{
     Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, PublishProperties,
     ReasonCode, SubscribeProperties, Subscription, SubscriptionIdentifier,
 };
-use mqtt_sansio::{CommandError, Instant, Message, Overflow, ProtocolError, QoS, Receipt, Token, Utf8Str, Version};
+use mqtt_sansio::{
+    CommandError, Instant, Message, Overflow, ProtocolError, QoS, Receipt, SessionExpiry, Token, Utf8Str, Version,
+};
 
 #[path = "common/client.rs"]
 mod client;
@@ -816,7 +818,7 @@ fn disconnect_cannot_set_an_expiry_interval_that_connect_did_not() {
         let properties = DisconnectProperties { session_expiry_interval: Some(5), ..Default::default() };
         wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() })
     };
-    let none: fn(&mut ClientConfig) = |config| config.session_expiry_interval = 0;
+    let none: fn(&mut ClientConfig) = |config| config.session_expiry_interval = SessionExpiry::WITH_CONNECTION;
     for state in CONNECTIONS {
         unchanged_with("an expiry interval", state, Version::V5, none, give);
     }

@@ -2,6 +2,8 @@
 
 #![cfg(feature = "alloc")]
 
+use std::num::NonZeroU16;
+
 use bytes::{Buf, Bytes};
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
 use mqtt_sansio::{Instant, Message, QoS, Version};
@@ -84,7 +86,7 @@ fn an_idle_client_uses_at_most_512_bytes() {
 /// The memory of a burst is freed when nothing was sent for the length of the Keep Alive.
 #[test]
 fn memory_of_a_burst_is_freed() {
-    let config = ClientConfig { keep_alive: 10, ..ClientConfig::default() };
+    let config = ClientConfig { keep_alive: NonZeroU16::new(10), ..ClientConfig::default() };
     let mut client = connected(Version::V5, config.clone());
     let mut server = connected(Version::V5, config);
     let idle = LIVE.get();
@@ -96,7 +98,7 @@ fn memory_of_a_burst_is_freed() {
     assert_eq!(client.open_operations(), 0);
     drop(wire);
     drop(server);
-    client.poll(Instant::from_micros(11_000_000), &mut &[][..]);
+    client.poll_timeout(Instant::from_micros(11_000_000));
     let ping = client.transmit().remaining();
     client.transmit().advance(ping);
     assert!(LIVE.get() <= idle + 64, "{} bytes more than before", LIVE.get() - idle);
@@ -163,8 +165,8 @@ fn sent_is_reported_after_the_last_byte() {
     let token = client.publish(NOW, &Message::new("a", "b")).unwrap();
     let len = client.transmit().remaining();
     client.transmit().advance(len - 1);
-    assert_eq!(client.poll(NOW, &mut &[][..]), None);
+    assert_eq!(client.poll_timeout(NOW), None);
     client.transmit().advance(1);
-    assert_eq!(client.poll(NOW, &mut &[][..]), Some(Action::Done { token, outcome: Outcome::Sent }));
-    assert_eq!(client.poll(NOW, &mut &[][..]), None);
+    assert_eq!(client.poll_timeout(NOW), Some(Action::Done { token, outcome: Outcome::Sent }));
+    assert_eq!(client.poll_timeout(NOW), None);
 }

@@ -2,16 +2,23 @@
 
 #![cfg(feature = "alloc")]
 
+use std::num::NonZeroU32;
+
 use bytes::Buf;
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
 use mqtt_sansio::codec::{Delivery, PubAckReasonCode, Publish, PublishProperties};
-use mqtt_sansio::{Instant, PacketId, QoS, TopicName, Version};
+use mqtt_sansio::{Instant, PacketId, QoS, SessionExpiry, TopicName, Version};
 
 const NOW: Instant = Instant::EPOCH;
 
 /// A connected client that delivers in parts every message that does not arrive at once. CONNECT has been taken.
 fn connected(version: Version, config: ClientConfig) -> ClientSession {
-    let config = ClientConfig { version, deliver_in_parts: 0, session_expiry_interval: 100, ..config };
+    let config = ClientConfig {
+        version,
+        deliver_in_parts: Some(NonZeroU32::MIN),
+        session_expiry_interval: SessionExpiry::after(100),
+        ..config
+    };
     let mut client = ClientSession::new(ClientConfig { client_id: "c".into(), ..config });
     connect(&mut client, false);
     client
@@ -25,7 +32,7 @@ fn connect(client: &mut ClientSession, session_present: bool) {
         _ => vec![0x20, 2, session_present.into(), 0],
     };
     assert!(matches!(client.poll(NOW, &mut &connack[..]), Some(Action::Connected(_))));
-    assert_eq!(client.poll(NOW, &mut &[][..]), None);
+    assert_eq!(client.poll_timeout(NOW), None);
 }
 
 fn written(client: &mut ClientSession) -> Vec<u8> {
@@ -158,7 +165,8 @@ fn lengths_beyond_the_packet_are_refused_at_once() {
 /// Only messages above the threshold that do not arrive at once are delivered in parts.
 #[test]
 fn small_messages_are_delivered_whole() {
-    let config = ClientConfig { version: Version::V5, deliver_in_parts: 50, ..ClientConfig::default() };
+    let config =
+        ClientConfig { version: Version::V5, deliver_in_parts: NonZeroU32::new(50), ..ClientConfig::default() };
     let mut client = ClientSession::new(config);
     connect(&mut client, false);
     let small = publish(Version::V5, Delivery::AtMostOnce, &[1; 30]);

@@ -2,6 +2,7 @@
 
 #![cfg(feature = "alloc")]
 
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use bytes::Buf;
@@ -9,12 +10,16 @@ use mqtt_sansio::client::{AbandonReason, Action, ClientConfig, ClientSession, Cl
 use mqtt_sansio::codec::{
     ConnAck, ConnAckProperties, Delivery, PubComp, PubRec, Publish, PublishProperties, Subscription,
 };
-use mqtt_sansio::{CommandError, Instant, Journal, Message, PacketId, QoS, TopicName, Utf8Str, Version};
+use mqtt_sansio::{CommandError, Instant, Journal, Message, PacketId, QoS, SessionExpiry, TopicName, Utf8Str, Version};
 
 const START: Instant = Instant::from_micros(1_000_000_000_000);
 
 fn config() -> ClientConfig {
-    ClientConfig { client_id: "c".into(), session_expiry_interval: 1000, ..ClientConfig::default() }
+    ClientConfig {
+        client_id: "c".into(),
+        session_expiry_interval: SessionExpiry::after(1000),
+        ..ClientConfig::default()
+    }
 }
 
 /// Opens a connection that is accepted with these properties. Returns the packets and events of the client.
@@ -76,11 +81,11 @@ fn expiry_counts_from_publish_before_the_first_connection() {
 #[test]
 fn expiry_counts_from_publish_and_not_from_the_last_poll() {
     let mut client = ClientSession::new(config());
-    assert_eq!(client.poll(START, &mut &[][..]), None);
+    assert_eq!(client.poll_timeout(START), None);
     let later = START + Duration::from_secs(3600);
     client.publish(later, &expiring(10)).unwrap();
-    assert_eq!(client.poll(later + Duration::from_secs(9), &mut &[][..]), None, "one second is left");
-    let end = client.poll(later + Duration::from_secs(10), &mut &[][..]);
+    assert_eq!(client.poll_timeout(later + Duration::from_secs(9)), None, "one second is left");
+    let end = client.poll_timeout(later + Duration::from_secs(10));
     assert!(matches!(end, Some(Action::Done { outcome: Outcome::Abandoned(AbandonReason::Expired), .. })), "{end:?}");
 }
 
@@ -171,14 +176,15 @@ fn an_abandoned_qos_1_message_frees_its_identifier() {
 /// A client that sends all the time notices as well that the server does not answer.
 #[test]
 fn a_server_that_reads_and_never_answers_is_dead() {
-    let mut client = connected(ClientConfig { keep_alive: 10, ping_timeout: 5, ..config() });
+    let mut client =
+        connected(ClientConfig { keep_alive: NonZeroU16::new(10), ping_timeout: NonZeroU16::new(5), ..config() });
     for second in 1..=20 {
         client.publish(START, &Message::new("t", "x")).unwrap();
         take(&mut client);
         let now = START + Duration::from_secs(second);
-        while let Some(action) = client.poll(now, &mut &[][..]) {
+        while let Some(action) = client.poll_timeout(now) {
             if let Action::Close(why) = action {
-                assert_eq!((why, second), (Close::PingTimeout, 15));
+                assert_eq!((why, second), (Close::KeepAliveTimeout, 15));
                 return;
             }
         }
@@ -230,9 +236,9 @@ fn tokens_are_not_reused_after_a_snapshot() {
 fn expired_messages_are_dropped_before_one_is_refused() {
     let mut client = ClientSession::new(ClientConfig { max_kept: 1, ..config() });
     let expired = client.publish(START, &expiring(1)).unwrap();
-    client.poll(START, &mut &[][..]);
+    client.poll_timeout(START);
     assert_eq!(client.publish(START, &expiring(9)), Err(CommandError::QueueFull));
-    let done = client.poll(START + Duration::from_secs(2), &mut &[][..]);
+    let done = client.poll_timeout(START + Duration::from_secs(2));
     assert_eq!(done, Some(Action::Done { token: expired, outcome: Outcome::Abandoned(AbandonReason::Expired) }));
     client.publish(START, &expiring(9)).unwrap();
 }
@@ -251,7 +257,7 @@ fn an_assigned_client_identifier_that_was_not_asked_for() {
 #[test]
 fn a_passed_deadline_stays_due_when_the_clock_goes_back() {
     let mut client = connected(config());
-    client.poll(START + Duration::from_secs(3600), &mut &[][..]);
+    client.poll_timeout(START + Duration::from_secs(3600));
     client.publish(START, &Message::new("t", "x")).unwrap();
     take(&mut client);
     assert!(client.deadline().unwrap() <= START);
@@ -259,7 +265,7 @@ fn a_passed_deadline_stays_due_when_the_clock_goes_back() {
 
 #[test]
 fn a_transmit_limit_of_zero() {
-    let mut client = connected(ClientConfig { transmit_limit: 0, ..config() });
+    let mut client = connected(ClientConfig { transmit_limit: NonZeroU32::MIN, ..config() });
     assert!(client.is_connected());
     client.subscribe(START, &[Subscription::new("a", QoS::AtMostOnce).unwrap()]).unwrap();
     assert!(!take(&mut client).is_empty());
@@ -283,7 +289,7 @@ fn backoff_grows_when_no_connection_opens() {
 /// reported and blocks nothing.
 #[test]
 fn a_duplicate_in_parts_of_a_message_refused_meanwhile() {
-    let config = ClientConfig { manual_acks: true, deliver_in_parts: 0, ..config() };
+    let config = ClientConfig { manual_acks: true, deliver_in_parts: Some(NonZeroU32::MIN), ..config() };
     let mut client = connected(config);
     let publish = |id: u16, dup: bool| {
         let delivery = Delivery::ExactlyOnce { id: PacketId::new(id).unwrap(), dup };

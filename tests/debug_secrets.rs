@@ -220,7 +220,7 @@ fn the_server() {
                 assert_hidden_in(acceptor.transmit(), false);
                 let auth = encoded(&packets(secret)[3]);
                 let action = acceptor.poll(NOW, &mut &auth[..]).unwrap();
-                assert!(matches!(action, server::Action::Auth(_)));
+                assert!(matches!(action, server::AcceptorAction::Auth(_)));
                 assert_hidden(&action);
                 assert_hidden_in(&acceptor, false);
             }

@@ -2,11 +2,12 @@
 
 #![cfg(feature = "alloc")]
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Buf;
 use mqtt_sansio::codec::{Connect, ConnectProperties, PubAck, PubComp, PubRec, PubRel};
-use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig, ServerSession};
+use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, ServerConfig, ServerSession};
 use mqtt_sansio::{Instant, Message, QoS, Version};
 
 #[path = "common/server.rs"]
@@ -28,11 +29,11 @@ fn connect(version: Version) -> Connect<'static> {
 
 fn accept(config: &Arc<ServerConfig>, bytes: &[u8]) -> ServerSession {
     let mut acceptor = Acceptor::new(Arc::clone(config), NOW);
-    assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(Action::Connect(_))));
+    assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(AcceptorAction::Connect(_))));
     let mut session = acceptor.accept(NOW, None, Accept::default()).unwrap();
     drop(acceptor);
     write(&mut session);
-    assert!(session.poll(NOW, &mut &[][..]).is_none());
+    assert!(session.poll_timeout(NOW).is_none());
     session
 }
 
@@ -62,7 +63,7 @@ fn an_acceptor_holds_nothing_before_connect_is_complete() {
     assert!(Acceptor::new(ServerConfigIn(&config), NOW).poll(NOW, &mut &huge[..5]).is_none());
     for bytes in [&huge[..], b"\x30\xFF\xFF\xFF\x7F", b"\x00", b"GET / HTTP/1.1\r\n"] {
         let mut acceptor = Acceptor::new(ServerConfigIn(&config), NOW);
-        assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(Action::Close(_))));
+        assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(AcceptorAction::Close(_))));
         drop(acceptor);
     }
     assert_eq!(LIVE.get(), before.1, "nothing is left");
@@ -96,7 +97,7 @@ fn an_idle_session_uses_at_most_384_bytes() {
         assert!(heap + size <= 384, "{version}: {heap} + {size}");
         // The same without a connection.
         session.closed(NOW);
-        assert!(session.poll(NOW, &mut &[][..]).is_none());
+        assert!(session.poll_timeout(NOW).is_none());
         let heap = LIVE.get() - before;
         assert!(heap + size <= 384, "{version}, detached: {heap} + {size}");
         drop(session);
@@ -150,7 +151,7 @@ fn a_message_allocates_nothing_after_the_first_ones() {
                     }
                     write(&mut session);
                 }
-                while session.poll(NOW, &mut &[][..]).is_some() {
+                while session.poll_timeout(NOW).is_some() {
                     told += 1;
                 }
                 assert_eq!(told, 2, "a message here, an outcome there");
@@ -219,7 +220,7 @@ fn a_flood_of_unreleased_messages_costs_eight_kilobytes() {
 /// A client that sends and does not read: its requests are answered up to a limit, and then no more input is taken.
 #[test]
 fn answers_to_a_client_that_does_not_read_are_limited() {
-    let config = Arc::new(ServerConfig { answer_limit: 1000, ..ServerConfig::default() });
+    let config = Arc::new(ServerConfig { answer_limit: NonZeroU32::new(1000).unwrap(), ..ServerConfig::default() });
     let mut session = accept(&config, &encoded(&connect(Version::V5).into(), Version::V5));
     let copy = published("x", again(QoS::ExactlyOnce, 1));
     let flood = encoded_all(&[copy, mqtt_sansio::codec::Packet::PingReq, PubRel::new(id(9)).into()], Version::V5);

@@ -2,10 +2,14 @@
 
 #![cfg(feature = "alloc")]
 
+use std::num::{NonZeroU16, NonZeroU32};
+
 use bytes::Buf;
 use mqtt_sansio::codec::{Connect, ConnectProperties, Disconnect, DisconnectReasonCode};
-use mqtt_sansio::server::{AbandonReason, Accept, Acceptor, Action, Close, Outcome, ServerConfig, ServerSession};
-use mqtt_sansio::{CommandError, Instant, Message, QoS, Utf8Str, Version};
+use mqtt_sansio::server::{
+    AbandonReason, Accept, Acceptor, AcceptorAction, Action, Close, Outcome, ServerConfig, ServerSession,
+};
+use mqtt_sansio::{CommandError, Instant, Message, QoS, SessionExpiry, Utf8Str, Version};
 
 const NOW: Instant = Instant::from_micros(5_000_000);
 
@@ -23,7 +27,7 @@ fn asked(maximum_packet_size: u32) -> Acceptor {
     let mut bytes = Vec::new();
     connect.encode(Version::V5, &mut bytes).unwrap();
     let mut acceptor = Acceptor::new(ServerConfig::default(), NOW);
-    assert!(matches!(acceptor.poll(NOW, &mut &bytes[..]), Some(Action::Connect(_))));
+    assert!(matches!(acceptor.poll(NOW, &mut &bytes[..]), Some(AcceptorAction::Connect(_))));
     acceptor
 }
 
@@ -64,11 +68,14 @@ fn a_failed_acceptance_returns_a_connected_session_connected() {
 /// A packet that is too large, or whose length is malformed, is not answered because its version is not known.
 #[test]
 fn a_connect_of_unknown_version_is_not_answered() {
-    let config = ServerConfig { max_connect_size: 20, ..ServerConfig::default() };
+    let config = ServerConfig { max_connect_size: NonZeroU32::new(20).unwrap(), ..ServerConfig::default() };
     for bytes in [&b"\x10\x7f\x00\x04MQTT\x04"[..], b"\x10\xff\xff\xff\xff", b"\x10\x80\x00"] {
         let mut acceptor = Acceptor::new(config.clone(), NOW);
         let mut input = bytes;
-        assert!(matches!(acceptor.poll(NOW, &mut input), Some(Action::Close(Close::Malformed(_)))), "{bytes:?}");
+        assert!(
+            matches!(acceptor.poll(NOW, &mut input), Some(AcceptorAction::Close(Close::Malformed(_)))),
+            "{bytes:?}"
+        );
         assert!(!acceptor.transmit().has_remaining(), "{bytes:?}");
     }
     // A CONNECT whose version is known is answered in that version.
@@ -81,23 +88,23 @@ fn a_connect_of_unknown_version_is_not_answered() {
 /// A message of QoS 0 that was not written when the connection ended does not wait for the next connection.
 #[test]
 fn an_unsent_qos_0_message_is_lost_with_its_connection() {
-    let config = ServerConfig { transmit_limit: 1, ..ServerConfig::default() };
+    let config = ServerConfig { transmit_limit: NonZeroU32::MIN, ..ServerConfig::default() };
     let mut session = accepted(config, 100);
     let waits = session.publish(NOW, &Message::new("t", "x")).unwrap();
     session.closed(NOW);
     assert_eq!(session.waiting(), 0);
-    let told = session.poll(NOW, &mut &[][..]);
+    let told = session.poll_timeout(NOW);
     assert_eq!(told, Some(Action::Done { token: waits, outcome: Outcome::Abandoned(AbandonReason::Connection) }));
 }
 
 /// DISCONNECT cannot extend the Session Expiry Interval beyond the granted one.
 #[test]
 fn disconnect_cannot_extend_the_granted_expiry_interval() {
-    let accept = Accept { session_expiry_interval: Some(60), ..Accept::default() };
+    let accept = Accept { session_expiry_interval: Some(SessionExpiry::after(60)), ..Accept::default() };
     let mut session = asked(1000).accept(NOW, None, accept).unwrap();
     let disconnect = b"\xe0\x07\x00\x05\x11\xff\xff\xff\xff";
     assert!(matches!(session.poll(NOW, &mut &disconnect[..]), Some(Action::Close(Close::Disconnected(_)))));
-    assert_eq!(session.session_expiry_interval(), 60);
+    assert_eq!(session.session_expiry_interval(), SessionExpiry::after(60));
 }
 
 /// The timeout for the answer to a challenge starts once the challenge has been written. Writing it shows that the
@@ -105,26 +112,27 @@ fn disconnect_cannot_extend_the_granted_expiry_interval() {
 #[test]
 fn the_challenge_timeout_starts_when_the_challenge_has_left() {
     let seconds = |seconds| NOW + std::time::Duration::from_secs(seconds);
-    let mut acceptor = Acceptor::new(ServerConfig { connect_timeout: 5, ..ServerConfig::default() }, NOW);
+    let mut acceptor =
+        Acceptor::new(ServerConfig { connect_timeout: NonZeroU16::new(5), ..ServerConfig::default() }, NOW);
     let mut input = &b"\x10\x12\x00\x04MQTT\x05\x02\x00\x00\x04\x15\x00\x01M\x00\x01c"[..];
-    assert!(matches!(acceptor.poll(NOW, &mut input), Some(Action::Connect(_))));
+    assert!(matches!(acceptor.poll(NOW, &mut input), Some(AcceptorAction::Connect(_))));
     acceptor.challenge(NOW, &[0; 40_000]).unwrap();
     for second in 1..=10 {
-        assert_eq!(acceptor.poll(seconds(4 * second - 4), &mut &[][..]), None, "second {second}");
+        assert_eq!(acceptor.poll_timeout(seconds(4 * second - 4)), None, "second {second}");
         acceptor.transmit().advance(4100);
         assert_eq!(acceptor.deadline(), Some(Instant::EPOCH), "it wants to know when that has left");
     }
-    assert_eq!(acceptor.poll(seconds(40), &mut &[][..]), None);
+    assert_eq!(acceptor.poll_timeout(seconds(40)), None);
     assert!(!acceptor.transmit().has_remaining());
     assert_eq!(acceptor.deadline(), Some(seconds(45)));
-    assert_eq!(acceptor.poll(seconds(45), &mut &[][..]), Some(Action::Close(Close::ConnectTimeout)));
+    assert_eq!(acceptor.poll_timeout(seconds(45)), Some(AcceptorAction::Close(Close::ConnectTimeout)));
 }
 
 #[test]
 fn an_empty_client_identifier_cannot_be_assigned() {
     let mut acceptor = Acceptor::new(ServerConfig::default(), NOW);
     let mut input = &b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00"[..];
-    assert!(matches!(acceptor.poll(NOW, &mut input), Some(Action::Connect(_))));
+    assert!(matches!(acceptor.poll(NOW, &mut input), Some(AcceptorAction::Connect(_))));
     let accept = Accept { assigned_client_id: Some(String::new()), ..Accept::default() };
     assert_eq!(acceptor.accept(NOW, None, accept).unwrap_err().reason, CommandError::NoClientIdentifier);
 }
@@ -144,11 +152,11 @@ fn ending_a_session_publishes_its_will_and_reports_its_messages() {
     let mut session = disconnected_session();
     session.end(NOW);
     assert!(matches!(
-        session.poll(NOW, &mut &[][..]),
+        session.poll_timeout(NOW),
         Some(Action::Done { outcome: Outcome::Abandoned(AbandonReason::Session), .. })
     ));
-    assert_eq!(session.poll(NOW, &mut &[][..]), Some(Action::Expired));
-    assert_eq!(session.poll(NOW, &mut &[][..]), None);
+    assert_eq!(session.poll_timeout(NOW), Some(Action::Expired));
+    assert_eq!(session.poll_timeout(NOW), None);
 }
 
 /// A session with the Session Expiry Interval that the client asked for.
@@ -165,7 +173,7 @@ fn accepted(config: ServerConfig, session_expiry_interval: u32) -> ServerSession
     let mut bytes = Vec::new();
     connect.encode(Version::V5, &mut bytes).unwrap();
     let mut acceptor = Acceptor::new(config, NOW);
-    assert!(matches!(acceptor.poll(NOW, &mut &bytes[..]), Some(Action::Connect(_))));
+    assert!(matches!(acceptor.poll(NOW, &mut &bytes[..]), Some(AcceptorAction::Connect(_))));
     acceptor.accept(NOW, None, Accept::default()).unwrap()
 }
 
@@ -182,7 +190,7 @@ fn limits_of_an_ended_connection_refuse_nothing() {
         session.publish(NOW, &Message::new("t", vec![b'x'; 100]).qos(QoS::ExactlyOnce)).unwrap();
         session.closed(NOW);
         let mut session = asked(1000).accept(NOW, session, Accept::default()).unwrap();
-        assert!(session.poll(NOW, &mut &[][..]).is_none());
+        assert!(session.poll_timeout(NOW).is_none());
         assert!(session.transmit().remaining() > 100, "the next connection takes it");
     }
 }

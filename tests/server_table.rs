@@ -7,7 +7,7 @@ use mqtt_sansio::codec::{
     ConnectProperties, Disconnect, DisconnectReasonCode, Packet, PubAck, PubComp, PubRec, PubRel, QoS,
 };
 use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{Instant, Message, ProtocolError, Token, Version};
+use mqtt_sansio::{Instant, Message, ProtocolError, SessionExpiry, Token, Version};
 
 #[path = "server_table/acceptor.rs"]
 mod acceptor;
@@ -404,7 +404,7 @@ fn the_last_connect_decides_how_long_a_session_lasts() {
             ..lasting(version)
         };
         let mut wire = Wire::connected(config(), &connect(false));
-        assert_eq!(wire.server.session_expiry_interval(), 0);
+        assert_eq!(wire.server.session_expiry_interval(), SessionExpiry::WITH_CONNECTION);
         assert_eq!(wire.lose(), [Event::Expired]);
         let mut wire = Wire::connected(config(), &connect(true));
         assert_eq!(wire.lose(), []);
@@ -433,7 +433,7 @@ fn disconnect_changes_the_session_expiry_interval() {
         let properties =
             mqtt_sansio::codec::DisconnectProperties { session_expiry_interval: Some(changed), ..Default::default() };
         wire.receive(&[Disconnect { reason_code, properties }.into()]);
-        assert_eq!(wire.server.session_expiry_interval(), changed);
+        assert_eq!(wire.server.session_expiry_interval(), SessionExpiry::after(changed));
         let closed = wire.now;
         let mut told = wire.lose();
         let due = delay.min(changed);
@@ -610,14 +610,14 @@ fn nothing_ends_early_or_twice_when_the_clock_goes_back() {
         [(11, vec![]), (3, vec![]), (29, vec![]), (30, vec![Event::Will("first".into())]), (20, vec![])]
     {
         let mut told = Vec::new();
-        while let Some(action) = wire.server.poll(at(time), &mut &[][..]) {
+        while let Some(action) = wire.server.poll_timeout(at(time)) {
             told.push(Event::from(&action));
         }
         assert_eq!(told, expected, "{time}");
     }
     let mut told = Vec::new();
     for time in [3610, 3609, 3611, 100_000] {
-        while let Some(action) = wire.server.poll(at(time), &mut &[][..]) {
+        while let Some(action) = wire.server.poll_timeout(at(time)) {
             told.push((time, Event::from(&action)));
         }
     }

@@ -18,7 +18,7 @@ use mqtt_sansio::codec::{
     self, ConnAck, Connect, ConnectProperties, Decoded, Delivery, Limits, Packet, PubAckReasonCode, Publish,
 };
 use mqtt_sansio::server::{self, Accept, Acceptor, ServerConfig, ServerSession};
-use mqtt_sansio::{Instant, Message, PacketId, QoS, Receipt, Token, TopicName, Version};
+use mqtt_sansio::{Instant, Message, PacketId, QoS, Receipt, SessionExpiry, Token, TopicName, Version};
 
 const NOW: Instant = Instant::from_micros(1);
 
@@ -181,9 +181,9 @@ fn client_config(plan: Plan) -> ClientConfig {
         version: plan.version,
         client_id: "c".into(),
         clean_start: false,
-        session_expiry_interval: if plan.version == Version::V5 { u32::MAX } else { 0 },
-        keep_alive: 0,
-        connect_timeout: 0,
+        session_expiry_interval: SessionExpiry::after(if plan.version == Version::V5 { u32::MAX } else { 0 }),
+        keep_alive: None,
+        connect_timeout: None,
         max_in_flight: NonZeroU16::new(plan.receive_maximum).unwrap(),
         receive_maximum: NonZeroU16::new(plan.receive_maximum).unwrap(),
         manual_acks: plan.manual_acks,
@@ -324,7 +324,7 @@ impl World {
     /// CONNECT has arrived. The server may still hold the last connection [MQTT-3.1.4-3].
     fn take_over(&mut self, connect: &[u8]) {
         if self.server.take_over(NOW).is_ok() {
-            while let Some(action) = self.server.poll(NOW, &mut &[][..]) {
+            while let Some(action) = self.server.poll_timeout(NOW) {
                 assert!(matches!(action, server::Action::Close(server::Close::Requested)), "{action:?}");
             }
         }
@@ -487,7 +487,7 @@ fn accept(config: Arc<ServerConfig>, kept: Option<ServerSession>, connect: &[u8]
     let mut acceptor = Acceptor::new(config, NOW);
     let mut input = connect;
     let action = acceptor.poll(NOW, &mut input);
-    assert!(matches!(action, Some(server::Action::Connect(_))), "{action:?}");
+    assert!(matches!(action, Some(server::AcceptorAction::Connect(_))), "{action:?}");
     let mut session = acceptor.accept(NOW, kept, Accept::default()).unwrap();
     assert_eq!(session.poll(NOW, &mut input), None, "there is nothing to tell");
     session

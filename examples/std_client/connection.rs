@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use bytes::{Buf, BytesMut};
 use mqtt_sansio::client::{Action, ClientSession, Close, Connected, Outcome};
-use mqtt_sansio::codec::{Disconnect, ReasonCode};
+use mqtt_sansio::codec::Disconnect;
 use mqtt_sansio::{CommandError, Instant, ReceivedMessage, StdClock, Token, Transmit};
 
 use crate::arguments::ConnectionArguments;
@@ -217,7 +217,7 @@ impl<'a, T: Task> Driver<'a, T> {
                 Action::Message(message) => self.task.message(&message)?,
                 Action::Done { token, outcome } => self.task.done(token, &outcome)?,
                 Action::Close(Close::Requested) => return Ok(Some(End::Left)),
-                Action::Close(why) if is_passing(&why) => return Ok(Some(End::Lost(why.to_string()))),
+                Action::Close(why) if why.may_retry() => return Ok(Some(End::Lost(why.to_string()))),
                 Action::Close(why) => return Ok(Some(End::Final(why.to_string()))),
                 _ => {} // no AUTH without an authentication method
             }
@@ -352,25 +352,5 @@ fn wait(clock: &StdClock, deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => thread::park_timeout(clock.until(deadline)),
         None => thread::park(),
-    }
-}
-
-/// Whether a new connection may succeed. It cannot if the server would refuse the client again, or if another client
-/// has taken over the session: the two would take it from each other for ever.
-fn is_passing(why: &Close<'_>) -> bool {
-    match why {
-        Close::ConnectTimeout | Close::PingTimeout => true,
-        Close::Refused(_) | Close::Disconnected(_) => matches!(
-            why.reason_code(),
-            Some(
-                ReasonCode::ServerUnavailable
-                    | ReasonCode::ServerBusy
-                    | ReasonCode::ServerShuttingDown
-                    | ReasonCode::KeepAliveTimeout
-                    | ReasonCode::ConnectionRateExceeded
-                    | ReasonCode::MaximumConnectTime
-            )
-        ),
-        _ => false,
     }
 }

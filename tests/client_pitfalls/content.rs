@@ -37,7 +37,7 @@ fn pitfall_20_large_payloads_are_not_copied() {
     for aliases in [0, 5] {
         for qos in [QOS_0, QOS_1, QOS_2] {
             let maximum = ConnAckProperties { topic_alias_maximum: Some(aliases), ..Default::default() };
-            let config = ClientConfig { transmit_limit: u32::MAX, topic_aliases: aliases, ..v5() };
+            let config = ClientConfig { transmit_limit: NonZeroU32::MAX, topic_aliases: aliases, ..v5() };
             let mut wire = Wire::connected_by(config, connack_with(maximum));
             wire.client.publish(wire.now, &Message::new("t", payload.clone()).qos(qos)).unwrap();
             wire.publish("behind", QOS_0);
@@ -68,7 +68,7 @@ fn pitfall_20_large_payloads_are_not_copied() {
         }
     }
     // A payload queued without a connection, and the packet as the server reads it.
-    let mut wire = Wire::new(ClientConfig { transmit_limit: u32::MAX, ..v5() });
+    let mut wire = Wire::new(ClientConfig { transmit_limit: NonZeroU32::MAX, ..v5() });
     wire.client.publish(wire.now, &Message::new("t", payload.clone()).qos(QOS_1)).unwrap();
     wire.connect(connack());
     let transmit = wire.client.transmit();

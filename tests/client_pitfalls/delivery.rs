@@ -2,6 +2,7 @@
 
 use super::journal::store;
 use super::*;
+use mqtt_sansio::SessionExpiry;
 
 /// All operations take their packet identifiers from one allocator. As many identifiers are in use as operations are in
 /// flight, and none once the session has ended.
@@ -125,7 +126,7 @@ fn pitfall_02_quota_does_not_leak() {
 #[test]
 fn pitfall_03_each_token_has_one_outcome() {
     let config = ClientConfig { overflow: Overflow::DropOldest, max_kept: 4, ..v5() };
-    let mut wire = Wire::new(ClientConfig { session_expiry_interval: 0, ..config });
+    let mut wire = Wire::new(ClientConfig { session_expiry_interval: SessionExpiry::WITH_CONNECTION, ..config });
     let mut outcomes: BTreeMap<Token, Vec<Done>> = BTreeMap::new();
     let mut expected: Vec<(Token, Done)> = Vec::new();
     let mut note = |events: Vec<Event>| {

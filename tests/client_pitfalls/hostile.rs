@@ -316,7 +316,7 @@ fn aliases_beyond_the_maximum_are_refused() {
 /// A server that never answers must not hold a connection for ever.
 #[test]
 fn a_server_that_never_answers_times_out() {
-    let mut wire = Wire::new(ClientConfig { connect_timeout: 30, ..v5() });
+    let mut wire = Wire::new(ClientConfig { connect_timeout: NonZeroU16::new(30), ..v5() });
     wire.open();
     wire.poll(); // CONNECT has left
     assert_eq!(wire.client.deadline(), Some(wire.now + Duration::from_secs(30)));
@@ -328,7 +328,7 @@ fn a_server_that_never_answers_times_out() {
     assert_eq!(wire.poll(), [Event::Close(Why::ConnectTimeout)]);
     // Each step of an authentication has the same timeout.
     let authentication = Some(Authentication { method: "M".into(), data: None }.into());
-    let mut wire = Wire::new(ClientConfig { connect_timeout: 30, authentication, ..v5() });
+    let mut wire = Wire::new(ClientConfig { connect_timeout: NonZeroU16::new(30), authentication, ..v5() });
     wire.open();
     wire.poll(); // CONNECT has left
     let step = auth(AuthReasonCode::ContinueAuthentication, "M", b"");

@@ -30,7 +30,7 @@ fn pitfall_11_messages_too_large_for_the_server() {
 #[test]
 fn pitfall_11_incoming_packets_are_refused_by_their_fixed_header() {
     for version in BOTH {
-        let mut wire = Wire::connected(ClientConfig { maximum_packet_size: 1000, ..lasting(version) });
+        let mut wire = Wire::connected(ClientConfig { maximum_packet_size: NonZeroU32::new(1000), ..lasting(version) });
         // 3 + 997 bytes are 1000; 998 are too many.
         assert_eq!(wire.poll_with(&mut &b"\x30\xe5\x07"[..]), []);
         let events = wire.receive_bytes_of_the_end(b"\x30\xe6\x07");

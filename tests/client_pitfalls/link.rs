@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn pitfall_07_a_dead_link_is_noticed() {
-    let config = ClientConfig { keep_alive: 20, ping_timeout: 5, ..v5() };
+    let config = ClientConfig { keep_alive: NonZeroU16::new(20), ping_timeout: NonZeroU16::new(5), ..v5() };
     let mut wire = Wire::connected(config);
     wire.now = wire.client.deadline().unwrap();
     assert_eq!(wire.poll(), []);
@@ -15,7 +15,7 @@ fn pitfall_07_a_dead_link_is_noticed() {
     wire.later(4999);
     assert_eq!(wire.poll(), []);
     wire.later(1);
-    assert_eq!(wire.poll(), [Event::Close(Why::PingTimeout)]);
+    assert_eq!(wire.poll(), [Event::Close(Why::KeepAliveTimeout)]);
     assert_eq!(wire.client.deadline(), None);
     // The timeout is reported once.
     wire.later(100_000);
@@ -24,7 +24,7 @@ fn pitfall_07_a_dead_link_is_noticed() {
 
 #[test]
 fn pitfall_07_a_link_under_load_is_not_dead() {
-    let config = ClientConfig { keep_alive: 20, ping_timeout: 5, ..v5() };
+    let config = ClientConfig { keep_alive: NonZeroU16::new(20), ping_timeout: NonZeroU16::new(5), ..v5() };
     // Packets flow in both directions: no PINGREQ is needed, and so no PINGRESP is expected.
     let mut wire = Wire::connected(config.clone());
     for _ in 0..600 {
@@ -71,15 +71,16 @@ fn pitfall_07_a_link_under_load_is_not_dead() {
     let mut input = &bytes[..bytes.len() - 1];
     wire.poll_with(&mut input);
     wire.later(5000);
-    assert_eq!(wire.poll_with(&mut input), [Event::Close(Why::PingTimeout)]);
+    assert_eq!(wire.poll_with(&mut input), [Event::Close(Why::KeepAliveTimeout)]);
 }
 
 #[test]
 fn pitfall_07_the_server_keep_alive_wins() {
     let server_keep_alive = Some(10);
     let properties = ConnAckProperties { server_keep_alive, ..Default::default() };
-    let mut wire = Wire::connected_by(ClientConfig { keep_alive: 1000, ..v5() }, connack_with(properties));
-    assert_eq!(wire.client.server().keep_alive, 10);
+    let mut wire =
+        Wire::connected_by(ClientConfig { keep_alive: NonZeroU16::new(1000), ..v5() }, connack_with(properties));
+    assert_eq!(wire.client.server().keep_alive, NonZeroU16::new(10));
     let start = wire.now;
     wire.now = wire.client.deadline().unwrap();
     assert!(wire.now.since(start) <= Duration::from_secs(10));
@@ -90,10 +91,11 @@ fn pitfall_07_the_server_keep_alive_wins() {
 #[test]
 fn pitfall_08_the_clock_may_jump() {
     // Backwards: as if no time had passed.
-    let mut wire = Wire::connected(ClientConfig { keep_alive: 20, ping_timeout: 5, ..v5() });
+    let mut wire =
+        Wire::connected(ClientConfig { keep_alive: NonZeroU16::new(20), ping_timeout: NonZeroU16::new(5), ..v5() });
     let (now, deadline) = (wire.now, wire.client.deadline());
     for earlier in [0, now.as_micros() - 1, now.as_micros()] {
-        assert_eq!(wire.client.poll(Instant::from_micros(earlier), &mut &[][..]), None);
+        assert_eq!(wire.client.poll_timeout(Instant::from_micros(earlier)), None);
         assert_eq!(wire.client.deadline(), deadline);
     }
     wire.assert_silent();
@@ -104,7 +106,7 @@ fn pitfall_08_the_clock_may_jump() {
     assert_eq!(wire.poll(), []);
     wire.assert_silent();
     wire.later(365 * 24 * 3600 * 1000);
-    assert_eq!(wire.poll(), [Event::Close(Why::PingTimeout)]);
+    assert_eq!(wire.poll(), [Event::Close(Why::KeepAliveTimeout)]);
     assert_eq!(wire.poll(), []);
     wire.assert_silent();
     // A message published while the clock is behind was not queued since then.
@@ -114,7 +116,7 @@ fn pitfall_08_the_clock_may_jump() {
     wire.publish("first", QOS_1);
     wire.client.poll(Instant::from_micros(wire.now.as_micros() / 2), &mut &[][..]);
     wire.client.publish(wire.now, &expiring("second", QOS_1, 10)).unwrap();
-    wire.client.poll(Instant::EPOCH, &mut &[][..]); // the message is queued from here on
+    wire.client.poll_timeout(Instant::EPOCH); // the message is queued from here on
     wire.later(4000);
     wire.receive(&[PubAck::new(id(1)).into()]);
     let sent = wire.take();
@@ -124,10 +126,10 @@ fn pitfall_08_the_clock_may_jump() {
     // The maximum of the clock.
     let mut wire = Wire::connected(v5());
     wire.now = Instant::from_micros(u64::MAX);
-    assert_eq!(wire.client.poll(wire.now, &mut &[][..]), None);
+    assert_eq!(wire.client.poll_timeout(wire.now), None);
     wire.assert_sent(&[Packet::PingReq]);
     // A connection that opens at an earlier time counts from the end of the last connection.
-    let mut wire = Wire::connected(ClientConfig { connect_timeout: 30, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { connect_timeout: NonZeroU16::new(30), ..v5() });
     wire.later(100_000);
     wire.lose();
     let last = wire.now;
@@ -166,7 +168,7 @@ fn pitfall_09_nothing_blocks() {
 /// While much output waits no input is taken, but output can be written. No message is lost or stuck.
 #[test]
 fn pitfall_09_output_is_written_while_input_waits() {
-    let mut wire = Wire::connected(ClientConfig { transmit_limit: 100, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { transmit_limit: NonZeroU32::new(100).unwrap(), ..v5() });
     let mut bytes = Vec::new();
     for number in 1..=200 {
         published("x", delivery(QOS_1, number)).encode(Version::V5, &mut bytes).unwrap();
@@ -189,7 +191,8 @@ fn pitfall_09_output_is_written_while_input_waits() {
     acks.extend(sent_ids(&mut wire));
     assert!(acks.into_iter().eq(1..=200));
     // Messages published meanwhile are queued.
-    let mut wire = Wire::connected(ClientConfig { transmit_limit: 100, max_kept: 1000, ..v5() });
+    let mut wire =
+        Wire::connected(ClientConfig { transmit_limit: NonZeroU32::new(100).unwrap(), max_kept: 1000, ..v5() });
     let tokens: Vec<_> = (0..500).map(|_| wire.publish("0123456789", QOS_0)).collect();
     let mut done = Vec::new();
     while done.len() < tokens.len() {

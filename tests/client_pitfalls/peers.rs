@@ -31,7 +31,7 @@ fn drain_slowly(wire: &mut Wire) -> u64 {
 
 #[test]
 fn pitfall_27_a_slow_uplink_is_not_dead() {
-    let config = ClientConfig { keep_alive: 10, ping_timeout: 15, ..v5() };
+    let config = ClientConfig { keep_alive: NonZeroU16::new(10), ping_timeout: NonZeroU16::new(15), ..v5() };
     let mut wire = Wire::connected(config.clone());
     wire.client.publish(wire.now, &Message::new("t", Bytes::from(vec![0; 1 << 20]))).unwrap();
     assert!(drain_slowly(&mut wire) > 50);
@@ -39,7 +39,7 @@ fn pitfall_27_a_slow_uplink_is_not_dead() {
     wire.later(14_999);
     assert_eq!(wire.poll(), []);
     wire.later(1);
-    assert_eq!(wire.poll(), [Event::Close(Why::PingTimeout)]);
+    assert_eq!(wire.poll(), [Event::Close(Why::KeepAliveTimeout)]);
 
     // A link that takes nothing is dead, whenever it stops.
     for taken in [0, 1, UPLINK] {
@@ -51,7 +51,7 @@ fn pitfall_27_a_slow_uplink_is_not_dead() {
         wire.client.transmit().advance(taken);
         assert_eq!(wire.poll(), []);
         wire.later(if taken == 0 { 5000 } else { 15_000 });
-        assert_eq!(wire.poll(), [Event::Close(Why::PingTimeout)], "{taken}");
+        assert_eq!(wire.poll(), [Event::Close(Why::KeepAliveTimeout)], "{taken}");
     }
     // Bytes that leave after PINGREQ show nothing: see `a_server_that_reads_and_never_answers_is_dead`.
 }
@@ -63,7 +63,12 @@ fn pitfall_27_the_connect_timeout_starts_when_connect_has_left() {
         let will = Will { topic: "w".into(), payload: payload.clone(), ..Will::default() };
         let authentication =
             (version == Version::V5).then(|| Authentication { method: "M".into(), data: Some(vec![0; 60_000]) }.into());
-        let config = ClientConfig { connect_timeout: 2, will: Some(will.into()), authentication, ..lasting(version) };
+        let config = ClientConfig {
+            connect_timeout: NonZeroU16::new(2),
+            will: Some(will.into()),
+            authentication,
+            ..lasting(version)
+        };
         let mut wire = Wire::new(config);
         wire.client.open(wire.now).unwrap();
         assert!(drain_slowly(&mut wire) >= 4);
@@ -292,7 +297,7 @@ fn pitfall_37_no_wrong_answer_blocks_a_session() {
 /// CONNACK alone does not reset the back-off: a server that accepts and closes is not flooded with connections.
 #[test]
 fn pitfall_34_only_a_lasting_connection_resets_the_back_off() {
-    let mut wire = Wire::new(ClientConfig { backoff: (1, 60), ..v5() });
+    let mut wire = Wire::new(ClientConfig { min_backoff: 1, max_backoff: 60, ..v5() });
     let mut last = Duration::ZERO;
     for _ in 0..5 {
         wire.connect(connack());

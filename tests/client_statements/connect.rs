@@ -1,6 +1,7 @@
 //! Section 3.1: CONNECT.
 
 use super::*;
+use mqtt_sansio::SessionExpiry;
 
 #[test]
 fn mqtt_3_1_0_1_the_first_packet_is_connect() {
@@ -21,7 +22,7 @@ fn mqtt_3_1_0_1_the_first_packet_is_connect() {
 
 #[test]
 fn mqtt_3_1_2_4_clean_start_begins_anew() {
-    let mut wire = Wire::new(ClientConfig { session_expiry_interval: 0, ..v5() });
+    let mut wire = Wire::new(ClientConfig { session_expiry_interval: SessionExpiry::WITH_CONNECTION, ..v5() });
     let connect = wire.open();
     assert!(connect_of(&connect, Version::V5).clean_start);
     wire.receive(&[connack().into()]);
@@ -57,7 +58,7 @@ pub(crate) fn pings(wire: &mut Wire, until: u64) -> Vec<u64> {
 #[test]
 fn mqtt_3_1_2_20_an_idle_client_sends_pingreq() {
     for keep_alive in [1, 2, 10, 60, 65_535] {
-        let mut wire = Wire::connected(ClientConfig { keep_alive, ..v5() });
+        let mut wire = Wire::connected(ClientConfig { keep_alive: NonZeroU16::new(keep_alive), ..v5() });
         let (interval, mut before) = (u64::from(keep_alive) * 1000, 0);
         let pings = pings(&mut wire, interval * 10);
         assert!((10..=13).contains(&pings.len()), "{pings:?}");
@@ -67,7 +68,7 @@ fn mqtt_3_1_2_20_an_idle_client_sends_pingreq() {
         }
     }
     // Without a Keep Alive there is no PINGREQ and no deadline.
-    let mut wire = Wire::connected(ClientConfig { keep_alive: 0, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { keep_alive: None, ..v5() });
     assert_eq!(wire.client.deadline(), None);
     wire.later(1_000_000_000);
     assert_eq!(wire.poll(), []);
@@ -78,18 +79,18 @@ fn mqtt_3_1_2_20_an_idle_client_sends_pingreq() {
 fn mqtt_3_1_2_21_and_mqtt_3_2_2_21_server_keep_alive_wins() {
     let server = |seconds| connack_with(ConnAckProperties { server_keep_alive: Some(seconds), ..Default::default() });
     for (ours, theirs) in [(60, 5), (5, 60), (0, 5)] {
-        let mut wire = Wire::connected_by(ClientConfig { keep_alive: ours, ..v5() }, server(theirs));
+        let mut wire = Wire::connected_by(ClientConfig { keep_alive: NonZeroU16::new(ours), ..v5() }, server(theirs));
         let first = pings(&mut wire, 120_000)[0];
         let latest = u64::from(theirs) * 1000;
         assert!(first <= latest && first >= latest / 2, "{ours}, {theirs}: {first}");
     }
-    let wire = Wire::connected_by(ClientConfig { keep_alive: 5, ..v5() }, server(0));
+    let wire = Wire::connected_by(ClientConfig { keep_alive: NonZeroU16::new(5), ..v5() }, server(0));
     assert_eq!(wire.client.deadline(), None);
 }
 
 #[test]
 fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
-    let mut wire = Wire::connected(ClientConfig { session_expiry_interval: 1, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { session_expiry_interval: SessionExpiry::after(1), ..v5() });
     let token = wire.publish("kept", QOS_1);
     wire.receive(&[published("half", delivery(QOS_2, 9))]);
     wire.take();

@@ -5,7 +5,8 @@ use super::*;
 #[test]
 fn mqtt_4_9_0_1_the_quota_is_at_most_the_receive_maximum() {
     for (ours, theirs) in [(10, 1), (1, 10), (3, 3), (65_535, 65_535)] {
-        let config = ClientConfig { max_in_flight: maximum(ours), transmit_limit: u32::MAX, max_kept: 70_000, ..v5() };
+        let config =
+            ClientConfig { max_in_flight: maximum(ours), transmit_limit: NonZeroU32::MAX, max_kept: 70_000, ..v5() };
         let mut wire = Wire::connected_by(config, connack_with(receive_maximum(theirs)));
         for _ in 0..u32::from(theirs) + 1 {
             wire.publish("", QOS_1);

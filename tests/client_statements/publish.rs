@@ -92,7 +92,7 @@ fn mqtt_3_3_4_7_at_most_receive_maximum() {
     wire.receive(&[PubAck::new(id(1)).into(), PubAck::new(id(3)).into()]);
     assert_eq!(sent_payloads(&mut wire), ["5", "6"]);
     // 65,535 messages if CONNACK has no Receive Maximum.
-    let mut wire = Wire::connected(ClientConfig { max_kept: 70_000, transmit_limit: u32::MAX, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { max_kept: 70_000, transmit_limit: NonZeroU32::MAX, ..v5() });
     for _ in 0..65_535 {
         wire.publish("", QOS_1);
     }

@@ -17,7 +17,7 @@ const PROTOCOL_ERROR: DisconnectReasonCode = DisconnectReasonCode::ProtocolError
 
 #[test]
 fn section_3_1_2_11_4_b_a_packet_above_the_client_maximum() {
-    let mut wire = Wire::connected(ClientConfig { maximum_packet_size: 100, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { maximum_packet_size: NonZeroU32::new(100), ..v5() });
     let fitting = "x".repeat(100 - 2 - 3 - 1);
     assert_eq!(wire.receive(&[published(&fitting, delivery(QOS_0, 0))]), [told(&fitting, QOS_0)]);
     let larger = fitting + "x";
@@ -25,6 +25,19 @@ fn section_3_1_2_11_4_b_a_packet_above_the_client_maximum() {
     assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
     let reason_code = DisconnectReasonCode::PacketTooLarge;
     wire.assert_sent(&[Disconnect { reason_code, ..Disconnect::default() }.into()]);
+}
+
+/// `None` is no limit. A limit of 0, which would refuse every packet, cannot be written.
+#[test]
+fn section_3_1_2_11_4_without_an_own_maximum_none_is_announced_and_every_packet_accepted() {
+    let config = ClientConfig { maximum_packet_size: NonZeroU32::new(0), ..v5() };
+    let connect = Wire::new(config.clone()).open();
+    assert_eq!(connect_of(&connect, Version::V5).properties.maximum_packet_size, None);
+    let mut wire = Wire::connected(config);
+    wire.take();
+    assert_eq!(wire.poll_with(&mut &b"\x30\xff\xff\xff\x7f"[..]), [], "the largest packet of the protocol begins");
+    wire.assert_silent();
+    assert!(wire.client.is_connected());
 }
 
 #[test]

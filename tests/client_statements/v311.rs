@@ -108,7 +108,7 @@ fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
 
 #[test]
 fn mqtt_3_1_2_23_an_idle_client_sends_pingreq() {
-    let mut wire = Wire::connected(ClientConfig { keep_alive: 20, ..v311() });
+    let mut wire = Wire::connected(ClientConfig { keep_alive: NonZeroU16::new(20), ..v311() });
     let pings = pings(&mut wire, 200_000);
     let mut before = 0;
     for &at in &pings {
@@ -166,7 +166,7 @@ fn mqtt_3_14_4_1_and_mqtt_3_14_4_2_nothing_follows_disconnect() {
 #[test]
 fn mqtt_4_1_0_1_and_mqtt_4_1_0_2_the_session_lasts_as_long_as_the_connection() {
     for config in [v311(), clean()] {
-        let mut wire = Wire::connected(ClientConfig { keep_alive: 0, ..config });
+        let mut wire = Wire::connected(ClientConfig { keep_alive: None, ..config });
         wire.publish("1", QOS_1);
         wire.receive(&[published("half", delivery(QOS_2, 9))]);
         wire.take();
@@ -332,7 +332,7 @@ fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
 /// beyond the limit closes the connection.
 #[test]
 fn mqtt_4_8_0_2_a_packet_above_the_size_limit_closes_the_connection() {
-    let mut wire = Wire::connected(ClientConfig { maximum_packet_size: 50, ..v311() });
+    let mut wire = Wire::connected(ClientConfig { maximum_packet_size: NonZeroU32::new(50), ..v311() });
     let events = wire.receive(&[published(&"x".repeat(60), delivery(QOS_1, 1))]);
     assert!(matches!(events[..], [Event::Close(_)]), "{events:?}");
     wire.assert_silent();

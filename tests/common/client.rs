@@ -9,7 +9,9 @@ use mqtt_sansio::codec::{
     self, Auth, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, Delivery, DisconnectReasonCode,
     Limits, Packet, Publish, ReasonCode, Sender, SubAck, SubAckReasonCode, Subscription, UnsubAck, UnsubAckReasonCode,
 };
-use mqtt_sansio::{Instant, Message, PacketId, ProtocolError, QoS, Receipt, Token, TopicFilter, TopicName, Version};
+use mqtt_sansio::{
+    Instant, Message, PacketId, ProtocolError, QoS, Receipt, SessionExpiry, Token, TopicFilter, TopicName, Version,
+};
 
 pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
 pub(crate) const QOS_1: QoS = QoS::AtLeastOnce;
@@ -45,7 +47,7 @@ pub(crate) enum Why {
     Malformed(ReasonCode),
     ProtocolError(ProtocolError),
     ConnectTimeout,
-    PingTimeout,
+    KeepAliveTimeout,
 }
 
 impl From<&Outcome<'_>> for Done {
@@ -72,7 +74,7 @@ impl From<&Close<'_>> for Why {
             Close::Malformed(error) => Self::Malformed(error.reason_code()),
             Close::ProtocolError(protocol_error) => Self::ProtocolError(*protocol_error),
             Close::ConnectTimeout => Self::ConnectTimeout,
-            Close::PingTimeout => Self::PingTimeout,
+            Close::KeepAliveTimeout => Self::KeepAliveTimeout,
             other => panic!("an end that is not known here: {other:?}"),
         }
     }
@@ -180,7 +182,11 @@ pub(crate) fn auth<'a>(reason_code: AuthReasonCode, method: &'a str, data: &'a [
 
 /// 5.0, with a session that outlives its connections.
 pub(crate) fn v5() -> ClientConfig {
-    ClientConfig { client_id: "c".into(), session_expiry_interval: 3600, ..ClientConfig::default() }
+    ClientConfig {
+        client_id: "c".into(),
+        session_expiry_interval: SessionExpiry::after(3600),
+        ..ClientConfig::default()
+    }
 }
 
 /// 3.1.1, with a session that outlives its connections.

@@ -12,7 +12,7 @@ use mqtt_sansio::codec::{
     Subscribe, Subscription, Unsubscribe, Will, WillProperties,
 };
 use mqtt_sansio::server::{
-    AbandonReason, Accept, Acceptor, Action, Close, Outcome, RequestId, ServerConfig, ServerSession,
+    AbandonReason, Accept, Acceptor, AcceptorAction, Action, Close, Outcome, RequestId, ServerConfig, ServerSession,
 };
 use mqtt_sansio::{
     Instant, Message, PacketId, ProtocolError, QoS, Receipt, Token, TopicFilter, TopicName, Utf8Str, Version,
@@ -91,14 +91,27 @@ impl From<&Close<'_>> for Why {
     }
 }
 
+impl From<&AcceptorAction<'_>> for Event {
+    fn from(action: &AcceptorAction<'_>) -> Self {
+        match action {
+            AcceptorAction::Connect(connect) => Self::Connect(connect.client_identifier.as_str().into()),
+            AcceptorAction::Auth(auth) => auth.into(),
+            AcceptorAction::Close(close) => Self::Close(close.into()),
+        }
+    }
+}
+
+impl From<&Auth<'_>> for Event {
+    fn from(auth: &Auth<'_>) -> Self {
+        let data = auth.properties.authentication_data.map(<[u8]>::to_vec).unwrap_or_default();
+        Self::Auth(auth.reason_code, data)
+    }
+}
+
 impl From<&Action<'_>> for Event {
     fn from(action: &Action<'_>) -> Self {
         match action {
-            Action::Connect(connect) => Self::Connect(connect.client_identifier.as_str().into()),
-            Action::Auth(auth) => Self::Auth(
-                auth.reason_code,
-                auth.properties.authentication_data.map(<[u8]>::to_vec).unwrap_or_default(),
-            ),
+            Action::Auth(auth) => auth.into(),
             Action::Message(message) => Self::Message {
                 topic: message.topic.as_str().into(),
                 payload: String::from_utf8(message.payload.into()).unwrap(),
@@ -231,7 +244,7 @@ pub(crate) fn connack(session_present: bool) -> Packet<'static> {
 
 /// A server without limits that CONNACK would have to announce.
 pub(crate) fn config() -> ServerConfig {
-    ServerConfig { maximum_packet_size: u32::MAX, ..ServerConfig::default() }
+    ServerConfig { maximum_packet_size: None, ..ServerConfig::default() }
 }
 
 /// A CONNECT with the client identifier `c` that resumes the session if there is one, has a session that does not
@@ -458,7 +471,7 @@ impl Wire {
     fn back_as_before(&mut self, accept: Accept) {
         let mut acceptor = Acceptor::new(Arc::clone(&self.config), self.now);
         let mut input = &self.connect[..];
-        assert!(matches!(acceptor.poll(self.now, &mut input), Some(Action::Connect(_))));
+        assert!(matches!(acceptor.poll(self.now, &mut input), Some(AcceptorAction::Connect(_))));
         self.server = acceptor.accept(self.now, self.server.clone(), accept).unwrap();
     }
 

@@ -1,5 +1,7 @@
 //! Sections 3.1 and 3.2: CONNECT and CONNACK.
 
+use std::num::{NonZeroU16, NonZeroU32};
+
 use mqtt_sansio::codec::{
     AckProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, ConnectProperties,
     Disconnect, DisconnectProperties, DisconnectReasonCode, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubRec,
@@ -97,7 +99,7 @@ fn mqtt_3_1_2_7_a_will_is_stored_with_the_session() {
     wire.later(1_000_000_000);
     assert_eq!(wire.poll(), [], "as long as there is a connection it stays");
     wire.server.closed(wire.now);
-    let Some(mqtt_sansio::server::Action::Will(told)) = wire.server.poll(wire.now, &mut &[][..]) else { panic!() };
+    let Some(mqtt_sansio::server::Action::Will(told)) = wire.server.poll_timeout(wire.now) else { panic!() };
     assert_eq!((told.topic.as_str(), &told.payload[..], told.qos, told.retain), ("will", &b"gone"[..], QOS_2, true));
     assert_eq!(told.content_type.as_deref(), Some("type"));
     assert_eq!(told.correlation_data.as_deref(), Some(&b"data"[..]));
@@ -156,7 +158,7 @@ fn mqtt_3_1_2_22_silence_for_one_and_a_half_intervals_closes() {
 /// Input that waits because too many answers are to be written has arrived: a client that reads slowly is not silent.
 #[test]
 fn mqtt_3_1_2_22_waiting_input_counts_as_received() {
-    let config = ServerConfig { answer_limit: 6, ..config() };
+    let config = ServerConfig { answer_limit: NonZeroU32::new(6).unwrap(), ..config() };
     let mut wire = Wire::connected(config, &Connect { keep_alive: 10, ..v5() });
     let pings = encoded(&Packet::PingReq, Version::V5).repeat(5);
     wire.receive_bytes(&pings[..6]);
@@ -626,12 +628,12 @@ fn mqtt_3_2_2_22_without_a_server_keep_alive_the_client_value_counts() {
     let connect = Connect { keep_alive: 20, ..v5() };
     let mut wire = Wire::open(config(), &connect);
     wire.assert_sent(&[connack(false)]);
-    assert_eq!((wire.server.keep_alive(), wire.server.deadline()), (20, Some(at(30))));
+    assert_eq!((wire.server.keep_alive(), wire.server.deadline()), (NonZeroU16::new(20), Some(at(30))));
     // With one, the Server Keep Alive counts.
     let accept = Accept { server_keep_alive: Some(100), ..Accept::default() };
     let mut wire = Wire::accepted(config(), &connect, accept);
     wire.assert_sent(&[accepted(ConnAckProperties { server_keep_alive: Some(100), ..Default::default() })]);
-    assert_eq!((wire.server.keep_alive(), wire.server.deadline()), (100, Some(at(150))));
+    assert_eq!((wire.server.keep_alive(), wire.server.deadline()), (NonZeroU16::new(100), Some(at(150))));
     let wire = Wire::accepted(config(), &connect, Accept { server_keep_alive: Some(0), ..Accept::default() });
     assert_eq!(wire.server.deadline(), None);
     assert_eq!(lasting(Version::V5).keep_alive, 0);

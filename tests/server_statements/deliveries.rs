@@ -1,6 +1,7 @@
 //! Sections 2.2, 3.3 to 3.7, 4.3, 4.4 and 4.9: messages in both directions.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use mqtt_sansio::codec::{
     AckProperties, Connect, ConnectProperties, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
@@ -151,7 +152,7 @@ fn mqtt_3_3_4_9_at_most_receive_maximum() {
     wire.receive(&[PubAck::new(id(1)).into(), PubAck::new(id(3)).into()]);
     assert_eq!(wire.sent_payloads(), ["5", "6"]);
     // 65,535 messages if CONNECT has no Receive Maximum.
-    let config = ServerConfig { max_kept: 70_000, transmit_limit: u32::MAX, ..config() };
+    let config = ServerConfig { max_kept: 70_000, transmit_limit: NonZeroU32::MAX, ..config() };
     let mut wire = Wire::connected(config, &v5());
     for _ in 0..65_535 {
         wire.publish("", QOS_1);
@@ -554,7 +555,7 @@ fn mqtt_4_9_0_1_the_quota_is_at_most_the_receive_maximum() {
     for (ours, theirs) in [(10, 1), (1, 10), (3, 3), (65_535, 65_535)] {
         let config = ServerConfig {
             max_in_flight: ours.try_into().unwrap(),
-            transmit_limit: u32::MAX,
+            transmit_limit: NonZeroU32::MAX,
             max_kept: 70_000,
             ..config()
         };

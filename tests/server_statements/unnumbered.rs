@@ -1,5 +1,7 @@
 //! Rules of 5.0 that bind a server and have no number: each test is named after its section.
 
+use std::num::NonZeroU32;
+
 use mqtt_sansio::codec::{
     AckProperties, AuthReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties, DisconnectReasonCode,
     Packet, PayloadFormat, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, Publish,
@@ -37,13 +39,24 @@ fn section_3_2_2_3_5_b_a_retained_message_without_retain_available() {
 #[test]
 fn section_3_2_2_3_6_a_packet_above_the_server_maximum() {
     let large = "x".repeat(100);
-    let mut wire = Wire::connected(ServerConfig { maximum_packet_size: 100, ..config() }, &v5());
+    let mut wire = Wire::connected(ServerConfig { maximum_packet_size: NonZeroU32::new(100), ..config() }, &v5());
     let packet = crate::server::encoded(&published(&large, delivery(QOS_1, 1)), Version::V5);
     // The fixed header is enough to refuse it.
     assert_eq!(wire.receive_bytes(&packet[..2]), [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
     wire.assert_sent(&[disconnect(DisconnectReasonCode::PacketTooLarge)]);
-    let mut wire = Wire::connected(ServerConfig { maximum_packet_size: 100, ..config() }, &v5());
+    let mut wire = Wire::connected(ServerConfig { maximum_packet_size: NonZeroU32::new(100), ..config() }, &v5());
     assert_eq!(wire.receive(&[published(&large[..94], delivery(QOS_0, 0))]).len(), 1);
+}
+
+/// `None` is no limit. A limit of 0, which would refuse every packet, cannot be written.
+#[test]
+fn section_3_2_2_3_6_without_an_own_maximum_none_is_announced_and_every_packet_accepted() {
+    let config = ServerConfig { maximum_packet_size: NonZeroU32::new(0), ..config() };
+    let mut wire = Wire::open(config, &v5());
+    wire.assert_sent(&[crate::server::connack(false)]);
+    assert_eq!(wire.poll_with(&mut &b"\x30\xff\xff\xff\x7f"[..]), [], "the largest packet of the protocol begins");
+    wire.assert_silent();
+    assert!(wire.server.is_connected());
 }
 
 /// A subscription that this configuration does not support closes the connection with this reason code.

@@ -1,6 +1,7 @@
 //! The statements of 3.1.1. They hold for 3.1 as well, as far as it has the same rules.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use mqtt_sansio::codec::{
     ConnAckReasonCode, Connect, Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, SubAck,
@@ -511,7 +512,7 @@ fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
 /// The configuration limits the packet size.
 #[test]
 fn mqtt_4_8_0_2_a_packet_above_the_size_limit_closes_the_connection() {
-    let config = ServerConfig { maximum_packet_size: 50, max_requests: 2, ..config() };
+    let config = ServerConfig { maximum_packet_size: NonZeroU32::new(50), max_requests: 2, ..config() };
     for version in VERSIONS {
         let mut wire = Wire::connected(config.clone(), &lasting(version));
         let large = "x".repeat(50);

@@ -1,13 +1,14 @@
 //! The first packet of a client, and all packets before it is accepted or refused.
 
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use mqtt_sansio::codec::{
     Auth, AuthProperties, AuthReasonCode, ConnAckProperties, ConnAckReasonCode, Connect, ConnectProperties,
     DisconnectReasonCode, MaximumQoS, Packet, PubAck, PubComp, PubRec, PubRel, ReasonCode, UserProperty, Will,
 };
-use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
-use mqtt_sansio::{CommandError, ProtocolError, Version};
+use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, ServerConfig};
+use mqtt_sansio::{CommandError, ProtocolError, SessionExpiry, Version};
 
 use super::server::{
     Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, at, auth, authenticating, config, connack, decode, delivery,
@@ -112,7 +113,7 @@ fn a_connect_is_reported_unchanged() {
     for version in Version::ALL {
         let bytes = full(version);
         let mut acceptor = Acceptor::new(config(), at(0));
-        let Some(Action::Connect(connect)) = acceptor.poll(at(0), &mut &bytes[..]) else { panic!("a request") };
+        let Some(AcceptorAction::Connect(connect)) = acceptor.poll(at(0), &mut &bytes[..]) else { panic!("a request") };
         assert_eq!(encoded(&(*connect).into(), version), bytes);
     }
 }
@@ -168,7 +169,7 @@ fn packets_after_connect_wait_for_the_decision() {
 #[test]
 fn connect_must_arrive_within_the_timeout() {
     for (timeout, last) in [(1, 1), (10, 10), (u16::MAX, 65_535)] {
-        let config = ServerConfig { connect_timeout: timeout, ..config() };
+        let config = ServerConfig { connect_timeout: NonZeroU16::new(timeout), ..config() };
         let mut door = Door::new(config.clone(), Version::V5);
         assert_eq!(door.acceptor.deadline(), Some(at(last)));
         let bytes = full(Version::V5);
@@ -189,7 +190,7 @@ fn connect_must_arrive_within_the_timeout() {
         assert_eq!(door.poll(), []);
         door.acceptor.accept(door.now, None, Accept::default()).unwrap();
     }
-    let mut door = Door::new(ServerConfig { connect_timeout: 0, ..config() }, Version::V5);
+    let mut door = Door::new(ServerConfig { connect_timeout: None, ..config() }, Version::V5);
     assert_eq!(door.acceptor.deadline(), None);
     door.later(1_000_000_000);
     assert_eq!(door.poll(), []);
@@ -201,7 +202,7 @@ fn connect_has_a_maximum_size() {
     let bytes = full(Version::V5);
     let size = bytes.len() as u32;
     for (limit, fits) in [(size - 1, false), (size, true), (size + 1, true)] {
-        let config = ServerConfig { max_connect_size: limit, ..config() };
+        let config = ServerConfig { max_connect_size: NonZeroU32::new(limit).unwrap(), ..config() };
         let mut door = Door::new(config, Version::V5);
         let (events, _) = door.receive_bytes(&bytes[..if fits { bytes.len() } else { 9 }]);
         let expected =
@@ -657,21 +658,21 @@ fn limits_are_announced_in_connack() {
         receive_maximum: 5.try_into().unwrap(),
         maximum_qos: QOS_1,
         retain_available: false,
-        maximum_packet_size: 1000,
+        maximum_packet_size: NonZeroU32::new(1000),
         topic_alias_maximum: 3,
         wildcard_subscription_available: false,
         subscription_identifiers_available: false,
         shared_subscription_available: false,
-        max_keep_alive: 60,
-        max_session_expiry_interval: 500,
+        max_keep_alive: NonZeroU16::new(60),
+        max_session_expiry_interval: SessionExpiry::after(500),
         ..ServerConfig::default()
     });
     for version in Version::ALL {
         let is_v5 = version == Version::V5;
         let connect = Connect { keep_alive: if is_v5 { 100 } else { 60 }, ..lasting(version) };
         let mut wire = Wire::open(Arc::clone(&config), &connect);
-        assert_eq!(wire.server.keep_alive(), 60);
-        assert_eq!(wire.server.session_expiry_interval(), 500);
+        assert_eq!(wire.server.keep_alive(), NonZeroU16::new(60));
+        assert_eq!(wire.server.session_expiry_interval(), SessionExpiry::after(500));
         let announced = ConnAckProperties {
             receive_maximum: 5.try_into().ok(),
             maximum_qos: Some(MaximumQoS::AtLeastOnce),
@@ -690,10 +691,10 @@ fn limits_are_announced_in_connack() {
     // Without a Keep Alive counts as longer than any.
     for (asked, granted) in [(0, Some(60)), (60, None), (59, None), (61, Some(60))] {
         let mut wire = Wire::open(
-            ServerConfig { max_keep_alive: 60, ..super::server::config() },
+            ServerConfig { max_keep_alive: NonZeroU16::new(60), ..super::server::config() },
             &Connect { keep_alive: asked, ..v5() },
         );
-        assert_eq!(wire.server.keep_alive(), granted.unwrap_or(asked));
+        assert_eq!(wire.server.keep_alive(), NonZeroU16::new(granted.unwrap_or(asked)));
         wire.assert_sent(&[accepted(ConnAckProperties { server_keep_alive: granted, ..Default::default() })]);
     }
 }
@@ -750,7 +751,7 @@ fn a_late_decision_does_not_count_against_keep_alive() {
     let connect = Connect { keep_alive: 2, ..authenticating() };
     let mut door = Door::asked(config(), &connect);
     let mut server = door.acceptor.accept(at(10), None, Accept::default()).unwrap();
-    let told = server.poll(at(10), &mut &[][..]);
+    let told = server.poll_timeout(at(10));
     assert_eq!(told, None, "nobody was silent");
     assert_eq!(server.deadline(), Some(at(13)));
 }

@@ -99,7 +99,7 @@ fn seen(wire: &Wire) -> (String, Vec<Event>, Vec<u8>) {
     );
     let before = take(copy.transmit());
     let mut told = Vec::new();
-    while let Some(action) = copy.poll(wire.now, &mut &[][..]) {
+    while let Some(action) = copy.poll_timeout(wire.now) {
         told.push((&action).into());
     }
     (format!("{server:?} {numbers:?}"), told, before)

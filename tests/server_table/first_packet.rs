@@ -1,7 +1,9 @@
 //! Answers to a first packet that is not a well-formed CONNECT of a supported version.
 
+use std::num::{NonZeroU16, NonZeroU32};
+
 use mqtt_sansio::codec::{Connect, ConnectProperties, Packet, ReasonCode, UserProperty, WillProperties};
-use mqtt_sansio::server::{Action, Close, ServerConfig};
+use mqtt_sansio::server::{AcceptorAction, Close, ServerConfig};
 use mqtt_sansio::{ProtocolError, Version};
 
 use super::server::{Door, Event, Why, at, config, encoded, lasting, protocol_error, text, will};
@@ -62,7 +64,9 @@ fn pitfall_28_a_bridge_is_reported() {
             assert_eq!(level, version.level() | if is_bridge { 0x80 } else { 0 });
             let mut door = Door::new(config(), version);
             let mut input = &bytes[..];
-            let Some(Action::Connect(connect)) = door.acceptor.poll(at(0), &mut input) else { panic!("a request") };
+            let Some(AcceptorAction::Connect(connect)) = door.acceptor.poll(at(0), &mut input) else {
+                panic!("a request")
+            };
             assert_eq!((connect.is_bridge, connect.version), (is_bridge, version));
             let server = door.acceptor.accept(door.now, None, Default::default()).unwrap();
             assert_eq!(server.is_bridge(), is_bridge);
@@ -273,7 +277,7 @@ fn a_connect_above_the_maximum_size_is_answered() {
     for version in Version::ALL {
         let bytes = encoded(&Connect { keep_alive: 7, ..lasting(version) }.into(), version);
         let level = if version == Version::V31 { 11 } else { 9 };
-        let config = ServerConfig { max_connect_size: bytes.len() as u32 - 1, ..config() };
+        let config = ServerConfig { max_connect_size: NonZeroU32::new(bytes.len() as u32 - 1).unwrap(), ..config() };
         for end in 0..bytes.len() {
             let (events, sent) = answer(config.clone(), &bytes[..end]);
             let expected: &[u8] = if version == Version::V5 { b"\x20\x03\x00\x95\x00" } else { b"" };
@@ -284,7 +288,7 @@ fn a_connect_above_the_maximum_size_is_answered() {
             }
         }
         // A limit below the position of the protocol level: nothing beyond the limit is buffered.
-        let tiny = ServerConfig { max_connect_size: 5, ..config.clone() };
+        let tiny = ServerConfig { max_connect_size: NonZeroU32::new(5).unwrap(), ..config.clone() };
         assert_eq!(answer(tiny.clone(), &bytes[..4]), (vec![], vec![]));
         assert_eq!(answer(tiny, &bytes[..5]), (too_large.to_vec(), vec![]));
         // Without the rest of the packet the connect timeout closes the connection.
@@ -308,7 +312,7 @@ fn an_error_names_the_version_of_the_answer() {
     ];
     for (bytes, version) in cases {
         let mut door = Door::new(config(), Version::V5);
-        let Some(Action::Close(Close::Malformed(error))) = door.acceptor.poll(at(0), &mut &bytes[..]) else {
+        let Some(AcceptorAction::Close(Close::Malformed(error))) = door.acceptor.poll(at(0), &mut &bytes[..]) else {
             panic!("{bytes:02x?}")
         };
         assert_eq!(error.version(), version);
@@ -336,7 +340,7 @@ fn a_keep_alive_that_is_too_long_is_refused_before_5_0() {
             (u16::MAX, u16::MAX, true),
             (u16::MAX, 0, false),
         ] {
-            let config = ServerConfig { max_keep_alive: max, ..config() };
+            let config = ServerConfig { max_keep_alive: NonZeroU16::new(max), ..config() };
             let connect: Packet<'_> = Connect { keep_alive: asked, ..lasting(version) }.into();
             let mut door = Door::new(config, version);
             let events = door.receive_bytes(&encoded(&connect, version)).0;
@@ -345,7 +349,7 @@ fn a_keep_alive_that_is_too_long_is_refused_before_5_0() {
                 assert_eq!(events, [Event::Connect("c".into())], "{what}");
                 assert_eq!(
                     door.acceptor.accept(door.now, None, Default::default()).unwrap().keep_alive(),
-                    asked,
+                    NonZeroU16::new(asked),
                     "{what}"
                 );
             } else {

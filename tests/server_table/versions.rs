@@ -1,11 +1,13 @@
 //! A session whose client reconnects with another protocol version.
 
+use std::num::NonZeroU32;
+
 use bytes::Bytes;
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Packet, PubAck, PubComp, PubRec, PubRel, Publish, PublishProperties, UserProperty,
 };
 use mqtt_sansio::server::{AbandonReason, ServerConfig};
-use mqtt_sansio::{Message, Version};
+use mqtt_sansio::{Message, SessionExpiry, Version};
 
 use super::server::{
     Event, QOS_0, QOS_1, QOS_2, Wire, again, config, connack, delivery, id, lasting, lost, publish, published,
@@ -114,7 +116,7 @@ fn large_payloads_are_not_copied() {
     for (first, second) in PAIRS {
         let payload = Bytes::from("x".repeat(100_000));
         let large = String::from_utf8(payload.to_vec()).unwrap();
-        let mut wire = Wire::connected(ServerConfig { transmit_limit: u32::MAX, ..config() }, &lasting(first));
+        let mut wire = Wire::connected(ServerConfig { transmit_limit: NonZeroU32::MAX, ..config() }, &lasting(first));
         wire.server.publish(wire.now, &Message::new("t", payload.clone()).qos(QOS_1)).unwrap();
         wire.poll();
         wire.take();
@@ -216,7 +218,7 @@ fn the_will_is_that_of_the_last_connection() {
     assert_eq!(wire.lose(), []);
     wire.back(&of_v311);
     assert_eq!(wire.poll(), [], "it is back before the delay has passed [MQTT-3.1.3-9]");
-    assert_eq!(wire.server.session_expiry_interval(), u32::MAX);
+    assert_eq!(wire.server.session_expiry_interval(), SessionExpiry::NEVER);
     assert_eq!(wire.lose(), [Event::Will("at once".into())]);
     wire.later(1_000_000_000);
     assert_eq!(wire.poll(), []);

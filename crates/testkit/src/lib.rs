@@ -7,10 +7,10 @@
 //!
 //! ```
 //! use mqtt_sansio::client::ClientConfig;
-//! use mqtt_sansio::{Message, QoS};
+//! use mqtt_sansio::{Message, QoS, SessionExpiry};
 //! use mqtt_sansio_testkit::{Pair, accept_all};
 //!
-//! let config = ClientConfig { session_expiry_interval: 60, ..ClientConfig::default() };
+//! let config = ClientConfig { session_expiry_interval: SessionExpiry::after(60), ..ClientConfig::default() };
 //! let mut net = Pair::seeded(42).client(config).server(accept_all());
 //! let now = net.now();
 //! net.client().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;

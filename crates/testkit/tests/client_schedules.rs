@@ -13,7 +13,8 @@ use mqtt_sansio::codec::{
     SubAckReasonCode, Subscription,
 };
 use mqtt_sansio::{
-    CommandError, Instant, Message, Overflow, PacketId, QoS, Receipt, Token, TopicFilter, TopicName, Version,
+    CommandError, Instant, Message, Overflow, PacketId, QoS, Receipt, SessionExpiry, Token, TopicFilter, TopicName,
+    Version,
 };
 use mqtt_sansio_testkit::{Event, Fate, Log, ModelServer, Pair, Random, Reconnect};
 
@@ -25,7 +26,7 @@ fn keeping(version: Version) -> ClientConfig {
         version,
         client_id: "c".into(),
         clean_start: version == Version::V5,
-        session_expiry_interval: if version == Version::V5 { 3600 } else { 0 },
+        session_expiry_interval: SessionExpiry::after(if version == Version::V5 { 3600 } else { 0 }),
         ..ClientConfig::default()
     }
 }
@@ -248,15 +249,16 @@ impl Schedule {
         let keeps = random.percent(85);
         let limit = |random: &mut Random| NonZeroU16::new(1 + random.below(4) as u16).unwrap();
         let mut config = ClientConfig {
-            keep_alive: [0, 5, 60][random.index(3)],
+            keep_alive: NonZeroU16::new([0, 5, 60][random.index(3)]),
             manual_acks: random.percent(40),
             max_in_flight: if random.percent(20) { limit(&mut random) } else { NonZeroU16::MAX },
-            transmit_limit: if random.percent(20) { 300 } else { 64 * 1024 },
+            transmit_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
             max_kept: if random.percent(15) { 6 } else { 10_000 },
             max_kept_bytes: if random.percent(30) { 20_000 } else { 64 * 1024 * 1024 },
             overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
-            deliver_in_parts: if random.percent(30) { 50 } else { u32::MAX },
-            backoff: (0, 1),
+            deliver_in_parts: if random.percent(30) { NonZeroU32::new(50) } else { None },
+            min_backoff: 0,
+            max_backoff: 1,
             seed,
             ..keeping(version)
         };
@@ -272,7 +274,7 @@ impl Schedule {
         }
         if !keeps {
             config.clean_start = true;
-            config.session_expiry_interval = 0;
+            config.session_expiry_interval = SessionExpiry::WITH_CONNECTION;
         }
         if random.percent(50) {
             server.ack_delay = Duration::from_millis(30);
@@ -307,7 +309,8 @@ impl Schedule {
             journal: true,
             manual_acks: random.percent(40),
             topic_aliases: if version == Version::V5 { 2 } else { 0 },
-            backoff: (0, 1),
+            min_backoff: 0,
+            max_backoff: 1,
             ..keeping(version)
         };
         let mut server = ModelServer::seeded(seed);
@@ -594,7 +597,7 @@ fn feed(
     cuts: impl Iterator<Item = usize>,
     takes: &mut Random,
 ) -> (Vec<Event>, Vec<u8>) {
-    let mut client = ClientSession::new(ClientConfig { deliver_in_parts: 40, ..keeping(version) });
+    let mut client = ClientSession::new(ClientConfig { deliver_in_parts: NonZeroU32::new(40), ..keeping(version) });
     client.subscribe(Instant::EPOCH, &[Subscription::new("s/#", QoS::ExactlyOnce).unwrap()]).unwrap();
     for (payload, qos) in [("1", QoS::ExactlyOnce), ("2", QoS::AtLeastOnce), ("3", QoS::ExactlyOnce)] {
         client.publish(Instant::EPOCH, &Message::new("c", payload).qos(qos)).unwrap();

@@ -2,14 +2,14 @@
 //! in both directions.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::Range;
 use std::time::Duration;
 
 use mqtt_sansio::client::{AbandonReason, Authentication, ClientConfig, Resumption};
 use mqtt_sansio::codec::{Disconnect, PubAckReasonCode, Subscription};
 use mqtt_sansio::server::{ServerConfig, Will};
-use mqtt_sansio::{CommandError, Message, Overflow, QoS, Receipt, Token, TopicFilter, Version};
+use mqtt_sansio::{CommandError, Message, Overflow, QoS, Receipt, SessionExpiry, Token, TopicFilter, Version};
 use mqtt_sansio_testkit::{EngineServer, Event, Fate, Pair, Random, Received, Reconnect, Ticket, accept_all};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -22,7 +22,7 @@ fn keeping(version: Version) -> ClientConfig {
         version,
         client_id: "c".into(),
         clean_start: version == Version::V5,
-        session_expiry_interval: if version == Version::V5 { 3600 } else { 0 },
+        session_expiry_interval: SessionExpiry::after(if version == Version::V5 { 3600 } else { 0 }),
         ..ClientConfig::default()
     }
 }
@@ -281,9 +281,9 @@ impl Schedule {
         config.seed = seed;
         if !keeps {
             config.clean_start = true;
-            config.session_expiry_interval = 0;
-        } else if loses && config.session_expiry_interval > 0 && random.percent(50) {
-            config.session_expiry_interval = 1;
+            config.session_expiry_interval = SessionExpiry::WITH_CONNECTION;
+        } else if loses && config.session_expiry_interval.outlives_connection() && random.percent(50) {
+            config.session_expiry_interval = SessionExpiry::after(1);
         }
         let authenticates = config.authentication.is_some();
         let mut server = EngineServer::new(server_config(version, &mut random)).seeded(seed);
@@ -516,21 +516,22 @@ fn client_config(version: Version, random: &mut Random) -> ClientConfig {
     let is_v5 = version == Version::V5;
     let will = Will { delay_interval: if is_v5 { random.below(3) as u32 } else { 0 }, ..Will::new("w", "gone") };
     ClientConfig {
-        keep_alive: [0, 5, 60][random.index(3)],
+        keep_alive: NonZeroU16::new([0, 5, 60][random.index(3)]),
         manual_acks: random.percent(40),
         max_in_flight: if random.percent(20) { limit(random) } else { NonZeroU16::MAX },
-        transmit_limit: if random.percent(20) { 300 } else { 64 * 1024 },
+        transmit_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
         max_kept: if random.percent(15) { 6 } else { 10_000 },
         max_kept_bytes: if random.percent(30) { 20_000 } else { 64 * 1024 * 1024 },
         overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
-        deliver_in_parts: if random.percent(30) { 50 } else { u32::MAX },
+        deliver_in_parts: if random.percent(30) { NonZeroU32::new(50) } else { None },
         will: random.percent(40).then(|| Box::new(will)),
         authentication: (is_v5 && random.percent(20)).then(|| Authentication { method: "m".into(), data: None }.into()),
         receive_maximum: if is_v5 && random.percent(50) { limit(random) } else { NonZeroU16::MAX },
-        maximum_packet_size: if is_v5 && random.percent(20) { 200 } else { 16 * 1024 * 1024 },
+        maximum_packet_size: NonZeroU32::new(if is_v5 && random.percent(20) { 200 } else { 16 * 1024 * 1024 }),
         topic_alias_maximum: if is_v5 && random.percent(50) { 2 } else { 0 },
         topic_aliases: if is_v5 { 2 } else { 0 },
-        backoff: (0, 1),
+        min_backoff: 0,
+        max_backoff: 1,
         ..keeping(version)
     }
 }
@@ -538,20 +539,20 @@ fn client_config(version: Version, random: &mut Random) -> ClientConfig {
 fn server_config(version: Version, random: &mut Random) -> ServerConfig {
     ServerConfig {
         receive_maximum: if random.percent(60) { limit(random) } else { NonZeroU16::MAX },
-        maximum_packet_size: if random.percent(20) { 5000 } else { 16 * 1024 * 1024 },
+        maximum_packet_size: NonZeroU32::new(if random.percent(20) { 5000 } else { 16 * 1024 * 1024 }),
         maximum_qos: if random.percent(10) { QoS::AtLeastOnce } else { QoS::ExactlyOnce },
         topic_alias_maximum: random.below(4) as u16,
         topic_aliases: 2,
         // Before 5.0 a client that asks for a longer Keep Alive would be refused each time.
-        max_keep_alive: if random.percent(20) && version == Version::V5 { 10 } else { 0 },
-        deliver_in_parts: if random.percent(30) { 50 } else { u32::MAX },
+        max_keep_alive: if random.percent(20) && version == Version::V5 { NonZeroU16::new(10) } else { None },
+        deliver_in_parts: if random.percent(30) { NonZeroU32::new(50) } else { None },
         manual_acks: random.percent(40),
         max_in_flight: if random.percent(20) { limit(random) } else { NonZeroU16::MAX },
         max_kept: if random.percent(15) { 6 } else { 1000 },
         max_kept_bytes: if random.percent(30) { 20_000 } else { 16 * 1024 * 1024 },
         overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
         keep_qos_0: random.percent(30),
-        transmit_limit: if random.percent(20) { 300 } else { 64 * 1024 },
+        transmit_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
         ..ServerConfig::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -93,8 +93,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_retained)]
     max_retained: u32,
     /// Maximum size of a CONNECT
-    #[arg(long, value_name = "BYTES", default_value_t = ServerConfig::default().max_connect_size, value_parser = clap::value_parser!(u32).range(2..))]
-    max_connect_size: u32,
+    #[arg(long, value_name = "BYTES", default_value_t = ServerConfig::default().max_connect_size)]
+    max_connect_size: NonZeroU32,
     /// Maximum number of connections
     #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_connections)]
     max_connections: u32,
@@ -126,9 +126,9 @@ impl Arguments {
         };
         BrokerConfig {
             server: ServerConfig {
-                max_keep_alive: self.max_keep_alive,
+                max_keep_alive: NonZeroU16::new(self.max_keep_alive),
                 receive_maximum: self.receive_maximum,
-                maximum_packet_size: self.max_packet_size,
+                maximum_packet_size: NonZeroU32::new(self.max_packet_size),
                 topic_alias_maximum: self.topic_alias_maximum,
                 maximum_qos,
                 max_in_flight: self.max_inflight,
@@ -145,7 +145,7 @@ impl Arguments {
             max_retained: self.max_retained,
             max_memory: self.max_memory,
             reserved_memory: self.reserved_memory,
-            sys_interval: self.sys_interval,
+            sys_interval: NonZeroU32::new(self.sys_interval),
             ..BrokerConfig::default()
         }
     }
@@ -218,7 +218,7 @@ mod tests {
         let config = parse(line).unwrap().config();
         assert_eq!((config.server.max_kept_bytes, config.max_memory, config.max_retained), (1, 2, 3));
         assert_eq!(config.reserved_memory, 7);
-        assert_eq!((config.server.max_connect_size, config.max_connections, config.max_sessions), (4, 5, 6));
+        assert_eq!((config.server.max_connect_size.get(), config.max_connections, config.max_sessions), (4, 5, 6));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A broker with several clients whose bytes, decisions and times come from the fuzzer.
 
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroU32};
 
 use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
@@ -13,11 +13,11 @@ use mqtt_sansio::codec::{
     PubAckReasonCode, QoS, SubAckReasonCode, Subscription, Version,
 };
 use mqtt_sansio::server::{Accept, ServerConfig};
-use mqtt_sansio::{Instant, Message, Overflow, ReceivedMessage};
+use mqtt_sansio::{Instant, Message, Overflow, ReceivedMessage, SessionExpiry};
 use mqtt_sansio_testkit::Random;
 
-use super::from_client;
 use super::from_server::Sent;
+use super::{from_client, nonzero};
 
 /// Runs a broker as the data say.
 pub fn broker_ops(data: &[u8]) {
@@ -52,9 +52,9 @@ fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
     let usual = BrokerConfig::default();
     Ok(BrokerConfig {
         server: ServerConfig {
-            connect_timeout: u.int_in_range(0..=3)?,
-            max_keep_alive: if set(0) { 2 } else { 0 },
-            max_session_expiry_interval: if set(1) { 2 } else { u32::MAX },
+            connect_timeout: NonZeroU16::new(u.int_in_range(0..=3)?),
+            max_keep_alive: NonZeroU16::new(if set(0) { 2 } else { 0 }),
+            max_session_expiry_interval: SessionExpiry::after(if set(1) { 2 } else { u32::MAX }),
             receive_maximum: if set(2) { small(u)? } else { NonZeroU16::MAX },
             topic_alias_maximum: if set(3) { 3 } else { 0 },
             topic_aliases: if set(4) { 2 } else { 0 },
@@ -63,8 +63,8 @@ fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
             max_kept_bytes: if set(7) { u.int_in_range(0..=200)? } else { 1 << 24 },
             overflow: if set(8) { Overflow::DropOldest } else { Overflow::Refuse },
             keep_qos_0: set(9),
-            transmit_limit: if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 },
-            answer_limit: if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 },
+            transmit_limit: nonzero(if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 }),
+            answer_limit: nonzero(if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 }),
             ..ServerConfig::default()
         },
         seed: u64::from(u.arbitrary::<u8>()?),
@@ -80,7 +80,7 @@ fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
             SharedStrategy::Random,
             SharedStrategy::LeastLoaded,
         ])?,
-        sys_interval: u.int_in_range(0..=2)?,
+        sys_interval: NonZeroU32::new(u.int_in_range(0..=2)?),
         ..usual
     })
 }
@@ -368,7 +368,11 @@ impl Ops<'_> {
         assert!(status.subscriptions <= self.config.max_subscriptions);
         assert!(status.stored <= u64::from(status.sessions) * u64::from(self.config.server.max_kept));
         // A single message is stored whatever its size.
-        let each = self.config.server.max_kept_bytes.max(self.config.server.maximum_packet_size);
+        let each = self
+            .config
+            .server
+            .maximum_packet_size
+            .map_or(u32::MAX, |size| size.get().max(self.config.server.max_kept_bytes));
         assert!(status.stored_bytes <= u64::from(status.sessions) * u64::from(each));
     }
 

@@ -12,6 +12,8 @@ mod from_server;
 mod pair;
 mod server;
 
+use core::num::NonZeroU32;
+
 use arbitrary::Unstructured;
 use mqtt_sansio::codec::DisallowedCodePoints;
 use mqtt_sansio::codec::{
@@ -104,6 +106,11 @@ pub fn topic(data: &[u8]) {
     if let (Ok(filter), Ok(name)) = (core::str::from_utf8(filter), core::str::from_utf8(name)) {
         check_topics(&stretch(filter.to_string(), long), &stretch(name.to_string(), long));
     }
+}
+
+/// A limit that cannot be 0: 0 counts as 1.
+fn nonzero(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
 }
 
 /// The number of PUBRECs at the beginning of the received bytes.

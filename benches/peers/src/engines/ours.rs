@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant as Clock;
 
@@ -37,7 +38,7 @@ pub fn client(version: mqtt_sansio::Version) -> ClientSession {
         version,
         client_id: "client-0001".into(),
         max_kept: u32::MAX,
-        transmit_limit: u32::MAX,
+        transmit_limit: NonZeroU32::MAX,
         ..ClientConfig::default()
     };
     let mut client = ClientSession::new(config);
@@ -122,7 +123,7 @@ pub fn server(version: mqtt_sansio::Version, config: Arc<ServerConfig>) -> (Clie
         version,
         client_id: "client-0001".into(),
         max_kept: u32::MAX,
-        transmit_limit: u32::MAX,
+        transmit_limit: NonZeroU32::MAX,
         ..ClientConfig::default()
     };
     let mut client = ClientSession::new(config_of_client);
@@ -233,7 +234,7 @@ fn server_memory(of: Version) -> (String, usize, i64, i64) {
     let mut session = session.expect("a session");
     let connack = session.transmit().remaining();
     session.transmit().advance(connack);
-    while session.poll(Instant::EPOCH, &mut &[][..]).is_some() {}
+    while session.poll_timeout(Instant::EPOCH).is_some() {}
     for _ in 0..20 {
         session.publish(Instant::EPOCH, &Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
     }
@@ -253,7 +254,7 @@ fn idle_polls() -> String {
         .map(|_| {
             let (_, mut session) = server(mqtt_sansio::Version::V311, Arc::clone(&config));
             session.closed(Instant::EPOCH);
-            while session.poll(Instant::EPOCH, &mut &[][..]).is_some() {}
+            while session.poll_timeout(Instant::EPOCH).is_some() {}
             session
         })
         .collect();
@@ -261,7 +262,7 @@ fn idle_polls() -> String {
         .map(|_| {
             let start = Clock::now();
             for session in &mut sessions {
-                assert!(black_box(session.poll(Instant::EPOCH, &mut &[][..])).is_none());
+                assert!(black_box(session.poll_timeout(Instant::EPOCH)).is_none());
             }
             start.elapsed().as_nanos() as f64 / SESSIONS as f64
         })
@@ -292,7 +293,7 @@ pub fn report() -> String {
         transmit.advance(head);
         assert_eq!(transmit.chunk().as_ptr(), payload.as_ptr(), "the payload was copied");
         transmit.advance(payload.len());
-        while client.poll(Instant::EPOCH, &mut &[][..]).is_some() {}
+        while client.poll_timeout(Instant::EPOCH).is_some() {}
     };
     publish(QoS::AtMostOnce);
     report += "\n| 1 MiB given as `Bytes` | allocations / bytes |\n|---|---:|\n";

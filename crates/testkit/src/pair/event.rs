@@ -104,7 +104,6 @@ impl Log {
         let event = match action {
             server::Action::Message(message) => return self.add_message(message),
             server::Action::Payload(part) => return self.add_part(part),
-            server::Action::Connect(_) => Event::Connect,
             server::Action::Subscribe(_) | server::Action::Unsubscribe(_) => Event::Request,
             server::Action::Done { token, outcome } => Event::Done(*token, outcome.into()),
             server::Action::Auth(_) => Event::Auth,
@@ -114,6 +113,15 @@ impl Log {
             unknown => panic!("the test kit does not know the action {unknown:?}"),
         };
         self.events.push(event);
+    }
+
+    /// As [`add`](Self::add), for what an acceptor asks for.
+    pub fn add_from_acceptor(&mut self, action: &server::AcceptorAction<'_>) {
+        self.events.push(match action {
+            server::AcceptorAction::Connect(_) => Event::Connect,
+            server::AcceptorAction::Auth(_) => Event::Auth,
+            server::AcceptorAction::Close(why) => Event::Close(why.to_string()),
+        });
     }
 
     fn add_message(&mut self, message: &ReceivedMessage<'_>) {

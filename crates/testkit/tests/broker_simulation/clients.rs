@@ -1,11 +1,12 @@
 //! The clients and their links.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use bytes::Buf;
 use mqtt_sansio::broker::ConnectionId;
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
-use mqtt_sansio::{Instant, Token, Version};
+use mqtt_sansio::{Instant, SessionExpiry, Token, Version};
 use mqtt_sansio_testkit::Random;
 
 use super::model::Model;
@@ -45,8 +46,8 @@ impl Client {
             version,
             client_id: format!("client-{place}"),
             clean_start: !lasts,
-            session_expiry_interval: if version == Version::V5 && lasts { u32::MAX } else { 0 },
-            keep_alive,
+            session_expiry_interval: SessionExpiry::after(if version == Version::V5 && lasts { u32::MAX } else { 0 }),
+            keep_alive: NonZeroU16::new(keep_alive),
             receive_maximum: [1, 2, 5, u16::MAX][random.index(4)].try_into().unwrap(),
             topic_alias_maximum: [0, 2][random.index(2)],
             topic_aliases: [0, 2][random.index(2)],

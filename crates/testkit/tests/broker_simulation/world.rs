@@ -1,5 +1,7 @@
 //! The broker, the clients, and random events.
 
+use std::num::NonZeroU32;
+
 use bytes::Buf;
 use mqtt_sansio::broker::{
     Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, DecisionId, DropReason, Notice, Policy,
@@ -134,7 +136,7 @@ impl World {
             topic_aliases: [0, 3][random.index(2)],
             topic_alias_maximum: [0, 3][random.index(2)],
             receive_maximum: [2, u16::MAX][random.index(2)].try_into().unwrap(),
-            transmit_limit: [100, 64 * 1024][random.index(2)],
+            transmit_limit: NonZeroU32::new([100, 64 * 1024][random.index(2)]).unwrap(),
             ..ServerConfig::default()
         };
         let shared_strategy =

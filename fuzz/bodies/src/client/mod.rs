@@ -4,7 +4,7 @@ mod commands;
 mod input;
 mod sent;
 
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroU32};
 use std::collections::BTreeSet;
 
 use arbitrary::{Result, Unstructured};
@@ -12,10 +12,10 @@ use bytes::Buf as _;
 use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{self, Decoded, Limits, Sender, Version};
 use mqtt_sansio::generators::with_packet;
-use mqtt_sansio::{Instant, Overflow, Receipt, Token};
+use mqtt_sansio::{Instant, Overflow, Receipt, SessionExpiry, Token};
 
 use self::sent::Sent;
-use super::pubrecs;
+use super::{nonzero, pubrecs};
 
 /// Runs a client as the data say.
 pub fn client_ops(data: &[u8]) {
@@ -56,11 +56,11 @@ fn config(u: &mut Unstructured<'_>) -> Result<ClientConfig> {
         version,
         client_id: if set(0) { "c".into() } else { "".into() },
         clean_start: set(1),
-        session_expiry_interval: if is_v5 && set(2) { 3600 } else { 0 },
-        keep_alive: if set(3) { u.int_in_range(1..=3)? } else { 0 },
+        session_expiry_interval: SessionExpiry::after(if is_v5 && set(2) { 3600 } else { 0 }),
+        keep_alive: NonZeroU16::new(if set(3) { u.int_in_range(1..=3)? } else { 0 }),
         authentication: (is_v5 && set(4)).then(|| Authentication { method: "m".into(), data: None }.into()),
         receive_maximum: if set(5) { small(u)? } else { NonZeroU16::MAX },
-        maximum_packet_size: if set(6) { u.int_in_range(0..=200)? } else { 65_536 },
+        maximum_packet_size: NonZeroU32::new(if set(6) { u.int_in_range(0..=200)? } else { 65_536 }),
         topic_alias_maximum: if set(7) { 3 } else { 0 },
         manual_acks: set(8),
         topic_aliases: if set(9) { u.int_in_range(1..=3)? } else { 0 },
@@ -68,13 +68,14 @@ fn config(u: &mut Unstructured<'_>) -> Result<ClientConfig> {
         max_kept: if set(11) { u.int_in_range(0..=5)? } else { 10_000 },
         max_kept_bytes: if set(12) { u.int_in_range(0..=200)? } else { u32::MAX },
         overflow: if set(13) { Overflow::DropOldest } else { Overflow::Refuse },
-        transmit_limit: if set(14) { u.int_in_range(0..=200)? } else { 65_536 },
+        transmit_limit: NonZeroU32::new(if set(14) { u.int_in_range(0..=200)? } else { 65_536 })
+            .unwrap_or(NonZeroU32::MIN),
         max_request_tries: if set(13) { core::num::NonZeroU8::new(2) } else { None },
         puback_ends_qos_2: set(12),
         journal: set(15),
-        deliver_in_parts: if u.arbitrary()? { u.int_in_range(0..=50)? } else { u32::MAX },
-        connect_timeout: u.int_in_range(0..=2)?,
-        ping_timeout: u.int_in_range(0..=2)?,
+        deliver_in_parts: if u.arbitrary()? { Some(nonzero(u.int_in_range(0..=50)?)) } else { None },
+        connect_timeout: NonZeroU16::new(u.int_in_range(0..=2)?),
+        ping_timeout: NonZeroU16::new(u.int_in_range(0..=2)?),
         ..ClientConfig::default()
     })
 }

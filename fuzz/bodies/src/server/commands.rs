@@ -10,7 +10,7 @@ use mqtt_sansio::codec::{
 };
 use mqtt_sansio::generators::Lists;
 use mqtt_sansio::server::{Accept, Acceptor, ServerSession};
-use mqtt_sansio::{CommandError, Instant, Message};
+use mqtt_sansio::{CommandError, Instant, Message, SessionExpiry};
 
 use super::Ops;
 
@@ -61,7 +61,7 @@ impl Ops<'_> {
         let accept = Accept {
             assigned_client_id: (!set(0)).then(|| "assigned".into()),
             server_keep_alive: set(1).then_some(2),
-            session_expiry_interval: set(2).then_some(u32::from(flags) % 3),
+            session_expiry_interval: set(2).then_some(SessionExpiry::after(u32::from(flags) % 3)),
             reason_string: set(3).then(|| "welcome".into()),
             user_properties: if set(4) { vec![("a".into(), "b".into())] } else { Vec::new() },
             response_information: set(5).then(|| "r".into()),

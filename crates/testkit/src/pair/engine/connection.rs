@@ -3,7 +3,7 @@
 use bytes::Buf;
 use mqtt_sansio::Instant;
 use mqtt_sansio::codec::{self, Decoded, Limits, Packet, QoS, SubAckReasonCode, UnsubAckReasonCode, Version};
-use mqtt_sansio::server::{Accept, Acceptor, Action, SubscribeRequest, UnsubscribeRequest};
+use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, SubscribeRequest, UnsubscribeRequest};
 
 use super::EngineServer;
 use crate::pair::server::Server;
@@ -13,9 +13,9 @@ impl EngineServer {
     fn accept(&mut self, input: &mut &[u8]) -> bool {
         let Some(acceptor) = &mut self.acceptor else { return false };
         let Some(action) = acceptor.poll(self.now, input) else { return false };
-        self.log.add_from_server(&action);
+        self.log.add_from_acceptor(&action);
         match action {
-            Action::Connect(connect) => {
+            AcceptorAction::Connect(connect) => {
                 self.asked = (connect.client_identifier.is_empty(), connect.clean_start);
                 self.challenges_left =
                     if connect.properties.authentication_method.is_some() { self.challenges } else { 0 };
@@ -26,9 +26,8 @@ impl EngineServer {
                     self.decide();
                 }
             }
-            Action::Auth(_) => self.decide(),
-            Action::Close(_) => self.is_refused = true,
-            other => panic!("unexpected action of an acceptor: {other:?}"),
+            AcceptorAction::Auth(_) => self.decide(),
+            AcceptorAction::Close(_) => self.is_refused = true,
         }
         true
     }
@@ -49,7 +48,7 @@ impl EngineServer {
             self.forget();
         }
         let kept = self.session.take();
-        let outlives = kept.as_ref().is_some_and(|session| session.session_expiry_interval() > 0);
+        let outlives = kept.as_ref().is_some_and(|session| session.session_expiry_interval().outlives_connection());
         if kept.is_none() {
             self.sessions += 1;
         }
@@ -75,7 +74,7 @@ impl EngineServer {
     fn take_over(&mut self) {
         let Some(session) = &mut self.session else { return };
         if session.take_over(self.now).is_ok() {
-            while let Some(action) = session.poll(self.now, &mut &[][..]) {
+            while let Some(action) = session.poll_timeout(self.now) {
                 self.log.add_from_server(&action);
             }
         }
@@ -101,7 +100,6 @@ impl EngineServer {
                 );
                 self.forget();
             }
-            Action::Connect(connect) => panic!("unexpected action of a session: {connect:?}"),
             _ => {}
         }
         self.look();
