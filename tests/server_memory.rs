@@ -126,11 +126,11 @@ fn a_message_allocates_nothing_after_the_first_ones() {
                 })
                 .collect();
             let mut exchange = || {
-                let mut told = 0;
+                let mut reported = 0;
                 for packet in &received[..if qos == QoS::ExactlyOnce { 2 } else { 1 }] {
                     let mut input = &packet[..];
                     while session.poll(NOW, &mut input).is_some() {
-                        told += 1;
+                        reported += 1;
                     }
                     write(&mut session);
                 }
@@ -147,14 +147,14 @@ fn a_message_allocates_nothing_after_the_first_ones() {
                 for packet in answers {
                     let mut input = &packet[..];
                     while session.poll(NOW, &mut input).is_some() {
-                        told += 1;
+                        reported += 1;
                     }
                     write(&mut session);
                 }
                 while session.poll_timeout(NOW).is_some() {
-                    told += 1;
+                    reported += 1;
                 }
-                assert_eq!(told, 2, "a message here, an outcome there");
+                assert_eq!(reported, 2, "a message here, an outcome there");
             };
             (0..40).for_each(|_| exchange());
             let before = CALLS.get();
