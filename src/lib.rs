@@ -39,7 +39,7 @@
 //! # }
 //! ```
 //!
-//! A [`Broker`](broker::Broker) has many connections, and so a loop of its own: see there.
+//! A [`Broker`](broker::Broker) has many connections, and therefore a loop of its own: see its documentation.
 //!
 //! # Features
 //!
@@ -54,9 +54,9 @@
 //!
 //! # Public dependencies
 //!
-//! Two dependencies are part of the interface, so a new major version of either is a new major version of this crate:
-//! `bytes` 1 (`Buf` of [`Transmit`], `BufMut` of `encode`, `Bytes` of [`Payload`]; with the feature `alloc`), and `arbitrary` 1
-//! (with the feature `arbitrary`). All others can be exchanged at any time.
+//! Two dependencies are part of the interface, so a new major version of either means a new major version of this
+//! crate: `bytes` 1 (`Buf` of [`Transmit`], `BufMut` of `encode`, `Bytes` of [`Payload`]; with the feature `alloc`),
+//! and `arbitrary` 1 (with the feature `arbitrary`). All others may be replaced at any time.
 //!
 //! # Promises
 //!

@@ -20,8 +20,8 @@ use mqtt_sansio::{
 mod client;
 
 use self::client::{
-    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, connack, connack_with, decode, delivery, filter, id,
-    lasting, lost, present, present_with, protocol_error, published, suback, told, unsuback, v5, v311,
+    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, auth, connack, connack_with, decode, delivered,
+    delivery, filter, id, lasting, present, present_with, protocol_error, published, suback, unsuback, v5, v311,
 };
 
 const BOTH: [Version; 2] = [Version::V311, Version::V5];
@@ -222,7 +222,7 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
 
     // The outcomes reported.
     let done = |done| vec![Event::Done(token.unwrap(), done)];
-    let told = match effect {
+    let reported = match effect {
         Effect::Nothing | Effect::Release | Effect::ReleaseUnknown | Effect::CompleteUnknown => vec![],
         Effect::Acknowledged(code) => done(Done::Acknowledged(code.into())),
         Effect::AtLeastOnce(code) => done(Done::AtLeastOnce(code.into())),
@@ -232,11 +232,11 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
         Effect::Mismatch => {
             vec![
                 protocol_error(ProtocolError::MismatchedAck(kind)),
-                lost(token.unwrap(), AbandonReason::Mismatched(kind)),
+                abandoned(token.unwrap(), AbandonReason::Mismatched(kind)),
             ]
         }
     };
-    assert_eq!(events, told, "{why}");
+    assert_eq!(events, reported, "{why}");
 
     // The state of the connection, and the number of operations in flight.
     let is_over =
@@ -273,7 +273,7 @@ fn an_abandoned_qos_2_message_keeps_its_identifier() {
             maximum_qos: Some(MaximumQoS::AtLeastOnce),
             ..Default::default()
         }));
-        assert_eq!(events[1..], [lost(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported))]);
+        assert_eq!(events[1..], [abandoned(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported))]);
         for _ in 0..10 {
             wire.publish("new", QOS_1);
         }
@@ -363,7 +363,7 @@ fn inbound(state: Inbound, version: Version, by_hand: bool) -> Wire {
         Inbound::Waiting1 | Inbound::Acknowledged1 => QOS_1,
         _ => QOS_2,
     };
-    assert_eq!(wire.receive(&[published("x", delivery(qos, 7))]), [told("x", qos)]);
+    assert_eq!(wire.receive(&[published("x", delivery(qos, 7))]), [delivered("x", qos)]);
     if by_hand && !matches!(state, Inbound::Waiting1 | Inbound::Waiting2) {
         wire.client.ack(wire.now, wire.receipts[0], code).unwrap();
     }
@@ -466,7 +466,7 @@ fn released(version: Version, by_hand: bool, state: Inbound, is_known: bool) {
     released_from(&mut wire, is_known, &why);
     // After PUBREL the identifier is not in use, and a PUBLISH with it is a new message.
     released_from(&mut wire, false, &why);
-    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)], "{why}");
+    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)], "{why}");
 }
 
 fn released_from(wire: &mut Wire, is_known: bool, why: &str) {
@@ -503,7 +503,7 @@ fn pubrel_before_pubrec_frees_the_identifier() {
         let mut restored = Wire::of(ClientSession::restore(config(), &stored, wire.now).unwrap());
         restored.connect(present());
         for wire in [&mut wire, &mut restored] {
-            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)], "{version}");
+            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)], "{version}");
         }
     }
 }
@@ -839,7 +839,7 @@ fn disconnect_cannot_set_an_expiry_interval_that_connect_did_not() {
     let properties = DisconnectProperties { session_expiry_interval: Some(0), ..Default::default() };
     wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() }).unwrap();
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
-    assert_eq!(wire.lose(), [lost(token, AbandonReason::Session)]);
+    assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session)]);
 }
 
 /// A command that the server does not support is refused and changes nothing, not even the topic aliases. Without a

@@ -57,8 +57,8 @@ fn an_acceptor_holds_nothing_before_connect_is_complete() {
         assert_eq!(input.len(), size);
         assert_eq!(acceptor.transmit().remaining(), 0);
     }
-    // 256 MiB less a byte, of which no byte arrives, or only as many as tell the version to answer in; and a packet
-    // that is not a CONNECT.
+    // 256 MiB less a byte, of which no byte arrives, or only as many as determine the version of the answer; and a
+    // packet that is not a CONNECT.
     let huge = b"\x10\xFF\xFF\xFF\x7F\x00\x04MQTT\x05";
     assert!(Acceptor::new(ServerConfigIn(&config), NOW).poll(NOW, &mut &huge[..5]).is_none());
     for bytes in [&huge[..], b"\x30\xFF\xFF\xFF\x7F", b"\x00", b"GET / HTTP/1.1\r\n"] {
@@ -126,11 +126,11 @@ fn a_message_allocates_nothing_after_the_first_ones() {
                 })
                 .collect();
             let mut exchange = || {
-                let mut told = 0;
+                let mut reported = 0;
                 for packet in &received[..if qos == QoS::ExactlyOnce { 2 } else { 1 }] {
                     let mut input = &packet[..];
                     while session.poll(NOW, &mut input).is_some() {
-                        told += 1;
+                        reported += 1;
                     }
                     write(&mut session);
                 }
@@ -147,14 +147,14 @@ fn a_message_allocates_nothing_after_the_first_ones() {
                 for packet in answers {
                     let mut input = &packet[..];
                     while session.poll(NOW, &mut input).is_some() {
-                        told += 1;
+                        reported += 1;
                     }
                     write(&mut session);
                 }
                 while session.poll_timeout(NOW).is_some() {
-                    told += 1;
+                    reported += 1;
                 }
-                assert_eq!(told, 2, "a message here, an outcome there");
+                assert_eq!(reported, 2, "a message here, an outcome there");
             };
             (0..40).for_each(|_| exchange());
             let before = CALLS.get();

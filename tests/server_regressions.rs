@@ -93,8 +93,8 @@ fn an_unsent_qos_0_message_is_lost_with_its_connection() {
     let waits = session.publish(NOW, &Message::new("t", "x")).unwrap();
     session.closed(NOW);
     assert_eq!(session.waiting(), 0);
-    let told = session.poll_timeout(NOW);
-    assert_eq!(told, Some(Action::Done { token: waits, outcome: Outcome::Abandoned(AbandonReason::Connection) }));
+    let reported = session.poll_timeout(NOW);
+    assert_eq!(reported, Some(Action::Done { token: waits, outcome: Outcome::Abandoned(AbandonReason::Connection) }));
 }
 
 /// DISCONNECT cannot extend the Session Expiry Interval beyond the granted one.

@@ -6,7 +6,7 @@ use core::iter::FusedIterator;
 
 use super::version::Version;
 
-/// A list in a packet: on decode a view over validated bytes, on encode a slice of the caller's.
+/// A list in a packet: a view over validated bytes on decode, and a slice of the caller's on encode.
 ///
 /// Neither allocates. Two lists are equal if their entries are equal.
 ///
@@ -63,7 +63,7 @@ pub(crate) fn next_byte(bytes: &mut &[u8]) -> Option<u8> {
 }
 
 impl<'a, T> List<'a, T> {
-    /// The list without entries.
+    /// A list without entries.
     pub const EMPTY: Self = Self(Repr::Empty);
 
     /// Creates a view over `count` entries that were validated by the rules of `version`.

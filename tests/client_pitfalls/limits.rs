@@ -18,7 +18,7 @@ fn pitfall_11_messages_too_large_for_the_server() {
     let [first, second] = [QOS_1, QOS_0].map(|qos| wire.publish(&long, qos));
     let small = wire.publish("small", QOS_1);
     let events = wire.connect(present_with(packet_size(30)));
-    assert_eq!(events[1..], [lost(first, too_large), lost(second, too_large)]);
+    assert_eq!(events[1..], [abandoned(first, too_large), abandoned(second, too_large)]);
     let [number] = sent_ids(&mut wire)[..] else { panic!("one message") };
     assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(small)]);
     wire.resume();
@@ -33,7 +33,7 @@ fn pitfall_11_incoming_packets_are_refused_by_their_fixed_header() {
         let mut wire = Wire::connected(ClientConfig { maximum_packet_size: NonZeroU32::new(1000), ..lasting(version) });
         // 3 + 997 bytes are 1000; 998 are too many.
         assert_eq!(wire.poll_with(&mut &b"\x30\xe5\x07"[..]), []);
-        let events = wire.receive_bytes_of_the_end(b"\x30\xe6\x07");
+        let events = wire.receive_bytes_and_close(b"\x30\xe6\x07");
         assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
         let reason_code = DisconnectReasonCode::PacketTooLarge;
         match version {
@@ -192,7 +192,7 @@ fn pitfall_15_every_drop_is_reported() {
     wire.lose();
     let tokens: Vec<_> = (0..10).map(|_| wire.publish("x", QOS_1)).collect();
     // A message that may have been sent is not dropped, and the newest one is stored at last.
-    let dropped = tokens[..8].iter().map(|&token| lost(token, AbandonReason::Overflow));
+    let dropped = tokens[..8].iter().map(|&token| abandoned(token, AbandonReason::Overflow));
     assert_eq!(wire.poll(), dropped.collect::<Vec<_>>());
     wire.connect(present());
     let ids = sent_ids(&mut wire);
@@ -215,7 +215,7 @@ fn pitfall_15_every_drop_is_reported() {
     let asked = wire.subscribe();
     let first = wire.publish("1", QOS_0);
     wire.publish("2", QOS_0);
-    assert_eq!(wire.poll(), [lost(first, AbandonReason::Overflow)]);
+    assert_eq!(wire.poll(), [abandoned(first, AbandonReason::Overflow)]);
     wire.connect(connack());
     assert_eq!(wire.receive(&[suback(1)])[..1], [Event::Done(asked, Done::Subscribed(vec![0]))]);
 }

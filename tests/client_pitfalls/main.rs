@@ -30,9 +30,9 @@ mod link;
 mod peers;
 
 use self::client::{
-    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, connack, connack_with, decode, delivery, filter, id,
-    lasting, lost, present, present_with, protocol_error, publish, published, suback, success, told, unsuback, v5,
-    v311,
+    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, auth, connack, connack_with, decode, delivered,
+    delivery, filter, id, lasting, present, present_with, protocol_error, publish, published, suback, success,
+    unsuback, v5, v311,
 };
 
 /// The start time of clients without a wire.

@@ -37,8 +37,9 @@ mod unnumbered;
 mod v311;
 
 use self::client::{
-    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, connack, connack_with, connect_of, decode, delivery,
-    filter, id, lost, present, present_with, protocol_error, publish, published, suback, success, told, unsuback, v5,
+    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, auth, connack, connack_with, connect_of, decode,
+    delivered, delivery, filter, id, present, present_with, protocol_error, publish, published, suback, success,
+    unsuback, v5,
 };
 
 /// A maximum in CONNACK or in a configuration.

@@ -81,7 +81,7 @@ impl From<&Close<'_>> for Why {
 }
 
 /// A message of the topic `t`, as [`Wire::receive`] returns it.
-pub(crate) fn told(payload: &str, qos: QoS) -> Event {
+pub(crate) fn delivered(payload: &str, qos: QoS) -> Event {
     Event::Message { topic: "t".into(), payload: payload.into(), qos, dup: false }
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn success(token: Token) -> Event {
     Event::Done(token, Done::Acknowledged(ReasonCode::Success))
 }
 
-pub(crate) fn lost(token: Token, reason: AbandonReason) -> Event {
+pub(crate) fn abandoned(token: Token, reason: AbandonReason) -> Event {
     Event::Done(token, Done::Abandoned(reason))
 }
 
@@ -312,7 +312,7 @@ impl Wire {
 
     /// The server sends these bytes, and an error among them closes the connection: bytes after it are not taken.
     #[track_caller]
-    pub(crate) fn receive_bytes_of_the_end(&mut self, bytes: &[u8]) -> Vec<Event> {
+    pub(crate) fn receive_bytes_and_close(&mut self, bytes: &[u8]) -> Vec<Event> {
         self.poll_with(&mut { bytes })
     }
 

@@ -9,9 +9,9 @@ use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
 use mqtt_sansio::{CommandError, Instant, Message, ProtocolError, Version};
 
 use crate::server::{
-    Door, Event, QOS_1, QOS_2, Why, Wire, accepted, again, auth, authenticating, config, connack, decode, delivery,
-    disconnect, disconnected, id, lasting, lost, protocol_error, published, refused, subscribe, subscription, text, v5,
-    v5_with, will,
+    Door, Event, QOS_1, QOS_2, Why, Wire, abandoned, accepted, again, auth, authenticating, config, connack, decode,
+    delivery, disconnect, disconnected, id, lasting, protocol_error, published, refused, subscribe, subscription, text,
+    v5, v5_with, will,
 };
 
 const CONTINUE: AuthReasonCode = AuthReasonCode::ContinueAuthentication;
@@ -202,7 +202,8 @@ fn mqtt_4_1_0_2_the_session_is_discarded_once_closed_and_expired() {
         wire.now = wire.server.deadline().unwrap().max(wire.now);
         let events = wire.poll();
         assert_eq!(wire.server.deadline(), None);
-        let expected = [lost(sent, AbandonReason::Session), lost(queued, AbandonReason::Session), Event::Expired];
+        let expected =
+            [abandoned(sent, AbandonReason::Session), abandoned(queued, AbandonReason::Session), Event::Expired];
         assert_eq!(events, expected, "{interval}");
         assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
     }
@@ -313,7 +314,7 @@ fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
     wire.assert_sent(&[published("x", delivery(QOS_1, 1)), PubAck::new(id(1)).into()]);
     // The exchange does not continue on the next connection.
     wire.lose();
-    wire.back(&authenticating());
+    wire.reconnect(&authenticating());
     assert_eq!(wire.server.authenticated(wire.now, b""), Err(CommandError::NoAuthentication));
 }
 
@@ -351,8 +352,8 @@ fn mqtt_4_13_1_1_malformed_packets_and_protocol_errors_close() {
             // In 5.0 the client receives a reason code, before 5.0 nothing.
             let sent = wire.take();
             match decode(&sent, version)[..] {
-                [Packet::Disconnect(told)] if version == Version::V5 => {
-                    assert_eq!(ReasonCode::from(told.reason_code), code);
+                [Packet::Disconnect(reported)] if version == Version::V5 => {
+                    assert_eq!(ReasonCode::from(reported.reason_code), code);
                 }
                 [] if version != Version::V5 => {}
                 ref other => panic!("{other:?}"),

@@ -11,9 +11,9 @@ use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, ServerConfig
 use mqtt_sansio::{CommandError, ProtocolError, SessionExpiry, Version};
 
 use super::server::{
-    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, at, auth, authenticating, config, connack, decode, delivery,
-    disconnect, disconnected, encoded, encoded_all, filter, lasting, protocol_error, publish, published, refused,
-    subscribe, subscription, take, text, told, unsubscribe, v5, v5_with, will,
+    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, at, auth, authenticating, config, connack, decode,
+    delivered, delivery, disconnect, disconnected, encoded, encoded_all, filter, lasting, protocol_error, publish,
+    published, refused, subscribe, subscription, take, text, unsubscribe, v5, v5_with, will,
 };
 
 const CONTINUE: AuthReasonCode = AuthReasonCode::ContinueAuthentication;
@@ -91,16 +91,16 @@ fn connect_byte_by_byte() {
             let ends = [vec![split, all.len()], (1..=all.len()).collect()];
             for ends in ends {
                 let mut door = Door::new(config(), version);
-                let (mut told, mut start) = (Vec::new(), 0);
+                let (mut reported, mut start) = (Vec::new(), 0);
                 for end in ends {
                     let (events, rest) = door.receive_bytes(&all[start..end]);
                     assert!(events.is_empty() || rest.len() == end - bytes.len(), "CONNECT is taken, and nothing else");
-                    assert!(!events.is_empty() || !told.is_empty() || rest.len() == end - start, "nothing is kept");
+                    assert!(!events.is_empty() || !reported.is_empty() || rest.len() == end - start, "nothing is kept");
                     start = end - rest.len();
-                    told.extend(events);
-                    assert_eq!(told.len(), usize::from(end >= bytes.len()));
+                    reported.extend(events);
+                    assert_eq!(reported.len(), usize::from(end >= bytes.len()));
                 }
-                assert_eq!(told, [Event::Connect("c".into())]);
+                assert_eq!(reported, [Event::Connect("c".into())]);
                 assert_eq!(start, bytes.len());
             }
         }
@@ -148,7 +148,7 @@ fn packets_after_connect_wait_for_the_decision() {
         let events = wire.receive_bytes(&behind);
         let [Event::Subscribe(request, _), rest @ ..] = &events[..] else { panic!("{events:?}") };
         let normal = disconnected(DisconnectReasonCode::NormalDisconnection);
-        assert_eq!(rest, [told("1", QOS_1), told("2", QOS_2), told("3", QOS_0), normal]);
+        assert_eq!(rest, [delivered("1", QOS_1), delivered("2", QOS_2), delivered("3", QOS_0), normal]);
         assert_eq!(wire.server.suback(wire.now, *request, &[]), Err(CommandError::NotConnected));
         wire.assert_sent(&[
             connack(false),
@@ -715,7 +715,7 @@ fn earlier_versions_may_use_unsupported_features() {
         let retained = mqtt_sansio::codec::Publish { retain: true, ..publish("3", delivery(QOS_1, 3)) };
         let events =
             wire.receive(&[published("1", delivery(QOS_2, 1)), published("2", delivery(QOS_2, 2)), retained.into()]);
-        assert_eq!(events, [told("1", QOS_2), told("2", QOS_2), told("3", QOS_1)]);
+        assert_eq!(events, [delivered("1", QOS_2), delivered("2", QOS_2), delivered("3", QOS_1)]);
         wire.subscribe(4, &["a/#", "$share/g/b"]);
     }
 }
@@ -726,7 +726,7 @@ fn the_limits_of_the_current_connection_apply() {
     let mut wire = Wire::lasting(Version::V5);
     wire.lose();
     wire.config = Arc::new(ServerConfig { maximum_qos: QOS_0, topic_alias_maximum: 7, ..config() });
-    wire.back(&v5());
+    wire.reconnect(&v5());
     let announced = ConnAckProperties {
         maximum_qos: Some(MaximumQoS::AtMostOnce),
         topic_alias_maximum: Some(7),
@@ -740,7 +740,7 @@ fn the_limits_of_the_current_connection_apply() {
     .into()]);
     let properties = mqtt_sansio::codec::PublishProperties { topic_alias: 7.try_into().ok(), ..Default::default() };
     let aliased = mqtt_sansio::codec::Publish { properties, ..publish("x", delivery(QOS_0, 0)) };
-    assert_eq!(wire.receive(&[aliased.into()]), [told("x", QOS_0)]);
+    assert_eq!(wire.receive(&[aliased.into()]), [delivered("x", QOS_0)]);
     assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 1))]), [protocol_error(ProtocolError::QoSNotSupported)]);
 }
 
@@ -751,7 +751,7 @@ fn a_late_decision_does_not_count_against_keep_alive() {
     let connect = Connect { keep_alive: 2, ..authenticating() };
     let mut door = Door::asked(config(), &connect);
     let mut server = door.acceptor.accept(at(10), None, Accept::default()).unwrap();
-    let told = server.poll_timeout(at(10));
-    assert_eq!(told, None, "nobody was silent");
+    let reported = server.poll_timeout(at(10));
+    assert_eq!(reported, None, "nobody was silent");
     assert_eq!(server.deadline(), Some(at(13)));
 }

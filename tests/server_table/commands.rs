@@ -98,11 +98,11 @@ fn seen(wire: &Wire) -> (String, Vec<Event>, Vec<u8>) {
         server.is_connected(),
     );
     let before = take(copy.transmit());
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     while let Some(action) = copy.poll_timeout(wire.now) {
-        told.push((&action).into());
+        reported.push((&action).into());
     }
-    (format!("{server:?} {numbers:?}"), told, before)
+    (format!("{server:?} {numbers:?}"), reported, before)
 }
 
 type Command = (&'static str, fn(&mut ServerSession, &Arguments) -> Result<(), CommandError>);
@@ -279,7 +279,7 @@ fn qos_0_without_a_connection_is_queued_only_by_configuration() {
         wire.lose();
         let result = wire.server.publish(wire.now, &Message::new("t", "x").qos(QOS_0));
         assert_eq!(result.is_ok(), keep_qos_0);
-        wire.back(&lasting(Version::V5));
+        wire.reconnect(&lasting(Version::V5));
         wire.poll();
         let sent = wire.take();
         assert_eq!(super::decode(&sent, Version::V5).len(), 1 + usize::from(keep_qos_0));

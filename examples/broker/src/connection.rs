@@ -1,4 +1,4 @@
-//! A connection: bytes from a stream to the broker, and back.
+//! A connection: moves bytes between a stream and the broker.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,38 +16,38 @@ use crate::access::Identity;
 use crate::driver::{Driver, Opened};
 use crate::linger::{self, Linger};
 
-/// As many pieces are written at a time.
+/// The number of pieces in one write.
 const PIECES: usize = 64;
 
-/// After so many reads in a row, others have their turn.
+/// The number of reads in a row, after which other tasks have their turn.
 const TURNS: usize = 16;
 
-/// A stream, and the connection that it is.
+/// A stream and its connection.
 struct Connection<S> {
     driver: Rc<Driver>,
     id: ConnectionId,
     stream: S,
-    /// What was read and not taken: the beginning of a packet, as a rule.
+    /// Received bytes that the broker has not taken, usually the beginning of a packet.
     rest: Vec<u8>,
-    /// Whether anything was written: otherwise closing the stream can lose nothing.
+    /// Whether anything was written: otherwise closing the stream cannot lose anything.
     has_written: bool,
-    /// Whether nothing can be written any more.
+    /// Whether writing has failed for good.
     is_lost: bool,
-    /// How long input is read once nothing can be written any more.
+    /// How long input is still read after writing has failed.
     farewell: Option<Pin<Box<Sleep>>>,
-    /// The end of the stream, once the connection is over.
+    /// The closing of the stream, once the connection is over.
     linger: Option<Linger>,
 }
 
-/// Why no more bytes are moved.
+/// The reason why no more bytes are moved.
 enum End {
-    /// The connection is over, and the stream is closed as far as that is possible.
+    /// The connection is over, and the stream is closed as far as possible.
     Over,
     /// The client has closed the stream.
     Closed,
 }
 
-/// Moves bytes until the connection is over, or the stream is.
+/// Moves bytes until the connection or the stream has ended.
 pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     driver: Rc<Driver>,
     stream: S,
@@ -71,7 +71,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(End::Closed) => {}
         Err(error) => debug!(%id, %error, "the transport was lost"),
     }
-    // The broker is told at once. TLS and WebSocket may still have something to write: an alert, or a CLOSE frame.
+    // The broker is told at once. TLS and WebSocket may still have output: an alert, or a CLOSE frame.
     driver.detach(id);
     if !connection.is_lost {
         linger::close(&mut connection.stream, &driver.buffer).await;
@@ -79,12 +79,12 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Writes and reads until the stream is not ready for more; done when it is over.
+    /// Writes and reads until the stream is not ready for more. Ready when the connection or stream has ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<End>> {
         self.driver.wait(self.id, context);
         for _ in 0..TURNS {
             let is_written = self.poll_write(context).is_ready();
-            // After what was read in the last turn, and what has become possible by writing.
+            // For other connections that the last read, or the writing, has made ready.
             self.driver.wake(Some(self.id));
             if self.driver.broker.borrow().is_over(self.id) {
                 return self.poll_end(context, is_written).map(|()| Ok(End::Over));
@@ -106,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Pending
     }
 
-    /// Closes the stream of a connection that is over, once all is written, or after a while.
+    /// Closes the stream of a connection that is over, once its output is written or a timeout has passed.
     fn poll_end(&mut self, context: &mut Context<'_>, is_written: bool) -> Poll<()> {
         if self.is_lost || (is_written && !self.has_written) {
             return Poll::Ready(());
@@ -117,16 +117,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         linger.poll(&mut self.stream, &mut driver.buffer.borrow_mut(), is_written, context)
     }
 
-    /// Ends the time in which input is still read although nothing can be written.
+    /// Ends the time for which input is still read after writing has failed.
     fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let farewell = self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(linger::PATIENCE)));
         farewell.as_mut().poll(context)
     }
 
-    /// Writes what there is; pending if the stream takes no more for now.
+    /// Writes the output; pending if the stream takes no more for now.
     ///
-    /// When it takes nothing ever again, that is not the end: what the client has said before can still be read, its
-    /// DISCONNECT perhaps. What was to be written is thrown away then, so that it does not keep input from being taken.
+    /// A write error does not end the connection: packets that the client has sent before, such as DISCONNECT, can
+    /// still be read. The output is then discarded, so that it does not stop the input.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if !self.is_lost {
             match ready!(self.poll_write_pieces(context)) {
@@ -150,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Pin::new(&mut self.stream).poll_flush(context);
             }
             let stream = Pin::new(&mut self.stream);
-            // One piece, as nearly always, costs the system less than a list of one.
+            // A single piece, which is the usual case, costs the system less than a list of one.
             let written = if transmit.chunk().len() == transmit.remaining() {
                 ready!(stream.poll_write(context, transmit.chunk()))?
             } else {
@@ -166,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Reads something, and gives it to the broker; false at the end of the stream.
+    /// Reads once, and gives the bytes to the broker. Returns false at the end of the stream.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let driver = Rc::clone(&self.driver);
         let mut buffer = driver.buffer.borrow_mut();
@@ -187,14 +187,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Ready(Ok(true))
     }
 
-    /// Gives the broker again what it has not taken; whether it takes some of it now.
+    /// Gives the broker the bytes that it has not taken. Returns whether it takes some of them now.
     fn take_rest(&mut self) -> bool {
         let mut input = &self.rest[..];
         self.driver.broker.borrow_mut().receive(self.driver.now(), self.id, &mut input);
         let taken = self.rest.len() - input.len();
         self.rest.drain(..taken);
         if self.rest.is_empty() {
-            self.rest = Vec::new(); // an idle connection holds nothing
+            self.rest = Vec::new(); // an idle connection has no buffer
         }
         taken != 0
     }
@@ -210,18 +210,18 @@ mod tests {
     use super::*;
     use crate::access::{Access, Rights};
 
-    /// CONNECT of 3.1.1, with a will.
+    /// A CONNECT of 3.1.1 with a will.
     const CONNECT: &[u8] = b"\x10\x14\x00\x04MQTT\x04\x06\x00\x3c\x00\x01c\x00\x01w\x00\x02!!";
     const DISCONNECT: &[u8] = b"\xe0\x00";
 
-    /// What the reader of a stream meets after what was said.
+    /// The result of a read after the scripted bytes.
     #[derive(Clone, Copy)]
     enum After {
         End,
         Panic,
     }
 
-    /// A stream that nobody listens to any more, or whose writer takes all. What was said before is still to be read.
+    /// A stream whose writes fail or succeed, with scripted bytes to read.
     struct Scripted {
         input: VecDeque<&'static [u8]>,
         is_broken: bool,
@@ -253,7 +253,7 @@ mod tests {
         }
     }
 
-    /// Runs a connection over such a stream in a task of its own, and returns whether it has panicked.
+    /// Runs a connection over a scripted stream in a task of its own. Returns whether it has panicked.
     fn has_panicked(driver: &Rc<Driver>, stream: Scripted) -> bool {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_the_end_of_one_connection() {
+    fn a_panic_ends_one_connection_only() {
         let driver = driver();
         let stream = Scripted { input: [CONNECT].into(), is_broken: false, after: After::Panic };
         assert!(has_panicked(&driver, stream));

@@ -1,4 +1,4 @@
-//! The broker, and those who wait for it.
+//! The broker, and the tasks that wait for it.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -15,10 +15,10 @@ use tracing::error;
 
 use crate::access::{Access, Identity, PasswordCheck};
 
-/// As much is read at a time. Connections take turns with one buffer: what an idle one holds is not worth speaking of.
+/// The size of a read. All connections use one buffer in turns, so that an idle one needs little memory.
 const READ: usize = 64 * 1024;
 
-/// How long a client waits, at most, until the check of its password begins.
+/// The maximum time a client waits for the check of its password to begin.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The broker, the tasks of its connections, and its clock.
@@ -28,23 +28,22 @@ pub(crate) struct Driver {
     clock: StdClock,
     /// The task of each connection.
     tasks: RefCell<Vec<Option<(ConnectionId, Waker)>>>,
-    /// When the task that keeps the time wakes up, if it does; it is told when that is too late.
+    /// When the timer task wakes up, if it does. It is notified if that is too late.
     wakes_at: Cell<Option<Instant>>,
     too_late: Notify,
-    /// Number of streams whose connections were opened, and that are not closed yet.
+    /// Number of streams that are not closed yet.
     streams: Cell<usize>,
     closed: Notify,
 }
 
-/// A connection, for as long as there is a task for it. However the task ends, by a panic too, the broker is told that the
-/// connection is gone.
+/// A connection with a task. However the task ends, also by a panic, the broker is told that the connection has ended.
 pub(crate) struct Opened {
     driver: Rc<Driver>,
     id: ConnectionId,
 }
 
 impl Opened {
-    /// A transport was accepted.
+    /// Opens the connection of an accepted transport.
     pub(crate) fn new(driver: Rc<Driver>, address: SocketAddr, identity: Identity) -> Self {
         let id = {
             let mut broker = driver.broker.borrow_mut();
@@ -64,7 +63,7 @@ impl Opened {
 impl Drop for Opened {
     fn drop(&mut self) {
         self.driver.streams.set(self.driver.streams.get() - 1);
-        // A second panic while the task unwinds from a first one would end the program.
+        // A second panic while the task unwinds from a first one would abort the program.
         if catch_unwind(AssertUnwindSafe(|| self.driver.detach(self.id))).is_err() {
             error!(id = %self.id, "the broker does not know that the connection is gone");
         }
@@ -90,7 +89,7 @@ impl Driver {
         self.clock.now()
     }
 
-    /// The task of a connection is to be woken when there is something for it.
+    /// Registers the task of a connection, to be woken when the connection is ready.
     pub(crate) fn wait(&self, id: ConnectionId, context: &Context<'_>) {
         let mut tasks = self.tasks.borrow_mut();
         if tasks.len() <= id.index() {
@@ -102,7 +101,7 @@ impl Driver {
         }
     }
 
-    /// Wakes the tasks of those connections for which there is something, but for the one that is awake.
+    /// Wakes the tasks of the connections that are ready, except for the running one.
     pub(crate) fn wake(&self, awake: Option<ConnectionId>) {
         let mut broker = self.broker.borrow_mut();
         let tasks = self.tasks.borrow();
@@ -120,7 +119,7 @@ impl Driver {
         }
     }
 
-    /// A connection is gone. Its stream may still be open.
+    /// Tells the broker that a connection has ended. Its stream may still be open.
     pub(crate) fn detach(&self, id: ConnectionId) {
         self.broker.borrow_mut().closed(self.now(), id);
         if let Some(task) = self.tasks.borrow_mut().get_mut(id.index())
@@ -131,16 +130,17 @@ impl Driver {
         self.wake(None);
     }
 
-    /// Checks passwords for ever. A hash may take seconds to be computed: that is done by other threads, by so few of them
-    /// that the broker's own thread has a processor left.
+    /// Checks passwords without end. A hash may take seconds to compute, so other threads do that, few enough to leave
+    /// a processor to the broker's own thread.
     pub(crate) async fn check_passwords(self: Rc<Self>, checks: mpsc::UnboundedReceiver<PasswordCheck>) {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let turns = Rc::new(Semaphore::new(processors.saturating_sub(1).max(1)));
         self.check_passwords_in_turn(checks, turns, MAX_WAIT).await;
     }
 
-    /// Checks passwords, as many at a time as there are turns. A client whose turn has not come after `max_wait` is refused:
-    /// otherwise clients that send many wrong passwords, and are perhaps gone by now, would make all others wait for hours.
+    /// Checks passwords, at most as many at a time as there are `turns`. A client that waits longer than `max_wait` is
+    /// refused: otherwise clients with many wrong passwords, which may have disconnected already, could make all others
+    /// wait for hours.
     pub(crate) async fn check_passwords_in_turn(
         self: Rc<Self>,
         mut checks: mpsc::UnboundedReceiver<PasswordCheck>,
@@ -158,7 +158,7 @@ impl Driver {
         }
     }
 
-    /// Gives the broker the answer to a client, unless the client is gone.
+    /// Gives the broker the answer to a client, unless its connection has ended.
     fn answer(&self, id: DecisionId, admission: Admission) {
         {
             let mut broker = self.broker.borrow_mut();
@@ -176,19 +176,19 @@ impl Driver {
             return;
         }
         let (slow, password) = (check.slow.clone(), std::mem::take(&mut check.password));
-        // A password whose check has failed in any way is not right.
+        // A password whose check has failed with an error is not right.
         let is_right = tokio::task::spawn_blocking(move || slow.fits(&password)).await.unwrap_or(false);
         self.answer(id, check.admission(is_right));
     }
 
-    /// Tells the broker the time whenever something is due.
+    /// Polls the broker at each of its deadlines.
     pub(crate) async fn keep_time(self: Rc<Self>) {
         loop {
             let deadline = self.broker.borrow().deadline();
             self.wakes_at.set(deadline);
             let due = async {
                 match deadline {
-                    // Timers are not exact to the microsecond: a little later is in time.
+                    // Timers are not exact to the microsecond: waking a little later avoids waking too early.
                     Some(deadline) => tokio::time::sleep(self.clock.until(deadline) + Duration::from_millis(1)).await,
                     None => std::future::pending().await,
                 }
@@ -203,7 +203,7 @@ impl Driver {
         }
     }
 
-    /// Tells all clients that it is over.
+    /// Disconnects all clients.
     pub(crate) fn shut_down(&self) {
         let ids: Vec<_> = self.tasks.borrow().iter().flatten().map(|(id, _)| *id).collect();
         for id in ids {
@@ -212,7 +212,7 @@ impl Driver {
         self.wake(None);
     }
 
-    /// Number of streams that are open, those that linger too.
+    /// Number of open streams, including those that are being closed.
     pub(crate) const fn streams(&self) -> usize {
         self.streams.get()
     }

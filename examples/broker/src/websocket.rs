@@ -13,20 +13,21 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::frames::Frames;
 
-/// Maximum payload of a frame that is sent; a packet may be in several, and several packets in one \[MQTT-6.0.0-2\].
+/// Maximum payload of a frame that is sent. A packet may span several frames, and a frame may contain several packets
+/// \[MQTT-6.0.0-2\].
 const LARGEST_FRAME: usize = 1 << 20;
 
-/// An idle connection holds a buffer of at most this size.
+/// The maximum size of the buffer of an idle connection.
 const IDLE_BUFFER: usize = 4096;
 
-/// Number of reads in a row that may bring nothing but control frames.
+/// Number of reads in a row that may yield only control frames.
 const TURNS: usize = 16;
 
 const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PONG: u8 = 0x8a;
 
-/// Status code of a CLOSE frame: the purpose of the connection is fulfilled.
+/// Status code of a CLOSE frame for a normal closure.
 const NORMAL: u16 = 1000;
 
 /// The bytes in the binary frames of a WebSocket.
@@ -36,11 +37,11 @@ const NORMAL: u16 = 1000;
 pub(crate) struct WebSocket {
     stream: TcpStream,
     frames: Frames,
-    /// Frames that are being written.
+    /// Frames to write.
     out: Vec<u8>,
-    /// Number of bytes of `out` that are written.
+    /// Number of bytes of `out` that were written.
     written: usize,
-    /// Whether a CLOSE frame was put into `out`.
+    /// Whether `out` contains a CLOSE frame.
     is_closing: bool,
 }
 
@@ -66,19 +67,19 @@ pub(crate) async fn accept(stream: &mut TcpStream) -> Result<(), Error> {
             }
         }
     };
-    // Only the handshake is the library's: it collects whole frames, and bytes after the request are an error of its.
+    // The library does the handshake only: it buffers whole frames, and refuses bytes after the request.
     let config = WebSocketConfig::default().read_buffer_size(0);
     tokio_tungstenite::accept_hdr_async_with_config(stream, choose, Some(config)).await?;
     Ok(())
 }
 
 impl WebSocket {
-    /// A WebSocket on a stream on which it was [agreed on](accept).
+    /// Creates a WebSocket on a stream after the [handshake](accept).
     pub(crate) fn new(stream: TcpStream) -> Self {
         Self { stream, frames: Frames::default(), out: Vec::new(), written: 0, is_closing: false }
     }
 
-    /// Puts a frame into the buffer.
+    /// Appends a frame to the buffer.
     fn put<'a>(&mut self, first: u8, length: usize, pieces: impl Iterator<Item = &'a [u8]>) {
         self.out.push(first);
         if length < 126 {
@@ -119,7 +120,7 @@ impl WebSocket {
         }
     }
 
-    /// Begins to send a frame as soon as the one before is written; returns the number of bytes in it.
+    /// Starts to send a frame once the previous one is written. Returns the number of payload bytes.
     fn poll_send<'a>(
         &mut self,
         context: &mut Context<'_>,
@@ -132,7 +133,7 @@ impl WebSocket {
         }
         let length = length.min(LARGEST_FRAME);
         self.put(BINARY, length, pieces);
-        // The bytes are taken, whether they leave now or later.
+        // The bytes are in the buffer, whether they leave now or later.
         match self.poll_empty(context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(length)),
@@ -159,8 +160,8 @@ impl AsyncRead for WebSocket {
                 return Poll::Ready(Ok(()));
             }
             let count = this.frames.take(raw.filled_mut());
-            // A PING is answered whether or not there is something else to be written. If that fails, the next write fails
-            // as well, and what the client has sent before can still be read.
+            // A PING is answered whether or not there is other output. If that fails, the next write fails as well, and
+            // bytes that the client has sent before can still be read.
             let _ = this.poll_empty(context);
             if count != 0 {
                 buffer.advance(count);

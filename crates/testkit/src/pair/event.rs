@@ -132,7 +132,7 @@ impl Log {
             dup: message.dup,
             receipt: message.receipt,
         };
-        assert_eq!(self.partial, None, "a message has come between the parts of another one");
+        assert_eq!(self.partial, None, "a message has arrived between the parts of another one");
         self.keep(received, message.missing);
     }
 

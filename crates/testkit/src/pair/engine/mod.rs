@@ -100,7 +100,7 @@ impl EngineServer {
         self.now = now;
         let session = self.session.as_mut().ok_or(CommandError::NotConnected)?;
         let ticket = Ticket(self.sessions, session.publish(self.now, message)?);
-        assert_eq!(self.tickets.insert(ticket, None), None, "{ticket:?} is given a second time");
+        assert_eq!(self.tickets.insert(ticket, None), None, "{ticket:?} was returned twice");
         Ok(ticket)
     }
 
@@ -166,7 +166,7 @@ impl EngineServer {
         for event in &self.log.events()[self.looked_at..] {
             let Event::Done(token, fate) = event else { continue };
             let ticket = Ticket(self.sessions, *token);
-            let known = self.tickets.get_mut(&ticket).unwrap_or_else(|| panic!("{ticket:?} was never given"));
+            let known = self.tickets.get_mut(&ticket).unwrap_or_else(|| panic!("{ticket:?} was never returned"));
             assert_eq!(*known, None, "{ticket:?} has more than one outcome");
             *known = Some(fate.clone());
         }
