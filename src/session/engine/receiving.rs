@@ -17,7 +17,13 @@ use crate::session::outcome::{Done, Outcome};
 use crate::session::store::journal::Record;
 
 impl Engine {
-    /// Returns whether a packet can be taken out of the input.
+    /// Notes that no input is left.
+    #[inline(always)]
+    pub(in crate::session) const fn input_taken(&mut self) {
+        self.link.input_taken();
+    }
+
+    /// Returns whether a packet can be taken out of the input, which is not empty.
     #[inline(always)]
     pub(in crate::session) fn takes_input(&mut self, limits: &ConnectionLimits, input: &[u8]) -> bool {
         self.link.takes_input(limits, input)
@@ -181,20 +187,25 @@ impl Engine {
     ) -> Result<Option<Receipt>, Option<ProtocolError>> {
         match delivery {
             Delivery::AtMostOnce => Ok(None),
-            Delivery::AtLeastOnce { id, .. } => self.arrive(limits, id, QoS::AtLeastOnce),
-            Delivery::ExactlyOnce { id, .. } => self.arrive(limits, id, QoS::ExactlyOnce),
+            Delivery::AtLeastOnce { id, .. } => {
+                self.arrive(id, QoS::AtLeastOnce, limits.receive_maximum, limits.manual_acks)
+            }
+            Delivery::ExactlyOnce { id, .. } => {
+                self.arrive(id, QoS::ExactlyOnce, limits.receive_maximum, limits.manual_acks)
+            }
         }
     }
 
     #[inline]
     fn arrive(
         &mut self,
-        limits: &ConnectionLimits,
         id: PacketId,
         qos: QoS,
+        receive_maximum: u16,
+        manual_acks: bool,
     ) -> Result<Option<Receipt>, Option<ProtocolError>> {
-        match self.deliveries.inbound_mut().arrive(id, qos, limits.receive_maximum) {
-            Arrival::New if limits.manual_acks => Ok(Some(self.deliveries.inbound_mut().expect(id, qos))),
+        match self.deliveries.inbound_mut().arrive(id, qos, receive_maximum) {
+            Arrival::New if manual_acks => Ok(Some(self.deliveries.inbound_mut().expect(id, qos))),
             Arrival::New => {
                 if qos == QoS::ExactlyOnce {
                     self.effects.record(Record::OwnershipAccepted(id));
