@@ -438,7 +438,7 @@ impl ServerSession {
             // The packet identifier is in use: refuse each topic filter (section 3.9.3).
             self.refuse_subscribe(id, subscriptions.len());
         }
-        Ok(request.map(|id| SubscribeRequest { id, subscriptions, properties }))
+        Ok(request.map(|id| SubscribeRequest::new(id, &subscribe)))
     }
 
     fn receive_unsubscribe<'a>(

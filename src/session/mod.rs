@@ -51,7 +51,6 @@ pub(crate) use self::{
     request::Request,
     store::journal::Record,
     store::restore::Restored,
-    will::user_properties,
 };
 
 #[allow(unused_imports, reason = "for a router: see `server::routing`")]
