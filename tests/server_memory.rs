@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Buf;
-use mqtt_sansio::codec::{Connect, ConnectProperties, PubAck, PubComp, PubRec, PubRel};
+use mqtt_sansio::codec::{Connect, ConnectProperties, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel};
 use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, ServerConfig, ServerSession};
 use mqtt_sansio::{Instant, Message, QoS, Version};
 
@@ -245,4 +245,25 @@ fn a_will_and_an_authentication_method_are_stored_once() {
     assert!(heap <= 512, "{heap}");
     drop(session);
     assert_eq!(LIVE.get(), before);
+}
+
+/// An acknowledgement that the application gives at once waits for nothing, so it takes no memory.
+#[test]
+fn an_acknowledgement_given_at_once_is_not_stored() {
+    let config = Arc::new(ServerConfig { manual_acks: true, ..ServerConfig::default() });
+    for version in Version::ALL {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut session = accept(&config, &encoded(&connect(version).into(), version));
+            let bytes = encoded(&published("21.5", delivery(qos, 7)), version);
+            // The buffer of the output exists after the first answer.
+            assert!(session.poll(NOW, &mut &[0xC0, 0][..]).is_none());
+            write(&mut session);
+            let before = CALLS.get();
+            let mut input = &bytes[..];
+            let Some(Action::Message(message)) = session.poll(NOW, &mut input) else { panic!("a message") };
+            session.ack(NOW, message.receipt.unwrap(), PubAckReasonCode::Success).unwrap();
+            assert_eq!(CALLS.get() - before, 0, "{version}, {qos}");
+            assert_eq!(session.transmit().remaining(), 4);
+        }
+    }
 }

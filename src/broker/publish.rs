@@ -1,7 +1,5 @@
 //! Messages and wills that clients publish.
 
-use alloc::vec::Vec;
-
 use bytes::Bytes;
 
 use super::context::Context;
@@ -139,8 +137,7 @@ fn acknowledge(cx: &mut Context<'_>, index: SessionIndex, receipt: Option<Receip
 
 /// The will of a client is due.
 pub(super) fn publish_will(cx: &mut Context<'_>, index: SessionIndex, will: &Will) {
-    let mut user_properties = Vec::new();
-    let Ok(message) = will.message(&mut user_properties) else { return bug!("a will that was received is a message") };
+    let Ok(message) = Message::try_from(will) else { return bug!("a will that was received is a message") };
     let Ok(publish) = message.checked() else { return bug!("a will that was received can be published") };
     let counters = cx.sessions.counters_mut();
     if is_own(publish.topic) {

@@ -1,6 +1,5 @@
 //! The commands of a client: connecting, publishing, subscribing, acknowledging, authenticating, disconnecting.
 
-use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
 use super::config::ClientConfig;
@@ -12,7 +11,7 @@ use crate::codec::{
 };
 use crate::session::{
     CommandError, Endpoint, Exchange, Journal, JournalError, KeepAlive, Message, Peer, Receipt, Record, Request,
-    Restored, SessionExpiry, Token, user_properties,
+    Restored, SessionExpiry, Token, Will,
 };
 use crate::text::Utf8Str;
 use crate::time::Instant;
@@ -48,7 +47,6 @@ impl ClientSession {
     fn put_connect(&mut self, clean_start: bool) -> Result<(), CommandError> {
         let (config, version) = (&self.config, self.engine.version());
         let is_v5 = version == Version::V5;
-        let own_user_properties = user_properties(&config.user_properties)?;
         let authentication = config.authentication.as_deref();
         let properties = ConnectProperties {
             session_expiry_interval: Some(config.session_expiry_interval.value())
@@ -59,18 +57,16 @@ impl ClientSession {
             request_response_information: config.request_response_information.then_some(true),
             receive_maximum: Some(config.receive_maximum).filter(|it| is_v5 && it.get() != u16::MAX),
             topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| is_v5 && maximum != 0),
-            user_properties: List::from(&own_user_properties),
+            user_properties: List::try_from(&config.user_properties)?,
             maximum_packet_size: config.maximum_packet_size.filter(|_| is_v5),
         };
-        let will = config.will.as_deref();
-        let will_user_properties = will.map_or(Ok(Vec::new()), |will| user_properties(&will.user_properties))?;
         let connect = Connect {
             version,
             is_bridge: false,
             clean_start,
             keep_alive: config.keep_alive.map_or(0, NonZeroU16::get),
             client_identifier: Utf8Str::new(&config.client_id)?,
-            will: will.map(|will| will.encodable(&will_user_properties)).transpose()?,
+            will: config.will.as_deref().map(Will::encodable).transpose()?,
             user_name: config.user_name.as_deref().map(Utf8Str::new).transpose()?,
             password: config.password.as_deref(),
             properties,

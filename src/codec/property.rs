@@ -439,6 +439,12 @@ impl<'a> list::sealed::Entry<'a> for UserProperty<'a> {
         *bytes = rest;
         Some(Self { name: Utf8Str::validated(name), value: Utf8Str::validated(value) })
     }
+
+    #[cfg(feature = "alloc")]
+    fn of_pair(name: &'a str, value: &'a str) -> Option<Self> {
+        let (name, value) = (Utf8Str::validated(name.as_bytes()), Utf8Str::validated(value.as_bytes()));
+        Some(Self { name, value })
+    }
 }
 
 impl<'a> list::sealed::Entry<'a> for SubscriptionIdentifier {

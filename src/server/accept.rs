@@ -11,9 +11,9 @@ use thiserror::Error;
 use super::config::ServerConfig;
 use super::session::ServerSession;
 use super::state::ClientLimits;
-use crate::codec::{ConnAck, ConnAckProperties, ConnAckReasonCode, MAX_PACKET_SIZE, Version};
+use crate::codec::{ConnAck, ConnAckProperties, ConnAckReasonCode, List, MAX_PACKET_SIZE, Version};
 use crate::redacted::Redacted;
-use crate::session::{CommandError, SessionExpiry, Transmit, Will, trim, user_properties};
+use crate::session::{CommandError, SessionExpiry, Transmit, Will, trim};
 use crate::text::{TextError, Utf8Str};
 
 /// The settings with which a client is accepted: what CONNACK contains beyond the [configuration](super::ServerConfig)
@@ -141,7 +141,6 @@ impl Terms {
             return Ok(());
         }
         let (asked_keep_alive, asked_expiry) = (pending.keep_alive, pending.session_expiry_interval);
-        let user_properties = user_properties(&accept.user_properties)?;
         let properties = ConnAckProperties {
             session_expiry_interval: Some(self.session_expiry_interval)
                 .filter(|&granted| granted != asked_expiry)
@@ -161,7 +160,7 @@ impl Terms {
             topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| maximum != 0),
             maximum_qos: config.announced_qos(),
             retain_available: (!config.retain_available).then_some(false),
-            user_properties: (&user_properties).into(),
+            user_properties: List::try_from(&accept.user_properties)?,
             maximum_packet_size: config.maximum_packet_size.filter(|size| size.get() < MAX_PACKET_SIZE),
             wildcard_subscription_available: (!config.wildcard_subscription_available).then_some(false),
             subscription_identifiers_available: (!config.subscription_identifiers_available).then_some(false),

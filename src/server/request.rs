@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
-use crate::codec::{List, PacketId, SubscribeProperties, Subscription, UnsubscribeProperties};
+use crate::codec::{List, PacketId, Subscribe, SubscribeProperties, Subscription, UnsubscribeProperties};
 use crate::topic::TopicFilter;
 
 /// Identifies a request, so that it can be answered. It is valid only for the [`ServerSession`] and the connection on
@@ -37,6 +37,20 @@ pub struct SubscribeRequest<'a> {
     pub subscriptions: List<'a, Subscription<'a>>,
     /// The properties; empty before 5.0.
     pub properties: SubscribeProperties<'a>,
+}
+
+impl<'a> SubscribeRequest<'a> {
+    /// Creates the request of a received packet.
+    pub(crate) const fn new(id: RequestId, packet: &Subscribe<'a>) -> Self {
+        let Subscribe { subscriptions, properties, .. } = *packet;
+        Self { id, subscriptions, properties }
+    }
+
+    /// Returns the packet, as it was received.
+    #[allow(dead_code, reason = "for a router: see `routing`")]
+    pub(crate) const fn packet(&self) -> Subscribe<'a> {
+        Subscribe { id: self.id.id, subscriptions: self.subscriptions, properties: self.properties }
+    }
 }
 
 /// An UNSUBSCRIBE of a client.

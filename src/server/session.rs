@@ -186,7 +186,7 @@ impl ServerSession {
     /// Returns the time by which [`poll`](Self::poll) must be called even if nothing is received; [`Instant::EPOCH`] if
     /// there is something to do at once, `None` if there is no deadline.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.engine.is_due(&self.limits()) || self.due_wills.is_some() || self.state.is_closing() {
+        if self.engine.is_due(|| self.limits()) || self.due_wills.is_some() || self.state.is_closing() {
             return Some(Instant::EPOCH); // at once, at any time
         }
         self.timeout().unless_never()
@@ -452,7 +452,7 @@ impl ServerSession {
             // The packet identifier is in use: refuse each topic filter (section 3.9.3).
             self.refuse_subscribe(id, subscriptions.len());
         }
-        Ok(request.map(|id| SubscribeRequest { id, subscriptions, properties }))
+        Ok(request.map(|id| SubscribeRequest::new(id, &subscribe)))
     }
 
     fn receive_unsubscribe<'a>(
@@ -523,6 +523,11 @@ impl ServerSession {
 impl Endpoint for ServerSession {
     type Peer<'s> = ClientPeer<'s>;
     type Action<'a> = Action<'a>;
+
+    #[inline(always)]
+    fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
 
     #[inline(always)]
     fn split(&mut self) -> (&mut Engine, ClientPeer<'_>) {

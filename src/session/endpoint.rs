@@ -49,6 +49,8 @@ pub(crate) trait Endpoint {
         Self: 's;
     type Action<'a>: SessionAction<'a>;
 
+    fn engine(&mut self) -> &mut Engine;
+
     fn split(&mut self) -> (&mut Engine, Self::Peer<'_>);
 
     /// Processes a packet that does not belong to a delivery, or that arrives before messages can be exchanged.
@@ -62,14 +64,19 @@ pub(crate) trait Endpoint {
     #[inline(always)]
     fn receive_all<'a>(&mut self, input: &mut &'a [u8]) -> Option<Self::Action<'a>> {
         loop {
+            // What needs no limits comes first: mostly, there is nothing to do.
+            if self.engine().deliveries().has_backlog() {
+                self.send_backlog();
+            }
+            if self.engine().has_outcome() {
+                return self.engine().next_report();
+            }
+            if input.is_empty() {
+                self.engine().input_taken();
+                return None;
+            }
             let (engine, mut peer) = self.split();
             let limits = peer.limits();
-            if engine.can_send_more(&limits) {
-                engine.send_more(&mut peer, &limits);
-            }
-            if engine.has_outcome() {
-                return engine.next_report();
-            }
             if !engine.takes_input(&limits, input) {
                 return None;
             }
@@ -91,6 +98,16 @@ pub(crate) trait Endpoint {
                     return end;
                 }
             }
+        }
+    }
+
+    /// Sends the queued packets, and sends again the messages, that can be sent now.
+    #[cold]
+    fn send_backlog(&mut self) {
+        let (engine, mut peer) = self.split();
+        let limits = peer.limits();
+        if engine.can_send_more(&limits) {
+            engine.send_more(&mut peer, &limits);
         }
     }
 

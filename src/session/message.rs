@@ -22,12 +22,12 @@ use crate::topic::TopicName;
 /// ```
 /// # use mqtt_sansio::{Message, QoS};
 /// let message = Message::new("home/kitchen/temp", "21.5").qos(QoS::AtLeastOnce).retain(true);
-/// let checked = message.checked()?;
-/// assert_eq!((checked.topic.as_str(), checked.payload, checked.retain), ("home/kitchen/temp", &b"21.5"[..], true));
-/// # Ok::<(), mqtt_sansio::CommandError>(())
+/// assert_eq!((message.get_topic(), message.get_payload()), (&b"home/kitchen/temp"[..], &b"21.5"[..]));
+/// assert_eq!((message.get_qos(), message.get_retain()), (QoS::AtLeastOnce, true));
 /// ```
 ///
-/// Use [`Message::from`] to forward a received message, and [`Message::reply_to`] to answer one.
+/// Use [`Message::from`] to forward a received message, [`Message::reply_to`] to answer one, and `Message::try_from` for
+/// the message of a [`Will`](crate::server::Will).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message<'a> {
     /// Not validated before [`checked`](Self::checked).
@@ -63,8 +63,7 @@ impl<'a> Message<'a> {
     ///     client.publish(now, &reply)?;
     /// }
     /// #     let reply = Message::reply_to(&request, "42").ok_or("no response topic")?;
-    /// #     let reply = reply.checked()?;
-    /// #     assert_eq!((reply.topic.as_str(), reply.properties.correlation_data), ("r", Some(&b"7"[..])));
+    /// #     assert_eq!((reply.get_topic(), reply.get_properties().correlation_data), (&b"r"[..], Some(&b"7"[..])));
     /// # }
     /// # Ok(())
     /// # }
@@ -99,6 +98,31 @@ impl<'a> Message<'a> {
     pub fn properties(mut self, properties: PublishProperties<'a>) -> Self {
         self.properties = properties;
         self
+    }
+
+    /// Returns the topic as it was given, which is not validated yet.
+    pub const fn get_topic(&self) -> &'a [u8] {
+        self.topic
+    }
+
+    /// Returns the payload.
+    pub fn get_payload(&self) -> &[u8] {
+        self.payload.as_bytes()
+    }
+
+    /// Returns the QoS.
+    pub const fn get_qos(&self) -> QoS {
+        self.qos
+    }
+
+    /// Returns the RETAIN flag.
+    pub const fn get_retain(&self) -> bool {
+        self.retain
+    }
+
+    /// Returns the properties.
+    pub const fn get_properties(&self) -> &PublishProperties<'a> {
+        &self.properties
     }
 
     /// Validates the topic and the properties, and returns the parts of the message.

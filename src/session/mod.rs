@@ -57,7 +57,6 @@ pub(crate) use self::{
     retry::is_passing,
     store::journal::Record,
     store::restore::Restored,
-    will::user_properties,
 };
 
 #[allow(unused_imports, reason = "for a router: see `server::routing`")]

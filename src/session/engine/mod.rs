@@ -170,8 +170,14 @@ impl Engine {
     }
 
     /// Returns whether the engine can proceed without input.
-    pub(crate) fn is_due(&self, limits: &ConnectionLimits) -> bool {
-        self.has_report() || (limits.is_open && self.link.has_released_input(limits)) || self.can_send_more(limits)
+    #[inline]
+    pub(crate) fn is_due(&self, limits: impl FnOnce() -> ConnectionLimits) -> bool {
+        self.has_report()
+            || ((self.link.has_left_input() || self.deliveries.has_backlog()) && {
+                let limits = limits();
+                (limits.is_open && self.link.has_left_input() && self.has_room_for_answers(&limits))
+                    || self.can_send_more(&limits)
+            })
     }
 
     /// Returns whether input is taken: not while too many answers are in the output.
@@ -286,7 +292,7 @@ impl Engine {
         match self.admission(limits, message.qos) {
             Admission::Send if message.qos == QoS::AtMostOnce => self.send_unacknowledged(limits, message, large),
             Admission::Send => self.send_acknowledged(limits, message, large, expires_after),
-            Admission::Wait => self.enqueue_message(limits, message, large, expires_after),
+            Admission::Wait => self.enqueue_message(*limits, message, large, expires_after),
             Admission::Refuse(why) => Err(why),
         }
     }
@@ -330,7 +336,7 @@ impl Engine {
         expires_after: u32,
     ) -> Result<Token, CommandError> {
         let Some(id) = self.deliveries.next_id() else {
-            return self.enqueue_message(limits, message, large, expires_after);
+            return self.enqueue_message(*limits, message, large, expires_after);
         };
         let starts_at = self.link.end();
         let is_simple = self.link.sends_full_topics() && large.is_none() && self.effects.journal().is_none();
@@ -341,22 +347,23 @@ impl Engine {
                 return Ok(self.deliveries.begin_small(delivery.qos(), self.now, expires_after, starts_at, packet));
             }
         }
-        self.send_and_store(limits, message, id, large, expires_after)
+        self.send_and_store(*limits, message, id, large, expires_after)
     }
 
     /// Sends a message whose stored packet differs from the sent one, or for which there may be no room.
+    // The limits are passed by value to functions that are not inlined, so that the caller need not have them in memory.
     #[inline(never)]
     fn send_and_store(
         &mut self,
-        limits: &ConnectionLimits,
+        limits: ConnectionLimits,
         message: &MessageRef<'_>,
         id: PacketId,
         large: Option<&Bytes>,
         expires_after: u32,
     ) -> Result<Token, CommandError> {
-        self.check_message(limits, message, large)?;
+        self.check_message(&limits, message, large)?;
         let (stored, limit) = (Stored::message(message, large, self.version())?, limits.max_packet_size);
-        self.deliveries.make_room(limits, stored.len(), &mut self.effects);
+        self.deliveries.make_room(&limits, stored.len(), &mut self.effects);
         let starts_at = self.link.end();
         if !self.link.put_message(message, Delivery::new(message.qos, id, false), large, limit)? {
             return Err(CommandError::TooLarge { limit });
@@ -369,15 +376,15 @@ impl Engine {
     #[inline(never)]
     fn enqueue_message(
         &mut self,
-        limits: &ConnectionLimits,
+        limits: ConnectionLimits,
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
         expires_after: u32,
     ) -> Result<Token, CommandError> {
-        self.check_message(limits, message, large)?;
+        self.check_message(&limits, message, large)?;
         let stored = Stored::message(message, large, self.version())?;
         let (kind, now, effects) = (Kind::Message(message.qos), self.now, &mut self.effects);
-        Ok(self.deliveries.enqueue(limits, kind, now, expires_after, stored, effects))
+        Ok(self.deliveries.enqueue(&limits, kind, now, expires_after, stored, effects))
     }
 
     /// Checks that a message can be encoded, is not too large for the peer, and can be stored.
@@ -421,12 +428,10 @@ impl Engine {
     /// Returns whether a queued packet can be sent, or a message can be sent again.
     #[inline]
     pub(crate) fn can_send_more(&self, limits: &ConnectionLimits) -> bool {
-        self.deliveries.has_backlog() && self.has_sendable_backlog(limits)
-    }
-
-    #[cold]
-    fn has_sendable_backlog(&self, limits: &ConnectionLimits) -> bool {
-        limits.is_open && self.link.has_room(limits) && self.deliveries.has_next(self.deliveries.next_source(limits))
+        limits.is_open
+            && self.deliveries.has_backlog()
+            && self.link.has_room(limits)
+            && self.deliveries.has_next(self.deliveries.next_source(limits))
     }
 
     /// Sends as many packets as possible: first the messages to be sent again, then the queue in order.
