@@ -116,8 +116,9 @@ mod topic;
 pub use codec::{PacketId, QoS, ReasonCode, Subscription, Version};
 #[cfg(feature = "alloc")]
 pub use session::{
-    AbandonReason, Codes, CommandError, Journal, JournalError, Message, MessageRef, Outcome, Overflow, Payload,
-    PayloadPart, ProtocolError, Receipt, ReceivedMessage, SessionExpiry, SharedTopic, Token, Topic, Transmit,
+    AbandonReason, AckError, AuthenticateError, Codes, DisconnectError, Journal, JournalError, Message, MessageRef,
+    Outcome, Overflow, Payload, PayloadPart, ProtocolError, PublishError, Receipt, ReceivedMessage, SessionExpiry,
+    SharedTopic, Token, Topic, Transmit, UnknownToken,
 };
 pub use text::{TextError, TextErrorKind, Utf8Str};
 pub use time::Instant;

@@ -10,7 +10,7 @@ use mqtt_sansio::client::{AbandonReason, Action, ClientConfig, ClientSession, Cl
 use mqtt_sansio::codec::{
     ConnAck, ConnAckProperties, Delivery, PubComp, PubRec, Publish, PublishProperties, Subscription,
 };
-use mqtt_sansio::{CommandError, Instant, Journal, Message, PacketId, QoS, SessionExpiry, TopicName, Utf8Str, Version};
+use mqtt_sansio::{Instant, Journal, Message, PacketId, PublishError, QoS, SessionExpiry, TopicName, Utf8Str, Version};
 
 const START: Instant = Instant::from_micros(1_000_000_000_000);
 
@@ -236,7 +236,7 @@ fn expired_messages_make_room() {
     let mut client = ClientSession::new(ClientConfig { max_kept: 1, ..config() });
     let expired = client.publish(START, &expiring(1)).unwrap();
     client.poll_timeout(START);
-    assert_eq!(client.publish(START, &expiring(9)), Err(CommandError::QueueFull));
+    assert_eq!(client.publish(START, &expiring(9)), Err(PublishError::QueueFull));
     let done = client.poll_timeout(START + Duration::from_secs(2));
     assert_eq!(done, Some(Action::Done { token: expired, outcome: Outcome::Abandoned(AbandonReason::Expired) }));
     client.publish(START, &expiring(9)).unwrap();

@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 use bytes::{Buf, BytesMut};
 use mqtt_sansio::client::{Action, ClientSession, Close, Connected, Outcome};
 use mqtt_sansio::codec::Disconnect;
-use mqtt_sansio::{CommandError, Instant, ReceivedMessage, StdClock, Token, Transmit};
+use mqtt_sansio::{DisconnectError, Instant, ReceivedMessage, StdClock, Token, Transmit};
 
 use crate::arguments::ConnectionArguments;
 use crate::other_protocol::{OtherProtocol, RECOGNISABLE};
@@ -203,7 +203,7 @@ impl<'a, T: Task> Driver<'a, T> {
             if self.has_to_leave() || (self.task.is_done() && self.client.is_connected()) {
                 // What was received after that is not acknowledged, and stays with the server.
                 match self.client.disconnect(self.clock.now(), &Disconnect::default()) {
-                    Ok(()) | Err(CommandError::NotConnected) => {} // or not any more
+                    Ok(()) | Err(DisconnectError::NotConnected) => {} // or not any more
                     Err(error) => return Err(error.into()),
                 }
             }

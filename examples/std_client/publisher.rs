@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use mqtt_sansio::client::{ClientSession, Connected, Outcome};
 use mqtt_sansio::codec::{PublishProperties, UserProperty};
-use mqtt_sansio::{CommandError, Instant, Message, ReceivedMessage, Token, TopicName, Utf8Str};
+use mqtt_sansio::{Instant, Message, PublishError, ReceivedMessage, Token, TopicName, Utf8Str};
 
 use crate::arguments::PublishArguments;
 use crate::connection::Task;
@@ -132,7 +132,7 @@ impl Task for Publisher<'_> {
                     self.published = self.published.saturating_add(1);
                 }
                 // There will be room when some of the others have their outcomes.
-                Err(CommandError::QueueFull) if !self.open.is_empty() => {
+                Err(PublishError::QueueFull) if !self.open.is_empty() => {
                     self.held = Some(payload);
                     break;
                 }

@@ -12,8 +12,7 @@ use crate::codec::{
     self, DisconnectReasonCode, PacketId, SubAckReasonCode, Subscribe, SubscriptionIdentifier, UnsubAckReasonCode,
     Version,
 };
-use crate::server::{RequestId, SubscribeRequest, UnsubscribeRequest};
-use crate::session::CommandError;
+use crate::server::{AnswerError, RequestId, SubscribeRequest, UnsubscribeRequest};
 use crate::topic::TopicFilter;
 
 /// A client asks for subscriptions: the policy decides about each.
@@ -115,8 +114,8 @@ pub(super) fn receive_unsubscribe(cx: &mut Context<'_>, index: SessionIndex, req
 }
 
 /// Disconnects a client that accepts no packet as large as the answer to its request: it would wait for ever.
-fn disconnect_if_too_large(cx: &mut Context<'_>, index: SessionIndex, answer: Result<(), CommandError>) {
-    if let Err(CommandError::TooLarge { .. }) = answer {
+fn disconnect_if_too_large(cx: &mut Context<'_>, index: SessionIndex, answer: Result<(), AnswerError>) {
+    if let Err(AnswerError::TooLarge { .. }) = answer {
         lifecycle::disconnect(cx, index, DisconnectReasonCode::PacketTooLarge);
     }
 }

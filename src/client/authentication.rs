@@ -6,7 +6,7 @@
 use super::action::Action;
 use super::session::ClientSession;
 use crate::codec::{Auth, AuthReasonCode};
-use crate::session::{CommandError, Exchange, Phase, ProtocolError};
+use crate::session::{AuthenticateError, Exchange, Phase, ProtocolError};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -16,12 +16,12 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoAuthentication`] if the server does not wait for a step; [`CommandError::TooLarge`] if the
+    /// [`AuthenticateError::NoAuthentication`] if the server does not wait for a step; [`AuthenticateError::TooLarge`] if the
     /// packet exceeds the server's Maximum Packet Size.
-    pub fn authenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+    pub fn authenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         if self.exchange != Exchange::Ours || !self.engine.phase.takes_input() {
-            return Err(CommandError::NoAuthentication);
+            return Err(AuthenticateError::NoAuthentication);
         }
         self.send_auth(AuthReasonCode::ContinueAuthentication, data)?;
         if self.engine.phase == Phase::Opening {
@@ -35,22 +35,22 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::NoAuthentication`] if CONNECT had no
-    /// Authentication Method \[MQTT-4.12.0-7\], or if an authentication is in progress; [`CommandError::TooLarge`] if
+    /// [`AuthenticateError::NotConnected`] if there is no connection; [`AuthenticateError::NoAuthentication`] if CONNECT had no
+    /// Authentication Method \[MQTT-4.12.0-7\], or if an authentication is in progress; [`AuthenticateError::TooLarge`] if
     /// the packet exceeds the server's Maximum Packet Size.
-    pub fn reauthenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+    pub fn reauthenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         if self.engine.phase != Phase::Open {
-            return Err(CommandError::NotConnected);
+            return Err(AuthenticateError::NotConnected);
         }
         if self.exchange != Exchange::Idle {
-            return Err(CommandError::NoAuthentication);
+            return Err(AuthenticateError::NoAuthentication);
         }
         self.send_auth(AuthReasonCode::ReAuthenticate, data)
     }
 
-    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8]) -> Result<(), CommandError> {
-        let authentication = self.config.authentication.as_deref().ok_or(CommandError::NoAuthentication)?;
+    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8]) -> Result<(), AuthenticateError> {
+        let authentication = self.config.authentication.as_deref().ok_or(AuthenticateError::NoAuthentication)?;
         let (version, limit) = (self.engine.version, self.server.maximum_packet_size);
         self.engine.transmit.put_auth(version, &authentication.method, reason_code, data, limit)?;
         self.exchange = Exchange::Theirs;

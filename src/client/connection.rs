@@ -4,11 +4,14 @@ use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
 use super::action::{Action, Close, Connected, Resumption};
+use super::error::{OpenError, ReconfigureError};
 use super::server::ServerLimits;
 use super::session::ClientSession;
-use crate::codec::{ConnAck, ConnAckReasonCode, Connect, ConnectProperties, Disconnect, List, Version};
+use crate::codec::{
+    ConnAck, ConnAckReasonCode, Connect, ConnectProperties, Disconnect, Field, List, PropertyId, Version,
+};
 use crate::session::{
-    CommandError, Exchange, Journal, JournalError, KeepAlive, Phase, ProtocolError, Record, Restored,
+    DisconnectError, Exchange, InvalidText, Journal, JournalError, KeepAlive, Phase, ProtocolError, Record, Restored,
     SMALLEST_PACKET_SIZE, SessionExpiry, user_properties,
 };
 use crate::text::Utf8Str;
@@ -19,11 +22,11 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::AlreadyOpen`] if the last connection has not been [`closed`](Self::closed);
-    /// [`CommandError::Text`] and [`CommandError::Encode`] if the configuration cannot be encoded.
-    pub fn open(&mut self, now: Instant) -> Result<(), CommandError> {
+    /// [`OpenError::AlreadyOpen`] if the last connection has not been [`closed`](Self::closed);
+    /// [`OpenError::Text`] and [`OpenError::Encode`] if the configuration cannot be encoded.
+    pub fn open(&mut self, now: Instant) -> Result<(), OpenError> {
         if self.engine.phase != Phase::Closed {
-            return Err(CommandError::AlreadyOpen);
+            return Err(OpenError::AlreadyOpen);
         }
         let asked_clean = match self.engine.version {
             Version::V5 => self.config.clean_start && !self.has_session,
@@ -47,15 +50,18 @@ impl ClientSession {
         self.keep_alive.ask(self.engine.now, self.engine.ahead());
     }
 
-    fn encode_connect(&mut self, clean_start: bool) -> Result<(), CommandError> {
+    fn encode_connect(&mut self, clean_start: bool) -> Result<(), OpenError> {
         let (config, version) = (&self.config, self.engine.version);
         let is_v5 = version == Version::V5;
+        let text = |text, field| Utf8Str::new(text).map_err(InvalidText::of(field));
         let own_user_properties = user_properties(&config.user_properties)?;
         let authentication = config.authentication.as_deref();
         let properties = ConnectProperties {
             session_expiry_interval: Some(config.session_expiry_interval.value())
                 .filter(|&seconds| is_v5 && seconds != 0),
-            authentication_method: authentication.map(|it| Utf8Str::new(&it.method)).transpose()?,
+            authentication_method: authentication
+                .map(|it| text(&it.method, Field::Property(PropertyId::AuthenticationMethod)))
+                .transpose()?,
             authentication_data: authentication.and_then(|it| it.data.as_deref()),
             request_problem_information: (!config.request_problem_information).then_some(false),
             request_response_information: config.request_response_information.then_some(true),
@@ -71,9 +77,9 @@ impl ClientSession {
             is_bridge: false,
             clean_start,
             keep_alive: config.keep_alive.map_or(0, NonZeroU16::get),
-            client_identifier: Utf8Str::new(&config.client_id)?,
+            client_identifier: text(&config.client_id, Field::ClientIdentifier)?,
             will: will.map(|will| will.encodable(&will_user_properties)).transpose()?,
-            user_name: config.user_name.as_deref().map(Utf8Str::new).transpose()?,
+            user_name: config.user_name.as_deref().map(|name| text(name, Field::UserName)).transpose()?,
             password: config.password.as_deref(),
             properties,
         };
@@ -181,17 +187,17 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::SessionExpiry`] for a session expiry
-    /// interval other than 0 if CONNECT had none; [`CommandError::Encode`] if the packet cannot be encoded in this
-    /// version; [`CommandError::TooLarge`] if it exceeds the server's Maximum Packet Size.
-    pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
+    /// [`DisconnectError::NotConnected`] if there is no connection; [`DisconnectError::SessionExpiry`] for a session expiry
+    /// interval other than 0 if CONNECT had none; [`DisconnectError::Encode`] if the packet cannot be encoded in this
+    /// version; [`DisconnectError::TooLarge`] if it exceeds the server's Maximum Packet Size.
+    pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), DisconnectError> {
         self.engine.advance(now);
         if !self.engine.phase.takes_input() {
-            return Err(CommandError::NotConnected);
+            return Err(DisconnectError::NotConnected);
         }
         let expiry = disconnect.properties.session_expiry_interval;
         if expiry.is_some_and(|seconds| seconds != 0) && !self.config.session_expiry_interval.outlives_connection() {
-            return Err(CommandError::SessionExpiry);
+            return Err(DisconnectError::SessionExpiry);
         }
         self.engine.put_disconnect(disconnect, self.server.maximum_packet_size)?;
         if let Some(seconds) = expiry {
@@ -238,10 +244,10 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::AlreadyOpen`] while there is a connection.
-    pub fn discard_session(&mut self) -> Result<(), CommandError> {
+    /// [`ReconfigureError::AlreadyOpen`] while there is a connection.
+    pub fn discard_session(&mut self) -> Result<(), ReconfigureError> {
         if self.engine.phase != Phase::Closed {
-            return Err(CommandError::AlreadyOpen);
+            return Err(ReconfigureError::AlreadyOpen);
         }
         self.forget_session();
         self.config.clean_start = true;
@@ -255,14 +261,14 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::AlreadyOpen`] while there is a connection; [`CommandError::OtherVersion`] if the version
+    /// [`ReconfigureError::AlreadyOpen`] while there is a connection; [`ReconfigureError::OtherVersion`] if the version
     /// differs.
-    pub fn reconfigure(&mut self, mut config: super::ClientConfig) -> Result<(), CommandError> {
+    pub fn reconfigure(&mut self, mut config: super::ClientConfig) -> Result<(), ReconfigureError> {
         if self.engine.phase != Phase::Closed {
-            return Err(CommandError::AlreadyOpen);
+            return Err(ReconfigureError::AlreadyOpen);
         }
         if config.version != self.engine.version {
-            return Err(CommandError::OtherVersion);
+            return Err(ReconfigureError::OtherVersion);
         }
         if config.client_id.is_empty() {
             config.client_id = core::mem::take(&mut self.config.client_id);

@@ -54,6 +54,7 @@ mod authentication;
 mod backoff;
 mod config;
 mod connection;
+mod error;
 mod receive;
 mod send;
 mod server;
@@ -61,6 +62,7 @@ mod session;
 
 pub use self::action::{Action, Close, Connected, Resumption};
 pub use self::config::{Authentication, ClientConfig};
+pub use self::error::{OpenError, ReconfigureError};
 pub use self::server::ServerLimits;
 pub use self::session::ClientSession;
-pub use crate::session::{AbandonReason, Codes, Outcome, Will};
+pub use crate::session::{AbandonReason, Codes, Outcome, SubscribeError, Will};

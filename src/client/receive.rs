@@ -3,7 +3,7 @@
 use super::action::{Action, Close};
 use super::session::ClientSession;
 use crate::codec::{AckProperties, Packet, PacketId, PacketType, PubAckReasonCode, SubAck, UnsubAck, Version};
-use crate::session::{CommandError, End, Outcome, Phase, ProtocolError, Receipt, Side, Stage};
+use crate::session::{AckError, End, Outcome, Phase, ProtocolError, Receipt, Side, Stage};
 use crate::time::Instant;
 
 impl ClientSession {
@@ -44,10 +44,10 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::EarlierConnection`] if the message arrived on an earlier connection: the server sends it again
-    /// if the session is resumed. [`CommandError::AlreadyAcknowledged`] if the message is acknowledged already.
-    /// [`CommandError::NotConnected`] if the connection is about to be closed.
-    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
+    /// [`AckError::EarlierConnection`] if the message arrived on an earlier connection: the server sends it again
+    /// if the session is resumed. [`AckError::AlreadyAcknowledged`] if the message is acknowledged already.
+    /// [`AckError::NotConnected`] if the connection is about to be closed.
+    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), AckError> {
         self.ack_with(now, receipt, reason_code, &AckProperties::default())
     }
 
@@ -56,14 +56,14 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// As [`ack`](Self::ack), and [`CommandError::Encode`] if the properties cannot be encoded.
+    /// As [`ack`](Self::ack), and [`AckError::Encode`] if the properties cannot be encoded.
     pub fn ack_with(
         &mut self,
         now: Instant,
         receipt: Receipt,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AckError> {
         self.engine.advance(now);
         let (engine, side) = self.split();
         engine.ack(&side.rules(), receipt, reason_code, properties)

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::session::ClientSession;
 use crate::codec::{Subscribe, SubscribeProperties, Subscription, Unsubscribe, UnsubscribeProperties};
-use crate::session::{CommandError, End, Kind, Message, Token, UNASSIGNED};
+use crate::session::{End, Kind, Message, PublishError, SubscribeError, Token, UNASSIGNED, UnknownToken};
 use crate::time::Instant;
 use crate::topic::TopicFilter;
 
@@ -17,16 +17,16 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::Text`] and [`CommandError::Encode`] if the message cannot be encoded in this version;
-    /// [`CommandError::QueueFull`] if no more messages can be stored; with a connection, [`CommandError::TooLarge`],
-    /// [`CommandError::QoSNotSupported`] and [`CommandError::RetainNotSupported`] if the server does not support the
-    /// message; [`CommandError::TopicAlias`] and [`CommandError::SubscriptionIdentifier`] for properties that the
+    /// [`PublishError::Topic`] and [`PublishError::Encode`] if the message cannot be encoded in this version;
+    /// [`PublishError::QueueFull`] if no more messages can be stored; with a connection, [`PublishError::TooLarge`],
+    /// [`PublishError::QoSNotSupported`] and [`PublishError::RetainNotSupported`] if the server does not support the
+    /// message; [`PublishError::TopicAlias`] and [`PublishError::SubscriptionIdentifier`] for properties that the
     /// caller must not set. After an error the session is unchanged, and does not store the message.
     #[inline]
-    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, CommandError> {
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, PublishError> {
         self.engine.advance(now);
         if message.has_subscription_identifiers() {
-            return Err(CommandError::SubscriptionIdentifier);
+            return Err(PublishError::SubscriptionIdentifier);
         }
         let (engine, mut side) = self.split();
         engine.publish(&mut side, message)
@@ -44,9 +44,9 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::UnknownToken`] if the outcome is known already, or if the operation is a QoS 0 message in the
+    /// [`UnknownToken`] if the outcome is known already, or if the operation is a QoS 0 message in the
     /// output.
-    pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), CommandError> {
+    pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), UnknownToken> {
         self.engine.advance(now);
         self.engine.withdraw(token)
     }
@@ -63,10 +63,10 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::Encode`] if the request cannot be encoded in this version; [`CommandError::QueueFull`] if no
-    /// more requests can be stored; with a connection, [`CommandError::TooLarge`] and
-    /// [`CommandError::SubscriptionNotSupported`] if the server does not support the request.
-    pub fn subscribe(&mut self, now: Instant, subscriptions: &[Subscription<'_>]) -> Result<Token, CommandError> {
+    /// [`SubscribeError::Encode`] if the request cannot be encoded in this version; [`SubscribeError::QueueFull`] if no
+    /// more requests can be stored; with a connection, [`SubscribeError::TooLarge`] and
+    /// [`SubscribeError::NotSupported`] if the server does not support the request.
+    pub fn subscribe(&mut self, now: Instant, subscriptions: &[Subscription<'_>]) -> Result<Token, SubscribeError> {
         self.subscribe_with(now, subscriptions, &SubscribeProperties::default())
     }
 
@@ -80,7 +80,7 @@ impl ClientSession {
         now: Instant,
         subscriptions: &[Subscription<'_>],
         properties: &SubscribeProperties<'_>,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, SubscribeError> {
         self.engine.advance(now);
         let subscribe = Subscribe { id: UNASSIGNED, subscriptions: subscriptions.into(), properties: *properties };
         if self.is_connected() {
@@ -98,7 +98,7 @@ impl ClientSession {
     /// # Errors
     ///
     /// As [`subscribe`](Self::subscribe).
-    pub fn unsubscribe(&mut self, now: Instant, filters: &[TopicFilter<'_>]) -> Result<Token, CommandError> {
+    pub fn unsubscribe(&mut self, now: Instant, filters: &[TopicFilter<'_>]) -> Result<Token, SubscribeError> {
         self.unsubscribe_with(now, filters, &UnsubscribeProperties::default())
     }
 
@@ -112,7 +112,7 @@ impl ClientSession {
         now: Instant,
         filters: &[TopicFilter<'_>],
         properties: &UnsubscribeProperties<'_>,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, SubscribeError> {
         self.engine.advance(now);
         let unsubscribe = Unsubscribe { id: UNASSIGNED, filters: filters.into(), properties: *properties };
         let mut packet = Vec::new();

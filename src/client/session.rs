@@ -11,8 +11,8 @@ use super::config::ClientConfig;
 use super::server::ServerLimits;
 use crate::codec::{Packet, Publish, QoS, ReasonCode, Version};
 use crate::session::{
-    BudgetLimits, CommandError, End, Engine, Exchange, Journal, KeepAlive, Phase, ProtocolError, Rules, Side, Stop,
-    Transmit,
+    BudgetLimits, End, Engine, Exchange, Journal, KeepAlive, Phase, ProtocolError, PublishError, Rules, Side, Stop,
+    SubscribeError, Transmit,
 };
 use crate::time::Instant;
 
@@ -361,11 +361,11 @@ impl Side for ClientSide<'_> {
     }
 
     #[inline(always)]
-    fn takes(&self, qos: QoS, retain: bool) -> Result<(), CommandError> {
+    fn takes(&self, qos: QoS, retain: bool) -> Result<(), PublishError> {
         self.server.check_message(qos, retain)
     }
 
-    fn takes_request(&mut self, packet: &Packet<'_>) -> Result<(), CommandError> {
+    fn takes_request(&mut self, packet: &Packet<'_>) -> Result<(), SubscribeError> {
         if let Packet::Subscribe(subscribe) = packet {
             self.server.check_subscriptions(subscribe.subscriptions, &subscribe.properties)?;
             if let Some(identifier) = subscribe.properties.subscription_identifier {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::action::{Action, Close};
 use super::session::{Marked, ServerSession};
 use crate::codec::{Auth, AuthReasonCode, Disconnect, DisconnectReasonCode, ReasonCode, Version};
-use crate::session::{CommandError, Exchange, Phase, ProtocolError, SessionExpiry};
+use crate::session::{AuthenticateError, DisconnectError, Exchange, Phase, ProtocolError, SessionExpiry};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -19,20 +19,20 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::SessionExpiry`] for a session expiry
-    /// interval, which only a client may send \[MQTT-3.14.2-2\]; [`CommandError::ClientOnly`] for Disconnect with Will
-    /// Message; [`CommandError::Encode`] if the packet cannot be encoded; [`CommandError::TooLarge`] if it exceeds the
+    /// [`DisconnectError::NotConnected`] if there is no connection; [`DisconnectError::SessionExpiry`] for a session expiry
+    /// interval, which only a client may send \[MQTT-3.14.2-2\]; [`DisconnectError::ClientOnly`] for Disconnect with Will
+    /// Message; [`DisconnectError::Encode`] if the packet cannot be encoded; [`DisconnectError::TooLarge`] if it exceeds the
     /// client's Maximum Packet Size.
-    pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
+    pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), DisconnectError> {
         self.engine.advance(now);
         if self.engine.phase != Phase::Open {
-            return Err(CommandError::NotConnected);
+            return Err(DisconnectError::NotConnected);
         }
         if disconnect.properties.session_expiry_interval.is_some() {
-            return Err(CommandError::SessionExpiry);
+            return Err(DisconnectError::SessionExpiry);
         }
         if disconnect.reason_code == DisconnectReasonCode::DisconnectWithWillMessage {
-            return Err(CommandError::ClientOnly);
+            return Err(DisconnectError::ClientOnly);
         }
         if self.engine.version == Version::V5 {
             self.engine.put_disconnect(disconnect, self.client.maximum_packet_size)?;
@@ -47,8 +47,8 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotConnected`] if there is no connection.
-    pub fn take_over(&mut self, now: Instant) -> Result<(), CommandError> {
+    /// [`DisconnectError::NotConnected`] if there is no connection.
+    pub fn take_over(&mut self, now: Instant) -> Result<(), DisconnectError> {
         let reason_code = DisconnectReasonCode::SessionTakenOver;
         self.disconnect(now, &Disconnect { reason_code, ..Disconnect::default() })
     }
@@ -173,9 +173,9 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoAuthentication`] if the client does not wait for a step; [`CommandError::TooLarge`] if the
+    /// [`AuthenticateError::NoAuthentication`] if the client does not wait for a step; [`AuthenticateError::TooLarge`] if the
     /// packet exceeds the client's Maximum Packet Size.
-    pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+    pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         self.send_auth(AuthReasonCode::ContinueAuthentication, data, Exchange::Theirs)
     }
@@ -186,15 +186,15 @@ impl ServerSession {
     /// # Errors
     ///
     /// As [`challenge`](Self::challenge).
-    pub fn authenticated(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+    pub fn authenticated(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         self.send_auth(AuthReasonCode::Success, data, Exchange::Idle)
     }
 
-    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8], next: Exchange) -> Result<(), CommandError> {
+    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8], next: Exchange) -> Result<(), AuthenticateError> {
         let is_connected = self.engine.phase == Phase::Open;
         let authentication = self.authentication.as_mut().filter(|it| is_connected && it.exchange == Exchange::Ours);
-        let authentication = authentication.ok_or(CommandError::NoAuthentication)?;
+        let authentication = authentication.ok_or(AuthenticateError::NoAuthentication)?;
         let limit = self.client.maximum_packet_size;
         self.engine.transmit.put_auth(Version::V5, &authentication.method, reason_code, data, limit)?;
         authentication.exchange = next;

@@ -56,15 +56,17 @@ mod acceptor;
 mod action;
 mod config;
 mod connection;
+mod error;
 mod request;
 #[allow(dead_code, reason = "the interface for a router; nothing else in the crate uses it")]
 mod routing;
 mod session;
 
-pub use self::accept::{Accept, NotAccepted};
+pub use self::accept::Accept;
 pub use self::acceptor::Acceptor;
 pub use self::action::{AcceptorAction, Action, Close};
 pub use self::config::ServerConfig;
+pub use self::error::{AcceptError, AnswerError, NotAccepted, RefuseError};
 pub use self::request::{RequestId, SubscribeRequest, UnsubscribeRequest};
 pub use self::session::ServerSession;
 #[allow(unused_imports, reason = "the interface for a router")]

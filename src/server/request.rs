@@ -3,12 +3,13 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
+use super::error::AnswerError;
 use super::session::ServerSession;
 use crate::codec::{
     AckProperties, EncodeError, List, Packet, PacketId, SubAck, SubAckReasonCode, Subscribe, SubscribeProperties,
     Subscription, UnsubAck, UnsubAckReasonCode, Unsubscribe, UnsubscribeProperties, Version,
 };
-use crate::session::{Available, CommandError, Phase, ProtocolError, trim};
+use crate::session::{Available, Phase, ProtocolError, trim};
 use crate::time::Instant;
 use crate::topic::TopicFilter;
 
@@ -135,12 +136,12 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::EarlierConnection`] if the request arrived on an earlier connection; it is void.
-    /// [`CommandError::AlreadyAcknowledged`] if the request is answered already; [`CommandError::WrongReasonCodeCount`]
-    /// if the request has another number of topic filters; [`CommandError::Encode`] for a reason code that the version
-    /// does not have; [`CommandError::TooLarge`] if the answer exceeds the client's Maximum Packet Size;
-    /// [`CommandError::NotConnected`] if the connection is about to be closed.
-    pub fn suback(&mut self, now: Instant, request: RequestId, codes: &[SubAckReasonCode]) -> Result<(), CommandError> {
+    /// [`AnswerError::EarlierConnection`] if the request arrived on an earlier connection; it is void.
+    /// [`AnswerError::AlreadyAnswered`] if the request is answered already; [`AnswerError::WrongReasonCodeCount`]
+    /// if the request has another number of topic filters; [`AnswerError::Encode`] for a reason code that the version
+    /// does not have; [`AnswerError::TooLarge`] if the answer exceeds the client's Maximum Packet Size;
+    /// [`AnswerError::NotConnected`] if the connection is about to be closed.
+    pub fn suback(&mut self, now: Instant, request: RequestId, codes: &[SubAckReasonCode]) -> Result<(), AnswerError> {
         self.suback_with(now, request, codes, &AckProperties::default())
     }
 
@@ -157,7 +158,7 @@ impl ServerSession {
         request: RequestId,
         codes: &[SubAckReasonCode],
         properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AnswerError> {
         self.engine.advance(now);
         let (id, version) = (request.id, self.engine.version);
         self.check_request(request, Kind::Subscribe(codes.len() as u32))?;
@@ -177,7 +178,7 @@ impl ServerSession {
         now: Instant,
         request: RequestId,
         codes: &[UnsubAckReasonCode],
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AnswerError> {
         self.unsuback_with(now, request, codes, &AckProperties::default())
     }
 
@@ -194,7 +195,7 @@ impl ServerSession {
         request: RequestId,
         codes: &[UnsubAckReasonCode],
         properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AnswerError> {
         self.engine.advance(now);
         let (id, version) = (request.id, self.engine.version);
         self.check_request(request, Kind::Unsubscribe(codes.len() as u32))?;
@@ -202,17 +203,17 @@ impl ServerSession {
         self.answer(id, properties, |properties, out| UnsubAck { id, reason_codes, properties }.encode(version, out))
     }
 
-    fn check_request(&self, request: RequestId, answer: Kind) -> Result<(), CommandError> {
+    fn check_request(&self, request: RequestId, answer: Kind) -> Result<(), AnswerError> {
         if request.connection != self.connection {
-            return Err(CommandError::EarlierConnection);
+            return Err(AnswerError::EarlierConnection);
         }
         if self.engine.phase != Phase::Open {
-            return Err(CommandError::NotConnected);
+            return Err(AnswerError::NotConnected);
         }
         match self.requests.as_ref().and_then(|requests| requests.get(&request.id)) {
             Some(&asked) if asked == answer => Ok(()),
-            Some(_) => Err(CommandError::WrongReasonCodeCount),
-            None => Err(CommandError::AlreadyAcknowledged),
+            Some(_) => Err(AnswerError::WrongReasonCodeCount),
+            None => Err(AnswerError::AlreadyAnswered),
         }
     }
 
@@ -222,7 +223,7 @@ impl ServerSession {
         id: PacketId,
         properties: &AckProperties<'_>,
         encode: impl Fn(AckProperties<'_>, &mut alloc::vec::Vec<u8>) -> Result<usize, EncodeError>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AnswerError> {
         let properties = if self.client.wants_problem_information { *properties } else { AckProperties::default() };
         let limit = self.client.maximum_packet_size;
         let fits =
@@ -232,7 +233,7 @@ impl ServerSession {
                 self.engine.transmit.answer_within(limit, |out| encode(properties, out))
             })?;
         if !fits {
-            return Err(CommandError::TooLarge { limit });
+            return Err(AnswerError::TooLarge { limit });
         }
         self.forget_request(id);
         Ok(())

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use super::action::{Action, Close};
 use super::session::{Marked, ServerSession};
 use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{Admission, CommandError, End, LARGE, MessageRef, PayloadAccount, Phase, Side, Transmit};
+use crate::session::{Admission, End, LARGE, MessageRef, PayloadAccount, Phase, PublishError, Side, Transmit};
 use crate::time::Instant;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
@@ -150,9 +150,9 @@ impl ServerSession {
         qos: QoS,
         retain: bool,
         identifiers: &[SubscriptionIdentifier],
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), PublishError> {
         if self.engine.phase == Phase::Expired {
-            return Err(CommandError::NotConnected);
+            return Err(PublishError::NotConnected);
         }
         // The expiry interval counts from now, not from the session's last event.
         self.engine.advance(copies.now);

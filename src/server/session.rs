@@ -9,10 +9,10 @@ use super::action::{Action, Close};
 use super::config::ServerConfig;
 use super::request::Requests;
 use crate::codec::{AckProperties, MAX_PACKET_SIZE};
-use crate::codec::{Packet, PubAckReasonCode, QoS, Version};
+use crate::codec::{Packet, PubAckReasonCode, QoS, ReasonCode, Version};
 use crate::session::{
-    CommandError, End, Engine, Exchange, Message, Phase, ProtocolError, Receipt, Rules, SessionExpiry, Side, Stop,
-    Token, Transmit, Waiting, Will,
+    AckError, End, Engine, Exchange, Message, Phase, ProtocolError, PublishError, Receipt, Rules, SessionExpiry, Side,
+    Stop, SubscribeError, Token, Transmit, UnknownToken, Waiting, Will,
 };
 use crate::time::Instant;
 
@@ -166,18 +166,18 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotConnected`] for a QoS 0 message without a connection, unless
+    /// [`PublishError::NotConnected`] for a QoS 0 message without a connection, unless
     /// [`keep_qos_0`](ServerConfig::keep_qos_0) is set, and for any message if the session has expired.
-    /// [`CommandError::TooLarge`] if the message exceeds the client's Maximum Packet Size on this connection: the
+    /// [`PublishError::TooLarge`] if the message exceeds the client's Maximum Packet Size on this connection: the
     /// delivery counts as complete \[MQTT-3.1.2-25\]. Without a connection the message is stored, and the limit of the
-    /// next connection applies. [`CommandError::QueueFull`] if no more messages can be stored. [`CommandError::Text`]
-    /// and [`CommandError::Encode`] if the message cannot be encoded in this version; [`CommandError::TopicAlias`] for
+    /// next connection applies. [`PublishError::QueueFull`] if no more messages can be stored. [`PublishError::Topic`]
+    /// and [`PublishError::Encode`] if the message cannot be encoded in this version; [`PublishError::TopicAlias`] for
     /// a topic alias, which the caller must not set. After an error the session is unchanged.
     #[inline]
-    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, CommandError> {
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, PublishError> {
         self.engine.advance(now);
         if self.engine.phase == Phase::Expired {
-            return Err(CommandError::NotConnected);
+            return Err(PublishError::NotConnected);
         }
         let (engine, mut side) = self.split();
         engine.publish(&mut side, message)
@@ -193,9 +193,9 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::UnknownToken`] if the outcome is known already, or if the message is a QoS 0 message in the
+    /// [`UnknownToken`] if the outcome is known already, or if the message is a QoS 0 message in the
     /// output.
-    pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), CommandError> {
+    pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), UnknownToken> {
         self.engine.advance(now);
         self.engine.withdraw(token)
     }
@@ -216,10 +216,10 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::EarlierConnection`] if the message arrived on an earlier connection: the client sends it again
-    /// if the session is resumed. [`CommandError::AlreadyAcknowledged`] if the message is acknowledged already.
-    /// [`CommandError::NotConnected`] if the connection is about to be closed.
-    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
+    /// [`AckError::EarlierConnection`] if the message arrived on an earlier connection: the client sends it again
+    /// if the session is resumed. [`AckError::AlreadyAcknowledged`] if the message is acknowledged already.
+    /// [`AckError::NotConnected`] if the connection is about to be closed.
+    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), AckError> {
         self.ack_with(now, receipt, reason_code, &AckProperties::default())
     }
 
@@ -229,14 +229,14 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// As [`ack`](Self::ack), and [`CommandError::Encode`] if the properties cannot be encoded.
+    /// As [`ack`](Self::ack), and [`AckError::Encode`] if the properties cannot be encoded.
     pub fn ack_with(
         &mut self,
         now: Instant,
         receipt: Receipt,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AckError> {
         self.engine.advance(now);
         let none = AckProperties::default();
         let properties = if self.client.wants_problem_information { properties } else { &none };
@@ -458,14 +458,14 @@ impl Side for ServerSide<'_> {
     }
 
     #[inline(always)]
-    fn takes(&self, _: QoS, _: bool) -> Result<(), CommandError> {
+    fn takes(&self, _: QoS, _: bool) -> Result<(), PublishError> {
         Ok(())
     }
 
     /// A server never sends SUBSCRIBE or UNSUBSCRIBE.
-    fn takes_request(&mut self, request: &Packet<'_>) -> Result<(), CommandError> {
+    fn takes_request(&mut self, request: &Packet<'_>) -> Result<(), SubscribeError> {
         bug!("a server has sent {request:?}");
-        Err(CommandError::NotConnected)
+        Err(SubscribeError::NotSupported(ReasonCode::ImplementationSpecificError))
     }
 }
 

@@ -1,8 +1,8 @@
 //! DISCONNECT and AUTH, which both endpoints can send in 5.0.
 
+use super::command_error::{AuthenticateError, DisconnectError};
 use super::deliveries::ack::trim;
 use super::engine::Engine;
-use super::error::CommandError;
 use super::link::transmit::Transmit;
 use crate::codec::{
     Auth, AuthProperties, AuthReasonCode, Disconnect, DisconnectProperties, DisconnectReasonCode, ReasonCode, Version,
@@ -24,7 +24,7 @@ impl Engine {
 
     /// Puts DISCONNECT into the output. Properties that would make the packet larger than `limit` bytes are left out
     /// \[MQTT-3.14.2-3, MQTT-3.14.2-4\].
-    pub(crate) fn put_disconnect(&mut self, disconnect: &Disconnect<'_>, limit: u32) -> Result<(), CommandError> {
+    pub(crate) fn put_disconnect(&mut self, disconnect: &Disconnect<'_>, limit: u32) -> Result<(), DisconnectError> {
         let (version, Disconnect { reason_code, properties }) = (self.version, *disconnect);
         let has_reason = properties.reason_string.is_some();
         let fits = trim(has_reason, properties.user_properties, |with_reason, user_properties| {
@@ -33,7 +33,7 @@ impl Engine {
             let disconnect = Disconnect { reason_code, properties };
             self.transmit.encode(limit, |out| disconnect.encode(version, out)).map(|packet| packet.is_some())
         })?;
-        if fits { Ok(()) } else { Err(CommandError::TooLarge { limit }) }
+        if fits { Ok(()) } else { Err(DisconnectError::TooLarge { limit }) }
     }
 }
 
@@ -54,13 +54,17 @@ impl Transmit {
         reason_code: AuthReasonCode,
         data: &[u8],
         limit: u32,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AuthenticateError> {
+        let Ok(method) = Utf8Str::new(method) else {
+            bug!("CONNECT has contained the authentication method");
+            return Err(AuthenticateError::NoAuthentication);
+        };
         let properties = AuthProperties {
-            authentication_method: Some(Utf8Str::new(method)?),
+            authentication_method: Some(method),
             authentication_data: (!data.is_empty()).then_some(data),
             ..AuthProperties::default()
         };
         let auth = Auth { reason_code, properties };
-        self.encode(limit, |out| auth.encode(version, out))?.map(drop).ok_or(CommandError::TooLarge { limit })
+        self.encode(limit, |out| auth.encode(version, out))?.map(drop).ok_or(AuthenticateError::TooLarge { limit })
     }
 }

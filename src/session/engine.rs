@@ -7,11 +7,12 @@ use core::num::NonZeroU8;
 
 use bytes::Buf;
 
+use super::command_error::{PublishError, SubscribeError};
 use super::deliveries::budget::{Budget, BudgetLimits};
 use super::deliveries::inbound::Inbound;
 use super::deliveries::outbound::{Flow, Outbound, Stage};
 use super::deliveries::queue::{Kind, Overflow, Queue, Waiting};
-use super::error::{CommandError, ProtocolError};
+use super::error::ProtocolError;
 use super::link::alias::{InboundAliases, OutboundAliases};
 use super::link::transmit::Transmit;
 use super::message::{PayloadPart, ReceivedMessage};
@@ -134,10 +135,10 @@ pub(crate) trait Side {
     }
 
     /// Checks whether the peer supports a message of this QoS and RETAIN flag.
-    fn takes(&self, qos: QoS, retain: bool) -> Result<(), CommandError>;
+    fn takes(&self, qos: QoS, retain: bool) -> Result<(), PublishError>;
 
     /// Checks whether the peer supports a request, which is about to be sent.
-    fn takes_request(&mut self, packet: &Packet<'_>) -> Result<(), CommandError>;
+    fn takes_request(&mut self, packet: &Packet<'_>) -> Result<(), SubscribeError>;
 }
 
 /// The reports of the engine from which an action of client or server is made.

@@ -7,8 +7,8 @@ use core::fmt;
 
 use bytes::Bytes;
 
+use super::command_error::PublishError;
 use super::deliveries::inbound::Receipt;
-use super::error::CommandError;
 use super::link::transmit::LARGE;
 use crate::codec::{Delivery, List, Publish, PublishParts, PublishProperties, QoS};
 use crate::escaped::Escaped;
@@ -24,7 +24,7 @@ use crate::topic::TopicName;
 /// let message = Message::new("home/kitchen/temp", "21.5").qos(QoS::AtLeastOnce).retain(true);
 /// let checked = message.checked()?;
 /// assert_eq!((checked.topic.as_str(), checked.payload, checked.retain), ("home/kitchen/temp", &b"21.5"[..], true));
-/// # Ok::<(), mqtt_sansio::CommandError>(())
+/// # Ok::<(), mqtt_sansio::PublishError>(())
 /// ```
 ///
 /// Use [`Message::from`] to forward a received message, and [`Message::reply_to`] to answer one.
@@ -105,13 +105,13 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     ///
-    /// [`CommandError::TopicAlias`] if the properties contain a topic alias; [`CommandError::Text`] if the topic is not a
+    /// [`PublishError::TopicAlias`] if the properties contain a topic alias; [`PublishError::Topic`] if the topic is not a
     /// valid topic name.
     // The topic of a message to publish is validated here and nowhere else.
     #[inline(always)]
-    pub fn checked(&self) -> Result<MessageRef<'_>, CommandError> {
+    pub fn checked(&self) -> Result<MessageRef<'_>, PublishError> {
         if self.properties.topic_alias.is_some() {
-            return Err(CommandError::TopicAlias);
+            return Err(PublishError::TopicAlias);
         }
         let (payload, shared) = match &self.payload {
             Payload::Borrowed(payload) => (*payload, None),

@@ -6,6 +6,7 @@
 
 use core::num::NonZeroU32;
 
+mod command_error;
 mod deliveries;
 mod ending;
 mod engine;
@@ -24,9 +25,12 @@ mod subscribing;
 mod token;
 mod will;
 
+pub use self::command_error::{
+    AckError, AuthenticateError, DisconnectError, PublishError, SubscribeError, UnknownToken,
+};
 pub use self::deliveries::inbound::Receipt;
 pub use self::deliveries::queue::Overflow;
-pub use self::error::{CommandError, ProtocolError};
+pub use self::error::ProtocolError;
 pub use self::expiry::SessionExpiry;
 pub use self::link::transmit::Transmit;
 pub use self::message::{Message, MessageRef, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
@@ -35,6 +39,7 @@ pub use self::store::journal::{Journal, JournalError};
 pub use self::token::Token;
 pub use self::will::Will;
 pub(crate) use self::{
+    command_error::InvalidText,
     deliveries::ack::trim,
     deliveries::budget::BudgetLimits,
     deliveries::outbound::Stage,

@@ -2,11 +2,12 @@
 
 use core::num::NonZeroU16;
 
+use super::command_error::AckError;
 use super::deliveries::ack::OrderedAck;
 use super::deliveries::inbound::{Arrival, BadReceipt, Receipt};
 use super::deliveries::outbound::{Ack, Acknowledged, Stage};
 use super::engine::{Engine, Phase, Rules, SessionAction, Side, Stop, halt};
-use super::error::{CommandError, ProtocolError};
+use super::error::ProtocolError;
 use super::message::{ReceivedMessage, SharedTopic, Topic};
 use super::outcome::{AbandonReason, Done, Outcome};
 use super::store::journal::Record;
@@ -200,14 +201,14 @@ impl Engine {
         receipt: Receipt,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AckError> {
         let reason_code = if self.version == Version::V5 { reason_code } else { PubAckReasonCode::Success };
         let ack = self.inbound.pending(receipt).map_err(|bad| match bad {
-            BadReceipt::EarlierConnection => CommandError::EarlierConnection,
-            BadReceipt::Used => CommandError::AlreadyAcknowledged,
+            BadReceipt::EarlierConnection => AckError::EarlierConnection,
+            BadReceipt::Used => AckError::AlreadyAcknowledged,
         })?;
         if self.phase != Phase::Open {
-            return Err(CommandError::NotConnected); // nothing follows DISCONNECT
+            return Err(AckError::NotConnected); // nothing follows DISCONNECT
         }
         let (id, qos) = (ack.id, ack.qos);
         let is_plain = properties.is_empty();

@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::command_error::{NotQueued, PublishError, SubscribeError, UnknownToken};
 use super::deliveries::budget::Budget;
 use super::deliveries::outbound::{Flow, Stage};
 use super::deliveries::queue::{Kind, Overflow, Waiting};
 use super::engine::{Engine, Phase, Rules, Side};
-use super::error::CommandError;
 use super::link::alias::{Alias, OutboundAliases};
 use super::link::transmit::Transmit;
 use super::message::{Message, MessageRef};
@@ -18,14 +18,15 @@ use super::store::journal::Record;
 use super::store::stored::Stored;
 use super::token::Token;
 use crate::codec::{
-    Delivery, EncodeError, Packet, PacketId, Publish, PublishProperties, QoS, Subscribe, Unsubscribe, Version,
+    Delivery, EncodeError, Packet, PacketId, Publish, PublishProperties, QoS, ReasonCode, Subscribe, Unsubscribe,
+    Version,
 };
 use crate::topic::TopicName;
 
 impl Engine {
     /// Publishes a message, at once if possible.
     #[inline]
-    pub(crate) fn publish(&mut self, side: &mut impl Side, message: &Message<'_>) -> Result<Token, CommandError> {
+    pub(crate) fn publish(&mut self, side: &mut impl Side, message: &Message<'_>) -> Result<Token, PublishError> {
         let message = message.checked()?;
         if self.phase == Phase::Open {
             // The limits of the peer are valid for this connection only: the next connection may support the message.
@@ -45,7 +46,7 @@ impl Engine {
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
         expires_after: u32,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, PublishError> {
         match self.admission(rules, message.qos) {
             Admission::Send if message.qos == QoS::AtMostOnce => self.send_unacknowledged(rules, message, large),
             Admission::Send => self.send_acknowledged(rules, message, large, expires_after),
@@ -60,7 +61,7 @@ impl Engine {
         let is_windowed = qos != QoS::AtMostOnce;
         if self.phase != Phase::Open {
             let waits = is_windowed || rules.keeps_qos_0;
-            return if waits { Admission::Wait } else { Admission::Refuse(CommandError::NotConnected) };
+            return if waits { Admission::Wait } else { Admission::Refuse(PublishError::NotConnected) };
         }
         let can_send = self.has_room(rules)
             && self.queue.as_ref().is_none_or(|queue| !queue.holds_up(is_windowed))
@@ -117,10 +118,10 @@ impl Engine {
         rules: &Rules,
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, PublishError> {
         let limit = rules.max_packet_size;
         if !self.wire().put(message, Delivery::AtMostOnce, large, limit)? {
-            return Err(CommandError::TooLarge { limit });
+            return Err(PublishError::TooLarge { limit });
         }
         let token = self.next_token();
         self.report.push_in_output(token, self.transmit.end());
@@ -134,7 +135,7 @@ impl Engine {
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
         expires_after: u32,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, PublishError> {
         let Some(id) = self.outbound.next_id() else {
             return self.keep_message(rules, message, large, expires_after);
         };
@@ -173,13 +174,13 @@ impl Engine {
         id: PacketId,
         large: Option<&Bytes>,
         expires_after: u32,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, PublishError> {
         self.check_message(rules, message, large)?;
         let (stored, limit) = (Stored::message(message, large, self.version)?, rules.max_packet_size);
         self.make_room(rules, stored.len());
         let starts_at = self.transmit.end();
         if !self.wire().put(message, Delivery::new(message.qos, id, false), large, limit)? {
-            return Err(CommandError::TooLarge { limit });
+            return Err(PublishError::TooLarge { limit });
         }
         let token = self.next_token();
         self.budget.add(stored.len());
@@ -207,10 +208,10 @@ impl Engine {
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
         expires_after: u32,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, PublishError> {
         self.check_message(rules, message, large)?;
         let stored = Stored::message(message, large, self.version)?;
-        self.enqueue(rules, Kind::Message(message.qos), expires_after, stored)
+        Ok(self.enqueue(rules, Kind::Message(message.qos), expires_after, stored)?)
     }
 
     /// Checks that a message can be encoded, is not too large for the peer, and can be stored.
@@ -219,22 +220,19 @@ impl Engine {
         rules: &Rules,
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), PublishError> {
         let size = Stored::message_len(message, large, self.version)?;
         let limit = self.packet_limit(rules);
-        if size > limit as usize { Err(CommandError::TooLarge { limit }) } else { self.check_room(rules, size) }
+        if size > limit as usize {
+            return Err(PublishError::TooLarge { limit });
+        }
+        Ok(self.check_room(rules, size)?)
     }
 
-    fn enqueue(
-        &mut self,
-        rules: &Rules,
-        kind: Kind,
-        expires_after: u32,
-        stored: Stored,
-    ) -> Result<Token, CommandError> {
+    fn enqueue(&mut self, rules: &Rules, kind: Kind, expires_after: u32, stored: Stored) -> Result<Token, NotQueued> {
         let limit = self.packet_limit(rules);
         if stored.len() > limit as usize {
-            return Err(CommandError::TooLarge { limit });
+            return Err(NotQueued::TooLarge { limit });
         }
         self.check_room(rules, stored.len())?;
         self.make_room(rules, stored.len());
@@ -254,12 +252,12 @@ impl Engine {
     /// never be delivered. Older messages are not dropped for a packet that is larger than the limit.
     ///
     /// The check comes before the encoding, so that publishing to a full queue costs next to nothing.
-    fn check_room(&self, rules: &Rules, bytes: usize) -> Result<(), CommandError> {
+    fn check_room(&self, rules: &Rules, bytes: usize) -> Result<(), NotQueued> {
         let droppable = match (&self.queue, rules.overflow) {
             (Some(queue), Overflow::DropOldest) => (queue.messages(), queue.message_bytes()),
             _ => (0, 0),
         };
-        if self.budget.fits(rules.budget, bytes, droppable) { Ok(()) } else { Err(CommandError::QueueFull) }
+        if self.budget.fits(rules.budget, bytes, droppable) { Ok(()) } else { Err(NotQueued::QueueFull) }
     }
 
     /// Drops the oldest queued messages until `bytes` more bytes can be stored. Only valid after
@@ -292,12 +290,12 @@ impl Engine {
     }
 
     /// Gives up the operation with this token.
-    pub(crate) fn withdraw(&mut self, token: Token) -> Result<(), CommandError> {
+    pub(crate) fn withdraw(&mut self, token: Token) -> Result<(), UnknownToken> {
         if let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.remove(token)) {
             self.give_up(&waiting, AbandonReason::Withdrawn);
             self.drop_empty_queue();
         } else {
-            let (id, _) = self.outbound.find(token).ok_or(CommandError::UnknownToken)?;
+            let (id, _) = self.outbound.find(token).ok_or(UnknownToken)?;
             self.abandon(id, AbandonReason::Withdrawn);
         }
         Ok(())
@@ -385,7 +383,7 @@ impl Engine {
             }
             None => {
                 bug!("a message that is to be sent again cannot be read");
-                Err(CommandError::NotConnected)
+                Err(PublishError::NotConnected)
             }
         };
         match sent {
@@ -407,7 +405,7 @@ impl Engine {
             Some(request) => self.send_request(side, rules, &request).map(Some),
             None => {
                 bug!("a stored packet cannot be read");
-                Err(Failed::Refused(CommandError::NotConnected))
+                Err(Failed::BUG)
             }
         };
         match sent {
@@ -432,7 +430,7 @@ impl Engine {
                 }
             }
             Err(Failed::Expired) => self.give_up(&waiting, AbandonReason::Expired),
-            Err(Failed::Refused(error)) => self.give_up(&waiting, AbandonReason::NotSupported(error.reason_code())),
+            Err(Failed::Refused(code)) => self.give_up(&waiting, AbandonReason::NotSupported(code)),
         }
     }
 
@@ -452,19 +450,24 @@ impl Engine {
         reduce_expiry(&mut publish.properties, waited, 0);
         let message = MessageRef::of(&publish);
         let qos = message.qos;
-        side.takes(qos, message.retain).map_err(Failed::Refused)?;
+        side.takes(qos, message.retain)?;
         let delivery = match qos {
             QoS::AtMostOnce => Delivery::AtMostOnce,
             _ => Delivery::new(qos, self.free_id()?, false),
         };
         let starts_at = self.transmit.end();
         let limit = rules.max_packet_size;
-        self.wire().put_stored(&message, delivery, &waiting.stored, limit).map_err(Failed::Refused)?;
+        self.wire().put_stored(&message, delivery, &waiting.stored, limit)?;
         Ok((qos != QoS::AtMostOnce).then_some(starts_at))
     }
 
     /// Sends a request, at once if possible. The packet identifier in `packet` is a placeholder.
-    pub(crate) fn request(&mut self, side: &mut impl Side, kind: Kind, packet: Vec<u8>) -> Result<Token, CommandError> {
+    pub(crate) fn request(
+        &mut self,
+        side: &mut impl Side,
+        kind: Kind,
+        packet: Vec<u8>,
+    ) -> Result<Token, SubscribeError> {
         let rules = side.rules();
         let token = self.enqueue(&rules, kind, u32::MAX, Stored::new(packet))?;
         // Requests are rare: all go through the queue.
@@ -478,19 +481,19 @@ impl Engine {
     fn send_request(&mut self, side: &mut impl Side, rules: &Rules, request: &Packet<'_>) -> Result<u64, Failed> {
         let id = self.free_id()?;
         let (starts_at, version, limit) = (self.transmit.end(), self.version, rules.max_packet_size);
-        side.takes_request(request).map_err(Failed::Refused)?;
+        side.takes_request(request)?;
         let packet = match *request {
             Packet::Subscribe(subscribe) => Packet::Subscribe(Subscribe { id, ..subscribe }),
             Packet::Unsubscribe(unsubscribe) => Packet::Unsubscribe(Unsubscribe { id, ..unsubscribe }),
             _ => {
                 bug!("{request:?} is no request");
-                return Err(Failed::Refused(CommandError::NotConnected));
+                return Err(Failed::BUG);
             }
         };
         match self.transmit.encode(limit, |out| packet.encode(version, out)) {
             Ok(Some(_)) => Ok(starts_at),
-            Ok(None) => Err(Failed::Refused(CommandError::TooLarge { limit })),
-            Err(error) => Err(Failed::Refused(error.into())),
+            Ok(None) => Err(Failed::Refused(ReasonCode::PacketTooLarge)),
+            Err(_) => Err(Failed::Refused(ReasonCode::ImplementationSpecificError)),
         }
     }
 
@@ -499,7 +502,7 @@ impl Engine {
     fn free_id(&self) -> Result<PacketId, Failed> {
         self.outbound.next_id().ok_or_else(|| {
             bug!("the queue has given out what needs a packet identifier");
-            Failed::Refused(CommandError::NotConnected)
+            Failed::BUG
         })
     }
 }
@@ -512,7 +515,7 @@ pub(crate) enum Admission {
     /// is full, or other packets are to be sent before the message.
     Wait,
     /// The message can be neither sent nor queued.
-    Refuse(CommandError),
+    Refuse(PublishError),
 }
 
 /// The source of the next packet to send.
@@ -528,7 +531,24 @@ enum Source {
 enum Failed {
     Expired,
     /// The peer does not support the packet.
-    Refused(CommandError),
+    Refused(ReasonCode),
+}
+
+impl Failed {
+    /// What follows from a state that is impossible.
+    const BUG: Self = Self::Refused(ReasonCode::ImplementationSpecificError);
+}
+
+impl From<PublishError> for Failed {
+    fn from(error: PublishError) -> Self {
+        Self::Refused(error.reason_code())
+    }
+}
+
+impl From<SubscribeError> for Failed {
+    fn from(error: SubscribeError) -> Self {
+        Self::Refused(error.reason_code())
+    }
 }
 
 /// The output and the topic aliases, with which messages are encoded.
@@ -563,11 +583,11 @@ impl Wire<'_> {
         delivery: Delivery,
         stored: &Stored,
         limit: u32,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), PublishError> {
         if self.put(message, delivery, stored.payload(), limit)? {
             Ok(())
         } else {
-            Err(CommandError::TooLarge { limit })
+            Err(PublishError::TooLarge { limit })
         }
     }
 

@@ -4,10 +4,13 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::command_error::InvalidText;
 use super::message::Message;
-use crate::codec::{self, List, PayloadFormat, PublishProperties, QoS, UserProperty, WillProperties};
+use crate::codec::{
+    self, Field, List, PayloadFormat, PropertyId, PublishProperties, QoS, UserProperty, WillProperties,
+};
 use crate::escaped::Escaped;
-use crate::text::{TextError, Utf8Str};
+use crate::text::Utf8Str;
 use crate::topic::{TopicError, TopicName};
 
 /// A message that the server publishes when the connection of the client ends without a DISCONNECT that discards the
@@ -67,8 +70,9 @@ impl fmt::Debug for Will {
 }
 
 /// Returns names and values in the form in which they are encoded.
-pub(crate) fn user_properties(pairs: &[(String, String)]) -> Result<Vec<UserProperty<'_>>, TextError> {
-    pairs.iter().map(|(name, value)| UserProperty::new(name, value)).collect()
+pub(crate) fn user_properties(pairs: &[(String, String)]) -> Result<Vec<UserProperty<'_>>, InvalidText> {
+    let invalid = || InvalidText::of(Field::Property(PropertyId::UserProperty));
+    pairs.iter().map(|(name, value)| UserProperty::new(name, value).map_err(invalid())).collect()
 }
 
 impl Will {
@@ -76,17 +80,19 @@ impl Will {
     pub(crate) fn encodable<'a>(
         &'a self,
         user_properties: &'a [UserProperty<'a>],
-    ) -> Result<codec::Will<'a>, TopicError> {
+    ) -> Result<codec::Will<'a>, InvalidText> {
+        let content_type = self.content_type.as_deref().map(Utf8Str::new).transpose();
+        let response_topic = self.response_topic.as_deref().map(TopicName::new).transpose();
         Ok(codec::Will {
-            topic: TopicName::new(&self.topic)?,
+            topic: TopicName::new(&self.topic).map_err(InvalidText::of(Field::WillTopic))?,
             payload: &self.payload,
             qos: self.qos,
             retain: self.retain,
             properties: WillProperties {
                 payload_format_indicator: self.payload_format_indicator,
                 message_expiry_interval: self.message_expiry_interval,
-                content_type: self.content_type.as_deref().map(Utf8Str::new).transpose()?,
-                response_topic: self.response_topic.as_deref().map(TopicName::new).transpose()?,
+                content_type: content_type.map_err(InvalidText::of(Field::Property(PropertyId::ContentType)))?,
+                response_topic: response_topic.map_err(InvalidText::of(Field::Property(PropertyId::ResponseTopic)))?,
                 correlation_data: self.correlation_data.as_deref(),
                 will_delay_interval: Some(self.delay_interval).filter(|&seconds| seconds != 0),
                 user_properties: List::from(user_properties),

@@ -2,7 +2,7 @@
 
 use super::journal::store;
 use super::*;
-use mqtt_sansio::SessionExpiry;
+use mqtt_sansio::{AckError, SessionExpiry};
 
 /// One allocator for all operations; identifiers in use are as many as open operations; none after the session is lost.
 #[test]
@@ -374,7 +374,7 @@ fn pitfall_06_session_present() {
         assert_eq!(wire.connect(connack()), [Event::Connected(Resumption::Lost)]);
         for receipt in wire.receipts.clone() {
             let result = wire.client.ack(wire.now, receipt, PubAckReasonCode::Success);
-            assert_eq!(result, Err(CommandError::EarlierConnection));
+            assert_eq!(result, Err(AckError::EarlierConnection));
         }
         wire.assert_silent();
         wire.lose();

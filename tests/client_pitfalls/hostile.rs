@@ -1,6 +1,7 @@
 //! Input that no good server sends: each is met by an end of the connection, and 5.0 says why.
 
 use super::*;
+use mqtt_sansio::PublishError;
 
 /// Malformed, or a protocol error: one Close, one DISCONNECT with this code in 5.0, nothing delivered.
 #[track_caller]
@@ -97,7 +98,7 @@ fn an_empty_topic() {
     for wire in &mut wires {
         for qos in [QOS_0, QOS_1, QOS_2] {
             let result = wire.client.publish(wire.now, &Message::new("", "x").qos(qos));
-            assert!(matches!(result, Err(CommandError::Encode(_) | CommandError::Text(_))), "{qos}: {result:?}");
+            assert!(matches!(result, Err(PublishError::Encode(_) | PublishError::Topic(_))), "{qos}: {result:?}");
         }
         wire.assert_silent();
     }

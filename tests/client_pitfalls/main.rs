@@ -17,7 +17,7 @@ use mqtt_sansio::codec::{
     PubRec, PubRel, PubRelReasonCode, Publish, PublishProperties, ReasonCode, Sender, SubAck, SubAckReasonCode,
     Subscription, UnsubAck, UnsubAckReasonCode, UserProperty,
 };
-use mqtt_sansio::{CommandError, Instant, Message, Overflow, ProtocolError, QoS, Token, TopicName, Utf8Str, Version};
+use mqtt_sansio::{Instant, Message, Overflow, ProtocolError, QoS, Token, TopicName, Utf8Str, Version};
 
 #[path = "../common/client.rs"]
 mod client;

@@ -3,6 +3,7 @@
 use core::num::NonZeroU8;
 use std::collections::BTreeSet;
 
+use mqtt_sansio::UnknownToken;
 use mqtt_sansio::client::Will;
 use mqtt_sansio::codec::PacketType;
 
@@ -120,7 +121,7 @@ fn pitfall_33_a_request_that_ends_every_connection() {
                 assert_eq!(wire.lose(), [lost(harmful, AbandonReason::Unanswered { tries: 3 })]);
             }
             assert_eq!((wire.client.tries(harmful), wire.client.tries(other)), (None, Some(3)));
-            assert_eq!(wire.client.withdraw(wire.now, harmful), Err(CommandError::UnknownToken), "it has its outcome");
+            assert_eq!(wire.client.withdraw(wire.now, harmful), Err(UnknownToken), "it has its outcome");
             wire.connect(present());
             // Messages are not given up.
             wire.assert_sent(&[published("x", again(QOS_1, 2))]);
@@ -157,7 +158,7 @@ fn pitfall_33_what_waits_can_be_withdrawn() {
         assert_eq!(sent, [Publish, Publish, Publish, Unsubscribe]);
         // What is in the output is on its way.
         let now = wire.publish("now", QOS_0);
-        assert_eq!(wire.client.withdraw(wire.now, now), Err(CommandError::UnknownToken));
+        assert_eq!(wire.client.withdraw(wire.now, now), Err(UnknownToken));
     }
 }
 

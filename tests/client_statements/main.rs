@@ -16,7 +16,7 @@ use mqtt_sansio::codec::{
     PubRelReasonCode, Publish, PublishProperties, ReasonCode, Subscribe, SubscribeProperties, Subscription,
     SubscriptionIdentifier, Unsubscribe, UserProperty,
 };
-use mqtt_sansio::{CommandError, Message, ProtocolError, QoS, TopicName, Utf8Str, Version};
+use mqtt_sansio::{Message, ProtocolError, QoS, TopicName, Utf8Str, Version};
 
 mod acks;
 mod auth;
