@@ -7,7 +7,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 
 use bytes::Buf;
 use mqtt_sansio::client::{
-    AbandonReason, Authentication, ClientConfig, ClientSession, OpenError, ReconfigureError, Resumption, SubscribeError,
+    Authentication, ClientConfig, ClientSession, OpenError, ReconfigureError, Resumption, SubscribeError,
 };
 use mqtt_sansio::codec::{
     AuthReasonCode, ConnAckProperties, Disconnect, DisconnectProperties, DisconnectReasonCode, List, MaximumQoS,
@@ -15,8 +15,8 @@ use mqtt_sansio::codec::{
     ReasonCode, SubscribeProperties, Subscription, SubscriptionIdentifier,
 };
 use mqtt_sansio::{
-    AckError, AuthenticateError, DisconnectError, Instant, Message, Overflow, ProtocolError, PublishError, QoS,
-    Receipt, SessionExpiry, Token, Utf8Str, Version,
+    AbandonReason, AckError, AuthenticateError, DisconnectError, Instant, Message, Overflow, ProtocolError,
+    PublishError, QoS, Receipt, SessionExpiry, Token, Utf8Str, Version,
 };
 
 #[path = "common/client.rs"]

@@ -6,11 +6,14 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use bytes::Buf;
-use mqtt_sansio::client::{AbandonReason, Action, ClientConfig, ClientSession, Close, Outcome};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
 use mqtt_sansio::codec::{
     ConnAck, ConnAckProperties, Delivery, PubComp, PubRec, Publish, PublishProperties, Subscription,
 };
-use mqtt_sansio::{Instant, Journal, Message, PacketId, PublishError, QoS, SessionExpiry, TopicName, Utf8Str, Version};
+use mqtt_sansio::{
+    AbandonReason, Instant, Journal, Message, Outcome, PacketId, PublishError, QoS, SessionExpiry, TopicName, Utf8Str,
+    Version,
+};
 
 const START: Instant = Instant::from_micros(1_000_000_000_000);
 

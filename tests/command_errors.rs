@@ -7,8 +7,8 @@ use mqtt_sansio::codec::{
     ConnAckProperties, ConnAckReasonCode, Disconnect, DisconnectProperties, PublishProperties, SubscribeProperties,
     Subscription, SubscriptionIdentifier,
 };
-use mqtt_sansio::server::{Accept, Acceptor, ServerConfig, Will};
-use mqtt_sansio::{Instant, Message, QoS, TopicName, Version};
+use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+use mqtt_sansio::{Instant, Message, QoS, TopicName, Version, Will};
 
 const NOW: Instant = Instant::EPOCH;
 

@@ -6,10 +6,8 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use bytes::Buf;
 use mqtt_sansio::codec::{Connect, ConnectProperties, Disconnect, DisconnectReasonCode};
-use mqtt_sansio::server::{
-    AbandonReason, Accept, AcceptError, Acceptor, AcceptorAction, Action, Close, Outcome, ServerConfig, ServerSession,
-};
-use mqtt_sansio::{DisconnectError, Instant, Message, QoS, SessionExpiry, Utf8Str, Version};
+use mqtt_sansio::server::{Accept, AcceptError, Acceptor, AcceptorAction, Action, Close, ServerConfig, ServerSession};
+use mqtt_sansio::{AbandonReason, DisconnectError, Instant, Message, Outcome, QoS, SessionExpiry, Utf8Str, Version};
 
 const NOW: Instant = Instant::from_micros(5_000_000);
 

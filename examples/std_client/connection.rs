@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use bytes::{Buf, BytesMut};
-use mqtt_sansio::client::{Action, ClientSession, Close, Connected, Outcome};
+use mqtt_sansio::client::{Action, ClientSession, Close, Connected};
 use mqtt_sansio::codec::Disconnect;
-use mqtt_sansio::{DisconnectError, Instant, ReceivedMessage, StdClock, Token, Transmit};
+use mqtt_sansio::{DisconnectError, Instant, Outcome, ReceivedMessage, StdClock, Token, Transmit};
 
 use crate::arguments::ConnectionArguments;
 use crate::other_protocol::{OtherProtocol, RECOGNISABLE};

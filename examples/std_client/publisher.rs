@@ -8,9 +8,9 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use mqtt_sansio::client::{ClientSession, Connected, Outcome};
+use mqtt_sansio::client::{ClientSession, Connected};
 use mqtt_sansio::codec::{PublishProperties, UserProperty};
-use mqtt_sansio::{Instant, Message, PublishError, ReceivedMessage, Token, TopicName, Utf8Str};
+use mqtt_sansio::{Instant, Message, Outcome, PublishError, ReceivedMessage, Token, TopicName, Utf8Str};
 
 use crate::arguments::PublishArguments;
 use crate::connection::Task;

@@ -7,8 +7,10 @@ use std::time::Duration;
 use mqtt_sansio::codec::{
     List, PublishProperties, SubAckReasonCode, Subscription, SubscriptionIdentifier, UnsubAckReasonCode,
 };
-use mqtt_sansio::server::{Action, AnswerError, Outcome, ServerSession, SubscribeRequest, UnsubscribeRequest, Will};
-use mqtt_sansio::{Instant, Message, PublishError, QoS, ReceivedMessage, TopicFilter, TopicName, Version};
+use mqtt_sansio::server::{Action, AnswerError, ServerSession, SubscribeRequest, UnsubscribeRequest};
+use mqtt_sansio::{
+    Instant, Message, Outcome, PublishError, QoS, ReceivedMessage, TopicFilter, TopicName, Version, Will,
+};
 
 use crate::arguments::Arguments;
 use crate::text::{log, printable};

@@ -154,7 +154,7 @@ pub(super) fn refuse(cx: &mut Context<'_>, id: ConnectionId, refusal: &Refusal) 
 
 /// Refuses a client that is not accepted yet, with a reason code alone.
 pub(super) fn refuse_with(cx: &mut Context<'_>, id: ConnectionId, reason_code: ConnAckReasonCode) {
-    refuse(cx, id, &Refusal { reason_code, reason_string: None, server_reference: None });
+    refuse(cx, id, &reason_code.into());
 }
 
 /// A connection is over before its client was accepted.

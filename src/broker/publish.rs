@@ -13,8 +13,7 @@ use super::router::Published;
 use super::session::Session;
 use super::timers::Due;
 use crate::codec::{List, PubAckReasonCode, PublishProperties, Version};
-use crate::server::Will;
-use crate::session::{Message, MessageRef, PublishError, Receipt, ReceivedMessage, Stored};
+use crate::session::{Message, MessageRef, PublishError, Receipt, ReceivedMessage, Stored, Will};
 use crate::time::Instant;
 use crate::topic::TopicName;
 

@@ -65,4 +65,4 @@ pub use self::config::{Authentication, ClientConfig};
 pub use self::error::{OpenError, ReconfigureError};
 pub use self::server::ServerLimits;
 pub use self::session::ClientSession;
-pub use crate::session::{AbandonReason, Codes, Outcome, SubscribeError, Will};
+pub use crate::session::SubscribeError;

@@ -74,4 +74,3 @@ pub(crate) use self::{
     routing::{Copies, Encoded},
     session::Marked,
 };
-pub use crate::session::{AbandonReason, Codes, Outcome, Will};

@@ -23,6 +23,7 @@ pub struct RequestId {
 
 /// A SUBSCRIBE of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SubscribeRequest<'a> {
     /// The identifier to pass to [`suback`](ServerSession::suback).
     pub id: RequestId,
@@ -34,6 +35,7 @@ pub struct SubscribeRequest<'a> {
 
 /// An UNSUBSCRIBE of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnsubscribeRequest<'a> {
     /// The identifier to pass to [`unsuback`](ServerSession::unsuback).
     pub id: RequestId,

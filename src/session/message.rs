@@ -329,6 +329,7 @@ impl From<Bytes> for Payload<'_> {
 
 /// A received message. It borrows from the input.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReceivedMessage<'a> {
     /// The topic name. It is never empty: a topic alias has been resolved.
     pub topic: Topic<'a>,
@@ -388,6 +389,7 @@ impl<'a> ReceivedMessage<'a> {
 /// part. If the connection closes earlier, the peer sends a message of QoS 1 or 2 again from the beginning; a message
 /// of QoS 0 is lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PayloadPart<'a> {
     /// The bytes of this part.
     pub bytes: &'a [u8],
@@ -427,6 +429,7 @@ impl fmt::Debug for PayloadPart<'_> {
 
 /// The topic of a received message.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum Topic<'a> {
     /// The topic name in the packet.
     Named(TopicName<'a>),

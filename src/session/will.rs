@@ -123,7 +123,7 @@ impl Will {
     /// refers to them.
     ///
     /// ```
-    /// # use mqtt_sansio::server::Will;
+    /// # use mqtt_sansio::Will;
     /// let will = Will::new("home/thermo-7/state", "lost");
     /// let mut user_properties = Vec::new();
     /// let message = will.message(&mut user_properties)?;

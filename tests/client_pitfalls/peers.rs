@@ -3,9 +3,8 @@
 use core::num::NonZeroU8;
 use std::collections::BTreeSet;
 
-use mqtt_sansio::UnknownToken;
-use mqtt_sansio::client::Will;
 use mqtt_sansio::codec::PacketType;
+use mqtt_sansio::{UnknownToken, Will};
 
 use super::*;
 

@@ -7,8 +7,8 @@ use mqtt_sansio::codec::{
     Disconnect, DisconnectProperties, DisconnectReasonCode, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubRec,
     PublishProperties, SubAck, SubAckReasonCode, UnsubAck, UnsubAckReasonCode, UserProperty, Will,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, AcceptError, RefuseError, ServerConfig};
-use mqtt_sansio::{Instant, Message, ProtocolError, PublishError, Version};
+use mqtt_sansio::server::{Accept, AcceptError, RefuseError, ServerConfig};
+use mqtt_sansio::{AbandonReason, Instant, Message, ProtocolError, PublishError, Version};
 
 use crate::server::{
     Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, again, at, auth, authenticating, config, connack, decode,

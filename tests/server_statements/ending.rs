@@ -5,8 +5,8 @@ use mqtt_sansio::codec::{
     DisconnectReasonCode, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, ReasonCode, SubAckReasonCode,
     UserProperty,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{AuthenticateError, DisconnectError, Instant, Message, ProtocolError, Version};
+use mqtt_sansio::server::{Accept, ServerConfig};
+use mqtt_sansio::{AbandonReason, AuthenticateError, DisconnectError, Instant, Message, ProtocolError, Version};
 
 use crate::server::{
     Door, Event, QOS_1, QOS_2, Why, Wire, accepted, again, auth, authenticating, config, connack, decode, delivery,

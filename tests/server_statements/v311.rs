@@ -7,8 +7,8 @@ use mqtt_sansio::codec::{
     ConnAckReasonCode, Connect, Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, SubAck,
     SubAckReasonCode, UnsubAckReasonCode,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, AnswerError, ServerConfig};
-use mqtt_sansio::{ProtocolError, Version};
+use mqtt_sansio::server::{Accept, AnswerError, ServerConfig};
+use mqtt_sansio::{AbandonReason, ProtocolError, Version};
 
 use crate::server::{
     Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, config, connack, decode, delivery, disconnect, disconnected,

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Packet, PubAck, PubComp, PubRec, PubRel, Publish, PublishProperties, UserProperty,
 };
-use mqtt_sansio::server::{AbandonReason, AnswerError, ServerConfig};
-use mqtt_sansio::{Message, SessionExpiry, Version};
+use mqtt_sansio::server::{AnswerError, ServerConfig};
+use mqtt_sansio::{AbandonReason, Message, SessionExpiry, Version};
 
 use super::server::{
     Event, QOS_0, QOS_1, QOS_2, Wire, again, config, connack, delivery, id, lasting, lost, publish, published,

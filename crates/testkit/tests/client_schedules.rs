@@ -7,14 +7,14 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use mqtt_sansio::client::{AbandonReason, ClientConfig, ClientSession, Resumption, SubscribeError};
+use mqtt_sansio::client::{ClientConfig, ClientSession, Resumption, SubscribeError};
 use mqtt_sansio::codec::{
     ConnAck, Delivery, Disconnect, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, Publish, SubAck,
     SubAckReasonCode, Subscription,
 };
 use mqtt_sansio::{
-    AckError, Instant, Message, Overflow, PacketId, PublishError, QoS, Receipt, SessionExpiry, Token, TopicFilter,
-    TopicName, Version,
+    AbandonReason, AckError, Instant, Message, Overflow, PacketId, PublishError, QoS, Receipt, SessionExpiry, Token,
+    TopicFilter, TopicName, Version,
 };
 use mqtt_sansio_testkit::{Event, Fate, Log, ModelServer, Pair, Random, Reconnect};
 

@@ -6,11 +6,12 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::Range;
 use std::time::Duration;
 
-use mqtt_sansio::client::{AbandonReason, Authentication, ClientConfig, Resumption, SubscribeError};
+use mqtt_sansio::client::{Authentication, ClientConfig, Resumption, SubscribeError};
 use mqtt_sansio::codec::{Disconnect, PubAckReasonCode, Subscription};
-use mqtt_sansio::server::{ServerConfig, Will};
+use mqtt_sansio::server::ServerConfig;
 use mqtt_sansio::{
-    AckError, Message, Overflow, PublishError, QoS, Receipt, SessionExpiry, Token, TopicFilter, Version,
+    AbandonReason, AckError, Message, Overflow, PublishError, QoS, Receipt, SessionExpiry, Token, TopicFilter, Version,
+    Will,
 };
 use mqtt_sansio_testkit::{EngineServer, Event, Fate, Pair, Random, Received, Reconnect, Ticket, accept_all};
 
