@@ -48,7 +48,7 @@
 //! | `std` | yes | `alloc`, [`StdClock`], and `std` in the dependencies |
 //! | `alloc` | | [`client`] and [`server`], and `encode` of packets into any `bytes::BufMut` |
 //! | `broker` | yes | [`broker`], and `alloc` |
-//! | `arbitrary` | | [`generators`] of valid packets for property tests and fuzzing, and `std` |
+//! | `arbitrary` | | the module `generators`, of valid packets for property tests and fuzzing, and `std` |
 //!
 //! Without features the crate is the codec alone, for `no_std` without an allocator.
 //!
@@ -116,8 +116,9 @@ mod topic;
 pub use codec::{PacketId, QoS, ReasonCode, Subscription, Version};
 #[cfg(feature = "alloc")]
 pub use session::{
-    AbandonReason, Codes, CommandError, Journal, JournalError, Message, MessageRef, Outcome, Overflow, Payload,
-    PayloadPart, ProtocolError, Receipt, ReceivedMessage, SessionExpiry, SharedTopic, Token, Topic, Transmit,
+    AbandonReason, AckError, AuthenticateError, Codes, DisconnectError, Journal, JournalError, Message, MessageRef,
+    Outcome, Overflow, Payload, PayloadPart, ProtocolError, PublishError, Receipt, ReceivedMessage, SessionExpiry,
+    SharedTopic, Token, Topic, Transmit, UnknownToken, Will,
 };
 pub use text::{TextError, TextErrorKind, Utf8Str};
 pub use time::Instant;

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use mqtt_sansio::broker::{BrokerConfig, Decision, SharedStrategy};
 use mqtt_sansio::codec::{Connect, Subscribe, Subscription, Will};
-use mqtt_sansio::{CommandError, Message, Version};
+use mqtt_sansio::{Message, PublishError, Version};
 
 #[path = "common/broker.rs"]
 mod broker;
@@ -112,7 +112,7 @@ fn a_will_that_cannot_be_retained_is_published() {
 fn a_topic_with_too_many_levels_is_not_a_full_queue() {
     let mut net = Net::new(BrokerConfig { max_topic_levels: 2, ..config() });
     let error = net.broker.publish(net.now, &Message::new("a/b/c", "x"));
-    assert!(!matches!(error, Err(CommandError::QueueFull)), "{error:?}");
+    assert!(!matches!(error, Err(PublishError::QueueFull)), "{error:?}");
 }
 
 #[test]

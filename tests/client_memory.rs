@@ -5,8 +5,8 @@
 use std::num::NonZeroU16;
 
 use bytes::{Buf, Bytes};
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
-use mqtt_sansio::{Instant, Message, QoS, Version};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+use mqtt_sansio::{Instant, Message, Outcome, QoS, Version};
 
 #[path = "common/counting.rs"]
 mod counting;

@@ -6,11 +6,14 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use bytes::Buf;
-use mqtt_sansio::client::{AbandonReason, Action, ClientConfig, ClientSession, Close, Outcome};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
 use mqtt_sansio::codec::{
     ConnAck, ConnAckProperties, Delivery, PubComp, PubRec, Publish, PublishProperties, Subscription,
 };
-use mqtt_sansio::{CommandError, Instant, Journal, Message, PacketId, QoS, SessionExpiry, TopicName, Utf8Str, Version};
+use mqtt_sansio::{
+    AbandonReason, Instant, Journal, Message, Outcome, PacketId, PublishError, QoS, SessionExpiry, TopicName, Utf8Str,
+    Version,
+};
 
 const START: Instant = Instant::from_micros(1_000_000_000_000);
 
@@ -241,7 +244,7 @@ fn expired_messages_are_dropped_before_one_is_refused() {
     let mut client = ClientSession::new(ClientConfig { max_kept: 1, ..config() });
     let expired = client.publish(START, &expiring(1)).unwrap();
     client.poll_timeout(START);
-    assert_eq!(client.publish(START, &expiring(9)), Err(CommandError::QueueFull));
+    assert_eq!(client.publish(START, &expiring(9)), Err(PublishError::QueueFull));
     let done = client.poll_timeout(START + Duration::from_secs(2));
     assert_eq!(done, Some(Action::Done { token: expired, outcome: Outcome::Abandoned(AbandonReason::Expired) }));
     client.publish(START, &expiring(9)).unwrap();

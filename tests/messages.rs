@@ -3,9 +3,9 @@
 #![cfg(feature = "alloc")]
 
 use bytes::Buf;
-use mqtt_sansio::client::{ClientConfig, ClientSession, Will};
+use mqtt_sansio::client::{ClientConfig, ClientSession};
 use mqtt_sansio::codec::{List, PayloadFormat, PublishProperties, UserProperty};
-use mqtt_sansio::{CommandError, Instant, Message, QoS, TopicName, Utf8Str};
+use mqtt_sansio::{Instant, Message, PublishError, QoS, TopicName, Utf8Str, Will};
 
 const NOW: Instant = Instant::EPOCH;
 
@@ -73,17 +73,17 @@ fn texts_of_a_will_that_are_not_valid_are_errors() {
     // The topic is validated when the message is published.
     let wild = Will { topic: "a/#".into(), ..will() };
     let message = Message::try_from(&wild).unwrap();
-    assert!(matches!(message.checked(), Err(CommandError::Text(_))));
+    assert!(matches!(message.checked(), Err(PublishError::Topic(_))));
 }
 
 #[test]
 fn user_properties_of_owned_texts_are_a_list_like_any_other() {
-    let owned = vec![("a".to_owned(), "1".to_owned()), ("b".to_owned(), String::new())];
-    let list = List::<UserProperty<'_>>::try_from(&owned).unwrap();
+    let owned = [("a".to_owned(), "1".to_owned()), ("b".to_owned(), String::new())];
+    let list = List::<UserProperty<'_>>::try_from(&owned[..]).unwrap();
     let slice = [UserProperty::new("a", "1").unwrap(), UserProperty::new("b", "").unwrap()];
     assert_eq!(list, List::from(&slice));
     assert_eq!((list.len(), list.is_empty(), list.iter().len()), (2, false, 2));
     assert_eq!(list.iter().collect::<Vec<_>>(), slice);
-    let long = vec![("x".repeat(65_536), String::new())];
-    assert!(List::<UserProperty<'_>>::try_from(&long).is_err());
+    let long = [("x".repeat(65_536), String::new())];
+    assert!(List::<UserProperty<'_>>::try_from(&long[..]).is_err());
 }

@@ -6,8 +6,8 @@
 use mqtt_sansio::codec::{
     ConnectProperties, Disconnect, DisconnectReasonCode, Packet, PubAck, PubComp, PubRec, PubRel, QoS,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{Instant, Message, ProtocolError, SessionExpiry, Token, Version};
+use mqtt_sansio::server::{Accept, ServerConfig};
+use mqtt_sansio::{AbandonReason, Instant, Message, ProtocolError, SessionExpiry, Token, Version};
 
 #[path = "server_table/acceptor.rs"]
 mod acceptor;

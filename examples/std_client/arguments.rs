@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
-use mqtt_sansio::client::{ClientConfig, ClientSession, Will};
+use mqtt_sansio::client::{ClientConfig, ClientSession};
 use mqtt_sansio::codec::{RetainHandling, SubscriptionIdentifier, UserProperty};
-use mqtt_sansio::{Instant, QoS, SessionExpiry, TextError, TopicError, TopicFilter, TopicName, Utf8Str, Version};
+use mqtt_sansio::{Instant, QoS, SessionExpiry, TextError, TopicError, TopicFilter, TopicName, Utf8Str, Version, Will};
 
 use crate::publisher::Publisher;
 use crate::subscriber::Subscriber;

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use bytes::{Buf, BytesMut};
-use mqtt_sansio::client::{Action, ClientSession, Close, Connected, Outcome};
+use mqtt_sansio::client::{Action, ClientSession, Close, Connected};
 use mqtt_sansio::codec::Disconnect;
-use mqtt_sansio::{CommandError, Instant, ReceivedMessage, StdClock, Token, Transmit};
+use mqtt_sansio::{DisconnectError, Instant, Outcome, ReceivedMessage, StdClock, Token, Transmit};
 
 use crate::arguments::ConnectionArguments;
 use crate::other_protocol::{OtherProtocol, RECOGNISABLE};
@@ -204,7 +204,7 @@ impl<'a, T: Task> Driver<'a, T> {
             if self.has_to_leave() || (self.task.is_done() && self.client.is_connected()) {
                 // Messages received after DISCONNECT are not acknowledged, and stay with the server.
                 match self.client.disconnect(self.clock.now(), &Disconnect::default()) {
-                    Ok(()) | Err(CommandError::NotConnected) => {} // or the connection has ended
+                    Ok(()) | Err(DisconnectError::NotConnected) => {} // or the connection has ended
                     Err(error) => return Err(error.into()),
                 }
             }

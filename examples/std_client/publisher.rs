@@ -8,9 +8,9 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use mqtt_sansio::client::{ClientSession, Connected, Outcome};
+use mqtt_sansio::client::{ClientSession, Connected};
 use mqtt_sansio::codec::{PublishProperties, UserProperty};
-use mqtt_sansio::{CommandError, Instant, Message, ReceivedMessage, Token, TopicName, Utf8Str};
+use mqtt_sansio::{Instant, Message, Outcome, PublishError, ReceivedMessage, Token, TopicName, Utf8Str};
 
 use crate::arguments::PublishArguments;
 use crate::connection::Task;
@@ -134,7 +134,7 @@ impl Task for Publisher<'_> {
                     self.published = self.published.saturating_add(1);
                 }
                 // There will be room when other messages have their outcomes.
-                Err(CommandError::QueueFull) if !self.open.is_empty() => {
+                Err(PublishError::QueueFull) if !self.open.is_empty() => {
                     self.held = Some(payload);
                     break;
                 }

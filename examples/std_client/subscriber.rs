@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use mqtt_sansio::client::{ClientSession, Connected, Outcome, Resumption};
+use mqtt_sansio::client::{ClientSession, Connected, Resumption};
 use mqtt_sansio::codec::{SubscribeProperties, Subscription};
-use mqtt_sansio::{Instant, ReceivedMessage, Token, TopicError, Version};
+use mqtt_sansio::{Instant, Outcome, ReceivedMessage, Token, TopicError, Version};
 
 use crate::arguments::SubscribeArguments;
 use crate::connection::Task;

@@ -7,8 +7,10 @@ use std::time::Duration;
 use mqtt_sansio::codec::{
     List, PublishProperties, SubAckReasonCode, Subscription, SubscriptionIdentifier, UnsubAckReasonCode,
 };
-use mqtt_sansio::server::{Action, Outcome, ServerSession, SubscribeRequest, UnsubscribeRequest, Will};
-use mqtt_sansio::{CommandError, Instant, Message, QoS, ReceivedMessage, TopicFilter, TopicName, Version};
+use mqtt_sansio::server::{Action, AnswerError, ServerSession, SubscribeRequest, UnsubscribeRequest};
+use mqtt_sansio::{
+    Instant, Message, Outcome, PublishError, QoS, ReceivedMessage, TopicFilter, TopicName, Version, Will,
+};
 
 use crate::arguments::Arguments;
 use crate::text::{log, printable};
@@ -64,7 +66,7 @@ impl Client {
         now: Instant,
         input: &mut &[u8],
         arguments: &Arguments,
-    ) -> Result<State, CommandError> {
+    ) -> Result<State, AnswerError> {
         self.tick(now, arguments.tick);
         while let Some(action) = self.session.poll(now, input) {
             match action {
@@ -83,7 +85,7 @@ impl Client {
         Ok(State::Open)
     }
 
-    fn subscribe(&mut self, now: Instant, request: &SubscribeRequest<'_>, tick: Duration) -> Result<(), CommandError> {
+    fn subscribe(&mut self, now: Instant, request: &SubscribeRequest<'_>, tick: Duration) -> Result<(), AnswerError> {
         let identifier = request.properties.subscription_identifier;
         let codes: Vec<_> = request.subscriptions.iter().map(|it| self.grant(&it, identifier)).collect();
         if self.wishes.next_tick.is_none() && self.wishes.has_clock() {
@@ -105,7 +107,7 @@ impl Client {
         asked.qos.into()
     }
 
-    fn unsubscribe(&mut self, now: Instant, request: &UnsubscribeRequest<'_>) -> Result<(), CommandError> {
+    fn unsubscribe(&mut self, now: Instant, request: &UnsubscribeRequest<'_>) -> Result<(), AnswerError> {
         let remove = |filter: TopicFilter<'_>| match self.wishes.subscriptions.remove(filter.as_str()) {
             Some(_) => UnsubAckReasonCode::Success,
             None => UnsubAckReasonCode::NoSubscriptionExisted,
@@ -156,7 +158,7 @@ impl Client {
         let subscription_identifiers = List::from(&identifiers);
         let properties = PublishProperties { subscription_identifiers, ..properties };
         match self.session.publish(now, &Message::new(&topic, payload).qos(qos.min(granted)).properties(properties)) {
-            Ok(_) | Err(CommandError::NotConnected) => {} // a message of QoS 0 does not wait for a connection
+            Ok(_) | Err(PublishError::NotConnected) => {} // a message of QoS 0 does not wait for a connection
             Err(error) => log(format_args!("{}: {topic}: {error}", self.session.client_id())),
         }
     }

@@ -11,13 +11,12 @@ use super::router::Published;
 use super::session::Session;
 use super::timers::Due;
 use crate::codec::{List, PubAckReasonCode, PublishProperties, Version};
-use crate::server::Will;
-use crate::session::{CommandError, Message, MessageRef, Receipt, ReceivedMessage, Stored};
+use crate::session::{Message, MessageRef, PublishError, Receipt, ReceivedMessage, Stored, Will};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
 /// Publishes a message of the embedding program's own; see [`Broker::publish`](super::Broker::publish).
-pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<usize, CommandError> {
+pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<usize, PublishError> {
     let publish = message.checked()?;
     let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..*publish.properties };
     let large = publish.large().map(|large| cx.sessions.memory().payloads().share(large.clone()));
@@ -26,8 +25,8 @@ pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result
     Stored::message_len(&publish, None, Version::V5)?;
     match route(cx, None, &publish, large) {
         Ok(published) => Ok(published.copies),
-        Err(PubAckReasonCode::TopicNameInvalid) => Err(CommandError::TooManyLevels),
-        Err(_) => Err(CommandError::QueueFull),
+        Err(PubAckReasonCode::TopicNameInvalid) => Err(PublishError::TooManyLevels),
+        Err(_) => Err(PublishError::QueueFull),
     }
 }
 

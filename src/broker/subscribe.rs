@@ -9,8 +9,7 @@ use super::pending_decisions::{PendingCodes, PendingDecision, PendingPacket};
 use super::policy::{Decision, Notice};
 use super::session::Session;
 use crate::codec::{self, DisconnectReasonCode, SubAckReasonCode, SubscriptionIdentifier, UnsubAckReasonCode, Version};
-use crate::server::{SubscribeRequest, UnsubscribeRequest};
-use crate::session::CommandError;
+use crate::server::{AnswerError, SubscribeRequest, UnsubscribeRequest};
 use crate::topic::TopicFilter;
 
 /// A client asks for subscriptions: the policy decides about each.
@@ -109,8 +108,8 @@ pub(super) fn receive_unsubscribe(cx: &mut Context<'_>, index: SessionIndex, req
 }
 
 /// Disconnects a client that accepts no packet as large as the answer to its request: it would wait for ever.
-fn disconnect_if_too_large(cx: &mut Context<'_>, index: SessionIndex, answer: Result<(), CommandError>) {
-    if let Err(CommandError::TooLarge { .. }) = answer {
+fn disconnect_if_too_large(cx: &mut Context<'_>, index: SessionIndex, answer: Result<(), AnswerError>) {
+    if let Err(AnswerError::TooLarge { .. }) = answer {
         lifecycle::disconnect(cx, index, DisconnectReasonCode::PacketTooLarge);
     }
 }

@@ -179,7 +179,7 @@ impl<'a, T> From<&'a Vec<T>> for List<'a, T> {
 /// ```
 /// # use mqtt_sansio::codec::{List, UserProperty};
 /// let owned = vec![(String::from("site"), String::from("berlin-03"))];
-/// let user_properties = List::<UserProperty<'_>>::try_from(&owned)?;
+/// let user_properties = List::<UserProperty<'_>>::try_from(&owned[..])?;
 /// assert_eq!(user_properties.iter().next().unwrap().value, "berlin-03");
 /// # Ok::<(), mqtt_sansio::TextError>(())
 /// ```
@@ -188,10 +188,10 @@ impl<'a, T> From<&'a Vec<T>> for List<'a, T> {
 ///
 /// [`TextError`] if a text contains U+0000 or is longer than 65,535 bytes.
 #[cfg(feature = "alloc")]
-impl<'a> TryFrom<&'a Vec<(String, String)>> for List<'a, UserProperty<'a>> {
+impl<'a> TryFrom<&'a [(String, String)]> for List<'a, UserProperty<'a>> {
     type Error = TextError;
 
-    fn try_from(pairs: &'a Vec<(String, String)>) -> Result<Self, TextError> {
+    fn try_from(pairs: &'a [(String, String)]) -> Result<Self, TextError> {
         for (name, value) in pairs {
             UserProperty::new(name, value)?;
         }

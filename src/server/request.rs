@@ -30,6 +30,7 @@ impl RequestId {
 
 /// A SUBSCRIBE of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SubscribeRequest<'a> {
     /// The identifier to pass to [`suback`](ServerSession::suback).
     pub id: RequestId,
@@ -55,6 +56,7 @@ impl<'a> SubscribeRequest<'a> {
 
 /// An UNSUBSCRIBE of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnsubscribeRequest<'a> {
     /// The identifier to pass to [`unsuback`](ServerSession::unsuback).
     pub id: RequestId,

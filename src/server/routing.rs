@@ -22,7 +22,7 @@ use super::action::Action;
 use super::session::{Marked, ServerSession};
 use super::state::State;
 use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{Admission, CommandError, Endpoint, LARGE, MessageRef, PayloadAccount, Transmit};
+use crate::session::{Admission, Endpoint, LARGE, MessageRef, PayloadAccount, PublishError, Transmit};
 use crate::time::Instant;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
@@ -147,9 +147,9 @@ impl ServerSession {
         qos: QoS,
         retain: bool,
         identifiers: &[SubscriptionIdentifier],
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), PublishError> {
         if matches!(self.state, State::Expired) {
-            return Err(CommandError::NotConnected);
+            return Err(PublishError::NotConnected);
         }
         // The expiry interval counts from now, not from the session's last event.
         self.engine.advance(copies.now);

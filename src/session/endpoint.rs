@@ -1,7 +1,8 @@
 //! The differences between client and server that the engine depends on, and the loop over the input that both share.
 
+use super::command_error::{PublishError, SubscribeError};
 use super::engine::Engine;
-use super::error::{CommandError, ProtocolError};
+use super::error::ProtocolError;
 use super::limits::ConnectionLimits;
 use super::message::{PayloadPart, ReceivedMessage};
 use super::outcome::Done;
@@ -23,10 +24,10 @@ pub(crate) trait Peer {
     }
 
     /// Checks whether the peer supports a message of this QoS and RETAIN flag.
-    fn supports(&self, qos: QoS, retain: bool) -> Result<(), CommandError>;
+    fn supports(&self, qos: QoS, retain: bool) -> Result<(), PublishError>;
 
     /// Checks whether the peer supports a request, which is about to be sent.
-    fn supports_request(&mut self, request: &Request<'_>) -> Result<(), CommandError>;
+    fn supports_request(&mut self, request: &Request<'_>) -> Result<(), SubscribeError>;
 }
 
 /// The reports of the engine from which an action of client or server is made.

@@ -7,8 +7,8 @@ use core::fmt;
 
 use bytes::Bytes;
 
+use super::command_error::PublishError;
 use super::deliveries::inbound::Receipt;
-use super::error::CommandError;
 use super::link::transmit::LARGE;
 use crate::codec::{Delivery, List, Publish, PublishParts, PublishProperties, QoS};
 use crate::escaped::Escaped;
@@ -129,13 +129,13 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     ///
-    /// [`CommandError::TopicAlias`] if the properties contain a topic alias; [`CommandError::Text`] if the topic is not a
+    /// [`PublishError::TopicAlias`] if the properties contain a topic alias; [`PublishError::Topic`] if the topic is not a
     /// valid topic name.
     // The topic of a message to publish is validated here and nowhere else.
     #[inline(always)]
-    pub fn checked(&self) -> Result<MessageRef<'_>, CommandError> {
+    pub fn checked(&self) -> Result<MessageRef<'_>, PublishError> {
         if self.properties.topic_alias.is_some() {
-            return Err(CommandError::TopicAlias);
+            return Err(PublishError::TopicAlias);
         }
         let (payload, shared) = match &self.payload {
             Payload::Borrowed(payload) => (*payload, None),
@@ -353,6 +353,7 @@ impl From<Bytes> for Payload<'_> {
 
 /// A received message. It borrows from the input.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReceivedMessage<'a> {
     /// The topic name. It is never empty: a topic alias has been resolved.
     pub topic: Topic<'a>,
@@ -412,6 +413,7 @@ impl<'a> ReceivedMessage<'a> {
 /// part. If the connection closes earlier, the peer sends a message of QoS 1 or 2 again from the beginning; a message
 /// of QoS 0 is lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PayloadPart<'a> {
     /// The bytes of this part.
     pub bytes: &'a [u8],
@@ -451,6 +453,7 @@ impl fmt::Debug for PayloadPart<'_> {
 
 /// The topic of a received message.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum Topic<'a> {
     /// The topic name in the packet.
     Named(TopicName<'a>),

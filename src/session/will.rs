@@ -4,8 +4,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::command_error::InvalidText;
 use super::message::Message;
-use crate::codec::{self, List, PayloadFormat, PublishProperties, QoS, WillProperties};
+use crate::codec::{
+    self, Field, List, PayloadFormat, PropertyId, PublishProperties, QoS, UserProperty, WillProperties,
+};
 use crate::escaped::Escaped;
 use crate::text::Utf8Str;
 use crate::topic::{TopicError, TopicName};
@@ -47,6 +50,11 @@ impl Will {
     }
 }
 
+/// Returns names and values as the user properties of a packet.
+pub(crate) fn user_properties(pairs: &[(String, String)]) -> Result<List<'_, UserProperty<'_>>, InvalidText> {
+    List::<UserProperty<'_>>::try_from(pairs).map_err(InvalidText::of(Field::Property(PropertyId::UserProperty)))
+}
+
 /// Prints all fields; the payload and the correlation data as escaped texts, cut after 64 bytes.
 impl fmt::Debug for Will {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,20 +76,22 @@ impl fmt::Debug for Will {
 
 impl Will {
     /// Returns the will in the form in which CONNECT contains it.
-    pub(crate) fn encodable(&self) -> Result<codec::Will<'_>, TopicError> {
+    pub(crate) fn encodable(&self) -> Result<codec::Will<'_>, InvalidText> {
+        let content_type = self.content_type.as_deref().map(Utf8Str::new).transpose();
+        let response_topic = self.response_topic.as_deref().map(TopicName::new).transpose();
         Ok(codec::Will {
-            topic: TopicName::new(&self.topic)?,
+            topic: TopicName::new(&self.topic).map_err(InvalidText::of(Field::WillTopic))?,
             payload: &self.payload,
             qos: self.qos,
             retain: self.retain,
             properties: WillProperties {
                 payload_format_indicator: self.payload_format_indicator,
                 message_expiry_interval: self.message_expiry_interval,
-                content_type: self.content_type.as_deref().map(Utf8Str::new).transpose()?,
-                response_topic: self.response_topic.as_deref().map(TopicName::new).transpose()?,
+                content_type: content_type.map_err(InvalidText::of(Field::Property(PropertyId::ContentType)))?,
+                response_topic: response_topic.map_err(InvalidText::of(Field::Property(PropertyId::ResponseTopic)))?,
                 correlation_data: self.correlation_data.as_deref(),
                 will_delay_interval: Some(self.delay_interval).filter(|&seconds| seconds != 0),
-                user_properties: List::try_from(&self.user_properties)?,
+                user_properties: user_properties(&self.user_properties)?,
             },
         })
     }
@@ -113,7 +123,7 @@ impl Will {
 ///
 /// ```
 /// # use mqtt_sansio::Message;
-/// # use mqtt_sansio::server::Will;
+/// # use mqtt_sansio::Will;
 /// let will = Will::new("home/thermo-7/state", "lost");
 /// let message = Message::try_from(&will)?;
 /// assert_eq!(message.get_payload(), b"lost");
@@ -133,7 +143,7 @@ impl<'m> TryFrom<&'m Will> for Message<'m> {
             content_type: will.content_type.as_deref().map(Utf8Str::new).transpose()?,
             response_topic: will.response_topic.as_deref().map(TopicName::new).transpose()?,
             correlation_data: will.correlation_data.as_deref(),
-            user_properties: List::try_from(&will.user_properties)?,
+            user_properties: List::try_from(&will.user_properties[..])?,
             ..PublishProperties::default()
         };
         Ok(Self::new(&will.topic, &will.payload).qos(will.qos).retain(will.retain).properties(properties))

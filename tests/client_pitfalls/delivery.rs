@@ -2,7 +2,7 @@
 
 use super::journal::store;
 use super::*;
-use mqtt_sansio::SessionExpiry;
+use mqtt_sansio::{AckError, SessionExpiry};
 
 /// All operations take their packet identifiers from one allocator. As many identifiers are in use as operations are in
 /// flight, and none once the session has ended.
@@ -377,7 +377,7 @@ fn pitfall_06_resumed_new_and_lost_sessions() {
         assert_eq!(wire.connect(connack()), [Event::Connected(Resumption::Lost)]);
         for receipt in wire.receipts.clone() {
             let result = wire.client.ack(wire.now, receipt, PubAckReasonCode::Success);
-            assert_eq!(result, Err(CommandError::EarlierConnection));
+            assert_eq!(result, Err(AckError::EarlierConnection));
         }
         wire.assert_silent();
         wire.lose();

@@ -1,6 +1,7 @@
 //! Input that no conforming server sends: each is answered by closing the connection, in 5.0 with a reason code.
 
 use super::*;
+use mqtt_sansio::PublishError;
 
 /// Malformed Packet or Protocol Error: one Close, one DISCONNECT with this code in 5.0, nothing delivered.
 #[track_caller]
@@ -98,7 +99,7 @@ fn an_empty_topic_is_refused() {
     for wire in &mut wires {
         for qos in [QOS_0, QOS_1, QOS_2] {
             let result = wire.client.publish(wire.now, &Message::new("", "x").qos(qos));
-            assert!(matches!(result, Err(CommandError::Encode(_) | CommandError::Text(_))), "{qos}: {result:?}");
+            assert!(matches!(result, Err(PublishError::Encode(_) | PublishError::Topic(_))), "{qos}: {result:?}");
         }
         wire.assert_silent();
     }

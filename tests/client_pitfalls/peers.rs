@@ -3,8 +3,8 @@
 use core::num::NonZeroU8;
 use std::collections::BTreeSet;
 
-use mqtt_sansio::client::Will;
 use mqtt_sansio::codec::PacketType;
+use mqtt_sansio::{UnknownToken, Will};
 
 use super::*;
 
@@ -120,7 +120,7 @@ fn pitfall_33_a_request_that_closes_every_connection_is_abandoned() {
                 assert_eq!(wire.lose(), [abandoned(harmful, AbandonReason::Unanswered { tries: 3 })]);
             }
             assert_eq!((wire.client.tries(harmful), wire.client.tries(other)), (None, Some(3)));
-            assert_eq!(wire.client.withdraw(wire.now, harmful), Err(CommandError::UnknownToken), "it has its outcome");
+            assert_eq!(wire.client.withdraw(wire.now, harmful), Err(UnknownToken), "it has its outcome");
             wire.connect(present());
             // Messages are not abandoned.
             wire.assert_sent(&[published("x", again(QOS_1, 2))]);
@@ -157,7 +157,7 @@ fn pitfall_33_queued_operations_can_be_withdrawn() {
         assert_eq!(sent, [Publish, Publish, Publish, Unsubscribe]);
         // A packet in the output buffer cannot be withdrawn.
         let now = wire.publish("now", QOS_0);
-        assert_eq!(wire.client.withdraw(wire.now, now), Err(CommandError::UnknownToken));
+        assert_eq!(wire.client.withdraw(wire.now, now), Err(UnknownToken));
     }
 }
 

@@ -1,6 +1,8 @@
 //! Section 3.2: CONNACK.
 
 use super::*;
+use mqtt_sansio::client::SubscribeError;
+use mqtt_sansio::{AuthenticateError, PublishError};
 
 #[test]
 fn mqtt_3_2_2_4_session_present_without_a_local_session_closes() {
@@ -47,7 +49,7 @@ fn mqtt_3_2_2_11_no_qos_above_the_maximum() {
         // Once the maximum is known: messages above it are refused.
         for qos in [QOS_0, QOS_1, QOS_2] {
             let result = wire.client.publish(wire.now, &Message::new("t", "x").qos(qos));
-            let expected = CommandError::QoSNotSupported { maximum };
+            let expected = PublishError::QoSNotSupported { maximum };
             assert_eq!(result.err(), (!allowed(qos)).then_some(expected), "{qos}");
         }
         let sent = wire.take();
@@ -73,10 +75,10 @@ fn mqtt_3_2_2_14_no_retain_where_it_is_not_available() {
     let waiting = wire.client.publish(wire.now, &retained).unwrap();
     let events = wire.connect(connack_with(limit));
     assert_eq!(events[1..], [abandoned(waiting, AbandonReason::NotSupported(ReasonCode::RetainNotSupported))]);
-    assert_eq!(wire.client.publish(wire.now, &retained), Err(CommandError::RetainNotSupported));
+    assert_eq!(wire.client.publish(wire.now, &retained), Err(PublishError::RetainNotSupported));
     assert_eq!(
         wire.client.publish(wire.now, &Message::new("t", "r").retain(true)),
-        Err(CommandError::RetainNotSupported)
+        Err(PublishError::RetainNotSupported)
     );
     wire.assert_silent();
 
@@ -115,14 +117,17 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     assert_eq!(events, waiting.map(|token| abandoned(token, too_large)));
     assert_eq!(wire.client.open_operations(), 0);
     // Commands given once it is known.
-    let refused = Err(CommandError::TooLarge { limit: LIMIT });
+    let refused = Err(PublishError::TooLarge { limit: LIMIT });
     for qos in [QOS_0, QOS_1, QOS_2] {
         assert_eq!(wire.client.publish(wire.now, &Message::new("t", &long).qos(qos)), refused);
         assert_eq!(wire.client.publish(wire.now, &Message::new(&long, "t").qos(qos)), refused);
     }
-    assert_eq!(wire.client.subscribe(wire.now, &[long_subscription]), refused);
-    assert_eq!(wire.client.unsubscribe(wire.now, &[long_filter]), refused);
-    assert_eq!(wire.client.reauthenticate(wire.now, long.as_bytes()), Err(CommandError::TooLarge { limit: LIMIT }));
+    assert_eq!(wire.client.subscribe(wire.now, &[long_subscription]), Err(SubscribeError::TooLarge { limit: LIMIT }));
+    assert_eq!(wire.client.unsubscribe(wire.now, &[long_filter]), Err(SubscribeError::TooLarge { limit: LIMIT }));
+    assert_eq!(
+        wire.client.reauthenticate(wire.now, long.as_bytes()),
+        Err(AuthenticateError::TooLarge { limit: LIMIT })
+    );
     wire.assert_silent();
     assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0));
     // Every size around the limit, with a topic alias that makes the packet larger and one that makes it smaller.

@@ -9,14 +9,14 @@
 use core::num::{NonZeroU16, NonZeroU32};
 use std::collections::BTreeSet;
 
-use mqtt_sansio::client::{AbandonReason, Authentication, ClientConfig, Resumption};
+use mqtt_sansio::client::{Authentication, ClientConfig, Resumption};
 use mqtt_sansio::codec::{
     AckProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Disconnect, DisconnectProperties,
     DisconnectReasonCode, List, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
     PubRelReasonCode, Publish, PublishProperties, ReasonCode, Subscribe, SubscribeProperties, Subscription,
     SubscriptionIdentifier, Unsubscribe, UserProperty,
 };
-use mqtt_sansio::{CommandError, Message, ProtocolError, QoS, TopicName, Utf8Str, Version};
+use mqtt_sansio::{AbandonReason, AckError, Message, ProtocolError, QoS, TopicName, Utf8Str, Version};
 
 mod acks;
 mod auth;

@@ -124,7 +124,7 @@ fn acknowledgements_go_in_order_whenever_they_are_given() {
                 let receipt = owed.remove(place);
                 wire.client.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
                 let again = wire.client.ack(wire.now, receipt, PubAckReasonCode::Success);
-                assert_eq!(again, Err(CommandError::AlreadyAcknowledged), "seed {seed}");
+                assert_eq!(again, Err(AckError::AlreadyAcknowledged), "seed {seed}");
             }
             sent.extend(sent_ids(&mut wire));
             assert!(arrived.starts_with(&sent), "seed {seed}: {sent:?}");

@@ -508,7 +508,7 @@ impl Policy for Witness {
     }
 
     fn authenticate(&mut self, id: DecisionId, step: &AuthStep<'_>) -> Decision<Admission> {
-        let AuthStep { client_id, method, data, is_again } = *step;
+        let AuthStep { client_id, method, data, is_again, .. } = *step;
         let again = if is_again { " again" } else { "" };
         let data = String::from_utf8_lossy(data);
         self.asked.push((id, format!("authenticate{again} {client_id} {method} {data}")));

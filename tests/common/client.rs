@@ -4,13 +4,14 @@
 #![allow(dead_code)] // each test uses only some of these items
 
 use bytes::Buf;
-use mqtt_sansio::client::{AbandonReason, Action, ClientConfig, ClientSession, Close, Outcome, Resumption};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close, Resumption};
 use mqtt_sansio::codec::{
     self, Auth, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, Delivery, DisconnectReasonCode,
     Limits, Packet, Publish, ReasonCode, Sender, SubAck, SubAckReasonCode, Subscription, UnsubAck, UnsubAckReasonCode,
 };
 use mqtt_sansio::{
-    Instant, Message, PacketId, ProtocolError, QoS, Receipt, SessionExpiry, Token, TopicFilter, TopicName, Version,
+    AbandonReason, Instant, Message, Outcome, PacketId, ProtocolError, QoS, Receipt, SessionExpiry, Token, TopicFilter,
+    TopicName, Version,
 };
 
 pub(crate) const QOS_0: QoS = QoS::AtMostOnce;

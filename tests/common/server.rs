@@ -11,11 +11,10 @@ use mqtt_sansio::codec::{
     ConnectProperties, Delivery, Disconnect, DisconnectReasonCode, Limits, Packet, Publish, ReasonCode, Sender,
     Subscribe, Subscription, Unsubscribe, Will, WillProperties,
 };
-use mqtt_sansio::server::{
-    AbandonReason, Accept, Acceptor, AcceptorAction, Action, Close, Outcome, RequestId, ServerConfig, ServerSession,
-};
+use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, Close, RequestId, ServerConfig, ServerSession};
 use mqtt_sansio::{
-    Instant, Message, PacketId, ProtocolError, QoS, Receipt, Token, TopicFilter, TopicName, Utf8Str, Version,
+    AbandonReason, Instant, Message, Outcome, PacketId, ProtocolError, QoS, Receipt, Token, TopicFilter, TopicName,
+    Utf8Str, Version,
 };
 
 pub(crate) const QOS_0: QoS = QoS::AtMostOnce;

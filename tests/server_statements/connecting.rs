@@ -7,8 +7,8 @@ use mqtt_sansio::codec::{
     Disconnect, DisconnectProperties, DisconnectReasonCode, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubRec,
     PublishProperties, SubAck, SubAckReasonCode, UnsubAck, UnsubAckReasonCode, UserProperty, Will,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{CommandError, Instant, Message, ProtocolError, Version};
+use mqtt_sansio::server::{Accept, AcceptError, RefuseError, ServerConfig};
+use mqtt_sansio::{AbandonReason, Instant, Message, ProtocolError, PublishError, Version};
 
 use crate::server::{
     Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, accepted, again, at, auth, authenticating, config, connack,
@@ -250,7 +250,7 @@ fn mqtt_3_1_2_25_a_message_that_is_too_large_is_dropped() {
     let mut wire = Wire::connected(config(), &small(40));
     for qos in [QOS_0, QOS_1, QOS_2] {
         let result = wire.server.publish(wire.now, &Message::new("t", &long).qos(qos));
-        assert_eq!(result, Err(CommandError::TooLarge { limit: 40 }));
+        assert_eq!(result, Err(PublishError::TooLarge { limit: 40 }));
     }
     assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
     wire.publish("fits", QOS_1);
@@ -391,7 +391,7 @@ fn mqtt_3_1_3_6_and_mqtt_3_1_3_7_an_empty_client_identifier_is_assigned_one() {
     // A client identifier must be assigned, and CONNACK carries it.
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-        Some(CommandError::NoClientIdentifier)
+        Some(AcceptError::NoClientIdentifier)
     );
     let accept = Accept { assigned_client_id: Some("unique".into()), ..Accept::default() };
     let mut server = door.acceptor.accept(door.now, None, accept).unwrap();
@@ -501,10 +501,10 @@ fn mqtt_3_2_0_2_there_is_one_connack() {
     assert_eq!(decode(&sent, Version::V5).iter().filter(is_connack).count(), 1);
     let mut door = Door::asked(config(), &v5());
     door.acceptor.refuse(door.now, ConnAckReasonCode::ServerBusy).unwrap();
-    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoConnect));
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-        Some(CommandError::NoConnect)
+        Some(AcceptError::NoConnect)
     );
     door.assert_sent(&[refused(ConnAckReasonCode::ServerBusy)]);
 }

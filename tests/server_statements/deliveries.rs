@@ -7,8 +7,8 @@ use mqtt_sansio::codec::{
     AckProperties, Connect, ConnectProperties, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
     PubRelReasonCode, Publish, PublishProperties, ReasonCode, UserProperty,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{Message, ProtocolError, QoS, TopicName, Version};
+use mqtt_sansio::server::{Accept, ServerConfig};
+use mqtt_sansio::{AbandonReason, Message, ProtocolError, QoS, TopicName, Version};
 
 use crate::server::{
     Done, Event, QOS_0, QOS_1, QOS_2, Wire, abandoned, again, config, connack, decode, delivered, delivered_again,

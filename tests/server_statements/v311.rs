@@ -7,8 +7,8 @@ use mqtt_sansio::codec::{
     ConnAckReasonCode, Connect, Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, SubAck,
     SubAckReasonCode, UnsubAckReasonCode,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{CommandError, ProtocolError, Version};
+use mqtt_sansio::server::{Accept, AnswerError, ServerConfig};
+use mqtt_sansio::{AbandonReason, ProtocolError, Version};
 
 use crate::server::{
     Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, config, connack, decode, delivered, delivered_again,
@@ -350,7 +350,7 @@ fn mqtt_3_8_4_1_mqtt_3_8_4_2_mqtt_3_8_4_5_and_mqtt_3_9_3_1_suback_answers_each_f
         let request = wire.subscribe(7, &["d", "a", "c", "b"]);
         let codes = [GrantedQoS2, UnspecifiedError, GrantedQoS0, GrantedQoS1];
         for count in 0..4 {
-            assert_eq!(wire.server.suback(wire.now, request, &codes[..count]), Err(CommandError::WrongReasonCodeCount));
+            assert_eq!(wire.server.suback(wire.now, request, &codes[..count]), Err(AnswerError::WrongReasonCodeCount));
         }
         // 3.1.1 does not have the reason codes of 5.0.
         assert!(wire.server.suback(wire.now, request, &[SubAckReasonCode::NotAuthorized; 4]).is_err());

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use mqtt_sansio::codec::{
     Auth, AuthProperties, AuthReasonCode, ConnAckProperties, ConnAckReasonCode, Connect, ConnectProperties,
-    DisconnectReasonCode, MaximumQoS, Packet, PubAck, PubComp, PubRec, PubRel, ReasonCode, UserProperty, Will,
+    DisconnectReasonCode, Field, MaximumQoS, Packet, PropertyId, PubAck, PubComp, PubRec, PubRel, ReasonCode,
+    UserProperty, Will,
 };
-use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, ServerConfig};
-use mqtt_sansio::{CommandError, ProtocolError, SessionExpiry, Version};
+use mqtt_sansio::server::{
+    Accept, AcceptError, Acceptor, AcceptorAction, Action, AnswerError, RefuseError, ServerConfig,
+};
+use mqtt_sansio::{AuthenticateError, ProtocolError, SessionExpiry, Version};
 
 use super::server::{
     Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, at, auth, authenticating, config, connack, decode,
@@ -23,12 +26,12 @@ fn assert_over(door: &mut Door) {
     door.later(1_000_000);
     let another = encoded(&v5().into(), Version::V5);
     assert_eq!(door.receive_bytes(&another).0, [], "it is told once");
-    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoConnect));
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-        Some(CommandError::NoConnect)
+        Some(AcceptError::NoConnect)
     );
-    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(CommandError::NoConnect));
+    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(AuthenticateError::NoConnect));
     assert_eq!(door.take(), b"");
 }
 
@@ -149,7 +152,7 @@ fn packets_after_connect_wait_for_the_decision() {
         let [Event::Subscribe(request, _), rest @ ..] = &events[..] else { panic!("{events:?}") };
         let normal = disconnected(DisconnectReasonCode::NormalDisconnection);
         assert_eq!(rest, [delivered("1", QOS_1), delivered("2", QOS_2), delivered("3", QOS_0), normal]);
-        assert_eq!(wire.server.suback(wire.now, *request, &[]), Err(CommandError::NotConnected));
+        assert_eq!(wire.server.suback(wire.now, *request, &[]), Err(AnswerError::NotConnected));
         wire.assert_sent(&[
             connack(false),
             PubAck::new(super::id(5)).into(),
@@ -311,7 +314,7 @@ fn refusals_that_name_another_server() {
     let mut door = Door::asked(config(), &small);
     let properties = ConnAckProperties { server_reference: Some(text("other.example:1883")), ..Default::default() };
     let result = door.acceptor.refuse_with(door.now, ConnAckReasonCode::ServerMoved, &properties);
-    assert_eq!(result, Err(CommandError::TooLarge { limit: 20 }));
+    assert_eq!(result, Err(RefuseError::TooLarge { limit: 20 }));
     door.assert_silent();
     door.acceptor.refuse(door.now, ConnAckReasonCode::ServerMoved).unwrap();
     assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::ServerMoved.into()))]);
@@ -398,11 +401,15 @@ fn an_authentication_of_several_steps() {
     let mut door = Door::asked(config(), &authenticating());
     for step in [&b"1"[..], b"2", b""] {
         door.acceptor.challenge(door.now, step).unwrap();
-        assert_eq!(door.acceptor.challenge(door.now, step), Err(CommandError::NoConnect), "it is the client's turn");
-        assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+        assert_eq!(
+            door.acceptor.challenge(door.now, step),
+            Err(AuthenticateError::NoConnect),
+            "it is the client's turn"
+        );
+        assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoConnect));
         assert_eq!(
             door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-            Some(CommandError::NoConnect)
+            Some(AcceptError::NoConnect)
         );
         door.assert_sent(&[auth(CONTINUE, "M", step)]);
         door.later(9_999);
@@ -526,7 +533,7 @@ fn auth_before_the_challenge_waits_for_the_decision() {
 fn a_client_without_a_method_cannot_be_challenged() {
     for version in Version::ALL {
         let mut door = Door::asked(config(), &lasting(version));
-        assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(CommandError::NoAuthentication));
+        assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(AuthenticateError::NoAuthentication));
         door.assert_silent();
         door.acceptor.accept(door.now, None, Accept::default()).unwrap();
     }
@@ -541,7 +548,7 @@ fn a_challenge_too_large_for_the_client_is_an_error() {
         ..Default::default()
     });
     let mut door = Door::asked(config(), &connect);
-    assert_eq!(door.acceptor.challenge(door.now, &[7; 30]), Err(CommandError::TooLarge { limit: 30 }));
+    assert_eq!(door.acceptor.challenge(door.now, &[7; 30]), Err(AuthenticateError::TooLarge { limit: 30 }));
     door.assert_silent();
     door.acceptor.challenge(door.now, &[7; 10]).unwrap();
     let properties = AuthProperties {
@@ -558,19 +565,20 @@ fn an_acceptance_that_cannot_be_sent_changes_nothing() {
     let connect = v5_with(ConnectProperties { maximum_packet_size: 40.try_into().ok(), ..Default::default() });
     let mut door = Door::asked(config(), &connect);
     let long = Some("x".repeat(50));
+    let invalid = |id, text: &str| {
+        let error = mqtt_sansio::Utf8Str::new(text).unwrap_err().into();
+        AcceptError::Text { field: Field::Property(id), error }
+    };
     let refusals = [
-        (Accept { server_reference: long.clone(), ..Accept::default() }, CommandError::TooLarge { limit: 40 }),
+        (Accept { server_reference: long.clone(), ..Accept::default() }, AcceptError::TooLarge { limit: 40 }),
         (
             Accept { server_reference: Some("x".repeat(70_000)), ..Accept::default() },
-            CommandError::from(mqtt_sansio::Utf8Str::new(&"x".repeat(70_000)).unwrap_err()),
+            invalid(PropertyId::ServerReference, &"x".repeat(70_000)),
         ),
-        (
-            Accept { reason_string: Some("\0".into()), ..Accept::default() },
-            CommandError::from(mqtt_sansio::Utf8Str::new("\0").unwrap_err()),
-        ),
+        (Accept { reason_string: Some("\0".into()), ..Accept::default() }, invalid(PropertyId::ReasonString, "\0")),
         (
             Accept { user_properties: vec![("\0".into(), "x".into())], ..Accept::default() },
-            CommandError::from(mqtt_sansio::Utf8Str::new("\0").unwrap_err()),
+            invalid(PropertyId::UserProperty, "\0"),
         ),
     ];
     for (accept, expected) in refusals {
@@ -632,7 +640,7 @@ fn an_empty_client_identifier_is_assigned_one() {
         let accept = Accept { assigned_client_id: Some("given".into()), ..Accept::default() };
         if version == Version::V5 {
             let result = door.acceptor.accept(door.now, None, Accept::default());
-            assert_eq!(result.err().map(|it| it.reason), Some(CommandError::NoClientIdentifier));
+            assert_eq!(result.err().map(|it| it.reason), Some(AcceptError::NoClientIdentifier));
         }
         let mut server = door.acceptor.accept(door.now, None, accept).unwrap();
         assert_eq!(server.client_id(), "given");

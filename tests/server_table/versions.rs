@@ -6,8 +6,8 @@ use bytes::Bytes;
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Packet, PubAck, PubComp, PubRec, PubRel, Publish, PublishProperties, UserProperty,
 };
-use mqtt_sansio::server::{AbandonReason, ServerConfig};
-use mqtt_sansio::{Message, SessionExpiry, Version};
+use mqtt_sansio::server::{AnswerError, ServerConfig};
+use mqtt_sansio::{AbandonReason, Message, SessionExpiry, Version};
 
 use super::server::{
     Event, QOS_0, QOS_1, QOS_2, Wire, abandoned, again, config, connack, delivered, delivery, id, lasting, publish,
@@ -240,7 +240,7 @@ fn requests_are_not_carried_over() {
         change(&mut wire, second);
         let code = mqtt_sansio::codec::SubAckReasonCode::GrantedQoS0;
         let result = wire.server.suback(wire.now, request, &[code]);
-        assert_eq!(result, Err(mqtt_sansio::CommandError::EarlierConnection));
+        assert_eq!(result, Err(AnswerError::EarlierConnection));
         wire.assert_sent(&[present(second)]);
         let subscriptions = [subscription("t")];
         assert!(matches!(wire.receive(&[subscribe(1, &subscriptions)])[..], [Event::Subscribe(..)]));

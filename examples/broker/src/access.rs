@@ -171,7 +171,7 @@ impl Policy for Access {
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             Notice::Connected { client, session_present } => {
-                let Client { connection, id, user_name, version } = client;
+                let Client { connection, id, user_name, version, .. } = client;
                 let address = self.peers[connection.index()].address;
                 info!(%connection, %address, client = id, user = user_name, %version, session_present, "connected");
             }

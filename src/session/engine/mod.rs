@@ -9,12 +9,13 @@ use core::num::NonZeroU8;
 use bytes::Bytes;
 
 use super::backlog::Backlog;
+use super::command_error::{AuthenticateError, DisconnectError, NotQueued, PublishError, SubscribeError, UnknownToken};
 use super::deliveries::Deliveries;
 use super::deliveries::outbound::Stage;
 use super::deliveries::queue::{Kind, Waiting};
 use super::effects::Effects;
 use super::endpoint::Peer;
-use super::error::{CommandError, ProtocolError};
+use super::error::ProtocolError;
 use super::limits::ConnectionLimits;
 use super::link::transmit::Transmit;
 use super::link::{Link, Sent};
@@ -53,7 +54,7 @@ pub(crate) enum Admission {
     /// is full, or other packets are to be sent before the message.
     Wait,
     /// The message can be neither sent nor queued.
-    Refuse(CommandError),
+    Refuse(PublishError),
 }
 
 impl Engine {
@@ -268,7 +269,7 @@ impl Engine {
 
     /// Publishes a message, at once if possible.
     #[inline]
-    pub(crate) fn publish(&mut self, peer: &mut impl Peer, message: &Message<'_>) -> Result<Token, CommandError> {
+    pub(crate) fn publish(&mut self, peer: &mut impl Peer, message: &Message<'_>) -> Result<Token, PublishError> {
         let message = message.checked()?;
         let limits = peer.limits();
         if limits.is_open {
@@ -288,7 +289,7 @@ impl Engine {
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
         expires_after: u32,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, PublishError> {
         match self.admission(limits, message.qos) {
             Admission::Send if message.qos == QoS::AtMostOnce => self.send_unacknowledged(limits, message, large),
             Admission::Send => self.send_acknowledged(limits, message, large, expires_after),
@@ -302,7 +303,7 @@ impl Engine {
     pub(crate) fn admission(&self, limits: &ConnectionLimits, qos: QoS) -> Admission {
         if !limits.is_open {
             let waits = qos != QoS::AtMostOnce || limits.queues_qos_0;
-            return if waits { Admission::Wait } else { Admission::Refuse(CommandError::NotConnected) };
+            return if waits { Admission::Wait } else { Admission::Refuse(PublishError::NotConnected) };
         }
         if self.link.has_room(limits) && self.deliveries.is_next(limits, qos) {
             Admission::Send
@@ -317,10 +318,10 @@ impl Engine {
         limits: &ConnectionLimits,
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, PublishError> {
         let limit = limits.max_packet_size;
         if !self.link.put_message(message, Delivery::AtMostOnce, large, limit)? {
-            return Err(CommandError::TooLarge { limit });
+            return Err(PublishError::TooLarge { limit });
         }
         let token = self.deliveries.take_token();
         self.effects.report_mut().push_in_output(token, self.link.end());
@@ -334,7 +335,7 @@ impl Engine {
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
         expires_after: u32,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, PublishError> {
         let Some(id) = self.deliveries.next_id() else {
             return self.enqueue_message(*limits, message, large, expires_after);
         };
@@ -360,13 +361,13 @@ impl Engine {
         id: PacketId,
         large: Option<&Bytes>,
         expires_after: u32,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, PublishError> {
         self.check_message(&limits, message, large)?;
         let (stored, limit) = (Stored::message(message, large, self.version())?, limits.max_packet_size);
         self.deliveries.make_room(&limits, stored.len(), &mut self.effects);
         let starts_at = self.link.end();
         if !self.link.put_message(message, Delivery::new(message.qos, id, false), large, limit)? {
-            return Err(CommandError::TooLarge { limit });
+            return Err(PublishError::TooLarge { limit });
         }
         let (now, effects) = (self.now, &mut self.effects);
         Ok(self.deliveries.begin(message.qos, now, expires_after, starts_at, stored, effects))
@@ -380,7 +381,7 @@ impl Engine {
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
         expires_after: u32,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, PublishError> {
         self.check_message(&limits, message, large)?;
         let stored = Stored::message(message, large, self.version())?;
         let (kind, now, effects) = (Kind::Message(message.qos), self.now, &mut self.effects);
@@ -393,8 +394,8 @@ impl Engine {
         limits: &ConnectionLimits,
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
-    ) -> Result<(), CommandError> {
-        self.check_size(limits, Stored::message_len(message, large, self.version())?)
+    ) -> Result<(), PublishError> {
+        Ok(self.check_size(limits, Stored::message_len(message, large, self.version())?)?)
     }
 
     /// Checks that a packet of this size is not too large for the peer, and can be stored.
@@ -402,17 +403,17 @@ impl Engine {
     /// The Maximum Packet Size of the peer is known for an open connection only. The next connection may have another
     /// limit, so that of the protocol applies until then. A stored packet that is too large for the next connection is
     /// dropped then \[MQTT-3.1.2-24, MQTT-3.1.2-25\].
-    fn check_size(&self, limits: &ConnectionLimits, size: usize) -> Result<(), CommandError> {
+    fn check_size(&self, limits: &ConnectionLimits, size: usize) -> Result<(), NotQueued> {
         let limit = limits.max_packet_size;
         if size > limit as usize {
-            Err(CommandError::TooLarge { limit })
+            Err(NotQueued::TooLarge { limit })
         } else {
             self.deliveries.check_room(limits, size)
         }
     }
 
     /// Sends a request, at once if possible.
-    pub(crate) fn request(&mut self, peer: &mut impl Peer, request: &Request<'_>) -> Result<Token, CommandError> {
+    pub(crate) fn request(&mut self, peer: &mut impl Peer, request: &Request<'_>) -> Result<Token, SubscribeError> {
         let limits = peer.limits();
         let stored = Stored::request(request, self.version())?;
         self.check_size(&limits, stored.len())?;
@@ -442,7 +443,7 @@ impl Engine {
     }
 
     /// Gives up the operation with this token.
-    pub(crate) fn withdraw(&mut self, token: Token) -> Result<(), CommandError> {
+    pub(crate) fn withdraw(&mut self, token: Token) -> Result<(), UnknownToken> {
         self.deliveries.withdraw(token, &mut self.effects)
     }
 
@@ -501,7 +502,7 @@ impl Engine {
     }
 
     /// Puts DISCONNECT into the output, without properties that would make it too large.
-    pub(crate) fn put_disconnect(&mut self, disconnect: &Disconnect<'_>, limit: u32) -> Result<(), CommandError> {
+    pub(crate) fn put_disconnect(&mut self, disconnect: &Disconnect<'_>, limit: u32) -> Result<(), DisconnectError> {
         self.link.put_disconnect(disconnect, limit)
     }
 
@@ -512,7 +513,7 @@ impl Engine {
         reason_code: AuthReasonCode,
         data: &[u8],
         limit: u32,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AuthenticateError> {
         self.link.put_auth(method, reason_code, data, limit)
     }
 

@@ -5,11 +5,12 @@ use crate::codec::{
     AckProperties, DecodeError, Delivery, Packet, PacketId, PacketType, PubAckReasonCode, PubRec, PubRelReasonCode,
     Publish, PublishProperties, QoS, ReasonCode, Short, Version,
 };
+use crate::session::command_error::AckError;
 use crate::session::deliveries::ack::encode_ack;
 use crate::session::deliveries::inbound::{Arrival, BadReceipt, Receipt};
 use crate::session::deliveries::outbound::{Ack, Acknowledged, Stage};
 use crate::session::endpoint::{Peer, SessionAction, Stop, halt};
-use crate::session::error::{CommandError, ProtocolError};
+use crate::session::error::ProtocolError;
 use crate::session::limits::ConnectionLimits;
 use crate::session::link::partial::Partial;
 use crate::session::message::{PayloadPart, ReceivedMessage, Topic};
@@ -257,15 +258,15 @@ impl Engine {
         receipt: Receipt,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AckError> {
         let version = self.version();
         let reason_code = if version == Version::V5 { reason_code } else { PubAckReasonCode::Success };
         let (id, qos) = self.deliveries.inbound().owed(receipt).map_err(|bad| match bad {
-            BadReceipt::EarlierConnection => CommandError::EarlierConnection,
-            BadReceipt::Used => CommandError::AlreadyAcknowledged,
+            BadReceipt::EarlierConnection => AckError::EarlierConnection,
+            BadReceipt::Used => AckError::AlreadyAcknowledged,
         })?;
         if !limits.is_open {
-            return Err(CommandError::NotConnected); // nothing follows DISCONNECT
+            return Err(AckError::NotConnected); // nothing follows DISCONNECT
         }
         let packet = if properties.is_empty() {
             None
