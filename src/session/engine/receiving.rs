@@ -6,7 +6,7 @@ use crate::codec::{
     Publish, PublishProperties, QoS, ReasonCode, Short, Version,
 };
 use crate::session::deliveries::ack::encode_ack;
-use crate::session::deliveries::inbound::{Arrival, BadReceipt, Receipt};
+use crate::session::deliveries::inbound::{Arrival, NotOwed, Receipt};
 use crate::session::deliveries::outbound::{Ack, Acknowledged, Stage};
 use crate::session::endpoint::{Peer, SessionAction, Stop, halt};
 use crate::session::error::{CommandError, ProtocolError};
@@ -261,8 +261,8 @@ impl Engine {
         let version = self.version();
         let reason_code = if version == Version::V5 { reason_code } else { PubAckReasonCode::Success };
         let (id, qos) = self.deliveries.inbound().owed(receipt).map_err(|bad| match bad {
-            BadReceipt::EarlierConnection => CommandError::EarlierConnection,
-            BadReceipt::Used => CommandError::AlreadyAcknowledged,
+            NotOwed::EarlierConnection => CommandError::EarlierConnection,
+            NotOwed::Used => CommandError::AlreadyAcknowledged,
         })?;
         if !limits.is_open {
             return Err(CommandError::NotConnected); // nothing follows DISCONNECT
