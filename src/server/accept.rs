@@ -91,12 +91,12 @@ pub(super) struct Pending {
 }
 
 /// The intervals that CONNACK grants.
-pub(super) struct Terms {
+pub(super) struct GrantedIntervals {
     pub(super) keep_alive: u16,
     pub(super) session_expiry_interval: SessionExpiry,
 }
 
-impl Terms {
+impl GrantedIntervals {
     pub(super) fn new(config: &ServerConfig, pending: &Pending, accept: &Accept) -> Self {
         let asked = pending.keep_alive;
         if pending.version != Version::V5 {

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
-use super::accept::{Accept, Pending, Terms, put_connack};
+use super::accept::{Accept, GrantedIntervals, Pending, put_connack};
 use super::action::{AcceptorAction, Close};
 use super::config::ServerConfig;
 use super::error::{AcceptError, NotAccepted, RefuseError};
@@ -396,16 +396,16 @@ impl Acceptor {
     pub fn accept(
         &mut self,
         now: Instant,
-        kept: impl Into<Option<ServerSession>>,
+        stored: impl Into<Option<ServerSession>>,
         accept: Accept,
     ) -> Result<ServerSession, NotAccepted> {
-        let kept = kept.into();
-        let is_kept = kept.is_some();
+        let stored = stored.into();
+        let is_stored = stored.is_some();
         let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
-        let mut session = kept.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), version));
-        match self.accept_into(now, &mut session, is_kept, accept) {
+        let mut session = stored.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), version));
+        match self.accept_into(now, &mut session, is_stored, accept) {
             Ok(_) => Ok(session), // sessions have marked messages only with a router
-            Err(reason) => Err(NotAccepted { reason, kept: is_kept.then(|| Box::new(session)) }),
+            Err(reason) => Err(NotAccepted { reason, kept: is_stored.then(|| Box::new(session)) }),
         }
     }
 
@@ -415,31 +415,35 @@ impl Acceptor {
         &mut self,
         now: Instant,
         session: &mut ServerSession,
-        is_kept: bool,
+        is_stored: bool,
         accept: Accept,
     ) -> Result<Vec<Marked>, AcceptError> {
         self.now = now.max(self.now);
         // The session may have seen a later time than the acceptor.
         let now = session.engine.now().max(self.now);
-        let is_present = |pending: &Pending| is_kept && !pending.clean_start && session.outlives_connection(now);
-        let (terms, is_present) = self.answer(&accept, is_present)?;
+        let is_present = |pending: &Pending| is_stored && !pending.clean_start && session.outlives_connection(now);
+        let (granted, is_present) = self.answer(&accept, is_present)?;
         let pending = self.pending.take().ok_or(AcceptError::NoConnect)?;
         self.step = Step::Over;
         session.closed(now);
         session.config = Arc::clone(&self.config);
-        Ok(session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit)))
+        Ok(session.attach(*pending, &granted, accept, is_present, now, core::mem::take(&mut self.transmit)))
     }
 
     /// Puts the CONNACK of a client that is accepted into the output.
-    fn answer(&mut self, accept: &Accept, is_present: impl Fn(&Pending) -> bool) -> Result<(Terms, bool), AcceptError> {
+    fn answer(
+        &mut self,
+        accept: &Accept,
+        is_present: impl Fn(&Pending) -> bool,
+    ) -> Result<(GrantedIntervals, bool), AcceptError> {
         let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(AcceptError::NoConnect)?;
         let is_named = accept.assigned_client_id.as_ref().is_some_and(|name| !name.is_empty());
         if pending.version == Version::V5 && pending.client_id.is_empty() && !is_named {
             return Err(AcceptError::NoClientIdentifier);
         }
-        let (terms, is_present) = (Terms::new(&self.config, pending, accept), is_present(pending));
-        terms.put_connack(&mut self.transmit, &self.config, pending, accept, is_present)?;
-        Ok((terms, is_present))
+        let (granted, is_present) = (GrantedIntervals::new(&self.config, pending, accept), is_present(pending));
+        granted.put_connack(&mut self.transmit, &self.config, pending, accept, is_present)?;
+        Ok((granted, is_present))
     }
 }
 
@@ -449,8 +453,8 @@ impl Acceptor {
     /// Checks that the client can be accepted with these settings.
     pub(crate) fn check(&self, accept: &Accept) -> Result<(), AcceptError> {
         let pending = self.pending.as_ref().ok_or(AcceptError::NoConnect)?;
-        let terms = Terms::new(&self.config, pending, accept);
-        terms.put_connack(&mut Transmit::default(), &self.config, pending, accept, true)
+        let granted = GrantedIntervals::new(&self.config, pending, accept);
+        granted.put_connack(&mut Transmit::default(), &self.config, pending, accept, true)
     }
 
     /// Creates an empty session for the client that waits for a decision.

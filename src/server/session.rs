@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
-use super::accept::{Accept, Pending, Terms};
+use super::accept::{Accept, GrantedIntervals, Pending};
 use super::action::{Action, Close};
 use super::config::ServerConfig;
 use super::peer::{ClientPeer, limits};
@@ -83,7 +83,7 @@ impl ServerSession {
     pub(super) fn attach(
         &mut self,
         pending: Pending,
-        terms: &Terms,
+        granted: &GrantedIntervals,
         accept: Accept,
         is_present: bool,
         now: Instant,
@@ -114,8 +114,8 @@ impl ServerSession {
             requests: None,
         });
         self.will = pending.will;
-        self.keep_alive = terms.keep_alive;
-        self.session_expiry_interval = terms.session_expiry_interval;
+        self.keep_alive = granted.keep_alive;
+        self.session_expiry_interval = granted.session_expiry_interval;
         self.max_session_expiry_interval =
             accept.session_expiry_interval.unwrap_or(self.config.max_session_expiry_interval);
         self.is_resumed = is_present;

@@ -67,7 +67,7 @@ pub(crate) enum Arrival {
 }
 
 /// The reason why a receipt is refused.
-pub(crate) enum BadReceipt {
+pub(crate) enum NotOwed {
     EarlierConnection,
     Used,
 }
@@ -185,9 +185,9 @@ impl Inbound {
     }
 
     /// Returns the message of a receipt, if the application has not acknowledged it.
-    pub(crate) fn owed(&self, receipt: Receipt) -> Result<(PacketId, QoS), BadReceipt> {
+    pub(crate) fn owed(&self, receipt: Receipt) -> Result<(PacketId, QoS), NotOwed> {
         if receipt.connection != self.connection {
-            return Err(BadReceipt::EarlierConnection);
+            return Err(NotOwed::EarlierConnection);
         }
         let position = self.position(receipt);
         if let Some(latest) = self.latest
@@ -196,7 +196,7 @@ impl Inbound {
             return Ok((latest.id, latest.qos));
         }
         let ack = self.rare.as_ref().and_then(|rare| rare.acks.get(position)).filter(|ack| !ack.is_ready());
-        ack.map(|ack| (ack.id, ack.qos)).ok_or(BadReceipt::Used)
+        ack.map(|ack| (ack.id, ack.qos)).ok_or(NotOwed::Used)
     }
 
     /// Removes the acknowledgement of a receipt that is [owed](Self::owed), if it is the first in the order of

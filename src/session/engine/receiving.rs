@@ -7,7 +7,7 @@ use crate::codec::{
 };
 use crate::session::command_error::AckError;
 use crate::session::deliveries::ack::encode_ack;
-use crate::session::deliveries::inbound::{Arrival, BadReceipt, Receipt};
+use crate::session::deliveries::inbound::{Arrival, NotOwed, Receipt};
 use crate::session::deliveries::outbound::{Ack, Acknowledged, Stage};
 use crate::session::endpoint::{Peer, SessionAction, Stop, halt};
 use crate::session::error::ProtocolError;
@@ -262,8 +262,8 @@ impl Engine {
         let version = self.version();
         let reason_code = if version == Version::V5 { reason_code } else { PubAckReasonCode::Success };
         let (id, qos) = self.deliveries.inbound().owed(receipt).map_err(|bad| match bad {
-            BadReceipt::EarlierConnection => AckError::EarlierConnection,
-            BadReceipt::Used => AckError::AlreadyAcknowledged,
+            NotOwed::EarlierConnection => AckError::EarlierConnection,
+            NotOwed::Used => AckError::AlreadyAcknowledged,
         })?;
         if !limits.is_open {
             return Err(AckError::NotConnected); // nothing follows DISCONNECT
