@@ -3,7 +3,7 @@
 #![cfg(feature = "broker")]
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Secret};
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Delivery, Packet, PacketId, Publish, PublishProperties, Subscribe, Subscription,
 };
@@ -23,7 +23,7 @@ struct Stage {
 
 impl Stage {
     fn new(version: Version) -> Self {
-        Self { broker: Broker::new(BrokerConfig::default(), AllowAll), version }
+        Self { broker: Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll), version }
     }
 
     fn connect(&mut self, name: &str, lasts: bool) -> ConnectionId {

@@ -60,6 +60,7 @@ mod ready;
 mod registry;
 mod resume;
 mod router;
+mod secret;
 mod session;
 mod sessions;
 mod slab;
@@ -79,6 +80,7 @@ pub use self::policy::{
 };
 use self::registry::Registry;
 use self::router::Router;
+pub use self::secret::Secret;
 use self::session::Session;
 use self::sessions::Sessions;
 use self::timers::Timers;
@@ -117,7 +119,7 @@ impl<P: Policy> Broker<P> {
             policy,
             connections: Connections::new(),
             sessions: Sessions::new(config.max_memory, config.reserved_memory),
-            registry: Registry::new(config.seed),
+            registry: Registry::new(&config.secret),
             router: Router::new(Arc::clone(&config)),
             timers: Timers::default(),
             config,

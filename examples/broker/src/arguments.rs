@@ -1,7 +1,5 @@
 //! What can be said on the command line.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
@@ -140,8 +138,6 @@ impl Arguments {
                 topic_aliases: TOPIC_ALIASES,
                 ..ServerConfig::default()
             },
-            // The standard library's own hash tables are seeded by the system.
-            seed: RandomState::new().build_hasher().finish(),
             max_connections: self.max_connections,
             max_sessions: self.max_sessions,
             max_retained: self.max_retained,

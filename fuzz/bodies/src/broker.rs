@@ -6,7 +6,7 @@ use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
 use mqtt_sansio::broker::{
     Admission, Answer, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Notice, Policy,
-    SharedStrategy, TakeOver,
+    Secret, SharedStrategy, TakeOver,
 };
 use mqtt_sansio::codec::{
     self, ConnAckReasonCode, Connect, Decoded, DisconnectReasonCode, Field, Limits, Packet, PacketType,
@@ -22,9 +22,9 @@ use super::from_server::Sent;
 /// Does with a broker what the data say.
 pub fn broker_ops(data: &[u8]) {
     let mut u = Unstructured::new(data);
-    let Ok(config) = config(&mut u) else { return };
+    let Ok((config, seed)) = config(&mut u) else { return };
     let policy =
-        Moods { random: Random::new(config.seed), patience: config.seed & 1 == 0, decisions: Vec::new(), connected: 0 };
+        Moods { random: Random::new(u64::from(seed)), patience: seed & 1 == 0, decisions: Vec::new(), connected: 0 };
     let mut ops = Ops {
         broker: Broker::new(config.clone(), policy),
         config,
@@ -40,13 +40,14 @@ pub fn broker_ops(data: &[u8]) {
     ops.finish();
 }
 
-/// Small limits, so that they are met.
-fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
+/// Small limits, so that they are met, and the number that the policy's decisions follow from.
+fn config(u: &mut Unstructured<'_>) -> Result<(BrokerConfig, u8)> {
     let flags = u.arbitrary::<u16>()?;
     let set = |bit: u16| flags >> bit & 1 != 0;
     let small = |u: &mut Unstructured<'_>| Ok(NonZeroU16::MIN.saturating_add(u.int_in_range(0..=3)?));
-    let usual = BrokerConfig::default();
-    Ok(BrokerConfig {
+    let usual = BrokerConfig::new(Secret::new([0; 16]));
+    let seed: u8;
+    let config = BrokerConfig {
         server: ServerConfig {
             connect_timeout: u.int_in_range(0..=3)?,
             max_keep_alive: if set(0) { 2 } else { 0 },
@@ -63,7 +64,10 @@ fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
             answer_limit: if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 },
             ..ServerConfig::default()
         },
-        seed: u64::from(u.arbitrary::<u8>()?),
+        secret: {
+            seed = u.arbitrary()?;
+            Secret::new([seed; 16])
+        },
         max_connections: if set(11) { 2 } else { usual.max_connections },
         max_sessions: if set(12) { 2 } else { usual.max_sessions },
         max_subscriptions: if set(13) { 3 } else { usual.max_subscriptions },
@@ -78,7 +82,8 @@ fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
         ])?,
         sys_interval: u.int_in_range(0..=2)?,
         ..usual
-    })
+    };
+    Ok((config, seed))
 }
 
 /// A policy that decides by chance, and sometimes later.

@@ -28,10 +28,11 @@ use self::tree::{Matches, Tree};
 use super::config::BrokerConfig;
 use super::counters::DropReason;
 use super::index::SessionIndex;
+use super::secret::Use;
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::codec::{List, PubAckReasonCode, PublishProperties};
-use crate::random::{Random, derive};
+use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
 use crate::session::{LARGE, MessageRef};
 use crate::time::Instant;
@@ -67,9 +68,9 @@ pub(super) struct Published {
 impl Router {
     pub(super) fn new(config: Arc<BrokerConfig>) -> Self {
         Self {
-            tree: Tree::new(derive(config.seed, 2)),
-            retained: Retained::new(derive(config.seed, 3)),
-            random: Random::new(derive(config.seed, 6)),
+            tree: Tree::new(&config.secret),
+            retained: Retained::new(&config.secret),
+            random: Random::new(config.secret.number(Use::GroupMembers)),
             config,
             encoded: Encoded::default(),
             matches: Matches::default(),

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::retained_message::{Publisher, RetainedMessage};
 use super::trie::{NONE, NodeId, ROOT, Trie};
+use crate::broker::secret::{KeyedHash, Secret, Use};
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -12,6 +13,8 @@ use crate::topic::{TopicFilter, TopicName};
 #[derive(Clone)]
 pub(super) struct Retained {
     trie: Trie<Entry>,
+    /// The hash of the client identifiers of publishers.
+    publishers: KeyedHash,
     count: u32,
     /// The size of the messages in bytes.
     bytes: u64,
@@ -78,7 +81,7 @@ impl Reference {
 impl Retained {
     /// Identifies a client, for No Local.
     pub(super) fn publisher(&self, client_id: &str) -> Publisher {
-        Publisher::client(self.trie.wanted(client_id.as_bytes()).hash())
+        Publisher::client(self.publishers.hash(client_id.as_bytes()))
     }
 
     /// The moment of the newest message.
@@ -86,8 +89,16 @@ impl Retained {
         Moment(self.number)
     }
 
-    pub(super) fn new(seed: u64) -> Self {
-        Self { trie: Trie::new(seed), count: 0, bytes: 0, shared: 0, nodes: 0, number: 0 }
+    pub(super) fn new(secret: &Secret) -> Self {
+        Self {
+            trie: Trie::new(secret.level_hash(Use::Retained)),
+            publishers: secret.keyed_hash(Use::Publishers),
+            count: 0,
+            bytes: 0,
+            shared: 0,
+            nodes: 0,
+            number: 0,
+        }
     }
 
     /// Number of retained messages.

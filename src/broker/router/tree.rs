@@ -8,6 +8,7 @@ use super::list_id::{GroupIndex, ListId};
 use super::shared::{Group, MAX_GROUP_NUMBER};
 use super::subscribers::{Lists, Subscriber, Subscribers};
 use super::trie::{Levels, NONE, NodeId, Path, ROOT, Trie};
+use crate::broker::secret::{KeyedHash, Secret, Use};
 use crate::broker::slab::Slab;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -20,6 +21,8 @@ pub(super) struct Tree {
     groups: Slab<Group>,
     /// The groups by filter and name.
     by_share: HashTable<GroupIndex>,
+    /// The hash of share names.
+    hash: KeyedHash,
     /// The groups by number.
     by_number: HashTable<GroupIndex>,
     /// The number of the newest group.
@@ -105,17 +108,18 @@ const fn number_hash(number: u32) -> u64 {
     (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-fn share_hash(trie: &Trie<Entry>, list: ListId, name: &[u8]) -> u64 {
-    trie.wanted(name).hash() ^ u64::from(list.number()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+fn share_hash(hash: &KeyedHash, list: ListId, name: &[u8]) -> u64 {
+    hash.hash_with(name, list.number())
 }
 
 impl Tree {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(secret: &Secret) -> Self {
         Self {
-            trie: Trie::new(seed),
+            trie: Trie::new(secret.level_hash(Use::Subscriptions)),
             lists: Slab::new(),
             groups: Slab::new(),
             by_share: HashTable::new(),
+            hash: secret.keyed_hash(Use::ShareNames),
             by_number: HashTable::new(),
             last_number: 0,
             subscriptions: 0,
@@ -223,7 +227,7 @@ impl Tree {
         let is_it = |&index: &GroupIndex| {
             self.groups.get(index.get()).is_some_and(|group| group.list() == list && group.name() == name)
         };
-        self.by_share.find(share_hash(&self.trie, list, name), is_it).map(|&group| ListId::of_group(group))
+        self.by_share.find(share_hash(&self.hash, list, name), is_it).map(|&group| ListId::of_group(group))
     }
 
     /// The list for this filter, which is made if it does not exist. It has to get a subscriber then; `None` if no index is
@@ -250,10 +254,10 @@ impl Tree {
         let group = GroupIndex::new(self.groups.insert(Group::new(list, position, name, number))?.index);
         let (subscribers, lists) = self.subscribers_mut(list)?;
         subscribers.push_group(lists, group)?;
-        let hash = share_hash(&self.trie, list, name);
-        let (trie, groups) = (&self.trie, &self.groups);
+        let hash = share_hash(&self.hash, list, name);
+        let (hasher, groups) = (&self.hash, &self.groups);
         self.by_share.insert_unique(hash, group, |group| {
-            groups.get(group.get()).map_or(0, |group| share_hash(trie, group.list(), group.name()))
+            groups.get(group.get()).map_or(0, |group| share_hash(hasher, group.list(), group.name()))
         });
         self.by_number.insert_unique(number_hash(number), group, |group| {
             groups.get(group.get()).map_or(0, |group| number_hash(group.number()))
@@ -310,7 +314,7 @@ impl Tree {
         let Some(group) = self.groups.remove(index.get()) else { return bug!("a group is removed once") };
         let list = group.list();
         let by_number = self.by_number.find_entry(number_hash(group.number()), |&other| other == index);
-        let by_share = self.by_share.find_entry(share_hash(&self.trie, list, group.name()), |&other| other == index);
+        let by_share = self.by_share.find_entry(share_hash(&self.hash, list, group.name()), |&other| other == index);
         match (by_number, by_share) {
             (Ok(by_number), Ok(by_share)) => {
                 by_number.remove();

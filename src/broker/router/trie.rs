@@ -2,10 +2,10 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::hash::{BuildHasher, Hasher};
 
-use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+
+use crate::broker::secret::LevelHash;
 
 /// A node of a [`Trie`].
 pub(super) type NodeId = u32;
@@ -20,13 +20,13 @@ pub(super) const NONE: NodeId = 0;
 ///
 /// Nodes are found in one table for the whole tree, by a hash of all levels down to theirs, so that a node with a million
 /// children is as quick as one with two. That hash is known before the node above has been looked at: in a large tree most
-/// of the time goes into waiting for memory, and like this the levels of a topic are waited for all at once. It depends on
-/// a seed, so that no client can choose topics that collide.
+/// of the time goes into waiting for memory, and like this the levels of a topic are waited for all at once. It is keyed
+/// with a secret, so that no client can choose topics that collide.
 #[derive(Clone)]
 pub(super) struct Trie<V> {
     nodes: Vec<Node<V>>,
     by_path: HashTable<NodeId>,
-    hasher: FixedState,
+    hash: LevelHash,
     /// The node that was freed last; it is used next.
     free: NodeId,
 }
@@ -163,20 +163,14 @@ pub(super) struct Wanted<'t> {
     hash: u64,
 }
 
-impl Wanted<'_> {
-    pub(super) const fn hash(self) -> u64 {
-        self.hash
-    }
-}
-
 impl<V: Default> Trie<V> {
     pub(super) const NODE_SIZE: usize = core::mem::size_of::<Node<V>>();
 
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(hash: LevelHash) -> Self {
         Self {
             nodes: alloc::vec![Node::new(Path::ROOT, NONE, Text::new(b"", None))],
             by_path: HashTable::new(),
-            hasher: FixedState::with_seed(seed),
+            hash,
             free: NONE,
         }
     }
@@ -184,9 +178,7 @@ impl<V: Default> Trie<V> {
     /// A level, with its hash.
     #[inline]
     pub(super) fn wanted<'t>(&self, text: &'t [u8]) -> Wanted<'t> {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(text);
-        Wanted { text, hash: hasher.finish() }
+        Wanted { text, hash: self.hash.hash(text) }
     }
 
     #[inline]
