@@ -12,7 +12,7 @@ use mqtt_sansio::{Instant, QoS, TopicName, Version};
 #[path = "common/counting.rs"]
 mod counting;
 
-use self::counting::{CALLS, LIVE};
+use self::counting::{CALLS, LARGEST, LIVE};
 
 const NOW: Instant = Instant::from_micros(1);
 
@@ -100,6 +100,34 @@ fn an_idle_session_with_a_subscription_is_light() {
     }
 }
 
+/// Nothing that grows with the number of clients is moved as a whole: no allocation is larger than a piece. All tables are in
+/// it: client identifiers, sessions, connections, topics and filters, groups, retained messages, timers.
+#[test]
+fn many_clients_take_memory_in_small_pieces() {
+    let mut stage = Stage::new(Version::V5);
+    LARGEST.set(0);
+    for number in 0..30_000 {
+        let id = stage.connect(&format!("device-{number:08}"), true);
+        stage.subscribe(id, &format!("site/{}/device/{}/set", number / 1000, number % 1000), QoS::AtLeastOnce);
+        let member = format!("$share/{number}/shared/{}", number % 1000);
+        stage.subscribe(id, &member, QoS::AtMostOnce);
+        let properties =
+            PublishProperties { message_expiry_interval: Some(1000 + number), ..PublishProperties::default() };
+        let topic = format!("state/{number}");
+        let topic = TopicName::new(&topic).unwrap();
+        let retained = stage.encoded(Publish { topic, payload: b"on", retain: true, properties, ..Publish::default() });
+        stage.receive(id, &retained);
+        stage.write();
+        if number % 2 == 0 {
+            stage.broker.closed(NOW, id);
+        }
+    }
+    let largest = LARGEST.get();
+    assert!(largest <= 160 * 1024, "an allocation of {largest} bytes");
+    stage.broker.poll(Instant::from_micros(2_000_000_000));
+    assert_eq!(stage.broker.status().retained, 30_000 - 1000);
+}
+
 /// When sessions and subscriptions are gone, so is what they took, but for places that are used again.
 #[test]
 fn what_is_gone_takes_nothing() {
@@ -122,7 +150,6 @@ fn what_is_gone_takes_nothing() {
         assert_eq!((status.sessions, status.subscriptions, status.stored_bytes), (0, 0, 0));
         LIVE.get()
     };
-    // Timers of connections that are gone are only looked for when there are a thousand of them.
     let first = (0..30).map(&mut run).max().unwrap();
     let later = (30..60).map(&mut run).max().unwrap();
     assert!(later - first < 1024, "{} bytes more than in the first rounds", later - first);

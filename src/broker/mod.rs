@@ -54,6 +54,7 @@ mod index;
 mod lifecycle;
 mod memory;
 mod pending_decisions;
+mod pieces;
 mod policy;
 mod publish;
 mod ready;
@@ -66,6 +67,7 @@ mod sessions;
 mod slab;
 mod subscribe;
 mod sys;
+mod table;
 mod timers;
 
 use alloc::sync::Arc;
@@ -83,7 +85,7 @@ use self::router::Router;
 pub use self::secret::Secret;
 use self::session::Session;
 use self::sessions::Sessions;
-use self::timers::Timers;
+use self::timers::{Due, Timers};
 use crate::codec::DisconnectReasonCode;
 use crate::server::ServerConfig;
 use crate::session::{CommandError, Message, Transmit};
@@ -121,7 +123,7 @@ impl<P: Policy> Broker<P> {
             sessions: Sessions::new(config.max_memory, config.reserved_memory),
             registry: Registry::new(&config.secret),
             router: Router::new(Arc::clone(&config)),
-            timers: Timers::default(),
+            timers: Timers::new(),
             config,
             nothing: Transmit::default(),
         }
@@ -326,8 +328,10 @@ impl<P: Policy> Broker<P> {
             if let Some(id) = session.connection() {
                 assert_eq!(self.connections.session(id), Some(index), "a connection has its session");
             }
+            let timer = self.timers.get(Due::Session(index)).unwrap_or(Instant::NEVER);
+            assert_eq!(timer, session.scheduled(), "a session knows when its timer runs");
         }
-        assert_eq!(self.registry.len(), self.sessions.len() as usize, "each session has one client identifier");
+        assert_eq!(self.registry.len(), self.sessions.len(), "each session has one client identifier");
         self.sessions.assert_consistent();
         self.router.assert_consistent(&self.sessions);
     }

@@ -3,16 +3,15 @@
 use alloc::format;
 use alloc::string::String;
 
-use hashbrown::HashTable;
-
 use super::index::SessionIndex;
 use super::secret::{KeyedHash, Secret, Use};
 use super::sessions::Sessions;
+use super::table::Table;
 
 /// The sessions by client identifier, and the client identifiers that the broker assigns. The identifiers are in the
 /// sessions: this holds indices alone.
 pub(super) struct Registry {
-    table: HashTable<SessionIndex>,
+    table: Table,
     hash: KeyedHash,
     /// Makes assigned identifiers out of `assigned`, so that no client can tell the others from its own.
     assign: KeyedHash,
@@ -23,7 +22,7 @@ pub(super) struct Registry {
 impl Registry {
     pub(super) fn new(secret: &Secret) -> Self {
         Self {
-            table: HashTable::new(),
+            table: Table::new(),
             hash: secret.keyed_hash(Use::ClientIds),
             assign: secret.keyed_hash(Use::AssignedIds),
             assigned: 0,
@@ -31,14 +30,14 @@ impl Registry {
     }
 
     /// How many client identifiers have a session.
-    pub(super) fn len(&self) -> usize {
+    pub(super) const fn len(&self) -> u32 {
         self.table.len()
     }
 
     /// The session of a client.
     pub(super) fn find(&self, sessions: &Sessions, client_id: &str) -> Option<SessionIndex> {
-        let is_it = |&index: &SessionIndex| sessions.client_id(index) == Some(client_id);
-        self.table.find(self.hash.hash(client_id.as_bytes()), is_it).copied()
+        let is_it = |index| sessions.client_id(SessionIndex::new(index)) == Some(client_id);
+        self.table.find(self.hash.hash(client_id.as_bytes()), is_it).map(SessionIndex::new)
     }
 
     /// Adds a session under the identifier of its client.
@@ -46,10 +45,7 @@ impl Registry {
         let Some(client_id) = sessions.client_id(index) else {
             return bug!("a session is registered while it exists");
         };
-        let hash = &self.hash;
-        self.table.insert_unique(hash.hash(client_id.as_bytes()), index, |&index| {
-            hash.hash(sessions.client_id(index).unwrap_or_default().as_bytes())
-        });
+        self.table.insert(self.hash.hash(client_id.as_bytes()), index.get());
     }
 
     /// Removes a session that still exists.
@@ -57,9 +53,8 @@ impl Registry {
         let Some(client_id) = sessions.client_id(index) else {
             return bug!("a session is unregistered while it exists");
         };
-        match self.table.find_entry(self.hash.hash(client_id.as_bytes()), |&other| other == index) {
-            Ok(entry) => drop(entry.remove()),
-            Err(_) => bug!("each session is registered"),
+        if !self.table.remove(self.hash.hash(client_id.as_bytes()), index.get()) {
+            bug!("each session is registered");
         }
     }
 
