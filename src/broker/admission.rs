@@ -164,6 +164,7 @@ fn enter_session(
         cx.policy.notice(Notice::Connected { client, session_present });
     }
     if session_present {
+        cx.router.set_connected(cx.sessions, index);
         resume::restrict_subscriptions(cx, index, decisions);
     }
     cx.sessions.mark_changed(index);

@@ -50,7 +50,7 @@ pub struct BrokerConfig {
 }
 
 /// The choice of the member of a shared subscription that gets a message (section 4.8.2). Members that are connected come
-/// before those that are not.
+/// before those that are not. A message is offered to at most eight members: if their queues are full it is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SharedStrategy {
@@ -59,7 +59,8 @@ pub enum SharedStrategy {
     RoundRobin,
     /// A random member.
     Random,
-    /// The member with the fewest messages in flight or queued.
+    /// The member with the fewest messages in flight or queued; of more than eight, the one with the fewest among the next
+    /// eight.
     LeastLoaded,
 }
 

@@ -213,6 +213,7 @@ pub(super) fn detached(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>
         cx.policy.notice(Notice::Disconnected { client, why });
     }
     cx.sessions.detach(index);
+    cx.router.set_connected(cx.sessions, index);
 }
 
 /// Removes a session that has expired or was ended.

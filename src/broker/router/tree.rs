@@ -265,11 +265,27 @@ impl Tree {
                 let (subscribers, lists) = self.subscribers_mut(list)?;
                 subscribers.push(lists, subscriber)?
             }
-            Some(group) => self.groups.get_mut(group.get())?.push(subscriber),
+            Some(group) => self.groups.get_mut(group.get())?.push(subscriber)?,
         };
         self.subscriptions = self.subscriptions.saturating_add(1);
         self.shared = self.shared.saturating_add(u32::from(list.is_shared()));
         Some(position)
+    }
+
+    /// Moves the member of a group to those that are connected, or to those that are not. Returns its new position, and the
+    /// member that is at its old one now; `None` if it need not move.
+    pub(super) fn set_connected(
+        &mut self,
+        list: ListId,
+        position: u32,
+        is_connected: bool,
+    ) -> Option<(u32, Subscriber)> {
+        self.groups.get_mut(list.group()?.get())?.set_connected(position, is_connected)
+    }
+
+    /// Whether the member of a group is among those that are connected; `None` if the list is not that of a group.
+    pub(super) fn is_connected(&self, list: ListId, position: u32) -> Option<bool> {
+        self.groups.get(list.group()?.get()).map(|group| group.is_connected(position))
     }
 
     /// Changes the options of a subscriber.
@@ -296,7 +312,7 @@ impl Tree {
         };
         let group = self.groups.get_mut(index.get())?;
         let moved = group.swap_remove(position);
-        if group.members().is_empty() {
+        if group.len() == 0 {
             self.remove_group(index);
         }
         moved
@@ -398,7 +414,7 @@ impl Tree {
     pub(super) fn get(&self, list: ListId, position: u32) -> Option<&Subscriber> {
         match list.group() {
             None => self.subscribers(list)?.own(&self.lists).get(position as usize),
-            Some(group) => self.groups.get(group.get())?.members().get(position as usize),
+            Some(group) => self.groups.get(group.get())?.member(position),
         }
     }
 
@@ -413,7 +429,7 @@ impl Tree {
                 own = own.saturating_add(subscribers.own(&self.lists).len());
                 for &group in subscribers.groups(&self.lists) {
                     let known = self.groups.get(group.get());
-                    let members = known.map_or(0, |group| group.members().len());
+                    let members = known.map_or(0, Group::len) as usize;
                     assert!(members != 0, "a group has members");
                     let number = known.map_or(0, Group::number);
                     let is_found = self.by_number.find(number_hash(number), |other| other == group.get()).is_some();
