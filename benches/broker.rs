@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Instant as Clock;
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Secret};
 use mqtt_sansio::codec::{Connect, ConnectProperties, PacketId, Publish, Subscribe, Subscription};
 use mqtt_sansio::{Instant, QoS, TopicName, Version};
 
@@ -62,7 +62,8 @@ struct Stage {
 
 impl Stage {
     fn new(version: Version) -> Self {
-        let config = BrokerConfig { seed: 7, max_subscriptions_per_session: u32::MAX, ..BrokerConfig::default() };
+        let secret = Secret::new([7; 16]);
+        let config = BrokerConfig { max_subscriptions_per_session: u32::MAX, ..BrokerConfig::new(secret) };
         Self { broker: Broker::new(config, AllowAll), version }
     }
 

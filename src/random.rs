@@ -32,11 +32,3 @@ impl Random {
         self.below(len as u64) as usize
     }
 }
-
-/// Derives a seed for one purpose. An observer of numbers made from the result can infer neither `seed` nor the seed
-/// for another purpose, because the two halves of the square cannot be recovered from their difference.
-pub(crate) const fn derive(seed: u64, purpose: u64) -> u64 {
-    let mixed = Random(seed ^ purpose.wrapping_mul(0xA076_1D64_78BD_642F)).number();
-    let square = (mixed as u128).wrapping_mul(mixed as u128);
-    (square >> 64) as u64 ^ square as u64
-}

@@ -16,7 +16,7 @@ mod broker;
 #[path = "common/server.rs"]
 mod server;
 
-use self::broker::{BOTH, Net, config, message, named, with_server};
+use self::broker::{BOTH, Net, SECRET, config, message, named, with_server};
 use self::server::id;
 
 /// A session whose last connection ended with unsent output receives retained messages on the next one.
@@ -410,7 +410,7 @@ fn large(size: usize, number: u16, qos: QoS) -> Vec<u8> {
 fn pitfall_31_large_messages_that_fit_the_limits_are_delivered() {
     let larger = with_server(|server| server.maximum_packet_size = NonZeroU32::new(104_857_600));
     for (limits, qos, count, size) in
-        [(BrokerConfig::default(), QoS::AtLeastOnce, 5, 9 << 20), (larger, QoS::ExactlyOnce, 1, 20_000_000)]
+        [(BrokerConfig::new(SECRET), QoS::AtLeastOnce, 5, 9 << 20), (larger, QoS::ExactlyOnce, 1, 20_000_000)]
     {
         let mut net = Net::new(limits);
         let [publisher, subscriber] = ["publisher", "subscriber"].map(|name| {

@@ -3,7 +3,7 @@
 #![cfg(feature = "broker")]
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Secret};
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Delivery, Packet, PacketId, Publish, PublishProperties, Subscribe, Subscription,
 };
@@ -12,7 +12,7 @@ use mqtt_sansio::{Instant, QoS, TopicName, Version};
 #[path = "common/counting.rs"]
 mod counting;
 
-use self::counting::{CALLS, LIVE};
+use self::counting::{CALLS, LARGEST, LIVE};
 
 const NOW: Instant = Instant::from_micros(1);
 
@@ -23,7 +23,7 @@ struct Stage {
 
 impl Stage {
     fn new(version: Version) -> Self {
-        Self { broker: Broker::new(BrokerConfig::default(), AllowAll), version }
+        Self { broker: Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll), version }
     }
 
     fn connect(&mut self, name: &str, lasts: bool) -> ConnectionId {
@@ -100,6 +100,34 @@ fn an_idle_session_with_a_subscription_uses_about_a_kibibyte() {
     }
 }
 
+/// Nothing that grows with the number of clients is moved as a whole: no allocation is larger than a piece. All tables are in
+/// it: client identifiers, sessions, connections, topics and filters, groups, retained messages, timers.
+#[test]
+fn many_clients_take_memory_in_small_pieces() {
+    let mut stage = Stage::new(Version::V5);
+    LARGEST.set(0);
+    for number in 0..30_000 {
+        let id = stage.connect(&format!("device-{number:08}"), true);
+        stage.subscribe(id, &format!("site/{}/device/{}/set", number / 1000, number % 1000), QoS::AtLeastOnce);
+        let member = format!("$share/{number}/shared/{}", number % 1000);
+        stage.subscribe(id, &member, QoS::AtMostOnce);
+        let properties =
+            PublishProperties { message_expiry_interval: Some(1000 + number), ..PublishProperties::default() };
+        let topic = format!("state/{number}");
+        let topic = TopicName::new(&topic).unwrap();
+        let retained = stage.encoded(Publish { topic, payload: b"on", retain: true, properties, ..Publish::default() });
+        stage.receive(id, &retained);
+        stage.write();
+        if number % 2 == 0 {
+            stage.broker.closed(NOW, id);
+        }
+    }
+    let largest = LARGEST.get();
+    assert!(largest <= 160 * 1024, "an allocation of {largest} bytes");
+    stage.broker.poll(Instant::from_micros(2_000_000_000));
+    assert_eq!(stage.broker.status().retained, 30_000 - 1000);
+}
+
 /// Ended sessions and subscriptions free their memory, except for slots that are reused.
 #[test]
 fn ended_sessions_use_no_memory() {
@@ -122,7 +150,6 @@ fn ended_sessions_use_no_memory() {
         assert_eq!((status.sessions, status.subscriptions, status.stored_bytes), (0, 0, 0));
         LIVE.get()
     };
-    // Stale timers are swept only when there are a thousand of them, so the first rounds use more memory.
     let first = (0..30).map(&mut run).max().unwrap();
     let later = (30..60).map(&mut run).max().unwrap();
     assert!(later - first < 1024, "{} bytes more than in the first rounds", later - first);

@@ -2,7 +2,7 @@
 
 #![cfg(feature = "broker")]
 
-use mqtt_sansio::broker::{Admission, AllowAll, Answer, Broker, BrokerConfig, Decision, DecisionId, UnknownDecision};
+use mqtt_sansio::broker::{Admission, AllowAll, Answer, Broker, Decision, DecisionId, UnknownDecision};
 use mqtt_sansio::codec::{AuthReasonCode, ConnAckReasonCode, Connect, SubAckReasonCode};
 use mqtt_sansio::server::Accept;
 use mqtt_sansio::{Instant, QoS, Version};
@@ -12,7 +12,7 @@ mod broker;
 #[path = "common/server.rs"]
 mod server;
 
-use self::broker::{BOTH, Net, Peer, named};
+use self::broker::{BOTH, Net, Peer, config, named};
 use self::server::{auth, authenticating, encoded, text, will};
 
 const ALLOWED: ConnAckReasonCode = ConnAckReasonCode::Success;
@@ -117,7 +117,7 @@ fn allow_all_refuses_another_user() {
         (Some("ann"), None, false),
     ] {
         for clean_start in [false, true] {
-            let mut broker = Broker::new(BrokerConfig::default(), AllowAll);
+            let mut broker = Broker::new(config(), AllowAll);
             let now = Instant::from_micros(1);
             let mut open = |connect: Connect<'_>| {
                 let id = broker.open(now);

@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use mqtt_sansio::broker::{Admission, Answer, AuthStep, Broker, BrokerConfig, Decision, Notice, Policy};
+use mqtt_sansio::broker::{Admission, Answer, AuthStep, Broker, BrokerConfig, Decision, Notice, Policy, Secret};
 use mqtt_sansio::client::{self, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{
     self, Auth, AuthProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect,
@@ -270,7 +270,7 @@ fn the_broker() {
             assert_hidden(&Decision::Now(admission.clone()));
             assert_hidden(&Answer::Connect(admission));
         }
-        let mut broker = Broker::new(BrokerConfig::default(), PrintingPolicy(secret.to_vec()));
+        let mut broker = Broker::new(BrokerConfig::new(Secret::new([7; 16])), PrintingPolicy(secret.to_vec()));
         for has_method in [false, true] {
             let id = broker.open(NOW);
             let mut bytes = encoded(&connect(secret, has_method).into());

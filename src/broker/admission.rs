@@ -11,6 +11,7 @@ use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice};
 use super::publish;
 use super::resume::{self, Newcomer, StoredDecisions};
 use super::session::Session;
+use super::timers::Due;
 use crate::codec::{Auth, ConnAckReasonCode, Connect, DisconnectReasonCode, ReasonCode, Version};
 use crate::text::Utf8Str;
 use crate::topic::TopicName;
@@ -150,6 +151,7 @@ fn enter_session(
     let session_present = session.server().is_resumed();
     cx.sessions.attach(index, id, user_name);
     cx.connections.attach(id, index);
+    cx.timers.remove(Due::Connection(id.key().index));
     let accepted = &mut cx.sessions.counters_mut().clients_accepted;
     *accepted = accepted.wrapping_add(1);
     if !exists {
@@ -162,6 +164,7 @@ fn enter_session(
         cx.policy.notice(Notice::Connected { client, session_present });
     }
     if session_present {
+        cx.router.set_connected(cx.sessions, index);
         resume::restrict_subscriptions(cx, index, decisions);
     }
     cx.sessions.mark_changed(index);

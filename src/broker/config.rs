@@ -2,9 +2,11 @@
 
 use core::num::NonZeroU32;
 
+use super::secret::Secret;
 use crate::server::ServerConfig;
 
-/// The settings of a broker. Every field has a default.
+/// The settings of a broker. Every field but the secret has a default: [`new`](Self::new) takes the secret, and with the
+/// feature `std` the [default](Self::default) has one from the system.
 ///
 /// At a limit the broker goes on: what would exceed the limit is refused with the reason code that stands beside the limit,
 /// or dropped, and counted.
@@ -13,10 +15,10 @@ pub struct BrokerConfig {
     /// The settings of each session, with the limits of each. `manual_acks` and `deliver_in_parts` have no effect: the broker
     /// sets them.
     pub server: ServerConfig,
-    /// Seed of the hash functions that index topics and client identifiers; must be unpredictable, or a client can choose
-    /// colliding ones (hash flooding). [`SharedStrategy::Random`] and assigned client identifiers follow from it too.
-    /// Default: 0.
-    pub seed: u64,
+    /// The secret that the hash tables are keyed with. [`SharedStrategy::Random`] and assigned client identifiers follow from
+    /// it too: all that a broker does follows from its secret and its input. Default, with the feature `std`:
+    /// [`Secret::from_system`].
+    pub secret: Secret,
     /// Maximum number of connections, accepted or not. One more is over at once. Default: 1,000,000.
     pub max_connections: u32,
     /// Maximum number of sessions, with a connection or without. A client that would need one more is refused: 0x97 (Quota
@@ -51,7 +53,7 @@ pub struct BrokerConfig {
 }
 
 /// The choice of the member of a shared subscription that gets a message (section 4.8.2). Members that are connected come
-/// before those that are not.
+/// before those that are not. A message is offered to at most eight members: if their queues are full it is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SharedStrategy {
@@ -60,15 +62,17 @@ pub enum SharedStrategy {
     RoundRobin,
     /// A random member.
     Random,
-    /// The member with the fewest messages in flight or queued.
+    /// The member with the fewest messages in flight or queued; of more than eight, the one with the fewest among the next
+    /// eight.
     LeastLoaded,
 }
 
-impl Default for BrokerConfig {
-    fn default() -> Self {
+impl BrokerConfig {
+    /// Makes settings with this secret, and with the default of every other field.
+    pub fn new(secret: Secret) -> Self {
         Self {
             server: ServerConfig::default(),
-            seed: 0,
+            secret,
             max_connections: 1_000_000,
             max_sessions: 1_000_000,
             max_subscriptions: 10_000_000,
@@ -80,5 +84,13 @@ impl Default for BrokerConfig {
             shared_strategy: SharedStrategy::default(),
             sys_interval: None,
         }
+    }
+}
+
+/// The settings of [`new`](BrokerConfig::new), with a [secret from the system](Secret::from_system): no two are equal.
+#[cfg(feature = "std")]
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self::new(Secret::from_system())
     }
 }

@@ -120,6 +120,13 @@ impl Connections {
         }
     }
 
+    /// The timer of a connection runs; returns the connection if its client is not accepted yet.
+    pub(super) fn take_timer(&mut self, index: u32) -> Option<ConnectionId> {
+        let id = ConnectionId::new(self.slab.key(index)?);
+        self.connecting(id)?.scheduled = Instant::NEVER;
+        Some(id)
+    }
+
     /// The client of a connection, if it is not accepted yet, whether or not the connection waits for a decision.
     pub(super) fn connecting(&mut self, id: ConnectionId) -> Option<&mut Connecting> {
         match &mut self.slab.get_mut_by_key(id.key())?.state {

@@ -9,7 +9,6 @@ use super::lifecycle;
 use super::pending_decisions::PendingDecision;
 use super::policy::{Answer, ConnectionId, DecisionId, Ended, UnknownDecision};
 use super::resume;
-use super::slab::Key;
 use super::timers::Due;
 use super::{publish, subscribe};
 use crate::codec::Packet;
@@ -66,26 +65,27 @@ fn act(cx: &mut Context<'_>, index: SessionIndex, action: Action<'_>) {
 /// Runs a timer.
 pub(super) fn run_timer(cx: &mut Context<'_>, at: Instant, due: Due) {
     match due {
-        Due::Connection(key) => {
-            let id = ConnectionId::new(key);
+        Due::Connection(index) => {
             // A decision that takes long is not the client's fault: while the connection waits for one nothing is due.
-            if cx.connections.connecting(id).is_some() {
+            if let Some(id) = cx.connections.take_timer(index) {
                 take_input(cx, id, &mut &[][..]);
             }
         }
-        Due::Session(key) => run_session(cx, key, at),
-        Due::Retained(reference) => cx.router.remove_expired(cx.sessions, reference),
+        Due::Session(index) => run_session(cx, index, at),
+        Due::Retained(topic) => {
+            if let Some(expires_at) = cx.router.remove_expired(cx.sessions, topic, cx.now) {
+                cx.timers.set(expires_at, due);
+            }
+        }
         Due::Status => super::sys::publish(cx),
     }
 }
 
 /// Runs the timer of a session.
-fn run_session(cx: &mut Context<'_>, key: Key, at: Instant) {
-    // The session may have been removed since the timer was set.
-    let Some((index, _)) = cx.sessions.get_by_key(key) else { return };
-    let Some(session) = cx.sessions.get_mut(index) else { return bug!("a session that was found exists") };
+fn run_session(cx: &mut Context<'_>, index: SessionIndex, at: Instant) {
+    let Some(session) = cx.sessions.get_mut(index) else { return bug!("the timer of a session ends with it") };
     if !session.take_timer(at) {
-        return; // an earlier timer was set since
+        bug!("a session knows when its timer runs");
     }
     let (timeout, connection) = (session.server().timeout(), session.connection());
     cx.sessions.mark_changed(index);
@@ -123,10 +123,8 @@ fn process_session(cx: &mut Context<'_>, index: SessionIndex) {
             None => break,
         }
     }
-    if let Some(at) = cx.sessions.finish_changes(index)
-        && let Some(key) = cx.sessions.key(index)
-    {
-        lifecycle::schedule(cx, at, Due::Session(key));
+    if let Some(at) = cx.sessions.finish_changes(index) {
+        cx.timers.set(at, Due::Session(index));
     }
 }
 

@@ -14,18 +14,6 @@ use crate::session::Transmit;
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
-/// Sets a timer, and sweeps those that are stale.
-pub(super) fn schedule(cx: &mut Context<'_>, at: Instant, due: Due) {
-    let Context { timers, sessions, router, connections, .. } = cx;
-    timers.push(at, due);
-    timers.sweep(|at, due| match due {
-        Due::Session(key) => sessions.get_by_key(key).is_some_and(|(_, session)| session.scheduled() == at),
-        Due::Connection(key) => connections.contains(ConnectionId::new(key)),
-        Due::Retained(reference) => router.is_retained(reference),
-        Due::Status => true,
-    });
-}
-
 /// Sets the timer of a connecting client's next deadline, and lets the caller look at the connection if something is to be
 /// written.
 pub(super) fn schedule_connection(cx: &mut Context<'_>, id: ConnectionId) {
@@ -33,7 +21,7 @@ pub(super) fn schedule_connection(cx: &mut Context<'_>, id: ConnectionId) {
     let Some(connecting) = cx.connections.connecting(id) else { return };
     let is_written = connecting.acceptor().is_written();
     if let Some(at) = connecting.reschedule() {
-        schedule(cx, at, Due::Connection(id.key()));
+        cx.timers.set(at, Due::Connection(id.key().index));
     }
     if !is_written {
         cx.sessions.ready_mut().push(id);
@@ -81,6 +69,7 @@ pub(super) fn open(cx: &mut Context<'_>, server: &Arc<ServerConfig>) -> Connecti
 pub(super) fn close(cx: &mut Context<'_>, id: ConnectionId) {
     // It may have been done before.
     let Some(before) = cx.connections.close(id) else { return };
+    cx.timers.remove(Due::Connection(id.key().index));
     cx.sessions.ready_mut().unmark(id);
     match before {
         Before::Attached(index) => {
@@ -163,6 +152,7 @@ pub(super) fn end_connecting(cx: &mut Context<'_>, id: ConnectionId, why: Ended<
     let Some(connecting) = cx.connections.connecting(id) else { return };
     let rest = core::mem::take(connecting.acceptor().transmit());
     let before = cx.connections.end(id, rest);
+    cx.timers.remove(Due::Connection(id.key().index));
     let counters = cx.sessions.counters_mut();
     if let Ended::Close(Close::Malformed(_) | Close::ProtocolError(_)) = why {
         counters.protocol_errors = counters.protocol_errors.wrapping_add(1);
@@ -223,6 +213,7 @@ pub(super) fn detached(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>
         cx.policy.notice(Notice::Disconnected { client, why });
     }
     cx.sessions.detach(index);
+    cx.router.set_connected(cx.sessions, index);
 }
 
 /// Removes a session that has expired or was ended.
@@ -235,6 +226,7 @@ pub(super) fn remove_session(cx: &mut Context<'_>, index: SessionIndex) {
     end_subscriptions(cx, index, &marked.unwrap_or_default());
     notify_drops(cx);
     cx.registry.remove(cx.sessions, index);
+    cx.timers.remove(Due::Session(index));
     match cx.sessions.remove(index) {
         Some(session) => notify_session_ended(cx, session.client_id()),
         None => bug!("a session is removed once"),

@@ -54,17 +54,20 @@ mod index;
 mod lifecycle;
 mod memory;
 mod pending_decisions;
+mod pieces;
 mod policy;
 mod publish;
 mod ready;
 mod registry;
 mod resume;
 mod router;
+mod secret;
 mod session;
 mod sessions;
 mod slab;
 mod subscribe;
 mod sys;
+mod table;
 mod timers;
 
 use alloc::sync::Arc;
@@ -79,9 +82,10 @@ pub use self::policy::{
 };
 use self::registry::Registry;
 use self::router::Router;
+pub use self::secret::Secret;
 use self::session::Session;
 use self::sessions::Sessions;
-use self::timers::Timers;
+use self::timers::{Due, Timers};
 use crate::codec::DisconnectReasonCode;
 use crate::server::ServerConfig;
 use crate::session::{Message, PublishError, Transmit};
@@ -117,9 +121,9 @@ impl<P: Policy> Broker<P> {
             policy,
             connections: Connections::new(),
             sessions: Sessions::new(config.max_memory, config.reserved_memory),
-            registry: Registry::new(config.seed),
+            registry: Registry::new(&config.secret),
             router: Router::new(Arc::clone(&config)),
-            timers: Timers::default(),
+            timers: Timers::new(),
             config,
             nothing: Transmit::default(),
         }
@@ -324,8 +328,10 @@ impl<P: Policy> Broker<P> {
             if let Some(id) = session.connection() {
                 assert_eq!(self.connections.session(id), Some(index), "a connection has its session");
             }
+            let timer = self.timers.get(Due::Session(index)).unwrap_or(Instant::NEVER);
+            assert_eq!(timer, session.scheduled(), "a session knows when its timer runs");
         }
-        assert_eq!(self.registry.len(), self.sessions.len() as usize, "each session has one client identifier");
+        assert_eq!(self.registry.len(), self.sessions.len(), "each session has one client identifier");
         self.sessions.assert_consistent();
         self.router.assert_consistent(&self.sessions);
     }

@@ -73,8 +73,10 @@ pub(super) fn finish_since(
         let waited = u32::try_from(cx.now.since(since).as_secs()).unwrap_or(u32::MAX);
         if waited != 0 && waited >= *interval && !decision.is_error() && !is_own(publish.topic) {
             // The message has expired: no subscriber gets it [MQTT-3.3.2-5], and it would have replaced the retained one.
-            if publish.retain {
-                cx.router.remove_retained(cx.sessions, publish.topic);
+            if publish.retain
+                && let Some(removed) = cx.router.remove_retained(cx.sessions, publish.topic)
+            {
+                cx.timers.remove(Due::Retained(removed.topic()));
             }
             return acknowledge(cx, index, receipt, decision);
         }
@@ -121,7 +123,7 @@ pub(super) fn route(
 ) -> Result<Published, PubAckReasonCode> {
     let published = cx.router.publish(cx.sessions, cx.now, from, publish, large)?;
     if let Some((expires_at, reference)) = published.retained {
-        lifecycle::schedule(cx, expires_at, Due::Retained(reference));
+        cx.timers.set(expires_at, Due::Retained(reference.topic()));
     }
     Ok(published)
 }

@@ -13,7 +13,7 @@ use super::ready::ReadyQueue;
 use super::router::retained_walk::RetainedWalk;
 use super::router::subscribers::{Subscriber, SubscriptionOptions};
 use super::session::Session;
-use super::slab::{Key, Slab};
+use super::slab::Slab;
 use crate::codec::{QoS, SubscriptionIdentifier};
 use crate::server::{Action, Copies};
 use crate::session::{AbandonReason, PublishError, Transmit};
@@ -63,16 +63,6 @@ impl Sessions {
     #[inline]
     pub(super) fn get_mut(&mut self, index: SessionIndex) -> Option<&mut Session> {
         self.slab.get_mut(index.get())
-    }
-
-    /// The session that a timer was made for, if it still exists.
-    pub(super) fn get_by_key(&self, key: Key) -> Option<(SessionIndex, &Session)> {
-        self.slab.get_by_key(key).map(|session| (SessionIndex::new(key.index), session))
-    }
-
-    /// The key of a session, for a timer.
-    pub(super) fn key(&self, index: SessionIndex) -> Option<Key> {
-        self.slab.key(index.get())
     }
 
     pub(super) fn client_id(&self, index: SessionIndex) -> Option<&str> {

@@ -5,7 +5,6 @@ use alloc::format;
 use super::connections::Connections;
 use super::context::Context;
 use super::counters::Status;
-use super::lifecycle;
 use super::publish::route;
 use super::router::Router;
 use super::sessions::Sessions;
@@ -31,7 +30,7 @@ pub(super) const fn status(connections: &Connections, sessions: &Sessions, route
 /// Sets the timer of the first publication.
 pub(super) fn start(cx: &mut Context<'_>) {
     if cx.config.sys_interval.is_some() {
-        lifecycle::schedule(cx, cx.now, Due::Status);
+        cx.timers.set(cx.now, Due::Status);
     }
 }
 
@@ -76,7 +75,7 @@ pub(super) fn publish(cx: &mut Context<'_>) {
     }
     if let Some(seconds) = cx.config.sys_interval {
         let next = cx.now.after_seconds(seconds.get());
-        lifecycle::schedule(cx, next, Due::Status);
+        cx.timers.set(next, Due::Status);
     }
 }
 

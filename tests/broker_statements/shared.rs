@@ -4,7 +4,7 @@ use mqtt_sansio::broker::{BrokerConfig, SharedStrategy};
 use mqtt_sansio::codec::{DisconnectReasonCode, PubAck, PubAckReasonCode, PubRec};
 use mqtt_sansio::{QoS, Version};
 
-use crate::broker::{Net, config, named};
+use crate::broker::{Net, config, named, with_server};
 use crate::server::id;
 
 /// A publisher, and the members of a share.
@@ -119,7 +119,7 @@ fn section_4_8_2_b_qos_1_stays_with_its_member_and_new_messages_go_to_connected_
 #[test]
 fn section_4_8_2_a_every_strategy_prefers_connected_members() {
     for shared_strategy in [SharedStrategy::RoundRobin, SharedStrategy::Random, SharedStrategy::LeastLoaded] {
-        let mut net = Net::new(BrokerConfig { shared_strategy, seed: 7, ..config() });
+        let mut net = Net::new(BrokerConfig { shared_strategy, ..config() });
         let client = net.client(Version::V5, "client");
         let members = ["one", "two", "away", "three"].map(|name| {
             let member = net.client(Version::V5, name);
@@ -141,5 +141,75 @@ fn section_4_8_2_a_every_strategy_prefers_connected_members() {
             // The first member acknowledges nothing, so after one message it has more in flight than the others.
             _ => assert_eq!((counts[0], counts[1].abs_diff(counts[3]) <= 1), (1, true), "{counts:?}"),
         }
+    }
+}
+
+/// However many members cannot take a message, it is offered to a few of them, and the next one to others.
+#[test]
+fn section_4_8_2_b_a_message_is_offered_to_at_most_eight_members() {
+    for shared_strategy in [SharedStrategy::RoundRobin, SharedStrategy::LeastLoaded] {
+        let limits = with_server(|server| server.max_kept = 1);
+        let mut net = Net::new(BrokerConfig { shared_strategy, ..limits });
+        let client = net.client(Version::V5, "client");
+        let members: Vec<_> = (0..20)
+            .map(|number| {
+                let member = net.client(Version::V5, &format!("member-{number}"));
+                net.subscribe(member, "$share/g/a", QoS::AtLeastOnce);
+                net.hold_acks(member);
+                member
+            })
+            .collect();
+        for number in 0..20 {
+            net.publish(client, "a", &number.to_string(), QoS::AtLeastOnce);
+        }
+        assert_eq!(net.broker.status().stored, 20, "each has one message, and no room for another");
+        net.lose(members[19]);
+        let free = net.client(Version::V5, "member-20");
+        net.subscribe(free, "$share/g/a", QoS::AtLeastOnce);
+        let dropped = |net: &Net| net.broker.counters().dropped.queue_full;
+        let mut offers = 0;
+        while net.received(free).is_empty() {
+            net.publish(client, "a", "more", QoS::AtLeastOnce);
+            offers += 1;
+            assert!(offers <= 4, "the turn of each comes soon");
+        }
+        assert_eq!(dropped(&net), offers - 1, "{shared_strategy:?}: one message is dropped, not one for each member");
+        assert!(offers > 1, "{shared_strategy:?}: the one with room was not among the first");
+    }
+}
+
+/// Members that are not connected cost nothing: those who are get the messages, also after they have come back.
+#[test]
+fn section_4_8_2_c_many_members_that_are_away_do_not_keep_messages_from_those_who_are_there() {
+    for shared_strategy in [SharedStrategy::RoundRobin, SharedStrategy::Random, SharedStrategy::LeastLoaded] {
+        let mut net = Net::new(BrokerConfig { shared_strategy, ..config() });
+        let client = net.client(Version::V5, "client");
+        let mut members: Vec<_> = (0..30)
+            .map(|number| {
+                let member = net.client(Version::V5, &format!("member-{number}"));
+                net.subscribe(member, "$share/g/a", QoS::AtLeastOnce);
+                net.subscribe(member, "$share/h/a", QoS::AtLeastOnce);
+                member
+            })
+            .collect();
+        for round in 0..30 {
+            // All but this one are away.
+            for (number, member) in members.iter_mut().enumerate() {
+                let is_there = net.broker.connection(&format!("member-{number}")).is_some();
+                match (number == round, is_there) {
+                    (true, false) => *member = net.resume(&named(Version::V5, &format!("member-{number}"))),
+                    (false, true) => net.lose(*member),
+                    _ => {}
+                }
+            }
+            net.publish(client, "a", "1", QoS::AtLeastOnce);
+            assert_eq!(net.received(members[round]), ["a: 1 q1", "a: 1 q1"], "{shared_strategy:?}");
+            if round % 3 == 0 {
+                net.unsubscribe(members[round], &["$share/h/a"]);
+                assert_eq!(net.received(members[round]).len(), 1, "UNSUBACK");
+                net.subscribe(members[round], "$share/h/a", QoS::AtLeastOnce);
+            }
+        }
+        assert_eq!(net.broker.status().stored, 0);
     }
 }

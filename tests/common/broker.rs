@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Buf;
 use mqtt_sansio::broker::{
     Admission, AllowAll, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Ended, Notice,
-    Policy, TakeOver,
+    Policy, Secret, TakeOver,
 };
 use mqtt_sansio::codec::{
     ConnAckReasonCode, Connect, Delivery, Disconnect, DisconnectReasonCode, Packet, PubAck, PubAckReasonCode, PubComp,
@@ -391,6 +391,9 @@ impl Net {
     }
 }
 
+/// The secret of the brokers of the tests, so that each run is the same.
+pub(crate) const SECRET: Secret = Secret::new([7; 16]);
+
 /// A broker without limits that CONNACK would have to announce.
 pub(crate) fn config() -> BrokerConfig {
     with_server(|_| {})
@@ -400,7 +403,7 @@ pub(crate) fn config() -> BrokerConfig {
 pub(crate) fn with_server(change: impl FnOnce(&mut ServerConfig)) -> BrokerConfig {
     let mut server = crate::server::config();
     change(&mut server);
-    BrokerConfig { server, ..BrokerConfig::default() }
+    BrokerConfig { server, ..BrokerConfig::new(SECRET) }
 }
 
 /// A CONNECT with this client identifier that resumes the session if there is one, has a session that does not expire,

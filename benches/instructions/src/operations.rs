@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Secret};
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{
     self, Connect, ConnectProperties, Limits, Packet, PacketId, Publish, PublishProperties, Subscribe, Subscription,
@@ -204,7 +204,7 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let config = BrokerConfig { seed: 7, ..BrokerConfig::default() };
+        let config = BrokerConfig::new(Secret::new([7; 16]));
         Self { broker: Broker::new(config, AllowAll), answers: Vec::new() }
     }
 

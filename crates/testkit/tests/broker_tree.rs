@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Secret};
 use mqtt_sansio::codec::{
     self, Connect, Decoded, Delivery, Limits, Packet, PacketId, PubAck, PubComp, PubRec, PubRel, Publish, Subscribe,
     SubscribeProperties, Subscription, Unsubscribe,
@@ -59,7 +59,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut world = Self {
             random: Random::new(seed),
-            broker: Broker::new(BrokerConfig { seed, ..BrokerConfig::default() }, AllowAll),
+            broker: Broker::new(BrokerConfig::new(Secret::new(u128::from(seed).to_le_bytes())), AllowAll),
             connections: Vec::new(),
             subscriptions: BTreeMap::new(),
             retained: BTreeMap::new(),

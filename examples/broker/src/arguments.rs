@@ -1,7 +1,5 @@
 //! The command line.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
@@ -138,8 +136,6 @@ impl Arguments {
                 topic_aliases: TOPIC_ALIASES,
                 ..ServerConfig::default()
             },
-            // The standard library's own hash tables are seeded by the system, which makes this seed unpredictable.
-            seed: RandomState::new().build_hasher().finish(),
             max_connections: self.max_connections,
             max_sessions: self.max_sessions,
             max_retained: self.max_retained,

@@ -6,7 +6,7 @@ use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
 use mqtt_sansio::broker::{
     Admission, Answer, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Notice, Policy,
-    SharedStrategy, TakeOver,
+    Secret, SharedStrategy, TakeOver,
 };
 use mqtt_sansio::codec::{
     self, ConnAckReasonCode, Connect, Decoded, DisconnectReasonCode, Field, Limits, Packet, PacketType,
@@ -22,10 +22,10 @@ use super::{from_client, nonzero};
 /// Runs a broker as the data say.
 pub fn broker_ops(data: &[u8]) {
     let mut u = Unstructured::new(data);
-    let Ok(config) = config(&mut u) else { return };
+    let Ok((config, seed)) = config(&mut u) else { return };
     let policy = RandomPolicy {
-        random: Random::new(config.seed),
-        at_once: config.seed & 1 == 0,
+        random: Random::new(u64::from(seed)),
+        at_once: seed & 1 == 0,
         decisions: Vec::new(),
         connected: 0,
     };
@@ -44,13 +44,14 @@ pub fn broker_ops(data: &[u8]) {
     ops.finish();
 }
 
-/// Small limits, so that they are reached.
-fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
+/// Small limits, so that they are reached, and the number from which the policy's decisions follow.
+fn config(u: &mut Unstructured<'_>) -> Result<(BrokerConfig, u8)> {
     let flags = u.arbitrary::<u16>()?;
     let set = |bit: u16| flags >> bit & 1 != 0;
     let small = |u: &mut Unstructured<'_>| Ok(NonZeroU16::MIN.saturating_add(u.int_in_range(0..=3)?));
-    let usual = BrokerConfig::default();
-    Ok(BrokerConfig {
+    let usual = BrokerConfig::new(Secret::new([0; 16]));
+    let seed: u8;
+    let config = BrokerConfig {
         server: ServerConfig {
             connect_timeout: NonZeroU16::new(u.int_in_range(0..=3)?),
             max_keep_alive: NonZeroU16::new(if set(0) { 2 } else { 0 }),
@@ -67,7 +68,10 @@ fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
             answer_limit: nonzero(if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 }),
             ..ServerConfig::default()
         },
-        seed: u64::from(u.arbitrary::<u8>()?),
+        secret: {
+            seed = u.arbitrary()?;
+            Secret::new([seed; 16])
+        },
         max_connections: if set(11) { 2 } else { usual.max_connections },
         max_sessions: if set(12) { 2 } else { usual.max_sessions },
         max_subscriptions: if set(13) { 3 } else { usual.max_subscriptions },
@@ -82,7 +86,8 @@ fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
         ])?,
         sys_interval: NonZeroU32::new(u.int_in_range(0..=2)?),
         ..usual
-    })
+    };
+    Ok((config, seed))
 }
 
 /// A policy that decides at random and sometimes defers the decision.

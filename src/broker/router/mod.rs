@@ -28,10 +28,11 @@ use self::tree::{Matches, Tree};
 use super::config::BrokerConfig;
 use super::counters::DropReason;
 use super::index::SessionIndex;
+use super::secret::Use;
 use super::session::Session;
 use super::sessions::Sessions;
 use crate::codec::{List, PubAckReasonCode, PublishProperties};
-use crate::random::{Random, derive};
+use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
 use crate::session::{LARGE, MessageRef};
 use crate::time::Instant;
@@ -60,16 +61,16 @@ pub(super) struct Published {
     pub(super) copies: usize,
     /// Whether there was no copy for want of room.
     pub(super) lacks_room: bool,
-    /// The message that was retained, and when it expires.
+    /// The message that was retained, and when it expires; or the one that was removed, and [`Instant::NEVER`].
     pub(super) retained: Option<(Instant, Reference)>,
 }
 
 impl Router {
     pub(super) fn new(config: Arc<BrokerConfig>) -> Self {
         Self {
-            tree: Tree::new(derive(config.seed, 2)),
-            retained: Retained::new(derive(config.seed, 3)),
-            random: Random::new(derive(config.seed, 6)),
+            tree: Tree::new(&config.secret),
+            retained: Retained::new(&config.secret),
+            random: Random::new(config.secret.number(Use::GroupMembers)),
             config,
             encoded: Encoded::default(),
             matches: Matches::default(),
@@ -96,11 +97,6 @@ impl Router {
     /// The size of the retained messages in bytes, with their nodes.
     pub(super) const fn retained_bytes(&self) -> u64 {
         self.retained.bytes()
-    }
-
-    /// Whether a retained message has not been replaced or removed.
-    pub(super) fn is_retained(&self, reference: Reference) -> bool {
-        self.retained.get(reference).is_some()
     }
 
     /// Whether a topic or a filter has more levels than the configuration allows.
@@ -139,7 +135,8 @@ impl Router {
     }
 
     /// Retains a message as the one of its topic, or with an empty payload removes the one that is there
-    /// \[MQTT-3.3.1-5, MQTT-3.3.1-6, MQTT-3.3.1-7\]. Returns when it expires.
+    /// \[MQTT-3.3.1-5, MQTT-3.3.1-6, MQTT-3.3.1-7\]. Returns the message and when it expires, which one that was removed
+    /// does not.
     fn retain(
         &mut self,
         sessions: &mut Sessions,
@@ -149,8 +146,7 @@ impl Router {
         large: Option<&Bytes>,
     ) -> Result<Option<(Instant, Reference)>, PubAckReasonCode> {
         if publish.payload.is_empty() && large.is_none() {
-            self.remove_retained(sessions, publish.topic);
-            return Ok(None);
+            return Ok(self.remove_retained(sessions, publish.topic).map(|removed| (Instant::NEVER, removed)));
         }
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         let publisher = from.map_or(Publisher::BROKER, |index| self.publisher(sessions, index));
@@ -168,16 +164,18 @@ impl Router {
         Ok(Some((expires_at, reference)))
     }
 
-    /// Removes the retained message of a topic.
-    pub(super) fn remove_retained(&mut self, sessions: &mut Sessions, topic: TopicName<'_>) {
-        self.retained.remove(topic);
+    /// Removes the retained message of a topic, and returns it if there was one.
+    pub(super) fn remove_retained(&mut self, sessions: &mut Sessions, topic: TopicName<'_>) -> Option<Reference> {
+        let removed = self.retained.remove(topic);
         self.share_memory(sessions);
+        removed
     }
 
-    /// Removes a retained message whose Message Expiry Interval has passed, unless it was replaced or removed before.
-    pub(super) fn remove_expired(&mut self, sessions: &mut Sessions, reference: Reference) {
-        self.retained.remove_expired(reference);
+    /// Removes the retained message of a topic if its Message Expiry Interval has passed; returns when it expires if not.
+    pub(super) fn remove_expired(&mut self, sessions: &mut Sessions, topic: u32, now: Instant) -> Option<Instant> {
+        let expires_at = self.retained.remove_expired(topic, now);
         self.share_memory(sessions);
+        expires_at
     }
 
     /// Leaves the memory that retained messages do not take to messages that are stored for sessions.

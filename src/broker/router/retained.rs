@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::retained_message::{Publisher, RetainedMessage};
 use super::trie::{NONE, NodeId, ROOT, Trie};
+use crate::broker::secret::{KeyedHash, Secret, Use};
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -12,6 +13,8 @@ use crate::topic::{TopicFilter, TopicName};
 #[derive(Clone)]
 pub(super) struct Retained {
     trie: Trie<Entry>,
+    /// The hash of the client identifiers of publishers.
+    publishers: KeyedHash,
     count: u32,
     /// The size of the messages in bytes.
     bytes: u64,
@@ -64,6 +67,11 @@ pub(super) struct Outlook {
 pub(super) struct Moment(u64);
 
 impl Reference {
+    /// The index of the topic; another topic may get it when this one has no message.
+    pub(in crate::broker) const fn topic(self) -> u32 {
+        self.node
+    }
+
     /// Makes the reference one to no message, without changing its position in a sorted list.
     pub(super) const fn void(&mut self) {
         self.number = 0;
@@ -78,7 +86,7 @@ impl Reference {
 impl Retained {
     /// Identifies a client, for No Local.
     pub(super) fn publisher(&self, client_id: &str) -> Publisher {
-        Publisher::client(self.trie.wanted(client_id.as_bytes()).hash())
+        Publisher::client(self.publishers.hash(client_id.as_bytes()))
     }
 
     /// The moment of the newest message.
@@ -86,8 +94,16 @@ impl Retained {
         Moment(self.number)
     }
 
-    pub(super) fn new(seed: u64) -> Self {
-        Self { trie: Trie::new(seed), count: 0, bytes: 0, shared: 0, nodes: 0, number: 0 }
+    pub(super) fn new(secret: &Secret) -> Self {
+        Self {
+            trie: Trie::new(secret.level_hash(Use::Retained)),
+            publishers: secret.keyed_hash(Use::Publishers),
+            count: 0,
+            bytes: 0,
+            shared: 0,
+            nodes: 0,
+            number: 0,
+        }
     }
 
     /// Number of retained messages.
@@ -143,20 +159,24 @@ impl Retained {
         Some(Reference { node, number })
     }
 
-    /// Removes the message of a topic \[MQTT-3.3.1-6\].
-    pub(super) fn remove(&mut self, topic: TopicName<'_>) {
-        if let Some(node) = self.trie.find(topic.levels()) {
-            self.take(node);
-            self.prune(node);
-        }
+    /// Removes the message of a topic \[MQTT-3.3.1-6\], and returns it if there was one.
+    pub(super) fn remove(&mut self, topic: TopicName<'_>) -> Option<Reference> {
+        let removed = self.find(topic)?;
+        self.take(removed.node);
+        self.prune(removed.node);
+        Some(removed)
     }
 
-    /// Removes a message, unless it has been replaced or removed.
-    pub(super) fn remove_expired(&mut self, reference: Reference) {
-        if self.get(reference).is_some() {
-            self.take(reference.node);
-            self.prune(reference.node);
+    /// Removes the message of a topic if it has expired; returns when it expires if not.
+    pub(super) fn remove_expired(&mut self, topic: NodeId, now: Instant) -> Option<Instant> {
+        // The message may have been removed since the timer was set.
+        let message = &self.message(topic)?.message;
+        if !message.is_expired(now) {
+            return Some(message.expires_at());
         }
+        self.take(topic);
+        self.prune(topic);
+        None
     }
 
     /// The message of a topic.

@@ -162,7 +162,7 @@ impl Subscribers {
 }
 
 /// Removes a subscriber from a list. The last one moves to its position, and is returned if there is one.
-pub(super) fn swap_remove(list: &mut Vec<Subscriber>, position: u32) -> Option<Subscriber> {
+fn swap_remove(list: &mut Vec<Subscriber>, position: u32) -> Option<Subscriber> {
     if (position as usize) < list.len() {
         list.swap_remove(position as usize);
     } else {

@@ -2,13 +2,13 @@
 
 use alloc::vec::Vec;
 
-use hashbrown::HashTable;
-
 use super::list_id::{GroupIndex, ListId};
 use super::shared::{Group, MAX_GROUP_NUMBER};
 use super::subscribers::{Lists, Subscriber, Subscribers};
 use super::trie::{Levels, NONE, NodeId, Path, ROOT, Trie};
+use crate::broker::secret::{KeyedHash, Secret, Use};
 use crate::broker::slab::Slab;
+use crate::broker::table::Table;
 use crate::topic::{TopicFilter, TopicName};
 
 /// The subscriptions of all sessions.
@@ -19,9 +19,11 @@ pub(super) struct Tree {
     lists: Slab<Lists>,
     groups: Slab<Group>,
     /// The groups by filter and name.
-    by_share: HashTable<GroupIndex>,
+    by_share: Table,
+    /// The hash of share names.
+    hash: KeyedHash,
     /// The groups by number.
-    by_number: HashTable<GroupIndex>,
+    by_number: Table,
     /// The number of the newest group.
     last_number: u32,
     subscriptions: u32,
@@ -105,18 +107,19 @@ const fn number_hash(number: u32) -> u64 {
     (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-fn share_hash(trie: &Trie<Entry>, list: ListId, name: &[u8]) -> u64 {
-    trie.wanted(name).hash() ^ u64::from(list.number()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+fn share_hash(hash: &KeyedHash, list: ListId, name: &[u8]) -> u64 {
+    hash.hash_with(name, list.number())
 }
 
 impl Tree {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(secret: &Secret) -> Self {
         Self {
-            trie: Trie::new(seed),
+            trie: Trie::new(secret.level_hash(Use::Subscriptions)),
             lists: Slab::new(),
             groups: Slab::new(),
-            by_share: HashTable::new(),
-            by_number: HashTable::new(),
+            by_share: Table::new(),
+            hash: secret.keyed_hash(Use::ShareNames),
+            by_number: Table::new(),
             last_number: 0,
             subscriptions: 0,
             shared: 0,
@@ -220,10 +223,9 @@ impl Tree {
 
     /// The list of a group that shares a filter.
     fn group(&self, list: ListId, name: &[u8]) -> Option<ListId> {
-        let is_it = |&index: &GroupIndex| {
-            self.groups.get(index.get()).is_some_and(|group| group.list() == list && group.name() == name)
-        };
-        self.by_share.find(share_hash(&self.trie, list, name), is_it).map(|&group| ListId::of_group(group))
+        let is_it = |index| self.groups.get(index).is_some_and(|group| group.list() == list && group.name() == name);
+        let found = self.by_share.find(share_hash(&self.hash, list, name), is_it);
+        found.map(|group| ListId::of_group(GroupIndex::new(group)))
     }
 
     /// The list for this filter, which is made if it does not exist. It has to get a subscriber then; `None` if no index is
@@ -250,14 +252,9 @@ impl Tree {
         let group = GroupIndex::new(self.groups.insert(Group::new(list, position, name, number))?.index);
         let (subscribers, lists) = self.subscribers_mut(list)?;
         subscribers.push_group(lists, group)?;
-        let hash = share_hash(&self.trie, list, name);
-        let (trie, groups) = (&self.trie, &self.groups);
-        self.by_share.insert_unique(hash, group, |group| {
-            groups.get(group.get()).map_or(0, |group| share_hash(trie, group.list(), group.name()))
-        });
-        self.by_number.insert_unique(number_hash(number), group, |group| {
-            groups.get(group.get()).map_or(0, |group| number_hash(group.number()))
-        });
+        let hash = share_hash(&self.hash, list, name);
+        self.by_share.insert(hash, group.get());
+        self.by_number.insert(number_hash(number), group.get());
         Some(group)
     }
 
@@ -268,11 +265,27 @@ impl Tree {
                 let (subscribers, lists) = self.subscribers_mut(list)?;
                 subscribers.push(lists, subscriber)?
             }
-            Some(group) => self.groups.get_mut(group.get())?.push(subscriber),
+            Some(group) => self.groups.get_mut(group.get())?.push(subscriber)?,
         };
         self.subscriptions = self.subscriptions.saturating_add(1);
         self.shared = self.shared.saturating_add(u32::from(list.is_shared()));
         Some(position)
+    }
+
+    /// Moves the member of a group to those that are connected, or to those that are not. Returns its new position, and the
+    /// member that is at its old one now; `None` if it need not move.
+    pub(super) fn set_connected(
+        &mut self,
+        list: ListId,
+        position: u32,
+        is_connected: bool,
+    ) -> Option<(u32, Subscriber)> {
+        self.groups.get_mut(list.group()?.get())?.set_connected(position, is_connected)
+    }
+
+    /// Whether the member of a group is among those that are connected; `None` if the list is not that of a group.
+    pub(super) fn is_connected(&self, list: ListId, position: u32) -> Option<bool> {
+        self.groups.get(list.group()?.get()).map(|group| group.is_connected(position))
     }
 
     /// Changes the options of a subscriber.
@@ -299,7 +312,7 @@ impl Tree {
         };
         let group = self.groups.get_mut(index.get())?;
         let moved = group.swap_remove(position);
-        if group.members().is_empty() {
+        if group.len() == 0 {
             self.remove_group(index);
         }
         moved
@@ -309,14 +322,10 @@ impl Tree {
     fn remove_group(&mut self, index: GroupIndex) {
         let Some(group) = self.groups.remove(index.get()) else { return bug!("a group is removed once") };
         let list = group.list();
-        let by_number = self.by_number.find_entry(number_hash(group.number()), |&other| other == index);
-        let by_share = self.by_share.find_entry(share_hash(&self.trie, list, group.name()), |&other| other == index);
-        match (by_number, by_share) {
-            (Ok(by_number), Ok(by_share)) => {
-                by_number.remove();
-                by_share.remove();
-            }
-            _ => bug!("a group is in both tables"),
+        let is_in_both = self.by_number.remove(number_hash(group.number()), index.get())
+            && self.by_share.remove(share_hash(&self.hash, list, group.name()), index.get());
+        if !is_in_both {
+            bug!("a group is in both tables");
         }
         let Some((subscribers, lists)) = self.subscribers_mut(list) else {
             return bug!("a node exists while a group shares its filter");
@@ -405,7 +414,7 @@ impl Tree {
     pub(super) fn get(&self, list: ListId, position: u32) -> Option<&Subscriber> {
         match list.group() {
             None => self.subscribers(list)?.own(&self.lists).get(position as usize),
-            Some(group) => self.groups.get(group.get())?.members().get(position as usize),
+            Some(group) => self.groups.get(group.get())?.member(position),
         }
     }
 
@@ -420,10 +429,10 @@ impl Tree {
                 own = own.saturating_add(subscribers.own(&self.lists).len());
                 for &group in subscribers.groups(&self.lists) {
                     let known = self.groups.get(group.get());
-                    let members = known.map_or(0, |group| group.members().len());
+                    let members = known.map_or(0, Group::len) as usize;
                     assert!(members != 0, "a group has members");
                     let number = known.map_or(0, Group::number);
-                    let is_found = self.by_number.find(number_hash(number), |&other| other == group).is_some();
+                    let is_found = self.by_number.find(number_hash(number), |other| other == group.get()).is_some();
                     assert!(is_found, "a group is found by its number");
                     shared = shared.saturating_add(members);
                 }
@@ -438,7 +447,8 @@ impl Tree {
     /// time: whatever group has the number then, it is subscribed to the topic.
     pub(super) fn find_group(&self, number: u32, matches: &Matches) -> Option<GroupIndex> {
         let is_it = |group: &Group| group.number() == number && matches.0.contains(&group.list());
-        self.by_number.find(number_hash(number), |index| self.groups.get(index.get()).is_some_and(is_it)).copied()
+        let is_it = |index| self.groups.get(index).is_some_and(is_it);
+        self.by_number.find(number_hash(number), is_it).map(GroupIndex::new)
     }
 
     pub(super) fn group_mut(&mut self, index: GroupIndex) -> Option<&mut Group> {

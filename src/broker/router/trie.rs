@@ -2,10 +2,10 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::hash::{BuildHasher, Hasher};
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use crate::broker::pieces::Pieces;
+use crate::broker::secret::LevelHash;
+use crate::broker::table::Table;
 
 /// A node of a [`Trie`].
 pub(super) type NodeId = u32;
@@ -20,13 +20,13 @@ pub(super) const NONE: NodeId = 0;
 ///
 /// Nodes are found in one table for the whole tree, by a hash of all levels down to theirs, so that a node with a million
 /// children is as quick as one with two. That hash is known before the node above has been looked at: in a large tree most
-/// of the time goes into waiting for memory, and like this the levels of a topic are waited for all at once. It depends on
-/// a seed, so that no client can choose topics that collide.
+/// of the time goes into waiting for memory, and like this the levels of a topic are waited for all at once. It is keyed
+/// with a secret, so that no client can choose topics that collide.
 #[derive(Clone)]
 pub(super) struct Trie<V> {
-    nodes: Vec<Node<V>>,
-    by_path: HashTable<NodeId>,
-    hasher: FixedState,
+    nodes: Pieces<Node<V>, 1024>,
+    by_path: Table,
+    hash: LevelHash,
     /// The node that was freed last; it is used next.
     free: NodeId,
 }
@@ -59,7 +59,7 @@ impl Path {
         Self((u128::from(mixed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u32)
     }
 
-    /// The hash for a table, random in the first bits and in the last.
+    /// The hash for a table, random in its last bits and in the middle.
     #[inline]
     const fn hash(self) -> u64 {
         (self.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32)
@@ -163,40 +163,29 @@ pub(super) struct Wanted<'t> {
     hash: u64,
 }
 
-impl Wanted<'_> {
-    pub(super) const fn hash(self) -> u64 {
-        self.hash
-    }
-}
-
 impl<V: Default> Trie<V> {
     pub(super) const NODE_SIZE: usize = core::mem::size_of::<Node<V>>();
 
-    pub(super) fn new(seed: u64) -> Self {
-        Self {
-            nodes: alloc::vec![Node::new(Path::ROOT, NONE, Text::new(b"", None))],
-            by_path: HashTable::new(),
-            hasher: FixedState::with_seed(seed),
-            free: NONE,
-        }
+    pub(super) fn new(hash: LevelHash) -> Self {
+        let mut nodes = Pieces::new();
+        nodes.push(Node::new(Path::ROOT, NONE, Text::new(b"", None)));
+        Self { nodes, by_path: Table::new(), hash, free: NONE }
     }
 
     /// A level, with its hash.
     #[inline]
     pub(super) fn wanted<'t>(&self, text: &'t [u8]) -> Wanted<'t> {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(text);
-        Wanted { text, hash: hasher.finish() }
+        Wanted { text, hash: self.hash.hash(text) }
     }
 
     #[inline]
     fn node(&self, id: NodeId) -> Option<&Node<V>> {
-        self.nodes.get(id as usize)
+        self.nodes.get(id)
     }
 
     #[inline]
     fn node_mut(&mut self, id: NodeId) -> Option<&mut Node<V>> {
-        self.nodes.get_mut(id as usize)
+        self.nodes.get_mut(id)
     }
 
     #[inline]
@@ -256,11 +245,11 @@ impl<V: Default> Trie<V> {
     /// The child of a node with this level, if it exists; `path` is that of the child.
     #[inline]
     pub(super) fn child(&self, parent: NodeId, path: Path, level: Wanted<'_>) -> Option<NodeId> {
-        let is_it = |&id: &NodeId| {
+        let is_it = |id: NodeId| {
             self.node(id)
                 .is_some_and(|node| node.path == path && node.parent == parent && node.text.head() == level.text)
         };
-        self.by_path.find(path.hash(), is_it).copied()
+        self.by_path.find(path.hash(), is_it)
     }
 
     /// The child of a node with this level, if it exists, where its path is not known.
@@ -313,7 +302,7 @@ impl<V: Default> Trie<V> {
         let id = self.add(Node::new(path, parent, Text::new(level, tail)))?;
         let parent = self.node_mut(parent)?;
         parent.children = parent.children.saturating_add(1);
-        self.index(id, path);
+        self.by_path.insert(path.hash(), id);
         Some(id)
     }
 
@@ -325,36 +314,26 @@ impl<V: Default> Trie<V> {
         let mut levels = text.tail()?.splitn(2, |&byte| byte == b'/');
         let (level, tail) = (levels.next()?, levels.next());
         let upper = self.add(Node { children: 1, ..Node::new(path, parent, Text::new(text.head(), None)) })?;
-        match self.by_path.find_entry(path.hash(), |&other| other == id) {
-            Ok(mut entry) => *entry.get_mut() = upper,
-            Err(_) => bug!("each node is in the table"),
+        if !self.by_path.replace(path.hash(), id, upper) {
+            bug!("each node is in the table");
         }
         let lower_path = path.then(self.wanted(level));
         let lower = self.node_mut(id)?;
         lower.path = lower_path;
         lower.parent = upper;
         lower.text = Text::new(level, tail);
-        self.index(id, lower_path);
+        self.by_path.insert(lower_path.hash(), id);
         Some(upper)
     }
 
     /// Adds a node, which the table does not have yet.
     fn add(&mut self, new: Node<V>) -> Option<NodeId> {
         if self.free == NONE {
-            let id = NodeId::try_from(self.nodes.len()).ok()?;
-            self.nodes.push(new);
-            return Some(id);
+            return self.nodes.push(new);
         }
         let id = self.free;
         self.free = core::mem::replace(self.node_mut(id)?, new).children;
         Some(id)
-    }
-
-    /// Adds a node to the table.
-    fn index(&mut self, id: NodeId, path: Path) {
-        let nodes = &self.nodes;
-        let hash = |&id: &NodeId| nodes.get(id as usize).map_or(0, |node| node.path.hash());
-        self.by_path.insert_unique(path.hash(), id, hash);
     }
 
     /// Removes a node that has no children.
@@ -363,9 +342,8 @@ impl<V: Default> Trie<V> {
         if id == ROOT || children != 0 {
             return bug!("a leaf has no children");
         }
-        match self.by_path.find_entry(path.hash(), |&other| other == id) {
-            Ok(entry) => drop(entry.remove()),
-            Err(_) => bug!("each node is in the table"),
+        if !self.by_path.remove(path.hash(), id) {
+            bug!("each node is in the table");
         }
         match self.node_mut(parent) {
             Some(parent) => parent.children = parent.children.saturating_sub(1),
@@ -378,12 +356,12 @@ impl<V: Default> Trie<V> {
     }
 
     /// Number of nodes, with free ones.
-    pub(super) const fn len(&self) -> usize {
+    pub(super) const fn len(&self) -> u32 {
         self.nodes.len()
     }
 
     /// All nodes that are in use.
     pub(super) fn iter(&self) -> impl Iterator<Item = NodeId> {
-        core::iter::once(ROOT).chain(self.by_path.iter().copied())
+        core::iter::once(ROOT).chain(self.by_path.iter())
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use bytes::Buf;
 use mqtt_sansio::broker::{
     Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, DecisionId, DropReason, Notice, Policy,
-    SharedStrategy,
+    Secret, SharedStrategy,
 };
 use mqtt_sansio::codec::{PubAckReasonCode, SubAckReasonCode, Subscription};
 use mqtt_sansio::server::ServerConfig;
@@ -141,7 +141,8 @@ impl World {
         };
         let shared_strategy =
             [SharedStrategy::RoundRobin, SharedStrategy::Random, SharedStrategy::LeastLoaded][random.index(3)];
-        let config = BrokerConfig { server, seed, shared_strategy, ..BrokerConfig::default() };
+        let secret = Secret::new(u128::from(seed).to_le_bytes());
+        let config = BrokerConfig { server, shared_strategy, ..BrokerConfig::new(secret) };
         let patience = plan.later.then(|| random.fork());
         let policy = Witness { patience, ..Witness::default() };
         let keep_alive = if plan.jumps { 20 } else { 0 };
