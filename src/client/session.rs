@@ -69,7 +69,7 @@ impl ClientSession {
     /// [`deadline`](Self::deadline) has passed, and after each write. Additional calls are harmless.
     ///
     /// The rest of `input` is an incomplete packet: pass it again, with the bytes that follow. While too many
-    /// acknowledgements [wait to be written](ClientConfig::transmit_limit), the rest is not processed: pass it again
+    /// answers [wait to be written](ClientConfig::answer_limit), the rest is not processed: pass it again
     /// after writing.
     ///
     /// `now` must not decrease: an earlier time counts as the time of the previous call.
@@ -87,7 +87,7 @@ impl ClientSession {
     #[inline]
     fn note_sent(&mut self) {
         let before = core::mem::replace(&mut self.noticed_at, self.engine.now);
-        if let Some(left) = self.engine.note_sent(self.config.transmit_limit) {
+        if let Some(left) = self.engine.note_sent(self.config.answer_limit) {
             // The bytes were written after the last call: at the time of that call or later.
             self.keep_alive.sent(before);
             self.keep_alive.left(left.count, self.engine.now);
@@ -146,7 +146,7 @@ impl ClientSession {
     }
 
     /// Returns whether [`poll`](Self::poll) accepts input. It does not without a connection, or while too many
-    /// acknowledgements [wait to be written](ClientConfig::transmit_limit). Meanwhile the caller has to hold the
+    /// answers [wait to be written](ClientConfig::answer_limit). Meanwhile the caller has to hold the
     /// received bytes.
     pub fn takes_input(&self) -> bool {
         self.engine.phase.takes_input() && self.engine.has_room_for_answers(&self.rules())
@@ -328,7 +328,7 @@ fn rules(config: &ClientConfig, version: Version, server: &ServerLimits) -> Rule
         puback_ends_qos_2: config.puback_ends_qos_2,
         keeps_qos_0: true,
         transmit_limit: config.transmit_limit.max(1),
-        answer_limit: config.transmit_limit.max(1),
+        answer_limit: config.answer_limit.max(1),
     }
 }
 

@@ -46,7 +46,8 @@ pub(crate) enum Exchange {
 }
 
 impl Transmit {
-    /// Puts an AUTH, a step of an enhanced authentication, into the output.
+    /// Puts an AUTH, a step of an enhanced authentication, into the output. AUTH counts as an answer: the peer decides
+    /// how many steps there are.
     pub(crate) fn put_auth(
         &mut self,
         version: Version,
@@ -61,6 +62,7 @@ impl Transmit {
             ..AuthProperties::default()
         };
         let auth = Auth { reason_code, properties };
-        self.encode(limit, |out| auth.encode(version, out))?.map(drop).ok_or(CommandError::TooLarge { limit })
+        let fits = self.answer_within(limit, |out| auth.encode(version, out))?;
+        if fits { Ok(()) } else { Err(CommandError::TooLarge { limit }) }
     }
 }

@@ -166,7 +166,7 @@ fn pitfall_09_nothing_blocks() {
 /// When much waits to be written no input is taken, and output drains all the same; nothing is lost or stuck.
 #[test]
 fn pitfall_09_output_drains_while_input_waits() {
-    let mut wire = Wire::connected(ClientConfig { transmit_limit: 100, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { transmit_limit: 100, answer_limit: 100, ..v5() });
     let mut bytes = Vec::new();
     for number in 1..=200 {
         published("x", delivery(QOS_1, number)).encode(Version::V5, &mut bytes).unwrap();

@@ -255,6 +255,7 @@ impl Schedule {
             max_kept_bytes: if random.percent(30) { 20_000 } else { 64 * 1024 * 1024 },
             overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
             deliver_in_parts: if random.percent(30) { 50 } else { u32::MAX },
+            answer_limit: if random.percent(20) { 300 } else { 64 * 1024 },
             backoff: (0, 1),
             seed,
             ..keeping(version)

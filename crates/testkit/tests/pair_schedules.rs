@@ -530,6 +530,7 @@ fn client_config(version: Version, random: &mut Random) -> ClientConfig {
         maximum_packet_size: if is_v5 && random.percent(20) { 200 } else { 16 * 1024 * 1024 },
         topic_alias_maximum: if is_v5 && random.percent(50) { 2 } else { 0 },
         topic_aliases: if is_v5 { 2 } else { 0 },
+        answer_limit: if random.percent(20) { 300 } else { 64 * 1024 },
         backoff: (0, 1),
         ..keeping(version)
     }
@@ -552,6 +553,7 @@ fn server_config(version: Version, random: &mut Random) -> ServerConfig {
         overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
         keep_qos_0: random.percent(30),
         transmit_limit: if random.percent(20) { 300 } else { 64 * 1024 },
+        answer_limit: if random.percent(20) { 300 } else { 64 * 1024 },
         ..ServerConfig::default()
     }
 }

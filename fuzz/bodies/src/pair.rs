@@ -67,6 +67,7 @@ fn pair(u: &mut Unstructured<'_>) -> Result<Pair<EngineServer>> {
         max_kept: if set(3) { 4 } else { 10_000 },
         overflow: if set(4) { Overflow::DropOldest } else { Overflow::Refuse },
         transmit_limit: if set(5) { 100 } else { 65_536 },
+        answer_limit: if set(5) { 100 } else { 65_536 },
         deliver_in_parts: if set(6) { 10 } else { u32::MAX },
         backoff: (0, 1),
         ..ClientConfig::default()
