@@ -106,6 +106,7 @@ impl World {
             world.open_honest(number);
         }
         while !world.honest.iter().all(|it| it.is_connected() && it.is_idle()) {
+            assert!(world.turn < 1000 + plan.most_turns, "honest clients are not accepted");
             world.turn();
         }
         world
@@ -394,12 +395,14 @@ impl World {
 
     /// The attack is over, or goes on: honest clients come to rest in either case, and nothing is missing.
     pub(crate) fn finish(&mut self) {
-        const TURNS: usize = 2000;
+        /// For so many turns nothing may come after all that must come: what would come twice comes then.
+        const REST: u32 = 10;
+        let turns = 2000 + 2 * self.plan.most_turns;
         if self.random.percent(50) {
             (0..self.nasty.len()).for_each(|number| self.lose_nasty(number));
         }
         let mut turns_at_rest = 0;
-        for _ in 0..TURNS {
+        for _ in 0..turns {
             for number in 0..self.honest.len() {
                 if self.honest[number].link.is_none() {
                     self.open_honest(number);
@@ -408,8 +411,8 @@ impl World {
             self.turn();
             let is_at_rest = self.honest.iter().all(|it| it.is_connected() && it.is_idle());
             turns_at_rest = if is_at_rest && self.model.missing().is_empty() { turns_at_rest + 1 } else { 0 };
-            if turns_at_rest > self.plan.most_turns {
-                break; // what would come twice has come twice
+            if turns_at_rest > REST {
+                break;
             }
         }
         let missing = self.model.missing();
