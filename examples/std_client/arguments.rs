@@ -295,7 +295,7 @@ impl ConnectionArguments {
             session_expiry_interval: SessionExpiry::after(self.session_expiry),
             keep_alive: NonZeroU16::new(self.keep_alive),
             will: self.will.will().map(Box::new),
-            user_name: self.user.clone(),
+            user_name: self.user.as_deref().map(Into::into),
             password: self.password.as_ref().map(|password| password.as_bytes().into()),
             max_in_flight: self.max_in_flight,
             max_request_tries: NonZeroU8::new(self.request_tries),

@@ -7,7 +7,7 @@ use super::index::SessionIndex;
 use super::pending_decisions::PendingDecision;
 use super::policy::{ConnectionId, DecisionId};
 use super::slab::{Key, Slab};
-use crate::server::{Acceptor, ServerConfig};
+use crate::server::{Acceptor, AcceptorAction, ServerConfig};
 use crate::session::Transmit;
 use crate::time::Instant;
 
@@ -41,9 +41,27 @@ pub(super) struct Connecting {
     acceptor: Acceptor,
     /// When the timer of the connection runs.
     scheduled: Instant,
+    /// Whether input was left because too many challenges wait to be written.
+    is_held: bool,
 }
 
 impl Connecting {
+    /// Lets the client take input.
+    pub(super) fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<AcceptorAction<'a>> {
+        let action = self.acceptor.poll(now, input);
+        if action.is_none() {
+            self.is_held = !input.is_empty() && self.acceptor.is_full();
+        }
+        action
+    }
+
+    /// Whether input that was left because too many challenges waited would be taken now. Returns it once.
+    fn take_released(&mut self) -> bool {
+        let is_released = self.is_held && !self.acceptor.is_full();
+        self.is_held &= !is_released;
+        is_released
+    }
+
     pub(super) const fn acceptor(&mut self) -> &mut Acceptor {
         &mut self.acceptor
     }
@@ -74,7 +92,11 @@ pub(super) enum Before {
 
 /// Where the output of a connection is.
 pub(super) enum Output<'a> {
-    Connection(&'a mut Transmit),
+    /// With the connection, which is ready if it takes input again.
+    Connection {
+        transmit: &'a mut Transmit,
+        is_released: bool,
+    },
     Session(SessionIndex),
 }
 
@@ -94,6 +116,7 @@ impl Connections {
             Some(server) => State::Connecting(Box::new(Connecting {
                 acceptor: Acceptor::new(Arc::clone(server), now),
                 scheduled: Instant::NEVER,
+                is_held: false,
             })),
             None => State::Over(Transmit::default()),
         };
@@ -152,10 +175,13 @@ impl Connections {
     #[inline]
     pub(super) fn output(&mut self, id: ConnectionId) -> Output<'_> {
         match self.slab.get_mut_by_key(id.key()).map(|connection| &mut connection.state) {
-            Some(State::Connecting(connecting)) => Output::Connection(connecting.acceptor.transmit()),
+            Some(State::Connecting(connecting)) => {
+                let is_released = connecting.take_released();
+                Output::Connection { transmit: connecting.acceptor.transmit(), is_released }
+            }
             Some(State::Attached(index)) => Output::Session(*index),
-            Some(State::Over(rest)) => Output::Connection(rest),
-            None => Output::Connection(&mut self.nothing),
+            Some(State::Over(rest)) => Output::Connection { transmit: rest, is_released: false },
+            None => Output::Connection { transmit: &mut self.nothing, is_released: false },
         }
     }
 
@@ -186,6 +212,12 @@ impl Connections {
     pub(super) const fn next_decision(&mut self, id: ConnectionId) -> DecisionId {
         self.last_decision = self.last_decision.wrapping_add(1);
         DecisionId::new(id, self.last_decision)
+    }
+
+    /// Whether a connection takes no input because too many challenges of its client wait to be written.
+    pub(super) fn is_full(&self, id: ConnectionId) -> bool {
+        let state = self.slab.get_by_key(id.key()).map(|connection| &connection.state);
+        matches!(state, Some(State::Connecting(connecting)) if connecting.acceptor.is_full())
     }
 
     /// Whether a connection waits for a decision of the policy.

@@ -22,7 +22,7 @@ pub(super) fn take_input(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u
         match cx.connections.step(id) {
             Step::Over => return *input = &[],
             Step::Waiting => return,
-            Step::Connecting(connecting) => match connecting.acceptor().poll(cx.now, input) {
+            Step::Connecting(connecting) => match connecting.poll(cx.now, input) {
                 Some(action) => act_for_connecting(cx, id, action),
                 None => return lifecycle::schedule_connection(cx, id),
             },

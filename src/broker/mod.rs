@@ -155,7 +155,7 @@ impl<P: Policy> Broker<P> {
         let is_full = |session: &Session| session.server().is_full();
         match self.connections.session(id) {
             Some(index) => !self.connections.is_waiting(id) && !self.sessions.get(index).is_none_or(is_full),
-            None => !self.connections.is_waiting(id) && !self.connections.is_over(id),
+            None => !self.connections.is_waiting(id) && !self.connections.is_over(id) && !self.connections.is_full(id),
         }
     }
 
@@ -205,7 +205,12 @@ impl<P: Policy> Broker<P> {
             dispatch::refill(&mut self.context(), id, index);
         }
         match self.connections.output(id) {
-            Output::Connection(transmit) => transmit,
+            Output::Connection { transmit, is_released } => {
+                if is_released {
+                    self.sessions.ready_mut().push(id);
+                }
+                transmit
+            }
             Output::Session(index) => self.sessions.output(index).unwrap_or(&mut self.nothing),
         }
     }

@@ -40,7 +40,7 @@ pub struct ClientConfig {
     /// will (Will fields of CONNECT). Default: `None`.
     pub will: Option<Box<Will>>,
     /// The user name (User Name of CONNECT). Default: `None`.
-    pub user_name: Option<String>,
+    pub user_name: Option<Box<str>>,
     /// The password or another credential (Password of CONNECT). Default: `None`. `Debug` prints its length alone.
     pub password: Option<Box<[u8]>>,
     /// The start of an enhanced authentication (Authentication Method and Authentication Data of CONNECT); 5.0 only.
@@ -106,13 +106,15 @@ pub struct ClientConfig {
     /// a Protocol Error, as section 4.3.3 requires: the connection ends, and the delivery ends with
     /// [`AbandonReason::Mismatched`](crate::AbandonReason::Mismatched).
     pub puback_ends_qos_2: bool,
-    /// Maximum number of bytes in `transmit()`, and maximum number of bytes of acknowledgements (PUBACK, PUBREC,
-    /// PUBREL, PUBCOMP) in it. Default: 64 KiB. One packet may exceed the limit.
-    ///
-    /// When the output reaches the limit, messages and requests are queued, within `max_kept` and `max_kept_bytes`.
-    /// Input is still accepted, so that acknowledgements and pings continue. When the acknowledgements alone reach the
-    /// limit, no input is accepted until some of them are written.
+    /// Maximum number of bytes in `transmit()`, the soft limit on output. Default: 64 KiB. One packet
+    /// may exceed the limit. At the limit messages and requests are queued, within `max_kept` and `max_kept_bytes`.
+    /// Input is still accepted, so that acknowledgements and pings continue, up to `answer_limit`.
     pub transmit_limit: NonZeroU32,
+    /// Maximum number of bytes of answers in `transmit()`, the hard limit on output: PUBACK, PUBREC, PUBREL, PUBCOMP
+    /// and AUTH. Default: 64 KiB. One packet may exceed the limit. At the limit no input is accepted
+    /// until the server reads some of the answers; meanwhile the server's silence does not count against it as long as
+    /// bytes are written.
+    pub answer_limit: NonZeroU32,
     /// Maximum time that the server may take to answer CONNECT, or an AUTH before CONNACK, in seconds. Default: 30.
     /// `None`: no limit. At the limit the connection ends with [`Close::ConnectTimeout`](super::Close::ConnectTimeout).
     ///
@@ -175,6 +177,7 @@ impl Default for ClientConfig {
             max_request_tries: NonZeroU8::new(10),
             puback_ends_qos_2: true,
             transmit_limit: TRANSMIT_LIMIT,
+            answer_limit: TRANSMIT_LIMIT,
             connect_timeout: NonZeroU16::new(30),
             ping_timeout: NonZeroU16::new(15),
             min_backoff: 1,

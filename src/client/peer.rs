@@ -44,7 +44,7 @@ pub(super) fn limits(config: &ClientConfig, version: Version, state: &State) -> 
         puback_ends_qos_2: config.puback_ends_qos_2,
         queues_qos_0: true,
         transmit_limit: config.transmit_limit.get(),
-        answer_limit: config.transmit_limit.get(),
+        answer_limit: config.answer_limit.get(),
     }
 }
 

@@ -57,7 +57,7 @@ impl ClientSession {
     /// [`deadline`](Self::deadline) has passed, and after each write. Additional calls are harmless.
     ///
     /// The rest of `input` is an incomplete packet: pass it again, with the bytes that follow. While too many
-    /// acknowledgements [wait to be written](ClientConfig::transmit_limit), the rest is not processed: pass it again
+    /// answers [wait to be written](ClientConfig::answer_limit), the rest is not processed: pass it again
     /// after writing.
     ///
     /// `now` must not decrease: an earlier time counts as the time of the previous call.
@@ -88,7 +88,7 @@ impl ClientSession {
     fn note_sent(&mut self) {
         let now = self.engine.now();
         let before = core::mem::replace(&mut self.noted_at, now);
-        if let Some(sent) = self.engine.note_sent(self.config.transmit_limit.get())
+        if let Some(sent) = self.engine.note_sent(self.config.answer_limit.get())
             && let Some(keep_alive) = self.state.keep_alive_mut()
         {
             // The bytes were written after the last call: at the time of that call or later.
@@ -157,7 +157,7 @@ impl ClientSession {
     }
 
     /// Returns whether [`poll`](Self::poll) accepts input. It does not without a connection, or while too many
-    /// acknowledgements [wait to be written](ClientConfig::transmit_limit). Meanwhile the caller has to hold the
+    /// answers [wait to be written](ClientConfig::answer_limit). Meanwhile the caller has to hold the
     /// received bytes.
     pub fn takes_input(&self) -> bool {
         self.state.takes_input() && self.engine.has_room_for_answers(&self.limits())

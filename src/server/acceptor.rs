@@ -77,7 +77,7 @@ impl Acceptor {
     ///
     /// Pass the rest of `input` again, with the bytes that follow: to this acceptor while CONNECT is incomplete, and to
     /// the session once the client is accepted. A client may send further packets after CONNECT without waiting for
-    /// CONNACK.
+    /// CONNACK. While too many challenges [wait to be written](ServerConfig::answer_limit), the rest is not processed.
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<AcceptorAction<'a>> {
         self.now = now.max(self.now);
         let was_leaving = self.is_leaving();
@@ -87,6 +87,7 @@ impl Acceptor {
         }
         let action = match self.step {
             Step::Waiting => self.receive_connect(input),
+            Step::Challenged if self.is_full() => None,
             Step::Challenged => self.receive_auth(input),
             Step::Closing(reason_code) => Some(self.over(Close::Refused(reason_code.into()))),
             Step::Deciding | Step::Over => None,
@@ -461,6 +462,11 @@ impl Acceptor {
     pub(crate) fn new_session(&self) -> ServerSession {
         let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
         ServerSession::new(Arc::clone(&self.config), version)
+    }
+
+    /// Returns whether input is not accepted because too many challenges wait to be written.
+    pub(crate) fn is_full(&self) -> bool {
+        self.step == Step::Challenged && self.transmit.has_unsent_answers(self.config.answer_limit.get())
     }
 
     /// Returns whether the output is empty.

@@ -96,13 +96,14 @@ pub struct ServerConfig {
     /// Whether QoS 0 messages are queued for a client that is not connected. Default: false: they are refused, and
     /// those in the queue are dropped when the connection ends.
     pub keep_qos_0: bool,
-    /// Maximum number of bytes in `transmit()`. Default: 64 KiB. One packet may exceed the limit. At the limit messages
-    /// are queued, within `max_kept` and `max_kept_bytes`. Input is still accepted, so that acknowledgements and pings
-    /// continue, up to `answer_limit`.
+    /// Maximum number of bytes in `transmit()`, the soft limit on output. Default: 64 KiB. One packet
+    /// may exceed the limit. At the limit messages are queued, within `max_kept` and `max_kept_bytes`. Input is still
+    /// accepted, so that acknowledgements and pings continue, up to `answer_limit`.
     pub transmit_limit: NonZeroU32,
-    /// Maximum number of bytes of answers in `transmit()`: PUBACK, PUBREC, PUBCOMP, PUBREL, PINGRESP, SUBACK and
-    /// UNSUBACK. Default: 64 KiB. One packet may exceed the limit. At the limit no input is accepted until the client
-    /// reads some of the answers.
+    /// Maximum number of bytes of answers in `transmit()`, the hard limit on output: PUBACK, PUBREC, PUBCOMP, PUBREL,
+    /// PINGRESP, SUBACK, UNSUBACK and AUTH. Default: 64 KiB. One packet may exceed the limit. At the
+    /// limit no input is accepted until the client reads some of the answers; meanwhile the client's silence does not
+    /// count against it as long as bytes are written. The limit holds for an acceptor too.
     pub answer_limit: NonZeroU32,
 }
 

@@ -11,7 +11,7 @@
 //! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | whether the session accepts a message now |
 //! | [`ServerSession::stored`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
 //! | [`ServerSession::detach`], [`ServerSession::take_marked`] | the end of a connection or session: the rest of the output, and messages for other sessions |
-//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written}` | the state of a client before it is accepted |
+//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full}` | the state of a client before it is accepted |
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -169,7 +169,11 @@ fn pitfall_09_nothing_blocks() {
 /// While much output waits no input is taken, but output can be written. No message is lost or stuck.
 #[test]
 fn pitfall_09_output_is_written_while_input_waits() {
-    let mut wire = Wire::connected(ClientConfig { transmit_limit: NonZeroU32::new(100).unwrap(), ..v5() });
+    let mut wire = Wire::connected(ClientConfig {
+        transmit_limit: NonZeroU32::new(100).unwrap(),
+        answer_limit: NonZeroU32::new(100).unwrap(),
+        ..v5()
+    });
     let mut bytes = Vec::new();
     for number in 1..=200 {
         published("x", delivery(QOS_1, number)).encode(Version::V5, &mut bytes).unwrap();

@@ -257,6 +257,7 @@ impl Schedule {
             max_kept_bytes: if random.percent(30) { 20_000 } else { 64 * 1024 * 1024 },
             overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
             deliver_in_parts: if random.percent(30) { NonZeroU32::new(50) } else { None },
+            answer_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
             min_backoff: 0,
             max_backoff: 1,
             seed,

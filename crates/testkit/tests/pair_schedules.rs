@@ -533,6 +533,7 @@ fn client_config(version: Version, random: &mut Random) -> ClientConfig {
         maximum_packet_size: NonZeroU32::new(if is_v5 && random.percent(20) { 200 } else { 16 * 1024 * 1024 }),
         topic_alias_maximum: if is_v5 && random.percent(50) { 2 } else { 0 },
         topic_aliases: if is_v5 { 2 } else { 0 },
+        answer_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
         min_backoff: 0,
         max_backoff: 1,
         ..keeping(version)
@@ -556,6 +557,7 @@ fn server_config(version: Version, random: &mut Random) -> ServerConfig {
         overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
         keep_qos_0: random.percent(30),
         transmit_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
+        answer_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
         ..ServerConfig::default()
     }
 }

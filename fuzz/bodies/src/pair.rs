@@ -69,6 +69,7 @@ fn pair(u: &mut Unstructured<'_>) -> Result<Pair<EngineServer>> {
         max_kept: if set(3) { 4 } else { 10_000 },
         overflow: if set(4) { Overflow::DropOldest } else { Overflow::Refuse },
         transmit_limit: nonzero(if set(5) { 100 } else { 65_536 }),
+        answer_limit: nonzero(if set(5) { 100 } else { 65_536 }),
         deliver_in_parts: if set(6) { NonZeroU32::new(10) } else { None },
         min_backoff: 0,
         max_backoff: 1,

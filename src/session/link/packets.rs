@@ -236,7 +236,8 @@ impl Link {
 }
 
 impl Transmit {
-    /// Puts an AUTH, a step of an enhanced authentication, into the output.
+    /// Puts an AUTH, a step of an enhanced authentication, into the output. AUTH counts as an answer: the peer
+    /// decides how many steps there are.
     pub(crate) fn put_auth(
         &mut self,
         version: Version,
@@ -255,6 +256,7 @@ impl Transmit {
             ..AuthProperties::default()
         };
         let auth = Auth { reason_code, properties };
-        self.encode(limit, |out| auth.encode(version, out))?.map(drop).ok_or(AuthenticateError::TooLarge { limit })
+        let fits = self.answer_within(limit, |out| auth.encode(version, out))?;
+        if fits { Ok(()) } else { Err(AuthenticateError::TooLarge { limit }) }
     }
 }

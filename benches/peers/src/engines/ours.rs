@@ -39,6 +39,7 @@ pub fn client(version: mqtt_sansio::Version) -> ClientSession {
         client_id: "client-0001".into(),
         max_kept: u32::MAX,
         transmit_limit: NonZeroU32::MAX,
+        answer_limit: NonZeroU32::MAX,
         ..ClientConfig::default()
     };
     let mut client = ClientSession::new(config);
@@ -124,6 +125,7 @@ pub fn server(version: mqtt_sansio::Version, config: Arc<ServerConfig>) -> (Clie
         client_id: "client-0001".into(),
         max_kept: u32::MAX,
         transmit_limit: NonZeroU32::MAX,
+        answer_limit: NonZeroU32::MAX,
         ..ClientConfig::default()
     };
     let mut client = ClientSession::new(config_of_client);

@@ -52,7 +52,7 @@ fn config(u: &mut Unstructured<'_>) -> Result<ClientConfig> {
     let flags = u.arbitrary::<u16>()?;
     let set = |bit: u16| flags >> bit & 1 != 0;
     let small = |u: &mut Unstructured<'_>| Ok(NonZeroU16::MIN.saturating_add(u.int_in_range(0..=5)?));
-    Ok(ClientConfig {
+    let config = ClientConfig {
         version,
         client_id: if set(0) { "c".into() } else { "".into() },
         clean_start: set(1),
@@ -77,7 +77,8 @@ fn config(u: &mut Unstructured<'_>) -> Result<ClientConfig> {
         connect_timeout: NonZeroU16::new(u.int_in_range(0..=2)?),
         ping_timeout: NonZeroU16::new(u.int_in_range(0..=2)?),
         ..ClientConfig::default()
-    })
+    };
+    Ok(ClientConfig { answer_limit: config.transmit_limit, ..config })
 }
 
 struct Ops<'a> {
