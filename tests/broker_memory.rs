@@ -128,6 +128,60 @@ fn many_clients_take_memory_in_small_pieces() {
     assert_eq!(stage.broker.status().retained, 30_000 - 1000);
 }
 
+/// What is counted is what is allocated, for each kind of thing that clients can make a broker hold.
+#[test]
+fn the_account_is_what_is_allocated() {
+    type Kind = (&'static str, fn(&mut Stage, u32));
+    let kinds: [Kind; 8] = [
+        ("connections before CONNECT", |stage, _| {
+            stage.broker.open(NOW);
+        }),
+        ("connected clients", |stage, number| {
+            stage.connect(&format!("device-{number:08}"), false);
+        }),
+        ("sessions without a connection", |stage, number| {
+            let id = stage.connect(&format!("device-{number:08}"), true);
+            stage.write();
+            stage.broker.closed(NOW, id);
+        }),
+        ("long client identifiers", |stage, number| {
+            stage.connect(&format!("{number:05}{}", "x".repeat(20_000)), false);
+        }),
+        ("subscriptions of one session", |stage, number| {
+            let id = stage.broker.connection("subscriber").unwrap_or_else(|| stage.connect("subscriber", true));
+            stage.subscribe(id, &format!("site/{}/device/{number}/set", number % 100), QoS::AtLeastOnce);
+        }),
+        ("long filters", |stage, number| {
+            let id = stage.broker.connection("subscriber").unwrap_or_else(|| stage.connect("subscriber", true));
+            stage.subscribe(id, &format!("{number}/{}", "x".repeat(1000)), QoS::AtLeastOnce);
+        }),
+        ("members of groups", |stage, number| {
+            let id = stage.broker.connection("subscriber").unwrap_or_else(|| stage.connect("subscriber", true));
+            stage.subscribe(id, &format!("$share/group-{number}/a/{}", number % 10), QoS::AtLeastOnce);
+        }),
+        ("retained messages", |stage, number| {
+            let id = stage.broker.connection("publisher").unwrap_or_else(|| stage.connect("publisher", true));
+            let topic = format!("state/{number}");
+            let topic = TopicName::new(&topic).unwrap();
+            let properties = PublishProperties { message_expiry_interval: Some(100), ..PublishProperties::default() };
+            let retained = Publish { topic, payload: b"on", retain: true, properties, ..Publish::default() };
+            stage.receive(id, &stage.encoded(retained));
+        }),
+    ];
+    for (kind, add) in kinds {
+        let mut stage = Stage::new(Version::V5);
+        let (live, counted) = (LIVE.get(), stage.broker.status().memory.total());
+        for number in 0..3000 {
+            add(&mut stage, number);
+            stage.write();
+        }
+        stage.broker.assert_consistent();
+        let (live, counted) = ((LIVE.get() - live) as u64, stage.broker.status().memory.total() - counted);
+        assert!(counted * 100 >= live * 92, "{kind}: {counted} bytes are counted, {live} are allocated");
+        assert!(counted * 100 <= live * 103, "{kind}: {counted} bytes are counted, {live} are allocated");
+    }
+}
+
 /// When sessions and subscriptions are gone, so is what they took, but for places that are used again.
 #[test]
 fn what_is_gone_takes_nothing() {

@@ -4,17 +4,33 @@ use alloc::format;
 
 use super::connections::Connections;
 use super::context::Context;
-use super::counters::Status;
+use super::counters::{MemoryUse, Status};
 use super::publish::route;
+use super::registry::Registry;
 use super::router::Router;
 use super::sessions::Sessions;
-use super::timers::Due;
+use super::timers::{Due, Timers};
 use crate::session::Message;
 use crate::topic::TopicName;
 
 /// What there is now.
-pub(super) const fn status(connections: &Connections, sessions: &Sessions, router: &Router) -> Status {
+pub(super) fn status(
+    connections: &Connections,
+    sessions: &Sessions,
+    registry: &Registry,
+    router: &Router,
+    timers: &Timers,
+) -> Status {
+    let connecting = [connections.bytes(), sessions.ready_bytes(), timers.bytes()];
+    let memory = MemoryUse {
+        connections: connecting.into_iter().fold(0, usize::saturating_add) as u64,
+        sessions: sessions.allocated().saturating_add(registry.bytes() as u64),
+        subscriptions: router.subscriptions_allocated(),
+        retained: router.retained_allocated(),
+        stored: sessions.memory().used(),
+    };
     Status {
+        memory,
         connections: connections.len(),
         clients: sessions.clients(),
         sessions: sessions.len(),
@@ -37,7 +53,7 @@ pub(super) fn start(cx: &mut Context<'_>) {
 /// Publishes the status and the counters as retained messages, and sets the timer of the next time.
 pub(super) fn publish(cx: &mut Context<'_>) {
     let counters = *cx.sessions.counters();
-    let status = status(cx.connections, cx.sessions, cx.router);
+    let status = status(cx.connections, cx.sessions, cx.registry, cx.router, cx.timers);
     let uptime = cx.now.since(cx.started).as_secs();
     publish_value(cx, "version", &format!("mqtt-sansio {}", env!("CARGO_PKG_VERSION")));
     publish_value(cx, "uptime", &format!("{uptime} seconds"));
@@ -65,6 +81,12 @@ pub(super) fn publish(cx: &mut Context<'_>) {
         ("publish/messages/dropped/refused by client", counters.dropped.refused_by_client),
         ("store/messages/count", status.stored),
         ("store/messages/bytes", status.stored_bytes),
+        ("memory/total", status.memory.total()),
+        ("memory/connections", status.memory.connections),
+        ("memory/sessions", status.memory.sessions),
+        ("memory/subscriptions", status.memory.subscriptions),
+        ("memory/retained", status.memory.retained),
+        ("memory/stored", status.memory.stored),
         ("retained messages/count", u64::from(status.retained)),
         ("retained messages/bytes", status.retained_bytes),
         ("subscriptions/count", u64::from(status.subscriptions)),
