@@ -53,6 +53,7 @@ mod dispatch;
 mod index;
 mod lifecycle;
 mod memory;
+mod memory_use;
 mod pending_decisions;
 mod pieces;
 mod policy;

@@ -4,7 +4,8 @@ use alloc::format;
 
 use super::connections::Connections;
 use super::context::Context;
-use super::counters::{MemoryUse, Status};
+use super::counters::Status;
+use super::memory_use::memory;
 use super::publish::route;
 use super::registry::Registry;
 use super::router::Router;
@@ -21,16 +22,8 @@ pub(super) fn status(
     router: &Router,
     timers: &Timers,
 ) -> Status {
-    let connecting = [connections.bytes(), sessions.ready_bytes(), timers.bytes()];
-    let memory = MemoryUse {
-        connections: connecting.into_iter().fold(0, usize::saturating_add) as u64,
-        sessions: sessions.allocated().saturating_add(registry.bytes() as u64),
-        subscriptions: router.subscriptions_allocated(),
-        retained: router.retained_allocated(),
-        stored: sessions.memory().used(),
-    };
     Status {
-        memory,
+        memory: memory(connections, sessions, registry, router, timers),
         connections: connections.len(),
         clients: sessions.clients(),
         sessions: sessions.len(),
