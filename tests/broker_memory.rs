@@ -2,6 +2,8 @@
 
 #![cfg(feature = "broker")]
 
+use std::num::NonZeroU64;
+
 use bytes::Buf;
 use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Secret};
 use mqtt_sansio::codec::{
@@ -126,6 +128,96 @@ fn many_clients_take_memory_in_small_pieces() {
     assert!(largest <= 160 * 1024, "an allocation of {largest} bytes");
     stage.broker.poll(Instant::from_micros(2_000_000_000));
     assert_eq!(stage.broker.status().retained, 30_000 - 1000);
+}
+
+type Kind = (&'static str, fn(&mut Stage, u32));
+
+/// What clients can make a broker hold, one more with each call.
+const KINDS: [Kind; 8] = [
+    ("connections before CONNECT", |stage, _| {
+        stage.broker.open(NOW);
+    }),
+    ("connected clients", |stage, number| {
+        stage.connect(&format!("device-{number:08}"), false);
+    }),
+    ("sessions without a connection", |stage, number| {
+        let id = stage.connect(&format!("device-{number:08}"), true);
+        stage.write();
+        stage.broker.closed(NOW, id);
+    }),
+    ("long client identifiers", |stage, number| {
+        stage.connect(&format!("{number:05}{}", "x".repeat(20_000)), false);
+    }),
+    ("subscriptions of one session", |stage, number| {
+        let id = stage.broker.connection("subscriber").unwrap_or_else(|| stage.connect("subscriber", true));
+        stage.subscribe(id, &format!("site/{}/device/{number}/set", number % 100), QoS::AtLeastOnce);
+    }),
+    ("long filters", |stage, number| {
+        let id = stage.broker.connection("subscriber").unwrap_or_else(|| stage.connect("subscriber", true));
+        stage.subscribe(id, &format!("{number}/{}", "x".repeat(1000)), QoS::AtLeastOnce);
+    }),
+    ("members of groups", |stage, number| {
+        let id = stage.broker.connection("subscriber").unwrap_or_else(|| stage.connect("subscriber", true));
+        stage.subscribe(id, &format!("$share/group-{number}/a/{}", number % 10), QoS::AtLeastOnce);
+    }),
+    ("retained messages", |stage, number| {
+        let id = stage.broker.connection("publisher").unwrap_or_else(|| stage.connect("publisher", true));
+        let topic = format!("state/{number}");
+        let topic = TopicName::new(&topic).unwrap();
+        let properties = PublishProperties { message_expiry_interval: Some(100), ..PublishProperties::default() };
+        let retained = Publish { topic, payload: b"on", retain: true, properties, ..Publish::default() };
+        stage.receive(id, &stage.encoded(retained));
+    }),
+];
+
+/// What is counted is what is allocated, for each kind of thing that clients can make a broker hold.
+#[test]
+fn the_account_is_what_is_allocated() {
+    for (kind, add) in KINDS {
+        let mut stage = Stage::new(Version::V5);
+        let (live, counted) = (LIVE.get(), stage.broker.status().memory.total());
+        for number in 0..3000 {
+            add(&mut stage, number);
+            stage.write();
+        }
+        stage.broker.assert_consistent();
+        let (live, counted) = ((LIVE.get() - live) as u64, stage.broker.status().memory.total() - counted);
+        assert!(counted * 100 >= live * 92, "{kind}: {counted} bytes are counted, {live} are allocated");
+        assert!(counted * 100 <= live * 103, "{kind}: {counted} bytes are counted, {live} are allocated");
+    }
+}
+
+/// Whatever clients do, connections, sessions and subscriptions take no more than they may; retained messages have a limit of
+/// their own.
+#[test]
+fn the_memory_of_a_broker_is_limited() {
+    let limit = 1_500_000;
+    for (kind, add) in KINDS.into_iter().filter(|&(kind, _)| kind != "retained messages") {
+        let mut stage = Stage::new(Version::V5);
+        let config = BrokerConfig {
+            max_state_memory: NonZeroU64::new(limit),
+            max_subscriptions_per_session: u32::MAX,
+            ..BrokerConfig::new(Secret::new([7; 16]))
+        };
+        stage.broker = Broker::new(config, AllowAll);
+        let before = LIVE.get();
+        for number in 0..22_000 {
+            add(&mut stage, number);
+            while let Some(id) = stage.broker.next_ready() {
+                let transmit = stage.broker.transmit(id);
+                transmit.advance(transmit.remaining());
+                if stage.broker.is_over(id) {
+                    stage.broker.closed(NOW, id);
+                }
+            }
+        }
+        stage.broker.assert_consistent();
+        let live = (LIVE.get() - before) as u64;
+        assert!(live <= limit * 11 / 10, "{kind}: {live} bytes are allocated");
+        assert!(live >= limit * 8 / 10, "{kind}: the limit is reached");
+        let counters = stage.broker.counters();
+        assert!(counters.connections_refused + counters.subscriptions_refused != 0, "{kind}");
+    }
 }
 
 /// Ended sessions and subscriptions free their memory, except for slots that are reused.

@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use super::context::Context;
 use super::index::SessionIndex;
 use super::lifecycle;
+use super::memory_use;
 use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice};
 use super::publish;
@@ -99,7 +100,7 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
         client_id
     };
     let known = cx.registry.find(cx.sessions, &client_id);
-    if known.is_none() && cx.sessions.len() >= cx.config.max_sessions {
+    if known.is_none() && (cx.sessions.len() >= cx.config.max_sessions || memory_use::is_full(cx)) {
         return lifecycle::refuse_with(cx, id, quota_exceeded(version));
     }
     let mut decisions = StoredDecisions::new();

@@ -1,6 +1,6 @@
 //! The settings of a broker.
 
-use core::num::NonZeroU32;
+use core::num::{NonZeroU32, NonZeroU64};
 
 use super::secret::Secret;
 use crate::server::ServerConfig;
@@ -45,6 +45,13 @@ pub struct BrokerConfig {
     /// windows, so that they go on when others let messages pile up. No client can use all of it: each may store as much as it
     /// leaves free. Default: 256 MiB.
     pub reserved_memory: u64,
+    /// Maximum memory of connections, sessions and subscriptions, together, in bytes: what
+    /// [`Status::memory`](super::Status::memory) shows of them. `None`: no limit. Default: 4 GiB.
+    ///
+    /// At the limit a new connection is over at once, a client that would need a new session is refused with 0x97 (Quota
+    /// exceeded; Server unavailable before 5.0), and so is a new subscription. Messages have a limit of their own,
+    /// `max_memory`: both limits and `reserved_memory` together are what clients can make the broker hold.
+    pub max_state_memory: Option<NonZeroU64>,
     /// The choice of the member of a shared subscription that gets a message. Default: round-robin.
     pub shared_strategy: SharedStrategy,
     /// The interval, in seconds, at which the status and the counters are published under `$SYS/broker/`. Default: `None`,
@@ -81,6 +88,7 @@ impl BrokerConfig {
             max_retained: 1_000_000,
             max_memory: 1 << 30,
             reserved_memory: 256 << 20,
+            max_state_memory: NonZeroU64::new(4 << 30),
             shared_strategy: SharedStrategy::default(),
             sys_interval: None,
         }

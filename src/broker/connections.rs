@@ -14,6 +14,8 @@ use crate::time::Instant;
 /// The connections of a broker.
 pub(super) struct Connections {
     slab: Slab<Connection>,
+    /// Number of connections whose client is not accepted yet.
+    connecting: u32,
     /// The number of the newest [`DecisionId`].
     last_decision: u32,
     /// The output of connections that do not exist any more.
@@ -102,12 +104,18 @@ pub(super) enum Output<'a> {
 
 impl Connections {
     pub(super) fn new() -> Self {
-        Self { slab: Slab::new(), last_decision: 0, nothing: Transmit::default() }
+        Self { slab: Slab::new(), connecting: 0, last_decision: 0, nothing: Transmit::default() }
     }
 
     /// Number of connections, with those that are over and not closed.
     pub(super) const fn len(&self) -> u32 {
         self.slab.len()
+    }
+
+    /// The size in bytes, without what clients that are not accepted yet have sent, and without output.
+    pub(super) fn bytes(&self) -> usize {
+        let connecting = (self.connecting as usize).saturating_mul(core::mem::size_of::<Connecting>());
+        self.slab.bytes().saturating_add(connecting)
     }
 
     /// Adds a connection that waits for CONNECT; without a configuration it is over at once.
@@ -121,7 +129,10 @@ impl Connections {
             None => State::Over(Transmit::default()),
         };
         match self.slab.insert(Connection { state, pending: None }) {
-            Some(key) => ConnectionId::new(key),
+            Some(key) => {
+                self.connecting = self.connecting.saturating_add(u32::from(server.is_some()));
+                ConnectionId::new(key)
+            }
             // The slab is full (2^32 connections): return an id that matches no connection.
             None => ConnectionId::new(Key { index: u32::MAX, generation: u32::MAX }),
         }
@@ -188,7 +199,10 @@ impl Connections {
     /// The client of a connection was accepted into a session.
     pub(super) fn attach(&mut self, id: ConnectionId, index: SessionIndex) {
         match self.slab.get_mut_by_key(id.key()) {
-            Some(connection) => connection.state = State::Attached(index),
+            Some(connection) => {
+                let before = core::mem::replace(&mut connection.state, State::Attached(index));
+                self.count_connecting_out(&before);
+            }
             None => bug!("a connection exists while its client is accepted"),
         }
     }
@@ -200,12 +214,21 @@ impl Connections {
             return Before::Over;
         };
         connection.pending = None;
-        core::mem::replace(&mut connection.state, State::Over(rest)).into()
+        let before = core::mem::replace(&mut connection.state, State::Over(rest));
+        self.count_connecting_out(&before);
+        before.into()
+    }
+
+    /// Counts a connection that is no connecting one any more, if it was one.
+    fn count_connecting_out(&mut self, before: &State) {
+        self.connecting = self.connecting.saturating_sub(u32::from(matches!(before, State::Connecting(_))));
     }
 
     /// Removes a connection whose transport is closed; `None` if that was done before.
     pub(super) fn close(&mut self, id: ConnectionId) -> Option<Before> {
-        self.slab.remove_by_key(id.key()).map(|connection| connection.state.into())
+        let before = self.slab.remove_by_key(id.key())?.state;
+        self.count_connecting_out(&before);
+        Some(before.into())
     }
 
     /// The id of the next decision that the policy is asked for.

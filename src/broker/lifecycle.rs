@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use super::connections::{Before, Connecting};
 use super::context::Context;
 use super::index::SessionIndex;
+use super::memory_use;
 use super::policy::{ConnectionId, Ended, Notice, Refusal};
 use super::session::Session;
 use super::timers::Due;
@@ -50,9 +51,10 @@ pub(super) fn notify_drops(cx: &mut Context<'_>) {
 
 /// Opens a connection; see [`Broker::open`](super::Broker::open).
 pub(super) fn open(cx: &mut Context<'_>, server: &Arc<ServerConfig>) -> ConnectionId {
+    let is_full = cx.connections.len() >= cx.config.max_connections || memory_use::is_full(cx);
     let counters = cx.sessions.counters_mut();
     counters.connections = counters.connections.wrapping_add(1);
-    if cx.connections.len() >= cx.config.max_connections {
+    if is_full {
         counters.connections_refused = counters.connections_refused.wrapping_add(1);
         let connection = cx.connections.open(None, cx.now);
         cx.sessions.ready_mut().push(connection);

@@ -53,6 +53,7 @@ mod dispatch;
 mod index;
 mod lifecycle;
 mod memory;
+mod memory_use;
 mod pending_decisions;
 mod pieces;
 mod policy;
@@ -75,7 +76,7 @@ use alloc::sync::Arc;
 pub use self::config::{BrokerConfig, SharedStrategy};
 use self::connections::{Connections, Output};
 use self::context::Context;
-pub use self::counters::{Counters, DropReason, Dropped, Status};
+pub use self::counters::{Counters, DropReason, Dropped, MemoryUse, Status};
 pub use self::policy::{
     Admission, AllowAll, Answer, AuthStep, Client, ConnectionId, Decision, DecisionId, Ended, Notice, Policy, Refusal,
     TakeOver, UnknownDecision,
@@ -285,8 +286,8 @@ impl<P: Policy> Broker<P> {
     }
 
     /// What there is now.
-    pub const fn status(&self) -> Status {
-        sys::status(&self.connections, &self.sessions, &self.router)
+    pub fn status(&self) -> Status {
+        sys::status(&self.connections, &self.sessions, &self.registry, &self.router, &self.timers)
     }
 
     /// The policy.

@@ -25,7 +25,6 @@ impl<T, const N: usize> Pieces<T, N> {
         self.len
     }
 
-    #[cfg(test)]
     /// The size in bytes, without what the values themselves have on the heap.
     pub(super) fn bytes(&self) -> usize {
         let full = self.pieces.len().saturating_sub(1).saturating_mul(N);

@@ -34,6 +34,11 @@ impl Registry {
         self.table.len()
     }
 
+    /// The size in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.table.bytes()
+    }
+
     /// The session of a client.
     pub(super) fn find(&self, sessions: &Sessions, client_id: &str) -> Option<SessionIndex> {
         let is_it = |index| sessions.client_id(SessionIndex::new(index)) == Some(client_id);

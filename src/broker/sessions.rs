@@ -34,6 +34,8 @@ pub(super) struct Sessions {
     /// Number of sessions that are still to get retained messages.
     walking: u32,
     memory: Memory,
+    /// The size of sessions on the heap, without stored messages.
+    heap: u64,
 }
 
 impl Sessions {
@@ -47,6 +49,7 @@ impl Sessions {
             clients: 0,
             walking: 0,
             memory: Memory::new(max_memory, reserved_memory),
+            heap: 0,
         }
     }
 
@@ -75,7 +78,19 @@ impl Sessions {
     }
 
     pub(super) fn remove(&mut self, index: SessionIndex) -> Option<Session> {
-        self.slab.remove(index.get())
+        let mut session = self.slab.remove(index.get())?;
+        self.heap = self.heap.saturating_sub(u64::from(session.recount_heap().0));
+        Some(session)
+    }
+
+    /// The memory that sessions take, in bytes, without stored messages.
+    pub(super) fn allocated(&self) -> u64 {
+        self.heap.saturating_add(self.slab.bytes() as u64)
+    }
+
+    /// The memory that the queue of ready connections takes, in bytes.
+    pub(super) fn ready_bytes(&self) -> usize {
+        self.ready.bytes()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (SessionIndex, &Session)> {
@@ -141,6 +156,8 @@ impl Sessions {
             return None;
         };
         count_stored(&mut self.memory, session);
+        let (old, new) = session.recount_heap();
+        self.heap = self.heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
         if let Some(connection) = session.connection()
             && session.server_mut().transmit().has_remaining()
         {
@@ -353,12 +370,13 @@ impl Sessions {
 
     /// Panics if a count is wrong, or if a session is left to be looked at. For tests.
     pub(super) fn assert_consistent(&self) {
-        let (mut messages, mut bytes, mut walking, mut clients) = (0_u64, 0_u64, 0_u32, 0_u32);
+        let (mut messages, mut bytes, mut heap, mut walking, mut clients) = (0_u64, 0_u64, 0_u64, 0_u32, 0_u32);
         for (_, session) in self.iter() {
             session.server().assert_consistent();
             let (own_messages, own_bytes) = session.server().stored();
             messages = messages.saturating_add(u64::from(own_messages));
             bytes = bytes.saturating_add(u64::from(own_bytes));
+            heap = heap.saturating_add(u64::from(session.counted_heap()));
             walking = walking.saturating_add(u32::from(session.is_walking()));
             clients = clients.saturating_add(u32::from(session.connection().is_some()));
             assert!(session.scheduled() <= session.server().timeout(), "no timeout is forgotten");
@@ -369,6 +387,7 @@ impl Sessions {
             "stored messages are counted right"
         );
         assert!(self.memory.payloads().stored() as u64 <= bytes, "shared payloads are a part of what is stored");
+        assert_eq!(self.heap, heap, "the memory of sessions is counted right");
         assert_eq!(self.clients, clients, "clients are counted right");
         assert_eq!(self.walking, walking, "sessions that are still to get retained messages are counted right");
         assert!(self.changed.is_empty(), "no session is left to be looked at");

@@ -41,6 +41,11 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// The size in bytes, without what the values themselves have on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.bytes()
+    }
+
     /// Adds a value; `None` if no index is left for it.
     pub(super) fn insert(&mut self, value: T) -> Option<Key> {
         let key = match self.free {

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::context::Context;
 use super::index::SessionIndex;
 use super::lifecycle;
+use super::memory_use;
 use super::pending_decisions::{PendingCodes, PendingDecision, PendingPacket};
 use super::policy::{Decision, Notice};
 use super::session::Session;
@@ -55,7 +56,10 @@ pub(super) fn finish(
     let mut codes = Vec::with_capacity(decisions.len());
     let mut granted = Vec::new();
     for (subscription, decision) in request.subscriptions.into_iter().zip(decisions) {
-        let decision = decision.unwrap_or(SubAckReasonCode::UnspecifiedError);
+        let mut decision = decision.unwrap_or(SubAckReasonCode::UnspecifiedError);
+        if memory_use::is_full(cx) && !cx.router.is_subscribed(cx.sessions, index, subscription.filter) {
+            decision = SubAckReasonCode::QuotaExceeded;
+        }
         let code = match cx.router.subscribe(cx.sessions, index, &subscription, decision, identifier) {
             Ok(grant) => {
                 granted.push((grant, subscription.filter));

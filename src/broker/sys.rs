@@ -5,16 +5,25 @@ use alloc::format;
 use super::connections::Connections;
 use super::context::Context;
 use super::counters::Status;
+use super::memory_use::memory;
 use super::publish::route;
+use super::registry::Registry;
 use super::router::Router;
 use super::sessions::Sessions;
-use super::timers::Due;
+use super::timers::{Due, Timers};
 use crate::session::Message;
 use crate::topic::TopicName;
 
 /// What there is now.
-pub(super) const fn status(connections: &Connections, sessions: &Sessions, router: &Router) -> Status {
+pub(super) fn status(
+    connections: &Connections,
+    sessions: &Sessions,
+    registry: &Registry,
+    router: &Router,
+    timers: &Timers,
+) -> Status {
     Status {
+        memory: memory(connections, sessions, registry, router, timers),
         connections: connections.len(),
         clients: sessions.clients(),
         sessions: sessions.len(),
@@ -37,7 +46,7 @@ pub(super) fn start(cx: &mut Context<'_>) {
 /// Publishes the status and the counters as retained messages, and sets the timer of the next time.
 pub(super) fn publish(cx: &mut Context<'_>) {
     let counters = *cx.sessions.counters();
-    let status = status(cx.connections, cx.sessions, cx.router);
+    let status = status(cx.connections, cx.sessions, cx.registry, cx.router, cx.timers);
     let uptime = cx.now.since(cx.started).as_secs();
     publish_value(cx, "version", &format!("mqtt-sansio {}", env!("CARGO_PKG_VERSION")));
     publish_value(cx, "uptime", &format!("{uptime} seconds"));
@@ -65,6 +74,12 @@ pub(super) fn publish(cx: &mut Context<'_>) {
         ("publish/messages/dropped/refused by client", counters.dropped.refused_by_client),
         ("store/messages/count", status.stored),
         ("store/messages/bytes", status.stored_bytes),
+        ("memory/total", status.memory.total()),
+        ("memory/connections", status.memory.connections),
+        ("memory/sessions", status.memory.sessions),
+        ("memory/subscriptions", status.memory.subscriptions),
+        ("memory/retained", status.memory.retained),
+        ("memory/stored", status.memory.stored),
         ("retained messages/count", u64::from(status.retained)),
         ("retained messages/bytes", status.retained_bytes),
         ("subscriptions/count", u64::from(status.subscriptions)),

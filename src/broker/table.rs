@@ -248,7 +248,6 @@ impl Table {
         self.len
     }
 
-    #[cfg(test)]
     /// The size in bytes.
     pub(super) fn bytes(&self) -> usize {
         let chunks = (self.chunks as usize).saturating_mul(core::mem::size_of::<Chunk>());

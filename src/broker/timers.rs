@@ -38,7 +38,11 @@ struct Timer {
 
 /// The position in the heap of the timer for each index of a kind. A piece is allocated when it gets its first position.
 #[derive(Clone, Default)]
-struct Positions(Vec<Option<Box<[u32; PIECE]>>>);
+struct Positions {
+    pieces: Vec<Option<Box<[u32; PIECE]>>>,
+    /// Number of pieces that are allocated.
+    allocated: u32,
+}
 
 const PIECE: usize = 1024;
 
@@ -68,17 +72,24 @@ impl Timer {
 }
 
 impl Positions {
+    fn bytes(&self) -> usize {
+        let pieces = (self.allocated as usize).saturating_mul(core::mem::size_of::<[u32; PIECE]>());
+        let directory = self.pieces.capacity().saturating_mul(core::mem::size_of::<Option<Box<[u32; PIECE]>>>());
+        pieces.saturating_add(directory)
+    }
+
     fn get(&self, index: u32) -> Option<u32> {
-        let piece = self.0.get(index as usize / PIECE)?.as_ref()?;
+        let piece = self.pieces.get(index as usize / PIECE)?.as_ref()?;
         piece.get(index as usize % PIECE).copied().filter(|&position| position != NONE)
     }
 
     fn set(&mut self, index: u32, position: u32) {
         let number = index as usize / PIECE;
-        if number >= self.0.len() {
-            self.0.resize(number.saturating_add(1), None);
+        if number >= self.pieces.len() {
+            self.pieces.resize(number.saturating_add(1), None);
         }
-        let Some(piece) = self.0.get_mut(number) else { return bug!("there is a piece for each index") };
+        let Some(piece) = self.pieces.get_mut(number) else { return bug!("there is a piece for each index") };
+        self.allocated = self.allocated.saturating_add(u32::from(piece.is_none()));
         let piece = piece.get_or_insert_with(|| Box::new([NONE; PIECE]));
         if let Some(to) = piece.get_mut(index as usize % PIECE) {
             *to = position;
@@ -114,6 +125,12 @@ impl Timers {
         if position < self.heap.len() {
             self.place(position, last);
         }
+    }
+
+    /// The size in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let positions = self.positions.iter().map(Positions::bytes).fold(0, usize::saturating_add);
+        self.heap.bytes().saturating_add(positions)
     }
 
     /// When the timer for this runs.

@@ -9,7 +9,7 @@
 //! | [`ServerSession::advance_output`], [`ServerSession::has_work`] | do the work of [`poll`](ServerSession::poll), without input |
 //! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | the time of the next timeout, and its postponement |
 //! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | whether the session accepts a message now |
-//! | [`ServerSession::stored`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
+//! | [`ServerSession::stored`], [`ServerSession::heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
 //! | [`ServerSession::detach`], [`ServerSession::take_marked`] | the end of a connection or session: the rest of the output, and messages for other sessions |
 //! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full}` | the state of a client before it is accepted |
 
@@ -224,6 +224,15 @@ impl ServerSession {
     #[inline]
     pub(crate) const fn stored(&self) -> (u32, u32) {
         (self.engine.deliveries().budget().count(), self.engine.deliveries().budget().bytes())
+    }
+
+    /// Returns the size in bytes of what the session has on the heap besides stored messages: its client identifier, its
+    /// will and its output. A shared payload in the output does not count.
+    #[inline]
+    pub(crate) fn heap(&self) -> usize {
+        let will =
+            self.will.as_ref().map_or(0, |kept| kept.will.heap().saturating_add(core::mem::size_of_val(&**kept)));
+        self.client_id.len().saturating_add(will).saturating_add(self.engine.transmit.capacity())
     }
 
     /// Returns the number of queued and in-flight messages.

@@ -48,6 +48,16 @@ impl Will {
     pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
         Self { topic: topic.into(), payload: payload.into(), ..Self::default() }
     }
+
+    /// Returns the size of the fields on the heap, in bytes.
+    pub(crate) fn heap(&self) -> usize {
+        let texts = [&self.content_type, &self.response_topic].into_iter().flatten().map(String::capacity);
+        let data = [Some(&self.payload), self.correlation_data.as_ref()].into_iter().flatten().map(Vec::capacity);
+        let pairs = self.user_properties.iter();
+        let pairs = pairs.map(|(name, value)| name.capacity().saturating_add(value.capacity()));
+        let list = self.user_properties.capacity().saturating_mul(core::mem::size_of::<(String, String)>());
+        texts.chain(data).chain(pairs).fold(list.saturating_add(self.topic.capacity()), usize::saturating_add)
+    }
 }
 
 /// Returns names and values as the user properties of a packet.

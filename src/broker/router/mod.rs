@@ -99,6 +99,16 @@ impl Router {
         self.retained.bytes()
     }
 
+    /// The memory that subscriptions take, in bytes, without the lists of the sessions.
+    pub(super) fn subscriptions_allocated(&self) -> u64 {
+        self.tree.bytes() as u64
+    }
+
+    /// The memory that retained messages take, in bytes, without shared payloads.
+    pub(super) fn retained_allocated(&self) -> u64 {
+        self.retained.allocated()
+    }
+
     /// Whether a topic or a filter has more levels than the configuration allows.
     pub(super) fn has_too_many_levels<'t>(&self, levels: impl Iterator<Item = &'t [u8]>) -> bool {
         levels.count() > usize::from(self.config.max_topic_levels)

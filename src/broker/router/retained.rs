@@ -116,6 +116,13 @@ impl Retained {
         self.bytes.saturating_add((self.nodes as u64).saturating_mul(NODE))
     }
 
+    /// The memory that topics and messages take, in bytes, with what is allocated and not in use; without shared payloads.
+    pub(super) fn allocated(&self) -> u64 {
+        let boxes = u64::from(self.count).saturating_mul(core::mem::size_of::<Numbered>() as u64);
+        let messages = self.bytes.saturating_sub(self.shared).saturating_add(boxes);
+        messages.saturating_add(self.trie.bytes() as u64)
+    }
+
     /// The size in bytes without shared payloads.
     pub(super) const fn own_bytes(&self) -> u64 {
         self.bytes().saturating_sub(self.shared)

@@ -75,6 +75,11 @@ impl Group {
         self.number
     }
 
+    /// The size on the heap, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.name.len().saturating_add(self.members.bytes())
+    }
+
     /// Number of members.
     pub(super) const fn len(&self) -> u32 {
         self.members.len()

@@ -79,6 +79,15 @@ impl Subscribers {
         }
     }
 
+    /// The size of the lists on the heap, in bytes.
+    pub(super) fn bytes(&self, lists: &Slab<Lists>) -> usize {
+        let Self::Many(index) = *self else { return 0 };
+        lists.get(index).map_or(0, |Lists { own, groups }| {
+            let own = own.capacity().saturating_mul(core::mem::size_of::<Subscriber>());
+            own.saturating_add(groups.capacity().saturating_mul(core::mem::size_of::<GroupIndex>()))
+        })
+    }
+
     /// The subscribers as lists that can be changed; `None` if no index is left.
     fn many<'t>(&mut self, lists: &'t mut Slab<Lists>) -> Option<&'t mut Lists> {
         let index = match self {

@@ -92,6 +92,16 @@ impl Router {
         Ok(granted(list, true))
     }
 
+    /// Whether a session has this subscription.
+    pub(in crate::broker) fn is_subscribed(
+        &self,
+        sessions: &Sessions,
+        index: SessionIndex,
+        filter: TopicFilter<'_>,
+    ) -> bool {
+        self.tree.find(filter).is_some_and(|list| self.subscriber(sessions, index, list).is_some())
+    }
+
     fn check_filter(&self, filter: TopicFilter<'_>) -> Result<(), SubAckReasonCode> {
         if self.has_too_many_levels(filter.levels()) {
             return Err(SubAckReasonCode::TopicFilterInvalid);

@@ -28,6 +28,8 @@ pub(super) struct Tree {
     last_number: u32,
     subscriptions: u32,
     shared: u32,
+    /// The size of lists and groups on the heap, in bytes.
+    heap: usize,
     /// Buffers of a search, reused to avoid allocations.
     search: Search,
 }
@@ -123,6 +125,7 @@ impl Tree {
             last_number: 0,
             subscriptions: 0,
             shared: 0,
+            heap: 0,
             search: Search::default(),
         }
     }
@@ -135,6 +138,25 @@ impl Tree {
     /// How many of them are shared.
     pub(super) const fn shared(&self) -> u32 {
         self.shared
+    }
+
+    /// The size in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let tables = [self.trie.bytes(), self.lists.bytes(), self.groups.bytes(), self.by_share.bytes()];
+        tables.into_iter().fold(self.heap.saturating_add(self.by_number.bytes()), usize::saturating_add)
+    }
+
+    /// The size of a list, or of a group, on the heap.
+    fn heap_of(&self, list: ListId) -> usize {
+        match list.group() {
+            None => self.subscribers(list).map_or(0, |subscribers| subscribers.bytes(&self.lists)),
+            Some(group) => self.groups.get(group.get()).map_or(0, Group::bytes),
+        }
+    }
+
+    /// Counts a list again, whose size was this before it was changed.
+    fn recount(&mut self, list: ListId, before: usize) {
+        self.heap = self.heap.saturating_sub(before).saturating_add(self.heap_of(list));
     }
 
     #[inline]
@@ -245,6 +267,7 @@ impl Tree {
 
     /// Makes a group that shares a filter.
     fn insert_group(&mut self, list: ListId, name: &[u8]) -> Option<GroupIndex> {
+        let before = self.heap_of(list);
         let (subscribers, lists) = self.subscribers_mut(list)?;
         let position = subscribers.group_count(lists)?;
         self.last_number = if self.last_number < MAX_GROUP_NUMBER { self.last_number.wrapping_add(1) } else { 1 };
@@ -252,6 +275,8 @@ impl Tree {
         let group = GroupIndex::new(self.groups.insert(Group::new(list, position, name, number))?.index);
         let (subscribers, lists) = self.subscribers_mut(list)?;
         subscribers.push_group(lists, group)?;
+        self.recount(list, before);
+        self.recount(ListId::of_group(group), 0);
         let hash = share_hash(&self.hash, list, name);
         self.by_share.insert(hash, group.get());
         self.by_number.insert(number_hash(number), group.get());
@@ -260,6 +285,7 @@ impl Tree {
 
     /// Adds a subscriber to a list, and returns its position there.
     pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber) -> Option<u32> {
+        let before = self.heap_of(list);
         let position = match list.group() {
             None => {
                 let (subscribers, lists) = self.subscribers_mut(list)?;
@@ -267,6 +293,7 @@ impl Tree {
             }
             Some(group) => self.groups.get_mut(group.get())?.push(subscriber)?,
         };
+        self.recount(list, before);
         self.subscriptions = self.subscriptions.saturating_add(1);
         self.shared = self.shared.saturating_add(u32::from(list.is_shared()));
         Some(position)
@@ -304,15 +331,19 @@ impl Tree {
     pub(super) fn remove(&mut self, list: ListId, position: u32) -> Option<Subscriber> {
         self.subscriptions = self.subscriptions.saturating_sub(1);
         self.shared = self.shared.saturating_sub(u32::from(list.is_shared()));
+        let before = self.heap_of(list);
         let Some(index) = list.group() else {
             let (subscribers, lists) = self.subscribers_mut(list)?;
             let moved = subscribers.swap_remove(lists, position);
+            self.recount(list, before);
             self.prune(list.node());
             return moved;
         };
         let group = self.groups.get_mut(index.get())?;
         let moved = group.swap_remove(position);
-        if group.len() == 0 {
+        let is_empty = group.len() == 0;
+        self.recount(list, before);
+        if is_empty {
             self.remove_group(index);
         }
         moved
@@ -322,6 +353,8 @@ impl Tree {
     fn remove_group(&mut self, index: GroupIndex) {
         let Some(group) = self.groups.remove(index.get()) else { return bug!("a group is removed once") };
         let list = group.list();
+        self.heap = self.heap.saturating_sub(group.bytes());
+        let before = self.heap_of(list);
         let is_in_both = self.by_number.remove(number_hash(group.number()), index.get())
             && self.by_share.remove(share_hash(&self.hash, list, group.name()), index.get());
         if !is_in_both {
@@ -331,6 +364,7 @@ impl Tree {
             return bug!("a node exists while a group shares its filter");
         };
         let moved = subscribers.swap_remove_group(lists, group.position());
+        self.recount(list, before);
         if let Some(moved) = moved.and_then(|moved| self.groups.get_mut(moved.get())) {
             moved.set_position(group.position());
         }
@@ -420,16 +454,18 @@ impl Tree {
 
     /// Panics if a node is left without need, or subscriptions are counted wrong. For tests.
     pub(super) fn assert_consistent(&self) {
-        let (mut own, mut shared) = (0_usize, 0_usize);
+        let (mut own, mut shared, mut heap) = (0_usize, 0_usize, 0_usize);
         for node in self.trie.iter() {
             let Some(entry) = self.trie.value(node) else { continue };
             let is_needed = !entry.own.is_none() || !entry.hash.is_none() || self.trie.has_children(node);
             assert!(node == ROOT || is_needed, "a node without subscribers has children");
             for subscribers in [&entry.own, &entry.hash] {
                 own = own.saturating_add(subscribers.own(&self.lists).len());
+                heap = heap.saturating_add(subscribers.bytes(&self.lists));
                 for &group in subscribers.groups(&self.lists) {
                     let known = self.groups.get(group.get());
                     let members = known.map_or(0, Group::len) as usize;
+                    heap = heap.saturating_add(known.map_or(0, Group::bytes));
                     assert!(members != 0, "a group has members");
                     let number = known.map_or(0, Group::number);
                     let is_found = self.by_number.find(number_hash(number), |other| other == group.get()).is_some();
@@ -439,6 +475,7 @@ impl Tree {
             }
         }
         assert_eq!(self.by_number.len(), self.by_share.len(), "each group has a number");
+        assert_eq!(self.heap, heap, "the memory of lists and groups is counted right");
         assert_eq!(self.shared as usize, shared, "shared subscriptions are counted right");
         assert_eq!(self.subscriptions as usize, own.saturating_add(shared), "subscriptions are counted right");
     }

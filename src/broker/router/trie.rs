@@ -29,6 +29,8 @@ pub(super) struct Trie<V> {
     hash: LevelHash,
     /// The node that was freed last; it is used next.
     free: NodeId,
+    /// The size of the texts that are on the heap, in bytes.
+    long_texts: usize,
 }
 
 /// With the value of a tree of subscriptions a node fills a cache line.
@@ -95,6 +97,14 @@ impl Text {
             rest.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
         }
         Self::Short { head: head.len() as u8, len: len as u8, text: short }
+    }
+
+    /// The size on the heap, in bytes.
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Short { .. } => 0,
+            Self::Long { text, .. } => text.len(),
+        }
     }
 
     #[inline]
@@ -169,7 +179,7 @@ impl<V: Default> Trie<V> {
     pub(super) fn new(hash: LevelHash) -> Self {
         let mut nodes = Pieces::new();
         nodes.push(Node::new(Path::ROOT, NONE, Text::new(b"", None)));
-        Self { nodes, by_path: Table::new(), hash, free: NONE }
+        Self { nodes, by_path: Table::new(), hash, free: NONE, long_texts: 0 }
     }
 
     /// A level, with its hash.
@@ -318,16 +328,18 @@ impl<V: Default> Trie<V> {
             bug!("each node is in the table");
         }
         let lower_path = path.then(self.wanted(level));
-        let lower = self.node_mut(id)?;
+        let lower = self.nodes.get_mut(id)?;
         lower.path = lower_path;
         lower.parent = upper;
-        lower.text = Text::new(level, tail);
+        let old = core::mem::replace(&mut lower.text, Text::new(level, tail)).bytes();
+        self.long_texts = self.long_texts.saturating_sub(old).saturating_add(lower.text.bytes());
         self.by_path.insert(lower_path.hash(), id);
         Some(upper)
     }
 
     /// Adds a node, which the table does not have yet.
     fn add(&mut self, new: Node<V>) -> Option<NodeId> {
+        self.long_texts = self.long_texts.saturating_add(new.text.bytes());
         if self.free == NONE {
             return self.nodes.push(new);
         }
@@ -350,9 +362,15 @@ impl<V: Default> Trie<V> {
             None => bug!("a node has a parent"),
         }
         let free = core::mem::replace(&mut self.free, id);
-        if let Some(node) = self.node_mut(id) {
+        if let Some(node) = self.nodes.get_mut(id) {
+            self.long_texts = self.long_texts.saturating_sub(node.text.bytes());
             *node = Node { children: free, ..Node::new(Path::ROOT, NONE, Text::new(b"", None)) };
         }
+    }
+
+    /// The size in bytes, without what the values of nodes have on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        self.nodes.bytes().saturating_add(self.by_path.bytes()).saturating_add(self.long_texts)
     }
 
     /// Number of nodes, with free ones.
