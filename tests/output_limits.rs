@@ -149,7 +149,7 @@ fn a_client_session_waits_for_the_answer_behind_a_large_message() {
 fn at_the_soft_limit_nothing_more_is_originated() {
     let payload = "0123456789";
     let mut wire = ServerWire::connected(
-        ServerConfig { transmit_limit: nonzero(100), max_kept: 20, ..server::config() },
+        ServerConfig { transmit_limit: nonzero(100), max_stored: 20, ..server::config() },
         &server::lasting(Version::V311),
     );
     let message = Message::new("t", payload);
@@ -157,17 +157,18 @@ fn at_the_soft_limit_nothing_more_is_originated() {
     assert!((25..35).contains(&accepted), "{accepted}");
     assert_eq!(wire.server.publish(wire.now, &message), Err(PublishError::QueueFull));
     let soft = wire.server.transmit().remaining();
-    assert!((100..120).contains(&soft) && wire.server.waiting() == 20, "{soft}");
+    assert!((100..120).contains(&soft) && wire.server.queued() == 20, "{soft}");
     assert_eq!(wire.receive_bytes(&PINGREQ.repeat(500)), []);
     assert_eq!(wire.server.transmit().remaining(), soft + 1000, "answers have a limit of their own");
     assert!(wire.server.takes_input());
 
-    let mut wire = ClientWire::connected(ClientConfig { transmit_limit: nonzero(100), max_kept: 20, ..client::v311() });
+    let mut wire =
+        ClientWire::connected(ClientConfig { transmit_limit: nonzero(100), max_stored: 20, ..client::v311() });
     let accepted = (0..100).filter(|_| wire.client.publish(wire.now, &message).is_ok()).count();
     assert!((25..35).contains(&accepted), "{accepted}");
     assert_eq!(wire.client.publish(wire.now, &message), Err(PublishError::QueueFull));
     let soft = wire.client.transmit().remaining();
-    assert!((100..120).contains(&soft) && wire.client.waiting() == 20, "{soft}");
+    assert!((100..120).contains(&soft) && wire.client.queued() == 20, "{soft}");
     for number in 1..=250 {
         wire.receive(&[client::published("x", client::delivery(QoS::AtLeastOnce, number))]);
     }
@@ -323,7 +324,7 @@ fn the_broker_bounds_the_steps_of_an_authentication() {
 #[test]
 fn a_writer_of_40_mb_to_itself_is_never_blocked() {
     for version in BOTH {
-        let mut net = Net::new(with_server(|server| server.max_kept_bytes = 4 << 20));
+        let mut net = Net::new(with_server(|server| server.max_stored_bytes = 4 << 20));
         let (writer, other) = (net.client(version, "writer"), net.client(version, "other"));
         for peer in [writer, other] {
             net.subscribe(peer, "a", QoS::AtMostOnce);
@@ -357,8 +358,8 @@ fn silence_counts_only_while_input_is_taken() {
         let config = ServerConfig { answer_limit: nonzero(50), manual_acks: true, ..server::config() };
         let mut wire = ServerWire::connected(config, &Connect { keep_alive: 2, ..server::lasting(Version::V5) });
         wire.receive(&messages);
-        for receipt in std::mem::take(&mut wire.receipts) {
-            wire.server.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
+        for ack_handle in std::mem::take(&mut wire.ack_handles) {
+            wire.server.ack(wire.now, ack_handle, PubAckReasonCode::Success).unwrap();
         }
         assert!(!wire.server.takes_input());
         let mut closed_after = None;
@@ -390,8 +391,8 @@ fn silence_counts_only_while_input_is_taken() {
         };
         let mut wire = ClientWire::connected(config);
         wire.receive(&messages);
-        for receipt in std::mem::take(&mut wire.receipts) {
-            wire.client.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
+        for ack_handle in std::mem::take(&mut wire.ack_handles) {
+            wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success).unwrap();
         }
         assert!(!wire.client.takes_input());
         let is_over = |events: &[client::Event]| events.iter().any(|it| matches!(it, client::Event::Close(_)));

@@ -148,7 +148,7 @@ fn section_4_8_2_a_every_strategy_prefers_connected_members() {
 #[test]
 fn section_4_8_2_b_a_message_is_offered_to_at_most_eight_members() {
     for shared_strategy in [SharedStrategy::RoundRobin, SharedStrategy::LeastLoaded] {
-        let limits = with_server(|server| server.max_kept = 1);
+        let limits = with_server(|server| server.max_stored = 1);
         let mut net = Net::new(BrokerConfig { shared_strategy, ..limits });
         let client = net.client(Version::V5, "client");
         let members: Vec<_> = (0..20)

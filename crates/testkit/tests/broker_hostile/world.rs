@@ -63,7 +63,7 @@ fn config(plan: Plan, seed: u64, random: &mut Random) -> BrokerConfig {
         topic_alias_maximum: [0, 20][random.index(2)],
         topic_aliases: [0, 5][random.index(2)],
         receive_maximum: [20, u16::MAX][random.index(2)].try_into().unwrap(),
-        max_kept_bytes: 1 << 20,
+        max_stored_bytes: 1 << 20,
         answer_limit: NonZeroU32::new([200, 64 * 1024][random.index(2)]).unwrap(),
         ..ServerConfig::default()
     };
