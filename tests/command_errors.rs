@@ -60,7 +60,7 @@ fn a_message() {
     let response_topic = Some(TopicName::new("r").unwrap());
     let mut old = ClientSession::new(ClientConfig { version: Version::V311, ..ClientConfig::default() });
     let asking = with(PublishProperties { response_topic, ..Default::default() }).qos(QoS::AtLeastOnce);
-    assert_eq!(text(old.publish(NOW, &asking)), "PUBLISH cannot carry this in MQTT 3.1.1: properties");
+    assert_eq!(text(old.publish(NOW, &asking)), "properties of PUBLISH: not supported in MQTT 3.1.1");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_configuration_of_a_client() {
     let will = |will| ClientConfig { will: Some(Box::new(will)), ..ClientConfig::default() };
     for (config, field) in [
         (ClientConfig { client_id: bad(), ..ClientConfig::default() }, "client identifier"),
-        (ClientConfig { user_name: Some(bad()), ..ClientConfig::default() }, "user name"),
+        (ClientConfig { user_name: Some(bad().into()), ..ClientConfig::default() }, "user name"),
         (ClientConfig { authentication, ..ClientConfig::default() }, "authentication method"),
         (ClientConfig { user_properties: vec![("a".into(), bad())], ..ClientConfig::default() }, "user property"),
         (will(Will::new(bad(), "x")), "will topic"),

@@ -230,9 +230,8 @@ impl ServerSession {
     /// will and its output. A shared payload in the output does not count.
     #[inline]
     pub(crate) fn heap(&self) -> usize {
-        let will =
-            self.will.as_ref().map_or(0, |kept| kept.will.heap().saturating_add(core::mem::size_of_val(&**kept)));
-        self.client_id.len().saturating_add(will).saturating_add(self.engine.transmit.capacity())
+        let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of_val(&**will)));
+        self.client_id.len().saturating_add(will).saturating_add(self.engine.output().capacity())
     }
 
     /// Returns the number of queued and in-flight messages.
