@@ -158,8 +158,10 @@ impl fmt::Display for Close<'_> {
                 write!(f, "protocol error: {protocol_error}, close with {}", protocol_error.reason_code())
             }
             Self::Refused(code) => write!(f, "the client is refused: {code}"),
-            Self::ConnectTimeout => f.write_str("CONNECT has not come in time"),
-            Self::KeepAliveTimeout => f.write_str("nothing has come for one and a half times the keep-alive interval"),
+            Self::ConnectTimeout => f.write_str("CONNECT, or a step of the authentication, did not arrive in time"),
+            Self::KeepAliveTimeout => {
+                f.write_str("nothing has arrived for one and a half times the keep-alive interval")
+            }
         }
     }
 }
