@@ -56,6 +56,7 @@ pub enum Action<'a> {
     /// and calls [`closed`](super::ServerSession::closed).
     Close(Close<'a>),
     /// The will of the client is to be published now. There is at most one such action for each connection.
+    /// `Message::try_from(&*will)` makes the message to publish.
     Will(Box<Will>),
     /// The session has expired. It can be dropped once [`poll`](super::ServerSession::poll) returns no further action.
     Expired,
