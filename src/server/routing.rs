@@ -92,8 +92,8 @@ impl<'a> Copies<'a> {
     #[inline]
     fn plain(&mut self, version: Version, retain: bool) -> Result<&[u8], EncodeError> {
         let is_v5 = version == Version::V5;
-        let place = usize::from(is_v5).wrapping_mul(2).wrapping_add(usize::from(retain));
-        let Some(packet) = self.encoded.0.get_mut(place) else { return Ok(&[]) };
+        let index = usize::from(is_v5).wrapping_mul(2).wrapping_add(usize::from(retain));
+        let Some(packet) = self.encoded.0.get_mut(index) else { return Ok(&[]) };
         if packet.is_empty() {
             encode_plain(&self.message, version, retain, packet)?;
         }

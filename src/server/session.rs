@@ -245,7 +245,11 @@ impl ServerSession {
         self.session_expiry_interval
     }
 
-    /// Returns the number of packet identifiers in use.
+    /// Returns the number of packet identifiers in use: those of messages in flight, and those of withdrawn messages
+    /// that the client has not completed. ([`ClientSession::operations_in_flight`] counts only operations that have no
+    /// outcome yet.)
+    ///
+    /// [`ClientSession::operations_in_flight`]: crate::client::ClientSession::operations_in_flight
     pub fn operations_in_flight(&self) -> usize {
         self.engine.deliveries().outbound().len()
     }

@@ -26,8 +26,8 @@ use crate::topic::TopicName;
 /// assert_eq!((message.get_qos(), message.get_retain()), (QoS::AtLeastOnce, true));
 /// ```
 ///
-/// Use [`Message::from`] to forward a received message, [`Message::reply_to`] to answer one, and `Message::try_from` for
-/// the message of a [`Will`](crate::server::Will).
+/// Use [`Message::from`] to forward a received message, [`Message::reply_to`] to answer one, and `Message::try_from`
+/// for the message of a [`Will`](crate::Will).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message<'a> {
     /// Not validated before [`checked`](Self::checked).
@@ -129,8 +129,8 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     ///
-    /// [`PublishError::TopicAlias`] if the properties contain a topic alias; [`PublishError::Topic`] if the topic is not a
-    /// valid topic name.
+    /// [`PublishError::TopicAlias`] if the properties contain a topic alias; [`PublishError::Topic`] if the topic is
+    /// not a valid topic name.
     // The topic of a message to publish is validated here and nowhere else.
     #[inline(always)]
     pub fn checked(&self) -> Result<MessageRef<'_>, PublishError> {

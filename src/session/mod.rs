@@ -11,6 +11,17 @@
 //! | [`Effects`](effects::Effects) | outcomes that wait to be reported, records for the journal |
 //! | [`Engine`] | these parts together, and the commands on them |
 //! | [`Endpoint`] | the loop over the input, which client and server share |
+//!
+//! The way of a message that is published, and of its acknowledgement:
+//!
+//! 1. `ClientSession::publish` or `ServerSession::publish`, then [`Engine::publish`]: checks the message against the
+//!    limits of the peer.
+//! 2. [`Engine::admission`]: the message is sent now, queued (`Deliveries::enqueue`; `Backlog` sends it later), or
+//!    refused.
+//! 3. [`Link`](link::Link) encodes the packet into [`Transmit`]. QoS 1 and 2 take a packet identifier, and the packet is
+//!    stored in [`Outbound`](deliveries::outbound::Outbound) until it is acknowledged.
+//! 4. [`Endpoint::receive_all`] decodes the acknowledgement; `Deliveries::acknowledge` makes the transition of its
+//!    `Stage`; the result is an outcome, reported as `Action::Done`, or a PUBREL.
 
 use core::num::NonZeroU32;
 

@@ -127,7 +127,7 @@ impl Stage {
         match (self, ack) {
             (Self::PubAck, Ack::PubAck) | (Self::PubComp(_), Ack::PubComp) => Step::Finished,
             (Self::PubRec, Ack::PubRec(0x80..)) => Step::Finished, // no PUBREL [MQTT-4.3.3-4, MQTT-4.4.0-2]
-            (Self::PubRec, Ack::PubRec(_)) => Step::Release,
+            (Self::PubRec, Ack::PubRec(_)) => Step::Release,       // with PUBREL [MQTT-4.3.3-4]
             (Self::PubComp(_), Ack::PubRec(_)) => Step::ReleaseAgain, // it was sent again in spite of our PUBREL
             (Self::PubRec, Ack::PubAck) => Step::Downgraded,
             (Self::GivenUp, _) => Step::Ignored,
