@@ -4,8 +4,8 @@ use super::command_error::{PublishError, SubscribeError};
 use super::engine::Engine;
 use super::error::ProtocolError;
 use super::limits::ConnectionLimits;
-use super::message::{PayloadPart, ReceivedMessage};
 use super::outcome::Done;
+use super::received::{PayloadPart, ReceivedMessage};
 use super::request::Request;
 use crate::codec::{DecodeError, Packet, Publish, QoS};
 
