@@ -36,6 +36,10 @@ pub(crate) trait SessionAction<'a>: From<ReceivedMessage<'a>> + From<PayloadPart
 impl<'a, A: From<ReceivedMessage<'a>> + From<PayloadPart<'a>> + From<Done<'a>>> SessionAction<'a> for A {}
 
 /// The reason why the engine stops processing the input.
+///
+/// The steps of the engine return an action, and write the reason to a `&mut Option<Stop>`. A result that contains both is
+/// as large as the largest action plus a tag, and would be copied at each return: with the reason apart, the compiler
+/// builds an action once, in the place where the caller of `poll` expects it.
 pub(crate) enum Stop {
     /// The input begins with a packet that does not belong to a delivery, or messages cannot be exchanged yet.
     Other,
