@@ -297,7 +297,7 @@ impl Acceptor {
             Version::V5 => {
                 let limit = pending.client.maximum_packet_size;
                 let connack = ConnAck { session_present: false, reason_code, properties: *properties };
-                if !put_connack(&mut self.transmit, connack, limit)? {
+                if !put_connack(&mut self.transmit, &connack, limit)? {
                     return Err(RefuseError::TooLarge { limit });
                 }
             }
@@ -458,7 +458,7 @@ impl Acceptor {
     pub(crate) fn check(&self, accept: &Accept) -> Result<(), AcceptError> {
         let pending = self.pending.as_ref().ok_or(AcceptError::NoPendingConnect)?;
         let granted = GrantedIntervals::new(&self.config, pending, accept);
-        granted.put_connack(&mut Transmit::default(), &self.config, pending, accept, true)
+        granted.check_connack(&self.config, pending, accept)
     }
 
     /// Creates an empty session for the client that waits for a decision.
