@@ -224,10 +224,9 @@ pub(crate) fn scan(text: &[u8]) -> Scan {
         seen.word(u64::from_le_bytes(*last));
     } else if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
         seen.word(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)));
-    } else {
-        for &byte in text {
-            seen.word(ONES.wrapping_mul(u64::from(byte)));
-        }
+    } else if let (Some(&first), Some(&middle), Some(&last)) = (text.first(), text.get(text.len() / 2), text.last()) {
+        let half = u64::from(u32::from_le_bytes([first, middle, last, last]));
+        seen.word(half << 32 | half);
     }
     Scan { plain: seen.odd & HIGH == 0, wildcards: seen.wild & HIGH != 0 }
 }

@@ -10,7 +10,7 @@ use mqtt_sansio::{ProtocolError, ReasonCode, Utf8Str, Version, client, server};
 
 /// Each reason code of a CONNACK, and whether a client that is refused with it may try again.
 const REFUSED: [(ConnAckReasonCode, bool); 22] = [
-    (ConnAckReasonCode::Success, false), // refuses nobody
+    (ConnAckReasonCode::Success, false), // no refusal
     (ConnAckReasonCode::UnspecifiedError, false),
     (ConnAckReasonCode::MalformedPacket, false),
     (ConnAckReasonCode::ProtocolError, false),

@@ -60,7 +60,7 @@ fn a_message() {
     let response_topic = Some(TopicName::new("r").unwrap());
     let mut old = ClientSession::new(ClientConfig { version: Version::V311, ..ClientConfig::default() });
     let asking = with(PublishProperties { response_topic, ..Default::default() }).qos(QoS::AtLeastOnce);
-    assert_eq!(text(old.publish(NOW, &asking)), "properties of PUBLISH: not supported in MQTT 3.1.1");
+    assert_eq!(text(old.publish(NOW, &asking)), "properties of PUBLISH cannot be encoded in MQTT 3.1.1");
 }
 
 #[test]
@@ -125,7 +125,10 @@ fn an_acceptance_and_a_refusal() {
         let accept = Accept { assigned_client_id: accept.assigned_client_id.or(Some("c".into())), ..accept };
         assert_eq!(text(acceptor.accept(NOW, None, accept)), format!("{field} contains U+0000 (at byte 1)"));
     }
-    assert_eq!(text(acceptor.refuse(NOW, ConnAckReasonCode::Success)), "reason code is below 0x80, and refuses nobody");
+    assert_eq!(
+        text(acceptor.refuse(NOW, ConnAckReasonCode::Success)),
+        "reason code is below 0x80, which is no refusal"
+    );
     let properties = ConnAckProperties { maximum_qos: None, server_keep_alive: Some(1), ..Default::default() };
     assert!(acceptor.refuse_with(NOW, ConnAckReasonCode::Banned, &properties).is_ok());
 }

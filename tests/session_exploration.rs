@@ -392,7 +392,7 @@ impl World {
     fn check_end(&self) {
         assert!(self.is_joined && self.client.is_connected() && self.server.is_connected(), "they are connected");
         let client = (self.client.operations_in_flight(), self.client.queued(), self.client.unreleased());
-        let server = (self.server.operations_in_flight(), self.server.queued());
+        let server = (self.server.packet_ids_in_use(), self.server.queued());
         assert_eq!((client, server), ((0, 0, 0), (0, 0)), "nothing is open");
         for (sent, taken, reported) in [
             (self.plan.from_client, &self.at_server.delivered, &self.at_client.outcomes),
@@ -430,7 +430,7 @@ impl World {
 
     fn server_fingerprint(&self) -> impl Hash + use<> {
         let mut server = self.server.clone();
-        let counts = (server.is_connected(), server.operations_in_flight(), server.in_flight(), server.queued());
+        let counts = (server.is_connected(), server.packet_ids_in_use(), server.in_flight(), server.queued());
         let output = take(server.transmit());
         server.closed(NOW);
         let session_expiry_interval = Some(u32::MAX).filter(|_| self.plan.version == Version::V5);

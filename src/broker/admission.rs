@@ -80,14 +80,11 @@ pub(super) fn admit(cx: &mut Context<'_>, id: ConnectionId, admission: Admission
 /// Accepts a client into the session of its client identifier, or a new one, once all decisions about an existing session
 /// have come.
 pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
-    let now = cx.now;
     let mut grant = grant;
     let Some(connecting) = cx.connections.connecting(id) else {
         return bug!("a connection is a connecting one while its client is accepted");
     };
     let acceptor = connecting.acceptor();
-    // The decision may have taken long: the acceptor gets the time. It has no action before it gets the decision.
-    acceptor.poll_timeout(now);
     let clean_start = acceptor.asks_clean_start();
     // The acceptor may have given up by now.
     let Some((client_id, version)) = acceptor.client().map(|(id, version)| (String::from(id), version)) else { return };

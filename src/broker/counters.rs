@@ -1,4 +1,8 @@
 //! Counters and status, for operators.
+//!
+//! A new [`DropReason`] is a variant and a field of [`Dropped`], which the compiler then asks for; `sys`, where it is
+//! published; `Sessions::drop_stored`, if it is an [`AbandonReason`](crate::AbandonReason) of a session; and the log of the
+//! example broker (`drops.rs`).
 
 /// What has happened since the broker was made. Each number only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

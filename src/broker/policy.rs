@@ -51,6 +51,49 @@ impl core::fmt::Display for ConnectionId {
 /// [`Broker::answer`](super::Broker::answer) is called with the id of the decision. Other connections go on meanwhile.
 /// An id is good for one answer, and void when its connection is closed.
 ///
+/// ```
+/// # use bytes::Buf;
+/// # use mqtt_sansio::broker::{Answer, Broker, BrokerConfig, Client, Decision, DecisionId, Policy};
+/// # use mqtt_sansio::codec::PubAckReasonCode;
+/// # use mqtt_sansio::{Instant, ReceivedMessage};
+/// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+/// # let now = Instant::EPOCH;
+/// #[derive(Default)]
+/// struct AskDatabase {
+///     pending: Vec<(DecisionId, String)>, // for a task that asks the database
+/// }
+///
+/// impl Policy for AskDatabase {
+///     fn publish(
+///         &mut self,
+///         id: DecisionId,
+///         client: Client<'_>,
+///         message: &ReceivedMessage<'_>,
+///     ) -> Decision<PubAckReasonCode> {
+///         if message.topic == "state" {
+///             return Decision::Now(PubAckReasonCode::Success);
+///         }
+///         self.pending.push((id, format!("{} {}", client.id, message.topic)));
+///         Decision::Later
+///     }
+/// }
+///
+/// let mut broker = Broker::new(BrokerConfig::default(), AskDatabase::default());
+/// let id = broker.open(now);
+/// # let received = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01c\x32\x06\x00\x01x\x00\x07\x00";
+/// let mut input = &received[..]; // CONNECT, and a PUBLISH of QoS 1
+/// broker.receive(now, id, &mut input);
+/// assert!(!broker.takes_input(id));
+///
+/// for (decision, access) in core::mem::take(&mut broker.policy_mut().pending) {
+///     let _ = broker.answer(now, decision, Answer::Publish(PubAckReasonCode::NotAuthorized)); // or the client is gone
+///     # assert_eq!(access, "c x");
+/// }
+/// # assert!(broker.transmit(id).chunk().ends_with(b"\x40\x03\x00\x07\x87"));
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Each method has a default: all clients may connect, without enhanced authentication, and do everything. Whatever the
 /// policy says, only the broker itself publishes under `$SYS/`. A will there does not refuse its client, because bridges
 /// have one: it is dropped when it is due, with [`Notice::WillRefused`].

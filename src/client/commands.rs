@@ -79,7 +79,8 @@ impl ClientSession {
         Ok(self.engine.put_packet(&connect.into())?)
     }
 
-    /// Ends the connection, because the transport is gone, or is closed because of [`Action::Close`].
+    /// Ends the connection, because the transport is gone, or is closed because of
+    /// [`Action::Close`](super::Action::Close).
     ///
     /// The state of the session is preserved: messages in flight are sent again by the next connection that resumes the
     /// session. QoS 1 and QoS 2 messages of which no byte was written, unanswered SUBSCRIBE and UNSUBSCRIBE packets (up
@@ -251,8 +252,8 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`AuthenticateError::NoAuthentication`] if the server does not wait for a step; [`AuthenticateError::TooLarge`] if the
-    /// packet exceeds the server's Maximum Packet Size.
+    /// [`AuthenticateError::NoAuthentication`] if the server does not wait for a step; [`AuthenticateError::TooLarge`]
+    /// if the packet exceeds the server's Maximum Packet Size.
     pub fn authenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         if !matches!(self.state.exchange_mut(), Some(Exchange::Ours)) {
@@ -266,13 +267,14 @@ impl ClientSession {
     }
 
     /// Begins a re-authentication, by the method of CONNECT \[MQTT-4.12.1-1\]. Messages are exchanged meanwhile. An
-    /// [`Action::Auth`] with Success reports that the re-authentication is complete; a failure ends the connection.
+    /// [`Action::Auth`](super::Action::Auth) with Success reports that the re-authentication is complete; a failure
+    /// ends the connection.
     ///
     /// # Errors
     ///
-    /// [`AuthenticateError::NotConnected`] if there is no connection; [`AuthenticateError::NoAuthentication`] if CONNECT had no
-    /// Authentication Method \[MQTT-4.12.0-7\], or if an authentication is in progress; [`AuthenticateError::TooLarge`] if
-    /// the packet exceeds the server's Maximum Packet Size.
+    /// [`AuthenticateError::NotConnected`] if there is no connection; [`AuthenticateError::NoAuthentication`] if
+    /// CONNECT had no Authentication Method \[MQTT-4.12.0-7\], or if an authentication is in progress;
+    /// [`AuthenticateError::TooLarge`] if the packet exceeds the server's Maximum Packet Size.
     pub fn reauthenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         match self.state {
@@ -293,7 +295,8 @@ impl ClientSession {
     }
 
     /// Puts DISCONNECT into [`transmit`](Self::transmit); nothing follows it \[MQTT-3.14.4-1\]. The next action is
-    /// [`Close::Requested`], after which the caller writes the output and closes the transport.
+    /// [`Close::Requested`](super::Close::Requested), after which the caller writes the output and closes the
+    /// transport.
     ///
     /// With TCP, shut down the writing direction and read until the server has closed. Closing at once while received
     /// bytes are unread resets the connection: the server may never see DISCONNECT, and publishes the will.
@@ -304,9 +307,9 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`DisconnectError::NotConnected`] if there is no connection; [`DisconnectError::SessionExpiry`] for a session expiry
-    /// interval other than 0 if CONNECT had none; [`DisconnectError::Encode`] if the packet cannot be encoded in this
-    /// version; [`DisconnectError::TooLarge`] if it exceeds the server's Maximum Packet Size.
+    /// [`DisconnectError::NotConnected`] if there is no connection; [`DisconnectError::SessionExpiry`] for a session
+    /// expiry interval other than 0 if CONNECT had none; [`DisconnectError::Encode`] if the packet cannot be encoded in
+    /// this version; [`DisconnectError::TooLarge`] if it exceeds the server's Maximum Packet Size.
     pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), DisconnectError> {
         self.engine.advance(now);
         if !self.state.takes_input() {
@@ -379,8 +382,8 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`ReconfigureError::AlreadyConnected`] while there is a connection; [`ReconfigureError::OtherVersion`] if the version
-    /// differs.
+    /// [`ReconfigureError::AlreadyConnected`] while there is a connection; [`ReconfigureError::OtherVersion`] if the
+    /// version differs.
     pub fn reconfigure(&mut self, mut config: ClientConfig) -> Result<(), ReconfigureError> {
         if !matches!(self.state, State::Closed) {
             return Err(ReconfigureError::AlreadyConnected);

@@ -221,6 +221,47 @@ impl fmt::Debug for ClientConfig {
 
 /// The start of an enhanced authentication (section 4.12). The session does not interpret the data. The default has an
 /// empty method.
+///
+/// The server answers CONNECT with [`challenge`](crate::server::Acceptor::challenge), which the client answers with
+/// [`authenticate`](super::ClientSession::authenticate), until the server accepts or refuses the client. The last data
+/// of the server are in [`Accept::authentication_data`](crate::server::Accept::authentication_data), which the client
+/// gets with [`Connected`](super::Connected).
+///
+/// ```
+/// # use bytes::Buf;
+/// # use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession};
+/// # use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, ServerConfig};
+/// # use mqtt_sansio::{Instant, Transmit};
+/// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+/// # let now = Instant::EPOCH;
+/// # fn written(transmit: &mut Transmit) -> Vec<u8> { transmit.copy_to_bytes(transmit.remaining()).to_vec() }
+/// let authentication = Authentication { method: "ADD-ONE".into(), data: None };
+/// let config = ClientConfig { authentication: Some(Box::new(authentication)), ..ClientConfig::default() };
+/// let mut client = ClientSession::new(config);
+/// client.open(now)?; // CONNECT
+///
+/// let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+/// let received = written(client.transmit());
+/// let Some(AcceptorAction::Connect(connect)) = acceptor.poll(now, &mut &received[..]) else { panic!("not CONNECT") };
+/// assert!(connect.properties.authentication_method.is_some_and(|method| method == "ADD-ONE"));
+/// acceptor.challenge(now, &[7])?; // AUTH
+///
+/// let received = written(acceptor.transmit());
+/// let Some(Action::Auth(auth)) = client.poll(now, &mut &received[..]) else { panic!("not AUTH") };
+/// let challenge = auth.properties.authentication_data.unwrap_or_default();
+/// client.authenticate(now, &[challenge[0] + 1])?; // AUTH
+///
+/// let received = written(client.transmit());
+/// let Some(AcceptorAction::Auth(auth)) = acceptor.poll(now, &mut &received[..]) else { panic!("not AUTH") };
+/// assert_eq!(auth.properties.authentication_data, Some(&[8][..]));
+/// let accept = Accept { assigned_client_id: Some("c1".into()), ..Accept::default() };
+/// let mut session = acceptor.accept(now, None, accept)?; // CONNACK, or `acceptor.refuse(...)`
+///
+/// let received = written(session.transmit());
+/// let Some(Action::Connected(_)) = client.poll(now, &mut &received[..]) else { panic!("not CONNACK") };
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Authentication {
     /// The name of the method (Authentication Method).

@@ -11,7 +11,7 @@ use crate::topic::TopicError;
 #[non_exhaustive]
 pub enum OpenError {
     /// The last connection has not been [`closed`](super::ClientSession::closed).
-    #[error("the connection is open already")]
+    #[error("a connection is open already")]
     AlreadyConnected,
     /// A text of the configuration is not valid.
     #[error("{field} {} (at byte {})", error.kind, error.at)]
@@ -38,7 +38,7 @@ impl From<InvalidText> for OpenError {
 #[non_exhaustive]
 pub enum ReconfigureError {
     /// There is a connection.
-    #[error("the connection is open")]
+    #[error("a connection is open")]
     AlreadyConnected,
     /// The version differs from that of the session, which cannot be resumed in another version of the protocol.
     #[error("version is not that of the session")]

@@ -38,7 +38,7 @@
 //! # }
 //! ```
 //!
-//! | command | when | what it does |
+//! | command | when | effect |
 //! |---|---|---|
 //! | [`open`](ClientSession::open) | the transport is connected | CONNECT |
 //! | [`closed`](ClientSession::closed) | the transport is gone, or after [`Action::Close`] | ends the connection, and preserves the session |
@@ -48,6 +48,9 @@
 //! | [`ack`](ClientSession::ack) | with manual acknowledgements | acknowledges a message |
 //! | [`authenticate`](ClientSession::authenticate), [`reauthenticate`](ClientSession::reauthenticate) | in an enhanced authentication | AUTH |
 //! | [`disconnect`](ClientSession::disconnect) | connected | DISCONNECT |
+//! | [`backoff`](ClientSession::backoff) | before the next connection | returns how long to wait |
+//! | [`reconfigure`](ClientSession::reconfigure), [`discard_session`](ClientSession::discard_session) | without a connection | changes the configuration; begins a new session |
+//! | [`journal`](ClientSession::journal), [`snapshot`](ClientSession::snapshot), [`restore`](ClientSession::restore) | with a [journal](ClientConfig::journal) | stores and restores the session across a crash |
 
 mod action;
 mod backoff;

@@ -162,7 +162,7 @@ impl fmt::Display for DecodeError {
 #[non_exhaustive]
 pub enum EncodeError {
     /// The version has no such packet or no such field, and the field is not empty.
-    #[error("{field} of {packet}: not supported in MQTT {version}")]
+    #[error("{field} of {packet} cannot be encoded in MQTT {version}")]
     NotInVersion {
         /// The packet.
         packet: PacketType,

@@ -2,6 +2,12 @@
 //!
 //! The table makes the struct of each packet, its decoding and encoding, and the checks for repeated and misplaced
 //! properties. The name and the wire type of each property are in the table of [`PropertyId`].
+//!
+//! A new property is a line in the table of [`PropertyId`], and a field in the struct of each packet that may have it.
+//! Beside the tables these need it: `clause::property_value`, if not all values are allowed; `generators`;
+//! `session::will`, for a property of PUBLISH that a will has too; `content_properties` of a received message, if it
+//! belongs to the connection or the subscription and not to the message. The tables of the tests
+//! (`tests/codec_tables.rs`, `spec-vectors/generator/table.py`) are written independently, and fail until they have it.
 
 use core::fmt;
 use core::num::{NonZeroU16, NonZeroU32};

@@ -130,6 +130,36 @@ impl GrantedIntervals {
             transmit.encode(u32::MAX, |out| connack.encode(version, out))?;
             return Ok(());
         }
+        let connack = self.connack(config, pending, accept, session_present)?;
+        let limit = pending.client.maximum_packet_size;
+        if put_connack(transmit, &connack, limit)? { Ok(()) } else { Err(AcceptError::TooLarge { limit }) }
+    }
+
+    /// Checks that the CONNACK of an accepted client can be encoded, and is not too large for the client.
+    pub(super) fn check_connack(
+        &self,
+        config: &ServerConfig,
+        pending: &Pending,
+        accept: &Accept,
+    ) -> Result<(), AcceptError> {
+        if pending.version != Version::V5 {
+            return Ok(()); // CONNACK has no properties
+        }
+        let connack = self.connack(config, pending, accept, true)?;
+        let limit = pending.client.maximum_packet_size;
+        let fits = trim_connack(&connack, |connack| Ok(connack.encoded_len(Version::V5)? <= limit as usize))?;
+        if fits { Ok(()) } else { Err(AcceptError::TooLarge { limit }) }
+    }
+
+    /// Returns the CONNACK of 5.0, with all its properties.
+    #[inline]
+    fn connack<'a>(
+        &self,
+        config: &ServerConfig,
+        pending: &'a Pending,
+        accept: &'a Accept,
+        session_present: bool,
+    ) -> Result<ConnAck<'a>, AcceptError> {
         let (asked_keep_alive, asked_expiry) = (pending.keep_alive, pending.session_expiry_interval);
         let properties = ConnAckProperties {
             session_expiry_interval: Some(self.session_expiry_interval)
@@ -158,21 +188,29 @@ impl GrantedIntervals {
             subscription_identifiers_available: (!config.subscription_identifiers_available).then_some(false),
             shared_subscription_available: (!config.shared_subscription_available).then_some(false),
         };
-        let connack = ConnAck { session_present, reason_code: ConnAckReasonCode::Success, properties };
-        let limit = pending.client.maximum_packet_size;
-        if put_connack(transmit, connack, limit)? { Ok(()) } else { Err(AcceptError::TooLarge { limit }) }
+        Ok(ConnAck { session_present, reason_code: ConnAckReasonCode::Success, properties })
     }
 }
 
 /// Puts a CONNACK of 5.0 into the output, without the reason string and user properties that would make it too large.
 /// Returns whether that was enough.
-pub(super) fn put_connack(transmit: &mut Transmit, connack: ConnAck<'_>, limit: u32) -> Result<bool, EncodeError> {
+pub(super) fn put_connack(transmit: &mut Transmit, connack: &ConnAck<'_>, limit: u32) -> Result<bool, EncodeError> {
+    trim_connack(connack, |connack| {
+        transmit.encode(limit, |out| connack.encode(Version::V5, out)).map(|packet| packet.is_some())
+    })
+}
+
+/// Removes the reason string and user properties of a CONNACK until it `fits`; returns whether it does.
+#[inline]
+fn trim_connack(
+    connack: &ConnAck<'_>,
+    mut fits: impl FnMut(&ConnAck<'_>) -> Result<bool, EncodeError>,
+) -> Result<bool, EncodeError> {
     let properties = &connack.properties;
     trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
         let reason_string = properties.reason_string.filter(|_| with_reason);
         let properties = ConnAckProperties { reason_string, user_properties, ..*properties };
-        let connack = ConnAck { properties, ..connack };
-        transmit.encode(limit, |out| connack.encode(Version::V5, out)).map(|packet| packet.is_some())
+        fits(&ConnAck { properties, ..*connack })
     })
 }
 

@@ -98,8 +98,8 @@ impl Acceptor {
         })
     }
 
-    /// Processes the current time, where nothing was received: [`poll`](Self::poll) with an empty input. Call it until it
-    /// returns `None`, when the [`deadline`](Self::deadline) has passed, and after each write.
+    /// Processes the current time, where nothing was received: [`poll`](Self::poll) with an empty input. Call it until
+    /// it returns `None`, when the [`deadline`](Self::deadline) has passed, and after each write.
     pub fn poll_timeout(&mut self, now: Instant) -> Option<AcceptorAction<'static>> {
         self.poll(now, &mut &[][..])
     }
@@ -267,7 +267,8 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// [`RefuseError::NoPendingConnect`] if no client waits for a decision; [`RefuseError::SuccessIsNoRefusal`] for Success.
+    /// [`RefuseError::NoPendingConnect`] if no client waits for a decision; [`RefuseError::SuccessIsNoRefusal`] for
+    /// Success.
     pub fn refuse(&mut self, now: Instant, reason_code: ConnAckReasonCode) -> Result<(), RefuseError> {
         self.refuse_with(now, reason_code, &ConnAckProperties::default())
     }
@@ -297,7 +298,7 @@ impl Acceptor {
             Version::V5 => {
                 let limit = pending.client.maximum_packet_size;
                 let connack = ConnAck { session_present: false, reason_code, properties: *properties };
-                if !put_connack(&mut self.transmit, connack, limit)? {
+                if !put_connack(&mut self.transmit, &connack, limit)? {
                     return Err(RefuseError::TooLarge { limit });
                 }
             }
@@ -312,13 +313,14 @@ impl Acceptor {
     }
 
     /// Challenges a client that has an Authentication Method: sends AUTH with Continue authentication
-    /// \[MQTT-4.12.0-2\]. [`AcceptorAction::Auth`] reports the client's answer.
+    /// \[MQTT-4.12.0-2\]. [`AcceptorAction::Auth`] reports the client's answer. See the example at
+    /// [`client::Authentication`](crate::client::Authentication).
     ///
     /// # Errors
     ///
-    /// [`AuthenticateError::NoPendingConnect`] if no client waits for a decision; [`AuthenticateError::NoAuthentication`] if CONNECT had
-    /// no Authentication Method \[MQTT-4.12.0-6\]; [`AuthenticateError::TooLarge`] if the packet exceeds the client's
-    /// Maximum Packet Size.
+    /// [`AuthenticateError::NoPendingConnect`] if no client waits for a decision;
+    /// [`AuthenticateError::NoAuthentication`] if CONNECT had no Authentication Method \[MQTT-4.12.0-6\];
+    /// [`AuthenticateError::TooLarge`] if the packet exceeds the client's Maximum Packet Size.
     pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.now = now.max(self.now);
         let pending =
@@ -391,10 +393,10 @@ impl Acceptor {
     /// # Errors
     ///
     /// [`NotAccepted`], which contains the reason and returns the stored session unchanged. The client still waits for
-    /// a decision, unless the reason is `NoPendingConnect`. The reasons are [`AcceptError::NoPendingConnect`] if no client waits for
-    /// a decision; [`AcceptError::NoClientIdentifier`] if the client must be assigned a client identifier;
-    /// [`AcceptError::Text`] and [`AcceptError::Encode`] if CONNACK cannot be encoded; [`AcceptError::TooLarge`] if
-    /// it exceeds the client's Maximum Packet Size.
+    /// a decision, unless the reason is `NoPendingConnect`. The reasons are [`AcceptError::NoPendingConnect`] if no
+    /// client waits for a decision; [`AcceptError::NoClientIdentifier`] if the client must be assigned a client
+    /// identifier; [`AcceptError::Text`] and [`AcceptError::Encode`] if CONNACK cannot be encoded;
+    /// [`AcceptError::TooLarge`] if it exceeds the client's Maximum Packet Size.
     pub fn accept(
         &mut self,
         now: Instant,
@@ -457,7 +459,7 @@ impl Acceptor {
     pub(crate) fn check(&self, accept: &Accept) -> Result<(), AcceptError> {
         let pending = self.pending.as_ref().ok_or(AcceptError::NoPendingConnect)?;
         let granted = GrantedIntervals::new(&self.config, pending, accept);
-        granted.put_connack(&mut Transmit::default(), &self.config, pending, accept, true)
+        granted.check_connack(&self.config, pending, accept)
     }
 
     /// Creates an empty session for the client that waits for a decision.

@@ -56,6 +56,7 @@ pub enum Action<'a> {
     /// and calls [`closed`](super::ServerSession::closed).
     Close(Close<'a>),
     /// The will of the client is to be published now. There is at most one such action for each connection.
+    /// `Message::try_from(&*will)` makes the message to publish.
     Will(Box<Will>),
     /// The session has expired. It can be dropped once [`poll`](super::ServerSession::poll) returns no further action.
     Expired,
@@ -158,8 +159,10 @@ impl fmt::Display for Close<'_> {
                 write!(f, "protocol error: {protocol_error}, close with {}", protocol_error.reason_code())
             }
             Self::Refused(code) => write!(f, "the client is refused: {code}"),
-            Self::ConnectTimeout => f.write_str("CONNECT has not come in time"),
-            Self::KeepAliveTimeout => f.write_str("nothing has come for one and a half times the keep-alive interval"),
+            Self::ConnectTimeout => f.write_str("CONNECT, or a step of the authentication, did not arrive in time"),
+            Self::KeepAliveTimeout => {
+                f.write_str("nothing has arrived for one and a half times the keep-alive interval")
+            }
         }
     }
 }

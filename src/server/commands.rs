@@ -1,5 +1,5 @@
-//! The commands of a server session: publishing, acknowledging, answering, authenticating, and the end of the connection
-//! or the session.
+//! The commands of a server session: publishing, acknowledging, answering, authenticating, and the end of the
+//! connection or the session.
 
 use super::error::AnswerError;
 use super::request::{Kind, RequestId};
@@ -19,13 +19,13 @@ impl ServerSession {
     /// Publishes a message to the client. The session sends it at once if possible; otherwise it is queued until there
     /// is a connection, the client's Receive Maximum allows it, or enough of the output is written.
     ///
-    /// [`Action::Done`] with the token reports the outcome. Messages of the same QoS are sent in the order in which
-    /// they were published.
+    /// [`Action::Done`](super::Action::Done) with the token reports the outcome. Messages of the same QoS are sent in
+    /// the order in which they were published.
     ///
     /// # Errors
     ///
     /// [`PublishError::NotConnected`] for a QoS 0 message without a connection, unless
-    /// [`store_qos_0`](ServerConfig::store_qos_0) is set, and for any message if the session has expired.
+    /// [`store_qos_0`](super::ServerConfig::store_qos_0) is set, and for any message if the session has expired.
     /// [`PublishError::TooLarge`] if the message exceeds the client's Maximum Packet Size on this connection: the
     /// delivery counts as complete \[MQTT-3.1.2-25\]. Without a connection the message is stored, and the limit of the
     /// next connection applies. [`PublishError::QueueFull`] if no more messages can be stored. [`PublishError::Topic`]
@@ -65,9 +65,9 @@ impl ServerSession {
         self.engine.tries(token)
     }
 
-    /// Acknowledges a message, with [manual](ServerConfig::manual_acks) acknowledgements. Acknowledgements are sent in
-    /// the order in which the messages arrived: an early one waits for the acknowledgements before it \[MQTT-4.6.0-2,
-    /// MQTT-4.6.0-3\].
+    /// Acknowledges a message, with [manual](super::ServerConfig::manual_acks) acknowledgements. Acknowledgements are
+    /// sent in the order in which the messages arrived: an early one waits for the acknowledgements before it
+    /// \[MQTT-4.6.0-2, MQTT-4.6.0-3\].
     ///
     /// A reason code of 0x80 or above refuses the message in 5.0. Before 5.0 no reason code is sent, and the message is
     /// acknowledged like any other \[3.1.1: MQTT-3.3.5-2\].
@@ -213,17 +213,17 @@ impl ServerSession {
     }
 
     /// Ends the connection. For a client of 5.0, DISCONNECT is put into [`transmit`](Self::transmit); earlier versions
-    /// have no DISCONNECT of the server. The next action is [`Close::Requested`], after which the caller writes the
-    /// output and closes the transport. The will of the client will be published.
+    /// have no DISCONNECT of the server. The next action is [`Close::Requested`](super::Close::Requested), after which
+    /// the caller writes the output and closes the transport. The will of the client will be published.
     ///
     /// Properties that would make the packet too large for the client are omitted \[MQTT-3.14.2-3, MQTT-3.14.2-4\].
     ///
     /// # Errors
     ///
-    /// [`DisconnectError::NotConnected`] if there is no connection; [`DisconnectError::SessionExpiry`] for a session expiry
-    /// interval, which only a client may send \[MQTT-3.14.2-2\]; [`DisconnectError::ClientReasonCode`] for Disconnect with Will
-    /// Message; [`DisconnectError::Encode`] if the packet cannot be encoded; [`DisconnectError::TooLarge`] if it exceeds the
-    /// client's Maximum Packet Size.
+    /// [`DisconnectError::NotConnected`] if there is no connection; [`DisconnectError::SessionExpiry`] for a session
+    /// expiry interval, which only a client may send \[MQTT-3.14.2-2\]; [`DisconnectError::ClientReasonCode`] for
+    /// Disconnect with Will Message; [`DisconnectError::Encode`] if the packet cannot be encoded;
+    /// [`DisconnectError::TooLarge`] if it exceeds the client's Maximum Packet Size.
     pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), DisconnectError> {
         self.engine.advance(now);
         if !self.is_connected() {
@@ -256,7 +256,7 @@ impl ServerSession {
 
     /// Ends the session: together with its connection if it has one, which this does not close, or else at once. Then
     /// the will is published, unless DISCONNECT has discarded it, and queued and in-flight messages are abandoned.
-    /// [`poll`](Self::poll) reports all that, and [`Action::Expired`] last.
+    /// [`poll`](Self::poll) reports all that, and [`Action::Expired`](super::Action::Expired) last.
     pub fn end_session(&mut self, now: Instant) {
         self.engine.advance(now);
         self.session_expiry_interval = SessionExpiry::WITH_CONNECTION;
@@ -267,8 +267,8 @@ impl ServerSession {
         }
     }
 
-    /// Ends the connection, because the transport is gone, or is closed because of [`Action::Close`]. Does nothing if
-    /// there is no connection.
+    /// Ends the connection, because the transport is gone, or is closed because of
+    /// [`Action::Close`](super::Action::Close). Does nothing if there is no connection.
     ///
     /// The state of the session is stored until the session expires, and messages in flight are sent again when the
     /// client resumes it. The will, unless DISCONNECT has discarded it, is published when its delay has passed or the
@@ -293,8 +293,8 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`AuthenticateError::NoAuthentication`] if the client does not wait for a step; [`AuthenticateError::TooLarge`] if the
-    /// packet exceeds the client's Maximum Packet Size.
+    /// [`AuthenticateError::NoAuthentication`] if the client does not wait for a step; [`AuthenticateError::TooLarge`]
+    /// if the packet exceeds the client's Maximum Packet Size.
     pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         self.send_auth(AuthReasonCode::ContinueAuthentication, data, Exchange::Theirs)

@@ -1,4 +1,13 @@
 //! The configuration of a server.
+//!
+//! The limits are enforced where the packets pass:
+//!
+//! | limit | enforced in |
+//! |---|---|
+//! | of single packets | the decoder, by [`ServerConfig::limits`] |
+//! | of CONNECT | [`Acceptor`](super::Acceptor), as it arrives; announced by CONNACK in `accept` |
+//! | of messages, in both directions | the engine, by the `ConnectionLimits` that `peer` makes of the configuration, and `ClientPeer::may_send` |
+//! | of requests | [`ServerSession`](super::ServerSession), as they arrive |
 
 use core::num::{NonZeroU16, NonZeroU32};
 

@@ -64,7 +64,7 @@ pub enum RefuseError {
     #[error("there is no CONNECT to be answered")]
     NoPendingConnect,
     /// The reason code is below 0x80.
-    #[error("reason code is below 0x80, and refuses nobody")]
+    #[error("reason code is below 0x80, which is no refusal")]
     SuccessIsNoRefusal,
     /// The properties cannot be encoded.
     #[error(transparent)]

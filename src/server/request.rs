@@ -5,8 +5,8 @@ use alloc::collections::BTreeMap;
 use crate::codec::{List, PacketId, Subscribe, SubscribeProperties, Subscription, UnsubscribeProperties};
 use crate::topic::TopicFilter;
 
-/// Identifies a request, so that it can be answered. It is valid only for the [`ServerSession`] and the connection on
-/// which the request arrived.
+/// Identifies a request, so that it can be answered. It is valid only for the [`ServerSession`](super::ServerSession)
+/// and the connection on which the request arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId {
     connection: u32,
@@ -32,7 +32,7 @@ impl RequestId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubscribeRequest<'a> {
-    /// The identifier to pass to [`suback`](ServerSession::suback).
+    /// The identifier to pass to [`suback`](super::ServerSession::suback).
     pub id: RequestId,
     /// The requested subscriptions, in order.
     pub subscriptions: List<'a, Subscription<'a>>,
@@ -58,7 +58,7 @@ impl<'a> SubscribeRequest<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UnsubscribeRequest<'a> {
-    /// The identifier to pass to [`unsuback`](ServerSession::unsuback).
+    /// The identifier to pass to [`unsuback`](super::ServerSession::unsuback).
     pub id: RequestId,
     /// The topic filters to unsubscribe from. They are to be compared character by character with those of the
     /// subscriptions.

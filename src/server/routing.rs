@@ -92,8 +92,8 @@ impl<'a> Copies<'a> {
     #[inline]
     fn plain(&mut self, version: Version, retain: bool) -> Result<&[u8], EncodeError> {
         let is_v5 = version == Version::V5;
-        let place = usize::from(is_v5).wrapping_mul(2).wrapping_add(usize::from(retain));
-        let Some(packet) = self.encoded.0.get_mut(place) else { return Ok(&[]) };
+        let index = usize::from(is_v5).wrapping_mul(2).wrapping_add(usize::from(retain));
+        let Some(packet) = self.encoded.0.get_mut(index) else { return Ok(&[]) };
         if packet.is_empty() {
             encode_plain(&self.message, version, retain, packet)?;
         }
@@ -239,28 +239,22 @@ impl ServerSession {
         self.engine.deliveries().budget().count() as usize
     }
 
-    /// Returns whether the session would send one more message at once, without queueing it.
+    /// Returns whether one more small message would be sent at once, without queueing it.
     pub(crate) fn is_ready_for(&self, qos: QoS) -> bool {
-        let limits = self.limits();
-        !self.engine.deliveries().has_queued()
-            && matches!(self.engine.admission(&limits, qos), Admission::Send)
-            && (qos == QoS::AtMostOnce || self.engine.deliveries().budget().room(limits.budget).is_some())
+        self.has_room_for(qos, 0)
+    }
+
+    /// Returns whether one more message, whose topic, payload and properties have about this size, would be sent at
+    /// once, without queueing it. An empty session stores a message of any size until it is acknowledged.
+    pub(crate) fn has_room_for(&self, qos: QoS, size: usize) -> bool {
+        /// Size of a subscription identifier, a packet identifier and the length fields.
+        const MORE: usize = 16;
+        self.engine.sends_at_once(&self.limits(), qos, size.saturating_add(MORE))
     }
 
     /// Returns whether there is a connection on which one more QoS 1 or QoS 2 message can be in flight.
     pub(crate) fn has_open_window(&self) -> bool {
-        self.is_connected() && self.engine.deliveries().budget().count() < u32::from(self.limits().max_in_flight)
-    }
-
-    /// Returns whether a message of about this size can be stored until it is acknowledged. An empty session stores a
-    /// message of any size.
-    pub(crate) fn has_room_for(&self, qos: QoS, size: usize) -> bool {
-        /// Size of a subscription identifier, a packet identifier and the length fields.
-        const MORE: usize = 16;
-        let all = (self.engine.deliveries().budget().bytes() as usize).saturating_add(size).saturating_add(MORE);
-        qos == QoS::AtMostOnce
-            || self.engine.deliveries().budget().bytes() == 0
-            || all <= self.config.max_stored_bytes as usize
+        self.engine.has_open_window(&self.limits())
     }
 
     /// Returns the number of bytes that have been written on this connection.

@@ -245,8 +245,9 @@ impl ServerSession {
         self.session_expiry_interval
     }
 
-    /// Returns the number of packet identifiers in use.
-    pub fn operations_in_flight(&self) -> usize {
+    /// Returns the number of packet identifiers in use: those of messages in flight, and those of withdrawn messages
+    /// that the client has not completed.
+    pub fn packet_ids_in_use(&self) -> usize {
         self.engine.deliveries().outbound().len()
     }
 
@@ -579,7 +580,7 @@ impl core::fmt::Debug for ServerSession {
             .field("client_id", &self.client_id)
             .field("version", &self.engine.version())
             .field("state", &self.state)
-            .field("operations_in_flight", &self.operations_in_flight())
+            .field("packet_ids_in_use", &self.packet_ids_in_use())
             .field("waiting", &self.queued())
             .field("transmit", self.engine.output())
             .finish_non_exhaustive()

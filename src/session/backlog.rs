@@ -8,7 +8,7 @@ use super::effects::Effects;
 use super::endpoint::Peer;
 use super::limits::ConnectionLimits;
 use super::link::Link;
-use super::message::MessageRef;
+use super::message_ref::MessageRef;
 use super::outcome::AbandonReason;
 use super::request::Request;
 use super::store::stored::Content;

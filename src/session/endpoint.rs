@@ -4,8 +4,8 @@ use super::command_error::{PublishError, SubscribeError};
 use super::engine::Engine;
 use super::error::ProtocolError;
 use super::limits::ConnectionLimits;
-use super::message::{PayloadPart, ReceivedMessage};
 use super::outcome::Done;
+use super::received::{PayloadPart, ReceivedMessage};
 use super::request::Request;
 use crate::codec::{DecodeError, Packet, Publish, QoS};
 
@@ -36,6 +36,10 @@ pub(crate) trait SessionAction<'a>: From<ReceivedMessage<'a>> + From<PayloadPart
 impl<'a, A: From<ReceivedMessage<'a>> + From<PayloadPart<'a>> + From<Done<'a>>> SessionAction<'a> for A {}
 
 /// The reason why the engine stops processing the input.
+///
+/// The steps of the engine return an action, and write the reason to a `&mut Option<Stop>`, because an action is large and
+/// a `Result<Option<A>, Stop>` is copied on its way to the caller: measured, 50 instructions more for each message, 2 to 3 %
+/// of what a publication takes a client.
 pub(crate) enum Stop {
     /// The input begins with a packet that does not belong to a delivery, or messages cannot be exchanged yet.
     Other,

@@ -11,6 +11,17 @@
 //! | [`Effects`](effects::Effects) | outcomes that wait to be reported, records for the journal |
 //! | [`Engine`] | these parts together, and the commands on them |
 //! | [`Endpoint`] | the loop over the input, which client and server share |
+//!
+//! The way of a message that is published, and of its acknowledgement:
+//!
+//! 1. `ClientSession::publish` or `ServerSession::publish`, then [`Engine::publish`]: checks the message against the
+//!    limits of the peer.
+//! 2. [`Engine::admission`]: the message is sent now, queued (`Deliveries::enqueue`; `Backlog` sends it later), or
+//!    refused.
+//! 3. [`Link`](link::Link) encodes the packet into [`Transmit`]. QoS 1 and 2 take a packet identifier, and the packet is
+//!    stored in [`Outbound`](deliveries::outbound::Outbound) until it is acknowledged.
+//! 4. [`Endpoint::receive_all`] decodes the acknowledgement; `Deliveries::acknowledge` makes the transition of its
+//!    `Stage`; the result is an outcome, reported as `Action::Done`, or a PUBREL.
 
 use core::num::NonZeroU32;
 
@@ -26,7 +37,11 @@ mod expiry;
 mod limits;
 mod link;
 mod message;
+mod message_ref;
 mod outcome;
+mod payload;
+mod received;
+mod received_topic;
 mod report;
 mod request;
 mod retry;
@@ -42,8 +57,12 @@ pub use self::deliveries::queue::Overflow;
 pub use self::error::ProtocolError;
 pub use self::expiry::SessionExpiry;
 pub use self::link::transmit::Transmit;
-pub use self::message::{Message, MessageRef, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
+pub use self::message::Message;
+pub use self::message_ref::MessageRef;
 pub use self::outcome::{AbandonReason, Codes, Outcome};
+pub use self::payload::Payload;
+pub use self::received::{PayloadPart, ReceivedMessage};
+pub use self::received_topic::{SharedTopic, Topic};
 pub use self::store::journal::{Journal, JournalError};
 pub use self::token::Token;
 pub use self::will::Will;

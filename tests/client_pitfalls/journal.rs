@@ -570,5 +570,8 @@ fn pitfall_17_a_damaged_journal_is_refused() {
         }
     }
     let error = ClientSession::restore(config, b"B?", NOW).map(drop).unwrap_err();
-    assert_eq!((error.at, &error.to_string()[..]), (1, "no record of a journal for this version of MQTT at byte 1"));
+    assert_eq!(
+        (error.at, &error.to_string()[..]),
+        (1, "the journal has no valid record of this version of MQTT at byte 1")
+    );
 }

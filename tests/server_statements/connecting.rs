@@ -252,7 +252,7 @@ fn mqtt_3_1_2_25_a_message_that_is_too_large_is_dropped() {
         let result = wire.server.publish(wire.now, &Message::new("t", &long).qos(qos));
         assert_eq!(result, Err(PublishError::TooLarge { limit: 40 }));
     }
-    assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
+    assert_eq!((wire.server.packet_ids_in_use(), wire.server.queued()), (0, 0));
     wire.publish("fits", QOS_1);
     wire.assert_sent(&[published("fits", delivery(QOS_1, 1))]);
     // The same for a message that was queued for, or sent on, a connection with a larger limit.
@@ -445,7 +445,7 @@ fn mqtt_3_1_4_4_clean_start_is_applied() {
         };
         let continues = kept && !clean_start;
         assert_eq!(wire.poll().len(), if kept && clean_start { 2 } else { 0 });
-        assert_eq!(wire.server.operations_in_flight(), if continues { 2 } else { 0 });
+        assert_eq!(wire.server.packet_ids_in_use(), if continues { 2 } else { 0 });
         let sent = wire.take();
         assert_eq!(decode(&sent, Version::V5)[0], connack(continues));
     }

@@ -47,7 +47,7 @@ fn mqtt_2_2_1_4_new_messages_take_an_unused_identifier() {
         assert!(number != 0 && !open.contains(&number), "{number} is in use");
         assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(token)]);
     }
-    assert_eq!(wire.server.operations_in_flight(), 3);
+    assert_eq!(wire.server.packet_ids_in_use(), 3);
 }
 
 #[test]
@@ -302,12 +302,12 @@ fn mqtt_4_3_2_3_qos_1_is_unacknowledged_until_puback() {
     wire.take();
     for _ in 0..3 {
         wire.later(10_000);
-        assert_eq!((wire.poll(), wire.server.operations_in_flight()), (vec![], 1));
+        assert_eq!((wire.poll(), wire.server.packet_ids_in_use()), (vec![], 1));
         wire.resume();
         wire.assert_sent(&[published("x", again(QOS_1, 1))]);
     }
     assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
-    assert_eq!(wire.server.operations_in_flight(), 0);
+    assert_eq!(wire.server.packet_ids_in_use(), 0);
     wire.resume();
     wire.assert_silent();
 }
@@ -363,7 +363,7 @@ fn mqtt_4_3_3_3_qos_2_is_unacknowledged_until_pubrec() {
     for _ in 0..3 {
         wire.resume();
         wire.assert_sent(&[published("x", again(QOS_2, 1))]);
-        assert_eq!(wire.server.operations_in_flight(), 1);
+        assert_eq!(wire.server.packet_ids_in_use(), 1);
     }
     assert_eq!(wire.receive(&[PubRec::new(id(1)).into()]), []);
     wire.take();
@@ -396,7 +396,7 @@ fn mqtt_4_3_3_5_pubrel_is_unacknowledged_until_pubcomp() {
     wire.take();
     for _ in 0..3 {
         wire.later(10_000);
-        assert_eq!((wire.poll(), wire.server.operations_in_flight()), (vec![], 1));
+        assert_eq!((wire.poll(), wire.server.packet_ids_in_use()), (vec![], 1));
         wire.resume();
         wire.assert_sent(&[PubRel::new(id(1)).into()]);
     }
@@ -543,7 +543,7 @@ fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
     ]);
     let refused = Done::Acknowledged(ReasonCode::NotAuthorized);
     assert_eq!(events, tokens.map(|token| Event::Done(token, refused.clone())));
-    assert_eq!(wire.server.operations_in_flight(), 0);
+    assert_eq!(wire.server.packet_ids_in_use(), 0);
     wire.resume();
     wire.assert_silent();
 }

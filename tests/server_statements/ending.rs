@@ -182,7 +182,7 @@ fn mqtt_4_1_0_1_the_session_lasts_as_long_as_the_connection() {
     wire.take();
     wire.later(10_000_000_000);
     assert_eq!(wire.poll(), []);
-    assert_eq!(wire.server.operations_in_flight(), 2);
+    assert_eq!(wire.server.packet_ids_in_use(), 2);
     assert_eq!(wire.receive(&[published("half", again(QOS_2, 5))]), []);
     wire.assert_sent(&[PubRec::new(id(5)).into()]);
     let events = wire.receive(&[PubAck::new(id(1)).into(), PubComp::new(id(2)).into()]);
@@ -205,7 +205,7 @@ fn mqtt_4_1_0_2_the_session_is_discarded_once_closed_and_expired() {
         let expected =
             [abandoned(sent, AbandonReason::Session), abandoned(queued, AbandonReason::Session), Event::Expired];
         assert_eq!(events, expected, "{interval}");
-        assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
+        assert_eq!((wire.server.packet_ids_in_use(), wire.server.queued()), (0, 0));
     }
 }
 

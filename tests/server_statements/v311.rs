@@ -230,7 +230,7 @@ fn mqtt_3_1_4_3_clean_session_is_applied() {
         let continues = kept && !clean_start;
         let sent = wire.take();
         assert_eq!(decode(&sent, version)[0], connack(continues && version == Version::V311));
-        assert_eq!(wire.server.operations_in_flight(), usize::from(continues));
+        assert_eq!(wire.server.packet_ids_in_use(), usize::from(continues));
     }
 }
 

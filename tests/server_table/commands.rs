@@ -94,7 +94,7 @@ fn seen(wire: &Wire) -> (String, Vec<Event>, Vec<u8>) {
         server.deadline(),
         server.keep_alive(),
         server.session_expiry_interval(),
-        (server.operations_in_flight(), server.in_flight(), server.queued()),
+        (server.packet_ids_in_use(), server.in_flight(), server.queued()),
         server.is_connected(),
     );
     let before = take(copy.transmit());

@@ -54,7 +54,7 @@ fn in_flight_and_queued_messages_continue() {
                 published("1", again(QOS_1, 1)),
                 published("2", again(QOS_2, 2)),
             ]);
-            assert_eq!((wire.server.in_flight(), wire.server.queued(), wire.server.operations_in_flight()), (3, 2, 3));
+            assert_eq!((wire.server.in_flight(), wire.server.queued(), wire.server.packet_ids_in_use()), (3, 2, 3));
         }
         assert_eq!(wire.receive(&[PubComp::new(id(3)).into()]), [success(tokens[2])]);
         assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(tokens[0])]);
@@ -69,7 +69,7 @@ fn in_flight_and_queued_messages_continue() {
         assert_eq!(wire.receive(&[PubRec::new(id(2)).into(), PubRec::new(id(5)).into()]), []);
         let events = wire.receive(&[PubAck::new(id(4)).into(), PubComp::new(id(5)).into(), PubComp::new(id(2)).into()]);
         assert_eq!(events, [success(tokens[3]), success(tokens[4]), success(tokens[1])]);
-        assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
+        assert_eq!((wire.server.packet_ids_in_use(), wire.server.queued()), (0, 0));
     }
 }
 
@@ -204,7 +204,7 @@ fn limits_belong_to_the_connection() {
         events.extend(wire.receive(&[acks(number)]));
     }
     assert_eq!(events.len(), 3, "{events:?}");
-    assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
+    assert_eq!((wire.server.packet_ids_in_use(), wire.server.queued()), (0, 0));
     let sent = wire.take();
     assert!(!sent.windows(60).any(|window| window == large.as_bytes()));
 }

@@ -213,7 +213,7 @@ fn assert_nothing_in_flight(net: &mut Net, context: &str) {
     let open = (client.operations_in_flight(), client.queued(), client.in_flight());
     assert_eq!(open, (0, 0, 0), "{context}: nothing is open at the client");
     let session = net.server().session().expect("there is a session");
-    let open = (session.operations_in_flight(), session.queued(), session.in_flight());
+    let open = (session.packet_ids_in_use(), session.queued(), session.in_flight());
     assert_eq!(open, (0, 0, 0), "{context}: nothing is open at the server");
 }
 

@@ -256,7 +256,7 @@ fn signal_ends_a_publisher_and_reports_unfinished_messages() {
     drop(peer);
     let ended = client.end();
     assert_eq!(ended.code, Some(1));
-    assert_eq!(ended.out, "2\tlost\tthe session ended while it was in flight\n");
+    assert_eq!(ended.out, "2\tlost\tthe session ended before the delivery was complete\n");
 }
 
 /// All messages are lost with the session, so the task is done. The user must see the reason.
@@ -273,7 +273,7 @@ fn the_reason_is_reported_when_all_messages_are_lost() {
         drop(peer);
         let ended = client.end();
         assert_eq!(ended.code, Some(1));
-        assert_eq!(ended.out, "1\tlost\tthe session ended while it was in flight\n");
+        assert_eq!(ended.out, "1\tlost\tthe session ended before the delivery was complete\n");
         assert!(ended.err.contains(reason), "{}", ended.err);
     }
 }

@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 use core::num::NonZeroU8;
 
 use super::Deliveries;
-use super::outbound::{Flow, Stage};
+use super::outbound::Flow;
 use super::queue::{Kind, Waiting};
+use super::stage::Stage;
 use crate::codec::{PacketId, PacketType, QoS};
 use crate::session::command_error::UnknownToken;
 use crate::session::effects::Effects;

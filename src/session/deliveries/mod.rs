@@ -9,14 +9,16 @@ pub(super) mod inbound;
 pub(super) mod outbound;
 pub(super) mod packet_id;
 pub(super) mod queue;
+pub(super) mod stage;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use self::budget::{Budget, BudgetLimits};
 use self::inbound::Inbound;
-use self::outbound::{Ack, Acknowledged, Flow, Outbound, Stage};
+use self::outbound::{Acknowledged, Flow, Outbound};
 use self::queue::{Kind, Overflow, Queue, Waiting};
+use self::stage::{Ack, Stage};
 use super::command_error::NotQueued;
 use super::effects::Effects;
 use super::limits::ConnectionLimits;

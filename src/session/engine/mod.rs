@@ -11,15 +11,16 @@ use bytes::Bytes;
 use super::backlog::Backlog;
 use super::command_error::{AuthenticateError, DisconnectError, NotQueued, PublishError, SubscribeError, UnknownToken};
 use super::deliveries::Deliveries;
-use super::deliveries::outbound::Stage;
 use super::deliveries::queue::{Kind, Waiting};
+use super::deliveries::stage::Stage;
 use super::effects::Effects;
 use super::endpoint::Peer;
 use super::error::ProtocolError;
 use super::limits::ConnectionLimits;
 use super::link::transmit::Transmit;
 use super::link::{Link, Sent};
-use super::message::{Message, MessageRef};
+use super::message::Message;
+use super::message_ref::MessageRef;
 use super::outcome::Done;
 use super::request::Request;
 use super::store::journal::{Journal, Record};
@@ -312,6 +313,21 @@ impl Engine {
         }
     }
 
+    /// Returns whether a new message of this QoS, and of this size as it is stored, would be sent before anything else
+    /// and without dropping another message. Nothing is queued then.
+    #[inline]
+    pub(crate) fn sends_at_once(&self, limits: &ConnectionLimits, qos: QoS, size: usize) -> bool {
+        !self.deliveries.has_queued()
+            && matches!(self.admission(limits, qos), Admission::Send)
+            && (qos == QoS::AtMostOnce || self.deliveries.budget().fits(limits.budget, size, (0, 0)))
+    }
+
+    /// Returns whether there is a connection on which all messages, and one more of QoS 1 or 2, can be in flight. Such a
+    /// message waits only until the output has room, so this says more about the peer than [`admission`](Self::admission).
+    pub(crate) fn has_open_window(&self, limits: &ConnectionLimits) -> bool {
+        limits.is_open && self.deliveries.budget().count() < u32::from(limits.max_in_flight)
+    }
+
     #[inline]
     fn send_unacknowledged(
         &mut self,
@@ -520,9 +536,7 @@ impl Engine {
     /// Returns whether an encoded PUBLISH of QoS 0, with its full topic, can be appended to the output unchanged.
     #[inline]
     pub(crate) fn takes_encoded(&self, limits: &ConnectionLimits) -> bool {
-        self.link.sends_full_topics()
-            && !self.deliveries.has_queued()
-            && matches!(self.admission(limits, QoS::AtMostOnce), Admission::Send)
+        self.link.sends_full_topics() && self.sends_at_once(limits, QoS::AtMostOnce, 0)
     }
 
     /// Appends an encoded PUBLISH of QoS 0. It has no token and no outcome.

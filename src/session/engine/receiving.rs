@@ -8,13 +8,15 @@ use crate::codec::{
 use crate::session::command_error::AckError;
 use crate::session::deliveries::ack::encode_ack;
 use crate::session::deliveries::inbound::{AckHandle, Arrival, NotOwed};
-use crate::session::deliveries::outbound::{Ack, Acknowledged, Stage};
+use crate::session::deliveries::outbound::Acknowledged;
+use crate::session::deliveries::stage::{Ack, Stage};
 use crate::session::endpoint::{Peer, SessionAction, Stop, halt};
 use crate::session::error::ProtocolError;
 use crate::session::limits::ConnectionLimits;
 use crate::session::link::partial::Partial;
-use crate::session::message::{PayloadPart, ReceivedMessage, Topic};
 use crate::session::outcome::{Done, Outcome};
+use crate::session::received::{PayloadPart, ReceivedMessage};
+use crate::session::received_topic::Topic;
 use crate::session::store::journal::Record;
 
 impl Engine {

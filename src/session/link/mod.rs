@@ -16,7 +16,7 @@ use self::partial::Partial;
 use self::transmit::Transmit;
 use super::error::ProtocolError;
 use super::limits::ConnectionLimits;
-use super::message::{SharedTopic, Topic};
+use super::received_topic::{SharedTopic, Topic};
 use super::store::journal::Journal;
 use crate::codec::{self, DecodeError, Decoded, FixedHeader, Packet, Publish, Short, Version};
 use crate::topic::TopicName;

@@ -12,7 +12,7 @@ use crate::codec::{
 };
 use crate::session::command_error::{AuthenticateError, DisconnectError, PublishError};
 use crate::session::deliveries::ack::trim;
-use crate::session::message::MessageRef;
+use crate::session::message_ref::MessageRef;
 use crate::session::store::stored::Stored;
 use crate::text::Utf8Str;
 use crate::topic::TopicName;

@@ -7,8 +7,9 @@ use super::journal::JournalError;
 use super::stored::Stored;
 use crate::codec::{Delivery, PacketId, Version};
 use crate::session::deliveries::Deliveries;
-use crate::session::deliveries::outbound::{Flow, Stage};
+use crate::session::deliveries::outbound::Flow;
 use crate::session::deliveries::queue::{Kind, Waiting};
+use crate::session::deliveries::stage::Stage;
 use crate::session::token::Token;
 use crate::time::Instant;
 

@@ -11,7 +11,7 @@ use super::payload::StoredPayload;
 use crate::codec::{
     self, Decoded, Delivery, EncodeError, Limits, Packet, PacketId, Publish, PublishParts, PublishProperties, Version,
 };
-use crate::session::message::MessageRef;
+use crate::session::message_ref::MessageRef;
 use crate::session::request::Request;
 
 /// A packet that is stored until it can be sent, or until it is acknowledged: encoded, with the full topic name and no

@@ -266,3 +266,29 @@ fn the_first_error_of_a_name_is_reported() {
         assert_eq!(TopicName::from_bytes(name).err().map(place), Some((at, kind)), "{name:?}");
     }
 }
+
+/// One wrong byte at each position of names and filters of each length: short and long ones are validated in different
+/// ways.
+#[test]
+fn a_wrong_byte_is_found_at_each_position_of_each_length() {
+    use TopicErrorKind::{MultiLevelWildcardInName, SingleLevelWildcardInName, Text};
+    let wrong = [
+        (b'+', SingleLevelWildcardInName),
+        (b'#', MultiLevelWildcardInName),
+        (0, Text(TextErrorKind::NullCharacter)),
+        (0xFF, Text(TextErrorKind::IllFormedUtf8)),
+    ];
+    for len in 1..=40 {
+        assert_eq!(TopicName::from_bytes(&vec![b'a'; len]).err(), None, "{len}");
+        for at in 0..len {
+            for (byte, kind) in wrong {
+                let mut topic = vec![b'a'; len];
+                topic[at] = byte;
+                assert_eq!(TopicName::from_bytes(&topic).err().map(place), Some((at, kind)), "{topic:?}");
+                let is_valid_filter = len == 1 && matches!(byte, b'+' | b'#');
+                let found = TopicFilter::from_bytes(&topic).err().map(|error| error.at);
+                assert_eq!(found, (!is_valid_filter).then_some(at), "{topic:?}");
+            }
+        }
+    }
+}

@@ -292,7 +292,7 @@ impl<S: Server> Pair<S> {
         if S::IS_CHECKED
             && self.server_is_open
             && !self.server.transmit().has_remaining()
-            && let Some(open) = self.server.operations_in_flight()
+            && let Some(open) = self.server.packet_ids_in_use()
         {
             let seen = self.server_rules.flows.open();
             assert_eq!(open, seen, "the number of packet identifiers in use differs from the server's packets");

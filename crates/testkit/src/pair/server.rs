@@ -40,7 +40,7 @@ pub trait Server {
 
     /// Returns how many packet identifiers are in use according to the packets written, if everything was written and
     /// nothing is queued; `None` otherwise.
-    fn operations_in_flight(&self) -> Option<usize> {
+    fn packet_ids_in_use(&self) -> Option<usize> {
         None
     }
 

@@ -95,7 +95,7 @@ impl Ops<'_> {
         let done = self.command(|client, now| client.ack_with(now, ack_handle, reason_code, &properties));
         assert!(
             done.is_none() || self.command(|client, now| client.ack(now, ack_handle, reason_code)).is_none(),
-            "a ack_handle is good for one acknowledgement"
+            "an acknowledgement handle is good for one acknowledgement"
         );
         Ok(())
     }

@@ -21,7 +21,7 @@ impl Ops<'_> {
         command: impl FnOnce(&mut ServerSession, Instant) -> Result<T, E>,
     ) -> Option<T> {
         fn state(session: &mut ServerSession) -> impl PartialEq + core::fmt::Debug + use<> {
-            let counts = (session.operations_in_flight(), session.queued(), session.in_flight());
+            let counts = (session.packet_ids_in_use(), session.queued(), session.in_flight());
             (session.transmit().remaining(), counts, session.is_connected(), session.deadline())
         }
         let session = self.session.as_mut()?;
@@ -71,7 +71,7 @@ impl Ops<'_> {
         if self.acceptor.is_none() {
             return Ok(());
         }
-        let counts = |session: &ServerSession| (session.operations_in_flight(), session.queued(), session.deadline());
+        let counts = |session: &ServerSession| (session.packet_ids_in_use(), session.queued(), session.deadline());
         let before = self.session.as_ref().map(counts);
         let (kept, lost) = if loses { (None, self.session.take()) } else { (self.session.take(), None) };
         let is_kept = kept.is_some();
@@ -150,7 +150,7 @@ impl Ops<'_> {
         let done = self.command(|session, now| session.ack_with(now, ack_handle, reason_code, &properties));
         assert!(
             done.is_none() || self.command(|session, now| session.ack(now, ack_handle, reason_code)).is_none(),
-            "a ack_handle is good for one acknowledgement"
+            "an acknowledgement handle is good for one acknowledgement"
         );
         Ok(())
     }

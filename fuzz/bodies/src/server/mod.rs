@@ -294,7 +294,7 @@ impl Ops<'_> {
         self.received.drain(..used);
         if is_expired {
             assert!(self.open.is_empty(), "when the session is at its end everything is told");
-            assert_eq!((session.operations_in_flight(), session.queued()), (0, 0), "nothing is kept any more");
+            assert_eq!((session.packet_ids_in_use(), session.queued()), (0, 0), "nothing is kept any more");
             self.forget();
         }
     }
@@ -327,7 +327,7 @@ impl Ops<'_> {
         self.close();
         self.poll();
         let Some(session) = &self.session else { return };
-        let (open, waiting, kept) = (session.operations_in_flight(), session.queued(), self.open.len());
+        let (open, waiting, kept) = (session.packet_ids_in_use(), session.queued(), self.open.len());
         assert!(waiting <= kept && kept <= open + waiting, "{open} are open, {waiting} wait, {kept} are kept");
         session.assert_consistent();
     }

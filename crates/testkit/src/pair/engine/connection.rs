@@ -195,9 +195,9 @@ impl Server for EngineServer {
         self.beginnings
     }
 
-    fn operations_in_flight(&self) -> Option<usize> {
+    fn packet_ids_in_use(&self) -> Option<usize> {
         let session = self.session.as_ref().filter(|session| self.acceptor.is_none() && session.is_connected())?;
-        (session.queued() == 0).then(|| session.operations_in_flight())
+        (session.queued() == 0).then(|| session.packet_ids_in_use())
     }
 
     fn assert_consistent(&self) {

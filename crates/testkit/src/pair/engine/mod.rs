@@ -156,7 +156,7 @@ impl EngineServer {
     /// Returns whether the client is connected and no message to it is queued or in flight.
     pub fn is_settled(&self) -> bool {
         self.session.as_ref().is_some_and(|session| {
-            session.is_connected() && session.operations_in_flight() == 0 && session.queued() == 0
+            session.is_connected() && session.packet_ids_in_use() == 0 && session.queued() == 0
         }) && self.tickets.values().all(Option::is_some)
     }
 
