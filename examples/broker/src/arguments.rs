@@ -2,8 +2,9 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -14,12 +15,16 @@ use mqtt_sansio::server::ServerConfig;
 use crate::access::Rights;
 use crate::acl::Acl;
 use crate::address::Address;
+use crate::driver::Limits;
+use crate::origin::OriginLimits;
+use crate::rate::Rates;
 use crate::users::Users;
 
 /// An MQTT broker: 3.1, 3.1.1 and 5.0, over TCP, TLS and WebSocket.
 ///
 /// For each address that it listens on it writes a line to standard output: `listening on tcp://127.0.0.1:1883`. What
-/// happens is written to standard error; RUST_LOG decides how much of it.
+/// happens is written to standard error; RUST_LOG decides how much of it. After the signal USR1 it writes how much there is
+/// of what takes memory.
 #[derive(Parser)]
 #[command(name = "broker", version)]
 pub(crate) struct Arguments {
@@ -103,10 +108,34 @@ pub(crate) struct Arguments {
     /// How many sessions there may be, with a connection or without
     #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_sessions)]
     max_sessions: u32,
+    /// How many connections from one address (a network of 64 bits for IPv6) may be setting up TLS or WebSocket at a time; 0
+    /// for any number. What is beyond this limit or the next one is closed at once
+    #[arg(long, value_name = "COUNT", default_value_t = 256)]
+    max_handshakes_per_address: u32,
+    /// How many connections from one address may be without an accepted client, those that set up TLS or WebSocket included;
+    /// 0 for any number
+    #[arg(long, value_name = "COUNT", default_value_t = 1024)]
+    max_connecting_per_address: u32,
+    /// How many bytes all connections together may hold of packets that are not complete; four of the largest packets, and
+    /// 256 MiB at least, if nothing else is said. The connections from one address may hold at most as much as they leave for
+    /// others, half of it if there are no others; a client that holds more is disconnected
+    #[arg(long, value_name = "BYTES")]
+    max_incomplete_bytes: Option<u32>,
+    /// How many messages a client may publish in a second; 0 for any number. What comes faster is read later; so much may
+    /// come at once after a pause
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    max_messages_per_second: u32,
+    /// How many bytes a client may send in a second; 0 for any number. What comes faster is read later. A packet that needs
+    /// longer than one and a half times the keep-alive interval at this rate ends the connection
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    max_bytes_per_second: u32,
     /// How often $SYS topics are published; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     sys_interval: u32,
 }
+
+/// How long a client waits, at most, until the check of its password begins.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// To how many topics a client that takes topic aliases gets one.
 const TOPIC_ALIASES: u16 = 64;
@@ -149,6 +178,27 @@ impl Arguments {
             reserved_memory: self.reserved_memory,
             sys_interval: self.sys_interval,
             ..BrokerConfig::default()
+        }
+    }
+
+    /// The limits of the driver.
+    pub(crate) fn limits(&self) -> Limits {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let max_incomplete = self.max_incomplete_bytes.unwrap_or_else(|| {
+            self.max_packet_size.max(self.max_connect_size).saturating_mul(4).max(256 * 1024 * 1024)
+        });
+        Limits {
+            origins: OriginLimits {
+                max_handshakes: NonZeroU32::new(self.max_handshakes_per_address),
+                max_connecting: NonZeroU32::new(self.max_connecting_per_address),
+                max_incomplete: max_incomplete as usize,
+            },
+            rates: Rates {
+                messages: NonZeroU32::new(self.max_messages_per_second),
+                bytes: NonZeroU32::new(self.max_bytes_per_second),
+            },
+            checks: processors.saturating_sub(1).max(1),
+            max_wait: MAX_WAIT,
         }
     }
 

@@ -55,6 +55,8 @@ pub(crate) enum ProtocolError {
     Unmasked,
     /// A header with bits or an operation that are reserved, or that does not fit to the frames before.
     Header,
+    /// Too many bytes that are no payload before the client is accepted.
+    Flood,
 }
 
 impl ProtocolError {
@@ -63,6 +65,7 @@ impl ProtocolError {
         match self {
             Self::Text => 1003,
             Self::Unmasked | Self::Header => 1002,
+            Self::Flood => 1008,
         }
     }
 }
@@ -73,6 +76,7 @@ impl fmt::Display for ProtocolError {
             Self::Text => "a text frame, where only binary frames are allowed",
             Self::Unmasked => "a frame that is not masked",
             Self::Header => "a frame with a wrong header",
+            Self::Flood => "too many frames without payload before CONNECT",
         })
     }
 }
@@ -137,6 +141,13 @@ impl Frames {
         match self.state {
             State::Failed(error) => Some(error),
             _ => None,
+        }
+    }
+
+    /// Takes nothing more.
+    pub(crate) fn fail(&mut self, error: ProtocolError) {
+        if !matches!(self.state, State::Closed | State::Failed(_)) {
+            self.state = State::Failed(error);
         }
     }
 
