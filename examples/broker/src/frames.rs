@@ -96,13 +96,17 @@ impl Frames {
         while read < bytes.len() {
             match &mut self.state {
                 State::Header { bytes: header, length } => {
-                    header[*length] = bytes[read];
-                    *length += 1;
-                    read += 1;
+                    let needed = header_length(&header[..*length]);
+                    let count = (needed - *length).min(bytes.len() - read);
+                    header[*length..*length + count].copy_from_slice(&bytes[read..read + count]);
+                    *length += count;
+                    read += count;
+                    if *length < header_length(&header[..*length]) {
+                        continue;
+                    }
                     let mut cursor = Cursor::new(&header[..*length]);
                     match FrameHeader::parse(&mut cursor) {
                         Ok(Some((header, length))) => self.begin(&header, length),
-                        Ok(None) if *length < MAX_HEADER => {}
                         Ok(None) | Err(_) => self.state = State::Failed(ProtocolError::Header),
                     }
                 }
@@ -187,6 +191,21 @@ impl Frames {
         if kind == Control::Ping {
             self.ping = Some(payload);
         }
+    }
+}
+
+/// How long a header is that begins with these bytes, as far as they tell.
+const fn header_length(bytes: &[u8]) -> usize {
+    match bytes {
+        [_, second, ..] => {
+            let length = match *second & 0x7f {
+                126 => 2,
+                127 => 8,
+                _ => 0,
+            };
+            2 + length + if *second & 0x80 != 0 { 4 } else { 0 }
+        }
+        _ => 2,
     }
 }
 
