@@ -191,6 +191,7 @@ impl Arguments {
             origins: OriginLimits {
                 max_handshakes: NonZeroU32::new(self.max_handshakes_per_address),
                 max_connecting: NonZeroU32::new(self.max_connecting_per_address),
+                max_connections: NonZeroU32::new(self.max_connections),
                 max_incomplete: max_incomplete as usize,
             },
             rates: Rates {
@@ -271,6 +272,23 @@ mod tests {
         assert_eq!((config.server.max_kept_bytes, config.max_memory, config.max_retained), (1, 2, 3));
         assert_eq!(config.reserved_memory, 7);
         assert_eq!((config.server.max_connect_size, config.max_connections, config.max_sessions), (4, 5, 6));
+    }
+
+    #[test]
+    fn limits_of_addresses_and_rates_are_options() {
+        let limits = parse("broker").unwrap().limits();
+        let origins = limits.origins;
+        assert_eq!((origins.max_handshakes, origins.max_connecting), (NonZeroU32::new(256), NonZeroU32::new(1024)));
+        assert_eq!(origins.max_incomplete, 256 << 20);
+        assert!(limits.rates.messages.is_none() && limits.rates.bytes.is_none());
+        let large = parse("broker --max-packet-size 200000000").unwrap().limits();
+        assert!(large.origins.max_incomplete >= 2 * 200_000_000, "one address may have one of the largest packets");
+        let line = "broker --max-handshakes-per-address 0 --max-connecting-per-address 7 --max-incomplete-bytes 1 \
+            --max-messages-per-second 2 --max-bytes-per-second 3";
+        let limits = parse(line).unwrap().limits();
+        assert_eq!((limits.origins.max_handshakes, limits.origins.max_connecting), (None, NonZeroU32::new(7)));
+        assert_eq!(limits.origins.max_incomplete, 1);
+        assert_eq!((limits.rates.messages, limits.rates.bytes), (NonZeroU32::new(2), NonZeroU32::new(3)));
     }
 
     #[test]

@@ -213,12 +213,12 @@ impl<S: Stream> Connection<S> {
             return;
         }
         drop(broker);
-        if self.check.is_none()
-            && let Some(check) = self.driver.broker.borrow_mut().policy_mut().take_check(self.id)
-        {
+        let check = self.driver.broker.borrow_mut().policy_mut().take_check(self.id);
+        if let Some(check) = check {
             let checks = &self.driver.checks;
             let give_up = Box::pin(tokio::time::sleep(checks.max_wait()));
             self.check = Some(Box::new(Queued { check, place: checks.enqueue(origin), give_up }));
+            self.count_rest();
         }
         let Some(queued) = &mut self.check else { return };
         if let Poll::Ready(turn) = queued.place.poll(context) {
@@ -410,9 +410,11 @@ impl<S: Stream> Connection<S> {
         taken != 0
     }
 
-    /// Counts the bytes that wait for the rest of their packet. A client that holds more than its share is disconnected.
+    /// Counts the bytes that wait for the rest of their packet, or for the check of a password. A client that holds more than
+    /// its share is disconnected.
     fn count_rest(&mut self) {
-        if !self.guest.hold(self.rest.capacity()) {
+        let password = self.check.as_ref().map_or(0, |queued| queued.check.password.capacity());
+        if !self.guest.hold(self.rest.capacity() + password) {
             let now = self.driver.now();
             self.driver.broker.borrow_mut().disconnect(now, self.id, DisconnectReasonCode::QuotaExceeded);
         }

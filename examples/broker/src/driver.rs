@@ -247,7 +247,7 @@ impl Driver {
         loop {
             // Nothing has to be woken: it is awake.
             self.wakes_at.set(Some(Instant::EPOCH));
-            if self.turns.work(&self.clock, || self.keep_time()) {
+            if self.turns.work(&self.clock, || self.keep_time()) || self.is_due() {
                 // This comes back after the runtime has looked for events, not before.
                 tokio::task::yield_now().await;
                 continue;
@@ -262,9 +262,14 @@ impl Driver {
         }
     }
 
-    /// Lets the broker do what is due.
+    /// Whether the broker has something to do. While it has work that one call does not finish, that is always so.
+    fn is_due(&self) -> bool {
+        self.broker.borrow().deadline().is_some_and(|deadline| deadline <= self.now())
+    }
+
+    /// Lets the broker do what is due, for one call.
     fn keep_time(&self) {
-        if self.broker.borrow().deadline().is_none_or(|deadline| self.now() < deadline) {
+        if !self.is_due() {
             return;
         }
         // A fault in what one client is owed must not end what all others are owed. The panic hook logs it.

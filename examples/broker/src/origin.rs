@@ -25,6 +25,8 @@ pub(crate) struct OriginLimits {
     pub(crate) max_handshakes: Option<NonZeroU32>,
     /// Maximum number of connections without an accepted client.
     pub(crate) max_connecting: Option<NonZeroU32>,
+    /// Maximum number of connections of all. It is checked before TLS or WebSocket is set up; after that, the broker does.
+    pub(crate) max_connections: Option<NonZeroU32>,
     /// Maximum number of bytes of packets that are not complete, of all connections. Those from one place may hold at most
     /// as many as are left for others.
     pub(crate) max_incomplete: usize,
@@ -34,7 +36,8 @@ pub(crate) struct OriginLimits {
 pub(crate) struct Origins {
     limits: OriginLimits,
     counts: RefCell<HashMap<Origin, Rc<Counts>>>,
-    /// Number of bytes that all hold.
+    /// Number of all connections, and of the bytes that they hold.
+    guests: Cell<u32>,
     held: Cell<usize>,
     /// Number of connections that were closed because of a limit.
     refused: Cell<u64>,
@@ -78,19 +81,27 @@ impl Origin {
 
 impl Origins {
     pub(crate) fn new(limits: OriginLimits) -> Rc<Self> {
-        Rc::new(Self { limits, counts: RefCell::default(), held: Cell::new(0), refused: Cell::new(0) })
+        Rc::new(Self {
+            limits,
+            counts: RefCell::default(),
+            guests: Cell::new(0),
+            held: Cell::new(0),
+            refused: Cell::new(0),
+        })
     }
 
-    /// Counts a connection; `None` if there are too many from the same place.
+    /// Counts a connection; `None` if there are too many, from the same place or at all.
     pub(crate) fn enter(self: &Rc<Self>, address: IpAddr, stage: Stage) -> Option<Guest> {
         let origin = Origin::of(address);
         let counts = Rc::clone(self.counts.borrow_mut().entry(origin).or_default());
         counts.guests.set(counts.guests.get() + 1);
         let guest = Guest { origins: Rc::clone(self), origin, counts, stage, held: 0 };
         guest.count(1);
+        self.guests.set(self.guests.get() + 1);
         let is_over = |count: &Cell<u32>, limit: Option<NonZeroU32>| limit.is_some_and(|it| count.get() > it.get());
         if is_over(&guest.counts.handshakes, self.limits.max_handshakes)
             || is_over(&guest.counts.connecting, self.limits.max_connecting)
+            || (stage == Stage::Handshake && is_over(&self.guests, self.limits.max_connections))
         {
             self.refused.set(self.refused.get() + 1);
             return None;
@@ -167,6 +178,7 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         self.count(-1);
+        self.origins.guests.set(self.origins.guests.get() - 1);
         let _ = self.hold(0);
         let guests = self.counts.guests.get() - 1;
         self.counts.guests.set(guests);
@@ -184,6 +196,7 @@ mod tests {
         Origins::new(OriginLimits {
             max_handshakes: NonZeroU32::new(max_handshakes),
             max_connecting: NonZeroU32::new(max_connecting),
+            max_connections: NonZeroU32::new(10_000),
             max_incomplete,
         })
     }
@@ -224,6 +237,17 @@ mod tests {
         let guests: Vec<_> =
             (0..5000).map(|_| origins.enter(Ipv6Addr::LOCALHOST.into(), Stage::Handshake).unwrap()).collect();
         assert_eq!((origins.refused(), guests.len()), (0, 5000));
+    }
+
+    #[test]
+    fn there_are_no_more_handshakes_than_connections() {
+        let origins = origins(0, 0, 0);
+        let enter = |number: u32, stage| origins.enter(std::net::Ipv4Addr::from_bits(number).into(), stage);
+        let mut guests: Vec<_> = (0..10_000).map(|number| enter(number, Stage::Connecting).unwrap()).collect();
+        assert!(enter(10_000, Stage::Handshake).is_none());
+        assert!(enter(10_000, Stage::Connecting).is_some(), "the broker decides");
+        guests.pop();
+        assert!(enter(10_000, Stage::Handshake).is_some());
     }
 
     /// One that hoards gets half, and there is always something for a newcomer.

@@ -41,7 +41,8 @@ const NOT_AUTHORIZED_311: &[u8] = b"\x20\x02\x00\x05";
 
 /// The limits of the driver, high enough for a test that is not about them.
 pub(crate) fn limits() -> Limits {
-    let origins = OriginLimits { max_handshakes: None, max_connecting: None, max_incomplete: 1 << 30 };
+    let origins =
+        OriginLimits { max_handshakes: None, max_connecting: None, max_connections: None, max_incomplete: 1 << 30 };
     Limits { origins, rates: Rates::default(), checks: 1, max_wait: PATIENCE }
 }
 
