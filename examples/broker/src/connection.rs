@@ -22,6 +22,7 @@ use crate::driver::{Driver, Opened, READ};
 use crate::linger::{self, Linger};
 use crate::origin::{Guest, Principal, Stage};
 use crate::rate::Meter;
+use crate::throttle::Throttle;
 
 /// As many pieces are written at a time.
 const PIECES: usize = 64;
@@ -34,12 +35,18 @@ const READS: usize = 2;
 
 /// What bytes come from and go to.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
-    /// The client is accepted: what it may cost is MQTT's business from here on.
-    fn accepted(&mut self) {}
+    /// Ends the limits of what is below MQTT: the client is accepted, or the stream is being closed, which has limits of its
+    /// own.
+    fn lift_limits(&mut self) {}
 }
 
 impl Stream for TcpStream {}
-impl Stream for TlsStream<TcpStream> {}
+
+impl Stream for TlsStream<Throttle<TcpStream>> {
+    fn lift_limits(&mut self) {
+        self.get_mut().0.lift_limits();
+    }
+}
 
 /// A stream, and the connection that it is.
 struct Connection<S> {
@@ -136,6 +143,7 @@ pub(crate) async fn run<S: Stream>(driver: Rc<Driver>, stream: S, guest: Guest, 
     connection.check = None;
     if !connection.is_lost {
         let room = connection.may_discard();
+        connection.stream.lift_limits();
         linger::close(&mut connection.stream, &driver.buffer, room).await;
     }
 }
@@ -206,7 +214,7 @@ impl<S: Stream> Connection<S> {
         let broker = self.driver.broker.borrow();
         if broker.client_id(self.id).is_some() {
             self.guest.advance(Stage::Accepted);
-            self.stream.accepted();
+            self.stream.lift_limits();
             if let Some(user) = broker.policy().user(self.id) {
                 self.driver.belongs_to(Principal::User(Rc::clone(user)));
             }
@@ -280,8 +288,12 @@ impl<S: Stream> Connection<S> {
         self.rest = Vec::new();
         let driver = Rc::clone(&self.driver);
         let room = self.may_discard();
-        let linger = self.linger.get_or_insert_with(|| Linger::new(room));
-        linger.poll(&mut self.stream, &mut driver.buffer.borrow_mut(), is_written, context)
+        let stream = &mut self.stream;
+        let linger = self.linger.get_or_insert_with(|| {
+            stream.lift_limits();
+            Linger::new(room)
+        });
+        linger.poll(stream, &mut driver.buffer.borrow_mut(), is_written, context)
     }
 
     /// Ends the time in which input is still read although nothing can be written.
@@ -417,6 +429,7 @@ impl<S: Stream> Connection<S> {
         if !self.guest.hold(self.rest.capacity() + password) {
             let now = self.driver.now();
             self.driver.broker.borrow_mut().disconnect(now, self.id, DisconnectReasonCode::QuotaExceeded);
+            self.driver.wake(None);
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::address::Address;
 use crate::arguments::Arguments;
 use crate::driver::Driver;
 use crate::origin::{Principal, Stage};
+use crate::throttle::Throttle;
 use crate::websocket::{self, WebSocket};
 use crate::{connection, linger, tls};
 
@@ -147,7 +148,8 @@ fn serve(driver: &Rc<Driver>, stream: TcpStream, address: SocketAddr, transport:
             driver.spawn(principal, connection::run(owner, stream, guest, Peer::new(address, Identity::Unproven)));
         }
         Transport::Tls(acceptor) => driver.spawn(principal, async move {
-            let accept = acceptor.accept_with(stream, |connection| connection.set_buffer_limit(Some(tls::BUFFER)));
+            let accept = acceptor
+                .accept_with(Throttle::new(stream), |connection| connection.set_buffer_limit(Some(tls::BUFFER)));
             match tokio::time::timeout(HANDSHAKE, accept.into_fallible()).await {
                 Ok(Ok(stream)) => {
                     guest.advance(Stage::Connecting);
@@ -157,6 +159,7 @@ fn serve(driver: &Rc<Driver>, stream: TcpStream, address: SocketAddr, transport:
                 Ok(Err((error, mut stream))) => {
                     info!(%address, %error, "no TLS");
                     // The client should get the alert that tells why.
+                    stream.lift_limits();
                     linger::close(&mut stream, &owner.buffer, linger::STRANGER).await;
                 }
                 Err(_) => info!(%address, "TLS was not set up in time"),

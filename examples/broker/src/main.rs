@@ -31,6 +31,7 @@ mod password;
 mod rate;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod tls;
 mod turns;
 mod users;

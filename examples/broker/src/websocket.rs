@@ -215,7 +215,7 @@ impl AsyncRead for WebSocket {
 }
 
 impl Stream for WebSocket {
-    fn accepted(&mut self) {
+    fn lift_limits(&mut self) {
         self.overhead = None;
     }
 }
