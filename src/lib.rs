@@ -117,7 +117,7 @@ pub use codec::{PacketId, QoS, ReasonCode, Subscription, Version};
 #[cfg(feature = "alloc")]
 pub use session::{
     AbandonReason, Codes, CommandError, Journal, JournalError, Message, MessageRef, Outcome, Overflow, Payload,
-    PayloadPart, ProtocolError, Receipt, ReceivedMessage, SharedTopic, Token, Topic, Transmit,
+    PayloadPart, ProtocolError, Receipt, ReceivedMessage, SessionExpiry, SharedTopic, Token, Topic, Transmit,
 };
 pub use text::{TextError, TextErrorKind, Utf8Str};
 pub use time::Instant;

@@ -1,8 +1,8 @@
 //! The order of the source files: which module may use which.
 //!
-//! The test reads `src/**/*.rs` as text. It finds every path that begins with `crate::`, `self::` or `super::`, in `use`
-//! declarations and in code, and looks up the file that the path leads to, through the re-exports of a `mod.rs` and of
-//! `lib.rs` too.
+//! The test reads `src/**/*.rs` as text. It finds every path that begins with `crate::`, `self::` or `super::`, in
+//! `use` declarations and in code, and looks up the file in which the path ends, also through the re-exports of a
+//! `mod.rs` and of `lib.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -56,13 +56,14 @@ fn source(root: &Path, path: &Path) -> Source {
     Source { path, module, code: code(&fs::read_to_string(root.join(&relative)).unwrap()) }
 }
 
-/// Drops line comments, documentation included. The crate has no block comments, and no `//` in a text except in links.
+/// Removes line comments, documentation included. The crate has no block comments, and no `//` in a string literal
+/// except in links.
 fn code(text: &str) -> String {
     assert!(!text.contains("/*"), "a block comment");
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// The files of the crate, and the names that some of them re-export, each with the file that it comes from.
+/// The files of the crate, and the names that some of them re-export, each with the file that defines it.
 struct Modules {
     files: BTreeSet<Vec<String>>,
     exports: BTreeMap<(Vec<String>, String), Vec<String>>,
@@ -85,7 +86,8 @@ impl Modules {
         modules
     }
 
-    /// The last module that a path names (empty: the root of the crate), and the file of which that re-exports the item.
+    /// The last module in a path (empty: the root of the crate), and the file that defines the item if that module
+    /// re-exports it.
     fn lead(&self, path: &[String], from: &[String]) -> (Vec<String>, Option<Vec<String>>) {
         let (mut at, rest) = match path[0].as_str() {
             "crate" => (Vec::new(), &path[1..]),
@@ -130,7 +132,7 @@ fn paths(code: &str) -> Vec<Vec<String>> {
     paths
 }
 
-/// Reads the path that `text` begins with, and returns what is behind it.
+/// Reads the path at the start of `text`, and returns the text after it.
 fn read_path<'t>(mut text: &'t str, before: &mut Vec<String>, paths: &mut Vec<Vec<String>>) -> &'t str {
     let depth = before.len();
     loop {
@@ -169,7 +171,7 @@ fn read_path<'t>(mut text: &'t str, before: &mut Vec<String>, paths: &mut Vec<Ve
     }
 }
 
-/// What each file uses, by module.
+/// The files that each file uses, by module.
 fn graph(sources: &[Source]) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let modules = Modules::new(sources);
     sources.iter().map(|source| (source.module.clone(), modules.used_by(source))).collect()
@@ -205,7 +207,7 @@ fn assert_no_circle(room: &str) {
     let mut left = graph(&sources());
     left.retain(|module, _| module[0] == room && module.len() > 1);
     assert!(left.len() > 20, "the files of {room} are there");
-    // Takes away what uses nothing that is left; a circle, and what uses it, remains.
+    // Removes files that use no remaining file. Circles, and the files that use them, remain.
     loop {
         let done: Vec<_> = left.iter().filter(|(_, used)| used.iter().all(|other| !left.contains_key(other))).collect();
         let done: Vec<_> = done.into_iter().map(|(module, _)| module.clone()).collect();
@@ -214,7 +216,7 @@ fn assert_no_circle(room: &str) {
         }
         done.iter().for_each(|module| drop(left.remove(module)));
     }
-    // And what nothing uses that is left.
+    // Removes files that no remaining file uses.
     while let Some(unused) = left.keys().find(|module| !left.values().any(|used| used.contains(*module))).cloned() {
         left.remove(&unused);
     }
@@ -222,9 +224,9 @@ fn assert_no_circle(room: &str) {
     assert!(circle.is_empty(), "these use each other in a circle: {}", circle.join(", "));
 }
 
-/// Below `broker/` nothing depends on whether the broker is compiled.
+/// No file below `broker/` depends on whether the broker is compiled.
 #[test]
-fn nothing_below_the_broker_knows_of_it() {
+fn no_cfg_of_the_broker_below_the_broker() {
     let broker = FLOORS.iter().position(|floor| floor.contains(&"broker")).unwrap();
     let knows = |source: &Source| source.code.contains("feature = \"broker\"");
     let below = sources().into_iter().filter(|source| floor(&source.module) < broker && knows(source));

@@ -1,4 +1,4 @@
-//! What a broker takes of memory, watched by a counting allocator.
+//! The memory a broker uses, measured with a counting allocator.
 
 #![cfg(feature = "broker")]
 
@@ -65,7 +65,7 @@ impl Stage {
         assert!(input.is_empty());
     }
 
-    /// Takes all that is to be written; how many bytes that was.
+    /// Takes all bytes that are to be written and returns their number.
     fn write(&mut self) -> usize {
         let mut written = 0;
         while let Some(id) = self.broker.next_ready() {
@@ -80,9 +80,9 @@ impl Stage {
     }
 }
 
-/// A million of them fit into a GiB.
+/// A million such sessions fit into a GiB.
 #[test]
-fn an_idle_session_with_a_subscription_is_light() {
+fn an_idle_session_with_a_subscription_uses_about_a_kibibyte() {
     for version in [Version::V311, Version::V5] {
         let (sessions, before) = (20_000, LIVE.get());
         let mut stage = Stage::new(version);
@@ -100,9 +100,9 @@ fn an_idle_session_with_a_subscription_is_light() {
     }
 }
 
-/// When sessions and subscriptions are gone, so is what they took, but for places that are used again.
+/// Ended sessions and subscriptions free their memory, except for slots that are reused.
 #[test]
-fn what_is_gone_takes_nothing() {
+fn ended_sessions_use_no_memory() {
     let mut stage = Stage::new(Version::V5);
     let mut run = |round: u32| {
         let ids: Vec<_> = (0..100).map(|number| stage.connect(&format!("client-{number}"), false)).collect();
@@ -122,14 +122,14 @@ fn what_is_gone_takes_nothing() {
         assert_eq!((status.sessions, status.subscriptions, status.stored_bytes), (0, 0, 0));
         LIVE.get()
     };
-    // Timers of connections that are gone are only looked for when there are a thousand of them.
+    // Stale timers are swept only when there are a thousand of them, so the first rounds use more memory.
     let first = (0..30).map(&mut run).max().unwrap();
     let later = (30..60).map(&mut run).max().unwrap();
     assert!(later - first < 1024, "{} bytes more than in the first rounds", later - first);
 }
 
 #[test]
-fn a_message_of_qos_0_allocates_nothing_once_all_is_warm() {
+fn a_message_of_qos_0_allocates_nothing_after_the_first_ones() {
     for version in [Version::V311, Version::V5] {
         let mut stage = Stage::new(version);
         for number in 0..100 {
@@ -149,7 +149,7 @@ fn a_message_of_qos_0_allocates_nothing_once_all_is_warm() {
     }
 }
 
-/// One copy for all, whether they are there, or it is kept for them, or it is retained.
+/// The payload is stored once for connected and absent subscribers and for the retained message.
 #[test]
 fn a_large_payload_is_shared() {
     let size = 1 << 20;
@@ -174,9 +174,9 @@ fn a_large_payload_is_shared() {
     }
 }
 
-/// Whoever says that a lot comes, and does not send it, holds nothing.
+/// A connection that claims a large packet and does not send it buffers nothing.
 #[test]
-fn before_connect_a_connection_holds_next_to_nothing() {
+fn before_connect_a_connection_buffers_almost_nothing() {
     let mut stage = Stage::new(Version::V5);
     let before = LIVE.get();
     let ids: Vec<_> = (0..1000)

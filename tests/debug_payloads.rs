@@ -1,4 +1,4 @@
-//! `Debug` shows a payload as an escaped text, and cuts a long one, so that no message fills a log.
+//! `Debug` shows a payload as escaped text and cuts a long one, so that no message fills a log.
 
 #![cfg(feature = "alloc")]
 

@@ -1,4 +1,4 @@
-//! Engines and owned values can be moved between threads and shared by them, whatever they hold.
+//! Engines and owned values are `Send` and `Sync`.
 
 #![cfg(feature = "broker")]
 
@@ -37,6 +37,7 @@ const _: () = {
     is_send_and_sync::<Token>();
     is_send_and_sync::<mqtt_sansio::client::Action<'_>>();
     is_send_and_sync::<mqtt_sansio::server::Action<'_>>();
+    is_send_and_sync::<mqtt_sansio::server::AcceptorAction<'_>>();
 
     is_send_and_sync::<Packet<'_>>();
     is_send_and_sync::<TopicName<'_>>();

@@ -243,7 +243,7 @@ impl<'o, W: Write> Stage<'o, W> {
         if let Some(acceptor) = &mut self.acceptor {
             match acceptor.poll(self.now, &mut input) {
                 None => return Ok(()),
-                Some(server::Action::Connect(_)) => {
+                Some(server::AcceptorAction::Connect(_)) => {
                     self.session = Some(acceptor.accept(self.now, self.session.take(), Accept::default())?);
                     self.acceptor = None;
                 }

@@ -2,12 +2,13 @@
 //! story ends with an error.
 
 use std::io::Write;
+use std::num::NonZeroU16;
 
 use anyhow::{Result, ensure};
 use mqtt_sansio::client::ClientConfig;
 use mqtt_sansio::codec::{Disconnect, PacketType, Subscription};
 use mqtt_sansio::server::ServerConfig;
-use mqtt_sansio::{Message, QoS, TopicFilter};
+use mqtt_sansio::{Message, QoS, SessionExpiry, TopicFilter};
 
 use crate::stage::End::{Client, Server};
 use crate::stage::Stage;
@@ -16,8 +17,8 @@ use crate::stage::Stage;
 pub(crate) fn tell(out: &mut impl Write, colour: bool) -> Result<()> {
     let client = ClientConfig {
         client_id: "thermo-7".into(),
-        session_expiry_interval: 3600,
-        keep_alive: 30,
+        session_expiry_interval: SessionExpiry::after(3600),
+        keep_alive: NonZeroU16::new(30),
         ..ClientConfig::default()
     };
     let mut stage = Stage::new(out, colour, client, ServerConfig::default());

@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
 use mqtt_sansio::client::{ClientConfig, ClientSession, Will};
 use mqtt_sansio::codec::{RetainHandling, SubscriptionIdentifier, UserProperty};
-use mqtt_sansio::{Instant, QoS, TextError, TopicError, TopicFilter, TopicName, Utf8Str, Version};
+use mqtt_sansio::{Instant, QoS, SessionExpiry, TextError, TopicError, TopicFilter, TopicName, Utf8Str, Version};
 
 use crate::publisher::Publisher;
 use crate::subscriber::Subscriber;
@@ -290,14 +290,15 @@ impl ConnectionArguments {
             version: self.version,
             client_id: self.client_id.clone(),
             clean_start: self.clean_start || !self.no_clean_start,
-            session_expiry_interval: self.session_expiry,
-            keep_alive: self.keep_alive,
+            session_expiry_interval: SessionExpiry::after(self.session_expiry),
+            keep_alive: NonZeroU16::new(self.keep_alive),
             will: self.will.will().map(Box::new),
             user_name: self.user.clone(),
             password: self.password.as_ref().map(|password| password.as_bytes().into()),
             max_in_flight: self.max_in_flight,
             max_request_tries: NonZeroU8::new(self.request_tries),
-            backoff: self.backoff,
+            min_backoff: self.backoff.0,
+            max_backoff: self.backoff.1,
             seed: RandomState::new().build_hasher().finish(), // the random number of the standard library
             ..ClientConfig::default()
         }

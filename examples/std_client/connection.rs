@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use bytes::{Buf, BytesMut};
 use mqtt_sansio::client::{Action, ClientSession, Close, Connected, Outcome};
-use mqtt_sansio::codec::{Disconnect, ReasonCode};
+use mqtt_sansio::codec::Disconnect;
 use mqtt_sansio::{CommandError, Instant, ReceivedMessage, StdClock, Token, Transmit};
 
 use crate::arguments::ConnectionArguments;
@@ -216,7 +216,7 @@ impl<'a, T: Task> Driver<'a, T> {
                 Action::Message(message) => self.task.message(&message)?,
                 Action::Done { token, outcome } => self.task.done(token, &outcome)?,
                 Action::Close(Close::Requested) => return Ok(Some(End::Left)),
-                Action::Close(why) if is_passing(&why) => return Ok(Some(End::Lost(why.to_string()))),
+                Action::Close(why) if why.may_retry() => return Ok(Some(End::Lost(why.to_string()))),
                 Action::Close(why) => return Ok(Some(End::Final(why.to_string()))),
                 _ => {} // AUTH does not come to a client without an authentication method
             }
@@ -350,25 +350,5 @@ fn wait(clock: &StdClock, deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => thread::park_timeout(clock.until(deadline)),
         None => thread::park(),
-    }
-}
-
-/// Whether it makes sense to connect again after that. It does not if the server has refused what it will refuse again,
-/// or if another client has taken over the session: they would take it from each other for ever.
-fn is_passing(why: &Close<'_>) -> bool {
-    match why {
-        Close::ConnectTimeout | Close::PingTimeout => true,
-        Close::Refused(_) | Close::Disconnected(_) => matches!(
-            why.reason_code(),
-            Some(
-                ReasonCode::ServerUnavailable
-                    | ReasonCode::ServerBusy
-                    | ReasonCode::ServerShuttingDown
-                    | ReasonCode::KeepAliveTimeout
-                    | ReasonCode::ConnectionRateExceeded
-                    | ReasonCode::MaximumConnectTime
-            )
-        ),
-        _ => false,
     }
 }

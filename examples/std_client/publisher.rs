@@ -19,8 +19,10 @@ use crate::text::log;
 pub(crate) struct Publisher<'a> {
     arguments: &'a PublishArguments,
     properties: PublishProperties<'a>,
-    /// What is still to be published; `None` once that is all.
-    payloads: Option<Receiver<io::Result<Bytes>>>,
+    /// The messages of the command line that are still to be published.
+    messages: std::slice::Iter<'a, String>,
+    /// The lines of standard input that are still to be published; `None` at the end of the input.
+    lines: Option<Receiver<io::Result<Bytes>>>,
     /// One that the client could not keep yet.
     held: Option<Bytes>,
     /// The messages without an outcome.
@@ -42,7 +44,8 @@ impl<'a> Publisher<'a> {
         Ok(Self {
             arguments,
             properties,
-            payloads: None,
+            messages: arguments.messages.iter(),
+            lines: None,
             held: None,
             open: BTreeSet::new(),
             published: 0,
@@ -50,9 +53,9 @@ impl<'a> Publisher<'a> {
         })
     }
 
-    /// Begins to read the messages. This thread is woken for each.
+    /// Begins to read standard input, if messages come from there. This thread is woken for each.
     pub(crate) fn start(&mut self) {
-        self.payloads = Some(payloads_in_background(self.arguments));
+        self.lines = self.arguments.lines.then(lines_in_background);
     }
 
     /// The message with this payload, as the arguments describe it.
@@ -82,33 +85,32 @@ impl<'a> Publisher<'a> {
         if let Some(payload) = self.held.take() {
             return Ok(Some(payload));
         }
-        match self.payloads.as_ref().map_or(Err(TryRecvError::Disconnected), |payloads| payloads.try_recv()) {
+        if let Some(message) = self.messages.next() {
+            return Ok(Some(Bytes::copy_from_slice(message.as_bytes())));
+        }
+        match self.lines.as_ref().map_or(Err(TryRecvError::Disconnected), |lines| lines.try_recv()) {
             Ok(payload) => payload.map(Some),
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => {
-                self.payloads = None;
+                self.lines = None;
                 Ok(None)
             }
         }
     }
 }
 
-/// The messages from the command line and from standard input. Few of them are held: if they are not taken, standard
-/// input is not read.
-fn payloads_in_background(arguments: &PublishArguments) -> Receiver<io::Result<Bytes>> {
+/// Reads the lines of standard input. Few of them are held: while they are not taken, no more are read.
+fn lines_in_background() -> Receiver<io::Result<Bytes>> {
     let (sender, receiver) = sync_channel(64);
     let publisher = thread::current();
-    let (messages, lines) = (arguments.messages.clone(), arguments.lines);
     thread::spawn(move || {
-        let lines = lines.then(|| io::stdin().lock().split(b'\n')).into_iter().flatten();
-        let messages = messages.into_iter().map(|message| Ok(message.into_bytes()));
-        for payload in messages.chain(lines) {
-            if sender.send(payload.map(Bytes::from)).is_err() {
+        for line in io::stdin().lock().split(b'\n') {
+            if sender.send(line.map(Bytes::from)).is_err() {
                 break;
             }
             publisher.unpark();
         }
-        drop(sender); // this is how the publisher knows that there are no more
+        drop(sender); // the publisher recognises the end of the input by this
         publisher.unpark();
     });
     receiver
@@ -172,6 +174,6 @@ impl Task for Publisher<'_> {
     }
 
     fn is_done(&self) -> bool {
-        self.payloads.is_none() && self.held.is_none() && self.open.is_empty()
+        self.messages.len() == 0 && self.lines.is_none() && self.held.is_none() && self.open.is_empty()
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::{Buf, BytesMut};
 use mqtt_sansio::codec::{ConnAckReasonCode, Disconnect, DisconnectReasonCode};
-use mqtt_sansio::server::{Acceptor, Action};
+use mqtt_sansio::server::{Acceptor, AcceptorAction};
 use mqtt_sansio::{Instant, StdClock, Transmit};
 
 use crate::other_protocol::{OtherProtocol, RECOGNISABLE};
@@ -40,18 +40,18 @@ fn greet<'s>(link: &mut Link, sessions: &'s Sessions) -> Result<Option<(Seat<'s>
         let action = acceptor.poll(clock.now(), &mut rest);
         let used = link.input.len() - rest.len();
         match action {
-            Some(Action::Connect(connect)) if !sessions.arguments.lets_in(&connect) => {
+            Some(AcceptorAction::Connect(connect)) if !sessions.arguments.lets_in(&connect) => {
                 acceptor.refuse(clock.now(), ConnAckReasonCode::BadUserNameOrPassword)?;
             }
-            Some(Action::Connect(connect)) if connect.properties.authentication_method.is_some() => {
+            Some(AcceptorAction::Connect(connect)) if connect.properties.authentication_method.is_some() => {
                 acceptor.refuse(clock.now(), ConnAckReasonCode::BadAuthenticationMethod)?;
             }
-            Some(Action::Connect(connect)) => {
+            Some(AcceptorAction::Connect(connect)) => {
                 let accepted = sessions.accept(&mut acceptor, &connect)?;
                 link.input.advance(used);
                 return Ok(Some(accepted));
             }
-            Some(Action::Close(why)) => {
+            Some(AcceptorAction::Close(why)) => {
                 log(format_args!("{}: not connected: {}", link.peer, link.explain(&why.to_string())));
                 link.write(acceptor.transmit());
                 return Ok(None);

@@ -8,9 +8,9 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use anyhow::Result;
-use mqtt_sansio::StdClock;
 use mqtt_sansio::codec::Connect;
 use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+use mqtt_sansio::{SessionExpiry, StdClock};
 
 use crate::arguments::Arguments;
 use crate::service::{Client, State};
@@ -73,7 +73,7 @@ impl Sessions {
         let config = ServerConfig {
             retain_available: false,
             shared_subscription_available: false,
-            max_session_expiry_interval: 24 * 60 * 60,
+            max_session_expiry_interval: SessionExpiry::after(24 * 60 * 60),
             ..ServerConfig::default()
         };
         Self {

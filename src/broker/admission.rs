@@ -85,7 +85,7 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
     };
     let acceptor = connecting.acceptor();
     // The decision may have taken long: the acceptor gets the time. It has no action before it gets the decision.
-    acceptor.poll(now, &mut &[][..]);
+    acceptor.poll_timeout(now);
     let clean_start = acceptor.asks_clean_start();
     // The acceptor may have given up by now.
     let Some((client_id, version)) = acceptor.client().map(|(id, version)| (String::from(id), version)) else { return };

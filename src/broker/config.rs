@@ -1,5 +1,7 @@
 //! The settings of a broker.
 
+use core::num::NonZeroU32;
+
 use crate::server::ServerConfig;
 
 /// The settings of a broker. Every field has a default.
@@ -43,8 +45,9 @@ pub struct BrokerConfig {
     pub reserved_memory: u64,
     /// The choice of the member of a shared subscription that gets a message. Default: round-robin.
     pub shared_strategy: SharedStrategy,
-    /// The interval in seconds at which the status and the counters are published under `$SYS/broker/`; 0 for never. Default: 0.
-    pub sys_interval: u32,
+    /// The interval, in seconds, at which the status and the counters are published under `$SYS/broker/`. Default: `None`,
+    /// never.
+    pub sys_interval: Option<NonZeroU32>,
 }
 
 /// The choice of the member of a shared subscription that gets a message (section 4.8.2). Members that are connected come
@@ -75,7 +78,7 @@ impl Default for BrokerConfig {
             max_memory: 1 << 30,
             reserved_memory: 256 << 20,
             shared_strategy: SharedStrategy::default(),
-            sys_interval: 0,
+            sys_interval: None,
         }
     }
 }

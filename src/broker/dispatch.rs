@@ -13,7 +13,7 @@ use super::slab::Key;
 use super::timers::Due;
 use super::{publish, subscribe};
 use crate::codec::Packet;
-use crate::server::Action;
+use crate::server::{AcceptorAction, Action};
 use crate::session::{MessageRef, Outcome};
 use crate::time::Instant;
 
@@ -36,12 +36,11 @@ pub(super) fn take_input(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u
 }
 
 /// Does what an acceptor asks for.
-fn act_for_connecting(cx: &mut Context<'_>, id: ConnectionId, action: Action<'_>) {
+fn act_for_connecting(cx: &mut Context<'_>, id: ConnectionId, action: AcceptorAction<'_>) {
     match action {
-        Action::Connect(connect) => admission::receive_connect(cx, id, &connect),
-        Action::Auth(auth) => admission::receive_auth(cx, id, &auth),
-        Action::Close(why) => lifecycle::end_connecting(cx, id, Ended::Close(why)),
-        _ => bug!("an acceptor has no other actions"),
+        AcceptorAction::Connect(connect) => admission::receive_connect(cx, id, &connect),
+        AcceptorAction::Auth(auth) => admission::receive_auth(cx, id, &auth),
+        AcceptorAction::Close(why) => lifecycle::end_connecting(cx, id, Ended::Close(why)),
     }
 }
 
@@ -60,7 +59,7 @@ fn act(cx: &mut Context<'_>, index: SessionIndex, action: Action<'_>) {
         Action::Will(will) => publish::publish_will(cx, index, &will),
         Action::Close(why) => lifecycle::end_connection(cx, index, Ended::Close(why)),
         Action::Expired => lifecycle::remove_session(cx, index),
-        Action::Connect(_) | Action::Payload(_) => bug!("a session has no CONNECT, and no messages in parts"),
+        Action::Payload(_) => bug!("the sessions of a broker deliver no messages in parts"),
     }
 }
 
@@ -99,7 +98,7 @@ fn run_session(cx: &mut Context<'_>, key: Key, at: Instant) {
         if is_waiting {
             return session.server_mut().reset_keep_alive(cx.now);
         }
-        let Some(action) = session.server_mut().poll(cx.now, &mut &[][..]) else { return };
+        let Some(action) = session.server_mut().poll_timeout(cx.now) else { return };
         act(cx, index, action);
     }
 }

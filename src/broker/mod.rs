@@ -108,7 +108,7 @@ pub struct Broker<P> {
 impl<P: Policy> Broker<P> {
     /// Makes a broker without sessions.
     pub fn new(config: BrokerConfig, policy: P) -> Self {
-        let server = ServerConfig { manual_acks: true, deliver_in_parts: u32::MAX, ..config.server.clone() };
+        let server = ServerConfig { manual_acks: true, deliver_in_parts: None, ..config.server.clone() };
         let config = Arc::new(config);
         Self {
             now: Instant::EPOCH,

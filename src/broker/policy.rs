@@ -429,6 +429,16 @@ impl Ended<'_> {
             Self::Lost | Self::TooMany => None,
         }
     }
+
+    /// Returns whether the client may connect again, unchanged, with a chance to succeed: see [`Close::may_retry`]. It may
+    /// not if another connection has taken over.
+    pub fn may_retry(&self) -> bool {
+        match self {
+            Self::Close(close) => close.may_retry(),
+            Self::TakenOver => false,
+            Self::Lost | Self::TooMany => true,
+        }
+    }
 }
 
 impl core::fmt::Display for Ended<'_> {

@@ -30,7 +30,7 @@ pub(super) const fn status(connections: &Connections, sessions: &Sessions, route
 
 /// Sets the timer of the first publication.
 pub(super) fn start(cx: &mut Context<'_>) {
-    if cx.config.sys_interval != 0 {
+    if cx.config.sys_interval.is_some() {
         lifecycle::schedule(cx, cx.now, Due::Status);
     }
 }
@@ -74,8 +74,10 @@ pub(super) fn publish(cx: &mut Context<'_>) {
     for (name, number) in numbers {
         publish_value(cx, name, &format!("{number}"));
     }
-    let next = cx.now.after_seconds(cx.config.sys_interval);
-    lifecycle::schedule(cx, next, Due::Status);
+    if let Some(seconds) = cx.config.sys_interval {
+        let next = cx.now.after_seconds(seconds.get());
+        lifecycle::schedule(cx, next, Due::Status);
+    }
 }
 
 fn publish_value(cx: &mut Context<'_>, name: &str, value: &str) {

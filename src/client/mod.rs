@@ -7,8 +7,9 @@
 //! # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 //! # use mqtt_sansio::{Instant, Message, QoS, codec::Subscription};
 //! # use bytes::Buf;
+//! # use core::num::NonZeroU16;
 //! # fn main() -> Result<(), Box<dyn core::error::Error>> {
-//! let config = ClientConfig { client_id: "thermo-7".into(), keep_alive: 30, ..ClientConfig::default() };
+//! let config = ClientConfig { client_id: "thermo-7".into(), keep_alive: NonZeroU16::new(30), ..ClientConfig::default() };
 //! let mut client = ClientSession::new(config);
 //! let now = Instant::from_micros(0);
 //! let filter = client.subscribe(now, &[Subscription::new("home/+/set", QoS::AtLeastOnce)?])?; // waits for a connection
@@ -49,14 +50,13 @@
 //! | [`disconnect`](ClientSession::disconnect) | connected | DISCONNECT |
 
 mod action;
-mod authentication;
 mod backoff;
+mod commands;
 mod config;
-mod connection;
-mod receive;
-mod send;
+mod peer;
 mod server;
 mod session;
+mod state;
 
 pub use self::action::{Action, Close, Connected, Resumption};
 pub use self::config::{Authentication, ClientConfig};

@@ -4,16 +4,18 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU16;
 
 use super::accept::{Accept, NotAccepted, Pending, Terms, put_connack};
-use super::action::{Action, Close};
+use super::action::{AcceptorAction, Close};
 use super::config::ServerConfig;
-use super::session::{ClientLimits, Marked, ServerSession};
+use super::session::{Marked, ServerSession};
+use super::state::ClientLimits;
 use crate::codec::{
     self, AnswerForm, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded,
     ErrorKind, MAX_PACKET_SIZE, Packet, PacketType, Version,
 };
-use crate::session::{CommandError, ProtocolError, SMALLEST_PACKET_SIZE, Transmit, Will};
+use crate::session::{CommandError, ProtocolError, SMALLEST_PACKET_SIZE, SessionExpiry, Transmit, Will};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -75,7 +77,7 @@ impl Acceptor {
     /// Pass the rest of `input` again, with the bytes that follow: to this acceptor while CONNECT is incomplete, and to
     /// the session once the client is accepted. A client may send further packets after CONNECT without waiting for
     /// CONNACK.
-    pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
+    pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<AcceptorAction<'a>> {
         self.now = now.max(self.now);
         let was_leaving = self.is_leaving();
         self.seen_taken = self.transmit.taken();
@@ -92,6 +94,12 @@ impl Acceptor {
             let is_late = matches!(self.step, Step::Waiting | Step::Challenged) && self.deadline <= self.now;
             is_late.then(|| self.over(Close::ConnectTimeout))
         })
+    }
+
+    /// Processes the current time, where nothing was received: [`poll`](Self::poll) with an empty input. Call it until it
+    /// returns `None`, when the [`deadline`](Self::deadline) has passed, and after each write.
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<AcceptorAction<'static>> {
+        self.poll(now, &mut &[][..])
     }
 
     /// Returns the output: all bytes that are to be written to the transport.
@@ -131,24 +139,22 @@ impl Acceptor {
 
     /// Starts the timeout for the client's next step.
     fn await_client(&mut self) {
-        self.deadline = match self.config.connect_timeout {
-            0 => Instant::NEVER,
-            seconds => self.now.after_seconds(u32::from(seconds)),
-        };
+        let after = |seconds: NonZeroU16| self.now.after_seconds(seconds.get().into());
+        self.deadline = self.config.connect_timeout.map_or(Instant::NEVER, after);
     }
 
     /// Ends the connection. `pending` is preserved, so that the caller can report which client was refused.
-    fn over<'a>(&mut self, why: Close<'a>) -> Action<'a> {
+    fn over<'a>(&mut self, why: Close<'a>) -> AcceptorAction<'a> {
         self.step = Step::Over;
-        Action::Close(why)
+        AcceptorAction::Close(why)
     }
 
-    fn receive_connect<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
+    fn receive_connect<'a>(&mut self, input: &mut &'a [u8]) -> Option<AcceptorAction<'a>> {
         // Any other packet is refused before it is complete [MQTT-3.1.0-1].
         if input.first().is_some_and(|&first| PacketType::from_number(first >> 4) != Some(PacketType::Connect)) {
             return Some(self.over(Close::ProtocolError(ProtocolError::NotConnect)));
         }
-        match codec::decode(input, Version::V5, self.config.limits(self.config.max_connect_size)) {
+        match codec::decode(input, Version::V5, self.config.limits(Some(self.config.max_connect_size))) {
             Ok(Decoded::Packet { packet: Packet::Connect(connect), size }) => {
                 *input = input.get(size..).unwrap_or_default();
                 Some(self.take_connect(connect))
@@ -162,10 +168,10 @@ impl Acceptor {
     /// Refuses a CONNECT that cannot be decoded, once the version that determines the form of the answer is known;
     /// returns `None` until then. Without a version the client is not answered.
     #[cold]
-    fn receive_malformed_connect<'a>(&mut self, input: &[u8], error: DecodeError) -> Option<Action<'a>> {
+    fn receive_malformed_connect<'a>(&mut self, input: &[u8], error: DecodeError) -> Option<AcceptorAction<'a>> {
         let error = match codec::answer_form_of(input) {
             // More bytes may still arrive; when they arrive does not change the answer.
-            AnswerForm::NotYet if input.len() < self.config.max_connect_size as usize => return None,
+            AnswerForm::NotYet if input.len() < self.config.max_connect_size.get() as usize => return None,
             AnswerForm::NotYet | AnswerForm::Unreadable => error,
             AnswerForm::Version(version) => {
                 let error = error.with_version(version);
@@ -176,7 +182,7 @@ impl Acceptor {
         Some(self.over(Close::Malformed(error)))
     }
 
-    fn take_connect<'a>(&mut self, connect: Connect<'a>) -> Action<'a> {
+    fn take_connect<'a>(&mut self, connect: Connect<'a>) -> AcceptorAction<'a> {
         let properties = &connect.properties;
         let owned = |text: Utf8Str<'_>| text.as_str().into();
         let is_v5 = connect.version == Version::V5;
@@ -189,9 +195,11 @@ impl Acceptor {
             user_name: connect.user_name.map(owned),
             will: connect.will.as_ref().map(|will| Will::received(will).into()),
             session_expiry_interval: match connect.version {
-                Version::V5 => properties.session_expiry_interval.unwrap_or(0),
-                Version::V31 | Version::V311 if connect.clean_start => 0,
-                Version::V31 | Version::V311 => u32::MAX,
+                Version::V5 => {
+                    properties.session_expiry_interval.map_or(SessionExpiry::WITH_CONNECTION, SessionExpiry::after)
+                }
+                Version::V31 | Version::V311 if connect.clean_start => SessionExpiry::WITH_CONNECTION,
+                Version::V31 | Version::V311 => SessionExpiry::NEVER,
             },
             client: ClientLimits {
                 receive_maximum: properties.receive_maximum.map_or(u16::MAX, Into::into),
@@ -219,7 +227,7 @@ impl Acceptor {
             _ => None,
         };
         match refusal {
-            None => Action::Connect(Box::new(connect)),
+            None => AcceptorAction::Connect(Box::new(connect)),
             Some(code) => {
                 // The step is `Deciding`, so `refuse` is allowed [MQTT-3.2.2-12, MQTT-3.2.2-13].
                 match self.refuse(self.now, code) {
@@ -302,7 +310,7 @@ impl Acceptor {
     }
 
     /// Challenges a client that has an Authentication Method: sends AUTH with Continue authentication
-    /// \[MQTT-4.12.0-2\]. [`Action::Auth`] reports the client's answer.
+    /// \[MQTT-4.12.0-2\]. [`AcceptorAction::Auth`] reports the client's answer.
     ///
     /// # Errors
     ///
@@ -322,8 +330,8 @@ impl Acceptor {
     }
 
     /// Handles the answer to a challenge: AUTH, or a DISCONNECT of a client that gives up.
-    fn receive_auth<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        match codec::decode(input, Version::V5, self.config.limits(self.config.max_connect_size)) {
+    fn receive_auth<'a>(&mut self, input: &mut &'a [u8]) -> Option<AcceptorAction<'a>> {
+        match codec::decode(input, Version::V5, self.config.limits(Some(self.config.max_connect_size))) {
             Ok(Decoded::Packet { packet, size }) => {
                 *input = input.get(size..).unwrap_or_default();
                 let method = self.pending.as_ref().and_then(|pending| pending.method.as_deref()).map(str::as_bytes);
@@ -336,7 +344,7 @@ impl Acceptor {
                     }
                     Packet::Auth(auth) => {
                         self.step = Step::Deciding;
-                        Action::Auth(auth)
+                        AcceptorAction::Auth(auth)
                     }
                     Packet::Disconnect(disconnect) => self.over(Close::Disconnected(disconnect)),
                     Packet::Connect(_) => self.break_off(ProtocolError::SecondConnect),
@@ -355,7 +363,7 @@ impl Acceptor {
 
     /// Ends the connection because of a Protocol Error of the client. CONNACK reports it, because a server must not
     /// send DISCONNECT before CONNACK \[MQTT-3.14.0-1\].
-    fn break_off<'a>(&mut self, protocol_error: ProtocolError) -> Action<'a> {
+    fn break_off<'a>(&mut self, protocol_error: ProtocolError) -> AcceptorAction<'a> {
         let reason_code =
             ConnAckReasonCode::try_from(protocol_error.reason_code()).unwrap_or(ConnAckReasonCode::ProtocolError);
         let connack = ConnAck { reason_code, ..ConnAck::default() };
@@ -411,7 +419,7 @@ impl Acceptor {
     ) -> Result<Vec<Marked>, CommandError> {
         self.now = now.max(self.now);
         // The session may have seen a later time than the acceptor.
-        let now = session.engine.now.max(self.now);
+        let now = session.engine.now().max(self.now);
         let is_present = |pending: &Pending| is_kept && !pending.clean_start && session.outlives_connection(now);
         let (terms, is_present) = self.answer(&accept, is_present)?;
         let pending = self.pending.take().ok_or(CommandError::NoConnect)?;

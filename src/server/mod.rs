@@ -10,7 +10,7 @@
 //! # use bytes::Buf;
 //! # use mqtt_sansio::{Instant, QoS};
 //! # use mqtt_sansio::codec::{ConnAckReasonCode, SubAckReasonCode};
-//! # use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig, ServerSession};
+//! # use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, ServerConfig, ServerSession};
 //! # fn main() -> Result<(), Box<dyn core::error::Error>> {
 //! # let now = Instant::from_micros(7);
 //! # let mut sessions: HashMap<String, ServerSession> = HashMap::new();
@@ -20,16 +20,16 @@
 //! let mut input = &received[..]; // what the transport has read
 //! while let Some(action) = acceptor.poll(now, &mut input) {
 //!     match action {
-//!         Action::Connect(request) if request.client_identifier.is_empty() => {
+//!         AcceptorAction::Connect(request) if request.client_identifier.is_empty() => {
 //!             acceptor.refuse(now, ConnAckReasonCode::ClientIdentifierNotValid)?;
 //!         }
-//!         Action::Connect(request) => {
+//!         AcceptorAction::Connect(request) => {
 //!             let kept = sessions.remove(request.client_identifier.as_str());
 //!             session = Some(acceptor.accept(now, kept, Accept::default())?);
 //!             break;
 //!         }
-//!         Action::Close(why) => println!("{why}"),
-//!         other => println!("{other:?}"),
+//!         AcceptorAction::Auth(_) => {} // the client was not challenged
+//!         AcceptorAction::Close(why) => println!("{why}"),
 //!     }
 //! }
 //!
@@ -54,16 +54,18 @@
 mod accept;
 mod acceptor;
 mod action;
+mod commands;
 mod config;
-mod connection;
+mod peer;
 mod request;
 #[allow(dead_code, reason = "the interface for a router; nothing else in the crate uses it")]
 mod routing;
 mod session;
+mod state;
 
 pub use self::accept::{Accept, NotAccepted};
 pub use self::acceptor::Acceptor;
-pub use self::action::{Action, Close};
+pub use self::action::{AcceptorAction, Action, Close};
 pub use self::config::ServerConfig;
 pub use self::request::{RequestId, SubscribeRequest, UnsubscribeRequest};
 pub use self::session::ServerSession;

@@ -7,7 +7,7 @@ use mqtt_sansio::{QoS, Version};
 use crate::broker::{Net, config, named};
 use crate::server::id;
 
-/// A publisher, and members of a group.
+/// A publisher, and the members of a share.
 fn group(qos: &[QoS]) -> (Net, usize, Vec<usize>) {
     let mut net = Net::plain();
     let client = net.client(Version::V5, "client");
@@ -38,7 +38,7 @@ fn section_4_8_2_a_each_message_goes_to_one_member_of_each_share() {
 }
 
 #[test]
-fn section_3_8_3_1_c_there_are_no_retained_messages_for_it() {
+fn section_3_8_3_1_c_a_shared_subscription_receives_no_retained_messages() {
     let (mut net, client, _) = group(&[]);
     net.retain(client, "a", "1", QoS::AtMostOnce);
     let member = net.client(Version::V5, "member");
@@ -70,11 +70,11 @@ fn mqtt_4_8_2_4_qos_2_is_completed_with_its_member() {
 }
 
 #[test]
-fn mqtt_4_8_2_5_if_the_session_of_that_member_ends_nobody_else_gets_it() {
+fn mqtt_4_8_2_5_if_the_session_of_that_member_ends_no_other_receives_it() {
     let (mut net, client, members) = group(&[QoS::ExactlyOnce; 2]);
     net.publish(client, "a", "1", QoS::ExactlyOnce);
     net.lose(members[0]);
-    net.wait(4000); // its session expires
+    net.wait(4000); // the session expires
     assert_eq!(net.broker.status().sessions, 2);
     net.wait(4000);
     assert!(net.heard(members[1]).is_empty());
@@ -82,7 +82,7 @@ fn mqtt_4_8_2_5_if_the_session_of_that_member_ends_nobody_else_gets_it() {
 }
 
 #[test]
-fn mqtt_4_8_2_6_what_a_member_refuses_nobody_else_gets() {
+fn mqtt_4_8_2_6_a_message_refused_by_a_member_goes_to_no_other() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let (mut net, client, members) = group(&[qos; 2]);
         net.publish(client, "a", "1", qos);
@@ -98,9 +98,9 @@ fn mqtt_4_8_2_6_what_a_member_refuses_nobody_else_gets() {
     }
 }
 
-/// A message of QoS 1 stays with its member too: it may go to another one, and need not.
+/// A message of QoS 1 stays with its member too: the specification allows both.
 #[test]
-fn section_4_8_2_b_qos_1_stays_with_its_member_and_new_messages_go_to_who_is_there() {
+fn section_4_8_2_b_qos_1_stays_with_its_member_and_new_messages_go_to_connected_ones() {
     let (mut net, client, members) = group(&[QoS::AtLeastOnce; 2]);
     net.publish(client, "a", "1", QoS::AtLeastOnce);
     net.lose(members[0]);
@@ -115,9 +115,9 @@ fn section_4_8_2_b_qos_1_stays_with_its_member_and_new_messages_go_to_who_is_the
     assert_eq!(net.heard(back)[..2], ["a: 1 q1 again", "a: 5 q1"]);
 }
 
-/// By each strategy one member gets it, and those who are there come first.
+/// With every strategy one member receives the message, and connected members are preferred.
 #[test]
-fn section_4_8_2_a_every_strategy_chooses_one_who_is_there() {
+fn section_4_8_2_a_every_strategy_prefers_connected_members() {
     for shared_strategy in [SharedStrategy::RoundRobin, SharedStrategy::Random, SharedStrategy::LeastLoaded] {
         let mut net = Net::new(BrokerConfig { shared_strategy, seed: 7, ..config() });
         let client = net.client(Version::V5, "client");
@@ -138,7 +138,7 @@ fn section_4_8_2_a_every_strategy_chooses_one_who_is_there() {
         match shared_strategy {
             SharedStrategy::RoundRobin => assert_eq!(counts, [10, 10, 0, 10]),
             SharedStrategy::Random => assert!([0, 1, 3].iter().all(|&place| counts[place] > 3), "{counts:?}"),
-            // The first one acknowledges nothing: after one message it has more under way than others.
+            // The first member acknowledges nothing, so after one message it has more in flight than the others.
             _ => assert_eq!((counts[0], counts[1].abs_diff(counts[3]) <= 1), (1, true), "{counts:?}"),
         }
     }

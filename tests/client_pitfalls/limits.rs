@@ -1,10 +1,10 @@
-//! Rows 11 to 15: sizes, aliases, manual acknowledgements, stray packets, limits.
+//! Rows 11 to 15: packet sizes, topic aliases, manual acknowledgements, unexpected acknowledgements, limits.
 
 use super::*;
 
-/// What is too large for the server costs no identifier and is not tried again on each connection.
+/// A message that is too large for the server takes no packet identifier and is not retried on each connection.
 #[test]
-fn pitfall_11_oversize_packets() {
+fn pitfall_11_messages_too_large_for_the_server() {
     let too_large = AbandonReason::NotSupported(ReasonCode::PacketTooLarge);
     let mut wire = Wire::connected_by(v5(), connack_with(packet_size(30)));
     let long = "x".repeat(100);
@@ -13,7 +13,7 @@ fn pitfall_11_oversize_packets() {
     wire.publish("x", QOS_1);
     wire.assert_sent(&[published("x", delivery(QOS_1, 1))]);
     wire.receive(&[PubAck::new(id(1)).into()]);
-    // While there is no connection nobody knows.
+    // Without a connection the limit is not known.
     wire.lose();
     let [first, second] = [QOS_1, QOS_0].map(|qos| wire.publish(&long, qos));
     let small = wire.publish("small", QOS_1);
@@ -26,11 +26,11 @@ fn pitfall_11_oversize_packets() {
     assert_eq!(wire.client.waiting(), 0);
 }
 
-/// An incoming packet that is too large ends the connection as soon as its size is known.
+/// An incoming packet that is too large closes the connection as soon as its size is known.
 #[test]
-fn pitfall_11_inbound_by_the_fixed_header() {
+fn pitfall_11_incoming_packets_are_refused_by_their_fixed_header() {
     for version in BOTH {
-        let mut wire = Wire::connected(ClientConfig { maximum_packet_size: 1000, ..lasting(version) });
+        let mut wire = Wire::connected(ClientConfig { maximum_packet_size: NonZeroU32::new(1000), ..lasting(version) });
         // 3 + 997 bytes are 1000; 998 are too many.
         assert_eq!(wire.poll_with(&mut &b"\x30\xe5\x07"[..]), []);
         let events = wire.receive_bytes_of_the_end(b"\x30\xe6\x07");
@@ -43,9 +43,9 @@ fn pitfall_11_inbound_by_the_fixed_header() {
     }
 }
 
-/// What waits, and what is sent again, has its full topic; an alias belongs to a connection.
+/// A queued message and a retransmission have their full topic, because a topic alias belongs to a connection.
 #[test]
-fn pitfall_12_aliases_and_reconnects() {
+fn pitfall_12_aliases_do_not_outlive_a_connection() {
     let aliases = ConnAckProperties { topic_alias_maximum: Some(1), ..Default::default() };
     let mut wire = Wire::connected_by(ClientConfig { topic_aliases: 1, ..v5() }, connack_with(aliases));
     wire.publish("1", QOS_1);
@@ -57,7 +57,7 @@ fn pitfall_12_aliases_and_reconnects() {
     let (topic, none) = (TopicName::new("t").unwrap(), TopicName::default());
     wire.assert_sent(&[alias(topic, "1", delivery(QOS_1, 1)), alias(none, "2", delivery(QOS_2, 2))]);
     wire.lose();
-    // Waits without a connection.
+    // Queued without a connection.
     wire.publish("3", QOS_1);
     wire.connect(present());
     wire.assert_sent(&[
@@ -72,7 +72,7 @@ fn pitfall_12_aliases_and_reconnects() {
         alias(none, "2", again(QOS_2, 2)),
         alias(none, "3", again(QOS_1, 3)),
     ]);
-    // An alias that did not get out stands for nothing.
+    // An alias whose PUBLISH was not sent is not set.
     wire.publish("4", QOS_0);
     wire.lose();
     wire.connect(connack_with(aliases));
@@ -81,12 +81,12 @@ fn pitfall_12_aliases_and_reconnects() {
 }
 
 #[test]
-fn pitfall_13_manual_acks() {
+fn pitfall_13_manual_acknowledgements() {
     let mut wire = Wire::connected(manual(Version::V5));
     let packets = [(QOS_1, 1), (QOS_2, 2), (QOS_1, 3), (QOS_2, 4)];
     wire.receive(&packets.map(|(qos, number)| published("x", delivery(qos, number))));
     let receipts = wire.receipts.clone();
-    // QoS 0 needs none.
+    // QoS 0 needs no acknowledgement.
     wire.receive(&[published("0", delivery(QOS_0, 0))]);
     assert_eq!(wire.receipts.len(), 4);
     let (refused, fine) = (PubAckReasonCode::NotAuthorized, PubAckReasonCode::NoMatchingSubscribers);
@@ -101,7 +101,7 @@ fn pitfall_13_manual_acks() {
     for &receipt in &receipts {
         assert_eq!(wire.client.ack(wire.now, receipt, fine), Err(CommandError::AlreadyAcknowledged));
     }
-    // On another connection: refused, and the message comes again.
+    // A receipt of an earlier connection is refused, and the server sends the message again.
     wire.receive(&[published("late", delivery(QOS_1, 9))]);
     let late = wire.receipts[4];
     wire.lose();
@@ -112,21 +112,21 @@ fn pitfall_13_manual_acks() {
     wire.assert_silent();
     wire.client.ack(wire.now, wire.receipts[5], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(9)).into()]);
-    // Before 5.0 there are no reasons.
+    // Before 5.0 PUBREC has no reason code.
     let mut wire = Wire::connected(manual(Version::V311));
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
     for receipt in wire.receipts.clone() {
         wire.client.ack(wire.now, receipt, refused).unwrap();
     }
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
-    // So the message counts as taken over.
+    // So ownership of the message is accepted.
     assert_eq!(wire.receive(&[published("2", again(QOS_2, 2))]), []);
     wire.receive(&[PubRel::new(id(2)).into()]);
     wire.assert_sent(&[PubRec::new(id(2)).into(), PubComp::new(id(2)).into()]);
 }
 
 #[test]
-fn pitfall_14_stray_acknowledgements() {
+fn pitfall_14_unexpected_acknowledgements() {
     for version in BOTH {
         let reason_code = match version {
             Version::V5 => PubRelReasonCode::PacketIdentifierNotFound,
@@ -152,7 +152,7 @@ fn pitfall_14_stray_acknowledgements() {
 
 #[test]
 fn pitfall_15_limits_by_count_and_by_bytes() {
-    // By count: what waits and what is in flight together.
+    // By number: queued and in-flight messages together.
     let mut wire = Wire::connected_by(ClientConfig { max_kept: 4, ..v5() }, connack_with(receive_maximum(2)));
     for payload in ["1", "2", "3", "4"] {
         wire.publish(payload, QOS_1);
@@ -164,9 +164,9 @@ fn pitfall_15_limits_by_count_and_by_bytes() {
         Err(CommandError::QueueFull)
     );
     assert_eq!(wire.client.unsubscribe(wire.now, &[filter("t")]), Err(CommandError::QueueFull));
-    // What needs not be kept can go.
+    // A QoS 0 message on a connection is not stored, so it is sent.
     wire.publish("0", QOS_0);
-    // By bytes, with a payload that is copied and one that is not.
+    // By bytes, with a payload that is copied and one that is shared.
     for shared in [false, true] {
         let payload = Bytes::from(vec![b'x'; 4000]);
         let message = || match shared {
@@ -191,7 +191,7 @@ fn pitfall_15_every_drop_is_reported() {
     wire.take();
     wire.lose();
     let tokens: Vec<_> = (0..10).map(|_| wire.publish("x", QOS_1)).collect();
-    // What may have been sent is not dropped, and what is kept at last is the newest.
+    // A message that may have been sent is not dropped, and the newest one is stored at last.
     let dropped = tokens[..8].iter().map(|&token| lost(token, AbandonReason::Overflow));
     assert_eq!(wire.poll(), dropped.collect::<Vec<_>>());
     wire.connect(present());
@@ -199,7 +199,7 @@ fn pitfall_15_every_drop_is_reported() {
     assert_eq!(ids.len(), 3);
     let events = wire.receive(&[1, 2, 3].map(|place| PubAck::new(id(ids[place - 1])).into()));
     assert_eq!(events, [in_flight, tokens[8], tokens[9]].map(success));
-    // If there is nothing to be dropped it is refused, and nothing is dropped for it in vain.
+    // If dropping cannot make enough room, the message is refused and nothing is dropped.
     let mut wire = Wire::connected(config.clone());
     for _ in 0..3 {
         wire.publish("sent", QOS_1);
@@ -210,7 +210,7 @@ fn pitfall_15_every_drop_is_reported() {
     let too_large = Message::new("t", vec![0; 200]).qos(QOS_1);
     assert_eq!(wire.client.publish(wire.now, &too_large), Err(CommandError::QueueFull));
     assert_eq!((wire.poll(), wire.client.waiting()), (vec![], 1));
-    // Requests are not dropped for messages.
+    // Requests are not dropped to make room for messages.
     let mut wire = Wire::new(ClientConfig { max_kept: 2, overflow: Overflow::DropOldest, ..v5() });
     let asked = wire.subscribe();
     let first = wire.publish("1", QOS_0);

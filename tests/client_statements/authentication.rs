@@ -24,12 +24,12 @@ fn mqtt_4_12_0_5_the_method_stays_the_same() {
     let changed = [protocol_error(ProtocolError::AuthenticationMethodChanged)];
     let other = Some(Utf8Str::new("other").unwrap());
     let by_another = connack_with(ConnAckProperties { authentication_method: other, ..Default::default() });
-    // In CONNACK: another one, none, and one where there was none.
+    // CONNACK with another method, without a method, and with a method where CONNECT had none.
     for (config, connack) in [(authenticating(), by_another), (authenticating(), connack()), (v5(), by_another)] {
         let mut wire = Wire::new(config);
         assert_eq!(wire.connect(connack), changed);
     }
-    // In AUTH, before and after CONNACK.
+    // AUTH with another method, before and after CONNACK.
     let step = auth(AuthReasonCode::ContinueAuthentication, "other", b"");
     let mut wire = Wire::new(authenticating());
     wire.open();
@@ -62,7 +62,7 @@ fn mqtt_4_12_1_1_re_authentication_by_the_original_method() {
     }
 }
 
-/// A method that the configuration names from now on is for another connection, and cannot get into this one.
+/// A method configured during a connection is used by the next connection, and not by this one.
 #[test]
 fn mqtt_4_12_1_1_a_change_of_the_configuration_is_for_the_next_connection() {
     let authentication = Some(Authentication { method: "N".into(), data: None }.into());
@@ -79,14 +79,14 @@ fn mqtt_4_12_1_1_a_change_of_the_configuration_is_for_the_next_connection() {
 
 #[test]
 fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
-    // The server does not accept it.
+    // The server refuses the re-authentication.
     let mut wire = Wire::connected_by(authenticating(), authenticated());
     wire.client.reauthenticate(wire.now, b"x").unwrap();
     let reason_code = DisconnectReasonCode::NotAuthorized;
     let events = wire.receive(&[Disconnect { reason_code, ..Disconnect::default() }.into()]);
     assert_eq!(events, [Event::Close(Why::Disconnected(reason_code))]);
     assert!(!wire.client.is_connected());
-    // This end does not accept what the server has proved.
+    // The client refuses the server's proof.
     let mut wire = Wire::connected_by(authenticating(), authenticated());
     wire.client.reauthenticate(wire.now, b"x").unwrap();
     wire.take();

@@ -1,4 +1,4 @@
-//! Sections 4.4 to 4.6: what is sent again, what is answered, and in which order.
+//! Sections 4.4 to 4.6: retransmission, acknowledgement and their order.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
     }
     wire.receive(&[PubAck::new(id(50)).into(), PubRec::new(id(2)).into(), PubRec::new(id(4)).into()]);
     wire.take();
-    // As long as the connection lasts nothing is sent again, however long nothing comes.
+    // While the connection lasts nothing is sent again, however long no answer arrives.
     for _ in 0..10 {
         wire.later(59_000);
         wire.poll();
@@ -24,7 +24,7 @@ fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
         published("1", again(QOS_2, 1)),
         published("3", again(QOS_2, 3)),
     ]);
-    // Nor when the connection that is resumed turns out to have no session.
+    // Nothing is sent again if the server has no session.
     wire.lose();
     wire.connect(connack());
     wire.assert_silent();
@@ -48,9 +48,9 @@ fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
 }
 
 #[test]
-fn mqtt_4_5_0_2_what_the_application_ignores_is_acknowledged() {
+fn mqtt_4_5_0_2_ignored_messages_are_acknowledged() {
     let mut wire = Wire::connected(v5());
-    // Nobody has subscribed to anything, and nobody looks at what is told.
+    // The client has no subscription, and the application ignores the messages.
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2)), PubRel::new(id(2)).into()]);
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into(), PubComp::new(id(2)).into()]);
 }
@@ -58,7 +58,7 @@ fn mqtt_4_5_0_2_what_the_application_ignores_is_acknowledged() {
 #[test]
 fn mqtt_4_6_0_1_publishes_are_sent_again_in_order() {
     let mut wire = Wire::connected(v5());
-    // Identifiers that are free again are used in between, so that their order is not that of the messages.
+    // Free identifiers are reused in between, so that their order is not the order of the messages.
     for payload in ["1", "2", "3", "4", "5"] {
         wire.publish(payload, QOS_1);
     }
@@ -75,7 +75,7 @@ fn mqtt_4_6_0_1_publishes_are_sent_again_in_order() {
     }
 }
 
-/// Acknowledgements that are given in the wrong order go out in the right one.
+/// Acknowledgements given in the wrong order are sent in the right one.
 fn acks_in_order(qos: QoS) -> Vec<u16> {
     let mut wire = Wire::connected(manual());
     let order = [5, 3, 9, 1, 7];
@@ -86,7 +86,7 @@ fn acks_in_order(qos: QoS) -> Vec<u16> {
         sent.extend(sent_ids(&mut wire));
     }
     assert_eq!(sent, order);
-    // And when they are given by themselves.
+    // Automatic acknowledgements.
     let mut wire = Wire::connected(v5());
     wire.receive(&order.map(|number| published("x", delivery(qos, number))));
     sent_ids(&mut wire)

@@ -1,4 +1,4 @@
-//! Every command in every state: it is taken, or an error says why not, and then nothing has changed.
+//! Every command in every state: it succeeds, or it returns the documented error and changes nothing.
 
 use mqtt_sansio::codec::{
     AckProperties, AuthReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties, DisconnectReasonCode,
@@ -11,20 +11,20 @@ use super::server::{
     Event, QOS_0, QOS_1, QOS_2, Wire, auth, config, delivery, disconnect, lasting, published, take, text,
 };
 
-/// Where a session is.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Connected,
-    /// The client has begun to authenticate again.
+    /// The client has started a re-authentication.
     OurTurn,
-    /// It was challenged.
+    /// The client was challenged.
     TheirTurn,
-    /// The server has disconnected, and was not told yet that it is over.
+    /// The server has disconnected, and `closed` was not called yet.
     Closing,
-    /// It is over: the client has disconnected.
+    /// The client has disconnected.
     Over,
     Detached,
-    /// The session is at its end, and has not told yet.
+    /// The session has expired, and has not reported it.
     Due,
 }
 
@@ -37,7 +37,7 @@ impl State {
     }
 }
 
-/// A session in a state, and what its commands need.
+/// A session in a state, and the handles that its commands need.
 struct Stage {
     wire: Wire,
     open: Receipt,
@@ -86,7 +86,7 @@ fn stage(state: State, version: Version) -> Stage {
     Stage { wire, open, used, subscribe, unsubscribe, answered }
 }
 
-/// All that can be seen of a session: what it says of itself, what it would tell, and what it would send.
+/// The observable state of a session: its queries, the actions it would report and the packets it would send.
 fn seen(wire: &Wire) -> (String, Vec<Event>, Vec<u8>) {
     let server = &wire.server;
     let mut copy = server.clone();
@@ -99,16 +99,16 @@ fn seen(wire: &Wire) -> (String, Vec<Event>, Vec<u8>) {
     );
     let before = take(copy.transmit());
     let mut told = Vec::new();
-    while let Some(action) = copy.poll(wire.now, &mut &[][..]) {
+    while let Some(action) = copy.poll_timeout(wire.now) {
         told.push((&action).into());
     }
     (format!("{server:?} {numbers:?}"), told, before)
 }
 
-type Command = (&'static str, fn(&mut ServerSession, &Stage2) -> Result<(), CommandError>);
+type Command = (&'static str, fn(&mut ServerSession, &Arguments) -> Result<(), CommandError>);
 
-/// What a command is about, apart from the session.
-struct Stage2 {
+/// The arguments of a command.
+struct Arguments {
     now: Instant,
     open: Receipt,
     used: Receipt,
@@ -175,8 +175,8 @@ const COMMANDS: [Command; 26] = [
     ("authenticated", |server, stage| server.authenticated(stage.now, b"x")),
 ];
 
-/// What is documented: which error, if any.
-fn expected(command: &str, state: State, stage: &Stage2) -> Result<(), &'static str> {
+/// The documented error, if any.
+fn expected(command: &str, state: State, stage: &Arguments) -> Result<(), &'static str> {
     let connected = state.is_connected();
     let is_gone = matches!(state, State::Detached | State::Due);
     let bound = |result: Result<(), &'static str>| match state {
@@ -189,7 +189,7 @@ fn expected(command: &str, state: State, stage: &Stage2) -> Result<(), &'static 
         "publish 0" if !connected => Err("NotConnected"),
         "publish 0" | "publish 1" | "publish 2" => Ok(()),
         "publish to a wildcard" | "publish to nothing" => Err("Text"),
-        // What a client takes it says in 5.0, for one connection. One message is stored whatever its size.
+        // The client's limit is announced in 5.0, for one connection. A single message is stored whatever its size.
         "publish too much" if stage.is_v5 && connected => Err("TooLarge"),
         "publish too much" => Ok(()),
         "publish under an alias" => Err("TopicAlias"),
@@ -216,15 +216,15 @@ fn every_command_in_every_state() {
     for version in Version::ALL {
         for state in State::ALL {
             if version != Version::V5 && matches!(state, State::OurTurn | State::TheirTurn) {
-                continue; // there is no AUTH
+                continue; // there is no AUTH before 5.0
             }
             for (name, command) in COMMANDS {
                 let Stage { mut wire, open, used, subscribe, unsubscribe, answered } = stage(state, version);
                 if state == State::Due && version != Version::V5 {
-                    continue; // such a session does not end
+                    continue; // such a session does not expire
                 }
                 let is_v5 = version == Version::V5;
-                let about = Stage2 { now: wire.now, open, used, subscribe, unsubscribe, answered, is_v5 };
+                let about = Arguments { now: wire.now, open, used, subscribe, unsubscribe, answered, is_v5 };
                 let before = seen(&wire);
                 let result = command(&mut wire.server, &about);
                 let word = |error: CommandError| -> String {
@@ -244,9 +244,9 @@ fn every_command_in_every_state() {
     }
 }
 
-/// `closed` without a connection does nothing, and does not begin an interval anew.
+/// `closed` without a connection does nothing and does not restart the Session Expiry Interval.
 #[test]
-fn closed_twice() {
+fn closed_without_a_connection_does_nothing() {
     for state in [State::Detached, State::Due] {
         let mut wire = stage(state, Version::V5).wire;
         let before = seen(&wire);
@@ -255,9 +255,9 @@ fn closed_twice() {
     }
 }
 
-/// What is not answered yet can still be answered when an answer was not taken.
+/// A request whose answer failed can still be answered.
 #[test]
-fn an_answer_that_was_not_taken_can_be_given_again() {
+fn a_failed_answer_can_be_repeated() {
     let Stage { mut wire, open, subscribe, unsubscribe, .. } = stage(State::Connected, Version::V311);
     wire.take();
     let properties = AckProperties { reason_string: Some(text("why")), ..Default::default() };
@@ -271,9 +271,9 @@ fn an_answer_that_was_not_taken_can_be_given_again() {
     assert_eq!(wire.sent_ids(), [2, 3, 4]);
 }
 
-/// A message that waits for its connection is refused with QoS 0, unless such are kept.
+/// Without a connection a message of QoS 0 is refused unless the configuration queues such messages.
 #[test]
-fn messages_of_qos_0_without_a_connection() {
+fn qos_0_without_a_connection_is_queued_only_by_configuration() {
     for keep_qos_0 in [false, true] {
         let mut wire = Wire::connected(ServerConfig { keep_qos_0, ..config() }, &lasting(Version::V5));
         wire.lose();

@@ -100,8 +100,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_retained)]
     max_retained: u32,
     /// The largest CONNECT that a client may send
-    #[arg(long, value_name = "BYTES", default_value_t = ServerConfig::default().max_connect_size, value_parser = clap::value_parser!(u32).range(2..))]
-    max_connect_size: u32,
+    #[arg(long, value_name = "BYTES", default_value_t = ServerConfig::default().max_connect_size)]
+    max_connect_size: NonZeroU32,
     /// How many connections there may be
     #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_connections)]
     max_connections: u32,
@@ -157,9 +157,9 @@ impl Arguments {
         };
         BrokerConfig {
             server: ServerConfig {
-                max_keep_alive: self.max_keep_alive,
+                max_keep_alive: NonZeroU16::new(self.max_keep_alive),
                 receive_maximum: self.receive_maximum,
-                maximum_packet_size: self.max_packet_size,
+                maximum_packet_size: NonZeroU32::new(self.max_packet_size),
                 topic_alias_maximum: self.topic_alias_maximum,
                 maximum_qos,
                 max_in_flight: self.max_inflight,
@@ -176,7 +176,7 @@ impl Arguments {
             max_retained: self.max_retained,
             max_memory: self.max_memory,
             reserved_memory: self.reserved_memory,
-            sys_interval: self.sys_interval,
+            sys_interval: NonZeroU32::new(self.sys_interval),
             ..BrokerConfig::default()
         }
     }
@@ -185,7 +185,7 @@ impl Arguments {
     pub(crate) fn limits(&self) -> Limits {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let max_incomplete = self.max_incomplete_bytes.unwrap_or_else(|| {
-            self.max_packet_size.max(self.max_connect_size).saturating_mul(4).max(256 * 1024 * 1024)
+            self.max_packet_size.max(self.max_connect_size.get()).saturating_mul(4).max(256 * 1024 * 1024)
         });
         Limits {
             origins: OriginLimits {
@@ -271,7 +271,7 @@ mod tests {
         let config = parse(line).unwrap().config();
         assert_eq!((config.server.max_kept_bytes, config.max_memory, config.max_retained), (1, 2, 3));
         assert_eq!(config.reserved_memory, 7);
-        assert_eq!((config.server.max_connect_size, config.max_connections, config.max_sessions), (4, 5, 6));
+        assert_eq!((config.server.max_connect_size.get(), config.max_connections, config.max_sessions), (4, 5, 6));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -376,7 +377,7 @@ fn a_client_whose_turn_does_not_come_is_refused() {
 /// message.
 #[test]
 fn packets_share_frames_as_they_like() {
-    let config = ServerConfig { maximum_packet_size: 1000, ..ServerConfig::default() };
+    let config = ServerConfig { maximum_packet_size: NonZeroU32::new(1000), ..ServerConfig::default() };
     with(config, Rights::default(), async |driver| {
         let address = listen(&driver, Transport::WebSocket).await;
         let largest = publish("t", &[b'x'; 994]);
@@ -478,16 +479,20 @@ fn bytes_behind_disconnect_do_no_harm() {
 /// A client that has sent its last byte, and then only writes, gets the answers that still wait to be written.
 #[test]
 fn a_client_that_only_writes_gets_the_answers_before_the_end() {
-    with(ServerConfig { transmit_limit: u32::MAX, ..ServerConfig::default() }, Rights::default(), async |driver| {
-        let address = listen(&driver, Transport::Tcp).await;
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let message = publish("t", &[b'x'; 1 << 16]);
-        let mut first = [connect(5, "c", None, None), packet(0x82, b"\0\x01\0\0\x01t\0")].concat();
-        first.extend(publish5(&message, 200));
-        first.extend(b"\xc1\x00");
-        let answer = talk(&mut stream, &first, 200).await;
-        assert!(answer.ends_with(MALFORMED) && answer.len() > 200 << 16, "{}", answer.len());
-    });
+    with(
+        ServerConfig { transmit_limit: NonZeroU32::MAX, ..ServerConfig::default() },
+        Rights::default(),
+        async |driver| {
+            let address = listen(&driver, Transport::Tcp).await;
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let message = publish("t", &[b'x'; 1 << 16]);
+            let mut first = [connect(5, "c", None, None), packet(0x82, b"\0\x01\0\0\x01t\0")].concat();
+            first.extend(publish5(&message, 200));
+            first.extend(b"\xc1\x00");
+            let answer = talk(&mut stream, &first, 200).await;
+            assert!(answer.ends_with(MALFORMED) && answer.len() > 200 << 16, "{}", answer.len());
+        },
+    );
 }
 
 /// As many copies of a message, in 5.0, without properties.

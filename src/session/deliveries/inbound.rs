@@ -18,8 +18,6 @@ pub(crate) struct Inbound {
     /// Number of acknowledgements that complete a delivery and were put into the output since bytes were last taken
     /// from it.
     unsent_acks: u16,
-    /// Whether input was last not taken, because too many answers are in the output.
-    pub(in crate::session) is_held: bool,
     /// Number of the connection, by which receipts of earlier connections are refused.
     connection: u32,
     /// Acknowledgements that the application owes, in the order of reception.
@@ -201,7 +199,6 @@ impl Inbound {
         }
         self.connection = self.connection.wrapping_add(1);
         self.unsent_acks = 0;
-        self.is_held = false;
         self.carried = (self.received.len() != 0).then(|| Box::new(self.received.clone()));
     }
 

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use super::packet_id::PacketIds;
-use crate::codec::PacketId;
+use crate::codec::{PacketId, QoS};
 use crate::session::store::stored::Stored;
 use crate::session::token::Token;
 use crate::time::Instant;
@@ -25,8 +25,6 @@ pub(crate) struct Outbound {
     /// from there on.
     resend: Link,
     to_resend: u16,
-    /// The number of operations whose [outcome was reported](Flow::is_reported).
-    reported: u16,
 }
 
 /// A packet identifier, or 0 for none.
@@ -115,6 +113,14 @@ enum Step {
 }
 
 impl Stage {
+    /// Returns the first stage of a message of QoS 1 or 2.
+    pub(crate) const fn of(qos: QoS) -> Self {
+        match qos {
+            QoS::AtMostOnce | QoS::AtLeastOnce => Self::PubAck,
+            QoS::ExactlyOnce => Self::PubRec,
+        }
+    }
+
     /// Returns the transition of sections 4.3.2 and 4.3.3.
     #[inline]
     const fn step(self, ack: Ack) -> Step {
@@ -177,26 +183,16 @@ impl Default for Flow {
 impl Outbound {
     pub(crate) fn new() -> Self {
         let nothing = Order { first: 0, last: 0, len: 0 };
-        Self {
-            flows: PacketIds::new(),
-            unacknowledged: nothing,
-            released: nothing,
-            resend: 0,
-            to_resend: 0,
-            reported: 0,
-        }
+        Self { flows: PacketIds::new(), unacknowledged: nothing, released: nothing, resend: 0, to_resend: 0 }
     }
 
     /// Restores messages in flight, in the order in which they were sent; messages with PUBREC in the order of their
     /// PUBRECs.
     pub(crate) fn restored(messages: impl IntoIterator<Item = (PacketId, Flow)>) -> Self {
         let mut order = Vec::new();
-        let flows = PacketIds::restored(
-            messages.into_iter().inspect(|(id, flow)| order.push((*id, flow.stage, flow.is_reported))),
-        );
+        let flows = PacketIds::restored(messages.into_iter().inspect(|(id, flow)| order.push((*id, flow.stage))));
         let mut outbound = Self { flows, ..Self::new() };
-        for (id, stage, is_reported) in order {
-            outbound.reported = outbound.reported.saturating_add(u16::from(is_reported));
+        for (id, stage) in order {
             match stage {
                 Stage::PubComp(_) => outbound.append(id, |outbound| &mut outbound.released),
                 Stage::GivenUp => {}
@@ -206,9 +202,9 @@ impl Outbound {
         outbound
     }
 
-    /// Returns the number of operations whose outcome is not reported yet.
-    pub(crate) fn open(&self) -> usize {
-        self.len().saturating_sub(usize::from(self.reported))
+    /// Counts the operations whose outcome is not reported yet, by looking at each.
+    pub(crate) fn count_unreported(&self) -> usize {
+        self.flows.iter().filter(|(_, flow)| !flow.is_reported).count()
     }
 
     /// Returns the number of packet identifiers in use.
@@ -283,8 +279,7 @@ impl Outbound {
             (Step::Finished | Step::Downgraded, _) => {
                 let (token, freed) = (flow.token, flow.stored.len());
                 flow.stored.clear();
-                let is_reported = core::mem::take(&mut flow.is_reported);
-                self.reported = self.reported.saturating_sub(u16::from(is_reported));
+                let is_reported = flow.is_reported;
                 self.unlink(id, stage);
                 self.flows.free(id);
                 Acknowledged::Finished { token: (!is_reported).then_some(token), stage, freed }
@@ -334,9 +329,7 @@ impl Outbound {
         };
         let freed = flow.stored.len();
         flow.stored.clear();
-        if !core::mem::replace(&mut flow.is_reported, true) {
-            self.reported = self.reported.saturating_add(1);
-        }
+        flow.is_reported = true;
         if flow.starts_at == NOT_YET && matches!(flow.stage, Stage::PubAck | Stage::PubRec) {
             self.set_aside(id);
         }
@@ -399,9 +392,7 @@ impl Outbound {
     pub(crate) fn remove(&mut self, id: PacketId) -> Option<Flow> {
         let stage = self.flows.get(id)?.stage;
         self.unlink(id, stage);
-        let flow = self.flows.remove(id)?;
-        self.reported = self.reported.saturating_sub(u16::from(flow.is_reported));
-        Some(flow)
+        self.flows.remove(id)
     }
 
     /// Gives up a message that may have been sent. Returns its token, the number of bytes that are no longer stored,
@@ -415,7 +406,7 @@ impl Outbound {
 
     /// Frees the packet identifiers of the messages that were given up, because the session ended.
     pub(crate) fn forget_given_up(&mut self) {
-        if self.reported != 0 {
+        if self.len() != 0 {
             self.take_where(|flow| flow.stage == Stage::GivenUp);
         }
     }
@@ -504,7 +495,6 @@ impl Outbound {
         self.messages().count() == messages
             && self.flows.iter().filter(|(_, flow)| flow.is_message()).count() == messages
             && self.flows.iter().count() == self.len()
-            && self.flows.iter().filter(|(_, flow)| flow.is_reported).count() == usize::from(self.reported)
             && self.given_up().all(|id| self.flows.get(id).is_some_and(|flow| flow.is_reported))
             && resend_len == usize::from(self.to_resend)
     }

@@ -79,7 +79,7 @@ pub(crate) enum Record<'a> {
     Received(PacketId, u8),
     Finished(PacketId),
     GivenUp(PacketId),
-    TakenOver(PacketId),
+    OwnershipAccepted(PacketId),
     Released(PacketId),
 }
 
@@ -136,7 +136,7 @@ impl Journal {
             }
             Record::Finished(id) => self.write_id(b'F', id),
             Record::GivenUp(id) => self.write_id(b'X', id),
-            Record::TakenOver(id) => self.write_id(b'I', id),
+            Record::OwnershipAccepted(id) => self.write_id(b'I', id),
             Record::Released(id) => self.write_id(b'O', id),
         }
     }

@@ -1,4 +1,4 @@
-//! What the client is told to do.
+//! Commands for the client.
 
 use arbitrary::{Arbitrary as _, Result};
 use bytes::{Buf as _, Bytes};
@@ -10,7 +10,7 @@ use mqtt_sansio::{CommandError, Instant, Message, Token};
 use super::Ops;
 
 impl Ops<'_> {
-    /// Gives a command; when it is refused nothing has changed.
+    /// Gives a command, and checks that a refused one changes nothing.
     pub(super) fn command<T>(
         &mut self,
         command: impl FnOnce(&mut ClientSession, Instant) -> Result<T, CommandError>,
@@ -21,7 +21,7 @@ impl Ops<'_> {
             let counts = (client.open_operations(), client.waiting(), client.in_flight());
             (journal, transmit, counts, client.is_connected())
         }
-        // With the time that is told, what has expired leaves the queue.
+        // Expired messages leave the queue when the time advances.
         let is_later = self.now > self.latest;
         self.latest = self.latest.max(self.now);
         let before = state(&mut self.client);

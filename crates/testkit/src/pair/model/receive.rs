@@ -1,4 +1,4 @@
-//! What the server does with each packet.
+//! The server's reactions to each packet.
 
 use mqtt_sansio::Utf8Str;
 use mqtt_sansio::codec::{

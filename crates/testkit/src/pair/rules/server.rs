@@ -1,4 +1,4 @@
-//! What only a server has to keep: how a connection begins, and what it sends only in answer.
+//! Rules for servers only: the beginning of a connection, and packets that are answers to others.
 
 use mqtt_sansio::codec::{ConnAck, ConnAckReasonCode, Connect, Packet, Version};
 
@@ -18,7 +18,7 @@ impl Rules {
         };
     }
 
-    /// Whether the packet is one to which no limit applies; there is none.
+    /// Checks a packet of the server. Returns whether it is one to which no limit applies; there is none.
     pub(super) fn server_writes(&mut self, packet: &Packet<'_>) -> bool {
         match (self.stage, packet) {
             (Stage::Opened, _) => panic!("before CONNECT the server has sent {packet:?} [MQTT-3.2.0-1]"),
@@ -50,7 +50,7 @@ impl Rules {
         self.stage = Stage::Connected;
         let can_resume = self.resumes && !asked_clean;
         assert!(can_resume || !connack.session_present, "a session is present that there is not [MQTT-3.2.2-2]");
-        // 3.1 cannot say that a session is present.
+        // 3.1 has no Session Present flag.
         let session_present = connack.session_present || (self.version == Version::V31 && can_resume);
         self.flows.begin(session_present, self.peer.receive_maximum);
     }

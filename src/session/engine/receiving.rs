@@ -1,0 +1,445 @@
+//! Processing of received messages, and of acknowledgements of sent messages.
+
+use super::Engine;
+use crate::codec::{
+    AckProperties, DecodeError, Delivery, Packet, PacketId, PacketType, PubAckReasonCode, PubRec, PubRelReasonCode,
+    Publish, PublishProperties, QoS, ReasonCode, Short, Version,
+};
+use crate::session::deliveries::ack::OrderedAck;
+use crate::session::deliveries::inbound::{Arrival, BadReceipt, Receipt};
+use crate::session::deliveries::outbound::{Ack, Acknowledged, Stage};
+use crate::session::endpoint::{Peer, SessionAction, Stop, halt};
+use crate::session::error::{CommandError, ProtocolError};
+use crate::session::limits::ConnectionLimits;
+use crate::session::link::partial::Partial;
+use crate::session::message::{PayloadPart, ReceivedMessage, Topic};
+use crate::session::outcome::{Done, Outcome};
+use crate::session::store::journal::Record;
+
+impl Engine {
+    /// Returns whether a packet can be taken out of the input.
+    #[inline(always)]
+    pub(in crate::session) fn takes_input(&mut self, limits: &ConnectionLimits, input: &[u8]) -> bool {
+        self.link.takes_input(limits, input)
+    }
+
+    /// Takes the packet at the start of the input, if it is a complete short one.
+    #[inline(always)]
+    pub(in crate::session) fn take_short<'a>(
+        &mut self,
+        limits: &ConnectionLimits,
+        input: &mut &'a [u8],
+    ) -> Option<Short<'a>> {
+        self.link.take_short(limits, input)
+    }
+
+    /// Takes the packet at the start of the input, if it is complete.
+    pub(in crate::session) fn take_packet<'a>(
+        &mut self,
+        limits: &ConnectionLimits,
+        input: &mut &'a [u8],
+    ) -> Result<Option<Packet<'a>>, DecodeError> {
+        self.link.take_packet(limits, input)
+    }
+
+    /// Processes more of a message that is delivered in parts, or a packet of a delivery that is not short or not
+    /// complete.
+    pub(in crate::session) fn receive_unusual<'a, A: SessionAction<'a>>(
+        &mut self,
+        peer: &mut impl Peer,
+        limits: &ConnectionLimits,
+        input: &mut &'a [u8],
+        stop: &mut Option<Stop>,
+    ) -> Option<A> {
+        if self.link.is_partial() {
+            return self.continue_message(limits, input, stop).map(A::from);
+        }
+        if !limits.is_open || !is_about_deliveries(input) {
+            *stop = Some(Stop::Other);
+            return None;
+        }
+        match self.link.take_packet(limits, input) {
+            Ok(Some(packet)) => self.receive(peer, limits, packet, stop),
+            Ok(None) if limits.deliver_in_parts == u32::MAX => None,
+            Ok(None) => self.begin_message(peer, limits, input, stop).map(A::from),
+            Err(error) => {
+                *stop = Some(Stop::Malformed(error));
+                None
+            }
+        }
+    }
+
+    /// Processes a [`Short`] packet.
+    #[inline(always)]
+    pub(in crate::session) fn receive_short<'a, A: SessionAction<'a>>(
+        &mut self,
+        peer: &mut impl Peer,
+        limits: &ConnectionLimits,
+        packet: Short<'a>,
+        stop: &mut Option<Stop>,
+    ) -> Option<A> {
+        let properties = AckProperties::default();
+        match packet {
+            Short::Publish { delivery, retain, topic, payload } => {
+                if let Err(protocol_error) = peer.may_send(delivery.qos(), retain) {
+                    return halt(stop, protocol_error);
+                }
+                let receipt = match self.accept_ownership(limits, delivery) {
+                    Ok(receipt) => receipt,
+                    Err(end) => return halt(stop, end?),
+                };
+                let topic = Topic::Named(topic);
+                let message = ReceivedMessage::new(topic, payload, delivery, retain, PublishProperties::default());
+                Some(ReceivedMessage { receipt, ..message }.into())
+            }
+            Short::Ack(PacketType::PubRec, id) => self.receive_pubrec(PubRec::new(id), stop),
+            Short::Ack(PacketType::PubRel, id) => {
+                self.receive_pubrel(id);
+                None
+            }
+            Short::Ack(packet, id) => {
+                // One call for both, so that it is compiled into this place.
+                let ack = if packet == PacketType::PubAck { Ack::PubAck } else { Ack::PubComp };
+                self.complete(limits, id, ack, packet, ReasonCode::Success, properties, stop)
+            }
+        }
+    }
+
+    /// Processes a PUBLISH or an acknowledgement of one. Any other packet is ignored.
+    #[inline(never)]
+    fn receive<'a, A: SessionAction<'a>>(
+        &mut self,
+        peer: &mut impl Peer,
+        limits: &ConnectionLimits,
+        packet: Packet<'a>,
+        stop: &mut Option<Stop>,
+    ) -> Option<A> {
+        match packet {
+            Packet::Publish(publish) => self.receive_publish(peer, limits, publish, stop),
+            Packet::PubAck(ack) => {
+                let code = ack.reason_code.into();
+                self.complete(limits, ack.id, Ack::PubAck, PacketType::PubAck, code, ack.properties, stop)
+            }
+            Packet::PubRec(ack) => self.receive_pubrec(ack, stop),
+            Packet::PubRel(ack) => {
+                self.receive_pubrel(ack.id);
+                None
+            }
+            Packet::PubComp(ack) => {
+                let code = ack.reason_code.into();
+                self.complete(limits, ack.id, Ack::PubComp, PacketType::PubComp, code, ack.properties, stop)
+            }
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn receive_publish<'a, A: SessionAction<'a>>(
+        &mut self,
+        peer: &mut impl Peer,
+        limits: &ConnectionLimits,
+        publish: Publish<'a>,
+        stop: &mut Option<Stop>,
+    ) -> Option<A> {
+        let topic = match self.topic_of(peer, limits, &publish) {
+            Ok(topic) => topic,
+            Err(protocol_error) => return halt(stop, protocol_error),
+        };
+        let Publish { delivery, retain, payload, properties, .. } = publish;
+        let receipt = match self.accept_ownership(limits, delivery) {
+            Ok(receipt) => receipt,
+            Err(end) => return halt(stop, end?),
+        };
+        let message = ReceivedMessage::new(topic, payload, delivery, retain, properties);
+        Some(ReceivedMessage { receipt, ..message }.into())
+    }
+
+    /// Checks a message against the limits of this connection, and returns its topic with a topic alias resolved.
+    fn topic_of<'a>(
+        &mut self,
+        peer: &mut impl Peer,
+        limits: &ConnectionLimits,
+        publish: &Publish<'a>,
+    ) -> Result<Topic<'a>, ProtocolError> {
+        peer.may_send(publish.delivery.qos(), publish.retain)?;
+        if !publish.properties.subscription_identifiers.is_empty() {
+            peer.may_send_identifiers(publish)?;
+        }
+        match publish.properties.topic_alias {
+            Some(alias) => self.link.resolve_alias(limits, publish.topic, alias),
+            None => Ok(Topic::Named(publish.topic)),
+        }
+    }
+
+    /// Registers a received message, and acknowledges it unless the application does so. An error means that the
+    /// message must not be delivered: because it was delivered before (`None`), or because of a Protocol Error.
+    #[inline(always)]
+    fn accept_ownership(
+        &mut self,
+        limits: &ConnectionLimits,
+        delivery: Delivery,
+    ) -> Result<Option<Receipt>, Option<ProtocolError>> {
+        match delivery {
+            Delivery::AtMostOnce => Ok(None),
+            Delivery::AtLeastOnce { id, .. } => self.arrive(limits, id, QoS::AtLeastOnce),
+            Delivery::ExactlyOnce { id, .. } => self.arrive(limits, id, QoS::ExactlyOnce),
+        }
+    }
+
+    #[inline]
+    fn arrive(
+        &mut self,
+        limits: &ConnectionLimits,
+        id: PacketId,
+        qos: QoS,
+    ) -> Result<Option<Receipt>, Option<ProtocolError>> {
+        match self.deliveries.inbound_mut().arrive(id, qos, limits.receive_maximum) {
+            Arrival::New if limits.manual_acks => {
+                Ok(Some(self.deliveries.inbound_mut().expect(OrderedAck::waiting(id, qos))))
+            }
+            Arrival::New => {
+                if qos == QoS::ExactlyOnce {
+                    self.effects.record(Record::OwnershipAccepted(id));
+                }
+                self.acknowledge(id, qos, PubAckReasonCode::Success);
+                Ok(None)
+            }
+            Arrival::Duplicate => {
+                self.acknowledge_duplicate(id);
+                Err(None)
+            }
+            Arrival::TooMany => Err(Some(ProtocolError::ReceiveMaximumExceeded)),
+        }
+    }
+
+    /// Acknowledges a duplicate of a message of QoS 2, after the acknowledgements that wait for the application.
+    fn acknowledge_duplicate(&mut self, id: PacketId) {
+        if self.deliveries.inbound_mut().is_pending() {
+            self.deliveries.inbound_mut().expect(OrderedAck::duplicate(id));
+        } else if self.deliveries.inbound_mut().has(id) {
+            self.acknowledge(id, QoS::ExactlyOnce, PubAckReasonCode::Success);
+        } else {
+            // The message was refused after its duplicate began to arrive.
+            self.acknowledge(id, QoS::ExactlyOnce, PubAckReasonCode::UnspecifiedError);
+        }
+    }
+
+    /// Puts PUBACK or PUBREC into the output.
+    #[inline]
+    fn acknowledge(&mut self, id: PacketId, qos: QoS, reason_code: PubAckReasonCode) {
+        if qos == QoS::AtLeastOnce {
+            self.deliveries.inbound_mut().acked();
+        } else if reason_code.is_error() {
+            self.deliveries.inbound_mut().refuse(id);
+            self.deliveries.inbound_mut().acked();
+            if self.version() != Version::V5 {
+                // Only a duplicate reaches this point, after the message was released: PUBREC of 3.1.1 cannot say that
+                // there is nothing to release, and PUBCOMP has been sent already.
+                return;
+            }
+        }
+        self.link.put_ack(id, qos, reason_code);
+    }
+
+    /// Acknowledges a message for the application. Acknowledgements are sent in the order of reception.
+    pub(crate) fn ack(
+        &mut self,
+        limits: &ConnectionLimits,
+        receipt: Receipt,
+        reason_code: PubAckReasonCode,
+        properties: &AckProperties<'_>,
+    ) -> Result<(), CommandError> {
+        let version = self.version();
+        let reason_code = if version == Version::V5 { reason_code } else { PubAckReasonCode::Success };
+        let ack = self.deliveries.inbound_mut().pending(receipt).map_err(|bad| match bad {
+            BadReceipt::EarlierConnection => CommandError::EarlierConnection,
+            BadReceipt::Used => CommandError::AlreadyAcknowledged,
+        })?;
+        if !limits.is_open {
+            return Err(CommandError::NotConnected); // nothing follows DISCONNECT
+        }
+        let (id, qos) = (ack.id, ack.qos);
+        let is_plain = properties.is_empty();
+        if !is_plain {
+            ack.decide(reason_code, properties, version, limits.max_packet_size)?;
+        }
+        if qos == QoS::ExactlyOnce && !reason_code.is_error() && self.deliveries.inbound_mut().has(id) {
+            self.effects.record(Record::OwnershipAccepted(id));
+        }
+        if is_plain {
+            // In the common case the acknowledgement is the next in the order of reception, and is sent without being
+            // stored.
+            if self.deliveries.inbound_mut().take_first(receipt) {
+                self.acknowledge(id, qos, reason_code);
+            } else if let Ok(ack) = self.deliveries.inbound_mut().pending(receipt) {
+                ack.decide(reason_code, properties, version, limits.max_packet_size)?;
+            } else {
+                bug!("the receipt was good a moment ago");
+            }
+        }
+        while let Some(ack) = self.deliveries.inbound_mut().next_ready() {
+            match ack.packet() {
+                Some(packet) => self.acknowledge_with(&ack, packet),
+                // A duplicate of a message that was refused.
+                None if ack.is_duplicate() && !self.deliveries.inbound_mut().has(ack.id) => {
+                    self.acknowledge(ack.id, ack.qos, PubAckReasonCode::UnspecifiedError);
+                }
+                None => self.acknowledge(ack.id, ack.qos, ack.reason_code()),
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`acknowledge`](Self::acknowledge), with an encoded packet.
+    fn acknowledge_with(&mut self, ack: &OrderedAck, packet: &[u8]) {
+        let is_refused = ack.reason_code().is_error();
+        if ack.qos == QoS::ExactlyOnce && is_refused {
+            self.deliveries.inbound_mut().refuse(ack.id);
+        }
+        if ack.qos == QoS::AtLeastOnce || is_refused {
+            self.deliveries.inbound_mut().acked();
+        }
+        self.link.append_ack(packet);
+    }
+
+    fn receive_pubrel(&mut self, id: PacketId) {
+        // An unknown packet identifier is no error: PUBCOMP may have been lost with an earlier connection.
+        let reason_code = if self.deliveries.inbound_mut().release(id) {
+            self.effects.record(Record::Released(id));
+            PubRelReasonCode::Success
+        } else {
+            self.not_found()
+        };
+        self.link.put_pubcomp(id, reason_code);
+    }
+
+    fn receive_pubrec<'a, A: SessionAction<'a>>(&mut self, ack: PubRec<'a>, stop: &mut Option<Stop>) -> Option<A> {
+        let reason_code = match self.deliveries.acknowledge(ack.id, Ack::PubRec(ack.reason_code.value()), false) {
+            Acknowledged::Finished { token, .. } => {
+                self.effects.record(Record::Finished(ack.id));
+                let outcome = Outcome::Acknowledged { reason_code: ack.reason_code.into(), properties: ack.properties };
+                return Some(Done { token: token?, outcome }.into());
+            }
+            Acknowledged::Release { first, .. } => {
+                if first {
+                    self.effects.record(Record::Received(ack.id, ack.reason_code.value()));
+                }
+                PubRelReasonCode::Success
+            }
+            Acknowledged::Unknown if ack.reason_code.is_error() => return None, // nothing is to be released
+            Acknowledged::Unknown => self.not_found(),
+            Acknowledged::Mismatch => return halt(stop, self.mismatched(ack.id, PacketType::PubRec)),
+        };
+        self.link.put_pubrel(ack.id, reason_code);
+        None
+    }
+
+    /// Returns the reason code for a packet identifier that is not in use.
+    const fn not_found(&self) -> PubRelReasonCode {
+        match self.version() {
+            Version::V5 => PubRelReasonCode::PacketIdentifierNotFound,
+            Version::V31 | Version::V311 => PubRelReasonCode::Success,
+        }
+    }
+
+    /// Processes PUBACK or PUBCOMP, which completes a delivery.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)] // the fields of a packet
+    fn complete<'a, A: SessionAction<'a>>(
+        &mut self,
+        limits: &ConnectionLimits,
+        id: PacketId,
+        ack: Ack,
+        packet: PacketType,
+        reason_code: ReasonCode,
+        properties: AckProperties<'a>,
+        stop: &mut Option<Stop>,
+    ) -> Option<A> {
+        match self.deliveries.acknowledge(id, ack, limits.puback_ends_qos_2) {
+            Acknowledged::Finished { token, stage, .. } => {
+                self.effects.record(Record::Finished(id));
+                let token = token?;
+                if stage == Stage::PubRec {
+                    return Some(Done { token, outcome: Outcome::AtLeastOnce { reason_code, properties } }.into());
+                }
+                let reason_code = match stage {
+                    // The reason code in PUBREC. An unknown packet identifier in PUBCOMP is no error: an earlier
+                    // PUBCOMP, which did not arrive, has completed the delivery (section 3.7.2.1).
+                    Stage::PubComp(code) => PubAckReasonCode::from_value(code).map_or(reason_code, Into::into),
+                    _ => reason_code,
+                };
+                Some(Done { token, outcome: Outcome::Acknowledged { reason_code, properties } }.into())
+            }
+            // No operation waits for the acknowledgement, which is ignored.
+            Acknowledged::Unknown | Acknowledged::Release { .. } => None,
+            Acknowledged::Mismatch => halt(stop, self.mismatched(id, packet)),
+        }
+    }
+
+    /// Gives up an operation whose answer has the wrong type; see
+    /// [`Deliveries::mismatched`](crate::session::deliveries::Deliveries::mismatched).
+    #[cold]
+    pub(super) fn mismatched(&mut self, id: PacketId, packet: PacketType) -> ProtocolError {
+        self.deliveries.mismatched(id, packet, &mut self.effects);
+        ProtocolError::MismatchedAck(packet)
+    }
+
+    /// Begins to deliver the message at the start of the input, if it is to be delivered in parts.
+    fn begin_message<'a>(
+        &mut self,
+        peer: &mut impl Peer,
+        limits: &ConnectionLimits,
+        input: &mut &'a [u8],
+        stop: &mut Option<Stop>,
+    ) -> Option<ReceivedMessage<'a>> {
+        let (publish, missing) = match self.link.take_head(limits, input) {
+            Ok(head) => head?,
+            Err(error) => {
+                *stop = Some(Stop::Malformed(error));
+                return None;
+            }
+        };
+        let topic = match self.topic_of(peer, limits, &publish) {
+            Ok(topic) => topic,
+            Err(protocol_error) => return halt(stop, protocol_error),
+        };
+        let delivery = publish.delivery;
+        let is_duplicate = match delivery {
+            Delivery::ExactlyOnce { id, .. } => self.deliveries.inbound().has(id),
+            Delivery::AtMostOnce | Delivery::AtLeastOnce { .. } => false,
+        };
+        self.link.begin_parts(Partial::new(delivery, missing, is_duplicate));
+        let message = ReceivedMessage::new(topic, publish.payload, delivery, publish.retain, publish.properties);
+        (!is_duplicate).then_some(ReceivedMessage { missing, ..message })
+    }
+
+    /// Takes more of a message that is delivered in parts. The session accepts ownership of the message, and
+    /// acknowledges it, with the last part.
+    #[cold]
+    fn continue_message<'a>(
+        &mut self,
+        limits: &ConnectionLimits,
+        input: &mut &'a [u8],
+        stop: &mut Option<Stop>,
+    ) -> Option<PayloadPart<'a>> {
+        let (bytes, partial) = self.link.take_part(input)?;
+        let (delivery, missing, is_duplicate) = (partial.delivery(), partial.missing(), partial.is_duplicate());
+        let mut receipt = None;
+        if missing == 0 {
+            if let (true, Delivery::ExactlyOnce { id, .. }) = (is_duplicate, delivery) {
+                self.acknowledge_duplicate(id);
+                return None;
+            }
+            receipt = match self.accept_ownership(limits, delivery) {
+                Ok(receipt) => receipt,
+                Err(end) => return halt(stop, end?),
+            };
+        }
+        (!is_duplicate).then_some(PayloadPart { bytes, missing, receipt })
+    }
+}
+
+/// Returns whether the packet is a PUBLISH or an acknowledgement of one.
+const fn is_about_deliveries(packet: &[u8]) -> bool {
+    matches!(packet.first(), Some(0x30..=0x7F))
+}
