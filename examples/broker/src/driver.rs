@@ -247,7 +247,7 @@ impl Driver {
         loop {
             // Nothing has to be woken: it is awake.
             self.wakes_at.set(Some(Instant::EPOCH));
-            if self.turns.work(&self.clock, || self.keep_time()) || self.is_due() {
+            if self.turns.work(&self.clock, |now| self.keep_time(now)) || self.is_due(self.now()) {
                 // This comes back after the runtime has looked for events, not before.
                 tokio::task::yield_now().await;
                 continue;
@@ -263,17 +263,17 @@ impl Driver {
     }
 
     /// Whether the broker has something to do. While it has work that one call does not finish, that is always so.
-    fn is_due(&self) -> bool {
-        self.broker.borrow().deadline().is_some_and(|deadline| deadline <= self.now())
+    fn is_due(&self, now: Instant) -> bool {
+        self.broker.borrow().deadline().is_some_and(|deadline| deadline <= now)
     }
 
     /// Lets the broker do what is due, for one call.
-    fn keep_time(&self) {
-        if !self.is_due() {
+    fn keep_time(&self, now: Instant) {
+        if !self.is_due(now) {
             return;
         }
         // A fault in what one client is owed must not end what all others are owed. The panic hook logs it.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.broker.borrow_mut().poll(self.now())));
+        let _ = catch_unwind(AssertUnwindSafe(|| self.broker.borrow_mut().poll(now)));
         self.wake(None);
     }
 

@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use mqtt_sansio::StdClock;
+use mqtt_sansio::{Instant, StdClock};
 
 use crate::fair::{Fair, MemberIndex};
 use crate::origin::Principal;
 
 /// How long turns follow one another until events are looked for.
-const SLICE: Duration = Duration::from_micros(250);
+const SLICE: Duration = Duration::from_millis(1);
 
 /// The tasks.
 pub(crate) struct Turns {
@@ -98,12 +98,12 @@ impl Turns {
         }
     }
 
-    /// Runs turns for a while, and `between` before each and after the last. Returns whether there is more to do.
-    pub(crate) fn work(&self, clock: &StdClock, mut between: impl FnMut()) -> bool {
+    /// Runs turns for a while, and `between` before each and after the last, with the time. Returns whether there is more to do.
+    pub(crate) fn work(&self, clock: &StdClock, mut between: impl FnMut(Instant)) -> bool {
         let start = clock.now();
         let mut now = start;
         loop {
-            between();
+            between(now);
             self.enter_woken();
             let Some(index) = self.fair.borrow_mut().next() else { return false };
             let is_done = self.run(index);
@@ -229,7 +229,7 @@ mod tests {
         counts.iter().for_each(|count| turns.spawn(origin(1), busy(count)));
         let calls = Cell::new(0);
         while counts.iter().any(|count| count.get() < 100) {
-            assert!(turns.work(&clock, || calls.set(calls.get() + 1)), "there is always more");
+            assert!(turns.work(&clock, |_| calls.set(calls.get() + 1)), "there is always more");
         }
         let all: u32 = counts.iter().map(|count| count.get()).sum();
         assert_eq!(calls.get(), all, "something is done before each turn");
@@ -250,14 +250,14 @@ mod tests {
         turns.spawn(origin(1), poll_fn(move |_| if told.0.get() == 0 { panic!("a fault") } else { Poll::Ready(()) }));
         turns.spawn(origin(1), busy(&others));
         while others.get() < 10 {
-            turns.work(&clock, || {});
+            turns.work(&clock, |_| {});
         }
         assert_eq!(ended.get(), 1, "what the task held is dropped");
         // Its place is free for another one.
         let more = Rc::new(Cell::new(0));
         turns.spawn(origin(2), busy(&more));
         while more.get() < 10 {
-            turns.work(&clock, || {});
+            turns.work(&clock, |_| {});
         }
         assert_eq!(turns.tasks.borrow().len(), 2);
     }
@@ -276,11 +276,11 @@ mod tests {
         );
         let mut context = Context::from_waker(Waker::noop());
         assert!(turns.poll_woken(&mut context).is_ready(), "there is a new task");
-        assert!(!turns.work(&clock, || {}));
+        assert!(!turns.work(&clock, |_| {}));
         assert!(turns.poll_woken(&mut context).is_pending());
         kept.borrow().as_ref().unwrap().wake_by_ref();
         assert!(turns.poll_woken(&mut context).is_ready());
-        assert!(!turns.work(&clock, || {}));
+        assert!(!turns.work(&clock, |_| {}));
         assert!(turns.poll_woken(&mut context).is_pending());
         turns.nudge();
         assert!(turns.poll_woken(&mut context).is_ready());
