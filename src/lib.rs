@@ -39,7 +39,7 @@
 //! # }
 //! ```
 //!
-//! A [`Broker`](broker::Broker) has many connections, and so a loop of its own: see there.
+//! A [`Broker`](broker::Broker) has many connections, and therefore a loop of its own: see its documentation.
 //!
 //! # Features
 //!
@@ -48,15 +48,15 @@
 //! | `std` | yes | `alloc`, [`StdClock`], and `std` in the dependencies |
 //! | `alloc` | | [`client`] and [`server`], and `encode` of packets into any `bytes::BufMut` |
 //! | `broker` | yes | [`broker`], and `alloc` |
-//! | `arbitrary` | | [`generators`] of valid packets for property tests and fuzzing, and `std` |
+//! | `arbitrary` | | the module `generators`, of valid packets for property tests and fuzzing, and `std` |
 //!
 //! Without features the crate is the codec alone, for `no_std` without an allocator.
 //!
 //! # Public dependencies
 //!
-//! Two dependencies are part of the interface, so a new major version of either is a new major version of this crate:
-//! `bytes` 1 (`Buf` of [`Transmit`], `BufMut` of `encode`, `Bytes` of [`Payload`]; with the feature `alloc`), and `arbitrary` 1
-//! (with the feature `arbitrary`). All others can be exchanged at any time.
+//! Two dependencies are part of the interface, so a new major version of either means a new major version of this
+//! crate: `bytes` 1 (`Buf` of [`Transmit`], `BufMut` of `encode`, `Bytes` of [`Payload`]; with the feature `alloc`),
+//! and `arbitrary` 1 (with the feature `arbitrary`). All others may be replaced at any time.
 //!
 //! # Promises
 //!
@@ -116,8 +116,9 @@ mod topic;
 pub use codec::{PacketId, QoS, ReasonCode, Subscription, Version};
 #[cfg(feature = "alloc")]
 pub use session::{
-    AbandonReason, Codes, CommandError, Journal, JournalError, Message, MessageRef, Outcome, Overflow, Payload,
-    PayloadPart, ProtocolError, Receipt, ReceivedMessage, SessionExpiry, SharedTopic, Token, Topic, Transmit,
+    AbandonReason, AckError, AuthenticateError, Codes, DisconnectError, Journal, JournalError, Message, MessageRef,
+    Outcome, Overflow, Payload, PayloadPart, ProtocolError, PublishError, Receipt, ReceivedMessage, SessionExpiry,
+    SharedTopic, Token, Topic, Transmit, UnknownToken, Will,
 };
 pub use text::{TextError, TextErrorKind, Utf8Str};
 pub use time::Instant;

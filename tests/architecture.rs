@@ -234,9 +234,44 @@ fn no_cfg_of_the_broker_below_the_broker() {
     assert!(found.is_empty(), "cfg(feature = \"broker\") below broker/: {}", found.join(", "));
 }
 
+/// The methods of a type are in its own file, or in two: its commands, and its inner steps.
+#[test]
+fn methods_of_a_type_are_in_two_files_at_most() {
+    /// The third file of a server session is its interface for a router.
+    const MORE: [(&str, usize); 1] = [("ServerSession", 3)];
+    let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources() {
+        if !["session", "client", "server"].contains(&source.module.first().map_or("", String::as_str)) {
+            continue;
+        }
+        for name in source.code.lines().filter_map(implemented) {
+            files.entry(name).or_default().insert(source.path.clone());
+        }
+    }
+    assert!(files.contains_key("Engine") && files.contains_key("ClientSession"), "the types are there");
+    for (name, files) in files {
+        let most = MORE.iter().find(|(of, _)| *of == name).map_or(2, |&(_, most)| most);
+        assert!(files.len() <= most, "methods of {name} are in {files:?}");
+    }
+}
+
+/// The type whose own methods begin in this line.
+fn implemented(line: &str) -> Option<String> {
+    let rest = line.strip_prefix("impl").filter(|rest| !rest.contains(" for "))?;
+    // Behind the generic parameters.
+    let mut depth = 0;
+    let start = rest.find(|c: char| {
+        depth += i32::from(c == '<') - i32::from(c == '>');
+        depth == 0 && c.is_alphabetic()
+    })?;
+    Some(rest[start..].chars().take_while(|&c| c.is_alphanumeric() || c == '_').collect())
+}
+
 #[test]
 fn paths_are_read() {
     let code = "use crate::a::{self, b::{C, D as E}, f};\nfn g() -> super::h::I { self::j() }\nmycrate::k; $crate::l;";
+    let types = ["impl A {", "impl<'a, T: B<'a>> C<'a, T> {", "impl D for E {", "    impl F {"].map(implemented);
+    assert_eq!(types, [Some("A".into()), Some("C".into()), None, None]);
     let found: Vec<_> = paths(code).iter().map(|path| path.join("::")).collect();
     let expected = ["crate::a::self", "crate::a::b::C", "crate::a::b::D", "crate::a::f", "super::h::I", "self::j"];
     assert_eq!(found, expected);

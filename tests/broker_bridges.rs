@@ -37,13 +37,13 @@ fn pitfall_28_a_bridge_does_not_receive_its_own_messages() {
             }
             net.publish(bridge, "t/1", "mine", qos);
             net.retain(bridge, "t/1", "mine, kept", qos);
-            assert_eq!(net.heard(bridge).iter().filter(|line| line.contains("mine")).count(), 0, "{version}");
-            assert_eq!(net.heard(other).iter().filter(|line| line.contains("mine")).count(), 2, "{version}");
+            assert_eq!(net.received(bridge).iter().filter(|line| line.contains("mine")).count(), 0, "{version}");
+            assert_eq!(net.received(other).iter().filter(|line| line.contains("mine")).count(), 2, "{version}");
             // The same after a second SUBSCRIBE with the filter, which bridges send on every connection.
             net.subscribe(bridge, "t/#", QoS::ExactlyOnce);
-            assert_eq!(net.heard(bridge), [""; 0], "{version}");
+            assert_eq!(net.received(bridge), [""; 0], "{version}");
             net.publish(other, "t/1", "theirs", qos);
-            assert_eq!(net.heard(bridge).iter().filter(|line| line.contains("theirs")).count(), 1, "{version}");
+            assert_eq!(net.received(bridge).iter().filter(|line| line.contains("theirs")).count(), 1, "{version}");
         }
     }
 }
@@ -61,13 +61,13 @@ fn pitfall_28_a_bridge_gets_retain_as_published() {
             net.retain(publisher, "t/0", "before", qos);
             for peer in [bridge, other] {
                 net.subscribe(peer, "t/#", QoS::AtMostOnce);
-                net.heard(peer);
+                net.received(peer);
             }
             net.retain(publisher, "t/1", "kept", qos);
             net.publish(publisher, "t/2", "passing", qos);
             net.retain(publisher, "t/1", "", qos);
-            assert_eq!(net.heard(bridge), ["t/1: kept retained", "t/2: passing", "t/1:  retained"], "{version}");
-            assert_eq!(net.heard(other), ["t/1: kept", "t/2: passing", "t/1: "], "{version}");
+            assert_eq!(net.received(bridge), ["t/1: kept retained", "t/2: passing", "t/1:  retained"], "{version}");
+            assert_eq!(net.received(other), ["t/1: kept", "t/2: passing", "t/1: "], "{version}");
         }
     }
 }
@@ -79,7 +79,7 @@ fn pitfall_28_a_subscription_granted_later_has_the_bridge_options() {
         let mut net = Net::plain();
         let bridge = bridge(&mut net, version);
         let other = net.client(version, "other");
-        net.heard(bridge);
+        net.received(bridge);
         net.broker.policy_mut().subscriptions.push_back(Decision::Later);
         net.send(bridge, &[Subscribe::new(id(1), &[Subscription::new("t/#", QoS::AtMostOnce).unwrap()]).into()]);
         let ticket = net.broker.policy().asked.last().unwrap().0;
@@ -87,7 +87,7 @@ fn pitfall_28_a_subscription_granted_later_has_the_bridge_options() {
         net.flush();
         net.publish(bridge, "t/1", "mine", QoS::AtMostOnce);
         net.retain(other, "t/1", "theirs", QoS::AtMostOnce);
-        assert_eq!(net.heard(bridge), ["SUBACK 1 00", "t/1: theirs retained"], "{version}");
+        assert_eq!(net.received(bridge), ["SUBACK 1 00", "t/1: theirs retained"], "{version}");
     }
 }
 
@@ -113,12 +113,12 @@ fn clients_without_bridge_options() {
     let peer = bridge(&mut net, Version::V5);
     net.subscribe(peer, "t", QoS::AtMostOnce);
     net.publish_packet(peer, &mqtt_sansio::codec::Publish { retain: true, ..message("t", "mine", QoS::AtMostOnce) });
-    assert_eq!(net.heard(peer), ["t: mine"]);
+    assert_eq!(net.received(peer), ["t: mine"]);
     net.lose(peer);
 
     let peer = net.resume(&named(Version::V311, "bridge"));
     net.subscribe(peer, "t", QoS::AtMostOnce);
-    net.heard(peer);
+    net.received(peer);
     net.publish(peer, "t", "mine again", QoS::AtMostOnce);
-    assert_eq!(net.heard(peer), ["t: mine again"]);
+    assert_eq!(net.received(peer), ["t: mine again"]);
 }

@@ -38,11 +38,11 @@ fn a_resumed_session_gets_retained_messages() {
                 net.lose(subscriber);
             }
             let subscriber = net.resume(&named(version, "subscriber"));
-            net.heard(subscriber);
+            net.received(subscriber);
             net.subscribe(subscriber, "r/#", QoS::AtMostOnce);
-            assert_eq!(net.heard(subscriber), ["r/1: kept retained"], "{version} {is_taken_over}");
+            assert_eq!(net.received(subscriber), ["r/1: kept retained"], "{version} {is_taken_over}");
             net.publish(publisher, "live", "still", QoS::AtMostOnce);
-            assert_eq!(net.heard(subscriber), ["live: still"]);
+            assert_eq!(net.received(subscriber), ["live: still"]);
         }
     }
 }
@@ -74,11 +74,11 @@ fn dropped_messages_do_not_block_later_ones() {
     bytes::Buf::advance(transmit, bytes::Buf::remaining(transmit));
     net.publish(publisher, "live", "three", QoS::AtLeastOnce);
     net.set_reading(subscriber, true);
-    net.heard(subscriber);
+    net.received(subscriber);
     net.subscribe(subscriber, "r/#", QoS::AtMostOnce);
-    assert_eq!(net.heard(subscriber), ["r/1: kept retained"]);
+    assert_eq!(net.received(subscriber), ["r/1: kept retained"]);
     net.publish(publisher, "live", "still", QoS::AtMostOnce);
-    assert_eq!(net.heard(subscriber), ["live: still"]);
+    assert_eq!(net.received(subscriber), ["live: still"]);
 }
 
 /// The limits of a client hold for one connection: messages for an absent client are stored, and a connection with
@@ -106,15 +106,15 @@ fn limits_belong_to_the_connection() {
         assert_eq!((net.broker.status().stored, net.broker.counters().dropped.total()), (2, 0));
         let subscriber = net.resume(&connect(None));
         net.hold_acks(subscriber);
-        assert_eq!(net.heard(subscriber)[..2], [format!("a: {large} q{qos}"), format!("a: small q{qos}")]);
+        assert_eq!(net.received(subscriber)[..2], [format!("a: {large} q{qos}"), format!("a: small q{qos}")]);
         // A message above the limit of the next connection is dropped then and counted [MQTT-3.1.2-25].
         net.lose(subscriber);
         net.publish(publisher, "a", "third", qos);
         let subscriber = net.resume(&connect(Some(50)));
         net.set_reading(subscriber, true);
-        let heard = net.heard(subscriber);
-        assert!(heard.contains(&format!("a: third q{qos}")), "{heard:?}");
-        assert!(!heard.iter().any(|line| line.contains(&large)), "{heard:?}");
+        let received = net.received(subscriber);
+        assert!(received.contains(&format!("a: third q{qos}")), "{received:?}");
+        assert!(!received.iter().any(|line| line.contains(&large)), "{received:?}");
     }
 }
 
@@ -146,11 +146,11 @@ fn removing_no_local_does_not_deliver_own_retained_messages() {
                     net.send(client, &[Subscribe::new(id(2), &[second]).into()]);
                 }
                 net.set_reading(client, true);
-                let mut heard = net.heard(client);
-                heard.retain(|line| line.starts_with("t/"));
-                heard.sort();
+                let mut received = net.received(client);
+                received.retain(|line| line.starts_with("t/"));
+                received.sort();
                 let expected = ["t/0: foreign q1 retained", "t/2: foreign q1 retained"];
-                assert_eq!(heard, expected, "{handling:?} {first_has_no_local} {in_one_packet}");
+                assert_eq!(received, expected, "{handling:?} {first_has_no_local} {in_one_packet}");
             }
         }
     }
@@ -171,7 +171,7 @@ fn an_expiry_interval_starts_when_the_message_arrives() {
         net.wait(10);
         let subscriber = net.resume(&named(Version::V5, "subscriber"));
         net.hold_acks(subscriber);
-        let bytes = net.heard_bytes(subscriber);
+        let bytes = net.received_bytes(subscriber);
         let packets = server::decode(&bytes, Version::V5);
         let Some(Packet::Publish(publish)) = packets.first() else { panic!("{packets:?}") };
         assert_eq!(publish.properties.message_expiry_interval, Some(20));
@@ -237,9 +237,9 @@ fn pitfall_35_messages_of_an_ended_member_go_to_another_member() {
             for number in 0..10 {
                 net.publish(publisher, "t/1", &number.to_string(), qos);
             }
-            let own = net.heard(first);
+            let own = net.received(first);
             assert_eq!(own.len(), 2, "the others wait: {own:?}");
-            let mut got = net.heard(second);
+            let mut got = net.received(second);
             end.end(&mut net, first, "first", Version::V5);
             // The Receive Maximum is two: further messages arrive as the client acknowledges.
             for _ in 0..10 {
@@ -249,7 +249,7 @@ fn pitfall_35_messages_of_an_ended_member_go_to_another_member() {
                     _ => ids.iter().flat_map(|&id| [PubRec::new(id).into(), PubComp::new(id).into()]).collect(),
                 };
                 net.send(second, &answers);
-                got.extend(net.heard(second).into_iter().filter(|line| line.starts_with("t/")));
+                got.extend(net.received(second).into_iter().filter(|line| line.starts_with("t/")));
             }
             let numbers: Vec<_> = got.iter().map(|line| line.as_bytes()[5] - b'0').collect();
             // The first member had every second message. Its messages of QoS 2 in flight are delivered to no other
@@ -286,7 +286,7 @@ fn pitfall_35_another_member_receives_it_with_its_own_options() {
     let second = net.resume(&named(Version::V5, "second"));
     net.hold_acks(second);
     let left = PublishProperties { message_expiry_interval: Some(50), ..PublishProperties::default() };
-    let bytes = net.heard_bytes(second);
+    let bytes = net.received_bytes(second);
     let packets = server::decode(&bytes, Version::V5);
     let got: Vec<_> = packets
         .iter()
@@ -326,14 +326,14 @@ fn pitfall_35_a_member_that_unsubscribes_receives_its_stored_messages() {
         net.publish(publisher, "t/1", &number.to_string(), QoS::AtLeastOnce);
     }
     net.unsubscribe(first, &["$share/g/t/#"]);
-    assert_eq!(net.heard(first), ["t/1: 0 q1 #11", "t/1: 2 q1 #11", "UNSUBACK 1 00"]);
+    assert_eq!(net.received(first), ["t/1: 0 q1 #11", "t/1: 2 q1 #11", "UNSUBACK 1 00"]);
     net.send(first, &[PubAck::new(id(1)).into()]);
-    assert_eq!(net.heard(first), ["t/1: 4 q1 #11"], "it is still delivered");
-    net.heard(second);
+    assert_eq!(net.received(first), ["t/1: 4 q1 #11"], "it is still delivered");
+    net.received(second);
     End::Command.end(&mut net, first, "first", Version::V5);
     net.lose(second);
     let second = net.resume(&named(Version::V5, "second"));
-    let mut got: Vec<_> = net.heard(second).into_iter().filter(|line| line.starts_with("t/")).collect();
+    let mut got: Vec<_> = net.received(second).into_iter().filter(|line| line.starts_with("t/")).collect();
     got.dedup();
     let payloads: Vec<_> = got.iter().map(|line| &line[5..6]).collect();
     assert_eq!(payloads, ["1", "3", "5", "7", "2", "4", "6"], "{got:?}");
@@ -351,12 +351,12 @@ fn pitfall_35_shares_of_one_filter_are_independent() {
     for number in 0..4 {
         net.publish(publisher, "t/1", &number.to_string(), QoS::AtLeastOnce);
     }
-    let of_others = [net.heard(third).len(), net.heard(fourth).len()];
-    net.heard(second);
+    let of_others = [net.received(third).len(), net.received(fourth).len()];
+    net.received(second);
     End::Command.end(&mut net, first, "first", Version::V5);
     net.send(second, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
-    assert_eq!(net.heard(second), ["t/1: 0 q1 #22", "t/1: 2 q1 #22"]);
-    assert_eq!((of_others, net.heard(third).len(), net.heard(fourth).len()), ([4, 4], 0, 0));
+    assert_eq!(net.received(second), ["t/1: 0 q1 #22", "t/1: 2 q1 #22"]);
+    assert_eq!((of_others, net.received(third).len(), net.received(fourth).len()), ([4, 4], 0, 0));
 }
 
 /// Members may have versions before 5.0, and a message stored without properties for such a member has none for another
@@ -382,7 +382,7 @@ fn pitfall_35_members_of_different_versions() {
             net.broker.end_session(net.now, "first");
             net.flush();
             let second = net.resume(&named(versions[1], "second"));
-            let bytes = net.heard_bytes(second);
+            let bytes = net.received_bytes(second);
             let interval = (versions[1] == Version::V5).then_some(20);
             let got: Vec<_> = server::decode(&bytes, versions[1])
                 .iter()
@@ -415,14 +415,14 @@ fn pitfall_31_large_messages_that_fit_the_limits_are_delivered() {
         let mut net = Net::new(limits);
         let [publisher, subscriber] = ["publisher", "subscriber"].map(|name| {
             let client = net.try_connect(&named(Version::V5, name));
-            net.heard(client); // CONNACK with properties
+            net.received(client); // CONNACK with properties
             client
         });
         net.subscribe(subscriber, "a", qos);
         let bytes: Vec<_> = (1..=count).flat_map(|number| large(size, number, qos)).collect();
         net.send_bytes(publisher, &bytes);
         assert_eq!(net.broker.counters().dropped.total(), 0);
-        assert!(net.heard_bytes(subscriber).len() > usize::from(count) * size);
+        assert!(net.received_bytes(subscriber).len() > usize::from(count) * size);
     }
 }
 
@@ -441,13 +441,16 @@ fn pitfall_31_one_message_can_always_be_stored() {
             for number in 1..=3 {
                 net.send_bytes(publisher, &large(20_000, number, qos));
                 if there {
-                    assert!(net.heard_bytes(subscriber).len() > 20_000, "it is acknowledged, and the next one comes");
+                    assert!(
+                        net.received_bytes(subscriber).len() > 20_000,
+                        "it is acknowledged, and the next one comes"
+                    );
                 }
             }
             if !there {
                 assert_eq!((net.broker.status().stored, net.broker.counters().dropped.queue_full), (1, 2));
                 subscriber = net.resume(&named(Version::V5, "subscriber"));
-                assert!(net.heard_bytes(subscriber).len() > 20_000);
+                assert!(net.received_bytes(subscriber).len() > 20_000);
             }
         }
     }
@@ -477,7 +480,7 @@ fn pitfall_31_a_message_that_could_not_be_stored_is_refused() {
                 let second = Publish { delivery: server::delivery(qos, 2), ..message("a", "0123456789012345", qos) };
                 net.send(publisher, &[second.into()]);
                 let code = if version == Version::V5 { "97" } else { "00" };
-                assert_eq!(net.heard(publisher), [format!("{name} 2 {code}")], "{version} {filter}");
+                assert_eq!(net.received(publisher), [format!("{name} 2 {code}")], "{version} {filter}");
                 assert_eq!((net.broker.counters().messages_refused, net.broker.counters().dropped.total()), (1, 1));
                 let mut notices = net.notices();
                 notices.retain(|notice| !notice.contains("dropped"));
@@ -511,7 +514,7 @@ fn pitfall_31_a_message_stored_at_least_once_is_not_refused() {
     let subscriber = net.connect(&Connect { properties, ..named(Version::V5, "subscriber") });
     net.subscribe(subscriber, "a", QoS::AtLeastOnce);
     net.send_bytes(publisher, &large(100, 1, QoS::AtLeastOnce));
-    assert_eq!(net.heard(publisher), ["PUBACK 1 00"]);
+    assert_eq!(net.received(publisher), ["PUBACK 1 00"]);
     assert_eq!(net.broker.counters().dropped.not_supported, 1);
 }
 
@@ -527,20 +530,20 @@ fn pitfall_31_a_large_payload_is_stored_once() {
     }
     for round in 0..3 {
         net.send_bytes(publisher, &large(60_000, 1, QoS::AtLeastOnce));
-        assert_eq!(net.heard(publisher), ["PUBACK 1 00"], "round {round}");
+        assert_eq!(net.received(publisher), ["PUBACK 1 00"], "round {round}");
         assert_eq!(net.broker.status().stored, 20);
         assert!(net.broker.status().stored_bytes > 20 * 60_000, "it counts for each of them");
         // No other large payload can be stored, neither for a client nor as a retained message.
         net.send_bytes(publisher, &large(60_000, 2, QoS::AtLeastOnce));
-        assert_eq!(net.heard(publisher), ["PUBACK 2 97"]);
+        assert_eq!(net.received(publisher), ["PUBACK 2 97"]);
         let payload = "x".repeat(60_000);
         let retained = Publish { retain: true, ..message("b", &payload, QoS::AtLeastOnce) };
         net.send(publisher, &[retained.into()]);
-        assert_eq!(net.heard(publisher), ["PUBACK 1 97"]);
+        assert_eq!(net.received(publisher), ["PUBACK 1 97"]);
         // After the last client has acknowledged the message, one can.
         for number in 0..20 {
             let subscriber = net.resume(&named(Version::V5, &format!("subscriber-{number}")));
-            assert!(net.heard_bytes(subscriber).len() > 60_000);
+            assert!(net.received_bytes(subscriber).len() > 60_000);
             net.lose(subscriber);
         }
         assert_eq!(net.broker.status().stored, 0);
@@ -550,11 +553,11 @@ fn pitfall_31_a_large_payload_is_stored_once() {
     for _ in 0..3 {
         let retained = Publish { retain: true, ..message("a", &payload, QoS::AtLeastOnce) };
         net.send(publisher, &[retained.into()]);
-        assert_eq!(net.heard(publisher), ["PUBACK 1 00"]);
+        assert_eq!(net.received(publisher), ["PUBACK 1 00"]);
         assert_eq!((net.broker.status().stored, net.broker.status().retained), (20, 1));
         for number in 0..20 {
             let subscriber = net.resume(&named(Version::V5, &format!("subscriber-{number}")));
-            assert!(net.heard_bytes(subscriber).len() > 60_000);
+            assert!(net.received_bytes(subscriber).len() > 60_000);
             net.lose(subscriber);
         }
     }
@@ -586,7 +589,7 @@ fn pitfall_31_a_client_that_acknowledges_is_not_delayed_by_others() {
     net.subscribe(honest, "live", QoS::AtLeastOnce);
     for _ in 0..100 {
         net.publish(publisher, "live", &payload, QoS::AtLeastOnce);
-        assert_eq!(net.heard(honest).len(), 1);
+        assert_eq!(net.received(honest).len(), 1);
     }
     assert_eq!(net.broker.counters().dropped.memory, dropped);
     assert_eq!(net.broker.status().stored_bytes, full);
@@ -599,10 +602,10 @@ fn pitfall_35_a_share_that_has_ended_receives_no_messages() {
     net.publish(publisher, "t/1", "0", QoS::AtLeastOnce);
     for member in [first, second] {
         net.unsubscribe(member, &["$share/g/t/#"]);
-        net.heard(member);
+        net.received(member);
     }
     net.subscribe(second, "$share/g/t/#", QoS::AtLeastOnce);
     End::Command.end(&mut net, first, "first", Version::V5);
-    assert!(net.heard(second).is_empty());
+    assert!(net.received(second).is_empty());
     assert_eq!(net.broker.counters().dropped.session_ended, 1);
 }

@@ -51,8 +51,8 @@ fn assert_dropped(net: &mut Net, before: Dropped, reason: DropReason, count: u64
     assert_eq!(expected.total(), before.total() + count);
 }
 
-fn payloads(heard: &[String]) -> Vec<&str> {
-    heard.iter().map(|line| line.split(' ').nth(1).unwrap()).collect()
+fn payloads(received: &[String]) -> Vec<&str> {
+    received.iter().map(|line| line.split(' ').nth(1).unwrap()).collect()
 }
 
 /// New messages are refused, or queued ones make room for them. Messages in flight are not dropped.
@@ -71,11 +71,11 @@ fn dropped_when_the_queue_is_full() {
                 net.publish(publisher, "a", &number.to_string(), QoS::AtLeastOnce);
                 assert!(net.broker.status().stored <= 4);
             }
-            let mut heard = net.heard(subscriber);
+            let mut received = net.received(subscriber);
             assert_dropped(&mut net, Dropped::default(), DropReason::QueueFull, 4);
             net.send(subscriber, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
-            heard.extend(net.heard(subscriber));
-            assert_eq!(payloads(&heard), left, "{overflow:?}");
+            received.extend(net.received(subscriber));
+            assert_eq!(payloads(&received), left, "{overflow:?}");
         }
     }
 }
@@ -94,7 +94,7 @@ fn dropped_when_the_memory_limit_is_reached() {
             for number in 0..100 {
                 let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][number % 3];
                 net.publish(publisher, "a", &payload, qos);
-                got += net.heard(subscriber).len();
+                got += net.received(subscriber).len();
                 let bytes = net.broker.status().stored_bytes;
                 assert!(bytes <= 4000 + 400, "{bytes} bytes");
             }
@@ -125,7 +125,7 @@ fn dropped_when_expired() {
         net.publish(publisher, "a", "long", qos);
         net.wait(5);
         let subscriber = net.resume(&named(Version::V5, "subscriber"));
-        assert_eq!(payloads(&net.heard(subscriber)[..1]), ["long"]);
+        assert_eq!(payloads(&net.received(subscriber)[..1]), ["long"]);
         assert_dropped(&mut net, Dropped::default(), DropReason::Expired, 1);
     }
 }
@@ -153,7 +153,7 @@ fn dropped_when_too_large_for_the_client() {
             if !there {
                 subscriber = net.resume(&connect);
             }
-            assert_eq!(payloads(&net.heard(subscriber)[..1]), ["small"], "{qos}");
+            assert_eq!(payloads(&net.received(subscriber)[..1]), ["small"], "{qos}");
             assert_dropped(&mut net, Dropped::default(), DropReason::NotSupported, 1);
         }
     }
@@ -206,12 +206,12 @@ fn dropped_when_the_connection_is_lost() {
             let lost = if keep_qos_0 { 0 } else { waiting };
             assert_dropped(&mut net, Dropped::default(), DropReason::ConnectionLost, lost);
             let subscriber = net.resume(&named(version, "subscriber"));
-            let heard = net.heard(subscriber);
+            let received = net.received(subscriber);
             if keep_qos_0 {
-                assert_eq!(heard.len() as u64, waiting + 1);
-                assert_eq!(payloads(&heard)[waiting as usize - 1..], ["0019", "away"]);
+                assert_eq!(received.len() as u64, waiting + 1);
+                assert_eq!(payloads(&received)[waiting as usize - 1..], ["0019", "away"]);
             } else {
-                assert!(heard.is_empty());
+                assert!(received.is_empty());
             }
         }
     }

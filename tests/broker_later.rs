@@ -68,7 +68,7 @@ impl Question {
             return (client, id(net));
         }
         let client = net.try_connect(connect);
-        assert_eq!(net.heard(client).len(), 1);
+        assert_eq!(net.received(client).len(), 1);
         match self {
             Self::Publish(qos) => {
                 net.broker.policy_mut().publications.push_back(Decision::Later);
@@ -98,8 +98,8 @@ fn keep_alive_does_not_run_while_a_decision_is_pending() {
             net.wait(1000);
             assert!(!net.is_over(client), "{question:?}");
             assert_eq!(answer(&mut net, id, question.answer()), Ok(()));
-            let heard = net.heard(client);
-            assert_eq!((net.unsent(client), heard.last().is_some_and(|line| line == "PINGRESP")), (0, pings));
+            let received = net.received(client);
+            assert_eq!((net.unsent(client), received.last().is_some_and(|line| line == "PINGRESP")), (0, pings));
             net.wait(14);
             assert!(!net.is_over(client), "{question:?}, {pings}");
             net.wait(1);
@@ -140,12 +140,12 @@ fn the_end_of_the_connection_invalidates_the_decision() {
                     continue; // there is no session with this client identifier yet
                 }
                 let notices = net.notices();
-                let told = if was_accepted { "client disconnected" } else { "client refused" };
-                assert_eq!(notices[0], format!("{told}: {why}"), "{question:?}");
+                let reported = if was_accepted { "client disconnected" } else { "client refused" };
+                assert_eq!(notices[0], format!("{reported}: {why}"), "{question:?}");
                 assert!(net.is_over(client));
                 assert_eq!(answer(&mut net, id, question.answer()), Err(UnknownDecision), "{question:?}, {why}");
                 let expected: &[&str] = if was_accepted { &["will: gone"] } else { &[] };
-                assert_eq!(net.heard(watcher), expected, "{question:?}, {why}");
+                assert_eq!(net.received(watcher), expected, "{question:?}, {why}");
                 assert_eq!(net.broker.status().subscriptions, 1);
             }
         }
@@ -207,11 +207,11 @@ fn later_packets_wait_in_order() {
         assert_eq!(answer(&mut net, first, accepted()), Ok(()));
         for (place, payload) in ["0", "1", "2", "3", "4"].into_iter().enumerate() {
             assert_eq!(net.broker.policy().asked.len(), 1 + 1 + 1 + place + 1, "one question at a time");
-            assert!(net.heard(watcher).is_empty());
+            assert!(net.received(watcher).is_empty());
             let next = id(&net);
             assert_eq!(answer(&mut net, next, PUBLISHED), Ok(()));
-            let heard = net.heard(watcher);
-            assert!(heard[0].starts_with(&format!("a: {payload}")), "{heard:?}");
+            let received = net.received(watcher);
+            assert!(received[0].starts_with(&format!("a: {payload}")), "{received:?}");
         }
         assert_eq!(net.unsent(client), 0);
     }
@@ -238,12 +238,12 @@ fn waiting_counts_against_the_expiry_interval() {
             assert_eq!(answer(&mut net, id, PUBLISHED), Ok(()));
             let delivered = left.map(|left| Publish { delivery: delivery(QoS::AtMostOnce, 1), ..expiring(left) });
             let expected: Vec<Packet<'_>> = delivered.into_iter().map(Packet::from).collect();
-            net.assert_heard(watcher, &expected);
+            net.assert_received(watcher, &expected);
             let retained = u32::from(left.is_some());
             assert_eq!(net.broker.status().retained, retained, "{qos}, after {waited} seconds");
             net.wait(left.unwrap_or(0).into());
             assert_eq!(net.broker.status().retained, 0, "it is not kept for longer either");
-            assert_eq!(net.heard(client).len(), usize::from(qos.value()), "it is acknowledged all the same");
+            assert_eq!(net.received(client).len(), usize::from(qos.value()), "it is acknowledged all the same");
         }
     }
 }
@@ -285,13 +285,13 @@ fn filters_that_only_earlier_versions_allow() {
                             assert_eq!(answer(&mut net, id, granted), Ok(()), "{odd}");
                         }
                     }
-                    let mut heard = net.heard(client);
+                    let mut received = net.received(client);
                     // Without a wildcard it can also be published to as a topic.
                     if !odd.contains('+') {
                         net.publish(client, odd, "1", QoS::AtMostOnce);
-                        heard.extend(net.heard(client));
+                        received.extend(net.received(client));
                     }
-                    (heard, net.broker.status().subscriptions, net.broker.status().shared_subscriptions)
+                    (received, net.broker.status().subscriptions, net.broker.status().shared_subscriptions)
                 })
                 .collect();
             assert_eq!(outcomes[0], outcomes[1], "{version}: {odd}");
@@ -333,10 +333,10 @@ fn a_message_granted_later_keeps_all_its_fields() {
                         let id = id(&net);
                         assert_eq!(answer(&mut net, id, PUBLISHED), Ok(()));
                     }
-                    (watchers.map(|watcher| net.heard_bytes(watcher)), net.heard(client), net.broker.status())
+                    (watchers.map(|watcher| net.received_bytes(watcher)), net.received(client), net.broker.status())
                 });
                 assert_eq!(outcomes[0], outcomes[1], "{version}, {qos}");
-                assert!(outcomes[0].0.iter().all(|heard| !heard.is_empty()));
+                assert!(outcomes[0].0.iter().all(|received| !received.is_empty()));
             }
         }
     }

@@ -37,7 +37,7 @@ fn sessions_beyond_the_limit_are_refused() {
         let mut net = Net::new(BrokerConfig { max_sessions: 1, ..config() });
         net.client(version, "one");
         let two = net.try_connect(&named(version, "two"));
-        assert_eq!(net.heard(two), [format!("CONNACK {code}")], "MQTT {version}");
+        assert_eq!(net.received(two), [format!("CONNACK {code}")], "MQTT {version}");
         assert!(net.is_over(two));
         assert_eq!((net.broker.status().sessions, net.broker.counters().clients_refused), (1, 1));
         // A client with a session needs no room for another one.
@@ -57,12 +57,12 @@ fn subscriptions_beyond_the_limits_are_refused() {
         let client = net.client(version, "client");
         let filters = ["a", "b", "a", "c", "$share/g/a"].map(|filter| (filter, QoS::AtMostOnce));
         net.subscribe_all(client, &filters);
-        assert_eq!(net.heard(client), [format!("SUBACK 1 00 00 00 {code} {code}")]);
+        assert_eq!(net.received(client), [format!("SUBACK 1 00 00 00 {code} {code}")]);
         assert_eq!((net.broker.status().subscriptions, net.broker.counters().subscriptions_refused), (2, 2));
         net.unsubscribe(client, &["a"]);
-        net.heard(client);
+        net.received(client);
         net.subscribe_all(client, &[("c", QoS::AtMostOnce)]);
-        assert_eq!(net.heard(client), ["SUBACK 1 00"]);
+        assert_eq!(net.received(client), ["SUBACK 1 00"]);
     }
 }
 
@@ -76,19 +76,19 @@ fn topics_and_filters_have_a_maximum_number_of_levels() {
         let (deep, too_deep) = ("a/".repeat(126) + "#", "a/".repeat(127) + "#");
         net.subscribe_all(client, &[(&slashes, QoS::AtMostOnce), (&deep, QoS::AtMostOnce)]);
         let code = if version == Version::V5 { "8f" } else { "80" };
-        assert_eq!(net.heard(client), [format!("SUBACK 1 {code} 00")]);
+        assert_eq!(net.received(client), [format!("SUBACK 1 {code} 00")]);
         net.subscribe_all(client, &[(&(too_deep + "/a").replace('#', "+"), QoS::AtMostOnce)]);
-        assert_eq!(net.heard(client), [format!("SUBACK 1 {code}")]);
+        assert_eq!(net.received(client), [format!("SUBACK 1 {code}")]);
         net.send(client, &[message(&slashes, "1", QoS::AtLeastOnce).into()]);
         let code = if version == Version::V5 { "90" } else { "00" };
-        assert_eq!(net.heard(client), [format!("PUBACK 1 {code}")]);
+        assert_eq!(net.received(client), [format!("PUBACK 1 {code}")]);
         assert_eq!(net.broker.counters().messages_refused, 1);
         assert!(!net.is_over(client) && !net.is_over(other));
         let last = mqtt_sansio::codec::Will { topic: TopicName::new(&slashes).unwrap(), ..will("gone", 0) };
         let refused = net.try_connect(&Connect { will: Some(last), ..named(version, "third") });
         // 3.1.1 has no return code for it.
-        let told: &[&str] = if version == Version::V5 { &["CONNACK 90"] } else { &[] };
-        assert_eq!(net.heard(refused), told);
+        let reported: &[&str] = if version == Version::V5 { &["CONNACK 90"] } else { &[] };
+        assert_eq!(net.received(refused), reported);
         assert!(net.is_over(refused));
     }
 }
@@ -105,7 +105,7 @@ fn retained_messages_beyond_the_limits_are_refused() {
             let payload = "x".repeat(size);
             let packet = Publish { retain: true, ..message(topic, &payload, QoS::AtLeastOnce) };
             net.send(client, &[packet.into()]);
-            assert_eq!(net.heard(client), [format!("PUBACK 1 {code}")], "{topic} {size}");
+            assert_eq!(net.received(client), [format!("PUBACK 1 {code}")], "{topic} {size}");
         }
         assert_eq!((net.broker.status().retained, net.broker.counters().messages_refused), (2, 1));
         let text = "x".repeat(200);
@@ -156,7 +156,7 @@ fn messages_stored_for_all_clients_are_limited() {
     assert!(status.stored_bytes < 1000 + 100, "{} bytes", status.stored_bytes);
     assert_eq!(status.stored + dropped.memory, 30);
     net.send(client, &[Publish { retain: true, ..message("b", &payload, QoS::AtLeastOnce) }.into()]);
-    assert_eq!(net.heard(client), ["PUBACK 1 97"], "nor is there room to retain anything");
+    assert_eq!(net.received(client), ["PUBACK 1 97"], "nor is there room to retain anything");
 }
 
 #[test]
@@ -175,16 +175,16 @@ fn the_announced_limits_are_enforced() {
         let watcher = net.open(Version::V5);
         let connect = Connect { will: Some(will("gone", 0)), ..named(Version::V5, "client") };
         net.send(watcher, &[named(Version::V5, "watcher").into()]);
-        net.heard(watcher);
+        net.received(watcher);
         net.subscribe(watcher, "will", QoS::AtMostOnce);
         let client = net.open(Version::V5);
         net.send(client, &[connect.into()]);
         net.hold_acks(client);
-        net.heard(client);
+        net.received(client);
         net.send_bytes(client, bytes);
-        assert_eq!(net.heard(client).last().unwrap(), &format!("DISCONNECT {code}"));
+        assert_eq!(net.received(client).last().unwrap(), &format!("DISCONNECT {code}"));
         assert!(net.is_over(client));
-        assert_eq!(net.heard(watcher), ["will: gone"], "its will follows the rules");
+        assert_eq!(net.received(watcher), ["will: gone"], "its will follows the rules");
         assert_eq!(
             (net.broker.status().sessions, net.broker.counters().protocol_errors),
             (2, 1),
@@ -211,16 +211,16 @@ fn a_slow_subscriber_delays_nobody() {
         for number in 0..1000 {
             let qos = if number % 2 == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
             net.publish(client, "a", &format!("{number:04}"), qos);
-            assert_eq!(net.heard(quick).len(), 1);
+            assert_eq!(net.received(quick).len(), 1);
         }
         let (status, dropped) = (net.broker.status(), net.broker.counters().dropped);
         assert!(status.stored <= 10, "{} are kept", status.stored);
         assert!(dropped.queue_full > 800, "{dropped:?}");
         net.set_reading(slow, true);
-        let heard = net.heard(slow);
-        assert_eq!(heard.len() as u64, 1000 - dropped.total());
+        let received = net.received(slow);
+        assert_eq!(received.len() as u64, 1000 - dropped.total());
         net.publish(client, "a", "at last", QoS::AtMostOnce);
-        assert_eq!(net.heard(slow), ["a: at last"]);
+        assert_eq!(net.received(slow), ["a: at last"]);
     }
 }
 
@@ -245,10 +245,10 @@ fn retained_messages_are_sent_as_fast_as_the_client_reads() {
         net.retain(client, "t/7", "new", QoS::AtMostOnce);
         net.retain(client, "t/8", "", QoS::AtMostOnce);
         net.set_reading(watcher, true);
-        let heard = net.heard(watcher);
+        let received = net.received(watcher);
         assert_eq!(net.broker.counters().dropped.total(), 0);
-        let of = |topic: &str| heard.iter().filter(|line| line.starts_with(topic)).cloned().collect::<Vec<_>>();
-        let topics: std::collections::BTreeSet<_> = heard.iter().filter_map(|line| line.split_once(": ")).collect();
+        let of = |topic: &str| received.iter().filter(|line| line.starts_with(topic)).cloned().collect::<Vec<_>>();
+        let topics: std::collections::BTreeSet<_> = received.iter().filter_map(|line| line.split_once(": ")).collect();
         assert!((2000..=2001).contains(&topics.len()), "{}", topics.len());
         assert_eq!(of("t/7: ").last().unwrap(), "t/7: new", "the newer one is the last");
         assert_eq!(of("t/8: ").last().unwrap(), "t/8: ", "that it is gone is told last");
@@ -287,23 +287,23 @@ fn only_the_broker_publishes_under_sys() {
         for topic in ["$SYS/broker/clients/connected", "$SYS", "$SYS/x"] {
             net.send(client, &[message(topic, "7", QoS::AtLeastOnce).into()]);
             let code = if version == Version::V5 { "87" } else { "00" };
-            assert_eq!(net.heard(client).last().unwrap(), &format!("PUBACK 1 {code}"));
+            assert_eq!(net.received(client).last().unwrap(), &format!("PUBACK 1 {code}"));
         }
         net.send(client, &[message("$other/x", "7", QoS::AtLeastOnce).into()]);
         let code = if version == Version::V5 { "10" } else { "00" };
-        assert_eq!(net.heard(client), [format!("PUBACK 1 {code}")]);
+        assert_eq!(net.received(client), [format!("PUBACK 1 {code}")]);
         net.wait(10);
-        let heard = net.heard(client);
-        assert!(heard.contains(&"$SYS/broker/clients/connected: 1".to_owned()), "{heard:?}");
+        let received = net.received(client);
+        assert!(received.contains(&"$SYS/broker/clients/connected: 1".to_owned()), "{received:?}");
         let late = net.client(version, "late");
         net.subscribe(late, "$SYS/broker/version", QoS::AtMostOnce);
         let expected = format!("$SYS/broker/version: mqtt-sansio {} retained", env!("CARGO_PKG_VERSION"));
-        assert_eq!(net.heard(late), [expected]);
+        assert_eq!(net.received(late), [expected]);
         let last = mqtt_sansio::codec::Will { topic: TopicName::new("$SYS/x").unwrap(), ..will("gone", 0) };
         let third = net.connect(&Connect { will: Some(last), ..named(version, "third") });
         net.subscribe(late, "$SYS/x", QoS::AtMostOnce);
         net.lose(third);
-        assert!(net.heard(late).is_empty(), "not by a will either");
+        assert!(net.received(late).is_empty(), "not by a will either");
     }
 }
 
@@ -324,7 +324,7 @@ fn the_clock_may_jump() {
     let mut notices = net.notices();
     notices.sort();
     assert_eq!(notices, ["client disconnected: silent", "refused: no CONNECT"], "each once");
-    assert_eq!(net.heard(client), ["DISCONNECT 8d"]);
+    assert_eq!(net.received(client), ["DISCONNECT 8d"]);
     net.now = Instant::from_micros(1 << 60);
     net.poll();
     assert_eq!(net.notices(), ["client session ended"]);
@@ -340,7 +340,7 @@ fn pitfall_26_a_slow_reader_that_pings_is_not_dead() {
             let (writer, slow) =
                 (net.client(version, "writer"), net.connect(&Connect { keep_alive: 2, ..named(version, "slow") }));
             net.subscribe(slow, "a", QoS::AtMostOnce);
-            net.heard(slow);
+            net.received(slow);
             net.set_reading(slow, false);
             let payload = "x".repeat(size);
             for _ in 0..messages {
@@ -413,18 +413,18 @@ fn pitfall_32_a_writer_that_does_not_read_is_not_blocked() {
         let (writer, other) = (net.client(version, "writer"), net.client(version, "other"));
         net.subscribe(writer, "a", QoS::AtMostOnce);
         net.subscribe(other, "a", QoS::AtMostOnce);
-        net.heard(writer);
-        net.heard(other);
+        net.received(writer);
+        net.received(other);
         net.set_reading(writer, false);
         for number in 0..5000 {
             net.publish(writer, "a", "0123456789", QoS::AtMostOnce);
-            assert_eq!(net.heard(other).len(), 1, "message {number} was taken");
+            assert_eq!(net.received(other).len(), 1, "message {number} was taken");
         }
         assert!(net.broker.takes_input(net.id(writer)));
         let dropped = net.broker.counters().dropped;
         assert!(dropped.queue_full > 4900, "what exceeds the limits is dropped and counted: {dropped:?}");
         net.set_reading(writer, true);
-        assert_eq!(net.heard(writer).len() as u64, 5000 - dropped.total());
+        assert_eq!(net.received(writer).len() as u64, 5000 - dropped.total());
         // Answers to the client's own packets have a limit of their own.
         net.set_reading(writer, false);
         let (conn, pings) = (net.id(writer), [0xC0, 0].repeat(100_000));

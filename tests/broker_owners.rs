@@ -57,7 +57,7 @@ fn session_of_ann(version: Version, is_connected: bool) -> (Net, Peer) {
     let sender = net.client(version, "sender");
     net.publish(sender, "a", "for ann", QoS::AtLeastOnce);
     if is_connected {
-        assert_eq!(net.heard(ann), ["a: for ann q1"]);
+        assert_eq!(net.received(ann), ["a: for ann q1"]);
     } else {
         net.lose(ann);
     }
@@ -69,12 +69,12 @@ fn session_of_ann(version: Version, is_connected: bool) -> (Net, Peer) {
 #[track_caller]
 fn assert_session_is_complete(net: &mut Net, version: Version) {
     let ann = net.try_connect(&of(version, Some("ann")));
-    let heard = net.heard(ann);
-    assert_eq!(heard[0], "CONNACK 00 present");
-    assert!(heard[1].starts_with("a: for ann q1"), "{heard:?}");
+    let received = net.received(ann);
+    assert_eq!(received[0], "CONNACK 00 present");
+    assert!(received[1].starts_with("a: for ann q1"), "{received:?}");
     let sender = net.client(version, "other sender");
     net.publish(sender, "a", "more", QoS::AtLeastOnce);
-    assert_eq!(net.heard(ann), ["a: more q1"]);
+    assert_eq!(net.received(ann), ["a: more q1"]);
 }
 
 /// A client with the client identifier of another user's session is refused and changes nothing.
@@ -87,7 +87,7 @@ fn by_default_another_user_is_refused() {
                     let (mut net, ann) = session_of_ann(version, is_connected);
                     // The will of the refused client is not published either.
                     let peer = net.try_connect(&Connect { will: Some(will("mine", 0)), ..connect });
-                    assert_eq!(net.heard(peer), [REFUSED], "{version}, {intruder:?}");
+                    assert_eq!(net.received(peer), [REFUSED], "{version}, {intruder:?}");
                     assert!(net.is_over(peer));
                     let who = intruder.map_or_else(String::new, |user| format!(" ({user})"));
                     assert_eq!(net.notices(), [format!("c{who} refused: CONNACK 87")]);
@@ -96,7 +96,7 @@ fn by_default_another_user_is_refused() {
                     assert_eq!((asked.contains(", clean"), asked.contains(", connected")), (is_clean, is_connected));
                     if is_connected {
                         assert!(!net.is_over(ann), "she stays connected");
-                        assert_eq!(net.heard(ann), [""; 0]);
+                        assert_eq!(net.received(ann), [""; 0]);
                     }
                     assert_session_is_complete(&mut net, version);
                 }
@@ -139,12 +139,12 @@ fn an_ended_session_belongs_to_no_user() {
         let mut net = Net::plain();
         let ann = net.connect(&clean(Version::V311, Some("ann")));
         let peer = net.try_connect(&of(version, Some("bob")));
-        assert_eq!(net.heard(peer), [REFUSED], "as long as she is connected it is hers");
+        assert_eq!(net.received(peer), [REFUSED], "as long as she is connected it is hers");
         net.lose(ann);
         let bob = net.connect(&of(version, Some("bob")));
         net.lose(bob);
         let peer = net.try_connect(&of(version, Some("ann")));
-        assert_eq!(net.heard(peer), [REFUSED], "now it is his");
+        assert_eq!(net.received(peer), [REFUSED], "now it is his");
         // The same when the broker was not polled since the expiry.
         let mut net = Net::plain();
         let properties =
@@ -153,7 +153,7 @@ fn an_ended_session_belongs_to_no_user() {
         net.lose(ann);
         net.now = Instant::from_micros(net.now.as_micros() + 10_000_000);
         let bob = net.try_connect(&of(version, Some("bob")));
-        assert_eq!(net.heard(bob), ["CONNACK 00"]);
+        assert_eq!(net.received(bob), ["CONNACK 00"]);
         // Clean Start by the session's user creates a new session of that user.
         let bob = net.connect(&clean(version, Some("bob")));
         assert!(!net.is_over(bob));
@@ -173,7 +173,7 @@ fn the_policy_decides_about_sessions_of_another_user() {
                     net.broker.policy_mut().take_overs.push_back(decision);
                     let peer = net.try_connect(connect);
                     if later {
-                        assert!(net.heard(peer).is_empty() && !net.broker.takes_input(net.id(peer)));
+                        assert!(net.received(peer).is_empty() && !net.broker.takes_input(net.id(peer)));
                         let id = *decisions(net, "take over").last().unwrap();
                         assert_eq!(answer(net, id, Answer::Connect(Admission::accept())), Err(UnknownDecision));
                         assert_eq!(answer(net, id, Answer::TakeOver(code)), Ok(()));
@@ -183,26 +183,26 @@ fn the_policy_decides_about_sessions_of_another_user() {
                 };
                 let (mut net, ann) = session_of_ann(version, is_connected);
                 let refused = decide(&mut net, &of(version, Some("bob")), ConnAckReasonCode::ClientIdentifierNotValid);
-                assert_eq!(net.heard(refused), ["CONNACK 85"]);
+                assert_eq!(net.received(refused), ["CONNACK 85"]);
                 assert_eq!(net.notices(), ["c (bob) refused: CONNACK 85"]);
                 assert_eq!(net.is_over(ann), !is_connected);
                 let bob = decide(&mut net, &of(version, Some("bob")), ALLOWED);
-                let heard = net.heard(bob);
-                assert_eq!(heard[0], "CONNACK 00 present");
-                assert!(heard[1].starts_with("a: for ann q1"), "{heard:?}");
+                let received = net.received(bob);
+                assert_eq!(received[0], "CONNACK 00 present");
+                assert!(received[1].starts_with("a: for ann q1"), "{received:?}");
                 assert!(net.is_over(ann));
                 net.lose(bob);
                 let bob = net.try_connect(&of(version, Some("bob")));
-                assert_eq!(net.heard(bob), [REFUSED], "it is not his");
+                assert_eq!(net.received(bob), [REFUSED], "it is not his");
                 // Ann's own session needs no decision. If another user starts a new session, it belongs to that user.
                 let ann = net.try_connect(&of(version, Some("ann")));
                 net.lose(ann);
                 let bob = decide(&mut net, &clean(version, Some("bob")), ALLOWED);
-                assert_eq!(net.heard(bob), ["CONNACK 00"]);
+                assert_eq!(net.received(bob), ["CONNACK 00"]);
                 net.lose(bob);
                 if version == Version::V5 {
                     let ann = net.try_connect(&of(version, Some("ann")));
-                    assert_eq!(net.heard(ann), [REFUSED]);
+                    assert_eq!(net.received(ann), [REFUSED]);
                 }
             }
         }
@@ -223,7 +223,7 @@ fn an_answer_applies_to_the_user_of_its_decision() {
     assert!(end_session(&mut net));
     let eve = net.connect(&of(version, Some("eve")));
     assert_eq!(answer(&mut net, id, Answer::TakeOver(ALLOWED)), Ok(()));
-    assert_eq!(net.heard(bob), [REFUSED]);
+    assert_eq!(net.received(bob), [REFUSED]);
     assert!(!net.is_over(eve));
     assert_eq!(net.broker.policy().asked.last().unwrap().1, "take over c of eve by bob, connected");
     // A session that is created while the admission of the client is pending needs a decision as well.
@@ -233,7 +233,7 @@ fn an_answer_applies_to_the_user_of_its_decision() {
     let id = decisions(&net, "connect")[0];
     let ann = net.connect(&of(version, Some("ann")));
     assert_eq!(answer(&mut net, id, Answer::Connect(Admission::accept())), Ok(()));
-    assert_eq!(net.heard(bob), [REFUSED]);
+    assert_eq!(net.received(bob), [REFUSED]);
     assert!(!net.is_over(ann));
     // A session that has ended before the answer needs none.
     let mut net = Net::plain();
@@ -244,7 +244,7 @@ fn an_answer_applies_to_the_user_of_its_decision() {
     net.lose(ann);
     assert!(end_session(&mut net));
     assert_eq!(answer(&mut net, id, Answer::TakeOver(ALLOWED)), Ok(()));
-    assert_eq!(net.heard(bob), ["CONNACK 00"]);
+    assert_eq!(net.received(bob), ["CONNACK 00"]);
 }
 
 /// A pending decision ends with its connection.
@@ -276,35 +276,35 @@ fn the_user_may_come_from_the_authentication() {
     };
     let mut net = Net::plain();
     let ann = authenticate(&mut net, "ann");
-    assert_eq!(net.heard(ann), ["AUTH 18 ?", "CONNACK 00"]);
+    assert_eq!(net.received(ann), ["AUTH 18 ?", "CONNACK 00"]);
     let bob = authenticate(&mut net, "bob");
-    assert_eq!(net.heard(bob), ["AUTH 18 ?", REFUSED]);
+    assert_eq!(net.received(bob), ["AUTH 18 ?", REFUSED]);
     assert!(!net.is_over(ann));
     assert_eq!(net.broker.policy().asked.last().unwrap().1, "take over c of ann by bob, connected");
     let again = authenticate(&mut net, "ann");
-    assert_eq!(net.heard(again), ["AUTH 18 ?", "CONNACK 00 present"]);
+    assert_eq!(net.received(again), ["AUTH 18 ?", "CONNACK 00 present"]);
     assert!(end_session(&mut net));
     // The user may be known from a certificate, for example.
     net.broker.policy_mut().admissions.push_back(accept_as("ann"));
     let again = net.connect(&clean(Version::V311, None));
     net.broker.policy_mut().admissions.push_back(accept_as("bob"));
     let other = net.try_connect(&clean(Version::V311, Some("ann")));
-    assert_eq!(net.heard(other), [REFUSED]);
+    assert_eq!(net.received(other), [REFUSED]);
     let nobody = Admission::AcceptAs { user_name: None, accept: Box::default() };
     net.broker.policy_mut().admissions.push_back(Decision::Now(nobody));
     let other = net.try_connect(&clean(Version::V311, Some("ann")));
-    assert_eq!(net.heard(other), [REFUSED]);
+    assert_eq!(net.received(other), [REFUSED]);
     assert!(!net.is_over(again));
     // A connection stays that of its user.
-    for (user, goes_on) in [("ann", true), ("bob", false)] {
+    for (user, continues) in [("ann", true), ("bob", false)] {
         let mut net = Net::plain();
         let ann = authenticate(&mut net, "ann");
-        net.heard(ann);
+        net.received(ann);
         let again = Admission::AcceptAs { user_name: Some(user.into()), accept: Accept::default().into() };
         net.broker.policy_mut().admissions.push_back(Decision::Now(again));
         net.send(ann, &[auth(AuthReasonCode::ReAuthenticate, "M", b"2")]);
-        assert_eq!(net.heard(ann), [if goes_on { "AUTH 00 " } else { "DISCONNECT 87" }]);
-        assert_eq!(net.is_over(ann), !goes_on);
+        assert_eq!(net.received(ann), [if continues { "AUTH 00 " } else { "DISCONNECT 87" }]);
+        assert_eq!(net.is_over(ann), !continues);
     }
 }
 
@@ -317,7 +317,7 @@ fn an_assigned_client_identifier_does_not_resume_another_users_session() {
     net.broker.policy_mut().admissions.push_back(Decision::Now(accept.into()));
     let bob = Connect { client_identifier: text(""), ..of(Version::V5, Some("bob")) };
     let bob = net.try_connect(&bob);
-    assert_eq!(net.heard(bob), [REFUSED]);
+    assert_eq!(net.received(bob), [REFUSED]);
     assert!(!net.is_over(ann));
 }
 
@@ -360,7 +360,7 @@ fn stored_subscriptions_need_a_new_decision() {
             let mut asked = resubscriptions(&net);
             assert_eq!(asked.len(), FILTERS.len());
             if later {
-                assert!(net.heard(back).is_empty(), "it is not connected before all is decided");
+                assert!(net.received(back).is_empty(), "it is not connected before all is decided");
                 assert_eq!(net.broker.client_id(net.id(back)), None);
                 // In any order, each once.
                 asked.reverse();
@@ -374,7 +374,7 @@ fn stored_subscriptions_need_a_new_decision() {
                 }
                 assert_eq!(resubscriptions(&net).len(), FILTERS.len(), "nothing is asked twice");
             }
-            assert_eq!(net.heard(back), ["CONNACK 00 present"]);
+            assert_eq!(net.received(back), ["CONNACK 00 present"]);
             let mut notices = net.notices();
             assert_eq!(notices.remove(0), "c resumes");
             notices.sort();
@@ -382,12 +382,12 @@ fn stored_subscriptions_need_a_new_decision() {
             let status = net.broker.status();
             assert_eq!((status.subscriptions, status.shared_subscriptions), (5, 0));
             let sender = net.client(version, "sender");
-            let heard = ["a", "b/1/c", "/x//", "s/1", "b/1/d", "a/1", "q"].map(|topic| {
+            let received = ["a", "b/1/c", "/x//", "s/1", "b/1/d", "a/1", "q"].map(|topic| {
                 net.publish(sender, topic, "", QoS::ExactlyOnce);
-                net.heard(back).into_iter().filter(|line| line.contains(": ")).collect::<String>()
+                net.received(back).into_iter().filter(|line| line.contains(": ")).collect::<String>()
             });
             // `a` matches `a/#` too, which has the higher QoS.
-            assert_eq!(heard, ["a:  q2", "b/1/c:  q2", "/x//:  q2", "", "b/1/d:  q1", "a/1:  q2", ""]);
+            assert_eq!(received, ["a:  q2", "b/1/c:  q2", "/x//:  q2", "", "b/1/d:  q1", "a/1:  q2", ""]);
         }
     }
 }
@@ -412,7 +412,7 @@ fn subscriptions_made_meanwhile_need_a_decision() {
         let mut net = Net::plain();
         let old = net.connect(&of(version, Some("ann")));
         net.subscribe_all(old, &[("a", QoS::AtLeastOnce), ("b", QoS::AtLeastOnce)]);
-        net.heard(old);
+        net.received(old);
         for filter in ["a", "b", "c"] {
             net.broker.policy_mut().resubscriptions.insert(filter.into(), Decision::Later);
         }
@@ -430,7 +430,7 @@ fn subscriptions_made_meanwhile_need_a_decision() {
         let refused = Answer::Subscribe(SubAckReasonCode::NotAuthorized);
         assert_eq!(answer(&mut net, asked[2].0, refused), Ok(()));
         assert!(net.is_over(old));
-        assert_eq!(net.heard(back), ["CONNACK 00 present"]);
+        assert_eq!(net.received(back), ["CONNACK 00 present"]);
         assert_eq!(net.broker.status().subscriptions, 1);
         assert_eq!(net.notices().last().unwrap(), "c subscribe refused: c 87");
         // A connection that ends before all decisions are made changes nothing.
@@ -451,11 +451,11 @@ fn stored_filters_are_shown_unchanged() {
     let ann = net.connect(&of(Version::V311, None));
     let odd = b"\x82\x0e\x00\x01\x00\x09$share//a\x01";
     net.send_bytes(ann, odd);
-    assert_eq!(net.heard(ann), ["SUBACK 1 01"]);
+    assert_eq!(net.received(ann), ["SUBACK 1 01"]);
     net.broker.policy_mut().resubscriptions.insert("$share//a".into(), Decision::Later);
     let back = net.try_connect(&of(Version::V311, None));
     let [(id, _)] = &resubscriptions(&net)[..] else { panic!("it is asked for") };
     assert_eq!(answer(&mut net, *id, Answer::Subscribe(SubAckReasonCode::GrantedQoS1)), Ok(()));
-    assert_eq!(net.heard(back), ["CONNACK 00 present"]);
+    assert_eq!(net.received(back), ["CONNACK 00 present"]);
     assert_eq!(net.broker.status().subscriptions, 1);
 }

@@ -40,7 +40,7 @@ fn a_client_is_refused_in_the_form_of_its_version() {
         let mut net = Net::plain();
         net.broker.policy_mut().admissions.push_back(Decision::Now(ConnAckReasonCode::BadUserNameOrPassword.into()));
         let client = net.try_connect(&named(version, "client"));
-        assert_eq!(net.heard(client), [expected]);
+        assert_eq!(net.received(client), [expected]);
         assert!(net.is_over(client));
         assert_eq!(net.notices(), ["client refused: CONNACK 86"]);
     }
@@ -52,7 +52,7 @@ fn a_client_is_refused_in_the_form_of_its_version() {
     };
     net.broker.policy_mut().admissions.push_back(Decision::Now(refusal.into()));
     let client = net.try_connect(&named(Version::V5, "client"));
-    let bytes = net.heard_bytes(client);
+    let bytes = net.received_bytes(client);
     let packets = decode(&bytes, Version::V5);
     let [Packet::ConnAck(connack)] = &packets[..] else { panic!("{packets:?}") };
     assert_eq!(connack.reason_code, ConnAckReasonCode::UseAnotherServer);
@@ -91,14 +91,14 @@ fn a_decision_about_a_client_may_come_later() {
         assert_eq!(id.connection(), net.id(client));
         assert!(!net.broker.takes_input(net.id(client)) && net.unsent(client) > 0);
         net.publish(other, "a", "meanwhile", QoS::AtMostOnce);
-        assert_eq!(net.heard(other), ["a: meanwhile"]);
+        assert_eq!(net.received(other), ["a: meanwhile"]);
         net.wait(3600); // the time of the decision does not count against the client
         assert!(!net.is_over(client));
         assert_eq!(answer(&mut net, id, Answer::Publish(PubAckReasonCode::Success)), Err(UnknownDecision));
         assert_eq!(answer(&mut net, id, accepted()), Ok(()));
         assert_eq!(answer(&mut net, id, accepted()), Err(UnknownDecision), "once");
-        assert_eq!(net.heard(client), ["CONNACK 00"]);
-        assert_eq!(net.heard(other), ["a: 1"], "what was behind CONNECT");
+        assert_eq!(net.received(client), ["CONNACK 00"]);
+        assert_eq!(net.received(other), ["a: 1"], "what was behind CONNECT");
     }
 }
 
@@ -117,7 +117,7 @@ fn an_answer_after_the_connection_has_ended_is_refused() {
     let (id, _) = asked(&net);
     let refusal = ConnAckReasonCode::ServerBusy;
     assert_eq!(answer(&mut net, id, Answer::Connect(refusal.into())), Ok(()));
-    assert_eq!(net.heard(next), ["CONNACK 89"]);
+    assert_eq!(net.received(next), ["CONNACK 89"]);
     assert!(net.is_over(next));
 }
 
@@ -131,31 +131,31 @@ fn messages_wait_for_their_decision_in_order() {
             net.broker.policy_mut().publications.extend([Decision::Later, Decision::Later]);
             let packets = ["1", "2"].map(|payload| message("a", payload, qos).into());
             net.send(client, &packets[..1]);
-            assert!(net.heard(client).is_empty() && net.heard(watcher).is_empty());
+            assert!(net.received(client).is_empty() && net.received(watcher).is_empty());
             net.send(client, &packets[1..]);
             let (id, question) = asked(&net);
             assert_eq!((&*question, net.broker.policy().asked.len()), ("publish client a", 2 + 1 + 1));
             net.wait(3600);
             assert_eq!(answer(&mut net, id, Answer::Publish(PubAckReasonCode::Success)), Ok(()));
-            assert_eq!(net.heard(watcher), ["a: 1"]);
+            assert_eq!(net.received(watcher), ["a: 1"]);
             let (id, _) = asked(&net);
             let refused = PubAckReasonCode::NotAuthorized;
             let done = answer(&mut net, id, Answer::Publish(refused));
             // A second message of QoS 2 with the same packet identifier is the same message and needs no decision.
             let is_new = qos != QoS::ExactlyOnce;
             assert_eq!(done.is_ok(), is_new);
-            assert!(net.heard(watcher).is_empty());
+            assert!(net.received(watcher).is_empty());
             let code = if version == Version::V5 { "87" } else { "00" };
             let expected = match qos {
                 QoS::AtMostOnce => vec![],
                 QoS::AtLeastOnce => vec!["PUBACK 1 00".to_owned(), format!("PUBACK 1 {code}")],
                 QoS::ExactlyOnce => vec!["PUBREC 1 00".into(), "PUBCOMP 1 00".into()],
             };
-            let heard = net.heard(client);
+            let received = net.received(client);
             if is_new {
-                assert_eq!(heard, expected);
+                assert_eq!(received, expected);
             } else {
-                assert_eq!(heard[0], "PUBREC 1 00");
+                assert_eq!(received[0], "PUBREC 1 00");
             }
             assert_eq!(net.broker.counters().messages_refused, u64::from(is_new));
         }
@@ -176,20 +176,20 @@ fn each_filter_has_its_own_decision() {
         ]);
         net.subscribe_all(client, &["a", "b", "c", "d"].map(|filter| (filter, QoS::AtLeastOnce)));
         let decisions: Vec<_> = net.broker.policy().asked[1..].iter().map(|(id, _)| *id).collect();
-        assert!(net.heard(client).is_empty());
+        assert!(net.received(client).is_empty());
         // Answers in any order. No more than the requested QoS is granted.
         let later = Answer::Subscribe(SubAckReasonCode::GrantedQoS2);
         assert_eq!(answer(&mut net, decisions[2], later.clone()), Ok(()));
-        assert!(net.heard(client).is_empty());
+        assert!(net.received(client).is_empty());
         assert_eq!(answer(&mut net, decisions[2], later.clone()), Err(UnknownDecision));
         assert_eq!(answer(&mut net, decisions[1], later), Err(UnknownDecision), "that was decided");
         let refused = Answer::Subscribe(SubAckReasonCode::TopicFilterInvalid);
         assert_eq!(answer(&mut net, decisions[0], refused), Ok(()));
         let codes = if version == Version::V5 { "8f 87 01 00" } else { "80 80 01 00" };
-        assert_eq!(net.heard(client), [format!("SUBACK 1 {codes}")]);
+        assert_eq!(net.received(client), [format!("SUBACK 1 {codes}")]);
         assert_eq!(net.broker.status().subscriptions, 2);
         net.publish(client, "c", "1", QoS::AtMostOnce);
-        assert_eq!(net.heard(client), ["c: 1"]);
+        assert_eq!(net.received(client), ["c: 1"]);
     }
 }
 
@@ -201,12 +201,12 @@ fn a_connection_may_end_while_a_decision_is_pending() {
     net.send(client, &[message("a", "1", QoS::AtLeastOnce).into()]);
     let (id, _) = asked(&net);
     net.disconnect(client, DisconnectReasonCode::ServerBusy);
-    assert_eq!(net.heard(client), ["DISCONNECT 89"]);
+    assert_eq!(net.received(client), ["DISCONNECT 89"]);
     assert_eq!(answer(&mut net, id, Answer::Publish(PubAckReasonCode::Success)), Err(UnknownDecision));
     // The message was not acknowledged, so the client sends it again.
     let client = net.resume(&named(Version::V5, "client"));
     net.send(client, &[message("a", "1", QoS::AtLeastOnce).into()]);
-    assert_eq!(net.heard(client), ["PUBACK 1 10"]);
+    assert_eq!(net.received(client), ["PUBACK 1 10"]);
 }
 
 #[test]
@@ -226,14 +226,14 @@ fn enhanced_authentication_continues_until_it_is_decided() {
         };
         let client = net.try_connect(&authenticating());
         decide(&mut net, 0);
-        assert_eq!(net.heard(client), ["AUTH 18 first"]);
+        assert_eq!(net.received(client), ["AUTH 18 first"]);
         net.send(client, &[auth(AuthReasonCode::ContinueAuthentication, "M", b"1")]);
         assert_eq!(asked(&net).1, "authenticate c M 1");
         decide(&mut net, 1);
-        assert_eq!(net.heard(client), ["AUTH 18 second"]);
+        assert_eq!(net.received(client), ["AUTH 18 second"]);
         net.send(client, &[auth(AuthReasonCode::ContinueAuthentication, "M", b"2")]);
         decide(&mut net, 2);
-        assert_eq!(net.heard(client), ["CONNACK 00"]);
+        assert_eq!(net.received(client), ["CONNACK 00"]);
 
         // The same with deferred answers.
         let steps =
@@ -249,13 +249,13 @@ fn enhanced_authentication_continues_until_it_is_decided() {
         net.send(client, &[auth(AuthReasonCode::ReAuthenticate, "M", b"3")]);
         assert_eq!(asked(&net).1, "authenticate again c M 3");
         decide(&mut net, 0);
-        assert_eq!(net.heard(client), ["AUTH 18 again"]);
+        assert_eq!(net.received(client), ["AUTH 18 again"]);
         net.send(client, &[auth(AuthReasonCode::ContinueAuthentication, "M", b"4")]);
         decide(&mut net, 1);
-        assert_eq!(net.heard(client), ["AUTH 00 fine"]);
+        assert_eq!(net.received(client), ["AUTH 00 fine"]);
         net.broker.policy_mut().admissions.push_back(Decision::Now(ConnAckReasonCode::NotAuthorized.into()));
         net.send(client, &[auth(AuthReasonCode::ReAuthenticate, "M", b"5")]);
-        assert_eq!(net.heard(client), ["DISCONNECT 87"]);
+        assert_eq!(net.received(client), ["DISCONNECT 87"]);
         assert!(net.is_over(client));
     }
 }
@@ -265,7 +265,7 @@ fn a_challenge_needs_an_authentication_method() {
     let mut net = Net::plain();
     net.broker.policy_mut().admissions.push_back(Decision::Now(Admission::Challenge(b"?".to_vec())));
     let client = net.try_connect(&named(Version::V5, "client"));
-    assert_eq!(net.heard(client), ["CONNACK 8c"]);
+    assert_eq!(net.received(client), ["CONNACK 8c"]);
     assert!(net.is_over(client));
 }
 

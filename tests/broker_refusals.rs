@@ -42,14 +42,14 @@ fn pitfall_29_a_will_under_sys_does_not_refuse_the_client() {
             let mut net = Net::plain();
             let watcher = net.client(version, "watcher");
             net.subscribe_all(watcher, &[("$SYS/#", QoS::AtMostOnce)]);
-            net.heard(watcher);
+            net.received(watcher);
             let last = Will { retain: true, ..will_to(topic, "0") };
             let bridge = net.connect(&Connect { will: Some(last), ..named(version, "bridge") });
             net.notices();
             net.lose(bridge);
             let expected = ["bridge disconnected: lost".to_owned(), format!("bridge will refused: {topic} 87")];
             assert_eq!(net.notices(), expected);
-            assert!(net.heard(watcher).is_empty(), "nobody gets it");
+            assert!(net.received(watcher).is_empty(), "nobody gets it");
             assert_eq!(net.broker.status().retained, 0, "nor is it retained");
             let counters = net.broker.counters();
             assert_eq!((counters.wills, counters.wills_refused, counters.messages_refused), (0, 1, 0));
@@ -66,7 +66,7 @@ fn other_invalid_wills_are_refused_with_their_connect() {
             let mut net = Net::new(config.clone());
             let client = net.try_connect(&Connect { will: Some(last), ..named(version, "client") });
             let is_over = net.is_over(client);
-            (net.heard(client).concat(), is_over)
+            (net.received(client).concat(), is_over)
         })
     };
     let expected = |v311: &str, v5: &str| [(v311.to_owned(), v311 != "CONNACK 00"), (v5.to_owned(), true)];
@@ -93,7 +93,7 @@ fn a_will_that_could_not_be_retained_is_reported() {
         net.notices();
         net.lose(client);
         assert_eq!(net.notices(), ["client disconnected: lost", "client will refused: a 97"]);
-        assert_eq!(net.heard(watcher), ["a: gone"]);
+        assert_eq!(net.received(watcher), ["a: gone"]);
         let counters = net.broker.counters();
         assert_eq!((counters.wills, counters.wills_refused, counters.messages_refused), (1, 0, 1));
     }
@@ -162,7 +162,7 @@ fn refused_clients_are_reported() {
         if later {
             assert_eq!(answer(&mut net, Answer::Connect(refusal)), Ok(()));
         }
-        assert_eq!(net.heard(client), ["DISCONNECT 87"]);
+        assert_eq!(net.received(client), ["DISCONNECT 87"]);
         assert_eq!(net.notices()[0], "c disconnected: CONNACK 87");
     }
 }
@@ -208,13 +208,13 @@ fn refused_messages_and_subscriptions_are_reported() {
         net.publish(client, "a/b/c", "x", QoS::AtLeastOnce);
         net.publish(client, "$SYS/x", "x", QoS::AtMostOnce);
         net.subscribe_all(client, &[("a/b/#", QoS::AtLeastOnce)]);
-        let told = [
+        let reported = [
             "publish refused: a 97",
             "publish refused: a/b/c 90",
             "publish refused: $SYS/x 87",
             "subscribe refused: a/b/# 8f",
         ];
-        assert_eq!(net.notices(), told.map(|told| format!("client {told}")));
+        assert_eq!(net.notices(), reported.map(|reported| format!("client {reported}")));
         let counters = net.broker.counters();
         assert_eq!((counters.messages_refused, counters.subscriptions_refused), (3, 1));
     }

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use mqtt_sansio::broker::{BrokerConfig, Decision, SharedStrategy};
 use mqtt_sansio::codec::{Connect, Subscribe, Subscription, Will};
-use mqtt_sansio::{CommandError, Message, Version};
+use mqtt_sansio::{Message, PublishError, Version};
 
 #[path = "common/broker.rs"]
 mod broker;
@@ -27,7 +27,7 @@ fn retained_messages_wait_for_room_in_bytes() {
     }
     let b = net.client(Version::V5, "b");
     net.subscribe(b, "t/+", QOS_1); // the subscriber acknowledges at once
-    let got = net.heard(b);
+    let got = net.received(b);
     assert_eq!((got.len(), net.broker.counters().dropped.total()), (5, 0), "{got:?}");
 }
 
@@ -35,7 +35,7 @@ fn retained_messages_wait_for_room_in_bytes() {
 fn repeated_filters_in_one_packet_cost_little_memory() {
     let mut net = Net::plain();
     for n in 0..2000 {
-        net.say(&Message::new(&format!("t/{n}"), "x").retain(true));
+        net.publish_own(&Message::new(&format!("t/{n}"), "x").retain(true));
     }
     let b = net.client(Version::V5, "b");
     net.set_reading(b, false);
@@ -55,17 +55,17 @@ fn the_least_loaded_member_is_a_connected_one() {
     net.hold_acks(b);
     net.subscribe(b, "b", QOS_1);
     for n in 0..20 {
-        net.say(&Message::new("b", &format!("{n}")[..]).qos(QOS_1));
+        net.publish_own(&Message::new("b", &format!("{n}")[..]).qos(QOS_1));
     }
-    net.heard(b);
+    net.received(b);
     net.subscribe(a, "$share/g/t", QOS_1);
     net.subscribe(b, "$share/g/t", QOS_1);
     net.subscribe(c, "$share/g/t", QOS_1);
     net.lose(a);
     for n in 0..10 {
-        net.say(&Message::new("t", &format!("{n}")[..]).qos(QOS_1));
+        net.publish_own(&Message::new("t", &format!("{n}")[..]).qos(QOS_1));
     }
-    let (b, c) = (net.heard(b).len(), net.heard(c).len());
+    let (b, c) = (net.received(b).len(), net.received(c).len());
     assert_eq!((b, c), (0, 10), "b has 20 under way, c none");
 }
 
@@ -79,7 +79,7 @@ fn a_message_another_member_receives_is_not_dropped() {
     net.subscribe(b, "$share/g/t", QOS_1);
     let mut delivered = 0;
     for n in 0..6 {
-        delivered += net.say(&Message::new("t", &format!("{n}")[..]).qos(QOS_1));
+        delivered += net.publish_own(&Message::new("t", &format!("{n}")[..]).qos(QOS_1));
     }
     assert_eq!((delivered, net.broker.counters().dropped.total()), (6, 0));
 }
@@ -93,7 +93,7 @@ fn a_subscriber_with_a_full_queue_is_a_matching_subscriber() {
     net.subscribe(b, "t", QOS_1);
     net.publish(a, "t", "1", QOS_1);
     net.send(a, &[message("t", "2", QOS_1).into()]);
-    assert_eq!(net.heard(a), ["PUBACK 1 97"], "0x10 says that there are no subscribers");
+    assert_eq!(net.received(a), ["PUBACK 1 97"], "0x10 says that there are no subscribers");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_will_that_cannot_be_retained_is_published() {
     let will = Will { topic: mqtt_sansio::TopicName::new("will").unwrap(), retain: true, ..will("bye", 0) };
     let b = net.connect(&Connect { will: Some(will), ..named(Version::V5, "b") });
     net.lose(b);
-    let got = net.heard(a);
+    let got = net.received(a);
     assert_eq!(got.len(), 1, "{got:?}");
 }
 
@@ -112,7 +112,7 @@ fn a_will_that_cannot_be_retained_is_published() {
 fn a_topic_with_too_many_levels_is_not_a_full_queue() {
     let mut net = Net::new(BrokerConfig { max_topic_levels: 2, ..config() });
     let error = net.broker.publish(net.now, &Message::new("a/b/c", "x"));
-    assert!(!matches!(error, Err(CommandError::QueueFull)), "{error:?}");
+    assert!(!matches!(error, Err(PublishError::QueueFull)), "{error:?}");
 }
 
 #[test]
@@ -173,9 +173,9 @@ fn limits_hold_in_bytes() {
         let topic = format!("{number}{}", "/a".repeat(127));
         retained += u32::from(net.broker.publish(net.now, &Message::new(&topic, "x").retain(true)).is_ok());
     }
-    let (told, grown) = (net.broker.status().retained_bytes, counting::LIVE.get() - before);
-    assert!(retained > 10 && told <= 400_000, "{retained} of {told} bytes");
-    assert!((grown as u64) < told * 3, "{grown} bytes instead of {told}");
+    let (reported, grown) = (net.broker.status().retained_bytes, counting::LIVE.get() - before);
+    assert!(retained > 10 && reported <= 400_000, "{retained} of {reported} bytes");
+    assert!((grown as u64) < reported * 3, "{grown} bytes instead of {reported}");
 }
 
 /// A retained message is delivered before a newer one of its topic, however slowly its subscriber reads
@@ -196,12 +196,12 @@ fn a_retained_message_is_not_delivered_after_a_newer_one() {
             net.publish(client, topic, "newer", QOS_1);
         }
         net.set_reading(watcher, true);
-        let heard = net.heard(watcher);
+        let received = net.received(watcher);
         for topic in ["t/0", "t/1", "t/2"] {
-            let of: Vec<_> = heard.iter().filter(|line| line.starts_with(topic)).collect();
+            let of: Vec<_> = received.iter().filter(|line| line.starts_with(topic)).collect();
             let older = if topic == "t/1" && filters.contains(&"t/1") { 2 } else { 1 };
-            assert_eq!(of.len(), older + 1, "{heard:?}");
-            assert_eq!(of[older], &format!("{topic}: newer q1"), "{heard:?}");
+            assert_eq!(of.len(), older + 1, "{received:?}");
+            assert_eq!(of[older], &format!("{topic}: newer q1"), "{received:?}");
         }
     }
 }

@@ -45,7 +45,7 @@ fn with_retained_after(version: Version, first: &[Publish<'_>]) -> (Net, Peer, P
 fn drain(net: &mut Net, slow: Peer, version: Version) -> Vec<String> {
     let mut all = Vec::new();
     loop {
-        let bytes = net.heard_bytes(slow);
+        let bytes = net.received_bytes(slow);
         let packets = server::decode(&bytes, version);
         all.extend(packets.iter().map(broker::line));
         let acks: Vec<_> = packets.iter().filter_map(|packet| Some(PubAck::new(publish_id(packet)?).into())).collect();
@@ -66,11 +66,11 @@ fn publish_id(packet: &mqtt_sansio::codec::Packet<'_>) -> Option<mqtt_sansio::Pa
 
 /// Checks that these messages have arrived once each, as they were first retained.
 #[track_caller]
-fn assert_all(heard: &[String], numbers: impl Iterator<Item = usize>) {
+fn assert_all(received: &[String], numbers: impl Iterator<Item = usize>) {
     let expected: BTreeSet<_> = numbers.map(|number| format!("t/{number:03}: old q1 retained")).collect();
-    let got: BTreeSet<_> = heard.iter().cloned().collect();
+    let got: BTreeSet<_> = received.iter().cloned().collect();
     assert_eq!(got, expected);
-    assert_eq!(heard.len(), got.len(), "each once");
+    assert_eq!(received.len(), got.len(), "each once");
 }
 
 fn subscribe(net: &mut Net, slow: Peer, subscription: &Subscription<'_>) {
@@ -88,11 +88,11 @@ fn all_retained_messages_arrive() {
         net.subscribe(slow, "t/+", QoS::AtLeastOnce);
         // Other clients are not delayed, and neither are other messages for this one.
         net.publish(publisher, "t/new", "x", QoS::AtMostOnce);
-        let heard = net.heard(slow);
-        assert_eq!(heard.len(), 3, "{heard:?}");
-        assert_eq!(heard[2], "t/new: x");
+        let received = net.received(slow);
+        assert_eq!(received.len(), 3, "{received:?}");
+        assert_eq!(received[2], "t/new: x");
         net.send(slow, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
-        let mut all = heard[..2].to_vec();
+        let mut all = received[..2].to_vec();
         all.extend(drain(&mut net, slow, version));
         assert_all(&all, 0..COUNT);
         assert_eq!((net.broker.counters().dropped.total(), net.broker.status().stored), (0, 0));
@@ -105,7 +105,7 @@ fn remaining_messages_are_sent_on_the_next_connection() {
     for version in BOTH {
         let (mut net, _, slow) = with_retained(version);
         net.subscribe(slow, "t/+", QoS::AtLeastOnce);
-        net.heard(slow);
+        net.received(slow);
         net.lose(slow);
         net.wait(100);
         let slow = net.resume(&named(version, "slow"));
@@ -132,7 +132,7 @@ fn replaced_deleted_and_expired_messages_are_not_sent() {
     let short = |topic| Publish { retain: true, properties, ..message(topic, "short", QoS::AtLeastOnce) };
     let (mut net, publisher, slow) = with_retained_after(Version::V5, &topics.each_ref().map(|topic| short(topic)));
     net.subscribe(slow, "t/#", QoS::AtLeastOnce);
-    let mut all = net.heard(slow);
+    let mut all = net.received(slow);
     assert_eq!(all.len(), 2);
     let has_come = |number: &usize| all.iter().any(|line| line.starts_with(&format!("t/{number:03}")));
     let coming: Vec<_> = (0..COUNT).filter(|number| !has_come(number)).collect();
@@ -141,11 +141,11 @@ fn replaced_deleted_and_expired_messages_are_not_sent() {
     // The broker looks for the next message without a poll after the expiry.
     net.now = net.now + Duration::from_secs(10);
     net.send(slow, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
-    let heard = drain(&mut net, slow, Version::V5);
+    let received = drain(&mut net, slow, Version::V5);
     let news = [format!("t/{:03}: new", coming[0]), format!("t/{:03}: ", coming[1])];
-    assert_eq!(heard[..2], news, "they were forwarded as they came");
-    assert!(heard.iter().all(|line| !line.starts_with("t/e/")), "these have expired");
-    all.extend(heard[2..].iter().cloned());
+    assert_eq!(received[..2], news, "they were forwarded as they came");
+    assert!(received.iter().all(|line| !line.starts_with("t/e/")), "these have expired");
+    all.extend(received[2..].iter().cloned());
     all.retain(|line| !line.starts_with("t/e/"));
     assert_all(&all, (0..COUNT).filter(|number| !coming[..2].contains(number)));
 }
@@ -156,7 +156,7 @@ fn a_second_subscribe_loses_no_retained_message() {
     for retain_handling in [RetainHandling::SendIfNew, RetainHandling::DoNotSend] {
         let (mut net, _, slow) = with_retained(Version::V5);
         net.subscribe(slow, "t/+", QoS::AtLeastOnce);
-        let mut all = net.heard(slow);
+        let mut all = net.received(slow);
         let again = Subscription { retain_handling, ..to("t/+") };
         net.send(slow, &[Subscribe::new(id(9), &[again]).into(), PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
         all.extend(drain(&mut net, slow, Version::V5));
@@ -166,7 +166,7 @@ fn a_second_subscribe_loses_no_retained_message() {
     // With Retain Handling 0 all of them are sent again, with the new subscription options.
     let (mut net, _, slow) = with_retained(Version::V5);
     net.subscribe(slow, "t/+", QoS::AtLeastOnce);
-    let first = net.heard(slow);
+    let first = net.received(slow);
     subscribe(&mut net, slow, &Subscription::new("t/+", QoS::AtMostOnce).unwrap());
     let acks = [PubAck::new(id(1)).into(), PubAck::new(id(2)).into()];
     net.send(slow, &acks);
@@ -181,10 +181,10 @@ fn no_retained_message_after_unsubscribe() {
     for version in BOTH {
         let (mut net, _, slow) = with_retained(version);
         net.subscribe(slow, "t/+", QoS::AtLeastOnce);
-        assert_eq!(net.heard(slow).len(), 2);
+        assert_eq!(net.received(slow).len(), 2);
         net.unsubscribe(slow, &["t/+"]);
         net.send(slow, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
-        assert_eq!(net.heard(slow).len(), 1, "UNSUBACK alone");
+        assert_eq!(net.received(slow).len(), 1, "UNSUBACK alone");
     }
 }
 
@@ -195,7 +195,7 @@ fn each_subscription_receives_its_retained_messages() {
     net.subscribe(slow, "t/+", QoS::AtLeastOnce);
     subscribe(&mut net, slow, &to("t/001"));
     subscribe(&mut net, slow, &to("#"));
-    let mut all = net.heard(slow);
+    let mut all = net.received(slow);
     net.send(slow, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
     all.extend(drain(&mut net, slow, Version::V5));
     all.retain(|line| !line.starts_with("SUBACK"));

@@ -73,7 +73,7 @@ fn subscriptions_and_messages_last_as_long_as_the_session() {
                     }));
                     let publisher = net.client(Version::V311, "publisher");
                     let client = net.try_connect(&Connect { keep_alive: 10, ..connect(asked, false) });
-                    net.heard(client);
+                    net.received(client);
                     net.subscribe(client, "a/#", QoS::AtLeastOnce);
                     net.subscribe(client, "$share/g/b", QoS::AtLeastOnce);
                     end(&mut net, client, how);
@@ -88,15 +88,15 @@ fn subscriptions_and_messages_last_as_long_as_the_session() {
                     assert_eq!(net.broker.status().subscriptions, if is_there { 2 } else { 0 }, "{case}");
                     assert_eq!(net.broker.status().stored, u64::from(is_there), "{case}");
                     let client = net.try_connect(&connect(asked, clean_start));
-                    let heard = net.heard(client);
+                    let received = net.received(client);
                     let resumes = is_there && !clean_start;
                     let expected: &[&str] =
                         if resumes { &["CONNACK 00 present", "a/b: 1 q1"] } else { &["CONNACK 00"] };
-                    assert_eq!(heard, expected, "{case}");
+                    assert_eq!(received, expected, "{case}");
                     net.publish(publisher, "a/b", "2", QoS::AtLeastOnce);
                     net.publish(publisher, "b", "3", QoS::AtLeastOnce);
                     let expected: &[&str] = if resumes { &["a/b: 2 q1", "b: 3 q1"] } else { &[] };
-                    assert_eq!(net.heard(client), expected, "{case}");
+                    assert_eq!(net.received(client), expected, "{case}");
                     assert_eq!((net.broker.status().stored, net.broker.status().stored_bytes), (0, 0), "{case}");
                     cases += 1;
                 }
@@ -129,9 +129,9 @@ fn before_5_0_a_session_is_clean_or_never_expires() {
                 let client = net.try_connect(&named(version, "client"));
                 // 3.1 has no Session Present flag.
                 let present = if is_there && version != Version::V31 { "CONNACK 00 present" } else { "CONNACK 00" };
-                let heard = net.heard(client);
-                assert_eq!(heard[0], present);
-                assert_eq!(heard[1..], vec!["a: 1 q1"; usize::from(is_there)]);
+                let received = net.received(client);
+                assert_eq!(received[0], present);
+                assert_eq!(received[1..], vec!["a: 1 q1"; usize::from(is_there)]);
             }
         }
     }
@@ -148,8 +148,8 @@ fn a_session_is_resumed_in_another_version() {
         net.lose(client);
         net.publish(publisher, "a", "1", QoS::ExactlyOnce);
         let client = net.resume(&named(second, "client"));
-        assert_eq!(net.heard(client), ["a: 1 q1"]);
+        assert_eq!(net.received(client), ["a: 1 q1"]);
         net.publish(publisher, "a", "2", QoS::ExactlyOnce);
-        assert_eq!(net.heard(client), ["a: 2 q1"]);
+        assert_eq!(net.received(client), ["a: 2 q1"]);
     }
 }

@@ -74,7 +74,7 @@ fn keep_alive_counts_from_the_last_packet_received() {
     }
     // Packets sent to the client do not count.
     let other = net.client(Version::V5, "other");
-    net.heard(client);
+    net.received(client);
     net.subscribe(client, "a", QoS::AtMostOnce);
     for _ in 0..14 {
         net.wait(1);
@@ -83,7 +83,7 @@ fn keep_alive_counts_from_the_last_packet_received() {
     assert!(!net.is_over(client));
     net.wait(1);
     assert!(net.is_over(client));
-    assert_eq!(net.heard(client).last().unwrap(), "DISCONNECT 8d");
+    assert_eq!(net.received(client).last().unwrap(), "DISCONNECT 8d");
 }
 
 /// The deadline is that of the next event. Each step starts when the previous event is over.

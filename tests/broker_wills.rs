@@ -93,7 +93,7 @@ impl Case {
         let start = net.now;
         let mut published = Vec::new();
         let mut look = |net: &mut Net| {
-            for line in net.heard(watcher) {
+            for line in net.received(watcher) {
                 assert_eq!(line, "will: gone");
                 published.push(net.now.since(start).as_secs());
             }
@@ -106,7 +106,7 @@ impl Case {
                 let lasts = u64::from(if end == End::SessionEnded { 0 } else { expiry });
                 let was_there = end == End::TakenOver && expiry != 0 || end != End::TakenOver && second < lasts;
                 let present = if was_there && !clean_start { " present" } else { "" };
-                assert_eq!(net.heard(peer), [format!("CONNACK 00{present}")], "{case}");
+                assert_eq!(net.received(peer), [format!("CONNACK 00{present}")], "{case}");
                 assert_eq!(net.broker.status().subscriptions, 1 + u32::from(!present.is_empty()), "{case}");
                 look(&mut net);
             }
@@ -179,7 +179,7 @@ fn before_5_0_a_will_is_published_when_the_connection_ends() {
                 }
                 net.wait(1000);
                 let expected: &[&str] = if loses { &["will: gone"] } else { &[] };
-                assert_eq!(net.heard(watcher), expected);
+                assert_eq!(net.received(watcher), expected);
                 assert_eq!(net.broker.status().sessions, 1 + u32::from(!clean_start));
             }
         }

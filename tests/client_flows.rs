@@ -6,22 +6,25 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use bytes::Buf;
-use mqtt_sansio::client::{AbandonReason, Authentication, ClientConfig, ClientSession, Resumption};
+use mqtt_sansio::client::{
+    Authentication, ClientConfig, ClientSession, OpenError, ReconfigureError, Resumption, SubscribeError,
+};
 use mqtt_sansio::codec::{
     AuthReasonCode, ConnAckProperties, Disconnect, DisconnectProperties, DisconnectReasonCode, List, MaximumQoS,
     Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, PublishProperties,
     ReasonCode, SubscribeProperties, Subscription, SubscriptionIdentifier,
 };
 use mqtt_sansio::{
-    CommandError, Instant, Message, Overflow, ProtocolError, QoS, Receipt, SessionExpiry, Token, Utf8Str, Version,
+    AbandonReason, AckError, AuthenticateError, DisconnectError, Instant, Message, Overflow, ProtocolError,
+    PublishError, QoS, Receipt, SessionExpiry, Token, Utf8Str, Version,
 };
 
 #[path = "common/client.rs"]
 mod client;
 
 use self::client::{
-    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, connack, connack_with, decode, delivery, filter, id,
-    lasting, lost, present, present_with, protocol_error, published, suback, told, unsuback, v5, v311,
+    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, auth, connack, connack_with, decode, delivered,
+    delivery, filter, id, lasting, present, present_with, protocol_error, published, suback, unsuback, v5, v311,
 };
 
 const BOTH: [Version; 2] = [Version::V311, Version::V5];
@@ -222,7 +225,7 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
 
     // The outcomes reported.
     let done = |done| vec![Event::Done(token.unwrap(), done)];
-    let told = match effect {
+    let reported = match effect {
         Effect::Nothing | Effect::Release | Effect::ReleaseUnknown | Effect::CompleteUnknown => vec![],
         Effect::Acknowledged(code) => done(Done::Acknowledged(code.into())),
         Effect::AtLeastOnce(code) => done(Done::AtLeastOnce(code.into())),
@@ -232,11 +235,11 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
         Effect::Mismatch => {
             vec![
                 protocol_error(ProtocolError::MismatchedAck(kind)),
-                lost(token.unwrap(), AbandonReason::Mismatched(kind)),
+                abandoned(token.unwrap(), AbandonReason::Mismatched(kind)),
             ]
         }
     };
-    assert_eq!(events, told, "{why}");
+    assert_eq!(events, reported, "{why}");
 
     // The state of the connection, and the number of operations in flight.
     let is_over =
@@ -273,7 +276,7 @@ fn an_abandoned_qos_2_message_keeps_its_identifier() {
             maximum_qos: Some(MaximumQoS::AtLeastOnce),
             ..Default::default()
         }));
-        assert_eq!(events[1..], [lost(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported))]);
+        assert_eq!(events[1..], [abandoned(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported))]);
         for _ in 0..10 {
             wire.publish("new", QOS_1);
         }
@@ -363,7 +366,7 @@ fn inbound(state: Inbound, version: Version, by_hand: bool) -> Wire {
         Inbound::Waiting1 | Inbound::Acknowledged1 => QOS_1,
         _ => QOS_2,
     };
-    assert_eq!(wire.receive(&[published("x", delivery(qos, 7))]), [told("x", qos)]);
+    assert_eq!(wire.receive(&[published("x", delivery(qos, 7))]), [delivered("x", qos)]);
     if by_hand && !matches!(state, Inbound::Waiting1 | Inbound::Waiting2) {
         wire.client.ack(wire.now, wire.receipts[0], code).unwrap();
     }
@@ -466,7 +469,7 @@ fn released(version: Version, by_hand: bool, state: Inbound, is_known: bool) {
     released_from(&mut wire, is_known, &why);
     // After PUBREL the identifier is not in use, and a PUBLISH with it is a new message.
     released_from(&mut wire, false, &why);
-    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)], "{why}");
+    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)], "{why}");
 }
 
 fn released_from(wire: &mut Wire, is_known: bool, why: &str) {
@@ -503,7 +506,7 @@ fn pubrel_before_pubrec_frees_the_identifier() {
         let mut restored = Wire::of(ClientSession::restore(config(), &stored, wire.now).unwrap());
         restored.connect(present());
         for wire in [&mut wire, &mut restored] {
-            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)], "{version}");
+            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)], "{version}");
         }
     }
 }
@@ -586,7 +589,43 @@ fn look(wire: &mut Wire) -> Seen {
     }
 }
 
-type Outcome = Result<(), CommandError>;
+type Outcome = Result<(), AnyError>;
+
+/// The error of any command.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum AnyError {
+    Open(OpenError),
+    Reconfigure(ReconfigureError),
+    Publish(PublishError),
+    Subscribe(SubscribeError),
+    Ack(AckError),
+    Disconnect(DisconnectError),
+    Authenticate(AuthenticateError),
+}
+
+macro_rules! any_error {
+    ($( $variant:ident($error:ident) ),*) => {
+        $( impl From<$error> for AnyError {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        } )*
+    };
+}
+
+any_error!(
+    Open(OpenError),
+    Reconfigure(ReconfigureError),
+    Publish(PublishError),
+    Subscribe(SubscribeError),
+    Ack(AckError),
+    Disconnect(DisconnectError),
+    Authenticate(AuthenticateError)
+);
+
+fn refused(error: impl Into<AnyError>) -> Outcome {
+    Err(error.into())
+}
 
 /// A command, and its outcome in each of the [`CONNECTIONS`].
 struct Command {
@@ -602,21 +641,20 @@ fn receipt(wire: &Wire) -> Option<Receipt> {
 /// One row for each command.
 #[rustfmt::skip]
 fn commands(authentication: bool) -> Vec<Command> {
-    use CommandError::{
-        AlreadyOpen, EarlierConnection, NoAuthentication, NotConnected, SubscriptionIdentifier as Identifier, TopicAlias,
-    };
     const fn all(outcome: Outcome) -> [Outcome; 6] { [outcome; 6] }
-    let at_rest = [Ok(()), Ok(()), Err(AlreadyOpen), Err(AlreadyOpen), Err(AlreadyOpen), Err(AlreadyOpen)];
-    let alive = [Err(NotConnected), Err(NotConnected), Ok(()), Ok(()), Err(NotConnected), Err(NotConnected)];
-    let mut reauthenticate = [Err(NotConnected); 6];
-    reauthenticate[3] = if authentication { Ok(()) } else { Err(NoAuthentication) };
+    let at_rest = |error: AnyError| [Ok(()), Ok(()), Err(error), Err(error), Err(error), Err(error)];
+    let gone = refused(DisconnectError::NotConnected);
+    let alive = [gone, gone, Ok(()), Ok(()), gone, gone];
+    let no_step = refused(AuthenticateError::NoAuthentication);
+    let mut reauthenticate = [refused(AuthenticateError::NotConnected); 6];
+    reauthenticate[3] = if authentication { Ok(()) } else { no_step };
     vec![
-        Command { name: "open", give: |wire| wire.client.open(wire.now), expected: at_rest },
+        Command { name: "open", give: |wire| Ok(wire.client.open(wire.now)?), expected: at_rest(OpenError::AlreadyOpen.into()) },
         Command { name: "closed", give: |wire| { wire.client.closed(wire.now); Ok(()) }, expected: all(Ok(())) },
         Command {
             name: "reconfigure",
-            give: |wire| { let config = wire.client.config().clone(); wire.client.reconfigure(config) },
-            expected: at_rest,
+            give: |wire| { let config = wire.client.config().clone(); Ok(wire.client.reconfigure(config)?) },
+            expected: at_rest(ReconfigureError::AlreadyOpen.into()),
         },
         Command { name: "publish 0", give: |wire| message(wire, QOS_0), expected: all(Ok(())) },
         Command { name: "publish 1", give: |wire| message(wire, QOS_1), expected: all(Ok(())) },
@@ -625,9 +663,9 @@ fn commands(authentication: bool) -> Vec<Command> {
             name: "publish with an alias",
             give: |wire| {
                 let properties = PublishProperties { topic_alias: NonZeroU16::new(1), ..Default::default() };
-                wire.client.publish(wire.now, &Message::new("t", "x").properties(properties)).map(drop)
+                wire.client.publish(wire.now, &Message::new("t", "x").properties(properties)).map(drop).map_err(AnyError::from)
             },
-            expected: all(Err(TopicAlias)),
+            expected: all(refused(PublishError::TopicAlias)),
         },
         Command {
             name: "publish with a subscription identifier",
@@ -635,45 +673,48 @@ fn commands(authentication: bool) -> Vec<Command> {
                 let identifiers = [SubscriptionIdentifier::new(1).unwrap()];
                 let subscription_identifiers = List::from(&identifiers);
                 let properties = PublishProperties { subscription_identifiers, ..Default::default() };
-                wire.client.publish(wire.now, &Message::new("t", "x").properties(properties)).map(drop)
+                wire.client.publish(wire.now, &Message::new("t", "x").properties(properties)).map(drop).map_err(AnyError::from)
             },
-            expected: all(Err(Identifier)),
+            expected: all(refused(PublishError::SubscriptionIdentifier)),
         },
         Command {
             name: "subscribe",
-            give: |wire| wire.client.subscribe(wire.now, &[Subscription::new("t", QOS_1).unwrap()]).map(drop),
+            give: |wire| wire.client.subscribe(wire.now, &[Subscription::new("t", QOS_1).unwrap()]).map(drop).map_err(AnyError::from),
             expected: all(Ok(())),
         },
         Command {
             name: "unsubscribe",
-            give: |wire| wire.client.unsubscribe(wire.now, &[filter("t")]).map(drop),
+            give: |wire| wire.client.unsubscribe(wire.now, &[filter("t")]).map(drop).map_err(AnyError::from),
             expected: all(Ok(())),
         },
         Command {
             name: "ack",
-            give: |wire| receipt(wire).map_or(Err(EarlierConnection), |receipt| wire.client.ack(wire.now, receipt, OK)),
+            give: |wire| {
+                let receipt = receipt(wire).ok_or(AckError::EarlierConnection)?;
+                Ok(wire.client.ack(wire.now, receipt, OK)?)
+            },
             expected: [
-                Err(EarlierConnection), Err(EarlierConnection), Err(EarlierConnection),
-                Ok(()), Err(NotConnected), Err(NotConnected),
+                refused(AckError::EarlierConnection), refused(AckError::EarlierConnection), refused(AckError::EarlierConnection),
+                Ok(()), refused(AckError::NotConnected), refused(AckError::NotConnected),
             ],
         },
-        Command { name: "disconnect", give: |wire| wire.client.disconnect(wire.now, &Disconnect::default()), expected: alive },
+        Command { name: "disconnect", give: |wire| Ok(wire.client.disconnect(wire.now, &Disconnect::default())?), expected: alive },
         // A token of no operation.
         Command {
             name: "authenticate",
-            give: |wire| wire.client.authenticate(wire.now, b"x"),
-            expected: all(Err(NoAuthentication)),
+            give: |wire| Ok(wire.client.authenticate(wire.now, b"x")?),
+            expected: all(no_step),
         },
         Command {
             name: "reauthenticate",
-            give: |wire| wire.client.reauthenticate(wire.now, b"x"),
+            give: |wire| Ok(wire.client.reauthenticate(wire.now, b"x")?),
             expected: reauthenticate,
         },
     ]
 }
 
 fn message(wire: &mut Wire, qos: QoS) -> Outcome {
-    wire.client.publish(wire.now, &Message::new("t", "x").qos(qos)).map(drop)
+    wire.client.publish(wire.now, &Message::new("t", "x").qos(qos)).map(drop).map_err(AnyError::from)
 }
 
 #[test]
@@ -731,24 +772,39 @@ fn probe(wire: &mut Wire) -> (Vec<Event>, Vec<u8>) {
 fn invalid_commands_are_refused_and_change_nothing() {
     type Give = fn(&mut Wire) -> Outcome;
     let cases: [(&str, Give); 10] = [
-        ("a wildcard in a name", |wire| wire.client.publish(wire.now, &Message::new("a/+", "x").qos(QOS_1)).map(drop)),
-        ("U+0000", |wire| wire.client.publish(wire.now, &Message::new("a\0", "x")).map(drop)),
-        ("no topic", |wire| wire.client.publish(wire.now, &Message::new("", "x")).map(drop)),
-        ("no topic, QoS 2", |wire| wire.client.publish(wire.now, &Message::new("", "x").qos(QOS_2)).map(drop)),
-        ("not UTF-8", |wire| wire.client.publish(wire.now, &Message::new(&b"\xff"[..], "x")).map(drop)),
+        ("a wildcard in a name", |wire| {
+            wire.client.publish(wire.now, &Message::new("a/+", "x").qos(QOS_1)).map(drop).map_err(AnyError::from)
+        }),
+        ("U+0000", |wire| wire.client.publish(wire.now, &Message::new("a\0", "x")).map(drop).map_err(AnyError::from)),
+        ("no topic", |wire| wire.client.publish(wire.now, &Message::new("", "x")).map(drop).map_err(AnyError::from)),
+        ("no topic, QoS 2", |wire| {
+            wire.client.publish(wire.now, &Message::new("", "x").qos(QOS_2)).map(drop).map_err(AnyError::from)
+        }),
+        ("not UTF-8", |wire| {
+            wire.client.publish(wire.now, &Message::new(&b"\xff"[..], "x")).map(drop).map_err(AnyError::from)
+        }),
         ("a topic that is too long", |wire| {
-            wire.client.publish(wire.now, &Message::new(&vec![b'x'; 65_536], "x").qos(QOS_1)).map(drop)
+            wire.client
+                .publish(wire.now, &Message::new(&vec![b'x'; 65_536], "x").qos(QOS_1))
+                .map(drop)
+                .map_err(AnyError::from)
         }),
         ("a property that is too long", |wire| {
             let data = vec![0; 65_536];
             let properties = PublishProperties { correlation_data: Some(&data), ..Default::default() };
-            wire.client.publish(wire.now, &Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
+            wire.client
+                .publish(wire.now, &Message::new("t", "x").qos(QOS_1).properties(properties))
+                .map(drop)
+                .map_err(AnyError::from)
         }),
-        ("no filter", |wire| wire.client.subscribe(wire.now, &[]).map(drop)),
-        ("no filter to end", |wire| wire.client.unsubscribe(wire.now, &[]).map(drop)),
+        ("no filter", |wire| wire.client.subscribe(wire.now, &[]).map(drop).map_err(AnyError::from)),
+        ("no filter to end", |wire| wire.client.unsubscribe(wire.now, &[]).map(drop).map_err(AnyError::from)),
         ("no local with a shared subscription", |wire| {
             let subscription = Subscription::new("$share/g/t", QOS_0).unwrap();
-            wire.client.subscribe(wire.now, &[Subscription { no_local: true, ..subscription }]).map(drop)
+            wire.client
+                .subscribe(wire.now, &[Subscription { no_local: true, ..subscription }])
+                .map(drop)
+                .map_err(AnyError::from)
         }),
     ];
     for (name, give) in cases {
@@ -762,24 +818,36 @@ fn invalid_commands_are_refused_and_change_nothing() {
     let cases: [(&str, Give); 5] = [
         ("properties", |wire| {
             let properties = PublishProperties { message_expiry_interval: Some(1), ..Default::default() };
-            wire.client.publish(wire.now, &Message::new("t", "x").properties(properties)).map(drop)
+            wire.client
+                .publish(wire.now, &Message::new("t", "x").properties(properties))
+                .map(drop)
+                .map_err(AnyError::from)
         }),
         ("properties, QoS 1", |wire| {
             let properties = PublishProperties { message_expiry_interval: Some(1), ..Default::default() };
-            wire.client.publish(wire.now, &Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
+            wire.client
+                .publish(wire.now, &Message::new("t", "x").qos(QOS_1).properties(properties))
+                .map(drop)
+                .map_err(AnyError::from)
         }),
         ("options", |wire| {
             let subscription = Subscription::new("t", QOS_0).unwrap();
-            wire.client.subscribe(wire.now, &[Subscription { retain_as_published: true, ..subscription }]).map(drop)
+            wire.client
+                .subscribe(wire.now, &[Subscription { retain_as_published: true, ..subscription }])
+                .map(drop)
+                .map_err(AnyError::from)
         }),
         ("a subscription identifier", |wire| {
             let subscription_identifier = Some(SubscriptionIdentifier::new(1).unwrap());
             let properties = SubscribeProperties { subscription_identifier, ..Default::default() };
-            wire.client.subscribe_with(wire.now, &[Subscription::new("t", QOS_0).unwrap()], &properties).map(drop)
+            wire.client
+                .subscribe_with(wire.now, &[Subscription::new("t", QOS_0).unwrap()], &properties)
+                .map(drop)
+                .map_err(AnyError::from)
         }),
         ("a reason", |wire| {
             let reason_code = DisconnectReasonCode::DisconnectWithWillMessage;
-            wire.client.disconnect(wire.now, &Disconnect { reason_code, ..Disconnect::default() })
+            Ok(wire.client.disconnect(wire.now, &Disconnect { reason_code, ..Disconnect::default() })?)
         }),
     ];
     for (name, give) in cases {
@@ -816,7 +884,7 @@ fn unchanged_with(
 fn disconnect_cannot_set_an_expiry_interval_that_connect_did_not() {
     let give: fn(&mut Wire) -> Outcome = |wire| {
         let properties = DisconnectProperties { session_expiry_interval: Some(5), ..Default::default() };
-        wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() })
+        Ok(wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() })?)
     };
     let none: fn(&mut ClientConfig) = |config| config.session_expiry_interval = SessionExpiry::WITH_CONNECTION;
     for state in CONNECTIONS {
@@ -824,7 +892,7 @@ fn disconnect_cannot_set_an_expiry_interval_that_connect_did_not() {
     }
     for state in [Connection::Connecting, Connection::Connected] {
         let mut wire = in_state(state, Version::V5, false, none);
-        assert_eq!(give(&mut wire), Err(CommandError::SessionExpiry));
+        assert_eq!(give(&mut wire), refused(DisconnectError::SessionExpiry));
         let mut wire = in_state(state, Version::V5, false, |_| {});
         assert_eq!(give(&mut wire), Ok(()));
         // Zero, which ends the session, is always possible.
@@ -839,7 +907,7 @@ fn disconnect_cannot_set_an_expiry_interval_that_connect_did_not() {
     let properties = DisconnectProperties { session_expiry_interval: Some(0), ..Default::default() };
     wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() }).unwrap();
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
-    assert_eq!(wire.lose(), [lost(token, AbandonReason::Session)]);
+    assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session)]);
 }
 
 /// A command that the server does not support is refused and changes nothing, not even the topic aliases. Without a
@@ -867,33 +935,67 @@ fn commands_beyond_the_limits_of_the_server() {
     let with_identifier = |wire: &mut Wire| {
         let subscription_identifier = Some(SubscriptionIdentifier::new(1).unwrap());
         let properties = SubscribeProperties { subscription_identifier, ..Default::default() };
-        wire.client.subscribe_with(wire.now, &[Subscription::new("t", QOS_0).unwrap()], &properties).map(drop)
+        wire.client
+            .subscribe_with(wire.now, &[Subscription::new("t", QOS_0).unwrap()], &properties)
+            .map(drop)
+            .map_err(AnyError::from)
     };
-    let too_large = CommandError::TooLarge { limit: 60 };
-    let not_supported = CommandError::SubscriptionNotSupported;
+    let too_large = PublishError::TooLarge { limit: 60 }.into();
+    let request_too_large = SubscribeError::TooLarge { limit: 60 }.into();
+    let not_supported = |code| SubscribeError::NotSupported(code).into();
     fn subscribe(wire: &mut Wire, filter: &str) -> Outcome {
-        wire.client.subscribe(wire.now, &[Subscription::new(filter, QOS_0).unwrap()]).map(drop)
+        wire.client.subscribe(wire.now, &[Subscription::new(filter, QOS_0).unwrap()]).map(drop).map_err(AnyError::from)
     }
     type Give<'a> = Box<dyn Fn(&mut Wire) -> Outcome + 'a>;
     let maximum = MaximumQoS::AtLeastOnce;
-    let cases: Vec<(Give<'_>, CommandError)> = vec![
-        (Box::new(|wire| message(wire, QOS_2)), CommandError::QoSNotSupported { maximum }),
+    let cases: Vec<(Give<'_>, AnyError)> = vec![
+        (Box::new(|wire| message(wire, QOS_2)), PublishError::QoSNotSupported { maximum }.into()),
         (
-            Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", "x").retain(true)).map(drop)),
-            CommandError::RetainNotSupported,
+            Box::new(|wire| {
+                wire.client
+                    .publish(wire.now, &Message::new("third", "x").retain(true))
+                    .map(drop)
+                    .map_err(AnyError::from)
+            }),
+            PublishError::RetainNotSupported.into(),
         ),
-        (Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", &[0; 60])).map(drop)), too_large),
         (
-            Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", &[0; 60]).qos(QOS_1)).map(drop)),
+            Box::new(|wire| {
+                wire.client.publish(wire.now, &Message::new("third", &[0; 60])).map(drop).map_err(AnyError::from)
+            }),
             too_large,
         ),
         (
-            Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", vec![0; 5000]).qos(QOS_1)).map(drop)),
+            Box::new(|wire| {
+                wire.client
+                    .publish(wire.now, &Message::new("third", &[0; 60]).qos(QOS_1))
+                    .map(drop)
+                    .map_err(AnyError::from)
+            }),
             too_large,
         ),
-        (Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", vec![0; 5000])).map(drop)), too_large),
-        (Box::new(|wire| subscribe(wire, &"x".repeat(60))), too_large),
-        (Box::new(|wire| wire.client.unsubscribe(wire.now, &[filter(&"x".repeat(60))]).map(drop)), too_large),
+        (
+            Box::new(|wire| {
+                wire.client
+                    .publish(wire.now, &Message::new("third", vec![0; 5000]).qos(QOS_1))
+                    .map(drop)
+                    .map_err(AnyError::from)
+            }),
+            too_large,
+        ),
+        (
+            Box::new(|wire| {
+                wire.client.publish(wire.now, &Message::new("third", vec![0; 5000])).map(drop).map_err(AnyError::from)
+            }),
+            too_large,
+        ),
+        (Box::new(|wire| subscribe(wire, &"x".repeat(60))), request_too_large),
+        (
+            Box::new(|wire| {
+                wire.client.unsubscribe(wire.now, &[filter(&"x".repeat(60))]).map(drop).map_err(AnyError::from)
+            }),
+            request_too_large,
+        ),
         (Box::new(|wire| subscribe(wire, "a/+/b")), not_supported(ReasonCode::WildcardSubscriptionsNotSupported)),
         (Box::new(|wire| subscribe(wire, "#")), not_supported(ReasonCode::WildcardSubscriptionsNotSupported)),
         (Box::new(|wire| subscribe(wire, "$share/g/t")), not_supported(ReasonCode::SharedSubscriptionsNotSupported)),
@@ -926,14 +1028,14 @@ fn commands_beyond_the_limits_of_the_server() {
 #[test]
 fn client_and_server_alternate_in_authentication() {
     let step = |data| auth(AuthReasonCode::ContinueAuthentication, "M", data).into();
-    let no = Err(CommandError::NoAuthentication);
+    let no = Err(AuthenticateError::NoAuthentication);
     let mut wire = in_state(Connection::Connecting, Version::V5, true, |_| {});
     // CONNECT was the client's step; the next one is the server's.
     assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
     wire.receive(&[step(b"1")]);
     assert_eq!(wire.client.authenticate(wire.now, b"x"), Ok(()));
     assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
-    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), Err(CommandError::NotConnected));
+    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), Err(AuthenticateError::NotConnected));
     let method = Some(Utf8Str::new("M").unwrap());
     let accept = connack_with(ConnAckProperties { authentication_method: method, ..Default::default() });
     wire.receive(&[accept.into()]);

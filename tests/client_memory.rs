@@ -5,8 +5,8 @@
 use std::num::NonZeroU16;
 
 use bytes::{Buf, Bytes};
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
-use mqtt_sansio::{Instant, Message, QoS, Version};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+use mqtt_sansio::{Instant, Message, Outcome, QoS, Version};
 
 #[path = "common/counting.rs"]
 mod counting;
@@ -38,12 +38,12 @@ fn carry(from: &mut ClientSession, to: &mut ClientSession, wire: &mut Vec<u8>) -
         transmit.advance(len);
     }
     let mut input = &wire[..];
-    let mut told = 0;
+    let mut reported = 0;
     while to.poll(NOW, &mut input).is_some() {
-        told += 1;
+        reported += 1;
     }
     assert!(input.is_empty());
-    told
+    reported
 }
 
 /// A QoS handshake has the same packets in both directions, so two clients can exchange messages.
@@ -56,12 +56,12 @@ fn a_message_allocates_nothing_after_the_first_ones() {
             let mut wire = Vec::with_capacity(1024);
             let mut exchange = || {
                 publisher.publish(NOW, &Message::new("home/kitchen/temp", "21.5").qos(qos)).unwrap();
-                let mut told = 0;
+                let mut reported = 0;
                 for _ in 0..2 {
-                    told += carry(&mut publisher, &mut receiver, &mut wire);
-                    told += carry(&mut receiver, &mut publisher, &mut wire);
+                    reported += carry(&mut publisher, &mut receiver, &mut wire);
+                    reported += carry(&mut receiver, &mut publisher, &mut wire);
                 }
-                assert_eq!(told, 2, "a message here, an outcome there");
+                assert_eq!(reported, 2, "a message here, an outcome there");
             };
             (0..40).for_each(|_| exchange());
             let before = CALLS.get();

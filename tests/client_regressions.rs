@@ -6,11 +6,14 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use bytes::Buf;
-use mqtt_sansio::client::{AbandonReason, Action, ClientConfig, ClientSession, Close, Outcome};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
 use mqtt_sansio::codec::{
     ConnAck, ConnAckProperties, Delivery, PubComp, PubRec, Publish, PublishProperties, Subscription,
 };
-use mqtt_sansio::{CommandError, Instant, Journal, Message, PacketId, QoS, SessionExpiry, TopicName, Utf8Str, Version};
+use mqtt_sansio::{
+    AbandonReason, Instant, Journal, Message, Outcome, PacketId, PublishError, QoS, SessionExpiry, TopicName, Utf8Str,
+    Version,
+};
 
 const START: Instant = Instant::from_micros(1_000_000_000_000);
 
@@ -28,7 +31,7 @@ fn connect<'a>(
     now: Instant,
     session_present: bool,
     properties: ConnAckProperties<'_>,
-    told: &'a mut Vec<String>,
+    reported: &'a mut Vec<String>,
 ) -> &'a [String] {
     client.open(now).unwrap();
     take(client);
@@ -37,11 +40,11 @@ fn connect<'a>(
         .encode(client.config().version, &mut connack)
         .unwrap();
     let mut input = &connack[..];
-    told.clear();
+    reported.clear();
     while let Some(action) = client.poll(now, &mut input) {
-        told.push(format!("{action:?}"));
+        reported.push(format!("{action:?}"));
     }
-    told
+    reported
 }
 
 fn connected(config: ClientConfig) -> ClientSession {
@@ -72,8 +75,8 @@ fn expiry_counts_from_publish_before_the_first_connection() {
     let mut client = ClientSession::new(config());
     client.publish(START, &expiring(3600)).unwrap();
     assert_eq!(client.deadline(), None, "without a connection there is nothing to do");
-    let mut told = Vec::new();
-    assert_eq!(connect(&mut client, START, false, ConnAckProperties::default(), &mut told).len(), 1);
+    let mut reported = Vec::new();
+    assert_eq!(connect(&mut client, START, false, ConnAckProperties::default(), &mut reported).len(), 1);
     assert!(take(&mut client).windows(5).any(|bytes| bytes == [2, 0, 0, 0x0E, 0x10]), "3600 seconds are left");
 }
 
@@ -95,8 +98,12 @@ fn expiry_of_a_message_queued_before_a_restart() {
     client.publish(START, &expiring(3600)).unwrap();
     let journal = store(&mut client);
     let mut client = ClientSession::restore(ClientConfig { journal: true, ..config() }, &journal, START).unwrap();
-    let mut told = Vec::new();
-    assert_eq!(connect(&mut client, START, false, ConnAckProperties::default(), &mut told).len(), 1, "{told:?}");
+    let mut reported = Vec::new();
+    assert_eq!(
+        connect(&mut client, START, false, ConnAckProperties::default(), &mut reported).len(),
+        1,
+        "{reported:?}"
+    );
     assert!(!take(&mut client).is_empty());
 }
 
@@ -162,11 +169,11 @@ fn an_abandoned_qos_1_message_frees_its_identifier() {
     let properties = ConnAckProperties { retain_available: Some(false), ..ConnAckProperties::default() };
     ConnAck { session_present: true, properties, ..ConnAck::default() }.encode(Version::V5, &mut connack).unwrap();
     let mut input = &connack[..];
-    let mut told = 0;
+    let mut reported = 0;
     while client.poll(START, &mut input).is_some() {
-        told += 1;
+        reported += 1;
     }
-    assert_eq!(told, 2);
+    assert_eq!(reported, 2);
     journal.extend(store(&mut client));
     let restored = ClientSession::restore(config, &journal, START).unwrap();
     let mut snapshot = restored.snapshot();
@@ -201,12 +208,12 @@ fn a_second_pubcomp_does_not_acknowledge_the_next_message() {
         let sent = take(&mut client);
         assert_eq!(sent[5..7], id.to_be_bytes());
         let mut input = packets;
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         while let Some(action) = client.poll(START, &mut input) {
-            told.push(format!("{action:?}"));
+            reported.push(format!("{action:?}"));
         }
         take(&mut client);
-        told
+        reported
     };
     let id = PacketId::new(1).unwrap();
     let mut packets = Vec::new();
@@ -216,8 +223,8 @@ fn a_second_pubcomp_does_not_acknowledge_the_next_message() {
     assert_eq!(exchange(1, &packets).len(), 1);
     packets.clear();
     PubComp::new(id).encode(Version::V311, &mut packets).unwrap();
-    let told = exchange(2, &packets);
-    assert!(told.iter().all(|action| !action.contains("Close")), "{told:?}");
+    let reported = exchange(2, &packets);
+    assert!(reported.iter().all(|action| !action.contains("Close")), "{reported:?}");
 }
 
 #[test]
@@ -237,7 +244,7 @@ fn expired_messages_are_dropped_before_one_is_refused() {
     let mut client = ClientSession::new(ClientConfig { max_kept: 1, ..config() });
     let expired = client.publish(START, &expiring(1)).unwrap();
     client.poll_timeout(START);
-    assert_eq!(client.publish(START, &expiring(9)), Err(CommandError::QueueFull));
+    assert_eq!(client.publish(START, &expiring(9)), Err(PublishError::QueueFull));
     let done = client.poll_timeout(START + Duration::from_secs(2));
     assert_eq!(done, Some(Action::Done { token: expired, outcome: Outcome::Abandoned(AbandonReason::Expired) }));
     client.publish(START, &expiring(9)).unwrap();

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Buf;
-use mqtt_sansio::codec::{Connect, ConnectProperties, PubAck, PubComp, PubRec, PubRel};
+use mqtt_sansio::codec::{Connect, ConnectProperties, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel};
 use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, ServerConfig, ServerSession};
 use mqtt_sansio::{Instant, Message, QoS, Version};
 
@@ -57,8 +57,8 @@ fn an_acceptor_holds_nothing_before_connect_is_complete() {
         assert_eq!(input.len(), size);
         assert_eq!(acceptor.transmit().remaining(), 0);
     }
-    // 256 MiB less a byte, of which no byte arrives, or only as many as tell the version to answer in; and a packet
-    // that is not a CONNECT.
+    // 256 MiB less a byte, of which no byte arrives, or only as many as determine the version of the answer; and a
+    // packet that is not a CONNECT.
     let huge = b"\x10\xFF\xFF\xFF\x7F\x00\x04MQTT\x05";
     assert!(Acceptor::new(ServerConfigIn(&config), NOW).poll(NOW, &mut &huge[..5]).is_none());
     for bytes in [&huge[..], b"\x30\xFF\xFF\xFF\x7F", b"\x00", b"GET / HTTP/1.1\r\n"] {
@@ -126,11 +126,11 @@ fn a_message_allocates_nothing_after_the_first_ones() {
                 })
                 .collect();
             let mut exchange = || {
-                let mut told = 0;
+                let mut reported = 0;
                 for packet in &received[..if qos == QoS::ExactlyOnce { 2 } else { 1 }] {
                     let mut input = &packet[..];
                     while session.poll(NOW, &mut input).is_some() {
-                        told += 1;
+                        reported += 1;
                     }
                     write(&mut session);
                 }
@@ -147,14 +147,14 @@ fn a_message_allocates_nothing_after_the_first_ones() {
                 for packet in answers {
                     let mut input = &packet[..];
                     while session.poll(NOW, &mut input).is_some() {
-                        told += 1;
+                        reported += 1;
                     }
                     write(&mut session);
                 }
                 while session.poll_timeout(NOW).is_some() {
-                    told += 1;
+                    reported += 1;
                 }
-                assert_eq!(told, 2, "a message here, an outcome there");
+                assert_eq!(reported, 2, "a message here, an outcome there");
             };
             (0..40).for_each(|_| exchange());
             let before = CALLS.get();
@@ -245,4 +245,25 @@ fn a_will_and_an_authentication_method_are_stored_once() {
     assert!(heap <= 512, "{heap}");
     drop(session);
     assert_eq!(LIVE.get(), before);
+}
+
+/// An acknowledgement that the application gives at once waits for nothing, so it takes no memory.
+#[test]
+fn an_acknowledgement_given_at_once_is_not_stored() {
+    let config = Arc::new(ServerConfig { manual_acks: true, ..ServerConfig::default() });
+    for version in Version::ALL {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut session = accept(&config, &encoded(&connect(version).into(), version));
+            let bytes = encoded(&published("21.5", delivery(qos, 7)), version);
+            // The buffer of the output exists after the first answer.
+            assert!(session.poll(NOW, &mut &[0xC0, 0][..]).is_none());
+            write(&mut session);
+            let before = CALLS.get();
+            let mut input = &bytes[..];
+            let Some(Action::Message(message)) = session.poll(NOW, &mut input) else { panic!("a message") };
+            session.ack(NOW, message.receipt.unwrap(), PubAckReasonCode::Success).unwrap();
+            assert_eq!(CALLS.get() - before, 0, "{version}, {qos}");
+            assert_eq!(session.transmit().remaining(), 4);
+        }
+    }
 }

@@ -6,10 +6,8 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use bytes::Buf;
 use mqtt_sansio::codec::{Connect, ConnectProperties, Disconnect, DisconnectReasonCode};
-use mqtt_sansio::server::{
-    AbandonReason, Accept, Acceptor, AcceptorAction, Action, Close, Outcome, ServerConfig, ServerSession,
-};
-use mqtt_sansio::{CommandError, Instant, Message, QoS, SessionExpiry, Utf8Str, Version};
+use mqtt_sansio::server::{Accept, AcceptError, Acceptor, AcceptorAction, Action, Close, ServerConfig, ServerSession};
+use mqtt_sansio::{AbandonReason, DisconnectError, Instant, Message, Outcome, QoS, SessionExpiry, Utf8Str, Version};
 
 const NOW: Instant = Instant::from_micros(5_000_000);
 
@@ -43,7 +41,7 @@ fn disconnected_session() -> ServerSession {
 fn a_failed_acceptance_returns_the_session() {
     let mut acceptor = asked(6);
     let refused = acceptor.accept(NOW, disconnected_session(), Accept::default()).unwrap_err();
-    assert_eq!(refused.reason, CommandError::TooLarge { limit: 6 });
+    assert_eq!(refused.reason, AcceptError::TooLarge { limit: 6 });
     assert_eq!(refused.to_string(), refused.reason.to_string());
     let session = *refused.kept.unwrap();
     assert_eq!((session.waiting(), session.is_connected()), (1, false));
@@ -93,8 +91,8 @@ fn an_unsent_qos_0_message_is_lost_with_its_connection() {
     let waits = session.publish(NOW, &Message::new("t", "x")).unwrap();
     session.closed(NOW);
     assert_eq!(session.waiting(), 0);
-    let told = session.poll_timeout(NOW);
-    assert_eq!(told, Some(Action::Done { token: waits, outcome: Outcome::Abandoned(AbandonReason::Connection) }));
+    let reported = session.poll_timeout(NOW);
+    assert_eq!(reported, Some(Action::Done { token: waits, outcome: Outcome::Abandoned(AbandonReason::Connection) }));
 }
 
 /// DISCONNECT cannot extend the Session Expiry Interval beyond the granted one.
@@ -134,7 +132,7 @@ fn an_empty_client_identifier_cannot_be_assigned() {
     let mut input = &b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00"[..];
     assert!(matches!(acceptor.poll(NOW, &mut input), Some(AcceptorAction::Connect(_))));
     let accept = Accept { assigned_client_id: Some(String::new()), ..Accept::default() };
-    assert_eq!(acceptor.accept(NOW, None, accept).unwrap_err().reason, CommandError::NoClientIdentifier);
+    assert_eq!(acceptor.accept(NOW, None, accept).unwrap_err().reason, AcceptError::NoClientIdentifier);
 }
 
 #[test]
@@ -142,7 +140,7 @@ fn a_server_cannot_send_disconnect_with_will() {
     let mut session = accepted(ServerConfig::default(), 100);
     let disconnect =
         Disconnect { reason_code: DisconnectReasonCode::DisconnectWithWillMessage, ..Disconnect::default() };
-    assert_eq!(session.disconnect(NOW, &disconnect), Err(CommandError::ClientOnly));
+    assert_eq!(session.disconnect(NOW, &disconnect), Err(DisconnectError::ClientOnly));
     assert!(session.is_connected());
 }
 

@@ -6,8 +6,8 @@
 use mqtt_sansio::codec::{
     ConnectProperties, Disconnect, DisconnectReasonCode, Packet, PubAck, PubComp, PubRec, PubRel, QoS,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{Instant, Message, ProtocolError, SessionExpiry, Token, Version};
+use mqtt_sansio::server::{Accept, ServerConfig};
+use mqtt_sansio::{AbandonReason, Instant, Message, ProtocolError, SessionExpiry, Token, Version};
 
 #[path = "server_table/acceptor.rs"]
 mod acceptor;
@@ -21,8 +21,8 @@ mod server;
 mod versions;
 
 use self::server::{
-    Done, Door, Event, QOS_1, QOS_2, Why, Wire, again, at, config, decode, delivery, disconnect, disconnected, id,
-    lasting, lost, protocol_error, publish, success, take, told, will,
+    Done, Door, Event, QOS_1, QOS_2, Why, Wire, abandoned, again, at, config, decode, delivered, delivery, disconnect,
+    disconnected, id, lasting, protocol_error, publish, success, take, will,
 };
 
 /// How the first connection ends.
@@ -84,7 +84,7 @@ struct Expected {
     /// When the will is published.
     will: Option<u64>,
     /// Whether the session is resumed when the client reconnects.
-    goes_on: bool,
+    continues: bool,
     /// When the expiry of the session is reported, if it is.
     expired: Option<u64>,
 }
@@ -100,17 +100,17 @@ impl Case {
         // It is due when its delay has passed or the session ends, whichever happens first (section 3.1.3.2.2).
         let due = delay.map(|delay| ends.map_or(delay, |ends| ends.min(delay)));
         let Some(back) = self.back else {
-            return Expected { will: due, goes_on: false, expired: ends };
+            return Expected { will: due, continues: false, expired: ends };
         };
         // With Clean Start the session ends when the client reconnects [MQTT-3.1.2-4], and the will is due then at the
         // latest.
-        let goes_on = !self.clean_start && !is_over_by(back);
-        let will = due.filter(|&due| due <= back).or(delay.filter(|_| !goes_on).map(|_| back));
+        let continues = !self.clean_start && !is_over_by(back);
+        let will = due.filter(|&due| due <= back).or(delay.filter(|_| !continues).map(|_| back));
         // If the client reconnects before the delay has passed, and the session is resumed, the will is not published
         // [MQTT-3.1.3-9]. A session that is not polled in between reports the will when the client reconnects.
         let will = will.map(|time| if self.watched { time } else { back });
         let expired = ends.filter(|&ends| self.watched && ends <= back && !self.is_taken_over());
-        Expected { will, goes_on, expired }
+        Expected { will, continues, expired }
     }
 
     const fn is_taken_over(&self) -> bool {
@@ -122,7 +122,7 @@ impl Case {
 struct Run {
     case: Case,
     wire: Wire,
-    told: Vec<(u64, Event)>,
+    reported: Vec<(u64, Event)>,
 }
 
 impl Run {
@@ -143,16 +143,16 @@ impl Run {
             // of its own.
             wire.receive(&[disconnect(DisconnectReasonCode::NormalDisconnection)]);
             wire.lose();
-            wire.back(&connect);
+            wire.reconnect(&connect);
             wire.take();
         }
-        Self { case, wire, told: Vec::new() }
+        Self { case, wire, reported: Vec::new() }
     }
 
     fn poll(&mut self) {
         let time = self.wire.now.since(at(CLOSED)).as_secs();
         let events = self.wire.poll();
-        self.told.extend(events.into_iter().map(|event| (time, event)));
+        self.reported.extend(events.into_iter().map(|event| (time, event)));
     }
 
     /// Advances the time to this many seconds after the end of the first connection.
@@ -254,7 +254,7 @@ fn check(case: Case) {
     if !case.is_taken_over() {
         run.wait_until(back);
     }
-    let expired = run.told.iter().any(|(_, event)| *event == Event::Expired);
+    let expired = run.reported.iter().any(|(_, event)| *event == Event::Expired);
     // The client reconnects with another will.
     let session_expiry_interval = Some(100).filter(|_| case.version == Version::V5);
     let connect = mqtt_sansio::codec::Connect {
@@ -269,20 +269,20 @@ fn check(case: Case) {
         door.receive(&[connect.into()]);
         run.wire.server = door.acceptor.accept(door.now, None, Accept::default()).unwrap();
     } else {
-        run.wire.back(&connect);
+        run.wire.reconnect(&connect);
     }
     assert_eq!((run.wire.server.client_id(), run.wire.server.is_connected()), ("c", true));
 
     // CONNACK says whether a session is present [MQTT-3.2.2-2, MQTT-3.2.2-3]; 3.1 cannot say it.
-    let says_so = expected.goes_on && case.version != Version::V31;
+    let says_so = expected.continues && case.version != Version::V31;
     let mut connack = server::encoded(&server::connack(says_so), case.version);
     let sent = take(&mut bytes::Buf::take(run.wire.server.transmit(), connack.len()));
     assert_eq!(sent, std::mem::take(&mut connack), "{case:?}");
     run.poll();
     let mut events = Vec::new();
     let got = serve(&mut run.wire, &mut events);
-    let outcomes: Vec<_> = run.told.iter().map(|(_, event)| event.clone()).chain(events.clone()).collect();
-    if expected.goes_on {
+    let outcomes: Vec<_> = run.reported.iter().map(|(_, event)| event.clone()).chain(events.clone()).collect();
+    if expected.continues {
         // The messages in flight are sent again, with DUP or as PUBREL, and then the queued ones [MQTT-4.4.0-1].
         let mut all = vec![("1".to_string(), true), ("2".into(), true), ("4".into(), false)];
         if tokens.len() > 4 {
@@ -294,7 +294,7 @@ fn check(case: Case) {
         // The messages are lost with their session [MQTT-4.1.0-2], and the new session sends none of them.
         assert_eq!(got, [], "{case:?}");
         assert!(
-            tokens.iter().all(|&token| outcomes.contains(&lost(token, AbandonReason::Session))),
+            tokens.iter().all(|&token| outcomes.contains(&abandoned(token, AbandonReason::Session))),
             "{case:?}: {outcomes:?}"
         );
     }
@@ -302,7 +302,7 @@ fn check(case: Case) {
     assert_eq!(done, tokens.len(), "one outcome for each: {case:?}: {outcomes:?}");
     // The identifier of a message received before is known exactly if the session was resumed [MQTT-4.3.3-10].
     let copies = run.wire.receive(&[publish("in", again(QOS_2, 9)).into()]);
-    assert_eq!(copies.len(), usize::from(!expected.goes_on), "{case:?}: {copies:?}");
+    assert_eq!(copies.len(), usize::from(!expected.continues), "{case:?}: {copies:?}");
 
     // The second connection ends, and its own will is published.
     let lasts = match case.version {
@@ -313,32 +313,32 @@ fn check(case: Case) {
     run.wait_until(back + 5);
     run.wire.server.closed(run.wire.now);
     run.case.watched = true;
-    let before = run.told.len();
+    let before = run.reported.len();
     run.wait_until(back + 10_000);
     let mut after = vec![(back + 5, Event::Will("second".into()))];
     after.extend(lasts.map(|lasts: u64| (back + 5 + lasts, Event::Expired)));
-    assert_eq!(run.told[before..], after, "{case:?}");
-    run.told.truncate(before);
+    assert_eq!(run.reported[before..], after, "{case:?}");
+    run.reported.truncate(before);
     check_end(run, &expected, &tokens);
 }
 
 /// Checks that the will of the first connection and the expiry of its session were reported as expected.
 fn check_end(run: Run, expected: &Expected, tokens: &[Token]) {
-    let Run { case, told, .. } = run;
+    let Run { case, reported, .. } = run;
     let all = |wanted: &Event| -> Vec<u64> {
-        told.iter().filter(|(_, event)| event == wanted).map(|&(time, _)| time).collect()
+        reported.iter().filter(|(_, event)| event == wanted).map(|&(time, _)| time).collect()
     };
     let will = all(&Event::Will("first".into()));
-    assert_eq!(will, Vec::from_iter(expected.will), "the will: {case:?}: {told:?}");
-    assert_eq!(all(&Event::Expired), Vec::from_iter(expected.expired), "{case:?}: {told:?}");
-    assert!(!told.iter().any(|(_, event)| matches!(event, Event::Close(_))), "{case:?}: {told:?}");
+    assert_eq!(will, Vec::from_iter(expected.will), "the will: {case:?}: {reported:?}");
+    assert_eq!(all(&Event::Expired), Vec::from_iter(expected.expired), "{case:?}: {reported:?}");
+    assert!(!reported.iter().any(|(_, event)| matches!(event, Event::Close(_))), "{case:?}: {reported:?}");
     if case.back.is_none() && expected.expired.is_some() {
         for &token in tokens {
-            let outcome = lost(token, AbandonReason::Session);
-            assert_eq!(all(&outcome), Vec::from_iter(expected.expired), "{case:?}: {told:?}");
+            let outcome = abandoned(token, AbandonReason::Session);
+            assert_eq!(all(&outcome), Vec::from_iter(expected.expired), "{case:?}: {reported:?}");
         }
         // Expiry is the last event.
-        assert_eq!(told.last().map(|(_, event)| event), Some(&Event::Expired), "{case:?}");
+        assert_eq!(reported.last().map(|(_, event)| event), Some(&Event::Expired), "{case:?}");
     }
 }
 
@@ -409,7 +409,7 @@ fn the_last_connect_decides_how_long_a_session_lasts() {
         let mut wire = Wire::connected(config(), &connect(true));
         assert_eq!(wire.lose(), []);
         wire.later(5000);
-        wire.back(&connect(false));
+        wire.reconnect(&connect(false));
         assert_eq!(wire.poll(), []);
         assert_eq!(wire.server.deadline(), None, "the end of the earlier connection is not remembered");
         assert_eq!(wire.lose(), [Event::Expired]);
@@ -435,17 +435,17 @@ fn disconnect_changes_the_session_expiry_interval() {
         wire.receive(&[Disconnect { reason_code, properties }.into()]);
         assert_eq!(wire.server.session_expiry_interval(), SessionExpiry::after(changed));
         let closed = wire.now;
-        let mut told = wire.lose();
+        let mut reported = wire.lose();
         let due = delay.min(changed);
         let after = |wire: &Wire| wire.now.since(closed).as_secs();
         let mut wills = Vec::new();
         let mut ends = Vec::new();
         loop {
-            wills.extend(told.iter().filter(|it| **it == Event::Will("first".into())).map(|_| after(&wire)));
-            ends.extend(told.iter().filter(|it| **it == Event::Expired).map(|_| after(&wire)));
+            wills.extend(reported.iter().filter(|it| **it == Event::Will("first".into())).map(|_| after(&wire)));
+            ends.extend(reported.iter().filter(|it| **it == Event::Expired).map(|_| after(&wire)));
             let Some(deadline) = wire.server.deadline() else { break };
             wire.now = wire.now.max(deadline);
-            told = wire.poll();
+            reported = wire.poll();
         }
         assert_eq!(wills, [u64::from(due)]);
         assert_eq!(ends, Vec::from_iter((changed != FOR_EVER).then_some(u64::from(changed))));
@@ -460,7 +460,7 @@ fn an_expired_session_does_not_come_back() {
         let mut wire = expired(version);
         wire.later(1000);
         assert_eq!(wire.poll(), []);
-        wire.back(&lasting(version));
+        wire.reconnect(&lasting(version));
         wire.assert_sent(&[server::connack(false)]);
         assert_eq!(wire.poll(), []);
     }
@@ -473,10 +473,10 @@ fn messages_to_an_expired_session_are_refused_or_lost() {
         let mut wire = expired(version);
         let Ok(late) = wire.server.publish(wire.now, &Message::new("t", "late").qos(QOS_1)) else { continue };
         let mut events = wire.poll();
-        wire.back(&lasting(version));
+        wire.reconnect(&lasting(version));
         events.extend(wire.poll());
         events.retain(|event| *event != Event::Expired);
-        assert_eq!(events, [lost(late, AbandonReason::Session)]);
+        assert_eq!(events, [abandoned(late, AbandonReason::Session)]);
         wire.assert_sent(&[server::connack(false)]);
     }
 }
@@ -509,24 +509,24 @@ fn changes_while_a_decision_is_pending_count() {
             let mut door = Door::asked(config(), &lasting(Version::V5));
             // The first connection is used, and is then lost.
             wire.later(10_000);
-            assert_eq!(wire.receive(&[publish("x", delivery(QOS_1, 1)).into()]), [told("x", QOS_1)]);
+            assert_eq!(wire.receive(&[publish("x", delivery(QOS_1, 1)).into()]), [delivered("x", QOS_1)]);
             wire.take();
             wire.server.closed(wire.now);
             wire.later(1_000);
             let mut events = if polled { wire.poll() } else { vec![] };
             wire.server = door.acceptor.accept(door.now, wire.server.clone(), Accept::default()).unwrap();
             events.extend(wire.poll());
-            let goes_on = expiry > 1 || (expiry > 0 && !polled);
+            let continues = expiry > 1 || (expiry > 0 && !polled);
             let sent = wire.take();
             let Packet::ConnAck(connack) = decode(&sent, Version::V5)[0] else { panic!("CONNACK comes first") };
-            assert_eq!(connack.session_present, goes_on, "{expiry}, {delay}, {polled}: {events:?}");
+            assert_eq!(connack.session_present, continues, "{expiry}, {delay}, {polled}: {events:?}");
             assert_eq!(
-                events.contains(&lost(token, AbandonReason::Session)),
-                !goes_on,
+                events.contains(&abandoned(token, AbandonReason::Session)),
+                !continues,
                 "{expiry}, {delay}: {events:?}"
             );
             let wills = events.iter().filter(|event| **event == Event::Will("first".into())).count();
-            assert_eq!(wills, usize::from(!goes_on || delay == 0), "{expiry}, {delay}, {polled}: {events:?}");
+            assert_eq!(wills, usize::from(!continues || delay == 0), "{expiry}, {delay}, {polled}: {events:?}");
         }
     }
 }
@@ -545,10 +545,10 @@ fn a_late_decision_takes_the_session_over() {
         wire.later(10_000);
         wire.poll();
         wire.server = door.acceptor.accept(door.now, wire.server.clone(), Accept::default()).unwrap();
-        let goes_on = expiry > 0;
-        wire.assert_sent(&[server::connack(goes_on)]);
+        let continues = expiry > 0;
+        wire.assert_sent(&[server::connack(continues)]);
         let events = wire.poll();
-        let is_due = !goes_on || delay == 0;
+        let is_due = !continues || delay == 0;
         assert_eq!(events, Vec::from_iter(is_due.then(|| Event::Will("first".into()))), "{expiry}, {delay}");
     }
 }
@@ -566,7 +566,7 @@ fn each_connection_has_its_own_will() {
                     wire.server.closed(wire.now);
                 }
                 wire.later(1000);
-                wire.back(&with(payload));
+                wire.reconnect(&with(payload));
             }
             let mut events = wire.poll();
             events.extend(wire.lose());
@@ -591,7 +591,7 @@ fn a_refusal_does_not_change_the_session() {
     let mut door = Door::asked(config(), &intruder);
     door.acceptor.refuse(door.now, mqtt_sansio::codec::ConnAckReasonCode::NotAuthorized).unwrap();
     assert_eq!(door.poll(), [Event::Close(Why::Refused(mqtt_sansio::codec::ConnAckReasonCode::NotAuthorized.into()))]);
-    wire.back(&lasting(Version::V5));
+    wire.reconnect(&lasting(Version::V5));
     wire.poll();
     wire.assert_sent(&[server::connack(true), publish("1", again(QOS_1, 1)).into()]);
     assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
@@ -609,19 +609,19 @@ fn nothing_ends_early_or_twice_when_the_clock_goes_back() {
     for (time, expected) in
         [(11, vec![]), (3, vec![]), (29, vec![]), (30, vec![Event::Will("first".into())]), (20, vec![])]
     {
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         while let Some(action) = wire.server.poll_timeout(at(time)) {
-            told.push(Event::from(&action));
+            reported.push(Event::from(&action));
         }
-        assert_eq!(told, expected, "{time}");
+        assert_eq!(reported, expected, "{time}");
     }
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for time in [3610, 3609, 3611, 100_000] {
         while let Some(action) = wire.server.poll_timeout(at(time)) {
-            told.push((time, Event::from(&action)));
+            reported.push((time, Event::from(&action)));
         }
     }
-    assert_eq!(told, [(3610, Event::Expired)]);
+    assert_eq!(reported, [(3610, Event::Expired)]);
 }
 
 /// A delivery that is in flight when a resumed session ends has one outcome: lost.

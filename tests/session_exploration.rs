@@ -394,7 +394,7 @@ impl World {
         let client = (self.client.open_operations(), self.client.waiting(), self.client.unreleased());
         let server = (self.server.open_operations(), self.server.waiting());
         assert_eq!((client, server), ((0, 0, 0), (0, 0)), "nothing is open");
-        for (sent, taken, told) in [
+        for (sent, taken, reported) in [
             (self.plan.from_client, &self.at_server.delivered, &self.at_client.outcomes),
             (self.plan.from_server, &self.at_client.delivered, &self.at_server.outcomes),
         ] {
@@ -403,7 +403,7 @@ impl World {
                 let is_right = if *qos == QoS::ExactlyOnce { times == 1 } else { times >= 1 };
                 assert!(is_right, "{payload}, {qos:?}, was delivered {times} times");
             }
-            assert_eq!(told.len(), sent.len(), "each token has an outcome");
+            assert_eq!(reported.len(), sent.len(), "each token has an outcome");
         }
     }
 

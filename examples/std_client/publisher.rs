@@ -1,4 +1,4 @@
-//! Publishes messages, and prints what becomes of them.
+//! Publishes messages and prints their outcomes.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,9 +8,9 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use mqtt_sansio::client::{ClientSession, Connected, Outcome};
+use mqtt_sansio::client::{ClientSession, Connected};
 use mqtt_sansio::codec::{PublishProperties, UserProperty};
-use mqtt_sansio::{CommandError, Instant, Message, ReceivedMessage, Token, TopicName, Utf8Str};
+use mqtt_sansio::{Instant, Message, Outcome, PublishError, ReceivedMessage, Token, TopicName, Utf8Str};
 
 use crate::arguments::PublishArguments;
 use crate::connection::Task;
@@ -19,15 +19,15 @@ use crate::text::log;
 pub(crate) struct Publisher<'a> {
     arguments: &'a PublishArguments,
     properties: PublishProperties<'a>,
-    /// The messages of the command line that are still to be published.
+    /// The messages of the command line that are not published yet.
     messages: std::slice::Iter<'a, String>,
-    /// The lines of standard input that are still to be published; `None` at the end of the input.
+    /// The lines of standard input that are not published yet; `None` at the end of the input.
     lines: Option<Receiver<io::Result<Bytes>>>,
-    /// One that the client could not keep yet.
+    /// A message for which the client had no room yet.
     held: Option<Bytes>,
     /// The messages without an outcome.
     open: BTreeSet<Token>,
-    /// How many messages the client has taken.
+    /// The number of messages that the client has accepted.
     published: usize,
     has_failed: bool,
 }
@@ -53,12 +53,12 @@ impl<'a> Publisher<'a> {
         })
     }
 
-    /// Begins to read standard input, if messages come from there. This thread is woken for each.
+    /// Starts to read standard input, if it contains messages. This thread is woken for each.
     pub(crate) fn start(&mut self) {
         self.lines = self.arguments.lines.then(lines_in_background);
     }
 
-    /// The message with this payload, as the arguments describe it.
+    /// Creates the message with this payload, as the arguments describe it.
     pub(crate) fn compose(&self, payload: Bytes) -> Message<'_> {
         Message::new(&self.arguments.topic, payload)
             .qos(self.arguments.qos)
@@ -66,13 +66,13 @@ impl<'a> Publisher<'a> {
             .properties(self.properties)
     }
 
-    /// Prints what has no outcome and will have none. Whether every message was published with success.
+    /// Prints the messages that have no outcome. Returns whether every message was published with success.
     pub(crate) fn finish(&mut self) -> Result<bool> {
         for token in std::mem::take(&mut self.open) {
             print(format_args!("{token}\tunknown\tthe client has ended before the server has answered"))?;
             self.has_failed = true;
         }
-        // A line that nobody has typed yet is not missing; one that was read is.
+        // A line that was not typed yet is not missing; one that was read is.
         let was_read = self.held.is_some() || matches!(self.next_payload(), Ok(Some(_)));
         if was_read || self.published < self.arguments.messages.len() {
             log("not all messages were published");
@@ -99,7 +99,7 @@ impl<'a> Publisher<'a> {
     }
 }
 
-/// Reads the lines of standard input. Few of them are held: while they are not taken, no more are read.
+/// Reads the lines of standard input. Few of them are buffered: while they are not taken, no more are read.
 fn lines_in_background() -> Receiver<io::Result<Bytes>> {
     let (sender, receiver) = sync_channel(64);
     let publisher = thread::current();
@@ -110,13 +110,13 @@ fn lines_in_background() -> Receiver<io::Result<Bytes>> {
             }
             publisher.unpark();
         }
-        drop(sender); // the publisher recognises the end of the input by this
+        drop(sender); // tells the publisher that the input has ended
         publisher.unpark();
     });
     receiver
 }
 
-/// Prints a line, unless nobody reads them any more: the messages are published all the same.
+/// Prints a line. If standard output is closed, the messages are published nevertheless.
 fn print(line: fmt::Arguments<'_>) -> io::Result<()> {
     match writeln!(io::stdout(), "{line}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -133,8 +133,8 @@ impl Task for Publisher<'_> {
                     self.open.insert(token);
                     self.published = self.published.saturating_add(1);
                 }
-                // There will be room when some of the others have their outcomes.
-                Err(CommandError::QueueFull) if !self.open.is_empty() => {
+                // There will be room when other messages have their outcomes.
+                Err(PublishError::QueueFull) if !self.open.is_empty() => {
                     self.held = Some(payload);
                     break;
                 }
@@ -145,7 +145,7 @@ impl Task for Publisher<'_> {
     }
 
     fn connected(&mut self, _: Instant, _: &mut ClientSession, _: &Connected<'_>) -> Result<()> {
-        Ok(()) // the session sends what is open by itself
+        Ok(()) // the session sends unacknowledged messages by itself
     }
 
     fn message(&mut self, message: &ReceivedMessage<'_>) -> Result<()> {

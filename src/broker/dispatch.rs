@@ -13,7 +13,7 @@ use super::slab::Key;
 use super::timers::Due;
 use super::{publish, subscribe};
 use crate::codec::Packet;
-use crate::server::{AcceptorAction, Action};
+use crate::server::{AcceptorAction, Action, SubscribeRequest};
 use crate::session::{MessageRef, Outcome};
 use crate::time::Instant;
 
@@ -194,7 +194,8 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
                 let index = session.ok_or(UnknownDecision)?;
                 match packet.decode() {
                     Some(Packet::Subscribe(packet)) => {
-                        subscribe::finish(cx, index, request, &packet, decisions.codes());
+                        let request = SubscribeRequest::new(request, &packet);
+                        subscribe::finish(cx, index, &request, decisions.codes());
                     }
                     _ => bug!("subscriptions wait as a SUBSCRIBE packet"),
                 }

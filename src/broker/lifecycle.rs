@@ -10,7 +10,7 @@ use super::session::Session;
 use super::timers::Due;
 use crate::codec::{ConnAckProperties, ConnAckReasonCode, Disconnect, DisconnectReasonCode};
 use crate::server::{Close, Marked, ServerConfig, ServerSession};
-use crate::session::{CommandError, Transmit};
+use crate::session::Transmit;
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -40,16 +40,16 @@ pub(super) fn schedule_connection(cx: &mut Context<'_>, id: ConnectionId) {
     }
 }
 
-/// A command that a session accepts unless its connection is over.
-pub(super) fn command(
+/// A command that a session accepts unless its connection is over. It succeeds without effect if the session is gone.
+pub(super) fn command<E>(
     cx: &mut Context<'_>,
     index: SessionIndex,
-    command: impl FnOnce(&mut ServerSession, Instant) -> Result<(), CommandError>,
-) -> Result<(), CommandError> {
+    command: impl FnOnce(&mut ServerSession, Instant) -> Result<(), E>,
+) -> Result<(), E> {
     cx.sessions.mark_changed(index);
     let now = cx.now;
     let session = cx.sessions.get_mut(index);
-    session.map_or(Err(CommandError::NotConnected), |session| command(session.server_mut(), now))
+    session.map_or(Ok(()), |session| command(session.server_mut(), now))
 }
 
 /// Tells the policy about copies of messages that were dropped.
@@ -154,7 +154,7 @@ pub(super) fn refuse(cx: &mut Context<'_>, id: ConnectionId, refusal: &Refusal) 
 
 /// Refuses a client that is not accepted yet, with a reason code alone.
 pub(super) fn refuse_with(cx: &mut Context<'_>, id: ConnectionId, reason_code: ConnAckReasonCode) {
-    refuse(cx, id, &Refusal { reason_code, reason_string: None, server_reference: None });
+    refuse(cx, id, &reason_code.into());
 }
 
 /// A connection is over before its client was accepted.

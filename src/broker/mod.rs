@@ -84,7 +84,7 @@ use self::sessions::Sessions;
 use self::timers::Timers;
 use crate::codec::DisconnectReasonCode;
 use crate::server::ServerConfig;
-use crate::session::{CommandError, Message, Transmit};
+use crate::session::{Message, PublishError, Transmit};
 use crate::time::Instant;
 
 /// A broker: see the [module](self).
@@ -234,10 +234,10 @@ impl<P: Policy> Broker<P> {
     ///
     /// # Errors
     ///
-    /// [`CommandError::Text`] if the topic is not valid; [`CommandError::TopicAlias`] for a topic alias, which only the
-    /// broker sets; [`CommandError::TooManyLevels`] for a topic with more levels than [`BrokerConfig::max_topic_levels`];
-    /// [`CommandError::Encode`] if it cannot be sent; [`CommandError::QueueFull`] if there is no room to retain it.
-    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<usize, CommandError> {
+    /// [`PublishError::Topic`] if the topic is not valid; [`PublishError::TopicAlias`] for a topic alias, which only the
+    /// broker sets; [`PublishError::TooManyLevels`] for a topic with more levels than [`BrokerConfig::max_topic_levels`];
+    /// [`PublishError::Encode`] if it cannot be sent; [`PublishError::QueueFull`] if there is no room to retain it.
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<usize, PublishError> {
         let mut cx = self.at(now);
         let copies = publish::publish_own(&mut cx, message);
         dispatch::process_changes(&mut cx);

@@ -226,6 +226,13 @@ impl Admission {
     }
 }
 
+impl Default for Admission {
+    /// Accepts the client, with the settings of the configuration.
+    fn default() -> Self {
+        Self::accept()
+    }
+}
+
 impl From<Accept> for Admission {
     fn from(accept: Accept) -> Self {
         Self::Accept(Box::new(accept))
@@ -241,11 +248,7 @@ impl From<Refusal> for Admission {
 impl From<ConnAckReasonCode> for Admission {
     /// Accepts the client with Success, and refuses it with any other code.
     fn from(reason_code: ConnAckReasonCode) -> Self {
-        if reason_code.is_error() {
-            Self::Refuse(Refusal { reason_code, reason_string: None, server_reference: None })
-        } else {
-            Self::accept()
-        }
+        if reason_code.is_error() { Self::Refuse(reason_code.into()) } else { Self::accept() }
     }
 }
 
@@ -254,14 +257,28 @@ impl From<ConnAckReasonCode> for Admission {
 pub struct Refusal {
     /// The reason code. Before 5.0 the client is sent the return code with the same meaning, if there is one.
     pub reason_code: ConnAckReasonCode,
-    /// The Reason String; 5.0 only.
+    /// The Reason String; 5.0 only. Default: `None`.
     pub reason_string: Option<String>,
-    /// The Server Reference, for Use another server and Server moved; 5.0 only.
+    /// The Server Reference, for Use another server and Server moved; 5.0 only. Default: `None`.
     pub server_reference: Option<String>,
+}
+
+/// Unspecified error, without texts.
+impl Default for Refusal {
+    fn default() -> Self {
+        ConnAckReasonCode::UnspecifiedError.into()
+    }
+}
+
+impl From<ConnAckReasonCode> for Refusal {
+    fn from(reason_code: ConnAckReasonCode) -> Self {
+        Self { reason_code, reason_string: None, server_reference: None }
+    }
 }
 
 /// A step of an enhanced authentication (section 4.12).
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AuthStep<'a> {
     /// The client identifier; empty if none is assigned yet.
     pub client_id: &'a str,
@@ -288,6 +305,7 @@ impl core::fmt::Debug for AuthStep<'_> {
 
 /// A client that is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Client<'a> {
     /// The connection of the client.
     pub connection: ConnectionId,

@@ -1,7 +1,5 @@
 //! Messages and wills that clients publish.
 
-use alloc::vec::Vec;
-
 use bytes::Bytes;
 
 use super::context::Context;
@@ -13,13 +11,12 @@ use super::router::Published;
 use super::session::Session;
 use super::timers::Due;
 use crate::codec::{List, PubAckReasonCode, PublishProperties, Version};
-use crate::server::Will;
-use crate::session::{CommandError, Message, MessageRef, Receipt, ReceivedMessage, Stored};
+use crate::session::{Message, MessageRef, PublishError, Receipt, ReceivedMessage, Stored, Will};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
 /// Publishes a message of the embedding program's own; see [`Broker::publish`](super::Broker::publish).
-pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<usize, CommandError> {
+pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<usize, PublishError> {
     let publish = message.checked()?;
     let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..*publish.properties };
     let large = publish.large().map(|large| cx.sessions.memory().payloads().share(large.clone()));
@@ -28,8 +25,8 @@ pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result
     Stored::message_len(&publish, None, Version::V5)?;
     match route(cx, None, &publish, large) {
         Ok(published) => Ok(published.copies),
-        Err(PubAckReasonCode::TopicNameInvalid) => Err(CommandError::TooManyLevels),
-        Err(_) => Err(CommandError::QueueFull),
+        Err(PubAckReasonCode::TopicNameInvalid) => Err(PublishError::TooManyLevels),
+        Err(_) => Err(PublishError::QueueFull),
     }
 }
 
@@ -139,8 +136,7 @@ fn acknowledge(cx: &mut Context<'_>, index: SessionIndex, receipt: Option<Receip
 
 /// The will of a client is due.
 pub(super) fn publish_will(cx: &mut Context<'_>, index: SessionIndex, will: &Will) {
-    let mut user_properties = Vec::new();
-    let Ok(message) = will.message(&mut user_properties) else { return bug!("a will that was received is a message") };
+    let Ok(message) = Message::try_from(will) else { return bug!("a will that was received is a message") };
     let Ok(publish) = message.checked() else { return bug!("a will that was received can be published") };
     let counters = cx.sessions.counters_mut();
     if is_own(publish.topic) {

@@ -16,7 +16,7 @@ use super::session::Session;
 use super::slab::{Key, Slab};
 use crate::codec::{QoS, SubscriptionIdentifier};
 use crate::server::{Action, Copies};
-use crate::session::{AbandonReason, CommandError, Transmit};
+use crate::session::{AbandonReason, PublishError, Transmit};
 use crate::time::Instant;
 
 /// The sessions, and what changes when a message is delivered to one of them: the queue of ready connections, the counters,
@@ -269,8 +269,8 @@ impl Sessions {
             return false;
         }
         let result = session.server_mut().forward(copies, qos, retain, identifiers).map_err(|error| match error {
-            CommandError::QueueFull => DropReason::QueueFull,
-            CommandError::NotConnected => DropReason::SessionEnded,
+            PublishError::QueueFull => DropReason::QueueFull,
+            PublishError::NotConnected => DropReason::SessionEnded,
             _ => DropReason::NotSupported,
         });
         match result {

@@ -8,12 +8,8 @@ use super::lifecycle;
 use super::pending_decisions::{PendingCodes, PendingDecision, PendingPacket};
 use super::policy::{Decision, Notice};
 use super::session::Session;
-use crate::codec::{
-    self, DisconnectReasonCode, PacketId, SubAckReasonCode, Subscribe, SubscriptionIdentifier, UnsubAckReasonCode,
-    Version,
-};
-use crate::server::{RequestId, SubscribeRequest, UnsubscribeRequest};
-use crate::session::CommandError;
+use crate::codec::{self, DisconnectReasonCode, SubAckReasonCode, SubscriptionIdentifier, UnsubAckReasonCode, Version};
+use crate::server::{AnswerError, SubscribeRequest, UnsubscribeRequest};
 use crate::topic::TopicFilter;
 
 /// A client asks for subscriptions: the policy decides about each.
@@ -32,18 +28,16 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, request: &Subsc
             },
         );
     }
-    let SubscribeRequest { id: request_id, subscriptions, properties } = *request;
-    let subscribe = Subscribe { id: PacketId::MIN, subscriptions, properties };
     if decisions.is_complete() {
-        return finish(cx, index, request_id, &subscribe, decisions.codes());
+        return finish(cx, index, request, decisions.codes());
     }
-    match PendingPacket::new(&subscribe.into(), version) {
+    match PendingPacket::new(&request.packet().into(), version) {
         Ok(packet) => {
-            cx.connections.wait(connection, PendingDecision::Subscribe { packet, request: request_id, decisions });
+            cx.connections.wait(connection, PendingDecision::Subscribe { packet, request: request.id, decisions });
         }
         Err(_) => {
             bug!("a packet that was received can be encoded");
-            finish(cx, index, request_id, &subscribe, decisions.codes());
+            finish(cx, index, request, decisions.codes());
         }
     }
 }
@@ -53,15 +47,14 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, request: &Subsc
 pub(super) fn finish(
     cx: &mut Context<'_>,
     index: SessionIndex,
-    request: RequestId,
-    subscribe: &Subscribe<'_>,
+    request: &SubscribeRequest<'_>,
     decisions: &[Option<SubAckReasonCode>],
 ) {
     let version = cx.sessions.get(index).map_or(Version::V5, |session| session.server().version());
-    let identifier = subscribe.properties.subscription_identifier.map_or(0, SubscriptionIdentifier::get);
+    let identifier = request.properties.subscription_identifier.map_or(0, SubscriptionIdentifier::get);
     let mut codes = Vec::with_capacity(decisions.len());
     let mut granted = Vec::new();
-    for (subscription, decision) in subscribe.subscriptions.into_iter().zip(decisions) {
+    for (subscription, decision) in request.subscriptions.into_iter().zip(decisions) {
         let decision = decision.unwrap_or(SubAckReasonCode::UnspecifiedError);
         let code = match cx.router.subscribe(cx.sessions, index, &subscription, decision, identifier) {
             Ok(grant) => {
@@ -77,7 +70,7 @@ pub(super) fn finish(
         let is_error = codec::ReasonCode::from(code).is_error();
         codes.push(if is_error && version != Version::V5 { SubAckReasonCode::UnspecifiedError } else { code });
     }
-    let answer = lifecycle::command(cx, index, |session, now| session.suback(now, request, &codes));
+    let answer = lifecycle::command(cx, index, |session, now| session.suback(now, request.id, &codes));
     disconnect_if_too_large(cx, index, answer);
     cx.router.start_walk(cx.sessions, index, &granted);
 }
@@ -115,8 +108,8 @@ pub(super) fn receive_unsubscribe(cx: &mut Context<'_>, index: SessionIndex, req
 }
 
 /// Disconnects a client that accepts no packet as large as the answer to its request: it would wait for ever.
-fn disconnect_if_too_large(cx: &mut Context<'_>, index: SessionIndex, answer: Result<(), CommandError>) {
-    if let Err(CommandError::TooLarge { .. }) = answer {
+fn disconnect_if_too_large(cx: &mut Context<'_>, index: SessionIndex, answer: Result<(), AnswerError>) {
+    if let Err(AnswerError::TooLarge { .. }) = answer {
         lifecycle::disconnect(cx, index, DisconnectReasonCode::PacketTooLarge);
     }
 }

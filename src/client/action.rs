@@ -56,6 +56,7 @@ impl<'a> From<Done<'a>> for Action<'a> {
 
 /// The server's acceptance of a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Connected<'a> {
     /// Whether the session is new, resumed or lost.
     pub session: Resumption,
@@ -67,6 +68,7 @@ pub struct Connected<'a> {
 
 /// The state of the session at the start of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Resumption {
     /// The session is new.
     New,

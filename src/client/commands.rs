@@ -1,18 +1,19 @@
 //! The commands of a client: connecting, publishing, subscribing, acknowledging, authenticating, disconnecting.
 
-use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
 use super::config::ClientConfig;
+use super::error::{OpenError, ReconfigureError};
 use super::session::{ClientSession, seconds};
 use super::state::State;
 use crate::codec::{
-    AckProperties, AuthReasonCode, Connect, ConnectProperties, Disconnect, List, PubAckReasonCode, SubscribeProperties,
-    Subscription, UnsubscribeProperties, Version,
+    AckProperties, AuthReasonCode, Connect, ConnectProperties, Disconnect, Field, PropertyId, PubAckReasonCode,
+    SubscribeProperties, Subscription, UnsubscribeProperties, Version,
 };
 use crate::session::{
-    CommandError, Endpoint, Exchange, Journal, JournalError, KeepAlive, Message, Peer, Receipt, Record, Request,
-    Restored, SessionExpiry, Token, user_properties,
+    AckError, AuthenticateError, DisconnectError, Endpoint, Exchange, InvalidText, Journal, JournalError, KeepAlive,
+    Message, Peer, PublishError, Receipt, Record, Request, Restored, SessionExpiry, SubscribeError, Token,
+    UnknownToken, Will, user_properties,
 };
 use crate::text::Utf8Str;
 use crate::time::Instant;
@@ -23,11 +24,11 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::AlreadyOpen`] if the last connection has not been [`closed`](Self::closed);
-    /// [`CommandError::Text`] and [`CommandError::Encode`] if the configuration cannot be encoded.
-    pub fn open(&mut self, now: Instant) -> Result<(), CommandError> {
+    /// [`OpenError::AlreadyOpen`] if the last connection has not been [`closed`](Self::closed);
+    /// [`OpenError::Text`] and [`OpenError::Encode`] if the configuration cannot be encoded.
+    pub fn open(&mut self, now: Instant) -> Result<(), OpenError> {
         if !matches!(self.state, State::Closed) {
-            return Err(CommandError::AlreadyOpen);
+            return Err(OpenError::AlreadyOpen);
         }
         let asked_clean = match self.engine.version() {
             Version::V5 => self.config.clean_start && !self.has_session,
@@ -45,33 +46,33 @@ impl ClientSession {
         Ok(())
     }
 
-    fn put_connect(&mut self, clean_start: bool) -> Result<(), CommandError> {
+    fn put_connect(&mut self, clean_start: bool) -> Result<(), OpenError> {
         let (config, version) = (&self.config, self.engine.version());
         let is_v5 = version == Version::V5;
-        let own_user_properties = user_properties(&config.user_properties)?;
+        let text = |text, field| Utf8Str::new(text).map_err(InvalidText::of(field));
         let authentication = config.authentication.as_deref();
         let properties = ConnectProperties {
             session_expiry_interval: Some(config.session_expiry_interval.value())
                 .filter(|&seconds| is_v5 && seconds != 0),
-            authentication_method: authentication.map(|it| Utf8Str::new(&it.method)).transpose()?,
+            authentication_method: authentication
+                .map(|it| text(&it.method, Field::Property(PropertyId::AuthenticationMethod)))
+                .transpose()?,
             authentication_data: authentication.and_then(|it| it.data.as_deref()),
             request_problem_information: (!config.request_problem_information).then_some(false),
             request_response_information: config.request_response_information.then_some(true),
             receive_maximum: Some(config.receive_maximum).filter(|it| is_v5 && it.get() != u16::MAX),
             topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| is_v5 && maximum != 0),
-            user_properties: List::from(&own_user_properties),
+            user_properties: user_properties(&config.user_properties)?,
             maximum_packet_size: config.maximum_packet_size.filter(|_| is_v5),
         };
-        let will = config.will.as_deref();
-        let will_user_properties = will.map_or(Ok(Vec::new()), |will| user_properties(&will.user_properties))?;
         let connect = Connect {
             version,
             is_bridge: false,
             clean_start,
             keep_alive: config.keep_alive.map_or(0, NonZeroU16::get),
-            client_identifier: Utf8Str::new(&config.client_id)?,
-            will: will.map(|will| will.encodable(&will_user_properties)).transpose()?,
-            user_name: config.user_name.as_deref().map(Utf8Str::new).transpose()?,
+            client_identifier: text(&config.client_id, Field::ClientIdentifier)?,
+            will: config.will.as_deref().map(Will::encodable).transpose()?,
+            user_name: config.user_name.as_deref().map(|name| text(name, Field::UserName)).transpose()?,
             password: config.password.as_deref(),
             properties,
         };
@@ -112,16 +113,16 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::Text`] and [`CommandError::Encode`] if the message cannot be encoded in this version;
-    /// [`CommandError::QueueFull`] if no more messages can be stored; with a connection, [`CommandError::TooLarge`],
-    /// [`CommandError::QoSNotSupported`] and [`CommandError::RetainNotSupported`] if the server does not support the
-    /// message; [`CommandError::TopicAlias`] and [`CommandError::SubscriptionIdentifier`] for properties that the
+    /// [`PublishError::Topic`] and [`PublishError::Encode`] if the message cannot be encoded in this version;
+    /// [`PublishError::QueueFull`] if no more messages can be stored; with a connection, [`PublishError::TooLarge`],
+    /// [`PublishError::QoSNotSupported`] and [`PublishError::RetainNotSupported`] if the server does not support the
+    /// message; [`PublishError::TopicAlias`] and [`PublishError::SubscriptionIdentifier`] for properties that the
     /// caller must not set. After an error the session is unchanged, and does not store the message.
     #[inline]
-    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, CommandError> {
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, PublishError> {
         self.engine.advance(now);
         if message.has_subscription_identifiers() {
-            return Err(CommandError::SubscriptionIdentifier);
+            return Err(PublishError::SubscriptionIdentifier);
         }
         let (engine, mut peer) = self.split();
         engine.publish(&mut peer, message)
@@ -139,9 +140,9 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::UnknownToken`] if the outcome is known already, or if the operation is a QoS 0 message in the
+    /// [`UnknownToken`] if the outcome is known already, or if the operation is a QoS 0 message in the
     /// output.
-    pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), CommandError> {
+    pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), UnknownToken> {
         self.engine.advance(now);
         self.engine.withdraw(token)
     }
@@ -158,10 +159,10 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::Encode`] if the request cannot be encoded in this version; [`CommandError::QueueFull`] if no
-    /// more requests can be stored; with a connection, [`CommandError::TooLarge`] and
-    /// [`CommandError::SubscriptionNotSupported`] if the server does not support the request.
-    pub fn subscribe(&mut self, now: Instant, subscriptions: &[Subscription<'_>]) -> Result<Token, CommandError> {
+    /// [`SubscribeError::Encode`] if the request cannot be encoded in this version; [`SubscribeError::QueueFull`] if no
+    /// more requests can be stored; with a connection, [`SubscribeError::TooLarge`] and
+    /// [`SubscribeError::NotSupported`] if the server does not support the request.
+    pub fn subscribe(&mut self, now: Instant, subscriptions: &[Subscription<'_>]) -> Result<Token, SubscribeError> {
         self.subscribe_with(now, subscriptions, &SubscribeProperties::default())
     }
 
@@ -175,7 +176,7 @@ impl ClientSession {
         now: Instant,
         subscriptions: &[Subscription<'_>],
         properties: &SubscribeProperties<'_>,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, SubscribeError> {
         self.engine.advance(now);
         let request = Request::Subscribe { subscriptions: subscriptions.into(), properties: *properties };
         if self.is_connected() {
@@ -191,7 +192,7 @@ impl ClientSession {
     /// # Errors
     ///
     /// As [`subscribe`](Self::subscribe).
-    pub fn unsubscribe(&mut self, now: Instant, filters: &[TopicFilter<'_>]) -> Result<Token, CommandError> {
+    pub fn unsubscribe(&mut self, now: Instant, filters: &[TopicFilter<'_>]) -> Result<Token, SubscribeError> {
         self.unsubscribe_with(now, filters, &UnsubscribeProperties::default())
     }
 
@@ -205,7 +206,7 @@ impl ClientSession {
         now: Instant,
         filters: &[TopicFilter<'_>],
         properties: &UnsubscribeProperties<'_>,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, SubscribeError> {
         self.engine.advance(now);
         let (engine, mut peer) = self.split();
         engine.request(&mut peer, &Request::Unsubscribe { filters: filters.into(), properties: *properties })
@@ -220,10 +221,10 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::EarlierConnection`] if the message arrived on an earlier connection: the server sends it again
-    /// if the session is resumed. [`CommandError::AlreadyAcknowledged`] if the message is acknowledged already.
-    /// [`CommandError::NotConnected`] if the connection is about to be closed.
-    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
+    /// [`AckError::EarlierConnection`] if the message arrived on an earlier connection: the server sends it again
+    /// if the session is resumed. [`AckError::AlreadyAcknowledged`] if the message is acknowledged already.
+    /// [`AckError::NotConnected`] if the connection is about to be closed.
+    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), AckError> {
         self.ack_with(now, receipt, reason_code, &AckProperties::default())
     }
 
@@ -232,14 +233,14 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// As [`ack`](Self::ack), and [`CommandError::Encode`] if the properties cannot be encoded.
+    /// As [`ack`](Self::ack), and [`AckError::Encode`] if the properties cannot be encoded.
     pub fn ack_with(
         &mut self,
         now: Instant,
         receipt: Receipt,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AckError> {
         self.engine.advance(now);
         let (engine, peer) = self.split();
         engine.ack(&peer.limits(), receipt, reason_code, properties)
@@ -250,12 +251,12 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoAuthentication`] if the server does not wait for a step; [`CommandError::TooLarge`] if the
+    /// [`AuthenticateError::NoAuthentication`] if the server does not wait for a step; [`AuthenticateError::TooLarge`] if the
     /// packet exceeds the server's Maximum Packet Size.
-    pub fn authenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+    pub fn authenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         if !matches!(self.state.exchange_mut(), Some(Exchange::Ours)) {
-            return Err(CommandError::NoAuthentication);
+            return Err(AuthenticateError::NoAuthentication);
         }
         self.send_auth(AuthReasonCode::ContinueAuthentication, data)?;
         if let State::Connecting { keep_alive, .. } = &mut self.state {
@@ -269,21 +270,21 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::NoAuthentication`] if CONNECT had no
-    /// Authentication Method \[MQTT-4.12.0-7\], or if an authentication is in progress; [`CommandError::TooLarge`] if
+    /// [`AuthenticateError::NotConnected`] if there is no connection; [`AuthenticateError::NoAuthentication`] if CONNECT had no
+    /// Authentication Method \[MQTT-4.12.0-7\], or if an authentication is in progress; [`AuthenticateError::TooLarge`] if
     /// the packet exceeds the server's Maximum Packet Size.
-    pub fn reauthenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+    pub fn reauthenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         match self.state {
             State::Connected { exchange: Exchange::Idle, .. } => self.send_auth(AuthReasonCode::ReAuthenticate, data),
-            State::Connected { .. } => Err(CommandError::NoAuthentication),
-            _ => Err(CommandError::NotConnected),
+            State::Connected { .. } => Err(AuthenticateError::NoAuthentication),
+            _ => Err(AuthenticateError::NotConnected),
         }
     }
 
-    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8]) -> Result<(), CommandError> {
+    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8]) -> Result<(), AuthenticateError> {
         let limit = self.server().maximum_packet_size;
-        let authentication = self.config.authentication.as_deref().ok_or(CommandError::NoAuthentication)?;
+        let authentication = self.config.authentication.as_deref().ok_or(AuthenticateError::NoAuthentication)?;
         self.engine.put_auth(&authentication.method, reason_code, data, limit)?;
         if let Some(exchange) = self.state.exchange_mut() {
             *exchange = Exchange::Theirs;
@@ -303,17 +304,17 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::SessionExpiry`] for a session expiry
-    /// interval other than 0 if CONNECT had none; [`CommandError::Encode`] if the packet cannot be encoded in this
-    /// version; [`CommandError::TooLarge`] if it exceeds the server's Maximum Packet Size.
-    pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
+    /// [`DisconnectError::NotConnected`] if there is no connection; [`DisconnectError::SessionExpiry`] for a session expiry
+    /// interval other than 0 if CONNECT had none; [`DisconnectError::Encode`] if the packet cannot be encoded in this
+    /// version; [`DisconnectError::TooLarge`] if it exceeds the server's Maximum Packet Size.
+    pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), DisconnectError> {
         self.engine.advance(now);
         if !self.state.takes_input() {
-            return Err(CommandError::NotConnected);
+            return Err(DisconnectError::NotConnected);
         }
         let expiry = disconnect.properties.session_expiry_interval;
         if expiry.is_some_and(|seconds| seconds != 0) && !self.config.session_expiry_interval.outlives_connection() {
-            return Err(CommandError::SessionExpiry);
+            return Err(DisconnectError::SessionExpiry);
         }
         self.engine.put_disconnect(disconnect, self.server().maximum_packet_size)?;
         let mut acceptance = self.state.acceptance().copied();
@@ -361,10 +362,10 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::AlreadyOpen`] while there is a connection.
-    pub fn discard_session(&mut self) -> Result<(), CommandError> {
+    /// [`ReconfigureError::AlreadyOpen`] while there is a connection.
+    pub fn discard_session(&mut self) -> Result<(), ReconfigureError> {
         if !matches!(self.state, State::Closed) {
-            return Err(CommandError::AlreadyOpen);
+            return Err(ReconfigureError::AlreadyOpen);
         }
         self.forget_session();
         self.config.clean_start = true;
@@ -378,14 +379,14 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::AlreadyOpen`] while there is a connection; [`CommandError::OtherVersion`] if the version
+    /// [`ReconfigureError::AlreadyOpen`] while there is a connection; [`ReconfigureError::OtherVersion`] if the version
     /// differs.
-    pub fn reconfigure(&mut self, mut config: ClientConfig) -> Result<(), CommandError> {
+    pub fn reconfigure(&mut self, mut config: ClientConfig) -> Result<(), ReconfigureError> {
         if !matches!(self.state, State::Closed) {
-            return Err(CommandError::AlreadyOpen);
+            return Err(ReconfigureError::AlreadyOpen);
         }
         if config.version != self.engine.version() {
-            return Err(CommandError::OtherVersion);
+            return Err(ReconfigureError::OtherVersion);
         }
         if config.client_id.is_empty() {
             config.client_id = core::mem::take(&mut self.config.client_id);

@@ -216,12 +216,13 @@ impl fmt::Debug for ClientConfig {
     }
 }
 
-/// The start of an enhanced authentication (section 4.12). The session does not interpret the data.
-#[derive(Clone, PartialEq, Eq)]
+/// The start of an enhanced authentication (section 4.12). The session does not interpret the data. The default has an
+/// empty method.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Authentication {
     /// The name of the method (Authentication Method).
     pub method: String,
-    /// The data that CONNECT contains (Authentication Data). `Debug` prints their length alone.
+    /// The data that CONNECT contains (Authentication Data). Default: `None`, no data. `Debug` prints their length alone.
     pub data: Option<Vec<u8>>,
 }
 

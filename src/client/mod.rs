@@ -53,6 +53,7 @@ mod action;
 mod backoff;
 mod commands;
 mod config;
+mod error;
 mod peer;
 mod server;
 mod session;
@@ -60,6 +61,7 @@ mod state;
 
 pub use self::action::{Action, Close, Connected, Resumption};
 pub use self::config::{Authentication, ClientConfig};
+pub use self::error::{OpenError, ReconfigureError};
 pub use self::server::ServerLimits;
 pub use self::session::ClientSession;
-pub use crate::session::{AbandonReason, Codes, Outcome, Will};
+pub use crate::session::SubscribeError;

@@ -8,7 +8,7 @@ use super::config::ClientConfig;
 use super::server::ServerLimits;
 use super::state::{Acceptance, State};
 use crate::codec::{Publish, QoS, Version};
-use crate::session::{BudgetLimits, CommandError, ConnectionLimits, Peer, ProtocolError, Request};
+use crate::session::{BudgetLimits, ConnectionLimits, Peer, ProtocolError, PublishError, Request, SubscribeError};
 
 /// A set of subscription identifiers.
 pub(super) type Identifiers = BTreeSet<u32>;
@@ -77,11 +77,11 @@ impl Peer for ServerPeer<'_> {
     }
 
     #[inline(always)]
-    fn supports(&self, qos: QoS, retain: bool) -> Result<(), CommandError> {
+    fn supports(&self, qos: QoS, retain: bool) -> Result<(), PublishError> {
         self.server().check_message(qos, retain)
     }
 
-    fn supports_request(&mut self, request: &Request<'_>) -> Result<(), CommandError> {
+    fn supports_request(&mut self, request: &Request<'_>) -> Result<(), SubscribeError> {
         if let Request::Subscribe { subscriptions, properties } = request {
             self.server().check_subscriptions(subscriptions, properties)?;
             if let Some(identifier) = properties.subscription_identifier {

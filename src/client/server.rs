@@ -3,7 +3,7 @@
 use core::num::NonZeroU16;
 
 use crate::codec::{ConnAckProperties, MAX_PACKET_SIZE, MaximumQoS, QoS, SubscribeProperties, Subscription};
-use crate::session::{Available, CommandError, SessionExpiry};
+use crate::session::{Available, PublishError, SessionExpiry, SubscribeError};
 
 /// The limits that a server has announced in CONNACK. A server of an earlier version than 5.0 announces none: then
 /// nothing is limited, except that topic aliases are not available.
@@ -79,10 +79,10 @@ impl ServerLimits {
 
     /// Checks that the server supports a message with this QoS and RETAIN flag \[MQTT-3.2.2-11, MQTT-3.2.2-14\].
     #[inline]
-    pub(super) fn check_message(&self, qos: QoS, retain: bool) -> Result<(), CommandError> {
+    pub(super) fn check_message(&self, qos: QoS, retain: bool) -> Result<(), PublishError> {
         match self.maximum_qos {
-            Some(maximum) if qos > maximum.into() => Err(CommandError::QoSNotSupported { maximum }),
-            _ if retain && !self.retain_available => Err(CommandError::RetainNotSupported),
+            Some(maximum) if qos > maximum.into() => Err(PublishError::QoSNotSupported { maximum }),
+            _ if retain && !self.retain_available => Err(PublishError::RetainNotSupported),
             _ => Ok(()),
         }
     }
@@ -92,14 +92,14 @@ impl ServerLimits {
         &self,
         subscriptions: impl IntoIterator<Item = Subscription<'a>>,
         properties: &SubscribeProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), SubscribeError> {
         let available = Available {
             wildcards: self.wildcard_subscription_available,
             identifiers: self.subscription_identifiers_available,
             shared: self.shared_subscription_available,
         };
         match available.missing(subscriptions, properties) {
-            Some(code) => Err(CommandError::SubscriptionNotSupported(code)),
+            Some(code) => Err(SubscribeError::NotSupported(code)),
             None => Ok(()),
         }
     }

@@ -111,7 +111,7 @@ impl ClientSession {
     /// there is something to do at once, `None` if there is no deadline.
     pub fn deadline(&self) -> Option<Instant> {
         let at_once = Some(Instant::EPOCH);
-        if self.engine.is_due(&self.limits()) {
+        if self.engine.is_due(|| self.limits()) {
             return at_once;
         }
         match &self.state {
@@ -420,6 +420,11 @@ pub(super) const fn seconds(at: Instant) -> u32 {
 impl Endpoint for ClientSession {
     type Peer<'s> = ServerPeer<'s>;
     type Action<'a> = Action<'a>;
+
+    #[inline(always)]
+    fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
 
     #[inline(always)]
     fn split(&mut self) -> (&mut Engine, ServerPeer<'_>) {

@@ -1,4 +1,4 @@
-//! The clause of the specification that a violation breaks, the kind of error, and the reason code to close with.
+//! The clause of the specification that a packet violates, the kind of error, and the reason code to close with.
 //!
 //! Each version numbers its statements differently. 3.1 has no numbers: the numbers of 3.1.1 are used for it.
 

@@ -6,15 +6,15 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::num::NonZeroU16;
 
-use thiserror::Error;
-
 use super::config::ServerConfig;
-use super::session::ServerSession;
+use super::error::AcceptError;
 use super::state::ClientLimits;
-use crate::codec::{ConnAck, ConnAckProperties, ConnAckReasonCode, MAX_PACKET_SIZE, Version};
+use crate::codec::{
+    ConnAck, ConnAckProperties, ConnAckReasonCode, EncodeError, Field, MAX_PACKET_SIZE, PropertyId, Version,
+};
 use crate::redacted::Redacted;
-use crate::session::{CommandError, SessionExpiry, Transmit, Will, trim, user_properties};
-use crate::text::{TextError, Utf8Str};
+use crate::session::{InvalidText, SessionExpiry, Transmit, Will, trim, user_properties};
+use crate::text::Utf8Str;
 
 /// The settings with which a client is accepted: what CONNACK contains beyond the [configuration](super::ServerConfig)
 /// and the values that the client has asked for. The default adds nothing. All settings are for 5.0 only, except
@@ -75,16 +75,6 @@ impl fmt::Debug for Accept {
     }
 }
 
-/// The error of [`Acceptor::accept`](super::Acceptor::accept): the client could not be accepted.
-#[derive(Debug, Error)]
-#[error("{reason}")]
-pub struct NotAccepted {
-    /// The reason.
-    pub reason: CommandError,
-    /// The stored session that was passed in, unchanged.
-    pub kept: Option<Box<ServerSession>>,
-}
-
 /// The contents of CONNECT, stored until the client is accepted or refused.
 pub(super) struct Pending {
     pub(super) version: Version,
@@ -101,12 +91,12 @@ pub(super) struct Pending {
 }
 
 /// The intervals that CONNACK grants.
-pub(super) struct Terms {
+pub(super) struct GrantedIntervals {
     pub(super) keep_alive: u16,
     pub(super) session_expiry_interval: SessionExpiry,
 }
 
-impl Terms {
+impl GrantedIntervals {
     pub(super) fn new(config: &ServerConfig, pending: &Pending, accept: &Accept) -> Self {
         let asked = pending.keep_alive;
         if pending.version != Version::V5 {
@@ -132,7 +122,7 @@ impl Terms {
         pending: &Pending,
         accept: &Accept,
         session_present: bool,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AcceptError> {
         let version = pending.version;
         if version != Version::V5 {
             let connack =
@@ -141,49 +131,51 @@ impl Terms {
             return Ok(());
         }
         let (asked_keep_alive, asked_expiry) = (pending.keep_alive, pending.session_expiry_interval);
-        let user_properties = user_properties(&accept.user_properties)?;
         let properties = ConnAckProperties {
             session_expiry_interval: Some(self.session_expiry_interval)
                 .filter(|&granted| granted != asked_expiry)
                 .map(SessionExpiry::value),
             assigned_client_identifier: text(
                 accept.assigned_client_id.as_deref().filter(|_| pending.client_id.is_empty()),
+                PropertyId::AssignedClientIdentifier,
             )?,
             server_keep_alive: Some(self.keep_alive).filter(|&seconds| seconds != asked_keep_alive),
-            authentication_method: text(pending.method.as_deref())?,
+            authentication_method: text(pending.method.as_deref(), PropertyId::AuthenticationMethod)?,
             authentication_data: accept.authentication_data.as_deref().filter(|_| pending.method.is_some()),
             response_information: text(
                 accept.response_information.as_deref().filter(|_| pending.wants_response_information),
+                PropertyId::ResponseInformation,
             )?,
-            server_reference: text(accept.server_reference.as_deref())?,
-            reason_string: text(accept.reason_string.as_deref())?,
+            server_reference: text(accept.server_reference.as_deref(), PropertyId::ServerReference)?,
+            reason_string: text(accept.reason_string.as_deref(), PropertyId::ReasonString)?,
             receive_maximum: Some(config.receive_maximum).filter(|maximum| maximum.get() != u16::MAX),
             topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| maximum != 0),
             maximum_qos: config.announced_qos(),
             retain_available: (!config.retain_available).then_some(false),
-            user_properties: (&user_properties).into(),
+            user_properties: user_properties(&accept.user_properties)?,
             maximum_packet_size: config.maximum_packet_size.filter(|size| size.get() < MAX_PACKET_SIZE),
             wildcard_subscription_available: (!config.wildcard_subscription_available).then_some(false),
             subscription_identifiers_available: (!config.subscription_identifiers_available).then_some(false),
             shared_subscription_available: (!config.shared_subscription_available).then_some(false),
         };
         let connack = ConnAck { session_present, reason_code: ConnAckReasonCode::Success, properties };
-        put_connack(transmit, connack, pending.client.maximum_packet_size)
+        let limit = pending.client.maximum_packet_size;
+        if put_connack(transmit, connack, limit)? { Ok(()) } else { Err(AcceptError::TooLarge { limit }) }
     }
 }
 
 /// Puts a CONNACK of 5.0 into the output, without the reason string and user properties that would make it too large.
-pub(super) fn put_connack(transmit: &mut Transmit, connack: ConnAck<'_>, limit: u32) -> Result<(), CommandError> {
+/// Returns whether that was enough.
+pub(super) fn put_connack(transmit: &mut Transmit, connack: ConnAck<'_>, limit: u32) -> Result<bool, EncodeError> {
     let properties = &connack.properties;
-    let fits = trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
+    trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
         let reason_string = properties.reason_string.filter(|_| with_reason);
         let properties = ConnAckProperties { reason_string, user_properties, ..*properties };
         let connack = ConnAck { properties, ..connack };
         transmit.encode(limit, |out| connack.encode(Version::V5, out)).map(|packet| packet.is_some())
-    })?;
-    if fits { Ok(()) } else { Err(CommandError::TooLarge { limit }) }
+    })
 }
 
-fn text(text: Option<&str>) -> Result<Option<Utf8Str<'_>>, TextError> {
-    text.map(Utf8Str::new).transpose()
+fn text(text: Option<&str>, id: PropertyId) -> Result<Option<Utf8Str<'_>>, InvalidText> {
+    text.map(Utf8Str::new).transpose().map_err(InvalidText::of(Field::Property(id)))
 }

@@ -6,16 +6,17 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
-use super::accept::{Accept, NotAccepted, Pending, Terms, put_connack};
+use super::accept::{Accept, GrantedIntervals, Pending, put_connack};
 use super::action::{AcceptorAction, Close};
 use super::config::ServerConfig;
+use super::error::{AcceptError, NotAccepted, RefuseError};
 use super::session::{Marked, ServerSession};
 use super::state::ClientLimits;
 use crate::codec::{
     self, AnswerForm, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded,
     ErrorKind, MAX_PACKET_SIZE, Packet, PacketType, Version,
 };
-use crate::session::{CommandError, ProtocolError, SMALLEST_PACKET_SIZE, SessionExpiry, Transmit, Will};
+use crate::session::{AuthenticateError, ProtocolError, SMALLEST_PACKET_SIZE, SessionExpiry, Transmit, Will};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -232,7 +233,7 @@ impl Acceptor {
                 // The step is `Deciding`, so `refuse` is allowed [MQTT-3.2.2-12, MQTT-3.2.2-13].
                 match self.refuse(self.now, code) {
                     // The client's Maximum Packet Size may be too small for any CONNACK.
-                    Ok(()) | Err(CommandError::TooLarge { .. }) => {}
+                    Ok(()) | Err(RefuseError::TooLarge { .. }) => {}
                     Err(error) => bug!("a client that waits for a decision can be refused: {error}"),
                 }
                 self.over(Close::Refused(code.into()))
@@ -266,8 +267,8 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoConnect`] if no client waits for a decision; [`CommandError::NoRefusal`] for Success.
-    pub fn refuse(&mut self, now: Instant, reason_code: ConnAckReasonCode) -> Result<(), CommandError> {
+    /// [`RefuseError::NoConnect`] if no client waits for a decision; [`RefuseError::NoRefusal`] for Success.
+    pub fn refuse(&mut self, now: Instant, reason_code: ConnAckReasonCode) -> Result<(), RefuseError> {
         self.refuse_with(now, reason_code, &ConnAckProperties::default())
     }
 
@@ -278,24 +279,26 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// As [`refuse`](Self::refuse), [`CommandError::Encode`] if the properties cannot be encoded, and
-    /// [`CommandError::TooLarge`] if the other properties make CONNACK too large for the client.
+    /// As [`refuse`](Self::refuse), [`RefuseError::Encode`] if the properties cannot be encoded, and
+    /// [`RefuseError::TooLarge`] if the other properties make CONNACK too large for the client.
     pub fn refuse_with(
         &mut self,
         now: Instant,
         reason_code: ConnAckReasonCode,
         properties: &ConnAckProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), RefuseError> {
         self.now = now.max(self.now);
-        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
+        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(RefuseError::NoConnect)?;
         if !reason_code.is_error() {
-            return Err(CommandError::NoRefusal);
+            return Err(RefuseError::NoRefusal);
         }
         match pending.version {
             Version::V5 => {
                 let limit = pending.client.maximum_packet_size;
                 let connack = ConnAck { session_present: false, reason_code, properties: *properties };
-                put_connack(&mut self.transmit, connack, limit)?;
+                if !put_connack(&mut self.transmit, connack, limit)? {
+                    return Err(RefuseError::TooLarge { limit });
+                }
             }
             version => {
                 let reason_code = before_v5(reason_code);
@@ -314,13 +317,14 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoConnect`] if no client waits for a decision; [`CommandError::NoAuthentication`] if CONNECT had
-    /// no Authentication Method \[MQTT-4.12.0-6\]; [`CommandError::TooLarge`] if the packet exceeds the client's
+    /// [`AuthenticateError::NoConnect`] if no client waits for a decision; [`AuthenticateError::NoAuthentication`] if CONNECT had
+    /// no Authentication Method \[MQTT-4.12.0-6\]; [`AuthenticateError::TooLarge`] if the packet exceeds the client's
     /// Maximum Packet Size.
-    pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+    pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.now = now.max(self.now);
-        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
-        let method = pending.method.as_deref().ok_or(CommandError::NoAuthentication)?;
+        let pending =
+            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(AuthenticateError::NoConnect)?;
+        let method = pending.method.as_deref().ok_or(AuthenticateError::NoAuthentication)?;
         let limit = pending.client.maximum_packet_size;
         self.transmit.put_auth(Version::V5, method, AuthReasonCode::ContinueAuthentication, data, limit)?;
         self.asked_up_to = self.transmit.end();
@@ -388,23 +392,23 @@ impl Acceptor {
     /// # Errors
     ///
     /// [`NotAccepted`], which contains the reason and returns the stored session unchanged. The client still waits for
-    /// a decision, unless the reason is `NoConnect`. The reasons are [`CommandError::NoConnect`] if no client waits for
-    /// a decision; [`CommandError::NoClientIdentifier`] if the client must be assigned a client identifier;
-    /// [`CommandError::Text`] and [`CommandError::Encode`] if CONNACK cannot be encoded; [`CommandError::TooLarge`] if
+    /// a decision, unless the reason is `NoConnect`. The reasons are [`AcceptError::NoConnect`] if no client waits for
+    /// a decision; [`AcceptError::NoClientIdentifier`] if the client must be assigned a client identifier;
+    /// [`AcceptError::Text`] and [`AcceptError::Encode`] if CONNACK cannot be encoded; [`AcceptError::TooLarge`] if
     /// it exceeds the client's Maximum Packet Size.
     pub fn accept(
         &mut self,
         now: Instant,
-        kept: impl Into<Option<ServerSession>>,
+        stored: impl Into<Option<ServerSession>>,
         accept: Accept,
     ) -> Result<ServerSession, NotAccepted> {
-        let kept = kept.into();
-        let is_kept = kept.is_some();
+        let stored = stored.into();
+        let is_stored = stored.is_some();
         let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
-        let mut session = kept.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), version));
-        match self.accept_into(now, &mut session, is_kept, accept) {
+        let mut session = stored.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), version));
+        match self.accept_into(now, &mut session, is_stored, accept) {
             Ok(_) => Ok(session), // sessions have marked messages only with a router
-            Err(reason) => Err(NotAccepted { reason, kept: is_kept.then(|| Box::new(session)) }),
+            Err(reason) => Err(NotAccepted { reason, kept: is_stored.then(|| Box::new(session)) }),
         }
     }
 
@@ -414,19 +418,19 @@ impl Acceptor {
         &mut self,
         now: Instant,
         session: &mut ServerSession,
-        is_kept: bool,
+        is_stored: bool,
         accept: Accept,
-    ) -> Result<Vec<Marked>, CommandError> {
+    ) -> Result<Vec<Marked>, AcceptError> {
         self.now = now.max(self.now);
         // The session may have seen a later time than the acceptor.
         let now = session.engine.now().max(self.now);
-        let is_present = |pending: &Pending| is_kept && !pending.clean_start && session.outlives_connection(now);
-        let (terms, is_present) = self.answer(&accept, is_present)?;
-        let pending = self.pending.take().ok_or(CommandError::NoConnect)?;
+        let is_present = |pending: &Pending| is_stored && !pending.clean_start && session.outlives_connection(now);
+        let (granted, is_present) = self.answer(&accept, is_present)?;
+        let pending = self.pending.take().ok_or(AcceptError::NoConnect)?;
         self.step = Step::Over;
         session.closed(now);
         session.config = Arc::clone(&self.config);
-        Ok(session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit)))
+        Ok(session.attach(*pending, &granted, accept, is_present, now, core::mem::take(&mut self.transmit)))
     }
 
     /// Puts the CONNACK of a client that is accepted into the output.
@@ -434,15 +438,15 @@ impl Acceptor {
         &mut self,
         accept: &Accept,
         is_present: impl Fn(&Pending) -> bool,
-    ) -> Result<(Terms, bool), CommandError> {
-        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoConnect)?;
+    ) -> Result<(GrantedIntervals, bool), AcceptError> {
+        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(AcceptError::NoConnect)?;
         let is_named = accept.assigned_client_id.as_ref().is_some_and(|name| !name.is_empty());
         if pending.version == Version::V5 && pending.client_id.is_empty() && !is_named {
-            return Err(CommandError::NoClientIdentifier);
+            return Err(AcceptError::NoClientIdentifier);
         }
-        let (terms, is_present) = (Terms::new(&self.config, pending, accept), is_present(pending));
-        terms.put_connack(&mut self.transmit, &self.config, pending, accept, is_present)?;
-        Ok((terms, is_present))
+        let (granted, is_present) = (GrantedIntervals::new(&self.config, pending, accept), is_present(pending));
+        granted.put_connack(&mut self.transmit, &self.config, pending, accept, is_present)?;
+        Ok((granted, is_present))
     }
 }
 
@@ -450,10 +454,10 @@ impl Acceptor {
 #[allow(dead_code, reason = "for a router: see `routing`")]
 impl Acceptor {
     /// Checks that the client can be accepted with these settings.
-    pub(crate) fn check(&self, accept: &Accept) -> Result<(), CommandError> {
-        let pending = self.pending.as_ref().ok_or(CommandError::NoConnect)?;
-        let terms = Terms::new(&self.config, pending, accept);
-        terms.put_connack(&mut Transmit::default(), &self.config, pending, accept, true)
+    pub(crate) fn check(&self, accept: &Accept) -> Result<(), AcceptError> {
+        let pending = self.pending.as_ref().ok_or(AcceptError::NoConnect)?;
+        let granted = GrantedIntervals::new(&self.config, pending, accept);
+        granted.put_connack(&mut Transmit::default(), &self.config, pending, accept, true)
     }
 
     /// Creates an empty session for the client that waits for a decision.

@@ -1,6 +1,7 @@
 //! The commands of a server session: publishing, acknowledging, answering, authenticating, and the end of the connection
 //! or the session.
 
+use super::error::AnswerError;
 use super::request::{Kind, RequestId};
 use super::session::ServerSession;
 use super::state::{Phase, State};
@@ -8,7 +9,10 @@ use crate::codec::{
     AckProperties, AuthReasonCode, Disconnect, DisconnectReasonCode, List, Packet, PubAckReasonCode, SubAck,
     SubAckReasonCode, UnsubAck, UnsubAckReasonCode, Version,
 };
-use crate::session::{CommandError, Endpoint, Exchange, Message, Peer, Receipt, SessionExpiry, Token, trim};
+use crate::session::{
+    AckError, AuthenticateError, DisconnectError, Endpoint, Exchange, Message, Peer, PublishError, Receipt,
+    SessionExpiry, Token, UnknownToken, trim,
+};
 use crate::time::Instant;
 
 impl ServerSession {
@@ -20,18 +24,18 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotConnected`] for a QoS 0 message without a connection, unless
+    /// [`PublishError::NotConnected`] for a QoS 0 message without a connection, unless
     /// [`keep_qos_0`](ServerConfig::keep_qos_0) is set, and for any message if the session has expired.
-    /// [`CommandError::TooLarge`] if the message exceeds the client's Maximum Packet Size on this connection: the
+    /// [`PublishError::TooLarge`] if the message exceeds the client's Maximum Packet Size on this connection: the
     /// delivery counts as complete \[MQTT-3.1.2-25\]. Without a connection the message is stored, and the limit of the
-    /// next connection applies. [`CommandError::QueueFull`] if no more messages can be stored. [`CommandError::Text`]
-    /// and [`CommandError::Encode`] if the message cannot be encoded in this version; [`CommandError::TopicAlias`] for
+    /// next connection applies. [`PublishError::QueueFull`] if no more messages can be stored. [`PublishError::Topic`]
+    /// and [`PublishError::Encode`] if the message cannot be encoded in this version; [`PublishError::TopicAlias`] for
     /// a topic alias, which the caller must not set. After an error the session is unchanged.
     #[inline]
-    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, CommandError> {
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, PublishError> {
         self.engine.advance(now);
         if matches!(self.state, State::Expired) {
-            return Err(CommandError::NotConnected);
+            return Err(PublishError::NotConnected);
         }
         let (engine, mut peer) = self.split();
         engine.publish(&mut peer, message)
@@ -47,9 +51,9 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::UnknownToken`] if the outcome is known already, or if the message is a QoS 0 message in the
+    /// [`UnknownToken`] if the outcome is known already, or if the message is a QoS 0 message in the
     /// output.
-    pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), CommandError> {
+    pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), UnknownToken> {
         self.engine.advance(now);
         self.engine.withdraw(token)
     }
@@ -70,10 +74,10 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::EarlierConnection`] if the message arrived on an earlier connection: the client sends it again
-    /// if the session is resumed. [`CommandError::AlreadyAcknowledged`] if the message is acknowledged already.
-    /// [`CommandError::NotConnected`] if the connection is about to be closed.
-    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), CommandError> {
+    /// [`AckError::EarlierConnection`] if the message arrived on an earlier connection: the client sends it again
+    /// if the session is resumed. [`AckError::AlreadyAcknowledged`] if the message is acknowledged already.
+    /// [`AckError::NotConnected`] if the connection is about to be closed.
+    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), AckError> {
         self.ack_with(now, receipt, reason_code, &AckProperties::default())
     }
 
@@ -83,14 +87,14 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// As [`ack`](Self::ack), and [`CommandError::Encode`] if the properties cannot be encoded.
+    /// As [`ack`](Self::ack), and [`AckError::Encode`] if the properties cannot be encoded.
     pub fn ack_with(
         &mut self,
         now: Instant,
         receipt: Receipt,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AckError> {
         self.engine.advance(now);
         let none = AckProperties::default();
         let properties = if self.state.client().wants_problem_information { properties } else { &none };
@@ -102,12 +106,12 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::EarlierConnection`] if the request arrived on an earlier connection; it is void.
-    /// [`CommandError::AlreadyAcknowledged`] if the request is answered already; [`CommandError::WrongReasonCodeCount`]
-    /// if the request has another number of topic filters; [`CommandError::Encode`] for a reason code that the version
-    /// does not have; [`CommandError::TooLarge`] if the answer exceeds the client's Maximum Packet Size;
-    /// [`CommandError::NotConnected`] if the connection is about to be closed.
-    pub fn suback(&mut self, now: Instant, request: RequestId, codes: &[SubAckReasonCode]) -> Result<(), CommandError> {
+    /// [`AnswerError::EarlierConnection`] if the request arrived on an earlier connection; it is void.
+    /// [`AnswerError::AlreadyAnswered`] if the request is answered already; [`AnswerError::WrongReasonCodeCount`]
+    /// if the request has another number of topic filters; [`AnswerError::Encode`] for a reason code that the version
+    /// does not have; [`AnswerError::TooLarge`] if the answer exceeds the client's Maximum Packet Size;
+    /// [`AnswerError::NotConnected`] if the connection is about to be closed.
+    pub fn suback(&mut self, now: Instant, request: RequestId, codes: &[SubAckReasonCode]) -> Result<(), AnswerError> {
         self.suback_with(now, request, codes, &AckProperties::default())
     }
 
@@ -124,7 +128,7 @@ impl ServerSession {
         request: RequestId,
         codes: &[SubAckReasonCode],
         properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AnswerError> {
         self.engine.advance(now);
         let (id, reason_codes) = (request.packet_id(), codes.into());
         self.check_request(request, Kind::Subscribe(codes.len() as u32))?;
@@ -142,7 +146,7 @@ impl ServerSession {
         now: Instant,
         request: RequestId,
         codes: &[UnsubAckReasonCode],
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AnswerError> {
         self.unsuback_with(now, request, codes, &AckProperties::default())
     }
 
@@ -159,7 +163,7 @@ impl ServerSession {
         request: RequestId,
         codes: &[UnsubAckReasonCode],
         properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AnswerError> {
         self.engine.advance(now);
         let id = request.packet_id();
         self.check_request(request, Kind::Unsubscribe(codes.len() as u32))?;
@@ -167,15 +171,15 @@ impl ServerSession {
         self.answer(request, properties, |properties| UnsubAck { id, reason_codes, properties }.into())
     }
 
-    fn check_request(&self, request: RequestId, answer: Kind) -> Result<(), CommandError> {
+    fn check_request(&self, request: RequestId, answer: Kind) -> Result<(), AnswerError> {
         if !request.is_of(self.connection) {
-            return Err(CommandError::EarlierConnection);
+            return Err(AnswerError::EarlierConnection);
         }
-        let connection = self.state.open().ok_or(CommandError::NotConnected)?;
+        let connection = self.state.open().ok_or(AnswerError::NotConnected)?;
         match connection.requests.as_ref().and_then(|requests| requests.get(&request.packet_id())) {
             Some(&asked) if asked == answer => Ok(()),
-            Some(_) => Err(CommandError::WrongReasonCodeCount),
-            None => Err(CommandError::AlreadyAcknowledged),
+            Some(_) => Err(AnswerError::WrongReasonCodeCount),
+            None => Err(AnswerError::AlreadyAnswered),
         }
     }
 
@@ -185,7 +189,7 @@ impl ServerSession {
         request: RequestId,
         properties: &AckProperties<'p>,
         packet: impl Fn(AckProperties<'p>) -> Packet<'p>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AnswerError> {
         let client = self.state.client();
         let properties = if client.wants_problem_information { *properties } else { AckProperties::default() };
         let limit = client.maximum_packet_size;
@@ -195,7 +199,7 @@ impl ServerSession {
                 self.engine.put_answer(&packet(AckProperties { reason_string, user_properties }), limit)
             })?;
         if !fits {
-            return Err(CommandError::TooLarge { limit });
+            return Err(AnswerError::TooLarge { limit });
         }
         if let Some(connection) = self.state.open_mut()
             && let Some(requests) = &mut connection.requests
@@ -216,20 +220,20 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotConnected`] if there is no connection; [`CommandError::SessionExpiry`] for a session expiry
-    /// interval, which only a client may send \[MQTT-3.14.2-2\]; [`CommandError::ClientOnly`] for Disconnect with Will
-    /// Message; [`CommandError::Encode`] if the packet cannot be encoded; [`CommandError::TooLarge`] if it exceeds the
+    /// [`DisconnectError::NotConnected`] if there is no connection; [`DisconnectError::SessionExpiry`] for a session expiry
+    /// interval, which only a client may send \[MQTT-3.14.2-2\]; [`DisconnectError::ClientOnly`] for Disconnect with Will
+    /// Message; [`DisconnectError::Encode`] if the packet cannot be encoded; [`DisconnectError::TooLarge`] if it exceeds the
     /// client's Maximum Packet Size.
-    pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), CommandError> {
+    pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), DisconnectError> {
         self.engine.advance(now);
         if !self.is_connected() {
-            return Err(CommandError::NotConnected);
+            return Err(DisconnectError::NotConnected);
         }
         if disconnect.properties.session_expiry_interval.is_some() {
-            return Err(CommandError::SessionExpiry);
+            return Err(DisconnectError::SessionExpiry);
         }
         if disconnect.reason_code == DisconnectReasonCode::DisconnectWithWillMessage {
-            return Err(CommandError::ClientOnly);
+            return Err(DisconnectError::ClientOnly);
         }
         if self.engine.version() == Version::V5 {
             self.engine.put_disconnect(disconnect, self.state.client().maximum_packet_size)?;
@@ -244,8 +248,8 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NotConnected`] if there is no connection.
-    pub fn take_over(&mut self, now: Instant) -> Result<(), CommandError> {
+    /// [`DisconnectError::NotConnected`] if there is no connection.
+    pub fn take_over(&mut self, now: Instant) -> Result<(), DisconnectError> {
         let reason_code = DisconnectReasonCode::SessionTakenOver;
         self.disconnect(now, &Disconnect { reason_code, ..Disconnect::default() })
     }
@@ -289,9 +293,9 @@ impl ServerSession {
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoAuthentication`] if the client does not wait for a step; [`CommandError::TooLarge`] if the
+    /// [`AuthenticateError::NoAuthentication`] if the client does not wait for a step; [`AuthenticateError::TooLarge`] if the
     /// packet exceeds the client's Maximum Packet Size.
-    pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+    pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         self.send_auth(AuthReasonCode::ContinueAuthentication, data, Exchange::Theirs)
     }
@@ -302,15 +306,15 @@ impl ServerSession {
     /// # Errors
     ///
     /// As [`challenge`](Self::challenge).
-    pub fn authenticated(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+    pub fn authenticated(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.engine.advance(now);
         self.send_auth(AuthReasonCode::Success, data, Exchange::Idle)
     }
 
-    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8], next: Exchange) -> Result<(), CommandError> {
-        let connection = self.state.open_mut().ok_or(CommandError::NoAuthentication)?;
+    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8], next: Exchange) -> Result<(), AuthenticateError> {
+        let connection = self.state.open_mut().ok_or(AuthenticateError::NoAuthentication)?;
         let authentication = connection.authentication.as_mut().filter(|it| it.exchange == Exchange::Ours);
-        let authentication = authentication.ok_or(CommandError::NoAuthentication)?;
+        let authentication = authentication.ok_or(AuthenticateError::NoAuthentication)?;
         self.engine.put_auth(&authentication.method, reason_code, data, connection.client.maximum_packet_size)?;
         authentication.exchange = next;
         Ok(())

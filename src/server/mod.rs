@@ -56,6 +56,7 @@ mod acceptor;
 mod action;
 mod commands;
 mod config;
+mod error;
 mod peer;
 mod request;
 #[allow(dead_code, reason = "the interface for a router; nothing else in the crate uses it")]
@@ -63,10 +64,11 @@ mod routing;
 mod session;
 mod state;
 
-pub use self::accept::{Accept, NotAccepted};
+pub use self::accept::Accept;
 pub use self::acceptor::Acceptor;
 pub use self::action::{AcceptorAction, Action, Close};
 pub use self::config::ServerConfig;
+pub use self::error::{AcceptError, AnswerError, NotAccepted, RefuseError};
 pub use self::request::{RequestId, SubscribeRequest, UnsubscribeRequest};
 pub use self::session::ServerSession;
 #[allow(unused_imports, reason = "the interface for a router")]
@@ -74,4 +76,3 @@ pub(crate) use self::{
     routing::{Copies, Encoded},
     session::Marked,
 };
-pub use crate::session::{AbandonReason, Codes, Outcome, Will};

@@ -4,8 +4,8 @@ use core::num::NonZeroU32;
 
 use super::config::ServerConfig;
 use super::state::State;
-use crate::codec::{QoS, Version};
-use crate::session::{BudgetLimits, CommandError, ConnectionLimits, Peer, ProtocolError, Request};
+use crate::codec::{QoS, ReasonCode, Version};
+use crate::session::{BudgetLimits, ConnectionLimits, Peer, ProtocolError, PublishError, Request, SubscribeError};
 
 /// The client: its limits, and what it may send.
 pub(crate) struct ClientPeer<'s> {
@@ -59,13 +59,13 @@ impl Peer for ClientPeer<'_> {
     }
 
     #[inline(always)]
-    fn supports(&self, _: QoS, _: bool) -> Result<(), CommandError> {
+    fn supports(&self, _: QoS, _: bool) -> Result<(), PublishError> {
         Ok(())
     }
 
     /// A server never sends SUBSCRIBE or UNSUBSCRIBE.
-    fn supports_request(&mut self, request: &Request<'_>) -> Result<(), CommandError> {
+    fn supports_request(&mut self, request: &Request<'_>) -> Result<(), SubscribeError> {
         bug!("a server has sent {request:?}");
-        Err(CommandError::NotConnected)
+        Err(SubscribeError::NotSupported(ReasonCode::ImplementationSpecificError))
     }
 }

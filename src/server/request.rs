@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
-use crate::codec::{List, PacketId, SubscribeProperties, Subscription, UnsubscribeProperties};
+use crate::codec::{List, PacketId, Subscribe, SubscribeProperties, Subscription, UnsubscribeProperties};
 use crate::topic::TopicFilter;
 
 /// Identifies a request, so that it can be answered. It is valid only for the [`ServerSession`] and the connection on
@@ -30,6 +30,7 @@ impl RequestId {
 
 /// A SUBSCRIBE of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SubscribeRequest<'a> {
     /// The identifier to pass to [`suback`](ServerSession::suback).
     pub id: RequestId,
@@ -39,8 +40,23 @@ pub struct SubscribeRequest<'a> {
     pub properties: SubscribeProperties<'a>,
 }
 
+impl<'a> SubscribeRequest<'a> {
+    /// Creates the request of a received packet.
+    pub(crate) const fn new(id: RequestId, packet: &Subscribe<'a>) -> Self {
+        let Subscribe { subscriptions, properties, .. } = *packet;
+        Self { id, subscriptions, properties }
+    }
+
+    /// Returns the packet, as it was received.
+    #[allow(dead_code, reason = "for a router: see `routing`")]
+    pub(crate) const fn packet(&self) -> Subscribe<'a> {
+        Subscribe { id: self.id.id, subscriptions: self.subscriptions, properties: self.properties }
+    }
+}
+
 /// An UNSUBSCRIBE of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnsubscribeRequest<'a> {
     /// The identifier to pass to [`unsuback`](ServerSession::unsuback).
     pub id: RequestId,

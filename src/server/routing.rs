@@ -22,7 +22,7 @@ use super::action::Action;
 use super::session::{Marked, ServerSession};
 use super::state::State;
 use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{Admission, CommandError, Endpoint, LARGE, MessageRef, PayloadAccount, Peer, Transmit};
+use crate::session::{Admission, Endpoint, LARGE, MessageRef, PayloadAccount, PublishError, Transmit};
 use crate::time::Instant;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
@@ -147,9 +147,9 @@ impl ServerSession {
         qos: QoS,
         retain: bool,
         identifiers: &[SubscriptionIdentifier],
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), PublishError> {
         if matches!(self.state, State::Expired) {
-            return Err(CommandError::NotConnected);
+            return Err(PublishError::NotConnected);
         }
         // The expiry interval counts from now, not from the session's last event.
         self.engine.advance(copies.now);
@@ -177,12 +177,8 @@ impl ServerSession {
             return self.poll_detached();
         }
         self.note_sent();
-        if !self.engine.has_report() {
-            let (engine, mut peer) = self.split();
-            let limits = peer.limits();
-            if engine.can_send_more(&limits) {
-                engine.send_more(&mut peer, &limits);
-            }
+        if !self.engine.has_report() && self.engine.deliveries().has_backlog() {
+            self.send_backlog();
         }
         if self.engine.has_report() {
             return self.engine.next_report();
@@ -196,7 +192,7 @@ impl ServerSession {
         self.engine.has_report()
             || self.due_wills.is_some()
             || self.state.is_closing()
-            || self.engine.can_send_more(&self.limits())
+            || (self.engine.deliveries().has_backlog() && self.engine.can_send_more(&self.limits()))
     }
 
     /// Restarts the keep-alive interval, because input of the client was not accepted until now.

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 
-use super::accept::{Accept, Pending, Terms};
+use super::accept::{Accept, GrantedIntervals, Pending};
 use super::action::{Action, Close};
 use super::config::ServerConfig;
 use super::peer::{ClientPeer, limits};
@@ -83,7 +83,7 @@ impl ServerSession {
     pub(super) fn attach(
         &mut self,
         pending: Pending,
-        terms: &Terms,
+        granted: &GrantedIntervals,
         accept: Accept,
         is_present: bool,
         now: Instant,
@@ -114,8 +114,8 @@ impl ServerSession {
             requests: None,
         });
         self.will = pending.will;
-        self.keep_alive = terms.keep_alive;
-        self.session_expiry_interval = terms.session_expiry_interval;
+        self.keep_alive = granted.keep_alive;
+        self.session_expiry_interval = granted.session_expiry_interval;
         self.max_session_expiry_interval =
             accept.session_expiry_interval.unwrap_or(self.config.max_session_expiry_interval);
         self.is_resumed = is_present;
@@ -186,7 +186,7 @@ impl ServerSession {
     /// Returns the time by which [`poll`](Self::poll) must be called even if nothing is received; [`Instant::EPOCH`] if
     /// there is something to do at once, `None` if there is no deadline.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.engine.is_due(&self.limits()) || self.due_wills.is_some() || self.state.is_closing() {
+        if self.engine.is_due(|| self.limits()) || self.due_wills.is_some() || self.state.is_closing() {
             return Some(Instant::EPOCH); // at once, at any time
         }
         self.timeout().unless_never()
@@ -452,7 +452,7 @@ impl ServerSession {
             // The packet identifier is in use: refuse each topic filter (section 3.9.3).
             self.refuse_subscribe(id, subscriptions.len());
         }
-        Ok(request.map(|id| SubscribeRequest { id, subscriptions, properties }))
+        Ok(request.map(|id| SubscribeRequest::new(id, &subscribe)))
     }
 
     fn receive_unsubscribe<'a>(
@@ -523,6 +523,11 @@ impl ServerSession {
 impl Endpoint for ServerSession {
     type Peer<'s> = ClientPeer<'s>;
     type Action<'a> = Action<'a>;
+
+    #[inline(always)]
+    fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
 
     #[inline(always)]
     fn split(&mut self) -> (&mut Engine, ClientPeer<'_>) {

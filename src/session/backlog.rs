@@ -1,18 +1,18 @@
 //! Sending of what could not be sent at once: messages that are to be sent again, and the queue.
 
+use super::command_error::{PublishError, SubscribeError};
 use super::deliveries::Deliveries;
 use super::deliveries::Source;
 use super::deliveries::queue::Waiting;
 use super::effects::Effects;
 use super::endpoint::Peer;
-use super::error::CommandError;
 use super::limits::ConnectionLimits;
 use super::link::Link;
 use super::message::MessageRef;
 use super::outcome::AbandonReason;
 use super::request::Request;
 use super::store::stored::Content;
-use crate::codec::{Delivery, PacketId, Publish, PublishProperties, QoS};
+use crate::codec::{Delivery, PacketId, Publish, PublishProperties, QoS, ReasonCode};
 use crate::time::Instant;
 
 /// The parts of an engine that send queued packets on an open connection.
@@ -27,8 +27,20 @@ pub(super) struct Backlog<'s> {
 /// The reason why a queued packet is not sent.
 enum Unsent {
     Expired,
-    /// The peer does not support the packet.
-    Refused(CommandError),
+    /// The peer does not support the packet, for this reason.
+    Refused(ReasonCode),
+}
+
+impl From<PublishError> for Unsent {
+    fn from(error: PublishError) -> Self {
+        Self::Refused(error.reason_code())
+    }
+}
+
+impl From<SubscribeError> for Unsent {
+    fn from(error: SubscribeError) -> Self {
+        Self::Refused(error.reason_code())
+    }
 }
 
 impl<'s> Backlog<'s> {
@@ -77,7 +89,7 @@ impl<'s> Backlog<'s> {
             }
             None => {
                 bug!("a message that is to be sent again cannot be read");
-                Err(CommandError::NotConnected)
+                Err(PublishError::NotConnected)
             }
         };
         match sent {
@@ -97,7 +109,7 @@ impl<'s> Backlog<'s> {
             Some(Content::Request(request)) => self.send_request(peer, &request).map(|()| QoS::AtLeastOnce),
             None => {
                 bug!("a stored packet cannot be read");
-                Err(Unsent::Refused(CommandError::NotConnected))
+                Err(Unsent::Refused(ReasonCode::ImplementationSpecificError))
             }
         };
         let reason = match sent {
@@ -107,7 +119,7 @@ impl<'s> Backlog<'s> {
             }
             Ok(_) => return self.deliveries.begin_queued(waiting, starts_at, self.effects),
             Err(Unsent::Expired) => AbandonReason::Expired,
-            Err(Unsent::Refused(error)) => AbandonReason::NotSupported(error.reason_code()),
+            Err(Unsent::Refused(reason_code)) => AbandonReason::NotSupported(reason_code),
         };
         self.deliveries.give_up_queued(&waiting, reason, self.effects);
     }
@@ -122,24 +134,23 @@ impl<'s> Backlog<'s> {
         reduce_expiry(&mut publish.properties, waited, 0);
         let message = MessageRef::of(&publish);
         let qos = message.qos;
-        peer.supports(qos, message.retain).map_err(Unsent::Refused)?;
+        peer.supports(qos, message.retain)?;
         let delivery = match qos {
             QoS::AtMostOnce => Delivery::AtMostOnce,
             _ => Delivery::new(qos, self.free_id()?, false),
         };
         let limit = self.limits.max_packet_size;
-        self.link.put_stored(&message, delivery, &waiting.stored, limit).map_err(Unsent::Refused)?;
+        self.link.put_stored(&message, delivery, &waiting.stored, limit)?;
         Ok(qos)
     }
 
     /// Sends a queued request.
     fn send_request(&mut self, peer: &mut impl Peer, request: &Request<'_>) -> Result<(), Unsent> {
         let (id, limit) = (self.free_id()?, self.limits.max_packet_size);
-        peer.supports_request(request).map_err(Unsent::Refused)?;
-        match self.link.put_packet(&request.as_packet(id), limit) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Unsent::Refused(CommandError::TooLarge { limit })),
-            Err(error) => Err(Unsent::Refused(error.into())),
+        peer.supports_request(request)?;
+        match self.link.put_packet(&request.as_packet(id), limit).map_err(SubscribeError::from)? {
+            true => Ok(()),
+            false => Err(SubscribeError::TooLarge { limit }.into()),
         }
     }
 
@@ -148,7 +159,7 @@ impl<'s> Backlog<'s> {
     fn free_id(&self) -> Result<PacketId, Unsent> {
         self.deliveries.next_id().ok_or_else(|| {
             bug!("the queue has returned a packet that needs a packet identifier");
-            Unsent::Refused(CommandError::NotConnected)
+            Unsent::Refused(ReasonCode::ImplementationSpecificError)
         })
     }
 }

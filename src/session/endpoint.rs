@@ -1,7 +1,8 @@
 //! The differences between client and server that the engine depends on, and the loop over the input that both share.
 
+use super::command_error::{PublishError, SubscribeError};
 use super::engine::Engine;
-use super::error::{CommandError, ProtocolError};
+use super::error::ProtocolError;
 use super::limits::ConnectionLimits;
 use super::message::{PayloadPart, ReceivedMessage};
 use super::outcome::Done;
@@ -23,10 +24,10 @@ pub(crate) trait Peer {
     }
 
     /// Checks whether the peer supports a message of this QoS and RETAIN flag.
-    fn supports(&self, qos: QoS, retain: bool) -> Result<(), CommandError>;
+    fn supports(&self, qos: QoS, retain: bool) -> Result<(), PublishError>;
 
     /// Checks whether the peer supports a request, which is about to be sent.
-    fn supports_request(&mut self, request: &Request<'_>) -> Result<(), CommandError>;
+    fn supports_request(&mut self, request: &Request<'_>) -> Result<(), SubscribeError>;
 }
 
 /// The reports of the engine from which an action of client or server is made.
@@ -49,6 +50,8 @@ pub(crate) trait Endpoint {
         Self: 's;
     type Action<'a>: SessionAction<'a>;
 
+    fn engine(&mut self) -> &mut Engine;
+
     fn split(&mut self) -> (&mut Engine, Self::Peer<'_>);
 
     /// Processes a packet that does not belong to a delivery, or that arrives before messages can be exchanged.
@@ -62,14 +65,19 @@ pub(crate) trait Endpoint {
     #[inline(always)]
     fn receive_all<'a>(&mut self, input: &mut &'a [u8]) -> Option<Self::Action<'a>> {
         loop {
+            // What needs no limits comes first: mostly, there is nothing to do.
+            if self.engine().deliveries().has_backlog() {
+                self.send_backlog();
+            }
+            if self.engine().has_outcome() {
+                return self.engine().next_report();
+            }
+            if input.is_empty() {
+                self.engine().input_taken();
+                return None;
+            }
             let (engine, mut peer) = self.split();
             let limits = peer.limits();
-            if engine.can_send_more(&limits) {
-                engine.send_more(&mut peer, &limits);
-            }
-            if engine.has_outcome() {
-                return engine.next_report();
-            }
             if !engine.takes_input(&limits, input) {
                 return None;
             }
@@ -91,6 +99,16 @@ pub(crate) trait Endpoint {
                     return end;
                 }
             }
+        }
+    }
+
+    /// Sends the queued packets, and sends again the messages, that can be sent now.
+    #[cold]
+    fn send_backlog(&mut self) {
+        let (engine, mut peer) = self.split();
+        let limits = peer.limits();
+        if engine.can_send_more(&limits) {
+            engine.send_more(&mut peer, &limits);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::time::Instant;
 /// # use mqtt_sansio::SessionExpiry;
 /// assert!(SessionExpiry::after(3600) < SessionExpiry::NEVER);
 /// assert_eq!(SessionExpiry::after(0), SessionExpiry::WITH_CONNECTION);
+/// assert_eq!(SessionExpiry::after(60).to_string(), "after 60 s");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionExpiry(u32);

@@ -7,8 +7,8 @@ use core::fmt;
 
 use bytes::Bytes;
 
+use super::command_error::PublishError;
 use super::deliveries::inbound::Receipt;
-use super::error::CommandError;
 use super::link::transmit::LARGE;
 use crate::codec::{Delivery, List, Publish, PublishParts, PublishProperties, QoS};
 use crate::escaped::Escaped;
@@ -22,12 +22,12 @@ use crate::topic::TopicName;
 /// ```
 /// # use mqtt_sansio::{Message, QoS};
 /// let message = Message::new("home/kitchen/temp", "21.5").qos(QoS::AtLeastOnce).retain(true);
-/// let checked = message.checked()?;
-/// assert_eq!((checked.topic.as_str(), checked.payload, checked.retain), ("home/kitchen/temp", &b"21.5"[..], true));
-/// # Ok::<(), mqtt_sansio::CommandError>(())
+/// assert_eq!((message.get_topic(), message.get_payload()), (&b"home/kitchen/temp"[..], &b"21.5"[..]));
+/// assert_eq!((message.get_qos(), message.get_retain()), (QoS::AtLeastOnce, true));
 /// ```
 ///
-/// Use [`Message::from`] to forward a received message, and [`Message::reply_to`] to answer one.
+/// Use [`Message::from`] to forward a received message, [`Message::reply_to`] to answer one, and `Message::try_from` for
+/// the message of a [`Will`](crate::server::Will).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message<'a> {
     /// Not validated before [`checked`](Self::checked).
@@ -63,8 +63,7 @@ impl<'a> Message<'a> {
     ///     client.publish(now, &reply)?;
     /// }
     /// #     let reply = Message::reply_to(&request, "42").ok_or("no response topic")?;
-    /// #     let reply = reply.checked()?;
-    /// #     assert_eq!((reply.topic.as_str(), reply.properties.correlation_data), ("r", Some(&b"7"[..])));
+    /// #     assert_eq!((reply.get_topic(), reply.get_properties().correlation_data), (&b"r"[..], Some(&b"7"[..])));
     /// # }
     /// # Ok(())
     /// # }
@@ -101,17 +100,42 @@ impl<'a> Message<'a> {
         self
     }
 
+    /// Returns the topic as it was given, which is not validated yet.
+    pub const fn get_topic(&self) -> &'a [u8] {
+        self.topic
+    }
+
+    /// Returns the payload.
+    pub fn get_payload(&self) -> &[u8] {
+        self.payload.as_bytes()
+    }
+
+    /// Returns the QoS.
+    pub const fn get_qos(&self) -> QoS {
+        self.qos
+    }
+
+    /// Returns the RETAIN flag.
+    pub const fn get_retain(&self) -> bool {
+        self.retain
+    }
+
+    /// Returns the properties.
+    pub const fn get_properties(&self) -> &PublishProperties<'a> {
+        &self.properties
+    }
+
     /// Validates the topic and the properties, and returns the parts of the message.
     ///
     /// # Errors
     ///
-    /// [`CommandError::TopicAlias`] if the properties contain a topic alias; [`CommandError::Text`] if the topic is not a
+    /// [`PublishError::TopicAlias`] if the properties contain a topic alias; [`PublishError::Topic`] if the topic is not a
     /// valid topic name.
     // The topic of a message to publish is validated here and nowhere else.
     #[inline(always)]
-    pub fn checked(&self) -> Result<MessageRef<'_>, CommandError> {
+    pub fn checked(&self) -> Result<MessageRef<'_>, PublishError> {
         if self.properties.topic_alias.is_some() {
-            return Err(CommandError::TopicAlias);
+            return Err(PublishError::TopicAlias);
         }
         let (payload, shared) = match &self.payload {
             Payload::Borrowed(payload) => (*payload, None),
@@ -329,6 +353,7 @@ impl From<Bytes> for Payload<'_> {
 
 /// A received message. It borrows from the input.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReceivedMessage<'a> {
     /// The topic name. It is never empty: a topic alias has been resolved.
     pub topic: Topic<'a>,
@@ -388,6 +413,7 @@ impl<'a> ReceivedMessage<'a> {
 /// part. If the connection closes earlier, the peer sends a message of QoS 1 or 2 again from the beginning; a message
 /// of QoS 0 is lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PayloadPart<'a> {
     /// The bytes of this part.
     pub bytes: &'a [u8],
@@ -427,6 +453,7 @@ impl fmt::Debug for PayloadPart<'_> {
 
 /// The topic of a received message.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum Topic<'a> {
     /// The topic name in the packet.
     Named(TopicName<'a>),

@@ -16,6 +16,7 @@ use core::num::NonZeroU32;
 
 mod available;
 mod backlog;
+mod command_error;
 mod deliveries;
 mod effects;
 mod endpoint;
@@ -33,9 +34,12 @@ mod store;
 mod token;
 mod will;
 
+pub use self::command_error::{
+    AckError, AuthenticateError, DisconnectError, PublishError, SubscribeError, UnknownToken,
+};
 pub use self::deliveries::inbound::Receipt;
 pub use self::deliveries::queue::Overflow;
-pub use self::error::{CommandError, ProtocolError};
+pub use self::error::ProtocolError;
 pub use self::expiry::SessionExpiry;
 pub use self::link::transmit::Transmit;
 pub use self::message::{Message, MessageRef, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
@@ -45,6 +49,7 @@ pub use self::token::Token;
 pub use self::will::Will;
 pub(crate) use self::{
     available::Available,
+    command_error::InvalidText,
     deliveries::ack::trim,
     deliveries::budget::BudgetLimits,
     deliveries::queue::Waiting,
@@ -57,11 +62,11 @@ pub(crate) use self::{
     retry::is_passing,
     store::journal::Record,
     store::restore::Restored,
-    will::user_properties,
 };
 
 #[allow(unused_imports, reason = "for a router: see `server::routing`")]
 pub(crate) use self::store::stored::Stored;
+pub(crate) use self::will::user_properties;
 pub(crate) use self::{link::transmit::LARGE, store::payload::PayloadAccount};
 
 /// The endpoint whose turn it is in an enhanced authentication.

@@ -15,12 +15,12 @@ fn mqtt_3_1_4_2_and_mqtt_3_1_4_3_a_newer_connection_takes_over() {
         let older = net.client(version, "client");
         net.subscribe(older, "a", QoS::AtLeastOnce);
         let newer = net.resume(&named(version, "client"));
-        let told: &[&str] = if version == Version::V5 { &["DISCONNECT 8e"] } else { &[] };
-        assert_eq!(net.heard(older), told);
+        let reported: &[&str] = if version == Version::V5 { &["DISCONNECT 8e"] } else { &[] };
+        assert_eq!(net.received(older), reported);
         assert!(net.is_over(older) && !net.is_over(newer));
         let client = net.client(version, "other");
         net.publish(client, "a", "1", QoS::AtLeastOnce);
-        assert_eq!(net.heard(newer), ["a: 1 q1"]);
+        assert_eq!(net.received(newer), ["a: 1 q1"]);
         assert_eq!(net.broker.counters().taken_over, 1);
     }
 }
@@ -31,7 +31,7 @@ fn mqtt_3_2_2_16_an_empty_client_identifier_is_assigned_an_unused_one() {
     let mut names = std::collections::BTreeSet::new();
     for _ in 0..100 {
         let peer = net.try_connect(&Connect { client_identifier: text(""), ..named(Version::V5, "") });
-        let bytes = net.heard_bytes(peer);
+        let bytes = net.received_bytes(peer);
         let packets = decode(&bytes, Version::V5);
         let [Packet::ConnAck(connack)] = &packets[..] else { panic!("{packets:?}") };
         let name = connack.properties.assigned_client_identifier.unwrap().as_str().to_owned();
@@ -50,10 +50,10 @@ fn mqtt_3_3_1_3_dup_is_not_propagated() {
         net.hold_acks(watcher);
         let publish = message("a", "1", QoS::AtLeastOnce);
         net.publish_packet(client, &Publish { delivery: again(QoS::AtLeastOnce, 1), ..publish });
-        assert_eq!(net.heard(watcher), ["a: 1 q1"], "it was sent again by its publisher, not to this subscriber");
+        assert_eq!(net.received(watcher), ["a: 1 q1"], "it was sent again by its publisher, not to this subscriber");
         net.lose(watcher);
         let watcher = net.resume(&named(version, "watcher"));
-        assert_eq!(net.heard(watcher), ["a: 1 q1 again"]);
+        assert_eq!(net.received(watcher), ["a: 1 q1 again"]);
     }
 }
 
@@ -79,9 +79,9 @@ fn mqtt_3_3_2_4_mqtt_3_3_2_15_mqtt_3_3_2_16_mqtt_3_3_2_17_mqtt_3_3_2_18_and_mqtt
         }
         let publish = Publish { properties, ..message("a", payload, qos) };
         net.publish_packet(client, &publish);
-        net.assert_heard(watcher, &[publish.into()]);
+        net.assert_received(watcher, &[publish.into()]);
         // Before 5.0 there are no properties.
-        net.assert_heard(old, &[message("a", payload, qos).into()]);
+        net.assert_received(old, &[message("a", payload, qos).into()]);
     }
 }
 
@@ -101,7 +101,7 @@ fn mqtt_3_3_2_5_and_mqtt_3_3_2_6_a_stored_message_expires() {
         net.publish(client, "a", "3", QoS::AtLeastOnce);
         net.wait(20);
         let watcher = net.resume(&named(version, "watcher"));
-        let bytes = net.heard_bytes(watcher);
+        let bytes = net.received_bytes(watcher);
         let left: Vec<_> = decode(&bytes, version)
             .into_iter()
             .map(|packet| match packet {
@@ -125,7 +125,7 @@ fn mqtt_3_3_4_2_mqtt_3_3_5_1_overlapping_subscriptions_deliver_the_highest_qos()
         }
         net.hold_acks(watcher);
         net.publish(client, "a/b", "1", QoS::ExactlyOnce);
-        assert_eq!(net.heard(watcher), ["a/b: 1 q2"]);
+        assert_eq!(net.received(watcher), ["a/b: 1 q2"]);
     }
 }
 
@@ -137,9 +137,9 @@ fn mqtt_3_3_4_3_and_mqtt_3_3_4_4_one_copy_has_all_identifiers() {
         net.subscribe_on(watcher, &Subscription::new(filter, QoS::AtMostOnce).unwrap(), identifier);
     }
     net.publish(client, "a/b", "1", QoS::AtMostOnce);
-    assert_eq!(net.heard(watcher), ["a/b: 1 #7 #7 #268435455"]);
+    assert_eq!(net.received(watcher), ["a/b: 1 #7 #7 #268435455"]);
     net.publish(client, "b", "2", QoS::AtMostOnce);
-    assert_eq!(net.heard(watcher), ["b: 2 #7 #9"]);
+    assert_eq!(net.received(watcher), ["b: 2 #7 #9"]);
 }
 
 /// The subscriptions of one client share one copy, so only a share beside them leads to a copy of its own.
@@ -150,7 +150,7 @@ fn mqtt_3_3_4_5_a_copy_of_its_own_has_its_own_identifier() {
     net.subscribe_on(watcher, &Subscription::new("a", QoS::AtMostOnce).unwrap(), 1);
     net.subscribe_on(watcher, &Subscription::new("$share/g/a", QoS::AtMostOnce).unwrap(), 2);
     net.publish(client, "a", "1", QoS::AtMostOnce);
-    assert_eq!(net.heard(watcher), ["a: 1 #1", "a: 1 #2"]);
+    assert_eq!(net.received(watcher), ["a: 1 #1", "a: 1 #2"]);
 }
 
 #[test]
@@ -164,8 +164,8 @@ fn mqtt_3_1_2_5_and_mqtt_4_5_0_1_messages_are_stored_for_absent_clients() {
         net.publish(client, "a", "1", QoS::AtLeastOnce);
         net.publish(client, "b", "2", QoS::ExactlyOnce);
         let watcher = net.resume(&named(version, "watcher"));
-        let heard = net.heard(watcher);
-        assert_eq!(heard[..2], ["a: 1 q1", "b: 2 q2"], "{heard:?}");
+        let received = net.received(watcher);
+        assert_eq!(received[..2], ["a: 1 q1", "b: 2 q2"], "{received:?}");
         assert_eq!(net.broker.status().stored, 0, "all is settled");
     }
 }
@@ -190,7 +190,7 @@ fn mqtt_4_6_0_5_and_mqtt_4_6_0_6_every_topic_is_ordered() {
                 }
             }
         }
-        let bytes = net.heard_bytes(watcher);
+        let bytes = net.received_bytes(watcher);
         let mut last = std::collections::BTreeMap::new();
         let mut count = 0;
         for packet in decode(&bytes, version) {
@@ -232,9 +232,9 @@ fn mqtt_3_3_2_4_and_mqtt_3_3_2_15_to_mqtt_3_3_2_20_properties_are_stored() {
                 let late = net.client(Version::V5, "late");
                 net.hold_acks(late);
                 net.subscribe(late, "a", QoS::ExactlyOnce);
-                net.assert_heard(late, &[Publish { retain: true, ..publish }.into()]);
+                net.assert_received(late, &[Publish { retain: true, ..publish }.into()]);
                 let back = net.try_connect(&named(Version::V5, "away"));
-                let bytes = net.heard_bytes(back);
+                let bytes = net.received_bytes(back);
                 assert_eq!(decode(&bytes, Version::V5)[1], publish.into());
             }
         }
@@ -266,10 +266,10 @@ fn mqtt_4_6_0_6_order_is_preserved_for_slow_and_absent_clients() {
             net.set_reading(slow, true);
             let away = net.resume(&named(version, "away"));
             for (peer, is_away) in [(quick, false), (slow, false), (away, true)] {
-                let heard = net.heard(peer);
-                let payloads = heard.iter().filter_map(|line| line.strip_prefix("a: ")?.split(' ').next());
+                let received = net.received(peer);
+                let payloads = received.iter().filter_map(|line| line.strip_prefix("a: ")?.split(' ').next());
                 let expected = if is_away && qos.min(granted) == QoS::AtMostOnce { &[][..] } else { &numbers };
-                assert!(payloads.eq(expected), "published with {qos}, granted {granted}: {heard:?}");
+                assert!(payloads.eq(expected), "published with {qos}, granted {granted}: {received:?}");
             }
         }
     }

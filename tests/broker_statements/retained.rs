@@ -9,10 +9,10 @@ use crate::broker::{BOTH, Net, message};
 fn retained(net: &mut Net, version: Version, filter: &str) -> Vec<String> {
     let late = net.client(version, "late");
     net.subscribe(late, filter, QoS::ExactlyOnce);
-    let heard = net.heard(late);
+    let received = net.received(late);
     net.leave(late, DisconnectReasonCode::NormalDisconnection);
     net.broker.end_session(net.now, "late");
-    heard
+    received
 }
 
 #[test]
@@ -37,9 +37,9 @@ fn mqtt_3_3_1_6_mqtt_3_3_1_7_mqtt_3_3_1_10_and_mqtt_3_3_1_11_an_empty_payload_re
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
         net.retain(client, "a", "1", QoS::AtLeastOnce);
         net.subscribe(watcher, "a", QoS::ExactlyOnce);
-        assert_eq!(net.heard(watcher), ["a: 1 q1 retained"]);
+        assert_eq!(net.received(watcher), ["a: 1 q1 retained"]);
         net.retain(client, "a", "", QoS::AtLeastOnce);
-        assert_eq!(net.heard(watcher), ["a:  q1"]);
+        assert_eq!(net.received(watcher), ["a:  q1"]);
         assert_eq!(net.broker.status().retained, 0);
         assert!(retained(&mut net, version, "#").is_empty());
         net.retain(client, "never", "", QoS::AtMostOnce);
@@ -77,9 +77,9 @@ fn mqtt_3_3_1_6_mqtt_3_3_1_8_and_mqtt_3_3_1_9_a_new_subscription_receives_them_w
         assert_eq!(retained(&mut net, version, "+/b"), ["a/b: 1 q1 retained"]);
         let watcher = net.client(version, "watcher");
         net.subscribe(watcher, "b", QoS::AtMostOnce);
-        assert_eq!(net.heard(watcher), ["b: 3 retained"], "not above what was granted");
+        assert_eq!(net.received(watcher), ["b: 3 retained"], "not above what was granted");
         net.retain(client, "b", "5", QoS::AtLeastOnce);
-        assert_eq!(net.heard(watcher), ["b: 5"], "it was not retained when it was subscribed to");
+        assert_eq!(net.received(watcher), ["b: 5"], "it was not retained when it was subscribed to");
     }
 }
 
@@ -91,7 +91,7 @@ fn twice(handling: RetainHandling) -> [Vec<String>; 2] {
     let subscription = Subscription { retain_handling: handling, ..Subscription::new("a", QoS::AtMostOnce).unwrap() };
     [(); 2].map(|()| {
         net.subscribe_on(watcher, &subscription, 0);
-        net.heard(watcher)
+        net.received(watcher)
     })
 }
 
@@ -120,8 +120,8 @@ fn mqtt_3_3_1_12_and_mqtt_3_3_1_13_retain_as_published() {
     net.subscribe_on(keeping, &Subscription { retain_as_published: true, ..subscription }, 0);
     net.retain(client, "a", "1", QoS::AtMostOnce);
     net.publish(client, "a", "2", QoS::AtMostOnce);
-    assert_eq!(net.heard(usual), ["a: 1", "a: 2"]);
-    assert_eq!(net.heard(keeping), ["a: 1 retained", "a: 2"]);
+    assert_eq!(net.received(usual), ["a: 1", "a: 2"]);
+    assert_eq!(net.received(keeping), ["a: 1 retained", "a: 2"]);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn mqtt_3_3_2_5_and_mqtt_3_3_2_6_a_retained_message_expires() {
     let late = net.client(Version::V5, "not so late");
     net.subscribe(late, "a", QoS::AtMostOnce);
     let properties = PublishProperties { message_expiry_interval: Some(6), ..PublishProperties::default() };
-    net.assert_heard(late, &[Publish { retain: true, properties, ..message("a", "1", QoS::AtMostOnce) }.into()]);
+    net.assert_received(late, &[Publish { retain: true, properties, ..message("a", "1", QoS::AtMostOnce) }.into()]);
     net.wait(6);
     assert_eq!(net.broker.status().retained, 0);
     assert!(retained(&mut net, Version::V311, "a").is_empty());

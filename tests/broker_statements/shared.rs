@@ -30,10 +30,10 @@ fn section_4_8_2_a_each_message_goes_to_one_member_of_each_share() {
         net.publish(client, "a", &number.to_string(), QoS::AtMostOnce);
     }
     let all: Vec<_> = (0..9).map(|number| format!("a: {number}")).collect();
-    assert_eq!(net.heard(other), all, "another share has its own copy");
+    assert_eq!(net.received(other), all, "another share has its own copy");
     for (place, &member) in members.iter().enumerate() {
         let own: Vec<_> = all.iter().skip(place).step_by(3).cloned().collect();
-        assert_eq!(net.heard(member), own, "in turn");
+        assert_eq!(net.received(member), own, "in turn");
     }
 }
 
@@ -43,7 +43,7 @@ fn section_3_8_3_1_c_a_shared_subscription_receives_no_retained_messages() {
     net.retain(client, "a", "1", QoS::AtMostOnce);
     let member = net.client(Version::V5, "member");
     net.subscribe(member, "$share/g/a", QoS::AtMostOnce);
-    assert!(net.heard(member).is_empty());
+    assert!(net.received(member).is_empty());
 }
 
 #[test]
@@ -52,21 +52,21 @@ fn mqtt_4_8_2_3_the_granted_qos_of_the_member_counts() {
     for number in 0..3 {
         net.publish(client, "a", &number.to_string(), QoS::ExactlyOnce);
     }
-    let heard: Vec<_> = members.iter().map(|&member| net.heard(member)).collect();
-    assert_eq!(heard, [["a: 0"], ["a: 1 q1"], ["a: 2 q2"]]);
+    let received: Vec<_> = members.iter().map(|&member| net.received(member)).collect();
+    assert_eq!(received, [["a: 0"], ["a: 1 q1"], ["a: 2 q2"]]);
 }
 
 #[test]
 fn mqtt_4_8_2_4_qos_2_is_completed_with_its_member() {
     let (mut net, client, members) = group(&[QoS::ExactlyOnce; 2]);
     net.publish(client, "a", "1", QoS::ExactlyOnce);
-    assert_eq!(net.heard(members[0]), ["a: 1 q2"]);
+    assert_eq!(net.received(members[0]), ["a: 1 q2"]);
     net.lose(members[0]);
-    assert!(net.heard(members[1]).is_empty());
+    assert!(net.received(members[1]).is_empty());
     let back = net.resume(&named(Version::V5, "member-0"));
-    let heard = net.heard(back);
-    assert_eq!(heard, ["a: 1 q2 again", "PUBREL 1 00"], "and it is completed");
-    assert!(net.heard(members[1]).is_empty());
+    let received = net.received(back);
+    assert_eq!(received, ["a: 1 q2 again", "PUBREL 1 00"], "and it is completed");
+    assert!(net.received(members[1]).is_empty());
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn mqtt_4_8_2_5_if_the_session_of_that_member_ends_no_other_receives_it() {
     net.wait(4000); // the session expires
     assert_eq!(net.broker.status().sessions, 2);
     net.wait(4000);
-    assert!(net.heard(members[1]).is_empty());
+    assert!(net.received(members[1]).is_empty());
     assert_eq!(net.broker.counters().dropped.session_ended, 1);
 }
 
@@ -86,7 +86,7 @@ fn mqtt_4_8_2_6_a_message_refused_by_a_member_goes_to_no_other() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let (mut net, client, members) = group(&[qos; 2]);
         net.publish(client, "a", "1", qos);
-        assert_eq!(net.heard(members[0]).len(), 1);
+        assert_eq!(net.received(members[0]).len(), 1);
         let reason_code = PubAckReasonCode::QuotaExceeded;
         match qos {
             QoS::AtLeastOnce => net.send(members[0], &[PubAck { reason_code, ..PubAck::new(id(1)) }.into()]),
@@ -94,7 +94,7 @@ fn mqtt_4_8_2_6_a_message_refused_by_a_member_goes_to_no_other() {
         }
         assert_eq!(net.broker.counters().dropped.refused_by_client, 1);
         net.leave(members[0], DisconnectReasonCode::NormalDisconnection);
-        assert!(net.heard(members[1]).is_empty());
+        assert!(net.received(members[1]).is_empty());
     }
 }
 
@@ -107,12 +107,12 @@ fn section_4_8_2_b_qos_1_stays_with_its_member_and_new_messages_go_to_connected_
     for number in 2..5 {
         net.publish(client, "a", &number.to_string(), QoS::AtLeastOnce);
     }
-    assert_eq!(net.heard(members[1]), ["a: 2 q1", "a: 3 q1", "a: 4 q1"]);
+    assert_eq!(net.received(members[1]), ["a: 2 q1", "a: 3 q1", "a: 4 q1"]);
     net.lose(members[1]);
     net.publish(client, "a", "5", QoS::AtLeastOnce);
     assert_eq!(net.broker.status().stored, 5, "with nobody there it is kept for one of them");
     let back = net.resume(&named(Version::V5, "member-0"));
-    assert_eq!(net.heard(back)[..2], ["a: 1 q1 again", "a: 5 q1"]);
+    assert_eq!(net.received(back)[..2], ["a: 1 q1 again", "a: 5 q1"]);
 }
 
 /// With every strategy one member receives the message, and connected members are preferred.
@@ -131,7 +131,7 @@ fn section_4_8_2_a_every_strategy_prefers_connected_members() {
         let mut counts = [0; 4];
         for _ in 0..30 {
             net.publish(client, "a", "x", QoS::AtLeastOnce);
-            let got = [0, 1, 3].map(|place| net.heard(members[place]).len());
+            let got = [0, 1, 3].map(|place| net.received(members[place]).len());
             assert_eq!(got.iter().sum::<usize>(), 1, "{shared_strategy:?}");
             [0, 1, 3].into_iter().zip(got).for_each(|(place, got)| counts[place] += got);
         }

@@ -31,7 +31,7 @@ fn mqtt_3_3_2_3_mqtt_4_7_2_1_and_mqtt_4_7_3_4_a_delivered_topic_matches_the_filt
             net.publish(client, topic, "1", QoS::AtMostOnce);
             let line = format!("{topic}: 1");
             let lines: &[String] = if expected { &[line] } else { &[] };
-            assert_eq!(net.heard(watcher), lines, "{wanted} {topic}");
+            assert_eq!(net.received(watcher), lines, "{wanted} {topic}");
         }
     }
 }
@@ -41,7 +41,7 @@ fn mqtt_3_8_3_2_a_server_without_wildcards_rejects_them() {
     let mut net = Net::new(with_server(|server| server.wildcard_subscription_available = false));
     let client = net.client(Version::V311, "client");
     net.subscribe_all(client, &[("a/+", QoS::AtMostOnce), ("a", QoS::AtLeastOnce), ("#", QoS::AtMostOnce)]);
-    assert_eq!(net.heard(client), ["SUBACK 1 80 01 80"]);
+    assert_eq!(net.received(client), ["SUBACK 1 80 01 80"]);
     assert_eq!(net.broker.status().subscriptions, 1);
 }
 
@@ -53,17 +53,17 @@ fn mqtt_3_8_3_3_no_local_excludes_the_publisher() {
     net.subscribe_on(client, &subscription, 0);
     net.subscribe_on(other, &subscription, 0);
     net.publish(client, "a", "1", QoS::AtMostOnce);
-    assert!(net.heard(client).is_empty());
-    assert_eq!(net.heard(other), ["a: 1"]);
+    assert!(net.received(client).is_empty());
+    assert_eq!(net.received(other), ["a: 1"]);
     // Nor as a retained message, in whichever session of the client it was published.
     net.retain(client, "a", "2", QoS::AtMostOnce);
-    net.heard(other);
+    net.received(other);
     net.lose(client);
     net.broker.end_session(net.now, "client");
     let client = net.client(Version::V5, "client");
     for (peer, expected) in [(client, &[][..]), (other, &["a: 2 retained"])] {
         net.subscribe_on(peer, &subscription, 0);
-        assert_eq!(net.heard(peer), expected);
+        assert_eq!(net.received(peer), expected);
     }
 }
 
@@ -74,12 +74,12 @@ fn mqtt_3_8_4_3_and_mqtt_3_8_4_4_a_second_subscribe_replaces_and_loses_nothing()
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
         net.retain(client, "a", "0", QoS::ExactlyOnce);
         net.subscribe(watcher, "a", QoS::AtMostOnce);
-        assert_eq!(net.heard(watcher), ["a: 0 retained"]);
+        assert_eq!(net.received(watcher), ["a: 0 retained"]);
         net.hold_acks(watcher);
         net.subscribe(watcher, "a", QoS::AtLeastOnce);
-        assert_eq!(net.heard(watcher), ["a: 0 q1 retained"]);
+        assert_eq!(net.received(watcher), ["a: 0 q1 retained"]);
         net.publish(client, "a", "1", QoS::ExactlyOnce);
-        assert_eq!(net.heard(watcher), ["a: 1 q1"]);
+        assert_eq!(net.received(watcher), ["a: 1 q1"]);
         assert_eq!(net.broker.status().subscriptions, 1);
         // Another filter that matches the same topics is another subscription.
         net.subscribe(watcher, "+", QoS::AtMostOnce);
@@ -93,11 +93,11 @@ fn mqtt_3_8_4_4_and_mqtt_3_8_4_5_several_filters_are_as_several_subscribe_packet
         let mut net = Net::plain();
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
         net.subscribe_all(watcher, &[("a", QoS::AtMostOnce), ("b", QoS::ExactlyOnce), ("a", QoS::AtLeastOnce)]);
-        assert_eq!(net.heard(watcher), ["SUBACK 1 00 02 01"]);
+        assert_eq!(net.received(watcher), ["SUBACK 1 00 02 01"]);
         net.publish(client, "a", "1", QoS::ExactlyOnce);
         net.publish(client, "b", "2", QoS::ExactlyOnce);
-        let heard = net.heard(watcher);
-        assert_eq!(heard[..2], ["a: 1 q1", "b: 2 q2"], "{heard:?}");
+        let received = net.received(watcher);
+        assert_eq!(received[..2], ["a: 1 q1", "b: 2 q2"], "{received:?}");
     }
 }
 
@@ -116,7 +116,7 @@ fn mqtt_3_8_4_6_and_mqtt_3_8_4_8_the_lower_qos_applies() {
                 QoS::AtLeastOnce => "a: 1 q1",
                 QoS::ExactlyOnce => "a: 1 q2",
             };
-            assert_eq!(net.heard(watcher), [expected]);
+            assert_eq!(net.received(watcher), [expected]);
         }
     }
 }
@@ -129,14 +129,14 @@ fn mqtt_3_10_4_1_filters_are_compared_character_by_character() {
         net.subscribe(watcher, "a/+", QoS::AtMostOnce);
         net.unsubscribe(watcher, &["a/b", "a/#", "A/+", "+/+"]);
         let codes = if version == Version::V5 { " 11 11 11 11" } else { "" };
-        assert_eq!(net.heard(watcher), [format!("UNSUBACK 1{codes}")]);
+        assert_eq!(net.received(watcher), [format!("UNSUBACK 1{codes}")]);
         net.publish(client, "a/b", "1", QoS::AtMostOnce);
-        assert_eq!(net.heard(watcher), ["a/b: 1"]);
+        assert_eq!(net.received(watcher), ["a/b: 1"]);
         net.unsubscribe(watcher, &["a/+"]);
         let codes = if version == Version::V5 { " 00" } else { "" };
-        assert_eq!(net.heard(watcher), [format!("UNSUBACK 1{codes}")]);
+        assert_eq!(net.received(watcher), [format!("UNSUBACK 1{codes}")]);
         net.publish(client, "a/b", "2", QoS::AtMostOnce);
-        assert!(net.heard(watcher).is_empty());
+        assert!(net.received(watcher).is_empty());
     }
 }
 
@@ -148,13 +148,13 @@ fn mqtt_3_10_4_2_and_mqtt_3_10_4_3_started_deliveries_complete_and_none_is_added
         net.subscribe(watcher, "a", QoS::ExactlyOnce);
         net.hold_acks(watcher);
         net.publish(client, "a", "1", QoS::ExactlyOnce);
-        assert_eq!(net.heard(watcher), ["a: 1 q2"]);
+        assert_eq!(net.received(watcher), ["a: 1 q2"]);
         net.send(watcher, &[Unsubscribe::new(id(9), &[filter("a")]).into()]);
-        net.heard(watcher);
+        net.received(watcher);
         net.publish(client, "a", "2", QoS::ExactlyOnce);
-        assert!(net.heard(watcher).is_empty());
+        assert!(net.received(watcher).is_empty());
         net.send_bytes(watcher, b"\x50\x02\x00\x01"); // PUBREC
-        assert_eq!(net.heard(watcher), ["PUBREL 1 00"]);
+        assert_eq!(net.received(watcher), ["PUBREL 1 00"]);
         net.send_bytes(watcher, b"\x70\x02\x00\x01"); // PUBCOMP
         assert_eq!(net.broker.status().stored, 0);
     }
@@ -168,11 +168,11 @@ fn mqtt_3_10_4_6_several_filters_are_as_several_unsubscribe_packets() {
         net.subscribe_all(watcher, &[("a", QoS::AtMostOnce), ("b", QoS::AtMostOnce), ("c", QoS::AtMostOnce)]);
         net.unsubscribe(watcher, &["a", "x", "c", "a"]);
         let codes = if version == Version::V5 { " 00 11 00 11" } else { "" };
-        assert_eq!(net.heard(watcher)[1..], [format!("UNSUBACK 1{codes}")]);
+        assert_eq!(net.received(watcher)[1..], [format!("UNSUBACK 1{codes}")]);
         for topic in ["a", "b", "c"] {
             net.publish(client, topic, "1", QoS::AtMostOnce);
         }
-        assert_eq!(net.heard(watcher), ["b: 1"]);
+        assert_eq!(net.received(watcher), ["b: 1"]);
     }
 }
 
@@ -188,11 +188,11 @@ fn mqtt_3_8_3_3_no_local_applies_to_the_client_and_not_the_connection() {
     net.publish(other, "a", "other's", QoS::AtLeastOnce);
     let client = net.resume(&named(Version::V5, "client"));
     net.publish(client, "a", "own", QoS::AtLeastOnce);
-    assert_eq!(net.heard(client), ["a: other's q1"]);
+    assert_eq!(net.received(client), ["a: other's q1"]);
     // Another subscription of the client may receive it.
     net.subscribe(client, "#", QoS::AtMostOnce);
     net.publish(client, "a", "own", QoS::AtLeastOnce);
-    assert_eq!(net.heard(client), ["a: own"]);
+    assert_eq!(net.received(client), ["a: own"]);
 }
 
 /// Queued messages, and messages published meanwhile, are delivered in order with the answer.
@@ -203,7 +203,7 @@ fn mqtt_3_8_4_4_a_second_subscribe_loses_no_queued_message() {
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
         net.retain(client, "a", "kept", QoS::AtLeastOnce);
         net.subscribe(watcher, "a", QoS::AtLeastOnce);
-        net.heard(watcher);
+        net.received(watcher);
         net.hold_acks(watcher);
         net.publish(client, "a", "under way", QoS::AtLeastOnce);
         net.set_reading(watcher, false);
@@ -213,6 +213,6 @@ fn mqtt_3_8_4_4_a_second_subscribe_loses_no_queued_message() {
         net.publish(client, "a", "behind", QoS::ExactlyOnce);
         net.set_reading(watcher, true);
         let expected = ["a: under way q1", "a: not read q1", "SUBACK 9 02", "a: kept q1 retained", "a: behind q2"];
-        assert_eq!(net.heard(watcher), expected);
+        assert_eq!(net.received(watcher), expected);
     }
 }

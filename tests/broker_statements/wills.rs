@@ -22,22 +22,22 @@ fn mqtt_3_1_2_8_a_will_is_published_unless_disconnect_removes_it() {
     for version in BOTH {
         let (mut net, watcher, client) = with_will(version, will("gone", 0));
         net.lose(client);
-        assert_eq!(net.heard(watcher), ["will: gone"]);
+        assert_eq!(net.received(watcher), ["will: gone"]);
         let (mut net, watcher, client) = with_will(version, will("gone", 0));
         net.send_bytes(client, b"\x00\x00"); // packet type 0
-        assert_eq!(net.heard(watcher), ["will: gone"]);
+        assert_eq!(net.received(watcher), ["will: gone"]);
         let (mut net, watcher, client) = with_will(version, will("gone", 0));
         net.leave(client, DisconnectReasonCode::NormalDisconnection);
         net.wait(100);
-        assert!(net.heard(watcher).is_empty());
+        assert!(net.received(watcher).is_empty());
     }
     let (mut net, watcher, client) = with_will(Version::V5, will("gone", DELAY));
     net.leave(client, DisconnectReasonCode::DisconnectWithWillMessage);
-    assert!(net.heard(watcher).is_empty());
+    assert!(net.received(watcher).is_empty());
     net.wait(DELAY.into());
-    assert_eq!(net.heard(watcher), ["will: gone"]);
+    assert_eq!(net.received(watcher), ["will: gone"]);
     net.wait(10_000);
-    assert!(net.heard(watcher).is_empty(), "once");
+    assert!(net.received(watcher).is_empty(), "once");
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn mqtt_3_1_2_12_without_a_will_nothing_is_published() {
         let client = net.client(version, "client");
         net.lose(client);
         net.wait(10_000);
-        assert!(net.heard(watcher).is_empty());
+        assert!(net.received(watcher).is_empty());
     }
 }
 
@@ -59,11 +59,11 @@ fn mqtt_3_1_2_14_mqtt_3_1_2_15_mqtt_3_1_2_16_and_mqtt_3_1_2_17_will_retain_decid
         for retain in [false, true] {
             let (mut net, watcher, client) = with_will(version, Will { retain, ..will("gone", 0) });
             net.lose(client);
-            assert_eq!(net.heard(watcher), ["will: gone"]);
+            assert_eq!(net.received(watcher), ["will: gone"]);
             let late = net.client(version, "late");
             net.subscribe(late, "will", QoS::AtMostOnce);
             let expected: &[&str] = if retain { &["will: gone retained"] } else { &[] };
-            assert_eq!(net.heard(late), expected);
+            assert_eq!(net.received(late), expected);
         }
     }
 }
@@ -75,7 +75,7 @@ fn mqtt_3_1_3_9_no_will_if_the_client_reconnects_within_the_delay() {
     net.wait(u64::from(DELAY) - 1);
     net.resume(&named(Version::V5, "client"));
     net.wait(10_000);
-    assert!(net.heard(watcher).is_empty());
+    assert!(net.received(watcher).is_empty());
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn mqtt_3_1_3_10_user_properties_of_a_will_keep_their_order() {
     let properties = WillProperties { user_properties: (&user_properties).into(), ..WillProperties::default() };
     let (mut net, watcher, client) = with_will(Version::V5, Will { properties, ..will("gone", 0) });
     net.lose(client);
-    let bytes = net.heard_bytes(watcher);
+    let bytes = net.received_bytes(watcher);
     let packets = crate::server::decode(&bytes, Version::V5);
     let [mqtt_sansio::codec::Packet::Publish(publish)] = &packets[..] else { panic!("{packets:?}") };
     assert!(publish.properties.user_properties.iter().eq(user_properties));

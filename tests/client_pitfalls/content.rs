@@ -184,7 +184,7 @@ fn pitfall_24_queued_messages_expire() {
         wire.poll();
         wire.later(10_000);
         // Expiry is reported by the next poll.
-        assert_eq!(wire.poll(), [lost(expired, AbandonReason::Expired)], "{qos}");
+        assert_eq!(wire.poll(), [abandoned(expired, AbandonReason::Expired)], "{qos}");
         wire.connect(connack());
         assert_eq!(interval_of(&mut wire), [Some(1), Some(u32::MAX - 10), None]);
     }
@@ -196,7 +196,7 @@ fn pitfall_24_queued_messages_expire() {
     wire.client.publish(wire.now, &expiring("y", QOS_2, 100)).unwrap();
     wire.poll();
     wire.later(30_000);
-    assert_eq!(wire.receive(&[PubAck::new(id(1)).into()])[..1], [lost(expired, AbandonReason::Expired)]);
+    assert_eq!(wire.receive(&[PubAck::new(id(1)).into()])[..1], [abandoned(expired, AbandonReason::Expired)]);
     assert_eq!(interval_of(&mut wire), [Some(70)]);
     // A message sent at once has not waited, so its interval is unchanged. A message sent again may have been received,
     // so it does not expire.
@@ -215,7 +215,7 @@ fn pitfall_24_queued_messages_expire() {
     let expired = wire.client.publish(wire.now, &expiring("x", QOS_1, 10)).unwrap();
     wire.poll();
     wire.later(10_000);
-    assert_eq!(wire.lose(), [lost(expired, AbandonReason::Expired)]);
+    assert_eq!(wire.lose(), [abandoned(expired, AbandonReason::Expired)]);
     wire.connect(present());
     wire.assert_silent();
 }

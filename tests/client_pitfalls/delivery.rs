@@ -2,7 +2,7 @@
 
 use super::journal::store;
 use super::*;
-use mqtt_sansio::SessionExpiry;
+use mqtt_sansio::{AckError, SessionExpiry};
 
 /// All operations take their packet identifiers from one allocator. As many identifiers are in use as operations are in
 /// flight, and none once the session has ended.
@@ -198,7 +198,7 @@ fn pitfall_04_qos_2_duplicates_are_delivered_once() {
             let mut wire = Wire::connected(ClientConfig { manual_acks: by_hand, ..lasting(version) });
             let mut copies = vec![published("x", delivery(QOS_2, 7))];
             copies.extend([published("x", again(QOS_2, 7)); 9]);
-            assert_eq!(wire.receive(&copies), [told("x", QOS_2)]);
+            assert_eq!(wire.receive(&copies), [delivered("x", QOS_2)]);
             if by_hand {
                 wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
             }
@@ -210,12 +210,12 @@ fn pitfall_04_qos_2_duplicates_are_delivered_once() {
             }
             wire.receive(&[PubRel::new(id(7)).into()]);
             wire.assert_sent(&[PubComp::new(id(7)).into()]);
-            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)]);
+            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)]);
         }
     }
 }
 
-/// A duplicate that waits behind a message which is refused is refused as well: it is the same message.
+/// A duplicate that waits for an earlier message which is then refused is refused as well: it is the same message.
 #[test]
 fn pitfall_04_a_duplicate_of_a_refused_message_is_refused() {
     let mut wire = Wire::connected(ClientConfig { journal: true, ..manual(Version::V5) });
@@ -232,7 +232,7 @@ fn pitfall_04_a_duplicate_of_a_refused_message_is_refused() {
     let mut restored = Wire::of(ClientSession::restore(manual(Version::V5), &stored, wire.now).unwrap());
     restored.connect(present());
     for wire in [&mut wire, &mut restored] {
-        assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [told("new", QOS_2)]);
+        assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)]);
     }
 }
 
@@ -262,7 +262,7 @@ fn pitfall_04_a_duplicate_answered_after_the_release() {
         let mut restored = Wire::of(ClientSession::restore(manual(version), &stored, wire.now).unwrap());
         restored.connect(present());
         for wire in [&mut wire, &mut restored] {
-            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 1))]), [told("new", QOS_2)]);
+            assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 1))]), [delivered("new", QOS_2)]);
         }
     }
 }
@@ -361,7 +361,7 @@ fn pitfall_05_unanswered_requests_are_sent_again() {
     }
 }
 
-/// Resumed, new and lost sessions are told apart, and nothing of a lost session gets into another one.
+/// Resumed, new and lost sessions are distinguished, and no state of a lost session gets into another one.
 #[test]
 fn pitfall_06_resumed_new_and_lost_sessions() {
     for version in BOTH {
@@ -377,7 +377,7 @@ fn pitfall_06_resumed_new_and_lost_sessions() {
         assert_eq!(wire.connect(connack()), [Event::Connected(Resumption::Lost)]);
         for receipt in wire.receipts.clone() {
             let result = wire.client.ack(wire.now, receipt, PubAckReasonCode::Success);
-            assert_eq!(result, Err(CommandError::EarlierConnection));
+            assert_eq!(result, Err(AckError::EarlierConnection));
         }
         wire.assert_silent();
         wire.lose();

@@ -1,12 +1,13 @@
 //! Input that no conforming server sends: each is answered by closing the connection, in 5.0 with a reason code.
 
 use super::*;
+use mqtt_sansio::PublishError;
 
 /// Malformed Packet or Protocol Error: one Close, one DISCONNECT with this code in 5.0, nothing delivered.
 #[track_caller]
 fn ends(wire: &mut Wire, bytes: &[u8], code: u8) {
     wire.take();
-    let events = wire.receive_bytes_of_the_end(bytes);
+    let events = wire.receive_bytes_and_close(bytes);
     let reason_code = match events[..] {
         [Event::Close(Why::Malformed(reason_code))] => reason_code,
         [Event::Close(Why::ProtocolError(protocol_error))] => protocol_error.reason_code(),
@@ -79,7 +80,7 @@ fn property_lengths_of_two_bytes_may_be_split() {
             assert_eq!(wire.poll_with(&mut input), []);
             assert_eq!(input.len(), end);
         }
-        assert_eq!(wire.receive_bytes(&bytes), [told("payload", QOS_0)]);
+        assert_eq!(wire.receive_bytes(&bytes), [delivered("payload", QOS_0)]);
     }
 }
 
@@ -98,7 +99,7 @@ fn an_empty_topic_is_refused() {
     for wire in &mut wires {
         for qos in [QOS_0, QOS_1, QOS_2] {
             let result = wire.client.publish(wire.now, &Message::new("", "x").qos(qos));
-            assert!(matches!(result, Err(CommandError::Encode(_) | CommandError::Text(_))), "{qos}: {result:?}");
+            assert!(matches!(result, Err(PublishError::Encode(_) | PublishError::Topic(_))), "{qos}: {result:?}");
         }
         wire.assert_silent();
     }
@@ -156,7 +157,7 @@ fn unreleased_qos_2_messages_are_limited() {
         let config = ClientConfig { manual_acks: by_hand, receive_maximum: NonZeroU16::new(10).unwrap(), ..v5() };
         let mut wire = Wire::connected(config);
         for number in 1..=10 {
-            assert_eq!(wire.receive(&[qos_2(number)]), [told("x", QOS_2)]);
+            assert_eq!(wire.receive(&[qos_2(number)]), [delivered("x", QOS_2)]);
             wire.take();
         }
         assert_eq!(wire.receive(&[qos_2(11)]), [protocol_error(ProtocolError::ReceiveMaximumExceeded)]);
@@ -175,7 +176,7 @@ fn duplicates_of_an_unacknowledged_message_are_limited() {
             published("x", again(QOS_2, 7)).encode(version, &mut bytes).unwrap();
         }
         for _ in 0..200 {
-            wire.receive_bytes_of_the_end(&bytes);
+            wire.receive_bytes_and_close(&bytes);
         }
         if wire.client.is_connected() {
             wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
@@ -241,7 +242,7 @@ fn very_many_user_properties_are_delivered() {
         bytes
     };
     let config = ClientConfig { max_user_properties: 100, ..v5() };
-    assert_eq!(Wire::connected(config.clone()).receive_bytes(&with(100)), [told("x", QOS_0)]);
+    assert_eq!(Wire::connected(config.clone()).receive_bytes(&with(100)), [delivered("x", QOS_0)]);
     ends(&mut Wire::connected(config.clone()), &with(101), 0x97);
     ends(&mut Wire::connected(config), &with(300_000), 0x97);
 }
@@ -265,7 +266,7 @@ fn reason_codes_that_do_not_match_the_request() {
         wire.subscribe();
         wire.take();
         let bytes: &[u8] = if version == Version::V5 { b"\x90\x03\x00\x01\x00" } else { b"\x90\x02\x00\x01" };
-        let events = wire.receive_bytes_of_the_end(bytes);
+        let events = wire.receive_bytes_and_close(bytes);
         assert!(matches!(events[..], [Event::Close(_)]), "{events:?}");
     }
     for count in [1, 3] {
@@ -307,7 +308,7 @@ fn aliases_beyond_the_maximum_are_refused() {
     };
     let mut wire = Wire::connected(config.clone());
     for alias in 1..=3 {
-        assert_eq!(wire.receive_bytes(&set(alias)), [told("x", QOS_0)]);
+        assert_eq!(wire.receive_bytes(&set(alias)), [delivered("x", QOS_0)]);
     }
     ends(&mut wire, &set(4), 0x94);
     ends(&mut Wire::connected(v5()), &set(1), 0x94);

@@ -1,6 +1,8 @@
 //! Rows 11 to 15: packet sizes, topic aliases, manual acknowledgements, unexpected acknowledgements, limits.
 
 use super::*;
+use mqtt_sansio::client::SubscribeError;
+use mqtt_sansio::{AckError, PublishError};
 
 /// A message that is too large for the server takes no packet identifier and is not retried on each connection.
 #[test]
@@ -9,7 +11,7 @@ fn pitfall_11_messages_too_large_for_the_server() {
     let mut wire = Wire::connected_by(v5(), connack_with(packet_size(30)));
     let long = "x".repeat(100);
     let refused = wire.client.publish(wire.now, &Message::new("t", &long).qos(QOS_1));
-    assert_eq!(refused, Err(CommandError::TooLarge { limit: 30 }));
+    assert_eq!(refused, Err(PublishError::TooLarge { limit: 30 }));
     wire.publish("x", QOS_1);
     wire.assert_sent(&[published("x", delivery(QOS_1, 1))]);
     wire.receive(&[PubAck::new(id(1)).into()]);
@@ -18,7 +20,7 @@ fn pitfall_11_messages_too_large_for_the_server() {
     let [first, second] = [QOS_1, QOS_0].map(|qos| wire.publish(&long, qos));
     let small = wire.publish("small", QOS_1);
     let events = wire.connect(present_with(packet_size(30)));
-    assert_eq!(events[1..], [lost(first, too_large), lost(second, too_large)]);
+    assert_eq!(events[1..], [abandoned(first, too_large), abandoned(second, too_large)]);
     let [number] = sent_ids(&mut wire)[..] else { panic!("one message") };
     assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(small)]);
     wire.resume();
@@ -33,7 +35,7 @@ fn pitfall_11_incoming_packets_are_refused_by_their_fixed_header() {
         let mut wire = Wire::connected(ClientConfig { maximum_packet_size: NonZeroU32::new(1000), ..lasting(version) });
         // 3 + 997 bytes are 1000; 998 are too many.
         assert_eq!(wire.poll_with(&mut &b"\x30\xe5\x07"[..]), []);
-        let events = wire.receive_bytes_of_the_end(b"\x30\xe6\x07");
+        let events = wire.receive_bytes_and_close(b"\x30\xe6\x07");
         assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
         let reason_code = DisconnectReasonCode::PacketTooLarge;
         match version {
@@ -93,22 +95,22 @@ fn pitfall_13_manual_acknowledgements() {
     wire.client.ack(wire.now, receipts[3], refused).unwrap();
     wire.client.ack(wire.now, receipts[1], fine).unwrap();
     wire.assert_silent();
-    assert_eq!(wire.client.ack(wire.now, receipts[1], fine), Err(CommandError::AlreadyAcknowledged));
+    assert_eq!(wire.client.ack(wire.now, receipts[1], fine), Err(AckError::AlreadyAcknowledged));
     wire.client.ack(wire.now, receipts[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec { reason_code: fine, ..PubRec::new(id(2)) }.into()]);
     wire.client.ack(wire.now, receipts[2], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(3)).into(), PubRec { reason_code: refused, ..PubRec::new(id(4)) }.into()]);
     for &receipt in &receipts {
-        assert_eq!(wire.client.ack(wire.now, receipt, fine), Err(CommandError::AlreadyAcknowledged));
+        assert_eq!(wire.client.ack(wire.now, receipt, fine), Err(AckError::AlreadyAcknowledged));
     }
     // A receipt of an earlier connection is refused, and the server sends the message again.
     wire.receive(&[published("late", delivery(QOS_1, 9))]);
     let late = wire.receipts[4];
     wire.lose();
-    assert_eq!(wire.client.ack(wire.now, late, fine), Err(CommandError::EarlierConnection));
+    assert_eq!(wire.client.ack(wire.now, late, fine), Err(AckError::EarlierConnection));
     wire.connect(present());
     assert_eq!(wire.receive(&[published("late", again(QOS_1, 9))]).len(), 1);
-    assert_eq!(wire.client.ack(wire.now, late, fine), Err(CommandError::EarlierConnection));
+    assert_eq!(wire.client.ack(wire.now, late, fine), Err(AckError::EarlierConnection));
     wire.assert_silent();
     wire.client.ack(wire.now, wire.receipts[5], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(9)).into()]);
@@ -158,12 +160,12 @@ fn pitfall_15_limits_by_count_and_by_bytes() {
         wire.publish(payload, QOS_1);
     }
     assert_eq!((wire.client.open_operations(), wire.client.waiting()), (2, 2));
-    assert_eq!(wire.client.publish(wire.now, &Message::new("t", "5").qos(QOS_1)), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.publish(wire.now, &Message::new("t", "5").qos(QOS_1)), Err(PublishError::QueueFull));
     assert_eq!(
         wire.client.subscribe(wire.now, &[Subscription::new("t", QOS_0).unwrap()]),
-        Err(CommandError::QueueFull)
+        Err(SubscribeError::QueueFull)
     );
-    assert_eq!(wire.client.unsubscribe(wire.now, &[filter("t")]), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.unsubscribe(wire.now, &[filter("t")]), Err(SubscribeError::QueueFull));
     // A QoS 0 message on a connection is not stored, so it is sent.
     wire.publish("0", QOS_0);
     // By bytes, with a payload that is copied and one that is shared.
@@ -177,7 +179,7 @@ fn pitfall_15_limits_by_count_and_by_bytes() {
         wire.client.publish(wire.now, &message()).unwrap();
         wire.lose();
         wire.client.publish(wire.now, &message()).unwrap();
-        assert_eq!(wire.client.publish(wire.now, &message()), Err(CommandError::QueueFull));
+        assert_eq!(wire.client.publish(wire.now, &message()), Err(PublishError::QueueFull));
         wire.publish("small", QOS_1);
         wire.connect(connack());
     }
@@ -192,7 +194,7 @@ fn pitfall_15_every_drop_is_reported() {
     wire.lose();
     let tokens: Vec<_> = (0..10).map(|_| wire.publish("x", QOS_1)).collect();
     // A message that may have been sent is not dropped, and the newest one is stored at last.
-    let dropped = tokens[..8].iter().map(|&token| lost(token, AbandonReason::Overflow));
+    let dropped = tokens[..8].iter().map(|&token| abandoned(token, AbandonReason::Overflow));
     assert_eq!(wire.poll(), dropped.collect::<Vec<_>>());
     wire.connect(present());
     let ids = sent_ids(&mut wire);
@@ -204,18 +206,18 @@ fn pitfall_15_every_drop_is_reported() {
     for _ in 0..3 {
         wire.publish("sent", QOS_1);
     }
-    assert_eq!(wire.client.publish(wire.now, &Message::new("t", "x").qos(QOS_1)), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.publish(wire.now, &Message::new("t", "x").qos(QOS_1)), Err(PublishError::QueueFull));
     let mut wire = Wire::new(ClientConfig { max_kept_bytes: 100, ..config });
     wire.publish("stays", QOS_1);
     let too_large = Message::new("t", vec![0; 200]).qos(QOS_1);
-    assert_eq!(wire.client.publish(wire.now, &too_large), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.publish(wire.now, &too_large), Err(PublishError::QueueFull));
     assert_eq!((wire.poll(), wire.client.waiting()), (vec![], 1));
     // Requests are not dropped to make room for messages.
     let mut wire = Wire::new(ClientConfig { max_kept: 2, overflow: Overflow::DropOldest, ..v5() });
     let asked = wire.subscribe();
     let first = wire.publish("1", QOS_0);
     wire.publish("2", QOS_0);
-    assert_eq!(wire.poll(), [lost(first, AbandonReason::Overflow)]);
+    assert_eq!(wire.poll(), [abandoned(first, AbandonReason::Overflow)]);
     wire.connect(connack());
     assert_eq!(wire.receive(&[suback(1)])[..1], [Event::Done(asked, Done::Subscribed(vec![0]))]);
 }

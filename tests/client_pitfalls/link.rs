@@ -1,6 +1,7 @@
 //! Rows 7 to 10: Keep Alive, clocks, back-pressure, fragmentation.
 
 use super::*;
+use mqtt_sansio::PublishError;
 
 #[test]
 fn pitfall_07_a_dead_link_is_noticed() {
@@ -39,7 +40,7 @@ fn pitfall_07_a_link_under_load_is_not_dead() {
     let mut pings = 0;
     for _ in 0..600 {
         wire.later(1000);
-        assert_eq!(wire.receive(&[published("x", delivery(QOS_0, 0))]), [told("x", QOS_0)]);
+        assert_eq!(wire.receive(&[published("x", delivery(QOS_0, 0))]), [delivered("x", QOS_0)]);
         // PINGRESP arrives after many messages, and each of those shows that the link is alive.
         pings += decode(&wire.take(), Version::V5).len();
     }
@@ -160,7 +161,7 @@ fn pitfall_09_nothing_blocks() {
     wire.publish("4", QOS_1);
     wire.publish("5", QOS_1);
     let message = Message::new("t", "6").qos(QOS_1);
-    assert_eq!(wire.client.publish(wire.now, &message), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.publish(wire.now, &message), Err(PublishError::QueueFull));
     wire.receive(&[PubAck::new(id(2)).into()]);
     wire.client.publish(wire.now, &message).unwrap();
 }

@@ -8,16 +8,16 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, Bytes};
-use mqtt_sansio::client::{
-    AbandonReason, Action, Authentication, ClientConfig, ClientSession, Close, Outcome, Resumption,
-};
+use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession, Close, Resumption};
 use mqtt_sansio::codec::{
     self, AckProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Disconnect,
     DisconnectProperties, DisconnectReasonCode, Limits, List, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubComp,
     PubRec, PubRel, PubRelReasonCode, Publish, PublishProperties, ReasonCode, Sender, SubAck, SubAckReasonCode,
     Subscription, UnsubAck, UnsubAckReasonCode, UserProperty,
 };
-use mqtt_sansio::{CommandError, Instant, Message, Overflow, ProtocolError, QoS, Token, TopicName, Utf8Str, Version};
+use mqtt_sansio::{
+    AbandonReason, Instant, Message, Outcome, Overflow, ProtocolError, QoS, Token, TopicName, Utf8Str, Version,
+};
 
 #[path = "../common/client.rs"]
 mod client;
@@ -30,9 +30,9 @@ mod link;
 mod peers;
 
 use self::client::{
-    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, connack, connack_with, decode, delivery, filter, id,
-    lasting, lost, present, present_with, protocol_error, publish, published, suback, success, told, unsuback, v5,
-    v311,
+    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, auth, connack, connack_with, decode, delivered,
+    delivery, filter, id, lasting, present, present_with, protocol_error, publish, published, suback, success,
+    unsuback, v5, v311,
 };
 
 /// The start time of clients without a wire.

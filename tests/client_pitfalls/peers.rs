@@ -3,8 +3,8 @@
 use core::num::NonZeroU8;
 use std::collections::BTreeSet;
 
-use mqtt_sansio::client::Will;
 use mqtt_sansio::codec::PacketType;
+use mqtt_sansio::{UnknownToken, Will};
 
 use super::*;
 
@@ -114,13 +114,13 @@ fn pitfall_33_a_request_that_closes_every_connection_is_abandoned() {
             }
             if withdraws {
                 wire.client.withdraw(wire.now, harmful).unwrap();
-                assert_eq!(wire.poll(), [lost(harmful, AbandonReason::Withdrawn)]);
+                assert_eq!(wire.poll(), [abandoned(harmful, AbandonReason::Withdrawn)]);
                 wire.lose();
             } else {
-                assert_eq!(wire.lose(), [lost(harmful, AbandonReason::Unanswered { tries: 3 })]);
+                assert_eq!(wire.lose(), [abandoned(harmful, AbandonReason::Unanswered { tries: 3 })]);
             }
             assert_eq!((wire.client.tries(harmful), wire.client.tries(other)), (None, Some(3)));
-            assert_eq!(wire.client.withdraw(wire.now, harmful), Err(CommandError::UnknownToken), "it has its outcome");
+            assert_eq!(wire.client.withdraw(wire.now, harmful), Err(UnknownToken), "it has its outcome");
             wire.connect(present());
             // Messages are not abandoned.
             wire.assert_sent(&[published("x", again(QOS_1, 2))]);
@@ -134,7 +134,7 @@ fn pitfall_33_a_request_that_closes_every_connection_is_abandoned() {
             assert_eq!(wire.client.tries(token), Some(0));
         }
         wire.take();
-        assert_eq!(wire.lose(), [lost(token, AbandonReason::Unanswered { tries: 1 })]);
+        assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Unanswered { tries: 1 })]);
     }
 }
 
@@ -148,7 +148,7 @@ fn pitfall_33_queued_operations_can_be_withdrawn() {
         for token in withdrawn {
             wire.client.withdraw(wire.now, token).unwrap();
         }
-        assert_eq!(wire.poll(), withdrawn.map(|token| lost(token, AbandonReason::Withdrawn)));
+        assert_eq!(wire.poll(), withdrawn.map(|token| abandoned(token, AbandonReason::Withdrawn)));
         assert_eq!(wire.client.waiting(), 4);
         wire.connect(connack());
         let sent = wire.take();
@@ -157,7 +157,7 @@ fn pitfall_33_queued_operations_can_be_withdrawn() {
         assert_eq!(sent, [Publish, Publish, Publish, Unsubscribe]);
         // A packet in the output buffer cannot be withdrawn.
         let now = wire.publish("now", QOS_0);
-        assert_eq!(wire.client.withdraw(wire.now, now), Err(CommandError::UnknownToken));
+        assert_eq!(wire.client.withdraw(wire.now, now), Err(UnknownToken));
     }
 }
 
@@ -181,7 +181,7 @@ fn pitfall_33_a_sent_message_keeps_its_identifier() {
             store(&mut wire);
             wire.take();
             wire.client.withdraw(wire.now, token).unwrap();
-            assert_eq!(wire.poll(), [lost(token, AbandonReason::Withdrawn)]);
+            assert_eq!(wire.poll(), [abandoned(token, AbandonReason::Withdrawn)]);
             assert_eq!((wire.client.in_flight(), wire.client.open_operations()), (1, 0));
             let crashed = store(&mut wire);
             // The delivery completes on this connection: nothing is left.
@@ -211,7 +211,7 @@ fn pitfall_33_a_sent_message_keeps_its_identifier() {
         wire.receive(&[PubRec::new(id(1)).into()]);
         wire.take();
         wire.client.withdraw(wire.now, token).unwrap();
-        assert_eq!(wire.lose(), [lost(token, AbandonReason::Withdrawn)]);
+        assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Withdrawn)]);
         wire.connect(present());
         wire.assert_sent(&[PubRel::new(id(1)).into()]);
         assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), []);
@@ -221,7 +221,7 @@ fn pitfall_33_a_sent_message_keeps_its_identifier() {
         let token = wire.subscribe();
         wire.take();
         wire.client.withdraw(wire.now, token).unwrap();
-        assert_eq!(wire.receive(&[suback(1)]), [lost(token, AbandonReason::Withdrawn)]);
+        assert_eq!(wire.receive(&[suback(1)]), [abandoned(token, AbandonReason::Withdrawn)]);
         assert!(wire.client.is_connected());
     }
 }
@@ -247,7 +247,10 @@ fn pitfall_37_a_server_that_answers_qos_2_with_puback() {
         let mismatch = PacketType::PubAck;
         assert_eq!(
             wire.receive(&[PubAck::new(id(1)).into()]),
-            [protocol_error(ProtocolError::MismatchedAck(mismatch)), lost(token, AbandonReason::Mismatched(mismatch))]
+            [
+                protocol_error(ProtocolError::MismatchedAck(mismatch)),
+                abandoned(token, AbandonReason::Mismatched(mismatch))
+            ]
         );
         wire.take();
         wire.resume();

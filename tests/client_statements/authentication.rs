@@ -1,6 +1,8 @@
 //! Section 4.12: enhanced authentication.
 
 use super::*;
+use mqtt_sansio::AuthenticateError;
+use mqtt_sansio::client::ReconfigureError;
 
 #[test]
 fn mqtt_4_12_0_3_the_answer_has_continue_authentication() {
@@ -42,12 +44,12 @@ fn mqtt_4_12_0_5_the_method_stays_the_same() {
 #[test]
 fn mqtt_4_12_0_7_without_a_method_no_auth() {
     let mut wire = Wire::new(v5());
-    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(AuthenticateError::NoAuthentication));
     wire.open();
-    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(AuthenticateError::NoAuthentication));
     wire.receive(&[connack().into()]);
-    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(CommandError::NoAuthentication));
-    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(AuthenticateError::NoAuthentication));
+    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), Err(AuthenticateError::NoAuthentication));
     wire.assert_silent();
 }
 
@@ -68,7 +70,7 @@ fn mqtt_4_12_1_1_a_change_of_the_configuration_is_for_the_next_connection() {
     let authentication = Some(Authentication { method: "N".into(), data: None }.into());
     let other = ClientConfig { authentication, ..v5() };
     let mut wire = Wire::connected_by(authenticating(), authenticated());
-    assert_eq!(wire.client.reconfigure(other.clone()), Err(CommandError::AlreadyOpen));
+    assert_eq!(wire.client.reconfigure(other.clone()), Err(ReconfigureError::AlreadyOpen));
     wire.client.reauthenticate(wire.now, b"x").unwrap();
     wire.assert_sent(&[auth(AuthReasonCode::ReAuthenticate, "M", b"x").into()]);
     wire.lose();

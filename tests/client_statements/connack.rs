@@ -1,6 +1,8 @@
 //! Section 3.2: CONNACK.
 
 use super::*;
+use mqtt_sansio::client::SubscribeError;
+use mqtt_sansio::{AuthenticateError, PublishError};
 
 #[test]
 fn mqtt_3_2_2_4_session_present_without_a_local_session_closes() {
@@ -24,11 +26,11 @@ fn mqtt_3_2_2_5_without_a_session_the_state_is_discarded() {
     let mut events = wire.connect(connack());
     assert_eq!(events.remove(0), Event::Connected(Resumption::Lost));
     events.sort_by_key(|event| format!("{event:?}"));
-    assert_eq!(events, [first, second, third].map(|token| lost(token, AbandonReason::Session)));
+    assert_eq!(events, [first, second, third].map(|token| abandoned(token, AbandonReason::Session)));
     wire.assert_silent();
     assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0));
     // The identifiers of received messages are discarded as well.
-    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [told("new", QOS_2)]);
+    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [delivered("new", QOS_2)]);
 }
 
 #[test]
@@ -41,13 +43,13 @@ fn mqtt_3_2_2_11_no_qos_above_the_maximum() {
         let waiting = [QOS_0, QOS_1, QOS_2].map(|qos| (qos, wire.publish("waiting", qos)));
         let events = wire.connect(connack_with(limit));
         for (qos, token) in waiting {
-            let refused = events.contains(&lost(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported)));
+            let refused = events.contains(&abandoned(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported)));
             assert_eq!(refused, !allowed(qos), "{qos}");
         }
         // Once the maximum is known: messages above it are refused.
         for qos in [QOS_0, QOS_1, QOS_2] {
             let result = wire.client.publish(wire.now, &Message::new("t", "x").qos(qos));
-            let expected = CommandError::QoSNotSupported { maximum };
+            let expected = PublishError::QoSNotSupported { maximum };
             assert_eq!(result.err(), (!allowed(qos)).then_some(expected), "{qos}");
         }
         let sent = wire.take();
@@ -60,7 +62,7 @@ fn mqtt_3_2_2_11_no_qos_above_the_maximum() {
         wire.take();
         wire.lose();
         let events = wire.connect(present_with(limit));
-        assert_eq!(events[1..], [lost(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported))]);
+        assert_eq!(events[1..], [abandoned(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported))]);
         wire.assert_silent();
     }
 }
@@ -72,11 +74,11 @@ fn mqtt_3_2_2_14_no_retain_where_it_is_not_available() {
     let mut wire = Wire::new(v5());
     let waiting = wire.client.publish(wire.now, &retained).unwrap();
     let events = wire.connect(connack_with(limit));
-    assert_eq!(events[1..], [lost(waiting, AbandonReason::NotSupported(ReasonCode::RetainNotSupported))]);
-    assert_eq!(wire.client.publish(wire.now, &retained), Err(CommandError::RetainNotSupported));
+    assert_eq!(events[1..], [abandoned(waiting, AbandonReason::NotSupported(ReasonCode::RetainNotSupported))]);
+    assert_eq!(wire.client.publish(wire.now, &retained), Err(PublishError::RetainNotSupported));
     assert_eq!(
         wire.client.publish(wire.now, &Message::new("t", "r").retain(true)),
-        Err(CommandError::RetainNotSupported)
+        Err(PublishError::RetainNotSupported)
     );
     wire.assert_silent();
 
@@ -85,7 +87,7 @@ fn mqtt_3_2_2_14_no_retain_where_it_is_not_available() {
     wire.take();
     wire.lose();
     let events = wire.connect(present_with(limit));
-    assert_eq!(events[1..], [lost(token, AbandonReason::NotSupported(ReasonCode::RetainNotSupported))]);
+    assert_eq!(events[1..], [abandoned(token, AbandonReason::NotSupported(ReasonCode::RetainNotSupported))]);
     wire.assert_silent();
 }
 
@@ -112,17 +114,20 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     let mut events = wire.connect(connack_with(properties));
     events.remove(0);
     events.sort_by_key(|event| format!("{event:?}"));
-    assert_eq!(events, waiting.map(|token| lost(token, too_large)));
+    assert_eq!(events, waiting.map(|token| abandoned(token, too_large)));
     assert_eq!(wire.client.open_operations(), 0);
     // Commands given once it is known.
-    let refused = Err(CommandError::TooLarge { limit: LIMIT });
+    let refused = Err(PublishError::TooLarge { limit: LIMIT });
     for qos in [QOS_0, QOS_1, QOS_2] {
         assert_eq!(wire.client.publish(wire.now, &Message::new("t", &long).qos(qos)), refused);
         assert_eq!(wire.client.publish(wire.now, &Message::new(&long, "t").qos(qos)), refused);
     }
-    assert_eq!(wire.client.subscribe(wire.now, &[long_subscription]), refused);
-    assert_eq!(wire.client.unsubscribe(wire.now, &[long_filter]), refused);
-    assert_eq!(wire.client.reauthenticate(wire.now, long.as_bytes()), Err(CommandError::TooLarge { limit: LIMIT }));
+    assert_eq!(wire.client.subscribe(wire.now, &[long_subscription]), Err(SubscribeError::TooLarge { limit: LIMIT }));
+    assert_eq!(wire.client.unsubscribe(wire.now, &[long_filter]), Err(SubscribeError::TooLarge { limit: LIMIT }));
+    assert_eq!(
+        wire.client.reauthenticate(wire.now, long.as_bytes()),
+        Err(AuthenticateError::TooLarge { limit: LIMIT })
+    );
     wire.assert_silent();
     assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0));
     // Every size around the limit, with a topic alias that makes the packet larger and one that makes it smaller.
@@ -157,7 +162,7 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size_is_sent_again() {
     let mut events = wire.connect(present_with(packet_size(20)));
     events.remove(0);
     let too_large = AbandonReason::NotSupported(ReasonCode::PacketTooLarge);
-    assert_eq!(events, tokens.map(|token| lost(token, too_large)));
+    assert_eq!(events, tokens.map(|token| abandoned(token, too_large)));
     wire.assert_sent(&[published("short", again(QOS_1, 3))]);
     assert_eq!(wire.receive(&[PubAck::new(id(3)).into()]), [success(short)]);
 }

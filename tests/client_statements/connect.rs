@@ -30,14 +30,14 @@ fn mqtt_3_1_2_4_clean_start_begins_anew() {
     wire.receive(&[published("half", delivery(QOS_2, 1))]);
     wire.take();
     // The session ends with its connection, and the client discards its state.
-    assert_eq!(wire.lose(), [lost(token, AbandonReason::Session)]);
+    assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session)]);
     assert_eq!(wire.client.open_operations(), 0);
     let connect = wire.open();
     assert!(connect_of(&connect, Version::V5).clean_start);
     assert_eq!(wire.receive(&[connack().into()]), [Event::Connected(Resumption::New)]);
     wire.assert_silent();
     // The same identifier means a new message in a new session.
-    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 1))]), [told("new", QOS_2)]);
+    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 1))]), [delivered("new", QOS_2)]);
 }
 
 /// Polls a client at its deadlines only. Returns the times of its PINGREQs in milliseconds.
@@ -107,7 +107,7 @@ fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
     let mut wire = Wire::connected_by(v5(), connack_with(none));
     let token = wire.publish("not kept", QOS_1);
     wire.take();
-    assert_eq!(wire.lose(), [lost(token, AbandonReason::Session)]);
+    assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session)]);
 }
 
 #[test]

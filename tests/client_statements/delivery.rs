@@ -12,7 +12,7 @@ fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     // A message of QoS 0 that was not written is lost and never sent again.
     let token = wire.publish("lost", QOS_0);
     let events = wire.lose();
-    assert!(events.contains(&lost(token, AbandonReason::Connection)), "{events:?}");
+    assert!(events.contains(&abandoned(token, AbandonReason::Connection)), "{events:?}");
     wire.connect(present());
     wire.assert_silent();
 }
@@ -52,7 +52,7 @@ fn mqtt_4_3_2_3_qos_1_is_unacknowledged_until_puback() {
 #[test]
 fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_ownership_is_accepted() {
     let mut wire = Wire::connected(manual());
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 77))]), [told("x", QOS_1)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 77))]), [delivered("x", QOS_1)]);
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
@@ -66,8 +66,8 @@ fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message() {
         let mut wire = Wire::connected(config);
         for (payload, dup) in [("1", false), ("2", true), ("3", false)] {
             let how = if dup { again(QOS_1, 5) } else { delivery(QOS_1, 5) };
-            let told = Event::Message { topic: "t".into(), payload: payload.into(), qos: QOS_1, dup };
-            assert_eq!(wire.receive(&[published(payload, how)]), [told]);
+            let reported = Event::Message { topic: "t".into(), payload: payload.into(), qos: QOS_1, dup };
+            assert_eq!(wire.receive(&[published(payload, how)]), [reported]);
             if let Some(receipt) = wire.receipts.pop() {
                 wire.client.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
             }
@@ -177,7 +177,7 @@ fn mqtt_4_3_3_7_a_message_that_was_sent_does_not_expire() {
 #[test]
 fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_ownership_is_accepted() {
     let mut wire = Wire::connected(manual());
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 77))]), [told("x", QOS_2)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 77))]), [delivered("x", QOS_2)]);
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
@@ -189,7 +189,7 @@ fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_ownership_is_accepted() {
 fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
     let mut wire = Wire::connected(manual());
     for payload in ["1", "2"] {
-        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
         let reason_code = PubAckReasonCode::QuotaExceeded;
         wire.client.ack(wire.now, wire.receipts.pop().unwrap(), reason_code).unwrap();
         wire.assert_sent(&[PubRec { reason_code, ..PubRec::new(id(5)) }.into()]);
@@ -199,7 +199,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
 #[test]
 fn mqtt_4_3_3_10_before_pubrel_a_duplicate_is_acknowledged_and_not_delivered() {
     let mut wire = Wire::connected(v5());
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [told("x", QOS_2)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [delivered("x", QOS_2)]);
     assert_eq!(wire.receive(&[published("x", again(QOS_2, 5)), published("x", delivery(QOS_2, 5))]), []);
     wire.assert_sent(&[PubRec::new(id(5)).into(), PubRec::new(id(5)).into(), PubRec::new(id(5)).into()]);
     wire.resume();
@@ -236,7 +236,7 @@ fn mqtt_4_3_3_11_pubrel_is_answered_by_pubcomp() {
 fn mqtt_4_3_3_12_after_pubcomp_the_identifier_is_a_new_message() {
     let mut wire = Wire::connected(v5());
     for payload in ["1", "2", "3"] {
-        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
         wire.receive(&[PubRel::new(id(5)).into()]);
         wire.assert_sent(&[PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);
     }

@@ -55,7 +55,7 @@ fn mqtt_4_9_0_3_without_quota_all_else_is_handled() {
     assert_eq!(
         events,
         [
-            told("in", QOS_1),
+            delivered("in", QOS_1),
             Event::Done(asked, Done::Subscribed(vec![0])),
             Event::Done(ended, Done::Unsubscribed(vec![0]))
         ]

@@ -9,14 +9,14 @@
 use core::num::{NonZeroU16, NonZeroU32};
 use std::collections::BTreeSet;
 
-use mqtt_sansio::client::{AbandonReason, Authentication, ClientConfig, Resumption};
+use mqtt_sansio::client::{Authentication, ClientConfig, Resumption};
 use mqtt_sansio::codec::{
     AckProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Disconnect, DisconnectProperties,
     DisconnectReasonCode, List, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
     PubRelReasonCode, Publish, PublishProperties, ReasonCode, Subscribe, SubscribeProperties, Subscription,
     SubscriptionIdentifier, Unsubscribe, UserProperty,
 };
-use mqtt_sansio::{CommandError, Message, ProtocolError, QoS, TopicName, Utf8Str, Version};
+use mqtt_sansio::{AbandonReason, AckError, Message, ProtocolError, QoS, TopicName, Utf8Str, Version};
 
 mod acks;
 mod auth;
@@ -37,8 +37,9 @@ mod unnumbered;
 mod v311;
 
 use self::client::{
-    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, connack, connack_with, connect_of, decode, delivery,
-    filter, id, lost, present, present_with, protocol_error, publish, published, suback, success, told, unsuback, v5,
+    Done, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, auth, connack, connack_with, connect_of, decode,
+    delivered, delivery, filter, id, present, present_with, protocol_error, publish, published, suback, success,
+    unsuback, v5,
 };
 
 /// A maximum in CONNACK or in a configuration.

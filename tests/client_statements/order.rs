@@ -102,6 +102,42 @@ fn mqtt_4_6_0_3_pubrecs_go_in_order() {
     assert_eq!(acks_in_order(QOS_2), [5, 3, 9, 1, 7]);
 }
 
+/// Some are given at once, some later and in any order, while further messages arrive.
+#[test]
+fn acknowledgements_go_in_order_whenever_they_are_given() {
+    for seed in 0..200_u64 {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut wire = Wire::connected(manual());
+        let (mut owed, mut arrived, mut sent) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 1..=30 {
+            let qos = if random(2) == 0 { QOS_1 } else { QOS_2 };
+            wire.receive(&[published("x", delivery(qos, number))]);
+            owed.push(wire.receipts.pop().unwrap());
+            arrived.push(number);
+            while !owed.is_empty() && random(3) != 0 {
+                // The last one as often as all others.
+                let place = if random(2) == 0 { owed.len() - 1 } else { random(owed.len()) };
+                let receipt = owed.remove(place);
+                wire.client.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
+                let again = wire.client.ack(wire.now, receipt, PubAckReasonCode::Success);
+                assert_eq!(again, Err(AckError::AlreadyAcknowledged), "seed {seed}");
+            }
+            sent.extend(sent_ids(&mut wire));
+            assert!(arrived.starts_with(&sent), "seed {seed}: {sent:?}");
+            assert!(!owed.is_empty() || sent.len() == arrived.len(), "seed {seed}: nothing waits for nothing");
+        }
+        for receipt in owed {
+            wire.client.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
+        }
+        sent.extend(sent_ids(&mut wire));
+        assert_eq!(sent, arrived, "seed {seed}");
+    }
+}
+
 #[test]
 fn mqtt_4_6_0_4_pubrels_go_in_the_order_of_the_pubrecs() {
     let mut wire = Wire::connected(v5());

@@ -26,7 +26,7 @@ fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
     let mut wire = Wire::connected_by(config, connack_with(alias_maximum(5)));
     let events = wire
         .receive(&[aliased("t", "1", 5, delivery(QOS_0, 0)).into(), aliased("", "2", 5, delivery(QOS_0, 0)).into()]);
-    assert_eq!(events, [told("1", QOS_0), told("2", QOS_0)]);
+    assert_eq!(events, [delivered("1", QOS_0), delivered("2", QOS_0)]);
     // The client's aliases.
     wire.publish("a", QOS_1);
     wire.publish("b", QOS_1);
@@ -65,11 +65,11 @@ fn mqtt_3_3_2_10_every_alias_up_to_the_maximum_is_accepted() {
 #[test]
 fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
     let mut wire = Wire::connected(v5());
-    assert_eq!(wire.receive(&[published("0", delivery(QOS_0, 0))]), [told("0", QOS_0)]);
+    assert_eq!(wire.receive(&[published("0", delivery(QOS_0, 0))]), [delivered("0", QOS_0)]);
     wire.assert_silent();
-    assert_eq!(wire.receive(&[published("1", delivery(QOS_1, 1))]), [told("1", QOS_1)]);
+    assert_eq!(wire.receive(&[published("1", delivery(QOS_1, 1))]), [delivered("1", QOS_1)]);
     wire.assert_sent(&[PubAck::new(id(1)).into()]);
-    assert_eq!(wire.receive(&[published("2", delivery(QOS_2, 2))]), [told("2", QOS_2)]);
+    assert_eq!(wire.receive(&[published("2", delivery(QOS_2, 2))]), [delivered("2", QOS_2)]);
     wire.assert_sent(&[PubRec::new(id(2)).into()]);
 }
 

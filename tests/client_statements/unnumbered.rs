@@ -19,7 +19,7 @@ const PROTOCOL_ERROR: DisconnectReasonCode = DisconnectReasonCode::ProtocolError
 fn section_3_1_2_11_4_b_a_packet_above_the_client_maximum() {
     let mut wire = Wire::connected(ClientConfig { maximum_packet_size: NonZeroU32::new(100), ..v5() });
     let fitting = "x".repeat(100 - 2 - 3 - 1);
-    assert_eq!(wire.receive(&[published(&fitting, delivery(QOS_0, 0))]), [told(&fitting, QOS_0)]);
+    assert_eq!(wire.receive(&[published(&fitting, delivery(QOS_0, 0))]), [delivered(&fitting, QOS_0)]);
     let larger = fitting + "x";
     let events = wire.receive(&[published(&larger, delivery(QOS_0, 0))]);
     assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
@@ -114,7 +114,7 @@ fn section_3_3_2_3_8_b_a_subscription_identifier_that_was_never_used() {
         let properties = PublishProperties { subscription_identifiers: List::from(identifiers), ..Default::default() };
         Packet::from(Publish { properties, ..publish("x", delivery(QOS_0, 0)) })
     };
-    assert_eq!(subscribed(7).receive(&[with(known)]), [told("x", QOS_0)]);
+    assert_eq!(subscribed(7).receive(&[with(known)]), [delivered("x", QOS_0)]);
     for identifiers in [unknown, &both] {
         let why = ProtocolError::UnknownSubscriptionIdentifier;
         closes(&mut subscribed(7), &[with(identifiers)], why, PROTOCOL_ERROR);
@@ -127,10 +127,10 @@ fn section_3_3_2_3_8_b_a_subscription_identifier_that_was_never_used() {
     // A session that an earlier connection began may have subscriptions that the client does not know of.
     let mut wire = subscribed(7);
     wire.resume();
-    assert_eq!(wire.receive(&[with(known)]), [told("x", QOS_0)]);
+    assert_eq!(wire.receive(&[with(known)]), [delivered("x", QOS_0)]);
     let mut wire = Wire::new(ClientConfig { clean_start: false, ..v5() });
     wire.connect(present());
-    assert_eq!(wire.receive(&[with(unknown)]), [told("x", QOS_0)]);
+    assert_eq!(wire.receive(&[with(unknown)]), [delivered("x", QOS_0)]);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn section_3_3_4_a_packets_of_an_earlier_connection_do_not_count() {
             wire.take();
         }
         events.extend(wire.receive(&[published("after", delivery(qos, 2))]));
-        assert_eq!(events, [told("after", qos)], "{qos}, {later}");
+        assert_eq!(events, [delivered("after", qos)], "{qos}, {later}");
         assert!(wire.client.is_connected());
     }
 }

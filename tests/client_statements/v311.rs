@@ -99,9 +99,9 @@ fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
         assert_eq!(wire.receive(&[connack().into()]), [Event::Connected(Resumption::New)]);
         wire.assert_silent();
         let token = wire.publish("1", QOS_1);
-        assert_eq!(wire.receive(&[published("half", delivery(QOS_2, 9))]), [told("half", QOS_2)]);
+        assert_eq!(wire.receive(&[published("half", delivery(QOS_2, 9))]), [delivered("half", QOS_2)]);
         wire.take();
-        assert_eq!(wire.lose(), [lost(token, AbandonReason::Session)]);
+        assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session)]);
         assert_eq!(wire.client.open_operations(), 0);
     }
 }
@@ -227,7 +227,7 @@ fn mqtt_4_3_3_1_the_sender_of_qos_2() {
 fn mqtt_4_3_3_2_the_receiver_of_qos_2() {
     let mut wire = Wire::connected(v311());
     for payload in ["1", "2"] {
-        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
         assert_eq!(wire.receive(&[published(payload, again(QOS_2, 5))]), []);
         assert_eq!(wire.receive(&[PubRel::new(id(5)).into()]), []);
         wire.assert_sent(&[PubRec::new(id(5)).into(), PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);

@@ -41,7 +41,7 @@ struct End {
     /// Bytes the client has sent and the broker has not taken yet.
     unsent: Vec<u8>,
     /// Bytes the client has received and the test has not looked at yet.
-    heard: Vec<u8>,
+    received: Vec<u8>,
     /// How many of the received bytes the client has already answered.
     answered: usize,
     /// Whether the client reads what the broker has to write.
@@ -69,7 +69,7 @@ impl Net {
             id,
             version,
             unsent: Vec::new(),
-            heard: Vec::new(),
+            received: Vec::new(),
             answered: 0,
             reads: true,
             acknowledges: true,
@@ -91,7 +91,7 @@ impl Net {
     #[track_caller]
     pub(crate) fn connect(&mut self, connect: &Connect<'_>) -> Peer {
         let peer = self.try_connect(connect);
-        assert_eq!(self.heard(peer), ["CONNACK 00"]);
+        assert_eq!(self.received(peer), ["CONNACK 00"]);
         peer
     }
 
@@ -100,10 +100,10 @@ impl Net {
     #[track_caller]
     pub(crate) fn resume(&mut self, connect: &Connect<'_>) -> Peer {
         let peer = self.try_connect(connect);
-        let heard = &mut self.ends[peer].heard;
-        assert_eq!(heard.get(..3), Some(&[0x20, if connect.version == Version::V5 { 3 } else { 2 }, 1][..]));
-        let size = usize::from(heard[1]) + 2;
-        heard.drain(..size);
+        let received = &mut self.ends[peer].received;
+        assert_eq!(received.get(..3), Some(&[0x20, if connect.version == Version::V5 { 3 } else { 2 }, 1][..]));
+        let size = usize::from(received[1]) + 2;
+        received.drain(..size);
         self.ends[peer].answered = self.ends[peer].answered.saturating_sub(size);
         peer
     }
@@ -188,14 +188,18 @@ impl Net {
             subscription_identifier: SubscriptionIdentifier::new(identifier).ok(),
             ..SubscribeProperties::default()
         };
-        assert!(self.ends[peer].heard.is_empty(), "it has heard what nobody has looked at: {:?}", self.heard(peer));
+        assert!(
+            self.ends[peer].received.is_empty(),
+            "it has heard what nobody has looked at: {:?}",
+            self.received(peer)
+        );
         let subscriptions = [*subscription];
         self.send(peer, &[Subscribe { properties, ..Subscribe::new(id(1), &subscriptions) }.into()]);
         let end = &mut self.ends[peer];
         let size = if end.version == Version::V5 { 6 } else { 5 };
-        assert_eq!(end.heard.first(), Some(&0x90), "SUBACK comes first");
-        assert_eq!(end.heard.get(size - 1), Some(&subscription.qos.value()), "it is granted what it has asked for");
-        end.heard.drain(..size);
+        assert_eq!(end.received.first(), Some(&0x90), "SUBACK comes first");
+        assert_eq!(end.received.get(size - 1), Some(&subscription.qos.value()), "it is granted what it has asked for");
+        end.received.drain(..size);
         end.answered = end.answered.saturating_sub(size);
     }
 
@@ -235,7 +239,7 @@ impl Net {
 
     /// Publishes a message of the broker's own.
     #[track_caller]
-    pub(crate) fn say(&mut self, message: &Message<'_>) -> usize {
+    pub(crate) fn publish_own(&mut self, message: &Message<'_>) -> usize {
         let count = self.broker.publish(self.now, message).unwrap();
         self.flush();
         count
@@ -243,21 +247,21 @@ impl Net {
 
     /// The packets the client has received since the last call, see [`line`].
     #[track_caller]
-    pub(crate) fn heard(&mut self, peer: Peer) -> Vec<String> {
-        let bytes = self.heard_bytes(peer);
+    pub(crate) fn received(&mut self, peer: Peer) -> Vec<String> {
+        let bytes = self.received_bytes(peer);
         decode(&bytes, self.ends[peer].version).iter().map(line).collect()
     }
 
-    /// The same as [`heard`](Self::heard), as bytes.
-    pub(crate) fn heard_bytes(&mut self, peer: Peer) -> Vec<u8> {
+    /// The same as [`received`](Self::received), as bytes.
+    pub(crate) fn received_bytes(&mut self, peer: Peer) -> Vec<u8> {
         self.ends[peer].answered = 0;
-        std::mem::take(&mut self.ends[peer].heard)
+        std::mem::take(&mut self.ends[peer].received)
     }
 
     /// Checks the packets the client has received since the last call.
     #[track_caller]
-    pub(crate) fn assert_heard(&mut self, peer: Peer, expected: &[Packet<'_>]) {
-        let bytes = self.heard_bytes(peer);
+    pub(crate) fn assert_received(&mut self, peer: Peer, expected: &[Packet<'_>]) {
+        let bytes = self.received_bytes(peer);
         assert_eq!(decode(&bytes, self.ends[peer].version), expected);
     }
 
@@ -321,7 +325,7 @@ impl Net {
         let end = &mut ends[peer];
         if end.reads {
             while broker.transmit(end.id).has_remaining() {
-                end.heard.extend(take(broker.transmit(end.id)));
+                end.received.extend(take(broker.transmit(end.id)));
             }
         }
         if broker.is_over(end.id) {
@@ -331,8 +335,8 @@ impl Net {
             return;
         }
         if end.acknowledges {
-            let answers = answers(&end.heard[end.answered..], end.version);
-            end.answered = end.heard.len();
+            let answers = answers(&end.received[end.answered..], end.version);
+            end.answered = end.received.len();
             end.unsent.extend(answers);
         }
         self.give(peer);
@@ -353,13 +357,13 @@ impl Net {
     fn forget_acks(&mut self, peer: Peer) {
         let end = &mut self.ends[peer];
         let mut kept = Vec::new();
-        for packet in decode(&end.heard, end.version) {
+        for packet in decode(&end.received, end.version) {
             if !matches!(packet, Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_)) {
                 packet.encode(end.version, &mut kept).unwrap();
             }
         }
-        end.heard = kept;
-        end.answered = end.heard.len();
+        end.received = kept;
+        end.answered = end.received.len();
     }
 
     /// Checks the invariants that must always hold.
@@ -504,7 +508,7 @@ impl Policy for Witness {
     }
 
     fn authenticate(&mut self, id: DecisionId, step: &AuthStep<'_>) -> Decision<Admission> {
-        let AuthStep { client_id, method, data, is_again } = *step;
+        let AuthStep { client_id, method, data, is_again, .. } = *step;
         let again = if is_again { " again" } else { "" };
         let data = String::from_utf8_lossy(data);
         self.asked.push((id, format!("authenticate{again} {client_id} {method} {data}")));

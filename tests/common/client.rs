@@ -4,13 +4,14 @@
 #![allow(dead_code)] // each test uses only some of these items
 
 use bytes::Buf;
-use mqtt_sansio::client::{AbandonReason, Action, ClientConfig, ClientSession, Close, Outcome, Resumption};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close, Resumption};
 use mqtt_sansio::codec::{
     self, Auth, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, Delivery, DisconnectReasonCode,
     Limits, Packet, Publish, ReasonCode, Sender, SubAck, SubAckReasonCode, Subscription, UnsubAck, UnsubAckReasonCode,
 };
 use mqtt_sansio::{
-    Instant, Message, PacketId, ProtocolError, QoS, Receipt, SessionExpiry, Token, TopicFilter, TopicName, Version,
+    AbandonReason, Instant, Message, Outcome, PacketId, ProtocolError, QoS, Receipt, SessionExpiry, Token, TopicFilter,
+    TopicName, Version,
 };
 
 pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
@@ -81,7 +82,7 @@ impl From<&Close<'_>> for Why {
 }
 
 /// A message of the topic `t`, as [`Wire::receive`] returns it.
-pub(crate) fn told(payload: &str, qos: QoS) -> Event {
+pub(crate) fn delivered(payload: &str, qos: QoS) -> Event {
     Event::Message { topic: "t".into(), payload: payload.into(), qos, dup: false }
 }
 
@@ -89,7 +90,7 @@ pub(crate) fn success(token: Token) -> Event {
     Event::Done(token, Done::Acknowledged(ReasonCode::Success))
 }
 
-pub(crate) fn lost(token: Token, reason: AbandonReason) -> Event {
+pub(crate) fn abandoned(token: Token, reason: AbandonReason) -> Event {
     Event::Done(token, Done::Abandoned(reason))
 }
 
@@ -312,7 +313,7 @@ impl Wire {
 
     /// The server sends these bytes, and an error among them closes the connection: bytes after it are not taken.
     #[track_caller]
-    pub(crate) fn receive_bytes_of_the_end(&mut self, bytes: &[u8]) -> Vec<Event> {
+    pub(crate) fn receive_bytes_and_close(&mut self, bytes: &[u8]) -> Vec<Event> {
         self.poll_with(&mut { bytes })
     }
 

@@ -11,11 +11,10 @@ use mqtt_sansio::codec::{
     ConnectProperties, Delivery, Disconnect, DisconnectReasonCode, Limits, Packet, Publish, ReasonCode, Sender,
     Subscribe, Subscription, Unsubscribe, Will, WillProperties,
 };
-use mqtt_sansio::server::{
-    AbandonReason, Accept, Acceptor, AcceptorAction, Action, Close, Outcome, RequestId, ServerConfig, ServerSession,
-};
+use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, Close, RequestId, ServerConfig, ServerSession};
 use mqtt_sansio::{
-    Instant, Message, PacketId, ProtocolError, QoS, Receipt, Token, TopicFilter, TopicName, Utf8Str, Version,
+    AbandonReason, Instant, Message, Outcome, PacketId, ProtocolError, QoS, Receipt, Token, TopicFilter, TopicName,
+    Utf8Str, Version,
 };
 
 pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
@@ -135,12 +134,12 @@ impl From<&Action<'_>> for Event {
 }
 
 /// A message of the topic `t`, as [`Wire::receive`] returns it.
-pub(crate) fn told(payload: &str, qos: QoS) -> Event {
+pub(crate) fn delivered(payload: &str, qos: QoS) -> Event {
     Event::Message { topic: "t".into(), payload: payload.into(), qos, dup: false }
 }
 
-/// Like [`told`], with DUP.
-pub(crate) fn told_again(payload: &str, qos: QoS) -> Event {
+/// Like [`delivered`], with DUP.
+pub(crate) fn delivered_again(payload: &str, qos: QoS) -> Event {
     Event::Message { topic: "t".into(), payload: payload.into(), qos, dup: true }
 }
 
@@ -148,7 +147,7 @@ pub(crate) fn success(token: Token) -> Event {
     Event::Done(token, Done::Acknowledged(ReasonCode::Success))
 }
 
-pub(crate) fn lost(token: Token, reason: AbandonReason) -> Event {
+pub(crate) fn abandoned(token: Token, reason: AbandonReason) -> Event {
     Event::Done(token, Done::Abandoned(reason))
 }
 
@@ -456,19 +455,19 @@ impl Wire {
 
     /// The client reconnects and is accepted. CONNACK is left to be taken.
     #[track_caller]
-    pub(crate) fn back(&mut self, connect: &Connect<'_>) {
-        self.back_with(connect, Accept::default());
+    pub(crate) fn reconnect(&mut self, connect: &Connect<'_>) {
+        self.reconnect_with(connect, Accept::default());
     }
 
     #[track_caller]
-    pub(crate) fn back_with(&mut self, connect: &Connect<'_>, accept: Accept) {
+    pub(crate) fn reconnect_with(&mut self, connect: &Connect<'_>, accept: Accept) {
         self.connect = encoded(&(*connect).into(), connect.version);
         self.version = connect.version;
-        self.back_as_before(accept);
+        self.reconnect_as_before(accept);
     }
 
     #[track_caller]
-    fn back_as_before(&mut self, accept: Accept) {
+    fn reconnect_as_before(&mut self, accept: Accept) {
         let mut acceptor = Acceptor::new(Arc::clone(&self.config), self.now);
         let mut input = &self.connect[..];
         assert!(matches!(acceptor.poll(self.now, &mut input), Some(AcceptorAction::Connect(_))));
@@ -485,7 +484,7 @@ impl Wire {
     #[track_caller]
     pub(crate) fn resume(&mut self) {
         assert_eq!(self.lose(), []);
-        self.back_as_before(Accept::default());
+        self.reconnect_as_before(Accept::default());
         let expected = encoded(&connack(self.version != Version::V31), self.version);
         let sent = take(&mut self.server.transmit().take(expected.len()));
         assert_eq!(sent, expected);

@@ -7,13 +7,13 @@ use mqtt_sansio::codec::{
     Disconnect, DisconnectProperties, DisconnectReasonCode, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubRec,
     PublishProperties, SubAck, SubAckReasonCode, UnsubAck, UnsubAckReasonCode, UserProperty, Will,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{CommandError, Instant, Message, ProtocolError, Version};
+use mqtt_sansio::server::{Accept, AcceptError, RefuseError, ServerConfig};
+use mqtt_sansio::{AbandonReason, Instant, Message, ProtocolError, PublishError, Version};
 
 use crate::server::{
-    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, again, at, auth, authenticating, config, connack, decode,
-    delivery, disconnect, encoded, id, lasting, lost, protocol_error, publish, published, refused, success, text, told,
-    v5, v5_with, will,
+    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, accepted, again, at, auth, authenticating, config, connack,
+    decode, delivered, delivery, disconnect, encoded, id, lasting, protocol_error, publish, published, refused,
+    success, text, v5, v5_with, will,
 };
 
 #[test]
@@ -56,18 +56,18 @@ fn interrupted() -> (Wire, [mqtt_sansio::Token; 2]) {
 #[test]
 fn mqtt_3_1_2_4_clean_start_begins_anew() {
     let (mut wire, tokens) = interrupted();
-    wire.back(&Connect { clean_start: true, ..v5() });
+    wire.reconnect(&Connect { clean_start: true, ..v5() });
     let mut events = wire.poll();
     events.sort_by_key(|event| format!("{event:?}"));
-    assert_eq!(events, tokens.map(|token| lost(token, AbandonReason::Session)));
+    assert_eq!(events, tokens.map(|token| abandoned(token, AbandonReason::Session)));
     wire.assert_sent(&[connack(false)]);
-    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [told("new", QOS_2)]);
+    assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [delivered("new", QOS_2)]);
 }
 
 #[test]
 fn mqtt_3_1_2_5_without_clean_start_a_session_is_resumed() {
     let (mut wire, tokens) = interrupted();
-    wire.back(&v5());
+    wire.reconnect(&v5());
     assert_eq!(wire.poll(), []);
     wire.assert_sent(&[connack(true), mqtt_sansio::codec::PubRel::new(id(2)).into(), published("1", again(QOS_1, 1))]);
     assert_eq!(wire.receive(&[published("in", again(QOS_2, 9))]), []);
@@ -79,7 +79,7 @@ fn mqtt_3_1_2_5_without_clean_start_a_session_is_resumed() {
 fn mqtt_3_1_2_6_without_a_session_there_is_a_new_one() {
     let mut wire = Wire::open(config(), &v5());
     wire.assert_sent(&[connack(false)]);
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 9))]), [told("x", QOS_2)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 9))]), [delivered("x", QOS_2)]);
 }
 
 #[test]
@@ -99,11 +99,14 @@ fn mqtt_3_1_2_7_a_will_is_stored_with_the_session() {
     wire.later(1_000_000_000);
     assert_eq!(wire.poll(), [], "as long as there is a connection it stays");
     wire.server.closed(wire.now);
-    let Some(mqtt_sansio::server::Action::Will(told)) = wire.server.poll_timeout(wire.now) else { panic!() };
-    assert_eq!((told.topic.as_str(), &told.payload[..], told.qos, told.retain), ("will", &b"gone"[..], QOS_2, true));
-    assert_eq!(told.content_type.as_deref(), Some("type"));
-    assert_eq!(told.correlation_data.as_deref(), Some(&b"data"[..]));
-    assert_eq!(told.message_expiry_interval, Some(7));
+    let Some(mqtt_sansio::server::Action::Will(reported)) = wire.server.poll_timeout(wire.now) else { panic!() };
+    assert_eq!(
+        (reported.topic.as_str(), &reported.payload[..], reported.qos, reported.retain),
+        ("will", &b"gone"[..], QOS_2, true)
+    );
+    assert_eq!(reported.content_type.as_deref(), Some("type"));
+    assert_eq!(reported.correlation_data.as_deref(), Some(&b"data"[..]));
+    assert_eq!(reported.message_expiry_interval, Some(7));
 }
 
 #[test]
@@ -112,7 +115,7 @@ fn mqtt_3_1_2_10_a_will_is_dropped_when_it_was_published_or_discarded() {
     let mut wire = Wire::connected(config(), &connect);
     assert_eq!(wire.lose(), [Event::Will("w".into())]);
     // The will is published once, also if the session is resumed without a will or ends.
-    wire.back(&v5());
+    wire.reconnect(&v5());
     assert_eq!((wire.poll(), wire.lose()), (vec![], vec![]));
     wire.later(3_600_000);
     assert_eq!(wire.poll(), [Event::Expired]);
@@ -187,7 +190,7 @@ fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
         assert_eq!(wire.lose(), []);
         wire.now = wire.now + core::time::Duration::from_micros(u64::from(interval) * 1_000_000 - 1);
         assert_eq!(wire.poll(), []);
-        wire.back(&connect);
+        wire.reconnect(&connect);
         assert_eq!(wire.poll(), []);
         wire.assert_sent(&[connack(true), published("x", again(QOS_1, 1))]);
         assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
@@ -199,7 +202,7 @@ fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
     assert_eq!(wire.server.deadline(), None);
     wire.now = Instant::from_micros(u64::MAX / 2);
     assert_eq!(wire.poll(), []);
-    wire.back(&connect);
+    wire.reconnect(&connect);
     wire.assert_sent(&[connack(true)]);
 }
 
@@ -247,7 +250,7 @@ fn mqtt_3_1_2_25_a_message_that_is_too_large_is_dropped() {
     let mut wire = Wire::connected(config(), &small(40));
     for qos in [QOS_0, QOS_1, QOS_2] {
         let result = wire.server.publish(wire.now, &Message::new("t", &long).qos(qos));
-        assert_eq!(result, Err(CommandError::TooLarge { limit: 40 }));
+        assert_eq!(result, Err(PublishError::TooLarge { limit: 40 }));
     }
     assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
     wire.publish("fits", QOS_1);
@@ -259,11 +262,11 @@ fn mqtt_3_1_2_25_a_message_that_is_too_large_is_dropped() {
     wire.lose();
     let queued = wire.publish(&long, QOS_2);
     wire.publish("fits", QOS_1);
-    wire.back(&small(40));
+    wire.reconnect(&small(40));
     let mut events = wire.poll();
     events.sort_by_key(|event| format!("{event:?}"));
     let too_large = AbandonReason::NotSupported(mqtt_sansio::codec::ReasonCode::PacketTooLarge);
-    assert_eq!(events, [lost(sent, too_large), lost(queued, too_large)]);
+    assert_eq!(events, [abandoned(sent, too_large), abandoned(queued, too_large)]);
     let bytes = wire.take();
     let [connack, Packet::Publish(message)] = decode(&bytes, Version::V5)[..] else { panic!("one message") };
     assert_eq!((connack, message.payload), (self::connack(true), &b"fits"[..]));
@@ -388,7 +391,7 @@ fn mqtt_3_1_3_6_and_mqtt_3_1_3_7_an_empty_client_identifier_is_assigned_one() {
     // A client identifier must be assigned, and CONNACK carries it.
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-        Some(CommandError::NoClientIdentifier)
+        Some(AcceptError::NoClientIdentifier)
     );
     let accept = Accept { assigned_client_id: Some("unique".into()), ..Accept::default() };
     let mut server = door.acceptor.accept(door.now, None, accept).unwrap();
@@ -400,7 +403,7 @@ fn mqtt_3_1_3_6_and_mqtt_3_1_3_7_an_empty_client_identifier_is_assigned_one() {
     let mut wire = Wire { server, ..Wire::connected(config(), &v5()) };
     wire.publish("x", QOS_1);
     wire.lose();
-    wire.back(&Connect { client_identifier: text("unique"), ..v5() });
+    wire.reconnect(&Connect { client_identifier: text("unique"), ..v5() });
     wire.poll();
     let sent = wire.take();
     assert!(matches!(decode(&sent, Version::V5)[..], [first, Packet::Publish(_)] if first == connack(true)));
@@ -435,16 +438,16 @@ fn mqtt_3_1_4_4_clean_start_is_applied() {
         let connect = Connect { clean_start, ..v5() };
         let mut wire = if kept {
             let (mut wire, _) = interrupted();
-            wire.back(&connect);
+            wire.reconnect(&connect);
             wire
         } else {
             Wire::open(config(), &connect)
         };
-        let goes_on = kept && !clean_start;
+        let continues = kept && !clean_start;
         assert_eq!(wire.poll().len(), if kept && clean_start { 2 } else { 0 });
-        assert_eq!(wire.server.open_operations(), if goes_on { 2 } else { 0 });
+        assert_eq!(wire.server.open_operations(), if continues { 2 } else { 0 });
         let sent = wire.take();
-        assert_eq!(decode(&sent, Version::V5)[0], connack(goes_on));
+        assert_eq!(decode(&sent, Version::V5)[0], connack(continues));
     }
 }
 
@@ -498,10 +501,10 @@ fn mqtt_3_2_0_2_there_is_one_connack() {
     assert_eq!(decode(&sent, Version::V5).iter().filter(is_connack).count(), 1);
     let mut door = Door::asked(config(), &v5());
     door.acceptor.refuse(door.now, ConnAckReasonCode::ServerBusy).unwrap();
-    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoConnect));
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-        Some(CommandError::NoConnect)
+        Some(AcceptError::NoConnect)
     );
     door.assert_sent(&[refused(ConnAckReasonCode::ServerBusy)]);
 }
@@ -512,7 +515,7 @@ fn mqtt_3_2_2_2_with_clean_start_no_session_is_present() {
     let mut wire = Wire::open(config(), &clean);
     wire.assert_sent(&[connack(false)]);
     let (mut wire, _) = interrupted();
-    wire.back(&clean);
+    wire.reconnect(&clean);
     wire.assert_sent(&[connack(false)]);
 }
 
@@ -523,7 +526,7 @@ fn mqtt_3_2_2_3_session_present_if_the_session_is_resumed() {
     for _ in 0..3 {
         wire.lose();
         wire.later(3_599_000);
-        wire.back(&v5());
+        wire.reconnect(&v5());
         wire.assert_sent(&[connack(true)]);
     }
     // The session has expired, whether it was polled or not.
@@ -533,7 +536,7 @@ fn mqtt_3_2_2_3_session_present_if_the_session_is_resumed() {
         if looked {
             assert_eq!(wire.poll(), [Event::Expired]);
         }
-        wire.back(&v5());
+        wire.reconnect(&v5());
         wire.assert_sent(&[connack(false)]);
     }
 }

@@ -7,12 +7,12 @@ use mqtt_sansio::codec::{
     AckProperties, Connect, ConnectProperties, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
     PubRelReasonCode, Publish, PublishProperties, ReasonCode, UserProperty,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{Message, ProtocolError, QoS, TopicName, Version};
+use mqtt_sansio::server::{Accept, ServerConfig};
+use mqtt_sansio::{AbandonReason, Message, ProtocolError, QoS, TopicName, Version};
 
 use crate::server::{
-    Done, Event, QOS_0, QOS_1, QOS_2, Wire, again, config, connack, decode, delivery, id, lost, protocol_error,
-    publish, published, success, text, told, told_again, v5, v5_with,
+    Done, Event, QOS_0, QOS_1, QOS_2, Wire, abandoned, again, config, connack, decode, delivered, delivered_again,
+    delivery, id, protocol_error, publish, published, success, text, v5, v5_with,
 };
 
 /// A CONNECT with this Receive Maximum.
@@ -100,7 +100,7 @@ fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
     wire.publish("b", QOS_1);
     wire.take();
     wire.lose();
-    wire.back(&takes);
+    wire.reconnect(&takes);
     wire.poll();
     // In the retransmission the alias is set again before it is used.
     let sent = wire.take();
@@ -116,8 +116,8 @@ fn mqtt_3_3_2_12_every_alias_up_to_the_maximum_is_accepted() {
     for maximum in [1, 10, u16::MAX] {
         let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: maximum, ..config() }, &v5());
         for alias in [1, maximum / 2 + 1, maximum] {
-            assert_eq!(wire.receive(&[aliased("t", "x", alias, QOS_0, 0)]), [told("x", QOS_0)]);
-            assert_eq!(wire.receive(&[aliased("", "y", alias, QOS_2, alias)]), [told("y", QOS_2)]);
+            assert_eq!(wire.receive(&[aliased("t", "x", alias, QOS_0, 0)]), [delivered("x", QOS_0)]);
+            assert_eq!(wire.receive(&[aliased("", "y", alias, QOS_2, alias)]), [delivered("y", QOS_2)]);
             wire.receive(&[PubRel::new(id(alias)).into()]);
         }
     }
@@ -261,15 +261,15 @@ fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     let mut wire = Wire::connected(ServerConfig { keep_qos_0: true, ..config() }, &v5());
     wire.lose();
     wire.publish("waits", QOS_0);
-    wire.back(&v5());
+    wire.reconnect(&v5());
     wire.poll();
     wire.publish("now", QOS_0);
     wire.assert_sent(&[connack(true), published("waits", delivery(QOS_0, 0)), published("now", delivery(QOS_0, 0))]);
     // A message of QoS 0 that was not written is lost and never sent again.
     wire.poll();
     let token = wire.publish("lost", QOS_0);
-    assert_eq!(wire.lose(), [lost(token, AbandonReason::Connection)]);
-    wire.back(&v5());
+    assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Connection)]);
+    wire.reconnect(&v5());
     wire.poll();
     wire.assert_sent(&[connack(true)]);
 }
@@ -290,7 +290,7 @@ fn mqtt_4_3_2_1_and_mqtt_4_3_2_2_qos_1_begins_with_an_unused_identifier_and_with
     let mut wire = connected();
     wire.lose();
     wire.publish("waited", QOS_1);
-    wire.back(&v5());
+    wire.reconnect(&v5());
     wire.poll();
     wire.assert_sent(&[connack(true), published("waited", delivery(QOS_1, 1))]);
 }
@@ -315,7 +315,7 @@ fn mqtt_4_3_2_3_qos_1_is_unacknowledged_until_puback() {
 #[test]
 fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_ownership_is_accepted() {
     let mut wire = manual();
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 77))]), [told("x", QOS_1)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 77))]), [delivered("x", QOS_1)]);
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
@@ -328,8 +328,8 @@ fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message() {
     for mut wire in [connected(), manual()] {
         for (payload, dup) in [("1", false), ("2", true), ("3", false)] {
             let how = if dup { again(QOS_1, 5) } else { delivery(QOS_1, 5) };
-            let told = if dup { told_again(payload, QOS_1) } else { told(payload, QOS_1) };
-            assert_eq!(wire.receive(&[published(payload, how)]), [told]);
+            let reported = if dup { delivered_again(payload, QOS_1) } else { delivered(payload, QOS_1) };
+            assert_eq!(wire.receive(&[published(payload, how)]), [reported]);
             if let Some(receipt) = wire.receipts.pop() {
                 wire.server.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
             }
@@ -440,7 +440,7 @@ fn mqtt_4_3_3_7_a_message_that_was_sent_does_not_expire() {
 #[test]
 fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_ownership_is_accepted() {
     let mut wire = manual();
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 77))]), [told("x", QOS_2)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 77))]), [delivered("x", QOS_2)]);
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
@@ -452,7 +452,7 @@ fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_ownership_is_accepted() {
 fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
     let mut wire = manual();
     for payload in ["1", "2"] {
-        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
         let reason_code = PubAckReasonCode::QuotaExceeded;
         wire.server.ack(wire.now, wire.receipts.pop().unwrap(), reason_code).unwrap();
         wire.assert_sent(&[PubRec { reason_code, ..PubRec::new(id(5)) }.into()]);
@@ -462,7 +462,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
 #[test]
 fn mqtt_4_3_3_10_before_pubrel_a_duplicate_is_acknowledged_and_not_delivered() {
     let mut wire = connected();
-    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [told("x", QOS_2)]);
+    assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [delivered("x", QOS_2)]);
     assert_eq!(wire.receive(&[published("x", again(QOS_2, 5)), published("x", delivery(QOS_2, 5))]), []);
     wire.assert_sent(&[PubRec::new(id(5)).into(), PubRec::new(id(5)).into(), PubRec::new(id(5)).into()]);
     wire.resume();
@@ -483,7 +483,7 @@ fn mqtt_4_3_3_11_pubrel_is_answered_by_pubcomp() {
 fn mqtt_4_3_3_12_after_pubcomp_the_identifier_is_a_new_message() {
     let mut wire = connected();
     for payload in ["1", "2", "3"] {
-        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+        assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
         wire.receive(&[PubRel::new(id(5)).into()]);
         wire.assert_sent(&[PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);
     }
@@ -526,7 +526,7 @@ fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
     ]);
     // Nothing is sent again if the client asks for a new session.
     wire.lose();
-    wire.back(&Connect { clean_start: true, ..v5() });
+    wire.reconnect(&Connect { clean_start: true, ..v5() });
     wire.poll();
     wire.assert_sent(&[connack(false)]);
 }
@@ -601,7 +601,7 @@ fn mqtt_4_9_0_3_without_quota_all_else_is_handled() {
         PubRel::new(id(9)).into(),
         Packet::PingReq,
     ]);
-    assert_eq!(events, [told("in", QOS_1)]);
+    assert_eq!(events, [delivered("in", QOS_1)]);
     let comp = PubComp { reason_code: PubRelReasonCode::PacketIdentifierNotFound, ..PubComp::new(id(9)) };
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRel::new(id(1)).into(), comp.into(), Packet::PingResp]);
     assert_eq!(wire.receive(&[PubComp::new(id(1)).into()]), [success(token)]);

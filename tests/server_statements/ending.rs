@@ -5,13 +5,13 @@ use mqtt_sansio::codec::{
     DisconnectReasonCode, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, ReasonCode, SubAckReasonCode,
     UserProperty,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{CommandError, Instant, Message, ProtocolError, Version};
+use mqtt_sansio::server::{Accept, ServerConfig};
+use mqtt_sansio::{AbandonReason, AuthenticateError, DisconnectError, Instant, Message, ProtocolError, Version};
 
 use crate::server::{
-    Door, Event, QOS_1, QOS_2, Why, Wire, accepted, again, auth, authenticating, config, connack, decode, delivery,
-    disconnect, disconnected, id, lasting, lost, protocol_error, published, refused, subscribe, subscription, text, v5,
-    v5_with, will,
+    Door, Event, QOS_1, QOS_2, Why, Wire, abandoned, accepted, again, auth, authenticating, config, connack, decode,
+    delivery, disconnect, disconnected, id, lasting, protocol_error, published, refused, subscribe, subscription, text,
+    v5, v5_with, will,
 };
 
 const CONTINUE: AuthReasonCode = AuthReasonCode::ContinueAuthentication;
@@ -50,7 +50,7 @@ fn mqtt_3_14_2_2_a_server_sends_no_expiry_interval() {
     for seconds in [0, 1, u32::MAX] {
         let properties = DisconnectProperties { session_expiry_interval: Some(seconds), ..Default::default() };
         let result = wire.server.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() });
-        assert_eq!(result, Err(CommandError::SessionExpiry));
+        assert_eq!(result, Err(DisconnectError::SessionExpiry));
     }
     wire.assert_silent();
     assert!(wire.server.is_connected());
@@ -202,7 +202,8 @@ fn mqtt_4_1_0_2_the_session_is_discarded_once_closed_and_expired() {
         wire.now = wire.server.deadline().unwrap().max(wire.now);
         let events = wire.poll();
         assert_eq!(wire.server.deadline(), None);
-        let expected = [lost(sent, AbandonReason::Session), lost(queued, AbandonReason::Session), Event::Expired];
+        let expected =
+            [abandoned(sent, AbandonReason::Session), abandoned(queued, AbandonReason::Session), Event::Expired];
         assert_eq!(events, expected, "{interval}");
         assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
     }
@@ -288,12 +289,12 @@ fn mqtt_4_12_0_5_the_method_stays_the_same() {
 #[test]
 fn mqtt_4_12_0_6_without_a_method_there_is_no_auth() {
     let mut door = Door::asked(config(), &v5());
-    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(AuthenticateError::NoAuthentication));
     let accept = Accept { authentication_data: Some(b"x".to_vec()), ..Accept::default() };
     let mut wire = Wire::accepted(config(), &v5(), accept);
     wire.assert_sent(&[connack(false)]);
-    assert_eq!(wire.server.challenge(wire.now, b"x"), Err(CommandError::NoAuthentication));
-    assert_eq!(wire.server.authenticated(wire.now, b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.server.challenge(wire.now, b"x"), Err(AuthenticateError::NoAuthentication));
+    assert_eq!(wire.server.authenticated(wire.now, b"x"), Err(AuthenticateError::NoAuthentication));
     wire.assert_silent();
 }
 
@@ -305,7 +306,7 @@ fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
     wire.server.disconnect(wire.now, &Disconnect { reason_code, ..Disconnect::default() }).unwrap();
     wire.assert_sent(&[disconnect(reason_code)]);
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
-    assert_eq!(wire.server.authenticated(wire.now, b""), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.server.authenticated(wire.now, b""), Err(AuthenticateError::NoAuthentication));
     // Until re-authentication has succeeded or failed, messages are exchanged as before (section 4.12.1).
     let mut wire = reauthenticating();
     wire.publish("x", QOS_1);
@@ -313,8 +314,8 @@ fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
     wire.assert_sent(&[published("x", delivery(QOS_1, 1)), PubAck::new(id(1)).into()]);
     // The exchange does not continue on the next connection.
     wire.lose();
-    wire.back(&authenticating());
-    assert_eq!(wire.server.authenticated(wire.now, b""), Err(CommandError::NoAuthentication));
+    wire.reconnect(&authenticating());
+    assert_eq!(wire.server.authenticated(wire.now, b""), Err(AuthenticateError::NoAuthentication));
 }
 
 // Section 4.13: errors.
@@ -351,8 +352,8 @@ fn mqtt_4_13_1_1_malformed_packets_and_protocol_errors_close() {
             // In 5.0 the client receives a reason code, before 5.0 nothing.
             let sent = wire.take();
             match decode(&sent, version)[..] {
-                [Packet::Disconnect(told)] if version == Version::V5 => {
-                    assert_eq!(ReasonCode::from(told.reason_code), code);
+                [Packet::Disconnect(reported)] if version == Version::V5 => {
+                    assert_eq!(ReasonCode::from(reported.reason_code), code);
                 }
                 [] if version != Version::V5 => {}
                 ref other => panic!("{other:?}"),

@@ -1,9 +1,10 @@
 //! Sections 2.2 and 3.8 to 3.12: SUBSCRIBE, UNSUBSCRIBE and PINGREQ.
 
+use mqtt_sansio::Version;
 use mqtt_sansio::codec::{
     AckProperties, ConnectProperties, Packet, SubAck, SubAckReasonCode, UnsubAck, UnsubAckReasonCode, UserProperty,
 };
-use mqtt_sansio::{CommandError, Version};
+use mqtt_sansio::server::AnswerError;
 
 use crate::server::{Event, Wire, config, decode, id, subscribe, subscription, text, v5_with};
 
@@ -46,7 +47,7 @@ fn mqtt_3_8_4_1_and_mqtt_3_8_4_2_every_subscribe_has_its_suback() {
         wire.assert_sent(&[SubAck::new(id(1), &[code, code]).into()]);
         wire.server.suback(wire.now, first, &[GRANTED, GRANTED]).unwrap();
         wire.assert_sent(&[SubAck::new(id(1), &[GRANTED, GRANTED]).into()]);
-        assert_eq!(wire.server.suback(wire.now, first, &[GRANTED, GRANTED]), Err(CommandError::AlreadyAcknowledged));
+        assert_eq!(wire.server.suback(wire.now, first, &[GRANTED, GRANTED]), Err(AnswerError::AlreadyAnswered));
         // Many requests at once, with as many answers.
         let requests: Vec<_> = (1..=1000).map(|number| wire.subscribe(number, &["t"])).collect();
         for &request in &requests {
@@ -62,7 +63,7 @@ fn mqtt_3_8_4_6_one_code_for_each_filter() {
     let request = wire.subscribe(1, &["a", "b", "c"]);
     for count in [0, 1, 2, 4] {
         let result = wire.server.suback(wire.now, request, &[GRANTED; 4][..count]);
-        assert_eq!(result, Err(CommandError::WrongReasonCodeCount));
+        assert_eq!(result, Err(AnswerError::WrongReasonCodeCount));
     }
     wire.assert_silent();
     wire.server.suback(wire.now, request, &[GRANTED; 3]).unwrap();

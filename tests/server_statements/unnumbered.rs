@@ -11,8 +11,8 @@ use mqtt_sansio::server::ServerConfig;
 use mqtt_sansio::{ProtocolError, QoS, TopicName, Version};
 
 use crate::server::{
-    Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, authenticating, config, delivery, disconnect, disconnected, id,
-    protocol_error, publish, published, subscription, told, v5, v5_with, will,
+    Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, auth, authenticating, config, delivered, delivery, disconnect,
+    disconnected, id, protocol_error, publish, published, subscription, v5, v5_with, will,
 };
 
 #[test]
@@ -150,7 +150,7 @@ fn section_3_3_2_3_4_a_an_alias_out_of_range() {
 #[test]
 fn section_3_3_2_3_4_b_an_alias_that_was_never_set() {
     let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: 10, ..config() }, &v5());
-    assert_eq!(wire.receive(&[aliased("t", "x", 1)]), [told("x", QOS_0)]);
+    assert_eq!(wire.receive(&[aliased("t", "x", 1)]), [delivered("x", QOS_0)]);
     assert_eq!(wire.receive(&[aliased("", "y", 2)]), [protocol_error(ProtocolError::UnknownTopicAlias)]);
     wire.assert_sent(&[disconnect(DisconnectReasonCode::ProtocolError)]);
 }
@@ -294,7 +294,7 @@ fn section_4_9_b_the_quota_of_a_resumed_connection() {
     }
     wire.take();
     wire.lose();
-    wire.back(&v5_with(ConnectProperties { receive_maximum: 1.try_into().ok(), ..Default::default() }));
+    wire.reconnect(&v5_with(ConnectProperties { receive_maximum: 1.try_into().ok(), ..Default::default() }));
     wire.poll();
     wire.assert_sent(&[crate::server::connack(true), published("1", again(QOS_1, 1))]);
     for number in [1, 2, 3] {

@@ -7,12 +7,12 @@ use mqtt_sansio::codec::{
     ConnAckReasonCode, Connect, Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, SubAck,
     SubAckReasonCode, UnsubAckReasonCode,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{CommandError, ProtocolError, Version};
+use mqtt_sansio::server::{Accept, AnswerError, ServerConfig};
+use mqtt_sansio::{AbandonReason, ProtocolError, Version};
 
 use crate::server::{
-    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, again, config, connack, decode, delivery, disconnect, disconnected,
-    id, lasting, lost, protocol_error, published, success, text, told, told_again, will,
+    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, config, connack, decode, delivered, delivered_again,
+    delivery, disconnect, disconnected, id, lasting, protocol_error, published, success, text, will,
 };
 
 const VERSIONS: [Version; 2] = [Version::V311, Version::V31];
@@ -105,7 +105,7 @@ fn mqtt_3_1_2_4_without_clean_session_the_session_is_resumed() {
         wire.lose();
         wire.later(1_000_000_000);
         assert_eq!(wire.poll(), []);
-        wire.back(&lasting(version));
+        wire.reconnect(&lasting(version));
         wire.poll();
         wire.assert_sent(&[connack(version == Version::V311), published("1", again(QOS_1, 1))]);
         assert_eq!(wire.receive(&[published("in", again(QOS_2, 9))]), []);
@@ -119,13 +119,13 @@ fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
         let mut wire = Wire::connected(config(), &clean(version));
         let token = wire.publish("1", QOS_1);
         wire.take();
-        assert_eq!(wire.lose(), [lost(token, AbandonReason::Session), Event::Expired]);
+        assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session), Event::Expired]);
         // Clean Session also discards an earlier session.
         let mut wire = Wire::lasting(version);
         let token = wire.publish("1", QOS_1);
         wire.lose();
-        wire.back(&clean(version));
-        assert_eq!(wire.poll(), [lost(token, AbandonReason::Session)]);
+        wire.reconnect(&clean(version));
+        assert_eq!(wire.poll(), [abandoned(token, AbandonReason::Session)]);
         wire.assert_sent(&[connack(false)]);
         assert_eq!(wire.lose(), [Event::Expired]);
     }
@@ -222,15 +222,15 @@ fn mqtt_3_1_4_3_clean_session_is_applied() {
         wire.publish("1", QOS_1);
         wire.lose();
         if kept {
-            wire.back(&connect);
+            wire.reconnect(&connect);
         } else {
             wire = Wire::open(config(), &connect);
         }
         wire.poll();
-        let goes_on = kept && !clean_start;
+        let continues = kept && !clean_start;
         let sent = wire.take();
-        assert_eq!(decode(&sent, version)[0], connack(goes_on && version == Version::V311));
-        assert_eq!(wire.server.open_operations(), usize::from(goes_on));
+        assert_eq!(decode(&sent, version)[0], connack(continues && version == Version::V311));
+        assert_eq!(wire.server.open_operations(), usize::from(continues));
     }
 }
 
@@ -263,7 +263,7 @@ fn mqtt_3_2_0_1_connack_comes_first() {
         wire.receive(&[PubRec::new(id(1)).into()]);
         wire.publish("2", QOS_1);
         wire.lose();
-        wire.back(&lasting(version));
+        wire.reconnect(&lasting(version));
         wire.publish("3", QOS_0);
         wire.poll();
         let sent = wire.take();
@@ -277,13 +277,13 @@ fn mqtt_3_2_2_1_mqtt_3_2_2_2_and_mqtt_3_2_2_3_session_present_if_resumed() {
     let mut wire = Wire::open(config(), &lasting(Version::V311));
     assert_eq!(wire.take(), [0x20, 2, 0, 0], "there is none");
     wire.lose();
-    wire.back(&lasting(Version::V311));
+    wire.reconnect(&lasting(Version::V311));
     assert_eq!(wire.take(), [0x20, 2, 1, 0]);
     wire.lose();
-    wire.back(&clean(Version::V311));
+    wire.reconnect(&clean(Version::V311));
     assert_eq!(wire.take(), [0x20, 2, 0, 0], "with Clean Session");
     assert_eq!(wire.lose(), [Event::Expired]);
-    wire.back(&lasting(Version::V311));
+    wire.reconnect(&lasting(Version::V311));
     assert_eq!(wire.take(), [0x20, 2, 0, 0], "there is none any more");
 }
 
@@ -357,7 +357,7 @@ fn mqtt_3_8_4_1_mqtt_3_8_4_2_mqtt_3_8_4_5_and_mqtt_3_9_3_1_suback_answers_each_f
         let request = wire.subscribe(7, &["d", "a", "c", "b"]);
         let codes = [GrantedQoS2, UnspecifiedError, GrantedQoS0, GrantedQoS1];
         for count in 0..4 {
-            assert_eq!(wire.server.suback(wire.now, request, &codes[..count]), Err(CommandError::WrongReasonCodeCount));
+            assert_eq!(wire.server.suback(wire.now, request, &codes[..count]), Err(AnswerError::WrongReasonCodeCount));
         }
         // 3.1.1 does not have the reason codes of 5.0.
         assert!(wire.server.suback(wire.now, request, &[SubAckReasonCode::NotAuthorized; 4]).is_err());
@@ -410,7 +410,7 @@ fn mqtt_4_3_1_1_qos_0_has_no_dup() {
         wire.poll();
         wire.lose();
         wire.publish("waits", QOS_0);
-        wire.back(&lasting(version));
+        wire.reconnect(&lasting(version));
         wire.poll();
         wire.assert_sent(&[connack(version == Version::V311), published("waits", delivery(QOS_0, 0))]);
     }
@@ -436,8 +436,8 @@ fn mqtt_4_3_2_1_the_sender_of_qos_1() {
 fn mqtt_4_3_2_2_the_receiver_of_qos_1() {
     for version in VERSIONS {
         let mut wire = Wire::lasting(version);
-        assert_eq!(wire.receive(&[published("1", delivery(QOS_1, 5))]), [told("1", QOS_1)]);
-        assert_eq!(wire.receive(&[published("2", again(QOS_1, 5))]), [told_again("2", QOS_1)]);
+        assert_eq!(wire.receive(&[published("1", delivery(QOS_1, 5))]), [delivered("1", QOS_1)]);
+        assert_eq!(wire.receive(&[published("2", again(QOS_1, 5))]), [delivered_again("2", QOS_1)]);
         wire.assert_sent(&[PubAck::new(id(5)).into(), PubAck::new(id(5)).into()]);
     }
 }
@@ -465,7 +465,7 @@ fn mqtt_4_3_3_2_the_receiver_of_qos_2() {
     for version in VERSIONS {
         let mut wire = Wire::lasting(version);
         for payload in ["1", "2"] {
-            assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [told(payload, QOS_2)]);
+            assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
             assert_eq!(wire.receive(&[published(payload, again(QOS_2, 5))]), []);
             wire.receive(&[PubRel::new(id(5)).into()]);
             wire.assert_sent(&[PubRec::new(id(5)).into(), PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);
@@ -512,7 +512,7 @@ fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
     let pubrec = PacketType::PubRec;
     assert_eq!(
         events,
-        [protocol_error(ProtocolError::MismatchedAck(pubrec)), lost(token, AbandonReason::Mismatched(pubrec))]
+        [protocol_error(ProtocolError::MismatchedAck(pubrec)), abandoned(token, AbandonReason::Mismatched(pubrec))]
     );
 }
 

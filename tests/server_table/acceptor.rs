@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use mqtt_sansio::codec::{
     Auth, AuthProperties, AuthReasonCode, ConnAckProperties, ConnAckReasonCode, Connect, ConnectProperties,
-    DisconnectReasonCode, MaximumQoS, Packet, PubAck, PubComp, PubRec, PubRel, ReasonCode, UserProperty, Will,
+    DisconnectReasonCode, Field, MaximumQoS, Packet, PropertyId, PubAck, PubComp, PubRec, PubRel, ReasonCode,
+    UserProperty, Will,
 };
-use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, ServerConfig};
-use mqtt_sansio::{CommandError, ProtocolError, SessionExpiry, Version};
+use mqtt_sansio::server::{
+    Accept, AcceptError, Acceptor, AcceptorAction, Action, AnswerError, RefuseError, ServerConfig,
+};
+use mqtt_sansio::{AuthenticateError, ProtocolError, SessionExpiry, Version};
 
 use super::server::{
-    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, at, auth, authenticating, config, connack, decode, delivery,
-    disconnect, disconnected, encoded, encoded_all, filter, lasting, protocol_error, publish, published, refused,
-    subscribe, subscription, take, text, told, unsubscribe, v5, v5_with, will,
+    Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, at, auth, authenticating, config, connack, decode,
+    delivered, delivery, disconnect, disconnected, encoded, encoded_all, filter, lasting, protocol_error, publish,
+    published, refused, subscribe, subscription, take, text, unsubscribe, v5, v5_with, will,
 };
 
 const CONTINUE: AuthReasonCode = AuthReasonCode::ContinueAuthentication;
@@ -23,12 +26,12 @@ fn assert_over(door: &mut Door) {
     door.later(1_000_000);
     let another = encoded(&v5().into(), Version::V5);
     assert_eq!(door.receive_bytes(&another).0, [], "it is told once");
-    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoConnect));
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-        Some(CommandError::NoConnect)
+        Some(AcceptError::NoConnect)
     );
-    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(CommandError::NoConnect));
+    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(AuthenticateError::NoConnect));
     assert_eq!(door.take(), b"");
 }
 
@@ -91,16 +94,16 @@ fn connect_byte_by_byte() {
             let ends = [vec![split, all.len()], (1..=all.len()).collect()];
             for ends in ends {
                 let mut door = Door::new(config(), version);
-                let (mut told, mut start) = (Vec::new(), 0);
+                let (mut reported, mut start) = (Vec::new(), 0);
                 for end in ends {
                     let (events, rest) = door.receive_bytes(&all[start..end]);
                     assert!(events.is_empty() || rest.len() == end - bytes.len(), "CONNECT is taken, and nothing else");
-                    assert!(!events.is_empty() || !told.is_empty() || rest.len() == end - start, "nothing is kept");
+                    assert!(!events.is_empty() || !reported.is_empty() || rest.len() == end - start, "nothing is kept");
                     start = end - rest.len();
-                    told.extend(events);
-                    assert_eq!(told.len(), usize::from(end >= bytes.len()));
+                    reported.extend(events);
+                    assert_eq!(reported.len(), usize::from(end >= bytes.len()));
                 }
-                assert_eq!(told, [Event::Connect("c".into())]);
+                assert_eq!(reported, [Event::Connect("c".into())]);
                 assert_eq!(start, bytes.len());
             }
         }
@@ -148,8 +151,8 @@ fn packets_after_connect_wait_for_the_decision() {
         let events = wire.receive_bytes(&behind);
         let [Event::Subscribe(request, _), rest @ ..] = &events[..] else { panic!("{events:?}") };
         let normal = disconnected(DisconnectReasonCode::NormalDisconnection);
-        assert_eq!(rest, [told("1", QOS_1), told("2", QOS_2), told("3", QOS_0), normal]);
-        assert_eq!(wire.server.suback(wire.now, *request, &[]), Err(CommandError::NotConnected));
+        assert_eq!(rest, [delivered("1", QOS_1), delivered("2", QOS_2), delivered("3", QOS_0), normal]);
+        assert_eq!(wire.server.suback(wire.now, *request, &[]), Err(AnswerError::NotConnected));
         wire.assert_sent(&[
             connack(false),
             PubAck::new(super::id(5)).into(),
@@ -326,7 +329,7 @@ fn refusals_that_name_another_server() {
     let mut door = Door::asked(config(), &small);
     let properties = ConnAckProperties { server_reference: Some(text("other.example:1883")), ..Default::default() };
     let result = door.acceptor.refuse_with(door.now, ConnAckReasonCode::ServerMoved, &properties);
-    assert_eq!(result, Err(CommandError::TooLarge { limit: 20 }));
+    assert_eq!(result, Err(RefuseError::TooLarge { limit: 20 }));
     door.assert_silent();
     door.acceptor.refuse(door.now, ConnAckReasonCode::ServerMoved).unwrap();
     assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::ServerMoved.into()))]);
@@ -413,11 +416,15 @@ fn an_authentication_of_several_steps() {
     let mut door = Door::asked(config(), &authenticating());
     for step in [&b"1"[..], b"2", b""] {
         door.acceptor.challenge(door.now, step).unwrap();
-        assert_eq!(door.acceptor.challenge(door.now, step), Err(CommandError::NoConnect), "it is the client's turn");
-        assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoConnect));
+        assert_eq!(
+            door.acceptor.challenge(door.now, step),
+            Err(AuthenticateError::NoConnect),
+            "it is the client's turn"
+        );
+        assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoConnect));
         assert_eq!(
             door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-            Some(CommandError::NoConnect)
+            Some(AcceptError::NoConnect)
         );
         door.assert_sent(&[auth(CONTINUE, "M", step)]);
         door.later(9_999);
@@ -541,7 +548,7 @@ fn auth_before_the_challenge_waits_for_the_decision() {
 fn a_client_without_a_method_cannot_be_challenged() {
     for version in Version::ALL {
         let mut door = Door::asked(config(), &lasting(version));
-        assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(CommandError::NoAuthentication));
+        assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(AuthenticateError::NoAuthentication));
         door.assert_silent();
         door.acceptor.accept(door.now, None, Accept::default()).unwrap();
     }
@@ -556,7 +563,7 @@ fn a_challenge_too_large_for_the_client_is_an_error() {
         ..Default::default()
     });
     let mut door = Door::asked(config(), &connect);
-    assert_eq!(door.acceptor.challenge(door.now, &[7; 30]), Err(CommandError::TooLarge { limit: 30 }));
+    assert_eq!(door.acceptor.challenge(door.now, &[7; 30]), Err(AuthenticateError::TooLarge { limit: 30 }));
     door.assert_silent();
     door.acceptor.challenge(door.now, &[7; 10]).unwrap();
     let properties = AuthProperties {
@@ -573,19 +580,20 @@ fn an_acceptance_that_cannot_be_sent_changes_nothing() {
     let connect = v5_with(ConnectProperties { maximum_packet_size: 40.try_into().ok(), ..Default::default() });
     let mut door = Door::asked(config(), &connect);
     let long = Some("x".repeat(50));
+    let invalid = |id, text: &str| {
+        let error = mqtt_sansio::Utf8Str::new(text).unwrap_err().into();
+        AcceptError::Text { field: Field::Property(id), error }
+    };
     let refusals = [
-        (Accept { server_reference: long.clone(), ..Accept::default() }, CommandError::TooLarge { limit: 40 }),
+        (Accept { server_reference: long.clone(), ..Accept::default() }, AcceptError::TooLarge { limit: 40 }),
         (
             Accept { server_reference: Some("x".repeat(70_000)), ..Accept::default() },
-            CommandError::from(mqtt_sansio::Utf8Str::new(&"x".repeat(70_000)).unwrap_err()),
+            invalid(PropertyId::ServerReference, &"x".repeat(70_000)),
         ),
-        (
-            Accept { reason_string: Some("\0".into()), ..Accept::default() },
-            CommandError::from(mqtt_sansio::Utf8Str::new("\0").unwrap_err()),
-        ),
+        (Accept { reason_string: Some("\0".into()), ..Accept::default() }, invalid(PropertyId::ReasonString, "\0")),
         (
             Accept { user_properties: vec![("\0".into(), "x".into())], ..Accept::default() },
-            CommandError::from(mqtt_sansio::Utf8Str::new("\0").unwrap_err()),
+            invalid(PropertyId::UserProperty, "\0"),
         ),
     ];
     for (accept, expected) in refusals {
@@ -647,7 +655,7 @@ fn an_empty_client_identifier_is_assigned_one() {
         let accept = Accept { assigned_client_id: Some("given".into()), ..Accept::default() };
         if version == Version::V5 {
             let result = door.acceptor.accept(door.now, None, Accept::default());
-            assert_eq!(result.err().map(|it| it.reason), Some(CommandError::NoClientIdentifier));
+            assert_eq!(result.err().map(|it| it.reason), Some(AcceptError::NoClientIdentifier));
         }
         let mut server = door.acceptor.accept(door.now, None, accept).unwrap();
         assert_eq!(server.client_id(), "given");
@@ -730,7 +738,7 @@ fn earlier_versions_may_use_unsupported_features() {
         let retained = mqtt_sansio::codec::Publish { retain: true, ..publish("3", delivery(QOS_1, 3)) };
         let events =
             wire.receive(&[published("1", delivery(QOS_2, 1)), published("2", delivery(QOS_2, 2)), retained.into()]);
-        assert_eq!(events, [told("1", QOS_2), told("2", QOS_2), told("3", QOS_1)]);
+        assert_eq!(events, [delivered("1", QOS_2), delivered("2", QOS_2), delivered("3", QOS_1)]);
         wire.subscribe(4, &["a/#", "$share/g/b"]);
     }
 }
@@ -741,7 +749,7 @@ fn the_limits_of_the_current_connection_apply() {
     let mut wire = Wire::lasting(Version::V5);
     wire.lose();
     wire.config = Arc::new(ServerConfig { maximum_qos: QOS_0, topic_alias_maximum: 7, ..config() });
-    wire.back(&v5());
+    wire.reconnect(&v5());
     let announced = ConnAckProperties {
         maximum_qos: Some(MaximumQoS::AtMostOnce),
         topic_alias_maximum: Some(7),
@@ -755,7 +763,7 @@ fn the_limits_of_the_current_connection_apply() {
     .into()]);
     let properties = mqtt_sansio::codec::PublishProperties { topic_alias: 7.try_into().ok(), ..Default::default() };
     let aliased = mqtt_sansio::codec::Publish { properties, ..publish("x", delivery(QOS_0, 0)) };
-    assert_eq!(wire.receive(&[aliased.into()]), [told("x", QOS_0)]);
+    assert_eq!(wire.receive(&[aliased.into()]), [delivered("x", QOS_0)]);
     assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 1))]), [protocol_error(ProtocolError::QoSNotSupported)]);
 }
 
@@ -766,7 +774,7 @@ fn a_late_decision_does_not_count_against_keep_alive() {
     let connect = Connect { keep_alive: 2, ..authenticating() };
     let mut door = Door::asked(config(), &connect);
     let mut server = door.acceptor.accept(at(10), None, Accept::default()).unwrap();
-    let told = server.poll_timeout(at(10));
-    assert_eq!(told, None, "nobody was silent");
+    let reported = server.poll_timeout(at(10));
+    assert_eq!(reported, None, "nobody was silent");
     assert_eq!(server.deadline(), Some(at(13)));
 }

@@ -154,11 +154,11 @@ fn check(bytes: &[u8], what: &str) {
         ([Event::Close(_)], Some(level)) if (5..0x80).contains(&level) || level == 0x85 => {
             let [0x20, 3, 0, code, 0] = sent[..] else { panic!("{what}: {sent:02x?} for {events:?}") };
             assert!(code >= 0x80, "{what}: {code:#04x}");
-            let told = match events[0] {
+            let reported = match events[0] {
                 Event::Close(Why::Malformed(code) | Why::Refused(code)) => code.value(),
                 ref other => panic!("{what}: {other:?}"),
             };
-            assert_eq!(code, told, "{what}");
+            assert_eq!(code, reported, "{what}");
         }
         // Before 5.0 there are return codes for the version and the client identifier only.
         ([Event::Close(_)], Some(_)) => {
@@ -261,11 +261,11 @@ fn answers_to_malformed_connects() {
         assert_eq!(sent, expected, "{what}");
         // The answer is the same however the packet is split.
         let mut door = Door::new(config(), Version::V5);
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for end in 1..=bytes.len() {
-            told.extend(door.receive_bytes(&bytes[..end]).0);
+            reported.extend(door.receive_bytes(&bytes[..end]).0);
         }
-        assert_eq!((told, door.take()), (events, expected.to_vec()), "{what}");
+        assert_eq!((reported, door.take()), (events, expected.to_vec()), "{what}");
     }
 }
 

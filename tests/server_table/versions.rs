@@ -6,12 +6,12 @@ use bytes::Bytes;
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Packet, PubAck, PubComp, PubRec, PubRel, Publish, PublishProperties, UserProperty,
 };
-use mqtt_sansio::server::{AbandonReason, ServerConfig};
-use mqtt_sansio::{Message, SessionExpiry, Version};
+use mqtt_sansio::server::{AnswerError, ServerConfig};
+use mqtt_sansio::{AbandonReason, Message, SessionExpiry, Version};
 
 use super::server::{
-    Event, QOS_0, QOS_1, QOS_2, Wire, again, config, connack, delivery, id, lasting, lost, publish, published,
-    subscribe, subscription, success, text, told, will,
+    Event, QOS_0, QOS_1, QOS_2, Wire, abandoned, again, config, connack, delivered, delivery, id, lasting, publish,
+    published, subscribe, subscription, success, text, will,
 };
 
 const PAIRS: [(Version, Version); 6] = [
@@ -27,7 +27,7 @@ const PAIRS: [(Version, Version); 6] = [
 #[track_caller]
 fn change(wire: &mut Wire, version: Version) {
     assert_eq!(wire.lose(), []);
-    wire.back(&lasting(version));
+    wire.reconnect(&lasting(version));
     assert_eq!(wire.server.version(), version);
     assert_eq!(wire.poll(), []);
 }
@@ -94,7 +94,7 @@ fn properties_are_left_out_before_5_0() {
         wire.server.publish(wire.now, &message("2", QOS_2)).unwrap();
         wire.server.publish(wire.now, &message("3", QOS_0)).unwrap();
         wire.later(10_000);
-        wire.back(&lasting(version));
+        wire.reconnect(&lasting(version));
         wire.poll();
         let bare = |payload, delivery| Publish { retain: true, ..publish(payload, delivery) }.into();
         wire.assert_sent(&[
@@ -140,13 +140,13 @@ fn a_message_expires_in_every_version() {
         let token = wire.server.publish(wire.now, &message).unwrap();
         wire.poll();
         // The client reconnects, and its connection is lost before a byte of the message has left.
-        wire.back(&lasting(version));
+        wire.reconnect(&lasting(version));
         wire.poll();
         wire.server.closed(wire.now);
         assert_eq!(wire.poll(), []);
         wire.later(6_000);
-        wire.back(&lasting(Version::V5));
-        assert_eq!(wire.poll(), [lost(token, AbandonReason::Expired)], "{version}");
+        wire.reconnect(&lasting(Version::V5));
+        assert_eq!(wire.poll(), [abandoned(token, AbandonReason::Expired)], "{version}");
         wire.assert_sent(&[connack(true)]);
     }
 }
@@ -156,12 +156,12 @@ fn a_message_expires_in_every_version() {
 fn identifiers_of_received_messages_are_known() {
     for (first, second) in PAIRS {
         let mut wire = Wire::lasting(first);
-        assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [told("x", QOS_2)]);
+        assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [delivered("x", QOS_2)]);
         change(&mut wire, second);
         wire.assert_sent(&[present(second)]);
         assert_eq!(wire.receive(&[published("x", again(QOS_2, 5)), PubRel::new(id(5)).into()]), []);
         wire.assert_sent(&[PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);
-        assert_eq!(wire.receive(&[published("y", delivery(QOS_2, 5))]), [told("y", QOS_2)]);
+        assert_eq!(wire.receive(&[published("y", delivery(QOS_2, 5))]), [delivered("y", QOS_2)]);
     }
 }
 
@@ -195,7 +195,7 @@ fn limits_belong_to_the_connection() {
     ]);
     wire.lose();
     // Messages above the new limit are dropped [MQTT-3.1.2-24, MQTT-3.1.2-25] and reported.
-    wire.back(&small);
+    wire.reconnect(&small);
     let acks = |number| -> Packet<'static> { PubAck::new(id(number)).into() };
     wire.poll();
     let mut events = Vec::new();
@@ -216,13 +216,13 @@ fn the_will_is_that_of_the_last_connection() {
     let of_v311 = Connect { will: Some(will("at once", 0)), ..lasting(Version::V311) };
     let mut wire = Wire::connected(config(), &of_v5);
     assert_eq!(wire.lose(), []);
-    wire.back(&of_v311);
+    wire.reconnect(&of_v311);
     assert_eq!(wire.poll(), [], "it is back before the delay has passed [MQTT-3.1.3-9]");
     assert_eq!(wire.server.session_expiry_interval(), SessionExpiry::NEVER);
     assert_eq!(wire.lose(), [Event::Will("at once".into())]);
     wire.later(1_000_000_000);
     assert_eq!(wire.poll(), []);
-    wire.back(&of_v5);
+    wire.reconnect(&of_v5);
     wire.assert_sent(&[connack(true)]);
     wire.lose();
     wire.later(100_000);
@@ -240,7 +240,7 @@ fn requests_are_not_carried_over() {
         change(&mut wire, second);
         let code = mqtt_sansio::codec::SubAckReasonCode::GrantedQoS0;
         let result = wire.server.suback(wire.now, request, &[code]);
-        assert_eq!(result, Err(mqtt_sansio::CommandError::EarlierConnection));
+        assert_eq!(result, Err(AnswerError::EarlierConnection));
         wire.assert_sent(&[present(second)]);
         let subscriptions = [subscription("t")];
         assert!(matches!(wire.receive(&[subscribe(1, &subscriptions)])[..], [Event::Subscribe(..)]));
@@ -255,10 +255,10 @@ fn a_new_session_in_another_version() {
         let token = wire.publish("1", QOS_2);
         wire.receive(&[published("x", delivery(QOS_2, 5))]);
         wire.lose();
-        wire.back(&Connect { clean_start: true, ..lasting(second) });
-        assert_eq!(wire.poll(), [lost(token, AbandonReason::Session)]);
+        wire.reconnect(&Connect { clean_start: true, ..lasting(second) });
+        assert_eq!(wire.poll(), [abandoned(token, AbandonReason::Session)]);
         wire.assert_sent(&[connack(false)]);
-        assert_eq!(wire.receive(&[published("y", delivery(QOS_2, 5))]), [told("y", QOS_2)]);
+        assert_eq!(wire.receive(&[published("y", delivery(QOS_2, 5))]), [delivered("y", QOS_2)]);
         wire.take();
         wire.publish("2", QOS_1);
         assert_eq!(wire.sent_payloads(), ["2"]);

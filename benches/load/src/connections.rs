@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 use mqtt_sansio::codec::Subscription;
-use mqtt_sansio::{Message, QoS};
+use mqtt_sansio::{Message, Outcome, QoS};
 
 use crate::arguments::ConnectionsArguments;
 use crate::broker::Broker;

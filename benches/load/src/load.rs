@@ -6,9 +6,9 @@ use std::process;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 use mqtt_sansio::codec::Subscription;
-use mqtt_sansio::{Message, QoS, ReceivedMessage};
+use mqtt_sansio::{Message, Outcome, QoS, ReceivedMessage};
 
 use crate::arguments::{Case, LoadArguments, Shape};
 use crate::crowd::{Crowd, PATIENCE, Task};

@@ -17,7 +17,7 @@
 //! net.cut_after(23); // the connection is lost when 23 more bytes have arrived
 //! net.run_until_quiet();
 //! assert_eq!(net.delivered_to_server(), ["1"]);
-//! # Ok::<(), mqtt_sansio::CommandError>(())
+//! # Ok::<(), mqtt_sansio::PublishError>(())
 //! ```
 //!
 //! - The client is the [`ClientSession`](mqtt_sansio::client::ClientSession) of the tested program: give it commands with

@@ -7,14 +7,14 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use mqtt_sansio::client::{AbandonReason, ClientConfig, ClientSession, Resumption};
+use mqtt_sansio::client::{ClientConfig, ClientSession, Resumption, SubscribeError};
 use mqtt_sansio::codec::{
     ConnAck, Delivery, Disconnect, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, Publish, SubAck,
     SubAckReasonCode, Subscription,
 };
 use mqtt_sansio::{
-    CommandError, Instant, Message, Overflow, PacketId, QoS, Receipt, SessionExpiry, Token, TopicFilter, TopicName,
-    Version,
+    AbandonReason, AckError, Instant, Message, Overflow, PacketId, PublishError, QoS, Receipt, SessionExpiry, Token,
+    TopicFilter, TopicName, Version,
 };
 use mqtt_sansio_testkit::{Event, Fate, Log, ModelServer, Pair, Random, Reconnect};
 
@@ -32,7 +32,7 @@ fn keeping(version: Version) -> ClientConfig {
 }
 
 #[test]
-fn a_message_survives_a_cut() -> Result<(), CommandError> {
+fn a_message_survives_a_cut() -> Result<(), PublishError> {
     let mut net = Pair::seeded(42).client(keeping(Version::V5)).server(ModelServer::default());
     let now = net.now();
     net.client().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
@@ -92,13 +92,13 @@ impl Application {
         let now = net.now();
         match net.client().ack(now, receipt, code) {
             Ok(()) => {
-                assert_eq!(net.client().ack(now, receipt, code), Err(CommandError::AlreadyAcknowledged));
+                assert_eq!(net.client().ack(now, receipt, code), Err(AckError::AlreadyAcknowledged));
                 if qos == QoS::ExactlyOnce && !code.is_error() {
                     self.take_over(payload);
                 }
             }
             Err(error) => {
-                assert!(matches!(error, CommandError::EarlierConnection | CommandError::NotConnected), "{error}")
+                assert!(matches!(error, AckError::EarlierConnection | AckError::NotConnected), "{error}")
             }
         }
     }
@@ -410,7 +410,7 @@ impl Schedule {
             Ok(token) => {
                 self.published.push(Published { token, topic, payload, qos, is_stored: false, is_lost: false })
             }
-            Err(CommandError::TooLarge { .. } | CommandError::QueueFull) => {}
+            Err(PublishError::TooLarge { .. } | PublishError::QueueFull) => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -426,7 +426,7 @@ impl Schedule {
         };
         match result {
             Ok(token) => self.requested.push((token, subscribes, filter.into())),
-            Err(error) => assert_eq!(error, CommandError::QueueFull),
+            Err(error) => assert_eq!(error, SubscribeError::QueueFull),
         }
     }
 

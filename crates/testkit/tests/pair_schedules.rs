@@ -6,10 +6,13 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::ops::Range;
 use std::time::Duration;
 
-use mqtt_sansio::client::{AbandonReason, Authentication, ClientConfig, Resumption};
+use mqtt_sansio::client::{Authentication, ClientConfig, Resumption, SubscribeError};
 use mqtt_sansio::codec::{Disconnect, PubAckReasonCode, Subscription};
-use mqtt_sansio::server::{ServerConfig, Will};
-use mqtt_sansio::{CommandError, Message, Overflow, QoS, Receipt, SessionExpiry, Token, TopicFilter, Version};
+use mqtt_sansio::server::ServerConfig;
+use mqtt_sansio::{
+    AbandonReason, AckError, Message, Overflow, PublishError, QoS, Receipt, SessionExpiry, Token, TopicFilter, Version,
+    Will,
+};
 use mqtt_sansio_testkit::{EngineServer, Event, Fate, Pair, Random, Received, Reconnect, Ticket, accept_all};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -63,18 +66,18 @@ impl Application {
         &mut self,
         place: usize,
         code: PubAckReasonCode,
-        mut ack: impl FnMut(Receipt) -> Result<(), CommandError>,
+        mut ack: impl FnMut(Receipt) -> Result<(), AckError>,
     ) {
         let (payload, qos, receipt) = self.open.remove(place);
         match ack(receipt) {
             Ok(()) => {
-                assert_eq!(ack(receipt), Err(CommandError::AlreadyAcknowledged));
+                assert_eq!(ack(receipt), Err(AckError::AlreadyAcknowledged));
                 if qos == QoS::ExactlyOnce && !code.is_error() {
                     self.taken_over.insert(payload);
                 }
             }
             Err(error) => {
-                assert!(matches!(error, CommandError::EarlierConnection | CommandError::NotConnected), "{error}")
+                assert!(matches!(error, AckError::EarlierConnection | AckError::NotConnected), "{error}")
             }
         }
     }
@@ -130,7 +133,7 @@ impl Applications {
 }
 
 #[test]
-fn a_message_survives_a_cut() -> Result<(), CommandError> {
+fn a_message_survives_a_cut() -> Result<(), PublishError> {
     let mut net = Pair::seeded(42).client(keeping(Version::V5)).server(accept_all());
     let now = net.now();
     net.client().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
@@ -405,7 +408,7 @@ impl Schedule {
         let now = self.net.now();
         match self.net.client().publish(now, &Message::new(topic, &payload).qos(qos)) {
             Ok(name) => self.from_client.push(Published { name, topic, payload, qos }),
-            Err(CommandError::TooLarge { .. } | CommandError::QueueFull | CommandError::QoSNotSupported { .. }) => {}
+            Err(PublishError::TooLarge { .. } | PublishError::QueueFull | PublishError::QoSNotSupported { .. }) => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -422,8 +425,8 @@ impl Schedule {
         };
         let has_session = self.net.server().has_session();
         match error {
-            CommandError::TooLarge { .. } | CommandError::QueueFull => {}
-            CommandError::NotConnected => assert!(qos == QoS::AtMostOnce || !has_session, "it can be kept"),
+            PublishError::TooLarge { .. } | PublishError::QueueFull => {}
+            PublishError::NotConnected => assert!(qos == QoS::AtMostOnce || !has_session, "it can be kept"),
             error => panic!("{error}"),
         }
     }
@@ -439,7 +442,7 @@ impl Schedule {
         };
         match result {
             Ok(token) => self.requested.push((token, subscribes, filter.into())),
-            Err(error) => assert_eq!(error, CommandError::QueueFull),
+            Err(error) => assert_eq!(error, SubscribeError::QueueFull),
         }
     }
 

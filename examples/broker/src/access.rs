@@ -1,4 +1,4 @@
-//! The policy: who may connect, publish and subscribe; and what is logged.
+//! The policy: permissions to connect, publish and subscribe, and the log of events.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -13,22 +13,22 @@ use tracing::{debug, info, warn};
 use crate::acl::{Acl, Who};
 use crate::users::{Check, Slow, Users};
 
-/// Who may do what, as the command line says.
+/// The permissions on the command line.
 #[derive(Default)]
 pub(crate) struct Rights {
-    /// Without users everybody is let in, and no user name is proven.
+    /// The users. Without them every client is accepted, and no user name counts as verified.
     pub(crate) users: Option<Users>,
-    /// Whether clients without a user name are let in although there are users.
+    /// Whether clients without a user name are accepted although there are users.
     pub(crate) allow_anonymous: bool,
     pub(crate) acl: Option<Acl>,
-    /// Filters that nobody may subscribe to.
+    /// Filters that no client may subscribe to.
     pub(crate) denied: Vec<String>,
 }
 
 /// The policy.
 pub(crate) struct Access {
     rights: Rights,
-    /// The peers of the connections, by the connections' indexes.
+    /// The peers of the connections, by connection index.
     peers: Vec<Option<(ConnectionId, Peer)>>,
 }
 
@@ -42,16 +42,16 @@ pub(crate) struct Peer {
     check: Option<Box<PasswordCheck>>,
 }
 
-/// The identity of a client, as far as the transport proves it.
+/// The identity of a client, as far as the transport verifies it.
 #[derive(Debug)]
 pub(crate) enum Identity {
-    /// The transport proves nothing.
+    /// The transport verifies nothing.
     Unproven,
     /// The client has a certificate, with this common name if the certificate has exactly one.
     Certificate(Option<Box<str>>),
 }
 
-/// A password that is to be checked while others go on.
+/// A password to check on another thread.
 pub(crate) struct PasswordCheck {
     pub(crate) id: DecisionId,
     pub(crate) slow: Slow,
@@ -65,7 +65,7 @@ impl Access {
         Self { rights, peers: Vec::new() }
     }
 
-    /// A connection is there.
+    /// Records the peer of a new connection.
     pub(crate) fn came_from(&mut self, connection: ConnectionId, peer: Peer) {
         if self.peers.len() <= connection.index() {
             self.peers.resize_with(connection.index() + 1, || None);
@@ -105,11 +105,11 @@ impl Access {
         self.peer(connection).map(|peer| peer.address)
     }
 
-    /// The user name of a client, and the check of its password if that takes a while.
+    /// Returns the user name of a client, and the check of its password if that takes a while.
     ///
     /// # Errors
     ///
-    /// The reason code that the client is refused with.
+    /// The reason code to refuse the client with.
     fn identify<'a>(
         &self,
         identity: &'a Identity,
@@ -143,13 +143,13 @@ impl Peer {
 }
 
 impl PasswordCheck {
-    /// The answer to a client whose password was checked.
+    /// Returns the answer to a client whose password was checked.
     pub(crate) fn admission(self, is_right: bool) -> Admission {
         if is_right { self.admission } else { ConnAckReasonCode::BadUserNameOrPassword.into() }
     }
 }
 
-/// A client as the access control list knows it: the user name of an accepted client is proven.
+/// A client in the terms of the access control list: the user name of an accepted client is verified.
 fn who(client: Client<'_>) -> Who<'_> {
     Who { client: client.id, user: client.user_name }
 }
@@ -166,13 +166,14 @@ impl Policy for Access {
             Ok(identified) => identified,
             Err(code) => return Decision::Now(code.into()),
         };
-        // Nobody is asked again when a will is published. One under `$SYS`, such as bridges have, never is.
+        // A will is checked here only, and not when it is published. A will under `$SYS`, such as bridges have, is
+        // never published.
         let who = Who { client: connect.client_identifier.as_str(), user };
         let will = connect.will.filter(|will| will.topic.levels().next() != Some(b"$SYS"));
         let is_refused = |acl: &Acl| will.is_some_and(|will| !acl.may_write(who, will.topic));
         let admission = match self.rights.acl.as_ref().is_some_and(is_refused) {
             true => ConnAckReasonCode::NotAuthorized.into(),
-            // A name that is not proven is nobody's: not in the access control list, and not as the owner of a session.
+            // An unverified user name is ignored: by the access control list, and as the owner of a session.
             false => Admission::AcceptAs { user_name: user.map(Into::into), accept: Box::new(Accept::default()) },
         };
         let Some(slow) = slow else { return Decision::Now(admission) };
@@ -209,7 +210,7 @@ impl Policy for Access {
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             Notice::Connected { client, session_present } => {
-                let Client { connection, id, user_name, version } = client;
+                let Client { connection, id, user_name, version, .. } = client;
                 if let Some(peer) = self.peer_mut(connection) {
                     peer.user = user_name.map(Into::into);
                 }
@@ -224,13 +225,13 @@ impl Policy for Access {
             }
             // The address of this connection is not known yet.
             Notice::Refused { connection, why: why @ Ended::TooMany, .. } => warn!(%connection, %why, "refused"),
-            // The user name of a client that is refused is what it claims.
+            // The user name of a refused client is not verified.
             Notice::Refused { connection, client_id, user_name, why } => {
                 let address = self.address(connection).map(display);
                 let why = why.to_string();
                 info!(%connection, address, client = client_id, user = user_name, why, "refused");
             }
-            // There may be as many of these as a client likes: an operator is told their number, see `drops`.
+            // A client can cause any number of these, so an operator sees their number only, see `drops`.
             Notice::PublishRefused { client, topic, reason_code } => {
                 let Client { connection, id, user_name, .. } = client;
                 debug!(%connection, client = id, user = user_name, topic, %reason_code, "a message is refused");

@@ -1,4 +1,4 @@
-//! A connection: bytes from a stream to the broker, and back.
+//! A connection: moves bytes between a stream and the broker.
 
 use std::future::poll_fn;
 use std::io;
@@ -24,7 +24,7 @@ use crate::origin::{Guest, Principal, Stage};
 use crate::rate::Meter;
 use crate::throttle::Throttle;
 
-/// As many pieces are written at a time.
+/// The number of pieces in one write.
 const PIECES: usize = 64;
 
 /// Maximum number of bytes that are written in one turn, give or take a piece.
@@ -48,25 +48,25 @@ impl Stream for TlsStream<Throttle<TcpStream>> {
     }
 }
 
-/// A stream, and the connection that it is.
+/// A stream and its connection.
 struct Connection<S> {
     driver: Rc<Driver>,
     id: ConnectionId,
     stream: S,
     guest: Guest,
-    /// What was read and not taken: the beginning of a packet, as a rule.
+    /// Received bytes that the broker has not taken, usually the beginning of a packet.
     rest: Vec<u8>,
     /// What holds the client's input back, if something does.
     held: Option<Box<HeldBack>>,
     /// The client's password, until its check begins.
     check: Option<Box<Queued>>,
-    /// Whether anything was written: otherwise closing the stream can lose nothing.
+    /// Whether anything was written: otherwise closing the stream cannot lose anything.
     has_written: bool,
-    /// Whether nothing can be written any more.
+    /// Whether writing has failed for good.
     is_lost: bool,
-    /// How long input is read once nothing can be written any more.
+    /// How long input is still read after writing has failed.
     farewell: Option<Pin<Box<Sleep>>>,
-    /// The end of the stream, once the connection is over.
+    /// The closing of the stream, once the connection is over.
     linger: Option<Linger>,
 }
 
@@ -85,9 +85,9 @@ struct Queued {
     give_up: Pin<Box<Sleep>>,
 }
 
-/// Why no more bytes are moved.
+/// The reason why no more bytes are moved.
 enum End {
-    /// The connection is over, and the stream is closed as far as that is possible.
+    /// The connection is over, and the stream is closed as far as possible.
     Over,
     /// The client has closed the stream.
     Closed,
@@ -112,7 +112,7 @@ enum Step {
     End(End),
 }
 
-/// Moves bytes until the connection is over, or the stream is.
+/// Moves bytes until the connection or the stream has ended.
 pub(crate) async fn run<S: Stream>(driver: Rc<Driver>, stream: S, guest: Guest, peer: Peer) {
     let opened = Opened::new(Rc::clone(&driver), peer);
     let id = opened.id();
@@ -137,7 +137,7 @@ pub(crate) async fn run<S: Stream>(driver: Rc<Driver>, stream: S, guest: Guest, 
         Ok(End::Closed) => {}
         Err(error) => debug!(%id, %error, "the transport was lost"),
     }
-    // The broker is told at once. TLS and WebSocket may still have something to write: an alert, or a CLOSE frame.
+    // The broker is told at once. TLS and WebSocket may still have output: an alert, or a CLOSE frame.
     driver.detach(id);
     connection.rest = Vec::new();
     connection.check = None;
@@ -149,7 +149,7 @@ pub(crate) async fn run<S: Stream>(driver: Rc<Driver>, stream: S, guest: Guest, 
 }
 
 impl<S: Stream> Connection<S> {
-    /// One turn: writes and reads a bounded amount; done when the connection or the stream is over.
+    /// Does one turn: writes and reads a bounded amount. Ready when the connection or stream has ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<End>> {
         self.driver.wait(self.id, context);
         let mut room = READ;
@@ -168,7 +168,7 @@ impl<S: Stream> Connection<S> {
     /// Writes, and reads as much as there is room for.
     fn step(&mut self, context: &mut Context<'_>, room: &mut usize) -> io::Result<Step> {
         let written = self.write(context);
-        // After what was read in the last step, and what has become possible by writing.
+        // For other connections that the last read, or the writing, has made ready.
         self.driver.wake(Some(self.id));
         if written == Written::Enough {
             context.waker().wake_by_ref();
@@ -279,7 +279,7 @@ impl<S: Stream> Connection<S> {
         if self.guest.is_accepted() { linger::LARGEST_PACKET } else { linger::STRANGER }
     }
 
-    /// Closes the stream of a connection that is over, once all is written, or after a while.
+    /// Closes the stream of a connection that is over, once its output is written or a timeout has passed.
     fn poll_end(&mut self, context: &mut Context<'_>, written: Written) -> Poll<()> {
         let is_written = written == Written::All;
         if self.is_lost || (is_written && !self.has_written) {
@@ -296,16 +296,16 @@ impl<S: Stream> Connection<S> {
         linger.poll(stream, &mut driver.buffer.borrow_mut(), is_written, context)
     }
 
-    /// Ends the time in which input is still read although nothing can be written.
+    /// Ends the time for which input is still read after writing has failed.
     fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let farewell = self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(linger::PATIENCE)));
         farewell.as_mut().poll(context)
     }
 
-    /// Writes what there is, as far as the stream takes it, and as one turn allows.
+    /// Writes the output, as far as the stream takes it and one turn allows.
     ///
-    /// When it takes nothing ever again, that is not the end: what the client has said before can still be read, its
-    /// DISCONNECT perhaps. What was to be written is thrown away then, so that it does not keep input from being taken.
+    /// A write error does not end the connection: packets that the client has sent before, such as DISCONNECT, can
+    /// still be read. The output is then discarded, so that it does not stop the input.
     fn write(&mut self, context: &mut Context<'_>) -> Written {
         if !self.is_lost {
             match self.poll_write_pieces(context) {
@@ -340,7 +340,7 @@ impl<S: Stream> Connection<S> {
                 return Poll::Ready(Ok(Written::Enough));
             }
             let stream = Pin::new(&mut self.stream);
-            // One piece, as nearly always, costs the system less than a list of one.
+            // A single piece, which is the usual case, costs the system less than a list of one.
             let chunk = transmit.chunk();
             let written = if chunk.len() == transmit.remaining() {
                 ready!(stream.poll_write(context, &chunk[..chunk.len().min(WRITE)]))?
@@ -358,7 +358,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Reads something, and gives it to the broker; false at the end of the stream.
+    /// Reads once, and gives the bytes to the broker. Returns false at the end of the stream.
     fn poll_read(&mut self, context: &mut Context<'_>, room: &mut usize) -> Poll<io::Result<bool>> {
         let driver = Rc::clone(&self.driver);
         let mut buffer = driver.buffer.borrow_mut();
@@ -380,7 +380,7 @@ impl<S: Stream> Connection<S> {
         Poll::Ready(Ok(true))
     }
 
-    /// Reads into a buffer as much as there is room for; nothing at the end of the stream.
+    /// Reads into a buffer as much as there is room for. Returns no bytes at the end of the stream.
     fn poll_fill<'b>(
         &mut self,
         context: &mut Context<'_>,
@@ -395,7 +395,7 @@ impl<S: Stream> Connection<S> {
         Poll::Ready(Ok(&buffer[..count]))
     }
 
-    /// Gives the broker again what it has not taken, as far as it is released; whether it takes some of it now.
+    /// Gives the broker the released part of the bytes that it has not taken. Returns whether it takes some of them now.
     fn take_rest(&mut self) -> bool {
         let now = self.driver.now();
         let size = match &mut self.held {
@@ -416,7 +416,7 @@ impl<S: Stream> Connection<S> {
             held.released -= taken;
         }
         if self.rest.is_empty() {
-            self.rest = Vec::new(); // an idle connection holds nothing
+            self.rest = Vec::new(); // an idle connection has no buffer
         }
         self.count_rest();
         taken != 0
@@ -446,18 +446,18 @@ mod tests {
     use crate::access::{Access, Identity, Rights};
     use crate::tests::limits;
 
-    /// CONNECT of 3.1.1, with a will.
+    /// A CONNECT of 3.1.1 with a will.
     const CONNECT: &[u8] = b"\x10\x14\x00\x04MQTT\x04\x06\x00\x3c\x00\x01c\x00\x01w\x00\x02!!";
     const DISCONNECT: &[u8] = b"\xe0\x00";
 
-    /// What the reader of a stream meets after what was said.
+    /// The result of a read after the scripted bytes.
     #[derive(Clone, Copy)]
     enum After {
         End,
         Panic,
     }
 
-    /// A stream that nobody listens to any more, or whose writer takes all. What was said before is still to be read.
+    /// A stream whose writes fail or succeed, with scripted bytes to read.
     struct Scripted {
         input: VecDeque<&'static [u8]>,
         is_broken: bool,
@@ -491,7 +491,7 @@ mod tests {
         }
     }
 
-    /// Runs a connection over such a stream in a task of its own, and returns whether it has panicked.
+    /// Runs a connection over a scripted stream in a task of its own. Returns whether it has panicked.
     fn has_panicked(driver: &Rc<Driver>, stream: Scripted) -> bool {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_the_end_of_one_connection() {
+    fn a_panic_ends_one_connection_only() {
         let driver = driver();
         let stream = Scripted { input: [CONNECT].into(), is_broken: false, after: After::Panic };
         assert!(has_panicked(&driver, stream));

@@ -1,4 +1,4 @@
-//! The broker, and those who wait for it.
+//! The broker, and the tasks that wait for it.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -21,7 +21,7 @@ use crate::origin::{OriginLimits, Origins, Principal};
 use crate::rate::{Meter, Rates};
 use crate::turns::Turns;
 
-/// As much is read in one turn. Connections share one buffer: what an idle one holds is not worth speaking of.
+/// The number of bytes read in one turn. All connections use one buffer in turns, so that an idle one needs little memory.
 pub(crate) const READ: usize = 64 * 1024;
 
 /// The limits that are not the broker's but the driver's.
@@ -29,8 +29,9 @@ pub(crate) const READ: usize = 64 * 1024;
 pub(crate) struct Limits {
     pub(crate) origins: OriginLimits,
     pub(crate) rates: Rates,
-    /// Maximum number of passwords that are checked at a time, and how long a client waits for the check to begin.
+    /// The maximum number of passwords that are checked at a time.
     pub(crate) checks: usize,
+    /// The maximum time a client waits for the check of its password to begin.
     pub(crate) max_wait: Duration,
 }
 
@@ -45,22 +46,21 @@ pub(crate) struct Driver {
     clock: StdClock,
     /// The task of each connection.
     tasks: RefCell<Vec<Option<(ConnectionId, Waker)>>>,
-    /// When [`run`](Self::run) wakes up, if it sleeps until some time; it is told when that is too late.
+    /// When [`run`](Self::run) wakes up, if it sleeps until some time. It is notified if that is too late.
     wakes_at: Cell<Option<Instant>>,
-    /// Number of streams whose connections were opened, and that are not closed yet.
+    /// Number of streams that are not closed yet.
     streams: Cell<usize>,
     closed: Notify,
 }
 
-/// A connection, for as long as there is a task for it. However the task ends, by a panic too, the broker is told that the
-/// connection is gone.
+/// A connection with a task. However the task ends, also by a panic, the broker is told that the connection has ended.
 pub(crate) struct Opened {
     driver: Rc<Driver>,
     id: ConnectionId,
 }
 
 impl Opened {
-    /// A transport was accepted.
+    /// Opens the connection of an accepted transport.
     pub(crate) fn new(driver: Rc<Driver>, peer: Peer) -> Self {
         let id = {
             let mut broker = driver.broker.borrow_mut();
@@ -80,7 +80,7 @@ impl Opened {
 impl Drop for Opened {
     fn drop(&mut self) {
         self.driver.streams.set(self.driver.streams.get() - 1);
-        // A second panic while the task unwinds from a first one would end the program.
+        // A second panic while the task unwinds from a first one would abort the program.
         if catch_unwind(AssertUnwindSafe(|| self.driver.detach(self.id))).is_err() {
             error!(id = %self.id, "the broker does not know that the connection is gone");
         }
@@ -142,7 +142,7 @@ impl Driver {
         self.clock.now()
     }
 
-    /// The task of a connection is to be woken when there is something for it.
+    /// Registers the task of a connection, to be woken when the connection is ready.
     pub(crate) fn wait(&self, id: ConnectionId, context: &Context<'_>) {
         let mut tasks = self.tasks.borrow_mut();
         if tasks.len() <= id.index() {
@@ -154,7 +154,7 @@ impl Driver {
         }
     }
 
-    /// Wakes the tasks of those connections for which there is something, but for the one that is awake.
+    /// Wakes the tasks of the connections that are ready, except for the running one.
     pub(crate) fn wake(&self, awake: Option<ConnectionId>) {
         let mut broker = self.broker.borrow_mut();
         let tasks = self.tasks.borrow();
@@ -172,7 +172,7 @@ impl Driver {
         }
     }
 
-    /// A connection is gone. Its stream may still be open.
+    /// Tells the broker that a connection has ended. Its stream may still be open.
     pub(crate) fn detach(&self, id: ConnectionId) {
         {
             let mut broker = self.broker.borrow_mut();
@@ -207,7 +207,7 @@ impl Driver {
         tokio::time::sleep(self.clock.until(at))
     }
 
-    /// Gives the broker the answer to a client, unless the client is gone.
+    /// Gives the broker the answer to a client, unless its connection has ended.
     fn answer(&self, id: DecisionId, admission: Admission) {
         {
             let mut broker = self.broker.borrow_mut();
@@ -226,7 +226,7 @@ impl Driver {
         let (slow, password) = (check.slow.clone(), std::mem::take(&mut check.password));
         let computed = tokio::task::spawn_blocking(move || slow.fits(&password));
         self.spawn(principal, async move {
-            // A password whose check has failed in any way is not right.
+            // A password whose check has failed with an error is not right.
             let is_right = computed.await.unwrap_or(false);
             drop(turn);
             driver.answer(id, check.admission(is_right));
@@ -277,7 +277,7 @@ impl Driver {
         self.wake(None);
     }
 
-    /// Tells all clients that it is over.
+    /// Disconnects all clients.
     pub(crate) fn shut_down(&self) {
         let ids: Vec<_> = self.tasks.borrow().iter().flatten().map(|(id, _)| *id).collect();
         for id in ids {
@@ -286,7 +286,7 @@ impl Driver {
         self.wake(None);
     }
 
-    /// Number of streams that are open, those that linger too.
+    /// Number of open streams, including those that are being closed.
     pub(crate) const fn streams(&self) -> usize {
         self.streams.get()
     }

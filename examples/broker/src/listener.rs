@@ -1,4 +1,4 @@
-//! Where connections come from.
+//! Listening sockets.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use crate::throttle::Throttle;
 use crate::websocket::{self, WebSocket};
 use crate::{connection, linger, tls};
 
-/// What is spoken below MQTT.
+/// The protocol below MQTT.
 #[derive(Clone)]
 pub(crate) enum Transport {
     Tcp,
@@ -43,13 +43,13 @@ pub(crate) struct Listener {
     transport: Transport,
 }
 
-/// How long TLS and WebSocket have to be set up.
+/// The timeout of the TLS and WebSocket handshakes.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long nothing is accepted when the system has no room for more.
+/// The pause in accepting when the system has no room for more connections.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens on all addresses, and says so.
+/// Listens on all addresses, and prints a line for each.
 pub(crate) async fn bind_all(arguments: &Arguments) -> Result<Vec<Listener>> {
     let mut wanted: Vec<_> = arguments.tcp().into_iter().map(|address| (address, Transport::Tcp)).collect();
     if let (false, Some(cert), Some(key)) = (arguments.tls.is_empty(), &arguments.cert, &arguments.key) {
@@ -72,8 +72,8 @@ pub(crate) async fn bind_all(arguments: &Arguments) -> Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-/// Listens on all addresses that a name stands for. Those that this machine does not have, of IPv6 perhaps, are left out if
-/// there is another one.
+/// Listens on all addresses of a host name. Addresses that this machine does not have, for example of IPv6, are skipped
+/// if another one works.
 async fn bind(address: &Address) -> io::Result<Vec<TcpListener>> {
     let mut sockets = Vec::new();
     let mut left_out = None;
@@ -107,14 +107,14 @@ impl Listener {
         self.socket.local_addr().unwrap()
     }
 
-    /// Accepts connections for ever.
+    /// Accepts connections without end.
     pub(crate) async fn run(self, driver: Rc<Driver>) {
         let mut has_failed = false;
         loop {
             match self.socket.accept().await {
                 Ok((stream, address)) => {
                     has_failed = false;
-                    // What is to be written is written at once: it was collected before.
+                    // Output is sent at once, because the broker has coalesced it already.
                     if let Err(error) = stream.set_nodelay(true) {
                         debug!(%error, "packets may be held back");
                     }
@@ -133,8 +133,8 @@ impl Listener {
     }
 }
 
-/// Begins to serve a connection. Each transport has a task of its own kind, as large as it needs. A connection beyond the
-/// limits of its address is closed at once: what it would speak is not known yet.
+/// Starts to serve a connection. Each transport has its own type of task, so that each is as small as possible. A connection
+/// beyond the limits of its address is closed at once: its protocol version is not known yet.
 fn serve(driver: &Rc<Driver>, stream: TcpStream, address: SocketAddr, transport: Transport) {
     let stage = if matches!(transport, Transport::Tcp) { Stage::Connecting } else { Stage::Handshake };
     let Some(mut guest) = driver.origins.enter(address.ip(), stage) else {
@@ -158,7 +158,7 @@ fn serve(driver: &Rc<Driver>, stream: TcpStream, address: SocketAddr, transport:
                 }
                 Ok(Err((error, mut stream))) => {
                     info!(%address, %error, "no TLS");
-                    // The client should get the alert that tells why.
+                    // The client should receive the alert with the reason.
                     stream.lift_limits();
                     linger::close(&mut stream, &owner.buffer, linger::STRANGER).await;
                 }

@@ -14,11 +14,11 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use crate::connection::Stream;
 use crate::frames::{Frames, ProtocolError};
 
-/// Maximum payload of a frame that is sent; a packet may be in several, and several packets in one \[MQTT-6.0.0-2\]. A
-/// client that does not read makes the broker hold one such frame, and one PONG.
+/// Maximum payload of a frame that is sent. A packet may span several frames, and a frame may contain several packets
+/// \[MQTT-6.0.0-2\]. For a client that does not read, the broker holds one such frame and one PONG.
 const LARGEST_FRAME: usize = 16 * 1024;
 
-/// An idle connection holds a buffer of at most this size.
+/// The maximum size of the buffer of an idle connection.
 const IDLE_BUFFER: usize = 4096;
 
 /// Maximum number of bytes of headers and of control frames until the client is accepted: as many as CONNECT may have.
@@ -28,7 +28,7 @@ const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PONG: u8 = 0x8a;
 
-/// Status code of a CLOSE frame: the purpose of the connection is fulfilled.
+/// Status code of a CLOSE frame for a normal closure.
 const NORMAL: u16 = 1000;
 
 /// The bytes in the binary frames of a WebSocket.
@@ -38,13 +38,13 @@ const NORMAL: u16 = 1000;
 pub(crate) struct WebSocket {
     stream: TcpStream,
     frames: Frames,
-    /// Frames that are being written.
+    /// Frames to write.
     out: Vec<u8>,
-    /// Number of bytes of `out` that are written.
+    /// Number of bytes of `out` that were written.
     written: usize,
     /// Number of bytes that were read and are no payload, until the client is accepted.
     overhead: Option<u64>,
-    /// Whether a CLOSE frame was put into `out`.
+    /// Whether `out` contains a CLOSE frame.
     is_closing: bool,
 }
 
@@ -71,8 +71,8 @@ pub(crate) async fn accept(stream: &mut TcpStream) -> Result<(), Error> {
             }
         }
     };
-    // Only the handshake is the library's: it collects whole frames, and bytes after the request are an error of its. The
-    // request may have 64 KiB.
+    // The library does the handshake only: it buffers whole frames, and refuses bytes after the request. The request may
+    // have 64 KiB.
     let config = WebSocketConfig::default().read_buffer_size(0);
     let error = match tokio_tungstenite::accept_hdr_async_with_config(&mut *stream, choose, Some(config)).await {
         Ok(_) => return Ok(()),
@@ -110,12 +110,12 @@ fn answer(error: &Error) -> Option<String> {
 }
 
 impl WebSocket {
-    /// A WebSocket on a stream on which it was [agreed on](accept).
+    /// Creates a WebSocket on a stream after the [handshake](accept).
     pub(crate) fn new(stream: TcpStream) -> Self {
         Self { stream, frames: Frames::default(), out: Vec::new(), written: 0, overhead: Some(0), is_closing: false }
     }
 
-    /// Puts a frame into the buffer.
+    /// Appends a frame to the buffer.
     fn put<'a>(&mut self, first: u8, length: usize, pieces: impl Iterator<Item = &'a [u8]>) {
         self.out.push(first);
         if length < 126 {
@@ -156,7 +156,7 @@ impl WebSocket {
         }
     }
 
-    /// Begins to send a frame as soon as the one before is written; returns the number of bytes in it.
+    /// Starts to send a frame once the previous one is written. Returns the number of payload bytes.
     fn poll_send<'a>(
         &mut self,
         context: &mut Context<'_>,
@@ -169,7 +169,7 @@ impl WebSocket {
         }
         let length = length.min(LARGEST_FRAME);
         self.put(BINARY, length, pieces);
-        // The bytes are taken, whether they leave now or later.
+        // The bytes are in the buffer, whether they leave now or later.
         match self.poll_empty(context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(length)),

@@ -247,7 +247,8 @@ impl Ops<'_> {
             let decoded = codec::decode(&peer.received, peer.version, Limits::from_client());
             let is_left = match decoded {
                 Ok(Decoded::Incomplete { .. }) => true,
-                // A CONNECT with a malformed length is buffered until its protocol level tells how to answer.
+                // A CONNECT with a malformed length is buffered until its protocol level determines the form of the
+                // answer.
                 Err(error) => error.packet() == Some(PacketType::Connect) && error.field() == Field::RemainingLength,
                 Ok(Decoded::Packet { .. }) => false,
             };

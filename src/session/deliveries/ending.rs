@@ -7,8 +7,8 @@ use super::Deliveries;
 use super::outbound::{Flow, Stage};
 use super::queue::{Kind, Waiting};
 use crate::codec::{PacketId, PacketType, QoS};
+use crate::session::command_error::UnknownToken;
 use crate::session::effects::Effects;
-use crate::session::error::CommandError;
 use crate::session::outcome::AbandonReason;
 use crate::session::store::journal::Record;
 use crate::session::token::Token;
@@ -34,12 +34,12 @@ impl Deliveries {
     }
 
     /// Gives up the operation with this token.
-    pub(crate) fn withdraw(&mut self, token: Token, effects: &mut Effects) -> Result<(), CommandError> {
+    pub(crate) fn withdraw(&mut self, token: Token, effects: &mut Effects) -> Result<(), UnknownToken> {
         if let Some(waiting) = self.queue.as_mut().and_then(|queue| queue.remove(token)) {
             self.give_up_queued(&waiting, AbandonReason::Withdrawn, effects);
             self.drop_empty_queue();
         } else {
-            let (id, _) = self.outbound.find(token).ok_or(CommandError::UnknownToken)?;
+            let (id, _) = self.outbound.find(token).ok_or(UnknownToken)?;
             self.abandon(id, AbandonReason::Withdrawn, effects);
         }
         Ok(())

@@ -17,8 +17,8 @@ use self::budget::{Budget, BudgetLimits};
 use self::inbound::Inbound;
 use self::outbound::{Ack, Acknowledged, Flow, Outbound, Stage};
 use self::queue::{Kind, Overflow, Queue, Waiting};
+use super::command_error::NotQueued;
 use super::effects::Effects;
-use super::error::CommandError;
 use super::limits::ConnectionLimits;
 use super::outcome::AbandonReason;
 use super::store::journal::Record;
@@ -311,12 +311,12 @@ impl Deliveries {
     /// never be delivered. Older messages are not dropped for a packet that is larger than the limit.
     ///
     /// The check comes before the encoding, so that publishing to a full queue costs next to nothing.
-    pub(crate) fn check_room(&self, limits: &ConnectionLimits, bytes: usize) -> Result<(), CommandError> {
+    pub(crate) fn check_room(&self, limits: &ConnectionLimits, bytes: usize) -> Result<(), NotQueued> {
         let droppable = match (&self.queue, limits.overflow) {
             (Some(queue), Overflow::DropOldest) => (queue.messages(), queue.message_bytes()),
             _ => (0, 0),
         };
-        if self.budget.fits(limits.budget, bytes, droppable) { Ok(()) } else { Err(CommandError::QueueFull) }
+        if self.budget.fits(limits.budget, bytes, droppable) { Ok(()) } else { Err(NotQueued::QueueFull) }
     }
 
     /// Drops the oldest queued messages until `bytes` more bytes can be stored. Only valid after

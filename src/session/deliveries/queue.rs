@@ -13,7 +13,7 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Refuses the new message with [`CommandError::QueueFull`](crate::CommandError::QueueFull). This is the default.
+    /// Refuses the new message with `QueueFull`. This is the default.
     #[default]
     Refuse,
     /// Drops the oldest queued messages to make room for the new one, and reports their outcome as

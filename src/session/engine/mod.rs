@@ -9,12 +9,13 @@ use core::num::NonZeroU8;
 use bytes::Bytes;
 
 use super::backlog::Backlog;
+use super::command_error::{AuthenticateError, DisconnectError, NotQueued, PublishError, SubscribeError, UnknownToken};
 use super::deliveries::Deliveries;
 use super::deliveries::outbound::Stage;
 use super::deliveries::queue::{Kind, Waiting};
 use super::effects::Effects;
 use super::endpoint::Peer;
-use super::error::{CommandError, ProtocolError};
+use super::error::ProtocolError;
 use super::limits::ConnectionLimits;
 use super::link::transmit::Transmit;
 use super::link::{Link, Sent};
@@ -53,7 +54,7 @@ pub(crate) enum Admission {
     /// is full, or other packets are to be sent before the message.
     Wait,
     /// The message can be neither sent nor queued.
-    Refuse(CommandError),
+    Refuse(PublishError),
 }
 
 impl Engine {
@@ -170,8 +171,14 @@ impl Engine {
     }
 
     /// Returns whether the engine can proceed without input.
-    pub(crate) fn is_due(&self, limits: &ConnectionLimits) -> bool {
-        self.has_report() || (limits.is_open && self.link.has_released_input(limits)) || self.can_send_more(limits)
+    #[inline]
+    pub(crate) fn is_due(&self, limits: impl FnOnce() -> ConnectionLimits) -> bool {
+        self.has_report()
+            || ((self.link.has_left_input() || self.deliveries.has_backlog()) && {
+                let limits = limits();
+                (limits.is_open && self.link.has_left_input() && self.has_room_for_answers(&limits))
+                    || self.can_send_more(&limits)
+            })
     }
 
     /// Returns whether input is taken: not while too many answers are in the output.
@@ -262,7 +269,7 @@ impl Engine {
 
     /// Publishes a message, at once if possible.
     #[inline]
-    pub(crate) fn publish(&mut self, peer: &mut impl Peer, message: &Message<'_>) -> Result<Token, CommandError> {
+    pub(crate) fn publish(&mut self, peer: &mut impl Peer, message: &Message<'_>) -> Result<Token, PublishError> {
         let message = message.checked()?;
         let limits = peer.limits();
         if limits.is_open {
@@ -282,11 +289,11 @@ impl Engine {
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
         expires_after: u32,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, PublishError> {
         match self.admission(limits, message.qos) {
             Admission::Send if message.qos == QoS::AtMostOnce => self.send_unacknowledged(limits, message, large),
             Admission::Send => self.send_acknowledged(limits, message, large, expires_after),
-            Admission::Wait => self.enqueue_message(limits, message, large, expires_after),
+            Admission::Wait => self.enqueue_message(*limits, message, large, expires_after),
             Admission::Refuse(why) => Err(why),
         }
     }
@@ -296,7 +303,7 @@ impl Engine {
     pub(crate) fn admission(&self, limits: &ConnectionLimits, qos: QoS) -> Admission {
         if !limits.is_open {
             let waits = qos != QoS::AtMostOnce || limits.queues_qos_0;
-            return if waits { Admission::Wait } else { Admission::Refuse(CommandError::NotConnected) };
+            return if waits { Admission::Wait } else { Admission::Refuse(PublishError::NotConnected) };
         }
         if self.link.has_room(limits) && self.deliveries.is_next(limits, qos) {
             Admission::Send
@@ -311,10 +318,10 @@ impl Engine {
         limits: &ConnectionLimits,
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, PublishError> {
         let limit = limits.max_packet_size;
         if !self.link.put_message(message, Delivery::AtMostOnce, large, limit)? {
-            return Err(CommandError::TooLarge { limit });
+            return Err(PublishError::TooLarge { limit });
         }
         let token = self.deliveries.take_token();
         self.effects.report_mut().push_in_output(token, self.link.end());
@@ -328,9 +335,9 @@ impl Engine {
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
         expires_after: u32,
-    ) -> Result<Token, CommandError> {
+    ) -> Result<Token, PublishError> {
         let Some(id) = self.deliveries.next_id() else {
-            return self.enqueue_message(limits, message, large, expires_after);
+            return self.enqueue_message(*limits, message, large, expires_after);
         };
         let starts_at = self.link.end();
         let is_simple = self.link.sends_full_topics() && large.is_none() && self.effects.journal().is_none();
@@ -341,25 +348,26 @@ impl Engine {
                 return Ok(self.deliveries.begin_small(delivery.qos(), self.now, expires_after, starts_at, packet));
             }
         }
-        self.send_and_store(limits, message, id, large, expires_after)
+        self.send_and_store(*limits, message, id, large, expires_after)
     }
 
     /// Sends a message whose stored packet differs from the sent one, or for which there may be no room.
+    // The limits are passed by value to functions that are not inlined, so that the caller need not have them in memory.
     #[inline(never)]
     fn send_and_store(
         &mut self,
-        limits: &ConnectionLimits,
+        limits: ConnectionLimits,
         message: &MessageRef<'_>,
         id: PacketId,
         large: Option<&Bytes>,
         expires_after: u32,
-    ) -> Result<Token, CommandError> {
-        self.check_message(limits, message, large)?;
+    ) -> Result<Token, PublishError> {
+        self.check_message(&limits, message, large)?;
         let (stored, limit) = (Stored::message(message, large, self.version())?, limits.max_packet_size);
-        self.deliveries.make_room(limits, stored.len(), &mut self.effects);
+        self.deliveries.make_room(&limits, stored.len(), &mut self.effects);
         let starts_at = self.link.end();
         if !self.link.put_message(message, Delivery::new(message.qos, id, false), large, limit)? {
-            return Err(CommandError::TooLarge { limit });
+            return Err(PublishError::TooLarge { limit });
         }
         let (now, effects) = (self.now, &mut self.effects);
         Ok(self.deliveries.begin(message.qos, now, expires_after, starts_at, stored, effects))
@@ -369,15 +377,15 @@ impl Engine {
     #[inline(never)]
     fn enqueue_message(
         &mut self,
-        limits: &ConnectionLimits,
+        limits: ConnectionLimits,
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
         expires_after: u32,
-    ) -> Result<Token, CommandError> {
-        self.check_message(limits, message, large)?;
+    ) -> Result<Token, PublishError> {
+        self.check_message(&limits, message, large)?;
         let stored = Stored::message(message, large, self.version())?;
         let (kind, now, effects) = (Kind::Message(message.qos), self.now, &mut self.effects);
-        Ok(self.deliveries.enqueue(limits, kind, now, expires_after, stored, effects))
+        Ok(self.deliveries.enqueue(&limits, kind, now, expires_after, stored, effects))
     }
 
     /// Checks that a message can be encoded, is not too large for the peer, and can be stored.
@@ -386,8 +394,8 @@ impl Engine {
         limits: &ConnectionLimits,
         message: &MessageRef<'_>,
         large: Option<&Bytes>,
-    ) -> Result<(), CommandError> {
-        self.check_size(limits, Stored::message_len(message, large, self.version())?)
+    ) -> Result<(), PublishError> {
+        Ok(self.check_size(limits, Stored::message_len(message, large, self.version())?)?)
     }
 
     /// Checks that a packet of this size is not too large for the peer, and can be stored.
@@ -395,17 +403,17 @@ impl Engine {
     /// The Maximum Packet Size of the peer is known for an open connection only. The next connection may have another
     /// limit, so that of the protocol applies until then. A stored packet that is too large for the next connection is
     /// dropped then \[MQTT-3.1.2-24, MQTT-3.1.2-25\].
-    fn check_size(&self, limits: &ConnectionLimits, size: usize) -> Result<(), CommandError> {
+    fn check_size(&self, limits: &ConnectionLimits, size: usize) -> Result<(), NotQueued> {
         let limit = limits.max_packet_size;
         if size > limit as usize {
-            Err(CommandError::TooLarge { limit })
+            Err(NotQueued::TooLarge { limit })
         } else {
             self.deliveries.check_room(limits, size)
         }
     }
 
     /// Sends a request, at once if possible.
-    pub(crate) fn request(&mut self, peer: &mut impl Peer, request: &Request<'_>) -> Result<Token, CommandError> {
+    pub(crate) fn request(&mut self, peer: &mut impl Peer, request: &Request<'_>) -> Result<Token, SubscribeError> {
         let limits = peer.limits();
         let stored = Stored::request(request, self.version())?;
         self.check_size(&limits, stored.len())?;
@@ -421,12 +429,10 @@ impl Engine {
     /// Returns whether a queued packet can be sent, or a message can be sent again.
     #[inline]
     pub(crate) fn can_send_more(&self, limits: &ConnectionLimits) -> bool {
-        self.deliveries.has_backlog() && self.has_sendable_backlog(limits)
-    }
-
-    #[cold]
-    fn has_sendable_backlog(&self, limits: &ConnectionLimits) -> bool {
-        limits.is_open && self.link.has_room(limits) && self.deliveries.has_next(self.deliveries.next_source(limits))
+        limits.is_open
+            && self.deliveries.has_backlog()
+            && self.link.has_room(limits)
+            && self.deliveries.has_next(self.deliveries.next_source(limits))
     }
 
     /// Sends as many packets as possible: first the messages to be sent again, then the queue in order.
@@ -437,7 +443,7 @@ impl Engine {
     }
 
     /// Gives up the operation with this token.
-    pub(crate) fn withdraw(&mut self, token: Token) -> Result<(), CommandError> {
+    pub(crate) fn withdraw(&mut self, token: Token) -> Result<(), UnknownToken> {
         self.deliveries.withdraw(token, &mut self.effects)
     }
 
@@ -496,7 +502,7 @@ impl Engine {
     }
 
     /// Puts DISCONNECT into the output, without properties that would make it too large.
-    pub(crate) fn put_disconnect(&mut self, disconnect: &Disconnect<'_>, limit: u32) -> Result<(), CommandError> {
+    pub(crate) fn put_disconnect(&mut self, disconnect: &Disconnect<'_>, limit: u32) -> Result<(), DisconnectError> {
         self.link.put_disconnect(disconnect, limit)
     }
 
@@ -507,7 +513,7 @@ impl Engine {
         reason_code: AuthReasonCode,
         data: &[u8],
         limit: u32,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AuthenticateError> {
         self.link.put_auth(method, reason_code, data, limit)
     }
 

@@ -5,11 +5,12 @@ use crate::codec::{
     AckProperties, DecodeError, Delivery, Packet, PacketId, PacketType, PubAckReasonCode, PubRec, PubRelReasonCode,
     Publish, PublishProperties, QoS, ReasonCode, Short, Version,
 };
-use crate::session::deliveries::ack::OrderedAck;
-use crate::session::deliveries::inbound::{Arrival, BadReceipt, Receipt};
+use crate::session::command_error::AckError;
+use crate::session::deliveries::ack::encode_ack;
+use crate::session::deliveries::inbound::{Arrival, NotOwed, Receipt};
 use crate::session::deliveries::outbound::{Ack, Acknowledged, Stage};
 use crate::session::endpoint::{Peer, SessionAction, Stop, halt};
-use crate::session::error::{CommandError, ProtocolError};
+use crate::session::error::ProtocolError;
 use crate::session::limits::ConnectionLimits;
 use crate::session::link::partial::Partial;
 use crate::session::message::{PayloadPart, ReceivedMessage, Topic};
@@ -17,7 +18,13 @@ use crate::session::outcome::{Done, Outcome};
 use crate::session::store::journal::Record;
 
 impl Engine {
-    /// Returns whether a packet can be taken out of the input.
+    /// Notes that no input is left.
+    #[inline(always)]
+    pub(in crate::session) const fn input_taken(&mut self) {
+        self.link.input_taken();
+    }
+
+    /// Returns whether a packet can be taken out of the input, which is not empty.
     #[inline(always)]
     pub(in crate::session) fn takes_input(&mut self, limits: &ConnectionLimits, input: &[u8]) -> bool {
         self.link.takes_input(limits, input)
@@ -181,22 +188,25 @@ impl Engine {
     ) -> Result<Option<Receipt>, Option<ProtocolError>> {
         match delivery {
             Delivery::AtMostOnce => Ok(None),
-            Delivery::AtLeastOnce { id, .. } => self.arrive(limits, id, QoS::AtLeastOnce),
-            Delivery::ExactlyOnce { id, .. } => self.arrive(limits, id, QoS::ExactlyOnce),
+            Delivery::AtLeastOnce { id, .. } => {
+                self.arrive(id, QoS::AtLeastOnce, limits.receive_maximum, limits.manual_acks)
+            }
+            Delivery::ExactlyOnce { id, .. } => {
+                self.arrive(id, QoS::ExactlyOnce, limits.receive_maximum, limits.manual_acks)
+            }
         }
     }
 
     #[inline]
     fn arrive(
         &mut self,
-        limits: &ConnectionLimits,
         id: PacketId,
         qos: QoS,
+        receive_maximum: u16,
+        manual_acks: bool,
     ) -> Result<Option<Receipt>, Option<ProtocolError>> {
-        match self.deliveries.inbound_mut().arrive(id, qos, limits.receive_maximum) {
-            Arrival::New if limits.manual_acks => {
-                Ok(Some(self.deliveries.inbound_mut().expect(OrderedAck::waiting(id, qos))))
-            }
+        match self.deliveries.inbound_mut().arrive(id, qos, receive_maximum) {
+            Arrival::New if manual_acks => Ok(Some(self.deliveries.inbound_mut().expect(id, qos))),
             Arrival::New => {
                 if qos == QoS::ExactlyOnce {
                     self.effects.record(Record::OwnershipAccepted(id));
@@ -214,9 +224,9 @@ impl Engine {
 
     /// Acknowledges a duplicate of a message of QoS 2, after the acknowledgements that wait for the application.
     fn acknowledge_duplicate(&mut self, id: PacketId) {
-        if self.deliveries.inbound_mut().is_pending() {
-            self.deliveries.inbound_mut().expect(OrderedAck::duplicate(id));
-        } else if self.deliveries.inbound_mut().has(id) {
+        if self.deliveries.inbound().is_pending() {
+            self.deliveries.inbound_mut().expect_duplicate(id);
+        } else if self.deliveries.inbound().has(id) {
             self.acknowledge(id, QoS::ExactlyOnce, PubAckReasonCode::Success);
         } else {
             // The message was refused after its duplicate began to arrive.
@@ -248,55 +258,52 @@ impl Engine {
         receipt: Receipt,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AckError> {
         let version = self.version();
         let reason_code = if version == Version::V5 { reason_code } else { PubAckReasonCode::Success };
-        let ack = self.deliveries.inbound_mut().pending(receipt).map_err(|bad| match bad {
-            BadReceipt::EarlierConnection => CommandError::EarlierConnection,
-            BadReceipt::Used => CommandError::AlreadyAcknowledged,
+        let (id, qos) = self.deliveries.inbound().owed(receipt).map_err(|bad| match bad {
+            NotOwed::EarlierConnection => AckError::EarlierConnection,
+            NotOwed::Used => AckError::AlreadyAcknowledged,
         })?;
         if !limits.is_open {
-            return Err(CommandError::NotConnected); // nothing follows DISCONNECT
+            return Err(AckError::NotConnected); // nothing follows DISCONNECT
         }
-        let (id, qos) = (ack.id, ack.qos);
-        let is_plain = properties.is_empty();
-        if !is_plain {
-            ack.decide(reason_code, properties, version, limits.max_packet_size)?;
-        }
-        if qos == QoS::ExactlyOnce && !reason_code.is_error() && self.deliveries.inbound_mut().has(id) {
+        let packet = if properties.is_empty() {
+            None
+        } else {
+            Some(encode_ack(id, qos, reason_code, properties, version, limits.max_packet_size)?)
+        };
+        if qos == QoS::ExactlyOnce && !reason_code.is_error() && self.deliveries.inbound().has(id) {
             self.effects.record(Record::OwnershipAccepted(id));
         }
-        if is_plain {
-            // In the common case the acknowledgement is the next in the order of reception, and is sent without being
-            // stored.
-            if self.deliveries.inbound_mut().take_first(receipt) {
-                self.acknowledge(id, qos, reason_code);
-            } else if let Ok(ack) = self.deliveries.inbound_mut().pending(receipt) {
-                ack.decide(reason_code, properties, version, limits.max_packet_size)?;
-            } else {
-                bug!("the receipt was good a moment ago");
-            }
+        if !self.deliveries.inbound_mut().take_first(receipt) {
+            self.deliveries.inbound_mut().decide(receipt, reason_code, packet);
+            return Ok(());
+        }
+        match packet {
+            None => self.acknowledge(id, qos, reason_code),
+            Some(packet) => self.acknowledge_with(id, qos, reason_code, &packet),
         }
         while let Some(ack) = self.deliveries.inbound_mut().next_ready() {
+            let (id, qos) = (ack.id, ack.qos);
             match ack.packet() {
-                Some(packet) => self.acknowledge_with(&ack, packet),
+                Some(packet) => self.acknowledge_with(id, qos, ack.reason_code(), packet),
                 // A duplicate of a message that was refused.
-                None if ack.is_duplicate() && !self.deliveries.inbound_mut().has(ack.id) => {
-                    self.acknowledge(ack.id, ack.qos, PubAckReasonCode::UnspecifiedError);
+                None if ack.is_duplicate() && !self.deliveries.inbound().has(id) => {
+                    self.acknowledge(id, qos, PubAckReasonCode::UnspecifiedError);
                 }
-                None => self.acknowledge(ack.id, ack.qos, ack.reason_code()),
+                None => self.acknowledge(id, qos, ack.reason_code()),
             }
         }
         Ok(())
     }
 
     /// As [`acknowledge`](Self::acknowledge), with an encoded packet.
-    fn acknowledge_with(&mut self, ack: &OrderedAck, packet: &[u8]) {
-        let is_refused = ack.reason_code().is_error();
-        if ack.qos == QoS::ExactlyOnce && is_refused {
-            self.deliveries.inbound_mut().refuse(ack.id);
+    fn acknowledge_with(&mut self, id: PacketId, qos: QoS, reason_code: PubAckReasonCode, packet: &[u8]) {
+        if qos == QoS::ExactlyOnce && reason_code.is_error() {
+            self.deliveries.inbound_mut().refuse(id);
         }
-        if ack.qos == QoS::AtLeastOnce || is_refused {
+        if qos == QoS::AtLeastOnce || reason_code.is_error() {
             self.deliveries.inbound_mut().acked();
         }
         self.link.append_ack(packet);

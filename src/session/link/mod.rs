@@ -178,9 +178,10 @@ impl Link {
         !self.transmit.has_unsent_answers(limits.answer_limit)
     }
 
-    /// Returns whether input was left that would be taken now.
-    pub(crate) fn has_released_input(&self, limits: &ConnectionLimits) -> bool {
-        self.unfinished & INPUT_LEFT != 0 && self.has_room_for_answers(limits)
+    /// Returns whether input was left because too many answers were in the output.
+    #[inline]
+    pub(crate) const fn has_left_input(&self) -> bool {
+        self.unfinished & INPUT_LEFT != 0
     }
 
     /// Returns whether input has arrived since the last call.
@@ -189,13 +190,15 @@ impl Link {
         core::mem::replace(&mut self.has_input, false)
     }
 
-    /// Returns whether a packet can be taken out of the input.
+    /// Notes that no input is left.
+    #[inline]
+    pub(crate) const fn input_taken(&mut self) {
+        self.unfinished = 0;
+    }
+
+    /// Returns whether a packet can be taken out of the input, which is not empty.
     #[inline(always)]
     pub(crate) fn takes_input(&mut self, limits: &ConnectionLimits, input: &[u8]) -> bool {
-        if input.is_empty() {
-            self.unfinished = 0;
-            return false;
-        }
         let takes = self.has_room_for_answers(limits);
         if !takes {
             self.is_held = true;

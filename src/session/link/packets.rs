@@ -10,8 +10,8 @@ use crate::codec::{
     DisconnectReasonCode, EncodeError, Packet, PacketId, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
     PubRelReasonCode, PublishProperties, QoS, ReasonCode, Version,
 };
+use crate::session::command_error::{AuthenticateError, DisconnectError, PublishError};
 use crate::session::deliveries::ack::trim;
-use crate::session::error::CommandError;
 use crate::session::message::MessageRef;
 use crate::session::store::stored::Stored;
 use crate::text::Utf8Str;
@@ -48,11 +48,11 @@ impl Link {
         delivery: Delivery,
         stored: &Stored,
         limit: u32,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), PublishError> {
         if self.put_message(message, delivery, stored.payload(), limit)? {
             Ok(())
         } else {
-            Err(CommandError::TooLarge { limit })
+            Err(PublishError::TooLarge { limit })
         }
     }
 
@@ -210,7 +210,7 @@ impl Link {
 
     /// Puts DISCONNECT into the output. Properties that would make the packet larger than `limit` bytes are left out
     /// \[MQTT-3.14.2-3, MQTT-3.14.2-4\].
-    pub(crate) fn put_disconnect(&mut self, disconnect: &Disconnect<'_>, limit: u32) -> Result<(), CommandError> {
+    pub(crate) fn put_disconnect(&mut self, disconnect: &Disconnect<'_>, limit: u32) -> Result<(), DisconnectError> {
         let (version, Disconnect { reason_code, properties }) = (self.version, *disconnect);
         let has_reason = properties.reason_string.is_some();
         let fits = trim(has_reason, properties.user_properties, |with_reason, user_properties| {
@@ -219,7 +219,7 @@ impl Link {
             let disconnect = Disconnect { reason_code, properties };
             self.transmit.encode(limit, |out| disconnect.encode(version, out)).map(|packet| packet.is_some())
         })?;
-        if fits { Ok(()) } else { Err(CommandError::TooLarge { limit }) }
+        if fits { Ok(()) } else { Err(DisconnectError::TooLarge { limit }) }
     }
 
     /// Puts an AUTH, a step of an enhanced authentication, into the output.
@@ -229,7 +229,7 @@ impl Link {
         reason_code: AuthReasonCode,
         data: &[u8],
         limit: u32,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AuthenticateError> {
         let version = self.version;
         self.transmit.put_auth(version, method, reason_code, data, limit)
     }
@@ -244,13 +244,17 @@ impl Transmit {
         reason_code: AuthReasonCode,
         data: &[u8],
         limit: u32,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AuthenticateError> {
+        let Ok(method) = Utf8Str::new(method) else {
+            bug!("CONNECT has contained the authentication method");
+            return Err(AuthenticateError::NoAuthentication);
+        };
         let properties = AuthProperties {
-            authentication_method: Some(Utf8Str::new(method)?),
+            authentication_method: Some(method),
             authentication_data: (!data.is_empty()).then_some(data),
             ..AuthProperties::default()
         };
         let auth = Auth { reason_code, properties };
-        self.encode(limit, |out| auth.encode(version, out))?.map(drop).ok_or(CommandError::TooLarge { limit })
+        self.encode(limit, |out| auth.encode(version, out))?.map(drop).ok_or(AuthenticateError::TooLarge { limit })
     }
 }

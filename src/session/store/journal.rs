@@ -161,6 +161,7 @@ impl Journal {
 /// The error of reading bytes that are not a journal for the version of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("no record of a journal for this version of MQTT at byte {at}")]
+#[non_exhaustive]
 pub struct JournalError {
     /// Offset of the first record that is invalid, or that names another version of the protocol.
     pub at: usize,

@@ -1,9 +1,9 @@
 //! Owned copies of the actions of an endpoint.
 
-use mqtt_sansio::client::{AbandonReason, Action, Outcome, Resumption};
+use mqtt_sansio::client::{Action, Resumption};
 use mqtt_sansio::codec::{QoS, ReasonCode};
 use mqtt_sansio::server;
-use mqtt_sansio::{PayloadPart, Receipt, ReceivedMessage, Token};
+use mqtt_sansio::{AbandonReason, Outcome, PayloadPart, Receipt, ReceivedMessage, Token};
 
 /// An owned copy of an [`Action`] of the client, or of the [server](server::Action).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Log {
             dup: message.dup,
             receipt: message.receipt,
         };
-        assert_eq!(self.partial, None, "a message has come between the parts of another one");
+        assert_eq!(self.partial, None, "a message has arrived between the parts of another one");
         self.keep(received, message.missing);
     }
 

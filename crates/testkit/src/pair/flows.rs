@@ -88,7 +88,7 @@ impl Flows {
     /// The endpoint has sent a PUBLISH.
     pub(super) fn publish(&mut self, publish: &Publish<'_>) {
         let Some(id) = publish.delivery.packet_id().map(|id| id.get()) else { return };
-        assert!(self.quota > 0, "a message is above the Receive Maximum [MQTT-3.3.4-7, MQTT-3.3.4-9]");
+        assert!(self.quota > 0, "a message exceeds the Receive Maximum [MQTT-3.3.4-7, MQTT-3.3.4-9]");
         self.quota -= 1;
         let (qos, dup, connection) = (publish.delivery.qos(), publish.delivery.dup(), self.connection);
         let place = self.open.iter().position(|flow| flow.id == id);
@@ -96,7 +96,7 @@ impl Flows {
         let first_due = self.open.iter().position(is_due);
         match place.map(|place| &mut self.open[place]) {
             None => {
-                assert!(first_due.is_none(), "message {id} goes before older ones that are to be sent again");
+                assert!(first_due.is_none(), "message {id} is sent before the retransmission of older ones");
                 if dup && !self.is_restored {
                     assert!(self.torn > 0, "DUP is set in message {id}, which was never sent [MQTT-3.3.1-1]");
                     self.torn -= 1;
@@ -110,8 +110,11 @@ impl Flows {
                 assert!(flow.sent_on != connection, "message {id} is sent twice on a connection [MQTT-4.4.0-1]");
                 assert!(dup, "message {id} is sent again without DUP [MQTT-3.3.1-1], or its identifier is in use");
                 assert_eq!(flow.stage, Stage::Message(qos), "message {id} has changed its QoS [MQTT-4.4.0-1]");
-                assert_eq!(flow.payload, publish.payload, "message {id} is another one [MQTT-2.2.1-3]");
-                assert_eq!(first_due, place, "message {id} is not the next one to be sent again [MQTT-4.6.0-1]");
+                assert_eq!(
+                    flow.payload, publish.payload,
+                    "message {id} has another content than before [MQTT-2.2.1-3]"
+                );
+                assert_eq!(first_due, place, "message {id} is not the next one to retransmit [MQTT-4.6.0-1]");
                 flow.sent_on = connection;
             }
         }
@@ -130,7 +133,7 @@ impl Flows {
             self.released.push(id);
             return;
         }
-        assert!(self.released.contains(&id), "PUBREL of {id} goes without PUBREC [MQTT-4.3.3-4]");
+        assert!(self.released.contains(&id), "PUBREL of {id} without PUBREC [MQTT-4.3.3-4]");
         let due = self.pubrels_due.pop_front();
         assert_eq!(due, Some(id), "PUBREL of {id} is not in the order of the PUBRECs [MQTT-4.6.0-4]");
     }
@@ -150,7 +153,7 @@ impl Flows {
     /// The endpoint has sent PUBCOMP.
     pub(super) fn pubcomp(&mut self, id: u16) {
         let due = self.pubcomps_due.iter().position(|&due| due == id);
-        self.pubcomps_due.remove(due.unwrap_or_else(|| panic!("PUBCOMP of {id} goes without PUBREL [MQTT-4.3.3-11]")));
+        self.pubcomps_due.remove(due.unwrap_or_else(|| panic!("PUBCOMP of {id} without PUBREL [MQTT-4.3.3-11]")));
     }
 
     /// The endpoint has received a PUBLISH.
@@ -170,7 +173,7 @@ impl Flows {
     /// The endpoint has sent SUBACK or UNSUBACK.
     pub(super) fn answer(&mut self, subscribes: bool, id: u16) {
         let due = self.answers_due.iter().position(|&due| due == (subscribes, id));
-        let due = due.unwrap_or_else(|| panic!("request {id} is answered, but was not made [MQTT-3.8.4-2]"));
+        let due = due.unwrap_or_else(|| panic!("answer to request {id}, which was not received [MQTT-3.8.4-2]"));
         self.answers_due.remove(due);
     }
 

@@ -70,7 +70,7 @@ impl<S: Server> Pair<S> {
                 return;
             }
         }
-        panic!("it does not come to rest: {:?}", self.client);
+        panic!("the pair never becomes quiet: {:?}", self.client);
     }
 
     /// Returns whether no bytes are on their way and nothing is to be done now.
@@ -280,7 +280,7 @@ impl<S: Server> Pair<S> {
         let vectored: Vec<u8> = chunks[..filled].iter().flat_map(|chunk| chunk.iter().copied()).collect();
         let bytes = output.copy_to_bytes(count);
         let len = vectored.len().min(count);
-        assert!(vectored[..len] == bytes[..len], "the vectored chunks are not what the chunks are");
+        assert!(vectored[..len] == bytes[..len], "the vectored chunks differ from the chunks");
         self.rules.written(self.now, &bytes);
         if self.server_is_open {
             self.link.send(self.now, Way::ToServer, &bytes);
@@ -295,12 +295,12 @@ impl<S: Server> Pair<S> {
             && let Some(open) = self.server.open_operations()
         {
             let seen = self.server_rules.flows.open();
-            assert_eq!(open, seen, "the server has more or fewer identifiers in use than its packets show");
+            assert_eq!(open, seen, "the number of packet identifiers in use differs from the server's packets");
         }
         let is_written = self.client.is_connected() && !self.has_output();
         if is_written && self.client.waiting() == 0 {
             let (open, seen) = (self.client.open_operations(), self.rules.flows.open());
-            assert_eq!(open, seen, "the client has more or fewer identifiers in use than its packets show");
+            assert_eq!(open, seen, "the number of packet identifiers in use differs from the client's packets");
         }
     }
 }

@@ -5,8 +5,8 @@ use std::num::NonZeroU16;
 
 use bytes::Buf;
 use mqtt_sansio::broker::ConnectionId;
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
-use mqtt_sansio::{Instant, SessionExpiry, Token, Version};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+use mqtt_sansio::{Instant, Outcome, SessionExpiry, Token, Version};
 use mqtt_sansio_testkit::Random;
 
 use super::model::Model;

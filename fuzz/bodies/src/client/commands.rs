@@ -1,19 +1,21 @@
 //! Commands for the client.
 
+use core::fmt::Display;
+
 use arbitrary::{Arbitrary as _, Result};
 use bytes::{Buf as _, Bytes};
 use mqtt_sansio::client::ClientSession;
 use mqtt_sansio::codec::{AckProperties, PubAck, Publish, PublishProperties, QoS, Sender, Subscribe, Unsubscribe};
 use mqtt_sansio::generators::Lists;
-use mqtt_sansio::{CommandError, Instant, Message, Token};
+use mqtt_sansio::{Instant, Message, Token};
 
 use super::Ops;
 
 impl Ops<'_> {
     /// Gives a command, and checks that a refused one changes nothing.
-    pub(super) fn command<T>(
+    pub(super) fn command<T, E: Display>(
         &mut self,
-        command: impl FnOnce(&mut ClientSession, Instant) -> Result<T, CommandError>,
+        command: impl FnOnce(&mut ClientSession, Instant) -> Result<T, E>,
     ) -> Option<T> {
         fn state(client: &mut ClientSession) -> impl PartialEq + core::fmt::Debug + use<> {
             let journal = client.journal().map(|journal| journal.remaining());
@@ -34,7 +36,7 @@ impl Ops<'_> {
         }
     }
 
-    fn ask(&mut self, command: impl FnOnce(&mut ClientSession, Instant) -> Result<Token, CommandError>) {
+    fn ask<E: Display>(&mut self, command: impl FnOnce(&mut ClientSession, Instant) -> Result<Token, E>) {
         if let Some(token) = self.command(command) {
             let last = self.open.last().max(self.done.last());
             assert!(last.is_none_or(|last| *last < token), "tokens ascend");

@@ -10,15 +10,15 @@ use mqtt_sansio::codec::{
 };
 use mqtt_sansio::generators::Lists;
 use mqtt_sansio::server::{Accept, Acceptor, ServerSession};
-use mqtt_sansio::{CommandError, Instant, Message, SessionExpiry};
+use mqtt_sansio::{Instant, Message, SessionExpiry};
 
 use super::Ops;
 
 impl Ops<'_> {
     /// Gives the session a command, and checks that a refused one changes nothing.
-    pub(super) fn command<T>(
+    pub(super) fn command<T, E: Display>(
         &mut self,
-        command: impl FnOnce(&mut ServerSession, Instant) -> Result<T, CommandError>,
+        command: impl FnOnce(&mut ServerSession, Instant) -> Result<T, E>,
     ) -> Option<T> {
         fn state(session: &mut ServerSession) -> impl PartialEq + core::fmt::Debug + use<> {
             let counts = (session.open_operations(), session.waiting(), session.in_flight());

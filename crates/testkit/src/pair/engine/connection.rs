@@ -63,9 +63,9 @@ impl EngineServer {
             // 3.1 has no Session Present flag.
             Ok(Decoded::Packet { packet: Packet::ConnAck(_), .. }) if version == Version::V31 => outlives && !is_clean,
             Ok(Decoded::Packet { packet: Packet::ConnAck(connack), .. }) => connack.session_present,
-            other => panic!("an accepted client is sent CONNACK first [MQTT-3.2.0-1], and not {other:?}"),
+            other => panic!("the first packet to an accepted client is not CONNACK but {other:?} [MQTT-3.2.0-1]"),
         };
-        assert!(!is_present || (outlives && !is_clean), "a session is present that there is not [MQTT-3.2.2-2]");
+        assert!(!is_present || (outlives && !is_clean), "Session Present without a session [MQTT-3.2.2-2]");
         self.beginnings += u32::from(!is_present);
         self.session = Some(session);
     }
@@ -96,7 +96,7 @@ impl EngineServer {
                 self.look();
                 assert!(
                     self.tickets.values().all(Option::is_some),
-                    "what was published has an outcome when all is over"
+                    "a message has no outcome although the session has expired"
                 );
                 self.forget();
             }

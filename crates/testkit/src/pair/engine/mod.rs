@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mqtt_sansio::codec::{ConnAckReasonCode, QoS};
 use mqtt_sansio::server::{Acceptor, ServerConfig, ServerSession};
-use mqtt_sansio::{AbandonReason, CommandError, Instant, Message, Token};
+use mqtt_sansio::{AbandonReason, Instant, Message, PublishError, Token};
 
 use super::event::{Event, Fate, Log, Received};
 use crate::random::Random;
@@ -95,12 +95,12 @@ impl EngineServer {
     ///
     /// # Errors
     ///
-    /// Those of [`ServerSession::publish`], and [`CommandError::NotConnected`] if there is no session.
-    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Ticket, CommandError> {
+    /// Those of [`ServerSession::publish`], and [`PublishError::NotConnected`] if there is no session.
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Ticket, PublishError> {
         self.now = now;
-        let session = self.session.as_mut().ok_or(CommandError::NotConnected)?;
+        let session = self.session.as_mut().ok_or(PublishError::NotConnected)?;
         let ticket = Ticket(self.sessions, session.publish(self.now, message)?);
-        assert_eq!(self.tickets.insert(ticket, None), None, "{ticket:?} is given a second time");
+        assert_eq!(self.tickets.insert(ticket, None), None, "{ticket:?} was returned twice");
         Ok(ticket)
     }
 
@@ -166,7 +166,7 @@ impl EngineServer {
         for event in &self.log.events()[self.looked_at..] {
             let Event::Done(token, fate) = event else { continue };
             let ticket = Ticket(self.sessions, *token);
-            let known = self.tickets.get_mut(&ticket).unwrap_or_else(|| panic!("{ticket:?} was never given"));
+            let known = self.tickets.get_mut(&ticket).unwrap_or_else(|| panic!("{ticket:?} was never returned"));
             assert_eq!(*known, None, "{ticket:?} has more than one outcome");
             *known = Some(fate.clone());
         }

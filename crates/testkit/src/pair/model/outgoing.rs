@@ -118,8 +118,8 @@ impl ModelServer {
     pub(super) fn release(&mut self, id: PacketId) {
         let open = &mut self.session().outgoing.open;
         let flow = open.iter_mut().find(|flow| flow.id == id);
-        let flow = flow.unwrap_or_else(|| panic!("PUBREC of {id}, which is not in use"));
-        assert_eq!(flow.message.qos, QoS::ExactlyOnce, "PUBREC of {id}, which is of QoS 1");
+        let flow = flow.unwrap_or_else(|| panic!("PUBREC for packet identifier {id}, which is not in use"));
+        assert_eq!(flow.message.qos, QoS::ExactlyOnce, "PUBREC for packet identifier {id}, which is of QoS 1");
         flow.is_released = true;
         self.send(PubRel::new(id));
     }
@@ -128,10 +128,11 @@ impl ModelServer {
     pub(super) fn settled(&mut self, id: PacketId, is_success: bool, qos: QoS) {
         let open = &mut self.session().outgoing.open;
         let place = open.iter().position(|flow| flow.id == id);
-        let flow = open.remove(place.unwrap_or_else(|| panic!("an acknowledgement of {id}, which is not in use")));
-        assert_eq!(flow.message.qos, qos, "the wrong acknowledgement of {id}");
+        let flow = open
+            .remove(place.unwrap_or_else(|| panic!("acknowledgement for packet identifier {id}, which is not in use")));
+        assert_eq!(flow.message.qos, qos, "wrong acknowledgement for packet identifier {id}");
         if is_success {
-            assert_eq!(flow.is_released, qos == QoS::ExactlyOnce, "PUBCOMP of {id} without PUBREL");
+            assert_eq!(flow.is_released, qos == QoS::ExactlyOnce, "PUBCOMP for packet identifier {id} without PUBREL");
             self.acknowledged.push(flow.message.payload);
         }
         self.send_waiting();

@@ -132,7 +132,7 @@ impl Rules {
                     stream = &stream[size..];
                 }
                 Ok(Decoded::Incomplete { .. }) => return stream,
-                Err(error) => panic!("the {sender:?} has sent something that is no packet: {error}"),
+                Err(error) => panic!("the {sender:?} has sent a malformed packet: {error}"),
             }
         }
     }
@@ -146,7 +146,10 @@ impl Rules {
             return;
         }
         let (end, maximum) = (self.end, self.peer.maximum_packet_size as usize);
-        assert!(size <= maximum, "{end:?}: {size} bytes, where {maximum} are taken [MQTT-3.1.2-24, MQTT-3.2.2-15]");
+        assert!(
+            size <= maximum,
+            "{end:?}: a packet of {size} bytes exceeds the Maximum Packet Size {maximum} [MQTT-3.1.2-24, MQTT-3.2.2-15]"
+        );
         match packet {
             Packet::Publish(publish) => self.publish(publish),
             Packet::PubAck(ack) => self.flows.puback(ack.id.get()),
@@ -163,13 +166,16 @@ impl Rules {
     }
 
     fn publish(&mut self, publish: &Publish<'_>) {
-        assert!(publish.delivery.qos() <= self.peer.maximum_qos, "a QoS that the other end does not take");
-        assert!(!publish.retain || self.peer.retain, "a RETAIN flag that the server does not take [MQTT-3.2.2-14]");
+        assert!(publish.delivery.qos() <= self.peer.maximum_qos, "the QoS is above the peer's Maximum QoS");
+        assert!(
+            !publish.retain || self.peer.retain,
+            "RETAIN is set although the server does not support it [MQTT-3.2.2-14]"
+        );
         if let Some(alias) = publish.properties.topic_alias.map(|alias| alias.get()) {
             let maximum = self.peer.topic_alias_maximum;
             assert!(alias <= maximum, "topic alias {alias} is above {maximum} [MQTT-3.1.2-26, MQTT-3.3.2-9]");
             if publish.topic.is_empty() {
-                assert!(self.aliases.contains_key(&alias), "topic alias {alias} stands for nothing [MQTT-3.3.2-7]");
+                assert!(self.aliases.contains_key(&alias), "topic alias {alias} was never set [MQTT-3.3.2-7]");
             } else {
                 self.aliases.insert(alias, publish.topic.as_str().to_string());
             }

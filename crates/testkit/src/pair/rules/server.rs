@@ -34,7 +34,7 @@ impl Rules {
                 self.pings -= 1;
             }
             (Stage::Connected, Packet::Disconnect(_)) => {
-                assert_eq!(self.version, Version::V5, "a server of {:?} sends no DISCONNECT", self.version);
+                assert_eq!(self.version, Version::V5, "a server must not send DISCONNECT in {:?}", self.version);
             }
             (Stage::Connected, _) => {}
         }
@@ -43,13 +43,13 @@ impl Rules {
 
     fn connack_written(&mut self, asked_clean: bool, connack: &ConnAck<'_>) {
         if connack.reason_code != ConnAckReasonCode::Success {
-            assert!(!connack.session_present, "a session is present for a client that is refused [MQTT-3.2.2-6]");
+            assert!(!connack.session_present, "Session Present for a refused client [MQTT-3.2.2-6]");
             self.stage = Stage::Disconnected;
             return;
         }
         self.stage = Stage::Connected;
         let can_resume = self.resumes && !asked_clean;
-        assert!(can_resume || !connack.session_present, "a session is present that there is not [MQTT-3.2.2-2]");
+        assert!(can_resume || !connack.session_present, "Session Present without a session [MQTT-3.2.2-2]");
         // 3.1 has no Session Present flag.
         let session_present = connack.session_present || (self.version == Version::V31 && can_resume);
         self.flows.begin(session_present, self.peer.receive_maximum);
