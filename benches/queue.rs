@@ -22,7 +22,7 @@ fn message(expires_after: Option<u32>) -> Message<'static> {
 
 /// A client without a connection whose queue is full.
 fn full(size: u32, overflow: Overflow, expires_after: Option<u32>) -> (ClientSession, Vec<Token>) {
-    let config = ClientConfig { max_kept: size, max_kept_bytes: u32::MAX, overflow, ..ClientConfig::default() };
+    let config = ClientConfig { max_stored: size, max_stored_bytes: u32::MAX, overflow, ..ClientConfig::default() };
     let mut client = ClientSession::new(config);
     let tokens =
         (0..size).map(|_| client.publish(Instant::EPOCH, &message(expires_after)).expect("there is room")).collect();
@@ -60,7 +60,7 @@ fn queues(criterion: &mut Criterion) {
                 || client.clone(),
                 |client| {
                     while client.poll_timeout(Instant::from_micros(10_000_000)).is_some() {}
-                    assert_eq!(client.waiting(), 0);
+                    assert_eq!(client.queued(), 0);
                 },
                 BatchSize::PerIteration,
             );

@@ -116,8 +116,8 @@ mod topic;
 pub use codec::{PacketId, QoS, ReasonCode, Subscription, Version};
 #[cfg(feature = "alloc")]
 pub use session::{
-    AbandonReason, AckError, AuthenticateError, Codes, DisconnectError, Journal, JournalError, Message, MessageRef,
-    Outcome, Overflow, Payload, PayloadPart, ProtocolError, PublishError, Receipt, ReceivedMessage, SessionExpiry,
+    AbandonReason, AckError, AckHandle, AuthenticateError, Codes, DisconnectError, Journal, JournalError, Message,
+    MessageRef, Outcome, Overflow, Payload, PayloadPart, ProtocolError, PublishError, ReceivedMessage, SessionExpiry,
     SharedTopic, Token, Topic, Transmit, UnknownToken, Will,
 };
 pub use text::{TextError, TextErrorKind, Utf8Str};

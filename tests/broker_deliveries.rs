@@ -52,7 +52,7 @@ fn a_resumed_session_gets_retained_messages() {
 #[test]
 fn dropped_messages_do_not_block_later_ones() {
     let limits = with_server(|server| {
-        server.max_kept = 3;
+        server.max_stored = 3;
         server.transmit_limit = NonZeroU32::new(40).unwrap();
         server.overflow = Overflow::DropOldest;
     });
@@ -431,7 +431,7 @@ fn pitfall_31_large_messages_that_fit_the_limits_are_delivered() {
 fn pitfall_31_one_message_can_always_be_stored() {
     for there in [true, false] {
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-            let mut net = Net::new(with_server(|server| server.max_kept_bytes = 10_000));
+            let mut net = Net::new(with_server(|server| server.max_stored_bytes = 10_000));
             let publisher = net.client(Version::V5, "publisher");
             let mut subscriber = net.client(Version::V5, "subscriber");
             net.subscribe(subscriber, "a", qos);
@@ -463,8 +463,8 @@ fn pitfall_31_a_message_that_could_not_be_stored_is_refused() {
     for version in [Version::V5, Version::V311, Version::V31] {
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
             for (limits, filter) in [
-                (with_server(|server| server.max_kept = 1), "a"),
-                (with_server(|server| server.max_kept = 1), "$share/g/a"),
+                (with_server(|server| server.max_stored = 1), "a"),
+                (with_server(|server| server.max_stored = 1), "$share/g/a"),
                 (BrokerConfig { max_memory: 40, ..config() }, "a"),
             ] {
                 let mut net = Net::new(limits);
@@ -494,7 +494,7 @@ fn pitfall_31_a_message_that_could_not_be_stored_is_refused() {
 /// refused for that [MQTT-3.1.2-25]. QoS 0 is never answered.
 #[test]
 fn pitfall_31_a_message_stored_at_least_once_is_not_refused() {
-    let mut net = Net::new(with_server(|server| server.max_kept = 1));
+    let mut net = Net::new(with_server(|server| server.max_stored = 1));
     let publisher = net.client(Version::V311, "publisher");
     for name in ["one", "two"] {
         let subscriber = net.client(Version::V5, name);

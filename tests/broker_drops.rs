@@ -62,7 +62,7 @@ fn dropped_when_the_queue_is_full() {
         for (overflow, left) in [(Overflow::Refuse, ["0", "1", "2", "3"]), (Overflow::DropOldest, ["0", "1", "6", "7"])]
         {
             let limits = with_server(|server| {
-                server.max_kept = 4;
+                server.max_stored = 4;
                 server.max_in_flight = 2.try_into().unwrap();
                 server.overflow = overflow;
             });
@@ -189,10 +189,10 @@ fn dropped_when_the_session_ends() {
 #[test]
 fn dropped_when_the_connection_is_lost() {
     for version in BOTH {
-        for keep_qos_0 in [false, true] {
+        for store_qos_0 in [false, true] {
             let limits = with_server(|server| {
                 server.transmit_limit = NonZeroU32::new(50).unwrap();
-                server.keep_qos_0 = keep_qos_0;
+                server.store_qos_0 = store_qos_0;
             });
             let (mut net, publisher, subscriber) = pair(limits, &named(version, "subscriber"));
             net.set_reading(subscriber, false);
@@ -203,11 +203,11 @@ fn dropped_when_the_connection_is_lost() {
             assert!(waiting > 5, "{waiting} wait");
             net.lose(subscriber);
             net.publish(publisher, "a", "away", QoS::AtMostOnce);
-            let lost = if keep_qos_0 { 0 } else { waiting };
+            let lost = if store_qos_0 { 0 } else { waiting };
             assert_dropped(&mut net, Dropped::default(), DropReason::ConnectionLost, lost);
             let subscriber = net.resume(&named(version, "subscriber"));
             let received = net.received(subscriber);
-            if keep_qos_0 {
+            if store_qos_0 {
                 assert_eq!(received.len() as u64, waiting + 1);
                 assert_eq!(payloads(&received)[waiting as usize - 1..], ["0019", "away"]);
             } else {
@@ -233,7 +233,7 @@ fn dropped_when_refused_by_the_client() {
 /// message counts as one drop.
 #[test]
 fn a_share_drops_a_message_when_no_member_has_room() {
-    let limits = with_server(|server| server.max_kept = 2);
+    let limits = with_server(|server| server.max_stored = 2);
     let mut net = Net::new(limits);
     let publisher = net.client(Version::V5, "publisher");
     for name in ["subscriber", "subscriber2"] {

@@ -116,8 +116,8 @@ fn retained_messages_beyond_the_limits_are_refused() {
 #[test]
 fn messages_stored_for_a_client_are_limited() {
     for (limits, kept) in [
-        (ServerConfig { max_kept: 3, ..server::config() }, 3),
-        (ServerConfig { max_kept_bytes: 3 * 10 + 5, ..server::config() }, 3),
+        (ServerConfig { max_stored: 3, ..server::config() }, 3),
+        (ServerConfig { max_stored_bytes: 3 * 10 + 5, ..server::config() }, 3),
     ] {
         for there in [false, true] {
             let mut net = Net::new(with_server(|server| *server = limits.clone()));
@@ -200,7 +200,7 @@ fn a_slow_subscriber_delays_nobody() {
     for version in BOTH {
         let mut net = Net::new(with_server(|server| {
             server.transmit_limit = NonZeroU32::new(1000).unwrap();
-            server.max_kept = 10;
+            server.max_stored = 10;
         }));
         let client = net.client(version, "client");
         let (slow, quick) = (net.client(version, "slow"), net.client(version, "quick"));
@@ -230,7 +230,7 @@ fn a_slow_subscriber_delays_nobody() {
 fn retained_messages_are_sent_as_fast_as_the_client_reads() {
     for version in BOTH {
         let mut net = Net::new(with_server(|server| {
-            server.max_kept = 5;
+            server.max_stored = 5;
             server.max_in_flight = NonZeroU16::new(3).unwrap();
             server.transmit_limit = NonZeroU32::new(300).unwrap();
         }));
@@ -408,7 +408,7 @@ fn pitfall_32_a_writer_that_does_not_read_is_not_blocked() {
     for version in BOTH {
         let mut net = Net::new(with_server(|server| {
             server.transmit_limit = NonZeroU32::new(1000).unwrap();
-            server.max_kept = 10;
+            server.max_stored = 10;
         }));
         let (writer, other) = (net.client(version, "writer"), net.client(version, "other"));
         net.subscribe(writer, "a", QoS::AtMostOnce);

@@ -237,7 +237,7 @@ fn the_reason_code_of_a_closed_connection() {
         (Ended::Close(Close::Requested), None),
         (Ended::TakenOver, Some(ReasonCode::SessionTakenOver)),
         (Ended::Lost, None),
-        (Ended::TooMany, None),
+        (Ended::ConnectionLimit, None),
     ] {
         assert_eq!(end.reason_code(), code, "{end}");
     }

@@ -20,7 +20,7 @@ use self::server::{QOS_0, QOS_1, id, will};
 
 #[test]
 fn retained_messages_wait_for_room_in_bytes() {
-    let mut net = Net::new(with_server(|server| server.max_kept_bytes = 150));
+    let mut net = Net::new(with_server(|server| server.max_stored_bytes = 150));
     let a = net.client(Version::V5, "a");
     for n in 0..5 {
         net.retain(a, &format!("t/{n}"), &"x".repeat(90), QOS_1);
@@ -71,7 +71,7 @@ fn the_least_loaded_member_is_a_connected_one() {
 
 #[test]
 fn a_message_another_member_receives_is_not_dropped() {
-    let mut net = Net::new(with_server(|server| server.max_kept = 1));
+    let mut net = Net::new(with_server(|server| server.max_stored = 1));
     let a = net.client(Version::V5, "a");
     let b = net.client(Version::V5, "b");
     net.hold_acks(a);
@@ -86,7 +86,7 @@ fn a_message_another_member_receives_is_not_dropped() {
 
 #[test]
 fn a_subscriber_with_a_full_queue_is_a_matching_subscriber() {
-    let mut net = Net::new(with_server(|server| server.max_kept = 1));
+    let mut net = Net::new(with_server(|server| server.max_stored = 1));
     let a = net.client(Version::V5, "a");
     let b = net.client(Version::V5, "b");
     net.hold_acks(b);

@@ -28,7 +28,7 @@ fn with_retained(version: Version) -> (Net, Peer, Peer) {
 /// Like [`with_retained`], with these retained messages before the others.
 fn with_retained_after(version: Version, first: &[Publish<'_>]) -> (Net, Peer, Peer) {
     let mut net = Net::new(with_server(|server| {
-        server.max_kept = 4;
+        server.max_stored = 4;
         server.max_in_flight = 2.try_into().unwrap();
     }));
     let publisher = net.client(version, "publisher");

@@ -15,8 +15,8 @@ use mqtt_sansio::codec::{
     ReasonCode, SubscribeProperties, Subscription, SubscriptionIdentifier,
 };
 use mqtt_sansio::{
-    AbandonReason, AckError, AuthenticateError, DisconnectError, Instant, Message, Overflow, ProtocolError,
-    PublishError, QoS, Receipt, SessionExpiry, Token, Utf8Str, Version,
+    AbandonReason, AckError, AckHandle, AuthenticateError, DisconnectError, Instant, Message, Overflow, ProtocolError,
+    PublishError, QoS, SessionExpiry, Token, Utf8Str, Version,
 };
 
 #[path = "common/client.rs"]
@@ -203,7 +203,7 @@ fn every_stage_and_every_answer() {
 fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
     let (mut wire, token) = in_stage(stage, version);
     let why = format!("{version}: {stage:?}, {packet:?}");
-    let open_before = wire.client.open_operations();
+    let open_before = wire.client.operations_in_flight();
     assert_eq!(open_before, usize::from(!matches!(stage, Stage::Done1 | Stage::Done2 | Stage::Unknown)), "{why}");
     let events = wire.receive(&[answer(packet, version)]);
     let sent = wire.take();
@@ -245,8 +245,8 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
     let is_over =
         !matches!(effect, Effect::Nothing | Effect::Release | Effect::ReleaseUnknown | Effect::CompleteUnknown);
     assert_eq!(wire.client.is_connected(), effect != Effect::Mismatch, "{why}");
-    assert_eq!(wire.client.open_operations(), open_before - usize::from(is_over), "{why}");
-    assert_eq!(wire.client.waiting(), 0, "{why}");
+    assert_eq!(wire.client.operations_in_flight(), open_before - usize::from(is_over), "{why}");
+    assert_eq!(wire.client.queued(), 0, "{why}");
     // The packets of a resumed session show that no stage was skipped.
     wire.resume();
     let sent = wire.take();
@@ -332,7 +332,7 @@ fn an_abandoned_qos_2_message_keeps_its_identifier() {
     wire.connect(present_with(ConnAckProperties { maximum_qos: Some(MaximumQoS::AtMostOnce), ..Default::default() }));
     wire.lose();
     assert_eq!(wire.connect(connack()), [Event::Connected(Resumption::Lost)]);
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(wire.client.operations_in_flight(), 0);
 }
 
 // Incoming messages.
@@ -368,7 +368,7 @@ fn inbound(state: Inbound, version: Version, by_hand: bool) -> Wire {
     };
     assert_eq!(wire.receive(&[published("x", delivery(qos, 7))]), [delivered("x", qos)]);
     if by_hand && !matches!(state, Inbound::Waiting1 | Inbound::Waiting2) {
-        wire.client.ack(wire.now, wire.receipts[0], code).unwrap();
+        wire.client.ack(wire.now, wire.ack_handles[0], code).unwrap();
     }
     if state == Inbound::Released2 {
         wire.receive(&[PubRel::new(id(7)).into()]);
@@ -434,20 +434,20 @@ fn every_inbound_state_and_every_arrival() {
 fn arrives(version: Version, by_hand: bool, state: Inbound, qos: QoS, dup: bool, is_new: bool) {
     let why = format!("{version}, by hand: {by_hand}, {state:?}, {qos}, DUP: {dup}");
     let mut wire = inbound(state, version, by_hand);
-    let before = wire.receipts.len();
+    let before = wire.ack_handles.len();
     let how = if dup { again(qos, 7) } else { delivery(qos, 7) };
     let events = wire.receive(&[published("y", how)]);
     let message = Event::Message { topic: "t".into(), payload: "y".into(), qos, dup };
     assert_eq!(events, if is_new { vec![message] } else { vec![] }, "{why}");
-    assert_eq!(wire.receipts.len() - before, usize::from(is_new && by_hand), "{why}");
+    assert_eq!(wire.ack_handles.len() - before, usize::from(is_new && by_hand), "{why}");
     let ack = |qos| if qos == QOS_1 { Packet::from(PubAck::new(id(7))) } else { PubRec::new(id(7)).into() };
     let waits = matches!(state, Inbound::Waiting1 | Inbound::Waiting2) || (is_new && by_hand);
     if waits {
         // No acknowledgement before the application has acknowledged the first message; then all of them in order.
         assert!(wire.take().is_empty(), "{why}");
         let first = if matches!(state, Inbound::Waiting1 | Inbound::Waiting2) { 0 } else { before };
-        for &receipt in &wire.receipts[first..] {
-            wire.client.ack(wire.now, receipt, OK).unwrap();
+        for &ack_handle in &wire.ack_handles[first..] {
+            wire.client.ack(wire.now, ack_handle, OK).unwrap();
         }
     }
     let mut expected = vec![ack(qos)];
@@ -500,7 +500,7 @@ fn pubrel_before_pubrec_frees_the_identifier() {
         if !wire.client.is_connected() {
             continue; // the PUBREL is correct there
         }
-        let _ = wire.client.ack(wire.now, wire.receipts[0], OK);
+        let _ = wire.client.ack(wire.now, wire.ack_handles[0], OK);
         let stored = store(&mut wire);
         wire.take();
         let mut restored = Wire::of(ClientSession::restore(config(), &stored, wire.now).unwrap());
@@ -568,7 +568,7 @@ fn in_state(state: Connection, version: Version, authentication: bool, change: f
 #[derive(Debug, PartialEq)]
 struct Seen {
     transmit: Vec<u8>,
-    open_operations: usize,
+    operations_in_flight: usize,
     waiting: usize,
     in_flight: usize,
     deadline: Option<Instant>,
@@ -581,8 +581,8 @@ fn look(wire: &mut Wire) -> Seen {
     assert_eq!(chunk.len(), transmit.remaining());
     Seen {
         transmit: chunk,
-        open_operations: wire.client.open_operations(),
-        waiting: wire.client.waiting(),
+        operations_in_flight: wire.client.operations_in_flight(),
+        waiting: wire.client.queued(),
         in_flight: wire.client.in_flight(),
         deadline: wire.client.deadline(),
         is_connected: wire.client.is_connected(),
@@ -634,8 +634,8 @@ struct Command {
     expected: [Outcome; 6],
 }
 
-fn receipt(wire: &Wire) -> Option<Receipt> {
-    wire.receipts.first().copied()
+fn ack_handle(wire: &Wire) -> Option<AckHandle> {
+    wire.ack_handles.first().copied()
 }
 
 /// One row for each command.
@@ -649,12 +649,12 @@ fn commands(authentication: bool) -> Vec<Command> {
     let mut reauthenticate = [refused(AuthenticateError::NotConnected); 6];
     reauthenticate[3] = if authentication { Ok(()) } else { no_step };
     vec![
-        Command { name: "open", give: |wire| Ok(wire.client.open(wire.now)?), expected: at_rest(OpenError::AlreadyOpen.into()) },
+        Command { name: "open", give: |wire| Ok(wire.client.open(wire.now)?), expected: at_rest(OpenError::AlreadyConnected.into()) },
         Command { name: "closed", give: |wire| { wire.client.closed(wire.now); Ok(()) }, expected: all(Ok(())) },
         Command {
             name: "reconfigure",
             give: |wire| { let config = wire.client.config().clone(); Ok(wire.client.reconfigure(config)?) },
-            expected: at_rest(ReconfigureError::AlreadyOpen.into()),
+            expected: at_rest(ReconfigureError::AlreadyConnected.into()),
         },
         Command { name: "publish 0", give: |wire| message(wire, QOS_0), expected: all(Ok(())) },
         Command { name: "publish 1", give: |wire| message(wire, QOS_1), expected: all(Ok(())) },
@@ -690,8 +690,8 @@ fn commands(authentication: bool) -> Vec<Command> {
         Command {
             name: "ack",
             give: |wire| {
-                let receipt = receipt(wire).ok_or(AckError::EarlierConnection)?;
-                Ok(wire.client.ack(wire.now, receipt, OK)?)
+                let ack_handle = ack_handle(wire).ok_or(AckError::EarlierConnection)?;
+                Ok(wire.client.ack(wire.now, ack_handle, OK)?)
             },
             expected: [
                 refused(AckError::EarlierConnection), refused(AckError::EarlierConnection), refused(AckError::EarlierConnection),
@@ -753,8 +753,8 @@ fn probe(wire: &mut Wire) -> (Vec<Event>, Vec<u8>) {
         wire.publish("probe", qos);
     }
     wire.subscribe();
-    if let Some(receipt) = receipt(wire) {
-        let _ = wire.client.ack(wire.now, receipt, OK);
+    if let Some(ack_handle) = ack_handle(wire) {
+        let _ = wire.client.ack(wire.now, ack_handle, OK);
     }
     sent.extend(wire.take());
     events.extend(wire.lose());
@@ -925,7 +925,7 @@ fn commands_beyond_the_limits_of_the_server() {
         ..Default::default()
     };
     let wire = || {
-        let config = ClientConfig { topic_aliases: 2, max_kept: 100, overflow: Overflow::DropOldest, ..v5() };
+        let config = ClientConfig { topic_aliases: 2, max_stored: 100, overflow: Overflow::DropOldest, ..v5() };
         let mut wire = Wire::connected_by(config, connack_with(properties));
         for topic in ["first", "second", "first"] {
             wire.client.publish(wire.now, &Message::new(topic, "x").qos(QOS_1)).unwrap();

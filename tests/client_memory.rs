@@ -95,7 +95,7 @@ fn memory_of_a_burst_is_freed() {
     }
     let mut wire = Vec::new();
     while carry(&mut client, &mut server, &mut wire) + carry(&mut server, &mut client, &mut wire) > 0 {}
-    assert_eq!(client.open_operations(), 0);
+    assert_eq!(client.operations_in_flight(), 0);
     drop(wire);
     drop(server);
     client.poll_timeout(Instant::from_micros(11_000_000));
@@ -128,7 +128,7 @@ fn a_large_shared_payload_is_not_copied() {
 /// The peer never acknowledges, and the application goes on publishing.
 #[test]
 fn queued_and_in_flight_messages_are_limited() {
-    let config = ClientConfig { max_kept: 100, max_kept_bytes: 50_000, ..ClientConfig::default() };
+    let config = ClientConfig { max_stored: 100, max_stored_bytes: 50_000, ..ClientConfig::default() };
     let mut client = connected(Version::V5, config);
     let before = LIVE.get();
     let mut accepted = 0;

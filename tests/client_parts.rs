@@ -133,20 +133,20 @@ fn a_message_cut_short_is_delivered_again() {
     assert_eq!(written(&mut client), b"\x50\x02\x00\x09\x50\x02\x00\x09");
 }
 
-/// With manual acknowledgements the last part carries the receipt.
+/// With manual acknowledgements the last part carries the handle.
 #[test]
-fn the_last_part_carries_the_receipt() {
+fn the_last_part_carries_the_ack_handle() {
     let [_, at_least_once, _] = deliveries(9);
     let packet = publish(Version::V5, at_least_once, b"0123456789");
     let mut client = connected(Version::V5, ClientConfig { manual_acks: true, ..ClientConfig::default() });
     let mut input = &packet[..packet.len() - 4];
     let Some(Action::Message(message)) = client.poll(NOW, &mut input) else { panic!() };
-    assert_eq!(message.receipt, None);
+    assert_eq!(message.ack_handle, None);
     let mut input = &packet[packet.len() - 4..];
     let Some(Action::Payload(part)) = client.poll(NOW, &mut input) else { panic!() };
     assert_eq!(part.bytes, b"6789");
     assert_eq!(written(&mut client), b"");
-    client.ack(NOW, part.receipt.unwrap(), PubAckReasonCode::Success).unwrap();
+    client.ack(NOW, part.ack_handle.unwrap(), PubAckReasonCode::Success).unwrap();
     assert_eq!(written(&mut client), b"\x40\x02\x00\x09");
 }
 

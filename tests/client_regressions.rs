@@ -118,14 +118,14 @@ fn a_journal_continues_after_its_last_whole_record() {
     for cut in 0..=whole.len() {
         let mut journal = whole[..cut].to_vec();
         let mut client = ClientSession::restore(config.clone(), &journal, START).unwrap();
-        let before = client.waiting();
+        let before = client.queued();
         journal.truncate(Journal::whole_len(&journal));
         for _ in 0..5 {
             client.publish(START, &Message::new("t", "x").qos(QoS::ExactlyOnce)).unwrap();
         }
         journal.extend(store(&mut client));
         let again = ClientSession::restore(config.clone(), &journal, START).unwrap();
-        assert_eq!(again.waiting(), before + 5, "cut after {cut} bytes");
+        assert_eq!(again.queued(), before + 5, "cut after {cut} bytes");
         assert_eq!(Journal::whole_len(&journal), journal.len());
     }
 }
@@ -241,7 +241,7 @@ fn tokens_are_not_reused_after_a_snapshot() {
 /// Expired messages are dropped before a message is refused for want of room.
 #[test]
 fn expired_messages_are_dropped_before_one_is_refused() {
-    let mut client = ClientSession::new(ClientConfig { max_kept: 1, ..config() });
+    let mut client = ClientSession::new(ClientConfig { max_stored: 1, ..config() });
     let expired = client.publish(START, &expiring(1)).unwrap();
     client.poll_timeout(START);
     assert_eq!(client.publish(START, &expiring(9)), Err(PublishError::QueueFull));
@@ -307,15 +307,15 @@ fn a_duplicate_in_parts_of_a_message_refused_meanwhile() {
     };
     let first = publish(1, false);
     let Some(Action::Message(message)) = client.poll(START, &mut &first[..]) else { panic!() };
-    let receipt = message.receipt.unwrap();
+    let ack_handle = message.ack_handle.unwrap();
     let copy = publish(1, true);
     assert_eq!(client.poll(START, &mut &copy[..20]), None);
-    client.ack(START, receipt, mqtt_sansio::codec::PubAckReasonCode::QuotaExceeded).unwrap();
+    client.ack(START, ack_handle, mqtt_sansio::codec::PubAckReasonCode::QuotaExceeded).unwrap();
     assert_eq!(client.poll(START, &mut &copy[20..]), None);
     let next = publish(2, false);
     let Some(Action::Message(message)) = client.poll(START, &mut &next[..]) else { panic!() };
     take(&mut client);
-    client.ack(START, message.receipt.unwrap(), mqtt_sansio::codec::PubAckReasonCode::Success).unwrap();
+    client.ack(START, message.ack_handle.unwrap(), mqtt_sansio::codec::PubAckReasonCode::Success).unwrap();
     assert_eq!(take(&mut client), [0x50, 2, 0, 2]);
 }
 

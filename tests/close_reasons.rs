@@ -146,7 +146,7 @@ fn ended_by_the_broker() {
         (Ended::Close(server::Close::Requested), false),
         (Ended::TakenOver, false),
         (Ended::Lost, true),
-        (Ended::TooMany, true),
+        (Ended::ConnectionLimit, true),
     ] {
         assert_eq!(end.may_retry(), may_retry, "{end}");
     }

@@ -139,9 +139,9 @@ fn an_acknowledgement_and_a_disconnection() {
     client.poll(NOW, &mut &b"\x20\x03\x00\x00\x00"[..]).unwrap();
     let mut input = &b"\x32\x07\x00\x01a\x00\x01\x00x"[..];
     let Some(mqtt_sansio::client::Action::Message(message)) = client.poll(NOW, &mut input) else { panic!("a message") };
-    let receipt = message.receipt.unwrap();
-    client.ack(NOW, receipt, Default::default()).unwrap();
-    assert_eq!(text(client.ack(NOW, receipt, Default::default())), "the message has been acknowledged already");
+    let ack_handle = message.ack_handle.unwrap();
+    client.ack(NOW, ack_handle, Default::default()).unwrap();
+    assert_eq!(text(client.ack(NOW, ack_handle, Default::default())), "the message has been acknowledged already");
     let properties = DisconnectProperties { session_expiry_interval: Some(1), ..Default::default() };
     assert_eq!(
         text(client.disconnect(NOW, &Disconnect { properties, ..Disconnect::default() })),

@@ -7,8 +7,8 @@ use mqtt_sansio::client::{ClientConfig, ClientSession};
 use mqtt_sansio::codec::{DecodeError, EncodeError, Packet};
 use mqtt_sansio::server::{Accept, Acceptor, ServerConfig, ServerSession};
 use mqtt_sansio::{
-    AckError, AuthenticateError, DisconnectError, Instant, Journal, JournalError, Message, Outcome, Payload,
-    PayloadPart, PublishError, Receipt, ReceivedMessage, SharedTopic, Token, Topic, TopicError, TopicFilter, TopicName,
+    AckError, AckHandle, AuthenticateError, DisconnectError, Instant, Journal, JournalError, Message, Outcome, Payload,
+    PayloadPart, PublishError, ReceivedMessage, SharedTopic, Token, Topic, TopicError, TopicFilter, TopicName,
     Transmit, UnknownToken, Utf8Str, client, server,
 };
 
@@ -34,7 +34,7 @@ const _: () = {
     is_send_and_sync::<Topic<'_>>();
     is_send_and_sync::<SharedTopic>();
     is_send_and_sync::<Outcome<'_>>();
-    is_send_and_sync::<Receipt>();
+    is_send_and_sync::<AckHandle>();
     is_send_and_sync::<Token>();
     is_send_and_sync::<mqtt_sansio::client::Action<'_>>();
     is_send_and_sync::<mqtt_sansio::server::Action<'_>>();

@@ -183,7 +183,7 @@ fn answered_requests_use_no_memory() {
 /// A client that never acknowledges, and one without a connection.
 #[test]
 fn queued_and_in_flight_messages_are_limited() {
-    let config = Arc::new(ServerConfig { max_kept: 100, max_kept_bytes: 50_000, ..ServerConfig::default() });
+    let config = Arc::new(ServerConfig { max_stored: 100, max_stored_bytes: 50_000, ..ServerConfig::default() });
     for is_connected in [true, false] {
         let mut session = accept(&config, &encoded(&connect(Version::V5).into(), Version::V5));
         if !is_connected {
@@ -261,7 +261,7 @@ fn an_acknowledgement_given_at_once_is_not_stored() {
             let before = CALLS.get();
             let mut input = &bytes[..];
             let Some(Action::Message(message)) = session.poll(NOW, &mut input) else { panic!("a message") };
-            session.ack(NOW, message.receipt.unwrap(), PubAckReasonCode::Success).unwrap();
+            session.ack(NOW, message.ack_handle.unwrap(), PubAckReasonCode::Success).unwrap();
             assert_eq!(CALLS.get() - before, 0, "{version}, {qos}");
             assert_eq!(session.transmit().remaining(), 4);
         }

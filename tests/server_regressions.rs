@@ -43,8 +43,8 @@ fn a_failed_acceptance_returns_the_session() {
     let refused = acceptor.accept(NOW, disconnected_session(), Accept::default()).unwrap_err();
     assert_eq!(refused.reason, AcceptError::TooLarge { limit: 6 });
     assert_eq!(refused.to_string(), refused.reason.to_string());
-    let session = *refused.kept.unwrap();
-    assert_eq!((session.waiting(), session.is_connected()), (1, false));
+    let session = *refused.session.unwrap();
+    assert_eq!((session.queued(), session.is_connected()), (1, false));
     assert!(!acceptor.transmit().has_remaining());
     // The client is still connected and can be refused.
     acceptor.refuse(NOW, mqtt_sansio::codec::ConnAckReasonCode::PacketTooLarge).unwrap();
@@ -52,7 +52,7 @@ fn a_failed_acceptance_returns_the_session() {
     // The session can be handed to another acceptor.
     let session = asked(1000).accept(NOW, session, Accept::default()).unwrap();
     assert!(session.is_resumed());
-    assert_eq!(session.waiting(), 1);
+    assert_eq!(session.queued(), 1);
 }
 
 /// A session with a connection is returned unchanged: its connection continues.
@@ -60,7 +60,7 @@ fn a_failed_acceptance_returns_the_session() {
 fn a_failed_acceptance_returns_a_connected_session_connected() {
     let in_use = asked(1000).accept(NOW, None, Accept::default()).unwrap();
     let refused = asked(6).accept(NOW, in_use, Accept::default()).unwrap_err();
-    assert!(refused.kept.unwrap().is_connected());
+    assert!(refused.session.unwrap().is_connected());
 }
 
 /// A packet that is too large, or whose length is malformed, is not answered because its version is not known.
@@ -90,7 +90,7 @@ fn an_unsent_qos_0_message_is_lost_with_its_connection() {
     let mut session = accepted(config, 100);
     let waits = session.publish(NOW, &Message::new("t", "x")).unwrap();
     session.closed(NOW);
-    assert_eq!(session.waiting(), 0);
+    assert_eq!(session.queued(), 0);
     let reported = session.poll_timeout(NOW);
     assert_eq!(reported, Some(Action::Done { token: waits, outcome: Outcome::Abandoned(AbandonReason::Connection) }));
 }
@@ -140,7 +140,7 @@ fn a_server_cannot_send_disconnect_with_will() {
     let mut session = accepted(ServerConfig::default(), 100);
     let disconnect =
         Disconnect { reason_code: DisconnectReasonCode::DisconnectWithWillMessage, ..Disconnect::default() };
-    assert_eq!(session.disconnect(NOW, &disconnect), Err(DisconnectError::ClientOnly));
+    assert_eq!(session.disconnect(NOW, &disconnect), Err(DisconnectError::ClientReasonCode));
     assert!(session.is_connected());
 }
 
@@ -148,7 +148,7 @@ fn a_server_cannot_send_disconnect_with_will() {
 #[test]
 fn ending_a_session_publishes_its_will_and_reports_its_messages() {
     let mut session = disconnected_session();
-    session.end(NOW);
+    session.end_session(NOW);
     assert!(matches!(
         session.poll_timeout(NOW),
         Some(Action::Done { outcome: Outcome::Abandoned(AbandonReason::Session), .. })

@@ -635,6 +635,6 @@ fn a_released_message_is_lost_with_its_session() {
     wire.server.closed(wire.now);
     wire.later(3_600_000);
     assert_eq!(wire.poll(), [Event::Done(token, Done::Abandoned(AbandonReason::Session)), Event::Expired]);
-    assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
+    assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
     assert_eq!(wire.server.deadline(), None);
 }

@@ -18,7 +18,7 @@ use mqtt_sansio::codec::{
     self, ConnAck, Connect, ConnectProperties, Decoded, Delivery, Limits, Packet, PubAckReasonCode, Publish,
 };
 use mqtt_sansio::server::{self, Accept, Acceptor, ServerConfig, ServerSession};
-use mqtt_sansio::{Instant, Message, PacketId, QoS, Receipt, SessionExpiry, Token, TopicName, Version};
+use mqtt_sansio::{AckHandle, Instant, Message, PacketId, QoS, SessionExpiry, Token, TopicName, Version};
 
 const NOW: Instant = Instant::from_micros(1);
 
@@ -84,7 +84,7 @@ struct Application {
     /// How often the application has accepted ownership of each message.
     delivered: BTreeMap<String, u8>,
     /// Received messages that are not acknowledged, with their QoS.
-    open: VecDeque<(String, bool, Receipt)>,
+    open: VecDeque<(String, bool, AckHandle)>,
     /// The number of outcomes of each published message.
     outcomes: BTreeMap<Token, u8>,
     /// Messages accepted and outcomes reported since the journal was last stored: a crash undoes both, because they are
@@ -94,10 +94,10 @@ struct Application {
 }
 
 impl Application {
-    fn message(&mut self, payload: &[u8], qos: QoS, receipt: Option<Receipt>) {
+    fn message(&mut self, payload: &[u8], qos: QoS, ack_handle: Option<AckHandle>) {
         let payload = String::from_utf8(payload.to_vec()).unwrap();
-        match receipt {
-            Some(receipt) => self.open.push_back((payload, qos == QoS::ExactlyOnce, receipt)),
+        match ack_handle {
+            Some(ack_handle) => self.open.push_back((payload, qos == QoS::ExactlyOnce, ack_handle)),
             None => self.take_over(payload, qos == QoS::ExactlyOnce),
         }
     }
@@ -268,14 +268,14 @@ impl World {
                 true
             }
             Step::ClientAcks => {
-                let Some((payload, exactly_once, receipt)) = self.at_client.open.pop_front() else { return false };
-                self.client.ack(NOW, receipt, PubAckReasonCode::Success).unwrap();
+                let Some((payload, exactly_once, ack_handle)) = self.at_client.open.pop_front() else { return false };
+                self.client.ack(NOW, ack_handle, PubAckReasonCode::Success).unwrap();
                 self.at_client.take_over(payload, exactly_once);
                 true
             }
             Step::ServerAcks => {
-                let Some((payload, exactly_once, receipt)) = self.at_server.open.pop_front() else { return false };
-                self.server.ack(NOW, receipt, PubAckReasonCode::Success).unwrap();
+                let Some((payload, exactly_once, ack_handle)) = self.at_server.open.pop_front() else { return false };
+                self.server.ack(NOW, ack_handle, PubAckReasonCode::Success).unwrap();
                 self.at_server.take_over(payload, exactly_once);
                 true
             }
@@ -354,7 +354,7 @@ impl World {
         journal.extend(take(client.journal().unwrap()));
         let restored =
             ClientSession::restore(client_config(self.plan), &journal, NOW).expect("the journal can be read");
-        let counts = |client: &ClientSession| (client.open_operations(), client.waiting(), client.unreleased());
+        let counts = |client: &ClientSession| (client.operations_in_flight(), client.queued(), client.unreleased());
         assert_eq!(counts(&restored), counts(&client), "the journal says how much there is");
         assert!(self.resumed(restored, false) == self.resumed(client, false), "the journal says what there is");
     }
@@ -391,8 +391,8 @@ impl World {
     /// Checks a state in which no packet is on its way and nothing is left to do.
     fn check_end(&self) {
         assert!(self.is_joined && self.client.is_connected() && self.server.is_connected(), "they are connected");
-        let client = (self.client.open_operations(), self.client.waiting(), self.client.unreleased());
-        let server = (self.server.open_operations(), self.server.waiting());
+        let client = (self.client.operations_in_flight(), self.client.queued(), self.client.unreleased());
+        let server = (self.server.operations_in_flight(), self.server.queued());
         assert_eq!((client, server), ((0, 0, 0), (0, 0)), "nothing is open");
         for (sent, taken, reported) in [
             (self.plan.from_client, &self.at_server.delivered, &self.at_client.outcomes),
@@ -423,14 +423,14 @@ impl World {
 
     fn client_fingerprint(&self) -> impl Hash + use<> {
         let mut client = self.client.clone();
-        let counts = (client.is_connected(), client.open_operations(), client.in_flight(), client.waiting());
+        let counts = (client.is_connected(), client.operations_in_flight(), client.in_flight(), client.queued());
         let records = take(client.journal().unwrap());
         (counts, records, take(client.transmit()), self.resumed(client, true))
     }
 
     fn server_fingerprint(&self) -> impl Hash + use<> {
         let mut server = self.server.clone();
-        let counts = (server.is_connected(), server.open_operations(), server.in_flight(), server.waiting());
+        let counts = (server.is_connected(), server.operations_in_flight(), server.in_flight(), server.queued());
         let output = take(server.transmit());
         server.closed(NOW);
         let session_expiry_interval = Some(u32::MAX).filter(|_| self.plan.version == Version::V5);
@@ -496,7 +496,7 @@ fn accept(config: Arc<ServerConfig>, kept: Option<ServerSession>, connect: &[u8]
 fn poll_server(server: &mut ServerSession, mut input: &[u8], app: &mut Application) {
     while let Some(action) = server.poll(NOW, &mut input) {
         match action {
-            server::Action::Message(message) => app.message(message.payload, message.qos, message.receipt),
+            server::Action::Message(message) => app.message(message.payload, message.qos, message.ack_handle),
             server::Action::Done { token, outcome } => app.done(token, outcome.is_success()),
             other => panic!("the server says {other:?}"),
         }
@@ -508,7 +508,7 @@ fn poll_client(client: &mut ClientSession, mut input: &[u8], app: &mut Applicati
     while let Some(action) = client.poll(NOW, &mut input) {
         match action {
             client::Action::Connected(_) => {}
-            client::Action::Message(message) => app.message(message.payload, message.qos, message.receipt),
+            client::Action::Message(message) => app.message(message.payload, message.qos, message.ack_handle),
             client::Action::Done { token, outcome } => app.done(token, outcome.is_success()),
             other => panic!("the client says {other:?}"),
         }

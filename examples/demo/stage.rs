@@ -148,7 +148,7 @@ impl<'o, W: Write> Stage<'o, W> {
     pub(crate) fn close(&mut self) -> Result<()> {
         self.is_quiet()?;
         self.closed()?;
-        let open = (self.client.open_operations(), self.session()?.open_operations());
+        let open = (self.client.operations_in_flight(), self.session()?.operations_in_flight());
         ensure!(open == (0, 0), "a delivery is not finished: {open:?}");
         Ok(())
     }

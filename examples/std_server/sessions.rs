@@ -146,7 +146,7 @@ impl Sessions {
             Err(refused) => {
                 // For example a client whose Maximum Packet Size is below the size of CONNACK. The stored session
                 // remains stored.
-                if let Some(session) = refused.kept {
+                if let Some(session) = refused.session {
                     seat.leave(Client { session: *session, wishes });
                 }
                 Err(refused.reason.into())

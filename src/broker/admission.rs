@@ -213,12 +213,12 @@ pub(super) fn admit_again(cx: &mut Context<'_>, index: SessionIndex, admission: 
 }
 
 /// A step of an enhanced authentication, as the policy is shown it.
-fn step<'a>(client_id: &'a str, auth: &Auth<'a>, is_again: bool) -> AuthStep<'a> {
+fn step<'a>(client_id: &'a str, auth: &Auth<'a>, is_reauthentication: bool) -> AuthStep<'a> {
     AuthStep {
         client_id,
         method: auth.properties.authentication_method.map_or("", Utf8Str::as_str),
         data: auth.properties.authentication_data.unwrap_or_default(),
-        is_again,
+        is_reauthentication,
     }
 }
 

@@ -32,7 +32,7 @@ pub struct BrokerConfig {
     /// Maximum number of retained messages. One more is refused: 0x97 (Quota exceeded). Default: 1,000,000.
     pub max_retained: u32,
     /// Maximum size of retained messages, and of those that are stored for all clients, together, in bytes. Default: 1 GiB. A
-    /// payload of 2 KiB or more, which clients share, counts once. (Each client's own limit, `server.max_kept_bytes`, counts
+    /// payload of 2 KiB or more, which clients share, counts once. (Each client's own limit, `server.max_stored_bytes`, counts
     /// it in full.) It should be several times `server.maximum_packet_size`.
     ///
     /// A message that would be retained is refused when the limit is reached: 0x97 (Quota exceeded). A copy that would be

@@ -13,7 +13,7 @@ pub struct Counters {
     /// Copies of messages that were sent to clients, or stored for them.
     pub messages_forwarded: u64,
     /// Messages of clients without a matching subscription.
-    pub messages_unwanted: u64,
+    pub messages_without_subscriber: u64,
     /// Messages that were refused, by the policy or because of a limit.
     pub messages_refused: u64,
     /// Wills that were published.
@@ -29,7 +29,7 @@ pub struct Counters {
     /// Clients that were refused.
     pub clients_refused: u64,
     /// Connections that ended because the session was taken over by another connection.
-    pub taken_over: u64,
+    pub sessions_taken_over: u64,
     /// Connections that ended because of a Malformed Packet or a Protocol Error of the client.
     pub protocol_errors: u64,
     /// Connections that ended because the client sent nothing for one and a half times the keep-alive interval.

@@ -177,11 +177,11 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
                 cx.connections.wait(connection, PendingDecision::Resubscribe { filters, decisions, grant });
             }
         }
-        (PendingDecision::Publish { packet, receipt, since, .. }, Answer::Publish(reason_code)) => {
+        (PendingDecision::Publish { packet, ack_handle, since, .. }, Answer::Publish(reason_code)) => {
             let index = session.ok_or(UnknownDecision)?;
             match packet.decode() {
                 Some(Packet::Publish(message)) => {
-                    publish::finish_since(cx, index, MessageRef::of(&message), receipt, reason_code, since);
+                    publish::finish_since(cx, index, MessageRef::of(&message), ack_handle, reason_code, since);
                 }
                 _ => bug!("a message waits as a PUBLISH packet"),
             }

@@ -68,7 +68,7 @@ pub(super) fn open(cx: &mut Context<'_>, server: &Arc<ServerConfig>) -> Connecti
         counters.connections_refused = counters.connections_refused.wrapping_add(1);
         let connection = cx.connections.open(None, cx.now);
         cx.sessions.ready_mut().push(connection);
-        let why = Ended::TooMany;
+        let why = Ended::ConnectionLimit;
         cx.policy.notice(Notice::Refused { connection, client_id: None, user_name: None, why });
         return connection;
     }
@@ -121,7 +121,7 @@ pub(super) fn end_session(cx: &mut Context<'_>, client_id: &str) -> bool {
         bug!("a session that was found exists");
         return false;
     };
-    session.server_mut().end(cx.now);
+    session.server_mut().end_session(cx.now);
     if session.connection().is_some() {
         let reason_code = DisconnectReasonCode::AdministrativeAction;
         // It fails if the client accepts no packet as large as DISCONNECT.
@@ -212,7 +212,7 @@ pub(super) fn end_connection(cx: &mut Context<'_>, index: SessionIndex, why: End
 pub(super) fn detached(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>) {
     let counters = cx.sessions.counters_mut();
     match &why {
-        Ended::TakenOver => counters.taken_over = counters.taken_over.wrapping_add(1),
+        Ended::TakenOver => counters.sessions_taken_over = counters.sessions_taken_over.wrapping_add(1),
         Ended::Close(Close::Malformed(_) | Close::ProtocolError(_)) => {
             counters.protocol_errors = counters.protocol_errors.wrapping_add(1);
         }

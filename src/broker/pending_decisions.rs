@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::policy::{Answer, DecisionId};
 use crate::codec::{self, Decoded, EncodeError, Limits, Packet, SubAckReasonCode, Version};
 use crate::server::{Accept, RequestId};
-use crate::session::{MessageRef, Receipt, Stored};
+use crate::session::{AckHandle, MessageRef, Stored};
 use crate::time::Instant;
 
 /// A decision that a connection waits for, with what the connection goes on with afterwards.
@@ -21,7 +21,7 @@ pub(super) enum PendingDecision {
     /// Which subscriptions of the session that a client resumes go on.
     Resubscribe { filters: Vec<Vec<u8>>, decisions: PendingCodes, grant: Grant },
     /// Whether a message may be published: the packet, and since when it waits.
-    Publish { id: DecisionId, packet: PendingPacket, receipt: Option<Receipt>, since: Instant },
+    Publish { id: DecisionId, packet: PendingPacket, ack_handle: Option<AckHandle>, since: Instant },
     /// Whether a client may subscribe.
     Subscribe { packet: PendingPacket, request: RequestId, decisions: PendingCodes },
 }

@@ -69,7 +69,7 @@ pub trait Policy {
     }
 
     /// Decides on the next step of an enhanced authentication, after a [challenge](Admission::Challenge), or on the first step
-    /// of a re-authentication ([`AuthStep::is_again`]). The steps go on until the client is accepted or refused. A
+    /// of a re-authentication ([`AuthStep::is_reauthentication`]). The steps go on until the client is accepted or refused. A
     /// re-authentication uses only the authentication data of [`Admission::Accept`].
     fn authenticate(&mut self, id: DecisionId, step: &AuthStep<'_>) -> Decision<Admission> {
         let _ = (id, step);
@@ -287,18 +287,18 @@ pub struct AuthStep<'a> {
     /// The authentication data. `Debug` prints its length alone.
     pub data: &'a [u8],
     /// Whether the client is accepted and authenticates again.
-    pub is_again: bool,
+    pub is_reauthentication: bool,
 }
 
 /// As it would be derived, but for the data: what is printed ends up in logs.
 impl core::fmt::Debug for AuthStep<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self { client_id, method, data, is_again } = self;
+        let Self { client_id, method, data, is_reauthentication } = self;
         f.debug_struct("AuthStep")
             .field("client_id", client_id)
             .field("method", method)
             .field("data", &Redacted(data))
-            .field("is_again", is_again)
+            .field("is_reauthentication", is_reauthentication)
             .finish()
     }
 }
@@ -435,7 +435,7 @@ pub enum Ended<'a> {
     /// The transport was lost.
     Lost,
     /// There are too many connections.
-    TooMany,
+    ConnectionLimit,
 }
 
 impl Ended<'_> {
@@ -444,7 +444,7 @@ impl Ended<'_> {
         match self {
             Self::Close(close) => close.reason_code(),
             Self::TakenOver => Some(ReasonCode::SessionTakenOver),
-            Self::Lost | Self::TooMany => None,
+            Self::Lost | Self::ConnectionLimit => None,
         }
     }
 
@@ -454,7 +454,7 @@ impl Ended<'_> {
         match self {
             Self::Close(close) => close.may_retry(),
             Self::TakenOver => false,
-            Self::Lost | Self::TooMany => true,
+            Self::Lost | Self::ConnectionLimit => true,
         }
     }
 }
@@ -465,7 +465,7 @@ impl core::fmt::Display for Ended<'_> {
             Self::Close(close) => core::fmt::Display::fmt(close, f),
             Self::TakenOver => f.write_str("another connection of the same client has taken over"),
             Self::Lost => f.write_str("the transport was lost"),
-            Self::TooMany => f.write_str("there are too many connections"),
+            Self::ConnectionLimit => f.write_str("there are too many connections"),
         }
     }
 }

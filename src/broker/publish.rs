@@ -11,7 +11,7 @@ use super::router::Published;
 use super::session::Session;
 use super::timers::Due;
 use crate::codec::{List, PubAckReasonCode, PublishProperties, Version};
-use crate::session::{Message, MessageRef, PublishError, Receipt, ReceivedMessage, Stored, Will};
+use crate::session::{AckHandle, Message, MessageRef, PublishError, ReceivedMessage, Stored, Will};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -43,17 +43,17 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &Recei
     let properties = message.content_properties();
     let publish = message.content(&properties);
     match decision {
-        Decision::Now(reason_code) => finish(cx, index, publish, message.receipt, reason_code),
+        Decision::Now(reason_code) => finish(cx, index, publish, message.ack_handle, reason_code),
         Decision::Later => match PendingPacket::message(&publish, version) {
             Ok(packet) => {
-                let (receipt, since) = (message.receipt, cx.now);
-                cx.connections.wait(connection, PendingDecision::Publish { id, packet, receipt, since });
+                let (ack_handle, since) = (message.ack_handle, cx.now);
+                cx.connections.wait(connection, PendingDecision::Publish { id, packet, ack_handle, since });
             }
             Err(_) => {
                 bug!("a message that was received can be encoded");
                 let reason_code = PubAckReasonCode::UnspecifiedError;
                 notify_refused(cx, index, publish.topic, reason_code);
-                acknowledge(cx, index, message.receipt, reason_code);
+                acknowledge(cx, index, message.ack_handle, reason_code);
             }
         },
     }
@@ -64,7 +64,7 @@ pub(super) fn finish_since(
     cx: &mut Context<'_>,
     index: SessionIndex,
     publish: MessageRef<'_>,
-    receipt: Option<Receipt>,
+    ack_handle: Option<AckHandle>,
     decision: PubAckReasonCode,
     since: Instant,
 ) {
@@ -76,11 +76,11 @@ pub(super) fn finish_since(
             if publish.retain {
                 cx.router.remove_retained(cx.sessions, publish.topic);
             }
-            return acknowledge(cx, index, receipt, decision);
+            return acknowledge(cx, index, ack_handle, decision);
         }
         *interval = interval.saturating_sub(waited);
     }
-    finish(cx, index, MessageRef { properties: &properties, ..publish }, receipt, decision);
+    finish(cx, index, MessageRef { properties: &properties, ..publish }, ack_handle, decision);
 }
 
 /// The policy has decided on a message of a client.
@@ -88,7 +88,7 @@ fn finish(
     cx: &mut Context<'_>,
     index: SessionIndex,
     publish: MessageRef<'_>,
-    receipt: Option<Receipt>,
+    ack_handle: Option<AckHandle>,
     decision: PubAckReasonCode,
 ) {
     let done = if decision.is_error() {
@@ -102,14 +102,16 @@ fn finish(
     let reason_code = match done {
         Ok(Published { has_subscribers: false, .. }) if !publish.retain => PubAckReasonCode::NoMatchingSubscribers,
         // Success would mean that the broker has accepted ownership of the message, and no copy of it is stored.
-        Ok(Published { lacks_room: true, .. }) if !is_retained && receipt.is_some() => PubAckReasonCode::QuotaExceeded,
+        Ok(Published { lacks_room: true, .. }) if !is_retained && ack_handle.is_some() => {
+            PubAckReasonCode::QuotaExceeded
+        }
         Ok(_) => PubAckReasonCode::Success,
         Err(reason_code) => reason_code,
     };
     if reason_code.is_error() {
         notify_refused(cx, index, publish.topic, reason_code);
     }
-    acknowledge(cx, index, receipt, reason_code);
+    acknowledge(cx, index, ack_handle, reason_code);
 }
 
 /// Publishes a message of a client or of the broker's own; see [`Router::publish`](super::router::Router::publish).
@@ -127,10 +129,15 @@ pub(super) fn route(
 }
 
 /// Acknowledges a message, if its QoS asks for that.
-fn acknowledge(cx: &mut Context<'_>, index: SessionIndex, receipt: Option<Receipt>, reason_code: PubAckReasonCode) {
-    if let Some(receipt) = receipt {
+fn acknowledge(
+    cx: &mut Context<'_>,
+    index: SessionIndex,
+    ack_handle: Option<AckHandle>,
+    reason_code: PubAckReasonCode,
+) {
+    if let Some(ack_handle) = ack_handle {
         // It fails if the connection that the message came by is over.
-        let _ = lifecycle::command(cx, index, |session, now| session.ack(now, receipt, reason_code));
+        let _ = lifecycle::command(cx, index, |session, now| session.ack(now, ack_handle, reason_code));
     }
 }
 

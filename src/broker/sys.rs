@@ -47,7 +47,7 @@ pub(super) fn publish(cx: &mut Context<'_>) {
         ("clients/disconnected", u64::from(status.sessions.saturating_sub(status.clients))),
         ("clients/total", u64::from(status.sessions)),
         ("clients/refused", counters.clients_refused),
-        ("clients/taken over", counters.taken_over),
+        ("clients/taken over", counters.sessions_taken_over),
         ("clients/timed out", counters.timeouts),
         ("connections/open", u64::from(status.connections)),
         ("connections/total", counters.connections),

@@ -11,8 +11,8 @@ use crate::codec::{
     SubscribeProperties, Subscription, UnsubscribeProperties, Version,
 };
 use crate::session::{
-    AckError, AuthenticateError, DisconnectError, Endpoint, Exchange, InvalidText, Journal, JournalError, KeepAlive,
-    Message, Peer, PublishError, Receipt, Record, Request, Restored, SessionExpiry, SubscribeError, Token,
+    AckError, AckHandle, AuthenticateError, DisconnectError, Endpoint, Exchange, InvalidText, Journal, JournalError,
+    KeepAlive, Message, Peer, PublishError, Record, Request, Restored, SessionExpiry, SubscribeError, Token,
     UnknownToken, Will, user_properties,
 };
 use crate::text::Utf8Str;
@@ -24,11 +24,11 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`OpenError::AlreadyOpen`] if the last connection has not been [`closed`](Self::closed);
+    /// [`OpenError::AlreadyConnected`] if the last connection has not been [`closed`](Self::closed);
     /// [`OpenError::Text`] and [`OpenError::Encode`] if the configuration cannot be encoded.
     pub fn open(&mut self, now: Instant) -> Result<(), OpenError> {
         if !matches!(self.state, State::Closed) {
-            return Err(OpenError::AlreadyOpen);
+            return Err(OpenError::AlreadyConnected);
         }
         let asked_clean = match self.engine.version() {
             Version::V5 => self.config.clean_start && !self.has_session,
@@ -224,8 +224,8 @@ impl ClientSession {
     /// [`AckError::EarlierConnection`] if the message arrived on an earlier connection: the server sends it again
     /// if the session is resumed. [`AckError::AlreadyAcknowledged`] if the message is acknowledged already.
     /// [`AckError::NotConnected`] if the connection is about to be closed.
-    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), AckError> {
-        self.ack_with(now, receipt, reason_code, &AckProperties::default())
+    pub fn ack(&mut self, now: Instant, ack_handle: AckHandle, reason_code: PubAckReasonCode) -> Result<(), AckError> {
+        self.ack_with(now, ack_handle, reason_code, &AckProperties::default())
     }
 
     /// Acknowledges a message as [`ack`](Self::ack) does, with properties; 5.0 only. Properties that would make the
@@ -237,13 +237,13 @@ impl ClientSession {
     pub fn ack_with(
         &mut self,
         now: Instant,
-        receipt: Receipt,
+        ack_handle: AckHandle,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
     ) -> Result<(), AckError> {
         self.engine.advance(now);
         let (engine, peer) = self.split();
-        engine.ack(&peer.limits(), receipt, reason_code, properties)
+        engine.ack(&peer.limits(), ack_handle, reason_code, properties)
     }
 
     /// Sends the client's next step of an enhanced authentication, when the server waits for one: AUTH with Continue
@@ -362,10 +362,10 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`ReconfigureError::AlreadyOpen`] while there is a connection.
+    /// [`ReconfigureError::AlreadyConnected`] while there is a connection.
     pub fn discard_session(&mut self) -> Result<(), ReconfigureError> {
         if !matches!(self.state, State::Closed) {
-            return Err(ReconfigureError::AlreadyOpen);
+            return Err(ReconfigureError::AlreadyConnected);
         }
         self.forget_session();
         self.config.clean_start = true;
@@ -379,11 +379,11 @@ impl ClientSession {
     ///
     /// # Errors
     ///
-    /// [`ReconfigureError::AlreadyOpen`] while there is a connection; [`ReconfigureError::OtherVersion`] if the version
+    /// [`ReconfigureError::AlreadyConnected`] while there is a connection; [`ReconfigureError::OtherVersion`] if the version
     /// differs.
     pub fn reconfigure(&mut self, mut config: ClientConfig) -> Result<(), ReconfigureError> {
         if !matches!(self.state, State::Closed) {
-            return Err(ReconfigureError::AlreadyOpen);
+            return Err(ReconfigureError::AlreadyConnected);
         }
         if config.version != self.engine.version() {
             return Err(ReconfigureError::OtherVersion);

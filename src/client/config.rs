@@ -88,11 +88,11 @@ pub struct ClientConfig {
     /// server's Receive Maximum applies; further messages are queued.
     pub max_in_flight: NonZeroU16,
     /// Maximum number of queued and in-flight messages and requests. Default: 10,000. At the limit `overflow` applies.
-    pub max_kept: u32,
+    pub max_stored: u32,
     /// Maximum size of the queued and in-flight messages and requests, in bytes. Default: 64 MiB. At the limit
     /// `overflow` applies. An empty session stores one message of any size.
-    pub max_kept_bytes: u32,
-    /// Policy for messages and requests that would exceed `max_kept` or `max_kept_bytes`. Default: they are refused.
+    pub max_stored_bytes: u32,
+    /// Policy for messages and requests that would exceed `max_stored` or `max_stored_bytes`. Default: they are refused.
     /// Only messages are dropped for newer ones, requests are not.
     pub overflow: Overflow,
     /// Maximum number of connections on which a SUBSCRIBE or UNSUBSCRIBE is sent without an answer. Default: 10;
@@ -109,7 +109,7 @@ pub struct ClientConfig {
     /// Maximum number of bytes in `transmit()`, and maximum number of bytes of acknowledgements (PUBACK, PUBREC,
     /// PUBREL, PUBCOMP) in it. Default: 64 KiB. One packet may exceed the limit.
     ///
-    /// When the output reaches the limit, messages and requests are queued, within `max_kept` and `max_kept_bytes`.
+    /// When the output reaches the limit, messages and requests are queued, within `max_stored` and `max_stored_bytes`.
     /// Input is still accepted, so that acknowledgements and pings continue. When the acknowledgements alone reach the
     /// limit, no input is accepted until some of them are written.
     pub transmit_limit: NonZeroU32,
@@ -169,8 +169,8 @@ impl Default for ClientConfig {
             manual_acks: false,
             topic_aliases: 0,
             max_in_flight: NonZeroU16::MAX,
-            max_kept: 10_000,
-            max_kept_bytes: 64 * 1024 * 1024,
+            max_stored: 10_000,
+            max_stored_bytes: 64 * 1024 * 1024,
             overflow: Overflow::Refuse,
             max_request_tries: NonZeroU8::new(10),
             puback_ends_qos_2: true,

@@ -12,7 +12,7 @@ use crate::topic::TopicError;
 pub enum OpenError {
     /// The last connection has not been [`closed`](super::ClientSession::closed).
     #[error("the connection is open already")]
-    AlreadyOpen,
+    AlreadyConnected,
     /// A text of the configuration is not valid.
     #[error("{field} {} (at byte {})", error.kind, error.at)]
     Text {
@@ -39,7 +39,7 @@ impl From<InvalidText> for OpenError {
 pub enum ReconfigureError {
     /// There is a connection.
     #[error("the connection is open")]
-    AlreadyOpen,
+    AlreadyConnected,
     /// The version differs from that of the session, which cannot be resumed in another version of the protocol.
     #[error("version is not that of the session")]
     OtherVersion,

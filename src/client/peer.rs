@@ -39,7 +39,7 @@ pub(super) fn limits(config: &ClientConfig, version: Version, state: &State) -> 
         deliver_in_parts: config.deliver_in_parts.map_or(u32::MAX, NonZeroU32::get),
         max_in_flight: server.receive_maximum.min(config.max_in_flight.get()),
         max_packet_size: server.maximum_packet_size,
-        budget: BudgetLimits { count: config.max_kept, bytes: config.max_kept_bytes },
+        budget: BudgetLimits { count: config.max_stored, bytes: config.max_stored_bytes },
         overflow: config.overflow,
         puback_ends_qos_2: config.puback_ends_qos_2,
         queues_qos_0: true,

@@ -169,8 +169,8 @@ impl ClientSession {
     }
 
     /// Returns the number of operations with a packet identifier that have no outcome yet.
-    pub fn open_operations(&self) -> usize {
-        self.engine.deliveries().open_operations()
+    pub fn operations_in_flight(&self) -> usize {
+        self.engine.deliveries().operations_in_flight()
     }
 
     /// Returns the number of QoS 1 and QoS 2 messages that were sent on this connection and whose delivery is not
@@ -186,8 +186,8 @@ impl ClientSession {
     }
 
     /// Returns the number of messages and requests that wait to be sent or sent again.
-    pub fn waiting(&self) -> usize {
-        self.engine.deliveries().waiting()
+    pub fn queued(&self) -> usize {
+        self.engine.deliveries().queued()
     }
 
     /// Returns the limits that the server has announced on this connection. Before the server has accepted the
@@ -476,8 +476,8 @@ impl core::fmt::Debug for ClientSession {
         f.debug_struct("ClientSession")
             .field("config", &self.config)
             .field("state", &self.state)
-            .field("open_operations", &self.open_operations())
-            .field("waiting", &self.waiting())
+            .field("operations_in_flight", &self.operations_in_flight())
+            .field("waiting", &self.queued())
             .field("transmit", self.engine.output())
             .finish_non_exhaustive()
     }

@@ -267,7 +267,7 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// [`RefuseError::NoConnect`] if no client waits for a decision; [`RefuseError::NoRefusal`] for Success.
+    /// [`RefuseError::NoPendingConnect`] if no client waits for a decision; [`RefuseError::SuccessIsNoRefusal`] for Success.
     pub fn refuse(&mut self, now: Instant, reason_code: ConnAckReasonCode) -> Result<(), RefuseError> {
         self.refuse_with(now, reason_code, &ConnAckProperties::default())
     }
@@ -288,9 +288,10 @@ impl Acceptor {
         properties: &ConnAckProperties<'_>,
     ) -> Result<(), RefuseError> {
         self.now = now.max(self.now);
-        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(RefuseError::NoConnect)?;
+        let pending =
+            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(RefuseError::NoPendingConnect)?;
         if !reason_code.is_error() {
-            return Err(RefuseError::NoRefusal);
+            return Err(RefuseError::SuccessIsNoRefusal);
         }
         match pending.version {
             Version::V5 => {
@@ -317,13 +318,13 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// [`AuthenticateError::NoConnect`] if no client waits for a decision; [`AuthenticateError::NoAuthentication`] if CONNECT had
+    /// [`AuthenticateError::NoPendingConnect`] if no client waits for a decision; [`AuthenticateError::NoAuthentication`] if CONNECT had
     /// no Authentication Method \[MQTT-4.12.0-6\]; [`AuthenticateError::TooLarge`] if the packet exceeds the client's
     /// Maximum Packet Size.
     pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.now = now.max(self.now);
         let pending =
-            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(AuthenticateError::NoConnect)?;
+            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(AuthenticateError::NoPendingConnect)?;
         let method = pending.method.as_deref().ok_or(AuthenticateError::NoAuthentication)?;
         let limit = pending.client.maximum_packet_size;
         self.transmit.put_auth(Version::V5, method, AuthReasonCode::ContinueAuthentication, data, limit)?;
@@ -392,7 +393,7 @@ impl Acceptor {
     /// # Errors
     ///
     /// [`NotAccepted`], which contains the reason and returns the stored session unchanged. The client still waits for
-    /// a decision, unless the reason is `NoConnect`. The reasons are [`AcceptError::NoConnect`] if no client waits for
+    /// a decision, unless the reason is `NoPendingConnect`. The reasons are [`AcceptError::NoPendingConnect`] if no client waits for
     /// a decision; [`AcceptError::NoClientIdentifier`] if the client must be assigned a client identifier;
     /// [`AcceptError::Text`] and [`AcceptError::Encode`] if CONNACK cannot be encoded; [`AcceptError::TooLarge`] if
     /// it exceeds the client's Maximum Packet Size.
@@ -408,7 +409,7 @@ impl Acceptor {
         let mut session = stored.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), version));
         match self.accept_into(now, &mut session, is_stored, accept) {
             Ok(_) => Ok(session), // sessions have marked messages only with a router
-            Err(reason) => Err(NotAccepted { reason, kept: is_stored.then(|| Box::new(session)) }),
+            Err(reason) => Err(NotAccepted { reason, session: is_stored.then(|| Box::new(session)) }),
         }
     }
 
@@ -426,7 +427,7 @@ impl Acceptor {
         let now = session.engine.now().max(self.now);
         let is_present = |pending: &Pending| is_stored && !pending.clean_start && session.outlives_connection(now);
         let (granted, is_present) = self.answer(&accept, is_present)?;
-        let pending = self.pending.take().ok_or(AcceptError::NoConnect)?;
+        let pending = self.pending.take().ok_or(AcceptError::NoPendingConnect)?;
         self.step = Step::Over;
         session.closed(now);
         session.config = Arc::clone(&self.config);
@@ -439,7 +440,8 @@ impl Acceptor {
         accept: &Accept,
         is_present: impl Fn(&Pending) -> bool,
     ) -> Result<(GrantedIntervals, bool), AcceptError> {
-        let pending = self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(AcceptError::NoConnect)?;
+        let pending =
+            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(AcceptError::NoPendingConnect)?;
         let is_named = accept.assigned_client_id.as_ref().is_some_and(|name| !name.is_empty());
         if pending.version == Version::V5 && pending.client_id.is_empty() && !is_named {
             return Err(AcceptError::NoClientIdentifier);
@@ -455,7 +457,7 @@ impl Acceptor {
 impl Acceptor {
     /// Checks that the client can be accepted with these settings.
     pub(crate) fn check(&self, accept: &Accept) -> Result<(), AcceptError> {
-        let pending = self.pending.as_ref().ok_or(AcceptError::NoConnect)?;
+        let pending = self.pending.as_ref().ok_or(AcceptError::NoPendingConnect)?;
         let granted = GrantedIntervals::new(&self.config, pending, accept);
         granted.put_connack(&mut Transmit::default(), &self.config, pending, accept, true)
     }

@@ -10,7 +10,7 @@ use crate::codec::{
     SubAckReasonCode, UnsubAck, UnsubAckReasonCode, Version,
 };
 use crate::session::{
-    AckError, AuthenticateError, DisconnectError, Endpoint, Exchange, Message, Peer, PublishError, Receipt,
+    AckError, AckHandle, AuthenticateError, DisconnectError, Endpoint, Exchange, Message, Peer, PublishError,
     SessionExpiry, Token, UnknownToken, trim,
 };
 use crate::time::Instant;
@@ -25,7 +25,7 @@ impl ServerSession {
     /// # Errors
     ///
     /// [`PublishError::NotConnected`] for a QoS 0 message without a connection, unless
-    /// [`keep_qos_0`](ServerConfig::keep_qos_0) is set, and for any message if the session has expired.
+    /// [`store_qos_0`](ServerConfig::store_qos_0) is set, and for any message if the session has expired.
     /// [`PublishError::TooLarge`] if the message exceeds the client's Maximum Packet Size on this connection: the
     /// delivery counts as complete \[MQTT-3.1.2-25\]. Without a connection the message is stored, and the limit of the
     /// next connection applies. [`PublishError::QueueFull`] if no more messages can be stored. [`PublishError::Topic`]
@@ -77,8 +77,8 @@ impl ServerSession {
     /// [`AckError::EarlierConnection`] if the message arrived on an earlier connection: the client sends it again
     /// if the session is resumed. [`AckError::AlreadyAcknowledged`] if the message is acknowledged already.
     /// [`AckError::NotConnected`] if the connection is about to be closed.
-    pub fn ack(&mut self, now: Instant, receipt: Receipt, reason_code: PubAckReasonCode) -> Result<(), AckError> {
-        self.ack_with(now, receipt, reason_code, &AckProperties::default())
+    pub fn ack(&mut self, now: Instant, ack_handle: AckHandle, reason_code: PubAckReasonCode) -> Result<(), AckError> {
+        self.ack_with(now, ack_handle, reason_code, &AckProperties::default())
     }
 
     /// Acknowledges a message as [`ack`](Self::ack) does, with properties; 5.0 only. Properties are omitted if the
@@ -91,7 +91,7 @@ impl ServerSession {
     pub fn ack_with(
         &mut self,
         now: Instant,
-        receipt: Receipt,
+        ack_handle: AckHandle,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
     ) -> Result<(), AckError> {
@@ -99,7 +99,7 @@ impl ServerSession {
         let none = AckProperties::default();
         let properties = if self.state.client().wants_problem_information { properties } else { &none };
         let (engine, peer) = self.split();
-        engine.ack(&peer.limits(), receipt, reason_code, properties)
+        engine.ack(&peer.limits(), ack_handle, reason_code, properties)
     }
 
     /// Answers a SUBSCRIBE, with one reason code for each topic filter, in order \[MQTT-3.8.4-6, MQTT-3.9.3-1\].
@@ -221,7 +221,7 @@ impl ServerSession {
     /// # Errors
     ///
     /// [`DisconnectError::NotConnected`] if there is no connection; [`DisconnectError::SessionExpiry`] for a session expiry
-    /// interval, which only a client may send \[MQTT-3.14.2-2\]; [`DisconnectError::ClientOnly`] for Disconnect with Will
+    /// interval, which only a client may send \[MQTT-3.14.2-2\]; [`DisconnectError::ClientReasonCode`] for Disconnect with Will
     /// Message; [`DisconnectError::Encode`] if the packet cannot be encoded; [`DisconnectError::TooLarge`] if it exceeds the
     /// client's Maximum Packet Size.
     pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), DisconnectError> {
@@ -233,7 +233,7 @@ impl ServerSession {
             return Err(DisconnectError::SessionExpiry);
         }
         if disconnect.reason_code == DisconnectReasonCode::DisconnectWithWillMessage {
-            return Err(DisconnectError::ClientOnly);
+            return Err(DisconnectError::ClientReasonCode);
         }
         if self.engine.version() == Version::V5 {
             self.engine.put_disconnect(disconnect, self.state.client().maximum_packet_size)?;
@@ -257,7 +257,7 @@ impl ServerSession {
     /// Ends the session: together with its connection if it has one, which this does not close, or else at once. Then
     /// the will is published, unless DISCONNECT has discarded it, and queued and in-flight messages are abandoned.
     /// [`poll`](Self::poll) reports all that, and [`Action::Expired`] last.
-    pub fn end(&mut self, now: Instant) {
+    pub fn end_session(&mut self, now: Instant) {
         self.engine.advance(now);
         self.session_expiry_interval = SessionExpiry::WITH_CONNECTION;
         self.max_session_expiry_interval = SessionExpiry::WITH_CONNECTION;
@@ -279,7 +279,7 @@ impl ServerSession {
         }
         self.engine.advance(now);
         self.engine.close(None);
-        if !self.config.keep_qos_0 {
+        if !self.config.store_qos_0 {
             self.engine.drop_unacknowledged();
         }
         self.connection = self.connection.wrapping_add(1);

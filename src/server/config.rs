@@ -78,15 +78,15 @@ pub struct ServerConfig {
     /// client's Receive Maximum applies; further messages are queued.
     pub max_in_flight: NonZeroU16,
     /// Maximum number of queued and in-flight messages to a client. Default: 1,000. At the limit `overflow` applies.
-    pub max_kept: u32,
+    pub max_stored: u32,
     /// Maximum size of the queued and in-flight messages to a client, in bytes. Default: 64 MiB. At the limit
     /// `overflow` applies. A payload counts in full for each client, whether it is shared or not.
     ///
     /// An empty session stores one message of any size, so that each accepted message (see `maximum_packet_size`) can
     /// be delivered. The limit determines how many further messages can be stored at a time: it should be several times
     /// `maximum_packet_size`.
-    pub max_kept_bytes: u32,
-    /// Policy for messages that would exceed `max_kept` or `max_kept_bytes`. Default: they are refused.
+    pub max_stored_bytes: u32,
+    /// Policy for messages that would exceed `max_stored` or `max_stored_bytes`. Default: they are refused.
     pub overflow: Overflow,
     /// Whether PUBACK ends the delivery of a QoS 2 message, with [`Outcome::AtLeastOnce`](crate::Outcome::AtLeastOnce).
     /// Default: true, because clients without QoS 2 answer with PUBACK, on every connection again. If false, PUBACK is
@@ -95,9 +95,9 @@ pub struct ServerConfig {
     pub puback_ends_qos_2: bool,
     /// Whether QoS 0 messages are queued for a client that is not connected. Default: false: they are refused, and
     /// those in the queue are dropped when the connection ends.
-    pub keep_qos_0: bool,
+    pub store_qos_0: bool,
     /// Maximum number of bytes in `transmit()`. Default: 64 KiB. One packet may exceed the limit. At the limit messages
-    /// are queued, within `max_kept` and `max_kept_bytes`. Input is still accepted, so that acknowledgements and pings
+    /// are queued, within `max_stored` and `max_stored_bytes`. Input is still accepted, so that acknowledgements and pings
     /// continue, up to `answer_limit`.
     pub transmit_limit: NonZeroU32,
     /// Maximum number of bytes of answers in `transmit()`: PUBACK, PUBREC, PUBCOMP, PUBREL, PINGRESP, SUBACK and
@@ -131,11 +131,11 @@ impl Default for ServerConfig {
             manual_acks: false,
             topic_aliases: 0,
             max_in_flight: NonZeroU16::MAX,
-            max_kept: 1000,
-            max_kept_bytes: 64 * 1024 * 1024,
+            max_stored: 1000,
+            max_stored_bytes: 64 * 1024 * 1024,
             overflow: Overflow::Refuse,
             puback_ends_qos_2: true,
-            keep_qos_0: false,
+            store_qos_0: false,
             transmit_limit: TRANSMIT_LIMIT,
             answer_limit: TRANSMIT_LIMIT,
         }

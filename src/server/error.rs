@@ -17,7 +17,7 @@ pub struct NotAccepted {
     /// The reason.
     pub reason: AcceptError,
     /// The stored session that was passed in, unchanged.
-    pub kept: Option<Box<ServerSession>>,
+    pub session: Option<Box<ServerSession>>,
 }
 
 /// The reason why a client could not be accepted: see [`NotAccepted`].
@@ -26,7 +26,7 @@ pub struct NotAccepted {
 pub enum AcceptError {
     /// No client waits for a decision: no CONNECT has arrived, or the CONNECT has been answered already.
     #[error("there is no CONNECT to be answered")]
-    NoConnect,
+    NoPendingConnect,
     /// The client has sent no client identifier and must be assigned one \[MQTT-3.1.3-6\].
     #[error("assigned client identifier is missing: the client has no client identifier [MQTT-3.1.3-6]")]
     NoClientIdentifier,
@@ -62,10 +62,10 @@ impl From<InvalidText> for AcceptError {
 pub enum RefuseError {
     /// No client waits for a decision: no CONNECT has arrived, or the CONNECT has been answered already.
     #[error("there is no CONNECT to be answered")]
-    NoConnect,
+    NoPendingConnect,
     /// The reason code is below 0x80.
     #[error("reason code is below 0x80, and refuses nobody")]
-    NoRefusal,
+    SuccessIsNoRefusal,
     /// The properties cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),

@@ -28,10 +28,10 @@ pub(super) fn limits(config: &ServerConfig, version: Version, state: &State) -> 
         deliver_in_parts: config.deliver_in_parts.map_or(u32::MAX, NonZeroU32::get),
         max_in_flight: client.receive_maximum.min(config.max_in_flight.get()),
         max_packet_size: client.maximum_packet_size,
-        budget: BudgetLimits { count: config.max_kept, bytes: config.max_kept_bytes },
+        budget: BudgetLimits { count: config.max_stored, bytes: config.max_stored_bytes },
         overflow: config.overflow,
         puback_ends_qos_2: config.puback_ends_qos_2,
-        queues_qos_0: config.keep_qos_0,
+        queues_qos_0: config.store_qos_0,
         transmit_limit: config.transmit_limit.get(),
         answer_limit: config.answer_limit.get(),
     }

@@ -252,7 +252,7 @@ impl ServerSession {
         let all = (self.engine.deliveries().budget().bytes() as usize).saturating_add(size).saturating_add(MORE);
         qos == QoS::AtMostOnce
             || self.engine.deliveries().budget().bytes() == 0
-            || all <= self.config.max_kept_bytes as usize
+            || all <= self.config.max_stored_bytes as usize
     }
 
     /// Returns the number of bytes that have been written on this connection.

@@ -246,7 +246,7 @@ impl ServerSession {
     }
 
     /// Returns the number of packet identifiers in use.
-    pub fn open_operations(&self) -> usize {
+    pub fn operations_in_flight(&self) -> usize {
         self.engine.deliveries().outbound().len()
     }
 
@@ -257,8 +257,8 @@ impl ServerSession {
     }
 
     /// Returns the number of messages that wait to be sent or sent again.
-    pub fn waiting(&self) -> usize {
-        self.engine.deliveries().waiting()
+    pub fn queued(&self) -> usize {
+        self.engine.deliveries().queued()
     }
 
     /// Checks the invariants of the session, for tests.
@@ -579,8 +579,8 @@ impl core::fmt::Debug for ServerSession {
             .field("client_id", &self.client_id)
             .field("version", &self.engine.version())
             .field("state", &self.state)
-            .field("open_operations", &self.open_operations())
-            .field("waiting", &self.waiting())
+            .field("operations_in_flight", &self.operations_in_flight())
+            .field("waiting", &self.queued())
             .field("transmit", self.engine.output())
             .finish_non_exhaustive()
     }

@@ -162,7 +162,7 @@ pub enum AuthenticateError {
     NotConnected,
     /// No client waits for a decision: no CONNECT has arrived, or the CONNECT has been answered already.
     #[error("there is no CONNECT to be answered")]
-    NoConnect,
+    NoPendingConnect,
     /// CONNECT had no Authentication Method \[MQTT-4.12.0-6, MQTT-4.12.0-7\], or the next step of the authentication is
     /// due from the peer.
     #[error("no step of an authentication is due from this endpoint [MQTT-4.12.0-6, MQTT-4.12.0-7]")]
@@ -191,7 +191,7 @@ pub enum DisconnectError {
     SessionExpiry,
     /// The reason code is one that only a client may send \[MQTT-3.14.2-1\].
     #[error("reason code is one that only a client sends [MQTT-3.14.2-1]")]
-    ClientOnly,
+    ClientReasonCode,
     /// The packet cannot be encoded, or has what does not exist in this version of the protocol.
     #[error(transparent)]
     Encode(#[from] EncodeError),

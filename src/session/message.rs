@@ -8,7 +8,7 @@ use core::fmt;
 use bytes::Bytes;
 
 use super::command_error::PublishError;
-use super::deliveries::inbound::Receipt;
+use super::deliveries::inbound::AckHandle;
 use super::link::transmit::LARGE;
 use crate::codec::{Delivery, List, Publish, PublishParts, PublishProperties, QoS};
 use crate::escaped::Escaped;
@@ -372,7 +372,7 @@ pub struct ReceivedMessage<'a> {
     pub properties: PublishProperties<'a>,
     /// Identifies the acknowledgement that the application owes. `None` if the session acknowledges the message itself,
     /// if the QoS is 0, or if further parts of the payload follow.
-    pub receipt: Option<Receipt>,
+    pub ack_handle: Option<AckHandle>,
     /// Number of bytes of the payload that have not arrived; they follow as [`PayloadPart`]s. Always 0 unless delivery
     /// in parts is configured.
     pub missing: u32,
@@ -389,7 +389,7 @@ impl<'a> ReceivedMessage<'a> {
     ) -> Self {
         let (qos, dup) = (delivery.qos(), delivery.dup());
         properties.topic_alias = None;
-        Self { topic, payload, qos, dup, retain, properties, receipt: None, missing: 0 }
+        Self { topic, payload, qos, dup, retain, properties, ack_handle: None, missing: 0 }
     }
 
     /// Returns the properties without the subscription identifiers, which belong to the receiving session.
@@ -421,12 +421,12 @@ pub struct PayloadPart<'a> {
     pub missing: u32,
     /// Identifies the acknowledgement that the application owes; present only in the last part. `None` if the session
     /// acknowledges the message itself, or if the QoS is 0.
-    pub receipt: Option<Receipt>,
+    pub ack_handle: Option<AckHandle>,
 }
 
 impl fmt::Debug for ReceivedMessage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { topic, payload, qos, dup, retain, properties, receipt, missing } = self;
+        let Self { topic, payload, qos, dup, retain, properties, ack_handle, missing } = self;
         f.debug_struct("ReceivedMessage")
             .field("topic", topic)
             .field("payload", &Escaped(payload))
@@ -434,7 +434,7 @@ impl fmt::Debug for ReceivedMessage<'_> {
             .field("dup", dup)
             .field("retain", retain)
             .field("properties", properties)
-            .field("receipt", receipt)
+            .field("ack_handle", ack_handle)
             .field("missing", missing)
             .finish()
     }
@@ -442,11 +442,11 @@ impl fmt::Debug for ReceivedMessage<'_> {
 
 impl fmt::Debug for PayloadPart<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bytes, missing, receipt } = self;
+        let Self { bytes, missing, ack_handle } = self;
         f.debug_struct("PayloadPart")
             .field("bytes", &Escaped(bytes))
             .field("missing", missing)
-            .field("receipt", receipt)
+            .field("ack_handle", ack_handle)
             .finish()
     }
 }

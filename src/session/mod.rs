@@ -37,7 +37,7 @@ mod will;
 pub use self::command_error::{
     AckError, AuthenticateError, DisconnectError, PublishError, SubscribeError, UnknownToken,
 };
-pub use self::deliveries::inbound::Receipt;
+pub use self::deliveries::inbound::AckHandle;
 pub use self::deliveries::queue::Overflow;
 pub use self::error::ProtocolError;
 pub use self::expiry::SessionExpiry;

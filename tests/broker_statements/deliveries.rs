@@ -21,7 +21,7 @@ fn mqtt_3_1_4_2_and_mqtt_3_1_4_3_a_newer_connection_takes_over() {
         let client = net.client(version, "other");
         net.publish(client, "a", "1", QoS::AtLeastOnce);
         assert_eq!(net.received(newer), ["a: 1 q1"]);
-        assert_eq!(net.broker.counters().taken_over, 1);
+        assert_eq!(net.broker.counters().sessions_taken_over, 1);
     }
 }
 

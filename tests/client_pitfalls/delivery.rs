@@ -40,28 +40,28 @@ fn pitfall_01_identifiers_do_not_collide() {
                 };
                 assert_eq!(wire.receive(&[last]).len(), 1);
             }
-            assert_eq!(wire.client.open_operations(), open.len());
+            assert_eq!(wire.client.operations_in_flight(), open.len());
         }
         wire.lose();
         wire.connect(connack());
         let requests = open.values().filter(|&&kind| kind > 1).count();
-        assert_eq!(wire.client.open_operations(), requests, "those that were asked again, and nothing else");
+        assert_eq!(wire.client.operations_in_flight(), requests, "those that were asked again, and nothing else");
     }
 }
 
 /// When all identifiers are in use, requests wait without keeping the caller busy.
 #[test]
 fn pitfall_01_requests_wait_when_all_identifiers_are_in_use() {
-    let mut wire = Wire::connected(ClientConfig { max_kept: 70_000, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { max_stored: 70_000, ..v5() });
     for _ in 0..65_535 {
         wire.subscribe();
         wire.take();
     }
-    assert_eq!(wire.client.open_operations(), 65_535);
+    assert_eq!(wire.client.operations_in_flight(), 65_535);
     let waits = wire.subscribe();
     wire.assert_silent();
     assert_eq!(wire.poll(), []);
-    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (65_535, 1));
+    assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (65_535, 1));
     let message = wire.publish("x", QOS_1);
     assert_eq!(wire.poll(), []);
     wire.assert_silent();
@@ -71,7 +71,7 @@ fn pitfall_01_requests_wait_when_all_identifiers_are_in_use() {
     assert_eq!(wire.receive(&[suback(40_000)]), [Event::Done(waits, Done::Subscribed(vec![0]))]);
     assert_eq!(sent_ids(&mut wire), [40_000]);
     assert_eq!(wire.receive(&[PubAck::new(id(40_000)).into()]), [success(message)]);
-    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (65_534, 0));
+    assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (65_534, 0));
 }
 
 /// However a delivery ends, it returns its quota, and a new connection starts with the full quota.
@@ -89,7 +89,7 @@ fn pitfall_02_quota_does_not_leak() {
         wire.publish("waits", QOS_1);
         let sent = sent_ids(&mut wire);
         let [x, y, z] = sent[..] else { panic!("{round}: {sent:?}") };
-        assert_eq!((wire.client.in_flight(), wire.client.waiting()), (WINDOW, 1));
+        assert_eq!((wire.client.in_flight(), wire.client.queued()), (WINDOW, 1));
         let events = match round % 3 {
             0 => wire.receive(&[PubAck { reason_code: refused, ..PubAck::new(id(x)) }.into()]),
             1 => wire.receive(&[PubRec { reason_code: refused, ..PubRec::new(id(x)) }.into()]),
@@ -106,7 +106,7 @@ fn pitfall_02_quota_does_not_leak() {
         wire.receive(&[PubRec::new(id(y)).into(), PubComp::new(id(y)).into(), PubAck::new(id(z)).into()]);
         wire.receive(&[PubAck::new(last).into()]);
         wire.take();
-        assert_eq!((wire.client.in_flight(), wire.client.open_operations()), (0, 0));
+        assert_eq!((wire.client.in_flight(), wire.client.operations_in_flight()), (0, 0));
     }
     for payload in ["1", "2", "3"] {
         wire.publish(payload, QOS_1);
@@ -125,7 +125,7 @@ fn pitfall_02_quota_does_not_leak() {
 /// Each token has exactly one outcome. The test produces one of every kind.
 #[test]
 fn pitfall_03_each_token_has_one_outcome() {
-    let config = ClientConfig { overflow: Overflow::DropOldest, max_kept: 4, ..v5() };
+    let config = ClientConfig { overflow: Overflow::DropOldest, max_stored: 4, ..v5() };
     let mut wire = Wire::new(ClientConfig { session_expiry_interval: SessionExpiry::WITH_CONNECTION, ..config });
     let mut outcomes: BTreeMap<Token, Vec<Done>> = BTreeMap::new();
     let mut expected: Vec<(Token, Done)> = Vec::new();
@@ -200,7 +200,7 @@ fn pitfall_04_qos_2_duplicates_are_delivered_once() {
             copies.extend([published("x", again(QOS_2, 7)); 9]);
             assert_eq!(wire.receive(&copies), [delivered("x", QOS_2)]);
             if by_hand {
-                wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+                wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
             }
             wire.assert_sent(&[PubRec::new(id(7)).into(); 10]);
             for _ in 0..3 {
@@ -222,7 +222,7 @@ fn pitfall_04_a_duplicate_of_a_refused_message_is_refused() {
     let mut stored = Vec::new();
     store(&mut wire.client, &mut stored);
     assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 7)), published("x", again(QOS_2, 7))]).len(), 1);
-    wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::QuotaExceeded).unwrap();
+    wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::QuotaExceeded).unwrap();
     store(&mut wire.client, &mut stored);
     let sent = wire.take();
     for packet in decode(&sent, Version::V5) {
@@ -249,13 +249,13 @@ fn pitfall_04_a_duplicate_answered_after_the_release() {
             published("2", delivery(QOS_2, 2)),
             published("1", again(QOS_2, 1)),
         ]);
-        wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+        wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
         store(&mut wire.client, &mut stored);
         wire.assert_sent(&[PubRec::new(id(1)).into()]);
         wire.receive(&[PubRel::new(id(1)).into()]);
         store(&mut wire.client, &mut stored);
         wire.assert_sent(&[PubComp::new(id(1)).into()]);
-        wire.client.ack(wire.now, wire.receipts[1], PubAckReasonCode::Success).unwrap();
+        wire.client.ack(wire.now, wire.ack_handles[1], PubAckReasonCode::Success).unwrap();
         store(&mut wire.client, &mut stored);
         wire.take();
         // The delivery of `1` is complete. The identifier means a new message, here and after a restart.
@@ -372,11 +372,11 @@ fn pitfall_06_resumed_new_and_lost_sessions() {
         assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)]);
         wire.receive(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))]);
         // Acknowledged by the application, and not sent before the connection ended.
-        wire.client.ack(wire.now, wire.receipts[2], PubAckReasonCode::Success).unwrap();
+        wire.client.ack(wire.now, wire.ack_handles[2], PubAckReasonCode::Success).unwrap();
         wire.lose();
         assert_eq!(wire.connect(connack()), [Event::Connected(Resumption::Lost)]);
-        for receipt in wire.receipts.clone() {
-            let result = wire.client.ack(wire.now, receipt, PubAckReasonCode::Success);
+        for ack_handle in wire.ack_handles.clone() {
+            let result = wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success);
             assert_eq!(result, Err(AckError::EarlierConnection));
         }
         wire.assert_silent();

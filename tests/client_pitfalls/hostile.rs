@@ -179,7 +179,7 @@ fn duplicates_of_an_unacknowledged_message_are_limited() {
             wire.receive_bytes_and_close(&bytes);
         }
         if wire.client.is_connected() {
-            wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+            wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
         }
         // As many PUBRECs as the Receive Maximum, and no more.
         let remaining = wire.client.transmit().remaining();

@@ -117,7 +117,7 @@ struct World {
     delivered: Vec<(String, usize)>,
     /// The tokens that have an outcome.
     done: BTreeSet<Token>,
-    receipts: Vec<(mqtt_sansio::Receipt, String)>,
+    ack_handles: Vec<(mqtt_sansio::AckHandle, String)>,
 }
 
 impl World {
@@ -135,7 +135,7 @@ impl World {
             accepted: Vec::new(),
             delivered: Vec::new(),
             done: BTreeSet::new(),
-            receipts: Vec::new(),
+            ack_handles: Vec::new(),
         }
     }
 
@@ -180,8 +180,8 @@ impl World {
             has_moved |= !input.is_empty();
             self.step()?;
             self.read(&input);
-            for (receipt, payload) in core::mem::take(&mut self.receipts).into_iter().rev() {
-                if self.client.ack(self.now, receipt, PubAckReasonCode::Success).is_ok() {
+            for (ack_handle, payload) in core::mem::take(&mut self.ack_handles).into_iter().rev() {
+                if self.client.ack(self.now, ack_handle, PubAckReasonCode::Success).is_ok() {
                     let end = self.end();
                     self.delivered.push((payload, end));
                 }
@@ -200,8 +200,8 @@ impl World {
                 Action::Connected(_) => {}
                 Action::Message(message) => {
                     let payload = String::from_utf8(message.payload.into()).unwrap();
-                    match message.receipt {
-                        Some(receipt) => self.receipts.push((receipt, payload)),
+                    match message.ack_handle {
+                        Some(ack_handle) => self.ack_handles.push((ack_handle, payload)),
                         None => {
                             let end = self.end();
                             self.delivered.push((payload, end));
@@ -272,7 +272,7 @@ impl World {
         self.delivered.retain(|&(_, end)| end <= stored);
         self.accepted.iter_mut().for_each(|(.., end)| *end = 0);
         self.delivered.iter_mut().for_each(|(_, end)| *end = 0);
-        self.receipts.clear();
+        self.ack_handles.clear();
         // An incomplete record is cut off, because new records are appended to those that were read.
         let whole = (0..=stored).rev().find(|&end| is_whole(&self.config, &self.stored, end)).unwrap();
         self.stored.truncate(whole);
@@ -294,7 +294,7 @@ impl World {
         }
         assert!(self.server.open.is_empty(), "{why}: {:?}", self.server.open);
         assert!(self.server.received.is_empty(), "{why}: {:?}", self.server.received);
-        assert_eq!((self.client.open_operations(), self.client.waiting()), (0, 0), "{why}");
+        assert_eq!((self.client.operations_in_flight(), self.client.queued()), (0, 0), "{why}");
     }
 }
 
@@ -379,7 +379,7 @@ fn pitfall_17_tokens_survive_a_restart() {
     let tokens = [QOS_1, QOS_2].map(|qos| wire.publish("x", qos));
     store(&mut wire.client, &mut stored);
     let mut wire = Wire::of(ClientSession::restore(config, &stored, NOW).unwrap());
-    assert_eq!(wire.client.waiting(), 2);
+    assert_eq!(wire.client.queued(), 2);
     let third = wire.publish("y", QOS_1);
     assert!(tokens.iter().all(|&token| token < third));
     store(&mut wire.client, &mut stored);
@@ -429,7 +429,7 @@ fn pitfall_17_messages_with_an_outcome_are_not_restored() {
         }),
         (
             "made room for",
-            |config| (config.max_kept, config.overflow) = (1, Overflow::DropOldest),
+            |config| (config.max_stored, config.overflow) = (1, Overflow::DropOldest),
             |wire, _| {
                 wire.lose();
                 wire.publish("x", QOS_1);
@@ -482,7 +482,7 @@ fn pitfall_17_messages_with_an_outcome_are_not_restored() {
 /// Checks that the journal restores an empty session.
 fn check_restored(name: &str, config: &ClientConfig, journal: &[u8]) {
     let mut wire = Wire::of(ClientSession::restore(config.clone(), journal, NOW).unwrap());
-    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0), "{name}");
+    assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (0, 0), "{name}");
     assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)], "{name}");
     let records = wire.client.journal().unwrap();
     records.advance(records.remaining());

@@ -25,7 +25,7 @@ fn pitfall_11_messages_too_large_for_the_server() {
     assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(small)]);
     wire.resume();
     wire.assert_silent();
-    assert_eq!(wire.client.waiting(), 0);
+    assert_eq!(wire.client.queued(), 0);
 }
 
 /// An incoming packet that is too large closes the connection as soon as its size is known.
@@ -87,38 +87,38 @@ fn pitfall_13_manual_acknowledgements() {
     let mut wire = Wire::connected(manual(Version::V5));
     let packets = [(QOS_1, 1), (QOS_2, 2), (QOS_1, 3), (QOS_2, 4)];
     wire.receive(&packets.map(|(qos, number)| published("x", delivery(qos, number))));
-    let receipts = wire.receipts.clone();
+    let ack_handles = wire.ack_handles.clone();
     // QoS 0 needs no acknowledgement.
     wire.receive(&[published("0", delivery(QOS_0, 0))]);
-    assert_eq!(wire.receipts.len(), 4);
+    assert_eq!(wire.ack_handles.len(), 4);
     let (refused, fine) = (PubAckReasonCode::NotAuthorized, PubAckReasonCode::NoMatchingSubscribers);
-    wire.client.ack(wire.now, receipts[3], refused).unwrap();
-    wire.client.ack(wire.now, receipts[1], fine).unwrap();
+    wire.client.ack(wire.now, ack_handles[3], refused).unwrap();
+    wire.client.ack(wire.now, ack_handles[1], fine).unwrap();
     wire.assert_silent();
-    assert_eq!(wire.client.ack(wire.now, receipts[1], fine), Err(AckError::AlreadyAcknowledged));
-    wire.client.ack(wire.now, receipts[0], PubAckReasonCode::Success).unwrap();
+    assert_eq!(wire.client.ack(wire.now, ack_handles[1], fine), Err(AckError::AlreadyAcknowledged));
+    wire.client.ack(wire.now, ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec { reason_code: fine, ..PubRec::new(id(2)) }.into()]);
-    wire.client.ack(wire.now, receipts[2], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, ack_handles[2], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(3)).into(), PubRec { reason_code: refused, ..PubRec::new(id(4)) }.into()]);
-    for &receipt in &receipts {
-        assert_eq!(wire.client.ack(wire.now, receipt, fine), Err(AckError::AlreadyAcknowledged));
+    for &ack_handle in &ack_handles {
+        assert_eq!(wire.client.ack(wire.now, ack_handle, fine), Err(AckError::AlreadyAcknowledged));
     }
-    // A receipt of an earlier connection is refused, and the server sends the message again.
+    // A handle of an earlier connection is refused, and the server sends the message again.
     wire.receive(&[published("late", delivery(QOS_1, 9))]);
-    let late = wire.receipts[4];
+    let late = wire.ack_handles[4];
     wire.lose();
     assert_eq!(wire.client.ack(wire.now, late, fine), Err(AckError::EarlierConnection));
     wire.connect(present());
     assert_eq!(wire.receive(&[published("late", again(QOS_1, 9))]).len(), 1);
     assert_eq!(wire.client.ack(wire.now, late, fine), Err(AckError::EarlierConnection));
     wire.assert_silent();
-    wire.client.ack(wire.now, wire.receipts[5], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.ack_handles[5], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(9)).into()]);
     // Before 5.0 PUBREC has no reason code.
     let mut wire = Wire::connected(manual(Version::V311));
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
-    for receipt in wire.receipts.clone() {
-        wire.client.ack(wire.now, receipt, refused).unwrap();
+    for ack_handle in wire.ack_handles.clone() {
+        wire.client.ack(wire.now, ack_handle, refused).unwrap();
     }
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
     // So ownership of the message is accepted.
@@ -155,11 +155,11 @@ fn pitfall_14_unexpected_acknowledgements() {
 #[test]
 fn pitfall_15_limits_by_count_and_by_bytes() {
     // By number: queued and in-flight messages together.
-    let mut wire = Wire::connected_by(ClientConfig { max_kept: 4, ..v5() }, connack_with(receive_maximum(2)));
+    let mut wire = Wire::connected_by(ClientConfig { max_stored: 4, ..v5() }, connack_with(receive_maximum(2)));
     for payload in ["1", "2", "3", "4"] {
         wire.publish(payload, QOS_1);
     }
-    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (2, 2));
+    assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (2, 2));
     assert_eq!(wire.client.publish(wire.now, &Message::new("t", "5").qos(QOS_1)), Err(PublishError::QueueFull));
     assert_eq!(
         wire.client.subscribe(wire.now, &[Subscription::new("t", QOS_0).unwrap()]),
@@ -175,7 +175,7 @@ fn pitfall_15_limits_by_count_and_by_bytes() {
             true => Message::new("t", payload.clone()).qos(QOS_1),
             false => Message::new("t", &payload[..]).qos(QOS_1),
         };
-        let mut wire = Wire::connected(ClientConfig { max_kept_bytes: 10_000, ..v5() });
+        let mut wire = Wire::connected(ClientConfig { max_stored_bytes: 10_000, ..v5() });
         wire.client.publish(wire.now, &message()).unwrap();
         wire.lose();
         wire.client.publish(wire.now, &message()).unwrap();
@@ -187,7 +187,7 @@ fn pitfall_15_limits_by_count_and_by_bytes() {
 
 #[test]
 fn pitfall_15_every_drop_is_reported() {
-    let config = ClientConfig { max_kept: 3, overflow: Overflow::DropOldest, ..v5() };
+    let config = ClientConfig { max_stored: 3, overflow: Overflow::DropOldest, ..v5() };
     let mut wire = Wire::connected(config.clone());
     let in_flight = wire.publish("1", QOS_1);
     wire.take();
@@ -207,13 +207,13 @@ fn pitfall_15_every_drop_is_reported() {
         wire.publish("sent", QOS_1);
     }
     assert_eq!(wire.client.publish(wire.now, &Message::new("t", "x").qos(QOS_1)), Err(PublishError::QueueFull));
-    let mut wire = Wire::new(ClientConfig { max_kept_bytes: 100, ..config });
+    let mut wire = Wire::new(ClientConfig { max_stored_bytes: 100, ..config });
     wire.publish("stays", QOS_1);
     let too_large = Message::new("t", vec![0; 200]).qos(QOS_1);
     assert_eq!(wire.client.publish(wire.now, &too_large), Err(PublishError::QueueFull));
-    assert_eq!((wire.poll(), wire.client.waiting()), (vec![], 1));
+    assert_eq!((wire.poll(), wire.client.queued()), (vec![], 1));
     // Requests are not dropped to make room for messages.
-    let mut wire = Wire::new(ClientConfig { max_kept: 2, overflow: Overflow::DropOldest, ..v5() });
+    let mut wire = Wire::new(ClientConfig { max_stored: 2, overflow: Overflow::DropOldest, ..v5() });
     let asked = wire.subscribe();
     let first = wire.publish("1", QOS_0);
     wire.publish("2", QOS_0);

@@ -142,7 +142,7 @@ fn pitfall_08_the_clock_may_jump() {
 /// Commands are possible between two actions and while an action is borrowed. Refused input stays with the caller.
 #[test]
 fn pitfall_09_nothing_blocks() {
-    let mut wire = Wire::connected(ClientConfig { max_kept: 5, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { max_stored: 5, ..v5() });
     let mut bytes = Vec::new();
     for payload in ["1", "2", "3"] {
         published(payload, delivery(QOS_1, 1)).encode(Version::V5, &mut bytes).unwrap();
@@ -193,7 +193,7 @@ fn pitfall_09_output_is_written_while_input_waits() {
     assert!(acks.into_iter().eq(1..=200));
     // Messages published meanwhile are queued.
     let mut wire =
-        Wire::connected(ClientConfig { transmit_limit: NonZeroU32::new(100).unwrap(), max_kept: 1000, ..v5() });
+        Wire::connected(ClientConfig { transmit_limit: NonZeroU32::new(100).unwrap(), max_stored: 1000, ..v5() });
     let tokens: Vec<_> = (0..500).map(|_| wire.publish("0123456789", QOS_0)).collect();
     let mut done = Vec::new();
     while done.len() < tokens.len() {

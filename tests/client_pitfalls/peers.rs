@@ -149,7 +149,7 @@ fn pitfall_33_queued_operations_can_be_withdrawn() {
             wire.client.withdraw(wire.now, token).unwrap();
         }
         assert_eq!(wire.poll(), withdrawn.map(|token| abandoned(token, AbandonReason::Withdrawn)));
-        assert_eq!(wire.client.waiting(), 4);
+        assert_eq!(wire.client.queued(), 4);
         wire.connect(connack());
         let sent = wire.take();
         let sent: Vec<_> = decode(&sent, version).iter().map(Packet::packet_type).collect();
@@ -182,7 +182,7 @@ fn pitfall_33_a_sent_message_keeps_its_identifier() {
             wire.take();
             wire.client.withdraw(wire.now, token).unwrap();
             assert_eq!(wire.poll(), [abandoned(token, AbandonReason::Withdrawn)]);
-            assert_eq!((wire.client.in_flight(), wire.client.open_operations()), (1, 0));
+            assert_eq!((wire.client.in_flight(), wire.client.operations_in_flight()), (1, 0));
             let crashed = store(&mut wire);
             // The delivery completes on this connection: nothing is left.
             let mut settled = Wire::of(wire.client.clone());
@@ -196,7 +196,7 @@ fn pitfall_33_a_sent_message_keeps_its_identifier() {
             for mut wire in [wire, Wire::of(restored)] {
                 wire.connect(present());
                 wire.assert_silent();
-                assert_eq!((wire.client.in_flight(), wire.client.open_operations()), (0, 0));
+                assert_eq!((wire.client.in_flight(), wire.client.operations_in_flight()), (0, 0));
                 for _ in 0..100 {
                     wire.publish("new", QOS_1);
                 }

@@ -15,7 +15,7 @@ fn acks_fit(qos: QoS, packet: impl for<'a> Fn(PubAckReasonCode, AckProperties<'a
     for limit in 5..=size(full) + 1 {
         let mut wire = Wire::connected_by(manual(), connack_with(packet_size(limit)));
         wire.receive(&[published("x", delivery(qos, 7))]);
-        wire.client.ack_with(wire.now, wire.receipts[0], code, &full).unwrap();
+        wire.client.ack_with(wire.now, wire.ack_handles[0], code, &full).unwrap();
         // No property is sent that makes the packet too large. A property that fits may be left out.
         let allowed: Vec<_> = [full, reason_only, user_only, AckProperties::default()]
             .into_iter()

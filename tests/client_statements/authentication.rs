@@ -70,7 +70,7 @@ fn mqtt_4_12_1_1_a_change_of_the_configuration_is_for_the_next_connection() {
     let authentication = Some(Authentication { method: "N".into(), data: None }.into());
     let other = ClientConfig { authentication, ..v5() };
     let mut wire = Wire::connected_by(authenticating(), authenticated());
-    assert_eq!(wire.client.reconfigure(other.clone()), Err(ReconfigureError::AlreadyOpen));
+    assert_eq!(wire.client.reconfigure(other.clone()), Err(ReconfigureError::AlreadyConnected));
     wire.client.reauthenticate(wire.now, b"x").unwrap();
     wire.assert_sent(&[auth(AuthReasonCode::ReAuthenticate, "M", b"x").into()]);
     wire.lose();

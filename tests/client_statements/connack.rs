@@ -28,7 +28,7 @@ fn mqtt_3_2_2_5_without_a_session_the_state_is_discarded() {
     events.sort_by_key(|event| format!("{event:?}"));
     assert_eq!(events, [first, second, third].map(|token| abandoned(token, AbandonReason::Session)));
     wire.assert_silent();
-    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0));
+    assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (0, 0));
     // The identifiers of received messages are discarded as well.
     assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [delivered("new", QOS_2)]);
 }
@@ -115,7 +115,7 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     events.remove(0);
     events.sort_by_key(|event| format!("{event:?}"));
     assert_eq!(events, waiting.map(|token| abandoned(token, too_large)));
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(wire.client.operations_in_flight(), 0);
     // Commands given once it is known.
     let refused = Err(PublishError::TooLarge { limit: LIMIT });
     for qos in [QOS_0, QOS_1, QOS_2] {
@@ -129,7 +129,7 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
         Err(AuthenticateError::TooLarge { limit: LIMIT })
     );
     wire.assert_silent();
-    assert_eq!((wire.client.open_operations(), wire.client.waiting()), (0, 0));
+    assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (0, 0));
     // Every size around the limit, with a topic alias that makes the packet larger and one that makes it smaller.
     for size in 20..45 {
         for topic in ["a topic", "another", "a topic"] {
@@ -142,8 +142,8 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     // Packets the client sends by itself.
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
     let properties = AckProperties { user_properties: List::from(&long_pair), ..Default::default() };
-    for receipt in wire.receipts.clone() {
-        wire.client.ack_with(wire.now, receipt, PubAckReasonCode::Success, &properties).unwrap();
+    for ack_handle in wire.ack_handles.clone() {
+        wire.client.ack_with(wire.now, ack_handle, PubAckReasonCode::Success, &properties).unwrap();
     }
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
     let properties = DisconnectProperties { user_properties: List::from(&long_pair), ..Default::default() };

@@ -31,7 +31,7 @@ fn mqtt_3_1_2_4_clean_start_begins_anew() {
     wire.take();
     // The session ends with its connection, and the client discards its state.
     assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session)]);
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(wire.client.operations_in_flight(), 0);
     let connect = wire.open();
     assert!(connect_of(&connect, Version::V5).clean_start);
     assert_eq!(wire.receive(&[connack().into()]), [Event::Connected(Resumption::New)]);
@@ -95,7 +95,7 @@ fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
     wire.receive(&[published("half", delivery(QOS_2, 9))]);
     wire.take();
     assert_eq!(wire.lose(), []);
-    assert_eq!(wire.client.open_operations(), 1);
+    assert_eq!(wire.client.operations_in_flight(), 1);
     let connect = wire.open();
     assert!(!connect_of(&connect, Version::V5).clean_start);
     assert_eq!(wire.receive(&[present().into()]), [Event::Connected(Resumption::Resumed)]);

@@ -39,12 +39,12 @@ fn mqtt_4_3_2_3_qos_1_is_unacknowledged_until_puback() {
     wire.take();
     for _ in 0..3 {
         wire.later(10_000);
-        assert_eq!((wire.poll(), wire.client.open_operations()), (vec![], 1));
+        assert_eq!((wire.poll(), wire.client.operations_in_flight()), (vec![], 1));
         wire.resume();
         wire.assert_sent(&[published("x", again(QOS_1, 1))]);
     }
     assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(wire.client.operations_in_flight(), 0);
     wire.resume();
     wire.assert_silent();
 }
@@ -56,7 +56,7 @@ fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_ownership_is_accepted() {
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
-    wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(77)).into()]);
 }
 
@@ -68,8 +68,8 @@ fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message() {
             let how = if dup { again(QOS_1, 5) } else { delivery(QOS_1, 5) };
             let reported = Event::Message { topic: "t".into(), payload: payload.into(), qos: QOS_1, dup };
             assert_eq!(wire.receive(&[published(payload, how)]), [reported]);
-            if let Some(receipt) = wire.receipts.pop() {
-                wire.client.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
+            if let Some(ack_handle) = wire.ack_handles.pop() {
+                wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success).unwrap();
             }
             wire.assert_sent(&[PubAck::new(id(5)).into()]);
         }
@@ -102,7 +102,7 @@ fn mqtt_4_3_3_3_qos_2_is_unacknowledged_until_pubrec() {
     for _ in 0..3 {
         wire.resume();
         wire.assert_sent(&[published("x", again(QOS_2, 1))]);
-        assert_eq!(wire.client.open_operations(), 1);
+        assert_eq!(wire.client.operations_in_flight(), 1);
     }
     assert_eq!(wire.receive(&[PubRec::new(id(1)).into()]), []);
     wire.take();
@@ -135,7 +135,7 @@ fn mqtt_4_3_3_5_pubrel_is_unacknowledged_until_pubcomp() {
     wire.take();
     for _ in 0..3 {
         wire.later(10_000);
-        assert_eq!((wire.poll(), wire.client.open_operations()), (vec![], 1));
+        assert_eq!((wire.poll(), wire.client.operations_in_flight()), (vec![], 1));
         wire.resume();
         wire.assert_sent(&[PubRel::new(id(1)).into()]);
     }
@@ -181,7 +181,7 @@ fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_ownership_is_accepted() {
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
-    wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(77)).into()]);
 }
 
@@ -191,7 +191,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
     for payload in ["1", "2"] {
         assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
         let reason_code = PubAckReasonCode::QuotaExceeded;
-        wire.client.ack(wire.now, wire.receipts.pop().unwrap(), reason_code).unwrap();
+        wire.client.ack(wire.now, wire.ack_handles.pop().unwrap(), reason_code).unwrap();
         wire.assert_sent(&[PubRec { reason_code, ..PubRec::new(id(5)) }.into()]);
     }
 }
@@ -213,13 +213,13 @@ fn mqtt_4_3_3_10_before_pubrel_a_duplicate_is_acknowledged_and_not_delivered() {
 fn mqtt_4_3_3_10_an_acknowledged_message_is_not_delivered_again() {
     let mut wire = Wire::connected(manual());
     wire.receive(&[published("1", delivery(QOS_2, 1)), published("2", delivery(QOS_2, 2))]);
-    wire.client.ack(wire.now, wire.receipts[1], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.ack_handles[1], PubAckReasonCode::Success).unwrap();
     wire.assert_silent();
     wire.resume();
     let events = wire.receive(&[published("1", again(QOS_2, 1)), published("2", again(QOS_2, 2))]);
     let first = Event::Message { topic: "t".into(), payload: "1".into(), qos: QOS_2, dup: true };
     assert_eq!(events, [first]);
-    wire.client.ack(wire.now, wire.receipts[2], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.ack_handles[2], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(1)).into(), PubRec::new(id(2)).into()]);
 }
 
@@ -248,7 +248,7 @@ fn mqtt_4_3_3_13_the_delivery_of_an_expired_message_is_completed() {
     let mut wire = Wire::connected(manual());
     wire.receive(&[Publish { properties, ..publish("x", delivery(QOS_2, 5)) }.into()]);
     wire.later(30_000);
-    wire.client.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(5)).into()]);
     wire.receive(&[PubRel::new(id(5)).into()]);
     wire.assert_sent(&[PubComp::new(id(5)).into()]);

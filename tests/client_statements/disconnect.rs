@@ -30,8 +30,8 @@ pub(crate) fn tempt(wire: &mut Wire) {
     wire.publish("1", QOS_1);
     wire.subscribe();
     wire.unsubscribe();
-    for receipt in wire.receipts.clone() {
-        let _ = wire.client.ack(wire.now, receipt, PubAckReasonCode::Success);
+    for ack_handle in wire.ack_handles.clone() {
+        let _ = wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success);
     }
     let _ = wire.client.reauthenticate(wire.now, b"x");
     let _ = wire.client.authenticate(wire.now, b"x");

@@ -6,7 +6,7 @@ use super::*;
 fn mqtt_4_9_0_1_the_quota_is_at_most_the_receive_maximum() {
     for (ours, theirs) in [(10, 1), (1, 10), (3, 3), (65_535, 65_535)] {
         let config =
-            ClientConfig { max_in_flight: maximum(ours), transmit_limit: NonZeroU32::MAX, max_kept: 70_000, ..v5() };
+            ClientConfig { max_in_flight: maximum(ours), transmit_limit: NonZeroU32::MAX, max_stored: 70_000, ..v5() };
         let mut wire = Wire::connected_by(config, connack_with(receive_maximum(theirs)));
         for _ in 0..u32::from(theirs) + 1 {
             wire.publish("", QOS_1);
@@ -33,7 +33,7 @@ fn mqtt_4_9_0_2_each_publish_takes_quota() {
         wire.receive(&[PubAck::new(id(number)).into()]);
         done += 1;
     }
-    assert_eq!((done, wire.client.waiting()), (20, 0));
+    assert_eq!((done, wire.client.queued()), (20, 0));
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
     ]);
     let refused = Done::Acknowledged(ReasonCode::NotAuthorized);
     assert_eq!(events, tokens.map(|token| Event::Done(token, refused.clone())));
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(wire.client.operations_in_flight(), 0);
     wire.resume();
     wire.assert_silent();
 }
@@ -82,7 +82,7 @@ fn acks_in_order(qos: QoS) -> Vec<u16> {
     wire.receive(&order.map(|number| published("x", delivery(qos, number))));
     let mut sent = Vec::new();
     for place in [2, 0, 4, 3, 1] {
-        wire.client.ack(wire.now, wire.receipts[place], PubAckReasonCode::Success).unwrap();
+        wire.client.ack(wire.now, wire.ack_handles[place], PubAckReasonCode::Success).unwrap();
         sent.extend(sent_ids(&mut wire));
     }
     assert_eq!(sent, order);
@@ -116,22 +116,22 @@ fn acknowledgements_go_in_order_whenever_they_are_given() {
         for number in 1..=30 {
             let qos = if random(2) == 0 { QOS_1 } else { QOS_2 };
             wire.receive(&[published("x", delivery(qos, number))]);
-            owed.push(wire.receipts.pop().unwrap());
+            owed.push(wire.ack_handles.pop().unwrap());
             arrived.push(number);
             while !owed.is_empty() && random(3) != 0 {
                 // The last one as often as all others.
                 let place = if random(2) == 0 { owed.len() - 1 } else { random(owed.len()) };
-                let receipt = owed.remove(place);
-                wire.client.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
-                let again = wire.client.ack(wire.now, receipt, PubAckReasonCode::Success);
+                let ack_handle = owed.remove(place);
+                wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success).unwrap();
+                let again = wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success);
                 assert_eq!(again, Err(AckError::AlreadyAcknowledged), "seed {seed}");
             }
             sent.extend(sent_ids(&mut wire));
             assert!(arrived.starts_with(&sent), "seed {seed}: {sent:?}");
             assert!(!owed.is_empty() || sent.len() == arrived.len(), "seed {seed}: nothing waits for nothing");
         }
-        for receipt in owed {
-            wire.client.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
+        for ack_handle in owed {
+            wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success).unwrap();
         }
         sent.extend(sent_ids(&mut wire));
         assert_eq!(sent, arrived, "seed {seed}");

@@ -80,7 +80,7 @@ fn mqtt_3_3_4_7_at_most_receive_maximum() {
         wire.publish(payload, if payload == "2" { QOS_2 } else { QOS_1 });
     }
     assert_eq!(sent_payloads(&mut wire), ["1", "2", "3"]);
-    assert_eq!((wire.client.in_flight(), wire.client.waiting()), (3, 3));
+    assert_eq!((wire.client.in_flight(), wire.client.queued()), (3, 3));
     // PUBREC alone does not free quota, and time does not either.
     wire.receive(&[PubRec::new(id(2)).into()]);
     wire.assert_sent(&[PubRel::new(id(2)).into()]);
@@ -92,7 +92,7 @@ fn mqtt_3_3_4_7_at_most_receive_maximum() {
     wire.receive(&[PubAck::new(id(1)).into(), PubAck::new(id(3)).into()]);
     assert_eq!(sent_payloads(&mut wire), ["5", "6"]);
     // 65,535 messages if CONNACK has no Receive Maximum.
-    let mut wire = Wire::connected(ClientConfig { max_kept: 70_000, transmit_limit: NonZeroU32::MAX, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { max_stored: 70_000, transmit_limit: NonZeroU32::MAX, ..v5() });
     for _ in 0..65_535 {
         wire.publish("", QOS_1);
     }

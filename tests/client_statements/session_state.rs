@@ -16,7 +16,7 @@ fn mqtt_4_1_0_1_the_session_lasts_as_long_as_the_connection() {
     wire.take();
     wire.later(10_000_000_000);
     assert_eq!(wire.poll(), []);
-    assert_eq!(wire.client.open_operations(), 2);
+    assert_eq!(wire.client.operations_in_flight(), 2);
     assert_eq!(wire.receive(&[published("half", again(QOS_2, 5))]), []);
     wire.assert_sent(&[PubRec::new(id(5)).into()]);
     let events = wire.receive(&[PubAck::new(id(1)).into(), PubComp::new(id(2)).into()]);

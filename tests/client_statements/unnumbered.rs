@@ -155,8 +155,8 @@ fn section_3_3_4_a_more_than_the_client_receive_maximum() {
     let mut wire = Wire::connected(limited(manual()));
     for _ in 0..10 {
         wire.receive(&[qos_1(1), qos_2(2)]);
-        for receipt in core::mem::take(&mut wire.receipts) {
-            wire.client.ack(wire.now, receipt, PubAckReasonCode::QuotaExceeded).unwrap();
+        for ack_handle in core::mem::take(&mut wire.ack_handles) {
+            wire.client.ack(wire.now, ack_handle, PubAckReasonCode::QuotaExceeded).unwrap();
         }
         wire.take();
     }
@@ -193,7 +193,7 @@ fn section_3_6_2_an_unknown_identifier_is_no_error() {
     // A PUBCOMP with that code completes a delivery like any other.
     wire.publish("x", QOS_2);
     wire.receive(&[PubRec::new(id(1)).into(), PubComp { reason_code, ..PubComp::new(id(1)) }.into()]);
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(wire.client.operations_in_flight(), 0);
     assert!(wire.client.is_connected());
 }
 
@@ -252,7 +252,7 @@ fn section_4_9_the_quota_returns_to_its_maximum_and_no_further() {
         wire.receive(&[PubAck::new(id(number)).into(), PubComp::new(id(number)).into()]);
     }
     wire.assert_silent();
-    assert_eq!((wire.client.in_flight(), wire.client.waiting()), (2, 2));
+    assert_eq!((wire.client.in_flight(), wire.client.queued()), (2, 2));
 }
 
 /// A resumed connection starts with its full quota, which retransmissions take like new messages.

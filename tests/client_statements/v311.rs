@@ -31,18 +31,18 @@ fn mqtt_2_3_1_3_an_identifier_is_in_use_until_the_last_acknowledgement() {
     wire.resume();
     wire.assert_sent(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))]);
     wire.receive(&[PubRec::new(id(2)).into()]);
-    assert_eq!(wire.client.open_operations(), 2);
+    assert_eq!(wire.client.operations_in_flight(), 2);
     wire.receive(&[PubAck::new(id(1)).into(), PubComp::new(id(2)).into()]);
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(wire.client.operations_in_flight(), 0);
     wire.take();
     let asked = wire.subscribe();
     let ended = wire.unsubscribe();
     let [subscribe, unsubscribe] = sent_ids(&mut wire)[..] else { panic!("two requests") };
-    assert_eq!(wire.client.open_operations(), 2);
+    assert_eq!(wire.client.operations_in_flight(), 2);
     let events = wire.receive(&[suback(subscribe), unsuback(unsubscribe, Version::V311)]);
     let expected = [(asked, Done::Subscribed(vec![0])), (ended, Done::Unsubscribed(vec![]))];
     assert_eq!(events, expected.map(|(token, done)| Event::Done(token, done)));
-    assert_eq!(wire.client.open_operations(), 0);
+    assert_eq!(wire.client.operations_in_flight(), 0);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
         assert_eq!(wire.receive(&[published("half", delivery(QOS_2, 9))]), [delivered("half", QOS_2)]);
         wire.take();
         assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session)]);
-        assert_eq!(wire.client.open_operations(), 0);
+        assert_eq!(wire.client.operations_in_flight(), 0);
     }
 }
 
@@ -172,7 +172,7 @@ fn mqtt_4_1_0_1_and_mqtt_4_1_0_2_the_session_lasts_as_long_as_the_connection() {
         wire.take();
         wire.later(10_000_000_000);
         assert_eq!(wire.poll(), []);
-        assert_eq!(wire.client.open_operations(), 1);
+        assert_eq!(wire.client.operations_in_flight(), 1);
         assert_eq!(wire.receive(&[published("half", again(QOS_2, 9))]), []);
     }
 }
@@ -195,7 +195,7 @@ fn mqtt_4_3_2_1_the_sender_of_qos_1() {
     wire.publish("2", QOS_1);
     wire.assert_sent(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_1, 2))]);
     wire.later(100_000);
-    assert_eq!(wire.client.open_operations(), 2);
+    assert_eq!(wire.client.operations_in_flight(), 2);
     assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(first)]);
     wire.resume();
     wire.assert_sent(&[published("2", again(QOS_1, 2))]);
@@ -274,8 +274,8 @@ fn acks(qos: QoS) {
     for by_hand in [false, true] {
         let mut wire = Wire::connected(ClientConfig { manual_acks: by_hand, ..v311() });
         wire.receive(&[3, 1, 2].map(|number| published("x", delivery(qos, number))));
-        for receipt in wire.receipts.clone().into_iter().rev() {
-            wire.client.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
+        for ack_handle in wire.ack_handles.clone().into_iter().rev() {
+            wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success).unwrap();
         }
         assert_eq!(sent_ids(&mut wire), [3, 1, 2]);
     }

@@ -508,8 +508,8 @@ impl Policy for Witness {
     }
 
     fn authenticate(&mut self, id: DecisionId, step: &AuthStep<'_>) -> Decision<Admission> {
-        let AuthStep { client_id, method, data, is_again, .. } = *step;
-        let again = if is_again { " again" } else { "" };
+        let AuthStep { client_id, method, data, is_reauthentication, .. } = *step;
+        let again = if is_reauthentication { " again" } else { "" };
         let data = String::from_utf8_lossy(data);
         self.asked.push((id, format!("authenticate{again} {client_id} {method} {data}")));
         self.admissions.pop_front().unwrap_or(Decision::Now(Admission::accept()))
@@ -624,7 +624,7 @@ fn ended(why: &Ended<'_>) -> String {
         Ended::Close(Close::KeepAliveTimeout) => "silent".into(),
         Ended::TakenOver => "taken over".into(),
         Ended::Lost => "lost".into(),
-        Ended::TooMany => "too many".into(),
+        Ended::ConnectionLimit => "too many".into(),
         other => panic!("an end that is not known here: {other:?}"),
     }
 }

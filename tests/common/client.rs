@@ -10,8 +10,8 @@ use mqtt_sansio::codec::{
     Limits, Packet, Publish, ReasonCode, Sender, SubAck, SubAckReasonCode, Subscription, UnsubAck, UnsubAckReasonCode,
 };
 use mqtt_sansio::{
-    AbandonReason, Instant, Message, Outcome, PacketId, ProtocolError, QoS, Receipt, SessionExpiry, Token, TopicFilter,
-    TopicName, Version,
+    AbandonReason, AckHandle, Instant, Message, Outcome, PacketId, ProtocolError, QoS, SessionExpiry, Token,
+    TopicFilter, TopicName, Version,
 };
 
 pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
@@ -205,8 +205,8 @@ pub(crate) struct Wire {
     pub(crate) client: ClientSession,
     pub(crate) version: Version,
     pub(crate) now: Instant,
-    /// The receipts of all messages that are to be acknowledged manually, in the order of arrival.
-    pub(crate) receipts: Vec<Receipt>,
+    /// The handles of all messages that are to be acknowledged manually, in the order of arrival.
+    pub(crate) ack_handles: Vec<AckHandle>,
 }
 
 impl Wire {
@@ -216,7 +216,7 @@ impl Wire {
 
     pub(crate) fn of(client: ClientSession) -> Self {
         let version = client.config().version;
-        Self { client, version, now: Instant::from_micros(1_000_000), receipts: Vec::new() }
+        Self { client, version, now: Instant::from_micros(1_000_000), ack_handles: Vec::new() }
     }
 
     /// A client whose connection was accepted with a new session.
@@ -331,7 +331,7 @@ impl Wire {
             events.push(match &action {
                 Action::Connected(connected) => Event::Connected(connected.session),
                 Action::Message(message) => {
-                    self.receipts.extend(message.receipt);
+                    self.ack_handles.extend(message.ack_handle);
                     Event::Message {
                         topic: message.topic.as_str().into(),
                         payload: String::from_utf8(message.payload.into()).unwrap(),

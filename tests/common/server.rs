@@ -13,7 +13,7 @@ use mqtt_sansio::codec::{
 };
 use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, Close, RequestId, ServerConfig, ServerSession};
 use mqtt_sansio::{
-    AbandonReason, Instant, Message, Outcome, PacketId, ProtocolError, QoS, Receipt, Token, TopicFilter, TopicName,
+    AbandonReason, AckHandle, Instant, Message, Outcome, PacketId, ProtocolError, QoS, Token, TopicFilter, TopicName,
     Utf8Str, Version,
 };
 
@@ -417,8 +417,8 @@ pub(crate) struct Wire {
     pub(crate) now: Instant,
     /// The last CONNECT.
     pub(crate) connect: Vec<u8>,
-    /// The receipts of all messages that are to be acknowledged manually, in the order of arrival.
-    pub(crate) receipts: Vec<Receipt>,
+    /// The handles of all messages that are to be acknowledged manually, in the order of arrival.
+    pub(crate) ack_handles: Vec<AckHandle>,
 }
 
 impl Wire {
@@ -435,7 +435,7 @@ impl Wire {
         let server = door.acceptor.accept(door.now, None, accept).unwrap();
         let now = door.now;
         let bytes = encoded(&(*connect).into(), connect.version);
-        Self { server, config, version: connect.version, now, connect: bytes, receipts: Vec::new() }
+        Self { server, config, version: connect.version, now, connect: bytes, ack_handles: Vec::new() }
     }
 
     /// A session whose client was accepted with a new session. CONNACK has been taken.
@@ -563,7 +563,7 @@ impl Wire {
         let mut events = Vec::new();
         while let Some(action) = self.server.poll(self.now, input) {
             if let Action::Message(message) = &action {
-                self.receipts.extend(message.receipt);
+                self.ack_handles.extend(message.ack_handle);
             }
             events.push((&action).into());
         }

@@ -224,8 +224,8 @@ fn mqtt_3_1_2_24_nothing_above_the_maximum_packet_size() {
             assert!(wire.server.publish(wire.now, &Message::new("t", &long).qos(qos)).is_err());
         }
         wire.receive(&[published("a", delivery(QOS_1, 1)), published("b", delivery(QOS_2, 2))]);
-        wire.server.ack_with(wire.now, wire.receipts[0], PubAckReasonCode::QuotaExceeded, &ack).unwrap();
-        wire.server.ack_with(wire.now, wire.receipts[1], PubAckReasonCode::QuotaExceeded, &ack).unwrap();
+        wire.server.ack_with(wire.now, wire.ack_handles[0], PubAckReasonCode::QuotaExceeded, &ack).unwrap();
+        wire.server.ack_with(wire.now, wire.ack_handles[1], PubAckReasonCode::QuotaExceeded, &ack).unwrap();
         let (first, second) = (wire.subscribe(3, &["a"]), wire.unsubscribe(4, &["a"]));
         wire.server.suback_with(wire.now, first, &[SubAckReasonCode::GrantedQoS0], &ack).unwrap();
         wire.server.unsuback_with(wire.now, second, &[UnsubAckReasonCode::Success], &ack).unwrap();
@@ -252,7 +252,7 @@ fn mqtt_3_1_2_25_a_message_that_is_too_large_is_dropped() {
         let result = wire.server.publish(wire.now, &Message::new("t", &long).qos(qos));
         assert_eq!(result, Err(PublishError::TooLarge { limit: 40 }));
     }
-    assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
+    assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
     wire.publish("fits", QOS_1);
     wire.assert_sent(&[published("fits", delivery(QOS_1, 1))]);
     // The same for a message that was queued for, or sent on, a connection with a larger limit.
@@ -335,8 +335,8 @@ fn mqtt_3_1_2_29_problem_information_unless_declined() {
         wire.assert_sent(&[accepted(ConnAckProperties { reason_string, ..Default::default() })]);
         wire.receive(&[published("a", delivery(QOS_1, 1)), published("b", delivery(QOS_2, 2))]);
         let (first, second) = (wire.subscribe(3, &["a"]), wire.unsubscribe(4, &["a"]));
-        wire.server.ack_with(wire.now, wire.receipts[0], PubAckReasonCode::NotAuthorized, &full).unwrap();
-        wire.server.ack_with(wire.now, wire.receipts[1], PubAckReasonCode::NotAuthorized, &full).unwrap();
+        wire.server.ack_with(wire.now, wire.ack_handles[0], PubAckReasonCode::NotAuthorized, &full).unwrap();
+        wire.server.ack_with(wire.now, wire.ack_handles[1], PubAckReasonCode::NotAuthorized, &full).unwrap();
         wire.server.suback_with(wire.now, first, &[SubAckReasonCode::NotAuthorized], &full).unwrap();
         wire.server.unsuback_with(wire.now, second, &[UnsubAckReasonCode::NotAuthorized], &full).unwrap();
         let properties = PublishProperties { user_properties: (&pairs).into(), ..Default::default() };
@@ -445,7 +445,7 @@ fn mqtt_3_1_4_4_clean_start_is_applied() {
         };
         let continues = kept && !clean_start;
         assert_eq!(wire.poll().len(), if kept && clean_start { 2 } else { 0 });
-        assert_eq!(wire.server.open_operations(), if continues { 2 } else { 0 });
+        assert_eq!(wire.server.operations_in_flight(), if continues { 2 } else { 0 });
         let sent = wire.take();
         assert_eq!(decode(&sent, Version::V5)[0], connack(continues));
     }
@@ -501,10 +501,10 @@ fn mqtt_3_2_0_2_there_is_one_connack() {
     assert_eq!(decode(&sent, Version::V5).iter().filter(is_connack).count(), 1);
     let mut door = Door::asked(config(), &v5());
     door.acceptor.refuse(door.now, ConnAckReasonCode::ServerBusy).unwrap();
-    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoConnect));
+    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoPendingConnect));
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-        Some(AcceptError::NoConnect)
+        Some(AcceptError::NoPendingConnect)
     );
     door.assert_sent(&[refused(ConnAckReasonCode::ServerBusy)]);
 }

@@ -47,7 +47,7 @@ fn mqtt_2_2_1_4_new_messages_take_an_unused_identifier() {
         assert!(number != 0 && !open.contains(&number), "{number} is in use");
         assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(token)]);
     }
-    assert_eq!(wire.server.open_operations(), 3);
+    assert_eq!(wire.server.operations_in_flight(), 3);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn mqtt_3_3_4_9_at_most_receive_maximum() {
     wire.receive(&[PubAck::new(id(1)).into(), PubAck::new(id(3)).into()]);
     assert_eq!(wire.sent_payloads(), ["5", "6"]);
     // 65,535 messages if CONNECT has no Receive Maximum.
-    let config = ServerConfig { max_kept: 70_000, transmit_limit: NonZeroU32::MAX, ..config() };
+    let config = ServerConfig { max_stored: 70_000, transmit_limit: NonZeroU32::MAX, ..config() };
     let mut wire = Wire::connected(config, &v5());
     for _ in 0..65_535 {
         wire.publish("", QOS_1);
@@ -201,7 +201,7 @@ fn acks_fit(qos: QoS, packet: impl for<'a> Fn(PubAckReasonCode, AckProperties<'a
         let connect = v5_with(ConnectProperties { maximum_packet_size: limit.try_into().ok(), ..Default::default() });
         let mut wire = Wire::connected(ServerConfig { manual_acks: true, ..config() }, &connect);
         wire.receive(&[published("x", delivery(qos, 7))]);
-        wire.server.ack_with(wire.now, wire.receipts[0], code, &full).unwrap();
+        wire.server.ack_with(wire.now, wire.ack_handles[0], code, &full).unwrap();
         // No property is sent that makes the packet too large. A property that fits may be left out.
         let allowed: Vec<_> = [full, reason_only, user_only, AckProperties::default()]
             .into_iter()
@@ -258,7 +258,7 @@ fn mqtt_3_6_2_2_mqtt_3_6_2_3_mqtt_3_7_2_2_and_mqtt_3_7_2_3_pubrel_and_pubcomp_ar
 
 #[test]
 fn mqtt_4_3_1_1_qos_0_has_no_dup() {
-    let mut wire = Wire::connected(ServerConfig { keep_qos_0: true, ..config() }, &v5());
+    let mut wire = Wire::connected(ServerConfig { store_qos_0: true, ..config() }, &v5());
     wire.lose();
     wire.publish("waits", QOS_0);
     wire.reconnect(&v5());
@@ -302,12 +302,12 @@ fn mqtt_4_3_2_3_qos_1_is_unacknowledged_until_puback() {
     wire.take();
     for _ in 0..3 {
         wire.later(10_000);
-        assert_eq!((wire.poll(), wire.server.open_operations()), (vec![], 1));
+        assert_eq!((wire.poll(), wire.server.operations_in_flight()), (vec![], 1));
         wire.resume();
         wire.assert_sent(&[published("x", again(QOS_1, 1))]);
     }
     assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
-    assert_eq!(wire.server.open_operations(), 0);
+    assert_eq!(wire.server.operations_in_flight(), 0);
     wire.resume();
     wire.assert_silent();
 }
@@ -319,7 +319,7 @@ fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_ownership_is_accepted() {
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
-    wire.server.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.server.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(77)).into()]);
 }
 
@@ -330,8 +330,8 @@ fn mqtt_4_3_2_5_after_puback_the_identifier_is_a_new_message() {
             let how = if dup { again(QOS_1, 5) } else { delivery(QOS_1, 5) };
             let reported = if dup { delivered_again(payload, QOS_1) } else { delivered(payload, QOS_1) };
             assert_eq!(wire.receive(&[published(payload, how)]), [reported]);
-            if let Some(receipt) = wire.receipts.pop() {
-                wire.server.ack(wire.now, receipt, PubAckReasonCode::Success).unwrap();
+            if let Some(ack_handle) = wire.ack_handles.pop() {
+                wire.server.ack(wire.now, ack_handle, PubAckReasonCode::Success).unwrap();
             }
             wire.assert_sent(&[PubAck::new(id(5)).into()]);
         }
@@ -363,7 +363,7 @@ fn mqtt_4_3_3_3_qos_2_is_unacknowledged_until_pubrec() {
     for _ in 0..3 {
         wire.resume();
         wire.assert_sent(&[published("x", again(QOS_2, 1))]);
-        assert_eq!(wire.server.open_operations(), 1);
+        assert_eq!(wire.server.operations_in_flight(), 1);
     }
     assert_eq!(wire.receive(&[PubRec::new(id(1)).into()]), []);
     wire.take();
@@ -396,7 +396,7 @@ fn mqtt_4_3_3_5_pubrel_is_unacknowledged_until_pubcomp() {
     wire.take();
     for _ in 0..3 {
         wire.later(10_000);
-        assert_eq!((wire.poll(), wire.server.open_operations()), (vec![], 1));
+        assert_eq!((wire.poll(), wire.server.operations_in_flight()), (vec![], 1));
         wire.resume();
         wire.assert_sent(&[PubRel::new(id(1)).into()]);
     }
@@ -444,7 +444,7 @@ fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_ownership_is_accepted() {
     wire.later(10_000);
     wire.poll();
     wire.assert_silent();
-    wire.server.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.server.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(77)).into()]);
 }
 
@@ -454,7 +454,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
     for payload in ["1", "2"] {
         assert_eq!(wire.receive(&[published(payload, delivery(QOS_2, 5))]), [delivered(payload, QOS_2)]);
         let reason_code = PubAckReasonCode::QuotaExceeded;
-        wire.server.ack(wire.now, wire.receipts.pop().unwrap(), reason_code).unwrap();
+        wire.server.ack(wire.now, wire.ack_handles.pop().unwrap(), reason_code).unwrap();
         wire.assert_sent(&[PubRec { reason_code, ..PubRec::new(id(5)) }.into()]);
     }
 }
@@ -495,7 +495,7 @@ fn mqtt_4_3_3_13_the_delivery_of_an_expired_message_is_completed() {
     let mut wire = manual();
     wire.receive(&[Publish { properties, ..publish("x", delivery(QOS_2, 5)) }.into()]);
     wire.later(30_000);
-    wire.server.ack(wire.now, wire.receipts[0], PubAckReasonCode::Success).unwrap();
+    wire.server.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubRec::new(id(5)).into()]);
     wire.receive(&[PubRel::new(id(5)).into()]);
     wire.assert_sent(&[PubComp::new(id(5)).into()]);
@@ -543,7 +543,7 @@ fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
     ]);
     let refused = Done::Acknowledged(ReasonCode::NotAuthorized);
     assert_eq!(events, tokens.map(|token| Event::Done(token, refused.clone())));
-    assert_eq!(wire.server.open_operations(), 0);
+    assert_eq!(wire.server.operations_in_flight(), 0);
     wire.resume();
     wire.assert_silent();
 }
@@ -556,7 +556,7 @@ fn mqtt_4_9_0_1_the_quota_is_at_most_the_receive_maximum() {
         let config = ServerConfig {
             max_in_flight: ours.try_into().unwrap(),
             transmit_limit: NonZeroU32::MAX,
-            max_kept: 70_000,
+            max_stored: 70_000,
             ..config()
         };
         let mut wire = Wire::accepted(config, &receive_maximum(theirs), Accept::default());
@@ -586,7 +586,7 @@ fn mqtt_4_9_0_2_each_publish_takes_quota() {
         wire.receive(&[PubAck::new(id(number)).into()]);
         done += 1;
     }
-    assert_eq!((done, wire.server.waiting()), (20, 0));
+    assert_eq!((done, wire.server.queued()), (20, 0));
 }
 
 #[test]

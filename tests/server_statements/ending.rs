@@ -84,8 +84,8 @@ fn tempt(wire: &mut Wire, request: mqtt_sansio::server::RequestId) {
     let _ = wire.server.publish(wire.now, &Message::new("t", "0"));
     wire.publish("1", QOS_1);
     let _ = wire.server.suback(wire.now, request, &[SubAckReasonCode::GrantedQoS0]);
-    for receipt in wire.receipts.clone() {
-        let _ = wire.server.ack(wire.now, receipt, PubAckReasonCode::Success);
+    for ack_handle in wire.ack_handles.clone() {
+        let _ = wire.server.ack(wire.now, ack_handle, PubAckReasonCode::Success);
     }
     let _ = wire.server.challenge(wire.now, b"x");
     let _ = wire.server.authenticated(wire.now, b"x");
@@ -182,7 +182,7 @@ fn mqtt_4_1_0_1_the_session_lasts_as_long_as_the_connection() {
     wire.take();
     wire.later(10_000_000_000);
     assert_eq!(wire.poll(), []);
-    assert_eq!(wire.server.open_operations(), 2);
+    assert_eq!(wire.server.operations_in_flight(), 2);
     assert_eq!(wire.receive(&[published("half", again(QOS_2, 5))]), []);
     wire.assert_sent(&[PubRec::new(id(5)).into()]);
     let events = wire.receive(&[PubAck::new(id(1)).into(), PubComp::new(id(2)).into()]);
@@ -205,7 +205,7 @@ fn mqtt_4_1_0_2_the_session_is_discarded_once_closed_and_expired() {
         let expected =
             [abandoned(sent, AbandonReason::Session), abandoned(queued, AbandonReason::Session), Event::Expired];
         assert_eq!(events, expected, "{interval}");
-        assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
+        assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
     }
 }
 

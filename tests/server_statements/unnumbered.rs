@@ -116,7 +116,7 @@ fn section_3_3_2_3_2_a_payload_that_is_not_utf_8_can_be_refused() {
         let mut wire = Wire::connected(ServerConfig { manual_acks: true, ..config() }, &v5());
         wire.receive(&[Publish { properties, ..publish("x", delivery(qos, 1)) }.into()]);
         let reason_code = PubAckReasonCode::PayloadFormatInvalid;
-        wire.server.ack(wire.now, wire.receipts[0], reason_code).unwrap();
+        wire.server.ack(wire.now, wire.ack_handles[0], reason_code).unwrap();
         wire.assert_sent(&[match qos {
             QoS::AtLeastOnce => PubAck { reason_code, ..PubAck::new(id(1)) }.into(),
             _ => PubRec { reason_code, ..PubRec::new(id(1)) }.into(),

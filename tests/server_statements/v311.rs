@@ -230,7 +230,7 @@ fn mqtt_3_1_4_3_clean_session_is_applied() {
         let continues = kept && !clean_start;
         let sent = wire.take();
         assert_eq!(decode(&sent, version)[0], connack(continues && version == Version::V311));
-        assert_eq!(wire.server.open_operations(), usize::from(continues));
+        assert_eq!(wire.server.operations_in_flight(), usize::from(continues));
     }
 }
 
@@ -336,8 +336,8 @@ fn mqtt_3_3_5_2_an_unauthorized_message_is_acknowledged_or_closes() {
     for version in VERSIONS {
         let mut wire = Wire::connected(ServerConfig { manual_acks: true, ..config() }, &lasting(version));
         wire.receive(&[published("x", delivery(QOS_1, 1)), published("y", delivery(QOS_2, 2))]);
-        for receipt in wire.receipts.clone() {
-            wire.server.ack(wire.now, receipt, PubAckReasonCode::NotAuthorized).unwrap();
+        for ack_handle in wire.ack_handles.clone() {
+            wire.server.ack(wire.now, ack_handle, PubAckReasonCode::NotAuthorized).unwrap();
         }
         assert_eq!(wire.take(), [0x40, 2, 0, 1, 0x50, 2, 0, 2]);
         // The delivery of the second one completes like any other.
@@ -404,7 +404,7 @@ fn mqtt_4_1_0_1_and_mqtt_4_1_0_2_the_session_lasts_as_long_as_the_connection() {
 #[test]
 fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     for version in VERSIONS {
-        let mut wire = Wire::connected(ServerConfig { keep_qos_0: true, ..config() }, &lasting(version));
+        let mut wire = Wire::connected(ServerConfig { store_qos_0: true, ..config() }, &lasting(version));
         wire.publish("now", QOS_0);
         wire.assert_sent(&[published("now", delivery(QOS_0, 0))]);
         wire.poll();

@@ -26,12 +26,12 @@ fn assert_over(door: &mut Door) {
     door.later(1_000_000);
     let another = encoded(&v5().into(), Version::V5);
     assert_eq!(door.receive_bytes(&another).0, [], "it is told once");
-    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoConnect));
+    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoPendingConnect));
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-        Some(AcceptError::NoConnect)
+        Some(AcceptError::NoPendingConnect)
     );
-    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(AuthenticateError::NoConnect));
+    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(AuthenticateError::NoPendingConnect));
     assert_eq!(door.take(), b"");
 }
 
@@ -418,13 +418,13 @@ fn an_authentication_of_several_steps() {
         door.acceptor.challenge(door.now, step).unwrap();
         assert_eq!(
             door.acceptor.challenge(door.now, step),
-            Err(AuthenticateError::NoConnect),
+            Err(AuthenticateError::NoPendingConnect),
             "it is the client's turn"
         );
-        assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoConnect));
+        assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoPendingConnect));
         assert_eq!(
             door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-            Some(AcceptError::NoConnect)
+            Some(AcceptError::NoPendingConnect)
         );
         door.assert_sent(&[auth(CONTINUE, "M", step)]);
         door.later(9_999);
@@ -632,7 +632,7 @@ fn an_acceptance_that_fails_returns_the_session() {
             let Err(error) = door.acceptor.accept(door.now, wire.server, accept.clone()) else {
                 panic!("it cannot be sent")
             };
-            wire.server = *error.kept.expect("it was handed in");
+            wire.server = *error.session.expect("it was handed in");
             assert_eq!((format!("{:?}", wire.server), wire.server.deadline()), before);
             assert_eq!(wire.server.is_connected(), is_connected);
             door.assert_silent();

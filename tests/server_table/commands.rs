@@ -5,7 +5,7 @@ use mqtt_sansio::codec::{
     PubAckReasonCode, PublishProperties, SubAckReasonCode, UnsubAckReasonCode,
 };
 use mqtt_sansio::server::{RequestId, ServerConfig, ServerSession};
-use mqtt_sansio::{Instant, Message, Receipt, Version};
+use mqtt_sansio::{AckHandle, Instant, Message, Version};
 
 use super::server::{
     Event, QOS_0, QOS_1, QOS_2, Wire, auth, config, delivery, disconnect, lasting, published, take, text,
@@ -40,8 +40,8 @@ impl State {
 /// A session in a state, and the handles that its commands need.
 struct Stage {
     wire: Wire,
-    open: Receipt,
-    used: Receipt,
+    open: AckHandle,
+    used: AckHandle,
     subscribe: RequestId,
     unsubscribe: RequestId,
     answered: RequestId,
@@ -58,9 +58,9 @@ fn stage(state: State, version: Version) -> Stage {
         _ => ConnectProperties::default(),
     };
     let connect = Connect { properties, ..lasting(version) };
-    let mut wire = Wire::connected(ServerConfig { manual_acks: true, max_kept_bytes: 1000, ..config() }, &connect);
+    let mut wire = Wire::connected(ServerConfig { manual_acks: true, max_stored_bytes: 1000, ..config() }, &connect);
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
-    let (used, open) = (wire.receipts[0], wire.receipts[1]);
+    let (used, open) = (wire.ack_handles[0], wire.ack_handles[1]);
     wire.server.ack(wire.now, used, PubAckReasonCode::Success).unwrap();
     let (subscribe, unsubscribe) = (wire.subscribe(3, &["a", "b"]), wire.unsubscribe(4, &["c"]));
     let answered = wire.subscribe(5, &["d"]);
@@ -94,7 +94,7 @@ fn seen(wire: &Wire) -> (String, Vec<Event>, Vec<u8>) {
         server.deadline(),
         server.keep_alive(),
         server.session_expiry_interval(),
-        (server.open_operations(), server.in_flight(), server.waiting()),
+        (server.operations_in_flight(), server.in_flight(), server.queued()),
         server.is_connected(),
     );
     let before = take(copy.transmit());
@@ -115,8 +115,8 @@ fn word(error: impl std::fmt::Debug) -> String {
 /// The arguments of a command.
 struct Arguments {
     now: Instant,
-    open: Receipt,
-    used: Receipt,
+    open: AckHandle,
+    used: AckHandle,
     subscribe: RequestId,
     unsubscribe: RequestId,
     answered: RequestId,
@@ -290,15 +290,15 @@ fn a_failed_answer_can_be_repeated() {
 /// Without a connection a message of QoS 0 is refused unless the configuration queues such messages.
 #[test]
 fn qos_0_without_a_connection_is_queued_only_by_configuration() {
-    for keep_qos_0 in [false, true] {
-        let mut wire = Wire::connected(ServerConfig { keep_qos_0, ..config() }, &lasting(Version::V5));
+    for store_qos_0 in [false, true] {
+        let mut wire = Wire::connected(ServerConfig { store_qos_0, ..config() }, &lasting(Version::V5));
         wire.lose();
         let result = wire.server.publish(wire.now, &Message::new("t", "x").qos(QOS_0));
-        assert_eq!(result.is_ok(), keep_qos_0);
+        assert_eq!(result.is_ok(), store_qos_0);
         wire.reconnect(&lasting(Version::V5));
         wire.poll();
         let sent = wire.take();
-        assert_eq!(super::decode(&sent, Version::V5).len(), 1 + usize::from(keep_qos_0));
-        assert_eq!(wire.poll().len(), usize::from(keep_qos_0));
+        assert_eq!(super::decode(&sent, Version::V5).len(), 1 + usize::from(store_qos_0));
+        assert_eq!(wire.poll().len(), usize::from(store_qos_0));
     }
 }

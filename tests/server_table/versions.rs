@@ -54,7 +54,7 @@ fn in_flight_and_queued_messages_continue() {
                 published("1", again(QOS_1, 1)),
                 published("2", again(QOS_2, 2)),
             ]);
-            assert_eq!((wire.server.in_flight(), wire.server.waiting(), wire.server.open_operations()), (3, 2, 3));
+            assert_eq!((wire.server.in_flight(), wire.server.queued(), wire.server.operations_in_flight()), (3, 2, 3));
         }
         assert_eq!(wire.receive(&[PubComp::new(id(3)).into()]), [success(tokens[2])]);
         assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(tokens[0])]);
@@ -69,7 +69,7 @@ fn in_flight_and_queued_messages_continue() {
         assert_eq!(wire.receive(&[PubRec::new(id(2)).into(), PubRec::new(id(5)).into()]), []);
         let events = wire.receive(&[PubAck::new(id(4)).into(), PubComp::new(id(5)).into(), PubComp::new(id(2)).into()]);
         assert_eq!(events, [success(tokens[3]), success(tokens[4]), success(tokens[1])]);
-        assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
+        assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
     }
 }
 
@@ -85,7 +85,7 @@ fn properties_are_left_out_before_5_0() {
         ..Default::default()
     };
     for version in [Version::V311, Version::V31] {
-        let mut wire = Wire::connected(ServerConfig { keep_qos_0: true, ..config() }, &lasting(Version::V5));
+        let mut wire = Wire::connected(ServerConfig { store_qos_0: true, ..config() }, &lasting(Version::V5));
         let message = |payload, qos| Message::new("t", payload).qos(qos).retain(true).properties(properties);
         wire.server.publish(wire.now, &message("1", QOS_1)).unwrap();
         wire.poll();
@@ -204,7 +204,7 @@ fn limits_belong_to_the_connection() {
         events.extend(wire.receive(&[acks(number)]));
     }
     assert_eq!(events.len(), 3, "{events:?}");
-    assert_eq!((wire.server.open_operations(), wire.server.waiting()), (0, 0));
+    assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
     let sent = wire.take();
     assert!(!sent.windows(60).any(|window| window == large.as_bytes()));
 }

@@ -62,7 +62,7 @@ pub(crate) fn measure(broker: &Broker, arguments: &ConnectionsArguments) -> Resu
     crowd.connect(config, &mut task)?;
     for index in 0..count {
         let (topic, payload) = (topic(index), (index as u64).to_le_bytes());
-        while crowd.client(count).open_operations() >= IN_FLIGHT {
+        while crowd.client(count).operations_in_flight() >= IN_FLIGHT {
             crowd.turn(PATIENCE / 10, &mut task)?;
             ensure!(begin.elapsed() < PATIENCE * 6, "the messages are not acknowledged");
         }

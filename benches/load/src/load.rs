@@ -258,7 +258,7 @@ impl Load {
             let slowest = self.subscribers[lane.subscribers.clone()].iter().map(|it| it.next).min();
             let end = slowest.unwrap_or(0).max(lane.given_up) + self.window;
             let client = crowd.client(index);
-            while lane.sent < end && (self.qos == QoS::AtMostOnce || client.open_operations() < self.in_flight) {
+            while lane.sent < end && (self.qos == QoS::AtMostOnce || client.operations_in_flight() < self.in_flight) {
                 stamp(&mut self.payload, lane.sent, index, self.run);
                 client.publish(now, &Message::new(&lane.topic, &self.payload).qos(self.qos))?;
                 lane.sent += 1;
@@ -309,7 +309,7 @@ impl Task for Load {
 
 /// The number of deliveries of QoS 1 and 2 in flight.
 fn open_deliveries(crowd: &Crowd) -> usize {
-    crowd.clients().map(|client| client.open_operations() + client.unreleased()).sum()
+    crowd.clients().map(|client| client.operations_in_flight() + client.unreleased()).sum()
 }
 
 /// Writes the number, lane and run into the payload.

@@ -13,7 +13,7 @@ use mqtt_sansio::codec::{
     SubAckReasonCode, Subscription,
 };
 use mqtt_sansio::{
-    AbandonReason, AckError, Instant, Message, Overflow, PacketId, PublishError, QoS, Receipt, SessionExpiry, Token,
+    AbandonReason, AckError, AckHandle, Instant, Message, Overflow, PacketId, PublishError, QoS, SessionExpiry, Token,
     TopicFilter, TopicName, Version,
 };
 use mqtt_sansio_testkit::{Event, Fate, Log, ModelServer, Pair, Random, Reconnect};
@@ -52,7 +52,7 @@ struct Application {
     /// Those of them whose record is not stored yet: they may arrive again after a crash.
     unstored: Vec<String>,
     /// Messages still to be acknowledged.
-    open: Vec<(String, QoS, Receipt)>,
+    open: Vec<(String, QoS, AckHandle)>,
 }
 
 impl Application {
@@ -64,8 +64,8 @@ impl Application {
             let payload = String::from_utf8(message.payload).unwrap();
             self.seen.insert(payload.clone());
             assert!(!self.taken_over.contains(&payload), "{payload} has come again [MQTT-4.3.3-10]");
-            match message.receipt {
-                Some(receipt) => self.open.push((payload, message.qos, receipt)),
+            match message.ack_handle {
+                Some(ack_handle) => self.open.push((payload, message.qos, ack_handle)),
                 None if message.qos == QoS::ExactlyOnce => self.take_over(payload),
                 None => {}
             }
@@ -88,11 +88,11 @@ impl Application {
 
     /// Acknowledges one message. If its connection has ended, the message arrives again, or may.
     fn acknowledge(&mut self, net: &mut Pair<ModelServer>, place: usize, code: PubAckReasonCode) {
-        let (payload, qos, receipt) = self.open.remove(place);
+        let (payload, qos, ack_handle) = self.open.remove(place);
         let now = net.now();
-        match net.client().ack(now, receipt, code) {
+        match net.client().ack(now, ack_handle, code) {
             Ok(()) => {
-                assert_eq!(net.client().ack(now, receipt, code), Err(AckError::AlreadyAcknowledged));
+                assert_eq!(net.client().ack(now, ack_handle, code), Err(AckError::AlreadyAcknowledged));
                 if qos == QoS::ExactlyOnce && !code.is_error() {
                     self.take_over(payload);
                 }
@@ -153,7 +153,7 @@ fn exchange(version: Version, seed: u64, manual: bool, cuts: &[usize]) -> bool {
     assert!(count("2") >= 1, "{context}: QoS 1 is delivered to the server");
     assert!(["4", "5", "6"].iter().all(|payload| app.seen.contains(*payload)), "{context}: all has come");
     assert_eq!(net.server().acknowledged().len(), 3, "{context}");
-    assert_eq!((net.client().open_operations(), net.client().waiting(), net.client().in_flight()), (0, 0, 0));
+    assert_eq!((net.client().operations_in_flight(), net.client().queued(), net.client().in_flight()), (0, 0, 0));
     assert!(!net.events().contains(&Event::Connected(Resumption::Lost)), "{context}: the session is kept");
     !net.is_cut_pending()
 }
@@ -253,8 +253,8 @@ impl Schedule {
             manual_acks: random.percent(40),
             max_in_flight: if random.percent(20) { limit(&mut random) } else { NonZeroU16::MAX },
             transmit_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
-            max_kept: if random.percent(15) { 6 } else { 10_000 },
-            max_kept_bytes: if random.percent(30) { 20_000 } else { 64 * 1024 * 1024 },
+            max_stored: if random.percent(15) { 6 } else { 10_000 },
+            max_stored_bytes: if random.percent(30) { 20_000 } else { 64 * 1024 * 1024 },
             overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
             deliver_in_parts: if random.percent(30) { NonZeroU32::new(50) } else { None },
             min_backoff: 0,
@@ -452,7 +452,7 @@ impl Schedule {
 
     fn check(mut self) {
         let client = self.net.client();
-        assert_eq!((client.open_operations(), client.waiting(), client.in_flight()), (0, 0, 0), "nothing is open");
+        assert_eq!((client.operations_in_flight(), client.queued(), client.in_flight()), (0, 0, 0), "nothing is open");
         self.check_topics();
         self.check_received();
         if self.crashes {
@@ -495,7 +495,7 @@ impl Schedule {
         let maximum = self.net.server().maximum_packet_size;
         let now = self.net.now();
         let client = self.net.client();
-        let all = client.config().max_kept_bytes as usize;
+        let all = client.config().max_stored_bytes as usize;
         if all < 64 * 1024 && maximum.is_none() {
             let message = Message::new("a", vec![b'x'; all - 10]).qos(QoS::ExactlyOnce);
             assert!(client.publish(now, &message).is_ok(), "nothing is kept any more");

@@ -10,8 +10,8 @@ use mqtt_sansio::client::{Authentication, ClientConfig, Resumption, SubscribeErr
 use mqtt_sansio::codec::{Disconnect, PubAckReasonCode, Subscription};
 use mqtt_sansio::server::ServerConfig;
 use mqtt_sansio::{
-    AbandonReason, AckError, Message, Overflow, PublishError, QoS, Receipt, SessionExpiry, Token, TopicFilter, Version,
-    Will,
+    AbandonReason, AckError, AckHandle, Message, Overflow, PublishError, QoS, SessionExpiry, Token, TopicFilter,
+    Version, Will,
 };
 use mqtt_sansio_testkit::{EngineServer, Event, Fate, Pair, Random, Received, Reconnect, Ticket, accept_all};
 
@@ -39,7 +39,7 @@ struct Application {
     /// Messages of QoS 2 that the application has accepted ownership of: they must not arrive again.
     taken_over: BTreeSet<String>,
     /// Messages still to be acknowledged.
-    open: Vec<(String, QoS, Receipt)>,
+    open: Vec<(String, QoS, AckHandle)>,
     /// Whether the peer may have been told that the session is resumed when it is not: then a message may arrive again.
     loses: bool,
 }
@@ -53,8 +53,8 @@ impl Application {
             let is_taken_over = self.taken_over.contains(&payload);
             assert!(self.loses || !is_taken_over, "{payload:.10} has come again [MQTT-4.3.3-10]");
             self.seen.push(payload.clone());
-            match message.receipt {
-                Some(receipt) => self.open.push((payload, message.qos, receipt)),
+            match message.ack_handle {
+                Some(ack_handle) => self.open.push((payload, message.qos, ack_handle)),
                 None if message.qos == QoS::ExactlyOnce => _ = self.taken_over.insert(payload),
                 None => {}
             }
@@ -66,12 +66,12 @@ impl Application {
         &mut self,
         place: usize,
         code: PubAckReasonCode,
-        mut ack: impl FnMut(Receipt) -> Result<(), AckError>,
+        mut ack: impl FnMut(AckHandle) -> Result<(), AckError>,
     ) {
-        let (payload, qos, receipt) = self.open.remove(place);
-        match ack(receipt) {
+        let (payload, qos, ack_handle) = self.open.remove(place);
+        match ack(ack_handle) {
             Ok(()) => {
-                assert_eq!(ack(receipt), Err(AckError::AlreadyAcknowledged));
+                assert_eq!(ack(ack_handle), Err(AckError::AlreadyAcknowledged));
                 if qos == QoS::ExactlyOnce && !code.is_error() {
                     self.taken_over.insert(payload);
                 }
@@ -101,7 +101,7 @@ impl Applications {
     fn take(&mut self, net: &mut Net) {
         self.client.take(net.messages());
         if self.sessions != net.server().sessions() {
-            // A receipt of an earlier session is invalid, and could be mistaken for one of this session.
+            // A handle of an earlier session is invalid, and could be mistaken for one of this session.
             self.sessions = net.server().sessions();
             self.server.open.clear();
         }
@@ -110,7 +110,7 @@ impl Applications {
 
     fn acknowledge_at_client(&mut self, net: &mut Net, place: usize, code: PubAckReasonCode) {
         let now = net.now();
-        self.client.acknowledge(place, code, |receipt| net.client().ack(now, receipt, code));
+        self.client.acknowledge(place, code, |ack_handle| net.client().ack(now, ack_handle, code));
     }
 
     fn acknowledge_at_server(&mut self, net: &mut Net, place: usize, code: PubAckReasonCode) {
@@ -119,7 +119,7 @@ impl Applications {
             self.server.open.remove(place);
             return;
         };
-        self.server.acknowledge(place, code, |receipt| session.ack(now, receipt, code));
+        self.server.acknowledge(place, code, |ack_handle| session.ack(now, ack_handle, code));
     }
 
     fn acknowledge_all(&mut self, net: &mut Net) {
@@ -210,10 +210,10 @@ fn exchange(version: Version, seed: u64, manual_acks: bool, cuts: &[Cut]) -> boo
 /// Checks that no operation is in flight at either endpoint.
 fn assert_nothing_in_flight(net: &mut Net, context: &str) {
     let client = net.client();
-    let open = (client.open_operations(), client.waiting(), client.in_flight());
+    let open = (client.operations_in_flight(), client.queued(), client.in_flight());
     assert_eq!(open, (0, 0, 0), "{context}: nothing is open at the client");
     let session = net.server().session().expect("there is a session");
-    let open = (session.open_operations(), session.waiting(), session.in_flight());
+    let open = (session.operations_in_flight(), session.queued(), session.in_flight());
     assert_eq!(open, (0, 0, 0), "{context}: nothing is open at the server");
 }
 
@@ -523,8 +523,8 @@ fn client_config(version: Version, random: &mut Random) -> ClientConfig {
         manual_acks: random.percent(40),
         max_in_flight: if random.percent(20) { limit(random) } else { NonZeroU16::MAX },
         transmit_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
-        max_kept: if random.percent(15) { 6 } else { 10_000 },
-        max_kept_bytes: if random.percent(30) { 20_000 } else { 64 * 1024 * 1024 },
+        max_stored: if random.percent(15) { 6 } else { 10_000 },
+        max_stored_bytes: if random.percent(30) { 20_000 } else { 64 * 1024 * 1024 },
         overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
         deliver_in_parts: if random.percent(30) { NonZeroU32::new(50) } else { None },
         will: random.percent(40).then(|| Box::new(will)),
@@ -551,10 +551,10 @@ fn server_config(version: Version, random: &mut Random) -> ServerConfig {
         deliver_in_parts: if random.percent(30) { NonZeroU32::new(50) } else { None },
         manual_acks: random.percent(40),
         max_in_flight: if random.percent(20) { limit(random) } else { NonZeroU16::MAX },
-        max_kept: if random.percent(15) { 6 } else { 1000 },
-        max_kept_bytes: if random.percent(30) { 20_000 } else { 16 * 1024 * 1024 },
+        max_stored: if random.percent(15) { 6 } else { 1000 },
+        max_stored_bytes: if random.percent(30) { 20_000 } else { 16 * 1024 * 1024 },
         overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
-        keep_qos_0: random.percent(30),
+        store_qos_0: random.percent(30),
         transmit_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
         ..ServerConfig::default()
     }

@@ -224,7 +224,9 @@ impl Policy for Access {
                 info!(connection = %client.connection, client = client.id, why = why.to_string(), "disconnected");
             }
             // The address of this connection is not known yet.
-            Notice::Refused { connection, why: why @ Ended::TooMany, .. } => warn!(%connection, %why, "refused"),
+            Notice::Refused { connection, why: why @ Ended::ConnectionLimit, .. } => {
+                warn!(%connection, %why, "refused")
+            }
             // The user name of a refused client is not verified.
             Notice::Refused { connection, client_id, user_name, why } => {
                 let address = self.address(connection).map(display);

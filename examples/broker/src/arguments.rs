@@ -160,8 +160,8 @@ impl Arguments {
                 topic_alias_maximum: self.topic_alias_maximum,
                 maximum_qos,
                 max_in_flight: self.max_inflight,
-                max_kept: self.max_queued,
-                max_kept_bytes: self.max_queued_bytes(),
+                max_stored: self.max_queued,
+                max_stored_bytes: self.max_queued_bytes(),
                 max_connect_size: self.max_connect_size,
                 topic_aliases: TOPIC_ALIASES,
                 ..ServerConfig::default()
@@ -202,7 +202,7 @@ impl Arguments {
 
     /// Maximum size of the messages stored for a client. Any message that clients may send must fit.
     fn max_queued_bytes(&self) -> u32 {
-        self.max_queued_bytes.unwrap_or_else(|| self.max_packet_size.max(ServerConfig::default().max_kept_bytes))
+        self.max_queued_bytes.unwrap_or_else(|| self.max_packet_size.max(ServerConfig::default().max_stored_bytes))
     }
 
     pub(crate) fn rights(&self) -> Result<Rights> {
@@ -260,13 +260,13 @@ mod tests {
     #[test]
     fn limits_in_bytes_are_options() {
         let config = parse("broker").unwrap().config();
-        assert_eq!((config.server.max_kept_bytes, config.max_memory), (64 << 20, 1 << 30));
+        assert_eq!((config.server.max_stored_bytes, config.max_memory), (64 << 20, 1 << 30));
         let config = parse("broker --max-packet-size 104857600").unwrap().config();
-        assert_eq!(config.server.max_kept_bytes, 104_857_600, "a message that may be sent can be kept");
+        assert_eq!(config.server.max_stored_bytes, 104_857_600, "a message that may be sent can be kept");
         let line = "broker --max-queued-bytes 1 --max-memory 2 --reserved-memory 7 --max-retained 3 --max-connect-size 4 --max-connections 5 \
             --max-sessions 6";
         let config = parse(line).unwrap().config();
-        assert_eq!((config.server.max_kept_bytes, config.max_memory, config.max_retained), (1, 2, 3));
+        assert_eq!((config.server.max_stored_bytes, config.max_memory, config.max_retained), (1, 2, 3));
         assert_eq!(config.reserved_memory, 7);
         assert_eq!((config.server.max_connect_size.get(), config.max_connections, config.max_sessions), (4, 5, 6));
     }

@@ -64,7 +64,7 @@ async fn flood(stream: &mut TcpStream, bytes: usize) -> isize {
 
 #[test]
 fn pings_that_nobody_reads_the_answers_of_cost_no_memory() {
-    with(ServerConfig { max_kept: 1, ..ServerConfig::default() }, Rights::default(), async |driver| {
+    with(ServerConfig { max_stored: 1, ..ServerConfig::default() }, Rights::default(), async |driver| {
         let (address, plain) = (listen(&driver, Transport::WebSocket).await, listen(&driver, Transport::Tcp).await);
         let mut stream = connect_websocket(address).await;
         let request = [connect(4, "c", None, None), packet(0x82, b"\0\x01\0\x01t\0")].concat();
@@ -133,7 +133,7 @@ fn frames_before_connect_are_limited() {
 #[test]
 fn what_a_client_does_not_read_stays_within_limits() {
     for is_tls in [false, true] {
-        let config = ServerConfig { max_kept_bytes: 8 << 20, ..ServerConfig::default() };
+        let config = ServerConfig { max_stored_bytes: 8 << 20, ..ServerConfig::default() };
         with(config, Rights::default(), async |driver| {
             let transport = if is_tls { acceptor(false) } else { Transport::WebSocket };
             let (address, plain) = (listen(&driver, transport).await, listen(&driver, Transport::Tcp).await);

@@ -59,10 +59,10 @@ fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
             topic_alias_maximum: if set(3) { 3 } else { 0 },
             topic_aliases: if set(4) { 2 } else { 0 },
             max_in_flight: if set(5) { small(u)? } else { NonZeroU16::MAX },
-            max_kept: if set(6) { u.int_in_range(0..=5)? } else { 1000 },
-            max_kept_bytes: if set(7) { u.int_in_range(0..=200)? } else { 1 << 24 },
+            max_stored: if set(6) { u.int_in_range(0..=5)? } else { 1000 },
+            max_stored_bytes: if set(7) { u.int_in_range(0..=200)? } else { 1 << 24 },
             overflow: if set(8) { Overflow::DropOldest } else { Overflow::Refuse },
-            keep_qos_0: set(9),
+            store_qos_0: set(9),
             transmit_limit: nonzero(if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 }),
             answer_limit: nonzero(if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 }),
             ..ServerConfig::default()
@@ -366,13 +366,13 @@ impl Ops<'_> {
         assert_eq!(status.clients, self.broker.policy().connected, "who connects and disconnects is told");
         assert!(status.sessions <= self.config.max_sessions && status.retained <= self.config.max_retained);
         assert!(status.subscriptions <= self.config.max_subscriptions);
-        assert!(status.stored <= u64::from(status.sessions) * u64::from(self.config.server.max_kept));
+        assert!(status.stored <= u64::from(status.sessions) * u64::from(self.config.server.max_stored));
         // A single message is stored whatever its size.
         let each = self
             .config
             .server
             .maximum_packet_size
-            .map_or(u32::MAX, |size| size.get().max(self.config.server.max_kept_bytes));
+            .map_or(u32::MAX, |size| size.get().max(self.config.server.max_stored_bytes));
         assert!(status.stored_bytes <= u64::from(status.sessions) * u64::from(each));
     }
 

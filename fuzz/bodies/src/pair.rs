@@ -27,7 +27,7 @@ pub fn pair_ops(data: &[u8]) {
         }
     }
     net.run_until_quiet();
-    assert_eq!((net.client().open_operations(), net.client().waiting()), (0, 0), "nothing is open at the client");
+    assert_eq!((net.client().operations_in_flight(), net.client().queued()), (0, 0), "nothing is open at the client");
     assert!(net.server().is_settled(), "nothing is open at the server");
     for token in tokens {
         assert!(net.fate(token).is_some(), "{token} has an outcome");
@@ -66,7 +66,7 @@ fn pair(u: &mut Unstructured<'_>) -> Result<Pair<EngineServer>> {
         receive_maximum: if set(0) { small(u)? } else { NonZeroU16::MAX },
         topic_alias_maximum: if set(1) { 2 } else { 0 },
         topic_aliases: if set(2) { 2 } else { 0 },
-        max_kept: if set(3) { 4 } else { 10_000 },
+        max_stored: if set(3) { 4 } else { 10_000 },
         overflow: if set(4) { Overflow::DropOldest } else { Overflow::Refuse },
         transmit_limit: nonzero(if set(5) { 100 } else { 65_536 }),
         deliver_in_parts: if set(6) { NonZeroU32::new(10) } else { None },
@@ -78,12 +78,12 @@ fn pair(u: &mut Unstructured<'_>) -> Result<Pair<EngineServer>> {
         receive_maximum: if set(7) { small(u)? } else { NonZeroU16::MAX },
         topic_alias_maximum: if set(8) { 2 } else { 0 },
         topic_aliases: if set(9) { 2 } else { 0 },
-        max_kept: if set(10) { 4 } else { 1000 },
+        max_stored: if set(10) { 4 } else { 1000 },
         overflow: if set(11) { Overflow::DropOldest } else { Overflow::Refuse },
         transmit_limit: nonzero(if set(12) { 100 } else { 65_536 }),
         answer_limit: nonzero(if set(12) { 100 } else { 65_536 }),
         deliver_in_parts: if set(13) { NonZeroU32::new(10) } else { None },
-        keep_qos_0: set(14),
+        store_qos_0: set(14),
         ..ServerConfig::default()
     };
     let seed = u.arbitrary::<u8>()?;

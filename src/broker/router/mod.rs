@@ -209,7 +209,8 @@ impl Router {
         tree.find_matches(publish.topic, matches);
         if matches.is_empty() {
             let counters = sessions.counters_mut();
-            counters.messages_unwanted = counters.messages_unwanted.wrapping_add(u64::from(from.is_some()));
+            counters.messages_without_subscriber =
+                counters.messages_without_subscriber.wrapping_add(u64::from(from.is_some()));
             return Published::default();
         }
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);

@@ -15,9 +15,9 @@ pub(crate) struct Inbound {
     /// Number of acknowledgements that complete a delivery and were put into the output since bytes were last taken
     /// from it.
     unsent_acks: u16,
-    /// Number of the connection, by which receipts of earlier connections are refused.
+    /// Number of the connection, by which handles of earlier connections are refused.
     connection: u32,
-    /// Number of the receipt that is issued next.
+    /// Number of the handle that is issued next.
     next_number: u32,
     /// The message that arrived last, if the application has not acknowledged it and nothing has arrived since. An
     /// application that acknowledges each message at once needs no other memory.
@@ -48,10 +48,10 @@ struct Rare {
 
 /// Identifies a received message that the application must acknowledge with the command `ack`.
 ///
-/// A receipt is valid for the session and for the connection on which the message arrived. The session refuses a
-/// receipt of an earlier connection; a receipt of another session is not detected, and may acknowledge another message.
+/// A handle is valid for the session and for the connection on which the message arrived. The session refuses a
+/// handle of an earlier connection; a handle of another session is not detected, and may acknowledge another message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Receipt {
+pub struct AckHandle {
     connection: u32,
     number: u32,
 }
@@ -63,10 +63,10 @@ pub(crate) enum Arrival {
     /// The message was delivered before.
     Duplicate,
     /// The message exceeds the Receive Maximum.
-    TooMany,
+    ConnectionLimit,
 }
 
-/// The reason why a receipt is refused.
+/// The reason why a handle is refused.
 pub(crate) enum NotOwed {
     EarlierConnection,
     Used,
@@ -79,7 +79,7 @@ impl Inbound {
         let is_duplicate = qos == QoS::ExactlyOnce && self.received.contains(id);
         let takes_quota = !is_duplicate || self.is_pending();
         if takes_quota && self.open() >= usize::from(receive_maximum) {
-            return Arrival::TooMany;
+            return Arrival::ConnectionLimit;
         }
         if is_duplicate {
             // A duplicate whose acknowledgement has to wait is counted by that acknowledgement.
@@ -136,7 +136,7 @@ impl Inbound {
 
     /// Adds a message that the application has to acknowledge.
     #[inline]
-    pub(crate) fn expect(&mut self, id: PacketId, qos: QoS) -> Receipt {
+    pub(crate) fn expect(&mut self, id: PacketId, qos: QoS) -> AckHandle {
         if let Some(older) = self.latest.replace(Owed { id, qos }) {
             self.push(OrderedAck::waiting(older.id, older.qos));
         }
@@ -152,10 +152,10 @@ impl Inbound {
         self.issue();
     }
 
-    const fn issue(&mut self) -> Receipt {
+    const fn issue(&mut self) -> AckHandle {
         let number = self.next_number;
         self.next_number = number.wrapping_add(1);
-        Receipt { connection: self.connection, number }
+        AckHandle { connection: self.connection, number }
     }
 
     #[cold]
@@ -176,20 +176,20 @@ impl Inbound {
         self.rare.as_ref().map_or(0, |rare| rare.acks.len())
     }
 
-    /// Returns the position of the acknowledgement of a receipt in the order of reception: that of `latest` is behind
+    /// Returns the position of the acknowledgement of a handle in the order of reception: that of `latest` is behind
     /// the queued ones.
     #[inline]
-    fn position(&self, receipt: Receipt) -> usize {
+    fn position(&self, ack_handle: AckHandle) -> usize {
         let waiting = (self.queued_acks() as u32).wrapping_add(u32::from(self.latest.is_some()));
-        receipt.number.wrapping_sub(self.next_number.wrapping_sub(waiting)) as usize
+        ack_handle.number.wrapping_sub(self.next_number.wrapping_sub(waiting)) as usize
     }
 
-    /// Returns the message of a receipt, if the application has not acknowledged it.
-    pub(crate) fn owed(&self, receipt: Receipt) -> Result<(PacketId, QoS), NotOwed> {
-        if receipt.connection != self.connection {
+    /// Returns the message of a handle, if the application has not acknowledged it.
+    pub(crate) fn owed(&self, ack_handle: AckHandle) -> Result<(PacketId, QoS), NotOwed> {
+        if ack_handle.connection != self.connection {
             return Err(NotOwed::EarlierConnection);
         }
-        let position = self.position(receipt);
+        let position = self.position(ack_handle);
         if let Some(latest) = self.latest
             && position == self.queued_acks()
         {
@@ -199,21 +199,21 @@ impl Inbound {
         ack.map(|ack| (ack.id, ack.qos)).ok_or(NotOwed::Used)
     }
 
-    /// Removes the acknowledgement of a receipt that is [owed](Self::owed), if it is the first in the order of
+    /// Removes the acknowledgement of a handle that is [owed](Self::owed), if it is the first in the order of
     /// reception, so that it can be sent at once; returns whether it was the first.
     #[inline]
-    pub(crate) fn take_first(&mut self, receipt: Receipt) -> bool {
-        let is_first = self.position(receipt) == 0;
+    pub(crate) fn take_first(&mut self, ack_handle: AckHandle) -> bool {
+        let is_first = self.position(ack_handle) == 0;
         if is_first && self.pop().is_none() {
             self.latest = None;
         }
         is_first
     }
 
-    /// Sets the decision of the application about a receipt that is [owed](Self::owed), for an acknowledgement that
+    /// Sets the decision of the application about a handle that is [owed](Self::owed), for an acknowledgement that
     /// waits for earlier ones. `packet` is the encoded acknowledgement, if it has properties.
-    pub(crate) fn decide(&mut self, receipt: Receipt, reason_code: PubAckReasonCode, packet: Option<Box<[u8]>>) {
-        let position = self.position(receipt);
+    pub(crate) fn decide(&mut self, ack_handle: AckHandle, reason_code: PubAckReasonCode, packet: Option<Box<[u8]>>) {
+        let position = self.position(ack_handle);
         if position == self.queued_acks()
             && let Some(latest) = self.latest.take()
         {
@@ -221,7 +221,7 @@ impl Inbound {
         }
         match self.rare.as_mut().and_then(|rare| rare.acks.get_mut(position)) {
             Some(ack) => ack.decide(reason_code, packet),
-            None => bug!("the acknowledgement of a valid receipt waits"),
+            None => bug!("the acknowledgement of a valid ack_handle waits"),
         }
     }
 

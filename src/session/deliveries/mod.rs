@@ -149,12 +149,12 @@ impl Deliveries {
     }
 
     /// Returns the number of messages and requests that are queued or to be sent again.
-    pub(crate) fn waiting(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(usize::from(self.outbound.to_resend()))
     }
 
     /// Returns the number of operations with a packet identifier whose outcome is not reported yet.
-    pub(crate) fn open_operations(&self) -> usize {
+    pub(crate) fn operations_in_flight(&self) -> usize {
         // The budget counts these operations and the queued ones.
         (self.budget.count() as usize).saturating_sub(self.queue.as_ref().map_or(0, |queue| queue.len()))
     }

@@ -7,7 +7,7 @@ use crate::codec::{
 };
 use crate::session::command_error::AckError;
 use crate::session::deliveries::ack::encode_ack;
-use crate::session::deliveries::inbound::{Arrival, NotOwed, Receipt};
+use crate::session::deliveries::inbound::{AckHandle, Arrival, NotOwed};
 use crate::session::deliveries::outbound::{Ack, Acknowledged, Stage};
 use crate::session::endpoint::{Peer, SessionAction, Stop, halt};
 use crate::session::error::ProtocolError;
@@ -91,13 +91,13 @@ impl Engine {
                 if let Err(protocol_error) = peer.may_send(delivery.qos(), retain) {
                     return halt(stop, protocol_error);
                 }
-                let receipt = match self.accept_ownership(limits, delivery) {
-                    Ok(receipt) => receipt,
+                let ack_handle = match self.accept_ownership(limits, delivery) {
+                    Ok(ack_handle) => ack_handle,
                     Err(end) => return halt(stop, end?),
                 };
                 let topic = Topic::Named(topic);
                 let message = ReceivedMessage::new(topic, payload, delivery, retain, PublishProperties::default());
-                Some(ReceivedMessage { receipt, ..message }.into())
+                Some(ReceivedMessage { ack_handle, ..message }.into())
             }
             Short::Ack(PacketType::PubRec, id) => self.receive_pubrec(PubRec::new(id), stop),
             Short::Ack(PacketType::PubRel, id) => {
@@ -153,12 +153,12 @@ impl Engine {
             Err(protocol_error) => return halt(stop, protocol_error),
         };
         let Publish { delivery, retain, payload, properties, .. } = publish;
-        let receipt = match self.accept_ownership(limits, delivery) {
-            Ok(receipt) => receipt,
+        let ack_handle = match self.accept_ownership(limits, delivery) {
+            Ok(ack_handle) => ack_handle,
             Err(end) => return halt(stop, end?),
         };
         let message = ReceivedMessage::new(topic, payload, delivery, retain, properties);
-        Some(ReceivedMessage { receipt, ..message }.into())
+        Some(ReceivedMessage { ack_handle, ..message }.into())
     }
 
     /// Checks a message against the limits of this connection, and returns its topic with a topic alias resolved.
@@ -185,7 +185,7 @@ impl Engine {
         &mut self,
         limits: &ConnectionLimits,
         delivery: Delivery,
-    ) -> Result<Option<Receipt>, Option<ProtocolError>> {
+    ) -> Result<Option<AckHandle>, Option<ProtocolError>> {
         match delivery {
             Delivery::AtMostOnce => Ok(None),
             Delivery::AtLeastOnce { id, .. } => {
@@ -204,7 +204,7 @@ impl Engine {
         qos: QoS,
         receive_maximum: u16,
         manual_acks: bool,
-    ) -> Result<Option<Receipt>, Option<ProtocolError>> {
+    ) -> Result<Option<AckHandle>, Option<ProtocolError>> {
         match self.deliveries.inbound_mut().arrive(id, qos, receive_maximum) {
             Arrival::New if manual_acks => Ok(Some(self.deliveries.inbound_mut().expect(id, qos))),
             Arrival::New => {
@@ -218,7 +218,7 @@ impl Engine {
                 self.acknowledge_duplicate(id);
                 Err(None)
             }
-            Arrival::TooMany => Err(Some(ProtocolError::ReceiveMaximumExceeded)),
+            Arrival::ConnectionLimit => Err(Some(ProtocolError::ReceiveMaximumExceeded)),
         }
     }
 
@@ -255,13 +255,13 @@ impl Engine {
     pub(crate) fn ack(
         &mut self,
         limits: &ConnectionLimits,
-        receipt: Receipt,
+        ack_handle: AckHandle,
         reason_code: PubAckReasonCode,
         properties: &AckProperties<'_>,
     ) -> Result<(), AckError> {
         let version = self.version();
         let reason_code = if version == Version::V5 { reason_code } else { PubAckReasonCode::Success };
-        let (id, qos) = self.deliveries.inbound().owed(receipt).map_err(|bad| match bad {
+        let (id, qos) = self.deliveries.inbound().owed(ack_handle).map_err(|bad| match bad {
             NotOwed::EarlierConnection => AckError::EarlierConnection,
             NotOwed::Used => AckError::AlreadyAcknowledged,
         })?;
@@ -276,8 +276,8 @@ impl Engine {
         if qos == QoS::ExactlyOnce && !reason_code.is_error() && self.deliveries.inbound().has(id) {
             self.effects.record(Record::OwnershipAccepted(id));
         }
-        if !self.deliveries.inbound_mut().take_first(receipt) {
-            self.deliveries.inbound_mut().decide(receipt, reason_code, packet);
+        if !self.deliveries.inbound_mut().take_first(ack_handle) {
+            self.deliveries.inbound_mut().decide(ack_handle, reason_code, packet);
             return Ok(());
         }
         match packet {
@@ -431,18 +431,18 @@ impl Engine {
     ) -> Option<PayloadPart<'a>> {
         let (bytes, partial) = self.link.take_part(input)?;
         let (delivery, missing, is_duplicate) = (partial.delivery(), partial.missing(), partial.is_duplicate());
-        let mut receipt = None;
+        let mut ack_handle = None;
         if missing == 0 {
             if let (true, Delivery::ExactlyOnce { id, .. }) = (is_duplicate, delivery) {
                 self.acknowledge_duplicate(id);
                 return None;
             }
-            receipt = match self.accept_ownership(limits, delivery) {
-                Ok(receipt) => receipt,
+            ack_handle = match self.accept_ownership(limits, delivery) {
+                Ok(ack_handle) => ack_handle,
                 Err(end) => return halt(stop, end?),
             };
         }
-        (!is_duplicate).then_some(PayloadPart { bytes, missing, receipt })
+        (!is_duplicate).then_some(PayloadPart { bytes, missing, ack_handle })
     }
 }
 

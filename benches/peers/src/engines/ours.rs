@@ -37,7 +37,7 @@ pub fn client(version: mqtt_sansio::Version) -> ClientSession {
     let config = ClientConfig {
         version,
         client_id: "client-0001".into(),
-        max_kept: u32::MAX,
+        max_stored: u32::MAX,
         transmit_limit: NonZeroU32::MAX,
         ..ClientConfig::default()
     };
@@ -122,7 +122,7 @@ pub fn server(version: mqtt_sansio::Version, config: Arc<ServerConfig>) -> (Clie
     let config_of_client = ClientConfig {
         version,
         client_id: "client-0001".into(),
-        max_kept: u32::MAX,
+        max_stored: u32::MAX,
         transmit_limit: NonZeroU32::MAX,
         ..ClientConfig::default()
     };
@@ -221,7 +221,7 @@ pub fn memory() -> Vec<(String, usize, i64, i64)> {
 
 fn server_memory(of: Version) -> (String, usize, i64, i64) {
     // All sessions share the configuration.
-    let config = Arc::new(ServerConfig { max_kept: u32::MAX, ..ServerConfig::default() });
+    let config = Arc::new(ServerConfig { max_stored: u32::MAX, ..ServerConfig::default() });
     let (mut client, mut session) = (None, None);
     alloc::track();
     let before = {
@@ -322,6 +322,6 @@ fn round(client: &mut ClientSession, open: u16) -> f64 {
             black_box(&action);
         }
     }
-    assert_eq!(client.open_operations(), usize::from(open));
+    assert_eq!(client.operations_in_flight(), usize::from(open));
     start.elapsed().as_nanos() as f64 / 1000.0
 }

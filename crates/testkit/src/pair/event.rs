@@ -3,7 +3,7 @@
 use mqtt_sansio::client::{Action, Resumption};
 use mqtt_sansio::codec::{QoS, ReasonCode};
 use mqtt_sansio::server;
-use mqtt_sansio::{AbandonReason, Outcome, PayloadPart, Receipt, ReceivedMessage, Token};
+use mqtt_sansio::{AbandonReason, AckHandle, Outcome, PayloadPart, ReceivedMessage, Token};
 
 /// An owned copy of an [`Action`] of the client, or of the [server](server::Action).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub struct Received {
     pub qos: QoS,
     /// The DUP flag.
     pub dup: bool,
-    /// The receipt to acknowledge the message with, if acknowledgements are manual.
-    pub receipt: Option<Receipt>,
+    /// The handle to acknowledge the message with, if acknowledgements are manual.
+    pub ack_handle: Option<AckHandle>,
 }
 
 /// An owned copy of an [`Outcome`].
@@ -130,7 +130,7 @@ impl Log {
             payload: message.payload.to_vec(),
             qos: message.qos,
             dup: message.dup,
-            receipt: message.receipt,
+            ack_handle: message.ack_handle,
         };
         assert_eq!(self.partial, None, "a message has arrived between the parts of another one");
         self.keep(received, message.missing);
@@ -139,7 +139,7 @@ impl Log {
     fn add_part(&mut self, part: &PayloadPart<'_>) {
         let mut received = self.partial.take().expect("a part belongs to a message");
         received.payload.extend_from_slice(part.bytes);
-        received.receipt = part.receipt;
+        received.ack_handle = part.ack_handle;
         self.keep(received, part.missing);
     }
 

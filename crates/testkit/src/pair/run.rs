@@ -292,14 +292,14 @@ impl<S: Server> Pair<S> {
         if S::IS_CHECKED
             && self.server_is_open
             && !self.server.transmit().has_remaining()
-            && let Some(open) = self.server.open_operations()
+            && let Some(open) = self.server.operations_in_flight()
         {
             let seen = self.server_rules.flows.open();
             assert_eq!(open, seen, "the number of packet identifiers in use differs from the server's packets");
         }
         let is_written = self.client.is_connected() && !self.has_output();
-        if is_written && self.client.waiting() == 0 {
-            let (open, seen) = (self.client.open_operations(), self.rules.flows.open());
+        if is_written && self.client.queued() == 0 {
+            let (open, seen) = (self.client.operations_in_flight(), self.rules.flows.open());
             assert_eq!(open, seen, "the number of packet identifiers in use differs from the client's packets");
         }
     }

@@ -40,7 +40,7 @@ pub trait Server {
 
     /// Returns how many packet identifiers are in use according to the packets written, if everything was written and
     /// nothing is queued; `None` otherwise.
-    fn open_operations(&self) -> Option<usize> {
+    fn operations_in_flight(&self) -> Option<usize> {
         None
     }
 

@@ -132,7 +132,7 @@ impl World {
     pub(crate) fn new(seed: u64, plan: Plan) -> Self {
         let mut random = Random::new(seed);
         let server = ServerConfig {
-            max_kept: if plan.little_room { 4 } else { 100_000 },
+            max_stored: if plan.little_room { 4 } else { 100_000 },
             topic_aliases: [0, 3][random.index(2)],
             topic_alias_maximum: [0, 3][random.index(2)],
             receive_maximum: [2, u16::MAX][random.index(2)].try_into().unwrap(),
@@ -370,7 +370,7 @@ impl World {
         let links = self.clients.iter().filter_map(|client| client.link.as_ref());
         let bytes = links.map(|link| link.up.len() + link.down.len() + link.at_broker.len() + link.at_client.len());
         let waiting =
-            self.clients.iter().map(|it| it.session.waiting() + it.session.open_operations() + it.requests.len());
+            self.clients.iter().map(|it| it.session.queued() + it.session.operations_in_flight() + it.requests.len());
         (bytes.sum(), waiting.sum())
     }
 }

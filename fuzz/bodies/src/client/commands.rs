@@ -20,7 +20,7 @@ impl Ops<'_> {
         fn state(client: &mut ClientSession) -> impl PartialEq + core::fmt::Debug + use<> {
             let journal = client.journal().map(|journal| journal.remaining());
             let transmit = client.transmit().remaining();
-            let counts = (client.open_operations(), client.waiting(), client.in_flight());
+            let counts = (client.operations_in_flight(), client.queued(), client.in_flight());
             (journal, transmit, counts, client.is_connected())
         }
         // Expired messages leave the queue when the time advances.
@@ -84,18 +84,18 @@ impl Ops<'_> {
     }
 
     pub(super) fn acknowledge(&mut self) -> Result<()> {
-        if self.receipts.is_empty() {
+        if self.ack_handles.is_empty() {
             return Ok(());
         }
-        let receipt = *self.u.choose(&self.receipts)?;
+        let ack_handle = *self.u.choose(&self.ack_handles)?;
         let (mut lists, version) = (Lists::default(), self.version);
         let PubAck { reason_code, properties, .. } = lists.pub_ack(&mut self.u, version)?;
         let is_plain = self.u.arbitrary()?;
         let properties = if is_plain { AckProperties::default() } else { properties };
-        let done = self.command(|client, now| client.ack_with(now, receipt, reason_code, &properties));
+        let done = self.command(|client, now| client.ack_with(now, ack_handle, reason_code, &properties));
         assert!(
-            done.is_none() || self.command(|client, now| client.ack(now, receipt, reason_code)).is_none(),
-            "a receipt is good for one acknowledgement"
+            done.is_none() || self.command(|client, now| client.ack(now, ack_handle, reason_code)).is_none(),
+            "a ack_handle is good for one acknowledgement"
         );
         Ok(())
     }

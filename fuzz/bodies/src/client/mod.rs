@@ -12,7 +12,7 @@ use bytes::Buf as _;
 use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{self, Decoded, Limits, Sender, Version};
 use mqtt_sansio::generators::with_packet;
-use mqtt_sansio::{Instant, Overflow, Receipt, SessionExpiry, Token};
+use mqtt_sansio::{AckHandle, Instant, Overflow, SessionExpiry, Token};
 
 use self::sent::Sent;
 use super::{nonzero, pubrecs};
@@ -31,7 +31,7 @@ pub fn client_ops(data: &[u8]) {
         latest: Instant::EPOCH,
         received: Vec::new(),
         journal: Vec::new(),
-        receipts: Vec::new(),
+        ack_handles: Vec::new(),
         open: BTreeSet::new(),
         done: BTreeSet::new(),
         has_crashed: false,
@@ -65,8 +65,8 @@ fn config(u: &mut Unstructured<'_>) -> Result<ClientConfig> {
         manual_acks: set(8),
         topic_aliases: if set(9) { u.int_in_range(1..=3)? } else { 0 },
         max_in_flight: if set(10) { small(u)? } else { NonZeroU16::MAX },
-        max_kept: if set(11) { u.int_in_range(0..=5)? } else { 10_000 },
-        max_kept_bytes: if set(12) { u.int_in_range(0..=200)? } else { u32::MAX },
+        max_stored: if set(11) { u.int_in_range(0..=5)? } else { 10_000 },
+        max_stored_bytes: if set(12) { u.int_in_range(0..=200)? } else { u32::MAX },
         overflow: if set(13) { Overflow::DropOldest } else { Overflow::Refuse },
         transmit_limit: NonZeroU32::new(if set(14) { u.int_in_range(0..=200)? } else { 65_536 })
             .unwrap_or(NonZeroU32::MIN),
@@ -93,7 +93,7 @@ struct Ops<'a> {
     sent: Sent,
     /// Records taken from the journal.
     journal: Vec<u8>,
-    receipts: Vec<Receipt>,
+    ack_handles: Vec<AckHandle>,
     /// The tokens without an outcome, and those with one, both since the last crash.
     open: BTreeSet<Token>,
     done: BTreeSet<Token>,
@@ -184,18 +184,18 @@ impl Ops<'_> {
         self.latest = self.now;
         self.sent.close();
         self.received.clear();
-        self.receipts.clear();
+        self.ack_handles.clear();
         self.open.clear();
         self.done.clear();
         self.has_crashed = true;
-        self.restored = self.client.open_operations() + self.client.waiting();
+        self.restored = self.client.operations_in_flight() + self.client.queued();
         // A snapshot restores the same state.
         let mut snapshot = self.client.snapshot();
         self.journal = snapshot.copy_to_bytes(snapshot.remaining()).to_vec();
         let same =
             ClientSession::restore(self.config.clone(), &self.journal, self.now).expect("the snapshot can be read");
-        assert_eq!(same.open_operations(), self.client.open_operations(), "the snapshot is complete");
-        assert_eq!(same.waiting(), self.client.waiting(), "the snapshot is complete");
+        assert_eq!(same.operations_in_flight(), self.client.operations_in_flight(), "the snapshot is complete");
+        assert_eq!(same.queued(), self.client.queued(), "the snapshot is complete");
     }
 
     fn take_journal(&mut self) -> Result<()> {
@@ -218,8 +218,8 @@ impl Ops<'_> {
             count += 1;
             assert!(count <= bound, "poll goes on for ever: {action:?}");
             match action {
-                Action::Message(message) => self.receipts.extend(message.receipt),
-                Action::Payload(part) => self.receipts.extend(part.receipt),
+                Action::Message(message) => self.ack_handles.extend(message.ack_handle),
+                Action::Payload(part) => self.ack_handles.extend(part.ack_handle),
                 Action::Done { token, .. } => {
                     // Only the journal knows operations from before a crash.
                     assert!(self.open.remove(&token) || self.has_crashed, "{token} was asked for");
@@ -258,7 +258,7 @@ impl Ops<'_> {
     fn check(&mut self) {
         self.client.assert_consistent();
         // Operations that wait for retransmission are in flight as well.
-        let (open, waiting) = (self.client.open_operations(), self.client.waiting());
+        let (open, waiting) = (self.client.operations_in_flight(), self.client.queued());
         let kept = self.open.len();
         assert!(open.max(waiting) <= kept || self.has_crashed, "{open} open and {waiting} wait, of {kept}");
     }
@@ -272,7 +272,7 @@ impl Ops<'_> {
         self.sent.finish();
         self.close();
         self.poll();
-        let (open, waiting) = (self.client.open_operations(), self.client.waiting());
+        let (open, waiting) = (self.client.operations_in_flight(), self.client.queued());
         let kept = self.open.len();
         assert!(self.has_crashed || (open.max(waiting) <= kept && kept <= open + waiting), "{kept} are kept");
         self.client.assert_consistent();

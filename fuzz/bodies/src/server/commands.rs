@@ -21,7 +21,7 @@ impl Ops<'_> {
         command: impl FnOnce(&mut ServerSession, Instant) -> Result<T, E>,
     ) -> Option<T> {
         fn state(session: &mut ServerSession) -> impl PartialEq + core::fmt::Debug + use<> {
-            let counts = (session.open_operations(), session.waiting(), session.in_flight());
+            let counts = (session.operations_in_flight(), session.queued(), session.in_flight());
             (session.transmit().remaining(), counts, session.is_connected(), session.deadline())
         }
         let session = self.session.as_mut()?;
@@ -71,7 +71,7 @@ impl Ops<'_> {
         if self.acceptor.is_none() {
             return Ok(());
         }
-        let counts = |session: &ServerSession| (session.open_operations(), session.waiting(), session.deadline());
+        let counts = |session: &ServerSession| (session.operations_in_flight(), session.queued(), session.deadline());
         let before = self.session.as_ref().map(counts);
         let (kept, lost) = if loses { (None, self.session.take()) } else { (self.session.take(), None) };
         let is_kept = kept.is_some();
@@ -83,7 +83,7 @@ impl Ops<'_> {
                 self.session = Some(session);
             }
             Some(Err(refused)) => {
-                self.session = refused.kept.map(|kept| *kept).or(lost);
+                self.session = refused.session.map(|session| *session).or(lost);
                 assert_eq!(self.session.as_ref().map(counts), before, "the session is given back as it was");
                 return Ok(());
             }
@@ -140,17 +140,17 @@ impl Ops<'_> {
     }
 
     pub(super) fn acknowledge(&mut self) -> Result<()> {
-        if self.receipts.is_empty() {
+        if self.ack_handles.is_empty() {
             return Ok(());
         }
-        let receipt = *self.u.choose(&self.receipts)?;
+        let ack_handle = *self.u.choose(&self.ack_handles)?;
         let (mut lists, version) = (Lists::default(), self.version);
         let PubAck { reason_code, properties, .. } = lists.pub_ack(&mut self.u, version)?;
         let properties = if self.u.arbitrary()? { AckProperties::default() } else { properties };
-        let done = self.command(|session, now| session.ack_with(now, receipt, reason_code, &properties));
+        let done = self.command(|session, now| session.ack_with(now, ack_handle, reason_code, &properties));
         assert!(
-            done.is_none() || self.command(|session, now| session.ack(now, receipt, reason_code)).is_none(),
-            "a receipt is good for one acknowledgement"
+            done.is_none() || self.command(|session, now| session.ack(now, ack_handle, reason_code)).is_none(),
+            "a ack_handle is good for one acknowledgement"
         );
         Ok(())
     }

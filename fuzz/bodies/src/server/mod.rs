@@ -10,7 +10,7 @@ use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
 use mqtt_sansio::codec::{self, Decoded, Limits, Packet, QoS, Version};
 use mqtt_sansio::server::{Acceptor, AcceptorAction, Action, Close, RequestId, ServerConfig, ServerSession};
-use mqtt_sansio::{Instant, Overflow, Receipt, SessionExpiry, Token};
+use mqtt_sansio::{AckHandle, Instant, Overflow, SessionExpiry, Token};
 
 use super::from_server::Sent;
 use super::{from_client, nonzero, pubrecs};
@@ -30,7 +30,7 @@ pub fn server_ops(data: &[u8]) {
         session_latest: Instant::EPOCH,
         received: Vec::new(),
         sent: Sent::new(version),
-        receipts: Vec::new(),
+        ack_handles: Vec::new(),
         requests: Vec::new(),
         open: BTreeSet::new(),
         done: BTreeSet::new(),
@@ -69,10 +69,10 @@ fn config(u: &mut Unstructured<'_>) -> Result<ServerConfig> {
         manual_acks: set(10),
         topic_aliases: if set(11) { u.int_in_range(1..=3)? } else { 0 },
         max_in_flight: if set(12) { small(u)? } else { NonZeroU16::MAX },
-        max_kept: if set(13) { u.int_in_range(0..=5)? } else { 1000 },
-        max_kept_bytes: if set(13) { u.int_in_range(0..=200)? } else { u32::MAX },
+        max_stored: if set(13) { u.int_in_range(0..=5)? } else { 1000 },
+        max_stored_bytes: if set(13) { u.int_in_range(0..=200)? } else { u32::MAX },
         overflow: if set(14) { Overflow::DropOldest } else { Overflow::Refuse },
-        keep_qos_0: set(15),
+        store_qos_0: set(15),
         transmit_limit: nonzero(*u.choose(&[65_536, 65_536, 0, 20, 200])?),
         answer_limit: nonzero(*u.choose(&[65_536, 65_536, 0, 20, 200])?),
         ..ServerConfig::default()
@@ -103,7 +103,7 @@ struct Ops<'a> {
     /// Received bytes that were not taken.
     received: Vec<u8>,
     sent: Sent,
-    receipts: Vec<Receipt>,
+    ack_handles: Vec<AckHandle>,
     requests: Vec<(RequestId, bool, usize)>,
     /// The tokens of this session without an outcome, and those with one.
     open: BTreeSet<Token>,
@@ -258,8 +258,8 @@ impl Ops<'_> {
             count += 1;
             assert!(count <= bound, "poll goes on for ever: {action:?}");
             match action {
-                Action::Message(message) => self.receipts.extend(message.receipt),
-                Action::Payload(part) => self.receipts.extend(part.receipt),
+                Action::Message(message) => self.ack_handles.extend(message.ack_handle),
+                Action::Payload(part) => self.ack_handles.extend(part.ack_handle),
                 Action::Subscribe(request) => self.requests.push((request.id, true, request.subscriptions.len())),
                 Action::Unsubscribe(request) => self.requests.push((request.id, false, request.filters.len())),
                 Action::Done { token, .. } => {
@@ -294,7 +294,7 @@ impl Ops<'_> {
         self.received.drain(..used);
         if is_expired {
             assert!(self.open.is_empty(), "when the session is at its end everything is told");
-            assert_eq!((session.open_operations(), session.waiting()), (0, 0), "nothing is kept any more");
+            assert_eq!((session.operations_in_flight(), session.queued()), (0, 0), "nothing is kept any more");
             self.forget();
         }
     }
@@ -304,7 +304,7 @@ impl Ops<'_> {
         self.session = None;
         self.is_attached = false;
         self.session_latest = Instant::EPOCH;
-        self.receipts.clear();
+        self.ack_handles.clear();
         self.requests.clear();
         self.open.clear();
         self.done.clear();
@@ -316,7 +316,7 @@ impl Ops<'_> {
     fn check(&self) {
         let Some(session) = &self.session else { return };
         session.assert_consistent();
-        let (waiting, kept) = (session.waiting(), self.open.len());
+        let (waiting, kept) = (session.queued(), self.open.len());
         assert!(waiting <= kept, "{waiting} wait, of {kept}");
     }
 
@@ -327,7 +327,7 @@ impl Ops<'_> {
         self.close();
         self.poll();
         let Some(session) = &self.session else { return };
-        let (open, waiting, kept) = (session.open_operations(), session.waiting(), self.open.len());
+        let (open, waiting, kept) = (session.operations_in_flight(), session.queued(), self.open.len());
         assert!(waiting <= kept && kept <= open + waiting, "{open} are open, {waiting} wait, {kept} are kept");
         session.assert_consistent();
     }

@@ -195,9 +195,9 @@ impl Server for EngineServer {
         self.beginnings
     }
 
-    fn open_operations(&self) -> Option<usize> {
+    fn operations_in_flight(&self) -> Option<usize> {
         let session = self.session.as_ref().filter(|session| self.acceptor.is_none() && session.is_connected())?;
-        (session.waiting() == 0).then(|| session.open_operations())
+        (session.queued() == 0).then(|| session.operations_in_flight())
     }
 
     fn assert_consistent(&self) {
