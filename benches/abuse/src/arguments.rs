@@ -18,8 +18,8 @@ pub(crate) struct Arguments {
     /// Make only this attack; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
-    /// Make small attacks, several at a time, for at most half a second each; memory, counters and life are judged, time is
-    /// not
+    /// Make small attacks, several at a time, for half a second each, or until enough is sent; memory, counters and life are
+    /// judged, time is not
     #[arg(long)]
     pub(crate) short: bool,
     /// Print the names of the attacks
@@ -43,14 +43,22 @@ pub(crate) struct Arguments {
     /// Greatest latency of the innocent client
     #[arg(long, value_name = "MILLISECONDS", default_value = "50", value_parser = parse_milliseconds)]
     pub(crate) max_latency: Duration,
-    /// The memory that our broker is told it may use (--max-memory and --reserved-memory, a fifth of it); 160, and 64 with
+    /// The memory that our broker is told it may use (--max-memory and --reserved-memory, a fifth of it); 160, and 32 with
     /// --short, if nothing else is said
     #[arg(long, value_name = "MIB")]
     memory_limit: Option<u64>,
+    /// Memory beyond 1.1 times the limit that is no objection: the system's allocator takes whole pages and keeps some. 0, and 4
+    /// with --short, if nothing else is said
+    #[arg(long, value_name = "MIB")]
+    memory_allowance: Option<u64>,
+    /// Let the innocent client come from the address of the attackers: for a broker that shares its work and memory by
+    /// address, all of them are one then
+    #[arg(long)]
+    pub(crate) one_address: bool,
     /// Time that the broker is given to answer after an attack; 10 s, and 30 s with --short, if nothing else is said
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     patience: Option<Duration>,
-    /// Number of attacks at a time, on one broker each; 3 with --short, otherwise 1
+    /// Number of attacks at a time, on one broker each; 4 with --short, otherwise 1
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..))]
     jobs: Option<u8>,
     /// Print all $SYS topics after each attack
@@ -73,7 +81,13 @@ impl Arguments {
 
     /// Returns the memory limit in bytes.
     pub(crate) fn memory_limit(&self) -> u64 {
-        self.memory_limit.unwrap_or(if self.short { 64 } else { 160 }) << 20
+        self.memory_limit.unwrap_or(if self.short { 32 } else { 160 }) << 20
+    }
+
+    /// Returns the greatest growth of the memory, in bytes.
+    pub(crate) fn memory_bound(&self) -> u64 {
+        let allowance = self.memory_allowance.unwrap_or(if self.short { 4 } else { 0 });
+        self.memory_limit() / 10 * 11 + (allowance << 20)
     }
 
     pub(crate) fn patience(&self) -> Duration {
@@ -81,7 +95,7 @@ impl Arguments {
     }
 
     pub(crate) fn jobs(&self) -> u8 {
-        self.jobs.unwrap_or(if self.short { 3 } else { 1 })
+        self.jobs.unwrap_or(if self.short { 4 } else { 1 })
     }
 }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use mqtt_sansio::codec::PacketType;
 
+use crate::innocent;
 use crate::packets::{self, Hello, Received};
+use crate::stage::Stage;
 
 /// Something longer than the interval at which the brokers publish.
 const INTERVAL: Duration = Duration::from_millis(1500);
@@ -23,14 +24,14 @@ pub(crate) struct Counters(BTreeMap<String, String>);
 
 impl Counters {
     /// Reads the counters once they were published anew. Whatever is missing is left out.
-    pub(crate) fn read(address: SocketAddr) -> Self {
+    pub(crate) fn read(stage: &Stage) -> Self {
         let mut counters = Self::default();
-        let _ = counters.fill(address);
+        let _ = counters.fill(stage);
         counters
     }
 
-    fn fill(&mut self, address: SocketAddr) -> Result<()> {
-        let mut socket = TcpStream::connect_timeout(&address, INTERVAL)?;
+    fn fill(&mut self, stage: &Stage) -> Result<()> {
+        let mut socket = innocent::open(stage, INTERVAL)?;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         socket.write_all(&Hello::new("observer").packet()?)?;
         socket.write_all(&packets::subscribe(1, &["$SYS/#"], 0, 0)?)?;

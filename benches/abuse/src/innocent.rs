@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use mqtt_sansio::codec::PacketType;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::packets::{self, Hello, Received};
 use crate::process::Process;
@@ -60,7 +61,7 @@ pub(crate) fn run(stage: &Stage, process: Process, patience: Duration) -> Notice
 }
 
 fn attempt(stage: &Stage, process: Process, patience: Duration, noticed: &mut Noticed) -> Result<()> {
-    let mut client = Client::connect(stage.broker.tcp, "innocent", patience)?;
+    let mut client = Client::connect(stage, "innocent", patience)?;
     client.subscribe(TOPIC, patience)?;
     let mut sent: VecDeque<Sent> = VecDeque::new();
     let mut number = 0_u64;
@@ -138,6 +139,16 @@ fn is_counted(stage: &Stage, sent: &Sent) -> bool {
     stage.begun().is_some_and(|begun| sent.at >= begun)
 }
 
+/// Opens a connection from the address of the innocent client.
+pub(crate) fn open(stage: &Stage, patience: Duration) -> Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    socket.bind(&SocketAddr::new(stage.innocent, 0).into())?;
+    socket.connect_timeout(&stage.broker.tcp.into(), patience).context("no connection is accepted")?;
+    let socket = TcpStream::from(socket);
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
 /// Something that has come for an innocent client.
 enum Come {
     Message(u64),
@@ -151,9 +162,8 @@ struct Client {
 }
 
 impl Client {
-    fn connect(address: SocketAddr, client_id: &str, patience: Duration) -> Result<Self> {
-        let socket = TcpStream::connect_timeout(&address, patience).context("no connection is accepted")?;
-        socket.set_nodelay(true)?;
+    fn connect(stage: &Stage, client_id: &str, patience: Duration) -> Result<Self> {
+        let socket = open(stage, patience)?;
         let mut client = Self { socket, input: Vec::new() };
         client.socket.write_all(&Hello::new(client_id).packet()?)?;
         client.wait_for(PacketType::ConnAck, patience)?;
@@ -221,9 +231,9 @@ impl Client {
 }
 
 /// Connects a new client, which sends itself a message; an error if the broker does not let that happen in time.
-pub(crate) fn try_newcomer(address: SocketAddr, patience: Duration) -> Result<()> {
+pub(crate) fn try_newcomer(stage: &Stage, patience: Duration) -> Result<()> {
     let topic = "newcomer/self";
-    let mut client = Client::connect(address, "last", patience)?;
+    let mut client = Client::connect(stage, "last", patience)?;
     client.subscribe(topic, patience)?;
     client.socket.write_all(&packets::publish(topic, &0_u64.to_le_bytes(), 1, 1)?)?;
     let begin = Instant::now();
@@ -246,7 +256,7 @@ pub(crate) fn newcomers(stage: &Stage, patience: Duration) -> Duration {
     while !stage.is_left() {
         let begin = Instant::now();
         // One that is not let in has waited as well.
-        let _ = Client::connect(stage.broker.tcp, "newcomer", patience);
+        let _ = Client::connect(stage, "newcomer", patience);
         if stage.begun().is_some_and(|begun| begin >= begun) {
             longest = longest.max(begin.elapsed());
         }

@@ -43,7 +43,7 @@ pub(crate) fn measure(arguments: &Arguments, brokers: &Brokers, kind: Kind, atta
     let mut broker = brokers.start(kind, attack.needs_passwords)?;
     let process = broker.process;
     let empty = process.memory()?.now;
-    let stage = Stage::new(broker.addresses, process, arguments.short, arguments.seed, arguments.duration());
+    let stage = Stage::new(&broker, arguments, attack);
     let patience = arguments.patience();
     let mut memory = Memory::default();
     let mut cpu = 0.0;
@@ -51,7 +51,9 @@ pub(crate) fn measure(arguments: &Arguments, brokers: &Brokers, kind: Kind, atta
         let innocent = scope.spawn(|| innocent::run(&stage, process, patience));
         let newcomers = scope.spawn(|| innocent::newcomers(&stage, patience));
         let attacker = scope.spawn(|| {
-            process::give_way();
+            if !arguments.short {
+                process::give_way();
+            }
             attack.run(&stage)
         });
         let mut begun = None;
@@ -84,8 +86,8 @@ pub(crate) fn measure(arguments: &Arguments, brokers: &Brokers, kind: Kind, atta
         }
         (attacked, innocent.join().unwrap_or_default(), newcomers.join().unwrap_or_default())
     });
-    let counters = Counters::read(broker.addresses.tcp);
-    let lives = innocent::try_newcomer(broker.addresses.tcp, patience).context("no new client is served");
+    let counters = Counters::read(&stage);
+    let lives = innocent::try_newcomer(&stage, patience).context("no new client is served");
     let lives = match (broker.end(), broker.panic()) {
         (Some(status), _) => Err(anyhow!("the broker has ended: {status}")),
         (None, Some(panic)) => Err(anyhow!("the broker has panicked: {panic}")),

@@ -104,8 +104,15 @@ impl<'a> Peer<'a> {
         })
     }
 
-    /// Opens a connection over TCP, and connects.
+    /// Opens a connection over TCP, and connects. As long as the attack is only prepared, it is tried again and again.
     pub(crate) fn connect(stage: &'a Stage, hello: &Hello<'_>) -> Result<Self> {
+        if stage.begun().is_some() {
+            return Self::connect_once(stage, hello);
+        }
+        stage.insist(|| Self::connect_once(stage, hello))
+    }
+
+    fn connect_once(stage: &'a Stage, hello: &Hello<'_>) -> Result<Self> {
         let mut peer = Self::open(stage, stage.broker.tcp)?;
         peer.send(&hello.packet()?)?;
         peer.wait_for(PacketType::ConnAck)?;

@@ -7,9 +7,6 @@ use crate::arguments::Arguments;
 use crate::broker::Kind;
 use crate::measure::Measured;
 
-/// Memory beyond the limit that a broker may take: what the system's allocator rounds up and keeps.
-const TOLERANCE: f64 = 1.1;
-
 const MIB: f64 = (1 << 20) as f64;
 
 /// One attack on one broker; an error if there is nothing that was measured.
@@ -39,10 +36,9 @@ impl Row {
         if noticed.latencies.is_empty() {
             objections.push("nothing was measured".into());
         }
-        let limit = arguments.memory_limit() as f64 * TOLERANCE / MIB;
-        let growth = measured.peak.saturating_sub(measured.empty) as f64 / MIB;
-        if growth > limit {
-            objections.push(format!("memory {growth:.0} > {limit:.0} MiB"));
+        let (growth, bound) = (measured.peak.saturating_sub(measured.empty), arguments.memory_bound());
+        if growth > bound {
+            objections.push(format!("memory {:.0} > {:.0} MiB", growth as f64 / MIB, bound as f64 / MIB));
         }
         if !arguments.short {
             for (what, time, limit) in

@@ -1,6 +1,7 @@
 //! The stage of one attack: the broker, the time, and what the attackers count.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
@@ -8,13 +9,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::broker::Addresses;
+use crate::arguments::Arguments;
+use crate::attacks::Attack;
+use crate::broker::{Addresses, Broker};
 use crate::peer::{Lost, is_over};
 use crate::process::Process;
 use crate::random::Random;
 
+/// Where the attackers come from, and everybody else: a broker may share its work and memory by address.
+const ATTACKERS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const INNOCENT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
 /// The time that an attack has for its preparations.
 const PREPARATION: Duration = Duration::from_secs(60);
+
+/// The time that a short attack has to send enough. A broker that holds the attackers back has passed.
+const ENOUGH: Duration = Duration::from_secs(5);
 
 /// How long the innocent client runs undisturbed before an attack.
 const QUIET: Duration = Duration::from_millis(100);
@@ -24,11 +34,15 @@ pub(crate) struct Stage {
     /// The broker's process, for its processor time.
     pub(crate) process: Process,
     pub(crate) is_short: bool,
+    /// The address that the innocent client comes from.
+    pub(crate) innocent: IpAddr,
     pub(crate) tally: Tally,
     /// Number of messages of the innocent client that have not come back.
     pub(crate) outstanding: AtomicU64,
     seed: u64,
     duration: Duration,
+    /// Number of bytes that are sent before a short attack ends.
+    minimum: u64,
     created: Instant,
     begun: OnceLock<Instant>,
     is_over: AtomicBool,
@@ -37,15 +51,17 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(broker: Addresses, process: Process, is_short: bool, seed: u64, duration: Duration) -> Self {
+    pub(crate) fn new(broker: &Broker, arguments: &Arguments, attack: &Attack) -> Self {
         Self {
-            broker,
-            process,
-            is_short,
+            broker: broker.addresses,
+            process: broker.process,
+            is_short: arguments.short,
+            innocent: if arguments.one_address { ATTACKERS } else { INNOCENT },
             tally: Tally::default(),
             outstanding: AtomicU64::new(0),
-            seed,
-            duration,
+            seed: arguments.seed,
+            duration: arguments.duration(),
+            minimum: if arguments.short { attack.minimum << 20 } else { 0 },
             created: Instant::now(),
             begun: OnceLock::new(),
             is_over: AtomicBool::new(false),
@@ -82,9 +98,18 @@ impl Stage {
 
     /// Returns whether the attack, or the preparations for it, are to go on.
     pub(crate) fn goes_on(&self) -> bool {
-        let is_in_time =
-            self.begun().map_or_else(|| self.created.elapsed() < PREPARATION, |begun| begun.elapsed() < self.duration);
+        let is_in_time = match self.begun() {
+            None => self.created.elapsed() < PREPARATION,
+            Some(begun) => {
+                let elapsed = begun.elapsed();
+                elapsed < self.duration || (elapsed < ENOUGH && !self.has_sent_enough())
+            }
+        };
         is_in_time && !self.is_over.load(Ordering::Relaxed)
+    }
+
+    fn has_sent_enough(&self) -> bool {
+        self.tally.bytes.load(Ordering::Relaxed) >= self.minimum
     }
 
     pub(crate) fn check(&self) -> Result<(), Lost> {
@@ -129,6 +154,18 @@ impl Stage {
             thread::sleep((duration - begin.elapsed().min(duration)).min(Duration::from_millis(20)));
         }
         self.check()
+    }
+
+    /// Does something until it succeeds: while an attack is prepared, a broker that lets in only so many at a time is asked again.
+    pub(crate) fn insist<T>(&self, mut act: impl FnMut() -> Result<T>) -> Result<T> {
+        loop {
+            match act() {
+                Err(error) if matches!(error.downcast_ref(), Some(Lost::Closed | Lost::Refused(_))) => {
+                    self.pause(Duration::from_millis(5))?;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Does something again and again until the attack is over, also when the broker has refused it or closed the connection.

@@ -114,12 +114,12 @@ pub(super) fn deaf_writer(stage: &Stage) -> Result<()> {
 
 pub(super) fn aliases(stage: &Stage) -> Result<()> {
     let count = stage.size(50, 10);
-    stage.begin()?;
     let end = "t".repeat(60_000);
     let mut peers = Vec::new();
     for index in 0..count {
         peers.push(Peer::connect(stage, &Hello::new(&format!("alias {index}")))?);
     }
+    stage.begin()?;
     stage.repeat(|round| {
         for (index, peer) in peers.iter_mut().enumerate() {
             // The broker allows 64.
@@ -177,13 +177,13 @@ pub(super) fn unreleased(stage: &Stage) -> Result<()> {
     for id in 1..=count {
         bytes.extend(packets::publish("unreleased", b"", 2, id)?);
     }
-    stage.begin()?;
     let mut peers = Vec::new();
     for index in 0..stage.size(50, 8) {
-        let result = Peer::connect(stage, &Hello::stored(&format!("unreleased {index}")));
-        let Ok(mut peer) = result else { break };
+        peers.push(Peer::connect(stage, &Hello::stored(&format!("unreleased {index}")))?);
+    }
+    stage.begin()?;
+    for peer in &mut peers {
         let _ = peer.send(&bytes);
-        peers.push(peer);
     }
     Ok(stage.pause(Duration::MAX)?)
 }

@@ -25,17 +25,24 @@ pub(crate) struct Attack {
     run: fn(&Stage) -> Result<()>,
     /// Why mosquitto is not asked.
     pub(crate) not_mosquitto: Option<&'static str>,
+    /// How many MiB the attackers send at least in the short form, so that the memory is under attack on a slow machine too.
+    pub(crate) minimum: u64,
     /// Whether there are users with passwords; clients without a user name are let in, too.
     pub(crate) needs_passwords: bool,
 }
 
 impl Attack {
     const fn new(name: &'static str, what: &'static str, run: fn(&Stage) -> Result<()>) -> Self {
-        Self { name, what, run, not_mosquitto: None, needs_passwords: false }
+        Self { name, what, run, not_mosquitto: None, minimum: 0, needs_passwords: false }
     }
 
     const fn not_mosquitto(mut self, why: &'static str) -> Self {
         self.not_mosquitto = Some(why);
+        self
+    }
+
+    const fn at_least(mut self, minimum: u64) -> Self {
+        self.minimum = minimum;
         self
     }
 
@@ -84,11 +91,12 @@ pub(crate) const ATTACKS: &[Attack] = &[
     Attack::new("unsubscribe", "UNSUBSCRIBE of 10,000 filters, again and again", routing::unsubscribe),
     Attack::new("hash-shares", "share names that collide where a hash has a constant secret", routing::hash_shares)
         .not_mosquitto("its tables have another hash, and it refuses control characters"),
-    Attack::new("everything", "hundreds of subscribers of # and a flood", routing::everything),
-    Attack::new("large-fan-out", "large payloads to many subscribers", routing::large_fan_out),
+    Attack::new("everything", "hundreds of subscribers of # and a flood", routing::everything).at_least(2),
+    Attack::new("large-fan-out", "large payloads to many subscribers", routing::large_fan_out).at_least(16),
     // Retained messages.
-    Attack::new("retained-flood", "retained messages with ever new topics", retained::flood),
-    Attack::new("retained-names", "retained messages with ever new topics of 60,000 bytes", retained::names),
+    Attack::new("retained-flood", "retained messages with ever new topics", retained::flood).at_least(16),
+    Attack::new("retained-names", "retained messages with ever new topics of 60,000 bytes", retained::names)
+        .at_least(48),
     Attack::new(
         "retained-walk",
         "many clients that subscribe to # over 100,000 retained topics at once",
@@ -108,28 +116,33 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     Attack::new("expiry", "10,000 sessions that expire at the same moment", sessions::expiry),
     Attack::new("expiring-queues", "full queues whose messages expire at the same moment", sessions::expiring_queues),
-    Attack::new("wills", "many wills that are due at once", sessions::wills),
+    Attack::new("wills", "many wills that are due at once", sessions::wills).at_least(48),
     Attack::new("reconnect", "clients that connect and leave at once", sessions::reconnect),
     // Memory.
     Attack::new(
         "hoarder",
         "messages of QoS 1 for absent sessions, and for present ones that do not acknowledge",
         memory::hoarder,
-    ),
-    Attack::new("slow-reader", "subscribers of a flood that do not read", memory::slow_reader),
-    Attack::new("slow-pinger", "a subscriber of a flood that reads little and sends PINGREQ", memory::slow_pinger),
-    Attack::new("deaf-writer", "clients that write 40 MB of QoS 0 to themselves and read nothing", memory::deaf_writer),
-    Attack::new("aliases", "topic aliases of long topics, changed all the time", memory::aliases),
-    Attack::new("huge-publish", "PUBLISH of 16 MiB that never ends", memory::huge_publish),
-    Attack::new("huge-connect", "CONNECT of 256 KiB that never ends", memory::huge_connect),
+    )
+    .at_least(4),
+    Attack::new("slow-reader", "subscribers of a flood that do not read", memory::slow_reader).at_least(32),
+    Attack::new("slow-pinger", "a subscriber of a flood that reads little and sends PINGREQ", memory::slow_pinger)
+        .at_least(32),
+    Attack::new("deaf-writer", "clients that write 40 MB of QoS 0 to themselves and read nothing", memory::deaf_writer)
+        .at_least(16),
+    Attack::new("aliases", "topic aliases of long topics, changed all the time", memory::aliases).at_least(48),
+    Attack::new("huge-publish", "PUBLISH of 16 MiB that never ends", memory::huge_publish).at_least(64),
+    Attack::new("huge-connect", "CONNECT of 256 KiB that never ends", memory::huge_connect).at_least(64),
     Attack::new("unreleased", "QoS 2 with all packet identifiers, never released", memory::unreleased),
-    Attack::new("user-properties", "PUBLISH with as many and as long user properties as fit", memory::user_properties),
-    Attack::new("long-ids", "sessions with client identifiers of 60,000 bytes", memory::long_ids),
-    Attack::new("long-filters", "sessions with filters of 60,000 bytes", memory::long_filters),
-    Attack::new("heavy-wills", "clients with wills of 240 KiB", memory::heavy_wills),
+    Attack::new("user-properties", "PUBLISH with as many and as long user properties as fit", memory::user_properties)
+        .at_least(32),
+    Attack::new("long-ids", "sessions with client identifiers of 60,000 bytes", memory::long_ids).at_least(48),
+    Attack::new("long-filters", "sessions with filters of 60,000 bytes", memory::long_filters).at_least(48),
+    Attack::new("heavy-wills", "clients with wills of 240 KiB", memory::heavy_wills).at_least(64),
     // Below MQTT, and before it.
-    Attack::new("websocket-pings", "WebSocket pings of a client that reads nothing", connections::pings_late),
-    Attack::new("websocket-pings-early", "the same without CONNECT", connections::pings_early),
+    Attack::new("websocket-pings", "WebSocket pings of a client that reads nothing", connections::pings_late)
+        .at_least(16),
+    Attack::new("websocket-pings-early", "the same without CONNECT", connections::pings_early).at_least(16),
     Attack::new("websocket-frames", "WebSocket frames of one byte", connections::frames),
     Attack::new("websocket-requests", "WebSocket requests that never end", connections::requests),
     Attack::new("tls-handshakes", "TLS handshakes that never end", connections::tls_handshakes),
@@ -163,11 +176,13 @@ const FEW: usize = 4;
 fn leave_sessions(stage: &Stage, count: usize, packets: impl Fn(usize) -> Result<Vec<u8>> + Sync) -> Result<()> {
     stage.crowd(FEW, |part| {
         for index in (part..count).step_by(FEW) {
-            let mut peer = Peer::open(stage, stage.broker.tcp)?;
             let mut bytes = packets(index)?;
             bytes.extend(DISCONNECT);
-            peer.send_unheard(&bytes)?;
-            peer.leave()?;
+            stage.insist(|| {
+                let mut peer = Peer::open(stage, stage.broker.tcp)?;
+                peer.send_unheard(&bytes)?;
+                Ok(peer.leave()?)
+            })?;
         }
         Ok(())
     })?;

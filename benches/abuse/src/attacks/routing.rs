@@ -21,7 +21,7 @@ fn topic(levels: usize) -> String {
 }
 
 pub(super) fn overlap(stage: &Stage) -> Result<()> {
-    let levels = stage.size(14, 9);
+    let levels = stage.size(14, 7);
     // A session may have 10,000 subscriptions: there are two.
     let half = 1 << (levels - 1);
     let filters = |index| combinations(levels).skip(index * half).take(half).collect();
@@ -39,7 +39,7 @@ pub(super) fn overlap(stage: &Stage) -> Result<()> {
 }
 
 pub(super) fn overlap_sessions(stage: &Stage) -> Result<()> {
-    let levels = stage.size(10, 6);
+    let levels = stage.size(10, 5);
     let filters = |index| combinations(levels).skip(index).take(1).collect();
     with_readers(stage, 1 << levels, filters, 0, || {
         let burst = many(&packets::publish(&topic(levels), b"", 0, 0)?);
@@ -54,7 +54,7 @@ pub(super) fn overlap_sessions(stage: &Stage) -> Result<()> {
 }
 
 pub(super) fn identifiers(stage: &Stage) -> Result<()> {
-    let levels = stage.size(13, 8);
+    let levels = stage.size(13, 5);
     let mut readers = Vec::new();
     for index in 0..FEW {
         let mut peer = Peer::connect(stage, &Hello::new(&format!("identifiers {index}")))?;
