@@ -129,7 +129,7 @@ impl Brokers {
         let panics = Arc::new(Mutex::new(Vec::new()));
         let (found, shows_logs) = (Arc::clone(&panics), self.shows_logs);
         thread::spawn(move || {
-            process::give_way();
+            process::lower_priority();
             let mut log = BufReader::new(log);
             let mut line = Vec::new();
             while log.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {

@@ -9,16 +9,16 @@ use anyhow::Result;
 use mqtt_sansio::codec::PacketType;
 
 use crate::innocent;
-use crate::packets::{self, Hello, Received};
+use crate::packets::{self, ConnectOptions, Received};
 use crate::stage::Stage;
 
-/// Something longer than the interval at which the brokers publish.
+/// A little more than the interval at which the brokers publish.
 const INTERVAL: Duration = Duration::from_millis(1500);
 
-/// What tells that something was not done, in the words of both brokers.
+/// Parts of the topics of both brokers that count refused or dropped work.
 const REFUSED: [&str; 5] = ["dropped", "refused", "timed out", "clients/expired", "clients/taken over"];
 
-/// All values under `$SYS/broker/`, by the rest of their topics.
+/// The values under `$SYS/broker/`, by the rest of their topics.
 #[derive(Debug, Default)]
 pub(crate) struct Counters(BTreeMap<String, String>);
 
@@ -33,7 +33,7 @@ impl Counters {
     fn fill(&mut self, stage: &Stage) -> Result<()> {
         let mut socket = innocent::open(stage, INTERVAL)?;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
-        socket.write_all(&Hello::new("observer").packet()?)?;
+        socket.write_all(&ConnectOptions::new("observer").packet()?)?;
         socket.write_all(&packets::subscribe(1, &["$SYS/#"], 0, 0)?)?;
         let begin = Instant::now();
         let mut input = Vec::new();
@@ -43,7 +43,7 @@ impl Counters {
             match socket.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => input.extend_from_slice(&buffer[..count]),
-                // All that is published at a time has come.
+                // The burst of publications is complete.
                 Err(_) if last_new.is_some() => break,
                 Err(_) => {}
             }
@@ -79,7 +79,7 @@ impl Counters {
         text
     }
 
-    /// Whether the broker tells why it has dropped messages.
+    /// Returns whether the broker counts dropped messages by reason.
     fn has_reasons(&self) -> bool {
         self.0.keys().any(|name| name.starts_with("publish/messages/dropped/"))
     }

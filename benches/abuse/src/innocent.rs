@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use mqtt_sansio::codec::PacketType;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::packets::{self, Hello, Received};
+use crate::packets::{self, ConnectOptions, Received};
 use crate::process::Process;
 use crate::stage::Stage;
 
@@ -18,20 +18,20 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 const TOPIC: &str = "innocent/self";
 
-/// What the innocent client has noticed since the attack began.
+/// Observations of the innocent client since the attack began.
 #[derive(Debug, Default)]
-pub(crate) struct Noticed {
+pub(crate) struct Observations {
     /// The latency of each message, in ascending order. A message that has not come back has the time that was waited for it.
     pub(crate) latencies: Vec<Duration>,
     /// Greatest processor time that the broker has spent between a message and its return.
     pub(crate) work: Duration,
     pub(crate) lost: u64,
     pub(crate) refused: u64,
-    /// What should never happen: a message twice or out of order, a lost connection.
+    /// Violations: a message twice or out of order, a refused message, a lost connection.
     pub(crate) faults: Vec<String>,
 }
 
-impl Noticed {
+impl Observations {
     /// Returns a percentile, by nearest rank.
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
         let rank = (self.latencies.len() * percent).div_ceil(100);
@@ -51,8 +51,8 @@ struct Sent {
 }
 
 /// Sends and receives until the stage is left, and waits for what is still on its way.
-pub(crate) fn run(stage: &Stage, process: Process, patience: Duration) -> Noticed {
-    let mut noticed = Noticed::default();
+pub(crate) fn run(stage: &Stage, process: Process, patience: Duration) -> Observations {
+    let mut noticed = Observations::default();
     if let Err(error) = attempt(stage, process, patience, &mut noticed) {
         noticed.faults.push(format!("{error:#}"));
     }
@@ -60,7 +60,7 @@ pub(crate) fn run(stage: &Stage, process: Process, patience: Duration) -> Notice
     noticed
 }
 
-fn attempt(stage: &Stage, process: Process, patience: Duration, noticed: &mut Noticed) -> Result<()> {
+fn attempt(stage: &Stage, process: Process, patience: Duration, noticed: &mut Observations) -> Result<()> {
     let mut client = Client::connect(stage, "innocent", patience)?;
     client.subscribe(TOPIC, patience)?;
     let mut sent: VecDeque<Sent> = VecDeque::new();
@@ -90,19 +90,19 @@ fn attempt(stage: &Stage, process: Process, patience: Duration, noticed: &mut No
             }
         }
         let wait = next.saturating_duration_since(Instant::now()).max(Duration::from_micros(100));
-        let come = match client.read(wait) {
-            Ok(come) => come,
+        let events = match client.read(wait) {
+            Ok(events) => events,
             Err(error) => break Err(error.context("the innocent client's connection is lost")),
         };
         let (at, cpu) = (Instant::now(), process.cpu().unwrap_or_default());
-        for come in come {
-            match come {
-                Come::Refused(code) => {
+        for event in events {
+            match event {
+                Event::Refused(code) => {
                     noticed.refused += 1;
                     // Nothing tells which one it was, and none will come: it counts as lost at once.
                     noticed.faults.push(format!("the innocent client was refused with 0x{code:02X}"));
                 }
-                Come::Message(number) => {
+                Event::Message(number) => {
                     let Some(index) = sent.iter().position(|it| it.number == number) else {
                         noticed
                             .faults
@@ -149,8 +149,8 @@ pub(crate) fn open(stage: &Stage, patience: Duration) -> Result<TcpStream> {
     Ok(socket)
 }
 
-/// Something that has come for an innocent client.
-enum Come {
+/// An event for the innocent client.
+enum Event {
     Message(u64),
     Refused(u8),
 }
@@ -165,7 +165,7 @@ impl Client {
     fn connect(stage: &Stage, client_id: &str, patience: Duration) -> Result<Self> {
         let socket = open(stage, patience)?;
         let mut client = Self { socket, input: Vec::new() };
-        client.socket.write_all(&Hello::new(client_id).packet()?)?;
+        client.socket.write_all(&ConnectOptions::new(client_id).packet()?)?;
         client.wait_for(PacketType::ConnAck, patience)?;
         Ok(client)
     }
@@ -208,25 +208,27 @@ impl Client {
     }
 
     /// Reads what comes within a time, and acknowledges it.
-    fn read(&mut self, wait: Duration) -> Result<Vec<Come>> {
+    fn read(&mut self, wait: Duration) -> Result<Vec<Event>> {
         self.fill(wait)?;
         let mut rest = &self.input[..];
-        let (mut come, mut acks) = (Vec::new(), Vec::new());
+        let (mut events, mut acks) = (Vec::new(), Vec::new());
         while let Some(packet) = Received::take(&mut rest) {
             ensure!(!packet.is(PacketType::Disconnect), "the broker has disconnected it: {:02x?}", packet.body);
-            come.extend(packet.errors().map(Come::Refused));
+            events.extend(packet.errors().map(Event::Refused));
             if packet.is(PacketType::Publish)
                 && let Some((_, id, payload)) = packet.publish()
             {
                 acks.extend([0x40, 2]);
                 acks.extend(id.to_be_bytes());
-                come.push(Come::Message(u64::from_le_bytes(payload.try_into().context("a message of somebody else")?)));
+                events.push(Event::Message(u64::from_le_bytes(
+                    payload.try_into().context("a message of somebody else")?,
+                )));
             }
         }
         let taken = self.input.len() - rest.len();
         self.input.drain(..taken);
         self.socket.write_all(&acks)?;
-        Ok(come)
+        Ok(events)
     }
 }
 
@@ -239,15 +241,15 @@ pub(crate) fn try_newcomer(stage: &Stage, patience: Duration) -> Result<()> {
     let begin = Instant::now();
     while begin.elapsed() < patience {
         match client.read(patience)?.first() {
-            Some(Come::Message(_)) => return Ok(()),
-            Some(Come::Refused(code)) => bail!("its message was refused with 0x{code:02X}"),
+            Some(Event::Message(_)) => return Ok(()),
+            Some(Event::Refused(code)) => bail!("its message was refused with 0x{code:02X}"),
             None => {} // the first packet may be the PUBACK
         }
     }
     bail!("its message has not come")
 }
 
-/// How often a newcomer comes during an attack.
+/// Interval between two newcomers.
 const NEWCOMERS: Duration = Duration::from_millis(100);
 
 /// Connects newcomers, one after the other, until the stage is left; returns how long each CONNACK has taken, at most.

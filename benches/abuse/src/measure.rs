@@ -10,16 +10,16 @@ use crate::arguments::Arguments;
 use crate::attacks::Attack;
 use crate::broker::{Brokers, Kind};
 use crate::counters::Counters;
-use crate::innocent::{self, Noticed};
+use crate::innocent::{self, Observations};
 use crate::process::{self, Memory};
 use crate::stage::Stage;
 
-/// How often the memory of the broker is looked at.
+/// Interval at which the memory of the broker is read.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What was measured.
+/// The result of one attack on one broker.
 pub(crate) struct Measured {
-    pub(crate) noticed: Noticed,
+    pub(crate) noticed: Observations,
     /// Greatest time that a new client has waited for its CONNACK during the attack.
     pub(crate) newcomer: Duration,
     /// Memory of the broker before the attack, in bytes.
@@ -33,9 +33,9 @@ pub(crate) struct Measured {
     pub(crate) connections: u64,
     pub(crate) bytes: u64,
     pub(crate) refusals: String,
-    /// What the attackers have noticed.
+    /// Findings of the attackers.
     pub(crate) notes: String,
-    /// Why the broker does not live, or what the attack could not do.
+    /// The end of the broker, or an error of the attack.
     pub(crate) failure: Option<String>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn measure(arguments: &Arguments, brokers: &Brokers, kind: Kind, atta
         let newcomers = scope.spawn(|| innocent::newcomers(&stage, patience));
         let attacker = scope.spawn(|| {
             if !arguments.short {
-                process::give_way();
+                process::lower_priority();
             }
             attack.run(&stage)
         });

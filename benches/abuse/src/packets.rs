@@ -13,11 +13,11 @@ use mqtt_sansio::{TopicFilter, TopicName, Utf8Str};
 pub(crate) const PINGREQ: &[u8] = &[0xc0, 0];
 pub(crate) const DISCONNECT: &[u8] = &[0xe0, 0];
 
-/// A CONNECT of 5.0.
+/// The fields of a CONNECT of 5.0 that attackers set.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Hello<'a> {
+pub(crate) struct ConnectOptions<'a> {
     pub(crate) client_id: &'a str,
-    /// Whether a session with this client identifier goes on.
+    /// Clean Start is 0: a stored session with this client identifier is resumed.
     pub(crate) resumes: bool,
     /// Keep Alive, in seconds; 0 for none.
     pub(crate) keep_alive: u16,
@@ -27,12 +27,14 @@ pub(crate) struct Hello<'a> {
     pub(crate) will: Option<(&'a str, &'a [u8])>,
     /// User Properties of the will.
     pub(crate) will_properties: &'a [UserProperty<'a>],
+    /// Will Delay Interval, in seconds.
+    pub(crate) will_delay: Option<u32>,
     pub(crate) receive_maximum: Option<NonZeroU16>,
     pub(crate) login: Option<(&'a str, &'a str)>,
     pub(crate) authentication_method: Option<&'a str>,
 }
 
-impl<'a> Hello<'a> {
+impl<'a> ConnectOptions<'a> {
     /// A client without anything special.
     pub(crate) fn new(client_id: &'a str) -> Self {
         Self { client_id, ..Self::default() }
@@ -50,7 +52,11 @@ impl<'a> Hello<'a> {
                 payload,
                 qos: QoS::AtMostOnce,
                 retain: false,
-                properties: WillProperties { user_properties: self.will_properties.into(), ..Default::default() },
+                properties: WillProperties {
+                    user_properties: self.will_properties.into(),
+                    will_delay_interval: self.will_delay,
+                    ..Default::default()
+                },
             }),
             None => None,
         };
@@ -104,6 +110,12 @@ pub(crate) fn publish_with(
 /// A PUBLISH of QoS 0 that is to be retained.
 pub(crate) fn retain(topic: &str, payload: &[u8]) -> Result<Vec<u8>> {
     encode_publish(&Publish { retain: true, topic: TopicName::new(topic)?, payload, ..Default::default() })
+}
+
+/// A PUBLISH of QoS 0 that is to be retained until it expires.
+pub(crate) fn retain_expiring(topic: &str, payload: &[u8], seconds: u32) -> Result<Vec<u8>> {
+    let properties = PublishProperties { message_expiry_interval: Some(seconds), ..Default::default() };
+    encode_publish(&Publish { retain: true, topic: TopicName::new(topic)?, payload, properties, ..Default::default() })
 }
 
 /// A PUBLISH of QoS 0 that gives its topic an alias.

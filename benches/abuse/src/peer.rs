@@ -13,12 +13,12 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use socket2::SockRef;
 
-use crate::packets::{self, Hello, PINGREQ, Received};
+use crate::packets::{self, ConnectOptions, PINGREQ, Received};
 use crate::stage::{Stage, add};
 
-/// Why an attacker cannot go on.
+/// The reason for which an attacker cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lost {
+pub(crate) enum Stopped {
     /// The attack is over.
     Over,
     /// The broker has closed the connection.
@@ -27,7 +27,7 @@ pub(crate) enum Lost {
     Refused(u8),
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Over => f.write_str("the time is over"),
@@ -37,19 +37,19 @@ impl fmt::Display for Lost {
     }
 }
 
-impl std::error::Error for Lost {}
+impl std::error::Error for Stopped {}
 
 pub(crate) fn is_over(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Lost::Over))
+    matches!(error.downcast_ref(), Some(Stopped::Over))
 }
 
-/// How long a call of the system may wait, so that the end of the attack is noticed.
+/// Maximum duration of a system call, so that the end of the attack is noticed.
 const CALL: Duration = Duration::from_millis(50);
 
-/// How long a write may wait while there may be something to read.
+/// Maximum duration of a write, because there may be something to read meanwhile.
 const WRITE: Duration = Duration::from_millis(4);
 
-/// How often a full socket is read in a row.
+/// Maximum number of reads in a row.
 const READS: usize = 64;
 
 /// A connection of an attacker. It reads what the broker sends while it writes, unless it is deaf.
@@ -57,9 +57,9 @@ pub(crate) struct Peer<'a> {
     stage: &'a Stage,
     socket: TcpStream,
     is_deaf: bool,
-    /// Whether messages of QoS 1 are acknowledged.
+    /// Messages of QoS 1 are acknowledged.
     acknowledges: bool,
-    /// How many packets of each type have come that nobody has waited for.
+    /// Number of packets of each type that were received and not waited for.
     come: [u64; 16],
     /// The reason code of CONNACK.
     connack: u8,
@@ -71,7 +71,7 @@ pub(crate) struct Peer<'a> {
 
 impl<'a> Peer<'a> {
     /// Opens a connection, without a packet.
-    pub(crate) fn open(stage: &'a Stage, address: SocketAddr) -> Result<Self, Lost> {
+    pub(crate) fn open(stage: &'a Stage, address: SocketAddr) -> Result<Self, Stopped> {
         let socket = loop {
             stage.check()?;
             match TcpStream::connect_timeout(&address, 4 * CALL) {
@@ -88,7 +88,7 @@ impl<'a> Peer<'a> {
             && socket.set_read_timeout(Some(CALL)).is_ok()
             && socket.set_write_timeout(Some(WRITE)).is_ok();
         if !is_set {
-            return Err(Lost::Closed);
+            return Err(Stopped::Closed);
         }
         add(&stage.tally.connections, 1);
         Ok(Self {
@@ -105,14 +105,14 @@ impl<'a> Peer<'a> {
     }
 
     /// Opens a connection over TCP, and connects. As long as the attack is only prepared, it is tried again and again.
-    pub(crate) fn connect(stage: &'a Stage, hello: &Hello<'_>) -> Result<Self> {
+    pub(crate) fn connect(stage: &'a Stage, hello: &ConnectOptions<'_>) -> Result<Self> {
         if stage.begun().is_some() {
             return Self::connect_once(stage, hello);
         }
         stage.insist(|| Self::connect_once(stage, hello))
     }
 
-    fn connect_once(stage: &'a Stage, hello: &Hello<'_>) -> Result<Self> {
+    fn connect_once(stage: &'a Stage, hello: &ConnectOptions<'_>) -> Result<Self> {
         let mut peer = Self::open(stage, stage.broker.tcp)?;
         peer.send(&hello.packet()?)?;
         peer.wait_for(PacketType::ConnAck)?;
@@ -132,16 +132,16 @@ impl<'a> Peer<'a> {
     }
 
     /// Writes everything, however long it takes.
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
         self.write(bytes, !self.is_deaf)
     }
 
     /// Writes everything, and reads nothing meanwhile.
-    pub(crate) fn send_unheard(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+    pub(crate) fn send_unheard(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
         self.write(bytes, false)
     }
 
-    fn write(&mut self, mut bytes: &[u8], reads: bool) -> Result<(), Lost> {
+    fn write(&mut self, mut bytes: &[u8], reads: bool) -> Result<(), Stopped> {
         while !bytes.is_empty() {
             self.stage.check()?;
             match self.socket.write(bytes) {
@@ -153,7 +153,7 @@ impl<'a> Peer<'a> {
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
                     _ => {
-                        // Why the broker has closed the connection may still be there to be read.
+                        // The reason may still be in the receive buffer: a DISCONNECT.
                         let why = if reads { self.absorb().err() } else { None };
                         return Err(why.unwrap_or_else(|| self.closed()));
                     }
@@ -167,7 +167,7 @@ impl<'a> Peer<'a> {
     }
 
     /// Reads what is there, without waiting. Reason codes are counted.
-    pub(crate) fn absorb(&mut self) -> Result<(), Lost> {
+    pub(crate) fn absorb(&mut self) -> Result<(), Stopped> {
         self.make_room();
         for _ in 0..READS {
             match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
@@ -182,7 +182,7 @@ impl<'a> Peer<'a> {
     }
 
     /// Reads until one more packet of this type has come.
-    pub(crate) fn wait_for(&mut self, packet_type: PacketType) -> Result<(), Lost> {
+    pub(crate) fn wait_for(&mut self, packet_type: PacketType) -> Result<(), Stopped> {
         self.make_room();
         let index = packet_type as usize;
         while self.come[index] == 0 {
@@ -199,17 +199,17 @@ impl<'a> Peer<'a> {
         }
         self.come[index] -= 1;
         let is_refused = packet_type == PacketType::ConnAck && self.connack >= 0x80;
-        if is_refused { Err(Lost::Refused(self.connack)) } else { Ok(()) }
+        if is_refused { Err(Stopped::Refused(self.connack)) } else { Ok(()) }
     }
 
     /// Reads whatever comes until the attack is over.
-    pub(crate) fn listen(&mut self) -> Result<(), Lost> {
+    pub(crate) fn listen(&mut self) -> Result<(), Stopped> {
         // The broker sends none of these.
         self.wait_for(PacketType::PingReq)
     }
 
     /// Waits until the broker has answered a PINGREQ, and so has taken what was sent before.
-    pub(crate) fn catch_up(&mut self) -> Result<(), Lost> {
+    pub(crate) fn catch_up(&mut self) -> Result<(), Stopped> {
         self.send(PINGREQ)?;
         self.wait_for(PacketType::PingResp)
     }
@@ -220,10 +220,10 @@ impl<'a> Peer<'a> {
     }
 
     /// Waits until the broker has closed the connection after a DISCONNECT that was sent already.
-    pub(crate) fn leave(mut self) -> Result<(), Lost> {
+    pub(crate) fn leave(mut self) -> Result<(), Stopped> {
         let _ = self.socket.shutdown(Shutdown::Write);
         match self.listen() {
-            Err(Lost::Closed) => {
+            Err(Stopped::Closed) => {
                 self.stage.tally.closed.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
                 Ok(())
             }
@@ -232,7 +232,7 @@ impl<'a> Peer<'a> {
     }
 
     /// Reads whatever comes for a while, or until the broker closes the connection.
-    pub(crate) fn linger(&mut self, duration: Duration) -> Result<(), Lost> {
+    pub(crate) fn linger(&mut self, duration: Duration) -> Result<(), Stopped> {
         let begin = Instant::now();
         while begin.elapsed() < duration {
             self.absorb()?;
@@ -242,7 +242,7 @@ impl<'a> Peer<'a> {
     }
 
     /// Reads at most this many bytes, slowly, for whoever wants to be slow.
-    pub(crate) fn sip(&mut self, count: usize) -> Result<(), Lost> {
+    pub(crate) fn read_some(&mut self, count: usize) -> Result<(), Stopped> {
         let mut bytes = vec![0; count];
         match recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => Err(self.closed()),
@@ -252,7 +252,7 @@ impl<'a> Peer<'a> {
     }
 
     /// Reads bytes that are no MQTT until these have come.
-    pub(crate) fn wait_for_bytes(&mut self, end: &[u8]) -> Result<(), Lost> {
+    pub(crate) fn wait_for_bytes(&mut self, end: &[u8]) -> Result<(), Stopped> {
         let mut received = Vec::new();
         while !received.ends_with(end) {
             self.stage.check()?;
@@ -269,7 +269,7 @@ impl<'a> Peer<'a> {
         Ok(())
     }
 
-    /// Whether the broker has closed the connection.
+    /// Returns whether the broker has closed the connection.
     pub(crate) fn is_closed(&self) -> bool {
         matches!(
             recv(self.socket.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK),
@@ -285,7 +285,7 @@ impl<'a> Peer<'a> {
     }
 
     /// Gives back the buffers.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn free_buffers(&mut self) {
         self.buffer = Box::default();
         self.input = Vec::new();
     }
@@ -315,7 +315,7 @@ impl<'a> Peer<'a> {
         self.input.drain(..taken);
     }
 
-    fn acknowledge(&mut self) -> Result<(), Lost> {
+    fn acknowledge(&mut self) -> Result<(), Stopped> {
         if self.acks.is_empty() {
             return Ok(());
         }
@@ -323,8 +323,8 @@ impl<'a> Peer<'a> {
         self.write(&acks, false)
     }
 
-    fn closed(&self) -> Lost {
+    fn closed(&self) -> Stopped {
         add(&self.stage.tally.closed, 1);
-        Lost::Closed
+        Stopped::Closed
     }
 }

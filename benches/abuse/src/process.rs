@@ -56,6 +56,6 @@ pub(crate) fn raise_file_limit() -> Result<()> {
 ///
 /// An attacker and the innocent client have the processors of one machine. At equal priorities the attacker's own work would
 /// make the innocent client wait, whatever the broker does.
-pub(crate) fn give_way() {
+pub(crate) fn lower_priority() {
     let _ = rustix::process::nice(10);
 }

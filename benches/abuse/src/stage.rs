@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use crate::arguments::Arguments;
 use crate::attacks::Attack;
 use crate::broker::{Addresses, Broker};
-use crate::peer::{Lost, is_over};
+use crate::peer::{Stopped, is_over};
 use crate::process::Process;
 use crate::random::Random;
 
@@ -26,7 +26,7 @@ const PREPARATION: Duration = Duration::from_secs(60);
 /// The time that a short attack has to send enough. A broker that holds the attackers back has passed.
 const ENOUGH: Duration = Duration::from_secs(5);
 
-/// How long the innocent client runs undisturbed before an attack.
+/// Time for which the innocent client runs undisturbed before an attack.
 const QUIET: Duration = Duration::from_millis(100);
 
 pub(crate) struct Stage {
@@ -112,8 +112,8 @@ impl Stage {
         self.tally.bytes.load(Ordering::Relaxed) >= self.minimum
     }
 
-    pub(crate) fn check(&self) -> Result<(), Lost> {
-        if self.goes_on() { Ok(()) } else { Err(Lost::Over) }
+    pub(crate) fn check(&self) -> Result<(), Stopped> {
+        if self.goes_on() { Ok(()) } else { Err(Stopped::Over) }
     }
 
     /// Returns whether the preparations have taken too long.
@@ -147,7 +147,7 @@ impl Stage {
     }
 
     /// Waits, but not longer than the attack lasts.
-    pub(crate) fn pause(&self, duration: Duration) -> Result<(), Lost> {
+    pub(crate) fn pause(&self, duration: Duration) -> Result<(), Stopped> {
         let begin = Instant::now();
         while begin.elapsed() < duration {
             self.check()?;
@@ -160,7 +160,7 @@ impl Stage {
     pub(crate) fn insist<T>(&self, mut act: impl FnMut() -> Result<T>) -> Result<T> {
         loop {
             match act() {
-                Err(error) if matches!(error.downcast_ref(), Some(Lost::Closed | Lost::Refused(_))) => {
+                Err(error) if matches!(error.downcast_ref(), Some(Stopped::Closed | Stopped::Refused(_))) => {
                     self.pause(Duration::from_millis(5))?;
                 }
                 result => return result,
@@ -174,8 +174,8 @@ impl Stage {
             match act(round) {
                 Ok(()) => {}
                 Err(error) => match error.downcast_ref() {
-                    Some(Lost::Over) => break,
-                    Some(Lost::Closed | Lost::Refused(_)) => thread::sleep(Duration::from_millis(1)),
+                    Some(Stopped::Over) => break,
+                    Some(Stopped::Closed | Stopped::Refused(_)) => thread::sleep(Duration::from_millis(1)),
                     None => return Err(error),
                 },
             }
@@ -207,7 +207,7 @@ fn bail_panic() -> Result<()> {
     bail!("an attacker has panicked")
 }
 
-/// What the attackers have done, and what they were told.
+/// Counters of the attackers: their work, and the answers of the broker.
 pub(crate) struct Tally {
     pub(crate) connections: AtomicU64,
     pub(crate) bytes: AtomicU64,
@@ -215,7 +215,7 @@ pub(crate) struct Tally {
     pub(crate) closed: AtomicU64,
     /// Connections that could not be opened.
     pub(crate) unopened: AtomicU64,
-    /// How often each reason code came, 0x80 and above.
+    /// Number of packets with each reason code, 0x80 and above.
     codes: [AtomicU64; 128],
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::peer::{Lost, Peer};
+use crate::peer::{Peer, Stopped};
 use crate::stage::Stage;
 
 pub(crate) const REQUEST: &str = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -12,7 +12,7 @@ const BINARY: u8 = 0x82;
 const PING: u8 = 0x89;
 
 /// Opens a connection, and agrees on WebSocket.
-pub(crate) fn open(stage: &Stage) -> Result<Peer<'_>, Lost> {
+pub(crate) fn open(stage: &Stage) -> Result<Peer<'_>, Stopped> {
     let mut peer = Peer::open(stage, stage.broker.websocket)?;
     peer.send_unheard(REQUEST.as_bytes())?;
     peer.wait_for_bytes(b"\r\n\r\n")?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{FEW, many};
-use crate::packets::{self, Hello};
+use crate::packets::{self, ConnectOptions};
 use crate::peer::Peer;
 use crate::stage::Stage;
 use crate::websocket;
@@ -27,7 +27,7 @@ fn pings(stage: &Stage, hello: &[u8]) -> Result<()> {
 }
 
 pub(super) fn pings_late(stage: &Stage) -> Result<()> {
-    pings(stage, &websocket::binary(&Hello::new("").packet()?))
+    pings(stage, &websocket::binary(&ConnectOptions::new("").packet()?))
 }
 
 pub(super) fn pings_early(stage: &Stage) -> Result<()> {
@@ -38,16 +38,16 @@ pub(super) fn frames(stage: &Stage) -> Result<()> {
     let packet = packets::publish("frames", b"one byte each", 0, 0)?;
     let frames: Vec<u8> = packet.iter().flat_map(|&byte| websocket::binary(&[byte])).collect();
     let burst = many(&frames);
-    let hello = websocket::binary(&Hello::new("").packet()?);
+    let hello = websocket::binary(&ConnectOptions::new("").packet()?);
     stage.begin()?;
     stage.crowd(FEW, |_| {
         stage.repeat(|_| {
             let mut peer = websocket::open(stage)?;
             peer.send_unheard(&hello)?;
             loop {
-                // What the broker answers is not MQTT below the frames: it is thrown away.
+                // The answers of the broker are WebSocket frames: they are discarded.
                 peer.send_unheard(&burst)?;
-                peer.sip(4096)?;
+                peer.read_some(4096)?;
             }
         })
     })
@@ -96,7 +96,7 @@ pub(super) fn drip(stage: &Stage) -> Result<()> {
     let packet = packets::publish("drip", b"byte by byte", 1, 1)?;
     stage.begin()?;
     stage.crowd(2 * FEW, |part| {
-        let hello = Hello::new(&format!("drip {part}")).packet()?;
+        let hello = ConnectOptions::new(&format!("drip {part}")).packet()?;
         stage.repeat(|_| {
             let mut peer = Peer::open(stage, stage.broker.tcp)?;
             for byte in hello.iter().chain(packet.iter().cycle().take(10_000)) {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use mqtt_sansio::codec::PacketType;
 
 use super::{FEW, many};
-use crate::packets::{self, Hello, PINGREQ};
+use crate::packets::{self, ConnectOptions, PINGREQ};
 use crate::peer::Peer;
 use crate::stage::Stage;
 
@@ -16,7 +16,7 @@ fn flood(stage: &Stage, count: usize, packets: &[u8]) -> Result<()> {
     stage.begin()?;
     stage.crowd(count, |part| {
         stage.repeat(|_| {
-            let mut peer = Peer::connect(stage, &Hello::new(&format!("flood {part}")))?;
+            let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("flood {part}")))?;
             loop {
                 peer.send(&burst)?;
             }
@@ -58,7 +58,10 @@ pub(super) fn auth(stage: &Stage) -> Result<()> {
     stage.crowd(2 * FEW, |part| {
         stage.repeat(|_| {
             let client_id = format!("auth {part}");
-            let hello = Hello { authentication_method: (part % 2 == 0).then_some("m"), ..Hello::new(&client_id) };
+            let hello = ConnectOptions {
+                authentication_method: (part % 2 == 0).then_some("m"),
+                ..ConnectOptions::new(&client_id)
+            };
             let mut peer = Peer::open(stage, stage.broker.tcp)?;
             peer.send_unheard(&hello.packet()?)?;
             loop {
@@ -74,7 +77,7 @@ pub(super) fn malformed(stage: &Stage) -> Result<()> {
         let mut random = stage.random(part);
         stage.repeat(|round| {
             let mut peer = Peer::open(stage, stage.broker.tcp)?;
-            let mut bytes = Hello::new(&format!("malformed {part}")).packet()?;
+            let mut bytes = ConnectOptions::new(&format!("malformed {part}")).packet()?;
             match round % 4 {
                 // One byte of CONNECT is another.
                 0 => {
@@ -105,7 +108,7 @@ pub(super) fn passwords(stage: &Stage) -> Result<()> {
         let mut random = stage.random(part);
         stage.repeat(|_| {
             let (client_id, password) = (format!("guesser {part}"), format!("{:016x}", random.next()));
-            let hello = Hello { login: Some(("ann", &password)), ..Hello::new(&client_id) };
+            let hello = ConnectOptions { login: Some(("ann", &password)), ..ConnectOptions::new(&client_id) };
             let mut peer = Peer::open(stage, stage.broker.tcp)?;
             peer.send_unheard(&hello.packet()?)?;
             // Some do not wait for the answer.
@@ -124,7 +127,7 @@ pub(super) fn forbidden_topics(stage: &Stage) -> Result<()> {
     stage.begin()?;
     stage.crowd(FEW, |part| {
         stage.repeat(|round| {
-            let mut peer = Peer::connect(stage, &Hello::new(&format!("forbidden {part}")))?;
+            let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("forbidden {part}")))?;
             match round % 3 {
                 0 => {
                     for _ in 0..20 {

@@ -8,15 +8,15 @@ use anyhow::{Result, bail, ensure};
 use mqtt_sansio::codec::{PublishProperties, UserProperty};
 
 use super::{FEW, leave_sessions, many};
-use crate::packets::{self, DISCONNECT, Hello, PINGREQ};
-use crate::peer::{Lost, Peer};
+use crate::packets::{self, ConnectOptions, DISCONNECT, PINGREQ};
+use crate::peer::{Peer, Stopped};
 use crate::stage::{Stage, add};
 
 /// Publishes until the attack is over. The packet is sent as often as its size allows in one write.
 fn flood(stage: &Stage, client_id: &str, packet: &[u8]) -> Result<()> {
     let burst = many(packet);
     stage.repeat(|_| {
-        let mut peer = Peer::connect(stage, &Hello::new(client_id))?;
+        let mut peer = Peer::connect(stage, &ConnectOptions::new(client_id))?;
         loop {
             peer.send(&burst)?;
         }
@@ -26,7 +26,7 @@ fn flood(stage: &Stage, client_id: &str, packet: &[u8]) -> Result<()> {
 pub(super) fn hoarder(stage: &Stage) -> Result<()> {
     let sessions = stage.size(100, 20);
     leave_sessions(stage, sessions, |index| {
-        let mut bytes = Hello::stored(&format!("hoard {index}")).packet()?;
+        let mut bytes = ConnectOptions::stored(&format!("hoard {index}")).packet()?;
         bytes.extend(packets::subscribe(1, &["hoard"], 1, 0)?);
         Ok(bytes)
     })?;
@@ -34,7 +34,7 @@ pub(super) fn hoarder(stage: &Stage) -> Result<()> {
     let mut present = Vec::new();
     for index in 0..sessions / 2 {
         let client_id = format!("window {index}");
-        let hello = Hello { receive_maximum: Some(NonZeroU16::MAX), ..Hello::stored(&client_id) };
+        let hello = ConnectOptions { receive_maximum: Some(NonZeroU16::MAX), ..ConnectOptions::stored(&client_id) };
         let mut peer = Peer::connect(stage, &hello)?;
         peer.subscribe(&["hoard"], 1)?;
         present.push(peer);
@@ -57,7 +57,7 @@ pub(super) fn hoarder(stage: &Stage) -> Result<()> {
 pub(super) fn slow_reader(stage: &Stage) -> Result<()> {
     let mut readers = Vec::new();
     for index in 0..stage.size(20, 4) {
-        let mut peer = Peer::connect(stage, &Hello::new(&format!("slow {index}")))?;
+        let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("slow {index}")))?;
         peer.subscribe(&["slow/#"], 1)?;
         readers.push(peer.deaf());
     }
@@ -70,18 +70,18 @@ pub(super) fn slow_reader(stage: &Stage) -> Result<()> {
 }
 
 pub(super) fn slow_pinger(stage: &Stage) -> Result<()> {
-    let mut reader = Peer::connect(stage, &Hello { keep_alive: 2, ..Hello::new("slow") })?;
+    let mut reader = Peer::connect(stage, &ConnectOptions { keep_alive: 2, ..ConnectOptions::new("slow") })?;
     reader.subscribe(&["slow"], 1)?;
     let mut reader = reader.deaf();
     let packet = packets::publish("slow", &[b's'; 4_000], 1, 1)?;
     stage.begin()?;
     std::thread::scope(|scope| {
         scope.spawn(|| flood(stage, "flood", &packet));
-        // However far behind it is: it reads, and it says that it lives.
+        // The client reads and sends PINGREQ: it must stay connected, however far behind it is.
         loop {
-            match reader.send(PINGREQ).and_then(|()| reader.sip(1_000)) {
+            match reader.send(PINGREQ).and_then(|()| reader.read_some(1_000)) {
                 Ok(()) => std::thread::sleep(Duration::from_millis(5)),
-                Err(Lost::Over) => return Ok(()),
+                Err(Stopped::Over) => return Ok(()),
                 Err(_) => bail!("a slow reader that pings was disconnected"),
             }
         }
@@ -96,7 +96,7 @@ pub(super) fn deaf_writer(stage: &Stage) -> Result<()> {
         let topic = format!("deaf/{part}");
         let burst = many(&packets::publish(&topic, &[b'd'; 1_000], 0, 0)?);
         stage.repeat(|_| {
-            let mut peer = Peer::connect(stage, &Hello::new(&format!("deaf {part}")))?;
+            let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("deaf {part}")))?;
             peer.subscribe(&[&topic], 0)?;
             let mut peer = peer.deaf();
             for _ in 0..bytes / burst.len() {
@@ -117,7 +117,7 @@ pub(super) fn aliases(stage: &Stage) -> Result<()> {
     let end = "t".repeat(60_000);
     let mut peers = Vec::new();
     for index in 0..count {
-        peers.push(Peer::connect(stage, &Hello::new(&format!("alias {index}")))?);
+        peers.push(Peer::connect(stage, &ConnectOptions::new(&format!("alias {index}")))?);
     }
     stage.begin()?;
     stage.repeat(|round| {
@@ -127,7 +127,7 @@ pub(super) fn aliases(stage: &Stage) -> Result<()> {
                 let packet = packets::publish_alias(&format!("{round}/{end}"), alias)?;
                 if peer.send(&packet).is_err() {
                     stage.check()?;
-                    *peer = Peer::connect(stage, &Hello::new(&format!("alias {index}")))?;
+                    *peer = Peer::connect(stage, &ConnectOptions::new(&format!("alias {index}")))?;
                     break;
                 }
             }
@@ -157,7 +157,7 @@ pub(super) fn huge_publish(stage: &Stage) -> Result<()> {
     let mut bytes = packets::header(0x30, size);
     bytes.extend([0, 4, b'h', b'u', b'g', b'e', 0]);
     bytes.resize(size - 1, 0);
-    never_end(stage, stage.size(50, 8), &bytes, &Hello::new("").packet()?)
+    never_end(stage, stage.size(50, 8), &bytes, &ConnectOptions::new("").packet()?)
 }
 
 pub(super) fn huge_connect(stage: &Stage) -> Result<()> {
@@ -179,7 +179,7 @@ pub(super) fn unreleased(stage: &Stage) -> Result<()> {
     }
     let mut peers = Vec::new();
     for index in 0..stage.size(50, 8) {
-        peers.push(Peer::connect(stage, &Hello::stored(&format!("unreleased {index}")))?);
+        peers.push(Peer::connect(stage, &ConnectOptions::stored(&format!("unreleased {index}")))?);
     }
     stage.begin()?;
     for peer in &mut peers {
@@ -190,7 +190,7 @@ pub(super) fn unreleased(stage: &Stage) -> Result<()> {
 
 pub(super) fn user_properties(stage: &Stage) -> Result<()> {
     leave_sessions(stage, FEW, |index| {
-        let mut bytes = Hello::stored(&format!("collector {index}")).packet()?;
+        let mut bytes = ConnectOptions::stored(&format!("collector {index}")).packet()?;
         bytes.extend(packets::subscribe(1, &["properties"], 1, 0)?);
         Ok(bytes)
     })?;
@@ -207,7 +207,7 @@ pub(super) fn user_properties(stage: &Stage) -> Result<()> {
     stage.begin()?;
     stage.crowd(bursts.len(), |part| {
         stage.repeat(|_| {
-            let mut peer = Peer::connect(stage, &Hello::new(&format!("properties {part}")))?;
+            let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("properties {part}")))?;
             loop {
                 peer.send(&bursts[part])?;
             }
@@ -221,7 +221,7 @@ pub(super) fn long_ids(stage: &Stage) -> Result<()> {
     stage.crowd(FEW, |part| {
         stage.repeat(|round| {
             let mut peer = Peer::open(stage, stage.broker.tcp)?;
-            let mut bytes = Hello::stored(&format!("{part} {round} {end}")).packet()?;
+            let mut bytes = ConnectOptions::stored(&format!("{part} {round} {end}")).packet()?;
             bytes.extend(DISCONNECT);
             peer.send_unheard(&bytes)?;
             Ok(peer.leave()?)
@@ -234,7 +234,7 @@ pub(super) fn long_filters(stage: &Stage) -> Result<()> {
     stage.begin()?;
     stage.crowd(FEW, |part| {
         stage.repeat(|round| {
-            let mut peer = Peer::connect(stage, &Hello::stored(&format!("filters {part} {round}")))?;
+            let mut peer = Peer::connect(stage, &ConnectOptions::stored(&format!("filters {part} {round}")))?;
             for number in 0..100 {
                 peer.send(&packets::subscribe(1, &[format!("{part}/{round}/{number}/{end}")], 1, 0)?)?;
             }
@@ -251,11 +251,14 @@ pub(super) fn heavy_wills(stage: &Stage) -> Result<()> {
     let mut peers: Vec<Peer<'_>> = Vec::new();
     for index in 0..stage.size(1_000, 500) {
         let client_id = format!("heavy {index}");
-        let hello =
-            Hello { will: Some(("wills/heavy", &payload)), will_properties: &properties, ..Hello::new(&client_id) };
+        let hello = ConnectOptions {
+            will: Some(("wills/heavy", &payload)),
+            will_properties: &properties,
+            ..ConnectOptions::new(&client_id)
+        };
         match Peer::connect(stage, &hello) {
             Ok(mut peer) => {
-                peer.rest();
+                peer.free_buffers();
                 peers.push(peer);
             }
             Err(_) => stage.pause(Duration::from_millis(1))?,

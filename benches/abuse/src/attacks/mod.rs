@@ -14,20 +14,20 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::packets::{self, DISCONNECT, Hello};
+use crate::packets::{self, ConnectOptions, DISCONNECT};
 use crate::peer::{Peer, is_over};
 use crate::stage::Stage;
 
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
-    /// What the attackers do.
+    /// A description for `--list`.
     pub(crate) what: &'static str,
     run: fn(&Stage) -> Result<()>,
-    /// Why mosquitto is not asked.
+    /// The reason for which the attack does not apply to mosquitto.
     pub(crate) not_mosquitto: Option<&'static str>,
-    /// How many MiB the attackers send at least in the short form, so that the memory is under attack on a slow machine too.
+    /// Minimum number of MiB that the attackers send in the short form, so that a slow machine comes under attack too.
     pub(crate) minimum: u64,
-    /// Whether there are users with passwords; clients without a user name are let in, too.
+    /// The broker has users with passwords; clients without a user name are accepted, too.
     pub(crate) needs_passwords: bool,
 }
 
@@ -64,7 +64,7 @@ impl Attack {
 /// All attacks, the control run first.
 pub(crate) const ATTACKS: &[Attack] = &[
     Attack::new("none", "nothing: the control run", control),
-    // What a broker has to look for.
+    // Subscriptions and matching.
     Attack::new(
         "subscribe-walk",
         "SUBSCRIBE of 10,000 filters that match none of 100,000 retained topics",
@@ -89,6 +89,12 @@ pub(crate) const ATTACKS: &[Attack] = &[
         routing::subscribe_churn,
     ),
     Attack::new("unsubscribe", "UNSUBSCRIBE of 10,000 filters, again and again", routing::unsubscribe),
+    Attack::new(
+        "share-churn",
+        "members that enter and leave groups while others publish to them",
+        routing::share_churn,
+    ),
+    Attack::new("orphans", "clients that start much work and close the connection", routing::orphans),
     Attack::new("hash-shares", "share names that collide where a hash has a constant secret", routing::hash_shares)
         .not_mosquitto("its tables have another hash, and it refuses control characters"),
     Attack::new("everything", "hundreds of subscribers of # and a flood", routing::everything).at_least(2),
@@ -103,6 +109,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         retained::walk,
     ),
     Attack::new("retained-churn", "retained messages set and deleted while others walk over them", retained::churn),
+    Attack::new("retained-expiry", "retained messages that expire at the same moment", retained::expiry),
     // Sessions.
     Attack::new("hash-ids", "client identifiers that collide where a hash has a constant secret", sessions::hash_ids)
         .not_mosquitto("its tables have another hash, and it refuses control characters"),
@@ -116,6 +123,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     Attack::new("expiry", "10,000 sessions that expire at the same moment", sessions::expiry),
     Attack::new("expiring-queues", "full queues whose messages expire at the same moment", sessions::expiring_queues),
+    Attack::new("will-delays", "wills with a delay that are cancelled again and again", sessions::will_delays),
     Attack::new("wills", "many wills that are due at once", sessions::wills).at_least(48),
     Attack::new("reconnect", "clients that connect and leave at once", sessions::reconnect),
     // Memory.
@@ -199,7 +207,7 @@ fn with_readers(
 ) -> Result<()> {
     let mut peers = Vec::new();
     for index in 0..readers {
-        let mut peer = Peer::connect(stage, &Hello::new(&format!("reader {index}")))?.acknowledging();
+        let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("reader {index}")))?.acknowledging();
         for filters in filters(index).chunks(1000) {
             peer.subscribe(filters, qos)?;
         }
@@ -213,7 +221,7 @@ fn with_readers(
                 while stage.goes_on() {
                     for peer in &mut *peers {
                         if peer.absorb().is_err() {
-                            peer.rest();
+                            peer.free_buffers();
                         }
                     }
                     std::thread::sleep(Duration::from_millis(1));
@@ -273,12 +281,12 @@ fn compare(stage: &Stage, act: impl Fn(usize, Names) -> Result<()>) -> Result<()
     Ok(())
 }
 
-/// How much more names that collide may cost: such names cost the same as others, but for what else the broker did.
+/// Maximum ratio of the costs: names that collide cost as much as others, but other work of the broker is measured too.
 const WORST_RATIO: f64 = 2.0;
 
 /// Retains messages with these topics.
 fn retain_topics(stage: &Stage, topics: impl Iterator<Item = String>) -> Result<()> {
-    let mut peer = Peer::connect(stage, &Hello::new("gardener"))?;
+    let mut peer = Peer::connect(stage, &ConnectOptions::new("gardener"))?;
     let mut bytes = Vec::new();
     for topic in topics {
         bytes.extend(packets::retain(&topic, b"retained")?);

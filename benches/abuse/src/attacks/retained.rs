@@ -1,10 +1,12 @@
 //! Attacks on retained messages.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use mqtt_sansio::codec::PacketType;
 
 use super::{FEW, retain_topics};
-use crate::packets::{self, Hello};
+use crate::packets::{self, ConnectOptions};
 use crate::peer::Peer;
 use crate::stage::Stage;
 
@@ -19,7 +21,7 @@ pub(super) fn subscribe_walk(stage: &Stage) -> Result<()> {
     let packet = packets::subscribe(1, &filters, 0, 0)?;
     stage.begin()?;
     stage.repeat(|_| {
-        let mut peer = Peer::connect(stage, &Hello::new("walker"))?;
+        let mut peer = Peer::connect(stage, &ConnectOptions::new("walker"))?;
         peer.send(&packet)?;
         Ok(peer.wait_for(PacketType::SubAck)?)
     })
@@ -30,7 +32,7 @@ pub(super) fn flood(stage: &Stage) -> Result<()> {
     stage.crowd(FEW, |part| {
         let mut number = 0_u64;
         stage.repeat(|_| {
-            let mut peer = Peer::connect(stage, &Hello::new(&format!("gardener {part}")))?;
+            let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("gardener {part}")))?;
             let mut burst = Vec::new();
             loop {
                 burst.clear();
@@ -49,7 +51,7 @@ pub(super) fn names(stage: &Stage) -> Result<()> {
     stage.begin()?;
     let mut number = 0_u64;
     stage.repeat(|_| {
-        let mut peer = Peer::connect(stage, &Hello::new("gardener"))?;
+        let mut peer = Peer::connect(stage, &ConnectOptions::new("gardener"))?;
         loop {
             number += 1;
             peer.send(&packets::retain(&format!("{number}/{end}"), b"r")?)?;
@@ -62,7 +64,7 @@ pub(super) fn walk(stage: &Stage) -> Result<()> {
     stage.begin()?;
     stage.crowd(stage.size(20, 4), |part| {
         stage.repeat(|_| {
-            let mut peer = Peer::connect(stage, &Hello::new(&format!("walker {part}")))?;
+            let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("walker {part}")))?;
             peer.subscribe(&["#"], 1)?;
             // Retained messages come before the answer to what was sent after they were asked for, or after it: no matter.
             peer.catch_up()?;
@@ -83,7 +85,7 @@ pub(super) fn churn(stage: &Stage) -> Result<()> {
     stage.begin()?;
     stage.crowd(FEW, |part| {
         stage.repeat(|_| {
-            let mut peer = Peer::connect(stage, &Hello::new(&format!("churn {part}")))?;
+            let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("churn {part}")))?;
             loop {
                 if part % 2 == 0 {
                     peer.send(&burst)?;
@@ -93,4 +95,19 @@ pub(super) fn churn(stage: &Stage) -> Result<()> {
             }
         })
     })
+}
+
+pub(super) fn expiry(stage: &Stage) -> Result<()> {
+    let mut peer = Peer::connect(stage, &ConnectOptions::new("gardener"))?;
+    // All of them expire while the attack is under way, or in its aftermath.
+    let count = stage.size(50_000, 2_000);
+    stage.begin()?;
+    for numbers in (0..count).collect::<Vec<_>>().chunks(1_000) {
+        let mut burst = Vec::new();
+        for number in numbers {
+            burst.extend(packets::retain_expiring(&format!("expiry/{number}"), b"soon gone", 1)?);
+        }
+        peer.send(&burst)?;
+    }
+    Ok(stage.pause(Duration::MAX)?)
 }

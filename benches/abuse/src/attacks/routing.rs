@@ -1,10 +1,13 @@
 //! Attacks on the index of subscriptions.
 
+use std::sync::Mutex;
+use std::time::Duration;
+
 use anyhow::Result;
 use mqtt_sansio::codec::PacketType;
 
-use super::{FEW, Names, compare, leave_sessions, many, with_readers};
-use crate::packets::{self, Hello};
+use super::{FEW, Names, compare, leave_sessions, many, retain_topics, with_readers};
+use crate::packets::{self, ConnectOptions};
 use crate::peer::Peer;
 use crate::stage::Stage;
 
@@ -30,7 +33,7 @@ pub(super) fn overlap(stage: &Stage) -> Result<()> {
         let burst = packet.repeat((49 * 1024_usize).div_ceil(packet.len()));
         stage.begin()?;
         stage.repeat(|_| {
-            let mut peer = Peer::connect(stage, &Hello::new("overlap"))?;
+            let mut peer = Peer::connect(stage, &ConnectOptions::new("overlap"))?;
             loop {
                 peer.send(&burst)?;
             }
@@ -45,7 +48,7 @@ pub(super) fn overlap_sessions(stage: &Stage) -> Result<()> {
         let burst = many(&packets::publish(&topic(levels), b"", 0, 0)?);
         stage.begin()?;
         stage.repeat(|_| {
-            let mut peer = Peer::connect(stage, &Hello::new("overlap"))?;
+            let mut peer = Peer::connect(stage, &ConnectOptions::new("overlap"))?;
             loop {
                 peer.send(&burst)?;
             }
@@ -57,7 +60,7 @@ pub(super) fn identifiers(stage: &Stage) -> Result<()> {
     let levels = stage.size(13, 5);
     let mut readers = Vec::new();
     for index in 0..FEW {
-        let mut peer = Peer::connect(stage, &Hello::new(&format!("identifiers {index}")))?;
+        let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("identifiers {index}")))?;
         let mut bytes = Vec::new();
         for (number, filter) in (1..).zip(combinations(levels)) {
             bytes.extend(packets::subscribe(1, &[filter], 1, 200_000_000 + number)?);
@@ -73,7 +76,7 @@ pub(super) fn identifiers(stage: &Stage) -> Result<()> {
             scope.spawn(|| reader.listen());
         }
         stage.repeat(|_| {
-            let mut peer = Peer::connect(stage, &Hello::new("publisher"))?;
+            let mut peer = Peer::connect(stage, &ConnectOptions::new("publisher"))?;
             loop {
                 peer.send(&packet)?;
             }
@@ -94,7 +97,7 @@ pub(super) fn deep_topics(stage: &Stage) -> Result<()> {
     stage.begin()?;
     stage.crowd(FEW, |part| {
         stage.repeat(|_| {
-            let mut peer = Peer::connect(stage, &Hello::new(&format!("deep {part}")))?;
+            let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("deep {part}")))?;
             loop {
                 for burst in &bursts {
                     peer.send(burst)?;
@@ -106,14 +109,14 @@ pub(super) fn deep_topics(stage: &Stage) -> Result<()> {
 
 pub(super) fn absent_share(stage: &Stage) -> Result<()> {
     leave_sessions(stage, stage.size(10_000, 300), |index| {
-        let mut bytes = Hello::stored(&format!("member {index}")).packet()?;
+        let mut bytes = ConnectOptions::stored(&format!("member {index}")).packet()?;
         bytes.extend(packets::subscribe(1, &["$share/group/shared/topic"], 1, 0)?);
         Ok(bytes)
     })?;
     let packet = many(&packets::publish("shared/topic", b"for one of many", 1, 1)?);
     stage.begin()?;
     stage.repeat(|_| {
-        let mut peer = Peer::connect(stage, &Hello::new("publisher"))?;
+        let mut peer = Peer::connect(stage, &ConnectOptions::new("publisher"))?;
         loop {
             peer.send(&packet)?;
         }
@@ -127,7 +130,7 @@ pub(super) fn subscribe_churn(stage: &Stage) -> Result<()> {
         packet.extend(packets::unsubscribe(2, &["churn/+/one"])?);
         let burst = many(&packet);
         stage.repeat(|_| {
-            let mut peer = Peer::connect(stage, &Hello::new(&format!("churn {part}")))?;
+            let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("churn {part}")))?;
             loop {
                 peer.send(&burst)?;
             }
@@ -141,7 +144,7 @@ pub(super) fn unsubscribe(stage: &Stage) -> Result<()> {
     let unsubscribe = packets::unsubscribe(2, &filters)?;
     stage.begin()?;
     stage.repeat(|_| {
-        let mut peer = Peer::connect(stage, &Hello::new("unsubscriber"))?;
+        let mut peer = Peer::connect(stage, &ConnectOptions::new("unsubscriber"))?;
         loop {
             peer.send(&subscribe)?;
             peer.wait_for(PacketType::SubAck)?;
@@ -164,7 +167,7 @@ pub(super) fn hash_shares(stage: &Stage) -> Result<()> {
     let (colliding, harmless) = (burst(Names::Colliding)?, burst(Names::Harmless)?);
     stage.begin()?;
     compare(stage, |round, names| {
-        let mut peer = Peer::connect(stage, &Hello::new(&format!("shares {}", round % 10)))?;
+        let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("shares {}", round % 10)))?;
         peer.send(if names == Names::Colliding { &colliding } else { &harmless })?;
         Ok(peer.catch_up()?)
     })
@@ -181,7 +184,7 @@ pub(super) fn everything(stage: &Stage) -> Result<()> {
             stage.crowd(2, |part| {
                 let burst = many(&packets::publish(&format!("flood/{part}"), &[b'f'; 100], 0, 0)?);
                 stage.repeat(|_| {
-                    let mut peer = Peer::connect(stage, &Hello::new(&format!("flood {part}")))?;
+                    let mut peer = Peer::connect(stage, &ConnectOptions::new(&format!("flood {part}")))?;
                     loop {
                         peer.send(&burst)?;
                     }
@@ -201,11 +204,73 @@ pub(super) fn large_fan_out(stage: &Stage) -> Result<()> {
             let packet = packets::publish("large", &vec![b'l'; stage.size(1 << 20, 1 << 17)], 1, 1)?;
             stage.begin()?;
             stage.repeat(|_| {
-                let mut peer = Peer::connect(stage, &Hello::new("publisher"))?;
+                let mut peer = Peer::connect(stage, &ConnectOptions::new("publisher"))?;
                 loop {
                     peer.send(&packet)?;
                     peer.wait_for(PacketType::PubAck)?;
                 }
+            })
+        },
+    )
+}
+
+pub(super) fn share_churn(stage: &Stage) -> Result<()> {
+    let members = stage.size(50, 5);
+    let mut peers = Vec::new();
+    for index in 0..FEW * members {
+        peers.push(Mutex::new(Peer::connect(stage, &ConnectOptions::new(&format!("member {index}")))?.acknowledging()));
+    }
+    let filters: Vec<_> = (0..10).map(|group| format!("$share/{group}/churn")).collect();
+    let mut packets = packets::subscribe(1, &filters, 1, 0)?;
+    packets.extend(packets::unsubscribe(2, &filters)?);
+    packets.extend(packets::subscribe(3, &filters[..5], 1, 0)?);
+    let burst = many(&packets::publish("churn", b"for one of each group", 1, 1)?);
+    stage.begin()?;
+    stage.crowd(FEW + 1, |part| {
+        if part == FEW {
+            return stage.repeat(|_| {
+                let mut peer = Peer::connect(stage, &ConnectOptions::new("publisher"))?;
+                loop {
+                    peer.send(&burst)?;
+                }
+            });
+        }
+        stage.repeat(|round| {
+            let index = part * members + round % members;
+            let Ok(mut peer) = peers[index].lock() else { return Ok(()) };
+            if peer.send(&packets).is_err() {
+                stage.check()?;
+                *peer = Peer::connect(stage, &ConnectOptions::new(&format!("member {index}")))?.acknowledging();
+            }
+            Ok(())
+        })
+    })
+}
+
+pub(super) fn orphans(stage: &Stage) -> Result<()> {
+    retain_topics(stage, (0..stage.size(20_000, 500)).map(|number| format!("{number}/r")))?;
+    let levels = stage.size(11, 5);
+    with_readers(
+        stage,
+        1,
+        |_| combinations(levels).collect(),
+        1,
+        || {
+            let filters: Vec<_> = (0..stage.size(1_000, 50)).map(|number| format!("+/{number}/#")).collect();
+            let mut packets = packets::publish(&topic(levels), b"orphan", 1, 1)?.repeat(20);
+            packets.extend(packets::subscribe(1, &filters, 1, 0)?);
+            packets.extend(packets::unsubscribe(2, &filters)?);
+            packets.extend(packets::subscribe(3, &["#"], 1, 0)?);
+            stage.begin()?;
+            stage.crowd(2 * FEW, |part| {
+                stage.repeat(|round| {
+                    // Four connections share one client identifier: some of the work is left behind by a takeover.
+                    let client_id = format!("orphan {}", part % 2);
+                    let mut peer = Peer::connect(stage, &ConnectOptions::stored(&client_id))?;
+                    peer.send_unheard(&packets)?;
+                    stage.pause(Duration::from_millis(round as u64 % 4))?;
+                    Ok(())
+                })
             })
         },
     )

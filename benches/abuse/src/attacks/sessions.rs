@@ -7,14 +7,14 @@ use anyhow::Result;
 use mqtt_sansio::codec::PacketType;
 
 use super::{FEW, Names, compare, leave_sessions, many, with_readers};
-use crate::packets::{self, DISCONNECT, Hello};
-use crate::peer::{Lost, Peer};
+use crate::packets::{self, ConnectOptions, DISCONNECT};
+use crate::peer::{Peer, Stopped};
 use crate::stage::Stage;
 
 pub(super) fn hash_ids(stage: &Stage) -> Result<()> {
     let block = stage.size(500, 100);
     let connect = |first: usize, count: usize, names: Names| {
-        leave_sessions(stage, count, |index| Hello::stored(&names.name(first + index)).packet())
+        leave_sessions(stage, count, |index| ConnectOptions::stored(&names.name(first + index)).packet())
     };
     let prepared = stage.size(30_000, 1_000);
     connect(0, prepared, Names::Colliding)?;
@@ -26,8 +26,8 @@ pub(super) fn hash_ids(stage: &Stage) -> Result<()> {
 fn take_over(stage: &Stage) -> Result<()> {
     stage.crowd(2 * FEW, |_| {
         stage.repeat(|_| {
-            let mut peer = Peer::connect(stage, &Hello::stored("everybody"))?;
-            // Whoever stays is taken over from.
+            let mut peer = Peer::connect(stage, &ConnectOptions::stored("everybody"))?;
+            // The client stays until another one takes the session over, or until it has its answer.
             Ok(peer.catch_up()?)
         })
     })
@@ -43,11 +43,11 @@ fn fill(stage: &Stage, sessions: usize, messages: usize, seconds: u32) -> Result
     leave_sessions(stage, sessions, |index| {
         // Nobody but the first is called `everybody`.
         let name = if index == 0 { "everybody".to_owned() } else { format!("absent {index}") };
-        let mut bytes = Hello::stored(&name).packet()?;
+        let mut bytes = ConnectOptions::stored(&name).packet()?;
         bytes.extend(packets::subscribe(1, &["full/queue"], 1, 0)?);
         Ok(bytes)
     })?;
-    let mut peer = Peer::connect(stage, &Hello::new("filler"))?;
+    let mut peer = Peer::connect(stage, &ConnectOptions::new("filler"))?;
     for _ in 0..messages.div_ceil(100) {
         let packet = packets::publish_expiring("full/queue", b"a message that stays", 1, 1, seconds)?;
         peer.send(&packet.repeat(100))?;
@@ -69,7 +69,8 @@ pub(super) fn clean_start(stage: &Stage) -> Result<()> {
     stage.crowd(2, |part| {
         stage.repeat(|_| {
             let client_id = format!("clean {part}");
-            let mut peer = Peer::connect(stage, &Hello { resumes: false, ..Hello::stored(&client_id) })?;
+            let mut peer =
+                Peer::connect(stage, &ConnectOptions { resumes: false, ..ConnectOptions::stored(&client_id) })?;
             peer.send(&packet)?;
             Ok(peer.wait_for(PacketType::SubAck)?)
         })
@@ -84,14 +85,14 @@ pub(super) fn leaving(stage: &Stage) -> Result<()> {
     stage.crowd(FEW, |part| {
         stage.repeat(|round| {
             if part == 0 {
-                let mut peer = Peer::connect(stage, &Hello::new("publisher"))?;
+                let mut peer = Peer::connect(stage, &ConnectOptions::new("publisher"))?;
                 loop {
                     peer.send(&burst)?;
                 }
             }
             // They take some messages, acknowledge none, and leave.
             let name = format!("absent {}", 1 + (round * FEW + part) % (sessions - 1));
-            let hello = Hello { receive_maximum: NonZeroU16::new(20), ..Hello::stored(&name) };
+            let hello = ConnectOptions { receive_maximum: NonZeroU16::new(20), ..ConnectOptions::stored(&name) };
             let mut peer = Peer::connect(stage, &hello)?;
             Ok(peer.catch_up()?)
         })
@@ -104,18 +105,18 @@ pub(super) fn expiry(stage: &Stage) -> Result<()> {
     for index in 0..count {
         let client_id = format!("mortal {index}");
         let mut peer = Peer::open(stage, stage.broker.tcp)?;
-        let mut bytes = Hello { expiry: 1, ..Hello::stored(&client_id) }.packet()?;
+        let mut bytes = ConnectOptions { expiry: 1, ..ConnectOptions::stored(&client_id) }.packet()?;
         let filters: Vec<_> = (0..5).map(|number| format!("mortal/{index}/{number}")).collect();
         bytes.extend(packets::subscribe(1, &filters, 1, 0)?);
         let _ = peer.send_unheard(&bytes);
         peers.push(peer);
-        // So many may wait to be accepted.
+        // No more connections than the backlog of the listener holds wait at a time.
         if index % 50 == 49 {
             for peer in &mut peers[index - 49..] {
                 match peer.wait_for(PacketType::SubAck) {
-                    Err(Lost::Over) => return Err(Lost::Over.into()),
+                    Err(Stopped::Over) => return Err(Stopped::Over.into()),
                     // A broker may let in fewer.
-                    Ok(()) | Err(_) => peer.rest(),
+                    Ok(()) | Err(_) => peer.free_buffers(),
                 }
             }
         }
@@ -129,7 +130,7 @@ pub(super) fn expiring_queues(stage: &Stage) -> Result<()> {
     // They expire while the attack is under way, whatever the preparations take.
     let seconds = stage.size(3, 1) as u32;
     fill(stage, stage.size(20, 4), 0, seconds)?;
-    let mut peer = Peer::connect(stage, &Hello::new("filler"))?;
+    let mut peer = Peer::connect(stage, &ConnectOptions::new("filler"))?;
     let packet = packets::publish_expiring("full/queue", b"a message that expires", 1, 1, seconds)?;
     stage.begin()?;
     for _ in 0..stage.size(100, 5) {
@@ -153,9 +154,9 @@ pub(super) fn wills(stage: &Stage) -> Result<()> {
                 let mut peers = Vec::new();
                 for index in 0..count {
                     let (client_id, topic) = (format!("dying {index}"), format!("wills/{index}"));
-                    let hello = Hello { will: Some((&topic, &payload)), ..Hello::new(&client_id) };
+                    let hello = ConnectOptions { will: Some((&topic, &payload)), ..ConnectOptions::new(&client_id) };
                     let mut peer = Peer::connect(stage, &hello)?;
-                    peer.rest();
+                    peer.free_buffers();
                     peers.push(peer);
                 }
                 let mut result = Ok(());
@@ -173,11 +174,34 @@ pub(super) fn reconnect(stage: &Stage) -> Result<()> {
     stage.crowd(2 * FEW, |part| {
         stage.repeat(|round| {
             let mut peer = Peer::open(stage, stage.broker.tcp)?;
-            let mut bytes = Hello::new(&format!("restless {part} {round}")).packet()?;
+            let mut bytes = ConnectOptions::new(&format!("restless {part} {round}")).packet()?;
             bytes.extend(packets::subscribe(1, &["restless/+"], 1, 0)?);
             bytes.extend(DISCONNECT);
             peer.send_unheard(&bytes)?;
             Ok(peer.leave()?)
         })
     })
+}
+
+pub(super) fn will_delays(stage: &Stage) -> Result<()> {
+    let count = stage.size(1_000, 50);
+    with_readers(
+        stage,
+        2,
+        |_| vec!["delayed/#".to_owned()],
+        1,
+        || {
+            stage.begin()?;
+            stage.crowd(FEW, |part| {
+                stage.repeat(|round| {
+                    // Each connection cancels the will of the one before, unless it comes too late.
+                    let client_id = format!("delayed {part} {}", round % count);
+                    let will = Some(("delayed/will", &b"not yet"[..]));
+                    let hello = ConnectOptions { will, will_delay: Some(1), ..ConnectOptions::stored(&client_id) };
+                    Peer::connect(stage, &hello)?;
+                    Ok(())
+                })
+            })
+        },
+    )
 }
