@@ -124,11 +124,12 @@ fn attempt(stage: &Stage, process: Process, patience: Duration, noticed: &mut Ob
         }
         stage.outstanding.store(sent.len() as u64, Ordering::Relaxed);
     };
-    let now = Instant::now();
+    let (now, cpu) = (Instant::now(), process.cpu().unwrap_or_default());
     for sent in &sent {
         noticed.lost += 1;
         if is_counted(stage, sent) {
             noticed.latencies.push(now - sent.at);
+            noticed.work = noticed.work.max(cpu.saturating_sub(sent.cpu));
         }
     }
     noticed.faults.dedup();
