@@ -151,7 +151,6 @@ pub(crate) async fn run<S: Stream>(driver: Rc<Driver>, stream: S, guest: Guest, 
 impl<S: Stream> Connection<S> {
     /// Does one turn: writes and reads a bounded amount. Ready when the connection or stream has ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<End>> {
-        self.driver.wait(self.id, context);
         let mut room = READ;
         for _ in 0..READS {
             match self.step(context, &mut room)? {

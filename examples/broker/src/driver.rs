@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mqtt_sansio::broker::{Admission, Answer, Broker, ConnectionId, DecisionId};
@@ -17,6 +17,7 @@ use tracing::error;
 
 use crate::access::{Access, PasswordCheck, Peer};
 use crate::checks::{CheckTurn, Checks};
+use crate::fair::MemberIndex;
 use crate::origin::{OriginLimits, Origins, Principal};
 use crate::rate::{Meter, Rates};
 use crate::turns::Turns;
@@ -44,8 +45,8 @@ pub(crate) struct Driver {
     turns: Turns,
     rates: Rates,
     clock: StdClock,
-    /// The task of each connection.
-    tasks: RefCell<Vec<Option<(ConnectionId, Waker)>>>,
+    /// The tasks of the connections, by connection index.
+    tasks: RefCell<Vec<Option<(ConnectionId, MemberIndex)>>>,
     /// When [`run`](Self::run) wakes up, if it sleeps until some time. It is notified if that is too late.
     wakes_at: Cell<Option<Instant>>,
     /// Number of streams that are not closed yet.
@@ -60,7 +61,7 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Opens the connection of an accepted transport.
+    /// Opens the connection of an accepted transport. The task that has its turn is woken when the connection is ready.
     pub(crate) fn new(driver: Rc<Driver>, peer: Peer) -> Self {
         let id = {
             let mut broker = driver.broker.borrow_mut();
@@ -68,6 +69,7 @@ impl Opened {
             broker.policy_mut().came_from(id, peer);
             id
         };
+        driver.register(id);
         driver.streams.set(driver.streams.get() + 1);
         Self { driver, id }
     }
@@ -138,20 +140,19 @@ impl Driver {
         }
     }
 
+    /// Returns the time; within a turn it is the time at which the turn began, which saves reading the clock.
     pub(crate) fn now(&self) -> Instant {
-        self.clock.now()
+        self.turns.now().unwrap_or_else(|| self.clock.now())
     }
 
-    /// Registers the task of a connection, to be woken when the connection is ready.
-    pub(crate) fn wait(&self, id: ConnectionId, context: &Context<'_>) {
+    /// Registers the task that has its turn, to be woken when this connection is ready.
+    fn register(&self, id: ConnectionId) {
+        let Some(task) = self.turns.current() else { return };
         let mut tasks = self.tasks.borrow_mut();
         if tasks.len() <= id.index() {
             tasks.resize(id.index() + 1, None);
         }
-        match &mut tasks[id.index()] {
-            Some((known, waker)) if *known == id && waker.will_wake(context.waker()) => {}
-            task => *task = Some((id, context.waker().clone())),
-        }
+        tasks[id.index()] = Some((id, task));
     }
 
     /// Wakes the tasks of the connections that are ready, except for the running one.
@@ -160,10 +161,10 @@ impl Driver {
         let tasks = self.tasks.borrow();
         while let Some(id) = broker.next_ready() {
             if Some(id) != awake
-                && let Some(Some((known, waker))) = tasks.get(id.index())
-                && *known == id
+                && let Some(&Some((known, task))) = tasks.get(id.index())
+                && known == id
             {
-                waker.wake_by_ref();
+                self.turns.wake(task);
             }
         }
         let wakes_at = self.wakes_at.get();

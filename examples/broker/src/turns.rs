@@ -26,6 +26,8 @@ pub(crate) struct Turns {
     fair: RefCell<Fair<Principal>>,
     /// The task that has its turn now.
     current: Cell<Option<MemberIndex>>,
+    /// The time at which the current turn began, while [`work`](Self::work) runs.
+    now: Cell<Option<Instant>>,
     inbox: Arc<Inbox>,
     /// The woken tasks that are being entered into `fair`.
     woken: RefCell<Vec<MemberIndex>>,
@@ -45,9 +47,14 @@ struct Alarm {
     inbox: Arc<Inbox>,
 }
 
-/// What was woken since the last turn.
+/// The tasks woken by their wakers since the last turn.
 #[derive(Default)]
-struct Inbox(Mutex<Woken>);
+struct Inbox {
+    woken: Mutex<Woken>,
+    /// Whether the queue in `woken` has an index. It changes only while `woken` is locked, and is read without the lock
+    /// before each turn.
+    has_woken: AtomicBool,
+}
 
 #[derive(Default)]
 struct Woken {
@@ -64,6 +71,7 @@ impl Turns {
             tasks: RefCell::default(),
             fair: RefCell::new(Fair::new()),
             current: Cell::new(None),
+            now: Cell::new(None),
             inbox: Arc::default(),
             woken: RefCell::default(),
         }
@@ -91,6 +99,24 @@ impl Turns {
         self.nudge();
     }
 
+    /// Returns the index of the task that has its turn.
+    pub(crate) const fn current(&self) -> Option<MemberIndex> {
+        self.current.get()
+    }
+
+    /// Returns the time at which the current turn began, or `None` outside of [`work`](Self::work).
+    pub(crate) const fn now(&self) -> Option<Instant> {
+        self.now.get()
+    }
+
+    /// Gives a task of this thread a turn. This is cheaper than its waker, which may be used by any thread.
+    pub(crate) fn wake(&self, index: MemberIndex) {
+        self.fair.borrow_mut().wake(index);
+        if self.now.get().is_none() {
+            self.nudge();
+        }
+    }
+
     /// From now on the task that has its turn belongs to another principal.
     pub(crate) fn reassign_current(&self, principal: Principal) {
         if let Some(index) = self.current.get() {
@@ -102,10 +128,11 @@ impl Turns {
     pub(crate) fn work(&self, clock: &StdClock, mut between: impl FnMut(Instant)) -> bool {
         let start = clock.now();
         let mut now = start;
-        loop {
+        let has_more = loop {
+            self.now.set(Some(now));
             between(now);
             self.enter_woken();
-            let Some(index) = self.fair.borrow_mut().next() else { return false };
+            let Some(index) = self.fair.borrow_mut().next() else { break false };
             let is_done = self.run(index);
             let begin = std::mem::replace(&mut now, clock.now());
             let mut fair = self.fair.borrow_mut();
@@ -114,9 +141,11 @@ impl Turns {
                 fair.leave(index);
             }
             if now.since(start) >= SLICE {
-                return true;
+                break true;
             }
-        }
+        };
+        self.now.set(None);
+        has_more
     }
 
     /// Waits until there is something to do.
@@ -140,8 +169,15 @@ impl Turns {
 
     /// Enters those that were woken into the order of turns.
     fn enter_woken(&self) {
+        if !self.inbox.has_woken.load(Ordering::Acquire) {
+            return;
+        }
         let mut indexes = self.woken.borrow_mut();
-        std::mem::swap(&mut *indexes, &mut self.inbox.lock().queue);
+        {
+            let mut woken = self.inbox.lock();
+            std::mem::swap(&mut *indexes, &mut woken.queue);
+            self.inbox.has_woken.store(false, Ordering::Release);
+        }
         let (tasks, mut fair) = (self.tasks.borrow(), self.fair.borrow_mut());
         for index in indexes.drain(..) {
             // The task may be gone, and another one may have its index: that one has a turn for nothing.
@@ -173,7 +209,7 @@ impl Turns {
 
 impl Inbox {
     fn lock(&self) -> MutexGuard<'_, Woken> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.woken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -195,6 +231,7 @@ impl Wake for Alarm {
         if !self.is_queued.swap(true, Ordering::AcqRel) {
             let mut woken = self.inbox.lock();
             woken.queue.push(self.index);
+            self.inbox.has_woken.store(true, Ordering::Release);
             wake(woken);
         }
     }
@@ -285,5 +322,40 @@ mod tests {
         turns.nudge();
         assert!(turns.poll_woken(&mut context).is_ready());
         assert!(turns.poll_woken(&mut context).is_pending());
+    }
+
+    /// A task is woken by its index within the turn of another one, and from outside of turns.
+    #[test]
+    fn a_task_is_woken_by_its_index() {
+        let (turns, clock) = (Rc::new(Turns::new()), StdClock::new());
+        let (index, count) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(0)));
+        let task = {
+            let (turns, index, count) = (Rc::clone(&turns), Rc::clone(&index), Rc::clone(&count));
+            poll_fn(move |_| {
+                assert!(turns.now().is_some(), "the time of a turn is known");
+                index.set(turns.current());
+                count.set(count.get() + 1);
+                Poll::Pending
+            })
+        };
+        turns.spawn(origin(1), task);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut rest = || {
+            while turns.poll_woken(&mut context).is_ready() {
+                assert!(!turns.work(&clock, |_| {}));
+            }
+            assert_eq!((turns.current(), turns.now()), (None, None));
+            count.get()
+        };
+        assert_eq!(rest(), 1);
+        turns.wake(index.get().unwrap());
+        assert_eq!(rest(), 2, "the one that waits for turns is woken");
+        let other = {
+            let (turns, index) = (Rc::clone(&turns), Rc::clone(&index));
+            async move { turns.wake(index.get().unwrap()) }
+        };
+        turns.spawn(origin(2), other);
+        assert!(!turns.work(&clock, |_| {}));
+        assert_eq!(count.get(), 3, "it has its turn in the same call");
     }
 }
