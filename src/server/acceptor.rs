@@ -261,9 +261,10 @@ impl Acceptor {
         }
     }
 
-    /// Refuses the client: sends CONNACK with this reason code, or in 3.1 and 3.1.1 with the return code of the same
-    /// meaning. If there is no such return code, no CONNACK is sent \[3.1.1: MQTT-3.2.2-6\]. The next action is
-    /// [`Close::Refused`], with the reason code.
+    /// Refuses the client: sends CONNACK with this reason code, or in 3.1 and 3.1.1 with the return code that applies:
+    /// 0x03 (Server unavailable) for Server busy, Quota exceeded and Connection rate exceeded, 0x05 (not authorized) for
+    /// Banned, else the one of the same meaning. If there is none, no CONNACK is sent \[3.1.1: MQTT-3.2.2-6\]. The next
+    /// action is [`Close::Refused`], with the reason code.
     ///
     /// # Errors
     ///
@@ -302,11 +303,13 @@ impl Acceptor {
                     return Err(RefuseError::TooLarge { limit });
                 }
             }
-            version if reason_code.return_code().is_some() => {
-                let connack = ConnAck { reason_code, ..ConnAck::default() };
-                self.transmit.encode(u32::MAX, |out| connack.encode(version, out))?;
+            version => {
+                let reason_code = before_v5(reason_code);
+                if reason_code.return_code().is_some() {
+                    let connack = ConnAck { reason_code, ..ConnAck::default() };
+                    self.transmit.encode(u32::MAX, |out| connack.encode(version, out))?;
+                }
             }
-            Version::V31 | Version::V311 => {}
         }
         self.step = Step::Closing(reason_code);
         Ok(())
@@ -486,6 +489,19 @@ impl Acceptor {
     /// Returns whether the client that waits for a decision asks for a new session.
     pub(crate) fn asks_clean_start(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.clean_start)
+    }
+}
+
+/// Returns the reason code that stands for this one in 3.1 and 3.1.1: one with a return code of which the meaning applies
+/// \[3.1.1: MQTT-3.2.2-4\], or else this one.
+const fn before_v5(reason_code: ConnAckReasonCode) -> ConnAckReasonCode {
+    match reason_code {
+        // The client may try again later, as it would if the service were unavailable.
+        ConnAckReasonCode::ServerBusy
+        | ConnAckReasonCode::QuotaExceeded
+        | ConnAckReasonCode::ConnectionRateExceeded => ConnAckReasonCode::ServerUnavailable,
+        ConnAckReasonCode::Banned => ConnAckReasonCode::NotAuthorized,
+        reason_code => reason_code,
     }
 }
 

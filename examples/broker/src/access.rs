@@ -1,12 +1,13 @@
 //! The policy: permissions to connect, publish and subscribe, and the log of events.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use mqtt_sansio::ReceivedMessage;
 use mqtt_sansio::broker::{Admission, Client, ConnectionId, Decision, DecisionId, Ended, Notice, Policy};
 use mqtt_sansio::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, SubAckReasonCode, Subscription};
 use mqtt_sansio::server::{Accept, Close};
-use tokio::sync::mpsc;
+use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use crate::acl::{Acl, Who};
@@ -28,19 +29,21 @@ pub(crate) struct Rights {
 pub(crate) struct Access {
     rights: Rights,
     /// The peers of the connections, by connection index.
-    peers: Vec<Peer>,
-    checks: mpsc::UnboundedSender<PasswordCheck>,
+    peers: Vec<Option<(ConnectionId, Peer)>>,
 }
 
 /// The peer of a connection.
-#[derive(Clone, Debug)]
-struct Peer {
+pub(crate) struct Peer {
     address: SocketAddr,
     identity: Identity,
+    /// The user name that was proven.
+    user: Option<Rc<str>>,
+    /// The password that is to be checked while others go on.
+    check: Option<Box<PasswordCheck>>,
 }
 
 /// The identity of a client, as far as the transport verifies it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Identity {
     /// The transport verifies nothing.
     Unproven,
@@ -58,20 +61,48 @@ pub(crate) struct PasswordCheck {
 }
 
 impl Access {
-    /// Creates the policy, and the channel of the passwords that it wants to have checked.
-    pub(crate) fn new(rights: Rights) -> (Self, mpsc::UnboundedReceiver<PasswordCheck>) {
-        // The channel holds at most one check for each connection.
-        let (checks, receiver) = mpsc::unbounded_channel();
-        (Self { rights, peers: Vec::new(), checks }, receiver)
+    pub(crate) const fn new(rights: Rights) -> Self {
+        Self { rights, peers: Vec::new() }
     }
 
     /// Records the peer of a new connection.
-    pub(crate) fn came_from(&mut self, connection: ConnectionId, address: SocketAddr, identity: Identity) {
-        let peer = Peer { address, identity };
+    pub(crate) fn came_from(&mut self, connection: ConnectionId, peer: Peer) {
         if self.peers.len() <= connection.index() {
-            self.peers.resize(connection.index() + 1, peer.clone());
+            self.peers.resize_with(connection.index() + 1, || None);
         }
-        self.peers[connection.index()] = peer;
+        self.peers[connection.index()] = Some((connection, peer));
+    }
+
+    /// A connection is not there any more.
+    pub(crate) fn is_gone(&mut self, connection: ConnectionId) {
+        if let Some(peer) = self.peers.get_mut(connection.index()) {
+            peer.take_if(|(known, _)| *known == connection);
+        }
+    }
+
+    /// The password that has to be checked before the client of a connection is answered; it is told once.
+    pub(crate) fn take_check(&mut self, connection: ConnectionId) -> Option<Box<PasswordCheck>> {
+        self.peer_mut(connection)?.check.take()
+    }
+
+    /// The user name that the accepted client of a connection has proven.
+    pub(crate) fn user(&self, connection: ConnectionId) -> Option<&Rc<str>> {
+        self.peer(connection)?.user.as_ref()
+    }
+
+    fn peer(&self, connection: ConnectionId) -> Option<&Peer> {
+        let (known, peer) = self.peers.get(connection.index())?.as_ref()?;
+        (*known == connection).then_some(peer)
+    }
+
+    fn peer_mut(&mut self, connection: ConnectionId) -> Option<&mut Peer> {
+        let (known, peer) = self.peers.get_mut(connection.index())?.as_mut()?;
+        (*known == connection).then_some(peer)
+    }
+
+    /// Where a connection comes from. That of one that is refused while it is opened is not known yet.
+    fn address(&self, connection: ConnectionId) -> Option<SocketAddr> {
+        self.peer(connection).map(|peer| peer.address)
     }
 
     /// Returns the user name of a client, and the check of its password if that takes a while.
@@ -105,6 +136,12 @@ impl Access {
     }
 }
 
+impl Peer {
+    pub(crate) const fn new(address: SocketAddr, identity: Identity) -> Self {
+        Self { address, identity, user: None, check: None }
+    }
+}
+
 impl PasswordCheck {
     /// Returns the answer to a client whose password was checked.
     pub(crate) fn admission(self, is_right: bool) -> Admission {
@@ -122,8 +159,10 @@ impl Policy for Access {
         if connect.properties.authentication_method.is_some() {
             return Decision::Now(ConnAckReasonCode::BadAuthenticationMethod.into());
         }
-        let identity = &self.peers[id.connection().index()].identity;
-        let (user, slow) = match self.identify(identity, connect) {
+        let Some(peer) = self.peer(id.connection()) else {
+            return Decision::Now(ConnAckReasonCode::ServerUnavailable.into()); // not reached: it came from somewhere
+        };
+        let (user, slow) = match self.identify(&peer.identity, connect) {
             Ok(identified) => identified,
             Err(code) => return Decision::Now(code.into()),
         };
@@ -139,10 +178,10 @@ impl Policy for Access {
         };
         let Some(slow) = slow else { return Decision::Now(admission) };
         let password = connect.password.unwrap_or_default().to_vec();
-        match self.checks.send(PasswordCheck { id, slow, password, admission }) {
-            Ok(()) => Decision::Later,
-            Err(_) => Decision::Now(ConnAckReasonCode::ServerUnavailable.into()), // the broker is shutting down
+        if let Some(peer) = self.peer_mut(id.connection()) {
+            peer.check = Some(Box::new(PasswordCheck { id, slow, password, admission }));
         }
+        Decision::Later
     }
 
     fn publish(
@@ -172,8 +211,11 @@ impl Policy for Access {
         match notice {
             Notice::Connected { client, session_present } => {
                 let Client { connection, id, user_name, version, .. } = client;
-                let address = self.peers[connection.index()].address;
-                info!(%connection, %address, client = id, user = user_name, %version, session_present, "connected");
+                if let Some(peer) = self.peer_mut(connection) {
+                    peer.user = user_name.map(Into::into);
+                }
+                let address = self.address(connection).map(display);
+                info!(%connection, address, client = id, user = user_name, %version, session_present, "connected");
             }
             Notice::Disconnected { client, why: why @ Ended::Close(Close::Malformed(_) | Close::ProtocolError(_)) } => {
                 warn!(connection = %client.connection, client = client.id, why = why.to_string(), "disconnected");
@@ -187,9 +229,9 @@ impl Policy for Access {
             }
             // The user name of a refused client is not verified.
             Notice::Refused { connection, client_id, user_name, why } => {
-                let address = self.peers[connection.index()].address;
+                let address = self.address(connection).map(display);
                 let why = why.to_string();
-                info!(%connection, %address, client = client_id, user = user_name, why, "refused");
+                info!(%connection, address, client = client_id, user = user_name, why, "refused");
             }
             // A client can cause any number of these, so an operator sees their number only, see `drops`.
             Notice::PublishRefused { client, topic, reason_code } => {

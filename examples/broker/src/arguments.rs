@@ -2,6 +2,7 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -12,12 +13,15 @@ use mqtt_sansio::server::ServerConfig;
 use crate::access::Rights;
 use crate::acl::Acl;
 use crate::address::Address;
+use crate::driver::Limits;
+use crate::origin::OriginLimits;
+use crate::rate::Rates;
 use crate::users::Users;
 
 /// An MQTT broker for 3.1, 3.1.1 and 5.0, over TCP, TLS and WebSocket.
 ///
 /// For each address it writes a line to standard output: `listening on tcp://127.0.0.1:1883`. Events are logged to
-/// standard error; RUST_LOG sets the level.
+/// standard error; RUST_LOG sets the level. After the signal USR1 it logs the numbers of items that take memory.
 #[derive(Parser)]
 #[command(name = "broker", version)]
 pub(crate) struct Arguments {
@@ -99,10 +103,34 @@ pub(crate) struct Arguments {
     /// Maximum number of sessions, with or without a connection
     #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_sessions)]
     max_sessions: u32,
+    /// How many connections from one address (a network of 64 bits for IPv6) may be setting up TLS or WebSocket at a time; 0
+    /// for any number. What is beyond this limit or the next one is closed at once
+    #[arg(long, value_name = "COUNT", default_value_t = 256)]
+    max_handshakes_per_address: u32,
+    /// How many connections from one address may be without an accepted client, those that set up TLS or WebSocket included;
+    /// 0 for any number
+    #[arg(long, value_name = "COUNT", default_value_t = 1024)]
+    max_connecting_per_address: u32,
+    /// How many bytes all connections together may hold of packets that are not complete; four of the largest packets, and
+    /// 256 MiB at least, if nothing else is said. The connections from one address may hold at most as much as they leave for
+    /// others, half of it if there are no others; a client that holds more is disconnected
+    #[arg(long, value_name = "BYTES")]
+    max_incomplete_bytes: Option<u32>,
+    /// How many messages a client may publish in a second; 0 for any number. What comes faster is read later; so much may
+    /// come at once after a pause
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    max_messages_per_second: u32,
+    /// How many bytes a client may send in a second; 0 for any number. What comes faster is read later. A packet that needs
+    /// longer than one and a half times the keep-alive interval at this rate ends the connection
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    max_bytes_per_second: u32,
     /// Interval at which $SYS topics are published; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     sys_interval: u32,
 }
+
+/// How long a client waits, at most, until the check of its password begins.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The number of topics that get a topic alias, for a client that announces a Topic Alias Maximum.
 const TOPIC_ALIASES: u16 = 64;
@@ -143,6 +171,28 @@ impl Arguments {
             reserved_memory: self.reserved_memory,
             sys_interval: NonZeroU32::new(self.sys_interval),
             ..BrokerConfig::default()
+        }
+    }
+
+    /// The limits of the driver.
+    pub(crate) fn limits(&self) -> Limits {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let max_incomplete = self.max_incomplete_bytes.unwrap_or_else(|| {
+            self.max_packet_size.max(self.max_connect_size.get()).saturating_mul(4).max(256 * 1024 * 1024)
+        });
+        Limits {
+            origins: OriginLimits {
+                max_handshakes: NonZeroU32::new(self.max_handshakes_per_address),
+                max_connecting: NonZeroU32::new(self.max_connecting_per_address),
+                max_connections: NonZeroU32::new(self.max_connections),
+                max_incomplete: max_incomplete as usize,
+            },
+            rates: Rates {
+                messages: NonZeroU32::new(self.max_messages_per_second),
+                bytes: NonZeroU32::new(self.max_bytes_per_second),
+            },
+            checks: processors.saturating_sub(1).max(1),
+            max_wait: MAX_WAIT,
         }
     }
 
@@ -215,6 +265,23 @@ mod tests {
         assert_eq!((config.server.max_stored_bytes, config.max_memory, config.max_retained), (1, 2, 3));
         assert_eq!(config.reserved_memory, 7);
         assert_eq!((config.server.max_connect_size.get(), config.max_connections, config.max_sessions), (4, 5, 6));
+    }
+
+    #[test]
+    fn limits_of_addresses_and_rates_are_options() {
+        let limits = parse("broker").unwrap().limits();
+        let origins = limits.origins;
+        assert_eq!((origins.max_handshakes, origins.max_connecting), (NonZeroU32::new(256), NonZeroU32::new(1024)));
+        assert_eq!(origins.max_incomplete, 256 << 20);
+        assert!(limits.rates.messages.is_none() && limits.rates.bytes.is_none());
+        let large = parse("broker --max-packet-size 200000000").unwrap().limits();
+        assert!(large.origins.max_incomplete >= 2 * 200_000_000, "one address may have one of the largest packets");
+        let line = "broker --max-handshakes-per-address 0 --max-connecting-per-address 7 --max-incomplete-bytes 1 \
+            --max-messages-per-second 2 --max-bytes-per-second 3";
+        let limits = parse(line).unwrap().limits();
+        assert_eq!((limits.origins.max_handshakes, limits.origins.max_connecting), (None, NonZeroU32::new(7)));
+        assert_eq!(limits.origins.max_incomplete, 1);
+        assert_eq!((limits.rates.messages, limits.rates.bytes), (NonZeroU32::new(2), NonZeroU32::new(3)));
     }
 
     #[test]

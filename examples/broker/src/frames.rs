@@ -55,6 +55,8 @@ pub(crate) enum ProtocolError {
     Unmasked,
     /// A header with reserved bits or a reserved opcode, or one that does not fit the frames before.
     Header,
+    /// Too many bytes that are no payload before the client is accepted.
+    Flood,
 }
 
 impl ProtocolError {
@@ -63,6 +65,7 @@ impl ProtocolError {
         match self {
             Self::Text => 1003,
             Self::Unmasked | Self::Header => 1002,
+            Self::Flood => 1008,
         }
     }
 }
@@ -73,6 +76,7 @@ impl fmt::Display for ProtocolError {
             Self::Text => "a text frame, where only binary frames are allowed",
             Self::Unmasked => "a frame that is not masked",
             Self::Header => "a frame with a wrong header",
+            Self::Flood => "too many frames without payload before CONNECT",
         })
     }
 }
@@ -92,13 +96,17 @@ impl Frames {
         while read < bytes.len() {
             match &mut self.state {
                 State::Header { bytes: header, length } => {
-                    header[*length] = bytes[read];
-                    *length += 1;
-                    read += 1;
+                    let needed = header_length(&header[..*length]);
+                    let count = (needed - *length).min(bytes.len() - read);
+                    header[*length..*length + count].copy_from_slice(&bytes[read..read + count]);
+                    *length += count;
+                    read += count;
+                    if *length < header_length(&header[..*length]) {
+                        continue;
+                    }
                     let mut cursor = Cursor::new(&header[..*length]);
                     match FrameHeader::parse(&mut cursor) {
                         Ok(Some((header, length))) => self.begin(&header, length),
-                        Ok(None) if *length < MAX_HEADER => {}
                         Ok(None) | Err(_) => self.state = State::Failed(ProtocolError::Header),
                     }
                 }
@@ -140,6 +148,13 @@ impl Frames {
         }
     }
 
+    /// Fails with this error; no more input is taken.
+    pub(crate) fn fail(&mut self, error: ProtocolError) {
+        if !matches!(self.state, State::Closed | State::Failed(_)) {
+            self.state = State::Failed(error);
+        }
+    }
+
     /// Returns the payload of a PING that must be answered. Of several PINGs it is the last one, as RFC 6455 allows.
     pub(crate) const fn take_ping(&mut self) -> Option<Vec<u8>> {
         self.ping.take()
@@ -176,6 +191,21 @@ impl Frames {
         if kind == Control::Ping {
             self.ping = Some(payload);
         }
+    }
+}
+
+/// How long a header is that begins with these bytes, as far as they tell.
+const fn header_length(bytes: &[u8]) -> usize {
+    match bytes {
+        [_, second, ..] => {
+            let length = match *second & 0x7f {
+                126 => 2,
+                127 => 8,
+                _ => 0,
+            };
+            2 + length + if *second & 0x80 != 0 { 4 } else { 0 }
+        }
+        _ => 2,
     }
 }
 

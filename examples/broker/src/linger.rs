@@ -16,24 +16,26 @@ use tokio::time::Sleep;
 /// The time the peer has to read the last bytes, and after that to close its half.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Maximum number of discarded bytes: the size of the largest packet, because a client may be in the middle of sending
-/// the packet that was too large.
-const MAX_DISCARDED: usize = 256 << 20;
+/// Maximum number of discarded bytes of an accepted client: the size of the largest packet, because a client may be in the
+/// middle of sending the packet that was too large.
+pub(crate) const LARGEST_PACKET: usize = 256 << 20;
 
-/// Number of reads in a row before other tasks have their turn.
-const TURNS: usize = 16;
+/// Maximum number of bytes of others that are thrown away.
+pub(crate) const STRANGER: usize = 16 << 20;
 
 /// A stream that is being closed.
 pub(crate) struct Linger {
     is_shut: bool,
     has_ended: bool,
-    discarded: usize,
+    /// How many bytes more are thrown away.
+    room: usize,
     give_up: Pin<Box<Sleep>>,
 }
 
 impl Linger {
-    pub(crate) fn new() -> Self {
-        Self { is_shut: false, has_ended: false, discarded: 0, give_up: Box::pin(tokio::time::sleep(PATIENCE)) }
+    /// Throws away as many bytes as there is room for.
+    pub(crate) fn new(room: usize) -> Self {
+        Self { is_shut: false, has_ended: false, room, give_up: Box::pin(tokio::time::sleep(PATIENCE)) }
     }
 
     /// Continues to close: shuts the sending half down once all output is written, reads, and is ready when the peer
@@ -56,12 +58,13 @@ impl Linger {
             }
         }
         // Reads also before all output is written: a peer that only writes would take no output otherwise.
-        while !self.has_ended {
+        // One read is one turn.
+        if !self.has_ended {
             match self.poll_discard(stream, buffer, context) {
-                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(true)) => context.waker().wake_by_ref(),
                 Poll::Ready(Ok(false)) => self.has_ended = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending => break,
+                Poll::Pending => {}
             }
         }
         if self.is_shut && self.has_ended {
@@ -77,25 +80,23 @@ impl Linger {
         buffer: &mut [u8],
         context: &mut Context<'_>,
     ) -> Poll<io::Result<bool>> {
-        for _ in 0..TURNS {
-            let mut buffer = ReadBuf::new(buffer);
-            ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
-            let count = buffer.filled().len();
-            if count == 0 {
-                return Poll::Ready(Ok(false));
-            }
-            self.discarded += count;
-            if self.discarded > MAX_DISCARDED {
-                return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
-            }
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+        let count = buffer.filled().len();
+        let Some(room) = self.room.checked_sub(count) else {
+            return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+        };
+        self.room = room;
+        Poll::Ready(Ok(count != 0))
     }
 }
 
 /// Closes a stream that has no output left.
-pub(crate) async fn close<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, buffer: &std::cell::RefCell<Box<[u8]>>) {
-    let mut linger = Linger::new();
+pub(crate) async fn close<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    buffer: &std::cell::RefCell<Box<[u8]>>,
+    room: usize,
+) {
+    let mut linger = Linger::new(room);
     poll_fn(|context| linger.poll(stream, &mut buffer.borrow_mut(), true, context)).await;
 }

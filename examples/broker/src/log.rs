@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::Subscriber;
-use tracing::field::Field;
+use tracing::field::{Field, display};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
@@ -57,6 +57,18 @@ pub(crate) fn start() -> io::Result<Flush> {
         }
     })?;
     Ok(Flush(queue))
+}
+
+/// Logs panics. The standard library would write them to standard error at once: it would wait for a pipe that nobody reads,
+/// and would not escape what a peer has sent.
+pub(crate) fn take_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(display);
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|it| &**it));
+        let why = text.unwrap_or("of unknown kind");
+        tracing::error!(place, why, "a panic");
+    }));
 }
 
 fn subscriber(queue: Queue, filter: EnvFilter, with_ansi: bool) -> impl Subscriber + Send + Sync {

@@ -11,18 +11,29 @@ mod access;
 mod acl;
 mod address;
 mod arguments;
+mod checks;
 mod connection;
+#[cfg(test)]
+#[path = "../../../tests/common/counting.rs"]
+mod counting;
 mod driver;
 mod drops;
+mod fair;
 mod frames;
+#[cfg(test)]
+mod hostile;
 mod lines;
 mod linger;
 mod listener;
 mod log;
+mod origin;
 mod password;
+mod rate;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod tls;
+mod turns;
 mod users;
 mod websocket;
 
@@ -60,6 +71,7 @@ fn main() -> ExitCode {
 
 fn start(arguments: Arguments) -> Result<()> {
     let _flush = log::start()?;
+    log::take_panics();
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!(%error, "as many files may be open as before");
     }
@@ -71,24 +83,28 @@ fn start(arguments: Arguments) -> Result<()> {
 }
 
 async fn run(arguments: Arguments) -> Result<()> {
-    let (access, checks) = Access::new(arguments.rights()?);
-    let driver = Rc::new(Driver::new(Broker::new(arguments.config(), access)));
+    let access = Access::new(arguments.rights()?);
+    let driver = Rc::new(Driver::new(Broker::new(arguments.config(), access), arguments.limits()));
     // A program that reads the addresses may send a signal at once, so the handlers are installed first.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut status = signal(SignalKind::user_defined1())?;
     let mut listeners = JoinSet::new();
     for listener in listener::bind_all(&arguments).await? {
         listeners.spawn_local(listener.run(Rc::clone(&driver)));
     }
     let mut services = JoinSet::new();
-    services.spawn_local(Driver::keep_time(Rc::clone(&driver)));
-    services.spawn_local(Driver::check_passwords(Rc::clone(&driver), checks));
+    services.spawn_local(Driver::run(Rc::clone(&driver)));
     let mut drops = Drops::default();
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + drops::INTERVAL, drops::INTERVAL);
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            () = tokio::time::sleep(drops::INTERVAL) => drops.tell(&driver),
-            // These tasks end by a panic only. A broker without timers or without a listener must not go on.
+            _ = status.recv() => drops::tell_status(&driver),
+            _ = ticks.tick() => {
+                drops.tell(&driver);
+            }
+            // These tasks end by a panic only. A broker without turns or without a listener must not go on.
             Some(end) = services.join_next() => fail(end)?,
             Some(end) = listeners.join_next() => fail(end)?,
         }
@@ -97,7 +113,9 @@ async fn run(arguments: Arguments) -> Result<()> {
     listeners.shutdown().await; // no more connections are accepted
     driver.shut_down();
     let _ = tokio::time::timeout(FAREWELL, driver.all_closed()).await;
-    drops.tell(&driver);
+    if !drops.tell(&driver) {
+        drops::tell_status(&driver);
+    }
     Ok(())
 }
 

@@ -14,7 +14,6 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -22,32 +21,49 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::access::{Access, Rights};
 use crate::acl::Acl;
-use crate::driver::Driver;
+use crate::driver::{Driver, Limits};
 use crate::listener::{Listener, Transport};
 use crate::log;
+use crate::origin::OriginLimits;
+use crate::rate::Rates;
 use crate::tls;
 use crate::tls::tests::testdata;
 use crate::users::Users;
 
 /// The maximum time a test waits for an event.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// DISCONNECT of 5.0 with Malformed Packet, and CONNACKs of 5.0 and 3.1.1 with Bad User Name or Password.
 const MALFORMED: &[u8] = b"\xe0\x01\x81";
 const BAD_PASSWORD: &[u8] = b"\x20\x03\x00\x86\x00";
 const BAD_PASSWORD_311: &[u8] = b"\x20\x02\x00\x04";
-const CONNACK_311: &[u8] = b"\x20\x02\x00\x00";
+pub(crate) const CONNACK_311: &[u8] = b"\x20\x02\x00\x00";
 const NOT_AUTHORIZED_311: &[u8] = b"\x20\x02\x00\x05";
 
+/// The limits of the driver, high enough for a test that is not about them.
+pub(crate) fn limits() -> Limits {
+    let origins =
+        OriginLimits { max_handshakes: None, max_connecting: None, max_connections: None, max_incomplete: 1 << 30 };
+    Limits { origins, rates: Rates::default(), checks: 1, max_wait: PATIENCE }
+}
+
 /// Runs a test with a broker.
-fn with<F: Future<Output = ()>>(config: ServerConfig, rights: Rights, test: impl FnOnce(Rc<Driver>) -> F) {
+pub(crate) fn with<F: Future<Output = ()>>(config: ServerConfig, rights: Rights, test: impl FnOnce(Rc<Driver>) -> F) {
+    with_limits(limits(), config, rights, test);
+}
+
+/// Runs a test with a broker and with limits of its driver.
+pub(crate) fn with_limits<F: Future<Output = ()>>(
+    limits: Limits,
+    config: ServerConfig,
+    rights: Rights,
+    test: impl FnOnce(Rc<Driver>) -> F,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let config = BrokerConfig { server: config, ..BrokerConfig::default() };
-    let (access, checks) = Access::new(rights);
-    let driver = Rc::new(Driver::new(Broker::new(config, access)));
+    let driver = Rc::new(Driver::new(Broker::new(config, Access::new(rights)), limits));
     let run = async {
-        tokio::task::spawn_local(Driver::check_passwords(Rc::clone(&driver), checks));
-        tokio::task::spawn_local(Driver::keep_time(Rc::clone(&driver)));
+        tokio::task::spawn_local(Driver::run(Rc::clone(&driver)));
         tokio::time::timeout(PATIENCE, test(Rc::clone(&driver))).await.unwrap();
         driver.broker.borrow().assert_consistent();
     };
@@ -55,7 +71,7 @@ fn with<F: Future<Output = ()>>(config: ServerConfig, rights: Rights, test: impl
     runtime.shutdown_background();
 }
 
-async fn listen(driver: &Rc<Driver>, transport: Transport) -> SocketAddr {
+pub(crate) async fn listen(driver: &Rc<Driver>, transport: Transport) -> SocketAddr {
     let listener = Listener::on_a_free_port(transport).await;
     let address = listener.address();
     tokio::task::spawn_local(listener.run(Rc::clone(driver)));
@@ -63,7 +79,7 @@ async fn listen(driver: &Rc<Driver>, transport: Transport) -> SocketAddr {
 }
 
 /// The users of a file written by mosquitto_passwd, see `testdata/passwd`.
-fn users() -> Rights {
+pub(crate) fn users() -> Rights {
     Rights { users: Some(Users::read(&testdata("passwd")).unwrap()), ..Rights::default() }
 }
 
@@ -71,13 +87,16 @@ fn acl(text: &str) -> Option<Acl> {
     Some(Acl::parse(text).unwrap())
 }
 
-fn acceptor(client_ca: bool) -> Transport {
+pub(crate) fn acceptor(client_ca: bool) -> Transport {
     let ca = client_ca.then(|| testdata("ca.pem"));
     Transport::Tls(tls::acceptor(&testdata("server.pem"), &testdata("server.key"), ca.as_deref()).unwrap())
 }
 
 /// Connects over TLS, with the certificate of this name.
-async fn connect_tls(address: SocketAddr, certificate: Option<&str>) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn connect_tls(
+    address: SocketAddr,
+    certificate: Option<&str>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(testdata("ca.pem")).unwrap()).unwrap();
     let builder = ClientConfig::builder().with_root_certificates(roots);
@@ -94,7 +113,7 @@ async fn connect_tls(address: SocketAddr, certificate: Option<&str>) -> std::io:
 }
 
 /// Connects over WebSocket and completes the handshake.
-async fn connect_websocket(address: SocketAddr) -> TcpStream {
+pub(crate) async fn connect_websocket(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
@@ -108,7 +127,7 @@ async fn connect_websocket(address: SocketAddr) -> TcpStream {
 }
 
 /// A frame of a client with this first byte and payload. The mask is zero, so that the payload is readable.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first, 0x80 | 127];
     bytes.extend((payload.len() as u64).to_be_bytes());
     bytes.extend([0; 4]);
@@ -117,7 +136,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A CONNECT, with a user name and a password if there are any.
-fn connect(version: u8, client: &str, user: Option<&str>, password: Option<&str>) -> Vec<u8> {
+pub(crate) fn connect(version: u8, client: &str, user: Option<&str>, password: Option<&str>) -> Vec<u8> {
     let flags = 0x02 | u8::from(user.is_some()) << 7 | u8::from(password.is_some()) << 6;
     let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', version, flags, 0, 60];
     if version == 5 {
@@ -130,7 +149,7 @@ fn connect(version: u8, client: &str, user: Option<&str>, password: Option<&str>
     packet(0x10, &body)
 }
 
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     let mut length = body.len();
     while length > 127 {
@@ -142,17 +161,17 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
     let topic_length = (topic.len() as u16).to_be_bytes();
     packet(0x30, &[&topic_length, topic.as_bytes(), payload].concat())
 }
 
-fn subscribe(filter: &str) -> Vec<u8> {
+pub(crate) fn subscribe(filter: &str) -> Vec<u8> {
     packet(0x82, &[&[0, 1], &(filter.len() as u16).to_be_bytes()[..], filter.as_bytes(), &[0]].concat())
 }
 
 /// Sends all these bytes before it reads, and then reads up to the end, which must not be a reset.
-async fn talk<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, first: &[u8], after: usize) -> Vec<u8> {
+pub(crate) async fn talk<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, first: &[u8], after: usize) -> Vec<u8> {
     stream.write_all(first).await.unwrap();
     for _ in 0..after {
         stream.write_all(&[0x5a; 1 << 16]).await.expect("it is taken although it means nothing any more");
@@ -166,7 +185,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, first: &[u8], a
 }
 
 /// Waits until the broker has closed all streams.
-async fn all_closed(driver: &Rc<Driver>) {
+pub(crate) async fn all_closed(driver: &Rc<Driver>) {
     while driver.streams() != 0 {
         tokio::task::yield_now().await;
     }
@@ -342,13 +361,8 @@ fn a_slow_password_does_not_delay_others() {
 /// Clients whose passwords cannot be checked in time, because there are too many of them, do not wait for ever.
 #[test]
 fn a_password_check_that_waits_too_long_is_refused() {
-    let (access, checks) = Access::new(users());
-    let driver = Rc::new(Driver::new(Broker::new(BrokerConfig::default(), access)));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(LocalSet::new().run_until(async {
-        let no_turns = Rc::new(Semaphore::new(0));
-        let wait = Duration::from_millis(50);
-        tokio::task::spawn_local(Driver::check_passwords_in_turn(Rc::clone(&driver), checks, no_turns, wait));
+    let no_turns = Limits { checks: 0, max_wait: Duration::from_millis(50), ..limits() };
+    with_limits(no_turns, ServerConfig::default(), users(), async |driver| {
         let address = listen(&driver, Transport::Tcp).await;
         for (version, busy) in [(4, &b"\x20\x02\x00\x03"[..]), (5, b"\x20\x03\x00\x88\x00")] {
             let mut stream = TcpStream::connect(address).await.unwrap();
@@ -356,7 +370,7 @@ fn a_password_check_that_waits_too_long_is_refused() {
             let answer = talk(&mut stream, &request, 0);
             assert_eq!(tokio::time::timeout(PATIENCE, answer).await.unwrap(), busy);
         }
-    }));
+    });
 }
 
 /// Packets that are allowed over TCP are allowed over WebSocket: many in one frame, one in many frames, all of them in

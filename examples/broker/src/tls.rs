@@ -13,6 +13,9 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::access::Identity;
 
+/// Maximum number of bytes that TLS holds because a client does not read them.
+pub(crate) const BUFFER: usize = 64 * 1024;
+
 /// Accepts TLS with this certificate. With `client_ca`, clients need a certificate signed by one of those in the file.
 pub(crate) fn acceptor(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<TlsAcceptor> {
     let chain = certificates(cert)?;

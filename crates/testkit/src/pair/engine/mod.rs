@@ -155,9 +155,10 @@ impl EngineServer {
 
     /// Returns whether the client is connected and no message to it is queued or in flight.
     pub fn is_settled(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| {
-            session.is_connected() && session.packet_ids_in_use() == 0 && session.queued() == 0
-        }) && self.tickets.values().all(Option::is_some)
+        self.session
+            .as_ref()
+            .is_some_and(|session| session.is_connected() && session.packet_ids_in_use() == 0 && session.queued() == 0)
+            && self.tickets.values().all(Option::is_some)
     }
 
     /// Assigns the outcomes in the log to published messages.
