@@ -18,7 +18,7 @@ use crate::fair::{Fair, MemberIndex};
 use crate::origin::Principal;
 
 /// How long turns follow one another until events are looked for.
-const SLICE: Duration = Duration::from_millis(1);
+const SLICE: Duration = Duration::from_micros(250);
 
 /// The tasks.
 pub(crate) struct Turns {
