@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     /// Make only this attack; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) only: Vec<String>,
+    /// An attack that is known to succeed: its objections are told, and do not change the exit code; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) known: Vec<String>,
     /// Make small attacks, several at a time, for half a second each, or until enough is sent; memory, counters and life are
     /// judged, time is not
     #[arg(long)]
@@ -43,8 +46,8 @@ pub(crate) struct Arguments {
     /// Greatest latency of the innocent client
     #[arg(long, value_name = "MILLISECONDS", default_value = "50", value_parser = parse_milliseconds)]
     pub(crate) max_latency: Duration,
-    /// The memory that our broker is told it may use (--max-memory and --reserved-memory, a fifth of it); 160, and 32 with
-    /// --short, if nothing else is said
+    /// The memory that our broker is told it may use: two fifths are --max-memory, one each --reserved-memory,
+    /// --max-state-memory and --max-incomplete-bytes; 160, and 32 with --short, if nothing else is said
     #[arg(long, value_name = "MIB")]
     memory_limit: Option<u64>,
     /// Memory beyond 1.1 times the limit that is no objection: the system's allocator takes whole pages and keeps some. 0, and 4

@@ -78,12 +78,15 @@ impl Brokers {
     }
 
     fn start_ours(&self, needs_passwords: bool) -> Result<Broker> {
-        let reserve = self.memory_limit / 5;
+        // A fifth each for the reserve, for connections with sessions and subscriptions, and for incomplete packets.
+        let fifth = self.memory_limit / 5;
         let mut command = Command::new(&self.ours);
         command.args(["--listen", "127.0.0.1:0", "--tls", "127.0.0.1:0", "--ws", "127.0.0.1:0", "--sys-interval", "1"]);
         command.arg("--cert").arg(testdata("server.pem")).arg("--key").arg(testdata("server.key"));
-        command.arg("--max-memory").arg((self.memory_limit - reserve).to_string());
-        command.arg("--reserved-memory").arg(reserve.to_string());
+        command.arg("--max-memory").arg((self.memory_limit - 3 * fifth).to_string());
+        for option in ["--reserved-memory", "--max-state-memory", "--max-incomplete-bytes"] {
+            command.arg(option).arg(fifth.to_string());
+        }
         if needs_passwords {
             command.arg("--users").arg(testdata("passwd")).arg("--allow-anonymous");
         }
