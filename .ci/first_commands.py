@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that the commands which the README names first stay quick on a machine that has compiled nothing yet."""
+"""Checks that the first commands in the README stay quick on a machine without any compiled dependency."""
 
 import os
 import pathlib
@@ -10,13 +10,13 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MOST_CRATES = 15
-# A quarter of what it took when the demo was compiled with the dependencies of all examples, tests and benchmarks.
+# A quarter of the time when the demo was compiled with the dependencies of all examples, tests and benchmarks.
 MOST_SECONDS = 50
 NOT_FOR_TESTS = {"tokio", "rustls", "ring", "tungstenite"}
 
 
 def check_demo():
-    """The demo compiles few crates, and takes little processor time."""
+    """Checks that the demo compiles few crates in little processor time."""
     with tempfile.TemporaryDirectory(prefix="cold-") as target:
         command = ["cargo", "run", "--locked", "--release", "--example", "demo"]
         before = processor_seconds()
@@ -41,7 +41,7 @@ def processor_seconds():
 
 
 def check_tests():
-    """`cargo test` compiles no runtime and no TLS."""
+    """Checks that `cargo test` compiles no async runtime and no TLS."""
     command = ["cargo", "tree", "--locked", "--edges", "all", "--prefix", "none", "--format", "{p}"]
     listed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     found = NOT_FOR_TESTS & {line.split()[0] for line in listed.splitlines() if line}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks what is published: which files, how large, that no link of a README is dead, and that its tests pass."""
+"""Checks the published packages: their files, their size, the links in their READMEs, and that their tests pass."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MOST_BYTES = 300 * 1024
-# Everything in a package begins with one of these.
+# Every file of a package begins with one of these.
 BELONGS = ("src/", "examples/demo/", "Cargo.", ".cargo_vcs_info.json", "README.md", "CHANGELOG.md", "LICENSE-")
 
 
@@ -20,7 +20,7 @@ def cargo(*arguments, cwd=ROOT, **options):
 
 
 def check_links(package, readme, files):
-    """Every link of the README is absolute, or leads to a file of the package."""
+    """Checks that every link of the README is absolute or leads to a file of the package."""
     for target in re.findall(r"\]\(([^)\s]+)\)", readme.read_text()):
         if not re.match(r"https?://|#", target) and target.partition("#")[0] not in files:
             raise SystemExit(f"{package}: README.md links to {target}, which is not in the package")
@@ -40,7 +40,7 @@ def check_list(package, folder):
 
 
 def check_crate():
-    """The packed crate is small, and passes its tests where the repository is not."""
+    """Checks that the packed crate is small, and that it passes its tests outside of the repository."""
     cargo("package", "--locked", "--allow-dirty", "--no-verify", "-p", "mqtt-sansio")
     meta = cargo("metadata", "--locked", "--no-deps", "--format-version", "1", stdout=subprocess.PIPE, text=True).stdout
     target = pathlib.Path(re.search(r'"target_directory":"([^"]+)"', meta).group(1))

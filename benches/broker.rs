@@ -1,15 +1,15 @@
-//! What routing costs, and what a session weighs: measured through the public interface of the broker, and printed beside
-//! what is wanted.
+//! The time of routing and the size of a session, measured through the public interface of the broker and printed
+//! beside the targets.
 //!
 //! ```console
 //! $ cargo bench --bench broker              # everything
 //! $ cargo bench --bench broker -- --test    # small, to see that it works
 //! ```
 //!
-//! Each time is from the bytes of a PUBLISH to the bytes for its subscribers, taken: decoding, the policy, routing and
-//! encoding are in it. It is the median of several rounds.
+//! Each time covers the way from the bytes of a PUBLISH to the bytes taken for its subscribers: decoding, the policy,
+//! routing and encoding. It is the median of several rounds.
 
-// The broker is told the time; the benchmark has to read it.
+// The broker is given the time, so the benchmark must read the clock.
 #![allow(clippy::disallowed_types)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::Instant as Clock;
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin, Secret};
 use mqtt_sansio::codec::{Connect, ConnectProperties, PacketId, Publish, Subscribe, Subscription};
 use mqtt_sansio::{Instant, QoS, TopicName, Version};
 
@@ -26,23 +26,23 @@ struct Counting;
 
 static ALLOCATED: AtomicIsize = AtomicIsize::new(0);
 
-// SAFETY: every call goes to the system's allocator as it is.
+// SAFETY: every call is passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATED.fetch_add(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller keeps the rules.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         ALLOCATED.fetch_sub(layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller keeps the rules.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATED.fetch_add(size as isize - layout.size() as isize, Ordering::Relaxed);
-        // SAFETY: the caller keeps the rules.
+        // SAFETY: the caller upholds the contract.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -50,11 +50,11 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The time as the broker is told it: it stands still.
+/// The time given to the broker, which stands still.
 const NOW: Instant = Instant::from_micros(1);
 const PAYLOAD: [u8; 64] = [b'x'; 64];
 
-/// A broker and the bytes that clients send it.
+/// A broker and the packets of its clients.
 struct Stage {
     broker: Broker<AllowAll>,
     version: Version,
@@ -62,11 +62,12 @@ struct Stage {
 
 impl Stage {
     fn new(version: Version) -> Self {
-        let config = BrokerConfig { seed: 7, max_subscriptions_per_session: u32::MAX, ..BrokerConfig::default() };
+        let secret = Secret::new([7; 16]);
+        let config = BrokerConfig { max_subscriptions_per_session: u32::MAX, ..BrokerConfig::new(secret) };
         Self { broker: Broker::new(config, AllowAll), version }
     }
 
-    /// A client that is connected, and whose session stays when it is not.
+    /// Connects a client whose session outlives its connection.
     fn connect(&mut self, name: &str) -> ConnectionId {
         let session_expiry_interval = (self.version == Version::V5).then_some(u32::MAX);
         let connect = Connect {
@@ -83,7 +84,7 @@ impl Stage {
     }
 
     fn subscribe(&mut self, id: ConnectionId, filters: &[String]) {
-        // In packets of a usual size.
+        // Packets of a usual size.
         for filters in filters.chunks(100) {
             let subscriptions: Vec<_> =
                 filters.iter().map(|filter| Subscription::new(filter, QoS::ExactlyOnce).expect("a filter")).collect();
@@ -111,7 +112,7 @@ impl Stage {
         assert!(input.is_empty(), "everything is taken");
     }
 
-    /// Takes what is to be written; how many bytes that was.
+    /// Takes all output and returns its size in bytes.
     fn take_output(&mut self) -> usize {
         let mut taken = 0;
         while let Some(id) = self.broker.next_ready() {
@@ -132,8 +133,8 @@ impl Stage {
     }
 }
 
-/// Messages to one of so many subscriptions: a third of them exact, a third with `+`, a third with `#`, which belong to a
-/// thousand sessions.
+/// Messages that each match one of many subscriptions: a third of the filters are exact, a third have `+`, a third have
+/// `#`. They belong to a thousand sessions.
 struct Routing {
     stage: Stage,
     publisher: ConnectionId,
@@ -170,8 +171,7 @@ impl Routing {
         Self { stage, publisher, packets }
     }
 
-    /// The time for one message, in nanoseconds, in the second of two rounds: in the first the caches still hold what was
-    /// measured before.
+    /// The time for one message in nanoseconds, in the second of two rounds: the first one fills the caches.
     fn measure(&mut self) -> f64 {
         self.run();
         self.run()
@@ -180,7 +180,7 @@ impl Routing {
     fn run(&mut self) -> f64 {
         let before = self.stage.broker.counters().messages_forwarded;
         let start = Clock::now();
-        // As many at a time as come with one read.
+        // As many packets at a time as arrive with one read.
         for batch in self.packets.chunks(100) {
             for packet in batch {
                 self.stage.give(self.publisher, packet);
@@ -194,8 +194,8 @@ impl Routing {
     }
 }
 
-/// The time for a message to one of few subscriptions, to one of many, and their ratio. They take turns, so that whatever
-/// else the machine does concerns both.
+/// The times for a message with few and with many subscriptions, and their ratio. Both are measured in turns, so that
+/// other load on the machine affects both.
 fn route(version: Version, few: u32, many: u32, messages: u32) -> (f64, f64, f64) {
     let mut stages = [few, many].map(|subscriptions| Routing::new(version, subscriptions, messages));
     let rounds: Vec<_> = (0..ROUNDS).map(|_| stages.each_mut().map(Routing::measure)).collect();
@@ -203,7 +203,7 @@ fn route(version: Version, few: u32, many: u32, messages: u32) -> (f64, f64, f64
     (of(|[few, _]| *few), of(|[_, many]| *many), of(|[few, many]| many / few))
 }
 
-/// One message to so many subscribers of its topic, in nanoseconds for each of them.
+/// The time of one message per subscriber of its topic, in nanoseconds.
 fn fan_out(version: Version, subscribers: u32, messages: u32) -> f64 {
     let mut stage = Stage::new(version);
     for subscriber in 0..subscribers {
@@ -223,7 +223,7 @@ fn fan_out(version: Version, subscribers: u32, messages: u32) -> f64 {
     median(rounds)
 }
 
-/// What so many sessions weigh, each with a subscription of its own and without a connection, in bytes for each of them.
+/// The size in bytes of a session with a subscription of its own and without a connection.
 fn idle_sessions(version: Version, sessions: u32) -> f64 {
     let before = ALLOCATED.load(Ordering::Relaxed);
     let mut stage = Stage::new(version);
@@ -246,7 +246,7 @@ fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Prints a figure beside what is wanted.
+/// Prints a figure beside its target.
 fn report(what: &str, measured: f64, unit: &str, wanted: f64) {
     let verdict = if measured <= wanted { "" } else { "  missed" };
     println!("{what:<66} {measured:>8.2} {unit:<5} at most {wanted:>7.1}{verdict}");

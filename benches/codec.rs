@@ -1,7 +1,6 @@
-//! Decode and encode of every kind of packet, and of a mixed stream: `cargo bench --bench codec`.
+//! Decode and encode of every packet type, and of a mixed stream: `cargo bench --bench codec`.
 //!
-//! All frames come out of this crate's own encoder, from the packets in [`packets_of`]. `benches/peers` compares with
-//! other codecs.
+//! All frames are encoded by this crate from the packets in [`packets_of`]. `benches/peers` compares with other codecs.
 
 #![allow(missing_docs)] // `criterion_group!` makes a public function
 
@@ -20,7 +19,7 @@ use mqtt_sansio::{PacketId, QoS, TopicFilter, TopicName, Utf8Str, Version};
 
 const VERSIONS: [Version; 2] = [Version::V311, Version::V5];
 
-/// What a TCP segment carries in an Ethernet frame.
+/// The payload of a TCP segment in an Ethernet frame.
 const CHUNK: usize = 1460;
 
 fn text(text: &'static str) -> Utf8Str<'static> {
@@ -35,7 +34,7 @@ fn id(id: u16) -> PacketId {
     PacketId::new(id).unwrap()
 }
 
-/// Entries that live as long as the program, which is what the packets of a table need.
+/// A list that lives as long as the program, which the packets of a table need.
 fn list<T>(entries: Vec<T>) -> List<'static, T> {
     List::from(&*entries.leak())
 }
@@ -61,7 +60,7 @@ fn publish(payload_len: usize) -> Publish<'static> {
     }
 }
 
-/// The packets, by name, that can be sent in a version.
+/// The packets of a version, by name.
 fn packets_of(version: Version) -> Vec<(&'static str, Packet<'static>)> {
     let is_v5 = version == Version::V5;
     let connect = Connect {
@@ -122,7 +121,7 @@ fn packets_of(version: Version) -> Vec<(&'static str, Packet<'static>)> {
     packets
 }
 
-/// Adds what 5.0 has to offer.
+/// Adds the properties of 5.0.
 fn with_properties(mut connect: Connect<'static>) -> Connect<'static> {
     connect.properties = ConnectProperties {
         session_expiry_interval: Some(3600),
@@ -147,7 +146,7 @@ fn with_properties(mut connect: Connect<'static>) -> Connect<'static> {
     connect
 }
 
-/// The packets that only 5.0 has, or only with properties.
+/// The packets that exist in 5.0 only, or only there with properties.
 fn packets_of_v5() -> Vec<(&'static str, Packet<'static>)> {
     let publish_properties = PublishProperties {
         payload_format_indicator: Some(PayloadFormat::Utf8),
@@ -203,7 +202,7 @@ fn encoded(packet: &Packet<'_>, version: Version) -> Vec<u8> {
     frame
 }
 
-/// A group of short benchmarks: there are many of them.
+/// A group with short measurements, because there are many benchmarks.
 fn group<'c>(criterion: &'c mut Criterion, what: &str, version: Version) -> BenchmarkGroup<'c, WallTime> {
     let mut group = criterion.benchmark_group(format!("{what}/{version}"));
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
@@ -227,7 +226,7 @@ fn decode(criterion: &mut Criterion) {
     }
 }
 
-/// Into a slice, and into a `Vec` that is emptied each time.
+/// Encodes into a slice, and into a `Vec` that is cleared each time.
 fn encode(criterion: &mut Criterion) {
     for version in VERSIONS {
         let mut out = vec![0; 128 * 1024];
@@ -256,7 +255,7 @@ fn encode(criterion: &mut Criterion) {
     }
 }
 
-/// A PUBLISH whose payload is sent from where it lies.
+/// A PUBLISH whose payload is not copied.
 fn encode_head(criterion: &mut Criterion) {
     for version in VERSIONS {
         let mut out = Vec::with_capacity(1024);

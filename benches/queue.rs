@@ -1,12 +1,12 @@
-//! What a full queue costs: a publish that is refused, one that drops the oldest message, messages that expire, and one that is
-//! withdrawn. None of them depends on how much waits.
+//! The cost of a full queue: a publish that is refused, one that drops the oldest message, messages that expire, and a
+//! message that is withdrawn. None of them depends on the number of queued messages.
 //!
 //! ```console
 //! $ cargo bench --bench queue
 //! $ cargo bench --bench queue -- --test    # once, to see that it works
 //! ```
 
-#![allow(missing_docs)] // of what the macros of criterion make
+#![allow(missing_docs)] // for the functions that the macros of criterion define
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mqtt_sansio::client::{ClientConfig, ClientSession};
@@ -20,13 +20,13 @@ fn message(expires_after: Option<u32>) -> Message<'static> {
     Message::new("site/device/temperature", "21.5").qos(QoS::AtLeastOnce).properties(properties)
 }
 
-/// A client without a connection that keeps as many messages as it may.
+/// A client without a connection whose queue is full.
 fn full(size: u32, overflow: Overflow, expires_after: Option<u32>) -> (ClientSession, Vec<Token>) {
     let config = ClientConfig { max_stored: size, max_stored_bytes: u32::MAX, overflow, ..ClientConfig::default() };
     let mut client = ClientSession::new(config);
     let tokens =
         (0..size).map(|_| client.publish(Instant::EPOCH, &message(expires_after)).expect("there is room")).collect();
-    client.poll(Instant::EPOCH, &mut &[][..]);
+    client.poll_timeout(Instant::EPOCH);
     (client, tokens)
 }
 
@@ -41,7 +41,7 @@ fn queues(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("oldest dropped", size), |bencher| {
             bencher.iter(|| {
                 client.publish(Instant::EPOCH, &message(Some(3600))).expect("the oldest makes room");
-                client.poll(Instant::EPOCH, &mut &[][..]).is_some()
+                client.poll_timeout(Instant::EPOCH).is_some()
             });
         });
         let (client, tokens) = full(size, Overflow::Refuse, Some(3600));
@@ -59,7 +59,7 @@ fn queues(criterion: &mut Criterion) {
             bencher.iter_batched_ref(
                 || client.clone(),
                 |client| {
-                    while client.poll(Instant::from_micros(10_000_000), &mut &[][..]).is_some() {}
+                    while client.poll_timeout(Instant::from_micros(10_000_000)).is_some() {}
                     assert_eq!(client.queued(), 0);
                 },
                 BatchSize::PerIteration,

@@ -17,7 +17,7 @@ SENDERS = {"either": 0, "client_to_server": 1, "server_to_client": 2}
 
 
 def main():
-    # The bytes of the `ops` are choices and no packets: they begin with their regressions alone.
+    # The bytes of the `ops` targets are choices, not packets, so their only seeds are regressions.
     seeds = {
         "broker_ops": [],
         "client_ops": [],
@@ -41,7 +41,7 @@ def main():
 
 
 def settings(version, sender):
-    """The byte that stands for a version and a sender, without further limits."""
+    """Returns the byte that selects a version and a sender, without further limits."""
     return VERSIONS.index(version) + 3 * sender
 
 
@@ -63,7 +63,7 @@ def add_capture(seeds, stream, choice):
 
 
 def packets(stream):
-    """The packets of a stream, the last one perhaps unfinished."""
+    """Yields the packets of a stream, the last one possibly incomplete."""
     while stream:
         size = 2
         for index, byte in enumerate(stream[1:5]):
@@ -85,7 +85,7 @@ def add_topics(seeds, topics):
 
 
 def encode(text):
-    """As far as it goes: the fuzzer needs no seeds of 65,535 bytes."""
+    """Encodes as much as possible: the fuzzer needs no seeds of 65,535 bytes."""
     return text.encode()[:4096]
 
 
@@ -93,7 +93,7 @@ def write(target, inputs):
     folder = HERE / "corpus" / target
     folder.mkdir(parents=True, exist_ok=True)
     for data in inputs:
-        # Named as libFuzzer names what it finds, so that nothing is there twice.
+        # Named as libFuzzer names its findings, so that no input is stored twice.
         (folder / hashlib.sha1(data).hexdigest()).write_bytes(data)
     for path in sorted((HERE / "regressions" / target).iterdir()):
         if path.name != ".gitkeep":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the vectors. `generate.py --check` writes nothing and fails when a file differs from what it would write."""
+"""Writes the vectors. `generate.py --check` writes nothing, and fails if a file differs from the generated one."""
 
 import pathlib
 import sys

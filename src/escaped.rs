@@ -1,12 +1,12 @@
-//! How `Debug` shows payloads.
+//! The `Debug` output of payloads.
 
 use core::fmt;
 
 /// Maximum number of bytes of a payload that `Debug` prints.
 const MAX_PRINTED: usize = 64;
 
-/// The content of a message. `Debug` prints it as an escaped text; a long one is cut and its length added, so that no
-/// payload fills a log.
+/// The payload of a message. `Debug` prints it as escaped text. A long payload is cut and its length added, so that no
+/// message fills a log.
 #[derive(Clone, Copy)]
 pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
 

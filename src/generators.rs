@@ -26,8 +26,8 @@
 //! In a property test, let the framework make a `Vec<u8>` for [`Unstructured`]: shrinking the bytes shrinks the
 //! packets. Exhausted data is read as zeros, and makes the smallest values.
 //!
-//! The crate `arbitrary` is part of this module's interface: a new major version of it is a new major version of this
-//! crate.
+//! The crate `arbitrary` is part of this module's interface: a new major version of it means a new major version of
+//! this crate.
 
 use core::num::{NonZeroU16, NonZeroU32};
 use std::vec::Vec;
@@ -44,7 +44,7 @@ use crate::codec::{
 use crate::text::{MAX_LEN, Utf8Str};
 use crate::topic::{TopicError, TopicFilter, TopicName};
 
-/// Makes a packet of any type that `sender` may send in `version`, and passes it to a closure.
+/// Generates a packet of any type that `sender` may send in `version`, and passes it to a closure.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ pub fn with_packet<R>(
 
 /// The memory for the lists of a generated packet: its subscriptions, reason codes, user properties.
 ///
-/// It holds one packet at a time: making the next one overwrites its lists.
+/// It stores one packet at a time: generating the next one overwrites its lists.
 ///
 /// ```
 /// use mqtt_sansio::{Version, generators::Lists};
@@ -87,7 +87,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn packet(&mut self, u: &mut Unstructured<'a>, version: Version, sender: Sender) -> Result<Packet<'_>> {
         let possible: Vec<_> = PacketType::ALL.into_iter().filter(|&kind| exists(kind, version, sender)).collect();
         self.packet_of(*u.choose(&possible)?, u, version, sender)
@@ -131,7 +131,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn connect(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<Connect<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -164,7 +164,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn conn_ack(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<ConnAck<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -174,7 +174,7 @@ impl<'a> Lists<'a> {
         };
         // Half of them are Success, so that there are sessions.
         let reason_code = if u.arbitrary()? { *codes } else { ConnAckReasonCode::Success };
-        // [MQTT-3.2.2-6]; in 3.1 the flag is reserved.
+        // [MQTT-3.2.2-6]. In 3.1 the flag is reserved.
         let may_be_present = version != Version::V31 && reason_code == ConnAckReasonCode::Success;
         Ok(ConnAck {
             session_present: may_be_present && u.arbitrary()?,
@@ -187,7 +187,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn publish(&mut self, u: &mut Unstructured<'a>, version: Version, sender: Sender) -> Result<Publish<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -212,7 +212,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn subscribe(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<Subscribe<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -231,7 +231,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn sub_ack(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<SubAck<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -251,7 +251,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn unsubscribe(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<Unsubscribe<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -267,7 +267,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn unsub_ack(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<UnsubAck<'_>> {
         let properties = has_properties(u, version)?;
         fill(&mut self.user_properties, u, properties)?;
@@ -286,7 +286,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn disconnect(&mut self, u: &mut Unstructured<'a>, version: Version, sender: Sender) -> Result<Disconnect<'_>> {
         if version != Version::V5 {
             return Ok(Disconnect::default());
@@ -310,7 +310,7 @@ impl<'a> Lists<'a> {
     ///
     /// # Errors
     ///
-    /// As [`with_packet`].
+    /// Those of [`with_packet`].
     pub fn auth(&mut self, u: &mut Unstructured<'a>) -> Result<Auth<'_>> {
         // Without an Authentication Method there is only the short form of Success (section 3.15.2.1).
         if !has_properties(u, Version::V5)? {
@@ -335,7 +335,7 @@ macro_rules! acks {
                 ///
                 /// # Errors
                 ///
-                /// As [`with_packet`].
+                /// Those of [`with_packet`].
                 pub fn $function(&mut self, u: &mut Unstructured<'a>, version: Version) -> Result<$packet<'_>> {
                     let packet = $packet::new(packet_id(u)?);
                     if version != Version::V5 {
@@ -583,7 +583,7 @@ static LONG_TEXT: [u8; MAX_LEN] = {
     bytes
 };
 
-/// Makes a text of up to 65,535 bytes; short ones are more frequent.
+/// Makes a text of up to 65,535 bytes; short ones are more frequent than long ones.
 fn long_text(u: &mut Unstructured<'_>) -> Result<&'static str> {
     let len: u16 = u.int_in_range(1..=u16::MAX)?;
     let len = usize::from(len >> u.int_in_range(0..=9)?);

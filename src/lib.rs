@@ -1,19 +1,25 @@
-//! The MQTT protocol, versions 3.1, 3.1.1 and 5.0, as pure functions and state machines: bytes and time go in, actions and
-//! bytes come out.
+#![cfg_attr(all(feature = "std", feature = "broker"), doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(all(feature = "std", feature = "broker")),
+    doc = "The MQTT protocol, versions 3.1, 3.1.1 and 5.0, without any I/O. The README describes the crate with all its features."
+)]
 //!
-//! The crate opens no socket, reads no clock and starts no thread. The program that embeds it brings the transport: TCP,
-//! TLS, WebSocket, QUIC, a serial line, a simulator.
+//! ## Modules
 //!
 //! - [`codec`]: decodes and encodes packets. Needs neither the standard library nor an allocator.
 //! - [`client`]: [`ClientSession`](client::ClientSession), a client and its session across all its connections.
 //! - [`server`]: [`Acceptor`](server::Acceptor), which authenticates a client, and
 //!   [`ServerSession`](server::ServerSession), the server's part of a session.
-//! - [`broker`]: [`Broker`](broker::Broker), which routes messages between many sessions.
-//! - [`TopicName`] and [`TopicFilter`]: topics, and which filter matches which name.
+//! - [`broker`]: [`Broker`](broker::Broker), which routes messages between many sessions, under a
+//!   [`Policy`](broker::Policy).
+//! - The root has the types that these modules share: [`Message`] and [`ReceivedMessage`], [`Token`] and [`Outcome`],
+//!   [`Will`], [`TopicName`] and [`TopicFilter`], [`Instant`], and the errors of the commands.
 //!
-//! # The loop around an engine
+//! ## The loop around a session
 //!
-//! [`ClientSession`](client::ClientSession) and [`ServerSession`](server::ServerSession) are driven by the same calls:
+//! [`ClientSession`](client::ClientSession) and [`ServerSession`](server::ServerSession) are driven by the same calls.
+//! `poll` takes complete packets from the input and leaves an incomplete one, which the caller passes again together
+//! with the bytes that follow:
 //!
 //! ```
 //! # #[cfg(feature = "std")] {
@@ -39,32 +45,22 @@
 //! # }
 //! ```
 //!
-//! A [`Broker`](broker::Broker) has many connections, and so a loop of its own: see there.
+//! Three rules cover all sessions and acceptors:
 //!
-//! # Features
+//! - Call `poll` until it returns `None`: after each read, after each write, and at the deadline.
+//! - Write the output after each `poll` and after each command (`publish`, `subscribe`, `ack`, …): a command only puts its
+//!   packet into `transmit()`.
+//! - After `Action::Close`, write the rest of the output, close the transport, and call `closed`. The session remains, for
+//!   the next connection.
 //!
-//! | feature | default | adds |
-//! |---|---|---|
-//! | `std` | yes | `alloc`, [`StdClock`], and `std` in the dependencies |
-//! | `alloc` | | [`client`] and [`server`], and `encode` of packets into any `bytes::BufMut` |
-//! | `broker` | yes | [`broker`], and `alloc` |
-//! | `arbitrary` | | [`generators`] of valid packets for property tests and fuzzing, and `std` |
+//! A [`Broker`](broker::Broker) has many connections, and therefore a loop of its own: see its documentation.
 //!
-//! Without features the crate is the codec alone, for `no_std` without an allocator.
-//!
-//! # Public dependencies
-//!
-//! Two dependencies are part of the interface, so a new major version of either is a new major version of this crate:
-//! `bytes` 1 (`Buf` of [`Transmit`], `BufMut` of `encode`, `Bytes` of [`Payload`]; with the feature `alloc`), and `arbitrary` 1
-//! (with the feature `arbitrary`). All others can be exchanged at any time.
-//!
-//! # Promises
-//!
-//! No input causes a panic, recursion, or unbounded work, and there is no unsafe code. All engines and owned values are
-//! `Send` and `Sync`. The crate needs Rust 1.88 or later.
+//! ## Citations
 //!
 //! Clauses of the specifications are cited by their numbers in MQTT 5.0, \[MQTT-3.3.1-2\], or with the version.
 
+// The documentation describes the crate with its default features, and links to items that other builds do not have.
+#![cfg_attr(not(all(feature = "std", feature = "broker")), allow(rustdoc::broken_intra_doc_links))]
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -116,15 +112,12 @@ mod topic;
 pub use codec::{PacketId, QoS, ReasonCode, Subscription, Version};
 #[cfg(feature = "alloc")]
 pub use session::{
-    AbandonReason, AckHandle, Codes, CommandError, Journal, JournalError, Message, MessageRef, Outcome, Overflow,
-    Payload, PayloadPart, ProtocolError, ReceivedMessage, SharedTopic, Token, Topic, Transmit,
+    AbandonReason, AckError, AckHandle, AuthenticateError, Codes, DisconnectError, Journal, JournalError, Message,
+    MessageRef, Outcome, Overflow, Payload, PayloadPart, ProtocolError, PublishError, ReceivedMessage, SessionExpiry,
+    SharedTopic, Token, Topic, Transmit, UnknownToken, Will,
 };
 pub use text::{TextError, TextErrorKind, Utf8Str};
 pub use time::Instant;
 #[cfg(feature = "std")]
 pub use time::StdClock;
 pub use topic::{TopicError, TopicErrorKind, TopicFilter, TopicName};
-
-#[cfg(all(doctest, feature = "std", feature = "broker"))]
-#[doc = include_str!("../README.md")]
-struct Readme;

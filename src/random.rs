@@ -1,16 +1,16 @@
-//! Chance, from a seed.
+//! Random numbers from a seed.
 
-/// Numbers that look random and follow from a seed alone: SplitMix64.
+/// A generator of pseudo-random numbers that follow from a seed alone: SplitMix64.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// The numbers of this seed.
+    /// Creates the generator of this seed.
     pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub(crate) const fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -18,7 +18,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`; 0 if that is 0.
+    /// Returns a number below `end`, or 0 if `end` is 0.
     pub(crate) const fn below(&mut self, end: u64) -> u64 {
         let number = self.number() >> 16;
         match number.checked_rem(end) {
@@ -27,16 +27,8 @@ impl Random {
         }
     }
 
-    /// A place in something of this length.
+    /// Returns an index into a sequence of this length.
     pub(crate) const fn index(&mut self, len: usize) -> usize {
         self.below(len as u64) as usize
     }
-}
-
-/// A seed for one purpose. Who has seen what comes of it can tell neither the seed nor that for another purpose: the halves of
-/// a square cannot be told from their difference.
-pub(crate) const fn derive(seed: u64, purpose: u64) -> u64 {
-    let mixed = Random(seed ^ purpose.wrapping_mul(0xA076_1D64_78BD_642F)).number();
-    let square = (mixed as u128).wrapping_mul(mixed as u128);
-    (square >> 64) as u64 ^ square as u64
 }

@@ -1,4 +1,4 @@
-//! How `Debug` shows secrets.
+//! The `Debug` output of secrets.
 
 use core::fmt;
 

@@ -1,8 +1,8 @@
 //! UTF-8 Encoded Strings, and their validation.
 //!
-//! Most texts in MQTT are short and ASCII. [`scan`] validates those, eight bytes at a time, and looks for `+` and `#`
-//! too, for the rules of topics. Other texts go through [`first_error`], which checks all rules of a text and finds the
-//! first byte that breaks one.
+//! Most strings in MQTT are short and ASCII. [`scan`] validates those, eight bytes at a time, and looks for `+` and `#`
+//! too, for the rules of topics. Other strings go through [`first_error`], which checks all rules of a string and finds
+//! the first byte that violates one.
 
 use core::fmt;
 
@@ -31,7 +31,7 @@ impl<'a> Utf8Str<'a> {
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and if `text` is not well-formed UTF-8.
+    /// The errors of [`new`](Self::new), and if `text` is not well-formed UTF-8.
     pub fn from_bytes(text: &'a [u8]) -> Result<Self, TextError> {
         check_len(text)?;
         match check(text, DisallowedCodePoints::Accept) {
@@ -45,12 +45,12 @@ impl<'a> Utf8Str<'a> {
         Self(bytes)
     }
 
-    /// Returns the bytes of the text, without a length prefix.
+    /// Returns the bytes of the string, without a length prefix.
     pub const fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 
-    /// Returns the text as a `str`. It costs a pass over the bytes.
+    /// Returns the string as a `str`, at the cost of a pass over the bytes.
     pub fn as_str(self) -> &'a str {
         // The bytes have been validated, so the default is never used.
         core::str::from_utf8(self.0).unwrap_or_default()
@@ -61,13 +61,13 @@ impl<'a> Utf8Str<'a> {
         self.0.len()
     }
 
-    /// Returns whether the text has no characters.
+    /// Returns whether the string has no characters.
     pub const fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Implements conversions, comparisons and printing of a type that wraps a validated text.
+/// Implements conversions, comparisons and printing of a type that wraps a validated string.
 macro_rules! text_like {
     ($type:ident, $error:ident) => {
         impl<'a> TryFrom<&'a str> for $type<'a> {
@@ -113,14 +113,14 @@ pub(crate) use text_like;
 
 text_like!(Utf8Str, TextError);
 
-/// The error of an invalid text, with the offset of the first byte that is wrong.
+/// The error of an invalid string, with the offset of the first byte that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("the text {kind} (at byte {at})")]
 #[non_exhaustive]
 pub struct TextError {
     /// Offset in the text, in bytes.
     pub at: usize,
-    /// The rule that the text breaks.
+    /// The rule that the string violates.
     pub kind: TextErrorKind,
 }
 
@@ -130,24 +130,24 @@ impl TextError {
     }
 }
 
-/// A rule of texts.
+/// A rule of strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum TextErrorKind {
-    /// The text is longer than 65,535 bytes (section 1.5.4; of a topic \[MQTT-4.7.3-3\]).
+    /// The string is longer than 65,535 bytes (section 1.5.4; of a topic \[MQTT-4.7.3-3\]).
     #[error("is longer than 65,535 bytes")]
     TooLong,
-    /// The text is not well-formed UTF-8 \[MQTT-1.5.4-1\].
+    /// The string is not well-formed UTF-8 \[MQTT-1.5.4-1\].
     #[error("is not well-formed UTF-8")]
     IllFormedUtf8,
-    /// The text contains U+0000 \[MQTT-1.5.4-2\].
+    /// The string contains U+0000 \[MQTT-1.5.4-2\].
     #[error("contains U+0000")]
     NullCharacter,
-    /// The text contains a character of U+0001 to U+001F or U+007F to U+009F, which the receiver refuses (section
+    /// The string contains a character of U+0001 to U+001F or U+007F to U+009F, which the receiver refuses (section
     /// 1.5.4).
     #[error("contains a control character")]
     ControlCharacter,
-    /// The text contains a Unicode non-character such as U+FFFF, which the receiver refuses (section 1.5.4).
+    /// The string contains a Unicode non-character such as U+FFFF, which the receiver refuses (section 1.5.4).
     #[error("contains a Unicode non-character")]
     NonCharacter,
 }
@@ -165,27 +165,28 @@ pub(crate) fn check_len(text: &[u8]) -> Result<(), TextError> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DisallowedCodePoints {
-    /// They are accepted. The default: a refusal closes the connection, and recurs when the message is sent again.
+    /// The code points are accepted. The default: a refusal closes the connection, and recurs when the message is sent
+    /// again.
     #[default]
     Accept,
-    /// They are refused as malformed.
+    /// A string that contains them is malformed.
     Refuse,
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// The result of one pass over a text.
+/// The result of one pass over a string.
 #[derive(Clone, Copy)]
 pub(crate) struct Scan {
-    /// All bytes are ASCII and none is U+0000.
+    /// All bytes are ASCII, and none is U+0000.
     pub(crate) plain: bool,
-    /// There is a `+` or a `#`. Exact only if `plain` is true.
+    /// The string contains `+` or `#`. Exact only if `plain` is true.
     pub(crate) wildcards: bool,
 }
 
 /// Sets the top bit of each byte that is 0 or not ASCII. No bit is set exactly if there is no such byte: only a byte of
-/// 0 borrows from the next one, and it is found itself.
+/// 0 borrows from the next one, and that byte has its own bit set.
 #[inline(always)]
 const fn not_plain(word: u64) -> u64 {
     word | word.wrapping_sub(ONES)
@@ -200,13 +201,13 @@ const fn wildcards(word: u64) -> u64 {
 }
 
 /// Sets the top bit of each byte that is `+` or `#`, and clears all other bits. Exact for any bytes: those that are not
-/// ASCII are masked first, because their borrow would hide a wildcard behind them.
+/// ASCII are masked first, because their borrow would hide a wildcard after them.
 #[inline(always)]
 pub(crate) const fn wildcard_bits(word: u64) -> u64 {
     wildcards(word & !HIGH) & !word & HIGH
 }
 
-/// Scans a text, eight bytes at a time; the last word may overlap with the one before.
+/// Scans a string, eight bytes at a time; the last word may overlap with the one before.
 #[inline(always)]
 pub(crate) fn scan(text: &[u8]) -> Scan {
     let mut seen = Seen { odd: 0, wild: 0 };
@@ -223,15 +224,14 @@ pub(crate) fn scan(text: &[u8]) -> Scan {
         seen.word(u64::from_le_bytes(*last));
     } else if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
         seen.word(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)));
-    } else {
-        for &byte in text {
-            seen.word(ONES.wrapping_mul(u64::from(byte)));
-        }
+    } else if let (Some(&first), Some(&middle), Some(&last)) = (text.first(), text.get(text.len() / 2), text.last()) {
+        let half = u64::from(u32::from_le_bytes([first, middle, last, last]));
+        seen.word(half << 32 | half);
     }
     Scan { plain: seen.odd & HIGH == 0, wildcards: seen.wild & HIGH != 0 }
 }
 
-/// What was found in the words so far, in the top bits of the bytes.
+/// The findings in the words so far, in the top bits of the bytes.
 struct Seen {
     odd: u64,
     wild: u64,
@@ -252,7 +252,7 @@ impl Seen {
     }
 }
 
-/// Returns the first error of a text. [`scan`] is enough for most texts.
+/// Returns the first error of a string. [`scan`] is enough for most strings.
 #[inline(always)]
 pub(crate) fn check(text: &[u8], disallowed: DisallowedCodePoints) -> Option<TextError> {
     if scan(text).plain && disallowed == DisallowedCodePoints::Accept {
@@ -261,7 +261,7 @@ pub(crate) fn check(text: &[u8], disallowed: DisallowedCodePoints) -> Option<Tex
     first_error(text, disallowed)
 }
 
-/// Returns the first error of a text that [`scan`] could not validate.
+/// Returns the first error of a string that [`scan`] could not validate.
 #[inline(never)]
 pub(crate) fn first_error(text: &[u8], disallowed: DisallowedCodePoints) -> Option<TextError> {
     let (valid, ill_formed) = match core::str::from_utf8(text) {

@@ -7,7 +7,7 @@ use core::time::Duration;
 /// must have the same epoch.
 ///
 /// An engine reads no clock: its caller passes the time. A program takes it from a monotonic clock such as
-/// [`StdClock`], a test or a simulation from a number.
+/// [`StdClock`]; a test or a simulation chooses it.
 ///
 /// ```
 /// # use {core::time::Duration, mqtt_sansio::Instant};
@@ -95,7 +95,7 @@ impl StdClock {
         Instant::EPOCH.after(self.0.elapsed())
     }
 
-    /// Returns the time from now to `deadline`; zero if it has passed.
+    /// Returns the time from now to `deadline`, or zero if it has passed.
     pub fn until(&self, deadline: Instant) -> Duration {
         deadline.since(self.now())
     }

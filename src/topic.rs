@@ -34,7 +34,7 @@ impl<'a> TopicName<'a> {
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and if `text` is not well-formed UTF-8.
+    /// The errors of [`new`](Self::new), and if `text` is not well-formed UTF-8.
     pub fn from_bytes(text: &'a [u8]) -> Result<Self, TopicError> {
         text::check_len(text)?;
         if text.is_empty() {
@@ -56,7 +56,7 @@ impl<'a> TopicName<'a> {
         self.0.as_bytes()
     }
 
-    /// Returns the name as a `str`. It costs a pass over the bytes.
+    /// Returns the name as a `str`, at the cost of a pass over the bytes.
     pub fn as_str(self) -> &'a str {
         self.0.as_str()
     }
@@ -106,7 +106,7 @@ impl<'a> TopicFilter<'a> {
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), and if `text` is not well-formed UTF-8.
+    /// The errors of [`new`](Self::new), and if `text` is not well-formed UTF-8.
     pub fn from_bytes(text: &'a [u8]) -> Result<Self, TopicError> {
         text::check_len(text)?;
         match check_filter(text, DisallowedCodePoints::Accept, true) {
@@ -125,7 +125,7 @@ impl<'a> TopicFilter<'a> {
         self.0.as_bytes()
     }
 
-    /// Returns the filter as a `str`. It costs a pass over the bytes.
+    /// Returns the filter as a `str`, at the cost of a pass over the bytes.
     pub fn as_str(self) -> &'a str {
         self.0.as_str()
     }
@@ -198,7 +198,7 @@ impl<'a> From<TopicFilter<'a>> for Utf8Str<'a> {
 pub struct TopicError {
     /// Offset in the text, in bytes.
     pub at: usize,
-    /// The rule that the text breaks.
+    /// The rule that the string violates.
     pub kind: TopicErrorKind,
 }
 
@@ -218,7 +218,7 @@ impl From<TextError> for TopicError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum TopicErrorKind {
-    /// A rule of all texts.
+    /// A rule of all strings.
     #[error("{0}")]
     Text(TextErrorKind),
     /// The topic name or topic filter is empty \[MQTT-4.7.3-1\].
@@ -236,13 +236,13 @@ pub enum TopicErrorKind {
     /// A `+` is not the whole of its level \[MQTT-4.7.1-2\].
     #[error("has a '+' that is not the whole of its level")]
     MisplacedSingleLevelWildcard,
-    /// There is no share name behind `$share/` \[MQTT-4.8.2-1\].
+    /// The share name after `$share/` is empty \[MQTT-4.8.2-1\].
     #[error("has an empty share name")]
     EmptyShareName,
     /// The share name contains a wildcard \[MQTT-4.8.2-2\].
     #[error("has a wildcard in its share name")]
     WildcardInShareName,
-    /// There is no topic filter behind the share name \[MQTT-4.8.2-2\].
+    /// There is no topic filter after the share name \[MQTT-4.8.2-2\].
     #[error("ends after its share name")]
     NoFilterAfterShareName,
 }
@@ -257,7 +257,7 @@ fn levels(topic: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     topic.split(|&byte| byte == b'/')
 }
 
-/// Splits a valid shared filter into the share name and the filter behind it.
+/// Splits a valid shared filter into the share name and the filter after it.
 fn split_share(filter: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = filter.strip_prefix(SHARE)?;
     let slash = rest.iter().position(|&byte| byte == b'/')?;

@@ -1,8 +1,8 @@
 //! The order of the source files: which module may use which.
 //!
-//! The test reads `src/**/*.rs` as text. It finds every path that begins with `crate::`, `self::` or `super::`, in `use`
-//! declarations and in code, and looks up the file that the path leads to, through the re-exports of a `mod.rs` and of
-//! `lib.rs` too.
+//! The test reads `src/**/*.rs` as text. It finds every path that begins with `crate::`, `self::` or `super::`, in
+//! `use` declarations and in code, and looks up the file in which the path ends, also through the re-exports of a
+//! `mod.rs` and of `lib.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -56,13 +56,14 @@ fn source(root: &Path, path: &Path) -> Source {
     Source { path, module, code: code(&fs::read_to_string(root.join(&relative)).unwrap()) }
 }
 
-/// Drops line comments, documentation included. The crate has no block comments, and no `//` in a text except in links.
+/// Removes line comments, documentation included. The crate has no block comments, and no `//` in a string literal
+/// except in links.
 fn code(text: &str) -> String {
     assert!(!text.contains("/*"), "a block comment");
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// The files of the crate, and the names that some of them re-export, each with the file that it comes from.
+/// The files of the crate, and the names that some of them re-export, each with the file that defines it.
 struct Modules {
     files: BTreeSet<Vec<String>>,
     exports: BTreeMap<(Vec<String>, String), Vec<String>>,
@@ -85,7 +86,8 @@ impl Modules {
         modules
     }
 
-    /// The last module that a path names (empty: the root of the crate), and the file of which that re-exports the item.
+    /// The last module in a path (empty: the root of the crate), and the file that defines the item if that module
+    /// re-exports it.
     fn lead(&self, path: &[String], from: &[String]) -> (Vec<String>, Option<Vec<String>>) {
         let (mut at, rest) = match path[0].as_str() {
             "crate" => (Vec::new(), &path[1..]),
@@ -130,7 +132,7 @@ fn paths(code: &str) -> Vec<Vec<String>> {
     paths
 }
 
-/// Reads the path that `text` begins with, and returns what is behind it.
+/// Reads the path at the start of `text`, and returns the text after it.
 fn read_path<'t>(mut text: &'t str, before: &mut Vec<String>, paths: &mut Vec<Vec<String>>) -> &'t str {
     let depth = before.len();
     loop {
@@ -169,7 +171,7 @@ fn read_path<'t>(mut text: &'t str, before: &mut Vec<String>, paths: &mut Vec<Ve
     }
 }
 
-/// What each file uses, by module.
+/// The files that each file uses, by module.
 fn graph(sources: &[Source]) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let modules = Modules::new(sources);
     sources.iter().map(|source| (source.module.clone(), modules.used_by(source))).collect()
@@ -205,7 +207,7 @@ fn assert_no_circle(room: &str) {
     let mut left = graph(&sources());
     left.retain(|module, _| module[0] == room && module.len() > 1);
     assert!(left.len() > 20, "the files of {room} are there");
-    // Takes away what uses nothing that is left; a circle, and what uses it, remains.
+    // Removes files that use no remaining file. Circles, and the files that use them, remain.
     loop {
         let done: Vec<_> = left.iter().filter(|(_, used)| used.iter().all(|other| !left.contains_key(other))).collect();
         let done: Vec<_> = done.into_iter().map(|(module, _)| module.clone()).collect();
@@ -214,7 +216,7 @@ fn assert_no_circle(room: &str) {
         }
         done.iter().for_each(|module| drop(left.remove(module)));
     }
-    // And what nothing uses that is left.
+    // Removes files that no remaining file uses.
     while let Some(unused) = left.keys().find(|module| !left.values().any(|used| used.contains(*module))).cloned() {
         left.remove(&unused);
     }
@@ -222,9 +224,9 @@ fn assert_no_circle(room: &str) {
     assert!(circle.is_empty(), "these use each other in a circle: {}", circle.join(", "));
 }
 
-/// Below `broker/` nothing depends on whether the broker is compiled.
+/// No file below `broker/` depends on whether the broker is compiled.
 #[test]
-fn nothing_below_the_broker_knows_of_it() {
+fn no_cfg_of_the_broker_below_the_broker() {
     let broker = FLOORS.iter().position(|floor| floor.contains(&"broker")).unwrap();
     let knows = |source: &Source| source.code.contains("feature = \"broker\"");
     let below = sources().into_iter().filter(|source| floor(&source.module) < broker && knows(source));
@@ -232,9 +234,44 @@ fn nothing_below_the_broker_knows_of_it() {
     assert!(found.is_empty(), "cfg(feature = \"broker\") below broker/: {}", found.join(", "));
 }
 
+/// The methods of a type are in its own file, or in two: its commands, and its inner steps.
+#[test]
+fn methods_of_a_type_are_in_two_files_at_most() {
+    /// The third file of a server session is its interface for a router.
+    const MORE: [(&str, usize); 1] = [("ServerSession", 3)];
+    let mut files: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources() {
+        if !["session", "client", "server"].contains(&source.module.first().map_or("", String::as_str)) {
+            continue;
+        }
+        for name in source.code.lines().filter_map(implemented) {
+            files.entry(name).or_default().insert(source.path.clone());
+        }
+    }
+    assert!(files.contains_key("Engine") && files.contains_key("ClientSession"), "the types are there");
+    for (name, files) in files {
+        let most = MORE.iter().find(|(of, _)| *of == name).map_or(2, |&(_, most)| most);
+        assert!(files.len() <= most, "methods of {name} are in {files:?}");
+    }
+}
+
+/// The type whose own methods begin in this line.
+fn implemented(line: &str) -> Option<String> {
+    let rest = line.strip_prefix("impl").filter(|rest| !rest.contains(" for "))?;
+    // Behind the generic parameters.
+    let mut depth = 0;
+    let start = rest.find(|c: char| {
+        depth += i32::from(c == '<') - i32::from(c == '>');
+        depth == 0 && c.is_alphabetic()
+    })?;
+    Some(rest[start..].chars().take_while(|&c| c.is_alphanumeric() || c == '_').collect())
+}
+
 #[test]
 fn paths_are_read() {
     let code = "use crate::a::{self, b::{C, D as E}, f};\nfn g() -> super::h::I { self::j() }\nmycrate::k; $crate::l;";
+    let types = ["impl A {", "impl<'a, T: B<'a>> C<'a, T> {", "impl D for E {", "    impl F {"].map(implemented);
+    assert_eq!(types, [Some("A".into()), Some("C".into()), None, None]);
     let found: Vec<_> = paths(code).iter().map(|path| path.join("::")).collect();
     let expected = ["crate::a::self", "crate::a::b::C", "crate::a::b::D", "crate::a::f", "super::h::I", "self::j"];
     assert_eq!(found, expected);

@@ -1,5 +1,5 @@
-//! Bridges of 3.1 and 3.1.1, which say by the protocol level what 5.0 has subscription options for: their own messages do
-//! not come back to them, and messages keep their RETAIN flag as it was published.
+//! Bridges of 3.1 and 3.1.1. The bridge bit of the protocol level stands for two subscription options of 5.0: No Local
+//! and Retain As Published.
 
 #![cfg(feature = "broker")]
 
@@ -22,10 +22,10 @@ fn bridge(net: &mut Net, version: Version) -> Peer {
     net.connect(&Connect { is_bridge: true, ..named(version, "bridge") })
 }
 
-/// Pitfall 28: what a bridge of 3.1 or 3.1.1 publishes does not come back to it, whether one filter matches or several;
-/// other clients get it.
+/// Pitfall 28: a message published by a bridge of 3.1 or 3.1.1 is not sent back to it, whether one of its filters
+/// matches or several. Other clients receive it.
 #[test]
-fn pitfall_28_a_bridge_hears_no_echo() {
+fn pitfall_28_a_bridge_does_not_receive_its_own_messages() {
     for version in OLD {
         for qos in ALL_QOS {
             let mut net = Net::plain();
@@ -39,7 +39,7 @@ fn pitfall_28_a_bridge_hears_no_echo() {
             net.retain(bridge, "t/1", "mine, kept", qos);
             assert_eq!(net.received(bridge).iter().filter(|line| line.contains("mine")).count(), 0, "{version}");
             assert_eq!(net.received(other).iter().filter(|line| line.contains("mine")).count(), 2, "{version}");
-            // Nor when it subscribes again, as a bridge does on every connection.
+            // The same after a second SUBSCRIBE with the filter, which bridges send on every connection.
             net.subscribe(bridge, "t/#", QoS::ExactlyOnce);
             assert_eq!(net.received(bridge), [""; 0], "{version}");
             net.publish(other, "t/1", "theirs", qos);
@@ -48,8 +48,8 @@ fn pitfall_28_a_bridge_hears_no_echo() {
     }
 }
 
-/// Pitfall 28: a retained message that is published while the bridge is subscribed is retained on the other side too, and
-/// one that is not retained is not. For other clients of these versions RETAIN is for messages from before.
+/// Pitfall 28: a message for a bridge keeps the RETAIN flag with which it was published. For other clients of these
+/// versions RETAIN marks messages that were stored before they subscribed.
 #[test]
 fn pitfall_28_a_bridge_gets_retain_as_published() {
     for version in OLD {
@@ -74,7 +74,7 @@ fn pitfall_28_a_bridge_gets_retain_as_published() {
 
 /// The same when the policy grants the subscription later.
 #[test]
-fn pitfall_28_a_subscription_that_is_granted_later() {
+fn pitfall_28_a_subscription_granted_later_has_the_bridge_options() {
     for version in OLD {
         let mut net = Net::plain();
         let bridge = bridge(&mut net, version);
@@ -91,9 +91,9 @@ fn pitfall_28_a_subscription_that_is_granted_later() {
     }
 }
 
-/// The policy is shown the options that count.
+/// The policy sees the subscription options that apply to a bridge.
 #[test]
-fn the_policy_sees_what_a_bridge_means() {
+fn the_policy_sees_the_options_of_a_bridge() {
     for (is_bridge, version) in
         [(true, Version::V31), (true, Version::V311), (false, Version::V311), (true, Version::V5)]
     {
@@ -105,10 +105,10 @@ fn the_policy_sees_what_a_bridge_means() {
     }
 }
 
-/// In 5.0 the subscription options say all of it, and the bit of the level adds nothing. A client that comes back without
-/// the bit subscribes as any other.
+/// In 5.0 the subscription options decide alone, and the bridge bit changes nothing. A client that reconnects without
+/// the bit subscribes like any other.
 #[test]
-fn who_is_no_bridge_of_an_old_version() {
+fn clients_without_bridge_options() {
     let mut net = Net::plain();
     let peer = bridge(&mut net, Version::V5);
     net.subscribe(peer, "t", QoS::AtMostOnce);

@@ -1,28 +1,30 @@
-//! What is due to a subscriber reaches it, whatever becomes of its connections.
+//! Messages for a subscriber are delivered whatever happens to its connections.
 
 #![cfg(feature = "broker")]
+
+use std::num::NonZeroU32;
 
 use mqtt_sansio::broker::{BrokerConfig, SharedStrategy};
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Disconnect, DisconnectProperties, Packet, PubAck, PubComp, PubRec, Publish,
     PublishProperties, RetainHandling, Subscribe, Subscription,
 };
-use mqtt_sansio::{Overflow, QoS, Version};
+use mqtt_sansio::{Overflow, QoS, SessionExpiry, Version};
 
 #[path = "common/broker.rs"]
 mod broker;
 #[path = "common/server.rs"]
 mod server;
 
-use self::broker::{BOTH, Net, config, message, named, with_server};
+use self::broker::{BOTH, Net, SECRET, config, message, named, with_server};
 use self::server::id;
 
-/// A session whose last connection ended with unread output gets retained messages on the next one.
+/// A session whose last connection ended with unsent output receives retained messages on the next one.
 #[test]
 fn a_resumed_session_gets_retained_messages() {
     for version in BOTH {
         for is_taken_over in [false, true] {
-            let mut net = Net::new(with_server(|server| server.transmit_limit = 50));
+            let mut net = Net::new(with_server(|server| server.transmit_limit = NonZeroU32::new(50).unwrap()));
             let publisher = net.client(version, "publisher");
             net.retain(publisher, "r/1", "kept", QoS::AtMostOnce);
             let subscriber = net.client(version, "subscriber");
@@ -45,13 +47,13 @@ fn a_resumed_session_gets_retained_messages() {
     }
 }
 
-/// A message of QoS 1 that is sent at once can make those of QoS 0 that wait give way. Nothing waits then, and retained
-/// messages and live ones go on.
+/// A message of QoS 1 that is sent at once may drop queued messages of QoS 0. The empty queue must not block retained
+/// and later messages.
 #[test]
-fn messages_that_gave_way_hold_nothing_up() {
+fn dropped_messages_do_not_block_later_ones() {
     let limits = with_server(|server| {
         server.max_stored = 3;
-        server.transmit_limit = 40;
+        server.transmit_limit = NonZeroU32::new(40).unwrap();
         server.overflow = Overflow::DropOldest;
     });
     let mut net = Net::new(limits);
@@ -66,7 +68,7 @@ fn messages_that_gave_way_hold_nothing_up() {
     for number in 0..20 {
         net.publish(publisher, "live", &format!("{number:04}"), QoS::AtMostOnce);
     }
-    // The output is written, so that there is room before the queue is looked at.
+    // The output is written, so that the queue has room before it is looked at.
     let connection = net.id(subscriber);
     let transmit = net.broker.transmit(connection);
     bytes::Buf::advance(transmit, bytes::Buf::remaining(transmit));
@@ -79,10 +81,10 @@ fn messages_that_gave_way_hold_nothing_up() {
     assert_eq!(net.received(subscriber), ["live: still"]);
 }
 
-/// The limits that a client announces hold for one connection: what comes while it is away is kept, and a connection with
-/// other limits gets it [MQTT-3.1.2-24].
+/// The limits of a client hold for one connection: messages for an absent client are stored, and a connection with
+/// other limits receives them [MQTT-3.1.2-24].
 #[test]
-fn limits_of_an_earlier_connection_do_not_outlive_it() {
+fn limits_belong_to_the_connection() {
     let connect = |maximum_packet_size: Option<u32>| Connect {
         properties: ConnectProperties {
             maximum_packet_size: maximum_packet_size.and_then(|size| size.try_into().ok()),
@@ -105,7 +107,7 @@ fn limits_of_an_earlier_connection_do_not_outlive_it() {
         let subscriber = net.resume(&connect(None));
         net.hold_acks(subscriber);
         assert_eq!(net.received(subscriber)[..2], [format!("a: {large} q{qos}"), format!("a: small q{qos}")]);
-        // What does not fit into the packets of the next connection is dropped then, and counted [MQTT-3.1.2-25].
+        // A message above the limit of the next connection is dropped then and counted [MQTT-3.1.2-25].
         net.lose(subscriber);
         net.publish(publisher, "a", "third", qos);
         let subscriber = net.resume(&connect(Some(50)));
@@ -116,10 +118,10 @@ fn limits_of_an_earlier_connection_do_not_outlive_it() {
     }
 }
 
-/// A No Local that is taken back while retained messages wait counts for those to come: what the client had published
-/// itself was not to be sent by the subscription that asked for it [MQTT-3.8.3-3].
+/// No Local that is removed while retained messages are still to be sent applies to the following ones only: the first
+/// subscription must not deliver the client's own messages [MQTT-3.8.3-3].
 #[test]
-fn a_no_local_that_changes_does_not_bring_the_own_retained_messages() {
+fn removing_no_local_does_not_deliver_own_retained_messages() {
     let with = |no_local: bool, retain_handling: RetainHandling| Subscription {
         no_local,
         retain_handling,
@@ -154,9 +156,9 @@ fn a_no_local_that_changes_does_not_bring_the_own_retained_messages() {
     }
 }
 
-/// A message expiry interval begins when the message comes, also for a session where nothing has happened for long.
+/// The Message Expiry Interval starts when the message arrives, also in a session that was idle for long.
 #[test]
-fn an_expiry_interval_begins_when_the_message_comes() {
+fn an_expiry_interval_starts_when_the_message_arrives() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let mut net = Net::plain();
         let publisher = net.client(Version::V5, "publisher");
@@ -210,11 +212,11 @@ impl End {
     }
 }
 
-/// The members of a share: the first one acknowledges nothing, and takes two messages at a time.
+/// A share of three members, the first of which acknowledges nothing and has a Receive Maximum of two.
 fn share(qos: QoS) -> (Net, usize, usize, usize) {
     let limits = with_server(|server| {
         server.max_in_flight = 2.try_into().unwrap();
-        server.max_session_expiry_interval = 3600;
+        server.max_session_expiry_interval = SessionExpiry::after(3600);
     });
     let mut net = Net::new(BrokerConfig { shared_strategy: SharedStrategy::RoundRobin, ..limits });
     let publisher = net.client(Version::V5, "publisher");
@@ -228,7 +230,7 @@ fn share(qos: QoS) -> (Net, usize, usize, usize) {
 }
 
 #[test]
-fn pitfall_35_what_a_member_of_a_share_had_goes_to_another_one() {
+fn pitfall_35_messages_of_an_ended_member_go_to_another_member() {
     for end in End::ALL {
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
             let (mut net, publisher, first, second) = share(QoS::ExactlyOnce);
@@ -239,7 +241,7 @@ fn pitfall_35_what_a_member_of_a_share_had_goes_to_another_one() {
             assert_eq!(own.len(), 2, "the others wait: {own:?}");
             let mut got = net.received(second);
             end.end(&mut net, first, "first", Version::V5);
-            // It takes two at a time: they come as it acknowledges.
+            // The Receive Maximum is two: further messages arrive as the client acknowledges.
             for _ in 0..10 {
                 let ids: Vec<_> = (1..=10).map(id).collect();
                 let answers: Vec<Packet<'_>> = match qos {
@@ -250,8 +252,8 @@ fn pitfall_35_what_a_member_of_a_share_had_goes_to_another_one() {
                 got.extend(net.received(second).into_iter().filter(|line| line.starts_with("t/")));
             }
             let numbers: Vec<_> = got.iter().map(|line| line.as_bytes()[5] - b'0').collect();
-            // The first one had every second message; of QoS 2 those that were in flight are not for anybody else
-            // [MQTT-4.8.2-5].
+            // The first member had every second message. Its messages of QoS 2 in flight are delivered to no other
+            // client [MQTT-4.8.2-5].
             let expected: &[u8] =
                 if qos == QoS::AtLeastOnce { &[1, 3, 5, 7, 9, 0, 2, 4, 6, 8] } else { &[1, 3, 5, 7, 9, 4, 6, 8] };
             assert_eq!(numbers, expected, "{end:?} {qos}");
@@ -263,10 +265,10 @@ fn pitfall_35_what_a_member_of_a_share_had_goes_to_another_one() {
     }
 }
 
-/// The member that gets the message gets it as if it had been chosen first: with its own QoS and options, and with what is
-/// left of the expiry interval.
+/// The other member receives the message as if it had been chosen first: with its own QoS and subscription options, and
+/// with the remaining Message Expiry Interval.
 #[test]
-fn pitfall_35_another_member_gets_it_on_its_own_terms() {
+fn pitfall_35_another_member_receives_it_with_its_own_options() {
     let (mut net, publisher, first, second) = share(QoS::AtLeastOnce);
     net.lose(first);
     net.lose(second);
@@ -302,7 +304,7 @@ fn pitfall_35_another_member_gets_it_on_its_own_terms() {
 }
 
 #[test]
-fn pitfall_35_with_no_member_left_it_is_dropped() {
+fn pitfall_35_without_another_member_the_message_is_dropped() {
     let (mut net, publisher, first, second) = share(QoS::AtLeastOnce);
     net.unsubscribe(second, &["$share/g/t/#"]);
     for number in 0..5 {
@@ -315,10 +317,10 @@ fn pitfall_35_with_no_member_left_it_is_dropped() {
     assert_eq!(net.broker.status().stored, 0);
 }
 
-/// An ended subscription is not the end of the session: what was stored for it is still delivered, or goes to another member
-/// when the session ends after all.
+/// Unsubscribing does not end the session: messages stored for the subscription are still delivered, or go to another
+/// member if the session ends.
 #[test]
-fn pitfall_35_a_member_that_unsubscribes_keeps_what_it_has() {
+fn pitfall_35_a_member_that_unsubscribes_receives_its_stored_messages() {
     let (mut net, publisher, first, second) = share(QoS::AtLeastOnce);
     for number in 0..8 {
         net.publish(publisher, "t/1", &number.to_string(), QoS::AtLeastOnce);
@@ -338,9 +340,9 @@ fn pitfall_35_a_member_that_unsubscribes_keeps_what_it_has() {
     assert_eq!(net.broker.counters().dropped.total(), 0);
 }
 
-/// What came by a share goes to members of that share alone, and not to other subscribers to the topic.
+/// A message of a share goes to members of that share only, and not to other subscribers to the topic.
 #[test]
-fn pitfall_35_shares_of_one_filter_are_kept_apart() {
+fn pitfall_35_shares_of_one_filter_are_independent() {
     let (mut net, publisher, first, second) = share(QoS::AtLeastOnce);
     let third = net.client(Version::V5, "third");
     net.subscribe(third, "$share/h/t/#", QoS::AtLeastOnce);
@@ -357,7 +359,8 @@ fn pitfall_35_shares_of_one_filter_are_kept_apart() {
     assert_eq!((of_others, net.received(third).len(), net.received(fourth).len()), ([4, 4], 0, 0));
 }
 
-/// Versions before 5.0 share too, and properties that were stored for another version are what is left of them.
+/// Members may have versions before 5.0, and a message stored without properties for such a member has none for another
+/// one.
 #[test]
 fn pitfall_35_members_of_different_versions() {
     for versions in [[Version::V311, Version::V5], [Version::V5, Version::V311]] {
@@ -395,24 +398,24 @@ fn pitfall_35_members_of_different_versions() {
     }
 }
 
-/// A PUBLISH of QoS 1 to `a` with so many bytes of payload.
+/// A PUBLISH to `a` with a payload of this size.
 fn large(size: usize, number: u16, qos: QoS) -> Vec<u8> {
     let payload = vec![b'x'; size];
     let publish = Publish { payload: &payload, delivery: server::delivery(qos, number), ..message("a", "", qos) };
     server::encoded(&publish.into(), Version::V5)
 }
 
-/// With the defaults, large messages to a subscriber that reads all come, also when they come at once.
+/// With the default limits, a subscriber that reads receives all large messages, also when they arrive at once.
 #[test]
 fn pitfall_31_large_messages_that_fit_the_limits_are_delivered() {
-    let larger = with_server(|server| server.maximum_packet_size = 104_857_600);
+    let larger = with_server(|server| server.maximum_packet_size = NonZeroU32::new(104_857_600));
     for (limits, qos, count, size) in
-        [(BrokerConfig::default(), QoS::AtLeastOnce, 5, 9 << 20), (larger, QoS::ExactlyOnce, 1, 20_000_000)]
+        [(BrokerConfig::new(SECRET), QoS::AtLeastOnce, 5, 9 << 20), (larger, QoS::ExactlyOnce, 1, 20_000_000)]
     {
         let mut net = Net::new(limits);
         let [publisher, subscriber] = ["publisher", "subscriber"].map(|name| {
             let client = net.try_connect(&named(Version::V5, name));
-            net.received(client); // CONNACK, with what there is to announce
+            net.received(client); // CONNACK with properties
             client
         });
         net.subscribe(subscriber, "a", qos);
@@ -423,7 +426,7 @@ fn pitfall_31_large_messages_that_fit_the_limits_are_delivered() {
     }
 }
 
-/// The largest message that is taken can be stored, however small the limit of a session is in comparison.
+/// A message of the largest size that the server accepts can be stored, however small the limit of a session is.
 #[test]
 fn pitfall_31_one_message_can_always_be_stored() {
     for there in [true, false] {
@@ -453,10 +456,10 @@ fn pitfall_31_one_message_can_always_be_stored() {
     }
 }
 
-/// A message of which no copy could be stored is refused. A client of 3.1.1 cannot be reported: its message is acknowledged,
-/// and the policy is reported.
+/// A message of which no copy could be stored is refused. 3.1.1 has no code for that: the message is acknowledged, and
+/// the policy is notified.
 #[test]
-fn pitfall_31_a_message_that_nobody_gets_for_want_of_room_is_refused() {
+fn pitfall_31_a_message_that_could_not_be_stored_is_refused() {
     for version in [Version::V5, Version::V311, Version::V31] {
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
             for (limits, filter) in [
@@ -487,10 +490,10 @@ fn pitfall_31_a_message_that_nobody_gets_for_want_of_room_is_refused() {
     }
 }
 
-/// One copy is enough, and a retained message is stored; that a client takes no packet as large as that is not the
-/// publisher's business [MQTT-3.1.2-25]. Of QoS 0 nobody is reported.
+/// One stored copy is enough, and so is a retained message. A message above a subscriber's Maximum Packet Size is not
+/// refused for that [MQTT-3.1.2-25]. QoS 0 is never answered.
 #[test]
-fn pitfall_31_a_message_that_is_stored_somewhere_is_not_refused() {
+fn pitfall_31_a_message_stored_at_least_once_is_not_refused() {
     let mut net = Net::new(with_server(|server| server.max_stored = 1));
     let publisher = net.client(Version::V311, "publisher");
     for name in ["one", "two"] {
@@ -515,7 +518,7 @@ fn pitfall_31_a_message_that_is_stored_somewhere_is_not_refused() {
     assert_eq!(net.broker.counters().dropped.not_supported, 1);
 }
 
-/// A large payload is one payload, however many clients it is stored for.
+/// A large payload is stored once, however many clients it is stored for.
 #[test]
 fn pitfall_31_a_large_payload_is_stored_once() {
     let mut net = Net::new(BrokerConfig { max_memory: 100_000, reserved_memory: 0, ..config() });
@@ -530,14 +533,14 @@ fn pitfall_31_a_large_payload_is_stored_once() {
         assert_eq!(net.received(publisher), ["PUBACK 1 00"], "round {round}");
         assert_eq!(net.broker.status().stored, 20);
         assert!(net.broker.status().stored_bytes > 20 * 60_000, "it counts for each of them");
-        // There is no room for another one, neither for a client nor to be retained.
+        // No other large payload can be stored, neither for a client nor as a retained message.
         net.send_bytes(publisher, &large(60_000, 2, QoS::AtLeastOnce));
         assert_eq!(net.received(publisher), ["PUBACK 2 97"]);
         let payload = "x".repeat(60_000);
         let retained = Publish { retain: true, ..message("b", &payload, QoS::AtLeastOnce) };
         net.send(publisher, &[retained.into()]);
         assert_eq!(net.received(publisher), ["PUBACK 1 97"]);
-        // When the last one has acknowledged it, there is.
+        // After the last client has acknowledged the message, one can.
         for number in 0..20 {
             let subscriber = net.resume(&named(Version::V5, &format!("subscriber-{number}")));
             assert!(net.received_bytes(subscriber).len() > 60_000);
@@ -545,7 +548,7 @@ fn pitfall_31_a_large_payload_is_stored_once() {
         }
         assert_eq!(net.broker.status().stored, 0);
     }
-    // A retained message is replaced by another one, and shares its payload with those that are stored.
+    // A retained message replaces another one, and shares its payload with the copies stored for clients.
     let payload = "x".repeat(60_000);
     for _ in 0..3 {
         let retained = Publish { retain: true, ..message("a", &payload, QoS::AtLeastOnce) };
@@ -561,9 +564,9 @@ fn pitfall_31_a_large_payload_is_stored_once() {
     assert_eq!(net.broker.counters().dropped.memory, 3 * 20);
 }
 
-/// Messages that pile up for absent clients, or for some that acknowledge nothing, do not stop those to others.
+/// Messages stored for absent clients, or for clients that acknowledge nothing, do not stop deliveries to others.
 #[test]
-fn pitfall_31_a_client_that_acknowledges_is_not_stopped_by_others() {
+fn pitfall_31_a_client_that_acknowledges_is_not_delayed_by_others() {
     let mut net = Net::new(BrokerConfig { max_memory: 5_000, reserved_memory: 8_000, ..config() });
     let publisher = net.client(Version::V5, "publisher");
     let absent = net.client(Version::V5, "absent");
@@ -592,9 +595,9 @@ fn pitfall_31_a_client_that_acknowledges_is_not_stopped_by_others() {
     assert_eq!(net.broker.status().stored_bytes, full);
 }
 
-/// A share that has ended is gone: one of the same name that has begun since is another one.
+/// A share ends with its last member. A later share of the same name is another one.
 #[test]
-fn pitfall_35_a_share_that_has_ended_gets_nothing() {
+fn pitfall_35_a_share_that_has_ended_receives_no_messages() {
     let (mut net, publisher, first, second) = share(QoS::AtLeastOnce);
     net.publish(publisher, "t/1", "0", QoS::AtLeastOnce);
     for member in [first, second] {

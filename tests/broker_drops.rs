@@ -1,7 +1,9 @@
-//! Whatever is not delivered is reported, with its reason, and counted; what was delivered is not. The net itself checks that
-//! there are as many notices as are counted.
+//! Every message that is not delivered is reported with its reason and counted, and no delivered message is. The net
+//! checks that the notices agree with the counters.
 
 #![cfg(feature = "broker")]
+
+use std::num::NonZeroU32;
 
 use mqtt_sansio::broker::{BrokerConfig, DropReason, Dropped};
 use mqtt_sansio::codec::{
@@ -17,7 +19,7 @@ mod server;
 use self::broker::{BOTH, Net, Peer, config, message, named, with_server};
 use self::server::id;
 
-/// A publisher, and a subscriber to `a` that acknowledges nothing by itself.
+/// A publisher, and a subscriber to `a` with acknowledgements held back.
 fn pair(config: BrokerConfig, subscriber: &Connect<'_>) -> (Net, Peer, Peer) {
     let mut net = Net::new(config);
     let publisher = net.client(subscriber.version, "publisher");
@@ -28,7 +30,7 @@ fn pair(config: BrokerConfig, subscriber: &Connect<'_>) -> (Net, Peer, Peer) {
     (net, publisher, subscriber)
 }
 
-/// So many copies for `subscriber` were dropped since this was last asked, for this reason alone.
+/// Checks that this many copies for `subscriber` were dropped since `before`, all of them for this reason.
 #[track_caller]
 fn assert_dropped(net: &mut Net, before: Dropped, reason: DropReason, count: u64) {
     let notices = net.notices();
@@ -53,9 +55,9 @@ fn payloads(received: &[String]) -> Vec<&str> {
     received.iter().map(|line| line.split(' ').nth(1).unwrap()).collect()
 }
 
-/// The new ones are refused, or the old ones make room; those that are under way are neither.
+/// New messages are refused, or queued ones make room for them. Messages in flight are not dropped.
 #[test]
-fn when_no_more_can_be_kept() {
+fn dropped_when_the_queue_is_full() {
     for version in BOTH {
         for (overflow, left) in [(Overflow::Refuse, ["0", "1", "2", "3"]), (Overflow::DropOldest, ["0", "1", "6", "7"])]
         {
@@ -78,12 +80,12 @@ fn when_no_more_can_be_kept() {
     }
 }
 
-/// What is under way to a client that never acknowledges is memory too.
+/// Messages in flight to a client that never acknowledges use memory as well.
 #[test]
-fn when_there_is_no_memory() {
+fn dropped_when_the_memory_limit_is_reached() {
     for version in BOTH {
         for reads in [true, false] {
-            let limits = with_server(|server| server.transmit_limit = 1000);
+            let limits = with_server(|server| server.transmit_limit = NonZeroU32::new(1000).unwrap());
             let limits = BrokerConfig { max_memory: 4000, reserved_memory: 0, ..limits };
             let (mut net, publisher, subscriber) = pair(limits, &named(version, "subscriber"));
             net.set_reading(subscriber, reads);
@@ -103,7 +105,7 @@ fn when_there_is_no_memory() {
                 assert_eq!(got as u64, 100 - dropped.memory);
                 assert!(got > 34, "what need not be kept still comes");
             }
-            // Whatever gives it back makes room.
+            // Every message that leaves the memory makes room for another one.
             net.set_reading(subscriber, true);
             net.leave(subscriber, DisconnectReasonCode::NormalDisconnection);
             net.broker.end_session(net.now, "subscriber");
@@ -114,7 +116,7 @@ fn when_there_is_no_memory() {
 }
 
 #[test]
-fn when_it_has_expired() {
+fn dropped_when_expired() {
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let (mut net, publisher, subscriber) = pair(config(), &named(Version::V5, "subscriber"));
         net.lose(subscriber);
@@ -128,9 +130,9 @@ fn when_it_has_expired() {
     }
 }
 
-/// One that is larger than the client takes is not sent, and others are [MQTT-3.1.2-24, MQTT-3.1.2-25].
+/// A message above the client's Maximum Packet Size is not sent, and others are [MQTT-3.1.2-24, MQTT-3.1.2-25].
 #[test]
-fn when_the_client_cannot_take_it() {
+fn dropped_when_too_large_for_the_client() {
     let properties = ConnectProperties {
         maximum_packet_size: 100.try_into().ok(),
         session_expiry_interval: Some(100),
@@ -142,7 +144,7 @@ fn when_the_client_cannot_take_it() {
             let (mut net, publisher, mut subscriber) = pair(config(), &connect);
             if !there {
                 if qos == QoS::AtMostOnce {
-                    continue; // it would not wait
+                    continue; // it would not be queued
                 }
                 net.lose(subscriber);
             }
@@ -158,7 +160,7 @@ fn when_the_client_cannot_take_it() {
 }
 
 #[test]
-fn when_the_session_ends() {
+fn dropped_when_the_session_ends() {
     for version in BOTH {
         type End = fn(&mut Net, Version);
         let ends: [End; 2] = [
@@ -182,13 +184,14 @@ fn when_the_session_ends() {
     }
 }
 
-/// Of QoS 0: what had to wait until the client reads does not wait for its next connection, unless that is wished.
+/// A message of QoS 0 that waits for the client to read is lost with the connection, unless the configuration stores
+/// it.
 #[test]
-fn when_the_connection_is_lost() {
+fn dropped_when_the_connection_is_lost() {
     for version in BOTH {
         for store_qos_0 in [false, true] {
             let limits = with_server(|server| {
-                server.transmit_limit = 50;
+                server.transmit_limit = NonZeroU32::new(50).unwrap();
                 server.store_qos_0 = store_qos_0;
             });
             let (mut net, publisher, subscriber) = pair(limits, &named(version, "subscriber"));
@@ -215,7 +218,7 @@ fn when_the_connection_is_lost() {
 }
 
 #[test]
-fn when_the_client_refuses() {
+fn dropped_when_refused_by_the_client() {
     let (mut net, publisher, subscriber) = pair(config(), &named(Version::V5, "subscriber"));
     net.publish(publisher, "a", "1", QoS::AtLeastOnce);
     net.publish(publisher, "a", "2", QoS::ExactlyOnce);
@@ -226,10 +229,10 @@ fn when_the_client_refuses() {
     assert_eq!(net.broker.status().stored, 0);
 }
 
-/// A member of a share that has no room is passed over: nothing is dropped as long as one of them has. If none has, it is
-/// one message that is dropped.
+/// Members of a share without room are skipped: no message is dropped while one of them has room. If none has, the
+/// message counts as one drop.
 #[test]
-fn a_share_drops_a_message_when_no_member_takes_it() {
+fn a_share_drops_a_message_when_no_member_has_room() {
     let limits = with_server(|server| server.max_stored = 2);
     let mut net = Net::new(limits);
     let publisher = net.client(Version::V5, "publisher");

@@ -1,5 +1,4 @@
-//! While an answer of the policy is waited for: what the connection is spared, what it keeps, and what becomes of it when
-//! it ends meanwhile.
+//! While a decision of the policy is pending: the connection's timers, its input, and the end of the connection.
 
 #![cfg(feature = "broker")]
 
@@ -25,7 +24,7 @@ fn accepted() -> Answer {
     Answer::Connect(Admission::accept())
 }
 
-/// The id of the last question.
+/// The identifier of the last decision that was asked for.
 fn id(net: &Net) -> DecisionId {
     net.broker.policy().asked.last().unwrap().0
 }
@@ -36,7 +35,7 @@ fn answer(net: &mut Net, id: DecisionId, answer: Answer) -> Result<(), UnknownDe
     done
 }
 
-/// A question of each kind, its answer, and the client that waits for it.
+/// A decision of each kind, its answer, and the client that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Question {
     Connect,
@@ -61,7 +60,7 @@ impl Question {
         }
     }
 
-    /// A client with this CONNECT asks it, and it is put off.
+    /// A client with this CONNECT causes the decision, which is deferred.
     fn ask(self, net: &mut Net, connect: &Connect<'_>) -> (Peer, DecisionId) {
         if self == Self::Connect {
             net.broker.policy_mut().admissions.push_back(Decision::Later);
@@ -84,9 +83,9 @@ impl Question {
     }
 }
 
-/// It cannot be received, so it is not taken for dead; when it can be received again it has the whole time.
+/// No input is taken while a decision is pending, so Keep Alive does not run. It restarts with the answer.
 #[test]
-fn keep_alive_rests() {
+fn keep_alive_does_not_run_while_a_decision_is_pending() {
     for version in BOTH {
         for (question, pings) in QUESTIONS.into_iter().flat_map(|question| [(question, false), (question, true)]) {
             let mut net = Net::plain();
@@ -110,9 +109,10 @@ fn keep_alive_rests() {
     }
 }
 
-/// Whatever ends it, its id is void, its message is nobody's, and its will follows the rules.
+/// However the connection ends, the decision identifier becomes invalid, its message is not delivered, and its will
+/// follows the rules.
 #[test]
-fn a_connection_that_ends_meanwhile() {
+fn the_end_of_the_connection_invalidates_the_decision() {
     type End = fn(&mut Net, Peer, Version);
     let ends: [(&str, End); 4] = [
         ("lost", |net, client, _| net.lose(client)),
@@ -137,7 +137,7 @@ fn a_connection_that_ends_meanwhile() {
                 end(&mut net, client, version);
                 let was_accepted = question != Question::Connect;
                 if !was_accepted && why != "lost" && !net.is_over(client) {
-                    continue; // there is no session of that name yet
+                    continue; // there is no session with this client identifier yet
                 }
                 let notices = net.notices();
                 let reported = if was_accepted { "client disconnected" } else { "client refused" };
@@ -152,9 +152,9 @@ fn a_connection_that_ends_meanwhile() {
     }
 }
 
-/// A id is good for an answer to its own question alone.
+/// A decision identifier is valid for an answer of its own kind only.
 #[test]
-fn an_answer_of_another_kind_is_none() {
+fn an_answer_of_another_kind_is_refused() {
     for question in QUESTIONS {
         let mut net = Net::plain();
         let (client, id) = question.ask(&mut net, &named(Version::V5, "client"));
@@ -166,7 +166,7 @@ fn an_answer_of_another_kind_is_none() {
         }
         assert_eq!(answer(&mut net, id, question.answer()), Ok(()));
         assert_eq!(answer(&mut net, id, question.answer()), Err(UnknownDecision));
-        // Nor is it good for the next question of the same connection.
+        // It is not valid for the next decision of the same connection either.
         if question != Question::Connect {
             net.broker.policy_mut().publications.push_back(Decision::Later);
             net.send(
@@ -180,9 +180,9 @@ fn an_answer_of_another_kind_is_none() {
     }
 }
 
-/// Packets that come in any pieces behind the one that waits are taken after it, in order.
+/// Packets after the one that waits, in pieces of any size, are processed after it and in order.
 #[test]
-fn what_comes_behind_waits_in_order() {
+fn later_packets_wait_in_order() {
     for version in BOTH {
         let mut net = Net::plain();
         let watcher = net.client(version, "watcher");
@@ -217,9 +217,10 @@ fn what_comes_behind_waits_in_order() {
     }
 }
 
-/// The time that a message has waited for its answer counts [MQTT-3.3.2-5, MQTT-3.3.2-6].
+/// The time for which a message has waited for its decision counts against its Message Expiry Interval [MQTT-3.3.2-5,
+/// MQTT-3.3.2-6].
 #[test]
-fn a_message_grows_older() {
+fn waiting_counts_against_the_expiry_interval() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         for (waited, left) in [(0, Some(10)), (7, Some(3)), (10, None), (1000, None)] {
             let mut net = Net::plain();
@@ -247,7 +248,7 @@ fn a_message_grows_older() {
     }
 }
 
-/// Filters that begin with `$share/` and are no shared ones: in 3.1 and 3.1.1 nothing is special about that.
+/// Filters that begin with `$share/` and are malformed as shared ones: 3.1 and 3.1.1 have no shared subscriptions.
 const ODD_FILTERS: [&str; 5] = ["$share/", "$share/g", "$share//a", "$share/g/", "$share/+/a"];
 
 fn subscribe_to(filters: &[&str]) -> Vec<u8> {
@@ -260,9 +261,9 @@ fn subscribe_to(filters: &[&str]) -> Vec<u8> {
     [&[0x82, body.len() as u8], &body[..]].concat()
 }
 
-/// A filter that 3.1.1 allows and 5.0 does not is granted or refused as the policy says, whenever it says so.
+/// A filter that 3.1.1 allows and 5.0 does not is granted or refused by the policy, at once or later.
 #[test]
-fn filters_that_only_earlier_versions_know() {
+fn filters_that_only_earlier_versions_allow() {
     for version in [Version::V31, Version::V311] {
         for odd in ODD_FILTERS {
             let filters = ["x", odd, "y"];
@@ -285,7 +286,7 @@ fn filters_that_only_earlier_versions_know() {
                         }
                     }
                     let mut received = net.received(client);
-                    // As plain text it is a topic, if it has no wildcard.
+                    // Without a wildcard it can also be published to as a topic.
                     if !odd.contains('+') {
                         net.publish(client, odd, "1", QoS::AtMostOnce);
                         received.extend(net.received(client));
@@ -299,9 +300,9 @@ fn filters_that_only_earlier_versions_know() {
     }
 }
 
-/// Whatever a message has, its subscribers get it as if the policy had answered at once.
+/// Subscribers receive every field of a message as if the policy had decided at once.
 #[test]
-fn messages_wait_in_their_own_version() {
+fn a_message_granted_later_keeps_all_its_fields() {
     let user = [UserProperty::new("a", "b").unwrap(), UserProperty::new("a", "c").unwrap()];
     for version in [Version::V31, Version::V311, Version::V5] {
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {

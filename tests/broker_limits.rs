@@ -1,9 +1,9 @@
-//! What a client can make a broker hold, and what becomes of what is too much: each limit has its reason code and its
-//! counter, and the others notice nothing.
+//! Limits on the resources a client can use. Each limit has its reason code and its counter, and other clients are not
+//! affected.
 
 #![cfg(feature = "broker")]
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use mqtt_sansio::broker::BrokerConfig;
 use mqtt_sansio::codec::{self, Connect, Limits, Packet, Publish, Subscribe, Subscription};
@@ -19,7 +19,7 @@ use self::broker::{BOTH, Net, config, message, named, with_server};
 use self::server::{id, will};
 
 #[test]
-fn connections_beyond_the_limit_are_over_at_once() {
+fn connections_beyond_the_limit_are_closed_at_once() {
     let mut net = Net::new(BrokerConfig { max_connections: 2, ..config() });
     let (one, two) = (net.open(Version::V5), net.open(Version::V5));
     let three = net.open(Version::V5);
@@ -40,7 +40,7 @@ fn sessions_beyond_the_limit_are_refused() {
         assert_eq!(net.received(two), [format!("CONNACK {code}")], "MQTT {version}");
         assert!(net.is_over(two));
         assert_eq!((net.broker.status().sessions, net.broker.counters().clients_refused), (1, 1));
-        // Who has a session already takes no more room.
+        // A client with a session needs no room for another one.
         let one = net.try_connect(&named(version, "one"));
         assert!(!net.is_over(one));
     }
@@ -68,7 +68,7 @@ fn subscriptions_beyond_the_limits_are_refused() {
 
 /// CVE-2019-11779.
 #[test]
-fn a_topic_has_so_many_levels() {
+fn topics_and_filters_have_a_maximum_number_of_levels() {
     let slashes = "/".repeat(65_400);
     for version in BOTH {
         let mut net = Net::plain();
@@ -86,7 +86,7 @@ fn a_topic_has_so_many_levels() {
         assert!(!net.is_over(client) && !net.is_over(other));
         let last = mqtt_sansio::codec::Will { topic: TopicName::new(&slashes).unwrap(), ..will("gone", 0) };
         let refused = net.try_connect(&Connect { will: Some(last), ..named(version, "third") });
-        // There is no return code for it.
+        // 3.1.1 has no return code for it.
         let reported: &[&str] = if version == Version::V5 { &["CONNACK 90"] } else { &[] };
         assert_eq!(net.received(refused), reported);
         assert!(net.is_over(refused));
@@ -114,7 +114,7 @@ fn retained_messages_beyond_the_limits_are_refused() {
 }
 
 #[test]
-fn what_is_kept_for_a_client_has_limits() {
+fn messages_stored_for_a_client_are_limited() {
     for (limits, kept) in [
         (ServerConfig { max_stored: 3, ..server::config() }, 3),
         (ServerConfig { max_stored_bytes: 3 * 10 + 5, ..server::config() }, 3),
@@ -140,7 +140,7 @@ fn what_is_kept_for_a_client_has_limits() {
 }
 
 #[test]
-fn what_is_kept_for_all_clients_has_a_limit() {
+fn messages_stored_for_all_clients_are_limited() {
     let mut net = Net::new(BrokerConfig { max_memory: 1000, ..config() });
     let client = net.client(Version::V5, "client");
     for name in ["one", "two", "three"] {
@@ -160,13 +160,14 @@ fn what_is_kept_for_all_clients_has_a_limit() {
 }
 
 #[test]
-fn a_client_is_held_to_what_it_was_told() {
+fn the_announced_limits_are_enforced() {
     let limits = |server: &mut ServerConfig| {
         server.receive_maximum = NonZeroU16::new(2).unwrap();
-        server.maximum_packet_size = 200;
+        server.maximum_packet_size = NonZeroU32::new(200);
         server.maximum_qos = QoS::ExactlyOnce;
     };
-    // More messages of QoS 2 than may be open; a packet that is larger than it may be, as soon as that is known.
+    // More unacknowledged messages of QoS 2 than the Receive Maximum; a packet above the Maximum Packet Size, as soon
+    // as its size is known.
     for (bytes, code) in
         [(&b"\x34\x06\0\x01a\0\x01\0\x34\x06\0\x01a\0\x02\0\x34\x06\0\x01a\0\x03\0"[..], "93"), (b"\x30\xC9\x01", "95")]
     {
@@ -193,12 +194,12 @@ fn a_client_is_held_to_what_it_was_told() {
     }
 }
 
-/// Who does not read gets what fits, and others get everything.
+/// A client that does not read receives as many messages as fit, and others receive all.
 #[test]
 fn a_slow_subscriber_delays_nobody() {
     for version in BOTH {
         let mut net = Net::new(with_server(|server| {
-            server.transmit_limit = 1000;
+            server.transmit_limit = NonZeroU32::new(1000).unwrap();
             server.max_stored = 10;
         }));
         let client = net.client(version, "client");
@@ -223,14 +224,15 @@ fn a_slow_subscriber_delays_nobody() {
     }
 }
 
-/// Who reads slowly gets all retained messages, though only few are kept for anybody, and none that is out of date.
+/// A client that reads slowly receives all retained messages in their current state, although few are queued for it at
+/// a time.
 #[test]
-fn retained_messages_come_as_fast_as_they_are_taken() {
+fn retained_messages_are_sent_as_fast_as_the_client_reads() {
     for version in BOTH {
         let mut net = Net::new(with_server(|server| {
             server.max_stored = 5;
             server.max_in_flight = NonZeroU16::new(3).unwrap();
-            server.transmit_limit = 300;
+            server.transmit_limit = NonZeroU32::new(300).unwrap();
         }));
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
         for number in 0..2000 {
@@ -239,7 +241,7 @@ fn retained_messages_come_as_fast_as_they_are_taken() {
         net.set_reading(watcher, false);
         let subscriptions = [Subscription::new("t/#", QoS::AtLeastOnce).unwrap()];
         net.send(watcher, &[Subscribe::new(id(1), &subscriptions).into()]);
-        // Two of them change before their turn comes, or after it; which of both is not said.
+        // Two of them change before or after they are sent: the order is not specified.
         net.retain(client, "t/7", "new", QoS::AtMostOnce);
         net.retain(client, "t/8", "", QoS::AtMostOnce);
         net.set_reading(watcher, true);
@@ -254,7 +256,7 @@ fn retained_messages_come_as_fast_as_they_are_taken() {
 }
 
 #[test]
-fn a_name_that_is_out_of_date_means_nothing() {
+fn an_outdated_connection_id_matches_no_connection() {
     let mut net = Net::plain();
     let client = net.client(Version::V5, "client");
     let old = net.id(client);
@@ -275,11 +277,11 @@ fn a_name_that_is_out_of_date_means_nothing() {
     assert!(!net.is_over(next));
 }
 
-/// CVE-2018-12543, and what the broker says of itself.
+/// CVE-2018-12543, and the topics under `$SYS`.
 #[test]
-fn only_the_broker_speaks_of_itself() {
+fn only_the_broker_publishes_under_sys() {
     for version in BOTH {
-        let mut net = Net::new(BrokerConfig { sys_interval: 10, ..config() });
+        let mut net = Net::new(BrokerConfig { sys_interval: NonZeroU32::new(10), ..config() });
         let client = net.client(version, "client");
         net.subscribe(client, "$SYS/broker/clients/+", QoS::AtMostOnce);
         for topic in ["$SYS/broker/clients/connected", "$SYS", "$SYS/x"] {
@@ -307,12 +309,12 @@ fn only_the_broker_speaks_of_itself() {
 
 #[test]
 fn the_clock_may_jump() {
-    let mut net = Net::new(with_server(|server| server.connect_timeout = 5));
+    let mut net = Net::new(with_server(|server| server.connect_timeout = NonZeroU16::new(5)));
     let silent = net.open(Version::V5);
     let client = net.connect(&Connect { keep_alive: 10, ..named(Version::V5, "client") });
     net.now = Instant::from_micros(3_000_000);
     net.poll();
-    net.now = Instant::from_micros(1_000_000); // back: it counts as the same
+    net.now = Instant::from_micros(1_000_000); // backwards: as if no time had passed
     net.broker.poll(net.now);
     net.flush();
     assert!(!net.is_over(silent) && !net.is_over(client));
@@ -328,7 +330,7 @@ fn the_clock_may_jump() {
     assert_eq!(net.notices(), ["client session ended"]);
 }
 
-/// Who is far behind and reads steadily is not taken for dead: its pings are received and answered.
+/// A client that reads slowly but steadily is not dead: its PINGREQs are taken and answered.
 #[test]
 fn pitfall_26_a_slow_reader_that_pings_is_not_dead() {
     use bytes::Buf;
@@ -344,7 +346,7 @@ fn pitfall_26_a_slow_reader_that_pings_is_not_dead() {
             for _ in 0..messages {
                 net.publish(writer, "a", &payload, QoS::AtMostOnce);
             }
-            // In 70 seconds it reads 14 MB, and pings each second.
+            // In 70 seconds the client reads 14 MB, and it pings every second.
             let (conn, mut read) = (net.id(slow), Vec::new());
             for _ in 0..70 {
                 net.wait(1);
@@ -365,21 +367,22 @@ fn pitfall_26_a_slow_reader_that_pings_is_not_dead() {
     }
 }
 
-/// As long as answers hold the input up, time does not count against a client as long as bytes leave; if none do, it ends.
+/// While unsent answers stop the input, time does not count against the client as long as bytes leave. If none leave,
+/// the connection ends.
 #[test]
-fn pitfall_26_silence_counts_only_while_it_is_listened_to() {
+fn pitfall_26_silence_counts_only_while_input_is_taken() {
     use bytes::Buf;
     for reads in [true, false] {
-        let mut net = Net::new(with_server(|server| server.answer_limit = 100));
+        let mut net = Net::new(with_server(|server| server.answer_limit = NonZeroU32::new(100).unwrap()));
         let slow = net.connect(&Connect { keep_alive: 2, ..named(Version::V5, "slow") });
         net.set_reading(slow, false);
         let conn = net.id(slow);
-        // The last answer before the limit goes far beyond it.
+        // The last answer before the limit exceeds it by far.
         net.send_bytes(slow, &[0xC0, 0].repeat(49));
         let subscriptions = vec![Subscription::new("a", QoS::AtMostOnce).unwrap(); 80];
         net.send(slow, &[Subscribe::new(id(1), &subscriptions).into()]);
         assert!(!net.broker.takes_input(conn) && net.broker.transmit(conn).remaining() > 170);
-        // It takes a minute for what there is to leave.
+        // The output takes a minute to leave.
         for _ in 0..60 {
             if reads {
                 net.broker.transmit(conn).advance(1);
@@ -392,19 +395,19 @@ fn pitfall_26_silence_counts_only_while_it_is_listened_to() {
             net.broker.transmit(conn).advance(40);
             net.wait(1);
             assert!(net.broker.takes_input(conn), "and then it is listened to again");
-            // It is noticed when the time is reported next, which may be as late.
+            // Silence is noticed at the next poll, which may be this late.
             net.wait(6);
             assert!(net.is_over(slow), "and is silent");
         }
     }
 }
 
-/// Neither end waits for the other one to read.
+/// The broker keeps reading from a client that does not read.
 #[test]
 fn pitfall_32_a_writer_that_does_not_read_is_not_blocked() {
     for version in BOTH {
         let mut net = Net::new(with_server(|server| {
-            server.transmit_limit = 1000;
+            server.transmit_limit = NonZeroU32::new(1000).unwrap();
             server.max_stored = 10;
         }));
         let (writer, other) = (net.client(version, "writer"), net.client(version, "other"));
@@ -422,7 +425,7 @@ fn pitfall_32_a_writer_that_does_not_read_is_not_blocked() {
         assert!(dropped.queue_full > 4900, "what exceeds the limits is dropped and counted: {dropped:?}");
         net.set_reading(writer, true);
         assert_eq!(net.received(writer).len() as u64, 5000 - dropped.total());
-        // What it makes the broker answer has a limit of its own.
+        // Answers to the client's own packets have a limit of their own.
         net.set_reading(writer, false);
         let (conn, pings) = (net.id(writer), [0xC0, 0].repeat(100_000));
         let mut input = &pings[..];

@@ -1,10 +1,8 @@
-//! To whom a session belongs: who may resume, end and take it over, and what goes on of its subscriptions.
+//! The user a session belongs to: who may resume, end and take over a session, and which of its subscriptions continue.
 
 #![cfg(feature = "broker")]
 
-use mqtt_sansio::broker::{
-    Admission, AllowAll, Answer, Broker, BrokerConfig, Decision, DecisionId, Origin, UnknownDecision,
-};
+use mqtt_sansio::broker::{Admission, AllowAll, Answer, Broker, Decision, DecisionId, Origin, UnknownDecision};
 use mqtt_sansio::codec::{AuthReasonCode, ConnAckReasonCode, Connect, SubAckReasonCode};
 use mqtt_sansio::server::Accept;
 use mqtt_sansio::{Instant, QoS, Version};
@@ -14,12 +12,12 @@ mod broker;
 #[path = "common/server.rs"]
 mod server;
 
-use self::broker::{BOTH, Net, Peer, named};
+use self::broker::{BOTH, Net, Peer, config, named};
 use self::server::{auth, authenticating, encoded, text, will};
 
 const ALLOWED: ConnAckReasonCode = ConnAckReasonCode::Success;
 
-/// The client `c` of a user, who wants its session to go on.
+/// A CONNECT of the client `c` with this user name and a session that does not expire.
 fn of<'a>(version: Version, user: Option<&'a str>) -> Connect<'a> {
     Connect { user_name: user.map(text), ..named(version, "c") }
 }
@@ -28,7 +26,7 @@ fn clean<'a>(version: Version, user: Option<&'a str>) -> Connect<'a> {
     Connect { clean_start: true, ..of(version, user) }
 }
 
-/// How a client is reported that it is not authorized.
+/// The CONNACK of a client that is not authorized.
 const REFUSED: &str = "CONNACK 87";
 
 fn answer(net: &mut Net, id: DecisionId, answer: Answer) -> Result<(), UnknownDecision> {
@@ -43,12 +41,13 @@ fn end_session(net: &mut Net) -> bool {
     was_there
 }
 
-/// The decisions of all questions of this kind so far.
+/// The identifiers of all decisions of this kind so far.
 fn decisions(net: &Net, kind: &str) -> Vec<DecisionId> {
     net.broker.policy().asked.iter().filter(|(_, line)| line.starts_with(kind)).map(|(id, _)| *id).collect()
 }
 
-/// Ann has a session with a message that waits. Whether she is there now is the last argument.
+/// A session of the user `ann` with a stored or unacknowledged message. `is_connected` says whether ann stays
+/// connected.
 fn session_of_ann(version: Version, is_connected: bool) -> (Net, Peer) {
     let mut net = Net::plain();
     let delay = if version == Version::V5 { 3600 } else { 0 };
@@ -66,9 +65,9 @@ fn session_of_ann(version: Version, is_connected: bool) -> (Net, Peer) {
     (net, ann)
 }
 
-/// Ann comes back, and everything is there.
+/// Reconnects as ann and checks that the session is complete.
 #[track_caller]
-fn assert_all_there(net: &mut Net, version: Version) {
+fn assert_session_is_complete(net: &mut Net, version: Version) {
     let ann = net.try_connect(&of(version, Some("ann")));
     let received = net.received(ann);
     assert_eq!(received[0], "CONNACK 00 present");
@@ -78,15 +77,15 @@ fn assert_all_there(net: &mut Net, version: Version) {
     assert_eq!(net.received(ann), ["a: more q1"]);
 }
 
-/// Whoever comes with the client identifier of another user is refused, and has changed nothing.
+/// A client with the client identifier of another user's session is refused and changes nothing.
 #[test]
-fn another_user_gets_nothing_by_default() {
+fn by_default_another_user_is_refused() {
     for version in BOTH {
         for is_connected in [false, true] {
             for intruder in [Some("bob"), Some("Ann"), Some(""), None] {
                 for (connect, is_clean) in [(of(version, intruder), false), (clean(version, intruder), true)] {
                     let (mut net, ann) = session_of_ann(version, is_connected);
-                    // With a will: that is not published either.
+                    // The will of the refused client is not published either.
                     let peer = net.try_connect(&Connect { will: Some(will("mine", 0)), ..connect });
                     assert_eq!(net.received(peer), [REFUSED], "{version}, {intruder:?}");
                     assert!(net.is_over(peer));
@@ -99,17 +98,17 @@ fn another_user_gets_nothing_by_default() {
                         assert!(!net.is_over(ann), "she stays connected");
                         assert_eq!(net.received(ann), [""; 0]);
                     }
-                    assert_all_there(&mut net, version);
+                    assert_session_is_complete(&mut net, version);
                 }
             }
         }
     }
 }
 
-/// The same, with a policy that decides about nothing: a session of nobody in particular is not that of a user, and the
-/// other way round.
+/// The same with a policy that allows everything: a session without a user is not the session of a user, and the other
+/// way round.
 #[test]
-fn the_policy_that_allows_everything_allows_no_other_user() {
+fn allow_all_refuses_another_user() {
     for (first, second, is_same) in [
         (None, None, true),
         (Some("ann"), Some("ann"), true),
@@ -118,7 +117,7 @@ fn the_policy_that_allows_everything_allows_no_other_user() {
         (Some("ann"), None, false),
     ] {
         for clean_start in [false, true] {
-            let mut broker = Broker::new(BrokerConfig::default(), AllowAll);
+            let mut broker = Broker::new(config(), AllowAll);
             let now = Instant::from_micros(1);
             let mut open = |connect: Connect<'_>| {
                 let id = broker.open(now, Origin::UNKNOWN);
@@ -133,9 +132,9 @@ fn the_policy_that_allows_everything_allows_no_other_user() {
     }
 }
 
-/// A session that has expired, or ends with its connection, belongs to nobody any more.
+/// A session that has expired, or that ended with its connection, belongs to no user.
 #[test]
-fn a_session_that_is_over_is_nobodys() {
+fn an_ended_session_belongs_to_no_user() {
     for version in BOTH {
         let mut net = Net::plain();
         let ann = net.connect(&clean(Version::V311, Some("ann")));
@@ -146,7 +145,7 @@ fn a_session_that_is_over_is_nobodys() {
         net.lose(bob);
         let peer = net.try_connect(&of(version, Some("ann")));
         assert_eq!(net.received(peer), [REFUSED], "now it is his");
-        // And nobody has run the timers meanwhile.
+        // The same when the broker was not polled since the expiry.
         let mut net = Net::plain();
         let properties =
             mqtt_sansio::codec::ConnectProperties { session_expiry_interval: Some(10), ..Default::default() };
@@ -155,7 +154,7 @@ fn a_session_that_is_over_is_nobodys() {
         net.now = Instant::from_micros(net.now.as_micros() + 10_000_000);
         let bob = net.try_connect(&of(version, Some("bob")));
         assert_eq!(net.received(bob), ["CONNACK 00"]);
-        // Clean Start by the owner begins a session of the owner.
+        // Clean Start by the session's user creates a new session of that user.
         let bob = net.connect(&clean(version, Some("bob")));
         assert!(!net.is_over(bob));
         assert!(end_session(&mut net));
@@ -163,9 +162,9 @@ fn a_session_that_is_over_is_nobodys() {
     }
 }
 
-/// The policy may allow it, at once or later. The session stays that of the user who has begun it.
+/// The policy may allow it, at once or later. The session stays that of the user who created it.
 #[test]
-fn the_policy_decides_about_another_user() {
+fn the_policy_decides_about_sessions_of_another_user() {
     for version in BOTH {
         for is_connected in [false, true] {
             for later in [false, true] {
@@ -195,7 +194,7 @@ fn the_policy_decides_about_another_user() {
                 net.lose(bob);
                 let bob = net.try_connect(&of(version, Some("bob")));
                 assert_eq!(net.received(bob), [REFUSED], "it is not his");
-                // Ann need not be asked about. If another user begins anew, it is theirs.
+                // Ann's own session needs no decision. If another user starts a new session, it belongs to that user.
                 let ann = net.try_connect(&of(version, Some("ann")));
                 net.lose(ann);
                 let bob = decide(&mut net, &clean(version, Some("bob")), ALLOWED);
@@ -210,9 +209,10 @@ fn the_policy_decides_about_another_user() {
     }
 }
 
-/// While the policy thinks about one user's session, the session becomes that of another: then that is asked about.
+/// While the policy decides about one user's session, the session becomes that of another user: then a decision about
+/// that user is needed.
 #[test]
-fn an_answer_is_about_the_user_who_was_asked_about() {
+fn an_answer_applies_to_the_user_of_its_decision() {
     let mut net = Net::plain();
     let version = Version::V5;
     let ann = net.connect(&of(version, Some("ann")));
@@ -226,7 +226,7 @@ fn an_answer_is_about_the_user_who_was_asked_about() {
     assert_eq!(net.received(bob), [REFUSED]);
     assert!(!net.is_over(eve));
     assert_eq!(net.broker.policy().asked.last().unwrap().1, "take over c of eve by bob, connected");
-    // One that comes into being while the policy decides about the client itself is asked about as well.
+    // A session that is created while the admission of the client is pending needs a decision as well.
     let mut net = Net::plain();
     net.broker.policy_mut().admissions.push_back(Decision::Later);
     let bob = net.try_connect(&of(version, Some("bob")));
@@ -235,7 +235,7 @@ fn an_answer_is_about_the_user_who_was_asked_about() {
     assert_eq!(answer(&mut net, id, Answer::Connect(Admission::accept())), Ok(()));
     assert_eq!(net.received(bob), [REFUSED]);
     assert!(!net.is_over(ann));
-    // And one that is gone when the answer comes is no obstacle.
+    // A session that has ended before the answer needs none.
     let mut net = Net::plain();
     let ann = net.connect(&of(version, Some("ann")));
     net.broker.policy_mut().take_overs.push_back(Decision::Later);
@@ -247,9 +247,9 @@ fn an_answer_is_about_the_user_who_was_asked_about() {
     assert_eq!(net.received(bob), ["CONNACK 00"]);
 }
 
-/// A connection that ends while it waits takes its question with it.
+/// A pending decision ends with its connection.
 #[test]
-fn a_client_that_is_gone_takes_nothing_over() {
+fn a_lost_client_takes_no_session_over() {
     for version in BOTH {
         let (mut net, ann) = session_of_ann(version, true);
         net.broker.policy_mut().take_overs.push_back(Decision::Later);
@@ -258,13 +258,14 @@ fn a_client_that_is_gone_takes_nothing_over() {
         net.lose(bob);
         assert_eq!(answer(&mut net, id, Answer::TakeOver(ALLOWED)), Err(UnknownDecision));
         assert!(!net.is_over(ann));
-        assert_all_there(&mut net, version);
+        assert_session_is_complete(&mut net, version);
     }
 }
 
-/// The user of a client that authenticates itself is known when that is done, and may be another than CONNECT has said.
+/// The user of a client with enhanced authentication is known after the exchange, and may differ from the user name in
+/// CONNECT.
 #[test]
-fn the_user_may_be_known_from_an_authentication() {
+fn the_user_may_come_from_the_authentication() {
     let accept_as = |user: &str| Decision::Now(Admission::accept_as(user));
     let challenge = || Decision::Now(Admission::Challenge(b"?".to_vec()));
     let authenticate = |net: &mut Net, user: &str| {
@@ -283,7 +284,7 @@ fn the_user_may_be_known_from_an_authentication() {
     let again = authenticate(&mut net, "ann");
     assert_eq!(net.received(again), ["AUTH 18 ?", "CONNACK 00 present"]);
     assert!(end_session(&mut net));
-    // By a certificate, say.
+    // The user may be known from a certificate, for example.
     net.broker.policy_mut().admissions.push_back(accept_as("ann"));
     let again = net.connect(&clean(Version::V311, None));
     net.broker.policy_mut().admissions.push_back(accept_as("bob"));
@@ -307,9 +308,9 @@ fn the_user_may_be_known_from_an_authentication() {
     }
 }
 
-/// A client without a client identifier that is given one that is in use gets nothing of another user either.
+/// A client that is assigned a client identifier in use does not get another user's session either.
 #[test]
-fn an_assigned_client_identifier_opens_no_session_of_another_user() {
+fn an_assigned_client_identifier_does_not_resume_another_users_session() {
     let mut net = Net::plain();
     let ann = net.connect(&of(Version::V5, Some("ann")));
     let accept = Accept { assigned_client_id: Some("c".into()), ..Accept::default() };
@@ -322,8 +323,8 @@ fn an_assigned_client_identifier_opens_no_session_of_another_user() {
 
 const FILTERS: [&str; 7] = ["a", "b/+/c", "#", "/x//", "$share/g/s/#", "b/+/d", "a/#"];
 
-/// What a user may still subscribe to.
-fn right(filter: &str) -> SubAckReasonCode {
+/// The policy's decision about each filter when the session is resumed.
+fn resubscription_decision(filter: &str) -> SubAckReasonCode {
     match filter {
         "#" | "$share/g/s/#" => SubAckReasonCode::NotAuthorized,
         "a" => SubAckReasonCode::GrantedQoS0,
@@ -332,16 +333,16 @@ fn right(filter: &str) -> SubAckReasonCode {
     }
 }
 
-/// The questions about stored subscriptions that were not answered at once.
+/// The pending decisions about stored subscriptions.
 fn resubscriptions(net: &Net) -> Vec<(DecisionId, String)> {
     let asked = net.broker.policy().asked.iter().filter(|(_, line)| line.starts_with("resubscribe"));
     asked.map(|(id, line)| (*id, line.split(' ').nth(2).unwrap().to_owned())).collect()
 }
 
-/// Stored subscriptions go on as far as the policy still allows, whether it says so at once or later: of the owner, and of
-/// another user who may have the session.
+/// A stored subscription continues if the policy still allows it, at once or later: for the session's user, and for
+/// another user who may resume the session.
 #[test]
-fn stored_subscriptions_are_asked_for_again() {
+fn stored_subscriptions_need_a_new_decision() {
     for version in BOTH {
         for (user, later) in [("ann", false), ("ann", true), ("bob", false), ("bob", true)] {
             let mut net = Net::plain();
@@ -352,7 +353,7 @@ fn stored_subscriptions_are_asked_for_again() {
             let policy = net.broker.policy_mut();
             policy.take_overs.push_back(Decision::Now(ALLOWED));
             for filter in FILTERS {
-                let decision = if later { Decision::Later } else { Decision::Now(right(filter)) };
+                let decision = if later { Decision::Later } else { Decision::Now(resubscription_decision(filter)) };
                 policy.resubscriptions.insert(filter.into(), decision);
             }
             let back = net.try_connect(&of(version, Some(user)));
@@ -365,8 +366,11 @@ fn stored_subscriptions_are_asked_for_again() {
                 asked.reverse();
                 for (id, filter) in &asked {
                     assert_eq!(answer(&mut net, *id, Answer::TakeOver(ALLOWED)), Err(UnknownDecision));
-                    assert_eq!(answer(&mut net, *id, Answer::Subscribe(right(filter))), Ok(()));
-                    assert_eq!(answer(&mut net, *id, Answer::Subscribe(right(filter))), Err(UnknownDecision));
+                    assert_eq!(answer(&mut net, *id, Answer::Subscribe(resubscription_decision(filter))), Ok(()));
+                    assert_eq!(
+                        answer(&mut net, *id, Answer::Subscribe(resubscription_decision(filter))),
+                        Err(UnknownDecision)
+                    );
                 }
                 assert_eq!(resubscriptions(&net).len(), FILTERS.len(), "nothing is asked twice");
             }
@@ -382,13 +386,13 @@ fn stored_subscriptions_are_asked_for_again() {
                 net.publish(sender, topic, "", QoS::ExactlyOnce);
                 net.received(back).into_iter().filter(|line| line.contains(": ")).collect::<String>()
             });
-            // `a` fits to `a/#` too, which has the higher QoS.
+            // `a` matches `a/#` too, which has the higher QoS.
             assert_eq!(received, ["a:  q2", "b/1/c:  q2", "/x//:  q2", "", "b/1/d:  q1", "a/1:  q2", ""]);
         }
     }
 }
 
-/// Who begins anew has no stored subscriptions, and nobody is asked.
+/// A new session has no stored subscriptions, so no decision is needed.
 #[test]
 fn a_new_session_has_no_stored_subscriptions() {
     for version in BOTH {
@@ -401,9 +405,9 @@ fn a_new_session_has_no_stored_subscriptions() {
     }
 }
 
-/// A client that subscribes on its old connection, while the policy thinks about what is stored, has that asked for too.
+/// A subscription made on the old connection while the policy decides about the stored ones needs a decision too.
 #[test]
-fn what_is_subscribed_to_meanwhile_is_asked_for() {
+fn subscriptions_made_meanwhile_need_a_decision() {
     for version in BOTH {
         let mut net = Net::plain();
         let old = net.connect(&of(version, Some("ann")));
@@ -429,7 +433,7 @@ fn what_is_subscribed_to_meanwhile_is_asked_for() {
         assert_eq!(net.received(back), ["CONNACK 00 present"]);
         assert_eq!(net.broker.status().subscriptions, 1);
         assert_eq!(net.notices().last().unwrap(), "c subscribe refused: c 87");
-        // One that goes before all is decided leaves everything as it was.
+        // A connection that ends before all decisions are made changes nothing.
         net.broker.policy_mut().resubscriptions.insert("b".into(), Decision::Later);
         let gone = net.try_connect(&of(version, Some("ann")));
         let (id, _) = resubscriptions(&net).pop().unwrap();
@@ -440,9 +444,9 @@ fn what_is_subscribed_to_meanwhile_is_asked_for() {
     }
 }
 
-/// Filters of 3.1.1 that 5.0 does not know come back as they were.
+/// Filters of 3.1.1 that 5.0 does not allow are shown to the policy unchanged.
 #[test]
-fn stored_subscriptions_keep_their_text() {
+fn stored_filters_are_shown_unchanged() {
     let mut net = Net::plain();
     let ann = net.connect(&of(Version::V311, None));
     let odd = b"\x82\x0e\x00\x01\x00\x09$share//a\x01";

@@ -1,4 +1,4 @@
-//! Who may do what, answered at once or later; and what the policy is reported.
+//! Decisions of the policy, made at once or later, and its notices.
 
 #![cfg(feature = "broker")]
 
@@ -17,7 +17,7 @@ mod server;
 use self::broker::{BOTH, Net, message, named};
 use self::server::{auth, authenticating, decode, encoded, text};
 
-/// The last question, and its id.
+/// The last decision that was asked for, with its identifier.
 fn asked(net: &Net) -> (DecisionId, String) {
     net.broker.policy().asked.last().cloned().unwrap()
 }
@@ -61,7 +61,7 @@ fn a_client_is_refused_in_the_form_of_its_version() {
 }
 
 #[test]
-fn a_client_without_a_name_can_be_given_one() {
+fn an_empty_client_identifier_can_be_assigned_one() {
     let mut net = Net::plain();
     let accept = Accept { assigned_client_id: Some("chosen".into()), ..Accept::default() };
     net.broker.policy_mut().admissions.push_back(Decision::Now(accept.into()));
@@ -74,7 +74,7 @@ fn a_client_without_a_name_can_be_given_one() {
     assert!(name.starts_with("auto-"), "{name}");
 }
 
-/// While one waits, others go on, and nothing that it has sent is lost or out of order.
+/// While one client waits, others are served, and none of its packets is lost or out of order.
 #[test]
 fn a_decision_about_a_client_may_come_later() {
     for version in BOTH {
@@ -92,7 +92,7 @@ fn a_decision_about_a_client_may_come_later() {
         assert!(!net.broker.takes_input(net.id(client)) && net.unsent(client) > 0);
         net.publish(other, "a", "meanwhile", QoS::AtMostOnce);
         assert_eq!(net.received(other), ["a: meanwhile"]);
-        net.wait(3600); // that it takes long is not the client's fault
+        net.wait(3600); // the time of the decision does not count against the client
         assert!(!net.is_over(client));
         assert_eq!(answer(&mut net, id, Answer::Publish(PubAckReasonCode::Success)), Err(UnknownDecision));
         assert_eq!(answer(&mut net, id, accepted()), Ok(()));
@@ -103,14 +103,14 @@ fn a_decision_about_a_client_may_come_later() {
 }
 
 #[test]
-fn a_decision_may_come_too_late() {
+fn an_answer_after_the_connection_has_ended_is_refused() {
     let mut net = Net::plain();
     net.broker.policy_mut().admissions.push_back(Decision::Later);
     let client = net.try_connect(&named(Version::V5, "client"));
     let (id, _) = asked(&net);
     net.lose(client);
     assert_eq!(answer(&mut net, id, accepted()), Err(UnknownDecision));
-    // The number of the connection is used again, by somebody who waits too.
+    // The slot of the connection is reused by another one that waits too.
     net.broker.policy_mut().admissions.push_back(Decision::Later);
     let next = net.try_connect(&named(Version::V5, "next"));
     assert_eq!(answer(&mut net, id, accepted()), Err(UnknownDecision));
@@ -141,7 +141,7 @@ fn messages_wait_for_their_decision_in_order() {
             let (id, _) = asked(&net);
             let refused = PubAckReasonCode::NotAuthorized;
             let done = answer(&mut net, id, Answer::Publish(refused));
-            // A second message of QoS 2 under the same identifier is the same message, and nobody is asked.
+            // A second message of QoS 2 with the same packet identifier is the same message and needs no decision.
             let is_new = qos != QoS::ExactlyOnce;
             assert_eq!(done.is_ok(), is_new);
             assert!(net.received(watcher).is_empty());
@@ -177,7 +177,7 @@ fn each_filter_has_its_own_decision() {
         net.subscribe_all(client, &["a", "b", "c", "d"].map(|filter| (filter, QoS::AtLeastOnce)));
         let decisions: Vec<_> = net.broker.policy().asked[1..].iter().map(|(id, _)| *id).collect();
         assert!(net.received(client).is_empty());
-        // In any order; and more than was asked for is not granted.
+        // Answers in any order. No more than the requested QoS is granted.
         let later = Answer::Subscribe(SubAckReasonCode::GrantedQoS2);
         assert_eq!(answer(&mut net, decisions[2], later.clone()), Ok(()));
         assert!(net.received(client).is_empty());
@@ -194,7 +194,7 @@ fn each_filter_has_its_own_decision() {
 }
 
 #[test]
-fn a_connection_may_end_while_a_decision_is_waited_for() {
+fn a_connection_may_end_while_a_decision_is_pending() {
     let mut net = Net::plain();
     let client = net.client(Version::V5, "client");
     net.broker.policy_mut().publications.push_back(Decision::Later);
@@ -203,14 +203,14 @@ fn a_connection_may_end_while_a_decision_is_waited_for() {
     net.disconnect(client, DisconnectReasonCode::ServerBusy);
     assert_eq!(net.received(client), ["DISCONNECT 89"]);
     assert_eq!(answer(&mut net, id, Answer::Publish(PubAckReasonCode::Success)), Err(UnknownDecision));
-    // The message was not acknowledged: it comes again.
+    // The message was not acknowledged, so the client sends it again.
     let client = net.resume(&named(Version::V5, "client"));
     net.send(client, &[message("a", "1", QoS::AtLeastOnce).into()]);
     assert_eq!(net.received(client), ["PUBACK 1 10"]);
 }
 
 #[test]
-fn enhanced_authentication_goes_on_until_it_is_decided() {
+fn enhanced_authentication_continues_until_it_is_decided() {
     for later in [false, true] {
         let mut net = Net::plain();
         let challenge = |data: &str| Admission::Challenge(data.into());
@@ -235,7 +235,7 @@ fn enhanced_authentication_goes_on_until_it_is_decided() {
         decide(&mut net, 2);
         assert_eq!(net.received(client), ["CONNACK 00"]);
 
-        // And again, later.
+        // The same with deferred answers.
         let steps =
             [challenge("again"), Accept { authentication_data: Some(b"fine".to_vec()), ..Accept::default() }.into()];
         let decisions = steps.clone().map(|step| if later { Decision::Later } else { Decision::Now(step) });
@@ -261,7 +261,7 @@ fn enhanced_authentication_goes_on_until_it_is_decided() {
 }
 
 #[test]
-fn a_challenge_is_for_who_has_named_a_method() {
+fn a_challenge_needs_an_authentication_method() {
     let mut net = Net::plain();
     net.broker.policy_mut().admissions.push_back(Decision::Now(Admission::Challenge(b"?".to_vec())));
     let client = net.try_connect(&named(Version::V5, "client"));
@@ -270,7 +270,7 @@ fn a_challenge_is_for_who_has_named_a_method() {
 }
 
 #[test]
-fn what_happens_is_told() {
+fn events_are_reported_as_notices() {
     let mut net = Net::plain();
     let client = net.client(Version::V5, "client");
     net.resume(&named(Version::V5, "client"));

@@ -1,4 +1,4 @@
-//! What is refused, what is only dropped, and that the policy is reported why.
+//! Refused clients, messages and subscriptions, dropped wills, and the notices about them.
 
 #![cfg(feature = "broker")]
 
@@ -18,7 +18,7 @@ mod server;
 use self::broker::{BOTH, Net, config, message, named, with_server};
 use self::server::{auth, authenticating, text, will};
 
-/// Answers the last question.
+/// Answers the last decision that was asked for.
 fn answer(net: &mut Net, answer: Answer) -> Result<(), UnknownDecision> {
     let id = net.broker.policy().asked.last().unwrap().0;
     let done = net.broker.answer(net.now, id, answer);
@@ -31,7 +31,8 @@ fn will_to<'a>(topic: &'a str, payload: &'a str) -> Will<'a> {
     Will { topic: TopicName::new(topic).unwrap(), ..will(payload, 0) }
 }
 
-/// A bridge announces its state under `$SYS`, and has a will there. It may connect; nobody but the broker publishes there.
+/// Bridges announce their state under `$SYS` and have a will there. They may connect, but only the broker publishes
+/// there.
 #[test]
 fn pitfall_29_a_will_under_sys_does_not_refuse_the_client() {
     const STATE: &str = "$SYS/broker/connection/bridge/state";
@@ -56,9 +57,9 @@ fn pitfall_29_a_will_under_sys_does_not_refuse_the_client() {
     }
 }
 
-/// A will that could never be published for another reason is refused with its CONNECT, as before.
+/// A will that could never be published for another reason is refused with its CONNECT.
 #[test]
-fn other_wills_are_refused_with_their_client() {
+fn other_invalid_wills_are_refused_with_their_connect() {
     let deep = "x/".repeat(200);
     let connacks = |config: BrokerConfig, last: Will<'_>| {
         BOTH.map(|version| {
@@ -69,9 +70,9 @@ fn other_wills_are_refused_with_their_client() {
         })
     };
     let expected = |v311: &str, v5: &str| [(v311.to_owned(), v311 != "CONNACK 00"), (v5.to_owned(), true)];
-    // No return code of 3.1.1 says that.
+    // 3.1.1 has no return code for it.
     assert_eq!(connacks(config(), will_to(&deep, "x")), expected("", "CONNACK 90"));
-    // What the server does not do is unknown to a client of 3.1.1 [MQTT-3.2.2-12, MQTT-3.2.2-13].
+    // A client of 3.1.1 cannot know what a server does not support [MQTT-3.2.2-12, MQTT-3.2.2-13].
     let without_retain = with_server(|server| server.retain_available = false);
     let retained = Will { retain: true, ..will_to("a", "x") };
     assert_eq!(connacks(without_retain, retained), expected("CONNACK 00", "CONNACK 9a"));
@@ -80,9 +81,9 @@ fn other_wills_are_refused_with_their_client() {
     assert_eq!(connacks(qos_0, qos_1), expected("CONNACK 00", "CONNACK 9b"));
 }
 
-/// A will for which there is no room among the retained messages reaches those who are there, and the policy is reported.
+/// A will for which the retained messages have no room is sent to the current subscribers, and the policy is notified.
 #[test]
-fn a_will_that_is_not_retained_is_told() {
+fn a_will_that_could_not_be_retained_is_reported() {
     for version in BOTH {
         let mut net = Net::new(BrokerConfig { max_retained: 0, ..config() });
         let watcher = net.client(version, "watcher");
@@ -98,10 +99,10 @@ fn a_will_that_is_not_retained_is_told() {
     }
 }
 
-/// The policy that refuses somebody, at once or later, reads it again in the notice: who it was, and the code. So does the
-/// limit of the broker's that has refused a client.
+/// A refusal by the policy, at once or later, or by a limit of the broker, is reported with the client and the reason
+/// code.
 #[test]
-fn who_was_refused_and_why_is_told() {
+fn refused_clients_are_reported() {
     let connect =
         |version| Connect { user_name: Some(text("ann")), password: Some(b"secret"), ..named(version, "client") };
     for version in [Version::V31, Version::V311, Version::V5] {
@@ -122,7 +123,7 @@ fn who_was_refused_and_why_is_told() {
         net.try_connect(&connect(version));
         let code = if version == Version::V5 { "97" } else { "88" };
         assert_eq!(net.notices(), [format!("client (ann) refused: CONNACK {code}")]);
-        // One that goes before it is decided about is known as well.
+        // A client whose connection ends while its decision is pending is reported too.
         let mut net = Net::plain();
         net.broker.policy_mut().admissions.push_back(Decision::Later);
         let client = net.try_connect(&connect(version));
@@ -136,12 +137,12 @@ fn who_was_refused_and_why_is_told() {
         net.lose(stranger);
         assert_eq!(net.notices(), ["refused: lost"], "of whom nothing has come is not known");
     }
-    // By the acceptor, before the policy is asked [MQTT-3.2.2-12].
+    // Refused by the acceptor, before the policy is asked [MQTT-3.2.2-12].
     let mut net = Net::new(with_server(|server| server.maximum_qos = QoS::AtMostOnce));
     let last = Will { qos: QoS::AtLeastOnce, ..will_to("a", "x") };
     net.try_connect(&Connect { will: Some(last), ..connect(Version::V5) });
     assert_eq!(net.notices(), ["client (ann) refused: CONNACK 9b"]);
-    // After a challenge.
+    // Refused after a challenge.
     let mut net = Net::plain();
     let challenge = Admission::Challenge(b"?".to_vec());
     let refusal = ConnAckReasonCode::BadAuthenticationMethod.into();
@@ -149,7 +150,7 @@ fn who_was_refused_and_why_is_told() {
     let client = net.try_connect(&Connect { user_name: Some(text("ann")), ..authenticating() });
     net.send(client, &[auth(AuthReasonCode::ContinueAuthentication, "M", b"1")]);
     assert_eq!(net.notices(), ["c (ann) refused: CONNACK 8c"]);
-    // And by a re-authentication, which a connected client fails.
+    // Refused in a re-authentication, which closes the connection.
     for later in [false, true] {
         let mut net = Net::plain();
         let client = net.connect(&Connect { user_name: Some(text("ann")), ..authenticating() });
@@ -166,9 +167,9 @@ fn who_was_refused_and_why_is_told() {
     }
 }
 
-/// Refused messages and subscriptions are reported with their own reason code, whatever the client was reported.
+/// Refused messages and subscriptions are reported with their own reason code, even if the client received another one.
 #[test]
-fn refused_messages_and_subscriptions_are_told() {
+fn refused_messages_and_subscriptions_are_reported() {
     for version in BOTH {
         for later in [false, true] {
             for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
@@ -199,7 +200,7 @@ fn refused_messages_and_subscriptions_are_told() {
             }
             assert_eq!(net.notices(), ["client subscribe refused: a/+ 97"]);
         }
-        // By the broker itself.
+        // Refused by the broker itself.
         let mut net = Net::new(BrokerConfig { max_topic_levels: 2, max_retained: 0, ..config() });
         let client = net.client(version, "client");
         net.notices();
@@ -219,9 +220,9 @@ fn refused_messages_and_subscriptions_are_told() {
     }
 }
 
-/// The reason code of an end can be asked for, whichever end has chosen it.
+/// The reason code of a closed connection can be queried, whichever peer has chosen it.
 #[test]
-fn the_reason_code_of_an_end() {
+fn the_reason_code_of_a_closed_connection() {
     let malformed = mqtt_sansio::codec::decode(b"\xE0\x01\x01", Version::V5, Limits::DEFAULT).unwrap_err();
     for (end, code) in [
         (Ended::Close(Close::Refused(ReasonCode::Banned)), Some(ReasonCode::Banned)),

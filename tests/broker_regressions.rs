@@ -1,10 +1,12 @@
-//! What has once gone wrong, or was missing.
+//! Regression tests of the broker.
 
 #![cfg(feature = "broker")]
 
+use std::num::NonZeroU32;
+
 use mqtt_sansio::broker::{BrokerConfig, Decision, SharedStrategy};
 use mqtt_sansio::codec::{Connect, Subscribe, Subscription, Will};
-use mqtt_sansio::{CommandError, Message, Version};
+use mqtt_sansio::{Message, PublishError, Version};
 
 #[path = "common/broker.rs"]
 mod broker;
@@ -24,13 +26,13 @@ fn retained_messages_wait_for_room_in_bytes() {
         net.retain(a, &format!("t/{n}"), &"x".repeat(90), QOS_1);
     }
     let b = net.client(Version::V5, "b");
-    net.subscribe(b, "t/+", QOS_1); // it acknowledges at once
+    net.subscribe(b, "t/+", QOS_1); // the subscriber acknowledges at once
     let got = net.received(b);
     assert_eq!((got.len(), net.broker.counters().dropped.total()), (5, 0), "{got:?}");
 }
 
 #[test]
-fn one_small_packet_does_not_cost_memory_for_each_pair() {
+fn repeated_filters_in_one_packet_cost_little_memory() {
     let mut net = Net::plain();
     for n in 0..2000 {
         net.publish_own(&Message::new(&format!("t/{n}"), "x").retain(true));
@@ -45,7 +47,7 @@ fn one_small_packet_does_not_cost_memory_for_each_pair() {
 }
 
 #[test]
-fn the_least_loaded_of_those_that_are_connected() {
+fn the_least_loaded_member_is_a_connected_one() {
     let mut net = Net::new(BrokerConfig { shared_strategy: SharedStrategy::LeastLoaded, ..config() });
     let a = net.client(Version::V5, "a");
     let b = net.client(Version::V5, "b");
@@ -68,7 +70,7 @@ fn the_least_loaded_of_those_that_are_connected() {
 }
 
 #[test]
-fn what_another_member_gets_is_not_dropped() {
+fn a_message_another_member_receives_is_not_dropped() {
     let mut net = Net::new(with_server(|server| server.max_stored = 1));
     let a = net.client(Version::V5, "a");
     let b = net.client(Version::V5, "b");
@@ -83,7 +85,7 @@ fn what_another_member_gets_is_not_dropped() {
 }
 
 #[test]
-fn a_subscriber_with_a_full_queue_is_a_subscriber() {
+fn a_subscriber_with_a_full_queue_is_a_matching_subscriber() {
     let mut net = Net::new(with_server(|server| server.max_stored = 1));
     let a = net.client(Version::V5, "a");
     let b = net.client(Version::V5, "b");
@@ -110,13 +112,13 @@ fn a_will_that_cannot_be_retained_is_published() {
 fn a_topic_with_too_many_levels_is_not_a_full_queue() {
     let mut net = Net::new(BrokerConfig { max_topic_levels: 2, ..config() });
     let error = net.broker.publish(net.now, &Message::new("a/b/c", "x"));
-    assert!(!matches!(error, Err(CommandError::QueueFull)), "{error:?}");
+    assert!(!matches!(error, Err(PublishError::QueueFull)), "{error:?}");
 }
 
 #[test]
-fn next_ready_tells_when_input_is_taken_again() {
+fn next_ready_returns_a_connection_that_takes_input_again() {
     use bytes::Buf;
-    let mut net = Net::new(with_server(|server| server.answer_limit = 8));
+    let mut net = Net::new(with_server(|server| server.answer_limit = NonZeroU32::new(8).unwrap()));
     let a = net.client(Version::V5, "a");
     let conn = net.id(a);
     net.set_reading(a, false);
@@ -132,7 +134,7 @@ fn next_ready_tells_when_input_is_taken_again() {
 }
 
 #[test]
-fn a_session_that_is_replaced_has_ended() {
+fn a_session_replaced_by_clean_start_has_ended() {
     let mut net = Net::plain();
     let a = net.client(Version::V5, "a");
     net.lose(a);
@@ -143,7 +145,7 @@ fn a_session_that_is_replaced_has_ended() {
 }
 
 #[test]
-fn who_is_refused_takes_nothing_over() {
+fn a_refused_client_does_not_take_the_session_over() {
     let mut net = Net::plain();
     let a = net.client(Version::V5, "a");
     let accept = mqtt_sansio::server::Accept { reason_string: Some("\0".into()), ..Default::default() };
@@ -153,7 +155,7 @@ fn who_is_refused_takes_nothing_over() {
 }
 
 #[test]
-fn a_protocol_error_is_counted_whoever_it_is() {
+fn a_protocol_error_before_connect_is_counted() {
     let mut net = Net::plain();
     let a = net.open(Version::V5);
     net.send_bytes(a, &[0xC0, 0]);
@@ -161,7 +163,7 @@ fn a_protocol_error_is_counted_whoever_it_is() {
     assert_eq!(net.broker.counters().protocol_errors, 1);
 }
 
-/// A topic of many levels takes more than its message.
+/// A topic with many levels uses more memory than its message, and counts with it.
 #[test]
 fn limits_hold_in_bytes() {
     let mut net = Net::new(BrokerConfig { max_memory: 400_000, ..config() });
@@ -176,9 +178,10 @@ fn limits_hold_in_bytes() {
     assert!((grown as u64) < reported * 3, "{grown} bytes instead of {reported}");
 }
 
-/// A retained message comes before a newer one of its topic, however slowly its subscriber takes them \[MQTT-4.6.0-6\].
+/// A retained message is delivered before a newer one of its topic, however slowly its subscriber reads
+/// \[MQTT-4.6.0-6\].
 #[test]
-fn an_older_message_does_not_come_after_a_newer_one() {
+fn a_retained_message_is_not_delivered_after_a_newer_one() {
     for filters in [&["t/+"][..], &["x/#", "t/+"], &["t/+", "t/1"]] {
         let mut net = Net::new(with_server(|server| server.max_in_flight = 1.try_into().unwrap()));
         let client = net.client(Version::V5, "client");

@@ -1,5 +1,5 @@
-//! Retained messages on their way to a subscriber that takes a few at a time: all of them arrive, and what happens
-//! meanwhile is neither lost nor undone.
+//! Retained messages for a subscriber that receives a few at a time: all of them are delivered, whatever happens
+//! meanwhile.
 
 #![cfg(feature = "broker")]
 
@@ -19,14 +19,14 @@ use self::server::id;
 
 const COUNT: usize = 100;
 
-/// A broker that has few messages under way to anybody and keeps few, with retained messages of QoS 1 under `t/`; a
-/// publisher, and a client `slow` that acknowledges nothing by itself.
-fn shelf(version: Version) -> (Net, Peer, Peer) {
-    shelf_with(version, &[])
+/// A broker with small limits on queued and in-flight messages, and with retained messages of QoS 1 under `t/`; a
+/// publisher; and a client `slow` with acknowledgements held back.
+fn with_retained(version: Version) -> (Net, Peer, Peer) {
+    with_retained_after(version, &[])
 }
 
-/// As [`shelf`], with these messages before the others.
-fn shelf_with(version: Version, first: &[Publish<'_>]) -> (Net, Peer, Peer) {
+/// Like [`with_retained`], with these retained messages before the others.
+fn with_retained_after(version: Version, first: &[Publish<'_>]) -> (Net, Peer, Peer) {
     let mut net = Net::new(with_server(|server| {
         server.max_stored = 4;
         server.max_in_flight = 2.try_into().unwrap();
@@ -41,7 +41,7 @@ fn shelf_with(version: Version, first: &[Publish<'_>]) -> (Net, Peer, Peer) {
     (net, publisher, slow)
 }
 
-/// It acknowledges what it has got, until nothing more comes; what it has got.
+/// Acknowledges all received messages until no more arrive, and returns them.
 fn drain(net: &mut Net, slow: Peer, version: Version) -> Vec<String> {
     let mut all = Vec::new();
     loop {
@@ -64,7 +64,7 @@ fn publish_id(packet: &mqtt_sansio::codec::Packet<'_>) -> Option<mqtt_sansio::Pa
     }
 }
 
-/// All of these messages, as they were retained at the beginning, each once.
+/// Checks that these messages have arrived once each, as they were first retained.
 #[track_caller]
 fn assert_all(received: &[String], numbers: impl Iterator<Item = usize>) {
     let expected: BTreeSet<_> = numbers.map(|number| format!("t/{number:03}: old q1 retained")).collect();
@@ -82,11 +82,11 @@ fn to(filter: &str) -> Subscription<'_> {
 }
 
 #[test]
-fn all_of_them_arrive() {
+fn all_retained_messages_arrive() {
     for version in BOTH {
-        let (mut net, publisher, slow) = shelf(version);
+        let (mut net, publisher, slow) = with_retained(version);
         net.subscribe(slow, "t/+", QoS::AtLeastOnce);
-        // Others are not delayed, and neither is what else there is for this one.
+        // Other clients are not delayed, and neither are other messages for this one.
         net.publish(publisher, "t/new", "x", QoS::AtMostOnce);
         let received = net.received(slow);
         assert_eq!(received.len(), 3, "{received:?}");
@@ -99,11 +99,11 @@ fn all_of_them_arrive() {
     }
 }
 
-/// A connection that is lost in between costs nothing: the rest follows on the next one.
+/// After a lost connection the remaining messages are sent on the next one.
 #[test]
-fn the_rest_follows_on_the_next_connection() {
+fn remaining_messages_are_sent_on_the_next_connection() {
     for version in BOTH {
-        let (mut net, _, slow) = shelf(version);
+        let (mut net, _, slow) = with_retained(version);
         net.subscribe(slow, "t/+", QoS::AtLeastOnce);
         net.received(slow);
         net.lose(slow);
@@ -114,8 +114,8 @@ fn the_rest_follows_on_the_next_connection() {
         all.iter_mut().for_each(|line| *line = line.replace(" again", ""));
         assert_all(&all, 0..COUNT);
 
-        // But not if the session is another one.
-        let (mut net, _, slow) = shelf(version);
+        // They are not sent if the session is a new one.
+        let (mut net, _, slow) = with_retained(version);
         net.subscribe(slow, "t/+", QoS::AtLeastOnce);
         net.lose(slow);
         let slow = net.connect(&Connect { clean_start: true, ..named(version, "slow") });
@@ -123,14 +123,14 @@ fn the_rest_follows_on_the_next_connection() {
     }
 }
 
-/// One that is replaced, deleted or expired when its turn comes does not come.
+/// A retained message that is replaced, deleted or expired before it is sent is not sent.
 #[test]
-fn none_is_out_of_date() {
-    // In which order they come is not said: there are more that expire than come at first.
+fn replaced_deleted_and_expired_messages_are_not_sent() {
+    // The order is not specified, so more messages expire than are sent at first.
     let topics = ["e/0", "e/1", "e/2"].map(|topic| format!("t/{topic}"));
     let properties = PublishProperties { message_expiry_interval: Some(10), ..PublishProperties::default() };
     let short = |topic| Publish { retain: true, properties, ..message(topic, "short", QoS::AtLeastOnce) };
-    let (mut net, publisher, slow) = shelf_with(Version::V5, &topics.each_ref().map(|topic| short(topic)));
+    let (mut net, publisher, slow) = with_retained_after(Version::V5, &topics.each_ref().map(|topic| short(topic)));
     net.subscribe(slow, "t/#", QoS::AtLeastOnce);
     let mut all = net.received(slow);
     assert_eq!(all.len(), 2);
@@ -138,7 +138,7 @@ fn none_is_out_of_date() {
     let coming: Vec<_> = (0..COUNT).filter(|number| !has_come(number)).collect();
     net.retain(publisher, &format!("t/{:03}", coming[0]), "new", QoS::AtMostOnce);
     net.retain(publisher, &format!("t/{:03}", coming[1]), "", QoS::AtMostOnce);
-    // Nobody has reported the broker what time it is when it looks for the next one.
+    // The broker looks for the next message without a poll after the expiry.
     net.now = net.now + Duration::from_secs(10);
     net.send(slow, &[PubAck::new(id(1)).into(), PubAck::new(id(2)).into()]);
     let received = drain(&mut net, slow, Version::V5);
@@ -150,11 +150,11 @@ fn none_is_out_of_date() {
     assert_all(&all, (0..COUNT).filter(|number| !coming[..2].contains(number)));
 }
 
-/// Whoever subscribes again on the way loses none of those that are still to come [MQTT-3.8.4-4].
+/// A second SUBSCRIBE with the same filter loses no message that is still to be sent [MQTT-3.8.4-4].
 #[test]
-fn the_same_filter_again_loses_none() {
+fn a_second_subscribe_loses_no_retained_message() {
     for retain_handling in [RetainHandling::SendIfNew, RetainHandling::DoNotSend] {
-        let (mut net, _, slow) = shelf(Version::V5);
+        let (mut net, _, slow) = with_retained(Version::V5);
         net.subscribe(slow, "t/+", QoS::AtLeastOnce);
         let mut all = net.received(slow);
         let again = Subscription { retain_handling, ..to("t/+") };
@@ -163,8 +163,8 @@ fn the_same_filter_again_loses_none() {
         all.retain(|line| !line.starts_with("SUBACK"));
         assert_all(&all, 0..COUNT);
     }
-    // With Retain Handling 0 all of them come again, on the new terms.
-    let (mut net, _, slow) = shelf(Version::V5);
+    // With Retain Handling 0 all of them are sent again, with the new subscription options.
+    let (mut net, _, slow) = with_retained(Version::V5);
     net.subscribe(slow, "t/+", QoS::AtLeastOnce);
     let first = net.received(slow);
     subscribe(&mut net, slow, &Subscription::new("t/+", QoS::AtMostOnce).unwrap());
@@ -175,11 +175,11 @@ fn the_same_filter_again_loses_none() {
     assert!(rest[1..].iter().all(|line| line.ends_with(": old retained")), "with QoS 0 now");
 }
 
-/// Whoever does not want them any more gets no more of them.
+/// After UNSUBSCRIBE no more of them are sent.
 #[test]
-fn none_comes_after_unsubscribe() {
+fn no_retained_message_after_unsubscribe() {
     for version in BOTH {
-        let (mut net, _, slow) = shelf(version);
+        let (mut net, _, slow) = with_retained(version);
         net.subscribe(slow, "t/+", QoS::AtLeastOnce);
         assert_eq!(net.received(slow).len(), 2);
         net.unsubscribe(slow, &["t/+"]);
@@ -188,10 +188,10 @@ fn none_comes_after_unsubscribe() {
     }
 }
 
-/// Each subscription gets its own.
+/// Each subscription receives its own retained messages.
 #[test]
-fn each_of_several_subscriptions_gets_them() {
-    let (mut net, _, slow) = shelf(Version::V5);
+fn each_subscription_receives_its_retained_messages() {
+    let (mut net, _, slow) = with_retained(Version::V5);
     net.subscribe(slow, "t/+", QoS::AtLeastOnce);
     subscribe(&mut net, slow, &to("t/001"));
     subscribe(&mut net, slow, &to("#"));

@@ -1,11 +1,10 @@
-//! How long a session lasts: its subscriptions and what is kept for the client are there when it comes back in time, and
-//! gone with nothing left of them when it does not, however the connection has ended (sections 3.1.2.4, 3.1.2.11.2 and
-//! 3.14.2.2.2).
+//! The lifetime of a session: its subscriptions and messages exist when the client reconnects before the session has
+//! expired, and are gone otherwise, however the connection has ended (sections 3.1.2.4, 3.1.2.11.2 and 3.14.2.2.2).
 
 #![cfg(feature = "broker")]
 
 use mqtt_sansio::codec::{Connect, ConnectProperties, Disconnect, DisconnectProperties, DisconnectReasonCode};
-use mqtt_sansio::{QoS, Version};
+use mqtt_sansio::{QoS, SessionExpiry, Version};
 
 #[path = "common/broker.rs"]
 mod broker;
@@ -19,7 +18,7 @@ const NEVER: u32 = u32::MAX;
 /// How the connection ends.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// With another session expiry interval, or the one of CONNECT.
+    /// With the Session Expiry Interval in DISCONNECT, if any; otherwise with that of CONNECT.
     Disconnect(DisconnectReasonCode, Option<u32>),
     Lost,
     Silent,
@@ -63,13 +62,15 @@ fn subscriptions_and_messages_last_as_long_as_the_session() {
     for how in ENDS {
         for asked in [0, 5, 10, NEVER] {
             if asked == 0 && matches!(how, End::Disconnect(_, Some(1..))) {
-                continue; // that is an error (section 3.14.2.2.2)
+                continue; // a Protocol Error (section 3.14.2.2.2)
             }
             for maximum in [6, NEVER] {
                 for (back, clean_start) in [(0, false), (4, false), (4, true), (6, false), (1000, false), (1000, true)]
                 {
                     let case = format!("{how:?}, {asked} of {maximum} seconds, back after {back}, {clean_start}");
-                    let mut net = Net::new(with_server(|server| server.max_session_expiry_interval = maximum));
+                    let mut net = Net::new(with_server(|server| {
+                        server.max_session_expiry_interval = SessionExpiry::after(maximum)
+                    }));
                     let publisher = net.client(Version::V311, "publisher");
                     let client = net.try_connect(&Connect { keep_alive: 10, ..connect(asked, false) });
                     net.received(client);
@@ -105,13 +106,14 @@ fn subscriptions_and_messages_last_as_long_as_the_session() {
     assert_eq!(cases, (8 * 4 - 1) * 2 * 6);
 }
 
-/// Before 5.0 a session is there for ever, or as long as its connection, unless the server has a limit.
+/// Before 5.0 a session never expires, or it ends with its connection, unless the server has a limit.
 #[test]
-fn before_5_0_a_session_is_clean_or_lasts() {
+fn before_5_0_a_session_is_clean_or_never_expires() {
     for version in [Version::V31, Version::V311] {
         for clean_start in [false, true] {
             for maximum in [100, NEVER] {
-                let mut net = Net::new(with_server(|server| server.max_session_expiry_interval = maximum));
+                let mut net =
+                    Net::new(with_server(|server| server.max_session_expiry_interval = SessionExpiry::after(maximum)));
                 let publisher = net.client(version, "publisher");
                 let client = net.connect(&Connect { clean_start, ..named(version, "client") });
                 net.subscribe(client, "a", QoS::AtLeastOnce);
@@ -125,7 +127,7 @@ fn before_5_0_a_session_is_clean_or_lasts() {
                 net.wait(1_000_000_000);
                 assert_eq!(net.broker.status().subscriptions, u32::from(is_there));
                 let client = net.try_connect(&named(version, "client"));
-                // 3.1 has no flag for it.
+                // 3.1 has no Session Present flag.
                 let present = if is_there && version != Version::V31 { "CONNACK 00 present" } else { "CONNACK 00" };
                 let received = net.received(client);
                 assert_eq!(received[0], present);
@@ -135,9 +137,9 @@ fn before_5_0_a_session_is_clean_or_lasts() {
     }
 }
 
-/// A session goes on in another version: its messages and subscriptions too.
+/// A session is resumed in another version, with its messages and subscriptions.
 #[test]
-fn a_session_goes_on_in_another_version() {
+fn a_session_is_resumed_in_another_version() {
     for (first, second) in [(Version::V311, Version::V5), (Version::V5, Version::V311)] {
         let mut net = Net::plain();
         let publisher = net.client(Version::V5, "publisher");

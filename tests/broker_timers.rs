@@ -1,8 +1,9 @@
-//! When a broker wants to be called: the deadline is that of what comes next, whatever that is, it is never in the past once
-//! everything due has been dealt with, and who calls late or never looks at it misses nothing.
+//! The broker's deadline is the earliest of all timers, and never in the past after a poll. A driver that polls late,
+//! or at other times, misses no event.
 
 #![cfg(feature = "broker")]
 
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin};
@@ -17,7 +18,7 @@ mod server;
 use self::broker::{Net, Peer, config, message, named, with_server};
 use self::server::{at, encoded, will};
 
-/// In so many seconds.
+/// Checks that the deadline lies this many seconds ahead.
 #[track_caller]
 fn assert_due_in(net: &Net, seconds: u64) {
     assert_eq!(net.broker.deadline(), Some(net.now + Duration::from_secs(seconds)));
@@ -32,10 +33,10 @@ fn with_session(expiry: u32) -> Connect<'static> {
 fn nothing_is_due_without_a_reason() {
     let mut net = Net::plain();
     assert_eq!(net.broker.deadline(), None);
-    let client = net.client(Version::V311, "client"); // no Keep Alive, and a session that lasts for ever
+    let client = net.client(Version::V311, "client"); // no Keep Alive, and a session that never expires
     net.subscribe(client, "a", QoS::AtLeastOnce);
     net.retain(client, "a", "x", QoS::AtLeastOnce);
-    net.wait(10); // the time that it had for its CONNECT
+    net.wait(10); // its connect timeout
     assert_eq!(net.broker.deadline(), None);
     net.lose(client);
     net.poll();
@@ -43,9 +44,9 @@ fn nothing_is_due_without_a_reason() {
 }
 
 #[test]
-fn connect_has_to_come_in_time() {
+fn connect_must_arrive_within_the_timeout() {
     for (timeout, sent) in [(5, &b""[..]), (5, &b"\x10"[..]), (5, &b"\x10\x20\x00\x04MQTT"[..])] {
-        let mut net = Net::new(with_server(|server| server.connect_timeout = timeout));
+        let mut net = Net::new(with_server(|server| server.connect_timeout = NonZeroU16::new(timeout)));
         let client = net.open(Version::V5);
         net.wait(2);
         net.send_bytes(client, sent);
@@ -56,14 +57,14 @@ fn connect_has_to_come_in_time() {
         assert!(net.is_over(client));
         assert_eq!(net.notices(), ["refused: no CONNECT"]);
     }
-    let mut net = Net::new(with_server(|server| server.connect_timeout = 0));
+    let mut net = Net::new(with_server(|server| server.connect_timeout = None));
     net.open(Version::V5);
     assert_eq!(net.broker.deadline(), None);
 }
 
-/// The connection lasts as long as something comes within one and a half intervals [MQTT-3.1.2-22].
+/// The connection stays open while packets arrive within one and a half times the Keep Alive [MQTT-3.1.2-22].
 #[test]
-fn keep_alive_counts_from_what_was_heard_last() {
+fn keep_alive_counts_from_the_last_packet_received() {
     let mut net = Net::plain();
     let client = net.connect(&Connect { keep_alive: 10, ..named(Version::V5, "client") });
     for _ in 0..20 {
@@ -71,7 +72,7 @@ fn keep_alive_counts_from_what_was_heard_last() {
         assert!(!net.is_over(client));
         net.send_bytes(client, b"\xC0\x00");
     }
-    // What it gets does not count.
+    // Packets sent to the client do not count.
     let other = net.client(Version::V5, "other");
     net.received(client);
     net.subscribe(client, "a", QoS::AtMostOnce);
@@ -85,14 +86,14 @@ fn keep_alive_counts_from_what_was_heard_last() {
     assert_eq!(net.received(client).last().unwrap(), "DISCONNECT 8d");
 }
 
-/// Whatever is next. Each step takes place when the one before is over.
+/// The deadline is that of the next event. Each step starts when the previous event is over.
 #[test]
-fn the_deadline_is_that_of_what_comes_next() {
-    let mut net = Net::new(BrokerConfig { sys_interval: 1000, ..config() });
+fn the_deadline_is_that_of_the_next_event() {
+    let mut net = Net::new(BrokerConfig { sys_interval: NonZeroU32::new(1000), ..config() });
     net.poll(); // the first report is due at once
     assert_due_in(&net, 1000);
     let watcher = net.client(Version::V311, "watcher");
-    net.wait(10); // the time that it had for its CONNECT is no matter any more
+    net.wait(10); // the connect timeout does not matter any more
     assert_due_in(&net, 990);
     let client = net.connect(&Connect { keep_alive: 200, will: Some(will("gone", 40)), ..with_session(60) });
     net.wait(10);
@@ -111,15 +112,15 @@ fn the_deadline_is_that_of_what_comes_next() {
     let retained = net.broker.status().retained;
     net.wait(40);
     assert_eq!(net.broker.status().retained, retained - 1);
-    // It may be called once more for somebody who is gone.
+    // The deadline may be that of a connection which has ended.
     net.wait(200);
     assert_due_in(&net, 680);
     assert!(!net.is_over(watcher));
 }
 
-/// Everything that happens to clients with all kinds of times, as notices.
-fn happenings(calls: &[u64]) -> Vec<String> {
-    let mut net = Net::new(with_server(|server| server.connect_timeout = 30));
+/// The notices of clients with all kinds of intervals, when the broker is polled at these times only.
+fn notices_when_polled_at(calls: &[u64]) -> Vec<String> {
+    let mut net = Net::new(with_server(|server| server.connect_timeout = NonZeroU16::new(30)));
     for (name, keep_alive, expiry, delay) in
         [("a", 4, 0, 0), ("b", 4, 10, 5), ("c", 0, 50, 100), ("d", 10, 3, 1), ("e", 20, u32::MAX, 7)]
     {
@@ -147,21 +148,21 @@ fn named_with(name: &str, keep_alive: u16, expiry: u32) -> Connect<'_> {
     Connect { keep_alive, properties, ..named(Version::V5, name) }
 }
 
-/// A clock that jumps forwards makes everything due at once, each thing once; what follows from it comes in its time.
+/// After a clock jump forwards every timer fires once. Timers that start then run from then.
 #[test]
-fn who_calls_late_misses_nothing() {
-    let mut each: Vec<_> = happenings(&(0..=100).collect::<Vec<_>>());
+fn late_polls_miss_no_event() {
+    let mut each: Vec<_> = notices_when_polled_at(&(0..=100).collect::<Vec<_>>());
     for calls in [&[100, 10_000][..], &[7, 8, 9, 90, 200, 10_000], &[0, 31, 10_000], &[40, 40, 40, 3, 80, 10_000]] {
-        let mut notices = happenings(calls);
+        let mut notices = notices_when_polled_at(calls);
         each.sort();
         notices.sort();
         assert_eq!(notices, each, "{calls:?}");
     }
 }
 
-/// Time never goes back: an earlier time counts as the one before, and nothing is put off by it.
+/// When the clock goes back, the time counts as unchanged, and no event is delayed.
 #[test]
-fn a_clock_that_jumps_back_puts_nothing_off() {
+fn a_clock_that_goes_back_delays_no_event() {
     let mut net = Net::plain();
     let client = net.connect(&Connect { keep_alive: 10, ..named(Version::V5, "client") });
     net.now = at(10);
@@ -179,9 +180,9 @@ fn a_clock_that_jumps_back_puts_nothing_off() {
     assert!(net.is_over(client));
 }
 
-/// However many times are put off, they do not pile up.
+/// Timers that are postponed again and again do not accumulate.
 #[test]
-fn timers_do_not_pile_up() {
+fn postponed_timers_do_not_accumulate() {
     let mut broker = Broker::new(config(), AllowAll);
     let properties = PublishProperties { message_expiry_interval: Some(5000), ..PublishProperties::default() };
     let retained = Publish { retain: true, properties, ..message("a", "x", QoS::AtMostOnce) };

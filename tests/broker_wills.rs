@@ -1,5 +1,5 @@
-//! Exactly one will or none, in every combination of how a connection ends, how long its session and its will last, and
-//! whether and when the client comes back (section 3.1.3.2.2).
+//! Exactly one will or none, for every combination of the end of the connection, the Session Expiry Interval, the Will
+//! Delay Interval, and the time at which the client reconnects (section 3.1.3.2.2).
 
 #![cfg(feature = "broker")]
 
@@ -26,25 +26,25 @@ enum End {
     SessionEnded,
 }
 
-/// When the client comes back after that, in seconds, and whether with Clean Start.
+/// When the client reconnects after that, in seconds, and whether with Clean Start.
 type Return = Option<(u64, bool)>;
 
 const KEEP_ALIVE: u16 = 10;
 const FOREVER: u32 = u32::MAX;
 
-/// When the will is published, in seconds after the end; an independent reading of the specification.
+/// When the will is published, in seconds after the end: an independent reading of the specification.
 fn expected(end: End, expiry: u32, delay: u32, back: Return) -> Option<u64> {
     if end == End::Disconnect(DisconnectReasonCode::NormalDisconnection) {
         return None;
     }
-    // The session may be over before the delay is: then it is published at the end of the session.
+    // If the session ends before the delay has passed, the will is published at the end of the session.
     let expiry = if end == End::SessionEnded { 0 } else { u64::from(expiry) };
     let due = u64::from(delay).min(expiry);
     match back {
-        // The session ends by Clean Start: at once then, if it was still to come.
+        // Clean Start ends the session, and the will is published then at the latest.
         Some((at, true)) => Some(due.min(at)),
         Some((at, false)) if at < due => None,
-        // Whoever is back when it is due is too late.
+        // A client that reconnects when the will is due is too late.
         _ => Some(due),
     }
 }
@@ -74,7 +74,7 @@ impl Case {
                 net.broker.end_session(net.now, "client");
                 net.flush();
             }
-            // By the one that comes back.
+            // The connection is taken over when the client reconnects.
             End::TakenOver => {}
         }
     }
@@ -149,9 +149,9 @@ fn exactly_one_will_or_none() {
     assert_eq!(cases, 7 * 5 * 4 * 17);
 }
 
-/// The client comes back while it is still connected: the older connection ends in that moment.
+/// The client reconnects while it is still connected: the older connection ends at that moment.
 #[test]
-fn a_takeover_is_an_end_and_a_return() {
+fn a_takeover_ends_a_connection_and_resumes_the_session() {
     for expiry in [0, 5, 20, FOREVER] {
         for delay in [0, 5, 30] {
             for clean_start in [false, true] {
@@ -161,7 +161,7 @@ fn a_takeover_is_an_end_and_a_return() {
     }
 }
 
-/// Before 5.0 there is no delay, and a session lasts for ever or not at all.
+/// Before 5.0 a will has no delay, and a session never expires or ends with its connection.
 #[test]
 fn before_5_0_a_will_is_published_when_the_connection_ends() {
     for version in [Version::V31, Version::V311] {

@@ -12,7 +12,7 @@ use mqtt_sansio::codec::{
     self, Connect, ConnectProperties, Decoded, Delivery, Limits, Packet, PacketId, PubRel, Publish, Subscribe,
     Subscription, Unsubscribe, Will,
 };
-use mqtt_sansio::{CommandError, Instant, Message, QoS, TopicFilter, TopicName, Version};
+use mqtt_sansio::{Instant, Message, PublishError, QoS, TopicFilter, TopicName, Version};
 
 const NOW: Instant = Instant::from_micros(1);
 
@@ -456,7 +456,7 @@ fn messages_of_the_embedding_program_wait_in_order() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(refused, CommandError::QueueFull) && accepted == 1000, "{refused:?} after {accepted}");
+    assert!(matches!(refused, PublishError::QueueFull) && accepted == 1000, "{refused:?} after {accepted}");
     stage.finish();
     let expected: Vec<_> = (0..accepted).map(|number| number.to_string()).collect();
     for &id in &crowd {

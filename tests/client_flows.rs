@@ -1,4 +1,4 @@
-//! Tables: every stage of a delivery against every packet that may come for it, and every command in every state of a
+//! Tables: every stage of a delivery against every packet that may answer it, and every command in every state of a
 //! connection.
 
 #![cfg(feature = "alloc")]
@@ -6,13 +6,18 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use bytes::Buf;
-use mqtt_sansio::client::{AbandonReason, Authentication, ClientConfig, ClientSession, Resumption};
+use mqtt_sansio::client::{
+    Authentication, ClientConfig, ClientSession, OpenError, ReconfigureError, Resumption, SubscribeError,
+};
 use mqtt_sansio::codec::{
     AuthReasonCode, ConnAckProperties, Disconnect, DisconnectProperties, DisconnectReasonCode, List, MaximumQoS,
     Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, PublishProperties,
     ReasonCode, SubscribeProperties, Subscription, SubscriptionIdentifier,
 };
-use mqtt_sansio::{AckHandle, CommandError, Instant, Message, Overflow, ProtocolError, QoS, Token, Utf8Str, Version};
+use mqtt_sansio::{
+    AbandonReason, AckError, AckHandle, AuthenticateError, DisconnectError, Instant, Message, Overflow, ProtocolError,
+    PublishError, QoS, SessionExpiry, Token, Utf8Str, Version,
+};
 
 #[path = "common/client.rs"]
 mod client;
@@ -24,28 +29,28 @@ use self::client::{
 
 const BOTH: [Version; 2] = [Version::V311, Version::V5];
 
-// What goes out.
+// Outgoing deliveries.
 
-/// Where a delivery, or a request, under the identifier 1 is.
+/// The stage of a delivery or request with the packet identifier 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
-    /// PUBLISH of QoS 1 was sent.
+    /// A PUBLISH of QoS 1 was sent.
     Sent1,
-    /// PUBLISH of QoS 2 was sent.
+    /// A PUBLISH of QoS 2 was sent.
     Sent2,
-    /// PUBREC has come with this code, PUBREL was sent.
+    /// A PUBREC with this code has arrived, and PUBREL was sent.
     Released(PubAckReasonCode),
     /// A message of QoS 1 was sent and acknowledged.
     Done1,
-    /// A message of QoS 2 was sent and settled.
+    /// A message of QoS 2 was sent and its delivery completed.
     Done2,
     Subscribing,
     Unsubscribing,
-    /// There has never been anything.
+    /// The packet identifier was never used.
     Unknown,
 }
 
-/// A packet of the server's, with its reason code in 5.0.
+/// A packet from the server, with its reason code in 5.0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Answer {
     PubAck(PubAckReasonCode),
@@ -56,25 +61,25 @@ enum Answer {
     UnsubAck,
 }
 
-/// What comes of it.
+/// The effect of an answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Effect {
-    /// Nothing at all.
+    /// No effect.
     Nothing,
-    /// PUBREL is sent, the operation goes on.
+    /// PUBREL is sent, the delivery continues.
     Release,
-    /// It is over with this code, nothing is sent.
+    /// The delivery has ended with this code, nothing is sent.
     Acknowledged(PubAckReasonCode),
-    /// It is over with this code, but not with the guarantee that was asked for.
+    /// The delivery has ended with this code, but without the guarantee of exactly once.
     AtLeastOnce(PubAckReasonCode),
-    /// The request is answered.
+    /// The request has been answered.
     Answered,
-    /// PUBREL that says that nothing is known of it, in 5.0.
+    /// PUBREL with Packet Identifier not found, in 5.0.
     ReleaseUnknown,
-    /// PUBCOMP that says that nothing is known of it, in 5.0.
+    /// PUBCOMP with Packet Identifier not found, in 5.0.
     CompleteUnknown,
-    /// A Protocol Error: an acknowledgement of another kind than the packet asked for \[MQTT-2.2.1-5\]. What it was for ends
-    /// with it: the server would give the same answer on every connection.
+    /// A Protocol Error: the acknowledgement is not of the type that the packet requires \[MQTT-2.2.1-5\]. The delivery
+    /// or request ends as well, because the server would answer in the same way on every connection.
     Mismatch,
 }
 
@@ -99,7 +104,7 @@ const ANSWERS: [Answer; 12] = [
     Answer::UnsubAck,
 ];
 
-/// The table: a row for each stage, a column for each answer.
+/// The expected effects: a row for each stage, a column for each answer.
 #[rustfmt::skip]
 fn effects(stage: Stage) -> [Effect; 12] {
     use Effect::{
@@ -109,21 +114,21 @@ fn effects(stage: Stage) -> [Effect; 12] {
     match stage {
         //                       PUBACK ok    0x10         0x87          PUBREC ok 0x10  0x87          PUBREL      PUBCOMP ok  0x92      SUBACK    UNSUBACK
         Stage::Sent1         => [Ack(OK),     Ack(NOBODY), Ack(REFUSED), Bad,     Bad,   Bad,          Comp, Comp, Bad,        Bad,      Bad,      Bad],
-        // A refusal ends it without PUBREL [MQTT-4.4.0-2]; below 0x80 PUBREL follows [MQTT-4.3.3-4].
-        // Servers without QoS 2 answer by PUBACK.
+        // A PUBREC with an error ends the delivery without PUBREL [MQTT-4.4.0-2]; below 0x80 PUBREL follows
+        // [MQTT-4.3.3-4]. Servers without QoS 2 answer with PUBACK.
         Stage::Sent2         => [One(OK),     One(NOBODY), One(REFUSED),      Rel,     Rel,   Ack(REFUSED), Comp, Comp, Bad,        Bad,      Bad,      Bad],
-        // Unacknowledged until PUBCOMP [MQTT-4.3.3-5], whatever a second PUBREC says. That the server does not know the
-        // identifier means that it is done with it.
+        // PUBREL is unacknowledged until PUBCOMP [MQTT-4.3.3-5], whatever the code of a second PUBREC. Packet
+        // Identifier not found means that the server has completed the delivery.
         Stage::Released(code) => [Bad,        Bad,         Bad,          Rel,     Rel,   Rel,          Comp, Comp, Ack(code),  Ack(code), Bad,     Bad],
         Stage::Subscribing   => [Bad,         Bad,         Bad,          Bad,     Bad,   Bad,          Comp, Comp, Bad,        Bad,      Answered, Bad],
         Stage::Unsubscribing => [Bad,         Bad,         Bad,          Bad,     Bad,   Bad,          Comp, Comp, Bad,        Bad,      Bad,      Answered],
-        // Not known is no error (section 3.6.2.1). There is nothing to release where a message was refused.
+        // Packet Identifier not found is no error (section 3.6.2.1). A refused message needs no PUBREL.
         Stage::Done1 | Stage::Done2 | Stage::Unknown
                              => [Zero,        Zero,        Zero,         Rel92,   Rel92, Zero,         Comp, Comp, Zero,       Zero,     Zero,     Zero],
     }
 }
 
-/// A client in this stage, and the token of what is open.
+/// A client with a delivery in this stage, and the token if the delivery is in flight.
 fn in_stage(stage: Stage, version: Version) -> (Wire, Option<Token>) {
     let mut wire = Wire::connected(lasting(version));
     let token = match stage {
@@ -155,7 +160,7 @@ fn answer(answer: Answer, version: Version) -> Packet<'static> {
     }
 }
 
-/// Whether the version can express it.
+/// Whether the version has this reason code for the packet.
 fn exists(reason_code: impl Into<ReasonCode>, version: Version) -> bool {
     version == Version::V5 || reason_code.into() == ReasonCode::Success
 }
@@ -204,7 +209,7 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
     let sent = wire.take();
     let sent = decode(&sent, version);
 
-    // What is sent.
+    // The packets sent.
     let unknown = if version == Version::V5 { NOT_FOUND } else { FOUND };
     let kind = answer(packet, version).packet_type();
     let goodbye = Disconnect { reason_code: DisconnectReasonCode::ProtocolError, ..Disconnect::default() };
@@ -218,7 +223,7 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
     };
     assert_eq!(sent, expected, "{why}");
 
-    // What is reported.
+    // The outcomes reported.
     let done = |done| vec![Event::Done(token.unwrap(), done)];
     let reported = match effect {
         Effect::Nothing | Effect::Release | Effect::ReleaseUnknown | Effect::CompleteUnknown => vec![],
@@ -236,13 +241,13 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
     };
     assert_eq!(events, reported, "{why}");
 
-    // Whether the connection stays, and what is in use.
+    // The state of the connection, and the number of operations in flight.
     let is_over =
         !matches!(effect, Effect::Nothing | Effect::Release | Effect::ReleaseUnknown | Effect::CompleteUnknown);
     assert_eq!(wire.client.is_connected(), effect != Effect::Mismatch, "{why}");
     assert_eq!(wire.client.operations_in_flight(), open_before - usize::from(is_over), "{why}");
     assert_eq!(wire.client.queued(), 0, "{why}");
-    // What comes next shows that no stage was skipped: after a resume an open message goes on from where it was.
+    // The packets of a resumed session show that no stage was skipped.
     wire.resume();
     let sent = wire.take();
     let sent = decode(&sent, version);
@@ -258,10 +263,10 @@ fn check(version: Version, stage: Stage, packet: Answer, effect: Effect) {
     }
 }
 
-/// A message of QoS 2 that may have got through, and that this server does not take any more: its identifier means no
-/// other message as long as the session lasts, and whatever the server still says of it is in order.
+/// A message of QoS 2 that the server may have received and that this connection does not support: its packet
+/// identifier is used for no other message while the session lasts, and the server may still acknowledge the message.
 #[test]
-fn a_message_that_was_given_up() {
+fn an_abandoned_qos_2_message_keeps_its_identifier() {
     for packet in ANSWERS {
         let mut wire = Wire::connected(v5());
         let token = wire.publish("x", QOS_2);
@@ -281,7 +286,7 @@ fn a_message_that_was_given_up() {
         let sent = wire.take();
         let sent = decode(&sent, Version::V5);
         match packet {
-            // Below 0x80 a PUBREC is answered by PUBREL [MQTT-4.3.3-4].
+            // A PUBREC below 0x80 is answered with PUBREL [MQTT-4.3.3-4].
             Answer::PubRec(code) if !code.is_error() => {
                 assert_eq!(events, []);
                 assert!(matches!(sent[..], [Packet::PubRel(rel)] if rel.id == id(1)), "{sent:?}");
@@ -295,7 +300,7 @@ fn a_message_that_was_given_up() {
             ),
         }
     }
-    // A restart changes nothing about it.
+    // A restart does not change this.
     let config = ClientConfig { journal: true, ..v5() };
     let mut wire = Wire::connected(config.clone());
     let mut stored = Vec::new();
@@ -319,7 +324,7 @@ fn a_message_that_was_given_up() {
         journal.advance(journal.remaining());
         wire.assert_sent(&[published("new", delivery(QOS_1, 2))]);
     }
-    // It is free when the session is gone.
+    // The packet identifier is free once the session has ended.
     let mut wire = Wire::connected(v5());
     wire.publish("x", QOS_2);
     wire.take();
@@ -330,26 +335,26 @@ fn a_message_that_was_given_up() {
     assert_eq!(wire.client.operations_in_flight(), 0);
 }
 
-// What comes in.
+// Incoming messages.
 
-/// Where a message under the identifier 7 is.
+/// The state of a message with the packet identifier 7.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Inbound {
-    /// Nothing is known of it.
+    /// The packet identifier is not in use.
     Nothing,
-    /// One of QoS 1 was delivered, and is not acknowledged; by hand only.
+    /// A message of QoS 1 was delivered and not acknowledged. Manual acknowledgements only.
     Waiting1,
-    /// One of QoS 2 was delivered, and is not acknowledged; by hand only.
+    /// A message of QoS 2 was delivered and not acknowledged. Manual acknowledgements only.
     Waiting2,
-    /// One of QoS 1 was acknowledged.
+    /// A message of QoS 1 was acknowledged.
     Acknowledged1,
-    /// One of QoS 2 was acknowledged by PUBREC.
+    /// A message of QoS 2 was acknowledged with PUBREC.
     Received2,
-    /// One of QoS 2 was refused by PUBREC; by hand, and in 5.0 only.
+    /// A message of QoS 2 was refused with PUBREC. Manual acknowledgements in 5.0 only.
     Refused2,
-    /// One of QoS 2 was released.
+    /// A message of QoS 2 was released.
     Released2,
-    /// One of QoS 2 was acknowledged on an earlier connection.
+    /// A message of QoS 2 was acknowledged on an earlier connection.
     Carried2,
 }
 
@@ -375,10 +380,11 @@ fn inbound(state: Inbound, version: Version, by_hand: bool) -> Wire {
     wire
 }
 
-/// Yes or no; `None` where the packet would be a mistake of the server's that nothing is laid down for.
+/// Whether the packet is expected; `None` where it would be a mistake of the server for which nothing is specified.
 type Verdict = Option<bool>;
 
-/// For each state: whether a PUBLISH of QoS 1, a PUBLISH of QoS 2 is delivered, and whether a PUBREL is known.
+/// For each state: whether a PUBLISH of QoS 1 and a PUBLISH of QoS 2 are delivered, and whether a PUBREL finds the
+/// identifier.
 #[rustfmt::skip]
 const ARRIVALS: [(Inbound, Verdict, Verdict, Verdict); 8] = [
     (Inbound::Nothing,       Some(true), Some(true),  Some(false)),
@@ -392,7 +398,7 @@ const ARRIVALS: [(Inbound, Verdict, Verdict, Verdict); 8] = [
 ];
 
 #[test]
-fn every_state_and_every_arrival() {
+fn every_inbound_state_and_every_arrival() {
     let mut rows = 0;
     for version in BOTH {
         for by_hand in [false, true] {
@@ -423,7 +429,8 @@ fn every_state_and_every_arrival() {
     assert_eq!(rows, 2 * 21 + 26 + 31);
 }
 
-/// A message arrives: new or a copy, with DUP or without, which says nothing \[MQTT-4.3.2-5, MQTT-4.3.3-10\].
+/// A PUBLISH arrives, of a new message or a duplicate, with or without DUP: DUP makes no difference \[MQTT-4.3.2-5,
+/// MQTT-4.3.3-10\].
 fn arrives(version: Version, by_hand: bool, state: Inbound, qos: QoS, dup: bool, is_new: bool) {
     let why = format!("{version}, by hand: {by_hand}, {state:?}, {qos}, DUP: {dup}");
     let mut wire = inbound(state, version, by_hand);
@@ -436,7 +443,7 @@ fn arrives(version: Version, by_hand: bool, state: Inbound, qos: QoS, dup: bool,
     let ack = |qos| if qos == QOS_1 { Packet::from(PubAck::new(id(7))) } else { PubRec::new(id(7)).into() };
     let waits = matches!(state, Inbound::Waiting1 | Inbound::Waiting2) || (is_new && by_hand);
     if waits {
-        // Nothing before the application has said something, then everything in order.
+        // No acknowledgement before the application has acknowledged the first message; then all of them in order.
         assert!(wire.take().is_empty(), "{why}");
         let first = if matches!(state, Inbound::Waiting1 | Inbound::Waiting2) { 0 } else { before };
         for &ack_handle in &wire.ack_handles[first..] {
@@ -452,7 +459,7 @@ fn arrives(version: Version, by_hand: bool, state: Inbound, qos: QoS, dup: bool,
     let sent = wire.take();
     assert_eq!(decode(&sent, version), expected, "{why}");
     assert!(wire.client.is_connected(), "{why}");
-    // From here on it is known, or it is not.
+    // Only a message of QoS 2 is released by a PUBREL now.
     released_from(&mut wire, qos == QOS_2, &why);
 }
 
@@ -460,7 +467,7 @@ fn released(version: Version, by_hand: bool, state: Inbound, is_known: bool) {
     let why = format!("{version}, by hand: {by_hand}, {state:?}, PUBREL");
     let mut wire = inbound(state, version, by_hand);
     released_from(&mut wire, is_known, &why);
-    // And now it is not any more; the same identifier is a new message.
+    // After PUBREL the identifier is not in use, and a PUBLISH with it is a new message.
     released_from(&mut wire, false, &why);
     assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)], "{why}");
 }
@@ -473,10 +480,11 @@ fn released_from(wire: &mut Wire, is_known: bool, why: &str) {
     assert!(wire.client.is_connected(), "{why}");
 }
 
-/// PUBREL for a message that the application has not acknowledged, so that there was no PUBREC: a server that does that
-/// is wrong. Nothing is left of it that would swallow a message that comes later, here or after a crash.
+/// A PUBREL for a message that the application has not acknowledged, so that no PUBREC was sent, is a mistake of the
+/// server. The identifier must be free afterwards: otherwise a later message would be discarded as a duplicate, here or
+/// after a restart.
 #[test]
-fn pubrel_before_pubrec() {
+fn pubrel_before_pubrec_frees_the_identifier() {
     for version in BOTH {
         let config = || ClientConfig { manual_acks: true, journal: true, ..lasting(version) };
         let mut stored = Vec::new();
@@ -490,7 +498,7 @@ fn pubrel_before_pubrec() {
         store(&mut wire);
         wire.take();
         if !wire.client.is_connected() {
-            continue; // that is in order too
+            continue; // the PUBREL is correct there
         }
         let _ = wire.client.ack(wire.now, wire.ack_handles[0], OK);
         let stored = store(&mut wire);
@@ -505,19 +513,19 @@ fn pubrel_before_pubrec() {
 
 // Commands.
 
-/// Where a connection is.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Connection {
-    /// There was none yet.
+    /// There was no connection yet.
     None,
-    /// There was one.
+    /// There was a connection.
     Closed,
     /// CONNECT was sent.
     Connecting,
     Connected,
-    /// DISCONNECT was put into the stream, and nobody has been reported.
+    /// DISCONNECT was written, and the end of the connection has not been reported.
     Disconnecting,
-    /// It is over: by a protocol error of the server's.
+    /// The connection was closed because of a Protocol Error by the server.
     Over,
 }
 
@@ -530,8 +538,8 @@ const CONNECTIONS: [Connection; 6] = [
     Connection::Over,
 ];
 
-/// A client in this state, by whom messages are acknowledged by hand, with one message that waits for it; with or
-/// without an authentication.
+/// A client with manual acknowledgements in this state, with one message that waits for its acknowledgement, and with
+/// or without enhanced authentication.
 fn in_state(state: Connection, version: Version, authentication: bool, change: fn(&mut ClientConfig)) -> Wire {
     let method = authentication.then(|| Authentication { method: "M".into(), data: None }.into());
     let mut config = ClientConfig { authentication: method, manual_acks: true, ..lasting(version) };
@@ -556,7 +564,7 @@ fn in_state(state: Connection, version: Version, authentication: bool, change: f
     wire
 }
 
-/// Everything that can be seen of a client.
+/// The observable state of a client.
 #[derive(Debug, PartialEq)]
 struct Seen {
     transmit: Vec<u8>,
@@ -581,9 +589,45 @@ fn look(wire: &mut Wire) -> Seen {
     }
 }
 
-type Outcome = Result<(), CommandError>;
+type Outcome = Result<(), AnyError>;
 
-/// A command, and what becomes of it in each of the [`CONNECTIONS`].
+/// The error of any command.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum AnyError {
+    Open(OpenError),
+    Reconfigure(ReconfigureError),
+    Publish(PublishError),
+    Subscribe(SubscribeError),
+    Ack(AckError),
+    Disconnect(DisconnectError),
+    Authenticate(AuthenticateError),
+}
+
+macro_rules! any_error {
+    ($( $variant:ident($error:ident) ),*) => {
+        $( impl From<$error> for AnyError {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        } )*
+    };
+}
+
+any_error!(
+    Open(OpenError),
+    Reconfigure(ReconfigureError),
+    Publish(PublishError),
+    Subscribe(SubscribeError),
+    Ack(AckError),
+    Disconnect(DisconnectError),
+    Authenticate(AuthenticateError)
+);
+
+fn refused(error: impl Into<AnyError>) -> Outcome {
+    Err(error.into())
+}
+
+/// A command, and its outcome in each of the [`CONNECTIONS`].
 struct Command {
     name: &'static str,
     give: fn(&mut Wire) -> Outcome,
@@ -594,24 +638,23 @@ fn ack_handle(wire: &Wire) -> Option<AckHandle> {
     wire.ack_handles.first().copied()
 }
 
-/// One line for each command.
+/// One row for each command.
 #[rustfmt::skip]
 fn commands(authentication: bool) -> Vec<Command> {
-    use CommandError::{
-        AlreadyConnected, EarlierConnection, NoAuthentication, NotConnected, SubscriptionIdentifier as Identifier, TopicAlias,
-    };
     const fn all(outcome: Outcome) -> [Outcome; 6] { [outcome; 6] }
-    let at_rest = [Ok(()), Ok(()), Err(AlreadyConnected), Err(AlreadyConnected), Err(AlreadyConnected), Err(AlreadyConnected)];
-    let alive = [Err(NotConnected), Err(NotConnected), Ok(()), Ok(()), Err(NotConnected), Err(NotConnected)];
-    let mut reauthenticate = [Err(NotConnected); 6];
-    reauthenticate[3] = if authentication { Ok(()) } else { Err(NoAuthentication) };
+    let at_rest = |error: AnyError| [Ok(()), Ok(()), Err(error), Err(error), Err(error), Err(error)];
+    let gone = refused(DisconnectError::NotConnected);
+    let alive = [gone, gone, Ok(()), Ok(()), gone, gone];
+    let no_step = refused(AuthenticateError::NoAuthentication);
+    let mut reauthenticate = [refused(AuthenticateError::NotConnected); 6];
+    reauthenticate[3] = if authentication { Ok(()) } else { no_step };
     vec![
-        Command { name: "open", give: |wire| wire.client.open(wire.now), expected: at_rest },
+        Command { name: "open", give: |wire| Ok(wire.client.open(wire.now)?), expected: at_rest(OpenError::AlreadyConnected.into()) },
         Command { name: "closed", give: |wire| { wire.client.closed(wire.now); Ok(()) }, expected: all(Ok(())) },
         Command {
             name: "reconfigure",
-            give: |wire| { let config = wire.client.config().clone(); wire.client.reconfigure(config) },
-            expected: at_rest,
+            give: |wire| { let config = wire.client.config().clone(); Ok(wire.client.reconfigure(config)?) },
+            expected: at_rest(ReconfigureError::AlreadyConnected.into()),
         },
         Command { name: "publish 0", give: |wire| message(wire, QOS_0), expected: all(Ok(())) },
         Command { name: "publish 1", give: |wire| message(wire, QOS_1), expected: all(Ok(())) },
@@ -620,9 +663,9 @@ fn commands(authentication: bool) -> Vec<Command> {
             name: "publish with an alias",
             give: |wire| {
                 let properties = PublishProperties { topic_alias: NonZeroU16::new(1), ..Default::default() };
-                wire.client.publish(wire.now, &Message::new("t", "x").properties(properties)).map(drop)
+                wire.client.publish(wire.now, &Message::new("t", "x").properties(properties)).map(drop).map_err(AnyError::from)
             },
-            expected: all(Err(TopicAlias)),
+            expected: all(refused(PublishError::TopicAlias)),
         },
         Command {
             name: "publish with a subscription identifier",
@@ -630,45 +673,48 @@ fn commands(authentication: bool) -> Vec<Command> {
                 let identifiers = [SubscriptionIdentifier::new(1).unwrap()];
                 let subscription_identifiers = List::from(&identifiers);
                 let properties = PublishProperties { subscription_identifiers, ..Default::default() };
-                wire.client.publish(wire.now, &Message::new("t", "x").properties(properties)).map(drop)
+                wire.client.publish(wire.now, &Message::new("t", "x").properties(properties)).map(drop).map_err(AnyError::from)
             },
-            expected: all(Err(Identifier)),
+            expected: all(refused(PublishError::SubscriptionIdentifier)),
         },
         Command {
             name: "subscribe",
-            give: |wire| wire.client.subscribe(wire.now, &[Subscription::new("t", QOS_1).unwrap()]).map(drop),
+            give: |wire| wire.client.subscribe(wire.now, &[Subscription::new("t", QOS_1).unwrap()]).map(drop).map_err(AnyError::from),
             expected: all(Ok(())),
         },
         Command {
             name: "unsubscribe",
-            give: |wire| wire.client.unsubscribe(wire.now, &[filter("t")]).map(drop),
+            give: |wire| wire.client.unsubscribe(wire.now, &[filter("t")]).map(drop).map_err(AnyError::from),
             expected: all(Ok(())),
         },
         Command {
             name: "ack",
-            give: |wire| ack_handle(wire).map_or(Err(EarlierConnection), |ack_handle| wire.client.ack(wire.now, ack_handle, OK)),
+            give: |wire| {
+                let ack_handle = ack_handle(wire).ok_or(AckError::EarlierConnection)?;
+                Ok(wire.client.ack(wire.now, ack_handle, OK)?)
+            },
             expected: [
-                Err(EarlierConnection), Err(EarlierConnection), Err(EarlierConnection),
-                Ok(()), Err(NotConnected), Err(NotConnected),
+                refused(AckError::EarlierConnection), refused(AckError::EarlierConnection), refused(AckError::EarlierConnection),
+                Ok(()), refused(AckError::NotConnected), refused(AckError::NotConnected),
             ],
         },
-        Command { name: "disconnect", give: |wire| wire.client.disconnect(wire.now, &Disconnect::default()), expected: alive },
-        // Nobody waits for it.
+        Command { name: "disconnect", give: |wire| Ok(wire.client.disconnect(wire.now, &Disconnect::default())?), expected: alive },
+        // A token of no operation.
         Command {
             name: "authenticate",
-            give: |wire| wire.client.authenticate(wire.now, b"x"),
-            expected: all(Err(NoAuthentication)),
+            give: |wire| Ok(wire.client.authenticate(wire.now, b"x")?),
+            expected: all(no_step),
         },
         Command {
             name: "reauthenticate",
-            give: |wire| wire.client.reauthenticate(wire.now, b"x"),
+            give: |wire| Ok(wire.client.reauthenticate(wire.now, b"x")?),
             expected: reauthenticate,
         },
     ]
 }
 
 fn message(wire: &mut Wire, qos: QoS) -> Outcome {
-    wire.client.publish(wire.now, &Message::new("t", "x").qos(qos)).map(drop)
+    wire.client.publish(wire.now, &Message::new("t", "x").qos(qos)).map(drop).map_err(AnyError::from)
 }
 
 #[test]
@@ -699,7 +745,7 @@ fn every_command_in_every_state() {
     }
 }
 
-/// What a client does from here on: what it tells and what it sends, on this connection and on the next.
+/// All packets and events of a client from here on, on this connection and on the next.
 fn probe(wire: &mut Wire) -> (Vec<Event>, Vec<u8>) {
     let mut events = wire.poll();
     let mut sent = wire.take();
@@ -721,29 +767,44 @@ fn probe(wire: &mut Wire) -> (Vec<Event>, Vec<u8>) {
     (events, sent)
 }
 
-/// What is refused for what it is, in every state alike: nothing has changed.
+/// Commands that are invalid in every state are refused and change nothing.
 #[test]
-fn commands_that_make_no_sense() {
+fn invalid_commands_are_refused_and_change_nothing() {
     type Give = fn(&mut Wire) -> Outcome;
     let cases: [(&str, Give); 10] = [
-        ("a wildcard in a name", |wire| wire.client.publish(wire.now, &Message::new("a/+", "x").qos(QOS_1)).map(drop)),
-        ("U+0000", |wire| wire.client.publish(wire.now, &Message::new("a\0", "x")).map(drop)),
-        ("no topic", |wire| wire.client.publish(wire.now, &Message::new("", "x")).map(drop)),
-        ("no topic, QoS 2", |wire| wire.client.publish(wire.now, &Message::new("", "x").qos(QOS_2)).map(drop)),
-        ("not UTF-8", |wire| wire.client.publish(wire.now, &Message::new(&b"\xff"[..], "x")).map(drop)),
+        ("a wildcard in a name", |wire| {
+            wire.client.publish(wire.now, &Message::new("a/+", "x").qos(QOS_1)).map(drop).map_err(AnyError::from)
+        }),
+        ("U+0000", |wire| wire.client.publish(wire.now, &Message::new("a\0", "x")).map(drop).map_err(AnyError::from)),
+        ("no topic", |wire| wire.client.publish(wire.now, &Message::new("", "x")).map(drop).map_err(AnyError::from)),
+        ("no topic, QoS 2", |wire| {
+            wire.client.publish(wire.now, &Message::new("", "x").qos(QOS_2)).map(drop).map_err(AnyError::from)
+        }),
+        ("not UTF-8", |wire| {
+            wire.client.publish(wire.now, &Message::new(&b"\xff"[..], "x")).map(drop).map_err(AnyError::from)
+        }),
         ("a topic that is too long", |wire| {
-            wire.client.publish(wire.now, &Message::new(&vec![b'x'; 65_536], "x").qos(QOS_1)).map(drop)
+            wire.client
+                .publish(wire.now, &Message::new(&vec![b'x'; 65_536], "x").qos(QOS_1))
+                .map(drop)
+                .map_err(AnyError::from)
         }),
         ("a property that is too long", |wire| {
             let data = vec![0; 65_536];
             let properties = PublishProperties { correlation_data: Some(&data), ..Default::default() };
-            wire.client.publish(wire.now, &Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
+            wire.client
+                .publish(wire.now, &Message::new("t", "x").qos(QOS_1).properties(properties))
+                .map(drop)
+                .map_err(AnyError::from)
         }),
-        ("no filter", |wire| wire.client.subscribe(wire.now, &[]).map(drop)),
-        ("no filter to end", |wire| wire.client.unsubscribe(wire.now, &[]).map(drop)),
+        ("no filter", |wire| wire.client.subscribe(wire.now, &[]).map(drop).map_err(AnyError::from)),
+        ("no filter to end", |wire| wire.client.unsubscribe(wire.now, &[]).map(drop).map_err(AnyError::from)),
         ("no local with a shared subscription", |wire| {
             let subscription = Subscription::new("$share/g/t", QOS_0).unwrap();
-            wire.client.subscribe(wire.now, &[Subscription { no_local: true, ..subscription }]).map(drop)
+            wire.client
+                .subscribe(wire.now, &[Subscription { no_local: true, ..subscription }])
+                .map(drop)
+                .map_err(AnyError::from)
         }),
     ];
     for (name, give) in cases {
@@ -753,28 +814,40 @@ fn commands_that_make_no_sense() {
             }
         }
     }
-    // What 3.1.1 does not have.
+    // Features that 3.1.1 does not have.
     let cases: [(&str, Give); 5] = [
         ("properties", |wire| {
             let properties = PublishProperties { message_expiry_interval: Some(1), ..Default::default() };
-            wire.client.publish(wire.now, &Message::new("t", "x").properties(properties)).map(drop)
+            wire.client
+                .publish(wire.now, &Message::new("t", "x").properties(properties))
+                .map(drop)
+                .map_err(AnyError::from)
         }),
         ("properties, QoS 1", |wire| {
             let properties = PublishProperties { message_expiry_interval: Some(1), ..Default::default() };
-            wire.client.publish(wire.now, &Message::new("t", "x").qos(QOS_1).properties(properties)).map(drop)
+            wire.client
+                .publish(wire.now, &Message::new("t", "x").qos(QOS_1).properties(properties))
+                .map(drop)
+                .map_err(AnyError::from)
         }),
         ("options", |wire| {
             let subscription = Subscription::new("t", QOS_0).unwrap();
-            wire.client.subscribe(wire.now, &[Subscription { retain_as_published: true, ..subscription }]).map(drop)
+            wire.client
+                .subscribe(wire.now, &[Subscription { retain_as_published: true, ..subscription }])
+                .map(drop)
+                .map_err(AnyError::from)
         }),
         ("a subscription identifier", |wire| {
             let subscription_identifier = Some(SubscriptionIdentifier::new(1).unwrap());
             let properties = SubscribeProperties { subscription_identifier, ..Default::default() };
-            wire.client.subscribe_with(wire.now, &[Subscription::new("t", QOS_0).unwrap()], &properties).map(drop)
+            wire.client
+                .subscribe_with(wire.now, &[Subscription::new("t", QOS_0).unwrap()], &properties)
+                .map(drop)
+                .map_err(AnyError::from)
         }),
         ("a reason", |wire| {
             let reason_code = DisconnectReasonCode::DisconnectWithWillMessage;
-            wire.client.disconnect(wire.now, &Disconnect { reason_code, ..Disconnect::default() })
+            Ok(wire.client.disconnect(wire.now, &Disconnect { reason_code, ..Disconnect::default() })?)
         }),
     ];
     for (name, give) in cases {
@@ -806,28 +879,28 @@ fn unchanged_with(
     assert_eq!(probe(&mut wire), probe(&mut other), "{name} when {state:?}: {result:?}");
 }
 
-/// A connection without a session expiry interval cannot be given one at its end (section 3.14.2.2.2).
+/// If the Session Expiry Interval in CONNECT was zero, DISCONNECT must not set another one (section 3.14.2.2.2).
 #[test]
-fn an_expiry_interval_at_the_end() {
+fn disconnect_cannot_set_an_expiry_interval_that_connect_did_not() {
     let give: fn(&mut Wire) -> Outcome = |wire| {
         let properties = DisconnectProperties { session_expiry_interval: Some(5), ..Default::default() };
-        wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() })
+        Ok(wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() })?)
     };
-    let none: fn(&mut ClientConfig) = |config| config.session_expiry_interval = 0;
+    let none: fn(&mut ClientConfig) = |config| config.session_expiry_interval = SessionExpiry::WITH_CONNECTION;
     for state in CONNECTIONS {
         unchanged_with("an expiry interval", state, Version::V5, none, give);
     }
     for state in [Connection::Connecting, Connection::Connected] {
         let mut wire = in_state(state, Version::V5, false, none);
-        assert_eq!(give(&mut wire), Err(CommandError::SessionExpiry));
+        assert_eq!(give(&mut wire), refused(DisconnectError::SessionExpiry));
         let mut wire = in_state(state, Version::V5, false, |_| {});
         assert_eq!(give(&mut wire), Ok(()));
-        // To end the session is always possible.
+        // Zero, which ends the session, is always possible.
         let mut wire = in_state(state, Version::V5, false, none);
         let properties = DisconnectProperties { session_expiry_interval: Some(0), ..Default::default() };
         wire.client.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() }).unwrap();
     }
-    // And it does end it.
+    // Zero ends the session.
     let mut wire = Wire::connected(v5());
     let token = wire.publish("x", QOS_1);
     wire.take();
@@ -837,10 +910,10 @@ fn an_expiry_interval_at_the_end() {
     assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session)]);
 }
 
-/// What this server does not take is refused and leaves nothing behind, not even in the aliases; a client without a
-/// connection does not know, and keeps it.
+/// A command that the server does not support is refused and changes nothing, not even the topic aliases. Without a
+/// connection the client does not know the server's limits and queues the command.
 #[test]
-fn commands_that_the_server_does_not_take() {
+fn commands_beyond_the_limits_of_the_server() {
     let properties = ConnAckProperties {
         maximum_qos: Some(MaximumQoS::AtLeastOnce),
         retain_available: Some(false),
@@ -862,33 +935,67 @@ fn commands_that_the_server_does_not_take() {
     let with_identifier = |wire: &mut Wire| {
         let subscription_identifier = Some(SubscriptionIdentifier::new(1).unwrap());
         let properties = SubscribeProperties { subscription_identifier, ..Default::default() };
-        wire.client.subscribe_with(wire.now, &[Subscription::new("t", QOS_0).unwrap()], &properties).map(drop)
+        wire.client
+            .subscribe_with(wire.now, &[Subscription::new("t", QOS_0).unwrap()], &properties)
+            .map(drop)
+            .map_err(AnyError::from)
     };
-    let too_large = CommandError::TooLarge { limit: 60 };
-    let not_supported = CommandError::SubscriptionNotSupported;
+    let too_large = PublishError::TooLarge { limit: 60 }.into();
+    let request_too_large = SubscribeError::TooLarge { limit: 60 }.into();
+    let not_supported = |code| SubscribeError::NotSupported(code).into();
     fn subscribe(wire: &mut Wire, filter: &str) -> Outcome {
-        wire.client.subscribe(wire.now, &[Subscription::new(filter, QOS_0).unwrap()]).map(drop)
+        wire.client.subscribe(wire.now, &[Subscription::new(filter, QOS_0).unwrap()]).map(drop).map_err(AnyError::from)
     }
     type Give<'a> = Box<dyn Fn(&mut Wire) -> Outcome + 'a>;
     let maximum = MaximumQoS::AtLeastOnce;
-    let cases: Vec<(Give<'_>, CommandError)> = vec![
-        (Box::new(|wire| message(wire, QOS_2)), CommandError::QoSNotSupported { maximum }),
+    let cases: Vec<(Give<'_>, AnyError)> = vec![
+        (Box::new(|wire| message(wire, QOS_2)), PublishError::QoSNotSupported { maximum }.into()),
         (
-            Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", "x").retain(true)).map(drop)),
-            CommandError::RetainNotSupported,
+            Box::new(|wire| {
+                wire.client
+                    .publish(wire.now, &Message::new("third", "x").retain(true))
+                    .map(drop)
+                    .map_err(AnyError::from)
+            }),
+            PublishError::RetainNotSupported.into(),
         ),
-        (Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", &[0; 60])).map(drop)), too_large),
         (
-            Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", &[0; 60]).qos(QOS_1)).map(drop)),
+            Box::new(|wire| {
+                wire.client.publish(wire.now, &Message::new("third", &[0; 60])).map(drop).map_err(AnyError::from)
+            }),
             too_large,
         ),
         (
-            Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", vec![0; 5000]).qos(QOS_1)).map(drop)),
+            Box::new(|wire| {
+                wire.client
+                    .publish(wire.now, &Message::new("third", &[0; 60]).qos(QOS_1))
+                    .map(drop)
+                    .map_err(AnyError::from)
+            }),
             too_large,
         ),
-        (Box::new(|wire| wire.client.publish(wire.now, &Message::new("third", vec![0; 5000])).map(drop)), too_large),
-        (Box::new(|wire| subscribe(wire, &"x".repeat(60))), too_large),
-        (Box::new(|wire| wire.client.unsubscribe(wire.now, &[filter(&"x".repeat(60))]).map(drop)), too_large),
+        (
+            Box::new(|wire| {
+                wire.client
+                    .publish(wire.now, &Message::new("third", vec![0; 5000]).qos(QOS_1))
+                    .map(drop)
+                    .map_err(AnyError::from)
+            }),
+            too_large,
+        ),
+        (
+            Box::new(|wire| {
+                wire.client.publish(wire.now, &Message::new("third", vec![0; 5000])).map(drop).map_err(AnyError::from)
+            }),
+            too_large,
+        ),
+        (Box::new(|wire| subscribe(wire, &"x".repeat(60))), request_too_large),
+        (
+            Box::new(|wire| {
+                wire.client.unsubscribe(wire.now, &[filter(&"x".repeat(60))]).map(drop).map_err(AnyError::from)
+            }),
+            request_too_large,
+        ),
         (Box::new(|wire| subscribe(wire, "a/+/b")), not_supported(ReasonCode::WildcardSubscriptionsNotSupported)),
         (Box::new(|wire| subscribe(wire, "#")), not_supported(ReasonCode::WildcardSubscriptionsNotSupported)),
         (Box::new(|wire| subscribe(wire, "$share/g/t")), not_supported(ReasonCode::SharedSubscriptionsNotSupported)),
@@ -917,18 +1024,18 @@ fn commands_that_the_server_does_not_take() {
     }
 }
 
-/// Whose turn it is in an enhanced authentication.
+/// In an enhanced authentication client and server send by turns.
 #[test]
-fn authentication_in_turns() {
+fn client_and_server_alternate_in_authentication() {
     let step = |data| auth(AuthReasonCode::ContinueAuthentication, "M", data).into();
-    let no = Err(CommandError::NoAuthentication);
+    let no = Err(AuthenticateError::NoAuthentication);
     let mut wire = in_state(Connection::Connecting, Version::V5, true, |_| {});
-    // The data of CONNECT were ours; now it is the server's turn.
+    // CONNECT was the client's step; the next one is the server's.
     assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
     wire.receive(&[step(b"1")]);
     assert_eq!(wire.client.authenticate(wire.now, b"x"), Ok(()));
     assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
-    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), Err(CommandError::NotConnected));
+    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), Err(AuthenticateError::NotConnected));
     let method = Some(Utf8Str::new("M").unwrap());
     let accept = connack_with(ConnAckProperties { authentication_method: method, ..Default::default() });
     wire.receive(&[accept.into()]);
@@ -939,23 +1046,23 @@ fn authentication_in_turns() {
     wire.receive(&[step(b"2")]);
     assert_eq!(wire.client.reauthenticate(wire.now, b"x"), no);
     assert_eq!(wire.client.authenticate(wire.now, b"x"), Ok(()));
-    // The short form of success names no method.
+    // AUTH with success may have no properties, and so no method.
     assert_eq!(wire.receive(&[mqtt_sansio::codec::Auth::default().into()]), [Event::Auth(AuthReasonCode::Success)]);
     assert_eq!(wire.client.reauthenticate(wire.now, b"x"), Ok(()));
-    // In the middle of an exchange the connection ends: nothing of it is left.
+    // A connection is lost in the middle of an exchange: the next one starts a new exchange.
     wire.lose();
     assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
     wire.open();
     assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
-    // Two steps of the server's in a row are a Protocol Error.
+    // Two AUTH packets of the server in a row are a Protocol Error.
     wire.receive(&[step(b"3")]);
     assert_eq!(wire.receive(&[step(b"4")]), [protocol_error(ProtocolError::UnexpectedAuth)]);
     assert_eq!(wire.client.authenticate(wire.now, b"x"), no);
 }
 
-/// The server's end of it, as the transport tells, whenever it comes.
+/// The transport reports the end of the connection in every state.
 #[test]
-fn the_end_in_every_state() {
+fn loss_of_the_connection_in_every_state() {
     for version in BOTH {
         for state in CONNECTIONS {
             let mut wire = in_state(state, version, false, |_| {});
@@ -975,11 +1082,11 @@ fn the_end_in_every_state() {
     }
 }
 
-/// What the server sends, in the states of a connection that has not begun, or is over.
+/// Packets from the server before a connection has begun and after it has ended.
 #[test]
-fn what_comes_at_the_wrong_time() {
+fn packets_before_and_after_a_connection() {
     for config in [v5(), v311()] {
-        // Nothing is read from a transport that is not there, or not any more.
+        // Input is ignored while there is no connection.
         for state in [Connection::None, Connection::Closed, Connection::Disconnecting, Connection::Over] {
             let mut wire = in_state(state, config.version, false, |_| {});
             wire.take();

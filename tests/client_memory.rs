@@ -1,10 +1,12 @@
-//! What a client takes of memory, watched by a counting allocator.
+//! The memory a client uses, measured with a counting allocator.
 
 #![cfg(feature = "alloc")]
 
+use std::num::NonZeroU16;
+
 use bytes::{Buf, Bytes};
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
-use mqtt_sansio::{Instant, Message, QoS, Version};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+use mqtt_sansio::{Instant, Message, Outcome, QoS, Version};
 
 #[path = "common/counting.rs"]
 mod counting;
@@ -25,7 +27,7 @@ fn connected(version: Version, config: ClientConfig) -> ClientSession {
     client
 }
 
-/// What one client has written is what the other one reads.
+/// Moves all bytes that one client has written to the other one, which reads them.
 fn carry(from: &mut ClientSession, to: &mut ClientSession, wire: &mut Vec<u8>) -> usize {
     wire.clear();
     let transmit = from.transmit();
@@ -44,9 +46,9 @@ fn carry(from: &mut ClientSession, to: &mut ClientSession, wire: &mut Vec<u8>) -
     reported
 }
 
-/// A QoS handshake has the same packets in both directions, so two clients can talk to each other.
+/// A QoS handshake has the same packets in both directions, so two clients can exchange messages.
 #[test]
-fn a_message_allocates_nothing_once_all_is_warm() {
+fn a_message_allocates_nothing_after_the_first_ones() {
     for version in [Version::V31, Version::V311, Version::V5] {
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             let mut publisher = connected(version, ClientConfig::default());
@@ -70,7 +72,7 @@ fn a_message_allocates_nothing_once_all_is_warm() {
 }
 
 #[test]
-fn an_idle_client_takes_no_more_than_512_bytes() {
+fn an_idle_client_uses_at_most_512_bytes() {
     for version in [Version::V31, Version::V311, Version::V5] {
         let before = LIVE.get();
         let client = connected(version, ClientConfig::default());
@@ -81,10 +83,10 @@ fn an_idle_client_takes_no_more_than_512_bytes() {
     }
 }
 
-/// What a burst has needed is given back when nothing was sent for the keep-alive interval.
+/// The memory of a burst is freed when nothing was sent for the length of the Keep Alive.
 #[test]
-fn memory_of_a_burst_is_given_back() {
-    let config = ClientConfig { keep_alive: 10, ..ClientConfig::default() };
+fn memory_of_a_burst_is_freed() {
+    let config = ClientConfig { keep_alive: NonZeroU16::new(10), ..ClientConfig::default() };
     let mut client = connected(Version::V5, config.clone());
     let mut server = connected(Version::V5, config);
     let idle = LIVE.get();
@@ -96,7 +98,7 @@ fn memory_of_a_burst_is_given_back() {
     assert_eq!(client.operations_in_flight(), 0);
     drop(wire);
     drop(server);
-    client.poll(Instant::from_micros(11_000_000), &mut &[][..]);
+    client.poll_timeout(Instant::from_micros(11_000_000));
     let ping = client.transmit().remaining();
     client.transmit().advance(ping);
     assert!(LIVE.get() <= idle + 64, "{} bytes more than before", LIVE.get() - idle);
@@ -114,7 +116,7 @@ fn a_large_shared_payload_is_not_copied() {
         let head = client.transmit().chunk().len();
         client.transmit().advance(head);
         assert_eq!(client.transmit().chunk().as_ptr(), payload.as_ptr());
-        // Nor is it when it is sent again, or was waiting.
+        // A payload that is queued or sent again is not copied either.
         if qos != QoS::AtMostOnce {
             client.transmit().advance(1000);
             client.publish(NOW, &Message::new("firmware", shared.clone()).qos(qos)).unwrap();
@@ -123,9 +125,9 @@ fn a_large_shared_payload_is_not_copied() {
     }
 }
 
-/// A peer that never acknowledges, and an application that goes on publishing.
+/// The peer never acknowledges, and the application goes on publishing.
 #[test]
-fn what_is_kept_has_a_limit() {
+fn queued_and_in_flight_messages_are_limited() {
     let config = ClientConfig { max_stored: 100, max_stored_bytes: 50_000, ..ClientConfig::default() };
     let mut client = connected(Version::V5, config);
     let before = LIVE.get();
@@ -139,7 +141,7 @@ fn what_is_kept_has_a_limit() {
     assert!(LIVE.get() - before < 80_000, "{} bytes", LIVE.get() - before);
 }
 
-/// Messages of QoS 2 that are never released: the set of their identifiers has a limit of its own.
+/// Messages of QoS 2 that are never released: the number of their packet identifiers is limited.
 #[test]
 fn a_flood_of_unreleased_messages_costs_eight_kilobytes() {
     let mut client = connected(Version::V311, ClientConfig::default());
@@ -156,15 +158,15 @@ fn a_flood_of_unreleased_messages_costs_eight_kilobytes() {
     assert!(LIVE.get() - before <= 8 * 1024 + 64, "{} bytes", LIVE.get() - before);
 }
 
-/// Both ends of an outcome: what has been sent is reported once it has left, to its last byte.
+/// The outcome "sent" is reported once the last byte has left, and not before.
 #[test]
-fn sent_means_that_the_last_byte_has_left() {
+fn sent_is_reported_after_the_last_byte() {
     let mut client = connected(Version::V5, ClientConfig::default());
     let token = client.publish(NOW, &Message::new("a", "b")).unwrap();
     let len = client.transmit().remaining();
     client.transmit().advance(len - 1);
-    assert_eq!(client.poll(NOW, &mut &[][..]), None);
+    assert_eq!(client.poll_timeout(NOW), None);
     client.transmit().advance(1);
-    assert_eq!(client.poll(NOW, &mut &[][..]), Some(Action::Done { token, outcome: Outcome::Sent }));
-    assert_eq!(client.poll(NOW, &mut &[][..]), None);
+    assert_eq!(client.poll_timeout(NOW), Some(Action::Done { token, outcome: Outcome::Sent }));
+    assert_eq!(client.poll_timeout(NOW), None);
 }

@@ -1,17 +1,24 @@
-//! Messages that are delivered in parts as they come.
+//! Delivery of large messages in parts, as they arrive.
 
 #![cfg(feature = "alloc")]
+
+use std::num::NonZeroU32;
 
 use bytes::Buf;
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
 use mqtt_sansio::codec::{Delivery, PubAckReasonCode, Publish, PublishProperties};
-use mqtt_sansio::{Instant, PacketId, QoS, TopicName, Version};
+use mqtt_sansio::{Instant, PacketId, QoS, SessionExpiry, TopicName, Version};
 
 const NOW: Instant = Instant::EPOCH;
 
-/// A client that takes everything in parts that does not come at once, and has taken what it has to write.
+/// A connected client that delivers in parts every message that does not arrive at once. CONNECT has been taken.
 fn connected(version: Version, config: ClientConfig) -> ClientSession {
-    let config = ClientConfig { version, deliver_in_parts: 0, session_expiry_interval: 100, ..config };
+    let config = ClientConfig {
+        version,
+        deliver_in_parts: Some(NonZeroU32::MIN),
+        session_expiry_interval: SessionExpiry::after(100),
+        ..config
+    };
     let mut client = ClientSession::new(ClientConfig { client_id: "c".into(), ..config });
     connect(&mut client, false);
     client
@@ -25,7 +32,7 @@ fn connect(client: &mut ClientSession, session_present: bool) {
         _ => vec![0x20, 2, session_present.into(), 0],
     };
     assert!(matches!(client.poll(NOW, &mut &connack[..]), Some(Action::Connected(_))));
-    assert_eq!(client.poll(NOW, &mut &[][..]), None);
+    assert_eq!(client.poll_timeout(NOW), None);
 }
 
 fn written(client: &mut ClientSession) -> Vec<u8> {
@@ -49,7 +56,7 @@ fn deliveries(id: u16) -> [Delivery; 3] {
     [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].map(|qos| Delivery::new(qos, id, false))
 }
 
-/// The payload that a client collects from a stream that is split in two places, and what is left at the end.
+/// The payloads that a client delivers from a stream that is split at two positions. Checks that no input is left.
 fn collect(client: &mut ClientSession, stream: &[u8], splits: [usize; 2]) -> Vec<Vec<u8>> {
     let (mut messages, mut open) = (Vec::<Vec<u8>>::new(), 0);
     let mut buffer = Vec::new();
@@ -79,7 +86,7 @@ fn collect(client: &mut ClientSession, stream: &[u8], splits: [usize; 2]) -> Vec
     messages
 }
 
-/// Whatever comes together: the parts make up the message, and it is acknowledged as ever.
+/// The parts make up the message wherever the stream is split, and the message is acknowledged as usual.
 #[test]
 fn the_parts_make_up_the_message_for_every_split() {
     for version in [Version::V311, Version::V5] {
@@ -104,9 +111,9 @@ fn the_parts_make_up_the_message_for_every_split() {
     }
 }
 
-/// A message is taken over with its last part and not before.
+/// A client accepts ownership of a message with its last part and not before.
 #[test]
-fn a_message_that_was_cut_short_comes_again() {
+fn a_message_cut_short_is_delivered_again() {
     let [_, _, exactly_once] = deliveries(9);
     let packet = publish(Version::V5, exactly_once, b"0123456789");
     let mut client = connected(Version::V5, ClientConfig::default());
@@ -120,15 +127,15 @@ fn a_message_that_was_cut_short_comes_again() {
     connect(&mut client, true);
     assert_eq!(collect(&mut client, &packet, [3, 20]), [b"0123456789"]);
     assert_eq!(written(&mut client), b"\x50\x02\x00\x09");
-    // A copy of it is acknowledged, and not reported again, in parts or at once [MQTT-4.3.3-10].
+    // A duplicate is acknowledged and not delivered again, in parts or whole [MQTT-4.3.3-10].
     assert_eq!(collect(&mut client, &packet, [3, 20]), Vec::<Vec<u8>>::new());
     assert_eq!(collect(&mut client, &packet, [0, 0]), Vec::<Vec<u8>>::new());
     assert_eq!(written(&mut client), b"\x50\x02\x00\x09\x50\x02\x00\x09");
 }
 
-/// With manual acknowledgements the last part has the handle.
+/// With manual acknowledgements the last part carries the handle.
 #[test]
-fn the_ack_handle_comes_with_the_last_part() {
+fn the_last_part_carries_the_ack_handle() {
     let [_, at_least_once, _] = deliveries(9);
     let packet = publish(Version::V5, at_least_once, b"0123456789");
     let mut client = connected(Version::V5, ClientConfig { manual_acks: true, ..ClientConfig::default() });
@@ -143,11 +150,11 @@ fn the_ack_handle_comes_with_the_last_part() {
     assert_eq!(written(&mut client), b"\x40\x02\x00\x09");
 }
 
-/// Nobody has to wait for the end of a message whose beginning is wrong.
+/// A malformed beginning of a packet is reported before the rest of the packet arrives.
 #[test]
-fn a_head_that_is_longer_than_its_packet_is_refused_at_once() {
+fn lengths_beyond_the_packet_are_refused_at_once() {
     let mut client = connected(Version::V5, ClientConfig::default());
-    // A topic of 4 bytes in a packet of 300, and properties of 16,000.
+    // A topic of 4 bytes in a packet of 300 bytes, and a property length of 16,000.
     let head = b"\x30\xac\x02\x00\x04abcd\x80\x7d\x01\x01";
     let mut input = &head[..];
     let Some(Action::Close(Close::Malformed(error))) = client.poll(NOW, &mut input) else { panic!() };
@@ -155,10 +162,11 @@ fn a_head_that_is_longer_than_its_packet_is_refused_at_once() {
     assert_eq!(written(&mut client), [0xe0, 1, 0x81]);
 }
 
-/// Only what is larger than the threshold, and only if it does not come at once.
+/// Only messages above the threshold that do not arrive at once are delivered in parts.
 #[test]
 fn small_messages_are_delivered_whole() {
-    let config = ClientConfig { version: Version::V5, deliver_in_parts: 50, ..ClientConfig::default() };
+    let config =
+        ClientConfig { version: Version::V5, deliver_in_parts: NonZeroU32::new(50), ..ClientConfig::default() };
     let mut client = ClientSession::new(config);
     connect(&mut client, false);
     let small = publish(Version::V5, Delivery::AtMostOnce, &[1; 30]);

@@ -1,23 +1,31 @@
-//! Mistakes that the client has made once.
+//! Regression tests of the client.
 
 #![cfg(feature = "alloc")]
 
+use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use bytes::Buf;
-use mqtt_sansio::client::{AbandonReason, Action, ClientConfig, ClientSession, Close, Outcome};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close};
 use mqtt_sansio::codec::{
     ConnAck, ConnAckProperties, Delivery, PubComp, PubRec, Publish, PublishProperties, Subscription,
 };
-use mqtt_sansio::{CommandError, Instant, Journal, Message, PacketId, QoS, TopicName, Utf8Str, Version};
+use mqtt_sansio::{
+    AbandonReason, Instant, Journal, Message, Outcome, PacketId, PublishError, QoS, SessionExpiry, TopicName, Utf8Str,
+    Version,
+};
 
 const START: Instant = Instant::from_micros(1_000_000_000_000);
 
 fn config() -> ClientConfig {
-    ClientConfig { client_id: "c".into(), session_expiry_interval: 1000, ..ClientConfig::default() }
+    ClientConfig {
+        client_id: "c".into(),
+        session_expiry_interval: SessionExpiry::after(1000),
+        ..ClientConfig::default()
+    }
 }
 
-/// Opens a connection that is accepted with these properties, and returns what the client has sent and said.
+/// Opens a connection that is accepted with these properties. Returns the packets and events of the client.
 fn connect<'a>(
     client: &mut ClientSession,
     now: Instant,
@@ -45,7 +53,7 @@ fn connected(config: ClientConfig) -> ClientSession {
     client
 }
 
-/// What is written, and what is stored before it.
+/// Stores the journal, and then takes the bytes to be written.
 fn take(client: &mut ClientSession) -> Vec<u8> {
     store(client);
     let transmit = client.transmit();
@@ -61,9 +69,9 @@ fn expiring(seconds: u32) -> Message<'static> {
     Message::new("t", "x").qos(QoS::AtLeastOnce).properties(properties)
 }
 
-/// Waiting begins when the message is published, and not at the epoch of the caller's clock.
+/// The Message Expiry Interval starts when the message is published, and not at the epoch of the caller's clock.
 #[test]
-fn a_message_that_waits_since_before_the_first_connection() {
+fn expiry_counts_from_publish_before_the_first_connection() {
     let mut client = ClientSession::new(config());
     client.publish(START, &expiring(3600)).unwrap();
     assert_eq!(client.deadline(), None, "without a connection there is nothing to do");
@@ -72,20 +80,20 @@ fn a_message_that_waits_since_before_the_first_connection() {
     assert!(take(&mut client).windows(5).any(|bytes| bytes == [2, 0, 0, 0x0E, 0x10]), "3600 seconds are left");
 }
 
-/// A message waits since it was published, whenever the session was last reported the time.
+/// The Message Expiry Interval starts when the message is published, and not at the last poll.
 #[test]
-fn a_message_that_is_published_long_after_the_last_poll() {
+fn expiry_counts_from_publish_and_not_from_the_last_poll() {
     let mut client = ClientSession::new(config());
-    assert_eq!(client.poll(START, &mut &[][..]), None);
+    assert_eq!(client.poll_timeout(START), None);
     let later = START + Duration::from_secs(3600);
     client.publish(later, &expiring(10)).unwrap();
-    assert_eq!(client.poll(later + Duration::from_secs(9), &mut &[][..]), None, "one second is left");
-    let end = client.poll(later + Duration::from_secs(10), &mut &[][..]);
+    assert_eq!(client.poll_timeout(later + Duration::from_secs(9)), None, "one second is left");
+    let end = client.poll_timeout(later + Duration::from_secs(10));
     assert!(matches!(end, Some(Action::Done { outcome: Outcome::Abandoned(AbandonReason::Expired), .. })), "{end:?}");
 }
 
 #[test]
-fn a_message_that_waits_since_before_a_restart() {
+fn expiry_of_a_message_queued_before_a_restart() {
     let mut client = ClientSession::new(ClientConfig { journal: true, ..config() });
     client.publish(START, &expiring(3600)).unwrap();
     let journal = store(&mut client);
@@ -99,9 +107,10 @@ fn a_message_that_waits_since_before_a_restart() {
     assert!(!take(&mut client).is_empty());
 }
 
-/// A record that a crash has cut short must not swallow what is appended behind it.
+/// After an incomplete record, which a crash leaves behind, no record may be appended: reading would take it for the
+/// rest of the incomplete one.
 #[test]
-fn a_journal_goes_on_behind_its_whole_records() {
+fn a_journal_continues_after_its_last_whole_record() {
     let config = ClientConfig { journal: true, ..config() };
     let mut client = ClientSession::new(config.clone());
     client.publish(START, &Message::new("t", &[7; 1000]).qos(QoS::ExactlyOnce)).unwrap();
@@ -122,7 +131,7 @@ fn a_journal_goes_on_behind_its_whole_records() {
 }
 
 #[test]
-fn a_journal_of_another_version_is_none() {
+fn a_journal_of_another_format_version_is_refused() {
     let mut client =
         ClientSession::new(ClientConfig { journal: true, version: Version::V311, ..ClientConfig::default() });
     client.publish(START, &Message::new("t", "x").qos(QoS::AtLeastOnce)).unwrap();
@@ -130,7 +139,7 @@ fn a_journal_of_another_version_is_none() {
     assert_eq!(ClientSession::restore(ClientConfig::default(), &journal, START).unwrap_err().at, 0);
 }
 
-/// What was offered may have been written when something comes up that has to be stored first.
+/// The bytes of a chunk may have been written when a record must be stored first.
 #[test]
 fn a_write_that_is_completed_while_the_stream_is_held() {
     let mut client = connected(ClientConfig { journal: true, ..config() });
@@ -145,9 +154,9 @@ fn a_write_that_is_completed_while_the_stream_is_held() {
     assert!(rest.ends_with(b"second") && !rest.windows(5).any(|bytes| bytes == b"first"));
 }
 
-/// The packet identifier of a message of QoS 1 that is given up is free, after a restart as well.
+/// The packet identifier of an abandoned message of QoS 1 is free, also after a restart.
 #[test]
-fn a_message_of_qos_1_that_is_given_up() {
+fn an_abandoned_qos_1_message_frees_its_identifier() {
     let config = ClientConfig { journal: true, ..config() };
     let mut client = connected(config.clone());
     let mut journal = store(&mut client);
@@ -171,17 +180,18 @@ fn a_message_of_qos_1_that_is_given_up() {
     assert!(!snapshot.copy_to_bytes(snapshot.remaining()).contains(&b'X'));
 }
 
-/// Who sends all the time notices too that nobody answers.
+/// A client that sends all the time notices as well that the server does not answer.
 #[test]
-fn a_link_that_only_takes() {
-    let mut client = connected(ClientConfig { keep_alive: 10, ping_timeout: 5, ..config() });
+fn a_server_that_reads_and_never_answers_is_dead() {
+    let mut client =
+        connected(ClientConfig { keep_alive: NonZeroU16::new(10), ping_timeout: NonZeroU16::new(5), ..config() });
     for second in 1..=20 {
         client.publish(START, &Message::new("t", "x")).unwrap();
         take(&mut client);
         let now = START + Duration::from_secs(second);
-        while let Some(action) = client.poll(now, &mut &[][..]) {
+        while let Some(action) = client.poll_timeout(now) {
             if let Action::Close(why) = action {
-                assert_eq!((why, second), (Close::PingTimeout, 15));
+                assert_eq!((why, second), (Close::KeepAliveTimeout, 15));
                 return;
             }
         }
@@ -189,9 +199,9 @@ fn a_link_that_only_takes() {
     panic!("nobody has noticed");
 }
 
-/// An answer that comes twice does not meet the next message.
+/// A second PUBCOMP does not acknowledge the next message.
 #[test]
-fn a_second_pubcomp() {
+fn a_second_pubcomp_does_not_acknowledge_the_next_message() {
     let mut client = connected(ClientConfig { version: Version::V311, clean_start: false, ..config() });
     let mut exchange = |id: u16, packets: &[u8]| {
         client.publish(START, &Message::new("t", "x").qos(QoS::ExactlyOnce)).unwrap();
@@ -218,7 +228,7 @@ fn a_second_pubcomp() {
 }
 
 #[test]
-fn tokens_go_on_after_a_snapshot() {
+fn tokens_are_not_reused_after_a_snapshot() {
     let config = ClientConfig { journal: true, ..config() };
     let mut client = connected(config.clone());
     let last = (0..3).map(|_| client.publish(START, &Message::new("t", "x")).unwrap()).max().unwrap();
@@ -228,21 +238,21 @@ fn tokens_go_on_after_a_snapshot() {
     assert!(restored.publish(START, &Message::new("t", "x").qos(QoS::AtLeastOnce)).unwrap() > last);
 }
 
-/// What has expired makes room before anything is refused.
+/// Expired messages are dropped before a message is refused for want of room.
 #[test]
-fn expired_messages_make_room() {
+fn expired_messages_are_dropped_before_one_is_refused() {
     let mut client = ClientSession::new(ClientConfig { max_stored: 1, ..config() });
     let expired = client.publish(START, &expiring(1)).unwrap();
-    client.poll(START, &mut &[][..]);
-    assert_eq!(client.publish(START, &expiring(9)), Err(CommandError::QueueFull));
-    let done = client.poll(START + Duration::from_secs(2), &mut &[][..]);
+    client.poll_timeout(START);
+    assert_eq!(client.publish(START, &expiring(9)), Err(PublishError::QueueFull));
+    let done = client.poll_timeout(START + Duration::from_secs(2));
     assert_eq!(done, Some(Action::Done { token: expired, outcome: Outcome::Abandoned(AbandonReason::Expired) }));
     client.publish(START, &expiring(9)).unwrap();
 }
 
-/// An identifier that nobody has asked for does not rename the session.
+/// An Assigned Client Identifier is used only if the client had sent an empty one.
 #[test]
-fn an_identifier_that_was_not_asked_for() {
+fn an_assigned_client_identifier_that_was_not_asked_for() {
     let mut client = ClientSession::new(config());
     let assigned_client_identifier = Some(Utf8Str::new("z").unwrap());
     let properties = ConnAckProperties { assigned_client_identifier, ..ConnAckProperties::default() };
@@ -250,27 +260,27 @@ fn an_identifier_that_was_not_asked_for() {
     assert_eq!(client.config().client_id, "c");
 }
 
-/// When the clock has gone back, something that is due is due all the same.
+/// A deadline that has passed stays due when the clock goes back.
 #[test]
-fn a_deadline_behind_a_clock_that_has_gone_back() {
+fn a_passed_deadline_stays_due_when_the_clock_goes_back() {
     let mut client = connected(config());
-    client.poll(START + Duration::from_secs(3600), &mut &[][..]);
+    client.poll_timeout(START + Duration::from_secs(3600));
     client.publish(START, &Message::new("t", "x")).unwrap();
     take(&mut client);
     assert!(client.deadline().unwrap() <= START);
 }
 
 #[test]
-fn a_transmit_limit_of_nothing() {
-    let mut client = connected(ClientConfig { transmit_limit: 0, ..config() });
+fn a_transmit_limit_of_zero() {
+    let mut client = connected(ClientConfig { transmit_limit: NonZeroU32::MIN, ..config() });
     assert!(client.is_connected());
     client.subscribe(START, &[Subscription::new("a", QoS::AtMostOnce).unwrap()]).unwrap();
     assert!(!take(&mut client).is_empty());
 }
 
-/// A pause grows also if the transport could never be connected.
+/// The back-off also grows if the transport could never be connected.
 #[test]
-fn backoff_without_a_connection() {
+fn backoff_grows_when_no_connection_opens() {
     let mut client = ClientSession::new(config());
     assert_eq!(client.backoff(), Duration::ZERO);
     let pauses: Vec<_> = (0..4)
@@ -282,10 +292,11 @@ fn backoff_without_a_connection() {
     assert!(pauses[0] >= Duration::from_millis(500) && pauses[3] >= Duration::from_secs(4), "{pauses:?}");
 }
 
-/// A large copy of a message that is refused while it comes in is not reported, and wedges nothing.
+/// A second PUBLISH, delivered in parts, of a message that the application refuses meanwhile: the duplicate is not
+/// reported and blocks nothing.
 #[test]
-fn a_copy_in_parts_of_a_message_that_is_refused_meanwhile() {
-    let config = ClientConfig { manual_acks: true, deliver_in_parts: 0, ..config() };
+fn a_duplicate_in_parts_of_a_message_refused_meanwhile() {
+    let config = ClientConfig { manual_acks: true, deliver_in_parts: Some(NonZeroU32::MIN), ..config() };
     let mut client = connected(config);
     let publish = |id: u16, dup: bool| {
         let delivery = Delivery::ExactlyOnce { id: PacketId::new(id).unwrap(), dup };
@@ -308,9 +319,9 @@ fn a_copy_in_parts_of_a_message_that_is_refused_meanwhile() {
     assert_eq!(take(&mut client), [0x50, 2, 0, 2]);
 }
 
-/// What a server takes is known for one connection: when that is over, and not yet closed, nothing is refused for it.
+/// The server's limits hold for one connection: once that has ended, no command is refused because of them.
 #[test]
-fn limits_of_a_connection_that_is_over_refuse_nothing() {
+fn limits_of_an_ended_connection_refuse_nothing() {
     let properties = ConnAckProperties {
         maximum_packet_size: 50.try_into().ok(),
         maximum_qos: Some(mqtt_sansio::codec::MaximumQoS::AtMostOnce),

@@ -1,5 +1,5 @@
 //! The codec against tables of the specification, value by value: the packets, wire types and legal values of each
-//! property (section 2.2.2.2), and the reason codes of each packet (section 2.4 and the sections that it refers to).
+//! property (section 2.2.2.2), and the reason codes of each packet (section 2.4 and the sections it refers to).
 
 #![cfg(feature = "alloc")]
 
@@ -70,9 +70,9 @@ struct Row {
     wire_type: WireType,
     values: Values,
     places: &'static [Place],
-    /// The places where the property may be repeated.
+    /// The packets in which the property may be repeated.
     repeatable: &'static [Place],
-    /// The places where only one endpoint may send the property.
+    /// The packets in which only one endpoint may send the property.
     one_way: &'static [(Place, Sender)],
 }
 
@@ -129,7 +129,7 @@ const PROPERTIES: [Row; 27] = {
     ]
 };
 
-/// The first byte of a packet, and the bytes before and behind its properties.
+/// The first byte of a packet, and the bytes before and after its properties.
 fn surroundings(place: Place) -> (u8, &'static [u8], &'static [u8]) {
     match place {
         Connect => (0x10, b"\0\x04MQTT\x05\x02\0\x3C", b"\0\0"),
@@ -312,7 +312,7 @@ fn some_properties_go_one_way_only() {
     }
 }
 
-/// Checks that the value is accepted, or refused at its offset or (in a text) at that of the first wrong character.
+/// Checks that the value is accepted, or refused at its offset or (in a string) at that of the first wrong character.
 fn check_value(place: Place, row: &Row, value: &[u8], error: Option<usize>) {
     let required = required_with(place, row.id);
     let (frame, start) = packet(place, &[required, &with_value(row.id, value)].concat());
@@ -363,7 +363,7 @@ fn properties_have_legal_values() {
     }
 }
 
-/// A value that exceeds its block is refused at its offset, also if the packet goes on behind the block.
+/// A value that exceeds its block is refused at its offset, also if the packet continues after the block.
 #[test]
 fn no_property_runs_past_its_block() {
     for row in &PROPERTIES {
@@ -396,7 +396,7 @@ const DISCONNECT: &[u8] = &[
 ];
 const AUTH: &[u8] = &[0x00, 0x18, 0x19];
 
-/// A packet, and the conversion of a byte into the type of its reason codes.
+/// A packet, and the conversion of a byte to the type of its reason codes.
 type Codes = (&'static [u8], fn(u8) -> Option<ReasonCode>);
 
 /// Checks all 256 values as the reason code of a packet.

@@ -1,8 +1,8 @@
-//! `Debug` shows a payload as an escaped text, and cuts a long one, so that no message fills a log.
+//! `Debug` shows a payload as escaped text and cuts a long one, so that no message fills a log.
 
 #![cfg(feature = "alloc")]
 
-use mqtt_sansio::client::{self, Action, ClientConfig, ClientSession};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{Publish, PublishProperties, Will};
 use mqtt_sansio::{Instant, Message, Payload, TopicName, Version};
 
@@ -29,7 +29,7 @@ fn a_long_payload_is_cut() {
     assert!(format!("{publish:?}").contains(&printed), "{publish:?}");
     let will = Will { topic, payload: &payload, ..Will::default() };
     assert!(format!("{will:?}").contains(&printed), "{will:?}");
-    let will = client::Will::new("t", payload);
+    let will = mqtt_sansio::Will::new("t", payload);
     assert!(format!("{will:?}").contains(&printed), "{will:?}");
     for content in [Payload::from(&payload), Payload::from(payload.to_vec())] {
         assert!(format!("{content:?}").contains(&printed), "{content:?}");

@@ -1,10 +1,12 @@
-//! What is printed with `{:?}` ends up in logs: there is no password in it, and no data of an authentication.
+//! `Debug` output ends up in logs, so it contains no password and no authentication data.
 
 #![cfg(feature = "broker")]
 
 use std::fmt::Debug;
 
-use mqtt_sansio::broker::{Admission, Answer, AuthStep, Broker, BrokerConfig, Decision, Notice, Origin, Policy};
+use mqtt_sansio::broker::{
+    Admission, Answer, AuthStep, Broker, BrokerConfig, Decision, Notice, Origin, Policy, Secret,
+};
 use mqtt_sansio::client::{self, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{
     self, Auth, AuthProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect,
@@ -13,12 +15,12 @@ use mqtt_sansio::codec::{
 use mqtt_sansio::server::{self, Accept, Acceptor, ServerConfig};
 use mqtt_sansio::{Instant, Utf8Str, Version};
 
-/// Bytes that nothing else here has: as text and without.
+/// Bytes that occur nowhere else in this test: one secret is text, the other is not.
 const SECRETS: [&[u8]; 2] = [b"Zq7^kW2~", b"\xF1\x02\xE3\x04\xD5\x06\xC7\x08"];
 
 const NOW: Instant = Instant::from_micros(7);
 
-/// However it is formatted, the secret is not there in any form; that there is one may be seen.
+/// Checks that the secret does not occur in the output in any format. The output may show that there is one.
 #[track_caller]
 fn assert_hidden(value: &dyn Debug) {
     assert_hidden_in(value, true);
@@ -40,12 +42,12 @@ fn assert_hidden_in(value: &dyn Debug, is_seen: bool) {
     }
 }
 
-/// The form in which a secret is there.
+/// The format in which a secret occurs in the output.
 fn found_in(printed: &str) -> Option<String> {
     let printed: String = printed.chars().filter(|c| !c.is_whitespace()).collect();
     SECRETS.into_iter().find_map(|secret| {
         let bytes = |form: &dyn Fn(&u8) -> String, between: &str| {
-            // Some of it is too much, too.
+            // A part of the secret is too much as well.
             secret[..4].iter().map(form).collect::<Vec<_>>().join(between)
         };
         let forms = [
@@ -111,7 +113,7 @@ fn encoded(packet: &Packet<'_>) -> Vec<u8> {
     bytes
 }
 
-/// The search finds what a derived `Debug` would print.
+/// The search finds the output of a derived `Debug`.
 #[test]
 fn the_search_finds_secrets() {
     for secret in SECRETS {
@@ -140,7 +142,7 @@ fn packets_and_their_parts() {
             let mut iterator = codec::packets(&bytes, Version::V5, Limits::DEFAULT);
             assert_hidden_in(&iterator, false);
             assert_hidden(&iterator.next());
-            // A packet that can't be read is not printed either.
+            // A packet that can't be decoded is not printed either.
             for size in 0..bytes.len() {
                 let mut rest = codec::packets(&bytes[..size], Version::V5, Limits::DEFAULT);
                 assert_hidden_in(&codec::decode(&bytes[..size], Version::V5, Limits::DEFAULT), false);
@@ -195,7 +197,7 @@ fn the_client() {
             }
             assert_eq!(actions, count);
         }
-        // A server that refuses, with data.
+        // A server that refuses the client, with authentication data.
         let mut client = ClientSession::new(config);
         client.open(NOW).unwrap();
         let Packet::ConnAck(connack) = connack else { panic!("it is one") };
@@ -220,7 +222,7 @@ fn the_server() {
                 assert_hidden_in(acceptor.transmit(), false);
                 let auth = encoded(&packets(secret)[3]);
                 let action = acceptor.poll(NOW, &mut &auth[..]).unwrap();
-                assert!(matches!(action, server::Action::Auth(_)));
+                assert!(matches!(action, server::AcceptorAction::Auth(_)));
                 assert_hidden(&action);
                 assert_hidden_in(&acceptor, false);
             }
@@ -235,10 +237,10 @@ fn the_server() {
     }
 }
 
-/// Prints all that it is asked and reported.
-struct Curious(Vec<u8>);
+/// Prints every decision and notice.
+struct PrintingPolicy(Vec<u8>);
 
-impl Policy for Curious {
+impl Policy for PrintingPolicy {
     fn connect(&mut self, _: mqtt_sansio::broker::DecisionId, connect: &Connect<'_>) -> Decision<Admission> {
         assert_hidden(connect);
         let has_method = connect.properties.authentication_method.is_some();
@@ -270,7 +272,7 @@ fn the_broker() {
             assert_hidden(&Decision::Now(admission.clone()));
             assert_hidden(&Answer::Connect(admission));
         }
-        let mut broker = Broker::new(BrokerConfig::default(), Curious(secret.to_vec()));
+        let mut broker = Broker::new(BrokerConfig::new(Secret::new([7; 16])), PrintingPolicy(secret.to_vec()));
         for has_method in [false, true] {
             let id = broker.open(NOW, Origin::UNKNOWN);
             let mut bytes = encoded(&connect(secret, has_method).into());

@@ -1,4 +1,4 @@
-//! The story that the example `demo` tells.
+//! The output of the example `demo`.
 
 #![cfg(feature = "alloc")]
 
@@ -13,8 +13,9 @@ mod tree;
 #[path = "../examples/demo/words.rs"]
 mod words;
 
-/// What is printed. The story has checked itself by then: what each end sends, and that nothing is left open.
-fn delivered() -> String {
+/// The output. The demo has checked by then that each endpoint sends the expected packets and that no delivery is left
+/// unfinished.
+fn output() -> String {
     let mut out = Vec::new();
     story::tell(&mut out, false).unwrap();
     String::from_utf8(out).unwrap()
@@ -70,22 +71,22 @@ fn packets_come_in_order() {
         "server → client  UNSUBACK",
         "client → server  DISCONNECT",
     ];
-    assert_eq!(headings(&delivered()), expected);
+    assert_eq!(headings(&output()), expected);
 }
 
-/// What the first field with this name says.
+/// The meaning printed beside the first field with this name.
 fn meaning<'t>(text: &'t str, name: &str) -> &'t str {
     text.lines().find_map(|line| line.split_once(&format!(" {name} "))).unwrap().1.trim()
 }
 
-/// How many lines hold these words.
+/// The number of lines that contain these words.
 fn count(text: &str, words: &str) -> usize {
     text.lines().filter(|line| line.contains(words)).count()
 }
 
 #[test]
 fn message_of_the_cut_flow_arrives_once() {
-    let text = delivered();
+    let text = output();
     assert_eq!(count(&text, "\"home/door\""), 2, "it is sent twice");
     assert_eq!(count(&text, "for home/door has arrived"), 1);
     let (before, after) = (chapter(&text, "The connection is cut"), chapter(&text, "The client comes back"));
@@ -98,13 +99,13 @@ fn message_of_the_cut_flow_arrives_once() {
 }
 
 #[test]
-fn story_is_told_the_same_way_each_time() {
-    assert_eq!(delivered(), delivered());
+fn output_is_the_same_each_time() {
+    assert_eq!(output(), output());
 }
 
 #[test]
 fn every_packet_has_a_reason() {
-    let text = delivered();
+    let text = output();
     for (heading, why) in text.lines().zip(text.lines().skip(1)).filter(|(heading, _)| heading.contains(" → ")) {
         assert!(why.trim_start().len() > 10 && why.ends_with('.'), "{heading}: {why}");
     }

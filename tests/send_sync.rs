@@ -1,4 +1,4 @@
-//! Engines and owned values can be moved between threads and shared by them, whatever they hold.
+//! Engines and owned values are `Send` and `Sync`.
 
 #![cfg(feature = "broker")]
 
@@ -7,8 +7,9 @@ use mqtt_sansio::client::{ClientConfig, ClientSession};
 use mqtt_sansio::codec::{DecodeError, EncodeError, Packet};
 use mqtt_sansio::server::{Accept, Acceptor, ServerConfig, ServerSession};
 use mqtt_sansio::{
-    AckHandle, CommandError, Instant, Journal, JournalError, Message, Outcome, Payload, PayloadPart, ReceivedMessage,
-    SharedTopic, Token, Topic, TopicError, TopicFilter, TopicName, Transmit, Utf8Str,
+    AckError, AckHandle, AuthenticateError, DisconnectError, Instant, Journal, JournalError, Message, Outcome, Payload,
+    PayloadPart, PublishError, ReceivedMessage, SharedTopic, Token, Topic, TopicError, TopicFilter, TopicName,
+    Transmit, UnknownToken, Utf8Str, client, server,
 };
 
 const fn is_send_and_sync<T: Send + Sync>() {}
@@ -37,6 +38,7 @@ const _: () = {
     is_send_and_sync::<Token>();
     is_send_and_sync::<mqtt_sansio::client::Action<'_>>();
     is_send_and_sync::<mqtt_sansio::server::Action<'_>>();
+    is_send_and_sync::<mqtt_sansio::server::AcceptorAction<'_>>();
 
     is_send_and_sync::<Packet<'_>>();
     is_send_and_sync::<TopicName<'_>>();
@@ -47,7 +49,17 @@ const _: () = {
     is_send_and_sync::<DecodeError>();
     is_send_and_sync::<EncodeError>();
     is_send_and_sync::<TopicError>();
-    is_send_and_sync::<CommandError>();
+    is_send_and_sync::<PublishError>();
+    is_send_and_sync::<AckError>();
+    is_send_and_sync::<AuthenticateError>();
+    is_send_and_sync::<DisconnectError>();
+    is_send_and_sync::<UnknownToken>();
+    is_send_and_sync::<client::OpenError>();
+    is_send_and_sync::<client::ReconfigureError>();
+    is_send_and_sync::<client::SubscribeError>();
+    is_send_and_sync::<server::NotAccepted>();
+    is_send_and_sync::<server::RefuseError>();
+    is_send_and_sync::<server::AnswerError>();
     is_send_and_sync::<JournalError>();
 };
 

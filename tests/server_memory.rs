@@ -1,12 +1,13 @@
-//! What a server's end takes of memory, watched by a counting allocator.
+//! The memory a server session uses, measured with a counting allocator.
 
 #![cfg(feature = "alloc")]
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Buf;
-use mqtt_sansio::codec::{Connect, ConnectProperties, PubAck, PubComp, PubRec, PubRel};
-use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig, ServerSession};
+use mqtt_sansio::codec::{Connect, ConnectProperties, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel};
+use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, ServerConfig, ServerSession};
 use mqtt_sansio::{Instant, Message, QoS, Version};
 
 #[path = "common/server.rs"]
@@ -21,28 +22,28 @@ use self::counting::{CALLS, LIVE};
 
 const NOW: Instant = Instant::EPOCH;
 
-/// CONNECT of a client that calls itself `client-0001` and has a session that lasts.
+/// A CONNECT with the client identifier `client-0001` and a session that does not expire.
 fn connect(version: Version) -> Connect<'static> {
     Connect { client_identifier: text("client-0001"), keep_alive: 60, ..lasting(version) }
 }
 
 fn accept(config: &Arc<ServerConfig>, bytes: &[u8]) -> ServerSession {
     let mut acceptor = Acceptor::new(Arc::clone(config), NOW);
-    assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(Action::Connect(_))));
+    assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(AcceptorAction::Connect(_))));
     let mut session = acceptor.accept(NOW, None, Accept::default()).unwrap();
     drop(acceptor);
     write(&mut session);
-    assert!(session.poll(NOW, &mut &[][..]).is_none());
+    assert!(session.poll_timeout(NOW).is_none());
     session
 }
 
-/// All that is to be written is written.
+/// Takes all bytes that are to be written.
 fn write(session: &mut ServerSession) {
     let len = session.transmit().remaining();
     session.transmit().advance(len);
 }
 
-/// Whatever claims to come, and however slowly: an acceptor holds nothing of it.
+/// An acceptor buffers nothing, whatever length a packet claims and however slowly it arrives.
 #[test]
 fn an_acceptor_holds_nothing_before_connect_is_complete() {
     let config = Arc::new(ServerConfig::default());
@@ -56,19 +57,20 @@ fn an_acceptor_holds_nothing_before_connect_is_complete() {
         assert_eq!(input.len(), size);
         assert_eq!(acceptor.transmit().remaining(), 0);
     }
-    // 256 MiB less a byte, of which none comes, or no more than tells how to answer; and what is no CONNECT at all.
+    // 256 MiB less a byte, of which no byte arrives, or only as many as determine the version of the answer; and a
+    // packet that is not a CONNECT.
     let huge = b"\x10\xFF\xFF\xFF\x7F\x00\x04MQTT\x05";
     assert!(Acceptor::new(ServerConfigIn(&config), NOW).poll(NOW, &mut &huge[..5]).is_none());
     for bytes in [&huge[..], b"\x30\xFF\xFF\xFF\x7F", b"\x00", b"GET / HTTP/1.1\r\n"] {
         let mut acceptor = Acceptor::new(ServerConfigIn(&config), NOW);
-        assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(Action::Close(_))));
+        assert!(matches!(acceptor.poll(NOW, &mut { bytes }), Some(AcceptorAction::Close(_))));
         drop(acceptor);
     }
     assert_eq!(LIVE.get(), before.1, "nothing is left");
     assert!(CALLS.get() - before.0 <= 8, "CONNACK for what is too large, and nothing else: {}", CALLS.get() - before.0);
 }
 
-/// A configuration that is shared.
+/// A shared configuration.
 struct ServerConfigIn<'c>(&'c Arc<ServerConfig>);
 
 impl From<ServerConfigIn<'_>> for Arc<ServerConfig> {
@@ -82,9 +84,9 @@ fn an_acceptor_is_small() {
     assert!(size_of::<Acceptor>() <= 128, "{}", size_of::<Acceptor>());
 }
 
-/// Struct and heap together, with its name.
+/// Struct and heap together, with the client identifier.
 #[test]
-fn an_idle_session_takes_no_more_than_384_bytes() {
+fn an_idle_session_uses_at_most_384_bytes() {
     let config = Arc::new(ServerConfig::default());
     for version in Version::ALL {
         let bytes = encoded(&connect(version).into(), version);
@@ -93,9 +95,9 @@ fn an_idle_session_takes_no_more_than_384_bytes() {
         let size = size_of::<ServerSession>() as isize;
         let heap = LIVE.get() - before;
         assert!(heap + size <= 384, "{version}: {heap} + {size}");
-        // Nor does one without a connection.
+        // The same without a connection.
         session.closed(NOW);
-        assert!(session.poll(NOW, &mut &[][..]).is_none());
+        assert!(session.poll_timeout(NOW).is_none());
         let heap = LIVE.get() - before;
         assert!(heap + size <= 384, "{version}, detached: {heap} + {size}");
         drop(session);
@@ -104,12 +106,12 @@ fn an_idle_session_takes_no_more_than_384_bytes() {
 }
 
 #[test]
-fn a_message_allocates_nothing_once_all_is_warm() {
+fn a_message_allocates_nothing_after_the_first_ones() {
     let config = Arc::new(ServerConfig::default());
     for version in Version::ALL {
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             let mut session = accept(&config, &encoded(&connect(version).into(), version));
-            // What the client sends is made before: a message of its own, and the answers to ours.
+            // The client's packets are prepared in advance: a message of its own, and its acknowledgements.
             let received: Vec<Vec<u8>> = vec![
                 encoded(&published("21.5", delivery(qos, 7)), version),
                 encoded(&PubRel::new(id(7)).into(), version),
@@ -133,7 +135,7 @@ fn a_message_allocates_nothing_once_all_is_warm() {
                     write(&mut session);
                 }
                 session.publish(NOW, &Message::new("home/kitchen/temp", "21.5").qos(qos)).unwrap();
-                // The identifier stands behind the topic.
+                // The packet identifier follows the topic.
                 let transmit = session.transmit();
                 let number = u16::from_be_bytes([transmit.chunk()[21], transmit.chunk()[22]]);
                 write(&mut session);
@@ -149,7 +151,7 @@ fn a_message_allocates_nothing_once_all_is_warm() {
                     }
                     write(&mut session);
                 }
-                while session.poll(NOW, &mut &[][..]).is_some() {
+                while session.poll_timeout(NOW).is_some() {
                     reported += 1;
                 }
                 assert_eq!(reported, 2, "a message here, an outcome there");
@@ -162,9 +164,9 @@ fn a_message_allocates_nothing_once_all_is_warm() {
     }
 }
 
-/// A subscription costs its entry in the list of those that are not answered, and leaves nothing behind.
+/// A subscription request costs its entry in the list of unanswered requests, which is freed by the answer.
 #[test]
-fn requests_leave_nothing_behind() {
+fn answered_requests_use_no_memory() {
     let config = Arc::new(ServerConfig::default());
     let mut session = accept(&config, &encoded(&connect(Version::V5).into(), Version::V5));
     let idle = LIVE.get();
@@ -178,9 +180,9 @@ fn requests_leave_nothing_behind() {
     assert!(LIVE.get() <= idle + 64, "{} bytes more than before", LIVE.get() - idle);
 }
 
-/// A client that never acknowledges, and one that is not there: what is kept has a limit.
+/// A client that never acknowledges, and one without a connection.
 #[test]
-fn what_is_kept_has_a_limit() {
+fn queued_and_in_flight_messages_are_limited() {
     let config = Arc::new(ServerConfig { max_stored: 100, max_stored_bytes: 50_000, ..ServerConfig::default() });
     for is_connected in [true, false] {
         let mut session = accept(&config, &encoded(&connect(Version::V5).into(), Version::V5));
@@ -198,7 +200,7 @@ fn what_is_kept_has_a_limit() {
     }
 }
 
-/// Messages of QoS 2 that are never released: the set of their identifiers has a limit of its own.
+/// Messages of QoS 2 that are never released: the number of their packet identifiers is limited.
 #[test]
 fn a_flood_of_unreleased_messages_costs_eight_kilobytes() {
     let config = Arc::new(ServerConfig::default());
@@ -215,10 +217,10 @@ fn a_flood_of_unreleased_messages_costs_eight_kilobytes() {
     assert!(LIVE.get() - before <= 8 * 1024 + 64, "{} bytes", LIVE.get() - before);
 }
 
-/// A client that sends and does not read: its requests are answered up to a limit, and then nothing more is taken.
+/// A client that sends and does not read: its requests are answered up to a limit, and then no more input is taken.
 #[test]
-fn a_client_that_does_not_read_costs_the_answer_limit() {
-    let config = Arc::new(ServerConfig { answer_limit: 1000, ..ServerConfig::default() });
+fn answers_to_a_client_that_does_not_read_are_limited() {
+    let config = Arc::new(ServerConfig { answer_limit: NonZeroU32::new(1000).unwrap(), ..ServerConfig::default() });
     let mut session = accept(&config, &encoded(&connect(Version::V5).into(), Version::V5));
     let copy = published("x", again(QoS::ExactlyOnce, 1));
     let flood = encoded_all(&[copy, mqtt_sansio::codec::Packet::PingReq, PubRel::new(id(9)).into()], Version::V5);
@@ -230,9 +232,9 @@ fn a_client_that_does_not_read_costs_the_answer_limit() {
     assert!(LIVE.get() - before < 4096, "{} bytes", LIVE.get() - before);
 }
 
-/// What a session of 5.0 can say costs what it says, once.
+/// A will and an authentication method are stored once.
 #[test]
-fn a_will_and_a_method_cost_what_they_say() {
+fn a_will_and_an_authentication_method_are_stored_once() {
     let config = Arc::new(ServerConfig::default());
     let properties = ConnectProperties { authentication_method: Some(text("SCRAM-SHA-256")), ..Default::default() };
     let connect = Connect { will: Some(will("gone", 5)), properties, ..connect(Version::V5) };
@@ -243,4 +245,25 @@ fn a_will_and_a_method_cost_what_they_say() {
     assert!(heap <= 512, "{heap}");
     drop(session);
     assert_eq!(LIVE.get(), before);
+}
+
+/// An acknowledgement that the application gives at once waits for nothing, so it takes no memory.
+#[test]
+fn an_acknowledgement_given_at_once_is_not_stored() {
+    let config = Arc::new(ServerConfig { manual_acks: true, ..ServerConfig::default() });
+    for version in Version::ALL {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut session = accept(&config, &encoded(&connect(version).into(), version));
+            let bytes = encoded(&published("21.5", delivery(qos, 7)), version);
+            // The buffer of the output exists after the first answer.
+            assert!(session.poll(NOW, &mut &[0xC0, 0][..]).is_none());
+            write(&mut session);
+            let before = CALLS.get();
+            let mut input = &bytes[..];
+            let Some(Action::Message(message)) = session.poll(NOW, &mut input) else { panic!("a message") };
+            session.ack(NOW, message.ack_handle.unwrap(), PubAckReasonCode::Success).unwrap();
+            assert_eq!(CALLS.get() - before, 0, "{version}, {qos}");
+            assert_eq!(session.transmit().remaining(), 4);
+        }
+    }
 }

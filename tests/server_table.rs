@@ -1,13 +1,13 @@
-//! What becomes of a session, of its messages and of its will: every way in which a connection can end, and every time
-//! at which the client can be back. What is expected is written down as rules of the specification, not as cases.
+//! The fate of a session, its messages and its will: every way in which a connection can end, against every time at
+//! which the client can reconnect. The expected results are computed from the rules of the specification.
 
 #![cfg(feature = "alloc")]
 
 use mqtt_sansio::codec::{
     ConnectProperties, Disconnect, DisconnectReasonCode, Packet, PubAck, PubComp, PubRec, PubRel, QoS,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{Instant, Message, ProtocolError, Token, Version};
+use mqtt_sansio::server::{Accept, ServerConfig};
+use mqtt_sansio::{AbandonReason, Instant, Message, ProtocolError, SessionExpiry, Token, Version};
 
 #[path = "server_table/acceptor.rs"]
 mod acceptor;
@@ -34,9 +34,10 @@ enum End {
     KeepAliveTimeout,
     ProtocolError,
     ServerDisconnect,
-    /// Another connection of the same client, while this one is still there; it was reported so before.
+    /// Session taken over: another connection of the same client while this one is open, announced to the session
+    /// before.
     TakeOver,
-    /// The same, and it was not reported.
+    /// Session taken over without announcement.
     Replaced,
 }
 
@@ -57,40 +58,40 @@ impl End {
 #[derive(Clone, Copy, Debug)]
 struct Case {
     version: Version,
-    /// The session expiry interval; before 5.0 it is 0 with Clean Session and `FOR_EVER` without.
+    /// The Session Expiry Interval. Before 5.0 it is 0 with Clean Session and `FOR_EVER` without.
     expiry: u32,
     end: End,
-    /// The will delay, if there is a will.
+    /// The Will Delay Interval, if there is a will.
     delay: Option<u32>,
-    /// When the client is back.
+    /// When the client reconnects.
     back: Option<u64>,
-    /// Whether it asks for a new session then.
+    /// Whether the client then asks for a new session.
     clean_start: bool,
-    /// Whether the session is polled whenever it is due, or only when the client is back.
+    /// Whether the session is polled at each of its deadlines, or only when the client reconnects.
     watched: bool,
-    /// Whether the first connection has itself gone on with a session from before.
+    /// Whether the first connection resumed an earlier session.
     resumed: bool,
 }
 
 const FOR_EVER: u32 = u32::MAX;
 
-/// When the first connection is closed, in seconds. 10 seconds of Keep Alive are over then, and half as many again.
+/// The length of the first connection in seconds: one and a half times its Keep Alive of 10 seconds.
 const CLOSED: u64 = 15;
 
-/// What has to come of it.
+/// The expected results.
 #[derive(Debug, PartialEq)]
 struct Expected {
     /// When the will is published.
     will: Option<u64>,
-    /// Whether the session is there when the client is back.
+    /// Whether the session is resumed when the client reconnects.
     continues: bool,
-    /// When it is reported that the session has expired, if it is.
+    /// When the expiry of the session is reported, if it is.
     expired: Option<u64>,
 }
 
 impl Case {
     fn expected(&self) -> Expected {
-        // The session ends when its expiry interval has passed since the connection was closed; with 0 it ends with the
+        // The session ends when its expiry interval has passed since the connection was closed. With 0 it ends with the
         // connection, and with 0xFFFFFFFF never (section 3.1.2.11.2).
         let ends = (self.expiry != FOR_EVER).then_some(u64::from(self.expiry));
         let is_over_by = |time: u64| ends.is_some_and(|ends| ends <= time);
@@ -101,11 +102,12 @@ impl Case {
         let Some(back) = self.back else {
             return Expected { will: due, continues: false, expired: ends };
         };
-        // With Clean Start the session ends as the client is back [MQTT-3.1.2-4], and the will is due then at the latest.
+        // With Clean Start the session ends when the client reconnects [MQTT-3.1.2-4], and the will is due then at the
+        // latest.
         let continues = !self.clean_start && !is_over_by(back);
         let will = due.filter(|&due| due <= back).or(delay.filter(|_| !continues).map(|_| back));
-        // If the client is back before the delay has passed, and the session goes on, there is none [MQTT-3.1.3-9].
-        // Somebody who does not look at the session in between learns of all that when the client is back.
+        // If the client reconnects before the delay has passed, and the session is resumed, the will is not published
+        // [MQTT-3.1.3-9]. A session that is not polled in between reports the will when the client reconnects.
         let will = will.map(|time| if self.watched { time } else { back });
         let expired = ends.filter(|&ends| self.watched && ends <= back && !self.is_taken_over());
         Expected { will, continues, expired }
@@ -116,7 +118,7 @@ impl Case {
     }
 }
 
-/// What has come of it.
+/// A case, its session, and the events reported so far.
 struct Run {
     case: Case,
     wire: Wire,
@@ -124,7 +126,7 @@ struct Run {
 }
 
 impl Run {
-    /// The first connection, up to its end. Messages are in flight, half delivered, and waiting.
+    /// Runs the first connection up to its end. Messages are in flight, half delivered and queued.
     fn new(case: Case) -> Self {
         let config = ServerConfig { max_in_flight: 3.try_into().unwrap(), ..config() };
         let session_expiry_interval = Some(case.expiry).filter(|_| case.version == Version::V5);
@@ -137,7 +139,8 @@ impl Run {
         };
         let mut wire = Wire::connected(config, &connect);
         if case.resumed {
-            // Its will is not that of the second connection, which begins before the delay of the first one has passed.
+            // DISCONNECT discards this will: the second connection, which opens before its delay has passed, has a will
+            // of its own.
             wire.receive(&[disconnect(DisconnectReasonCode::NormalDisconnection)]);
             wire.lose();
             wire.reconnect(&connect);
@@ -152,7 +155,7 @@ impl Run {
         self.reported.extend(events.into_iter().map(|event| (time, event)));
     }
 
-    /// Time goes on to so many seconds after the end of the first connection.
+    /// Advances the time to this many seconds after the end of the first connection.
     fn wait_until(&mut self, seconds: u64) {
         let until = at(CLOSED + seconds);
         while self.case.watched
@@ -166,7 +169,7 @@ impl Run {
         self.wire.now = until;
     }
 
-    /// What is expected to end the connection, and does.
+    /// Ends the connection in the way of the case.
     fn end(&mut self) {
         let wire = &mut self.wire;
         wire.now = at(CLOSED);
@@ -201,7 +204,8 @@ impl Run {
     }
 }
 
-/// Answers every message as a client does, until there are no more, and returns what it has got.
+/// Acknowledges every message as a client does until there are no more. Returns payload and DUP of each message
+/// received.
 fn serve(wire: &mut Wire, events: &mut Vec<Event>) -> Vec<(String, bool)> {
     let mut got = Vec::new();
     loop {
@@ -231,7 +235,8 @@ fn serve(wire: &mut Wire, events: &mut Vec<Event>) -> Vec<(String, bool)> {
 fn check(case: Case) {
     let expected = case.expected();
     let mut run = Run::new(case);
-    // Three are in flight, one of them received; two wait for room in the window, one of them for a connection.
+    // Three messages are in flight, one of them received. Two are queued for want of quota, one of them published
+    // without a connection.
     let wire = &mut run.wire;
     let mut tokens: Vec<Token> =
         [("1", QOS_1), ("2", QOS_2), ("3", QOS_2), ("4", QOS_2)].map(|(text, qos)| wire.publish(text, qos)).into();
@@ -250,7 +255,7 @@ fn check(case: Case) {
         run.wait_until(back);
     }
     let expired = run.reported.iter().any(|(_, event)| *event == Event::Expired);
-    // The client is back, with another will.
+    // The client reconnects with another will.
     let session_expiry_interval = Some(100).filter(|_| case.version == Version::V5);
     let connect = mqtt_sansio::codec::Connect {
         clean_start: case.clean_start,
@@ -259,7 +264,7 @@ fn check(case: Case) {
         ..lasting(case.version)
     };
     if expired {
-        // Then the caller has dropped it.
+        // The embedding program has dropped the expired session.
         let mut door = Door::at(std::sync::Arc::clone(&run.wire.config), case.version, run.wire.now);
         door.receive(&[connect.into()]);
         run.wire.server = door.acceptor.accept(door.now, None, Accept::default()).unwrap();
@@ -268,7 +273,7 @@ fn check(case: Case) {
     }
     assert_eq!((run.wire.server.client_id(), run.wire.server.is_connected()), ("c", true));
 
-    // CONNACK says whether the session goes on [MQTT-3.2.2-2, MQTT-3.2.2-3]; 3.1 cannot say it.
+    // CONNACK says whether a session is present [MQTT-3.2.2-2, MQTT-3.2.2-3]; 3.1 cannot say it.
     let says_so = expected.continues && case.version != Version::V31;
     let mut connack = server::encoded(&server::connack(says_so), case.version);
     let sent = take(&mut bytes::Buf::take(run.wire.server.transmit(), connack.len()));
@@ -278,7 +283,7 @@ fn check(case: Case) {
     let got = serve(&mut run.wire, &mut events);
     let outcomes: Vec<_> = run.reported.iter().map(|(_, event)| event.clone()).chain(events.clone()).collect();
     if expected.continues {
-        // What is in flight is sent again, with DUP but for PUBREL, and then what was waiting [MQTT-4.4.0-1].
+        // The messages in flight are sent again, with DUP or as PUBREL, and then the queued ones [MQTT-4.4.0-1].
         let mut all = vec![("1".to_string(), true), ("2".into(), true), ("4".into(), false)];
         if tokens.len() > 4 {
             all.push(("5".into(), false));
@@ -286,7 +291,7 @@ fn check(case: Case) {
         assert_eq!(got, all, "{case:?}");
         assert!(tokens.iter().all(|&token| outcomes.contains(&success(token))), "{case:?}: {outcomes:?}");
     } else {
-        // It is lost with its session [MQTT-4.1.0-2], and of another one nothing is sent.
+        // The messages are lost with their session [MQTT-4.1.0-2], and the new session sends none of them.
         assert_eq!(got, [], "{case:?}");
         assert!(
             tokens.iter().all(|&token| outcomes.contains(&abandoned(token, AbandonReason::Session))),
@@ -295,11 +300,11 @@ fn check(case: Case) {
     }
     let done = outcomes.iter().filter(|event| matches!(event, Event::Done(..))).count();
     assert_eq!(done, tokens.len(), "one outcome for each: {case:?}: {outcomes:?}");
-    // What had been received before is known, or it is not [MQTT-4.3.3-10].
+    // The identifier of a message received before is known exactly if the session was resumed [MQTT-4.3.3-10].
     let copies = run.wire.receive(&[publish("in", again(QOS_2, 9)).into()]);
     assert_eq!(copies.len(), usize::from(!expected.continues), "{case:?}: {copies:?}");
 
-    // The second connection ends, and its will is its own.
+    // The second connection ends, and its own will is published.
     let lasts = match case.version {
         Version::V5 => Some(100),
         _ if case.clean_start => Some(0),
@@ -317,7 +322,7 @@ fn check(case: Case) {
     check_end(run, &expected, &tokens);
 }
 
-/// The will of the first connection, and the end of its session, were reported as expected.
+/// Checks that the will of the first connection and the expiry of its session were reported as expected.
 fn check_end(run: Run, expected: &Expected, tokens: &[Token]) {
     let Run { case, reported, .. } = run;
     let all = |wanted: &Event| -> Vec<u64> {
@@ -332,12 +337,13 @@ fn check_end(run: Run, expected: &Expected, tokens: &[Token]) {
             let outcome = abandoned(token, AbandonReason::Session);
             assert_eq!(all(&outcome), Vec::from_iter(expected.expired), "{case:?}: {reported:?}");
         }
-        // There is nothing to tell behind that.
+        // Expiry is the last event.
         assert_eq!(reported.last().map(|(_, event)| event), Some(&Event::Expired), "{case:?}");
     }
 }
 
-/// Before, at and after the time of the shorter will, of the session's end, and of the longer will.
+/// Times before, at and after the shorter Will Delay Interval, the Session Expiry Interval and the longer Will Delay
+/// Interval.
 const TIMES: [Option<u64>; 9] =
     [None, Some(0), Some(10), Some(30), Some(50), Some(100), Some(200), Some(300), Some(400)];
 
@@ -346,12 +352,12 @@ fn check_all(version: Version, expiries: &[u32], delays: &[Option<u32>], ends: &
     for (&expiry, &delay) in expiries.iter().flat_map(|expiry| delays.iter().map(move |delay| (expiry, delay))) {
         for (&end, back) in ends.iter().flat_map(|end| TIMES.map(|back| (end, back))) {
             if matches!(end, End::TakeOver | End::Replaced) && back != Some(0) {
-                continue; // then the client is back at once
+                continue; // the other connection is open already
             }
             for flags in 0..8 {
                 let (clean_start, watched, resumed) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
                 if (back.is_none() && (clean_start || !watched)) || (resumed && expiry == 0) {
-                    continue; // there is no such thing
+                    continue; // this combination does not exist
                 }
                 check(Case { version, expiry, end, delay, back, clean_start, watched, resumed });
                 count += 1;
@@ -367,7 +373,7 @@ fn sessions_and_wills_of_5_0() {
     assert!(count > 3000, "{count}");
 }
 
-/// A will has no delay there, and DISCONNECT no reason.
+/// Before 5.0 a will has no delay, and DISCONNECT no reason code.
 #[test]
 fn sessions_and_wills_of_3_1_1_and_3_1() {
     let ends = [
@@ -384,8 +390,8 @@ fn sessions_and_wills_of_3_1_1_and_3_1() {
     }
 }
 
-/// A client of 3.1.1 that is back with Clean Session has a session that ends with its connection, and one that is back
-/// without has one that does not: what counts is the last CONNECT [3.1.1: MQTT-3.1.2-4, MQTT-3.1.2-6].
+/// In 3.1.1 the last CONNECT decides: after Clean Session the session ends with its connection, and otherwise it does
+/// not [3.1.1: MQTT-3.1.2-4, MQTT-3.1.2-6].
 #[test]
 fn the_last_connect_decides_how_long_a_session_lasts() {
     for version in Version::ALL {
@@ -398,7 +404,7 @@ fn the_last_connect_decides_how_long_a_session_lasts() {
             ..lasting(version)
         };
         let mut wire = Wire::connected(config(), &connect(false));
-        assert_eq!(wire.server.session_expiry_interval(), 0);
+        assert_eq!(wire.server.session_expiry_interval(), SessionExpiry::WITH_CONNECTION);
         assert_eq!(wire.lose(), [Event::Expired]);
         let mut wire = Wire::connected(config(), &connect(true));
         assert_eq!(wire.lose(), []);
@@ -410,7 +416,8 @@ fn the_last_connect_decides_how_long_a_session_lasts() {
     }
 }
 
-/// DISCONNECT can change how long the session lasts (section 3.14.2.2.2), and with it when the will is due.
+/// DISCONNECT can change the Session Expiry Interval (section 3.14.2.2.2), and with it the time at which the will is
+/// due.
 #[test]
 fn disconnect_changes_the_session_expiry_interval() {
     for (asked, changed, delay) in
@@ -426,7 +433,7 @@ fn disconnect_changes_the_session_expiry_interval() {
         let properties =
             mqtt_sansio::codec::DisconnectProperties { session_expiry_interval: Some(changed), ..Default::default() };
         wire.receive(&[Disconnect { reason_code, properties }.into()]);
-        assert_eq!(wire.server.session_expiry_interval(), changed);
+        assert_eq!(wire.server.session_expiry_interval(), SessionExpiry::after(changed));
         let closed = wire.now;
         let mut reported = wire.lose();
         let due = delay.min(changed);
@@ -445,7 +452,8 @@ fn disconnect_changes_the_session_expiry_interval() {
     }
 }
 
-/// A session that was reported to have expired, and was kept all the same, is not there any more [MQTT-3.2.2-3].
+/// A session that has reported its expiry cannot be resumed, even if the embedding program still holds it
+/// [MQTT-3.2.2-3].
 #[test]
 fn an_expired_session_does_not_come_back() {
     for version in Version::ALL {
@@ -458,9 +466,9 @@ fn an_expired_session_does_not_come_back() {
     }
 }
 
-/// What is published to a session that has expired is refused, or is lost with it.
+/// A message published to an expired session is refused or lost.
 #[test]
-fn nothing_waits_for_an_expired_session() {
+fn messages_to_an_expired_session_are_refused_or_lost() {
     for version in Version::ALL {
         let mut wire = expired(version);
         let Ok(late) = wire.server.publish(wire.now, &Message::new("t", "late").qos(QOS_1)) else { continue };
@@ -484,10 +492,10 @@ fn expired(version: Version) -> Wire {
     wire
 }
 
-/// The decision comes later than the first packet, and what has happened to the session in between counts: its
-/// connection has ended, and with it the session, or the will is due. The acceptor was not reported the time since.
+/// The state of the session at the time of the decision counts: meanwhile its connection may have ended, and with it
+/// the session, or its will may be due. The acceptor was not polled since.
 #[test]
-fn what_happens_while_a_decision_is_pending_counts() {
+fn changes_while_a_decision_is_pending_count() {
     for polled in [false, true] {
         for (expiry, delay) in [(0, 0), (0, 20), (100, 0), (100, 5), (3, 20)] {
             let first = mqtt_sansio::codec::Connect {
@@ -499,7 +507,7 @@ fn what_happens_while_a_decision_is_pending_counts() {
             let token = wire.publish("1", QOS_1);
             wire.take();
             let mut door = Door::asked(config(), &lasting(Version::V5));
-            // The first connection is at work, then it is gone.
+            // The first connection is used, and is then lost.
             wire.later(10_000);
             assert_eq!(wire.receive(&[publish("x", delivery(QOS_1, 1)).into()]), [delivered("x", QOS_1)]);
             wire.take();
@@ -523,9 +531,9 @@ fn what_happens_while_a_decision_is_pending_counts() {
     }
 }
 
-/// The same, and the connection is still there when the decision comes, and is replaced by it.
+/// The same, with a connection that is still open when the decision is made and is taken over then.
 #[test]
-fn a_late_decision_replaces_a_connection() {
+fn a_late_decision_takes_the_session_over() {
     for (expiry, delay) in [(0, 0), (0, 20), (100, 0), (100, 5)] {
         let first = mqtt_sansio::codec::Connect {
             will: Some(will("first", delay)),
@@ -545,10 +553,10 @@ fn a_late_decision_replaces_a_connection() {
     }
 }
 
-/// Every connection has a will of its own, and each of them is published if its connection ends badly, even if the
-/// client comes and goes so fast that nobody has looked at the session in between [MQTT-3.1.2-8].
+/// Every connection has a will of its own, and each is published unless its connection ended with a normal DISCONNECT,
+/// even if the session was not polled in between [MQTT-3.1.2-8].
 #[test]
-fn the_wills_of_several_connections() {
+fn each_connection_has_its_own_will() {
     for version in Version::ALL {
         for replaced in [false, true] {
             let with = |payload| mqtt_sansio::codec::Connect { will: Some(will(payload, 0)), ..lasting(version) };
@@ -571,9 +579,9 @@ fn the_wills_of_several_connections() {
     }
 }
 
-/// A refused client changes nothing about the session that is kept for it, and its own will is never kept.
+/// A refused client changes nothing in the stored session, and its own will is not stored.
 #[test]
-fn a_refusal_leaves_the_session_alone() {
+fn a_refusal_does_not_change_the_session() {
     let mut wire = Wire::lasting(Version::V5);
     let token = wire.publish("1", QOS_1);
     wire.take();
@@ -590,9 +598,9 @@ fn a_refusal_leaves_the_session_alone() {
     assert_eq!(wire.lose(), []);
 }
 
-/// Time that goes back ends nothing early and nothing twice.
+/// When the clock goes back nothing ends early or twice.
 #[test]
-fn time_that_goes_back() {
+fn nothing_ends_early_or_twice_when_the_clock_goes_back() {
     let first = mqtt_sansio::codec::Connect { will: Some(will("first", 20)), ..lasting(Version::V5) };
     let mut wire = Wire::connected(config(), &first);
     wire.later(10_000);
@@ -602,23 +610,23 @@ fn time_that_goes_back() {
         [(11, vec![]), (3, vec![]), (29, vec![]), (30, vec![Event::Will("first".into())]), (20, vec![])]
     {
         let mut reported = Vec::new();
-        while let Some(action) = wire.server.poll(at(time), &mut &[][..]) {
+        while let Some(action) = wire.server.poll_timeout(at(time)) {
             reported.push(Event::from(&action));
         }
         assert_eq!(reported, expected, "{time}");
     }
     let mut reported = Vec::new();
     for time in [3610, 3609, 3611, 100_000] {
-        while let Some(action) = wire.server.poll(at(time), &mut &[][..]) {
+        while let Some(action) = wire.server.poll_timeout(at(time)) {
             reported.push((time, Event::from(&action)));
         }
     }
     assert_eq!(reported, [(3610, Event::Expired)]);
 }
 
-/// What is still open when a session that has been resumed ends is lost, once.
+/// A delivery that is in flight when a resumed session ends has one outcome: lost.
 #[test]
-fn a_pubrel_is_lost_with_its_session_too() {
+fn a_released_message_is_lost_with_its_session() {
     let mut wire = Wire::lasting(Version::V5);
     let token = wire.publish("1", QOS_2);
     wire.receive(&[PubRec::new(id(1)).into()]);
@@ -627,6 +635,6 @@ fn a_pubrel_is_lost_with_its_session_too() {
     wire.server.closed(wire.now);
     wire.later(3_600_000);
     assert_eq!(wire.poll(), [Event::Done(token, Done::Abandoned(AbandonReason::Session)), Event::Expired]);
-    assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
+    assert_eq!((wire.server.packet_ids_in_use(), wire.server.queued()), (0, 0));
     assert_eq!(wire.server.deadline(), None);
 }

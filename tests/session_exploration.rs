@@ -1,7 +1,8 @@
-//! Every order in which a few messages, in both directions, can be exchanged, interrupted and resumed: the client and the
-//! server are copied at each fork, and all that can happen is tried.
+//! Every order in which a few messages, in both directions, can be exchanged, interrupted and resumed: the client and
+//! the server are copied at each branch, and every possible step is tried.
 //!
-//! A packet is written, and arrives, as a whole; that parts of packets change nothing is shown elsewhere. No time passes.
+//! A packet is written, and arrives, as a whole: other tests show that splitting packets changes nothing. No time
+//! passes.
 
 #![cfg(feature = "std")]
 
@@ -17,35 +18,35 @@ use mqtt_sansio::codec::{
     self, ConnAck, Connect, ConnectProperties, Decoded, Delivery, Limits, Packet, PubAckReasonCode, Publish,
 };
 use mqtt_sansio::server::{self, Accept, Acceptor, ServerConfig, ServerSession};
-use mqtt_sansio::{AckHandle, Instant, Message, PacketId, QoS, Token, TopicName, Version};
+use mqtt_sansio::{AckHandle, Instant, Message, PacketId, QoS, SessionExpiry, Token, TopicName, Version};
 
 const NOW: Instant = Instant::from_micros(1);
 
-/// No more identifiers than these are used: the first sixteen take turns.
+/// The packet identifiers in use are below this one: both engines reuse the first sixteen.
 const IDS: u16 = 8;
 
-/// What is exchanged, and what may go wrong.
+/// The messages to exchange, and the interruptions that may happen.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     version: Version,
     from_client: &'static [(&'static str, QoS)],
     from_server: &'static [(&'static str, QoS)],
-    /// How many messages either end takes at a time.
+    /// The Receive Maximum of both endpoints.
     receive_maximum: u16,
-    /// Whether the applications acknowledge the messages, as a step of its own.
+    /// Whether the applications acknowledge messages manually, as a step of its own.
     manual_acks: bool,
-    /// How often the connection is lost, or the client's program crashes.
+    /// How many interruptions happen: lost connections and crashes of the client's program.
     accidents: u8,
     /// Whether the client's program may crash.
     crashes: bool,
-    /// Whether the server may learn of the loss only when the client is back.
+    /// Whether the server may learn of a lost connection only when the client reconnects.
     takeovers: bool,
 }
 
-/// What can happen next.
+/// A possible next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// An end writes all that it has.
+    /// An endpoint writes all of its output.
     ClientWrites,
     ServerWrites,
     /// The next packet arrives.
@@ -54,12 +55,12 @@ enum Step {
     /// An application acknowledges the message that has waited longest.
     ClientAcks,
     ServerAcks,
-    /// The connection is lost, and all that is under way with it. What the server keeps is a copy from there on: whether
-    /// it was the same program all the time makes no difference.
+    /// The connection is lost, with all packets on their way. The server session continues as a clone, as a stored
+    /// session would: no difference must be visible.
     Cut,
     /// The same, but the server does not notice.
     CutUnnoticed,
-    /// The client's program crashes, and goes on with what its journal has stored.
+    /// The client's program crashes, and restarts from the stored journal.
     Crash,
     Open,
 }
@@ -77,17 +78,17 @@ const STEPS: [Step; 10] = [
     Step::Open,
 ];
 
-/// What the application behind an end knows.
+/// The state of the application of an endpoint.
 #[derive(Clone, Default, Hash)]
 struct Application {
-    /// How often each message has been taken over.
+    /// How often the application has accepted ownership of each message.
     delivered: BTreeMap<String, u8>,
-    /// What has come and is not acknowledged, with its QoS.
+    /// Received messages that are not acknowledged, with their QoS.
     open: VecDeque<(String, bool, AckHandle)>,
-    /// What has become of what was published.
+    /// The number of outcomes of each published message.
     outcomes: BTreeMap<Token, u8>,
-    /// What was taken over, or reported, since the journal was last stored: a crash takes it back, as both are one
-    /// transaction.
+    /// Messages accepted and outcomes reported since the journal was last stored: a crash undoes both, because they are
+    /// stored in one transaction with the journal.
     unstored: BTreeSet<String>,
     untold: BTreeSet<Token>,
 }
@@ -132,7 +133,7 @@ impl Application {
     }
 }
 
-/// Everything, at one moment.
+/// The complete state at one moment.
 #[derive(Clone)]
 struct World {
     plan: Plan,
@@ -142,7 +143,7 @@ struct World {
     at_client: Application,
     at_server: Application,
     journal: Vec<u8>,
-    /// Whether the client has a transport, and whether it is the one that the server has.
+    /// Whether the client has a transport, and whether it is the same connection as the server's.
     is_open: bool,
     is_joined: bool,
     to_server: VecDeque<Vec<u8>>,
@@ -151,13 +152,13 @@ struct World {
     trail: Option<Rc<Trail>>,
 }
 
-/// How a moment was reached.
+/// The steps that led to a state.
 struct Trail {
     step: Step,
     before: Option<Rc<Trail>>,
 }
 
-/// Prints the trail when something is wrong.
+/// Prints the steps when a check fails.
 struct OnPanic<'w>(&'w World, Step);
 
 impl Drop for OnPanic<'_> {
@@ -180,9 +181,9 @@ fn client_config(plan: Plan) -> ClientConfig {
         version: plan.version,
         client_id: "c".into(),
         clean_start: false,
-        session_expiry_interval: if plan.version == Version::V5 { u32::MAX } else { 0 },
-        keep_alive: 0,
-        connect_timeout: 0,
+        session_expiry_interval: SessionExpiry::after(if plan.version == Version::V5 { u32::MAX } else { 0 }),
+        keep_alive: None,
+        connect_timeout: None,
         max_in_flight: NonZeroU16::new(plan.receive_maximum).unwrap(),
         receive_maximum: NonZeroU16::new(plan.receive_maximum).unwrap(),
         manual_acks: plan.manual_acks,
@@ -192,7 +193,7 @@ fn client_config(plan: Plan) -> ClientConfig {
 }
 
 impl World {
-    /// Both are connected, and have been reported what to publish.
+    /// A connected client and server, with the commands to publish given.
     fn new(plan: Plan) -> Self {
         let maximum = NonZeroU16::new(plan.receive_maximum).unwrap();
         let config = Arc::new(ServerConfig {
@@ -229,13 +230,13 @@ impl World {
         for (payload, qos) in plan.from_server {
             world.server.publish(NOW, &Message::new("b", *payload).qos(*qos)).unwrap();
         }
-        // What was accepted is stored: a crash would lose it.
+        // The records of accepted messages are stored, because a crash would lose them otherwise.
         world.journal.extend(take(world.client.journal().unwrap()));
         world.look();
         world
     }
 
-    /// Lets this happen; `false` if it cannot.
+    /// Executes a step. Returns `false` if the step is not possible.
     fn happens(&mut self, step: Step) -> bool {
         match step {
             Step::ClientWrites => {
@@ -247,7 +248,7 @@ impl World {
             }
             Step::ServerWrites => {
                 let bytes = take(self.server.transmit());
-                // Without the client's end they get nowhere.
+                // Packets to a client that has lost the connection do not arrive.
                 self.to_client.extend(packets(&bytes, self.plan.version).into_iter().filter(|_| self.is_joined));
                 !bytes.is_empty()
             }
@@ -300,7 +301,7 @@ impl World {
         }
     }
 
-    /// Whether there may be an accident more.
+    /// Whether another interruption may happen, which is then counted.
     fn is_accident(&mut self, is_possible: bool) -> bool {
         let happens = is_possible && self.accidents > 0;
         self.accidents -= u8::from(happens);
@@ -320,10 +321,10 @@ impl World {
         true
     }
 
-    /// CONNECT has come. The server may still hold the last connection [MQTT-3.1.4-3].
+    /// CONNECT has arrived. The server may still hold the last connection [MQTT-3.1.4-3].
     fn take_over(&mut self, connect: &[u8]) {
         if self.server.take_over(NOW).is_ok() {
-            while let Some(action) = self.server.poll(NOW, &mut &[][..]) {
+            while let Some(action) = self.server.poll_timeout(NOW) {
                 assert!(matches!(action, server::Action::Close(server::Close::Requested)), "{action:?}");
             }
         }
@@ -333,20 +334,20 @@ impl World {
         self.is_joined = true;
     }
 
-    /// What has to be so at any moment.
+    /// Checks the invariants of every state.
     fn look(&mut self) {
         self.client.assert_consistent();
         self.server.assert_consistent();
         let maximum = usize::from(self.plan.receive_maximum);
         assert!(self.client.in_flight() <= maximum && self.server.in_flight() <= maximum, "[MQTT-3.3.4-7]");
-        // The server's program does not crash: of what was kept, nothing is lost.
+        // The server's program does not crash, so its application loses nothing.
         self.at_server.stored();
         if !self.plan.crashes {
             self.at_client.stored();
         }
     }
 
-    /// After a cut, a client that was restored does what the one would do that was there all along.
+    /// After a cut, a client restored from the journal behaves like the client that was never restarted.
     fn check_journal(&self) {
         let (mut client, mut journal) = (self.client.clone(), self.journal.clone());
         client.closed(NOW);
@@ -358,7 +359,8 @@ impl World {
         assert!(self.resumed(restored, false) == self.resumed(client, false), "the journal says what there is");
     }
 
-    /// What the client writes when it is connected again, and which messages of QoS 2 it would take for new ones.
+    /// The packets a client writes on its next connection, and for each packet identifier whether a QoS 2 message with
+    /// it would be a new one.
     fn resumed(&self, mut client: ClientSession, with_new_ids: bool) -> (Vec<u8>, Vec<bool>) {
         client.closed(NOW);
         client.open(NOW).unwrap();
@@ -374,7 +376,7 @@ impl World {
         (written, is_new)
     }
 
-    /// For each identifier that may be in use, whether a message of QoS 2 is a new one.
+    /// For each packet identifier that may be in use, whether a QoS 2 message with it is a new one.
     fn probes(&self, mut receive: impl FnMut(&[u8], &mut Application)) -> Vec<bool> {
         let is_new = |id| {
             let delivery = Delivery::ExactlyOnce { id: PacketId::new(id).unwrap(), dup: true };
@@ -386,11 +388,11 @@ impl World {
         (1..=IDS).map(is_new).collect()
     }
 
-    /// Nothing is under way, and nothing is to be done.
+    /// Checks a state in which no packet is on its way and nothing is left to do.
     fn check_end(&self) {
         assert!(self.is_joined && self.client.is_connected() && self.server.is_connected(), "they are connected");
         let client = (self.client.operations_in_flight(), self.client.queued(), self.client.unreleased());
-        let server = (self.server.operations_in_flight(), self.server.queued());
+        let server = (self.server.packet_ids_in_use(), self.server.queued());
         assert_eq!((client, server), ((0, 0, 0), (0, 0)), "nothing is open");
         for (sent, taken, reported) in [
             (self.plan.from_client, &self.at_server.delivered, &self.at_client.outcomes),
@@ -405,8 +407,8 @@ impl World {
         }
     }
 
-    /// What tells one moment from another: what is under way, what has come, and of either end what it has written, would
-    /// write next, and would do after a cut.
+    /// The properties in which states differ: packets on their way, the state of the applications, and for either
+    /// endpoint its output, its next packets, and its behaviour after a cut.
     fn fingerprint(&self) -> u128 {
         let [mut one, mut two] = [DefaultHasher::new(), DefaultHasher::new()];
         1.hash(&mut two);
@@ -428,7 +430,7 @@ impl World {
 
     fn server_fingerprint(&self) -> impl Hash + use<> {
         let mut server = self.server.clone();
-        let counts = (server.is_connected(), server.operations_in_flight(), server.in_flight(), server.queued());
+        let counts = (server.is_connected(), server.packet_ids_in_use(), server.in_flight(), server.queued());
         let output = take(server.transmit());
         server.closed(NOW);
         let session_expiry_interval = Some(u32::MAX).filter(|_| self.plan.version == Version::V5);
@@ -451,21 +453,22 @@ fn encode<'p>(packet: impl Into<Packet<'p>>, plan: Plan) -> Vec<u8> {
     bytes
 }
 
-/// Takes all there is.
+/// Takes all bytes.
 fn take(buf: &mut impl Buf) -> Vec<u8> {
     buf.copy_to_bytes(buf.remaining()).to_vec()
 }
 
-/// A message that is sent for the first time may have any identifier that is free: here it has none.
+/// The first transmission of a message may use any free packet identifier, so the identifier is removed for the
+/// comparison.
 fn without_new_id(mut packet: Vec<u8>) -> Vec<u8> {
     if packet[0] & 0xF8 == 0x30 {
-        // Behind the fixed header of two bytes and a topic of one.
+        // The identifier follows the fixed header of two bytes and the topic.
         packet[5..7].fill(0);
     }
     packet
 }
 
-/// One packet after the other.
+/// Splits a stream into packets.
 fn packets(mut stream: &[u8], version: Version) -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
     while !stream.is_empty() {
@@ -484,7 +487,7 @@ fn accept(config: Arc<ServerConfig>, kept: Option<ServerSession>, connect: &[u8]
     let mut acceptor = Acceptor::new(config, NOW);
     let mut input = connect;
     let action = acceptor.poll(NOW, &mut input);
-    assert!(matches!(action, Some(server::Action::Connect(_))), "{action:?}");
+    assert!(matches!(action, Some(server::AcceptorAction::Connect(_))), "{action:?}");
     let mut session = acceptor.accept(NOW, kept, Accept::default()).unwrap();
     assert_eq!(session.poll(NOW, &mut input), None, "there is nothing to tell");
     session
@@ -513,7 +516,7 @@ fn poll_client(client: &mut ClientSession, mut input: &[u8], app: &mut Applicati
     assert!(input.is_empty(), "the packet is taken");
 }
 
-/// Tries all that can happen.
+/// Tries every sequence of steps.
 fn explore(plan: Plan) {
     let first = World::new(plan);
     let mut known = HashSet::from([first.fingerprint()]);
@@ -529,7 +532,7 @@ fn explore(plan: Plan) {
             }
             after.look();
             transitions += 1;
-            // Accidents need not happen.
+            // An interruption need not happen, so a state without other steps is an end.
             is_end &= matches!(step, Step::Cut | Step::CutUnnoticed | Step::Crash);
             if known.insert(after.fingerprint()) {
                 if plan.crashes {
@@ -561,7 +564,7 @@ const PLAN: Plan = Plan {
     takeovers: false,
 };
 
-/// Two of one kind: they have to keep their order, and with a small Receive Maximum to wait for each other.
+/// Two messages of one kind must keep their order, and with a small Receive Maximum they must wait for each other.
 const PAIRS: Plan = Plan {
     from_client: &[("1", QoS::ExactlyOnce), ("2", QoS::ExactlyOnce)],
     from_server: &[("3", QoS::ExactlyOnce), ("4", QoS::ExactlyOnce)],
@@ -569,14 +572,14 @@ const PAIRS: Plan = Plan {
 };
 
 #[test]
-fn cuts() {
+fn lost_connections() {
     for version in Version::ALL {
         explore(Plan { version, ..PLAN });
     }
 }
 
 #[test]
-fn cuts_that_the_server_overlooks() {
+fn lost_connections_that_the_server_does_not_notice() {
     for version in [Version::V311, Version::V5] {
         explore(Plan { version, takeovers: true, ..PLAN });
     }
@@ -593,7 +596,7 @@ fn crashes_of_the_client() {
 }
 
 #[test]
-fn one_at_a_time() {
+fn receive_maximum_of_one() {
     for version in Version::ALL {
         explore(Plan { version, receive_maximum: 1, takeovers: true, ..PAIRS });
     }
@@ -601,7 +604,7 @@ fn one_at_a_time() {
 }
 
 #[test]
-fn acknowledgements_by_the_application() {
+fn manual_acknowledgements() {
     explore(Plan { manual_acks: true, takeovers: true, accidents: 1, ..PLAN });
     explore(Plan { manual_acks: true, crashes: true, receive_maximum: 1, ..PLAN });
 }

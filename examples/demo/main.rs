@@ -1,12 +1,12 @@
-//! A client and a server in one program, without a network: every packet of a short story, byte by byte, and why it is
-//! sent. The connection is cut in the middle, and nothing is lost or delivered twice.
+//! A client and a server in one program, without a network: every packet of a short exchange, byte by byte, and why it
+//! is sent. The connection is cut in the middle, and no message is lost or delivered twice.
 //!
 //! ```text
 //! cargo run --release --example demo
 //! ```
 //!
-//! `stage.rs` joins the two ends: what one has to write is given to the other, and the clock is a number. A test of
-//! another program can do the same. `story.rs` says what happens.
+//! `stage.rs` joins the two endpoints: the output of one is the input of the other, and the time is a number. A test of
+//! another program can do the same. `story.rs` contains the exchange.
 
 mod rows;
 mod stage;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS, // `| head` has read enough
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}"); // it may be closed
+            let _ = writeln!(io::stderr(), "error: {error:#}"); // standard error may be closed
             ExitCode::FAILURE
         }
     }
@@ -35,7 +35,7 @@ fn run() -> Result<()> {
     let colour = stdout.is_terminal();
     let mut out = BufWriter::new(stdout);
     let told = story::tell(&mut out, colour);
-    out.flush()?; // what comes before an error belongs to it
+    out.flush()?; // the output before an error belongs to it
     told
 }
 

@@ -1,7 +1,7 @@
-//! From the bytes of a packet to a row for each of its fields.
+//! Turns the bytes of a packet into a row for each of its fields.
 //!
-//! The crate hands out the values of a packet and not where they stand. This goes over the bytes once more, which the
-//! crate has judged already: so it checks nothing, and stops where there are no more bytes.
+//! The crate returns the values of a packet without their positions. This module reads the bytes again after the crate
+//! has validated them, so it checks nothing, and stops at the end of the bytes.
 
 use mqtt_sansio::Version;
 use mqtt_sansio::codec::{PacketType, PropertyId, WireType};
@@ -15,22 +15,22 @@ pub(crate) struct Row {
     pub(crate) start: usize,
     /// The byte after the last one.
     pub(crate) end: usize,
-    /// Which bits of the byte it is about, when it is not all of them.
+    /// The bits of the byte that the row describes, if not all of them.
     pub(crate) mask: u8,
-    /// 0 for the parts of the packet, 1 for what is in them, and so on.
+    /// The level: 0 for the parts of the packet, 1 for their fields, and so on.
     pub(crate) depth: usize,
     pub(crate) name: String,
     pub(crate) meaning: String,
 }
 
-/// The rows of the packet that `bytes` begin with, as far as there are bytes.
+/// Returns the rows of the packet at the start of `bytes`, as far as there are bytes.
 pub(crate) fn of(bytes: &[u8], version: Version) -> Vec<Row> {
     let mut walk = Walk { bytes, at: 0, depth: 0, version, rows: Vec::new() };
-    let _ = walk.packet(); // `None` only says that it has ended early
+    let _ = walk.packet(); // `None` only means that the bytes have ended early
     walk.rows
 }
 
-/// A cursor that notes what it passes. Everything returns `None` at the end of the bytes.
+/// A cursor that records rows. Every method returns `None` at the end of the bytes.
 struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -39,7 +39,7 @@ struct Walk<'a> {
     rows: Vec<Row>,
 }
 
-/// The wire types (section 1.5), each a row.
+/// The wire types (section 1.5), each as a row.
 impl<'a> Walk<'a> {
     fn has_more(&self) -> bool {
         self.at < self.bytes.len()
@@ -52,13 +52,13 @@ impl<'a> Walk<'a> {
         Some(bytes)
     }
 
-    /// Notes a row for what has been taken since `start`.
+    /// Adds a row for the bytes taken since `start`.
     fn row(&mut self, start: usize, name: impl Into<String>, meaning: impl Into<String>) {
         let (name, meaning) = (name.into(), meaning.into());
         self.rows.push(Row { start, end: self.at, mask: 0xFF, depth: self.depth, name, meaning });
     }
 
-    /// Notes a row for some bits of the byte that has been taken last, below the row of that byte.
+    /// Adds a row for some bits of the last byte, below the row of that byte.
     fn bits(&mut self, mask: u8, name: &str, meaning: impl Into<String>) {
         self.depth += 1;
         self.row(self.at.saturating_sub(1), name, meaning);
@@ -68,7 +68,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Goes through the fields of a part of the packet, one level below it.
+    /// Reads the fields of a part of the packet, one level below it.
     fn inside(&mut self, fields: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
         self.depth += 1;
         fields(self)?;
@@ -76,7 +76,7 @@ impl<'a> Walk<'a> {
         Some(())
     }
 
-    /// A part of the packet that has a name and no bytes of its own.
+    /// Adds a part of the packet that has a name and no bytes of its own.
     fn part(&mut self, name: &str, fields: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
         self.row(self.at, name, "");
         self.inside(fields)
@@ -197,7 +197,7 @@ impl Walk<'_> {
                 walk.text("will topic")?;
                 walk.binary("will payload")?;
             }
-            // In 3.1 user name and password may be missing although they are announced.
+            // In 3.1 user name and password may be missing although their flags are set.
             let may_be_missing = |walk: &Self| walk.version == Version::V31 && !walk.has_more();
             if flags & 0x80 != 0 && !may_be_missing(walk) {
                 walk.text("user name")?;
@@ -255,7 +255,7 @@ impl Walk<'_> {
         })
     }
 
-    /// What may be missing from the end on (section 3.4.2.1).
+    /// Reason code and properties, which may be missing (section 3.4.2.1).
     fn reason_and_properties(&mut self, packet_type: PacketType) -> Option<()> {
         if self.version == Version::V5 && self.has_more() {
             self.reason_code(packet_type)?;
@@ -312,7 +312,7 @@ impl Walk<'_> {
         })
     }
 
-    /// The variable header of the packets that hold a list.
+    /// The variable header of the packets that contain a list.
     fn identified(&mut self) -> Option<()> {
         self.part("variable header", |walk| {
             walk.packet_identifier()?;

@@ -1,4 +1,5 @@
-//! Two ends without a network: what one has to write is given to the other, packet by packet, at a time that is a number.
+//! Two endpoints without a network: the output of one is given to the other, packet by packet, and the time is a
+//! number.
 
 use std::fmt;
 use std::io::Write;
@@ -13,7 +14,7 @@ use mqtt_sansio::{Instant, Outcome, ReceivedMessage, Token, Version};
 
 use crate::{tree, words};
 
-/// How long a packet is under way.
+/// The time a packet is on its way.
 const LATENCY: Duration = Duration::from_millis(5);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,16 +38,16 @@ pub(crate) struct Stage<'o, W> {
     pub(crate) now: Instant,
     pub(crate) client: ClientSession,
     config: ServerConfig,
-    /// The server's end until the client is accepted.
+    /// The acceptor, until the client is accepted.
     acceptor: Option<Acceptor>,
-    /// The server's end from then on, and what it keeps when the connection is gone.
+    /// The server session from then on, also without a connection.
     session: Option<ServerSession>,
-    /// What each end has written and the other has not read.
+    /// Bytes that each endpoint has written and the other one has not read.
     from_client: Vec<u8>,
     from_server: Vec<u8>,
-    /// The topics of all messages that the programs have received.
+    /// The topics of all messages that the applications have received.
     received: Vec<String>,
-    /// The last line was not followed by an empty one.
+    /// Whether the last line was not followed by an empty one.
     is_in_list: bool,
 }
 
@@ -67,12 +68,12 @@ impl<'o, W: Write> Stage<'o, W> {
         }
     }
 
-    /// The server's end of the connection.
+    /// The server session.
     pub(crate) fn session(&mut self) -> Result<&mut ServerSession> {
         self.session.as_mut().context("the client has never been accepted")
     }
 
-    /// How often a message with this topic has come to a program.
+    /// How often an application has received a message with this topic.
     pub(crate) fn times_received(&self, topic: &str) -> usize {
         self.received.iter().filter(|received| *received == topic).count()
     }
@@ -88,7 +89,7 @@ impl<'o, W: Write> Stage<'o, W> {
         Ok(writeln!(self.out, "{words}")?)
     }
 
-    /// What happens beside the packets.
+    /// Prints an event other than a packet.
     fn tell(&mut self, words: impl fmt::Display) -> Result<()> {
         self.is_in_list = true;
         Ok(writeln!(self.out, "{:>9}  • {words}", self.time())?)
@@ -110,13 +111,13 @@ impl<'o, W: Write> Stage<'o, W> {
         if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// A connection begins.
+    /// Opens a connection.
     pub(crate) fn open(&mut self) -> Result<()> {
         self.acceptor = Some(Acceptor::new(self.config.clone(), self.now));
         Ok(self.client.open(self.now)?)
     }
 
-    /// The next packet of this end arrives. It has to be of this type.
+    /// The next packet of this endpoint arrives. It must have this type.
     pub(crate) fn pass(&mut self, from: End, expected: PacketType, why: &str) -> Result<()> {
         let packet = self.take(from, expected, why, "")?;
         self.now = self.now + LATENCY;
@@ -127,28 +128,28 @@ impl<'o, W: Write> Stage<'o, W> {
         self.poll_both()
     }
 
-    /// The next packet of this end is written, and never arrives.
+    /// The next packet of this endpoint is written, and never arrives.
     pub(crate) fn lose(&mut self, from: End, expected: PacketType, why: &str) -> Result<()> {
         self.take(from, expected, why, ", lost").map(drop)
     }
 
-    /// Nothing comes through any more, in neither direction, until both ends have given up the connection.
+    /// The connection is cut in both directions, and both endpoints are told.
     pub(crate) fn cut(&mut self) -> Result<()> {
         self.from_client.clear();
         self.from_server.clear();
         self.closed()?;
         let pause = self.client.backoff();
-        self.tell(format_args!("the connection is gone; the client waits for {:.1} s", pause.as_secs_f64()))?;
+        self.tell(format_args!("the connection is lost; the client reconnects in {:.1} s", pause.as_secs_f64()))?;
         self.now = self.now + pause;
         Ok(())
     }
 
-    /// The connection has ended as it was meant to.
+    /// The connection has ended as intended.
     pub(crate) fn close(&mut self) -> Result<()> {
         self.is_quiet()?;
         self.closed()?;
-        let open = (self.client.operations_in_flight(), self.session()?.operations_in_flight());
-        ensure!(open == (0, 0), "something is still open: {open:?}");
+        let open = (self.client.operations_in_flight(), self.session()?.packet_ids_in_use());
+        ensure!(open == (0, 0), "a delivery is not finished: {open:?}");
         Ok(())
     }
 
@@ -159,23 +160,23 @@ impl<'o, W: Write> Stage<'o, W> {
         self.poll_both()
     }
 
-    /// Time passes until one of the ends has something to do.
+    /// Advances the time until one of the endpoints has something to do.
     pub(crate) fn wait(&mut self) -> Result<()> {
         let deadlines = [self.client.deadline(), self.session()?.deadline()];
-        let next = deadlines.into_iter().flatten().min().context("nothing is ever due")?;
+        let next = deadlines.into_iter().flatten().min().context("there is no deadline")?;
         self.now = self.now.max(next);
         self.poll_both()
     }
 
-    /// Checks that neither end has anything to write.
+    /// Checks that neither endpoint has anything to write.
     pub(crate) fn is_quiet(&mut self) -> Result<()> {
         for from in [End::Client, End::Server] {
-            ensure!(self.written_by(from).is_empty(), "the {from} has more to say");
+            ensure!(self.written_by(from).is_empty(), "the {from} has unexpected output");
         }
         Ok(())
     }
 
-    /// What this end has written, with what it has to write now.
+    /// All bytes that this endpoint has written, including those that it has to write now.
     fn written_by(&mut self, from: End) -> &mut Vec<u8> {
         let (transmit, written) = match from {
             End::Client => (Some(self.client.transmit()), &mut self.from_client),
@@ -191,7 +192,7 @@ impl<'o, W: Write> Stage<'o, W> {
         written
     }
 
-    /// Takes the next packet of this end from what it has written, and shows it.
+    /// Takes the next packet from the output of this endpoint and prints it.
     fn take(&mut self, from: End, expected: PacketType, why: &str, fate: &str) -> Result<Vec<u8>> {
         let (limits, to) = match from {
             End::Client => (Limits::from_client(), End::Server),
@@ -200,8 +201,8 @@ impl<'o, W: Write> Stage<'o, W> {
         let written = self.written_by(from);
         let packet: Vec<u8> = match codec::decode(written, Version::V5, limits)? {
             Decoded::Packet { packet, size } if packet.packet_type() == expected => written.drain(..size).collect(),
-            Decoded::Packet { packet, .. } => bail!("{expected} was to come from the {from}, not {packet:?}"),
-            Decoded::Incomplete { .. } => bail!("{expected} was to come from the {from}"),
+            Decoded::Packet { packet, .. } => bail!("expected {expected} from the {from}, not {packet:?}"),
+            Decoded::Incomplete { .. } => bail!("expected {expected} from the {from}"),
         };
         self.end_list()?;
         let title = self.bold(&format!("{from} → {to}  {expected}{fate}"));
@@ -214,13 +215,13 @@ impl<'o, W: Write> Stage<'o, W> {
         Ok(packet)
     }
 
-    /// After something was written, or time has passed, the ends may have something to tell.
+    /// After a write, or after time has passed, the endpoints may have actions.
     fn poll_both(&mut self) -> Result<()> {
         self.poll_client(&[])?;
         self.poll_server(&[])
     }
 
-    /// What the client's program does.
+    /// The client's application.
     fn poll_client(&mut self, mut input: &[u8]) -> Result<()> {
         while let Some(action) = self.client.poll(self.now, &mut input) {
             match action {
@@ -238,12 +239,12 @@ impl<'o, W: Write> Stage<'o, W> {
         Ok(())
     }
 
-    /// What the server's program does: it accepts the client, and grants all that it asks for.
+    /// The server's application: it accepts the client, and grants all subscriptions.
     fn poll_server(&mut self, mut input: &[u8]) -> Result<()> {
         if let Some(acceptor) = &mut self.acceptor {
             match acceptor.poll(self.now, &mut input) {
                 None => return Ok(()),
-                Some(server::Action::Connect(_)) => {
+                Some(server::AcceptorAction::Connect(_)) => {
                     self.session = Some(acceptor.accept(self.now, self.session.take(), Accept::default())?);
                     self.acceptor = None;
                 }
@@ -281,12 +282,12 @@ impl<'o, W: Write> Stage<'o, W> {
         Ok(())
     }
 
-    /// What has become of something that the program has asked for.
+    /// Prints the outcome of an operation.
     fn done(&mut self, end: End, token: Token, outcome: &Outcome<'_>) -> Result<()> {
-        ensure!(outcome.is_success(), "{end}: number {token} of what it has asked for: {outcome:?}");
+        ensure!(outcome.is_success(), "{end}: operation {token} has failed: {outcome:?}");
         let codes: Vec<_> = outcome.codes().map(ReasonCode::name).collect();
         let said = if codes.is_empty() { "sent".to_owned() } else { codes.join(", ") };
-        self.tell(format_args!("{end}: number {token} of what it has asked for: {said}"))
+        self.tell(format_args!("{end}: operation {token}: {said}"))
     }
 
     fn message(&mut self, to: End, message: &ReceivedMessage<'_>) -> Result<()> {

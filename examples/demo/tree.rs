@@ -1,4 +1,4 @@
-//! Packets as indented, annotated trees beside their bytes, and the byte at which one goes wrong.
+//! Packets as indented, annotated trees beside their bytes, and the byte at which a packet is invalid.
 
 use std::io::{self, Write};
 
@@ -11,14 +11,14 @@ use crate::words;
 /// How to print, and how to decode.
 #[derive(Clone, Copy)]
 pub(crate) struct Options {
-    /// The version until a CONNECT names another; without it, it is [guessed](guess_version).
+    /// The version until a CONNECT names another. Without it, the version is [guessed](guess_version).
     pub(crate) version: Option<Version>,
     pub(crate) limits: Limits,
     /// Print in colour.
     pub(crate) colour: bool,
 }
 
-/// Prints all the packets of the input, and returns whether they are all good. The end of the input in the middle of a
+/// Prints all packets of the input. Returns whether all of them are valid. The end of the input in the middle of a
 /// packet is no error.
 pub(crate) fn print(out: &mut impl Write, input: &[u8], options: Options) -> io::Result<bool> {
     let mut printer = Printer { out, colour: options.colour };
@@ -37,9 +37,9 @@ pub(crate) fn print(out: &mut impl Write, input: &[u8], options: Options) -> io:
     Ok(all_good)
 }
 
-/// Returns the version in which most packets are good. If there are several: 5.0 before 3.1.1 before 3.1.
+/// Returns the version in which most packets are valid. If there are several: 5.0 before 3.1.1 before 3.1.
 ///
-/// Where packets begin and end is the same in all versions, so the first packet that a version lacks is what tells them
+/// The packet boundaries are the same in all versions, so the first packet that is invalid in a version tells them
 /// apart: CONNACK, SUBACK and SUBSCRIBE have different sizes, and text at the beginning of a payload is hardly ever a
 /// list of properties.
 fn guess_version(input: &[u8], limits: Limits) -> Version {
@@ -54,7 +54,7 @@ fn guess_version(input: &[u8], limits: Limits) -> Version {
     best
 }
 
-/// How many bytes of good packets the input begins with, and how many good bytes the packet after them has.
+/// The number of bytes of valid packets at the start of the input, and of valid bytes in the packet after them.
 fn how_far(input: &[u8], version: Version, limits: Limits) -> (usize, usize) {
     let mut packets = codec::packets(input, version, limits);
     let error = packets.by_ref().find_map(Result::err);
@@ -91,13 +91,13 @@ fn print_packets(
     Ok(true)
 }
 
-/// How many bytes stand on a line of the bytes column.
+/// The number of bytes on a line of the bytes column.
 const PER_LINE: usize = 8;
-/// Above this many lines the rest is only counted.
+/// The number of lines above which the rest is only counted.
 const MOST_LINES: usize = 4;
-/// Two digits a byte, and a space in between.
+/// Two digits per byte, with spaces in between.
 const BYTES_WIDTH: usize = PER_LINE * 3 - 1;
-/// How many bytes are shown around one that is wrong, and how many of them before it.
+/// The number of bytes shown around an invalid one, and of those before it.
 const WINDOW: usize = 24;
 const BEFORE: usize = 15;
 
@@ -139,7 +139,7 @@ impl<W: Write> Printer<'_, W> {
         }
     }
 
-    /// The line above a packet.
+    /// Prints the line above a packet.
     fn head(&mut self, style: Style, title: &str, more: &str) -> io::Result<()> {
         let (title, more) = (self.paint(style, title), self.paint(Style::Dim, more));
         writeln!(self.out, "{title}  {more}")
@@ -150,7 +150,7 @@ impl<W: Write> Printer<'_, W> {
         writeln!(self.out, "{text}")
     }
 
-    /// The rows of a packet that begins `start` bytes into the input, and an empty line.
+    /// Prints the rows of a packet that begins `start` bytes into the input, and an empty line.
     fn rows(&mut self, rows: &[Row], packet: &[u8], start: usize) -> io::Result<()> {
         let branches = branches(rows);
         let widths = rows.iter().zip(&branches).map(|(row, branch)| width(branch) + width(&row.name));
@@ -200,7 +200,7 @@ impl<W: Write> Printer<'_, W> {
         self.rows(&rows::of(bytes, version), bytes, start)
     }
 
-    /// The beginning of a packet at the end of the input.
+    /// Prints the incomplete packet at the end of the input.
     fn incomplete(&mut self, rest: &[u8], start: usize, needs: usize, version: Version) -> io::Result<()> {
         let packet_type = rest.first().and_then(|first| PacketType::from_number(first >> 4));
         let title = format!("…  {}, incomplete", packet_type.map_or("packet", PacketType::name));
@@ -209,7 +209,7 @@ impl<W: Write> Printer<'_, W> {
         self.rows(&rows::of(rest, version), rest, start)
     }
 
-    /// The fields up to the one that is wrong, the bytes around it, and what is wrong.
+    /// Prints the fields up to the invalid one, the bytes around it, and the reason.
     fn malformed(&mut self, rest: &[u8], start: usize, error: &DecodeError) -> io::Result<()> {
         let bad = error.offset();
         let name = error.packet().map_or("packet", PacketType::name);
@@ -217,12 +217,12 @@ impl<W: Write> Printer<'_, W> {
         self.head(Style::Error, &title, &format!("at {start}, MQTT {}", error.version()))?;
         let mut rows = rows::of(rest, error.version());
         rows.retain(|row| row.start <= bad);
-        while rows.pop_if(|row| row.start == row.end).is_some() {} // a part of which nothing is shown
+        while rows.pop_if(|row| row.start == row.end).is_some() {} // a part without any shown field
         self.rows(&rows, rest, start)?;
         self.window(rest, start, error)
     }
 
-    /// The bytes around the one that is wrong, with an arrow to it.
+    /// Prints the bytes around the invalid one, with an arrow to it.
     fn window(&mut self, rest: &[u8], start: usize, error: &DecodeError) -> io::Result<()> {
         let bad = error.offset();
         let from = bad.saturating_sub(BEFORE);
@@ -258,7 +258,7 @@ fn hex(bytes: &[u8]) -> String {
     pairs.join(" ")
 }
 
-/// The bytes, line by line; of many only the first ones. At least one line, which may be empty.
+/// Formats the bytes, line by line; of many bytes only the first ones. Returns at least one line, which may be empty.
 fn hex_lines(bytes: &[u8]) -> Vec<String> {
     let shown = if bytes.len() > MOST_LINES * PER_LINE { (MOST_LINES - 1) * PER_LINE } else { bytes.len() };
     let (shown, more) = bytes.split_at(shown);
@@ -272,7 +272,7 @@ fn hex_lines(bytes: &[u8]) -> Vec<String> {
     lines
 }
 
-/// Some bits of a byte, with dots for the others: `.... .01.`.
+/// Formats some bits of a byte, with dots for the others: `.... .01.`.
 fn bit_pattern(bytes: &[u8], mask: u8) -> String {
     let byte = bytes.first().copied().unwrap_or_default();
     let bit = |index: u8| match (mask >> index & 1, byte >> index & 1) {
@@ -285,8 +285,8 @@ fn bit_pattern(bytes: &[u8], mask: u8) -> String {
     format!("{high} {low}")
 }
 
-/// The lines of the tree to the left of each row. Goes from the last row to the first, because a line goes on as long
-/// as there is a further row on its level.
+/// Returns the lines of the tree to the left of each row. Goes from the last row to the first, because a line continues
+/// as long as there is a later row on its level.
 fn branches(rows: &[Row]) -> Vec<String> {
     let mut goes_on = Vec::new();
     let mut branches: Vec<String> = rows.iter().rev().map(|row| branch(row.depth, &mut goes_on)).collect();
@@ -294,10 +294,10 @@ fn branches(rows: &[Row]) -> Vec<String> {
     branches
 }
 
-/// `goes_on` tells of each level whether there is a later row on it.
+/// `goes_on` says for each level whether there is a later row on it.
 fn branch(depth: usize, goes_on: &mut Vec<bool>) -> String {
     goes_on.resize(depth.saturating_add(1), false);
-    let levels = goes_on.iter().enumerate().skip(1); // the parts of the packet stand at the margin
+    let levels = goes_on.iter().enumerate().skip(1); // the parts of the packet are at the margin
     let branch = levels.map(|(level, goes_on)| match (level == depth, goes_on) {
         (true, true) => "├ ",
         (true, false) => "└ ",

@@ -1,14 +1,14 @@
-//! What the values of fields mean.
+//! The meaning of field values, in words.
 
 use mqtt_sansio::Version;
 use mqtt_sansio::codec::{
     ConnAckReasonCode, DisconnectReasonCode, PacketType, PropertyId, ReasonCode, SubAckReasonCode,
 };
 
-/// The longest text that is shown in full, in characters.
+/// The longest string that is shown in full, in characters.
 const LONGEST: usize = 60;
 
-/// A text in quotes; a long one is cut.
+/// Formats a string in quotes, cut if it is long.
 pub(crate) fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     match text.char_indices().nth(LONGEST) {
@@ -17,7 +17,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     }
 }
 
-/// Data of any kind: as text, if it can be read as such.
+/// Formats any data: as text if it is readable.
 pub(crate) fn data(bytes: &[u8]) -> String {
     let is_readable = |text: &str| !text.chars().any(|character| character.is_control() && !character.is_whitespace());
     match std::str::from_utf8(bytes) {
@@ -31,7 +31,7 @@ pub(crate) fn count(bytes: usize) -> String {
     if bytes == 1 { "1 byte".to_owned() } else { format!("{bytes} bytes") }
 }
 
-/// A length.
+/// Formats a length.
 pub(crate) fn bytes(length: u32) -> String {
     count(length as usize)
 }
@@ -45,7 +45,7 @@ pub(crate) fn packet_type(number: u8) -> String {
     format!("{number} ({name})")
 }
 
-/// A bridge sets the highest bit.
+/// Formats a protocol level. A bridge sets the highest bit.
 pub(crate) fn level(level: u8) -> String {
     match (Version::from_level(level), Version::from_level(level & 0x7F)) {
         (Some(version), _) => format!("{level} (MQTT {version})"),
@@ -78,7 +78,7 @@ pub(crate) fn keep_alive(seconds: u16) -> String {
     if seconds == 0 { "0 (no limit)".to_owned() } else { format!("{seconds} s") }
 }
 
-/// A reason code by the name that it has in this packet.
+/// Formats a reason code with its name in this packet.
 pub(crate) fn reason_code(code: u8, packet_type: PacketType, version: Version) -> String {
     let name = match (packet_type, version) {
         (PacketType::SubAck, Version::V31 | Version::V311) if code == 0x80 => Some("Failure"),
@@ -94,7 +94,7 @@ pub(crate) fn reason_code(code: u8, packet_type: PacketType, version: Version) -
     format!("{code:#04x} {}", name.unwrap_or("(unknown)"))
 }
 
-/// A property with a number for a value.
+/// Formats a property whose value is a number.
 pub(crate) fn property(id: PropertyId, value: u32) -> String {
     match (id, value) {
         (PropertyId::SessionExpiryInterval, u32::MAX) => format!("{value} (never)"),

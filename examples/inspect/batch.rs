@@ -1,4 +1,4 @@
-//! One line in, one line out: lets programs in other languages ask this crate what it makes of some bytes.
+//! One line in, one line out: lets programs in other languages use this crate as a decoder.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
@@ -15,7 +15,8 @@ pub(crate) fn run(input: impl Read, mut output: impl Write, limits: Limits) -> i
     while input.read_until(b'\n', &mut line)? > 0 {
         serde_json::to_writer(&mut output, &answer(&String::from_utf8_lossy(&line), limits))?;
         output.write_all(b"\n")?;
-        // Whoever asks line by line waits for the answer; whoever sends many lines at once need not pay for each.
+        // A program that asks line by line waits for the answer. For many lines at once the output need not be flushed
+        // each time.
         if input.buffer().is_empty() {
             output.flush()?;
         }
@@ -24,7 +25,7 @@ pub(crate) fn run(input: impl Read, mut output: impl Write, limits: Limits) -> i
     output.flush()
 }
 
-/// What the decoder makes of a line.
+/// The decoder's result for a line.
 pub(crate) fn answer(line: &str, limits: Limits) -> Value {
     match parse(line) {
         Ok((version, bytes)) => decode(&bytes, version, limits),
@@ -32,7 +33,7 @@ pub(crate) fn answer(line: &str, limits: Limits) -> Value {
     }
 }
 
-/// `VERSION HEX`; the version is a number as in CONNECT, the hexadecimal part may be empty.
+/// Parses `VERSION HEX`. The version is the number in CONNECT, the hexadecimal part may be empty.
 fn parse(line: &str) -> anyhow::Result<(Version, Vec<u8>)> {
     let line = line.trim();
     let (level, hex) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -55,7 +56,7 @@ fn decode(bytes: &[u8], version: Version, limits: Limits) -> Value {
     }
     let consumed = decoder.consumed();
     match decoder.needs() {
-        // No bytes at all are the beginning of a packet; behind a packet they are the end.
+        // An empty input is the beginning of a packet; after a packet it is the end.
         0 if packets.is_empty() => report("incomplete", packets, consumed, 2, Value::Null),
         0 => report("packets", packets, consumed, 0, Value::Null),
         needs => report("incomplete", packets, consumed, needs, Value::Null),
@@ -66,7 +67,7 @@ fn report(outcome: &str, packets: Vec<Value>, consumed: usize, needs: usize, err
     json!({ "outcome": outcome, "packets": packets, "consumed": consumed, "needs": needs, "error": error })
 }
 
-/// The error of a line that says nothing about MQTT.
+/// The error of a line that cannot be parsed.
 fn unreadable(message: &str) -> Value {
     json!({
         "kind": "input",

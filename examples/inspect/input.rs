@@ -1,16 +1,16 @@
-//! Input as text in hexadecimal, and as bytes.
+//! Input as hexadecimal text or as bytes.
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Returns the bytes that a text in hexadecimal stands for, as people paste it: `3005`, `30 05`, `30:05`, `30-05`,
-/// `0x30, 0x05`, `\x30\x05`, `{0x30, 0x05}`, over any number of lines.
+/// Returns the bytes of a hexadecimal text, in the forms that people paste: `3005`, `30 05`, `30:05`, `30-05`, `0x30,
+/// 0x05`, `\x30\x05`, `{0x30, 0x05}`, over any number of lines.
 ///
-/// White space means nothing between digits without a prefix, so a line may end in the middle of a byte. With a prefix
-/// a single digit is a byte too: `0x5`.
+/// White space between digits without a prefix is ignored, so a line may end in the middle of a byte. With a prefix a
+/// single digit is a byte too: `0x5`.
 ///
 /// # Errors
 ///
-/// What can't be read, and in which line and column.
+/// An error that names the line and column of the first character that can't be read.
 pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text); // a byte order mark
     let mut parser = Parser::default();
@@ -28,15 +28,15 @@ pub(crate) fn from_hex(text: &str) -> Result<Vec<u8>> {
     Ok(parser.bytes)
 }
 
-/// Digits that belong together stand in a group. A prefix begins one, and all but digits ends it.
+/// Digits that belong together form a group. A prefix begins a group, and any other character ends it.
 #[derive(Default)]
 struct Parser {
     bytes: Vec<u8>,
     /// The first digit of a byte.
     high: Option<u8>,
-    /// The number of digits since the last character that is none.
+    /// The number of digits since the last other character.
     run: usize,
-    /// The group has a prefix.
+    /// Whether the group has a prefix.
     has_prefix: bool,
 }
 
@@ -45,7 +45,7 @@ impl Parser {
         match character {
             'x' | 'X' => self.begin_group(next),
             '\\' => {
-                // Before a line break it is that of a shell.
+                // Before a line break the backslash is that of a shell.
                 ensure!(matches!(next, Some('x' | 'X' | '\r' | '\n')), "of the escapes with '\\' only \\x is read");
                 self.end_group()
             }
@@ -79,7 +79,7 @@ impl Parser {
         }
     }
 
-    /// The `x` of `0x`, or of `\x`, of which a shell may have taken the backslash.
+    /// Handles the `x` of `0x`, or of `\x`, of which a shell may have removed the backslash.
     fn begin_group(&mut self, next: Option<char>) -> Result<()> {
         if self.high == Some(0) && self.run > 0 {
             self.high = None; // the 0 belongs to the prefix
@@ -102,14 +102,17 @@ impl Parser {
 }
 
 /// Takes bytes as they are, or as hexadecimal if they are text: ASCII, without control characters but white space.
+/// Returns the bytes unchanged, or decoded if they are hexadecimal text: ASCII, without control characters except white
+/// space.
 ///
-/// That is unambiguous, for no good packet is text. Its size would be 11 to 128 bytes, as the Remaining Length is a
-/// character. A PUBLISH would have a topic longer than that (0x0909 bytes at least). In an acknowledgement of that size
-/// the byte that is 0 or 1 (CONNACK), or the reason code, is no character of a text. And nothing else begins with one.
+/// That is unambiguous, because no valid packet is text. Its size would be 11 to 128 bytes, as the Remaining Length is
+/// a character. A PUBLISH would have a topic longer than that (0x0909 bytes at least). In an acknowledgement of that
+/// size the byte that is 0 or 1 (CONNACK), or the reason code, is not a character of a text. No other packet begins
+/// with a character.
 ///
 /// # Errors
 ///
-/// As [`from_hex`]; and what the bytes are, if they are the file of another program.
+/// Those of [`from_hex`], and an error that names the format if the bytes are a file of another program.
 pub(crate) fn from_either(bytes: Vec<u8>) -> Result<Vec<u8>> {
     let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     if text.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
@@ -121,7 +124,8 @@ pub(crate) fn from_either(bytes: Vec<u8>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What begins like this is no MQTT: each of the first bytes is that of a reserved packet type, or has reserved flags.
+/// Bytes at the beginning of a file that is not MQTT: each first byte is that of a reserved packet type, or has
+/// reserved flags.
 fn kind_of_file(bytes: &[u8]) -> Option<&'static str> {
     Some(match bytes {
         [0xD4, 0xC3, 0xB2, 0xA1, ..] | [0xA1, 0xB2, 0xC3, 0xD4, ..] => "a capture of whole frames (pcap)",

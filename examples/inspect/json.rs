@@ -9,7 +9,7 @@ use mqtt_sansio::codec::{
 use mqtt_sansio::{TopicName, Utf8Str, Version};
 use serde_json::{Map, Value, json};
 
-/// The properties that are present. The crate calls them as the JSON form does.
+/// The properties that are present. The crate names them as the JSON form does.
 macro_rules! properties {
     ($packet:ident: $( $property:ident ),*) => {{
         let mut present = Map::new();
@@ -22,9 +22,9 @@ macro_rules! properties {
     }};
 }
 
-/// The value of a packet of a connection that speaks `version`.
+/// The value of a packet of a connection with this version.
 pub(crate) fn packet(packet: &Packet<'_>, version: Version) -> Value {
-    /// The packets that consist of some numbers and properties; `$object` is a list of members.
+    /// Packets that consist of some numbers and properties; `$object` is a list of members.
     macro_rules! plain {
         ($packet:ident: $( $property:ident ),*; $object:tt) => {{
             let mut members = json!($object);
@@ -187,7 +187,7 @@ pub(crate) fn error(error: &DecodeError, start: usize) -> Value {
     })
 }
 
-/// Lower case, without spaces.
+/// Formats bytes in lower case, without spaces.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 0x0F)]);

@@ -26,26 +26,26 @@ use clap::{Parser, ValueEnum};
 use mqtt_sansio::Version;
 use mqtt_sansio::codec::{Limits, Sender};
 
-/// Shows MQTT packets field by field, and points at the byte where one goes wrong.
+/// Shows MQTT packets field by field, and points at the byte at which a packet is invalid.
 ///
-/// The input may be bytes as they were on the wire, or text in hexadecimal: 3005, 30 05, 30:05, 0x30,0x05, \x30\x05 and
-/// the like, over any number of lines. An input that ends in the middle of a packet is fine. The exit code is 1 when a
-/// packet breaks the rules, and 2 when the input cannot be read.
+/// The input may be raw bytes, or hexadecimal text: 3005, 30 05, 30:05, 0x30,0x05, \x30\x05 and the like, over any
+/// number of lines. An input that ends in the middle of a packet is fine. The exit code is 1 if a packet is invalid,
+/// and 2 if the input cannot be read.
 #[derive(Parser)]
 #[command(name = "inspect", after_long_help = CAPTURES)]
 struct Arguments {
-    /// The bytes that one end of a connection has sent; standard input if there is none
+    /// The bytes that one endpoint of a connection has sent; standard input if there is none
     file: Option<PathBuf>,
     /// Bytes in hexadecimal, instead of a file
     #[arg(long, value_name = "BYTES", num_args = 1.., conflicts_with_all = ["file", "batch"])]
     hex: Option<Vec<String>>,
-    /// The version of the protocol, until a CONNECT names another: 3.1, 3.1.1 or 5.0
+    /// The protocol version, until a CONNECT names another: 3.1, 3.1.1 or 5.0
     ///
-    /// Without it, and without a CONNECT at the beginning, it is guessed: the input is read in each version, and the one
-    /// in which most packets are good is taken; if there are several, 5.0 before 3.1.1 before 3.1.
+    /// Without it, and without a CONNECT at the beginning, the version is guessed: the input is decoded in each
+    /// version, and the one in which most packets are valid is used; if there are several, 5.0 before 3.1.1 before 3.1.
     #[arg(long, value_parser = parse_version, conflicts_with = "batch")]
     version: Option<Version>,
-    /// Who has sent the bytes: what this end may not send is refused
+    /// The endpoint that has sent the bytes: packets that it may not send are refused
     #[arg(long)]
     from: Option<End>,
     /// Read lines `VERSION HEX` with VERSION 3, 4 or 5, and print a JSON object for each
@@ -53,7 +53,7 @@ struct Arguments {
     batch: bool,
 }
 
-/// How to get the input of this program.
+/// Ways to get input for this program.
 const CAPTURES: &str = "\
 How to get the bytes of a connection, with tcpdump and tshark:
 
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS, // `| head` has read enough
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}"); // it may be closed
+            let _ = writeln!(io::stderr(), "error: {error:#}"); // standard error may be closed
             ExitCode::from(2) // as for wrong arguments
         }
     }
@@ -118,18 +118,18 @@ fn run(arguments: &Arguments) -> Result<bool> {
     Ok(all_good)
 }
 
-/// The bytes that the file, or standard input, stands for.
+/// Reads the bytes of the file or of standard input.
 fn read(file: Option<&Path>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(file)?.read_to_end(&mut bytes).with_context(|| name(file))?;
     input::from_either(bytes).with_context(|| name(file))
 }
 
-/// The file, or standard input.
+/// Opens the file or standard input.
 fn open(file: Option<&Path>) -> Result<Box<dyn Read>> {
     let Some(path) = file else { return Ok(Box::new(io::stdin().lock())) };
     let opened = std::fs::File::open(path).with_context(|| name(file))?;
-    ensure!(!path.is_dir(), "{}: this is a directory", name(file)); // only reading from it would fail
+    ensure!(!path.is_dir(), "{}: this is a directory", name(file)); // otherwise only reading from it would fail
     Ok(Box::new(opened))
 }
 

@@ -1,4 +1,4 @@
-//! What can be said on the command line.
+//! The command line.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::{NonZeroU8, NonZeroU16};
@@ -7,19 +7,20 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand};
-use mqtt_sansio::client::{ClientConfig, ClientSession, Will};
+use mqtt_sansio::client::{ClientConfig, ClientSession};
 use mqtt_sansio::codec::{RetainHandling, SubscriptionIdentifier, UserProperty};
-use mqtt_sansio::{Instant, QoS, TextError, TopicError, TopicFilter, TopicName, Utf8Str, Version};
+use mqtt_sansio::{Instant, QoS, SessionExpiry, TextError, TopicError, TopicFilter, TopicName, Utf8Str, Version, Will};
 
 use crate::publisher::Publisher;
 use crate::subscriber::Subscriber;
 
 /// Publishes and subscribes over TCP.
 ///
-/// Ctrl-C and SIGTERM end the client with DISCONNECT, so that its will is not published; a second one ends it at once.
+/// Ctrl-C and SIGTERM end the client with DISCONNECT, so that its will is not published; a second signal ends it at
+/// once.
 ///
-/// The exit code is 0 when all that was asked for was done, 1 when something was refused, lost or left undone, and 2
-/// when the arguments are wrong: then nothing was sent.
+/// The exit code is 0 if everything was done, 1 if something was refused, lost or not done, and 2 if the arguments are
+/// wrong: then nothing was sent.
 #[derive(Parser)]
 #[command(name = "std_client")]
 pub(crate) struct Arguments {
@@ -35,44 +36,44 @@ pub(crate) enum Command {
 
 /// Publishes messages, and prints a line for each: NUMBER, OUTCOME and DETAIL, separated by tabs.
 ///
-/// The outcome is one of sent, acknowledged, at least once, refused, lost and unknown. "At least once" is that of a message
-/// of QoS 2 whose server has no QoS 2. Messages are numbered from 1.
+/// The outcome is one of sent, acknowledged, at least once, refused, lost and unknown. "At least once" is the outcome
+/// of a QoS 2 message if the server does not support QoS 2. Messages are numbered from 1.
 #[derive(Args)]
 #[command(group = ArgGroup::new("payloads").required(true).multiple(true))]
 pub(crate) struct PublishArguments {
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
-    /// Where the messages are published
+    /// The topic of the messages
     #[arg(long, value_parser = parse_topic)]
     pub(crate) topic: String,
     /// A message; may be repeated
     #[arg(long = "message", value_name = "PAYLOAD", group = "payloads")]
     pub(crate) messages: Vec<String>,
-    /// Each line of standard input is a message too
+    /// Publish each line of standard input as well
     #[arg(long, group = "payloads")]
     pub(crate) lines: bool,
-    /// The guarantee: 0, 1 or 2
+    /// The QoS: 0, 1 or 2
     #[arg(long, default_value = "0")]
     pub(crate) qos: QoS,
-    /// The server is to keep the last message for later subscribers
+    /// Publish with RETAIN
     #[arg(long)]
     pub(crate) retain: bool,
     /// A user property of the messages; may be repeated; 5.0 only, like the following ones
     #[arg(long = "user-property", value_name = "NAME=VALUE", value_parser = parse_pair)]
     user_properties: Vec<(String, String)>,
-    /// The type of the payload
+    /// The content type of the payload
     #[arg(long, value_parser = parse_text)]
     pub(crate) content_type: Option<String>,
-    /// Where a response is expected
+    /// The response topic
     #[arg(long, value_name = "TOPIC", value_parser = parse_topic)]
     pub(crate) response_topic: Option<String>,
-    /// How long a message is of use
+    /// The Message Expiry Interval
     #[arg(long, value_name = "SECONDS")]
     pub(crate) message_expiry: Option<u32>,
 }
 
 impl Arguments {
-    /// Finds what is wrong with the arguments together, so that it is known before there is a connection.
+    /// Finds errors in the combination of arguments before there is a connection.
     ///
     /// # Errors
     ///
@@ -91,14 +92,14 @@ impl Arguments {
         if let Err(mistake) = connection.check() {
             return wrong(mistake.to_string());
         }
-        // Whatever is left, the session itself finds.
+        // All other errors are found by the session itself.
         if let Err(mistake) = self.try_without_connection() {
             return wrong(format!("{mistake:#}"));
         }
         Ok(())
     }
 
-    /// Gives sessions that are never connected what this client is going to send.
+    /// Gives this client's commands to sessions that are never connected.
     fn try_without_connection(&self) -> Result<()> {
         match &self.command {
             Command::Publish(arguments) => {
@@ -143,27 +144,27 @@ impl PublishArguments {
 /// Prints a line for each message: TOPIC, QOS, RETAIN (0 or 1), PAYLOAD, and PROPERTIES if there are some, separated by
 /// tabs.
 ///
-/// A payload that is no text, or has control characters in it, is printed with escapes.
+/// A payload that is not UTF-8, or contains control characters, is printed with escapes.
 #[derive(Args)]
 pub(crate) struct SubscribeArguments {
     #[command(flatten)]
     pub(crate) connection: ConnectionArguments,
-    /// Which topics; may be repeated
+    /// A topic filter; may be repeated
     #[arg(long = "filter", value_name = "FILTER", required = true, value_parser = parse_filter)]
     pub(crate) filters: Vec<String>,
-    /// The highest guarantee: 0, 1 or 2
+    /// The maximum QoS: 0, 1 or 2
     #[arg(long, default_value = "0")]
     pub(crate) qos: QoS,
-    /// Leave after so many messages
+    /// Exit after this many messages
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
-    /// Not what this client itself has published; 5.0 only, like the following ones
+    /// Set No Local: do not receive this client's own messages; 5.0 only, like the following ones
     #[arg(long)]
     pub(crate) no_local: bool,
-    /// Retained messages: 0 always, 1 only for a new subscription, 2 never
+    /// The Retain Handling: retained messages 0 always, 1 only for a new subscription, 2 never
     #[arg(long, default_value = "0")]
     pub(crate) retain_handling: RetainHandling,
-    /// What the server adds to each message
+    /// The subscription identifier, which the server adds to each message
     #[arg(long, value_name = "NUMBER")]
     pub(crate) subscription_identifier: Option<SubscriptionIdentifier>,
 }
@@ -180,46 +181,47 @@ impl SubscribeArguments {
 
 #[derive(Args)]
 pub(crate) struct ConnectionArguments {
-    /// The server: a name or an IP address
+    /// The server: a host name or an IP address
     #[arg(long, default_value = "localhost", value_parser = parse_host)]
     pub(crate) host: String,
-    /// The port of the server; MQTT without TLS and WebSocket is spoken there
+    /// The port of the server, for MQTT over plain TCP
     #[arg(long, default_value_t = 1883, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
-    /// The version of the protocol: 3.1, 3.1.1 or 5.0
+    /// The protocol version: 3.1, 3.1.1 or 5.0
     #[arg(long, default_value_t)]
     version: Version,
-    /// The name of the session; the server chooses one if it is empty
+    /// The client identifier; the server assigns one if it is empty
     #[arg(long, value_name = "NAME", default_value = "", value_parser = parse_text)]
     client_id: String,
-    /// The longest time without a packet to the server; 0 for no limit
+    /// The Keep Alive; 0 for no limit
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     keep_alive: u16,
-    /// Begin a new session: the default
+    /// Start a new session: the default
     #[arg(long, overrides_with = "no_clean_start")]
     clean_start: bool,
-    /// Go on with the session that the server has kept
+    /// Resume the session that the server has stored
     #[arg(long, overrides_with = "clean_start")]
     no_clean_start: bool,
-    /// How long the session outlives the connection; 5.0 only
+    /// The Session Expiry Interval; 5.0 only
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     session_expiry: u32,
-    /// The name of the user
+    /// The user name
     #[arg(long, value_name = "NAME", value_parser = parse_text)]
     user: Option<String>,
-    /// The password of the user; other programs on this computer can see it
+    /// The password; other programs on this computer can see it
     #[arg(long, value_parser = parse_data)]
     password: Option<String>,
-    /// Connect again when the connection is lost
+    /// Reconnect when the connection is lost
     #[arg(long)]
     pub(crate) reconnect: bool,
-    /// The shortest and the longest pause before that, in seconds
+    /// The minimum and maximum pause before that, in seconds
     #[arg(long, value_name = "MIN..MAX", default_value = "1..120", value_parser = parse_range)]
     backoff: (u16, u16),
-    /// On how many connections an unanswered subscription is sent before it is given up; 0 for no end
+    /// On how many connections an unanswered subscription is sent before it is abandoned; 0 for no limit
     #[arg(long, value_name = "NUMBER", default_value_t = 10)]
     request_tries: u8,
-    /// How many messages of QoS 1 and 2 may be under way to the server; before 5.0 it cannot say what it takes
+    /// Maximum number of messages of QoS 1 and 2 in flight to the server, which cannot announce its own maximum before
+    /// 5.0
     #[arg(long, value_name = "NUMBER", default_value_t = NonZeroU16::MAX)]
     max_in_flight: NonZeroU16,
     #[command(flatten)]
@@ -228,19 +230,19 @@ pub(crate) struct ConnectionArguments {
 
 #[derive(Args)]
 struct WillArguments {
-    /// Where the server publishes a message if this client vanishes
+    /// The topic of the will, which the server publishes if this client disappears
     #[arg(long, value_name = "TOPIC", value_parser = parse_topic)]
     will_topic: Option<String>,
-    /// The message
+    /// The payload of the will
     #[arg(long, value_name = "PAYLOAD", default_value = "", requires = "will_topic", value_parser = parse_data)]
     will_message: String,
-    /// Its guarantee: 0, 1 or 2
+    /// The QoS of the will: 0, 1 or 2
     #[arg(long, value_name = "QOS", default_value = "0", requires = "will_topic")]
     will_qos: QoS,
-    /// The server is to keep it for later subscribers
+    /// Retain the will
     #[arg(long, requires = "will_topic")]
     will_retain: bool,
-    /// How long the server waits before it publishes it; 5.0 only
+    /// The Will Delay Interval; 5.0 only
     #[arg(long, value_name = "SECONDS", default_value_t = 0, requires = "will_topic")]
     will_delay: u32,
 }
@@ -272,14 +274,14 @@ impl ConnectionArguments {
         Ok(())
     }
 
-    /// A session whose CONNECT is never sent.
+    /// A session that is never connected.
     fn try_without_connection(&self) -> Result<ClientSession> {
         let mut client = ClientSession::new(self.config());
         client.open(Instant::EPOCH).context("CONNECT cannot be sent")?;
         Ok(client)
     }
 
-    /// The server, for messages.
+    /// The address of the server, for messages.
     pub(crate) fn address(&self) -> String {
         let Self { host, port, .. } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -290,15 +292,16 @@ impl ConnectionArguments {
             version: self.version,
             client_id: self.client_id.clone(),
             clean_start: self.clean_start || !self.no_clean_start,
-            session_expiry_interval: self.session_expiry,
-            keep_alive: self.keep_alive,
+            session_expiry_interval: SessionExpiry::after(self.session_expiry),
+            keep_alive: NonZeroU16::new(self.keep_alive),
             will: self.will.will().map(Box::new),
-            user_name: self.user.clone(),
+            user_name: self.user.as_deref().map(Into::into),
             password: self.password.as_ref().map(|password| password.as_bytes().into()),
             max_in_flight: self.max_in_flight,
             max_request_tries: NonZeroU8::new(self.request_tries),
-            backoff: self.backoff,
-            seed: RandomState::new().build_hasher().finish(), // the random number of the standard library
+            min_backoff: self.backoff.0,
+            max_backoff: self.backoff.1,
+            seed: RandomState::new().build_hasher().finish(), // seeded by the system
             ..ClientConfig::default()
         }
     }
@@ -331,10 +334,10 @@ fn parse_data(text: &str) -> Result<String> {
 
 fn parse_host(text: &str) -> Result<String> {
     ensure!(!text.contains("://"), "it is a name or an address and no URL");
-    // As IPv6 addresses are written in URLs.
+    // IPv6 addresses may be written as in URLs.
     let host = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     ensure!(!host.is_empty(), "it is empty");
-    // An IPv6 address has two colons at least.
+    // An IPv6 address has at least two colons.
     ensure!(
         host.matches(':').count() != 1 && !host.contains(['[', ']']),
         "the port has an argument of its own, --port"

@@ -1,7 +1,6 @@
-//! Connects a session with a socket, a clock, and something to do.
+//! Connects a session with a socket, a clock and a task.
 //!
-//! The session belongs to one thread alone. Other threads wait for input, hand over what they get by a channel, and
-//! wake it.
+//! One thread alone uses the session. Other threads wait for input, send it through a channel, and wake that thread.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -12,33 +11,33 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use bytes::{Buf, BytesMut};
-use mqtt_sansio::client::{Action, ClientSession, Close, Connected, Outcome};
-use mqtt_sansio::codec::{Disconnect, ReasonCode};
-use mqtt_sansio::{CommandError, Instant, ReceivedMessage, StdClock, Token, Transmit};
+use mqtt_sansio::client::{Action, ClientSession, Close, Connected};
+use mqtt_sansio::codec::Disconnect;
+use mqtt_sansio::{DisconnectError, Instant, Outcome, ReceivedMessage, StdClock, Token, Transmit};
 
 use crate::arguments::ConnectionArguments;
 use crate::other_protocol::{OtherProtocol, RECOGNISABLE};
 use crate::text::log;
 
-/// What a client is there for. After an error the client leaves: the server gets DISCONNECT.
+/// The work of a client. After an error the client disconnects with DISCONNECT.
 pub(crate) trait Task {
-    /// Gives the client what there is to do now. Whoever has more later wakes this thread by `unpark`.
+    /// Gives the client its next commands. A task with later commands wakes this thread with `unpark`.
     fn advance(&mut self, now: Instant, client: &mut ClientSession) -> Result<()>;
-    /// A connection has begun.
+    /// Handles a new connection.
     fn connected(&mut self, now: Instant, client: &mut ClientSession, connected: &Connected<'_>) -> Result<()>;
     fn message(&mut self, message: &ReceivedMessage<'_>) -> Result<()>;
     fn done(&mut self, token: Token, outcome: &Outcome<'_>) -> Result<()>;
-    /// Whether the client may leave.
+    /// Returns whether the client may disconnect.
     fn is_done(&self) -> bool;
 }
 
 /// How a connection has ended.
 enum End {
-    /// As was asked for.
+    /// The client has disconnected as requested.
     Left,
-    /// There may be another one.
+    /// The connection was lost. A new one may succeed.
     Lost(String),
-    /// Another one would end in the same way.
+    /// The connection was closed. A new one would end in the same way.
     Final(String),
 }
 
@@ -47,7 +46,7 @@ pub(crate) struct Driver<'a, T> {
     arguments: &'a ConnectionArguments,
     client: &'a mut ClientSession,
     task: &'a mut T,
-    /// Set by another thread, which then wakes this one by `unpark`.
+    /// Set by another thread, which then wakes this one with `unpark`.
     leave: &'a AtomicBool,
     clock: StdClock,
 }
@@ -62,27 +61,27 @@ impl<'a, T: Task> Driver<'a, T> {
         Self { arguments, client, task, leave, clock: StdClock::new() }
     }
 
-    /// Opens one connection after the other, until there is no need for another one.
+    /// Opens one connection after another, until no further one is needed.
     ///
     /// # Errors
     ///
-    /// Why the task could not be done.
+    /// The reason why the task could not be completed.
     pub(crate) fn run(mut self) -> Result<()> {
         loop {
-            self.pause(self.client.backoff()); // not at all before the first connection
+            self.pause(self.client.backoff()); // zero before the first connection
             if self.has_to_leave() {
                 return Ok(());
             }
-            // CONNECT is ready before there is a socket: so an attempt that does not come that far counts as a failure.
+            // CONNECT is written before there is a socket: an attempt that fails earlier counts as a failure.
             self.client.open(self.clock.now())?;
             let end = self.converse();
             let was_done = self.task.is_done();
             self.client.closed(self.clock.now());
-            self.take_actions(&mut &[][..])?; // what came to its end with the connection
+            self.take_actions(&mut &[][..])?; // outcomes caused by the end of the connection
             match end? {
                 End::Left => return Ok(()),
                 End::Lost(_) if was_done || self.has_to_leave() => return Ok(()),
-                // Nothing is left to be done, as all that was open is lost: this is why.
+                // The task is done because all its operations were lost: this is the reason.
                 End::Lost(why) if self.task.is_done() => {
                     log(format_args!("{why}"));
                     return Ok(());
@@ -105,17 +104,17 @@ impl<'a, T: Task> Driver<'a, T> {
         }
     }
 
-    /// One connection, from its beginning to its end.
+    /// Runs one connection from its beginning to its end.
     fn converse(&mut self) -> Result<End> {
         let address = self.arguments.address();
         let mut link = match self.connect() {
-            None => return Ok(End::Left), // the server has never heard of this client
+            None => return Ok(End::Left), // no byte was sent to the server
             Some(Ok(link)) => link,
             Some(Err(error)) => return Ok(End::Lost(format!("{address}: {error}"))),
         };
         let end = self.exchange(&mut link);
         if end.is_err() {
-            // It is the program that gives up, and not the network: without DISCONNECT the will would be published.
+            // The program gives up, and not the network: without DISCONNECT the will would be published.
             let _ = self.client.disconnect(self.clock.now(), &Disconnect::default());
             let _ = link.write(self.client.transmit());
         }
@@ -135,16 +134,16 @@ impl<'a, T: Task> Driver<'a, T> {
         })
     }
 
-    /// Connects to the server; `None` if this client is asked to leave before that is done.
+    /// Connects to the server. `None` if this client is asked to leave before that is done.
     ///
-    /// Another thread does it: neither a name server nor a host that is silent can be interrupted.
+    /// Another thread connects, because waiting for a name server or a silent host cannot be interrupted.
     fn connect(&self) -> Option<io::Result<Link>> {
         let patience = self.client.deadline().map_or(Duration::from_secs(30), |deadline| self.clock.until(deadline));
         let (host, port) = (self.arguments.host.clone(), self.arguments.port);
         let (sender, receiver) = sync_channel(1);
         let waiting = thread::current();
         thread::spawn(move || {
-            let _ = sender.send(connect(&host, port, patience)); // nobody waits for it if this client leaves
+            let _ = sender.send(connect(&host, port, patience)); // ignored if this client leaves
             waiting.unpark();
         });
         loop {
@@ -157,7 +156,7 @@ impl<'a, T: Task> Driver<'a, T> {
         }
     }
 
-    /// Does what there is to do, writes, reads and waits, until the connection is over.
+    /// Runs the task, writes, reads and waits, until the connection has ended.
     fn exchange(&mut self, link: &mut Link) -> Result<End> {
         let mut is_writable = true;
         loop {
@@ -168,14 +167,15 @@ impl<'a, T: Task> Driver<'a, T> {
             link.input.advance(used);
             let end = end?;
             if is_writable && link.write(self.client.transmit()).is_err() {
-                // The reader will find out too, but reads first what the server has said before: perhaps why.
+                // The reader will notice as well, but it first reads bytes that the server has sent before, perhaps
+                // with the reason.
                 is_writable = false;
             }
             if let Some(end) = end {
-                return Ok(end); // DISCONNECT, and acknowledgements before it, have been written
+                return Ok(end); // DISCONNECT, and acknowledgements before it, were written
             }
             let has_more = self.client.transmit().has_remaining();
-            // A client that takes no input, because too much waits to be written, is given no more.
+            // A client that takes no input, because too much output waits, is given no more.
             let piece = if link.input.len() > 2 * PIECE && has_more {
                 Err(TryRecvError::Empty)
             } else {
@@ -185,11 +185,12 @@ impl<'a, T: Task> Driver<'a, T> {
                 Ok(Ok(piece)) => {
                     link.receive(&piece);
                     if OtherProtocol::recognise(&link.first).is_some() {
-                        return Ok(End::Final("the answer is not MQTT".into())); // `converse` knows better
+                        return Ok(End::Final("the answer is not MQTT".into())); // `converse` finds a better reason
                     }
                 }
                 Ok(Err(error)) => return Ok(End::Lost(error.to_string())),
-                // A server that takes nothing may be waiting for us to read. `write` has waited for a second.
+                // A server that takes no output may be waiting for this client to read. `write` has waited for a
+                // second.
                 Err(TryRecvError::Empty) if is_writable && has_more => {}
                 Err(TryRecvError::Empty) => wait(&self.clock, self.client.deadline()),
                 Err(TryRecvError::Disconnected) => return Ok(End::Lost("nobody reads any more".into())),
@@ -197,13 +198,13 @@ impl<'a, T: Task> Driver<'a, T> {
         }
     }
 
-    /// Does what the client says about what was received, and about the time.
+    /// Handles the client's actions on received bytes and on the time.
     fn take_actions(&mut self, input: &mut &[u8]) -> Result<Option<End>> {
         loop {
             if self.has_to_leave() || (self.task.is_done() && self.client.is_connected()) {
-                // What was received after that is not acknowledged, and stays with the server.
+                // Messages received after DISCONNECT are not acknowledged, and stay with the server.
                 match self.client.disconnect(self.clock.now(), &Disconnect::default()) {
-                    Ok(()) | Err(CommandError::NotConnected) => {} // or not any more
+                    Ok(()) | Err(DisconnectError::NotConnected) => {} // or the connection has ended
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -216,15 +217,15 @@ impl<'a, T: Task> Driver<'a, T> {
                 Action::Message(message) => self.task.message(&message)?,
                 Action::Done { token, outcome } => self.task.done(token, &outcome)?,
                 Action::Close(Close::Requested) => return Ok(Some(End::Left)),
-                Action::Close(why) if is_passing(&why) => return Ok(Some(End::Lost(why.to_string()))),
+                Action::Close(why) if why.may_retry() => return Ok(Some(End::Lost(why.to_string()))),
                 Action::Close(why) => return Ok(Some(End::Final(why.to_string()))),
-                _ => {} // AUTH does not come to a client without an authentication method
+                _ => {} // no AUTH without an authentication method
             }
         }
     }
 }
 
-/// What to tell a user whose port is one for another protocol.
+/// The message for a port of another protocol.
 fn wrong_port(address: &str, other: &OtherProtocol) -> String {
     match other {
         OtherProtocol::Tls => format!(
@@ -250,14 +251,14 @@ fn connect(host: &str, port: u16, patience: Duration) -> io::Result<TcpStream> {
     result
 }
 
-/// How much is read at a time.
+/// The size of a read.
 const PIECE: usize = 16 * 1024;
 
-/// A socket, and what has come from it.
+/// A socket and the bytes received from it.
 struct Link {
     socket: TcpStream,
     received: Receiver<io::Result<Vec<u8>>>,
-    /// What the client has not taken.
+    /// Bytes that the client has not taken.
     input: BytesMut,
     /// The first bytes of the connection, for [`OtherProtocol::recognise`].
     first: Vec<u8>,
@@ -265,7 +266,7 @@ struct Link {
 
 impl Link {
     fn new(socket: TcpStream) -> io::Result<Self> {
-        socket.set_nodelay(true)?; // what belongs together is written together
+        socket.set_nodelay(true)?; // the client coalesces its output
         socket.set_write_timeout(Some(Duration::from_secs(1)))?; // see `exchange`
         let received = read_in_background(socket.try_clone()?);
         Ok(Self { socket, received, input: BytesMut::new(), first: Vec::new() })
@@ -281,7 +282,7 @@ impl Link {
         self.first.extend_from_slice(piece.get(..room).unwrap_or(piece));
     }
 
-    /// Writes all there is; less if the server takes nothing for as long as the write timeout of the socket.
+    /// Writes all output, or less if the server takes nothing for as long as the write timeout of the socket.
     fn write(&mut self, transmit: &mut Transmit) -> io::Result<()> {
         while transmit.has_remaining() {
             let mut chunks = [IoSlice::new(&[]); 16];
@@ -299,9 +300,9 @@ impl Link {
         Ok(())
     }
 
-    /// Stops writing, and waits a little for the server to close.
+    /// Stops writing, and waits a short time for the server to close.
     ///
-    /// To close a socket with something unread in it resets the connection, and DISCONNECT might never be read.
+    /// Closing a socket with unread input resets the connection, and DISCONNECT might never be read.
     fn finish(&mut self, clock: &StdClock) {
         let patience = clock.now() + Duration::from_secs(1);
         let _ = self.socket.shutdown(Shutdown::Write);
@@ -319,9 +320,10 @@ impl Drop for Link {
     }
 }
 
-/// Reads for the calling thread, and wakes it for each piece. The last one is an error: the end is one too.
+/// Reads for the calling thread, and wakes it for each piece. The last piece is an error, also at the end of the
+/// stream.
 ///
-/// Few pieces are held: if they are not taken, the reading stops, and so does the server after a while.
+/// Few pieces are buffered: if they are not taken, the reading stops, and so does the server after a while.
 fn read_in_background(mut socket: TcpStream) -> Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = sync_channel(4);
     let reader = thread::current();
@@ -345,30 +347,10 @@ fn read_in_background(mut socket: TcpStream) -> Receiver<io::Result<Vec<u8>>> {
     receiver
 }
 
-/// Sleeps until there is something to do or to read.
+/// Sleeps until the deadline, or until this thread is woken.
 fn wait(clock: &StdClock, deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => thread::park_timeout(clock.until(deadline)),
         None => thread::park(),
-    }
-}
-
-/// Whether it makes sense to connect again after that. It does not if the server has refused what it will refuse again,
-/// or if another client has taken over the session: they would take it from each other for ever.
-fn is_passing(why: &Close<'_>) -> bool {
-    match why {
-        Close::ConnectTimeout | Close::PingTimeout => true,
-        Close::Refused(_) | Close::Disconnected(_) => matches!(
-            why.reason_code(),
-            Some(
-                ReasonCode::ServerUnavailable
-                    | ReasonCode::ServerBusy
-                    | ReasonCode::ServerShuttingDown
-                    | ReasonCode::KeepAliveTimeout
-                    | ReasonCode::ConnectionRateExceeded
-                    | ReasonCode::MaximumConnectTime
-            )
-        ),
-        _ => false,
     }
 }

@@ -7,12 +7,11 @@
 //!     --client-id thermo-7 --no-clean-start --session-expiry 3600
 //! ```
 //!
-//! Ctrl-C and SIGTERM end it with DISCONNECT, and a second signal at once.
+//! Ctrl-C and SIGTERM end it with DISCONNECT, and a second signal ends it at once.
 //!
-//! `connection.rs` is the part to take to another program: it brings a session together with a socket, a clock and
-//! whatever there is to do.
+//! `connection.rs` is the part to copy to another program: it connects a session with a socket, a clock and a task.
 
-// The crate itself knows no sockets, threads and clocks. Whoever uses it does.
+// The crate itself uses no sockets, threads and clocks. A program that embeds it does.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod arguments;
@@ -60,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether everything went as it was asked for.
+/// Returns whether every message was published.
 fn publish(arguments: &PublishArguments) -> Result<bool> {
     let leave = leave_on_signal()?;
     let mut client = ClientSession::new(arguments.connection.config());
@@ -73,7 +72,7 @@ fn publish(arguments: &PublishArguments) -> Result<bool> {
     has_succeeded
 }
 
-/// Whether everything went as it was asked for.
+/// Returns whether the subscription was granted and all expected messages have arrived.
 fn subscribe(arguments: &SubscribeArguments) -> Result<bool> {
     let leave = leave_on_signal()?;
     let mut client = ClientSession::new(arguments.connection.config());

@@ -1,21 +1,21 @@
-//! Recognises other protocols by the first bytes of a connection, for a message that helps when the port is wrong.
+//! Recognizes other protocols by the first bytes of a connection, for a helpful message when the port is wrong.
 
 /// A protocol that is not MQTT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OtherProtocol {
-    /// TLS: its records.
+    /// TLS, by its records.
     Tls,
-    /// HTTP/1: the first line.
+    /// HTTP/1, with its first line.
     Http(String),
-    /// A protocol whose first line is text: that line.
+    /// A protocol with a first line of text, which is this one.
     Text(String),
 }
 
-/// How many bytes [`OtherProtocol::recognise`] makes use of.
+/// The number of bytes that [`OtherProtocol::recognise`] looks at.
 pub(crate) const RECOGNISABLE: usize = 80;
 
 impl OtherProtocol {
-    /// Returns the protocol that begins with these bytes; `None` if it may be MQTT, or is not known.
+    /// Returns the protocol that begins with these bytes, or `None` if it may be MQTT or is not known.
     ///
     /// MQTT is never mistaken for another protocol: a client begins with CONNECT (0x10), and a server with CONNACK
     /// (0x20) or AUTH (0xF0).

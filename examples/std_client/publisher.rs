@@ -1,4 +1,4 @@
-//! Publishes messages, and prints what becomes of them.
+//! Publishes messages and prints their outcomes.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,9 +8,9 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use mqtt_sansio::client::{ClientSession, Connected, Outcome};
+use mqtt_sansio::client::{ClientSession, Connected};
 use mqtt_sansio::codec::{PublishProperties, UserProperty};
-use mqtt_sansio::{CommandError, Instant, Message, ReceivedMessage, Token, TopicName, Utf8Str};
+use mqtt_sansio::{Instant, Message, Outcome, PublishError, ReceivedMessage, Token, TopicName, Utf8Str};
 
 use crate::arguments::PublishArguments;
 use crate::connection::Task;
@@ -19,13 +19,15 @@ use crate::text::log;
 pub(crate) struct Publisher<'a> {
     arguments: &'a PublishArguments,
     properties: PublishProperties<'a>,
-    /// What is still to be published; `None` once that is all.
-    payloads: Option<Receiver<io::Result<Bytes>>>,
-    /// One that the client could not keep yet.
+    /// The messages of the command line that are not published yet.
+    messages: std::slice::Iter<'a, String>,
+    /// The lines of standard input that are not published yet; `None` at the end of the input.
+    lines: Option<Receiver<io::Result<Bytes>>>,
+    /// A message for which the client had no room yet.
     held: Option<Bytes>,
     /// The messages without an outcome.
     open: BTreeSet<Token>,
-    /// How many messages the client has taken.
+    /// The number of messages that the client has accepted.
     published: usize,
     has_failed: bool,
 }
@@ -42,7 +44,8 @@ impl<'a> Publisher<'a> {
         Ok(Self {
             arguments,
             properties,
-            payloads: None,
+            messages: arguments.messages.iter(),
+            lines: None,
             held: None,
             open: BTreeSet::new(),
             published: 0,
@@ -50,12 +53,12 @@ impl<'a> Publisher<'a> {
         })
     }
 
-    /// Begins to read the messages. This thread is woken for each.
+    /// Starts to read standard input, if it contains messages. This thread is woken for each.
     pub(crate) fn start(&mut self) {
-        self.payloads = Some(payloads_in_background(self.arguments));
+        self.lines = self.arguments.lines.then(lines_in_background);
     }
 
-    /// The message with this payload, as the arguments describe it.
+    /// Creates the message with this payload, as the arguments describe it.
     pub(crate) fn compose(&self, payload: Bytes) -> Message<'_> {
         Message::new(&self.arguments.topic, payload)
             .qos(self.arguments.qos)
@@ -63,13 +66,13 @@ impl<'a> Publisher<'a> {
             .properties(self.properties)
     }
 
-    /// Prints what has no outcome and will have none. Whether every message was published with success.
+    /// Prints the messages that have no outcome. Returns whether every message was published with success.
     pub(crate) fn finish(&mut self) -> Result<bool> {
         for token in std::mem::take(&mut self.open) {
             print(format_args!("{token}\tunknown\tthe client has ended before the server has answered"))?;
             self.has_failed = true;
         }
-        // A line that nobody has typed yet is not missing; one that was read is.
+        // A line that was not typed yet is not missing; one that was read is.
         let was_read = self.held.is_some() || matches!(self.next_payload(), Ok(Some(_)));
         if was_read || self.published < self.arguments.messages.len() {
             log("not all messages were published");
@@ -82,39 +85,38 @@ impl<'a> Publisher<'a> {
         if let Some(payload) = self.held.take() {
             return Ok(Some(payload));
         }
-        match self.payloads.as_ref().map_or(Err(TryRecvError::Disconnected), |payloads| payloads.try_recv()) {
+        if let Some(message) = self.messages.next() {
+            return Ok(Some(Bytes::copy_from_slice(message.as_bytes())));
+        }
+        match self.lines.as_ref().map_or(Err(TryRecvError::Disconnected), |lines| lines.try_recv()) {
             Ok(payload) => payload.map(Some),
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => {
-                self.payloads = None;
+                self.lines = None;
                 Ok(None)
             }
         }
     }
 }
 
-/// The messages from the command line and from standard input. Few of them are held: if they are not taken, standard
-/// input is not read.
-fn payloads_in_background(arguments: &PublishArguments) -> Receiver<io::Result<Bytes>> {
+/// Reads the lines of standard input. Few of them are buffered: while they are not taken, no more are read.
+fn lines_in_background() -> Receiver<io::Result<Bytes>> {
     let (sender, receiver) = sync_channel(64);
     let publisher = thread::current();
-    let (messages, lines) = (arguments.messages.clone(), arguments.lines);
     thread::spawn(move || {
-        let lines = lines.then(|| io::stdin().lock().split(b'\n')).into_iter().flatten();
-        let messages = messages.into_iter().map(|message| Ok(message.into_bytes()));
-        for payload in messages.chain(lines) {
-            if sender.send(payload.map(Bytes::from)).is_err() {
+        for line in io::stdin().lock().split(b'\n') {
+            if sender.send(line.map(Bytes::from)).is_err() {
                 break;
             }
             publisher.unpark();
         }
-        drop(sender); // this is how the publisher knows that there are no more
+        drop(sender); // tells the publisher that the input has ended
         publisher.unpark();
     });
     receiver
 }
 
-/// Prints a line, unless nobody reads them any more: the messages are published all the same.
+/// Prints a line. If standard output is closed, the messages are published nevertheless.
 fn print(line: fmt::Arguments<'_>) -> io::Result<()> {
     match writeln!(io::stdout(), "{line}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -131,8 +133,8 @@ impl Task for Publisher<'_> {
                     self.open.insert(token);
                     self.published = self.published.saturating_add(1);
                 }
-                // There will be room when some of the others have their outcomes.
-                Err(CommandError::QueueFull) if !self.open.is_empty() => {
+                // There will be room when other messages have their outcomes.
+                Err(PublishError::QueueFull) if !self.open.is_empty() => {
                     self.held = Some(payload);
                     break;
                 }
@@ -143,7 +145,7 @@ impl Task for Publisher<'_> {
     }
 
     fn connected(&mut self, _: Instant, _: &mut ClientSession, _: &Connected<'_>) -> Result<()> {
-        Ok(()) // the session sends what is open by itself
+        Ok(()) // the session sends unacknowledged messages by itself
     }
 
     fn message(&mut self, message: &ReceivedMessage<'_>) -> Result<()> {
@@ -172,6 +174,6 @@ impl Task for Publisher<'_> {
     }
 
     fn is_done(&self) -> bool {
-        self.payloads.is_none() && self.held.is_none() && self.open.is_empty()
+        self.messages.len() == 0 && self.lines.is_none() && self.held.is_none() && self.open.is_empty()
     }
 }

@@ -1,9 +1,9 @@
-//! Ctrl-C and SIGTERM: the first signal asks the program to leave in order, the second one ends it at once.
+//! Ctrl-C and SIGTERM: the first signal asks the program to end in order, the second one ends it at once.
 
 use std::io;
 
 /// Calls `leave` on another thread when the first signal arrives. `leave` should only pass the request on: while it
-/// runs, a second signal is not seen.
+/// runs, a second signal is not handled.
 ///
 /// # Errors
 ///
@@ -20,7 +20,7 @@ pub(crate) fn on_first_signal(leave: impl FnOnce() + Send + 'static) -> io::Resu
         for signal in signals.forever() {
             match leave.take() {
                 Some(leave) => leave(),
-                // As if there had been no handler, so that the parent process sees which signal it was.
+                // Ends the program as if there were no handler, so that the parent process sees which signal it was.
                 None => drop(emulate_default_handler(signal)),
             }
         }

@@ -1,11 +1,11 @@
-//! Subscribes, and prints the messages that come.
+//! Subscribes and prints the messages received.
 
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use mqtt_sansio::client::{ClientSession, Connected, Outcome, Resumption};
+use mqtt_sansio::client::{ClientSession, Connected, Resumption};
 use mqtt_sansio::codec::{SubscribeProperties, Subscription};
-use mqtt_sansio::{Instant, ReceivedMessage, Token, TopicError, Version};
+use mqtt_sansio::{Instant, Outcome, ReceivedMessage, Token, TopicError, Version};
 
 use crate::arguments::SubscribeArguments;
 use crate::connection::Task;
@@ -14,7 +14,7 @@ use crate::text::{log, printable};
 pub(crate) struct Subscriber<'a> {
     arguments: &'a SubscribeArguments,
     subscriptions: Vec<Subscription<'a>>,
-    /// The SUBSCRIBE that has not been answered.
+    /// The SUBSCRIBE that was not answered.
     open: Option<Token>,
     received: u64,
     was_granted: bool,
@@ -31,7 +31,7 @@ impl<'a> Subscriber<'a> {
         let subscriptions = arguments.filters.iter().map(subscription).collect::<Result<_, TopicError>>()?;
         let mut subscriber =
             Self { arguments, subscriptions, open: None, received: 0, was_granted: false, has_failed: false };
-        subscriber.subscribe(client, now)?; // waits for the connection
+        subscriber.subscribe(client, now)?; // queued until there is a connection
         Ok(subscriber)
     }
 
@@ -43,7 +43,7 @@ impl<'a> Subscriber<'a> {
         Ok(())
     }
 
-    /// Whether all that was asked for has come: so many messages, or else the subscription.
+    /// Returns whether all expected messages have arrived, or else whether the subscription was granted.
     pub(crate) fn has_succeeded(&self) -> bool {
         !self.has_failed && self.arguments.count.map_or(self.was_granted, |count| self.received >= count)
     }
@@ -55,7 +55,8 @@ impl Task for Subscriber<'_> {
     }
 
     fn connected(&mut self, now: Instant, client: &mut ClientSession, connected: &Connected<'_>) -> Result<()> {
-        // A new session has no subscriptions, and with 3.1 one cannot know. What is still open is sent by itself.
+        // A new session has no subscriptions, and with 3.1 the client cannot know. An unanswered SUBSCRIBE is sent
+        // again by the session.
         let may_be_new = connected.session != Resumption::Resumed || client.config().version == Version::V31;
         if may_be_new && self.open.is_none() {
             self.subscribe(client, now)?;

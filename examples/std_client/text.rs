@@ -1,4 +1,4 @@
-//! Text for people: what a server or a file has sent is printed so that it can't move the cursor or begin a line.
+//! Text for people: text from a server or a file is printed so that it can't move the cursor or begin a line.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
@@ -9,7 +9,7 @@ pub(crate) fn log(line: impl Display) {
     let _ = writeln!(io::stderr(), "{}", without_control_characters(&line.to_string()));
 }
 
-/// Replaces control characters by escapes; everything else stays as it is.
+/// Escapes control characters.
 fn without_control_characters(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return text.into();
@@ -17,7 +17,7 @@ fn without_control_characters(text: &str) -> Cow<'_, str> {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() {
-            let _ = write!(escaped, "{}", character.escape_default()); // a String takes everything
+            let _ = write!(escaped, "{}", character.escape_default()); // writing to a `String` cannot fail
         } else {
             escaped.push(character);
         }
@@ -25,7 +25,7 @@ fn without_control_characters(text: &str) -> Cow<'_, str> {
     escaped.into()
 }
 
-/// Returns the bytes on a single line: as they are if they are text without control characters, or else with escapes.
+/// Returns the bytes on a single line: unchanged if they are UTF-8 without control characters, otherwise with escapes.
 pub(crate) fn printable(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains(char::is_control) => text.into(),

@@ -1,4 +1,4 @@
-//! What can be said on the command line.
+//! The command line.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
@@ -7,22 +7,22 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use mqtt_sansio::codec::Connect;
 
-/// What a name stands for. (`Vec` itself would mean to clap that the argument may be repeated.)
+/// The addresses of a host name. (A plain `Vec` would tell clap that the argument may be repeated.)
 type Addresses = Vec<SocketAddr>;
 
-/// Says what time it is, and echoes what clients publish to where they are subscribed.
+/// Publishes the time, and echoes messages to the clients that publish them.
 ///
-/// The first line on standard output is `listening on ADDRESS:PORT`. What happens is written to standard error.
+/// The first line on standard output is `listening on ADDRESS:PORT`. Events are written to standard error.
 #[derive(Parser)]
 #[command(name = "std_server")]
 pub(crate) struct Arguments {
-    /// Where to listen; with port 0 the system chooses one
+    /// The address to listen on; with port 0 the system chooses one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:1883", value_parser = parse_listen)]
     pub(crate) listen: Addresses,
-    /// The time between two messages of the clock
+    /// The interval between two messages of the clock
     #[arg(long, value_name = "MILLISECONDS", default_value = "1000", value_parser = parse_tick)]
     pub(crate) tick: Duration,
-    /// The only user that is let in; without this, everybody is
+    /// The only user that is accepted; without this, every client is
     #[arg(long, value_name = "NAME:PASSWORD", value_parser = parse_user)]
     user: Option<(String, String)>,
     /// Print wills to standard output: CLIENT, TOPIC, QOS and PAYLOAD, separated by tabs
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Whether a client is who it has to be.
+    /// Returns whether a client may connect.
     pub(crate) fn lets_in(&self, connect: &Connect<'_>) -> bool {
         self.user.as_ref().is_none_or(|(name, password)| {
             connect.user_name.is_some_and(|it| it == **name) && connect.password == Some(password.as_bytes())
@@ -39,7 +39,7 @@ impl Arguments {
     }
 }
 
-/// The addresses that a name stands for; the first one that is free is listened on.
+/// Resolves a host name. The first address that is free is listened on.
 fn parse_listen(text: &str) -> Result<Addresses> {
     let addresses = text.to_socket_addrs().context("it is to be ADDRESS:PORT, such as 127.0.0.1:1883 or [::1]:1883")?;
     Ok(addresses.collect())

@@ -1,6 +1,6 @@
-//! A connection: a socket, and first an acceptor, then a session.
+//! A connection: a socket with an acceptor, and then with a session.
 //!
-//! Both belong to one thread alone. Another one waits for input, hands over what it gets by a channel, and wakes it.
+//! One thread alone uses both. Another thread waits for input, sends it through a channel, and wakes that thread.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::{Buf, BytesMut};
 use mqtt_sansio::codec::{ConnAckReasonCode, Disconnect, DisconnectReasonCode};
-use mqtt_sansio::server::{Acceptor, Action};
+use mqtt_sansio::server::{Acceptor, AcceptorAction};
 use mqtt_sansio::{Instant, StdClock, Transmit};
 
 use crate::other_protocol::{OtherProtocol, RECOGNISABLE};
@@ -20,7 +20,7 @@ use crate::service::{Client, State};
 use crate::sessions::{Seat, Sessions};
 use crate::text::log;
 
-/// One connection, from its beginning to its end.
+/// Runs one connection from its beginning to its end.
 pub(crate) fn serve(socket: TcpStream, sessions: &Sessions) -> Result<()> {
     let _visit = sessions.visit(); // dropped when the socket is closed
     let mut link = Link::new(socket)?;
@@ -31,7 +31,7 @@ pub(crate) fn serve(socket: TcpStream, sessions: &Sessions) -> Result<()> {
     Ok(())
 }
 
-/// Waits for CONNECT, and accepts the client or refuses it.
+/// Waits for CONNECT, and accepts or refuses the client.
 fn greet<'s>(link: &mut Link, sessions: &'s Sessions) -> Result<Option<(Seat<'s>, Client)>> {
     let clock = &sessions.clock;
     let mut acceptor = Acceptor::new(Arc::clone(&sessions.config), clock.now());
@@ -40,18 +40,18 @@ fn greet<'s>(link: &mut Link, sessions: &'s Sessions) -> Result<Option<(Seat<'s>
         let action = acceptor.poll(clock.now(), &mut rest);
         let used = link.input.len() - rest.len();
         match action {
-            Some(Action::Connect(connect)) if !sessions.arguments.lets_in(&connect) => {
+            Some(AcceptorAction::Connect(connect)) if !sessions.arguments.lets_in(&connect) => {
                 acceptor.refuse(clock.now(), ConnAckReasonCode::BadUserNameOrPassword)?;
             }
-            Some(Action::Connect(connect)) if connect.properties.authentication_method.is_some() => {
+            Some(AcceptorAction::Connect(connect)) if connect.properties.authentication_method.is_some() => {
                 acceptor.refuse(clock.now(), ConnAckReasonCode::BadAuthenticationMethod)?;
             }
-            Some(Action::Connect(connect)) => {
+            Some(AcceptorAction::Connect(connect)) => {
                 let accepted = sessions.accept(&mut acceptor, &connect)?;
                 link.input.advance(used);
                 return Ok(Some(accepted));
             }
-            Some(Action::Close(why)) => {
+            Some(AcceptorAction::Close(why)) => {
                 log(format_args!("{}: not connected: {}", link.peer, link.explain(&why.to_string())));
                 link.write(acceptor.transmit());
                 return Ok(None);
@@ -66,11 +66,11 @@ fn greet<'s>(link: &mut Link, sessions: &'s Sessions) -> Result<Option<(Seat<'s>
     Ok(None)
 }
 
-/// Does what there is to do, writes, reads and waits, until the connection is over.
+/// Runs the session, writes, reads and waits, until the connection has ended.
 fn converse(link: &mut Link, sessions: &Sessions, seat: Seat<'_>, mut client: Client) {
     let why = loop {
         if seat.has_to_leave() {
-            let _ = client.session.take_over(sessions.clock.now()); // if the connection is about to end anyway, it is all the same
+            let _ = client.session.take_over(sessions.clock.now()); // fails if the connection is about to end
         }
         if sessions.is_shutting_down() {
             let reason_code = DisconnectReasonCode::ServerShuttingDown;
@@ -85,7 +85,7 @@ fn converse(link: &mut Link, sessions: &Sessions, seat: Seat<'_>, mut client: Cl
         match state {
             Ok(State::Open) => {}
             Ok(State::Closed(why)) => break why,
-            Ok(State::Expired) => break "the session is at its end".into(), // never, with a connection
+            Ok(State::Expired) => break "the session is at its end".into(), // cannot happen with a connection
             Err(error) => break error.to_string(),
         }
         if let Err(error) = link.wait(has_more, client.deadline(), &sessions.clock) {
@@ -96,33 +96,33 @@ fn converse(link: &mut Link, sessions: &Sessions, seat: Seat<'_>, mut client: Cl
     seat.leave(client);
 }
 
-/// A socket, and what has come from it.
+/// A socket and the bytes received from it.
 struct Link {
     socket: TcpStream,
     peer: String,
     received: Receiver<io::Result<Vec<u8>>>,
-    /// What has not been taken.
+    /// Bytes that were not taken.
     input: BytesMut,
     /// The first bytes of the connection, for [`OtherProtocol::recognise`].
     first: Vec<u8>,
     is_writable: bool,
 }
 
-/// How much is read at a time.
+/// The size of a read.
 const PIECE: usize = 16 * 1024;
 
 impl Link {
     fn new(socket: TcpStream) -> io::Result<Self> {
-        socket.set_nodelay(true)?; // what belongs together is written together
-        // Who reads nothing is not waited for longer: there may be something to read from it, or a time that has come.
+        socket.set_nodelay(true)?; // the session coalesces its output
+        // A client that does not read is not waited for longer, because there may be input or a deadline.
         socket.set_write_timeout(Some(Duration::from_secs(1)))?;
         let peer = socket.peer_addr()?.to_string();
         let received = read_in_background(socket.try_clone()?)?;
         Ok(Self { socket, peer, received, input: BytesMut::new(), first: Vec::new(), is_writable: true })
     }
 
-    /// Writes all there is; less if the client takes nothing for as long as the write timeout of the socket. Whether
-    /// there is more to write then.
+    /// Writes all output, or less if the client takes nothing for as long as the write timeout of the socket. Returns
+    /// whether there is more to write.
     fn write(&mut self, transmit: &mut Transmit) -> bool {
         while self.is_writable && transmit.has_remaining() {
             let mut chunks = [IoSlice::new(&[]); 16];
@@ -131,17 +131,18 @@ impl Link {
                 Ok(written) if written > 0 => transmit.advance(written),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return true,
-                // The reader will find out too, but reads first what the client has said before: perhaps DISCONNECT.
+                // The reader will notice as well, but it first reads bytes that the client has sent before, perhaps
+                // DISCONNECT.
                 _ => self.is_writable = false,
             }
         }
         false
     }
 
-    /// Waits until something has come, until the deadline, or until this thread is woken; not at all if there is more to
-    /// write. An error is the end of the connection.
+    /// Waits for input, for the deadline, or until this thread is woken; returns at once if there is more to write. An
+    /// error means the end of the connection.
     fn wait(&mut self, has_more: bool, deadline: Option<Instant>, clock: &StdClock) -> io::Result<()> {
-        // A session that takes no input, because too much waits to be written, is given no more.
+        // A session that takes no input, because too much output waits, is given no more.
         let piece =
             if self.input.len() > 2 * PIECE && has_more { Err(TryRecvError::Empty) } else { self.received.try_recv() };
         match piece {
@@ -161,7 +162,7 @@ impl Link {
         Ok(())
     }
 
-    /// Why a client is not connected: it may speak another protocol.
+    /// The reason why a client was not connected: it may speak another protocol.
     fn explain(&self, why: &str) -> String {
         match OtherProtocol::recognise(&self.first) {
             None => why.into(),
@@ -173,8 +174,8 @@ impl Link {
         }
     }
 
-    /// Closes the connection so that the client can read all that was written: to close a socket with something unread
-    /// in it resets the connection. So this end stops writing, and waits a little for the other end to close.
+    /// Closes the connection so that the client can read everything that was written. Closing a socket with unread
+    /// input resets the connection, so this function stops writing, and waits a short time for the client to close.
     fn close(self, clock: &StdClock) {
         let patience = clock.now() + Duration::from_secs(1);
         let _ = self.socket.shutdown(Shutdown::Write);
@@ -188,9 +189,10 @@ impl Drop for Link {
     }
 }
 
-/// Reads for the calling thread, and wakes it for each piece. The last one is an error: the end is one too.
+/// Reads for the calling thread, and wakes it for each piece. The last piece is an error, also at the end of the
+/// stream.
 ///
-/// Few pieces are held: if they are not taken, the reading stops, and so does the client after a while.
+/// Few pieces are buffered: if they are not taken, the reading stops, and so does the client after a while.
 fn read_in_background(mut socket: TcpStream) -> io::Result<Receiver<io::Result<Vec<u8>>>> {
     let (sender, receiver) = sync_channel(4);
     let owner = thread::current();

@@ -1,23 +1,23 @@
-//! A server for the command line, over TCP and with the standard library alone: it says what time it is, and echoes.
+//! A server for the command line, over TCP and with the standard library alone: it publishes the time, and echoes.
 //!
 //! ```text
 //! cargo run --example std_server -- --listen 127.0.0.1:1883
 //! cargo run --example std_client -- subscribe --filter clock --qos 1
 //! ```
 //!
-//! A client that subscribes to `clock` gets a message there every second. And it gets back what it publishes itself,
-//! where that matches one of its subscriptions; a message with a response topic is answered there as well. It is a
-//! service to one client at a time and no broker: no message goes from one client to another, and none is retained.
-//! Both are told to clients of 5.0; others cannot be told, and their RETAIN flags mean nothing. Wills are only logged.
+//! A client that subscribes to `clock` receives a message there every second. It also receives its own messages if they
+//! match one of its subscriptions, and a response to a message with a response topic. The program serves each client by
+//! itself and is not a broker: no message goes from one client to another, and none is retained. CONNACK announces both
+//! to clients of 5.0; before 5.0 that is not possible, and RETAIN flags are ignored. Wills are only logged.
 //!
-//! Sessions outlive their connections: the clock goes on for them, and what it has said with QoS 1 and 2 is sent when
-//! the client comes back. They do not outlive the program: Ctrl-C and SIGTERM end it, and clients of 5.0 are told so. A
+//! Sessions outlive their connections: the clock continues, and its messages of QoS 1 and 2 are sent when the client
+//! reconnects. They do not outlive the program: Ctrl-C and SIGTERM end it, and clients of 5.0 receive a DISCONNECT. A
 //! second signal ends it at once.
 //!
-//! `connection.rs` and `sessions.rs` are the parts to take to another program: a socket and a session, and where the
-//! session is when there is no socket. What the clients get is in `service.rs`.
+//! `connection.rs` and `sessions.rs` are the parts to copy to another program: a socket and a session, and the storage
+//! of sessions without a socket. The messages for the clients are in `service.rs`.
 
-// The crate itself knows no sockets, threads and clocks. Whoever uses it does.
+// The crate itself uses no sockets, threads and clocks. A program that embeds it does.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod arguments;
@@ -46,7 +46,7 @@ use crate::arguments::Arguments;
 use crate::sessions::Sessions;
 use crate::text::log;
 
-/// How long clients have to take what is still to be written when the program ends.
+/// The time that clients have to read the last bytes when the program ends.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
@@ -60,14 +60,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    // Whoever reads where it listens may send a signal at once.
+    // A program that reads the address may send a signal at once, so the handler is installed first.
     let (sender, first_signal) = channel();
-    let leave = move || sender.send(()).unwrap_or_default(); // the program may be ending by itself
+    let leave = move || sender.send(()).unwrap_or_default(); // the program may be ending already
     signals::on_first_signal(leave).context("signals cannot be handled")?;
     let listener =
         TcpListener::bind(&arguments.listen[..]).with_context(|| format!("cannot listen on {:?}", arguments.listen))?;
     let address = listener.local_addr()?;
-    let _ = writeln!(io::stdout(), "listening on {address}"); // nobody has to read it
+    let _ = writeln!(io::stdout(), "listening on {address}"); // standard output may be closed
 
     let sessions = Arc::new(Sessions::new(arguments));
     let keeper = Arc::clone(&sessions);
@@ -79,13 +79,13 @@ fn run(arguments: Arguments) -> Result<()> {
         loop {
             thread::park()
         }
-    }); // without signals it goes on for ever
+    }); // without signals the program never ends
     log("shutting down");
     sessions.shut_down(FAREWELL);
     Ok(())
 }
 
-/// Accepts connections for ever, and starts a thread for each.
+/// Accepts connections without end, and starts a thread for each.
 fn accept(listener: &TcpListener, sessions: &Arc<Sessions>) {
     for socket in listener.incoming() {
         let sessions = Arc::clone(sessions);
@@ -97,7 +97,7 @@ fn accept(listener: &TcpListener, sessions: &Arc<Sessions>) {
             })
         });
         if let Err(error) = started {
-            // Too many sockets or threads: that passes, and until then there is no use in trying again at once.
+            // Too many sockets or threads: that is temporary, and an immediate retry would fail as well.
             log(format_args!("no connection: {error}"));
             thread::sleep(Duration::from_millis(100));
         }

@@ -1,4 +1,4 @@
-//! What a client gets: the time, and its own messages.
+//! The messages for a client: the time, and its own messages.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -7,64 +7,66 @@ use std::time::Duration;
 use mqtt_sansio::codec::{
     List, PublishProperties, SubAckReasonCode, Subscription, SubscriptionIdentifier, UnsubAckReasonCode,
 };
-use mqtt_sansio::server::{Action, Outcome, ServerSession, SubscribeRequest, UnsubscribeRequest, Will};
-use mqtt_sansio::{CommandError, Instant, Message, QoS, ReceivedMessage, TopicFilter, TopicName, Version};
+use mqtt_sansio::server::{Action, AnswerError, ServerSession, SubscribeRequest, UnsubscribeRequest};
+use mqtt_sansio::{
+    Instant, Message, Outcome, PublishError, QoS, ReceivedMessage, TopicFilter, TopicName, Version, Will,
+};
 
 use crate::arguments::Arguments;
 use crate::text::{log, printable};
 
-/// Where the clock can be subscribed to.
+/// The topic of the clock.
 const CLOCK: &str = "clock";
 
-/// More than a client of this service can make use of.
+/// More than a client of this service can use.
 const MOST_SUBSCRIPTIONS: usize = 100;
 
-/// A session, and what this service knows of its client. With and without a connection.
+/// A session and the service's data about its client, with or without a connection.
 pub(crate) struct Client {
     pub(crate) session: ServerSession,
     pub(crate) wishes: Wishes,
 }
 
-/// What a client has asked for. It belongs to the session, and ends with it.
+/// The subscriptions of a client. They belong to the session and end with it.
 #[derive(Default)]
 pub(crate) struct Wishes {
     subscriptions: BTreeMap<String, Granted>,
-    /// How many messages of the clock there have been.
+    /// The number of messages of the clock.
     ticks: u64,
-    /// When the next one is due; never if the client has not subscribed to it.
+    /// When the next one is due; `None` if the client has not subscribed to it.
     next_tick: Option<Instant>,
 }
 
-/// A subscription.
+/// A granted subscription.
 struct Granted {
     qos: QoS,
     no_local: bool,
     identifier: Option<SubscriptionIdentifier>,
 }
 
-/// What has become of a client, or of its connection.
+/// The state of a client or of its connection.
 pub(crate) enum State {
-    /// It goes on.
+    /// The session continues.
     Open,
     /// The connection is to be closed.
     Closed(String),
-    /// The session is at its end.
+    /// The session has expired.
     Expired,
 }
 
 impl Client {
-    /// When [`advance`](Self::advance) has to be called at the latest.
+    /// Returns when [`advance`](Self::advance) must be called at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         [self.session.deadline(), self.wishes.next_tick].into_iter().flatten().min()
     }
 
-    /// Does what is due, and what the session says about the input. Without a connection there is none.
+    /// Runs the timers, and handles the actions of the session on the input. Without a connection there is no input.
     pub(crate) fn advance(
         &mut self,
         now: Instant,
         input: &mut &[u8],
         arguments: &Arguments,
-    ) -> Result<State, CommandError> {
+    ) -> Result<State, AnswerError> {
         self.tick(now, arguments.tick);
         while let Some(action) = self.session.poll(now, input) {
             match action {
@@ -77,13 +79,13 @@ impl Client {
                 Action::Will(will) => self.log_will(&will, arguments.log_wills),
                 Action::Close(why) => return Ok(State::Closed(why.to_string())),
                 Action::Expired => return Ok(State::Expired),
-                _ => {} // AUTH does not come from a client without an authentication method
+                _ => {} // no AUTH without an authentication method
             }
         }
         Ok(State::Open)
     }
 
-    fn subscribe(&mut self, now: Instant, request: &SubscribeRequest<'_>, tick: Duration) -> Result<(), CommandError> {
+    fn subscribe(&mut self, now: Instant, request: &SubscribeRequest<'_>, tick: Duration) -> Result<(), AnswerError> {
         let identifier = request.properties.subscription_identifier;
         let codes: Vec<_> = request.subscriptions.iter().map(|it| self.grant(&it, identifier)).collect();
         if self.wishes.next_tick.is_none() && self.wishes.has_clock() {
@@ -97,15 +99,15 @@ impl Client {
         if self.wishes.subscriptions.len() >= MOST_SUBSCRIPTIONS && !self.wishes.subscriptions.contains_key(filter) {
             return match self.session.version() {
                 Version::V5 => SubAckReasonCode::QuotaExceeded,
-                Version::V31 | Version::V311 => SubAckReasonCode::UnspecifiedError, // they know no other one
+                Version::V31 | Version::V311 => SubAckReasonCode::UnspecifiedError, // the only code that they have
             };
         }
         let granted = Granted { qos: asked.qos, no_local: asked.no_local, identifier };
-        self.wishes.subscriptions.insert(filter.into(), granted); // in place of an older one [MQTT-3.8.4-3]
+        self.wishes.subscriptions.insert(filter.into(), granted); // replaces an older one [MQTT-3.8.4-3]
         asked.qos.into()
     }
 
-    fn unsubscribe(&mut self, now: Instant, request: &UnsubscribeRequest<'_>) -> Result<(), CommandError> {
+    fn unsubscribe(&mut self, now: Instant, request: &UnsubscribeRequest<'_>) -> Result<(), AnswerError> {
         let remove = |filter: TopicFilter<'_>| match self.wishes.subscriptions.remove(filter.as_str()) {
             Some(_) => UnsubAckReasonCode::Success,
             None => UnsubAckReasonCode::NoSubscriptionExisted,
@@ -115,8 +117,8 @@ impl Client {
         self.session.unsuback(now, request.id, &codes)
     }
 
-    /// The clock. A client that is away too long, or reads too little, misses what cannot be kept: it sees that by the
-    /// numbers.
+    /// Publishes the time. A client that is away too long, or reads too little, misses messages that cannot be stored,
+    /// which it can see by their numbers.
     fn tick(&mut self, now: Instant, interval: Duration) {
         let Some(due) = self.wishes.next_tick.filter(|&due| due <= now) else { return };
         let next = due + interval;
@@ -128,7 +130,7 @@ impl Client {
         }
     }
 
-    /// Gives a client back what it has published, and a response if it expects one.
+    /// Sends a client its own message, and a response if it expects one.
     fn echo(&mut self, now: Instant, message: &ReceivedMessage<'_>) {
         let ReceivedMessage { topic, payload, qos, properties, .. } = message;
         self.deliver(now, topic.name(), payload, *qos, *properties, true);
@@ -156,16 +158,16 @@ impl Client {
         let subscription_identifiers = List::from(&identifiers);
         let properties = PublishProperties { subscription_identifiers, ..properties };
         match self.session.publish(now, &Message::new(&topic, payload).qos(qos.min(granted)).properties(properties)) {
-            Ok(_) | Err(CommandError::NotConnected) => {} // what is of QoS 0 does not wait for a connection
+            Ok(_) | Err(PublishError::NotConnected) => {} // a message of QoS 0 does not wait for a connection
             Err(error) => log(format_args!("{}: {topic}: {error}", self.session.client_id())),
         }
     }
 
-    /// There is nobody else who could be told.
+    /// Logs a will, because there is no other client to send it to.
     fn log_will(&self, will: &Will, on_stdout: bool) {
         let (client, payload) = (self.session.client_id(), will.payload.escape_ascii());
         if on_stdout {
-            // If nobody reads that any more, the service goes on without.
+            // If standard output is closed, the service continues without.
             let (client, topic) = (printable(client.as_bytes()), printable(will.topic.as_bytes()));
             let _ = writeln!(io::stdout(), "{client}\t{topic}\t{}\t{payload}", will.qos);
         } else {

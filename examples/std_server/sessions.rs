@@ -1,4 +1,4 @@
-//! Where the sessions are: each with a connection, or kept for its client to come back.
+//! The sessions: each with a connection, or stored until its client reconnects.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -8,9 +8,9 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use anyhow::Result;
-use mqtt_sansio::StdClock;
 use mqtt_sansio::codec::Connect;
 use mqtt_sansio::server::{Accept, Acceptor, ServerConfig};
+use mqtt_sansio::{SessionExpiry, StdClock};
 
 use crate::arguments::Arguments;
 use crate::service::{Client, State};
@@ -21,11 +21,11 @@ pub(crate) struct Sessions {
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) clock: StdClock,
     places: Mutex<HashMap<String, Place>>,
-    /// Wakes those who wait for a session, and the keeper.
+    /// Wakes the threads that wait for a session, and the keeper.
     changed: Condvar,
-    /// The threads that have a connection, each under a number of its own.
+    /// The threads with a connection, each under its number.
     visitors: Mutex<Visitors>,
-    /// Wakes whoever waits for the last of them.
+    /// Wakes the thread that waits for the last of them.
     left: Condvar,
     is_shutting_down: AtomicBool,
 }
@@ -49,7 +49,7 @@ impl Drop for Visit<'_> {
     }
 }
 
-/// Where a session is.
+/// The state of a session.
 enum Place {
     Connected(Arc<Owner>),
     Kept(Box<Client>),
@@ -61,7 +61,7 @@ struct Owner {
     has_to_leave: AtomicBool,
 }
 
-/// The right to a session. Whoever drops it gives the session up.
+/// The right to use a session, given up on drop.
 pub(crate) struct Seat<'s> {
     sessions: &'s Sessions,
     client_id: String,
@@ -73,7 +73,7 @@ impl Sessions {
         let config = ServerConfig {
             retain_available: false,
             shared_subscription_available: false,
-            max_session_expiry_interval: 24 * 60 * 60,
+            max_session_expiry_interval: SessionExpiry::after(24 * 60 * 60),
             ..ServerConfig::default()
         };
         Self {
@@ -92,7 +92,7 @@ impl Sessions {
         self.visitors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the calling thread has a connection, until the visit is dropped.
+    /// Records that the calling thread has a connection, until the visit is dropped.
     pub(crate) fn visit(&self) -> Visit<'_> {
         let mut visitors = self.visitors();
         let number = visitors.next;
@@ -101,12 +101,12 @@ impl Sessions {
         Visit { sessions: self, number }
     }
 
-    /// Whether the program is about to end. Each thread with a connection is woken when that begins.
+    /// Returns whether the program is about to end. Each thread with a connection is woken when that begins.
     pub(crate) fn is_shutting_down(&self) -> bool {
         self.is_shutting_down.load(Ordering::Acquire)
     }
 
-    /// Ends all connections, and waits until they are closed, but no longer than this.
+    /// Closes all connections, and waits until they are closed, but no longer than `patience`.
     pub(crate) fn shut_down(&self, patience: Duration) {
         let end = self.clock.now() + patience;
         let mut visitors = self.visitors();
@@ -122,11 +122,12 @@ impl Sessions {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Accepts a client into its session: the one that is kept, that of another connection, or a new one.
+    /// Accepts a client into its session: the stored one, that of another connection, or a new one.
     pub(crate) fn accept(&self, acceptor: &mut Acceptor, connect: &Connect<'_>) -> Result<(Seat<'_>, Client)> {
         let (client_id, assigned_client_id) = match connect.client_identifier.as_str() {
             "" => {
-                // The random number of the standard library: nobody else can guess the name, and so take the session.
+                // The number is random, so that no other client can guess the client identifier and take the session
+                // over.
                 let assigned = format!("auto-{:016x}", RandomState::new().build_hasher().finish());
                 (assigned.clone(), Some(assigned))
             }
@@ -134,7 +135,7 @@ impl Sessions {
         };
         let (seat, kept) = self.claim(client_id);
         let (session, wishes) = kept.map(|kept| (kept.session, kept.wishes)).unzip();
-        let wishes = wishes.filter(|_| !connect.clean_start); // what else is left of the session then, `accept` ends
+        let wishes = wishes.filter(|_| !connect.clean_start); // `accept` ends the rest of the session then
         let what = if wishes.is_some() { "resumed" } else { "new" };
         let wishes = wishes.unwrap_or_default();
         match acceptor.accept(self.clock.now(), session, Accept { assigned_client_id, ..Accept::default() }) {
@@ -143,7 +144,8 @@ impl Sessions {
                 Ok((seat, Client { session, wishes }))
             }
             Err(refused) => {
-                // A client that has no room for our CONNACK, for one. What was kept for it is kept on.
+                // For example a client whose Maximum Packet Size is below the size of CONNACK. The stored session
+                // remains stored.
                 if let Some(session) = refused.session {
                     seat.leave(Client { session: *session, wishes });
                 }
@@ -152,8 +154,7 @@ impl Sessions {
         }
     }
 
-    /// Takes the place of this client, and what was kept there. If another connection has the session, it has to leave
-    /// first.
+    /// Takes the session of this client. If another connection has it, that one must leave first.
     fn claim(&self, client_id: String) -> (Seat<'_>, Option<Client>) {
         let owner = Arc::new(Owner { thread: thread::current(), has_to_leave: AtomicBool::new(false) });
         let mut places = self.places();
@@ -169,7 +170,7 @@ impl Sessions {
         (Seat { sessions: self, client_id, owner }, kept)
     }
 
-    /// Does what is due in a session without a connection. Whether it goes on.
+    /// Runs the timers of a session without a connection. Returns whether it continues.
     fn look_after(&self, client: &mut Client) -> bool {
         let goes_on = matches!(client.advance(self.clock.now(), &mut &[][..], &self.arguments), Ok(State::Open));
         if !goes_on {
@@ -178,7 +179,7 @@ impl Sessions {
         goes_on
     }
 
-    /// Looks after the sessions that have no connection, for ever.
+    /// Runs the timers of sessions without a connection, without end.
     pub(crate) fn keep(&self) {
         let mut places = self.places();
         loop {
@@ -205,17 +206,17 @@ impl Seat<'_> {
         &self.client_id
     }
 
-    /// Whether another connection wants the session. Whoever asks for it wakes this thread.
+    /// Returns whether another connection wants the session. The thread that asks for it wakes this one.
     pub(crate) fn has_to_leave(&self) -> bool {
         self.owner.has_to_leave.load(Ordering::Acquire)
     }
 
-    /// The connection is gone: the session waits for the next one, if it does not end with this one.
+    /// The connection has ended: the session is stored for the next one, unless it ends with this one.
     pub(crate) fn leave(self, mut client: Client) {
         client.session.closed(self.sessions.clock.now());
         if self.sessions.look_after(&mut client) {
             self.sessions.places().insert(self.client_id.clone(), Place::Kept(client.into()));
-        } // and else dropping the seat frees the place
+        } // otherwise dropping the seat removes the session
     }
 }
 

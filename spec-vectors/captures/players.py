@@ -1,4 +1,4 @@
-"""The paho-mqtt client as a player of scenarios, and short names for what it needs."""
+"""The paho-mqtt client as a player of scenarios, and short names for its types."""
 
 import paho.mqtt
 import paho.mqtt.client as mqtt
@@ -31,7 +31,7 @@ def reason(code):
 
 
 class Paho:
-    """A paho client that is connected; its methods wait for the answer, which they see in the recording."""
+    """A connected paho client. Its methods wait for the answer to appear in the recording."""
 
     def __init__(
         self,
@@ -107,6 +107,6 @@ class Paho:
         return self
 
     def stop(self):
-        """For a client that would otherwise connect again."""
+        """Stops a client that would otherwise connect again."""
         self.client.disconnect()
         self.client.loop_stop()

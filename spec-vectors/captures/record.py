@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Records the captures anew, or with --check compares index.json with the files. README.md says more."""
+"""Records the captures anew, or with --check compares index.json with the files. See README.md."""
 
 import importlib.util
 import json
@@ -56,7 +56,7 @@ def record():
 
 
 def check():
-    """What is wrong with the recordings: a list of sentences."""
+    """Returns the errors in the recordings, as a list of sentences."""
     index = json.loads(INDEX.read_text(encoding="utf-8"))
     wrong, expected, total = [], set(), 0
     for entry in index:

@@ -1,4 +1,4 @@
-"""The recorder: a broker, a port for each conversation, and the clients that talk through it."""
+"""The recorder: a broker, a port for each conversation, and the clients that connect through it."""
 
 import getpass
 import os
@@ -23,7 +23,7 @@ PROTOCOL_OPTION = {"3.1": "mqttv31", "3.1.1": "mqttv311", "5.0": "mqttv5"}
 
 
 def frames(data):
-    """The frames of a stream: (name of the type, start, end); the end of an unfinished frame is None."""
+    """Yields the frames of a stream: (name of the type, start, end). The end of an incomplete frame is None."""
     found, start = [], 0
     while start < len(data):
         length, at = 0, start + 1
@@ -41,7 +41,7 @@ def frames(data):
 
 
 def describe(data):
-    """What index.json says about one direction."""
+    """Returns the entry of index.json for one direction."""
     found = frames(data)
     entry = {"bytes": len(data), "packets": [kind for kind, _, end in found if end is not None]}
     if found and found[-1][2] is None:
@@ -50,7 +50,7 @@ def describe(data):
 
 
 def program_version(program):
-    """The version of a program of mosquitto, from its help text."""
+    """Returns the version of a mosquitto program, from its help text."""
     option = "-h" if program == "mosquitto" else "--help"
     shown = subprocess.run([program, option], capture_output=True, text=True).stdout
     return re.search(r"version (\S+)", shown).group(1).rstrip(".")
@@ -106,7 +106,7 @@ class Conversation:
                     self.cut()
                     return
             sink.shutdown(socket.SHUT_WR)
-        except OSError:  # the other end is gone
+        except OSError:  # the peer has closed
             self.cut()
         finally:
             self.ended[side].set()
@@ -125,7 +125,7 @@ class Conversation:
                 pass
 
     def wait_for(self, kind, count=1, side="server"):
-        """Waits until `side` has sent so many packets of a type."""
+        """Waits until `side` has sent this many packets of a type."""
         deadline = time.monotonic() + PATIENCE
         while describe(self.data[side])["packets"].count(kind) < count:
             if time.monotonic() > deadline:
@@ -158,7 +158,7 @@ class Conversation:
         return self.stop()
 
     def stop_when(self, kind):
-        """Ends the program once the server has sent a packet of this type, in case it does not end itself."""
+        """Ends the program once the server has sent a packet of this type, in case it does not exit."""
         self.wait_for(kind)
         try:
             self.process.wait(1)
@@ -168,7 +168,7 @@ class Conversation:
 
 
 class Broker:
-    """A mosquitto on a free port, with its files in a directory that goes away with it."""
+    """A mosquitto on a free port, with its files in a temporary directory."""
 
     def __init__(self, config="", files=None):
         self.directory = tempfile.mkdtemp(prefix="captures-")
@@ -209,7 +209,7 @@ class Broker:
 
 
 class Play:
-    """The stage of one scenario: its broker, and the conversations that it has so far."""
+    """One scenario while it is played: its broker, and its conversations so far."""
 
     def __init__(self, versions, config="", files=None, broker=None):
         self.versions = versions
@@ -232,7 +232,7 @@ class Play:
         return talk
 
     def reconnected(self, talk, label, what, reconnects=False):
-        """The next connection of the same client to the same port."""
+        """Returns the next connection of the same client to the same port."""
         facts = talk.facts
         again = self.open(
             facts["program"], facts["version"], label, what, reconnects=reconnects, listener=talk.listener
@@ -256,15 +256,15 @@ class Play:
         return talk
 
     def publish(self, version, label, what, options, **how):
-        """mosquitto_pub, from beginning to end."""
+        """Runs mosquitto_pub from beginning to end."""
         return self.start("mosquitto_pub", version, label, what, options, **how).finish()
 
     def subscriber(self, version, label, what, options, acks=1, **how):
-        """mosquitto_sub, until its subscriptions are acknowledged."""
+        """Starts mosquitto_sub and waits until its subscriptions are acknowledged."""
         return self.start("mosquitto_sub", version, label, what, options, **how).wait_for("SUBACK", acks)
 
     def handmade(self, version, label, what, *packets, refuse=None):
-        """Bytes that no client writes, for the sake of the answer."""
+        """Sends bytes that no client writes, to record the answer."""
         talk = self.open("handmade", version, label, what, refuse=refuse)
         with socket.create_connection((HOST, talk.port)) as client:
             client.settimeout(PATIENCE)

@@ -1,4 +1,4 @@
-"""The scenarios. Each is played with a broker of its own; client identifiers and payloads are always the same."""
+"""The scenarios. Each is played with a broker of its own; client identifiers and payloads are fixed."""
 
 import base64
 import glob
@@ -26,7 +26,7 @@ def scenario(versions, config="", files=None):
 
 
 def play_all():
-    """Plays everything; the conversations, without those that are marked as a means only."""
+    """Plays all scenarios and returns the conversations, without auxiliary ones."""
     versions = {program: program_version(program) for program in PROGRAMS}
     versions[players.PROGRAM] = players.VERSION
     versions["mosquitto bridge"] = versions["mosquitto"]
@@ -47,18 +47,18 @@ def play_all():
 
 
 def text(size):
-    """A payload of that many bytes that is the same each time."""
+    """Returns a payload of this size that is the same each time."""
     line = "".join(f"line {number:05d} of a long report\n" for number in range(size // 28 + 1))
     return line[:size]
 
 
 def filters(version, *pairs):
-    """The argument of a subscription to several filters, which in 5.0 takes options."""
+    """Returns the argument of a subscription to several filters, with options in 5.0."""
     return [(name, options(qos) if version == "5.0" else qos) for name, qos in pairs]
 
 
 def password(secret):
-    """Salt and hash in the way of mosquitto: PBKDF2 with SHA-512, 101 rounds, base64."""
+    """Returns salt and hash in mosquitto's format: PBKDF2 with SHA-512, 101 rounds, base64."""
     salt = b"twelve bytes"
     made = hashlib.pbkdf2_hmac("sha512", secret.encode(), salt, 101)
     return base64.b64encode(salt).decode(), base64.b64encode(made).decode()
@@ -269,7 +269,7 @@ def will_on_request(play, version):
     watcher.finish()
 
 
-# --- sessions, replays, takeovers, pings ---
+# --- sessions, retransmission, takeover, pings ---
 
 
 @scenario(ALL)
@@ -290,7 +290,7 @@ def session(play, version):
     ).finish()
 
 
-# What is cut off, by whom: the packet that never arrives, QoS, and what is seen in the next connection.
+# The packet that never arrives and its direction, the QoS, and the expected packets of the next connection.
 LOST = [
     ("puback-lost", "PUBACK", 1, "the PUBLISH again, with DUP 1"),
     ("pubrec-lost", "PUBREC", 2, "the PUBLISH again, with DUP 1"),
@@ -328,7 +328,7 @@ def replay_by_client(play, version):
             play, version, f"publish-{label}", f"The connection is cut before the {packet} of the server arrives.",
             client_id=label, clean=False, connect=connect, cut=("server", packet, 0), reconnects=True,
         )
-        if version == "5.0":  # the next connection shall resume the session
+        if version == "5.0":  # the next connection resumes the session
             first.client._clean_start = False
         first.client.publish("jobs/done", f"done at QoS {qos}", qos)
         first.talk.finish()
@@ -541,7 +541,7 @@ def access(kind, topic, allow):
 
 
 def security():
-    """Everybody may do everything, except with topics under secret/; the user guest can be shut out by command."""
+    """Allows everything except topics under secret/. The user guest can be locked out by command."""
     kinds = ("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe")
     salt, made = password("guest")
     rules = [access("publishClientSend", "secret/#", False), access("subscribePattern", "secret/#", False)]
@@ -621,7 +621,7 @@ def broken_rules(play, version):
 # --- paho-mqtt ---
 
 
-# A message to itself, and how it gets there: topic, payload, QoS, RETAIN, the acknowledgement that the client sends.
+# Messages to the client itself: topic, payload, QoS, RETAIN, and the acknowledgement that the client sends.
 TOUR = [
     ("a/0", "nothing is sure", 0, False, None),
     ("a/1", b"\x00\x01\xfe\xff", 1, False, "PUBACK"),
@@ -689,7 +689,7 @@ def paho_session(play, version):
 
 @scenario(OLD_AND_NEW)
 def paho_lengths(play, version):
-    """The remaining lengths at which the length takes a byte more."""
+    """Messages at the remaining lengths whose encoding takes one byte more."""
     extra = 3 + (1 if version == "5.0" else 0)
     client = Paho(
         play, version, "remaining-lengths", "Publishes at the remaining lengths 127, 128, 16383 and 16384.",
@@ -745,7 +745,7 @@ def paho_properties(play, version):
     reader.unsubscribe(["p/+", "p/#"]).disconnect()
 
 
-# --- a server as the client of another ---
+# --- a server as the client of another server ---
 
 
 @scenario(OLD_AND_NEW)

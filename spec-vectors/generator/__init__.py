@@ -1,1 +1,1 @@
-"""Writes the test vectors. One file for each subject; `generate.py` beside this folder is the entry."""
+"""Writes the test vectors. One file for each subject; the entry point is `generate.py` beside this folder."""

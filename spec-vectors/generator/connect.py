@@ -11,7 +11,7 @@ TAG = {"3.1": "v31", "3.1.1": "v311", "5.0": "v5"}
 
 
 def start(version, flags, keep_alive=60, properties=None):
-    """Everything before the client identifier."""
+    """Returns the fields before the client identifier."""
     out = [text("protocol_name", NAME[version]), u8("protocol_version", LEVEL[version]),
            u8("connect_flags", flags, f"connect flags {flags:08b}"), u16("keep_alive", keep_alive)]
     if version == "5.0":
@@ -127,7 +127,7 @@ def accepts(v):
 
 
 def unused_flags(flags, pick):
-    """Flags that 3.1 ignores, and that later versions have rules for."""
+    """Flags that 3.1 ignores and for which later versions have rules."""
     flags("reserved-flag", 0x03, "MQTT-3.1.2-3", shows=["MQTT-3.1.4-1", *pick([], ["section 3.1.2.3"])])
     for qos, bits in ((1, 0x0A), (2, 0x12)):
         flags(f"will-qos{qos}-without-will", bits, pick("MQTT-3.1.2-13", "MQTT-3.1.2-11"), shows=["MQTT-3.1.2-11"])
@@ -170,7 +170,7 @@ def rejects(v):
         surplus("trailing-byte-after-password", 0xC2, text("user_name", "u"), binary("password", b"p"),
                 raw("00", "a byte too many", "extra"), at="extra")
 
-        # Fields that are not there at all.
+        # Missing fields.
         reject("no-payload", frame(0x10, start(version, 0x02)), malformed("MQTT-3.1.3-3", "client_identifier", "end"),
                ["MQTT-3.1.4-1"])
         if five:
@@ -188,7 +188,7 @@ def rejects(v):
             reject("no-password", frame(0x10, start(version, 0xC2), text("client_identifier", "a"), text("user_name", "u")),
                    malformed(pick("MQTT-3.1.2-21", "MQTT-3.1.2-19"), "password", "end"))
 
-        # Fields that end too early, inside a complete packet.
+        # Fields that are cut short inside a complete packet.
         whole = flat(encode(version, value(version, client_identifier="cl", will=will(topic="wt", payload="0102"),
                                            user_name="us", password="0304")))[2:]
         names = {"protocol_name": "protocol_name.data", "keep_alive": "keep_alive",
@@ -237,7 +237,7 @@ def rejects(v):
                      text("will_topic", ""), binary("will_payload", b"by")),
                malformed(EMPTY_TOPIC, "will_topic", "will_topic", 0x90))
 
-    # Names and levels.
+    # Protocol names and levels.
     for version, level in (("3.1.1", 4), ("5.0", 5)):
         for tag, name in (("lower-case", "mqtt"), ("longer", "MQTTX"), ("shorter", "MQT"), ("empty", ""), ("other", "HTTP"),
                           ("space", "MQTT "), ("lower-case-old", "mqisdp")):
@@ -270,7 +270,7 @@ def rejects(v):
                  frame(0x10, start("3.1", flags), text("client_identifier", "")),
                  refused("MQTT-3.1.3-7", "client_identifier", "client_identifier", 0x85))
 
-    # Of 5.0 only.
+    # 5.0 only.
     v.reject("connect-v5-authentication-data-without-method", V5, TO_SERVER,
              frame(0x10, start("5.0", 2, properties=block(one_property("authentication_data", "01"))),
                    text("client_identifier", "a")),

@@ -1,4 +1,4 @@
-"""From the value of a packet to the fields of its shortest form."""
+"""Turns the value of a packet into the fields of its shortest form."""
 
 from .table import BY_NAME, PROPERTIES
 from .wire import TYPES, binary, flat, frame, pair, raw, size, text, u8, u16, u32, varint
@@ -7,7 +7,7 @@ LEVELS = {"3.1": 3, "3.1.1": 4, "5.0": 5}
 
 
 def one_property(name, value):
-    """The identifier (mark `<name>.id`) and the value (mark `<name>`) of a property."""
+    """Returns the identifier (mark `<name>.id`) and the value (mark `<name>`) of a property."""
     prop = BY_NAME[name]
     head = raw(f"{prop.id:02x}", f"property {prop.id}, {name.replace('_', ' ')}", name + ".id")
     if prop.type == "pair":
@@ -19,13 +19,13 @@ def one_property(name, value):
 
 
 def block(*properties, name="property_length", length=None):
-    """A property length and the properties. `length` puts another length there."""
+    """Returns a property length and the properties. `length` replaces the property length."""
     body = flat(properties)
     return varint(name, size(body) if length is None else length) + body
 
 
 def property_list(values):
-    """The properties of a packet's value, in ascending order of identifier."""
+    """Returns the properties of a packet's value, in ascending order of identifier."""
     out = []
     for prop in PROPERTIES:
         if prop.name == "user_property":

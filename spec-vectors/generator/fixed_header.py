@@ -1,4 +1,4 @@
-"""The first byte, the remaining length, packets that come in pieces or from the wrong side."""
+"""The first byte, the remaining length, incomplete packets, and packets from the wrong sender."""
 
 from .encode import encode
 from .vectors import *
@@ -13,7 +13,7 @@ VERSIONS = {"v31": "3.1", "v311": "3.1.1", "v5": "5.0"}
 
 
 def sample(kind, version):
-    """A small packet of each type, and who sends it."""
+    """Returns a small packet of each type, and its sender."""
     if kind == "CONNECT":
         return connect_value(version), TO_SERVER
     if kind == "CONNACK":
@@ -40,7 +40,7 @@ def sample(kind, version):
 
 
 def flags(v):
-    """Every value of the flags of every packet but PUBLISH, which has a table of its own."""
+    """Every value of the flags of every packet except PUBLISH, which has a table of its own."""
     for kind in TYPES:
         if kind == "PUBLISH":
             continue
@@ -48,7 +48,7 @@ def flags(v):
             expected = FIRST.get(kind, 0)
             for tag, version in VERSIONS.items():
                 versions = [version]
-                # 3.1 uses QoS 1 and DUP in three packets, and no other flag but in PUBLISH.
+                # 3.1 uses QoS 1 and DUP in three packets, and no flags in others except PUBLISH.
                 unused = version == "3.1" and (kind not in FIRST or nibble & 0b0110 == 0b0010)
                 if kind == "AUTH" and version != "5.0":
                     continue
@@ -131,7 +131,7 @@ def pieces(v):
     for hexadecimal in ("3080", "3080ff", "30ffffff"):
         v.add(f"incomplete-remaining-length-{hexadecimal}", ALL, EITHER,
               [first_byte(0x30), raw(hexadecimal[2:], "a remaining length that is not finished")], incomplete(1))
-    # The first byte says enough.
+    # The first byte alone is invalid.
     alone = "and nothing else yet"
     for hexadecimal, versions, expect in (
             ("36", ALL, malformed("MQTT-3.3.1-4", "flags", 0)), ("38", ALL, malformed("MQTT-3.3.1-2", "flags", 0)),
@@ -141,7 +141,7 @@ def pieces(v):
                  expect)
         v.reject(f"first-byte-{hexadecimal}-and-half-a-length", versions, EITHER,
                  [raw(hexadecimal, "a first byte that is wrong"), raw("80", "half of a remaining length")], expect)
-    # The flags of a CONNECT are right or wrong by the version that it names, whatever the decoder is told.
+    # The flags of a CONNECT are valid or invalid by the version in the packet, whatever version the decoder is given.
     v.add("first-byte-11-alone", ALL, TO_SERVER, raw("11", "CONNECT, flags 0001, " + alone), incomplete(1))
     v.add("first-byte-41-alone-v31", V31, EITHER, raw("41", "PUBACK with RETAIN, which 3.1 does not use, " + alone),
           incomplete(1))

@@ -15,7 +15,7 @@ def options(bits):
     return u8("subscription_options", bits, f"subscription options {bits:08b}")
 
 
-# name, filter, offset of the fault, clause of 3.1.1 and of 5.0
+# name, filter, offset of the error, clause of 3.1.1 and of 5.0
 BAD_FILTERS = [
     ("hash-then-level", "#/a", 0, "MQTT-4.7.1-2", "MQTT-4.7.1-1"),
     ("hash-in-the-middle", "a/#/b", 2, "MQTT-4.7.1-2", "MQTT-4.7.1-1"),
@@ -58,7 +58,7 @@ GOOD_SHARES = [
 
 
 def filters(v, tag, first, options_byte):
-    """What SUBSCRIBE and UNSUBSCRIBE ask of a filter."""
+    """The rules for filters in SUBSCRIBE and UNSUBSCRIBE."""
     def packet(topic_filter, properties):
         return frame(first, identifier(), properties, text("topic_filter", topic_filter), options_byte)
 
@@ -149,7 +149,7 @@ def subscribe():
                  frame(0x82, identifier(), properties, text("topic_filter", "a"), options(0), text("topic_filter", "b")),
                  malformed(LENGTH, "subscription_options", "end"))
 
-    # Options in 3.1 and 3.1.1: two bits of QoS. The others are not used in 3.1, and reserved in 3.1.1.
+    # Options in 3.1 and 3.1.1: two bits of QoS. The others are unused in 3.1, and reserved in 3.1.1.
     def with_options(bits, *properties):
         return frame(0x82, identifier(), *properties, text("topic_filter", "a/b"), options(bits))
 
@@ -169,7 +169,7 @@ def subscribe():
              frame(0x82, identifier(), text("topic_filter", "a"), options(1), text("topic_filter", "b"), options(3)),
              malformed("MQTT-3.8.3-4", "subscription_options", ("subscription_options", 0, 1)))
 
-    # Options in 5.0: every value of the byte that is legal, and every kind that is not.
+    # Options in 5.0: every valid value of the byte, and every kind of invalid value.
     for bits in range(64):
         qos, no_local, as_published, handling = bits & 3, bool(bits & 4), bool(bits & 8), bits >> 4
         if qos == 3 and handling == 3:

@@ -1,10 +1,10 @@
-"""JSON that people can read: one line for each field of a packet."""
+"""Readable JSON: one line for each field of a packet."""
 
 import json
 
 
 def line(value):
-    """A value on one line, with spaces inside the braces."""
+    """Formats a value on one line, with spaces inside the braces."""
     if isinstance(value, dict):
         if not value:
             return "{}"
@@ -38,5 +38,5 @@ def rows(values, indent="  "):
 
 
 def tables(value):
-    """An object whose members are lists of rows."""
+    """Formats an object whose members are lists of rows."""
     return "{\n" + ",\n".join(f'  {line(k)}: {rows(v, "    ")}' for k, v in value.items()) + "\n}\n"

@@ -1,4 +1,4 @@
-"""Properties: each of them in every place, twice, cut short, and at its limits."""
+"""Properties: each of them in every packet, repeated, cut short, and at its limits."""
 
 from .encode import block, one_property
 from .table import ACKS, BY_NAME, LISTS, PLACES, TRUE_FALSE, may_repeat
@@ -10,7 +10,7 @@ from .wire import TYPES, binary, flat, frame, raw, size, text, u8, u16, varint
 
 SAMPLE = {"flag": 1, "u16": 10, "u32": 60, "varint": 300, "text": "x", "binary": "00ff", "pair": ["k", "v"]}
 
-# The section that says which values a property may have.
+# The section with the permitted values of a property.
 VALUE_CLAUSE = {
     ("receive_maximum", "CONNECT"): "section 3.1.2.11.3", ("receive_maximum", "CONNACK"): "section 3.2.2.3.3",
     ("maximum_packet_size", "CONNECT"): "section 3.1.2.11.4", ("maximum_packet_size", "CONNACK"): "section 3.2.2.3.6",
@@ -31,7 +31,7 @@ def place_tag(place):
 
 
 def direction_of(prop, place):
-    """Who may send the property in this place."""
+    """Returns the direction in which the property may be sent in this packet."""
     if place in ("CONNECT", "WILL", "SUBSCRIBE", "UNSUBSCRIBE"):
         return TO_SERVER
     if place in ("CONNACK", *LISTS):
@@ -50,7 +50,7 @@ def length_name(place):
 
 
 def parts(place, properties):
-    """The packet around a property block: what is before it and what is after it."""
+    """Returns the packet around a property block: the parts before and after it."""
     start = [text("protocol_name", "MQTT"), u8("protocol_version", 5)]
     identifier = u16("packet_identifier", 10)
     if place == "CONNECT":
@@ -78,13 +78,13 @@ def parts(place, properties):
 
 
 def packet_with(place, properties):
-    """A packet with this property block (with its length) in this place, and otherwise as it ought to be."""
+    """Returns a packet with this property block (with its length), and otherwise valid."""
     first, before, after = parts(place, properties)
     return frame(first, before, properties, after)
 
 
 def companions(prop, place):
-    """The method that authentication data, and every AUTH, comes with."""
+    """Returns the authentication method that authentication data, and every AUTH, requires."""
     if prop and prop.name == "authentication_method":
         return []
     if place == "AUTH" or (prop and prop.name == "authentication_data" and place in prop.places):
@@ -93,7 +93,7 @@ def companions(prop, place):
 
 
 def value_with(place, properties):
-    """The value of that packet."""
+    """Returns the value of that packet."""
     properties = dict(properties)
     if "user_property" in properties:
         properties["user_properties"] = [properties.pop("user_property")]
@@ -131,7 +131,7 @@ def in_block(place, *properties):
 
 
 def cells(v):
-    """Every property in every place."""
+    """Every property in every packet."""
     for prop in TABLE:
         for place in PLACES:
             name = f"property-{prop.name.replace('_', '-')}-in-{place_tag(place)}"
@@ -167,7 +167,7 @@ def twice(v):
 
 
 def cut(v):
-    """Properties that run past the end of their block."""
+    """Properties that exceed the end of their block."""
     for prop in TABLE:
         for place in prop.places:
             name = f"property-{prop.name.replace('_', '-')}-in-{place_tag(place)}"

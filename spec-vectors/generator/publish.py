@@ -69,7 +69,7 @@ def write():
                      shows=by_version(["MQTT-3.3.2-1", "MQTT-3.3.2-2", "MQTT-4.7.3-1", "MQTT-4.7.3-2", "MQTT-4.7.1-1"],
                                       ["MQTT-3.3.2-1", "MQTT-3.3.2-2", "MQTT-4.7.3-1", "MQTT-4.7.3-2", "MQTT-4.7.0-1"]))
 
-    # The bytes of these mean the same up to the topic name in every version.
+    # The bytes of these have the same meaning up to the topic name in every version.
     for name, topic, at in (("plus-alone", "+", 0), ("hash-alone", "#", 0), ("plus-level", "a/+/b", 2), ("hash-last", "a/#", 2),
                             ("plus-inside", "a+b", 1), ("hash-inside", "a#b", 1), ("plus-last", "ab+", 2),
                             ("hash-before-plus", "#+", 0), ("after-non-ascii", "\u00e9\u6e29\U0001f600/#", 10),

@@ -1,14 +1,14 @@
-"""Every statement that concerns bytes, and the check that vectors show it."""
+"""Every statement about bytes, and the check that vectors show it."""
 
 WHOLE_LENGTH = ("A length prefix of two bytes cannot name a longer text, and a text of 65,535 bytes is too large for these "
                 "files.")
 ONLY_ACCEPT = {
-    ("MQTT-1.5.3-3", "3.1.1"): "It forbids a receiver to change the text; no bytes break it.",
-    ("MQTT-1.5.4-3", "5.0"): "It forbids a receiver to change the text; no bytes break it.",
+    ("MQTT-1.5.3-3", "3.1.1"): "It forbids a receiver to change the text; no bytes can violate it.",
+    ("MQTT-1.5.4-3", "5.0"): "It forbids a receiver to change the text; no bytes can violate it.",
     ("MQTT-2.3.1-5", "3.1.1"): "Two bytes in the place of the identifier are payload, which may be anything.",
     ("section 1.5.4", "5.0"): "A receiver may refuse these characters, and does so only when it is told to.",
-    ("section 3.4.2.1", "5.0"): "It is a permission to leave fields out; no bytes break it.",
-    ("section 3.14.2.1", "5.0"): "It is a permission to leave fields out; no bytes break it.",
+    ("section 3.4.2.1", "5.0"): "It is a permission to leave fields out; no bytes can violate it.",
+    ("section 3.14.2.1", "5.0"): "It is a permission to leave fields out; no bytes can violate it.",
 }
 NONE = {("MQTT-4.7.3-3", "3.1.1"): WHOLE_LENGTH, ("MQTT-4.7.3-3", "5.0"): WHOLE_LENGTH}
 
@@ -36,7 +36,7 @@ STATEMENTS += [("section " + s, "5.0") for s in SECTIONS_5.split()]
 
 
 def ambiguous(files):
-    """A vector for several versions must not name a statement that it shows in one of them and not in another."""
+    """Yields each vector for several versions that names a statement which it shows in only one of them."""
     known = {v: {s for s, w in STATEMENTS if w == v} for v in ("3.1.1", "5.0")}
     for file in files:
         for vector in file.list:
@@ -57,7 +57,7 @@ def shown(files):
 
 
 def write(files):
-    """The rows of statements.json, and what is wrong with the vectors."""
+    """Returns the rows of statements.json, and the errors in the vectors."""
     seen, rows, faults = shown(files), [], list(ambiguous(files))
     for statement, version in STATEMENTS:
         accept, reject = ((statement, version, outcome) in seen for outcome in ("accept", "reject"))

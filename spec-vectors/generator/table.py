@@ -9,7 +9,7 @@ SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, AUTH = "SUBSCRIBE", "UNSUBSCRIBE", "DISCONNE
 ACKS = ["PUBACK", "PUBREC", "PUBREL", "PUBCOMP"]
 LISTS = ["SUBACK", "UNSUBACK"]
 
-# Every place that holds properties.
+# Every packet, and the will, with properties.
 PLACES = [CONNECT, WILL, CONNACK, PUBLISH, *ACKS, SUBSCRIBE, "SUBACK", UNSUBSCRIBE, "UNSUBACK", DISCONNECT, AUTH]
 
 PROPERTIES = [
@@ -43,7 +43,7 @@ PROPERTIES = [
 ]
 BY_NAME = {p.name: p for p in PROPERTIES}
 
-# One-byte properties whose value is written as true or false; the others stay numbers.
+# One-byte properties whose value is true or false; the values of others are numbers.
 TRUE_FALSE = {
     "request_problem_information", "request_response_information", "retain_available", "wildcard_subscription_available",
     "subscription_identifiers_available", "shared_subscription_available",
@@ -76,7 +76,7 @@ REASONS_5 = {
 
 
 def gaps(legal, top=255):
-    """The first and the last value of every range that `legal` leaves out."""
+    """Returns the first and the last value of every range that `legal` leaves out."""
     out = []
     for value in range(top + 1):
         if value not in legal and (value - 1 in legal or value + 1 in legal or value in (0, top)):

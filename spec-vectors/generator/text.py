@@ -1,4 +1,4 @@
-"""Text: what is UTF-8 and what is not, U+0000, U+FEFF, in every field that holds text."""
+"""Strings: well-formed and ill-formed UTF-8, U+0000 and U+FEFF, in every field with a string."""
 
 from .encode import encode
 from .table import PROPERTIES as TABLE
@@ -11,11 +11,11 @@ TAGS = {"3.1": "v31", "3.1.1": "v311", "5.0": "v5"}
 
 
 def broken(hexadecimal):
-    """Bytes that are no text, as the wire helpers take them."""
+    """Returns bytes that are not a string, in the form that the wire helpers take."""
     return bytes.fromhex(hexadecimal).decode("utf-8", "surrogateescape")
 
 
-# name, bytes; the fault is at the first of them
+# name, bytes; the error is at the first of them
 ILL = [
     ("lone-continuation-80", "80"), ("lone-continuation-bf", "bf"), ("two-continuations", "8080"),
     ("overlong-2-null", "c080"), ("overlong-2-slash", "c0af"), ("overlong-2-last", "c1bf"),
@@ -44,7 +44,7 @@ CONTROL = {"u0001", "u001f", "u007f", "u0080", "u009f", "ufdd0", "ufffe", "uffff
 
 
 def publish(topic):
-    """A topic that is wrong; what follows is a property length in 5.0 and payload in the others."""
+    """A packet with an invalid topic. The byte after it is a property length in 5.0 and payload in other versions."""
     return encode("3.1.1", publish_value(topic_name=topic, payload="00"))
 
 
@@ -75,7 +75,7 @@ def in_topics(v):
 
 
 def positions(v):
-    """The same fault at every place of a topic of 25 bytes: around the edges of machine words."""
+    """The same error at every position of a topic of 25 bytes, around the boundaries of machine words."""
     letters = "abcdefghijklmnopqrstuvwxy"
     for at in range(25):
         def put(character):
@@ -103,7 +103,8 @@ def positions(v):
 
 
 def fields():
-    """Every field that holds text: tag, versions, direction, field, mark of its bytes, statements, value of a packet."""
+    """Yields every field with a string: tag, versions, direction, field, mark of its bytes, statements, value of a
+    packet."""
     for version in ALL:
         tag, five = TAGS[version], version == "5.0"
 

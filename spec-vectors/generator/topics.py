@@ -1,4 +1,4 @@
-"""Topic names, topic filters, and which filter matches which name."""
+"""Topic names, topic filters, and the pairs that match."""
 
 from .vectors import by_version
 
@@ -20,13 +20,13 @@ NAMES = [
     ("$share", None), ("$share/", None), ("\u00e9", None), ("e\u0301", None), ("\u6e29\u5ea6/\u5ba4\u5185", None),
     ("\U0001f321", None), ("\ufeff", None), ("\ufeffa", None), ("\x01", None), ("\x7f", None), ("\uffff", None),
     ("*", None), ("a.b.c", None), ("a\\b", None), ("%2B", None), ("\uff0b", None), ("\uff03", None), (LONG, None), (DEEP, None),
-    # not valid
+    # invalid
     ("", EMPTY), ("+", WILDCARD), ("#", WILDCARD), ("a/+", WILDCARD), ("a/#", WILDCARD), ("+/a", WILDCARD), ("#/a", WILDCARD),
     ("a+", WILDCARD), ("+a", WILDCARD), ("a#b", WILDCARD), ("a/b+c/d", WILDCARD), ("$SYS/#", WILDCARD), ("\u00e9/+", WILDCARD),
     (LONG + "/#", WILDCARD), (LONG + "+", WILDCARD), ("\0", NULL), ("a\0", NULL), ("\0a", NULL), ("a/\0/b", NULL),
 ]
 
-# text, versions, clause when it is not valid, share name, filter behind it
+# text, versions, clause if invalid, share name, filter after it
 FILTERS = [
     # valid in every version
     *[(text, ALL, None, None, text) for text in (
@@ -35,14 +35,14 @@ FILTERS = [
         "$SHARE/g/a", "$Share/g/a", "$shared", "$shared/#", "$sharex", "/$share/g/a", "a/$share/g",
         "\u00e9/+", "\u6e29\u5ea6/#", "\U0001f321", "\ufeff/+", "\x01/#", "\uff0b", "a\uff03", LONG, LONG + "/#", LONG + "/+",
         DEEP, DEEP + "#", "+/" * 100 + "#")],
-    # valid in no version
+    # invalid in every version
     *[(text, ALL, clause, None, None) for text, clause in (
         ("", EMPTY), ("##", HASH), ("#/", HASH), ("#/a", HASH), ("#/#", HASH), ("a#", HASH), ("#a", HASH), ("a/#/b", HASH),
         ("a/b#", HASH), ("a/#b", HASH), ("/#/", HASH), ("a#/b", HASH), (" #", HASH), ("\u00e9#", HASH), ("$#", HASH),
         (LONG + "#", HASH), ("++", PLUS), ("a+", PLUS), ("+a", PLUS), ("a/+b", PLUS), ("a/b+", PLUS), ("a+/b", PLUS),
         ("a/b+c/d", PLUS), ("+ ", PLUS), ("+\u00e9", PLUS), ("$+", PLUS), (LONG + "+", PLUS), ("\0", NULL), ("a\0", NULL),
         ("+/\0", NULL), ("$shareg+/a", PLUS))],
-    # shared, in 5.0; a filter like others in 3.1 and 3.1.1
+    # shared in 5.0; not special in 3.1 and 3.1.1
     *[(f"$share/{share}/{text}", V5, None, share, text) for share, text in (
         ("g", "a"), ("g", "a/b"), ("g", "#"), ("g", "+"), ("g", "/"), ("g", "//"), ("g", "/a"), ("g", "a/"), ("g", "a/#"),
         ("g", "+/b"), ("g", "$SYS/#"), ("g", "$share/h/a"), ("$share", "a"), ("$", "a"), (" ", " "), ("G", "A"), ("group-1", "a"),
@@ -59,7 +59,7 @@ FILTERS = [
 ]
 
 YES, NO = True, False
-# filter, name, does it match
+# filter, name, whether they match
 MATCHES = [
     # the same text
     ("a", "a", YES), ("a", "b", NO), ("a", "aa", NO), ("aa", "a", NO), ("a/b", "a/b", YES), ("a/b", "a", NO),
@@ -89,7 +89,7 @@ MATCHES = [
     ("a/+/+", "a/b/c", YES), ("a/+/+", "a/b", NO), ("+/b/+", "a/b/c", YES), ("+/b/+", "a/c/b", NO), ("+//+", "a//b", YES),
     ("+//+", "a/b/c", NO), ("+//+", "//", YES), ("sport/tennis/+", "sport/tennis/player1", YES),
     ("sport/tennis/+", "sport/tennis/player1/ranking", NO), ("sport/+", "sport", NO), ("sport/+", "sport/", YES),
-    # #, which also matches the level above it
+    # #, which also matches its parent level
     ("#", "a", YES), ("#", "a/b/c", YES), ("#", "/", YES), ("#", "/a", YES), ("#", "//", YES), ("#", " ", YES),
     ("a/#", "a", YES), ("a/#", "a/", YES), ("a/#", "a/b", YES), ("a/#", "a/b/c", YES), ("a/#", "a//", YES), ("a/#", "ab", NO),
     ("a/#", "ab/c", NO), ("a/#", "b", NO), ("a/#", "/a", NO), ("a/#", "b/a", NO), ("a/#", "A/b", NO), ("a/b/#", "a/b", YES),
@@ -104,7 +104,7 @@ MATCHES = [
     ("a/+/#", "a", NO), ("a/+/#", "a/", YES), ("a/+/#", "a//", YES), ("+/+/#", "a", NO), ("+/+/#", "a/b", YES), ("+/+/#", "a/b/c/d", YES),
     ("+/b/#", "a/b", YES), ("+/b/#", "a/b/c", YES), ("+/b/#", "a/c/b", NO), ("+/tennis/#", "sport/tennis", YES),
     ("+/tennis/#", "tennis", NO),
-    # $ at the beginning: no wildcard takes the first level
+    # $ at the beginning: no wildcard matches the first level
     ("#", "$SYS", NO), ("#", "$SYS/a", NO), ("#", "$", NO), ("#", "$a/b", NO), ("+", "$SYS", NO), ("+", "$", NO), ("+/a", "$SYS/a", NO),
     ("+/+", "$SYS/a", NO), ("+/#", "$SYS/a", NO), ("+/#", "$SYS", NO), ("$SYS", "$SYS", YES), ("$SYS/a", "$SYS/a", YES),
     ("$SYS/#", "$SYS", YES), ("$SYS/#", "$SYS/a/b", YES), ("$SYS/+", "$SYS/a", YES), ("$SYS/+", "$SYS/a/b", NO), ("$SYS/+", "$SYS", NO),
@@ -112,7 +112,7 @@ MATCHES = [
     ("$/+", "$/a", YES), ("$SYS/a", "SYS/a", NO), ("/#", "/$SYS/a", YES), ("+/+", "/$SYS", YES), ("a/+", "a/$b", YES),
     ("a/#", "a/$b/c", YES), ("#", "a/$SYS", YES), ("#", "/$SYS", YES), ("+/a", "a$/a", YES), ("#", " $SYS", YES), ("$SYS/+/#", "$SYS/a", YES),
     ("#", "$share/g/a", NO), ("$SHARE/+/a", "$SHARE/g/a", YES), ("$share", "$share", YES),
-    # shared: by the filter behind the share name
+    # shared: matched by the filter after the share name
     ("$share/g/a", "a", YES), ("$share/g/a", "b", NO), ("$share/g/a", "g/a", NO), ("$share/g/a", "$share/g/a", NO),
     ("$share/g/a", "a/b", NO), ("$share/g/#", "a/b", YES), ("$share/g/#", "a", YES), ("$share/g/#", "$SYS/a", NO),
     ("$share/g/+", "a", YES), ("$share/g/+", "a/b", NO), ("$share/g/+", "$SYS", NO), ("$share/g/+/b", "a/b", YES),
@@ -136,7 +136,7 @@ MATCHES = [
 
 
 def matches(topic_filter, name):
-    """The rule, level by level, to check the rows above against."""
+    """Matches level by level, to check the rows above."""
     if topic_filter.startswith("$share/"):
         topic_filter = topic_filter.split("/", 2)[2]
     if name[0] == "$" and topic_filter[0] in "+#":
@@ -159,7 +159,7 @@ def faults():
 
 
 def clause(value, versions):
-    """One clause, where the versions do not differ."""
+    """Returns the clause if it is the same in all versions."""
     if isinstance(value, dict):
         value = {v: value[v] for v in versions}
         if len(set(value.values())) == 1:

@@ -1,4 +1,4 @@
-"""Collects vectors, works out offsets and shortest forms, and refuses what does not fit together."""
+"""Collects vectors, computes offsets and shortest forms, and refuses inconsistent vectors."""
 
 from .encode import encode
 from .wire import flat, join
@@ -11,11 +11,11 @@ EITHER, TO_SERVER, TO_CLIENT = "either", "client_to_server", "server_to_client"
 
 
 def by_version(three, five):
-    """A clause, or a list of statements, for 3.1 and 3.1.1, and another one for 5.0."""
+    """A clause, or a list of statements, for 3.1 and 3.1.1, and one for 5.0."""
     return {"3.1": three, "3.1.1": three, "5.0": five}
 
 
-# The clauses that every packet shares.
+# The clauses that all packets share.
 LENGTH = by_version("section 2.2.3", "section 2.1.4")
 ILL_FORMED = by_version("MQTT-1.5.3-1", "MQTT-1.5.4-1")
 NULL = by_version("MQTT-1.5.3-2", "MQTT-1.5.4-2")
@@ -45,7 +45,8 @@ def incomplete(needs):
 
 
 def find(fields, where):
-    """An offset: a number, "end", the mark of a field, (mark, how far behind it), or (mark, how far, which one)."""
+    """Resolves an offset: a number, "end", the mark of a field, (mark, distance from it), or (mark, distance,
+    occurrence)."""
     if isinstance(where, int):
         return where
     if where == "end":
@@ -66,14 +67,14 @@ def per_version(value, version):
 class Vectors:
     """The vectors of one file."""
 
-    names = set()  # over all files
+    names = set()  # across all files
 
     def __init__(self, file):
         self.file = file
         self.list = []
 
     def add(self, name, versions, direction, fields, expect, shows=(), canonical=True):
-        """`shows` names statements; the clause of a reject is one of them by itself."""
+        """`shows` names statements; the clause of a reject is added to them."""
         assert name not in Vectors.names, f"the name {name} is taken"
         Vectors.names.add(name)
         fields = flat([fields])
@@ -116,7 +117,7 @@ class Vectors:
         self.add(name, versions, direction, fields, expect, shows)
 
 
-# The values of packets, with what most vectors have in common.
+# The values of packets, with the values that most vectors have in common.
 
 def connect_value(version, **more):
     out = dict(type="CONNECT", version=version, clean_start=True, keep_alive=60, client_identifier="a", will=None,

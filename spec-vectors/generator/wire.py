@@ -1,4 +1,4 @@
-"""The wire types of MQTT. Each helper gives a list of fields: some bytes, a note, and a mark to find them by."""
+"""The wire types of MQTT. Each helper returns a list of fields: bytes, a note, and a mark to find them by."""
 
 from collections import namedtuple
 
@@ -6,7 +6,7 @@ Field = namedtuple("Field", "hex note mark")
 
 
 def flat(parts):
-    """Lists of fields within lists, as one list."""
+    """Flattens nested lists of fields."""
     out = []
     for part in parts:
         if isinstance(part, Field):
@@ -29,7 +29,7 @@ def words(name):
 
 
 def raw(hexadecimal, note, mark=None):
-    """Bytes as they are."""
+    """Returns these bytes."""
     return [Field("".join(hexadecimal.split()).lower(), note, mark)]
 
 
@@ -59,7 +59,7 @@ def varint(name, value, note=None):
 
 
 def binary(name, data, note=None):
-    """A length of two bytes and the data. The mark is on the length, `<name>.data` on what follows."""
+    """A length of two bytes and the data. The mark is on the length, `<name>.data` on the data."""
     out = raw(f"{len(data):04x}", f"length of {words(name)}", name)
     if data:
         out += raw(data.hex(), note or words(name), name + ".data")
@@ -67,7 +67,7 @@ def binary(name, data, note=None):
 
 
 def show(text):
-    """A text as a note can hold it."""
+    """Formats a string for a note."""
     if len(text) > 40:
         text = text[:20] + "..." + text[-10:]
     def one(c):
@@ -78,12 +78,12 @@ def show(text):
 
 
 def text(name, value, note=None):
-    """A text. A byte that is no UTF-8 is written U+DC00 + byte."""
+    """A string. A byte that is not valid UTF-8 is written as U+DC00 + byte."""
     return binary(name, value.encode("utf-8", "surrogateescape"), note or f"{words(name)} {show(value)}")
 
 
 def pair(name, key, value):
-    """A pair of strings. The mark is on the first length, `<name>.value` on the second."""
+    """A string pair. The mark is on the first length, `<name>.value` on the second."""
     first = text(name, key, f"{words(name)}, name {show(key)}")
     second = text(name, value, f"{words(name)}, value {show(value)}")
     return first + [f._replace(mark=name + ".value" + f.mark[len(name):]) for f in second]
@@ -102,7 +102,7 @@ def first_byte(value, note=None):
 
 
 def frame(first, *body, note=None, length=None):
-    """A packet: first byte, remaining length, body. `length` puts another remaining length there."""
+    """A packet: first byte, remaining length, body. `length` replaces the remaining length."""
     body = flat(body)
     count = size(body) if length is None else length
     return first_byte(first, note) + varint("remaining_length", count) + body

@@ -6,12 +6,14 @@ use alloc::sync::Arc;
 use super::context::Context;
 use super::index::SessionIndex;
 use super::lifecycle;
+use super::memory_use;
 use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice};
 use super::principal::Origin;
 use super::publish;
 use super::resume::{self, Newcomer, StoredDecisions};
 use super::session::Session;
+use super::timers::Due;
 use crate::codec::{Auth, ConnAckReasonCode, Connect, DisconnectReasonCode, ReasonCode, Version};
 use crate::server::Action;
 use crate::text::Utf8Str;
@@ -89,8 +91,6 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
         return bug!("a connection is a connecting one while its client is accepted");
     };
     let acceptor = connecting.acceptor();
-    // The decision may have taken long: the acceptor gets the time. It has no action before it gets the decision.
-    acceptor.poll(now, &mut &[][..]);
     let clean_start = acceptor.asks_clean_start();
     // The acceptor may have given up by now.
     let Some((client_id, version)) = acceptor.client().map(|(id, version)| (String::from(id), version)) else { return };
@@ -104,7 +104,7 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
     };
     let known = cx.registry.find(cx.sessions, &client_id);
     // Those that have ended take memory until they are taken apart.
-    let is_full = known.is_none() && cx.sessions.len() >= cx.config.max_sessions;
+    let is_full = known.is_none() && (cx.sessions.len() >= cx.config.max_sessions || memory_use::is_full(cx));
     if is_full || cx.sessions.ended() > cx.config.max_sessions {
         return lifecycle::refuse_with(cx, id, quota_exceeded(version));
     }
@@ -175,6 +175,7 @@ fn enter_session(
     cx.sessions.attach(index, id, user_name);
     enter_principal(cx, id, index, origin);
     cx.connections.attach(id, index);
+    cx.timers.remove(Due::Connection(id.key().index));
     let accepted = &mut cx.sessions.counters_mut().clients_accepted;
     *accepted = accepted.wrapping_add(1);
     if !exists {
@@ -184,6 +185,7 @@ fn enter_session(
         cx.policy.notice(Notice::Connected { client, session_present });
     }
     if session_present {
+        cx.router.set_connected(cx.sessions, index);
         resume::restrict_subscriptions(cx, index, decisions);
     }
     cx.sessions.mark_changed(index);
@@ -219,7 +221,7 @@ fn take_over(cx: &mut Context<'_>, index: SessionIndex) {
 fn end_session(cx: &mut Context<'_>, index: SessionIndex) {
     let now = cx.now;
     match cx.sessions.get_mut(index) {
-        Some(session) => session.server_mut().end(now),
+        Some(session) => session.server_mut().end_session(now),
         None => return bug!("a session that ends exists"),
     }
     // `Action::Expired` is the last one.

@@ -10,13 +10,15 @@ use super::pending_decisions::PendingDecision;
 use super::policy::{ConnectionId, DecisionId};
 use super::principal::Origin;
 use super::slab::{Key, Slab};
-use crate::server::{Acceptor, ServerConfig};
+use crate::server::{Acceptor, AcceptorAction, ServerConfig};
 use crate::session::Transmit;
 use crate::time::Instant;
 
 /// The connections of a broker.
 pub(super) struct Connections {
     slab: Slab<Connection>,
+    /// Number of connections whose client is not accepted yet.
+    connecting: u32,
     /// The number of the newest [`DecisionId`].
     last_decision: u32,
     /// The output of connections that do not exist any more.
@@ -46,9 +48,27 @@ pub(super) struct Connecting {
     /// When the timer of the connection runs.
     scheduled: Instant,
     origin: Origin,
+    /// Whether input was left because too many challenges wait to be written.
+    is_held: bool,
 }
 
 impl Connecting {
+    /// Lets the client take input.
+    pub(super) fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<AcceptorAction<'a>> {
+        let action = self.acceptor.poll(now, input);
+        if action.is_none() {
+            self.is_held = !input.is_empty() && self.acceptor.is_full();
+        }
+        action
+    }
+
+    /// Whether input that was left because too many challenges waited would be taken now. Returns it once.
+    fn take_released(&mut self) -> bool {
+        let is_released = self.is_held && !self.acceptor.is_full();
+        self.is_held &= !is_released;
+        is_released
+    }
+
     pub(super) const fn acceptor(&mut self) -> &mut Acceptor {
         &mut self.acceptor
     }
@@ -88,18 +108,28 @@ pub(super) enum Before {
 
 /// Where the output of a connection is.
 pub(super) enum Output<'a> {
-    Connection(&'a mut Transmit),
+    /// With the connection, which is ready if it takes input again.
+    Connection {
+        transmit: &'a mut Transmit,
+        is_released: bool,
+    },
     Session(SessionIndex),
 }
 
 impl Connections {
     pub(super) fn new() -> Self {
-        Self { slab: Slab::new(), last_decision: 0, nothing: Transmit::default() }
+        Self { slab: Slab::new(), connecting: 0, last_decision: 0, nothing: Transmit::default() }
     }
 
     /// Number of connections, with those that are over and not closed.
     pub(super) const fn len(&self) -> u32 {
         self.slab.len()
+    }
+
+    /// The size in bytes, without what clients that are not accepted yet have sent, and without output.
+    pub(super) fn bytes(&self) -> usize {
+        let connecting = (self.connecting as usize).saturating_mul(core::mem::size_of::<Connecting>());
+        self.slab.bytes().saturating_add(connecting)
     }
 
     /// Adds a connection that waits for CONNECT; without a configuration it is over at once.
@@ -115,11 +145,15 @@ impl Connections {
                 acceptor: Acceptor::new(Arc::clone(server), now),
                 scheduled: Instant::NEVER,
                 origin,
+                is_held: false,
             })),
             None => State::Over(Transmit::default()),
         };
         match self.slab.insert(Connection { state, pending: None, turn: InputTurn::new(principal) }) {
-            Some(key) => ConnectionId::new(key),
+            Some(key) => {
+                self.connecting = self.connecting.saturating_add(u32::from(server.is_some()));
+                ConnectionId::new(key)
+            }
             // The slab is full (2^32 connections): return an id that matches no connection.
             None => ConnectionId::new(Key { index: u32::MAX, generation: u32::MAX }),
         }
@@ -139,6 +173,13 @@ impl Connections {
             Some(Connection { state: State::Connecting(connecting), .. }) => Step::Connecting(connecting),
             Some(Connection { state: State::Attached(index), .. }) => Step::Attached(*index),
         }
+    }
+
+    /// The timer of a connection runs; returns the connection if its client is not accepted yet.
+    pub(super) fn take_timer(&mut self, index: u32) -> Option<ConnectionId> {
+        let id = ConnectionId::new(self.slab.key(index)?);
+        self.connecting(id)?.scheduled = Instant::NEVER;
+        Some(id)
     }
 
     /// The client of a connection, if it is not accepted yet, whether or not the connection waits for a decision.
@@ -166,17 +207,23 @@ impl Connections {
     #[inline]
     pub(super) fn output(&mut self, id: ConnectionId) -> Output<'_> {
         match self.slab.get_mut_by_key(id.key()).map(|connection| &mut connection.state) {
-            Some(State::Connecting(connecting)) => Output::Connection(connecting.acceptor.transmit()),
+            Some(State::Connecting(connecting)) => {
+                let is_released = connecting.take_released();
+                Output::Connection { transmit: connecting.acceptor.transmit(), is_released }
+            }
             Some(State::Attached(index)) => Output::Session(*index),
-            Some(State::Over(rest)) => Output::Connection(rest),
-            None => Output::Connection(&mut self.nothing),
+            Some(State::Over(rest)) => Output::Connection { transmit: rest, is_released: false },
+            None => Output::Connection { transmit: &mut self.nothing, is_released: false },
         }
     }
 
     /// The client of a connection was accepted into a session.
     pub(super) fn attach(&mut self, id: ConnectionId, index: SessionIndex) {
         match self.slab.get_mut_by_key(id.key()) {
-            Some(connection) => connection.state = State::Attached(index),
+            Some(connection) => {
+                let before = core::mem::replace(&mut connection.state, State::Attached(index));
+                self.count_connecting_out(&before);
+            }
             None => bug!("a connection exists while its client is accepted"),
         }
     }
@@ -188,12 +235,21 @@ impl Connections {
             return Before::Over;
         };
         connection.pending = None;
-        core::mem::replace(&mut connection.state, State::Over(rest)).into()
+        let before = core::mem::replace(&mut connection.state, State::Over(rest));
+        self.count_connecting_out(&before);
+        before.into()
+    }
+
+    /// Counts a connection that is no connecting one any more, if it was one.
+    fn count_connecting_out(&mut self, before: &State) {
+        self.connecting = self.connecting.saturating_sub(u32::from(matches!(before, State::Connecting(_))));
     }
 
     /// Removes a connection whose transport is closed; `None` if that was done before.
     pub(super) fn close(&mut self, id: ConnectionId) -> Option<Before> {
-        self.slab.remove_by_key(id.key()).map(|connection| connection.state.into())
+        let before = self.slab.remove_by_key(id.key())?.state;
+        self.count_connecting_out(&before);
+        Some(before.into())
     }
 
     /// The id of the next decision that the policy is asked for.
@@ -212,6 +268,12 @@ impl Connections {
     /// The decision that a connection waits for.
     pub(super) fn pending_mut(&mut self, id: ConnectionId) -> Option<&mut PendingDecision> {
         self.slab.get_mut_by_key(id.key())?.pending.as_deref_mut()
+    }
+
+    /// Whether a connection takes no input because too many challenges of its client wait to be written.
+    pub(super) fn is_full(&self, id: ConnectionId) -> bool {
+        let state = self.slab.get_by_key(id.key()).map(|connection| &connection.state);
+        matches!(state, Some(State::Connecting(connecting)) if connecting.acceptor.is_full())
     }
 
     /// Whether a connection waits for a decision of the policy.

@@ -1,4 +1,8 @@
 //! Counters and status, for operators.
+//!
+//! A new [`DropReason`] is a variant and a field of [`Dropped`], which the compiler then asks for; `sys`, where it is
+//! published; `Sessions::drop_stored`, if it is an [`AbandonReason`](crate::AbandonReason) of a session; and the log of the
+//! example broker (`drops.rs`).
 
 /// What has happened since the broker was made. Each number only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,6 +126,35 @@ impl Dropped {
     }
 }
 
+/// The memory that a broker takes, by what takes it, in bytes: what is allocated, whether or not it is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryUse {
+    /// Connections, their timers, and the queue of those that are ready. What a client has sent before it is accepted is not
+    /// counted.
+    pub connections: u64,
+    /// Sessions: client identifier, user, list of subscriptions, will and output.
+    pub sessions: u64,
+    /// Subscriptions: topic filters, subscribers and groups.
+    pub subscriptions: u64,
+    /// Retained messages with their topics; payloads that are shared are counted in `stored`.
+    pub retained: u64,
+    /// Messages that are stored for clients. A payload that is shared counts once.
+    pub stored: u64,
+}
+
+impl MemoryUse {
+    /// Returns the sum.
+    pub const fn total(&self) -> u64 {
+        let Self { connections, sessions, subscriptions, retained, stored } = *self;
+        connections
+            .saturating_add(sessions)
+            .saturating_add(subscriptions)
+            .saturating_add(retained)
+            .saturating_add(stored)
+    }
+}
+
 /// The present numbers of connections, sessions, subscriptions and messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -144,4 +177,6 @@ pub struct Status {
     pub stored: u64,
     /// The size of the stored messages in bytes; a shared payload counts for each client.
     pub stored_bytes: u64,
+    /// The memory that all of it takes.
+    pub memory: MemoryUse,
 }

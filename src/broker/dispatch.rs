@@ -10,11 +10,10 @@ use super::pending_decisions::PendingDecision;
 use super::policy::{Answer, ConnectionId, DecisionId, Ended, UnknownDecision};
 use super::resume;
 use super::session::Session;
-use super::slab::Key;
 use super::timers::Due;
 use super::{publish, subscribe};
 use crate::codec::Packet;
-use crate::server::Action;
+use crate::server::{AcceptorAction, Action};
 use crate::session::MessageRef;
 use crate::time::Instant;
 
@@ -58,7 +57,7 @@ pub(super) fn take_input(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u
             Step::Waiting => return,
             Step::Connecting(connecting) => {
                 let before = input.len();
-                let action = connecting.acceptor().poll(cx.now, input);
+                let action = connecting.poll(cx.now, input);
                 cx.sessions.work_mut().spend_bytes(before.saturating_sub(input.len()));
                 let is_done = action.is_none();
                 if let Some(action) = action {
@@ -80,12 +79,11 @@ pub(super) fn take_input(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u
 }
 
 /// Does what an acceptor asks for.
-fn act_for_connecting(cx: &mut Context<'_>, id: ConnectionId, action: Action<'_>) {
+fn act_for_connecting(cx: &mut Context<'_>, id: ConnectionId, action: AcceptorAction<'_>) {
     match action {
-        Action::Connect(connect) => admission::receive_connect(cx, id, &connect),
-        Action::Auth(auth) => admission::receive_auth(cx, id, &auth),
-        Action::Close(why) => lifecycle::end_connecting(cx, id, Ended::Close(why)),
-        _ => bug!("an acceptor has no other actions"),
+        AcceptorAction::Connect(connect) => admission::receive_connect(cx, id, &connect),
+        AcceptorAction::Auth(auth) => admission::receive_auth(cx, id, &auth),
+        AcceptorAction::Close(why) => lifecycle::end_connecting(cx, id, Ended::Close(why)),
     }
 }
 
@@ -100,35 +98,37 @@ fn act(cx: &mut Context<'_>, index: SessionIndex, action: Action<'_>) {
         Action::Will(will) => publish::publish_will(cx, index, &will),
         Action::Close(why) => lifecycle::end_connection(cx, index, Ended::Close(why)),
         Action::Expired => lifecycle::remove_session(cx, index),
-        Action::Connect(_) | Action::Payload(_) => bug!("a session has no CONNECT, and no messages in parts"),
+        Action::Payload(_) => bug!("the sessions of a broker deliver no messages in parts"),
     }
 }
 
 /// Runs a timer.
 pub(super) fn run_timer(cx: &mut Context<'_>, at: Instant, due: Due) {
     match due {
-        Due::Connection(key) => {
-            let id = ConnectionId::new(key);
+        Due::Connection(index) => {
             // A decision that takes long is not the client's fault: while the connection waits for one nothing is due.
+            let Some(id) = cx.connections.take_timer(index) else { return };
             if cx.connections.waits_for_turn(id) {
                 lifecycle::postpone_connection(cx, id);
-            } else if cx.connections.connecting(id).is_some() {
+            } else {
                 take_input(cx, id, &mut &[][..]);
             }
         }
-        Due::Session(key) => run_session(cx, key, at),
-        Due::Retained(reference) => cx.router.remove_expired(cx.sessions, reference),
+        Due::Session(index) => run_session(cx, index, at),
+        Due::Retained(topic) => {
+            if let Some(expires_at) = cx.router.remove_expired(cx.sessions, topic, cx.now) {
+                cx.timers.set(expires_at, due);
+            }
+        }
         Due::Status => super::sys::publish(cx),
     }
 }
 
 /// Runs the timer of a session.
-fn run_session(cx: &mut Context<'_>, key: Key, at: Instant) {
-    // The session may have been removed since the timer was set.
-    let Some((index, _)) = cx.sessions.get_by_key(key) else { return };
-    let Some(session) = cx.sessions.get_mut(index) else { return bug!("a session that was found exists") };
+fn run_session(cx: &mut Context<'_>, index: SessionIndex, at: Instant) {
+    let Some(session) = cx.sessions.get_mut(index) else { return bug!("the timer of a session ends with it") };
     if !session.take_timer(at) {
-        return; // an earlier timer was set since
+        bug!("a session knows when its timer runs");
     }
     let (timeout, connection, is_busy) = (session.server().timeout(), session.connection(), session.is_busy());
     cx.sessions.mark_changed(index);
@@ -143,7 +143,7 @@ fn run_session(cx: &mut Context<'_>, key: Key, at: Instant) {
         if is_waiting {
             return session.server_mut().reset_keep_alive(cx.now);
         }
-        let Some(action) = session.server_mut().poll(cx.now, &mut &[][..]) else { return };
+        let Some(action) = session.server_mut().poll_timeout(cx.now) else { return };
         act(cx, index, action);
     }
 }
@@ -172,10 +172,8 @@ fn process_session(cx: &mut Context<'_>, index: SessionIndex, is_own: bool) {
         let Some(action) = session.server_mut().advance_output(cx.now) else { break };
         act(cx, index, action);
     }
-    if let Some(at) = cx.sessions.finish_changes(index, before.unwrap_or_default())
-        && let Some(key) = cx.sessions.key(index)
-    {
-        lifecycle::schedule(cx, at, Due::Session(key));
+    if let Some(at) = cx.sessions.finish_changes(index, before.unwrap_or_default()) {
+        cx.timers.set(at, Due::Session(index));
     }
     // Most sessions do not walk.
     if cx.sessions.get(index).is_some_and(Session::is_walking) {

@@ -9,27 +9,16 @@ use super::index::SessionIndex;
 use super::jobs::ring::{Job, Order, Progress};
 use super::jobs::turns::PrincipalIndex;
 use super::jobs::{self, teardown};
+use super::memory_use;
 use super::policy::{ConnectionId, Ended, Notice, Refusal};
 use super::principal::{Origin, PrincipalName};
 use super::session::Session;
 use super::timers::Due;
 use crate::codec::{ConnAckProperties, ConnAckReasonCode, Disconnect, DisconnectReasonCode};
 use crate::server::{Close, ServerConfig, ServerSession};
-use crate::session::{CommandError, Transmit};
+use crate::session::Transmit;
 use crate::text::Utf8Str;
 use crate::time::Instant;
-
-/// Sets a timer, and sweeps those that are stale.
-pub(super) fn schedule(cx: &mut Context<'_>, at: Instant, due: Due) {
-    let Context { timers, sessions, router, connections, .. } = cx;
-    timers.push(at, due);
-    timers.sweep(|at, due| match due {
-        Due::Session(key) => sessions.get_by_key(key).is_some_and(|(_, session)| session.scheduled() == at),
-        Due::Connection(key) => connections.contains(ConnectionId::new(key)),
-        Due::Retained(reference) => router.is_retained(reference),
-        Due::Status => true,
-    });
-}
 
 /// Sets the timer of a connecting client's next deadline, and lets the caller look at the connection if something is to be
 /// written.
@@ -38,7 +27,7 @@ pub(super) fn schedule_connection(cx: &mut Context<'_>, id: ConnectionId) {
     let Some(connecting) = cx.connections.connecting(id) else { return };
     let is_written = connecting.acceptor().is_written();
     if let Some(at) = connecting.reschedule() {
-        schedule(cx, at, Due::Connection(id.key()));
+        cx.timers.set(at, Due::Connection(id.key().index));
     }
     if !is_written {
         cx.sessions.ready_mut().push(id);
@@ -51,27 +40,28 @@ pub(super) fn postpone_connection(cx: &mut Context<'_>, id: ConnectionId) {
     // The connection may be over by now.
     let Some(connecting) = cx.connections.connecting(id) else { return };
     connecting.postpone(at);
-    schedule(cx, at, Due::Connection(id.key()));
+    cx.timers.set(at, Due::Connection(id.key().index));
 }
 
-/// A command that a session accepts unless its connection is over.
-pub(super) fn command(
+/// A command that a session accepts unless its connection is over. It succeeds without effect if the session is gone.
+pub(super) fn command<E>(
     cx: &mut Context<'_>,
     index: SessionIndex,
-    command: impl FnOnce(&mut ServerSession, Instant) -> Result<(), CommandError>,
-) -> Result<(), CommandError> {
+    command: impl FnOnce(&mut ServerSession, Instant) -> Result<(), E>,
+) -> Result<(), E> {
     cx.sessions.mark_changed(index);
     let now = cx.now;
     let session = cx.sessions.get_mut(index);
-    session.map_or(Err(CommandError::NotConnected), |session| command(session.server_mut(), now))
+    session.map_or(Ok(()), |session| command(session.server_mut(), now))
 }
 
 /// Opens a connection; see [`Broker::open`](super::Broker::open).
 pub(super) fn open(cx: &mut Context<'_>, server: &Arc<ServerConfig>, origin: Origin) -> ConnectionId {
+    let is_full = cx.connections.len() >= cx.config.max_connections || memory_use::is_full(cx);
     let counters = cx.sessions.counters_mut();
     counters.connections = counters.connections.wrapping_add(1);
     let principal = cx.jobs.turns_mut().enter(PrincipalName::Origin(origin));
-    if cx.connections.len() >= cx.config.max_connections {
+    if is_full {
         counters.connections_refused = counters.connections_refused.wrapping_add(1);
         let connection = cx.connections.open(None, cx.now, origin, principal);
         cx.sessions.ready_mut().push(connection);
@@ -89,6 +79,7 @@ pub(super) fn close(cx: &mut Context<'_>, id: ConnectionId) {
     let principal = cx.connections.principal(id);
     // It may have been done before.
     let Some(before) = cx.connections.close(id) else { return };
+    cx.timers.remove(Due::Connection(id.key().index));
     if let Some(principal) = principal {
         cx.jobs.turns_mut().leave(principal);
     }
@@ -165,7 +156,7 @@ pub(super) fn refuse(cx: &mut Context<'_>, id: ConnectionId, refusal: &Refusal) 
 
 /// Refuses a client that is not accepted yet, with a reason code alone.
 pub(super) fn refuse_with(cx: &mut Context<'_>, id: ConnectionId, reason_code: ConnAckReasonCode) {
-    refuse(cx, id, &Refusal { reason_code, reason_string: None, server_reference: None });
+    refuse(cx, id, &reason_code.into());
 }
 
 /// A connection is over before its client was accepted.
@@ -174,6 +165,7 @@ pub(super) fn end_connecting(cx: &mut Context<'_>, id: ConnectionId, why: Ended<
     let Some(connecting) = cx.connections.connecting(id) else { return };
     let rest = core::mem::take(connecting.acceptor().transmit());
     let before = cx.connections.end(id, rest);
+    cx.timers.remove(Due::Connection(id.key().index));
     let counters = cx.sessions.counters_mut();
     if let Ended::Close(Close::Malformed(_) | Close::ProtocolError(_)) = why {
         counters.protocol_errors = counters.protocol_errors.wrapping_add(1);
@@ -234,6 +226,7 @@ pub(super) fn detached(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>
         cx.policy.notice(Notice::Disconnected { client, why });
     }
     cx.sessions.detach(index);
+    cx.router.set_connected(cx.sessions, index);
 }
 
 /// A session has expired or was ended: it loses its client identifier, and is given nothing more. It is taken apart at once as
@@ -246,6 +239,7 @@ pub(super) fn remove_session(cx: &mut Context<'_>, index: SessionIndex) {
     let Some(session) = cx.sessions.get(index) else { return bug!("a session ends once") };
     let (principal, client_id) = (session.principal(), Box::<str>::from(session.client_id()));
     cx.registry.remove(cx.sessions, index);
+    cx.timers.remove(Due::Session(index));
     cx.jobs.turns_mut().leave(principal);
     cx.sessions.end(index);
     let progress = teardown::advance(cx, key);

@@ -56,8 +56,10 @@ mod index;
 mod jobs;
 mod lifecycle;
 mod memory;
+mod memory_use;
 mod pending_codes;
 mod pending_decisions;
+mod pieces;
 mod policy;
 mod principal;
 mod publish;
@@ -65,11 +67,13 @@ mod ready;
 mod registry;
 mod resume;
 mod router;
+mod secret;
 mod session;
 mod sessions;
 mod slab;
 mod subscribe;
 mod sys;
+mod table;
 mod timers;
 
 use alloc::sync::Arc;
@@ -77,7 +81,7 @@ use alloc::sync::Arc;
 pub use self::config::{BrokerConfig, SharedStrategy};
 use self::connections::{Connections, Output};
 use self::context::Context;
-pub use self::counters::{Counters, DropReason, Dropped, Status};
+pub use self::counters::{Counters, DropReason, Dropped, MemoryUse, Status};
 use self::jobs::ring::Jobs;
 pub use self::policy::{
     Admission, AllowAll, Answer, AuthStep, Client, ConnectionId, Decision, DecisionId, Ended, Notice, Policy, Refusal,
@@ -86,12 +90,13 @@ pub use self::policy::{
 pub use self::principal::{Origin, Principal};
 use self::registry::Registry;
 use self::router::Router;
+pub use self::secret::Secret;
 use self::session::Session;
 use self::sessions::Sessions;
-use self::timers::Timers;
+use self::timers::{Due, Timers};
 use crate::codec::DisconnectReasonCode;
 use crate::server::ServerConfig;
-use crate::session::{CommandError, Message, Transmit};
+use crate::session::{Message, PublishError, Transmit};
 use crate::time::Instant;
 
 /// A broker: see the [module](self).
@@ -116,7 +121,7 @@ pub struct Broker<P> {
 impl<P: Policy> Broker<P> {
     /// Makes a broker without sessions.
     pub fn new(config: BrokerConfig, policy: P) -> Self {
-        let server = ServerConfig { manual_acks: true, deliver_in_parts: u32::MAX, ..config.server.clone() };
+        let server = ServerConfig { manual_acks: true, deliver_in_parts: None, ..config.server.clone() };
         let config = Arc::new(config);
         Self {
             now: Instant::EPOCH,
@@ -125,9 +130,9 @@ impl<P: Policy> Broker<P> {
             policy,
             connections: Connections::new(),
             sessions: Sessions::new(&config),
-            registry: Registry::new(config.seed),
+            registry: Registry::new(&config.secret),
             router: Router::new(Arc::clone(&config)),
-            timers: Timers::default(),
+            timers: Timers::new(),
             jobs: Jobs::new(u64::from(config.work_per_call.get())),
             config,
             nothing: Transmit::default(),
@@ -157,7 +162,7 @@ impl<P: Policy> Broker<P> {
             && !self.connections.waits_for_turn(id)
             && match self.connections.session(id) {
                 Some(index) => self.sessions.get(index).is_some_and(takes),
-                None => !self.connections.is_over(id),
+                None => !self.connections.is_over(id) && !self.connections.is_full(id),
             }
     }
 
@@ -212,7 +217,12 @@ impl<P: Policy> Broker<P> {
             dispatch::refill(&mut self.context(), id, index);
         }
         match self.connections.output(id) {
-            Output::Connection(transmit) => transmit,
+            Output::Connection { transmit, is_released } => {
+                if is_released {
+                    self.sessions.ready_mut().push(id);
+                }
+                transmit
+            }
             Output::Session(index) => self.sessions.output(index).unwrap_or(&mut self.nothing),
         }
     }
@@ -246,11 +256,11 @@ impl<P: Policy> Broker<P> {
     ///
     /// # Errors
     ///
-    /// [`CommandError::Text`] if the topic is not valid; [`CommandError::TopicAlias`] for a topic alias, which only the
-    /// broker sets; [`CommandError::TooManyLevels`] for a topic with more levels than [`BrokerConfig::max_topic_levels`];
-    /// [`CommandError::Encode`] if it cannot be sent; [`CommandError::QueueFull`] if there is no room to retain it, or if
+    /// [`PublishError::Topic`] if the topic is not valid; [`PublishError::TopicAlias`] for a topic alias, which only the
+    /// broker sets; [`PublishError::TooManyLevels`] for a topic with more levels than [`BrokerConfig::max_topic_levels`];
+    /// [`PublishError::Encode`] if it cannot be sent; [`PublishError::QueueFull`] if there is no room to retain it, or if
     /// 1,000 earlier messages are still on their way.
-    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<(), CommandError> {
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<(), PublishError> {
         let mut cx = self.at(now);
         let accepted = publish::publish_own(&mut cx, message);
         dispatch::process_changes(&mut cx);
@@ -289,8 +299,8 @@ impl<P: Policy> Broker<P> {
     }
 
     /// What there is now.
-    pub const fn status(&self) -> Status {
-        sys::status(&self.connections, &self.sessions, &self.router)
+    pub fn status(&self) -> Status {
+        sys::status(&self.connections, &self.sessions, &self.registry, &self.router, &self.timers)
     }
 
     /// The policy.
@@ -341,8 +351,10 @@ impl<P: Policy> Broker<P> {
             }
             let has_open_jobs = self.jobs.open_of(session.client_id()) != 0;
             assert_eq!(session.is_busy(), has_open_jobs, "a session knows whether jobs of its client are open");
+            let timer = self.timers.get(Due::Session(index)).unwrap_or(Instant::NEVER);
+            assert_eq!(timer, session.scheduled(), "a session knows when its timer runs");
         }
-        assert_eq!(self.registry.len(), self.sessions.len() as usize, "each session has one client identifier");
+        assert_eq!(self.registry.len(), self.sessions.len(), "each session has one client identifier");
         self.sessions.assert_consistent();
         let parties = [self.connections.len(), self.sessions.len(), self.jobs.len()].into_iter().map(u64::from);
         let known = parties.fold(self.jobs.turns().in_turn() as u64, u64::saturating_add);

@@ -52,6 +52,49 @@ impl core::fmt::Display for ConnectionId {
 /// [`Broker::answer`](super::Broker::answer) is called with the id of the decision. Other connections go on meanwhile.
 /// An id is good for one answer, and void when its connection is closed.
 ///
+/// ```
+/// # use bytes::Buf;
+/// # use mqtt_sansio::broker::{Answer, Broker, BrokerConfig, Client, Decision, DecisionId, Policy};
+/// # use mqtt_sansio::codec::PubAckReasonCode;
+/// # use mqtt_sansio::{Instant, ReceivedMessage};
+/// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+/// # let now = Instant::EPOCH;
+/// #[derive(Default)]
+/// struct AskDatabase {
+///     pending: Vec<(DecisionId, String)>, // for a task that asks the database
+/// }
+///
+/// impl Policy for AskDatabase {
+///     fn publish(
+///         &mut self,
+///         id: DecisionId,
+///         client: Client<'_>,
+///         message: &ReceivedMessage<'_>,
+///     ) -> Decision<PubAckReasonCode> {
+///         if message.topic == "state" {
+///             return Decision::Now(PubAckReasonCode::Success);
+///         }
+///         self.pending.push((id, format!("{} {}", client.id, message.topic)));
+///         Decision::Later
+///     }
+/// }
+///
+/// let mut broker = Broker::new(BrokerConfig::default(), AskDatabase::default());
+/// let id = broker.open(now);
+/// # let received = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01c\x32\x06\x00\x01x\x00\x07\x00";
+/// let mut input = &received[..]; // CONNECT, and a PUBLISH of QoS 1
+/// broker.receive(now, id, &mut input);
+/// assert!(!broker.takes_input(id));
+///
+/// for (decision, access) in core::mem::take(&mut broker.policy_mut().pending) {
+///     let _ = broker.answer(now, decision, Answer::Publish(PubAckReasonCode::NotAuthorized)); // or the client is gone
+///     # assert_eq!(access, "c x");
+/// }
+/// # assert!(broker.transmit(id).chunk().ends_with(b"\x40\x03\x00\x07\x87"));
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Each method has a default: all clients may connect, without enhanced authentication, and do everything. Whatever the
 /// policy says, only the broker itself publishes under `$SYS/`. A will there does not refuse its client, because bridges
 /// have one: it is dropped when it is due, with [`Notice::WillRefused`].
@@ -249,6 +292,13 @@ impl Admission {
     }
 }
 
+impl Default for Admission {
+    /// Accepts the client, with the settings of the configuration.
+    fn default() -> Self {
+        Self::accept()
+    }
+}
+
 impl From<Accept> for Admission {
     fn from(accept: Accept) -> Self {
         Self::Accept(Box::new(accept))
@@ -264,11 +314,7 @@ impl From<Refusal> for Admission {
 impl From<ConnAckReasonCode> for Admission {
     /// Accepts the client with Success, and refuses it with any other code.
     fn from(reason_code: ConnAckReasonCode) -> Self {
-        if reason_code.is_error() {
-            Self::Refuse(Refusal { reason_code, reason_string: None, server_reference: None })
-        } else {
-            Self::accept()
-        }
+        if reason_code.is_error() { Self::Refuse(reason_code.into()) } else { Self::accept() }
     }
 }
 
@@ -277,14 +323,28 @@ impl From<ConnAckReasonCode> for Admission {
 pub struct Refusal {
     /// The reason code. Before 5.0 the client is sent the return code with the same meaning, if there is one.
     pub reason_code: ConnAckReasonCode,
-    /// The Reason String; 5.0 only.
+    /// The Reason String; 5.0 only. Default: `None`.
     pub reason_string: Option<String>,
-    /// The Server Reference, for Use another server and Server moved; 5.0 only.
+    /// The Server Reference, for Use another server and Server moved; 5.0 only. Default: `None`.
     pub server_reference: Option<String>,
+}
+
+/// Unspecified error, without texts.
+impl Default for Refusal {
+    fn default() -> Self {
+        ConnAckReasonCode::UnspecifiedError.into()
+    }
+}
+
+impl From<ConnAckReasonCode> for Refusal {
+    fn from(reason_code: ConnAckReasonCode) -> Self {
+        Self { reason_code, reason_string: None, server_reference: None }
+    }
 }
 
 /// A step of an enhanced authentication (section 4.12).
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AuthStep<'a> {
     /// The client identifier; empty if none is assigned yet.
     pub client_id: &'a str,
@@ -311,6 +371,7 @@ impl core::fmt::Debug for AuthStep<'_> {
 
 /// A client that is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Client<'a> {
     /// The connection of the client.
     pub connection: ConnectionId,
@@ -450,6 +511,16 @@ impl Ended<'_> {
             Self::Close(close) => close.reason_code(),
             Self::TakenOver => Some(ReasonCode::SessionTakenOver),
             Self::Lost | Self::ConnectionLimit => None,
+        }
+    }
+
+    /// Returns whether the client may connect again, unchanged, with a chance to succeed: see [`Close::may_retry`]. It may
+    /// not if another connection has taken over.
+    pub fn may_retry(&self) -> bool {
+        match self {
+            Self::Close(close) => close.may_retry(),
+            Self::TakenOver => false,
+            Self::Lost | Self::ConnectionLimit => true,
         }
     }
 }

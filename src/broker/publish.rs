@@ -1,7 +1,6 @@
 //! Messages and wills that clients publish.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -19,8 +18,7 @@ use super::router::{Outcome, Published};
 use super::session::Session;
 use super::timers::Due;
 use crate::codec::{List, PubAckReasonCode, PublishProperties, Version};
-use crate::server::Will;
-use crate::session::{AckHandle, CommandError, LARGE, Message, MessageRef, ReceivedMessage, Stored};
+use crate::session::{AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Will};
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -28,7 +26,7 @@ use crate::topic::TopicName;
 const MAX_OWN: usize = 1000;
 
 /// Publishes a message of the embedding program's own; see [`Broker::publish`](super::Broker::publish).
-pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<(), CommandError> {
+pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<(), PublishError> {
     let publish = message.checked()?;
     let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..*publish.properties };
     let large = publish.large().map(|large| cx.sessions.memory().payloads().share(large.clone()));
@@ -36,14 +34,14 @@ pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result
     let publish = MessageRef { payload, properties: &properties, ..publish };
     Stored::message_len(&publish, None, Version::V5)?;
     if cx.router.has_too_many_levels(publish.topic.levels()) {
-        return Err(CommandError::TooManyLevels);
+        return Err(PublishError::TooManyLevels);
     }
     if cx.jobs.open_of("") >= MAX_OWN {
-        return Err(CommandError::QueueFull);
+        return Err(PublishError::QueueFull);
     }
     match begin(cx, Source::Broker, None, &publish, large) {
         None | Some(Ok(_)) => Ok(()),
-        Some(Err(_)) => Err(CommandError::QueueFull),
+        Some(Err(_)) => Err(PublishError::QueueFull),
     }
 }
 
@@ -91,7 +89,7 @@ pub(super) fn finish_since(
         if waited != 0 && waited >= *interval && !decision.is_error() && !is_own(publish.topic) {
             // The message has expired: no subscriber gets it [MQTT-3.3.2-5], and it would have replaced the retained one.
             if publish.retain {
-                cx.router.remove_retained(cx.sessions, publish.topic);
+                remove_retained(cx, publish.topic);
             }
             return acknowledge(cx, index, ack_handle, decision);
         }
@@ -240,7 +238,7 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
     let done = if message.is_expired(now) {
         // No subscriber gets it [MQTT-3.3.2-5], and it would have replaced the retained one.
         if publish.retain {
-            cx.router.remove_retained(cx.sessions, publish.topic);
+            remove_retained(cx, publish.topic);
         }
         Ok(Published::Done(Outcome { has_subscribers: true, ..Outcome::default() }))
     } else {
@@ -296,11 +294,12 @@ fn route(
     publish: &MessageRef<'_>,
     large: Option<Bytes>,
 ) -> Result<Published, PubAckReasonCode> {
+    let is_removal = publish.payload.is_empty() && large.is_none();
     let (mut large, mut retained) = (large, None);
     match cx.router.accept(cx.sessions, cx.now, from, publish, &mut large) {
         Ok(Some((expires_at, reference))) => {
-            retained = Some(reference);
-            lifecycle::schedule(cx, expires_at, Due::Retained(reference));
+            retained = Some(reference).filter(|_| !is_removal);
+            cx.timers.set(expires_at, Due::Retained(reference.topic()));
         }
         Ok(None) => {}
         Err(reason_code) => match source {
@@ -313,6 +312,13 @@ fn route(
     }
     let payload = if large.is_some() { &[] } else { publish.payload };
     cx.router.forward(cx.sessions, cx.now, from, MessageRef { payload, ..*publish }, large, retained)
+}
+
+/// Removes the retained message of a topic, if there is one.
+fn remove_retained(cx: &mut Context<'_>, topic: TopicName<'_>) {
+    if let Some(removed) = cx.router.remove_retained(cx.sessions, topic) {
+        cx.timers.remove(Due::Retained(removed.topic()));
+    }
 }
 
 /// Acknowledges a message, if its QoS asks for that.
@@ -330,8 +336,7 @@ fn acknowledge(
 
 /// The will of a client is due.
 pub(super) fn publish_will(cx: &mut Context<'_>, index: SessionIndex, will: &Will) {
-    let mut user_properties = Vec::new();
-    let Ok(message) = will.message(&mut user_properties) else { return bug!("a will that was received is a message") };
+    let Ok(message) = Message::try_from(will) else { return bug!("a will that was received is a message") };
     let Ok(publish) = message.checked() else { return bug!("a will that was received can be published") };
     let client_id: Box<str> = cx.sessions.client_id(index).unwrap_or_default().into();
     if is_own(publish.topic) {

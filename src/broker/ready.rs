@@ -15,6 +15,12 @@ pub(super) struct ReadyQueue {
 }
 
 impl ReadyQueue {
+    /// The size in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let queue = self.queue.capacity().saturating_mul(core::mem::size_of::<ConnectionId>());
+        queue.saturating_add(self.queued.capacity().saturating_mul(core::mem::size_of::<u64>()))
+    }
+
     /// Adds a connection, unless it is in the queue.
     #[inline]
     pub(super) fn push(&mut self, id: ConnectionId) {

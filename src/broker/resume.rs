@@ -38,7 +38,8 @@ pub(super) fn claim(
 ) -> Option<(Grant, StoredDecisions)> {
     let grant = claim_from_owner(cx, index, newcomer, grant)?;
     let session = cx.sessions.get(index)?;
-    if newcomer.clean_start || !session.server().outlives_connection(cx.now) {
+    let is_resumed = !newcomer.clean_start && session.server().outlives_connection(cx.now);
+    if !is_resumed || session.subscriptions().is_empty() {
         return Some((grant, Vec::new()));
     }
     claim_subscriptions(cx, index, newcomer, grant)

@@ -44,9 +44,14 @@ pub(super) struct Session {
     scheduled: Instant,
     /// Messages and bytes that the session stored when they were last counted.
     counted: (u32, u32),
+    /// The size on the heap, without stored messages, when it was last counted.
+    counted_heap: u32,
     /// Bytes that were written on this connection when they were last counted.
     counted_sent: u64,
 }
+
+/// The size of the counts of an `Arc`, in bytes.
+const ARC: usize = 2 * core::mem::size_of::<usize>();
 
 impl Session {
     pub(super) const fn new(server: ServerSession) -> Self {
@@ -66,6 +71,7 @@ impl Session {
             owner: None,
             scheduled: Instant::NEVER,
             counted: (0, 0),
+            counted_heap: 0,
             counted_sent: 0,
         }
     }
@@ -221,6 +227,7 @@ impl Session {
     /// The session has ended: it is given nothing more, and is only to be taken apart.
     pub(super) const fn end(&mut self) {
         self.has_ended = true;
+        self.scheduled = Instant::NEVER; // the timer is removed
         self.is_plain = false;
     }
 
@@ -315,6 +322,26 @@ impl Session {
     pub(super) const fn recount(&mut self) -> ((u32, u32), (u32, u32)) {
         let new = self.server.stored();
         (core::mem::replace(&mut self.counted, new), new)
+    }
+
+    /// Counts the memory that the session takes on the heap, in bytes: what it was when it was last counted, and now. Stored
+    /// messages and retained messages on their way are not in it.
+    #[inline]
+    pub(super) fn recount_heap(&mut self) -> (u32, u32) {
+        let subscriptions = self.subscriptions.capacity().saturating_mul(core::mem::size_of::<(ListId, u32)>());
+        // Nearly always the user is the owner.
+        let owner =
+            self.owner.as_ref().filter(|owner| self.user_name.as_ref().is_none_or(|user| !Arc::ptr_eq(user, owner)));
+        let names = [self.user_name.as_ref(), owner].into_iter().flatten();
+        let names = names.map(|name| name.len().saturating_add(ARC));
+        let own = names.fold(subscriptions, usize::saturating_add).saturating_add(self.server.heap());
+        let new = u32::try_from(own).unwrap_or(u32::MAX);
+        (core::mem::replace(&mut self.counted_heap, new), new)
+    }
+
+    /// The size on the heap, without stored messages, when it was last counted.
+    pub(super) const fn counted_heap(&self) -> u32 {
+        self.counted_heap
     }
 
     /// Counts the bytes that were written since they were last counted.

@@ -18,7 +18,7 @@ use super::session::Session;
 use super::slab::{Key, Slab};
 use crate::codec::{QoS, SubscriptionIdentifier};
 use crate::server::{Action, Copies};
-use crate::session::{AbandonReason, CommandError, Outcome, Transmit};
+use crate::session::{AbandonReason, Outcome, PublishError, Transmit};
 use crate::time::Instant;
 
 /// The sessions, and what changes when a message is delivered to one of them: the queue of ready connections, the counters,
@@ -39,6 +39,8 @@ pub(super) struct Sessions {
     ended: u32,
     memory: Memory,
     work: Work,
+    /// The size of sessions on the heap, without stored messages.
+    heap: u64,
 }
 
 /// The bytes of input that a session gets at once: packets without an action, such as PINGREQ, are short and can be many.
@@ -60,6 +62,7 @@ impl Sessions {
             ended: 0,
             memory: Memory::new(config.max_memory, config.reserved_memory),
             work: Work::new(config.work_per_call),
+            heap: 0,
         }
     }
 
@@ -83,12 +86,12 @@ impl Sessions {
         self.slab.get_mut(index.get())
     }
 
-    /// The session that a timer was made for, if it still exists.
+    /// The session that a key was made for, if it still exists.
     pub(super) fn get_by_key(&self, key: Key) -> Option<(SessionIndex, &Session)> {
         self.slab.get_by_key(key).map(|session| (SessionIndex::new(key.index), session))
     }
 
-    /// The key of a session, for a timer.
+    /// The key of a session, which outlives a call.
     pub(super) fn key(&self, index: SessionIndex) -> Option<Key> {
         self.slab.key(index.get())
     }
@@ -103,8 +106,9 @@ impl Sessions {
     }
 
     pub(super) fn remove(&mut self, index: SessionIndex) -> Option<Session> {
-        let session = self.slab.remove(index.get())?;
+        let mut session = self.slab.remove(index.get())?;
         self.ended = self.ended.saturating_sub(u32::from(session.has_ended()));
+        self.heap = self.heap.saturating_sub(u64::from(session.recount_heap().0));
         Some(session)
     }
 
@@ -117,6 +121,16 @@ impl Sessions {
             }
             _ => bug!("a session ends once"),
         }
+    }
+
+    /// The memory that sessions take, in bytes, without stored messages.
+    pub(super) fn allocated(&self) -> u64 {
+        self.heap.saturating_add(self.slab.bytes() as u64)
+    }
+
+    /// The memory that the queue of ready connections takes, in bytes.
+    pub(super) fn ready_bytes(&self) -> usize {
+        self.ready.bytes()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (SessionIndex, &Session)> {
@@ -236,6 +250,8 @@ impl Sessions {
         // That a session is looked at was counted when it was changed; what it sends is counted here.
         let sent = session.server().unsent().saturating_sub(unsent);
         self.work.spend(Work::units_of(sent).saturating_sub(1));
+        let (old, new) = session.recount_heap();
+        self.heap = self.heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
         if let Some(connection) = session.connection()
             && session.server_mut().transmit().has_remaining()
         {
@@ -371,8 +387,8 @@ impl Sessions {
             return false;
         }
         let result = session.server_mut().forward(copies, qos, retain, identifiers).map_err(|error| match error {
-            CommandError::QueueFull => DropReason::QueueFull,
-            CommandError::NotConnected => DropReason::SessionEnded,
+            PublishError::QueueFull => DropReason::QueueFull,
+            PublishError::NotConnected => DropReason::SessionEnded,
             _ => DropReason::NotSupported,
         });
         match result {
@@ -477,12 +493,13 @@ impl Sessions {
 
     /// Panics if a count is wrong, or if a session is left to be looked at. For tests.
     pub(super) fn assert_consistent(&self) {
-        let (mut messages, mut bytes, mut walking, mut clients) = (0_u64, 0_u64, 0_u32, 0_u32);
+        let (mut messages, mut bytes, mut heap, mut walking, mut clients) = (0_u64, 0_u64, 0_u64, 0_u32, 0_u32);
         for (_, session) in self.iter() {
             session.server().assert_consistent();
             let (own_messages, own_bytes) = session.server().stored();
             messages = messages.saturating_add(u64::from(own_messages));
             bytes = bytes.saturating_add(u64::from(own_bytes));
+            heap = heap.saturating_add(u64::from(session.counted_heap()));
             walking = walking.saturating_add(u32::from(session.is_walking()));
             clients = clients.saturating_add(u32::from(session.connection().is_some()));
             assert!(session.scheduled() <= session.server().timeout(), "no timeout is forgotten");
@@ -493,6 +510,7 @@ impl Sessions {
             "stored messages are counted right"
         );
         assert!(self.memory.payloads().stored() as u64 <= bytes, "shared payloads are a part of what is stored");
+        assert_eq!(self.heap, heap, "the memory of sessions is counted right");
         assert_eq!(self.clients, clients, "clients are counted right");
         assert_eq!(self.walking, walking, "sessions that are still to get retained messages are counted right");
         assert!(self.changed.is_empty(), "no session is left to be looked at");

@@ -1,6 +1,6 @@
 //! Values under indices that are used again, each time with another generation.
 
-use alloc::vec::Vec;
+use super::pieces::Pieces;
 
 /// The index of a value, and which of the values that had this index it is: a value that was removed is not found any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,10 +9,10 @@ pub(super) struct Key {
     pub(super) generation: u32,
 }
 
-/// Values in pieces of memory that never move: a million of them are not copied because one more comes.
+/// Values in [pieces](Pieces) that never move.
 #[derive(Clone)]
 pub(super) struct Slab<T> {
-    pieces: Vec<Vec<Slot<T>>>,
+    slots: Pieces<Slot<T>, 256>,
     /// The index that was freed last; it is used next.
     free: Option<u32>,
     len: u32,
@@ -31,11 +31,9 @@ enum Content<T> {
     Free(Option<u32>),
 }
 
-const PIECE: u32 = 256;
-
 impl<T> Slab<T> {
     pub(super) const fn new() -> Self {
-        Self { pieces: Vec::new(), free: None, len: 0 }
+        Self { slots: Pieces::new(), free: None, len: 0 }
     }
 
     /// Number of values.
@@ -43,21 +41,16 @@ impl<T> Slab<T> {
         self.len
     }
 
-    #[inline]
-    fn slot(&self, index: u32) -> Option<&Slot<T>> {
-        self.pieces.get((index / PIECE) as usize)?.get((index % PIECE) as usize)
-    }
-
-    #[inline]
-    fn slot_mut(&mut self, index: u32) -> Option<&mut Slot<T>> {
-        self.pieces.get_mut((index / PIECE) as usize)?.get_mut((index % PIECE) as usize)
+    /// The size in bytes, without what the values themselves have on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.bytes()
     }
 
     /// Adds a value; `None` if no index is left for it.
     pub(super) fn insert(&mut self, value: T) -> Option<Key> {
         let key = match self.free {
             Some(index) => {
-                let slot = self.slot_mut(index)?;
+                let slot = self.slots.get_mut(index)?;
                 let Content::Free(next) = slot.content else {
                     bug!("a free index has no value");
                     return None;
@@ -68,13 +61,7 @@ impl<T> Slab<T> {
                 Key { index, generation }
             }
             None => {
-                if self.pieces.last().is_none_or(|piece| piece.len() == PIECE as usize) {
-                    self.pieces.push(Vec::with_capacity(PIECE as usize));
-                }
-                let full = u32::try_from(self.pieces.len()).ok()?.checked_sub(1)?.checked_mul(PIECE)?;
-                let piece = self.pieces.last_mut()?;
-                let index = full.checked_add(piece.len() as u32)?;
-                piece.push(Slot { generation: 0, content: Content::Value(value) });
+                let index = self.slots.push(Slot { generation: 0, content: Content::Value(value) })?;
                 Key { index, generation: 0 }
             }
         };
@@ -85,7 +72,7 @@ impl<T> Slab<T> {
     /// Removes a value. Its key is void from here on.
     pub(super) fn remove(&mut self, index: u32) -> Option<T> {
         let free = self.free;
-        let slot = self.slot_mut(index).filter(|slot| matches!(slot.content, Content::Value(_)))?;
+        let slot = self.slots.get_mut(index).filter(|slot| matches!(slot.content, Content::Value(_)))?;
         let Content::Value(value) = core::mem::replace(&mut slot.content, Content::Free(free)) else {
             bug!("the slot was found to have a value");
             return None;
@@ -99,7 +86,7 @@ impl<T> Slab<T> {
     /// The value at an index.
     #[inline]
     pub(super) fn get(&self, index: u32) -> Option<&T> {
-        match &self.slot(index)?.content {
+        match &self.slots.get(index)?.content {
             Content::Value(value) => Some(value),
             Content::Free(_) => None,
         }
@@ -107,7 +94,7 @@ impl<T> Slab<T> {
 
     #[inline]
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
-        match &mut self.slot_mut(index)?.content {
+        match &mut self.slots.get_mut(index)?.content {
             Content::Value(value) => Some(value),
             Content::Free(_) => None,
         }
@@ -116,7 +103,7 @@ impl<T> Slab<T> {
     /// The value that the key was made for, if it was not removed.
     #[inline]
     pub(super) fn get_by_key(&self, key: Key) -> Option<&T> {
-        let slot = self.slot(key.index)?;
+        let slot = self.slots.get(key.index)?;
         match &slot.content {
             Content::Value(value) if slot.generation == key.generation => Some(value),
             _ => None,
@@ -126,7 +113,7 @@ impl<T> Slab<T> {
     /// The value that the key was made for, if it was not removed.
     #[inline]
     pub(super) fn get_mut_by_key(&mut self, key: Key) -> Option<&mut T> {
-        let slot = self.slot_mut(key.index)?;
+        let slot = self.slots.get_mut(key.index)?;
         match &mut slot.content {
             Content::Value(value) if slot.generation == key.generation => Some(value),
             _ => None,
@@ -141,13 +128,13 @@ impl<T> Slab<T> {
 
     /// The key of the value at an index.
     pub(super) fn key(&self, index: u32) -> Option<Key> {
-        let slot = self.slot(index)?;
+        let slot = self.slots.get(index)?;
         matches!(slot.content, Content::Value(_)).then_some(Key { index, generation: slot.generation })
     }
 
     /// The values with their indices.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        let slots = self.pieces.iter().flatten().zip(0_u32..);
+        let slots = self.slots.iter().zip(0_u32..);
         slots.filter_map(|(slot, index)| match &slot.content {
             Content::Value(value) => Some((index, value)),
             Content::Free(_) => None,
@@ -158,6 +145,8 @@ impl<T> Slab<T> {
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)] // in numbers that are here
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     #[test]

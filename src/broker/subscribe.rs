@@ -9,6 +9,7 @@ use super::jobs;
 use super::jobs::request::{Entries, Subscribing, Unsubscribing};
 use super::jobs::ring::{Job, Order, Progress};
 use super::lifecycle;
+use super::memory_use;
 use super::pending_codes::PendingCodes;
 use super::pending_decisions::PendingDecision;
 use super::policy::{Decision, Notice};
@@ -16,8 +17,7 @@ use super::session::Session;
 use crate::codec::{
     self, DisconnectReasonCode, SubAckReasonCode, Subscription, SubscriptionIdentifier, UnsubAckReasonCode, Version,
 };
-use crate::server::{SubscribeRequest, UnsubscribeRequest};
-use crate::session::CommandError;
+use crate::server::{AnswerError, SubscribeRequest, UnsubscribeRequest};
 use crate::topic::TopicFilter;
 
 /// The work of a filter in a SUBSCRIBE or UNSUBSCRIBE, besides its bytes.
@@ -177,6 +177,8 @@ fn make_one(
     identifier: u32,
 ) -> SubAckReasonCode {
     cx.work().spend_bytes(subscription.filter.as_bytes().len());
+    let is_refused = memory_use::is_full(cx) && !cx.router.is_subscribed(cx.sessions, index, subscription.filter);
+    let decision = if is_refused { SubAckReasonCode::QuotaExceeded } else { decision };
     let code = match cx.router.subscribe(cx.sessions, index, subscription, decision, identifier) {
         Ok(code) => code,
         Err(code) => {
@@ -253,8 +255,8 @@ pub(super) fn advance_unsubscribe(cx: &mut Context<'_>, unsubscribing: &mut Unsu
 }
 
 /// Disconnects a client that accepts no packet as large as the answer to its request: it would wait for ever.
-fn disconnect_if_too_large(cx: &mut Context<'_>, index: SessionIndex, answer: Result<(), CommandError>) {
-    if let Err(CommandError::TooLarge { .. }) = answer {
+fn disconnect_if_too_large(cx: &mut Context<'_>, index: SessionIndex, answer: Result<(), AnswerError>) {
+    if let Err(AnswerError::TooLarge { .. }) = answer {
         lifecycle::disconnect(cx, index, DisconnectReasonCode::PacketTooLarge);
     }
 }

@@ -9,17 +9,25 @@ use super::jobs;
 use super::jobs::publication::Source;
 use super::jobs::ring::{Job, Order, Progress};
 use super::jobs::turns::PrincipalIndex;
-use super::lifecycle;
+use super::memory_use::memory;
 use super::publish;
+use super::registry::Registry;
 use super::router::Router;
 use super::sessions::Sessions;
-use super::timers::Due;
+use super::timers::{Due, Timers};
 use crate::session::Message;
 use crate::topic::TopicName;
 
 /// What there is now.
-pub(super) const fn status(connections: &Connections, sessions: &Sessions, router: &Router) -> Status {
+pub(super) fn status(
+    connections: &Connections,
+    sessions: &Sessions,
+    registry: &Registry,
+    router: &Router,
+    timers: &Timers,
+) -> Status {
     Status {
+        memory: memory(connections, sessions, registry, router, timers),
         connections: connections.len(),
         clients: sessions.clients(),
         sessions: sessions.len(),
@@ -34,8 +42,8 @@ pub(super) const fn status(connections: &Connections, sessions: &Sessions, route
 
 /// Sets the timer of the first publication.
 pub(super) fn start(cx: &mut Context<'_>) {
-    if cx.config.sys_interval != 0 {
-        lifecycle::schedule(cx, cx.now, Due::Status);
+    if cx.config.sys_interval.is_some() {
+        cx.timers.set(cx.now, Due::Status);
     }
 }
 
@@ -44,8 +52,10 @@ pub(super) fn publish(cx: &mut Context<'_>) {
     if jobs::start(cx, PrincipalIndex::BROKER, Order::default(), Job::Status(0)).is_none() {
         bug!("fewer than 2^32 jobs are open");
     }
-    let next = cx.now.after_seconds(cx.config.sys_interval);
-    lifecycle::schedule(cx, next, Due::Status);
+    if let Some(seconds) = cx.config.sys_interval {
+        let next = cx.now.after_seconds(seconds.get());
+        cx.timers.set(next, Due::Status);
+    }
 }
 
 /// Publishes the next values, `count` of which were published.
@@ -64,7 +74,7 @@ pub(super) fn advance(cx: &mut Context<'_>, count: &mut usize) -> Progress {
 /// Publishes the value with this number; returns whether there is one.
 fn publish_next(cx: &mut Context<'_>, number: usize) -> bool {
     let counters = *cx.sessions.counters();
-    let status = status(cx.connections, cx.sessions, cx.router);
+    let status = status(cx.connections, cx.sessions, cx.registry, cx.router, cx.timers);
     let uptime = cx.now.since(cx.started).as_secs();
     match number {
         0 => publish_value(cx, "version", &format!("mqtt-sansio {}", env!("CARGO_PKG_VERSION"))),
@@ -78,7 +88,7 @@ fn publish_next(cx: &mut Context<'_>, number: usize) -> bool {
 }
 
 /// The status and the counters, by topic.
-fn numbers(counters: &Counters, status: &Status) -> [(&'static str, u64); 27] {
+fn numbers(counters: &Counters, status: &Status) -> [(&'static str, u64); 33] {
     [
         ("clients/connected", u64::from(status.clients)),
         ("clients/disconnected", u64::from(status.sessions.saturating_sub(status.clients))),
@@ -103,6 +113,12 @@ fn numbers(counters: &Counters, status: &Status) -> [(&'static str, u64); 27] {
         ("publish/messages/dropped/refused by client", counters.dropped.refused_by_client),
         ("store/messages/count", status.stored),
         ("store/messages/bytes", status.stored_bytes),
+        ("memory/total", status.memory.total()),
+        ("memory/connections", status.memory.connections),
+        ("memory/sessions", status.memory.sessions),
+        ("memory/subscriptions", status.memory.subscriptions),
+        ("memory/retained", status.memory.retained),
+        ("memory/stored", status.memory.stored),
         ("retained messages/count", u64::from(status.retained)),
         ("retained messages/bytes", status.retained_bytes),
         ("subscriptions/count", u64::from(status.subscriptions)),

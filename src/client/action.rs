@@ -3,8 +3,8 @@
 use core::fmt;
 
 use super::server::ServerLimits;
-use crate::codec::{Auth, ConnAck, ConnAckProperties, DecodeError, Disconnect, ReasonCode};
-use crate::session::{Done, Outcome, PayloadPart, ProtocolError, ReceivedMessage, Token};
+use crate::codec::{Auth, ConnAck, ConnAckProperties, DecodeError, Disconnect, DisconnectReasonCode, ReasonCode};
+use crate::session::{Done, Outcome, PayloadPart, ProtocolError, ReceivedMessage, Token, is_passing};
 use crate::text::Utf8Str;
 
 /// An event to report, or a step for the caller to take. An action borrows from the received bytes, not from the
@@ -56,6 +56,7 @@ impl<'a> From<Done<'a>> for Action<'a> {
 
 /// The server's acceptance of a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Connected<'a> {
     /// Whether the session is new, resumed or lost.
     pub session: Resumption,
@@ -67,6 +68,7 @@ pub struct Connected<'a> {
 
 /// The state of the session at the start of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Resumption {
     /// The session is new.
     New,
@@ -107,8 +109,9 @@ pub enum Close<'a> {
     /// The server has not answered CONNECT, or an AUTH before CONNACK, within
     /// [`connect_timeout`](super::ClientConfig::connect_timeout).
     ConnectTimeout,
-    /// The server has not answered PINGREQ within [`ping_timeout`](super::ClientConfig::ping_timeout).
-    PingTimeout,
+    /// Nothing has arrived for the keep-alive interval, nor within [`ping_timeout`](super::ClientConfig::ping_timeout)
+    /// after PINGREQ.
+    KeepAliveTimeout,
 }
 
 impl<'a> Close<'a> {
@@ -119,7 +122,26 @@ impl<'a> Close<'a> {
             Self::Disconnected(disconnect) => Some(disconnect.reason_code.into()),
             Self::Malformed(error) => Some(error.reason_code()),
             Self::ProtocolError(protocol_error) => Some(protocol_error.reason_code()),
-            Self::Requested | Self::ConnectTimeout | Self::PingTimeout => None,
+            Self::Requested | Self::ConnectTimeout | Self::KeepAliveTimeout => None,
+        }
+    }
+
+    /// Returns whether the client may connect again to the same server, unchanged, with a chance to succeed: after a
+    /// timeout, and where the [reason code](Self::reason_code) names a passing state, as Server busy does. A pause comes
+    /// first, see [`backoff`](super::ClientSession::backoff).
+    ///
+    /// It may not after its own [`Requested`](Self::Requested) disconnection, if the server has refused what it will
+    /// refuse again, if another client has taken over the session (the two would take it from each other for ever), or
+    /// after an error in a packet. The loss of a transport is not a `Close`, and can be followed by another connection.
+    pub fn may_retry(&self) -> bool {
+        match self {
+            Self::ConnectTimeout | Self::KeepAliveTimeout => true,
+            Self::Refused(connack) => is_passing(connack.reason_code.into()),
+            // A server that disconnects normally has no objection to the client.
+            Self::Disconnected(Disconnect { reason_code, .. }) => {
+                *reason_code == DisconnectReasonCode::NormalDisconnection || is_passing((*reason_code).into())
+            }
+            Self::Requested | Self::Malformed(_) | Self::ProtocolError(_) => false,
         }
     }
 
@@ -139,7 +161,7 @@ impl fmt::Display for Close<'_> {
         let (code, reason) = match self {
             Self::Requested => return f.write_str("disconnected"),
             Self::ConnectTimeout => return f.write_str("the server has not answered CONNECT in time"),
-            Self::PingTimeout => return f.write_str("the server has not answered PINGREQ in time"),
+            Self::KeepAliveTimeout => return f.write_str("the server has not answered PINGREQ in time"),
             Self::Malformed(error) => return fmt::Display::fmt(error, f),
             Self::ProtocolError(protocol_error) => {
                 return write!(f, "protocol error: {protocol_error}, close with {}", protocol_error.reason_code());

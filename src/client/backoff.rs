@@ -27,7 +27,7 @@ impl Backoff {
     /// Returns a pause between half of the doubled duration and all of it; zero if no connection has failed. The random
     /// part depends on the client identifier, so that the clients of a server wait for different durations, and on the
     /// seed.
-    pub(super) fn pause(self, (shortest, longest): (u16, u16), client_id: &str, seed: u64) -> Duration {
+    pub(super) fn pause(self, shortest: u16, longest: u16, client_id: &str, seed: u64) -> Duration {
         let Some(doublings) = self.failures.checked_sub(1) else { return Duration::ZERO };
         let longest = u64::from(longest.max(shortest)).saturating_mul(1_000_000);
         let pause = u64::from(shortest).saturating_mul(1_000_000).saturating_mul(1 << doublings.min(16)).min(longest);

@@ -4,11 +4,11 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::num::{NonZeroU8, NonZeroU16};
+use core::num::{NonZeroU8, NonZeroU16, NonZeroU32};
 
 use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, Sender, Version};
 use crate::redacted::Redacted;
-use crate::session::{Overflow, Will};
+use crate::session::{Overflow, SessionExpiry, TRANSMIT_LIMIT, Will};
 
 /// The configuration of a client. Every field has a default.
 ///
@@ -29,18 +29,18 @@ pub struct ClientConfig {
     /// client is new. The caller then asserts that the client knows the state of that session, or that nothing is in
     /// flight in it.
     pub clean_start: bool,
-    /// How long the session outlives a connection, in seconds (Session Expiry Interval of CONNECT); 5.0 only. Default:
-    /// 0, the session ends with the connection, and messages in flight are lost. `u32::MAX`: the session does not
-    /// expire. Before 5.0 a session without `clean_start` does not expire.
-    pub session_expiry_interval: u32,
-    /// Maximum interval between two packets to the server, in seconds (Keep Alive of CONNECT). Default: 60; 0: no
-    /// limit. The server may override it with Server Keep Alive.
-    pub keep_alive: u16,
+    /// How long the session outlives a connection (Session Expiry Interval of CONNECT); 5.0 only. Default:
+    /// [`SessionExpiry::WITH_CONNECTION`], the session ends with the connection, and messages in flight are lost. Before
+    /// 5.0 a session without `clean_start` does not expire.
+    pub session_expiry_interval: SessionExpiry,
+    /// Maximum interval between two packets to the server, in seconds (Keep Alive of CONNECT). Default: 60. `None`: no
+    /// limit, and the session sends no PINGREQ. The server may override it with Server Keep Alive.
+    pub keep_alive: Option<NonZeroU16>,
     /// The will: the message that the server publishes when the connection ends without a DISCONNECT that discards the
     /// will (Will fields of CONNECT). Default: `None`.
     pub will: Option<Box<Will>>,
     /// The user name (User Name of CONNECT). Default: `None`.
-    pub user_name: Option<String>,
+    pub user_name: Option<Box<str>>,
     /// The password or another credential (Password of CONNECT). Default: `None`. `Debug` prints its length alone.
     pub password: Option<Box<[u8]>>,
     /// The start of an enhanced authentication (Authentication Method and Authentication Data of CONNECT); 5.0 only.
@@ -60,8 +60,9 @@ pub struct ClientConfig {
     /// enforced before 5.0.
     pub receive_maximum: NonZeroU16,
     /// Size of the largest accepted packet, in bytes (Maximum Packet Size of CONNECT). Default: 16 MiB. It is sent in
-    /// 5.0 only, and enforced in every version: a larger packet ends the connection.
-    pub maximum_packet_size: u32,
+    /// 5.0 only, and enforced in every version: a larger packet ends the connection. `None`: no limit is sent, and that
+    /// of the protocol applies, 268,435,460 bytes.
+    pub maximum_packet_size: Option<NonZeroU32>,
     /// Highest topic alias that the server may use (Topic Alias Maximum of CONNECT); sent in 5.0 only. Default: 0, no
     /// topic aliases. The session stores one topic name for each alias.
     pub topic_alias_maximum: u16,
@@ -73,9 +74,10 @@ pub struct ClientConfig {
     pub disallowed_code_points: DisallowedCodePoints,
 
     /// Packet size, in bytes, above which an incomplete message is delivered in parts as they arrive, so that the
-    /// caller need not collect the payload. Default: `u32::MAX`, never. A packet that is complete in the input is
+    /// caller need not collect the payload. Default: `None`, every message is delivered whole. With
+    /// [`NonZeroU32::MIN`] every incomplete message is delivered in parts. A packet that is complete in the input is
     /// delivered whole.
-    pub deliver_in_parts: u32,
+    pub deliver_in_parts: Option<NonZeroU32>,
     /// Whether the caller acknowledges QoS 1 and QoS 2 messages, with [`ack`](super::ClientSession::ack). Default:
     /// false, the session acknowledges them.
     pub manual_acks: bool,
@@ -104,29 +106,35 @@ pub struct ClientConfig {
     /// a Protocol Error, as section 4.3.3 requires: the connection ends, and the delivery ends with
     /// [`AbandonReason::Mismatched`](crate::AbandonReason::Mismatched).
     pub puback_ends_qos_2: bool,
-    /// Maximum number of bytes in `transmit()`, and maximum number of bytes of acknowledgements (PUBACK, PUBREC,
-    /// PUBREL, PUBCOMP) in it. Default: 64 KiB; 0 counts as 1. One packet may exceed the limit.
-    ///
-    /// When the output reaches the limit, messages and requests are queued, within `max_stored` and `max_stored_bytes`.
-    /// Input is still accepted, so that acknowledgements and pings continue. When the acknowledgements alone reach the
-    /// limit, no input is accepted until some of them are written.
-    pub transmit_limit: u32,
-    /// Maximum time that the server may take to answer CONNECT, or an AUTH before CONNACK, in seconds. Default: 30; 0:
-    /// no limit. At the limit the connection ends with [`Close::ConnectTimeout`](super::Close::ConnectTimeout).
+    /// Maximum number of bytes in `transmit()`, the soft limit on output. Default: 64 KiB. One packet
+    /// may exceed the limit. At the limit messages and requests are queued, within `max_stored` and `max_stored_bytes`.
+    /// Input is still accepted, so that acknowledgements and pings continue, up to `answer_limit`.
+    pub transmit_limit: NonZeroU32,
+    /// Maximum number of bytes of answers in `transmit()`, the hard limit on output: PUBACK, PUBREC, PUBREL, PUBCOMP
+    /// and AUTH. Default: 64 KiB. One packet may exceed the limit. At the limit no input is accepted
+    /// until the server reads some of the answers; meanwhile the server's silence does not count against it as long as
+    /// bytes are written.
+    pub answer_limit: NonZeroU32,
+    /// Maximum time that the server may take to answer CONNECT, or an AUTH before CONNACK, in seconds. Default: 30.
+    /// `None`: no limit. At the limit the connection ends with [`Close::ConnectTimeout`](super::Close::ConnectTimeout).
     ///
     /// The time starts when the last byte of the packet has been taken out of `transmit()`, as noticed by the next
     /// [`poll`](super::ClientSession::poll). Until then it restarts whenever bytes are taken, so a connection on which
     /// no byte is written for this time ends too.
-    pub connect_timeout: u16,
+    pub connect_timeout: Option<NonZeroU16>,
     /// Maximum time that the server may take to answer PINGREQ, in seconds; any packet counts as an answer. Default:
-    /// 15; 0: no limit. At the limit the connection ends with [`Close::PingTimeout`](super::Close::PingTimeout).
+    /// 15. `None`: no limit. At the limit the connection ends with
+    /// [`Close::KeepAliveTimeout`](super::Close::KeepAliveTimeout).
     ///
     /// The time starts as that of `connect_timeout` does. The session does not know how many bytes the transport has
     /// buffered: a transport with large buffers on a slow link needs a longer time.
-    pub ping_timeout: u16,
-    /// Shortest and longest pause that [`backoff`](super::ClientSession::backoff) suggests, in seconds. Default: 1 and
-    /// 120. If the shortest pause is 0, every pause is 0, because it is doubled each time.
-    pub backoff: (u16, u16),
+    pub ping_timeout: Option<NonZeroU16>,
+    /// Shortest pause that [`backoff`](super::ClientSession::backoff) suggests, in seconds. Default: 1. With 0 there is
+    /// never a pause, because the pause is doubled each time.
+    pub min_backoff: u16,
+    /// Longest pause that [`backoff`](super::ClientSession::backoff) suggests, in seconds. Default: 120. A value below
+    /// `min_backoff` counts as `min_backoff`.
+    pub max_backoff: u16,
     /// How long a connection has to last, in seconds, so that the next pause is the shortest again. Default: 30. With
     /// 0, every connection that the server has accepted is sufficient.
     pub backoff_reset: u16,
@@ -145,8 +153,8 @@ impl Default for ClientConfig {
             version: Version::V5,
             client_id: String::new(),
             clean_start: true,
-            session_expiry_interval: 0,
-            keep_alive: 60,
+            session_expiry_interval: SessionExpiry::WITH_CONNECTION,
+            keep_alive: NonZeroU16::new(60),
             will: None,
             user_name: None,
             password: None,
@@ -155,11 +163,11 @@ impl Default for ClientConfig {
             request_response_information: false,
             request_problem_information: true,
             receive_maximum: NonZeroU16::MAX,
-            maximum_packet_size: 16 * 1024 * 1024,
+            maximum_packet_size: NonZeroU32::new(16 * 1024 * 1024),
             topic_alias_maximum: 0,
             max_user_properties: 256,
             disallowed_code_points: DisallowedCodePoints::Accept,
-            deliver_in_parts: u32::MAX,
+            deliver_in_parts: None,
             manual_acks: false,
             topic_aliases: 0,
             max_in_flight: NonZeroU16::MAX,
@@ -168,10 +176,12 @@ impl Default for ClientConfig {
             overflow: Overflow::Refuse,
             max_request_tries: NonZeroU8::new(10),
             puback_ends_qos_2: true,
-            transmit_limit: 64 * 1024,
-            connect_timeout: 30,
-            ping_timeout: 15,
-            backoff: (1, 120),
+            transmit_limit: TRANSMIT_LIMIT,
+            answer_limit: TRANSMIT_LIMIT,
+            connect_timeout: NonZeroU16::new(30),
+            ping_timeout: NonZeroU16::new(15),
+            min_backoff: 1,
+            max_backoff: 120,
             backoff_reset: 30,
             seed: 0,
             journal: false,
@@ -183,7 +193,7 @@ impl ClientConfig {
     /// Returns the limits for the decoder.
     pub(super) fn limits(&self) -> Limits {
         Limits {
-            max_packet_size: self.maximum_packet_size.clamp(1, MAX_PACKET_SIZE),
+            max_packet_size: self.maximum_packet_size.map_or(MAX_PACKET_SIZE, NonZeroU32::get).min(MAX_PACKET_SIZE),
             max_user_properties: self.max_user_properties,
             disallowed_code_points: self.disallowed_code_points,
             sender: Some(Sender::Server),
@@ -209,12 +219,54 @@ impl fmt::Debug for ClientConfig {
     }
 }
 
-/// The start of an enhanced authentication (section 4.12). The session does not interpret the data.
-#[derive(Clone, PartialEq, Eq)]
+/// The start of an enhanced authentication (section 4.12). The session does not interpret the data. The default has an
+/// empty method.
+///
+/// The server answers CONNECT with [`challenge`](crate::server::Acceptor::challenge), which the client answers with
+/// [`authenticate`](super::ClientSession::authenticate), until the server accepts or refuses the client. The last data
+/// of the server are in [`Accept::authentication_data`](crate::server::Accept::authentication_data), which the client
+/// gets with [`Connected`](super::Connected).
+///
+/// ```
+/// # use bytes::Buf;
+/// # use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession};
+/// # use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, ServerConfig};
+/// # use mqtt_sansio::{Instant, Transmit};
+/// # fn main() -> Result<(), Box<dyn core::error::Error>> {
+/// # let now = Instant::EPOCH;
+/// # fn written(transmit: &mut Transmit) -> Vec<u8> { transmit.copy_to_bytes(transmit.remaining()).to_vec() }
+/// let authentication = Authentication { method: "ADD-ONE".into(), data: None };
+/// let config = ClientConfig { authentication: Some(Box::new(authentication)), ..ClientConfig::default() };
+/// let mut client = ClientSession::new(config);
+/// client.open(now)?; // CONNECT
+///
+/// let mut acceptor = Acceptor::new(ServerConfig::default(), now);
+/// let received = written(client.transmit());
+/// let Some(AcceptorAction::Connect(connect)) = acceptor.poll(now, &mut &received[..]) else { panic!("not CONNECT") };
+/// assert!(connect.properties.authentication_method.is_some_and(|method| method == "ADD-ONE"));
+/// acceptor.challenge(now, &[7])?; // AUTH
+///
+/// let received = written(acceptor.transmit());
+/// let Some(Action::Auth(auth)) = client.poll(now, &mut &received[..]) else { panic!("not AUTH") };
+/// let challenge = auth.properties.authentication_data.unwrap_or_default();
+/// client.authenticate(now, &[challenge[0] + 1])?; // AUTH
+///
+/// let received = written(client.transmit());
+/// let Some(AcceptorAction::Auth(auth)) = acceptor.poll(now, &mut &received[..]) else { panic!("not AUTH") };
+/// assert_eq!(auth.properties.authentication_data, Some(&[8][..]));
+/// let accept = Accept { assigned_client_id: Some("c1".into()), ..Accept::default() };
+/// let mut session = acceptor.accept(now, None, accept)?; // CONNACK, or `acceptor.refuse(...)`
+///
+/// let received = written(session.transmit());
+/// let Some(Action::Connected(_)) = client.poll(now, &mut &received[..]) else { panic!("not CONNACK") };
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Authentication {
     /// The name of the method (Authentication Method).
     pub method: String,
-    /// The data that CONNECT contains (Authentication Data). `Debug` prints their length alone.
+    /// The data that CONNECT contains (Authentication Data). Default: `None`, no data. `Debug` prints their length alone.
     pub data: Option<Vec<u8>>,
 }
 

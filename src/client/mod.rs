@@ -7,8 +7,9 @@
 //! # use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 //! # use mqtt_sansio::{Instant, Message, QoS, codec::Subscription};
 //! # use bytes::Buf;
+//! # use core::num::NonZeroU16;
 //! # fn main() -> Result<(), Box<dyn core::error::Error>> {
-//! let config = ClientConfig { client_id: "thermo-7".into(), keep_alive: 30, ..ClientConfig::default() };
+//! let config = ClientConfig { client_id: "thermo-7".into(), keep_alive: NonZeroU16::new(30), ..ClientConfig::default() };
 //! let mut client = ClientSession::new(config);
 //! let now = Instant::from_micros(0);
 //! let filter = client.subscribe(now, &[Subscription::new("home/+/set", QoS::AtLeastOnce)?])?; // waits for a connection
@@ -37,7 +38,7 @@
 //! # }
 //! ```
 //!
-//! | command | when | what it does |
+//! | command | when | effect |
 //! |---|---|---|
 //! | [`open`](ClientSession::open) | the transport is connected | CONNECT |
 //! | [`closed`](ClientSession::closed) | the transport is gone, or after [`Action::Close`] | ends the connection, and preserves the session |
@@ -47,19 +48,23 @@
 //! | [`ack`](ClientSession::ack) | with manual acknowledgements | acknowledges a message |
 //! | [`authenticate`](ClientSession::authenticate), [`reauthenticate`](ClientSession::reauthenticate) | in an enhanced authentication | AUTH |
 //! | [`disconnect`](ClientSession::disconnect) | connected | DISCONNECT |
+//! | [`backoff`](ClientSession::backoff) | before the next connection | returns how long to wait |
+//! | [`reconfigure`](ClientSession::reconfigure), [`discard_session`](ClientSession::discard_session) | without a connection | changes the configuration; begins a new session |
+//! | [`journal`](ClientSession::journal), [`snapshot`](ClientSession::snapshot), [`restore`](ClientSession::restore) | with a [journal](ClientConfig::journal) | stores and restores the session across a crash |
 
 mod action;
-mod authentication;
 mod backoff;
+mod commands;
 mod config;
-mod connection;
-mod receive;
-mod send;
+mod error;
+mod peer;
 mod server;
 mod session;
+mod state;
 
 pub use self::action::{Action, Close, Connected, Resumption};
 pub use self::config::{Authentication, ClientConfig};
+pub use self::error::{OpenError, ReconfigureError};
 pub use self::server::ServerLimits;
 pub use self::session::ClientSession;
-pub use crate::session::{AbandonReason, Codes, Outcome, Will};
+pub use crate::session::SubscribeError;

@@ -1,7 +1,9 @@
 //! The limits of a server (section 3.2.2.3).
 
+use core::num::NonZeroU16;
+
 use crate::codec::{ConnAckProperties, MAX_PACKET_SIZE, MaximumQoS, QoS, SubscribeProperties, Subscription};
-use crate::session::{Available, CommandError};
+use crate::session::{Available, PublishError, SessionExpiry, SubscribeError};
 
 /// The limits that a server has announced in CONNACK. A server of an earlier version than 5.0 announces none: then
 /// nothing is limited, except that topic aliases are not available.
@@ -28,11 +30,11 @@ pub struct ServerLimits {
     /// Whether the server accepts shared subscriptions (Shared Subscription Available). True if not announced.
     pub shared_subscription_available: bool,
     /// Maximum interval between two packets to the server, in seconds: Server Keep Alive, or the Keep Alive of CONNECT
-    /// if not announced; 0: no limit.
-    pub keep_alive: u16,
-    /// How long the server stores the session after the connection has ended, in seconds (Session Expiry Interval);
-    /// `u32::MAX`: the session does not expire. The value of CONNECT if not announced.
-    pub session_expiry_interval: u32,
+    /// if not announced. `None`: no limit.
+    pub keep_alive: Option<NonZeroU16>,
+    /// How long the server stores the session after the connection has ended (Session Expiry Interval). The value of
+    /// CONNECT if not announced.
+    pub session_expiry_interval: SessionExpiry,
 }
 
 impl ServerLimits {
@@ -46,12 +48,16 @@ impl ServerLimits {
         wildcard_subscription_available: true,
         subscription_identifiers_available: true,
         shared_subscription_available: true,
-        keep_alive: 0,
-        session_expiry_interval: 0,
+        keep_alive: None,
+        session_expiry_interval: SessionExpiry::WITH_CONNECTION,
     };
 
     /// Returns the limits in CONNACK, with the requested values where CONNACK has none.
-    pub(super) fn new(properties: &ConnAckProperties<'_>, keep_alive: u16, session_expiry_interval: u32) -> Self {
+    pub(super) fn new(
+        properties: &ConnAckProperties<'_>,
+        keep_alive: Option<NonZeroU16>,
+        session_expiry_interval: SessionExpiry,
+    ) -> Self {
         Self {
             receive_maximum: properties.receive_maximum.map_or(u16::MAX, Into::into),
             maximum_qos: properties.maximum_qos,
@@ -64,17 +70,19 @@ impl ServerLimits {
             wildcard_subscription_available: properties.wildcard_subscription_available.unwrap_or(true),
             subscription_identifiers_available: properties.subscription_identifiers_available.unwrap_or(true),
             shared_subscription_available: properties.shared_subscription_available.unwrap_or(true),
-            keep_alive: properties.server_keep_alive.unwrap_or(keep_alive),
-            session_expiry_interval: properties.session_expiry_interval.unwrap_or(session_expiry_interval),
+            keep_alive: properties.server_keep_alive.map_or(keep_alive, NonZeroU16::new),
+            session_expiry_interval: properties
+                .session_expiry_interval
+                .map_or(session_expiry_interval, SessionExpiry::after),
         }
     }
 
     /// Checks that the server supports a message with this QoS and RETAIN flag \[MQTT-3.2.2-11, MQTT-3.2.2-14\].
     #[inline]
-    pub(super) fn check_message(&self, qos: QoS, retain: bool) -> Result<(), CommandError> {
+    pub(super) fn check_message(&self, qos: QoS, retain: bool) -> Result<(), PublishError> {
         match self.maximum_qos {
-            Some(maximum) if qos > maximum.into() => Err(CommandError::QoSNotSupported { maximum }),
-            _ if retain && !self.retain_available => Err(CommandError::RetainNotSupported),
+            Some(maximum) if qos > maximum.into() => Err(PublishError::QoSNotSupported { maximum }),
+            _ if retain && !self.retain_available => Err(PublishError::RetainNotSupported),
             _ => Ok(()),
         }
     }
@@ -84,14 +92,14 @@ impl ServerLimits {
         &self,
         subscriptions: impl IntoIterator<Item = Subscription<'a>>,
         properties: &SubscribeProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), SubscribeError> {
         let available = Available {
             wildcards: self.wildcard_subscription_available,
             identifiers: self.subscription_identifiers_available,
             shared: self.shared_subscription_available,
         };
         match available.missing(subscriptions, properties) {
-            Some(code) => Err(CommandError::SubscriptionNotSupported(code)),
+            Some(code) => Err(SubscribeError::NotSupported(code)),
             None => Ok(()),
         }
     }

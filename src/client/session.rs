@@ -1,18 +1,21 @@
-//! The state of a client session, and its entry point for received bytes and time.
+//! The state of a client session, its entry point for received bytes and time, and the steps that received packets
+//! cause.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
 use core::time::Duration;
 
-use super::action::{Action, Close};
+use super::action::{Action, Close, Connected, Resumption};
 use super::backoff::Backoff;
 use super::config::ClientConfig;
+use super::peer::{Identifiers, ServerPeer, limits};
 use super::server::ServerLimits;
-use crate::codec::{Packet, Publish, QoS, ReasonCode, Version};
+use super::state::{Acceptance, State};
+use crate::codec::{Auth, AuthReasonCode, ConnAck, ConnAckReasonCode, Packet, PacketType, SubAck, UnsubAck, Version};
 use crate::session::{
-    BudgetLimits, CommandError, End, Engine, Exchange, Journal, KeepAlive, Phase, ProtocolError, Rules, Side, Stop,
-    Transmit,
+    ConnectionLimits, Endpoint, Engine, Exchange, Journal, KeepAlive, Outcome, ProtocolError, Record,
+    SMALLEST_PACKET_SIZE, SessionExpiry, Stop, Transmit,
 };
+use crate::text::Utf8Str;
 use crate::time::Instant;
 
 /// The client endpoint of a session, across all its connections: see the [module](super).
@@ -22,42 +25,27 @@ use crate::time::Instant;
 pub struct ClientSession {
     pub(super) config: ClientConfig,
     pub(super) engine: Engine,
-    pub(super) server: ServerLimits,
+    pub(super) state: State,
     /// Subscription identifiers that this client has used.
     pub(super) identifiers: Option<Box<Identifiers>>,
-    pub(super) keep_alive: KeepAlive,
     /// Time of the last check of how many bytes were written.
-    pub(super) noticed_at: Instant,
+    pub(super) noted_at: Instant,
     pub(super) backoff: Backoff,
-    pub(super) exchange: Exchange,
-    /// Whether the server has accepted this connection. `established_at` is the time of CONNACK, in seconds.
-    pub(super) established: bool,
-    pub(super) established_at: u32,
-    /// Whether CONNECT has asked for a new session.
-    pub(super) asked_clean: bool,
     /// Whether there is a session that the next connection can resume.
     pub(super) has_session: bool,
     /// Whether this client has made every subscription of the session, so that all subscription identifiers are known.
     pub(super) knows_identifiers: bool,
 }
 
-/// A set of subscription identifiers.
-pub(super) type Identifiers = BTreeSet<u32>;
-
 impl ClientSession {
     /// Creates a client session without a connection.
     pub fn new(config: ClientConfig) -> Self {
         Self {
             engine: Engine::new(config.version, config.journal),
-            server: ServerLimits::UNKNOWN,
+            state: State::Closed,
             identifiers: None,
-            keep_alive: KeepAlive::new(0, Instant::EPOCH),
-            noticed_at: Instant::EPOCH,
+            noted_at: Instant::EPOCH,
             backoff: Backoff::new(),
-            exchange: Exchange::Idle,
-            established: false,
-            established_at: 0,
-            asked_clean: false,
             has_session: false,
             knows_identifiers: false,
             config,
@@ -69,7 +57,7 @@ impl ClientSession {
     /// [`deadline`](Self::deadline) has passed, and after each write. Additional calls are harmless.
     ///
     /// The rest of `input` is an incomplete packet: pass it again, with the bytes that follow. While too many
-    /// acknowledgements [wait to be written](ClientConfig::transmit_limit), the rest is not processed: pass it again
+    /// answers [wait to be written](ClientConfig::answer_limit), the rest is not processed: pass it again
     /// after writing.
     ///
     /// `now` must not decrease: an earlier time counts as the time of the previous call.
@@ -80,19 +68,34 @@ impl ClientSession {
         if self.engine.has_report() {
             return self.engine.next_report();
         }
+        if !self.state.takes_input() {
+            *input = &[];
+            return self.finish_closing();
+        }
         self.receive_all(input).or_else(|| self.check_time())
     }
 
-    /// Notices the bytes that were written since the last call of `poll`.
+    /// Processes the current time, where nothing was received: [`poll`](Self::poll) with an empty input. Call it until it
+    /// returns `None`, when the [`deadline`](Self::deadline) has passed, and after each write. If received bytes are
+    /// left, call [`poll`](Self::poll) with them instead.
+    #[inline]
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<Action<'static>> {
+        self.poll(now, &mut &[][..])
+    }
+
+    /// Notes the bytes that were written since the last call of `poll`.
     #[inline]
     fn note_sent(&mut self) {
-        let before = core::mem::replace(&mut self.noticed_at, self.engine.now);
-        if let Some(left) = self.engine.note_sent(self.config.transmit_limit) {
+        let now = self.engine.now();
+        let before = core::mem::replace(&mut self.noted_at, now);
+        if let Some(sent) = self.engine.note_sent(self.config.answer_limit.get())
+            && let Some(keep_alive) = self.state.keep_alive_mut()
+        {
             // The bytes were written after the last call: at the time of that call or later.
-            self.keep_alive.sent(before);
-            self.keep_alive.left(left.count, self.engine.now);
-            if left.was_held {
-                self.keep_alive.excuse(self.engine.now);
+            keep_alive.sent(before);
+            keep_alive.left(sent.count, now);
+            if sent.was_held {
+                keep_alive.restart(now);
             }
         }
     }
@@ -107,28 +110,36 @@ impl ClientSession {
     /// Returns the time by which [`poll`](Self::poll) must be called even if nothing is received; [`Instant::EPOCH`] if
     /// there is something to do at once, `None` if there is no deadline.
     pub fn deadline(&self) -> Option<Instant> {
-        let has_left = self.keep_alive.awaits_departure() && self.engine.has_unnoticed();
-        if has_left || self.engine.is_due(&self.rules()) {
-            return Some(Instant::EPOCH); // at once, at any time
+        let at_once = Some(Instant::EPOCH);
+        if self.engine.is_due(|| self.limits()) {
+            return at_once;
         }
-        match self.engine.phase {
-            Phase::Closed | Phase::Expired | Phase::Over => None,
-            Phase::Closing => Some(Instant::EPOCH),
-            Phase::Opening => self.keep_alive.dead_at(self.config.connect_timeout),
-            Phase::Open => match (self.keep_alive.ping_at(), self.keep_alive.dead_at(self.config.ping_timeout)) {
-                (Some(ping), Some(dead)) => Some(ping.min(dead)),
-                (ping, dead) => ping.or(dead),
-            },
+        match &self.state {
+            State::Closed | State::Over(_) => None,
+            State::Closing(_) => at_once,
+            State::Connecting { keep_alive, .. } | State::Connected { keep_alive, .. }
+                if keep_alive.awaits_departure() && self.engine.has_unnoted() =>
+            {
+                at_once
+            }
+            State::Connecting { keep_alive, .. } => keep_alive.dead_at(self.config.connect_timeout),
+            State::Connected { keep_alive, .. } => {
+                match (keep_alive.ping_at(), keep_alive.dead_at(self.config.ping_timeout)) {
+                    (Some(ping), Some(dead)) => Some(ping.min(dead)),
+                    (ping, dead) => ping.or(dead),
+                }
+            }
         }
     }
 
     /// Returns the pause before the next connection. It is zero before the first connection, and doubles with each
     /// connection that was refused, lost or closed, up to the longest pause of the
-    /// [configuration](ClientConfig::backoff). Up to half of it is random, and differs between client identifiers. A
+    /// [configuration](ClientConfig::max_backoff). Up to half of it is random, and differs between client identifiers. A
     /// connection that has [lasted](ClientConfig::backoff_reset) resets it to the shortest pause; the server's
     /// acceptance of a connection alone does not, unless the configuration says so.
     pub fn backoff(&self) -> Duration {
-        self.backoff.pause(self.config.backoff, &self.config.client_id, self.config.seed)
+        let ClientConfig { min_backoff, max_backoff, client_id, seed, .. } = &self.config;
+        self.backoff.pause(*min_backoff, *max_backoff, client_id, *seed)
     }
 
     /// Returns the journal: the records to store before the session sends anything that depends on them; `None` unless
@@ -142,46 +153,50 @@ impl ClientSession {
     /// transaction, or use [manual acknowledgements](ClientConfig::manual_acks): then [`ack`](Self::ack) writes the
     /// record.
     pub fn journal(&mut self) -> Option<&mut Journal> {
-        self.engine.journal.as_deref_mut()
+        self.engine.journal()
     }
 
     /// Returns whether [`poll`](Self::poll) accepts input. It does not without a connection, or while too many
-    /// acknowledgements [wait to be written](ClientConfig::transmit_limit). Meanwhile the caller has to hold the
+    /// answers [wait to be written](ClientConfig::answer_limit). Meanwhile the caller has to hold the
     /// received bytes.
     pub fn takes_input(&self) -> bool {
-        self.engine.phase.takes_input() && self.engine.has_room_for_answers(&self.rules())
+        self.state.takes_input() && self.engine.has_room_for_answers(&self.limits())
     }
 
     /// Returns whether the server has accepted the connection and the connection is not over.
-    pub fn is_connected(&self) -> bool {
-        self.engine.phase == Phase::Open
+    pub const fn is_connected(&self) -> bool {
+        matches!(self.state, State::Connected { .. })
     }
 
     /// Returns the number of operations with a packet identifier that have no outcome yet.
     pub fn operations_in_flight(&self) -> usize {
-        self.engine.outbound.open()
+        self.engine.deliveries().operations_in_flight()
     }
 
     /// Returns the number of QoS 1 and QoS 2 messages that were sent on this connection and whose delivery is not
     /// complete. At the server's Receive Maximum no further message is sent. The number can exceed it only after a
     /// resume, by messages that wait for PUBCOMP.
     pub fn in_flight(&self) -> usize {
-        usize::from(self.engine.outbound.in_flight())
+        usize::from(self.engine.deliveries().outbound().in_flight())
     }
 
     /// Returns the number of received QoS 2 messages that the server has not yet released with PUBREL.
     pub fn unreleased(&self) -> usize {
-        self.engine.inbound.unreleased()
+        self.engine.deliveries().inbound().unreleased()
     }
 
     /// Returns the number of messages and requests that wait to be sent or sent again.
     pub fn queued(&self) -> usize {
-        self.engine.queued()
+        self.engine.deliveries().queued()
     }
 
-    /// Returns the limits that the server has announced on this connection. Without a connection they are not known.
+    /// Returns the limits that the server has announced on this connection. Before the server has accepted the
+    /// connection they are not known.
     pub const fn server(&self) -> &ServerLimits {
-        &self.server
+        match self.state.acceptance() {
+            Some(acceptance) => &acceptance.server,
+            None => &ServerLimits::UNKNOWN,
+        }
     }
 
     /// Returns the configuration. Its `client_id` is the one that the server has assigned, if any.
@@ -200,55 +215,50 @@ impl ClientSession {
     }
 
     #[inline(always)]
-    fn rules(&self) -> Rules {
-        rules(&self.config, self.engine.version, &self.server)
+    pub(super) fn limits(&self) -> ConnectionLimits {
+        limits(&self.config, self.engine.version(), &self.state)
     }
 
-    /// Ends the connection because of a Protocol Error of the server.
+    /// Ends the connection because of a Protocol Error of the server; in 5.0 DISCONNECT reports it.
     #[cold]
-    pub(super) fn protocol_error<'a>(&mut self, protocol_error: ProtocolError) -> Action<'a> {
-        self.end_with(protocol_error.reason_code());
-        Action::Close(Close::ProtocolError(protocol_error))
+    fn protocol_error<'a>(&mut self, protocol_error: ProtocolError) -> Action<'a> {
+        self.engine.put_disconnect_code(protocol_error.reason_code(), self.server().maximum_packet_size);
+        self.over(Close::ProtocolError(protocol_error))
     }
 
-    /// Ends the connection; in 5.0 DISCONNECT reports the reason code to the server.
-    fn end_with(&mut self, code: ReasonCode) {
-        self.engine.tell(code, self.server.maximum_packet_size);
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.engine.phase = Phase::Over;
-    }
-
-    pub(super) fn over<'a>(&mut self, why: Close<'a>) -> Action<'a> {
-        self.end();
+    fn over<'a>(&mut self, why: Close<'a>) -> Action<'a> {
+        self.state = State::Over(self.state.acceptance().copied());
         Action::Close(why)
+    }
+
+    /// Reports the end of a connection that the caller has ended.
+    #[cold]
+    fn finish_closing<'a>(&mut self) -> Option<Action<'a>> {
+        matches!(self.state, State::Closing(_)).then(|| self.over(Close::Requested))
     }
 
     /// Handles timeouts, after the input has been processed.
     #[inline]
     fn check_time<'a>(&mut self) -> Option<Action<'a>> {
-        let now = self.engine.now;
+        let now = self.engine.now();
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        match self.engine.phase {
-            Phase::Open => {
-                if core::mem::take(&mut self.engine.heard) {
-                    self.keep_alive.received(now);
+        match &mut self.state {
+            State::Connected { keep_alive, .. } => {
+                if self.engine.take_has_input() {
+                    keep_alive.received(now);
                 }
-                if due(self.keep_alive.dead_at(self.config.ping_timeout)) {
-                    return Some(self.over(Close::PingTimeout));
+                if due(keep_alive.dead_at(self.config.ping_timeout)) {
+                    return Some(self.over(Close::KeepAliveTimeout));
                 }
-                if due(self.keep_alive.ping_at()) {
+                if due(keep_alive.ping_at()) {
                     self.ping();
                 }
                 None
             }
-            Phase::Opening if due(self.keep_alive.dead_at(self.config.connect_timeout)) => {
+            State::Connecting { keep_alive, .. } if due(keep_alive.dead_at(self.config.connect_timeout)) => {
                 Some(self.over(Close::ConnectTimeout))
             }
-            Phase::Closing => Some(self.over(Close::Requested)),
-            Phase::Opening | Phase::Closed | Phase::Expired | Phase::Over => None,
+            State::Connecting { .. } | State::Closed | State::Closing(_) | State::Over(_) => None,
         }
     }
 
@@ -256,46 +266,204 @@ impl ClientSession {
     /// connection is also the occasion to release unused memory.
     #[cold]
     fn ping(&mut self) {
-        // PINGREQ has two bytes and always fits, see `MaximumPacketSizeTooSmall`.
-        if let Err(error) =
-            self.engine.transmit.encode(u32::MAX, |out| Packet::PingReq.encode(self.engine.version, out))
-        {
-            bug!("PINGREQ has nothing that cannot be encoded: {error}");
+        self.engine.put_pingreq();
+        let (now, ahead) = (self.engine.now(), self.engine.ahead());
+        if let Some(keep_alive) = self.state.keep_alive_mut() {
+            keep_alive.ask(now, ahead);
         }
-        self.keep_alive.ask(self.engine.now, self.engine.ahead());
         self.engine.shrink();
+    }
+
+    /// Handles the first packet of a server: CONNACK, or AUTH in an enhanced authentication (section 3.2).
+    #[cold]
+    fn receive_first<'a>(&mut self, packet: Packet<'a>, asked_clean: bool) -> Action<'a> {
+        match packet {
+            Packet::ConnAck(connack) => self.receive_connack(connack, asked_clean),
+            Packet::Auth(auth) => self.receive_auth(auth),
+            other => self.protocol_error(ProtocolError::BeforeConnAck(other.packet_type())),
+        }
+    }
+
+    /// Handles a CONNACK that was due.
+    fn receive_connack<'a>(&mut self, connack: ConnAck<'a>, asked_clean: bool) -> Action<'a> {
+        if connack.reason_code != ConnAckReasonCode::Success {
+            return self.over(Close::Refused(connack));
+        }
+        let method = self.config.authentication.as_deref().map(|it| it.method.as_bytes());
+        if method != connack.properties.authentication_method.map(Utf8Str::as_bytes) {
+            return self.protocol_error(ProtocolError::AuthenticationMethodChanged);
+        }
+        if connack.session_present && asked_clean {
+            return self.protocol_error(ProtocolError::UnexpectedSession);
+        }
+        // Before 5.0 a session does not expire, or it ends with its connection.
+        let session_expiry_interval = match self.engine.version() {
+            Version::V5 => self.config.session_expiry_interval,
+            Version::V31 | Version::V311 if asked_clean => SessionExpiry::WITH_CONNECTION,
+            Version::V31 | Version::V311 => SessionExpiry::NEVER,
+        };
+        let server = ServerLimits::new(&connack.properties, self.config.keep_alive, session_expiry_interval);
+        if server.maximum_packet_size < SMALLEST_PACKET_SIZE {
+            let protocol_error = ProtocolError::MaximumPacketSizeTooSmall;
+            self.engine.put_disconnect_code(protocol_error.reason_code(), server.maximum_packet_size);
+            return self.over(Close::ProtocolError(protocol_error));
+        }
+        // CONNACK of 3.1 has no Session Present flag: the session is present unless the client has asked for a new one.
+        let is_present = connack.session_present || (self.engine.version() == Version::V31 && !asked_clean);
+        let session = self.begin_session(is_present);
+        if let (true, Some(assigned)) =
+            (self.config.client_id.is_empty(), connack.properties.assigned_client_identifier)
+        {
+            self.config.client_id = assigned.as_str().into();
+            self.engine.record(Record::ClientIdentifier(assigned.as_bytes()));
+        }
+        let now = self.engine.now();
+        self.state = State::Connected {
+            acceptance: Acceptance { server, at: seconds(now) },
+            exchange: Exchange::Idle,
+            keep_alive: KeepAlive::new(server.keep_alive, now),
+        };
+        self.engine.open(server.topic_alias_maximum.min(self.config.topic_aliases));
+        Action::Connected(Connected { session, server, properties: connack.properties })
+    }
+
+    /// Begins or resumes the session, as the server has it.
+    fn begin_session(&mut self, is_present: bool) -> Resumption {
+        let session = match (is_present, self.has_session) {
+            (true, _) => Resumption::Resumed,
+            (false, true) => Resumption::Lost,
+            (false, false) => Resumption::New,
+        };
+        if !is_present {
+            self.forget_session();
+            self.knows_identifiers = true;
+        } else if !self.has_session {
+            self.knows_identifiers = false;
+        }
+        if !core::mem::replace(&mut self.has_session, true) {
+            self.engine.record(Record::SessionBegun);
+        }
+        session
+    }
+
+    /// Discards the session. Messages in flight are abandoned.
+    pub(super) fn forget_session(&mut self) {
+        self.engine.forget_in_flight();
+        self.identifiers = None;
+        if core::mem::take(&mut self.has_session) {
+            self.engine.record(Record::SessionGone);
+        }
+    }
+
+    /// Handles AUTH from the server.
+    #[cold]
+    fn receive_auth<'a>(&mut self, auth: Auth<'a>) -> Action<'a> {
+        let Some(authentication) = self.config.authentication.as_deref() else {
+            return self.protocol_error(ProtocolError::UnexpectedAuth);
+        };
+        // The short form of Success has no properties, and so no method (section 3.15.2.1).
+        let method = auth.properties.authentication_method.map(Utf8Str::as_bytes);
+        let is_short = auth.reason_code == AuthReasonCode::Success && auth.properties.is_empty();
+        if method != Some(authentication.method.as_bytes()) && !is_short {
+            return self.protocol_error(ProtocolError::AuthenticationMethodChanged);
+        }
+        match (auth.reason_code, &mut self.state) {
+            (
+                AuthReasonCode::ContinueAuthentication,
+                State::Connecting { exchange: exchange @ Exchange::Theirs, keep_alive, .. },
+            ) => {
+                *exchange = Exchange::Ours;
+                // The server waits for the client: no timeout runs until the client has answered.
+                keep_alive.received(self.engine.now());
+            }
+            (
+                AuthReasonCode::ContinueAuthentication,
+                State::Connected { exchange: exchange @ Exchange::Theirs, .. },
+            ) => *exchange = Exchange::Ours,
+            // Before CONNACK, AUTH with Success is a Protocol Error: CONNACK reports the success.
+            (AuthReasonCode::Success, State::Connected { exchange: exchange @ Exchange::Theirs, .. }) => {
+                *exchange = Exchange::Idle;
+            }
+            _ => return self.protocol_error(ProtocolError::UnexpectedAuth),
+        }
+        Action::Auth(auth)
+    }
+
+    fn receive_suback<'a>(&mut self, ack: SubAck<'a>) -> Option<Action<'a>> {
+        match self.engine.finish_request(ack.id, PacketType::SubAck, Some(ack.reason_codes.len())) {
+            Ok(token) => {
+                let outcome = Outcome::Subscribed { reason_codes: ack.reason_codes, properties: ack.properties };
+                Some(Action::Done { token: token?, outcome })
+            }
+            Err(protocol_error) => Some(self.protocol_error(protocol_error)),
+        }
+    }
+
+    fn receive_unsuback<'a>(&mut self, ack: UnsubAck<'a>) -> Option<Action<'a>> {
+        // Before 5.0 there are no reason codes.
+        let reason_codes = (self.engine.version() == Version::V5).then(|| ack.reason_codes.len());
+        match self.engine.finish_request(ack.id, PacketType::UnsubAck, reason_codes) {
+            Ok(token) => {
+                let outcome = Outcome::Unsubscribed { reason_codes: ack.reason_codes, properties: ack.properties };
+                Some(Action::Done { token: token?, outcome })
+            }
+            Err(protocol_error) => Some(self.protocol_error(protocol_error)),
+        }
     }
 }
 
-impl End for ClientSession {
-    type Side<'s> = ClientSide<'s>;
+/// Returns the time in seconds. 32 bits, with wrap-around, are sufficient to measure how long a connection has lasted.
+pub(super) const fn seconds(at: Instant) -> u32 {
+    (at.as_micros() / 1_000_000) as u32
+}
+
+impl Endpoint for ClientSession {
+    type Peer<'s> = ServerPeer<'s>;
     type Action<'a> = Action<'a>;
 
     #[inline(always)]
-    fn split(&mut self) -> (&mut Engine, ClientSide<'_>) {
-        let side = ClientSide {
+    fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    #[inline(always)]
+    fn split(&mut self) -> (&mut Engine, ServerPeer<'_>) {
+        let peer = ServerPeer {
             config: &self.config,
-            version: self.engine.version,
-            server: &self.server,
+            version: self.engine.version(),
+            state: &self.state,
             identifiers: &mut self.identifiers,
             knows_identifiers: self.knows_identifiers,
         };
-        (&mut self.engine, side)
+        (&mut self.engine, peer)
     }
 
+    #[inline(never)]
     fn receive_other<'a>(&mut self, packet: Packet<'a>) -> Option<Action<'a>> {
-        self.receive(packet)
+        if let State::Connecting { asked_clean, .. } = self.state {
+            return Some(self.receive_first(packet, asked_clean));
+        }
+        match packet {
+            Packet::PingResp => None,
+            Packet::SubAck(ack) => self.receive_suback(ack),
+            Packet::UnsubAck(ack) => self.receive_unsuback(ack),
+            Packet::Disconnect(disconnect) => Some(self.over(Close::Disconnected(disconnect))),
+            Packet::Auth(auth) => Some(self.receive_auth(auth)),
+            Packet::ConnAck(_) => Some(self.protocol_error(ProtocolError::SecondConnAck)),
+            // The engine has handled the packets of deliveries, and a server sends no others.
+            _ => None,
+        }
     }
 
     #[cold]
     fn fail<'a>(&mut self, stop: Stop) -> Action<'a> {
         match stop {
             Stop::Malformed(error) => {
-                self.end_with(error.reason_code());
-                Action::Close(Close::Malformed(error))
+                self.engine.put_disconnect_code(error.reason_code(), self.server().maximum_packet_size);
+                self.over(Close::Malformed(error))
             }
             Stop::ProtocolError(protocol_error) => self.protocol_error(protocol_error),
-            Stop::NotMine => {
+            Stop::Other => {
                 bug!("such a packet is given to `receive_other`");
                 self.over(Close::Requested)
             }
@@ -303,77 +471,14 @@ impl End for ClientSession {
     }
 }
 
-/// The client's part of the information that the engine needs.
-pub(crate) struct ClientSide<'s> {
-    config: &'s ClientConfig,
-    version: Version,
-    server: &'s ServerLimits,
-    identifiers: &'s mut Option<Box<Identifiers>>,
-    knows_identifiers: bool,
-}
-
-#[inline(always)]
-fn rules(config: &ClientConfig, version: Version, server: &ServerLimits) -> Rules {
-    Rules {
-        limits: config.limits(),
-        // Before 5.0 no Receive Maximum is announced: only the number of packet identifiers limits the server.
-        receive_maximum: if version == Version::V5 { config.receive_maximum.get() } else { u16::MAX },
-        topic_alias_maximum: config.topic_alias_maximum,
-        manual_acks: config.manual_acks,
-        deliver_in_parts: config.deliver_in_parts,
-        max_in_flight: server.receive_maximum.min(config.max_in_flight.get()),
-        max_packet_size: server.maximum_packet_size,
-        budget: BudgetLimits { count: config.max_stored, bytes: config.max_stored_bytes },
-        overflow: config.overflow,
-        puback_ends_qos_2: config.puback_ends_qos_2,
-        stores_qos_0: true,
-        transmit_limit: config.transmit_limit.max(1),
-        answer_limit: config.transmit_limit.max(1),
-    }
-}
-
-impl Side for ClientSide<'_> {
-    #[inline(always)]
-    fn rules(&self) -> Rules {
-        rules(self.config, self.version, self.server)
-    }
-
-    /// Checks that each subscription identifier of a message may have been used in a SUBSCRIBE (section 3.3.2.3.8).
-    #[cold]
-    fn admits_identifiers(&self, publish: &Publish<'_>) -> Result<(), ProtocolError> {
-        let is_known = |id: u32| self.identifiers.as_ref().is_some_and(|known| known.contains(&id));
-        let mut identifiers = publish.properties.subscription_identifiers.iter();
-        if !self.knows_identifiers || identifiers.all(|id| is_known(id.get())) {
-            Ok(())
-        } else {
-            Err(ProtocolError::UnknownSubscriptionIdentifier)
-        }
-    }
-
-    #[inline(always)]
-    fn takes(&self, qos: QoS, retain: bool) -> Result<(), CommandError> {
-        self.server.check_message(qos, retain)
-    }
-
-    fn takes_request(&mut self, packet: &Packet<'_>) -> Result<(), CommandError> {
-        if let Packet::Subscribe(subscribe) = packet {
-            self.server.check_subscriptions(subscribe.subscriptions, &subscribe.properties)?;
-            if let Some(identifier) = subscribe.properties.subscription_identifier {
-                self.identifiers.get_or_insert_default().insert(identifier.get());
-            }
-        }
-        Ok(())
-    }
-}
-
 impl core::fmt::Debug for ClientSession {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("ClientSession")
             .field("config", &self.config)
-            .field("state", &self.engine.phase)
+            .field("state", &self.state)
             .field("operations_in_flight", &self.operations_in_flight())
             .field("waiting", &self.queued())
-            .field("transmit", &self.engine.transmit)
+            .field("transmit", self.engine.output())
             .finish_non_exhaustive()
     }
 }

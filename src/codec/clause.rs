@@ -1,4 +1,4 @@
-//! The clause of the specification that a violation breaks, the kind of error, and the reason code to close with.
+//! The clause of the specification that a packet violates, the kind of error, and the reason code to close with.
 //!
 //! Each version numbers its statements differently. 3.1 has no numbers: the numbers of 3.1.1 are used for it.
 
@@ -114,7 +114,7 @@ fn clauses(violation: Violation, packet: Option<PacketType>, field: Field) -> (&
         Violation::ReservedConnectFlag => same("MQTT-3.1.2-3"),
         Violation::WillQoSWithoutWill => ("MQTT-3.1.2-13", "MQTT-3.1.2-11"),
         Violation::WillRetainWithoutWill => ("MQTT-3.1.2-15", "MQTT-3.1.2-13"),
-        Violation::PasswordWithoutUserName => same("MQTT-3.1.2-22"),
+        Violation::PasswordWithoutUserName => same("MQTT-3.1.2-22"), // of 3.1.1; 5.0 allows it
         Violation::EmptyClientIdentifier => same("MQTT-3.1.3-7"),
         Violation::ReservedBits => match field {
             Field::SubscriptionOptions => ("MQTT-3.8.3-4", "MQTT-3.8.3-5"),

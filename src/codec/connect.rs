@@ -104,7 +104,7 @@ impl<'a> Connect<'a> {
         Ok(Protocol { version, is_bridge: level & BRIDGE != 0 })
     }
 
-    /// Reads the fields behind the protocol level.
+    /// Reads the fields after the protocol level.
     #[inline(always)]
     pub(crate) fn read(reader: &mut Reader<'a>, context: Context, is_bridge: bool) -> Result<Self, FieldError> {
         let version = context.version;
@@ -236,7 +236,7 @@ pub(crate) fn answer_form_of(input: &[u8]) -> AnswerForm {
     }
 }
 
-/// Prints all fields; of the password the length only, because `Debug` output ends up in logs.
+/// Prints all fields. Only the length of the password is printed, because `Debug` output ends up in logs.
 impl fmt::Debug for Connect<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -264,7 +264,7 @@ impl fmt::Debug for Connect<'_> {
     }
 }
 
-/// Prints all fields; the payload as an escaped text, cut after 64 bytes.
+/// Prints all fields. The payload is printed as escaped text, cut after 64 bytes.
 impl fmt::Debug for Will<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { topic, payload, qos, retain, properties } = self;

@@ -62,7 +62,7 @@ impl DecodeError {
         clause::of(self.violation, self.packet, self.field, self.version).kind
     }
 
-    /// Returns the rule that the packet breaks.
+    /// Returns the rule that the packet violates.
     pub const fn violation(&self) -> Violation {
         self.violation
     }
@@ -72,20 +72,20 @@ impl DecodeError {
         self.packet
     }
 
-    /// Returns the field that breaks the rule.
+    /// Returns the field that violates the rule.
     pub const fn field(&self) -> Field {
         self.field
     }
 
     /// Returns the offset of the error from the start of the packet, in bytes.
     ///
-    /// For a field that is too long for its packet, it is the offset of the field; for a text, the offset of the first
-    /// character that is not allowed.
+    /// For a field that is too long for its packet, it is the offset of the field; for a string, the offset of the
+    /// first character that is not allowed.
     pub const fn offset(&self) -> usize {
         self.offset as usize
     }
 
-    /// Returns the version whose rules the packet breaks: that of the connection, or for a CONNECT the version in the
+    /// Returns the version whose rules the packet violates: that of the connection, or for a CONNECT the version in the
     /// packet. If that is not supported, it is the version that determines the form of the CONNACK: 5.0 for a protocol
     /// level above 5, 3.1.1 otherwise.
     pub const fn version(&self) -> Version {
@@ -98,7 +98,7 @@ impl DecodeError {
         Self { version, ..self }
     }
 
-    /// Returns the clause of the specification that the packet breaks: `MQTT-3.3.2-2`, or `section 2.1.4` for a rule
+    /// Returns the clause of the specification that the packet violates: `MQTT-3.3.2-2`, or `section 2.1.4` for a rule
     /// without a number.
     ///
     /// The clause is one of 5.0 or, if the packet is of 3.1.1 or 3.1, one of 3.1.1.
@@ -157,12 +157,12 @@ impl fmt::Display for DecodeError {
 
 /// The error of a packet that cannot be encoded. Nothing has been written.
 ///
-/// It takes eight bytes, so that the result of an encode fits into registers.
+/// Its size is eight bytes, so that the result of an encode fits into registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// The version has no such packet or no such field, and the field is not empty.
-    #[error("{packet} cannot carry this in MQTT {version}: {field}")]
+    #[error("{field} of {packet} cannot be encoded in MQTT {version}")]
     NotInVersion {
         /// The packet.
         packet: PacketType,
@@ -180,25 +180,25 @@ pub enum EncodeError {
         field: Field,
     },
     /// The Remaining Length is above 268,435,455.
-    #[error("{packet} would have more than 268,435,455 bytes behind its fixed header")]
+    #[error("{packet} would have a Remaining Length above 268,435,455")]
     PacketTooLarge {
         /// The packet.
         packet: PacketType,
     },
-    /// The packet breaks a rule of the specification.
+    /// The packet violates a rule of the specification.
     #[error("{packet}: {field} {violation} [{}]", clause::of(*violation, Some(*packet), *field, *version).clause)]
     Invalid {
         /// The packet.
         packet: PacketType,
         /// The field.
         field: Field,
-        /// The rule that the packet breaks.
+        /// The rule that the packet violates.
         violation: Violation,
         /// The version of the encoding.
         version: Version,
     },
     /// The buffer is too small for the packet.
-    #[error("the packet takes {needed} bytes, more than there is room for")]
+    #[error("the buffer is too small for the packet of {needed} bytes")]
     BufferTooSmall {
         /// The size of the packet, in bytes.
         needed: u32,

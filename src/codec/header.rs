@@ -18,7 +18,7 @@ pub struct FixedHeader {
     pub packet_type: PacketType,
     /// The flags: the lower four bits of the first byte.
     pub flags: u8,
-    /// The Remaining Length: number of bytes behind the fixed header.
+    /// The Remaining Length: the number of bytes after the fixed header.
     pub remaining_length: u32,
     /// Size of the fixed header itself, 2 to 5 bytes.
     pub size: u8,
@@ -63,8 +63,8 @@ impl FixedHeader {
     }
 }
 
-/// Returns whether `sender` may begin a packet with this byte. It is a look-up in a table, because every packet goes
-/// through here.
+/// Returns whether `sender` may begin a packet with this byte. The function looks the byte up in a table, because it is
+/// called for every packet.
 #[inline(always)]
 #[allow(clippy::indexing_slicing)] // a byte indexes 4 words of 64 bits
 pub(crate) const fn is_legal_first_byte(first: u8, version: Version, sender: Option<Sender>) -> bool {

@@ -4,7 +4,7 @@ use super::header::MAX_PACKET_SIZE;
 use super::version::Sender;
 use crate::text::DisallowedCodePoints;
 
-/// What a receiver accepts where the specification leaves it the choice.
+/// The choices that the specification leaves to a receiver.
 ///
 /// The default accepts everything that the specification allows. To set some of the fields, take the rest from
 /// [`DEFAULT`](Self::DEFAULT): `Limits { max_packet_size: 65_536, ..Limits::DEFAULT }`.

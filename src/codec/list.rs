@@ -1,12 +1,18 @@
 //! Lists in packets: subscriptions, reason codes, user properties.
 
+#[cfg(feature = "alloc")]
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::iter::FusedIterator;
 
+#[cfg(feature = "alloc")]
+use super::user_property::UserProperty;
 use super::version::Version;
+#[cfg(feature = "alloc")]
+use crate::text::TextError;
 
-/// A list in a packet: on decode a view over validated bytes, on encode a slice of the caller's.
+/// A list in a packet: a view over validated bytes on decode, and entries that the caller owns on encode.
 ///
 /// Neither allocates. Two lists are equal if their entries are equal.
 ///
@@ -36,6 +42,9 @@ enum Repr<'a, T> {
         count: u32,
     },
     Slice(&'a [T]),
+    /// Validated names and values of user properties.
+    #[cfg(feature = "alloc")]
+    Pairs(&'a [(String, String)]),
 }
 
 /// A type of which a [`List`] can be made. It is implemented by the types of the codec and cannot be implemented by
@@ -49,6 +58,12 @@ pub(crate) mod sealed {
     pub trait Entry<'a>: Copy {
         /// Removes the next entry from bytes that were validated by the rules of `version`; `None` at the end.
         fn next(bytes: &mut &'a [u8], version: Version) -> Option<Self>;
+
+        /// Creates a user property of a validated name and value; `None` if `Self` is another type.
+        #[cfg(feature = "alloc")]
+        fn of_pair(_name: &'a str, _value: &'a str) -> Option<Self> {
+            None
+        }
     }
 }
 
@@ -63,7 +78,7 @@ pub(crate) fn next_byte(bytes: &mut &[u8]) -> Option<u8> {
 }
 
 impl<'a, T> List<'a, T> {
-    /// The list without entries.
+    /// A list without entries.
     pub const EMPTY: Self = Self(Repr::Empty);
 
     /// Creates a view over `count` entries that were validated by the rules of `version`.
@@ -80,7 +95,7 @@ impl<'a, T> List<'a, T> {
     pub(crate) const fn property_bytes(&self) -> Option<&'a [u8]> {
         match self.0 {
             Repr::Properties { bytes, .. } => Some(bytes),
-            Repr::Empty | Repr::Wire { .. } | Repr::Slice(_) => None,
+            _ => None,
         }
     }
 
@@ -89,7 +104,7 @@ impl<'a, T> List<'a, T> {
     pub(crate) fn wire_bytes_of(&self, wanted: Version) -> Option<&'a [u8]> {
         match self.0 {
             Repr::Wire { bytes, version, .. } if version == wanted && wanted != Version::V31 => Some(bytes),
-            Repr::Empty | Repr::Wire { .. } | Repr::Properties { .. } | Repr::Slice(_) => None,
+            _ => None,
         }
     }
 
@@ -98,7 +113,7 @@ impl<'a, T> List<'a, T> {
     pub(crate) const fn wire_parts(&self) -> Option<(&'a [u8], Version)> {
         match self.0 {
             Repr::Wire { bytes, version, .. } => Some((bytes, version)),
-            Repr::Empty | Repr::Properties { .. } | Repr::Slice(_) => None,
+            _ => None,
         }
     }
 
@@ -108,6 +123,8 @@ impl<'a, T> List<'a, T> {
             Repr::Empty => 0,
             Repr::Wire { count, .. } | Repr::Properties { count, .. } => count as usize,
             Repr::Slice(slice) => slice.len(),
+            #[cfg(feature = "alloc")]
+            Repr::Pairs(pairs) => pairs.len(),
         }
     }
 
@@ -160,9 +177,34 @@ impl<'a, T, const N: usize> From<&'a [T; N]> for List<'a, T> {
 }
 
 #[cfg(feature = "alloc")]
-impl<'a, T> From<&'a alloc::vec::Vec<T>> for List<'a, T> {
-    fn from(entries: &'a alloc::vec::Vec<T>) -> Self {
+impl<'a, T> From<&'a Vec<T>> for List<'a, T> {
+    fn from(entries: &'a Vec<T>) -> Self {
         Self(Repr::Slice(entries))
+    }
+}
+
+/// Makes a list of user properties of owned names and values, as configurations and wills hold them.
+///
+/// ```
+/// # use mqtt_sansio::codec::{List, UserProperty};
+/// let owned = vec![(String::from("site"), String::from("berlin-03"))];
+/// let user_properties = List::<UserProperty<'_>>::try_from(&owned[..])?;
+/// assert_eq!(user_properties.iter().next().unwrap().value, "berlin-03");
+/// # Ok::<(), mqtt_sansio::TextError>(())
+/// ```
+///
+/// # Errors
+///
+/// [`TextError`] if a text contains U+0000 or is longer than 65,535 bytes.
+#[cfg(feature = "alloc")]
+impl<'a> TryFrom<&'a [(String, String)]> for List<'a, UserProperty<'a>> {
+    type Error = TextError;
+
+    fn try_from(pairs: &'a [(String, String)]) -> Result<Self, TextError> {
+        for (name, value) in pairs {
+            UserProperty::new(name, value)?;
+        }
+        Ok(Self(Repr::Pairs(pairs)))
     }
 }
 
@@ -233,6 +275,12 @@ impl<'a, T: Entry<'a>> Iterator for ListIter<'a, T> {
                 let (first, rest) = slice.split_first()?;
                 *slice = rest;
                 Some(*first)
+            }
+            #[cfg(feature = "alloc")]
+            Repr::Pairs(pairs) => {
+                let ((name, value), rest) = pairs.split_first()?;
+                *pairs = rest;
+                T::of_pair(name, value)
             }
         }
     }

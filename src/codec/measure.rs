@@ -42,7 +42,7 @@ impl Sections {
     }
 }
 
-/// Counts bytes and checks rules. An error only sets a bit; a [`Diagnosis`] then finds which one it is.
+/// Counts bytes and checks rules. An error only sets a bit; a [`Diagnosis`] then finds out which one it is.
 #[derive(Default)]
 pub(crate) struct Measure<const PLAIN: bool> {
     len: u64,
@@ -80,8 +80,8 @@ impl<const PLAIN: bool> Measure<PLAIN> {
         measure
     }
 
-    /// Adds to the length. It cannot wrap around: the bytes lie in memory. (Entries of a list may share theirs, at most
-    /// 2^17 bytes each, but a list of 2^46 entries would itself take petabytes.)
+    /// Adds to the length. It cannot overflow, because the bytes are in memory. (Entries of a list may share their
+    /// bytes, at most 2^17 each, but a list of 2^46 entries would itself take petabytes.)
     #[inline(always)]
     const fn count(&mut self, bytes: usize) {
         self.len = self.len.wrapping_add(bytes as u64);
@@ -125,7 +125,7 @@ impl<const PLAIN: bool> Sink for Measure<PLAIN> {
         let measured = Measure::<false>::of_section(section);
         self.lengths |= measured.lengths;
         self.is_invalid |= measured.is_invalid;
-        // A length above u32 is cut here; the packet is then too large as well, and refused for that.
+        // A length above u32 is truncated here. The packet is then too large as well, and is refused for that.
         let len = measured.len as u32;
         self.sections.push(len);
         self.count(usize::from(varint_len(len)));

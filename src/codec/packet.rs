@@ -17,8 +17,8 @@ use super::writer;
 
 /// A control packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-// For speed, not as a promise: behind a tag of eight bytes the fields of a variant stay where they are when the variant
-// is wrapped, and are written once. That halves the time to decode an acknowledgement.
+// This is an optimization, not a guarantee: after a tag of eight bytes the fields of a variant keep their position when
+// the variant is wrapped, and are written once. That halves the time to decode an acknowledgement.
 #[repr(u64)]
 #[allow(clippy::large_enum_variant)] // boxing needs an allocator
 pub enum Packet<'a> {

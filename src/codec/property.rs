@@ -2,6 +2,12 @@
 //!
 //! The table makes the struct of each packet, its decoding and encoding, and the checks for repeated and misplaced
 //! properties. The name and the wire type of each property are in the table of [`PropertyId`].
+//!
+//! A new property is a line in the table of [`PropertyId`], and a field in the struct of each packet that may have it.
+//! Beside the tables these need it: `clause::property_value`, if not all values are allowed; `generators`;
+//! `session::will`, for a property of PUBLISH that a will has too; `content_properties` of a received message, if it
+//! belongs to the connection or the subscription and not to the message. The tables of the tests
+//! (`tests/codec_tables.rs`, `spec-vectors/generator/table.py`) are written independently, and fail until they have it.
 
 use core::fmt;
 use core::num::{NonZeroU16, NonZeroU32};
@@ -27,8 +33,8 @@ use crate::topic::TopicName;
 trait Slot<'a>: Copy {
     const WIRE_TYPE: WireType;
 
-    /// Reads the value; the identifier has been read. `from_here` is the rest of the properties, from this identifier
-    /// on.
+    /// Reads the value; the identifier has been read. `from_here` is the rest of the properties, starting with this
+    /// identifier.
     fn fill(
         &mut self,
         reader: &mut Reader<'a>,
@@ -78,7 +84,7 @@ macro_rules! properties {
                     $( self.$member.is_absent() )&*
                 }
 
-                /// Reads Property Length and the properties; nothing if the version has no properties.
+                /// Reads Property Length and the properties, or nothing if the version has no properties.
                 #[inline(always)]
                 pub(crate) fn read(
                     reader: &mut Reader<$a>,
@@ -117,7 +123,7 @@ macro_rules! properties {
                 }
             }
 
-            /// Prints the properties that are present; of authentication data the length only.
+            /// Prints the properties that are present. Only the length of authentication data is printed.
             impl fmt::Debug for $packet<'_> {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                     let mut properties = f.debug_struct(stringify!($packet));
@@ -172,7 +178,7 @@ properties! {
         request_response_information: Option<bool> = RequestResponseInformation,
         /// Receive Maximum: maximum number of messages of QoS 1 and 2 in flight towards the client. Absent: 65,535.
         receive_maximum: Option<NonZeroU16> = ReceiveMaximum,
-        /// Topic Alias Maximum: the highest topic alias that the client accepts. Absent: 0, none.
+        /// Topic Alias Maximum: the highest topic alias that the client accepts. Absent: 0, no aliases.
         topic_alias_maximum: Option<u16> = TopicAliasMaximum,
         /// User Properties: names and values whose meaning the specification does not define.
         user_properties: List<'a, UserProperty<'a>> = UserProperty,
@@ -221,7 +227,7 @@ properties! {
         reason_string: Option<Utf8Str<'a>> = ReasonString,
         /// Receive Maximum: maximum number of messages of QoS 1 and 2 in flight towards the server. Absent: 65,535.
         receive_maximum: Option<NonZeroU16> = ReceiveMaximum,
-        /// Topic Alias Maximum: the highest topic alias that the server accepts. Absent: 0, none.
+        /// Topic Alias Maximum: the highest topic alias that the server accepts. Absent: 0, no aliases.
         topic_alias_maximum: Option<u16> = TopicAliasMaximum,
         /// Maximum QoS: the highest QoS that the server supports. Absent: 2.
         maximum_qos: Option<MaximumQoS> = MaximumQoS,
@@ -379,7 +385,8 @@ impl<'a, T: Value<'a> + list::sealed::Entry<'a>> Slot<'a> for List<'a, T> {
     }
 }
 
-/// Returns the bytes behind the next identifier `wanted`, in validated properties. It is usually the first byte.
+/// Returns the bytes after the next identifier `wanted`, in validated properties. The identifier is usually the first
+/// byte.
 #[inline(always)]
 fn seek(bytes: &[u8], wanted: PropertyId) -> Option<&[u8]> {
     match bytes.split_first() {
@@ -403,12 +410,12 @@ fn seek_further(mut bytes: &[u8], wanted: PropertyId) -> Option<&[u8]> {
 #[cold]
 pub(crate) fn offset_of(id: PropertyId, mut reader: Reader<'_>) -> usize {
     let Ok(section) = reader.section(Field::PropertyLength) else { return reader.offset() };
-    let behind = seek(section.rest(), id).map_or(0, <[u8]>::len);
-    let from_id = section.rest().len().saturating_sub(behind).saturating_sub(1);
+    let after = seek(section.rest(), id).map_or(0, <[u8]>::len);
+    let from_id = section.rest().len().saturating_sub(after).saturating_sub(1);
     section.offset().saturating_add(from_id)
 }
 
-/// Returns the bytes behind a validated value.
+/// Returns the bytes after a validated value.
 fn skip(bytes: &[u8], wire_type: WireType) -> Option<&[u8]> {
     match wire_type {
         WireType::Byte => bytes.get(1..),
@@ -423,7 +430,7 @@ fn skip(bytes: &[u8], wire_type: WireType) -> Option<&[u8]> {
     }
 }
 
-/// Splits validated Binary Data, or a validated text, from the bytes behind it.
+/// Splits validated Binary Data, or a validated string, from the bytes after it.
 #[inline(always)]
 pub(crate) fn split_binary(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<2>()?;
@@ -437,6 +444,12 @@ impl<'a> list::sealed::Entry<'a> for UserProperty<'a> {
         let (value, rest) = split_binary(rest)?;
         *bytes = rest;
         Some(Self { name: Utf8Str::validated(name), value: Utf8Str::validated(value) })
+    }
+
+    #[cfg(feature = "alloc")]
+    fn of_pair(name: &'a str, value: &'a str) -> Option<Self> {
+        let (name, value) = (Utf8Str::validated(name.as_bytes()), Utf8Str::validated(value.as_bytes()));
+        Some(Self { name, value })
     }
 }
 

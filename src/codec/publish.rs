@@ -29,7 +29,7 @@ pub struct Publish<'a> {
     pub retain: bool,
     /// The Topic Name. It may be empty in 5.0, if a topic alias replaces it (section 3.3.2.1).
     pub topic: TopicName<'a>,
-    /// The payload; may be empty. `Debug` prints it as an escaped text, cut after 64 bytes.
+    /// The payload; may be empty. `Debug` prints it as escaped text, cut after 64 bytes.
     pub payload: &'a [u8],
     /// The properties; empty before 5.0.
     pub properties: PublishProperties<'a>,
@@ -102,22 +102,22 @@ impl<'a> Publish<'a> {
         if version != Version::V5 {
             return true;
         }
-        let Some((topic_len, behind)) = body.split_first_chunk::<2>() else { return false };
+        let Some((topic_len, after)) = body.split_first_chunk::<2>() else { return false };
         let packet_id_len = if flags & QOS != 0 { 2 } else { 0 };
         let at = usize::from(u16::from_be_bytes(*topic_len)).wrapping_add(packet_id_len);
-        behind.get(at) == Some(&0)
+        after.get(at) == Some(&0)
     }
 
     /// Returns the size of the topic, packet identifier and properties; `None` if not enough bytes have arrived to know
     /// it.
     #[cfg(feature = "alloc")]
     pub(crate) fn head_len(flags: u8, body: &[u8], version: Version) -> Option<usize> {
-        let (topic_len, behind) = body.split_first_chunk::<2>()?;
+        let (topic_len, after) = body.split_first_chunk::<2>()?;
         let packet_id_len = if flags & QOS != 0 { 2 } else { 0 };
         let before = usize::from(u16::from_be_bytes(*topic_len)).wrapping_add(packet_id_len);
         let properties = match version {
             Version::V31 | Version::V311 => 0,
-            Version::V5 => match read_varint(behind.get(before..)?) {
+            Version::V5 => match read_varint(after.get(before..)?) {
                 Varint::Value(length, size) => (length as usize).saturating_add(usize::from(size)),
                 Varint::Incomplete => return None,
                 Varint::Malformed(..) => 0, // `read` reports the error
@@ -126,7 +126,7 @@ impl<'a> Publish<'a> {
         Some(before.saturating_add(properties).saturating_add(2))
     }
 
-    /// Reads a PUBLISH without properties, as most are.
+    /// Reads a PUBLISH without properties, which most are.
     #[inline(always)]
     pub(crate) fn read_plain(
         flags: u8,
@@ -190,7 +190,7 @@ impl<'a> Publish<'a> {
     ///
     /// # Errors
     ///
-    /// As [`encode_to_slice`](Self::encode_to_slice).
+    /// Those of [`encode_to_slice`](Self::encode_to_slice).
     #[inline]
     pub fn encode_head_to_slice(&self, version: Version, out: &mut [u8]) -> Result<usize, EncodeError> {
         writer::to_slice(&Head(self.parts()), version, out)
@@ -201,7 +201,7 @@ impl<'a> Publish<'a> {
     ///
     /// # Errors
     ///
-    /// As [`encode`](Self::encode).
+    /// Those of [`encode`](Self::encode).
     #[cfg(feature = "alloc")]
     #[inline]
     pub fn encode_head(&self, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
@@ -215,7 +215,7 @@ impl<'a> Publish<'a> {
     }
 }
 
-/// Prints all fields; the payload as an escaped text, cut after 64 bytes.
+/// Prints all fields. The payload is printed as escaped text, cut after 64 bytes.
 impl fmt::Debug for Publish<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { delivery, retain, topic, payload, properties } = self;
@@ -248,7 +248,7 @@ impl Body for Publish<'_> {
     }
 }
 
-/// What a PUBLISH is written from. An engine has the content of a message and its delivery in different places.
+/// The fields of a PUBLISH. An engine stores the content of a message and its delivery separately.
 #[derive(Clone, Copy)]
 pub(crate) struct PublishParts<'p> {
     pub(crate) delivery: Delivery,
@@ -266,13 +266,13 @@ impl PublishParts<'_> {
         writer::to_buf(self, version, out)
     }
 
-    /// As [`Publish::encode_head`].
+    /// Like [`Publish::encode_head`].
     #[inline]
     pub(crate) fn encode_head(&self, version: Version, out: &mut impl bytes::BufMut) -> Result<usize, EncodeError> {
         writer::to_buf(&Head(*self), version, out)
     }
 
-    /// The size of the packet, in bytes.
+    /// Returns the size of the packet, in bytes.
     #[inline]
     pub(crate) fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
         writer::encoded_len(self, version)
@@ -280,7 +280,7 @@ impl PublishParts<'_> {
 }
 
 impl PublishParts<'_> {
-    /// Everything but the payload.
+    /// Writes all fields but the payload.
     #[inline(always)]
     fn write_head<S: Sink>(&self, version: Version, out: &mut S) {
         match version {

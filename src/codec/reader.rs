@@ -13,7 +13,7 @@ use super::violation::Violation;
 use crate::text::{self, DisallowedCodePoints, Utf8Str};
 use crate::topic::{self, TopicError, TopicErrorKind, TopicFilter, TopicName};
 
-/// The version and the limits by which a packet is read.
+/// The version and the limits that apply to a packet.
 #[derive(Clone, Copy)]
 pub(crate) struct Context {
     pub(crate) version: Version,
@@ -287,11 +287,11 @@ fn long_varint(bytes: &[u8], offset: usize, field: Field) -> Result<(u32, usize)
     }
 }
 
-/// Returns the error of a text whose first character is at `offset`.
+/// Returns the error of a string whose first character is at `offset`.
 #[cold]
 fn text_error(offset: usize, field: Field, error: TopicError) -> FieldError {
     let start = match error.kind {
-        // The offset of an empty text is that of its length prefix.
+        // The offset of an empty string is that of its length prefix.
         TopicErrorKind::Empty => offset.saturating_sub(2),
         _ => offset,
     };

@@ -264,7 +264,7 @@ impl ConnAckReasonCode {
 
 /// The error of a reason code that the packet may not carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
-#[error("this packet may not carry the reason code {0}")]
+#[error("the reason code {0} is not allowed in this packet")]
 #[non_exhaustive]
 pub struct WrongReasonCode(pub ReasonCode);
 

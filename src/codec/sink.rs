@@ -1,4 +1,4 @@
-//! The traits by which a packet describes its content to the passes of the encoder, which count, check and write.
+//! The traits with which a packet describes its content to the passes of the encoder, which count, check and write.
 
 use super::field::Field;
 use super::packet_type::PacketType;
@@ -29,7 +29,7 @@ pub(crate) trait Body {
     fn write<S: Sink>(&self, version: Version, out: &mut S);
 }
 
-/// A part of a packet behind a length of its own: the properties.
+/// A part of a packet with a length of its own before it: the properties.
 pub(crate) trait Section {
     fn is_empty(&self) -> bool;
 
@@ -63,13 +63,13 @@ pub(crate) trait Sink {
     /// Takes Binary Data or a UTF-8 Encoded String: a two-byte length and the bytes.
     fn binary(&mut self, field: Field, bytes: &[u8]);
 
-    /// Takes a section behind its length. A packet has at most two.
+    /// Takes a section with its length before it. A packet has at most two.
     fn section(&mut self, section: &impl Section);
 
     /// Requires a rule of the specification to hold.
     fn require(&mut self, holds: impl FnOnce() -> bool, field: Field, violation: Violation);
 
-    /// Takes the properties behind their length; before 5.0 requires that there are none.
+    /// Takes the properties with their length before them; before 5.0 requires that there are none.
     #[inline(always)]
     fn properties(&mut self, version: Version, field: Field, properties: &impl Section) {
         match version {

@@ -47,7 +47,7 @@ pub enum Decoded<'a> {
     },
 }
 
-/// Decodes the packet at the start of `input`. Bytes behind the packet are ignored.
+/// Decodes the packet at the start of `input`. Bytes after the packet are ignored.
 ///
 /// `version` is the version of the connection. A CONNECT is decoded in the version that it contains; a server that
 /// expects one may pass any version, which then only selects the rules by which other packets are refused.
@@ -82,7 +82,7 @@ pub fn decode<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<D
         return decode_any(input, version, limits);
     };
     if first >> 4 == PacketType::Publish as u8 && Publish::is_plain(first & 0x0F, body, version) {
-        // Most packets are of this kind: a short path that does not pay for the others.
+        // Most packets are of this kind, so they have a short path of their own.
         return Frame { body, size, version, limits }.read_plain_publish(first & 0x0F);
     }
     read(first, body, size, version, limits)
@@ -123,8 +123,8 @@ pub(crate) enum Short<'a> {
     Ack(PacketType, PacketId),
 }
 
-/// Decodes the packet at the start of `input` if it is a [`Short`]; returns its size too. It spares a session the way
-/// through [`Packet`], which is large. `None` for any other input, which [`decode`] handles.
+/// Decodes the packet at the start of `input` if it is a [`Short`], and returns its size too. A session that uses it
+/// avoids the large type [`Packet`]. `None` for any other input, which [`decode`] handles.
 #[cfg(feature = "alloc")]
 #[inline(always)]
 pub(crate) fn decode_short<'a>(input: &'a [u8], version: Version, limits: Limits) -> Option<(Short<'a>, usize)> {
@@ -167,7 +167,7 @@ pub(crate) fn decode_publish_head<'a>(
         return Ok(None);
     }
     let Some(head_len) = Publish::head_len(first, there, version) else { return Ok(None) };
-    // A head that exceeds the packet is read as far as it goes, to find the error.
+    // A head that exceeds the packet is read as far as possible, to find the error.
     if head_len > there.len() && head_len <= header.remaining_length as usize {
         return Ok(None);
     }
@@ -196,8 +196,8 @@ fn decode_any<'a>(input: &'a [u8], version: Version, limits: Limits) -> Result<D
     }
 }
 
-/// Reads a complete packet with a valid fixed header. Short packets are read here, others in functions that are not
-/// inlined, so that they do not cost the short ones registers.
+/// Reads a complete packet with a valid fixed header. Short packets are read here. Others are read in functions that
+/// are not inlined, so that short packets need few registers.
 #[inline(never)]
 fn read<'a>(
     first: u8,
@@ -311,7 +311,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Returns an iterator over the packets of a buffer. A CONNECT sets the version for the packets behind it.
+/// Returns an iterator over the packets of a buffer. A CONNECT sets the version for the packets after it.
 ///
 /// ```
 /// use mqtt_sansio::{Version, codec::{self, Limits, Packet}};
@@ -348,8 +348,8 @@ impl<'a> Packets<'a> {
         self.consumed
     }
 
-    /// Returns how many bytes the incomplete packet in [`rest`](Self::rest) lacks at least. 0 before the end of the
-    /// iterator, and if there is no rest.
+    /// Returns the minimum number of bytes missing from the incomplete packet in [`rest`](Self::rest). 0 before the end
+    /// of the iterator, and if there is no rest.
     pub const fn needs(&self) -> usize {
         self.needs
     }

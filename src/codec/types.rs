@@ -115,7 +115,8 @@ impl fmt::Display for SubscriptionIdentifier {
     }
 }
 
-/// The error of a number, or of a text with a number, that is outside the range of its type. Its text says the range.
+/// The error of a number, or of a string with a number, that is outside the range of its type. Its text states the
+/// range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("a {0} is {1}")]
 pub struct OutOfRange(&'static str, &'static str);

@@ -138,7 +138,7 @@ impl<'a> Value<'a> for SubscriptionIdentifier {
 
     #[inline(always)]
     fn read(reader: &mut Reader<'a>, field: Field, _: Context) -> Result<Self, FieldError> {
-        // 0 takes one byte: a longer form would have been refused.
+        // 0 is encoded in one byte, because a longer form would have been refused.
         Self::new(reader.varint(field)?).map_err(|_| illegal(reader.offset_before(1), field))
     }
 

@@ -64,7 +64,7 @@ impl FromStr for Version {
     }
 }
 
-/// The error of a text that is not the name of a [`Version`].
+/// The error of a string that is not the name of a [`Version`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[error("the versions of MQTT are 3.1, 3.1.1 and 5.0")]
 #[non_exhaustive]

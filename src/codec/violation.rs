@@ -1,4 +1,4 @@
-//! The rules that a packet can break, and the kinds of errors.
+//! The rules that a packet can violate, and the kinds of errors.
 
 use core::fmt;
 
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::topic::TopicErrorKind;
 
-/// A rule of the specification, or a limit of the receiver, that a packet breaks.
+/// A rule of the specification, or a limit of the receiver, that a packet violates.
 ///
 /// Its text is a predicate for a [`Field`](super::Field): "topic alias" "is repeated".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
@@ -16,48 +16,48 @@ pub enum Violation {
     #[error("is reserved")]
     ReservedPacketType,
     /// The sender may not send packets of this type.
-    #[error("is never sent by this end of a connection")]
+    #[error("is never sent by this endpoint")]
     WrongSender,
     /// The flags are not those of the packet type. In 3.1 only QoS and DUP are checked, in the packets that use them.
     #[error("are not those of this packet type")]
     WrongFlags,
     /// A PUBLISH, a will or a subscription has QoS 3.
-    #[error("hold QoS 3")]
+    #[error("have QoS 3")]
     QoS3,
     /// A PUBLISH of QoS 0 has the DUP flag.
-    #[error("mark a message of QoS 0 as sent again")]
+    #[error("have DUP set in a message of QoS 0")]
     DupWithoutAck,
     /// A Variable Byte Integer has more than four bytes.
-    #[error("takes more than four bytes")]
+    #[error("has more than four bytes")]
     IntegerTooLong,
     /// A Variable Byte Integer has more bytes than necessary. (No statement of 3.1 and 3.1.1 forbids this for the
-    /// Remaining Length. It is refused all the same: no known sender does it, and a length with two encodings invites
+    /// Remaining Length. It is refused nevertheless: no known sender does it, and a length with two encodings invites
     /// smuggling.)
-    #[error("is written with more bytes than it needs")]
+    #[error("has more bytes than necessary")]
     OverlongInteger,
     /// The packet is larger than [`Limits::max_packet_size`](super::Limits::max_packet_size).
-    #[error("is more than the receiver takes")]
+    #[error("is above the limit of the receiver")]
     PacketTooLarge,
     /// There are more user properties than [`Limits::max_user_properties`](super::Limits::max_user_properties).
-    #[error("comes more often than the receiver takes")]
+    #[error("occurs more often than the receiver accepts")]
     TooManyUserProperties,
     /// A required field is missing: the packet, or its properties, end before it.
-    #[error("cannot be found, nothing is left")]
+    #[error("is missing, the packet or its properties end before it")]
     Missing,
     /// The field is longer than the rest of its packet or of its properties.
-    #[error("would go past the end of the part of the packet that holds it")]
+    #[error("is longer than the rest of its packet or properties")]
     Truncated,
-    /// The packet goes on behind its last field.
-    #[error("covers more than the fields of the packet")]
+    /// The packet continues after its last field.
+    #[error("is greater than the size of the packet's fields")]
     TrailingBytes,
-    /// A text contains a character that is not allowed, or a topic breaks a rule of topics.
+    /// A string contains a character that is not allowed, or a topic violates a rule of topics.
     #[error("{0}")]
     Text(TopicErrorKind),
     /// The Packet Identifier is 0.
     #[error("is 0")]
     PacketIdZero,
     /// The protocol name is not one of MQTT.
-    #[error("is not one of MQTT's")]
+    #[error("is not a protocol name of MQTT")]
     UnknownProtocolName,
     /// The protocol version does not exist, or does not belong to the protocol name.
     #[error("is not supported")]
@@ -66,13 +66,13 @@ pub enum Violation {
     #[error("have the reserved bit set")]
     ReservedConnectFlag,
     /// Will QoS is set without the Will Flag. Ignored in 3.1, which disregards it then.
-    #[error("set a will QoS without a will")]
+    #[error("have a Will QoS without the Will Flag")]
     WillQoSWithoutWill,
     /// Will Retain is set without the Will Flag. Ignored in 3.1, which disregards it then.
-    #[error("set will retain without a will")]
+    #[error("have Will Retain without the Will Flag")]
     WillRetainWithoutWill,
     /// There is a password without a user name, before 5.0.
-    #[error("announce a password without a user name")]
+    #[error("have the Password Flag without the User Name Flag")]
     PasswordWithoutUserName,
     /// The client identifier is empty, but the server may not assign one.
     #[error("is empty")]
@@ -82,22 +82,22 @@ pub enum Violation {
     #[error("have reserved bits set")]
     ReservedBits,
     /// Session Present is set in a CONNACK that refuses the connection.
-    #[error("tell of a session although the connection is refused")]
+    #[error("have Session Present set although the connection is refused")]
     SessionPresentWithError,
     /// The reason code does not exist, or the packet may not carry it.
-    #[error("is not one of this packet's")]
+    #[error("is not a code of this packet")]
     IllegalReasonCode,
     /// Retain Handling is 3.
-    #[error("hold retain handling 3")]
+    #[error("have Retain Handling 3")]
     RetainHandling3,
     /// No Local is set for a shared subscription.
-    #[error("set no local for a shared subscription")]
+    #[error("have No Local set for a shared subscription")]
     NoLocalOnShared,
     /// A SUBSCRIBE or UNSUBSCRIBE has no topic filter.
-    #[error("holds no topic filter")]
+    #[error("has no topic filter")]
     NoTopicFilter,
     /// A SUBACK or UNSUBACK has no reason code.
-    #[error("holds no reason code")]
+    #[error("has no reason code")]
     NoReasonCode,
     /// The topic name is empty and there is no topic alias, in 5.0.
     #[error("is empty and there is no topic alias")]
@@ -106,10 +106,10 @@ pub enum Violation {
     #[error("is unknown")]
     UnknownProperty,
     /// The packet may not have this property.
-    #[error("may not stand in this packet")]
+    #[error("is not allowed in this packet")]
     MisplacedProperty,
     /// The sender may not send this property.
-    #[error("may not be sent by this end of a connection")]
+    #[error("is not allowed from this endpoint")]
     PropertyFromWrongSender,
     /// The property occurs twice.
     #[error("is repeated")]
@@ -118,7 +118,7 @@ pub enum Violation {
     #[error("has a value that is not allowed")]
     IllegalPropertyValue,
     /// There is Authentication Data without an Authentication Method.
-    #[error("comes without an authentication method")]
+    #[error("is present without an authentication method")]
     AuthenticationDataWithoutMethod,
     /// An AUTH has no Authentication Method.
     #[error("is missing")]

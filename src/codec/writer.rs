@@ -1,8 +1,8 @@
 //! The pass that writes a packet.
 //!
 //! Each packet is described once, by [`Body::write`]. The description first goes to a [`Measure`], which counts and
-//! checks, and if it finds no error to a [`Writer`]. So size and bytes cannot drift apart, and nothing is written of a
-//! packet that cannot be sent.
+//! checks, and if it finds no error to a [`Writer`]. So size and bytes cannot differ, and no part of a packet is
+//! written if it cannot be sent.
 
 use super::error::EncodeError;
 use super::field::Field;
@@ -28,7 +28,7 @@ pub(crate) fn to_slice<B: Body>(body: &B, version: Version, out: &mut [u8]) -> R
     }
 }
 
-/// One function for each packet type, not inlined, so that short packets do not pay for the registers of long ones.
+/// One function for each packet type, not inlined, so that short packets do not need the registers of long ones.
 #[inline(never)]
 fn to_slice_outlined<B: Body, const PLAIN: bool>(
     body: &B,
@@ -146,7 +146,7 @@ trait Output {
 
     fn slice(&mut self, bytes: &[u8]);
 
-    /// Writes a short prefix and the bytes behind it.
+    /// Writes a short prefix and the bytes after it.
     #[inline(always)]
     fn prefixed(&mut self, prefix: [u8; 2], bytes: &[u8]) {
         self.array(prefix);
@@ -210,8 +210,8 @@ fn section_to_room<'b>(section: &impl Section, room: &'b mut [u8]) -> &'b mut [u
     writer.out.0
 }
 
-/// Copies between slices of equal length. Most texts are short: they are copied by two overlapping moves of a register,
-/// without a call.
+/// Copies between slices of equal length. Most strings are short: they are copied by two overlapping moves of a
+/// register, without a call.
 #[inline(always)]
 fn copy(to: &mut [u8], from: &[u8]) {
     match from.len() {

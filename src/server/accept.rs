@@ -2,19 +2,19 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-
-use thiserror::Error;
+use core::num::NonZeroU16;
 
 use super::config::ServerConfig;
-use super::session::{Authentication, ClientLimits, KeptWill, ServerSession};
-use crate::codec::{ConnAck, ConnAckProperties, ConnAckReasonCode, MAX_PACKET_SIZE, Version};
+use super::error::AcceptError;
+use super::state::ClientLimits;
+use crate::codec::{
+    ConnAck, ConnAckProperties, ConnAckReasonCode, EncodeError, Field, MAX_PACKET_SIZE, PropertyId, Version,
+};
 use crate::redacted::Redacted;
-use crate::session::{CommandError, Engine, Exchange, Transmit, Will, trim, user_properties};
-use crate::text::{TextError, Utf8Str};
-use crate::time::Instant;
+use crate::session::{InvalidText, SessionExpiry, Transmit, Will, trim, user_properties};
+use crate::text::Utf8Str;
 
 /// The settings with which a client is accepted: what CONNACK contains beyond the [configuration](super::ServerConfig)
 /// and the values that the client has asked for. The default adds nothing. All settings are for 5.0 only, except
@@ -25,13 +25,14 @@ pub struct Accept {
     /// `None`. A client of 5.0 without a client identifier must be assigned one \[MQTT-3.1.3-6\]; for a client of 3.1.1
     /// it is used, but not sent. It is ignored if CONNECT has a client identifier.
     pub assigned_client_id: Option<String>,
-    /// The keep-alive interval that replaces the requested one, in seconds (Server Keep Alive). Default: `None`, the
-    /// requested one, or [`max_keep_alive`](super::ServerConfig::max_keep_alive) if the requested one is longer, or 0.
+    /// The keep-alive interval that replaces the requested one, in seconds (Server Keep Alive); 0 turns the keep-alive
+    /// mechanism off. Default: `None`, the requested one, or
+    /// [`max_keep_alive`](super::ServerConfig::max_keep_alive) if the requested one is longer or absent.
     pub server_keep_alive: Option<u16>,
-    /// The session expiry interval that replaces the requested one, in seconds (Session Expiry Interval). Default:
-    /// `None`, the requested one, or [`max_session_expiry_interval`](super::ServerConfig::max_session_expiry_interval)
-    /// if that is shorter.
-    pub session_expiry_interval: Option<u32>,
+    /// The session expiry interval that replaces the requested one (Session Expiry Interval). Default: `None`, the
+    /// requested one, or [`max_session_expiry_interval`](super::ServerConfig::max_session_expiry_interval) if that is
+    /// shorter.
+    pub session_expiry_interval: Option<SessionExpiry>,
     /// The basis for response topics (Response Information). Default: `None`. It is sent only to a client that has
     /// asked for it \[MQTT-3.1.2-28\].
     pub response_information: Option<String>,
@@ -74,16 +75,6 @@ impl fmt::Debug for Accept {
     }
 }
 
-/// The error of [`Acceptor::accept`](super::Acceptor::accept): the client could not be accepted.
-#[derive(Debug, Error)]
-#[error("{reason}")]
-pub struct NotAccepted {
-    /// The reason.
-    pub reason: CommandError,
-    /// The stored session that was passed in, unchanged.
-    pub kept: Option<Box<ServerSession>>,
-}
-
 /// The contents of CONNECT, stored until the client is accepted or refused.
 pub(super) struct Pending {
     pub(super) version: Version,
@@ -93,19 +84,19 @@ pub(super) struct Pending {
     pub(super) client_id: Box<str>,
     pub(super) user_name: Option<Box<str>>,
     pub(super) will: Option<Box<Will>>,
-    pub(super) session_expiry_interval: u32,
+    pub(super) session_expiry_interval: SessionExpiry,
     pub(super) client: ClientLimits,
     pub(super) method: Option<Box<str>>,
     pub(super) wants_response_information: bool,
 }
 
 /// The intervals that CONNACK grants.
-pub(super) struct Terms {
-    keep_alive: u16,
-    session_expiry_interval: u32,
+pub(super) struct GrantedIntervals {
+    pub(super) keep_alive: u16,
+    pub(super) session_expiry_interval: SessionExpiry,
 }
 
-impl Terms {
+impl GrantedIntervals {
     pub(super) fn new(config: &ServerConfig, pending: &Pending, accept: &Accept) -> Self {
         let asked = pending.keep_alive;
         if pending.version != Version::V5 {
@@ -114,11 +105,9 @@ impl Terms {
             let session_expiry_interval = pending.session_expiry_interval.min(config.max_session_expiry_interval);
             return Self { keep_alive: asked, session_expiry_interval };
         }
-        let keep_alive = accept.server_keep_alive.unwrap_or(if config.is_keep_alive_too_long(asked) {
-            config.max_keep_alive
-        } else {
-            asked
-        });
+        let granted =
+            config.max_keep_alive.filter(|_| config.is_keep_alive_too_long(asked)).map_or(asked, NonZeroU16::get);
+        let keep_alive = accept.server_keep_alive.unwrap_or(granted);
         let session_expiry_interval = accept
             .session_expiry_interval
             .unwrap_or(pending.session_expiry_interval.min(config.max_session_expiry_interval));
@@ -133,7 +122,7 @@ impl Terms {
         pending: &Pending,
         accept: &Accept,
         session_present: bool,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AcceptError> {
         let version = pending.version;
         if version != Version::V5 {
             let connack =
@@ -141,119 +130,90 @@ impl Terms {
             transmit.encode(u32::MAX, |out| connack.encode(version, out))?;
             return Ok(());
         }
+        let connack = self.connack(config, pending, accept, session_present)?;
+        let limit = pending.client.maximum_packet_size;
+        if put_connack(transmit, &connack, limit)? { Ok(()) } else { Err(AcceptError::TooLarge { limit }) }
+    }
+
+    /// Checks that the CONNACK of an accepted client can be encoded, and is not too large for the client.
+    pub(super) fn check_connack(
+        &self,
+        config: &ServerConfig,
+        pending: &Pending,
+        accept: &Accept,
+    ) -> Result<(), AcceptError> {
+        if pending.version != Version::V5 {
+            return Ok(()); // CONNACK has no properties
+        }
+        let connack = self.connack(config, pending, accept, true)?;
+        let limit = pending.client.maximum_packet_size;
+        let fits = trim_connack(&connack, |connack| Ok(connack.encoded_len(Version::V5)? <= limit as usize))?;
+        if fits { Ok(()) } else { Err(AcceptError::TooLarge { limit }) }
+    }
+
+    /// Returns the CONNACK of 5.0, with all its properties.
+    #[inline]
+    fn connack<'a>(
+        &self,
+        config: &ServerConfig,
+        pending: &'a Pending,
+        accept: &'a Accept,
+        session_present: bool,
+    ) -> Result<ConnAck<'a>, AcceptError> {
         let (asked_keep_alive, asked_expiry) = (pending.keep_alive, pending.session_expiry_interval);
-        let user_properties = user_properties(&accept.user_properties)?;
         let properties = ConnAckProperties {
-            session_expiry_interval: Some(self.session_expiry_interval).filter(|&seconds| seconds != asked_expiry),
+            session_expiry_interval: Some(self.session_expiry_interval)
+                .filter(|&granted| granted != asked_expiry)
+                .map(SessionExpiry::value),
             assigned_client_identifier: text(
                 accept.assigned_client_id.as_deref().filter(|_| pending.client_id.is_empty()),
+                PropertyId::AssignedClientIdentifier,
             )?,
             server_keep_alive: Some(self.keep_alive).filter(|&seconds| seconds != asked_keep_alive),
-            authentication_method: text(pending.method.as_deref())?,
+            authentication_method: text(pending.method.as_deref(), PropertyId::AuthenticationMethod)?,
             authentication_data: accept.authentication_data.as_deref().filter(|_| pending.method.is_some()),
             response_information: text(
                 accept.response_information.as_deref().filter(|_| pending.wants_response_information),
+                PropertyId::ResponseInformation,
             )?,
-            server_reference: text(accept.server_reference.as_deref())?,
-            reason_string: text(accept.reason_string.as_deref())?,
+            server_reference: text(accept.server_reference.as_deref(), PropertyId::ServerReference)?,
+            reason_string: text(accept.reason_string.as_deref(), PropertyId::ReasonString)?,
             receive_maximum: Some(config.receive_maximum).filter(|maximum| maximum.get() != u16::MAX),
             topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| maximum != 0),
             maximum_qos: config.announced_qos(),
             retain_available: (!config.retain_available).then_some(false),
-            user_properties: (&user_properties).into(),
-            maximum_packet_size: Some(config.maximum_packet_size)
-                .filter(|&size| size < MAX_PACKET_SIZE)
-                .and_then(|size| size.try_into().ok()),
+            user_properties: user_properties(&accept.user_properties)?,
+            maximum_packet_size: config.maximum_packet_size.filter(|size| size.get() < MAX_PACKET_SIZE),
             wildcard_subscription_available: (!config.wildcard_subscription_available).then_some(false),
             subscription_identifiers_available: (!config.subscription_identifiers_available).then_some(false),
             shared_subscription_available: (!config.shared_subscription_available).then_some(false),
         };
-        let connack = ConnAck { session_present, reason_code: ConnAckReasonCode::Success, properties };
-        put_connack(transmit, connack, pending.client.maximum_packet_size)
+        Ok(ConnAck { session_present, reason_code: ConnAckReasonCode::Success, properties })
     }
 }
 
 /// Puts a CONNACK of 5.0 into the output, without the reason string and user properties that would make it too large.
-pub(super) fn put_connack(transmit: &mut Transmit, connack: ConnAck<'_>, limit: u32) -> Result<(), CommandError> {
+/// Returns whether that was enough.
+pub(super) fn put_connack(transmit: &mut Transmit, connack: &ConnAck<'_>, limit: u32) -> Result<bool, EncodeError> {
+    trim_connack(connack, |connack| {
+        transmit.encode(limit, |out| connack.encode(Version::V5, out)).map(|packet| packet.is_some())
+    })
+}
+
+/// Removes the reason string and user properties of a CONNACK until it `fits`; returns whether it does.
+#[inline]
+fn trim_connack(
+    connack: &ConnAck<'_>,
+    mut fits: impl FnMut(&ConnAck<'_>) -> Result<bool, EncodeError>,
+) -> Result<bool, EncodeError> {
     let properties = &connack.properties;
-    let fits = trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
+    trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
         let reason_string = properties.reason_string.filter(|_| with_reason);
         let properties = ConnAckProperties { reason_string, user_properties, ..*properties };
-        let connack = ConnAck { properties, ..connack };
-        transmit.encode(limit, |out| connack.encode(Version::V5, out)).map(|packet| packet.is_some())
-    })?;
-    if fits { Ok(()) } else { Err(CommandError::TooLarge { limit }) }
+        fits(&ConnAck { properties, ..*connack })
+    })
 }
 
-fn text(text: Option<&str>) -> Result<Option<Utf8Str<'_>>, TextError> {
-    text.map(Utf8Str::new).transpose()
-}
-
-impl ServerSession {
-    pub(super) fn new(config: Arc<ServerConfig>, version: Version) -> Self {
-        Self {
-            config,
-            engine: Engine::new(version, false),
-            client_id: "".into(),
-            client: ClientLimits::DEFAULT,
-            keep_alive: 0,
-            connection: 0,
-            last_heard: Instant::EPOCH,
-            authentication: None,
-            will: None,
-            due_wills: None,
-            session_expiry_interval: 0,
-            max_session_expiry_interval: 0,
-            asked_no_expiry: false,
-            is_resumed: false,
-            is_bridge: false,
-            is_routed: false,
-            expires_at: Instant::NEVER,
-            requests: None,
-        }
-    }
-
-    /// Attaches a new connection to the session. `transmit` contains CONNACK.
-    pub(super) fn attach(
-        &mut self,
-        pending: Pending,
-        terms: &Terms,
-        accept: Accept,
-        is_present: bool,
-        now: Instant,
-        transmit: Transmit,
-    ) {
-        self.engine.advance(now);
-        // A will is published when its session ends, at the latest, and not at all if the client resumes the session
-        // before the will is due.
-        if let Some(kept) = self.will.take()
-            && (!is_present || kept.at <= now)
-        {
-            self.due_wills.get_or_insert_default().push_back(kept.will);
-        }
-        if !is_present {
-            self.forget();
-        }
-        self.engine.change_version(pending.version);
-        self.client_id = match accept.assigned_client_id {
-            Some(assigned) if pending.client_id.is_empty() => assigned.into(),
-            _ => pending.client_id,
-        };
-        self.client = pending.client;
-        self.keep_alive = terms.keep_alive;
-        self.last_heard = self.engine.now;
-        let authentication = |method| Box::new(Authentication { method, exchange: Exchange::Idle });
-        self.authentication = pending.method.map(authentication);
-        self.will = pending.will.map(|will| Box::new(KeptWill { will: *will, at: Instant::NEVER }));
-        self.session_expiry_interval = terms.session_expiry_interval;
-        self.max_session_expiry_interval =
-            accept.session_expiry_interval.unwrap_or(self.config.max_session_expiry_interval);
-        self.asked_no_expiry = pending.session_expiry_interval == 0;
-        self.is_resumed = is_present;
-        self.is_bridge = pending.is_bridge;
-        self.expires_at = Instant::NEVER;
-        self.engine.transmit = transmit;
-        self.engine.opened(self.client.topic_alias_maximum.min(self.config.topic_aliases));
-        self.engine.release_again();
-    }
+fn text(text: Option<&str>, id: PropertyId) -> Result<Option<Utf8Str<'_>>, InvalidText> {
+    text.map(Utf8Str::new).transpose().map_err(InvalidText::of(Field::Property(id)))
 }

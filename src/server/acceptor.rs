@@ -3,16 +3,19 @@
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
+use core::num::NonZeroU16;
 
-use super::accept::{Accept, NotAccepted, Pending, Terms, put_connack};
-use super::action::{Action, Close};
+use super::accept::{Accept, GrantedIntervals, Pending, put_connack};
+use super::action::{AcceptorAction, Close};
 use super::config::ServerConfig;
-use super::session::{ClientLimits, ServerSession};
+use super::error::{AcceptError, NotAccepted, RefuseError};
+use super::session::ServerSession;
+use super::state::ClientLimits;
 use crate::codec::{
     self, AnswerForm, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, DecodeError, Decoded,
     ErrorKind, MAX_PACKET_SIZE, Packet, PacketType, Version,
 };
-use crate::session::{CommandError, ProtocolError, SMALLEST_PACKET_SIZE, Transmit, Will};
+use crate::session::{AuthenticateError, ProtocolError, SMALLEST_PACKET_SIZE, SessionExpiry, Transmit, Will};
 use crate::text::Utf8Str;
 use crate::time::Instant;
 
@@ -73,8 +76,8 @@ impl Acceptor {
     ///
     /// Pass the rest of `input` again, with the bytes that follow: to this acceptor while CONNECT is incomplete, and to
     /// the session once the client is accepted. A client may send further packets after CONNECT without waiting for
-    /// CONNACK.
-    pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
+    /// CONNACK. While too many challenges [wait to be written](ServerConfig::answer_limit), the rest is not processed.
+    pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<AcceptorAction<'a>> {
         self.now = now.max(self.now);
         let was_leaving = self.is_leaving();
         self.seen_taken = self.transmit.taken();
@@ -83,6 +86,7 @@ impl Acceptor {
         }
         let action = match self.step {
             Step::Waiting => self.receive_connect(input),
+            Step::Challenged if self.is_full() => None,
             Step::Challenged => self.receive_auth(input),
             Step::Closing(reason_code) => Some(self.over(Close::Refused(reason_code.into()))),
             Step::Deciding | Step::Over => None,
@@ -91,6 +95,12 @@ impl Acceptor {
             let is_late = matches!(self.step, Step::Waiting | Step::Challenged) && self.deadline <= self.now;
             is_late.then(|| self.over(Close::ConnectTimeout))
         })
+    }
+
+    /// Processes the current time, where nothing was received: [`poll`](Self::poll) with an empty input. Call it until
+    /// it returns `None`, when the [`deadline`](Self::deadline) has passed, and after each write.
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<AcceptorAction<'static>> {
+        self.poll(now, &mut &[][..])
     }
 
     /// Returns the output: all bytes that are to be written to the transport.
@@ -130,24 +140,22 @@ impl Acceptor {
 
     /// Starts the timeout for the client's next step.
     fn await_client(&mut self) {
-        self.deadline = match self.config.connect_timeout {
-            0 => Instant::NEVER,
-            seconds => self.now.after_seconds(u32::from(seconds)),
-        };
+        let after = |seconds: NonZeroU16| self.now.after_seconds(seconds.get().into());
+        self.deadline = self.config.connect_timeout.map_or(Instant::NEVER, after);
     }
 
     /// Ends the connection. `pending` is preserved, so that the caller can report which client was refused.
-    fn over<'a>(&mut self, why: Close<'a>) -> Action<'a> {
+    fn over<'a>(&mut self, why: Close<'a>) -> AcceptorAction<'a> {
         self.step = Step::Over;
-        Action::Close(why)
+        AcceptorAction::Close(why)
     }
 
-    fn receive_connect<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
+    fn receive_connect<'a>(&mut self, input: &mut &'a [u8]) -> Option<AcceptorAction<'a>> {
         // Any other packet is refused before it is complete [MQTT-3.1.0-1].
         if input.first().is_some_and(|&first| PacketType::from_number(first >> 4) != Some(PacketType::Connect)) {
             return Some(self.over(Close::ProtocolError(ProtocolError::NotConnect)));
         }
-        match codec::decode(input, Version::V5, self.config.limits(self.config.max_connect_size)) {
+        match codec::decode(input, Version::V5, self.config.limits(Some(self.config.max_connect_size))) {
             Ok(Decoded::Packet { packet: Packet::Connect(connect), size }) => {
                 *input = input.get(size..).unwrap_or_default();
                 Some(self.take_connect(connect))
@@ -161,10 +169,10 @@ impl Acceptor {
     /// Refuses a CONNECT that cannot be decoded, once the version that determines the form of the answer is known;
     /// returns `None` until then. Without a version the client is not answered.
     #[cold]
-    fn receive_malformed_connect<'a>(&mut self, input: &[u8], error: DecodeError) -> Option<Action<'a>> {
+    fn receive_malformed_connect<'a>(&mut self, input: &[u8], error: DecodeError) -> Option<AcceptorAction<'a>> {
         let error = match codec::answer_form_of(input) {
             // More bytes may still arrive; when they arrive does not change the answer.
-            AnswerForm::NotYet if input.len() < self.config.max_connect_size as usize => return None,
+            AnswerForm::NotYet if input.len() < self.config.max_connect_size.get() as usize => return None,
             AnswerForm::NotYet | AnswerForm::Unreadable => error,
             AnswerForm::Version(version) => {
                 let error = error.with_version(version);
@@ -175,7 +183,7 @@ impl Acceptor {
         Some(self.over(Close::Malformed(error)))
     }
 
-    fn take_connect<'a>(&mut self, connect: Connect<'a>) -> Action<'a> {
+    fn take_connect<'a>(&mut self, connect: Connect<'a>) -> AcceptorAction<'a> {
         let properties = &connect.properties;
         let owned = |text: Utf8Str<'_>| text.as_str().into();
         let is_v5 = connect.version == Version::V5;
@@ -188,9 +196,11 @@ impl Acceptor {
             user_name: connect.user_name.map(owned),
             will: connect.will.as_ref().map(|will| Will::received(will).into()),
             session_expiry_interval: match connect.version {
-                Version::V5 => properties.session_expiry_interval.unwrap_or(0),
-                Version::V31 | Version::V311 if connect.clean_start => 0,
-                Version::V31 | Version::V311 => u32::MAX,
+                Version::V5 => {
+                    properties.session_expiry_interval.map_or(SessionExpiry::WITH_CONNECTION, SessionExpiry::after)
+                }
+                Version::V31 | Version::V311 if connect.clean_start => SessionExpiry::WITH_CONNECTION,
+                Version::V31 | Version::V311 => SessionExpiry::NEVER,
             },
             client: ClientLimits {
                 receive_maximum: properties.receive_maximum.map_or(u16::MAX, Into::into),
@@ -218,12 +228,12 @@ impl Acceptor {
             _ => None,
         };
         match refusal {
-            None => Action::Connect(Box::new(connect)),
+            None => AcceptorAction::Connect(Box::new(connect)),
             Some(code) => {
                 // The step is `Deciding`, so `refuse` is allowed [MQTT-3.2.2-12, MQTT-3.2.2-13].
                 match self.refuse(self.now, code) {
                     // The client's Maximum Packet Size may be too small for any CONNACK.
-                    Ok(()) | Err(CommandError::TooLarge { .. }) => {}
+                    Ok(()) | Err(RefuseError::TooLarge { .. }) => {}
                     Err(error) => bug!("a client that waits for a decision can be refused: {error}"),
                 }
                 self.over(Close::Refused(code.into()))
@@ -250,14 +260,16 @@ impl Acceptor {
         }
     }
 
-    /// Refuses the client: sends CONNACK with this reason code, or in 3.1 and 3.1.1 with the return code of the same
-    /// meaning. If there is no such return code, no CONNACK is sent \[3.1.1: MQTT-3.2.2-6\]. The next action is
-    /// [`Close::Refused`], with the reason code.
+    /// Refuses the client: sends CONNACK with this reason code, or in 3.1 and 3.1.1 with the return code that applies:
+    /// 0x03 (Server unavailable) for Server busy, Quota exceeded and Connection rate exceeded, 0x05 (not authorized) for
+    /// Banned, else the one of the same meaning. If there is none, no CONNACK is sent \[3.1.1: MQTT-3.2.2-6\]. The next
+    /// action is [`Close::Refused`], with the reason code.
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoPendingConnect`] if no client waits for a decision; [`CommandError::SuccessIsNoRefusal`] for Success.
-    pub fn refuse(&mut self, now: Instant, reason_code: ConnAckReasonCode) -> Result<(), CommandError> {
+    /// [`RefuseError::NoPendingConnect`] if no client waits for a decision; [`RefuseError::SuccessIsNoRefusal`] for
+    /// Success.
+    pub fn refuse(&mut self, now: Instant, reason_code: ConnAckReasonCode) -> Result<(), RefuseError> {
         self.refuse_with(now, reason_code, &ConnAckProperties::default())
     }
 
@@ -268,49 +280,54 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// As [`refuse`](Self::refuse), [`CommandError::Encode`] if the properties cannot be encoded, and
-    /// [`CommandError::TooLarge`] if the other properties make CONNACK too large for the client.
+    /// As [`refuse`](Self::refuse), [`RefuseError::Encode`] if the properties cannot be encoded, and
+    /// [`RefuseError::TooLarge`] if the other properties make CONNACK too large for the client.
     pub fn refuse_with(
         &mut self,
         now: Instant,
         reason_code: ConnAckReasonCode,
         properties: &ConnAckProperties<'_>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), RefuseError> {
         self.now = now.max(self.now);
         let pending =
-            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoPendingConnect)?;
+            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(RefuseError::NoPendingConnect)?;
         if !reason_code.is_error() {
-            return Err(CommandError::SuccessIsNoRefusal);
+            return Err(RefuseError::SuccessIsNoRefusal);
         }
         match pending.version {
             Version::V5 => {
                 let limit = pending.client.maximum_packet_size;
                 let connack = ConnAck { session_present: false, reason_code, properties: *properties };
-                put_connack(&mut self.transmit, connack, limit)?;
+                if !put_connack(&mut self.transmit, &connack, limit)? {
+                    return Err(RefuseError::TooLarge { limit });
+                }
             }
-            version if reason_code.return_code().is_some() => {
-                let connack = ConnAck { reason_code, ..ConnAck::default() };
-                self.transmit.encode(u32::MAX, |out| connack.encode(version, out))?;
+            version => {
+                let reason_code = before_v5(reason_code);
+                if reason_code.return_code().is_some() {
+                    let connack = ConnAck { reason_code, ..ConnAck::default() };
+                    self.transmit.encode(u32::MAX, |out| connack.encode(version, out))?;
+                }
             }
-            Version::V31 | Version::V311 => {}
         }
         self.step = Step::Closing(reason_code);
         Ok(())
     }
 
     /// Challenges a client that has an Authentication Method: sends AUTH with Continue authentication
-    /// \[MQTT-4.12.0-2\]. [`Action::Auth`] reports the client's answer.
+    /// \[MQTT-4.12.0-2\]. [`AcceptorAction::Auth`] reports the client's answer. See the example at
+    /// [`client::Authentication`](crate::client::Authentication).
     ///
     /// # Errors
     ///
-    /// [`CommandError::NoPendingConnect`] if no client waits for a decision; [`CommandError::NoAuthentication`] if CONNECT had
-    /// no Authentication Method \[MQTT-4.12.0-6\]; [`CommandError::TooLarge`] if the packet exceeds the client's
-    /// Maximum Packet Size.
-    pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), CommandError> {
+    /// [`AuthenticateError::NoPendingConnect`] if no client waits for a decision;
+    /// [`AuthenticateError::NoAuthentication`] if CONNECT had no Authentication Method \[MQTT-4.12.0-6\];
+    /// [`AuthenticateError::TooLarge`] if the packet exceeds the client's Maximum Packet Size.
+    pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
         self.now = now.max(self.now);
         let pending =
-            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoPendingConnect)?;
-        let method = pending.method.as_deref().ok_or(CommandError::NoAuthentication)?;
+            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(AuthenticateError::NoPendingConnect)?;
+        let method = pending.method.as_deref().ok_or(AuthenticateError::NoAuthentication)?;
         let limit = pending.client.maximum_packet_size;
         self.transmit.put_auth(Version::V5, method, AuthReasonCode::ContinueAuthentication, data, limit)?;
         self.asked_up_to = self.transmit.end();
@@ -320,8 +337,8 @@ impl Acceptor {
     }
 
     /// Handles the answer to a challenge: AUTH, or a DISCONNECT of a client that gives up.
-    fn receive_auth<'a>(&mut self, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        match codec::decode(input, Version::V5, self.config.limits(self.config.max_connect_size)) {
+    fn receive_auth<'a>(&mut self, input: &mut &'a [u8]) -> Option<AcceptorAction<'a>> {
+        match codec::decode(input, Version::V5, self.config.limits(Some(self.config.max_connect_size))) {
             Ok(Decoded::Packet { packet, size }) => {
                 *input = input.get(size..).unwrap_or_default();
                 let method = self.pending.as_ref().and_then(|pending| pending.method.as_deref()).map(str::as_bytes);
@@ -334,7 +351,7 @@ impl Acceptor {
                     }
                     Packet::Auth(auth) => {
                         self.step = Step::Deciding;
-                        Action::Auth(auth)
+                        AcceptorAction::Auth(auth)
                     }
                     Packet::Disconnect(disconnect) => self.over(Close::Disconnected(disconnect)),
                     Packet::Connect(_) => self.break_off(ProtocolError::SecondConnect),
@@ -353,7 +370,7 @@ impl Acceptor {
 
     /// Ends the connection because of a Protocol Error of the client. CONNACK reports it, because a server must not
     /// send DISCONNECT before CONNACK \[MQTT-3.14.0-1\].
-    fn break_off<'a>(&mut self, protocol_error: ProtocolError) -> Action<'a> {
+    fn break_off<'a>(&mut self, protocol_error: ProtocolError) -> AcceptorAction<'a> {
         let reason_code =
             ConnAckReasonCode::try_from(protocol_error.reason_code()).unwrap_or(ConnAckReasonCode::ProtocolError);
         let connack = ConnAck { reason_code, ..ConnAck::default() };
@@ -378,23 +395,23 @@ impl Acceptor {
     /// # Errors
     ///
     /// [`NotAccepted`], which contains the reason and returns the stored session unchanged. The client still waits for
-    /// a decision, unless the reason is `NoPendingConnect`. The reasons are [`CommandError::NoPendingConnect`] if no client waits for
-    /// a decision; [`CommandError::NoClientIdentifier`] if the client must be assigned a client identifier;
-    /// [`CommandError::Text`] and [`CommandError::Encode`] if CONNACK cannot be encoded; [`CommandError::TooLarge`] if
-    /// it exceeds the client's Maximum Packet Size.
+    /// a decision, unless the reason is `NoPendingConnect`. The reasons are [`AcceptError::NoPendingConnect`] if no
+    /// client waits for a decision; [`AcceptError::NoClientIdentifier`] if the client must be assigned a client
+    /// identifier; [`AcceptError::Text`] and [`AcceptError::Encode`] if CONNACK cannot be encoded;
+    /// [`AcceptError::TooLarge`] if it exceeds the client's Maximum Packet Size.
     pub fn accept(
         &mut self,
         now: Instant,
-        kept: impl Into<Option<ServerSession>>,
+        stored: impl Into<Option<ServerSession>>,
         accept: Accept,
     ) -> Result<ServerSession, NotAccepted> {
-        let kept = kept.into();
-        let is_kept = kept.is_some();
+        let stored = stored.into();
+        let is_stored = stored.is_some();
         let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
-        let mut session = kept.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), version));
-        match self.accept_into(now, &mut session, is_kept, accept) {
+        let mut session = stored.unwrap_or_else(|| ServerSession::new(Arc::clone(&self.config), version));
+        match self.accept_into(now, &mut session, is_stored, accept) {
             Ok(_) => Ok(session), // sessions have marked messages only with a router
-            Err(reason) => Err(NotAccepted { reason, kept: is_kept.then(|| Box::new(session)) }),
+            Err(reason) => Err(NotAccepted { reason, session: is_stored.then(|| Box::new(session)) }),
         }
     }
 
@@ -403,19 +420,19 @@ impl Acceptor {
         &mut self,
         now: Instant,
         session: &mut ServerSession,
-        is_kept: bool,
+        is_stored: bool,
         accept: Accept,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), AcceptError> {
         self.now = now.max(self.now);
         // The session may have seen a later time than the acceptor.
-        let now = session.engine.now.max(self.now);
-        let is_present = |pending: &Pending| is_kept && !pending.clean_start && session.outlives_connection(now);
-        let (terms, is_present) = self.answer(&accept, is_present)?;
-        let pending = self.pending.take().ok_or(CommandError::NoPendingConnect)?;
+        let now = session.engine.now().max(self.now);
+        let is_present = |pending: &Pending| is_stored && !pending.clean_start && session.outlives_connection(now);
+        let (granted, is_present) = self.answer(&accept, is_present)?;
+        let pending = self.pending.take().ok_or(AcceptError::NoPendingConnect)?;
         self.step = Step::Over;
         session.closed(now);
         session.config = Arc::clone(&self.config);
-        session.attach(*pending, &terms, accept, is_present, now, core::mem::take(&mut self.transmit));
+        session.attach(*pending, &granted, accept, is_present, now, core::mem::take(&mut self.transmit));
         Ok(())
     }
 
@@ -424,16 +441,16 @@ impl Acceptor {
         &mut self,
         accept: &Accept,
         is_present: impl Fn(&Pending) -> bool,
-    ) -> Result<(Terms, bool), CommandError> {
+    ) -> Result<(GrantedIntervals, bool), AcceptError> {
         let pending =
-            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(CommandError::NoPendingConnect)?;
+            self.pending.as_ref().filter(|_| self.step == Step::Deciding).ok_or(AcceptError::NoPendingConnect)?;
         let is_named = accept.assigned_client_id.as_ref().is_some_and(|name| !name.is_empty());
         if pending.version == Version::V5 && pending.client_id.is_empty() && !is_named {
-            return Err(CommandError::NoClientIdentifier);
+            return Err(AcceptError::NoClientIdentifier);
         }
-        let (terms, is_present) = (Terms::new(&self.config, pending, accept), is_present(pending));
-        terms.put_connack(&mut self.transmit, &self.config, pending, accept, is_present)?;
-        Ok((terms, is_present))
+        let (granted, is_present) = (GrantedIntervals::new(&self.config, pending, accept), is_present(pending));
+        granted.put_connack(&mut self.transmit, &self.config, pending, accept, is_present)?;
+        Ok((granted, is_present))
     }
 }
 
@@ -441,16 +458,21 @@ impl Acceptor {
 #[allow(dead_code, reason = "for a router: see `routing`")]
 impl Acceptor {
     /// Checks that the client can be accepted with these settings.
-    pub(crate) fn check(&self, accept: &Accept) -> Result<(), CommandError> {
-        let pending = self.pending.as_ref().ok_or(CommandError::NoPendingConnect)?;
-        let terms = Terms::new(&self.config, pending, accept);
-        terms.put_connack(&mut Transmit::default(), &self.config, pending, accept, true)
+    pub(crate) fn check(&self, accept: &Accept) -> Result<(), AcceptError> {
+        let pending = self.pending.as_ref().ok_or(AcceptError::NoPendingConnect)?;
+        let granted = GrantedIntervals::new(&self.config, pending, accept);
+        granted.check_connack(&self.config, pending, accept)
     }
 
     /// Creates an empty session for the client that waits for a decision.
     pub(crate) fn new_session(&self) -> ServerSession {
         let version = self.pending.as_ref().map_or(Version::V5, |pending| pending.version);
         ServerSession { is_routed: true, ..ServerSession::new(Arc::clone(&self.config), version) }
+    }
+
+    /// Returns whether input is not accepted because too many challenges wait to be written.
+    pub(crate) fn is_full(&self) -> bool {
+        self.step == Step::Challenged && self.transmit.has_unsent_answers(self.config.answer_limit.get())
     }
 
     /// Returns whether the output is empty.
@@ -466,6 +488,19 @@ impl Acceptor {
     /// Returns whether the client that waits for a decision asks for a new session.
     pub(crate) fn asks_clean_start(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.clean_start)
+    }
+}
+
+/// Returns the reason code that stands for this one in 3.1 and 3.1.1: one with a return code of which the meaning applies
+/// \[3.1.1: MQTT-3.2.2-4\], or else this one.
+const fn before_v5(reason_code: ConnAckReasonCode) -> ConnAckReasonCode {
+    match reason_code {
+        // The client may try again later, as it would if the service were unavailable.
+        ConnAckReasonCode::ServerBusy
+        | ConnAckReasonCode::QuotaExceeded
+        | ConnAckReasonCode::ConnectionRateExceeded => ConnAckReasonCode::ServerUnavailable,
+        ConnAckReasonCode::Banned => ConnAckReasonCode::NotAuthorized,
+        reason_code => reason_code,
     }
 }
 

@@ -1,24 +1,39 @@
-//! Actions that an acceptor or a server session returns to its caller.
+//! Actions that an acceptor and a server session return to their caller.
 
 use alloc::boxed::Box;
 use core::fmt;
 
 use super::request::{SubscribeRequest, UnsubscribeRequest};
 use crate::codec::{Auth, Connect, DecodeError, Disconnect, ReasonCode};
-use crate::session::{Done, Outcome, PayloadPart, ProtocolError, ReceivedMessage, Token, Will};
+use crate::session::{Done, Outcome, PayloadPart, ProtocolError, ReceivedMessage, Token, Will, is_passing};
+use crate::text::Utf8Str;
 
-/// An event to report, or a step for the caller to take. An action borrows from the received bytes, not from the
-/// session: the caller can give commands while it holds one.
+/// A step that an [`Acceptor`](super::Acceptor) asks the caller to take. An action borrows from the received bytes, not
+/// from the acceptor: the caller can give commands while it holds one.
+///
+/// There are no others: before CONNACK the protocol has only CONNECT, AUTH and the end of the connection.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // nothing is allocated
+pub enum AcceptorAction<'a> {
+    /// A client wants to connect. The caller [accepts](super::Acceptor::accept), [refuses](super::Acceptor::refuse) or
+    /// [challenges](super::Acceptor::challenge) it, at once or later.
+    Connect(Box<Connect<'a>>),
+    /// The client has answered a [challenge](super::Acceptor::challenge). The caller accepts, refuses or challenges it,
+    /// at once or later.
+    Auth(Auth<'a>),
+    /// The connection is over. The caller writes the rest of `transmit()` if that is possible, and closes the
+    /// transport.
+    Close(Close<'a>),
+}
+
+/// An event to report, or a step that a [`ServerSession`](super::ServerSession) asks the caller to take. An action
+/// borrows from the received bytes, not from the session: the caller can give commands while it holds one.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // nothing is allocated for a message
 #[non_exhaustive]
 pub enum Action<'a> {
-    /// A client wants to connect. The caller accepts or refuses it, at once or later. Only an
-    /// [`Acceptor`](super::Acceptor) returns this action.
-    Connect(Box<Connect<'a>>),
-    /// A step of an enhanced authentication has arrived. Before the client is accepted, it is the answer to a
-    /// challenge. Afterwards, with Re-authenticate it starts a re-authentication, and with Continue authentication it
-    /// is the answer to a challenge.
+    /// A step of an enhanced authentication has arrived. With Re-authenticate it starts a re-authentication; with
+    /// Continue authentication it is the answer to a [challenge](super::ServerSession::challenge).
     Auth(Auth<'a>),
     /// A message has arrived.
     Message(ReceivedMessage<'a>),
@@ -41,6 +56,7 @@ pub enum Action<'a> {
     /// and calls [`closed`](super::ServerSession::closed).
     Close(Close<'a>),
     /// The will of the client is to be published now. There is at most one such action for each connection.
+    /// `Message::try_from(&*will)` makes the message to publish.
     Will(Box<Will>),
     /// The session has expired. It can be dropped once [`poll`](super::ServerSession::poll) returns no further action.
     Expired,
@@ -91,7 +107,7 @@ pub enum Close<'a> {
     KeepAliveTimeout,
 }
 
-impl Close<'_> {
+impl<'a> Close<'a> {
     /// Returns the reason code of the endpoint that has ended the connection; `None` where no packet has one.
     pub fn reason_code(&self) -> Option<ReasonCode> {
         match self {
@@ -101,6 +117,28 @@ impl Close<'_> {
             Self::Refused(reason_code) => Some(*reason_code),
             Self::KeepAliveTimeout => Some(ReasonCode::KeepAliveTimeout),
             Self::Requested | Self::ConnectTimeout => None,
+        }
+    }
+
+    /// Returns whether the client may connect again, unchanged, with a chance to succeed: after a timeout, and where the
+    /// [reason code](Self::reason_code) names a passing state, as Server busy does. It may not if an endpoint has ended
+    /// the connection on purpose ([`Requested`](Self::Requested), Normal disconnection, Disconnect with Will Message),
+    /// if the client has been refused for what it will ask again, or after an error in a packet.
+    pub fn may_retry(&self) -> bool {
+        match self {
+            Self::ConnectTimeout | Self::KeepAliveTimeout => true,
+            Self::Refused(reason_code) => is_passing(*reason_code),
+            Self::Disconnected(disconnect) => is_passing(disconnect.reason_code.into()),
+            Self::Requested | Self::Malformed(_) | Self::ProtocolError(_) => false,
+        }
+    }
+
+    /// Returns the Server Reference in the DISCONNECT of the peer. Only a server sends one (section 3.14.2.2.5), so that
+    /// it is always `None` at this end; the method exists so that code for both ends can be the same.
+    pub const fn server_reference(&self) -> Option<Utf8Str<'a>> {
+        match self {
+            Self::Disconnected(disconnect) => disconnect.properties.server_reference,
+            _ => None,
         }
     }
 }
@@ -121,8 +159,10 @@ impl fmt::Display for Close<'_> {
                 write!(f, "protocol error: {protocol_error}, close with {}", protocol_error.reason_code())
             }
             Self::Refused(code) => write!(f, "the client is refused: {code}"),
-            Self::ConnectTimeout => f.write_str("CONNECT has not come in time"),
-            Self::KeepAliveTimeout => f.write_str("nothing has come for one and a half times the keep-alive interval"),
+            Self::ConnectTimeout => f.write_str("CONNECT, or a step of the authentication, did not arrive in time"),
+            Self::KeepAliveTimeout => {
+                f.write_str("nothing has arrived for one and a half times the keep-alive interval")
+            }
         }
     }
 }

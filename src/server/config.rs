@@ -1,9 +1,18 @@
 //! The configuration of a server.
+//!
+//! The limits are enforced where the packets pass:
+//!
+//! | limit | enforced in |
+//! |---|---|
+//! | of single packets | the decoder, by [`ServerConfig::limits`] |
+//! | of CONNECT | [`Acceptor`](super::Acceptor), as it arrives; announced by CONNACK in `accept` |
+//! | of messages, in both directions | the engine, by the `ConnectionLimits` that `peer` makes of the configuration, and `ClientPeer::may_send` |
+//! | of requests | [`ServerSession`](super::ServerSession), as they arrive |
 
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroU32};
 
-use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, MaximumQoS, QoS, Sender, Version};
-use crate::session::{BudgetLimits, Overflow, Rules};
+use crate::codec::{DisallowedCodePoints, Limits, MAX_PACKET_SIZE, MaximumQoS, QoS, Sender};
+use crate::session::{Overflow, SessionExpiry, TRANSMIT_LIMIT};
 
 /// The configuration of a server. All connections share it behind an `Arc`. Every field has a default.
 ///
@@ -13,24 +22,24 @@ use crate::session::{BudgetLimits, Overflow, Rules};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// Maximum time until a client's CONNECT is complete, and for each step of an authentication before the client is
-    /// accepted, in seconds. Default: 10; 0: no limit. The time for a step counts from when the challenge has been
+    /// accepted, in seconds. Default: 10. `None`: no limit. The time for a step counts from when the challenge has been
     /// written. At the limit the connection ends with [`Close::ConnectTimeout`](super::Close::ConnectTimeout), and no
     /// packet is sent.
-    pub connect_timeout: u16,
+    pub connect_timeout: Option<NonZeroU16>,
     /// Size of the largest accepted packet before the client is accepted (CONNECT, and AUTH of an authentication), in
     /// bytes. Default: 256 KiB. A larger packet ends the connection. It is not announced.
-    pub max_connect_size: u32,
-    /// Maximum keep-alive interval of a client, in seconds. Default: 0, no limit. A client of 5.0 that asks for a
+    pub max_connect_size: NonZeroU32,
+    /// Maximum keep-alive interval of a client, in seconds. Default: `None`, no limit. A client of 5.0 that asks for a
     /// longer interval, or for none, is sent this one (Server Keep Alive) \[MQTT-3.2.2-21\].
     ///
     /// No packet of 3.1 or 3.1.1 can announce another interval, and a shorter one that the client does not know would
     /// disconnect it without fault. Such a client is therefore refused, with return code 0x02 (identifier rejected), as
     /// mosquitto does: the action is [`Close::Refused`](super::Close::Refused).
-    pub max_keep_alive: u16,
-    /// Maximum time that a session outlives its connection, in seconds (Session Expiry Interval). Default: `u32::MAX`,
-    /// no limit. A longer interval is reduced to this one; CONNACK reports that to a client of 5.0, but no packet
-    /// reports it to a client of an earlier version.
-    pub max_session_expiry_interval: u32,
+    pub max_keep_alive: Option<NonZeroU16>,
+    /// Maximum time that a session outlives its connection (Session Expiry Interval). Default:
+    /// [`SessionExpiry::NEVER`], no limit. A longer interval is reduced to this one; CONNACK reports that to a client of
+    /// 5.0, but no packet reports it to a client of an earlier version.
+    pub max_session_expiry_interval: SessionExpiry,
 
     /// Maximum number of QoS 1 and QoS 2 messages from a client that may be in flight at a time. Default: 65,535.
     /// Announced (Receive Maximum); a client of 5.0 that exceeds it causes a Protocol Error.
@@ -40,8 +49,9 @@ pub struct ServerConfig {
     /// Whether clients may publish retained messages. Default: true. Announced (Retain Available).
     pub retain_available: bool,
     /// Size of the largest accepted packet, in bytes. Default: 16 MiB. Announced (Maximum Packet Size), and enforced in
-    /// every version: a larger packet ends the connection.
-    pub maximum_packet_size: u32,
+    /// every version: a larger packet ends the connection. `None`: no limit is announced, and that of the protocol
+    /// applies, 268,435,460 bytes.
+    pub maximum_packet_size: Option<NonZeroU32>,
     /// Highest topic alias that a client may use. Default: 0, no topic aliases. Announced (Topic Alias Maximum). A
     /// session stores one topic name for each alias.
     pub topic_alias_maximum: u16,
@@ -63,9 +73,10 @@ pub struct ServerConfig {
     /// the connection, with Quota exceeded. It is not announced.
     pub max_requests: u16,
     /// Packet size, in bytes, above which an incomplete message is delivered in parts as they arrive, so that the
-    /// caller need not collect the payload. Default: `u32::MAX`, never. A packet that is complete in the input is
+    /// caller need not collect the payload. Default: `None`, every message is delivered whole. With
+    /// [`NonZeroU32::MIN`] every incomplete message is delivered in parts. A packet that is complete in the input is
     /// delivered whole.
-    pub deliver_in_parts: u32,
+    pub deliver_in_parts: Option<NonZeroU32>,
     /// Whether the caller acknowledges QoS 1 and QoS 2 messages, with [`ack`](super::ServerSession::ack). Default:
     /// false, the session acknowledges them.
     pub manual_acks: bool,
@@ -94,27 +105,31 @@ pub struct ServerConfig {
     /// Whether QoS 0 messages are queued for a client that is not connected. Default: false: they are refused, and
     /// those in the queue are dropped when the connection ends.
     pub store_qos_0: bool,
-    /// Maximum number of bytes in `transmit()`. Default: 64 KiB; 0 counts as 1. One packet may exceed the limit. At the
-    /// limit messages are queued, within `max_stored` and `max_stored_bytes`. Input is still accepted, so that
-    /// acknowledgements and pings continue, up to `answer_limit`.
-    pub transmit_limit: u32,
-    /// Maximum number of bytes of answers in `transmit()`: PUBACK, PUBREC, PUBCOMP, PUBREL, PINGRESP, SUBACK and
-    /// UNSUBACK. Default: 64 KiB; 0 counts as 1. One packet may exceed the limit. At the limit no input is accepted
-    /// until the client reads some of the answers.
-    pub answer_limit: u32,
+    /// Maximum number of bytes in `transmit()`, the soft limit on output. Default: 64 KiB. One packet
+    /// may exceed the limit. At the limit messages are queued, within `max_stored` and `max_stored_bytes`. Input is still
+    /// accepted, so that acknowledgements and pings continue, up to `answer_limit`.
+    pub transmit_limit: NonZeroU32,
+    /// Maximum number of bytes of answers in `transmit()`, the hard limit on output: PUBACK, PUBREC, PUBCOMP, PUBREL,
+    /// PINGRESP, SUBACK, UNSUBACK and AUTH. Default: 64 KiB. One packet may exceed the limit. At the
+    /// limit no input is accepted until the client reads some of the answers; meanwhile the client's silence does not
+    /// count against it as long as bytes are written. The limit holds for an acceptor too.
+    pub answer_limit: NonZeroU32,
 }
+
+/// The default of `max_connect_size`: 256 KiB.
+const MAX_CONNECT_SIZE: NonZeroU32 = NonZeroU32::MIN.saturating_add(256 * 1024 - 1);
 
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            connect_timeout: 10,
-            max_connect_size: 256 * 1024,
-            max_keep_alive: 0,
-            max_session_expiry_interval: u32::MAX,
+            connect_timeout: NonZeroU16::new(10),
+            max_connect_size: MAX_CONNECT_SIZE,
+            max_keep_alive: None,
+            max_session_expiry_interval: SessionExpiry::NEVER,
             receive_maximum: NonZeroU16::MAX,
             maximum_qos: QoS::ExactlyOnce,
             retain_available: true,
-            maximum_packet_size: 16 * 1024 * 1024,
+            maximum_packet_size: NonZeroU32::new(16 * 1024 * 1024),
             topic_alias_maximum: 0,
             wildcard_subscription_available: true,
             subscription_identifiers_available: true,
@@ -122,7 +137,7 @@ impl Default for ServerConfig {
             max_user_properties: 256,
             disallowed_code_points: DisallowedCodePoints::Accept,
             max_requests: 1000,
-            deliver_in_parts: u32::MAX,
+            deliver_in_parts: None,
             manual_acks: false,
             topic_aliases: 0,
             max_in_flight: NonZeroU16::MAX,
@@ -131,17 +146,18 @@ impl Default for ServerConfig {
             overflow: Overflow::Refuse,
             puback_ends_qos_2: true,
             store_qos_0: false,
-            transmit_limit: 64 * 1024,
-            answer_limit: 64 * 1024,
+            transmit_limit: TRANSMIT_LIMIT,
+            answer_limit: TRANSMIT_LIMIT,
         }
     }
 }
 
 impl ServerConfig {
-    /// Returns the limits for the decoder.
-    pub(super) fn limits(&self, max_packet_size: u32) -> Limits {
+    /// Returns the limits for the decoder. `None` is the limit of the protocol.
+    #[inline(always)]
+    pub(super) fn limits(&self, max_packet_size: Option<NonZeroU32>) -> Limits {
         Limits {
-            max_packet_size: max_packet_size.clamp(2, MAX_PACKET_SIZE),
+            max_packet_size: max_packet_size.map_or(MAX_PACKET_SIZE, NonZeroU32::get).min(MAX_PACKET_SIZE),
             max_user_properties: self.max_user_properties,
             disallowed_code_points: self.disallowed_code_points,
             sender: Some(Sender::Client),
@@ -149,32 +165,12 @@ impl ServerConfig {
     }
 
     /// Returns whether a keep-alive interval, in seconds, exceeds the maximum; 0 stands for no keep-alive.
-    pub(super) const fn is_keep_alive_too_long(&self, keep_alive: u16) -> bool {
-        self.max_keep_alive != 0 && (keep_alive == 0 || keep_alive > self.max_keep_alive)
+    pub(super) fn is_keep_alive_too_long(&self, keep_alive: u16) -> bool {
+        self.max_keep_alive.is_some_and(|max| keep_alive == 0 || keep_alive > max.get())
     }
 
     /// Returns the Maximum QoS to announce, if it is below 2 \[MQTT-3.2.2-9\].
     pub(super) const fn announced_qos(&self) -> Option<MaximumQoS> {
         MaximumQoS::of(self.maximum_qos)
-    }
-
-    #[inline(always)]
-    pub(super) fn rules(&self, version: Version, receive_maximum: u16, max_packet_size: u32) -> Rules {
-        Rules {
-            limits: self.limits(self.maximum_packet_size),
-            // Before 5.0 no Receive Maximum is announced: only the number of packet identifiers limits the client.
-            receive_maximum: if version == Version::V5 { self.receive_maximum.get() } else { u16::MAX },
-            topic_alias_maximum: self.topic_alias_maximum,
-            manual_acks: self.manual_acks,
-            deliver_in_parts: self.deliver_in_parts,
-            max_in_flight: receive_maximum.min(self.max_in_flight.get()),
-            max_packet_size,
-            budget: BudgetLimits { count: self.max_stored, bytes: self.max_stored_bytes },
-            overflow: self.overflow,
-            puback_ends_qos_2: self.puback_ends_qos_2,
-            stores_qos_0: self.store_qos_0,
-            transmit_limit: self.transmit_limit.max(1),
-            answer_limit: self.answer_limit.max(1),
-        }
     }
 }

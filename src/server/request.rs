@@ -1,29 +1,38 @@
-//! SUBSCRIBE and UNSUBSCRIBE requests of a client, and their answers.
+//! SUBSCRIBE and UNSUBSCRIBE requests of a client.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
-use super::session::ServerSession;
-use crate::codec::{
-    AckProperties, EncodeError, List, Packet, PacketId, SubAck, SubAckReasonCode, Subscribe, SubscribeProperties,
-    Subscription, UnsubAck, UnsubAckReasonCode, Unsubscribe, UnsubscribeProperties, Version,
-};
-use crate::session::{Available, CommandError, Phase, ProtocolError, trim};
-use crate::time::Instant;
+use crate::codec::{List, PacketId, Subscribe, SubscribeProperties, Subscription, UnsubscribeProperties};
 use crate::topic::TopicFilter;
 
-/// Identifies a request, so that it can be answered. It is valid only for the [`ServerSession`] and the connection on
-/// which the request arrived.
+/// Identifies a request, so that it can be answered. It is valid only for the [`ServerSession`](super::ServerSession)
+/// and the connection on which the request arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId {
     connection: u32,
     id: PacketId,
 }
 
+impl RequestId {
+    pub(super) const fn new(connection: u32, id: PacketId) -> Self {
+        Self { connection, id }
+    }
+
+    /// Returns whether the request has arrived on the connection with this number.
+    pub(super) const fn is_of(self, connection: u32) -> bool {
+        self.connection == connection
+    }
+
+    pub(super) const fn packet_id(self) -> PacketId {
+        self.id
+    }
+}
+
 /// A SUBSCRIBE of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SubscribeRequest<'a> {
-    /// The identifier to pass to [`suback`](ServerSession::suback).
+    /// The identifier to pass to [`suback`](super::ServerSession::suback).
     pub id: RequestId,
     /// The requested subscriptions, in order.
     pub subscriptions: List<'a, Subscription<'a>>,
@@ -31,10 +40,25 @@ pub struct SubscribeRequest<'a> {
     pub properties: SubscribeProperties<'a>,
 }
 
+impl<'a> SubscribeRequest<'a> {
+    /// Creates the request of a received packet.
+    pub(crate) const fn new(id: RequestId, packet: &Subscribe<'a>) -> Self {
+        let Subscribe { subscriptions, properties, .. } = *packet;
+        Self { id, subscriptions, properties }
+    }
+
+    /// Returns the packet, as it was received.
+    #[allow(dead_code, reason = "for a router: see `routing`")]
+    pub(crate) const fn packet(&self) -> Subscribe<'a> {
+        Subscribe { id: self.id.id, subscriptions: self.subscriptions, properties: self.properties }
+    }
+}
+
 /// An UNSUBSCRIBE of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnsubscribeRequest<'a> {
-    /// The identifier to pass to [`unsuback`](ServerSession::unsuback).
+    /// The identifier to pass to [`unsuback`](super::ServerSession::unsuback).
     pub id: RequestId,
     /// The topic filters to unsubscribe from. They are to be compared character by character with those of the
     /// subscriptions.
@@ -51,199 +75,4 @@ pub(super) type Requests = BTreeMap<PacketId, Kind>;
 pub(super) enum Kind {
     Subscribe(u32),
     Unsubscribe(u32),
-}
-
-impl ServerSession {
-    pub(super) fn receive_subscribe<'a>(
-        &mut self,
-        subscribe: Subscribe<'a>,
-    ) -> Result<Option<SubscribeRequest<'a>>, ProtocolError> {
-        let Subscribe { id, subscriptions, properties } = subscribe;
-        if self.engine.version == Version::V5 {
-            self.check_subscriptions(subscriptions, &properties)?;
-        }
-        let request = self.take_request(id, Kind::Subscribe(subscriptions.len() as u32))?;
-        if request.is_none() {
-            // The packet identifier is in use: refuse each topic filter (section 3.9.3).
-            self.refuse_subscribe(id, subscriptions.len());
-        }
-        Ok(request.map(|id| SubscribeRequest { id, subscriptions, properties }))
-    }
-
-    pub(super) fn receive_unsubscribe<'a>(
-        &mut self,
-        unsubscribe: Unsubscribe<'a>,
-    ) -> Result<Option<UnsubscribeRequest<'a>>, ProtocolError> {
-        let Unsubscribe { id, filters, properties } = unsubscribe;
-        let request = self.take_request(id, Kind::Unsubscribe(filters.len() as u32))?;
-        if request.is_none() {
-            if self.engine.version != Version::V5 {
-                return Err(ProtocolError::PacketIdInUse); // UNSUBACK has no reason codes before 5.0
-            }
-            let codes = alloc::vec![UnsubAckReasonCode::PacketIdentifierInUse; filters.len()];
-            self.put(&UnsubAck::new(id, &codes).into());
-        }
-        Ok(request.map(|id| UnsubscribeRequest { id, filters, properties }))
-    }
-
-    /// Checks that the client asks for nothing that CONNACK has announced as not available (section 3.2.2.3.11 to
-    /// 3.2.2.3.13).
-    fn check_subscriptions<'a>(
-        &self,
-        subscriptions: List<'a, Subscription<'a>>,
-        properties: &SubscribeProperties<'_>,
-    ) -> Result<(), ProtocolError> {
-        let available = Available {
-            wildcards: self.config.wildcard_subscription_available,
-            identifiers: self.config.subscription_identifiers_available,
-            shared: self.config.shared_subscription_available,
-        };
-        available.missing(subscriptions, properties).map_or(Ok(()), |code| Err(ProtocolError::NotAvailable(code)))
-    }
-
-    fn take_request(&mut self, id: PacketId, kind: Kind) -> Result<Option<RequestId>, ProtocolError> {
-        let max = usize::from(self.config.max_requests);
-        let requests = self.requests.get_or_insert_default();
-        if requests.contains_key(&id) {
-            return Ok(None);
-        }
-        if requests.len() >= max {
-            return Err(ProtocolError::TooManyRequests);
-        }
-        requests.insert(id, kind);
-        Ok(Some(RequestId { connection: self.connection, id }))
-    }
-
-    fn refuse_subscribe(&mut self, id: PacketId, filters: usize) {
-        let code = match self.engine.version {
-            Version::V5 => SubAckReasonCode::PacketIdentifierInUse,
-            Version::V31 | Version::V311 => SubAckReasonCode::UnspecifiedError,
-        };
-        let codes = alloc::vec![code; filters];
-        self.put(&SubAck::new(id, &codes).into());
-    }
-
-    /// Sends an answer without properties. An answer that exceeds the client's Maximum Packet Size is not sent.
-    fn put(&mut self, answer: &Packet<'_>) {
-        let (version, max) = (self.engine.version, self.client.maximum_packet_size);
-        if let Err(error) = self.engine.transmit.answer_within(max, |out| answer.encode(version, out)) {
-            bug!("the codes of an answer are those of its version: {error}");
-        }
-    }
-
-    /// Answers a SUBSCRIBE, with one reason code for each topic filter, in order \[MQTT-3.8.4-6, MQTT-3.9.3-1\].
-    ///
-    /// # Errors
-    ///
-    /// [`CommandError::EarlierConnection`] if the request arrived on an earlier connection; it is void.
-    /// [`CommandError::AlreadyAcknowledged`] if the request is answered already; [`CommandError::WrongReasonCodeCount`]
-    /// if the request has another number of topic filters; [`CommandError::Encode`] for a reason code that the version
-    /// does not have; [`CommandError::TooLarge`] if the answer exceeds the client's Maximum Packet Size;
-    /// [`CommandError::NotConnected`] if the connection is about to be closed.
-    pub fn suback(&mut self, now: Instant, request: RequestId, codes: &[SubAckReasonCode]) -> Result<(), CommandError> {
-        self.suback_with(now, request, codes, &AckProperties::default())
-    }
-
-    /// Answers a SUBSCRIBE as [`suback`](Self::suback) does, with properties; 5.0 only. Properties are omitted if the
-    /// client does not want them \[MQTT-3.1.2-29\], or if they would make the packet too large \[MQTT-3.9.2-1,
-    /// MQTT-3.9.2-2\].
-    ///
-    /// # Errors
-    ///
-    /// As [`suback`](Self::suback).
-    pub fn suback_with(
-        &mut self,
-        now: Instant,
-        request: RequestId,
-        codes: &[SubAckReasonCode],
-        properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
-        self.engine.advance(now);
-        let (id, version) = (request.id, self.engine.version);
-        self.check_request(request, Kind::Subscribe(codes.len() as u32))?;
-        self.answer(id, properties, |properties, out| {
-            SubAck { id, reason_codes: codes.into(), properties }.encode(version, out)
-        })
-    }
-
-    /// Answers an UNSUBSCRIBE, with one reason code for each topic filter, in order \[MQTT-3.11.3-1\]. Before 5.0 the
-    /// reason codes are not sent.
-    ///
-    /// # Errors
-    ///
-    /// As [`suback`](Self::suback).
-    pub fn unsuback(
-        &mut self,
-        now: Instant,
-        request: RequestId,
-        codes: &[UnsubAckReasonCode],
-    ) -> Result<(), CommandError> {
-        self.unsuback_with(now, request, codes, &AckProperties::default())
-    }
-
-    /// Answers an UNSUBSCRIBE as [`unsuback`](Self::unsuback) does, with properties; 5.0 only. Properties are omitted
-    /// if the client does not want them \[MQTT-3.1.2-29\], or if they would make the packet too large \[MQTT-3.11.2-1,
-    /// MQTT-3.11.2-2\].
-    ///
-    /// # Errors
-    ///
-    /// As [`suback`](Self::suback).
-    pub fn unsuback_with(
-        &mut self,
-        now: Instant,
-        request: RequestId,
-        codes: &[UnsubAckReasonCode],
-        properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
-        self.engine.advance(now);
-        let (id, version) = (request.id, self.engine.version);
-        self.check_request(request, Kind::Unsubscribe(codes.len() as u32))?;
-        let reason_codes = if version == Version::V5 { codes.into() } else { List::EMPTY };
-        self.answer(id, properties, |properties, out| UnsubAck { id, reason_codes, properties }.encode(version, out))
-    }
-
-    fn check_request(&self, request: RequestId, answer: Kind) -> Result<(), CommandError> {
-        if request.connection != self.connection {
-            return Err(CommandError::EarlierConnection);
-        }
-        if self.engine.phase != Phase::Open {
-            return Err(CommandError::NotConnected);
-        }
-        match self.requests.as_ref().and_then(|requests| requests.get(&request.id)) {
-            Some(&asked) if asked == answer => Ok(()),
-            Some(_) => Err(CommandError::WrongReasonCodeCount),
-            None => Err(CommandError::AlreadyAcknowledged),
-        }
-    }
-
-    /// Encodes an answer with those properties that fit into the client's Maximum Packet Size, and removes the request.
-    fn answer(
-        &mut self,
-        id: PacketId,
-        properties: &AckProperties<'_>,
-        encode: impl Fn(AckProperties<'_>, &mut alloc::vec::Vec<u8>) -> Result<usize, EncodeError>,
-    ) -> Result<(), CommandError> {
-        let properties = if self.client.wants_problem_information { *properties } else { AckProperties::default() };
-        let limit = self.client.maximum_packet_size;
-        let fits =
-            trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
-                let reason_string = properties.reason_string.filter(|_| with_reason);
-                let properties = AckProperties { reason_string, user_properties };
-                self.engine.transmit.answer_within(limit, |out| encode(properties, out))
-            })?;
-        if !fits {
-            return Err(CommandError::TooLarge { limit });
-        }
-        self.forget_request(id);
-        Ok(())
-    }
-
-    fn forget_request(&mut self, id: PacketId) {
-        if let Some(requests) = &mut self.requests {
-            requests.remove(&id);
-            if requests.is_empty() {
-                self.requests = None::<Box<Requests>>;
-            }
-        }
-    }
 }

@@ -10,21 +10,20 @@
 //! | [`ServerSession::accept_ownership`] | a message that is acknowledged later, whatever becomes of the connection |
 //! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | the time of the next timeout, and its postponement |
 //! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | whether the session accepts a message now |
-//! | [`ServerSession::stored`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
+//! | [`ServerSession::stored`], [`ServerSession::heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
 //! | [`ServerSession::detach`], [`ServerSession::take_apart`] | the end of a connection or session: the rest of the output, and messages for other sessions |
-//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written}` | the state of a client before it is accepted |
+//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full}` | the state of a client before it is accepted |
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::action::{Action, Close};
+use super::action::Action;
 use super::session::{Marked, ServerSession};
+use super::state::State;
 use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{
-    AckHandle, Admission, CommandError, End, LARGE, MessageRef, PayloadAccount, Phase, Side, Transmit,
-};
+use crate::session::{AckHandle, Admission, Endpoint, LARGE, MessageRef, PayloadAccount, PublishError, Transmit};
 use crate::time::Instant;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
@@ -94,8 +93,8 @@ impl<'a> Copies<'a> {
     #[inline]
     fn plain(&mut self, version: Version, retain: bool) -> Result<&[u8], EncodeError> {
         let is_v5 = version == Version::V5;
-        let place = usize::from(is_v5).wrapping_mul(2).wrapping_add(usize::from(retain));
-        let Some(packet) = self.encoded.0.get_mut(place) else { return Ok(&[]) };
+        let index = usize::from(is_v5).wrapping_mul(2).wrapping_add(usize::from(retain));
+        let Some(packet) = self.encoded.0.get_mut(index) else { return Ok(&[]) };
         if packet.is_empty() {
             encode_plain(&self.message, version, retain, packet)?;
         }
@@ -137,23 +136,19 @@ impl ServerSession {
         retain: bool,
         identifiers: &[SubscriptionIdentifier],
     ) -> bool {
-        if qos != QoS::AtMostOnce || !identifiers.is_empty() || copies.large.is_some() || !self.takes_plain() {
+        if qos != QoS::AtMostOnce || !identifiers.is_empty() || copies.large.is_some() {
             return false;
         }
-        let Ok(packet) = copies.plain(self.engine.version, retain) else { return false };
-        let fits = packet.len() <= self.client.maximum_packet_size as usize;
+        let limits = self.limits();
+        if !self.engine.takes_encoded(&limits) {
+            return false;
+        }
+        let Ok(packet) = copies.plain(self.engine.version(), retain) else { return false };
+        let fits = packet.len() <= limits.max_packet_size as usize;
         if fits {
-            self.engine.transmit.append(packet);
+            self.engine.append_encoded(packet);
         }
         fits
-    }
-
-    /// Returns whether an encoded QoS 0 packet can be appended to the output unchanged.
-    #[inline]
-    fn takes_plain(&self) -> bool {
-        self.engine.outbound_aliases.is_none()
-            && !self.engine.has_queued()
-            && matches!(self.engine.admission(&self.rules(), QoS::AtMostOnce), Admission::Send)
     }
 
     /// Publishes a copy of a message, with this QoS and RETAIN flag and these subscription identifiers.
@@ -163,21 +158,22 @@ impl ServerSession {
         qos: QoS,
         retain: bool,
         identifiers: &[SubscriptionIdentifier],
-    ) -> Result<(), CommandError> {
-        if self.engine.phase == Phase::Expired {
-            return Err(CommandError::NotConnected);
+    ) -> Result<(), PublishError> {
+        if matches!(self.state, State::Expired) {
+            return Err(PublishError::NotConnected);
         }
         // The expiry interval counts from now, not from the session's last event.
         self.engine.advance(copies.now);
-        let properties = match self.engine.version {
+        let properties = match self.engine.version() {
             Version::V5 => {
                 PublishProperties { subscription_identifiers: identifiers.into(), ..*copies.message.properties }
             }
             Version::V31 | Version::V311 => PublishProperties::default(),
         };
         let message = MessageRef { qos, retain, properties: &properties, ..copies.message };
-        let (engine, side) = self.split();
-        let token = engine.publish_checked(&side.rules(), &message, copies.large.as_ref(), copies.expires_after)?;
+        let limits = self.limits();
+        let engine = &mut self.engine;
+        let token = engine.publish_checked(&limits, &message, copies.large.as_ref(), copies.expires_after)?;
         if copies.mark != 0 || copies.account.is_some() {
             engine.label_last(token, copies.mark, copies.account.as_ref());
         }
@@ -188,25 +184,17 @@ impl ServerSession {
     /// keep-alive timeout is not checked.
     pub(crate) fn advance_output<'a>(&mut self, now: Instant) -> Option<Action<'a>> {
         self.engine.advance(now);
-        if self.engine.phase.is_closed() {
+        if self.state.is_detached() {
             return self.poll_detached();
         }
         self.note_sent();
-        if !self.engine.has_report() {
-            let (engine, mut side) = self.split();
-            let rules = side.rules();
-            if engine.can_send_more(&rules) {
-                engine.send_more(&mut side, &rules);
-            }
+        if !self.engine.has_report() && self.engine.deliveries().has_backlog() {
+            self.send_backlog();
         }
         if self.engine.has_report() {
             return self.engine.next_report();
         }
-        match self.engine.phase {
-            _ if self.due_wills.is_some() => self.due_will(),
-            Phase::Closing => Some(self.over(Close::Requested)),
-            _ => None,
-        }
+        if self.due_wills.is_some() || self.state.is_closing() { self.finish_closing() } else { None }
     }
 
     /// Returns whether [`advance_output`](Self::advance_output) has something to do.
@@ -214,46 +202,32 @@ impl ServerSession {
     pub(crate) fn has_work(&self) -> bool {
         self.engine.has_report()
             || self.due_wills.is_some()
-            || self.engine.phase == Phase::Closing
-            || self.engine.can_send_more(&self.rules())
-    }
-
-    /// Returns the time of the keep-alive timeout; without a connection, the time when the will is due or the session
-    /// expires.
-    #[inline]
-    pub(crate) fn timeout(&self) -> Instant {
-        match self.engine.phase {
-            Phase::Open => self.dead_at(),
-            Phase::Closed => self.ends_at(),
-            Phase::Opening | Phase::Closing | Phase::Over | Phase::Expired => Instant::NEVER,
-        }
+            || self.state.is_closing()
+            || (self.engine.deliveries().has_backlog() && self.engine.can_send_more(&self.limits()))
     }
 
     /// Accepts ownership of a message that is acknowledged later: if the connection is lost before, a message of QoS 2 counts
     /// as received all the same, and is not delivered again.
     pub(crate) fn accept_ownership(&mut self, ack_handle: AckHandle) {
-        // The connection that the message came by may be over.
-        if let Ok(ack) = self.engine.inbound.pending(ack_handle) {
-            ack.accept();
-        }
+        self.engine.promise_ack(ack_handle);
     }
 
     /// Restarts the keep-alive interval, because input of the client was not accepted until now.
     pub(crate) fn reset_keep_alive(&mut self, now: Instant) {
         self.engine.advance(now);
-        self.last_heard = self.engine.now;
+        self.reset_keep_alive_now();
     }
 
     /// Ends the connection, and returns the rest of its output. The bytes in it count as sent.
     pub(crate) fn detach(&mut self, now: Instant) -> Transmit {
-        let rest = self.engine.transmit.hand_over();
+        let rest = self.engine.hand_over_output();
         self.closed(now);
         rest
     }
 
     /// Takes the next message out of a session that has ended; `None` after the last one.
     pub(crate) fn take_apart(&mut self) -> Option<Remains> {
-        let version = self.engine.version;
+        let version = self.engine.version();
         self.engine.take_apart().map(|message| match message {
             Some(message) if message.mark != 0 => Remains::Marked(Marked { version, message }),
             Some(_) => Remains::Abandoned,
@@ -264,56 +238,60 @@ impl ServerSession {
     /// Returns whether a QoS 0 message is sent or queued. Without a connection it is refused, unless the configuration
     /// queues such messages.
     pub(crate) fn takes_qos_0(&self) -> bool {
-        !matches!(self.engine.admission(&self.rules(), QoS::AtMostOnce), Admission::Refuse(_))
+        !matches!(self.engine.admission(&self.limits(), QoS::AtMostOnce), Admission::Refuse(_))
     }
 
     /// Returns the number of queued and in-flight messages, and their size in bytes.
     #[inline]
     pub(crate) const fn stored(&self) -> (u32, u32) {
-        (self.engine.budget.count(), self.engine.budget.bytes())
+        (self.engine.deliveries().budget().count(), self.engine.deliveries().budget().bytes())
+    }
+
+    /// Returns the size in bytes of what the session has on the heap besides stored messages: its client identifier, its
+    /// will and its output. A shared payload in the output does not count.
+    #[inline]
+    pub(crate) fn heap(&self) -> usize {
+        let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of_val(&**will)));
+        self.client_id.len().saturating_add(will).saturating_add(self.engine.output().capacity())
     }
 
     /// Returns the number of queued and in-flight messages.
     pub(crate) fn load(&self) -> usize {
-        self.engine.budget.count() as usize
+        self.engine.deliveries().budget().count() as usize
     }
 
-    /// Returns whether the session would send one more message at once, without queueing it.
+    /// Returns whether one more small message would be sent at once, without queueing it.
     pub(crate) fn is_ready_for(&self, qos: QoS) -> bool {
-        let rules = self.rules();
-        !self.engine.has_queued()
-            && matches!(self.engine.admission(&rules, qos), Admission::Send)
-            && (qos == QoS::AtMostOnce || self.engine.budget.room(rules.budget).is_some())
+        self.has_room_for(qos, 0)
+    }
+
+    /// Returns whether one more message, whose topic, payload and properties have about this size, would be sent at
+    /// once, without queueing it. An empty session stores a message of any size until it is acknowledged.
+    pub(crate) fn has_room_for(&self, qos: QoS, size: usize) -> bool {
+        /// Size of a subscription identifier, a packet identifier and the length fields.
+        const MORE: usize = 16;
+        self.engine.sends_at_once(&self.limits(), qos, size.saturating_add(MORE))
     }
 
     /// Returns whether there is a connection on which one more QoS 1 or QoS 2 message can be in flight.
     pub(crate) fn has_open_window(&self) -> bool {
-        self.engine.phase == Phase::Open && self.engine.budget.count() < u32::from(self.rules().max_in_flight)
-    }
-
-    /// Returns whether a message of about this size can be stored until it is acknowledged. An empty session stores a
-    /// message of any size.
-    pub(crate) fn has_room_for(&self, qos: QoS, size: usize) -> bool {
-        /// Size of a subscription identifier, a packet identifier and the length fields.
-        const MORE: usize = 16;
-        let all = (self.engine.budget.bytes() as usize).saturating_add(size).saturating_add(MORE);
-        qos == QoS::AtMostOnce || self.engine.budget.bytes() == 0 || all <= self.config.max_stored_bytes as usize
+        self.engine.has_open_window(&self.limits())
     }
 
     /// Returns the number of bytes that have been written on this connection.
     #[inline]
     pub(crate) const fn bytes_sent(&self) -> u64 {
-        self.engine.transmit.taken()
+        self.engine.output().taken()
     }
 
     /// Returns the number of bytes that wait to be written.
     #[inline]
     pub(crate) fn unsent(&self) -> usize {
-        self.engine.transmit.len()
+        self.engine.output().len()
     }
 
     /// Returns whether input is not accepted because too many answers wait to be written.
     pub(crate) fn is_full(&self) -> bool {
-        !self.engine.has_room_for_answers(&self.rules())
+        !self.engine.has_room_for_answers(&self.limits())
     }
 }

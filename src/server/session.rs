@@ -1,73 +1,55 @@
-//! The state of a server session, and its entry point for received bytes and time.
+//! The state of a server session, its entry point for received bytes and time, and the steps that received packets and
+//! time cause.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use core::num::NonZeroU16;
 
+use super::accept::{Accept, GrantedIntervals, Pending};
 use super::action::{Action, Close};
 use super::config::ServerConfig;
-use super::request::Requests;
-use crate::codec::{AckProperties, MAX_PACKET_SIZE};
-use crate::codec::{Packet, PubAckReasonCode, QoS, Version};
-use crate::session::{
-    AckHandle, CommandError, End, Engine, Exchange, Message, Phase, ProtocolError, Rules, Side, Stop, Token, Transmit,
-    Waiting, Will,
+use super::peer::{ClientPeer, limits};
+use super::request::{Kind, RequestId, Requests, SubscribeRequest, UnsubscribeRequest};
+use super::state::{Authentication, Connection, DueWills, Phase, State};
+use crate::codec::{
+    Auth, AuthReasonCode, Disconnect, DisconnectReasonCode, List, Packet, PacketId, ReasonCode, SubAck,
+    SubAckReasonCode, Subscribe, SubscribeProperties, Subscription, UnsubAck, UnsubAckReasonCode, Unsubscribe, Version,
 };
+use crate::session::{
+    Available, ConnectionLimits, Endpoint, Engine, Exchange, ProtocolError, SessionExpiry, Stop, Transmit, Waiting,
+    Will,
+};
+use crate::text::Utf8Str;
 use crate::time::Instant;
 
 /// The server endpoint of a session, across all its connections: see the [module](super). An
 /// [`Acceptor`](super::Acceptor) creates it.
 ///
 /// `Clone` is meant for simulations: only one of the two copies can continue the session with the client.
-// The fields that an idle poll reads are adjacent, in the first cache lines: there may be very many sessions.
-#[repr(C)]
 #[derive(Clone)]
 pub struct ServerSession {
-    pub(super) asked_no_expiry: bool,
+    pub(super) state: State,
+    pub(super) engine: Engine,
+    pub(super) config: Arc<ServerConfig>,
+    pub(super) client_id: Box<str>,
+    /// The will of the client, unless it was published or discarded.
+    pub(super) will: Option<Box<Will>>,
+    /// The wills of earlier connections that are to be published now.
+    pub(super) due_wills: Option<Box<DueWills>>,
+    /// How long the session outlives its connection.
+    pub(super) session_expiry_interval: SessionExpiry,
+    /// Maximum of the session expiry interval that DISCONNECT may set.
+    pub(super) max_session_expiry_interval: SessionExpiry,
+    /// Number of the connection, which distinguishes the requests of different connections; wraps.
+    pub(super) connection: u32,
+    /// Keep-alive interval of the last connection, in seconds; 0: no keep-alive.
+    pub(super) keep_alive: u16,
+    /// Whether the last connection has resumed an existing session.
     pub(super) is_resumed: bool,
+    /// Whether the client of the last connection is a bridge.
     pub(super) is_bridge: bool,
     /// Whether a router takes the session apart when it has ended: see [`ServerSession::take_apart`].
     pub(super) is_routed: bool,
-    /// Keep-alive interval, in seconds; 0: no keep-alive.
-    pub(super) keep_alive: u16,
-    /// How long the session outlives its connection, in seconds; `u32::MAX`: the session does not expire.
-    pub(super) session_expiry_interval: u32,
-    /// Maximum of the session expiry interval that DISCONNECT may set, in seconds.
-    pub(super) max_session_expiry_interval: u32,
-    /// Time when the session expires; `NEVER` while there is a connection.
-    pub(super) expires_at: Instant,
-    /// The will of the client.
-    pub(super) will: Option<Box<KeptWill>>,
-    /// The wills of earlier connections that are to be published now.
-    pub(super) due_wills: Option<Box<DueWills>>,
-    pub(super) engine: Engine,
-    /// Time of the last sign of life from the client.
-    pub(super) last_heard: Instant,
-    pub(super) config: Arc<ServerConfig>,
-    pub(super) client_id: Box<str>,
-    pub(super) client: ClientLimits,
-    /// Number of the connection, which distinguishes the requests of different connections; wraps.
-    pub(super) connection: u32,
-    /// The enhanced authentication, if CONNECT has an Authentication Method.
-    pub(super) authentication: Option<Box<Authentication>>,
-    pub(super) requests: Option<Box<Requests>>,
-}
-
-/// Wills in the order in which they are to be published.
-pub(super) type DueWills = VecDeque<Will>;
-
-/// A will, and the time when it is due; `NEVER` while there is a connection.
-#[derive(Clone)]
-pub(super) struct KeptWill {
-    pub(super) will: Will,
-    pub(super) at: Instant,
-}
-
-/// An enhanced authentication.
-#[derive(Clone)]
-pub(super) struct Authentication {
-    pub(super) method: Box<str>,
-    pub(super) exchange: Exchange,
 }
 
 /// A message that is taken out of a session that is discarded: see [`Waiting::mark`].
@@ -79,30 +61,76 @@ pub(crate) struct Marked {
     pub(crate) message: Waiting,
 }
 
-/// The limits that the client has announced in CONNECT.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ClientLimits {
-    pub(super) receive_maximum: u16,
-    pub(super) topic_alias_maximum: u16,
-    pub(super) maximum_packet_size: u32,
-    pub(super) wants_problem_information: bool,
-}
-
-impl ClientLimits {
-    /// The limits of a client that has announced none.
-    pub(super) const DEFAULT: Self = Self {
-        receive_maximum: u16::MAX,
-        topic_alias_maximum: 0,
-        maximum_packet_size: MAX_PACKET_SIZE,
-        wants_problem_information: true,
-    };
-}
-
 impl ServerSession {
+    /// Creates a session that no client has connected to.
+    pub(super) fn new(config: Arc<ServerConfig>, version: Version) -> Self {
+        Self {
+            state: State::Detached { expires_at: Instant::NEVER, will_at: Instant::NEVER },
+            engine: Engine::new(version, false),
+            config,
+            client_id: "".into(),
+            will: None,
+            due_wills: None,
+            session_expiry_interval: SessionExpiry::WITH_CONNECTION,
+            max_session_expiry_interval: SessionExpiry::WITH_CONNECTION,
+            connection: 0,
+            keep_alive: 0,
+            is_resumed: false,
+            is_bridge: false,
+            is_routed: false,
+        }
+    }
+
+    /// Attaches a new connection to the session, which has none. `transmit` contains CONNACK.
+    pub(super) fn attach(
+        &mut self,
+        pending: Pending,
+        granted: &GrantedIntervals,
+        accept: Accept,
+        is_present: bool,
+        now: Instant,
+        transmit: Transmit,
+    ) {
+        self.engine.advance(now);
+        // A will is published when its session ends, at the latest, and not at all if the client resumes the session
+        // before the will is due.
+        let is_will_due = matches!(self.state, State::Detached { will_at, .. } if will_at <= now);
+        if let Some(will) = self.will.take()
+            && (!is_present || is_will_due)
+        {
+            self.due_wills.get_or_insert_default().push_back(*will);
+        }
+        if !is_present {
+            self.forget();
+        }
+        self.engine.change_version(pending.version);
+        self.client_id = match accept.assigned_client_id {
+            Some(assigned) if pending.client_id.is_empty() => assigned.into(),
+            _ => pending.client_id,
+        };
+        let authentication = |method| Box::new(Authentication { method, exchange: Exchange::Idle });
+        self.state = State::Attached(Connection {
+            phase: Phase::Open,
+            asked_no_expiry: !pending.session_expiry_interval.outlives_connection(),
+            client: pending.client,
+            last_input_at: self.engine.now(),
+            authentication: pending.method.map(authentication),
+            requests: None,
+        });
+        self.will = pending.will;
+        self.keep_alive = granted.keep_alive;
+        self.session_expiry_interval = granted.session_expiry_interval;
+        self.max_session_expiry_interval =
+            accept.session_expiry_interval.unwrap_or(self.config.max_session_expiry_interval);
+        self.is_resumed = is_present;
+        self.is_bridge = pending.is_bridge;
+        self.engine.open_with(transmit, pending.client.topic_alias_maximum.min(self.config.topic_aliases));
+    }
+
     /// Processes the bytes that the transport has received and the current time, and returns the next action; `None`
     /// when nothing is left to do. Call it until it returns `None`: after each read, when the
     /// [`deadline`](Self::deadline) has passed, and after each write. Additional calls are harmless. Without a
-    /// connection, call it with an empty `input`.
+    /// connection, call [`poll_timeout`](Self::poll_timeout).
     ///
     /// The rest of `input` is an incomplete packet: pass it again, with the bytes that follow. While too many answers
     /// [wait to be written](ServerConfig::answer_limit), the rest is not processed: pass it again after writing.
@@ -111,7 +139,7 @@ impl ServerSession {
     #[inline]
     pub fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
         self.engine.advance(now);
-        if self.engine.phase.is_closed() {
+        if self.state.is_detached() {
             *input = &[];
             return self.poll_detached();
         }
@@ -119,16 +147,35 @@ impl ServerSession {
         if self.engine.has_report() {
             return self.engine.next_report();
         }
+        if self.state.open().is_none() {
+            *input = &[];
+            return self.finish_closing();
+        }
         self.receive_all(input).or_else(|| self.check_time())
     }
 
-    /// Notices the bytes that were written. While no input is accepted, written bytes are the sign that the client is
+    /// Processes the current time, where nothing was received or there is no connection: [`poll`](Self::poll) with an
+    /// empty input. Call it until it returns `None`, when the [`deadline`](Self::deadline) has passed, and after each
+    /// write. If received bytes are left, call [`poll`](Self::poll) with them instead.
+    #[inline]
+    pub fn poll_timeout(&mut self, now: Instant) -> Option<Action<'static>> {
+        self.poll(now, &mut &[][..])
+    }
+
+    /// Notes the bytes that were written. While no input is accepted, written bytes are the sign that the client is
     /// alive, because only time in which its packets are accepted counts against it. If no bytes are written either,
     /// the keep-alive timeout ends the connection.
     #[inline]
     pub(super) fn note_sent(&mut self) {
-        if self.engine.note_sent(self.config.answer_limit).is_some_and(|left| left.was_held) {
-            self.last_heard = self.engine.now;
+        if self.engine.note_sent(self.config.answer_limit.get()).is_some_and(|sent| sent.was_held) {
+            self.reset_keep_alive_now();
+        }
+    }
+
+    /// Restarts the keep-alive interval.
+    pub(super) fn reset_keep_alive_now(&mut self) {
+        if let State::Attached(connection) = &mut self.state {
+            connection.last_input_at = self.engine.now();
         }
     }
 
@@ -142,105 +189,21 @@ impl ServerSession {
     /// Returns the time by which [`poll`](Self::poll) must be called even if nothing is received; [`Instant::EPOCH`] if
     /// there is something to do at once, `None` if there is no deadline.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.engine.is_due(&self.rules()) || self.due_wills.is_some() || self.engine.phase == Phase::Closing {
+        if self.engine.is_due(|| self.limits()) || self.due_wills.is_some() || self.state.is_closing() {
             return Some(Instant::EPOCH); // at once, at any time
         }
-        match self.engine.phase {
-            Phase::Open => self.dead_at().unless_never(),
-            Phase::Closed => self.ends_at().unless_never(),
-            Phase::Opening | Phase::Closing | Phase::Over | Phase::Expired => None,
-        }
+        self.timeout().unless_never()
     }
 
-    /// Publishes a message to the client. The session sends it at once if possible; otherwise it is queued until there
-    /// is a connection, the client's Receive Maximum allows it, or enough of the output is written.
-    ///
-    /// [`Action::Done`] with the token reports the outcome. Messages of the same QoS are sent in the order in which
-    /// they were published.
-    ///
-    /// # Errors
-    ///
-    /// [`CommandError::NotConnected`] for a QoS 0 message without a connection, unless
-    /// [`store_qos_0`](ServerConfig::store_qos_0) is set, and for any message if the session has expired.
-    /// [`CommandError::TooLarge`] if the message exceeds the client's Maximum Packet Size on this connection: the
-    /// delivery counts as complete \[MQTT-3.1.2-25\]. Without a connection the message is stored, and the limit of the
-    /// next connection applies. [`CommandError::QueueFull`] if no more messages can be stored. [`CommandError::Text`]
-    /// and [`CommandError::Encode`] if the message cannot be encoded in this version; [`CommandError::TopicAlias`] for
-    /// a topic alias, which the caller must not set. After an error the session is unchanged.
+    /// Returns the time of the keep-alive timeout; without a connection, the time when the will is due or the session
+    /// expires.
     #[inline]
-    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, CommandError> {
-        self.engine.advance(now);
-        if self.engine.phase == Phase::Expired {
-            return Err(CommandError::NotConnected);
+    pub(crate) fn timeout(&self) -> Instant {
+        match &self.state {
+            State::Attached(connection) if connection.phase == Phase::Open => self.dead_at(connection),
+            State::Detached { expires_at, will_at } => self.ends_at(*expires_at, *will_at),
+            State::Attached(_) | State::Expired => Instant::NEVER,
         }
-        let (engine, mut side) = self.split();
-        engine.publish(&mut side, message)
-    }
-
-    /// Withdraws the message with this token. Its outcome is
-    /// [`AbandonReason::Withdrawn`](crate::AbandonReason::Withdrawn), reported by the next [`poll`](Self::poll).
-    ///
-    /// A queued message is not sent. A message that was sent is not sent again, but its packet identifier stays in use,
-    /// and counts against the client's Receive Maximum, until the client completes the delivery on this connection;
-    /// after that, until the session ends. A QoS 2 message that the client has received is released in any case
-    /// \[MQTT-4.3.3-4\].
-    ///
-    /// # Errors
-    ///
-    /// [`CommandError::UnknownToken`] if the outcome is known already, or if the message is a QoS 0 message in the
-    /// output.
-    pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), CommandError> {
-        self.engine.advance(now);
-        self.engine.withdraw(token)
-    }
-
-    /// Returns the number of connections on which a message has been sent, the present one included. A message counts
-    /// even if it was sent only in part, and whether or not it has arrived. `None` if no message with this token is
-    /// queued, in flight or in the output.
-    pub fn tries(&self, token: Token) -> Option<u16> {
-        self.engine.tries(token)
-    }
-
-    /// Acknowledges a message, with [manual](ServerConfig::manual_acks) acknowledgements. Acknowledgements are sent in
-    /// the order in which the messages arrived: an early one waits for the acknowledgements before it \[MQTT-4.6.0-2,
-    /// MQTT-4.6.0-3\].
-    ///
-    /// A reason code of 0x80 or above refuses the message in 5.0. Before 5.0 no reason code is sent, and the message is
-    /// acknowledged like any other \[3.1.1: MQTT-3.3.5-2\].
-    ///
-    /// # Errors
-    ///
-    /// [`CommandError::EarlierConnection`] if the message arrived on an earlier connection: the client sends it again
-    /// if the session is resumed. [`CommandError::AlreadyAcknowledged`] if the message is acknowledged already.
-    /// [`CommandError::NotConnected`] if the connection is about to be closed.
-    pub fn ack(
-        &mut self,
-        now: Instant,
-        ack_handle: AckHandle,
-        reason_code: PubAckReasonCode,
-    ) -> Result<(), CommandError> {
-        self.ack_with(now, ack_handle, reason_code, &AckProperties::default())
-    }
-
-    /// Acknowledges a message as [`ack`](Self::ack) does, with properties; 5.0 only. Properties are omitted if the
-    /// client does not want them \[MQTT-3.1.2-29\], or if they would make the packet too large \[MQTT-3.4.2-2,
-    /// MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3\].
-    ///
-    /// # Errors
-    ///
-    /// As [`ack`](Self::ack), and [`CommandError::Encode`] if the properties cannot be encoded.
-    pub fn ack_with(
-        &mut self,
-        now: Instant,
-        ack_handle: AckHandle,
-        reason_code: PubAckReasonCode,
-        properties: &AckProperties<'_>,
-    ) -> Result<(), CommandError> {
-        self.engine.advance(now);
-        let none = AckProperties::default();
-        let properties = if self.client.wants_problem_information { properties } else { &none };
-        let (engine, side) = self.split();
-        engine.ack(&side.rules(), ack_handle, reason_code, properties)
     }
 
     /// Returns the client identifier: that of CONNECT, or the assigned one.
@@ -250,7 +213,7 @@ impl ServerSession {
 
     /// Returns the protocol version of the last connection.
     pub const fn version(&self) -> Version {
-        self.engine.version
+        self.engine.version()
     }
 
     /// Returns whether the last connection has resumed an existing session, whose subscriptions are still valid. If
@@ -267,38 +230,39 @@ impl ServerSession {
     /// Returns whether [`poll`](Self::poll) accepts input. It does not without a connection, or while too many answers
     /// [wait to be written](ServerConfig::answer_limit). Meanwhile the caller has to hold the received bytes.
     pub fn takes_input(&self) -> bool {
-        self.engine.phase == Phase::Open && self.engine.has_room_for_answers(&self.rules())
+        self.state.open().is_some() && self.engine.has_room_for_answers(&self.limits())
     }
 
     /// Returns whether there is a connection that is not over.
-    pub fn is_connected(&self) -> bool {
-        self.engine.phase == Phase::Open
+    pub const fn is_connected(&self) -> bool {
+        self.state.open().is_some()
     }
 
-    /// Returns the keep-alive interval, in seconds; 0: no keep-alive.
-    pub const fn keep_alive(&self) -> u16 {
-        self.keep_alive
+    /// Returns the keep-alive interval, in seconds; `None`: the client need not send anything.
+    pub const fn keep_alive(&self) -> Option<NonZeroU16> {
+        NonZeroU16::new(self.keep_alive)
     }
 
-    /// Returns how long the session outlives its connection, in seconds; `u32::MAX`: the session does not expire.
-    pub const fn session_expiry_interval(&self) -> u32 {
+    /// Returns how long the session outlives its connection.
+    pub const fn session_expiry_interval(&self) -> SessionExpiry {
         self.session_expiry_interval
     }
 
-    /// Returns the number of packet identifiers in use.
-    pub fn operations_in_flight(&self) -> usize {
-        self.engine.outbound.len()
+    /// Returns the number of packet identifiers in use: those of messages in flight, and those of withdrawn messages
+    /// that the client has not completed.
+    pub fn packet_ids_in_use(&self) -> usize {
+        self.engine.deliveries().outbound().len()
     }
 
     /// Returns the number of QoS 1 and QoS 2 messages that were sent on this connection and whose delivery is not
     /// complete.
     pub fn in_flight(&self) -> usize {
-        usize::from(self.engine.outbound.in_flight())
+        usize::from(self.engine.deliveries().outbound().in_flight())
     }
 
     /// Returns the number of messages that wait to be sent or sent again.
     pub fn queued(&self) -> usize {
-        self.engine.queued()
+        self.engine.deliveries().queued()
     }
 
     /// Checks the invariants of the session, for tests.
@@ -312,26 +276,26 @@ impl ServerSession {
     }
 
     #[inline(always)]
-    pub(super) fn rules(&self) -> Rules {
-        self.config.rules(self.engine.version, self.client.receive_maximum, self.client.maximum_packet_size)
+    pub(super) fn limits(&self) -> ConnectionLimits {
+        limits(&self.config, self.engine.version(), &self.state)
     }
 
     /// Returns the time of the keep-alive timeout: one and a half times the keep-alive interval after the last sign of
     /// life \[MQTT-3.1.2-22\].
-    pub(super) fn dead_at(&self) -> Instant {
+    fn dead_at(&self, connection: &Connection) -> Instant {
         match self.keep_alive {
             0 => Instant::NEVER,
             seconds => {
                 let micros = u64::from(seconds).saturating_mul(1_500_000);
-                Instant::from_micros(self.last_heard.as_micros().saturating_add(micros))
+                Instant::from_micros(connection.last_input_at.as_micros().saturating_add(micros))
             }
         }
     }
 
     /// Returns the time when the will is due or the session expires, whichever is first.
     #[inline]
-    pub(super) fn ends_at(&self) -> Instant {
-        self.will.as_ref().map_or(self.expires_at, |will| will.at.min(self.expires_at))
+    fn ends_at(&self, expires_at: Instant, will_at: Instant) -> Instant {
+        if self.will.is_some() { will_at.min(expires_at) } else { expires_at }
     }
 
     #[cold]
@@ -353,7 +317,16 @@ impl ServerSession {
         if self.due_wills.is_some() {
             return self.due_will();
         }
-        if self.ends_at() <= self.engine.now { self.check_end() } else { None }
+        if self.timeout() <= self.engine.now() { self.check_end() } else { None }
+    }
+
+    /// Handles what is left to do on a connection that has ended.
+    #[cold]
+    pub(super) fn finish_closing<'a>(&mut self) -> Option<Action<'a>> {
+        if self.due_wills.is_some() {
+            return self.due_will();
+        }
+        self.state.is_closing().then(|| self.over(Close::Requested))
     }
 
     /// Handles timeouts, after the input has been processed.
@@ -362,38 +335,211 @@ impl ServerSession {
         if self.due_wills.is_some() {
             return self.due_will();
         }
-        let now = self.engine.now;
-        match self.engine.phase {
-            Phase::Open => {
-                if core::mem::take(&mut self.engine.heard) {
-                    self.last_heard = now;
+        let now = self.engine.now();
+        if self.engine.take_has_input() {
+            self.reset_keep_alive_now();
+        }
+        (self.timeout() <= now).then(|| self.time_out())
+    }
+
+    /// Handles a will, or the end of the session, that is due.
+    #[cold]
+    fn check_end<'a>(&mut self) -> Option<Action<'a>> {
+        let State::Detached { expires_at, will_at } = self.state else { return None };
+        let now = self.engine.now();
+        if will_at <= now
+            && let Some(will) = self.will.take()
+        {
+            return Some(Action::Will(will));
+        }
+        if expires_at <= now {
+            if !self.is_routed {
+                self.forget();
+                if self.engine.has_report() {
+                    return self.engine.next_report(); // `Expired` follows the last report
                 }
-                (self.dead_at() <= now).then(|| self.time_out())
             }
-            Phase::Closing => Some(self.over(Close::Requested)),
-            Phase::Opening | Phase::Closed | Phase::Over | Phase::Expired => None,
+            self.state = State::Expired;
+            return Some(Action::Expired);
+        }
+        None
+    }
+
+    /// Discards the state of the session: abandons all messages.
+    pub(super) fn forget(&mut self) {
+        self.engine.forget_in_flight();
+        self.engine.forget_queued();
+    }
+
+    /// Returns whether the session can still be resumed if its connection, if it has one, ends at this time.
+    pub(crate) fn outlives_connection(&self, now: Instant) -> bool {
+        if self.state.is_detached() {
+            !self.is_expired(now)
+        } else {
+            self.session_expiry_interval.outlives_connection()
+        }
+    }
+
+    /// Returns whether the session has no connection and has expired at this time.
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+        match self.state {
+            State::Attached(_) => false,
+            State::Detached { expires_at, .. } => expires_at <= now,
+            State::Expired => true,
+        }
+    }
+
+    fn receive_disconnect<'a>(&mut self, disconnect: Disconnect<'a>) -> Action<'a> {
+        if let Some(seconds) = disconnect.properties.session_expiry_interval {
+            if seconds != 0 && self.state.open().is_some_and(|connection| connection.asked_no_expiry) {
+                return self.protocol_error(ProtocolError::SessionExpiry);
+            }
+            self.session_expiry_interval = SessionExpiry::after(seconds).min(self.max_session_expiry_interval);
+        }
+        // Only Normal disconnection discards the will [MQTT-3.14.4-3].
+        if disconnect.reason_code == DisconnectReasonCode::NormalDisconnection {
+            self.will = None;
+        }
+        self.over(Close::Disconnected(disconnect))
+    }
+
+    /// Ends the connection because of a Protocol Error of the client.
+    #[cold]
+    fn protocol_error<'a>(&mut self, protocol_error: ProtocolError) -> Action<'a> {
+        self.engine.put_disconnect_code(protocol_error.reason_code(), self.state.client().maximum_packet_size);
+        self.over(Close::ProtocolError(protocol_error))
+    }
+
+    #[cold]
+    fn time_out<'a>(&mut self) -> Action<'a> {
+        self.engine.put_disconnect_code(ReasonCode::KeepAliveTimeout, self.state.client().maximum_packet_size);
+        self.over(Close::KeepAliveTimeout)
+    }
+
+    pub(super) fn over<'a>(&mut self, why: Close<'a>) -> Action<'a> {
+        self.state.set_phase(Phase::Over);
+        Action::Close(why)
+    }
+
+    /// Handles AUTH from the client: the start of a re-authentication, or the answer to a challenge.
+    #[cold]
+    fn receive_auth<'a>(&mut self, auth: Auth<'a>) -> Action<'a> {
+        let connection = self.state.open_mut();
+        let Some(authentication) = connection.and_then(|connection| connection.authentication.as_mut()) else {
+            return self.protocol_error(ProtocolError::UnexpectedAuth);
+        };
+        let method = auth.properties.authentication_method.map(Utf8Str::as_bytes);
+        if method != Some(authentication.method.as_bytes()) {
+            return self.protocol_error(ProtocolError::AuthenticationMethodChanged);
+        }
+        authentication.exchange = match (auth.reason_code, authentication.exchange) {
+            (AuthReasonCode::ReAuthenticate, Exchange::Idle)
+            | (AuthReasonCode::ContinueAuthentication, Exchange::Theirs) => Exchange::Ours,
+            _ => return self.protocol_error(ProtocolError::UnexpectedAuth),
+        };
+        Action::Auth(auth)
+    }
+
+    fn receive_subscribe<'a>(
+        &mut self,
+        subscribe: Subscribe<'a>,
+    ) -> Result<Option<SubscribeRequest<'a>>, ProtocolError> {
+        let Subscribe { id, subscriptions, properties } = subscribe;
+        if self.engine.version() == Version::V5 {
+            self.check_subscriptions(subscriptions, &properties)?;
+        }
+        let request = self.register_request(id, Kind::Subscribe(subscriptions.len() as u32))?;
+        if request.is_none() {
+            // The packet identifier is in use: refuse each topic filter (section 3.9.3).
+            self.refuse_subscribe(id, subscriptions.len());
+        }
+        Ok(request.map(|id| SubscribeRequest::new(id, &subscribe)))
+    }
+
+    fn receive_unsubscribe<'a>(
+        &mut self,
+        unsubscribe: Unsubscribe<'a>,
+    ) -> Result<Option<UnsubscribeRequest<'a>>, ProtocolError> {
+        let Unsubscribe { id, filters, properties } = unsubscribe;
+        let request = self.register_request(id, Kind::Unsubscribe(filters.len() as u32))?;
+        if request.is_none() {
+            if self.engine.version() != Version::V5 {
+                return Err(ProtocolError::PacketIdInUse); // UNSUBACK has no reason codes before 5.0
+            }
+            let codes = alloc::vec![UnsubAckReasonCode::PacketIdentifierInUse; filters.len()];
+            self.put_answer(&UnsubAck::new(id, &codes).into());
+        }
+        Ok(request.map(|id| UnsubscribeRequest { id, filters, properties }))
+    }
+
+    /// Checks that the client asks for nothing that CONNACK has announced as not available (section 3.2.2.3.11 to
+    /// 3.2.2.3.13).
+    fn check_subscriptions<'a>(
+        &self,
+        subscriptions: List<'a, Subscription<'a>>,
+        properties: &SubscribeProperties<'_>,
+    ) -> Result<(), ProtocolError> {
+        let available = Available {
+            wildcards: self.config.wildcard_subscription_available,
+            identifiers: self.config.subscription_identifiers_available,
+            shared: self.config.shared_subscription_available,
+        };
+        available.missing(subscriptions, properties).map_or(Ok(()), |code| Err(ProtocolError::NotAvailable(code)))
+    }
+
+    fn register_request(&mut self, id: PacketId, kind: Kind) -> Result<Option<RequestId>, ProtocolError> {
+        let max = usize::from(self.config.max_requests);
+        let Some(connection) = self.state.open_mut() else {
+            bug!("a request is received on an open connection");
+            return Err(ProtocolError::TooManyRequests);
+        };
+        let requests = connection.requests.get_or_insert_with(|| Box::new(Requests::new()));
+        if requests.contains_key(&id) {
+            return Ok(None);
+        }
+        if requests.len() >= max {
+            return Err(ProtocolError::TooManyRequests);
+        }
+        requests.insert(id, kind);
+        Ok(Some(RequestId::new(self.connection, id)))
+    }
+
+    fn refuse_subscribe(&mut self, id: PacketId, filters: usize) {
+        let code = match self.engine.version() {
+            Version::V5 => SubAckReasonCode::PacketIdentifierInUse,
+            Version::V31 | Version::V311 => SubAckReasonCode::UnspecifiedError,
+        };
+        let codes = alloc::vec![code; filters];
+        self.put_answer(&SubAck::new(id, &codes).into());
+    }
+
+    /// Sends an answer without properties. An answer that exceeds the client's Maximum Packet Size is not sent.
+    fn put_answer(&mut self, answer: &Packet<'_>) {
+        if let Err(error) = self.engine.put_answer(answer, self.state.client().maximum_packet_size) {
+            bug!("the codes of an answer are those of its version: {error}");
         }
     }
 }
 
-impl End for ServerSession {
-    type Side<'s> = ServerSide<'s>;
+impl Endpoint for ServerSession {
+    type Peer<'s> = ClientPeer<'s>;
     type Action<'a> = Action<'a>;
 
     #[inline(always)]
-    fn split(&mut self) -> (&mut Engine, ServerSide<'_>) {
-        let side = ServerSide { config: &self.config, version: self.engine.version, client: self.client };
-        (&mut self.engine, side)
+    fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    #[inline(always)]
+    fn split(&mut self) -> (&mut Engine, ClientPeer<'_>) {
+        let peer = ClientPeer { config: &self.config, version: self.engine.version(), state: &self.state };
+        (&mut self.engine, peer)
     }
 
     fn receive_other<'a>(&mut self, packet: Packet<'a>) -> Option<Action<'a>> {
         match packet {
             Packet::PingReq => {
-                // PINGRESP has two bytes and always fits, see `MaximumPacketSizeTooSmall`.
-                if let Err(error) = self.engine.transmit.answer(|out| Packet::PingResp.encode(self.engine.version, out))
-                {
-                    bug!("PINGRESP has nothing that cannot be encoded: {error}");
-                }
+                self.engine.put_pingresp();
                 None
             }
             Packet::Subscribe(subscribe) => match self.receive_subscribe(subscribe) {
@@ -416,11 +562,11 @@ impl End for ServerSession {
     fn fail<'a>(&mut self, stop: Stop) -> Action<'a> {
         match stop {
             Stop::Malformed(error) => {
-                self.engine.tell(error.reason_code(), self.client.maximum_packet_size);
+                self.engine.put_disconnect_code(error.reason_code(), self.state.client().maximum_packet_size);
                 self.over(Close::Malformed(error))
             }
             Stop::ProtocolError(protocol_error) => self.protocol_error(protocol_error),
-            Stop::NotMine => {
+            Stop::Other => {
                 bug!("such a packet is given to `receive_other`");
                 self.over(Close::Requested)
             }
@@ -428,55 +574,15 @@ impl End for ServerSession {
     }
 }
 
-/// The server's part of the information that the engine needs.
-pub(crate) struct ServerSide<'s> {
-    config: &'s ServerConfig,
-    version: Version,
-    client: ClientLimits,
-}
-
-impl Side for ServerSide<'_> {
-    #[inline(always)]
-    fn rules(&self) -> Rules {
-        self.config.rules(self.version, self.client.receive_maximum, self.client.maximum_packet_size)
-    }
-
-    /// Before 5.0 no Maximum QoS and no Retain Available are announced: nothing is enforced.
-    #[inline(always)]
-    fn admits(&self, qos: QoS, retain: bool) -> Result<(), ProtocolError> {
-        if self.version != Version::V5 {
-            return Ok(());
-        }
-        if qos > self.config.maximum_qos {
-            return Err(ProtocolError::QoSNotSupported);
-        }
-        if retain && !self.config.retain_available {
-            return Err(ProtocolError::RetainNotSupported);
-        }
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn takes(&self, _: QoS, _: bool) -> Result<(), CommandError> {
-        Ok(())
-    }
-
-    /// A server never sends SUBSCRIBE or UNSUBSCRIBE.
-    fn takes_request(&mut self, request: &Packet<'_>) -> Result<(), CommandError> {
-        bug!("a server has sent {request:?}");
-        Err(CommandError::NotConnected)
-    }
-}
-
 impl core::fmt::Debug for ServerSession {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("ServerSession")
             .field("client_id", &self.client_id)
-            .field("version", &self.engine.version)
-            .field("state", &self.engine.phase)
-            .field("operations_in_flight", &self.operations_in_flight())
+            .field("version", &self.engine.version())
+            .field("state", &self.state)
+            .field("packet_ids_in_use", &self.packet_ids_in_use())
             .field("waiting", &self.queued())
-            .field("transmit", &self.engine.transmit)
+            .field("transmit", self.engine.output())
             .finish_non_exhaustive()
     }
 }

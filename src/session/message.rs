@@ -1,16 +1,12 @@
-//! Application messages: messages to publish, received messages, and their payloads and topics.
+//! Messages that the application builds to publish them.
 
-use alloc::string::String;
-use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 
-use bytes::Bytes;
-
-use super::deliveries::inbound::AckHandle;
-use super::error::CommandError;
-use super::link::transmit::LARGE;
-use crate::codec::{Delivery, List, Publish, PublishParts, PublishProperties, QoS};
+use super::command_error::PublishError;
+use super::message_ref::MessageRef;
+use super::payload::Payload;
+use super::received::ReceivedMessage;
+use crate::codec::{PublishProperties, QoS};
 use crate::escaped::Escaped;
 use crate::topic::TopicName;
 
@@ -22,12 +18,12 @@ use crate::topic::TopicName;
 /// ```
 /// # use mqtt_sansio::{Message, QoS};
 /// let message = Message::new("home/kitchen/temp", "21.5").qos(QoS::AtLeastOnce).retain(true);
-/// let checked = message.checked()?;
-/// assert_eq!((checked.topic.as_str(), checked.payload, checked.retain), ("home/kitchen/temp", &b"21.5"[..], true));
-/// # Ok::<(), mqtt_sansio::CommandError>(())
+/// assert_eq!((message.get_topic(), message.get_payload()), (&b"home/kitchen/temp"[..], &b"21.5"[..]));
+/// assert_eq!((message.get_qos(), message.get_retain()), (QoS::AtLeastOnce, true));
 /// ```
 ///
-/// Use [`Message::from`] to forward a received message, and [`Message::reply_to`] to answer one.
+/// Use [`Message::from`] to forward a received message, [`Message::reply_to`] to answer one, and `Message::try_from`
+/// for the message of a [`Will`](crate::Will).
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message<'a> {
     /// Not validated before [`checked`](Self::checked).
@@ -63,8 +59,7 @@ impl<'a> Message<'a> {
     ///     client.publish(now, &reply)?;
     /// }
     /// #     let reply = Message::reply_to(&request, "42").ok_or("no response topic")?;
-    /// #     let reply = reply.checked()?;
-    /// #     assert_eq!((reply.topic.as_str(), reply.properties.correlation_data), ("r", Some(&b"7"[..])));
+    /// #     assert_eq!((reply.get_topic(), reply.get_properties().correlation_data), (&b"r"[..], Some(&b"7"[..])));
     /// # }
     /// # Ok(())
     /// # }
@@ -101,17 +96,42 @@ impl<'a> Message<'a> {
         self
     }
 
+    /// Returns the topic as it was given, which is not validated yet.
+    pub const fn get_topic(&self) -> &'a [u8] {
+        self.topic
+    }
+
+    /// Returns the payload.
+    pub fn get_payload(&self) -> &[u8] {
+        self.payload.as_bytes()
+    }
+
+    /// Returns the QoS.
+    pub const fn get_qos(&self) -> QoS {
+        self.qos
+    }
+
+    /// Returns the RETAIN flag.
+    pub const fn get_retain(&self) -> bool {
+        self.retain
+    }
+
+    /// Returns the properties.
+    pub const fn get_properties(&self) -> &PublishProperties<'a> {
+        &self.properties
+    }
+
     /// Validates the topic and the properties, and returns the parts of the message.
     ///
     /// # Errors
     ///
-    /// [`CommandError::TopicAlias`] if the properties contain a topic alias; [`CommandError::Text`] if the topic is not a
-    /// valid topic name.
+    /// [`PublishError::TopicAlias`] if the properties contain a topic alias; [`PublishError::Topic`] if the topic is
+    /// not a valid topic name.
     // The topic of a message to publish is validated here and nowhere else.
     #[inline(always)]
-    pub fn checked(&self) -> Result<MessageRef<'_>, CommandError> {
+    pub fn checked(&self) -> Result<MessageRef<'_>, PublishError> {
         if self.properties.topic_alias.is_some() {
-            return Err(CommandError::TopicAlias);
+            return Err(PublishError::TopicAlias);
         }
         let (payload, shared) = match &self.payload {
             Payload::Borrowed(payload) => (*payload, None),
@@ -177,316 +197,5 @@ impl fmt::Debug for Message<'_> {
             .field("retain", retain)
             .field("properties", properties)
             .finish()
-    }
-}
-
-/// The parts of a message, borrowed: the form in which sessions and brokers pass on a message, whether it was built,
-/// received or stored. A PUBLISH is built from these parts when it is encoded.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MessageRef<'a> {
-    /// The topic.
-    pub topic: TopicName<'a>,
-    /// The payload.
-    pub payload: &'a [u8],
-    /// The payload as shared bytes, if the message was built from [`Payload::Shared`].
-    pub shared: Option<&'a Bytes>,
-    /// The QoS.
-    pub qos: QoS,
-    /// The RETAIN flag.
-    pub retain: bool,
-    /// The properties. They contain no topic alias.
-    // A reference, because the properties are large and nearly every message is passed on as it is.
-    pub properties: &'a PublishProperties<'a>,
-}
-
-impl fmt::Debug for MessageRef<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { topic, payload, shared: _, qos, retain, properties } = self;
-        f.debug_struct("MessageRef")
-            .field("topic", topic)
-            .field("payload", &Escaped(payload))
-            .field("qos", qos)
-            .field("retain", retain)
-            .field("properties", properties)
-            .finish()
-    }
-}
-
-impl<'a> MessageRef<'a> {
-    /// Returns the content of a stored or received PUBLISH.
-    #[inline]
-    pub(crate) const fn of(publish: &'a Publish<'a>) -> Self {
-        let Publish { delivery, retain, topic, payload, properties } = publish;
-        Self { topic: *topic, payload, shared: None, qos: delivery.qos(), retain: *retain, properties }
-    }
-
-    /// Returns the shared payload if it is large enough to be sent and stored without copying.
-    #[inline]
-    pub(crate) fn large(&self) -> Option<&'a Bytes> {
-        self.shared.filter(|shared| shared.len() >= LARGE)
-    }
-
-    /// Builds the PUBLISH. `payload` replaces the payload of the message, which may be stored or sent separately.
-    #[inline(always)]
-    pub(crate) const fn as_publish<'s>(&'s self, delivery: Delivery, payload: &'s [u8]) -> PublishParts<'s> {
-        PublishParts { delivery, retain: self.retain, topic: self.topic, payload, properties: self.properties }
-    }
-}
-
-/// The payload of a message to publish: borrowed or shared bytes.
-///
-/// Shared bytes of 2 KiB or more are sent, and stored until they are acknowledged, without being copied; all other
-/// payloads are copied. Two payloads are equal if their bytes are equal.
-#[derive(Clone)]
-pub enum Payload<'a> {
-    /// Borrowed bytes, which are copied.
-    Borrowed(&'a [u8]),
-    /// Shared bytes, which are copied only if they are shorter than 2 KiB.
-    Shared(Bytes),
-}
-
-impl fmt::Debug for Payload<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Borrowed(payload) => f.debug_tuple("Borrowed").field(&Escaped(payload)).finish(),
-            Self::Shared(payload) => f.debug_tuple("Shared").field(&Escaped(payload)).finish(),
-        }
-    }
-}
-
-impl Payload<'_> {
-    /// Returns the bytes of the payload.
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Borrowed(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
-        }
-    }
-}
-
-impl Default for Payload<'_> {
-    fn default() -> Self {
-        Self::Borrowed(&[])
-    }
-}
-
-impl PartialEq for Payload<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
-    }
-}
-
-impl Eq for Payload<'_> {}
-
-impl<'a> From<&'a [u8]> for Payload<'a> {
-    fn from(bytes: &'a [u8]) -> Self {
-        Self::Borrowed(bytes)
-    }
-}
-
-impl<'a, const N: usize> From<&'a [u8; N]> for Payload<'a> {
-    fn from(bytes: &'a [u8; N]) -> Self {
-        Self::Borrowed(bytes)
-    }
-}
-
-impl<'a> From<&'a Vec<u8>> for Payload<'a> {
-    fn from(bytes: &'a Vec<u8>) -> Self {
-        Self::Borrowed(bytes)
-    }
-}
-
-impl<'a> From<&'a str> for Payload<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Borrowed(text.as_bytes())
-    }
-}
-
-impl<'a> From<&'a String> for Payload<'a> {
-    fn from(text: &'a String) -> Self {
-        Self::Borrowed(text.as_bytes())
-    }
-}
-
-impl From<Vec<u8>> for Payload<'_> {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Shared(bytes.into())
-    }
-}
-
-impl From<String> for Payload<'_> {
-    fn from(text: String) -> Self {
-        Self::Shared(text.into())
-    }
-}
-
-impl From<Bytes> for Payload<'_> {
-    fn from(bytes: Bytes) -> Self {
-        Self::Shared(bytes)
-    }
-}
-
-/// A received message. It borrows from the input.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ReceivedMessage<'a> {
-    /// The topic name. It is never empty: a topic alias has been resolved.
-    pub topic: Topic<'a>,
-    /// The payload, or its first part if `missing` is not 0.
-    pub payload: &'a [u8],
-    /// The QoS with which the message was sent.
-    pub qos: QoS,
-    /// The DUP flag: whether the packet may be a retransmission. The flag does not mean that the application has
-    /// received the message before: a message of QoS 2 whose ownership was accepted is never delivered again.
-    pub dup: bool,
-    /// The RETAIN flag. In a message from a client: whether the server retains the message. In a message from a server:
-    /// whether the message was already retained when the subscription was made or, with Retain As Published, the flag
-    /// that the publisher set.
-    pub retain: bool,
-    /// The properties; empty before 5.0. They contain no topic alias, which has been resolved.
-    pub properties: PublishProperties<'a>,
-    /// Identifies the acknowledgement that the application owes. `None` if the session acknowledges the message itself,
-    /// if the QoS is 0, or if further parts of the payload follow.
-    pub ack_handle: Option<AckHandle>,
-    /// Number of bytes of the payload that have not arrived; they follow as [`PayloadPart`]s. Always 0 unless delivery
-    /// in parts is configured.
-    pub missing: u32,
-}
-
-impl<'a> ReceivedMessage<'a> {
-    #[inline(always)]
-    pub(crate) const fn new(
-        topic: Topic<'a>,
-        payload: &'a [u8],
-        delivery: Delivery,
-        retain: bool,
-        mut properties: PublishProperties<'a>,
-    ) -> Self {
-        let (qos, dup) = (delivery.qos(), delivery.dup());
-        properties.topic_alias = None;
-        Self { topic, payload, qos, dup, retain, properties, ack_handle: None, missing: 0 }
-    }
-
-    /// Returns the properties without the subscription identifiers, which belong to the receiving session.
-    #[inline]
-    pub(crate) const fn content_properties(&self) -> PublishProperties<'a> {
-        PublishProperties { subscription_identifiers: List::EMPTY, ..self.properties }
-    }
-
-    /// Returns the message with `properties`, which are its [own](Self::content_properties) and held by the caller.
-    #[inline]
-    #[allow(dead_code, reason = "for a router: see `server::routing`")]
-    pub(crate) fn content<'s>(&'s self, properties: &'s PublishProperties<'s>) -> MessageRef<'s> {
-        let Self { payload, qos, retain, .. } = *self;
-        MessageRef { topic: self.topic.name(), payload, shared: None, qos, retain, properties }
-    }
-}
-
-/// A further part of the payload of a message that is delivered in parts.
-///
-/// The session accepts ownership of the message, or waits for the application to acknowledge it, only with the last
-/// part. If the connection closes earlier, the peer sends a message of QoS 1 or 2 again from the beginning; a message
-/// of QoS 0 is lost.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct PayloadPart<'a> {
-    /// The bytes of this part.
-    pub bytes: &'a [u8],
-    /// Number of bytes of the payload that have not arrived; 0 in the last part.
-    pub missing: u32,
-    /// Identifies the acknowledgement that the application owes; present only in the last part. `None` if the session
-    /// acknowledges the message itself, or if the QoS is 0.
-    pub ack_handle: Option<AckHandle>,
-}
-
-impl fmt::Debug for ReceivedMessage<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { topic, payload, qos, dup, retain, properties, ack_handle, missing } = self;
-        f.debug_struct("ReceivedMessage")
-            .field("topic", topic)
-            .field("payload", &Escaped(payload))
-            .field("qos", qos)
-            .field("dup", dup)
-            .field("retain", retain)
-            .field("properties", properties)
-            .field("ack_handle", ack_handle)
-            .field("missing", missing)
-            .finish()
-    }
-}
-
-impl fmt::Debug for PayloadPart<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { bytes, missing, ack_handle } = self;
-        f.debug_struct("PayloadPart")
-            .field("bytes", &Escaped(bytes))
-            .field("missing", missing)
-            .field("ack_handle", ack_handle)
-            .finish()
-    }
-}
-
-/// The topic of a received message.
-#[derive(Clone)]
-pub enum Topic<'a> {
-    /// The topic name in the packet.
-    Named(TopicName<'a>),
-    /// The topic name that a topic alias was mapped to.
-    Aliased(SharedTopic),
-}
-
-/// A topic name that a topic alias is mapped to.
-#[derive(Clone)]
-pub struct SharedTopic(pub(crate) Arc<[u8]>);
-
-impl Topic<'_> {
-    /// Returns the topic name.
-    pub fn name(&self) -> TopicName<'_> {
-        match self {
-            Self::Named(name) => *name,
-            Self::Aliased(SharedTopic(name)) => TopicName::validated(name),
-        }
-    }
-
-    /// Returns the topic name as a string. The cost is linear in its length.
-    pub fn as_str(&self) -> &str {
-        self.name().as_str()
-    }
-}
-
-impl AsRef<[u8]> for Topic<'_> {
-    fn as_ref(&self) -> &[u8] {
-        self.name().as_bytes()
-    }
-}
-
-impl PartialEq for Topic<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name()
-    }
-}
-
-impl Eq for Topic<'_> {}
-
-impl PartialEq<str> for Topic<'_> {
-    fn eq(&self, other: &str) -> bool {
-        self.name() == *other
-    }
-}
-
-impl PartialEq<&str> for Topic<'_> {
-    fn eq(&self, other: &&str) -> bool {
-        self.name() == **other
-    }
-}
-
-impl fmt::Display for Topic<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.name(), f)
-    }
-}
-
-impl fmt::Debug for Topic<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.name(), f)
     }
 }

@@ -1,54 +1,103 @@
 //! The part of a session that clients and servers share: deliveries and their packet identifiers, output, topic
 //! aliases, keep-alive.
 //!
-//! Behaviour of only one of the endpoints is not in this module: the engine asks a [`Side`] where client and server
+//! Behaviour of only one of the endpoints is not in this module: the engine asks a [`Peer`] where client and server
 //! differ. The public types, errors and outcomes, cover both endpoints.
+//!
+//! | part | content |
+//! |---|---|
+//! | [`Deliveries`](deliveries::Deliveries) | tables of messages and requests: pure transitions, no bytes, no clock |
+//! | [`Link`](link::Link) | one connection: output, incomplete input, topic aliases |
+//! | [`Effects`](effects::Effects) | outcomes that wait to be reported, records for the journal |
+//! | [`Engine`] | these parts together, and the commands on them |
+//! | [`Endpoint`] | the loop over the input, which client and server share |
+//!
+//! The way of a message that is published, and of its acknowledgement:
+//!
+//! 1. `ClientSession::publish` or `ServerSession::publish`, then [`Engine::publish`]: checks the message against the
+//!    limits of the peer.
+//! 2. [`Engine::admission`]: the message is sent now, queued (`Deliveries::enqueue`; `Backlog` sends it later), or
+//!    refused.
+//! 3. [`Link`](link::Link) encodes the packet into [`Transmit`]. QoS 1 and 2 take a packet identifier, and the packet is
+//!    stored in [`Outbound`](deliveries::outbound::Outbound) until it is acknowledged.
+//! 4. [`Endpoint::receive_all`] decodes the acknowledgement; `Deliveries::acknowledge` makes the transition of its
+//!    `Stage`; the result is an outcome, reported as `Action::Done`, or a PUBREL.
 
+use core::num::NonZeroU32;
+
+mod available;
+mod backlog;
+mod command_error;
 mod deliveries;
-mod ending;
+mod effects;
+mod endpoint;
 mod engine;
 mod error;
+mod expiry;
+mod limits;
 mod link;
 mod message;
+mod message_ref;
 mod outcome;
-mod parts;
-mod receiving;
+mod payload;
+mod received;
+mod received_topic;
 mod report;
-mod sending;
+mod request;
+mod retry;
 mod store;
-mod subscribing;
 mod token;
 mod will;
 
+pub use self::command_error::{
+    AckError, AuthenticateError, DisconnectError, PublishError, SubscribeError, UnknownToken,
+};
 pub use self::deliveries::inbound::AckHandle;
 pub use self::deliveries::queue::Overflow;
-pub use self::error::{CommandError, ProtocolError};
+pub use self::error::ProtocolError;
+pub use self::expiry::SessionExpiry;
 pub use self::link::transmit::Transmit;
-pub use self::message::{Message, MessageRef, Payload, PayloadPart, ReceivedMessage, SharedTopic, Topic};
+pub use self::message::Message;
+pub use self::message_ref::MessageRef;
 pub use self::outcome::{AbandonReason, Codes, Outcome};
+pub use self::payload::Payload;
+pub use self::received::{PayloadPart, ReceivedMessage};
+pub use self::received_topic::{SharedTopic, Topic};
 pub use self::store::journal::{Journal, JournalError};
 pub use self::token::Token;
 pub use self::will::Will;
 pub(crate) use self::{
+    available::Available,
+    command_error::InvalidText,
     deliveries::ack::trim,
     deliveries::budget::BudgetLimits,
-    deliveries::outbound::Stage,
-    deliveries::queue::{Kind, Waiting},
-    ending::Exchange,
-    engine::{End, Engine, Phase, Rules, Side, Stop},
+    deliveries::queue::Waiting,
+    endpoint::{Endpoint, Peer, Stop},
+    engine::{Admission, Engine},
+    limits::ConnectionLimits,
     link::keep_alive::KeepAlive,
     outcome::Done,
-    sending::Admission,
+    request::Request,
+    retry::is_passing,
     store::journal::Record,
     store::restore::Restored,
-    store::stored::UNASSIGNED,
-    subscribing::Available,
-    will::user_properties,
 };
 
 #[allow(unused_imports, reason = "for a router: see `server::routing`")]
 pub(crate) use self::store::stored::Stored;
+pub(crate) use self::will::user_properties;
 pub(crate) use self::{link::transmit::LARGE, store::payload::PayloadAccount};
+
+/// The endpoint whose turn it is in an enhanced authentication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exchange {
+    Idle,
+    Ours,
+    Theirs,
+}
+
+/// The default maximum number of bytes in the output: 64 KiB.
+pub(crate) const TRANSMIT_LIMIT: NonZeroU32 = NonZeroU32::MIN.saturating_add(64 * 1024 - 1);
 
 /// The smallest supported Maximum Packet Size of a peer, in bytes: that of the longest acknowledgement without
 /// properties.

@@ -117,30 +117,30 @@ pub enum AbandonReason {
     /// not to outlive its connection (5.0: Session Expiry Interval 0 or absent; earlier versions: Clean Session 1).
     /// Whether the peer has received the message is unknown. In a session of a server, queued messages have this reason
     /// too.
-    #[error("the session ended while it was in flight")]
+    #[error("the session ended before the delivery was complete")]
     Session,
     /// The connection closed before a message of QoS 0 was handed to the transport completely.
-    #[error("the connection ended before it was sent")]
+    #[error("the connection closed before the message was sent")]
     Connection,
     /// The message was dropped from the full queue to make room for a newer one; see
     /// [`Overflow::DropOldest`](crate::Overflow::DropOldest).
-    #[error("it made room for a newer one")]
+    #[error("the message was dropped from the full queue for a newer one")]
     Overflow,
     /// The Message Expiry Interval of the message passed while the message was queued. The session detects the expiry
     /// at its next call with the current time.
-    #[error("it has expired before it could be sent")]
+    #[error("the message expired before it was sent")]
     Expired,
     /// The peer does not support the packet: it exceeds the peer's Maximum Packet Size, or uses a QoS, the RETAIN flag
     /// or a kind of subscription that the server does not support. The limits of the peer were unknown when the
     /// operation was accepted.
-    #[error("the server does not take it: {0}")]
+    #[error("the peer does not support the packet: {0}")]
     NotSupported(ReasonCode),
     /// The application withdrew the operation. Whether the peer has received the packet is unknown.
-    #[error("it was withdrawn")]
+    #[error("the application withdrew the operation")]
     Withdrawn,
     /// A SUBSCRIBE or UNSUBSCRIBE was sent on as many connections as the configuration allows, and each connection
     /// closed before the answer arrived.
-    #[error("it was sent on {tries} connections without an answer")]
+    #[error("the request was sent on {tries} connections and not answered")]
     Unanswered {
         /// Number of connections on which the request was sent.
         tries: u16,
@@ -148,6 +148,6 @@ pub enum AbandonReason {
     /// The peer has answered with a packet of the wrong type, which is a Protocol Error and has ended the connection.
     /// The operation is not repeated, since the peer would answer in the same way. Whether the peer has received the
     /// packet is unknown.
-    #[error("the other end has answered with {0}, which is no answer to it")]
+    #[error("the peer answered with {0}, which does not acknowledge the packet")]
     Mismatched(PacketType),
 }

@@ -4,10 +4,13 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::command_error::InvalidText;
 use super::message::Message;
-use crate::codec::{self, List, PayloadFormat, PublishProperties, QoS, UserProperty, WillProperties};
+use crate::codec::{
+    self, Field, List, PayloadFormat, PropertyId, PublishProperties, QoS, UserProperty, WillProperties,
+};
 use crate::escaped::Escaped;
-use crate::text::{TextError, Utf8Str};
+use crate::text::Utf8Str;
 use crate::topic::{TopicError, TopicName};
 
 /// A message that the server publishes when the connection of the client ends without a DISCONNECT that discards the
@@ -45,6 +48,21 @@ impl Will {
     pub fn new(topic: impl Into<String>, payload: impl Into<Vec<u8>>) -> Self {
         Self { topic: topic.into(), payload: payload.into(), ..Self::default() }
     }
+
+    /// Returns the size of the fields on the heap, in bytes.
+    pub(crate) fn heap(&self) -> usize {
+        let texts = [&self.content_type, &self.response_topic].into_iter().flatten().map(String::capacity);
+        let data = [Some(&self.payload), self.correlation_data.as_ref()].into_iter().flatten().map(Vec::capacity);
+        let pairs = self.user_properties.iter();
+        let pairs = pairs.map(|(name, value)| name.capacity().saturating_add(value.capacity()));
+        let list = self.user_properties.capacity().saturating_mul(core::mem::size_of::<(String, String)>());
+        texts.chain(data).chain(pairs).fold(list.saturating_add(self.topic.capacity()), usize::saturating_add)
+    }
+}
+
+/// Returns names and values as the user properties of a packet.
+pub(crate) fn user_properties(pairs: &[(String, String)]) -> Result<List<'_, UserProperty<'_>>, InvalidText> {
+    List::<UserProperty<'_>>::try_from(pairs).map_err(InvalidText::of(Field::Property(PropertyId::UserProperty)))
 }
 
 /// Prints all fields; the payload and the correlation data as escaped texts, cut after 64 bytes.
@@ -66,30 +84,24 @@ impl fmt::Debug for Will {
     }
 }
 
-/// Returns names and values in the form in which they are encoded.
-pub(crate) fn user_properties(pairs: &[(String, String)]) -> Result<Vec<UserProperty<'_>>, TextError> {
-    pairs.iter().map(|(name, value)| UserProperty::new(name, value)).collect()
-}
-
 impl Will {
     /// Returns the will in the form in which CONNECT contains it.
-    pub(crate) fn encodable<'a>(
-        &'a self,
-        user_properties: &'a [UserProperty<'a>],
-    ) -> Result<codec::Will<'a>, TopicError> {
+    pub(crate) fn encodable(&self) -> Result<codec::Will<'_>, InvalidText> {
+        let content_type = self.content_type.as_deref().map(Utf8Str::new).transpose();
+        let response_topic = self.response_topic.as_deref().map(TopicName::new).transpose();
         Ok(codec::Will {
-            topic: TopicName::new(&self.topic)?,
+            topic: TopicName::new(&self.topic).map_err(InvalidText::of(Field::WillTopic))?,
             payload: &self.payload,
             qos: self.qos,
             retain: self.retain,
             properties: WillProperties {
                 payload_format_indicator: self.payload_format_indicator,
                 message_expiry_interval: self.message_expiry_interval,
-                content_type: self.content_type.as_deref().map(Utf8Str::new).transpose()?,
-                response_topic: self.response_topic.as_deref().map(TopicName::new).transpose()?,
+                content_type: content_type.map_err(InvalidText::of(Field::Property(PropertyId::ContentType)))?,
+                response_topic: response_topic.map_err(InvalidText::of(Field::Property(PropertyId::ResponseTopic)))?,
                 correlation_data: self.correlation_data.as_deref(),
                 will_delay_interval: Some(self.delay_interval).filter(|&seconds| seconds != 0),
-                user_properties: List::from(user_properties),
+                user_properties: user_properties(&self.user_properties)?,
             },
         })
     }
@@ -112,37 +124,38 @@ impl Will {
             user_properties: properties.user_properties.iter().map(|it| (text(it.name), text(it.value))).collect(),
         }
     }
+}
 
-    /// Returns the message to publish. `user_properties` receives the user properties in the form in which the message
-    /// refers to them.
-    ///
-    /// ```
-    /// # use mqtt_sansio::server::Will;
-    /// let will = Will::new("home/thermo-7/state", "lost");
-    /// let mut user_properties = Vec::new();
-    /// let message = will.message(&mut user_properties)?;
-    /// assert_eq!(message.checked()?.payload, b"lost");
-    /// # Ok::<(), Box<dyn core::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`TopicError`] if one of its texts is not valid. The texts of a received will are valid.
-    pub fn message<'a>(&'a self, user_properties: &'a mut Vec<UserProperty<'a>>) -> Result<Message<'a>, TopicError> {
-        user_properties.clear();
-        for (name, value) in &self.user_properties {
-            user_properties.push(UserProperty::new(name, value)?);
-        }
+/// Converts a will to the message that is published.
+///
+/// The conversion can fail, because the texts of a will that an application has built are not validated before. Those of
+/// a received will are valid.
+///
+/// ```
+/// # use mqtt_sansio::Message;
+/// # use mqtt_sansio::Will;
+/// let will = Will::new("home/thermo-7/state", "lost");
+/// let message = Message::try_from(&will)?;
+/// assert_eq!(message.get_payload(), b"lost");
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`TopicError`] if one of the texts is not valid. The topic is validated when the message is published.
+impl<'m> TryFrom<&'m Will> for Message<'m> {
+    type Error = TopicError;
+
+    fn try_from(will: &'m Will) -> Result<Self, TopicError> {
         let properties = PublishProperties {
-            payload_format_indicator: self.payload_format_indicator,
-            message_expiry_interval: self.message_expiry_interval,
-            content_type: self.content_type.as_deref().map(Utf8Str::new).transpose()?,
-            response_topic: self.response_topic.as_deref().map(TopicName::new).transpose()?,
-            correlation_data: self.correlation_data.as_deref(),
-            user_properties: List::from(&*user_properties),
+            payload_format_indicator: will.payload_format_indicator,
+            message_expiry_interval: will.message_expiry_interval,
+            content_type: will.content_type.as_deref().map(Utf8Str::new).transpose()?,
+            response_topic: will.response_topic.as_deref().map(TopicName::new).transpose()?,
+            correlation_data: will.correlation_data.as_deref(),
+            user_properties: List::try_from(&will.user_properties[..])?,
             ..PublishProperties::default()
         };
-        let message = Message::new(&self.topic, &self.payload).qos(self.qos).retain(self.retain);
-        Ok(message.properties(properties))
+        Ok(Self::new(&will.topic, &will.payload).qos(will.qos).retain(will.retain).properties(properties))
     }
 }

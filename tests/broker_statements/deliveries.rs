@@ -26,7 +26,7 @@ fn mqtt_3_1_4_2_and_mqtt_3_1_4_3_a_newer_connection_takes_over() {
 }
 
 #[test]
-fn mqtt_3_2_2_16_an_empty_client_identifier_is_given_one_that_nobody_has() {
+fn mqtt_3_2_2_16_an_empty_client_identifier_is_assigned_an_unused_one() {
     let mut net = Net::plain();
     let mut names = std::collections::BTreeSet::new();
     for _ in 0..100 {
@@ -42,7 +42,7 @@ fn mqtt_3_2_2_16_an_empty_client_identifier_is_given_one_that_nobody_has() {
 }
 
 #[test]
-fn mqtt_3_3_1_3_dup_is_about_this_delivery_alone() {
+fn mqtt_3_3_1_3_dup_is_not_propagated() {
     for version in BOTH {
         let mut net = Net::plain();
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
@@ -86,7 +86,7 @@ fn mqtt_3_3_2_4_mqtt_3_3_2_15_mqtt_3_3_2_16_mqtt_3_3_2_17_mqtt_3_3_2_18_and_mqtt
 }
 
 #[test]
-fn mqtt_3_3_2_5_and_mqtt_3_3_2_6_a_message_expires_while_it_waits() {
+fn mqtt_3_3_2_5_and_mqtt_3_3_2_6_a_stored_message_expires() {
     for version in BOTH {
         let mut net = Net::plain();
         let (client, watcher) = (net.client(Version::V5, "client"), net.client(version, "watcher"));
@@ -116,7 +116,7 @@ fn mqtt_3_3_2_5_and_mqtt_3_3_2_6_a_message_expires_while_it_waits() {
 }
 
 #[test]
-fn mqtt_3_3_4_2_mqtt_3_3_5_1_overlapping_subscriptions_give_the_highest_qos() {
+fn mqtt_3_3_4_2_mqtt_3_3_5_1_overlapping_subscriptions_deliver_the_highest_qos() {
     for version in BOTH {
         let mut net = Net::plain();
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
@@ -142,7 +142,7 @@ fn mqtt_3_3_4_3_and_mqtt_3_3_4_4_one_copy_has_all_identifiers() {
     assert_eq!(net.received(watcher), ["b: 2 #7 #9"]);
 }
 
-/// There is one copy, so that of a subscription alone is that of a share beside it.
+/// The subscriptions of one client share one copy, so only a share beside them leads to a copy of its own.
 #[test]
 fn mqtt_3_3_4_5_a_copy_of_its_own_has_its_own_identifier() {
     let mut net = Net::plain();
@@ -154,7 +154,7 @@ fn mqtt_3_3_4_5_a_copy_of_its_own_has_its_own_identifier() {
 }
 
 #[test]
-fn mqtt_3_1_2_5_and_mqtt_4_5_0_1_messages_are_kept_for_who_is_not_there() {
+fn mqtt_3_1_2_5_and_mqtt_4_5_0_1_messages_are_stored_for_absent_clients() {
     for version in BOTH {
         let mut net = Net::plain();
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
@@ -178,7 +178,7 @@ fn mqtt_4_6_0_5_and_mqtt_4_6_0_6_every_topic_is_ordered() {
         let clients = ["one", "two"].map(|name| net.client(version, name));
         net.subscribe(watcher, "#", QoS::ExactlyOnce);
         for round in 0..20 {
-            // It is there, or not, or slow.
+            // The subscriber is connected, absent or slow.
             match round {
                 5 => net.set_reading(watcher, false),
                 10 => net.set_reading(watcher, true),
@@ -205,9 +205,9 @@ fn mqtt_4_6_0_5_and_mqtt_4_6_0_6_every_topic_is_ordered() {
     }
 }
 
-/// A message is kept with all that it has: for who comes later, and for who comes back.
+/// A message is stored with all properties, both as a retained message and for an absent client.
 #[test]
-fn mqtt_3_3_2_4_and_mqtt_3_3_2_15_to_mqtt_3_3_2_20_properties_are_kept() {
+fn mqtt_3_3_2_4_and_mqtt_3_3_2_15_to_mqtt_3_3_2_20_properties_are_stored() {
     let user_properties =
         [("b", "1"), ("a", "2"), ("", "")].map(|(name, value)| UserProperty::new(name, value).unwrap());
     let none = PublishProperties::default();
@@ -221,7 +221,7 @@ fn mqtt_3_3_2_4_and_mqtt_3_3_2_15_to_mqtt_3_3_2_20_properties_are_kept() {
         PublishProperties { user_properties: (&user_properties).into(), ..none },
     ] {
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-            // A large payload is kept apart from the rest.
+            // A large payload is stored separately.
             for payload in ["x", &"x".repeat(10_000)] {
                 let mut net = Net::plain();
                 let (client, away) = (net.client(Version::V5, "client"), net.client(Version::V5, "away"));
@@ -241,10 +241,10 @@ fn mqtt_3_3_2_4_and_mqtt_3_3_2_15_to_mqtt_3_3_2_20_properties_are_kept() {
     }
 }
 
-/// Order is kept for each QoS of message and subscription: to who reads at once, to who takes two at a time and reads
-/// late, and to who was away.
+/// Order is preserved for each QoS of message and subscription: for clients that read at once, that have a Receive
+/// Maximum of two and read late, and that were absent.
 #[test]
-fn mqtt_4_6_0_6_order_is_kept_for_whoever_is_slow_or_away() {
+fn mqtt_4_6_0_6_order_is_preserved_for_slow_and_absent_clients() {
     let numbers: Vec<_> = (0..50).map(|number| number.to_string()).collect();
     let all = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
     for version in BOTH {

@@ -1,5 +1,4 @@
-//! Every statement of the specifications that binds a broker: what it does between sessions. One test for each, named
-//! after it.
+//! Every statement of the specifications that binds a broker between sessions. One test for each, named after it.
 
 #![cfg(feature = "broker")]
 
@@ -27,7 +26,7 @@ const STATEMENTS: [&str; 48] = [
 /// The statements of 5.0 without a number.
 const UNNUMBERED: [&str; 3] = ["3.8.3.1-c", "4.8.2-a", "4.8.2-b"];
 
-/// The statements of 3.1.1. What has the same number in 5.0 and is something else there has a test of its own.
+/// The statements of 3.1.1. A statement whose number has another meaning in 5.0 has a test of its own.
 const STATEMENTS_OF_311: [&str; 31] = [
     "3.1.2-5", "3.1.2-7", "3.1.2-8", "3.1.2-12", "3.1.2-16", "3.1.2-17", "3.1.4-2", "3.3.1-3", "3.3.1-5", "3.3.1-6",
     "3.3.1-7", "3.3.1-8", "3.3.1-9", "3.3.1-10", "3.3.1-11", "3.3.1-12", "3.3.2-3", "3.3.5-1", "3.8.3-2", "3.8.4-3",
@@ -43,7 +42,7 @@ const SOURCES: [&str; 5] = [
     include_str!("wills.rs"),
 ];
 
-/// The names of all tests tell which statements they are about.
+/// The names of the tests contain the statements that they show.
 #[test]
 fn every_statement_has_a_test() {
     let tests: Vec<_> = SOURCES

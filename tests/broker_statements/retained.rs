@@ -5,7 +5,7 @@ use mqtt_sansio::{QoS, Version};
 
 use crate::broker::{BOTH, Net, message};
 
-/// What a new subscriber gets.
+/// The retained messages that a new subscriber receives.
 fn retained(net: &mut Net, version: Version, filter: &str) -> Vec<String> {
     let late = net.client(version, "late");
     net.subscribe(late, filter, QoS::ExactlyOnce);
@@ -16,7 +16,7 @@ fn retained(net: &mut Net, version: Version, filter: &str) -> Vec<String> {
 }
 
 #[test]
-fn mqtt_3_3_1_5_and_mqtt_3_3_1_7_the_last_retained_message_is_kept_with_its_qos() {
+fn mqtt_3_3_1_5_and_mqtt_3_3_1_7_the_last_retained_message_is_stored_with_its_qos() {
     for version in BOTH {
         let mut net = Net::plain();
         let client = net.client(version, "client");
@@ -48,7 +48,7 @@ fn mqtt_3_3_1_6_mqtt_3_3_1_7_mqtt_3_3_1_10_and_mqtt_3_3_1_11_an_empty_payload_re
 }
 
 #[test]
-fn mqtt_3_3_1_8_and_mqtt_3_3_1_12_other_messages_leave_it_alone() {
+fn mqtt_3_3_1_8_and_mqtt_3_3_1_12_messages_without_retain_do_not_change_it() {
     for version in BOTH {
         let mut net = Net::plain();
         let client = net.client(version, "client");
@@ -60,7 +60,7 @@ fn mqtt_3_3_1_8_and_mqtt_3_3_1_12_other_messages_leave_it_alone() {
 }
 
 #[test]
-fn mqtt_3_3_1_6_mqtt_3_3_1_8_and_mqtt_3_3_1_9_a_new_subscription_gets_them_marked_as_retained() {
+fn mqtt_3_3_1_6_mqtt_3_3_1_8_and_mqtt_3_3_1_9_a_new_subscription_receives_them_with_retain() {
     for version in BOTH {
         let mut net = Net::plain();
         let client = net.client(version, "client");
@@ -83,7 +83,7 @@ fn mqtt_3_3_1_6_mqtt_3_3_1_8_and_mqtt_3_3_1_9_a_new_subscription_gets_them_marke
     }
 }
 
-/// Subscribes twice with this Retain Handling; what comes each time.
+/// Subscribes twice with this Retain Handling and returns the messages received each time.
 fn twice(handling: RetainHandling) -> [Vec<String>; 2] {
     let mut net = Net::plain();
     let (client, watcher) = (net.client(Version::V5, "client"), net.client(Version::V5, "watcher"));
@@ -96,17 +96,17 @@ fn twice(handling: RetainHandling) -> [Vec<String>; 2] {
 }
 
 #[test]
-fn mqtt_3_3_1_9_with_retain_handling_0_they_come_each_time() {
+fn mqtt_3_3_1_9_retain_handling_0_sends_them_each_time() {
     assert_eq!(twice(RetainHandling::SendAtSubscribe), [["a: 1 retained"], ["a: 1 retained"]]);
 }
 
 #[test]
-fn mqtt_3_3_1_10_with_retain_handling_1_they_come_with_a_new_subscription() {
+fn mqtt_3_3_1_10_retain_handling_1_sends_them_for_a_new_subscription() {
     assert_eq!(twice(RetainHandling::SendIfNew), [vec!["a: 1 retained".to_owned()], vec![]]);
 }
 
 #[test]
-fn mqtt_3_3_1_11_with_retain_handling_2_they_do_not_come() {
+fn mqtt_3_3_1_11_retain_handling_2_sends_none() {
     assert_eq!(twice(RetainHandling::DoNotSend), [const { Vec::<String>::new() }; 2]);
 }
 
@@ -125,7 +125,7 @@ fn mqtt_3_3_1_12_and_mqtt_3_3_1_13_retain_as_published() {
 }
 
 #[test]
-fn mqtt_3_1_2_7_they_are_not_part_of_a_session() {
+fn mqtt_3_1_2_7_retained_messages_are_not_part_of_a_session() {
     for version in BOTH {
         let mut net = Net::plain();
         let client = net.client(version, "client");

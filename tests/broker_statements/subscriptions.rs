@@ -7,7 +7,7 @@ use crate::broker::{BOTH, Net, named, with_server};
 use crate::server::{filter, id, will};
 
 #[test]
-fn mqtt_3_3_2_3_mqtt_4_7_2_1_and_mqtt_4_7_3_4_a_delivered_topic_fits_to_the_filter() {
+fn mqtt_3_3_2_3_mqtt_4_7_2_1_and_mqtt_4_7_3_4_a_delivered_topic_matches_the_filter() {
     for version in BOTH {
         let mut net = Net::plain();
         let client = net.client(version, "client");
@@ -46,7 +46,7 @@ fn mqtt_3_8_3_2_a_server_without_wildcards_rejects_them() {
 }
 
 #[test]
-fn mqtt_3_8_3_3_no_local_is_not_for_the_publisher() {
+fn mqtt_3_8_3_3_no_local_excludes_the_publisher() {
     let mut net = Net::plain();
     let (client, other) = (net.client(Version::V5, "client"), net.client(Version::V5, "other"));
     let subscription = Subscription { no_local: true, ..Subscription::new("a", QoS::AtMostOnce).unwrap() };
@@ -55,7 +55,7 @@ fn mqtt_3_8_3_3_no_local_is_not_for_the_publisher() {
     net.publish(client, "a", "1", QoS::AtMostOnce);
     assert!(net.received(client).is_empty());
     assert_eq!(net.received(other), ["a: 1"]);
-    // Nor as a retained one, in whichever of its sessions it was published.
+    // Nor as a retained message, in whichever session of the client it was published.
     net.retain(client, "a", "2", QoS::AtMostOnce);
     net.received(other);
     net.lose(client);
@@ -68,7 +68,7 @@ fn mqtt_3_8_3_3_no_local_is_not_for_the_publisher() {
 }
 
 #[test]
-fn mqtt_3_8_4_3_and_mqtt_3_8_4_4_the_same_filter_again_replaces_and_loses_nothing() {
+fn mqtt_3_8_4_3_and_mqtt_3_8_4_4_a_second_subscribe_replaces_and_loses_nothing() {
     for version in BOTH {
         let mut net = Net::plain();
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
@@ -81,14 +81,14 @@ fn mqtt_3_8_4_3_and_mqtt_3_8_4_4_the_same_filter_again_replaces_and_loses_nothin
         net.publish(client, "a", "1", QoS::ExactlyOnce);
         assert_eq!(net.received(watcher), ["a: 1 q1"]);
         assert_eq!(net.broker.status().subscriptions, 1);
-        // Another filter for the same topics is another subscription.
+        // Another filter that matches the same topics is another subscription.
         net.subscribe(watcher, "+", QoS::AtMostOnce);
         assert_eq!(net.broker.status().subscriptions, 2);
     }
 }
 
 #[test]
-fn mqtt_3_8_4_4_and_mqtt_3_8_4_5_several_filters_are_as_several_requests() {
+fn mqtt_3_8_4_4_and_mqtt_3_8_4_5_several_filters_are_as_several_subscribe_packets() {
     for version in BOTH {
         let mut net = Net::plain();
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
@@ -102,7 +102,7 @@ fn mqtt_3_8_4_4_and_mqtt_3_8_4_5_several_filters_are_as_several_requests() {
 }
 
 #[test]
-fn mqtt_3_8_4_6_and_mqtt_3_8_4_8_the_lower_qos_counts() {
+fn mqtt_3_8_4_6_and_mqtt_3_8_4_8_the_lower_qos_applies() {
     const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
     for version in BOTH {
         for (granted, published) in ALL.into_iter().flat_map(|granted| ALL.map(|published| (granted, published))) {
@@ -122,7 +122,7 @@ fn mqtt_3_8_4_6_and_mqtt_3_8_4_8_the_lower_qos_counts() {
 }
 
 #[test]
-fn mqtt_3_10_4_1_filters_are_compared_letter_by_letter() {
+fn mqtt_3_10_4_1_filters_are_compared_character_by_character() {
     for version in BOTH {
         let mut net = Net::plain();
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
@@ -141,7 +141,7 @@ fn mqtt_3_10_4_1_filters_are_compared_letter_by_letter() {
 }
 
 #[test]
-fn mqtt_3_10_4_2_and_mqtt_3_10_4_3_what_has_begun_is_finished_and_nothing_is_added() {
+fn mqtt_3_10_4_2_and_mqtt_3_10_4_3_started_deliveries_complete_and_none_is_added() {
     for version in BOTH {
         let mut net = Net::plain();
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
@@ -161,7 +161,7 @@ fn mqtt_3_10_4_2_and_mqtt_3_10_4_3_what_has_begun_is_finished_and_nothing_is_add
 }
 
 #[test]
-fn mqtt_3_10_4_6_several_filters_end_as_by_several_requests() {
+fn mqtt_3_10_4_6_several_filters_are_as_several_unsubscribe_packets() {
     for version in BOTH {
         let mut net = Net::plain();
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));
@@ -176,9 +176,9 @@ fn mqtt_3_10_4_6_several_filters_end_as_by_several_requests() {
     }
 }
 
-/// It is about the client, on whichever of its connections it has published, and whichever way.
+/// No Local applies to the client, on whichever of its connections and in whatever way it has published.
 #[test]
-fn mqtt_3_8_3_3_no_local_is_about_the_client() {
+fn mqtt_3_8_3_3_no_local_applies_to_the_client_and_not_the_connection() {
     let mut net = Net::plain();
     let client = net.connect(&Connect { will: Some(will("gone", 0)), ..named(Version::V5, "client") });
     let other = net.client(Version::V5, "other");
@@ -189,15 +189,15 @@ fn mqtt_3_8_3_3_no_local_is_about_the_client() {
     let client = net.resume(&named(Version::V5, "client"));
     net.publish(client, "a", "own", QoS::AtLeastOnce);
     assert_eq!(net.received(client), ["a: other's q1"]);
-    // Another of its subscriptions may want it.
+    // Another subscription of the client may receive it.
     net.subscribe(client, "#", QoS::AtMostOnce);
     net.publish(client, "a", "own", QoS::AtLeastOnce);
     assert_eq!(net.received(client), ["a: own"]);
 }
 
-/// What waits to be written and what is published meanwhile comes, and in its order with the answer.
+/// Queued messages, and messages published meanwhile, are delivered in order with the answer.
 #[test]
-fn mqtt_3_8_4_4_the_same_filter_again_loses_nothing_that_waits() {
+fn mqtt_3_8_4_4_a_second_subscribe_loses_no_queued_message() {
     for version in BOTH {
         let mut net = Net::plain();
         let (client, watcher) = (net.client(version, "client"), net.client(version, "watcher"));

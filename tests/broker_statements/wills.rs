@@ -8,7 +8,7 @@ use crate::server::will;
 
 const DELAY: u32 = 5;
 
-/// A watcher of wills, and a client that has one.
+/// A subscriber to all wills, and a client with this will.
 fn with_will(version: Version, last: Will<'_>) -> (Net, usize, usize) {
     let mut net = Net::plain();
     let watcher = net.client(version, "watcher");
@@ -24,7 +24,7 @@ fn mqtt_3_1_2_8_a_will_is_published_unless_disconnect_removes_it() {
         net.lose(client);
         assert_eq!(net.received(watcher), ["will: gone"]);
         let (mut net, watcher, client) = with_will(version, will("gone", 0));
-        net.send_bytes(client, b"\x00\x00"); // no packet
+        net.send_bytes(client, b"\x00\x00"); // packet type 0
         assert_eq!(net.received(watcher), ["will: gone"]);
         let (mut net, watcher, client) = with_will(version, will("gone", 0));
         net.leave(client, DisconnectReasonCode::NormalDisconnection);
@@ -54,7 +54,7 @@ fn mqtt_3_1_2_12_without_a_will_nothing_is_published() {
 }
 
 #[test]
-fn mqtt_3_1_2_14_mqtt_3_1_2_15_mqtt_3_1_2_16_and_mqtt_3_1_2_17_a_will_is_retained_if_it_says_so() {
+fn mqtt_3_1_2_14_mqtt_3_1_2_15_mqtt_3_1_2_16_and_mqtt_3_1_2_17_will_retain_decides() {
     for version in BOTH {
         for retain in [false, true] {
             let (mut net, watcher, client) = with_will(version, Will { retain, ..will("gone", 0) });
@@ -69,7 +69,7 @@ fn mqtt_3_1_2_14_mqtt_3_1_2_15_mqtt_3_1_2_16_and_mqtt_3_1_2_17_a_will_is_retaine
 }
 
 #[test]
-fn mqtt_3_1_3_9_who_is_back_in_time_has_no_will_published() {
+fn mqtt_3_1_3_9_no_will_if_the_client_reconnects_within_the_delay() {
     let (mut net, watcher, client) = with_will(Version::V5, will("gone", DELAY));
     net.lose(client);
     net.wait(u64::from(DELAY) - 1);

@@ -1,11 +1,11 @@
-//! Rows 18 to 25: fragments, large payloads, reasons, expiry, coalescing.
+//! Rows 18 to 25: fragmented input, large payloads, reason codes, message expiry, coalesced writes.
 
 use super::link::script;
 use super::*;
 
-/// Bytes in, bytes out: input can come byte by byte, as any transport has it, and what is unfinished stays the caller's.
+/// Input may arrive byte by byte. The bytes of an incomplete packet stay in the caller's buffer.
 #[test]
-fn pitfall_18_any_fragmentation() {
+fn pitfall_18_input_may_be_split_anywhere() {
     let script = script(Version::V5);
     let mut client = ClientSession::new(script.config);
     client.open(Instant::EPOCH).unwrap();
@@ -19,7 +19,7 @@ fn pitfall_18_any_fragmentation() {
                 messages += usize::from(matches!(action, Action::Message(_)));
             }
             start = received.len() - input.len();
-            // To ask again does no harm, and takes nothing.
+            // A second poll with the same input takes nothing.
             let mut input = &received[start..];
             let unfinished = input.len();
             assert_eq!(client.poll(Instant::EPOCH, &mut input), None);
@@ -30,14 +30,14 @@ fn pitfall_18_any_fragmentation() {
     assert_eq!(messages, 3);
 }
 
-/// A large payload is sent, sent again, and kept in between, without being copied.
+/// A large payload is sent, sent again and queued without being copied.
 #[test]
-fn pitfall_20_large_payloads_by_reference() {
+fn pitfall_20_large_payloads_are_not_copied() {
     let payload = Bytes::from(vec![b'x'; 1 << 20]);
     for aliases in [0, 5] {
         for qos in [QOS_0, QOS_1, QOS_2] {
             let maximum = ConnAckProperties { topic_alias_maximum: Some(aliases), ..Default::default() };
-            let config = ClientConfig { transmit_limit: u32::MAX, topic_aliases: aliases, ..v5() };
+            let config = ClientConfig { transmit_limit: NonZeroU32::MAX, topic_aliases: aliases, ..v5() };
             let mut wire = Wire::connected_by(config, connack_with(maximum));
             wire.client.publish(wire.now, &Message::new("t", payload.clone()).qos(qos)).unwrap();
             wire.publish("behind", QOS_0);
@@ -57,7 +57,7 @@ fn pitfall_20_large_payloads_by_reference() {
                 }
                 transmit.advance(head);
                 assert_eq!((transmit.chunk().as_ptr(), transmit.chunk().len()), (payload.as_ptr(), payload.len()));
-                // In the middle of it, too.
+                // Also after a part of the payload was written.
                 transmit.advance(1000);
                 assert_eq!(transmit.chunk().as_ptr(), payload[1000..].as_ptr());
                 transmit.advance(payload.len() - 1000);
@@ -67,8 +67,8 @@ fn pitfall_20_large_payloads_by_reference() {
             }
         }
     }
-    // What waits for a connection, and what is read by the server.
-    let mut wire = Wire::new(ClientConfig { transmit_limit: u32::MAX, ..v5() });
+    // A payload queued without a connection, and the packet as the server reads it.
+    let mut wire = Wire::new(ClientConfig { transmit_limit: NonZeroU32::MAX, ..v5() });
     wire.client.publish(wire.now, &Message::new("t", payload.clone()).qos(QOS_1)).unwrap();
     wire.connect(connack());
     let transmit = wire.client.transmit();
@@ -80,9 +80,9 @@ fn pitfall_20_large_payloads_by_reference() {
     assert_eq!(decode(&sent, Version::V5), [published(str::from_utf8(&payload).unwrap(), again(QOS_1, 1))]);
 }
 
-/// What the server says of an operation, or of a connection, reaches who has asked for it.
+/// The server's reason codes and reason strings are reported with the operation or the connection they belong to.
 #[test]
-fn pitfall_21_reasons_are_told() {
+fn pitfall_21_reasons_are_reported() {
     let pairs = [UserProperty::new("site", "berlin").unwrap()];
     let reason_string = Some(Utf8Str::new("because").unwrap());
     let said = AckProperties { reason_string, user_properties: List::from(&pairs) };
@@ -136,7 +136,7 @@ fn pitfall_21_reasons_are_told() {
             (ended.unwrap(), vec![0x11, 0x87], false),
         ]
     );
-    // Ends of connections.
+    // The end of a connection.
     let server_reference = Some(Utf8Str::new("other.example:1883").unwrap());
     let properties = DisconnectProperties { server_reference, reason_string, ..Default::default() };
     let reason_code = DisconnectReasonCode::ServerMoved;
@@ -158,9 +158,10 @@ fn pitfall_21_reasons_are_told() {
     assert_eq!(close, Close::Refused(refused));
 }
 
-/// What expires while it waits is not sent; what does not has less time left as its bytes are written.
+/// A queued message that expires is not sent. For one that does not expire, the interval is reduced by the time it was
+/// queued.
 #[test]
-fn pitfall_24_message_expiry() {
+fn pitfall_24_queued_messages_expire() {
     let interval_of = |wire: &mut Wire| {
         let sent = wire.take();
         decode(&sent, Version::V5)
@@ -182,12 +183,12 @@ fn pitfall_24_message_expiry() {
         assert_eq!(wire.client.deadline(), None, "without a connection there is nothing to do");
         wire.poll();
         wire.later(10_000);
-        // It is noticed as soon as the time is reported.
+        // Expiry is reported by the next poll.
         assert_eq!(wire.poll(), [abandoned(expired, AbandonReason::Expired)], "{qos}");
         wire.connect(connack());
         assert_eq!(interval_of(&mut wire), [Some(1), Some(u32::MAX - 10), None]);
     }
-    // With a full window.
+    // With a full receive window.
     let mut wire = Wire::connected_by(v5(), connack_with(receive_maximum(1)));
     wire.publish("first", QOS_1);
     wire.take();
@@ -197,7 +198,8 @@ fn pitfall_24_message_expiry() {
     wire.later(30_000);
     assert_eq!(wire.receive(&[PubAck::new(id(1)).into()])[..1], [abandoned(expired, AbandonReason::Expired)]);
     assert_eq!(interval_of(&mut wire), [Some(70)]);
-    // Sent at once: nothing has been waited for. Sent again: it may have got through, so it does not expire.
+    // A message sent at once has not waited, so its interval is unchanged. A message sent again may have been received,
+    // so it does not expire.
     let mut wire = Wire::connected(v5());
     wire.client.publish(wire.now, &expiring("x", QOS_1, 10)).unwrap();
     assert_eq!(interval_of(&mut wire), [Some(10)]);
@@ -208,7 +210,7 @@ fn pitfall_24_message_expiry() {
     wire.later(60_000);
     wire.resume();
     assert_eq!(interval_of(&mut wire), [Some(1)], "0 would say that it has");
-    // Not a byte of it had left when the connection ended: it has never been sent.
+    // No byte had left when the connection ended, so the message was never sent.
     let mut wire = Wire::connected(v5());
     let expired = wire.client.publish(wire.now, &expiring("x", QOS_1, 10)).unwrap();
     wire.poll();
@@ -218,7 +220,7 @@ fn pitfall_24_message_expiry() {
     wire.assert_silent();
 }
 
-/// Small packets lie one behind the other, ready to be written at once and at one go.
+/// Small packets lie one after the other in the output and can be written with one call.
 #[test]
 fn pitfall_25_one_write_for_many_packets() {
     let mut wire = Wire::connected(v5());

@@ -1,14 +1,16 @@
-//! Rows 1 to 6: identifiers, quota, outcomes, duplicates, replay, sessions.
+//! Rows 1 to 6: packet identifiers, quota, outcomes, duplicates, retransmission, session present.
 
 use super::journal::store;
 use super::*;
+use mqtt_sansio::{AckError, SessionExpiry};
 
-/// One allocator for all operations; identifiers in use are as many as open operations; none after the session is lost.
+/// All operations take their packet identifiers from one allocator. As many identifiers are in use as operations are in
+/// flight, and none once the session has ended.
 #[test]
 fn pitfall_01_identifiers_do_not_collide() {
     for version in BOTH {
         let mut wire = Wire::connected(lasting(version));
-        // By the number of the operation, what it needs to be settled.
+        // The operations in flight: by packet identifier, the type of the packet that completes each.
         let mut open: BTreeMap<u16, u8> = BTreeMap::new();
         let mut state = 7u32;
         for round in 0..5000 {
@@ -22,7 +24,7 @@ fn pitfall_01_identifiers_do_not_collide() {
             }
             let [number] = sent_ids(&mut wire)[..] else { panic!("one packet") };
             assert_eq!(open.insert(number, kind), None, "{number} is in use");
-            // Settle some other one, so that the free ones are all over the place.
+            // Complete another operation, so that the free identifiers are scattered.
             if round > 200 {
                 let (&number, &kind) = open.iter().nth((state >> 8) as usize % open.len()).unwrap();
                 open.remove(&number);
@@ -47,9 +49,9 @@ fn pitfall_01_identifiers_do_not_collide() {
     }
 }
 
-/// When none is left, requests wait for one without keeping anybody busy.
+/// When all identifiers are in use, requests wait without keeping the caller busy.
 #[test]
-fn pitfall_01_all_identifiers_are_in_use() {
+fn pitfall_01_requests_wait_when_all_identifiers_are_in_use() {
     let mut wire = Wire::connected(ClientConfig { max_stored: 70_000, ..v5() });
     for _ in 0..65_535 {
         wire.subscribe();
@@ -63,7 +65,7 @@ fn pitfall_01_all_identifiers_are_in_use() {
     let message = wire.publish("x", QOS_1);
     assert_eq!(wire.poll(), []);
     wire.assert_silent();
-    // What becomes free is given to those that wait, in order.
+    // Identifiers that become free are given to the waiting requests in order.
     wire.receive(&[suback(40_000)]);
     assert_eq!(sent_ids(&mut wire), [40_000]);
     assert_eq!(wire.receive(&[suback(40_000)]), [Event::Done(waits, Done::Subscribed(vec![0]))]);
@@ -72,7 +74,7 @@ fn pitfall_01_all_identifiers_are_in_use() {
     assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (65_534, 0));
 }
 
-/// However messages end, their place in the window is free again; and a connection begins with an empty window.
+/// However a delivery ends, it returns its quota, and a new connection starts with the full quota.
 #[test]
 fn pitfall_02_quota_does_not_leak() {
     const WINDOW: usize = 3;
@@ -120,11 +122,11 @@ fn pitfall_02_quota_does_not_leak() {
     assert_eq!((sent_ids(&mut wire).len(), wire.client.in_flight()), (2, 2));
 }
 
-/// Each token has one outcome, whatever happens: here is one of every kind.
+/// Each token has exactly one outcome. The test produces one of every kind.
 #[test]
 fn pitfall_03_each_token_has_one_outcome() {
     let config = ClientConfig { overflow: Overflow::DropOldest, max_stored: 4, ..v5() };
-    let mut wire = Wire::new(ClientConfig { session_expiry_interval: 0, ..config });
+    let mut wire = Wire::new(ClientConfig { session_expiry_interval: SessionExpiry::WITH_CONNECTION, ..config });
     let mut outcomes: BTreeMap<Token, Vec<Done>> = BTreeMap::new();
     let mut expected: Vec<(Token, Done)> = Vec::new();
     let mut note = |events: Vec<Event>| {
@@ -134,7 +136,7 @@ fn pitfall_03_each_token_has_one_outcome() {
             }
         }
     };
-    // Waiting when the connection comes: expired, not supported, made room for.
+    // Queued when the connection opens: expired, not supported, dropped to make room.
     let made_room = wire.publish("1", QOS_1);
     let expired = wire.client.publish(wire.now, &expiring("2", QOS_1, 1)).unwrap();
     let not_supported = wire.client.publish(wire.now, &Message::new("t", "3").qos(QOS_1).retain(true)).unwrap();
@@ -150,11 +152,11 @@ fn pitfall_03_each_token_has_one_outcome() {
     let ids = sent_ids(&mut wire);
     assert_eq!(ids.len(), 2);
     note(wire.receive(&[suback(ids[0]), PubAck::new(id(ids[1])).into()]));
-    // Again: nobody waits for it.
+    // Acknowledgements of tokens that have their outcome already.
     note(wire.receive(&[suback(ids[0]), PubAck::new(id(ids[1])).into()]));
     expected.push((asked, Done::Subscribed(vec![0])));
     expected.push((waits, Done::Acknowledged(ReasonCode::Success)));
-    // Sent as QoS 0, and acknowledged as QoS 2.
+    // A message sent with QoS 0, and one acknowledged with QoS 2.
     let sent = wire.publish("5", QOS_0);
     let exactly = wire.publish("6", QOS_2);
     let ended = wire.unsubscribe();
@@ -167,7 +169,8 @@ fn pitfall_03_each_token_has_one_outcome() {
     expected.push((sent, Done::Sent));
     expected.push((exactly, Done::Acknowledged(ReasonCode::Success)));
     expected.push((ended, Done::Unsubscribed(vec![0])));
-    // In flight when the session ends with its connection; QoS 0 that was not written; one that was not sent at all.
+    // In flight when the session ends with its connection; a QoS 0 message that was not written; a message that was not
+    // sent at all.
     let in_flight = wire.publish("7", QOS_1);
     wire.take();
     let unwritten = wire.publish("8", QOS_0);
@@ -187,9 +190,9 @@ fn pitfall_03_each_token_has_one_outcome() {
     assert_eq!(outcomes, expected);
 }
 
-/// N copies of a message give N PUBRECs and one delivery, on one connection and on the next.
+/// N copies of a message lead to N PUBRECs and one delivery, on one connection and across two.
 #[test]
-fn pitfall_04_qos2_duplicates() {
+fn pitfall_04_qos_2_duplicates_are_delivered_once() {
     for version in BOTH {
         for by_hand in [false, true] {
             let mut wire = Wire::connected(ClientConfig { manual_acks: by_hand, ..lasting(version) });
@@ -212,9 +215,9 @@ fn pitfall_04_qos2_duplicates() {
     }
 }
 
-/// A copy that waits behind a message which is refused is refused with it: it is the same message.
+/// A duplicate that waits for an earlier message which is then refused is refused as well: it is the same message.
 #[test]
-fn pitfall_04_a_duplicate_of_a_refused_message() {
+fn pitfall_04_a_duplicate_of_a_refused_message_is_refused() {
     let mut wire = Wire::connected(ClientConfig { journal: true, ..manual(Version::V5) });
     let mut stored = Vec::new();
     store(&mut wire.client, &mut stored);
@@ -225,7 +228,7 @@ fn pitfall_04_a_duplicate_of_a_refused_message() {
     for packet in decode(&sent, Version::V5) {
         assert!(matches!(packet, Packet::PubRec(ack) if ack.id == id(7) && ack.reason_code.is_error()), "{packet:?}");
     }
-    // Nothing is left of it that would stand in the way of a new message, here or after a crash.
+    // The identifier is free for a new message, here and after a restart.
     let mut restored = Wire::of(ClientSession::restore(manual(Version::V5), &stored, wire.now).unwrap());
     restored.connect(present());
     for wire in [&mut wire, &mut restored] {
@@ -233,10 +236,10 @@ fn pitfall_04_a_duplicate_of_a_refused_message() {
     }
 }
 
-/// A copy that waits for its turn until the message is released: its PUBREC must not make anybody believe that there is
-/// something to release.
+/// A duplicate that waits for its turn until the message is released: its PUBREC must not make the server send another
+/// PUBREL.
 #[test]
-fn pitfall_04_a_duplicate_that_outlives_its_message() {
+fn pitfall_04_a_duplicate_answered_after_the_release() {
     for version in BOTH {
         let mut wire = Wire::connected(ClientConfig { journal: true, ..manual(version) });
         let mut stored = Vec::new();
@@ -255,7 +258,7 @@ fn pitfall_04_a_duplicate_that_outlives_its_message() {
         wire.client.ack(wire.now, wire.ack_handles[1], PubAckReasonCode::Success).unwrap();
         store(&mut wire.client, &mut stored);
         wire.take();
-        // `1` is done; the identifier means a new message, here and after a crash.
+        // The delivery of `1` is complete. The identifier means a new message, here and after a restart.
         let mut restored = Wire::of(ClientSession::restore(manual(version), &stored, wire.now).unwrap());
         restored.connect(present());
         for wire in [&mut wire, &mut restored] {
@@ -264,9 +267,10 @@ fn pitfall_04_a_duplicate_that_outlives_its_message() {
     }
 }
 
-/// In the order in which they were sent, with DUP; what was received goes on with PUBREL; all of it before anything new.
+/// PUBLISH packets are sent again in their order with DUP, PUBREL packets where PUBREC had arrived, and all of them
+/// before anything new.
 #[test]
-fn pitfall_05_replay() {
+fn pitfall_05_unacknowledged_packets_are_sent_again_in_order() {
     for version in BOTH {
         let mut wire = Wire::connected(lasting(version));
         for (payload, qos) in [("1", QOS_1), ("2", QOS_2), ("3", QOS_1), ("4", QOS_2), ("5", QOS_2), ("6", QOS_1)] {
@@ -282,7 +286,7 @@ fn pitfall_05_replay() {
         let mut bytes = Vec::new();
         present().encode(version, &mut bytes).unwrap();
         let mut input = &bytes[..];
-        // As early as it can be.
+        // At the first opportunity.
         assert!(matches!(wire.client.poll(wire.now, &mut input), Some(Action::Connected(_))));
         wire.publish("as soon as there is one", QOS_1);
         assert_eq!(wire.poll(), []);
@@ -307,9 +311,9 @@ fn pitfall_05_replay() {
     }
 }
 
-/// A message that is published before anything else is done goes behind the replay, too; nothing else waits there.
+/// A message published right after CONNACK is sent after the retransmissions.
 #[test]
-fn pitfall_05_nothing_overtakes_the_replay() {
+fn pitfall_05_new_messages_follow_the_retransmissions() {
     for qos in [QOS_1, QOS_2] {
         let mut wire = Wire::connected(v5());
         wire.publish("old", QOS_1);
@@ -325,9 +329,9 @@ fn pitfall_05_nothing_overtakes_the_replay() {
     }
 }
 
-/// Requests without an answer are asked again by the next connection, and in order.
+/// Unanswered requests are sent again, in order, on the next connection.
 #[test]
-fn pitfall_05_requests_are_asked_again() {
+fn pitfall_05_unanswered_requests_are_sent_again() {
     for session in [present(), connack()] {
         let mut wire = Wire::connected(v5());
         let tokens = ["a", "b", "c", "d"].map(|topic| match topic {
@@ -357,9 +361,9 @@ fn pitfall_05_requests_are_asked_again() {
     }
 }
 
-/// Resumed, new and lost are reported apart, and nothing of a lost session gets into another one.
+/// Resumed, new and lost sessions are distinguished, and no state of a lost session gets into another one.
 #[test]
-fn pitfall_06_session_present() {
+fn pitfall_06_resumed_new_and_lost_sessions() {
     for version in BOTH {
         let mut wire = Wire::new(manual(version));
         assert_eq!(wire.connect(connack()), [Event::Connected(Resumption::New)]);
@@ -367,20 +371,20 @@ fn pitfall_06_session_present() {
         wire.lose();
         assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)]);
         wire.receive(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))]);
-        // Given, and not sent before the connection ended.
+        // Acknowledged by the application, and not sent before the connection ended.
         wire.client.ack(wire.now, wire.ack_handles[2], PubAckReasonCode::Success).unwrap();
         wire.lose();
         assert_eq!(wire.connect(connack()), [Event::Connected(Resumption::Lost)]);
         for ack_handle in wire.ack_handles.clone() {
             let result = wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success);
-            assert_eq!(result, Err(CommandError::EarlierConnection));
+            assert_eq!(result, Err(AckError::EarlierConnection));
         }
         wire.assert_silent();
         wire.lose();
         assert_eq!(wire.connect(present()), [Event::Connected(Resumption::Resumed)]);
         wire.assert_silent();
     }
-    // A connection that was refused changes nothing about the session.
+    // A refused connection changes nothing in the session.
     let mut wire = Wire::connected(v5());
     let token = wire.publish("x", QOS_1);
     wire.take();

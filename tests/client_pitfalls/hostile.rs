@@ -1,8 +1,9 @@
-//! Input that no good server sends: each is met by an end of the connection, and 5.0 says why.
+//! Input that no conforming server sends: each is answered by closing the connection, in 5.0 with a reason code.
 
 use super::*;
+use mqtt_sansio::PublishError;
 
-/// Malformed, or a protocol error: one Close, one DISCONNECT with this code in 5.0, nothing delivered.
+/// Malformed Packet or Protocol Error: one Close, one DISCONNECT with this code in 5.0, nothing delivered.
 #[track_caller]
 fn ends(wire: &mut Wire, bytes: &[u8], code: u8) {
     wire.take();
@@ -10,7 +11,7 @@ fn ends(wire: &mut Wire, bytes: &[u8], code: u8) {
     let reason_code = match events[..] {
         [Event::Close(Why::Malformed(reason_code))] => reason_code,
         [Event::Close(Why::ProtocolError(protocol_error))] => protocol_error.reason_code(),
-        // What it was no answer to ends with it.
+        // The packet that was answered wrongly gets its outcome as well.
         [
             Event::Close(Why::ProtocolError(protocol_error)),
             Event::Done(_, Done::Abandoned(AbandonReason::Mismatched(_))),
@@ -36,9 +37,10 @@ fn both(bytes: &[u8], code: u8) {
     }
 }
 
-/// Before CONNACK and after: nothing is collected for what is claimed, and what is not CONNACK is no beginning.
+/// Before CONNACK and after: no memory is reserved for a claimed length, and a first packet other than CONNACK is
+/// refused.
 #[test]
-fn a_header_that_claims_256_megabytes() {
+fn no_memory_is_reserved_for_a_claimed_length() {
     for version in BOTH {
         let mut wire = Wire::new(lasting(version));
         wire.open();
@@ -53,19 +55,19 @@ fn a_header_that_claims_256_megabytes() {
 }
 
 #[test]
-fn a_length_of_more_than_four_bytes() {
+fn a_length_of_more_than_four_bytes_is_malformed() {
     for bytes in [&b"\x30\xff\xff\xff\xff\x01"[..], b"\x30\x80\x80\x80\x80\x00", b"\x20\xff\xff\xff\xff"] {
         both(bytes, 0x81);
     }
-    // A whole packet that follows is not looked for.
+    // The following whole packet is not searched for.
     both(b"\x30\x80\x80\x80\x80\x00\xd0\x00\x30\x04\x00\x01tx", 0x81);
-    // Inside a packet: the length of the properties.
+    // Inside a packet: the property length.
     ends(&mut Wire::connected(v5()), b"\x30\x09\x00\x01t\x80\x80\x80\x80\x00x", 0x81);
 }
 
-/// A block of properties whose length takes two bytes, and every way to split it.
+/// Properties whose length takes two bytes, split at every position.
 #[test]
-fn long_properties() {
+fn property_lengths_of_two_bytes_may_be_split() {
     for length in [100, 119, 120, 121, 122, 123, 124, 125, 126, 127, 128, 129, 300, 16_380, 16_390, 40_000] {
         let value = "v".repeat(length);
         let pairs = [UserProperty::new("k", &value).unwrap()];
@@ -83,10 +85,10 @@ fn long_properties() {
 }
 
 #[test]
-fn an_empty_topic() {
+fn an_empty_topic_is_refused() {
     ends(&mut Wire::connected(v311()), b"\x30\x03\x00\x00x", 0x90);
     ends(&mut Wire::connected(v5()), b"\x30\x04\x00\x00\x00x", 0x82);
-    // From the caller.
+    // In a command of the caller.
     let aliases = ConnAckProperties { topic_alias_maximum: Some(5), ..Default::default() };
     let mut wires = [
         Wire::connected(v311()),
@@ -97,14 +99,14 @@ fn an_empty_topic() {
     for wire in &mut wires {
         for qos in [QOS_0, QOS_1, QOS_2] {
             let result = wire.client.publish(wire.now, &Message::new("", "x").qos(qos));
-            assert!(matches!(result, Err(CommandError::Encode(_) | CommandError::Text(_))), "{qos}: {result:?}");
+            assert!(matches!(result, Err(PublishError::Encode(_) | PublishError::Topic(_))), "{qos}: {result:?}");
         }
         wire.assert_silent();
     }
 }
 
 #[test]
-fn ill_formed_text() {
+fn ill_formed_text_is_malformed() {
     let mut texts: Vec<Vec<u8>> = vec![b"\0".into(), b"a\0b".into()];
     texts.extend([&b"\xff"[..], b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82"].map(Vec::from));
     for text in texts {
@@ -147,9 +149,9 @@ fn topics_that_begin_with_a_dollar_sign() {
     wire.assert_sent(&[packet.into()]);
 }
 
-/// PUBREC goes out and is never answered, or cannot go out at all: no more than was agreed is ever kept.
+/// PUBREC is sent and never answered, or cannot be sent at all: no more messages than the Receive Maximum are stored.
 #[test]
-fn qos_2_without_an_end() {
+fn unreleased_qos_2_messages_are_limited() {
     let qos_2 = |number| published("x", delivery(QOS_2, number));
     for by_hand in [false, true] {
         let config = ClientConfig { manual_acks: by_hand, receive_maximum: NonZeroU16::new(10).unwrap(), ..v5() };
@@ -164,9 +166,9 @@ fn qos_2_without_an_end() {
     }
 }
 
-/// Copies of one message that the application has not acknowledged: each would have a PUBREC one day.
+/// Copies of one message that the application has not acknowledged, each of which needs a PUBREC later.
 #[test]
-fn copies_without_an_end() {
+fn duplicates_of_an_unacknowledged_message_are_limited() {
     for version in BOTH {
         let mut wire = Wire::connected(manual(version));
         let mut bytes = Vec::new();
@@ -179,13 +181,13 @@ fn copies_without_an_end() {
         if wire.client.is_connected() {
             wire.client.ack(wire.now, wire.ack_handles[0], PubAckReasonCode::Success).unwrap();
         }
-        // As many as there can be messages, and no more.
+        // As many PUBRECs as the Receive Maximum, and no more.
         let remaining = wire.client.transmit().remaining();
         assert!(remaining <= 65_535 * 4, "{version}: {remaining} bytes");
     }
 }
 
-/// With as few messages as are taken at a time, so few copies are: each PUBLISH takes quota (section 4.9).
+/// The Receive Maximum limits duplicates like new messages: each PUBLISH takes quota (section 4.9).
 #[test]
 fn copies_take_quota() {
     let receive_maximum = NonZeroU16::new(10).unwrap();
@@ -195,7 +197,7 @@ fn copies_take_quota() {
 }
 
 #[test]
-fn properties_where_they_may_not_stand() {
+fn misplaced_and_repeated_properties_are_refused() {
     // (packet up to its properties, what follows them)
     let packets: [(&[u8], &[u8]); 6] = [
         (b"\x30\x00\x01t", b"x"),
@@ -205,13 +207,14 @@ fn properties_where_they_may_not_stand() {
         (b"\xb0\x00\x01", b"\x00"),
         (b"\xe0\x00", b""),
     ];
-    // Session Expiry Interval, Server Keep Alive, Will Delay Interval, Maximum QoS, one that does not exist.
+    // Session Expiry Interval, Server Keep Alive, Will Delay Interval, Maximum QoS, and a property identifier that does
+    // not exist.
     let misplaced: [&[u8]; 5] =
         [b"\x11\x00\x00\x00\x05", b"\x13\x00\x05", b"\x18\x00\x00\x00\x05", b"\x24\x01", b"\x7f\x00"];
     for (head, rest) in packets {
         for property in misplaced {
             if head[0] == 0xE0 && property[0] == 0x11 {
-                continue; // that may be there, but not from a server
+                continue; // allowed in CONNACK
             }
             let (first, head) = head.split_first().unwrap();
             let body = [head, &[property.len() as u8], property, rest].concat();
@@ -219,18 +222,18 @@ fn properties_where_they_may_not_stand() {
             ends(&mut Wire::connected(v5()), &bytes, 0x81);
         }
     }
-    // Once is enough: a reason string, an alias, a receive maximum in CONNACK.
+    // A property that occurs twice: a Reason String, a Topic Alias, a Receive Maximum in CONNACK.
     ends(&mut Wire::connected(v5()), b"\x40\x0c\x00\x01\x00\x08\x1f\x00\x01a\x1f\x00\x01b", 0x82);
     ends(&mut Wire::connected(v5()), b"\x30\x0a\x00\x01t\x06\x23\x00\x01\x23\x00\x01", 0x82);
     let mut wire = Wire::new(v5());
     wire.open();
     ends(&mut wire, b"\x20\x09\x00\x00\x06\x21\x00\x01\x21\x00\x01", 0x82);
-    // Nothing of it was kept.
+    // Nothing of the refused CONNACK was applied.
     assert_eq!(wire.client.server().receive_maximum, u16::MAX);
 }
 
 #[test]
-fn very_many_user_properties() {
+fn very_many_user_properties_are_delivered() {
     let with = |count: usize| {
         let pairs = vec![UserProperty::new("", "").unwrap(); count];
         let properties = PublishProperties { user_properties: List::from(&pairs), ..Default::default() };
@@ -258,7 +261,7 @@ fn reason_codes_that_do_not_match_the_request() {
             SubAck::new(id(1), &codes[..count]).encode(version, &mut bytes).unwrap();
             ends(&mut wire, &bytes, 0x82);
         }
-        // None at all.
+        // No reason code at all.
         let mut wire = Wire::connected(lasting(version));
         wire.subscribe();
         wire.take();
@@ -293,9 +296,9 @@ fn packets_that_only_a_client_sends() {
     }
 }
 
-/// Aliases cost memory: no more of them than was announced.
+/// Topic aliases cost memory: no more of them than the announced maximum.
 #[test]
-fn aliases_beyond_the_maximum() {
+fn aliases_beyond_the_maximum_are_refused() {
     let config = ClientConfig { topic_alias_maximum: 3, ..v5() };
     let set = |alias| {
         let properties = PublishProperties { topic_alias: NonZeroU16::new(alias), ..Default::default() };
@@ -311,22 +314,22 @@ fn aliases_beyond_the_maximum() {
     ends(&mut Wire::connected(v5()), &set(1), 0x94);
 }
 
-/// A server that never answers does not hold a connection for ever.
+/// A server that never answers must not hold a connection for ever.
 #[test]
-fn silence() {
-    let mut wire = Wire::new(ClientConfig { connect_timeout: 30, ..v5() });
+fn a_server_that_never_answers_times_out() {
+    let mut wire = Wire::new(ClientConfig { connect_timeout: NonZeroU16::new(30), ..v5() });
     wire.open();
     wire.poll(); // CONNECT has left
     assert_eq!(wire.client.deadline(), Some(wire.now + Duration::from_secs(30)));
     wire.later(29_999);
     assert_eq!(wire.poll(), []);
-    // A beginning is no answer.
+    // The first byte of an answer is no answer.
     assert_eq!(wire.poll_with(&mut &b"\x20"[..]), []);
     wire.later(1);
     assert_eq!(wire.poll(), [Event::Close(Why::ConnectTimeout)]);
-    // Each step of an authentication has the same time.
+    // Each step of an authentication has the same timeout.
     let authentication = Some(Authentication { method: "M".into(), data: None }.into());
-    let mut wire = Wire::new(ClientConfig { connect_timeout: 30, authentication, ..v5() });
+    let mut wire = Wire::new(ClientConfig { connect_timeout: NonZeroU16::new(30), authentication, ..v5() });
     wire.open();
     wire.poll(); // CONNECT has left
     let step = auth(AuthReasonCode::ContinueAuthentication, "M", b"");
@@ -341,7 +344,7 @@ fn silence() {
         wire.take();
         wire.poll();
     }
-    // And an answer counts, however late the call.
+    // An answer counts even if the caller polls late.
     let mut wire = Wire::new(v5());
     wire.open();
     wire.poll(); // CONNECT has left
@@ -349,9 +352,9 @@ fn silence() {
     assert_eq!(wire.receive(&[connack().into()]), [Event::Connected(Resumption::New)]);
 }
 
-/// What a server says of itself cannot be used to make the client break a rule, or to stop it altogether.
+/// Limits in CONNACK cannot make the client violate the protocol or block it for ever.
 #[test]
-fn strange_limits() {
+fn extreme_limits_in_connack() {
     let properties = ConnAckProperties {
         receive_maximum: NonZeroU16::new(1),
         maximum_qos: Some(MaximumQoS::AtMostOnce),

@@ -1,30 +1,30 @@
-//! Row 17: what survives a crash.
+//! Row 17: recovery after a crash.
 
 use super::*;
 
-/// Takes everything out of the journal.
+/// Takes all records out of the journal.
 pub(crate) fn store(client: &mut ClientSession, stored: &mut Vec<u8>) {
     if let Some(journal) = client.journal() {
         stored.extend_from_slice(&journal.copy_to_bytes(journal.remaining()));
     }
 }
 
-/// A server that keeps its word: it takes over messages, sends its own, and forgets nothing.
+/// A server that conforms to the specification: it accepts ownership of messages, sends its own and loses none.
 #[derive(Clone, Default)]
 struct Server {
     version: Version,
-    /// What has arrived and is no whole packet yet.
+    /// Received bytes of an incomplete packet.
     unfinished: Vec<u8>,
     has_session: bool,
-    /// Messages of QoS 2 that wait for PUBREL.
+    /// Identifiers of received messages of QoS 2 that wait for PUBREL.
     received: BTreeSet<u16>,
-    /// What was taken over.
+    /// Payloads of the messages that it has accepted ownership of.
     taken: Vec<String>,
-    /// Its own messages that are not settled, and whether they are released.
+    /// Its own unacknowledged messages, and whether PUBREL was sent.
     open: BTreeMap<u16, (QoS, &'static str, bool)>,
-    /// How many it has sent.
+    /// The number of messages it has sent.
     sent: u16,
-    /// What is on its way to the client.
+    /// Bytes on their way to the client.
     output: Vec<u8>,
 }
 
@@ -35,7 +35,7 @@ impl Server {
 
     fn send(&mut self, payload: &'static str, qos: QoS) {
         self.sent += 1;
-        // An identifier is used again as soon as it can be.
+        // An identifier is reused as soon as it is free.
         let number = (1..).find(|number| !self.open.contains_key(number)).unwrap();
         self.open.insert(number, (qos, payload, false));
         self.put(published(payload, delivery(qos, number)));
@@ -99,23 +99,23 @@ impl Server {
     }
 }
 
-/// The program crashes now.
+/// The simulated crash of the program.
 struct Crash;
 
-/// All that there is: a client with a journal, what was stored of it, and a server.
+/// A client with a journal, the stored records and a server.
 struct World {
     config: ClientConfig,
     client: ClientSession,
     server: Server,
     stored: Vec<u8>,
     now: Instant,
-    /// How many steps are left until the crash: each byte that is stored, each byte that is sent, each read is one.
+    /// The number of steps before the crash: each stored byte, each sent byte and each read is a step.
     steps: usize,
-    /// What was published, and how long the journal is when that is in it.
+    /// The published messages, each with the length of the journal that contains it.
     accepted: Vec<(&'static str, QoS, usize)>,
-    /// What was delivered and acknowledged, and how long the journal is when that is in it.
+    /// The messages delivered and acknowledged, each with the length of the journal that contains the acknowledgement.
     delivered: Vec<(String, usize)>,
-    /// What has an outcome.
+    /// The tokens that have an outcome.
     done: BTreeSet<Token>,
     ack_handles: Vec<(mqtt_sansio::AckHandle, String)>,
 }
@@ -144,7 +144,7 @@ impl World {
         Ok(())
     }
 
-    /// How long the journal will be when all that is in it now is stored.
+    /// The length of the journal once all pending records are stored.
     fn end(&mut self) -> usize {
         self.stored.len() + self.client.journal().unwrap().remaining()
     }
@@ -160,7 +160,7 @@ impl World {
         self.client.open(self.now).unwrap();
     }
 
-    /// Everything goes where it belongs, byte by byte, until nothing moves any more; or at most so many rounds.
+    /// Moves records and bytes one by one until nothing is left to move, or for at most this many rounds.
     fn run(&mut self, rounds: usize) -> Result<(), Crash> {
         for _ in 0..rounds {
             while let Some(&byte) = self.client.journal().unwrap().chunk().first() {
@@ -219,7 +219,7 @@ impl World {
         self.client.assert_consistent();
     }
 
-    /// Messages both ways, in every stage when the connection breaks, and again.
+    /// Messages in both directions, in every stage when the connection is lost, twice.
     fn script(&mut self, compact: bool) -> Result<(), Crash> {
         self.publish("out 1", QOS_1);
         self.publish("out 2", QOS_2);
@@ -242,7 +242,7 @@ impl World {
         self.server.send("in 4", QOS_2);
         self.publish("out 6", QOS_2);
         self.run(2)?;
-        // Not a byte of these leaves before the connection is gone.
+        // No byte of these leaves before the connection is lost.
         self.publish("out 7", QOS_1);
         self.publish("out 8", QOS_2);
         self.client.closed(self.now);
@@ -250,20 +250,20 @@ impl World {
         self.run(usize::MAX)
     }
 
-    /// A short journal in place of a long one.
+    /// Replaces a long journal by a short one.
     fn compact(&mut self) {
         store(&mut self.client, &mut self.stored);
         let mut snapshot = self.client.snapshot();
         self.stored = snapshot.copy_to_bytes(snapshot.remaining()).into();
-        // What was stored stays stored.
+        // Stored messages remain stored.
         self.accepted.iter_mut().for_each(|(.., end)| *end = 0);
         self.delivered.iter_mut().for_each(|(_, end)| *end = 0);
     }
 
-    /// The program starts again, with what was stored.
+    /// Restarts the program with the stored records.
     fn restart(&mut self) {
         let stored = self.stored.len();
-        // What did not get into the journal has not happened: nobody has heard of it.
+        // A message that is not in the journal was never confirmed to the application.
         self.accepted.retain(|&(payload, _, end)| {
             let is_known = end <= stored;
             assert!(is_known || !self.server.taken.iter().any(|taken| taken == payload), "{payload} left too early");
@@ -273,14 +273,14 @@ impl World {
         self.accepted.iter_mut().for_each(|(.., end)| *end = 0);
         self.delivered.iter_mut().for_each(|(_, end)| *end = 0);
         self.ack_handles.clear();
-        // A record that is cut short is cut off: more is appended to what was read.
+        // An incomplete record is cut off, because new records are appended to those that were read.
         let whole = (0..=stored).rev().find(|&end| is_whole(&self.config, &self.stored, end)).unwrap();
         self.stored.truncate(whole);
         self.client = ClientSession::restore(self.config.clone(), &self.stored, NOW).unwrap();
         self.client.assert_consistent();
     }
 
-    /// Nothing was lost, and of QoS 2 nothing is there twice.
+    /// Checks that no message was lost and that none of QoS 2 was delivered twice.
     fn check(&self, why: &str) {
         for &(payload, qos, _) in &self.accepted {
             let count = self.server.taken.iter().filter(|taken| *taken == payload).count();
@@ -298,16 +298,17 @@ impl World {
     }
 }
 
-/// Whether a journal of so many bytes ends with a whole record: what is appended to it can be read.
+/// Whether the first `end` bytes of the journal end with a whole record, so that records can be appended.
 fn is_whole(config: &ClientConfig, stored: &[u8], end: usize) -> bool {
-    // `B` has nothing but its tag, and says what is known: behind a record that was cut short it would be part of that.
+    // The record `B` consists of its tag alone, and its effect can be seen. After an incomplete record it would be read
+    // as part of that.
     let mut longer = stored[..end].to_vec();
     longer.push(b'?');
     ClientSession::restore(config.clone(), &longer, NOW).is_err_and(|error| error.at == end)
 }
 
-/// A crash after any byte that was stored, any byte that was sent, any read: nothing is lost, nothing of QoS 2 is there
-/// twice. And then another crash on the way to recovery.
+/// A crash after any stored byte, any sent byte and any read: no message is lost, and none of QoS 2 is delivered twice.
+/// Then a second crash during the recovery.
 #[test]
 fn pitfall_17_a_crash_loses_nothing() {
     for version in BOTH {
@@ -344,7 +345,7 @@ fn pitfall_17_a_crash_loses_nothing() {
     }
 }
 
-/// As long as something is to be stored nothing leaves, and afterwards everything does.
+/// While records wait to be stored no byte leaves, and afterwards all do.
 #[test]
 fn pitfall_17_records_come_before_the_bytes_that_need_them() {
     let mut wire = Wire::connected(v5());
@@ -360,7 +361,7 @@ fn pitfall_17_records_come_before_the_bytes_that_need_them() {
     wire.publish("x", QOS_2);
     let transmit = wire.client.transmit();
     assert_eq!((transmit.remaining(), transmit.chunk()), (0, &b""[..]));
-    // Not even to somebody who does not look.
+    // The output is also withheld from callers that do not look at the chunk.
     transmit.advance(100);
     let journal = wire.client.journal().unwrap();
     journal.advance(journal.remaining() - 1);
@@ -369,9 +370,9 @@ fn pitfall_17_records_come_before_the_bytes_that_need_them() {
     wire.assert_sent(&[published("x", delivery(QOS_2, 1))]);
 }
 
-/// A restored message is known by its token.
+/// A restored message has the token of before.
 #[test]
-fn pitfall_17_tokens_survive() {
+fn pitfall_17_tokens_survive_a_restart() {
     let config = ClientConfig { journal: true, ..v5() };
     let mut wire = Wire::new(config.clone());
     let mut stored = Vec::new();
@@ -396,10 +397,10 @@ fn pitfall_17_tokens_survive() {
     assert_eq!(events, [success(tokens[0]), refused, success(third)]);
 }
 
-/// What has an outcome does not come back by a restart: settled, refused, expired, made room for, lost with its session,
-/// not supported.
+/// A message with an outcome does not come back after a restart: acknowledged, refused, expired, dropped to make room,
+/// lost with its session, not supported.
 #[test]
-fn pitfall_17_what_is_over_stays_over() {
+fn pitfall_17_messages_with_an_outcome_are_not_restored() {
     type Change = fn(&mut ClientConfig);
     type Scenario = fn(&mut Wire, &mut Vec<u8>);
     let keep: Change = |_| {};
@@ -478,7 +479,7 @@ fn pitfall_17_what_is_over_stays_over() {
     }
 }
 
-/// Nothing is left in this journal but a session.
+/// Checks that the journal restores an empty session.
 fn check_restored(name: &str, config: &ClientConfig, journal: &[u8]) {
     let mut wire = Wire::of(ClientSession::restore(config.clone(), journal, NOW).unwrap());
     assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (0, 0), "{name}");
@@ -489,10 +490,10 @@ fn check_restored(name: &str, config: &ClientConfig, journal: &[u8]) {
     assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 7))]), [delivered("new", QOS_2)], "{name}");
 }
 
-/// After a restart as after any other end of a connection: PUBRELs in the order of the PUBRECs, messages in the order in
-/// which they were sent, with their identifiers, and then what had waited.
+/// After a restart as after any other loss of the connection: PUBRELs in the order of the PUBRECs, messages in the
+/// order in which they were sent, with their identifiers, then queued messages.
 #[test]
-fn pitfall_17_replay_after_a_restart() {
+fn pitfall_17_retransmission_after_a_restart() {
     for version in BOTH {
         let config = ClientConfig { journal: true, ..lasting(version) };
         let mut wire = Wire::connected(config.clone());
@@ -527,10 +528,10 @@ fn pitfall_17_replay_after_a_restart() {
     }
 }
 
-/// The identifier that the server has chosen is part of the session; one that the caller has chosen since is not
-/// overruled by it.
+/// An Assigned Client Identifier is part of the session. It does not overrule a client identifier that the caller has
+/// configured since.
 #[test]
-fn pitfall_17_the_client_identifier_survives() {
+fn pitfall_17_the_client_identifier_survives_a_restart() {
     let config = |client_id: &str| ClientConfig { journal: true, client_id: client_id.into(), ..v5() };
     let assigned = Some(Utf8Str::new("chosen").unwrap());
     let properties = ConnAckProperties { assigned_client_identifier: assigned, ..Default::default() };
@@ -547,15 +548,15 @@ fn pitfall_17_the_client_identifier_survives() {
     store(&mut wire.client, &mut stored);
     let restored = ClientSession::restore(config("mine"), &stored, NOW).unwrap();
     assert_eq!(restored.config().client_id, "mine");
-    // The same by way of a snapshot.
+    // The same with a snapshot.
     let mut snapshot = wire.client.snapshot();
     let snapshot = snapshot.copy_to_bytes(snapshot.remaining());
     assert_eq!(ClientSession::restore(config("mine"), &snapshot, NOW).unwrap().config().client_id, "mine");
 }
 
-/// Bytes that are no journal are refused, wherever they stop being one, and never bring anything down.
+/// Bytes that are not a journal are refused at any position and never cause a panic.
 #[test]
-fn pitfall_17_a_damaged_journal() {
+fn pitfall_17_a_damaged_journal_is_refused() {
     let mut world = World::new(Version::V5, false);
     assert!(world.script(false).is_ok());
     let config = world.config.clone();
@@ -569,5 +570,8 @@ fn pitfall_17_a_damaged_journal() {
         }
     }
     let error = ClientSession::restore(config, b"B?", NOW).map(drop).unwrap_err();
-    assert_eq!((error.at, &error.to_string()[..]), (1, "no record of a journal for this version of MQTT at byte 1"));
+    assert_eq!(
+        (error.at, &error.to_string()[..]),
+        (1, "the journal has no valid record of this version of MQTT at byte 1")
+    );
 }

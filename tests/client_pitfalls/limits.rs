@@ -1,19 +1,21 @@
-//! Rows 11 to 15: sizes, aliases, manual acknowledgements, stray packets, limits.
+//! Rows 11 to 15: packet sizes, topic aliases, manual acknowledgements, unexpected acknowledgements, limits.
 
 use super::*;
+use mqtt_sansio::client::SubscribeError;
+use mqtt_sansio::{AckError, PublishError};
 
-/// What is too large for the server costs no identifier and is not tried again on each connection.
+/// A message that is too large for the server takes no packet identifier and is not retried on each connection.
 #[test]
-fn pitfall_11_oversize_packets() {
+fn pitfall_11_messages_too_large_for_the_server() {
     let too_large = AbandonReason::NotSupported(ReasonCode::PacketTooLarge);
     let mut wire = Wire::connected_by(v5(), connack_with(packet_size(30)));
     let long = "x".repeat(100);
     let refused = wire.client.publish(wire.now, &Message::new("t", &long).qos(QOS_1));
-    assert_eq!(refused, Err(CommandError::TooLarge { limit: 30 }));
+    assert_eq!(refused, Err(PublishError::TooLarge { limit: 30 }));
     wire.publish("x", QOS_1);
     wire.assert_sent(&[published("x", delivery(QOS_1, 1))]);
     wire.receive(&[PubAck::new(id(1)).into()]);
-    // While there is no connection nobody knows.
+    // Without a connection the limit is not known.
     wire.lose();
     let [first, second] = [QOS_1, QOS_0].map(|qos| wire.publish(&long, qos));
     let small = wire.publish("small", QOS_1);
@@ -26,11 +28,11 @@ fn pitfall_11_oversize_packets() {
     assert_eq!(wire.client.queued(), 0);
 }
 
-/// An incoming packet that is too large ends the connection as soon as its size is known.
+/// An incoming packet that is too large closes the connection as soon as its size is known.
 #[test]
-fn pitfall_11_inbound_by_the_fixed_header() {
+fn pitfall_11_incoming_packets_are_refused_by_their_fixed_header() {
     for version in BOTH {
-        let mut wire = Wire::connected(ClientConfig { maximum_packet_size: 1000, ..lasting(version) });
+        let mut wire = Wire::connected(ClientConfig { maximum_packet_size: NonZeroU32::new(1000), ..lasting(version) });
         // 3 + 997 bytes are 1000; 998 are too many.
         assert_eq!(wire.poll_with(&mut &b"\x30\xe5\x07"[..]), []);
         let events = wire.receive_bytes_and_close(b"\x30\xe6\x07");
@@ -43,9 +45,9 @@ fn pitfall_11_inbound_by_the_fixed_header() {
     }
 }
 
-/// What waits, and what is sent again, has its full topic; an alias belongs to a connection.
+/// A queued message and a retransmission have their full topic, because a topic alias belongs to a connection.
 #[test]
-fn pitfall_12_aliases_and_reconnects() {
+fn pitfall_12_aliases_do_not_outlive_a_connection() {
     let aliases = ConnAckProperties { topic_alias_maximum: Some(1), ..Default::default() };
     let mut wire = Wire::connected_by(ClientConfig { topic_aliases: 1, ..v5() }, connack_with(aliases));
     wire.publish("1", QOS_1);
@@ -57,7 +59,7 @@ fn pitfall_12_aliases_and_reconnects() {
     let (topic, none) = (TopicName::new("t").unwrap(), TopicName::default());
     wire.assert_sent(&[alias(topic, "1", delivery(QOS_1, 1)), alias(none, "2", delivery(QOS_2, 2))]);
     wire.lose();
-    // Waits without a connection.
+    // Queued without a connection.
     wire.publish("3", QOS_1);
     wire.connect(present());
     wire.assert_sent(&[
@@ -72,7 +74,7 @@ fn pitfall_12_aliases_and_reconnects() {
         alias(none, "2", again(QOS_2, 2)),
         alias(none, "3", again(QOS_1, 3)),
     ]);
-    // An alias that did not get out stands for nothing.
+    // An alias whose PUBLISH was not sent is not set.
     wire.publish("4", QOS_0);
     wire.lose();
     wire.connect(connack_with(aliases));
@@ -81,52 +83,52 @@ fn pitfall_12_aliases_and_reconnects() {
 }
 
 #[test]
-fn pitfall_13_manual_acks() {
+fn pitfall_13_manual_acknowledgements() {
     let mut wire = Wire::connected(manual(Version::V5));
     let packets = [(QOS_1, 1), (QOS_2, 2), (QOS_1, 3), (QOS_2, 4)];
     wire.receive(&packets.map(|(qos, number)| published("x", delivery(qos, number))));
     let ack_handles = wire.ack_handles.clone();
-    // QoS 0 needs none.
+    // QoS 0 needs no acknowledgement.
     wire.receive(&[published("0", delivery(QOS_0, 0))]);
     assert_eq!(wire.ack_handles.len(), 4);
     let (refused, fine) = (PubAckReasonCode::NotAuthorized, PubAckReasonCode::NoMatchingSubscribers);
     wire.client.ack(wire.now, ack_handles[3], refused).unwrap();
     wire.client.ack(wire.now, ack_handles[1], fine).unwrap();
     wire.assert_silent();
-    assert_eq!(wire.client.ack(wire.now, ack_handles[1], fine), Err(CommandError::AlreadyAcknowledged));
+    assert_eq!(wire.client.ack(wire.now, ack_handles[1], fine), Err(AckError::AlreadyAcknowledged));
     wire.client.ack(wire.now, ack_handles[0], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec { reason_code: fine, ..PubRec::new(id(2)) }.into()]);
     wire.client.ack(wire.now, ack_handles[2], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(3)).into(), PubRec { reason_code: refused, ..PubRec::new(id(4)) }.into()]);
     for &ack_handle in &ack_handles {
-        assert_eq!(wire.client.ack(wire.now, ack_handle, fine), Err(CommandError::AlreadyAcknowledged));
+        assert_eq!(wire.client.ack(wire.now, ack_handle, fine), Err(AckError::AlreadyAcknowledged));
     }
-    // On another connection: refused, and the message comes again.
+    // A handle of an earlier connection is refused, and the server sends the message again.
     wire.receive(&[published("late", delivery(QOS_1, 9))]);
     let late = wire.ack_handles[4];
     wire.lose();
-    assert_eq!(wire.client.ack(wire.now, late, fine), Err(CommandError::EarlierConnection));
+    assert_eq!(wire.client.ack(wire.now, late, fine), Err(AckError::EarlierConnection));
     wire.connect(present());
     assert_eq!(wire.receive(&[published("late", again(QOS_1, 9))]).len(), 1);
-    assert_eq!(wire.client.ack(wire.now, late, fine), Err(CommandError::EarlierConnection));
+    assert_eq!(wire.client.ack(wire.now, late, fine), Err(AckError::EarlierConnection));
     wire.assert_silent();
     wire.client.ack(wire.now, wire.ack_handles[5], PubAckReasonCode::Success).unwrap();
     wire.assert_sent(&[PubAck::new(id(9)).into()]);
-    // Before 5.0 there are no reasons.
+    // Before 5.0 PUBREC has no reason code.
     let mut wire = Wire::connected(manual(Version::V311));
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
     for ack_handle in wire.ack_handles.clone() {
         wire.client.ack(wire.now, ack_handle, refused).unwrap();
     }
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
-    // So the message counts as taken over.
+    // So ownership of the message is accepted.
     assert_eq!(wire.receive(&[published("2", again(QOS_2, 2))]), []);
     wire.receive(&[PubRel::new(id(2)).into()]);
     wire.assert_sent(&[PubRec::new(id(2)).into(), PubComp::new(id(2)).into()]);
 }
 
 #[test]
-fn pitfall_14_stray_acknowledgements() {
+fn pitfall_14_unexpected_acknowledgements() {
     for version in BOTH {
         let reason_code = match version {
             Version::V5 => PubRelReasonCode::PacketIdentifierNotFound,
@@ -152,21 +154,21 @@ fn pitfall_14_stray_acknowledgements() {
 
 #[test]
 fn pitfall_15_limits_by_count_and_by_bytes() {
-    // By count: what waits and what is in flight together.
+    // By number: queued and in-flight messages together.
     let mut wire = Wire::connected_by(ClientConfig { max_stored: 4, ..v5() }, connack_with(receive_maximum(2)));
     for payload in ["1", "2", "3", "4"] {
         wire.publish(payload, QOS_1);
     }
     assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (2, 2));
-    assert_eq!(wire.client.publish(wire.now, &Message::new("t", "5").qos(QOS_1)), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.publish(wire.now, &Message::new("t", "5").qos(QOS_1)), Err(PublishError::QueueFull));
     assert_eq!(
         wire.client.subscribe(wire.now, &[Subscription::new("t", QOS_0).unwrap()]),
-        Err(CommandError::QueueFull)
+        Err(SubscribeError::QueueFull)
     );
-    assert_eq!(wire.client.unsubscribe(wire.now, &[filter("t")]), Err(CommandError::QueueFull));
-    // What needs not be kept can go.
+    assert_eq!(wire.client.unsubscribe(wire.now, &[filter("t")]), Err(SubscribeError::QueueFull));
+    // A QoS 0 message on a connection is not stored, so it is sent.
     wire.publish("0", QOS_0);
-    // By bytes, with a payload that is copied and one that is not.
+    // By bytes, with a payload that is copied and one that is shared.
     for shared in [false, true] {
         let payload = Bytes::from(vec![b'x'; 4000]);
         let message = || match shared {
@@ -177,7 +179,7 @@ fn pitfall_15_limits_by_count_and_by_bytes() {
         wire.client.publish(wire.now, &message()).unwrap();
         wire.lose();
         wire.client.publish(wire.now, &message()).unwrap();
-        assert_eq!(wire.client.publish(wire.now, &message()), Err(CommandError::QueueFull));
+        assert_eq!(wire.client.publish(wire.now, &message()), Err(PublishError::QueueFull));
         wire.publish("small", QOS_1);
         wire.connect(connack());
     }
@@ -191,7 +193,7 @@ fn pitfall_15_every_drop_is_reported() {
     wire.take();
     wire.lose();
     let tokens: Vec<_> = (0..10).map(|_| wire.publish("x", QOS_1)).collect();
-    // What may have been sent is not dropped, and what is kept at last is the newest.
+    // A message that may have been sent is not dropped, and the newest one is stored at last.
     let dropped = tokens[..8].iter().map(|&token| abandoned(token, AbandonReason::Overflow));
     assert_eq!(wire.poll(), dropped.collect::<Vec<_>>());
     wire.connect(present());
@@ -199,18 +201,18 @@ fn pitfall_15_every_drop_is_reported() {
     assert_eq!(ids.len(), 3);
     let events = wire.receive(&[1, 2, 3].map(|place| PubAck::new(id(ids[place - 1])).into()));
     assert_eq!(events, [in_flight, tokens[8], tokens[9]].map(success));
-    // If there is nothing to be dropped it is refused, and nothing is dropped for it in vain.
+    // If dropping cannot make enough room, the message is refused and nothing is dropped.
     let mut wire = Wire::connected(config.clone());
     for _ in 0..3 {
         wire.publish("sent", QOS_1);
     }
-    assert_eq!(wire.client.publish(wire.now, &Message::new("t", "x").qos(QOS_1)), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.publish(wire.now, &Message::new("t", "x").qos(QOS_1)), Err(PublishError::QueueFull));
     let mut wire = Wire::new(ClientConfig { max_stored_bytes: 100, ..config });
     wire.publish("stays", QOS_1);
     let too_large = Message::new("t", vec![0; 200]).qos(QOS_1);
-    assert_eq!(wire.client.publish(wire.now, &too_large), Err(CommandError::QueueFull));
+    assert_eq!(wire.client.publish(wire.now, &too_large), Err(PublishError::QueueFull));
     assert_eq!((wire.poll(), wire.client.queued()), (vec![], 1));
-    // Requests are not dropped for messages.
+    // Requests are not dropped to make room for messages.
     let mut wire = Wire::new(ClientConfig { max_stored: 2, overflow: Overflow::DropOldest, ..v5() });
     let asked = wire.subscribe();
     let first = wire.publish("1", QOS_0);

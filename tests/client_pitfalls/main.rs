@@ -1,5 +1,5 @@
-//! What users of MQTT clients struggle with, and what this client does instead: numbered as in the collection that they
-//! were taken from. Then what a hostile server may send.
+//! Known pitfalls of MQTT clients and the behaviour of this client, numbered as in the collection that the pitfalls
+//! were taken from. Then input from hostile servers.
 
 #![cfg(feature = "alloc")]
 
@@ -8,16 +8,16 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, Bytes};
-use mqtt_sansio::client::{
-    AbandonReason, Action, Authentication, ClientConfig, ClientSession, Close, Outcome, Resumption,
-};
+use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession, Close, Resumption};
 use mqtt_sansio::codec::{
     self, AckProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Disconnect,
     DisconnectProperties, DisconnectReasonCode, Limits, List, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubComp,
     PubRec, PubRel, PubRelReasonCode, Publish, PublishProperties, ReasonCode, Sender, SubAck, SubAckReasonCode,
     Subscription, UnsubAck, UnsubAckReasonCode, UserProperty,
 };
-use mqtt_sansio::{CommandError, Instant, Message, Overflow, ProtocolError, QoS, Token, TopicName, Utf8Str, Version};
+use mqtt_sansio::{
+    AbandonReason, Instant, Message, Outcome, Overflow, ProtocolError, QoS, Token, TopicName, Utf8Str, Version,
+};
 
 #[path = "../common/client.rs"]
 mod client;
@@ -35,7 +35,7 @@ use self::client::{
     unsuback, v5, v311,
 };
 
-/// When clients begin that have no wire.
+/// The start time of clients without a wire.
 const NOW: Instant = Instant::from_micros(1_000_000);
 
 const BOTH: [Version; 2] = [Version::V311, Version::V5];
@@ -52,7 +52,7 @@ fn manual(version: Version) -> ClientConfig {
     ClientConfig { manual_acks: true, ..lasting(version) }
 }
 
-/// A message that expires after so many seconds.
+/// A message with this Message Expiry Interval in seconds.
 fn expiring(payload: &str, qos: QoS, seconds: u32) -> Message<'_> {
     let properties = PublishProperties { message_expiry_interval: Some(seconds), ..Default::default() };
     Message::new("t", payload).qos(qos).properties(properties)

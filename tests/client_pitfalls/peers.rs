@@ -1,17 +1,17 @@
-//! Rows 27, 33, 34, 37 and 38: slow links, and servers that answer otherwise than they should.
+//! Rows 27, 33, 34, 37 and 38: slow links, and servers that do not conform to the specification.
 
 use core::num::NonZeroU8;
 use std::collections::BTreeSet;
 
-use mqtt_sansio::client::Will;
 use mqtt_sansio::codec::PacketType;
+use mqtt_sansio::{UnknownToken, Will};
 
 use super::*;
 
-/// What the transport takes in a second.
+/// Bytes per second that the transport takes.
 const UPLINK: usize = 20_000;
 
-/// Lets seconds pass in which the transport takes bytes, until nothing is left; how many.
+/// Lets the transport take bytes until none is left. Returns how many seconds that took.
 fn drain_slowly(wire: &mut Wire) -> u64 {
     let mut seconds = 0;
     while wire.client.transmit().has_remaining() {
@@ -31,17 +31,17 @@ fn drain_slowly(wire: &mut Wire) -> u64 {
 
 #[test]
 fn pitfall_27_a_slow_uplink_is_not_dead() {
-    let config = ClientConfig { keep_alive: 10, ping_timeout: 15, ..v5() };
+    let config = ClientConfig { keep_alive: NonZeroU16::new(10), ping_timeout: NonZeroU16::new(15), ..v5() };
     let mut wire = Wire::connected(config.clone());
     wire.client.publish(wire.now, &Message::new("t", Bytes::from(vec![0; 1 << 20]))).unwrap();
     assert!(drain_slowly(&mut wire) > 50);
-    // PINGREQ has been the last to leave, and from here on its answer is waited for.
+    // PINGREQ was the last packet to leave. The timeout for its answer starts here.
     wire.later(14_999);
     assert_eq!(wire.poll(), []);
     wire.later(1);
-    assert_eq!(wire.poll(), [Event::Close(Why::PingTimeout)]);
+    assert_eq!(wire.poll(), [Event::Close(Why::KeepAliveTimeout)]);
 
-    // A link that takes nothing is dead all the same, whenever it stops.
+    // A link that takes nothing is dead, whenever it stops.
     for taken in [0, 1, UPLINK] {
         let mut wire = Wire::connected(config.clone());
         wire.client.publish(wire.now, &Message::new("t", Bytes::from(vec![0; 1 << 20]))).unwrap();
@@ -51,19 +51,24 @@ fn pitfall_27_a_slow_uplink_is_not_dead() {
         wire.client.transmit().advance(taken);
         assert_eq!(wire.poll(), []);
         wire.later(if taken == 0 { 5000 } else { 15_000 });
-        assert_eq!(wire.poll(), [Event::Close(Why::PingTimeout)], "{taken}");
+        assert_eq!(wire.poll(), [Event::Close(Why::KeepAliveTimeout)], "{taken}");
     }
-    // What leaves behind the question shows nothing: see `a_link_that_only_takes`.
+    // Bytes that leave after PINGREQ show nothing: see `a_server_that_reads_and_never_answers_is_dead`.
 }
 
 #[test]
-fn pitfall_27_a_large_connect_has_its_time() {
+fn pitfall_27_the_connect_timeout_starts_when_connect_has_left() {
     for version in BOTH {
         let payload = vec![0; 60_000];
         let will = Will { topic: "w".into(), payload: payload.clone(), ..Will::default() };
         let authentication =
             (version == Version::V5).then(|| Authentication { method: "M".into(), data: Some(vec![0; 60_000]) }.into());
-        let config = ClientConfig { connect_timeout: 2, will: Some(will.into()), authentication, ..lasting(version) };
+        let config = ClientConfig {
+            connect_timeout: NonZeroU16::new(2),
+            will: Some(will.into()),
+            authentication,
+            ..lasting(version)
+        };
         let mut wire = Wire::new(config);
         wire.client.open(wire.now).unwrap();
         assert!(drain_slowly(&mut wire) >= 4);
@@ -71,7 +76,7 @@ fn pitfall_27_a_large_connect_has_its_time() {
         if version == Version::V5 {
             let step = auth(AuthReasonCode::ContinueAuthentication, "M", b"");
             assert_eq!(wire.receive(&[step.into()]), [Event::Auth(AuthReasonCode::ContinueAuthentication)]);
-            // The client takes its own time for an answer.
+            // The timeout for CONNACK starts once CONNECT has left.
             wire.later(60_000);
             assert_eq!(wire.poll(), []);
             wire.later(60_000);
@@ -82,7 +87,7 @@ fn pitfall_27_a_large_connect_has_its_time() {
         assert_eq!(wire.poll(), []);
         wire.later(1);
         assert_eq!(wire.poll(), [Event::Close(Why::ConnectTimeout)]);
-        // Where nothing leaves it ends as well.
+        // A CONNECT that does not leave times out as well.
         wire.lose();
         wire.client.open(wire.now).unwrap();
         wire.later(2000);
@@ -90,9 +95,9 @@ fn pitfall_27_a_large_connect_has_its_time() {
     }
 }
 
-/// A server that closes whenever it sees a certain request.
+/// A server that closes the connection whenever it receives a certain request.
 #[test]
-fn pitfall_33_a_request_that_ends_every_connection() {
+fn pitfall_33_a_request_that_closes_every_connection_is_abandoned() {
     for version in BOTH {
         for withdraws in [false, true] {
             let max_request_tries = if withdraws { None } else { NonZeroU8::new(3) };
@@ -115,12 +120,12 @@ fn pitfall_33_a_request_that_ends_every_connection() {
                 assert_eq!(wire.lose(), [abandoned(harmful, AbandonReason::Unanswered { tries: 3 })]);
             }
             assert_eq!((wire.client.tries(harmful), wire.client.tries(other)), (None, Some(3)));
-            assert_eq!(wire.client.withdraw(wire.now, harmful), Err(CommandError::UnknownToken), "it has its outcome");
+            assert_eq!(wire.client.withdraw(wire.now, harmful), Err(UnknownToken), "it has its outcome");
             wire.connect(present());
-            // Messages are not given up.
+            // Messages are not abandoned.
             wire.assert_sent(&[published("x", again(QOS_1, 2))]);
         }
-        // A connection on which it has not left does not count.
+        // A connection on which the request was not sent does not count.
         let config = ClientConfig { max_request_tries: NonZeroU8::new(1), ..lasting(version) };
         let mut wire = Wire::connected(config);
         let token = wire.subscribe();
@@ -134,7 +139,7 @@ fn pitfall_33_a_request_that_ends_every_connection() {
 }
 
 #[test]
-fn pitfall_33_what_waits_can_be_withdrawn() {
+fn pitfall_33_queued_operations_can_be_withdrawn() {
     for version in BOTH {
         let mut wire = Wire::new(lasting(version));
         let tokens = [QOS_0, QOS_1, QOS_2].map(|qos| [wire.publish("a", qos), wire.publish("b", qos)]);
@@ -150,15 +155,15 @@ fn pitfall_33_what_waits_can_be_withdrawn() {
         let sent: Vec<_> = decode(&sent, version).iter().map(Packet::packet_type).collect();
         use PacketType::{Publish, Unsubscribe};
         assert_eq!(sent, [Publish, Publish, Publish, Unsubscribe]);
-        // What is in the output is on its way.
+        // A packet in the output buffer cannot be withdrawn.
         let now = wire.publish("now", QOS_0);
-        assert_eq!(wire.client.withdraw(wire.now, now), Err(CommandError::UnknownToken));
+        assert_eq!(wire.client.withdraw(wire.now, now), Err(UnknownToken));
     }
 }
 
-/// A message that was sent keeps its identifier, and its place in the server's window, until the server has settled it.
+/// A message that was sent keeps its packet identifier and its quota until the server has completed the delivery.
 #[test]
-fn pitfall_33_what_was_sent_keeps_its_identifier() {
+fn pitfall_33_a_sent_message_keeps_its_identifier() {
     for version in BOTH {
         for qos in [QOS_1, QOS_2] {
             let mut wire = Wire::connected(ClientConfig { journal: true, ..lasting(version) });
@@ -179,12 +184,12 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
             assert_eq!(wire.poll(), [abandoned(token, AbandonReason::Withdrawn)]);
             assert_eq!((wire.client.in_flight(), wire.client.operations_in_flight()), (1, 0));
             let crashed = store(&mut wire);
-            // Settled on this connection: nothing is left.
+            // The delivery completes on this connection: nothing is left.
             let mut settled = Wire::of(wire.client.clone());
             assert_eq!(settled.receive(settle), [], "it has its outcome");
             assert_eq!(settled.client.in_flight(), 0);
-            // Not settled: it is not sent again, neither by the next connection nor after a crash, and its identifier is not
-            // given away.
+            // The delivery does not complete: the message is not sent again, neither on the next connection nor after a
+            // crash, and its identifier is not reused.
             wire.lose();
             let restored =
                 ClientSession::restore(ClientConfig { journal: true, ..lasting(version) }, &crashed, NOW).unwrap();
@@ -200,7 +205,7 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
                 assert!(!sent_ids(&mut wire).contains(&1));
             }
         }
-        // After PUBREC it is released in any case.
+        // After PUBREC the message is released in any case.
         let mut wire = Wire::connected(lasting(version));
         let token = wire.publish("x", QOS_2);
         wire.receive(&[PubRec::new(id(1)).into()]);
@@ -221,9 +226,9 @@ fn pitfall_33_what_was_sent_keeps_its_identifier() {
     }
 }
 
-/// A server without QoS 2 answers with PUBACK, on every connection.
+/// A server without QoS 2 answers with PUBACK on every connection.
 #[test]
-fn pitfall_37_a_server_without_qos_2() {
+fn pitfall_37_a_server_that_answers_qos_2_with_puback() {
     for version in BOTH {
         let mut wire = Wire::connected(lasting(version));
         let token = wire.publish("x", QOS_2);
@@ -235,7 +240,7 @@ fn pitfall_37_a_server_without_qos_2() {
         wire.take();
         wire.resume();
         wire.assert_silent();
-        // Who wants exactly once or nothing is reported that it cannot be had, once.
+        // An application that wants exactly once or nothing gets one outcome that says so.
         let mut wire = Wire::connected(ClientConfig { puback_ends_qos_2: false, ..lasting(version) });
         let token = wire.publish("x", QOS_2);
         wire.take();
@@ -253,9 +258,9 @@ fn pitfall_37_a_server_without_qos_2() {
     }
 }
 
-/// Whatever wrong answer a server gives to something, it gives it once.
+/// A wrong answer of the server has its effect once.
 #[test]
-fn pitfall_37_no_wrong_answer_wedges_a_session() {
+fn pitfall_37_no_wrong_answer_blocks_a_session() {
     let answers: [Packet<'_>; 5] = [
         PubAck::new(id(1)).into(),
         PubRec::new(id(1)).into(),
@@ -292,10 +297,10 @@ fn pitfall_37_no_wrong_answer_wedges_a_session() {
     }
 }
 
-/// CONNACK alone is no success: a server that accepts and closes is left in peace.
+/// CONNACK alone does not reset the back-off: a server that accepts and closes is not flooded with connections.
 #[test]
-fn pitfall_34_back_off_is_reset_by_a_connection_that_lasts() {
-    let mut wire = Wire::new(ClientConfig { backoff: (1, 60), ..v5() });
+fn pitfall_34_only_a_lasting_connection_resets_the_back_off() {
+    let mut wire = Wire::new(ClientConfig { min_backoff: 1, max_backoff: 60, ..v5() });
     let mut last = Duration::ZERO;
     for _ in 0..5 {
         wire.connect(connack());
@@ -314,7 +319,7 @@ fn pitfall_34_back_off_is_reset_by_a_connection_that_lasts() {
 }
 
 #[test]
-fn pitfall_38_clients_come_back_at_different_times() {
+fn pitfall_38_clients_reconnect_at_different_times() {
     let pauses: BTreeSet<_> = (0..1000)
         .map(|number| {
             let mut client = ClientSession::new(ClientConfig { client_id: format!("client-{number}"), ..v5() });
@@ -324,7 +329,7 @@ fn pitfall_38_clients_come_back_at_different_times() {
         .collect();
     assert!(pauses.len() > 400, "{} of 501 milliseconds", pauses.len());
     assert!(pauses.iter().all(|pause| (500..=1000).contains(pause)));
-    // With the same identifier they differ by the seed alone.
+    // Clients with the same client identifier differ by the seed alone.
     let pause = |seed| {
         let mut client = ClientSession::new(ClientConfig { seed, ..v5() });
         client.closed(Instant::EPOCH);

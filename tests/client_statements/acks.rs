@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// An acknowledgement by hand under every Maximum Packet Size about its own: properties are left out, the packet is
-/// not. `bare`, and then with the reason string, are the sizes it has.
+/// A manual acknowledgement under every Maximum Packet Size around its own size: properties are left out, the packet is
+/// not. Its sizes are `bare` bytes without properties, and more with them.
 fn acks_fit(qos: QoS, packet: impl for<'a> Fn(PubAckReasonCode, AckProperties<'a>) -> Packet<'a>) {
     let pairs = [UserProperty::new("key", "value").unwrap()];
     let reason_string = Some(Utf8Str::new("because").unwrap());
@@ -16,7 +16,7 @@ fn acks_fit(qos: QoS, packet: impl for<'a> Fn(PubAckReasonCode, AckProperties<'a
         let mut wire = Wire::connected_by(manual(), connack_with(packet_size(limit)));
         wire.receive(&[published("x", delivery(qos, 7))]);
         wire.client.ack_with(wire.now, wire.ack_handles[0], code, &full).unwrap();
-        // No property is sent that makes it too large; one that fits need not be left out for another's sake.
+        // No property is sent that makes the packet too large. A property that fits may be left out.
         let allowed: Vec<_> = [full, reason_only, user_only, AckProperties::default()]
             .into_iter()
             .filter(|&properties| size(properties) <= limit)
@@ -39,8 +39,8 @@ fn mqtt_3_5_2_2_and_mqtt_3_5_2_3_pubrec_leaves_out_what_is_too_large() {
     acks_fit(QOS_2, |reason_code, properties| PubRec { id: id(7), reason_code, properties }.into());
 }
 
-/// They never carry a reason string or user properties at all: not when all is well, not when an identifier is unknown,
-/// not when they are sent again.
+/// PUBREL and PUBCOMP never have a Reason String or User Properties: not on success, not for an unknown identifier, not
+/// when sent again.
 #[test]
 fn mqtt_3_6_2_2_mqtt_3_6_2_3_mqtt_3_7_2_2_and_mqtt_3_7_2_3_pubrel_and_pubcomp_are_bare() {
     for limit in [5, 8, 1000] {

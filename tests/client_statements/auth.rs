@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// They carry a method and data, and never a reason string or user properties.
+/// AUTH packets of the client have a method and data, and never a Reason String or User Properties.
 #[test]
 fn mqtt_3_15_2_2_and_mqtt_3_15_2_3_auth_is_bare() {
     let mut wire = Wire::new(authenticating());

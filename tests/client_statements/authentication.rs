@@ -1,6 +1,8 @@
 //! Section 4.12: enhanced authentication.
 
 use super::*;
+use mqtt_sansio::AuthenticateError;
+use mqtt_sansio::client::ReconfigureError;
 
 #[test]
 fn mqtt_4_12_0_3_the_answer_has_continue_authentication() {
@@ -24,12 +26,12 @@ fn mqtt_4_12_0_5_the_method_stays_the_same() {
     let changed = [protocol_error(ProtocolError::AuthenticationMethodChanged)];
     let other = Some(Utf8Str::new("other").unwrap());
     let by_another = connack_with(ConnAckProperties { authentication_method: other, ..Default::default() });
-    // In CONNACK: another one, none, and one where there was none.
+    // CONNACK with another method, without a method, and with a method where CONNECT had none.
     for (config, connack) in [(authenticating(), by_another), (authenticating(), connack()), (v5(), by_another)] {
         let mut wire = Wire::new(config);
         assert_eq!(wire.connect(connack), changed);
     }
-    // In AUTH, before and after CONNACK.
+    // AUTH with another method, before and after CONNACK.
     let step = auth(AuthReasonCode::ContinueAuthentication, "other", b"");
     let mut wire = Wire::new(authenticating());
     wire.open();
@@ -42,12 +44,12 @@ fn mqtt_4_12_0_5_the_method_stays_the_same() {
 #[test]
 fn mqtt_4_12_0_7_without_a_method_no_auth() {
     let mut wire = Wire::new(v5());
-    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(AuthenticateError::NoAuthentication));
     wire.open();
-    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(AuthenticateError::NoAuthentication));
     wire.receive(&[connack().into()]);
-    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(CommandError::NoAuthentication));
-    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.client.authenticate(wire.now, b"x"), Err(AuthenticateError::NoAuthentication));
+    assert_eq!(wire.client.reauthenticate(wire.now, b"x"), Err(AuthenticateError::NoAuthentication));
     wire.assert_silent();
 }
 
@@ -62,13 +64,13 @@ fn mqtt_4_12_1_1_re_authentication_by_the_original_method() {
     }
 }
 
-/// A method that the configuration names from now on is for another connection, and cannot get into this one.
+/// A method configured during a connection is used by the next connection, and not by this one.
 #[test]
 fn mqtt_4_12_1_1_a_change_of_the_configuration_is_for_the_next_connection() {
     let authentication = Some(Authentication { method: "N".into(), data: None }.into());
     let other = ClientConfig { authentication, ..v5() };
     let mut wire = Wire::connected_by(authenticating(), authenticated());
-    assert_eq!(wire.client.reconfigure(other.clone()), Err(CommandError::AlreadyConnected));
+    assert_eq!(wire.client.reconfigure(other.clone()), Err(ReconfigureError::AlreadyConnected));
     wire.client.reauthenticate(wire.now, b"x").unwrap();
     wire.assert_sent(&[auth(AuthReasonCode::ReAuthenticate, "M", b"x").into()]);
     wire.lose();
@@ -79,14 +81,14 @@ fn mqtt_4_12_1_1_a_change_of_the_configuration_is_for_the_next_connection() {
 
 #[test]
 fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
-    // The server does not accept it.
+    // The server refuses the re-authentication.
     let mut wire = Wire::connected_by(authenticating(), authenticated());
     wire.client.reauthenticate(wire.now, b"x").unwrap();
     let reason_code = DisconnectReasonCode::NotAuthorized;
     let events = wire.receive(&[Disconnect { reason_code, ..Disconnect::default() }.into()]);
     assert_eq!(events, [Event::Close(Why::Disconnected(reason_code))]);
     assert!(!wire.client.is_connected());
-    // This end does not accept what the server has proved.
+    // The client refuses the server's proof.
     let mut wire = Wire::connected_by(authenticating(), authenticated());
     wire.client.reauthenticate(wire.now, b"x").unwrap();
     wire.take();

@@ -1,9 +1,11 @@
 //! Section 3.2: CONNACK.
 
 use super::*;
+use mqtt_sansio::client::SubscribeError;
+use mqtt_sansio::{AuthenticateError, PublishError};
 
 #[test]
-fn mqtt_3_2_2_4_a_session_that_is_not_known_closes() {
+fn mqtt_3_2_2_4_session_present_without_a_local_session_closes() {
     for config in [v5(), ClientConfig { version: Version::V311, ..v5() }] {
         let mut wire = Wire::new(config);
         let connect = wire.open();
@@ -27,7 +29,7 @@ fn mqtt_3_2_2_5_without_a_session_the_state_is_discarded() {
     assert_eq!(events, [first, second, third].map(|token| abandoned(token, AbandonReason::Session)));
     wire.assert_silent();
     assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (0, 0));
-    // Neither is anything known of what had been received.
+    // The identifiers of received messages are discarded as well.
     assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 9))]), [delivered("new", QOS_2)]);
 }
 
@@ -37,24 +39,24 @@ fn mqtt_3_2_2_11_no_qos_above_the_maximum() {
         let limit = ConnAckProperties { maximum_qos: Some(maximum), ..Default::default() };
         let allowed = |qos: QoS| qos <= QoS::from(maximum);
         let mut wire = Wire::new(v5());
-        // Before it is known: what is too high is given up when it is.
+        // Before the maximum is known: messages above it are abandoned once it is known.
         let waiting = [QOS_0, QOS_1, QOS_2].map(|qos| (qos, wire.publish("waiting", qos)));
         let events = wire.connect(connack_with(limit));
         for (qos, token) in waiting {
             let refused = events.contains(&abandoned(token, AbandonReason::NotSupported(ReasonCode::QoSNotSupported)));
             assert_eq!(refused, !allowed(qos), "{qos}");
         }
-        // As soon as it is known: refused.
+        // Once the maximum is known: messages above it are refused.
         for qos in [QOS_0, QOS_1, QOS_2] {
             let result = wire.client.publish(wire.now, &Message::new("t", "x").qos(qos));
-            let expected = CommandError::QoSNotSupported { maximum };
+            let expected = PublishError::QoSNotSupported { maximum };
             assert_eq!(result.err(), (!allowed(qos)).then_some(expected), "{qos}");
         }
         let sent = wire.take();
         for packet in decode(&sent, Version::V5) {
             assert!(matches!(packet, Packet::Publish(publish) if allowed(publish.delivery.qos())), "{packet:?}");
         }
-        // And what an earlier server took is not sent again to one that does not.
+        // A message accepted by an earlier server is not sent again to a server that does not support its QoS.
         let mut wire = Wire::connected(v5());
         let token = wire.publish("in flight", QOS_2);
         wire.take();
@@ -73,10 +75,10 @@ fn mqtt_3_2_2_14_no_retain_where_it_is_not_available() {
     let waiting = wire.client.publish(wire.now, &retained).unwrap();
     let events = wire.connect(connack_with(limit));
     assert_eq!(events[1..], [abandoned(waiting, AbandonReason::NotSupported(ReasonCode::RetainNotSupported))]);
-    assert_eq!(wire.client.publish(wire.now, &retained), Err(CommandError::RetainNotSupported));
+    assert_eq!(wire.client.publish(wire.now, &retained), Err(PublishError::RetainNotSupported));
     assert_eq!(
         wire.client.publish(wire.now, &Message::new("t", "r").retain(true)),
-        Err(CommandError::RetainNotSupported)
+        Err(PublishError::RetainNotSupported)
     );
     wire.assert_silent();
 
@@ -98,7 +100,7 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     let long_subscription = Subscription::with_filter(long_filter, QOS_0);
     let long_pair = [UserProperty::new("k", &long).unwrap()];
     let mut wire = Wire::new(ClientConfig { manual_acks: true, topic_aliases: 8, ..authenticating() });
-    // Asked for before it is known.
+    // Commands given before the limit is known.
     let waiting = [
         wire.publish(&long, QOS_0),
         wire.publish(&long, QOS_1),
@@ -114,18 +116,21 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     events.sort_by_key(|event| format!("{event:?}"));
     assert_eq!(events, waiting.map(|token| abandoned(token, too_large)));
     assert_eq!(wire.client.operations_in_flight(), 0);
-    // Asked for when it is.
-    let refused = Err(CommandError::TooLarge { limit: LIMIT });
+    // Commands given once it is known.
+    let refused = Err(PublishError::TooLarge { limit: LIMIT });
     for qos in [QOS_0, QOS_1, QOS_2] {
         assert_eq!(wire.client.publish(wire.now, &Message::new("t", &long).qos(qos)), refused);
         assert_eq!(wire.client.publish(wire.now, &Message::new(&long, "t").qos(qos)), refused);
     }
-    assert_eq!(wire.client.subscribe(wire.now, &[long_subscription]), refused);
-    assert_eq!(wire.client.unsubscribe(wire.now, &[long_filter]), refused);
-    assert_eq!(wire.client.reauthenticate(wire.now, long.as_bytes()), Err(CommandError::TooLarge { limit: LIMIT }));
+    assert_eq!(wire.client.subscribe(wire.now, &[long_subscription]), Err(SubscribeError::TooLarge { limit: LIMIT }));
+    assert_eq!(wire.client.unsubscribe(wire.now, &[long_filter]), Err(SubscribeError::TooLarge { limit: LIMIT }));
+    assert_eq!(
+        wire.client.reauthenticate(wire.now, long.as_bytes()),
+        Err(AuthenticateError::TooLarge { limit: LIMIT })
+    );
     wire.assert_silent();
     assert_eq!((wire.client.operations_in_flight(), wire.client.queued()), (0, 0));
-    // Every size about the limit, with an alias that makes it larger and one that makes it smaller.
+    // Every size around the limit, with a topic alias that makes the packet larger and one that makes it smaller.
     for size in 20..45 {
         for topic in ["a topic", "another", "a topic"] {
             let taken = wire.client.publish(wire.now, &Message::new(topic, &long[..size])).is_ok();
@@ -134,7 +139,7 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
         }
     }
     wire.poll();
-    // What is sent without being asked for.
+    // Packets the client sends by itself.
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
     let properties = AckProperties { user_properties: List::from(&long_pair), ..Default::default() };
     for ack_handle in wire.ack_handles.clone() {
@@ -146,7 +151,7 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size() {
     wire.assert_sent(&[Disconnect::default().into()]);
 }
 
-/// What was sent to a server that takes more is not sent again to one that takes less.
+/// A message sent to a server with a larger limit is not sent again to one with a smaller limit.
 #[test]
 fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size_is_sent_again() {
     let mut wire = Wire::connected(v5());
@@ -162,15 +167,15 @@ fn mqtt_3_2_2_15_nothing_above_the_maximum_packet_size_is_sent_again() {
     assert_eq!(wire.receive(&[PubAck::new(id(3)).into()]), [success(short)]);
 }
 
-/// A limit that no packet but PINGREQ and the shortest DISCONNECT keep: not even the end is reported by a larger one.
+/// A limit so small that only PINGREQ and the shortest DISCONNECT fit: even the last packet obeys it.
 #[test]
-fn mqtt_3_2_2_15_not_even_by_the_last_packet() {
+fn mqtt_3_2_2_15_disconnect_obeys_the_maximum_packet_size() {
     for limit in 1..=8 {
         let mut wire = Wire::new(v5());
         wire.open();
         wire.receive(&[connack_with(packet_size(limit)).into()]);
         if wire.client.is_connected() {
-            wire.receive(&[connack().into()]); // a second one
+            wire.receive(&[connack().into()]); // a second CONNACK
         }
         let sent = wire.take();
         assert!(sent.len() <= limit as usize, "{limit}: {sent:x?}");
@@ -195,7 +200,7 @@ fn mqtt_3_2_2_17_and_mqtt_3_3_2_9_aliases_stay_within_the_maximum() {
             };
             assert!(alias.get() <= ours.min(theirs), "{alias}");
             used += 1;
-            // The topic arrives whichever way.
+            // The server can tell the topic with and without an alias.
             let entry = &mut topics[usize::from(alias.get())];
             if !sent.topic.is_empty() {
                 *entry = Some(sent.topic.as_str().into());
@@ -208,7 +213,7 @@ fn mqtt_3_2_2_17_and_mqtt_3_3_2_9_aliases_stay_within_the_maximum() {
 }
 
 #[test]
-fn mqtt_3_2_2_18_no_aliases_unless_the_server_takes_them() {
+fn mqtt_3_2_2_18_no_aliases_unless_the_server_announces_them() {
     let mut wire = Wire::connected(ClientConfig { topic_aliases: 10, ..v5() });
     for qos in [QOS_0, QOS_1, QOS_2, QOS_0] {
         wire.publish("x", qos);

@@ -1,6 +1,7 @@
 //! Section 3.1: CONNECT.
 
 use super::*;
+use mqtt_sansio::SessionExpiry;
 
 #[test]
 fn mqtt_3_1_0_1_the_first_packet_is_connect() {
@@ -21,25 +22,25 @@ fn mqtt_3_1_0_1_the_first_packet_is_connect() {
 
 #[test]
 fn mqtt_3_1_2_4_clean_start_begins_anew() {
-    let mut wire = Wire::new(ClientConfig { session_expiry_interval: 0, ..v5() });
+    let mut wire = Wire::new(ClientConfig { session_expiry_interval: SessionExpiry::WITH_CONNECTION, ..v5() });
     let connect = wire.open();
     assert!(connect_of(&connect, Version::V5).clean_start);
     wire.receive(&[connack().into()]);
     let token = wire.publish("old", QOS_1);
     wire.receive(&[published("half", delivery(QOS_2, 1))]);
     wire.take();
-    // The session ends with its connection, and nothing of it is left on this side either.
+    // The session ends with its connection, and the client discards its state.
     assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session)]);
     assert_eq!(wire.client.operations_in_flight(), 0);
     let connect = wire.open();
     assert!(connect_of(&connect, Version::V5).clean_start);
     assert_eq!(wire.receive(&[connack().into()]), [Event::Connected(Resumption::New)]);
     wire.assert_silent();
-    // The same identifier is a new message in a new session.
+    // The same identifier means a new message in a new session.
     assert_eq!(wire.receive(&[published("new", delivery(QOS_2, 1))]), [delivered("new", QOS_2)]);
 }
 
-/// Drives a client by its deadlines alone, and returns after how many milliseconds each PINGREQ was sent.
+/// Polls a client at its deadlines only. Returns the times of its PINGREQs in milliseconds.
 pub(crate) fn pings(wire: &mut Wire, until: u64) -> Vec<u64> {
     let (start, mut pings) = (wire.now, Vec::new());
     while let Some(deadline) = wire.client.deadline()
@@ -57,7 +58,7 @@ pub(crate) fn pings(wire: &mut Wire, until: u64) -> Vec<u64> {
 #[test]
 fn mqtt_3_1_2_20_an_idle_client_sends_pingreq() {
     for keep_alive in [1, 2, 10, 60, 65_535] {
-        let mut wire = Wire::connected(ClientConfig { keep_alive, ..v5() });
+        let mut wire = Wire::connected(ClientConfig { keep_alive: NonZeroU16::new(keep_alive), ..v5() });
         let (interval, mut before) = (u64::from(keep_alive) * 1000, 0);
         let pings = pings(&mut wire, interval * 10);
         assert!((10..=13).contains(&pings.len()), "{pings:?}");
@@ -66,8 +67,8 @@ fn mqtt_3_1_2_20_an_idle_client_sends_pingreq() {
             before = at;
         }
     }
-    // Without a Keep Alive there is none, and nothing to wait for.
-    let mut wire = Wire::connected(ClientConfig { keep_alive: 0, ..v5() });
+    // Without a Keep Alive there is no PINGREQ and no deadline.
+    let mut wire = Wire::connected(ClientConfig { keep_alive: None, ..v5() });
     assert_eq!(wire.client.deadline(), None);
     wire.later(1_000_000_000);
     assert_eq!(wire.poll(), []);
@@ -78,18 +79,18 @@ fn mqtt_3_1_2_20_an_idle_client_sends_pingreq() {
 fn mqtt_3_1_2_21_and_mqtt_3_2_2_21_server_keep_alive_wins() {
     let server = |seconds| connack_with(ConnAckProperties { server_keep_alive: Some(seconds), ..Default::default() });
     for (ours, theirs) in [(60, 5), (5, 60), (0, 5)] {
-        let mut wire = Wire::connected_by(ClientConfig { keep_alive: ours, ..v5() }, server(theirs));
+        let mut wire = Wire::connected_by(ClientConfig { keep_alive: NonZeroU16::new(ours), ..v5() }, server(theirs));
         let first = pings(&mut wire, 120_000)[0];
         let latest = u64::from(theirs) * 1000;
         assert!(first <= latest && first >= latest / 2, "{ours}, {theirs}: {first}");
     }
-    let wire = Wire::connected_by(ClientConfig { keep_alive: 5, ..v5() }, server(0));
+    let wire = Wire::connected_by(ClientConfig { keep_alive: NonZeroU16::new(5), ..v5() }, server(0));
     assert_eq!(wire.client.deadline(), None);
 }
 
 #[test]
 fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
-    let mut wire = Wire::connected(ClientConfig { session_expiry_interval: 1, ..v5() });
+    let mut wire = Wire::connected(ClientConfig { session_expiry_interval: SessionExpiry::after(1), ..v5() });
     let token = wire.publish("kept", QOS_1);
     wire.receive(&[published("half", delivery(QOS_2, 9))]);
     wire.take();
@@ -101,7 +102,7 @@ fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
     wire.assert_sent(&[published("kept", again(QOS_1, 1))]);
     assert_eq!(wire.receive(&[published("half", again(QOS_2, 9))]), []);
     assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
-    // What counts is what the server has granted.
+    // The Session Expiry Interval granted by the server holds.
     let none = ConnAckProperties { session_expiry_interval: Some(0), ..Default::default() };
     let mut wire = Wire::connected_by(v5(), connack_with(none));
     let token = wire.publish("not kept", QOS_1);
@@ -133,7 +134,7 @@ fn mqtt_3_1_2_30_only_auth_or_disconnect_before_connack() {
 
 #[test]
 fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
-    // The one that the server has chosen is the one to come back with.
+    // A client reconnects with the Assigned Client Identifier.
     let mut wire = Wire::new(ClientConfig { client_id: String::new(), ..v5() });
     let connect = wire.open();
     assert_eq!(connect_of(&connect, Version::V5).client_identifier, "");
@@ -146,7 +147,7 @@ fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
     assert_eq!(wire.client.config().client_id, "chosen");
 }
 
-/// State that is held under one identifier has nothing to do with a session of another one.
+/// The state of a session does not apply to a session of another client identifier.
 #[test]
 fn mqtt_3_1_3_2_another_client_identifier_is_another_session() {
     let mut wire = Wire::connected(v5());
@@ -158,8 +159,8 @@ fn mqtt_3_1_3_2_another_client_identifier_is_another_session() {
     let connect = wire.open();
     let clean_start = connect_of(&connect, Version::V5).clean_start;
     let events = wire.receive(&[if clean_start { connack() } else { present() }.into()]);
-    // Be it that the client asks for a new session, be it that it refuses a session it knows nothing of: a message that
-    // may have been delivered in one session is not sent again in another, under an identifier that means nothing there.
+    // A client may ask for a new session, or discard the one that it knows nothing of. In both cases a message that may
+    // have been delivered in one session is not sent again in another, where its identifier means nothing.
     let sent = wire.take();
     let packets = decode(&sent, Version::V5);
     let repeated = packets.iter().any(|packet| matches!(packet, Packet::Publish(publish) if publish.delivery.dup()));

@@ -9,7 +9,7 @@ fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     wire.connect(connack());
     wire.publish("now", QOS_0);
     wire.assert_sent(&[published("waits", delivery(QOS_0, 0)), published("now", delivery(QOS_0, 0))]);
-    // One that did not get through is lost, and never sent again.
+    // A message of QoS 0 that was not written is lost and never sent again.
     let token = wire.publish("lost", QOS_0);
     let events = wire.lose();
     assert!(events.contains(&abandoned(token, AbandonReason::Connection)), "{events:?}");
@@ -24,7 +24,7 @@ fn mqtt_4_3_2_1_and_mqtt_4_3_2_2_qos_1_begins_with_an_unused_identifier_and_with
     wire.connect(connack());
     wire.publish("b", QOS_1);
     wire.assert_sent(&[published("a", delivery(QOS_1, 1)), published("b", delivery(QOS_1, 2))]);
-    // `a` is open, `b` is not any more; with a third one there is no doubt.
+    // `a` is in flight and `b` is not any more, so the third message shows which identifiers are unused.
     wire.receive(&[PubAck::new(id(2)).into()]);
     wire.publish("c", QOS_1);
     wire.publish("d", QOS_1);
@@ -33,7 +33,7 @@ fn mqtt_4_3_2_1_and_mqtt_4_3_2_2_qos_1_begins_with_an_unused_identifier_and_with
 }
 
 #[test]
-fn mqtt_4_3_2_3_qos_1_is_open_until_puback() {
+fn mqtt_4_3_2_3_qos_1_is_unacknowledged_until_puback() {
     let mut wire = Wire::connected(v5());
     let token = wire.publish("x", QOS_1);
     wire.take();
@@ -50,7 +50,7 @@ fn mqtt_4_3_2_3_qos_1_is_open_until_puback() {
 }
 
 #[test]
-fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_it_was_taken_over() {
+fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_ownership_is_accepted() {
     let mut wire = Wire::connected(manual());
     assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 77))]), [delivered("x", QOS_1)]);
     wire.later(10_000);
@@ -85,7 +85,7 @@ fn mqtt_4_3_3_1_and_mqtt_4_3_3_2_qos_2_begins_with_an_unused_identifier_and_with
     wire.publish("c", QOS_2);
     let first_times = [("a", 1), ("b", 2), ("c", 3)].map(|(payload, at)| published(payload, delivery(QOS_2, at)));
     wire.assert_sent(&first_times);
-    // One is as it was, one is released, one is done: two identifiers are in use.
+    // One message is unacknowledged, one is released, one is complete: two identifiers are in use.
     wire.receive(&[PubRec::new(id(2)).into(), PubRec::new(id(3)).into(), PubComp::new(id(3)).into()]);
     wire.take();
     wire.publish("d", QOS_2);
@@ -175,7 +175,7 @@ fn mqtt_4_3_3_7_a_message_that_was_sent_does_not_expire() {
 }
 
 #[test]
-fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_it_was_taken_over() {
+fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_ownership_is_accepted() {
     let mut wire = Wire::connected(manual());
     assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 77))]), [delivered("x", QOS_2)]);
     wire.later(10_000);
@@ -197,7 +197,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
 }
 
 #[test]
-fn mqtt_4_3_3_10_before_pubrel_a_copy_has_a_pubrec_and_is_not_delivered() {
+fn mqtt_4_3_3_10_before_pubrel_a_duplicate_is_acknowledged_and_not_delivered() {
     let mut wire = Wire::connected(v5());
     assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [delivered("x", QOS_2)]);
     assert_eq!(wire.receive(&[published("x", again(QOS_2, 5)), published("x", delivery(QOS_2, 5))]), []);
@@ -207,10 +207,10 @@ fn mqtt_4_3_3_10_before_pubrel_a_copy_has_a_pubrec_and_is_not_delivered() {
     wire.assert_sent(&[PubRec::new(id(5)).into()]);
 }
 
-/// What the application has taken over is not delivered again, even if PUBREC had to wait for its turn and the
-/// connection ended before it came.
+/// A message that the client has accepted ownership of is not delivered again, even if PUBREC had to wait for its turn
+/// and the connection ended before it was sent.
 #[test]
-fn mqtt_4_3_3_10_what_was_acknowledged_is_not_delivered_again() {
+fn mqtt_4_3_3_10_an_acknowledged_message_is_not_delivered_again() {
     let mut wire = Wire::connected(manual());
     wire.receive(&[published("1", delivery(QOS_2, 1)), published("2", delivery(QOS_2, 2))]);
     wire.client.ack(wire.now, wire.ack_handles[1], PubAckReasonCode::Success).unwrap();
@@ -243,7 +243,7 @@ fn mqtt_4_3_3_12_after_pubcomp_the_identifier_is_a_new_message() {
 }
 
 #[test]
-fn mqtt_4_3_3_13_an_expired_message_is_settled_all_the_same() {
+fn mqtt_4_3_3_13_the_delivery_of_an_expired_message_is_completed() {
     let properties = PublishProperties { message_expiry_interval: Some(1), ..Default::default() };
     let mut wire = Wire::connected(manual());
     wire.receive(&[Publish { properties, ..publish("x", delivery(QOS_2, 5)) }.into()]);

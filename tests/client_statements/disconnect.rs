@@ -24,7 +24,7 @@ fn mqtt_3_14_2_3_and_mqtt_3_14_2_4_disconnect_leaves_out_what_is_too_large() {
     }
 }
 
-/// Everything that would make a connected client send something, and a long time.
+/// Gives every stimulus that would make a connected client send a packet, and lets a long time pass.
 pub(crate) fn tempt(wire: &mut Wire) {
     wire.publish("0", QOS_0);
     wire.publish("1", QOS_1);
@@ -50,7 +50,7 @@ pub(crate) fn tempt(wire: &mut Wire) {
 
 #[test]
 fn mqtt_3_14_4_1_nothing_follows_disconnect() {
-    // Of our own will, or because of an error of the server's.
+    // After a command to disconnect, or after an error of the server.
     for by_error in [false, true] {
         let mut wire = Wire::connected(manual());
         wire.receive(&[published("x", delivery(QOS_1, 1)), published("y", delivery(QOS_2, 2))]);
@@ -73,7 +73,7 @@ fn mqtt_3_14_4_2_the_connection_is_closed_after_disconnect() {
     assert_eq!(wire.client.deadline(), Some(mqtt_sansio::Instant::EPOCH), "the caller is to be told at once");
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
     assert!(!wire.client.is_connected());
-    // The end is reported once, whatever comes after.
+    // The end of the connection is reported once.
     wire.later(100_000);
     assert_eq!(wire.receive(&[published("late", delivery(QOS_1, 1))]), []);
     let mut wire = Wire::connected(v5());

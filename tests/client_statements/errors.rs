@@ -17,7 +17,7 @@ fn mqtt_4_13_2_1_an_error_code_ends_the_connection() {
         let mut wire = Wire::connected(v5());
         assert_eq!(wire.receive(&[disconnect.into()]), [Event::Close(Why::Disconnected(reason_code))]);
         assert!(!wire.client.is_connected());
-        // From this end, and whether it gets out or not.
+        // An error that the client detects, whether DISCONNECT can be sent or not.
         let mut wire = Wire::connected(v5());
         wire.client.disconnect(wire.now, &disconnect).unwrap();
         assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);

@@ -6,7 +6,7 @@ use super::*;
 fn mqtt_4_9_0_1_the_quota_is_at_most_the_receive_maximum() {
     for (ours, theirs) in [(10, 1), (1, 10), (3, 3), (65_535, 65_535)] {
         let config =
-            ClientConfig { max_in_flight: maximum(ours), transmit_limit: u32::MAX, max_stored: 70_000, ..v5() };
+            ClientConfig { max_in_flight: maximum(ours), transmit_limit: NonZeroU32::MAX, max_stored: 70_000, ..v5() };
         let mut wire = Wire::connected_by(config, connack_with(receive_maximum(theirs)));
         for _ in 0..u32::from(theirs) + 1 {
             wire.publish("", QOS_1);
@@ -23,7 +23,7 @@ fn mqtt_4_9_0_2_each_publish_takes_quota() {
     let mut done = 0;
     for _ in 0..20 {
         wire.publish("x", QOS_1);
-        wire.publish("0", QOS_0); // takes none
+        wire.publish("0", QOS_0); // takes no quota
     }
     for _ in 0..100 {
         let sent = wire.take();

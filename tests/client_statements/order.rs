@@ -1,4 +1,4 @@
-//! Sections 4.4 to 4.6: what is sent again, what is answered, and in which order.
+//! Sections 4.4 to 4.6: retransmission, acknowledgement and their order.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
     }
     wire.receive(&[PubAck::new(id(50)).into(), PubRec::new(id(2)).into(), PubRec::new(id(4)).into()]);
     wire.take();
-    // As long as the connection lasts nothing is sent again, however long nothing comes.
+    // While the connection lasts nothing is sent again, however long no answer arrives.
     for _ in 0..10 {
         wire.later(59_000);
         wire.poll();
@@ -24,7 +24,7 @@ fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
         published("1", again(QOS_2, 1)),
         published("3", again(QOS_2, 3)),
     ]);
-    // Nor when the connection that is resumed turns out to have no session.
+    // Nothing is sent again if the server has no session.
     wire.lose();
     wire.connect(connack());
     wire.assert_silent();
@@ -48,9 +48,9 @@ fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
 }
 
 #[test]
-fn mqtt_4_5_0_2_what_the_application_ignores_is_acknowledged() {
+fn mqtt_4_5_0_2_ignored_messages_are_acknowledged() {
     let mut wire = Wire::connected(v5());
-    // Nobody has subscribed to anything, and nobody looks at what is reported.
+    // The client has no subscription, and the application ignores the messages.
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2)), PubRel::new(id(2)).into()]);
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into(), PubComp::new(id(2)).into()]);
 }
@@ -58,7 +58,7 @@ fn mqtt_4_5_0_2_what_the_application_ignores_is_acknowledged() {
 #[test]
 fn mqtt_4_6_0_1_publishes_are_sent_again_in_order() {
     let mut wire = Wire::connected(v5());
-    // Identifiers that are free again are used in between, so that their order is not that of the messages.
+    // Free identifiers are reused in between, so that their order is not the order of the messages.
     for payload in ["1", "2", "3", "4", "5"] {
         wire.publish(payload, QOS_1);
     }
@@ -75,7 +75,7 @@ fn mqtt_4_6_0_1_publishes_are_sent_again_in_order() {
     }
 }
 
-/// Acknowledgements that are given in the wrong order go out in the right one.
+/// Acknowledgements given in the wrong order are sent in the right one.
 fn acks_in_order(qos: QoS) -> Vec<u16> {
     let mut wire = Wire::connected(manual());
     let order = [5, 3, 9, 1, 7];
@@ -86,7 +86,7 @@ fn acks_in_order(qos: QoS) -> Vec<u16> {
         sent.extend(sent_ids(&mut wire));
     }
     assert_eq!(sent, order);
-    // And when they are given by themselves.
+    // Automatic acknowledgements.
     let mut wire = Wire::connected(v5());
     wire.receive(&order.map(|number| published("x", delivery(qos, number))));
     sent_ids(&mut wire)
@@ -100,6 +100,42 @@ fn mqtt_4_6_0_2_pubacks_go_in_order() {
 #[test]
 fn mqtt_4_6_0_3_pubrecs_go_in_order() {
     assert_eq!(acks_in_order(QOS_2), [5, 3, 9, 1, 7]);
+}
+
+/// Some are given at once, some later and in any order, while further messages arrive.
+#[test]
+fn acknowledgements_go_in_order_whenever_they_are_given() {
+    for seed in 0..200_u64 {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut wire = Wire::connected(manual());
+        let (mut owed, mut arrived, mut sent) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 1..=30 {
+            let qos = if random(2) == 0 { QOS_1 } else { QOS_2 };
+            wire.receive(&[published("x", delivery(qos, number))]);
+            owed.push(wire.ack_handles.pop().unwrap());
+            arrived.push(number);
+            while !owed.is_empty() && random(3) != 0 {
+                // The last one as often as all others.
+                let place = if random(2) == 0 { owed.len() - 1 } else { random(owed.len()) };
+                let ack_handle = owed.remove(place);
+                wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success).unwrap();
+                let again = wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success);
+                assert_eq!(again, Err(AckError::AlreadyAcknowledged), "seed {seed}");
+            }
+            sent.extend(sent_ids(&mut wire));
+            assert!(arrived.starts_with(&sent), "seed {seed}: {sent:?}");
+            assert!(!owed.is_empty() || sent.len() == arrived.len(), "seed {seed}: nothing waits for nothing");
+        }
+        for ack_handle in owed {
+            wire.client.ack(wire.now, ack_handle, PubAckReasonCode::Success).unwrap();
+        }
+        sent.extend(sent_ids(&mut wire));
+        assert_eq!(sent, arrived, "seed {seed}");
+    }
 }
 
 #[test]

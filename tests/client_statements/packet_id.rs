@@ -12,7 +12,7 @@ fn mqtt_2_2_1_3_new_operations_take_an_unused_identifier() {
     let sent = wire.take();
     let open: BTreeSet<_> = decode(&sent, Version::V5).iter().filter_map(Packet::packet_id).collect();
     assert_eq!((open.len(), wire.client.operations_in_flight()), (4, 4));
-    // Round the whole range more than once: what is open is left out.
+    // More than all 65,535 identifiers: those in use are skipped.
     for _ in 0..70_000 {
         let token = wire.publish("more", QOS_1);
         let [number] = sent_ids(&mut wire)[..] else { panic!("one packet") };

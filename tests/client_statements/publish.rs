@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn mqtt_3_3_1_1_what_is_sent_again_has_dup() {
+fn mqtt_3_3_1_1_a_retransmission_has_dup() {
     let mut wire = Wire::connected(v5());
     wire.publish("1", QOS_1);
     wire.publish("2", QOS_2);
@@ -12,22 +12,22 @@ fn mqtt_3_3_1_1_what_is_sent_again_has_dup() {
         wire.resume();
         wire.assert_sent(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2))]);
     }
-    // Of this one not a byte has ever left: it is sent for the first time.
+    // No byte of this one has left, so it is sent for the first time.
     wire.publish("3", QOS_1);
     wire.resume();
-    let first_time = published("3", delivery(QOS_1, 4)); // 3 was free, and rests
+    let first_time = published("3", delivery(QOS_1, 4)); // 3 is not reused at once
     wire.assert_sent(&[published("1", again(QOS_1, 1)), published("2", again(QOS_2, 2)), first_time]);
 }
 
 #[test]
 fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
-    // Those of the server.
+    // The server's aliases.
     let config = ClientConfig { topic_alias_maximum: 5, topic_aliases: 5, ..v5() };
     let mut wire = Wire::connected_by(config, connack_with(alias_maximum(5)));
     let events = wire
         .receive(&[aliased("t", "1", 5, delivery(QOS_0, 0)).into(), aliased("", "2", 5, delivery(QOS_0, 0)).into()]);
     assert_eq!(events, [delivered("1", QOS_0), delivered("2", QOS_0)]);
-    // Our own.
+    // The client's aliases.
     wire.publish("a", QOS_1);
     wire.publish("b", QOS_1);
     wire.assert_sent(&[
@@ -45,7 +45,7 @@ fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
 }
 
 #[test]
-fn mqtt_3_3_2_10_every_alias_up_to_the_maximum_is_taken() {
+fn mqtt_3_3_2_10_every_alias_up_to_the_maximum_is_accepted() {
     const MAXIMUM: u16 = 300;
     let mut wire = Wire::connected(ClientConfig { topic_alias_maximum: MAXIMUM, ..v5() });
     for alias in 1..=MAXIMUM {
@@ -63,7 +63,7 @@ fn mqtt_3_3_2_10_every_alias_up_to_the_maximum_is_taken() {
 }
 
 #[test]
-fn mqtt_3_3_4_1_each_qos_has_its_answer() {
+fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
     let mut wire = Wire::connected(v5());
     assert_eq!(wire.receive(&[published("0", delivery(QOS_0, 0))]), [delivered("0", QOS_0)]);
     wire.assert_silent();
@@ -81,7 +81,7 @@ fn mqtt_3_3_4_7_at_most_receive_maximum() {
     }
     assert_eq!(sent_payloads(&mut wire), ["1", "2", "3"]);
     assert_eq!((wire.client.in_flight(), wire.client.queued()), (3, 3));
-    // PUBREC alone does not make room, and neither does time.
+    // PUBREC alone does not free quota, and time does not either.
     wire.receive(&[PubRec::new(id(2)).into()]);
     wire.assert_sent(&[PubRel::new(id(2)).into()]);
     wire.later(1000);
@@ -91,8 +91,8 @@ fn mqtt_3_3_4_7_at_most_receive_maximum() {
     assert_eq!(sent_payloads(&mut wire), ["4"]);
     wire.receive(&[PubAck::new(id(1)).into(), PubAck::new(id(3)).into()]);
     assert_eq!(sent_payloads(&mut wire), ["5", "6"]);
-    // As many as 65,535 if the server does not say anything.
-    let mut wire = Wire::connected(ClientConfig { max_stored: 70_000, transmit_limit: u32::MAX, ..v5() });
+    // 65,535 messages if CONNACK has no Receive Maximum.
+    let mut wire = Wire::connected(ClientConfig { max_stored: 70_000, transmit_limit: NonZeroU32::MAX, ..v5() });
     for _ in 0..65_535 {
         wire.publish("", QOS_1);
     }

@@ -1,10 +1,15 @@
 //! Section 4.1: session state.
 
 use super::*;
+use mqtt_sansio::SessionExpiry;
 
 #[test]
 fn mqtt_4_1_0_1_the_session_lasts_as_long_as_the_connection() {
-    let mut wire = Wire::connected(ClientConfig { session_expiry_interval: 0, keep_alive: 0, ..v5() });
+    let mut wire = Wire::connected(ClientConfig {
+        session_expiry_interval: SessionExpiry::WITH_CONNECTION,
+        keep_alive: None,
+        ..v5()
+    });
     wire.publish("1", QOS_1);
     wire.publish("2", QOS_2);
     wire.receive(&[published("half", delivery(QOS_2, 5)), PubRec::new(id(2)).into()]);

@@ -1,8 +1,8 @@
-//! Rules of 5.0 that have no number, by the section in which they stand.
+//! Rules of 5.0 without a number, by section.
 
 use super::*;
 
-/// After a protocol error of the server's: one action, one DISCONNECT with this code, and nothing more.
+/// Checks the reaction to a Protocol Error of the server: one action, one DISCONNECT with this code, and nothing more.
 #[track_caller]
 fn closes(wire: &mut Wire, packets: &[Packet<'_>], why: ProtocolError, reason_code: DisconnectReasonCode) {
     wire.take();
@@ -16,8 +16,8 @@ fn closes(wire: &mut Wire, packets: &[Packet<'_>], why: ProtocolError, reason_co
 const PROTOCOL_ERROR: DisconnectReasonCode = DisconnectReasonCode::ProtocolError;
 
 #[test]
-fn section_3_1_2_11_4_b_a_packet_above_the_own_maximum() {
-    let mut wire = Wire::connected(ClientConfig { maximum_packet_size: 100, ..v5() });
+fn section_3_1_2_11_4_b_a_packet_above_the_client_maximum() {
+    let mut wire = Wire::connected(ClientConfig { maximum_packet_size: NonZeroU32::new(100), ..v5() });
     let fitting = "x".repeat(100 - 2 - 3 - 1);
     assert_eq!(wire.receive(&[published(&fitting, delivery(QOS_0, 0))]), [delivered(&fitting, QOS_0)]);
     let larger = fitting + "x";
@@ -25,6 +25,19 @@ fn section_3_1_2_11_4_b_a_packet_above_the_own_maximum() {
     assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
     let reason_code = DisconnectReasonCode::PacketTooLarge;
     wire.assert_sent(&[Disconnect { reason_code, ..Disconnect::default() }.into()]);
+}
+
+/// `None` is no limit. A limit of 0, which would refuse every packet, cannot be written.
+#[test]
+fn section_3_1_2_11_4_without_an_own_maximum_none_is_announced_and_every_packet_accepted() {
+    let config = ClientConfig { maximum_packet_size: NonZeroU32::new(0), ..v5() };
+    let connect = Wire::new(config.clone()).open();
+    assert_eq!(connect_of(&connect, Version::V5).properties.maximum_packet_size, None);
+    let mut wire = Wire::connected(config);
+    wire.take();
+    assert_eq!(wire.poll_with(&mut &b"\x30\xff\xff\xff\x7f"[..]), [], "the largest packet of the protocol begins");
+    wire.assert_silent();
+    assert!(wire.client.is_connected());
 }
 
 #[test]
@@ -57,7 +70,7 @@ fn section_3_3_2_3_4_a_an_alias_out_of_range() {
         let code = DisconnectReasonCode::TopicAliasInvalid;
         closes(&mut Wire::connected(aliases(maximum)), &[packet], ProtocolError::TopicAliasInvalid, code);
     }
-    // 0, which cannot be built.
+    // Alias 0, which the encoder cannot build.
     let mut wire = Wire::connected(aliases(5));
     let events = wire.receive_bytes(b"\x30\x07\x00\x01t\x03\x23\x00\x00");
     assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::TopicAliasInvalid))]);
@@ -66,7 +79,7 @@ fn section_3_3_2_3_4_a_an_alias_out_of_range() {
 }
 
 #[test]
-fn section_3_3_2_3_4_b_an_alias_that_stands_for_nothing() {
+fn section_3_3_2_3_4_b_an_alias_that_was_never_set() {
     let mut wire = Wire::connected(ClientConfig { topic_alias_maximum: 5, ..v5() });
     wire.receive(&[aliased("t", "x", 1, delivery(QOS_0, 0)).into()]);
     let packet = aliased("", "x", 2, delivery(QOS_1, 1)).into();
@@ -106,12 +119,12 @@ fn section_3_3_2_3_8_b_a_subscription_identifier_that_was_never_used() {
         let why = ProtocolError::UnknownSubscriptionIdentifier;
         closes(&mut subscribed(7), &[with(identifiers)], why, PROTOCOL_ERROR);
     }
-    // With the session its identifiers are gone.
+    // The subscription identifiers end with the session.
     let mut wire = subscribed(7);
     wire.lose();
     wire.connect(connack());
     closes(&mut wire, &[with(known)], ProtocolError::UnknownSubscriptionIdentifier, PROTOCOL_ERROR);
-    // A session that another connection has begun may hold more than is known here.
+    // A session that an earlier connection began may have subscriptions that the client does not know of.
     let mut wire = subscribed(7);
     wire.resume();
     assert_eq!(wire.receive(&[with(known)]), [delivered("x", QOS_0)]);
@@ -121,16 +134,16 @@ fn section_3_3_2_3_8_b_a_subscription_identifier_that_was_never_used() {
 }
 
 #[test]
-fn section_3_3_4_a_more_than_the_own_receive_maximum() {
+fn section_3_3_4_a_more_than_the_client_receive_maximum() {
     let (why, code) = (ProtocolError::ReceiveMaximumExceeded, DisconnectReasonCode::ReceiveMaximumExceeded);
     let limited = |config| ClientConfig { receive_maximum: maximum(2), ..config };
     let qos_2 = |number| published("x", delivery(QOS_2, number));
     let qos_1 = |number| published("x", delivery(QOS_1, number));
-    // Neither PUBREC nor an acknowledgement that has not left makes room.
+    // Neither PUBREC nor an acknowledgement that has not been sent frees quota.
     closes(&mut Wire::connected(limited(v5())), &[qos_2(1), qos_2(2), qos_2(3)], why, code);
     closes(&mut Wire::connected(limited(v5())), &[qos_1(1), qos_1(2), qos_1(3)], why, code);
     closes(&mut Wire::connected(limited(manual())), &[qos_1(1), qos_2(2), qos_1(3)], why, code);
-    // What has left does: PUBACK, PUBCOMP, and PUBREC with an error.
+    // Sent acknowledgements free quota: PUBACK, PUBCOMP, and PUBREC with an error.
     let mut wire = Wire::connected(limited(v5()));
     for _ in 0..10 {
         wire.receive(&[qos_1(1), qos_2(2)]);
@@ -150,10 +163,10 @@ fn section_3_3_4_a_more_than_the_own_receive_maximum() {
     assert!(wire.client.is_connected());
 }
 
-/// The server's quota is a new one on each connection, and a PUBREL takes none of it: what an earlier connection has
-/// left behind is not held against this one.
+/// Each connection starts with the server's full quota, and a PUBREL takes none of it: packets of an earlier connection
+/// do not count.
 #[test]
-fn section_3_3_4_a_what_an_earlier_connection_has_left_does_not_count() {
+fn section_3_3_4_a_packets_of_an_earlier_connection_do_not_count() {
     for (qos, later) in [(QOS_1, false), (QOS_1, true), (QOS_2, false), (QOS_2, true)] {
         let mut wire = Wire::connected(ClientConfig { receive_maximum: maximum(1), ..v5() });
         wire.receive(&[published("before", delivery(QOS_2, 1))]);
@@ -177,7 +190,7 @@ fn section_3_6_2_an_unknown_identifier_is_no_error() {
     wire.assert_sent(&[PubComp { reason_code, ..PubComp::new(id(7)) }.into()]);
     assert_eq!(wire.receive(&[PubRec::new(id(9)).into()]), []);
     wire.assert_sent(&[PubRel { reason_code, ..PubRel::new(id(9)) }.into()]);
-    // A PUBCOMP with that code ends a delivery like any other.
+    // A PUBCOMP with that code completes a delivery like any other.
     wire.publish("x", QOS_2);
     wire.receive(&[PubRec::new(id(1)).into(), PubComp { reason_code, ..PubComp::new(id(1)) }.into()]);
     assert_eq!(wire.client.operations_in_flight(), 0);
@@ -194,7 +207,7 @@ fn section_3_14_2_2_2_b_a_server_sends_no_expiry_interval() {
 }
 
 #[test]
-fn section_3_15_1_auth_that_nobody_has_asked_for() {
+fn section_3_15_1_unrequested_auth_is_a_protocol_error() {
     for code in [AuthReasonCode::Success, AuthReasonCode::ContinueAuthentication, AuthReasonCode::ReAuthenticate] {
         let step = auth(code, "M", b"").into();
         // Without a method, before and after CONNACK.
@@ -202,10 +215,10 @@ fn section_3_15_1_auth_that_nobody_has_asked_for() {
         wire.open();
         closes(&mut wire, &[step], ProtocolError::UnexpectedAuth, PROTOCOL_ERROR);
         closes(&mut Wire::connected(v5()), &[step], ProtocolError::UnexpectedAuth, PROTOCOL_ERROR);
-        // With one, when no exchange is under way.
+        // With a method, when no exchange is in progress.
         let mut wire = Wire::connected_by(authenticating(), authenticated());
         closes(&mut wire, &[step], ProtocolError::UnexpectedAuth, PROTOCOL_ERROR);
-        // Before CONNACK success is what CONNACK says, and the server asks for no re-authentication.
+        // Before CONNACK, success is expressed by CONNACK, and a server never starts a re-authentication.
         if code != AuthReasonCode::ContinueAuthentication {
             let mut wire = Wire::new(authenticating());
             wire.open();
@@ -215,13 +228,13 @@ fn section_3_15_1_auth_that_nobody_has_asked_for() {
 }
 
 #[test]
-fn section_4_9_the_quota_grows_back_and_no_further() {
+fn section_4_9_the_quota_returns_to_its_maximum_and_no_further() {
     let mut wire = Wire::connected_by(v5(), connack_with(receive_maximum(2)));
     for qos in [QOS_1, QOS_2, QOS_2, QOS_1, QOS_1, QOS_1, QOS_1] {
         wire.publish("x", qos);
     }
     assert_eq!(sent_ids(&mut wire), [1, 2]);
-    // By PUBACK, with an error or without.
+    // By PUBACK, with or without an error.
     let reason_code = PubAckReasonCode::QuotaExceeded;
     wire.receive(&[PubAck { reason_code, ..PubAck::new(id(1)) }.into()]);
     let [third] = sent_ids(&mut wire)[..] else { panic!("one message") };
@@ -234,7 +247,7 @@ fn section_4_9_the_quota_grows_back_and_no_further() {
     wire.assert_sent(&[PubRel::new(id(third)).into()]);
     wire.receive(&[PubComp::new(id(third)).into()]);
     assert_eq!(sent_ids(&mut wire).len(), 1);
-    // Not by what was not sent.
+    // Not by acknowledgements of packets that were not sent.
     for number in 100..110 {
         wire.receive(&[PubAck::new(id(number)).into(), PubComp::new(id(number)).into()]);
     }
@@ -242,7 +255,7 @@ fn section_4_9_the_quota_grows_back_and_no_further() {
     assert_eq!((wire.client.in_flight(), wire.client.queued()), (2, 2));
 }
 
-/// A resumed connection begins with a quota of its own; what is sent again takes it like anything else.
+/// A resumed connection starts with its full quota, which retransmissions take like new messages.
 #[test]
 fn section_4_9_b_the_quota_of_a_resumed_connection() {
     let mut wire = Wire::connected(v5());
@@ -262,7 +275,7 @@ fn section_4_9_b_the_quota_of_a_resumed_connection() {
     wire.receive(&[PubAck::new(id(4)).into(), PubAck::new(id(5)).into()]);
     let [number] = sent_ids(&mut wire)[..] else { panic!("one message") };
     assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(new)]);
-    // On another connection the server takes many at once.
+    // On another connection the server accepts many at once.
     for payload in ["1", "2", "3"] {
         wire.publish(payload, QOS_1);
     }
@@ -270,7 +283,8 @@ fn section_4_9_b_the_quota_of_a_resumed_connection() {
     wire.lose();
     wire.connect(present());
     assert_eq!(sent_payloads(&mut wire), ["1", "2", "3"]);
-    // With more to release than the window is wide, no message is sent before there is room; but all gets through.
+    // With more PUBRELs to send than the Receive Maximum, no message is sent before there is quota. All of them are
+    // delivered in the end.
     let mut wire = Wire::connected(v5());
     for payload in ["1", "2", "3"] {
         wire.publish(payload, QOS_2);
@@ -287,8 +301,8 @@ fn section_4_9_b_the_quota_of_a_resumed_connection() {
 }
 
 #[test]
-fn section_4_13_1_an_error_is_told_and_the_connection_closed() {
-    // Malformed, a protocol error of one packet, and a protocol error of the exchange.
+fn section_4_13_1_an_error_is_reported_and_the_connection_closed() {
+    // A malformed packet, a packet that is a Protocol Error, and a packet that is one at this point of the exchange.
     let cases: [(&[u8], DisconnectReasonCode); 4] = [
         (b"\x00\x00", DisconnectReasonCode::MalformedPacket),
         (b"\x40\x02\x00\x00", DisconnectReasonCode::MalformedPacket),

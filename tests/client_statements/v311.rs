@@ -1,11 +1,11 @@
-//! The statements of 3.1.1, by its own numbers.
+//! The statements of 3.1.1, by their numbers in that version.
 
 use super::client::v311;
 use super::connect::pings;
 use super::disconnect::tempt;
 use super::*;
 
-/// Clean Session, as opposed to `v311()`.
+/// Clean Session, in contrast to `v311()`.
 fn clean() -> ClientConfig {
     ClientConfig { clean_start: true, ..v311() }
 }
@@ -69,7 +69,7 @@ fn mqtt_3_1_0_1_the_first_packet_is_connect() {
 }
 
 #[test]
-fn mqtt_3_1_2_4_without_clean_session_it_goes_on() {
+fn mqtt_3_1_2_4_without_clean_session_the_session_is_resumed() {
     let mut wire = Wire::new(v311());
     let connect = wire.open();
     assert!(!connect_of(&connect, Version::V311).clean_start);
@@ -81,7 +81,7 @@ fn mqtt_3_1_2_4_without_clean_session_it_goes_on() {
     wire.client.disconnect(wire.now, &Disconnect::default()).unwrap();
     wire.poll();
     wire.take();
-    // Even after a good end.
+    // Even after DISCONNECT.
     assert_eq!(wire.lose(), []);
     let connect = wire.open();
     assert!(!connect_of(&connect, Version::V311).clean_start);
@@ -108,7 +108,7 @@ fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
 
 #[test]
 fn mqtt_3_1_2_23_an_idle_client_sends_pingreq() {
-    let mut wire = Wire::connected(ClientConfig { keep_alive: 20, ..v311() });
+    let mut wire = Wire::connected(ClientConfig { keep_alive: NonZeroU16::new(20), ..v311() });
     let pings = pings(&mut wire, 200_000);
     let mut before = 0;
     for &at in &pings {
@@ -130,7 +130,7 @@ fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
 }
 
 #[test]
-fn mqtt_3_3_1_1_what_is_sent_again_has_dup() {
+fn mqtt_3_3_1_1_a_retransmission_has_dup() {
     let mut wire = Wire::connected(v311());
     wire.publish("1", QOS_1);
     wire.publish("2", QOS_2);
@@ -142,7 +142,7 @@ fn mqtt_3_3_1_1_what_is_sent_again_has_dup() {
 }
 
 #[test]
-fn mqtt_3_3_4_1_each_qos_has_its_answer() {
+fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
     let mut wire = Wire::connected(v311());
     wire.receive(&[
         published("0", delivery(QOS_0, 0)),
@@ -153,7 +153,7 @@ fn mqtt_3_3_4_1_each_qos_has_its_answer() {
 }
 
 #[test]
-fn mqtt_3_14_4_1_and_mqtt_3_14_4_2_disconnect_is_the_end() {
+fn mqtt_3_14_4_1_and_mqtt_3_14_4_2_nothing_follows_disconnect() {
     let mut wire = Wire::connected(ClientConfig { manual_acks: true, ..v311() });
     wire.receive(&[published("x", delivery(QOS_1, 1))]);
     wire.client.disconnect(wire.now, &Disconnect::default()).unwrap();
@@ -166,7 +166,7 @@ fn mqtt_3_14_4_1_and_mqtt_3_14_4_2_disconnect_is_the_end() {
 #[test]
 fn mqtt_4_1_0_1_and_mqtt_4_1_0_2_the_session_lasts_as_long_as_the_connection() {
     for config in [v311(), clean()] {
-        let mut wire = Wire::connected(ClientConfig { keep_alive: 0, ..config });
+        let mut wire = Wire::connected(ClientConfig { keep_alive: None, ..config });
         wire.publish("1", QOS_1);
         wire.receive(&[published("half", delivery(QOS_2, 9))]);
         wire.take();
@@ -248,7 +248,7 @@ fn mqtt_4_4_0_1_unacknowledged_packets_are_sent_again() {
 }
 
 #[test]
-fn mqtt_4_5_0_2_what_the_application_ignores_is_acknowledged() {
+fn mqtt_4_5_0_2_ignored_messages_are_acknowledged() {
     let mut wire = Wire::connected(v311());
     wire.receive(&[published("1", delivery(QOS_1, 1)), published("2", delivery(QOS_2, 2))]);
     wire.assert_sent(&[PubAck::new(id(1)).into(), PubRec::new(id(2)).into()]);
@@ -269,7 +269,7 @@ fn mqtt_4_6_0_1_publishes_are_sent_again_in_order() {
     assert_eq!(sent_payloads(&mut wire), ["3", "4", "5"]);
 }
 
-/// By hand and in the wrong order, or by themselves.
+/// Manual acknowledgements in the wrong order, and automatic ones.
 fn acks(qos: QoS) {
     for by_hand in [false, true] {
         let mut wire = Wire::connected(ClientConfig { manual_acks: by_hand, ..v311() });
@@ -304,7 +304,7 @@ fn mqtt_4_6_0_4_pubrels_go_in_the_order_of_the_pubrecs() {
     assert_eq!(sent_ids(&mut wire), [2, 3, 1]);
 }
 
-/// There is no packet that could say why.
+/// 3.1.1 has no packet that could carry a reason.
 #[test]
 fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
     let cases: [&[u8]; 6] = [
@@ -328,11 +328,11 @@ fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
     assert!(matches!(events[..], [Event::Close(Why::ProtocolError(ProtocolError::BeforeConnAck(_)))]), "{events:?}");
 }
 
-/// Memory that runs short is the transient error that an engine can know of: what an incoming packet may cost is
-/// bounded, and one beyond that closes the connection.
+/// Lack of memory is the only transient error an engine can detect: the size of an incoming packet is limited, and one
+/// beyond the limit closes the connection.
 #[test]
-fn mqtt_4_8_0_2_a_packet_that_is_not_taken_closes_the_connection() {
-    let mut wire = Wire::connected(ClientConfig { maximum_packet_size: 50, ..v311() });
+fn mqtt_4_8_0_2_a_packet_above_the_size_limit_closes_the_connection() {
+    let mut wire = Wire::connected(ClientConfig { maximum_packet_size: NonZeroU32::new(50), ..v311() });
     let events = wire.receive(&[published(&"x".repeat(60), delivery(QOS_1, 1))]);
     assert!(matches!(events[..], [Event::Close(_)]), "{events:?}");
     wire.assert_silent();

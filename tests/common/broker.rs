@@ -1,7 +1,7 @@
-//! A broker, and clients around it that are scripted: what each one says goes in as bytes, what it gets is decoded, and
-//! time is a number. After every step it is checked what must hold at any time.
+//! A broker and scripted clients around it. Each client's packets go in as bytes, the bytes it receives are decoded,
+//! and the test sets the time. The invariants that must always hold are checked after every step.
 
-#![allow(dead_code)] // each test uses its part
+#![allow(dead_code)] // each test uses only some of these items
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Buf;
 use mqtt_sansio::broker::{
     Admission, AllowAll, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Ended, Notice,
-    Origin, Policy, TakeOver,
+    Origin, Policy, Secret, TakeOver,
 };
 use mqtt_sansio::codec::{
     ConnAckReasonCode, Connect, Delivery, Disconnect, DisconnectReasonCode, Packet, PubAck, PubAckReasonCode, PubComp,
@@ -21,13 +21,13 @@ use mqtt_sansio::{Instant, Message, QoS, ReceivedMessage, TopicFilter, TopicName
 
 use crate::server::{at, decode, delivery, encoded_all, filter, id, lasting, take, text};
 
-/// The versions that most rules are the same in.
+/// The versions in which most rules are the same.
 pub(crate) const BOTH: [Version; 2] = [Version::V311, Version::V5];
 
-/// One of the clients.
+/// The index of a client in [`Net`].
 pub(crate) type Peer = usize;
 
-/// A broker, and its clients.
+/// A broker and its clients.
 pub(crate) struct Net {
     pub(crate) broker: Broker<Witness>,
     pub(crate) now: Instant,
@@ -38,31 +38,31 @@ pub(crate) struct Net {
 struct End {
     id: ConnectionId,
     version: Version,
-    /// What it has sent, and was not taken.
+    /// Bytes the client has sent and the broker has not taken yet.
     unsent: Vec<u8>,
-    /// What it has got, and the test has not looked at.
+    /// Bytes the client has received and the test has not looked at yet.
     received: Vec<u8>,
-    /// How much of that it has answered.
+    /// How many of the received bytes the client has already answered.
     answered: usize,
-    /// Whether it takes what there is for it.
+    /// Whether the client reads what the broker has to write.
     reads: bool,
-    /// Whether it acknowledges what it gets.
+    /// Whether the client acknowledges the messages it receives.
     acknowledges: bool,
     is_over: bool,
 }
 
 impl Net {
-    /// A broker with nothing in it.
+    /// A broker without sessions, subscriptions or retained messages.
     pub(crate) fn new(config: BrokerConfig) -> Self {
         Self { broker: Broker::new(config, Witness::default()), now: at(0), ends: Vec::new() }
     }
 
-    /// One that has nothing to announce in CONNACK.
+    /// A broker whose CONNACK has no properties.
     pub(crate) fn plain() -> Self {
         Self::new(config())
     }
 
-    /// Somebody connects to the transport.
+    /// Opens a transport connection to the broker.
     pub(crate) fn open(&mut self, version: Version) -> Peer {
         let id = self.broker.open(self.now, Origin::UNKNOWN);
         self.ends.push(End {
@@ -79,7 +79,7 @@ impl Net {
         self.ends.len() - 1
     }
 
-    /// A client connects; what it is reported is still there.
+    /// Connects a client. The broker's answer is left for the test to look at.
     #[track_caller]
     pub(crate) fn try_connect(&mut self, connect: &Connect<'_>) -> Peer {
         let peer = self.open(connect.version);
@@ -87,7 +87,7 @@ impl Net {
         peer
     }
 
-    /// A client connects, and is accepted with a new session.
+    /// Connects a client and checks that it is accepted with a new session.
     #[track_caller]
     pub(crate) fn connect(&mut self, connect: &Connect<'_>) -> Peer {
         let peer = self.try_connect(connect);
@@ -95,7 +95,8 @@ impl Net {
         peer
     }
 
-    /// A client connects, and goes on with its session; what comes behind CONNACK is still there.
+    /// Connects a client and checks that its session is resumed. Packets after CONNACK are left for the test to look
+    /// at.
     #[track_caller]
     pub(crate) fn resume(&mut self, connect: &Connect<'_>) -> Peer {
         let peer = self.try_connect(connect);
@@ -107,25 +108,25 @@ impl Net {
         peer
     }
 
-    /// A client with this name, whose session lasts.
+    /// Connects a client with this client identifier and a session that does not expire.
     #[track_caller]
     pub(crate) fn client(&mut self, version: Version, name: &str) -> Peer {
         self.connect(&named(version, name))
     }
 
-    /// Its name for the broker.
+    /// The connection's identifier in the broker.
     pub(crate) fn id(&self, peer: Peer) -> ConnectionId {
         self.ends[peer].id
     }
 
-    /// It sends these packets.
+    /// The client sends these packets.
     #[track_caller]
     pub(crate) fn send(&mut self, peer: Peer, packets: &[Packet<'_>]) {
         let bytes = encoded_all(packets, self.ends[peer].version);
         self.send_bytes(peer, &bytes);
     }
 
-    /// It sends these bytes.
+    /// The client sends these bytes.
     #[track_caller]
     pub(crate) fn send_bytes(&mut self, peer: Peer, bytes: &[u8]) {
         self.ends[peer].unsent.extend_from_slice(bytes);
@@ -133,12 +134,12 @@ impl Net {
         self.flush();
     }
 
-    /// How many bytes of what it has sent were not taken.
+    /// The number of bytes the client has sent and the broker has not taken.
     pub(crate) fn unsent(&self, peer: Peer) -> usize {
         self.ends[peer].unsent.len()
     }
 
-    /// It reads nothing from now on, or reads again.
+    /// Sets whether the client reads what the broker has to write.
     pub(crate) fn set_reading(&mut self, peer: Peer, reads: bool) {
         self.ends[peer].reads = reads;
         if reads {
@@ -147,12 +148,12 @@ impl Net {
         }
     }
 
-    /// It acknowledges nothing from now on.
+    /// Stops the client's acknowledgements.
     pub(crate) fn hold_acks(&mut self, peer: Peer) {
         self.ends[peer].acknowledges = false;
     }
 
-    /// Its transport is lost.
+    /// The client's transport connection is lost.
     #[track_caller]
     pub(crate) fn lose(&mut self, peer: Peer) {
         assert!(!self.ends[peer].is_over, "it is over already");
@@ -161,25 +162,26 @@ impl Net {
         self.flush();
     }
 
-    /// It disconnects, with this reason.
+    /// The client sends DISCONNECT with this reason code.
     #[track_caller]
     pub(crate) fn leave(&mut self, peer: Peer, reason_code: DisconnectReasonCode) {
         self.send(peer, &[Disconnect { reason_code, ..Disconnect::default() }.into()]);
         assert!(self.is_over(peer));
     }
 
-    /// Whether the broker has ended its connection, or it was lost.
+    /// Whether the client's connection has been closed, by the broker or by the loss of its transport.
     pub(crate) fn is_over(&self, peer: Peer) -> bool {
         self.ends[peer].is_over
     }
 
-    /// It asks for messages, and is granted them; the answer has been taken, retained messages have not.
+    /// Subscribes and checks that the subscription is granted. SUBACK is removed from the received bytes, retained
+    /// messages are not.
     #[track_caller]
     pub(crate) fn subscribe(&mut self, peer: Peer, filter: &str, qos: QoS) {
         self.subscribe_on(peer, &Subscription::new(filter, qos).unwrap(), 0);
     }
 
-    /// As [`subscribe`](Self::subscribe), on all terms there are. An identifier of 0 is none.
+    /// Like [`subscribe`](Self::subscribe), with all subscription options. The subscription identifier 0 means none.
     #[track_caller]
     pub(crate) fn subscribe_on(&mut self, peer: Peer, subscription: &Subscription<'_>, identifier: u32) {
         let properties = SubscribeProperties {
@@ -201,7 +203,7 @@ impl Net {
         end.answered = end.answered.saturating_sub(size);
     }
 
-    /// It asks for several filters; the answer is still there.
+    /// Subscribes to several filters. SUBACK is left for the test to look at.
     #[track_caller]
     pub(crate) fn subscribe_all(&mut self, peer: Peer, subscriptions: &[(&str, QoS)]) {
         let subscriptions: Vec<_> =
@@ -209,33 +211,33 @@ impl Net {
         self.send(peer, &[Subscribe::new(id(1), &subscriptions).into()]);
     }
 
-    /// It ends subscriptions; the answer is still there.
+    /// Unsubscribes from filters. UNSUBACK is left for the test to look at.
     #[track_caller]
     pub(crate) fn unsubscribe(&mut self, peer: Peer, filters: &[&str]) {
         let filters: Vec<TopicFilter<'_>> = filters.iter().map(|text| filter(text)).collect();
         self.send(peer, &[Unsubscribe::new(id(1), &filters).into()]);
     }
 
-    /// It publishes; whatever it is answered has been forgotten.
+    /// The client publishes a message. Its acknowledgements are removed from the received bytes.
     #[track_caller]
     pub(crate) fn publish(&mut self, peer: Peer, topic: &str, payload: &str, qos: QoS) {
         self.publish_packet(peer, &message(topic, payload, qos));
     }
 
-    /// As [`publish`](Self::publish), to be retained.
+    /// Like [`publish`](Self::publish), with RETAIN set.
     #[track_caller]
     pub(crate) fn retain(&mut self, peer: Peer, topic: &str, payload: &str, qos: QoS) {
         self.publish_packet(peer, &Publish { retain: true, ..message(topic, payload, qos) });
     }
 
-    /// As [`publish`](Self::publish), with all that a message can have.
+    /// Like [`publish`](Self::publish), with every field of the packet.
     #[track_caller]
     pub(crate) fn publish_packet(&mut self, peer: Peer, publish: &Publish<'_>) {
         self.send(peer, &[(*publish).into()]);
         self.forget_acks(peer);
     }
 
-    /// The broker's own voice; the number of copies that were sent or stored.
+    /// Publishes a message of the broker's own.
     #[track_caller]
     pub(crate) fn publish_own(&mut self, message: &Message<'_>) -> u64 {
         let before = self.broker.counters().messages_forwarded;
@@ -245,38 +247,38 @@ impl Net {
         count
     }
 
-    /// What it has got since this was last asked, see [`line`].
+    /// The packets the client has received since the last call, see [`line`].
     #[track_caller]
     pub(crate) fn received(&mut self, peer: Peer) -> Vec<String> {
         let bytes = self.received_bytes(peer);
         decode(&bytes, self.ends[peer].version).iter().map(line).collect()
     }
 
-    /// As bytes.
+    /// The same as [`received`](Self::received), as bytes.
     pub(crate) fn received_bytes(&mut self, peer: Peer) -> Vec<u8> {
         self.ends[peer].answered = 0;
         std::mem::take(&mut self.ends[peer].received)
     }
 
-    /// What it has got since this was last asked is this.
+    /// Checks the packets the client has received since the last call.
     #[track_caller]
     pub(crate) fn assert_received(&mut self, peer: Peer, expected: &[Packet<'_>]) {
         let bytes = self.received_bytes(peer);
         assert_eq!(decode(&bytes, self.ends[peer].version), expected);
     }
 
-    /// What has happened since this was last asked.
+    /// The policy's notices since the last call.
     pub(crate) fn notices(&mut self) -> Vec<String> {
         std::mem::take(&mut self.broker.policy_mut().notices)
     }
 
-    /// The server disconnects a client by a command.
+    /// The embedding program disconnects a client.
     pub(crate) fn disconnect(&mut self, peer: Peer, reason_code: DisconnectReasonCode) {
         self.broker.disconnect(self.now, self.ends[peer].id, reason_code);
         self.flush();
     }
 
-    /// So many seconds pass, and the broker is called whenever it wants to be.
+    /// Advances the time by this many seconds and polls the broker at each of its deadlines.
     #[track_caller]
     pub(crate) fn wait(&mut self, seconds: u64) {
         self.wait_until(self.now + Duration::from_secs(seconds));
@@ -292,7 +294,7 @@ impl Net {
         self.poll();
     }
 
-    /// It is that time now, and nobody has called the broker meanwhile.
+    /// Polls the broker once at the current time, without regard to deadlines that have passed before it.
     #[track_caller]
     pub(crate) fn poll(&mut self) {
         self.broker.poll(self.now);
@@ -300,16 +302,16 @@ impl Net {
         while self.broker.deadline().is_some_and(|deadline| deadline <= self.now) {
             self.broker.poll(self.now);
             polls += 1;
-            // Else a driver that sleeps until the deadline would not sleep.
+            // A deadline that has passed would make a driver poll again without sleeping.
             assert!(polls < 1_000_000, "due at {:?}, and it is {:?}", self.broker.deadline(), self.now);
         }
         self.flush();
     }
 
-    /// What a driver does when connections are ready, until none is.
+    /// Serves ready connections until none is ready, as a driver does.
     #[track_caller]
     pub(crate) fn flush(&mut self) {
-        /// A broker that still has ready connections after so many turns makes no progress.
+        /// A broker that still has ready connections after this many turns makes no progress.
         const TURNS: u32 = 1_000_000;
         let mut turns = 0;
         loop {
@@ -374,7 +376,7 @@ impl Net {
         }
     }
 
-    /// Its messages were acknowledged: nobody needs to know.
+    /// Removes the acknowledgements of the client's own messages from the received bytes.
     fn forget_acks(&mut self, peer: Peer) {
         let end = &mut self.ends[peer];
         let mut kept = Vec::new();
@@ -387,7 +389,7 @@ impl Net {
         end.answered = end.received.len();
     }
 
-    /// What must hold at any time.
+    /// Checks the invariants that must always hold.
     #[track_caller]
     fn check(&mut self) {
         self.broker.assert_consistent();
@@ -412,30 +414,34 @@ impl Net {
     }
 }
 
-/// A broker that takes whatever there is, so that CONNACK has nothing to announce.
+/// The secret of the brokers of the tests, so that each run is the same.
+pub(crate) const SECRET: Secret = Secret::new([7; 16]);
+
+/// A broker without limits that CONNACK would have to announce.
 pub(crate) fn config() -> BrokerConfig {
     with_server(|_| {})
 }
 
-/// As [`config`], with changes to what each client is held to.
+/// Like [`config`], with changes to the configuration of the server sessions.
 pub(crate) fn with_server(change: impl FnOnce(&mut ServerConfig)) -> BrokerConfig {
     let mut server = crate::server::config();
     change(&mut server);
-    BrokerConfig { server, ..BrokerConfig::default() }
+    BrokerConfig { server, ..BrokerConfig::new(SECRET) }
 }
 
-/// A client with this name that wants its session to go on, and to last; without a Keep Alive.
+/// A CONNECT with this client identifier that resumes the session if there is one, has a session that does not expire,
+/// and has no Keep Alive.
 pub(crate) fn named(version: Version, name: &str) -> Connect<'_> {
     Connect { client_identifier: text(name), ..lasting(version) }
 }
 
-/// A message; as the only one of its QoS that is open.
+/// A message. Its packet identifier fits if it is the only one of its QoS in flight.
 pub(crate) fn message<'a>(topic: &'a str, payload: &'a str, qos: QoS) -> Publish<'a> {
     let topic = TopicName::new(topic).unwrap();
     Publish { delivery: delivery(qos, 1), topic, payload: payload.as_bytes(), ..Publish::default() }
 }
 
-/// What a client answers to these packets so that each message is settled.
+/// The acknowledgements a client sends for these packets.
 fn answers(bytes: &[u8], version: Version) -> Vec<u8> {
     let answer = |packet: &Packet<'_>| -> Option<Packet<'static>> {
         match packet {
@@ -453,8 +459,8 @@ fn answers(bytes: &[u8], version: Version) -> Vec<u8> {
     encoded_all(&answers, version)
 }
 
-/// A packet in one line: a message as `topic: payload`, with ` q1` or ` q2`, ` retained` and ` again` if it is so, and
-/// its subscription identifiers; others by their name, packet identifier and reason codes.
+/// A packet in one line: a message as `topic: payload`, followed by ` q1` or ` q2`, ` retained`, ` again` (DUP) and its
+/// subscription identifiers where it has them; other packets by name, packet identifier and reason codes.
 pub(crate) fn line(packet: &Packet<'_>) -> String {
     let code = |code: ReasonCode| format!("{:02x}", code.value());
     match packet {
@@ -497,21 +503,23 @@ pub(crate) fn line(packet: &Packet<'_>) -> String {
     }
 }
 
-/// A policy that remembers what it is reported and asked, and answers by a script; where that ends, everything is allowed.
+/// A policy that records notices and decisions. It answers from a script and allows everything once the script is used
+/// up.
 #[derive(Default)]
 pub(crate) struct Witness {
-    /// What has happened, see [`notice_line`].
+    /// The notices so far, see [`notice_line`].
     pub(crate) notices: Vec<String>,
-    /// What it was asked.
+    /// The decisions it was asked for.
     pub(crate) asked: Vec<(DecisionId, String)>,
     pub(crate) admissions: VecDeque<Decision<Admission>>,
     pub(crate) publications: VecDeque<Decision<PubAckReasonCode>>,
     pub(crate) subscriptions: VecDeque<Decision<SubAckReasonCode>>,
-    /// About stored subscriptions, by filter. Others go on, and it is not noted that it was asked.
+    /// The decisions on stored subscriptions, by filter. Other subscriptions continue, and the decision is not
+    /// recorded.
     pub(crate) resubscriptions: BTreeMap<String, Decision<SubAckReasonCode>>,
-    /// About sessions of other users. Where this ends the default holds.
+    /// The decisions on sessions of other users. The policy's default holds once they are used up.
     pub(crate) take_overs: VecDeque<Decision<ConnAckReasonCode>>,
-    /// No Local and Retain As Published of the subscriptions that it was asked about.
+    /// No Local and Retain As Published of the subscriptions that it decided on.
     pub(crate) options: Vec<(bool, bool)>,
     connected: BTreeSet<ConnectionId>,
     /// Connections whose end was reported before they were accepted.
@@ -526,7 +534,7 @@ impl Policy for Witness {
     }
 
     fn authenticate(&mut self, id: DecisionId, step: &AuthStep<'_>) -> Decision<Admission> {
-        let AuthStep { client_id, method, data, is_reauthentication } = *step;
+        let AuthStep { client_id, method, data, is_reauthentication, .. } = *step;
         let again = if is_reauthentication { " again" } else { "" };
         let data = String::from_utf8_lossy(data);
         self.asked.push((id, format!("authenticate{again} {client_id} {method} {data}")));

@@ -1,21 +1,24 @@
-//! A client at the end of a wire that the test holds in its hand: what it has sent is taken out and compared, what a
-//! server says is put in, and time is a number.
+//! A client session with a wire under the test's control: the bytes it sends are taken out and compared, the server's
+//! packets are put in, and the test sets the time.
 
-#![allow(dead_code)] // each test uses its part
+#![allow(dead_code)] // each test uses only some of these items
 
 use bytes::Buf;
-use mqtt_sansio::client::{AbandonReason, Action, ClientConfig, ClientSession, Close, Outcome, Resumption};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Close, Resumption};
 use mqtt_sansio::codec::{
     self, Auth, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, Delivery, DisconnectReasonCode,
     Limits, Packet, Publish, ReasonCode, Sender, SubAck, SubAckReasonCode, Subscription, UnsubAck, UnsubAckReasonCode,
 };
-use mqtt_sansio::{AckHandle, Instant, Message, PacketId, ProtocolError, QoS, Token, TopicFilter, TopicName, Version};
+use mqtt_sansio::{
+    AbandonReason, AckHandle, Instant, Message, Outcome, PacketId, ProtocolError, QoS, SessionExpiry, Token,
+    TopicFilter, TopicName, Version,
+};
 
 pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
 pub(crate) const QOS_1: QoS = QoS::AtLeastOnce;
 pub(crate) const QOS_2: QoS = QoS::ExactlyOnce;
 
-/// What the client has reported, in a form that can be kept.
+/// An owned copy of an action of the client.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     Connected(Resumption),
@@ -25,7 +28,7 @@ pub(crate) enum Event {
     Close(Why),
 }
 
-/// What has become of something.
+/// An owned copy of an outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Done {
     Sent,
@@ -36,7 +39,7 @@ pub(crate) enum Done {
     Abandoned(AbandonReason),
 }
 
-/// Why a connection is over.
+/// An owned copy of the reason why a connection was closed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Why {
     Requested,
@@ -45,7 +48,7 @@ pub(crate) enum Why {
     Malformed(ReasonCode),
     ProtocolError(ProtocolError),
     ConnectTimeout,
-    PingTimeout,
+    KeepAliveTimeout,
 }
 
 impl From<&Outcome<'_>> for Done {
@@ -72,13 +75,13 @@ impl From<&Close<'_>> for Why {
             Close::Malformed(error) => Self::Malformed(error.reason_code()),
             Close::ProtocolError(protocol_error) => Self::ProtocolError(*protocol_error),
             Close::ConnectTimeout => Self::ConnectTimeout,
-            Close::PingTimeout => Self::PingTimeout,
+            Close::KeepAliveTimeout => Self::KeepAliveTimeout,
             other => panic!("an end that is not known here: {other:?}"),
         }
     }
 }
 
-/// A message of the topic `t`, as [`Wire::receive`] tells it.
+/// A message of the topic `t`, as [`Wire::receive`] returns it.
 pub(crate) fn delivered(payload: &str, qos: QoS) -> Event {
     Event::Message { topic: "t".into(), payload: payload.into(), qos, dup: false }
 }
@@ -99,7 +102,7 @@ pub(crate) fn id(number: u16) -> PacketId {
     PacketId::new(number).unwrap()
 }
 
-/// How a message of this QoS is sent for the first time.
+/// The delivery of a first transmission with this QoS.
 pub(crate) fn delivery(qos: QoS, number: u16) -> Delivery {
     match qos {
         QoS::AtMostOnce => Delivery::AtMostOnce,
@@ -108,7 +111,7 @@ pub(crate) fn delivery(qos: QoS, number: u16) -> Delivery {
     }
 }
 
-/// How a message of this QoS is sent again.
+/// The delivery of a retransmission with this QoS.
 pub(crate) fn again(qos: QoS, number: u16) -> Delivery {
     match qos {
         QoS::AtMostOnce => Delivery::AtMostOnce,
@@ -126,7 +129,7 @@ pub(crate) fn publish_to<'a>(topic: &'a str, payload: &'a str, delivery: Deliver
     Publish { delivery, topic: TopicName::new(topic).unwrap(), payload: payload.as_bytes(), ..Publish::default() }
 }
 
-/// As [`publish`], wrapped.
+/// Like [`publish`], as a [`Packet`].
 pub(crate) fn published(payload: &str, delivery: Delivery) -> Packet<'_> {
     publish(payload, delivery).into()
 }
@@ -135,38 +138,38 @@ pub(crate) fn filter(text: &str) -> TopicFilter<'_> {
     TopicFilter::new(text).unwrap()
 }
 
-/// SUBACK with one code for one filter.
+/// A SUBACK with one reason code for one filter.
 pub(crate) fn suback(number: u16) -> Packet<'static> {
     SubAck::new(id(number), &[SubAckReasonCode::GrantedQoS0]).into()
 }
 
-/// UNSUBACK for one filter.
+/// An UNSUBACK for one filter.
 pub(crate) fn unsuback(number: u16, version: Version) -> Packet<'static> {
     const ONE: &[UnsubAckReasonCode] = &[UnsubAckReasonCode::Success];
     UnsubAck::new(id(number), if version == Version::V5 { ONE } else { &[] }).into()
 }
 
-/// Successful, and without a session.
+/// A successful CONNACK without a session.
 pub(crate) fn connack<'a>() -> ConnAck<'a> {
     ConnAck::default()
 }
 
-/// Successful, with a session.
+/// A successful CONNACK with a session.
 pub(crate) fn present<'a>() -> ConnAck<'a> {
     ConnAck { session_present: true, ..ConnAck::default() }
 }
 
-/// Successful, with properties.
+/// A successful CONNACK with properties.
 pub(crate) fn connack_with(properties: ConnAckProperties<'_>) -> ConnAck<'_> {
     ConnAck { properties, ..ConnAck::default() }
 }
 
-/// Successful, with a session and properties.
+/// A successful CONNACK with a session and properties.
 pub(crate) fn present_with(properties: ConnAckProperties<'_>) -> ConnAck<'_> {
     ConnAck { session_present: true, properties, ..ConnAck::default() }
 }
 
-/// An AUTH with this method and these data.
+/// An AUTH with this method and this data.
 pub(crate) fn auth<'a>(reason_code: AuthReasonCode, method: &'a str, data: &'a [u8]) -> Auth<'a> {
     Auth {
         reason_code,
@@ -178,27 +181,31 @@ pub(crate) fn auth<'a>(reason_code: AuthReasonCode, method: &'a str, data: &'a [
     }
 }
 
-/// 5.0, and a session that outlives its connections.
+/// 5.0, with a session that outlives its connections.
 pub(crate) fn v5() -> ClientConfig {
-    ClientConfig { client_id: "c".into(), session_expiry_interval: 3600, ..ClientConfig::default() }
+    ClientConfig {
+        client_id: "c".into(),
+        session_expiry_interval: SessionExpiry::after(3600),
+        ..ClientConfig::default()
+    }
 }
 
-/// 3.1.1, and a session that outlives its connections.
+/// 3.1.1, with a session that outlives its connections.
 pub(crate) fn v311() -> ClientConfig {
     ClientConfig { version: Version::V311, client_id: "c".into(), clean_start: false, ..ClientConfig::default() }
 }
 
-/// One of the two above.
+/// [`v5`] or [`v311`].
 pub(crate) fn lasting(version: Version) -> ClientConfig {
     if version == Version::V5 { v5() } else { ClientConfig { version, ..v311() } }
 }
 
-/// A client, and the wire that it is at.
+/// A client session and its wire.
 pub(crate) struct Wire {
     pub(crate) client: ClientSession,
     pub(crate) version: Version,
     pub(crate) now: Instant,
-    /// Of all messages that are to be acknowledged by hand, in the order in which they came.
+    /// The handles of all messages that are to be acknowledged manually, in the order of arrival.
     pub(crate) ack_handles: Vec<AckHandle>,
 }
 
@@ -212,7 +219,7 @@ impl Wire {
         Self { client, version, now: Instant::from_micros(1_000_000), ack_handles: Vec::new() }
     }
 
-    /// A client with a new session that has been accepted.
+    /// A client whose connection was accepted with a new session.
     pub(crate) fn connected(config: ClientConfig) -> Self {
         Self::connected_by(config, connack())
     }
@@ -223,15 +230,15 @@ impl Wire {
         wire
     }
 
-    /// Opens a connection, to which the server says this. What the client has sent by then but for CONNECT is
-    /// still there.
+    /// Opens a connection and answers CONNECT with this CONNACK. Packets the client has sent after CONNECT are left to
+    /// be taken.
     #[track_caller]
     pub(crate) fn connect(&mut self, connack: ConnAck<'_>) -> Vec<Event> {
         self.open();
         self.receive(&[connack.into()])
     }
 
-    /// Opens a connection, and takes CONNECT.
+    /// Opens a connection and takes CONNECT.
     #[track_caller]
     pub(crate) fn open(&mut self) -> Vec<u8> {
         self.client.open(self.now).unwrap();
@@ -240,13 +247,13 @@ impl Wire {
         sent
     }
 
-    /// The connection is gone, with all that has not been taken.
+    /// The connection is lost, with all bytes that have not been taken.
     pub(crate) fn lose(&mut self) -> Vec<Event> {
         self.client.closed(self.now);
         self.poll()
     }
 
-    /// The connection is gone, and another one goes on with the session. What was lost by it is not reported.
+    /// The connection is lost, and the session is resumed on another one. Outcomes of the loss are discarded.
     #[track_caller]
     pub(crate) fn resume(&mut self) {
         self.lose();
@@ -254,12 +261,12 @@ impl Wire {
         assert_eq!(events, [Event::Connected(Resumption::Resumed)]);
     }
 
-    /// So much later. Nothing else happens.
+    /// Advances the time without polling.
     pub(crate) fn later(&mut self, millis: u64) {
         self.now = self.now + core::time::Duration::from_millis(millis);
     }
 
-    /// All that the client wants to have written.
+    /// Takes all bytes the client wants to have written.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         let transmit = self.client.transmit();
         let mut sent = Vec::new();
@@ -273,7 +280,7 @@ impl Wire {
         sent
     }
 
-    /// What the client has sent since this was last asked is this.
+    /// Checks the packets the client has sent since the last call.
     #[track_caller]
     pub(crate) fn assert_sent(&mut self, expected: &[Packet<'_>]) {
         let sent = self.take();
@@ -295,7 +302,7 @@ impl Wire {
         self.receive_bytes(&bytes)
     }
 
-    /// The server sends these bytes; all of them are taken.
+    /// The server sends these bytes, and the client takes all of them.
     #[track_caller]
     pub(crate) fn receive_bytes(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut input = bytes;
@@ -304,19 +311,19 @@ impl Wire {
         events
     }
 
-    /// The server sends these bytes, and an error among them ends the connection: what is behind it is not taken.
+    /// The server sends these bytes, and an error among them closes the connection: bytes after it are not taken.
     #[track_caller]
     pub(crate) fn receive_bytes_and_close(&mut self, bytes: &[u8]) -> Vec<Event> {
         self.poll_with(&mut { bytes })
     }
 
-    /// Only time has passed.
+    /// Polls without input.
     #[track_caller]
     pub(crate) fn poll(&mut self) -> Vec<Event> {
         self.poll_with(&mut &[][..])
     }
 
-    /// What is reported until there is nothing more to tell.
+    /// Polls until there is no action.
     #[track_caller]
     pub(crate) fn poll_with(&mut self, input: &mut &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
@@ -339,7 +346,7 @@ impl Wire {
             });
         }
         self.client.assert_consistent();
-        // Whoever has nothing to tell has nothing to do at once: a driver that sleeps until then would not sleep.
+        // After the last action the deadline lies in the future: otherwise a driver would poll again without sleeping.
         let deadline = self.client.deadline();
         assert!(deadline.is_none_or(|deadline| deadline > self.now), "due at {deadline:?}, and it is {:?}", self.now);
         events
@@ -351,7 +358,7 @@ impl Wire {
         self.client.publish(self.now, &Message::new("t", payload).qos(qos)).unwrap()
     }
 
-    /// Asks for the topic `t`.
+    /// Subscribes to the topic `t`.
     #[track_caller]
     pub(crate) fn subscribe(&mut self) -> Token {
         self.client.subscribe(self.now, &[Subscription::new("t", QOS_0).unwrap()]).unwrap()
@@ -363,7 +370,7 @@ impl Wire {
     }
 }
 
-/// The CONNECT that alone was sent.
+/// The CONNECT that these bytes hold, and nothing else.
 #[track_caller]
 pub(crate) fn connect_of(bytes: &[u8], version: Version) -> Connect<'_> {
     match decode(bytes, version)[..] {
@@ -372,7 +379,7 @@ pub(crate) fn connect_of(bytes: &[u8], version: Version) -> Connect<'_> {
     }
 }
 
-/// The packets that a client has sent.
+/// The packets a client has sent.
 #[track_caller]
 pub(crate) fn decode(bytes: &[u8], version: Version) -> Vec<Packet<'_>> {
     let limits = Limits { sender: Some(Sender::Client), ..Limits::default() };

@@ -1,7 +1,7 @@
 //! Runs an example as a program.
 
-#![allow(dead_code)] // each test uses its part
-// Both outputs of a program are read at the same time, by threads.
+#![allow(dead_code)] // each test uses only some of these items
+// Threads read both outputs of a program at the same time.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::env;
@@ -14,15 +14,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How long anything may take before the test fails.
+/// How long any step may take before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Returns where the program of an example is. It is the one that `cargo test` has built: cargo only makes sure that
-/// it is there and new, for `cargo test --test NAME` builds no examples. A test has one example only.
+/// Returns the path of an example's program. `cargo test` has built the example already. Cargo is run only to make sure
+/// that the program exists and is up to date, because `cargo test --test NAME` builds no examples. Each test uses one
+/// example only.
 pub(crate) fn path(example: &str) -> PathBuf {
     static BUILT: OnceLock<(String, PathBuf)> = OnceLock::new();
     let (name, path) = BUILT.get_or_init(|| {
-        // The test is PROFILE/deps/NAME, and an example PROFILE/examples/NAME.
+        // The path of the test is PROFILE/deps/NAME, that of an example PROFILE/examples/NAME.
         let test = env::current_exe().unwrap();
         let profile = test.parent().unwrap().parent().unwrap();
         let mut cargo = Command::new(env!("CARGO"));
@@ -31,7 +32,7 @@ pub(crate) fn path(example: &str) -> PathBuf {
         cargo.arg("--target-dir").arg(profile.parent().unwrap());
         let name = profile.file_name().unwrap();
         cargo.arg("--profile").arg(if name == "debug" { OsStr::new("dev") } else { name });
-        // What cargo has set for this test would make it build again whatever looks at these variables.
+        // Build scripts and crates that read the variables cargo has set for this test would be built again.
         let is_about_test = |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start));
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_about_test)) {
             cargo.env_remove(name);
@@ -44,7 +45,7 @@ pub(crate) fn path(example: &str) -> PathBuf {
     path.clone()
 }
 
-/// A running program. It is killed when this is dropped.
+/// A running program, killed on drop.
 pub(crate) struct Program {
     child: Child,
     out: Receiver<String>,
@@ -52,12 +53,12 @@ pub(crate) struct Program {
     readers: Vec<JoinHandle<()>>,
 }
 
-/// What has become of a program.
+/// The exit status and the outputs of a program.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     pub(crate) status: ExitStatus,
-    /// Standard output and standard error, as far as nobody has taken lines from them.
+    /// Standard output and standard error, without the lines that were taken before.
     pub(crate) out: String,
     pub(crate) err: String,
 }
@@ -78,7 +79,7 @@ impl Program {
         Self { child, out: out.unwrap_or_else(none), err: err.unwrap_or_else(none), readers }
     }
 
-    /// Writes to its standard input.
+    /// Writes to the program's standard input.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.child.stdin.as_mut().unwrap().write_all(bytes).unwrap();
     }
@@ -93,7 +94,7 @@ impl Program {
         self.out.recv_timeout(PATIENCE).expect("no line on standard output")
     }
 
-    /// Waits for a line of standard error that contains this.
+    /// Waits for a line of standard error that contains this text.
     #[track_caller]
     pub(crate) fn wait_for_error(&self, text: &str) -> String {
         loop {
@@ -104,20 +105,20 @@ impl Program {
         }
     }
 
-    /// Sends a signal, by its name.
+    /// Sends a signal, given by name.
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
-    /// Sends SIGINT and SIGTERM, with nothing in between: the program may end by itself after the first one.
+    /// Sends SIGINT and SIGTERM with nothing in between, because the program may exit after the first one.
     pub(crate) fn signal_twice(&self) {
         let id = self.child.id();
         let status = Command::new("sh").arg("-c").arg(format!("kill -s INT {id}; kill -s TERM {id}")).status().unwrap();
         assert!(status.success());
     }
 
-    /// Waits until it has ended.
+    /// Waits until the program has exited.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {
         self.child.stdin = None;
@@ -148,7 +149,7 @@ fn lines(pipe: impl Read + Send + 'static, readers: &mut Vec<JoinHandle<()>>) ->
     receiver
 }
 
-/// All the lines up to the end of the pipe.
+/// All lines up to the end of the pipe.
 #[track_caller]
 fn rest(lines: &Receiver<String>) -> String {
     let mut text = String::new();

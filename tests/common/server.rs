@@ -1,7 +1,7 @@
-//! A server's end at a wire that the test holds in its hand: what it has sent is taken out and compared, what a client
-//! says is put in, and time is a number.
+//! An acceptor and a server session with a wire under the test's control: the bytes sent are taken out and compared,
+//! the client's packets are put in, and the test sets the time.
 
-#![allow(dead_code)] // each test uses its part
+#![allow(dead_code)] // each test uses only some of these items
 
 use std::sync::Arc;
 
@@ -11,21 +11,20 @@ use mqtt_sansio::codec::{
     ConnectProperties, Delivery, Disconnect, DisconnectReasonCode, Limits, Packet, Publish, ReasonCode, Sender,
     Subscribe, Subscription, Unsubscribe, Will, WillProperties,
 };
-use mqtt_sansio::server::{
-    AbandonReason, Accept, Acceptor, Action, Close, Outcome, RequestId, ServerConfig, ServerSession,
-};
+use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, Close, RequestId, ServerConfig, ServerSession};
 use mqtt_sansio::{
-    AckHandle, Instant, Message, PacketId, ProtocolError, QoS, Token, TopicFilter, TopicName, Utf8Str, Version,
+    AbandonReason, AckHandle, Instant, Message, Outcome, PacketId, ProtocolError, QoS, Token, TopicFilter, TopicName,
+    Utf8Str, Version,
 };
 
 pub(crate) const QOS_0: QoS = QoS::AtMostOnce;
 pub(crate) const QOS_1: QoS = QoS::AtLeastOnce;
 pub(crate) const QOS_2: QoS = QoS::ExactlyOnce;
 
-/// What a server's end has reported, in a form that can be kept.
+/// An owned copy of an action of the acceptor or the session.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
-    /// A client that calls itself so wants to be connected.
+    /// A client with this client identifier asks to be accepted.
     Connect(String),
     Auth(AuthReasonCode, Vec<u8>),
     Message {
@@ -43,7 +42,7 @@ pub(crate) enum Event {
     Expired,
 }
 
-/// What has become of a message.
+/// An owned copy of an outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Done {
     Sent,
@@ -52,7 +51,7 @@ pub(crate) enum Done {
     Abandoned(AbandonReason),
 }
 
-/// Why a connection is over.
+/// An owned copy of the reason why a connection was closed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Why {
     Requested,
@@ -91,14 +90,27 @@ impl From<&Close<'_>> for Why {
     }
 }
 
+impl From<&AcceptorAction<'_>> for Event {
+    fn from(action: &AcceptorAction<'_>) -> Self {
+        match action {
+            AcceptorAction::Connect(connect) => Self::Connect(connect.client_identifier.as_str().into()),
+            AcceptorAction::Auth(auth) => auth.into(),
+            AcceptorAction::Close(close) => Self::Close(close.into()),
+        }
+    }
+}
+
+impl From<&Auth<'_>> for Event {
+    fn from(auth: &Auth<'_>) -> Self {
+        let data = auth.properties.authentication_data.map(<[u8]>::to_vec).unwrap_or_default();
+        Self::Auth(auth.reason_code, data)
+    }
+}
+
 impl From<&Action<'_>> for Event {
     fn from(action: &Action<'_>) -> Self {
         match action {
-            Action::Connect(connect) => Self::Connect(connect.client_identifier.as_str().into()),
-            Action::Auth(auth) => Self::Auth(
-                auth.reason_code,
-                auth.properties.authentication_data.map(<[u8]>::to_vec).unwrap_or_default(),
-            ),
+            Action::Auth(auth) => auth.into(),
             Action::Message(message) => Self::Message {
                 topic: message.topic.as_str().into(),
                 payload: String::from_utf8(message.payload.into()).unwrap(),
@@ -121,12 +133,12 @@ impl From<&Action<'_>> for Event {
     }
 }
 
-/// A message of the topic `t`, as [`Wire::receive`] tells it.
+/// A message of the topic `t`, as [`Wire::receive`] returns it.
 pub(crate) fn delivered(payload: &str, qos: QoS) -> Event {
     Event::Message { topic: "t".into(), payload: payload.into(), qos, dup: false }
 }
 
-/// As [`delivered`], with DUP.
+/// Like [`delivered`], with DUP.
 pub(crate) fn delivered_again(payload: &str, qos: QoS) -> Event {
     Event::Message { topic: "t".into(), payload: payload.into(), qos, dup: true }
 }
@@ -151,7 +163,7 @@ pub(crate) fn id(number: u16) -> PacketId {
     PacketId::new(number).unwrap()
 }
 
-/// How a message of this QoS is sent for the first time.
+/// The delivery of a first transmission with this QoS.
 pub(crate) fn delivery(qos: QoS, number: u16) -> Delivery {
     match qos {
         QoS::AtMostOnce => Delivery::AtMostOnce,
@@ -160,7 +172,7 @@ pub(crate) fn delivery(qos: QoS, number: u16) -> Delivery {
     }
 }
 
-/// How a message of this QoS is sent again.
+/// The delivery of a retransmission with this QoS.
 pub(crate) fn again(qos: QoS, number: u16) -> Delivery {
     match qos {
         QoS::AtMostOnce => Delivery::AtMostOnce,
@@ -174,7 +186,7 @@ pub(crate) fn publish(payload: &str, delivery: Delivery) -> Publish<'_> {
     Publish { delivery, topic: TopicName::new("t").unwrap(), payload: payload.as_bytes(), ..Publish::default() }
 }
 
-/// As [`publish`], wrapped.
+/// Like [`publish`], as a [`Packet`].
 pub(crate) fn published(payload: &str, delivery: Delivery) -> Packet<'_> {
     publish(payload, delivery).into()
 }
@@ -191,22 +203,22 @@ pub(crate) fn subscription(filter: &str) -> Subscription<'_> {
     Subscription::new(filter, QOS_1).unwrap()
 }
 
-/// SUBSCRIBE to some filters.
+/// A SUBSCRIBE to some filters.
 pub(crate) fn subscribe<'a>(number: u16, subscriptions: &'a [Subscription<'a>]) -> Packet<'a> {
     Subscribe::new(id(number), subscriptions).into()
 }
 
-/// UNSUBSCRIBE from some filters.
+/// An UNSUBSCRIBE from some filters.
 pub(crate) fn unsubscribe<'a>(number: u16, filters: &'a [TopicFilter<'a>]) -> Packet<'a> {
     Unsubscribe::new(id(number), filters).into()
 }
 
-/// DISCONNECT with this reason code.
+/// A DISCONNECT with this reason code.
 pub(crate) fn disconnect(reason_code: DisconnectReasonCode) -> Packet<'static> {
     Disconnect { reason_code, ..Disconnect::default() }.into()
 }
 
-/// AUTH with this method and these data.
+/// An AUTH with this method and this data.
 pub(crate) fn auth<'a>(reason_code: AuthReasonCode, method: &'a str, data: &'a [u8]) -> Packet<'a> {
     let authentication_data = (!data.is_empty()).then_some(data);
     let properties =
@@ -214,27 +226,28 @@ pub(crate) fn auth<'a>(reason_code: AuthReasonCode, method: &'a str, data: &'a [
     Auth { reason_code, properties }.into()
 }
 
-/// CONNACK with this reason code and nothing else.
+/// A CONNACK with this reason code and nothing else.
 pub(crate) fn refused(reason_code: ConnAckReasonCode) -> Packet<'static> {
     ConnAck { reason_code, ..ConnAck::default() }.into()
 }
 
-/// CONNACK with success, and these properties.
+/// A successful CONNACK with these properties.
 pub(crate) fn accepted(properties: ConnAckProperties<'_>) -> Packet<'_> {
     ConnAck { properties, ..ConnAck::default() }.into()
 }
 
-/// CONNACK with success and this Session Present flag.
+/// A successful CONNACK with this Session Present flag.
 pub(crate) fn connack(session_present: bool) -> Packet<'static> {
     ConnAck { session_present, ..ConnAck::default() }.into()
 }
 
-/// A server that takes whatever there is, so that CONNACK has nothing to announce.
+/// A server without limits that CONNACK would have to announce.
 pub(crate) fn config() -> ServerConfig {
-    ServerConfig { maximum_packet_size: u32::MAX, ..ServerConfig::default() }
+    ServerConfig { maximum_packet_size: None, ..ServerConfig::default() }
 }
 
-/// A client `c` that wants its session to go on, and to last; without a Keep Alive.
+/// A CONNECT with the client identifier `c` that resumes the session if there is one, has a session that does not
+/// expire, and has no Keep Alive.
 pub(crate) fn lasting(version: Version) -> Connect<'static> {
     let properties = match version {
         Version::V5 => ConnectProperties { session_expiry_interval: Some(3600), ..Default::default() },
@@ -250,23 +263,23 @@ pub(crate) fn lasting(version: Version) -> Connect<'static> {
     }
 }
 
-/// As [`lasting`], for 5.0.
+/// Like [`lasting`], for 5.0.
 pub(crate) fn v5() -> Connect<'static> {
     lasting(Version::V5)
 }
 
-/// A client of 5.0 with a lasting session, and these properties besides.
+/// A CONNECT of 5.0 with a session that does not expire and these properties.
 pub(crate) fn v5_with(properties: ConnectProperties<'_>) -> Connect<'_> {
     let session_expiry_interval = properties.session_expiry_interval.or(Some(3600));
     Connect { properties: ConnectProperties { session_expiry_interval, ..properties }, ..v5() }
 }
 
-/// A client of 5.0 that has named the authentication method `M`.
+/// A CONNECT of 5.0 with the authentication method `M`.
 pub(crate) fn authenticating() -> Connect<'static> {
     v5_with(ConnectProperties { authentication_method: Some(text("M")), ..Default::default() })
 }
 
-/// A will with this payload, to be published after so many seconds.
+/// A will with this payload and this Will Delay Interval in seconds.
 pub(crate) fn will(payload: &str, delay: u32) -> Will<'_> {
     Will {
         topic: TopicName::new("will").unwrap(),
@@ -276,7 +289,7 @@ pub(crate) fn will(payload: &str, delay: u32) -> Will<'_> {
     }
 }
 
-/// A packet as it goes over the wire.
+/// Encodes a packet.
 #[track_caller]
 pub(crate) fn encoded(packet: &Packet<'_>, version: Version) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -284,13 +297,13 @@ pub(crate) fn encoded(packet: &Packet<'_>, version: Version) -> Vec<u8> {
     bytes
 }
 
-/// Packets as they go over the wire.
+/// Encodes packets one after the other.
 #[track_caller]
 pub(crate) fn encoded_all(packets: &[Packet<'_>], version: Version) -> Vec<u8> {
     packets.iter().flat_map(|packet| encoded(packet, version)).collect()
 }
 
-/// All that is to be written.
+/// Takes all bytes that are to be written.
 pub(crate) fn take(transmit: &mut impl Buf) -> Vec<u8> {
     let mut sent = Vec::new();
     while transmit.has_remaining() {
@@ -303,7 +316,7 @@ pub(crate) fn take(transmit: &mut impl Buf) -> Vec<u8> {
     sent
 }
 
-/// The packets that a server has sent.
+/// The packets a server has sent.
 #[track_caller]
 pub(crate) fn decode(bytes: &[u8], version: Version) -> Vec<Packet<'_>> {
     let limits = Limits { sender: Some(Sender::Server), ..Limits::default() };
@@ -313,15 +326,15 @@ pub(crate) fn decode(bytes: &[u8], version: Version) -> Vec<Packet<'_>> {
     decoded
 }
 
-/// So many seconds after the beginning.
+/// The time this many seconds after the start of the test.
 pub(crate) const fn at(seconds: u64) -> Instant {
     Instant::from_micros((START + seconds) * 1_000_000)
 }
 
-/// The beginning, in seconds after the epoch.
+/// The start of the test, in seconds after the clock's epoch.
 const START: u64 = 1000;
 
-/// An acceptor, and the wire that it is at.
+/// An acceptor and its wire.
 pub(crate) struct Door {
     pub(crate) acceptor: Acceptor,
     pub(crate) version: Version,
@@ -337,7 +350,7 @@ impl Door {
         Self { acceptor: Acceptor::new(config, now), version, now }
     }
 
-    /// One at which this client waits for a decision.
+    /// An acceptor that waits for a decision about this client.
     #[track_caller]
     pub(crate) fn asked(config: impl Into<Arc<ServerConfig>>, connect: &Connect<'_>) -> Self {
         let mut door = Self::new(config, connect.version);
@@ -360,7 +373,7 @@ impl Door {
         events
     }
 
-    /// The client sends these bytes; what is not taken is given back.
+    /// The client sends these bytes. The bytes that are not taken are returned.
     #[track_caller]
     pub(crate) fn receive_bytes<'a>(&mut self, bytes: &'a [u8]) -> (Vec<Event>, &'a [u8]) {
         let mut input = bytes;
@@ -396,7 +409,7 @@ impl Door {
     }
 }
 
-/// A server's end of a session, and the wire that it is at.
+/// A server session and its wire.
 pub(crate) struct Wire {
     pub(crate) server: ServerSession,
     pub(crate) config: Arc<ServerConfig>,
@@ -404,12 +417,12 @@ pub(crate) struct Wire {
     pub(crate) now: Instant,
     /// The last CONNECT.
     pub(crate) connect: Vec<u8>,
-    /// Of all messages that are to be acknowledged by hand, in the order in which they came.
+    /// The handles of all messages that are to be acknowledged manually, in the order of arrival.
     pub(crate) ack_handles: Vec<AckHandle>,
 }
 
 impl Wire {
-    /// A client that has been accepted. CONNACK is still there.
+    /// A session whose client was accepted. CONNACK is left to be taken.
     #[track_caller]
     pub(crate) fn open(config: impl Into<Arc<ServerConfig>>, connect: &Connect<'_>) -> Self {
         Self::accepted(config, connect, Accept::default())
@@ -425,7 +438,7 @@ impl Wire {
         Self { server, config, version: connect.version, now, connect: bytes, ack_handles: Vec::new() }
     }
 
-    /// A client with a new session that has been accepted. CONNACK has been taken.
+    /// A session whose client was accepted with a new session. CONNACK has been taken.
     #[track_caller]
     pub(crate) fn connected(config: impl Into<Arc<ServerConfig>>, connect: &Connect<'_>) -> Self {
         let mut wire = Self::open(config, connect);
@@ -434,13 +447,13 @@ impl Wire {
         wire
     }
 
-    /// As [`connected`](Self::connected), with a lasting session and a server that takes whatever there is.
+    /// Like [`connected`](Self::connected), with a session that does not expire and a server without limits.
     #[track_caller]
     pub(crate) fn lasting(version: Version) -> Self {
         Self::connected(config(), &lasting(version))
     }
 
-    /// The client is back, and is accepted. CONNACK is still there.
+    /// The client reconnects and is accepted. CONNACK is left to be taken.
     #[track_caller]
     pub(crate) fn reconnect(&mut self, connect: &Connect<'_>) {
         self.reconnect_with(connect, Accept::default());
@@ -457,17 +470,17 @@ impl Wire {
     fn reconnect_as_before(&mut self, accept: Accept) {
         let mut acceptor = Acceptor::new(Arc::clone(&self.config), self.now);
         let mut input = &self.connect[..];
-        assert!(matches!(acceptor.poll(self.now, &mut input), Some(Action::Connect(_))));
+        assert!(matches!(acceptor.poll(self.now, &mut input), Some(AcceptorAction::Connect(_))));
         self.server = acceptor.accept(self.now, self.server.clone(), accept).unwrap();
     }
 
-    /// The connection is gone, with all that has not been taken.
+    /// The connection is lost, with all bytes that have not been taken.
     pub(crate) fn lose(&mut self) -> Vec<Event> {
         self.server.closed(self.now);
         self.poll()
     }
 
-    /// The connection is gone, and the client is back with the same CONNECT. CONNACK has been taken.
+    /// The connection is lost, and the client reconnects with the same CONNECT. CONNACK has been taken.
     #[track_caller]
     pub(crate) fn resume(&mut self) {
         assert_eq!(self.lose(), []);
@@ -478,7 +491,7 @@ impl Wire {
         assert_eq!(self.poll(), []);
     }
 
-    /// So much later. Nothing else happens.
+    /// Advances the time without polling.
     pub(crate) fn later(&mut self, millis: u64) {
         self.now = self.now + core::time::Duration::from_millis(millis);
     }
@@ -487,7 +500,7 @@ impl Wire {
         take(self.server.transmit())
     }
 
-    /// What the server has sent since this was last asked is this.
+    /// Checks the packets the server has sent since the last call.
     #[track_caller]
     pub(crate) fn assert_sent(&mut self, expected: &[Packet<'_>]) {
         let sent = self.take();
@@ -499,20 +512,20 @@ impl Wire {
         self.assert_sent(&[]);
     }
 
-    /// The identifiers of the packets that were sent.
+    /// The packet identifiers of the packets that were sent.
     pub(crate) fn sent_ids(&mut self) -> Vec<u16> {
         let sent = self.take();
         decode(&sent, self.version).iter().map(|packet| packet.packet_id().unwrap().get()).collect()
     }
 
-    /// How many packets were sent.
+    /// The number of packets that were sent.
     #[track_caller]
     pub(crate) fn sent_count(&mut self) -> usize {
         let sent = self.take();
         decode(&sent, self.version).len()
     }
 
-    /// The messages that were sent, by their payloads.
+    /// The payloads of the messages that were sent.
     #[track_caller]
     pub(crate) fn sent_payloads(&mut self) -> Vec<String> {
         let sent = self.take();
@@ -523,13 +536,13 @@ impl Wire {
         decode(&sent, self.version).iter().map(payload).collect()
     }
 
-    /// The client sends these packets; all of them are taken.
+    /// The client sends these packets, and all of them are taken.
     #[track_caller]
     pub(crate) fn receive(&mut self, packets: &[Packet<'_>]) -> Vec<Event> {
         self.receive_bytes(&encoded_all(packets, self.version))
     }
 
-    /// The client sends these bytes; all of them are taken, unless they bring the connection to its end.
+    /// The client sends these bytes. All of them are taken, unless they close the connection.
     #[track_caller]
     pub(crate) fn receive_bytes(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut input = bytes;
@@ -538,13 +551,13 @@ impl Wire {
         events
     }
 
-    /// Only time has passed.
+    /// Polls without input.
     #[track_caller]
     pub(crate) fn poll(&mut self) -> Vec<Event> {
         self.poll_with(&mut &[][..])
     }
 
-    /// What is reported until there is nothing more to tell.
+    /// Polls until there is no action.
     #[track_caller]
     pub(crate) fn poll_with(&mut self, input: &mut &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
@@ -555,7 +568,7 @@ impl Wire {
             events.push((&action).into());
         }
         self.server.assert_consistent();
-        // Whoever has nothing to tell has nothing to do at once: a driver that sleeps until then would not sleep.
+        // After the last action the deadline lies in the future: otherwise a driver would poll again without sleeping.
         let deadline = self.server.deadline();
         assert!(deadline.is_none_or(|deadline| deadline > self.now), "due at {deadline:?}, and it is {:?}", self.now);
         events
@@ -567,7 +580,7 @@ impl Wire {
         self.server.publish(self.now, &Message::new("t", payload).qos(qos)).unwrap()
     }
 
-    /// The client asks for these filters; the name of the request.
+    /// The client subscribes to these filters. Returns the identifier of the request.
     #[track_caller]
     pub(crate) fn subscribe(&mut self, number: u16, filters: &[&str]) -> RequestId {
         let subscriptions: Vec<_> = filters.iter().map(|filter| subscription(filter)).collect();
@@ -577,7 +590,7 @@ impl Wire {
         }
     }
 
-    /// The client ends these subscriptions; the name of the request.
+    /// The client unsubscribes from these filters. Returns the identifier of the request.
     #[track_caller]
     pub(crate) fn unsubscribe(&mut self, number: u16, filters: &[&str]) -> RequestId {
         let filters: Vec<_> = filters.iter().map(|text| filter(text)).collect();
@@ -587,7 +600,7 @@ impl Wire {
         }
     }
 
-    /// Takes the CONNACK that alone was sent.
+    /// Takes the CONNACK and checks that nothing else was sent.
     #[track_caller]
     pub(crate) fn take_connack(&mut self, expected: &ConnAck<'_>) {
         self.assert_sent(&[(*expected).into()]);

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Lets clients that others have written talk to the example broker: those of mosquitto, paho-mqtt, and mqtt.js, in Node
-and in a headless Chromium.
+"""Checks the example broker with clients of other projects: mosquitto, paho-mqtt, and mqtt.js in Node and in a headless
+Chromium.
 
     python3 tests/interop/broker.py [SEED [CHECK]] [--against mosquitto]
 
 The seed decides where connections are cut. CHECK is a part of the name of a function in broker_bridge.py,
-broker_mosquitto.py, broker_paho.py or broker_mqttjs.py: only such checks are run. With `--against mosquitto`, a real mosquitto takes the
-place of the example, which shows that the checks ask for nothing but MQTT.
+broker_mosquitto.py, broker_paho.py or broker_mqttjs.py: only such checks are run. With `--against mosquitto`, a real
+mosquitto takes the place of the example, which shows that the checks require nothing but MQTT.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from broker_stage import CHECKS, Failure, Stage, Tools  # noqa: E402
 
 
 def run(tools, check, version, transport, seed):
-    """Runs a check, and returns whether all was well."""
+    """Runs a check and returns whether it passed."""
     start = time.monotonic()
     label = f"{version:5}  {transport:7}  {check.text}"
     if tools.is_mosquitto and check.mosquitto:

@@ -9,8 +9,8 @@ FORM = "%t %q %r %p"
 
 
 class Bridge(Mosquitto):
-    """A mosquitto with a bridge to a port, as it is set up by default: it says that it is a bridge by its protocol level
-    (try_private), and tells its state under $SYS, with a will (notifications)."""
+    """A mosquitto with a bridge to a port, in its default configuration: its protocol level has the bridge bit
+    (try_private), and it publishes its state under $SYS, with a will (notifications)."""
 
     def __init__(self, version, port):
         self.version, self.remote_port = version, port
@@ -32,7 +32,7 @@ class Bridge(Mosquitto):
         return super()._config() + "\n".join([*lines, ""])
 
     def wait_until_subscribed(self, times):
-        """Waits until SUBACK has come so many times for each of its two filters."""
+        """Waits until SUBACK has arrived this many times for each of its two filters."""
 
         def count():
             return sum(f"Received SUBACK from local.{BRIDGE}" in line for line in self.server.err)
@@ -41,13 +41,13 @@ class Bridge(Mosquitto):
 
 
 def both_sides(stage, bridge):
-    """The options of a client for each side."""
+    """The options of a client for each of the two brokers."""
     return {"there": ["-p", stage.port], "here": ["-p", bridge.port]}
 
 
 @check("a mosquitto bridge passes messages both ways, retained ones as such, and none comes back", ALL)
 def bridge_both_ways(stage):
-    # Retained before the bridge is there.
+    # Retained before the bridge connects.
     for qos in 0, 1, 2:
         stage.send(f"down/old/{qos}", "-m", "old", "-r", "-q", qos)
     proxy = stage.proxy(0, "bridge")
@@ -65,7 +65,7 @@ def pass_messages(stage, bridge, proxy):
     sides = both_sides(stage, bridge)
 
     def late(side, filter):
-        """What a new subscriber gets."""
+        """Returns the messages for a new subscriber."""
         reader = stage.reader("late", "-t", filter, "-t", "end/+", "-q", 2, *sides[side], form=FORM)
         stage.send(f"end/{side}", "-m", "end", "-q", 2, *sides[side])
         reader.wait_until(lambda: any(line.startswith(f"> end/{side}") for line in reader.out), "the end")
@@ -83,8 +83,8 @@ def pass_messages(stage, bridge, proxy):
     expected = {"there": [], "here": []}
 
     def pass_on(side, part, *retain):
-        """Publishes on one side, in every QoS, and waits for it on the other; what would come back would have come when
-        the next message from the other side has."""
+        """Publishes on one broker in every QoS and waits for the messages on the other. An echo would arrive before the
+        next message from the other broker."""
         other = {"there": "here", "here": "there"}[side]
         for qos in 0, 1, 2:
             topic, payload = f"{part}/{side}/{qos}", f"{len(expected[side])}"
@@ -106,7 +106,7 @@ def pass_messages(stage, bridge, proxy):
             pass_on(side, part, *retain)
 
     def check_retained():
-        """What was published as retained is, on both sides, and nothing else."""
+        """Checks that both brokers have retained the same messages, and no others."""
         for side in sides:
             for origin in sides:
                 got = [line.rsplit(" ", 1)[0] for line in late(side, f"both/{origin}/#")]
@@ -115,8 +115,8 @@ def pass_messages(stage, bridge, proxy):
 
     check_retained()
 
-    # The connection is lost, and messages wait on both sides for the next one. (What is retained comes again then.) In
-    # 5.0 mosquitto 2.0.11 does not ask for a session that outlives the connection.
+    # The connection is lost while messages wait on both brokers for the next one. (Retained messages are sent again
+    # then.) In 5.0 mosquitto 2.0.11 does not ask for a session that outlives the connection.
     proxy.cut()
     waiting = []
     for side, part in (("here", "up"),) if stage.is_new else (("here", "up"), ("there", "down")):
@@ -129,7 +129,7 @@ def pass_messages(stage, bridge, proxy):
         equal(sorted(line for line in heard(reader) if "/meanwhile/" in line), sorted(waiting), "what has waited")
     check_retained()
 
-    # An empty retained message deletes on both sides.
+    # A retained message with an empty payload deletes on both brokers.
     for qos in 0, 1, 2:
         for side in sides:
             stage.send(f"both/{side}/{qos}", "-n", "-r", "-q", qos, *sides[side])

@@ -17,7 +17,7 @@ TOO_MANY = "QoS 2, of which 2.0.11 at times sends more than its own client's Rec
 
 
 def until_the_end(stage, reader):
-    """What a reader has heard before the message that is published now, on a topic that it has subscribed to."""
+    """Publishes a message to a topic of the reader, and returns the messages it has received before that one."""
     mark = f"mark-{time.monotonic_ns()}"
     stage.send("end", "-m", mark, "-q", 2)
     reader.wait_until(lambda: any(line.endswith(mark) for line in reader.out), "the last message")
@@ -37,7 +37,7 @@ def mosquitto_every_qos(stage):
             for payload in texts:
                 stage.send("a/b", "-q", qos, *(["-m", payload] if payload else ["-n"]))
         equal(reader.end(), 0, "exit code")
-        for qos in range(granted + 1):  # messages of different QoS may overtake each other
+        for qos in range(granted + 1):  # messages of different QoS may arrive in another order
             texts = [text for sent, texts in payloads.items() if min(sent, granted) == qos for text in texts]
             got = [line for line in heard(reader) if line.startswith(f"a/b {qos} ")]
             equal(got, [f"a/b {qos} 0 {text}" for text in texts], f"messages of QoS {qos}")
@@ -187,8 +187,8 @@ def mosquitto_session(stage):
             sender.write("\n".join(str(sent + number) for number in range(count)))
             sender.close_input()
             equal(sender.end(), 0, "exit code of the sender")
-            # It subscribes again, as it always does. When it ends, an acknowledgement may be lost, so that a message of
-            # QoS 1 comes again. (It is killed, since it may print a line twice when a signal comes in between.)
+            # mosquitto_sub subscribes again on each connection. When it exits, an acknowledgement may be lost, and a
+            # message of QoS 1 is sent again. (It is killed, because it may print a line twice when a signal arrives.)
             sent += count
             expected = [f"{qos} {number}" for number in range(sent)]
             reader = stage.reader(f"sleeper-{qos}", *filters, form="%q %p")
@@ -232,7 +232,7 @@ def mosquitto_hashed(stage):
 
 @check("mosquitto: a broker whose log nobody reads goes on", OLD_AND_NEW, mosquitto="it is the example's own log")
 def mosquitto_no_log(stage):
-    """Its standard error is closed, or a pipe that is full."""
+    """Standard error is closed, or a full pipe."""
     for is_closed in True, False:
         reader, writer = os.pipe()
         if is_closed:

@@ -1,4 +1,4 @@
-"""Checks of the broker with mqtt.js: in Node, over TCP and WebSocket, and in a page in a headless Chromium."""
+"""Checks of the broker with mqtt.js: in Node over TCP and WebSocket, and in a page in a headless Chromium."""
 
 import random
 import time
@@ -9,12 +9,13 @@ WHERE = ("tcp", "ws", "browser")
 
 
 def told(messages):
-    """Of messages, what is on the surface."""
+    """Returns topic, payload, QoS and flags of messages."""
     return [(message.topic, message.qos, message.retain, message.payload) for message in messages]
 
 
 def until_the_end(client, sender=None):
-    """What a client has got before a message of QoS 2 that is published now, on a topic that it has subscribed to."""
+    """Publishes a message of QoS 2 to a topic of the client, and returns the messages it has received before that
+    one."""
     mark = f"mark {time.monotonic_ns()}"
     (sender or client).deliver("end", mark, 2)
     client.wait(lambda: mark in client.payloads("end"), "the last message")
@@ -22,7 +23,7 @@ def until_the_end(client, sender=None):
 
 
 def reader(stage, name, *filters, **options):
-    """A client with subscriptions of QoS 2, one of which is for the end."""
+    """Returns a client with subscriptions of QoS 2, one of which is for the last message."""
     client = stage.script(name, **options)
     client.connect()
     equal(client.subscribe([*filters, "end"], 2), [2] * (len(filters) + 1), "granted")
@@ -50,7 +51,7 @@ def mqttjs_every_qos(stage):
         for qos in 0, 1, 2:
             from_afar.deliver("a/c", f"paho {qos}", qos)
         got = told(listener.get(len(sent) + 3))
-        for qos in 0, 1, 2:  # messages of different QoS may overtake each other
+        for qos in 0, 1, 2:  # messages of different QoS may arrive in another order
             expected = [("a/b", qos, False, words) for sent_qos, words in sent if min(sent_qos, granted) == qos]
             expected += [
                 ("a/c", qos, False, f"paho {sent_qos}") for sent_qos in (0, 1, 2) if min(sent_qos, granted) == qos
@@ -140,7 +141,7 @@ def mqttjs_session(stage):
         speaker.deliver("s/3", "not subscribed to", 2)
         client = stage.script("sleeper", **lasting)
         present = client.connect().sessionPresent
-        if stage.version != "3.1":  # which cannot say it
+        if stage.version != "3.1":  # 3.1 has no such flag
             equal(present, True, "session present")
         client.wait(lambda: len(client.messages) >= 100, "what was waiting")
         for qos in 1, 2:
@@ -185,7 +186,7 @@ def mqttjs_cuts(stage):
         speaker.publish(f"cut/{1 + sent % 2}", str(sent), 1 + sent % 2)
         sent += 1
     speaker.wait(lambda: len(speaker.published) >= sent, "acknowledgements")
-    # It says of some messages that it has given them up, when it has just lost a connection: these may arrive or not.
+    # mqtt.js reports some messages as failed when it has just lost a connection: these may arrive or not.
     given_up = {said.number for said in speaker.published if said.error}
     expected = {number for number in range(sent) if number not in given_up}
 
@@ -242,7 +243,7 @@ def mqttjs_request(stage):
 def mqttjs_aliases(stage):
     listener = stage.script("reader", properties={"topicAliasMaximum": 3})
     equal(listener.connect().properties["topicAliasMaximum"], 5, "Topic Alias Maximum")
-    # In a message of QoS 2, mqtt.js would not tell the topic that stands behind an alias.
+    # For a message of QoS 2, mqtt.js would not resolve the topic alias.
     listener.subscribe({"t/+": {"qos": 1}, "end": {"qos": 2}})
     speaker = stage.script("sender", autoAssignTopicAlias=True)
     speaker.connect()

@@ -1,4 +1,4 @@
-"""Checks of the broker with paho-mqtt, and with bytes that it does not send."""
+"""Checks of the broker with paho-mqtt, and with bytes that paho-mqtt does not send."""
 
 import random
 import time
@@ -11,12 +11,13 @@ CUTS = 200
 
 
 def told(messages):
-    """Of messages, what is on the surface."""
+    """Returns topic, payload, QoS and flags of messages."""
     return [(message.topic, message.qos, message.retain, message.payload.decode()) for message in messages]
 
 
 def until_the_end(client, sender=None):
-    """What a client has got before a message of QoS 2 that is published now, on a topic that it has subscribed to."""
+    """Publishes a message of QoS 2 to a topic of the client, and returns the messages it has received before that
+    one."""
     mark = f"mark {time.monotonic_ns()}"
     (sender or client).deliver("end", mark, 2)
     client.wait(lambda: mark in client.payloads("end"), "the last message")
@@ -24,7 +25,7 @@ def until_the_end(client, sender=None):
 
 
 def reader(stage, name, *filters, **options):
-    """A client with subscriptions of QoS 2, one of which is for the end."""
+    """Returns a client with subscriptions of QoS 2, one of which is for the last message."""
     client = stage.client(name, **options)
     client.connect()
     client.subscribe([(filter, 2) for filter in (*filters, "end")])
@@ -37,7 +38,7 @@ def sender(stage, name="sender", **options):
     return client
 
 
-# What all versions can do.
+# Checks for all versions.
 
 
 @check(
@@ -55,7 +56,7 @@ def paho_every_qos(stage):
         for qos, words in sent:
             speaker.deliver("a/b", words.encode(), qos)
         got = told(listener.get(len(sent)))
-        for qos in 0, 1, 2:  # messages of different QoS may overtake each other
+        for qos in 0, 1, 2:  # messages of different QoS may arrive in another order
             expected = [("a/b", qos, False, words) for sent_qos, words in sent if min(sent_qos, granted) == qos]
             equal([message for message in got if message[1] == qos], expected, f"messages of QoS {qos}")
         equal({message.dup for message in listener.messages}, {False}, "dup")
@@ -197,7 +198,7 @@ def paho_session(stage):
                 speaker.publish("s/2", f"{turn} {number}", 2)
             speaker.deliver("s/3", "nobody has subscribed to it", 2)
             present, _ = client.connect()
-            if stage.version != "3.1":  # which cannot say it
+            if stage.version != "3.1":  # 3.1 has no such flag
                 equal(present, True, "session present")
             client.wait(lambda: len(client.messages) >= 200 * (turn + 1), "what was waiting")
             speaker.deliver("s/2", "here", 2)
@@ -251,7 +252,7 @@ def paho_take_over(stage):
     equal(first.messages, [], "what the first one gets")
     if not stage.spares_mosquitto("the will, which 2.0.11 forgets when a session is taken over"):
         equal(told(listener.get(1)), [("will/same", 0, False, "taken over")], "will")
-    # One after the other, as fast as they can: one has it in the end.
+    # Several clients in quick succession: the last one has the session.
     crowd = [stage.client("same", lasting=True).begin() for _ in range(10)]
     stage.wait(lambda: sum(bool(client.disconnected) for client in crowd) >= 9, "the end of all but one")
     listener.deliver("s", "for one of them", 2)
@@ -259,11 +260,11 @@ def paho_take_over(stage):
 
 
 class Cut:
-    """A client that is cut, and comes back at once."""
+    """A client whose connections are cut, and that reconnects at once."""
 
     def __init__(self, stage, name, filters=()):
         self.client = stage.client(name, lasting=True)
-        self.client.connect()  # past the proxy, so that there is a session
+        self.client.connect()  # not through the proxy, to create the session
         if filters:
             self.client.subscribe(filters)
         self.client.disconnect()
@@ -271,10 +272,10 @@ class Cut:
         self.client.open(port=self.proxy.port)
 
     def go_on(self):
-        """Does what is to be done now. Returns whether there is a connection.
+        """Runs the client's loop. Returns whether there is a connection.
 
-        Only then may messages be published: paho sends one that comes just before it knows that it is connected ahead
-        of those that it has to send again. For the same reason it has no thread of its own here.
+        Only then may messages be published: paho sends a message that is published just before CONNACK ahead of its
+        retransmissions. For the same reason the client has no thread of its own here.
         """
         if self.client.paho.loop(0.001) != 0:
             self.client.paho.reconnect()
@@ -313,7 +314,7 @@ def paho_cuts(stage):
     return f"{sent} messages in {cuts}, {repeated} of QoS 1 repeated"
 
 
-# What 5.0 has, and what is said in its words.
+# Features and reason codes of 5.0.
 
 
 @check(
@@ -541,7 +542,7 @@ def paho_aliases(stage):
     equal([(message.topic, message.payload.decode()) for message in client.get(6)], expected, "messages")
     speaker.disconnect()
     for alias, topic, reasons in (1, "", {0x82, 0x94}), (4, "t/1", {0x94}), (0, "t/1", {0x81, 0x82, 0x94}):
-        other = stage.raw()  # paho knows better than to send some of these
+        other = stage.raw()  # paho refuses to send some of these
         other.connect(stage.version, "speaker")
         other.send((0x30, text(topic) + bytes([3, 0x23, 0, alias]) + b"never told"))
         if (answer := other.rest()) not in [said for reason in reasons for said in disconnect_bytes(reason)]:
@@ -560,7 +561,7 @@ def paho_session_expiry(stage):
         equal(client.connect()[0], False, "session present at first")
         client.cut()
         equal(client.connect()[0], expected, f"session present after one with the expiry interval {expiry}")
-    # What is raw is read until its end, so that the next connection comes after the DISCONNECT.
+    # Raw connections are read to their end, so that the next connection opens after the DISCONNECT was handled.
     for name, at_first, at_last, expected in (
         ("shorter", 600, 0, False),
         ("longer", 1, 600, True),
@@ -601,7 +602,7 @@ def paho_receive_maximum(stage):
     for number in range(6):
         speaker.deliver("m", str(number))
     for acknowledged in range(4):
-        speaker.deliver("mark", str(acknowledged))  # which needs no acknowledgement
+        speaker.deliver("mark", str(acknowledged))  # QoS 0 needs no acknowledgement
         client.wait(lambda: len(client.payloads("mark")) > acknowledged, "a message of QoS 0")
         client.wait(lambda: len(client.payloads("m")) >= min(6, 3 + acknowledged), "messages of QoS 1")
         equal(
@@ -619,7 +620,8 @@ def paho_max_packet_size(stage):
     for size in 50, 200, 60:
         speaker.deliver("p", bytes(size))
     equal([len(message.payload) for message in until_the_end(client)], [50, 60], "sizes of the messages")
-    # The first byte and two of the length, topic, identifier and length of the properties; 2.0.11 counts but the rest.
+    # The first byte and two bytes of length, topic, identifier and property length. mosquitto 2.0.11 counts only the
+    # others.
     around = 0 if stage.spares_mosquitto("to count all of a packet") else 3 + 3 + 2 + 1
     speaker.deliver("p", bytes(1000 - around - (0 if around else 9)))
     speaker.publish("p", bytes(1000 - around + 1), 1)
@@ -757,7 +759,7 @@ def paho_sys(stage):
     client.wait(lambda: client.payloads("truth"), "a message")
     if "a lie" in client.payloads("$SYS/broker/version"):
         raise Failure("a client may publish under $SYS")
-    if not other.disconnected:  # an old version has no other way to say that it is not allowed
+    if not other.disconnected:  # earlier versions can only disconnect
         other.disconnect()
     client.wait(lambda: client.payloads(number)[-1:] == ["1"], "one client")
 
@@ -794,7 +796,7 @@ def paho_users(stage):
         client.wait(lambda: client.connected, "CONNACK")
         reason = client.connected[0][1].value
         if reason == 0 or not stage.spares_mosquitto("the reason, which is 0x87 or 5 in 2.0.11"):
-            # paho gives the return codes of old versions the names of the new reason codes.
+            # paho gives the return codes of earlier versions the names of the reason codes.
             allowed = {0x86} if user else {0x86, 0x87}
             if reason not in allowed:
                 raise Failure(f"the answer to {user} is 0x{reason:02X}")
@@ -810,7 +812,7 @@ def paho_acl(stage):
         codes = [client.subscribe(filter, 1)[0] for filter in filters]
         if stage.spares_mosquitto("whether subscriptions are refused, which 2.0.11 never does"):
             continue
-        if stage.version != "3.1":  # which cannot say it
+        if stage.version != "3.1":  # 3.1 has no such code
             denied = 0x87 if stage.is_new else 0x80
             expected = [1, 1, 1, denied, 1] if client is alice else [1, denied, 1, denied, 1]
             equal(codes, expected, f"what is granted to {client.name}")
@@ -898,7 +900,7 @@ def paho_max_queued(stage):
         speaker.deliver("q", str(number))
     client.connect()
     client.get(10)
-    # One more may find the queue still full, until what has come is acknowledged.
+    # One more message may find the queue still full, until the first one is acknowledged.
     stage.wait(lambda: speaker.deliver("end", "end") is None or client.payloads("end"), "a message that has not waited")
     got = [int(payload) for payload in client.payloads("q")]
     equal(sorted(set(got)), got, "in order, and none twice")
@@ -929,7 +931,7 @@ def paho_strangers(stage):
             try:
                 stranger.socket.sendall(said)
             except OSError:
-                continue  # it has been turned away before it was through
+                continue  # the connection was closed before all was sent
             if transport == "ws" and said.startswith(b"GET"):
                 answer = stranger.rest()
                 if answer and not answer.startswith((b"HTTP/1.1 4", b"HTTP/1.0 4")):

@@ -1,4 +1,4 @@
-"""What the checks of the broker work with: the example, or a mosquitto in its place, and clients of several kinds."""
+"""The environment of the broker checks: the example or a mosquitto in its place, and clients of several kinds."""
 
 import collections
 import os
@@ -20,7 +20,7 @@ OLD = ("3.1.1",)
 NEW = ("5.0",)
 MOSQUITTO = {"3.1": "mqttv31", "3.1.1": "mqttv311", "5.0": "mqttv5"}
 PROTOCOL = {"3.1": b"\0\6MQIsdp\3", "3.1.1": b"\0\4MQTT\4", "5.0": b"\0\4MQTT\5"}
-PLENTY = 100_000  # of messages that may wait, so that none is dropped
+PLENTY = 100_000  # the messages that may be queued, so that none is dropped
 CHECKS = []
 
 Check = collections.namedtuple("Check", "text function versions transports mosquitto options")
@@ -29,9 +29,10 @@ Check = collections.namedtuple("Check", "text function versions transports mosqu
 def check(text, versions, transports=("tcp",), mosquitto=None, **options):
     """Registers a check, which is run once for each version and transport.
 
-    `mosquitto` tells why it cannot be held against that. The options are the broker's: those of its command line, the
-    passwords of its `users`, which are `hashed` by mosquitto_passwd or in plain text, and its `acl`, which is for each user,
-    for "anonymous" and for everybody (None) a list of lines. One that is True has no value.
+    `mosquitto` is the reason why a mosquitto in place of the example is not checked. The other options configure the
+    broker: the options of its command line (True for one without a value); the passwords of its `users`, which are
+    `hashed` by mosquitto_passwd or in plain text; and its `acl`, a list of lines for each user, for "anonymous" and for
+    all clients (None).
     """
 
     def register(function):
@@ -42,7 +43,7 @@ def check(text, versions, transports=("tcp",), mosquitto=None, **options):
 
 
 class Certificates:
-    """Those of a server that nobody knows but for the certificate of the authority."""
+    """The certificates of a test authority, and of a server that it has signed."""
 
     def __init__(self, openssl, folder):
         self.authority, self.certificate, self.key = (folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
@@ -58,11 +59,11 @@ class Certificates:
             done = subprocess.run([openssl, *command], capture_output=True, check=False)
             if done.returncode != 0:
                 raise SystemExit(f"openssl makes no certificate:\n{done.stderr.decode(errors='replace')}")
-        self.key.chmod(0o644)  # a mosquitto that was started by root becomes another user
+        self.key.chmod(0o644)  # a mosquitto started by root changes to another user
 
 
 class Example:
-    """The example broker, on ports of its own."""
+    """The example broker on ports of its own."""
 
     def __init__(self, program, certificates, users=None, acl=None, hashed=False, **options):
         self.folder = tempfile.TemporaryDirectory()
@@ -102,7 +103,7 @@ class Example:
 
 
 class InItsPlace(Mosquitto):
-    """A mosquitto that is set up like the example."""
+    """A mosquitto configured like the example."""
 
     def __init__(self, program, certificates, users=None, acl=None, hashed=True, allow_anonymous=None, **options):
         self.certificates, self.users, self.acl, self.options = certificates, users, acl, options
@@ -118,7 +119,7 @@ class InItsPlace(Mosquitto):
         return path
 
     def _acl(self):
-        """What holds for everybody is a pattern here, and what stands first is for the anonymous."""
+        """Rules for all clients are patterns in this format, and the first section is for anonymous clients."""
         yield from (f"topic {line}" for line in self.acl.get("anonymous", ()))
         yield from (f"pattern {line}" for line in self.acl.get(None, ()))
         for name, lines in self.acl.items():
@@ -140,7 +141,7 @@ class InItsPlace(Mosquitto):
             lines += [f"listener {port} {HOST}", *of_listeners, *more]
         if options["max_queued"] >= PLENTY:
             options["max_queued"] = 0
-        # Here one number is for both directions.
+        # mosquitto has one number for both directions.
         in_flight = options.pop("max_inflight")
         lines.append(f"max_inflight_messages {options.pop('receive_maximum', in_flight)}")
         names = {"max_queued": "max_queued_messages", "max_keep_alive": "max_keepalive"}
@@ -157,13 +158,13 @@ class InItsPlace(Mosquitto):
 
 
 class Raw:
-    """A connection on which anything can be said."""
+    """A connection that can send any bytes."""
 
     def __init__(self, port):
         self.socket = socket.create_connection((HOST, port), PATIENCE)
 
     def send(self, *packets):
-        """Sends packets, each given by its first byte and what follows its length."""
+        """Sends packets, each given by its first byte and the bytes after its length."""
         for first, body in packets:
             size, length = len(body), b""
             while size > 127:
@@ -171,7 +172,7 @@ class Raw:
             self.socket.sendall(bytes([first]) + length + bytes([size]) + body)
 
     def connect(self, version, name, clean=True, keep_alive=60, properties=b""):
-        """Sends CONNECT, and returns what follows the length of CONNACK."""
+        """Sends CONNECT, and returns the bytes after the length of CONNACK."""
         new = bytes([len(properties)]) + properties if version == "5.0" else b""
         flags = bytes([2 if clean else 0]) + struct.pack(">H", keep_alive)
         self.send((0x10, PROTOCOL[version] + flags + new + text(name)))
@@ -189,7 +190,7 @@ class Raw:
         return data
 
     def packet(self):
-        """The next packet, its first byte and what follows its length."""
+        """Returns the next packet: its first byte and the bytes after its length."""
         first, shift, size = self._exactly(1)[0], 0, 0
         while True:
             byte = self._exactly(1)[0]
@@ -198,13 +199,13 @@ class Raw:
                 return first, self._exactly(size)
 
     def rest(self):
-        """Everything up to the end of the connection."""
+        """Returns everything up to the end of the connection."""
         data = b""
         try:
             while piece := self.socket.recv(4096):
                 data += piece
         except ConnectionResetError:
-            pass  # it is one way to end
+            pass  # a reset ends the connection too
         except TimeoutError:
             raise Failure("the connection does not end") from None
         return data
@@ -219,12 +220,12 @@ def text(words):
 
 
 def disconnect_bytes(code):
-    """DISCONNECT of 5.0, without and with the length of its properties."""
+    """Returns a DISCONNECT of 5.0, with and without a property length."""
     return bytes([0xE0, 1, code]), bytes([0xE0, 2, code, 0])
 
 
 class Tools:
-    """The programs that the checks need, and what is started once for all of them."""
+    """The programs that the checks need, started once for all of them."""
 
     def __init__(self, against):
         names = ("mosquitto_pub", "mosquitto_sub", "mosquitto_rr")
@@ -245,7 +246,7 @@ class Tools:
         self._makers = {"tcp": lambda: Node(node), "browser": lambda: Browser(chromium)}
 
     def host(self, transport):
-        """Where clients of mqtt.js run."""
+        """Returns the program that runs the clients of mqtt.js."""
         kind = "browser" if transport == "browser" else "tcp"
         if kind not in self._hosts:
             self._hosts[kind] = self._makers[kind]()
@@ -261,7 +262,7 @@ class Tools:
 
 
 class Stage:
-    """A broker of its own for a check, clients of one version over one transport, and what has to be cleaned up."""
+    """A broker for one check, clients of one version over one transport, and their cleanup."""
 
     def __init__(self, tools, version, transport, seed, options):
         self.tools, self.version, self.transport, self.seed = tools, version, transport, seed
@@ -274,13 +275,13 @@ class Stage:
         self.port = self.broker.port
 
     def spares_mosquitto(self, why):
-        """Whether it is mosquitto, which is not asked for what comes now."""
+        """Returns whether the broker is mosquitto, which does not take part in the rest of the check."""
         if self.tools.is_mosquitto and why not in self.spared:
             self.spared.append(why)
         return self.tools.is_mosquitto
 
     def wait(self, condition, what):
-        """Waits until that is so, where there is nobody who tells."""
+        """Polls until the condition holds."""
         give_up_at = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() > give_up_at:
@@ -298,23 +299,23 @@ class Stage:
         return started
 
     def send(self, topic, *arguments, name="sender", expected=0):
-        """Publishes with mosquitto_pub, and waits for its end."""
+        """Publishes with mosquitto_pub and waits for its exit."""
         sender = self.run("mosquitto_pub", name, "-t", topic, *arguments)
         equal(sender.end(), expected, f"{name}: exit code")
         return sender
 
     def reader(self, name, *arguments, form="%t %q %r %p"):
-        """Starts mosquitto_sub, and waits until its subscriptions are granted. See `heard`."""
+        """Starts mosquitto_sub and waits until its subscriptions are granted. See `heard`."""
         reader = self.run("mosquitto_sub", name, "-d", "-F", f"> {form}", *arguments)
         reader.wait_until(lambda: any(line.startswith("Subscribed") for line in reader.out), "SUBACK")
         return reader
 
     def lasting(self, seconds=600):
-        """What makes a session of mosquitto_sub outlive its connection."""
+        """The arguments with which a session of mosquitto_sub outlives its connection."""
         return ["-c", *(["-x", seconds] if self.is_new else [])]
 
     def client(self, name, transport="tcp", **options):
-        """A client of paho-mqtt."""
+        """Returns a client of paho-mqtt."""
         if transport == "ws":
             options["transport"] = "websockets"
         client = Client(self, name, **options)
@@ -324,7 +325,7 @@ class Stage:
         return client
 
     def script(self, name, **options):
-        """A client of mqtt.js, over this transport."""
+        """Returns a client of mqtt.js over this transport."""
         self.scripts.append(Script(self.tools.host(self.transport), self, name, options))
         return self.scripts[-1]
 
@@ -337,8 +338,8 @@ class Stage:
         return self.proxies[-1]
 
     def end(self):
-        """Ends the broker, as it is told to at the end of each check."""
-        if self.tools.is_mosquitto:  # which may not hear a signal that comes just after its start
+        """Stops the broker with a signal, as every check does at its end."""
+        if self.tools.is_mosquitto:  # mosquitto may miss a signal just after its start
             self.broker.server.stop()
         else:
             self.broker.server.process.terminate()
@@ -357,7 +358,7 @@ class Stage:
         self.broker.stop()
 
     def logs(self):
-        """The ends of what the programs have said, and where all of it is."""
+        """Returns the last lines of the programs' output, and the paths of all of it."""
         folder = pathlib.Path(tempfile.mkdtemp(prefix="interop-logs-"))
         programs = [self.broker.server, *self.programs]
         for number, program in enumerate(programs):
@@ -368,7 +369,7 @@ class Stage:
 
 
 def heard(reader, count=None):
-    """The messages that a `reader` has printed, the first ones when there are so many."""
+    """Returns the messages that a `reader` has printed, or the first `count` of them."""
 
     def messages():
         return [line[2:] for line in reader.out if line.startswith("> ")]

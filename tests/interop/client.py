@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Lets the example std_client, and so the client engine, talk to a real mosquitto.
+"""Checks the example std_client, and so the client session, with a real mosquitto.
 
     python3 tests/interop/client.py [SEED [CHECK]]
 
-The seed decides where connections are cut; each run without one chooses its own, and prints it. What happens at the
-same time on the other side of a cut is up to the system, so that a seed is a help and no guarantee. CHECK is a part of
-the name of a function in here: only such checks are run.
+The seed decides where connections are cut; a run without one chooses its own, and prints it. The order of events
+around a cut depends on the system, so a seed does not always reproduce a failure. CHECK is a part of the name of a
+function in this file: only such checks are run.
 """
 
 import pathlib
@@ -28,7 +28,7 @@ CHECKS = []
 
 
 def check(text, versions, **server):
-    """Registers a check. What is said besides is about the server."""
+    """Registers a check. The other arguments configure the server."""
 
     def register(function):
         CHECKS.append((text, versions, server, function))
@@ -38,7 +38,7 @@ def check(text, versions, **server):
 
 
 class Stage:
-    """What a check works with: a server of its own, clients of one version, and what has to be cleaned up."""
+    """The environment of a check: its server, clients of one version, and their cleanup."""
 
     def __init__(self, client, mosquitto, version, seed, server):
         self.client, self.version, self.seed = client, version, seed
@@ -51,33 +51,33 @@ class Stage:
         return self.servers[0]
 
     def server_for_known_users(self):
-        """A second server that knows none."""
+        """Starts a second server that accepts no anonymous clients."""
         self.servers.append(Mosquitto(self.mosquitto, anonymous=False))
         return self.servers[-1]
 
     def start(self, command, name, *arguments, port=None, with_input=False):
         common = ["--host", HOST, "--port", port or self.server.port, "--version", self.version, "--client-id", name]
-        if self.version != "5.0" and "--max-in-flight" not in arguments:  # where the server says it itself
+        if self.version != "5.0" and "--max-in-flight" not in arguments:  # only 5.0 has Receive Maximum in CONNACK
             common += ["--max-in-flight", self.server.max_in_flight]
         program = Program(name, [self.client, command, *common, *arguments], with_input)
         self.programs.append(program)
         return program
 
     def publish(self, topic, *messages, qos=0, options=(), expected=0):
-        """Publishes, and waits for the outcomes."""
+        """Publishes messages and waits for the outcomes."""
         payloads = [part for message in messages for part in ("--message", message)]
         program = self.start("publish", "sender", "--topic", topic, "--qos", qos, *payloads, *options)
         equal(program.end(), expected, f"{program.name}: exit code")
         return program
 
     def subscriber(self, name, *arguments, port=None):
-        """A subscriber whose subscription has been granted."""
+        """Starts a subscriber and waits until its subscription is granted."""
         program = self.start("subscribe", name, *arguments, port=port)
         program.wait_for_error_line("subscribed:")
         return program
 
     def lasting(self):
-        """What makes a session outlive its connections."""
+        """The arguments with which a session outlives its connections."""
         return ["--no-clean-start", *(["--session-expiry", 600] if self.version == "5.0" else [])]
 
     def proxy(self, cuts=0, seed=None):
@@ -94,7 +94,7 @@ class Stage:
             server.stop()
 
     def logs(self):
-        """The ends of what the programs have said, and where all of it is."""
+        """Returns the last lines of the programs' output, and the paths of all of it."""
         folder = pathlib.Path(tempfile.mkdtemp(prefix="interop-"))
         programs = [*(server.server for server in self.servers), *self.programs]
         for number, program in enumerate(programs):
@@ -232,7 +232,7 @@ def forgotten(stage):
     reader = stage.subscriber("reader", *options)
     stage.server.restart()
     reader.wait_until(lambda: sum("subscribed:" in line for line in reader.err) == 2, "the second SUBACK")
-    if stage.version != "3.1":  # which cannot say that a session is gone
+    if stage.version != "3.1":  # 3.1 has no Session Present
         reader.wait_for_error_line("connected: lost session")
     stage.publish("f", "hello again", qos=1)
     equal(reader.wait_for_lines(1), ["f\t1\t0\thello again"], "messages after the restart")
@@ -311,7 +311,7 @@ def delayed_will(stage):
 
 
 class Source:
-    """A publisher behind a proxy, what it was given, and what it has said about that."""
+    """A publisher behind a proxy, the messages given to it, and the outcomes it has printed."""
 
     def __init__(self, stage, qos):
         self.qos, self.payloads = qos, []
@@ -322,7 +322,7 @@ class Source:
         self.program = stage.start("publish", name, *options, port=self.proxy.port, with_input=True)
 
     def feed(self):
-        """One more message, unless enough wait for their outcomes. Whether there was one."""
+        """Publishes another message unless too many are without an outcome. Returns whether it did."""
         if len(self.payloads) - len(self.program.out) >= UNDER_WAY:
             return False
         self.payloads.append(f"{self.qos}.{len(self.payloads) + 1}")
@@ -338,16 +338,16 @@ class Source:
 
 
 class Sink:
-    """A subscriber behind a proxy, and what it has received of each QoS."""
+    """A subscriber behind a proxy, and the messages it has received in each QoS."""
 
     def __init__(self, stage):
         options = ["--filter", "cut/#", "--qos", 2, *stage.lasting()]
-        # The subscription is there before anything is published.
+        # The subscription exists before anything is published.
         first = stage.subscriber("subscriber", *options, "--count", 1)
         stage.publish("cut/0", "begin")
         equal(first.end(), 0, f"{first.name}: exit code")
         self.proxy = stage.proxy(CUTS["subscriber"], f"{stage.seed} {stage.version} subscriber")
-        # Behind so many messages, SUBACK may be cut off more often than a client takes by default.
+        # With so many messages before it, SUBACK may be cut more often than the client tolerates by default.
         options += ["--reconnect", "--backoff", "0..1", "--request-tries", 0]
         self.program = stage.start("subscribe", "subscriber", *options, port=self.proxy.port)
         self.lines = 0
@@ -356,7 +356,7 @@ class Sink:
         self.at_end = False
 
     def look(self):
-        """Takes the new lines, and returns how many different messages there are."""
+        """Takes the new lines, and returns the number of different messages."""
         for line in self.program.out[self.lines :]:
             self.lines += 1
             topic, qos, _, payload = fields(line)
@@ -369,8 +369,8 @@ class Sink:
         return sum(map(len, self.different.values()))
 
 
-# The server's window is larger than all that is ever under way: when its window is full, mosquitto lets new messages
-# overtake those that wait for it.
+# The server's window is larger than the number of messages ever in flight: when the window is full, mosquitto sends new
+# messages before queued ones.
 @check(f"nothing is lost in {sum(CUTS.values())} cuts, QoS 2 comes once, all in order", ALL, max_in_flight=1000)
 def cuts(stage):
     sink = Sink(stage)
@@ -387,7 +387,7 @@ def cuts(stage):
         behind = sum(len(source.payloads) for source in sources) - sink.look()
         fed = [source.feed() for source in sources] if behind < 10 * UNDER_WAY else []
         if not any(fed):
-            with sink.program.changed:  # a message is news; what else there may be is seen soon enough
+            with sink.program.changed:  # messages wake this loop; other events are seen soon enough
                 sink.program.changed.wait(0.005)
     for source in sources:
         source.finish()

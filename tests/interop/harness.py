@@ -21,11 +21,11 @@ MAX_IN_FLIGHT = 20
 
 
 class Failure(Exception):
-    """Something is not as it should be."""
+    """A check has failed."""
 
 
 class Program:
-    """A running program. Its lines are collected, and can be waited for."""
+    """A running program. Its output lines are collected and can be waited for."""
 
     def __init__(self, name, arguments, with_input=False):
         self.name = name
@@ -64,7 +64,7 @@ class Program:
         self.process.stdin.close()
 
     def wait_until(self, condition, what, patience=PATIENCE):
-        """Waits until that is so. It is not any more if both of the program's outputs have ended."""
+        """Waits until the condition holds. Fails once both outputs of the program have ended without it."""
         with self.changed:
             self.changed.wait_for(lambda: condition() or self.at_end == 2, patience)
             if not condition():
@@ -79,7 +79,7 @@ class Program:
         return self.out[:count]
 
     def end(self, patience=PATIENCE):
-        """Waits for the program to end, and returns its exit code."""
+        """Waits for the exit of the program, and returns its exit code."""
         try:
             code = self.process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -100,7 +100,7 @@ class Program:
             try:
                 self.process.stdin.close()
             except OSError:
-                pass  # what was to be written has no reader any more
+                pass  # the output has no reader any more
         for reader in self.readers:
             reader.join()
 
@@ -113,18 +113,18 @@ class Program:
         return "\n".join(parts)
 
     def save(self, folder, number):
-        """Writes everything it has said into files."""
+        """Writes all of its output into files."""
         for stream, collected in ("out", self.out), ("err", self.err):
             (folder / f"{number}-{self.name}.{stream}").write_text("\n".join([*collected, ""]))
 
 
 def build_example(name):
-    """Builds an example, and returns where it is."""
+    """Builds an example, and returns its path."""
     return build(name, "--example", name)
 
 
 def build_broker():
-    """Builds the example broker, and returns where it is."""
+    """Builds the example broker, and returns its path."""
     return build("broker", "--package", "mqtt-sansio-broker", "--bin", "broker")
 
 
@@ -156,12 +156,12 @@ def find_mosquitto():
 
 
 class Mosquitto:
-    """A server with nothing in it, on a port of its own."""
+    """A mosquitto without any state, on a port of its own."""
 
     def __init__(self, program, anonymous=True, max_in_flight=MAX_IN_FLIGHT):
         self.program, self.anonymous, self.max_in_flight = program, anonymous, max_in_flight
         self.folder = tempfile.TemporaryDirectory()
-        for _ in range(5):  # somebody else may take a port that was free
+        for _ in range(5):  # another program may take a port that was free
             self.port = free_port()
             if self._start():
                 return
@@ -186,7 +186,7 @@ class Mosquitto:
     def _start(self):
         config = pathlib.Path(self.folder.name) / "mosquitto.conf"
         config.write_text(self._config())
-        os.chmod(self.folder.name, 0o755)  # started by root, it becomes another user
+        os.chmod(self.folder.name, 0o755)  # started by root, mosquitto changes to another user
         self.server = Program("mosquitto", [self.program, "-c", config])
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end and self.server.process.poll() is None:
@@ -200,9 +200,9 @@ class Mosquitto:
         return False
 
     def restart(self):
-        """Ends it, with everything it knew, and starts it again."""
+        """Stops mosquitto, which discards its state, and starts it again."""
         self.server.stop()
-        for _ in range(50):  # the system may hold on to the port for a moment
+        for _ in range(50):  # the port may stay in use for a moment
             if self._start():
                 return
             time.sleep(0.1)
@@ -220,7 +220,7 @@ def free_port():
 
 
 class Budget(typing.NamedTuple):
-    """When a connection is cut: after so many bytes in one direction."""
+    """The point at which a connection is cut: after this many bytes in one direction."""
 
     to_server: bool
     bytes: int
@@ -230,8 +230,8 @@ class Budget(typing.NamedTuple):
 class Proxy:
     """Passes connections on to a port, and cuts them.
 
-    Each of the first `cuts` connections is cut after a number of bytes in one of the directions; `seed` decides. Later
-    ones are left alone.
+    Each of the first `cuts` connections is cut after a number of bytes in one of the directions, chosen from `seed`.
+    Later connections are not cut.
     """
 
     def __init__(self, port, cuts=0, seed=None):
@@ -256,7 +256,7 @@ class Proxy:
             threading.Thread(target=self._pass_on, args=(client, budget), daemon=True).start()
 
     def _budget(self):
-        """Where the next connection is cut: within CONNECT, soon, or later."""
+        """Chooses where the next connection is cut: within CONNECT, soon, or later."""
         self.connections += 1
         if self.connections > self.to_cut:
             return None
@@ -278,11 +278,11 @@ class Proxy:
                 self.open.remove(wake)
                 self.cuts += was_cut
                 if budget and not was_cut:
-                    self.to_cut += 1  # it ended by itself: another one will be cut instead
+                    self.to_cut += 1  # it ended by itself, so another one will be cut instead
             self._end(client, server, abruptly=was_cut and budget.abruptly)
 
     def _copy(self, client, server, woken, budget):
-        """Copies bytes both ways until one end closes, or until they are cut. Whether it was that."""
+        """Copies bytes both ways until one peer closes, or until the cut. Returns whether the connection was cut."""
         other = {client: server, server: client}
         left = budget.bytes if budget else None
         with selectors.DefaultSelector() as selector:
@@ -311,21 +311,21 @@ class Proxy:
         return True
 
     def _end(self, client, server, abruptly):
-        """Ends a connection: for the client at once, for the server by an end of file.
+        """Ends a connection: at once for the client, with an end of file for the server.
 
-        What the server still sends is thrown away, and so never fails. It is what mosquitto needs: when it cannot
-        write a PUBREL that it has to send again, versions such as 2.0.11 fall back to the PUBLISH before it, and a
-        message of QoS 2 would come twice [MQTT-4.3.3-6].
+        Further bytes from the server are discarded, so that its writes never fail: when mosquitto cannot write a PUBREL
+        that it has to send again, versions such as 2.0.11 fall back to the PUBLISH before it, and a message of QoS 2
+        would be delivered twice [MQTT-4.3.3-6].
         """
         try:
-            if abruptly:  # what is on its way to the client may be lost too
+            if abruptly:  # bytes on their way to the client may be lost too
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
             server.shutdown(socket.SHUT_WR)
             while server.recv(4096):
                 pass
         except OSError:
-            pass  # the server has closed it in its own way
+            pass  # the server has already closed it
 
     def cut(self):
         """Ends all connections now."""
@@ -334,12 +334,12 @@ class Proxy:
                 wake.send(b".")
 
     def is_through(self):
-        """Whether all the cuts are done."""
+        """Returns whether all cuts are done."""
         return self.cuts >= self.to_cut
 
     def close(self):
         try:
-            self.listener.shutdown(socket.SHUT_RDWR)  # wakes who waits for a connection
+            self.listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for a connection
         except OSError:
             pass  # it was closed before
         self.listener.close()

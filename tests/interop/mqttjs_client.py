@@ -1,4 +1,4 @@
-"""Clients of mqtt.js, in Node and in a browser, that are told what to do from here: see mqttjs/remote.mjs."""
+"""Clients of mqtt.js, in Node and in a browser, controlled from here: see mqttjs/remote.mjs."""
 
 import functools
 import http.server
@@ -18,7 +18,7 @@ FILES = {
     "/remote.mjs": ("text/javascript; charset=utf-8", FOLDER / "remote.mjs"),
     "/mqtt.esm.js": ("text/javascript; charset=utf-8", MODULES / "dist" / "mqtt.esm.js"),
 }
-IDLE = 5  # seconds after which it is answered that there are no commands
+IDLE = 5  # seconds after which the answer is that there are no commands
 HEADLESS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync --disable-background-timer-throttling"
@@ -31,19 +31,19 @@ PROTOCOL = {
 
 
 class Event(types.SimpleNamespace):
-    """Something that has happened. What is not said of it is None."""
+    """An event. Members that it does not have are None."""
 
     def __getattr__(self, _):
         return None
 
 
 def to_json(value):
-    """Bytes travel in the form that a Buffer of JavaScript has in JSON."""
+    """Encodes bytes in the form of a JavaScript Buffer in JSON."""
     return json.dumps(value, default=lambda data: {"type": "Buffer", "data": list(data)})
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves the page, hands out the commands, and takes what has happened."""
+    """Serves the page, returns commands, and takes events."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -86,7 +86,7 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_):
-        """A connection that is lost: the program has been stopped."""
+        """Ignores a lost connection: the program was stopped."""
 
 
 class Host:
@@ -161,7 +161,7 @@ class Browser(Host):
 
 
 class Script:
-    """A client of mqtt.js, and what has happened to it."""
+    """A client of mqtt.js, and its events."""
 
     def __init__(self, host, stage, name, options):
         self.host, self.name = host, name
@@ -201,12 +201,12 @@ class Script:
         return f"    {counts}\n    the last messages: {messages}{errors}"
 
     def begin(self):
-        """Begins a connection, without waiting."""
+        """Starts to connect, without waiting."""
         self.host.command("open", self.key, url=self.url, options=self.options)
         return self
 
     def connect(self):
-        """Connects, and returns what CONNACK has said."""
+        """Connects, and returns the fields of CONNACK."""
         return self._do("open", "connected", url=self.url, options=self.options)
 
     def subscribe(self, topics, qos=0, **options):
@@ -216,20 +216,20 @@ class Script:
         return self._do("unsubscribe", "removed", topics=topics).codes
 
     def publish(self, topic, payload, qos=0, **options):
-        """Publishes without waiting, and returns the number of what will be published."""
+        """Publishes without waiting, and returns the number of the operation."""
         number, self.sent = self.sent, self.sent + 1
         more = {"topic": topic, "payload": payload, "options": {"qos": qos, **options}}
         self.host.command("publish", self.key, number=number, **more)
         return number
 
     def deliver(self, topic, payload, qos=1, **options):
-        """Publishes, waits until that is acknowledged, and returns the reason code."""
+        """Publishes, waits for the acknowledgement, and returns the reason code."""
         number = self.publish(topic, payload, qos, **options)
         self.wait(lambda: any(said.number == number for said in self.published), f"acknowledgement of {payload!r:.40}")
         return next(said.code or 0 for said in self.published if said.number == number)
 
     def get(self, count):
-        """The first messages."""
+        """Returns the first messages."""
         self.wait(lambda: len(self.messages) >= count, f"{count} messages")
         return self.messages[:count]
 

@@ -1,4 +1,4 @@
-"""Clients of paho-mqtt, and what has happened to them."""
+"""Clients of paho-mqtt, and their events."""
 
 import socket
 import threading
@@ -37,13 +37,13 @@ def properties(packet_type, **values):
 
 
 class Client:
-    """A client of paho-mqtt, and what has happened to it."""
+    """A client of paho-mqtt, and its events."""
 
     def __init__(self, stage, name, lasting=False, user=None, **options):
         self.name, self.port, self.is_new = name, stage.port, stage.version == "5.0"
         self.lasting, self.expiry = lasting, options.pop("expiry", 600 if lasting else None)
         self.keep_alive = options.pop("keep_alive", 60)
-        self.says = options.pop("says", {})  # more properties for CONNECT
+        self.says = options.pop("says", {})  # additional properties for CONNECT
         clean = {} if self.is_new else {"clean_session": not lasting}
         options.setdefault("reconnect_on_failure", False)
         self.paho = paho.Client(
@@ -81,7 +81,7 @@ class Client:
         )
 
     def open(self, clean=None, port=None):
-        """Sends CONNECT. It is up to others to call the loop of paho."""
+        """Sends CONNECT. The caller must run the loop of paho."""
         options = {}
         if self.is_new:
             options["clean_start"] = not self.lasting if clean is None else clean
@@ -91,13 +91,13 @@ class Client:
         self.paho.connect(HOST, port or self.port, self.keep_alive, **options)
 
     def begin(self, clean=None, port=None):
-        """Begins a connection, without waiting."""
+        """Starts to connect, without waiting."""
         self.open(clean, port)
         self.paho.loop_start()
         return self
 
     def connect(self, clean=None, port=None, refused=None):
-        """Connects, and returns whether there is a session, and the properties."""
+        """Connects, and returns whether a session is present, and the properties."""
         count = len(self.connected)
         self.begin(clean, port)
         self.wait(lambda: len(self.connected) > count, "CONNACK")
@@ -125,13 +125,13 @@ class Client:
         return self.paho.publish(topic, payload, qos, **options)
 
     def deliver(self, topic, payload, qos=1, **options):
-        """Publishes, waits until that is acknowledged, and returns the reason code."""
+        """Publishes, waits for the acknowledgement, and returns the reason code."""
         mid = self.publish(topic, payload, qos, **options).mid
         self.wait(lambda: any(mid == number for number, _ in self.published), f"the acknowledgement of {payload!r:.40}")
         return next(reason for number, reason in self.published if number == mid)
 
     def get(self, count):
-        """The first messages."""
+        """Returns the first messages."""
         self.wait(lambda: len(self.messages) >= count, f"{count} messages")
         return self.messages[:count]
 
@@ -143,7 +143,7 @@ class Client:
         """Ends the connection without DISCONNECT."""
         count = len(self.disconnected)
         connection = self.paho.socket()
-        getattr(connection, "_socket", connection).shutdown(socket.SHUT_RDWR)  # what is below a WebSocket
+        getattr(connection, "_socket", connection).shutdown(socket.SHUT_RDWR)  # the socket below a WebSocket
         self.wait(lambda: len(self.disconnected) > count, "the end of the connection")
         self.paho.loop_stop()
 
@@ -154,7 +154,7 @@ class Client:
         self.paho.loop_stop()
 
     def ended(self):
-        """The reason for which the server has ended the connection."""
+        """Waits for the end of the connection by the server, and returns the reason."""
         self.wait(lambda: self.disconnected, "the end of the connection")
         self.paho.loop_stop()
         return self.disconnected[-1]
@@ -164,15 +164,15 @@ class Client:
         try:
             self.paho.disconnect()
         except ValueError:
-            pass  # it has never been connected
+            pass  # it was never connected
         self.paho.loop_stop()
 
 
 class GentleProxy(Proxy):
-    """Cuts connections only when CONNACK has arrived, and nothing is lost that was passed on.
+    """Cuts connections only after CONNACK has arrived, and loses no byte that was passed on.
 
-    It is what paho-mqtt needs: when it loses two connections in a row without a CONNACK in between, versions such as
-    2.2.0 forget that they have sent PUBREL, and send the PUBLISH again [MQTT-4.3.3-6].
+    paho-mqtt needs both: when it loses two connections in a row without a CONNACK in between, versions such as 2.2.0
+    forget that they have sent PUBREL, and send the PUBLISH again [MQTT-4.3.3-6].
     """
 
     def _budget(self):

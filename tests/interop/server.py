@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
-"""Lets clients that others have written, those of mosquitto and paho-mqtt, talk to the example std_server, and so to the
-server engine.
+"""Checks the example std_server, and so the server session, with clients of other projects: mosquitto and paho-mqtt.
 
     python3 tests/interop/server.py [SEED [CHECK]]
 
@@ -39,7 +38,7 @@ CHECKS = []
 
 
 def check(text, versions, *options):
-    """Registers a check. The options are the server's."""
+    """Registers a check. The options configure the server."""
 
     def register(function):
         CHECKS.append((text, versions, options, function))
@@ -49,14 +48,14 @@ def check(text, versions, *options):
 
 
 def consecutive(numbers, what):
-    """Messages of the clock, none of them missing and none twice."""
+    """Returns the numbers of clock messages, after checking that they are consecutive."""
     got = [int(number) for number in numbers]
     equal(got, list(range(got[0], got[0] + len(got))), what)
     return got
 
 
 class Stage:
-    """What a check works with: a server of its own, clients of one version, and what has to be cleaned up."""
+    """The environment of a check: its server, clients of one version, and their cleanup."""
 
     def __init__(self, server, std_client, mosquitto, version, seed, options):
         self.std_client, self.mosquitto, self.version, self.seed = std_client, mosquitto, version, seed
@@ -86,11 +85,11 @@ class Stage:
         self.server.wait_for_error_line(text)
 
     def wills(self, count):
-        """The first wills, when there are so many."""
+        """Waits for wills, and returns the first `count` of them."""
         return self.server.wait_for_lines(count + 1)[1:]
 
     def lasting(self):
-        """What makes a session of mosquitto_sub outlive its connection."""
+        """The arguments with which a session of mosquitto_sub outlives its connection."""
         return ["-c", *(["-x", 600] if self.version == "5.0" else [])]
 
     def close(self):
@@ -103,7 +102,7 @@ class Stage:
         self.server.stop()
 
     def logs(self):
-        """The ends of what the programs have said, and where all of it is."""
+        """Returns the last lines of the programs' output, and the paths of all of it."""
         folder = pathlib.Path(tempfile.mkdtemp(prefix="interop-"))
         programs = [self.server, *self.programs]
         for number, program in enumerate(programs):
@@ -151,7 +150,7 @@ def mosquitto_resumes(stage):
             equal(reader.end(), 0, "exit code")
             got += [int(number) for number in reader.out]
             time.sleep(0.3)
-        # One that it has acknowledged while it was about to leave is not printed, so that some may be missing.
+        # A message that mosquitto_sub acknowledges while it exits is not printed, so some may be missing.
         equal(sorted(set(got)), got, "in order, and none twice")
         if got[-1] > 17 + 8:
             raise Failure(f"too many are missing: {got}")
@@ -201,7 +200,7 @@ def every_qos(stage):
         for qos, text in sent:
             client.publish("a/b", text.encode(), qos)
         got = [(m.topic, m.qos, m.retain, m.dup, m.payload.decode()) for m in client.get(len(sent))]
-        for qos in 0, 1, 2:  # messages of different QoS may overtake each other
+        for qos in 0, 1, 2:  # messages of different QoS may arrive in another order
             expected = [text for sent_qos, text in sent if min(sent_qos, granted) == qos]
             equal([m[4] for m in got if m[1] == qos], expected, f"messages with QoS {qos}")
         equal({m[:1] + m[2:4] for m in got}, {("a/b", False, False)}, "topic, retain and dup")
@@ -301,16 +300,16 @@ def take_over(stage):
     first.subscribe("clock", 1)
     first.get(2)
     present, _ = second.connect()
-    if stage.version != "3.1":  # which cannot say it
+    if stage.version != "3.1":  # 3.1 has no Session Present
         equal(present, True, "session present")
     reason = first.ended()
     if stage.version == "5.0":
         equal(reason, 0x8E, "reason for the end of the first connection")
     equal(stage.wills(1), ["same\twill/same\t0\ttaken over"], "wills")
-    second.get(3)  # it has the subscription
+    second.get(3)  # the subscription exists
     numbers = first.payloads("clock") + second.payloads("clock")
     equal(sorted({int(number) for number in numbers})[:3], [1, 2, 3], "the clock")
-    # One after the other, as fast as they can: the last one has it.
+    # Several clients in quick succession: the last one has the session.
     crowd = [stage.client("same", lasting=True).begin() for _ in range(10)]
     crowd[-1].wait(lambda: sum(bool(client.disconnected) for client in crowd) >= 9, "the end of all but one")
     stage.log_has("connected with MQTT")
@@ -347,9 +346,9 @@ def resume(stage):
             present, _ = client.connect()
             if stage.version != "3.1":
                 equal(present, True, "session present")
-            client.get(before + 10)  # more than it has missed
+            client.get(before + 10)  # more messages than it has missed
         numbers = client.payloads("clock")
-        if qos == 1:  # which may come twice
+        if qos == 1:  # QoS 1 may deliver duplicates
             numbers = sorted(set(numbers), key=int)
         consecutive(numbers, f"the clock with QoS {qos}")
         equal({message.qos for message in client.messages}, {qos}, "QoS")
@@ -379,7 +378,7 @@ def cuts(stage):
     for qos in 1, 2:
         proxies[qos] = stage.proxy(cut, f"{stage.seed} {stage.version} {qos}")
         client = stage.client(f"cut-{qos}", lasting=True, reconnect_on_failure=True)
-        client.connect()  # past the proxy, so that there is a session with a subscription
+        client.connect()  # not through the proxy, to create a session with a subscription
         client.subscribe(f"cut/{qos}", qos)
         client.disconnect()
         client.paho.reconnect_delay_set(0.01, 0.05)
@@ -406,7 +405,7 @@ def cuts(stage):
 
 
 def own(stage, command, *arguments, port=None, **options):
-    """Starts the client of this crate. It is always the same one."""
+    """Starts the client of this crate, always with the same client identifier."""
     common = ["--host", HOST, "--port", port or stage.port, "--version", stage.version, "--client-id", "own"]
     common += ["--no-clean-start", *(["--session-expiry", 600] if stage.version == "5.0" else [])]
     program = Program(f"own-{command}", [stage.std_client, command, *common, *arguments], **options)
@@ -414,14 +413,14 @@ def own(stage, command, *arguments, port=None, **options):
     return program
 
 
-# Behind so many messages, SUBACK may be cut off more often than a client takes by default.
+# With so many messages before it, SUBACK may be cut more often than the client tolerates by default.
 RECONNECT = ("--reconnect", "--backoff", "0..1", "--request-tries", 0)
 
 
 @check("the clock of QoS 2 does not miss a beat in any cuts, for the client of this crate", ALL, "--tick", 3)
 def own_subscriber(stage):
     options = ["--filter", "clock", "--qos", 2]
-    first = own(stage, "subscribe", *options, "--count", 1)  # so that there is a session with a subscription
+    first = own(stage, "subscribe", *options, "--count", 1)  # creates a session with a subscription
     equal(first.end(), 0, "exit code")
     proxy = stage.proxy(40, f"{stage.seed} {stage.version}", Proxy)
     reader = own(stage, "subscribe", *options, *RECONNECT, port=proxy.port)
@@ -449,7 +448,8 @@ def own_publisher(stage):
     publisher.close_input()
     equal(publisher.end(), 0, "exit code")
     equal([line.split("\t")[1] for line in publisher.out], ["acknowledged"] * sent, "outcomes")
-    # It says so of each message that comes back, and leaves when all are acknowledged; the next one gets the rest.
+    # The publisher logs each echoed message, and exits once all its messages are acknowledged; the reader gets the
+    # rest.
     echoed = sum("a message for own/echo" in line for line in publisher.err)
     left = [str(number) for number in range(echoed, sent)]
     reader = own(stage, "subscribe", "--filter", "own/#", "--qos", 2, "--count", len(left) + 1)
@@ -468,7 +468,7 @@ def expiry(stage):
         client.subscribe("clock", 1)
         client.get(1)
         client.disconnect()
-        # Two connections are not ordered: the next one may be there first, and then it takes the session over.
+        # Two connections are not ordered: the next one may arrive first, and then it takes the session over.
         stage.log_has(f"expiry-{expiry}-{pause}: the client disconnects")
         time.sleep(pause)
         count = len(client.messages)
@@ -530,7 +530,7 @@ def idle(stage):
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect((HOST, stage.port))
         deaf.settimeout(0.5)
-        # It subscribes to what it publishes, and reads nothing of it.
+        # The client subscribes to its own messages and never reads.
         message = b"\0\1a" + b"\0" + bytes(100_000)
         deaf.sendall(b"\x10\x11\0\4MQTT\5\2\0\0\0\0\4deaf" + b"\x82\x07\0\1\0\0\1a\0")
         try:
@@ -538,19 +538,19 @@ def idle(stage):
                 deaf.sendall(b"\x30" + bytes([len(message) % 128 + 128, len(message) // 128 % 128 + 128]))
                 deaf.sendall(bytes([len(message) // 128 // 128]) + message)
         except TimeoutError:
-            pass  # the server takes no more from it
+            pass  # the server takes no more of its input
         used = cpu_seconds(stage.server)
         time.sleep(1)
         used = cpu_seconds(stage.server) - used
         if used > 0.05:
             raise Failure(f"the server has computed for {used:.2f} s of one in which there was nothing to do")
-        kept.connect()  # it still answers
+        kept.connect()  # the server still answers
     stage.server.process.terminate()
     equal(stage.server.end(), 0, "exit code")
 
 
 def cpu_seconds(program):
-    """How long a program has computed."""
+    """Returns the processor time of a program."""
     fields = pathlib.Path(f"/proc/{program.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

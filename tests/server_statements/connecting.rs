@@ -1,12 +1,14 @@
 //! Sections 3.1 and 3.2: CONNECT and CONNACK.
 
+use std::num::{NonZeroU16, NonZeroU32};
+
 use mqtt_sansio::codec::{
     AckProperties, AuthReasonCode, ConnAck, ConnAckProperties, ConnAckReasonCode, Connect, ConnectProperties,
     Disconnect, DisconnectProperties, DisconnectReasonCode, MaximumQoS, Packet, PubAck, PubAckReasonCode, PubRec,
     PublishProperties, SubAck, SubAckReasonCode, UnsubAck, UnsubAckReasonCode, UserProperty, Will,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{CommandError, Instant, Message, ProtocolError, Version};
+use mqtt_sansio::server::{Accept, AcceptError, RefuseError, ServerConfig};
+use mqtt_sansio::{AbandonReason, Instant, Message, ProtocolError, PublishError, Version};
 
 use crate::server::{
     Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, accepted, again, at, auth, authenticating, config, connack,
@@ -23,25 +25,25 @@ fn mqtt_3_1_0_2_a_second_connect_closes() {
     );
     wire.assert_sent(&[disconnect(DisconnectReasonCode::ProtocolError)]);
     assert!(!wire.server.is_connected());
-    // And before the first one was answered.
+    // The second CONNECT arrives before the first one is answered.
     let mut door = Door::asked(config(), &authenticating());
     door.acceptor.challenge(door.now, b"1").unwrap();
     assert_eq!(door.receive(&[authenticating().into()]), [protocol_error(ProtocolError::SecondConnect)]);
 }
 
 #[test]
-fn mqtt_3_1_2_2_a_version_that_is_not_wanted() {
+fn mqtt_3_1_2_2_an_unsupported_version_is_refused() {
     let mut door = Door::asked(config(), &v5());
     door.acceptor.refuse(door.now, ConnAckReasonCode::UnsupportedProtocolVersion).unwrap();
     assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::UnsupportedProtocolVersion.into()))]);
     door.assert_sent(&[refused(ConnAckReasonCode::UnsupportedProtocolVersion)]);
-    // One that nobody knows is not even handed out.
+    // A protocol level that does not exist is answered by the acceptor itself.
     let mut door = Door::new(config(), Version::V5);
     let (events, _) = door.receive_bytes(b"\x10\x0E\x00\x04MQTT\x06\x02\x00\x00\x00\x00\x01c");
     assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "{events:?}");
 }
 
-/// A session with a message of each kind that is in the middle of its delivery, and whose connection is gone.
+/// A session without a connection, with a message in each stage of delivery.
 fn interrupted() -> (Wire, [mqtt_sansio::Token; 2]) {
     let mut wire = Wire::lasting(Version::V5);
     let tokens = [wire.publish("1", QOS_1), wire.publish("2", QOS_2)];
@@ -63,7 +65,7 @@ fn mqtt_3_1_2_4_clean_start_begins_anew() {
 }
 
 #[test]
-fn mqtt_3_1_2_5_without_clean_start_a_session_goes_on() {
+fn mqtt_3_1_2_5_without_clean_start_a_session_is_resumed() {
     let (mut wire, tokens) = interrupted();
     wire.reconnect(&v5());
     assert_eq!(wire.poll(), []);
@@ -81,7 +83,7 @@ fn mqtt_3_1_2_6_without_a_session_there_is_a_new_one() {
 }
 
 #[test]
-fn mqtt_3_1_2_7_a_will_is_kept_with_the_session() {
+fn mqtt_3_1_2_7_a_will_is_stored_with_the_session() {
     let all = Will {
         qos: QOS_2,
         retain: true,
@@ -97,7 +99,7 @@ fn mqtt_3_1_2_7_a_will_is_kept_with_the_session() {
     wire.later(1_000_000_000);
     assert_eq!(wire.poll(), [], "as long as there is a connection it stays");
     wire.server.closed(wire.now);
-    let Some(mqtt_sansio::server::Action::Will(reported)) = wire.server.poll(wire.now, &mut &[][..]) else { panic!() };
+    let Some(mqtt_sansio::server::Action::Will(reported)) = wire.server.poll_timeout(wire.now) else { panic!() };
     assert_eq!(
         (reported.topic.as_str(), &reported.payload[..], reported.qos, reported.retain),
         ("will", &b"gone"[..], QOS_2, true)
@@ -112,7 +114,7 @@ fn mqtt_3_1_2_10_a_will_is_dropped_when_it_was_published_or_discarded() {
     let connect = Connect { will: Some(will("w", 0)), ..v5() };
     let mut wire = Wire::connected(config(), &connect);
     assert_eq!(wire.lose(), [Event::Will("w".into())]);
-    // Once, also if the session goes on without one, or ends.
+    // The will is published once, also if the session is resumed without a will or ends.
     wire.reconnect(&v5());
     assert_eq!((wire.poll(), wire.lose()), (vec![], vec![]));
     wire.later(3_600_000);
@@ -132,14 +134,14 @@ fn mqtt_3_1_2_22_silence_for_one_and_a_half_intervals_closes() {
         let limit = u64::from(seconds) * 1500;
         wire.later(limit - 1);
         assert_eq!(wire.poll(), []);
-        // Any packet is a sign of life, and the interval begins anew.
+        // Any packet shows that the client is alive and restarts the interval.
         for packet in [Packet::PingReq, PubAck::new(id(77)).into(), published("x", delivery(QOS_0, 0))] {
             wire.receive(&[packet]);
             wire.take();
             wire.later(limit - 1);
             assert_eq!(wire.poll(), []);
         }
-        // What has come in the meantime counts before the time.
+        // Packets that have arrived count before the deadline.
         wire.later(1_000_000);
         assert_eq!(wire.receive(&[Packet::PingReq]), []);
         wire.take();
@@ -156,10 +158,10 @@ fn mqtt_3_1_2_22_silence_for_one_and_a_half_intervals_closes() {
     assert_eq!(wire.poll(), []);
 }
 
-/// Input that is left because too many answers wait to be written has come all the same: who reads slowly is not silent.
+/// Input that waits because too many answers are to be written has arrived: a client that reads slowly is not silent.
 #[test]
-fn mqtt_3_1_2_22_input_that_waits_is_no_silence() {
-    let config = ServerConfig { answer_limit: 6, ..config() };
+fn mqtt_3_1_2_22_waiting_input_counts_as_received() {
+    let config = ServerConfig { answer_limit: NonZeroU32::new(6).unwrap(), ..config() };
     let mut wire = Wire::connected(config, &Connect { keep_alive: 10, ..v5() });
     let pings = encoded(&Packet::PingReq, Version::V5).repeat(5);
     wire.receive_bytes(&pings[..6]);
@@ -170,7 +172,7 @@ fn mqtt_3_1_2_22_input_that_waits_is_no_silence() {
         assert_eq!(wire.server.poll(wire.now, &mut input), None, "{came} bytes are there, and wait");
         assert_eq!(input.len(), came);
     }
-    // What has waited is taken now; and then there is silence.
+    // The waiting input is taken now. Then the client is silent.
     wire.take();
     assert_eq!(wire.receive_bytes(&pings[..6]), []);
     wire.assert_sent(&[Packet::PingResp; 3]);
@@ -193,7 +195,7 @@ fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
         wire.assert_sent(&[connack(true), published("x", again(QOS_1, 1))]);
         assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
     }
-    // For ever is for ever.
+    // The interval 0xFFFFFFFF never passes.
     let connect = v5_with(ConnectProperties { session_expiry_interval: Some(u32::MAX), ..Default::default() });
     let mut wire = Wire::connected(config(), &connect);
     wire.lose();
@@ -204,7 +206,7 @@ fn mqtt_3_1_2_23_an_expiry_interval_keeps_the_session() {
     wire.assert_sent(&[connack(true)]);
 }
 
-/// A client that takes packets of so many bytes.
+/// A CONNECT with this Maximum Packet Size.
 fn small(bytes: u32) -> Connect<'static> {
     v5_with(ConnectProperties { maximum_packet_size: bytes.try_into().ok(), ..Default::default() })
 }
@@ -240,20 +242,20 @@ fn mqtt_3_1_2_24_nothing_above_the_maximum_packet_size() {
     }
 }
 
-/// It is the caller's to know that nothing is sent; in the session nothing is left of it, and what comes after it goes
-/// on.
+/// The caller may ignore that the message was not sent: the session does not store it, and later messages are
+/// delivered.
 #[test]
 fn mqtt_3_1_2_25_a_message_that_is_too_large_is_dropped() {
     let long = "x".repeat(60);
     let mut wire = Wire::connected(config(), &small(40));
     for qos in [QOS_0, QOS_1, QOS_2] {
         let result = wire.server.publish(wire.now, &Message::new("t", &long).qos(qos));
-        assert_eq!(result, Err(CommandError::TooLarge { limit: 40 }));
+        assert_eq!(result, Err(PublishError::TooLarge { limit: 40 }));
     }
-    assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
+    assert_eq!((wire.server.packet_ids_in_use(), wire.server.queued()), (0, 0));
     wire.publish("fits", QOS_1);
     wire.assert_sent(&[published("fits", delivery(QOS_1, 1))]);
-    // The same when it was kept for, or sent to, a connection that took more.
+    // The same for a message that was queued for, or sent on, a connection with a larger limit.
     let mut wire = Wire::lasting(Version::V5);
     let sent = wire.publish(&long, QOS_1);
     wire.take();
@@ -270,7 +272,7 @@ fn mqtt_3_1_2_25_a_message_that_is_too_large_is_dropped() {
     assert_eq!((connack, message.payload), (self::connack(true), &b"fits"[..]));
 }
 
-/// The topic aliases in what was sent.
+/// The topic aliases of the messages that were sent.
 fn aliases(wire: &mut Wire) -> Vec<Option<u16>> {
     let sent = wire.take();
     let alias = |packet: &Packet<'_>| match packet {
@@ -298,7 +300,7 @@ fn mqtt_3_1_2_26_and_mqtt_3_3_2_11_aliases_stay_within_the_maximum() {
 }
 
 #[test]
-fn mqtt_3_1_2_27_no_aliases_unless_the_client_takes_them() {
+fn mqtt_3_1_2_27_no_aliases_unless_the_client_announces_them() {
     for maximum in [None, Some(0)] {
         let properties = ConnectProperties { topic_alias_maximum: maximum, ..Default::default() };
         let mut wire = Wire::connected(ServerConfig { topic_aliases: 10, ..config() }, &v5_with(properties));
@@ -310,7 +312,7 @@ fn mqtt_3_1_2_27_no_aliases_unless_the_client_takes_them() {
 }
 
 #[test]
-fn mqtt_3_1_2_28_response_information_for_who_has_asked() {
+fn mqtt_3_1_2_28_response_information_only_on_request() {
     let accept = || Accept { response_information: Some("base".into()), ..Accept::default() };
     for asked in [None, Some(false), Some(true)] {
         let connect = v5_with(ConnectProperties { request_response_information: asked, ..Default::default() });
@@ -321,14 +323,14 @@ fn mqtt_3_1_2_28_response_information_for_who_has_asked() {
 }
 
 #[test]
-fn mqtt_3_1_2_29_problem_information_for_who_has_not_declined() {
+fn mqtt_3_1_2_29_problem_information_unless_declined() {
     let pairs = [UserProperty::new("key", "value").unwrap()];
     let full = AckProperties { reason_string: Some(text("because")), user_properties: (&pairs).into() };
     for wanted in [None, Some(true), Some(false)] {
         let connect = v5_with(ConnectProperties { request_problem_information: wanted, ..Default::default() });
         let accept = Accept { reason_string: Some("welcome".into()), ..Accept::default() };
         let mut wire = Wire::accepted(ServerConfig { manual_acks: true, ..config() }, &connect, accept);
-        // In CONNACK, PUBLISH and DISCONNECT it may be there all the same.
+        // CONNACK, PUBLISH and DISCONNECT may carry it all the same.
         let reason_string = Some(text("welcome"));
         wire.assert_sent(&[accepted(ConnAckProperties { reason_string, ..Default::default() })]);
         wire.receive(&[published("a", delivery(QOS_1, 1)), published("b", delivery(QOS_2, 2))]);
@@ -361,7 +363,7 @@ fn mqtt_3_1_2_29_problem_information_for_who_has_not_declined() {
 
 #[test]
 fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
-    // It is handed out with the request, and the session carries it.
+    // The client identifier is reported with the request, and the session has it.
     for name in ["c", "another", "ü/+#"] {
         let mut door = Door::new(config(), Version::V5);
         let connect = Connect { client_identifier: text(name), ..v5() };
@@ -372,7 +374,7 @@ fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
 }
 
 #[test]
-fn mqtt_3_1_3_5_every_usual_client_identifier_is_taken() {
+fn mqtt_3_1_3_5_every_usual_client_identifier_is_accepted() {
     const LETTERS: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     for (start, len) in (0..LETTERS.len() - 23).flat_map(|start| (1..=23).map(move |len| (start, len))) {
         let name = &LETTERS[start..start + len];
@@ -386,10 +388,10 @@ fn mqtt_3_1_3_5_every_usual_client_identifier_is_taken() {
 fn mqtt_3_1_3_6_and_mqtt_3_1_3_7_an_empty_client_identifier_is_assigned_one() {
     let connect = Connect { client_identifier: text(""), clean_start: true, ..v5() };
     let mut door = Door::asked(config(), &connect);
-    // It has to be given one, and is reported.
+    // A client identifier must be assigned, and CONNACK carries it.
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-        Some(CommandError::NoClientIdentifier)
+        Some(AcceptError::NoClientIdentifier)
     );
     let accept = Accept { assigned_client_id: Some("unique".into()), ..Accept::default() };
     let mut server = door.acceptor.accept(door.now, None, accept).unwrap();
@@ -397,7 +399,7 @@ fn mqtt_3_1_3_6_and_mqtt_3_1_3_7_an_empty_client_identifier_is_assigned_one() {
     let properties = ConnAckProperties { assigned_client_identifier: Some(text("unique")), ..Default::default() };
     let sent = crate::server::take(server.transmit());
     assert_eq!(decode(&sent, Version::V5), [accepted(properties)]);
-    // It comes back by that name, and finds its session.
+    // The client reconnects with that identifier, and its session is resumed.
     let mut wire = Wire { server, ..Wire::connected(config(), &v5()) };
     wire.publish("x", QOS_1);
     wire.lose();
@@ -407,9 +409,9 @@ fn mqtt_3_1_3_6_and_mqtt_3_1_3_7_an_empty_client_identifier_is_assigned_one() {
     assert!(matches!(decode(&sent, Version::V5)[..], [first, Packet::Publish(_)] if first == connack(true)));
 }
 
-/// It may be refused as well, like any client identifier.
+/// An assigned client identifier may be refused later like any other.
 #[test]
-fn mqtt_3_1_3_8_a_client_identifier_that_is_rejected() {
+fn mqtt_3_1_3_8_a_client_identifier_can_be_refused() {
     for name in ["", "not you"] {
         let connect = Connect { client_identifier: text(name), clean_start: true, ..v5() };
         let mut door = Door::asked(config(), &connect);
@@ -420,7 +422,7 @@ fn mqtt_3_1_3_8_a_client_identifier_that_is_rejected() {
 }
 
 #[test]
-fn mqtt_3_1_4_2_a_client_that_is_not_authorized_is_closed() {
+fn mqtt_3_1_4_2_the_connection_of_an_unauthorized_client_is_closed() {
     for code in [ConnAckReasonCode::NotAuthorized, ConnAckReasonCode::BadUserNameOrPassword, ConnAckReasonCode::Banned]
     {
         let mut door = Door::asked(config(), &v5());
@@ -443,14 +445,14 @@ fn mqtt_3_1_4_4_clean_start_is_applied() {
         };
         let continues = kept && !clean_start;
         assert_eq!(wire.poll().len(), if kept && clean_start { 2 } else { 0 });
-        assert_eq!(wire.server.operations_in_flight(), if continues { 2 } else { 0 });
+        assert_eq!(wire.server.packet_ids_in_use(), if continues { 2 } else { 0 });
         let sent = wire.take();
         assert_eq!(decode(&sent, Version::V5)[0], connack(continues));
     }
 }
 
 #[test]
-fn mqtt_3_1_4_5_a_good_connect_is_acknowledged() {
+fn mqtt_3_1_4_5_an_accepted_connect_is_acknowledged() {
     let mut wire = Wire::open(config(), &v5());
     assert_eq!(wire.take(), [0x20, 3, 0, 0, 0]);
     assert!(wire.server.is_connected());
@@ -499,10 +501,10 @@ fn mqtt_3_2_0_2_there_is_one_connack() {
     assert_eq!(decode(&sent, Version::V5).iter().filter(is_connack).count(), 1);
     let mut door = Door::asked(config(), &v5());
     door.acceptor.refuse(door.now, ConnAckReasonCode::ServerBusy).unwrap();
-    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoPendingConnect));
+    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoPendingConnect));
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-        Some(CommandError::NoPendingConnect)
+        Some(AcceptError::NoPendingConnect)
     );
     door.assert_sent(&[refused(ConnAckReasonCode::ServerBusy)]);
 }
@@ -518,7 +520,7 @@ fn mqtt_3_2_2_2_with_clean_start_no_session_is_present() {
 }
 
 #[test]
-fn mqtt_3_2_2_3_session_present_tells_the_truth() {
+fn mqtt_3_2_2_3_session_present_if_the_session_is_resumed() {
     let mut wire = Wire::open(config(), &v5());
     wire.assert_sent(&[connack(false)]);
     for _ in 0..3 {
@@ -527,7 +529,7 @@ fn mqtt_3_2_2_3_session_present_tells_the_truth() {
         wire.reconnect(&v5());
         wire.assert_sent(&[connack(true)]);
     }
-    // The session has expired, whether somebody has looked or not.
+    // The session has expired, whether it was polled or not.
     for looked in [false, true] {
         wire.server.closed(wire.now);
         wire.later(3_600_000);
@@ -561,7 +563,7 @@ fn mqtt_3_2_2_9_a_limited_qos_is_announced() {
 }
 
 #[test]
-fn mqtt_3_2_2_10_subscriptions_of_every_qos_are_taken() {
+fn mqtt_3_2_2_10_subscriptions_of_every_qos_are_accepted() {
     for maximum_qos in [QOS_0, QOS_1, QOS_2] {
         let mut wire = Wire::connected(ServerConfig { maximum_qos, ..config() }, &v5());
         for (number, qos) in [(1, QOS_0), (2, QOS_1), (3, QOS_2)] {
@@ -586,7 +588,7 @@ fn mqtt_3_2_2_12_a_will_above_the_maximum_qos_is_rejected() {
 }
 
 #[test]
-fn mqtt_3_2_2_13_a_retained_will_is_rejected_where_none_is_retained() {
+fn mqtt_3_2_2_13_a_retained_will_is_rejected_without_retain_available() {
     let mut door = Door::new(ServerConfig { retain_available: false, ..config() }, Version::V5);
     let connect = Connect { will: Some(Will { retain: true, ..will("w", 0) }), ..v5() };
     let code = mqtt_sansio::codec::ReasonCode::RetainNotSupported;
@@ -625,16 +627,16 @@ fn mqtt_3_2_2_19_and_mqtt_3_2_2_20_connack_leaves_out_what_is_too_large() {
 }
 
 #[test]
-fn mqtt_3_2_2_22_without_a_server_keep_alive_that_of_the_client_counts() {
+fn mqtt_3_2_2_22_without_a_server_keep_alive_the_client_value_counts() {
     let connect = Connect { keep_alive: 20, ..v5() };
     let mut wire = Wire::open(config(), &connect);
     wire.assert_sent(&[connack(false)]);
-    assert_eq!((wire.server.keep_alive(), wire.server.deadline()), (20, Some(at(30))));
-    // Otherwise that of the server.
+    assert_eq!((wire.server.keep_alive(), wire.server.deadline()), (NonZeroU16::new(20), Some(at(30))));
+    // With one, the Server Keep Alive counts.
     let accept = Accept { server_keep_alive: Some(100), ..Accept::default() };
     let mut wire = Wire::accepted(config(), &connect, accept);
     wire.assert_sent(&[accepted(ConnAckProperties { server_keep_alive: Some(100), ..Default::default() })]);
-    assert_eq!((wire.server.keep_alive(), wire.server.deadline()), (100, Some(at(150))));
+    assert_eq!((wire.server.keep_alive(), wire.server.deadline()), (NonZeroU16::new(100), Some(at(150))));
     let wire = Wire::accepted(config(), &connect, Accept { server_keep_alive: Some(0), ..Accept::default() });
     assert_eq!(wire.server.deadline(), None);
     assert_eq!(lasting(Version::V5).keep_alive, 0);

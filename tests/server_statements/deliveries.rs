@@ -1,25 +1,26 @@
 //! Sections 2.2, 3.3 to 3.7, 4.3, 4.4 and 4.9: messages in both directions.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use mqtt_sansio::codec::{
     AckProperties, Connect, ConnectProperties, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel,
     PubRelReasonCode, Publish, PublishProperties, ReasonCode, UserProperty,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{Message, ProtocolError, QoS, TopicName, Version};
+use mqtt_sansio::server::{Accept, ServerConfig};
+use mqtt_sansio::{AbandonReason, Message, ProtocolError, QoS, TopicName, Version};
 
 use crate::server::{
     Done, Event, QOS_0, QOS_1, QOS_2, Wire, abandoned, again, config, connack, decode, delivered, delivered_again,
     delivery, id, protocol_error, publish, published, success, text, v5, v5_with,
 };
 
-/// A client that takes so many messages at a time.
+/// A CONNECT with this Receive Maximum.
 fn receive_maximum(number: u16) -> Connect<'static> {
     v5_with(ConnectProperties { receive_maximum: number.try_into().ok(), ..Default::default() })
 }
 
-/// A session of 5.0, whose messages are acknowledged by hand.
+/// A session of 5.0 with manual acknowledgements.
 fn manual() -> Wire {
     Wire::connected(ServerConfig { manual_acks: true, ..config() }, &v5())
 }
@@ -39,14 +40,14 @@ fn mqtt_2_2_1_4_new_messages_take_an_unused_identifier() {
     wire.receive(&[PubRec::new(id(3)).into()]);
     wire.take();
     let open = BTreeSet::from([1, 2, 3]);
-    // Round the whole range more than once: what is open is left out.
+    // More than all 65,535 identifiers: those in use are skipped.
     for _ in 0..70_000 {
         let token = wire.publish("more", QOS_1);
         let [number] = wire.sent_ids()[..] else { panic!("one packet") };
         assert!(number != 0 && !open.contains(&number), "{number} is in use");
         assert_eq!(wire.receive(&[PubAck::new(id(number)).into()]), [success(token)]);
     }
-    assert_eq!(wire.server.operations_in_flight(), 3);
+    assert_eq!(wire.server.packet_ids_in_use(), 3);
 }
 
 #[test]
@@ -71,7 +72,7 @@ fn mqtt_2_2_1_5_acknowledgements_repeat_the_identifier() {
 // Section 3.3: PUBLISH.
 
 #[test]
-fn mqtt_3_3_1_1_what_is_sent_again_has_dup() {
+fn mqtt_3_3_1_1_a_retransmission_has_dup() {
     let mut wire = connected();
     wire.publish("1", QOS_1);
     wire.publish("2", QOS_2);
@@ -82,7 +83,7 @@ fn mqtt_3_3_1_1_what_is_sent_again_has_dup() {
     }
 }
 
-/// A PUBLISH that a topic alias stands in, or is set by.
+/// A PUBLISH that uses a topic alias, or sets it.
 fn aliased<'a>(topic: &'a str, payload: &'a str, alias: u16, qos: QoS, number: u16) -> Packet<'a> {
     let properties = PublishProperties { topic_alias: alias.try_into().ok(), ..Default::default() };
     let topic = if topic.is_empty() { TopicName::default() } else { TopicName::new(topic).unwrap() };
@@ -101,17 +102,17 @@ fn mqtt_3_3_2_7_aliases_end_with_the_connection() {
     wire.lose();
     wire.reconnect(&takes);
     wire.poll();
-    // In what is sent again, the alias is given anew before it stands for anything.
+    // In the retransmission the alias is set again before it is used.
     let sent = wire.take();
     let [_, Packet::Publish(first), Packet::Publish(second)] = decode(&sent, Version::V5)[..] else { panic!("two") };
     assert_eq!((first.topic.as_str(), first.payload), ("t", &b"a"[..]));
     assert_eq!((second.topic.is_empty(), second.properties.topic_alias), (true, first.properties.topic_alias));
-    // And those of the client stand for nothing.
+    // The client's aliases are not set any more.
     assert_eq!(wire.receive(&[aliased("", "3", 1, QOS_0, 0)]), [protocol_error(ProtocolError::UnknownTopicAlias)]);
 }
 
 #[test]
-fn mqtt_3_3_2_12_every_alias_up_to_the_maximum_is_taken() {
+fn mqtt_3_3_2_12_every_alias_up_to_the_maximum_is_accepted() {
     for maximum in [1, 10, u16::MAX] {
         let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: maximum, ..config() }, &v5());
         for alias in [1, maximum / 2 + 1, maximum] {
@@ -123,7 +124,7 @@ fn mqtt_3_3_2_12_every_alias_up_to_the_maximum_is_taken() {
 }
 
 #[test]
-fn mqtt_3_3_4_1_each_qos_has_its_answer() {
+fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
     let mut wire = connected();
     wire.receive(&[published("0", delivery(QOS_0, 0))]);
     wire.assert_silent();
@@ -140,7 +141,7 @@ fn mqtt_3_3_4_9_at_most_receive_maximum() {
         wire.publish(payload, if payload == "2" { QOS_2 } else { QOS_1 });
     }
     assert_eq!(wire.sent_payloads(), ["1", "2", "3"]);
-    // PUBREC alone does not make room, and neither does time.
+    // PUBREC alone does not free quota, and time does not either.
     wire.receive(&[PubRec::new(id(2)).into()]);
     wire.assert_sent(&[PubRel::new(id(2)).into()]);
     wire.later(1000);
@@ -150,8 +151,8 @@ fn mqtt_3_3_4_9_at_most_receive_maximum() {
     assert_eq!(wire.sent_payloads(), ["4"]);
     wire.receive(&[PubAck::new(id(1)).into(), PubAck::new(id(3)).into()]);
     assert_eq!(wire.sent_payloads(), ["5", "6"]);
-    // As many as 65,535 if the client does not say anything.
-    let config = ServerConfig { max_stored: 70_000, transmit_limit: u32::MAX, ..config() };
+    // 65,535 messages if CONNECT has no Receive Maximum.
+    let config = ServerConfig { max_stored: 70_000, transmit_limit: NonZeroU32::MAX, ..config() };
     let mut wire = Wire::connected(config, &v5());
     for _ in 0..65_535 {
         wire.publish("", QOS_1);
@@ -186,7 +187,7 @@ fn mqtt_3_3_4_10_a_full_window_delays_messages_alone() {
 
 // Sections 3.4 to 3.7: acknowledgements.
 
-/// An acknowledgement by hand under every Maximum Packet Size about its own: properties are left out, the packet is
+/// A manual acknowledgement under every Maximum Packet Size around its own size: properties are left out, the packet is
 /// not.
 fn acks_fit(qos: QoS, packet: impl for<'a> Fn(PubAckReasonCode, AckProperties<'a>) -> Packet<'a>) {
     let pairs = [UserProperty::new("key", "value").unwrap()];
@@ -201,7 +202,7 @@ fn acks_fit(qos: QoS, packet: impl for<'a> Fn(PubAckReasonCode, AckProperties<'a
         let mut wire = Wire::connected(ServerConfig { manual_acks: true, ..config() }, &connect);
         wire.receive(&[published("x", delivery(qos, 7))]);
         wire.server.ack_with(wire.now, wire.ack_handles[0], code, &full).unwrap();
-        // No property is sent that makes it too large; one that fits need not be left out for another's sake.
+        // No property is sent that makes the packet too large. A property that fits may be left out.
         let allowed: Vec<_> = [full, reason_only, user_only, AckProperties::default()]
             .into_iter()
             .filter(|&properties| size(properties) <= limit)
@@ -224,8 +225,8 @@ fn mqtt_3_5_2_2_and_mqtt_3_5_2_3_pubrec_leaves_out_what_is_too_large() {
     acks_fit(QOS_2, |reason_code, properties| PubRec { id: id(7), reason_code, properties }.into());
 }
 
-/// They never carry a reason string or user properties at all: not when all is well, not when an identifier is unknown,
-/// not when they are sent again.
+/// PUBREL and PUBCOMP never have a Reason String or User Properties: not on success, not for an unknown identifier, not
+/// when sent again.
 #[test]
 fn mqtt_3_6_2_2_mqtt_3_6_2_3_mqtt_3_7_2_2_and_mqtt_3_7_2_3_pubrel_and_pubcomp_are_bare() {
     for limit in [5, 8, 1000_u32] {
@@ -264,7 +265,7 @@ fn mqtt_4_3_1_1_qos_0_has_no_dup() {
     wire.poll();
     wire.publish("now", QOS_0);
     wire.assert_sent(&[connack(true), published("waits", delivery(QOS_0, 0)), published("now", delivery(QOS_0, 0))]);
-    // One that did not get through is lost, and never sent again.
+    // A message of QoS 0 that was not written is lost and never sent again.
     wire.poll();
     let token = wire.publish("lost", QOS_0);
     assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Connection)]);
@@ -279,13 +280,13 @@ fn mqtt_4_3_2_1_and_mqtt_4_3_2_2_qos_1_begins_with_an_unused_identifier_and_with
     wire.publish("a", QOS_1);
     wire.publish("b", QOS_1);
     wire.assert_sent(&[published("a", delivery(QOS_1, 1)), published("b", delivery(QOS_1, 2))]);
-    // `a` is open, `b` is not any more; with a third one there is no doubt.
+    // `a` is in flight and `b` is not any more, so the third message shows which identifiers are unused.
     wire.receive(&[PubAck::new(id(2)).into()]);
     wire.publish("c", QOS_1);
     wire.publish("d", QOS_1);
     let ids = wire.sent_ids();
     assert!(ids.len() == 2 && ids[0] != ids[1] && !ids.contains(&1), "{ids:?}");
-    // One that was published without a connection is sent for the first time as well.
+    // A message published without a connection is sent for the first time as well.
     let mut wire = connected();
     wire.lose();
     wire.publish("waited", QOS_1);
@@ -295,24 +296,24 @@ fn mqtt_4_3_2_1_and_mqtt_4_3_2_2_qos_1_begins_with_an_unused_identifier_and_with
 }
 
 #[test]
-fn mqtt_4_3_2_3_qos_1_is_open_until_puback() {
+fn mqtt_4_3_2_3_qos_1_is_unacknowledged_until_puback() {
     let mut wire = connected();
     let token = wire.publish("x", QOS_1);
     wire.take();
     for _ in 0..3 {
         wire.later(10_000);
-        assert_eq!((wire.poll(), wire.server.operations_in_flight()), (vec![], 1));
+        assert_eq!((wire.poll(), wire.server.packet_ids_in_use()), (vec![], 1));
         wire.resume();
         wire.assert_sent(&[published("x", again(QOS_1, 1))]);
     }
     assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(token)]);
-    assert_eq!(wire.server.operations_in_flight(), 0);
+    assert_eq!(wire.server.packet_ids_in_use(), 0);
     wire.resume();
     wire.assert_silent();
 }
 
 #[test]
-fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_it_was_taken_over() {
+fn mqtt_4_3_2_4_qos_1_is_acknowledged_after_ownership_is_accepted() {
     let mut wire = manual();
     assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 77))]), [delivered("x", QOS_1)]);
     wire.later(10_000);
@@ -345,7 +346,7 @@ fn mqtt_4_3_3_1_and_mqtt_4_3_3_2_qos_2_begins_with_an_unused_identifier_and_with
     }
     let first_times = [("a", 1), ("b", 2), ("c", 3)].map(|(payload, at)| published(payload, delivery(QOS_2, at)));
     wire.assert_sent(&first_times);
-    // One is as it was, one is released, one is done: two identifiers are in use.
+    // One message is unacknowledged, one is released, one is complete: two identifiers are in use.
     wire.receive(&[PubRec::new(id(2)).into(), PubRec::new(id(3)).into(), PubComp::new(id(3)).into()]);
     wire.take();
     wire.publish("d", QOS_2);
@@ -362,7 +363,7 @@ fn mqtt_4_3_3_3_qos_2_is_unacknowledged_until_pubrec() {
     for _ in 0..3 {
         wire.resume();
         wire.assert_sent(&[published("x", again(QOS_2, 1))]);
-        assert_eq!(wire.server.operations_in_flight(), 1);
+        assert_eq!(wire.server.packet_ids_in_use(), 1);
     }
     assert_eq!(wire.receive(&[PubRec::new(id(1)).into()]), []);
     wire.take();
@@ -395,7 +396,7 @@ fn mqtt_4_3_3_5_pubrel_is_unacknowledged_until_pubcomp() {
     wire.take();
     for _ in 0..3 {
         wire.later(10_000);
-        assert_eq!((wire.poll(), wire.server.operations_in_flight()), (vec![], 1));
+        assert_eq!((wire.poll(), wire.server.packet_ids_in_use()), (vec![], 1));
         wire.resume();
         wire.assert_sent(&[PubRel::new(id(1)).into()]);
     }
@@ -437,7 +438,7 @@ fn mqtt_4_3_3_7_a_message_that_was_sent_does_not_expire() {
 }
 
 #[test]
-fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_it_was_taken_over() {
+fn mqtt_4_3_3_8_qos_2_is_acknowledged_after_ownership_is_accepted() {
     let mut wire = manual();
     assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 77))]), [delivered("x", QOS_2)]);
     wire.later(10_000);
@@ -459,7 +460,7 @@ fn mqtt_4_3_3_9_after_a_refusal_the_identifier_is_a_new_message() {
 }
 
 #[test]
-fn mqtt_4_3_3_10_before_pubrel_a_copy_has_a_pubrec_and_is_not_delivered() {
+fn mqtt_4_3_3_10_before_pubrel_a_duplicate_is_acknowledged_and_not_delivered() {
     let mut wire = connected();
     assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [delivered("x", QOS_2)]);
     assert_eq!(wire.receive(&[published("x", again(QOS_2, 5)), published("x", delivery(QOS_2, 5))]), []);
@@ -489,7 +490,7 @@ fn mqtt_4_3_3_12_after_pubcomp_the_identifier_is_a_new_message() {
 }
 
 #[test]
-fn mqtt_4_3_3_13_an_expired_message_is_settled_all_the_same() {
+fn mqtt_4_3_3_13_the_delivery_of_an_expired_message_is_completed() {
     let properties = PublishProperties { message_expiry_interval: Some(1), ..Default::default() };
     let mut wire = manual();
     wire.receive(&[Publish { properties, ..publish("x", delivery(QOS_2, 5)) }.into()]);
@@ -500,7 +501,7 @@ fn mqtt_4_3_3_13_an_expired_message_is_settled_all_the_same() {
     wire.assert_sent(&[PubComp::new(id(5)).into()]);
 }
 
-// Section 4.4: what is sent again.
+// Section 4.4: retransmission.
 
 #[test]
 fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
@@ -510,7 +511,7 @@ fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
     }
     wire.receive(&[PubAck::new(id(50)).into(), PubRec::new(id(2)).into(), PubRec::new(id(4)).into()]);
     wire.take();
-    // As long as the connection lasts nothing is sent again, however long nothing comes.
+    // While the connection lasts nothing is sent again, however long no answer arrives.
     for _ in 0..10 {
         wire.later(1_000_000);
         wire.receive(&[Packet::PingReq]);
@@ -523,7 +524,7 @@ fn mqtt_4_4_0_1_resent_on_resumption_alone_and_with_the_same_identifiers() {
         published("1", again(QOS_2, 1)),
         published("3", again(QOS_2, 3)),
     ]);
-    // Nor when the client that is back wants a new session.
+    // Nothing is sent again if the client asks for a new session.
     wire.lose();
     wire.reconnect(&Connect { clean_start: true, ..v5() });
     wire.poll();
@@ -542,7 +543,7 @@ fn mqtt_4_4_0_2_a_refusal_ends_the_delivery() {
     ]);
     let refused = Done::Acknowledged(ReasonCode::NotAuthorized);
     assert_eq!(events, tokens.map(|token| Event::Done(token, refused.clone())));
-    assert_eq!(wire.server.operations_in_flight(), 0);
+    assert_eq!(wire.server.packet_ids_in_use(), 0);
     wire.resume();
     wire.assert_silent();
 }
@@ -554,7 +555,7 @@ fn mqtt_4_9_0_1_the_quota_is_at_most_the_receive_maximum() {
     for (ours, theirs) in [(10, 1), (1, 10), (3, 3), (65_535, 65_535)] {
         let config = ServerConfig {
             max_in_flight: ours.try_into().unwrap(),
-            transmit_limit: u32::MAX,
+            transmit_limit: NonZeroU32::MAX,
             max_stored: 70_000,
             ..config()
         };
@@ -575,7 +576,7 @@ fn mqtt_4_9_0_2_each_publish_takes_quota() {
     let mut done = 0;
     for _ in 0..20 {
         wire.publish("x", QOS_1);
-        wire.publish("0", QOS_0); // takes none
+        wire.publish("0", QOS_0); // takes no quota
     }
     for _ in 0..100 {
         let sent = wire.take();

@@ -1,12 +1,12 @@
-//! Sections 3.14, 3.15, 4.1, 4.12 and 4.13: how it ends, and authentication.
+//! Sections 3.14, 3.15, 4.1, 4.12 and 4.13: the end of connections and sessions, and authentication.
 
 use mqtt_sansio::codec::{
     AuthReasonCode, ConnAckProperties, ConnAckReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties,
     DisconnectReasonCode, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, ReasonCode, SubAckReasonCode,
     UserProperty,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{CommandError, Instant, Message, ProtocolError, Version};
+use mqtt_sansio::server::{Accept, ServerConfig};
+use mqtt_sansio::{AbandonReason, AuthenticateError, DisconnectError, Instant, Message, ProtocolError, Version};
 
 use crate::server::{
     Door, Event, QOS_1, QOS_2, Why, Wire, abandoned, accepted, again, auth, authenticating, config, connack, decode,
@@ -19,8 +19,8 @@ const CONTINUE: AuthReasonCode = AuthReasonCode::ContinueAuthentication;
 // Section 3.14: DISCONNECT.
 
 #[test]
-fn mqtt_3_14_0_1_no_disconnect_before_a_good_connack() {
-    // Whatever comes before it, from whomever.
+fn mqtt_3_14_0_1_no_disconnect_before_a_successful_connack() {
+    // Whatever first bytes arrive.
     for bytes in [&b"\x10\x02\x00\x00"[..], b"\x10\xFF\xFF\xFF\xFF\x7F", b"\x30\x00", b"\x00", b"\xE0\x00"] {
         let mut door = Door::new(config(), Version::V5);
         let (events, _) = door.receive_bytes(bytes);
@@ -45,12 +45,12 @@ fn mqtt_3_14_0_1_no_disconnect_before_a_good_connack() {
 }
 
 #[test]
-fn mqtt_3_14_2_2_a_server_gives_no_expiry_interval() {
+fn mqtt_3_14_2_2_a_server_sends_no_expiry_interval() {
     let mut wire = Wire::lasting(Version::V5);
     for seconds in [0, 1, u32::MAX] {
         let properties = DisconnectProperties { session_expiry_interval: Some(seconds), ..Default::default() };
         let result = wire.server.disconnect(wire.now, &Disconnect { properties, ..Disconnect::default() });
-        assert_eq!(result, Err(CommandError::SessionExpiry));
+        assert_eq!(result, Err(DisconnectError::SessionExpiry));
     }
     wire.assert_silent();
     assert!(wire.server.is_connected());
@@ -79,7 +79,7 @@ fn mqtt_3_14_2_3_and_mqtt_3_14_2_4_disconnect_leaves_out_what_is_too_large() {
     }
 }
 
-/// Everything that would make a connected server send something, and a long time.
+/// Gives every stimulus that would make a connected server send a packet, and lets a long time pass.
 fn tempt(wire: &mut Wire, request: mqtt_sansio::server::RequestId) {
     let _ = wire.server.publish(wire.now, &Message::new("t", "0"));
     wire.publish("1", QOS_1);
@@ -108,7 +108,7 @@ fn tempt(wire: &mut Wire, request: mqtt_sansio::server::RequestId) {
 
 #[test]
 fn mqtt_3_14_4_1_nothing_follows_disconnect() {
-    // By a command, because of an error of the client's, because of its silence, because of another connection.
+    // By a command, by a Protocol Error, by a Keep Alive timeout, by a session takeover.
     for reason in 0..4 {
         let mut wire =
             Wire::connected(ServerConfig { manual_acks: true, ..config() }, &Connect { keep_alive: 10, ..v5() });
@@ -137,7 +137,7 @@ fn mqtt_3_14_4_2_the_connection_is_closed_after_disconnect() {
     assert_eq!(wire.server.deadline(), Some(Instant::EPOCH), "the caller is to be told at once");
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
     assert!(!wire.server.is_connected());
-    // The end is reported once, whatever comes after.
+    // The end of the connection is reported once.
     wire.later(100_000);
     assert_eq!(wire.receive(&[published("late", delivery(QOS_1, 1))]), []);
     let mut wire = Wire::lasting(Version::V5);
@@ -153,7 +153,7 @@ fn mqtt_3_14_4_3_a_normal_disconnection_discards_the_will() {
         if reason_code == DisconnectReasonCode::NormalDisconnection {
             assert_eq!((events, wire.lose()), (vec![disconnected(reason_code)], vec![]));
         } else {
-            // With any other the client has not left as it should (section 3.1.2.5).
+            // With any other reason code the will is published (section 3.1.2.5).
             assert!(matches!(events[..], [Event::Close(_)]), "{events:?}");
             assert_eq!(wire.lose(), [Event::Will("w".into())], "{reason_code}");
         }
@@ -162,7 +162,7 @@ fn mqtt_3_14_4_3_a_normal_disconnection_discards_the_will() {
 
 // Section 3.15: AUTH.
 
-/// They carry a method and data, and never a reason string or user properties.
+/// AUTH packets of the server have a method and data, and never a Reason String or User Properties.
 #[test]
 fn mqtt_3_15_2_2_and_mqtt_3_15_2_3_auth_is_bare() {
     let mut wire = reauthenticating();
@@ -182,7 +182,7 @@ fn mqtt_4_1_0_1_the_session_lasts_as_long_as_the_connection() {
     wire.take();
     wire.later(10_000_000_000);
     assert_eq!(wire.poll(), []);
-    assert_eq!(wire.server.operations_in_flight(), 2);
+    assert_eq!(wire.server.packet_ids_in_use(), 2);
     assert_eq!(wire.receive(&[published("half", again(QOS_2, 5))]), []);
     wire.assert_sent(&[PubRec::new(id(5)).into()]);
     let events = wire.receive(&[PubAck::new(id(1)).into(), PubComp::new(id(2)).into()]);
@@ -205,14 +205,14 @@ fn mqtt_4_1_0_2_the_session_is_discarded_once_closed_and_expired() {
         let expected =
             [abandoned(sent, AbandonReason::Session), abandoned(queued, AbandonReason::Session), Event::Expired];
         assert_eq!(events, expected, "{interval}");
-        assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
+        assert_eq!((wire.server.packet_ids_in_use(), wire.server.queued()), (0, 0));
     }
 }
 
 // Section 4.12: enhanced authentication.
 
 #[test]
-fn mqtt_4_12_0_1_a_method_that_is_not_supported() {
+fn mqtt_4_12_0_1_an_unsupported_method_is_refused() {
     for code in [ConnAckReasonCode::BadAuthenticationMethod, ConnAckReasonCode::NotAuthorized] {
         let mut door = Door::asked(config(), &authenticating());
         door.acceptor.refuse(door.now, code).unwrap();
@@ -221,7 +221,7 @@ fn mqtt_4_12_0_1_a_method_that_is_not_supported() {
     }
 }
 
-/// A client that has been accepted after one step, and begins to authenticate again.
+/// A client that was accepted after one step and has started a re-authentication.
 fn reauthenticating() -> Wire {
     let mut wire = Wire::connected(config(), &authenticating());
     let events = wire.receive(&[auth(AuthReasonCode::ReAuthenticate, "M", b"again")]);
@@ -263,7 +263,7 @@ fn mqtt_4_12_0_4_a_rejected_authentication_closes() {
 #[test]
 fn mqtt_4_12_0_5_the_method_stays_the_same() {
     let changed = [protocol_error(ProtocolError::AuthenticationMethodChanged)];
-    // That of the client, before CONNACK and after it.
+    // The client's method, before CONNACK and after it.
     let mut door = Door::asked(config(), &authenticating());
     door.acceptor.challenge(door.now, b"1").unwrap();
     assert_eq!(door.receive(&[auth(CONTINUE, "other", b"")]), changed);
@@ -274,7 +274,7 @@ fn mqtt_4_12_0_5_the_method_stays_the_same() {
     wire.server.challenge(wire.now, b"1").unwrap();
     wire.take();
     assert_eq!(wire.receive(&[auth(CONTINUE, "other", b"")]), changed);
-    // And ours, in every AUTH and in CONNACK, whether there were steps or not.
+    // The server's method, in every AUTH and in CONNACK, with and without intermediate steps.
     let mut door = Door::asked(config(), &authenticating());
     door.acceptor.challenge(door.now, b"1").unwrap();
     door.assert_sent(&[auth(CONTINUE, "M", b"1")]);
@@ -289,16 +289,16 @@ fn mqtt_4_12_0_5_the_method_stays_the_same() {
 #[test]
 fn mqtt_4_12_0_6_without_a_method_there_is_no_auth() {
     let mut door = Door::asked(config(), &v5());
-    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(AuthenticateError::NoAuthentication));
     let accept = Accept { authentication_data: Some(b"x".to_vec()), ..Accept::default() };
     let mut wire = Wire::accepted(config(), &v5(), accept);
     wire.assert_sent(&[connack(false)]);
-    assert_eq!(wire.server.challenge(wire.now, b"x"), Err(CommandError::NoAuthentication));
-    assert_eq!(wire.server.authenticated(wire.now, b"x"), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.server.challenge(wire.now, b"x"), Err(AuthenticateError::NoAuthentication));
+    assert_eq!(wire.server.authenticated(wire.now, b"x"), Err(AuthenticateError::NoAuthentication));
     wire.assert_silent();
 }
 
-/// The caller disconnects, and nothing else is possible then.
+/// The embedding program disconnects, which is the only command possible then.
 #[test]
 fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
     let mut wire = reauthenticating();
@@ -306,30 +306,30 @@ fn mqtt_4_12_1_2_a_failed_re_authentication_closes() {
     wire.server.disconnect(wire.now, &Disconnect { reason_code, ..Disconnect::default() }).unwrap();
     wire.assert_sent(&[disconnect(reason_code)]);
     assert_eq!(wire.poll(), [Event::Close(Why::Requested)]);
-    assert_eq!(wire.server.authenticated(wire.now, b""), Err(CommandError::NoAuthentication));
-    // Until it has succeeded or failed, messages go on as before (section 4.12.1).
+    assert_eq!(wire.server.authenticated(wire.now, b""), Err(AuthenticateError::NoAuthentication));
+    // Until re-authentication has succeeded or failed, messages are exchanged as before (section 4.12.1).
     let mut wire = reauthenticating();
     wire.publish("x", QOS_1);
     wire.receive(&[published("y", delivery(QOS_1, 1))]);
     wire.assert_sent(&[published("x", delivery(QOS_1, 1)), PubAck::new(id(1)).into()]);
-    // On the next connection nothing is left of it.
+    // The exchange does not continue on the next connection.
     wire.lose();
     wire.reconnect(&authenticating());
-    assert_eq!(wire.server.authenticated(wire.now, b""), Err(CommandError::NoAuthentication));
+    assert_eq!(wire.server.authenticated(wire.now, b""), Err(AuthenticateError::NoAuthentication));
 }
 
 // Section 4.13: errors.
 
 #[test]
-fn mqtt_4_13_1_1_what_is_malformed_or_breaks_the_protocol_closes() {
+fn mqtt_4_13_1_1_malformed_packets_and_protocol_errors_close() {
     let cases: [&[u8]; 12] = [
-        b"\x00\x00",                     // no packet
+        b"\x00\x00",                     // packet type 0
         b"\x60\x02\x00\x01",             // PUBREL without its flag
         b"\x36\x03\x00\x01t",            // QoS 3
         b"\x82\x05\x00\x01\x00\x00\x00", // SUBSCRIBE with half a filter
-        b"\x82\x03\x00\x01\x00",         // with none
+        b"\x82\x03\x00\x01\x00",         // SUBSCRIBE without a filter
         b"\x32\x05\x00\x01t\x00\x00",    // PUBLISH with the identifier 0, and cut off
-        b"\xC0\xFF\xFF\xFF\xFF\x01",     // a length that is none
+        b"\xC0\xFF\xFF\xFF\xFF\x01",     // a malformed Remaining Length
         b"\x20\x03\x00\x00\x00",         // CONNACK from a client
         b"\x90\x04\x00\x01\x00\x00",     // SUBACK from a client
         b"\xB0\x04\x00\x01\x00\x00",     // UNSUBACK from a client
@@ -349,7 +349,7 @@ fn mqtt_4_13_1_1_what_is_malformed_or_breaks_the_protocol_closes() {
             else {
                 continue;
             };
-            // In 5.0 it is reported, before it nothing is.
+            // In 5.0 the client receives a reason code, before 5.0 nothing.
             let sent = wire.take();
             match decode(&sent, version)[..] {
                 [Packet::Disconnect(reported)] if version == Version::V5 => {
@@ -366,7 +366,7 @@ fn mqtt_4_13_1_1_what_is_malformed_or_breaks_the_protocol_closes() {
 #[test]
 fn mqtt_4_13_2_1_an_error_code_ends_the_connection() {
     for &reason_code in DisconnectReasonCode::ALL.iter().filter(|code| code.is_error()) {
-        // From us, whether it is sent or not.
+        // From the server, whether it can be sent or not.
         for version in Version::ALL {
             let mut wire = Wire::lasting(version);
             wire.server.disconnect(wire.now, &Disconnect { reason_code, ..Disconnect::default() }).unwrap();

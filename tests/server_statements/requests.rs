@@ -1,9 +1,10 @@
 //! Sections 2.2 and 3.8 to 3.12: SUBSCRIBE, UNSUBSCRIBE and PINGREQ.
 
+use mqtt_sansio::Version;
 use mqtt_sansio::codec::{
     AckProperties, ConnectProperties, Packet, SubAck, SubAckReasonCode, UnsubAck, UnsubAckReasonCode, UserProperty,
 };
-use mqtt_sansio::{CommandError, Version};
+use mqtt_sansio::server::AnswerError;
 
 use crate::server::{Event, Wire, config, decode, id, subscribe, subscription, text, v5_with};
 
@@ -11,7 +12,7 @@ const GRANTED: SubAckReasonCode = SubAckReasonCode::GrantedQoS0;
 const ENDED: UnsubAckReasonCode = UnsubAckReasonCode::Success;
 
 #[test]
-fn mqtt_2_2_1_6_answers_repeat_the_identifier() {
+fn mqtt_2_2_1_6_suback_and_unsuback_repeat_the_identifier() {
     let mut wire = Wire::lasting(Version::V5);
     for number in [1, 0x00FF, 0x0100, 0x1234, 0xFFFF] {
         let request = wire.subscribe(number, &["t"]);
@@ -21,7 +22,7 @@ fn mqtt_2_2_1_6_answers_repeat_the_identifier() {
         wire.server.unsuback(wire.now, request, &[ENDED]).unwrap();
         wire.assert_sent(&[UnsubAck::new(id(number), &[ENDED]).into()]);
     }
-    // Answered in another order than asked for.
+    // Answered in another order than requested.
     let requests = [9, 3, 7].map(|number| (number, wire.subscribe(number, &["t"])));
     for (number, request) in [requests[2], requests[0], requests[1]] {
         wire.server.suback(wire.now, request, &[GRANTED]).unwrap();
@@ -29,14 +30,15 @@ fn mqtt_2_2_1_6_answers_repeat_the_identifier() {
     }
 }
 
-/// Each of them is handed out, and its answer is the caller's; what cannot be handed out is answered all the same.
+/// Each SUBSCRIBE is reported and answered by the caller. A SUBSCRIBE that cannot be reported is answered by the
+/// session.
 #[test]
 fn mqtt_3_8_4_1_and_mqtt_3_8_4_2_every_subscribe_has_its_suback() {
     for version in Version::ALL {
         let mut wire = Wire::lasting(version);
         let subscriptions = [subscription("a"), subscription("b")];
         let first = wire.subscribe(1, &["a", "b"]);
-        // The identifier is in use: that one is answered by itself, and the first is open still.
+        // The identifier is in use: the session answers the second request, and the first remains unanswered.
         assert_eq!(wire.receive(&[subscribe(1, &subscriptions)]), []);
         let code = match version {
             Version::V5 => SubAckReasonCode::PacketIdentifierInUse,
@@ -45,8 +47,8 @@ fn mqtt_3_8_4_1_and_mqtt_3_8_4_2_every_subscribe_has_its_suback() {
         wire.assert_sent(&[SubAck::new(id(1), &[code, code]).into()]);
         wire.server.suback(wire.now, first, &[GRANTED, GRANTED]).unwrap();
         wire.assert_sent(&[SubAck::new(id(1), &[GRANTED, GRANTED]).into()]);
-        assert_eq!(wire.server.suback(wire.now, first, &[GRANTED, GRANTED]), Err(CommandError::AlreadyAcknowledged));
-        // Many at once, with as many answers.
+        assert_eq!(wire.server.suback(wire.now, first, &[GRANTED, GRANTED]), Err(AnswerError::AlreadyAnswered));
+        // Many requests at once, with as many answers.
         let requests: Vec<_> = (1..=1000).map(|number| wire.subscribe(number, &["t"])).collect();
         for &request in &requests {
             wire.server.suback(wire.now, request, &[GRANTED]).unwrap();
@@ -61,7 +63,7 @@ fn mqtt_3_8_4_6_one_code_for_each_filter() {
     let request = wire.subscribe(1, &["a", "b", "c"]);
     for count in [0, 1, 2, 4] {
         let result = wire.server.suback(wire.now, request, &[GRANTED; 4][..count]);
-        assert_eq!(result, Err(CommandError::WrongReasonCodeCount));
+        assert_eq!(result, Err(AnswerError::WrongReasonCodeCount));
     }
     wire.assert_silent();
     wire.server.suback(wire.now, request, &[GRANTED; 3]).unwrap();
@@ -78,7 +80,8 @@ fn mqtt_3_8_4_7_each_code_grants_or_refuses() {
     }
 }
 
-/// An answer with properties under every Maximum Packet Size about its own: they are left out, the packet is not.
+/// A SUBACK or UNSUBACK with properties under every Maximum Packet Size around its own size: the properties are left
+/// out, the packet is not.
 fn answers_fit(
     packet: impl for<'a> Fn(AckProperties<'a>) -> Packet<'a>,
     answer: impl Fn(&mut Wire, &AckProperties<'_>),
@@ -116,7 +119,7 @@ fn mqtt_3_9_2_1_and_mqtt_3_9_2_2_suback_leaves_out_what_is_too_large() {
     );
 }
 
-/// Codes that are all different.
+/// Reason codes that are all different.
 const MIXED: [SubAckReasonCode; 4] = [
     SubAckReasonCode::GrantedQoS1,
     SubAckReasonCode::NotAuthorized,
@@ -127,7 +130,7 @@ const MIXED: [SubAckReasonCode; 4] = [
 #[test]
 fn mqtt_3_9_3_1_codes_follow_the_filters() {
     let mut wire = Wire::lasting(Version::V5);
-    // The filters are handed out in the order in which they came, and the codes go out in that of the caller.
+    // The filters are reported in the order of the packet, and the codes are sent in the order of the caller.
     let request = wire.subscribe(1, &["b", "a", "d", "c"]);
     wire.server.suback(wire.now, request, &MIXED).unwrap();
     wire.assert_sent(&[SubAck::new(id(1), &MIXED).into()]);
@@ -141,7 +144,7 @@ fn mqtt_3_10_4_4_and_mqtt_3_10_4_5_every_unsubscribe_has_its_unsuback() {
         wire.server.unsuback(wire.now, request, &[code]).unwrap();
         wire.assert_sent(&[UnsubAck::new(id(5), &[code]).into()]);
     }
-    // And one for each that is open, in any order.
+    // One for each unanswered request, in any order.
     let requests = [1, 2, 3].map(|number| wire.unsubscribe(number, &["t"]));
     for request in requests.into_iter().rev() {
         wire.server.unsuback(wire.now, request, &[ENDED]).unwrap();
@@ -149,7 +152,7 @@ fn mqtt_3_10_4_4_and_mqtt_3_10_4_5_every_unsubscribe_has_its_unsuback() {
     assert_eq!(wire.sent_ids(), [3, 2, 1]);
 }
 
-/// An UNSUBSCRIBE under an identifier that is in use is answered too: there is a reason code for that (section 3.11.3).
+/// An UNSUBSCRIBE whose identifier is in use is answered with the reason code for that (section 3.11.3).
 #[test]
 fn mqtt_3_10_4_4_an_identifier_in_use_is_answered() {
     let mut wire = Wire::lasting(Version::V5);

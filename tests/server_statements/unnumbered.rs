@@ -1,5 +1,7 @@
 //! Rules of 5.0 that bind a server and have no number: each test is named after its section.
 
+use std::num::NonZeroU32;
+
 use mqtt_sansio::codec::{
     AckProperties, AuthReasonCode, Connect, ConnectProperties, Disconnect, DisconnectProperties, DisconnectReasonCode,
     Packet, PayloadFormat, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, PubRelReasonCode, Publish,
@@ -25,7 +27,7 @@ fn section_3_2_2_3_4_b_a_message_above_the_maximum_qos() {
 }
 
 #[test]
-fn section_3_2_2_3_5_b_a_retained_message_where_none_is() {
+fn section_3_2_2_3_5_b_a_retained_message_without_retain_available() {
     for qos in [QOS_0, QOS_1, QOS_2] {
         let mut wire = Wire::connected(ServerConfig { retain_available: false, ..config() }, &v5());
         let message = Publish { retain: true, ..publish("x", delivery(qos, 1)) };
@@ -35,18 +37,29 @@ fn section_3_2_2_3_5_b_a_retained_message_where_none_is() {
 }
 
 #[test]
-fn section_3_2_2_3_6_a_packet_above_the_own_maximum() {
+fn section_3_2_2_3_6_a_packet_above_the_server_maximum() {
     let large = "x".repeat(100);
-    let mut wire = Wire::connected(ServerConfig { maximum_packet_size: 100, ..config() }, &v5());
+    let mut wire = Wire::connected(ServerConfig { maximum_packet_size: NonZeroU32::new(100), ..config() }, &v5());
     let packet = crate::server::encoded(&published(&large, delivery(QOS_1, 1)), Version::V5);
-    // Its fixed header is enough.
+    // The fixed header is enough to refuse it.
     assert_eq!(wire.receive_bytes(&packet[..2]), [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
     wire.assert_sent(&[disconnect(DisconnectReasonCode::PacketTooLarge)]);
-    let mut wire = Wire::connected(ServerConfig { maximum_packet_size: 100, ..config() }, &v5());
+    let mut wire = Wire::connected(ServerConfig { maximum_packet_size: NonZeroU32::new(100), ..config() }, &v5());
     assert_eq!(wire.receive(&[published(&large[..94], delivery(QOS_0, 0))]).len(), 1);
 }
 
-/// What is asked for with this configuration ends with this code.
+/// `None` is no limit. A limit of 0, which would refuse every packet, cannot be written.
+#[test]
+fn section_3_2_2_3_6_without_an_own_maximum_none_is_announced_and_every_packet_accepted() {
+    let config = ServerConfig { maximum_packet_size: NonZeroU32::new(0), ..config() };
+    let mut wire = Wire::open(config, &v5());
+    wire.assert_sent(&[crate::server::connack(false)]);
+    assert_eq!(wire.poll_with(&mut &b"\x30\xff\xff\xff\x7f"[..]), [], "the largest packet of the protocol begins");
+    wire.assert_silent();
+    assert!(wire.server.is_connected());
+}
+
+/// A subscription that this configuration does not support closes the connection with this reason code.
 fn not_available(config: ServerConfig, filters: &[&str], identifier: Option<u32>, code: Option<ReasonCode>) {
     let properties = SubscribeProperties {
         subscription_identifier: identifier.map(|number| SubscriptionIdentifier::new(number).unwrap()),
@@ -66,7 +79,7 @@ fn not_available(config: ServerConfig, filters: &[&str], identifier: Option<u32>
 }
 
 #[test]
-fn section_3_2_2_3_11_a_wildcard_where_there_are_none() {
+fn section_3_2_2_3_11_a_wildcard_subscription_where_not_available() {
     let without = || ServerConfig { wildcard_subscription_available: false, ..config() };
     let code = Some(ReasonCode::WildcardSubscriptionsNotSupported);
     for filters in [&["#"][..], &["a", "b/+"], &["+", "c"], &["a/+/b"], &["$share/g/a/#"]] {
@@ -77,7 +90,7 @@ fn section_3_2_2_3_11_a_wildcard_where_there_are_none() {
 }
 
 #[test]
-fn section_3_2_2_3_12_an_identifier_where_there_are_none() {
+fn section_3_2_2_3_12_a_subscription_identifier_where_not_available() {
     let without = || ServerConfig { subscription_identifiers_available: false, ..config() };
     not_available(without(), &["a"], Some(1), Some(ReasonCode::SubscriptionIdentifiersNotSupported));
     not_available(without(), &["a/#", "$share/g/a"], None, None);
@@ -85,7 +98,7 @@ fn section_3_2_2_3_12_an_identifier_where_there_are_none() {
 }
 
 #[test]
-fn section_3_2_2_3_13_a_shared_subscription_where_there_are_none() {
+fn section_3_2_2_3_13_a_shared_subscription_where_not_available() {
     let without = || ServerConfig { shared_subscription_available: false, ..config() };
     let code = Some(ReasonCode::SharedSubscriptionsNotSupported);
     for filters in [&["$share/g/a"][..], &["a", "$share/g/#"]] {
@@ -95,9 +108,9 @@ fn section_3_2_2_3_13_a_shared_subscription_where_there_are_none() {
     not_available(without(), &["a/#", "$shared/g/a", "$SYS/#"], Some(1), None);
 }
 
-/// That it may be refused means that the caller can do so, in each of the two ways.
+/// The embedding program can refuse the message in each of two ways.
 #[test]
-fn section_3_3_2_3_2_a_payload_that_is_no_text_can_be_refused() {
+fn section_3_3_2_3_2_a_payload_that_is_not_utf_8_can_be_refused() {
     let properties = PublishProperties { payload_format_indicator: Some(PayloadFormat::Utf8), ..Default::default() };
     for qos in [QOS_1, QOS_2] {
         let mut wire = Wire::connected(ServerConfig { manual_acks: true, ..config() }, &v5());
@@ -127,7 +140,7 @@ fn section_3_3_2_3_4_a_an_alias_out_of_range() {
         assert_eq!(wire.receive(&[aliased("t", "x", maximum + 1)]), [protocol_error(ProtocolError::TopicAliasInvalid)]);
         wire.assert_sent(&[disconnect(DisconnectReasonCode::TopicAliasInvalid)]);
     }
-    // 0 is none at all.
+    // Without Topic Alias Maximum no alias is allowed.
     let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: 10, ..config() }, &v5());
     let events = wire.receive_bytes(b"\x30\x08\x00\x01t\x03\x23\x00\x00x");
     assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::TopicAliasInvalid))]);
@@ -135,7 +148,7 @@ fn section_3_3_2_3_4_a_an_alias_out_of_range() {
 }
 
 #[test]
-fn section_3_3_2_3_4_b_an_alias_that_stands_for_nothing() {
+fn section_3_3_2_3_4_b_an_alias_that_was_never_set() {
     let mut wire = Wire::connected(ServerConfig { topic_alias_maximum: 10, ..config() }, &v5());
     assert_eq!(wire.receive(&[aliased("t", "x", 1)]), [delivered("x", QOS_0)]);
     assert_eq!(wire.receive(&[aliased("", "y", 2)]), [protocol_error(ProtocolError::UnknownTopicAlias)]);
@@ -157,14 +170,14 @@ fn section_3_3_2_3_4_c_an_alias_can_be_set_again() {
 }
 
 #[test]
-fn section_3_3_4_a_more_than_the_own_receive_maximum() {
+fn section_3_3_4_a_more_than_the_server_receive_maximum() {
     let config = ServerConfig { receive_maximum: 2.try_into().unwrap(), manual_acks: true, ..config() };
     let mut wire = Wire::connected(config.clone(), &v5());
     let [one, two, three] = [1, 2, 3].map(|number| published("x", delivery(QOS_1, number)));
     assert_eq!(wire.receive(&[one, two, published("0", delivery(QOS_0, 0))]).len(), 3);
     assert_eq!(wire.receive(&[three]), [protocol_error(ProtocolError::ReceiveMaximumExceeded)]);
     wire.assert_sent(&[disconnect(DisconnectReasonCode::ReceiveMaximumExceeded)]);
-    // With PUBCOMP, and with PUBACK, there is room again; with PUBREC there is not.
+    // PUBCOMP and PUBACK free quota; PUBREC does not.
     let mut wire = Wire::connected(ServerConfig { manual_acks: false, ..config }, &v5());
     assert_eq!(wire.receive(&[1, 2].map(|number| published("x", delivery(QOS_2, number)))).len(), 2);
     wire.take();
@@ -206,7 +219,7 @@ fn section_3_14_2_2_2_a_an_expiry_interval_for_a_session_without_one() {
             if changed != 0 && asked.unwrap_or(0) == 0 {
                 assert_eq!(events, [protocol_error(ProtocolError::SessionExpiry)]);
                 wire.assert_sent(&[disconnect(DisconnectReasonCode::ProtocolError)]);
-                // It has not disconnected as it should, and its session ends as it was to.
+                // The will is published, and the Session Expiry Interval is the one of CONNECT.
                 assert_eq!(wire.lose(), [Event::Will("w".into()), Event::Expired]);
             } else {
                 assert_eq!(events, [disconnected(DisconnectReasonCode::NormalDisconnection)]);
@@ -218,15 +231,15 @@ fn section_3_14_2_2_2_a_an_expiry_interval_for_a_session_without_one() {
 }
 
 #[test]
-fn section_3_15_1_auth_that_nobody_has_asked_for() {
+fn section_3_15_1_unrequested_auth_is_a_protocol_error() {
     use AuthReasonCode::{ContinueAuthentication, ReAuthenticate, Success};
     for reason_code in [Success, ContinueAuthentication, ReAuthenticate] {
-        // CONNECT had no method.
+        // CONNECT had no authentication method.
         let mut wire = Wire::lasting(Version::V5);
         assert_eq!(wire.receive(&[auth(reason_code, "M", b"")]), [protocol_error(ProtocolError::UnexpectedAuth)]);
         wire.assert_sent(&[disconnect(DisconnectReasonCode::ProtocolError)]);
     }
-    // It is not the client's turn.
+    // It is the server's turn to send AUTH.
     for reason_code in [Success, ContinueAuthentication] {
         let mut wire = Wire::connected(config(), &authenticating());
         assert_eq!(wire.receive(&[auth(reason_code, "M", b"")]), [protocol_error(ProtocolError::UnexpectedAuth)]);
@@ -253,14 +266,14 @@ fn section_3_15_1_auth_that_nobody_has_asked_for() {
 }
 
 #[test]
-fn section_4_9_the_quota_grows_back_and_no_further() {
+fn section_4_9_the_quota_returns_to_its_maximum_and_no_further() {
     let connect = v5_with(ConnectProperties { receive_maximum: 2.try_into().ok(), ..Default::default() });
     let mut wire = Wire::connected(config(), &connect);
     for payload in ["1", "2", "3", "4", "5", "6", "7"] {
         wire.publish(payload, QOS_2);
     }
     assert_eq!(wire.sent_payloads(), ["1", "2"]);
-    // Acknowledgements that nobody waits for make no room.
+    // Acknowledgements of unused packet identifiers free no quota.
     wire.receive(&[PubAck::new(id(50)).into(), PubComp::new(id(51)).into()]);
     wire.assert_silent();
     let reason_code = PubAckReasonCode::UnspecifiedError;
@@ -289,7 +302,7 @@ fn section_4_9_b_the_quota_of_a_resumed_connection() {
         wire.receive(&[PubAck::new(id(number)).into()]);
         assert_eq!(wire.sent_ids(), [number + 1]);
     }
-    // It restarts in full.
+    // The quota restarts at the Receive Maximum.
     wire.resume();
     assert_eq!(wire.sent_ids(), [4]);
 }

@@ -1,13 +1,14 @@
-//! The statements of 3.1.1. They hold for 3.1 as well, where it has the same.
+//! The statements of 3.1.1. They hold for 3.1 as well, as far as it has the same rules.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use mqtt_sansio::codec::{
     ConnAckReasonCode, Connect, Packet, PacketType, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, SubAck,
     SubAckReasonCode, UnsubAckReasonCode,
 };
-use mqtt_sansio::server::{AbandonReason, Accept, ServerConfig};
-use mqtt_sansio::{CommandError, ProtocolError, Version};
+use mqtt_sansio::server::{Accept, AnswerError, ServerConfig};
+use mqtt_sansio::{AbandonReason, ProtocolError, Version};
 
 use crate::server::{
     Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, abandoned, again, config, connack, decode, delivered, delivered_again,
@@ -16,7 +17,7 @@ use crate::server::{
 
 const VERSIONS: [Version; 2] = [Version::V311, Version::V31];
 
-/// A client that wants a session for this connection only.
+/// A CONNECT with Clean Session.
 fn clean(version: Version) -> Connect<'static> {
     Connect { clean_start: true, ..lasting(version) }
 }
@@ -52,14 +53,14 @@ fn mqtt_2_3_1_6_acknowledgements_repeat_the_identifier() {
     }
 }
 
-/// UNSUBACK is its identifier and nothing else.
+/// UNSUBACK consists of its packet identifier alone.
 fn unsuback(number: u16) -> [u8; 4] {
     let [high, low] = number.to_be_bytes();
     [0xB0, 2, high, low]
 }
 
 #[test]
-fn mqtt_2_3_1_7_answers_repeat_the_identifier() {
+fn mqtt_2_3_1_7_suback_and_unsuback_repeat_the_identifier() {
     for version in VERSIONS {
         let mut wire = Wire::lasting(version);
         for number in [1, 0x00FF, 0x0100, 0xFFFF] {
@@ -78,13 +79,13 @@ fn mqtt_3_1_0_2_a_second_connect_closes() {
     for version in VERSIONS {
         let mut wire = Wire::lasting(version);
         assert_eq!(wire.receive(&[lasting(version).into()]), [protocol_error(ProtocolError::SecondConnect)]);
-        wire.assert_silent(); // a server has no DISCONNECT
+        wire.assert_silent(); // before 5.0 a server has no DISCONNECT
         assert!(!wire.server.is_connected());
     }
 }
 
 #[test]
-fn mqtt_3_1_2_2_an_unsupported_protocol_level() {
+fn mqtt_3_1_2_2_an_unsupported_protocol_level_is_refused() {
     for version in VERSIONS {
         let mut door = Door::asked(config(), &lasting(version));
         door.acceptor.refuse(door.now, ConnAckReasonCode::UnsupportedProtocolVersion).unwrap();
@@ -94,7 +95,7 @@ fn mqtt_3_1_2_2_an_unsupported_protocol_level() {
 }
 
 #[test]
-fn mqtt_3_1_2_4_without_clean_session_it_goes_on() {
+fn mqtt_3_1_2_4_without_clean_session_the_session_is_resumed() {
     for version in VERSIONS {
         let mut wire = Wire::lasting(version);
         let token = wire.publish("1", QOS_1);
@@ -119,7 +120,7 @@ fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
         let token = wire.publish("1", QOS_1);
         wire.take();
         assert_eq!(wire.lose(), [abandoned(token, AbandonReason::Session), Event::Expired]);
-        // And it drops an earlier one.
+        // Clean Session also discards an earlier session.
         let mut wire = Wire::lasting(version);
         let token = wire.publish("1", QOS_1);
         wire.lose();
@@ -131,7 +132,7 @@ fn mqtt_3_1_2_6_a_clean_session_ends_with_its_connection() {
 }
 
 #[test]
-fn mqtt_3_1_2_10_and_mqtt_3_14_4_3_a_will_is_forgotten() {
+fn mqtt_3_1_2_10_and_mqtt_3_14_4_3_a_will_is_discarded() {
     for version in VERSIONS {
         let connect = Connect { will: Some(will("w", 0)), ..lasting(version) };
         let mut wire = Wire::connected(config(), &connect);
@@ -175,7 +176,7 @@ fn mqtt_3_1_3_2_the_client_identifier_keys_the_session() {
 }
 
 #[test]
-fn mqtt_3_1_3_5_every_usual_client_identifier_is_taken() {
+fn mqtt_3_1_3_5_every_usual_client_identifier_is_accepted() {
     for version in VERSIONS {
         for name in ["0", "z", "0123456789abcdefghijklm", "ABCDEFGHIJKLMNOPQRSTUVW", "nopqrstuvwxyzXYZ"] {
             Door::asked(config(), &Connect { client_identifier: text(name), ..lasting(version) });
@@ -183,7 +184,7 @@ fn mqtt_3_1_3_5_every_usual_client_identifier_is_taken() {
     }
 }
 
-/// The client is not reported, and cannot come back by that name: its session is a clean one.
+/// The assigned identifier cannot be sent to the client, so its session must be a clean one.
 #[test]
 fn mqtt_3_1_3_6_an_empty_client_identifier_is_assigned_one() {
     let connect = Connect { client_identifier: text(""), ..clean(Version::V311) };
@@ -194,7 +195,7 @@ fn mqtt_3_1_3_6_an_empty_client_identifier_is_assigned_one() {
 }
 
 #[test]
-fn mqtt_3_1_3_8_an_empty_client_identifier_without_clean_session() {
+fn mqtt_3_1_3_8_an_empty_client_identifier_without_clean_session_is_refused() {
     let mut door = Door::new(config(), Version::V311);
     let (events, _) = door.receive_bytes(b"\x10\x0C\x00\x04MQTT\x04\x00\x00\x00\x00\x00");
     assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "{events:?}");
@@ -202,7 +203,7 @@ fn mqtt_3_1_3_8_an_empty_client_identifier_without_clean_session() {
 }
 
 #[test]
-fn mqtt_3_1_3_9_a_client_identifier_that_is_rejected() {
+fn mqtt_3_1_3_9_a_client_identifier_can_be_refused() {
     for version in VERSIONS {
         let mut door = Door::asked(config(), &lasting(version));
         door.acceptor.refuse(door.now, ConnAckReasonCode::ClientIdentifierNotValid).unwrap();
@@ -229,12 +230,12 @@ fn mqtt_3_1_4_3_clean_session_is_applied() {
         let continues = kept && !clean_start;
         let sent = wire.take();
         assert_eq!(decode(&sent, version)[0], connack(continues && version == Version::V311));
-        assert_eq!(wire.server.operations_in_flight(), usize::from(continues));
+        assert_eq!(wire.server.packet_ids_in_use(), usize::from(continues));
     }
 }
 
 #[test]
-fn mqtt_3_1_4_4_a_good_connect_is_acknowledged() {
+fn mqtt_3_1_4_4_an_accepted_connect_is_acknowledged() {
     for version in VERSIONS {
         assert_eq!(Wire::open(config(), &lasting(version)).take(), [0x20, 2, 0, 0]);
     }
@@ -272,7 +273,7 @@ fn mqtt_3_2_0_1_connack_comes_first() {
 }
 
 #[test]
-fn mqtt_3_2_2_1_mqtt_3_2_2_2_and_mqtt_3_2_2_3_session_present_tells_the_truth() {
+fn mqtt_3_2_2_1_mqtt_3_2_2_2_and_mqtt_3_2_2_3_session_present_if_resumed() {
     let mut wire = Wire::open(config(), &lasting(Version::V311));
     assert_eq!(wire.take(), [0x20, 2, 0, 0], "there is none");
     wire.lose();
@@ -293,14 +294,21 @@ fn mqtt_3_2_2_5_and_mqtt_3_2_2_6_a_refusal_closes_with_a_fitting_code_or_none() 
             let mut door = Door::asked(config(), &lasting(version));
             door.acceptor.refuse(door.now, code).unwrap();
             assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
-            let expected = code.return_code().map_or(vec![], |code| vec![0x20, 2, 0, code]);
+            let fitting = match code {
+                ConnAckReasonCode::ServerBusy
+                | ConnAckReasonCode::QuotaExceeded
+                | ConnAckReasonCode::ConnectionRateExceeded => Some(3),
+                ConnAckReasonCode::Banned => Some(5),
+                code => code.return_code(),
+            };
+            let expected = fitting.map_or(vec![], |code| vec![0x20, 2, 0, code]);
             assert_eq!(door.take(), expected, "{code}");
         }
     }
 }
 
 #[test]
-fn mqtt_3_3_1_1_what_is_sent_again_has_dup() {
+fn mqtt_3_3_1_1_a_retransmission_has_dup() {
     for version in VERSIONS {
         let mut wire = Wire::lasting(version);
         wire.publish("1", QOS_1);
@@ -312,7 +320,7 @@ fn mqtt_3_3_1_1_what_is_sent_again_has_dup() {
 }
 
 #[test]
-fn mqtt_3_3_4_1_each_qos_has_its_answer() {
+fn mqtt_3_3_4_1_each_qos_has_its_acknowledgement() {
     for version in VERSIONS {
         let mut wire = Wire::lasting(version);
         wire.receive(&[0, 1, 2].map(|number| {
@@ -322,9 +330,9 @@ fn mqtt_3_3_4_1_each_qos_has_its_answer() {
     }
 }
 
-/// It is acknowledged like any other, or the caller disconnects.
+/// The message is acknowledged like any other, or the embedding program disconnects the client.
 #[test]
-fn mqtt_3_3_5_2_a_message_that_is_not_authorized() {
+fn mqtt_3_3_5_2_an_unauthorized_message_is_acknowledged_or_closes() {
     for version in VERSIONS {
         let mut wire = Wire::connected(ServerConfig { manual_acks: true, ..config() }, &lasting(version));
         wire.receive(&[published("x", delivery(QOS_1, 1)), published("y", delivery(QOS_2, 2))]);
@@ -332,7 +340,7 @@ fn mqtt_3_3_5_2_a_message_that_is_not_authorized() {
             wire.server.ack(wire.now, ack_handle, PubAckReasonCode::NotAuthorized).unwrap();
         }
         assert_eq!(wire.take(), [0x40, 2, 0, 1, 0x50, 2, 0, 2]);
-        // The second one is settled like any other.
+        // The delivery of the second one completes like any other.
         assert_eq!(wire.receive(&[published("y", again(QOS_2, 2)), PubRel::new(id(2)).into()]), []);
         wire.assert_sent(&[PubRec::new(id(2)).into(), PubComp::new(id(2)).into()]);
         wire.server.disconnect(wire.now, &mqtt_sansio::codec::Disconnect::default()).unwrap();
@@ -349,9 +357,9 @@ fn mqtt_3_8_4_1_mqtt_3_8_4_2_mqtt_3_8_4_5_and_mqtt_3_9_3_1_suback_answers_each_f
         let request = wire.subscribe(7, &["d", "a", "c", "b"]);
         let codes = [GrantedQoS2, UnspecifiedError, GrantedQoS0, GrantedQoS1];
         for count in 0..4 {
-            assert_eq!(wire.server.suback(wire.now, request, &codes[..count]), Err(CommandError::WrongReasonCodeCount));
+            assert_eq!(wire.server.suback(wire.now, request, &codes[..count]), Err(AnswerError::WrongReasonCodeCount));
         }
-        // The codes of 5.0 do not exist there.
+        // 3.1.1 does not have the reason codes of 5.0.
         assert!(wire.server.suback(wire.now, request, &[SubAckReasonCode::NotAuthorized; 4]).is_err());
         wire.server.suback(wire.now, request, &codes).unwrap();
         assert_eq!(wire.take(), [0x90, 6, 0, 7, 2, 0x80, 0, 1]);
@@ -462,7 +470,7 @@ fn mqtt_4_3_3_2_the_receiver_of_qos_2() {
             wire.receive(&[PubRel::new(id(5)).into()]);
             wire.assert_sent(&[PubRec::new(id(5)).into(), PubRec::new(id(5)).into(), PubComp::new(id(5)).into()]);
         }
-        // One that is not known is answered as well.
+        // A PUBREL with an unknown identifier is answered as well.
         wire.receive(&[PubRel::new(id(77)).into()]);
         assert_eq!(wire.take(), [0x70, 2, 0, 77]);
     }
@@ -497,7 +505,7 @@ fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
         wire.assert_silent();
         assert!(!wire.server.is_connected());
     }
-    // A PUBREC for what is acknowledged otherwise.
+    // A PUBREC for a message of QoS 1.
     let mut wire = Wire::lasting(Version::V311);
     let token = wire.publish("x", QOS_1);
     let events = wire.receive(&[PubRec::new(id(1)).into()]);
@@ -508,10 +516,10 @@ fn mqtt_4_8_0_1_a_violation_closes_the_connection() {
     );
 }
 
-/// What there is no room for, the configuration says.
+/// The configuration limits the packet size.
 #[test]
-fn mqtt_4_8_0_2_a_packet_that_is_not_taken_closes_the_connection() {
-    let config = ServerConfig { maximum_packet_size: 50, max_requests: 2, ..config() };
+fn mqtt_4_8_0_2_a_packet_above_the_size_limit_closes_the_connection() {
+    let config = ServerConfig { maximum_packet_size: NonZeroU32::new(50), max_requests: 2, ..config() };
     for version in VERSIONS {
         let mut wire = Wire::connected(config.clone(), &lasting(version));
         let large = "x".repeat(50);

@@ -1,13 +1,17 @@
-//! The first packet of a client, and all that comes before it is accepted or refused.
+//! The first packet of a client, and all packets before it is accepted or refused.
 
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use mqtt_sansio::codec::{
     Auth, AuthProperties, AuthReasonCode, ConnAckProperties, ConnAckReasonCode, Connect, ConnectProperties,
-    DisconnectReasonCode, MaximumQoS, Packet, PubAck, PubComp, PubRec, PubRel, ReasonCode, UserProperty, Will,
+    DisconnectReasonCode, Field, MaximumQoS, Packet, PropertyId, PubAck, PubComp, PubRec, PubRel, ReasonCode,
+    UserProperty, Will,
 };
-use mqtt_sansio::server::{Accept, Acceptor, Action, ServerConfig};
-use mqtt_sansio::{CommandError, ProtocolError, Version};
+use mqtt_sansio::server::{
+    Accept, AcceptError, Acceptor, AcceptorAction, Action, AnswerError, RefuseError, ServerConfig,
+};
+use mqtt_sansio::{AuthenticateError, ProtocolError, SessionExpiry, Version};
 
 use super::server::{
     Door, Event, QOS_0, QOS_1, QOS_2, Why, Wire, accepted, at, auth, authenticating, config, connack, decode,
@@ -22,19 +26,19 @@ fn assert_over(door: &mut Door) {
     door.later(1_000_000);
     let another = encoded(&v5().into(), Version::V5);
     assert_eq!(door.receive_bytes(&another).0, [], "it is told once");
-    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoPendingConnect));
+    assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoPendingConnect));
     assert_eq!(
         door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-        Some(CommandError::NoPendingConnect)
+        Some(AcceptError::NoPendingConnect)
     );
-    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(CommandError::NoPendingConnect));
+    assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(AuthenticateError::NoPendingConnect));
     assert_eq!(door.take(), b"");
 }
 
-/// [MQTT-3.1.0-1]: it is over as soon as the first byte is there, however long the packet claims to be, and nothing is
-/// answered: who speaks something else does not understand it either.
+/// [MQTT-3.1.0-1]: the connection is closed after the first byte, however long the packet claims to be, and no answer
+/// is sent: a peer that speaks another protocol would not understand it.
 #[test]
-fn every_other_first_packet() {
+fn any_first_packet_but_connect_closes_without_an_answer() {
     for first in (0..=255).filter(|&first| first >> 4 != 1) {
         for rest in [&b""[..], b"\xFF\xFF\xFF\x7F", b"\x00", b"\xFF\xFF\xFF\xFF\xFF\xFF"] {
             let mut door = Door::new(config(), Version::V5);
@@ -67,7 +71,7 @@ fn every_other_first_packet() {
     }
 }
 
-/// A CONNECT of every version that says all that one can say.
+/// A CONNECT of this version with every field that the version has.
 fn full(version: Version) -> Vec<u8> {
     let connect = Connect {
         keep_alive: 77,
@@ -86,7 +90,7 @@ fn connect_byte_by_byte() {
         let more = encoded_all(&[Packet::PingReq], version);
         let all = [&bytes[..], &more].concat();
         for split in 0..all.len() {
-            // Once cut in two, and once every byte by itself; what is not taken is given again.
+            // Once cut in two, and once byte by byte. Bytes that are not taken are offered again.
             let ends = [vec![split, all.len()], (1..=all.len()).collect()];
             for ends in ends {
                 let mut door = Door::new(config(), version);
@@ -106,19 +110,19 @@ fn connect_byte_by_byte() {
     }
 }
 
-/// What CONNECT says is handed out as it came, for the decision.
+/// All fields of CONNECT are reported unchanged for the decision.
 #[test]
-fn a_request_is_handed_out_as_it_came() {
+fn a_connect_is_reported_unchanged() {
     for version in Version::ALL {
         let bytes = full(version);
         let mut acceptor = Acceptor::new(config(), at(0));
-        let Some(Action::Connect(connect)) = acceptor.poll(at(0), &mut &bytes[..]) else { panic!("a request") };
+        let Some(AcceptorAction::Connect(connect)) = acceptor.poll(at(0), &mut &bytes[..]) else { panic!("a request") };
         assert_eq!(encoded(&(*connect).into(), version), bytes);
     }
 }
 
 #[test]
-fn what_comes_behind_connect_is_kept_in_order() {
+fn packets_after_connect_wait_for_the_decision() {
     for version in Version::ALL {
         let subscriptions = [subscription("t")];
         let behind = encoded_all(
@@ -133,7 +137,7 @@ fn what_comes_behind_connect_is_kept_in_order() {
             version,
         );
         let all = [full(version), behind.clone()].concat();
-        // While the decision is pending, nothing of it is taken, and nothing about it is said.
+        // While the decision is pending, no further input is taken and no error in it is reported.
         let mut door = Door::new(config(), version);
         let (events, rest) = door.receive_bytes(&all);
         assert_eq!((events, rest), (vec![Event::Connect("c".into())], &behind[..]));
@@ -148,14 +152,14 @@ fn what_comes_behind_connect_is_kept_in_order() {
         let [Event::Subscribe(request, _), rest @ ..] = &events[..] else { panic!("{events:?}") };
         let normal = disconnected(DisconnectReasonCode::NormalDisconnection);
         assert_eq!(rest, [delivered("1", QOS_1), delivered("2", QOS_2), delivered("3", QOS_0), normal]);
-        assert_eq!(wire.server.suback(wire.now, *request, &[]), Err(CommandError::NotConnected));
+        assert_eq!(wire.server.suback(wire.now, *request, &[]), Err(AnswerError::NotConnected));
         wire.assert_sent(&[
             connack(false),
             PubAck::new(super::id(5)).into(),
             PubRec::new(super::id(6)).into(),
             Packet::PingResp,
         ]);
-        // After a refusal nothing of it is looked at at all [MQTT-3.1.4-6].
+        // After a refusal no further input is looked at [MQTT-3.1.4-6].
         let mut door = Door::new(config(), version);
         let (_, rest) = door.receive_bytes(&all);
         door.acceptor.refuse(door.now, ConnAckReasonCode::NotAuthorized).unwrap();
@@ -166,41 +170,42 @@ fn what_comes_behind_connect_is_kept_in_order() {
 }
 
 #[test]
-fn connect_has_to_come_in_time() {
+fn connect_must_arrive_within_the_timeout() {
     for (timeout, last) in [(1, 1), (10, 10), (u16::MAX, 65_535)] {
-        let config = ServerConfig { connect_timeout: timeout, ..config() };
+        let config = ServerConfig { connect_timeout: NonZeroU16::new(timeout), ..config() };
         let mut door = Door::new(config.clone(), Version::V5);
         assert_eq!(door.acceptor.deadline(), Some(at(last)));
         let bytes = full(Version::V5);
-        // A part of it does not help: a client that sends a byte now and then holds no place for ever.
+        // A partial CONNECT does not extend the timeout: a client that sends a byte now and then must not hold a
+        // connection for ever.
         assert_eq!(door.receive_bytes(&bytes[..20]).0, []);
         door.now = at(last);
         assert_eq!(door.receive_bytes(&bytes[..21]).0, [Event::Close(Why::ConnectTimeout)]);
         door.assert_silent();
         assert_over(&mut door);
-        // In the last moment: input counts before time.
+        // Input that arrives at the last moment counts before the deadline.
         let mut door = Door::new(config, Version::V5);
         door.now = at(last + 100);
         assert_eq!(door.receive_bytes(&bytes).0, [Event::Connect("c".into())]);
-        // From here on it is the caller's turn, who may take any time.
+        // The decision of the embedding program has no timeout.
         assert_eq!(door.acceptor.deadline(), None);
         door.later(1_000_000_000);
         assert_eq!(door.poll(), []);
         door.acceptor.accept(door.now, None, Accept::default()).unwrap();
     }
-    let mut door = Door::new(ServerConfig { connect_timeout: 0, ..config() }, Version::V5);
+    let mut door = Door::new(ServerConfig { connect_timeout: None, ..config() }, Version::V5);
     assert_eq!(door.acceptor.deadline(), None);
     door.later(1_000_000_000);
     assert_eq!(door.poll(), []);
 }
 
-/// The limit holds as soon as the protocol level is known, which tells how to answer, and only for CONNECT.
+/// The limit applies once the protocol level, which tells the form of the answer, is known, and only to CONNECT.
 #[test]
-fn connect_has_a_largest_size() {
+fn connect_has_a_maximum_size() {
     let bytes = full(Version::V5);
     let size = bytes.len() as u32;
     for (limit, fits) in [(size - 1, false), (size, true), (size + 1, true)] {
-        let config = ServerConfig { max_connect_size: limit, ..config() };
+        let config = ServerConfig { max_connect_size: NonZeroU32::new(limit).unwrap(), ..config() };
         let mut door = Door::new(config, Version::V5);
         let (events, _) = door.receive_bytes(&bytes[..if fits { bytes.len() } else { 9 }]);
         let expected =
@@ -215,17 +220,17 @@ fn connect_has_a_largest_size() {
             assert_over_after_answer(&mut door);
         }
     }
-    // Five bytes that claim 256 MiB, and a level.
+    // A fixed header that claims 256 MiB, and a protocol level.
     let mut door = Door::new(config(), Version::V5);
     let (events, _) = door.receive_bytes(b"\x10\xFF\xFF\xFF\x7F\x00\x04MQTT\x05");
     assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))]);
-    // And a length that is none.
+    // A malformed Remaining Length.
     let mut door = Door::new(config(), Version::V5);
     let (events, _) = door.receive_bytes(b"\x10\xFF\xFF\xFF\xFF\x01");
     assert_eq!(events, [Event::Close(Why::Malformed(ReasonCode::MalformedPacket))]);
 }
 
-/// At most one CONNACK has been sent, with an error.
+/// Checks that the connection is closed, after at most one CONNACK with an error.
 fn assert_over_after_answer(door: &mut Door) {
     let sent = door.take();
     match decode(&sent, Version::V5)[..] {
@@ -236,10 +241,9 @@ fn assert_over_after_answer(door: &mut Door) {
     assert_over(door);
 }
 
-/// [MQTT-3.1.2-2], and [3.1.1: MQTT-3.1.2-2]: a version that is supported is decided about by the caller, who may support
-/// fewer.
+/// [MQTT-3.1.2-2, 3.1.1: MQTT-3.1.2-2]: the embedding program may support fewer versions than the acceptor.
 #[test]
-fn a_version_that_the_caller_does_not_support() {
+fn the_embedding_program_may_refuse_a_version() {
     for (version, answer) in [
         (Version::V31, &b"\x20\x02\x00\x01"[..]),
         (Version::V311, b"\x20\x02\x00\x01"),
@@ -252,6 +256,21 @@ fn a_version_that_the_caller_does_not_support() {
     }
 }
 
+/// The return code that a client of 3.1 or 3.1.1 gets for a reason code, if one applies [3.1.1: MQTT-3.2.2-4].
+fn return_code(code: ConnAckReasonCode) -> Option<u8> {
+    match code {
+        ConnAckReasonCode::UnsupportedProtocolVersion => Some(1),
+        ConnAckReasonCode::ClientIdentifierNotValid => Some(2),
+        ConnAckReasonCode::ServerUnavailable
+        | ConnAckReasonCode::ServerBusy
+        | ConnAckReasonCode::QuotaExceeded
+        | ConnAckReasonCode::ConnectionRateExceeded => Some(3),
+        ConnAckReasonCode::BadUserNameOrPassword => Some(4),
+        ConnAckReasonCode::NotAuthorized | ConnAckReasonCode::Banned => Some(5),
+        _ => None,
+    }
+}
+
 #[test]
 fn refused_in_every_version_with_every_reason_code() {
     for version in Version::ALL {
@@ -259,10 +278,10 @@ fn refused_in_every_version_with_every_reason_code() {
             let mut door = Door::asked(config(), &lasting(version));
             door.acceptor.refuse(door.now, code).unwrap();
             assert_eq!(door.acceptor.deadline(), Some(mqtt_sansio::Instant::EPOCH), "the caller is to be told at once");
-            // [MQTT-3.2.2-7, 3.1.1: MQTT-3.2.2-5]. Who was refused can still be reported.
+            // [MQTT-3.2.2-7, 3.1.1: MQTT-3.2.2-5]. The client's names remain available after the refusal.
             assert_eq!((door.acceptor.client_id(), door.acceptor.user_name()), (Some("c"), None));
             assert_eq!(door.poll(), [Event::Close(Why::Refused(code.into()))]);
-            let expected = match (version, code.return_code()) {
+            let expected = match (version, return_code(code)) {
                 (Version::V5, _) => vec![0x20, 3, 0, code.value(), 0],
                 (_, Some(code)) => vec![0x20, 2, 0, code],
                 (_, None) => vec![], // [3.1.1: MQTT-3.2.2-6]
@@ -273,9 +292,9 @@ fn refused_in_every_version_with_every_reason_code() {
     }
 }
 
-/// Success refuses nobody: a client that has been reported so would go on talking.
+/// A refusal cannot have the reason code Success: the client would take it for an acceptance.
 #[test]
-fn nobody_is_refused_with_success() {
+fn a_refusal_with_success_is_an_error() {
     for version in Version::ALL {
         let mut door = Door::asked(config(), &lasting(version));
         let result = door.acceptor.refuse(door.now, ConnAckReasonCode::Success);
@@ -284,10 +303,9 @@ fn nobody_is_refused_with_success() {
     }
 }
 
-/// Another server to go to, with the two reason codes that mean that (section 4.11); before 5.0 there is no way to say
-/// it.
+/// The two reason codes that name another server (section 4.11). Before 5.0 they do not exist.
 #[test]
-fn redirected() {
+fn refusals_that_name_another_server() {
     for version in Version::ALL {
         for reason_code in [ConnAckReasonCode::UseAnotherServer, ConnAckReasonCode::ServerMoved] {
             let properties = ConnAckProperties {
@@ -306,12 +324,12 @@ fn redirected() {
             }
         }
     }
-    // What cannot be said to a client that takes small packets only is no reason to say nothing: the caller decides.
+    // The reference to another server may be too large for the client. It is not silently left out: the caller decides.
     let small = v5_with(ConnectProperties { maximum_packet_size: 20.try_into().ok(), ..Default::default() });
     let mut door = Door::asked(config(), &small);
     let properties = ConnAckProperties { server_reference: Some(text("other.example:1883")), ..Default::default() };
     let result = door.acceptor.refuse_with(door.now, ConnAckReasonCode::ServerMoved, &properties);
-    assert_eq!(result, Err(CommandError::TooLarge { limit: 20 }));
+    assert_eq!(result, Err(RefuseError::TooLarge { limit: 20 }));
     door.assert_silent();
     door.acceptor.refuse(door.now, ConnAckReasonCode::ServerMoved).unwrap();
     assert_eq!(door.poll(), [Event::Close(Why::Refused(ConnAckReasonCode::ServerMoved.into()))]);
@@ -320,7 +338,7 @@ fn redirected() {
 
 /// [MQTT-3.2.2-19, MQTT-3.2.2-20]
 #[test]
-fn a_refusal_fits_into_what_the_client_takes() {
+fn a_refusal_obeys_the_maximum_packet_size() {
     let pairs = [UserProperty::new("key", "value").unwrap()];
     let full = ConnAckProperties {
         reason_string: Some(text("because")),
@@ -344,9 +362,10 @@ fn a_refusal_fits_into_what_the_client_takes() {
     }
 }
 
-/// A Maximum Packet Size that no acknowledgement fits into: this server cannot keep it, and says so or not.
+/// A Maximum Packet Size below the size of every acknowledgement: the server refuses the client, with a reason code if
+/// CONNACK fits.
 #[test]
-fn a_maximum_packet_size_that_leaves_no_room() {
+fn a_maximum_packet_size_below_every_acknowledgement() {
     for size in 1..=5 {
         let connect = v5_with(ConnectProperties { maximum_packet_size: size.try_into().ok(), ..Default::default() });
         let mut door = Door::new(config(), Version::V5);
@@ -362,8 +381,8 @@ fn a_maximum_packet_size_that_leaves_no_room() {
     }
 }
 
-/// [MQTT-3.2.2-12, MQTT-3.2.2-13]: the caller is not asked. A client of 3.1.1 knows nothing of what a server may not
-/// support, and it is not held against it, as with its messages.
+/// [MQTT-3.2.2-12, MQTT-3.2.2-13]: the acceptor refuses the client without a decision. A client of 3.1.1 cannot know
+/// what a server does not support, so its will is accepted, as its messages are.
 #[test]
 fn a_will_that_the_server_does_not_support() {
     let qos = |maximum_qos| ServerConfig { maximum_qos, ..config() };
@@ -399,13 +418,13 @@ fn an_authentication_of_several_steps() {
         door.acceptor.challenge(door.now, step).unwrap();
         assert_eq!(
             door.acceptor.challenge(door.now, step),
-            Err(CommandError::NoPendingConnect),
+            Err(AuthenticateError::NoPendingConnect),
             "it is the client's turn"
         );
-        assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(CommandError::NoPendingConnect));
+        assert_eq!(door.acceptor.refuse(door.now, ConnAckReasonCode::Banned), Err(RefuseError::NoPendingConnect));
         assert_eq!(
             door.acceptor.accept(door.now, None, Accept::default()).err().map(|it| it.reason),
-            Some(CommandError::NoPendingConnect)
+            Some(AcceptError::NoPendingConnect)
         );
         door.assert_sent(&[auth(CONTINUE, "M", step)]);
         door.later(9_999);
@@ -429,7 +448,7 @@ fn an_authentication_of_several_steps() {
 }
 
 #[test]
-fn a_step_that_does_not_come() {
+fn an_authentication_step_times_out() {
     let mut door = Door::asked(config(), &authenticating());
     door.later(100_000);
     door.poll();
@@ -442,10 +461,11 @@ fn a_step_that_does_not_come() {
     assert_over(&mut door);
 }
 
-/// Where only AUTH with Continue authentication and the same method, or DISCONNECT, may come [MQTT-3.1.2-30,
-/// MQTT-4.12.0-3, MQTT-4.12.0-5]. It is reported by CONNACK: a server sends no DISCONNECT before that [MQTT-3.14.0-1].
+/// After a challenge only AUTH with Continue authentication and the same method, or DISCONNECT, is allowed
+/// [MQTT-3.1.2-30, MQTT-4.12.0-3, MQTT-4.12.0-5]. The error is sent in CONNACK: a server sends no DISCONNECT before
+/// that [MQTT-3.14.0-1].
 #[test]
-fn what_a_challenged_client_may_not_send() {
+fn packets_not_allowed_after_a_challenge() {
     let subscriptions = [subscription("t")];
     let cases: [(Packet<'_>, ProtocolError); 8] = [
         (auth(CONTINUE, "other", b"x"), ProtocolError::AuthenticationMethodChanged),
@@ -465,14 +485,14 @@ fn what_a_challenged_client_may_not_send() {
         door.assert_sent(&[refused(expected.reason_code().try_into().unwrap())]);
         assert_over(&mut door);
     }
-    // An AUTH without a method is malformed, or at least no step.
+    // An AUTH without a method is malformed, or a Protocol Error.
     let mut door = Door::asked(config(), &authenticating());
     door.acceptor.challenge(door.now, b"1").unwrap();
     door.take();
     let (events, _) = door.receive_bytes(b"\xF0\x02\x18\x00");
     assert!(matches!(events[..], [Event::Close(_)]), "{events:?}");
     assert_over_after_answer(&mut door);
-    // So is what is no packet.
+    // So are bytes that are not a packet.
     let mut door = Door::asked(config(), &authenticating());
     door.acceptor.challenge(door.now, b"1").unwrap();
     door.take();
@@ -481,10 +501,10 @@ fn what_a_challenged_client_may_not_send() {
     assert_over_after_answer(&mut door);
 }
 
-/// A client may give up, and is not answered then.
-/// What cannot be read is answered in the form of 5.0, with a code that CONNACK has, whatever the packet is.
+/// A malformed packet of a challenged client, of whatever type, is answered with a CONNACK of 5.0 and a reason code
+/// that CONNACK has.
 #[test]
-fn what_a_challenged_client_sends_cannot_be_read() {
+fn malformed_packets_after_a_challenge() {
     for (bytes, code) in [
         (&b"\xF0\x02\x18\x05"[..], 0x81),
         (b"\x82\x08\x00\x01\x00\x00\x02#a\x00", 0x81),
@@ -513,9 +533,9 @@ fn a_challenged_client_disconnects() {
     assert_over(&mut door);
 }
 
-/// Out of turn: while the caller has not decided, nothing is taken, be it what was to come next.
+/// An AUTH out of turn: while the decision is pending no input is taken, even if the packet is the expected one.
 #[test]
-fn an_answer_before_the_challenge_waits_for_it() {
+fn auth_before_the_challenge_waits_for_the_decision() {
     let mut door = Door::asked(config(), &authenticating());
     let answer = encoded(&auth(CONTINUE, "M", b"early"), Version::V5);
     assert_eq!(door.receive_bytes(&answer), (vec![], &answer[..]));
@@ -525,25 +545,25 @@ fn an_answer_before_the_challenge_waits_for_it() {
 
 /// [MQTT-4.12.0-6]
 #[test]
-fn who_has_named_no_method_is_not_challenged() {
+fn a_client_without_a_method_cannot_be_challenged() {
     for version in Version::ALL {
         let mut door = Door::asked(config(), &lasting(version));
-        assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(CommandError::NoAuthentication));
+        assert_eq!(door.acceptor.challenge(door.now, b"x"), Err(AuthenticateError::NoAuthentication));
         door.assert_silent();
         door.acceptor.accept(door.now, None, Accept::default()).unwrap();
     }
 }
 
-/// A challenge that the client does not take is not sent, and it can be decided otherwise.
+/// A challenge that is too large for the client is not sent, and another decision is possible.
 #[test]
-fn a_challenge_that_is_too_large() {
+fn a_challenge_too_large_for_the_client_is_an_error() {
     let connect = v5_with(ConnectProperties {
         authentication_method: Some(text("M")),
         maximum_packet_size: 30.try_into().ok(),
         ..Default::default()
     });
     let mut door = Door::asked(config(), &connect);
-    assert_eq!(door.acceptor.challenge(door.now, &[7; 30]), Err(CommandError::TooLarge { limit: 30 }));
+    assert_eq!(door.acceptor.challenge(door.now, &[7; 30]), Err(AuthenticateError::TooLarge { limit: 30 }));
     door.assert_silent();
     door.acceptor.challenge(door.now, &[7; 10]).unwrap();
     let properties = AuthProperties {
@@ -554,25 +574,26 @@ fn a_challenge_that_is_too_large() {
     door.assert_sent(&[Auth { reason_code: CONTINUE, properties }.into()]);
 }
 
-/// What cannot be said leaves everything as it was: the next attempt counts, and there is one CONNACK.
+/// An acceptance that fails changes nothing: the caller can try again, and one CONNACK is sent.
 #[test]
-fn an_acceptance_that_cannot_be_sent() {
+fn an_acceptance_that_cannot_be_sent_changes_nothing() {
     let connect = v5_with(ConnectProperties { maximum_packet_size: 40.try_into().ok(), ..Default::default() });
     let mut door = Door::asked(config(), &connect);
     let long = Some("x".repeat(50));
+    let invalid = |id, text: &str| {
+        let error = mqtt_sansio::Utf8Str::new(text).unwrap_err().into();
+        AcceptError::Text { field: Field::Property(id), error }
+    };
     let refusals = [
-        (Accept { server_reference: long.clone(), ..Accept::default() }, CommandError::TooLarge { limit: 40 }),
+        (Accept { server_reference: long.clone(), ..Accept::default() }, AcceptError::TooLarge { limit: 40 }),
         (
             Accept { server_reference: Some("x".repeat(70_000)), ..Accept::default() },
-            CommandError::from(mqtt_sansio::Utf8Str::new(&"x".repeat(70_000)).unwrap_err()),
+            invalid(PropertyId::ServerReference, &"x".repeat(70_000)),
         ),
-        (
-            Accept { reason_string: Some("\0".into()), ..Accept::default() },
-            CommandError::from(mqtt_sansio::Utf8Str::new("\0").unwrap_err()),
-        ),
+        (Accept { reason_string: Some("\0".into()), ..Accept::default() }, invalid(PropertyId::ReasonString, "\0")),
         (
             Accept { user_properties: vec![("\0".into(), "x".into())], ..Accept::default() },
-            CommandError::from(mqtt_sansio::Utf8Str::new("\0").unwrap_err()),
+            invalid(PropertyId::UserProperty, "\0"),
         ),
     ];
     for (accept, expected) in refusals {
@@ -580,7 +601,7 @@ fn an_acceptance_that_cannot_be_sent() {
         door.assert_silent();
         assert_eq!(door.acceptor.deadline(), None);
     }
-    // What can be left out is left out [MQTT-3.2.2-19, MQTT-3.2.2-20].
+    // Optional properties are left out instead [MQTT-3.2.2-19, MQTT-3.2.2-20].
     let accept = Accept {
         reason_string: long.clone(),
         user_properties: vec![("k".into(), "x".repeat(50))],
@@ -591,10 +612,10 @@ fn an_acceptance_that_cannot_be_sent() {
     assert_eq!(decode(&sent, Version::V5), [connack(false)]);
 }
 
-/// The session that was handed in comes back with the error, and is as it was: connected, if it had a connection, with
-/// its messages and its will.
+/// The session that was handed in is returned with the error and unchanged: connected if it had a connection, with its
+/// messages and its will.
 #[test]
-fn an_acceptance_that_fails_gives_the_session_back() {
+fn an_acceptance_that_fails_returns_the_session() {
     for is_connected in [true, false] {
         let mut wire = Wire::connected(config(), &Connect { will: Some(will("w", 50)), ..v5() });
         wire.publish("x", QOS_1);
@@ -603,7 +624,7 @@ fn an_acceptance_that_fails_gives_the_session_back() {
         }
         let before = (format!("{:?}", wire.server), wire.server.deadline());
         let accept = Accept { reason_string: Some("\0".into()), ..Accept::default() };
-        // It cannot be sent; and there is nobody to be accepted.
+        // One CONNACK does not fit, and one acceptor has no client to accept.
         let doors = [Door::asked(config(), &Connect { clean_start: true, ..v5() }), Door::new(config(), Version::V5)];
         for mut door in doors {
             door.later(10_000);
@@ -627,14 +648,14 @@ fn an_acceptance_that_fails_gives_the_session_back() {
 }
 
 #[test]
-fn a_client_without_a_name_is_given_one() {
+fn an_empty_client_identifier_is_assigned_one() {
     for version in Version::ALL.into_iter().filter(|&version| version != Version::V31) {
         let connect = Connect { client_identifier: text(""), clean_start: true, ..lasting(version) };
         let mut door = Door::asked(config(), &connect);
         let accept = Accept { assigned_client_id: Some("given".into()), ..Accept::default() };
         if version == Version::V5 {
             let result = door.acceptor.accept(door.now, None, Accept::default());
-            assert_eq!(result.err().map(|it| it.reason), Some(CommandError::NoClientIdentifier));
+            assert_eq!(result.err().map(|it| it.reason), Some(AcceptError::NoClientIdentifier));
         }
         let mut server = door.acceptor.accept(door.now, None, accept).unwrap();
         assert_eq!(server.client_id(), "given");
@@ -643,38 +664,38 @@ fn a_client_without_a_name_is_given_one() {
         let properties = ConnAckProperties { assigned_client_identifier, ..Default::default() };
         assert_eq!(decode(&sent, version), [accepted(properties)]);
     }
-    // In 3.1.1 it has no session that it could come back to, and may go without.
+    // In 3.1.1 the client has no session that could be resumed, so it needs no client identifier.
     let connect = Connect { client_identifier: text(""), clean_start: true, ..lasting(Version::V311) };
     assert_eq!(Wire::connected(config(), &connect).server.client_id(), "");
-    // One that has a name keeps it, and is reported nothing [MQTT-3.2.2-16 is about the others].
+    // A client with an identifier of its own keeps it, and CONNACK carries none [MQTT-3.2.2-16].
     let accept = Accept { assigned_client_id: Some("given".into()), ..Accept::default() };
     let mut wire = Wire::accepted(config(), &v5(), accept);
     assert_eq!(wire.server.client_id(), "c");
     wire.assert_sent(&[connack(false)]);
 }
 
-/// All that a server has announced, and nothing to those who would not understand it.
+/// All limits of a server are announced in 5.0, and none before.
 #[test]
-fn what_is_announced() {
+fn limits_are_announced_in_connack() {
     let config = Arc::new(ServerConfig {
         receive_maximum: 5.try_into().unwrap(),
         maximum_qos: QOS_1,
         retain_available: false,
-        maximum_packet_size: 1000,
+        maximum_packet_size: NonZeroU32::new(1000),
         topic_alias_maximum: 3,
         wildcard_subscription_available: false,
         subscription_identifiers_available: false,
         shared_subscription_available: false,
-        max_keep_alive: 60,
-        max_session_expiry_interval: 500,
+        max_keep_alive: NonZeroU16::new(60),
+        max_session_expiry_interval: SessionExpiry::after(500),
         ..ServerConfig::default()
     });
     for version in Version::ALL {
         let is_v5 = version == Version::V5;
         let connect = Connect { keep_alive: if is_v5 { 100 } else { 60 }, ..lasting(version) };
         let mut wire = Wire::open(Arc::clone(&config), &connect);
-        assert_eq!(wire.server.keep_alive(), 60);
-        assert_eq!(wire.server.session_expiry_interval(), 500);
+        assert_eq!(wire.server.keep_alive(), NonZeroU16::new(60));
+        assert_eq!(wire.server.session_expiry_interval(), SessionExpiry::after(500));
         let announced = ConnAckProperties {
             receive_maximum: 5.try_into().ok(),
             maximum_qos: Some(MaximumQoS::AtLeastOnce),
@@ -690,20 +711,20 @@ fn what_is_announced() {
         };
         wire.assert_sent(&[accepted(if is_v5 { announced } else { Default::default() })]);
     }
-    // Without a Keep Alive is longer than any.
+    // Without a Keep Alive counts as longer than any.
     for (asked, granted) in [(0, Some(60)), (60, None), (59, None), (61, Some(60))] {
         let mut wire = Wire::open(
-            ServerConfig { max_keep_alive: 60, ..super::server::config() },
+            ServerConfig { max_keep_alive: NonZeroU16::new(60), ..super::server::config() },
             &Connect { keep_alive: asked, ..v5() },
         );
-        assert_eq!(wire.server.keep_alive(), granted.unwrap_or(asked));
+        assert_eq!(wire.server.keep_alive(), NonZeroU16::new(granted.unwrap_or(asked)));
         wire.assert_sent(&[accepted(ConnAckProperties { server_keep_alive: granted, ..Default::default() })]);
     }
 }
 
-/// What a server does not support is announced in 5.0 alone, and held against nobody else.
+/// Unsupported features are announced in 5.0 only, and earlier clients may use them.
 #[test]
-fn what_an_earlier_client_cannot_know_is_not_held_against_it() {
+fn earlier_versions_may_use_unsupported_features() {
     let config = Arc::new(ServerConfig {
         receive_maximum: 1.try_into().unwrap(),
         maximum_qos: QOS_0,
@@ -722,9 +743,9 @@ fn what_an_earlier_client_cannot_know_is_not_held_against_it() {
     }
 }
 
-/// A server that announces something else than before is held to it, with the sessions that it has kept as well.
+/// The limits announced on this connection apply, also to a session stored under other limits.
 #[test]
-fn what_is_announced_to_a_session_from_before_holds() {
+fn the_limits_of_the_current_connection_apply() {
     let mut wire = Wire::lasting(Version::V5);
     wire.lose();
     wire.config = Arc::new(ServerConfig { maximum_qos: QOS_0, topic_alias_maximum: 7, ..config() });
@@ -746,14 +767,14 @@ fn what_is_announced_to_a_session_from_before_holds() {
     assert_eq!(wire.receive(&[published("x", delivery(QOS_1, 1))]), [protocol_error(ProtocolError::QoSNotSupported)]);
 }
 
-/// A decision that takes its time does not count against the client, which may have nothing to send meanwhile: until
-/// CONNACK it may not send anything at all if it has named a method [MQTT-3.1.2-30].
+/// The time of a pending decision does not count against the Keep Alive: a client with an authentication method may
+/// send nothing before CONNACK [MQTT-3.1.2-30].
 #[test]
-fn a_late_decision_is_no_silence_of_the_client() {
+fn a_late_decision_does_not_count_against_keep_alive() {
     let connect = Connect { keep_alive: 2, ..authenticating() };
     let mut door = Door::asked(config(), &connect);
     let mut server = door.acceptor.accept(at(10), None, Accept::default()).unwrap();
-    let reported = server.poll(at(10), &mut &[][..]);
+    let reported = server.poll_timeout(at(10));
     assert_eq!(reported, None, "nobody was silent");
     assert_eq!(server.deadline(), Some(at(13)));
 }

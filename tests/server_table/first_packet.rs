@@ -1,7 +1,9 @@
-//! A first packet that is no CONNECT of a supported version in good order: what it is answered with.
+//! Answers to a first packet that is not a well-formed CONNECT of a supported version.
+
+use std::num::{NonZeroU16, NonZeroU32};
 
 use mqtt_sansio::codec::{Connect, ConnectProperties, Packet, ReasonCode, UserProperty, WillProperties};
-use mqtt_sansio::server::{Action, Close, ServerConfig};
+use mqtt_sansio::server::{AcceptorAction, Close, ServerConfig};
 use mqtt_sansio::{ProtocolError, Version};
 
 use super::server::{Door, Event, Why, at, config, encoded, lasting, protocol_error, text, will};
@@ -9,14 +11,14 @@ use super::server::{Door, Event, Why, at, config, encoded, lasting, protocol_err
 const OLD_REFUSAL: &[u8] = b"\x20\x02\x00\x01";
 const NEW_REFUSAL: &[u8] = b"\x20\x03\x00\x84\x00";
 
-/// A CONNECT with this protocol name and level, and the rest as the level demands.
+/// A CONNECT with this protocol name and level, and the fields that the level requires.
 fn connect(name: &[u8], level: u8) -> Vec<u8> {
     let mut body = [&(name.len() as u16).to_be_bytes()[..], name, &[level, 2, 0, 60]].concat();
     body.extend(if level & 0x7F == 5 { &b"\x00\x00\x01c"[..] } else { b"\x00\x01c" });
     [&[0x10, body.len() as u8][..], &body].concat()
 }
 
-/// What the server tells and sends when a client begins with these bytes.
+/// The events and packets of a server whose client begins with these bytes.
 #[track_caller]
 fn answer(config: ServerConfig, bytes: &[u8]) -> (Vec<Event>, Vec<u8>) {
     let mut door = Door::new(config, Version::V5);
@@ -24,8 +26,8 @@ fn answer(config: ServerConfig, bytes: &[u8]) -> (Vec<Event>, Vec<u8>) {
     (events, door.take())
 }
 
-/// Pitfall 28: a client that asks for an old level, or as a bridge, is reported so in the form that it knows, and comes back
-/// with another level.
+/// A client with an old protocol level, or with the bridge bit, is refused in the form of its version, so that it can
+/// try another level.
 #[test]
 fn pitfall_28_every_protocol_level_is_answered_in_its_own_form() {
     for level in 0..=255_u8 {
@@ -40,21 +42,21 @@ fn pitfall_28_every_protocol_level_is_answered_in_its_own_form() {
             assert_eq!(events, [unsupported], "{name:?} {level:#04x}");
             assert_eq!(sent, if is_new { NEW_REFUSAL } else { OLD_REFUSAL }, "{name:?} {level:#04x}");
         }
-        // A protocol name that is none of MQTT's: the level alone tells the form.
+        // A protocol name that MQTT does not have: the level alone decides the form.
         for name in [&b"mqtt"[..], b"", b"MQTTX", b"HTTP"] {
             let (_, sent) = answer(config(), &connect(name, level));
             let is_new = (5..0x80).contains(&level);
             assert_eq!(sent, if is_new { NEW_REFUSAL } else { OLD_REFUSAL }, "{name:?} {level:#04x}");
         }
     }
-    // As mosquitto sends it.
+    // As sent by mosquitto.
     let (events, sent) = answer(config(), b"\x10\x0e\x00\x04MQTT\x84\x02\x00\x3c\x00\x02br");
     assert_eq!((events, sent), (vec![Event::Connect("br".into())], vec![]));
 }
 
-/// Pitfall 28: a bridge is one for the caller and for the session, until the client comes back as something else.
+/// A bridge is reported as one with the request and by the session, until the client reconnects without the bridge bit.
 #[test]
-fn pitfall_28_a_bridge_is_told() {
+fn pitfall_28_a_bridge_is_reported() {
     for version in Version::ALL {
         for is_bridge in [true, false] {
             let bytes = encoded(&Connect { is_bridge, ..lasting(version) }.into(), version);
@@ -62,7 +64,9 @@ fn pitfall_28_a_bridge_is_told() {
             assert_eq!(level, version.level() | if is_bridge { 0x80 } else { 0 });
             let mut door = Door::new(config(), version);
             let mut input = &bytes[..];
-            let Some(Action::Connect(connect)) = door.acceptor.poll(at(0), &mut input) else { panic!("a request") };
+            let Some(AcceptorAction::Connect(connect)) = door.acceptor.poll(at(0), &mut input) else {
+                panic!("a request")
+            };
             assert_eq!((connect.is_bridge, connect.version), (is_bridge, version));
             let server = door.acceptor.accept(door.now, None, Default::default()).unwrap();
             assert_eq!(server.is_bridge(), is_bridge);
@@ -73,14 +77,14 @@ fn pitfall_28_a_bridge_is_told() {
     }
 }
 
-/// Pitfall 30: bits that 3.1 calls unused or disregarded mean nothing to a server of 3.1, and break the rules of all others.
+/// Bits that 3.1 calls unused or disregarded are ignored for 3.1 and violate all other versions.
 #[test]
-fn pitfall_30_unused_bits_of_3_1() {
+fn pitfall_30_unused_bits_of_3_1_are_ignored() {
     let (events, sent) = answer(config(), b"\x10\x11\x00\x06MQIsdp\x03\x0a\x00\x3c\x00\x03vms");
     assert_eq!((events, sent), (vec![Event::Connect("vms".into())], vec![]));
     for flags in 0..=0xFF_u8 {
         let has_will = flags & 0b100 != 0;
-        // Other fields are not asked for here, and a will QoS is one if there is a will.
+        // The other flags concern other fields, and a Will QoS is one only if there is a will.
         if flags & 0b1100_0000 != 0 || has_will {
             continue;
         }
@@ -101,13 +105,13 @@ fn pitfall_30_unused_bits_of_3_1() {
     }
 }
 
-/// A CONNECT of 5.0 that says all that one can say.
+/// A CONNECT of 5.0 with every field.
 fn full() -> Vec<u8> {
     let pairs = [UserProperty::new("k", "v").unwrap()];
     let properties = ConnectProperties {
         session_expiry_interval: Some(3600),
         receive_maximum: 20.try_into().ok(),
-        // Whichever bit is turned, CONNACK still fits.
+        // CONNACK fits whichever bit is flipped.
         maximum_packet_size: 0x0101_0100.try_into().ok(),
         topic_alias_maximum: Some(5),
         request_problem_information: Some(true),
@@ -128,7 +132,7 @@ fn full() -> Vec<u8> {
     encoded(&connect.into(), Version::V5)
 }
 
-/// Whether the protocol level can be read, and the version in whose form the client is answered.
+/// The protocol level of a CONNECT, if it can be read. It decides the version of the answer.
 fn level_of(bytes: &[u8]) -> Option<u8> {
     let body = bytes.get(2..)?;
     let name_len = usize::from(u16::from_be_bytes(*body.first_chunk()?));
@@ -137,8 +141,8 @@ fn level_of(bytes: &[u8]) -> Option<u8> {
     body.get(..length.min(body.len()))?.get(2 + name_len).copied()
 }
 
-/// [MQTT-3.1.4-1], section 4.13: whatever is wrong with a CONNECT of 5.0, the client is reported by a CONNACK with an error, if
-/// the protocol level could be read; and nobody is reported anything else.
+/// [MQTT-3.1.4-1], section 4.13: an error in a CONNECT of 5.0 is answered with a CONNACK that carries the error, if the
+/// protocol level could be read. Nothing else is sent.
 #[track_caller]
 fn check(bytes: &[u8], what: &str) {
     let mut door = Door::new(config(), Version::V5);
@@ -156,7 +160,7 @@ fn check(bytes: &[u8], what: &str) {
             };
             assert_eq!(code, reported, "{what}");
         }
-        // Before 5.0 there is a code for a version and for a client identifier.
+        // Before 5.0 there are return codes for the version and the client identifier only.
         ([Event::Close(_)], Some(_)) => {
             assert!([&b""[..], OLD_REFUSAL, b"\x20\x02\x00\x02"].contains(&&sent[..]), "{what}: {sent:02x?}");
         }
@@ -214,7 +218,7 @@ fn a_malformed_connect_of_5_0_is_answered() {
 }
 
 #[test]
-fn what_a_malformed_connect_is_answered_with() {
+fn answers_to_malformed_connects() {
     let cases: [(&str, &[u8], &[u8]); 14] = [
         ("trailing bytes", b"\x10\x11\x00\x04MQTT\x05\x02\x00\x0a\x00\x00\x01q\x00\x01q", b"\x20\x03\x00\x81\x00"),
         ("reserved flag", b"\x10\x0e\x00\x04MQTT\x05\x03\x00\x0a\x00\x00\x01q", b"\x20\x03\x00\x81\x00"),
@@ -255,7 +259,7 @@ fn what_a_malformed_connect_is_answered_with() {
         let (events, sent) = answer(config(), bytes);
         assert!(matches!(events[..], [Event::Close(Why::Malformed(_))]), "{what}: {events:?}");
         assert_eq!(sent, expected, "{what}");
-        // However it is cut, the answer is the same.
+        // The answer is the same however the packet is split.
         let mut door = Door::new(config(), Version::V5);
         let mut reported = Vec::new();
         for end in 1..=bytes.len() {
@@ -265,15 +269,15 @@ fn what_a_malformed_connect_is_answered_with() {
     }
 }
 
-/// A CONNECT that is larger than the server takes is refused as soon as its level is there, with the code for that, and at
-/// the limit at the latest.
+/// A CONNECT above the maximum size is refused as soon as its protocol level is known, with the reason code for that,
+/// or at the limit at the latest.
 #[test]
-fn a_connect_that_is_too_large_is_answered() {
+fn a_connect_above_the_maximum_size_is_answered() {
     let too_large = [Event::Close(Why::Malformed(ReasonCode::PacketTooLarge))];
     for version in Version::ALL {
         let bytes = encoded(&Connect { keep_alive: 7, ..lasting(version) }.into(), version);
         let level = if version == Version::V31 { 11 } else { 9 };
-        let config = ServerConfig { max_connect_size: bytes.len() as u32 - 1, ..config() };
+        let config = ServerConfig { max_connect_size: NonZeroU32::new(bytes.len() as u32 - 1).unwrap(), ..config() };
         for end in 0..bytes.len() {
             let (events, sent) = answer(config.clone(), &bytes[..end]);
             let expected: &[u8] = if version == Version::V5 { b"\x20\x03\x00\x95\x00" } else { b"" };
@@ -283,11 +287,11 @@ fn a_connect_that_is_too_large_is_answered() {
                 assert_eq!((events, sent), (too_large.to_vec(), expected.to_vec()), "{version}, {end} bytes");
             }
         }
-        // A limit that leaves no room for the level: nothing is collected beyond it.
-        let tiny = ServerConfig { max_connect_size: 5, ..config.clone() };
+        // A limit below the position of the protocol level: nothing beyond the limit is buffered.
+        let tiny = ServerConfig { max_connect_size: NonZeroU32::new(5).unwrap(), ..config.clone() };
         assert_eq!(answer(tiny.clone(), &bytes[..4]), (vec![], vec![]));
         assert_eq!(answer(tiny, &bytes[..5]), (too_large.to_vec(), vec![]));
-        // If it does not come, it has not come in time.
+        // Without the rest of the packet the connect timeout closes the connection.
         let mut door = Door::new(config, version);
         assert_eq!(door.receive_bytes(&bytes[..5]).0, []);
         door.later(10_000);
@@ -296,9 +300,10 @@ fn a_connect_that_is_too_large_is_answered() {
     }
 }
 
-/// An end by a malformed CONNECT says by which version it was read, so that what is written of it is right.
+/// The error of a malformed CONNECT carries the version it was decoded as, so that its clause and field are those of
+/// that version.
 #[test]
-fn the_end_names_the_version_of_the_answer() {
+fn an_error_names_the_version_of_the_answer() {
     let cases: [(&[u8], Version); 4] = [
         (b"\x10\x80\x80\x80\x01\x00\x04MQTT\x04", Version::V311),
         (b"\x10\x80\x80\x80\x01\x00\x06MQIsdp\x03", Version::V31),
@@ -307,7 +312,7 @@ fn the_end_names_the_version_of_the_answer() {
     ];
     for (bytes, version) in cases {
         let mut door = Door::new(config(), Version::V5);
-        let Some(Action::Close(Close::Malformed(error))) = door.acceptor.poll(at(0), &mut &bytes[..]) else {
+        let Some(AcceptorAction::Close(Close::Malformed(error))) = door.acceptor.poll(at(0), &mut &bytes[..]) else {
             panic!("{bytes:02x?}")
         };
         assert_eq!(error.version(), version);
@@ -315,10 +320,10 @@ fn the_end_names_the_version_of_the_answer() {
     }
 }
 
-/// A client of 3.1 or 3.1.1 that asks for a longer keep-alive interval than it may have, or for none, is refused; it cannot
-/// be reported another one.
+/// A client of 3.1 or 3.1.1 whose Keep Alive is longer than allowed, or zero, is refused, because CONNACK cannot give
+/// it another one.
 #[test]
-fn a_keep_alive_that_is_too_long() {
+fn a_keep_alive_that_is_too_long_is_refused_before_5_0() {
     let refused = [Event::Close(Why::Refused(ReasonCode::ClientIdentifierNotValid))];
     for version in [Version::V31, Version::V311] {
         for (max, asked, is_accepted) in [
@@ -335,7 +340,7 @@ fn a_keep_alive_that_is_too_long() {
             (u16::MAX, u16::MAX, true),
             (u16::MAX, 0, false),
         ] {
-            let config = ServerConfig { max_keep_alive: max, ..config() };
+            let config = ServerConfig { max_keep_alive: NonZeroU16::new(max), ..config() };
             let connect: Packet<'_> = Connect { keep_alive: asked, ..lasting(version) }.into();
             let mut door = Door::new(config, version);
             let events = door.receive_bytes(&encoded(&connect, version)).0;
@@ -344,7 +349,7 @@ fn a_keep_alive_that_is_too_long() {
                 assert_eq!(events, [Event::Connect("c".into())], "{what}");
                 assert_eq!(
                     door.acceptor.accept(door.now, None, Default::default()).unwrap().keep_alive(),
-                    asked,
+                    NonZeroU16::new(asked),
                     "{what}"
                 );
             } else {

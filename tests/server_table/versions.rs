@@ -1,11 +1,13 @@
-//! A session whose client comes back with another version of the protocol.
+//! A session whose client reconnects with another protocol version.
+
+use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Packet, PubAck, PubComp, PubRec, PubRel, Publish, PublishProperties, UserProperty,
 };
-use mqtt_sansio::server::{AbandonReason, ServerConfig};
-use mqtt_sansio::{Message, Version};
+use mqtt_sansio::server::{AnswerError, ServerConfig};
+use mqtt_sansio::{AbandonReason, Message, SessionExpiry, Version};
 
 use super::server::{
     Event, QOS_0, QOS_1, QOS_2, Wire, abandoned, again, config, connack, delivered, delivery, id, lasting, publish,
@@ -21,7 +23,7 @@ const PAIRS: [(Version, Version); 6] = [
     (Version::V31, Version::V311),
 ];
 
-/// The client is back, with this version.
+/// The client reconnects with this version.
 #[track_caller]
 fn change(wire: &mut Wire, version: Version) {
     assert_eq!(wire.lose(), []);
@@ -30,13 +32,13 @@ fn change(wire: &mut Wire, version: Version) {
     assert_eq!(wire.poll(), []);
 }
 
-/// CONNACK that a session is present, if the version can say it.
+/// A CONNACK with Session Present, if the version has it.
 fn present(version: Version) -> Packet<'static> {
     connack(version != Version::V31)
 }
 
 #[test]
-fn what_is_in_flight_and_what_waits_goes_on() {
+fn in_flight_and_queued_messages_continue() {
     for (first, second) in PAIRS {
         let config = ServerConfig { max_in_flight: 3.try_into().unwrap(), ..config() };
         let mut wire = Wire::connected(config, &lasting(first));
@@ -52,7 +54,7 @@ fn what_is_in_flight_and_what_waits_goes_on() {
                 published("1", again(QOS_1, 1)),
                 published("2", again(QOS_2, 2)),
             ]);
-            assert_eq!((wire.server.in_flight(), wire.server.queued(), wire.server.operations_in_flight()), (3, 2, 3));
+            assert_eq!((wire.server.in_flight(), wire.server.queued(), wire.server.packet_ids_in_use()), (3, 2, 3));
         }
         assert_eq!(wire.receive(&[PubComp::new(id(3)).into()]), [success(tokens[2])]);
         assert_eq!(wire.receive(&[PubAck::new(id(1)).into()]), [success(tokens[0])]);
@@ -67,13 +69,13 @@ fn what_is_in_flight_and_what_waits_goes_on() {
         assert_eq!(wire.receive(&[PubRec::new(id(2)).into(), PubRec::new(id(5)).into()]), []);
         let events = wire.receive(&[PubAck::new(id(4)).into(), PubComp::new(id(5)).into(), PubComp::new(id(2)).into()]);
         assert_eq!(events, [success(tokens[3]), success(tokens[4]), success(tokens[1])]);
-        assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
+        assert_eq!((wire.server.packet_ids_in_use(), wire.server.queued()), (0, 0));
     }
 }
 
-/// Properties are for 5.0 alone: who comes back with an earlier version gets the message without.
+/// Properties exist in 5.0 only: a client that reconnects with an earlier version gets the message without them.
 #[test]
-fn properties_are_left_out_where_there_are_none() {
+fn properties_are_left_out_before_5_0() {
     let pairs = [UserProperty::new("key", "value").unwrap()];
     let properties = PublishProperties {
         content_type: Some(text("type")),
@@ -101,20 +103,20 @@ fn properties_are_left_out_where_there_are_none() {
             bare("2", delivery(QOS_2, 2)),
             bare("3", delivery(QOS_0, 0)),
         ]);
-        // The other way round a message has no properties that it did not have.
+        // In the other direction no properties are added.
         wire.poll();
         change(&mut wire, Version::V5);
         wire.assert_sent(&[present(Version::V5), bare("1", again(QOS_1, 1)), bare("2", again(QOS_2, 2))]);
     }
 }
 
-/// A large payload is kept by reference, in every version.
+/// A large payload is stored by reference in every version.
 #[test]
-fn large_payloads() {
+fn large_payloads_are_not_copied() {
     for (first, second) in PAIRS {
         let payload = Bytes::from("x".repeat(100_000));
         let large = String::from_utf8(payload.to_vec()).unwrap();
-        let mut wire = Wire::connected(ServerConfig { transmit_limit: u32::MAX, ..config() }, &lasting(first));
+        let mut wire = Wire::connected(ServerConfig { transmit_limit: NonZeroU32::MAX, ..config() }, &lasting(first));
         wire.server.publish(wire.now, &Message::new("t", payload.clone()).qos(QOS_1)).unwrap();
         wire.poll();
         wire.take();
@@ -127,7 +129,7 @@ fn large_payloads() {
     }
 }
 
-/// A message that has expired is not delivered [MQTT-3.3.2-5], whatever the client would see of the interval.
+/// An expired message is not delivered [MQTT-3.3.2-5], whether the version has the interval or not.
 #[test]
 fn a_message_expires_in_every_version() {
     for version in Version::ALL {
@@ -137,7 +139,7 @@ fn a_message_expires_in_every_version() {
         let message = Message::new("t", "x").qos(QOS_1).properties(properties);
         let token = wire.server.publish(wire.now, &message).unwrap();
         wire.poll();
-        // The client is back, and gone again before a byte of it has left.
+        // The client reconnects, and its connection is lost before a byte of the message has left.
         wire.reconnect(&lasting(version));
         wire.poll();
         wire.server.closed(wire.now);
@@ -149,9 +151,9 @@ fn a_message_expires_in_every_version() {
     }
 }
 
-/// What has been received is known in the other version [MQTT-4.3.3-10].
+/// The identifiers of received messages are known in the other version [MQTT-4.3.3-10].
 #[test]
-fn what_was_received_is_known() {
+fn identifiers_of_received_messages_are_known() {
     for (first, second) in PAIRS {
         let mut wire = Wire::lasting(first);
         assert_eq!(wire.receive(&[published("x", delivery(QOS_2, 5))]), [delivered("x", QOS_2)]);
@@ -163,9 +165,9 @@ fn what_was_received_is_known() {
     }
 }
 
-/// What the client of 5.0 has announced is of that connection, and the one of 3.1.1 has announced nothing.
+/// The limits announced by a client of 5.0 hold for that connection, and a client of 3.1.1 announces none.
 #[test]
-fn limits_are_those_of_the_connection() {
+fn limits_belong_to_the_connection() {
     let small = Connect {
         properties: ConnectProperties {
             session_expiry_interval: Some(3600),
@@ -192,7 +194,7 @@ fn limits_are_those_of_the_connection() {
         published(&large, delivery(QOS_1, 3)),
     ]);
     wire.lose();
-    // What does not fit any more has to be dropped [MQTT-3.1.2-24, MQTT-3.1.2-25], and that is reported.
+    // Messages above the new limit are dropped [MQTT-3.1.2-24, MQTT-3.1.2-25] and reported.
     wire.reconnect(&small);
     let acks = |number| -> Packet<'static> { PubAck::new(id(number)).into() };
     wire.poll();
@@ -202,21 +204,21 @@ fn limits_are_those_of_the_connection() {
         events.extend(wire.receive(&[acks(number)]));
     }
     assert_eq!(events.len(), 3, "{events:?}");
-    assert_eq!((wire.server.operations_in_flight(), wire.server.queued()), (0, 0));
+    assert_eq!((wire.server.packet_ids_in_use(), wire.server.queued()), (0, 0));
     let sent = wire.take();
     assert!(!sent.windows(60).any(|window| window == large.as_bytes()));
 }
 
-/// The will, its delay and the end of the session are those of the last connection.
+/// The will, its delay and the expiry of the session are those of the last connection.
 #[test]
-fn wills_of_different_versions() {
+fn the_will_is_that_of_the_last_connection() {
     let of_v5 = Connect { will: Some(will("late", 100)), ..lasting(Version::V5) };
     let of_v311 = Connect { will: Some(will("at once", 0)), ..lasting(Version::V311) };
     let mut wire = Wire::connected(config(), &of_v5);
     assert_eq!(wire.lose(), []);
     wire.reconnect(&of_v311);
     assert_eq!(wire.poll(), [], "it is back before the delay has passed [MQTT-3.1.3-9]");
-    assert_eq!(wire.server.session_expiry_interval(), u32::MAX);
+    assert_eq!(wire.server.session_expiry_interval(), SessionExpiry::NEVER);
     assert_eq!(wire.lose(), [Event::Will("at once".into())]);
     wire.later(1_000_000_000);
     assert_eq!(wire.poll(), []);
@@ -238,14 +240,14 @@ fn requests_are_not_carried_over() {
         change(&mut wire, second);
         let code = mqtt_sansio::codec::SubAckReasonCode::GrantedQoS0;
         let result = wire.server.suback(wire.now, request, &[code]);
-        assert_eq!(result, Err(mqtt_sansio::CommandError::EarlierConnection));
+        assert_eq!(result, Err(AnswerError::EarlierConnection));
         wire.assert_sent(&[present(second)]);
         let subscriptions = [subscription("t")];
         assert!(matches!(wire.receive(&[subscribe(1, &subscriptions)])[..], [Event::Subscribe(..)]));
     }
 }
 
-/// A new session begins with nothing, whatever the version.
+/// A new session starts empty, whatever the version.
 #[test]
 fn a_new_session_in_another_version() {
     for (first, second) in PAIRS {

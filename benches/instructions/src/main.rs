@@ -7,9 +7,9 @@
 //! $ cargo run --release -- --check       # runs each operation once, without counting
 //! ```
 //!
-//! A count does not depend on what else the machine does. It is that of valgrind's callgrind, which has to be installed:
-//! each operation is run a few times and many times, and the difference is divided, so that nothing of the preparation is
-//! in it. Another compiler gives other counts, so a baseline belongs to one compiler.
+//! The counts are those of valgrind's callgrind, which must be installed, and do not depend on other load on the
+//! machine. Each operation runs a few times and many times, and the difference is divided by the number of additional
+//! runs, which removes the preparation. Counts depend on the compiler, so a baseline belongs to one compiler.
 
 mod operations;
 
@@ -23,10 +23,10 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::operations::OPERATIONS;
 
-/// How often an operation runs in the short and in the long run.
+/// The number of operations in the short and in the long run.
 const RUNS: [u64; 2] = [100, 1100];
 
-/// An operation that takes more than this share of its baseline fails the comparison.
+/// An operation with more instructions than this multiple of its baseline fails the comparison.
 const MOST: f64 = 1.05;
 
 fn main() -> Result<ExitCode> {

@@ -1,9 +1,9 @@
-//! The operations whose instructions are counted. Each prepares what it needs, and then runs so many times.
+//! The operations whose instructions are counted. Each prepares its input, and then runs the given number of times.
 
 use std::hint::black_box;
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin, Secret};
 use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{
     self, Connect, ConnectProperties, Limits, Packet, PacketId, Publish, PublishProperties, Subscribe, Subscription,
@@ -12,7 +12,7 @@ use mqtt_sansio::codec::{
 use mqtt_sansio::server::{Accept, Acceptor, ServerConfig, ServerSession};
 use mqtt_sansio::{Instant, Message, QoS, TopicFilter, TopicName, Transmit, Utf8Str, Version};
 
-/// An operation's name, and what runs it so many times.
+/// The name of an operation, and the function that runs it that many times.
 pub type Operation = (&'static str, fn(u64));
 
 pub const OPERATIONS: &[Operation] = &[
@@ -42,7 +42,7 @@ pub const OPERATIONS: &[Operation] = &[
     ("broker, a client comes and goes", connections),
 ];
 
-/// The time as the engines are told it: it stands still.
+/// The time given to the engines, which stands still.
 const NOW: Instant = Instant::from_micros(1);
 const TOPIC: &str = "site/12/device/7/reading";
 const PAYLOAD: [u8; 64] = [b'x'; 64];
@@ -120,7 +120,7 @@ fn match_filter(times: u64) {
     }
 }
 
-/// A client and a server session, connected.
+/// A connected client and server session.
 struct Link {
     client: ClientSession,
     server: ServerSession,
@@ -142,7 +142,7 @@ impl Link {
         link
     }
 
-    /// Carries bytes both ways until nothing is left.
+    /// Moves bytes in both directions until none are left.
     fn settle(&mut self) {
         loop {
             take(self.client.transmit(), &mut self.bytes);
@@ -190,21 +190,21 @@ fn exchange(qos: QoS, from_client: bool, times: u64) {
 fn poll_idle(times: u64) {
     let mut link = Link::new();
     for _ in 0..times {
-        drop(black_box(link.client.poll(black_box(NOW), &mut &[][..])));
+        drop(black_box(link.client.poll_timeout(black_box(NOW))));
         black_box(link.client.deadline());
     }
 }
 
-/// A broker, and the packets of its clients.
+/// A broker and the packets of its clients.
 struct Stage {
     broker: Broker<AllowAll>,
-    /// What each client would answer to what it gets: clients that are connections and nothing more.
+    /// The acknowledgements of each client: the clients are connections only.
     answers: Vec<(ConnectionId, Vec<u8>)>,
 }
 
 impl Stage {
     fn new() -> Self {
-        let config = BrokerConfig { seed: 7, ..BrokerConfig::default() };
+        let config = BrokerConfig::new(Secret::new([7; 16]));
         Self { broker: Broker::new(config, AllowAll), answers: Vec::new() }
     }
 
@@ -229,7 +229,7 @@ impl Stage {
         }
     }
 
-    /// Takes what is to be written, and acknowledges it, until nothing is left.
+    /// Takes all output and acknowledges it, until none is left.
     fn settle(&mut self) {
         loop {
             while let Some(id) = self.broker.next_ready() {
@@ -254,7 +254,7 @@ impl Stage {
     }
 }
 
-/// Answers as a client does; each chunk holds whole packets, for nothing here is large.
+/// Answers as a client does. Each chunk holds whole packets, because no packet here is large.
 fn acknowledge(bytes: &[u8], answer: &mut Vec<u8>) {
     let mut rest = bytes;
     while let [first, len, body @ ..] = rest {

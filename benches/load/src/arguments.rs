@@ -1,4 +1,4 @@
-//! What can be said on the command line.
+//! The command line.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use mqtt_sansio::{QoS, Version};
 
-/// Measures the example broker beside mosquitto, under the same load, on this machine.
+/// Measures the example broker and mosquitto under the same load, on this machine.
 ///
-/// The exit code is 1 when something has failed: also when a message did not arrive as often as it must.
+/// The exit code is 1 if something has failed, or if a message did not arrive as often as its QoS demands.
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
@@ -29,16 +29,16 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct CompareArguments {
-    /// How often everything is measured with each broker
+    /// Number of measurements with each broker
     #[arg(long, value_name = "NUMBER", default_value = "3", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) rounds: u16,
-    /// Only this shape; may be repeated, like the following two
+    /// Measure only this shape; may be repeated, like the following two
     #[arg(long = "shape")]
     shapes: Vec<Shape>,
-    /// Only this version of the protocol; 3.1.1 and 5.0 without it
+    /// Measure only this version of the protocol; default: 3.1.1 and 5.0
     #[arg(long = "version", value_name = "VERSION")]
     versions: Vec<Version>,
-    /// Only this guarantee
+    /// Measure only this QoS
     #[arg(long = "qos")]
     qos: Vec<QoS>,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(crate) struct CompareArguments {
 }
 
 impl CompareArguments {
-    /// All that is to be measured.
+    /// The cases to measure.
     pub(crate) fn cases(&self) -> Vec<Case> {
         fn or<T: Clone>(chosen: &[T], all: &[T]) -> Vec<T> {
             if chosen.is_empty() { all.to_vec() } else { chosen.to_vec() }
@@ -65,38 +65,38 @@ impl CompareArguments {
     }
 }
 
-/// Opens many connections at once, and sends a message to each.
+/// Opens many connections at once and sends a message to each.
 #[derive(Args)]
 pub(crate) struct ConnectionsArguments {
-    /// How many
+    /// Number of connections
     #[arg(default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) count: u32,
-    /// The version of the protocol
+    /// Version of the protocol
     #[arg(long, default_value_t)]
     pub(crate) version: Version,
-    /// How long they stay open without anything happening
+    /// Time for which the connections stay open and idle
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
     pub(crate) hold: Duration,
     #[command(flatten)]
     pub(crate) brokers: BrokerArguments,
 }
 
-/// Measures one thing with a broker that runs already.
+/// Measures one case with a broker that is already running.
 #[derive(Args)]
 pub(crate) struct RoundArguments {
-    /// Where it listens: an address of this machine
+    /// Address of the broker, which must be a loopback address
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_loopback)]
     pub(crate) broker: SocketAddr,
-    /// Its process, for its processor time
+    /// Process identifier of the broker, to measure its processor time
     #[arg(long)]
     pub(crate) pid: Option<u32>,
     /// Who publishes to whom
     #[arg(long, default_value_t = Shape::Pairs)]
     shape: Shape,
-    /// The version of the protocol
+    /// Version of the protocol
     #[arg(long, default_value_t)]
     version: Version,
-    /// The guarantee
+    /// QoS of the messages
     #[arg(long, default_value = "0")]
     qos: QoS,
     #[command(flatten)]
@@ -111,35 +111,35 @@ impl RoundArguments {
 
 #[derive(Args)]
 pub(crate) struct LoadArguments {
-    /// How many subscribers there are
+    /// Number of subscribers
     #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) subscribers: u16,
-    /// How many messages a publisher may be ahead of the slowest of its subscribers
+    /// Maximum number of messages that a publisher is ahead of its slowest subscriber
     #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) window: u64,
-    /// How many messages of QoS 1 and 2 a publisher may have unacknowledged
+    /// Maximum number of unacknowledged messages of QoS 1 and 2 of a publisher
     #[arg(long, value_name = "NUMBER", default_value = "20", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) in_flight: u16,
-    /// How long a payload is
+    /// Size of a payload
     #[arg(long, value_name = "BYTES", default_value = "64", value_parser = clap::value_parser!(u32).range(16..=65_536))]
     pub(crate) payload: u32,
-    /// How long is measured
+    /// Duration of the measurement
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
     pub(crate) seconds: Duration,
-    /// How long the load runs before that
+    /// Time for which the load runs before the measurement
     #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = parse_seconds)]
     pub(crate) warm_up: Duration,
 }
 
 #[derive(Args)]
 pub(crate) struct BrokerArguments {
-    /// The program of our broker; without it the example is built
+    /// Program of this repository's broker; by default the example is built
     #[arg(long, value_name = "PATH")]
     pub(crate) ours: Option<PathBuf>,
-    /// One more argument for it; may be repeated
+    /// Additional argument for it; may be repeated
     #[arg(long = "our-option", value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub(crate) our_options: Vec<String>,
-    /// The program of mosquitto; without it, it is looked for
+    /// Program of mosquitto; by default it is searched for
     #[arg(long, value_name = "PATH")]
     pub(crate) mosquitto: Option<PathBuf>,
     /// Let the brokers write to standard error
@@ -147,7 +147,7 @@ pub(crate) struct BrokerArguments {
     pub(crate) show_logs: bool,
 }
 
-/// What is measured.
+/// A case to measure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Case {
     pub(crate) shape: Shape,
@@ -164,7 +164,7 @@ impl fmt::Display for Case {
 /// Who publishes to whom.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Shape {
-    /// To each subscriber a publisher of its own, with a topic of its own
+    /// One publisher and one topic for each subscriber
     Pairs,
     /// One publisher to all subscribers
     FanOut,
@@ -183,7 +183,7 @@ fn parse_seconds(text: &str) -> Result<Duration> {
     Duration::try_from_secs_f64(text.parse()?).context("it is no time")
 }
 
-/// A load like this is nothing to send to other people's brokers.
+/// Only loopback addresses are accepted: nobody should load a broker of others by mistake.
 fn parse_loopback(text: &str) -> Result<SocketAddr> {
     let address: SocketAddr = text.parse()?;
     ensure!(address.ip().is_loopback(), "only brokers on this machine are measured, on a loopback address");

@@ -1,4 +1,4 @@
-//! The brokers: how they are found, started and stopped.
+//! The brokers: finding, starting and stopping them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use crate::arguments::BrokerArguments;
 use crate::crowd::PATIENCE;
 use crate::process::Process;
 
-/// What is measured.
+/// The brokers that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Ours,
@@ -31,7 +31,7 @@ impl Kind {
     }
 }
 
-/// Where the brokers are, and how they are started.
+/// The paths of the brokers, and the options to start them with.
 pub(crate) struct Brokers {
     ours: PathBuf,
     our_options: Vec<String>,
@@ -40,7 +40,7 @@ pub(crate) struct Brokers {
 }
 
 impl Brokers {
-    /// Finds them; builds ours unless it is given.
+    /// Finds the brokers, and builds the example unless its path is given.
     pub(crate) fn find(arguments: &BrokerArguments, needs_mosquitto: bool) -> Result<Self> {
         let mosquitto = arguments.mosquitto.clone().or_else(find_mosquitto);
         ensure!(mosquitto.is_some() || !needs_mosquitto, NO_MOSQUITTO);
@@ -75,7 +75,7 @@ impl Brokers {
 
     fn start_mosquitto(&self) -> Result<Broker> {
         let mosquitto = self.mosquitto.as_ref().context(NO_MOSQUITTO)?;
-        // It cannot choose a port by itself. Between here and its start another program may take this one.
+        // mosquitto cannot choose a port itself. Another program may take this one before mosquitto starts.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new(mosquitto);
         command.args(["-c", "/dev/stdin"]).stdin(Stdio::piped()).stdout(Stdio::null());
@@ -105,13 +105,13 @@ pub(crate) const NO_MOSQUITTO: &str = "there is no mosquitto to compare with: in
 
 fn find_mosquitto() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    // Where Debian has it, which is not on everybody's path.
+    // The folder in which Debian installs it, which is not in every user's path.
     let folders = env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")]);
     folders.map(|folder| folder.join("mosquitto")).find(|program| program.is_file())
 }
 
-/// Nothing that is there for other purposes may cost it time, and nothing may make it drop a message. (With a limit of
-/// messages in flight, mosquitto 2.0 disconnects a client of 3.x that goes beyond it.)
+/// Features that cost time are switched off, and no limit makes mosquitto drop a message. (With a limit of messages in
+/// flight, mosquitto 2.0 disconnects a client of 3.x that exceeds it.)
 fn mosquitto_configuration(address: SocketAddr) -> String {
     format!(
         "listener {} {}\n\
@@ -128,7 +128,7 @@ fn mosquitto_configuration(address: SocketAddr) -> String {
     )
 }
 
-/// Builds the example of this repository, and asks cargo where it is.
+/// Builds the example of this repository, and asks cargo for its path.
 fn build_example() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -149,7 +149,8 @@ fn build_example() -> Result<PathBuf> {
         .context("cargo does not say where the example broker is")
 }
 
-/// Waits for `listening on tcp://ADDRESS:PORT`, and takes whatever comes after it, so that nobody waits for a reader.
+/// Waits for `listening on tcp://ADDRESS:PORT`. Further output is read and dropped, so that the broker never waits for
+/// a reader.
 fn announced_address(stdout: ChildStdout) -> Result<SocketAddr> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -171,7 +172,7 @@ fn announced_address(stdout: ChildStdout) -> Result<SocketAddr> {
     }
 }
 
-/// A broker that runs, until this is dropped.
+/// A running broker, stopped on drop.
 pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
     pub(crate) process: Process,

@@ -3,42 +3,42 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 use mqtt_sansio::codec::Subscription;
-use mqtt_sansio::{Message, QoS};
+use mqtt_sansio::{Message, Outcome, QoS};
 
 use crate::arguments::ConnectionsArguments;
 use crate::broker::Broker;
 use crate::crowd::{Crowd, PATIENCE, Task};
 
-/// How many messages are under way to the broker at a time.
+/// The number of messages on their way to the broker at a time.
 const IN_FLIGHT: usize = 20;
 
-/// How long a turn waits at most.
+/// The maximum time of a turn.
 const SHORT: Duration = Duration::from_millis(20);
 
-/// What was measured.
+/// The results.
 pub(crate) struct Census {
-    /// How long it took until all were connected and subscribed, and which processor time of the broker.
+    /// The time until all clients were connected and subscribed, and the broker's processor time for that.
     pub(crate) connecting: Duration,
     pub(crate) connecting_cpu: Duration,
-    /// How much memory the broker had with no connection, with all, and when each had got its message.
+    /// The broker's memory without connections, with all of them, and after each has received its message.
     pub(crate) memory_before: u64,
     pub(crate) memory: u64,
     pub(crate) memory_after: u64,
-    /// How long it took until each had got its message.
+    /// The time until each client had received its message.
     pub(crate) messages: Duration,
-    /// How long it took until all were closed.
+    /// The time until all connections were closed.
     pub(crate) leaving: Duration,
 }
 
-/// Connects that many clients, which subscribe and stay; sends a message to each; and sees to it that it has arrived
-/// and that nobody was disconnected.
+/// Connects this many clients, which subscribe and stay; sends a message to each; checks that each message has arrived
+/// and that no client was disconnected.
 pub(crate) fn measure(broker: &Broker, arguments: &ConnectionsArguments) -> Result<Census> {
     let count = arguments.count as usize;
     let (memory_before, cpu_before) = (broker.process.memory()?, broker.process.cpu()?);
     let mut crowd = Crowd::new(broker.address)?;
-    let mut task = Everybody { received: vec![0; count], subscribed: 0, arrived: 0 };
+    let mut task = Receivers { received: vec![0; count], subscribed: 0, arrived: 0 };
 
     let begin = Instant::now();
     for index in 0..count {
@@ -73,7 +73,7 @@ pub(crate) fn measure(broker: &Broker, arguments: &ConnectionsArguments) -> Resu
     wait(&mut crowd, &mut task, |task| task.arrived, count, "messages have arrived")?;
     let messages = begin.elapsed();
 
-    // Whoever gets another one, or is disconnected after all, shows it now.
+    // A duplicate message, or a disconnection, would show now.
     let begin = Instant::now();
     while begin.elapsed() < SHORT * 10 {
         crowd.turn(SHORT, &mut task)?;
@@ -91,11 +91,11 @@ fn topic(index: usize) -> String {
     format!("many/{index}")
 }
 
-/// Waits until so many are counted. There is always some progress within [`PATIENCE`].
+/// Waits until the counter has this value. It must change within each [`PATIENCE`].
 fn wait(
     crowd: &mut Crowd,
-    task: &mut Everybody,
-    counted: impl Fn(&Everybody) -> usize,
+    task: &mut Receivers,
+    counted: impl Fn(&Receivers) -> usize,
     count: usize,
     what: &str,
 ) -> Result<()> {
@@ -110,14 +110,14 @@ fn wait(
     Ok(())
 }
 
-struct Everybody {
-    /// How many messages each has got.
+struct Receivers {
+    /// The number of messages received, by client.
     received: Vec<u8>,
     subscribed: usize,
     arrived: usize,
 }
 
-impl Task for Everybody {
+impl Task for Receivers {
     fn act(&mut self, index: usize, _: &mut ClientSession, action: Action<'_>) -> Result<()> {
         match action {
             Action::Message(message) => {

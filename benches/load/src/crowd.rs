@@ -1,4 +1,4 @@
-//! Many clients in one thread, around one event queue, so that the load costs little.
+//! Many clients in one thread with one event queue, so that the load costs little.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
@@ -13,29 +13,29 @@ use mqtt_sansio::codec::Disconnect;
 use mqtt_sansio::{Instant, StdClock};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// How long a broker may take for something that it has to do.
+/// The maximum time a broker may take for an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How much is read at a time.
+/// The size of a read.
 const PIECE: usize = 256 * 1024;
 
-/// How often clients are asked whether there is something to do for them because of the time.
+/// The interval at which the clients' timers are run.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How many clients connect at a time: fewer than can wait to be accepted (mosquitto lets 100 wait), because a connection
 /// that finds no room there is only tried again after a second.
 const CONNECTING: usize = 50;
 
-/// From one address there are about 28,000 ports to connect from. Loopback has many addresses.
+/// There are about 28,000 local ports per source address. Loopback has many addresses.
 const CONNECTIONS_PER_SOURCE: usize = 20_000;
 
-/// Deals with what the clients say.
+/// Handles the actions of the clients.
 pub(crate) trait Task {
-    /// A client has something to say. It is never [`Action::Close`].
+    /// Handles an action of a client. It is never [`Action::Close`].
     fn act(&mut self, index: usize, client: &mut ClientSession, action: Action<'_>) -> Result<()>;
 }
 
-/// For clients that nobody listens to.
+/// Ignores all actions.
 struct Nothing;
 
 impl Task for Nothing {
@@ -44,7 +44,7 @@ impl Task for Nothing {
     }
 }
 
-/// Clients of one broker.
+/// The clients of one broker.
 pub(crate) struct Crowd {
     broker: SocketAddr,
     poll: Poll,
@@ -53,13 +53,13 @@ pub(crate) struct Crowd {
     now: Instant,
     ticked: Instant,
     members: Vec<Member>,
-    /// How many have not been accepted yet.
+    /// The number of clients that were not accepted yet.
     connecting: usize,
-    /// How many have not left.
+    /// The number of clients that have not left.
     present: usize,
-    /// Those that may have something to write.
+    /// The clients that may have output.
     unwritten: Vec<usize>,
-    /// Those that have left something unread because too much was to be written.
+    /// The clients with unread input, which waits for their output to be written.
     unread: Vec<usize>,
     piece: Box<[u8]>,
 }
@@ -67,7 +67,7 @@ pub(crate) struct Crowd {
 struct Member {
     client: ClientSession,
     socket: TcpStream,
-    /// An unfinished packet.
+    /// The bytes of an incomplete packet.
     rest: Vec<u8>,
     is_unwritten: bool,
     is_leaving: bool,
@@ -93,8 +93,8 @@ impl Crowd {
         })
     }
 
-    /// Begins to connect one more client, as soon as few enough others are about it. Its index is how many there were
-    /// before.
+    /// Starts to connect another client, once few enough others are connecting. Its index is the number of clients
+    /// before it.
     pub(crate) fn connect(&mut self, config: ClientConfig, task: &mut impl Task) -> Result<&mut ClientSession> {
         let begin = Clock::now();
         while self.connecting >= CONNECTING {
@@ -128,7 +128,7 @@ impl Crowd {
         Ok(TcpStream::from_std(socket.into()))
     }
 
-    /// A client, to be told to do something. What it has to write is written in the next [`turn`](Self::turn).
+    /// Returns a client, for commands. Its output is written in the next [`turn`](Self::turn).
     pub(crate) fn client(&mut self, index: usize) -> &mut ClientSession {
         let member = &mut self.members[index];
         if !member.is_unwritten {
@@ -138,14 +138,14 @@ impl Crowd {
         &mut member.client
     }
 
-    /// All of them, to be looked at.
+    /// Returns all clients.
     pub(crate) fn clients(&self) -> impl Iterator<Item = &ClientSession> {
         self.members.iter().map(|member| &member.client)
     }
 
-    /// Writes what is to be written, waits for input, but not for longer than that, and takes it.
+    /// Writes all output, waits for input, at most for `patience`, and handles it.
     ///
-    /// Everybody writes once a turn, whatever was read: what has been read in one turn is answered by one write.
+    /// Each client writes once per turn, so all input of a turn is answered by one write.
     pub(crate) fn turn(&mut self, patience: Duration, task: &mut impl Task) -> Result<()> {
         self.write(task)?;
         let patience = if self.unread.is_empty() { patience } else { Duration::ZERO };
@@ -170,7 +170,7 @@ impl Crowd {
     }
 
     fn read(&mut self, index: usize, task: &mut impl Task) -> Result<()> {
-        // Whatever the event was, there may be something to write: an acknowledgement, or what did not fit before.
+        // After any event there may be output: an acknowledgement, or bytes that did not fit before.
         self.client(index);
         let member = &mut self.members[index];
         if member.has_left {
@@ -207,7 +207,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Lets time pass for everybody: keep-alive, and brokers that do not answer.
+    /// Runs the timers of all clients: Keep Alive, and brokers that do not answer.
     fn tick(&mut self, task: &mut impl Task) -> Result<()> {
         for index in 0..self.members.len() {
             let member = &mut self.members[index];
@@ -219,12 +219,12 @@ impl Crowd {
         Ok(())
     }
 
-    /// The time that was told last.
+    /// The time last given to the clients.
     pub(crate) const fn now(&self) -> Instant {
         self.now
     }
 
-    /// Everybody disconnects; returns when the broker has closed all connections.
+    /// Disconnects all clients. Returns when the broker has closed all connections.
     pub(crate) fn leave(mut self) -> Result<()> {
         for index in 0..self.members.len() {
             let now = self.now;
@@ -242,11 +242,11 @@ impl Crowd {
     }
 }
 
-/// How far reading has come.
+/// The state of a socket after a read.
 enum Reading {
-    /// Nothing more is there; an event will say when there is.
+    /// All input was read. An event will announce more.
     Drained,
-    /// There may be more, but something has to be written first.
+    /// There may be more input, but output must be written first.
     Postponed,
     /// The broker has closed the connection.
     Ended,
@@ -276,12 +276,12 @@ impl Member {
             self.rest.clear();
             self.rest.extend_from_slice(input);
             if count < room {
-                return Ok(Reading::Drained); // an edge-triggered queue tells about everything that comes later
+                return Ok(Reading::Drained); // an edge-triggered queue reports all later input
             }
         }
     }
 
-    /// Takes what is due, and what input was left because too much was to be written.
+    /// Runs the timers, and handles input that was left until output was written.
     fn take_again(&mut self, now: Instant, index: usize, task: &mut impl Task) -> Result<()> {
         let mut input = &self.rest[..];
         take(&mut self.client, now, &mut input, index, task)?;
@@ -290,7 +290,7 @@ impl Member {
         Ok(())
     }
 
-    /// Writes as much as the socket takes. An event will say when it takes more.
+    /// Writes as much as the socket takes. An event will announce when it takes more.
     fn write(&mut self, now: Instant, index: usize, task: &mut impl Task) -> Result<()> {
         while self.client.transmit().has_remaining() {
             match self.write_once() {
@@ -298,14 +298,14 @@ impl Member {
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return Ok(()),
                     ErrorKind::Interrupted => {}
-                    // Why the broker has closed the connection is read before the end of it.
+                    // The broker's reason for closing is read before the end of the stream.
                     ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => return Ok(()),
                     _ => return Err(error.into()),
                 },
             }
         }
         if self.is_leaving {
-            // DISCONNECT is out. To close before the broker has could reset the connection, and DISCONNECT be lost.
+            // DISCONNECT was written. Closing before the broker does could reset the connection and lose DISCONNECT.
             match self.socket.shutdown(Shutdown::Write) {
                 Err(error) if error.kind() != ErrorKind::NotConnected => return Err(error.into()),
                 _ => {}

@@ -1,4 +1,4 @@
-//! The load: publishers that are never further ahead of their subscribers than they may be, and what arrives.
+//! The load: publishers that keep within a distance of their subscribers, and the messages that arrive.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -6,30 +6,30 @@ use std::process;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
 use mqtt_sansio::codec::Subscription;
-use mqtt_sansio::{Message, QoS, ReceivedMessage};
+use mqtt_sansio::{Message, Outcome, QoS, ReceivedMessage};
 
 use crate::arguments::{Case, LoadArguments, Shape};
 use crate::crowd::{Crowd, PATIENCE, Task};
 use crate::process::{Process, own_cpu};
 
-/// After so long without anything to be heard a message of QoS 0 counts as lost.
+/// A message of QoS 0 counts as lost after this time without any arrival.
 const SILENCE: Duration = Duration::from_millis(500);
 
-/// How long a turn waits at most: what is due because of the time is never later than that.
+/// The maximum time of a turn, and so the maximum delay of a timer.
 const SHORT: Duration = Duration::from_millis(20);
 
-/// What was measured.
+/// The results.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measurement {
     pub(crate) elapsed: Duration,
-    /// How many messages were delivered to subscribers in that time.
+    /// The number of messages delivered to subscribers in that time.
     pub(crate) delivered: u64,
-    /// The processor time of the broker, if its process is known.
+    /// The broker's processor time, if its process is known.
     pub(crate) broker_cpu: Option<Duration>,
     pub(crate) own_cpu: Duration,
-    /// How many messages did not arrive, from the first to the last, and how many there were to arrive.
+    /// The number of messages that did not arrive, from the first to the last, and the number that should have.
     pub(crate) lost: u64,
     pub(crate) due: u64,
 }
@@ -43,18 +43,18 @@ impl Measurement {
         Some(self.delivered as f64 / self.broker_cpu?.as_secs_f64())
     }
 
-    /// How busy the broker was: 1.0 is one processor.
+    /// The load of the broker: 1.0 is one processor.
     pub(crate) fn broker_share(&self) -> Option<f64> {
         Some(self.broker_cpu?.as_secs_f64() / self.elapsed.as_secs_f64())
     }
 
-    /// How busy this program was.
+    /// The load of this program.
     pub(crate) fn own_share(&self) -> f64 {
         self.own_cpu.as_secs_f64() / self.elapsed.as_secs_f64()
     }
 }
 
-/// Connects everybody, lets the load run, measures it, and sees to it that everything has arrived.
+/// Connects all clients, runs the load, measures it, and checks that every message has arrived.
 pub(crate) fn measure(
     broker: SocketAddr,
     process: Option<Process>,
@@ -90,34 +90,34 @@ struct Load {
     qos: QoS,
     window: u64,
     in_flight: usize,
-    /// Of every message, but for its first 16 bytes.
+    /// The payload of every message, apart from its first 16 bytes.
     payload: Vec<u8>,
-    /// Distinguishes this load from others: topics, clients and messages have it.
+    /// Distinguishes this load from others in topics, client identifiers and messages.
     run: u32,
-    /// The publisher of a lane is the client of the same index.
+    /// The publisher of a lane is the client with the same index.
     lanes: Vec<Lane>,
-    /// They are the clients after the publishers.
+    /// The clients after the publishers.
     subscribers: Vec<Subscriber>,
-    /// Lanes on which something has moved, so that more may be published.
+    /// Lanes with progress, on which more may be published.
     moved: Vec<usize>,
     ready: usize,
     delivered: u64,
     heard: Instant,
 }
 
-/// A topic, its publisher, and its subscribers.
+/// A topic, its publisher and its subscribers.
 struct Lane {
     topic: String,
     subscribers: Range<usize>,
     sent: u64,
-    /// So many are not waited for any more.
+    /// The number of messages that are not waited for any more.
     given_up: u64,
     has_moved: bool,
 }
 
 struct Subscriber {
     lane: usize,
-    /// The number of the message that is due.
+    /// The number of the message expected next.
     next: u64,
 }
 
@@ -155,7 +155,7 @@ impl Load {
         }
     }
 
-    /// Everybody connects, the subscribers subscribe.
+    /// Connects all clients and subscribes the subscribers.
     fn connect(&mut self, crowd: &mut Crowd, case: Case) -> Result<()> {
         let run = self.run;
         let config = |role: char, index: usize| ClientConfig {
@@ -202,7 +202,7 @@ impl Load {
         }
     }
 
-    /// Waits until everything has arrived and is acknowledged, to its last packet.
+    /// Waits until every message has arrived and is acknowledged, to its last packet.
     fn finish(&mut self, crowd: &mut Crowd) -> Result<()> {
         let mut delivered = self.delivered;
         self.heard = Instant::now();
@@ -216,7 +216,7 @@ impl Load {
                 bail!("{}", self.what_is_missing(crowd));
             }
         }
-        // Long enough to hear of what comes too often.
+        // Long enough for duplicates to arrive.
         let begin = Instant::now();
         while begin.elapsed() < SHORT {
             crowd.turn(SHORT, self)?;
@@ -234,7 +234,7 @@ impl Load {
         format!("{missing} messages are missing, {} deliveries not ended", open_deliveries(crowd))
     }
 
-    /// What is under way, and can only be of QoS 0, is not waited for any more.
+    /// Stops waiting for messages on their way, which can only be of QoS 0.
     fn give_up(&mut self) {
         self.heard = Instant::now();
         for index in 0..self.lanes.len() {
@@ -249,7 +249,7 @@ impl Load {
         }
     }
 
-    /// Publishes as much as may be.
+    /// Publishes as many messages as the distance allows.
     fn publish(&mut self, crowd: &mut Crowd) -> Result<()> {
         let now = crowd.now();
         for index in self.moved.drain(..) {
@@ -274,7 +274,7 @@ impl Load {
         ensure!(is_whole, "a message that nobody has sent to this subscriber");
         ensure!(message.qos == self.qos, "a message with QoS {}", message.qos.value());
         ensure!(number >= subscriber.next, "message {number} again or late: {} is due", subscriber.next);
-        // Of QoS 0 some may be lost, and are counted in the end.
+        // Messages of QoS 0 may be lost, and are counted at the end.
         let is_due = number == subscriber.next || self.qos == QoS::AtMostOnce;
         ensure!(is_due, "message {number}, and not {}, which is due", subscriber.next);
         subscriber.next = number + 1;
@@ -307,12 +307,12 @@ impl Task for Load {
     }
 }
 
-/// How many deliveries of QoS 1 and 2 have not come to their end.
+/// The number of deliveries of QoS 1 and 2 in flight.
 fn open_deliveries(crowd: &Crowd) -> usize {
     crowd.clients().map(|client| client.operations_in_flight() + client.unreleased()).sum()
 }
 
-/// Writes into the payload which message it is.
+/// Writes the number, lane and run into the payload.
 fn stamp(payload: &mut [u8], number: u64, lane: usize, run: u32) {
     payload[..8].copy_from_slice(&number.to_le_bytes());
     payload[8..12].copy_from_slice(&(lane as u32).to_le_bytes());

@@ -37,17 +37,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures everything with both brokers, in turns; whether everything has worked.
+/// Measures all cases with both brokers in turns. Returns whether everything has worked.
 fn compare(arguments: &CompareArguments) -> Result<bool> {
     let brokers = Brokers::find(&arguments.brokers, true)?;
     process::raise_file_limit()?;
     let mut rows: Vec<Row> = arguments.cases().into_iter().map(Row::new).collect();
     for round in 1..=arguments.rounds {
-        // Each round has new processes, because the layout of the memory, which a process keeps, has its part.
+        // Each round has new processes, because the memory layout of a process affects its times.
         let mut running =
             [(Kind::Ours, brokers.start(Kind::Ours)?), (Kind::Mosquitto, brokers.start(Kind::Mosquitto)?)];
         if round % 2 == 0 {
-            running.reverse(); // nobody is always the first
+            running.reverse(); // alternate which broker comes first
         }
         for row in &mut rows {
             for (kind, broker) in &running {
@@ -61,11 +61,11 @@ fn compare(arguments: &CompareArguments) -> Result<bool> {
     Ok(!rows.iter().any(Row::has_failed))
 }
 
-/// Opens many connections to each broker; whether everything has worked.
+/// Opens many connections to each broker. Returns whether everything has worked.
 fn many_connections(arguments: &ConnectionsArguments) -> Result<bool> {
     let brokers = Brokers::find(&arguments.brokers, false)?;
     let limit = process::raise_file_limit()?;
-    let needed = u64::from(arguments.count) + 100; // for what is open besides
+    let needed = u64::from(arguments.count) + 100; // 100 for all other files
     ensure!(limit >= needed, "{needed} files have to be open at once, and only {limit} may be: see ulimit -Hn");
     let mut kinds = vec![Kind::Ours, Kind::Mosquitto];
     if !brokers.has_mosquitto() {
@@ -83,7 +83,7 @@ fn many_connections(arguments: &ConnectionsArguments) -> Result<bool> {
     Ok(censuses.len() == kinds.len())
 }
 
-/// Measures once, with a broker that somebody else has started.
+/// Measures once, with a running broker.
 fn round(arguments: &RoundArguments) -> Result<bool> {
     process::raise_file_limit()?;
     let process = arguments.pid.map(Process::new).transpose()?;
@@ -92,7 +92,7 @@ fn round(arguments: &RoundArguments) -> Result<bool> {
     Ok(true)
 }
 
-/// A failure is told at once, and the others go on.
+/// Reports a failure at once, and lets the other measurements continue.
 fn unless_failed<T>(kind: Kind, result: Result<T>) -> Option<T> {
     result.inspect_err(|error| eprintln!("error: {}: {error:#}", kind.name())).ok()
 }

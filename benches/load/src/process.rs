@@ -1,4 +1,4 @@
-//! What a process has used of the machine.
+//! The resources that a process has used.
 
 use std::fs;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
-/// A process that is watched.
+/// A process to measure.
 #[derive(Clone, Copy)]
 pub(crate) struct Process {
     pid: Pid,
@@ -26,13 +26,13 @@ impl Process {
         self.pid
     }
 
-    /// The processor time that all its threads have taken, also those that have ended, in user mode and in the kernel.
-    /// The scheduler counts it in nanoseconds; `/proc/PID/stat` has only hundredths of a second.
+    /// The processor time of all its threads, including those that have ended, in user mode and in the kernel. The
+    /// scheduler counts it in nanoseconds; `/proc/PID/stat` has only hundredths of a second.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         Ok(clock_gettime(self.clock).with_context(|| format!("process {} is gone", self.pid))?.into())
     }
 
-    /// How much memory it has in RAM, in bytes.
+    /// Its resident memory in bytes.
     pub(crate) fn memory(&self) -> Result<u64> {
         let path = format!("/proc/{}/status", self.pid);
         let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
@@ -41,13 +41,12 @@ impl Process {
     }
 }
 
-/// The processor time that this program has taken.
+/// The processor time of this program.
 pub(crate) fn own_cpu() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
 }
 
-/// Raises the number of files that may be open as far as that is allowed, here and in all processes started later; how
-/// many that are.
+/// Raises the limit of open files as far as allowed, for this process and those started later. Returns the limit.
 pub(crate) fn raise_file_limit() -> Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("cannot raise the limit of open files")?;

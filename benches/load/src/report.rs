@@ -1,4 +1,4 @@
-//! Tables of what was measured.
+//! Tables of the results.
 
 use std::fmt::Write as _;
 
@@ -7,10 +7,10 @@ use crate::broker::Kind;
 use crate::connections::Census;
 use crate::load::Measurement;
 
-/// How many times the messages per processor second of mosquitto ours has to deliver.
+/// The target: deliveries per processor second, as a multiple of mosquitto's.
 const TARGET: f64 = 2.0;
 
-/// What was measured in a case with ours and with mosquitto, round by round; `None` where that has failed.
+/// The measurements of a case with our broker and with mosquitto, round by round; `None` for a failed one.
 pub(crate) struct Row {
     pub(crate) case: Case,
     pub(crate) ours: Vec<Option<Measurement>>,
@@ -34,7 +34,7 @@ impl Row {
     }
 }
 
-/// How ours compares with mosquitto.
+/// The comparison of our broker with mosquitto.
 pub(crate) fn comparison(rows: &[Row]) -> String {
     let mut report = String::from(
         "\n### Messages delivered per second of processor time of the broker (thousands)\n\n\
@@ -103,7 +103,7 @@ pub(crate) fn single(case: Case, measurement: &Measurement) -> String {
     report
 }
 
-/// How brokers have borne many connections; nothing for those that have not.
+/// The results with many connections, for the brokers that have succeeded.
 pub(crate) fn connections(count: u32, censuses: &[(Kind, Census)]) -> String {
     if censuses.is_empty() {
         return String::new();
@@ -145,7 +145,7 @@ fn median(measurements: &[Option<Measurement>], value: impl Fn(&Measurement) -> 
     }
 }
 
-/// As it is printed, so that it is judged by what can be seen.
+/// Rounded as printed, so that the printed figure decides.
 fn round(ratio: f64) -> f64 {
     (ratio * 100.0).round() / 100.0
 }

@@ -1,7 +1,7 @@
-//! What a codec has to provide to be measured, and the loops that measure it.
+//! The interface that a codec must provide to be measured, and the loops that measure it.
 //!
-//! [`Decode`] and [`Encode`] are written once for each codec, with the codec's own types. [`Contender`] hides those, so
-//! that all of them can take turns.
+//! [`Decode`] and [`Encode`] are implemented once for each codec, with the codec's own types. [`Contender`] hides
+//! those, so that all codecs can take turns.
 
 use std::fmt;
 use std::hint::black_box;
@@ -11,10 +11,10 @@ use std::time::Instant;
 use crate::alloc::{self, Allocations};
 use crate::frames::Version;
 
-/// The size of the chunks in which a stream is handed over: what a TCP segment carries in an Ethernet frame.
+/// The size of the chunks of a stream: the payload of a TCP segment in an Ethernet frame.
 pub const CHUNK: usize = 1460;
 
-/// What a PUBLISH is recognized by, to see that it was decoded and not skipped.
+/// The fields by which a PUBLISH is recognized, to check that it was decoded and not skipped.
 #[derive(Debug, PartialEq)]
 pub struct Message {
     pub topic: String,
@@ -28,7 +28,7 @@ impl Message {
     }
 }
 
-/// Why there is no packet.
+/// The reason why there is no packet.
 pub enum Failure {
     Incomplete,
     Error(String),
@@ -36,7 +36,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Wraps the codec's own error. Kept out of the way of what is timed.
+    /// Wraps the codec's own error, outside of the timed code.
     #[cold]
     #[inline(never)]
     pub fn error(error: impl std::fmt::Debug) -> Self {
@@ -56,14 +56,14 @@ impl fmt::Display for Failure {
 
 /// A decoder.
 pub trait Decode: Default + 'static {
-    /// What the codec's own decode returns. It is timed as it is, without being moved into another type.
+    /// The result of the codec's own decode. It is timed without being moved into another type.
     type Decoded<'a>;
     type Packet<'a>;
 
-    /// Whether the codec reads from a buffer of its own type, into which the bytes have to be copied.
+    /// Whether the codec reads from a buffer of its own type, into which the bytes must be copied.
     const OWN_BUFFER: bool = false;
 
-    /// Decodes one frame; with a buffer of its own, the copy into it included.
+    /// Decodes one frame, including the copy into a buffer of the codec's own.
     fn decode<'a>(&mut self, frame: &'a [u8]) -> Self::Decoded<'a>;
 
     fn is_packet(decoded: &Self::Decoded<'_>) -> bool;
@@ -75,10 +75,10 @@ pub trait Decode: Default + 'static {
     /// Copies bytes into the codec's own buffer.
     fn fill(&mut self, _bytes: &[u8]) {}
 
-    /// Decodes all frames of `bytes`, or, with a buffer of its own, of that. Returns how many they are.
+    /// Decodes all frames of `bytes`, or of the codec's own buffer if it has one. Returns the number of frames.
     fn drain(&mut self, bytes: &[u8]) -> usize;
 
-    /// Decodes all frames of a stream that comes in chunks of [`CHUNK`].
+    /// Decodes all frames of a stream that arrives in chunks of [`CHUNK`].
     fn drain_chunks(&mut self, stream: &[u8]) -> usize {
         let mut count = 0;
         for chunk in stream.chunks(CHUNK) {
@@ -91,32 +91,32 @@ pub trait Decode: Default + 'static {
 
 /// An encoder.
 pub trait Encode: Default + 'static {
-    /// What is encoded.
+    /// The value to encode.
     type Value: 'static;
-    /// What it is written to, again and again.
+    /// The output, which is reused.
     type Out: 'static;
 
-    /// The size from which on the payload of a PUBLISH is not copied, but handed on by reference for a vectored write.
+    /// The size from which the payload of a PUBLISH is not copied, but passed by reference for a vectored write.
     const ATTACHES_FROM: Option<usize> = None;
 
-    /// The value that encodes to a frame; `None` when there is none, or none that this encoder is meant for.
+    /// The value that encodes to a frame, or `None` if this encoder is not meant for it.
     fn value(&mut self, frame: &'static [u8]) -> Option<Self::Value>;
 
     fn out() -> Self::Out;
 
-    /// Encodes into an emptied `out`, and returns how many bytes it takes.
+    /// Encodes into a cleared `out` and returns the number of bytes.
     fn encode(&mut self, value: &Self::Value, out: &mut Self::Out) -> usize;
 
-    /// The bytes that the last encode has written.
+    /// The bytes written by the last encode.
     fn written(value: &Self::Value, out: &mut Self::Out) -> Vec<u8>;
 }
 
-/// How a stream is handed over.
+/// The form in which a stream is given to a decoder.
 #[derive(Clone, Copy)]
 pub enum Feed {
-    /// In one piece, the copy into the codec's own buffer included.
+    /// In one piece, including the copy into the codec's own buffer.
     Whole,
-    /// In one piece that already lies in the codec's own buffer.
+    /// In one piece that is already in the codec's own buffer.
     Filled,
     /// In chunks.
     Chunks,
@@ -129,13 +129,13 @@ pub trait Decoder {
     /// Decodes with a fresh decoder; a panic is caught.
     fn try_decode(&mut self, frame: &[u8]) -> Result<Option<Message>, Failure>;
 
-    /// Nanoseconds for the decode of a frame, and the drop of the packet.
+    /// The time in nanoseconds to decode a frame and drop the packet.
     fn time(&mut self, frame: &[u8], iterations: usize) -> f64;
 
-    /// Nanoseconds for a whole stream, and the number of packets in it.
+    /// The time in nanoseconds for a whole stream, and the number of its packets.
     fn time_stream(&mut self, stream: &[u8], feed: Feed) -> (f64, usize);
 
-    /// Whether all the frames of a stream are found.
+    /// Whether the decoder finds all frames of a stream.
     fn can_stream(&mut self, stream: &[u8], feed: Feed, count: usize) -> bool;
 
     fn allocations(&mut self, frame: &[u8]) -> Allocations;
@@ -203,17 +203,17 @@ impl<D: Decode> Decoder for AnyDecoder<D> {
     }
 }
 
-/// An [`Encode`] of any type, and the value that it is about to encode.
+/// An [`Encode`] of any type, and the value that it encodes.
 pub trait Encoder {
     fn attaches_from(&self) -> Option<usize>;
 
-    /// Takes the value that encodes to a frame. Without one, the other methods must not be called.
+    /// Loads the value that encodes to a frame. If that fails, the other methods must not be called.
     fn load(&mut self, frame: &'static [u8]) -> bool;
 
-    /// The bytes that the value encodes to. Twice into the same buffer, to see that it is emptied.
+    /// The bytes that the value encodes to. They are encoded twice into the same buffer, to check that it is cleared.
     fn encode(&mut self) -> Vec<u8>;
 
-    /// Nanoseconds for an encode.
+    /// The time of an encode in nanoseconds.
     fn time(&mut self, iterations: usize) -> f64;
 
     fn allocations(&mut self) -> Allocations;
@@ -279,7 +279,7 @@ impl<E: Encode> Encoder for AnyEncoder<E> {
 pub struct Contender {
     pub name: &'static str,
     pub version: Version,
-    /// What is timed.
+    /// What the times cover.
     pub note: &'static str,
     pub decoder: Option<Box<dyn Decoder>>,
     pub encoder: Option<Box<dyn Encoder>>,
@@ -303,13 +303,13 @@ impl Contender {
         self.name.starts_with(OURS)
     }
 
-    /// Whether it is a codec that others have published.
+    /// Whether it is a codec published by others.
     pub fn is_peer(&self) -> bool {
         !self.is_ours() && self.name != FLOOR
     }
 }
 
-/// What the names of this crate's contenders begin with.
+/// The common prefix of this crate's contenders.
 const OURS: &str = "mqtt-sansio";
 
 /// The name of the yardstick.

@@ -1,4 +1,4 @@
-//! What the contenders make of the test vectors of this repository, and of a header that announces 256 MiB.
+//! The results of the contenders for the test vectors of this repository, and for a header that announces 256 MiB.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::peers;
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec-vectors/packets");
 
-/// A PUBLISH of the largest size, of which the first bytes have arrived.
+/// The first bytes of a PUBLISH of the maximum size.
 const HUGE: [u8; 8] = [0x30, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1, b'a'];
 
 struct Vector {
@@ -17,7 +17,7 @@ struct Vector {
     is_legal: bool,
 }
 
-/// The vectors that do not depend on which end the bytes come from: peers are not told.
+/// The vectors that do not depend on the sender, which peers are not told.
 fn vectors(version: Version) -> Vec<Vector> {
     let files = std::fs::read_dir(VECTORS).expect("the directory of vectors");
     let texts = files.map(|file| std::fs::read_to_string(file.expect("a file").path()).expect("a file of text"));

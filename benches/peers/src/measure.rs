@@ -1,4 +1,4 @@
-//! One process of measurements: everybody takes turns, round after round.
+//! One process of measurements: all contenders take turns, round after round.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::peers;
 /// The rounds of a process; the first of them does not count.
 const ROUNDS: usize = 22;
 
-/// What has been measured.
+/// Names a measurement.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pub version: String,
@@ -24,7 +24,7 @@ impl Key {
     }
 }
 
-/// A time in each process, in nanoseconds per packet.
+/// The times of each process, in nanoseconds per packet.
 pub type Times = BTreeMap<Key, Vec<f64>>;
 
 /// The item of the mixed stream.
@@ -35,7 +35,7 @@ pub const DECODE_FILLED: &str = "decode_filled";
 pub const DECODE_CHUNKS: &str = "decode_chunks";
 pub const ENCODE: &str = "encode";
 
-/// Something to be measured in every round.
+/// A measurement that is repeated in every round.
 struct Task {
     key: Key,
     run: Box<dyn FnMut(&mut Contender) -> f64>,
@@ -43,7 +43,7 @@ struct Task {
     times: Vec<f64>,
 }
 
-/// Measures everything, or one item only; the medians of this process.
+/// Measures everything, or one item only. Returns the medians of this process.
 pub fn run(only: Option<&str>) -> Times {
     let mut times = Times::new();
     for version in Version::ALL {
@@ -157,7 +157,7 @@ fn encoder_of(contender: &mut Contender) -> &mut dyn Encoder {
     contender.encoder.as_deref_mut().expect("only what can encode is measured at it")
 }
 
-/// How many iterations take about a millisecond.
+/// The number of iterations that take about a millisecond.
 fn iterations(mut time: impl FnMut(usize) -> f64) -> usize {
     let mut iterations = 8;
     loop {
@@ -180,7 +180,7 @@ pub fn to_csv(times: &Times) -> String {
     csv + "\n"
 }
 
-/// Adds what another process has measured.
+/// Adds the results of another process.
 pub fn add_csv(times: &mut Times, csv: &str) {
     for line in csv.lines().skip(1) {
         let [version, item, op, contender, time] = line.split(',').collect::<Vec<_>>()[..] else {

@@ -1,4 +1,4 @@
-//! Tables of what has been measured, and how it compares with the targets.
+//! Tables of the results, and the comparison with the targets.
 
 use std::fmt::Write as _;
 
@@ -26,7 +26,7 @@ fn digits(time: f64) -> String {
     if time >= 100.0 { format!("{time:.0}") } else { format!("{time:.1}") }
 }
 
-/// Everything that has been measured.
+/// The tables of all times.
 pub fn times(times: &Times) -> String {
     let mut report = String::new();
     for version in Version::ALL {
@@ -47,7 +47,7 @@ pub fn times(times: &Times) -> String {
     report
 }
 
-/// A row for each contender, a column for each item and operation. The best peer of a column is bold.
+/// A table with a row for each contender and a column for each item and operation. The best peer of a column is bold.
 fn table(times: &Times, version: Version, title: &str, columns: &[(&str, &str)], heads: &[&str]) -> String {
     let contenders: Vec<_> = peers::all().into_iter().filter(|contender| contender.version == version).collect();
     let time = |contender: &Contender, (item, op): (&str, &str)| {
@@ -78,7 +78,7 @@ fn table(times: &Times, version: Version, title: &str, columns: &[(&str, &str)],
     table.0
 }
 
-/// Whom one of our times is compared with.
+/// The peer that one of our times is compared with.
 #[derive(Clone, Copy)]
 enum Rival {
     Named(&'static str),
@@ -96,7 +96,7 @@ struct Target {
     op: &'static str,
     ours: &'static str,
     rival: Rival,
-    /// The highest ratio of our time to the rival's; without it the ratio is only printed.
+    /// The maximum ratio of our time to the rival's. Without it the ratio is only printed.
     ratio: Option<f64>,
 }
 
@@ -133,7 +133,7 @@ fn targets(version: Version) -> Vec<Target> {
     targets
 }
 
-/// How we compare with the targets: a row for each that has been measured.
+/// The comparison with the targets: a row for each that was measured.
 pub fn ratios(times: &Times) -> String {
     let columns = ["", "item", "ours", "ns", "peer", "ns", "ratio", "lowest to highest", "target", ""];
     let mut table = Table::new("Ratios", &columns);
@@ -165,7 +165,7 @@ pub fn ratios(times: &Times) -> String {
     table.0
 }
 
-/// The peer of a target and its times. A decoder with a buffer of its own is taken by the better of its two times.
+/// The peer of a target and its times. Of a decoder with its own buffer the better of its two times counts.
 fn rival<'t>(
     times: &'t Times,
     target: &Target,
@@ -189,7 +189,7 @@ fn rival<'t>(
         .min_by(|a, b| measure::median(a.1).total_cmp(&measure::median(b.1)))
 }
 
-/// What each packet costs of the heap, and whether we keep off it.
+/// The heap allocations of each packet, and whether this crate makes none.
 pub fn allocations() -> String {
     let columns = [
         "contender",
@@ -236,7 +236,7 @@ pub fn allocations() -> String {
     table.0 + &format!("\nAll items, decode and encode, by this crate: {ours} allocations; target 0, {verdict}.\n")
 }
 
-/// What is timed for whom.
+/// The description of each contender's times.
 pub fn contenders() -> String {
     let mut rows: Vec<_> = peers::all().into_iter().map(|contender| (contender.name, contender.note)).collect();
     rows.dedup();

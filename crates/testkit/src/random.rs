@@ -1,16 +1,16 @@
-//! Chance, from a seed.
+//! Random numbers from a seed.
 
-/// Numbers that look random and follow from a seed alone: SplitMix64.
+/// A generator of pseudo-random numbers that follow from a seed alone: SplitMix64.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The numbers of this seed.
+    /// Creates the generator of this seed.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub const fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -18,7 +18,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`; 0 if that is 0.
+    /// Returns a number below `end`, or 0 if `end` is 0.
     pub const fn below(&mut self, end: u64) -> u64 {
         let number = self.number() >> 16;
         match number.checked_rem(end) {
@@ -27,17 +27,17 @@ impl Random {
         }
     }
 
-    /// A place in something of this length.
+    /// Returns an index into a sequence of this length.
     pub const fn index(&mut self, len: usize) -> usize {
         self.below(len as u64) as usize
     }
 
-    /// Whether something happens that happens so many times in a hundred.
+    /// Returns `true` with a probability of `chance` percent.
     pub const fn percent(&mut self, chance: u8) -> bool {
         self.below(100) < chance as u64
     }
 
-    /// Other numbers, which do not depend on how many are taken from these later.
+    /// Returns another generator, whose numbers do not depend on how many are taken from this one later.
     pub const fn fork(&mut self) -> Self {
         Self(self.number())
     }

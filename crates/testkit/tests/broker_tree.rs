@@ -1,10 +1,10 @@
-//! Who gets a message, and which retained messages a subscriber gets, compared with a plain look at every subscription and
-//! every topic. Replay one run with `SEED=… cargo test --all-features --test broker_tree`.
+//! The recipients of a message, and the retained messages of a subscriber, compared with a linear search through all
+//! subscriptions and topics. Repeat a run with `SEED=… cargo test --all-features --test broker_tree`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin, Secret};
 use mqtt_sansio::codec::{
     self, Connect, Decoded, Delivery, Limits, Packet, PacketId, PubAck, PubComp, PubRec, PubRel, Publish, Subscribe,
     SubscribeProperties, Subscription, Unsubscribe,
@@ -16,11 +16,11 @@ const NOW: Instant = Instant::from_micros(1);
 const CLIENTS: usize = 5;
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// Section 4.7, read as slowly as it can be.
-fn fits(filter: &[&str], topic: &[&str]) -> bool {
+/// Matching by section 4.7, level by level.
+fn matches(filter: &[&str], topic: &[&str]) -> bool {
     match (filter.split_first(), topic.split_first()) {
         (Some((&"#", _)), _) | (None, None) => true,
-        (Some((level, filter)), Some((wanted, topic))) => (level == &"+" || level == wanted) && fits(filter, topic),
+        (Some((level, filter)), Some((wanted, topic))) => (level == &"+" || level == wanted) && matches(filter, topic),
         (Some(_), None) | (None, Some(_)) => false,
     }
 }
@@ -29,19 +29,19 @@ fn is_for(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
         return false;
     }
-    fits(&filter.split('/').collect::<Vec<_>>(), &topic.split('/').collect::<Vec<_>>())
+    matches(&filter.split('/').collect::<Vec<_>>(), &topic.split('/').collect::<Vec<_>>())
 }
 
-/// What a subscription of the model is.
+/// A subscription of the model.
 #[derive(Clone, Debug)]
-struct Terms {
+struct Options {
     identifier: u32,
     qos: QoS,
     no_local: bool,
     retain_as_published: bool,
 }
 
-/// A copy that a client has got: the identifiers of its subscriptions, QoS, RETAIN, topic.
+/// A copy that a client has received: the identifiers of its subscriptions, QoS, RETAIN, topic.
 type Copy = (BTreeSet<u32>, QoS, bool, String);
 
 struct World {
@@ -49,8 +49,8 @@ struct World {
     broker: Broker<AllowAll>,
     connections: Vec<ConnectionId>,
     /// By client and filter.
-    subscriptions: BTreeMap<(usize, String), Terms>,
-    /// The QoS of the message of each topic, and who has published it.
+    subscriptions: BTreeMap<(usize, String), Options>,
+    /// The QoS and the publisher of the retained message of each topic.
     retained: BTreeMap<String, (QoS, usize)>,
     last_identifier: u32,
 }
@@ -60,7 +60,10 @@ impl World {
         let work_per_call = work_per_call.try_into().unwrap();
         let mut world = Self {
             random: Random::new(seed),
-            broker: Broker::new(BrokerConfig { seed, work_per_call, ..BrokerConfig::default() }, AllowAll),
+            broker: Broker::new(
+                BrokerConfig { work_per_call, ..BrokerConfig::new(Secret::new(u128::from(seed).to_le_bytes())) },
+                AllowAll,
+            ),
             connections: Vec::new(),
             subscriptions: BTreeMap::new(),
             retained: BTreeMap::new(),
@@ -73,7 +76,7 @@ impl World {
         world
     }
 
-    /// With Clean Start: a session from before is gone.
+    /// Connects with Clean Start, which ends an earlier session.
     fn connect(&mut self, client: usize) -> ConnectionId {
         let name = format!("client-{client}");
         let client_identifier = name.as_str().try_into().unwrap();
@@ -97,7 +100,7 @@ impl World {
         assert!(input.is_empty());
     }
 
-    /// The messages that have come to a client, which answers whatever it has to.
+    /// Returns the messages that have arrived at a client, which acknowledges them.
     fn take(&mut self, id: ConnectionId) -> Vec<Copy> {
         let mut copies = Vec::new();
         loop {
@@ -170,7 +173,7 @@ impl World {
         let (client, filter) = (self.random.index(CLIENTS), self.filter());
         let is_shared = filter.starts_with("$share/");
         self.last_identifier += 1;
-        let terms = Terms {
+        let terms = Options {
             identifier: self.last_identifier,
             qos: QOS[self.random.index(3)],
             no_local: !is_shared && self.random.index(3) == 0,
@@ -205,7 +208,7 @@ impl World {
 
     fn unsubscribe(&mut self) {
         let Some(((client, filter), _)) = self.any_subscription() else { return };
-        // Sometimes of a client that does not have it.
+        // Sometimes of a client without this subscription.
         let client = if self.random.index(4) == 0 { self.random.index(CLIENTS) } else { client };
         let filters = [TopicFilter::new(&filter).unwrap()];
         let id = self.connections[client];
@@ -214,13 +217,13 @@ impl World {
         self.subscriptions.remove(&(client, filter));
     }
 
-    fn any_subscription(&mut self) -> Option<((usize, String), Terms)> {
+    fn any_subscription(&mut self) -> Option<((usize, String), Options)> {
         let count = self.subscriptions.len();
         let place = if count == 0 { 0 } else { self.random.index(count) };
         self.subscriptions.iter().nth(place).map(|(key, terms)| (key.clone(), terms.clone()))
     }
 
-    /// A session ends, and its client comes back without it.
+    /// A session ends, and its client reconnects without it.
     fn restart(&mut self) {
         let client = self.random.index(CLIENTS);
         if self.random.index(2) == 0 {
@@ -245,7 +248,7 @@ impl World {
                 self.retained.insert(topic.clone(), (qos, client));
             }
         }
-        let mut groups: BTreeMap<String, Vec<(usize, Terms)>> = BTreeMap::new();
+        let mut groups: BTreeMap<String, Vec<(usize, Options)>> = BTreeMap::new();
         let mut expected: BTreeMap<usize, Copy> = BTreeMap::new();
         for ((of, filter), terms) in &self.subscriptions {
             if let Some(shared) = filter.strip_prefix("$share/") {
@@ -267,8 +270,8 @@ impl World {
                     expected.remove(&of);
                     continue;
                 }
-                // Then it is that of a group, which has one.
-                let is_it = |(member, terms): &(usize, Terms)| {
+                // Then the copy is that of a share, of which one member receives it.
+                let is_it = |(member, terms): &(usize, Options)| {
                     let flag = retain && terms.retain_as_published;
                     *member == of
                         && (BTreeSet::from([terms.identifier]), terms.qos.min(qos), flag, topic.clone()) == copy
@@ -301,12 +304,12 @@ fn run(seed: u64, work_per_call: u32) {
 }
 
 #[test]
-fn everybody_gets_what_a_look_at_every_subscription_says() {
+fn messages_reach_the_subscribers_found_by_a_linear_search() {
     run_all(0..300, u32::MAX);
 }
 
 #[test]
-fn everybody_gets_it_in_steps_of_one_item_too() {
+fn messages_reach_them_in_steps_of_one_item_too() {
     run_all(1000..1200, 1);
     run_all(1200..1250, 7);
 }

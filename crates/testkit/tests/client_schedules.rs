@@ -1,4 +1,4 @@
-//! The client against a model server, over links that delay, split and lose: what is promised has to be so for every
+//! The client against a model server, over links that delay, split and lose: its guarantees must hold for every
 //! schedule.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,31 +7,32 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use mqtt_sansio::client::{AbandonReason, ClientConfig, ClientSession, Resumption};
+use mqtt_sansio::client::{ClientConfig, ClientSession, Resumption, SubscribeError};
 use mqtt_sansio::codec::{
     ConnAck, Delivery, Disconnect, Packet, PubAck, PubAckReasonCode, PubComp, PubRec, PubRel, Publish, SubAck,
     SubAckReasonCode, Subscription,
 };
 use mqtt_sansio::{
-    AckHandle, CommandError, Instant, Message, Overflow, PacketId, QoS, Token, TopicFilter, TopicName, Version,
+    AbandonReason, AckError, AckHandle, Instant, Message, Overflow, PacketId, PublishError, QoS, SessionExpiry, Token,
+    TopicFilter, TopicName, Version,
 };
 use mqtt_sansio_testkit::{Event, Fate, Log, ModelServer, Pair, Random, Reconnect};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// A client whose session is kept.
+/// A client configuration with a session that outlives its connections.
 fn keeping(version: Version) -> ClientConfig {
     ClientConfig {
         version,
         client_id: "c".into(),
         clean_start: version == Version::V5,
-        session_expiry_interval: if version == Version::V5 { 3600 } else { 0 },
+        session_expiry_interval: SessionExpiry::after(if version == Version::V5 { 3600 } else { 0 }),
         ..ClientConfig::default()
     }
 }
 
 #[test]
-fn a_message_survives_a_cut() -> Result<(), CommandError> {
+fn a_message_survives_a_cut() -> Result<(), PublishError> {
     let mut net = Pair::seeded(42).client(keeping(Version::V5)).server(ModelServer::default());
     let now = net.now();
     net.client().publish(now, &Message::new("a", "1").qos(QoS::ExactlyOnce))?;
@@ -41,21 +42,21 @@ fn a_message_survives_a_cut() -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What stands behind the client: it takes messages and acknowledges them.
+/// The application of the client: it accepts messages and acknowledges them.
 #[derive(Default)]
 struct Application {
     looked_at: usize,
     seen: BTreeSet<String>,
-    /// Messages of QoS 2 that are taken over: they must not come again.
+    /// Messages of QoS 2 that the application has accepted ownership of: they must not arrive again.
     taken_over: BTreeSet<String>,
-    /// Those of them whose record is not stored yet: after a crash they may come again.
+    /// Those of them whose record is not stored yet: they may arrive again after a crash.
     unstored: Vec<String>,
-    /// What is still to be acknowledged.
+    /// Messages still to be acknowledged.
     open: Vec<(String, QoS, AckHandle)>,
 }
 
 impl Application {
-    /// Looks at the messages that have come since the last time.
+    /// Looks at the messages that have arrived since the last call.
     fn take(&mut self, net: &mut Pair<ModelServer>) {
         let new: Vec<_> = net.messages().skip(self.looked_at).cloned().collect();
         for message in new {
@@ -85,19 +86,19 @@ impl Application {
         self.open.clear();
     }
 
-    /// Acknowledges one message. It comes again, or may, if its connection is gone.
+    /// Acknowledges one message. If its connection has ended, the message arrives again, or may.
     fn acknowledge(&mut self, net: &mut Pair<ModelServer>, place: usize, code: PubAckReasonCode) {
         let (payload, qos, ack_handle) = self.open.remove(place);
         let now = net.now();
         match net.client().ack(now, ack_handle, code) {
             Ok(()) => {
-                assert_eq!(net.client().ack(now, ack_handle, code), Err(CommandError::AlreadyAcknowledged));
+                assert_eq!(net.client().ack(now, ack_handle, code), Err(AckError::AlreadyAcknowledged));
                 if qos == QoS::ExactlyOnce && !code.is_error() {
                     self.take_over(payload);
                 }
             }
             Err(error) => {
-                assert!(matches!(error, CommandError::EarlierConnection | CommandError::NotConnected), "{error}")
+                assert!(matches!(error, AckError::EarlierConnection | AckError::NotConnected), "{error}")
             }
         }
     }
@@ -109,8 +110,8 @@ impl Application {
     }
 }
 
-/// An exchange with messages of QoS 1 and 2 in both directions, whose link is cut after these numbers of bytes.
-/// Whether there was as much to cut.
+/// An exchange with messages of QoS 1 and 2 in both directions, whose link is cut after each of these numbers of bytes.
+/// Returns whether there were as many bytes to cut.
 fn exchange(version: Version, seed: u64, manual: bool, cuts: &[usize]) -> bool {
     let config = ClientConfig { manual_acks: manual, ..keeping(version) };
     let mut net = Pair::seeded(seed).client(config).server(ModelServer::default()).reconnect(Reconnect::AtOnce);
@@ -132,7 +133,7 @@ fn exchange(version: Version, seed: u64, manual: bool, cuts: &[usize]) -> bool {
             break;
         }
         net.step();
-        // Before that a client of 5.0 does not know of a session, and asks for a new one.
+        // Before CONNACK a client of 5.0 does not know of a session, and asks for a new one.
         if !has_published && net.client().is_connected() {
             has_published = true;
             for (payload, qos) in [("4", QoS::ExactlyOnce), ("5", QoS::AtLeastOnce), ("6", QoS::ExactlyOnce)] {
@@ -173,7 +174,7 @@ fn cut_at_every_byte() {
 
 /// The exchange, cut at every byte, and cut again soon after.
 #[test]
-fn cut_at_every_byte_and_again() {
+fn cut_at_every_byte_and_soon_after() {
     for first in 1..150 {
         for second in (1..150).step_by(5) {
             exchange(Version::ALL[1 + second % 2], (first * 1000 + second) as u64, false, &[first, second, 40]);
@@ -181,10 +182,10 @@ fn cut_at_every_byte_and_again() {
     }
 }
 
-/// Acknowledgements that wait for an earlier one when the connection ends: their messages come again, and count once
+/// Acknowledgements that wait for an earlier one when the connection ends: their messages arrive again, and count once
 /// against the Receive Maximum.
 #[test]
-fn acknowledgements_that_waited() {
+fn acknowledgements_waiting_when_the_connection_ends() {
     let receive_maximum = NonZeroU16::new(3).unwrap();
     let config = ClientConfig { manual_acks: true, receive_maximum, ..keeping(Version::V5) };
     let mut net = Pair::seeded(7).client(config).server(ModelServer::default()).reconnect(Reconnect::AtOnce);
@@ -208,33 +209,34 @@ fn acknowledgements_that_waited() {
     assert_eq!((net.messages().count(), closes), (4, 0), "only the first one has come again");
 }
 
-/// What the client was told to publish.
+/// A message given to the client.
 struct Published {
     token: Token,
     topic: &'static str,
     payload: String,
     qos: QoS,
-    /// Whether it is in the journal, so that a crash does not lose it, and whether a crash may have lost it.
+    /// Whether the message is in the stored journal, so that a crash does not lose it, and whether a crash may have
+    /// lost it.
     is_stored: bool,
     is_lost: bool,
 }
 
-/// One random schedule, and what has to be so in the end.
+/// One random schedule, and the guarantees checked at its end.
 struct Schedule {
     random: Random,
     net: Pair<ModelServer>,
     app: Application,
     version: Version,
-    /// What was asked of the client, and what for.
+    /// The messages and requests given to the client.
     published: Vec<Published>,
     names: u32,
     requested: Vec<(Token, bool, String)>,
-    /// What the server was told to publish.
+    /// The messages given to the server.
     from_server: Vec<(&'static str, String, QoS)>,
     /// Whether the session outlives connections, and was never lost by the server.
     keeps: bool,
     loses: bool,
-    /// Whether the server changes its Receive Maximum from connection to connection.
+    /// Whether the server's Receive Maximum differs from connection to connection.
     varies: bool,
     /// Whether the client's program crashes now and then.
     crashes: bool,
@@ -247,15 +249,17 @@ impl Schedule {
         let keeps = random.percent(85);
         let limit = |random: &mut Random| NonZeroU16::new(1 + random.below(4) as u16).unwrap();
         let mut config = ClientConfig {
-            keep_alive: [0, 5, 60][random.index(3)],
+            keep_alive: NonZeroU16::new([0, 5, 60][random.index(3)]),
             manual_acks: random.percent(40),
             max_in_flight: if random.percent(20) { limit(&mut random) } else { NonZeroU16::MAX },
-            transmit_limit: if random.percent(20) { 300 } else { 64 * 1024 },
+            transmit_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
             max_stored: if random.percent(15) { 6 } else { 10_000 },
             max_stored_bytes: if random.percent(30) { 20_000 } else { 64 * 1024 * 1024 },
             overflow: if random.percent(50) { Overflow::Refuse } else { Overflow::DropOldest },
-            deliver_in_parts: if random.percent(30) { 50 } else { u32::MAX },
-            backoff: (0, 1),
+            deliver_in_parts: if random.percent(30) { NonZeroU32::new(50) } else { None },
+            answer_limit: NonZeroU32::new(if random.percent(20) { 300 } else { 64 * 1024 }).unwrap(),
+            min_backoff: 0,
+            max_backoff: 1,
             seed,
             ..keeping(version)
         };
@@ -271,7 +275,7 @@ impl Schedule {
         }
         if !keeps {
             config.clean_start = true;
-            config.session_expiry_interval = 0;
+            config.session_expiry_interval = SessionExpiry::WITH_CONNECTION;
         }
         if random.percent(50) {
             server.ack_delay = Duration::from_millis(30);
@@ -298,7 +302,7 @@ impl Schedule {
         }
     }
 
-    /// One in which nothing can get lost, except by a crash.
+    /// A schedule in which only a crash can lose messages.
     fn crashing(seed: u64) -> Self {
         let mut random = Random::new(!seed);
         let version = Version::ALL[random.index(3)];
@@ -306,7 +310,8 @@ impl Schedule {
             journal: true,
             manual_acks: random.percent(40),
             topic_aliases: if version == Version::V5 { 2 } else { 0 },
-            backoff: (0, 1),
+            min_backoff: 0,
+            max_backoff: 1,
             ..keeping(version)
         };
         let mut server = ModelServer::seeded(seed);
@@ -334,7 +339,7 @@ impl Schedule {
                 self.crash();
             }
         }
-        // Everything comes to its end.
+        // All operations come to their end.
         for _ in 0..1000 {
             self.net.run_until_quiet();
             self.look();
@@ -346,7 +351,7 @@ impl Schedule {
         panic!("the server's messages do not come to their end");
     }
 
-    /// Does something or other.
+    /// Executes a random action.
     fn act(&mut self) {
         match self.random.below(100) {
             0..30 => self.publish(),
@@ -365,7 +370,7 @@ impl Schedule {
             96..97 => self.net.server().refused_connections += 1,
             97..98 if self.loses => self.net.server().lose_session(),
             98..99 if self.varies => {
-                // What the next connection will hear.
+                // The limit announced on the next connection.
                 self.net.server().receive_maximum = NonZeroU16::new(self.random.below(5) as u16);
             }
             _ => self.step(),
@@ -377,7 +382,7 @@ impl Schedule {
         self.look();
     }
 
-    /// Whatever has happened, this is so.
+    /// Checks the invariants of every state.
     fn look(&mut self) {
         self.app.take(&mut self.net);
         if self.net.is_stored() {
@@ -386,7 +391,7 @@ impl Schedule {
         let client = self.net.client();
         client.assert_consistent();
         let maximum = usize::from(client.server().receive_maximum);
-        // More than that may wait for PUBCOMP from an earlier connection that had a higher maximum.
+        // More messages may wait for PUBCOMP if an earlier connection had a higher maximum.
         let is_kept = self.varies || !client.is_connected() || client.in_flight() <= maximum;
         assert!(is_kept, "the Receive Maximum is kept");
     }
@@ -406,7 +411,7 @@ impl Schedule {
             Ok(token) => {
                 self.published.push(Published { token, topic, payload, qos, is_stored: false, is_lost: false })
             }
-            Err(CommandError::TooLarge { .. } | CommandError::QueueFull) => {}
+            Err(PublishError::TooLarge { .. } | PublishError::QueueFull) => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -422,12 +427,12 @@ impl Schedule {
         };
         match result {
             Ok(token) => self.requested.push((token, subscribes, filter.into())),
-            Err(error) => assert_eq!(error, CommandError::QueueFull),
+            Err(error) => assert_eq!(error, SubscribeError::QueueFull),
         }
     }
 
     fn publish_from_server(&mut self) {
-        // A session of which nothing is stored is forgotten in a crash.
+        // A session with no stored record is lost in a crash.
         if self.net.client().is_connected() && self.net.is_stored() && self.net.server().has_session() {
             let qos = QOS[self.random.index(3)];
             let size = [0, 0, 0, 300][self.random.index(4)];
@@ -441,7 +446,7 @@ impl Schedule {
     fn acknowledge(&mut self) {
         let place = self.random.index(self.app.open.len());
         let code = if self.random.percent(80) { PubAckReasonCode::Success } else { PubAckReasonCode::QuotaExceeded };
-        // Before 5.0 nothing can be refused: it is acknowledged.
+        // Before 5.0 a message cannot be refused, so it is acknowledged.
         let code = if self.version == Version::V5 { code } else { PubAckReasonCode::Success };
         self.app.acknowledge(&mut self.net, place, code);
     }
@@ -460,7 +465,7 @@ impl Schedule {
         self.check_capacity();
     }
 
-    /// Whatever aliases were used: each message is about what it was about.
+    /// Each message has its own topic, whatever aliases were used.
     fn check_topics(&mut self) {
         let topics: BTreeMap<_, _> = self.published.iter().map(|it| (it.payload.as_bytes(), it.topic)).collect();
         for delivered in self.net.server().deliveries() {
@@ -472,7 +477,7 @@ impl Schedule {
         }
     }
 
-    /// Nothing that was stored is lost.
+    /// No stored message is lost.
     fn check_after_crashes(&mut self) {
         let delivered: Vec<_> = self.net.server().delivered().into_iter().map(String::from).collect();
         for Published { payload, qos, is_lost, .. } in &self.published {
@@ -486,7 +491,7 @@ impl Schedule {
         }
     }
 
-    /// Nothing is open, so there is room for as much as there ever was.
+    /// No operation is in flight, so the full capacity is available.
     fn check_capacity(&mut self) {
         let maximum = self.net.server().maximum_packet_size;
         let now = self.net.now();
@@ -525,14 +530,14 @@ impl Schedule {
                 (QoS::AtMostOnce, _) => assert!(times <= 1, "{context}"),
                 (QoS::AtLeastOnce, fate) => assert!(times >= 1 || !fate.is_success(), "{context}"),
                 (QoS::ExactlyOnce, fate) if fate.is_success() => {
-                    // That the session was lost is told by CONNACK alone: not in 3.1, and it may be lost itself.
+                    // Only CONNACK tells that the session was lost, but not in 3.1, and CONNACK itself may be lost.
                     assert!(times == 1 || (times > 1 && self.loses), "{context}");
                 }
                 (QoS::ExactlyOnce, _) => assert_eq!(times, 0, "{context}"),
             }
             order[usize::from(*qos != QoS::AtMostOnce)].extend(delivered.iter().position(|it| it == payload));
         }
-        // What is refused at first may be taken later.
+        // A refused message may be accepted later.
         if self.net.server().refuses == 0 {
             assert!(order.iter().all(|places| places.is_sorted()), "messages come in the order of their publishing");
         }
@@ -542,19 +547,19 @@ impl Schedule {
         let messages: Vec<_> = self.net.messages().map(|it| String::from_utf8(it.payload.clone()).unwrap()).collect();
         let mut order = [Vec::new(), Vec::new()];
         for (_, payload, qos) in &self.from_server {
-            // That those of QoS 2 do not come twice has been seen to as they came.
+            // Duplicates of QoS 2 were checked when the messages arrived.
             let has_come = messages.contains(payload);
             assert!(has_come || *qos == QoS::AtMostOnce || !self.keeps || self.loses, "{payload} has come");
             order[usize::from(*qos != QoS::AtMostOnce)].extend(messages.iter().position(|it| it == payload));
         }
         assert!(order.iter().all(|places| places.is_sorted()), "messages come in the order of their publishing");
-        // A client that has missed that the session was lost may take a new message for an old one.
+        // A client that was not told of a lost session may take a new message for a duplicate.
         let acknowledged = self.net.server().acknowledged().to_vec();
         let all_have_come = acknowledged.iter().all(|it| messages.contains(it));
         assert!(all_have_come || self.loses, "what is acknowledged has come");
     }
 
-    /// The last request about each filter has won.
+    /// The last request for each filter decides.
     fn check_subscriptions(&mut self, fates: &BTreeMap<Token, Fate>) {
         let server = self.net.server();
         if !self.keeps || self.loses || server.shuffles_acks || server.refuses > 0 {
@@ -574,7 +579,7 @@ impl Schedule {
     }
 }
 
-/// Which seeds are tried: so many, unless the environment says otherwise.
+/// The seeds to run: this many, unless the environment says otherwise.
 fn seeds(count: u64) -> Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|number| number.parse().ok());
     let first = number("FIRST_SEED").unwrap_or(0);
@@ -586,15 +591,14 @@ fn random_schedules() {
     seeds(4_000).for_each(|seed| Schedule::new(seed).run());
 }
 
-/// What a client does with a stream that is cut into these pieces: what it tells and what it writes. After
-/// each piece a part of what is to be written is taken.
+/// Gives a client a stream in these pieces, and takes a part of its output after each. Returns its events and output.
 fn feed(
     version: Version,
     stream: &[u8],
     cuts: impl Iterator<Item = usize>,
     takes: &mut Random,
 ) -> (Vec<Event>, Vec<u8>) {
-    let mut client = ClientSession::new(ClientConfig { deliver_in_parts: 40, ..keeping(version) });
+    let mut client = ClientSession::new(ClientConfig { deliver_in_parts: NonZeroU32::new(40), ..keeping(version) });
     client.subscribe(Instant::EPOCH, &[Subscription::new("s/#", QoS::ExactlyOnce).unwrap()]).unwrap();
     for (payload, qos) in [("1", QoS::ExactlyOnce), ("2", QoS::AtLeastOnce), ("3", QoS::ExactlyOnce)] {
         client.publish(Instant::EPOCH, &Message::new("c", payload).qos(qos)).unwrap();
@@ -620,7 +624,7 @@ fn feed(
     (log.events().to_vec(), written)
 }
 
-/// What a server could send to the client of [`feed`], in an order that follows from the seed.
+/// Packets that a server could send to the client of [`feed`], in an order that follows from the seed.
 fn stream(version: Version, random: &mut Random) -> Vec<u8> {
     let mut bytes = Vec::new();
     let id = |number: u16| PacketId::new(number).unwrap();
@@ -631,7 +635,7 @@ fn stream(version: Version, random: &mut Random) -> Vec<u8> {
         |delivery| Publish { delivery, topic: TopicName::new("s/1").unwrap(), payload: b"x", ..Publish::default() };
     let long = Publish { payload: &[b'y'; 100], ..publish(Delivery::AtLeastOnce { id: id(9), dup: false }) };
     let exactly = |number, dup| publish(Delivery::ExactlyOnce { id: id(number), dup }).into();
-    // Each of these is in order by itself.
+    // The order within each of these lists is fixed.
     let threads: [&[Packet<'_>]; 6] = [
         &[PubRec::new(id(2)).into(), long.into(), PubComp::new(id(2)).into()],
         &[PubAck::new(id(3)).into(), PubAck::new(id(5)).into()],
@@ -651,9 +655,9 @@ fn stream(version: Version, random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// The same comes out for every split of the input, and of the output.
+/// Output and events are the same however the input and the output are split.
 #[test]
-fn every_split_is_the_same() {
+fn splits_change_nothing() {
     for (seed, version) in (0..60).flat_map(|seed| Version::ALL.map(|version| (seed, version))) {
         let mut random = Random::new(seed);
         let stream = stream(version, &mut random);
@@ -671,7 +675,7 @@ fn every_split_is_the_same() {
     }
 }
 
-/// With a journal, a crash at any time loses nothing that was stored.
+/// With a journal, a crash at any time loses no stored message.
 #[test]
 fn crashes() {
     seeds(600).for_each(|seed| Schedule::crashing(seed).run());

@@ -1,54 +1,57 @@
-//! The policy: who may connect, publish and subscribe; and what is logged.
+//! The policy: permissions to connect, publish and subscribe, and the log of events.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use mqtt_sansio::ReceivedMessage;
-use mqtt_sansio::broker::{Admission, Client, ConnectionId, Decision, DecisionId, Ended, Notice, Policy};
+use mqtt_sansio::broker::{Admission, Client, ConnectionId, Decision, DecisionId, Ended, Notice, Origin, Policy};
 use mqtt_sansio::codec::{ConnAckReasonCode, Connect, PubAckReasonCode, SubAckReasonCode, Subscription};
 use mqtt_sansio::server::{Accept, Close};
-use tokio::sync::mpsc;
+use tracing::field::display;
 use tracing::{debug, info, warn};
 
 use crate::acl::{Acl, Who};
 use crate::users::{Check, Slow, Users};
 
-/// Who may do what, as the command line says.
+/// The permissions on the command line.
 #[derive(Default)]
 pub(crate) struct Rights {
-    /// Without users everybody is let in, and no user name is proven.
+    /// The users. Without them every client is accepted, and no user name counts as verified.
     pub(crate) users: Option<Users>,
-    /// Whether clients without a user name are let in although there are users.
+    /// Whether clients without a user name are accepted although there are users.
     pub(crate) allow_anonymous: bool,
     pub(crate) acl: Option<Acl>,
-    /// Filters that nobody may subscribe to.
+    /// Filters that no client may subscribe to.
     pub(crate) denied: Vec<String>,
 }
 
 /// The policy.
 pub(crate) struct Access {
     rights: Rights,
-    /// The peers of the connections, by the connections' indexes.
-    peers: Vec<Peer>,
-    checks: mpsc::UnboundedSender<PasswordCheck>,
+    /// The peers of the connections, by connection index.
+    peers: Vec<Option<(ConnectionId, Peer)>>,
 }
 
 /// The peer of a connection.
-#[derive(Clone, Debug)]
-struct Peer {
+pub(crate) struct Peer {
     address: SocketAddr,
     identity: Identity,
+    /// The user name that was proven.
+    user: Option<Rc<str>>,
+    /// The password that is to be checked while others go on.
+    check: Option<Box<PasswordCheck>>,
 }
 
-/// The identity of a client, as far as the transport proves it.
-#[derive(Clone, Debug)]
+/// The identity of a client, as far as the transport verifies it.
+#[derive(Debug)]
 pub(crate) enum Identity {
-    /// The transport proves nothing.
+    /// The transport verifies nothing.
     Unproven,
     /// The client has a certificate, with this common name if the certificate has exactly one.
     Certificate(Option<Box<str>>),
 }
 
-/// A password that is to be checked while others go on.
+/// A password to check on another thread.
 pub(crate) struct PasswordCheck {
     pub(crate) id: DecisionId,
     pub(crate) slow: Slow,
@@ -58,27 +61,55 @@ pub(crate) struct PasswordCheck {
 }
 
 impl Access {
-    /// The policy, and the passwords that it wants to be checked.
-    pub(crate) fn new(rights: Rights) -> (Self, mpsc::UnboundedReceiver<PasswordCheck>) {
-        // There is at most one check for each connection.
-        let (checks, receiver) = mpsc::unbounded_channel();
-        (Self { rights, peers: Vec::new(), checks }, receiver)
+    pub(crate) const fn new(rights: Rights) -> Self {
+        Self { rights, peers: Vec::new() }
     }
 
-    /// A connection is there.
-    pub(crate) fn came_from(&mut self, connection: ConnectionId, address: SocketAddr, identity: Identity) {
-        let peer = Peer { address, identity };
+    /// Records the peer of a new connection.
+    pub(crate) fn came_from(&mut self, connection: ConnectionId, peer: Peer) {
         if self.peers.len() <= connection.index() {
-            self.peers.resize(connection.index() + 1, peer.clone());
+            self.peers.resize_with(connection.index() + 1, || None);
         }
-        self.peers[connection.index()] = peer;
+        self.peers[connection.index()] = Some((connection, peer));
     }
 
-    /// The user name of a client, and the check of its password if that takes a while.
+    /// A connection is not there any more.
+    pub(crate) fn is_gone(&mut self, connection: ConnectionId) {
+        if let Some(peer) = self.peers.get_mut(connection.index()) {
+            peer.take_if(|(known, _)| *known == connection);
+        }
+    }
+
+    /// The password that has to be checked before the client of a connection is answered; it is told once.
+    pub(crate) fn take_check(&mut self, connection: ConnectionId) -> Option<Box<PasswordCheck>> {
+        self.peer_mut(connection)?.check.take()
+    }
+
+    /// The user name that the accepted client of a connection has proven.
+    pub(crate) fn user(&self, connection: ConnectionId) -> Option<&Rc<str>> {
+        self.peer(connection)?.user.as_ref()
+    }
+
+    fn peer(&self, connection: ConnectionId) -> Option<&Peer> {
+        let (known, peer) = self.peers.get(connection.index())?.as_ref()?;
+        (*known == connection).then_some(peer)
+    }
+
+    fn peer_mut(&mut self, connection: ConnectionId) -> Option<&mut Peer> {
+        let (known, peer) = self.peers.get_mut(connection.index())?.as_mut()?;
+        (*known == connection).then_some(peer)
+    }
+
+    /// Where a connection comes from. That of one that is refused while it is opened is not known yet.
+    fn address(&self, connection: ConnectionId) -> Option<SocketAddr> {
+        self.peer(connection).map(|peer| peer.address)
+    }
+
+    /// Returns the user name of a client, and the check of its password if that takes a while.
     ///
     /// # Errors
     ///
-    /// The reason code that the client is refused with.
+    /// The reason code to refuse the client with.
     fn identify<'a>(
         &self,
         identity: &'a Identity,
@@ -105,14 +136,25 @@ impl Access {
     }
 }
 
+impl Peer {
+    /// Where the connection comes from.
+    pub(crate) fn origin(&self) -> Origin {
+        self.address.ip().into()
+    }
+
+    pub(crate) const fn new(address: SocketAddr, identity: Identity) -> Self {
+        Self { address, identity, user: None, check: None }
+    }
+}
+
 impl PasswordCheck {
-    /// The answer to a client whose password was checked.
+    /// Returns the answer to a client whose password was checked.
     pub(crate) fn admission(self, is_right: bool) -> Admission {
         if is_right { self.admission } else { ConnAckReasonCode::BadUserNameOrPassword.into() }
     }
 }
 
-/// A client as the access control list knows it: the user name of an accepted client is proven.
+/// A client in the terms of the access control list: the user name of an accepted client is verified.
 fn who(client: Client<'_>) -> Who<'_> {
     Who { client: client.id, user: client.user_name }
 }
@@ -122,26 +164,29 @@ impl Policy for Access {
         if connect.properties.authentication_method.is_some() {
             return Decision::Now(ConnAckReasonCode::BadAuthenticationMethod.into());
         }
-        let identity = &self.peers[id.connection().index()].identity;
-        let (user, slow) = match self.identify(identity, connect) {
+        let Some(peer) = self.peer(id.connection()) else {
+            return Decision::Now(ConnAckReasonCode::ServerUnavailable.into()); // not reached: it came from somewhere
+        };
+        let (user, slow) = match self.identify(&peer.identity, connect) {
             Ok(identified) => identified,
             Err(code) => return Decision::Now(code.into()),
         };
-        // Nobody is asked again when a will is published. One under `$SYS`, such as bridges have, never is.
+        // A will is checked here only, and not when it is published. A will under `$SYS`, such as bridges have, is
+        // never published.
         let who = Who { client: connect.client_identifier.as_str(), user };
         let will = connect.will.filter(|will| will.topic.levels().next() != Some(b"$SYS"));
         let is_refused = |acl: &Acl| will.is_some_and(|will| !acl.may_write(who, will.topic));
         let admission = match self.rights.acl.as_ref().is_some_and(is_refused) {
             true => ConnAckReasonCode::NotAuthorized.into(),
-            // A name that is not proven is nobody's: not in the access control list, and not as the owner of a session.
+            // An unverified user name is ignored: by the access control list, and as the owner of a session.
             false => Admission::AcceptAs { user_name: user.map(Into::into), accept: Box::new(Accept::default()) },
         };
         let Some(slow) = slow else { return Decision::Now(admission) };
         let password = connect.password.unwrap_or_default().to_vec();
-        match self.checks.send(PasswordCheck { id, slow, password, admission }) {
-            Ok(()) => Decision::Later,
-            Err(_) => Decision::Now(ConnAckReasonCode::ServerUnavailable.into()), // it is shutting down
+        if let Some(peer) = self.peer_mut(id.connection()) {
+            peer.check = Some(Box::new(PasswordCheck { id, slow, password, admission }));
         }
+        Decision::Later
     }
 
     fn publish(
@@ -170,9 +215,12 @@ impl Policy for Access {
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             Notice::Connected { client, session_present } => {
-                let Client { connection, id, user_name, version } = client;
-                let address = self.peers[connection.index()].address;
-                info!(%connection, %address, client = id, user = user_name, %version, session_present, "connected");
+                let Client { connection, id, user_name, version, .. } = client;
+                if let Some(peer) = self.peer_mut(connection) {
+                    peer.user = user_name.map(Into::into);
+                }
+                let address = self.address(connection).map(display);
+                info!(%connection, address, client = id, user = user_name, %version, session_present, "connected");
             }
             Notice::Disconnected { client, why: why @ Ended::Close(Close::Malformed(_) | Close::ProtocolError(_)) } => {
                 warn!(connection = %client.connection, client = client.id, why = why.to_string(), "disconnected");
@@ -184,13 +232,13 @@ impl Policy for Access {
             Notice::Refused { connection, why: why @ Ended::ConnectionLimit, .. } => {
                 warn!(%connection, %why, "refused")
             }
-            // The user name of a client that is refused is what it claims.
+            // The user name of a refused client is not verified.
             Notice::Refused { connection, client_id, user_name, why } => {
-                let address = self.peers[connection.index()].address;
+                let address = self.address(connection).map(display);
                 let why = why.to_string();
-                info!(%connection, %address, client = client_id, user = user_name, why, "refused");
+                info!(%connection, address, client = client_id, user = user_name, why, "refused");
             }
-            // There may be as many of these as a client likes: an operator is told their number, see `drops`.
+            // A client can cause any number of these, so an operator sees their number only, see `drops`.
             Notice::PublishRefused { client, topic, reason_code } => {
                 let Client { connection, id, user_name, .. } = client;
                 debug!(%connection, client = id, user = user_name, topic, %reason_code, "a message is refused");

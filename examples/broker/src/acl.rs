@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Permissions to publish and subscribe.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,11 +20,11 @@ pub(crate) struct Acl {
 struct Rule {
     read: bool,
     write: bool,
-    /// With `%u` and `%c` for the names of the user and the client.
+    /// Contains `%u` and `%c` for the user name and the client identifier.
     filter: String,
 }
 
-/// Who wants to do something.
+/// The client that asks for a permission.
 #[derive(Clone, Copy)]
 pub(crate) struct Who<'a> {
     pub(crate) client: &'a str,
@@ -74,13 +74,13 @@ impl Acl {
         Ok(())
     }
 
-    /// A rule that only holds for somebody with a user name, if there is one: who it stands for.
+    /// Returns the user name of a rule that applies to a user only, if there is one.
     pub(crate) fn needs_user(&self) -> Option<&str> {
         let of_everybody = || self.everybody.iter().any(|rule| rule.filter.contains("%u")).then_some("%u");
         self.users.keys().map(String::as_str).min().or_else(of_everybody)
     }
 
-    /// Whether somebody may publish under a topic.
+    /// Returns whether a client may publish to a topic.
     pub(crate) fn may_write(&self, who: Who<'_>, topic: TopicName<'_>) -> bool {
         self.rules(who).filter(|rule| rule.write).any(|rule| {
             rule.filter_for(who)
@@ -88,7 +88,7 @@ impl Acl {
         })
     }
 
-    /// Whether somebody may subscribe to a filter: whether one filter that may be read has all topics that this one has.
+    /// Returns whether a client may subscribe to a filter: whether a single readable filter covers it.
     pub(crate) fn may_read(&self, who: Who<'_>, filter: TopicFilter<'_>) -> bool {
         let wanted = filter.without_share();
         self.rules(who)
@@ -112,13 +112,12 @@ enum Section {
 }
 
 impl Rule {
-    /// The filter with the names of who is concerned. There is none for somebody without a name, or with one that is more
-    /// than a level.
+    /// Returns the filter with the client's names inserted. `None` if a name is missing, or is more than one level.
     fn filter_for(&self, who: Who<'_>) -> Option<String> {
         let is_level = |name: &&str| !name.is_empty() && !name.contains(['/', '+', '#']);
         let mut filter = String::new();
         let mut rest = self.filter.as_str();
-        // In one go: what looks like a placeholder in a name is none.
+        // A single pass, so that a name which looks like a placeholder is not replaced.
         while let Some(place) = rest.find('%') {
             let (before, at) = rest.split_at(place);
             let (text, length) = match at.get(..2) {
@@ -135,15 +134,15 @@ impl Rule {
     }
 }
 
-/// Whether all topics that fit to `narrow` fit to `wide` too.
+/// Whether every topic that matches `narrow` matches `wide` too.
 fn covers(wide: &str, narrow: &str) -> bool {
     let is_hidden = |filter: &str| filter.starts_with('$');
     let starts_with_wildcard = |filter: &str| filter.starts_with(['+', '#']);
-    // A wildcard in the first level does not stand for what begins with `$` [MQTT-4.7.2-1].
+    // A wildcard in the first level does not match topics that begin with `$` [MQTT-4.7.2-1].
     if starts_with_wildcard(wide) && is_hidden(narrow) {
         return false;
     }
-    // There is no empty topic: these have the same topics, and one level more to be compared.
+    // No topic is empty, so these filters match the same topics, and one more level is compared.
     let narrow = match narrow {
         "#" => "+/#",
         "/#" => "/+/#",
@@ -152,7 +151,7 @@ fn covers(wide: &str, narrow: &str) -> bool {
     let (mut wide, mut narrow) = (wide.split('/'), narrow.split('/'));
     loop {
         match (wide.next(), narrow.next()) {
-            // `a/#` is also for `a` itself, and for as many levels as there may be.
+            // `a/#` matches `a` itself, and any number of further levels.
             (Some("#"), _) | (None, None) => return true,
             (Some(_) | None, Some("#")) | (None, Some(_)) | (Some(_), None) => return false,
             (Some("+"), Some(_)) => {}
@@ -196,8 +195,9 @@ mod tests {
         }
     }
 
-    /// A filter covers another exactly if it has all topics of that: tried with all filters of three levels. To tell those
-    /// apart it takes topics with one level more, and with one word that is in no filter.
+    /// Compares the result with the definition for all filters of three levels: a filter covers another one exactly if
+    /// it matches all topics that the other one matches. Topics with a fourth level, and with a word that is in no
+    /// filter, are needed to tell the filters apart.
     #[test]
     fn a_covered_filter_has_no_other_topics() {
         let up_to = |levels: usize, words: &[&str]| {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_hold_for_whom_they_stand_under() {
+    fn rules_apply_to_the_section_they_are_in() {
         let acl = "read news/#\nanonymous\nwrite post\nuser ann\nreadwrite home/%u/+\nwrite by/%c\n# nothing more\n";
         let acl = Acl::parse(acl).unwrap();
         let who = |user| Who { client: "c1", user };
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rule_is_an_error() {
+    fn an_invalid_rule_is_an_error() {
         for text in ["deny a", "read", "read a/#/b", "user", "anonymous x"] {
             let error = Acl::parse(&format!("# rules\n{text}")).err().unwrap();
             assert!(error.to_string().starts_with("acl:2: "), "{text}: {error}");

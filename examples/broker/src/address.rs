@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-/// An address, or the name of a host; and a port.
+/// An IP address or host name, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     host: String,
@@ -17,7 +17,7 @@ impl Address {
         Self { host: host.to_owned(), port }
     }
 
-    /// The socket addresses that this stands for, each once.
+    /// Resolves the address to socket addresses, without duplicates.
     pub(crate) async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let mut addresses = Vec::new();
         for address in tokio::net::lookup_host((&*self.host, self.port)).await? {

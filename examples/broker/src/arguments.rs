@@ -1,9 +1,8 @@
-//! What can be said on the command line.
+//! The command line.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -14,105 +13,133 @@ use mqtt_sansio::server::ServerConfig;
 use crate::access::Rights;
 use crate::acl::Acl;
 use crate::address::Address;
+use crate::driver::Limits;
+use crate::origin::OriginLimits;
+use crate::rate::Rates;
 use crate::users::Users;
 
-/// An MQTT broker: 3.1, 3.1.1 and 5.0, over TCP, TLS and WebSocket.
+/// An MQTT broker for 3.1, 3.1.1 and 5.0, over TCP, TLS and WebSocket.
 ///
-/// For each address that it listens on it writes a line to standard output: `listening on tcp://127.0.0.1:1883`. What
-/// happens is written to standard error; RUST_LOG decides how much of it.
+/// For each address it writes a line to standard output: `listening on tcp://127.0.0.1:1883`. Events are logged to
+/// standard error; RUST_LOG sets the level. After the signal USR1 it logs the numbers of items that take memory.
 #[derive(Parser)]
 #[command(name = "broker", version)]
 pub(crate) struct Arguments {
-    /// Listen for MQTT over TCP; with port 0 the system chooses one. A name stands for all its addresses. 127.0.0.1:1883 if
-    /// nothing else is listened on
+    /// Listen for MQTT over TCP; with port 0 the system chooses one. A host name stands for all its addresses.
+    /// 127.0.0.1:1883 if no other address is given
     #[arg(long, value_name = "HOST:PORT")]
     listen: Vec<Address>,
     /// Listen for MQTT over TLS
     #[arg(long, value_name = "HOST:PORT", requires = "cert", requires = "key")]
     pub(crate) tls: Vec<Address>,
-    /// The certificate, and those that it was signed with, for TLS; PEM
+    /// The certificate for TLS with its chain; PEM
     #[arg(long, value_name = "FILE", requires = "tls")]
     pub(crate) cert: Option<PathBuf>,
     /// The private key of the certificate; PEM
     #[arg(long, value_name = "FILE", requires = "tls")]
     pub(crate) key: Option<PathBuf>,
-    /// Over TLS, let in only clients with a certificate that one of these has signed; PEM. The common name (CN) of its
-    /// subject is the user name then: it needs no password, and CONNECT has the same user name or none
+    /// Over TLS, accept only clients with a certificate that one of these has signed; PEM. The common name (CN) of its
+    /// subject is the user name: it needs no password, and CONNECT has the same user name or none
     #[arg(long, value_name = "FILE", requires = "tls")]
     pub(crate) client_ca: Option<PathBuf>,
     /// Listen for MQTT over WebSocket
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) ws: Vec<Address>,
-    /// Who is let in: lines NAME:PASSWORD as mosquitto_passwd makes them, hashed ($7$ or $6$); passwords in plain text are
-    /// warned of. Without this, everybody is let in
+    /// The users: lines NAME:PASSWORD as written by mosquitto_passwd, hashed ($7$ or $6$); a warning is logged for
+    /// passwords in plain text. Without this, every client is accepted
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
-    /// Let in clients without user name and password, too, although there are users
+    /// Accept clients without user name and password, too, although there are users
     #[arg(long, requires = "users")]
     allow_anonymous: bool,
-    /// Who may do what: lines `user NAME` and `anonymous`, and below them `read FILTER`, `write FILTER` and `readwrite FILTER`;
-    /// what stands above holds for everybody. %u and %c stand for the user and the client. Without this, all is allowed.
-    /// Only a user name that was checked counts: without --users (or, over TLS, --client-ca) everybody is anonymous, and
-    /// rules for users are an error
+    /// The permissions: lines `user NAME` and `anonymous`, followed by `read FILTER`, `write FILTER` and `readwrite
+    /// FILTER`; lines before them apply to all clients. %u and %c stand for user name and client identifier. Without
+    /// this, everything is allowed. Only a verified user name counts: without --users (or, over TLS, --client-ca) all
+    /// clients are anonymous, and rules for users are an error
     #[arg(long, value_name = "FILE")]
     acl: Option<PathBuf>,
     /// Refuse subscriptions to exactly this filter
     #[arg(long, value_name = "FILTER")]
     deny_subscribe: Vec<String>,
-    /// The longest keep-alive interval that a client may have; 0 for any
+    /// The maximum Keep Alive of a client; 0 for any
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     max_keep_alive: u16,
-    /// How many messages of QoS 1 and 2 a client may have open
+    /// The Receive Maximum: unacknowledged messages of QoS 1 and 2 from a client
     #[arg(long, value_name = "COUNT", default_value_t = NonZeroU16::MAX)]
     receive_maximum: NonZeroU16,
-    /// The largest packet that a client may send
+    /// The Maximum Packet Size of packets from a client
     #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024 * 1024, value_parser = clap::value_parser!(u32).range(2..))]
     max_packet_size: u32,
-    /// The highest topic alias that a client may use
+    /// The Topic Alias Maximum of a client
     #[arg(long, value_name = "COUNT", default_value_t = 64)]
     topic_alias_maximum: u16,
-    /// The highest QoS
+    /// The Maximum QoS
     #[arg(long, value_name = "QOS", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=2))]
     max_qos: u8,
-    /// How many messages of QoS 1 and 2 may be under way to a client at a time
+    /// Maximum number of messages of QoS 1 and 2 in flight to a client
     #[arg(long, value_name = "COUNT", default_value_t = NonZeroU16::MAX)]
     max_inflight: NonZeroU16,
-    /// How many messages are stored for a client, those under way to it included
+    /// Maximum number of messages stored for a client, including those in flight
     #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     max_queued: u32,
-    /// How many bytes the messages may take that are kept for a client; the largest packet, and 64 MiB at least, if nothing
-    /// else is said
+    /// Maximum size of the messages stored for a client; by default the Maximum Packet Size, and at least 64 MiB
     #[arg(long, value_name = "BYTES")]
     max_queued_bytes: Option<u32>,
-    /// How many bytes retained messages, and those that are kept for all clients, may take together
+    /// Maximum size of retained messages and of messages stored for all clients together
     #[arg(long, value_name = "BYTES", default_value_t = BrokerConfig::default().max_memory)]
     max_memory: u64,
-    /// How many bytes more there are for clients that are connected and acknowledge what they get, once the others have
-    /// taken what --max-memory allows
+    /// Additional memory for connected clients that acknowledge their messages, once --max-memory is used up
     #[arg(long, value_name = "BYTES", default_value_t = BrokerConfig::default().reserved_memory)]
     reserved_memory: u64,
-    /// How many messages may be retained
+    /// Maximum memory of connections, sessions and subscriptions together; 0 for no limit
+    #[arg(long, value_name = "BYTES", default_value_t = BrokerConfig::default().max_state_memory.map_or(0, NonZeroU64::get))]
+    max_state_memory: u64,
+    /// Maximum number of retained messages
     #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_retained)]
     max_retained: u32,
-    /// The largest CONNECT that a client may send
-    #[arg(long, value_name = "BYTES", default_value_t = ServerConfig::default().max_connect_size, value_parser = clap::value_parser!(u32).range(2..))]
-    max_connect_size: u32,
-    /// How many connections there may be
+    /// Maximum size of a CONNECT
+    #[arg(long, value_name = "BYTES", default_value_t = ServerConfig::default().max_connect_size)]
+    max_connect_size: NonZeroU32,
+    /// Maximum number of connections
     #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_connections)]
     max_connections: u32,
-    /// How many sessions there may be, with a connection or without
+    /// Maximum number of sessions, with or without a connection
     #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_sessions)]
     max_sessions: u32,
-    /// How often $SYS topics are published; 0 for never
+    /// How many connections from one address (a network of 64 bits for IPv6) may be setting up TLS or WebSocket at a time; 0
+    /// for any number. What is beyond this limit or the next one is closed at once
+    #[arg(long, value_name = "COUNT", default_value_t = 256)]
+    max_handshakes_per_address: u32,
+    /// How many connections from one address may be without an accepted client, those that set up TLS or WebSocket included;
+    /// 0 for any number
+    #[arg(long, value_name = "COUNT", default_value_t = 1024)]
+    max_connecting_per_address: u32,
+    /// How many bytes all connections together may hold of packets that are not complete; four of the largest packets, and
+    /// 256 MiB at least, if nothing else is said. The connections from one address may hold at most as much as they leave for
+    /// others, half of it if there are no others; a client that holds more is disconnected
+    #[arg(long, value_name = "BYTES")]
+    max_incomplete_bytes: Option<u32>,
+    /// How many messages a client may publish in a second; 0 for any number. What comes faster is read later; so much may
+    /// come at once after a pause
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    max_messages_per_second: u32,
+    /// How many bytes a client may send in a second; 0 for any number. What comes faster is read later. A packet that needs
+    /// longer than one and a half times the keep-alive interval at this rate ends the connection
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    max_bytes_per_second: u32,
+    /// Interval at which $SYS topics are published; 0 for never
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     sys_interval: u32,
 }
 
-/// To how many topics a client that takes topic aliases gets one.
+/// How long a client waits, at most, until the check of its password begins.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// The number of topics that get a topic alias, for a client that announces a Topic Alias Maximum.
 const TOPIC_ALIASES: u16 = 64;
 
 impl Arguments {
-    /// Where to listen for MQTT over TCP.
+    /// The addresses to listen on for MQTT over TCP.
     pub(crate) fn tcp(&self) -> Vec<Address> {
         if self.listen.is_empty() && self.tls.is_empty() && self.ws.is_empty() {
             return vec![Address::new("127.0.0.1", 1883)];
@@ -128,9 +155,9 @@ impl Arguments {
         };
         BrokerConfig {
             server: ServerConfig {
-                max_keep_alive: self.max_keep_alive,
+                max_keep_alive: NonZeroU16::new(self.max_keep_alive),
                 receive_maximum: self.receive_maximum,
-                maximum_packet_size: self.max_packet_size,
+                maximum_packet_size: NonZeroU32::new(self.max_packet_size),
                 topic_alias_maximum: self.topic_alias_maximum,
                 maximum_qos,
                 max_in_flight: self.max_inflight,
@@ -140,19 +167,40 @@ impl Arguments {
                 topic_aliases: TOPIC_ALIASES,
                 ..ServerConfig::default()
             },
-            // The standard library's own hash tables are seeded by the system.
-            seed: RandomState::new().build_hasher().finish(),
             max_connections: self.max_connections,
             max_sessions: self.max_sessions,
             max_retained: self.max_retained,
             max_memory: self.max_memory,
             reserved_memory: self.reserved_memory,
-            sys_interval: self.sys_interval,
+            max_state_memory: NonZeroU64::new(self.max_state_memory),
+            sys_interval: NonZeroU32::new(self.sys_interval),
             ..BrokerConfig::default()
         }
     }
 
-    /// Maximum size of what is kept for a client: a message that may be sent to the broker should fit.
+    /// The limits of the driver.
+    pub(crate) fn limits(&self) -> Limits {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let max_incomplete = self.max_incomplete_bytes.unwrap_or_else(|| {
+            self.max_packet_size.max(self.max_connect_size.get()).saturating_mul(4).max(256 * 1024 * 1024)
+        });
+        Limits {
+            origins: OriginLimits {
+                max_handshakes: NonZeroU32::new(self.max_handshakes_per_address),
+                max_connecting: NonZeroU32::new(self.max_connecting_per_address),
+                max_connections: NonZeroU32::new(self.max_connections),
+                max_incomplete: max_incomplete as usize,
+            },
+            rates: Rates {
+                messages: NonZeroU32::new(self.max_messages_per_second),
+                bytes: NonZeroU32::new(self.max_bytes_per_second),
+            },
+            checks: processors.saturating_sub(1).max(1),
+            max_wait: MAX_WAIT,
+        }
+    }
+
+    /// Maximum size of the messages stored for a client. Any message that clients may send must fit.
     fn max_queued_bytes(&self) -> u32 {
         self.max_queued_bytes.unwrap_or_else(|| self.max_packet_size.max(ServerConfig::default().max_stored_bytes))
     }
@@ -165,7 +213,7 @@ impl Arguments {
         }
         let users = self.users.as_deref().map(Users::read).transpose()?;
         let acl = self.acl.as_deref().map(Acl::read).transpose()?;
-        // Otherwise everybody could be that user.
+        // Otherwise any client could claim to be that user.
         if users.is_none()
             && self.client_ca.is_none()
             && let (Some(path), Some(user)) = (&self.acl, acl.as_ref().and_then(Acl::needs_user))
@@ -192,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_what_they_say() {
+    fn arguments_set_the_configuration() {
         Arguments::command().debug_assert();
         assert_eq!(parse("broker --version").err(), Some(ErrorKind::DisplayVersion));
         assert!(Arguments::command().render_version().contains(env!("CARGO_PKG_VERSION")));
@@ -215,16 +263,33 @@ mod tests {
         assert_eq!((config.server.max_stored_bytes, config.max_memory), (64 << 20, 1 << 30));
         let config = parse("broker --max-packet-size 104857600").unwrap().config();
         assert_eq!(config.server.max_stored_bytes, 104_857_600, "a message that may be sent can be kept");
-        let line = "broker --max-queued-bytes 1 --max-memory 2 --reserved-memory 7 --max-retained 3 --max-connect-size 4 --max-connections 5 \
+        let line = "broker --max-queued-bytes 1 --max-memory 2 --reserved-memory 7 --max-state-memory 8 --max-retained 3 --max-connect-size 4 --max-connections 5 \
             --max-sessions 6";
         let config = parse(line).unwrap().config();
         assert_eq!((config.server.max_stored_bytes, config.max_memory, config.max_retained), (1, 2, 3));
-        assert_eq!(config.reserved_memory, 7);
-        assert_eq!((config.server.max_connect_size, config.max_connections, config.max_sessions), (4, 5, 6));
+        assert_eq!((config.reserved_memory, config.max_state_memory), (7, NonZeroU64::new(8)));
+        assert_eq!((config.server.max_connect_size.get(), config.max_connections, config.max_sessions), (4, 5, 6));
     }
 
     #[test]
-    fn rules_for_a_user_that_nobody_can_be_are_an_error() {
+    fn limits_of_addresses_and_rates_are_options() {
+        let limits = parse("broker").unwrap().limits();
+        let origins = limits.origins;
+        assert_eq!((origins.max_handshakes, origins.max_connecting), (NonZeroU32::new(256), NonZeroU32::new(1024)));
+        assert_eq!(origins.max_incomplete, 256 << 20);
+        assert!(limits.rates.messages.is_none() && limits.rates.bytes.is_none());
+        let large = parse("broker --max-packet-size 200000000").unwrap().limits();
+        assert!(large.origins.max_incomplete >= 2 * 200_000_000, "one address may have one of the largest packets");
+        let line = "broker --max-handshakes-per-address 0 --max-connecting-per-address 7 --max-incomplete-bytes 1 \
+            --max-messages-per-second 2 --max-bytes-per-second 3";
+        let limits = parse(line).unwrap().limits();
+        assert_eq!((limits.origins.max_handshakes, limits.origins.max_connecting), (None, NonZeroU32::new(7)));
+        assert_eq!(limits.origins.max_incomplete, 1);
+        assert_eq!((limits.rates.messages, limits.rates.bytes), (NonZeroU32::new(2), NonZeroU32::new(3)));
+    }
+
+    #[test]
+    fn rules_for_users_without_verification_are_an_error() {
         let rights = |more: &str| {
             let line = format!("broker --acl {}{more}", testdata("acl").display());
             parse(&line).unwrap().rights()

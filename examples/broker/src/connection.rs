@@ -1,158 +1,348 @@
-//! A connection: bytes from a stream to the broker, and back.
+//! A connection: moves bytes between a stream and the broker.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Buf;
 use mqtt_sansio::broker::ConnectionId;
+use mqtt_sansio::codec::DisconnectReasonCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use crate::access::Identity;
-use crate::driver::{Driver, Opened};
+use crate::access::{PasswordCheck, Peer};
+use crate::checks::Place;
+use crate::driver::{Driver, Opened, READ};
 use crate::linger::{self, Linger};
+use crate::origin::{Guest, Principal, Stage};
+use crate::rate::Meter;
+use crate::throttle::Throttle;
 
-/// As many pieces are written at a time.
+/// The number of pieces in one write.
 const PIECES: usize = 64;
 
-/// After so many reads in a row, others have their turn.
-const TURNS: usize = 16;
+/// Maximum number of bytes that are written in one turn, give or take a piece.
+const WRITE: usize = 128 * 1024;
 
-/// A stream, and the connection that it is.
+/// Maximum number of reads in one turn: with the last one that finds nothing, as a rule, two are enough.
+const READS: usize = 2;
+
+/// What bytes come from and go to.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// Ends the limits of what is below MQTT: the client is accepted, or the stream is being closed, which has limits of its
+    /// own.
+    fn lift_limits(&mut self) {}
+}
+
+impl Stream for TcpStream {}
+
+impl Stream for TlsStream<Throttle<TcpStream>> {
+    fn lift_limits(&mut self) {
+        self.get_mut().0.lift_limits();
+    }
+}
+
+/// A stream and its connection.
 struct Connection<S> {
     driver: Rc<Driver>,
     id: ConnectionId,
     stream: S,
-    /// What was read and not taken: the beginning of a packet, as a rule.
+    guest: Guest,
+    /// Received bytes that the broker has not taken, usually the beginning of a packet.
     rest: Vec<u8>,
-    /// Whether anything was written: otherwise closing the stream can lose nothing.
+    /// What holds the client's input back, if something does.
+    held: Option<Box<HeldBack>>,
+    /// The client's password, until its check begins.
+    check: Option<Box<Queued>>,
+    /// Whether anything was written: otherwise closing the stream cannot lose anything.
     has_written: bool,
-    /// Whether nothing can be written any more.
+    /// Whether writing has failed for good.
     is_lost: bool,
-    /// How long input is read once nothing can be written any more.
+    /// How long input is still read after writing has failed.
     farewell: Option<Pin<Box<Sleep>>>,
-    /// The end of the stream, once the connection is over.
+    /// The closing of the stream, once the connection is over.
     linger: Option<Linger>,
 }
 
-/// Why no more bytes are moved.
+/// What holds a client's input back.
+struct HeldBack {
+    meter: Meter,
+    /// How many of the bytes that were read are released.
+    released: usize,
+    more: Pin<Box<Sleep>>,
+}
+
+/// A password whose check has not begun.
+struct Queued {
+    check: Box<PasswordCheck>,
+    place: Place,
+    give_up: Pin<Box<Sleep>>,
+}
+
+/// The reason why no more bytes are moved.
 enum End {
-    /// The connection is over, and the stream is closed as far as that is possible.
+    /// The connection is over, and the stream is closed as far as possible.
     Over,
     /// The client has closed the stream.
     Closed,
 }
 
-/// Moves bytes until the connection is over, or the stream is.
-pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
-    driver: Rc<Driver>,
-    stream: S,
-    address: SocketAddr,
-    identity: Identity,
-) {
-    let opened = Opened::new(Rc::clone(&driver), address, identity);
+/// Whether all is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    All,
+    /// The stream takes no more for now.
+    Blocked,
+    /// The stream would take more, in another turn.
+    Enough,
+}
+
+/// What comes after a step of a turn.
+enum Step {
+    /// There may be more to do.
+    Again,
+    /// Nothing, until the task is woken.
+    Wait,
+    End(End),
+}
+
+/// Moves bytes until the connection or the stream has ended.
+pub(crate) async fn run<S: Stream>(driver: Rc<Driver>, stream: S, guest: Guest, peer: Peer) {
+    let opened = Opened::new(Rc::clone(&driver), peer);
     let id = opened.id();
+    let held = driver
+        .meter()
+        .map(|meter| Box::new(HeldBack { meter, released: 0, more: Box::pin(tokio::time::sleep(Duration::ZERO)) }));
     let mut connection = Connection {
         driver: Rc::clone(&driver),
         id,
         stream,
+        guest,
         rest: Vec::new(),
+        held,
+        check: None,
         has_written: false,
         is_lost: false,
         farewell: None,
         linger: None,
     };
-    match std::future::poll_fn(|context| connection.poll(context)).await {
+    match poll_fn(|context| connection.poll(context)).await {
         Ok(End::Over) => return,
         Ok(End::Closed) => {}
         Err(error) => debug!(%id, %error, "the transport was lost"),
     }
-    // The broker is told at once. TLS and WebSocket may still have something to write: an alert, or a CLOSE frame.
+    // The broker is told at once. TLS and WebSocket may still have output: an alert, or a CLOSE frame.
     driver.detach(id);
+    connection.rest = Vec::new();
+    connection.check = None;
     if !connection.is_lost {
-        linger::close(&mut connection.stream, &driver.buffer).await;
+        let room = connection.may_discard();
+        connection.stream.lift_limits();
+        linger::close(&mut connection.stream, &driver.buffer, room).await;
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Writes and reads until the stream is not ready for more; done when it is over.
+impl<S: Stream> Connection<S> {
+    /// Does one turn: writes and reads a bounded amount. Ready when the connection or stream has ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<End>> {
-        self.driver.wait(self.id, context);
-        for _ in 0..TURNS {
-            let is_written = self.poll_write(context).is_ready();
-            // After what was read in the last turn, and what has become possible by writing.
-            self.driver.wake(Some(self.id));
-            if self.driver.broker.borrow().is_over(self.id) {
-                return self.poll_end(context, is_written).map(|()| Ok(End::Over));
-            }
-            if self.is_lost && self.poll_farewell(context).is_ready() {
-                return Poll::Ready(Ok(End::Closed));
-            }
-            if !self.rest.is_empty() && self.take_rest() {
-                continue;
-            }
-            if !self.driver.broker.borrow().takes_input(self.id) {
-                return Poll::Pending;
-            }
-            if !ready!(self.poll_read(context))? {
-                return Poll::Ready(Ok(End::Closed));
+        let mut room = READ;
+        for _ in 0..READS {
+            match self.step(context, &mut room)? {
+                Step::Again => {}
+                Step::Wait => return Poll::Pending,
+                Step::End(end) => return Poll::Ready(Ok(end)),
             }
         }
+        // Others have their turns first.
         context.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Closes the stream of a connection that is over, once all is written, or after a while.
-    fn poll_end(&mut self, context: &mut Context<'_>, is_written: bool) -> Poll<()> {
+    /// Writes, and reads as much as there is room for.
+    fn step(&mut self, context: &mut Context<'_>, room: &mut usize) -> io::Result<Step> {
+        let written = self.write(context);
+        // For other connections that the last read, or the writing, has made ready.
+        self.driver.wake(Some(self.id));
+        if written == Written::Enough {
+            context.waker().wake_by_ref();
+        }
+        if self.driver.broker.borrow().is_over(self.id) {
+            self.check = None;
+            return Ok(match self.poll_end(context, written) {
+                Poll::Ready(()) => Step::End(End::Over),
+                Poll::Pending => Step::Wait,
+            });
+        }
+        if !self.guest.is_accepted() {
+            self.look_after_newcomer(context);
+        }
+        if self.is_lost && self.poll_farewell(context).is_ready() {
+            return Ok(Step::End(End::Closed));
+        }
+        if !self.driver.broker.borrow().takes_input(self.id) {
+            return self.await_check(context);
+        }
+        if !self.rest.is_empty() {
+            if self.take_rest() {
+                return Ok(Step::Again);
+            }
+            if self.is_held_back(context) {
+                return Ok(Step::Wait);
+            }
+        }
+        if *room == 0 {
+            return Ok(Step::Again);
+        }
+        match self.poll_read(context, room) {
+            Poll::Ready(Ok(true)) => Ok(Step::Again),
+            Poll::Ready(Ok(false)) => Ok(Step::End(End::Closed)),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(Step::Wait),
+        }
+    }
+
+    /// Does what is to be done until a client is accepted.
+    fn look_after_newcomer(&mut self, context: &mut Context<'_>) {
+        let origin = self.guest.origin();
+        let broker = self.driver.broker.borrow();
+        if broker.client_id(self.id).is_some() {
+            self.guest.advance(Stage::Accepted);
+            self.stream.lift_limits();
+            if let Some(user) = broker.policy().user(self.id) {
+                self.driver.belongs_to(Principal::User(Rc::clone(user)));
+            }
+            return;
+        }
+        drop(broker);
+        let check = self.driver.broker.borrow_mut().policy_mut().take_check(self.id);
+        if let Some(check) = check {
+            let checks = &self.driver.checks;
+            let give_up = Box::pin(tokio::time::sleep(checks.max_wait()));
+            self.check = Some(Box::new(Queued { check, place: checks.enqueue(origin), give_up }));
+            self.count_rest();
+        }
+        let Some(queued) = &mut self.check else { return };
+        if let Poll::Ready(turn) = queued.place.poll(context) {
+            if let Some(queued) = self.check.take() {
+                self.driver.check_password(*queued.check, Principal::Origin(origin), turn);
+            }
+        } else if queued.give_up.as_mut().poll(context).is_ready() {
+            let id = queued.check.id;
+            self.check = None;
+            self.driver.give_up_check(id);
+        }
+    }
+
+    /// Input is not taken. If that is because a password waits to be checked, some of it is read nevertheless: otherwise it
+    /// would not be known that the client has left.
+    fn await_check(&mut self, context: &mut Context<'_>) -> io::Result<Step> {
+        let mut room = READ.saturating_sub(self.rest.len());
+        if self.check.is_none() || room == 0 {
+            return Ok(Step::Wait);
+        }
+        let driver = Rc::clone(&self.driver);
+        let mut buffer = driver.buffer.borrow_mut();
+        match self.poll_fill(context, &mut buffer, &mut room) {
+            Poll::Ready(Ok([])) => Ok(Step::End(End::Closed)),
+            Poll::Ready(Ok(read)) => {
+                self.rest.extend_from_slice(read);
+                self.count_rest();
+                Ok(Step::Again)
+            }
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(Step::Wait),
+        }
+    }
+
+    /// Whether what was read has to wait, as the client sends too fast.
+    fn is_held_back(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(held) = &mut self.held else { return false };
+        if held.released == self.rest.len() {
+            return false;
+        }
+        held.more.set(self.driver.sleep_until(held.meter.next()));
+        if held.more.as_mut().poll(context).is_ready() {
+            context.waker().wake_by_ref();
+        }
+        true
+    }
+
+    /// How many bytes of the client are thrown away while the stream is closed.
+    fn may_discard(&self) -> usize {
+        if self.guest.is_accepted() { linger::LARGEST_PACKET } else { linger::STRANGER }
+    }
+
+    /// Closes the stream of a connection that is over, once its output is written or a timeout has passed.
+    fn poll_end(&mut self, context: &mut Context<'_>, written: Written) -> Poll<()> {
+        let is_written = written == Written::All;
         if self.is_lost || (is_written && !self.has_written) {
             return Poll::Ready(());
         }
         self.rest = Vec::new();
         let driver = Rc::clone(&self.driver);
-        let linger = self.linger.get_or_insert_with(Linger::new);
-        linger.poll(&mut self.stream, &mut driver.buffer.borrow_mut(), is_written, context)
+        let room = self.may_discard();
+        let stream = &mut self.stream;
+        let linger = self.linger.get_or_insert_with(|| {
+            stream.lift_limits();
+            Linger::new(room)
+        });
+        linger.poll(stream, &mut driver.buffer.borrow_mut(), is_written, context)
     }
 
-    /// Ends the time in which input is still read although nothing can be written.
+    /// Ends the time for which input is still read after writing has failed.
     fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let farewell = self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(linger::PATIENCE)));
         farewell.as_mut().poll(context)
     }
 
-    /// Writes what there is; pending if the stream takes no more for now.
+    /// Writes the output, as far as the stream takes it and one turn allows.
     ///
-    /// When it takes nothing ever again, that is not the end: what the client has said before can still be read, its
-    /// DISCONNECT perhaps. What was to be written is thrown away then, so that it does not keep input from being taken.
-    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// A write error does not end the connection: packets that the client has sent before, such as DISCONNECT, can
+    /// still be read. The output is then discarded, so that it does not stop the input.
+    fn write(&mut self, context: &mut Context<'_>) -> Written {
         if !self.is_lost {
-            match ready!(self.poll_write_pieces(context)) {
-                Ok(()) => return Poll::Ready(()),
-                Err(error) => debug!(id = %self.id, %error, "nothing can be written any more"),
+            match self.poll_write_pieces(context) {
+                Poll::Ready(Ok(written)) => return written,
+                Poll::Ready(Err(error)) => debug!(id = %self.id, %error, "nothing can be written any more"),
+                Poll::Pending => return Written::Blocked,
             }
             self.is_lost = true;
         }
         let mut broker = self.driver.broker.borrow_mut();
+        let mut thrown_away = 0;
         while let count @ 1.. = broker.transmit(self.id).remaining() {
+            if thrown_away > WRITE {
+                return Written::Enough;
+            }
             broker.transmit(self.id).advance(count);
+            thrown_away += count;
         }
-        Poll::Ready(())
+        Written::All
     }
 
-    fn poll_write_pieces(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write_pieces(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Written>> {
         let mut broker = self.driver.broker.borrow_mut();
+        let mut count = 0;
         loop {
             let transmit = broker.transmit(self.id);
             if !transmit.has_remaining() {
-                return Pin::new(&mut self.stream).poll_flush(context);
+                ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+                return Poll::Ready(Ok(Written::All));
+            }
+            if count >= WRITE {
+                return Poll::Ready(Ok(Written::Enough));
             }
             let stream = Pin::new(&mut self.stream);
-            // One piece, as nearly always, costs the system less than a list of one.
-            let written = if transmit.chunk().len() == transmit.remaining() {
-                ready!(stream.poll_write(context, transmit.chunk()))?
+            // A single piece, which is the usual case, costs the system less than a list of one.
+            let chunk = transmit.chunk();
+            let written = if chunk.len() == transmit.remaining() {
+                ready!(stream.poll_write(context, &chunk[..chunk.len().min(WRITE)]))?
             } else {
                 let mut pieces = [io::IoSlice::new(&[]); PIECES];
                 let count = transmit.chunks_vectored(&mut pieces);
@@ -162,24 +352,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             transmit.advance(written);
+            count += written;
             self.has_written = true;
         }
     }
 
-    /// Reads something, and gives it to the broker; false at the end of the stream.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    /// Reads once, and gives the bytes to the broker. Returns false at the end of the stream.
+    fn poll_read(&mut self, context: &mut Context<'_>, room: &mut usize) -> Poll<io::Result<bool>> {
         let driver = Rc::clone(&self.driver);
         let mut buffer = driver.buffer.borrow_mut();
-        let mut buffer = ReadBuf::new(&mut buffer);
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
-        let read = buffer.filled();
+        let read = ready!(self.poll_fill(context, &mut buffer, room))?;
         if read.is_empty() {
             return Poll::Ready(Ok(false));
         }
-        if self.rest.is_empty() {
+        if self.rest.is_empty() && self.held.is_none() {
             let mut input = read;
             driver.broker.borrow_mut().receive(driver.now(), self.id, &mut input);
-            self.rest.extend_from_slice(input);
+            if !input.is_empty() {
+                self.rest.extend_from_slice(input);
+                self.count_rest();
+            }
         } else {
             self.rest.extend_from_slice(read);
             self.take_rest();
@@ -187,41 +379,84 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Poll::Ready(Ok(true))
     }
 
-    /// Gives the broker again what it has not taken; whether it takes some of it now.
+    /// Reads into a buffer as much as there is room for. Returns no bytes at the end of the stream.
+    fn poll_fill<'b>(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &'b mut [u8],
+        room: &mut usize,
+    ) -> Poll<io::Result<&'b [u8]>> {
+        let size = buffer.len().min(*room);
+        let mut read = ReadBuf::new(&mut buffer[..size]);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+        let count = read.filled().len();
+        *room -= count;
+        Poll::Ready(Ok(&buffer[..count]))
+    }
+
+    /// Gives the broker the released part of the bytes that it has not taken. Returns whether it takes some of them now.
     fn take_rest(&mut self) -> bool {
-        let mut input = &self.rest[..];
-        self.driver.broker.borrow_mut().receive(self.driver.now(), self.id, &mut input);
-        let taken = self.rest.len() - input.len();
-        self.rest.drain(..taken);
-        if self.rest.is_empty() {
-            self.rest = Vec::new(); // an idle connection holds nothing
+        let now = self.driver.now();
+        let size = match &mut self.held {
+            None => self.rest.len(),
+            Some(held) => {
+                held.released += held.meter.release(now, &self.rest[held.released..]);
+                held.released
+            }
+        };
+        let mut input = &self.rest[..size];
+        if input.is_empty() {
+            return false;
         }
+        self.driver.broker.borrow_mut().receive(now, self.id, &mut input);
+        let taken = size - input.len();
+        self.rest.drain(..taken);
+        if let Some(held) = &mut self.held {
+            held.released -= taken;
+        }
+        if self.rest.is_empty() {
+            self.rest = Vec::new(); // an idle connection has no buffer
+        }
+        self.count_rest();
         taken != 0
+    }
+
+    /// Counts the bytes that wait for the rest of their packet, or for the check of a password. A client that holds more than
+    /// its share is disconnected.
+    fn count_rest(&mut self) {
+        let password = self.check.as_ref().map_or(0, |queued| queued.check.password.capacity());
+        if !self.guest.hold(self.rest.capacity() + password) {
+            let now = self.driver.now();
+            self.driver.broker.borrow_mut().disconnect(now, self.id, DisconnectReasonCode::QuotaExceeded);
+            self.driver.wake(None);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::net::SocketAddr;
 
     use mqtt_sansio::broker::{Broker, BrokerConfig};
     use tokio::task::LocalSet;
 
     use super::*;
-    use crate::access::{Access, Rights};
+    use crate::access::{Access, Identity, Rights};
+    use crate::tests::limits;
 
-    /// CONNECT of 3.1.1, with a will.
+    /// A CONNECT of 3.1.1 with a will.
     const CONNECT: &[u8] = b"\x10\x14\x00\x04MQTT\x04\x06\x00\x3c\x00\x01c\x00\x01w\x00\x02!!";
     const DISCONNECT: &[u8] = b"\xe0\x00";
 
-    /// What the reader of a stream meets after what was said.
+    /// The result of a read after the scripted bytes.
     #[derive(Clone, Copy)]
     enum After {
         End,
         Panic,
     }
 
-    /// A stream that nobody listens to any more, or whose writer takes all. What was said before is still to be read.
+    /// A stream whose writes fail or succeed, with scripted bytes to read.
     struct Scripted {
         input: VecDeque<&'static [u8]>,
         is_broken: bool,
@@ -239,6 +474,8 @@ mod tests {
         }
     }
 
+    impl Stream for Scripted {}
+
     impl AsyncWrite for Scripted {
         fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
             Poll::Ready(if self.is_broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(bytes.len()) })
@@ -253,16 +490,17 @@ mod tests {
         }
     }
 
-    /// Runs a connection over such a stream in a task of its own, and returns whether it has panicked.
+    /// Runs a connection over a scripted stream in a task of its own. Returns whether it has panicked.
     fn has_panicked(driver: &Rc<Driver>, stream: Scripted) -> bool {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let connection = run(Rc::clone(driver), stream, address, Identity::Unproven);
+        let guest = driver.origins.enter(address.ip(), Stage::Connecting).unwrap();
+        let connection = run(Rc::clone(driver), stream, guest, Peer::new(address, Identity::Unproven));
         runtime.block_on(LocalSet::new().run_until(async { tokio::task::spawn_local(connection).await.is_err() }))
     }
 
     fn driver() -> Rc<Driver> {
-        Rc::new(Driver::new(Broker::new(BrokerConfig::default(), Access::new(Rights::default()).0)))
+        Rc::new(Driver::new(Broker::new(BrokerConfig::default(), Access::new(Rights::default())), limits()))
     }
 
     #[test]
@@ -278,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_the_end_of_one_connection() {
+    fn a_panic_ends_one_connection_only() {
         let driver = driver();
         let stream = Scripted { input: [CONNECT].into(), is_broken: false, after: After::Panic };
         assert!(has_panicked(&driver, stream));

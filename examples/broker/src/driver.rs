@@ -1,57 +1,75 @@
-//! The broker, and those who wait for it.
+//! The broker, and the tasks that wait for it.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mqtt_sansio::broker::{Admission, Answer, Broker, ConnectionId, DecisionId};
 use mqtt_sansio::codec::{ConnAckReasonCode, DisconnectReasonCode};
 use mqtt_sansio::{Instant, StdClock};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::Notify;
+use tokio::time::Sleep;
 use tracing::error;
 
-use crate::access::{Access, Identity, PasswordCheck};
+use crate::access::{Access, PasswordCheck, Peer};
+use crate::checks::{CheckTurn, Checks};
+use crate::fair::MemberIndex;
+use crate::origin::{OriginLimits, Origins, Principal};
+use crate::rate::{Meter, Rates};
+use crate::turns::Turns;
 
-/// As much is read at a time. Connections take turns with one buffer: what an idle one holds is not worth speaking of.
-const READ: usize = 64 * 1024;
+/// The number of bytes read in one turn. All connections use one buffer in turns, so that an idle one needs little memory.
+pub(crate) const READ: usize = 64 * 1024;
 
-/// How long a client waits, at most, until the check of its password begins.
-const MAX_WAIT: Duration = Duration::from_secs(10);
+/// The limits that are not the broker's but the driver's.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) origins: OriginLimits,
+    pub(crate) rates: Rates,
+    /// The maximum number of passwords that are checked at a time.
+    pub(crate) checks: usize,
+    /// The maximum time a client waits for the check of its password to begin.
+    pub(crate) max_wait: Duration,
+}
 
 /// The broker, the tasks of its connections, and its clock.
 pub(crate) struct Driver {
     pub(crate) broker: RefCell<Broker<Access>>,
     pub(crate) buffer: RefCell<Box<[u8]>>,
+    pub(crate) origins: Rc<Origins>,
+    pub(crate) checks: Rc<Checks>,
+    turns: Turns,
+    rates: Rates,
     clock: StdClock,
-    /// The task of each connection.
-    tasks: RefCell<Vec<Option<(ConnectionId, Waker)>>>,
-    /// When the task that keeps the time wakes up, if it does; it is told when that is too late.
+    /// The tasks of the connections, by connection index.
+    tasks: RefCell<Vec<Option<(ConnectionId, MemberIndex)>>>,
+    /// When [`run`](Self::run) wakes up, if it sleeps until some time. It is notified if that is too late.
     wakes_at: Cell<Option<Instant>>,
-    too_late: Notify,
-    /// Number of streams whose connections were opened, and that are not closed yet.
+    /// Number of streams that are not closed yet.
     streams: Cell<usize>,
     closed: Notify,
 }
 
-/// A connection, for as long as there is a task for it. However the task ends, by a panic too, the broker is told that the
-/// connection is gone.
+/// A connection with a task. However the task ends, also by a panic, the broker is told that the connection has ended.
 pub(crate) struct Opened {
     driver: Rc<Driver>,
     id: ConnectionId,
 }
 
 impl Opened {
-    /// A transport was accepted.
-    pub(crate) fn new(driver: Rc<Driver>, address: SocketAddr, identity: Identity) -> Self {
+    /// Opens the connection of an accepted transport. The task that has its turn is woken when the connection is ready.
+    pub(crate) fn new(driver: Rc<Driver>, peer: Peer) -> Self {
         let id = {
             let mut broker = driver.broker.borrow_mut();
-            let id = broker.open(driver.now(), address.ip().into());
-            broker.policy_mut().came_from(id, address, identity);
+            let id = broker.open(driver.now(), peer.origin());
+            broker.policy_mut().came_from(id, peer);
             id
         };
+        driver.register(id);
         driver.streams.set(driver.streams.get() + 1);
         Self { driver, id }
     }
@@ -64,7 +82,7 @@ impl Opened {
 impl Drop for Opened {
     fn drop(&mut self) {
         self.driver.streams.set(self.driver.streams.get() - 1);
-        // A second panic while the task unwinds from a first one would end the program.
+        // A second panic while the task unwinds from a first one would abort the program.
         if catch_unwind(AssertUnwindSafe(|| self.driver.detach(self.id))).is_err() {
             error!(id = %self.id, "the broker does not know that the connection is gone");
         }
@@ -72,57 +90,96 @@ impl Drop for Opened {
     }
 }
 
+/// Wakes a task at a time that may change.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    at: Option<Instant>,
+}
+
+impl Timer {
+    fn new() -> Self {
+        Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), at: None }
+    }
+
+    /// Waits until the deadline, or until an earlier one that there was before.
+    fn poll(&mut self, clock: &StdClock, deadline: Option<Instant>, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(deadline) = deadline.filter(|&deadline| self.at.is_none_or(|at| deadline < at)) {
+            // Timers are not exact to the microsecond: a little later is in time.
+            let wait = clock.until(deadline) + Duration::from_millis(1);
+            let now = tokio::time::Instant::now();
+            // Further off than the runtime can tell is once a year.
+            let then = now.checked_add(wait).unwrap_or(now + Duration::from_secs(365 * 24 * 3600));
+            self.sleep.as_mut().reset(then);
+            self.at = Some(deadline);
+        }
+        if self.at.is_none() {
+            return Poll::Pending;
+        }
+        let due = self.sleep.as_mut().poll(context);
+        if due.is_ready() {
+            self.at = None;
+        }
+        due
+    }
+}
+
 impl Driver {
-    pub(crate) fn new(broker: Broker<Access>) -> Self {
+    pub(crate) fn new(broker: Broker<Access>, limits: Limits) -> Self {
         Self {
             broker: RefCell::new(broker),
             buffer: RefCell::new(vec![0; READ].into()),
+            origins: Origins::new(limits.origins),
+            checks: Checks::new(limits.checks, limits.max_wait),
+            turns: Turns::new(),
+            rates: limits.rates,
             clock: StdClock::new(),
             tasks: RefCell::default(),
             wakes_at: Cell::new(None),
-            too_late: Notify::new(),
             streams: Cell::new(0),
             closed: Notify::new(),
         }
     }
 
+    /// Returns the time; within a turn it is the time at which the turn began, which saves reading the clock.
     pub(crate) fn now(&self) -> Instant {
-        self.clock.now()
+        self.turns.now().unwrap_or_else(|| self.clock.now())
     }
 
-    /// The task of a connection is to be woken when there is something for it.
-    pub(crate) fn wait(&self, id: ConnectionId, context: &Context<'_>) {
+    /// Registers the task that has its turn, to be woken when this connection is ready.
+    fn register(&self, id: ConnectionId) {
+        let Some(task) = self.turns.current() else { return };
         let mut tasks = self.tasks.borrow_mut();
         if tasks.len() <= id.index() {
             tasks.resize(id.index() + 1, None);
         }
-        match &mut tasks[id.index()] {
-            Some((known, waker)) if *known == id && waker.will_wake(context.waker()) => {}
-            task => *task = Some((id, context.waker().clone())),
-        }
+        tasks[id.index()] = Some((id, task));
     }
 
-    /// Wakes the tasks of those connections for which there is something, but for the one that is awake.
+    /// Wakes the tasks of the connections that are ready, except for the running one.
     pub(crate) fn wake(&self, awake: Option<ConnectionId>) {
         let mut broker = self.broker.borrow_mut();
         let tasks = self.tasks.borrow();
         while let Some(id) = broker.next_ready() {
             if Some(id) != awake
-                && let Some(Some((known, waker))) = tasks.get(id.index())
-                && *known == id
+                && let Some(&Some((known, task))) = tasks.get(id.index())
+                && known == id
             {
-                waker.wake_by_ref();
+                self.turns.wake(task);
             }
         }
         let wakes_at = self.wakes_at.get();
         if broker.deadline().is_some_and(|deadline| wakes_at.is_none_or(|at| deadline < at)) {
-            self.too_late.notify_one();
+            self.turns.nudge();
         }
     }
 
-    /// A connection is gone. Its stream may still be open.
+    /// Tells the broker that a connection has ended. Its stream may still be open.
     pub(crate) fn detach(&self, id: ConnectionId) {
-        self.broker.borrow_mut().closed(self.now(), id);
+        {
+            let mut broker = self.broker.borrow_mut();
+            broker.closed(self.now(), id);
+            broker.policy_mut().is_gone(id);
+        }
         if let Some(task) = self.tasks.borrow_mut().get_mut(id.index())
             && task.as_ref().is_some_and(|(known, _)| *known == id)
         {
@@ -131,34 +188,27 @@ impl Driver {
         self.wake(None);
     }
 
-    /// Checks passwords for ever. A hash may take seconds to be computed: that is done by other threads, by so few of them
-    /// that the broker's own thread has a processor left.
-    pub(crate) async fn check_passwords(self: Rc<Self>, checks: mpsc::UnboundedReceiver<PasswordCheck>) {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let turns = Rc::new(Semaphore::new(processors.saturating_sub(1).max(1)));
-        self.check_passwords_in_turn(checks, turns, MAX_WAIT).await;
+    /// Starts the task of a connection, or of one that will be.
+    pub(crate) fn spawn(&self, principal: Principal, task: impl Future<Output = ()> + 'static) {
+        self.turns.spawn(principal, task);
     }
 
-    /// Checks passwords, as many at a time as there are turns. A client whose turn has not come after `max_wait` is refused:
-    /// otherwise clients that send many wrong passwords, and are perhaps gone by now, would make all others wait for hours.
-    pub(crate) async fn check_passwords_in_turn(
-        self: Rc<Self>,
-        mut checks: mpsc::UnboundedReceiver<PasswordCheck>,
-        turns: Rc<Semaphore>,
-        max_wait: Duration,
-    ) {
-        while let Some(check) = checks.recv().await {
-            let (driver, turns) = (Rc::clone(&self), Rc::clone(&turns));
-            tokio::task::spawn_local(async move {
-                match tokio::time::timeout(max_wait, turns.acquire()).await {
-                    Ok(_turn) => driver.check_password(check).await,
-                    Err(_) => driver.answer(check.id, ConnAckReasonCode::ServerUnavailable.into()),
-                }
-            });
-        }
+    /// The task that has its turn works for somebody else from now on.
+    pub(crate) fn belongs_to(&self, principal: Principal) {
+        self.turns.reassign_current(principal);
     }
 
-    /// Gives the broker the answer to a client, unless the client is gone.
+    /// What holds a client's input back, if something does.
+    pub(crate) fn meter(&self) -> Option<Meter> {
+        Meter::new(self.rates, self.now())
+    }
+
+    /// Waits until some time that comes from the driver's clock.
+    pub(crate) fn sleep_until(&self, at: Instant) -> Sleep {
+        tokio::time::sleep(self.clock.until(at))
+    }
+
+    /// Gives the broker the answer to a client, unless its connection has ended.
     fn answer(&self, id: DecisionId, admission: Admission) {
         {
             let mut broker = self.broker.borrow_mut();
@@ -170,42 +220,65 @@ impl Driver {
         self.wake(None);
     }
 
-    async fn check_password(&self, mut check: PasswordCheck) {
-        let id = check.id;
-        if self.broker.borrow().is_over(id.connection()) {
+    /// Checks a password in a thread of its own: to compute a hash may take seconds. There are so few of these threads that
+    /// the broker's own has a processor left.
+    pub(crate) fn check_password(self: &Rc<Self>, mut check: PasswordCheck, principal: Principal, turn: CheckTurn) {
+        let (id, driver) = (check.id, Rc::clone(self));
+        let (slow, password) = (check.slow.clone(), std::mem::take(&mut check.password));
+        let computed = tokio::task::spawn_blocking(move || slow.fits(&password));
+        self.spawn(principal, async move {
+            // A password whose check has failed with an error is not right.
+            let is_right = computed.await.unwrap_or(false);
+            drop(turn);
+            driver.answer(id, check.admission(is_right));
+        });
+    }
+
+    /// Refuses a client whose password could not be checked in time.
+    pub(crate) fn give_up_check(&self, id: DecisionId) {
+        self.answer(id, ConnAckReasonCode::ServerUnavailable.into());
+    }
+
+    /// Runs the tasks of connections and the broker's timers for ever.
+    ///
+    /// Between two turns the broker has one of its own when something is due, and whenever some turns are over the runtime
+    /// looks for events, so that one who has something to do is known.
+    pub(crate) async fn run(self: Rc<Self>) {
+        let mut timer = Timer::new();
+        loop {
+            // Nothing has to be woken: it is awake.
+            self.wakes_at.set(Some(Instant::EPOCH));
+            if self.turns.work(&self.clock, |now| self.keep_time(now)) || self.is_due(self.now()) {
+                // This comes back after the runtime has looked for events, not before.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            poll_fn(|context| {
+                let deadline = self.broker.borrow().deadline();
+                let due = timer.poll(&self.clock, deadline, context);
+                self.wakes_at.set(timer.at);
+                if self.turns.poll_woken(context).is_ready() { Poll::Ready(()) } else { due }
+            })
+            .await;
+        }
+    }
+
+    /// Whether the broker has something to do. While it has work that one call does not finish, that is always so.
+    fn is_due(&self, now: Instant) -> bool {
+        self.broker.borrow().deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Lets the broker do what is due, for one call.
+    fn keep_time(&self, now: Instant) {
+        if !self.is_due(now) {
             return;
         }
-        let (slow, password) = (check.slow.clone(), std::mem::take(&mut check.password));
-        // A password whose check has failed in any way is not right.
-        let is_right = tokio::task::spawn_blocking(move || slow.fits(&password)).await.unwrap_or(false);
-        self.answer(id, check.admission(is_right));
+        // A fault in what one client is owed must not end what all others are owed. The panic hook logs it.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.broker.borrow_mut().poll(now)));
+        self.wake(None);
     }
 
-    /// Tells the broker the time whenever something is due.
-    pub(crate) async fn keep_time(self: Rc<Self>) {
-        loop {
-            let deadline = self.broker.borrow().deadline();
-            self.wakes_at.set(deadline);
-            let due = async {
-                match deadline {
-                    // There is unfinished work: the transports are looked at before it goes on.
-                    Some(deadline) if deadline <= self.now() => tokio::task::yield_now().await,
-                    // Timers are not exact to the microsecond: a little later is in time.
-                    Some(deadline) => tokio::time::sleep(self.clock.until(deadline) + Duration::from_millis(1)).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = due => {
-                    self.broker.borrow_mut().poll(self.now());
-                    self.wake(None);
-                }
-                () = self.too_late.notified() => {}
-            }
-        }
-    }
-
-    /// Tells all clients that it is over.
+    /// Disconnects all clients.
     pub(crate) fn shut_down(&self) {
         let ids: Vec<_> = self.tasks.borrow().iter().flatten().map(|(id, _)| *id).collect();
         for id in ids {
@@ -214,7 +287,7 @@ impl Driver {
         self.wake(None);
     }
 
-    /// Number of streams that are open, those that linger too.
+    /// Number of open streams, including those that are being closed.
     pub(crate) const fn streams(&self) -> usize {
         self.streams.get()
     }

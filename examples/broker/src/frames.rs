@@ -1,7 +1,7 @@
 //! The frames of a WebSocket that a client sends (RFC 6455, section 5), as a stream.
 //!
-//! Neither frames nor messages are collected, so neither has a limit: where packets begin and end, and how large they may
-//! be, is decided by MQTT alone \[MQTT-6.0.0-2\].
+//! Neither frames nor messages are buffered, so neither has a maximum size: MQTT alone decides where packets begin and
+//! end, and how large they may be \[MQTT-6.0.0-2\].
 
 use std::fmt;
 use std::io::Cursor;
@@ -9,52 +9,54 @@ use std::io::Cursor;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// The longest header of a frame.
+/// The maximum size of a frame header.
 const MAX_HEADER: usize = 14;
 
-/// The longest payload of a control frame.
+/// The maximum payload of a control frame.
 const MAX_CONTROL: usize = 125;
 
-/// Takes frames apart.
+/// A decoder of frames.
 #[derive(Default)]
 pub(crate) struct Frames {
     state: State,
-    /// Whether more frames of a message are to come.
+    /// Whether more frames of a message follow.
     is_in_message: bool,
     /// The payload of the last PING, until it is answered.
     ping: Option<Vec<u8>>,
 }
 
 enum State {
-    /// A header begins, or goes on.
+    /// In a header.
     Header { bytes: [u8; MAX_HEADER], length: usize },
-    /// In the payload of a frame of data.
+    /// In the payload of a data frame.
     Data(Rest),
     /// In the payload of a control frame.
     Control { kind: Control, payload: Vec<u8>, rest: Rest },
-    /// The client has sent a CLOSE frame: nothing after it means anything.
+    /// The client has sent a CLOSE frame: later bytes are ignored.
     Closed,
     /// The client has violated the protocol.
     Failed(ProtocolError),
 }
 
-/// What is still to come of a payload.
+/// The rest of a payload.
 #[derive(Clone, Copy)]
 struct Rest {
     length: u64,
-    /// The mask, beginning with the byte for the next byte of the payload.
+    /// The mask, rotated to start with the byte for the next byte of the payload.
     mask: [u8; 4],
 }
 
 /// A violation of WebSocket, or of MQTT over WebSocket, by a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProtocolError {
-    /// A frame of text \[MQTT-6.0.0-1\].
+    /// A text frame \[MQTT-6.0.0-1\].
     Text,
-    /// A frame that is not masked.
+    /// A frame without a mask.
     Unmasked,
-    /// A header with bits or an operation that are reserved, or that does not fit to the frames before.
+    /// A header with reserved bits or a reserved opcode, or one that does not fit the frames before.
     Header,
+    /// Too many bytes that are no payload before the client is accepted.
+    Flood,
 }
 
 impl ProtocolError {
@@ -63,6 +65,7 @@ impl ProtocolError {
         match self {
             Self::Text => 1003,
             Self::Unmasked | Self::Header => 1002,
+            Self::Flood => 1008,
         }
     }
 }
@@ -73,6 +76,7 @@ impl fmt::Display for ProtocolError {
             Self::Text => "a text frame, where only binary frames are allowed",
             Self::Unmasked => "a frame that is not masked",
             Self::Header => "a frame with a wrong header",
+            Self::Flood => "too many frames without payload before CONNECT",
         })
     }
 }
@@ -86,19 +90,23 @@ impl Default for State {
 }
 
 impl Frames {
-    /// Takes bytes that were received, moves the payload of binary frames to their beginning, and returns its length.
+    /// Takes received bytes, moves the payload of binary frames to the start of `bytes`, and returns its length.
     pub(crate) fn take(&mut self, bytes: &mut [u8]) -> usize {
         let (mut read, mut written) = (0, 0);
         while read < bytes.len() {
             match &mut self.state {
                 State::Header { bytes: header, length } => {
-                    header[*length] = bytes[read];
-                    *length += 1;
-                    read += 1;
+                    let needed = header_length(&header[..*length]);
+                    let count = (needed - *length).min(bytes.len() - read);
+                    header[*length..*length + count].copy_from_slice(&bytes[read..read + count]);
+                    *length += count;
+                    read += count;
+                    if *length < header_length(&header[..*length]) {
+                        continue;
+                    }
                     let mut cursor = Cursor::new(&header[..*length]);
                     match FrameHeader::parse(&mut cursor) {
                         Ok(Some((header, length))) => self.begin(&header, length),
-                        Ok(None) if *length < MAX_HEADER => {}
                         Ok(None) | Err(_) => self.state = State::Failed(ProtocolError::Header),
                     }
                 }
@@ -127,12 +135,12 @@ impl Frames {
         written
     }
 
-    /// Whether the client has sent a CLOSE frame.
+    /// Returns whether the client has sent a CLOSE frame.
     pub(crate) const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
-    /// The violation after which nothing more is taken, if there was one.
+    /// Returns the violation after which no more bytes are taken, if there was one.
     pub(crate) const fn error(&self) -> Option<ProtocolError> {
         match self.state {
             State::Failed(error) => Some(error),
@@ -140,7 +148,14 @@ impl Frames {
         }
     }
 
-    /// The payload of a PING that has to be answered. If there were several, it is that of the last one, as RFC 6455 allows.
+    /// Fails with this error; no more input is taken.
+    pub(crate) fn fail(&mut self, error: ProtocolError) {
+        if !matches!(self.state, State::Closed | State::Failed(_)) {
+            self.state = State::Failed(error);
+        }
+    }
+
+    /// Returns the payload of a PING that must be answered. Of several PINGs it is the last one, as RFC 6455 allows.
     pub(crate) const fn take_ping(&mut self) -> Option<Vec<u8>> {
         self.ping.take()
     }
@@ -179,8 +194,23 @@ impl Frames {
     }
 }
 
+/// How long a header is that begins with these bytes, as far as they tell.
+const fn header_length(bytes: &[u8]) -> usize {
+    match bytes {
+        [_, second, ..] => {
+            let length = match *second & 0x7f {
+                126 => 2,
+                127 => 8,
+                _ => 0,
+            };
+            2 + length + if *second & 0x80 != 0 { 4 } else { 0 }
+        }
+        _ => 2,
+    }
+}
+
 impl Rest {
-    /// How many of `available` bytes belong to the payload.
+    /// Returns how many of `available` bytes belong to the payload.
     fn fitting(&self, available: usize) -> usize {
         usize::try_from(self.length).unwrap_or(usize::MAX).min(available)
     }
@@ -232,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_payload_is_the_same_however_the_bytes_come() {
+    fn the_payload_does_not_depend_on_how_the_bytes_arrive() {
         let long: Vec<u8> = (0..70_000_u32).map(|number| number as u8).collect();
         let mut bytes = frame(0x02, b"ab");
         bytes.extend(frame(0x89, b"ping"));
@@ -252,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_may_say_that_it_is_longer_than_memory() {
+    fn a_frame_may_claim_more_bytes_than_memory() {
         let mut bytes = frame(0x82, b"");
         bytes[1] = 0x80 | 127;
         bytes.splice(2..2, (u64::MAX >> 1).to_be_bytes());
@@ -262,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_told_after_the_payload_before_it() {
+    fn an_error_is_reported_after_the_payload_before_it() {
         let mut unmasked = frame(0x82, b"");
         unmasked[1] = 0;
         let mut endless = frame(0x82, b"");

@@ -1,12 +1,11 @@
-//! Files of lines that an operator writes. An error in one is told with the file and the line.
+//! Files of lines written by an operator. An error names the file and the line.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 
-/// Reads a file, and gives each line that says something, with its number, to `take`. Empty lines and those that begin with
-/// `#` say nothing.
+/// Reads a file and gives each line, with its number, to `take`. Empty lines and lines that begin with `#` are skipped.
 pub(crate) fn read(path: &Path, take: impl FnMut(usize, &str) -> Result<()>) -> Result<()> {
     let name = path.display().to_string();
     let bytes = fs::read(path).with_context(|| format!("cannot read {name}"))?;
@@ -15,7 +14,7 @@ pub(crate) fn read(path: &Path, take: impl FnMut(usize, &str) -> Result<()>) -> 
 
 /// Gives each line to `take`, as [`read`] does.
 pub(crate) fn parse(name: &str, bytes: &[u8], mut take: impl FnMut(usize, &str) -> Result<()>) -> Result<()> {
-    // Some editors begin a file with a byte order mark, which is no part of the first line.
+    // Some editors begin a file with a byte order mark, which is not part of the first line.
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let number = index + 1;

@@ -1,4 +1,4 @@
-//! Where connections come from.
+//! Listening sockets.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -10,14 +10,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
-use crate::access::Identity;
+use crate::access::{Identity, Peer};
 use crate::address::Address;
 use crate::arguments::Arguments;
 use crate::driver::Driver;
+use crate::origin::{Principal, Stage};
+use crate::throttle::Throttle;
 use crate::websocket::{self, WebSocket};
 use crate::{connection, linger, tls};
 
-/// What is spoken below MQTT.
+/// The protocol below MQTT.
 #[derive(Clone)]
 pub(crate) enum Transport {
     Tcp,
@@ -41,13 +43,13 @@ pub(crate) struct Listener {
     transport: Transport,
 }
 
-/// How long TLS and WebSocket have to be set up.
+/// The timeout of the TLS and WebSocket handshakes.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long nothing is accepted when the system has no room for more.
+/// The pause in accepting when the system has no room for more connections.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Listens on all addresses, and says so.
+/// Listens on all addresses, and prints a line for each.
 pub(crate) async fn bind_all(arguments: &Arguments) -> Result<Vec<Listener>> {
     let mut wanted: Vec<_> = arguments.tcp().into_iter().map(|address| (address, Transport::Tcp)).collect();
     if let (false, Some(cert), Some(key)) = (arguments.tls.is_empty(), &arguments.cert, &arguments.key) {
@@ -70,8 +72,8 @@ pub(crate) async fn bind_all(arguments: &Arguments) -> Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-/// Listens on all addresses that a name stands for. Those that this machine does not have, of IPv6 perhaps, are left out if
-/// there is another one.
+/// Listens on all addresses of a host name. Addresses that this machine does not have, for example of IPv6, are skipped
+/// if another one works.
 async fn bind(address: &Address) -> io::Result<Vec<TcpListener>> {
     let mut sockets = Vec::new();
     let mut left_out = None;
@@ -105,18 +107,20 @@ impl Listener {
         self.socket.local_addr().unwrap()
     }
 
-    /// Accepts connections for ever.
+    /// Accepts connections without end.
     pub(crate) async fn run(self, driver: Rc<Driver>) {
         let mut has_failed = false;
         loop {
             match self.socket.accept().await {
                 Ok((stream, address)) => {
                     has_failed = false;
-                    // What is to be written is written at once: it was collected before.
+                    // Output is sent at once, because the broker has coalesced it already.
                     if let Err(error) = stream.set_nodelay(true) {
                         debug!(%error, "packets may be held back");
                     }
-                    serve(Rc::clone(&driver), stream, address, self.transport.clone());
+                    serve(&driver, stream, address, self.transport.clone());
+                    // Those who are connected go on meanwhile.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut has_failed, true) {
@@ -129,38 +133,52 @@ impl Listener {
     }
 }
 
-/// Begins to serve a connection. Each transport has a task of its own kind, as large as it needs.
-fn serve(driver: Rc<Driver>, stream: TcpStream, address: SocketAddr, transport: Transport) {
+/// Starts to serve a connection. Each transport has its own type of task, so that each is as small as possible. A connection
+/// beyond the limits of its address is closed at once: its protocol version is not known yet.
+fn serve(driver: &Rc<Driver>, stream: TcpStream, address: SocketAddr, transport: Transport) {
+    let stage = if matches!(transport, Transport::Tcp) { Stage::Connecting } else { Stage::Handshake };
+    let Some(mut guest) = driver.origins.enter(address.ip(), stage) else {
+        debug!(%address, "too many connections from this address are not accepted yet");
+        return;
+    };
+    let principal = Principal::Origin(guest.origin());
+    let owner = Rc::clone(driver);
     match transport {
         Transport::Tcp => {
-            drop(tokio::task::spawn_local(connection::run(driver, stream, address, Identity::Unproven)));
+            driver.spawn(principal, connection::run(owner, stream, guest, Peer::new(address, Identity::Unproven)));
         }
-        Transport::Tls(acceptor) => drop(tokio::task::spawn_local(async move {
-            match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream).into_fallible()).await {
+        Transport::Tls(acceptor) => driver.spawn(principal, async move {
+            let accept = acceptor
+                .accept_with(Throttle::new(stream), |connection| connection.set_buffer_limit(Some(tls::BUFFER)));
+            match tokio::time::timeout(HANDSHAKE, accept.into_fallible()).await {
                 Ok(Ok(stream)) => {
-                    let identity = tls::identity(stream.get_ref().1);
-                    connection::run(driver, stream, address, identity).await;
+                    guest.advance(Stage::Connecting);
+                    let peer = Peer::new(address, tls::identity(stream.get_ref().1));
+                    connection::run(owner, stream, guest, peer).await;
                 }
                 Ok(Err((error, mut stream))) => {
                     info!(%address, %error, "no TLS");
-                    // The client should get the alert that tells why.
-                    linger::close(&mut stream, &driver.buffer).await;
+                    // The client should receive the alert with the reason.
+                    stream.lift_limits();
+                    linger::close(&mut stream, &owner.buffer, linger::STRANGER).await;
                 }
                 Err(_) => info!(%address, "TLS was not set up in time"),
             }
-        })),
-        Transport::WebSocket => drop(tokio::task::spawn_local(async move {
+        }),
+        Transport::WebSocket => driver.spawn(principal, async move {
             let mut stream = stream;
             match tokio::time::timeout(HANDSHAKE, websocket::accept(&mut stream)).await {
                 Ok(Ok(())) => {
-                    connection::run(driver, WebSocket::new(stream), address, Identity::Unproven).await;
+                    guest.advance(Stage::Connecting);
+                    let peer = Peer::new(address, Identity::Unproven);
+                    connection::run(owner, WebSocket::new(stream), guest, peer).await;
                 }
                 Ok(Err(error)) => {
                     info!(%address, %error, "no WebSocket");
-                    linger::close(&mut stream, &driver.buffer).await;
+                    linger::close(&mut stream, &owner.buffer, linger::STRANGER).await;
                 }
                 Err(_) => info!(%address, "the WebSocket was not set up in time"),
             }
-        })),
+        }),
     }
 }

@@ -1,7 +1,7 @@
 //! The log: lines on standard error, written by a thread of their own.
 //!
-//! A standard error that is closed, or a pipe that nobody reads, must not stop the broker: a task that logs only appends a
-//! line to a bounded queue. What the queue cannot hold is dropped, and the number of dropped lines is logged.
+//! A standard error that is closed, or a pipe that is not read, must not stop the broker: a task that logs only appends
+//! a line to a bounded queue. Lines that do not fit are dropped, and their number is logged.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tracing::Subscriber;
-use tracing::field::Field;
+use tracing::field::{Field, display};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
@@ -19,7 +19,7 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 /// Maximum number of bytes of the lines that wait to be written.
 const MAX_QUEUED: usize = 1 << 20;
 
-/// How long the end of the program waits for the last lines to be written.
+/// How long the program waits at its end for the last lines to be written.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// The lines that wait to be written.
@@ -41,10 +41,10 @@ struct Lines {
     dropped: u64,
 }
 
-/// Writes the lines that still wait when it is dropped, as far as standard error takes them.
+/// Writes the waiting lines on drop, as far as standard error takes them.
 pub(crate) struct Flush(Queue);
 
-/// Begins to log to standard error. RUST_LOG decides which events are logged.
+/// Starts to log to standard error. RUST_LOG sets the level.
 pub(crate) fn start() -> io::Result<Flush> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let queue = Queue::default();
@@ -59,9 +59,21 @@ pub(crate) fn start() -> io::Result<Flush> {
     Ok(Flush(queue))
 }
 
+/// Logs panics. The standard library would write them to standard error at once: it would wait for a pipe that nobody reads,
+/// and would not escape what a peer has sent.
+pub(crate) fn take_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(display);
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(|it| &**it));
+        let why = text.unwrap_or("of unknown kind");
+        tracing::error!(place, why, "a panic");
+    }));
+}
+
 fn subscriber(queue: Queue, filter: EnvFilter, with_ansi: bool) -> impl Subscriber + Send + Sync {
-    // Values of fields are escaped whether their Display, their Debug or their text is logged: most of them hold what a
-    // peer sent.
+    // Values of fields are escaped whichever of Display, Debug or string they are logged by: most of them contain data
+    // from a peer.
     let fields = debug_fn(|writer: &mut Writer<'_>, field: &Field, value| {
         if field.name() != "message" {
             write!(writer, "{}=", field.name())?;
@@ -72,7 +84,7 @@ fn subscriber(queue: Queue, filter: EnvFilter, with_ansi: bool) -> impl Subscrib
         .fmt_fields(fields.delimited(" "))
         .with_env_filter(filter)
         .with_ansi(with_ansi)
-        // Otherwise an event that cannot be written is reported by `eprintln!`, which panics where that fails too.
+        // By default an event that cannot be written is reported by `eprintln!`, which panics if that fails too.
         .log_internal_errors(false)
         .with_writer(queue)
         .finish()
@@ -96,7 +108,7 @@ impl Queue {
         self.0.changed.notify_all();
     }
 
-    /// Waits for a line, and writes it. A line that cannot be written is lost: there is no other place to say so.
+    /// Waits for a line and writes it. A line that cannot be written is lost, because it cannot be reported.
     fn write_next(&self, out: &mut impl Write) {
         let mut lines = self.lock();
         let line = loop {
@@ -116,7 +128,7 @@ impl Queue {
         self.0.changed.notify_all();
     }
 
-    /// Waits until all lines are written, or until that takes too long.
+    /// Waits until all lines are written, or until `patience` has passed.
     fn flush(&self, patience: Duration) {
         let is_busy = |lines: &mut Lines| lines.bytes != 0;
         let _ = self.0.changed.wait_timeout_while(self.lock(), patience, is_busy);
@@ -129,7 +141,7 @@ impl Drop for Flush {
     }
 }
 
-/// An event is written by one call, with its line break.
+/// An event is written with one call, including its line break.
 impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -149,7 +161,7 @@ impl<'a> MakeWriter<'a> for Queue {
     }
 }
 
-/// Escapes characters that would begin another line, move a terminal's cursor, or change the direction of the text.
+/// Escapes characters that would start another line, move a terminal's cursor, or change the direction of the text.
 struct Escape<W>(W);
 
 impl<W: fmt::Write> fmt::Write for Escape<W> {
@@ -173,7 +185,7 @@ fn must_be_escaped(character: char) -> bool {
 pub(crate) mod tests {
     use super::*;
 
-    /// A log whose lines are only collected.
+    /// Returns the lines logged by a closure.
     pub(crate) fn collect(log: impl FnOnce()) -> String {
         let queue = Queue::default();
         tracing::subscriber::with_default(subscriber(queue.clone(), EnvFilter::new("trace"), false), log);
@@ -214,7 +226,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_a_full_output_does_not_take_is_dropped_and_counted() {
+    fn lines_beyond_the_queue_are_dropped_and_counted() {
         let queue = Queue::default();
         for _ in 0..3 {
             queue.push(&[b'x'; MAX_QUEUED / 2]);

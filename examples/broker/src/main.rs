@@ -4,25 +4,36 @@
 //! $ cargo run --release -p mqtt-sansio-broker -- --listen 127.0.0.1:1883
 //! ```
 //!
-//! One thread does everything but to write the log and to compute hashes of passwords: the broker is a state machine that
-//! has no use for more, and whatever several publishers have for a subscriber goes out in one write.
+//! One thread does all the work except for writing the log and computing password hashes: the broker is a state machine
+//! that cannot use more threads, and messages of several publishers for one subscriber are sent with one write.
 
 mod access;
 mod acl;
 mod address;
 mod arguments;
+mod checks;
 mod connection;
+#[cfg(test)]
+#[path = "../../../tests/common/counting.rs"]
+mod counting;
 mod driver;
 mod drops;
+mod fair;
 mod frames;
+#[cfg(test)]
+mod hostile;
 mod lines;
 mod linger;
 mod listener;
 mod log;
+mod origin;
 mod password;
+mod rate;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod tls;
+mod turns;
 mod users;
 mod websocket;
 
@@ -43,7 +54,7 @@ use crate::arguments::Arguments;
 use crate::driver::Driver;
 use crate::drops::Drops;
 
-/// How long clients have to take what is still to be written when the broker ends.
+/// The time that clients have to read the last bytes when the broker ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -51,7 +62,7 @@ fn main() -> ExitCode {
     match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Not by eprintln, which panics if standard error is closed.
+            // eprintln would panic if standard error is closed.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
@@ -60,48 +71,55 @@ fn main() -> ExitCode {
 
 fn start(arguments: Arguments) -> Result<()> {
     let _flush = log::start()?;
+    log::take_panics();
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!(%error, "as many files may be open as before");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let done = runtime.block_on(LocalSet::new().run_until(run(arguments)));
-    // A password that is still being checked is of no interest any more.
+    // A password that is still being checked does not matter any more.
     runtime.shutdown_background();
     done
 }
 
 async fn run(arguments: Arguments) -> Result<()> {
-    let (access, checks) = Access::new(arguments.rights()?);
-    let driver = Rc::new(Driver::new(Broker::new(arguments.config(), access)));
-    // Whoever reads where it listens may send a signal at once.
+    let access = Access::new(arguments.rights()?);
+    let driver = Rc::new(Driver::new(Broker::new(arguments.config(), access), arguments.limits()));
+    // A program that reads the addresses may send a signal at once, so the handlers are installed first.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut status = signal(SignalKind::user_defined1())?;
     let mut listeners = JoinSet::new();
     for listener in listener::bind_all(&arguments).await? {
         listeners.spawn_local(listener.run(Rc::clone(&driver)));
     }
     let mut services = JoinSet::new();
-    services.spawn_local(Driver::keep_time(Rc::clone(&driver)));
-    services.spawn_local(Driver::check_passwords(Rc::clone(&driver), checks));
+    services.spawn_local(Driver::run(Rc::clone(&driver)));
     let mut drops = Drops::default();
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + drops::INTERVAL, drops::INTERVAL);
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            () = tokio::time::sleep(drops::INTERVAL) => drops.tell(&driver),
-            // These end by a panic only. A broker without timers or without a listener must not look as if it were well.
+            _ = status.recv() => drops::tell_status(&driver),
+            _ = ticks.tick() => {
+                drops.tell(&driver);
+            }
+            // These tasks end by a panic only. A broker without turns or without a listener must not go on.
             Some(end) = services.join_next() => fail(end)?,
             Some(end) = listeners.join_next() => fail(end)?,
         }
     }
     info!("shutting down");
-    listeners.shutdown().await; // nobody else is let in
+    listeners.shutdown().await; // no more connections are accepted
     driver.shut_down();
     let _ = tokio::time::timeout(FAREWELL, driver.all_closed()).await;
-    drops.tell(&driver);
+    if !drops.tell(&driver) {
+        drops::tell_status(&driver);
+    }
     Ok(())
 }
 
-/// A task that should run for ever has ended.
+/// Reports a task that has ended unexpectedly.
 fn fail(end: Result<(), tokio::task::JoinError>) -> Result<()> {
     if let Err(error) = end {
         error!(%error, "a task has failed");

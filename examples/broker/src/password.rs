@@ -1,4 +1,4 @@
-//! Passwords as they stand in a file of users, in the formats of `mosquitto_passwd`.
+//! Passwords in a file of users, in the formats of `mosquitto_passwd`.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -9,14 +9,14 @@ use base64::engine::general_purpose::STANDARD;
 use ring::{digest, pbkdf2};
 use subtle::ConstantTimeEq as _;
 
-/// Maximum number of iterations: a password takes some ten seconds of processor time to be checked then. mosquitto_passwd
-/// uses 101, or 1000 in newer versions, and OWASP recommends 210,000.
+/// Maximum number of iterations, at which a check takes some ten seconds of processor time. mosquitto_passwd uses 101,
+/// or 1000 in newer versions, and OWASP recommends 210,000.
 const MAX_ITERATIONS: u32 = 10_000_000;
 
 /// Length of a hash, in bytes: that of SHA-512.
 const HASH: usize = digest::SHA512_OUTPUT_LEN;
 
-/// A password as a file has it.
+/// A password in a file.
 pub(crate) enum Password {
     Plain(String),
     Hashed(Hash),
@@ -32,19 +32,20 @@ pub(crate) struct Hash {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// SHA-512 of the password and the salt: `$6$salt$hash`. It is too fast to be recommended, but older files have it.
+    /// SHA-512 of the password and the salt: `$6$salt$hash`. Older files have it, although it is too fast to be
+    /// recommended.
     Sha512,
     /// PBKDF2 with HMAC-SHA-512: `$7$iterations$salt$hash`.
     Pbkdf2(NonZeroU32),
 }
 
 impl Password {
-    /// Reads what stands behind the name of a user. Salts and hashes are in base64.
+    /// Parses the text after the user name. Salts and hashes are in base64.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         if text.is_empty() {
             bail!("an empty password");
         }
-        // `$`, some letters and digits, `$`: the beginning of a hash, as crypt(3) and others write it.
+        // `$`, some letters and digits, `$`: the beginning of a hash as written by crypt(3) and others.
         let kind = text.strip_prefix('$').and_then(|rest| rest.split_once('$'));
         let kind = kind.filter(|(kind, _)| kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
         let hash = match kind {
@@ -66,7 +67,7 @@ impl Password {
     }
 }
 
-/// Shows the kind alone.
+/// Prints the kind only.
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -87,12 +88,12 @@ impl Hash {
         Ok(Self { kind, salt, hash })
     }
 
-    /// A hash of no password that is as slow as this one.
+    /// Returns a hash of no password that takes as long to check as this one.
     pub(crate) fn decoy(&self) -> Self {
         Self { kind: self.kind, salt: self.salt.clone(), hash: vec![0; HASH] }
     }
 
-    /// Number of iterations: how slow a check is.
+    /// Returns the number of iterations, which determines the time of a check.
     pub(crate) fn iterations(&self) -> u32 {
         match self.kind {
             Kind::Sha512 => 1,
@@ -100,7 +101,7 @@ impl Hash {
         }
     }
 
-    /// Whether this is the password. How long that takes does not depend on which byte is wrong.
+    /// Returns whether this is the password. The time does not depend on which byte is wrong.
     pub(crate) fn fits(&self, password: &[u8]) -> bool {
         match self.kind {
             Kind::Sha512 => {

@@ -1,8 +1,9 @@
-//! The whole example but for its command line: clients that speak over sockets.
+//! The whole example without its command line, tested with clients over sockets.
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,6 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -21,32 +21,49 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::access::{Access, Rights};
 use crate::acl::Acl;
-use crate::driver::Driver;
+use crate::driver::{Driver, Limits};
 use crate::listener::{Listener, Transport};
 use crate::log;
+use crate::origin::OriginLimits;
+use crate::rate::Rates;
 use crate::tls;
 use crate::tls::tests::testdata;
 use crate::users::Users;
 
-/// How long a test waits for what has to come.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The maximum time a test waits for an event.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// DISCONNECT of 5.0 with Malformed Packet, and CONNACK of 5.0 and 3.1.1 with Bad User Name or Password.
+/// DISCONNECT of 5.0 with Malformed Packet, and CONNACKs of 5.0 and 3.1.1 with Bad User Name or Password.
 const MALFORMED: &[u8] = b"\xe0\x01\x81";
 const BAD_PASSWORD: &[u8] = b"\x20\x03\x00\x86\x00";
 const BAD_PASSWORD_311: &[u8] = b"\x20\x02\x00\x04";
-const CONNACK_311: &[u8] = b"\x20\x02\x00\x00";
+pub(crate) const CONNACK_311: &[u8] = b"\x20\x02\x00\x00";
 const NOT_AUTHORIZED_311: &[u8] = b"\x20\x02\x00\x05";
 
+/// The limits of the driver, high enough for a test that is not about them.
+pub(crate) fn limits() -> Limits {
+    let origins =
+        OriginLimits { max_handshakes: None, max_connecting: None, max_connections: None, max_incomplete: 1 << 30 };
+    Limits { origins, rates: Rates::default(), checks: 1, max_wait: PATIENCE }
+}
+
 /// Runs a test with a broker.
-fn with<F: Future<Output = ()>>(config: ServerConfig, rights: Rights, test: impl FnOnce(Rc<Driver>) -> F) {
+pub(crate) fn with<F: Future<Output = ()>>(config: ServerConfig, rights: Rights, test: impl FnOnce(Rc<Driver>) -> F) {
+    with_limits(limits(), config, rights, test);
+}
+
+/// Runs a test with a broker and with limits of its driver.
+pub(crate) fn with_limits<F: Future<Output = ()>>(
+    limits: Limits,
+    config: ServerConfig,
+    rights: Rights,
+    test: impl FnOnce(Rc<Driver>) -> F,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let config = BrokerConfig { server: config, ..BrokerConfig::default() };
-    let (access, checks) = Access::new(rights);
-    let driver = Rc::new(Driver::new(Broker::new(config, access)));
+    let driver = Rc::new(Driver::new(Broker::new(config, Access::new(rights)), limits));
     let run = async {
-        tokio::task::spawn_local(Driver::check_passwords(Rc::clone(&driver), checks));
-        tokio::task::spawn_local(Driver::keep_time(Rc::clone(&driver)));
+        tokio::task::spawn_local(Driver::run(Rc::clone(&driver)));
         tokio::time::timeout(PATIENCE, test(Rc::clone(&driver))).await.unwrap();
         driver.broker.borrow().assert_consistent();
     };
@@ -54,15 +71,15 @@ fn with<F: Future<Output = ()>>(config: ServerConfig, rights: Rights, test: impl
     runtime.shutdown_background();
 }
 
-async fn listen(driver: &Rc<Driver>, transport: Transport) -> SocketAddr {
+pub(crate) async fn listen(driver: &Rc<Driver>, transport: Transport) -> SocketAddr {
     let listener = Listener::on_a_free_port(transport).await;
     let address = listener.address();
     tokio::task::spawn_local(listener.run(Rc::clone(driver)));
     address
 }
 
-/// The users of a file that mosquitto_passwd has made, see `testdata/passwd`.
-fn users() -> Rights {
+/// The users of a file written by mosquitto_passwd, see `testdata/passwd`.
+pub(crate) fn users() -> Rights {
     Rights { users: Some(Users::read(&testdata("passwd")).unwrap()), ..Rights::default() }
 }
 
@@ -70,13 +87,16 @@ fn acl(text: &str) -> Option<Acl> {
     Some(Acl::parse(text).unwrap())
 }
 
-fn acceptor(client_ca: bool) -> Transport {
+pub(crate) fn acceptor(client_ca: bool) -> Transport {
     let ca = client_ca.then(|| testdata("ca.pem"));
     Transport::Tls(tls::acceptor(&testdata("server.pem"), &testdata("server.key"), ca.as_deref()).unwrap())
 }
 
 /// Connects over TLS, with the certificate of this name.
-async fn connect_tls(address: SocketAddr, certificate: Option<&str>) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn connect_tls(
+    address: SocketAddr,
+    certificate: Option<&str>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(testdata("ca.pem")).unwrap()).unwrap();
     let builder = ClientConfig::builder().with_root_certificates(roots);
@@ -92,8 +112,8 @@ async fn connect_tls(address: SocketAddr, certificate: Option<&str>) -> std::io:
     TlsConnector::from(Arc::new(config)).connect(ServerName::from(address.ip()), stream).await
 }
 
-/// Connects over WebSocket, up to the frames.
-async fn connect_websocket(address: SocketAddr) -> TcpStream {
+/// Connects over WebSocket and completes the handshake.
+pub(crate) async fn connect_websocket(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
@@ -106,8 +126,8 @@ async fn connect_websocket(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// A frame of a client: its first byte, and the payload. The mask is zero, so that the payload is to be seen.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+/// A frame of a client with this first byte and payload. The mask is zero, so that the payload is readable.
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first, 0x80 | 127];
     bytes.extend((payload.len() as u64).to_be_bytes());
     bytes.extend([0; 4]);
@@ -115,8 +135,8 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// CONNECT with a user name and a password if there are any.
-fn connect(version: u8, client: &str, user: Option<&str>, password: Option<&str>) -> Vec<u8> {
+/// A CONNECT, with a user name and a password if there are any.
+pub(crate) fn connect(version: u8, client: &str, user: Option<&str>, password: Option<&str>) -> Vec<u8> {
     let flags = 0x02 | u8::from(user.is_some()) << 7 | u8::from(password.is_some()) << 6;
     let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', version, flags, 0, 60];
     if version == 5 {
@@ -129,7 +149,7 @@ fn connect(version: u8, client: &str, user: Option<&str>, password: Option<&str>
     packet(0x10, &body)
 }
 
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     let mut length = body.len();
     while length > 127 {
@@ -141,17 +161,17 @@ fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
     let topic_length = (topic.len() as u16).to_be_bytes();
     packet(0x30, &[&topic_length, topic.as_bytes(), payload].concat())
 }
 
-fn subscribe(filter: &str) -> Vec<u8> {
+pub(crate) fn subscribe(filter: &str) -> Vec<u8> {
     packet(0x82, &[&[0, 1], &(filter.len() as u16).to_be_bytes()[..], filter.as_bytes(), &[0]].concat())
 }
 
-/// Sends all of this before it reads anything, and then reads up to the end, which must not be a reset.
-async fn talk<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, first: &[u8], after: usize) -> Vec<u8> {
+/// Sends all these bytes before it reads, and then reads up to the end, which must not be a reset.
+pub(crate) async fn talk<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, first: &[u8], after: usize) -> Vec<u8> {
     stream.write_all(first).await.unwrap();
     for _ in 0..after {
         stream.write_all(&[0x5a; 1 << 16]).await.expect("it is taken although it means nothing any more");
@@ -165,19 +185,19 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, first: &[u8], a
 }
 
 /// Waits until the broker has closed all streams.
-async fn all_closed(driver: &Rc<Driver>) {
+pub(crate) async fn all_closed(driver: &Rc<Driver>) {
     while driver.streams() != 0 {
         tokio::task::yield_now().await;
     }
 }
 
 #[test]
-fn pitfall_36_a_client_that_still_sends_is_told_the_reason() {
+fn pitfall_36_a_client_that_still_sends_receives_the_reason() {
     with(ServerConfig::default(), users(), async |driver| {
         let (plain, secure) = (listen(&driver, Transport::Tcp).await, listen(&driver, acceptor(false)).await);
         let websocket = listen(&driver, Transport::WebSocket).await;
         let refused = connect(5, "c", Some("ann"), Some("wrong"));
-        // A packet with reserved flags, behind CONNECT.
+        // A packet with reserved flags after CONNECT.
         let accepted = [&connect(5, "c", Some("ann"), Some("secret"))[..], b"\xc1\x00"].concat();
         for (first, expected) in [(&refused, BAD_PASSWORD), (&accepted, MALFORMED)] {
             let mut stream = TcpStream::connect(plain).await.unwrap();
@@ -186,7 +206,7 @@ fn pitfall_36_a_client_that_still_sends_is_told_the_reason() {
             let mut stream = connect_tls(secure, None).await.unwrap();
             let answer = talk(&mut stream, first, 64).await;
             assert!(answer.ends_with(expected), "{answer:x?}");
-            // After that comes CLOSE, with 1000.
+            // Then CLOSE follows, with 1000.
             let mut stream = connect_websocket(websocket).await;
             let mut whole = first.clone();
             whole.resize(first.len() + (64 << 16), 0);
@@ -201,14 +221,14 @@ fn pitfall_36_a_client_that_still_sends_is_told_the_reason() {
 }
 
 #[test]
-fn a_client_that_breaks_websocket_is_told_the_status() {
+fn a_client_that_violates_websocket_receives_the_status() {
     with(ServerConfig::default(), Rights::default(), async |driver| {
         let address = listen(&driver, Transport::WebSocket).await;
         let mut stream = connect_websocket(address).await;
         let first = [frame(0x82, &connect(4, "c", None, None)), frame(0x81, b"text")].concat();
         let answer = talk(&mut stream, &first, 64).await;
         assert_eq!(answer, [b"\x82\x04", CONNACK_311, b"\x88\x02\x03\xeb"].concat());
-        // A PING is answered before anything else is said, and so is CLOSE.
+        // PING is answered before CLOSE is.
         let mut stream = connect_websocket(address).await;
         stream.write_all(&frame(0x89, b"ping")).await.unwrap();
         let mut pong = [0; 6];
@@ -223,13 +243,13 @@ fn a_client_that_breaks_websocket_is_told_the_status() {
     });
 }
 
-/// The reason is in an alert of TLS.
+/// The reason is in a TLS alert.
 #[test]
-fn a_client_without_a_certificate_is_told_so() {
+fn a_client_without_a_certificate_receives_an_alert() {
     with(ServerConfig::default(), Rights::default(), async |driver| {
         let address = listen(&driver, acceptor(true)).await;
         for certificate in [None, Some("stranger")] {
-            // With TLS 1.3 the client learns it only after its first data.
+            // With TLS 1.3 the client receives the alert only after its first data.
             let mut stream = connect_tls(address, certificate).await.unwrap();
             let mut error = None;
             for _ in 0..64 {
@@ -271,7 +291,7 @@ fn a_certificate_is_a_user() {
     });
 }
 
-/// The answers to CONNECT and to a SUBSCRIBE.
+/// Returns the answers to CONNECT and to a SUBSCRIBE.
 async fn ask(address: SocketAddr, user: Option<&str>, password: Option<&str>, filter: &str) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let disconnect = b"\xe0\x00";
@@ -280,10 +300,10 @@ async fn ask(address: SocketAddr, user: Option<&str>, password: Option<&str>, fi
 }
 
 #[test]
-fn only_a_proven_name_counts() {
+fn only_a_verified_user_name_counts() {
     let granted = [CONNACK_311, b"\x90\x03\0\x01\x00"].concat();
     let denied = [CONNACK_311, b"\x90\x03\0\x01\x80"].concat();
-    // Without users nobody's name is checked: everybody is anonymous.
+    // Without users no user name is verified: all clients are anonymous.
     let rights = Rights { acl: acl("anonymous\nread free\n"), ..Rights::default() };
     with(ServerConfig::default(), rights, async |driver| {
         let address = listen(&driver, Transport::Tcp).await;
@@ -307,9 +327,9 @@ fn only_a_proven_name_counts() {
     }
 }
 
-/// A hash with many iterations takes a while to be computed. Others go on meanwhile.
+/// A hash with many iterations takes a while to compute. Other clients are served meanwhile.
 #[test]
-fn a_slow_password_stops_nobody_else() {
+fn a_slow_password_does_not_delay_others() {
     let mut rights = users();
     let slow = format!("slow:$7$200000$AAAA${}==", "A".repeat(86));
     rights.users.as_mut().unwrap().add(&slow).unwrap();
@@ -323,7 +343,7 @@ fn a_slow_password_stops_nobody_else() {
                 order.borrow_mut().push("slow");
             })
         };
-        // One client gives up while its password waits for its turn, and another one is refused at once.
+        // One client disconnects while its password waits for its turn, and another one is refused at once.
         let mut hasty = TcpStream::connect(address).await.unwrap();
         hasty.write_all(&connect(4, "d", Some("slow"), Some("x"))).await.unwrap();
         let mut other = TcpStream::connect(address).await.unwrap();
@@ -340,14 +360,9 @@ fn a_slow_password_stops_nobody_else() {
 
 /// Clients whose passwords cannot be checked in time, because there are too many of them, do not wait for ever.
 #[test]
-fn a_client_whose_turn_does_not_come_is_refused() {
-    let (access, checks) = Access::new(users());
-    let driver = Rc::new(Driver::new(Broker::new(BrokerConfig::default(), access)));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(LocalSet::new().run_until(async {
-        let no_turns = Rc::new(Semaphore::new(0));
-        let wait = Duration::from_millis(50);
-        tokio::task::spawn_local(Driver::check_passwords_in_turn(Rc::clone(&driver), checks, no_turns, wait));
+fn a_password_check_that_waits_too_long_is_refused() {
+    let no_turns = Limits { checks: 0, max_wait: Duration::from_millis(50), ..limits() };
+    with_limits(no_turns, ServerConfig::default(), users(), async |driver| {
         let address = listen(&driver, Transport::Tcp).await;
         for (version, busy) in [(4, &b"\x20\x02\x00\x03"[..]), (5, b"\x20\x03\x00\x88\x00")] {
             let mut stream = TcpStream::connect(address).await.unwrap();
@@ -355,14 +370,14 @@ fn a_client_whose_turn_does_not_come_is_refused() {
             let answer = talk(&mut stream, &request, 0);
             assert_eq!(tokio::time::timeout(PATIENCE, answer).await.unwrap(), busy);
         }
-    }));
+    });
 }
 
-/// Packets that are allowed over TCP are allowed over WebSocket: many in one frame, one in many frames, and all that in one
-/// message.
+/// Packets that are allowed over TCP are allowed over WebSocket: many in one frame, one in many frames, all of them in
+/// one message.
 #[test]
-fn packets_share_frames_as_they_like() {
-    let config = ServerConfig { maximum_packet_size: 1000, ..ServerConfig::default() };
+fn packets_may_share_and_span_frames() {
+    let config = ServerConfig { maximum_packet_size: NonZeroU32::new(1000), ..ServerConfig::default() };
     with(config, Rights::default(), async |driver| {
         let address = listen(&driver, Transport::WebSocket).await;
         let largest = publish("t", &[b'x'; 994]);
@@ -381,7 +396,7 @@ fn packets_share_frames_as_they_like() {
             }
             let (mut reader, mut writer) = stream.split();
             let read = async {
-                // Frames of the server are not masked; the packets in them come one after the other.
+                // Frames of the server are not masked. The packets in them follow each other.
                 let mut received = Vec::new();
                 let expected = 4 + 5 + 1000 * largest.len() + 2;
                 while received.len() < expected {
@@ -400,7 +415,7 @@ fn packets_share_frames_as_they_like() {
             let (written, ()) = tokio::join!(writer.write_all(&frames), read);
             written.unwrap();
         }
-        // One byte more is too much, as it is over TCP.
+        // One byte more is too large, as over TCP.
         let mut stream = connect_websocket(address).await;
         let first = [connect(5, "c", None, None), publish("t", &[b'x'; 995])].concat();
         let answer = talk(&mut stream, &frame(0x82, &first), 0).await;
@@ -408,9 +423,9 @@ fn packets_share_frames_as_they_like() {
     });
 }
 
-/// Whatever a client says stays in the field of the log that it belongs to.
+/// Text from a client stays in its own field of the log.
 #[test]
-fn the_log_tells_who_was_refused_and_escapes_what_was_said() {
+fn the_log_names_refused_clients_and_escapes_their_text() {
     let log = log::tests::collect(|| {
         let rights = Rights { acl: acl("user ann\nread free\nwrite free\n"), ..users() };
         with(ServerConfig::default(), rights, async |driver| {
@@ -418,7 +433,7 @@ fn the_log_tells_who_was_refused_and_escapes_what_was_said() {
             let mut stream = TcpStream::connect(address).await.unwrap();
             talk(&mut stream, &connect(5, "evil\n\x1b[2J", Some("zoe\r\n\"x"), Some("secret")), 0).await;
             let mut stream = TcpStream::connect(address).await.unwrap();
-            // DISCONNECT with a reason string.
+            // A DISCONNECT with a Reason String.
             let reason = "bye\nconnected client=\"admin\"\x1b]0;x\x07";
             let length = reason.len() as u8;
             let disconnect = [&[0xe0, length + 5, 0, length + 3, 0x1f, 0, length], reason.as_bytes()].concat();
@@ -448,9 +463,9 @@ fn the_log_tells_who_was_refused_and_escapes_what_was_said() {
     assert!(!log.contains("secret"), "{log}");
 }
 
-/// Bytes behind DISCONNECT are thrown away, and the stream ends without a reset; over TLS with close_notify.
+/// Bytes after DISCONNECT are discarded, and the stream ends without a reset; over TLS with close_notify.
 #[test]
-fn bytes_behind_disconnect_do_no_harm() {
+fn bytes_after_disconnect_are_discarded() {
     with(ServerConfig::default(), Rights::default(), async |driver| {
         let (plain, secure) = (listen(&driver, Transport::Tcp).await, listen(&driver, acceptor(false)).await);
         let first = [&connect(5, "c", None, None)[..], b"\xe0\x00"].concat();
@@ -461,24 +476,28 @@ fn bytes_behind_disconnect_do_no_harm() {
     });
 }
 
-/// A client that has sent its last byte, and then only writes, gets the answers that still wait to be written.
+/// A client that closes its sending half receives the answers that still wait to be written.
 #[test]
-fn a_client_that_only_writes_gets_the_answers_before_the_end() {
-    with(ServerConfig { transmit_limit: u32::MAX, ..ServerConfig::default() }, Rights::default(), async |driver| {
-        let address = listen(&driver, Transport::Tcp).await;
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let message = publish("t", &[b'x'; 1 << 16]);
-        let mut first = [connect(5, "c", None, None), packet(0x82, b"\0\x01\0\0\x01t\0")].concat();
-        first.extend(publish5(&message, 200));
-        first.extend(b"\xc1\x00");
-        let answer = talk(&mut stream, &first, 200).await;
-        assert!(answer.ends_with(MALFORMED) && answer.len() > 200 << 16, "{}", answer.len());
-    });
+fn a_client_that_only_writes_receives_the_answers() {
+    with(
+        ServerConfig { transmit_limit: NonZeroU32::MAX, ..ServerConfig::default() },
+        Rights::default(),
+        async |driver| {
+            let address = listen(&driver, Transport::Tcp).await;
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let message = publish("t", &[b'x'; 1 << 16]);
+            let mut first = [connect(5, "c", None, None), packet(0x82, b"\0\x01\0\0\x01t\0")].concat();
+            first.extend(publish5(&message, 200));
+            first.extend(b"\xc1\x00");
+            let answer = talk(&mut stream, &first, 200).await;
+            assert!(answer.ends_with(MALFORMED) && answer.len() > 200 << 16, "{}", answer.len());
+        },
+    );
 }
 
-/// As many copies of a message, in 5.0, without properties.
+/// This many copies of a message, in 5.0, without properties.
 fn publish5(message: &[u8], count: usize) -> Vec<u8> {
-    // The topic has one letter, and three bytes are before it.
+    // The topic is one letter, with three bytes before it.
     let start = message.iter().position(|&byte| byte == b't').unwrap() + 1;
     let body = [b"\0\x01t\0", &message[start..]].concat();
     packet(0x30, &body).repeat(count)

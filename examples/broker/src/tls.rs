@@ -13,8 +13,10 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::access::Identity;
 
-/// Accepts TLS with this certificate. With `client_ca`, clients have to have a certificate that one of those in the file has
-/// signed.
+/// Maximum number of bytes that TLS holds because a client does not read them.
+pub(crate) const BUFFER: usize = 64 * 1024;
+
+/// Accepts TLS with this certificate. With `client_ca`, clients need a certificate signed by one of those in the file.
 pub(crate) fn acceptor(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<TlsAcceptor> {
     let chain = certificates(cert)?;
     let private_key = private_key(key)?;
@@ -42,7 +44,7 @@ pub(crate) fn acceptor(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Res
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// The certificates in a file, of which there has to be one at least.
+/// Reads the certificates of a file, which must contain at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let name = path.display();
     let pem = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
@@ -59,7 +61,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     Ok(chain)
 }
 
-/// The first private key in a file.
+/// Reads the first private key in a file.
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     let name = path.display();
     let pem = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
@@ -72,7 +74,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     })
 }
 
-/// The library shows lines of a file as lists of numbers.
+/// The library would show lines of the file as lists of numbers.
 fn not_pem(path: &Path, error: pem::Error) -> anyhow::Error {
     let name = path.display();
     match error {
@@ -86,7 +88,7 @@ fn not_pem(path: &Path, error: pem::Error) -> anyhow::Error {
     }
 }
 
-/// Who a client is by its certificate.
+/// The identity of a client by its certificate.
 pub(crate) fn identity(connection: &CommonState) -> Identity {
     match connection.peer_certificates().and_then(<[_]>::first) {
         None => Identity::Unproven,
@@ -94,7 +96,7 @@ pub(crate) fn identity(connection: &CommonState) -> Identity {
     }
 }
 
-/// The common name of the subject of a certificate. There is none if there are several: each could be meant.
+/// The common name of the subject of a certificate. `None` if there are several, because each could be meant.
 fn common_name(certificate: &CertificateDer<'_>) -> Option<Box<str>> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let mut names = certificate.subject().iter_common_name();
@@ -113,7 +115,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_error_names_the_file_and_what_is_wrong_with_it() {
+    fn an_error_names_the_file_and_the_reason() {
         let (cert, key, ca) = ("server.pem", "server.key", "ca.pem");
         for (cert, key, ca, expected) in [
             ("missing.pem", key, None, "cannot read {}missing.pem: No such file"),

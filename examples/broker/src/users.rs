@@ -1,4 +1,4 @@
-//! Who is let in.
+//! The users and their passwords.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,8 +16,8 @@ use crate::password::{Hash, Password};
 #[derive(Debug)]
 pub(crate) struct Users {
     passwords: HashMap<String, Stored>,
-    /// What the password of an unknown user is compared with, so that it takes as long as that of a known one: a hash that is
-    /// as slow as the slowest of the file.
+    /// The hash that the password of an unknown user is compared with, so that the check takes as long as that of a
+    /// known user: a hash as slow as the slowest of the file.
     decoy: Option<Slow>,
     /// Number of passwords that are in plain text.
     plain: usize,
@@ -29,16 +29,16 @@ enum Stored {
     Hashed(Slow),
 }
 
-/// The outcome of a check that takes no time, or the check that is still to be made.
+/// The result of a check that takes no time, or a check that is still to be made.
 #[derive(Debug)]
 pub(crate) enum Check {
     /// Whether the password is right.
     Done(bool),
-    /// A hash has to be computed, which should be done on another thread.
+    /// A hash must be computed, which should be done on another thread.
     Slow(Slow),
 }
 
-/// A check of a password that takes a while.
+/// A password check that takes a while.
 #[derive(Clone)]
 pub(crate) struct Slow {
     hash: Arc<Hash>,
@@ -46,7 +46,7 @@ pub(crate) struct Slow {
 }
 
 impl Slow {
-    /// Whether this is the right password.
+    /// Returns whether this is the right password.
     pub(crate) fn fits(&self, password: &[u8]) -> bool {
         self.hash.fits(password) && self.is_known
     }
@@ -59,7 +59,7 @@ impl std::fmt::Debug for Slow {
 }
 
 impl Users {
-    /// Reads lines `NAME:PASSWORD`, as `mosquitto_passwd` makes them. Passwords in plain text are warned of.
+    /// Reads lines `NAME:PASSWORD`, as written by `mosquitto_passwd`. Logs a warning for passwords in plain text.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let mut users = Self::new();
         lines::read(path, |_, line| users.add(line))?;
@@ -99,8 +99,8 @@ impl Users {
         Ok(())
     }
 
-    /// Whether this is the password of a user. How long it takes to know does not depend on which byte is wrong, nor, where
-    /// all passwords are hashed alike, on whether there is such a user.
+    /// Checks the password of a user. The time does not depend on which byte is wrong, nor, if all passwords are hashed
+    /// with the same number of iterations, on whether the user exists.
     pub(crate) fn check(&self, name: &str, password: &[u8]) -> Check {
         match (self.passwords.get(name), &self.decoy) {
             (Some(Stored::Plain(plain)), _) => Check::Done(bool::from(plain.as_bytes().ct_eq(password))),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_user_is_an_error_with_its_line() {
+    fn an_invalid_line_is_an_error_with_its_number() {
         let hash = "A".repeat(86) + "==";
         for (line, why) in [
             ("ann", "no colon"),

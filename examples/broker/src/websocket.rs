@@ -4,29 +4,31 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use crate::frames::Frames;
+use crate::connection::Stream;
+use crate::frames::{Frames, ProtocolError};
 
-/// Maximum payload of a frame that is sent; a packet may be in several, and several packets in one \[MQTT-6.0.0-2\].
-const LARGEST_FRAME: usize = 1 << 20;
+/// Maximum payload of a frame that is sent. A packet may span several frames, and a frame may contain several packets
+/// \[MQTT-6.0.0-2\]. For a client that does not read, the broker holds one such frame and one PONG.
+const LARGEST_FRAME: usize = 16 * 1024;
 
-/// An idle connection holds a buffer of at most this size.
+/// The maximum size of the buffer of an idle connection.
 const IDLE_BUFFER: usize = 4096;
 
-/// Number of reads in a row that may bring nothing but control frames.
-const TURNS: usize = 16;
+/// Maximum number of bytes of headers and of control frames until the client is accepted: as many as CONNECT may have.
+const MAX_OVERHEAD: u64 = 256 * 1024;
 
 const BINARY: u8 = 0x82;
 const CLOSE: u8 = 0x88;
 const PONG: u8 = 0x8a;
 
-/// Status code of a CLOSE frame: the purpose of the connection is fulfilled.
+/// Status code of a CLOSE frame for a normal closure.
 const NORMAL: u16 = 1000;
 
 /// The bytes in the binary frames of a WebSocket.
@@ -36,16 +38,18 @@ const NORMAL: u16 = 1000;
 pub(crate) struct WebSocket {
     stream: TcpStream,
     frames: Frames,
-    /// Frames that are being written.
+    /// Frames to write.
     out: Vec<u8>,
-    /// Number of bytes of `out` that are written.
+    /// Number of bytes of `out` that were written.
     written: usize,
-    /// Whether a CLOSE frame was put into `out`.
+    /// Number of bytes that were read and are no payload, until the client is accepted.
+    overhead: Option<u64>,
+    /// Whether `out` contains a CLOSE frame.
     is_closing: bool,
 }
 
 /// Agrees on a WebSocket with the subprotocol `mqtt`, or `mqttv3.1` as clients of 3.1 may call it
-/// \[MQTT-6.0.0-3, MQTT-6.0.0-4\].
+/// \[MQTT-6.0.0-3, MQTT-6.0.0-4\]. What asks for something else gets an answer of HTTP.
 // The error is as large as the library makes it.
 #[allow(clippy::result_large_err)]
 pub(crate) async fn accept(stream: &mut TcpStream) -> Result<(), Error> {
@@ -60,25 +64,58 @@ pub(crate) async fn accept(stream: &mut TcpStream) -> Result<(), Error> {
                 Ok(response)
             }
             _ => {
-                let mut refusal = ErrorResponse::new(Some("the subprotocol has to be mqtt".into()));
+                let mut refusal = ErrorResponse::new(Some("the subprotocol has to be mqtt\n".into()));
                 *refusal.status_mut() = StatusCode::BAD_REQUEST;
+                refusal.headers_mut().insert("connection", HeaderValue::from_static("close"));
                 Err(refusal)
             }
         }
     };
-    // Only the handshake is the library's: it collects whole frames, and bytes after the request are an error of its.
+    // The library does the handshake only: it buffers whole frames, and refuses bytes after the request. The request may
+    // have 64 KiB.
     let config = WebSocketConfig::default().read_buffer_size(0);
-    tokio_tungstenite::accept_hdr_async_with_config(stream, choose, Some(config)).await?;
-    Ok(())
+    let error = match tokio_tungstenite::accept_hdr_async_with_config(&mut *stream, choose, Some(config)).await {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    if let Some(answer) = answer(&error) {
+        stream.write_all(answer.as_bytes()).await?;
+    }
+    Err(error)
+}
+
+/// What one is told who sent something that is no request for a WebSocket. The library itself answers only requests
+/// without the subprotocol.
+fn answer(error: &Error) -> Option<String> {
+    use tokio_tungstenite::tungstenite::error::ProtocolError as Wrong;
+    let (status, header) = match error {
+        Error::Protocol(
+            Wrong::MissingConnectionUpgradeHeader
+            | Wrong::MissingUpgradeWebSocketHeader
+            | Wrong::MissingSecWebSocketVersionHeader,
+        ) => ("426 Upgrade Required", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
+        Error::Protocol(Wrong::WrongHttpMethod) => ("405 Method Not Allowed", "Allow: GET\r\n"),
+        Error::Protocol(Wrong::WrongHttpVersion) => ("505 HTTP Version Not Supported", ""),
+        Error::Protocol(Wrong::HandshakeIncomplete) => return None,
+        Error::Capacity(_) | Error::AttackAttempt => ("431 Request Header Fields Too Large", ""),
+        Error::Protocol(_) | Error::HttpFormat(_) | Error::Utf8(_) => ("400 Bad Request", ""),
+        _ => return None,
+    };
+    let connection = if header.starts_with("Upgrade") { "upgrade, close" } else { "close" };
+    let body = "here is MQTT over WebSocket, with the subprotocol mqtt\n";
+    Some(format!(
+        "HTTP/1.1 {status}\r\n{header}Connection: {connection}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ))
 }
 
 impl WebSocket {
-    /// A WebSocket on a stream on which it was [agreed on](accept).
+    /// Creates a WebSocket on a stream after the [handshake](accept).
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, frames: Frames::default(), out: Vec::new(), written: 0, is_closing: false }
+        Self { stream, frames: Frames::default(), out: Vec::new(), written: 0, overhead: Some(0), is_closing: false }
     }
 
-    /// Puts a frame into the buffer.
+    /// Appends a frame to the buffer.
     fn put<'a>(&mut self, first: u8, length: usize, pieces: impl Iterator<Item = &'a [u8]>) {
         self.out.push(first);
         if length < 126 {
@@ -119,7 +156,7 @@ impl WebSocket {
         }
     }
 
-    /// Begins to send a frame as soon as the one before is written; returns the number of bytes in it.
+    /// Starts to send a frame once the previous one is written. Returns the number of payload bytes.
     fn poll_send<'a>(
         &mut self,
         context: &mut Context<'_>,
@@ -132,7 +169,7 @@ impl WebSocket {
         }
         let length = length.min(LARGEST_FRAME);
         self.put(BINARY, length, pieces);
-        // The bytes are taken, whether they leave now or later.
+        // The bytes are in the buffer, whether they leave now or later.
         match self.poll_empty(context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(length)),
@@ -146,29 +183,40 @@ impl AsyncRead for WebSocket {
         if this.is_closing {
             return Pin::new(&mut this.stream).poll_read(context, buffer);
         }
-        for _ in 0..TURNS {
-            if let Some(error) = this.frames.error() {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
-            }
-            if this.frames.is_closed() {
-                return Poll::Ready(Ok(())); // the end of the stream
-            }
-            let mut raw = ReadBuf::new(buffer.initialize_unfilled());
-            ready!(Pin::new(&mut this.stream).poll_read(context, &mut raw))?;
-            if raw.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            let count = this.frames.take(raw.filled_mut());
-            // A PING is answered whether or not there is something else to be written. If that fails, the next write fails
-            // as well, and what the client has sent before can still be read.
-            let _ = this.poll_empty(context);
-            if count != 0 {
-                buffer.advance(count);
-                return Poll::Ready(Ok(()));
+        if let Some(error) = this.frames.error() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
+        }
+        if this.frames.is_closed() {
+            return Poll::Ready(Ok(())); // the end of the stream
+        }
+        let mut raw = ReadBuf::new(buffer.initialize_unfilled());
+        ready!(Pin::new(&mut this.stream).poll_read(context, &mut raw))?;
+        if raw.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let count = this.frames.take(raw.filled_mut());
+        if let Some(overhead) = &mut this.overhead {
+            *overhead += (raw.filled().len() - count) as u64;
+            if *overhead > MAX_OVERHEAD {
+                this.frames.fail(ProtocolError::Flood);
             }
         }
+        // A PING is answered whether or not there is something else to be written. If that fails, the next write fails as
+        // well, and what the client has sent before can still be read.
+        let _ = this.poll_empty(context);
+        if count != 0 {
+            buffer.advance(count);
+            return Poll::Ready(Ok(()));
+        }
+        // Frames without payload are a turn as others are.
         context.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+impl Stream for WebSocket {
+    fn lift_limits(&mut self) {
+        self.overhead = None;
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the example `inspect` answers and prints.
+//! The output of the example `inspect`.
 
 #[path = "../batch.rs"]
 mod batch;
@@ -146,7 +146,7 @@ fn hexadecimal_is_read_as_people_paste_it() {
 }
 
 #[test]
-fn what_is_no_hexadecimal_is_told_with_its_place() {
+fn invalid_hexadecimal_is_reported_with_its_position() {
     for (text, expected) in [
         ("30 0g", "line 1, column 5: 'g' is not"),
         ("30 05\n 00 ö1", "line 2, column 5: 'ö' is not"),
@@ -186,7 +186,7 @@ fn files_of_other_programs_are_recognised() {
     }
 }
 
-/// The recorded conversations, as `captures/index.json` tells of them.
+/// The recorded conversations listed in `captures/index.json`.
 fn captures() -> Vec<(String, Version, Value, bool)> {
     let index: Vec<Value> = common::load("captures/index.json");
     let sides = index.iter().flat_map(|capture| {
@@ -200,7 +200,7 @@ fn captures() -> Vec<(String, Version, Value, bool)> {
     sides.collect()
 }
 
-/// Nothing but the file is given. The files of servers begin with CONNACK, which names no version.
+/// Only the file is given. The files of servers begin with CONNACK, which does not contain a version.
 #[test]
 fn every_recorded_file_is_read_by_itself() {
     let captures = captures();
@@ -215,18 +215,18 @@ fn every_recorded_file_is_read_by_itself() {
             let options = tree::Options { version: None, limits: common::limits(sender), colour: false };
             let all_good = tree::print(&mut out, &bytes, options).unwrap();
             let out = String::from_utf8(out).unwrap();
-            // Of some packets only the sender is wrong.
+            // Some packets are invalid because of their sender only.
             assert!(all_good != refuse || (all_good && sender.is_none()), "{name}: {out}");
             let heads = out.lines().filter(|line| line.contains(" at ") && line.contains(", MQTT "));
             let (types, versions): (Vec<_>, Vec<_>) = heads.map(head).unzip();
             let (types, versions) = (&types[..], &versions[..]);
             let complete: Vec<_> = types.iter().filter(|it| !it.is_empty()).map(|it| Value::from(*it)).collect();
             assert_eq!(Value::from(complete), packets, "{name}: {out}");
-            // A server says the same in 3.1 and 3.1.1, and 3.1.1 is what is spoken.
+            // A server sends the same packets in 3.1 and 3.1.1, of which 3.1.1 is the usual one.
             let is_server = name.ends_with(".server.bin");
             let expected = if is_server && version == Version::V31 { Version::V311 } else { version };
             if name.contains("protocol-version-6") && !is_server {
-                continue; // there is no such version
+                continue; // the file has no version
             }
             let expected = expected.to_string();
             assert!(versions.iter().all(|version| *version == expected), "{name}: {versions:?} and not {expected}");
@@ -234,7 +234,7 @@ fn every_recorded_file_is_read_by_itself() {
     }
 }
 
-/// The packet type and the version in the line above a packet. The type is empty where the packet is not complete.
+/// The packet type and the version in the line above a packet. The type is empty if the packet is incomplete.
 fn head(line: &str) -> (&str, &str) {
     let (title, more) = line.split_once("  ").unwrap();
     let (packet_type, rest) = more.split_once("  ").unwrap();
@@ -260,22 +260,22 @@ fn version_is_guessed_where_no_connect_names_it() {
         ("3007 0001 74 32312e35", "3.1.1"), // PUBLISH
         ("3008 0001 74 00 32312e35", "5.0"),
         ("b0020001", "3.1.1"),               // UNSUBACK
-        ("d000 40020001 20020000", "3.1.1"), // what tells is further on
-        ("d000 40020001", "5.0"),            // nothing tells
-        ("20020000 00", "3.1.1"),            // the first packet is good in one of them
+        ("d000 40020001 20020000", "3.1.1"), // a later packet decides
+        ("d000 40020001", "5.0"),            // no packet decides
+        ("20020000 00", "3.1.1"),            // the first packet is valid in one of them
         ("e0020000", "5.0"),                 // DISCONNECT
         ("f0020000", "5.0"),                 // AUTH
         ("00", "5.0"),
     ] {
         assert_eq!(guess(hex), version, "{hex}");
     }
-    // Who says a version gets it, and a CONNECT is believed.
+    // A given version is used, and a CONNECT overrides it.
     assert!(!print("20020000", Some(Version::V5)).1);
     assert!(!print(CONNECT, None).0.contains("Read as"));
 }
 
 #[test]
-fn program_takes_what_a_user_gives_it() {
+fn program_reads_files_arguments_and_standard_input() {
     let run = |arguments: &[&str]| Program::start("inspect", arguments).end();
     let capture = common::path("captures/mosquitto_sub-3.1.1-qos1.server.bin");
     let capture = capture.to_str().unwrap();
@@ -290,7 +290,7 @@ fn program_takes_what_a_user_gives_it() {
         let ended = run(arguments);
         assert_eq!(ended.code, Some(code), "{arguments:?}: {}", ended.err);
     }
-    // A file that cannot be read is named.
+    // The error for a file that cannot be read names the file.
     for path in ["no/such/file", env!("CARGO_MANIFEST_DIR")] {
         for arguments in [&[path][..], &["--batch", path]] {
             let ended = run(arguments);
@@ -305,7 +305,7 @@ fn program_takes_what_a_user_gives_it() {
 }
 
 #[test]
-fn program_ends_quietly_when_nobody_reads() {
+fn program_exits_silently_when_its_output_is_closed() {
     let capture = common::path("captures/paho-mqtt-5.0-tour.client.bin");
     let mut reader = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
     let pipe = reader.stdin.take().unwrap();
@@ -316,7 +316,7 @@ fn program_ends_quietly_when_nobody_reads() {
     assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
 }
 
-/// What is printed of these bytes, and whether they are good.
+/// The output for these bytes, and whether they are valid.
 fn print(hex: &str, version: Option<Version>) -> (String, bool) {
     let mut out = Vec::new();
     let options = tree::Options { version, limits: Limits::default(), colour: false };
@@ -337,7 +337,7 @@ fn tree_of_a_connect_with_a_will() {
     assert_prints(printed, true, CONNECT_TREE);
 }
 
-/// The highest bit of the protocol level is that of a bridge, and the rest is the version.
+/// The highest bit of the protocol level is the bridge bit, and the rest is the version.
 #[test]
 fn a_bridge_is_shown_as_one() {
     let level = |hex| {
@@ -449,11 +449,11 @@ const PUBLISH_TREE: &str = r#"
 "#;
 
 #[test]
-fn tree_of_nothing() {
+fn tree_of_empty_input() {
     assert_eq!(print("", None), ("There are no bytes.\n".to_owned(), true));
 }
 
-/// The rows of a good packet: every byte stands in one of them, in order.
+/// Checks the rows of a valid packet: every byte is in one of them, in order.
 fn check_rows(packet: &[u8], version: Version) {
     let mut at = 0;
     for row in rows::of(packet, version).iter().filter(|row| row.mask == 0xFF && row.start != row.end) {
@@ -464,7 +464,7 @@ fn check_rows(packet: &[u8], version: Version) {
 }
 
 #[test]
-fn rows_cover_every_good_vector() {
+fn rows_cover_every_valid_vector() {
     for file in common::file_names("packets") {
         let vectors: Vec<Value> = common::load(&format!("packets/{file}"));
         for vector in vectors.iter().filter(|vector| vector["expect"]["outcome"] == "accept") {
@@ -480,7 +480,7 @@ fn rows_cover_every_good_vector() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Text can be told from packets: see `input::from_either`.
+    /// No hexadecimal text is a valid packet: see `input::from_either`.
     #[test]
     fn no_text_is_a_packet(first in 0..100_usize, second in 0..100_usize, body in prop::collection::vec(0..100_usize, 127)) {
         let characters: Vec<u8> = (0..=0x7F_u8).filter(|it| it.is_ascii_graphic() || it.is_ascii_whitespace()).collect();
@@ -494,7 +494,7 @@ proptest! {
         }
     }
 
-    /// Whatever the bytes are, there is something to print.
+    /// There is output for any bytes.
     #[test]
     fn any_bytes_can_be_printed(bytes in prop::collection::vec(any::<u8>(), 0..80), index in 0..3_usize, colour: bool) {
         let version = Some(Version::ALL[index]);
@@ -504,7 +504,7 @@ proptest! {
         prop_assert!(!out.is_empty());
     }
 
-    /// As above, with the head of a packet that goes well for a while.
+    /// The same for bytes that begin like a valid packet.
     #[test]
     fn any_damage_can_be_printed(at in 0..47_usize, byte: u8, end in 0..48_usize) {
         let mut bytes = common::unhex(CONNECT);

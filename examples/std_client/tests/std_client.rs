@@ -1,12 +1,12 @@
-//! The example `std_client` as a program: what a user meets at the command line.
+//! The example `std_client` as a program, as its users see it.
 
-// A server that follows a script is made of sockets and threads.
+// A server that follows a script needs sockets and threads.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 #[path = "../../../tests/common/example.rs"]
 mod example;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
@@ -16,7 +16,7 @@ use mqtt_sansio::codec::{self, Decoded, Limits, Packet, PacketType};
 
 const EXAMPLE: &str = "std_client";
 
-/// Runs the client to its end, without a server that it could reach.
+/// Runs the client to its end, without a reachable server.
 fn run(arguments: &[&str]) -> Ended {
     Program::start(EXAMPLE, arguments).end()
 }
@@ -34,7 +34,7 @@ impl Server {
         Self { listener, port }
     }
 
-    /// Starts a client that connects to it.
+    /// Starts a client that connects to the server.
     fn client(&self, arguments: &[&str]) -> Program {
         let [command, rest @ ..] = arguments else { panic!("no arguments") };
         Program::start(EXAMPLE, &[&[*command, "--host", "127.0.0.1", "--port", &self.port], rest].concat())
@@ -46,7 +46,7 @@ impl Server {
         Peer { socket, input: Vec::new() }
     }
 
-    /// Waits for CONNECT, and accepts the client.
+    /// Waits for CONNECT and accepts the client.
     fn accept_client(&self) -> Peer {
         let mut peer = self.accept();
         assert_eq!(peer.next(), Some(PacketType::Connect));
@@ -57,7 +57,7 @@ impl Server {
 
 const CONNACK: &[u8] = b"\x20\x03\x00\x00\x00";
 
-/// The client, as the server sees it.
+/// The client from the server's point of view.
 struct Peer {
     socket: TcpStream,
     input: Vec<u8>,
@@ -85,9 +85,12 @@ impl Peer {
                 return Some(seen);
             }
             let mut piece = [0; 4096];
-            match self.socket.read(&mut piece).expect("nothing comes from the client") {
-                0 => return None,
-                count => self.input.extend_from_slice(&piece[..count]),
+            match self.socket.read(&mut piece) {
+                Ok(0) => return None,
+                Ok(count) => self.input.extend_from_slice(&piece[..count]),
+                // A read with a timeout is not restarted after a signal (SIGCHLD of another test's program).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("nothing arrives from the client: {error}"),
             }
         }
     }
@@ -103,7 +106,7 @@ impl Peer {
         self.write(&[0x90, 4, high, low, 0, 0]);
     }
 
-    /// Checks that DISCONNECT comes, and then the end of the stream.
+    /// Checks that DISCONNECT arrives, and then the end of the stream.
     #[track_caller]
     fn expect_leave(&mut self) {
         assert_eq!(self.next(), Some(PacketType::Disconnect));
@@ -178,7 +181,7 @@ fn wrong_arguments_are_found_before_connecting() {
 }
 
 #[test]
-fn addresses_are_told_as_they_are_written() {
+fn addresses_are_printed_as_they_are_written() {
     for (host, address) in [
         ("::1", "[::1]:1:"),
         ("[::1]", "[::1]:1:"),
@@ -224,7 +227,7 @@ fn signal_before_all_messages_is_a_failure() {
     assert_eq!(client.end().code, Some(1));
 }
 
-/// CONNECT has arrived by then, and its will with it.
+/// CONNECT has arrived by then, with its will.
 #[cfg(unix)]
 #[test]
 fn signal_before_connack_sends_disconnect() {
@@ -240,7 +243,7 @@ fn signal_before_connack_sends_disconnect() {
 
 #[cfg(unix)]
 #[test]
-fn signal_ends_a_publisher_and_tells_what_is_open() {
+fn signal_ends_a_publisher_and_reports_unfinished_messages() {
     let server = Server::new();
     let mut client = server.client(&["publish", "--topic", "t", "--qos", "1", "--lines"]);
     client.write(b"one\ntwo\n");
@@ -253,12 +256,12 @@ fn signal_ends_a_publisher_and_tells_what_is_open() {
     drop(peer);
     let ended = client.end();
     assert_eq!(ended.code, Some(1));
-    assert_eq!(ended.out, "2\tlost\tthe session ended while it was in flight\n");
+    assert_eq!(ended.out, "2\tlost\tthe session ended before the delivery was complete\n");
 }
 
-/// The session ends with the connection, so nothing is left to be done; but the user wants to know why.
+/// All messages are lost with the session, so the task is done. The user must see the reason.
 #[test]
-fn the_reason_is_told_when_all_messages_are_lost() {
+fn the_reason_is_reported_when_all_messages_are_lost() {
     for (farewell, reason) in
         [(&b"\xe0\x01\x8b"[..], "Server shutting down"), (b"", "the server has closed the connection")]
     {
@@ -270,14 +273,14 @@ fn the_reason_is_told_when_all_messages_are_lost() {
         drop(peer);
         let ended = client.end();
         assert_eq!(ended.code, Some(1));
-        assert_eq!(ended.out, "1\tlost\tthe session ended while it was in flight\n");
+        assert_eq!(ended.out, "1\tlost\tthe session ended before the delivery was complete\n");
         assert!(ended.err.contains(reason), "{}", ended.err);
     }
 }
 
 /// A server without QoS 2 answers with PUBACK.
 #[test]
-fn a_message_that_may_come_twice_is_told_as_that() {
+fn a_message_that_may_arrive_twice_is_reported_as_at_least_once() {
     let server = Server::new();
     let client = server.client(&["publish", "--topic", "t", "--qos", "2", "--message", "x"]);
     let mut peer = server.accept_client();
@@ -307,7 +310,7 @@ fn signal_ends_a_publisher_whose_messages_are_all_done() {
 
 #[cfg(unix)]
 #[test]
-fn signal_ends_the_pause_before_the_next_connection() {
+fn signal_ends_the_back_off() {
     let server = Server::new();
     let message = ["--topic", "t", "--message", "m", "--reconnect", "--backoff", "60..120"];
     let client = server.client(&[&["publish"], &message[..]].concat());
@@ -319,7 +322,7 @@ fn signal_ends_the_pause_before_the_next_connection() {
     assert!(ended.out.starts_with("1\t"), "{}", ended.out);
 }
 
-/// The server never closes, and the client waits for that after the first signal.
+/// The server never closes, which the client waits for after the first signal.
 #[cfg(unix)]
 #[test]
 fn second_signal_ends_at_once() {
@@ -335,9 +338,9 @@ fn second_signal_ends_at_once() {
     drop(peer);
 }
 
-/// What the server sends first, and what the user is told.
+/// Checks the messages to the user when the server begins with these bytes.
 #[track_caller]
-fn assert_told(pieces: &[&[u8]], expected: &[&str]) {
+fn assert_reported(pieces: &[&[u8]], expected: &[&str]) {
     let server = Server::new();
     let client = server.client(&["subscribe", "--filter", "t"]);
     let mut peer = server.accept();
@@ -355,23 +358,23 @@ fn assert_told(pieces: &[&[u8]], expected: &[&str]) {
 }
 
 #[test]
-fn wrong_port_is_told_as_that() {
+fn another_protocol_on_the_port_is_reported() {
     let tls = ["this looks like a TLS port"];
-    assert_told(&[b"\x15\x03\x01\x00\x02\x02\x46"], &tls);
-    assert_told(&[b"\x15\x03\x03\x00\x02\x02\x32"], &tls);
-    assert_told(&[b"\x15", b"\x03\x03\x00\x02", b"\x02\x32"], &tls);
+    assert_reported(&[b"\x15\x03\x01\x00\x02\x02\x46"], &tls);
+    assert_reported(&[b"\x15\x03\x03\x00\x02\x02\x32"], &tls);
+    assert_reported(&[b"\x15", b"\x03\x03\x00\x02", b"\x02\x32"], &tls);
     let http = ["this looks like an HTTP port", "HTTP/1.1 400 Bad Request"];
-    assert_told(&[b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"], &http);
-    assert_told(&[b"H", b"TTP/1.1 400 Bad Request\r\n", b"\r\n"], &http);
-    assert_told(&[b"SSH-2.0-OpenSSH_9.2p1\r\n"], &["this is not an MQTT port", "SSH-2.0-OpenSSH_9.2p1"]);
-    assert_told(&[b"220 mail.example.com ESMTP\r\n"], &["this is not an MQTT port", "220 mail.example.com ESMTP"]);
-    assert_told(&[], &["the server has closed the connection", "is this a port for MQTT without TLS?"]);
-    // What is MQTT, and wrong, is still told as that.
-    assert_told(&[b"\x20\x03\x02\x00\x00"], &["CONNACK"]);
+    assert_reported(&[b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"], &http);
+    assert_reported(&[b"H", b"TTP/1.1 400 Bad Request\r\n", b"\r\n"], &http);
+    assert_reported(&[b"SSH-2.0-OpenSSH_9.2p1\r\n"], &["this is not an MQTT port", "SSH-2.0-OpenSSH_9.2p1"]);
+    assert_reported(&[b"220 mail.example.com ESMTP\r\n"], &["this is not an MQTT port", "220 mail.example.com ESMTP"]);
+    assert_reported(&[], &["the server has closed the connection", "is this a port for MQTT without TLS?"]);
+    // Invalid MQTT is still reported as such.
+    assert_reported(&[b"\x20\x03\x02\x00\x00"], &["CONNACK"]);
 }
 
 #[test]
-fn reader_that_has_had_enough_ends_a_subscriber() {
+fn a_closed_output_ends_a_subscriber() {
     let server = Server::new();
     let port = &server.port;
     let mut command = Command::new(example::path(EXAMPLE));
@@ -389,7 +392,7 @@ fn reader_that_has_had_enough_ends_a_subscriber() {
 }
 
 #[test]
-fn publisher_goes_on_when_nobody_reads() {
+fn a_closed_output_does_not_end_a_publisher() {
     let server = Server::new();
     let mut command = Command::new(example::path(EXAMPLE));
     command.args(["publish", "--host", "127.0.0.1", "--port", &server.port, "--topic", "t"]);
@@ -405,7 +408,7 @@ fn publisher_goes_on_when_nobody_reads() {
     assert_eq!(client.end().code, Some(0));
 }
 
-/// A pipe that nobody reads.
+/// A pipe whose reading end is closed.
 fn closed_pipe() -> Stdio {
     let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let pipe = child.stdin.take().unwrap();
@@ -424,7 +427,7 @@ fn standard_input_that_cannot_be_read_ends_with_disconnect() {
     command.stdin(directory).stdout(Stdio::piped()).stderr(Stdio::piped());
     let client = Program::spawn(&mut command);
     let mut peer = server.accept();
-    // It may be found before CONNECT is written, and after it.
+    // The error may occur before or after CONNECT is written.
     while let Some(packet) = peer.next() {
         assert!(matches!(packet, PacketType::Connect | PacketType::Disconnect), "{packet}");
     }
@@ -434,7 +437,7 @@ fn standard_input_that_cannot_be_read_ends_with_disconnect() {
     assert!(ended.err.contains("error: standard input: "), "{}", ended.err);
 }
 
-/// Nothing can be printed, so the task fails. The will must not be published for that.
+/// No message can be printed, so the task fails. The will must not be published for that.
 #[cfg(target_os = "linux")]
 #[test]
 fn task_that_fails_ends_with_disconnect() {
@@ -455,7 +458,7 @@ fn task_that_fails_ends_with_disconnect() {
 }
 
 #[test]
-fn what_the_server_sends_cannot_break_a_line() {
+fn text_from_the_server_is_escaped() {
     let server = Server::new();
     let client = server.client(&["subscribe", "--filter", "#", "--count", "1"]);
     let mut peer = server.accept_client();
@@ -469,7 +472,7 @@ fn what_the_server_sends_cannot_break_a_line() {
     let client = server.client(&["subscribe", "--filter", "#"]);
     let mut peer = server.accept();
     peer.next();
-    peer.write(b"\x20\x0b\x00\x87\x08\x1f\x00\x05a\nb\x1b["); // a reason string
+    peer.write(b"\x20\x0b\x00\x87\x08\x1f\x00\x05a\nb\x1b["); // a Reason String
     drop(peer);
     let err = client.end().err;
     assert!(err.contains("a\\nb\\u{1b}[") && err.lines().count() == 1, "{err:?}");

@@ -1,6 +1,6 @@
-//! The example `std_server` as a program: what a user meets at the command line.
+//! The example `std_server` as a program, as its users see it.
 
-// A client that follows a script is made of sockets.
+// A client that follows a script needs sockets.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 #[path = "../../../tests/common/example.rs"]
@@ -36,7 +36,7 @@ fn expect(socket: &mut TcpStream, expected: &[u8]) {
     assert_eq!(bytes, expected);
 }
 
-/// Everything up to the end of the stream.
+/// Reads up to the end of the stream.
 #[track_caller]
 fn rest(socket: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -75,7 +75,7 @@ fn address_in_use_is_named() {
 
 #[cfg(unix)]
 #[test]
-fn signal_tells_the_clients() {
+fn signal_disconnects_the_clients() {
     for signal in ["INT", "TERM"] {
         let (server, address) = start(&[]);
         let mut new = connect(&address, CONNECT_5);
@@ -97,7 +97,7 @@ fn signal_tells_the_clients() {
     }
 }
 
-/// The client never closes, and the server waits for that after the first signal.
+/// The client never closes, which the server waits for after the first signal.
 #[cfg(unix)]
 #[test]
 fn second_signal_ends_at_once() {
@@ -111,7 +111,7 @@ fn second_signal_ends_at_once() {
 }
 
 #[test]
-fn client_of_another_protocol_is_told_as_that() {
+fn client_of_another_protocol_is_reported() {
     for (first, expected) in [
         (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], "the client speaks TLS"),
         (
@@ -130,7 +130,7 @@ fn client_of_another_protocol_is_told_as_that() {
 }
 
 #[test]
-fn what_a_client_sends_cannot_break_a_log_line() {
+fn text_from_a_client_is_escaped_in_the_log() {
     let (server, address) = start(&[]);
     let mut client = connect(&address, b"\x10\x12\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x05a\nb\x1b[");
     expect(&mut client, &[0x20]);
@@ -139,7 +139,7 @@ fn what_a_client_sends_cannot_break_a_log_line() {
 }
 
 #[test]
-fn server_goes_on_when_nobody_reads_what_it_says() {
+fn a_closed_output_does_not_end_the_server() {
     let mut reader = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
     let pipe = reader.stdin.take().unwrap();
     reader.wait().unwrap();
@@ -149,7 +149,7 @@ fn server_goes_on_when_nobody_reads_what_it_says() {
     let line = server.out_line();
     let address = line.strip_prefix("listening on ").unwrap();
     for _ in 0..2 {
-        // The second one takes the session over, of which there is a line as well.
+        // The second client takes the session over, which is logged as well.
         let mut client = connect(address, CONNECT_311);
         expect(&mut client, b"\x20\x02\x00\x00");
         client.write_all(b"\xc0\x00").unwrap();

@@ -1,4 +1,4 @@
-//! A broker that is given any bytes of several clients, any answers and any times.
+//! A broker with several clients whose bytes, decisions and times come from the fuzzer.
 
 use core::num::{NonZeroU16, NonZeroU32};
 
@@ -6,25 +6,29 @@ use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
 use mqtt_sansio::broker::{
     Admission, Answer, AuthStep, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Notice, Origin,
-    Policy, SharedStrategy, TakeOver,
+    Policy, Secret, SharedStrategy, TakeOver,
 };
 use mqtt_sansio::codec::{
     self, ConnAckReasonCode, Connect, Decoded, DisconnectReasonCode, Field, Limits, Packet, PacketType,
     PubAckReasonCode, QoS, SubAckReasonCode, Subscription, Version,
 };
 use mqtt_sansio::server::{Accept, ServerConfig};
-use mqtt_sansio::{Instant, Message, Overflow, ReceivedMessage};
+use mqtt_sansio::{Instant, Message, Overflow, ReceivedMessage, SessionExpiry};
 use mqtt_sansio_testkit::Random;
 
-use super::from_client;
 use super::from_server::Sent;
+use super::{from_client, nonzero};
 
-/// Does with a broker what the data say.
+/// Runs a broker as the data say.
 pub fn broker_ops(data: &[u8]) {
     let mut u = Unstructured::new(data);
-    let Ok(config) = config(&mut u) else { return };
-    let policy =
-        Moods { random: Random::new(config.seed), patience: config.seed & 1 == 0, decisions: Vec::new(), connected: 0 };
+    let Ok((config, seed)) = config(&mut u) else { return };
+    let policy = RandomPolicy {
+        random: Random::new(u64::from(seed)),
+        at_once: seed & 1 == 0,
+        decisions: Vec::new(),
+        connected: 0,
+    };
     let mut ops = Ops {
         broker: Broker::new(config.clone(), policy),
         config,
@@ -33,45 +37,42 @@ pub fn broker_ops(data: &[u8]) {
         latest: Instant::EPOCH,
         peers: Vec::new(),
         polls: 0,
+        is_patient: seed & 8 != 0,
     };
-    // Data that has run out are zeros for ever.
+    // Exhausted data yields zeros without end.
     while !ops.u.is_empty() && ops.step().is_ok() {
         ops.check();
     }
     ops.finish();
 }
 
-/// Small limits, so that they are met.
-fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
+/// Small limits, so that they are reached, and the number from which the policy's decisions follow.
+fn config(u: &mut Unstructured<'_>) -> Result<(BrokerConfig, u8)> {
     let flags = u.arbitrary::<u16>()?;
     let set = |bit: u16| flags >> bit & 1 != 0;
     let small = |u: &mut Unstructured<'_>| Ok(NonZeroU16::MIN.saturating_add(u.int_in_range(0..=3)?));
-    let usual = BrokerConfig::default();
-    let server = ServerConfig {
-        connect_timeout: u.int_in_range(0..=3)?,
-        max_keep_alive: if set(0) { 2 } else { 0 },
-        max_session_expiry_interval: if set(1) { 2 } else { u32::MAX },
-        receive_maximum: if set(2) { small(u)? } else { NonZeroU16::MAX },
-        topic_alias_maximum: if set(3) { 3 } else { 0 },
-        topic_aliases: if set(4) { 2 } else { 0 },
-        max_in_flight: if set(5) { small(u)? } else { NonZeroU16::MAX },
-        max_stored: if set(6) { u.int_in_range(0..=5)? } else { 1000 },
-        max_stored_bytes: if set(7) { u.int_in_range(0..=200)? } else { 1 << 24 },
-        overflow: if set(8) { Overflow::DropOldest } else { Overflow::Refuse },
-        store_qos_0: set(9),
-        transmit_limit: if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 },
-        answer_limit: if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 },
-        ..ServerConfig::default()
-    };
-    let seed = u64::from(u.arbitrary::<u8>()?);
-    Ok(BrokerConfig {
-        server,
-        seed,
-        // Each item a call of its own, or a few.
-        work_per_call: if seed & 2 != 0 {
-            NonZeroU32::MIN.saturating_add(seed as u32 & 4)
-        } else {
-            usual.work_per_call
+    let usual = BrokerConfig::new(Secret::new([0; 16]));
+    let seed: u8;
+    let config = BrokerConfig {
+        server: ServerConfig {
+            connect_timeout: NonZeroU16::new(u.int_in_range(0..=3)?),
+            max_keep_alive: NonZeroU16::new(if set(0) { 2 } else { 0 }),
+            max_session_expiry_interval: SessionExpiry::after(if set(1) { 2 } else { u32::MAX }),
+            receive_maximum: if set(2) { small(u)? } else { NonZeroU16::MAX },
+            topic_alias_maximum: if set(3) { 3 } else { 0 },
+            topic_aliases: if set(4) { 2 } else { 0 },
+            max_in_flight: if set(5) { small(u)? } else { NonZeroU16::MAX },
+            max_stored: if set(6) { u.int_in_range(0..=5)? } else { 1000 },
+            max_stored_bytes: if set(7) { u.int_in_range(0..=200)? } else { 1 << 24 },
+            overflow: if set(8) { Overflow::DropOldest } else { Overflow::Refuse },
+            store_qos_0: set(9),
+            transmit_limit: nonzero(if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 }),
+            answer_limit: nonzero(if set(10) { u.int_in_range(0..=200)? } else { 1 << 16 }),
+            ..ServerConfig::default()
+        },
+        secret: {
+            seed = u.arbitrary()?;
+            Secret::new([seed; 16])
         },
         max_connections: if set(11) { 2 } else { usual.max_connections },
         max_sessions: if set(12) { 2 } else { usual.max_sessions },
@@ -85,27 +86,34 @@ fn config(u: &mut Unstructured<'_>) -> Result<BrokerConfig> {
             SharedStrategy::Random,
             SharedStrategy::LeastLoaded,
         ])?,
-        sys_interval: u.int_in_range(0..=2)?,
+        sys_interval: NonZeroU32::new(u.int_in_range(0..=2)?),
+        // Each item a call of its own, or a few.
+        work_per_call: if seed & 2 != 0 {
+            NonZeroU32::MIN.saturating_add(u32::from(seed) & 4)
+        } else {
+            usual.work_per_call
+        },
         ..usual
-    })
+    };
+    Ok((config, seed))
 }
 
-/// A policy that decides by chance, and sometimes later.
-struct Moods {
+/// A policy that decides at random and sometimes defers the decision.
+struct RandomPolicy {
     random: Random,
-    /// Whether it always answers at once.
-    patience: bool,
+    /// Whether it always decides at once.
+    at_once: bool,
     decisions: Vec<DecisionId>,
     connected: u32,
 }
 
-impl Moods {
+impl RandomPolicy {
     fn decide<T>(&mut self, id: DecisionId, answers: [T; 3]) -> Decision<T> {
-        if !self.patience && self.random.percent(30) {
+        if !self.at_once && self.random.percent(30) {
             self.decisions.push(id);
             return Decision::Later;
         }
-        let place = if self.patience { 0 } else { self.random.index(12).min(2) };
+        let place = if self.at_once { 0 } else { self.random.index(12).min(2) };
         let place = if place == 2 { 0 } else { place.saturating_add(1) };
         answers.into_iter().nth(place).map_or(Decision::Later, Decision::Now)
     }
@@ -117,7 +125,7 @@ impl Moods {
     }
 }
 
-impl Policy for Moods {
+impl Policy for RandomPolicy {
     fn connect(&mut self, id: DecisionId, connect: &Connect<'_>) -> Decision<Admission> {
         self.admission(id, connect.properties.authentication_method.is_some())
     }
@@ -150,13 +158,13 @@ impl Policy for Moods {
     }
 }
 
-/// A connection, as its client sees it.
+/// A connection from the client's point of view.
 struct Peer {
     id: ConnectionId,
     version: Version,
-    /// Whether its CONNECT, or what should be one, has been looked at.
+    /// Whether its first packet was looked at.
     is_known: bool,
-    /// What has come and was not taken.
+    /// Received bytes that the broker has not taken.
     received: Vec<u8>,
     sent: Sent,
 }
@@ -164,13 +172,15 @@ struct Peer {
 struct Ops<'a> {
     u: Unstructured<'a>,
     config: BrokerConfig,
-    broker: Broker<Moods>,
+    broker: Broker<RandomPolicy>,
     now: Instant,
-    /// The latest that the broker was told the time is.
+    /// The latest time given to the broker.
     latest: Instant,
     peers: Vec<Peer>,
     /// How often the broker was polled for work that is left.
     polls: u32,
+    /// Whether other calls come in between while work is left.
+    is_patient: bool,
 }
 
 impl Ops<'_> {
@@ -196,7 +206,7 @@ impl Ops<'_> {
             21 => self.publish()?,
             22 => self.command()?,
             23 => self.now = Instant::from_micros(self.u.int_in_range(0..=10_000_000)?),
-            // Not the end of time, where whatever is due stays due.
+            // Not up to the maximum of the clock, where an expired timer would stay due for ever.
             24 => self.now = Instant::from_micros(self.u.arbitrary::<u64>()? / 2),
             25 => self.now = self.broker.deadline().unwrap_or(self.now),
             26..=29 => self.write(usize::MAX)?,
@@ -255,7 +265,8 @@ impl Ops<'_> {
             let decoded = codec::decode(&peer.received, peer.version, Limits::from_client());
             let is_left = match decoded {
                 Ok(Decoded::Incomplete { .. }) => true,
-                // A CONNECT with a wrong length is kept until its protocol level tells how to answer.
+                // A CONNECT with a malformed length is buffered until its protocol level determines the form of the
+                // answer.
                 Err(error) => error.packet() == Some(PacketType::Connect) && error.field() == Field::RemainingLength,
                 Ok(Decoded::Packet { .. }) => false,
             };
@@ -268,7 +279,7 @@ impl Ops<'_> {
         let Some(place) = self.any_peer()? else { return Ok(()) };
         let peer = self.peers.swap_remove(place);
         self.broker.closed(self.now, peer.id);
-        // Its name means nothing from here on.
+        // The identifier of a closed connection matches none.
         assert!(self.broker.is_over(peer.id) && !self.broker.takes_input(peer.id));
         assert_eq!(self.broker.transmit(peer.id).remaining(), 0);
         let before = self.broker.status();
@@ -282,7 +293,7 @@ impl Ops<'_> {
     fn answer(&mut self) -> Result<()> {
         let decisions = &self.broker.policy().decisions;
         let Some(last) = decisions.len().checked_sub(1) else { return Ok(()) };
-        // Sometimes once more.
+        // Sometimes answers a decision a second time.
         let place = self.u.int_in_range(0..=last)?;
         let keep = self.u.ratio(1, 8)?;
         let id = decisions[place];
@@ -301,7 +312,7 @@ impl Ops<'_> {
             Answer::TakeOver(ConnAckReasonCode::ClientIdentifierNotValid),
             Answer::Connect(Admission::accept_as("u")),
         ];
-        // Only one kind of answer is right.
+        // Only one kind of answer is accepted.
         let first = self.u.int_in_range(0..=answers.len() - 1)?;
         let mut right = 0;
         for answer in answers.iter().cycle().skip(first).take(answers.len()) {
@@ -332,9 +343,9 @@ impl Ops<'_> {
         Ok(())
     }
 
-    /// Writes so many bytes of each connection that has something, and closes what is over.
+    /// Writes up to this many bytes of each connection with output, and closes connections that are over.
     fn write(&mut self, count: usize) -> Result<()> {
-        // To look at one may make something of another: its will, say.
+        // Closing a connection may cause output on another one, for example its will.
         let (mut told, bound) = (0, 3 * self.peers.len());
         while let Some(id) = self.broker.next_ready() {
             told += 1;
@@ -361,13 +372,12 @@ impl Ops<'_> {
         Ok(())
     }
 
-    /// Whatever has happened, this is so.
+    /// Checks the invariants that must always hold.
     fn check(&mut self) {
         self.broker.poll(self.now);
         self.latest = self.latest.max(self.now);
         self.polls += 1;
-        // With little work in a call, other calls come in between.
-        let is_patient = self.config.seed & 8 != 0 && !self.polls.is_multiple_of(8);
+        let is_patient = self.is_patient && !self.polls.is_multiple_of(8);
         let mut polls = 0;
         while !is_patient && self.broker.deadline().is_some_and(|at| at <= self.latest) {
             self.broker.poll(self.now);
@@ -381,12 +391,16 @@ impl Ops<'_> {
         assert!(status.sessions <= self.config.max_sessions && status.retained <= self.config.max_retained);
         assert!(status.subscriptions <= self.config.max_subscriptions);
         assert!(status.stored <= u64::from(status.sessions) * u64::from(self.config.server.max_stored));
-        // One message is stored whatever its size.
-        let each = self.config.server.max_stored_bytes.max(self.config.server.maximum_packet_size);
+        // A single message is stored whatever its size.
+        let each = self
+            .config
+            .server
+            .maximum_packet_size
+            .map_or(u32::MAX, |size| size.get().max(self.config.server.max_stored_bytes));
         assert!(status.stored_bytes <= u64::from(status.sessions) * u64::from(each));
     }
 
-    /// When all are gone, and their time has passed, only what is to stay is there.
+    /// Closes all connections, lets every interval pass, and checks that only permanent state is left.
     fn finish(&mut self) {
         for peer in core::mem::take(&mut self.peers) {
             self.broker.closed(self.now, peer.id);

@@ -1,4 +1,4 @@
-//! What a client may send, likely or not.
+//! Packets from a client, plausible or not.
 
 use core::num::{NonZeroU16, NonZeroU32};
 
@@ -13,7 +13,7 @@ use mqtt_sansio::{TopicFilter, TopicName};
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// CONNECT, mostly one that is welcome, from a client that calls itself one of these; and its version.
+/// A CONNECT, usually an acceptable one, with one of these client identifiers, and its version.
 pub(super) fn connect(u: &mut Unstructured<'_>, names: &[&str]) -> Result<(Version, Vec<u8>)> {
     let version = *u.choose(&Version::ALL)?;
     let (mut properties, mut will_properties) = (ConnectProperties::default(), WillProperties::default());
@@ -45,7 +45,7 @@ pub(super) fn connect(u: &mut Unstructured<'_>, names: &[&str]) -> Result<(Versi
         ..Connect::default()
     };
     let mut bytes = Vec::new();
-    // 3.1.1 has no client without a name that keeps its session, and 3.1 none at all.
+    // 3.1.1 has no empty client identifier without Clean Session, and 3.1 has none at all.
     let _ = connect.encode(version, &mut bytes);
     Ok((version, bytes))
 }
@@ -61,7 +61,7 @@ fn filter(u: &mut Unstructured<'_>) -> Result<&'static str> {
     Ok(u.choose(&FILTERS)?)
 }
 
-/// Something that a client sends to a server that has sent something.
+/// A packet that a client might send to a server that has sent packets.
 pub(super) fn likely(u: &mut Unstructured<'_>, version: Version) -> Result<Vec<u8>> {
     let id = PacketId::new(u.int_in_range(1..=6)?).expect("it is not 0");
     let is_v5 = version == Version::V5;

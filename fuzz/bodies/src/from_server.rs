@@ -1,12 +1,12 @@
-//! What a server writes is a sequence of packets.
+//! Checks that the output of a server is a sequence of packets.
 
 use mqtt_sansio::codec::{self, ConnAckReasonCode, Decoded, Limits, Packet, Version};
 
-/// The stream of one connection.
+/// The output of one connection.
 pub(super) struct Sent {
     version: Version,
     maximum_packet_size: u32,
-    /// The beginning of a packet.
+    /// The beginning of an incomplete packet.
     unfinished: Vec<u8>,
     is_accepted: bool,
     is_over: bool,
@@ -21,18 +21,18 @@ impl Sent {
         *self = Self::new(self.version);
     }
 
-    /// CONNECT has come.
+    /// CONNECT has arrived.
     pub(super) const fn connect(&mut self, version: Version, maximum_packet_size: u32) {
         self.version = version;
         self.maximum_packet_size = maximum_packet_size;
     }
 
-    /// CONNECT could not be read.
+    /// CONNECT could not be decoded.
     pub(super) const fn answer_in(&mut self, version: Version) {
         self.version = version;
     }
 
-    /// The connection is gone: a packet may have been cut in two.
+    /// The connection has ended, perhaps in the middle of a packet.
     pub(super) fn close(&mut self) {
         self.unfinished.clear();
     }
@@ -70,7 +70,7 @@ impl Sent {
         self.unfinished = rest.to_vec();
     }
 
-    /// Everything was written.
+    /// Checks that no incomplete packet is left.
     pub(super) fn finish(&self) {
         assert!(self.unfinished.is_empty(), "the last packet is not complete");
     }

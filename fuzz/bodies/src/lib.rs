@@ -1,7 +1,7 @@
-//! The bodies of the fuzz targets: each takes any bytes, and panics when the codec does not keep its word.
+//! The bodies of the fuzz targets: each takes any bytes, and panics if the crate violates one of its guarantees.
 //!
 //! This package needs no fuzzer, so an ordinary test runs the bodies over vectors, captures and regressions too. The
-//! results of the codec are compared with plain, slow readings of the same rule that share no code with it.
+//! results of the codec are compared with plain and slow implementations of the same rules that share no code with it.
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,8 @@ mod from_client;
 mod from_server;
 mod pair;
 mod server;
+
+use core::num::NonZeroU32;
 
 use arbitrary::Unstructured;
 use mqtt_sansio::codec::DisallowedCodePoints;
@@ -26,7 +28,7 @@ pub use self::client::client_ops;
 pub use self::pair::pair_ops;
 pub use self::server::server_ops;
 
-/// Decodes what stands behind a first byte that picks version and limits.
+/// Decodes the bytes after a first byte that selects version and limits.
 pub fn decode(data: &[u8]) {
     let Some((&choice, input)) = data.split_first() else { return };
     let (version, limits) = settings(choice);
@@ -49,13 +51,13 @@ pub fn decode(data: &[u8]) {
     }
 }
 
-/// Encodes a generated packet, and decodes it again.
+/// Encodes a generated packet and decodes it again.
 pub fn roundtrip(data: &[u8]) {
     let Some((&choice, rest)) = data.split_first() else { return };
     let version = settings(choice).0;
     let sender = if choice & 0x80 == 0 { Sender::Client } else { Sender::Server };
     let mut u = Unstructured::new(rest);
-    // Data that has run out makes packets for ever.
+    // Exhausted data would yield packets without end.
     for _ in 0..4 {
         let checked = with_packet(&mut u, version, sender, |packet| {
             let bytes = check_encode(&packet, version);
@@ -72,8 +74,8 @@ pub fn roundtrip(data: &[u8]) {
     }
 }
 
-/// Cuts a stream of packets anywhere, and hands the pieces to a driver with a buffer: it must find what a look at the
-/// whole stream finds.
+/// Splits a stream of packets anywhere and gives the pieces to a driver with a buffer, which must find the same packets
+/// as a decoder of the whole stream.
 pub fn split(data: &[u8]) {
     let &[choice, mode, seed, ref rest @ ..] = data else { return };
     let (version, limits) = settings(choice);
@@ -87,7 +89,7 @@ pub fn split(data: &[u8]) {
     drive(&stream, version, limits, exact, u32::from(seed));
 }
 
-/// Makes topic names, topic filters and texts from the data, both from `&str` and off the wire, and matches filters
+/// Makes topic names, topic filters and strings from the data, both from `&str` and by decoding, and matches filters
 /// against names.
 pub fn topic(data: &[u8]) {
     let Some((&mode, rest)) = data.split_first() else { return };
@@ -106,13 +108,18 @@ pub fn topic(data: &[u8]) {
     }
 }
 
-/// How many PUBRECs there are at the beginning of what has been received, whatever follows.
+/// A limit that cannot be 0: 0 counts as 1.
+fn nonzero(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+}
+
+/// The number of PUBRECs at the beginning of the received bytes.
 fn pubrecs(received: &[u8], version: Version) -> usize {
     let packets = codec::packets(received, version, Limits::default()).map_while(Result::ok);
     packets.filter(|packet| matches!(packet, Packet::PubRec(_))).count()
 }
 
-/// The settings that a byte stands for.
+/// The version and the limits that a byte selects.
 fn settings(choice: u8) -> (Version, Limits) {
     let version = Version::ALL[usize::from(choice % 3)];
     let sender = [None, Some(Sender::Client), Some(Sender::Server)][usize::from(choice / 3 % 3)];
@@ -127,7 +134,7 @@ fn settings(choice: u8) -> (Version, Limits) {
     (version, limits)
 }
 
-/// The version that a packet is to be encoded in again: a CONNECT names its own.
+/// The version to encode a packet in again: a CONNECT has its own.
 fn own_version(packet: &Packet<'_>, version: Version) -> Version {
     match packet {
         Packet::Connect(Connect { version, .. }) => *version,
@@ -135,7 +142,8 @@ fn own_version(packet: &Packet<'_>, version: Version) -> Version {
     }
 }
 
-/// The size of the frame that `input` begins with, once its fixed header is there; a plain reading of section 2.1.4.
+/// The size of the frame at the beginning of `input`, once its fixed header is complete: a plain implementation of
+/// section 2.1.4.
 fn frame_size(input: &[u8]) -> Option<usize> {
     let digits = input.get(1..)?;
     let last = digits.iter().take(4).position(|&byte| byte < 128)?;
@@ -143,13 +151,13 @@ fn frame_size(input: &[u8]) -> Option<usize> {
     Some(1 + last + 1 + value)
 }
 
-/// Whether the last byte of the Remaining Length counts [MQTT-1.5.5-1].
+/// Whether the Remaining Length has its minimum number of bytes [MQTT-1.5.5-1].
 fn is_shortest_length(frame: &[u8]) -> bool {
     let last = frame.iter().skip(1).position(|&byte| byte < 128);
     last == Some(0) || last.is_some_and(|last| frame[1 + last] != 0)
 }
 
-/// What is missing of the packet that `input` is the beginning of.
+/// The number of bytes missing from an incomplete packet.
 fn missing(input: &[u8]) -> usize {
     match frame_size(input) {
         Some(size) => size.checked_sub(input.len()).filter(|&missing| missing > 0).expect("the packet is all there"),
@@ -158,7 +166,7 @@ fn missing(input: &[u8]) -> usize {
     }
 }
 
-/// Every beginning of a good packet asks for the right number of bytes.
+/// Checks that every prefix of a valid packet asks for the right number of bytes.
 fn check_prefixes(frame: &[u8], version: Version, limits: Limits) {
     let near_start = 0..frame.len().min(8);
     let near_end = frame.len().saturating_sub(4).max(8)..frame.len();
@@ -168,7 +176,7 @@ fn check_prefixes(frame: &[u8], version: Version, limits: Limits) {
     }
 }
 
-/// What comes from one end is refused from the other only if a rule of direction says so.
+/// Checks that a packet valid from one endpoint is refused from the other only if a rule of direction says so.
 fn check_senders(packet: &Packet<'_>, frame: &[u8], version: Version, limits: Limits) {
     let any = Limits { sender: None, ..limits };
     assert_eq!(codec::decode(frame, version, any), Ok(Decoded::Packet { packet: *packet, size: frame.len() }));
@@ -202,7 +210,7 @@ fn may_come_from(packet: &Packet<'_>, sender: Sender, version: Version) -> bool 
     }
 }
 
-/// An error names a byte that is there, says what is wrong, and does not change with what follows.
+/// Checks that an error names an existing byte and a reason, and does not depend on the bytes that follow.
 fn check_error(error: &DecodeError, input: &[u8], version: Version, limits: Limits) {
     let size = frame_size(input).unwrap_or(input.len()).min(input.len());
     assert!(error.offset() <= size, "{error:?}");
@@ -216,7 +224,7 @@ fn check_error(error: &DecodeError, input: &[u8], version: Version, limits: Limi
     assert_eq!(codec::decode(&followed, version, limits), Err(*error), "what follows is not looked at");
 }
 
-/// Encodes a packet in all ways that there are; they agree, and what they write is decoded to the same packet.
+/// Encodes a packet in all ways, and checks that they agree and that the bytes decode to the same packet.
 fn check_encode(packet: &Packet<'_>, version: Version) -> Vec<u8> {
     let mut bytes = b"before".to_vec();
     let size = packet.encode(version, &mut bytes).unwrap_or_else(|error| panic!("{error}: {packet:?}"));
@@ -267,7 +275,7 @@ fn check_encode_head(publish: &Publish<'_>, version: Version, expected: &[u8]) {
     assert_eq!(bytes, expected);
 }
 
-/// In another version a packet is refused, or arrives as it is: nothing is lost without a word.
+/// Checks that another version refuses the packet or encodes it completely: no field is silently lost.
 fn check_other_versions(packet: &Packet<'_>, version: Version) {
     for other in Version::ALL.into_iter().filter(|&other| other != version) {
         let mut bytes = Vec::new();
@@ -284,7 +292,7 @@ fn check_other_versions(packet: &Packet<'_>, version: Version) {
     }
 }
 
-/// Looks at every text of a packet by the rules of sections 1.5.4 and 4.7.
+/// Checks every string of a packet against the rules of sections 1.5.4 and 4.7.
 fn check_texts(packet: &Packet<'_>, disallowed: DisallowedCodePoints) {
     let texts = |texts: &[Option<Utf8Str<'_>>]| texts.iter().flatten().for_each(|text| check_text(*text, disallowed));
     let pairs = |pairs: List<'_, UserProperty<'_>>| {
@@ -369,7 +377,7 @@ fn is_allowed(character: char, disallowed: DisallowedCodePoints) -> bool {
     }
 }
 
-/// A few packets, one after the other.
+/// Several packets, one after the other.
 fn generated_stream(data: &[u8], version: Version) -> Vec<u8> {
     let mut u = Unstructured::new(data);
     let mut stream = Vec::new();
@@ -383,8 +391,8 @@ fn generated_stream(data: &[u8], version: Version) -> Vec<u8> {
     stream
 }
 
-/// Feeds a stream to a buffer piece by piece, and decodes what is there, as a driver does. `exact` pieces are as long
-/// as the codec has asked for; the others are of any length.
+/// Feeds a stream to a buffer piece by piece, and decodes the buffered packets, as a driver does. `exact` pieces are as
+/// long as the codec has asked for; the others are of any length.
 fn drive(stream: &[u8], mut version: Version, limits: Limits, exact: bool, seed: u32) {
     let mut whole = codec::packets(stream, version, limits);
     let mut random = seed;
@@ -427,14 +435,14 @@ fn drive(stream: &[u8], mut version: Version, limits: Limits, exact: bool, seed:
     }
 }
 
-/// Few different characters, so that levels meet their like.
+/// Few different characters, so that levels of filters and names match.
 fn spell(bytes: &[u8]) -> String {
     const PIECES: [&str; 16] =
         ["a", "/", "+", "#", "/", "b", "$", "\u{e9}", "$share/", "/+/", "/#", "a/", "1234567", "\0", "+/", "\u{1f321}"];
     bytes.iter().map(|byte| PIECES[usize::from(byte % 16)]).collect()
 }
 
-/// The text as often as it takes to reach the limit of 65,535 bytes, or one character more.
+/// Repeats the text up to the limit of 65,535 bytes, or one character more.
 fn stretch(text: String, wanted: bool) -> String {
     if !wanted || text.is_empty() {
         return text;
@@ -442,13 +450,13 @@ fn stretch(text: String, wanted: bool) -> String {
     text.repeat(65_535 / text.len() + text.len() % 2)
 }
 
-/// What the codec says of a filter and a name is what a plain reading of section 4.7 says, and both ways to get at them
-/// agree.
+/// Compares the codec's results for a filter and a name with a plain implementation of section 4.7, for both ways to
+/// create them.
 fn check_topics(filter_text: &str, name_text: &str) {
     let filter = TopicFilter::new(filter_text);
     let name = TopicName::new(name_text);
     let is_text = |text: &str| text.len() <= 65_535 && !text.contains('\0');
-    let is_good_filter = is_text(filter_text) && is_filter(filter_text) && is_shared_well(filter_text);
+    let is_good_filter = is_text(filter_text) && is_filter(filter_text) && is_well_formed_share(filter_text);
     assert_eq!(filter.is_ok(), is_good_filter, "{filter_text:?}");
     assert_eq!(name.is_ok(), is_text(name_text) && is_name(name_text), "{name_text:?}");
     check_topic_error(filter.err(), filter_text);
@@ -464,7 +472,7 @@ fn check_topics(filter_text: &str, name_text: &str) {
     let (share_name, plain) = share(filter_text).map_or((None, filter_text), |(name, filter)| (Some(name), filter));
     assert_eq!(filter.share_name().map(Utf8Str::as_str), share_name);
     assert_eq!(filter.without_share().as_str(), plain);
-    // An empty name matches nothing, not even `#`.
+    // An empty name matches no filter, not even `#`.
     assert!(!filter.matches(TopicName::default()));
     let Ok(name) = name else { return };
     assert_eq!(filter.matches(name), matches(plain, name_text), "{filter} and {name}");
@@ -495,11 +503,11 @@ fn share(text: &str) -> Option<(&str, &str)> {
     Some(rest.split_once('/').unwrap_or((rest, "")))
 }
 
-fn is_shared_well(text: &str) -> bool {
+fn is_well_formed_share(text: &str) -> bool {
     share(text).is_none_or(|(name, filter)| !name.is_empty() && !name.contains(['+', '#']) && !filter.is_empty())
 }
 
-/// Section 4.7: levels one by one; `#` stands for its parent level and all that follow.
+/// Section 4.7, level by level: `#` matches its parent level and all levels below.
 fn matches(filter: &str, name: &str) -> bool {
     let filter_levels: Vec<&str> = filter.split('/').collect();
     let name_levels: Vec<&str> = name.split('/').collect();
@@ -515,7 +523,7 @@ fn matches(filter: &str, name: &str) -> bool {
     }
 }
 
-/// Wraps a text into a packet: `head` and what is behind the text, around a two-byte length and the text.
+/// Wraps a string into a packet: `head`, a two-byte length, the string, `tail`.
 fn frame(first_byte: u8, head: &[u8], text: &[u8], tail: &[u8]) -> Vec<u8> {
     let mut remaining_length = head.len() + 2 + text.len() + tail.len();
     let mut bytes = vec![first_byte];
@@ -531,15 +539,15 @@ fn frame(first_byte: u8, head: &[u8], text: &[u8], tail: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Where the text begins in a frame with so much head and tail.
+/// The offset of the string in such a frame.
 fn text_at(frame: &[u8], text: &[u8], tail: &[u8]) -> usize {
     frame.len() - tail.len() - text.len()
 }
 
-/// The error is about this text, and says of it what `TopicError` says.
+/// Checks that the error is about this string, and agrees with the `TopicError`.
 fn check_wire_error(error: &DecodeError, expected: TopicError, text_at: usize, field: Field) {
     assert_eq!((error.field(), error.violation()), (field, Violation::Text(expected.kind)));
-    // An empty topic is missed at its length.
+    // The offset of an empty topic is that of its length.
     let start = if expected.kind == TopicErrorKind::Empty { text_at - 2 } else { text_at };
     assert_eq!(error.offset(), start + expected.at);
 }
@@ -554,7 +562,7 @@ fn check_filter_on_wire(text: &str) {
             check_wire_error(&error, expected.expect_err("refused on the wire only"), at, Field::TopicFilter);
         }
     }
-    // Before 5.0 nothing is special about `$share`.
+    // Before 5.0 `$share` has no special meaning.
     let frame_v3 = frame(0x82, &[0, 1], text.as_bytes(), &[0]);
     let accepted = codec::decode(&frame_v3, Version::V311, Limits::default()).is_ok();
     assert_eq!(accepted, is_filter(text) && !text.contains('\0'), "{text:?}");
@@ -572,8 +580,8 @@ fn check_name_on_wire(text: &str) {
     }
 }
 
-/// Any bytes as the reason string of a PUBACK, with each choice of the receiver: refused at the first byte that is
-/// wrong.
+/// Checks any bytes as the Reason String of a PUBACK, with each setting of the receiver: an error is at the first wrong
+/// byte.
 fn check_text_on_wire(bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(100)];
     let property_length = [0, 1, 0, 3 + bytes.len() as u8, 0x1F];

@@ -1,24 +1,26 @@
-//! Both ends and the link between them, driven by any data.
+//! A client and a server with a link between them, driven by data of the fuzzer.
 
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroU32};
 use core::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use mqtt_sansio::client::ClientConfig;
 use mqtt_sansio::codec::{Disconnect, QoS, Subscription, Version};
 use mqtt_sansio::server::ServerConfig;
-use mqtt_sansio::{Message, Overflow};
+use mqtt_sansio::{Message, Overflow, SessionExpiry};
 use mqtt_sansio_testkit::{EngineServer, Event, Fate, Pair, Reconnect};
+
+use super::nonzero;
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// Lets a client and a server exchange what the data say, over a link that is cut where the data say. The pair itself
-/// holds all that is written against the rules.
+/// Runs a client and a server as the data say, over a link that is cut where the data say. The pair itself checks all
+/// packets against the rules.
 pub fn pair_ops(data: &[u8]) {
     let mut u = Unstructured::new(data);
     let Ok(mut net) = pair(&mut u) else { return };
     let (mut tokens, mut tickets) = (Vec::new(), Vec::new());
-    // Data that has run out are zeros for ever.
+    // Exhausted data would yield zeros without end.
     for number in 0..200 {
         if u.is_empty() || act(&mut u, &mut net, number, &mut tokens, &mut tickets).is_err() {
             break;
@@ -59,16 +61,18 @@ fn pair(u: &mut Unstructured<'_>) -> Result<Pair<EngineServer>> {
         version,
         client_id: "c".into(),
         clean_start: is_v5,
-        session_expiry_interval: if is_v5 { 3600 } else { 0 },
-        keep_alive: 0,
+        session_expiry_interval: SessionExpiry::after(if is_v5 { 3600 } else { 0 }),
+        keep_alive: None,
         receive_maximum: if set(0) { small(u)? } else { NonZeroU16::MAX },
         topic_alias_maximum: if set(1) { 2 } else { 0 },
         topic_aliases: if set(2) { 2 } else { 0 },
         max_stored: if set(3) { 4 } else { 10_000 },
         overflow: if set(4) { Overflow::DropOldest } else { Overflow::Refuse },
-        transmit_limit: if set(5) { 100 } else { 65_536 },
-        deliver_in_parts: if set(6) { 10 } else { u32::MAX },
-        backoff: (0, 1),
+        transmit_limit: nonzero(if set(5) { 100 } else { 65_536 }),
+        answer_limit: nonzero(if set(5) { 100 } else { 65_536 }),
+        deliver_in_parts: if set(6) { NonZeroU32::new(10) } else { None },
+        min_backoff: 0,
+        max_backoff: 1,
         ..ClientConfig::default()
     };
     let server = ServerConfig {
@@ -77,9 +81,9 @@ fn pair(u: &mut Unstructured<'_>) -> Result<Pair<EngineServer>> {
         topic_aliases: if set(9) { 2 } else { 0 },
         max_stored: if set(10) { 4 } else { 1000 },
         overflow: if set(11) { Overflow::DropOldest } else { Overflow::Refuse },
-        transmit_limit: if set(12) { 100 } else { 65_536 },
-        answer_limit: if set(12) { 100 } else { 65_536 },
-        deliver_in_parts: if set(13) { 10 } else { u32::MAX },
+        transmit_limit: nonzero(if set(12) { 100 } else { 65_536 }),
+        answer_limit: nonzero(if set(12) { 100 } else { 65_536 }),
+        deliver_in_parts: if set(13) { NonZeroU32::new(10) } else { None },
         store_qos_0: set(14),
         ..ServerConfig::default()
     };
@@ -107,7 +111,7 @@ fn act(
         4..=7 => {
             let (payload, qos) = (format!("{number}"), *u.choose(&QOS)?);
             let message = Message::new(*u.choose(&["a", "b"])?, &payload).qos(qos);
-            // Before the client knows of a session it asks for a new one.
+            // Before CONNACK the client does not know of a session and asks for a new one.
             if net.events().iter().any(|event| matches!(event, Event::Connected(_)))
                 && let Ok(ticket) = net.server().publish(now, &message)
             {

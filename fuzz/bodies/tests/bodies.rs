@@ -1,5 +1,4 @@
-//! The bodies of the fuzz targets, over everything that is at hand: vectors, captures, regressions, and corpora if
-//! there are any.
+//! The bodies of the fuzz targets, run over vectors, captures, regressions, and corpora if there are any.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +21,7 @@ const BODIES: [(&str, Body); 8] = [
     ("topic", fuzzing::topic),
 ];
 
-/// How many values of its first byte a target tells apart: three versions, three senders, four limits.
+/// The number of values that a target distinguishes in its first byte: three versions, three senders, four limits.
 const SETTINGS: u8 = 144;
 
 fn root() -> PathBuf {
@@ -67,15 +66,15 @@ fn captures() -> Vec<Vec<u8>> {
     files.iter().map(|path| fs::read(path).expect("a capture")).collect()
 }
 
-/// The input behind some leading bytes.
-fn behind(leading: &[u8], input: &[u8]) -> Vec<u8> {
+/// The input after some leading bytes.
+fn prefixed(leading: &[u8], input: &[u8]) -> Vec<u8> {
     [leading, input].concat()
 }
 
 #[test]
 fn decode_over_vectors_in_every_setting() {
     for frame in frames() {
-        (0..SETTINGS).for_each(|choice| fuzzing::decode(&behind(&[choice], &frame)));
+        (0..SETTINGS).for_each(|choice| fuzzing::decode(&prefixed(&[choice], &frame)));
     }
 }
 
@@ -84,7 +83,7 @@ fn split_over_vectors_and_captures() {
     for stream in frames().into_iter().chain(captures()) {
         for choice in 0..9 {
             for (mode, seed) in [(0, 1), (0, 200), (4, 0)] {
-                fuzzing::split(&behind(&[choice, mode, seed], &stream));
+                fuzzing::split(&prefixed(&[choice, mode, seed], &stream));
             }
         }
     }
@@ -94,9 +93,9 @@ fn split_over_vectors_and_captures() {
 fn generators_over_vectors_and_captures() {
     for input in frames().into_iter().chain(captures()) {
         for choice in [0, 1, 2, 129, 130, 131] {
-            fuzzing::roundtrip(&behind(&[choice], &input));
+            fuzzing::roundtrip(&prefixed(&[choice], &input));
             for mode in [1, 3, 5, 7] {
-                fuzzing::split(&behind(&[choice, mode, choice.wrapping_mul(31)], &input));
+                fuzzing::split(&prefixed(&[choice, mode, choice.wrapping_mul(31)], &input));
             }
         }
     }
@@ -120,12 +119,12 @@ fn topic_over_vectors() {
 #[test]
 fn topic_over_frames() {
     for frame in frames() {
-        fuzzing::topic(&behind(&[1], &frame));
-        fuzzing::topic(&behind(&[0], &frame));
+        fuzzing::topic(&prefixed(&[1], &frame));
+        fuzzing::topic(&prefixed(&[0], &frame));
     }
 }
 
-/// Inputs that look random, most of them short: what is done first is done most.
+/// Pseudo-random inputs, most of them short, because operations near the beginning occur most often.
 fn over_random_inputs(count: u32, body: Body) {
     let mut random = Random::new(1);
     for _ in 0..count {
@@ -155,7 +154,7 @@ fn pair_ops_over_random_inputs() {
     over_random_inputs(2_000, fuzzing::pair_ops);
 }
 
-/// `fuzz/corpus` is there only where somebody has fuzzed, or has run `fuzz/seeds.py`.
+/// `fuzz/corpus` exists only where the fuzzer or `fuzz/seeds.py` has run.
 #[test]
 fn regressions_and_corpora() {
     for (target, body) in BODIES {

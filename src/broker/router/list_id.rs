@@ -17,7 +17,7 @@ const HASH: u32 = 1 << 30;
 
 impl ListId {
     /// The number of nodes that can be named.
-    pub(super) const MAX_NODES: usize = HASH as usize;
+    pub(super) const MAX_NODES: u32 = HASH;
 
     /// The list of the filter that ends at a node, or of the filter that goes on from there with `#`.
     pub(super) const fn of_node(node: NodeId, is_multi_level: bool) -> Self {

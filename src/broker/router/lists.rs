@@ -49,6 +49,14 @@ impl Subscribers {
         }
     }
 
+    /// The size of the lists on the heap, in bytes.
+    pub(super) fn bytes(&self, lists: &Slab<Lists>) -> usize {
+        let Self::Many(index) = *self else { return 0 };
+        lists.get(index).map_or(0, |Lists { own, groups }| {
+            own.bytes().saturating_add(groups.capacity().saturating_mul(core::mem::size_of::<GroupIndex>()))
+        })
+    }
+
     /// The subscribers as lists that can be changed; `None` if no index is left.
     fn many<'t>(&mut self, lists: &'t mut Slab<Lists>) -> Option<&'t mut Lists> {
         let index = match self {

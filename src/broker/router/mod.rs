@@ -38,9 +38,10 @@ use super::config::BrokerConfig;
 use super::counters::DropReason;
 use super::index::SessionIndex;
 use super::jobs::work::Work;
+use super::secret::Use;
 use super::sessions::Sessions;
 use crate::codec::{List, PubAckReasonCode, PublishProperties};
-use crate::random::{Random, derive};
+use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
 use crate::session::{LARGE, MessageRef};
 use crate::time::Instant;
@@ -86,9 +87,9 @@ pub(super) struct Outcome {
 impl Router {
     pub(super) fn new(config: Arc<BrokerConfig>) -> Self {
         Self {
-            tree: Tree::new(derive(config.seed, 2)),
-            retained: Retained::new(derive(config.seed, 3)),
-            random: Random::new(derive(config.seed, 6)),
+            tree: Tree::new(&config.secret),
+            retained: Retained::new(&config.secret),
+            random: Random::new(config.secret.number(Use::GroupMembers)),
             config,
             encoded: Encoded::default(),
             encoded_retained: Encoded::default(),
@@ -121,9 +122,14 @@ impl Router {
         self.retained.bytes()
     }
 
-    /// Whether a retained message has not been replaced or removed.
-    pub(super) fn is_retained(&self, reference: Reference) -> bool {
-        self.retained.get(reference).is_some()
+    /// The memory that subscriptions take, in bytes, without the lists of the sessions.
+    pub(super) fn subscriptions_allocated(&self) -> u64 {
+        self.tree.bytes() as u64
+    }
+
+    /// The memory that retained messages take, in bytes, without shared payloads.
+    pub(super) fn retained_allocated(&self) -> u64 {
+        self.retained.allocated()
     }
 
     /// Whether a topic or a filter has more levels than the configuration allows.
@@ -161,7 +167,8 @@ impl Router {
     }
 
     /// Retains a message as the one of its topic, or with an empty payload removes the one that is there
-    /// \[MQTT-3.3.1-5, MQTT-3.3.1-6, MQTT-3.3.1-7\]. Returns when it expires.
+    /// \[MQTT-3.3.1-5, MQTT-3.3.1-6, MQTT-3.3.1-7\]. Returns the message and when it expires, which one that was removed
+    /// does not.
     fn retain(
         &mut self,
         sessions: &mut Sessions,
@@ -171,8 +178,7 @@ impl Router {
         large: Option<&Bytes>,
     ) -> Result<Option<(Instant, Reference)>, PubAckReasonCode> {
         if publish.payload.is_empty() && large.is_none() {
-            self.remove_retained(sessions, publish.topic);
-            return Ok(None);
+            return Ok(self.remove_retained(sessions, publish.topic).map(|removed| (Instant::NEVER, removed)));
         }
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         let publisher = from.map_or(Publisher::BROKER, |index| self.publisher(sessions, index));
@@ -190,16 +196,18 @@ impl Router {
         Ok(Some((expires_at, reference)))
     }
 
-    /// Removes the retained message of a topic.
-    pub(super) fn remove_retained(&mut self, sessions: &mut Sessions, topic: TopicName<'_>) {
-        self.retained.remove(topic);
+    /// Removes the retained message of a topic, and returns it if there was one.
+    pub(super) fn remove_retained(&mut self, sessions: &mut Sessions, topic: TopicName<'_>) -> Option<Reference> {
+        let removed = self.retained.remove(topic);
         self.share_memory(sessions);
+        removed
     }
 
-    /// Removes a retained message whose Message Expiry Interval has passed, unless it was replaced or removed before.
-    pub(super) fn remove_expired(&mut self, sessions: &mut Sessions, reference: Reference) {
-        self.retained.remove_expired(reference);
+    /// Removes the retained message of a topic if its Message Expiry Interval has passed; returns when it expires if not.
+    pub(super) fn remove_expired(&mut self, sessions: &mut Sessions, topic: u32, now: Instant) -> Option<Instant> {
+        let expires_at = self.retained.remove_expired(topic, now);
         self.share_memory(sessions);
+        expires_at
     }
 
     /// Leaves the memory that retained messages do not take to messages that are stored for sessions.

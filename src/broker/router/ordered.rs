@@ -13,6 +13,8 @@ use crate::broker::index::SessionIndex;
 pub(super) struct Ordered {
     list: Chunks,
     len: u32,
+    /// Number of subscribers that there is memory for.
+    capacity: usize,
 }
 
 #[derive(Clone)]
@@ -92,7 +94,16 @@ fn find(list: &[Subscriber], session: SessionIndex) -> Result<usize, usize> {
 
 impl Ordered {
     pub(super) const fn new() -> Self {
-        Self { list: Chunks::One(Vec::new()), len: 0 }
+        Self { list: Chunks::One(Vec::new()), len: 0, capacity: 0 }
+    }
+
+    /// The size on the heap, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let chunks = match &self.list {
+            Chunks::One(_) => 0,
+            Chunks::Several(chunks) => chunks.capacity().saturating_mul(core::mem::size_of::<Vec<Subscriber>>()),
+        };
+        self.capacity.saturating_mul(core::mem::size_of::<Subscriber>()).saturating_add(chunks)
     }
 
     #[inline]
@@ -121,6 +132,7 @@ impl Ordered {
         let chunks = match &mut self.list {
             Chunks::One(list) => {
                 insert(list, subscriber);
+                self.capacity = list.capacity();
                 if list.len() > FEW {
                     let list = core::mem::take(list);
                     self.list = Chunks::Several(alloc::vec![list]);
@@ -131,15 +143,19 @@ impl Ordered {
         };
         let at = chunk_of(chunks, subscriber.session);
         let is_last = at.saturating_add(1) >= chunks.len();
-        let Some(chunk) = chunks.get_mut(at) else { return chunks.push(alloc::vec![subscriber]) };
+        let Some(chunk) = chunks.get_mut(at) else { return bug!("there is a chunk for each session") };
+        self.capacity = self.capacity.saturating_sub(chunk.capacity());
         if chunk.len() < CHUNK {
-            return insert(chunk, subscriber);
+            insert(chunk, subscriber);
+            self.capacity = self.capacity.saturating_add(chunk.capacity());
+            return;
         }
         // Sessions often subscribe in the order of their indices: then the chunks become full.
         let is_behind = is_last && chunk.last().is_some_and(|last| last.session < subscriber.session);
         let mut behind = if is_behind { Vec::new() } else { chunk.split_off(CHUNK / 2) };
         let is_lower = behind.first().is_some_and(|first| subscriber.session < first.session);
         insert(if is_lower { chunk } else { &mut behind }, subscriber);
+        self.capacity = self.capacity.saturating_add(chunk.capacity()).saturating_add(behind.capacity());
         chunks.insert(at.saturating_add(1).min(chunks.len()), behind);
     }
 
@@ -150,23 +166,35 @@ impl Ordered {
                 if !remove(list, session) {
                     return bug!("a subscriber is in the list that its session names");
                 }
+                self.capacity = list.capacity();
             }
             Chunks::Several(chunks) => {
                 let at = chunk_of(chunks, session);
+                // The chunks that may change: this one, and those beside it.
+                let (begin, end) = (at.saturating_sub(1), at.saturating_add(2).min(chunks.len()));
+                let (before, behind) = (capacity(chunks, begin, end), chunks.len().saturating_sub(end));
                 if !chunks.get_mut(at).is_some_and(|chunk| remove(chunk, session)) {
                     return bug!("a subscriber is in the list that its session names");
                 }
                 join(chunks, at);
+                let after = capacity(chunks, begin, chunks.len().saturating_sub(behind));
+                self.capacity = self.capacity.saturating_sub(before).saturating_add(after);
             }
         }
         self.len = self.len.saturating_sub(1);
         if let Chunks::Several(chunks) = &mut self.list
             && self.len as usize <= FEW / 2
         {
-            let list = core::mem::take(chunks).into_iter().flatten().collect();
+            let list: Vec<_> = core::mem::take(chunks).into_iter().flatten().collect();
+            self.capacity = list.capacity();
             self.list = Chunks::One(list);
         }
     }
+}
+
+/// Number of subscribers that there is memory for in these chunks.
+fn capacity(chunks: &[Vec<Subscriber>], begin: usize, end: usize) -> usize {
+    chunks.get(begin..end).unwrap_or_default().iter().map(Vec::capacity).fold(0, usize::saturating_add)
 }
 
 fn insert(list: &mut Vec<Subscriber>, subscriber: Subscriber) {
@@ -220,7 +248,7 @@ mod tests {
     use alloc::vec::Vec;
 
     use crate::broker::index::SessionIndex;
-    use crate::broker::router::ordered::{CHUNK, Chunks, Ordered};
+    use crate::broker::router::ordered::{CHUNK, Chunks, Ordered, capacity};
     use crate::broker::router::subscribers::{Subscriber, SubscriptionOptions};
     use crate::codec::QoS;
     use crate::random::Random;
@@ -239,6 +267,11 @@ mod tests {
         assert_eq!(list.read().len(), model.len());
         let behind: Vec<_> = model.range(from..).map(|(&session, &identifier)| (session, identifier)).collect();
         assert_eq!(pairs(&mut list.read().runs_from(SessionIndex::new(from))), behind);
+        let capacity = match &list.list {
+            Chunks::One(list) => list.capacity(),
+            Chunks::Several(chunks) => capacity(chunks, 0, chunks.len()),
+        };
+        assert_eq!(list.capacity, capacity, "memory is counted right");
         let first = list.read().first_from(SessionIndex::new(from)).map(|it| it.session.get());
         assert_eq!(first, behind.first().map(|&(session, _)| session));
     }

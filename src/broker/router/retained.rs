@@ -6,12 +6,16 @@ use alloc::vec::Vec;
 
 use super::retained_message::{Publisher, RetainedMessage};
 use super::trie::{Levels, NONE, NodeId, ROOT, Trie, Wanted};
+use crate::broker::secret::{KeyedHash, Secret, Use};
+use crate::time::Instant;
 use crate::topic::TopicName;
 
 /// The retained messages of all topics.
 #[derive(Clone)]
 pub(super) struct Retained {
     trie: Trie<Entry>,
+    /// The hash of the client identifiers of publishers.
+    publishers: KeyedHash,
     count: u32,
     /// The size of the messages in bytes.
     bytes: u64,
@@ -74,6 +78,11 @@ impl Reference {
         self.node
     }
 
+    /// The index of the topic; another topic may get it when this one has no message.
+    pub(in crate::broker) const fn topic(self) -> u32 {
+        self.node
+    }
+
     /// Whether the message was retained at that moment or before.
     pub(super) const fn is_of(self, moment: Moment) -> bool {
         self.number <= moment.0
@@ -83,7 +92,7 @@ impl Reference {
 impl Retained {
     /// Identifies a client, for No Local.
     pub(super) fn publisher(&self, client_id: &str) -> Publisher {
-        Publisher::client(self.trie.wanted(client_id.as_bytes()).hash())
+        Publisher::client(self.publishers.hash(client_id.as_bytes()))
     }
 
     /// The moment of the newest message.
@@ -91,8 +100,17 @@ impl Retained {
         Moment(self.number)
     }
 
-    pub(super) fn new(seed: u64) -> Self {
-        Self { trie: Trie::new(seed), count: 0, bytes: 0, shared: 0, nodes: 0, number: 0, pins: BTreeMap::new() }
+    pub(super) fn new(secret: &Secret) -> Self {
+        Self {
+            trie: Trie::new(secret.level_hash(Use::Retained)),
+            publishers: secret.keyed_hash(Use::Publishers),
+            count: 0,
+            bytes: 0,
+            shared: 0,
+            nodes: 0,
+            number: 0,
+            pins: BTreeMap::new(),
+        }
     }
 
     /// Number of retained messages.
@@ -103,6 +121,13 @@ impl Retained {
     /// The size of the messages in bytes, with their nodes.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes.saturating_add((self.nodes as u64).saturating_mul(NODE))
+    }
+
+    /// The memory that topics and messages take, in bytes, with what is allocated and not in use; without shared payloads.
+    pub(super) fn allocated(&self) -> u64 {
+        let boxes = u64::from(self.count).saturating_mul(core::mem::size_of::<Numbered>() as u64);
+        let messages = self.bytes.saturating_sub(self.shared).saturating_add(boxes);
+        messages.saturating_add(self.trie.bytes() as u64)
     }
 
     /// The size in bytes without shared payloads.
@@ -148,20 +173,24 @@ impl Retained {
         Some(Reference { node, number })
     }
 
-    /// Removes the message of a topic \[MQTT-3.3.1-6\].
-    pub(super) fn remove(&mut self, topic: TopicName<'_>) {
-        if let Some(node) = self.trie.find(topic.levels()) {
-            self.take(node);
-            self.prune(node);
-        }
+    /// Removes the message of a topic \[MQTT-3.3.1-6\], and returns it if there was one.
+    pub(super) fn remove(&mut self, topic: TopicName<'_>) -> Option<Reference> {
+        let removed = self.find(topic)?;
+        self.take(removed.node);
+        self.prune(removed.node);
+        Some(removed)
     }
 
-    /// Removes a message, unless it has been replaced or removed.
-    pub(super) fn remove_expired(&mut self, reference: Reference) {
-        if self.get(reference).is_some() {
-            self.take(reference.node);
-            self.prune(reference.node);
+    /// Removes the message of a topic if it has expired; returns when it expires if not.
+    pub(super) fn remove_expired(&mut self, topic: NodeId, now: Instant) -> Option<Instant> {
+        // The message may have been removed since the timer was set.
+        let message = &self.message(topic)?.message;
+        if !message.is_expired(now) {
+            return Some(message.expires_at());
         }
+        self.take(topic);
+        self.prune(topic);
+        None
     }
 
     /// The message of a topic.

@@ -1,35 +1,44 @@
 //! Shared subscriptions: which member of a group gets a message (section 4.8.2).
 
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 
 use super::list_id::ListId;
-use super::subscribers::{Subscriber, swap_remove};
+use super::subscribers::Subscriber;
 use crate::broker::config::SharedStrategy;
-use crate::broker::session::Session;
+use crate::broker::pieces::Pieces;
 use crate::broker::sessions::Sessions;
 use crate::codec::QoS;
 use crate::random::Random;
 use crate::server::Copies;
 
-/// The members of a shared subscription.
+/// The members of a shared subscription. Those that are connected come first, so that a message finds one of them however
+/// many others there are.
 #[derive(Clone)]
 pub(super) struct Group {
     /// The filter that the members share.
     list: ListId,
-    name: Vec<u8>,
+    name: Box<[u8]>,
     /// A number that tells the group from earlier ones at its index: from 1 to [`MAX_GROUP_NUMBER`], and then from 1 again.
     number: u32,
-    members: Vec<Subscriber>,
-    /// The position of the member whose turn is next.
+    members: Pieces<Subscriber, 256>,
+    /// Number of members that are connected.
+    connected: u32,
+    /// The position of the member whose turn is next among those that are connected.
     next: u32,
+    /// The same among the others; `u32::MAX` for the last one.
+    next_absent: u32,
 }
 
 /// The highest number of a group: a [`Mark`] needs three of 32 bits for other things.
 pub(super) const MAX_GROUP_NUMBER: u32 = u32::MAX >> 3;
 
+/// Maximum number of members that a message is offered to. If all of them refuse it, as their queues are full, the message is
+/// dropped, and the next one is offered to others.
+const MAX_OFFERS: usize = 8;
+
 impl Group {
     pub(super) fn new(list: ListId, name: &[u8], number: u32) -> Self {
-        Self { list, name: name.into(), number, members: Vec::new(), next: 0 }
+        Self { list, name: name.into(), number, members: Pieces::new(), connected: 0, next: 0, next_absent: u32::MAX }
     }
 
     /// The filter that the members share.
@@ -38,7 +47,7 @@ impl Group {
     }
 
     /// The share name.
-    pub(super) fn name(&self) -> &[u8] {
+    pub(super) const fn name(&self) -> &[u8] {
         &self.name
     }
 
@@ -46,23 +55,61 @@ impl Group {
         self.number
     }
 
-    pub(super) fn members(&self) -> &[Subscriber] {
-        &self.members
+    /// The size on the heap, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.name.len().saturating_add(self.members.bytes())
+    }
+
+    /// Number of members.
+    pub(super) const fn len(&self) -> u32 {
+        self.members.len()
+    }
+
+    pub(super) fn member(&self, position: u32) -> Option<&Subscriber> {
+        self.members.get(position)
     }
 
     pub(super) fn member_mut(&mut self, position: u32) -> Option<&mut Subscriber> {
-        self.members.get_mut(position as usize)
+        self.members.get_mut(position)
     }
 
-    /// Adds a member and returns its position.
-    pub(super) fn push(&mut self, member: Subscriber) -> u32 {
-        self.members.push(member);
-        (self.members.len() as u32).saturating_sub(1)
+    /// Whether the member at a position is one of those that are connected.
+    pub(super) const fn is_connected(&self, position: u32) -> bool {
+        position < self.connected
     }
 
-    /// Removes a member. The last one moves to its position, and is returned if there is one.
+    /// Adds a member that is not connected, or not [said](Self::set_connected) to be, and returns its position.
+    pub(super) fn push(&mut self, member: Subscriber) -> Option<u32> {
+        self.members.push(member)
+    }
+
+    /// Moves a member to those that are connected, or to those that are not. Returns its new position, and the member that is
+    /// at its old one now.
+    pub(super) fn set_connected(&mut self, position: u32, is_connected: bool) -> Option<(u32, Subscriber)> {
+        if self.is_connected(position) == is_connected || position >= self.len() {
+            return None;
+        }
+        let border = if is_connected { self.connected } else { self.connected.saturating_sub(1) };
+        self.connected = if is_connected { border.saturating_add(1) } else { border };
+        let (member, other) = (*self.members.get(position)?, *self.members.get(border)?);
+        *self.members.get_mut(position)? = other;
+        *self.members.get_mut(border)? = member;
+        Some((border, other))
+    }
+
+    /// Removes a member that is not connected, or not [said](Self::set_connected) to be. The last one moves to its position,
+    /// and is returned if there is one.
     pub(super) fn swap_remove(&mut self, position: u32) -> Option<Subscriber> {
-        swap_remove(&mut self.members, position)
+        if self.is_connected(position) || position >= self.len() {
+            bug!("a member is where its session says, and not connected when it leaves");
+            return None;
+        }
+        let last = self.members.pop()?;
+        if position == self.len() {
+            return None;
+        }
+        *self.members.get_mut(position)? = last;
+        Some(last)
     }
 
     /// Gives a message to one member; returns whether a member accepted it.
@@ -74,59 +121,80 @@ impl Group {
         copies: &mut Copies<'_>,
     ) -> bool {
         let start = match strategy {
+            SharedStrategy::RoundRobin if self.connected == 0 => self.next_absent,
             SharedStrategy::RoundRobin => self.next,
-            SharedStrategy::Random => random.index(self.members.len()) as u32,
+            SharedStrategy::Random if self.connected == 0 => random.index(self.len() as usize) as u32,
+            SharedStrategy::Random => random.index(self.connected as usize) as u32,
             SharedStrategy::LeastLoaded => self.least_loaded(sessions),
         };
         copies.set_mark(Mark { group: self.number, retain: copies.retain(), qos: copies.qos() }.number());
         let chosen = self.deliver_from(start, sessions, copies);
         copies.set_mark(0);
-        if let Some(chosen) = chosen {
-            self.next = chosen.wrapping_add(1);
+        // Those that have refused the message are not the first ones for the next.
+        let first = if self.is_connected(self.next) { self.next } else { 0 };
+        let behind = first.wrapping_add(self.max_connected() as u32);
+        self.next = chosen.filter(|&chosen| self.is_connected(chosen)).map_or(behind, |chosen| chosen.wrapping_add(1));
+        if let Some(chosen) = chosen.filter(|&chosen| !self.is_connected(chosen)) {
+            self.next_absent = chosen.wrapping_sub(1);
         }
         chosen.is_some()
     }
 
+    /// Maximum number of connected members that a message is offered to: one offer is for a member that is not, if there is one.
+    const fn max_connected(&self) -> usize {
+        if self.connected == self.len() { MAX_OFFERS } else { MAX_OFFERS.saturating_sub(1) }
+    }
+
     /// Gives a message to the first member from `start` on that is connected and accepts it, or else to the first that
-    /// accepts it, and returns its position. If no member does, one message is dropped, however many members could not
-    /// accept it.
+    /// accepts it, and returns its position. If none of those that it is offered to does, one message is dropped, however many
+    /// could not accept it.
     fn deliver_from(&self, start: u32, sessions: &mut Sessions, copies: &mut Copies<'_>) -> Option<u32> {
         let dropped_before = sessions.drop_count();
-        for connected in [true, false] {
-            for position in self.in_turn(start) {
-                let Some(member) = self.members.get(position as usize) else {
-                    bug!("positions are those of members");
-                    continue;
-                };
-                let is_connected = |it: &Session| it.server().is_connected();
-                if sessions.get(member.session).map(is_connected) == Some(connected)
-                    && sessions.deliver_to(member, copies)
-                {
-                    sessions.take_back_drops(dropped_before);
-                    return Some(position);
-                }
+        let absent = if self.connected == 0 { start } else { self.next_absent };
+        let connected = self.connected_in_turn(start).take(self.max_connected());
+        let offers = connected.chain(self.absent_in_turn(absent)).take(MAX_OFFERS);
+        for position in offers {
+            let Some(member) = self.members.get(position) else {
+                bug!("positions are those of members");
+                continue;
+            };
+            if sessions.deliver_to(member, copies) {
+                sessions.take_back_drops(dropped_before);
+                return Some(position);
             }
         }
         sessions.take_back_drops(dropped_before.saturating_add(1));
         None
     }
 
-    /// The position of the member with the fewest messages in flight or queued; among equals the first one from the next
-    /// turn on.
+    /// The position of the member with the fewest messages in flight or queued, among those that are connected, or among all
+    /// if none is; among equals the first one from the next turn on. Of many members the next few are compared.
     fn least_loaded(&self, sessions: &Sessions) -> u32 {
         let load = |position: &u32| {
-            let member = self.members.get(*position as usize)?;
-            let server = sessions.get(member.session)?.server();
-            Some((!server.is_connected(), server.load()))
+            let member = self.members.get(*position)?;
+            Some(sessions.get(member.session)?.server().load())
         };
-        self.in_turn(self.next).min_by_key(|position| load(position).unwrap_or((true, usize::MAX))).unwrap_or(0)
+        // Those that are not connected count only if none is.
+        let absent = if self.connected == 0 { MAX_OFFERS } else { 0 };
+        let next = self
+            .connected_in_turn(self.next)
+            .take(MAX_OFFERS)
+            .chain(self.absent_in_turn(self.next_absent).take(absent));
+        next.min_by_key(|position| load(position).unwrap_or(usize::MAX)).unwrap_or(0)
     }
 
-    /// The positions of all members, from `start` on and around.
-    fn in_turn(&self, start: u32) -> impl Iterator<Item = u32> + use<> {
-        let len = self.members.len() as u32;
-        let start = if start < len { start } else { 0 };
-        (start..len).chain(0..start)
+    /// The positions of the members that are connected, from `start` on and around.
+    fn connected_in_turn(&self, start: u32) -> impl Iterator<Item = u32> + use<> {
+        let start = if self.is_connected(start) { start } else { 0 };
+        (start..self.connected).chain(0..start)
+    }
+
+    /// The positions of the members that are not connected, from `start` down and around: nearly always the one that has lost
+    /// its connection first is the last.
+    fn absent_in_turn(&self, start: u32) -> impl Iterator<Item = u32> + use<> {
+        let (begin, end) = (self.connected, self.len());
+        let behind = if (begin..end).contains(&start) { start.saturating_add(1) } else { end };
+        (begin..behind).rev().chain((behind..end).rev())
     }
 }
 

@@ -1,7 +1,5 @@
 //! Subscribers, with the options of their subscriptions.
 
-use alloc::vec::Vec;
-
 use crate::broker::index::SessionIndex;
 use crate::codec::{QoS, Subscription};
 
@@ -34,17 +32,4 @@ impl Subscriber {
         let no_local = self.options.no_local || new.options.no_local;
         Self { options: SubscriptionOptions { no_local, ..new.options }, ..new }
     }
-}
-
-/// Removes a subscriber from a list. The last one moves to its position, and is returned if there is one.
-pub(super) fn swap_remove(list: &mut Vec<Subscriber>, position: u32) -> Option<Subscriber> {
-    if (position as usize) < list.len() {
-        list.swap_remove(position as usize);
-    } else {
-        bug!("a subscriber is where its session says");
-    }
-    if list.capacity() > 16 && list.len() < list.capacity() / 4 {
-        list.shrink_to(list.len().saturating_mul(2));
-    }
-    list.get(position as usize).copied()
 }

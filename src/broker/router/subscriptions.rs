@@ -71,10 +71,23 @@ impl Router {
         let added = self.tree.find_or_insert(filter).and_then(|list| Some((list, self.tree.push(list, subscriber)?)));
         let (list, position) = added.ok_or(SubAckReasonCode::QuotaExceeded)?;
         session.add_subscription(list, position);
+        let is_connected = session.server().is_connected();
+        self.set_connected_in(sessions, index, list, is_connected);
         if handling != RetainHandling::DoNotSend {
             self.request_retained(sessions, list, subscriber);
         }
         Ok(qos.into())
+    }
+
+    /// Whether a session has this subscription.
+    pub(in crate::broker) fn is_subscribed(
+        &self,
+        sessions: &Sessions,
+        index: SessionIndex,
+        filter: TopicFilter<'_>,
+    ) -> bool {
+        let session = sessions.get(index);
+        self.tree.find(filter).is_some_and(|list| session.is_some_and(|session| session.subscription(list).is_some()))
     }
 
     fn check_filter(&self, filter: TopicFilter<'_>) -> Result<(), SubAckReasonCode> {
@@ -144,8 +157,45 @@ impl Router {
         true
     }
 
-    /// Removes a subscriber from a list. Another member of a group may move to its position, and its session has to know.
+    /// A session has got a connection, or lost it: it moves in its groups accordingly. Shared subscriptions are the last ones of
+    /// a session.
+    pub(in crate::broker) fn set_connected(&mut self, sessions: &mut Sessions, index: SessionIndex) {
+        let Some(session) = sessions.get(index) else { return bug!("a session exists while its connection changes") };
+        let is_connected = session.server().is_connected();
+        let mut rest = session.subscriptions().len();
+        while let Some(last) = rest.checked_sub(1) {
+            let subscription = sessions.get(index).and_then(|session| session.subscriptions().get(last));
+            let Some(&(list, _)) = subscription.filter(|(list, _)| list.is_shared()) else { return };
+            self.set_connected_in(sessions, index, list, is_connected);
+            rest = last;
+        }
+    }
+
+    /// Moves a session to the members of a group that are connected, or to those that are not, if the list is that of a group.
+    fn set_connected_in(&mut self, sessions: &mut Sessions, index: SessionIndex, list: ListId, is_connected: bool) {
+        let Some(session) = sessions.get_mut(index) else { return bug!("a member of a group is a session") };
+        let Some(old) = session.subscription(list) else { return bug!("a session knows its lists") };
+        if let Some((new, other)) = self.tree.set_connected(list, old, is_connected) {
+            session.move_subscription(list, new);
+            if other.session != index
+                && let Some(other) = sessions.get_mut(other.session)
+            {
+                other.move_subscription(list, old);
+            }
+        }
+    }
+
+    /// Removes a subscriber from a list. Other members of a group may move, and their sessions have to know.
     fn remove_subscriber(&mut self, sessions: &mut Sessions, index: SessionIndex, list: ListId, position: u32) {
+        let mut position = position;
+        if let Some((new, other)) = self.tree.set_connected(list, position, false) {
+            if new != position
+                && let Some(other) = sessions.get_mut(other.session)
+            {
+                other.move_subscription(list, position);
+            }
+            position = new;
+        }
         if let Some(moved) = self.tree.remove(list, index, position)
             && let Some(session) = sessions.get_mut(moved.session)
         {
@@ -218,6 +268,8 @@ impl Router {
                 let filter = self.tree.filter(list);
                 let found = self.tree.find(TopicFilter::validated(&filter));
                 assert_eq!(found, Some(list), "a subscription is found by its filter");
+                let is_connected = self.tree.is_connected(list, position).unwrap_or(session.server().is_connected());
+                assert_eq!(is_connected, session.server().is_connected(), "a group knows which members are connected");
             }
         }
         self.tree.assert_consistent();

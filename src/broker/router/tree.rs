@@ -2,8 +2,6 @@
 
 use alloc::vec::Vec;
 
-use hashbrown::HashTable;
-
 use super::list_id::{GroupIndex, ListId};
 use super::lists::{Lists, Subscribers};
 use super::ordered::OrderedList;
@@ -11,7 +9,9 @@ use super::shared::{Group, MAX_GROUP_NUMBER};
 use super::subscribers::Subscriber;
 use super::trie::{NONE, NodeId, ROOT, Trie};
 use crate::broker::index::SessionIndex;
+use crate::broker::secret::{KeyedHash, Secret, Use};
 use crate::broker::slab::Slab;
+use crate::broker::table::Table;
 use crate::topic::{TopicFilter, TopicName};
 
 /// The subscriptions of all sessions.
@@ -22,13 +22,17 @@ pub(super) struct Tree {
     lists: Slab<Lists>,
     groups: Slab<Group>,
     /// The groups by filter and name.
-    by_share: HashTable<GroupIndex>,
+    by_share: Table,
+    /// The hash of share names.
+    hash: KeyedHash,
     /// The groups by number.
-    by_number: HashTable<GroupIndex>,
+    by_number: Table,
     /// The number of the newest group.
     last_number: u32,
     subscriptions: u32,
     shared: u32,
+    /// The size of lists and groups on the heap, in bytes.
+    heap: usize,
 }
 
 /// The subscribers at a node.
@@ -131,21 +135,23 @@ const fn number_hash(number: u32) -> u64 {
     (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-fn share_hash(trie: &Trie<Entry>, list: ListId, name: &[u8]) -> u64 {
-    trie.wanted(name).hash() ^ u64::from(list.number()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+fn share_hash(hash: &KeyedHash, list: ListId, name: &[u8]) -> u64 {
+    hash.hash_with(name, list.number())
 }
 
 impl Tree {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(secret: &Secret) -> Self {
         Self {
-            trie: Trie::new(seed),
+            trie: Trie::new(secret.level_hash(Use::Subscriptions)),
             lists: Slab::new(),
             groups: Slab::new(),
-            by_share: HashTable::new(),
-            by_number: HashTable::new(),
+            by_share: Table::new(),
+            hash: secret.keyed_hash(Use::ShareNames),
+            by_number: Table::new(),
             last_number: 0,
             subscriptions: 0,
             shared: 0,
+            heap: 0,
         }
     }
 
@@ -157,6 +163,25 @@ impl Tree {
     /// How many of them are shared.
     pub(super) const fn shared(&self) -> u32 {
         self.shared
+    }
+
+    /// The size in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let tables = [self.trie.bytes(), self.lists.bytes(), self.groups.bytes(), self.by_share.bytes()];
+        tables.into_iter().fold(self.heap.saturating_add(self.by_number.bytes()), usize::saturating_add)
+    }
+
+    /// The size of a list, or of a group, on the heap.
+    fn heap_of(&self, list: ListId) -> usize {
+        match list.group() {
+            None => self.subscribers(list).map_or(0, |subscribers| subscribers.bytes(&self.lists)),
+            Some(group) => self.groups.get(group.get()).map_or(0, Group::bytes),
+        }
+    }
+
+    /// Counts a list again, whose size was this before it was changed.
+    fn recount(&mut self, list: ListId, before: usize) {
+        self.heap = self.heap.saturating_sub(before).saturating_add(self.heap_of(list));
     }
 
     #[inline]
@@ -245,10 +270,9 @@ impl Tree {
 
     /// The list of a group that shares a filter.
     fn group(&self, list: ListId, name: &[u8]) -> Option<ListId> {
-        let is_it = |&index: &GroupIndex| {
-            self.groups.get(index.get()).is_some_and(|group| group.list() == list && group.name() == name)
-        };
-        self.by_share.find(share_hash(&self.trie, list, name), is_it).map(|&group| ListId::of_group(group))
+        let is_it = |index| self.groups.get(index).is_some_and(|group| group.list() == list && group.name() == name);
+        let found = self.by_share.find(share_hash(&self.hash, list, name), is_it);
+        found.map(|group| ListId::of_group(GroupIndex::new(group)))
     }
 
     /// The list for this filter, which is made if it does not exist. It has to get a subscriber then; `None` if no index is
@@ -268,35 +292,51 @@ impl Tree {
 
     /// Makes a group that shares a filter.
     fn insert_group(&mut self, list: ListId, name: &[u8]) -> Option<GroupIndex> {
+        let before = self.heap_of(list);
         self.last_number = if self.last_number < MAX_GROUP_NUMBER { self.last_number.wrapping_add(1) } else { 1 };
         let number = self.last_number;
         let group = GroupIndex::new(self.groups.insert(Group::new(list, name, number))?.index);
         let (subscribers, lists) = self.subscribers_mut(list)?;
         subscribers.insert_group(lists, group)?;
-        let hash = share_hash(&self.trie, list, name);
-        let (trie, groups) = (&self.trie, &self.groups);
-        self.by_share.insert_unique(hash, group, |group| {
-            groups.get(group.get()).map_or(0, |group| share_hash(trie, group.list(), group.name()))
-        });
-        self.by_number.insert_unique(number_hash(number), group, |group| {
-            groups.get(group.get()).map_or(0, |group| number_hash(group.number()))
-        });
+        self.recount(list, before);
+        self.recount(ListId::of_group(group), 0);
+        let hash = share_hash(&self.hash, list, name);
+        self.by_share.insert(hash, group.get());
+        self.by_number.insert(number_hash(number), group.get());
         Some(group)
     }
 
     /// Adds a subscriber to a list, and returns its position there if the list is that of a group, else 0.
     pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber) -> Option<u32> {
+        let before = self.heap_of(list);
         let position = match list.group() {
             None => {
                 let (subscribers, lists) = self.subscribers_mut(list)?;
                 subscribers.insert(lists, subscriber)?;
                 0
             }
-            Some(group) => self.groups.get_mut(group.get())?.push(subscriber),
+            Some(group) => self.groups.get_mut(group.get())?.push(subscriber)?,
         };
+        self.recount(list, before);
         self.subscriptions = self.subscriptions.saturating_add(1);
         self.shared = self.shared.saturating_add(u32::from(list.is_shared()));
         Some(position)
+    }
+
+    /// Moves the member of a group to those that are connected, or to those that are not. Returns its new position, and the
+    /// member that is at its old one now; `None` if it need not move.
+    pub(super) fn set_connected(
+        &mut self,
+        list: ListId,
+        position: u32,
+        is_connected: bool,
+    ) -> Option<(u32, Subscriber)> {
+        self.groups.get_mut(list.group()?.get())?.set_connected(position, is_connected)
+    }
+
+    /// Whether the member of a group is among those that are connected; `None` if the list is not that of a group.
+    pub(super) fn is_connected(&self, list: ListId, position: u32) -> Option<bool> {
+        self.groups.get(list.group()?.get()).map(|group| group.is_connected(position))
     }
 
     /// Changes the options of a subscriber.
@@ -317,15 +357,19 @@ impl Tree {
     pub(super) fn remove(&mut self, list: ListId, session: SessionIndex, position: u32) -> Option<Subscriber> {
         self.subscriptions = self.subscriptions.saturating_sub(1);
         self.shared = self.shared.saturating_sub(u32::from(list.is_shared()));
+        let before = self.heap_of(list);
         let Some(index) = list.group() else {
             let (subscribers, lists) = self.subscribers_mut(list)?;
             subscribers.remove(lists, session);
+            self.recount(list, before);
             self.prune(list.node());
             return None;
         };
         let group = self.groups.get_mut(index.get())?;
         let moved = group.swap_remove(position);
-        if group.members().is_empty() {
+        let is_empty = group.len() == 0;
+        self.recount(list, before);
+        if is_empty {
             self.remove_group(index);
         }
         moved
@@ -335,19 +379,18 @@ impl Tree {
     fn remove_group(&mut self, index: GroupIndex) {
         let Some(group) = self.groups.remove(index.get()) else { return bug!("a group is removed once") };
         let list = group.list();
-        let by_number = self.by_number.find_entry(number_hash(group.number()), |&other| other == index);
-        let by_share = self.by_share.find_entry(share_hash(&self.trie, list, group.name()), |&other| other == index);
-        match (by_number, by_share) {
-            (Ok(by_number), Ok(by_share)) => {
-                by_number.remove();
-                by_share.remove();
-            }
-            _ => bug!("a group is in both tables"),
+        self.heap = self.heap.saturating_sub(group.bytes());
+        let before = self.heap_of(list);
+        let is_in_both = self.by_number.remove(number_hash(group.number()), index.get())
+            && self.by_share.remove(share_hash(&self.hash, list, group.name()), index.get());
+        if !is_in_both {
+            bug!("a group is in both tables");
         }
         let Some((subscribers, lists)) = self.subscribers_mut(list) else {
             return bug!("a node exists while a group shares its filter");
         };
         subscribers.remove_group(lists, index);
+        self.recount(list, before);
         self.prune(list.node());
     }
 
@@ -416,31 +459,34 @@ impl Tree {
     pub(super) fn get(&self, list: ListId, session: SessionIndex, position: u32) -> Option<&Subscriber> {
         match list.group() {
             None => self.subscribers(list)?.own(&self.lists).first_from(session).filter(|it| it.session == session),
-            Some(group) => self.groups.get(group.get())?.members().get(position as usize),
+            Some(group) => self.groups.get(group.get())?.member(position),
         }
     }
 
     /// Panics if a node is left without need, or subscriptions are counted wrong. For tests.
     pub(super) fn assert_consistent(&self) {
-        let (mut own, mut shared) = (0_usize, 0_usize);
+        let (mut own, mut shared, mut heap) = (0_usize, 0_usize, 0_usize);
         for node in self.trie.iter() {
             let Some(entry) = self.trie.value(node) else { continue };
             let is_needed = !entry.own.is_none() || !entry.hash.is_none() || self.trie.has_children(node);
             assert!(node == ROOT || is_needed, "a node without subscribers has children");
             for subscribers in [&entry.own, &entry.hash] {
                 own = own.saturating_add(subscribers.own(&self.lists).len());
+                heap = heap.saturating_add(subscribers.bytes(&self.lists));
                 for &group in subscribers.groups(&self.lists) {
                     let known = self.groups.get(group.get());
-                    let members = known.map_or(0, |group| group.members().len());
+                    let members = known.map_or(0, Group::len) as usize;
+                    heap = heap.saturating_add(known.map_or(0, Group::bytes));
                     assert!(members != 0, "a group has members");
                     let number = known.map_or(0, Group::number);
-                    let is_found = self.by_number.find(number_hash(number), |&other| other == group).is_some();
+                    let is_found = self.by_number.find(number_hash(number), |other| other == group.get()).is_some();
                     assert!(is_found, "a group is found by its number");
                     shared = shared.saturating_add(members);
                 }
             }
         }
         assert_eq!(self.by_number.len(), self.by_share.len(), "each group has a number");
+        assert_eq!(self.heap, heap, "the memory of lists and groups is counted right");
         assert_eq!(self.shared as usize, shared, "shared subscriptions are counted right");
         assert_eq!(self.subscriptions as usize, own.saturating_add(shared), "subscriptions are counted right");
     }
@@ -448,11 +494,10 @@ impl Tree {
     /// The group with this number, if it shares a filter that matches. Numbers are used again after a very long time: whatever
     /// group has the number then, it is subscribed to the topic.
     pub(super) fn find_group(&self, number: u32, topic: TopicName<'_>) -> Option<GroupIndex> {
-        let group = |index: &GroupIndex| self.groups.get(index.get());
-        let is_it = |index: &GroupIndex| group(index).is_some_and(|group| group.number() == number);
-        let index = *self.by_number.find(number_hash(number), is_it)?;
-        let filter = self.filter(group(&index)?.list());
-        TopicFilter::validated(&filter).matches(topic).then_some(index)
+        let is_it = |index| self.groups.get(index).is_some_and(|group| group.number() == number);
+        let index = self.by_number.find(number_hash(number), is_it)?;
+        let filter = self.filter(self.groups.get(index)?.list());
+        TopicFilter::validated(&filter).matches(topic).then(|| GroupIndex::new(index))
     }
 
     pub(super) fn group_mut(&mut self, index: GroupIndex) -> Option<&mut Group> {

@@ -2,10 +2,10 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::hash::{BuildHasher, Hasher};
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use crate::broker::pieces::Pieces;
+use crate::broker::secret::LevelHash;
+use crate::broker::table::Table;
 
 /// A node of a [`Trie`].
 pub(super) type NodeId = u32;
@@ -20,13 +20,13 @@ pub(super) const NONE: NodeId = 0;
 ///
 /// Nodes are found in one table for the whole tree, by a hash of all levels down to theirs, so that a node with a million
 /// children is as quick as one with two. That hash is known before the node above has been looked at: in a large tree most
-/// of the time goes into waiting for memory, and like this the levels of a topic are waited for all at once. It depends on
-/// a seed, so that no client can choose topics that collide.
+/// of the time goes into waiting for memory, and like this the levels of a topic are waited for all at once. It is keyed
+/// with a secret, so that no client can choose topics that collide.
 #[derive(Clone)]
 pub(super) struct Trie<V> {
-    nodes: Vec<Node<V>>,
-    by_path: HashTable<NodeId>,
-    hasher: FixedState,
+    nodes: Pieces<Node<V>, 1024>,
+    by_path: Table,
+    hash: LevelHash,
     /// The free nodes, from the one that was freed first on: it is used next.
     free: NodeId,
     last_free: NodeId,
@@ -34,6 +34,8 @@ pub(super) struct Trie<V> {
     /// that began is not used again, so that its id means no other node meanwhile.
     last_holder: u32,
     oldest_holder: Option<u32>,
+    /// The size of the texts that are on the heap, in bytes.
+    long_texts: usize,
 }
 
 /// With the value of a tree of subscriptions a node fills a cache line.
@@ -64,7 +66,7 @@ impl Path {
         Self((u128::from(mixed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u32)
     }
 
-    /// The hash for a table, random in the first bits and in the last.
+    /// The hash for a table, random in its last bits and in the middle.
     #[inline]
     const fn hash(self) -> u64 {
         (self.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32)
@@ -100,6 +102,14 @@ impl Text {
             rest.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
         }
         Self::Short { head: head.len() as u8, len: len as u8, text: short }
+    }
+
+    /// The size on the heap, in bytes.
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Short { .. } => 0,
+            Self::Long { text, .. } => text.len(),
+        }
     }
 
     #[inline]
@@ -174,10 +184,6 @@ pub(super) struct Wanted<'t> {
 }
 
 impl<'t> Wanted<'t> {
-    pub(super) const fn hash(self) -> u64 {
-        self.hash
-    }
-
     pub(super) const fn text(self) -> &'t [u8] {
         self.text
     }
@@ -186,34 +192,35 @@ impl<'t> Wanted<'t> {
 impl<V: Default> Trie<V> {
     pub(super) const NODE_SIZE: usize = core::mem::size_of::<Node<V>>();
 
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(hash: LevelHash) -> Self {
+        let mut nodes = Pieces::new();
+        nodes.push(Node::new(Path::ROOT, NONE, Text::new(b"", None)));
         Self {
-            nodes: alloc::vec![Node::new(Path::ROOT, NONE, Text::new(b"", None))],
-            by_path: HashTable::new(),
-            hasher: FixedState::with_seed(seed),
+            nodes,
+            by_path: Table::new(),
+            hash,
             free: NONE,
             last_free: NONE,
             last_holder: 0,
             oldest_holder: None,
+            long_texts: 0,
         }
     }
 
     /// A level, with its hash.
     #[inline]
     pub(super) fn wanted<'t>(&self, text: &'t [u8]) -> Wanted<'t> {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(text);
-        Wanted { text, hash: hasher.finish() }
+        Wanted { text, hash: self.hash.hash(text) }
     }
 
     #[inline]
     fn node(&self, id: NodeId) -> Option<&Node<V>> {
-        self.nodes.get(id as usize)
+        self.nodes.get(id)
     }
 
     #[inline]
     fn node_mut(&mut self, id: NodeId) -> Option<&mut Node<V>> {
-        self.nodes.get_mut(id as usize)
+        self.nodes.get_mut(id)
     }
 
     #[inline]
@@ -273,11 +280,11 @@ impl<V: Default> Trie<V> {
     /// The child of a node with this level, if it exists; `path` is that of the child.
     #[inline]
     pub(super) fn child(&self, parent: NodeId, path: Path, level: Wanted<'_>) -> Option<NodeId> {
-        let is_it = |&id: &NodeId| {
+        let is_it = |id: NodeId| {
             self.node(id)
                 .is_some_and(|node| node.path == path && node.parent == parent && node.text.head() == level.text)
         };
-        self.by_path.find(path.hash(), is_it).copied()
+        self.by_path.find(path.hash(), is_it)
     }
 
     /// The child of a node with this level, if it exists, where its path is not known.
@@ -330,7 +337,7 @@ impl<V: Default> Trie<V> {
         let id = self.add(Node::new(path, parent, Text::new(level, tail)))?;
         let parent = self.node_mut(parent)?;
         parent.children = parent.children.saturating_add(1);
-        self.index(id, path);
+        self.by_path.insert(path.hash(), id);
         Some(id)
     }
 
@@ -342,30 +349,29 @@ impl<V: Default> Trie<V> {
         let mut levels = text.tail()?.splitn(2, |&byte| byte == b'/');
         let (level, tail) = (levels.next()?, levels.next());
         let upper = self.add(Node { children: 1, ..Node::new(path, parent, Text::new(text.head(), None)) })?;
-        match self.by_path.find_entry(path.hash(), |&other| other == id) {
-            Ok(mut entry) => *entry.get_mut() = upper,
-            Err(_) => bug!("each node is in the table"),
+        if !self.by_path.replace(path.hash(), id, upper) {
+            bug!("each node is in the table");
         }
         let lower_path = path.then(self.wanted(level));
-        let lower = self.node_mut(id)?;
+        let lower = self.nodes.get_mut(id)?;
         lower.path = lower_path;
         lower.parent = upper;
-        lower.text = Text::new(level, tail);
-        self.index(id, lower_path);
+        let old = core::mem::replace(&mut lower.text, Text::new(level, tail)).bytes();
+        self.long_texts = self.long_texts.saturating_sub(old).saturating_add(lower.text.bytes());
+        self.by_path.insert(lower_path.hash(), id);
         Some(upper)
     }
 
     /// Adds a node, which the table does not have yet.
     fn add(&mut self, new: Node<V>) -> Option<NodeId> {
+        self.long_texts = self.long_texts.saturating_add(new.text.bytes());
         let id = self.free;
         // The first free node was freed earlier than the others.
         let is_held = |node: &Node<V>| {
             self.oldest_holder.is_some_and(|oldest| node.path.0.wrapping_sub(oldest).cast_signed() >= 0)
         };
         if id == NONE || self.node(id).is_none_or(is_held) {
-            let id = NodeId::try_from(self.nodes.len()).ok()?;
-            self.nodes.push(new);
-            return Some(id);
+            return self.nodes.push(new);
         }
         self.free = core::mem::replace(self.node_mut(id)?, new).children;
         if self.free == NONE {
@@ -383,29 +389,22 @@ impl<V: Default> Trie<V> {
         };
     }
 
-    /// Adds a node to the table.
-    fn index(&mut self, id: NodeId, path: Path) {
-        let nodes = &self.nodes;
-        let hash = |&id: &NodeId| nodes.get(id as usize).map_or(0, |node| node.path.hash());
-        self.by_path.insert_unique(path.hash(), id, hash);
-    }
-
     /// Removes a node that has no children.
     pub(super) fn remove_leaf(&mut self, id: NodeId) {
         let Some(&Node { path, parent, children, .. }) = self.node(id) else { return bug!("a leaf is a node") };
         if id == ROOT || children != 0 {
             return bug!("a leaf has no children");
         }
-        match self.by_path.find_entry(path.hash(), |&other| other == id) {
-            Ok(entry) => drop(entry.remove()),
-            Err(_) => bug!("each node is in the table"),
+        if !self.by_path.remove(path.hash(), id) {
+            bug!("each node is in the table");
         }
         match self.node_mut(parent) {
             Some(parent) => parent.children = parent.children.saturating_sub(1),
             None => bug!("a node has a parent"),
         }
         let freed_at = Path(self.last_holder);
-        if let Some(node) = self.node_mut(id) {
+        if let Some(node) = self.nodes.get_mut(id) {
+            self.long_texts = self.long_texts.saturating_sub(node.text.bytes());
             *node = Node::new(freed_at, NONE, Text::new(b"", None));
         }
         match core::mem::replace(&mut self.last_free, id) {
@@ -418,13 +417,18 @@ impl<V: Default> Trie<V> {
         }
     }
 
+    /// The size in bytes, without what the values of nodes have on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        self.nodes.bytes().saturating_add(self.by_path.bytes()).saturating_add(self.long_texts)
+    }
+
     /// Number of nodes, with free ones.
-    pub(super) const fn len(&self) -> usize {
+    pub(super) const fn len(&self) -> u32 {
         self.nodes.len()
     }
 
     /// All nodes that are in use.
     pub(super) fn iter(&self) -> impl Iterator<Item = NodeId> {
-        core::iter::once(ROOT).chain(self.by_path.iter().copied())
+        core::iter::once(ROOT).chain(self.by_path.iter())
     }
 }

@@ -81,37 +81,36 @@ impl OrderedAck {
         }
     }
 
-    /// Sets the decision of the application.
-    ///
-    /// Properties that make the packet larger than the peer supports are left out: user properties first, then the
-    /// Reason String \[MQTT-3.4.2-2, MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3\].
-    pub(crate) fn decide(
-        &mut self,
-        reason_code: PubAckReasonCode,
-        properties: &AckProperties<'_>,
-        version: Version,
-        max: u32,
-    ) -> Result<(), EncodeError> {
-        let (id, qos) = (self.id, self.qos);
-        let packet = if properties.is_empty() {
-            None
-        } else {
-            let mut packet = Vec::new();
-            trim(properties.reason_string.is_some(), properties.user_properties, |reason_string, user_properties| {
-                packet.clear();
-                let reason_string = properties.reason_string.filter(|_| reason_string);
-                let properties = AckProperties { reason_string, user_properties };
-                let size = match qos {
-                    QoS::ExactlyOnce => PubRec { id, reason_code, properties }.encode(version, &mut packet),
-                    _ => PubAck { id, reason_code, properties }.encode(version, &mut packet),
-                }?;
-                Ok(size <= max as usize)
-            })?;
-            Some(packet.into())
-        };
+    /// Sets the decision of the application. `packet` is the encoded acknowledgement, if it has properties.
+    pub(crate) fn decide(&mut self, reason_code: PubAckReasonCode, packet: Option<Box<[u8]>>) {
         self.state = State::Ready(reason_code, packet);
-        Ok(())
     }
+}
+
+/// Encodes PUBACK or, for QoS 2, PUBREC with properties.
+///
+/// Properties that make the packet larger than the peer supports are left out: user properties first, then the Reason
+/// String \[MQTT-3.4.2-2, MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3\].
+pub(crate) fn encode_ack(
+    id: PacketId,
+    qos: QoS,
+    reason_code: PubAckReasonCode,
+    properties: &AckProperties<'_>,
+    version: Version,
+    max: u32,
+) -> Result<Box<[u8]>, EncodeError> {
+    let mut packet = Vec::new();
+    trim(properties.reason_string.is_some(), properties.user_properties, |reason_string, user_properties| {
+        packet.clear();
+        let reason_string = properties.reason_string.filter(|_| reason_string);
+        let properties = AckProperties { reason_string, user_properties };
+        let size = match qos {
+            QoS::ExactlyOnce => PubRec { id, reason_code, properties }.encode(version, &mut packet),
+            _ => PubAck { id, reason_code, properties }.encode(version, &mut packet),
+        }?;
+        Ok(size <= max as usize)
+    })?;
+    Ok(packet.into())
 }
 
 /// Encodes a packet with all its properties, then without user properties, then without the Reason String as well,

@@ -24,7 +24,7 @@ impl IdSet {
     pub(crate) fn contains(&self, id: PacketId) -> bool {
         match &self.many {
             Some(bits) => bits.get(word(id)).is_some_and(|word| word & bit(id) != 0),
-            None => self.place(id).is_some(),
+            None => self.position(id).is_some(),
         }
     }
 
@@ -33,8 +33,8 @@ impl IdSet {
         if self.contains(id) {
             return false;
         }
-        if let (None, Some(place)) = (&self.many, self.few.get_mut(usize::from(self.len))) {
-            *place = id.get();
+        if let (None, Some(slot)) = (&self.many, self.few.get_mut(usize::from(self.len))) {
+            *slot = id.get();
             self.len = self.len.saturating_add(1);
             return true;
         }
@@ -64,9 +64,9 @@ impl IdSet {
             }
             None => {
                 let last = self.few.get(usize::from(self.len)).copied().unwrap_or_default();
-                let place = self.place_up_to(id, usize::from(self.len).saturating_add(1));
-                if let Some(place) = place.and_then(|place| self.few.get_mut(place)) {
-                    *place = last;
+                let position = self.position_up_to(id, usize::from(self.len).saturating_add(1));
+                if let Some(slot) = position.and_then(|position| self.few.get_mut(position)) {
+                    *slot = last;
                 }
             }
         }
@@ -91,11 +91,11 @@ impl IdSet {
         few.into_iter().take(len).chain(many).filter_map(|id| PacketId::new(id).ok())
     }
 
-    fn place(&self, id: PacketId) -> Option<usize> {
-        self.place_up_to(id, self.len())
+    fn position(&self, id: PacketId) -> Option<usize> {
+        self.position_up_to(id, self.len())
     }
 
-    fn place_up_to(&self, id: PacketId, len: usize) -> Option<usize> {
+    fn position_up_to(&self, id: PacketId, len: usize) -> Option<usize> {
         self.few.iter().take(len).position(|&few| few == id.get())
     }
 }

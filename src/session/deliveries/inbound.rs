@@ -5,32 +5,41 @@ use alloc::collections::VecDeque;
 
 use super::ack::OrderedAck;
 use super::id_set::IdSet;
-use crate::codec::{PacketId, QoS};
+use crate::codec::{PacketId, PubAckReasonCode, QoS};
 
 /// The received messages whose delivery is not complete.
 #[derive(Clone, Default)]
 pub(crate) struct Inbound {
     /// Messages of QoS 2 that have been delivered, and whose PUBREL has not arrived \[MQTT-4.3.3-10\].
     received: IdSet,
-    /// The messages in `received` that arrived on an earlier connection, and not again on this one: they do not count
-    /// against the Receive Maximum of this connection (section 4.9).
-    carried: Option<Box<IdSet>>,
     /// Number of acknowledgements that complete a delivery and were put into the output since bytes were last taken
     /// from it.
     unsent_acks: u16,
-    /// Whether input was last not taken, because too many answers are in the output.
-    pub(in crate::session) is_held: bool,
     /// Number of the connection, by which handles of earlier connections are refused.
     connection: u32,
-    /// Acknowledgements that the application owes, in the order of reception.
-    pending: Option<Box<Pending>>,
+    /// Number of the handle that is issued next.
+    next_number: u32,
+    /// The message that arrived last, if the application has not acknowledged it and nothing has arrived since. An
+    /// application that acknowledges each message at once needs no other memory.
+    latest: Option<Owed>,
+    rare: Option<Box<Rare>>,
 }
 
-/// Acknowledgements that wait for the application, or for earlier ones.
+/// A message that the application has not acknowledged.
+#[derive(Clone, Copy)]
+struct Owed {
+    id: PacketId,
+    qos: QoS,
+}
+
+/// State that most sessions do not have.
 #[derive(Clone, Default)]
-struct Pending {
-    /// The number of the first acknowledgement in `acks`.
-    first: u32,
+struct Rare {
+    /// The messages in `received` that arrived on an earlier connection, and not again on this one: they do not count
+    /// against the Receive Maximum of this connection (section 4.9).
+    carried: IdSet,
+    /// Acknowledgements that wait for the application, or for earlier ones, in the order of reception; `latest` follows
+    /// them.
     acks: VecDeque<OrderedAck>,
     /// Number of acknowledgements in `acks` that are for QoS 1 or for a duplicate; the others are counted in
     /// `received`.
@@ -58,7 +67,7 @@ pub(crate) enum Arrival {
 }
 
 /// The reason why a handle is refused.
-pub(crate) enum BadReceipt {
+pub(crate) enum NotOwed {
     EarlierConnection,
     Used,
 }
@@ -87,10 +96,10 @@ impl Inbound {
 
     /// Returns the least number of messages that the peer must count against the Receive Maximum.
     fn open(&self) -> usize {
-        let carried = self.carried.as_ref().map_or(0, |carried| carried.len());
+        let (carried, extra) = self.rare.as_ref().map_or((0, 0), |rare| (rare.carried.len(), usize::from(rare.extra)));
+        let latest = usize::from(self.latest.is_some_and(|latest| latest.qos == QoS::AtLeastOnce));
         let received = self.received.len().saturating_sub(carried);
-        let pending = self.pending.as_ref().map_or(0, |pending| usize::from(pending.extra));
-        received.saturating_add(pending).saturating_add(usize::from(self.unsent_acks))
+        received.saturating_add(extra).saturating_add(latest).saturating_add(usize::from(self.unsent_acks))
     }
 
     /// Records that an acknowledgement that completes a delivery was put into the output.
@@ -108,12 +117,7 @@ impl Inbound {
     /// Removes a message from `carried`, because the message has arrived again or its delivery is complete; returns
     /// whether it was in there.
     fn no_longer_carried(&mut self, id: PacketId) -> bool {
-        let Some(carried) = &mut self.carried else { return false };
-        let was_carried = carried.remove(id);
-        if carried.len() == 0 {
-            self.carried = None;
-        }
-        was_carried
+        self.rare.as_mut().is_some_and(|rare| rare.carried.remove(id))
     }
 
     /// Processes PUBREL; returns whether there is a message with this identifier.
@@ -130,57 +134,131 @@ impl Inbound {
         self.received.remove(id);
     }
 
-    /// Adds an acknowledgement that waits for the application; that of a duplicate waits only for earlier ones.
-    pub(crate) fn expect(&mut self, ack: OrderedAck) -> AckHandle {
-        let connection = self.connection;
-        let pending = self.pending.get_or_insert_default();
-        let number = pending.first.wrapping_add(pending.acks.len() as u32);
-        pending.extra = pending.extra.saturating_add(u16::from(ack.is_extra()));
-        pending.acks.push_back(ack);
-        AckHandle { connection, number }
+    /// Adds a message that the application has to acknowledge.
+    #[inline]
+    pub(crate) fn expect(&mut self, id: PacketId, qos: QoS) -> AckHandle {
+        if let Some(older) = self.latest.replace(Owed { id, qos }) {
+            self.push(OrderedAck::waiting(older.id, older.qos));
+        }
+        self.issue()
+    }
+
+    /// Adds the acknowledgement of a duplicate, which waits for earlier ones.
+    pub(crate) fn expect_duplicate(&mut self, id: PacketId) {
+        if let Some(older) = self.latest.take() {
+            self.push(OrderedAck::waiting(older.id, older.qos));
+        }
+        self.push(OrderedAck::duplicate(id));
+        self.issue();
+    }
+
+    const fn issue(&mut self) -> AckHandle {
+        let number = self.next_number;
+        self.next_number = number.wrapping_add(1);
+        AckHandle { connection: self.connection, number }
+    }
+
+    #[cold]
+    fn push(&mut self, ack: OrderedAck) {
+        let rare = self.rare.get_or_insert_default();
+        rare.extra = rare.extra.saturating_add(u16::from(ack.is_extra()));
+        rare.acks.push_back(ack);
     }
 
     /// Returns whether acknowledgements wait, so that further ones have to wait behind them.
     #[inline]
     pub(crate) fn is_pending(&self) -> bool {
-        self.pending.as_ref().is_some_and(|pending| !pending.acks.is_empty())
+        self.latest.is_some() || self.queued_acks() != 0
     }
 
-    /// Returns the acknowledgement of a handle, if the application has not given it yet.
-    pub(crate) fn pending(&mut self, ack_handle: AckHandle) -> Result<&mut OrderedAck, BadReceipt> {
+    #[inline]
+    fn queued_acks(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.acks.len())
+    }
+
+    /// Returns the position of the acknowledgement of a handle in the order of reception: that of `latest` is behind
+    /// the queued ones.
+    #[inline]
+    fn position(&self, ack_handle: AckHandle) -> usize {
+        let waiting = (self.queued_acks() as u32).wrapping_add(u32::from(self.latest.is_some()));
+        ack_handle.number.wrapping_sub(self.next_number.wrapping_sub(waiting)) as usize
+    }
+
+    /// Returns the message of a handle, if the application has not acknowledged it.
+    pub(crate) fn owed(&self, ack_handle: AckHandle) -> Result<(PacketId, QoS), NotOwed> {
         if ack_handle.connection != self.connection {
-            return Err(BadReceipt::EarlierConnection);
+            return Err(NotOwed::EarlierConnection);
         }
-        let pending = self.pending.as_mut().ok_or(BadReceipt::Used)?;
-        let place = ack_handle.number.wrapping_sub(pending.first) as usize;
-        pending.acks.get_mut(place).filter(|ack| !ack.is_ready()).ok_or(BadReceipt::Used)
+        let position = self.position(ack_handle);
+        if let Some(latest) = self.latest
+            && position == self.queued_acks()
+        {
+            return Ok((latest.id, latest.qos));
+        }
+        let ack = self.rare.as_ref().and_then(|rare| rare.acks.get(position)).filter(|ack| !ack.is_ready());
+        ack.map(|ack| (ack.id, ack.qos)).ok_or(NotOwed::Used)
     }
 
-    /// Removes the acknowledgement of a handle if it is the first in the order of reception, so that it can be sent at
-    /// once; returns whether it was the first.
+    /// Removes the acknowledgement of a handle that is [owed](Self::owed), if it is the first in the order of
+    /// reception, so that it can be sent at once; returns whether it was the first.
     #[inline]
     pub(crate) fn take_first(&mut self, ack_handle: AckHandle) -> bool {
-        let Some(pending) = &mut self.pending else { return false };
-        if ack_handle.connection != self.connection || ack_handle.number != pending.first {
-            return false;
+        let is_first = self.position(ack_handle) == 0;
+        if is_first && self.pop().is_none() {
+            self.latest = None;
         }
-        let Some(first) = pending.acks.pop_front() else { return false };
-        pending.first = pending.first.wrapping_add(1);
-        pending.extra = pending.extra.saturating_sub(u16::from(first.is_extra()));
-        true
+        is_first
+    }
+
+    /// Accepts ownership of a message that is acknowledged later, whatever becomes of the connection. The handle may be
+    /// that of an earlier connection: it has no effect then.
+    pub(crate) fn accept(&mut self, ack_handle: AckHandle) {
+        if self.owed(ack_handle).is_ok()
+            && let Some(ack) = self.queued_ack(ack_handle)
+        {
+            ack.accept();
+        }
+    }
+
+    /// Returns the acknowledgement of a handle that is [owed](Self::owed), which is queued from now on.
+    fn queued_ack(&mut self, ack_handle: AckHandle) -> Option<&mut OrderedAck> {
+        let position = self.position(ack_handle);
+        if position == self.queued_acks()
+            && let Some(latest) = self.latest.take()
+        {
+            self.push(OrderedAck::waiting(latest.id, latest.qos));
+        }
+        self.rare.as_mut()?.acks.get_mut(position)
+    }
+
+    /// Sets the decision of the application about a handle that is [owed](Self::owed), for an acknowledgement that
+    /// waits for earlier ones. `packet` is the encoded acknowledgement, if it has properties.
+    pub(crate) fn decide(&mut self, ack_handle: AckHandle, reason_code: PubAckReasonCode, packet: Option<Box<[u8]>>) {
+        match self.queued_ack(ack_handle) {
+            Some(ack) => ack.decide(reason_code, packet),
+            None => bug!("the acknowledgement of a valid ack_handle waits"),
+        }
     }
 
     /// Removes and returns the next acknowledgement that can be sent, in the order of reception \[MQTT-4.6.0-2,
     /// MQTT-4.6.0-3\].
+    #[inline]
     pub(crate) fn next_ready(&mut self) -> Option<OrderedAck> {
-        let pending = self.pending.as_mut()?;
-        let ready = pending.acks.front().is_some_and(OrderedAck::is_ready);
-        let ack = if ready { pending.acks.pop_front() } else { None }?;
-        pending.first = pending.first.wrapping_add(1);
-        pending.extra = pending.extra.saturating_sub(u16::from(ack.is_extra()));
+        if !self.rare.as_ref()?.acks.front()?.is_ready() {
+            return None;
+        }
+        let ack = self.pop()?;
         if ack.is_duplicate() {
             self.no_longer_carried(ack.id);
         }
+        Some(ack)
+    }
+
+    /// Removes the first queued acknowledgement.
+    fn pop(&mut self) -> Option<OrderedAck> {
+        let rare = self.rare.as_mut()?;
+        let ack = rare.acks.pop_front()?;
+        rare.extra = rare.extra.saturating_sub(u16::from(ack.is_extra()));
         Some(ack)
     }
 
@@ -192,23 +270,30 @@ impl Inbound {
     /// Resets the state of the connection. Ownership of a message that the application has not acknowledged, or has
     /// refused, is not accepted: the peer sends the message again, and it is delivered again.
     pub(crate) fn disconnected(&mut self) {
-        if let Some(pending) = self.pending.take() {
-            for ack in pending.acks {
-                if ack.qos == QoS::ExactlyOnce && !ack.is_duplicate() && !ack.is_success() {
-                    self.received.remove(ack.id);
-                }
-            }
+        let acks = self.rare.take().map(|rare| rare.acks).unwrap_or_default();
+        let unaccepted = acks.into_iter().filter(|ack| !ack.is_duplicate() && !ack.is_success());
+        let unaccepted = unaccepted.map(|ack| Owed { id: ack.id, qos: ack.qos }).chain(self.latest.take());
+        for owed in unaccepted.filter(|owed| owed.qos == QoS::ExactlyOnce) {
+            self.received.remove(owed.id);
         }
         self.connection = self.connection.wrapping_add(1);
         self.unsent_acks = 0;
-        self.is_held = false;
-        self.carried = (self.received.len() != 0).then(|| Box::new(self.received.clone()));
+        self.carry();
+    }
+
+    /// Marks all received messages as messages of an earlier connection.
+    fn carry(&mut self) {
+        if self.received.len() != 0 {
+            self.rare.get_or_insert_default().carried = self.received.clone();
+        }
     }
 
     /// Removes all messages, because the session ended.
     pub(crate) fn forget(&mut self) {
         self.received.clear();
-        self.carried = None;
+        if let Some(rare) = &mut self.rare {
+            rare.carried.clear();
+        }
     }
 
     /// Returns the number of messages of QoS 2 that have been delivered and not been released.
@@ -226,6 +311,6 @@ impl Inbound {
         for id in ids {
             self.received.insert(id);
         }
-        self.carried = (self.received.len() != 0).then(|| Box::new(self.received.clone()));
+        self.carry();
     }
 }

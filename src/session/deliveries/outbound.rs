@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use super::packet_id::PacketIds;
+use super::stage::{Ack, Stage, Step};
 use crate::codec::PacketId;
 use crate::session::store::stored::Stored;
 use crate::session::token::Token;
@@ -25,8 +26,6 @@ pub(crate) struct Outbound {
     /// from there on.
     resend: Link,
     to_resend: u16,
-    /// The number of operations whose [outcome was reported](Flow::is_reported).
-    reported: u16,
 }
 
 /// A packet identifier, or 0 for none.
@@ -66,68 +65,6 @@ pub(crate) struct Flow {
     pub(crate) starts_at: u64,
     /// The packet; empty once PUBREC of a message has arrived.
     pub(crate) stored: Stored,
-}
-
-/// The packet that an operation waits for.
-#[allow(clippy::enum_variant_names)] // they are what the specification calls them
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// A message of QoS 1 waits for PUBACK.
-    PubAck,
-    /// A message of QoS 2 waits for PUBREC.
-    PubRec,
-    /// A message of QoS 2 has its PUBREC, with this reason code, and waits for PUBCOMP.
-    PubComp(u8),
-    /// A SUBSCRIBE waits for SUBACK with this number of reason codes.
-    SubAck(u32),
-    /// An UNSUBSCRIBE waits for UNSUBACK with this number of reason codes.
-    UnsubAck(u32),
-    /// A message was given up after the peer may have received it, and is not sent again. Until the session ends, the
-    /// packet identifier stays in use: the peer could take another message with the same identifier for a duplicate.
-    GivenUp,
-}
-
-/// An acknowledgement of a message.
-#[allow(clippy::enum_variant_names)] // they are what the specification calls them
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ack {
-    PubAck,
-    /// PUBREC with this reason code.
-    PubRec(u8),
-    PubComp,
-}
-
-/// The effect of an acknowledgement on an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// The operation is complete.
-    Finished,
-    /// The peer has received the message: PUBREL is sent.
-    Release,
-    /// PUBREL is sent again.
-    ReleaseAgain,
-    /// The operation was given up: the acknowledgement is ignored.
-    Ignored,
-    /// A message of QoS 2 was acknowledged with PUBACK, so that its delivery exactly once is not guaranteed.
-    Downgraded,
-    /// The packet is not an acknowledgement of this operation.
-    Mismatch,
-}
-
-impl Stage {
-    /// Returns the transition of sections 4.3.2 and 4.3.3.
-    #[inline]
-    const fn step(self, ack: Ack) -> Step {
-        match (self, ack) {
-            (Self::PubAck, Ack::PubAck) | (Self::PubComp(_), Ack::PubComp) => Step::Finished,
-            (Self::PubRec, Ack::PubRec(0x80..)) => Step::Finished, // no PUBREL [MQTT-4.3.3-4, MQTT-4.4.0-2]
-            (Self::PubRec, Ack::PubRec(_)) => Step::Release,
-            (Self::PubComp(_), Ack::PubRec(_)) => Step::ReleaseAgain, // it was sent again in spite of our PUBREL
-            (Self::PubRec, Ack::PubAck) => Step::Downgraded,
-            (Self::GivenUp, _) => Step::Ignored,
-            _ => Step::Mismatch,
-        }
-    }
 }
 
 /// The result of processing an acknowledgement.
@@ -177,26 +114,16 @@ impl Default for Flow {
 impl Outbound {
     pub(crate) fn new() -> Self {
         let nothing = Order { first: 0, last: 0, len: 0 };
-        Self {
-            flows: PacketIds::new(),
-            unacknowledged: nothing,
-            released: nothing,
-            resend: 0,
-            to_resend: 0,
-            reported: 0,
-        }
+        Self { flows: PacketIds::new(), unacknowledged: nothing, released: nothing, resend: 0, to_resend: 0 }
     }
 
     /// Restores messages in flight, in the order in which they were sent; messages with PUBREC in the order of their
     /// PUBRECs.
     pub(crate) fn restored(messages: impl IntoIterator<Item = (PacketId, Flow)>) -> Self {
         let mut order = Vec::new();
-        let flows = PacketIds::restored(
-            messages.into_iter().inspect(|(id, flow)| order.push((*id, flow.stage, flow.is_reported))),
-        );
+        let flows = PacketIds::restored(messages.into_iter().inspect(|(id, flow)| order.push((*id, flow.stage))));
         let mut outbound = Self { flows, ..Self::new() };
-        for (id, stage, is_reported) in order {
-            outbound.reported = outbound.reported.saturating_add(u16::from(is_reported));
+        for (id, stage) in order {
             match stage {
                 Stage::PubComp(_) => outbound.append(id, |outbound| &mut outbound.released),
                 Stage::GivenUp => {}
@@ -206,9 +133,9 @@ impl Outbound {
         outbound
     }
 
-    /// Returns the number of operations whose outcome is not reported yet.
-    pub(crate) fn open(&self) -> usize {
-        self.len().saturating_sub(usize::from(self.reported))
+    /// Counts the operations whose outcome is not reported yet, by looking at each.
+    pub(crate) fn count_unreported(&self) -> usize {
+        self.flows.iter().filter(|(_, flow)| !flow.is_reported).count()
     }
 
     /// Returns the number of packet identifiers in use.
@@ -283,8 +210,7 @@ impl Outbound {
             (Step::Finished | Step::Downgraded, _) => {
                 let (token, freed) = (flow.token, flow.stored.len());
                 flow.stored.clear();
-                let is_reported = core::mem::take(&mut flow.is_reported);
-                self.reported = self.reported.saturating_sub(u16::from(is_reported));
+                let is_reported = flow.is_reported;
                 self.unlink(id, stage);
                 self.flows.free(id);
                 Acknowledged::Finished { token: (!is_reported).then_some(token), stage, freed }
@@ -334,9 +260,7 @@ impl Outbound {
         };
         let freed = flow.stored.len();
         flow.stored.clear();
-        if !core::mem::replace(&mut flow.is_reported, true) {
-            self.reported = self.reported.saturating_add(1);
-        }
+        flow.is_reported = true;
         if flow.starts_at == NOT_YET && matches!(flow.stage, Stage::PubAck | Stage::PubRec) {
             self.set_aside(id);
         }
@@ -399,9 +323,7 @@ impl Outbound {
     pub(crate) fn remove(&mut self, id: PacketId) -> Option<Flow> {
         let stage = self.flows.get(id)?.stage;
         self.unlink(id, stage);
-        let flow = self.flows.remove(id)?;
-        self.reported = self.reported.saturating_sub(u16::from(flow.is_reported));
-        Some(flow)
+        self.flows.remove(id)
     }
 
     /// Gives up a message that may have been sent. Returns its token, the number of bytes that are no longer stored,
@@ -415,7 +337,7 @@ impl Outbound {
 
     /// Frees the packet identifiers of the messages that were given up, because the session ended.
     pub(crate) fn forget_given_up(&mut self) {
-        if self.reported != 0 {
+        if self.len() != 0 {
             self.take_where(|flow| flow.stage == Stage::GivenUp);
         }
     }
@@ -496,7 +418,6 @@ impl Outbound {
         self.messages().count() == messages
             && self.flows.iter().filter(|(_, flow)| flow.is_message()).count() == messages
             && self.flows.iter().count() == self.len()
-            && self.flows.iter().filter(|(_, flow)| flow.is_reported).count() == usize::from(self.reported)
             && self.given_up().all(|id| self.flows.get(id).is_some_and(|flow| flow.is_reported))
             && resend_len == usize::from(self.to_resend)
     }
@@ -551,32 +472,6 @@ impl Outbound {
         }
         if let Some(flow) = PacketId::new(next).ok().and_then(|id| self.flows.get_mut(id)) {
             flow.previous = previous;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Tests every combination of stage and acknowledgement.
-    #[test]
-    fn transitions() {
-        use Stage::{PubAck, PubComp, PubRec, SubAck, UnsubAck};
-        use Step::{Downgraded, Finished, Ignored, Mismatch, Release, ReleaseAgain};
-        let acks = [Ack::PubAck, Ack::PubRec(0), Ack::PubRec(0x10), Ack::PubRec(0x80), Ack::PubComp];
-        let table = [
-            (PubAck, [Finished, Mismatch, Mismatch, Mismatch, Mismatch]),
-            (PubRec, [Downgraded, Release, Release, Finished, Mismatch]),
-            (PubComp(0), [Mismatch, ReleaseAgain, ReleaseAgain, ReleaseAgain, Finished]),
-            (SubAck(1), [Mismatch; 5]),
-            (UnsubAck(1), [Mismatch; 5]),
-            (Stage::GivenUp, [Ignored; 5]),
-        ];
-        for (stage, steps) in table {
-            for (ack, step) in acks.into_iter().zip(steps) {
-                assert_eq!(stage.step(ack), step, "{stage:?} {ack:?}");
-            }
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Refuses the new message with [`CommandError::QueueFull`](crate::CommandError::QueueFull). This is the default.
+    /// Refuses the new message with `QueueFull`. This is the default.
     #[default]
     Refuse,
     /// Drops the oldest queued messages to make room for the new one, and reports their outcome as
@@ -150,13 +150,13 @@ impl Line {
     }
 
     fn find(&self, token: Token) -> Option<usize> {
-        let place = self.entries.binary_search_by_key(&token, Entry::token).ok()?;
-        self.entries.get(place)?.waiting().map(|_| place)
+        let index = self.entries.binary_search_by_key(&token, Entry::token).ok()?;
+        self.entries.get(index)?.waiting().map(|_| index)
     }
 
     fn remove(&mut self, token: Token) -> Option<Waiting> {
-        let place = self.find(token)?;
-        let removed = core::mem::replace(self.entries.get_mut(place)?, Entry::Gap(token));
+        let index = self.find(token)?;
+        let removed = core::mem::replace(self.entries.get_mut(index)?, Entry::Gap(token));
         self.gaps = self.gaps.saturating_add(1);
         self.trim();
         if self.gaps > self.entries.len() / 2 {

@@ -1,14 +1,16 @@
 //! Keep Alive (section 3.1.2.10): the times at which a PINGREQ is due and at which an unanswered connection is given
 //! up.
 
+use core::num::NonZeroU16;
+
 use crate::time::Instant;
 
 /// The Keep Alive state of a client: the times of its last output and input, and whether an answer to PINGREQ is
 /// outstanding.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeepAlive {
-    /// The Keep Alive interval, in seconds; 0 turns the mechanism off.
-    interval: u16,
+    /// The Keep Alive interval, in seconds; `None` turns the mechanism off.
+    interval: Option<NonZeroU16>,
     /// Whether an answer is outstanding.
     has_asked: bool,
     /// The time of the last output.
@@ -21,7 +23,7 @@ pub(crate) struct KeepAlive {
 }
 
 impl KeepAlive {
-    pub(crate) const fn new(interval: u16, now: Instant) -> Self {
+    pub(crate) const fn new(interval: Option<NonZeroU16>, now: Instant) -> Self {
         Self { interval, has_asked: false, idle_since: now, silent_since: now, ahead: 0 }
     }
 
@@ -68,7 +70,7 @@ impl KeepAlive {
     }
 
     /// Restarts the time for an answer, because the session took no input until now.
-    pub(crate) const fn excuse(&mut self, now: Instant) {
+    pub(crate) const fn restart(&mut self, now: Instant) {
         self.silent_since = now;
     }
 
@@ -80,16 +82,16 @@ impl KeepAlive {
     /// the peer may be gone without having closed the connection, although packets were sent. While an answer is
     /// outstanding, only the output counts.
     pub(crate) fn ping_at(&self) -> Option<Instant> {
-        let early = (u64::from(self.interval).saturating_mul(125_000)).min(1_000_000);
-        let micros = u64::from(self.interval).saturating_mul(1_000_000).saturating_sub(early);
+        let interval = u64::from(self.interval?.get());
+        let early = interval.saturating_mul(125_000).min(1_000_000);
+        let micros = interval.saturating_mul(1_000_000).saturating_sub(early);
         let since = if self.has_asked { self.idle_since } else { self.idle_since.min(self.silent_since) };
-        let due = Instant::from_micros(since.as_micros().saturating_add(micros));
-        if self.interval == 0 { None } else { due.unless_never() }
+        Instant::from_micros(since.as_micros().saturating_add(micros)).unless_never()
     }
 
-    /// Returns the time at which the connection is given up unless input arrives earlier. A timeout of 0 seconds means
-    /// no timeout.
-    pub(crate) fn dead_at(&self, timeout: u16) -> Option<Instant> {
-        (self.has_asked && timeout != 0).then(|| self.silent_since.after_seconds(u32::from(timeout)))
+    /// Returns the time at which the connection is given up unless input arrives earlier.
+    pub(crate) fn dead_at(&self, timeout: Option<NonZeroU16>) -> Option<Instant> {
+        let seconds = timeout.filter(|_| self.has_asked)?;
+        Some(self.silent_since.after_seconds(seconds.get().into()))
     }
 }

@@ -64,6 +64,16 @@ impl Transmit {
         self.start as usize
     }
 
+    /// Returns the size of the buffer, in bytes, without shared payloads.
+    #[inline]
+    pub(crate) fn capacity(&self) -> usize {
+        let shared = self.shared.as_ref().map_or(0, |shared| {
+            let payloads = shared.payloads.capacity().saturating_mul(core::mem::size_of::<(usize, Bytes)>());
+            payloads.saturating_add(core::mem::size_of::<Shared>())
+        });
+        self.bytes.capacity().saturating_add(shared)
+    }
+
     /// Returns the number of bytes that have not been taken.
     #[inline]
     pub(crate) fn len(&self) -> usize {

@@ -79,7 +79,7 @@ pub(crate) enum Record<'a> {
     Received(PacketId, u8),
     Finished(PacketId),
     GivenUp(PacketId),
-    TakenOver(PacketId),
+    OwnershipAccepted(PacketId),
     Released(PacketId),
 }
 
@@ -136,7 +136,7 @@ impl Journal {
             }
             Record::Finished(id) => self.write_id(b'F', id),
             Record::GivenUp(id) => self.write_id(b'X', id),
-            Record::TakenOver(id) => self.write_id(b'I', id),
+            Record::OwnershipAccepted(id) => self.write_id(b'I', id),
             Record::Released(id) => self.write_id(b'O', id),
         }
     }
@@ -160,7 +160,8 @@ impl Journal {
 
 /// The error of reading bytes that are not a journal for the version of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("no record of a journal for this version of MQTT at byte {at}")]
+#[error("the journal has no valid record of this version of MQTT at byte {at}")]
+#[non_exhaustive]
 pub struct JournalError {
     /// Offset of the first record that is invalid, or that names another version of the protocol.
     pub at: usize,

@@ -3,12 +3,13 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use super::journal::{JournalError, Record};
+use super::journal::JournalError;
 use super::stored::Stored;
-use crate::codec::{Delivery, Packet, PacketId, Version};
-use crate::session::deliveries::outbound::{Flow, Outbound, Stage};
+use crate::codec::{Delivery, PacketId, Version};
+use crate::session::deliveries::Deliveries;
+use crate::session::deliveries::outbound::Flow;
 use crate::session::deliveries::queue::{Kind, Waiting};
-use crate::session::engine::Engine;
+use crate::session::deliveries::stage::Stage;
 use crate::session::token::Token;
 use crate::time::Instant;
 
@@ -122,65 +123,24 @@ impl Restored {
     }
 }
 
-impl Engine {
-    /// Restores the state that a journal describes. Waiting times count from `now`, since the journal contains no
-    /// times.
-    pub(crate) fn restore(&mut self, now: Instant, restored: Restored) {
-        self.now = now;
-        self.next_token = Token::from_number(restored.last_token).map_or(Token::FIRST, Token::next);
-        self.inbound.restore(restored.received);
-        let mut in_flight: Vec<_> = restored.in_flight.into_iter().collect();
+impl Restored {
+    /// Returns the deliveries. Waiting times count from `now`, since a journal contains no times.
+    pub(crate) fn into_deliveries(self, now: Instant, version: Version) -> Deliveries {
+        let mut in_flight: Vec<_> = self.in_flight.into_iter().collect();
         in_flight.sort_by_key(|(_, (step, ..))| *step);
-        for (_, (_, token, _, stored)) in &in_flight {
-            if token.is_some() {
-                self.budget.add(stored.len());
-            }
-        }
-        let flows = in_flight.into_iter().filter_map(|(id, (_, token, stage, stored))| {
+        let in_flight = in_flight.into_iter().filter_map(|(id, (_, token, stage, stored))| {
             let mut flow = Flow::new(token.unwrap_or(Token::FIRST), stage, now, 0, stored);
             flow.is_reported = token.is_none();
             Some((PacketId::new(id).ok()?, flow))
         });
-        self.outbound = Outbound::restored(flows);
-        self.outbound.rewind();
-        for (token, stored) in restored.queued {
-            if let Some(Packet::Publish(publish)) = stored.packet(self.version) {
-                let kind = Kind::Message(publish.delivery.qos());
-                self.budget.add(stored.len());
-                let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-                self.queue.get_or_insert_default().push(Waiting {
-                    token,
-                    since: now,
-                    kind,
-                    expires_after,
-                    mark: 0,
-                    tries: 0,
-                    stored,
-                });
-            }
-        }
-    }
-
-    /// Returns the records that describe the present state of the session.
-    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let in_flight = self.outbound.messages().flat_map(|(id, flow)| match flow.stage {
-            Stage::PubComp(code) if flow.is_reported => [Some(Record::GivenUp(id)), Some(Record::Received(id, code))],
-            _ if flow.is_reported => [Some(Record::GivenUp(id)), None],
-            Stage::PubComp(code) => [Some(Record::HalfDone(flow.token, id, code)), None],
-            _ => [Some(Record::Accepted(flow.token, &flow.stored)), Some(Record::Sent(flow.token, id))],
+        let queued = self.queued.into_iter().filter_map(|(token, stored)| {
+            let publish = stored.as_publish(version)?;
+            let kind = Kind::Message(publish.delivery.qos());
+            let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
+            Some(Waiting { token, since: now, kind, expires_after, mark: 0, tries: 0, stored })
         });
-        let queued = self.queue.iter().flat_map(|queue| queue.windowed());
-        let queued = queued.map(|waiting| Record::Accepted(waiting.token, &waiting.stored));
-        let given_up = self.outbound.given_up().map(Record::GivenUp);
-        let received = self.inbound.received().map(Record::TakenOver);
-        let token = Token::from_number(self.next_token.get().saturating_sub(1));
-        token
-            .map(Record::LastToken)
-            .into_iter()
-            .chain(in_flight.flatten())
-            .chain(given_up)
-            .chain(queued)
-            .chain(received)
+        let next_token = Token::from_number(self.last_token).map_or(Token::FIRST, Token::next);
+        Deliveries::restored(in_flight, queued, self.received, next_token)
     }
 }
 
@@ -192,13 +152,10 @@ enum Bad {
 
 /// Returns the stage of a message that has been sent; `None` unless the packet is a PUBLISH of QoS 1 or 2.
 fn stage_of(stored: &Stored, version: Version) -> Option<Stage> {
-    match stored.packet(version)? {
-        Packet::Publish(publish) => match publish.delivery {
-            Delivery::AtMostOnce => None,
-            Delivery::AtLeastOnce { .. } => Some(Stage::PubAck),
-            Delivery::ExactlyOnce { .. } => Some(Stage::PubRec),
-        },
-        _ => None,
+    match stored.as_publish(version)?.delivery {
+        Delivery::AtMostOnce => None,
+        Delivery::AtLeastOnce { .. } => Some(Stage::PubAck),
+        Delivery::ExactlyOnce { .. } => Some(Stage::PubRec),
     }
 }
 

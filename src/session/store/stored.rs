@@ -11,7 +11,8 @@ use super::payload::StoredPayload;
 use crate::codec::{
     self, Decoded, Delivery, EncodeError, Limits, Packet, PacketId, Publish, PublishParts, PublishProperties, Version,
 };
-use crate::session::message::MessageRef;
+use crate::session::message_ref::MessageRef;
+use crate::session::request::Request;
 
 /// A packet that is stored until it can be sent, or until it is acknowledged: encoded, with the full topic name and no
 /// topic alias.
@@ -23,18 +24,20 @@ pub(crate) struct Stored {
     payload: Option<Box<StoredPayload>>,
 }
 
-/// Placeholder for the packet identifier, which is assigned when the packet is sent.
-pub(crate) const UNASSIGNED: PacketId = PacketId::MIN;
+/// Fills the place of the packet identifier in a stored packet. The identifier is assigned when the packet is sent.
+const UNASSIGNED: PacketId = PacketId::MIN;
+
+/// The content of a stored packet.
+pub(crate) enum Content<'a> {
+    /// The PUBLISH of a message, without its payload if that is stored by [reference](Stored::payload).
+    Message(Publish<'a>),
+    Request(Request<'a>),
+}
 
 /// Largest capacity, in bytes, of a buffer that is reused for the next packet.
 const REUSED: usize = 256;
 
 impl Stored {
-    /// Stores an encoded packet.
-    pub(crate) const fn new(packet: Vec<u8>) -> Self {
-        Self { packet, payload: None }
-    }
-
     /// Replaces the stored packet by an encoded one.
     #[inline]
     pub(crate) fn set(&mut self, packet: &[u8]) {
@@ -83,6 +86,13 @@ impl Stored {
         message.as_publish(Delivery::new(message.qos, UNASSIGNED, false), payload)
     }
 
+    /// Stores a request.
+    pub(crate) fn request(request: &Request<'_>, version: Version) -> Result<Self, EncodeError> {
+        let mut packet = Vec::new();
+        request.as_packet(UNASSIGNED).encode(version, &mut packet)?;
+        Ok(Self { packet, payload: None })
+    }
+
     /// Stores a packet and its payload from a journal.
     pub(crate) fn restored(packet: &[u8], payload: &[u8]) -> Self {
         let shared = || Box::new(StoredPayload::new(Bytes::copy_from_slice(payload)));
@@ -107,9 +117,15 @@ impl Stored {
         self.packet.len().saturating_add(self.payload().map_or(0, Bytes::len))
     }
 
-    /// Decodes the packet. If the message has a separate [`payload`](Self::payload), the payload in the packet is
-    /// empty.
-    pub(crate) fn packet(&self, version: Version) -> Option<Packet<'_>> {
+    /// Decodes the content.
+    pub(crate) fn content(&self, version: Version) -> Option<Content<'_>> {
+        match self.packet(version)? {
+            Packet::Publish(publish) => Some(Content::Message(publish)),
+            packet => Request::of(&packet).map(Content::Request),
+        }
+    }
+
+    fn packet(&self, version: Version) -> Option<Packet<'_>> {
         match codec::decode(&self.packet, version, Limits::DEFAULT) {
             Ok(Decoded::Packet { packet, .. }) => Some(packet),
             _ => None,

@@ -1,5 +1,5 @@
-//! The codec allocates nothing: an allocator counts while it decodes and encodes every valid packet of the vectors and
-//! captures.
+//! The codec allocates nothing: a counting allocator watches while every valid packet of the vectors and captures is
+//! decoded and encoded.
 
 #![cfg(feature = "alloc")]
 

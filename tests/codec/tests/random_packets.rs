@@ -95,7 +95,7 @@ fn whole<'a>(packet: Packet<'a>, bytes: &[u8]) -> Result<Decoded<'a>, DecodeErro
     Ok(Decoded::Packet { packet, size: bytes.len() })
 }
 
-/// The bytes behind the fixed header.
+/// The bytes after the fixed header.
 fn body(frame: &[u8]) -> &[u8] {
     let length_len = frame[1..].iter().position(|&byte| byte < 128).expect("a whole length") + 1;
     &frame[1 + length_len..]
@@ -203,7 +203,7 @@ fn unused_in_v31(packet: &Packet<'_>, bytes: &[u8]) -> Vec<(usize, u8)> {
         Packet::SubAck(suback) => {
             let codes = suback.reason_codes.iter().enumerate();
             let granted = codes.filter(|(_, code)| code.value() < 3).map(|(place, _)| place);
-            // Not all of them: 0x80 alone is a failure.
+            // Not all of these bits: 0x80 alone is a failure.
             unused.extend(granted.map(|place| (start + 2 + place, 0b0111_1100)));
         }
         _ => {}
@@ -214,7 +214,7 @@ fn unused_in_v31(packet: &Packet<'_>, bytes: &[u8]) -> Vec<(usize, u8)> {
 /// Bits that 3.1 does not use are ignored on decode and encoded as 0. 3.1.1 refuses the same bits, except DUP in a
 /// PUBLISH.
 #[test]
-fn pitfall_30_unused_bits_mean_nothing_in_3_1() {
+fn pitfall_30_unused_bits_are_ignored_in_3_1() {
     for_each_packet(SEEDS, |(_, version, _), packet| {
         if version != Version::V31 {
             return;
@@ -237,7 +237,7 @@ fn pitfall_30_unused_bits_mean_nothing_in_3_1() {
     });
 }
 
-/// The generators must make every case that the other tests are about.
+/// The generators must produce every case the other tests are about.
 #[test]
 fn generator_reaches_everything() {
     let mut printed = String::new();
@@ -346,7 +346,7 @@ fn mutate_somewhere(bytes: &mut [u8], version: Version) {
 }
 
 #[test]
-fn every_beginning_is_incomplete() {
+fn every_prefix_is_incomplete() {
     for_each_packet(20, |(_, version, _), packet| {
         let bytes = encode(packet, version);
         let header = bytes.len() - body(&bytes).len();
@@ -389,7 +389,7 @@ fn every_truncated_body_is_an_error() {
 /// The lengths at which a body can be cut to give a valid shorter packet.
 fn legal_cuts(packet: &Packet<'_>, version: Version, len: usize) -> BTreeSet<usize> {
     let is_v5 = version == Version::V5;
-    // A list may be cut behind any of its entries.
+    // A list may be cut after any of its entries.
     let without_last = |sizes: Vec<usize>| {
         let others = sizes.into_iter().skip(1).rev();
         others.scan(len, |end, size| {
@@ -495,7 +495,7 @@ fn texts_above_65_535_bytes_are_refused() {
     assert_eq!(Utf8Str::new(&crossing), Err(error));
 }
 
-/// All places for binary data with a two-byte length.
+/// All fields for binary data with a two-byte length.
 fn with_binary(data: &[u8]) -> [(Packet<'_>, Field); 8] {
     let property = Field::Property;
     let topic = TopicName::new("t").expect("a topic");
@@ -585,7 +585,7 @@ fn packets_above_the_largest_remaining_length_are_refused() {
 }
 
 #[test]
-fn a_buffer_that_is_too_small_is_left_alone() {
+fn a_buffer_that_is_too_small_is_not_changed() {
     for_each_packet(10, |(_, version, _), packet| {
         let size = encode(packet, version).len();
         for room in [0, 1, size / 2, size - 1].into_iter().filter(|room| *room < size) {
@@ -683,7 +683,7 @@ fn code_points_are_refused_only_on_demand() {
     }
 }
 
-/// Puts a character behind `padding` others, in a topic name, a property and a topic filter.
+/// Puts a character after `padding` others, in a topic name, a property and a topic filter.
 fn check_code_point(character: char, padding: usize, disallowed_code_points: DisallowedCodePoints, refused: bool) {
     let text = format!("{}{character}xyz", "a".repeat(padding));
     let length = (text.len() as u16).to_be_bytes();

@@ -99,8 +99,8 @@ fn unsubscribe(version: Version, filter: &str) -> Vec<u8> {
     frame(0xA2, &[&[0, 1], no_properties(version), &prefixed(filter)].concat())
 }
 
-/// The clause that the packet breaks; `None` if it is valid.
-fn broken_clause(packet: &[u8], version: Version) -> Option<&'static str> {
+/// The clause that the packet violates, or `None` if it is valid.
+fn violated_clause(packet: &[u8], version: Version) -> Option<&'static str> {
     match codec::decode(packet, version, Limits::default()) {
         Ok(Decoded::Packet { size, .. }) if size == packet.len() => None,
         Ok(other) => panic!("{other:?}"),
@@ -129,10 +129,10 @@ fn names() {
         for version in Version::ALL {
             // A PUBLISH has its own clause about wildcards [MQTT-3.3.2-2]; the general clause applies to a will.
             let clause = row.clause.as_ref().map(|clause| clause.of(version));
-            let found = broken_clause(&connect_with_will(version, &row.text), version);
+            let found = violated_clause(&connect_with_will(version, &row.text), version);
             assert_eq!(found, clause, "{:?} in {version}", row.text);
             assert_eq!(found.is_none(), row.valid, "{:?} in {version}", row.text);
-            let published = broken_clause(&publish(version, &row.text), version);
+            let published = violated_clause(&publish(version, &row.text), version);
             assert_eq!(published.is_none(), row.valid, "{:?} in {version}", row.text);
         }
     }
@@ -143,7 +143,7 @@ fn filters() {
     for row in tables().filters {
         for version in row.versions.iter().map(|version| common::version(version)) {
             let clause = row.clause.as_ref().map(|clause| clause.of(version));
-            let found = broken_clause(&unsubscribe(version, &row.text), version);
+            let found = violated_clause(&unsubscribe(version, &row.text), version);
             assert_eq!(found, clause, "{:?} in {version}", row.text);
             assert_eq!(found.is_none(), row.valid, "{:?} in {version}", row.text);
             if version == Version::V5 {
@@ -242,8 +242,8 @@ fn place(error: TopicError) -> (usize, TopicErrorKind) {
 fn longest() {
     let longest = "a".repeat(65_535);
     for version in Version::ALL {
-        assert_eq!(broken_clause(&publish(version, &longest), version), None);
-        assert_eq!(broken_clause(&unsubscribe(version, &longest), version), None);
+        assert_eq!(violated_clause(&publish(version, &longest), version), None);
+        assert_eq!(violated_clause(&unsubscribe(version, &longest), version), None);
     }
     assert!(filter(&longest).matches(name(&longest)));
     let too_long = "a".repeat(65_536);
@@ -264,5 +264,31 @@ fn the_first_error_of_a_name_is_reported() {
     ];
     for (name, at, kind) in expected {
         assert_eq!(TopicName::from_bytes(name).err().map(place), Some((at, kind)), "{name:?}");
+    }
+}
+
+/// One wrong byte at each position of names and filters of each length: short and long ones are validated in different
+/// ways.
+#[test]
+fn a_wrong_byte_is_found_at_each_position_of_each_length() {
+    use TopicErrorKind::{MultiLevelWildcardInName, SingleLevelWildcardInName, Text};
+    let wrong = [
+        (b'+', SingleLevelWildcardInName),
+        (b'#', MultiLevelWildcardInName),
+        (0, Text(TextErrorKind::NullCharacter)),
+        (0xFF, Text(TextErrorKind::IllFormedUtf8)),
+    ];
+    for len in 1..=40 {
+        assert_eq!(TopicName::from_bytes(&vec![b'a'; len]).err(), None, "{len}");
+        for at in 0..len {
+            for (byte, kind) in wrong {
+                let mut topic = vec![b'a'; len];
+                topic[at] = byte;
+                assert_eq!(TopicName::from_bytes(&topic).err().map(place), Some((at, kind)), "{topic:?}");
+                let is_valid_filter = len == 1 && matches!(byte, b'+' | b'#');
+                let found = TopicFilter::from_bytes(&topic).err().map(|error| error.at);
+                assert_eq!(found, (!is_valid_filter).then_some(at), "{topic:?}");
+            }
+        }
     }
 }

@@ -101,7 +101,7 @@ impl Direction {
     }
 }
 
-/// One run of a vector: its arguments, and the differences that were found.
+/// One run of a vector: its arguments, and the differences found.
 struct Run<'a> {
     vector: &'a Vector,
     input: &'a [u8],
@@ -282,7 +282,7 @@ enum Only {
 }
 
 impl Statement {
-    /// Whether the vectors show the statement as it claims.
+    /// Whether the vectors show the statement as its entry says.
     fn holds(&self, vectors: &[Vector]) -> bool {
         let shows = |vector: &&Vector| vector.versions.contains(&self.version) && vector.statements.contains(&self.id);
         let shown: Vec<_> = vectors.iter().filter(shows).collect();

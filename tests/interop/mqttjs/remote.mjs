@@ -1,5 +1,5 @@
-// Clients of mqtt.js that do what they are told from afar, over HTTP: commands are fetched, and what happens is posted.
-// This runs in Node, where an argument tells the address, and in a page that was loaded from there.
+// Clients of mqtt.js that are controlled over HTTP: they fetch commands and post events. The script runs in Node, with
+// the address as an argument, and in a page that was loaded from there.
 
 import mqtt from "mqtt";
 
@@ -8,14 +8,14 @@ const clients = new Map();
 const toSay = [];
 let isSaying = false;
 
-// Bytes travel in the form that a Buffer has in JSON. A page has no Buffer, and a plain array of bytes does there.
+// Bytes are encoded in the form that a Buffer has in JSON. A page has no Buffer, so an array of bytes is used there.
 const makeBytes = (data) => (globalThis.Buffer ? Buffer.from(data) : Uint8Array.from(data));
 const toJson = (_, value) => (value instanceof Uint8Array ? { type: "Buffer", data: [...value] } : value);
 const fromJson = (_, value) => (value?.type === "Buffer" ? makeBytes(value.data) : value);
 
 async function say(client, event, more) {
   toSay.push({ client, event, ...more });
-  if (isSaying) return; // it goes with the next ones
+  if (isSaying) return; // it is posted with the next events
   isSaying = true;
   while (toSay.length > 0) {
     const body = JSON.stringify(toSay.splice(0), toJson);
@@ -53,7 +53,7 @@ const commands = {
       say(name, "published", { number, error: error && String(error), code: error ? error.code : packet?.reasonCode }),
     );
   },
-  // Without DISCONNECT.
+  // Ends the connection without DISCONNECT.
   cut(name) {
     clients.get(name).stream.destroy();
   },

@@ -1,9 +1,9 @@
 //! The codec without a standard library and without an allocator, in a program that links and runs: `cargo run` in this
 //! folder ends with exit code 0, or with the number of the step that failed.
 //!
-//! There is no global allocator here. Were there an `extern crate alloc` anywhere among the dependencies, this program
-//! could not be built: rustc refuses a binary that has `alloc` in it and no `#[global_allocator]`. The C library is
-//! linked for its start-up code, which calls `main`, and for `abort`.
+//! The program has no global allocator. If any dependency contained `extern crate alloc`, it could not be built: rustc
+//! refuses a binary that uses `alloc` and has no `#[global_allocator]`. The C library is linked for its start-up code,
+//! which calls `main`, and for `abort`.
 
 #![no_std]
 #![no_main]
@@ -24,12 +24,11 @@ unsafe extern "C" {
 
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
-    // SAFETY: `abort` takes nothing and never returns.
+    // SAFETY: `abort` takes no arguments and never returns.
     unsafe { abort() }
 }
 
-/// The `core` that comes with the compiler has been built for unwinding, and wants this symbol. Nothing ever calls it:
-/// a panic aborts.
+/// The precompiled `core` was built for unwinding and needs this symbol. It is never called, because a panic aborts.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
@@ -67,7 +66,7 @@ fn decode_one(bytes: &[u8], version: Version) -> Option<Packet<'_>> {
     }
 }
 
-/// The packet is what the bytes say, and the bytes what the packet says.
+/// Checks that the bytes decode to the packet, and that the packet encodes to the bytes.
 fn both_ways(packet: Packet<'_>, bytes: &[u8], version: Version) -> Option<()> {
     require(decode_one(bytes, version)? == packet)?;
     let mut out = [0; 64];
@@ -119,7 +118,7 @@ fn subscribe() -> Option<()> {
     require(subscriptions.first()?.filter.matches(TopicName::new("a/b").ok()?))
 }
 
-/// Errors come without an allocator too.
+/// Errors work without an allocator too.
 fn refuses() -> Option<()> {
     let error = codec::decode(b"\x40\x02\x00\x00", Version::V5, Limits::default()).err()?;
     require(error.offset() == 2 && error.clause() == "MQTT-2.2.1-3")?;

@@ -1,7 +1,8 @@
-//! The engines of this repository, joined in the same way, and what only they are asked.
+//! The engines of this repository, connected in the same way, and measurements that only they have.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant as Clock;
 
@@ -16,7 +17,7 @@ use crate::frames::Version;
 
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
-/// A client that publishes and a client that receives, as with the other engines that are clients only.
+/// A publishing and a receiving client, as with the other engines that are clients only.
 pub struct Ours {
     publisher: ClientSession,
     receiver: ClientSession,
@@ -31,13 +32,14 @@ pub const fn version(version: Version) -> mqtt_sansio::Version {
     }
 }
 
-/// A client that is connected.
+/// A connected client.
 pub fn client(version: mqtt_sansio::Version) -> ClientSession {
     let config = ClientConfig {
         version,
         client_id: "client-0001".into(),
         max_stored: u32::MAX,
-        transmit_limit: u32::MAX,
+        transmit_limit: NonZeroU32::MAX,
+        answer_limit: NonZeroU32::MAX,
         ..ClientConfig::default()
     };
     let mut client = ClientSession::new(config);
@@ -116,13 +118,14 @@ pub struct ClientAndServer {
     back: Vec<u8>,
 }
 
-/// A session that has just been accepted, for a client that has not been told yet.
+/// A session that was just accepted, and its client, which has not received CONNACK yet.
 pub fn server(version: mqtt_sansio::Version, config: Arc<ServerConfig>) -> (ClientSession, ServerSession) {
     let config_of_client = ClientConfig {
         version,
         client_id: "client-0001".into(),
         max_stored: u32::MAX,
-        transmit_limit: u32::MAX,
+        transmit_limit: NonZeroU32::MAX,
+        answer_limit: NonZeroU32::MAX,
         ..ClientConfig::default()
     };
     let mut client = ClientSession::new(config_of_client);
@@ -196,7 +199,7 @@ impl Pair for ClientAndServer {
     }
 }
 
-/// Memory of a connected end: name, size of the struct, heap when idle, heap with 20 messages of QoS 1 open.
+/// Memory of a connected endpoint: name, size of the struct, heap when idle, heap with 20 messages of QoS 1 in flight.
 pub fn memory() -> Vec<(String, usize, i64, i64)> {
     [Version::V311, Version::V5]
         .map(|of| {
@@ -219,7 +222,7 @@ pub fn memory() -> Vec<(String, usize, i64, i64)> {
 }
 
 fn server_memory(of: Version) -> (String, usize, i64, i64) {
-    // The configuration is shared by all sessions.
+    // All sessions share the configuration.
     let config = Arc::new(ServerConfig { max_stored: u32::MAX, ..ServerConfig::default() });
     let (mut client, mut session) = (None, None);
     alloc::track();
@@ -233,7 +236,7 @@ fn server_memory(of: Version) -> (String, usize, i64, i64) {
     let mut session = session.expect("a session");
     let connack = session.transmit().remaining();
     session.transmit().advance(connack);
-    while session.poll(Instant::EPOCH, &mut &[][..]).is_some() {}
+    while session.poll_timeout(Instant::EPOCH).is_some() {}
     for _ in 0..20 {
         session.publish(Instant::EPOCH, &Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
     }
@@ -245,7 +248,7 @@ fn server_memory(of: Version) -> (String, usize, i64, i64) {
     (format!("mqtt-sansio ServerSession {of}"), size_of::<ServerSession>(), before, busy)
 }
 
-/// What it costs to ask sessions that have nothing to do.
+/// The time of a poll of sessions that have nothing to do.
 fn idle_polls() -> String {
     const SESSIONS: usize = 100_000;
     let config = Arc::new(ServerConfig::default());
@@ -253,7 +256,7 @@ fn idle_polls() -> String {
         .map(|_| {
             let (_, mut session) = server(mqtt_sansio::Version::V311, Arc::clone(&config));
             session.closed(Instant::EPOCH);
-            while session.poll(Instant::EPOCH, &mut &[][..]).is_some() {}
+            while session.poll_timeout(Instant::EPOCH).is_some() {}
             session
         })
         .collect();
@@ -261,7 +264,7 @@ fn idle_polls() -> String {
         .map(|_| {
             let start = Clock::now();
             for session in &mut sessions {
-                assert!(black_box(session.poll(Instant::EPOCH, &mut &[][..])).is_none());
+                assert!(black_box(session.poll_timeout(Instant::EPOCH)).is_none());
             }
             start.elapsed().as_nanos() as f64 / SESSIONS as f64
         })
@@ -270,7 +273,7 @@ fn idle_polls() -> String {
     format!("| sessions without a connection | ns to poll one |\n|---:|---:|\n| {SESSIONS} | {:.1} |\n", times[10])
 }
 
-/// The cost of a publish and its PUBACK with many messages in flight, and of a large payload.
+/// The time of a publish and its PUBACK with many messages in flight, and of a large payload.
 pub fn report() -> String {
     let mut report = String::from("| open messages | ns for one more of QoS 1 and its PUBACK |\n|---:|---:|\n");
     for open in [10_u16, 1_000, 60_000] {
@@ -292,7 +295,7 @@ pub fn report() -> String {
         transmit.advance(head);
         assert_eq!(transmit.chunk().as_ptr(), payload.as_ptr(), "the payload was copied");
         transmit.advance(payload.len());
-        while client.poll(Instant::EPOCH, &mut &[][..]).is_some() {}
+        while client.poll_timeout(Instant::EPOCH).is_some() {}
     };
     publish(QoS::AtMostOnce);
     report += "\n| 1 MiB given as `Bytes` | allocations / bytes |\n|---|---:|\n";
@@ -304,14 +307,14 @@ pub fn report() -> String {
     report
 }
 
-/// Publishes a thousand messages more, each acknowledged at once.
+/// Publishes a thousand more messages, each acknowledged at once.
 fn round(client: &mut ClientSession, open: u16) -> f64 {
     let start = Clock::now();
     for _ in 0..1000 {
         let len = client.transmit().remaining();
         client.transmit().advance(len);
         client.publish(Instant::EPOCH, &Message::new(TOPIC, &PAY).qos(QoS::AtLeastOnce)).unwrap();
-        // Its packet identifier stands behind the topic.
+        // The packet identifier follows the topic.
         let transmit = client.transmit();
         let chunk = transmit.chunk();
         let at = 2 + 2 + TOPIC.len();

@@ -5,9 +5,9 @@ use tokio_util::codec::{Decoder, Encoder};
 
 use crate::contender::{Decode, Encode, Failure, Message};
 
-/// What such a peer has to provide.
+/// The interface that such a peer must provide.
 pub trait Peer: Default + 'static {
-    /// What its own decode returns.
+    /// The result of its own decode.
     type Read: 'static;
     type Packet: 'static;
 
@@ -80,7 +80,7 @@ impl<P: Peer> Encode for BytesMutCodec<P> {
     type Out = BytesMut;
 
     fn value(&mut self, frame: &'static [u8]) -> Option<P::Packet> {
-        // A buffer of its own, so that handles in the packet do not share the one that is read from.
+        // A separate buffer, so that handles in the packet do not share the one that is read from.
         P::packet(self.peer.read(&mut BytesMut::from(frame))).ok()
     }
 
@@ -106,7 +106,7 @@ fn text(bytes: &Bytes) -> String {
 
 const MAX_SIZE: usize = 1 << 28;
 
-/// The outcome of a `read` that has an error for an unfinished frame.
+/// The outcome of a `read` that returns an error for an incomplete frame.
 macro_rules! read_or_insufficient {
     ($packet:ty, $error:ty, $insufficient:pat) => {
         type Read = Result<$packet, $error>;
@@ -125,7 +125,7 @@ macro_rules! read_or_insufficient {
     };
 }
 
-/// The outcome of a `read` that returns `None` for an unfinished frame.
+/// The outcome of a `read` that returns `None` for an incomplete frame.
 macro_rules! read_or_none {
     ($read:ty, $packet:ty, $some:ident => $value:expr) => {
         type Read = $read;
@@ -346,7 +346,7 @@ impl<const LEVEL: u8> Peer for Mqtt5Protocol<LEVEL> {
         let mut behind_header = &buffer[..];
         let header = match FixedHeader::decode(&mut behind_header) {
             Ok(header) => header,
-            // It does not tell an unfinished Remaining Length from a wrong one.
+            // The peer does not distinguish an incomplete Remaining Length from a malformed one.
             Err(_) if buffer.len() < 5 && buffer[1..].iter().all(|byte| byte & 0x80 != 0) => return Ok(None),
             Err(error) => return Err(error),
         };

@@ -1,5 +1,5 @@
-//! Not a peer but a yardstick: the least that a borrowed decode and a copying encode can do. PUBLISH, acknowledgements
-//! and pings only; properties are sliced, not parsed.
+//! A yardstick: the minimum work of a borrowing decode and a copying encode. PUBLISH, acknowledgements and pings only;
+//! properties are sliced and not parsed.
 
 use std::hint::black_box;
 
@@ -117,7 +117,7 @@ impl<const V5: bool> Decode for Floor<V5> {
     }
 }
 
-/// Writes from the beginning of a slice on.
+/// Writes to the beginning of a slice.
 struct Writer<'b>(&'b mut [u8]);
 
 impl Writer<'_> {

@@ -10,7 +10,7 @@ use crate::frames::Version::{self, V5, V311};
 
 use bytes_mut::BytesMutCodec;
 
-/// Everybody, in the order of the tables.
+/// All contenders, in the order of the tables.
 pub fn all() -> Vec<Contender> {
     [
         both::<ours::Slice<false>, ours::Slice<true>>("mqtt-sansio", "`decode`, borrowed; `encode_to_slice`"),
@@ -105,7 +105,7 @@ pub fn all() -> Vec<Contender> {
     .collect()
 }
 
-/// Whether two frames stand for the same packet; properties may come in any order.
+/// Whether two frames encode the same packet; properties may be in any order.
 pub fn is_same_packet(frame: &[u8], other: &[u8], version: Version) -> bool {
     ours::is_same_packet(frame, other, version == V5)
 }
@@ -128,7 +128,7 @@ fn encoders<A: Encode, B: Encode>(name: &'static str, note: &'static str) -> Vec
     vec![Contender::new(name, V311, note).encoder::<A>(), Contender::new(name, V5, note).encoder::<B>()]
 }
 
-/// What the user of a decoder of slices keeps between two chunks: the bytes of an unfinished frame.
+/// The bytes of an incomplete frame, which the user of a slice decoder must store between two chunks.
 #[derive(Default)]
 struct Carry(Vec<u8>);
 
@@ -154,7 +154,8 @@ impl Carry {
     }
 }
 
-/// The size of the frame that `bytes` begins with, when its fixed header is complete: for decoders that don't tell.
+/// The size of the frame at the beginning of `bytes`, once its fixed header is complete, for decoders that don't return
+/// it.
 #[inline]
 fn frame_size(bytes: &[u8]) -> Option<usize> {
     let mut length = 0;

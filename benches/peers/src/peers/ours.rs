@@ -12,11 +12,11 @@ const fn version(is_v5: bool) -> Version {
     if is_v5 { Version::V5 } else { Version::V311 }
 }
 
-/// The version is known when the program is compiled.
+/// The version is known at compile time.
 #[derive(Default)]
 pub struct Slice<const V5: bool>(Carry);
 
-/// The version is a field, as in a program that serves both.
+/// The version is a field, as in a program that serves several versions.
 pub struct AnyVersion<const V5: bool> {
     carry: Carry,
     version: Version,
@@ -28,7 +28,7 @@ impl<const V5: bool> Default for AnyVersion<V5> {
     }
 }
 
-/// The size of a packet, if it is one.
+/// The size of a packet, if there is one.
 #[inline(always)]
 fn size(decoded: &Result<Decoded<'_>, DecodeError>) -> Option<usize> {
     match decoded {
@@ -121,7 +121,7 @@ impl<const V5: bool> Encode for Slice<V5> {
     }
 }
 
-/// Whether two frames stand for the same packet; properties may come in any order.
+/// Whether two frames encode the same packet; properties may be in any order.
 pub fn is_same_packet(frame: &[u8], other: &[u8], is_v5: bool) -> bool {
     let decode = |frame| match codec::decode(frame, version(is_v5), Limits::default()) {
         Ok(Decoded::Packet { packet, size }) if size == frame.len() => Some(packet),
@@ -130,8 +130,8 @@ pub fn is_same_packet(frame: &[u8], other: &[u8], is_v5: bool) -> bool {
     decode(frame).is_some_and(|packet| decode(other) == Some(packet))
 }
 
-/// Encodes values as a caller builds them: lists are slices, not views over the bytes of a received packet, which can
-/// be copied as they are. Only for packets with lists.
+/// Encodes values as a caller builds them: the lists are slices, and not views over a received packet, which can be
+/// copied unchanged. Only for packets with lists.
 #[derive(Default)]
 pub struct Slices<const V5: bool>(Slice<V5>);
 
@@ -169,7 +169,7 @@ impl<const V5: bool> Encode for Slices<V5> {
     }
 }
 
-/// Encodes into what most peers encode into.
+/// Encodes into the buffer type that most peers encode into.
 #[derive(Default)]
 pub struct IntoBytesMut<const V5: bool>;
 
@@ -196,7 +196,7 @@ impl<const V5: bool> Encode for IntoBytesMut<V5> {
     }
 }
 
-/// Encodes a PUBLISH without its payload, which a vectored write sends from where it lies.
+/// Encodes a PUBLISH without its payload, which a vectored write sends without a copy.
 #[derive(Default)]
 pub struct Head<const V5: bool>;
 

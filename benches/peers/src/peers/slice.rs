@@ -1,11 +1,11 @@
-//! Peers that decode from a slice, or from a buffer of a type of their own.
+//! Peers that decode from a slice, or from a buffer of their own type.
 
 use std::hint::black_box;
 
 use super::{Carry, frame_size};
 use crate::contender::{CHUNK, Decode, Encode, Failure, Message};
 
-/// The outcome of a decode that returns `None` for an unfinished frame.
+/// The outcome of a decode that returns `None` for an incomplete frame.
 macro_rules! decoded_or_none {
     ($packet:ty, $error:ty) => {
         type Decoded<'a> = Result<Option<$packet>, $error>;
@@ -554,7 +554,7 @@ macro_rules! protocol_core {
 protocol_core!(ProtocolCoreV311, v3_1_1, V3_1_1Publish);
 protocol_core!(ProtocolCoreV5, v5_0, V5_0Publish, Auth);
 
-/// The other way to encode: a `Vec` of slices, for a vectored write.
+/// The other way to encode: a `Vec` of slices for a vectored write.
 #[derive(Default)]
 pub struct Vectored<C>(C);
 
@@ -652,12 +652,12 @@ macro_rules! ntex {
             type Value = ntex_mqtt::$version::codec::Encoded;
             type Out = ntex_bytes::BytePages;
 
-            // What `BytePages::append` copies is at most 4096 bytes.
+            // `BytePages::append` copies at most 4096 bytes.
             const ATTACHES_FROM: Option<usize> = Some(4097);
 
             fn value(&mut self, frame: &'static [u8]) -> Option<Self::Value> {
                 use ntex_mqtt::$version::codec::{Decoded, Encoded};
-                // A buffer of its own, so that handles in the packet do not share the one that is read from.
+                // A separate buffer, so that handles in the packet do not share the one that is read from.
                 let mut buffer = ntex_bytes::BytesMut::from(frame);
                 match ntex_codec::Decoder::decode(&self.codec, &mut buffer).ok()?? {
                     Decoded::Packet(packet, _) => Some(Encoded::Packet(packet)),

@@ -1,4 +1,4 @@
-//! How connections end.
+//! Ends of connections.
 
 use bytes::Buf;
 use mqtt_sansio::client::ClientSession;
@@ -7,11 +7,11 @@ use super::link::Way;
 use super::{Pair, Reconnect, Server};
 
 impl<S: Server> Pair<S> {
-    /// What is under way is lost.
+    /// Cuts the link: bytes on their way are lost.
     pub(super) fn cut_now(&mut self) {
         self.poll_to_the_end();
         if self.client_is_open && self.random.percent(50) {
-            // It has left the client, but it gets nowhere.
+            // The bytes leave the client and do not arrive.
             let all = self.client.transmit().remaining();
             let count = self.random.index(all + 1);
             self.write_client(count);
@@ -40,7 +40,7 @@ impl<S: Server> Pair<S> {
         let restored = ClientSession::restore(config, &self.journal, self.now());
         self.client = restored.unwrap_or_else(|error| panic!("the journal cannot be read: {error}"));
         self.rules.flows.crash();
-        // From here on the journal goes on from a new beginning.
+        // The journal restarts with a snapshot.
         let mut snapshot = self.client.snapshot();
         if self.random.percent(50) {
             self.journal = snapshot.copy_to_bytes(snapshot.remaining()).to_vec();
@@ -71,7 +71,7 @@ impl<S: Server> Pair<S> {
         }
     }
 
-    /// The connection is gone without a word: the server may not notice.
+    /// The connection is lost. The server may not notice.
     fn server_cut(&mut self) {
         if self.server_is_open && self.random.percent(self.overlooks) {
             self.server_is_open = false;

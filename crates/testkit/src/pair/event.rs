@@ -1,74 +1,74 @@
-//! What an end tells, in a form that can be kept.
+//! Owned copies of the actions of an endpoint.
 
-use mqtt_sansio::client::{AbandonReason, Action, Outcome, Resumption};
+use mqtt_sansio::client::{Action, Resumption};
 use mqtt_sansio::codec::{QoS, ReasonCode};
 use mqtt_sansio::server;
-use mqtt_sansio::{AckHandle, PayloadPart, ReceivedMessage, Token};
+use mqtt_sansio::{AbandonReason, AckHandle, Outcome, PayloadPart, ReceivedMessage, Token};
 
-/// An [`Action`] of the client, or of the [server](server::Action).
+/// An owned copy of an [`Action`] of the client, or of the [server](server::Action).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The client is connected.
     Connected(Resumption),
-    /// A client asks to be connected.
+    /// A client asks to be accepted.
     Connect,
-    /// The client asks for messages, or not to be sent them any more.
+    /// The client has sent SUBSCRIBE or UNSUBSCRIBE.
     Request,
-    /// The will of the client is to be published; its payload.
+    /// The will with this payload is to be published.
     Will(Vec<u8>),
-    /// The session is at its end.
+    /// The session has expired.
     Expired,
-    /// A message has arrived, with its last part.
+    /// A message has arrived completely.
     Message(Received),
-    /// Something has come to its end.
+    /// An operation has an outcome.
     Done(Token, Fate),
     /// A step of an enhanced authentication.
     Auth,
-    /// The connection is over; why.
+    /// The connection was closed, for this reason.
     Close(String),
 }
 
-/// A message that an end was given.
+/// A message that an endpoint has received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// What it is about.
+    /// The topic.
     pub topic: String,
-    /// Its content.
+    /// The payload.
     pub payload: Vec<u8>,
-    /// With which guarantee.
+    /// The QoS.
     pub qos: QoS,
-    /// Whether it may have been sent before.
+    /// The DUP flag.
     pub dup: bool,
-    /// With what it is to be acknowledged, if that is the application's business.
+    /// The handle to acknowledge the message with, if acknowledgements are manual.
     pub ack_handle: Option<AckHandle>,
 }
 
-/// An [`Outcome`].
+/// An owned copy of an [`Outcome`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// A message of QoS 0 has left.
+    /// A message of QoS 0 was sent.
     Sent,
-    /// The other end has answered; its reason codes.
+    /// The peer has answered with these reason codes.
     Answered(Vec<ReasonCode>),
-    /// It was given up.
+    /// The operation was abandoned.
     Abandoned(AbandonReason),
 }
 
-/// All that an end has told, in order.
+/// All events of an endpoint, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     events: Vec<Event>,
-    /// A message of which a part has come; it is an event when it is complete.
+    /// A message that has arrived in part. It becomes an event when it is complete.
     partial: Option<Received>,
 }
 
 impl Log {
-    /// What was told.
+    /// Returns all events.
     pub fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// The messages among that.
+    /// Returns the messages among the events.
     pub fn messages(&self) -> impl Iterator<Item = &Received> {
         self.events.iter().filter_map(|event| match event {
             Event::Message(message) => Some(message),
@@ -76,11 +76,12 @@ impl Log {
         })
     }
 
-    /// Takes down what the client tells now.
+    /// Records an action of the client.
     ///
     /// # Panics
     ///
-    /// If it is a part of a message that has not begun, or if something comes between the parts of a message.
+    /// Panics if the action is a part of a message whose beginning is missing, or if another action interrupts the
+    /// parts of a message.
     pub fn add(&mut self, action: &Action<'_>) {
         let event = match action {
             Action::Connected(connected) => Event::Connected(connected.session),
@@ -94,16 +95,15 @@ impl Log {
         self.events.push(event);
     }
 
-    /// As [`add`](Self::add), for what a server tells.
+    /// Records an action of a server, like [`add`](Self::add).
     ///
     /// # Panics
     ///
-    /// As [`add`](Self::add).
+    /// Those of [`add`](Self::add).
     pub fn add_from_server(&mut self, action: &server::Action<'_>) {
         let event = match action {
             server::Action::Message(message) => return self.add_message(message),
             server::Action::Payload(part) => return self.add_part(part),
-            server::Action::Connect(_) => Event::Connect,
             server::Action::Subscribe(_) | server::Action::Unsubscribe(_) => Event::Request,
             server::Action::Done { token, outcome } => Event::Done(*token, outcome.into()),
             server::Action::Auth(_) => Event::Auth,
@@ -115,6 +115,15 @@ impl Log {
         self.events.push(event);
     }
 
+    /// As [`add`](Self::add), for what an acceptor asks for.
+    pub fn add_from_acceptor(&mut self, action: &server::AcceptorAction<'_>) {
+        self.events.push(match action {
+            server::AcceptorAction::Connect(_) => Event::Connect,
+            server::AcceptorAction::Auth(_) => Event::Auth,
+            server::AcceptorAction::Close(why) => Event::Close(why.to_string()),
+        });
+    }
+
     fn add_message(&mut self, message: &ReceivedMessage<'_>) {
         let received = Received {
             topic: message.topic.as_str().to_string(),
@@ -123,7 +132,7 @@ impl Log {
             dup: message.dup,
             ack_handle: message.ack_handle,
         };
-        assert_eq!(self.partial, None, "a message has come between the parts of another one");
+        assert_eq!(self.partial, None, "a message has arrived between the parts of another one");
         self.keep(received, message.missing);
     }
 
@@ -142,7 +151,7 @@ impl Log {
         }
     }
 
-    /// The connection is gone: a message that has not come as a whole begins anew.
+    /// Records the end of the connection: an incomplete message will be sent again as a whole.
     pub fn closed(&mut self) {
         self.partial = None;
     }
@@ -159,7 +168,7 @@ impl From<&Outcome<'_>> for Fate {
 }
 
 impl Fate {
-    /// Whether it is what was asked for.
+    /// Returns whether the operation succeeded.
     pub fn is_success(&self) -> bool {
         match self {
             Self::Sent => true,

@@ -1,32 +1,32 @@
-//! The rules of delivery that either end has to keep, seen from outside: packet identifiers, DUP, order, flow control
+//! The rules of delivery for either endpoint, checked from outside: packet identifiers, DUP, order, flow control
 //! (sections 2.2.1, 3.3.1.1, 4.3, 4.4, 4.6 and 4.9).
 
 use std::collections::VecDeque;
 
 use mqtt_sansio::codec::{Delivery, Publish, QoS};
 
-/// What an end has open, as its packets tell.
+/// The operations of an endpoint that are in flight according to its packets.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
-    /// In the order in which they were first sent.
+    /// In the order of their first transmission.
     open: Vec<Flow>,
-    /// The connection, counted.
+    /// The number of connections so far.
     connection: u32,
-    /// How many more messages the other end takes [MQTT-4.9.0-1].
+    /// How many more messages the peer may be sent [MQTT-4.9.0-1].
     quota: u16,
     receive_maximum: u16,
-    /// Messages of which a part was written when a connection ended.
+    /// The number of messages that were partially written when a connection ended.
     torn: u32,
-    /// It was restored after a crash: what it has open shows when it is sent again.
+    /// Whether the endpoint was restored after a crash: its operations in flight are those that it sends again.
     is_restored: bool,
     /// Messages that wait for PUBCOMP, in the order of their PUBRECs.
     released: Vec<u16>,
-    /// What it has to send in answer to what it has received, in that order.
+    /// The PUBRELs that the endpoint has to send for received PUBRECs, in that order.
     pubrels_due: VecDeque<u16>,
     pubacks_due: VecDeque<u16>,
     pubrecs_due: VecDeque<u16>,
     pubcomps_due: Vec<u16>,
-    /// Requests that it has received and not answered: whether they subscribe, and their identifiers.
+    /// Received requests that are not answered: whether each is a SUBSCRIBE, and its packet identifier.
     answers_due: Vec<(bool, u16)>,
 }
 
@@ -35,7 +35,7 @@ struct Flow {
     id: u16,
     stage: Stage,
     payload: Vec<u8>,
-    /// The connection on which it was sent last.
+    /// The connection on which it was last sent.
     sent_on: u32,
 }
 
@@ -43,7 +43,7 @@ struct Flow {
 enum Stage {
     /// PUBLISH waits for PUBACK or PUBREC.
     Message(QoS),
-    /// PUBREC has come: it is PUBREL from here on.
+    /// PUBREC has arrived: only PUBREL may be sent from here on.
     Released,
     Request,
 }
@@ -60,16 +60,16 @@ impl Flows {
         self.pubrels_due = self.released.iter().copied().collect();
     }
 
-    /// The session is gone.
+    /// The session has ended.
     pub(super) fn forget(&mut self) {
         self.open.clear();
         self.released.clear();
         self.torn = 0;
     }
 
-    /// A connection is gone; a part of this packet was written.
+    /// A connection has ended after a part of this packet was written.
     pub(super) fn end(&mut self, torn: &[u8]) {
-        // A message of QoS 1 or 2: its sender has to regard it as sent.
+        // A message of QoS 1 or 2 that was written in part counts as sent for its sender.
         self.torn += u32::from(torn.first().is_some_and(|first| first >> 4 == 3 && first & 6 != 0));
         self.open.retain(|flow| flow.stage != Stage::Request);
         self.pubacks_due.clear();
@@ -78,17 +78,17 @@ impl Flows {
         self.answers_due.clear();
     }
 
-    /// The end has crashed, and with it what it had not stored.
+    /// The endpoint has crashed and lost its unstored state.
     pub(super) fn crash(&mut self) {
         self.open.clear();
         self.released.clear();
         self.is_restored = true;
     }
 
-    /// It has sent a message.
+    /// The endpoint has sent a PUBLISH.
     pub(super) fn publish(&mut self, publish: &Publish<'_>) {
         let Some(id) = publish.delivery.packet_id().map(|id| id.get()) else { return };
-        assert!(self.quota > 0, "a message is above the Receive Maximum [MQTT-3.3.4-7, MQTT-3.3.4-9]");
+        assert!(self.quota > 0, "a message exceeds the Receive Maximum [MQTT-3.3.4-7, MQTT-3.3.4-9]");
         self.quota -= 1;
         let (qos, dup, connection) = (publish.delivery.qos(), publish.delivery.dup(), self.connection);
         let place = self.open.iter().position(|flow| flow.id == id);
@@ -96,7 +96,7 @@ impl Flows {
         let first_due = self.open.iter().position(is_due);
         match place.map(|place| &mut self.open[place]) {
             None => {
-                assert!(first_due.is_none(), "message {id} goes before older ones that are to be sent again");
+                assert!(first_due.is_none(), "message {id} is sent before the retransmission of older ones");
                 if dup && !self.is_restored {
                     assert!(self.torn > 0, "DUP is set in message {id}, which was never sent [MQTT-3.3.1-1]");
                     self.torn -= 1;
@@ -110,50 +110,53 @@ impl Flows {
                 assert!(flow.sent_on != connection, "message {id} is sent twice on a connection [MQTT-4.4.0-1]");
                 assert!(dup, "message {id} is sent again without DUP [MQTT-3.3.1-1], or its identifier is in use");
                 assert_eq!(flow.stage, Stage::Message(qos), "message {id} has changed its QoS [MQTT-4.4.0-1]");
-                assert_eq!(flow.payload, publish.payload, "message {id} is another one [MQTT-2.2.1-3]");
-                assert_eq!(first_due, place, "message {id} is not the next one to be sent again [MQTT-4.6.0-1]");
+                assert_eq!(
+                    flow.payload, publish.payload,
+                    "message {id} has another content than before [MQTT-2.2.1-3]"
+                );
+                assert_eq!(first_due, place, "message {id} is not the next one to retransmit [MQTT-4.6.0-1]");
                 flow.sent_on = connection;
             }
         }
     }
 
-    /// It has sent SUBSCRIBE or UNSUBSCRIBE.
+    /// The endpoint has sent SUBSCRIBE or UNSUBSCRIBE.
     pub(super) fn request(&mut self, id: u16) {
         assert!(self.open.iter().all(|flow| flow.id != id), "packet identifier {id} is in use [MQTT-2.2.1-3]");
         self.open.push(Flow { id, stage: Stage::Request, payload: Vec::new(), sent_on: self.connection });
     }
 
-    /// It has sent PUBREL.
+    /// The endpoint has sent PUBREL.
     pub(super) fn pubrel(&mut self, id: u16) {
         if self.is_restored && self.open.iter().all(|flow| flow.id != id) {
             self.open.push(Flow { id, stage: Stage::Released, payload: Vec::new(), sent_on: self.connection });
             self.released.push(id);
             return;
         }
-        assert!(self.released.contains(&id), "PUBREL of {id} goes without PUBREC [MQTT-4.3.3-4]");
+        assert!(self.released.contains(&id), "PUBREL of {id} without PUBREC [MQTT-4.3.3-4]");
         let due = self.pubrels_due.pop_front();
         assert_eq!(due, Some(id), "PUBREL of {id} is not in the order of the PUBRECs [MQTT-4.6.0-4]");
     }
 
-    /// It has sent PUBACK.
+    /// The endpoint has sent PUBACK.
     pub(super) fn puback(&mut self, id: u16) {
         let due = self.pubacks_due.pop_front();
         assert_eq!(due, Some(id), "PUBACK of {id} is not in the order of reception [MQTT-4.6.0-2]");
     }
 
-    /// It has sent PUBREC.
+    /// The endpoint has sent PUBREC.
     pub(super) fn pubrec(&mut self, id: u16) {
         let due = self.pubrecs_due.pop_front();
         assert_eq!(due, Some(id), "PUBREC of {id} is not in the order of reception [MQTT-4.6.0-3]");
     }
 
-    /// It has sent PUBCOMP.
+    /// The endpoint has sent PUBCOMP.
     pub(super) fn pubcomp(&mut self, id: u16) {
         let due = self.pubcomps_due.iter().position(|&due| due == id);
-        self.pubcomps_due.remove(due.unwrap_or_else(|| panic!("PUBCOMP of {id} goes without PUBREL [MQTT-4.3.3-11]")));
+        self.pubcomps_due.remove(due.unwrap_or_else(|| panic!("PUBCOMP of {id} without PUBREL [MQTT-4.3.3-11]")));
     }
 
-    /// It has received a message.
+    /// The endpoint has received a PUBLISH.
     pub(super) fn received(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::AtMostOnce => {}
@@ -162,24 +165,24 @@ impl Flows {
         }
     }
 
-    /// It has received SUBSCRIBE or UNSUBSCRIBE.
+    /// The endpoint has received SUBSCRIBE or UNSUBSCRIBE.
     pub(super) fn received_request(&mut self, subscribes: bool, id: u16) {
         self.answers_due.push((subscribes, id));
     }
 
-    /// It has sent SUBACK or UNSUBACK.
+    /// The endpoint has sent SUBACK or UNSUBACK.
     pub(super) fn answer(&mut self, subscribes: bool, id: u16) {
         let due = self.answers_due.iter().position(|&due| due == (subscribes, id));
-        let due = due.unwrap_or_else(|| panic!("request {id} is answered, but was not made [MQTT-3.8.4-2]"));
+        let due = due.unwrap_or_else(|| panic!("answer to request {id}, which was not received [MQTT-3.8.4-2]"));
         self.answers_due.remove(due);
     }
 
-    /// It has received PUBREL.
+    /// The endpoint has received PUBREL.
     pub(super) fn received_pubrel(&mut self, id: u16) {
         self.pubcomps_due.push(id);
     }
 
-    /// It has received PUBREC.
+    /// The endpoint has received PUBREC.
     pub(super) fn received_pubrec(&mut self, id: u16, is_error: bool) {
         let Some(place) = self.open.iter().position(|flow| flow.id == id) else { return };
         if is_error {
@@ -194,25 +197,24 @@ impl Flows {
         self.pubrels_due.push_back(id);
     }
 
-    /// It has received PUBACK or PUBCOMP.
+    /// The endpoint has received PUBACK or PUBCOMP.
     pub(super) fn settled(&mut self, id: u16) {
         self.open.retain(|flow| flow.id != id);
         self.released.retain(|&released| released != id);
         self.restore_quota();
     }
 
-    /// It has received SUBACK or UNSUBACK.
+    /// The endpoint has received SUBACK or UNSUBACK.
     pub(super) fn answered(&mut self, id: u16) {
         self.open.retain(|flow| flow.id != id);
     }
 
-    /// The quota grows with each PUBACK and PUBCOMP, and PUBREC with an error, but not beyond where it has begun
-    /// [MQTT-4.9.0-2].
+    /// PUBACK, PUBCOMP, and PUBREC with an error increase the quota by one, up to its initial value [MQTT-4.9.0-2].
     fn restore_quota(&mut self) {
         self.quota = self.receive_maximum.min(self.quota.saturating_add(1));
     }
 
-    /// Everything that was to be sent again has been sent; how many operations are open then.
+    /// Checks that all retransmissions were sent. Returns the number of operations in flight.
     pub(super) fn open(&mut self) -> usize {
         self.torn = 0;
         self.is_restored = false;

@@ -1,4 +1,4 @@
-//! The link: bytes that are under way.
+//! The link: bytes on their way.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -14,21 +14,21 @@ pub(super) enum Way {
     ToClient,
 }
 
-/// What arrives at one end.
+/// An arrival at one endpoint.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     Bytes(Vec<u8>),
-    /// The other end has closed the connection, and this is behind all that it has written.
+    /// The peer has closed the connection. This arrives after everything that the peer has written.
     End,
 }
 
-/// Bytes under way in both directions: they arrive late, in pieces, and in order.
+/// Bytes on their way in both directions. They arrive late, in pieces, and in order.
 #[derive(Debug)]
 pub(super) struct Link {
     random: Random,
-    /// How long a piece is under way, at least and at most.
+    /// The minimum and maximum delay of a piece.
     pub(super) delay: (Duration, Duration),
-    /// Whether what is written together may arrive in pieces.
+    /// Whether bytes that are written together may arrive in several pieces.
     pub(super) split: bool,
     to_server: VecDeque<(Instant, Arrival)>,
     to_client: VecDeque<(Instant, Arrival)>,
@@ -45,10 +45,10 @@ impl Link {
         }
     }
 
-    /// Takes what is written now.
+    /// Sends bytes.
     pub(super) fn send(&mut self, now: Instant, way: Way, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            // Pieces of a few bytes are what finds mistakes; whole ones are what happens.
+            // Small pieces find faults; whole writes are the usual case.
             let size = match self.random.below(3) {
                 _ if !self.split => bytes.len(),
                 0 => bytes.len(),
@@ -61,7 +61,7 @@ impl Link {
         }
     }
 
-    /// One end closes the connection.
+    /// One endpoint closes the connection.
     pub(super) fn end(&mut self, now: Instant, way: Way) {
         self.put(now, way, Arrival::End);
     }
@@ -75,19 +75,19 @@ impl Link {
         pipe.push_back(((now + delay).max(after_the_last), arrival));
     }
 
-    /// When the next piece arrives, and where.
+    /// The time and direction of the next arrival.
     pub(super) fn next(&self) -> Option<(Instant, Way)> {
         let first = |way, pipe: &VecDeque<(Instant, Arrival)>| pipe.front().map(|&(at, _)| (at, way));
         let ways = [first(Way::ToServer, &self.to_server), first(Way::ToClient, &self.to_client)];
         ways.into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 
-    /// Takes out what arrives next in this direction.
+    /// Takes the next arrival in this direction.
     pub(super) fn arrive(&mut self, way: Way) -> Option<Arrival> {
         self.pipe(way).pop_front().map(|(_, arrival)| arrival)
     }
 
-    /// Loses what is under way in this direction.
+    /// Loses everything on its way in this direction.
     pub(super) fn lose(&mut self, way: Way) {
         self.pipe(way).clear();
     }

@@ -1,10 +1,11 @@
-//! A client and a server, joined by a link that delays, splits and loses what it carries: a test of what a program
-//! does when the network does what networks do.
+//! A client and a server, joined by a link that delays, splits and loses bytes, to test a program under the conditions
+//! of a real network.
 //!
-//! There is no clock and no thread: time is a number that jumps from one event to the next, and everything follows
-//! from one seed. When a test fails, the seed is printed; with it the same things happen again.
+//! There is no clock and no thread: the time jumps from one event to the next, and every choice follows from one seed.
+//! A failing test prints its seed, and with it the same events happen again.
 //!
-//! All that the client and the server of this crate write is held against the rules of the specification; breaking one is a panic that names it.
+//! All packets of the client and the server of this crate are checked against the rules of the specification. A
+//! violation is a panic that names the rule.
 
 mod close;
 mod engine;
@@ -33,7 +34,8 @@ use crate::random::Random;
 
 /// A client and a server, and the link between them.
 ///
-/// It connects at once when it runs, and again whenever a connection has ended, as [`reconnect`](Self::reconnect) says.
+/// The client connects when the pair first runs, and again after each connection, as set with
+/// [`reconnect`](Self::reconnect).
 pub struct Pair<S> {
     seed: u64,
     random: Random,
@@ -44,33 +46,34 @@ pub struct Pair<S> {
     server_rules: Rules,
     link: Link,
     reconnect: Reconnect,
-    /// When the next connection begins.
+    /// When the next connection opens.
     opens_at: Option<Instant>,
-    /// Whether each end has an open transport.
+    /// Whether each endpoint has an open transport.
     client_is_open: bool,
     server_is_open: bool,
-    /// The client has said that the connection is over.
+    /// Whether the client has reported the end of the connection.
     is_closing: bool,
-    /// It may have more to tell.
+    /// Whether the client may have further actions.
     polls_again: bool,
-    /// The server may have more to do.
+    /// Whether the server may have further work.
     receives_again: bool,
-    /// How many of a hundred cuts the server overlooks, and whether it has overlooked the last one.
+    /// The percentage of cuts that the server does not notice, and whether it has missed the last one.
     overlooks: u8,
     has_overlooked: bool,
-    /// When what is to be written is written next.
+    /// When output is written next.
     writes_at: Option<Instant>,
-    /// After how many more bytes that arrive the link is cut, and at which end; at either end if that is not said.
+    /// After how many more received bytes the link is cut, and the endpoint at which they are counted (`None`: at
+    /// both).
     cut_after: Option<(usize, Option<Way>)>,
-    /// What has arrived and was not taken yet.
+    /// Received bytes that were not taken yet.
     at_client: Vec<u8>,
     at_server: Vec<u8>,
     log: Log,
-    /// What the client's journal has stored.
+    /// The stored records of the client's journal.
     journal: Vec<u8>,
 }
 
-/// Without the bytes under way, in which there may be a password.
+/// Omits the bytes on their way, which may contain a password.
 impl<S: fmt::Debug> fmt::Debug for Pair<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pair")
@@ -84,39 +87,39 @@ impl<S: fmt::Debug> fmt::Debug for Pair<S> {
     }
 }
 
-/// When the client connects again.
+/// When the client reconnects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
-    /// After the pause that it suggests.
+    /// After the back-off that the client suggests.
     Backoff,
     /// At once.
     AtOnce,
-    /// Only when it is told to.
+    /// Only by [`Pair::open`].
     Never,
 }
 
-/// A pair that has no client yet.
+/// A pair without a client.
 #[derive(Debug)]
 pub struct Seeded(u64);
 
-/// A pair that has no server yet.
+/// A pair without a server.
 #[derive(Debug)]
 pub struct WithClient(u64, ClientSession);
 
 impl Seeded {
-    /// A new client.
+    /// Creates the client.
     pub fn client(self, config: ClientConfig) -> WithClient {
         self.session(ClientSession::new(config))
     }
 
-    /// A client that there is already.
+    /// Uses an existing client.
     pub const fn session(self, client: ClientSession) -> WithClient {
         WithClient(self.0, client)
     }
 }
 
 impl WithClient {
-    /// The server.
+    /// Sets the server.
     pub fn server<S: Server>(self, server: S) -> Pair<S> {
         let Self(seed, client) = self;
         let mut random = Random::new(seed);
@@ -149,79 +152,79 @@ impl WithClient {
 }
 
 impl Pair<ModelServer> {
-    /// A pair to which happens what follows from this seed.
+    /// Starts to build a pair whose random choices follow from this seed.
     pub const fn seeded(seed: u64) -> Seeded {
         Seeded(seed)
     }
 }
 
 impl Pair<EngineServer> {
-    /// The contents of the messages that the server was given, in order.
+    /// Returns the payloads of the messages that the server has received, in order.
     pub fn delivered_to_server(&self) -> Vec<&str> {
         self.server.delivered()
     }
 }
 
 impl<S: Server> Pair<S> {
-    /// When the client connects again; after the pause that it suggests if nothing else is said.
+    /// Sets when the client reconnects. Default: [`Reconnect::Backoff`].
     #[must_use]
     pub const fn reconnect(mut self, reconnect: Reconnect) -> Self {
         self.reconnect = reconnect;
         self
     }
 
-    /// How long bytes are under way, at least and at most.
+    /// Sets the minimum and maximum delay of bytes on the link. Default: 100 µs and 20 ms.
     #[must_use]
     pub const fn delay(mut self, least: Duration, most: Duration) -> Self {
         self.link.delay = (least, most);
         self
     }
 
-    /// Everything arrives in the pieces in which it was written, and is written as a whole.
+    /// Makes every write complete, and every arrival a whole write.
     #[must_use]
     pub const fn unsplit(mut self) -> Self {
         self.link.split = false;
         self
     }
 
-    /// So many of a hundred cuts are not noticed by the server, until the client is back or the keep-alive interval has
-    /// passed.
+    /// Sets the percentage of cuts that the server does not notice until the client reconnects or the Keep Alive has
+    /// passed. Default: 0.
     #[must_use]
     pub const fn overlooking(mut self, percent: u8) -> Self {
         self.overlooks = percent;
         self
     }
 
-    /// The client, to be given commands.
+    /// Returns the client, for commands.
     pub const fn client(&mut self) -> &mut ClientSession {
         &mut self.client
     }
 
-    /// The server.
+    /// Returns the server.
     pub const fn server(&mut self) -> &mut S {
         &mut self.server
     }
 
-    /// What time it is.
+    /// Returns the current time.
     pub const fn now(&self) -> Instant {
         self.now
     }
 
-    /// All that the client has told so far.
+    /// Returns all events of the client so far.
     pub fn events(&self) -> &[Event] {
         self.log.events()
     }
 
-    /// The messages that the client was given so far.
+    /// Returns the messages that the client has received so far.
     pub fn messages(&self) -> impl Iterator<Item = &Received> {
         self.log.messages()
     }
 
-    /// What has become of something that was asked for.
+    /// Returns the outcome of an operation of the client, if it has one.
     ///
     /// # Panics
     ///
-    /// If that was reported more than once.
+    /// Panics if the operation has more than one outcome.
     pub fn fate(&self, wanted: Token) -> Option<&Fate> {
         let mut fates = self.events().iter().filter_map(|event| match event {
             Event::Done(token, fate) if *token == wanted => Some(fate),
@@ -232,7 +235,8 @@ impl<S: Server> Pair<S> {
         fate
     }
 
-    /// Loses all that is under way, in both directions, and tells both ends that the connection is gone.
+    /// Cuts the link: all bytes on their way in both directions are lost, and both endpoints are told that the
+    /// connection is lost.
     pub fn cut(&mut self) {
         self.cut_after = None;
         if self.client_is_open || self.server_is_open {
@@ -240,17 +244,17 @@ impl<S: Server> Pair<S> {
         }
     }
 
-    /// As [`cut`](Self::cut), when so many more bytes have arrived, at either end.
+    /// Like [`cut`](Self::cut), once this many more bytes have arrived, at both endpoints together.
     pub fn cut_after(&mut self, bytes: usize) {
         self.cut_after_at(bytes, None);
     }
 
-    /// As [`cut_after`](Self::cut_after), when so many more bytes have arrived at the server.
+    /// Like [`cut_after`](Self::cut_after), for bytes that arrive at the server.
     pub fn cut_after_at_server(&mut self, bytes: usize) {
         self.cut_after_at(bytes, Some(Way::ToServer));
     }
 
-    /// As [`cut_after`](Self::cut_after), when so many more bytes have arrived at the client.
+    /// Like [`cut_after`](Self::cut_after), for bytes that arrive at the client.
     pub fn cut_after_at_client(&mut self, bytes: usize) {
         self.cut_after_at(bytes, Some(Way::ToClient));
     }
@@ -262,27 +266,27 @@ impl<S: Server> Pair<S> {
         }
     }
 
-    /// The client's program crashes, and with it goes all that was not taken from its
-    /// [journal](ClientSession::journal). It begins anew with what was.
+    /// Crashes the client's program. Everything that was not taken from its [journal](ClientSession::journal) is lost,
+    /// and the client is restored from the rest.
     ///
     /// # Panics
     ///
-    /// If the client cannot read its own journal.
+    /// Panics if the client cannot read its own journal.
     pub fn crash(&mut self) {
         self.crash_now();
     }
 
-    /// Whether everything that the client wants to be stored is stored. The pair stores it before it writes.
+    /// Returns whether all records of the client are stored. The pair stores them before it writes.
     pub fn is_stored(&mut self) -> bool {
         !self.has_records()
     }
 
-    /// Whether the cut has not come yet.
+    /// Returns whether a scheduled cut has not happened yet.
     pub const fn is_cut_pending(&self) -> bool {
         self.cut_after.is_some()
     }
 
-    /// Connects, after a pause or if [`reconnect`](Self::reconnect) is [`Reconnect::Never`].
+    /// Opens a connection before the back-off has passed, or if [`reconnect`](Self::reconnect) is [`Reconnect::Never`].
     pub fn open(&mut self) {
         if !self.client_is_open && !self.server_is_open {
             self.opens_at = Some(self.now);

@@ -1,4 +1,4 @@
-//! One event after the other.
+//! Running a pair, event by event.
 
 use core::time::Duration;
 use std::io::IoSlice;
@@ -10,7 +10,7 @@ use mqtt_sansio::client::Action;
 use super::link::{Arrival, Way};
 use super::{Pair, Server};
 
-/// What happens next.
+/// The next event.
 #[derive(Clone, Copy, Debug)]
 enum Next {
     Open,
@@ -20,12 +20,12 @@ enum Next {
     Server,
 }
 
-/// After so many events without rest, something goes round in circles.
+/// After this many events without a quiet moment the endpoints make no progress.
 const MANY_EVENTS: u32 = 200_000;
 
 impl<S: Server> Pair<S> {
-    /// Lets the next thing happen; `false` if there is none. The client tells one thing at a time, so that commands can
-    /// be given in between.
+    /// Executes the next event. Returns `false` if there is none. The client reports one action at a time, so that
+    /// commands can be given in between.
     pub fn step(&mut self) -> bool {
         let Some((at, next)) = self.next() else { return false };
         self.now = self.now.max(at);
@@ -40,13 +40,14 @@ impl<S: Server> Pair<S> {
         true
     }
 
-    /// Lets everything happen that happens in this time.
+    /// Executes all events within this time.
     pub fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         while self.step_until(end) {}
     }
 
-    /// Lets the next thing happen if it happens before this time; else it is this time, and the answer is `false`.
+    /// Executes the next event if it happens before this time. Otherwise advances the time to `end` and returns
+    /// `false`.
     pub fn step_until(&mut self, end: Instant) -> bool {
         let happens = self.next().is_some_and(|(at, _)| at <= end);
         if happens {
@@ -57,22 +58,22 @@ impl<S: Server> Pair<S> {
         happens
     }
 
-    /// Lets everything happen until nothing is under way and nobody has anything to do but to keep the connection
-    /// alive.
+    /// Executes events until no bytes are on their way and neither endpoint has anything to do except keeping the
+    /// connection alive.
     ///
     /// # Panics
     ///
-    /// If that is never so.
+    /// Panics if that does not happen.
     pub fn run_until_quiet(&mut self) {
         for _ in 0..MANY_EVENTS {
             if self.is_quiet() || !self.step() {
                 return;
             }
         }
-        panic!("it does not come to rest: {:?}", self.client);
+        panic!("the pair never becomes quiet: {:?}", self.client);
     }
 
-    /// Whether nothing is under way, and nothing is to be done now.
+    /// Returns whether no bytes are on their way and nothing is to be done now.
     pub fn is_quiet(&mut self) -> bool {
         let client_due = self.polls_again || self.client.deadline().is_some_and(|at| at <= self.now);
         let nothing_due = !client_due && !self.receives_again;
@@ -172,7 +173,7 @@ impl<S: Server> Pair<S> {
         }
     }
 
-    /// Takes what has arrived at the client, and does what is due, until there is something to tell.
+    /// Gives the client its received bytes, and runs its timers, until it reports an action.
     fn poll_client(&mut self) {
         let was_connected = self.client.is_connected();
         let mut input = &self.at_client[..];
@@ -183,7 +184,7 @@ impl<S: Server> Pair<S> {
             self.is_closing |= matches!(action, Action::Close(_));
             self.log.add(&action);
         }
-        // Else it was thrown away.
+        // Otherwise the input was discarded.
         if was_connected || self.client.is_connected() {
             self.rules.read(&self.at_client[..used]);
         }
@@ -191,21 +192,21 @@ impl<S: Server> Pair<S> {
         self.client.assert_consistent();
     }
 
-    /// What has arrived at the client has arrived.
+    /// Polls the client until it takes no more of its received bytes.
     pub(super) fn poll_to_the_end(&mut self) {
         while self.polls_again {
             self.poll_client();
         }
     }
 
-    /// Lets the server do the next thing, with what has arrived or because it is due.
+    /// Lets the server take its received bytes, or run its timers.
     fn run_server(&mut self) {
         let was_over = self.server_is_open && self.server.is_over();
         let mut input = if self.server_is_open { &self.at_server[..] } else { &[] };
         let (len, number) = (input.len(), self.server.session_number());
         self.receives_again = self.server.receive(self.now, &mut input);
         let used = len - input.len();
-        // Else it was thrown away.
+        // Otherwise the input was discarded.
         if S::IS_CHECKED && !was_over {
             self.server_rules.read(&self.at_server[..used]);
         }
@@ -217,14 +218,14 @@ impl<S: Server> Pair<S> {
         self.server.assert_consistent();
     }
 
-    /// What has arrived at the server has arrived.
+    /// Calls the server until it takes no more of its received bytes.
     pub(super) fn receive_to_the_end(&mut self) {
         while self.receives_again {
             self.run_server();
         }
     }
 
-    /// Both ends write what they have, or a part of it.
+    /// Both endpoints write their output, or a part of it.
     fn write(&mut self) {
         self.writes_at = None;
         if let Some(journal) = self.client.journal() {
@@ -260,7 +261,7 @@ impl<S: Server> Pair<S> {
         }
     }
 
-    /// The server writes so many bytes.
+    /// The server writes this many bytes.
     pub(super) fn write_server(&mut self, count: usize) {
         let bytes = self.server.transmit().copy_to_bytes(count);
         if S::IS_CHECKED {
@@ -271,7 +272,7 @@ impl<S: Server> Pair<S> {
         }
     }
 
-    /// The client writes so many bytes.
+    /// The client writes this many bytes.
     pub(super) fn write_client(&mut self, count: usize) {
         let mut chunks = [IoSlice::new(&[]); 4];
         let output = self.client.transmit();
@@ -279,27 +280,27 @@ impl<S: Server> Pair<S> {
         let vectored: Vec<u8> = chunks[..filled].iter().flat_map(|chunk| chunk.iter().copied()).collect();
         let bytes = output.copy_to_bytes(count);
         let len = vectored.len().min(count);
-        assert!(vectored[..len] == bytes[..len], "the vectored chunks are not what the chunks are");
+        assert!(vectored[..len] == bytes[..len], "the vectored chunks differ from the chunks");
         self.rules.written(self.now, &bytes);
         if self.server_is_open {
             self.link.send(self.now, Way::ToServer, &bytes);
         }
     }
 
-    /// What has to be so at any time.
+    /// Checks the invariants that must hold at any time.
     fn check(&mut self) {
         if S::IS_CHECKED
             && self.server_is_open
             && !self.server.transmit().has_remaining()
-            && let Some(open) = self.server.operations_in_flight()
+            && let Some(open) = self.server.packet_ids_in_use()
         {
             let seen = self.server_rules.flows.open();
-            assert_eq!(open, seen, "the server has more or fewer identifiers in use than its packets show");
+            assert_eq!(open, seen, "the number of packet identifiers in use differs from the server's packets");
         }
         let is_written = self.client.is_connected() && !self.has_output();
         if is_written && self.client.queued() == 0 {
             let (open, seen) = (self.client.operations_in_flight(), self.rules.flows.open());
-            assert_eq!(open, seen, "the client has more or fewer identifiers in use than its packets show");
+            assert_eq!(open, seen, "the number of packet identifiers in use differs from the client's packets");
         }
     }
 }

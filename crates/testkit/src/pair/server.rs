@@ -1,49 +1,49 @@
-//! What can stand at the other end of the link.
+//! The server of a pair.
 
 use bytes::Buf;
 use mqtt_sansio::Instant;
 
-/// A server's end of a connection, and all that it keeps between connections.
+/// The server's endpoint of a connection, with the state that it stores between connections.
 pub trait Server {
-    /// Whether what it writes is held against the rules as well.
+    /// Whether its packets are checked against the rules as well.
     const IS_CHECKED: bool = false;
 
-    /// A connection begins. If the last one was not [closed](Self::closed), the client is back before that was noticed:
-    /// nothing that is written to the old connection arrives.
+    /// Opens a connection. If the last one was not [closed](Self::closed), the client has reconnected before its end
+    /// was noticed: nothing written to the old connection arrives.
     fn open(&mut self, now: Instant);
 
-    /// Bytes have arrived, or the [`deadline`](Self::deadline) has come, or both. What is left of `input` is given
-    /// again with what comes next. Whether there may be more to do at once.
+    /// Takes received bytes, or runs the timers of the [`deadline`](Self::deadline), or both. Bytes left in `input` are
+    /// given again with the next ones. Returns whether there may be more to do at once.
     fn receive(&mut self, now: Instant, input: &mut &[u8]) -> bool;
 
-    /// What is to be written.
+    /// Returns the bytes to write.
     fn transmit(&mut self) -> &mut impl Buf;
 
-    /// Whether the connection is to be closed once that is written.
+    /// Returns whether the connection is to be closed once those bytes are written.
     fn is_over(&self) -> bool;
 
-    /// The connection is gone.
+    /// Reports that the connection has ended.
     fn closed(&mut self, now: Instant);
 
-    /// When [`receive`](Self::receive) has to be called at the latest, with a connection or without one.
+    /// Returns when [`receive`](Self::receive) must be called at the latest, with or without a connection.
     fn deadline(&self) -> Option<Instant>;
 
-    /// Whether it has nothing to do but to wait for the client.
+    /// Returns whether the server only waits for the client.
     fn is_idle(&self, _now: Instant) -> bool {
         self.deadline().is_none()
     }
 
-    /// The number of the session: another number is another session, and 0 is none.
+    /// Returns the number of the session. Another number means another session, and 0 means none.
     fn session_number(&self) -> u32 {
         0
     }
 
-    /// How many identifiers are in use that its packets show, when everything has been written and nothing waits;
-    /// `None` if that is not so.
-    fn operations_in_flight(&self) -> Option<usize> {
+    /// Returns how many packet identifiers are in use according to the packets written, if everything was written and
+    /// nothing is queued; `None` otherwise.
+    fn packet_ids_in_use(&self) -> Option<usize> {
         None
     }
 
-    /// Panics if its parts contradict each other.
+    /// Panics if its parts are inconsistent.
     fn assert_consistent(&self) {}
 }

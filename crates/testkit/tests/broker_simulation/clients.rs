@@ -1,16 +1,17 @@
-//! The clients, and their links.
+//! The clients and their links.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use bytes::Buf;
 use mqtt_sansio::broker::ConnectionId;
-use mqtt_sansio::client::{Action, ClientConfig, ClientSession, Outcome};
-use mqtt_sansio::{Instant, Token, Version};
+use mqtt_sansio::client::{Action, ClientConfig, ClientSession};
+use mqtt_sansio::{Instant, Outcome, SessionExpiry, Token, Version};
 use mqtt_sansio_testkit::Random;
 
 use super::model::Model;
 
-/// What a client waits for an answer to.
+/// A request that a client waits for an answer to.
 #[derive(Clone)]
 pub(crate) enum Request {
     Subscribe(String),
@@ -21,18 +22,18 @@ pub(crate) struct Client {
     pub(crate) session: ClientSession,
     pub(crate) link: Option<Link>,
     pub(crate) requests: BTreeMap<Token, Request>,
-    /// How many messages it has published.
+    /// The number of messages it has published.
     pub(crate) count: usize,
 }
 
-/// Bytes on their way, in both directions.
+/// Bytes on their way in both directions.
 pub(crate) struct Link {
     pub(crate) id: ConnectionId,
     /// To the broker.
     pub(crate) up: Vec<u8>,
     /// To the client.
     pub(crate) down: Vec<u8>,
-    /// What the broker has not taken yet, and the client.
+    /// Received bytes that the broker, and the client, have not taken yet.
     pub(crate) at_broker: Vec<u8>,
     pub(crate) at_client: Vec<u8>,
 }
@@ -45,8 +46,8 @@ impl Client {
             version,
             client_id: format!("client-{place}"),
             clean_start: !lasts,
-            session_expiry_interval: if version == Version::V5 && lasts { u32::MAX } else { 0 },
-            keep_alive,
+            session_expiry_interval: SessionExpiry::after(if version == Version::V5 && lasts { u32::MAX } else { 0 }),
+            keep_alive: NonZeroU16::new(keep_alive),
             receive_maximum: [1, 2, 5, u16::MAX][random.index(4)].try_into().unwrap(),
             topic_alias_maximum: [0, 2][random.index(2)],
             topic_aliases: [0, 2][random.index(2)],
@@ -56,7 +57,7 @@ impl Client {
         Self { session: ClientSession::new(config), link: None, requests: BTreeMap::new(), count: 0 }
     }
 
-    /// Takes what has come; whether its connection is over.
+    /// Takes the received bytes. Returns whether the connection was closed.
     pub(crate) fn poll(&mut self, place: usize, now: Instant, model: &mut Model) -> bool {
         let Some(link) = &mut self.link else { return false };
         let mut input = &link.at_client[..];
@@ -90,7 +91,7 @@ impl Client {
         is_over
     }
 
-    /// Whether it waits for an answer about this filter.
+    /// Whether the client waits for an answer about this filter.
     pub(crate) fn is_asking(&self, filter: &str) -> bool {
         self.requests.values().any(|request| match request {
             Request::Subscribe(asked) | Request::Unsubscribe(asked) => asked == filter,

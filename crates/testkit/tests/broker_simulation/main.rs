@@ -1,5 +1,5 @@
-//! Many clients around a broker, over links that split, delay and cut; and a simple model that says what each of them must
-//! have got. A run follows from its seed alone: replay one with
+//! Many clients around a broker, over links that split, delay and cut, and a simple model that computes the messages
+//! that each of them must receive. A run follows from its seed alone: repeat one with
 //! `SEED=… cargo test --all-features --test broker_simulation`.
 
 mod clients;
@@ -38,7 +38,7 @@ fn run(seeds: std::ops::Range<u64>, plan: Plan) {
 }
 
 #[test]
-fn everybody_gets_what_the_model_says() {
+fn every_client_receives_the_messages_of_the_model() {
     run(0..250, Plan { steps: 400, ..Plan::default() });
 }
 
@@ -52,12 +52,12 @@ fn with_one_item_of_work_a_call() {
 }
 
 #[test]
-fn with_answers_that_come_later() {
+fn with_deferred_decisions() {
     run(1000..1120, Plan { steps: 400, later: true, ..Plan::default() });
 }
 
 #[test]
-fn with_little_room_everything_that_is_missing_was_told() {
+fn with_small_queues_every_missing_message_was_reported() {
     run(2000..2120, Plan { steps: 400, little_room: true, ..Plan::default() });
 }
 

@@ -1,29 +1,29 @@
-//! What each client must have got, from what the broker has been told and in which order: written without a look at how the
-//! broker does it.
+//! The messages that each client must receive, computed from the order of events at the broker, independently of the
+//! broker's implementation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mqtt_sansio::{QoS, TopicFilter, TopicName};
 
-/// A message of a client: `PUBLISHER:NUMBER`.
+/// The payload of a client's message: `PUBLISHER:NUMBER`.
 pub(crate) type Payload = String;
 
 #[derive(Clone, Copy, Debug)]
 struct Subscription {
     qos: QoS,
-    /// Its end was asked for, and nobody knows yet whether it has come.
+    /// UNSUBSCRIBE was sent, and is not known to have been processed.
     may_be_over: bool,
 }
 
-/// A copy that a client gets.
+/// A copy of a message for a client.
 #[derive(Debug)]
 struct Copy {
     qos: QoS,
     topic: String,
-    /// When the message was routed to the client: of QoS 1, a publisher may have sent it again.
+    /// When the message was routed to the client. A publisher may send a message of QoS 1 again.
     routed: Vec<usize>,
     received: usize,
-    /// It need not come: of QoS 0, or of a session that has ended, or by a subscription that may be over.
+    /// The copy may be missing: it has QoS 0, or its session has ended, or its subscription may have ended.
     is_optional: bool,
     /// The QoS may be another one.
     may_differ: bool,
@@ -35,26 +35,26 @@ pub(crate) struct Model {
     subscriptions: BTreeMap<(usize, String), Subscription>,
     /// By client and message.
     copies: BTreeMap<(usize, Payload), Copy>,
-    /// Messages for shared subscriptions: who was a member, and who has got it.
+    /// Messages for shared subscriptions: the members at that time, and the clients that received the message.
     shared: BTreeMap<Payload, (BTreeSet<usize>, Vec<usize>)>,
-    /// The messages of QoS 0 and 2 that were routed: they are routed once.
+    /// The messages of QoS 0 and 2 that were routed: they must be routed once.
     once: BTreeSet<Payload>,
     /// Messages that may still be on their way to their subscribers: topic, message, QoS.
     spreading: Vec<(String, Payload, QoS)>,
-    /// How many messages were routed.
+    /// The number of messages routed.
     routed: usize,
-    /// Which of them a client has last received of a publisher, topic and QoS.
+    /// The last message of each publisher, topic and QoS that a client has received.
     last: BTreeMap<(usize, usize, String, QoS, QoS), usize>,
-    /// What each topic has retained, and ever had.
+    /// The retained message of each topic, and all earlier ones.
     pub(crate) retained: BTreeMap<String, Payload>,
     was_retained: BTreeSet<(String, Payload)>,
-    /// Sessions that have ended since a message was routed to them.
+    /// For sessions that have ended, the number of messages routed before the end.
     ended: BTreeMap<usize, usize>,
     /// The QoS with which each message was published.
     published: BTreeMap<Payload, QoS>,
     received: usize,
     pub(crate) dropped: u64,
-    /// How many of them because there was no room.
+    /// The number of messages dropped for want of room.
     pub(crate) dropped_by_limit: u64,
 }
 
@@ -66,7 +66,7 @@ fn matches(filter: &str, topic: &str) -> bool {
 }
 
 impl Model {
-    /// The broker takes up a subscription.
+    /// The broker processes a subscription.
     pub(crate) fn subscribe(&mut self, client: usize, filter: &str, qos: QoS) {
         self.subscriptions.insert((client, filter.to_owned()), Subscription { qos, may_be_over: false });
         // What is on its way may come by this subscription too, and with its QoS.
@@ -87,10 +87,10 @@ impl Model {
         }
     }
 
-    /// A client asks for the end of a subscription.
+    /// A client sends UNSUBSCRIBE.
     pub(crate) fn unsubscribing(&mut self, client: usize, filter: &str) {
         if filter.starts_with(GROUP) {
-            // It keeps what it has got, and need not get what another one leaves behind.
+            // The member may still receive its messages, and need not receive those of an ended member.
             for (members, _) in self.shared.values_mut() {
                 members.remove(&client);
             }
@@ -112,12 +112,12 @@ impl Model {
         self.spreading.clear();
     }
 
-    /// The broker has said that it is over.
+    /// The broker has answered UNSUBSCRIBE.
     pub(crate) fn unsubscribed(&mut self, client: usize, filter: &str) {
         self.subscriptions.remove(&(client, filter.to_owned()));
     }
 
-    /// The session of a client is over: nothing that is not there yet has to come.
+    /// The session of a client has ended: messages that have not arrived may be missing.
     pub(crate) fn session_ended(&mut self, client: usize) {
         self.subscriptions.retain(|&(of, _), _| of != client);
         for ((of, _), copy) in &mut self.copies {
@@ -125,9 +125,9 @@ impl Model {
         }
         for (payload, (members, _)) in &mut self.shared {
             if self.published.get(payload) == Some(&QoS::AtLeastOnce) {
-                members.remove(&client); // what it had goes to another one
+                members.remove(&client); // its messages go to another member
             } else {
-                members.clear(); // perhaps it was the one, and of QoS 2 nobody else gets it [MQTT-4.8.2-5]
+                members.clear(); // it may have had the message; of QoS 2 no other member receives it [MQTT-4.8.2-5]
             }
         }
         *self.ended.entry(client).or_default() += 1;
@@ -137,7 +137,7 @@ impl Model {
     pub(crate) fn route(&mut self, topic: &str, payload: &str, qos: QoS, retain: bool) {
         let is_first = self.published.insert(payload.to_owned(), qos).is_none();
         if qos != QoS::AtLeastOnce && !self.once.insert(payload.to_owned()) {
-            // One that was refused because nobody had room for it comes again if its publisher has not heard of that.
+            // A message refused for want of room is sent again if its publisher has not received the refusal.
             let is_to_come = qos == QoS::ExactlyOnce && self.dropped_by_limit > 0 && !self.was_received(payload);
             assert!(is_to_come, "{payload} of QoS {qos:?} is routed twice");
         }
@@ -187,19 +187,19 @@ impl Model {
         }
     }
 
-    /// Whether anybody has got a message.
+    /// Whether any client has received a message.
     fn was_received(&self, payload: &str) -> bool {
         self.shared.get(payload).is_some_and(|(_, got)| !got.is_empty())
             || self.copies.iter().any(|((_, of), copy)| of == payload && copy.received > 0)
     }
 
-    /// A client has got a message.
+    /// A client has received a message.
     pub(crate) fn receive(&mut self, client: usize, topic: &str, payload: &str, qos: QoS, retain: bool) {
         self.received += 1;
         let published = *self.published.get(payload).unwrap_or_else(|| panic!("{payload} was never routed"));
         assert!(qos <= published, "{payload} has a higher QoS than it was published with");
         if retain {
-            // By a new subscription; whether a message is out of date then, the client cannot know.
+            // Sent for a new subscription. The client cannot know whether the message is outdated by then.
             assert!(self.was_retained.contains(&(topic.into(), payload.into())), "{payload} was never retained");
             return;
         }
@@ -217,7 +217,7 @@ impl Model {
         if qos != QoS::AtLeastOnce && !copy.may_differ {
             assert!(copy.received <= copy.routed.len(), "client {client} got {payload} too often: {copy:?}");
         }
-        // In order, the first time that it comes [MQTT-4.6.0-5].
+        // The first copies arrive in order [MQTT-4.6.0-5].
         if copy.received == 1 && !copy.may_differ {
             let publisher = payload.split(':').next().unwrap().parse().unwrap();
             let key = (client, publisher, topic.to_owned(), published, qos);
@@ -228,7 +228,7 @@ impl Model {
         }
     }
 
-    /// Everything has come to rest: nothing is missing.
+    /// Checks that no message is missing once all bytes have arrived.
     pub(crate) fn check(&self) {
         let missing = |copy: &&Copy| copy.received == 0 && !copy.is_optional;
         let missing: Vec<_> = self.copies.iter().filter(|(_, copy)| missing(copy)).collect();

@@ -1,9 +1,11 @@
-//! The broker, the clients, and what happens to them.
+//! The broker, the clients, and random events.
+
+use std::num::NonZeroU32;
 
 use bytes::Buf;
 use mqtt_sansio::broker::{
     Answer, Broker, BrokerConfig, Client as Who, ConnectionId, Decision, DecisionId, DropReason, Notice, Origin,
-    Policy, SharedStrategy,
+    Policy, Secret, SharedStrategy,
 };
 use mqtt_sansio::codec::{PubAckReasonCode, SubAckReasonCode, Subscription};
 use mqtt_sansio::server::ServerConfig;
@@ -13,13 +15,13 @@ use mqtt_sansio_testkit::Random;
 use super::clients::{Client, Link, Request};
 use super::model::{GROUP, Model};
 
-/// What kind of run it is.
+/// The kind of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) steps: usize,
-    /// Whether the policy sometimes answers later.
+    /// Whether the policy sometimes defers decisions.
     pub(crate) later: bool,
-    /// Whether little is kept for a client.
+    /// Whether the limits on stored messages are small.
     pub(crate) little_room: bool,
     /// Whether the clock jumps, so that clients are taken for dead.
     pub(crate) jumps: bool,
@@ -27,7 +29,7 @@ pub(crate) struct Plan {
     pub(crate) work: Option<u32>,
 }
 
-/// What the broker has been told, in order: the policy sees each message and each subscription just before it counts.
+/// The events at the broker, in order: the policy sees each message and each subscription just before it takes effect.
 enum Event {
     Message {
         topic: String,
@@ -40,7 +42,7 @@ enum Event {
         filter: String,
         qos: QoS,
     },
-    /// A stored subscription goes on: nothing has changed.
+    /// A stored subscription continues: nothing has changed.
     Resubscription {
         qos: QoS,
     },
@@ -55,7 +57,7 @@ enum Event {
 #[derive(Default)]
 struct Witness {
     events: Vec<Event>,
-    /// Questions that are answered later, and what will have happened then.
+    /// Pending decisions, and the event that each causes when it is made.
     questions: Vec<(DecisionId, Event)>,
     patience: Option<Random>,
 }
@@ -97,7 +99,7 @@ impl Policy for Witness {
 
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
-            // That a session is new, though there was one, is the end of that.
+            // A new session ends the previous one of the client.
             Notice::Connected { client, session_present: false } => {
                 self.events.push(Event::SessionEnded { client: place_of(client.id) });
             }
@@ -119,7 +121,7 @@ pub(crate) struct World {
     now: Instant,
     broker: Broker<Witness>,
     clients: Vec<Client>,
-    /// Connections that are gone, and the broker does not know; with what is still on its way.
+    /// Connections whose loss the broker has not noticed, with the bytes still on their way.
     ghosts: Vec<(ConnectionId, Vec<u8>)>,
     pub(crate) model: Model,
 }
@@ -136,14 +138,14 @@ impl World {
             topic_aliases: [0, 3][random.index(2)],
             topic_alias_maximum: [0, 3][random.index(2)],
             receive_maximum: [2, u16::MAX][random.index(2)].try_into().unwrap(),
-            transmit_limit: [100, 64 * 1024][random.index(2)],
+            transmit_limit: NonZeroU32::new([100, 64 * 1024][random.index(2)]).unwrap(),
             ..ServerConfig::default()
         };
         let shared_strategy =
             [SharedStrategy::RoundRobin, SharedStrategy::Random, SharedStrategy::LeastLoaded][random.index(3)];
-        let usual = BrokerConfig::default();
+        let usual = BrokerConfig::new(Secret::new(u128::from(seed).to_le_bytes()));
         let work_per_call = plan.work.map_or(usual.work_per_call, |work| work.try_into().unwrap());
-        let config = BrokerConfig { server, seed, shared_strategy, work_per_call, ..usual };
+        let config = BrokerConfig { server, shared_strategy, work_per_call, ..usual };
         let patience = plan.later.then(|| random.fork());
         let policy = Witness { patience, ..Witness::default() };
         let keep_alive = if plan.jumps { 20 } else { 0 };
@@ -173,7 +175,7 @@ impl World {
         self.settle();
     }
 
-    /// Everything that the broker has been told goes to the model, and bytes to their links.
+    /// Passes the broker's events to the model, and its output to the links.
     fn settle(&mut self) {
         // Some of the work, or all of it.
         let mut polls =
@@ -209,7 +211,7 @@ impl World {
         }
     }
 
-    /// Puts what is to be written onto the link, sometimes not all.
+    /// Writes output to the link, sometimes only a part.
     fn write(&mut self, id: ConnectionId) {
         let link = self.clients.iter_mut().filter_map(|client| client.link.as_mut()).find(|link| link.id == id);
         let Some(link) = link else { return };
@@ -229,7 +231,7 @@ impl World {
         }
     }
 
-    /// Moves some bytes in both directions, or all.
+    /// Moves some or all bytes in both directions.
     fn carry(&mut self, place: usize, all: bool) {
         let Self { random, broker, clients, now, .. } = self;
         let Some(link) = &mut clients[place].link else { return };
@@ -266,7 +268,7 @@ impl World {
         self.note();
     }
 
-    /// Something may still arrive of a connection that is gone, before the broker notices.
+    /// Bytes of a lost connection may still arrive before the broker notices the loss.
     fn end_ghost(&mut self) {
         if self.ghosts.is_empty() {
             return;
@@ -306,7 +308,7 @@ impl World {
             let subscription = Subscription::new(filter, qos).unwrap();
             if let Ok(token) = client.session.subscribe(self.now, &[subscription]) {
                 client.requests.insert(token, Request::Subscribe(filter.into()));
-                // Until it is answered, one of the terms counts.
+                // Until SUBACK arrives either set of subscription options may apply.
                 self.model.unsubscribing(place, filter);
             }
         }
@@ -323,7 +325,7 @@ impl World {
         }
     }
 
-    /// Answers a question, unless its connection is gone.
+    /// Answers a pending decision, unless its connection has ended.
     fn answer(&mut self) {
         let questions = &mut self.broker.policy_mut().questions;
         if questions.is_empty() {
@@ -334,7 +336,7 @@ impl World {
             Event::Subscription { qos, .. } | Event::Resubscription { qos } => Answer::Subscribe((*qos).into()),
             _ => Answer::Publish(PubAckReasonCode::Success),
         };
-        // What has happened comes before what follows from it.
+        // The event of the decision comes before its consequences.
         let before = self.broker.policy().events.len();
         if self.broker.answer(self.now, id, answer).is_ok() {
             self.broker.policy_mut().events.insert(before, event);
@@ -351,7 +353,7 @@ impl World {
         }
     }
 
-    /// All links work, and everybody has all the time that is needed.
+    /// Restores all links and gives every client all the time it needs.
     pub(crate) fn heal(&mut self) {
         while !self.ghosts.is_empty() {
             self.end_ghost();
@@ -379,7 +381,7 @@ impl World {
         panic!("it does not come to rest: {:?}", self.pending());
     }
 
-    /// How many bytes are on their way, and how much waits in the clients.
+    /// The number of bytes on their way, and of messages waiting in the clients.
     fn pending(&self) -> (usize, usize) {
         let links = self.clients.iter().filter_map(|client| client.link.as_ref());
         let bytes = links.map(|link| link.up.len() + link.down.len() + link.at_broker.len() + link.at_client.len());

@@ -1,19 +1,21 @@
-//! What the client is told to do.
+//! Commands for the client.
+
+use core::fmt::Display;
 
 use arbitrary::{Arbitrary as _, Result};
 use bytes::{Buf as _, Bytes};
 use mqtt_sansio::client::ClientSession;
 use mqtt_sansio::codec::{AckProperties, PubAck, Publish, PublishProperties, QoS, Sender, Subscribe, Unsubscribe};
 use mqtt_sansio::generators::Lists;
-use mqtt_sansio::{CommandError, Instant, Message, Token};
+use mqtt_sansio::{Instant, Message, Token};
 
 use super::Ops;
 
 impl Ops<'_> {
-    /// Gives a command; when it is refused nothing has changed.
-    pub(super) fn command<T>(
+    /// Gives a command, and checks that a refused one changes nothing.
+    pub(super) fn command<T, E: Display>(
         &mut self,
-        command: impl FnOnce(&mut ClientSession, Instant) -> Result<T, CommandError>,
+        command: impl FnOnce(&mut ClientSession, Instant) -> Result<T, E>,
     ) -> Option<T> {
         fn state(client: &mut ClientSession) -> impl PartialEq + core::fmt::Debug + use<> {
             let journal = client.journal().map(|journal| journal.remaining());
@@ -21,7 +23,7 @@ impl Ops<'_> {
             let counts = (client.operations_in_flight(), client.queued(), client.in_flight());
             (journal, transmit, counts, client.is_connected())
         }
-        // With the time that is told, what has expired leaves the queue.
+        // Expired messages leave the queue when the time advances.
         let is_later = self.now > self.latest;
         self.latest = self.latest.max(self.now);
         let before = state(&mut self.client);
@@ -34,7 +36,7 @@ impl Ops<'_> {
         }
     }
 
-    fn ask(&mut self, command: impl FnOnce(&mut ClientSession, Instant) -> Result<Token, CommandError>) {
+    fn ask<E: Display>(&mut self, command: impl FnOnce(&mut ClientSession, Instant) -> Result<Token, E>) {
         if let Some(token) = self.command(command) {
             let last = self.open.last().max(self.done.last());
             assert!(last.is_none_or(|last| *last < token), "tokens ascend");
@@ -93,7 +95,7 @@ impl Ops<'_> {
         let done = self.command(|client, now| client.ack_with(now, ack_handle, reason_code, &properties));
         assert!(
             done.is_none() || self.command(|client, now| client.ack(now, ack_handle, reason_code)).is_none(),
-            "a ack_handle is good for one acknowledgement"
+            "an acknowledgement handle is good for one acknowledgement"
         );
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the client is sent.
+//! Packets for the client.
 
 use core::num::{NonZeroU16, NonZeroU32};
 
@@ -11,7 +11,7 @@ use mqtt_sansio::codec::{
 use super::Ops;
 
 impl Ops<'_> {
-    /// CONNACK, mostly one that is welcome.
+    /// Gives the client a CONNACK, usually an acceptable one.
     pub(super) fn receive_connack(&mut self) -> Result<()> {
         let mut properties = ConnAckProperties::default();
         if self.version == Version::V5 {
@@ -29,7 +29,7 @@ impl Ops<'_> {
         Ok(())
     }
 
-    /// Something that a server sends to a client that has sent something.
+    /// Gives the client a packet that a server might send in its state.
     pub(super) fn receive_likely(&mut self) -> Result<()> {
         let u = &mut self.u;
         let id = PacketId::new(u.int_in_range(1..=6)?).expect("it is not 0");

@@ -1,10 +1,10 @@
-//! A client that is given any commands, any bytes and any times.
+//! A client whose commands, input and times come from the fuzzer.
 
 mod commands;
 mod input;
 mod sent;
 
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroU32};
 use std::collections::BTreeSet;
 
 use arbitrary::{Result, Unstructured};
@@ -12,12 +12,12 @@ use bytes::Buf as _;
 use mqtt_sansio::client::{Action, Authentication, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{self, Decoded, Limits, Sender, Version};
 use mqtt_sansio::generators::with_packet;
-use mqtt_sansio::{AckHandle, Instant, Overflow, Token};
+use mqtt_sansio::{AckHandle, Instant, Overflow, SessionExpiry, Token};
 
 use self::sent::Sent;
-use super::pubrecs;
+use super::{nonzero, pubrecs};
 
-/// Does with a client what the data say.
+/// Runs a client as the data say.
 pub fn client_ops(data: &[u8]) {
     let mut u = Unstructured::new(data);
     let Ok(config) = config(&mut u) else { return };
@@ -38,29 +38,29 @@ pub fn client_ops(data: &[u8]) {
         restored: 0,
         is_over: false,
     };
-    // Data that has run out are zeros for ever.
+    // Exhausted data yields zeros without end.
     while !ops.u.is_empty() && ops.step().is_ok() {
         ops.check();
     }
     ops.finish();
 }
 
-/// Small limits, so that they are met.
+/// Small limits, so that they are reached.
 fn config(u: &mut Unstructured<'_>) -> Result<ClientConfig> {
     let version = *u.choose(&Version::ALL)?;
     let is_v5 = version == Version::V5;
     let flags = u.arbitrary::<u16>()?;
     let set = |bit: u16| flags >> bit & 1 != 0;
     let small = |u: &mut Unstructured<'_>| Ok(NonZeroU16::MIN.saturating_add(u.int_in_range(0..=5)?));
-    Ok(ClientConfig {
+    let config = ClientConfig {
         version,
         client_id: if set(0) { "c".into() } else { "".into() },
         clean_start: set(1),
-        session_expiry_interval: if is_v5 && set(2) { 3600 } else { 0 },
-        keep_alive: if set(3) { u.int_in_range(1..=3)? } else { 0 },
+        session_expiry_interval: SessionExpiry::after(if is_v5 && set(2) { 3600 } else { 0 }),
+        keep_alive: NonZeroU16::new(if set(3) { u.int_in_range(1..=3)? } else { 0 }),
         authentication: (is_v5 && set(4)).then(|| Authentication { method: "m".into(), data: None }.into()),
         receive_maximum: if set(5) { small(u)? } else { NonZeroU16::MAX },
-        maximum_packet_size: if set(6) { u.int_in_range(0..=200)? } else { 65_536 },
+        maximum_packet_size: NonZeroU32::new(if set(6) { u.int_in_range(0..=200)? } else { 65_536 }),
         topic_alias_maximum: if set(7) { 3 } else { 0 },
         manual_acks: set(8),
         topic_aliases: if set(9) { u.int_in_range(1..=3)? } else { 0 },
@@ -68,15 +68,17 @@ fn config(u: &mut Unstructured<'_>) -> Result<ClientConfig> {
         max_stored: if set(11) { u.int_in_range(0..=5)? } else { 10_000 },
         max_stored_bytes: if set(12) { u.int_in_range(0..=200)? } else { u32::MAX },
         overflow: if set(13) { Overflow::DropOldest } else { Overflow::Refuse },
-        transmit_limit: if set(14) { u.int_in_range(0..=200)? } else { 65_536 },
+        transmit_limit: NonZeroU32::new(if set(14) { u.int_in_range(0..=200)? } else { 65_536 })
+            .unwrap_or(NonZeroU32::MIN),
         max_request_tries: if set(13) { core::num::NonZeroU8::new(2) } else { None },
         puback_ends_qos_2: set(12),
         journal: set(15),
-        deliver_in_parts: if u.arbitrary()? { u.int_in_range(0..=50)? } else { u32::MAX },
-        connect_timeout: u.int_in_range(0..=2)?,
-        ping_timeout: u.int_in_range(0..=2)?,
+        deliver_in_parts: if u.arbitrary()? { Some(nonzero(u.int_in_range(0..=50)?)) } else { None },
+        connect_timeout: NonZeroU16::new(u.int_in_range(0..=2)?),
+        ping_timeout: NonZeroU16::new(u.int_in_range(0..=2)?),
         ..ClientConfig::default()
-    })
+    };
+    Ok(ClientConfig { answer_limit: config.transmit_limit, ..config })
 }
 
 struct Ops<'a> {
@@ -84,20 +86,20 @@ struct Ops<'a> {
     config: ClientConfig,
     version: Version,
     client: ClientSession,
-    /// What the client is told the time is, and the latest that it was told.
+    /// The current time, and the latest time given to the client.
     now: Instant,
     latest: Instant,
-    /// What has come and was not taken.
+    /// Received bytes that the client has not taken.
     received: Vec<u8>,
     sent: Sent,
-    /// What was taken from the journal.
+    /// Records taken from the journal.
     journal: Vec<u8>,
     ack_handles: Vec<AckHandle>,
-    /// The tokens that have no outcome yet, and those that have one; both since the last crash.
+    /// The tokens without an outcome, and those with one, both since the last crash.
     open: BTreeSet<Token>,
     done: BTreeSet<Token>,
     has_crashed: bool,
-    /// How much was kept across the last crash, at most.
+    /// The maximum number of operations restored after the last crash.
     restored: usize,
     is_over: bool,
 }
@@ -137,7 +139,7 @@ impl Ops<'_> {
                 self.receive(bytes);
             }
             25 => self.now = Instant::from_micros(self.u.int_in_range(0..=10_000_000)?),
-            // Not the end of time, where whatever is due stays due.
+            // Not up to the maximum of the clock, where an expired timer would stay due for ever.
             26 => self.now = Instant::from_micros(self.u.arbitrary::<u64>()? / 2),
             27 => self.now = self.client.deadline().unwrap_or(self.now),
             28 => self.take_journal()?,
@@ -147,7 +149,7 @@ impl Ops<'_> {
                 self.write(count);
             }
         }
-        // PUBREC takes a message further that waits to be sent again, so that more is in flight without any PUBLISH.
+        // PUBREC advances a message that waits for retransmission, so that more is in flight without a PUBLISH.
         let more = pubrecs(&self.received, self.version);
         self.poll();
         let maximum = usize::from(maximum(&self.client));
@@ -173,7 +175,7 @@ impl Ops<'_> {
         assert_eq!(self.client.transmit().remaining(), 0, "nothing is left over for the next connection");
     }
 
-    /// The client is gone, and with it all that was not taken from the journal.
+    /// Crashes the client's program: everything not taken from the journal is lost.
     fn crash(&mut self) {
         if !self.config.journal {
             return;
@@ -188,7 +190,7 @@ impl Ops<'_> {
         self.done.clear();
         self.has_crashed = true;
         self.restored = self.client.operations_in_flight() + self.client.queued();
-        // One that was made anew says the same.
+        // A snapshot restores the same state.
         let mut snapshot = self.client.snapshot();
         self.journal = snapshot.copy_to_bytes(snapshot.remaining()).to_vec();
         let same =
@@ -206,10 +208,10 @@ impl Ops<'_> {
         Ok(())
     }
 
-    /// Calls `poll` until there is nothing more.
+    /// Calls `poll` until there is no action.
     fn poll(&mut self) {
         self.latest = self.latest.max(self.now);
-        // Each action takes a byte, or ends something, or the connection.
+        // Each action takes a byte, or gives an operation its outcome, or closes the connection.
         let bound = self.received.len() + self.open.len() + self.restored + 2;
         let mut input = &self.received[..];
         let mut count = 0;
@@ -220,7 +222,7 @@ impl Ops<'_> {
                 Action::Message(message) => self.ack_handles.extend(message.ack_handle),
                 Action::Payload(part) => self.ack_handles.extend(part.ack_handle),
                 Action::Done { token, .. } => {
-                    // What was asked for before a crash is known to the journal alone.
+                    // Only the journal knows operations from before a crash.
                     assert!(self.open.remove(&token) || self.has_crashed, "{token} was asked for");
                     assert!(self.done.insert(token), "{token} has one outcome");
                 }
@@ -235,7 +237,7 @@ impl Ops<'_> {
         let output = self.client.transmit().remaining();
         assert_eq!(self.client.poll(self.now, &mut input), None, "what has been said is said");
         assert_eq!(self.client.transmit().remaining(), output, "to poll more often does no harm");
-        // Or the caller would be called again and again.
+        // Otherwise the caller would be woken again and again.
         let is_later = self.client.deadline().is_none_or(|at| at > self.latest);
         assert!(is_later, "everything that is due is done");
         if !input.is_empty() && self.client.takes_input() && !self.config.journal {
@@ -246,23 +248,23 @@ impl Ops<'_> {
         self.received.drain(..used);
     }
 
-    /// Writes so many bytes.
+    /// Writes up to this many bytes.
     fn write(&mut self, count: usize) {
         let output = self.client.transmit();
         let bytes = output.copy_to_bytes(usize::min(count, output.remaining()));
         self.sent.write(&bytes, self.client.server().maximum_packet_size);
     }
 
-    /// Whatever has happened, this is so.
+    /// Checks the invariants that must always hold.
     fn check(&mut self) {
         self.client.assert_consistent();
-        // What waits to be sent again is open as well.
+        // Operations that wait for retransmission are in flight as well.
         let (open, waiting) = (self.client.operations_in_flight(), self.client.queued());
         let kept = self.open.len();
         assert!(open.max(waiting) <= kept || self.has_crashed, "{open} open and {waiting} wait, of {kept}");
     }
 
-    /// What is to be written ends with a packet, and everything that was asked for is told, or kept.
+    /// Checks that the output ends with a whole packet, and that every operation has an outcome or is stored.
     fn finish(&mut self) {
         if let Some(journal) = self.client.journal() {
             journal.advance(usize::MAX);

@@ -1,11 +1,11 @@
-//! What a client writes is a sequence of packets.
+//! Checks that the output of a client is a sequence of packets.
 
 use mqtt_sansio::codec::{self, Decoded, Limits, Packet, Version};
 
-/// The stream of one connection.
+/// The output of one connection.
 pub(super) struct Sent {
     version: Version,
-    /// The beginning of a packet.
+    /// The beginning of an incomplete packet.
     unfinished: Vec<u8>,
     packets: u32,
     has_disconnected: bool,
@@ -20,12 +20,12 @@ impl Sent {
         *self = Self::new(self.version);
     }
 
-    /// The connection is gone: a packet may have been cut in two.
+    /// The connection has ended, perhaps in the middle of a packet.
     pub(super) fn close(&mut self) {
         self.unfinished.clear();
     }
 
-    /// This was written; the server takes packets of so many bytes.
+    /// Checks bytes written under this Maximum Packet Size of the server.
     pub(super) fn write(&mut self, bytes: &[u8], max: u32) {
         self.unfinished.extend_from_slice(bytes);
         let mut rest = &self.unfinished[..];
@@ -35,7 +35,7 @@ impl Sent {
                     let is_connect = matches!(packet, Packet::Connect(_));
                     assert_eq!(is_connect, self.packets == 0, "CONNECT is the first packet [MQTT-3.1.0-1]: {packet:?}");
                     assert!(!self.has_disconnected, "nothing follows DISCONNECT [MQTT-3.14.4-1]: {packet:?}");
-                    // What goes before CONNACK goes before the limit is known.
+                    // The limit is not known before CONNACK.
                     let is_bound = !matches!(packet, Packet::Connect(_) | Packet::Auth(_) | Packet::Disconnect(_));
                     assert!(!is_bound || size <= max as usize, "larger than the server takes [MQTT-3.2.2-15]");
                     self.has_disconnected = matches!(packet, Packet::Disconnect(_));
@@ -49,7 +49,7 @@ impl Sent {
         self.unfinished = rest.to_vec();
     }
 
-    /// Everything was written.
+    /// Checks that no incomplete packet is left.
     pub(super) fn finish(&self) {
         assert!(self.unfinished.is_empty(), "the last packet is not complete");
     }

@@ -1,4 +1,4 @@
-//! What the server's end is told to do.
+//! Commands for the acceptor and the session.
 
 use core::fmt::Display;
 
@@ -10,22 +10,22 @@ use mqtt_sansio::codec::{
 };
 use mqtt_sansio::generators::Lists;
 use mqtt_sansio::server::{Accept, Acceptor, ServerSession};
-use mqtt_sansio::{CommandError, Instant, Message};
+use mqtt_sansio::{Instant, Message, SessionExpiry};
 
 use super::Ops;
 
 impl Ops<'_> {
-    /// Gives a command; when it is refused nothing has changed.
-    pub(super) fn command<T>(
+    /// Gives the session a command, and checks that a refused one changes nothing.
+    pub(super) fn command<T, E: Display>(
         &mut self,
-        command: impl FnOnce(&mut ServerSession, Instant) -> Result<T, CommandError>,
+        command: impl FnOnce(&mut ServerSession, Instant) -> Result<T, E>,
     ) -> Option<T> {
         fn state(session: &mut ServerSession) -> impl PartialEq + core::fmt::Debug + use<> {
-            let counts = (session.operations_in_flight(), session.queued(), session.in_flight());
+            let counts = (session.packet_ids_in_use(), session.queued(), session.in_flight());
             (session.transmit().remaining(), counts, session.is_connected(), session.deadline())
         }
         let session = self.session.as_mut()?;
-        // With the time that is told, what has expired leaves the queue.
+        // Expired messages leave the queue when the time advances.
         let is_later = self.now > self.session_latest;
         self.session_latest = self.session_latest.max(self.now);
         let before = state(session);
@@ -38,7 +38,7 @@ impl Ops<'_> {
         }
     }
 
-    /// The same, to the acceptor.
+    /// Gives the acceptor a command, and checks that a refused one changes nothing.
     fn decide<T, E: Display>(
         &mut self,
         command: impl FnOnce(&mut Acceptor, Instant) -> Result<T, E>,
@@ -54,14 +54,14 @@ impl Ops<'_> {
         Some(result)
     }
 
-    /// Into the session that is kept, or a new one.
+    /// Accepts the client with the stored session or a new one.
     pub(super) fn accept(&mut self) -> Result<()> {
         let flags = self.u.arbitrary::<u8>()?;
         let set = |bit: u8| flags >> bit & 1 != 0;
         let accept = Accept {
             assigned_client_id: (!set(0)).then(|| "assigned".into()),
             server_keep_alive: set(1).then_some(2),
-            session_expiry_interval: set(2).then_some(u32::from(flags) % 3),
+            session_expiry_interval: set(2).then_some(SessionExpiry::after(u32::from(flags) % 3)),
             reason_string: set(3).then(|| "welcome".into()),
             user_properties: if set(4) { vec![("a".into(), "b".into())] } else { Vec::new() },
             response_information: set(5).then(|| "r".into()),
@@ -71,7 +71,7 @@ impl Ops<'_> {
         if self.acceptor.is_none() {
             return Ok(());
         }
-        let counts = |session: &ServerSession| (session.operations_in_flight(), session.queued(), session.deadline());
+        let counts = |session: &ServerSession| (session.packet_ids_in_use(), session.queued(), session.deadline());
         let before = self.session.as_ref().map(counts);
         let (kept, lost) = if loses { (None, self.session.take()) } else { (self.session.take(), None) };
         let is_kept = kept.is_some();
@@ -100,7 +100,7 @@ impl Ops<'_> {
         let code: ConnAckReasonCode = self.u.arbitrary()?;
         let reason_string = Some("no".try_into().expect("a text")).filter(|_| self.version == Version::V5);
         let properties = ConnAckProperties { reason_string, ..ConnAckProperties::default() };
-        // To refuse with Success is a mistake of the caller's.
+        // A refusal with Success is an error of the caller.
         if code != ConnAckReasonCode::Success {
             self.decide(|acceptor, now| acceptor.refuse_with(now, code, &properties));
         }
@@ -150,12 +150,12 @@ impl Ops<'_> {
         let done = self.command(|session, now| session.ack_with(now, ack_handle, reason_code, &properties));
         assert!(
             done.is_none() || self.command(|session, now| session.ack(now, ack_handle, reason_code)).is_none(),
-            "a ack_handle is good for one acknowledgement"
+            "an acknowledgement handle is good for one acknowledgement"
         );
         Ok(())
     }
 
-    /// Answers a request, or one that was answered.
+    /// Answers a request, or one that was answered before.
     pub(super) fn answer(&mut self) -> Result<()> {
         if self.requests.is_empty() {
             return Ok(());
@@ -196,7 +196,7 @@ impl Ops<'_> {
         Ok(())
     }
 
-    /// Writes so many bytes.
+    /// Writes up to this many bytes.
     pub(super) fn write(&mut self, count: usize) {
         let transmit = match (&mut self.acceptor, &mut self.session) {
             (Some(acceptor), _) => acceptor.transmit(),

@@ -1,21 +1,21 @@
-//! A server's end that is given any commands, any bytes and any times.
+//! An acceptor and a server session whose commands, input and times come from the fuzzer.
 
 mod commands;
 
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroU32};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
 use mqtt_sansio::codec::{self, Decoded, Limits, Packet, QoS, Version};
-use mqtt_sansio::server::{Acceptor, Action, Close, RequestId, ServerConfig, ServerSession};
-use mqtt_sansio::{AckHandle, Instant, Overflow, Token};
+use mqtt_sansio::server::{Acceptor, AcceptorAction, Action, Close, RequestId, ServerConfig, ServerSession};
+use mqtt_sansio::{AckHandle, Instant, Overflow, SessionExpiry, Token};
 
 use super::from_server::Sent;
-use super::{from_client, pubrecs};
+use super::{from_client, nonzero, pubrecs};
 
-/// Does with a server's end what the data say.
+/// Runs an acceptor and a session as the data say.
 pub fn server_ops(data: &[u8]) {
     let mut u = Unstructured::new(data);
     let (Ok(config), Ok(&version)) = (config(&mut u), u.choose(&Version::ALL)) else { return };
@@ -40,32 +40,32 @@ pub fn server_ops(data: &[u8]) {
         is_over: false,
         is_attached: false,
     };
-    // Data that has run out are zeros for ever.
+    // Exhausted data yields zeros without end.
     while !ops.u.is_empty() && ops.step().is_ok() {
         ops.check();
     }
     ops.finish();
 }
 
-/// Small limits, so that they are met.
+/// Small limits, so that they are reached.
 fn config(u: &mut Unstructured<'_>) -> Result<ServerConfig> {
     let flags = u.arbitrary::<u16>()?;
     let set = |bit: u16| flags >> bit & 1 != 0;
     let small = |u: &mut Unstructured<'_>| Ok(NonZeroU16::MIN.saturating_add(u.int_in_range(0..=5)?));
     Ok(ServerConfig {
-        connect_timeout: u.int_in_range(0..=2)?,
-        max_connect_size: if set(0) { u.int_in_range(0..=200)? } else { 65_536 },
-        max_keep_alive: if set(1) { 3 } else { 0 },
-        max_session_expiry_interval: if set(2) { u.int_in_range(0..=5)? } else { u32::MAX },
+        connect_timeout: NonZeroU16::new(u.int_in_range(0..=2)?),
+        max_connect_size: nonzero(if set(0) { u.int_in_range(0..=200)? } else { 65_536 }),
+        max_keep_alive: NonZeroU16::new(if set(1) { 3 } else { 0 }),
+        max_session_expiry_interval: SessionExpiry::after(if set(2) { u.int_in_range(0..=5)? } else { u32::MAX }),
         receive_maximum: if set(3) { small(u)? } else { NonZeroU16::MAX },
         maximum_qos: *u.choose(&[QoS::ExactlyOnce, QoS::ExactlyOnce, QoS::AtLeastOnce, QoS::AtMostOnce])?,
         retain_available: !set(4),
-        maximum_packet_size: if set(5) { u.int_in_range(0..=200)? } else { 65_536 },
+        maximum_packet_size: NonZeroU32::new(if set(5) { u.int_in_range(0..=200)? } else { 65_536 }),
         topic_alias_maximum: if set(6) { 3 } else { 0 },
         wildcard_subscription_available: !set(7),
         subscription_identifiers_available: !set(7),
         max_requests: if set(8) { u.int_in_range(0..=3)? } else { 1000 },
-        deliver_in_parts: if set(9) { u.int_in_range(0..=50)? } else { u32::MAX },
+        deliver_in_parts: if set(9) { Some(nonzero(u.int_in_range(0..=50)?)) } else { None },
         manual_acks: set(10),
         topic_aliases: if set(11) { u.int_in_range(1..=3)? } else { 0 },
         max_in_flight: if set(12) { small(u)? } else { NonZeroU16::MAX },
@@ -73,17 +73,17 @@ fn config(u: &mut Unstructured<'_>) -> Result<ServerConfig> {
         max_stored_bytes: if set(13) { u.int_in_range(0..=200)? } else { u32::MAX },
         overflow: if set(14) { Overflow::DropOldest } else { Overflow::Refuse },
         store_qos_0: set(15),
-        transmit_limit: *u.choose(&[65_536, 65_536, 0, 20, 200])?,
-        answer_limit: *u.choose(&[65_536, 65_536, 0, 20, 200])?,
+        transmit_limit: nonzero(*u.choose(&[65_536, 65_536, 0, 20, 200])?),
+        answer_limit: nonzero(*u.choose(&[65_536, 65_536, 0, 20, 200])?),
         ..ServerConfig::default()
     })
 }
 
-/// What the last CONNECT has asked for.
+/// The requests in the last CONNECT.
 #[derive(Clone, Copy, Default)]
 struct Asked {
-    /// Whether it was handed out, by the acceptor that there is now.
-    is_handed_out: bool,
+    /// Whether the current acceptor has reported it.
+    is_reported: bool,
     receive_maximum: u16,
     maximum_packet_size: u32,
     has_will: bool,
@@ -92,28 +92,28 @@ struct Asked {
 struct Ops<'a> {
     u: Unstructured<'a>,
     config: Arc<ServerConfig>,
-    /// In which version the clients speak that mean well.
+    /// The version of well-behaved clients.
     version: Version,
     acceptor: Option<Acceptor>,
     session: Option<ServerSession>,
-    /// What they are told the time is, and the latest that each of them was told.
+    /// The current time, and the latest times given to the acceptor and to the session.
     now: Instant,
     acceptor_latest: Instant,
     session_latest: Instant,
-    /// What has come and was not taken.
+    /// Received bytes that were not taken.
     received: Vec<u8>,
     sent: Sent,
     ack_handles: Vec<AckHandle>,
     requests: Vec<(RequestId, bool, usize)>,
-    /// The tokens of this session that have no outcome yet, and those that have one.
+    /// The tokens of this session without an outcome, and those with one.
     open: BTreeSet<Token>,
     done: BTreeSet<Token>,
     asked: Asked,
-    /// How many wills there may still be.
+    /// How many wills may still be published.
     wills: u32,
     receive_maximum: u16,
     is_over: bool,
-    /// The session has a connection, be it one that is over.
+    /// Whether the session has a connection, possibly one that is over.
     is_attached: bool,
 }
 
@@ -144,7 +144,7 @@ impl Ops<'_> {
                 self.received.extend_from_slice(&bytes);
             }
             25 => self.now = Instant::from_micros(self.u.int_in_range(0..=10_000_000)?),
-            // Not the end of time, where whatever is due stays due.
+            // Not up to the maximum of the clock, where an expired timer would stay due for ever.
             26 => self.now = Instant::from_micros(self.u.arbitrary::<u64>()? / 2),
             27 => self.now = self.deadline().unwrap_or(self.now),
             28..=30 => self.write(usize::MAX),
@@ -153,7 +153,7 @@ impl Ops<'_> {
                 self.write(count);
             }
         }
-        // PUBREC takes a message further that waits to be sent again, so that more is in flight without any PUBLISH.
+        // PUBREC advances a message that waits for retransmission, so that more is in flight without a PUBLISH.
         let more = pubrecs(&self.received, self.version);
         self.poll();
         let in_flight = self.session.as_ref().map_or(0, ServerSession::in_flight);
@@ -169,10 +169,10 @@ impl Ops<'_> {
         }
     }
 
-    /// A transport is accepted.
+    /// A transport connection is opened.
     fn open(&mut self) {
         self.close();
-        self.asked.is_handed_out = false;
+        self.asked.is_reported = false;
         self.acceptor = Some(Acceptor::new(Arc::clone(&self.config), self.now));
         self.acceptor_latest = self.now;
         self.sent.open();
@@ -186,7 +186,7 @@ impl Ops<'_> {
         self.acceptor = None;
         if let Some(session) = &mut self.session {
             session.closed(self.now);
-            // Without a connection that does nothing, and does not tell the time either.
+            // Without a connection the call does nothing, and does not set the time.
             if core::mem::take(&mut self.is_attached) {
                 self.session_latest = self.session_latest.max(self.now);
             }
@@ -194,7 +194,7 @@ impl Ops<'_> {
         }
     }
 
-    /// Lets them say what they have to say.
+    /// Polls the acceptor or the session.
     fn poll(&mut self) {
         self.poll_acceptor();
         if self.acceptor.is_none() {
@@ -208,25 +208,25 @@ impl Ops<'_> {
         let mut input = &self.received[..];
         while let Some(action) = acceptor.poll(self.now, &mut input) {
             match action {
-                Action::Connect(connect) => {
+                AcceptorAction::Connect(connect) => {
                     self.version = connect.version;
                     self.asked = Asked {
-                        is_handed_out: true,
+                        is_reported: true,
                         receive_maximum: connect.properties.receive_maximum.map_or(u16::MAX, Into::into),
                         maximum_packet_size: connect.properties.maximum_packet_size.map_or(u32::MAX, Into::into),
                         has_will: connect.will.is_some(),
                     };
                     self.sent.connect(connect.version, self.asked.maximum_packet_size);
                 }
-                Action::Auth(_) => {}
-                Action::Close(why) => {
+                AcceptorAction::Auth(_) => {}
+                AcceptorAction::Close(why) => {
                     assert!(!self.is_over, "a connection ends once");
                     self.is_over = true;
-                    // CONNECT is answered in its own version, also if it cannot be read or is not handed out.
+                    // CONNECT is answered in its own version, also if it is malformed or refused without a decision.
                     match why {
                         Close::Malformed(error) => self.sent.answer_in(error.version()),
-                        // What was handed out is refused by a command.
-                        Close::Refused(_) if !self.asked.is_handed_out => {
+                        // A reported CONNECT is refused by a command only.
+                        Close::Refused(_) if !self.asked.is_reported => {
                             let decoded = codec::decode(&self.received, Version::V5, Limits::from_client());
                             let Ok(Decoded::Packet { packet: Packet::Connect(connect), .. }) = decoded else {
                                 panic!("something else than CONNECT is refused: {decoded:?}")
@@ -236,7 +236,6 @@ impl Ops<'_> {
                         _ => {}
                     }
                 }
-                other => panic!("an acceptor does not say {other:?}"),
             }
         }
         let left = input.len();
@@ -247,11 +246,12 @@ impl Ops<'_> {
         self.received.drain(..self.received.len() - left);
     }
 
-    /// Calls `poll` until there is nothing more.
+    /// Calls `poll` until there is no action.
     fn poll_session(&mut self) {
         let Some(session) = &mut self.session else { return };
         self.session_latest = self.session_latest.max(self.now);
-        // Each action takes a byte, or ends something, or the connection, or the session; and there are two wills.
+        // Each action takes a byte, or gives an operation its outcome, or ends the connection or the session; and there
+        // are two wills.
         let bound = self.received.len() + self.open.len() + 4;
         let (mut input, mut count, mut is_expired) = (&self.received[..], 0, false);
         while let Some(action) = session.poll(self.now, &mut input) {
@@ -276,14 +276,13 @@ impl Ops<'_> {
                 }
                 Action::Expired => is_expired = true,
                 Action::Auth(_) => {}
-                Action::Connect(connect) => panic!("a session does not say {connect:?}"),
                 unknown => panic!("this body does not know the action {unknown:?}"),
             }
         }
         let (output, is_connected) = (session.transmit().remaining(), session.is_connected());
         assert_eq!(session.poll(self.now, &mut input), None, "what has been said is said");
         assert_eq!(session.transmit().remaining(), output, "to poll more often does no harm");
-        // Or the caller would be called again and again.
+        // Otherwise the caller would be woken again and again.
         let is_later = session.deadline().is_none_or(|at| at > self.session_latest);
         assert!(is_later, "everything that is due is done");
         if !input.is_empty() && (!is_connected || session.takes_input()) {
@@ -295,12 +294,12 @@ impl Ops<'_> {
         self.received.drain(..used);
         if is_expired {
             assert!(self.open.is_empty(), "when the session is at its end everything is told");
-            assert_eq!((session.operations_in_flight(), session.queued()), (0, 0), "nothing is kept any more");
+            assert_eq!((session.packet_ids_in_use(), session.queued()), (0, 0), "nothing is kept any more");
             self.forget();
         }
     }
 
-    /// The session is dropped.
+    /// Drops the session.
     fn forget(&mut self) {
         self.session = None;
         self.is_attached = false;
@@ -313,7 +312,7 @@ impl Ops<'_> {
         self.receive_maximum = u16::MAX;
     }
 
-    /// Whatever has happened, this is so.
+    /// Checks the invariants that must always hold.
     fn check(&self) {
         let Some(session) = &self.session else { return };
         session.assert_consistent();
@@ -321,14 +320,14 @@ impl Ops<'_> {
         assert!(waiting <= kept, "{waiting} wait, of {kept}");
     }
 
-    /// What is to be written ends with a packet, and everything that was published is told, or kept.
+    /// Checks that the output ends with a whole packet, and that every message has an outcome or is stored.
     fn finish(&mut self) {
         self.write(usize::MAX);
         self.sent.finish();
         self.close();
         self.poll();
         let Some(session) = &self.session else { return };
-        let (open, waiting, kept) = (session.operations_in_flight(), session.queued(), self.open.len());
+        let (open, waiting, kept) = (session.packet_ids_in_use(), session.queued(), self.open.len());
         assert!(waiting <= kept && kept <= open + waiting, "{open} are open, {waiting} wait, {kept} are kept");
         session.assert_consistent();
     }

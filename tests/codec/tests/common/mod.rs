@@ -1,6 +1,6 @@
 //! Functions for all tests that read `spec-vectors`.
 
-#![allow(dead_code)] // each test uses its part
+#![allow(dead_code)] // each test uses only some of these items
 
 use std::fs;
 use std::path::PathBuf;

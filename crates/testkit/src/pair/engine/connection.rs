@@ -1,21 +1,21 @@
-//! One connection after the other.
+//! The connections of an [`EngineServer`], one after the other.
 
 use bytes::Buf;
 use mqtt_sansio::Instant;
 use mqtt_sansio::codec::{self, Decoded, Limits, Packet, QoS, SubAckReasonCode, UnsubAckReasonCode, Version};
-use mqtt_sansio::server::{Accept, Acceptor, Action, SubscribeRequest, UnsubscribeRequest};
+use mqtt_sansio::server::{Accept, Acceptor, AcceptorAction, Action, SubscribeRequest, UnsubscribeRequest};
 
 use super::EngineServer;
 use crate::pair::server::Server;
 
 impl EngineServer {
-    /// What the acceptor has to say.
+    /// Handles the actions of the acceptor.
     fn accept(&mut self, input: &mut &[u8]) -> bool {
         let Some(acceptor) = &mut self.acceptor else { return false };
         let Some(action) = acceptor.poll(self.now, input) else { return false };
-        self.log.add_from_server(&action);
+        self.log.add_from_acceptor(&action);
         match action {
-            Action::Connect(connect) => {
+            AcceptorAction::Connect(connect) => {
                 self.asked = (connect.client_identifier.is_empty(), connect.clean_start);
                 self.challenges_left =
                     if connect.properties.authentication_method.is_some() { self.challenges } else { 0 };
@@ -26,9 +26,8 @@ impl EngineServer {
                     self.decide();
                 }
             }
-            Action::Auth(_) => self.decide(),
-            Action::Close(_) => self.is_refused = true,
-            other => panic!("an acceptor has said {other:?}"),
+            AcceptorAction::Auth(_) => self.decide(),
+            AcceptorAction::Close(_) => self.is_refused = true,
         }
         true
     }
@@ -37,7 +36,7 @@ impl EngineServer {
         command(self.acceptor.as_mut().expect("there is an acceptor"), self.now)
     }
 
-    /// Challenges the client, or accepts it into the session that there is.
+    /// Challenges the client, or accepts it with the stored session, if there is one.
     fn decide(&mut self) {
         let (is_nameless, is_clean) = self.asked;
         if self.challenges_left > 0 {
@@ -49,7 +48,7 @@ impl EngineServer {
             self.forget();
         }
         let kept = self.session.take();
-        let outlives = kept.as_ref().is_some_and(|session| session.session_expiry_interval() > 0);
+        let outlives = kept.as_ref().is_some_and(|session| session.session_expiry_interval().outlives_connection());
         if kept.is_none() {
             self.sessions += 1;
         }
@@ -61,21 +60,21 @@ impl EngineServer {
         let mut session = acceptor.accept(self.now, kept, accept).expect("the client can be accepted");
         let version = session.version();
         let is_present = match codec::decode(session.transmit().chunk(), version, Limits::from_server()) {
-            // 3.1 cannot say whether a session is present.
+            // 3.1 has no Session Present flag.
             Ok(Decoded::Packet { packet: Packet::ConnAck(_), .. }) if version == Version::V31 => outlives && !is_clean,
             Ok(Decoded::Packet { packet: Packet::ConnAck(connack), .. }) => connack.session_present,
-            other => panic!("an accepted client is sent CONNACK first [MQTT-3.2.0-1], and not {other:?}"),
+            other => panic!("the first packet to an accepted client is not CONNACK but {other:?} [MQTT-3.2.0-1]"),
         };
-        assert!(!is_present || (outlives && !is_clean), "a session is present that there is not [MQTT-3.2.2-2]");
+        assert!(!is_present || (outlives && !is_clean), "Session Present without a session [MQTT-3.2.2-2]");
         self.beginnings += u32::from(!is_present);
         self.session = Some(session);
     }
 
-    /// The client is back before the end of its last connection was noticed [MQTT-3.1.4-3].
+    /// Session taken over: the client has reconnected before the end of its last connection was noticed [MQTT-3.1.4-3].
     fn take_over(&mut self) {
         let Some(session) = &mut self.session else { return };
         if session.take_over(self.now).is_ok() {
-            while let Some(action) = session.poll(self.now, &mut &[][..]) {
+            while let Some(action) = session.poll_timeout(self.now) {
                 self.log.add_from_server(&action);
             }
         }
@@ -84,7 +83,7 @@ impl EngineServer {
         self.look();
     }
 
-    /// What the session has to say.
+    /// Handles the actions of the session.
     fn exchange(&mut self, input: &mut &[u8]) -> bool {
         let Some(session) = &mut self.session else { return false };
         let Some(action) = session.poll(self.now, input) else { return false };
@@ -97,11 +96,10 @@ impl EngineServer {
                 self.look();
                 assert!(
                     self.tickets.values().all(Option::is_some),
-                    "what was published has an outcome when all is over"
+                    "a message has no outcome although the session has expired"
                 );
                 self.forget();
             }
-            Action::Connect(connect) => panic!("a session has taken {connect:?}"),
             _ => {}
         }
         self.look();
@@ -150,7 +148,7 @@ impl Server for EngineServer {
         self.now = now;
         if self.acceptor.is_some() {
             let has_more = self.accept(input);
-            // What is kept from an earlier connection has a clock of its own.
+            // The session of an earlier connection has deadlines of its own.
             return (self.acceptor.is_some() && self.exchange(&mut &[][..])) || has_more;
         }
         self.exchange(input)
@@ -197,9 +195,9 @@ impl Server for EngineServer {
         self.beginnings
     }
 
-    fn operations_in_flight(&self) -> Option<usize> {
+    fn packet_ids_in_use(&self) -> Option<usize> {
         let session = self.session.as_ref().filter(|session| self.acceptor.is_none() && session.is_connected())?;
-        (session.queued() == 0).then(|| session.operations_in_flight())
+        (session.queued() == 0).then(|| session.packet_ids_in_use())
     }
 
     fn assert_consistent(&self) {

@@ -1,4 +1,4 @@
-//! The server's engines, as a server for one client.
+//! The engines of the crate as a server for one client.
 
 mod connection;
 
@@ -7,59 +7,60 @@ use std::sync::Arc;
 
 use mqtt_sansio::codec::{ConnAckReasonCode, QoS};
 use mqtt_sansio::server::{Acceptor, ServerConfig, ServerSession};
-use mqtt_sansio::{AbandonReason, CommandError, Instant, Message, Token};
+use mqtt_sansio::{AbandonReason, Instant, Message, PublishError, Token};
 
 use super::event::{Event, Fate, Log, Received};
 use crate::random::Random;
 
-/// An [`Acceptor`] for each connection and the [`ServerSession`] that comes of it, which is kept between connections.
+/// A server for one client: an [`Acceptor`] for each connection, and a [`ServerSession`] that is stored between
+/// connections.
 ///
-/// It accepts whoever comes, grants each subscription, and [publishes](Self::publish) what it is told to. How difficult
-/// it is can be set before and changed between connections.
+/// It accepts every client, grants each subscription, and sends the messages given to [`publish`](Self::publish). Its
+/// fields make it refuse connections, subscriptions and authentications; they can be changed at any time.
 #[derive(Debug)]
 pub struct EngineServer {
-    /// How many of a hundred subscriptions it refuses.
+    /// The percentage of subscriptions that it refuses. Default: 0.
     pub refuses: u8,
-    /// How many connections it refuses from now on.
+    /// The number of connections that it refuses from now on. Default: 0.
     pub refused_connections: u32,
-    /// How many challenges a client has to answer that has named an Authentication Method.
+    /// The number of challenges for a client with an Authentication Method. Default: 0.
     pub challenges: u32,
 
     config: Arc<ServerConfig>,
     random: Random,
     now: Instant,
-    /// As long as the client is not accepted.
+    /// The acceptor of the connection, until the client is accepted.
     acceptor: Option<Acceptor>,
-    /// The acceptor has said that the connection is over.
+    /// Whether the acceptor has closed the connection.
     is_refused: bool,
-    /// Whether the client has no name, and whether it asks for a new session.
+    /// Whether the client identifier is empty, and whether the client asks for a new session.
     asked: (bool, bool),
-    /// How many challenges are left on this connection.
+    /// The number of challenges left on this connection.
     challenges_left: u32,
     session: Option<ServerSession>,
-    /// How many of them there have been: each counts its tokens from the beginning.
+    /// The number of `ServerSession`s so far. Each of them counts its tokens from the start.
     sessions: u32,
-    /// How often a session has begun; also anew, in the same place.
+    /// The number of MQTT sessions so far, including those that replaced another one in the same `ServerSession`.
     beginnings: u32,
     forgets: bool,
     log: Log,
-    /// How much of the log has been looked at, for tickets.
+    /// The number of log entries that were searched for tickets.
     looked_at: usize,
     tickets: BTreeMap<Ticket, Option<Fate>>,
     subscriptions: BTreeMap<String, QoS>,
 }
 
-/// Something that was published: the number of the session, and the token that it gave.
+/// Names a published message: the number of the session, and the token that it returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u32, Token);
 
-/// A server that accepts whoever comes, with the default configuration.
+/// Returns a server that accepts every client, with the default configuration.
 pub fn accept_all() -> EngineServer {
     EngineServer::new(ServerConfig::default())
 }
 
 impl EngineServer {
-    /// With this configuration.
+    /// Creates a server with this configuration.
     pub fn new(config: ServerConfig) -> Self {
         Self {
             refuses: 0,
@@ -83,95 +84,96 @@ impl EngineServer {
         }
     }
 
-    /// With this seed for what it does at random.
+    /// Sets the seed of the server's random choices.
     #[must_use]
     pub const fn seeded(mut self, seed: u64) -> Self {
         self.random = Random::new(seed);
         self
     }
 
-    /// Publishes a message to the client, whether it has asked for it or not.
+    /// Publishes a message to the client, whether the client has subscribed or not.
     ///
     /// # Errors
     ///
-    /// As [`ServerSession::publish`]; [`CommandError::NotConnected`] if there is no session.
-    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Ticket, CommandError> {
+    /// Those of [`ServerSession::publish`], and [`PublishError::NotConnected`] if there is no session.
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Ticket, PublishError> {
         self.now = now;
-        let session = self.session.as_mut().ok_or(CommandError::NotConnected)?;
+        let session = self.session.as_mut().ok_or(PublishError::NotConnected)?;
         let ticket = Ticket(self.sessions, session.publish(self.now, message)?);
-        assert_eq!(self.tickets.insert(ticket, None), None, "{ticket:?} is given a second time");
+        assert_eq!(self.tickets.insert(ticket, None), None, "{ticket:?} was returned twice");
         Ok(ticket)
     }
 
-    /// The session, to be given commands.
+    /// Returns the session, for commands.
     pub const fn session(&mut self) -> Option<&mut ServerSession> {
         self.session.as_mut()
     }
 
-    /// All that it has told so far.
+    /// Returns all events so far.
     pub fn events(&self) -> &[Event] {
         self.log.events()
     }
 
-    /// The messages that it was given so far.
+    /// Returns the messages received so far.
     pub fn messages(&self) -> impl Iterator<Item = &Received> {
         self.log.messages()
     }
 
-    /// The contents of those messages.
+    /// Returns the payloads of those messages.
     ///
     /// # Panics
     ///
-    /// If one is no text.
+    /// Panics if a payload is not UTF-8.
     pub fn delivered(&self) -> Vec<&str> {
         self.messages().map(|it| core::str::from_utf8(&it.payload).expect("the payload is a text")).collect()
     }
 
-    /// What has become of what was published.
+    /// Returns the outcome of a published message, if it has one.
     pub fn fate(&self, ticket: Ticket) -> Option<&Fate> {
         self.tickets.get(&ticket).and_then(Option::as_ref)
     }
 
-    /// The filters that the client is subscribed to.
+    /// Returns the filters that the client is subscribed to.
     pub fn subscriptions(&self) -> Vec<&str> {
         self.subscriptions.keys().map(String::as_str).collect()
     }
 
-    /// Whether there is a session.
+    /// Returns whether there is a session.
     pub const fn has_session(&self) -> bool {
         self.session.is_some()
     }
 
-    /// How many sessions it has begun.
+    /// Returns how many sessions were created.
     pub const fn sessions(&self) -> u32 {
         self.sessions
     }
 
-    /// When the next connection is accepted, the session is gone.
+    /// Discards the session when the next connection is accepted.
     pub const fn lose_session(&mut self) {
         self.forgets = true;
     }
 
-    /// Whether it is connected, and no message of its own is open or waits.
+    /// Returns whether the client is connected and no message to it is queued or in flight.
     pub fn is_settled(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| {
-            session.is_connected() && session.operations_in_flight() == 0 && session.queued() == 0
-        }) && self.tickets.values().all(Option::is_some)
+        self.session
+            .as_ref()
+            .is_some_and(|session| session.is_connected() && session.packet_ids_in_use() == 0 && session.queued() == 0)
+            && self.tickets.values().all(Option::is_some)
     }
 
-    /// Matches what has been told about tokens with what was published.
+    /// Assigns the outcomes in the log to published messages.
     fn look(&mut self) {
         for event in &self.log.events()[self.looked_at..] {
             let Event::Done(token, fate) = event else { continue };
             let ticket = Ticket(self.sessions, *token);
-            let known = self.tickets.get_mut(&ticket).unwrap_or_else(|| panic!("{ticket:?} was never given"));
+            let known = self.tickets.get_mut(&ticket).unwrap_or_else(|| panic!("{ticket:?} was never returned"));
             assert_eq!(*known, None, "{ticket:?} has more than one outcome");
             *known = Some(fate.clone());
         }
         self.looked_at = self.log.events().len();
     }
 
-    /// The session is dropped: nobody will say more about what was published.
+    /// Drops the session: its messages get no further outcome.
     fn forget(&mut self) {
         self.session = None;
         self.subscriptions.clear();
@@ -180,7 +182,7 @@ impl EngineServer {
         }
     }
 
-    /// The reason for which it refuses a client, if it does.
+    /// The reason code with which this client is refused, if it is.
     const fn refusal(&mut self) -> Option<ConnAckReasonCode> {
         if self.refused_connections == 0 {
             return None;

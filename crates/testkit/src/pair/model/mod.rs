@@ -1,4 +1,4 @@
-//! A small server, written straight from the specification on the codec alone.
+//! A small server, written from the specification on top of the codec alone.
 
 mod outgoing;
 mod receive;
@@ -15,25 +15,25 @@ use self::outgoing::Outgoing;
 use super::server::Server;
 use crate::random::Random;
 
-/// A server for one client: it takes messages, answers requests, keeps a session, and
-/// [publishes](Self::publish) what it is told to.
+/// A server for one client: it receives messages, answers requests, stores a session, and sends the messages given to
+/// [`publish`](Self::publish).
 ///
-/// What it is, and how difficult it is, can be set before and changed between connections.
+/// Its fields set its limits and the mistakes that it makes; they can be changed at any time.
 #[derive(Debug)]
 pub struct ModelServer {
-    /// How many messages of QoS 1 and 2 it takes at a time.
+    /// The Receive Maximum. Default: none is announced.
     pub receive_maximum: Option<NonZeroU16>,
-    /// The largest packet that it takes.
+    /// The Maximum Packet Size. Default: none is announced.
     pub maximum_packet_size: Option<NonZeroU32>,
-    /// The highest topic alias that it takes.
+    /// The Topic Alias Maximum. Default: 0.
     pub topic_alias_maximum: u16,
-    /// How many of a hundred messages and filters it refuses, with a reason code; 5.0 only.
+    /// The percentage of messages and filters that it refuses with a reason code, in 5.0 only. Default: 0.
     pub refuses: u8,
-    /// How many connections it refuses from now on.
+    /// The number of connections that it refuses from now on. Default: 0.
     pub refused_connections: u32,
-    /// How long it takes for an acknowledgement, at most.
+    /// The maximum delay of an acknowledgement. Default: zero.
     pub ack_delay: Duration,
-    /// Whether acknowledgements overtake each other.
+    /// Whether acknowledgements may be sent in another order. Default: no.
     pub shuffles_acks: bool,
 
     random: Random,
@@ -42,51 +42,51 @@ pub struct ModelServer {
     /// Whether this connection was accepted.
     established: bool,
     now: Instant,
-    /// The session, and when it ends if nobody is connected.
+    /// The session, and when it expires if the client stays away.
     session: Option<Session>,
     expires_at: Option<Instant>,
     expiry_interval: u32,
     forgets: bool,
     peer: Peer,
     transmit: BytesMut,
-    /// Acknowledgements that take their time.
+    /// Delayed acknowledgements.
     later: Vec<(Instant, Vec<u8>)>,
     delivered: Vec<Delivered>,
     acknowledged: Vec<String>,
     sessions: u32,
 }
 
-/// A message that the server has taken.
+/// A message that the server has received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
-    /// What it is about; an alias has been resolved.
+    /// The topic; an alias has been resolved.
     pub topic: String,
-    /// Its content.
+    /// The payload.
     pub payload: Vec<u8>,
-    /// With which guarantee.
+    /// The QoS.
     pub qos: QoS,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Closed,
-    /// CONNECT has not come.
+    /// CONNECT has not arrived.
     Opened,
     Connected,
     /// The connection is to be closed.
     Over,
 }
 
-/// What outlives a connection (section 4.1).
+/// The state that outlives a connection (section 4.1).
 #[derive(Debug, Default)]
 struct Session {
-    /// Messages of QoS 2 that were taken, and not released.
+    /// Identifiers of received messages of QoS 2 that were not released.
     received: BTreeSet<u16>,
     outgoing: Outgoing,
     subscriptions: BTreeMap<String, QoS>,
 }
 
-/// The client, as CONNECT has described it, and the aliases of the connection.
+/// The fields of CONNECT, and the topic aliases of the connection.
 #[derive(Debug, Default)]
 struct Peer {
     receive_maximum: u16,
@@ -104,7 +104,8 @@ impl Default for ModelServer {
 }
 
 impl ModelServer {
-    /// A server that takes everything at once. The seed is for what it does at random when it is told to.
+    /// Creates a server that acknowledges everything at once. The seed is for the random choices that its fields
+    /// enable.
     pub fn seeded(seed: u64) -> Self {
         Self {
             receive_maximum: None,
@@ -132,58 +133,58 @@ impl ModelServer {
         }
     }
 
-    /// The contents of the messages that it has taken, in order.
+    /// Returns the payloads of the messages received, in order.
     ///
     /// # Panics
     ///
-    /// If one is no text.
+    /// Panics if a payload is not UTF-8.
     pub fn delivered(&self) -> Vec<&str> {
         self.delivered.iter().map(|it| core::str::from_utf8(&it.payload).expect("the payload is a text")).collect()
     }
 
-    /// The messages that it has taken, in order.
+    /// Returns the messages received, in order.
     pub fn deliveries(&self) -> &[Delivered] {
         &self.delivered
     }
 
-    /// Those of its own messages that the client has acknowledged, in that order.
+    /// Returns the payloads of its own messages that the client has acknowledged, in the order of the acknowledgements.
     pub fn acknowledged(&self) -> &[String] {
         &self.acknowledged
     }
 
-    /// The filters that the client is subscribed to.
+    /// Returns the filters that the client is subscribed to.
     pub fn subscriptions(&self) -> Vec<&str> {
         self.session.iter().flat_map(|session| session.subscriptions.keys()).map(String::as_str).collect()
     }
 
-    /// Whether there is a session.
+    /// Returns whether there is a session.
     pub const fn has_session(&self) -> bool {
         self.session.is_some()
     }
 
-    /// How many sessions it has begun.
+    /// Returns how many sessions were created.
     pub const fn sessions(&self) -> u32 {
         self.sessions
     }
 
-    /// When the next connection begins, the session is gone.
+    /// Discards the session when the next connection opens.
     pub const fn lose_session(&mut self) {
         self.forgets = true;
     }
 
-    /// Whether it is connected, and no message of its own is open or waits.
+    /// Returns whether the client is connected and no message to it is queued or in flight.
     pub fn is_settled(&self) -> bool {
         self.state == State::Connected && self.session.as_ref().is_none_or(|session| session.outgoing.is_empty())
     }
 
-    /// Puts a packet into the stream.
+    /// Writes a packet.
     fn send<'p>(&mut self, packet: impl Into<Packet<'p>>) {
         let packet = packet.into();
         let encoded = packet.encode(self.version, &mut self.transmit);
         encoded.unwrap_or_else(|error| panic!("the model server cannot send {packet:?}: {error}"));
     }
 
-    /// Puts an acknowledgement into the stream when it is due.
+    /// Writes an acknowledgement when it is due.
     fn answer<'p>(&mut self, packet: impl Into<Packet<'p>>) {
         if self.ack_delay.is_zero() {
             return self.send(packet);
@@ -197,7 +198,7 @@ impl ModelServer {
         self.later.push((at, bytes));
     }
 
-    /// Sends the acknowledgements that are due.
+    /// Writes the acknowledgements that are due.
     fn send_due(&mut self) {
         let now = self.now;
         let mut due: Vec<_> = self.later.extract_if(.., |&mut (at, _)| at <= now).collect();

@@ -1,4 +1,4 @@
-//! What the server publishes to the client.
+//! Messages from the server to the client.
 
 use core::num::NonZeroU16;
 use std::collections::VecDeque;
@@ -8,7 +8,7 @@ use mqtt_sansio::codec::{Delivery, PacketId, PubRel, Publish, PublishProperties,
 
 use super::{ModelServer, State};
 
-/// The messages of QoS 1 and 2 that are open, in the order in which they were sent, and those that wait.
+/// The messages of QoS 1 and 2 in flight, in the order in which they were sent, and those that are queued.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     open: Vec<Flow>,
@@ -20,7 +20,7 @@ pub(super) struct Outgoing {
 struct Flow {
     id: PacketId,
     message: Outbound,
-    /// PUBREC has come.
+    /// PUBREC has arrived.
     is_released: bool,
 }
 
@@ -36,7 +36,7 @@ impl Outgoing {
         self.open.is_empty() && self.waiting.is_empty()
     }
 
-    /// An identifier that is not in use [MQTT-2.2.1-4].
+    /// A packet identifier that is not in use [MQTT-2.2.1-4].
     fn next_id(&mut self) -> PacketId {
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
@@ -49,12 +49,12 @@ impl Outgoing {
 }
 
 impl ModelServer {
-    /// Publishes a message to the client, whether it has asked for it or not. With QoS 1 and 2 it is kept until the
-    /// client can take it; there has to be a session.
+    /// Publishes a message to the client, whether the client has subscribed or not. With QoS 1 and 2 the message is
+    /// queued until the client can receive it.
     ///
     /// # Panics
     ///
-    /// If there is no session, or the topic cannot be published to.
+    /// Panics if there is no session, or if the topic is not a topic name.
     pub fn publish(&mut self, topic: &str, payload: &str, qos: QoS) {
         let message = Outbound { topic: topic.to_string(), payload: payload.to_string(), qos };
         if qos != QoS::AtMostOnce {
@@ -65,7 +65,7 @@ impl ModelServer {
         }
     }
 
-    /// Sends what the client can take [MQTT-3.3.4-9].
+    /// Sends queued messages as far as the client's quota allows [MQTT-3.3.4-9].
     fn send_waiting(&mut self) {
         let window = usize::from(self.peer.receive_maximum);
         while self.state == State::Connected && self.session().outgoing.open.len() < window {
@@ -78,7 +78,7 @@ impl ModelServer {
         }
     }
 
-    /// Sends again what is open, in order [MQTT-4.4.0-1], then what has waited.
+    /// Sends the messages in flight again, in order [MQTT-4.4.0-1], then queued ones.
     pub(super) fn resume(&mut self) {
         let outgoing = &self.session().outgoing;
         let again: Vec<_> =
@@ -114,24 +114,25 @@ impl ModelServer {
         self.send(publish);
     }
 
-    /// PUBREC has come: it is answered at once, so that the order is kept [MQTT-4.6.0-4].
+    /// PUBREC has arrived: it is answered at once, which preserves the order [MQTT-4.6.0-4].
     pub(super) fn release(&mut self, id: PacketId) {
         let open = &mut self.session().outgoing.open;
         let flow = open.iter_mut().find(|flow| flow.id == id);
-        let flow = flow.unwrap_or_else(|| panic!("PUBREC of {id}, which is not in use"));
-        assert_eq!(flow.message.qos, QoS::ExactlyOnce, "PUBREC of {id}, which is of QoS 1");
+        let flow = flow.unwrap_or_else(|| panic!("PUBREC for packet identifier {id}, which is not in use"));
+        assert_eq!(flow.message.qos, QoS::ExactlyOnce, "PUBREC for packet identifier {id}, which is of QoS 1");
         flow.is_released = true;
         self.send(PubRel::new(id));
     }
 
-    /// PUBACK or PUBCOMP has come, or PUBREC with an error.
+    /// PUBACK, PUBCOMP, or PUBREC with an error has arrived.
     pub(super) fn settled(&mut self, id: PacketId, is_success: bool, qos: QoS) {
         let open = &mut self.session().outgoing.open;
         let place = open.iter().position(|flow| flow.id == id);
-        let flow = open.remove(place.unwrap_or_else(|| panic!("an acknowledgement of {id}, which is not in use")));
-        assert_eq!(flow.message.qos, qos, "the wrong acknowledgement of {id}");
+        let flow = open
+            .remove(place.unwrap_or_else(|| panic!("acknowledgement for packet identifier {id}, which is not in use")));
+        assert_eq!(flow.message.qos, qos, "wrong acknowledgement for packet identifier {id}");
         if is_success {
-            assert_eq!(flow.is_released, qos == QoS::ExactlyOnce, "PUBCOMP of {id} without PUBREL");
+            assert_eq!(flow.is_released, qos == QoS::ExactlyOnce, "PUBCOMP for packet identifier {id} without PUBREL");
             self.acknowledged.push(flow.message.payload);
         }
         self.send_waiting();

@@ -1,4 +1,4 @@
-//! What the server does with each packet.
+//! The server's reactions to each packet.
 
 use mqtt_sansio::Utf8Str;
 use mqtt_sansio::codec::{
@@ -19,7 +19,7 @@ impl ModelServer {
                     self.take(&packet);
                 }
                 Ok(Decoded::Incomplete { .. }) => return,
-                Err(error) => panic!("the server has received something that is no packet: {error}"),
+                Err(error) => panic!("the server has received a malformed packet: {error}"),
             }
         }
         *input = &[];
@@ -52,7 +52,7 @@ impl ModelServer {
                 let properties = AuthProperties { authentication_data: None, ..auth.properties };
                 self.send(Auth { reason_code: AuthReasonCode::Success, properties });
             }
-            other => panic!("a client does not send {other:?}"),
+            other => panic!("a client must not send {other:?}"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What only a client has to keep: its first packet, and the time between its packets.
+//! Rules for clients only: the first packet, and the time between packets.
 
 use mqtt_sansio::Instant;
 use mqtt_sansio::codec::{ConnAck, Connect, Packet, QoS, Version};
@@ -6,7 +6,8 @@ use mqtt_sansio::codec::{ConnAck, Connect, Packet, QoS, Version};
 use super::{Rules, Stage, Taken, UNKNOWN};
 
 impl Rules {
-    /// Whether the packet is CONNECT; it is not bound by limits that are not known yet.
+    /// Checks a packet of the client. Returns whether it is CONNECT, to which limits that are not known yet do not
+    /// apply.
     pub(super) fn client_writes(&mut self, now: Instant, packet: &Packet<'_>) -> bool {
         match (self.stage, packet) {
             (Stage::Opened, Packet::Connect(connect)) => {
@@ -17,12 +18,13 @@ impl Rules {
             (_, Packet::Connect(_)) => panic!("a second CONNECT [MQTT-3.1.0-2]"),
             (Stage::Disconnected, _) => panic!("after DISCONNECT the client has sent {packet:?} [MQTT-3.14.4-1]"),
             (Stage::Connecting { .. }, Packet::Disconnect(_) | Packet::Auth(_)) => {
-                // It is the server's turn, or the application's: there can be no PINGREQ.
+                // It is the server's turn, or the application's, so no PINGREQ is due.
                 self.last_sent = now;
                 return false;
             }
             (Stage::Connected, _) => {}
-            // That is not forbidden, but then neither the session nor the limits of the server are known.
+            // The specification allows packets before CONNACK, but the client does not know the session and the
+            // server's limits yet.
             (Stage::Connecting { .. }, _) => panic!("before CONNACK the client has sent {packet:?}"),
         }
         let silence = now.since(self.last_sent).as_secs_f64();
@@ -53,7 +55,7 @@ impl Rules {
             retain: properties.retain_available.unwrap_or(true),
             authenticates: false,
         };
-        // 3.1 cannot say that a session is present.
+        // 3.1 has no Session Present flag.
         let session_present = connack.session_present || (self.version == Version::V31 && !asked_clean);
         self.flows.begin(session_present, self.peer.receive_maximum);
     }

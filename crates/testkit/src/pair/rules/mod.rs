@@ -1,4 +1,4 @@
-//! The rules that an end has to keep, seen from outside. What is wrong is a panic that says what, and by which clause.
+//! The rules for an endpoint, checked from outside. A violation is a panic that names the rule and its clause.
 
 mod client;
 mod server;
@@ -10,26 +10,26 @@ use mqtt_sansio::codec::{self, Decoded, Limits, Packet, Publish, QoS, Sender, Ve
 
 use super::flows::Flows;
 
-/// Looks at all that an end writes, and at what it has read.
+/// Checks all packets that an endpoint writes, in the light of those that it has read.
 #[derive(Debug)]
 pub(super) struct Rules {
-    /// Which end it is.
+    /// The endpoint.
     end: Sender,
     version: Version,
     pub(super) flows: Flows,
-    /// The beginning of a packet that has not been written to its end.
+    /// The beginning of a packet that was not written completely.
     unfinished: Vec<u8>,
-    /// The beginning of a packet that has not been read to its end.
+    /// The beginning of a packet that was not read completely.
     unread: Vec<u8>,
     stage: Stage,
     keep_alive: u16,
     last_sent: Instant,
-    /// What the other end takes.
+    /// The limits of the peer.
     peer: Taken,
     aliases: BTreeMap<u16, String>,
-    /// The server goes on with an earlier session, if the client has not asked for a new one.
+    /// The server resumes an earlier session, unless the client asks for a new one.
     pub(super) resumes: bool,
-    /// How many PINGREQs were received and not answered.
+    /// The number of PINGREQs received and not answered.
     pings: u32,
 }
 
@@ -37,15 +37,15 @@ pub(super) struct Rules {
 enum Stage {
     /// CONNECT was not written, or not read.
     Opened,
-    /// It was.
+    /// CONNECT was written or read.
     Connecting { asked_clean: bool },
-    /// CONNACK was, and it has accepted the client.
+    /// CONNACK was written or read, and it has accepted the client.
     Connected,
-    /// This end has written its last packet.
+    /// The endpoint has written its last packet.
     Disconnected,
 }
 
-/// What the other end takes.
+/// The limits of a peer.
 #[derive(Debug)]
 struct Taken {
     maximum_packet_size: u32,
@@ -53,11 +53,11 @@ struct Taken {
     receive_maximum: u16,
     maximum_qos: QoS,
     retain: bool,
-    /// Whether CONNECT has named an Authentication Method.
+    /// Whether CONNECT has an Authentication Method.
     authenticates: bool,
 }
 
-/// Before anything is known.
+/// The limits before any are known.
 const UNKNOWN: Taken = Taken {
     maximum_packet_size: u32::MAX,
     topic_alias_maximum: 0,
@@ -95,12 +95,12 @@ impl Rules {
         self.unread.clear();
     }
 
-    /// The connection is gone.
+    /// The connection has ended.
     pub(super) fn closed(&mut self) {
         self.flows.end(&core::mem::take(&mut self.unfinished));
     }
 
-    /// This end has written this.
+    /// The endpoint has written these bytes.
     pub(super) fn written(&mut self, now: Instant, bytes: &[u8]) {
         self.unfinished.extend_from_slice(bytes);
         let stream = core::mem::take(&mut self.unfinished);
@@ -108,7 +108,7 @@ impl Rules {
         self.unfinished = rest.to_vec();
     }
 
-    /// This end has read this.
+    /// The endpoint has read these bytes.
     pub(super) fn read(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
         let stream = core::mem::take(&mut self.unread);
@@ -117,7 +117,7 @@ impl Rules {
         self.unread = rest.to_vec();
     }
 
-    /// Looks at the packets of a stream; what is left is the beginning of the next one.
+    /// Checks the packets of a stream. The beginning of an incomplete packet is left in the buffer.
     fn for_each<'s>(
         &mut self,
         mut stream: &'s [u8],
@@ -132,7 +132,7 @@ impl Rules {
                     stream = &stream[size..];
                 }
                 Ok(Decoded::Incomplete { .. }) => return stream,
-                Err(error) => panic!("the {sender:?} has sent something that is no packet: {error}"),
+                Err(error) => panic!("the {sender:?} has sent a malformed packet: {error}"),
             }
         }
     }
@@ -146,7 +146,10 @@ impl Rules {
             return;
         }
         let (end, maximum) = (self.end, self.peer.maximum_packet_size as usize);
-        assert!(size <= maximum, "{end:?}: {size} bytes, where {maximum} are taken [MQTT-3.1.2-24, MQTT-3.2.2-15]");
+        assert!(
+            size <= maximum,
+            "{end:?}: a packet of {size} bytes exceeds the Maximum Packet Size {maximum} [MQTT-3.1.2-24, MQTT-3.2.2-15]"
+        );
         match packet {
             Packet::Publish(publish) => self.publish(publish),
             Packet::PubAck(ack) => self.flows.puback(ack.id.get()),
@@ -163,13 +166,16 @@ impl Rules {
     }
 
     fn publish(&mut self, publish: &Publish<'_>) {
-        assert!(publish.delivery.qos() <= self.peer.maximum_qos, "a QoS that the other end does not take");
-        assert!(!publish.retain || self.peer.retain, "a RETAIN flag that the server does not take [MQTT-3.2.2-14]");
+        assert!(publish.delivery.qos() <= self.peer.maximum_qos, "the QoS is above the peer's Maximum QoS");
+        assert!(
+            !publish.retain || self.peer.retain,
+            "RETAIN is set although the server does not support it [MQTT-3.2.2-14]"
+        );
         if let Some(alias) = publish.properties.topic_alias.map(|alias| alias.get()) {
             let maximum = self.peer.topic_alias_maximum;
             assert!(alias <= maximum, "topic alias {alias} is above {maximum} [MQTT-3.1.2-26, MQTT-3.3.2-9]");
             if publish.topic.is_empty() {
-                assert!(self.aliases.contains_key(&alias), "topic alias {alias} stands for nothing [MQTT-3.3.2-7]");
+                assert!(self.aliases.contains_key(&alias), "topic alias {alias} was never set [MQTT-3.3.2-7]");
             } else {
                 self.aliases.insert(alias, publish.topic.as_str().to_string());
             }

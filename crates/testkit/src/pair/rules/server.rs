@@ -1,4 +1,4 @@
-//! What only a server has to keep: how a connection begins, and what it sends only in answer.
+//! Rules for servers only: the beginning of a connection, and packets that are answers to others.
 
 use mqtt_sansio::codec::{ConnAck, ConnAckReasonCode, Connect, Packet, Version};
 
@@ -18,7 +18,7 @@ impl Rules {
         };
     }
 
-    /// Whether the packet is one to which no limit applies; there is none.
+    /// Checks a packet of the server. Returns whether it is one to which no limit applies; there is none.
     pub(super) fn server_writes(&mut self, packet: &Packet<'_>) -> bool {
         match (self.stage, packet) {
             (Stage::Opened, _) => panic!("before CONNECT the server has sent {packet:?} [MQTT-3.2.0-1]"),
@@ -34,7 +34,7 @@ impl Rules {
                 self.pings -= 1;
             }
             (Stage::Connected, Packet::Disconnect(_)) => {
-                assert_eq!(self.version, Version::V5, "a server of {:?} sends no DISCONNECT", self.version);
+                assert_eq!(self.version, Version::V5, "a server must not send DISCONNECT in {:?}", self.version);
             }
             (Stage::Connected, _) => {}
         }
@@ -43,14 +43,14 @@ impl Rules {
 
     fn connack_written(&mut self, asked_clean: bool, connack: &ConnAck<'_>) {
         if connack.reason_code != ConnAckReasonCode::Success {
-            assert!(!connack.session_present, "a session is present for a client that is refused [MQTT-3.2.2-6]");
+            assert!(!connack.session_present, "Session Present for a refused client [MQTT-3.2.2-6]");
             self.stage = Stage::Disconnected;
             return;
         }
         self.stage = Stage::Connected;
         let can_resume = self.resumes && !asked_clean;
-        assert!(can_resume || !connack.session_present, "a session is present that there is not [MQTT-3.2.2-2]");
-        // 3.1 cannot say that a session is present.
+        assert!(can_resume || !connack.session_present, "Session Present without a session [MQTT-3.2.2-2]");
+        // 3.1 has no Session Present flag.
         let session_present = connack.session_present || (self.version == Version::V31 && can_resume);
         self.flows.begin(session_present, self.peer.receive_maximum);
     }

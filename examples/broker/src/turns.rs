@@ -1,0 +1,361 @@
+//! The tasks of connections, one turn at a time.
+//!
+//! A runtime's own queue is first come, first served, and empty before the runtime looks for events again: a thousand
+//! busy connections would delay all others by a thousand turns. Here a task has one turn when it is [fair](crate::fair), and
+//! events are looked for whenever some turns are over.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use mqtt_sansio::{Instant, StdClock};
+
+use crate::fair::{Fair, MemberIndex};
+use crate::origin::Principal;
+
+/// How long turns follow one another until events are looked for.
+const SLICE: Duration = Duration::from_micros(250);
+
+/// The tasks.
+pub(crate) struct Turns {
+    tasks: RefCell<Vec<Option<Task>>>,
+    fair: RefCell<Fair<Principal>>,
+    /// The task that has its turn now.
+    current: Cell<Option<MemberIndex>>,
+    /// The time at which the current turn began, while [`work`](Self::work) runs.
+    now: Cell<Option<Instant>>,
+    inbox: Arc<Inbox>,
+    /// The woken tasks that are being entered into `fair`.
+    woken: RefCell<Vec<MemberIndex>>,
+}
+
+struct Task {
+    future: Pin<Box<dyn Future<Output = ()>>>,
+    alarm: Arc<Alarm>,
+    waker: Waker,
+}
+
+/// Wakes a task.
+struct Alarm {
+    index: MemberIndex,
+    /// Whether `index` is in the inbox.
+    is_queued: AtomicBool,
+    inbox: Arc<Inbox>,
+}
+
+/// The tasks woken by their wakers since the last turn.
+#[derive(Default)]
+struct Inbox {
+    woken: Mutex<Woken>,
+    /// Whether the queue in `woken` has an index. It changes only while `woken` is locked, and is read without the lock
+    /// before each turn.
+    has_woken: AtomicBool,
+}
+
+#[derive(Default)]
+struct Woken {
+    queue: Vec<MemberIndex>,
+    /// Whether there is something else to look at than tasks.
+    is_nudged: bool,
+    /// The task of the runtime that waits for any of this.
+    waker: Option<Waker>,
+}
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        Self {
+            tasks: RefCell::default(),
+            fair: RefCell::new(Fair::new()),
+            current: Cell::new(None),
+            now: Cell::new(None),
+            inbox: Arc::default(),
+            woken: RefCell::default(),
+        }
+    }
+
+    /// Adds a task. It has its first turn when that is due.
+    pub(crate) fn spawn(&self, principal: Principal, future: impl Future<Output = ()> + 'static) {
+        let index = {
+            let mut fair = self.fair.borrow_mut();
+            let index = fair.join(principal);
+            fair.wake(index);
+            index
+        };
+        let alarm = Arc::new(Alarm { index, is_queued: AtomicBool::new(false), inbox: Arc::clone(&self.inbox) });
+        let waker = Waker::from(Arc::clone(&alarm));
+        // The length of a turn is limited here, and not by the runtime's count of operations.
+        let future = Box::pin(tokio::task::unconstrained(future));
+        let mut tasks = self.tasks.borrow_mut();
+        let place = index as usize;
+        if tasks.len() <= place {
+            tasks.resize_with(place + 1, || None);
+        }
+        tasks[place] = Some(Task { future, alarm, waker });
+        drop(tasks);
+        self.nudge();
+    }
+
+    /// Returns the index of the task that has its turn.
+    pub(crate) const fn current(&self) -> Option<MemberIndex> {
+        self.current.get()
+    }
+
+    /// Returns the time at which the current turn began, or `None` outside of [`work`](Self::work).
+    pub(crate) const fn now(&self) -> Option<Instant> {
+        self.now.get()
+    }
+
+    /// Gives a task of this thread a turn. This is cheaper than its waker, which may be used by any thread.
+    pub(crate) fn wake(&self, index: MemberIndex) {
+        self.fair.borrow_mut().wake(index);
+        if self.now.get().is_none() {
+            self.nudge();
+        }
+    }
+
+    /// From now on the task that has its turn belongs to another principal.
+    pub(crate) fn reassign_current(&self, principal: Principal) {
+        if let Some(index) = self.current.get() {
+            self.fair.borrow_mut().reassign(index, principal);
+        }
+    }
+
+    /// Runs turns for a while, and `between` before each and after the last, with the time. Returns whether there is more to do.
+    pub(crate) fn work(&self, clock: &StdClock, mut between: impl FnMut(Instant)) -> bool {
+        let start = clock.now();
+        let mut now = start;
+        let has_more = loop {
+            self.now.set(Some(now));
+            between(now);
+            self.enter_woken();
+            let Some(index) = self.fair.borrow_mut().next() else { break false };
+            let is_done = self.run(index);
+            let begin = std::mem::replace(&mut now, clock.now());
+            let mut fair = self.fair.borrow_mut();
+            fair.charge(index, i64::try_from(now.since(begin).as_micros()).unwrap_or(i64::MAX).max(1));
+            if is_done {
+                fair.leave(index);
+            }
+            if now.since(start) >= SLICE {
+                break true;
+            }
+        };
+        self.now.set(None);
+        has_more
+    }
+
+    /// Waits until there is something to do.
+    pub(crate) fn poll_woken(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut woken = self.inbox.lock();
+        if std::mem::take(&mut woken.is_nudged) || !woken.queue.is_empty() {
+            return Poll::Ready(());
+        }
+        if !woken.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            woken.waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Ends [the waiting](Self::poll_woken).
+    pub(crate) fn nudge(&self) {
+        let mut woken = self.inbox.lock();
+        woken.is_nudged = true;
+        wake(woken);
+    }
+
+    /// Enters those that were woken into the order of turns.
+    fn enter_woken(&self) {
+        if !self.inbox.has_woken.load(Ordering::Acquire) {
+            return;
+        }
+        let mut indexes = self.woken.borrow_mut();
+        {
+            let mut woken = self.inbox.lock();
+            std::mem::swap(&mut *indexes, &mut woken.queue);
+            self.inbox.has_woken.store(false, Ordering::Release);
+        }
+        let (tasks, mut fair) = (self.tasks.borrow(), self.fair.borrow_mut());
+        for index in indexes.drain(..) {
+            // The task may be gone, and another one may have its index: that one has a turn for nothing.
+            if let Some(Some(task)) = tasks.get(index as usize) {
+                task.alarm.is_queued.store(false, Ordering::Release);
+                fair.wake(index);
+            }
+        }
+    }
+
+    /// Runs one turn of a task; true if it was the last. A task that panics ends, and nothing else does.
+    fn run(&self, index: MemberIndex) -> bool {
+        let task = self.tasks.borrow_mut()[index as usize].take();
+        let Some(mut task) = task else { return true };
+        self.current.set(Some(index));
+        let mut context = Context::from_waker(&task.waker);
+        let outcome = catch_unwind(AssertUnwindSafe(|| task.future.as_mut().poll(&mut context)));
+        let is_done = !matches!(outcome, Ok(Poll::Pending));
+        if is_done {
+            // What the panic hook has not said already is of no use here.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(task)));
+        } else {
+            self.tasks.borrow_mut()[index as usize] = Some(task);
+        }
+        self.current.set(None);
+        is_done
+    }
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, Woken> {
+        self.woken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the one that waits, if there is one.
+fn wake(mut woken: MutexGuard<'_, Woken>) {
+    let waker = woken.waker.take();
+    drop(woken);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_queued.swap(true, Ordering::AcqRel) {
+            let mut woken = self.inbox.lock();
+            woken.queue.push(self.index);
+            self.inbox.has_woken.store(true, Ordering::Release);
+            wake(woken);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::origin::Origin;
+
+    fn origin(number: u8) -> Principal {
+        Principal::Origin(Origin::of([127, 0, 0, number].into()))
+    }
+
+    /// A task that always has more to do, and counts its turns.
+    fn busy(turns: &Rc<Cell<u32>>) -> impl Future<Output = ()> + use<> {
+        let turns = Rc::clone(turns);
+        poll_fn(move |context| {
+            turns.set(turns.get() + 1);
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
+
+    #[test]
+    fn a_task_has_one_turn_and_then_others_have_theirs() {
+        let (turns, clock) = (Turns::new(), StdClock::new());
+        let counts: Vec<_> = (0..10).map(|_| Rc::new(Cell::new(0))).collect();
+        counts.iter().for_each(|count| turns.spawn(origin(1), busy(count)));
+        let calls = Cell::new(0);
+        while counts.iter().any(|count| count.get() < 100) {
+            assert!(turns.work(&clock, |_| calls.set(calls.get() + 1)), "there is always more");
+        }
+        let all: u32 = counts.iter().map(|count| count.get()).sum();
+        assert_eq!(calls.get(), all, "something is done before each turn");
+    }
+
+    #[test]
+    fn a_panic_ends_one_task() {
+        struct Told(Rc<Cell<u32>>);
+        impl Drop for Told {
+            fn drop(&mut self) {
+                self.0.set(self.0.get() + 1);
+                panic!("and a second one");
+            }
+        }
+        let (turns, clock) = (Turns::new(), StdClock::new());
+        let (ended, others) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let told = Told(Rc::clone(&ended));
+        turns.spawn(origin(1), poll_fn(move |_| if told.0.get() == 0 { panic!("a fault") } else { Poll::Ready(()) }));
+        turns.spawn(origin(1), busy(&others));
+        while others.get() < 10 {
+            turns.work(&clock, |_| {});
+        }
+        assert_eq!(ended.get(), 1, "what the task held is dropped");
+        // Its place is free for another one.
+        let more = Rc::new(Cell::new(0));
+        turns.spawn(origin(2), busy(&more));
+        while more.get() < 10 {
+            turns.work(&clock, |_| {});
+        }
+        assert_eq!(turns.tasks.borrow().len(), 2);
+    }
+
+    #[test]
+    fn one_that_waits_is_woken_by_tasks_and_by_nudges() {
+        let (turns, clock) = (Turns::new(), StdClock::new());
+        let kept = Rc::new(RefCell::new(None));
+        let seen = Rc::clone(&kept);
+        turns.spawn(
+            origin(1),
+            poll_fn(move |context| {
+                *seen.borrow_mut() = Some(context.waker().clone());
+                Poll::Pending
+            }),
+        );
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(turns.poll_woken(&mut context).is_ready(), "there is a new task");
+        assert!(!turns.work(&clock, |_| {}));
+        assert!(turns.poll_woken(&mut context).is_pending());
+        kept.borrow().as_ref().unwrap().wake_by_ref();
+        assert!(turns.poll_woken(&mut context).is_ready());
+        assert!(!turns.work(&clock, |_| {}));
+        assert!(turns.poll_woken(&mut context).is_pending());
+        turns.nudge();
+        assert!(turns.poll_woken(&mut context).is_ready());
+        assert!(turns.poll_woken(&mut context).is_pending());
+    }
+
+    /// A task is woken by its index within the turn of another one, and from outside of turns.
+    #[test]
+    fn a_task_is_woken_by_its_index() {
+        let (turns, clock) = (Rc::new(Turns::new()), StdClock::new());
+        let (index, count) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(0)));
+        let task = {
+            let (turns, index, count) = (Rc::clone(&turns), Rc::clone(&index), Rc::clone(&count));
+            poll_fn(move |_| {
+                assert!(turns.now().is_some(), "the time of a turn is known");
+                index.set(turns.current());
+                count.set(count.get() + 1);
+                Poll::Pending
+            })
+        };
+        turns.spawn(origin(1), task);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut rest = || {
+            while turns.poll_woken(&mut context).is_ready() {
+                assert!(!turns.work(&clock, |_| {}));
+            }
+            assert_eq!((turns.current(), turns.now()), (None, None));
+            count.get()
+        };
+        assert_eq!(rest(), 1);
+        turns.wake(index.get().unwrap());
+        assert_eq!(rest(), 2, "the one that waits for turns is woken");
+        let other = {
+            let (turns, index) = (Rc::clone(&turns), Rc::clone(&index));
+            async move { turns.wake(index.get().unwrap()) }
+        };
+        turns.spawn(origin(2), other);
+        assert!(!turns.work(&clock, |_| {}));
+        assert_eq!(count.get(), 3, "it has its turn in the same call");
+    }
+}

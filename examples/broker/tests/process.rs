@@ -1,0 +1,135 @@
+//! The program as a whole: its output may go nowhere, and it ends when it is told to.
+
+// These are clients, which need a transport.
+#![allow(clippy::disallowed_types)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// How long something may take that is done at once.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const CONNECT: &[u8] = b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01c";
+const CONNACK: &[u8] = b"\x20\x02\0\0";
+
+/// A broker that runs until this is dropped.
+struct Broker {
+    child: Child,
+    address: SocketAddr,
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Broker {
+    fn start(arguments: &[&str], level: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_broker"))
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .env("RUST_LOG", level)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_prefix("listening on tcp://").unwrap().parse().unwrap();
+        Self { child, address, _stdout: stdout }
+    }
+
+    fn stderr(&mut self) -> ChildStderr {
+        self.child.stderr.take().unwrap()
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn assert_serves(&self) {
+        let mut stream = self.connect();
+        stream.write_all(&[CONNECT, b"\xc0\x00"].concat()).unwrap();
+        let mut answer = [0; 6];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer[..], [CONNACK, b"\xd0\x00"].concat());
+    }
+
+    /// Sends a signal by name, with the program that does that.
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Connections that each make some lines of the log.
+fn make_noise(broker: &Broker, count: usize) {
+    for _ in 0..count {
+        let mut stream = broker.connect();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+}
+
+#[test]
+fn a_closed_standard_error_stops_nothing() {
+    let mut broker = Broker::start(&[], "trace");
+    drop(broker.stderr());
+    make_noise(&broker, 20);
+    broker.assert_serves();
+    broker.signal("USR1");
+    broker.signal("TERM");
+    assert!(broker.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_stops_nothing() {
+    let mut broker = Broker::start(&[], "trace");
+    let _unread = broker.stderr();
+    make_noise(&broker, 1000); // more than a pipe holds
+    broker.assert_serves();
+    broker.signal("TERM");
+    assert!(broker.child.wait().unwrap().success());
+}
+
+#[test]
+fn the_log_tells_what_takes_memory() {
+    let mut broker = Broker::start(&["--max-connecting-per-address", "1"], "info");
+    let stderr = broker.stderr();
+    let _first = broker.connect();
+    let mut second = broker.connect();
+    assert_eq!(second.read(&mut [0]).unwrap(), 0, "closed at once");
+    broker.signal("USR1");
+    let mut lines = BufReader::new(stderr).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("status") && line.contains("connections=1 clients=0 sessions=0")));
+    broker.signal("TERM");
+    let rest: Vec<_> = lines.collect();
+    let told = |text: &str| rest.iter().any(|line| line.contains(text));
+    assert!(told("connections were closed because of the limits of their addresses count=1"), "{rest:#?}");
+    assert!(told("incomplete_bytes=0"), "{rest:#?}");
+}
+
+#[test]
+fn the_options_are_documented() {
+    let output = Command::new(env!("CARGO_BIN_EXE_broker")).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for option in [
+        "--max-handshakes-per-address <COUNT>",
+        "--max-connecting-per-address <COUNT>",
+        "--max-incomplete-bytes <BYTES>",
+        "--max-messages-per-second <COUNT>",
+        "--max-bytes-per-second <BYTES>",
+    ] {
+        assert!(help.contains(option), "{option} in {help}");
+    }
+}

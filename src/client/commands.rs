@@ -1,0 +1,403 @@
+//! The commands of a client: connecting, publishing, subscribing, acknowledging, authenticating, disconnecting.
+
+use core::num::NonZeroU16;
+
+use super::config::ClientConfig;
+use super::error::{OpenError, ReconfigureError};
+use super::session::{ClientSession, seconds};
+use super::state::State;
+use crate::codec::{
+    AckProperties, AuthReasonCode, Connect, ConnectProperties, Disconnect, Field, PropertyId, PubAckReasonCode,
+    SubscribeProperties, Subscription, UnsubscribeProperties, Version,
+};
+use crate::session::{
+    AckError, AckHandle, AuthenticateError, DisconnectError, Endpoint, Exchange, InvalidText, Journal, JournalError,
+    KeepAlive, Message, Peer, PublishError, Record, Request, Restored, SessionExpiry, SubscribeError, Token,
+    UnknownToken, Will, user_properties,
+};
+use crate::text::Utf8Str;
+use crate::time::Instant;
+use crate::topic::TopicFilter;
+
+impl ClientSession {
+    /// Starts a connection on a connected transport: puts CONNECT into [`transmit`](Self::transmit).
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::AlreadyConnected`] if the last connection has not been [`closed`](Self::closed);
+    /// [`OpenError::Text`] and [`OpenError::Encode`] if the configuration cannot be encoded.
+    pub fn open(&mut self, now: Instant) -> Result<(), OpenError> {
+        if !matches!(self.state, State::Closed) {
+            return Err(OpenError::AlreadyConnected);
+        }
+        let asked_clean = match self.engine.version() {
+            Version::V5 => self.config.clean_start && !self.has_session,
+            Version::V31 | Version::V311 => self.config.clean_start,
+        };
+        self.put_connect(asked_clean)?;
+        self.engine.advance(now);
+        let now = self.engine.now();
+        self.noted_at = now;
+        // The time for the server's answer counts from when the last byte of CONNECT has been written.
+        let mut keep_alive = KeepAlive::new(None, now);
+        keep_alive.ask(now, self.engine.ahead());
+        let exchange = if self.config.authentication.is_some() { Exchange::Theirs } else { Exchange::Idle };
+        self.state = State::Connecting { asked_clean, exchange, keep_alive };
+        Ok(())
+    }
+
+    fn put_connect(&mut self, clean_start: bool) -> Result<(), OpenError> {
+        let (config, version) = (&self.config, self.engine.version());
+        let is_v5 = version == Version::V5;
+        let text = |text, field| Utf8Str::new(text).map_err(InvalidText::of(field));
+        let authentication = config.authentication.as_deref();
+        let properties = ConnectProperties {
+            session_expiry_interval: Some(config.session_expiry_interval.value())
+                .filter(|&seconds| is_v5 && seconds != 0),
+            authentication_method: authentication
+                .map(|it| text(&it.method, Field::Property(PropertyId::AuthenticationMethod)))
+                .transpose()?,
+            authentication_data: authentication.and_then(|it| it.data.as_deref()),
+            request_problem_information: (!config.request_problem_information).then_some(false),
+            request_response_information: config.request_response_information.then_some(true),
+            receive_maximum: Some(config.receive_maximum).filter(|it| is_v5 && it.get() != u16::MAX),
+            topic_alias_maximum: Some(config.topic_alias_maximum).filter(|&maximum| is_v5 && maximum != 0),
+            user_properties: user_properties(&config.user_properties)?,
+            maximum_packet_size: config.maximum_packet_size.filter(|_| is_v5),
+        };
+        let connect = Connect {
+            version,
+            is_bridge: false,
+            clean_start,
+            keep_alive: config.keep_alive.map_or(0, NonZeroU16::get),
+            client_identifier: text(&config.client_id, Field::ClientIdentifier)?,
+            will: config.will.as_deref().map(Will::encodable).transpose()?,
+            user_name: config.user_name.as_deref().map(|name| text(name, Field::UserName)).transpose()?,
+            password: config.password.as_deref(),
+            properties,
+        };
+        Ok(self.engine.put_packet(&connect.into())?)
+    }
+
+    /// Ends the connection, because the transport is gone, or is closed because of
+    /// [`Action::Close`](super::Action::Close).
+    ///
+    /// The state of the session is preserved: messages in flight are sent again by the next connection that resumes the
+    /// session. QoS 1 and QoS 2 messages of which no byte was written, unanswered SUBSCRIBE and UNSUBSCRIBE packets (up
+    /// to [`max_request_tries`](super::ClientConfig::max_request_tries)), and everything that was queued are sent by
+    /// the next connection even if it begins a new session. A QoS 0 message in the output whose last byte was not
+    /// written ends with [`AbandonReason::Connection`](crate::AbandonReason::Connection). [`poll`](Self::poll) reports
+    /// the outcomes.
+    ///
+    /// If the transport could not be connected at all, this only lengthens the next [`backoff`](Self::backoff).
+    pub fn closed(&mut self, now: Instant) {
+        if matches!(self.state, State::Closed) {
+            return self.backoff.failed(false);
+        }
+        self.engine.advance(now);
+        let acceptance = self.state.acceptance().copied();
+        self.state = State::Closed;
+        let lasted = acceptance.map(|acceptance| seconds(self.engine.now()).wrapping_sub(acceptance.at));
+        self.backoff.failed(lasted.is_some_and(|lasted| lasted >= u32::from(self.config.backoff_reset)));
+        self.engine.close(self.config.max_request_tries);
+        // The session ends with its connection [MQTT-3.1.2-23; 3.1.1: MQTT-3.1.2-6].
+        if acceptance.is_some_and(|acceptance| !acceptance.server.session_expiry_interval.outlives_connection()) {
+            self.forget_session();
+        }
+    }
+
+    /// Publishes a message. The session sends it at once if possible; otherwise it is queued until there is a
+    /// connection, the server's Receive Maximum allows it, or enough of the output is written.
+    ///
+    /// [`Action::Done`](super::Action::Done) with the token reports the outcome. Messages of the same QoS are sent in
+    /// the order in which they were published.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Topic`] and [`PublishError::Encode`] if the message cannot be encoded in this version;
+    /// [`PublishError::QueueFull`] if no more messages can be stored; with a connection, [`PublishError::TooLarge`],
+    /// [`PublishError::QoSNotSupported`] and [`PublishError::RetainNotSupported`] if the server does not support the
+    /// message; [`PublishError::TopicAlias`] and [`PublishError::SubscriptionIdentifier`] for properties that the
+    /// caller must not set. After an error the session is unchanged, and does not store the message.
+    #[inline]
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, PublishError> {
+        self.engine.advance(now);
+        if message.has_subscription_identifiers() {
+            return Err(PublishError::SubscriptionIdentifier);
+        }
+        let (engine, mut peer) = self.split();
+        engine.publish(&mut peer, message)
+    }
+
+    /// Withdraws the operation with this token. Its outcome is
+    /// [`AbandonReason::Withdrawn`](crate::AbandonReason::Withdrawn), reported by the next [`poll`](Self::poll).
+    ///
+    /// A queued operation is not sent. An operation that was sent cannot be revoked: the server may have received it,
+    /// and a subscription that it grants nevertheless exists until the client unsubscribes. The next connection does
+    /// not send a withdrawn SUBSCRIBE or UNSUBSCRIBE again. A withdrawn QoS 1 or QoS 2 message is not sent again
+    /// either, but its packet identifier stays in use, and counts against the server's Receive Maximum, until the
+    /// server completes the delivery on this connection; after that, until the session ends. A QoS 2 message that the
+    /// server has received is released in any case \[MQTT-4.3.3-4\].
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownToken`] if the outcome is known already, or if the operation is a QoS 0 message in the
+    /// output.
+    pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), UnknownToken> {
+        self.engine.advance(now);
+        self.engine.withdraw(token)
+    }
+
+    /// Returns the number of connections on which the packet of an operation has been sent, the present one included. A
+    /// packet counts even if it was sent only in part, and whether or not it has arrived. `None` if no operation with
+    /// this token is queued, in flight or in the output.
+    pub fn tries(&self, token: Token) -> Option<u16> {
+        self.engine.tries(token)
+    }
+
+    /// Sends SUBSCRIBE, at once if possible; otherwise the request is queued. An unanswered request is sent again by
+    /// the next connection, up to [`max_request_tries`](super::ClientConfig::max_request_tries).
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError::Encode`] if the request cannot be encoded in this version; [`SubscribeError::QueueFull`] if no
+    /// more requests can be stored; with a connection, [`SubscribeError::TooLarge`] and
+    /// [`SubscribeError::NotSupported`] if the server does not support the request.
+    pub fn subscribe(&mut self, now: Instant, subscriptions: &[Subscription<'_>]) -> Result<Token, SubscribeError> {
+        self.subscribe_with(now, subscriptions, &SubscribeProperties::default())
+    }
+
+    /// Sends SUBSCRIBE as [`subscribe`](Self::subscribe) does, with properties; 5.0 only.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Self::subscribe).
+    pub fn subscribe_with(
+        &mut self,
+        now: Instant,
+        subscriptions: &[Subscription<'_>],
+        properties: &SubscribeProperties<'_>,
+    ) -> Result<Token, SubscribeError> {
+        self.engine.advance(now);
+        let request = Request::Subscribe { subscriptions: subscriptions.into(), properties: *properties };
+        if self.is_connected() {
+            self.server().check_subscriptions(subscriptions.iter().copied(), properties)?;
+        }
+        let (engine, mut peer) = self.split();
+        engine.request(&mut peer, &request)
+    }
+
+    /// Sends UNSUBSCRIBE, at once if possible; otherwise the request is queued. An unanswered request is sent again by
+    /// the next connection, up to [`max_request_tries`](super::ClientConfig::max_request_tries).
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Self::subscribe).
+    pub fn unsubscribe(&mut self, now: Instant, filters: &[TopicFilter<'_>]) -> Result<Token, SubscribeError> {
+        self.unsubscribe_with(now, filters, &UnsubscribeProperties::default())
+    }
+
+    /// Sends UNSUBSCRIBE as [`unsubscribe`](Self::unsubscribe) does, with properties; 5.0 only.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Self::subscribe).
+    pub fn unsubscribe_with(
+        &mut self,
+        now: Instant,
+        filters: &[TopicFilter<'_>],
+        properties: &UnsubscribeProperties<'_>,
+    ) -> Result<Token, SubscribeError> {
+        self.engine.advance(now);
+        let (engine, mut peer) = self.split();
+        engine.request(&mut peer, &Request::Unsubscribe { filters: filters.into(), properties: *properties })
+    }
+
+    /// Acknowledges a message, with [manual](super::ClientConfig::manual_acks) acknowledgements. Acknowledgements are
+    /// sent in the order in which the messages arrived: an early one waits for the acknowledgements before it
+    /// \[MQTT-4.6.0-2, MQTT-4.6.0-3\].
+    ///
+    /// A reason code of 0x80 or above refuses the message in 5.0. Before 5.0 no reason code is sent, and the message is
+    /// acknowledged like any other.
+    ///
+    /// # Errors
+    ///
+    /// [`AckError::EarlierConnection`] if the message arrived on an earlier connection: the server sends it again
+    /// if the session is resumed. [`AckError::AlreadyAcknowledged`] if the message is acknowledged already.
+    /// [`AckError::NotConnected`] if the connection is about to be closed.
+    pub fn ack(&mut self, now: Instant, ack_handle: AckHandle, reason_code: PubAckReasonCode) -> Result<(), AckError> {
+        self.ack_with(now, ack_handle, reason_code, &AckProperties::default())
+    }
+
+    /// Acknowledges a message as [`ack`](Self::ack) does, with properties; 5.0 only. Properties that would make the
+    /// packet too large for the server are omitted \[MQTT-3.4.2-2, MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3\].
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack), and [`AckError::Encode`] if the properties cannot be encoded.
+    pub fn ack_with(
+        &mut self,
+        now: Instant,
+        ack_handle: AckHandle,
+        reason_code: PubAckReasonCode,
+        properties: &AckProperties<'_>,
+    ) -> Result<(), AckError> {
+        self.engine.advance(now);
+        let (engine, peer) = self.split();
+        engine.ack(&peer.limits(), ack_handle, reason_code, properties)
+    }
+
+    /// Sends the client's next step of an enhanced authentication, when the server waits for one: AUTH with Continue
+    /// authentication \[MQTT-4.12.0-3\].
+    ///
+    /// # Errors
+    ///
+    /// [`AuthenticateError::NoAuthentication`] if the server does not wait for a step; [`AuthenticateError::TooLarge`]
+    /// if the packet exceeds the server's Maximum Packet Size.
+    pub fn authenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
+        self.engine.advance(now);
+        if !matches!(self.state.exchange_mut(), Some(Exchange::Ours)) {
+            return Err(AuthenticateError::NoAuthentication);
+        }
+        self.send_auth(AuthReasonCode::ContinueAuthentication, data)?;
+        if let State::Connecting { keep_alive, .. } = &mut self.state {
+            keep_alive.ask(self.engine.now(), self.engine.ahead());
+        }
+        Ok(())
+    }
+
+    /// Begins a re-authentication, by the method of CONNECT \[MQTT-4.12.1-1\]. Messages are exchanged meanwhile. An
+    /// [`Action::Auth`](super::Action::Auth) with Success reports that the re-authentication is complete; a failure
+    /// ends the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthenticateError::NotConnected`] if there is no connection; [`AuthenticateError::NoAuthentication`] if
+    /// CONNECT had no Authentication Method \[MQTT-4.12.0-7\], or if an authentication is in progress;
+    /// [`AuthenticateError::TooLarge`] if the packet exceeds the server's Maximum Packet Size.
+    pub fn reauthenticate(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
+        self.engine.advance(now);
+        match self.state {
+            State::Connected { exchange: Exchange::Idle, .. } => self.send_auth(AuthReasonCode::ReAuthenticate, data),
+            State::Connected { .. } => Err(AuthenticateError::NoAuthentication),
+            _ => Err(AuthenticateError::NotConnected),
+        }
+    }
+
+    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8]) -> Result<(), AuthenticateError> {
+        let limit = self.server().maximum_packet_size;
+        let authentication = self.config.authentication.as_deref().ok_or(AuthenticateError::NoAuthentication)?;
+        self.engine.put_auth(&authentication.method, reason_code, data, limit)?;
+        if let Some(exchange) = self.state.exchange_mut() {
+            *exchange = Exchange::Theirs;
+        }
+        Ok(())
+    }
+
+    /// Puts DISCONNECT into [`transmit`](Self::transmit); nothing follows it \[MQTT-3.14.4-1\]. The next action is
+    /// [`Close::Requested`](super::Close::Requested), after which the caller writes the output and closes the
+    /// transport.
+    ///
+    /// With TCP, shut down the writing direction and read until the server has closed. Closing at once while received
+    /// bytes are unread resets the connection: the server may never see DISCONNECT, and publishes the will.
+    ///
+    /// With the reason code Normal disconnection, and before 5.0, the server discards the will. Properties that would
+    /// make the packet too large for the server are omitted \[MQTT-3.14.2-3, MQTT-3.14.2-4\]. A session expiry interval
+    /// replaces that of CONNECT.
+    ///
+    /// # Errors
+    ///
+    /// [`DisconnectError::NotConnected`] if there is no connection; [`DisconnectError::SessionExpiry`] for a session
+    /// expiry interval other than 0 if CONNECT had none; [`DisconnectError::Encode`] if the packet cannot be encoded in
+    /// this version; [`DisconnectError::TooLarge`] if it exceeds the server's Maximum Packet Size.
+    pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), DisconnectError> {
+        self.engine.advance(now);
+        if !self.state.takes_input() {
+            return Err(DisconnectError::NotConnected);
+        }
+        let expiry = disconnect.properties.session_expiry_interval;
+        if expiry.is_some_and(|seconds| seconds != 0) && !self.config.session_expiry_interval.outlives_connection() {
+            return Err(DisconnectError::SessionExpiry);
+        }
+        self.engine.put_disconnect(disconnect, self.server().maximum_packet_size)?;
+        let mut acceptance = self.state.acceptance().copied();
+        if let (Some(acceptance), Some(seconds)) = (&mut acceptance, expiry) {
+            acceptance.server.session_expiry_interval = SessionExpiry::after(seconds);
+        }
+        self.state = State::Closing(acceptance);
+        Ok(())
+    }
+
+    /// Restores a client session after a crash, from the same configuration and all bytes that were ever taken from its
+    /// [`journal`](Self::journal).
+    ///
+    /// Cut off the bytes after the [whole records](Journal::whole_len) before appending more. Messages keep their
+    /// tokens. A client identifier in the journal replaces that of the configuration. Message expiry intervals start
+    /// again at `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] if the bytes are not a journal. A journal whose last record is incomplete is accepted.
+    pub fn restore(config: ClientConfig, journal: &[u8], now: Instant) -> Result<Self, JournalError> {
+        let mut client = Self::new(config);
+        let mut restored = Restored::read(journal, client.engine.version())?;
+        if let Some(Ok(id)) = restored.client_identifier.take().map(alloc::string::String::from_utf8) {
+            client.config.client_id = id;
+        }
+        client.has_session = restored.has_session;
+        client.engine.restore(now, restored);
+        Ok(client)
+    }
+
+    /// Returns the records that describe the present state of the session: a short journal that replaces a long one.
+    ///
+    /// Take the snapshot when [`journal`](Self::journal) is empty, and store it before any further records from the
+    /// journal.
+    pub fn snapshot(&self) -> Journal {
+        let id = self.config.client_id.as_bytes();
+        let session = self.has_session.then_some([Record::ClientIdentifier(id), Record::SessionBegun]);
+        Journal::of(self.engine.version(), session.into_iter().flatten().chain(self.engine.records()))
+    }
+
+    /// Discards the session. Every message in flight has the outcome
+    /// [`AbandonReason::Session`](crate::AbandonReason::Session). The next connection asks for a new session:
+    /// `clean_start` is set in the configuration. Messages and requests that are queued stay queued for it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReconfigureError::AlreadyConnected`] while there is a connection.
+    pub fn discard_session(&mut self) -> Result<(), ReconfigureError> {
+        if !matches!(self.state, State::Closed) {
+            return Err(ReconfigureError::AlreadyConnected);
+        }
+        self.forget_session();
+        self.config.clean_start = true;
+        Ok(())
+    }
+
+    /// Replaces the configuration for the following connections, for instance with a new password or another will.
+    ///
+    /// Another `client_id` identifies another session: the present session is discarded, as if the server had lost it.
+    /// An empty `client_id` stands for the present one. `journal` is ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`ReconfigureError::AlreadyConnected`] while there is a connection; [`ReconfigureError::OtherVersion`] if the
+    /// version differs.
+    pub fn reconfigure(&mut self, mut config: ClientConfig) -> Result<(), ReconfigureError> {
+        if !matches!(self.state, State::Closed) {
+            return Err(ReconfigureError::AlreadyConnected);
+        }
+        if config.version != self.engine.version() {
+            return Err(ReconfigureError::OtherVersion);
+        }
+        if config.client_id.is_empty() {
+            config.client_id = core::mem::take(&mut self.config.client_id);
+        } else if config.client_id != self.config.client_id {
+            self.forget_session();
+            self.engine.record(Record::ClientIdentifier(config.client_id.as_bytes()));
+        }
+        self.config = config;
+        Ok(())
+    }
+}

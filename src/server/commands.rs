@@ -1,0 +1,322 @@
+//! The commands of a server session: publishing, acknowledging, answering, authenticating, and the end of the
+//! connection or the session.
+
+use super::error::AnswerError;
+use super::request::{Kind, RequestId};
+use super::session::ServerSession;
+use super::state::{Phase, State};
+use crate::codec::{
+    AckProperties, AuthReasonCode, Disconnect, DisconnectReasonCode, List, Packet, PubAckReasonCode, SubAck,
+    SubAckReasonCode, UnsubAck, UnsubAckReasonCode, Version,
+};
+use crate::session::{
+    AckError, AckHandle, AuthenticateError, DisconnectError, Endpoint, Exchange, Message, Peer, PublishError,
+    SessionExpiry, Token, UnknownToken, trim,
+};
+use crate::time::Instant;
+
+impl ServerSession {
+    /// Publishes a message to the client. The session sends it at once if possible; otherwise it is queued until there
+    /// is a connection, the client's Receive Maximum allows it, or enough of the output is written.
+    ///
+    /// [`Action::Done`](super::Action::Done) with the token reports the outcome. Messages of the same QoS are sent in
+    /// the order in which they were published.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::NotConnected`] for a QoS 0 message without a connection, unless
+    /// [`store_qos_0`](super::ServerConfig::store_qos_0) is set, and for any message if the session has expired.
+    /// [`PublishError::TooLarge`] if the message exceeds the client's Maximum Packet Size on this connection: the
+    /// delivery counts as complete \[MQTT-3.1.2-25\]. Without a connection the message is stored, and the limit of the
+    /// next connection applies. [`PublishError::QueueFull`] if no more messages can be stored. [`PublishError::Topic`]
+    /// and [`PublishError::Encode`] if the message cannot be encoded in this version; [`PublishError::TopicAlias`] for
+    /// a topic alias, which the caller must not set. After an error the session is unchanged.
+    #[inline]
+    pub fn publish(&mut self, now: Instant, message: &Message<'_>) -> Result<Token, PublishError> {
+        self.engine.advance(now);
+        if matches!(self.state, State::Expired) {
+            return Err(PublishError::NotConnected);
+        }
+        let (engine, mut peer) = self.split();
+        engine.publish(&mut peer, message)
+    }
+
+    /// Withdraws the message with this token. Its outcome is
+    /// [`AbandonReason::Withdrawn`](crate::AbandonReason::Withdrawn), reported by the next [`poll`](Self::poll).
+    ///
+    /// A queued message is not sent. A message that was sent is not sent again, but its packet identifier stays in use,
+    /// and counts against the client's Receive Maximum, until the client completes the delivery on this connection;
+    /// after that, until the session ends. A QoS 2 message that the client has received is released in any case
+    /// \[MQTT-4.3.3-4\].
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownToken`] if the outcome is known already, or if the message is a QoS 0 message in the
+    /// output.
+    pub fn withdraw(&mut self, now: Instant, token: Token) -> Result<(), UnknownToken> {
+        self.engine.advance(now);
+        self.engine.withdraw(token)
+    }
+
+    /// Returns the number of connections on which a message has been sent, the present one included. A message counts
+    /// even if it was sent only in part, and whether or not it has arrived. `None` if no message with this token is
+    /// queued, in flight or in the output.
+    pub fn tries(&self, token: Token) -> Option<u16> {
+        self.engine.tries(token)
+    }
+
+    /// Acknowledges a message, with [manual](super::ServerConfig::manual_acks) acknowledgements. Acknowledgements are
+    /// sent in the order in which the messages arrived: an early one waits for the acknowledgements before it
+    /// \[MQTT-4.6.0-2, MQTT-4.6.0-3\].
+    ///
+    /// A reason code of 0x80 or above refuses the message in 5.0. Before 5.0 no reason code is sent, and the message is
+    /// acknowledged like any other \[3.1.1: MQTT-3.3.5-2\].
+    ///
+    /// # Errors
+    ///
+    /// [`AckError::EarlierConnection`] if the message arrived on an earlier connection: the client sends it again
+    /// if the session is resumed. [`AckError::AlreadyAcknowledged`] if the message is acknowledged already.
+    /// [`AckError::NotConnected`] if the connection is about to be closed.
+    pub fn ack(&mut self, now: Instant, ack_handle: AckHandle, reason_code: PubAckReasonCode) -> Result<(), AckError> {
+        self.ack_with(now, ack_handle, reason_code, &AckProperties::default())
+    }
+
+    /// Acknowledges a message as [`ack`](Self::ack) does, with properties; 5.0 only. Properties are omitted if the
+    /// client does not want them \[MQTT-3.1.2-29\], or if they would make the packet too large \[MQTT-3.4.2-2,
+    /// MQTT-3.4.2-3, MQTT-3.5.2-2, MQTT-3.5.2-3\].
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack), and [`AckError::Encode`] if the properties cannot be encoded.
+    pub fn ack_with(
+        &mut self,
+        now: Instant,
+        ack_handle: AckHandle,
+        reason_code: PubAckReasonCode,
+        properties: &AckProperties<'_>,
+    ) -> Result<(), AckError> {
+        self.engine.advance(now);
+        let none = AckProperties::default();
+        let properties = if self.state.client().wants_problem_information { properties } else { &none };
+        let (engine, peer) = self.split();
+        engine.ack(&peer.limits(), ack_handle, reason_code, properties)
+    }
+
+    /// Answers a SUBSCRIBE, with one reason code for each topic filter, in order \[MQTT-3.8.4-6, MQTT-3.9.3-1\].
+    ///
+    /// # Errors
+    ///
+    /// [`AnswerError::EarlierConnection`] if the request arrived on an earlier connection; it is void.
+    /// [`AnswerError::AlreadyAnswered`] if the request is answered already; [`AnswerError::WrongReasonCodeCount`]
+    /// if the request has another number of topic filters; [`AnswerError::Encode`] for a reason code that the version
+    /// does not have; [`AnswerError::TooLarge`] if the answer exceeds the client's Maximum Packet Size;
+    /// [`AnswerError::NotConnected`] if the connection is about to be closed.
+    pub fn suback(&mut self, now: Instant, request: RequestId, codes: &[SubAckReasonCode]) -> Result<(), AnswerError> {
+        self.suback_with(now, request, codes, &AckProperties::default())
+    }
+
+    /// Answers a SUBSCRIBE as [`suback`](Self::suback) does, with properties; 5.0 only. Properties are omitted if the
+    /// client does not want them \[MQTT-3.1.2-29\], or if they would make the packet too large \[MQTT-3.9.2-1,
+    /// MQTT-3.9.2-2\].
+    ///
+    /// # Errors
+    ///
+    /// As [`suback`](Self::suback).
+    pub fn suback_with(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        codes: &[SubAckReasonCode],
+        properties: &AckProperties<'_>,
+    ) -> Result<(), AnswerError> {
+        self.engine.advance(now);
+        let (id, reason_codes) = (request.packet_id(), codes.into());
+        self.check_request(request, Kind::Subscribe(codes.len() as u32))?;
+        self.answer(request, properties, |properties| SubAck { id, reason_codes, properties }.into())
+    }
+
+    /// Answers an UNSUBSCRIBE, with one reason code for each topic filter, in order \[MQTT-3.11.3-1\]. Before 5.0 the
+    /// reason codes are not sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`suback`](Self::suback).
+    pub fn unsuback(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        codes: &[UnsubAckReasonCode],
+    ) -> Result<(), AnswerError> {
+        self.unsuback_with(now, request, codes, &AckProperties::default())
+    }
+
+    /// Answers an UNSUBSCRIBE as [`unsuback`](Self::unsuback) does, with properties; 5.0 only. Properties are omitted
+    /// if the client does not want them \[MQTT-3.1.2-29\], or if they would make the packet too large \[MQTT-3.11.2-1,
+    /// MQTT-3.11.2-2\].
+    ///
+    /// # Errors
+    ///
+    /// As [`suback`](Self::suback).
+    pub fn unsuback_with(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        codes: &[UnsubAckReasonCode],
+        properties: &AckProperties<'_>,
+    ) -> Result<(), AnswerError> {
+        self.engine.advance(now);
+        let id = request.packet_id();
+        self.check_request(request, Kind::Unsubscribe(codes.len() as u32))?;
+        let reason_codes = if self.engine.version() == Version::V5 { codes.into() } else { List::EMPTY };
+        self.answer(request, properties, |properties| UnsubAck { id, reason_codes, properties }.into())
+    }
+
+    fn check_request(&self, request: RequestId, answer: Kind) -> Result<(), AnswerError> {
+        if !request.is_of(self.connection) {
+            return Err(AnswerError::EarlierConnection);
+        }
+        let connection = self.state.open().ok_or(AnswerError::NotConnected)?;
+        match connection.requests.as_ref().and_then(|requests| requests.get(&request.packet_id())) {
+            Some(&asked) if asked == answer => Ok(()),
+            Some(_) => Err(AnswerError::WrongReasonCodeCount),
+            None => Err(AnswerError::AlreadyAnswered),
+        }
+    }
+
+    /// Sends an answer with those properties that fit into the client's Maximum Packet Size, and removes the request.
+    fn answer<'p>(
+        &mut self,
+        request: RequestId,
+        properties: &AckProperties<'p>,
+        packet: impl Fn(AckProperties<'p>) -> Packet<'p>,
+    ) -> Result<(), AnswerError> {
+        let client = self.state.client();
+        let properties = if client.wants_problem_information { *properties } else { AckProperties::default() };
+        let limit = client.maximum_packet_size;
+        let fits =
+            trim(properties.reason_string.is_some(), properties.user_properties, |with_reason, user_properties| {
+                let reason_string = properties.reason_string.filter(|_| with_reason);
+                self.engine.put_answer(&packet(AckProperties { reason_string, user_properties }), limit)
+            })?;
+        if !fits {
+            return Err(AnswerError::TooLarge { limit });
+        }
+        if let Some(connection) = self.state.open_mut()
+            && let Some(requests) = &mut connection.requests
+        {
+            requests.remove(&request.packet_id());
+            if requests.is_empty() {
+                connection.requests = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the connection. For a client of 5.0, DISCONNECT is put into [`transmit`](Self::transmit); earlier versions
+    /// have no DISCONNECT of the server. The next action is [`Close::Requested`](super::Close::Requested), after which
+    /// the caller writes the output and closes the transport. The will of the client will be published.
+    ///
+    /// Properties that would make the packet too large for the client are omitted \[MQTT-3.14.2-3, MQTT-3.14.2-4\].
+    ///
+    /// # Errors
+    ///
+    /// [`DisconnectError::NotConnected`] if there is no connection; [`DisconnectError::SessionExpiry`] for a session
+    /// expiry interval, which only a client may send \[MQTT-3.14.2-2\]; [`DisconnectError::ClientReasonCode`] for
+    /// Disconnect with Will Message; [`DisconnectError::Encode`] if the packet cannot be encoded;
+    /// [`DisconnectError::TooLarge`] if it exceeds the client's Maximum Packet Size.
+    pub fn disconnect(&mut self, now: Instant, disconnect: &Disconnect<'_>) -> Result<(), DisconnectError> {
+        self.engine.advance(now);
+        if !self.is_connected() {
+            return Err(DisconnectError::NotConnected);
+        }
+        if disconnect.properties.session_expiry_interval.is_some() {
+            return Err(DisconnectError::SessionExpiry);
+        }
+        if disconnect.reason_code == DisconnectReasonCode::DisconnectWithWillMessage {
+            return Err(DisconnectError::ClientReasonCode);
+        }
+        if self.engine.version() == Version::V5 {
+            self.engine.put_disconnect(disconnect, self.state.client().maximum_packet_size)?;
+        }
+        self.state.set_phase(Phase::Closing);
+        Ok(())
+    }
+
+    /// Ends the connection because another connection of the same client takes the session over; in 5.0 DISCONNECT
+    /// reports it \[MQTT-3.1.4-3\]. Once the transport is closed, the new connection can be
+    /// [accepted](super::Acceptor::accept) into the session.
+    ///
+    /// # Errors
+    ///
+    /// [`DisconnectError::NotConnected`] if there is no connection.
+    pub fn take_over(&mut self, now: Instant) -> Result<(), DisconnectError> {
+        let reason_code = DisconnectReasonCode::SessionTakenOver;
+        self.disconnect(now, &Disconnect { reason_code, ..Disconnect::default() })
+    }
+
+    /// Ends the session: together with its connection if it has one, which this does not close, or else at once. Then
+    /// the will is published, unless DISCONNECT has discarded it, and queued and in-flight messages are abandoned.
+    /// [`poll`](Self::poll) reports all that, and [`Action::Expired`](super::Action::Expired) last.
+    pub fn end_session(&mut self, now: Instant) {
+        self.engine.advance(now);
+        self.session_expiry_interval = SessionExpiry::WITH_CONNECTION;
+        self.max_session_expiry_interval = SessionExpiry::WITH_CONNECTION;
+        if let State::Detached { expires_at, will_at } = &mut self.state {
+            *expires_at = self.engine.now();
+            *will_at = self.engine.now().min(*will_at);
+        }
+    }
+
+    /// Ends the connection, because the transport is gone, or is closed because of
+    /// [`Action::Close`](super::Action::Close). Does nothing if there is no connection.
+    ///
+    /// The state of the session is stored until the session expires, and messages in flight are sent again when the
+    /// client resumes it. The will, unless DISCONNECT has discarded it, is published when its delay has passed or the
+    /// session ends, whichever is first.
+    pub fn closed(&mut self, now: Instant) {
+        if self.state.is_detached() {
+            return;
+        }
+        self.engine.advance(now);
+        self.engine.close(None);
+        if !self.config.store_qos_0 {
+            self.engine.drop_unacknowledged();
+        }
+        self.connection = self.connection.wrapping_add(1);
+        let now = self.engine.now();
+        let expires_at = self.session_expiry_interval.counted_from(now);
+        let delay = self.will.as_ref().map_or(0, |will| will.delay_interval);
+        self.state = State::Detached { expires_at, will_at: now.after_seconds(delay).min(expires_at) };
+    }
+
+    /// Sends the server's next step of a re-authentication: AUTH with Continue authentication \[MQTT-4.12.0-2\].
+    ///
+    /// # Errors
+    ///
+    /// [`AuthenticateError::NoAuthentication`] if the client does not wait for a step; [`AuthenticateError::TooLarge`]
+    /// if the packet exceeds the client's Maximum Packet Size.
+    pub fn challenge(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
+        self.engine.advance(now);
+        self.send_auth(AuthReasonCode::ContinueAuthentication, data, Exchange::Theirs)
+    }
+
+    /// Completes a re-authentication that has succeeded: sends AUTH with Success. After a failure call
+    /// [`disconnect`](Self::disconnect) instead \[MQTT-4.12.1-2\].
+    ///
+    /// # Errors
+    ///
+    /// As [`challenge`](Self::challenge).
+    pub fn authenticated(&mut self, now: Instant, data: &[u8]) -> Result<(), AuthenticateError> {
+        self.engine.advance(now);
+        self.send_auth(AuthReasonCode::Success, data, Exchange::Idle)
+    }
+
+    fn send_auth(&mut self, reason_code: AuthReasonCode, data: &[u8], next: Exchange) -> Result<(), AuthenticateError> {
+        let connection = self.state.open_mut().ok_or(AuthenticateError::NoAuthentication)?;
+        let authentication = connection.authentication.as_mut().filter(|it| it.exchange == Exchange::Ours);
+        let authentication = authentication.ok_or(AuthenticateError::NoAuthentication)?;
+        self.engine.put_auth(&authentication.method, reason_code, data, connection.client.maximum_packet_size)?;
+        authentication.exchange = next;
+        Ok(())
+    }
+}

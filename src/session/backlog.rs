@@ -1,0 +1,174 @@
+//! Sending of what could not be sent at once: messages that are to be sent again, and the queue.
+
+use super::command_error::{PublishError, SubscribeError};
+use super::deliveries::Deliveries;
+use super::deliveries::Source;
+use super::deliveries::queue::Waiting;
+use super::effects::Effects;
+use super::endpoint::Peer;
+use super::limits::ConnectionLimits;
+use super::link::Link;
+use super::message_ref::MessageRef;
+use super::outcome::AbandonReason;
+use super::request::Request;
+use super::store::stored::Content;
+use crate::codec::{Delivery, PacketId, Publish, PublishProperties, QoS, ReasonCode};
+use crate::time::Instant;
+
+/// The parts of an engine that send queued packets on an open connection.
+pub(super) struct Backlog<'s> {
+    now: Instant,
+    link: &'s mut Link,
+    deliveries: &'s mut Deliveries,
+    effects: &'s mut Effects,
+    limits: &'s ConnectionLimits,
+}
+
+/// The reason why a queued packet is not sent.
+enum Unsent {
+    Expired,
+    /// The peer does not support the packet, for this reason.
+    Refused(ReasonCode),
+}
+
+impl From<PublishError> for Unsent {
+    fn from(error: PublishError) -> Self {
+        Self::Refused(error.reason_code())
+    }
+}
+
+impl From<SubscribeError> for Unsent {
+    fn from(error: SubscribeError) -> Self {
+        Self::Refused(error.reason_code())
+    }
+}
+
+impl<'s> Backlog<'s> {
+    pub(super) const fn new(
+        now: Instant,
+        link: &'s mut Link,
+        deliveries: &'s mut Deliveries,
+        effects: &'s mut Effects,
+        limits: &'s ConnectionLimits,
+    ) -> Self {
+        Self { now, link, deliveries, effects, limits }
+    }
+
+    /// Sends as many packets as possible: first the messages to be sent again, then the queue in order.
+    pub(super) fn send(&mut self, peer: &mut impl Peer) {
+        while self.limits.is_open && self.link.has_room(self.limits) {
+            match self.deliveries.next_source(self.limits) {
+                Source::Resend => self.resend(peer),
+                Source::Queue { is_windowed, has_id } => {
+                    let Some(waiting) = self.deliveries.pop_queued(is_windowed, has_id) else { break };
+                    self.send_queued(peer, waiting);
+                }
+            }
+        }
+        self.deliveries.drop_empty_queue();
+    }
+
+    /// Sends the next message again, with its packet identifier and DUP \[MQTT-3.3.1-1, MQTT-4.4.0-1\].
+    fn resend(&mut self, peer: &impl Peer) {
+        let Some((id, flow)) = self.deliveries.next_to_resend() else {
+            bug!("there is nothing to be sent again");
+            return;
+        };
+        let starts_at = self.link.end();
+        let waited = self.now.since(flow.since).as_secs();
+        let sent = match flow.stored.as_publish(self.link.version()) {
+            Some(mut publish) => {
+                // The message was sent before it expired and cannot expire any more [MQTT-4.3.3-7], so a second is
+                // always left.
+                reduce_expiry(&mut publish.properties, waited, 1);
+                let message = MessageRef::of(&publish);
+                let delivery = Delivery::new(message.qos, id, flow.dup);
+                let limit = self.limits.max_packet_size;
+                peer.supports(message.qos, message.retain)
+                    .and_then(|()| self.link.put_stored(&message, delivery, &flow.stored, limit))
+            }
+            None => {
+                bug!("a message that is to be sent again cannot be read");
+                Err(PublishError::NotConnected)
+            }
+        };
+        match sent {
+            Ok(()) => self.deliveries.resent(starts_at),
+            Err(error) => {
+                let reason = AbandonReason::NotSupported(error.reason_code());
+                self.deliveries.give_up_resend(id, reason, self.effects);
+            }
+        }
+    }
+
+    /// Sends a queued message or request, or gives it up.
+    fn send_queued(&mut self, peer: &mut impl Peer, waiting: Waiting) {
+        let starts_at = self.link.end();
+        let sent = match waiting.stored.content(self.link.version()) {
+            Some(Content::Message(publish)) => self.send_message(peer, &waiting, publish),
+            Some(Content::Request(request)) => self.send_request(peer, &request).map(|()| QoS::AtLeastOnce),
+            None => {
+                bug!("a stored packet cannot be read");
+                Err(Unsent::Refused(ReasonCode::ImplementationSpecificError))
+            }
+        };
+        let reason = match sent {
+            Ok(QoS::AtMostOnce) => {
+                self.deliveries.sent_unacknowledged(&waiting);
+                return self.effects.report_mut().push_in_output(waiting.token, self.link.end());
+            }
+            Ok(_) => return self.deliveries.begin_queued(waiting, starts_at, self.effects),
+            Err(Unsent::Expired) => AbandonReason::Expired,
+            Err(Unsent::Refused(reason_code)) => AbandonReason::NotSupported(reason_code),
+        };
+        self.deliveries.give_up_queued(&waiting, reason, self.effects);
+    }
+
+    /// Sends a queued message. Returns its QoS.
+    fn send_message(&mut self, peer: &impl Peer, waiting: &Waiting, publish: Publish<'_>) -> Result<QoS, Unsent> {
+        let waited = self.now.since(waiting.since).as_secs();
+        let mut publish = publish;
+        if waiting.is_expired(self.now) {
+            return Err(Unsent::Expired);
+        }
+        reduce_expiry(&mut publish.properties, waited, 0);
+        let message = MessageRef::of(&publish);
+        let qos = message.qos;
+        peer.supports(qos, message.retain)?;
+        let delivery = match qos {
+            QoS::AtMostOnce => Delivery::AtMostOnce,
+            _ => Delivery::new(qos, self.free_id()?, false),
+        };
+        let limit = self.limits.max_packet_size;
+        self.link.put_stored(&message, delivery, &waiting.stored, limit)?;
+        Ok(qos)
+    }
+
+    /// Sends a queued request.
+    fn send_request(&mut self, peer: &mut impl Peer, request: &Request<'_>) -> Result<(), Unsent> {
+        let (id, limit) = (self.free_id()?, self.limits.max_packet_size);
+        peer.supports_request(request)?;
+        match self.link.put_packet(&request.as_packet(id), limit).map_err(SubscribeError::from)? {
+            true => Ok(()),
+            false => Err(SubscribeError::TooLarge { limit }.into()),
+        }
+    }
+
+    /// Returns the packet identifier for a packet from the queue, which only returns packets that need one if one is
+    /// free.
+    fn free_id(&self) -> Result<PacketId, Unsent> {
+        self.deliveries.next_id().ok_or_else(|| {
+            bug!("the queue has returned a packet that needs a packet identifier");
+            Unsent::Refused(ReasonCode::ImplementationSpecificError)
+        })
+    }
+}
+
+/// Reduces the Message Expiry Interval by the seconds waited, to no less than `least` or the original interval, if that
+/// is smaller.
+fn reduce_expiry(properties: &mut PublishProperties<'_>, waited: u64, least: u32) {
+    if let Some(interval) = &mut properties.message_expiry_interval {
+        let left = interval.saturating_sub(u32::try_from(waited).unwrap_or(u32::MAX));
+        *interval = left.max(least.min(*interval));
+    }
+}

@@ -1,0 +1,552 @@
+//! The engine: the deliveries of a session in both directions, and the link that carries them.
+
+mod receiving;
+
+use alloc::sync::Arc;
+use core::num::NonZeroU8;
+
+use bytes::Bytes;
+
+use super::backlog::Backlog;
+use super::command_error::{AuthenticateError, DisconnectError, NotQueued, PublishError, SubscribeError, UnknownToken};
+use super::deliveries::Deliveries;
+use super::deliveries::inbound::AckHandle;
+use super::deliveries::queue::{Kind, Waiting};
+use super::deliveries::stage::Stage;
+use super::effects::Effects;
+use super::endpoint::Peer;
+use super::error::ProtocolError;
+use super::limits::ConnectionLimits;
+use super::link::transmit::Transmit;
+use super::link::{Link, Sent};
+use super::message::Message;
+use super::message_ref::MessageRef;
+use super::outcome::Done;
+use super::request::Request;
+use super::store::journal::{Journal, Record};
+use super::store::payload::PayloadAccount;
+use super::store::restore::Restored;
+use super::store::stored::Stored;
+use super::token::Token;
+use crate::codec::{
+    AuthReasonCode, Delivery, Disconnect, EncodeError, Packet, PacketId, PacketType, QoS, ReasonCode, Version,
+};
+use crate::time::Instant;
+
+/// The deliveries of a session, and its connection, if there is one. Sessions of clients and servers contain an engine;
+/// the behaviour of one endpoint only is implemented there, and the differences that the engine depends on are a
+/// [`Peer`].
+///
+/// The engine does not know whether there is a connection: that is the state of the endpoint, and a part of the
+/// [`ConnectionLimits`].
+#[derive(Clone)]
+pub(crate) struct Engine {
+    now: Instant,
+    link: Link,
+    effects: Effects,
+    deliveries: Deliveries,
+}
+
+/// The decision about a new message, from [`Engine::admission`].
+pub(crate) enum Admission {
+    /// The message can be sent at once.
+    Send,
+    /// The message is queued: there is no connection, the maximum number of messages in flight is reached, the output
+    /// is full, or other packets are to be sent before the message.
+    Wait,
+    /// The message can be neither sent nor queued.
+    Refuse(PublishError),
+}
+
+impl Engine {
+    pub(crate) fn new(version: Version, has_journal: bool) -> Self {
+        Self {
+            now: Instant::EPOCH,
+            link: Link::new(version),
+            effects: Effects::new(version, has_journal),
+            deliveries: Deliveries::new(),
+        }
+    }
+
+    /// Restores the state that a journal describes. Waiting times count from `now`, since the journal contains no
+    /// times.
+    pub(crate) fn restore(&mut self, now: Instant, restored: Restored) {
+        self.now = now;
+        self.deliveries = restored.into_deliveries(now, self.version());
+    }
+
+    /// Sets the current time, which never goes back, and drops expired messages from the queue.
+    #[inline]
+    pub(crate) fn advance(&mut self, now: Instant) {
+        self.now = now.max(self.now);
+        if self.deliveries.has_queue() {
+            self.deliveries.drop_expired(self.now, &mut self.effects);
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn now(&self) -> Instant {
+        self.now
+    }
+
+    #[inline]
+    pub(crate) const fn version(&self) -> Version {
+        self.link.version()
+    }
+
+    /// Returns the tables of messages and requests.
+    #[inline]
+    pub(crate) const fn deliveries(&self) -> &Deliveries {
+        &self.deliveries
+    }
+
+    /// Returns the bytes that have been taken from the output since the last call; `None` if there are none.
+    #[inline]
+    pub(crate) fn note_sent(&mut self, answer_limit: u32) -> Option<Sent> {
+        let sent = self.link.note_sent(answer_limit);
+        if sent.is_some() {
+            self.deliveries.inbound_mut().sent();
+        }
+        sent
+    }
+
+    /// Returns the number of bytes that are in the output or were taken after the last [`note_sent`](Self::note_sent).
+    pub(crate) fn ahead(&self) -> u64 {
+        self.link.ahead()
+    }
+
+    /// Returns whether bytes have been taken from the output since the last [`note_sent`](Self::note_sent).
+    #[inline]
+    pub(crate) const fn has_unnoted(&self) -> bool {
+        self.link.has_unnoted()
+    }
+
+    /// Returns the output. It offers no bytes while the journal has records to store.
+    #[inline]
+    pub(crate) fn transmit(&mut self) -> &mut Transmit {
+        self.link.transmit(self.effects.journal())
+    }
+
+    /// Returns the output, to be looked at.
+    #[inline]
+    pub(crate) const fn output(&self) -> &Transmit {
+        self.link.output()
+    }
+
+    /// Removes and returns the output. The bytes in it count as taken.
+    pub(crate) fn hand_over_output(&mut self) -> Transmit {
+        self.link.hand_over()
+    }
+
+    /// Returns whether there is an outcome to report that no packet has caused.
+    #[inline]
+    pub(crate) fn has_report(&self) -> bool {
+        self.effects.report().has_next(self.link.taken())
+    }
+
+    /// Returns whether there is such an outcome, messages in the output not considered.
+    #[inline]
+    pub(super) const fn has_outcome(&self) -> bool {
+        self.effects.report().has_outcome()
+    }
+
+    /// Returns the next outcome that no packet has caused.
+    #[inline]
+    pub(crate) fn next_report<'a, A: From<Done<'a>>>(&mut self) -> Option<A> {
+        self.effects.report_mut().next()
+    }
+
+    /// Returns the journal, if the session has one.
+    pub(crate) fn journal(&mut self) -> Option<&mut Journal> {
+        self.effects.journal_mut()
+    }
+
+    /// Writes a record to the journal, if there is one.
+    pub(crate) fn record(&mut self, record: Record<'_>) {
+        self.effects.record(record);
+    }
+
+    /// Returns the records that describe the present state of the deliveries.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.deliveries.records()
+    }
+
+    /// Returns whether the engine can proceed without input.
+    #[inline]
+    pub(crate) fn is_due(&self, limits: impl FnOnce() -> ConnectionLimits) -> bool {
+        self.has_report()
+            || ((self.link.has_left_input() || self.deliveries.has_backlog()) && {
+                let limits = limits();
+                (limits.is_open && self.link.has_left_input() && self.has_room_for_answers(&limits))
+                    || self.can_send_more(&limits)
+            })
+    }
+
+    /// Returns whether input is taken: not while too many answers are in the output.
+    #[inline]
+    pub(crate) fn has_room_for_answers(&self, limits: &ConnectionLimits) -> bool {
+        self.link.has_room_for_answers(limits)
+    }
+
+    /// Returns whether input has arrived since the last call.
+    #[inline]
+    pub(crate) const fn take_has_input(&mut self) -> bool {
+        self.link.take_has_input()
+    }
+
+    /// Begins to exchange messages on a connection.
+    ///
+    /// PUBREL is sent again for the messages that wait for PUBCOMP, since the session is resumed \[MQTT-4.4.0-1\].
+    /// Messages without PUBACK or PUBREC are sent again later, as the maximum number of messages in flight allows.
+    pub(crate) fn open(&mut self, max_aliases: u16) {
+        self.link.open(max_aliases);
+        for id in self.deliveries.outbound().released() {
+            self.link.put_pubrel_again(id);
+        }
+    }
+
+    /// Begins to exchange messages on a connection whose output an acceptor has begun.
+    pub(crate) fn open_with(&mut self, transmit: Transmit, max_aliases: u16) {
+        self.link.set_output(transmit);
+        self.open(max_aliases);
+    }
+
+    /// Closes the connection. Messages of which no byte has been taken, and requests, are queued again for the next
+    /// connection; the other messages in flight are to be sent again.
+    ///
+    /// A request that was sent on `max_request_tries` connections without an answer is given up.
+    pub(crate) fn close(&mut self, max_request_tries: Option<NonZeroU8>) {
+        let taken = self.link.taken();
+        self.effects.report_mut().disconnected(taken);
+        self.deliveries.rewind(taken, max_request_tries, &mut self.effects);
+        self.link.close();
+    }
+
+    /// Gives up every message in flight and frees its packet identifier, because the session ended \[MQTT-3.2.2-5\].
+    pub(crate) fn forget_in_flight(&mut self) {
+        self.deliveries.forget_in_flight(&mut self.effects);
+    }
+
+    /// Gives up all queued messages and requests, because the session ended.
+    pub(crate) fn forget_queued(&mut self) {
+        self.deliveries.forget_queued(&mut self.effects);
+    }
+
+    /// Gives up the queued messages of QoS 0, which do not wait for another connection.
+    pub(crate) fn drop_unacknowledged(&mut self) {
+        self.deliveries.drop_unacknowledged(&mut self.effects);
+    }
+
+    /// Takes the next message out of a session that has ended; see [`Deliveries::take_apart`].
+    pub(crate) fn take_apart(&mut self) -> Option<Option<Waiting>> {
+        self.deliveries.take_apart()
+    }
+
+    /// Accepts ownership of a message that is acknowledged later; see [`Inbound::accept`].
+    pub(crate) fn promise_ack(&mut self, ack_handle: AckHandle) {
+        self.deliveries.inbound_mut().accept(ack_handle);
+    }
+
+    /// Sets the mark of the message that was published last; see [`Deliveries::label_last`].
+    pub(crate) fn label_last(&mut self, token: Token, mark: u32, account: Option<&Arc<PayloadAccount>>) {
+        self.deliveries.label_last(token, mark, account);
+    }
+
+    /// Changes the protocol version of the session. The stored packets are converted, without the properties if the new
+    /// version has none.
+    pub(crate) fn change_version(&mut self, version: Version) {
+        let old = self.link.set_version(version);
+        if old != version {
+            self.deliveries.convert(old, version);
+        }
+    }
+
+    /// Releases unused memory.
+    pub(crate) fn shrink(&mut self) {
+        self.link.shrink();
+        self.deliveries.shrink();
+        self.effects.report_mut().shrink();
+    }
+
+    /// Publishes a message, at once if possible.
+    #[inline]
+    pub(crate) fn publish(&mut self, peer: &mut impl Peer, message: &Message<'_>) -> Result<Token, PublishError> {
+        let message = message.checked()?;
+        let limits = peer.limits();
+        if limits.is_open {
+            // The limits of the peer are valid for this connection only: the next connection may support the message.
+            peer.supports(message.qos, message.retain)?;
+        }
+        let expires_after = message.properties.message_expiry_interval.unwrap_or(u32::MAX);
+        self.publish_checked(&limits, &message, message.large(), expires_after)
+    }
+
+    /// Publishes a checked message. `large` replaces the payload of the message. The message expires after
+    /// `expires_after` seconds, even if the version has no Message Expiry Interval; `u32::MAX` means never.
+    #[inline]
+    pub(crate) fn publish_checked(
+        &mut self,
+        limits: &ConnectionLimits,
+        message: &MessageRef<'_>,
+        large: Option<&Bytes>,
+        expires_after: u32,
+    ) -> Result<Token, PublishError> {
+        match self.admission(limits, message.qos) {
+            Admission::Send if message.qos == QoS::AtMostOnce => self.send_unacknowledged(limits, message, large),
+            Admission::Send => self.send_acknowledged(limits, message, large, expires_after),
+            Admission::Wait => self.enqueue_message(*limits, message, large, expires_after),
+            Admission::Refuse(why) => Err(why),
+        }
+    }
+
+    /// Returns whether a message of this QoS can be sent at once, is queued or is refused.
+    #[inline]
+    pub(crate) fn admission(&self, limits: &ConnectionLimits, qos: QoS) -> Admission {
+        if !limits.is_open {
+            let waits = qos != QoS::AtMostOnce || limits.queues_qos_0;
+            return if waits { Admission::Wait } else { Admission::Refuse(PublishError::NotConnected) };
+        }
+        if self.link.has_room(limits) && self.deliveries.is_next(limits, qos) {
+            Admission::Send
+        } else {
+            Admission::Wait
+        }
+    }
+
+    /// Returns whether a new message of this QoS, and of this size as it is stored, would be sent before anything else
+    /// and without dropping another message. Nothing is queued then.
+    #[inline]
+    pub(crate) fn sends_at_once(&self, limits: &ConnectionLimits, qos: QoS, size: usize) -> bool {
+        !self.deliveries.has_queued()
+            && matches!(self.admission(limits, qos), Admission::Send)
+            && (qos == QoS::AtMostOnce || self.deliveries.budget().fits(limits.budget, size, (0, 0)))
+    }
+
+    /// Returns whether there is a connection on which all messages, and one more of QoS 1 or 2, can be in flight. Such a
+    /// message waits only until the output has room, so this says more about the peer than [`admission`](Self::admission).
+    pub(crate) fn has_open_window(&self, limits: &ConnectionLimits) -> bool {
+        limits.is_open && self.deliveries.budget().count() < u32::from(limits.max_in_flight)
+    }
+
+    #[inline]
+    fn send_unacknowledged(
+        &mut self,
+        limits: &ConnectionLimits,
+        message: &MessageRef<'_>,
+        large: Option<&Bytes>,
+    ) -> Result<Token, PublishError> {
+        let limit = limits.max_packet_size;
+        if !self.link.put_message(message, Delivery::AtMostOnce, large, limit)? {
+            return Err(PublishError::TooLarge { limit });
+        }
+        let token = self.deliveries.take_token();
+        self.effects.report_mut().push_in_output(token, self.link.end());
+        Ok(token)
+    }
+
+    #[inline]
+    fn send_acknowledged(
+        &mut self,
+        limits: &ConnectionLimits,
+        message: &MessageRef<'_>,
+        large: Option<&Bytes>,
+        expires_after: u32,
+    ) -> Result<Token, PublishError> {
+        let Some(id) = self.deliveries.next_id() else {
+            return self.enqueue_message(*limits, message, large, expires_after);
+        };
+        let starts_at = self.link.end();
+        let is_simple = self.link.sends_full_topics() && large.is_none() && self.effects.journal().is_none();
+        if let (true, Some(room)) = (is_simple, self.deliveries.room(limits.budget)) {
+            // The stored packet is the same as the sent one.
+            let delivery = Delivery::new(message.qos, id, false);
+            if let Some(packet) = self.link.put_small(message, delivery, room.min(limits.max_packet_size))? {
+                return Ok(self.deliveries.begin_small(delivery.qos(), self.now, expires_after, starts_at, packet));
+            }
+        }
+        self.send_and_store(*limits, message, id, large, expires_after)
+    }
+
+    /// Sends a message whose stored packet differs from the sent one, or for which there may be no room.
+    // The limits are passed by value to functions that are not inlined, so that the caller need not have them in memory.
+    #[inline(never)]
+    fn send_and_store(
+        &mut self,
+        limits: ConnectionLimits,
+        message: &MessageRef<'_>,
+        id: PacketId,
+        large: Option<&Bytes>,
+        expires_after: u32,
+    ) -> Result<Token, PublishError> {
+        self.check_message(&limits, message, large)?;
+        let (stored, limit) = (Stored::message(message, large, self.version())?, limits.max_packet_size);
+        self.deliveries.make_room(&limits, stored.len(), &mut self.effects);
+        let starts_at = self.link.end();
+        if !self.link.put_message(message, Delivery::new(message.qos, id, false), large, limit)? {
+            return Err(PublishError::TooLarge { limit });
+        }
+        let (now, effects) = (self.now, &mut self.effects);
+        Ok(self.deliveries.begin(message.qos, now, expires_after, starts_at, stored, effects))
+    }
+
+    /// Queues a message until it can be sent.
+    #[inline(never)]
+    fn enqueue_message(
+        &mut self,
+        limits: ConnectionLimits,
+        message: &MessageRef<'_>,
+        large: Option<&Bytes>,
+        expires_after: u32,
+    ) -> Result<Token, PublishError> {
+        self.check_message(&limits, message, large)?;
+        let stored = Stored::message(message, large, self.version())?;
+        let (kind, now, effects) = (Kind::Message(message.qos), self.now, &mut self.effects);
+        Ok(self.deliveries.enqueue(&limits, kind, now, expires_after, stored, effects))
+    }
+
+    /// Checks that a message can be encoded, is not too large for the peer, and can be stored.
+    fn check_message(
+        &self,
+        limits: &ConnectionLimits,
+        message: &MessageRef<'_>,
+        large: Option<&Bytes>,
+    ) -> Result<(), PublishError> {
+        Ok(self.check_size(limits, Stored::message_len(message, large, self.version())?)?)
+    }
+
+    /// Checks that a packet of this size is not too large for the peer, and can be stored.
+    ///
+    /// The Maximum Packet Size of the peer is known for an open connection only. The next connection may have another
+    /// limit, so that of the protocol applies until then. A stored packet that is too large for the next connection is
+    /// dropped then \[MQTT-3.1.2-24, MQTT-3.1.2-25\].
+    fn check_size(&self, limits: &ConnectionLimits, size: usize) -> Result<(), NotQueued> {
+        let limit = limits.max_packet_size;
+        if size > limit as usize {
+            Err(NotQueued::TooLarge { limit })
+        } else {
+            self.deliveries.check_room(limits, size)
+        }
+    }
+
+    /// Sends a request, at once if possible.
+    pub(crate) fn request(&mut self, peer: &mut impl Peer, request: &Request<'_>) -> Result<Token, SubscribeError> {
+        let limits = peer.limits();
+        let stored = Stored::request(request, self.version())?;
+        self.check_size(&limits, stored.len())?;
+        let (now, effects) = (self.now, &mut self.effects);
+        let token = self.deliveries.enqueue(&limits, request.kind(), now, u32::MAX, stored, effects);
+        // Requests are rare: all go through the queue.
+        if self.can_send_more(&limits) {
+            self.send_more(peer, &limits);
+        }
+        Ok(token)
+    }
+
+    /// Returns whether a queued packet can be sent, or a message can be sent again.
+    #[inline]
+    pub(crate) fn can_send_more(&self, limits: &ConnectionLimits) -> bool {
+        limits.is_open
+            && self.deliveries.has_backlog()
+            && self.link.has_room(limits)
+            && self.deliveries.has_next(self.deliveries.next_source(limits))
+    }
+
+    /// Sends as many packets as possible: first the messages to be sent again, then the queue in order.
+    #[cold]
+    pub(crate) fn send_more(&mut self, peer: &mut impl Peer, limits: &ConnectionLimits) {
+        let Self { now, link, effects, deliveries } = self;
+        Backlog::new(*now, link, deliveries, effects, limits).send(peer);
+    }
+
+    /// Gives up the operation with this token.
+    pub(crate) fn withdraw(&mut self, token: Token) -> Result<(), UnknownToken> {
+        self.deliveries.withdraw(token, &mut self.effects)
+    }
+
+    /// Returns the number of connections on which the packet of an operation has been sent at least in part; `None` if
+    /// the outcome of the operation is known, or the token is unknown.
+    pub(crate) fn tries(&self, token: Token) -> Option<u16> {
+        let tries = self.deliveries.tries(token, self.link.taken());
+        tries.or_else(|| self.effects.report().is_in_output(token).then_some(1))
+    }
+
+    /// Completes the request that SUBACK or UNSUBACK answers, with `reason_codes` reason codes; `None` before 5.0 for
+    /// UNSUBACK, which has none. Returns the token of the request, unless its outcome was reported before.
+    pub(crate) fn finish_request(
+        &mut self,
+        id: PacketId,
+        answer: PacketType,
+        reason_codes: Option<usize>,
+    ) -> Result<Option<Token>, ProtocolError> {
+        let expected = match (self.deliveries.outbound().stage(id), answer) {
+            (None, _) => return Ok(None),
+            (Some(Stage::SubAck(filters)), PacketType::SubAck)
+            | (Some(Stage::UnsubAck(filters)), PacketType::UnsubAck) => filters as usize,
+            (Some(_), _) => return Err(self.mismatched(id, answer)),
+        };
+        if reason_codes.is_some_and(|count| count != expected) {
+            self.mismatched(id, answer);
+            return Err(ProtocolError::WrongReasonCodeCount(answer));
+        }
+        Ok(self.deliveries.finish_request(id))
+    }
+
+    /// Puts PINGREQ into the output.
+    pub(crate) fn put_pingreq(&mut self) {
+        self.link.put_pingreq();
+    }
+
+    /// Answers PINGREQ with PINGRESP.
+    #[inline]
+    pub(crate) fn put_pingresp(&mut self) {
+        self.link.put_pingresp();
+    }
+
+    /// Puts a packet into the output.
+    pub(crate) fn put_packet(&mut self, packet: &Packet<'_>) -> Result<(), EncodeError> {
+        self.link.put_packet(packet, u32::MAX).map(drop)
+    }
+
+    /// Puts an answer to a request into the output, unless it is larger than `max` bytes; returns whether it fits.
+    pub(crate) fn put_answer(&mut self, packet: &Packet<'_>, max: u32) -> Result<bool, EncodeError> {
+        self.link.put_answer(packet, max)
+    }
+
+    /// Puts a DISCONNECT with this reason code into the output, in 5.0 \[MQTT-4.13.1-1\].
+    pub(crate) fn put_disconnect_code(&mut self, code: ReasonCode, max: u32) {
+        self.link.put_disconnect_code(code, max);
+    }
+
+    /// Puts DISCONNECT into the output, without properties that would make it too large.
+    pub(crate) fn put_disconnect(&mut self, disconnect: &Disconnect<'_>, limit: u32) -> Result<(), DisconnectError> {
+        self.link.put_disconnect(disconnect, limit)
+    }
+
+    /// Puts an AUTH, a step of an enhanced authentication, into the output.
+    pub(crate) fn put_auth(
+        &mut self,
+        method: &str,
+        reason_code: AuthReasonCode,
+        data: &[u8],
+        limit: u32,
+    ) -> Result<(), AuthenticateError> {
+        self.link.put_auth(method, reason_code, data, limit)
+    }
+
+    /// Returns whether an encoded PUBLISH of QoS 0, with its full topic, can be appended to the output unchanged.
+    #[inline]
+    pub(crate) fn takes_encoded(&self, limits: &ConnectionLimits) -> bool {
+        self.link.sends_full_topics() && self.sends_at_once(limits, QoS::AtMostOnce, 0)
+    }
+
+    /// Appends an encoded PUBLISH of QoS 0. It has no token and no outcome.
+    #[inline]
+    pub(crate) fn append_encoded(&mut self, packet: &[u8]) {
+        self.link.append(packet);
+    }
+
+    /// Panics if the parts of the session contradict each other.
+    pub(crate) fn assert_consistent(&self) {
+        self.deliveries.assert_consistent();
+    }
+}
