@@ -139,8 +139,8 @@ impl<P: Policy> Broker<P> {
         }
     }
 
-    /// Opens a connection for a transport that was accepted, and comes from this origin. If there are too many connections it is [over](Self::is_over)
-    /// at once.
+    /// Opens a connection for a transport that was accepted, and comes from this origin. If there are too many connections it
+    /// is [over](Self::is_over) at once.
     pub fn open(&mut self, now: Instant, origin: Origin) -> ConnectionId {
         let server = Arc::clone(&self.server);
         lifecycle::open(&mut self.at(now), &server, origin)

@@ -238,8 +238,8 @@ impl Sessions {
     }
 
     /// What is to be done with a session that has nothing more to do for now: its stored messages are counted, and its
-    /// connection is ready if output waits, of which `unsent` bytes did before. Returns when the session's timer has to run, if that is before the timer runs
-    /// anyway.
+    /// connection is ready if output waits, of which `unsent` bytes did before. Returns when the session's timer has to run, if
+    /// that is before the timer runs anyway.
     #[inline]
     pub(super) fn finish_changes(&mut self, index: SessionIndex, unsent: usize) -> Option<Instant> {
         let Some(session) = self.slab.get_mut(index.get()) else {

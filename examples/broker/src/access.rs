@@ -137,13 +137,13 @@ impl Access {
 }
 
 impl Peer {
+    pub(crate) const fn new(address: SocketAddr, identity: Identity) -> Self {
+        Self { address, identity, user: None, check: None }
+    }
+
     /// Where the connection comes from.
     pub(crate) fn origin(&self) -> Origin {
         self.address.ip().into()
-    }
-
-    pub(crate) const fn new(address: SocketAddr, identity: Identity) -> Self {
-        Self { address, identity, user: None, check: None }
     }
 }
 
