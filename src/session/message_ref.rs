@@ -18,7 +18,7 @@ pub struct MessageRef<'a> {
     pub topic: TopicName<'a>,
     /// The payload.
     pub payload: &'a [u8],
-    /// The payload as shared bytes, if the message was built from [`Payload::Shared`].
+    /// The payload as shared bytes, if the message was built from [`Payload::Shared`](crate::Payload::Shared).
     pub shared: Option<&'a Bytes>,
     /// The QoS.
     pub qos: QoS,
