@@ -299,7 +299,7 @@ impl Router {
         };
         if let Some(message) = self.retained.get(reference) {
             let qos = message.qos().min(subscriber.options.qos);
-            if !server.is_ready_for(qos) || !server.has_room_for(qos, message.len()) {
+            if !server.has_room_for(qos, message.len()) {
                 return false;
             }
         }
