@@ -16,19 +16,29 @@ pub(super) fn memory(
     router: &Router,
     timers: &Timers,
 ) -> MemoryUse {
-    let connecting = [connections.bytes(), sessions.ready_bytes(), timers.bytes()];
     MemoryUse {
-        connections: connecting.into_iter().fold(0, usize::saturating_add) as u64,
-        sessions: sessions.allocated().saturating_add(registry.bytes() as u64),
+        connections: of_connections(connections, sessions, timers),
+        sessions: of_sessions(sessions, registry),
         subscriptions: router.subscriptions_allocated(),
         retained: router.retained_allocated(),
         stored: sessions.memory().used(),
     }
 }
 
+fn of_connections(connections: &Connections, sessions: &Sessions, timers: &Timers) -> u64 {
+    let parts = [connections.bytes(), sessions.ready_bytes(), timers.bytes()];
+    parts.into_iter().fold(0, usize::saturating_add) as u64
+}
+
+fn of_sessions(sessions: &Sessions, registry: &Registry) -> u64 {
+    sessions.allocated().saturating_add(registry.bytes() as u64)
+}
+
 /// Whether connections, sessions and subscriptions take all the memory that they may.
 pub(super) fn is_full(cx: &Context<'_>) -> bool {
-    let memory = memory(cx.connections, cx.sessions, cx.registry, cx.router, cx.timers);
-    let state = memory.connections.saturating_add(memory.sessions).saturating_add(memory.subscriptions);
-    cx.config.max_state_memory.is_some_and(|max| state >= max.get())
+    let Some(max) = cx.config.max_state_memory else { return false };
+    let state = of_connections(cx.connections, cx.sessions, cx.timers)
+        .saturating_add(of_sessions(cx.sessions, cx.registry))
+        .saturating_add(cx.router.subscriptions_allocated());
+    state >= max.get()
 }

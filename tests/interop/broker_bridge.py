@@ -110,6 +110,8 @@ def pass_messages(stage, bridge, proxy):
         for side in sides:
             for origin in sides:
                 got = [line.rsplit(" ", 1)[0] for line in late(side, f"both/{origin}/#")]
+                # After its connection was lost the bridge sends retained messages again: copies without RETAIN.
+                got = [line for line in got if line.endswith(" 1")]
                 equal(got, [f"both/{origin}/{qos} {qos} 1" for qos in (0, 1, 2)], f"retained {side}, from {origin}")
             equal(late(side, "both/mark/#"), [], f"not retained {side}")
 

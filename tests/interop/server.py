@@ -514,7 +514,7 @@ def keep_alive(stage):
         raise Failure(f"the silent client was disconnected after {waited:.1f} s instead of 1.5 s")
     if stage.version == "5.0" and not received.endswith(b"\xe0\1\x8d") and not received.endswith(b"\xe0\2\x8d\0"):
         raise Failure(f"no DISCONNECT with Keep Alive timeout: {received!r}")
-    stage.log_has("silent: nothing has come for one and a half times the keep-alive interval")
+    stage.log_has("silent: nothing has arrived for one and a half times the keep-alive interval")
     time.sleep(max(0, began + 2.2 - time.monotonic()))
     equal(idle.disconnected, [], "ends of the idle connection")
 
