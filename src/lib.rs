@@ -105,6 +105,8 @@ mod redacted;
 pub mod server;
 #[cfg(feature = "alloc")]
 mod session;
+#[cfg(feature = "alloc")]
+pub mod store;
 mod text;
 mod time;
 mod topic;
@@ -112,9 +114,9 @@ mod topic;
 pub use codec::{PacketId, QoS, ReasonCode, Subscription, Version};
 #[cfg(feature = "alloc")]
 pub use session::{
-    AbandonReason, AckError, AckHandle, AuthenticateError, Codes, DisconnectError, Journal, JournalError, Message,
-    MessageRef, Outcome, Overflow, Payload, PayloadPart, ProtocolError, PublishError, ReceivedMessage, SessionExpiry,
-    SharedTopic, Token, Topic, Transmit, UnknownToken, Will,
+    AbandonReason, AckError, AckHandle, AuthenticateError, Codes, DisconnectError, Message, MessageRef, Operation,
+    OperationKind, OperationStage, Outcome, Overflow, Payload, PayloadPart, ProtocolError, PublishError,
+    ReceivedMessage, SessionExpiry, SharedTopic, Token, Topic, Transmit, UnknownToken, Will,
 };
 pub use text::{TextError, TextErrorKind, Utf8Str};
 pub use time::Instant;

@@ -18,6 +18,7 @@ use mqtt_sansio::codec::{
     self, ConnAck, Connect, ConnectProperties, Decoded, Delivery, Limits, Packet, PubAckReasonCode, Publish,
 };
 use mqtt_sansio::server::{self, Accept, Acceptor, ServerConfig, ServerSession};
+use mqtt_sansio::store::Pairs;
 use mqtt_sansio::{AckHandle, Instant, Message, PacketId, QoS, SessionExpiry, Token, TopicName, Version};
 
 const NOW: Instant = Instant::from_micros(1);
@@ -60,7 +61,7 @@ enum Step {
     Cut,
     /// The same, but the server does not notice.
     CutUnnoticed,
-    /// The client's program crashes, and restarts from the stored journal.
+    /// The client's program crashes, and restarts from what was stored.
     Crash,
     Open,
 }
@@ -87,8 +88,8 @@ struct Application {
     open: VecDeque<(String, bool, AckHandle)>,
     /// The number of outcomes of each published message.
     outcomes: BTreeMap<Token, u8>,
-    /// Messages accepted and outcomes reported since the journal was last stored: a crash undoes both, because they are
-    /// stored in one transaction with the journal.
+    /// Messages accepted and outcomes reported since the changes were last stored: a crash undoes both, because they are
+    /// stored in one transaction with the changes.
     unstored: BTreeSet<String>,
     untold: BTreeSet<Token>,
 }
@@ -142,7 +143,7 @@ struct World {
     server: ServerSession,
     at_client: Application,
     at_server: Application,
-    journal: Vec<u8>,
+    stored: Pairs,
     /// Whether the client has a transport, and whether it is the same connection as the server's.
     is_open: bool,
     is_joined: bool,
@@ -187,7 +188,7 @@ fn client_config(plan: Plan) -> ClientConfig {
         max_in_flight: NonZeroU16::new(plan.receive_maximum).unwrap(),
         receive_maximum: NonZeroU16::new(plan.receive_maximum).unwrap(),
         manual_acks: plan.manual_acks,
-        journal: true,
+        durable: true,
         ..ClientConfig::default()
     }
 }
@@ -213,7 +214,7 @@ impl World {
             server,
             at_client: Application::default(),
             at_server: Application::default(),
-            journal: Vec::new(),
+            stored: Pairs::default(),
             is_open: true,
             is_joined: true,
             to_server: VecDeque::new(),
@@ -230,8 +231,8 @@ impl World {
         for (payload, qos) in plan.from_server {
             world.server.publish(NOW, &Message::new("b", *payload).qos(*qos)).unwrap();
         }
-        // The records of accepted messages are stored, because a crash would lose them otherwise.
-        world.journal.extend(take(world.client.journal().unwrap()));
+        // Accepted messages are stored, because a crash would lose them otherwise.
+        world.store();
         world.look();
         world
     }
@@ -240,8 +241,7 @@ impl World {
     fn happens(&mut self, step: Step) -> bool {
         match step {
             Step::ClientWrites => {
-                self.journal.extend(take(self.client.journal().unwrap()));
-                self.at_client.stored();
+                self.store();
                 let bytes = take(self.client.transmit());
                 self.to_server.extend(packets(&bytes, self.plan.version).into_iter().filter(|_| self.is_open));
                 !bytes.is_empty()
@@ -286,7 +286,7 @@ impl World {
                     return false;
                 }
                 self.cut(true);
-                self.client = ClientSession::restore(client_config(self.plan), &self.journal, NOW).unwrap();
+                self.client = ClientSession::restore(client_config(self.plan), NOW, self.stored.iter()).unwrap();
                 self.at_client.crash();
                 true
             }
@@ -299,6 +299,12 @@ impl World {
                 true
             }
         }
+    }
+
+    /// Stores the changes of the client, and the state of its application with them.
+    fn store(&mut self) {
+        store(&mut self.client, &mut self.stored);
+        self.at_client.stored();
     }
 
     /// Whether another interruption may happen, which is then counted.
@@ -347,16 +353,16 @@ impl World {
         }
     }
 
-    /// After a cut, a client restored from the journal behaves like the client that was never restarted.
-    fn check_journal(&self) {
-        let (mut client, mut journal) = (self.client.clone(), self.journal.clone());
+    /// After a cut, a client that is restored behaves like the client that was never restarted.
+    fn check_stored(&self) {
+        let (mut client, mut stored) = (self.client.clone(), self.stored.clone());
         client.closed(NOW);
-        journal.extend(take(client.journal().unwrap()));
+        store(&mut client, &mut stored);
         let restored =
-            ClientSession::restore(client_config(self.plan), &journal, NOW).expect("the journal can be read");
+            ClientSession::restore(client_config(self.plan), NOW, stored.iter()).expect("the pairs can be read");
         let counts = |client: &ClientSession| (client.operations_in_flight(), client.queued(), client.unreleased());
-        assert_eq!(counts(&restored), counts(&client), "the journal says how much there is");
-        assert!(self.resumed(restored, false) == self.resumed(client, false), "the journal says what there is");
+        assert_eq!(counts(&restored), counts(&client), "the pairs say how much there is");
+        assert!(self.resumed(restored, false) == self.resumed(client, false), "the pairs say what there is");
     }
 
     /// The packets a client writes on its next connection, and for each packet identifier whether a QoS 2 message with
@@ -367,7 +373,7 @@ impl World {
         let session_present = self.plan.version != Version::V31;
         let mut app = Application::default();
         poll_client(&mut client, &encode(ConnAck { session_present, ..ConnAck::default() }, self.plan), &mut app);
-        take(client.journal().unwrap());
+        store(&mut client, &mut Pairs::default());
         let mut written = take(client.transmit());
         if !with_new_ids {
             written = packets(&written, self.plan.version).into_iter().map(without_new_id).collect::<Vec<_>>().concat();
@@ -424,8 +430,13 @@ impl World {
     fn client_fingerprint(&self) -> impl Hash + use<> {
         let mut client = self.client.clone();
         let counts = (client.is_connected(), client.operations_in_flight(), client.in_flight(), client.queued());
-        let records = take(client.journal().unwrap());
-        (counts, records, take(client.transmit()), self.resumed(client, true))
+        let mut changes = Pairs::default();
+        let output = take(client.transmit());
+        store(&mut client, &mut changes);
+        // The time and the number of the last batch are not a difference.
+        let changes: Vec<_> =
+            changes.iter().filter(|(key, _)| *key != [1]).map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+        (counts, changes, output, take(client.transmit()), self.resumed(client, true))
     }
 
     fn server_fingerprint(&self) -> impl Hash + use<> {
@@ -451,6 +462,14 @@ fn encode<'p>(packet: impl Into<Packet<'p>>, plan: Plan) -> Vec<u8> {
     let mut bytes = Vec::new();
     packet.into().encode(plan.version, &mut bytes).unwrap();
     bytes
+}
+
+/// Stores the changes of a client.
+fn store(client: &mut ClientSession, pairs: &mut Pairs) {
+    while let Some(batch) = client.changes() {
+        pairs.apply(&batch);
+        client.committed(NOW, batch.number());
+    }
 }
 
 /// Takes all bytes.
@@ -536,7 +555,7 @@ fn explore(plan: Plan) {
             is_end &= matches!(step, Step::Cut | Step::CutUnnoticed | Step::Crash);
             if known.insert(after.fingerprint()) {
                 if plan.crashes {
-                    after.check_journal();
+                    after.check_stored();
                 }
                 after.trail = Some(Rc::new(Trail { step, before: world.trail.clone() }));
                 next.push_back(after);

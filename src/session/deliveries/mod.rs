@@ -23,7 +23,7 @@ use super::command_error::NotQueued;
 use super::effects::Effects;
 use super::limits::ConnectionLimits;
 use super::outcome::AbandonReason;
-use super::store::journal::Record;
+use super::store::durable::Durable;
 use super::store::payload::PayloadAccount;
 use super::store::stored::Stored;
 use super::token::Token;
@@ -86,26 +86,19 @@ impl Deliveries {
         deliveries
     }
 
-    /// Returns the records that describe the present state.
-    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let in_flight = self.outbound.messages().flat_map(|(id, flow)| match flow.stage {
-            Stage::PubComp(code) if flow.is_reported => [Some(Record::GivenUp(id)), Some(Record::Received(id, code))],
-            _ if flow.is_reported => [Some(Record::GivenUp(id)), None],
-            Stage::PubComp(code) => [Some(Record::HalfDone(flow.token, id, code)), None],
-            _ => [Some(Record::Accepted(flow.token, &flow.stored)), Some(Record::Sent(flow.token, id))],
-        });
-        let queued = self.queue.iter().flat_map(|queue| queue.windowed());
-        let queued = queued.map(|waiting| Record::Accepted(waiting.token, &waiting.stored));
-        let given_up = self.outbound.given_up().map(Record::GivenUp);
-        let received = self.inbound.received().map(Record::OwnershipAccepted);
-        let token = Token::from_number(self.next_token.get().saturating_sub(1));
-        token
-            .map(Record::LastToken)
-            .into_iter()
-            .chain(in_flight.flatten())
-            .chain(given_up)
-            .chain(queued)
-            .chain(received)
+    /// Returns the queued messages of QoS 1 and 2, in order.
+    pub(crate) fn queued_messages(&self) -> impl Iterator<Item = &Waiting> {
+        self.queue.iter().flat_map(|queue| queue.windowed())
+    }
+
+    /// Returns all queued packets, in the order of their kinds.
+    pub(crate) fn queued_packets(&self) -> impl Iterator<Item = &Waiting> {
+        self.queue.iter().flat_map(|queue| queue.iter())
+    }
+
+    /// Returns the token that is assigned next.
+    pub(crate) const fn next_token(&self) -> Token {
+        self.next_token
     }
 
     /// Returns the received messages.
@@ -247,8 +240,10 @@ impl Deliveries {
     ) -> Token {
         let token = self.take_token();
         self.budget.add(stored.len());
-        effects.record(Record::Accepted(token, &stored));
         let waiting = Waiting { token, since: now, kind: Kind::Message(qos), expires_after, mark: 0, tries: 0, stored };
+        if let Some(durable) = effects.durable_mut() {
+            durable.accepted(&waiting);
+        }
         self.begin_queued(waiting, starts_at, effects);
         token
     }
@@ -257,9 +252,7 @@ impl Deliveries {
     /// [`next_id`](Self::next_id).
     pub(crate) fn begin_queued(&mut self, waiting: Waiting, starts_at: u64, effects: &mut Effects) {
         let Waiting { token, since, kind, expires_after, mark, tries, stored } = waiting;
-        if let (true, Some(id)) = (kind.is_windowed(), self.next_id()) {
-            effects.record(Record::Sent(token, id));
-        }
+        let id = self.next_id();
         let stage = match kind {
             Kind::Message(qos) => Stage::of(qos),
             Kind::Subscribe(filters) => Stage::SubAck(filters),
@@ -269,6 +262,37 @@ impl Deliveries {
             (flow.mark, flow.tries, flow.stored) = (mark, tries, stored);
         } else {
             bug!("no packet identifier is free for {token}");
+        }
+        if let (Some(durable), Some(id)) = (effects.durable_mut(), id) {
+            self.store(id, durable);
+        }
+    }
+
+    /// Stores the present stage of a message in flight.
+    fn store(&self, id: PacketId, durable: &mut Durable) {
+        if let Some(flow) = self.outbound.get(id) {
+            durable.sent(id, flow);
+        }
+    }
+
+    /// Stores the effect of an acknowledgement. `before` is the message before it: its token, and its size if it is
+    /// stored.
+    #[cold]
+    fn store_acknowledged(
+        &self,
+        id: PacketId,
+        (token, size): (Token, usize),
+        acknowledged: &Acknowledged,
+        durable: &mut Durable,
+    ) {
+        match acknowledged {
+            Acknowledged::Finished { .. } => durable.ended(token, size),
+            Acknowledged::Release { first: true, .. } => {
+                durable.order_used();
+                durable.message_ended(token, size);
+                self.store(id, durable);
+            }
+            Acknowledged::Release { .. } | Acknowledged::Unknown | Acknowledged::Mismatch => {}
         }
     }
 
@@ -289,10 +313,11 @@ impl Deliveries {
     ) -> Token {
         self.make_room(limits, stored.len(), effects);
         let token = self.take_token();
-        if kind.is_windowed() {
-            effects.record(Record::Accepted(token, &stored));
+        let waiting = Waiting { token, since: now, kind, expires_after, mark: 0, tries: 0, stored };
+        if let (Some(durable), true) = (effects.durable_mut(), kind.is_windowed()) {
+            durable.accepted(&waiting);
         }
-        self.push(Waiting { token, since: now, kind, expires_after, mark: 0, tries: 0, stored });
+        self.push(waiting);
         token
     }
 
@@ -345,6 +370,11 @@ impl Deliveries {
         self.outbound.next_to_resend()
     }
 
+    /// Records that a message that has waited is put into the output, at this offset in the stream of this connection.
+    pub(crate) fn release_held(&mut self, id: PacketId, starts_at: u64) {
+        self.outbound.release_held(id, starts_at);
+    }
+
     /// Records that [`next_to_resend`](Self::next_to_resend) was sent again, at this offset in the stream of this
     /// connection.
     pub(crate) fn resent(&mut self, starts_at: u64) {
@@ -353,8 +383,21 @@ impl Deliveries {
 
     /// Processes an acknowledgement of a message.
     #[inline]
-    pub(crate) fn acknowledge(&mut self, id: PacketId, ack: Ack, takes_downgraded: bool) -> Acknowledged {
-        let acknowledged = self.outbound.acknowledge(id, ack, takes_downgraded);
+    pub(crate) fn acknowledge(
+        &mut self,
+        id: PacketId,
+        ack: Ack,
+        takes_downgraded: bool,
+        effects: &mut Effects,
+    ) -> Acknowledged {
+        let (order, before) = match effects.durable() {
+            Some(durable) => (durable.next_order(), self.outbound.get(id).map(|flow| (flow.token, flow.stored.len()))),
+            None => (0, None),
+        };
+        let acknowledged = self.outbound.acknowledge(id, ack, takes_downgraded, order);
+        if let (Some(durable), Some(before)) = (effects.durable_mut(), before) {
+            self.store_acknowledged(id, before, &acknowledged, durable);
+        }
         match acknowledged {
             Acknowledged::Finished { token: Some(_), freed, .. } => self.budget.remove(freed),
             Acknowledged::Release { first: true, freed } => self.budget.remove_bytes(freed),
