@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::batch::{self, Batch};
+use super::checksum::Checksum;
 use super::key::Key;
-use super::{FORMAT, MAX_VALUE};
+use super::{FORMAT, MAX_CONTENT};
 use crate::time::Instant;
 
 /// The changes of a state, in batches.
@@ -82,13 +83,15 @@ impl ChangeLog {
     }
 
     fn write(&mut self, key: Key, value: &[u8], is_new: bool) {
-        if value.len() > MAX_VALUE {
+        if value.len() > MAX_CONTENT {
             bug!("a value of {} bytes", value.len());
         }
         let is_new = self.open.get(&key).map_or(is_new, |entry| entry.is_new);
         let start = self.values.len() as u32;
         self.values.extend_from_slice(value);
-        self.open.insert(key, Entry { is_new, value: Some((start, value.len() as u32)) });
+        self.values.extend(checksum(&key, value));
+        let len = self.values.len() as u32;
+        self.open.insert(key, Entry { is_new, value: Some((start, len.saturating_sub(start))) });
     }
 
     /// Removes a pair, if there is one.
@@ -200,6 +203,17 @@ impl ChangeLog {
     }
 }
 
+/// Returns the checksum at the end of a value.
+fn checksum(key: &[u8], content: &[u8]) -> [u8; 4] {
+    Checksum::NEW.add(key).add(content).value().to_be_bytes()
+}
+
+/// Returns the content of a value: all but its checksum; `None` if the pair is damaged.
+pub(crate) fn content_of<'v>(key: &[u8], value: &'v [u8]) -> Option<&'v [u8]> {
+    let (content, found) = value.split_last_chunk::<4>()?;
+    (checksum(key, content) == *found).then_some(content)
+}
+
 /// Returns the value of [`Key::CLOCK`].
 fn clock(now: Instant, number: u64) -> [u8; 16] {
     let mut value = [0; 16];
@@ -243,7 +257,14 @@ mod tests {
         let expected =
             vec![(Key::CLOCK.to_vec(), true), (Key::message(1).to_vec(), true), (Key::message(3).to_vec(), false)];
         assert_eq!(keys(&first), expected);
-        assert!(first.changes().any(|change| change == Change::Put { key: &Key::message(1), value: b"b" }));
+        let values: Vec<_> = first
+            .changes()
+            .filter_map(|change| match change {
+                Change::Put { key, value } if *key == *Key::message(1) => content_of(key, value),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(values, [b"b"]);
         log.remove(Key::message(1));
         let second = log.next_batch(NOW).unwrap();
         assert_eq!(keys(&second), vec![(Key::CLOCK.to_vec(), true), (Key::message(1).to_vec(), false)]);
@@ -282,9 +303,9 @@ mod tests {
         let mut largest = 0;
         for number in 0..40 {
             log.begin_step(NOW);
-            log.insert(Key::message(number), &[7; MAX_VALUE]);
+            log.insert(Key::message(number), &[7; MAX_CONTENT]);
         }
-        assert!(log.uncommitted() > 40 * MAX_VALUE);
+        assert!(log.uncommitted() > 40 * MAX_CONTENT);
         let mut pairs = Pairs::default();
         let mut last = 0;
         while let Some(batch) = log.next_batch(NOW) {
@@ -294,7 +315,7 @@ mod tests {
             pairs.apply(&batch);
             log.committed(last);
         }
-        assert!(last == 3 && largest < BATCH_SIZE + 2 * MAX_VALUE, "{last} batches, {largest}");
+        assert!(last == 3 && largest < BATCH_SIZE + 2 * MAX_CONTENT, "{last} batches, {largest}");
         assert_eq!((pairs.iter().count(), log.uncommitted()), (41, 0));
     }
 }

@@ -4,11 +4,12 @@
 #[derive(Clone, Copy)]
 pub(super) struct Checksum(u32);
 
-const TABLE: [u32; 256] = table();
+/// `TABLES[n][b]` is the effect of the byte `b` that is followed by `n` more bytes: eight bytes are taken in one step.
+static TABLES: [[u32; 256]; 8] = tables();
 
 #[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "evaluated by the compiler")]
-const fn table() -> [u32; 256] {
-    let mut table = [0; 256];
+const fn tables() -> [[u32; 256]; 8] {
+    let mut tables = [[0; 256]; 8];
     let mut byte = 0;
     while byte < 256 {
         let mut value = byte as u32;
@@ -17,21 +18,45 @@ const fn table() -> [u32; 256] {
             value = if value & 1 == 1 { value >> 1 ^ 0xEDB8_8320 } else { value >> 1 };
             bit += 1;
         }
-        table[byte] = value;
+        tables[0][byte] = value;
         byte += 1;
     }
-    table
+    let mut table = 1;
+    while table < 8 {
+        let mut byte = 0;
+        while byte < 256 {
+            let before = tables[table - 1][byte];
+            tables[table][byte] = before >> 8 ^ tables[0][(before & 0xFF) as usize];
+            byte += 1;
+        }
+        table += 1;
+    }
+    tables
+}
+
+/// Returns the effect of a byte that is followed by `N` more bytes.
+#[inline(always)]
+fn effect<const N: usize>(byte: u8) -> u32 {
+    TABLES.get(N).and_then(|table| table.get(usize::from(byte))).copied().unwrap_or_default()
 }
 
 impl Checksum {
     pub(super) const NEW: Self = Self(u32::MAX);
 
     pub(super) fn add(self, bytes: &[u8]) -> Self {
-        let step = |value: u32, &byte: &u8| {
-            let index = usize::from(value as u8 ^ byte);
-            TABLE.get(index).copied().unwrap_or_default() ^ value >> 8
-        };
-        Self(bytes.iter().fold(self.0, step))
+        let (chunks, rest) = bytes.as_chunks::<8>();
+        let value = chunks.iter().fold(self.0, |value, &[a, b, c, d, e, f, g, h]| {
+            let [i, j, k, l] = value.to_le_bytes();
+            effect::<7>(a ^ i)
+                ^ effect::<6>(b ^ j)
+                ^ effect::<5>(c ^ k)
+                ^ effect::<4>(d ^ l)
+                ^ effect::<3>(e)
+                ^ effect::<2>(f)
+                ^ effect::<1>(g)
+                ^ effect::<0>(h)
+        });
+        Self(rest.iter().fold(value, |value, byte| effect::<0>(value as u8 ^ byte) ^ value >> 8))
     }
 
     pub(super) const fn value(self) -> u32 {
@@ -45,6 +70,15 @@ mod tests {
 
     #[test]
     fn the_checksum_of_the_test_text() {
-        assert_eq!(Checksum::NEW.add(b"12345").add(b"6789").value(), 0xCBF4_3926);
+        assert_eq!(Checksum::NEW.add(b"123456789").value(), 0xCBF4_3926);
+        assert_eq!(Checksum::NEW.add(b"1234").add(b"56789").value(), 0xCBF4_3926);
+    }
+
+    /// Steps of eight bytes are the same as steps of one.
+    #[test]
+    fn pieces_change_nothing() {
+        let bytes: alloc::vec::Vec<u8> = (0..100_u32).map(|n| (n.wrapping_mul(n) >> 2) as u8).collect();
+        let one_by_one = bytes.chunks(1).fold(Checksum::NEW, Checksum::add);
+        assert_eq!(Checksum::NEW.add(&bytes).value(), one_by_one.value());
     }
 }

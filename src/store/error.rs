@@ -31,8 +31,8 @@ pub enum RestoreErrorKind {
     /// The pairs have another version of the format, or none.
     #[error("pairs are not in the format of this version of the crate")]
     Format,
-    /// The value cannot be read.
-    #[error("value cannot be read")]
+    /// The value is damaged.
+    #[error("value is damaged")]
     Value,
     /// A part of a message is missing, or has another size.
     #[error("message is incomplete")]

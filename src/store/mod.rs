@@ -27,7 +27,7 @@
 //! # Keys
 //!
 //! A key has at most 32 bytes: a byte for the kind, and big-endian numbers. It contains nothing that a peer has chosen,
-//! and no number is used again. A value has at most 64 KiB.
+//! and no number is used again. A value has at most 64 KiB. It ends with the CRC-32 of the key and the value before it.
 //!
 //! | kind | numbers | value |
 //! |---|---|---|
@@ -72,13 +72,14 @@ pub use self::error::{RestoreError, RestoreErrorKind};
 pub use self::file::{Batches, Damage, DamageKind, batches};
 pub use self::pairs::Pairs;
 pub(crate) use self::{
-    change_log::ChangeLog,
+    change_log::{ChangeLog, content_of},
     fields::{Fields, put_bytes},
     key::{Counter, Key, Kind},
 };
 
-/// Maximum size of a value, in bytes: 64 KiB. What is larger is stored in parts.
-pub(crate) const MAX_VALUE: usize = 64 * 1024;
+/// Maximum size of the content of a value, in bytes: a value has at most 64 KiB, and ends with a checksum. What is larger
+/// is stored in parts.
+pub(crate) const MAX_CONTENT: usize = 64 * 1024 - 4;
 
 /// The version of the format of keys and values.
 pub(crate) const FORMAT: u8 = 1;

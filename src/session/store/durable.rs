@@ -15,7 +15,7 @@ use crate::session::message::Message;
 use crate::session::message_ref::MessageRef;
 use crate::session::token::Token;
 use crate::session::will::Will;
-use crate::store::{Batch, ChangeLog, Counter, Key, MAX_VALUE};
+use crate::store::{Batch, ChangeLog, Counter, Key, MAX_CONTENT};
 use crate::time::Instant;
 
 /// What a durable session has beyond other sessions: the changes that are not committed, and the packets that wait for
@@ -55,7 +55,7 @@ pub(super) const SESSION: u64 = 0;
 const BLOCK: u64 = 1024;
 
 /// Maximum size of an encoded message that has room in one value, in bytes.
-const MAX_CONTENT: usize = MAX_VALUE - MessageHead::SIZE;
+const MAX_WHOLE: usize = MAX_CONTENT - MessageHead::SIZE;
 
 /// Pairs of a store that mean nothing, because others are missing.
 #[derive(Default)]
@@ -403,8 +403,8 @@ fn remove_message(log: &mut ChangeLog, number: u64, size: usize) {
     const MORE: usize = 64;
     log.remove(Key::message(number));
     let size = size.saturating_add(MORE);
-    if size > MAX_CONTENT {
-        for part in 0..size.div_ceil(MAX_VALUE) as u32 {
+    if size > MAX_WHOLE {
+        for part in 0..size.div_ceil(MAX_CONTENT) as u32 {
             log.remove(Key::part(number, part));
         }
     }
@@ -526,12 +526,12 @@ fn put_content(
     if let Some(field) = scratch.get_mut(MessageHead::SIZE - 4..MessageHead::SIZE) {
         field.copy_from_slice(&(size as u32).to_be_bytes());
     }
-    if size <= MAX_CONTENT {
+    if size <= MAX_WHOLE {
         return put(Key::message(number), scratch);
     }
     let (head, content) = scratch.split_at(MessageHead::SIZE);
     put(Key::message(number), head);
-    for (part, bytes) in (0..).zip(content.chunks(MAX_VALUE)) {
+    for (part, bytes) in (0..).zip(content.chunks(MAX_CONTENT)) {
         put(Key::part(number, part), bytes);
     }
     *scratch = Vec::new();

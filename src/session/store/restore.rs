@@ -19,7 +19,7 @@ use crate::session::link::transmit::LARGE;
 use crate::session::message_ref::MessageRef;
 use crate::session::token::Token;
 use crate::session::will::Will;
-use crate::store::{ChangeLog, Counter, FORMAT, Fields, Key, Kind, RestoreError, RestoreErrorKind};
+use crate::store::{ChangeLog, Counter, FORMAT, Fields, Key, Kind, RestoreError, RestoreErrorKind, content_of};
 use crate::time::Instant;
 
 /// The session that some pairs describe.
@@ -64,7 +64,8 @@ impl Restored {
                 return Err(RestoreError::of(Key::FORMAT, RestoreErrorKind::Format));
             }
             let (kind, numbers) = Kind::split(bytes).ok_or_else(|| error(RestoreErrorKind::UnknownKey))?;
-            restored.take(kind, numbers, value).map_err(error)?;
+            let content = content_of(bytes, value).ok_or_else(|| error(RestoreErrorKind::Value))?;
+            restored.take(kind, numbers, content).map_err(error)?;
             last = Some(key);
         }
         Ok(last.map(|_| restored))
