@@ -144,10 +144,17 @@ fn packets_wait_for_the_changes_before_them() {
     let bytes = encoded(&subscribe.into(), Version::V5);
     let mut input = &bytes[..];
     let Some(Action::Subscribe(request)) = world.session.poll(NOW, &mut input) else { panic!("a request") };
-    // Nothing has changed in the session: neither SUBACK nor PUBACK waits.
+    // Nothing has changed in the session, but the application stores the subscription and the message with the batch.
     world.session.suback(NOW, request.id, &[SubAckReasonCode::GrantedQoS0]).unwrap();
+    assert_eq!(world.sent(), []);
+    let batch = world.session.changes().expect("SUBACK waits for it");
     assert_eq!(world.receive(&[published("1", delivery(QoS::AtLeastOnce, 1))]).len(), 1);
-    assert_eq!(world.sent(), [PacketType::SubAck, PacketType::PubAck]);
+    world.session.committed(NOW, batch.number());
+    world.stored.apply(&batch);
+    world.file.extend(batch.to_bytes());
+    assert_eq!(world.sent(), [PacketType::SubAck]);
+    assert!(world.store());
+    assert_eq!(world.sent(), [PacketType::PubAck]);
     // A received message of QoS 2 changes it.
     assert_eq!(world.receive(&[published("2", delivery(QoS::ExactlyOnce, 2))]).len(), 1);
     assert_eq!(world.receive(&[published("3", delivery(QoS::AtLeastOnce, 3)), Packet::PingReq]).len(), 1);

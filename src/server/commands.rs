@@ -306,7 +306,8 @@ impl ServerSession {
     ///
     /// The application can store its own state, which includes the subscriptions, in the same transaction: the effects of
     /// all actions that `poll` has returned since the last batch. Then each QoS 2 message has its effect exactly once,
-    /// and no outcome is lost. If the application has another store, it sets
+    /// and no outcome is lost. Acknowledgements wait for the batch even if nothing else in the session has changed. If the
+    /// application has another store, it sets
     /// [`manual_acks`](super::ServerConfig::manual_acks), and calls [`ack`](Self::ack) after it has stored the effect of
     /// a message, which it may then see a second time.
     ///

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use super::link::held::HeldPacket;
+use super::link::held::{HeldPacket, WaitsFor};
 use super::outcome::AbandonReason;
 use super::report::Report;
 use super::store::durable::Durable;
@@ -65,7 +65,8 @@ impl Effects {
 
     /// Holds a message that has to wait.
     pub(crate) fn hold_message(&mut self, qos: QoS, packet: HeldPacket) {
-        if !self.holds(qos == QoS::ExactlyOnce, || packet) {
+        let waits_for = if qos == QoS::ExactlyOnce { WaitsFor::Changes } else { WaitsFor::Nothing };
+        if !self.holds(waits_for, || packet) {
             bug!("the message has to wait");
         }
     }
@@ -81,13 +82,12 @@ impl Effects {
         self.durable = durable.map(Box::new);
     }
 
-    /// Returns whether a packet has to wait until the changes so far are committed, and holds it if so. A packet that
-    /// does not wait for changes waits only for the packets before it.
+    /// Returns whether a packet has to wait, for this or for the packets before it, and holds it if so.
     #[inline]
-    pub(crate) fn holds(&mut self, waits: bool, packet: impl FnOnce() -> HeldPacket) -> bool {
+    pub(crate) fn holds(&mut self, waits_for: WaitsFor, packet: impl FnOnce() -> HeldPacket) -> bool {
         match self.durable.as_deref_mut() {
             None => false,
-            Some(durable) => durable.holds(packet(), waits),
+            Some(durable) => durable.holds(packet(), waits_for),
         }
     }
 }

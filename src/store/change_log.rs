@@ -197,6 +197,13 @@ impl ChangeLog {
         self.number
     }
 
+    /// Returns the number of the open batch, for which a packet has to wait that depends on what the application stores
+    /// with it. The batch is handed out even if the state itself has not changed.
+    pub(crate) const fn wait_for_open(&mut self) -> u64 {
+        self.is_awaited = true;
+        self.number
+    }
+
     /// Returns the size of the changes that are not committed, in bytes.
     pub(crate) fn uncommitted(&self) -> usize {
         self.uncommitted.saturating_add(self.open_size())

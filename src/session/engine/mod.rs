@@ -19,7 +19,7 @@ use super::effects::Effects;
 use super::endpoint::Peer;
 use super::error::ProtocolError;
 use super::limits::ConnectionLimits;
-use super::link::held::HeldPacket;
+use super::link::held::{HeldPacket, WaitsFor};
 use super::link::transmit::Transmit;
 use super::link::{Link, Sent};
 use super::message::Message;
@@ -285,7 +285,7 @@ impl Engine {
     pub(crate) fn open(&mut self, max_aliases: u16) {
         self.link.open(max_aliases);
         for id in self.deliveries.outbound().released() {
-            if !self.effects.holds(true, || HeldPacket::PubRelAgain(id)) {
+            if !self.effects.holds(WaitsFor::Changes, || HeldPacket::PubRelAgain(id)) {
                 self.link.put_pubrel_again(id);
             }
         }
@@ -615,13 +615,14 @@ impl Engine {
     }
 
     /// Puts an answer to a request into the output, unless it is larger than `max` bytes; returns whether it fits. The
-    /// answer waits until all changes so far are committed.
+    /// answer waits for what the application stores before it.
     pub(crate) fn put_answer(&mut self, packet: &Packet<'_>, max: u32) -> Result<bool, EncodeError> {
-        if self.effects.durable_mut().is_some_and(|durable| durable.must_wait()) {
+        if self.effects.stores() {
             let mut encoded = Vec::new();
             let fits = packet.encode(self.version(), &mut encoded)? <= max as usize;
             if fits {
-                self.effects.holds(true, || HeldPacket::Encoded { packet: encoded.into(), completes: false });
+                self.effects
+                    .holds(WaitsFor::Batch, || HeldPacket::Encoded { packet: encoded.into(), completes: false });
             }
             return Ok(fits);
         }

@@ -13,7 +13,7 @@ use crate::session::deliveries::stage::{Ack, Stage};
 use crate::session::endpoint::{Peer, SessionAction, Stop, halt};
 use crate::session::error::ProtocolError;
 use crate::session::limits::ConnectionLimits;
-use crate::session::link::held::HeldPacket;
+use crate::session::link::held::{HeldPacket, WaitsFor};
 use crate::session::link::partial::Partial;
 use crate::session::outcome::{Done, Outcome};
 use crate::session::received::{PayloadPart, ReceivedMessage};
@@ -257,7 +257,7 @@ impl Engine {
                 return;
             }
         }
-        if !self.effects.holds(!reason_code.is_error(), || HeldPacket::Ack { id, qos, reason_code }) {
+        if !self.effects.holds(waits_for(reason_code), || HeldPacket::Ack { id, qos, reason_code }) {
             self.link.put_ack(id, qos, reason_code);
         }
     }
@@ -322,7 +322,7 @@ impl Engine {
             self.deliveries.inbound_mut().acked();
         }
         let held = || HeldPacket::Encoded { packet: packet.into(), completes };
-        if !self.effects.holds(!reason_code.is_error(), held) {
+        if !self.effects.holds(waits_for(reason_code), held) {
             self.link.append_ack(packet);
         }
     }
@@ -337,7 +337,7 @@ impl Engine {
         } else {
             self.not_found()
         };
-        if !self.effects.holds(true, || HeldPacket::PubComp { id, reason_code }) {
+        if !self.effects.holds(WaitsFor::Changes, || HeldPacket::PubComp { id, reason_code }) {
             self.link.put_pubcomp(id, reason_code);
         }
     }
@@ -354,7 +354,7 @@ impl Engine {
             Acknowledged::Unknown => self.not_found(),
             Acknowledged::Mismatch => return halt(stop, self.mismatched(ack.id, PacketType::PubRec)),
         };
-        if !self.effects.holds(true, || HeldPacket::PubRel { id: ack.id, reason_code }) {
+        if !self.effects.holds(WaitsFor::Changes, || HeldPacket::PubRel { id: ack.id, reason_code }) {
             self.link.put_pubrel(ack.id, reason_code);
         }
         None
@@ -467,6 +467,11 @@ impl Engine {
 /// Returns whether the packet is a PUBLISH or an acknowledgement of one.
 const fn is_about_deliveries(packet: &[u8]) -> bool {
     matches!(packet.first(), Some(0x30..=0x7F))
+}
+
+/// Returns what PUBACK or PUBREC with this reason code waits for. A refusal promises nothing.
+const fn waits_for(reason_code: PubAckReasonCode) -> WaitsFor {
+    if reason_code.is_error() { WaitsFor::Nothing } else { WaitsFor::Batch }
 }
 
 /// Returns whether the packet causes changes to be stored: PUBLISH of QoS 1 or 2, SUBSCRIBE or UNSUBSCRIBE.

@@ -19,6 +19,17 @@ pub(crate) struct HeldPackets {
     completing: u16,
 }
 
+/// What a packet waits for, besides the packets that wait before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// Nothing: the packet promises nothing.
+    Nothing,
+    /// The changes of the session so far.
+    Changes,
+    /// The batch that is open now: the application stores with it what the packet acknowledges.
+    Batch,
+}
+
 /// A packet that waits.
 #[derive(Clone)]
 pub(crate) enum HeldPacket {

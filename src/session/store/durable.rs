@@ -10,7 +10,7 @@ use crate::session::deliveries::Deliveries;
 use crate::session::deliveries::outbound::Flow;
 use crate::session::deliveries::queue::{Kind, Waiting};
 use crate::session::deliveries::stage::Stage;
-use crate::session::link::held::{HeldPacket, HeldPackets};
+use crate::session::link::held::{HeldPacket, HeldPackets, WaitsFor};
 use crate::session::message::Message;
 use crate::session::message_ref::MessageRef;
 use crate::session::token::Token;
@@ -22,7 +22,8 @@ use crate::time::Instant;
 /// them.
 ///
 /// A packet waits for the last batch in which the session has changed: what the packet says, and what the peer can
-/// conclude from it, is stored then.
+/// conclude from it, is stored then. An acknowledgement of something that the application stores waits for the open
+/// batch, with which the application stores it.
 #[derive(Clone)]
 pub(crate) struct Durable {
     log: ChangeLog,
@@ -190,13 +191,16 @@ impl Durable {
         self.log.uncommitted() != 0
     }
 
-    /// Returns whether a packet has to wait, and holds it if so. A packet that does not wait for changes only waits for
-    /// the packets before it.
-    pub(crate) fn holds(&mut self, packet: HeldPacket, waits: bool) -> bool {
+    /// Returns whether a packet has to wait, and holds it if so.
+    pub(crate) fn holds(&mut self, packet: HeldPacket, waits_for: WaitsFor) -> bool {
         if !self.is_stored {
             return false;
         }
-        let batch = if waits { self.log.wait() } else { 0 };
+        let batch = match waits_for {
+            WaitsFor::Nothing => 0,
+            WaitsFor::Changes => self.log.wait(),
+            WaitsFor::Batch => self.log.wait_for_open(),
+        };
         if self.held.is_empty() && self.log.is_committed(batch) {
             return false;
         }
