@@ -416,7 +416,7 @@ impl ClientSession {
             }
             has_session = record.has_session;
         }
-        let (engine, _) = restored.into_engine(config.version, config.max_uncommitted, now)?;
+        let (engine, _) = restored.into_engine(config.version, config.max_uncommitted, false, now)?;
         let mut client = Self { has_session, ..Self::with_engine(engine, config) };
         client.store_session();
         Ok(client)

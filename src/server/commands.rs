@@ -357,7 +357,7 @@ impl ServerSession {
         let Some(restored) = Restored::read(pairs)? else { return Ok(None) };
         let Some(session) = restored.session().map(Vec::from) else { return Ok(None) };
         let record = ServerRecord::read(&session).ok_or(Restored::session_error(RestoreErrorKind::Value))?;
-        let (engine, wills) = restored.into_engine(record.version, config.max_uncommitted, now)?;
+        let (engine, wills) = restored.into_engine(record.version, config.max_uncommitted, true, now)?;
         Ok(Some(Self::restored(config, &record, engine, wills)))
     }
 

@@ -164,6 +164,7 @@ impl Restored {
         self,
         version: Version,
         max_uncommitted: NonZeroU32,
+        is_server: bool,
         now: Instant,
     ) -> Result<(Engine, Vec<Will>), RestoreError> {
         let Self { session, batch, stored_at, high_water, messages, wills, received, deliveries, .. } = self;
@@ -180,6 +181,9 @@ impl Restored {
             if !is_there || (is_stored && content.is_none()) {
                 garbage.keys.push(key); // a delivery without its message means nothing
                 continue;
+            }
+            if !is_server && !record.identifiers.is_empty() {
+                return Err(RestoreError::of(key, RestoreErrorKind::Value)); // only a server sends them
             }
             last = last.max(token.get().saturating_add(1));
             let (since, expires_after, stored) = match content {
