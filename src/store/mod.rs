@@ -24,6 +24,40 @@
 //! A store has to have an atomic batch, durability in the order of the batches, and iteration in the order of the keys.
 //! A batch that could not be stored is stored again, unchanged, or the session is dropped: there is no way back.
 //!
+//! # What waits for what
+//!
+//! | packet | waits |
+//! |---|---|
+//! | CONNACK of a server, with all that follows it | until the session is stored as connected |
+//! | SUBACK, UNSUBACK, PUBACK and PUBREC with success | for the batch that is open when the packet is made: the application stores with it what the packet acknowledges |
+//! | PUBREL, PUBCOMP, PUBLISH of QoS 2 | for the last batch in which the session has changed |
+//! | PUBLISH of QoS 1 | only behind a PUBLISH that waits, because messages are sent again in the order in which they were sent \[MQTT-4.6.0-1\] |
+//! | PUBLISH of QoS 0, PINGREQ, PINGRESP, AUTH, DISCONNECT, CONNECT, SUBSCRIBE, UNSUBSCRIBE, refusals | no |
+//!
+//! Packets that wait keep their order. What waits when the connection ends is dropped: nothing of it was ever said.
+//!
+//! # The promise
+//!
+//! A message of QoS 2 is delivered once, whatever crashes and whenever, if both sessions are durable and outlive their
+//! connections, if the server has granted QoS 2, and if the application stores the effect of the message in the same
+//! transaction as the batch. An application with a store of its own uses manual acknowledgements, and acknowledges a
+//! message when its effect is stored: it may see the message a second time after a crash. A message of QoS 1 is delivered
+//! at least once. A session that ends with its connection, and its will, are not stored.
+//!
+//! A [`Token`](crate::Token) is durable once the batch that follows its command is stored.
+//!
+//! # Stores
+//!
+//! - A database with transactions (SQLite, redb, LMDB): one table of keys and values; a batch is one transaction, with
+//!   the application's own changes in it.
+//! - A database with write batches (RocksDB, fjall): a batch is one write batch, written with synchronisation.
+//! - A file: [`Batch::to_bytes`] is appended and synchronised; [`batches`] reads it. When the file is long, a new one begins
+//!   with a snapshot, is synchronised, and is renamed over the old one; then the directory is synchronised.
+//! - Several sessions in one store: each has its own prefix before its keys, and its own batches.
+//!
+//! After an error of a store nothing may be tried again on the same file: the system may have dropped what it could not
+//! write. Open the store again, and restore the session from it.
+//!
 //! # Keys
 //!
 //! A key has at most 32 bytes: a byte for the kind, and big-endian numbers. It contains nothing that a peer has chosen,
