@@ -12,6 +12,7 @@
 //!   [`ServerSession`](server::ServerSession), the server's part of a session.
 //! - [`broker`]: [`Broker`](broker::Broker), which routes messages between many sessions, under a
 //!   [`Policy`](broker::Policy).
+//! - [`store`]: what a durable session stores, so that it survives a crash: batches of changes, and their form in a file.
 //! - The root has the types that these modules share: [`Message`] and [`ReceivedMessage`], [`Token`] and [`Outcome`],
 //!   [`Will`], [`TopicName`] and [`TopicFilter`], [`Instant`], and the errors of the commands.
 //!

@@ -275,16 +275,19 @@ impl Deliveries {
         }
     }
 
-    /// Stores the effect of an acknowledgement. `before` is the message before it: its token, and its size if it is
-    /// stored.
+    /// Processes an acknowledgement of a message, and stores its effect.
     #[cold]
-    fn store_acknowledged(
-        &self,
+    #[inline(never)]
+    fn acknowledge_and_store(
+        &mut self,
         id: PacketId,
-        (token, size): (Token, usize),
-        acknowledged: &Acknowledged,
+        ack: Ack,
+        takes_downgraded: bool,
         durable: &mut Durable,
-    ) {
+    ) -> Acknowledged {
+        let before = self.outbound.get(id).map(|flow| (flow.token, flow.stored.len()));
+        let acknowledged = self.outbound.acknowledge(id, ack, takes_downgraded, durable.next_order());
+        let Some((token, size)) = before else { return acknowledged };
         match acknowledged {
             Acknowledged::Finished { .. } => durable.ended(token, size),
             Acknowledged::Release { first: true, .. } => {
@@ -294,6 +297,7 @@ impl Deliveries {
             }
             Acknowledged::Release { .. } | Acknowledged::Unknown | Acknowledged::Mismatch => {}
         }
+        acknowledged
     }
 
     /// Removes a queued message of QoS 0 that was sent.
@@ -390,14 +394,10 @@ impl Deliveries {
         takes_downgraded: bool,
         effects: &mut Effects,
     ) -> Acknowledged {
-        let (order, before) = match effects.durable() {
-            Some(durable) => (durable.next_order(), self.outbound.get(id).map(|flow| (flow.token, flow.stored.len()))),
-            None => (0, None),
+        let acknowledged = match effects.durable_mut() {
+            None => self.outbound.acknowledge(id, ack, takes_downgraded, 0),
+            Some(durable) => self.acknowledge_and_store(id, ack, takes_downgraded, durable),
         };
-        let acknowledged = self.outbound.acknowledge(id, ack, takes_downgraded, order);
-        if let (Some(durable), Some(before)) = (effects.durable_mut(), before) {
-            self.store_acknowledged(id, before, &acknowledged, durable);
-        }
         match acknowledged {
             Acknowledged::Finished { token: Some(_), freed, .. } => self.budget.remove(freed),
             Acknowledged::Release { first: true, freed } => self.budget.remove_bytes(freed),

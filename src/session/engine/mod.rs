@@ -84,10 +84,7 @@ impl Engine {
     pub(crate) fn advance(&mut self, now: Instant) {
         let now = match self.effects.durable_mut() {
             None => now,
-            Some(durable) => {
-                durable.begin_step(self.now);
-                durable.inside(now)
-            }
+            Some(durable) => durable.begin_step(self.now, now),
         };
         self.now = now.max(self.now);
         if self.deliveries.has_queue() {

@@ -30,7 +30,7 @@ impl Engine {
     #[inline(always)]
     pub(in crate::session) fn takes_input(&mut self, limits: &ConnectionLimits, input: &[u8]) -> bool {
         if let Some(durable) = self.effects.durable()
-            && (durable.held().answer_bytes() >= limits.answer_limit || (durable.is_full() && makes_changes(input)))
+            && durable.leaves(input, limits.answer_limit)
             && !self.link.is_partial()
         {
             self.link.leave_input(input);
@@ -472,9 +472,4 @@ const fn is_about_deliveries(packet: &[u8]) -> bool {
 /// Returns what PUBACK or PUBREC with this reason code waits for. A refusal promises nothing.
 const fn waits_for(reason_code: PubAckReasonCode) -> WaitsFor {
     if reason_code.is_error() { WaitsFor::Nothing } else { WaitsFor::Batch }
-}
-
-/// Returns whether the packet causes changes to be stored: PUBLISH of QoS 1 or 2, SUBSCRIBE or UNSUBSCRIBE.
-const fn makes_changes(packet: &[u8]) -> bool {
-    matches!(packet.first(), Some(0x32..=0x3F | 0x80..=0x8F | 0xA0..=0xAF))
 }

@@ -134,15 +134,26 @@ impl Durable {
 
     // Batches.
 
-    /// Begins a step: a command, or a call of `poll`.
-    pub(crate) fn begin_step(&mut self, now: Instant) {
-        self.log.begin_step(now);
+    /// Begins a step: a command, or a call of `poll`, at this time of the caller. Returns the time of the session.
+    /// `before` is that of the step before.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn begin_step(&mut self, before: Instant, now: Instant) -> Instant {
+        self.log.begin_step(before);
+        self.inside(now)
+    }
+
+    /// Returns whether input is not taken, because it would make more changes or answers than may wait.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn leaves(&self, input: &[u8], answer_limit: u32) -> bool {
+        self.held.answer_bytes() >= answer_limit || (self.is_full() && makes_changes(input))
     }
 
     /// Returns the next batch to store; `None` if nothing has changed. `next_token` is the token that is assigned next.
     pub(crate) fn changes(&mut self, now: Instant, next_token: Token) -> Option<Batch> {
         // No token may be assigned again after a crash, whether its message is stored or not.
-        if next_token.get() > self.high_water {
+        if self.is_stored && next_token.get() > self.high_water {
             self.high_water = next_token.get().saturating_add(BLOCK);
             let value = self.high_water.to_be_bytes();
             self.log.put(Key::high_water(Counter::Token), &value);
@@ -192,6 +203,8 @@ impl Durable {
     }
 
     /// Returns whether a packet has to wait, and holds it if so.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn holds(&mut self, packet: HeldPacket, waits_for: WaitsFor) -> bool {
         if !self.is_stored {
             return false;
@@ -399,6 +412,11 @@ impl Durable {
             self.log.remove(Key::received(SESSION, id));
         }
     }
+}
+
+/// Returns whether the packet causes changes to be stored: PUBLISH of QoS 1 or 2, SUBSCRIBE or UNSUBSCRIBE.
+const fn makes_changes(packet: &[u8]) -> bool {
+    matches!(packet.first(), Some(0x32..=0x37 | 0x3A..=0x3F | 0x80..=0x8F | 0xA0..=0xAF))
 }
 
 /// Removes a message of this size in bytes, which is that of its content or more, but for a few bytes.
