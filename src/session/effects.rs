@@ -85,9 +85,13 @@ impl Effects {
     /// Returns whether a packet has to wait, for this or for the packets before it, and holds it if so.
     #[inline]
     pub(crate) fn holds(&mut self, waits_for: WaitsFor, packet: impl FnOnce() -> HeldPacket) -> bool {
-        match self.durable.as_deref_mut() {
-            None => false,
-            Some(durable) => durable.holds(packet(), waits_for),
-        }
+        self.durable.is_some() && self.holds_if_durable(waits_for, packet)
+    }
+
+    // Out of line, so that sessions that are not durable do not pay for it.
+    #[cold]
+    #[inline(never)]
+    fn holds_if_durable(&mut self, waits_for: WaitsFor, packet: impl FnOnce() -> HeldPacket) -> bool {
+        self.durable_mut().is_some_and(|durable| durable.holds(packet(), waits_for))
     }
 }

@@ -242,6 +242,13 @@ impl Engine {
     /// Returns whether input is left because changes are not committed.
     #[inline]
     pub(crate) fn is_stalled(&self, limits: impl FnOnce() -> ConnectionLimits) -> bool {
+        self.effects.durable().is_some() && self.is_stalled_if_durable(limits)
+    }
+
+    // Out of line, so that sessions that are not durable do not pay for it.
+    #[cold]
+    #[inline(never)]
+    fn is_stalled_if_durable(&self, limits: impl FnOnce() -> ConnectionLimits) -> bool {
         self.effects.durable().is_some_and(|durable| durable.is_waiting())
             && self.link.has_left_input()
             && !self.has_room_for_answers(&limits())
@@ -263,10 +270,10 @@ impl Engine {
     #[inline]
     pub(crate) fn has_room_for_answers(&self, limits: &ConnectionLimits) -> bool {
         self.link.has_room_for_answers(limits)
-            && self.effects.durable().is_none_or(|durable| {
-                durable.held().answer_bytes() < limits.answer_limit
-                    && !(self.link.has_left_input() && durable.is_full())
-            })
+            && match self.effects.durable() {
+                None => true,
+                Some(durable) => durable.takes_input(limits.answer_limit, self.link.has_left_input()),
+            }
     }
 
     /// Returns whether input has arrived since the last call.

@@ -206,7 +206,7 @@ impl Engine {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn arrive(
         &mut self,
         id: PacketId,
@@ -217,10 +217,15 @@ impl Engine {
         match self.deliveries.inbound_mut().arrive(id, qos, receive_maximum) {
             Arrival::New if manual_acks => Ok(Some(self.deliveries.inbound_mut().expect(id, qos))),
             Arrival::New => {
-                if let (QoS::ExactlyOnce, Some(durable)) = (qos, self.effects.durable_mut()) {
-                    durable.received(id);
+                if self.effects.durable().is_some() {
+                    self.store_and_acknowledge(id, qos);
+                } else {
+                    // As `acknowledge` does, which is too large for this place.
+                    if qos == QoS::AtLeastOnce {
+                        self.deliveries.inbound_mut().acked();
+                    }
+                    self.link.put_ack(id, qos, PubAckReasonCode::Success);
                 }
-                self.acknowledge(id, qos, PubAckReasonCode::Success);
                 Ok(None)
             }
             Arrival::Duplicate => {
@@ -229,6 +234,16 @@ impl Engine {
             }
             Arrival::ConnectionLimit => Err(Some(ProtocolError::ReceiveMaximumExceeded)),
         }
+    }
+
+    /// Stores that ownership of a message was accepted, if it has QoS 2, and acknowledges it.
+    #[cold]
+    #[inline(never)]
+    fn store_and_acknowledge(&mut self, id: PacketId, qos: QoS) {
+        if let (QoS::ExactlyOnce, Some(durable)) = (qos, self.effects.durable_mut()) {
+            durable.received(id);
+        }
+        self.acknowledge(id, qos, PubAckReasonCode::Success);
     }
 
     /// Acknowledges a duplicate of a message of QoS 2, after the acknowledgements that wait for the application.
@@ -243,8 +258,7 @@ impl Engine {
         }
     }
 
-    /// Puts PUBACK or PUBREC into the output.
-    #[inline]
+    /// Puts PUBACK or PUBREC into the output, unless it has to wait.
     fn acknowledge(&mut self, id: PacketId, qos: QoS, reason_code: PubAckReasonCode) {
         if qos == QoS::AtLeastOnce {
             self.deliveries.inbound_mut().acked();

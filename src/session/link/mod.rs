@@ -170,8 +170,13 @@ impl Link {
     /// that wait to be put into it count.
     #[inline]
     pub(crate) fn has_room(&self, limits: &ConnectionLimits, effects: &Effects) -> bool {
-        let held = effects.durable().map_or(0, |durable| durable.held().message_bytes() as usize);
-        self.transmit.len().saturating_add(held) < limits.transmit_limit as usize
+        match effects.durable() {
+            None => self.transmit.len() < limits.transmit_limit as usize,
+            Some(durable) => {
+                let held = durable.held().message_bytes() as usize;
+                self.transmit.len().saturating_add(held) < limits.transmit_limit as usize
+            }
+        }
     }
 
     /// Returns whether input is taken: not while too many answers are in the output. Other packets in the output do not

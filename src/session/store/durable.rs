@@ -202,9 +202,14 @@ impl Durable {
         self.log.uncommitted() != 0
     }
 
-    /// Returns whether a packet has to wait, and holds it if so.
+    /// Returns whether input is taken, which is `left` or not, by the answers and the changes that wait.
     #[cold]
     #[inline(never)]
+    pub(crate) fn takes_input(&self, answer_limit: u32, is_left: bool) -> bool {
+        self.held.answer_bytes() < answer_limit && !(is_left && self.is_full())
+    }
+
+    /// Returns whether a packet has to wait, and holds it if so.
     pub(crate) fn holds(&mut self, packet: HeldPacket, waits_for: WaitsFor) -> bool {
         if !self.is_stored {
             return false;
