@@ -125,30 +125,32 @@ impl Peer {
 #[test]
 fn a_session_survives_sigkill() {
     let (server, directory) = (Server::new(), Directory::new());
-    let killed = server.publisher(&directory, &["--message", "a", "--message", "b", "--message", "c"]);
+    let killed =
+        server.publisher(&directory, &["--message", "a", "--message", "b", "--message", "c", "--message", "d"]);
     let mut peer = server.accept();
     peer.expect(&["CONNECT"]);
     peer.write(b"\x20\x03\x00\x00\x00");
-    peer.expect(&["a 1 false", "b 2 false", "c 3 false"]);
+    peer.expect(&["a 1 false", "b 2 false", "c 3 false", "d 4 false"]);
     peer.write(b"\x50\x02\x00\x01\x50\x02\x00\x02"); // PUBREC
     peer.expect(&["PUBREL 1", "PUBREL 2"]);
-    peer.write(b"\x70\x02\x00\x01"); // PUBCOMP
+    peer.write(b"\x70\x02\x00\x01\x50\x02\x00\x03"); // PUBCOMP, PUBREC
     assert_eq!(killed.out_line(), "1\tacknowledged\t0x00 (Success)");
+    peer.expect(&["PUBREL 3"]); // that the first message is done is stored before this
     killed.signal("KILL");
     assert_eq!(peer.next(), "the end");
     drop(killed);
 
     let mut publisher = server.publisher(&directory, &["--lines"]);
-    publisher.wait_for_error("message 3 for t of a run before has no outcome yet");
+    publisher.wait_for_error("message 4 for t of a run before has no outcome yet");
     let mut peer = server.accept();
     peer.expect(&["CONNECT"]);
     peer.write(RESUMED);
-    peer.expect(&["PUBREL 2", "c 3 true"]);
-    publisher.write(b"d\n");
-    peer.expect(&["d 4 false"]);
-    peer.write(b"\x70\x02\x00\x02\x50\x02\x00\x03\x50\x02\x00\x04");
-    peer.expect(&["PUBREL 3", "PUBREL 4"]);
-    peer.write(b"\x70\x02\x00\x03\x70\x02\x00\x04");
+    peer.expect(&["PUBREL 2", "PUBREL 3", "d 4 true"]);
+    publisher.write(b"e\n");
+    peer.expect(&["e 5 false"]);
+    peer.write(b"\x70\x02\x00\x02\x50\x02\x00\x04\x50\x02\x00\x05");
+    peer.expect(&["PUBREL 4", "PUBREL 5"]);
+    peer.write(b"\x70\x02\x00\x03\x70\x02\x00\x04\x70\x02\x00\x05");
     publisher.close_input();
     assert_eq!(peer.next(), "DISCONNECT");
     drop(peer);
