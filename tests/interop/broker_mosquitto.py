@@ -217,8 +217,9 @@ def mosquitto_session_ends(stage):
 
 @check("mosquitto: only who knows the password is let in", ALL, BOTH, users=USERS)
 def mosquitto_users(stage):
-    stage.send("t", "-m", "m", "-q", 1, "-u", "alice", "-P", "secret")
-    stage.send("t", "-m", "m", "-q", 1, "-u", "bob", "-P", "größer als")
+    # Each user has a client identifier of its own: the broker may read a CONNECT before the DISCONNECT on another connection.
+    stage.send("t", "-m", "m", "-q", 1, "-u", "alice", "-P", "secret", name="sender-alice")
+    stage.send("t", "-m", "m", "-q", 1, "-u", "bob", "-P", "größer als", name="sender-bob")
     for wrong in ["-u", "alice", "-P", "wrong"], ["-u", "alice"], ["-u", "carol", "-P", "secret"], []:
         refused = stage.run("mosquitto_pub", "somebody", "-t", "t", "-m", "m", "-q", 1, *wrong)
         if refused.end() == 0:
@@ -282,12 +283,13 @@ def mosquitto_acl(stage):
         ("news/today", bob, True),
         ("news/today", alice, False),
         ("secret", alice, False),
-        ("of/bob/sender", bob, True),
+        ("of/bob/sender-bob", bob, True),
         ("of/bob/bob", bob, False),
-        ("of/alice/sender", bob, False),
+        ("of/alice/sender-bob", bob, False),
         ("end", alice, True),
     ):
-        sender = stage.send(topic, "-m", f"by {user[1]}", "-q", 1, *user)
+        # The broker may read a CONNECT before the DISCONNECT on another connection: so each user has its own client identifier.
+        sender = stage.send(topic, "-m", f"by {user[1]}", "-q", 1, *user, name=f"sender-{user[1]}")
         refused = any("Not authorized" in line for line in sender.err)
         equal(refused, stage.is_new and not allowed, f"{user[1]} is told that {topic} is not allowed")
     for reader in for_alice, for_bob:
