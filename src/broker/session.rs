@@ -147,6 +147,12 @@ impl Session {
         self.subscriptions.get(at).map(|&(_, position)| position)
     }
 
+    /// The first subscription behind that of a list, or the first one of all: the list, and the position there.
+    pub(super) fn subscription_behind(&self, list: Option<ListId>) -> Option<(ListId, u32)> {
+        let at = list.map_or(0, |list| self.subscriptions.partition_point(|&(it, _)| it <= list));
+        self.subscriptions.get(at).copied()
+    }
+
     pub(super) fn add_subscription(&mut self, list: ListId, position: u32) {
         let Err(at) = self.find(list) else { return bug!("a session is in a list once") };
         if self.subscriptions.is_empty() {

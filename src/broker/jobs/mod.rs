@@ -10,6 +10,7 @@
 pub(super) mod input;
 pub(super) mod publication;
 pub(super) mod request;
+pub(super) mod resuming;
 pub(super) mod ring;
 pub(super) mod run;
 pub(super) mod teardown;

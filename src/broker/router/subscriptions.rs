@@ -203,41 +203,38 @@ impl Router {
         }
     }
 
-    /// The stored subscriptions of a session, each with its filter.
-    pub(in crate::broker) fn stored_subscriptions(
+    /// A stored subscription of a session, with its filter.
+    pub(in crate::broker) fn stored_subscription(
         &self,
         index: SessionIndex,
-        session: &Session,
-    ) -> Vec<(ListId, Subscriber, Vec<u8>)> {
-        let stored = session.subscriptions().iter().filter_map(|&(list, position)| {
-            let subscriber = self.tree.get(list, index, position);
-            if subscriber.is_none() {
-                bug!("a subscription is where its session says");
-            }
-            Some((list, *subscriber?, self.tree.filter(list)))
-        });
-        stored.collect()
+        list: ListId,
+        position: u32,
+    ) -> Option<(Subscriber, Vec<u8>)> {
+        let subscriber = self.tree.get(list, index, position);
+        if subscriber.is_none() {
+            bug!("a subscription is where its session says");
+        }
+        Some((*subscriber?, self.tree.filter(list)))
     }
 
     /// Lowers the QoS of a stored subscription, or ends it with the reason code of a refusal.
     ///
     /// # Errors
     ///
-    /// The filter and the reason code of a subscription that has ended.
+    /// The reason code of a subscription that has ended.
     pub(in crate::broker) fn restrict(
         &mut self,
         sessions: &mut Sessions,
         index: SessionIndex,
         list: ListId,
         decision: SubAckReasonCode,
-    ) -> Result<(), (Vec<u8>, SubAckReasonCode)> {
+    ) -> Result<(), SubAckReasonCode> {
         match granted_qos(decision) {
             Ok(QoS::ExactlyOnce) => {}
             Ok(allowed) => self.lower_qos(sessions, index, list, allowed),
             Err(reason_code) => {
-                let filter = self.tree.filter(list);
                 self.unsubscribe_list(sessions, index, list);
-                return Err((filter, reason_code));
+                return Err(reason_code);
             }
         }
         Ok(())
