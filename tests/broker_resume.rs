@@ -303,3 +303,67 @@ fn no_timeout_runs_while_a_session_is_resumed() {
     }
     assert_eq!(stage.connack(back), Some(true));
 }
+
+/// Two clients that share many subscriptions, the first of which loses its connection and comes back.
+#[test]
+fn a_member_of_many_groups_comes_and_goes_in_budgets() {
+    let mut stage = Stage::new(WORK);
+    let [ann, bob] = ["ann", "bob"].map(|name| {
+        let id = stage.connect(name);
+        stage.subscribe(id, (0..MANY).map(|number| format!("$share/{number}/t/{number}")));
+        id
+    });
+    (stage.longest, stage.is_checked) = (0, true);
+    stage.call(|broker| broker.closed(NOW, ann));
+    let (mut calls, mut expected) = (0, Vec::new());
+    loop {
+        // Wherever the job is: a message is for the member that is connected.
+        let topic = format!("t/{}", (calls * 37) % MANY);
+        let message = Message::new(&topic, "").qos(QoS::AtLeastOnce);
+        stage.call(|broker| broker.publish(NOW, &message)).unwrap();
+        expected.push(topic);
+        if !stage.poll() {
+            break;
+        }
+        calls += 1;
+    }
+    assert!(calls > 3, "it takes {calls} calls");
+    let mut received = stage.topics(bob);
+    received.sort();
+    expected.sort();
+    assert_eq!(received, expected);
+    // It is not connected everywhere before it has come and gone again.
+    let back = stage.come("ann");
+    while stage.broker.connection("ann").is_none() {
+        assert!(stage.poll());
+    }
+    stage.poll();
+    stage.call(|broker| broker.closed(NOW, back));
+    stage.finish();
+    let back = stage.come("ann");
+    let mut calls = 0;
+    while stage.poll() {
+        calls += 1;
+    }
+    assert!(calls > 3, "it takes {calls} calls");
+    assert!(stage.longest <= u64::from(WORK) + ITEM, "{} units in one call", stage.longest);
+    stage.received(back);
+    stage.call(|broker| broker.closed(NOW, bob));
+    stage.finish();
+    for number in 0..MANY {
+        stage.publish(&format!("t/{number}"));
+    }
+    assert_eq!(stage.topics(back).len(), MANY, "it is found in each group");
+    // Sessions end in all states.
+    for polls in 0..15 {
+        stage.call(|broker| broker.end_session(NOW, "ann"));
+        stage.finish();
+        let id = stage.connect("ann");
+        stage.is_checked = false;
+        stage.subscribe(id, (0..MANY).map(|number| format!("$share/{number}/t/{number}")));
+        stage.is_checked = true;
+        stage.call(|broker| broker.closed(NOW, id));
+        stage.poll_times(polls);
+    }
+    stage.finish();
+}

@@ -233,7 +233,7 @@ fn enter_session(cx: &mut Context<'_>, id: ConnectionId, known: Option<SessionIn
         cx.policy.notice(Notice::Connected { client, session_present });
     }
     if session_present {
-        cx.router.set_connected(cx.sessions, index);
+        jobs::members::start(cx, index);
     }
     cx.sessions.mark_changed(index);
 }

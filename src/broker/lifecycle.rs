@@ -234,7 +234,7 @@ pub(super) fn detached(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>
         cx.policy.notice(Notice::Disconnected { client, why });
     }
     cx.sessions.detach(index);
-    cx.router.set_connected(cx.sessions, index);
+    jobs::members::start(cx, index);
 }
 
 /// A session has expired or was ended: it loses its client identifier, and is given nothing more. It is taken apart at once as

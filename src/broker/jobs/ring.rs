@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
+use super::moving::Moving;
 use super::publication::Publication;
 use super::request::{Subscribing, Unsubscribing};
 use super::resuming::Resuming;
@@ -20,6 +21,8 @@ pub(in crate::broker) enum Job {
     Unsubscribe(Box<Unsubscribing>),
     /// A client that resumes a session with many subscriptions; `None` while the job runs.
     Resume(Option<Box<Resuming>>),
+    /// A session that has got or lost its connection, and moves in its groups.
+    Members(Moving),
     /// The walk of a session over retained messages.
     Walk(Key),
     /// A session that has ended, and is taken apart.

@@ -58,6 +58,7 @@ fn advance(cx: &mut Context<'_>, job: &mut Job) -> Progress {
         Job::Subscribe(subscribing) => subscribe::advance(cx, subscribing),
         Job::Unsubscribe(unsubscribing) => subscribe::advance_unsubscribe(cx, unsubscribing),
         Job::Resume(resuming) => accept::advance(cx, resuming),
+        Job::Members(moving) => super::members::advance(cx, moving),
         Job::Teardown(key) => super::teardown::advance(cx, *key),
         Job::Walk(key) => super::walk::advance(cx, *key),
         Job::Status(count) => sys::advance(cx, count),
