@@ -38,7 +38,7 @@ fn can_go_on(cx: &mut Context<'_>, index: SessionIndex) -> bool {
         return false;
     }
     let server = session.server();
-    let takes = |(qos, size)| server.is_ready_for(qos) && server.has_room_for(qos, size);
+    let takes = |(qos, size)| server.has_room_for(qos, size);
     !walk.is_held() && walk.waiting_for().is_none_or(takes)
 }
 

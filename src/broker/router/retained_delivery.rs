@@ -49,7 +49,7 @@ pub(super) fn advance(
                 let message = retained.get(reference);
                 let qos = message.map_or(subscriber.options.qos, |message| message.qos().min(subscriber.options.qos));
                 let size = message.map_or(0, |message| message.len());
-                if server.is_ready_for(qos) && server.has_room_for(qos, size) {
+                if server.has_room_for(qos, size) {
                     walk.pass();
                     send(retained, encoded, sessions, now, reference, subscriber);
                     None
