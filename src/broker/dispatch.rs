@@ -1,12 +1,13 @@
 //! Bytes, time and decisions come in, and what follows from them is done.
 
+use super::accept;
 use super::admission;
 use super::connections::Step;
 use super::context::Context;
 use super::index::SessionIndex;
 use super::jobs;
 use super::lifecycle;
-use super::pending_decisions::PendingDecision;
+use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{Answer, ConnectionId, DecisionId, Ended, UnknownDecision};
 use super::resume;
 use super::session::Session;
@@ -218,17 +219,16 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
         }
         (PendingDecision::TakeOver { owner, grant, .. }, Answer::TakeOver(reason_code)) => {
             if let Some(grant) = resume::claimed(cx, connection, owner, reason_code, grant) {
-                admission::accept(cx, connection, grant);
+                accept::accept(cx, connection, grant);
             }
         }
-        (PendingDecision::Resubscribe { filters, mut decisions, mut grant }, Answer::Subscribe(code)) => {
+        (PendingDecision::Resubscribe { mut decisions, grant }, Answer::Subscribe(code)) => {
             decisions.set(id, code);
-            if decisions.is_complete() {
-                let codes = decisions.codes().iter().flatten().copied();
-                grant.add_decisions(filters.into_iter().zip(codes));
-                admission::accept(cx, connection, grant);
-            } else {
-                cx.connections.wait(connection, PendingDecision::Resubscribe { filters, decisions, grant });
+            match grant {
+                Some(grant) if decisions.is_complete() => {
+                    accept::accept(cx, connection, Grant { decisions, ..grant });
+                }
+                grant => cx.connections.wait(connection, PendingDecision::Resubscribe { decisions, grant }),
             }
         }
         (PendingDecision::Publish { packet, ack_handle, since, .. }, Answer::Publish(reason_code)) => {

@@ -43,6 +43,14 @@ pub(super) fn postpone_connection(cx: &mut Context<'_>, id: ConnectionId) {
     cx.timers.set(at, Due::Connection(id.key().index));
 }
 
+/// Lets the timer of a connecting client run at once, because the connection does not wait any more.
+pub(super) fn wake_connection(cx: &mut Context<'_>, id: ConnectionId) {
+    // The client may be accepted by now.
+    let Some(connecting) = cx.connections.connecting(id) else { return };
+    connecting.postpone(cx.now);
+    cx.timers.set(cx.now, Due::Connection(id.key().index));
+}
+
 /// A command that a session accepts unless its connection is over. It succeeds without effect if the session is gone.
 pub(super) fn command<E>(
     cx: &mut Context<'_>,
@@ -226,7 +234,7 @@ pub(super) fn detached(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>
         cx.policy.notice(Notice::Disconnected { client, why });
     }
     cx.sessions.detach(index);
-    cx.router.set_connected(cx.sessions, index);
+    jobs::members::start(cx, index);
 }
 
 /// A session has expired or was ended: it loses its client identifier, and is given nothing more. It is taken apart at once as

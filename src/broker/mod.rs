@@ -46,6 +46,7 @@
 //! Other servers may connect as [bridges](crate::codec::Connect::is_bridge). In 3.1 and 3.1.1 every subscription of a bridge
 //! is one with No Local and Retain As Published, and the policy is shown it as that; in 5.0 a bridge asks for them itself.
 
+mod accept;
 mod admission;
 mod config;
 mod connections;

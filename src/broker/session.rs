@@ -23,6 +23,8 @@ pub(super) struct Session {
     is_held: bool,
     /// Whether jobs of the client identifier are open: the input of the connection is not taken meanwhile.
     is_busy: bool,
+    /// Whether a job moves the session in its groups.
+    is_moving: bool,
     /// The principal of the last connection.
     principal: PrincipalIndex,
     /// Whether a copy of a message needs no more than the session itself: not while it is to get retained messages.
@@ -60,6 +62,7 @@ impl Session {
             is_changed: false,
             is_held: false,
             is_busy: false,
+            is_moving: false,
             principal: PrincipalIndex::BROKER,
             is_plain: true,
             has_ended: false,
@@ -145,6 +148,20 @@ impl Session {
     pub(super) fn subscription(&self, list: ListId) -> Option<u32> {
         let at = self.find(list).ok()?;
         self.subscriptions.get(at).map(|&(_, position)| position)
+    }
+
+    /// The first subscription behind that of a list, or the first one of all: the list, and the position there.
+    pub(super) fn subscription_behind(&self, list: Option<ListId>) -> Option<(ListId, u32)> {
+        let at = list.map_or(0, |list| self.subscriptions.partition_point(|&(it, _)| it <= list));
+        self.subscriptions.get(at).copied()
+    }
+
+    /// The last shared subscription before that of a list, or the last one of all. Shared subscriptions are the last ones.
+    pub(super) fn shared_subscription_before(&self, list: Option<ListId>) -> Option<ListId> {
+        let end =
+            list.map_or(self.subscriptions.len(), |list| self.subscriptions.partition_point(|&(it, _)| it < list));
+        let &(list, _) = self.subscriptions.get(end.checked_sub(1)?)?;
+        list.is_shared().then_some(list)
     }
 
     pub(super) fn add_subscription(&mut self, list: ListId, position: u32) {
@@ -244,6 +261,17 @@ impl Session {
 
     pub(super) const fn set_busy(&mut self, is_busy: bool) {
         self.is_busy = is_busy;
+    }
+
+    /// Whether a job moves the session in its groups: it is not yet everywhere among the members that are connected, or among
+    /// those that are not.
+    pub(super) const fn is_moving(&self) -> bool {
+        self.is_moving
+    }
+
+    /// Returns whether a job did.
+    pub(super) const fn set_moving(&mut self, is_moving: bool) -> bool {
+        core::mem::replace(&mut self.is_moving, is_moving)
     }
 
     /// Marks a session as changed; returns whether it was not.

@@ -37,6 +37,8 @@ pub(super) struct Sessions {
     walking: u32,
     /// Number of sessions that have ended, and are still to be taken apart.
     ended: u32,
+    /// Number of sessions that a job moves in their groups.
+    moving: u32,
     memory: Memory,
     work: Work,
     /// The size of sessions on the heap, without stored messages.
@@ -60,6 +62,7 @@ impl Sessions {
             clients: 0,
             walking: 0,
             ended: 0,
+            moving: 0,
             memory: Memory::new(config.max_memory, config.reserved_memory),
             work: Work::new(config.work_per_call),
             heap: 0,
@@ -108,6 +111,7 @@ impl Sessions {
     pub(super) fn remove(&mut self, index: SessionIndex) -> Option<Session> {
         let mut session = self.slab.remove(index.get())?;
         self.ended = self.ended.saturating_sub(u32::from(session.has_ended()));
+        self.moving = self.moving.saturating_sub(u32::from(session.is_moving()));
         self.heap = self.heap.saturating_sub(u64::from(session.recount_heap().0));
         Some(session)
     }
@@ -423,6 +427,18 @@ impl Sessions {
         self.walking
     }
 
+    /// A job moves a session in its groups, or does so no more.
+    pub(super) fn set_moving(&mut self, index: SessionIndex, is_moving: bool) {
+        let was_moving = self.get_mut(index).is_some_and(|session| session.set_moving(is_moving));
+        self.moving = self.moving.saturating_sub(u32::from(was_moving)).saturating_add(u32::from(is_moving));
+    }
+
+    /// Whether a session may not be where its groups say: among the members that are connected, or among the others.
+    #[inline]
+    pub(super) const fn is_any_moving(&self) -> bool {
+        self.moving != 0
+    }
+
     /// Counts a copy that is not delivered.
     pub(super) fn drop_copy(&mut self, index: SessionIndex, reason: DropReason) {
         self.counters.dropped.count(reason);
@@ -494,6 +510,7 @@ impl Sessions {
     /// Panics if a count is wrong, or if a session is left to be looked at. For tests.
     pub(super) fn assert_consistent(&self) {
         let (mut messages, mut bytes, mut heap, mut walking, mut clients) = (0_u64, 0_u64, 0_u64, 0_u32, 0_u32);
+        let mut moving = 0_u32;
         for (_, session) in self.iter() {
             session.server().assert_consistent();
             let (own_messages, own_bytes) = session.server().stored();
@@ -502,6 +519,7 @@ impl Sessions {
             heap = heap.saturating_add(u64::from(session.counted_heap()));
             walking = walking.saturating_add(u32::from(session.is_walking()));
             clients = clients.saturating_add(u32::from(session.connection().is_some()));
+            moving = moving.saturating_add(u32::from(session.is_moving()));
             assert!(session.scheduled() <= session.server().timeout(), "no timeout is forgotten");
         }
         assert_eq!(
@@ -511,6 +529,7 @@ impl Sessions {
         );
         assert!(self.memory.payloads().stored() as u64 <= bytes, "shared payloads are a part of what is stored");
         assert_eq!(self.heap, heap, "the memory of sessions is counted right");
+        assert_eq!(self.moving, moving, "sessions that move in their groups are counted right");
         assert_eq!(self.clients, clients, "clients are counted right");
         assert_eq!(self.walking, walking, "sessions that are still to get retained messages are counted right");
         assert!(self.changed.is_empty(), "no session is left to be looked at");

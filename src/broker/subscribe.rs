@@ -57,7 +57,10 @@ pub(super) fn decided(cx: &mut Context<'_>, request: Box<Subscribing>, decisions
     let Some((index, _)) = cx.sessions.get_by_key(request.session) else { return };
     let mut request = request;
     request.decisions = decisions;
-    if fits(cx, request.entries.count() as usize) && matches!(advance(cx, &mut request), Progress::Done) {
+    // A job of the client may have begun meanwhile, such as that of a newer connection.
+    let is_first = cx.sessions.get(index).is_some_and(|session| !session.is_busy());
+    let fits = is_first && fits(cx, request.entries.count() as usize);
+    if fits && matches!(advance(cx, &mut request), Progress::Done) {
         return;
     }
     start(cx, Job::Subscribe(request), index);

@@ -8,8 +8,11 @@
 //! What a job holds over calls it holds by key, that is by index *and* generation: an index is used again.
 
 pub(super) mod input;
+pub(super) mod members;
+pub(super) mod moving;
 pub(super) mod publication;
 pub(super) mod request;
+pub(super) mod resuming;
 pub(super) mod ring;
 pub(super) mod run;
 pub(super) mod teardown;

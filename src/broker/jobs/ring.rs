@@ -3,8 +3,10 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
+use super::moving::Moving;
 use super::publication::Publication;
 use super::request::{Subscribing, Unsubscribing};
+use super::resuming::Resuming;
 use super::turns::{Entry, JobId, PrincipalIndex, Turns};
 use crate::broker::slab::{Key, Slab};
 use crate::topic::TopicName;
@@ -17,6 +19,10 @@ pub(in crate::broker) enum Job {
     Subscribe(Box<Subscribing>),
     /// An UNSUBSCRIBE of many filters.
     Unsubscribe(Box<Unsubscribing>),
+    /// A client that resumes a session with many subscriptions; `None` while the job runs.
+    Resume(Option<Box<Resuming>>),
+    /// A session that has got or lost its connection, and moves in its groups.
+    Members(Moving),
     /// The walk of a session over retained messages.
     Walk(Key),
     /// A session that has ended, and is taken apart.

@@ -3,7 +3,7 @@
 use super::ring::{Job, Progress};
 use super::turns::{Entry, JobId};
 use crate::broker::context::Context;
-use crate::broker::{publish, subscribe, sys};
+use crate::broker::{accept, publish, subscribe, sys};
 
 /// Goes on with what waits, one budget of it.
 pub(in crate::broker) fn run(cx: &mut Context<'_>) {
@@ -57,6 +57,8 @@ fn advance(cx: &mut Context<'_>, job: &mut Job) -> Progress {
         Job::Publication(publication) => publish::advance(cx, publication),
         Job::Subscribe(subscribing) => subscribe::advance(cx, subscribing),
         Job::Unsubscribe(unsubscribing) => subscribe::advance_unsubscribe(cx, unsubscribing),
+        Job::Resume(resuming) => accept::advance(cx, resuming),
+        Job::Members(moving) => super::members::advance(cx, moving),
         Job::Teardown(key) => super::teardown::advance(cx, *key),
         Job::Walk(key) => super::walk::advance(cx, *key),
         Job::Status(count) => sys::advance(cx, count),
