@@ -228,7 +228,7 @@ fn end_session(cx: &mut Context<'_>, index: SessionIndex) {
     while let Some(session) = cx.sessions.get_mut(index).filter(|session| !session.has_ended()) {
         match session.server_mut().advance_output(now) {
             Some(Action::Will(will)) => publish::publish_will(cx, index, &will),
-            Some(Action::Done { outcome, .. }) => cx.sessions.count_outcome(index, outcome),
+            Some(Action::Done { outcome, .. }) => cx.sessions.count_outcome(index, &outcome),
             Some(Action::Expired) => lifecycle::remove_session(cx, index),
             _ => return bug!("a session that is ended has an end"),
         }
