@@ -313,24 +313,23 @@ impl Sessions {
         self.mark_changed(index);
     }
 
-    /// Gives a subscriber a copy of a message by this one subscription; returns whether the copy was sent or stored.
+    /// Gives a subscriber a copy of a message by this one subscription; returns whether the copy was sent or stored. For a
+    /// session that is not [plain](Session::is_plain) `before` is called first, and returns whether it gets the copy.
     #[inline]
     pub(super) fn deliver_one(
         &mut self,
         subscriber: &Subscriber,
         copies: &mut Copies<'_>,
-        before: &mut dyn FnMut(&mut Self, SessionIndex) -> bool,
+        before: impl FnOnce(&mut Self) -> bool,
     ) -> bool {
         let Subscriber { session, identifier, options } = *subscriber;
-        match SubscriptionIdentifier::new(identifier) {
-            Ok(identifier) => self.deliver(session, copies, options, &[identifier], before),
-            Err(_) => self.deliver(session, copies, options, &[], before),
-        }
+        let identifier = SubscriptionIdentifier::new(identifier).ok();
+        self.deliver(session, copies, options, identifier.as_slice(), before)
     }
 
     /// As [`deliver_one`](Self::deliver_one), also to a session that is still to get retained messages.
     pub(super) fn deliver_to(&mut self, subscriber: &Subscriber, copies: &mut Copies<'_>) -> bool {
-        self.deliver_one(subscriber, copies, &mut |_, _| true)
+        self.deliver_one(subscriber, copies, |_| true)
     }
 
     /// Gives a session a copy of a message; returns whether the copy was sent or stored. For a session that is not
@@ -342,14 +341,14 @@ impl Sessions {
         copies: &mut Copies<'_>,
         options: SubscriptionOptions,
         identifiers: &[SubscriptionIdentifier],
-        before: &mut dyn FnMut(&mut Self, SessionIndex) -> bool,
+        before: impl FnOnce(&mut Self) -> bool,
     ) -> bool {
         let Some(mut session) = self.slab.get_mut(index.get()) else {
             bug!("a subscriber is a session");
             return false;
         };
         if !session.is_plain() {
-            if session.has_ended() || !before(self, index) {
+            if session.has_ended() || !before(self) {
                 return false;
             }
             let Some(again) = self.slab.get_mut(index.get()) else { return false };

@@ -136,7 +136,7 @@ impl Part {
         (home..len).chain(0..home.min(len))
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(&self, tag: u16, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let home = usize::from(tag) & self.chunks.len().wrapping_sub(1);
         let chunk = self.chunks.get(home)?;
@@ -255,7 +255,7 @@ impl Table {
     }
 
     /// The number with this hash that is the wanted one.
-    #[inline]
+    #[inline(always)] // a message looks several levels of its topic up
     pub(super) fn find(&self, hash: u64, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let (part, tag) = split(hash);
         self.parts.get(part)?.find(tag, is_it)

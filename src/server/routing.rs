@@ -51,7 +51,7 @@ impl<'a> Copies<'a> {
     /// shared and counted already is copied once for that.
     pub(crate) fn new(
         now: Instant,
-        message: MessageRef<'a>,
+        message: &MessageRef<'a>,
         shared: Option<Bytes>,
         expires_after: u32,
         account: &Arc<PayloadAccount>,
@@ -62,7 +62,7 @@ impl<'a> Copies<'a> {
         let large = shared.or_else(|| (message.payload.len() >= LARGE).then(copied));
         let payload = if large.is_some() { &[] } else { message.payload };
         let account = large.as_ref().map(|_| Arc::clone(account));
-        Self { now, message: MessageRef { payload, ..message }, large, expires_after, mark: 0, account, encoded }
+        Self { now, message: MessageRef { payload, ..*message }, large, expires_after, mark: 0, account, encoded }
     }
 
     /// Sets the mark of the copies that are stored from now on.
@@ -128,7 +128,7 @@ pub(crate) enum Remains {
 impl ServerSession {
     /// Appends the shared encoding of a message to the output, if the copy is of QoS 0 and needs no encoding of its
     /// own. Returns whether it was appended. The copy has no token and no outcome.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn forward_plain(
         &mut self,
         copies: &mut Copies<'_>,

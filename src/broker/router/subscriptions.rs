@@ -91,7 +91,7 @@ impl Router {
     }
 
     fn check_filter(&self, filter: TopicFilter<'_>) -> Result<(), SubAckReasonCode> {
-        if self.has_too_many_levels(filter.levels()) {
+        if self.has_too_many_levels(filter.as_bytes()) {
             return Err(SubAckReasonCode::TopicFilterInvalid);
         }
         // A client of 5.0 has got the limits in CONNACK, and is disconnected before this. Earlier versions have no such limits

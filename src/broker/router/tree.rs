@@ -120,12 +120,22 @@ pub(super) fn fit(tail: Option<&[u8]>, rest: Option<&[u8]>) -> Fit {
         (None, Some(_)) => Fit::Beginning,
         (Some(_), None) => Fit::No,
         (Some(tail), Some(rest)) => {
-            let mut levels = rest.split(|&byte| byte == b'/');
-            let mut tail = tail.split(|&byte| byte == b'/');
-            if !tail.all(|wanted| levels.next().is_some_and(|level| wanted == b"+" || wanted == level)) {
-                return Fit::No;
+            let mut rest = rest.iter();
+            for &byte in tail {
+                if byte == b'+' {
+                    // It is a level by itself, and stands for one of the topic.
+                    while rest.as_slice().first().is_some_and(|&byte| byte != b'/') {
+                        rest.next();
+                    }
+                } else if rest.next() != Some(&byte) {
+                    return Fit::No;
+                }
             }
-            if levels.next().is_none() { Fit::Whole } else { Fit::Beginning }
+            match rest.next() {
+                None => Fit::Whole,
+                Some(b'/') => Fit::Beginning,
+                Some(_) => Fit::No,
+            }
         }
     }
 }
@@ -423,8 +433,21 @@ impl Tree {
         &self.trie
     }
 
+    /// The subscribers of the only matching filter that do not share the subscription, and the groups that do. `None` if several
+    /// filters match.
+    #[inline]
+    pub(super) fn only(&self, matches: &Matches) -> Option<(ListId, OrderedList<'_>, &[GroupIndex])> {
+        let [list] = matches.0[..] else { return None };
+        let subscribers = self.subscribers(list)?;
+        Some((list, subscribers.own(&self.lists), subscribers.groups(&self.lists)))
+    }
+
     /// Number of subscribers of the matching filters, and of groups that share them.
+    #[inline]
     pub(super) fn count(&self, matches: &Matches) -> usize {
+        if let Some((_, own, groups)) = self.only(matches) {
+            return own.len().saturating_add(groups.len());
+        }
         let lists = matches.0.iter().filter_map(|&list| self.subscribers(list));
         let counts = lists.map(|it| it.own(&self.lists).len().saturating_add(it.groups(&self.lists).len()));
         counts.fold(0, usize::saturating_add)
