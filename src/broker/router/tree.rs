@@ -150,6 +150,9 @@ fn share_hash(hash: &KeyedHash, list: ListId, name: &[u8]) -> u64 {
 }
 
 impl Tree {
+    /// The size of a node in bytes.
+    pub(super) const NODE_SIZE: usize = Trie::<Entry>::NODE_SIZE;
+
     pub(super) fn new(secret: &Secret) -> Self {
         Self {
             trie: Trie::new(secret.level_hash(Use::Subscriptions)),
@@ -302,13 +305,10 @@ impl Tree {
 
     /// Makes a group that shares a filter.
     fn insert_group(&mut self, list: ListId, name: &[u8]) -> Option<GroupIndex> {
-        let before = self.heap_of(list);
         self.last_number = if self.last_number < MAX_GROUP_NUMBER { self.last_number.wrapping_add(1) } else { 1 };
         let number = self.last_number;
         let group = GroupIndex::new(self.groups.insert(Group::new(list, name, number))?.index);
-        let (subscribers, lists) = self.subscribers_mut(list)?;
-        subscribers.insert_group(lists, group)?;
-        self.recount(list, before);
+        self.change(list, |subscribers, lists| subscribers.insert_group(lists, group))??;
         self.recount(ListId::of_group(group), 0);
         let hash = share_hash(&self.hash, list, name);
         self.by_share.insert(hash, group.get());
@@ -318,19 +318,33 @@ impl Tree {
 
     /// Adds a subscriber to a list, and returns its position there if the list is that of a group, else 0.
     pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber) -> Option<u32> {
-        let before = self.heap_of(list);
         let position = match list.group() {
             None => {
-                let (subscribers, lists) = self.subscribers_mut(list)?;
-                subscribers.insert(lists, subscriber)?;
+                self.change(list, |subscribers, lists| subscribers.insert(lists, subscriber))??;
                 0
             }
-            Some(group) => self.groups.get_mut(group.get())?.push(subscriber)?,
+            Some(group) => {
+                let before = self.heap_of(list);
+                let position = self.groups.get_mut(group.get())?.push(subscriber)?;
+                self.recount(list, before);
+                self.shared = self.shared.saturating_add(1);
+                position
+            }
         };
-        self.recount(list, before);
         self.subscriptions = self.subscriptions.saturating_add(1);
-        self.shared = self.shared.saturating_add(u32::from(list.is_shared()));
         Some(position)
+    }
+
+    /// Changes the subscribers of a filter, and counts their lists again.
+    #[inline]
+    fn change<T>(&mut self, list: ListId, change: impl FnOnce(&mut Subscribers, &mut Slab<Lists>) -> T) -> Option<T> {
+        let Self { trie, lists, heap, .. } = self;
+        let entry = trie.value_mut(list.node())?;
+        let subscribers = if list.is_multi_level() { &mut entry.hash } else { &mut entry.own };
+        let before = subscribers.bytes(lists);
+        let result = change(subscribers, lists);
+        *heap = heap.saturating_sub(before).saturating_add(subscribers.bytes(lists));
+        Some(result)
     }
 
     /// Moves the member of a group to those that are connected, or to those that are not. Returns its new position, and the
@@ -366,15 +380,13 @@ impl Tree {
     /// Removes a subscriber. If another member of a group moved to its position, that is returned.
     pub(super) fn remove(&mut self, list: ListId, session: SessionIndex, position: u32) -> Option<Subscriber> {
         self.subscriptions = self.subscriptions.saturating_sub(1);
-        self.shared = self.shared.saturating_sub(u32::from(list.is_shared()));
-        let before = self.heap_of(list);
         let Some(index) = list.group() else {
-            let (subscribers, lists) = self.subscribers_mut(list)?;
-            subscribers.remove(lists, session);
-            self.recount(list, before);
+            self.change(list, |subscribers, lists| subscribers.remove(lists, session))?;
             self.prune(list.node());
             return None;
         };
+        self.shared = self.shared.saturating_sub(1);
+        let before = self.heap_of(list);
         let group = self.groups.get_mut(index.get())?;
         let moved = group.swap_remove(position);
         let is_empty = group.len() == 0;
@@ -390,17 +402,14 @@ impl Tree {
         let Some(group) = self.groups.remove(index.get()) else { return bug!("a group is removed once") };
         let list = group.list();
         self.heap = self.heap.saturating_sub(group.bytes());
-        let before = self.heap_of(list);
         let is_in_both = self.by_number.remove(number_hash(group.number()), index.get())
             && self.by_share.remove(share_hash(&self.hash, list, group.name()), index.get());
         if !is_in_both {
             bug!("a group is in both tables");
         }
-        let Some((subscribers, lists)) = self.subscribers_mut(list) else {
-            return bug!("a node exists while a group shares its filter");
-        };
-        subscribers.remove_group(lists, index);
-        self.recount(list, before);
+        if self.change(list, |subscribers, lists| subscribers.remove_group(lists, index)).is_none() {
+            bug!("a node exists while a group shares its filter");
+        }
         self.prune(list.node());
     }
 
