@@ -9,7 +9,7 @@ use super::lifecycle;
 use super::memory_use;
 use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice};
-use super::principal::Origin;
+use super::principal::{Origin, PrincipalName};
 use super::publish;
 use super::resume::{self, Newcomer, StoredDecisions};
 use super::session::Session;
@@ -197,11 +197,16 @@ fn enter_principal(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex, 
     let user_name = client.user_name;
     let name = cx.policy.principal(client).name(user_name, origin);
     let turns = cx.jobs.turns_mut();
-    let principal = turns.enter(name);
-    turns.enter_again(principal);
-    if let Some(turn) = cx.connections.turn_mut(id) {
+    let Some(turn) = cx.connections.turn_mut(id) else {
+        return bug!("a connection exists while its client is accepted");
+    };
+    // Until now it is that of the origin.
+    if !matches!(name, PrincipalName::Origin(_)) {
+        let principal = turns.enter(name);
         turns.leave(turn.set_principal(principal));
     }
+    let principal = turn.principal();
+    turns.enter_again(principal);
     if let Some(session) = cx.sessions.get_mut(index) {
         turns.leave(session.set_principal(principal));
     }

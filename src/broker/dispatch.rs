@@ -87,8 +87,14 @@ fn take_input_of(
                 }
             }
             Step::Attached(index) => {
-                let action = cx.sessions.poll(index, cx.now, input);
-                let Some(action) = &action else { return Some(index) };
+                let mut timer = None;
+                let action = cx.sessions.poll(index, cx.now, input, &mut timer);
+                let Some(action) = &action else {
+                    if let Some(at) = timer {
+                        cx.timers.set(at, Due::Session(index));
+                    }
+                    return Some(index);
+                };
                 has_taken = Some(index);
                 act(cx, index, action);
                 if cx.work().is_spent() {

@@ -260,8 +260,10 @@ impl Session {
         !core::mem::replace(&mut self.is_changed, true)
     }
 
-    pub(super) const fn clear_changed(&mut self) {
-        self.is_changed = false;
+    /// Marks a session as not changed; returns whether it was changed.
+    #[inline]
+    pub(super) const fn clear_changed(&mut self) -> bool {
+        core::mem::replace(&mut self.is_changed, false)
     }
 
     /// Notes whether input is left because too much output waits to be written.
@@ -282,12 +284,6 @@ impl Session {
     #[inline]
     pub(super) fn connection_to_write(&mut self) -> Option<ConnectionId> {
         self.connection.filter(|_| self.server.transmit().has_remaining())
-    }
-
-    /// Whether the session's timer has to run before it does.
-    #[inline]
-    pub(super) fn needs_earlier_timer(&self) -> bool {
-        self.server.timeout() < self.scheduled
     }
 
     /// The time when the session's timer has to run, if that is before the timer runs anyway.

@@ -194,9 +194,16 @@ impl Sessions {
     }
 
     /// Lets a session take input. If that has no action, the session takes no more for now, or the budget of the call is used
-    /// up. After an action the caller lets it go on, or [looks at it later](Self::look_at_later).
+    /// up; `timer` is when the session's timer has to run, if that is before the timer runs anyway. After an action the caller
+    /// lets it go on, or [looks at it later](Self::look_at_later).
     #[inline]
-    pub(super) fn poll<'a>(&mut self, index: SessionIndex, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
+    pub(super) fn poll<'a>(
+        &mut self,
+        index: SessionIndex,
+        now: Instant,
+        input: &mut &'a [u8],
+        timer: &mut Option<Instant>,
+    ) -> Option<Action<'a>> {
         let Self { slab, work, .. } = self;
         let Some(session) = slab.get_mut(index.get()) else {
             bug!("a session exists while it has a connection");
@@ -226,15 +233,16 @@ impl Sessions {
             }
         }
         session.note_left(!input.is_empty());
-        if session.is_walking() || session.needs_earlier_timer() {
+        if session.is_walking() {
             self.changed.push(index);
-        } else {
-            session.clear_changed();
-            count(&mut self.memory, &mut self.heap, session);
-            if let Some(connection) = session.connection_to_write() {
-                self.ready.push(connection);
-            }
+            return None;
         }
+        session.clear_changed();
+        count(&mut self.memory, &mut self.heap, session);
+        if let Some(connection) = session.connection_to_write() {
+            self.ready.push(connection);
+        }
+        *timer = session.reschedule();
         None
     }
 
@@ -253,7 +261,9 @@ impl Sessions {
         look: &mut Look,
     ) -> Option<Action<'a>> {
         let session = self.slab.get_mut(index.get())?;
-        session.clear_changed();
+        if !session.clear_changed() && look.unsent.is_none() {
+            return None; // it was looked at since it changed
+        }
         let unsent = *look.unsent.get_or_insert(session.server().unsent());
         let action = session.server_mut().advance_output(now);
         if action.is_some() {
