@@ -220,7 +220,9 @@ fn the_memory_of_a_broker_is_limited() {
         assert!(live <= limit * 11 / 10, "{kind}: {live} bytes are allocated");
         assert!(live >= limit * 8 / 10, "{kind}: the limit is reached");
         let counters = stage.broker.counters();
-        assert!(counters.connections_refused + counters.subscriptions_refused != 0, "{kind}");
+        // A connection may be the last thing that fits, and its client is refused then.
+        let refused = counters.connections_refused + counters.clients_refused + counters.subscriptions_refused;
+        assert!(refused != 0, "{kind}");
     }
 }
 

@@ -13,7 +13,7 @@ use super::lifecycle;
 use super::memory_use;
 use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{ConnectionId, Ended, Notice};
-use super::principal::Origin;
+use super::principal::{Origin, PrincipalName};
 use super::publish;
 use super::resume::{self, Newcomer};
 use super::session::Session;
@@ -244,11 +244,16 @@ fn enter_principal(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex, 
     let user_name = client.user_name;
     let name = cx.policy.principal(client).name(user_name, origin);
     let turns = cx.jobs.turns_mut();
-    let principal = turns.enter(name);
-    turns.enter_again(principal);
-    if let Some(turn) = cx.connections.turn_mut(id) {
+    let Some(turn) = cx.connections.turn_mut(id) else {
+        return bug!("a connection exists while its client is accepted");
+    };
+    // Until now it is that of the origin.
+    if !matches!(name, PrincipalName::Origin(_)) {
+        let principal = turns.enter(name);
         turns.leave(turn.set_principal(principal));
     }
+    let principal = turn.principal();
+    turns.enter_again(principal);
     if let Some(session) = cx.sessions.get_mut(index) {
         turns.leave(session.set_principal(principal));
     }
@@ -275,7 +280,7 @@ fn end_session(cx: &mut Context<'_>, index: SessionIndex) {
     while let Some(session) = cx.sessions.get_mut(index).filter(|session| !session.has_ended()) {
         match session.server_mut().advance_output(now) {
             Some(Action::Will(will)) => publish::publish_will(cx, index, &will),
-            Some(Action::Done { outcome, .. }) => cx.sessions.count_outcome(index, outcome),
+            Some(Action::Done { outcome, .. }) => cx.sessions.count_outcome(index, &outcome),
             Some(Action::Expired) => lifecycle::remove_session(cx, index),
             _ => return bug!("a session that is ended has an end"),
         }

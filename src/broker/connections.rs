@@ -281,8 +281,18 @@ impl Connections {
         self.slab.get_by_key(id.key()).is_some_and(|connection| connection.pending.is_some())
     }
 
-    /// The turn of the input of a connection; `None` if the connection is over.
+    /// What input of a connection needs: its turn, and the session that takes it, if the client is accepted and no decision of
+    /// the policy is waited for. `None` if the connection is over.
     #[inline]
+    pub(super) fn input(&mut self, id: ConnectionId) -> Option<(&mut InputTurn, Option<SessionIndex>)> {
+        match self.slab.get_mut_by_key(id.key())? {
+            Connection { state: State::Attached(index), pending: None, turn } => Some((turn, Some(*index))),
+            Connection { state: State::Over(_), .. } => None,
+            Connection { turn, .. } => Some((turn, None)),
+        }
+    }
+
+    /// The turn of the input of a connection; `None` if the connection is over.
     pub(super) fn turn_mut(&mut self, id: ConnectionId) -> Option<&mut InputTurn> {
         match self.slab.get_mut_by_key(id.key()) {
             None | Some(Connection { state: State::Over(_), .. }) => None,

@@ -10,7 +10,7 @@ use super::lifecycle;
 use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{Answer, ConnectionId, DecisionId, Ended, UnknownDecision};
 use super::resume;
-use super::session::Session;
+use super::sessions::Look;
 use super::timers::Due;
 use super::{publish, subscribe};
 use crate::codec::Packet;
@@ -20,17 +20,16 @@ use crate::time::Instant;
 
 /// Takes what a transport has read; see [`Broker::receive`](super::Broker::receive).
 pub(super) fn receive(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8]) {
-    let Some(principal) = jobs::begin_input(cx, id, input) else { return };
+    let Some(begun) = jobs::begin_input(cx, id, input) else { return };
     let (before, work_before) = (input.len(), cx.work().done());
-    take_input(cx, id, input);
+    let own = take_input_of(cx, id, begun.session, input);
     let taken = before.saturating_sub(input.len());
     let received = &mut cx.sessions.counters_mut().bytes_received;
     *received = received.wrapping_add(taken as u64);
     let is_left = !input.is_empty() && cx.work().is_spent();
-    let own = cx.connections.session(id);
     process_changes_with(cx, own);
     let units = cx.work().done().saturating_sub(work_before);
-    jobs::end_input(cx, id, principal, units, is_left);
+    jobs::end_input(cx, id, &begun, units, is_left);
 }
 
 /// Runs the timers that are due, and goes on with jobs; see [`Broker::poll`](super::Broker::poll).
@@ -52,10 +51,29 @@ pub(super) fn poll(cx: &mut Context<'_>) {
 
 /// Takes input of a connection, as far as the connection takes input and the budget of the call goes.
 pub(super) fn take_input(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8]) {
+    take_input_of(cx, id, None, input);
+}
+
+/// As [`take_input`]; the session of the connection is given if it is known that it takes the input. Returns the session that
+/// has taken input, if one has.
+fn take_input_of(
+    cx: &mut Context<'_>,
+    id: ConnectionId,
+    session: Option<SessionIndex>,
+    input: &mut &[u8],
+) -> Option<SessionIndex> {
+    let (mut known, mut has_taken) = (session, None);
     loop {
-        match cx.connections.step(id) {
-            Step::Over => return *input = &[],
-            Step::Waiting => return,
+        let step = match known.take() {
+            Some(index) => Step::Attached(index),
+            None => cx.connections.step(id),
+        };
+        match step {
+            Step::Over => {
+                *input = &[];
+                break;
+            }
+            Step::Waiting => break,
             Step::Connecting(connecting) => {
                 let before = input.len();
                 let action = connecting.poll(cx.now, input);
@@ -65,18 +83,31 @@ pub(super) fn take_input(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u
                     act_for_connecting(cx, id, action);
                 }
                 if is_done || cx.work().is_spent() {
-                    return lifecycle::schedule_connection(cx, id);
+                    lifecycle::schedule_connection(cx, id);
+                    return None;
                 }
             }
             Step::Attached(index) => {
-                let Some(action) = cx.sessions.poll(index, cx.now, input) else { return };
+                let mut timer = None;
+                let action = cx.sessions.poll(index, cx.now, input, &mut timer);
+                let Some(action) = &action else {
+                    if let Some(at) = timer {
+                        cx.timers.set(at, Due::Session(index));
+                    }
+                    return Some(index);
+                };
+                has_taken = Some(index);
                 act(cx, index, action);
                 if cx.work().is_spent() {
-                    return;
+                    break;
                 }
             }
         }
     }
+    if let Some(index) = has_taken {
+        cx.sessions.look_at_later(index);
+    }
+    has_taken
 }
 
 /// Does what an acceptor asks for.
@@ -89,15 +120,16 @@ fn act_for_connecting(cx: &mut Context<'_>, id: ConnectionId, action: AcceptorAc
 }
 
 /// Does what a session asks for.
-fn act(cx: &mut Context<'_>, index: SessionIndex, action: Action<'_>) {
+// Actions are large, and not moved.
+fn act(cx: &mut Context<'_>, index: SessionIndex, action: &Action<'_>) {
     match action {
-        Action::Message(message) => publish::receive(cx, index, &message),
-        Action::Subscribe(request) => subscribe::receive(cx, index, &request),
-        Action::Unsubscribe(request) => subscribe::receive_unsubscribe(cx, index, &request),
+        Action::Message(message) => publish::receive(cx, index, message),
+        Action::Subscribe(request) => subscribe::receive(cx, index, request),
+        Action::Unsubscribe(request) => subscribe::receive_unsubscribe(cx, index, request),
         Action::Done { outcome, .. } => cx.sessions.count_outcome(index, outcome),
-        Action::Auth(auth) => admission::receive_reauthentication(cx, index, &auth),
-        Action::Will(will) => publish::publish_will(cx, index, &will),
-        Action::Close(why) => lifecycle::end_connection(cx, index, Ended::Close(why)),
+        Action::Auth(auth) => admission::receive_reauthentication(cx, index, auth),
+        Action::Will(will) => publish::publish_will(cx, index, will),
+        Action::Close(why) => lifecycle::end_connection(cx, index, Ended::Close(*why)),
         Action::Expired => lifecycle::remove_session(cx, index),
         Action::Payload(_) => bug!("the sessions of a broker deliver no messages in parts"),
     }
@@ -144,7 +176,8 @@ fn run_session(cx: &mut Context<'_>, index: SessionIndex, at: Instant) {
         if is_waiting {
             return session.server_mut().reset_keep_alive(cx.now);
         }
-        let Some(action) = session.server_mut().poll_timeout(cx.now) else { return };
+        let action = session.server_mut().poll_timeout(cx.now);
+        let Some(action) = &action else { return };
         act(cx, index, action);
     }
 }
@@ -165,19 +198,16 @@ fn process_changes_with(cx: &mut Context<'_>, own: Option<SessionIndex>) {
 }
 
 fn process_session(cx: &mut Context<'_>, index: SessionIndex, is_own: bool) {
-    let mut before = None;
-    loop {
-        // The session may be removed by one of its actions.
-        let Some(session) = cx.sessions.get_mut(index) else { return };
-        before.get_or_insert(session.server().unsent());
-        let Some(action) = session.server_mut().advance_output(cx.now) else { break };
+    let mut look = Look::default();
+    // The session may be removed by one of its actions.
+    while let Some(action) = &cx.sessions.advance_output(index, cx.now, &mut look) {
         act(cx, index, action);
     }
-    if let Some(at) = cx.sessions.finish_changes(index, before.unwrap_or_default()) {
+    if let Some(at) = look.timer {
         cx.timers.set(at, Due::Session(index));
     }
     // Most sessions do not walk.
-    if cx.sessions.get(index).is_some_and(Session::is_walking) {
+    if look.is_walking {
         if is_own {
             jobs::walk::go_on(cx, index);
         }

@@ -36,9 +36,14 @@ fn of_sessions(sessions: &Sessions, registry: &Registry) -> u64 {
 
 /// Whether connections, sessions and subscriptions take all the memory that they may.
 pub(super) fn is_full(cx: &Context<'_>) -> bool {
-    let Some(max) = cx.config.max_state_memory else { return false };
+    !has_room(cx, 0)
+}
+
+/// Whether connections, sessions and subscriptions may take more than this much more.
+pub(super) fn has_room(cx: &Context<'_>, size: u64) -> bool {
+    let Some(max) = cx.config.max_state_memory else { return true };
     let state = of_connections(cx.connections, cx.sessions, cx.timers)
         .saturating_add(of_sessions(cx.sessions, cx.registry))
         .saturating_add(cx.router.subscriptions_allocated());
-    state >= max.get()
+    state.saturating_add(size) < max.get()
 }

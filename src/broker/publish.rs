@@ -16,6 +16,7 @@ use super::policy::{Decision, Notice};
 use super::router::retained_message::{Publisher, RetainedMessage};
 use super::router::{Outcome, Published};
 use super::session::Session;
+use super::sessions::Sessions;
 use super::timers::Due;
 use crate::codec::{List, PubAckReasonCode, PublishProperties, Version};
 use crate::session::{AckHandle, LARGE, Message, MessageRef, PublishError, ReceivedMessage, Stored, Will};
@@ -25,6 +26,35 @@ use crate::topic::TopicName;
 /// The messages of the embedding program's own that may be on their way at a time.
 const MAX_OWN: usize = 1000;
 
+/// Whoever publishes a message, in the call in which it comes; what goes on as a job has a [`Source`].
+#[derive(Clone, Copy)]
+pub(super) enum Publishing<'a> {
+    Client(SessionIndex, Option<AckHandle>),
+    /// A client by its will: the session and the client identifier.
+    Will(SessionIndex, &'a str),
+    /// The broker itself, or the embedding program.
+    Broker,
+}
+
+impl<'a> Publishing<'a> {
+    /// The session that the message comes by.
+    const fn session(self) -> Option<SessionIndex> {
+        match self {
+            Self::Client(index, _) | Self::Will(index, _) => Some(index),
+            Self::Broker => None,
+        }
+    }
+
+    /// The client identifier whose jobs run before the message; empty for the broker itself.
+    fn order(self, sessions: &'a Sessions) -> &'a str {
+        match self {
+            Self::Client(index, _) => sessions.client_id(index).unwrap_or_default(),
+            Self::Will(_, client_id) => client_id,
+            Self::Broker => "",
+        }
+    }
+}
+
 /// Publishes a message of the embedding program's own; see [`Broker::publish`](super::Broker::publish).
 pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<(), PublishError> {
     let publish = message.checked()?;
@@ -33,13 +63,13 @@ pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result
     let payload = if large.is_some() { &[] } else { publish.payload };
     let publish = MessageRef { payload, properties: &properties, ..publish };
     Stored::message_len(&publish, None, Version::V5)?;
-    if cx.router.has_too_many_levels(publish.topic.levels()) {
+    if cx.router.has_too_many_levels(publish.topic.as_bytes()) {
         return Err(PublishError::TooManyLevels);
     }
     if cx.jobs.open_of("") >= MAX_OWN {
         return Err(PublishError::QueueFull);
     }
-    match begin(cx, Source::Broker, None, &publish, large) {
+    match begin(cx, Publishing::Broker, &publish, large) {
         None | Some(Ok(_)) => Ok(()),
         Some(Err(_)) => Err(PublishError::QueueFull),
     }
@@ -55,10 +85,17 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &Recei
     let (connection, version) = (client.connection, client.version);
     let id = cx.connections.next_decision(connection);
     let decision = cx.policy.publish(id, client, message);
-    let properties = message.content_properties();
-    let publish = message.content(&properties);
+    // Properties are large, and not copied without need.
+    let content;
+    let properties = if message.properties.subscription_identifiers.is_empty() {
+        &message.properties
+    } else {
+        content = message.content_properties();
+        &content
+    };
+    let publish = message.content(properties);
     match decision {
-        Decision::Now(reason_code) => finish(cx, index, publish, message.ack_handle, reason_code),
+        Decision::Now(reason_code) => finish(cx, index, &publish, message.ack_handle, reason_code),
         Decision::Later => match PendingPacket::message(&publish, version) {
             Ok(packet) => {
                 let (ack_handle, since) = (message.ack_handle, cx.now);
@@ -95,14 +132,14 @@ pub(super) fn finish_since(
         }
         *interval = interval.saturating_sub(waited);
     }
-    finish(cx, index, MessageRef { properties: &properties, ..publish }, ack_handle, decision);
+    finish(cx, index, &MessageRef { properties: &properties, ..publish }, ack_handle, decision);
 }
 
 /// The policy has decided on a message of a client.
 fn finish(
     cx: &mut Context<'_>,
     index: SessionIndex,
-    publish: MessageRef<'_>,
+    publish: &MessageRef<'_>,
     ack_handle: Option<AckHandle>,
     decision: PubAckReasonCode,
 ) {
@@ -111,8 +148,7 @@ fn finish(
     } else if is_own(publish.topic) {
         Err(PubAckReasonCode::NotAuthorized)
     } else {
-        let Some(session) = cx.sessions.key(index) else { return bug!("the session of a publisher exists") };
-        match begin(cx, Source::Client { session, ack_handle }, Some(index), &publish, None) {
+        match begin(cx, Publishing::Client(index, ack_handle), publish, None) {
             Some(done) => done,
             None => return,
         }
@@ -143,28 +179,38 @@ fn settle(
     acknowledge(cx, index, ack_handle, reason_code);
 }
 
-/// Begins to publish a message of a client or of the broker's own: it is retained if its RETAIN flag is set, and forwarded.
-/// Returns what became of it, or `None` if that comes later: the message is a job then.
+/// Begins to publish a message: it is retained if its RETAIN flag is set, and forwarded. Returns what became of it, or `None`
+/// if that comes later: the message is a job then.
 pub(super) fn begin(
     cx: &mut Context<'_>,
-    source: Source,
-    from: Option<SessionIndex>,
+    publishing: Publishing<'_>,
     publish: &MessageRef<'_>,
     large: Option<Bytes>,
 ) -> Option<Result<Outcome, PubAckReasonCode>> {
-    let retained = publish.retain.then_some(publish.topic);
     // Most of the time no job is open.
-    let has_to_wait = cx.jobs.has_chains() && {
-        let client_id = order_of(cx, &source, from);
-        cx.jobs.has_to_wait(Order { client_id: Some(&client_id), retained })
-    };
-    if !has_to_wait {
-        return match route(cx, &source, from, publish, large) {
-            Ok(Published::Done(outcome)) => Some(Ok(outcome)),
-            Ok(Published::Spreading(spread)) => start(cx, source, from, retained, State::Spreading(spread)),
-            Err(reason_code) => Some(Err(reason_code)),
-        };
+    if cx.jobs.has_chains() {
+        let retained = publish.retain.then_some(publish.topic);
+        let client_id = Some(publishing.order(cx.sessions));
+        if cx.jobs.has_to_wait(Order { client_id, retained }) {
+            return begin_later(cx, publishing, publish, large);
+        }
     }
+    let will = if let Publishing::Will(_, client_id) = publishing { Some(client_id) } else { None };
+    match route(cx, publishing.session(), will, publish, large) {
+        Ok(Published::Done(outcome)) => Some(Ok(outcome)),
+        Ok(Published::Spreading(spread)) => start(cx, publishing, publish, State::Spreading(spread)),
+        Err(reason_code) => Some(Err(reason_code)),
+    }
+}
+
+/// Makes a message a job that waits for the earlier ones.
+#[cold]
+fn begin_later(
+    cx: &mut Context<'_>,
+    publishing: Publishing<'_>,
+    publish: &MessageRef<'_>,
+    large: Option<Bytes>,
+) -> Option<Result<Outcome, PubAckReasonCode>> {
     let large = match large {
         None if publish.payload.len() >= LARGE => {
             Some(cx.sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)))
@@ -176,38 +222,43 @@ pub(super) fn begin(
     let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
     cx.work().spend_bytes(payload.len());
     match RetainedMessage::new(&owned, large.as_ref(), expires_after, Publisher::BROKER, cx.now) {
-        Ok(message) => start(cx, source, from, retained, State::Waiting(Box::new(message))),
+        Ok(message) => start(cx, publishing, publish, State::Waiting(Box::new(message))),
         Err(_) => Some(Err(PubAckReasonCode::ImplementationSpecificError)),
     }
 }
 
-/// The client identifier whose jobs run before a message; empty for the broker itself.
-fn order_of(cx: &Context<'_>, source: &Source, from: Option<SessionIndex>) -> Box<str> {
-    match source {
-        Source::Client { .. } => from.and_then(|index| cx.sessions.client_id(index)).unwrap_or_default().into(),
-        Source::Will { client_id, .. } => client_id.clone(),
-        Source::Broker => Box::default(),
-    }
-}
-
 /// A message goes on as a job: it is accepted, whatever becomes of the connection.
+#[cold]
 fn start(
     cx: &mut Context<'_>,
-    source: Source,
-    from: Option<SessionIndex>,
-    retained: Option<TopicName<'_>>,
+    publishing: Publishing<'_>,
+    publish: &MessageRef<'_>,
     state: State,
 ) -> Option<Result<Outcome, PubAckReasonCode>> {
-    if let Source::Client { ack_handle: Some(ack_handle), .. } = source
-        && let Some(session) = from.and_then(|index| cx.sessions.get_mut(index))
+    let index = publishing.session();
+    if let Publishing::Client(index, Some(ack_handle)) = publishing
+        && let Some(session) = cx.sessions.get_mut(index)
     {
         session.server_mut().accept_ownership(ack_handle);
     }
     // The publisher bears the work.
-    let session = from.and_then(|index| cx.sessions.get(index));
+    let session = index.and_then(|index| cx.sessions.get(index));
     let principal = session.map_or(PrincipalIndex::BROKER, Session::principal);
-    let client_id = order_of(cx, &source, from);
+    let client_id: Box<str> = publishing.order(cx.sessions).into();
+    let key = index.and_then(|index| cx.sessions.key(index));
+    let source = match publishing {
+        Publishing::Client(_, ack_handle) => {
+            let Some(session) = key else {
+                bug!("the session of a publisher exists");
+                return Some(Err(PubAckReasonCode::UnspecifiedError));
+            };
+            Source::Client { session, ack_handle }
+        }
+        Publishing::Will(_, client_id) => Source::Will { session: key, client_id: client_id.into() },
+        Publishing::Broker => Source::Broker,
+    };
     let job = Job::Publication(Box::new(Publication { source, state }));
+    let retained = publish.retain.then_some(publish.topic);
     match jobs::start(cx, principal, Order { client_id: Some(&client_id), retained }, job) {
         Some(_) => None,
         None => Some(Err(PubAckReasonCode::QuotaExceeded)), // 2^32 jobs are open
@@ -242,7 +293,8 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
         }
         Ok(Published::Done(Outcome { has_subscribers: true, ..Outcome::default() }))
     } else {
-        route(cx, source, from, &publish, large)
+        let will = if let Source::Will { client_id, .. } = source { Some(&**client_id) } else { None };
+        route(cx, from, will, &publish, large)
     };
     let done = match done {
         Ok(Published::Spreading(spread)) => {
@@ -285,12 +337,12 @@ fn end(
     }
 }
 
-/// Retains a message if its RETAIN flag is set, and forwards it, or begins to. A will that cannot be retained is forwarded all
-/// the same.
+/// Retains a message if its RETAIN flag is set, and forwards it, or begins to. A will, which comes with its client identifier,
+/// is forwarded all the same if it cannot be retained.
 fn route(
     cx: &mut Context<'_>,
-    source: &Source,
     from: Option<SessionIndex>,
+    will: Option<&str>,
     publish: &MessageRef<'_>,
     large: Option<Bytes>,
 ) -> Result<Published, PubAckReasonCode> {
@@ -302,16 +354,16 @@ fn route(
             cx.timers.set(expires_at, Due::Retained(reference.topic()));
         }
         Ok(None) => {}
-        Err(reason_code) => match source {
-            Source::Will { client_id, .. } => {
-                count_refused(cx);
-                notify_will_refused(cx, client_id, publish.topic.as_str(), reason_code);
-            }
-            Source::Client { .. } | Source::Broker => return Err(reason_code),
-        },
+        Err(reason_code) => {
+            let client_id = will.ok_or(reason_code)?;
+            count_refused(cx);
+            notify_will_refused(cx, client_id, publish.topic.as_str(), reason_code);
+        }
     }
-    let payload = if large.is_some() { &[] } else { publish.payload };
-    cx.router.forward(cx.sessions, cx.now, from, MessageRef { payload, ..*publish }, large, retained)
+    if large.is_none() {
+        return cx.router.forward(cx.sessions, cx.now, from, publish, None, retained);
+    }
+    cx.router.forward(cx.sessions, cx.now, from, &MessageRef { payload: &[], ..*publish }, large, retained)
 }
 
 /// Removes the retained message of a topic, if there is one.
@@ -346,9 +398,8 @@ pub(super) fn publish_will(cx: &mut Context<'_>, index: SessionIndex, will: &Wil
     }
     let counters = cx.sessions.counters_mut();
     counters.wills = counters.wills.wrapping_add(1);
-    let source = Source::Will { session: cx.sessions.key(index), client_id };
-    if let Some(Err(reason_code)) = begin(cx, source.clone(), Some(index), &publish, None) {
-        end(cx, &source, Some(index), publish.topic, publish.retain, Err(reason_code));
+    if let Some(Err(reason_code)) = begin(cx, Publishing::Will(index, &client_id), &publish, None) {
+        notify_will_refused(cx, &client_id, publish.topic.as_str(), reason_code);
     }
 }
 
@@ -373,5 +424,5 @@ fn notify_refused(cx: &mut Context<'_>, index: SessionIndex, topic: TopicName<'_
 
 /// Whether a topic is one of the broker's own, where no client publishes.
 pub(super) fn is_own(topic: TopicName<'_>) -> bool {
-    topic.levels().next() == Some(b"$SYS")
+    topic.as_bytes().strip_prefix(b"$SYS").is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
 }

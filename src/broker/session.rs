@@ -4,12 +4,14 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use bytes::Buf;
+
 use super::jobs::turns::PrincipalIndex;
 use super::policy::{Client, ConnectionId};
 use super::router::list_id::ListId;
 use super::router::retained_walk::RetainedWalk;
 use crate::codec::{Subscription, Version};
-use crate::server::{Action, ServerSession};
+use crate::server::ServerSession;
 use crate::time::Instant;
 
 /// A session, and what the broker has to know about it.
@@ -31,6 +33,8 @@ pub(super) struct Session {
     is_plain: bool,
     /// Whether the session has ended, and is only to be taken apart.
     has_ended: bool,
+    /// Whether the size on the heap without the output may have changed since it was last counted.
+    is_heap_stale: bool,
     /// The number of the message that was last merged for this session, and its position there.
     merged_at: (u32, u32),
     server: ServerSession,
@@ -46,8 +50,9 @@ pub(super) struct Session {
     scheduled: Instant,
     /// Messages and bytes that the session stored when they were last counted.
     counted: (u32, u32),
-    /// The size on the heap, without stored messages, when it was last counted.
+    /// The size on the heap, without stored messages, when it was last counted, and the part of it that is the output.
     counted_heap: u32,
+    counted_output: u32,
     /// Bytes that were written on this connection when they were last counted.
     counted_sent: u64,
 }
@@ -66,6 +71,7 @@ impl Session {
             principal: PrincipalIndex::BROKER,
             is_plain: true,
             has_ended: false,
+            is_heap_stale: true,
             merged_at: (0, 0),
             server,
             walk: None,
@@ -75,6 +81,7 @@ impl Session {
             scheduled: Instant::NEVER,
             counted: (0, 0),
             counted_heap: 0,
+            counted_output: 0,
             counted_sent: 0,
         }
     }
@@ -170,6 +177,7 @@ impl Session {
             self.subscriptions.reserve_exact(1); // most sessions have one subscription
         }
         self.subscriptions.insert(at.min(self.subscriptions.len()), (list, position));
+        self.is_heap_stale = true;
     }
 
     /// Another subscriber has left the list, and this one has moved to its position.
@@ -280,18 +288,16 @@ impl Session {
         !core::mem::replace(&mut self.is_changed, true)
     }
 
-    pub(super) const fn clear_changed(&mut self) {
-        self.is_changed = false;
+    /// Marks a session as not changed; returns whether it was changed.
+    #[inline]
+    pub(super) const fn clear_changed(&mut self) -> bool {
+        core::mem::replace(&mut self.is_changed, false)
     }
 
-    /// Lets the session take input.
+    /// Notes whether input is left because too much output waits to be written.
     #[inline]
-    pub(super) fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        let action = self.server.poll(now, input);
-        if action.is_none() {
-            self.is_held = !input.is_empty() && self.server.is_full();
-        }
-        action
+    pub(super) fn note_left(&mut self, is_left: bool) {
+        self.is_held = is_left && self.server.is_full();
     }
 
     /// Whether input that was left because too much output waited would be taken now. Returns it once.
@@ -300,6 +306,12 @@ impl Session {
         let is_released = self.is_held && !self.server.is_full();
         self.is_held &= !is_released;
         is_released
+    }
+
+    /// The connection, if output waits to be written.
+    #[inline]
+    pub(super) fn connection_to_write(&mut self) -> Option<ConnectionId> {
+        self.connection.filter(|_| self.server.transmit().has_remaining())
     }
 
     /// The time when the session's timer has to run, if that is before the timer runs anyway.
@@ -316,6 +328,7 @@ impl Session {
     /// A client was accepted into the session, which is resumed or new.
     pub(super) fn attach(&mut self, connection: ConnectionId, user_name: Option<Arc<str>>) {
         self.connection = Some(connection);
+        self.is_heap_stale = true;
         if !self.server.is_resumed() {
             self.owner.clone_from(&user_name);
         }
@@ -352,10 +365,22 @@ impl Session {
         (core::mem::replace(&mut self.counted, new), new)
     }
 
-    /// Counts the memory that the session takes on the heap, in bytes: what it was when it was last counted, and now. Stored
-    /// messages and retained messages on their way are not in it.
+    /// Counts the memory that the session takes on the heap, in bytes, if that may have changed: what it was when it was
+    /// last counted, and now. Stored messages and retained messages on their way are not in it.
     #[inline]
-    pub(super) fn recount_heap(&mut self) -> (u32, u32) {
+    pub(super) fn recount_heap(&mut self) -> Option<(u32, u32)> {
+        let output = self.server.output_capacity() as u32;
+        // While there is a connection, only the output changes without a method of this type.
+        let is_stale = self.is_heap_stale || output != self.counted_output || self.connection.is_none();
+        is_stale.then(|| {
+            self.is_heap_stale = false;
+            self.counted_output = output;
+            let new = self.heap_without_output().saturating_add(output);
+            (core::mem::replace(&mut self.counted_heap, new), new)
+        })
+    }
+
+    fn heap_without_output(&self) -> u32 {
         let subscriptions = self.subscriptions.capacity().saturating_mul(core::mem::size_of::<(ListId, u32)>());
         // Nearly always the user is the owner.
         let owner =
@@ -363,13 +388,19 @@ impl Session {
         let names = [self.user_name.as_ref(), owner].into_iter().flatten();
         let names = names.map(|name| name.len().saturating_add(ARC));
         let own = names.fold(subscriptions, usize::saturating_add).saturating_add(self.server.heap());
-        let new = u32::try_from(own).unwrap_or(u32::MAX);
-        (core::mem::replace(&mut self.counted_heap, new), new)
+        u32::try_from(own).unwrap_or(u32::MAX)
     }
 
     /// The size on the heap, without stored messages, when it was last counted.
     pub(super) const fn counted_heap(&self) -> u32 {
         self.counted_heap
+    }
+
+    /// Panics if the size on the heap has changed unnoticed since it was last counted. For tests.
+    pub(super) fn assert_heap_counted(&self) {
+        let own = self.counted_heap.saturating_sub(self.counted_output);
+        let is_known = own == self.heap_without_output() || self.is_heap_stale || self.has_ended;
+        assert!(is_known, "the memory of a session is counted again when it changes");
     }
 
     /// Counts the bytes that were written since they were last counted.

@@ -3,8 +3,6 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use bytes::Buf;
-
 use super::config::BrokerConfig;
 use super::counters::{Counters, DropReason};
 use super::index::SessionIndex;
@@ -50,6 +48,17 @@ const PIECE: usize = 2048;
 
 /// The size of a packet without an action.
 const SHORT: usize = 4;
+
+/// What is known of a session while it is looked at.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// The bytes of output that waited when the look began.
+    unsent: Option<usize>,
+    /// When the session's timer has to run, if that is before the timer runs anyway.
+    pub(super) timer: Option<Instant>,
+    /// Whether the session is still to get retained messages.
+    pub(super) is_walking: bool,
+}
 
 impl Sessions {
     pub(super) fn new(config: &BrokerConfig) -> Self {
@@ -109,10 +118,10 @@ impl Sessions {
     }
 
     pub(super) fn remove(&mut self, index: SessionIndex) -> Option<Session> {
-        let mut session = self.slab.remove(index.get())?;
+        let session = self.slab.remove(index.get())?;
         self.ended = self.ended.saturating_sub(u32::from(session.has_ended()));
         self.moving = self.moving.saturating_sub(u32::from(session.is_moving()));
-        self.heap = self.heap.saturating_sub(u64::from(session.recount_heap().0));
+        self.heap = self.heap.saturating_sub(u64::from(session.counted_heap()));
         Some(session)
     }
 
@@ -188,80 +197,92 @@ impl Sessions {
         }
     }
 
-    /// Lets a session take input, and be looked at before the call returns. Returns `None` if the session takes no more, or
-    /// the budget of the call is used up.
+    /// Lets a session take input. If that has no action, the session takes no more for now, or the budget of the call is used
+    /// up; `timer` is when the session's timer has to run, if that is before the timer runs anyway. After an action the caller
+    /// lets it go on, or [looks at it later](Self::look_at_later).
     #[inline]
-    pub(super) fn poll<'a>(&mut self, index: SessionIndex, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        let Some(session) = self.slab.get_mut(index.get()) else {
+    pub(super) fn poll<'a>(
+        &mut self,
+        index: SessionIndex,
+        now: Instant,
+        input: &mut &'a [u8],
+        timer: &mut Option<Instant>,
+    ) -> Option<Action<'a>> {
+        let Self { slab, work, .. } = self;
+        let Some(session) = slab.get_mut(index.get()) else {
             bug!("a session exists while it has a connection");
             return None;
         };
-        if session.mark_changed() {
-            self.changed.push(index);
-        }
+        // It is not among the changed ones for that: it is looked at here.
+        session.mark_changed();
         if session.is_busy() {
+            self.changed.push(index);
             return None;
         }
-        if input.len() <= PIECE {
-            let before = input.len();
-            let action = session.poll(now, input);
-            let taken = before.wrapping_sub(input.len());
-            self.work.spend(if action.is_some() { Work::units_of(taken) } else { (taken / SHORT) as u64 });
-            return action;
-        }
-        self.poll_in_pieces(index, now, input)
-    }
-
-    /// Lets a session take input in pieces, so that many short packets are not worked on in one go.
-    #[inline(never)]
-    fn poll_in_pieces<'a>(&mut self, index: SessionIndex, now: Instant, input: &mut &'a [u8]) -> Option<Action<'a>> {
-        let session = self.slab.get_mut(index.get())?;
         let mut most = PIECE;
         loop {
             let before = input.len();
-            let (mut piece, rest) = input.split_at(before.min(most));
-            let action = session.poll(now, &mut piece);
+            let (mut piece, rest) = input.split_at_checked(most).unwrap_or((*input, &[]));
+            let action = session.server_mut().poll(now, &mut piece);
             let taken = before.wrapping_sub(rest.len()).wrapping_sub(piece.len());
             *input = input.get(taken..).unwrap_or_default();
             if action.is_some() {
-                self.work.spend_bytes(taken);
+                work.spend_bytes(taken);
                 return action;
             }
-            if taken != 0 {
-                self.work.spend((taken / SHORT) as u64);
-                most = PIECE;
-            } else if rest.is_empty() {
-                return None;
-            } else {
-                most = usize::MAX; // the packet may be longer than the piece
-            }
-            if input.is_empty() || self.work.is_spent() {
-                return None;
+            work.spend((taken / SHORT) as u64);
+            most = if taken != 0 { PIECE } else { usize::MAX }; // a packet may be longer than a piece
+            if rest.is_empty() || work.is_spent() {
+                break;
             }
         }
+        session.note_left(!input.is_empty());
+        if session.is_walking() {
+            self.changed.push(index);
+            return None;
+        }
+        session.clear_changed();
+        count(&mut self.memory, &mut self.heap, session);
+        if let Some(connection) = session.connection_to_write() {
+            self.ready.push(connection);
+        }
+        *timer = session.reschedule();
+        None
     }
 
-    /// What is to be done with a session that has nothing more to do for now: its stored messages are counted, and its
-    /// connection is ready if output waits, of which `unsent` bytes did before. Returns when the session's timer has to run, if
-    /// that is before the timer runs anyway.
+    /// Lets a session that was [polled](Self::poll) be looked at before the call returns.
+    pub(super) fn look_at_later(&mut self, index: SessionIndex) {
+        self.changed.push(index);
+    }
+
+    /// Lets a session that something has happened to do what it can do without input. If that has no action, the session has
+    /// nothing more to do for now, or does not exist any more: `look` says what is to be done with it then.
     #[inline]
-    pub(super) fn finish_changes(&mut self, index: SessionIndex, unsent: usize) -> Option<Instant> {
-        let Some(session) = self.slab.get_mut(index.get()) else {
-            bug!("a session without actions still exists");
-            return None;
-        };
-        count_stored(&mut self.memory, session);
+    pub(super) fn advance_output<'a>(
+        &mut self,
+        index: SessionIndex,
+        now: Instant,
+        look: &mut Look,
+    ) -> Option<Action<'a>> {
+        let session = self.slab.get_mut(index.get())?;
+        if !session.clear_changed() && look.unsent.is_none() {
+            return None; // it was looked at since it changed
+        }
+        let unsent = *look.unsent.get_or_insert(session.server().unsent());
+        let action = session.server_mut().advance_output(now);
+        if action.is_some() {
+            return action;
+        }
         // That a session is looked at was counted when it was changed; what it sends is counted here.
         let sent = session.server().unsent().saturating_sub(unsent);
         self.work.spend(Work::units_of(sent).saturating_sub(1));
-        let (old, new) = session.recount_heap();
-        self.heap = self.heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
-        if let Some(connection) = session.connection()
-            && session.server_mut().transmit().has_remaining()
-        {
+        count(&mut self.memory, &mut self.heap, session);
+        if let Some(connection) = session.connection_to_write() {
             self.ready.push(connection);
         }
-        session.reschedule()
+        look.timer = session.reschedule();
+        look.is_walking = session.is_walking();
+        None
     }
 
     /// The output of a session. What was written is counted, and the connection is ready if it takes input again.
@@ -277,14 +298,10 @@ impl Sessions {
         Some(session.server_mut().transmit())
     }
 
-    /// The next session to look at.
+    /// The next session to look at. It may have been removed since.
+    #[inline]
     pub(super) fn next_changed(&mut self) -> Option<SessionIndex> {
-        let index = self.changed.pop()?;
-        // The session may have been removed since.
-        if let Some(session) = self.get_mut(index) {
-            session.clear_changed();
-        }
-        Some(index)
+        self.changed.pop()
     }
 
     /// A client was accepted into a session, which is resumed or new.
@@ -310,24 +327,23 @@ impl Sessions {
         self.mark_changed(index);
     }
 
-    /// Gives a subscriber a copy of a message by this one subscription; returns whether the copy was sent or stored.
+    /// Gives a subscriber a copy of a message by this one subscription; returns whether the copy was sent or stored. For a
+    /// session that is not [plain](Session::is_plain) `before` is called first, and returns whether it gets the copy.
     #[inline]
     pub(super) fn deliver_one(
         &mut self,
         subscriber: &Subscriber,
         copies: &mut Copies<'_>,
-        before: &mut dyn FnMut(&mut Self, SessionIndex) -> bool,
+        before: impl FnOnce(&mut Self) -> bool,
     ) -> bool {
         let Subscriber { session, identifier, options } = *subscriber;
-        match SubscriptionIdentifier::new(identifier) {
-            Ok(identifier) => self.deliver(session, copies, options, &[identifier], before),
-            Err(_) => self.deliver(session, copies, options, &[], before),
-        }
+        let identifier = SubscriptionIdentifier::new(identifier).ok();
+        self.deliver(session, copies, options, identifier.as_slice(), before)
     }
 
     /// As [`deliver_one`](Self::deliver_one), also to a session that is still to get retained messages.
     pub(super) fn deliver_to(&mut self, subscriber: &Subscriber, copies: &mut Copies<'_>) -> bool {
-        self.deliver_one(subscriber, copies, &mut |_, _| true)
+        self.deliver_one(subscriber, copies, |_| true)
     }
 
     /// Gives a session a copy of a message; returns whether the copy was sent or stored. For a session that is not
@@ -339,14 +355,14 @@ impl Sessions {
         copies: &mut Copies<'_>,
         options: SubscriptionOptions,
         identifiers: &[SubscriptionIdentifier],
-        before: &mut dyn FnMut(&mut Self, SessionIndex) -> bool,
+        before: impl FnOnce(&mut Self) -> bool,
     ) -> bool {
         let Some(mut session) = self.slab.get_mut(index.get()) else {
             bug!("a subscriber is a session");
             return false;
         };
         if !session.is_plain() {
-            if session.has_ended() || !before(self, index) {
+            if session.has_ended() || !before(self) {
                 return false;
             }
             let Some(again) = self.slab.get_mut(index.get()) else { return false };
@@ -390,23 +406,26 @@ impl Sessions {
             self.drop_copy(index, DropReason::Memory);
             return false;
         }
-        let result = session.server_mut().forward(copies, qos, retain, identifiers).map_err(|error| match error {
-            PublishError::QueueFull => DropReason::QueueFull,
-            PublishError::NotConnected => DropReason::SessionEnded,
-            _ => DropReason::NotSupported,
-        });
-        match result {
+        if session.mark_changed() {
+            self.changed.push(index);
+        }
+        match session.server_mut().forward(copies, qos, retain, identifiers) {
             Ok(()) => {
                 count_stored(&mut self.memory, session);
                 self.counters.messages_forwarded = self.counters.messages_forwarded.wrapping_add(1);
+                true
             }
-            Err(reason) => {
+            Err(error) => {
                 self.work.spend(1); // the notice
+                let reason = match error {
+                    PublishError::QueueFull => DropReason::QueueFull,
+                    PublishError::NotConnected => DropReason::SessionEnded,
+                    _ => DropReason::NotSupported,
+                };
                 self.drop_copy(index, reason);
+                false
             }
         }
-        self.mark_changed(index);
-        result.is_ok()
     }
 
     /// The retained messages that a session is still to get; empty if there were none. `None` if the session does not exist.
@@ -446,9 +465,9 @@ impl Sessions {
     }
 
     /// Counts the outcome of a message, if that is lost.
-    pub(super) fn count_outcome(&mut self, index: SessionIndex, outcome: Outcome) {
+    pub(super) fn count_outcome(&mut self, index: SessionIndex, outcome: &Outcome<'_>) {
         match outcome {
-            Outcome::Abandoned(reason) => self.drop_stored(index, reason),
+            Outcome::Abandoned(reason) => self.drop_stored(index, *reason),
             outcome if !outcome.is_success() => self.drop_copy(index, DropReason::RefusedByClient),
             _ => {}
         }
@@ -513,6 +532,7 @@ impl Sessions {
         let mut moving = 0_u32;
         for (_, session) in self.iter() {
             session.server().assert_consistent();
+            session.assert_heap_counted();
             let (own_messages, own_bytes) = session.server().stored();
             messages = messages.saturating_add(u64::from(own_messages));
             bytes = bytes.saturating_add(u64::from(own_bytes));
@@ -550,8 +570,20 @@ const fn count_sent(counters: &mut Counters, session: &mut Session) {
     counters.bytes_sent = counters.bytes_sent.wrapping_add(session.recount_sent());
 }
 
+/// Counts again what a session stores.
 #[inline]
 fn count_stored(memory: &mut Memory, session: &mut Session) {
     let (old, new) = session.recount();
-    memory.recount(old, new);
+    if old != new {
+        memory.recount(old, new);
+    }
+}
+
+/// Counts again what a session stores, and the memory that it takes.
+#[inline]
+fn count(memory: &mut Memory, heap: &mut u64, session: &mut Session) {
+    count_stored(memory, session);
+    if let Some((old, new)) = session.recount_heap() {
+        *heap = heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
+    }
 }

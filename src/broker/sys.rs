@@ -6,11 +6,10 @@ use super::connections::Connections;
 use super::context::Context;
 use super::counters::{Counters, Status};
 use super::jobs;
-use super::jobs::publication::Source;
 use super::jobs::ring::{Job, Order, Progress};
 use super::jobs::turns::PrincipalIndex;
 use super::memory_use::memory;
-use super::publish;
+use super::publish::{self, Publishing};
 use super::registry::Registry;
 use super::router::Router;
 use super::sessions::Sessions;
@@ -133,5 +132,5 @@ fn publish_value(cx: &mut Context<'_>, name: &str, value: &str) {
     let message = Message::new(&topic, payload).retain(true);
     let Ok(publish) = message.checked() else { return bug!("a value is a message that can be published") };
     // It fails if there is no room to retain the message.
-    let _ = publish::begin(cx, Source::Broker, None, &publish, None);
+    let _ = publish::begin(cx, Publishing::Broker, &publish, None);
 }

@@ -83,15 +83,29 @@ impl Positions {
         piece.get(index as usize % PIECE).copied().filter(|&position| position != NONE)
     }
 
+    #[inline]
     fn set(&mut self, index: u32, position: u32) {
-        let number = index as usize / PIECE;
+        let (number, place) = (index as usize / PIECE, index as usize % PIECE);
+        match self.pieces.get_mut(number) {
+            Some(Some(piece)) => {
+                if let Some(to) = piece.get_mut(place) {
+                    *to = position;
+                }
+            }
+            _ => self.allocate(number, place, position),
+        }
+    }
+
+    /// Allocates a piece for its first position.
+    #[cold]
+    fn allocate(&mut self, number: usize, place: usize, position: u32) {
         if number >= self.pieces.len() {
             self.pieces.resize(number.saturating_add(1), None);
         }
         let Some(piece) = self.pieces.get_mut(number) else { return bug!("there is a piece for each index") };
         self.allocated = self.allocated.saturating_add(u32::from(piece.is_none()));
         let piece = piece.get_or_insert_with(|| Box::new([NONE; PIECE]));
-        if let Some(to) = piece.get_mut(index as usize % PIECE) {
+        if let Some(to) = piece.get_mut(place) {
             *to = position;
         }
     }
@@ -155,6 +169,7 @@ impl Timers {
         self.positions.get(kind as usize)?.get(index)
     }
 
+    #[inline]
     fn set_position(&mut self, kind: u32, index: u32, position: u32) {
         match self.positions.get_mut(kind as usize) {
             Some(positions) => positions.set(index, position),
@@ -188,6 +203,7 @@ impl Timers {
         children.min_by_key(|&(_, timer)| timer)
     }
 
+    #[inline]
     fn put(&mut self, position: u32, timer: Timer) {
         match self.heap.get_mut(position) {
             Some(place) => *place = timer,

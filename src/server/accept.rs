@@ -49,6 +49,18 @@ pub struct Accept {
     pub user_properties: Vec<(String, String)>,
 }
 
+impl Accept {
+    /// Returns whether all fields are absent whose size varies.
+    fn has_no_texts(&self) -> bool {
+        self.assigned_client_id.is_none()
+            && self.response_information.is_none()
+            && self.server_reference.is_none()
+            && self.authentication_data.is_none()
+            && self.reason_string.is_none()
+            && self.user_properties.is_empty()
+    }
+}
+
 /// Prints all fields; the authentication data are redacted, because the output of `Debug` ends up in logs.
 impl fmt::Debug for Accept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -144,6 +156,11 @@ impl GrantedIntervals {
     ) -> Result<(), AcceptError> {
         if pending.version != Version::V5 {
             return Ok(()); // CONNACK has no properties
+        }
+        /// More than the size of a CONNACK without texts and data.
+        const SHORT: u32 = 128;
+        if pending.client.maximum_packet_size >= SHORT && pending.method.is_none() && accept.has_no_texts() {
+            return Ok(());
         }
         let connack = self.connack(config, pending, accept, true)?;
         let limit = pending.client.maximum_packet_size;

@@ -10,7 +10,7 @@
 //! | [`ServerSession::accept_ownership`] | a message that is acknowledged later, whatever becomes of the connection |
 //! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | the time of the next timeout, and its postponement |
 //! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | whether the session accepts a message now |
-//! | [`ServerSession::stored`], [`ServerSession::heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
+//! | [`ServerSession::stored`], [`ServerSession::heap`], [`ServerSession::output_capacity`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
 //! | [`ServerSession::detach`], [`ServerSession::take_apart`] | the end of a connection or session: the rest of the output, and messages for other sessions |
 //! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full}` | the state of a client before it is accepted |
 
@@ -51,7 +51,7 @@ impl<'a> Copies<'a> {
     /// shared and counted already is copied once for that.
     pub(crate) fn new(
         now: Instant,
-        message: MessageRef<'a>,
+        message: &MessageRef<'a>,
         shared: Option<Bytes>,
         expires_after: u32,
         account: &Arc<PayloadAccount>,
@@ -62,7 +62,7 @@ impl<'a> Copies<'a> {
         let large = shared.or_else(|| (message.payload.len() >= LARGE).then(copied));
         let payload = if large.is_some() { &[] } else { message.payload };
         let account = large.as_ref().map(|_| Arc::clone(account));
-        Self { now, message: MessageRef { payload, ..message }, large, expires_after, mark: 0, account, encoded }
+        Self { now, message: MessageRef { payload, ..*message }, large, expires_after, mark: 0, account, encoded }
     }
 
     /// Sets the mark of the copies that are stored from now on.
@@ -128,7 +128,7 @@ pub(crate) enum Remains {
 impl ServerSession {
     /// Appends the shared encoding of a message to the output, if the copy is of QoS 0 and needs no encoding of its
     /// own. Returns whether it was appended. The copy has no token and no outcome.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn forward_plain(
         &mut self,
         copies: &mut Copies<'_>,
@@ -247,12 +247,17 @@ impl ServerSession {
         (self.engine.deliveries().budget().count(), self.engine.deliveries().budget().bytes())
     }
 
-    /// Returns the size in bytes of what the session has on the heap besides stored messages: its client identifier, its
-    /// will and its output. A shared payload in the output does not count.
-    #[inline]
+    /// Returns the size in bytes of what the session has on the heap besides stored messages and its output: its client
+    /// identifier and its will. It changes only when a connection begins or ends, or the session has no connection.
     pub(crate) fn heap(&self) -> usize {
         let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of_val(&**will)));
-        self.client_id.len().saturating_add(will).saturating_add(self.engine.output().capacity())
+        self.client_id.len().saturating_add(will)
+    }
+
+    /// Returns the size in bytes of the output on the heap. A shared payload in it does not count.
+    #[inline]
+    pub(crate) fn output_capacity(&self) -> usize {
+        self.engine.output().capacity()
     }
 
     /// Returns the number of queued and in-flight messages.

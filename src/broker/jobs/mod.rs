@@ -23,6 +23,7 @@ pub(super) mod work;
 use self::ring::{Job, Order};
 use self::turns::{Entry, JobId, PrincipalIndex};
 use super::context::Context;
+use super::index::SessionIndex;
 use super::policy::ConnectionId;
 
 /// Adds a job. It runs when the earlier jobs of its [`Order`] have ended; the connection of its client takes no input before
@@ -58,39 +59,45 @@ fn end(cx: &mut Context<'_>, id: JobId) {
     }
 }
 
-/// Whether input of a connection is taken now: then the principal that bears the work is returned. If it is the turn of others
-/// first, the connection waits for its own.
+/// Input that is taken now.
+pub(super) struct Begun {
+    /// The principal that bears the work.
+    principal: PrincipalIndex,
+    /// The session that takes it, if that is known.
+    pub(super) session: Option<SessionIndex>,
+}
+
+/// Whether input of a connection is taken now. If it is the turn of others first, the connection waits for its own.
 #[inline]
-pub(super) fn begin_input(cx: &mut Context<'_>, id: ConnectionId, input: &[u8]) -> Option<PrincipalIndex> {
-    let Some(turn) = cx.connections.turn_mut(id) else {
-        return Some(PrincipalIndex::BROKER); // it is over, and its input void
+pub(super) fn begin_input(cx: &mut Context<'_>, id: ConnectionId, input: &[u8]) -> Option<Begun> {
+    let Some((turn, session)) = cx.connections.input(id) else {
+        // It is over, and its input void.
+        return Some(Begun { principal: PrincipalIndex::BROKER, session: None });
     };
-    let principal = turn.principal();
+    let begun = Begun { principal: turn.principal(), session };
     if input.is_empty() {
-        return Some(principal);
+        return Some(begun);
     }
     match turn.is_granted() {
+        None if cx.jobs.turns_mut().may_work(begun.principal, cx.now) => {}
         None => {
-            if cx.jobs.turns_mut().may_work(principal, cx.now) {
-                return Some(principal);
-            }
             wait(cx, id);
-            None
+            return None;
         }
         Some(true) => {
             let estimate = turn.take_grant();
-            cx.jobs.turns_mut().charge(principal, i64::from(estimate).saturating_neg());
-            Some(principal)
+            cx.jobs.turns_mut().charge(begun.principal, i64::from(estimate).saturating_neg());
         }
-        Some(false) => None,
+        Some(false) => return None,
     }
+    Some(begun)
 }
 
 /// Counts the work that the input of a connection was. If input is left because the budget is spent, the connection waits
 /// for its next turn.
 #[inline]
-pub(super) fn end_input(cx: &mut Context<'_>, id: ConnectionId, principal: PrincipalIndex, units: u64, is_left: bool) {
-    cx.jobs.turns_mut().charge(principal, i64::try_from(units).unwrap_or(i64::MAX));
+pub(super) fn end_input(cx: &mut Context<'_>, id: ConnectionId, begun: &Begun, units: u64, is_left: bool) {
+    cx.jobs.turns_mut().charge(begun.principal, i64::try_from(units).unwrap_or(i64::MAX));
     if is_left {
         if let Some(turn) = cx.connections.turn_mut(id) {
             turn.set_last(units);

@@ -25,8 +25,8 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use self::list_id::GroupIndex;
-use self::matching::Search;
+use self::list_id::{GroupIndex, ListId};
+use self::matching::{Cursor, Search};
 use self::merge::Merging;
 use self::retained::{Reference, Retained};
 use self::retained_delivery::{RetainedFirst, Walk};
@@ -133,8 +133,11 @@ impl Router {
     }
 
     /// Whether a topic or a filter has more levels than the configuration allows.
-    pub(super) fn has_too_many_levels<'t>(&self, levels: impl Iterator<Item = &'t [u8]>) -> bool {
-        levels.count() > usize::from(self.config.max_topic_levels)
+    #[inline]
+    pub(super) fn has_too_many_levels(&self, text: &[u8]) -> bool {
+        let max = usize::from(self.config.max_topic_levels);
+        // Most texts are shorter than that many levels.
+        text.len() >= max && text.iter().filter(|&&byte| byte == b'/').count() >= max
     }
 
     /// Retains a message if its RETAIN flag is set; returns the message that is retained now, and when it expires. A large
@@ -151,7 +154,7 @@ impl Router {
         publish: &MessageRef<'_>,
         large: &mut Option<Bytes>,
     ) -> Result<Option<(Instant, Reference)>, PubAckReasonCode> {
-        if self.has_too_many_levels(publish.topic.levels()) {
+        if self.has_too_many_levels(publish.topic.as_bytes()) {
             return Err(PubAckReasonCode::TopicNameInvalid);
         }
         if !publish.retain || !self.config.server.retain_available {
@@ -229,12 +232,13 @@ impl Router {
     /// # Errors
     ///
     /// The reason code for the publisher if the message cannot be held until it has gone to all subscribers.
+    #[inline]
     pub(super) fn forward(
         &mut self,
         sessions: &mut Sessions,
         now: Instant,
         from: Option<SessionIndex>,
-        publish: MessageRef<'_>,
+        publish: &MessageRef<'_>,
         large: Option<Bytes>,
         retained: Option<Reference>,
     ) -> Result<Published, PubAckReasonCode> {
@@ -245,20 +249,83 @@ impl Router {
                 count_unwanted(sessions, from.is_some());
                 return Ok(Published::Done(Outcome::default()));
             }
-            let (count, each) = (tree.count(matches) as u64, cost_of_copy(&publish));
+            let (count, each) = (tree.count(matches) as u64, cost_of_copy(publish));
             let first =
                 if sessions.walking() == 0 { 0 } else { retained_delivery::cost(&self.retained, publish.topic) };
             if count.saturating_mul(each.saturating_add(first).saturating_add(MORE)) <= sessions.work().left() {
-                return Ok(Published::Done(self.forward_at_once(sessions, now, from, publish, large, (count, each))));
+                sessions.work_mut().spend_each(count, each);
+                return Ok(Published::Done(self.forward_at_once(sessions, now, from, publish, large)));
             }
         }
+        self.begin_spread(sessions, now, from, publish, large, retained, rest)
+    }
+
+    /// Gives a message to all subscribers of the filters that were found.
+    #[inline]
+    fn forward_at_once(
+        &mut self,
+        sessions: &mut Sessions,
+        now: Instant,
+        from: Option<SessionIndex>,
+        publish: &MessageRef<'_>,
+        large: Option<Bytes>,
+    ) -> Outcome {
+        let Self { tree, encoded, encoded_retained, matches, merging, groups, config, random, retained, .. } = self;
+        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
+        let mut copies = Copies::new(now, publish, large, expires_after, sessions.memory().payloads(), encoded);
+        // A message that is retained now is part of no walk.
+        let mut walks = RetainedFirst::new(retained, encoded_retained, now, publish.topic, None);
+        let mut before = |sessions: &mut Sessions, index: SessionIndex, list: ListId| walks.send(sessions, index, list);
+
+        let dropped_before = sessions.drop_count();
+        groups.clear();
+        let mut count = match tree.only(matches) {
+            Some((list, own, shared)) => {
+                groups.extend_from_slice(shared);
+                merge::deliver_list(sessions, list, own, from, &mut copies, &mut before)
+            }
+            None => {
+                groups.extend(tree.groups(matches));
+                merging.deliver(sessions, tree.lists(matches), from, &mut copies, &mut before)
+            }
+        };
+        for &index in groups.iter() {
+            let Some(group) = tree.group_mut(index) else {
+                bug!("a filter refers to groups that exist");
+                continue;
+            };
+            let is_delivered = group.deliver(sessions, config.shared_strategy, random, &mut copies);
+            count = count.wrapping_add(usize::from(is_delivered));
+        }
+        let lacks_room = count == 0 && has_dropped_for_room(sessions, dropped_before);
+        Outcome { has_subscribers: true, lacks_room }
+    }
+
+    /// Holds a message until it has gone to all subscribers: those of the filters that were found, and of those that the rest
+    /// of the search finds.
+    ///
+    /// # Errors
+    ///
+    /// The reason code for the publisher if the message cannot be held.
+    #[cold]
+    #[allow(clippy::too_many_arguments)]
+    fn begin_spread(
+        &mut self,
+        sessions: &mut Sessions,
+        now: Instant,
+        from: Option<SessionIndex>,
+        publish: &MessageRef<'_>,
+        large: Option<Bytes>,
+        retained: Option<Reference>,
+        rest: Option<Cursor>,
+    ) -> Result<Published, PubAckReasonCode> {
         let mut large = large;
         if publish.payload.len() >= LARGE {
             large = Some(sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)));
         }
         let payload = if large.is_some() { &[] } else { publish.payload };
         sessions.work_mut().spend_bytes(payload.len());
-        let publish = MessageRef { payload, ..publish };
+        let publish = MessageRef { payload, ..*publish };
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         let publisher = Publisher::BROKER; // that is not asked for here
         let message = RetainedMessage::new(&publish, large.as_ref(), expires_after, publisher, now)
@@ -272,44 +339,6 @@ impl Router {
         let mut spread = Spread::new(self.last_spread, message, retained, rest, from.is_some());
         spread.add(&self.tree, self.matches.iter());
         Ok(Published::Spreading(Box::new(spread)))
-    }
-
-    /// Gives a message to all subscribers of the filters that were found.
-    fn forward_at_once(
-        &mut self,
-        sessions: &mut Sessions,
-        now: Instant,
-        from: Option<SessionIndex>,
-        publish: MessageRef<'_>,
-        large: Option<Bytes>,
-        (count, each): (u64, u64),
-    ) -> Outcome {
-        let topic = publish.topic;
-        let Self { tree, encoded, encoded_retained, matches, merging, groups, config, random, retained, .. } = self;
-        let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-        let mut copies = Copies::new(now, publish, large, expires_after, sessions.memory().payloads(), encoded);
-        // A message that is retained now is part of no walk.
-        let mut walks = RetainedFirst::new(retained, encoded_retained, now, topic, None);
-
-        let dropped_before = sessions.drop_count();
-        sessions.work_mut().spend_each(count, each);
-        let lists = tree.lists(matches);
-        let mut count = merging.deliver(sessions, lists, from, &mut copies, &mut |sessions, index, list| {
-            walks.send(sessions, index, list)
-        });
-
-        groups.clear();
-        groups.extend(tree.groups(matches));
-        for &index in groups.iter() {
-            let Some(group) = tree.group_mut(index) else {
-                bug!("a filter refers to groups that exist");
-                continue;
-            };
-            let is_delivered = group.deliver(sessions, config.shared_strategy, random, &mut copies);
-            count = count.wrapping_add(usize::from(is_delivered));
-        }
-        let lacks_room = count == 0 && has_dropped_for_room(sessions, dropped_before);
-        Outcome { has_subscribers: true, lacks_room }
     }
 
     /// Goes on with a message that does not get to all subscribers in one call, one item at least; returns what became of it
@@ -359,7 +388,7 @@ impl Router {
         let Some((publish, large, left)) = message.message(now) else { return true };
         let (topic, publish) = (publish.topic, MessageRef::of(&publish));
         let each = cost_of_copy(&publish);
-        let mut copies = Copies::new(now, publish, large.cloned(), left, sessions.memory().payloads(), encoded);
+        let mut copies = Copies::new(now, &publish, large.cloned(), left, sessions.memory().payloads(), encoded);
         let mut walks = RetainedFirst::new(retained, encoded_retained, now, topic, own);
         let dropped_before = sessions.drop_count();
         // One item is done at least, whatever is left of the budget.
@@ -418,7 +447,7 @@ impl Router {
         // The group ends with its last member.
         let Some(group) = group else { return sessions.drop_copy(index, DropReason::SessionEnded) };
         let payload = message.stored.payload().cloned();
-        let mut copies = Copies::new(now, publish, payload, left, sessions.memory().payloads(), encoded);
+        let mut copies = Copies::new(now, &publish, payload, left, sessions.memory().payloads(), encoded);
         let drops = sessions.drop_count();
         if !group.deliver(sessions, config.shared_strategy, random, &mut copies) && sessions.drop_count() == drops {
             sessions.drop_copy(index, DropReason::SessionEnded); // of QoS 0, and no member is connected
@@ -437,6 +466,7 @@ impl Router {
 const MORE: u64 = 2;
 
 /// The work of a copy of a message.
+#[inline]
 fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
     let properties = publish.properties;
     // The properties that can be long; user properties are measured only where there are some.
@@ -445,10 +475,15 @@ fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
         properties.response_topic.map_or(0, |topic| topic.as_bytes().len()),
         properties.correlation_data.map_or(0, <[u8]>::len),
     ];
-    let pairs =
-        properties.user_properties.iter().map(|it| it.name.as_str().len().saturating_add(it.value.as_str().len()));
     let payload = if publish.payload.len() >= LARGE { 0 } else { publish.payload.len() };
-    let bytes = fields.into_iter().chain(pairs).fold(payload, usize::saturating_add);
+    let bytes = fields.into_iter().fold(payload, usize::saturating_add);
+    let bytes = if properties.user_properties.is_empty() {
+        bytes
+    } else {
+        let pairs =
+            properties.user_properties.iter().map(|it| it.name.as_str().len().saturating_add(it.value.as_str().len()));
+        pairs.fold(bytes, usize::saturating_add)
+    };
     Work::units_of(bytes.saturating_add(publish.topic.as_bytes().len()))
 }
 

@@ -8,7 +8,7 @@ use super::retained_message::{Publisher, RetainedMessage};
 use super::trie::{Levels, NONE, NodeId, ROOT, Trie, Wanted};
 use crate::broker::secret::{KeyedHash, Secret, Use};
 use crate::time::Instant;
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
 /// The retained messages of all topics.
 #[derive(Clone)]
@@ -191,6 +191,24 @@ impl Retained {
         self.take(topic);
         self.prune(topic);
         None
+    }
+
+    /// Whether there may be a message for a filter: there is none without topics that have the levels before its first wildcard.
+    pub(super) fn can_match(&self, filter: TopicFilter<'_>) -> bool {
+        if self.count == 0 {
+            return false;
+        }
+        let mut node = ROOT;
+        for level in filter.levels() {
+            if matches!(level, b"+" | b"#") {
+                return true;
+            }
+            match self.trie.child_of(node, self.trie.wanted(level)) {
+                Some(child) => node = child,
+                None => return false,
+            }
+        }
+        self.message(node).is_some()
     }
 
     /// The message of a topic.

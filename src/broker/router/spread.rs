@@ -161,7 +161,7 @@ impl Position<'_> {
                         && sessions.key(session) == Some(current)
                     {
                         let is_delivered =
-                            sessions.deliver(session, copies, options, self.merged.identifiers(), &mut |_, _| true);
+                            sessions.deliver(session, copies, options, self.merged.identifiers(), |_| true);
                         count = count.wrapping_add(usize::from(is_delivered));
                     }
                     sessions.work_mut().spend(each);
@@ -224,7 +224,6 @@ impl Position<'_> {
         before: &mut dyn FnMut(&mut Sessions, SessionIndex, ListId) -> bool,
     ) -> usize {
         let (mut count, mut is_first) = (0_usize, true);
-        let before = &mut |sessions: &mut Sessions, index| before(sessions, index, list);
         for subscriber in tree.own(list).runs_from(session).flatten() {
             let is_behind = next.is_some_and(|next| subscriber.session >= next);
             if is_behind || (!is_first && sessions.work().is_spent()) {
@@ -234,6 +233,7 @@ impl Position<'_> {
             is_first = false;
             sessions.work_mut().spend(each);
             if is_wanted(subscriber, from) {
+                let before = |sessions: &mut Sessions| before(sessions, subscriber.session, list);
                 count = count.wrapping_add(usize::from(sessions.deliver_one(subscriber, copies, before)));
             }
         }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::Router;
 use super::list_id::ListId;
 use super::subscribers::Subscriber;
+use super::tree::Tree;
 use crate::broker::index::SessionIndex;
 use crate::broker::session::Session;
 use crate::broker::sessions::Sessions;
@@ -41,23 +42,23 @@ impl Router {
         let filter = subscription.filter;
         self.check_filter(filter)?;
         let qos = subscription.qos.min(allowed).min(self.config.server.maximum_qos);
-        let is_full = self.tree.len() >= self.config.max_subscriptions;
-        let known = self.tree.find(filter);
         let Some(session) = sessions.get_mut(index) else {
             bug!("a session exists while its SUBSCRIBE is worked on");
             return Err(SubAckReasonCode::UnspecifiedError);
         };
         let subscriber = Subscriber::new(index, &session.as_meant(Subscription { qos, ..*subscription }), identifier);
         let handling = subscription.retain_handling;
-        if let Some(list) = known
-            && let Some(position) = session.subscription(list)
-        {
+        let is_full = self.tree.len() >= self.config.max_subscriptions
+            || session.subscriptions().len() >= self.config.max_subscriptions_per_session as usize;
+        let list = if is_full { None } else { self.tree.find_or_insert(filter) };
+        let list = list.or_else(|| self.tree.find(filter)).ok_or(SubAckReasonCode::QuotaExceeded)?;
+        if let Some(position) = session.subscription(list) {
             // A subscription to the same filter is replaced, and no message is lost [MQTT-3.8.4-3, MQTT-3.8.4-4].
             self.tree.replace(list, position, subscriber);
             let walk = session.walk_mut();
             match (handling, walk) {
                 // All messages are sent again.
-                (RetainHandling::SendAtSubscribe, _) => self.request_retained(sessions, list, subscriber),
+                (RetainHandling::SendAtSubscribe, _) => self.request_retained(sessions, filter, list, subscriber),
                 (RetainHandling::SendIfNew | RetainHandling::DoNotSend, Some(walk)) => {
                     walk.renew(&mut self.retained, list, subscriber);
                 }
@@ -65,18 +66,26 @@ impl Router {
             }
             return Ok(qos.into());
         }
-        if is_full || session.subscriptions().len() >= self.config.max_subscriptions_per_session as usize {
+        if is_full {
             return Err(SubAckReasonCode::QuotaExceeded);
         }
-        let added = self.tree.find_or_insert(filter).and_then(|list| Some((list, self.tree.push(list, subscriber)?)));
-        let (list, position) = added.ok_or(SubAckReasonCode::QuotaExceeded)?;
+        let position = self.tree.push(list, subscriber).ok_or(SubAckReasonCode::QuotaExceeded)?;
         session.add_subscription(list, position);
-        let is_connected = session.server().is_connected();
-        self.set_connected(sessions, index, list, is_connected);
+        if list.is_shared() {
+            let is_connected = session.server().is_connected();
+            self.set_connected(sessions, index, list, is_connected);
+        }
         if handling != RetainHandling::DoNotSend {
-            self.request_retained(sessions, list, subscriber);
+            self.request_retained(sessions, filter, list, subscriber);
         }
         Ok(qos.into())
+    }
+
+    /// The most that this many filters with this many bytes in all may take, but for tables and lists that grow.
+    pub(in crate::broker) const fn most_of_filters(count: usize, bytes: usize) -> u64 {
+        // Each byte may be a level.
+        let nodes = count.saturating_add(bytes).saturating_mul(Tree::NODE_SIZE);
+        nodes.saturating_add(bytes) as u64
     }
 
     /// Whether a session has this subscription.
@@ -91,7 +100,7 @@ impl Router {
     }
 
     fn check_filter(&self, filter: TopicFilter<'_>) -> Result<(), SubAckReasonCode> {
-        if self.has_too_many_levels(filter.levels()) {
+        if self.has_too_many_levels(filter.as_bytes()) {
             return Err(SubAckReasonCode::TopicFilterInvalid);
         }
         // A client of 5.0 has got the limits in CONNACK, and is disconnected before this. Earlier versions have no such limits
@@ -107,9 +116,22 @@ impl Router {
     }
 
     /// Lets a session walk over the retained messages that there are now for a subscription.
-    fn request_retained(&mut self, sessions: &mut Sessions, list: ListId, subscriber: Subscriber) {
+    fn request_retained(
+        &mut self,
+        sessions: &mut Sessions,
+        filter: TopicFilter<'_>,
+        list: ListId,
+        subscriber: Subscriber,
+    ) {
         // The members of a group get no retained messages (section 4.8.2).
         if list.is_shared() {
+            return;
+        }
+        // Most subscriptions are to topics without retained messages.
+        if !self.retained.can_match(filter) {
+            if let Some(walk) = sessions.get_mut(subscriber.session).and_then(Session::walk_mut) {
+                walk.remove(&mut self.retained, list);
+            }
             return;
         }
         let until = self.retained.moment();

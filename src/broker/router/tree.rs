@@ -120,12 +120,22 @@ pub(super) fn fit(tail: Option<&[u8]>, rest: Option<&[u8]>) -> Fit {
         (None, Some(_)) => Fit::Beginning,
         (Some(_), None) => Fit::No,
         (Some(tail), Some(rest)) => {
-            let mut levels = rest.split(|&byte| byte == b'/');
-            let mut tail = tail.split(|&byte| byte == b'/');
-            if !tail.all(|wanted| levels.next().is_some_and(|level| wanted == b"+" || wanted == level)) {
-                return Fit::No;
+            let mut rest = rest.iter();
+            for &byte in tail {
+                if byte == b'+' {
+                    // It is a level by itself, and stands for one of the topic.
+                    while rest.as_slice().first().is_some_and(|&byte| byte != b'/') {
+                        rest.next();
+                    }
+                } else if rest.next() != Some(&byte) {
+                    return Fit::No;
+                }
             }
-            if levels.next().is_none() { Fit::Whole } else { Fit::Beginning }
+            match rest.next() {
+                None => Fit::Whole,
+                Some(b'/') => Fit::Beginning,
+                Some(_) => Fit::No,
+            }
         }
     }
 }
@@ -140,6 +150,9 @@ fn share_hash(hash: &KeyedHash, list: ListId, name: &[u8]) -> u64 {
 }
 
 impl Tree {
+    /// The size of a node in bytes.
+    pub(super) const NODE_SIZE: usize = Trie::<Entry>::NODE_SIZE;
+
     pub(super) fn new(secret: &Secret) -> Self {
         Self {
             trie: Trie::new(secret.level_hash(Use::Subscriptions)),
@@ -292,13 +305,10 @@ impl Tree {
 
     /// Makes a group that shares a filter.
     fn insert_group(&mut self, list: ListId, name: &[u8]) -> Option<GroupIndex> {
-        let before = self.heap_of(list);
         self.last_number = if self.last_number < MAX_GROUP_NUMBER { self.last_number.wrapping_add(1) } else { 1 };
         let number = self.last_number;
         let group = GroupIndex::new(self.groups.insert(Group::new(list, name, number))?.index);
-        let (subscribers, lists) = self.subscribers_mut(list)?;
-        subscribers.insert_group(lists, group)?;
-        self.recount(list, before);
+        self.change(list, |subscribers, lists| subscribers.insert_group(lists, group))??;
         self.recount(ListId::of_group(group), 0);
         let hash = share_hash(&self.hash, list, name);
         self.by_share.insert(hash, group.get());
@@ -308,19 +318,33 @@ impl Tree {
 
     /// Adds a subscriber to a list, and returns its position there if the list is that of a group, else 0.
     pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber) -> Option<u32> {
-        let before = self.heap_of(list);
         let position = match list.group() {
             None => {
-                let (subscribers, lists) = self.subscribers_mut(list)?;
-                subscribers.insert(lists, subscriber)?;
+                self.change(list, |subscribers, lists| subscribers.insert(lists, subscriber))??;
                 0
             }
-            Some(group) => self.groups.get_mut(group.get())?.push(subscriber)?,
+            Some(group) => {
+                let before = self.heap_of(list);
+                let position = self.groups.get_mut(group.get())?.push(subscriber)?;
+                self.recount(list, before);
+                self.shared = self.shared.saturating_add(1);
+                position
+            }
         };
-        self.recount(list, before);
         self.subscriptions = self.subscriptions.saturating_add(1);
-        self.shared = self.shared.saturating_add(u32::from(list.is_shared()));
         Some(position)
+    }
+
+    /// Changes the subscribers of a filter, and counts their lists again.
+    #[inline]
+    fn change<T>(&mut self, list: ListId, change: impl FnOnce(&mut Subscribers, &mut Slab<Lists>) -> T) -> Option<T> {
+        let Self { trie, lists, heap, .. } = self;
+        let entry = trie.value_mut(list.node())?;
+        let subscribers = if list.is_multi_level() { &mut entry.hash } else { &mut entry.own };
+        let before = subscribers.bytes(lists);
+        let result = change(subscribers, lists);
+        *heap = heap.saturating_sub(before).saturating_add(subscribers.bytes(lists));
+        Some(result)
     }
 
     /// Moves the member of a group to those that are connected, or to those that are not. Returns its new position, and the
@@ -356,15 +380,13 @@ impl Tree {
     /// Removes a subscriber. If another member of a group moved to its position, that is returned.
     pub(super) fn remove(&mut self, list: ListId, session: SessionIndex, position: u32) -> Option<Subscriber> {
         self.subscriptions = self.subscriptions.saturating_sub(1);
-        self.shared = self.shared.saturating_sub(u32::from(list.is_shared()));
-        let before = self.heap_of(list);
         let Some(index) = list.group() else {
-            let (subscribers, lists) = self.subscribers_mut(list)?;
-            subscribers.remove(lists, session);
-            self.recount(list, before);
+            self.change(list, |subscribers, lists| subscribers.remove(lists, session))?;
             self.prune(list.node());
             return None;
         };
+        self.shared = self.shared.saturating_sub(1);
+        let before = self.heap_of(list);
         let group = self.groups.get_mut(index.get())?;
         let moved = group.swap_remove(position);
         let is_empty = group.len() == 0;
@@ -380,17 +402,14 @@ impl Tree {
         let Some(group) = self.groups.remove(index.get()) else { return bug!("a group is removed once") };
         let list = group.list();
         self.heap = self.heap.saturating_sub(group.bytes());
-        let before = self.heap_of(list);
         let is_in_both = self.by_number.remove(number_hash(group.number()), index.get())
             && self.by_share.remove(share_hash(&self.hash, list, group.name()), index.get());
         if !is_in_both {
             bug!("a group is in both tables");
         }
-        let Some((subscribers, lists)) = self.subscribers_mut(list) else {
-            return bug!("a node exists while a group shares its filter");
-        };
-        subscribers.remove_group(lists, index);
-        self.recount(list, before);
+        if self.change(list, |subscribers, lists| subscribers.remove_group(lists, index)).is_none() {
+            bug!("a node exists while a group shares its filter");
+        }
         self.prune(list.node());
     }
 
@@ -423,8 +442,21 @@ impl Tree {
         &self.trie
     }
 
+    /// The subscribers of the only matching filter that do not share the subscription, and the groups that do. `None` if several
+    /// filters match.
+    #[inline]
+    pub(super) fn only(&self, matches: &Matches) -> Option<(ListId, OrderedList<'_>, &[GroupIndex])> {
+        let [list] = matches.0[..] else { return None };
+        let subscribers = self.subscribers(list)?;
+        Some((list, subscribers.own(&self.lists), subscribers.groups(&self.lists)))
+    }
+
     /// Number of subscribers of the matching filters, and of groups that share them.
+    #[inline]
     pub(super) fn count(&self, matches: &Matches) -> usize {
+        if let Some((_, own, groups)) = self.only(matches) {
+            return own.len().saturating_add(groups.len());
+        }
         let lists = matches.0.iter().filter_map(|&list| self.subscribers(list));
         let counts = lists.map(|it| it.own(&self.lists).len().saturating_add(it.groups(&self.lists).len()));
         counts.fold(0, usize::saturating_add)

@@ -252,12 +252,15 @@ impl<V: Default> Trie<V> {
     #[inline]
     pub(super) fn read_levels(&self, topic: &[u8], levels: &mut Levels) {
         levels.0.clear();
-        let (mut start, mut path) = (0, Path::ROOT);
-        for text in topic.split(|&byte| byte == b'/') {
-            let wanted = self.wanted(text);
+        let (mut rest, mut start, mut path) = (Some(topic), 0_usize, Path::ROOT);
+        while let Some(text) = rest {
+            let len = text.iter().position(|&byte| byte == b'/').unwrap_or(text.len());
+            let wanted = self.wanted(text.get(..len).unwrap_or_default());
             path = path.then(wanted);
-            levels.0.push(LevelOf { hash: wanted.hash, path, start, len: text.len() as u32 });
-            start = start.wrapping_add(text.len() as u32).wrapping_add(1);
+            levels.0.push(LevelOf { hash: wanted.hash, path, start: start as u32, len: len as u32 });
+            let behind = len.wrapping_add(1);
+            start = start.wrapping_add(behind);
+            rest = text.get(behind..);
         }
     }
 
