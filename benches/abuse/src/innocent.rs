@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use mqtt_bench_brokers::Process;
 use mqtt_sansio::codec::PacketType;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::packets::{self, ConnectOptions, Received};
-use crate::process::Process;
 use crate::stage::Stage;
 
 const INTERVAL: Duration = Duration::from_millis(20);

@@ -10,7 +10,7 @@ mod innocent;
 mod measure;
 mod packets;
 mod peer;
-mod process;
+mod priority;
 mod random;
 mod report;
 mod stage;
@@ -22,10 +22,11 @@ use std::thread;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use mqtt_bench_brokers::{Kind, raise_file_limit};
 
 use crate::arguments::Arguments;
 use crate::attacks::{ATTACKS, Attack};
-use crate::broker::{Brokers, Kind};
+use crate::broker::Brokers;
 use crate::report::Row;
 
 fn main() -> ExitCode {
@@ -51,7 +52,7 @@ fn start(arguments: &Arguments) -> Result<bool> {
     for name in arguments.only.iter().chain(&arguments.known) {
         ensure!(ATTACKS.iter().any(|attack| attack.name == name), "there is no attack {name}: see --list");
     }
-    process::raise_file_limit()?;
+    raise_file_limit()?;
     let brokers = Brokers::find(arguments)?;
     let mut cases = Vec::new();
     for attack in ATTACKS {

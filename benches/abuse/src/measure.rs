@@ -5,13 +5,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use mqtt_bench_brokers::{Kind, Memory};
 
 use crate::arguments::Arguments;
 use crate::attacks::Attack;
-use crate::broker::{Brokers, Kind};
+use crate::broker::Brokers;
 use crate::counters::Counters;
 use crate::innocent::{self, Observations};
-use crate::process::{self, Memory};
+use crate::priority;
 use crate::stage::Stage;
 
 /// Interval at which the memory of the broker is read.
@@ -52,7 +53,7 @@ pub(crate) fn measure(arguments: &Arguments, brokers: &Brokers, kind: Kind, atta
         let newcomers = scope.spawn(|| innocent::newcomers(&stage, patience));
         let attacker = scope.spawn(|| {
             if !arguments.short {
-                process::lower_priority();
+                priority::lower();
             }
             attack.run(&stage)
         });

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use mqtt_bench_brokers::Kind;
+
 use crate::arguments::Arguments;
-use crate::broker::Kind;
 use crate::measure::Measured;
 
 const MIB: f64 = (1 << 20) as f64;

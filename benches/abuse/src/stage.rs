@@ -8,12 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use mqtt_bench_brokers::Process;
 
 use crate::arguments::Arguments;
 use crate::attacks::Attack;
 use crate::broker::{Addresses, Broker};
 use crate::peer::{Stopped, is_over};
-use crate::process::Process;
 use crate::random::Random;
 
 /// Where the attackers come from, and everybody else: a broker may share its work and memory by address.
