@@ -17,26 +17,26 @@ use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use crate::access::{PasswordCheck, Peer};
-use crate::checks::Place;
+use crate::checks::QueuePosition;
 use crate::driver::{Driver, Opened, READ};
 use crate::linger::{self, Linger};
 use crate::origin::{Guest, Principal, Stage};
 use crate::rate::Meter;
 use crate::throttle::Throttle;
 
-/// The number of pieces in one write.
+/// Maximum number of pieces in one write.
 const PIECES: usize = 64;
 
-/// Maximum number of bytes that are written in one turn, give or take a piece.
+/// The number of written bytes after which a turn ends.
 const WRITE: usize = 128 * 1024;
 
-/// Maximum number of reads in one turn: with the last one that finds nothing, as a rule, two are enough.
+/// Maximum number of reads in one turn. The second one usually finds nothing.
 const READS: usize = 2;
 
-/// What bytes come from and go to.
+/// A stream of bytes that carries MQTT.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {
-    /// Ends the limits of what is below MQTT: the client is accepted, or the stream is being closed, which has limits of its
-    /// own.
+    /// Ends the limits of the protocols below MQTT, because the client is accepted, or because the stream is being closed: that
+    /// has limits of its own.
     fn lift_limits(&mut self) {}
 }
 
@@ -56,24 +56,24 @@ struct Connection<S> {
     guest: Guest,
     /// Received bytes that the broker has not taken, usually the beginning of a packet.
     rest: Vec<u8>,
-    /// What holds the client's input back, if something does.
+    /// The rate limit of the client, if there is one.
     held: Option<Box<HeldBack>>,
-    /// The client's password, until its check begins.
+    /// The password of the client, until the check begins.
     check: Option<Box<Queued>>,
-    /// Whether anything was written: otherwise closing the stream cannot lose anything.
+    /// Whether anything was written. Otherwise nothing can be lost when the stream is closed.
     has_written: bool,
     /// Whether writing has failed for good.
     is_lost: bool,
-    /// How long input is still read after writing has failed.
+    /// The time for which input is still read after writing has failed.
     farewell: Option<Pin<Box<Sleep>>>,
     /// The closing of the stream, once the connection is over.
     linger: Option<Linger>,
 }
 
-/// What holds a client's input back.
+/// The input that a rate limit holds back.
 struct HeldBack {
     meter: Meter,
-    /// How many of the bytes that were read are released.
+    /// Number of bytes at the start of [`Connection::rest`] that are released.
     released: usize,
     more: Pin<Box<Sleep>>,
 }
@@ -81,11 +81,11 @@ struct HeldBack {
 /// A password whose check has not begun.
 struct Queued {
     check: Box<PasswordCheck>,
-    place: Place,
+    position: QueuePosition,
     give_up: Pin<Box<Sleep>>,
 }
 
-/// The reason why no more bytes are moved.
+/// The reason why the connection moves no more bytes.
 enum End {
     /// The connection is over, and the stream is closed as far as possible.
     Over,
@@ -93,21 +93,22 @@ enum End {
     Closed,
 }
 
-/// Whether all is written.
+/// The result of writing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Written {
+    /// All output is written.
     All,
     /// The stream takes no more for now.
     Blocked,
-    /// The stream would take more, in another turn.
+    /// There is more output, which has to wait for another turn.
     Enough,
 }
 
-/// What comes after a step of a turn.
+/// The result of a step of a turn.
 enum Step {
-    /// There may be more to do.
+    /// The connection may have more to do.
     Again,
-    /// Nothing, until the task is woken.
+    /// The connection has nothing to do until its task is woken.
     Wait,
     End(End),
 }
@@ -137,7 +138,7 @@ pub(crate) async fn run<S: Stream>(driver: Rc<Driver>, stream: S, guest: Guest, 
         Ok(End::Closed) => {}
         Err(error) => debug!(%id, %error, "the transport was lost"),
     }
-    // The broker is told at once. TLS and WebSocket may still have output: an alert, or a CLOSE frame.
+    // The broker is informed at once. TLS and WebSocket may still have output: an alert, or a CLOSE frame.
     driver.detach(id);
     connection.rest = Vec::new();
     connection.check = None;
@@ -149,7 +150,7 @@ pub(crate) async fn run<S: Stream>(driver: Rc<Driver>, stream: S, guest: Guest, 
 }
 
 impl<S: Stream> Connection<S> {
-    /// Does one turn: writes and reads a bounded amount. Ready when the connection or stream has ended.
+    /// Runs one turn, which writes and reads a bounded number of bytes. Ready when the connection or the stream has ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<End>> {
         let mut room = READ;
         for _ in 0..READS {
@@ -164,10 +165,10 @@ impl<S: Stream> Connection<S> {
         Poll::Pending
     }
 
-    /// Writes, and reads as much as there is room for.
+    /// Writes, and reads at most `room` bytes.
     fn step(&mut self, context: &mut Context<'_>, room: &mut usize) -> io::Result<Step> {
         let written = self.write(context);
-        // For other connections that the last read, or the writing, has made ready.
+        // The last read, or the write, may have made other connections ready.
         self.driver.wake(Some(self.id));
         if written == Written::Enough {
             context.waker().wake_by_ref();
@@ -207,7 +208,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Does what is to be done until a client is accepted.
+    /// Looks after a connection without an accepted client: its limits, and the check of the password.
     fn look_after_newcomer(&mut self, context: &mut Context<'_>) {
         let origin = self.guest.origin();
         let broker = self.driver.broker.borrow();
@@ -224,11 +225,11 @@ impl<S: Stream> Connection<S> {
         if let Some(check) = check {
             let checks = &self.driver.checks;
             let give_up = Box::pin(tokio::time::sleep(checks.max_wait()));
-            self.check = Some(Box::new(Queued { check, place: checks.enqueue(origin), give_up }));
+            self.check = Some(Box::new(Queued { check, position: checks.enqueue(origin), give_up }));
             self.count_rest();
         }
         let Some(queued) = &mut self.check else { return };
-        if let Poll::Ready(turn) = queued.place.poll(context) {
+        if let Poll::Ready(turn) = queued.position.poll(context) {
             if let Some(queued) = self.check.take() {
                 self.driver.check_password(*queued.check, Principal::Origin(origin), turn);
             }
@@ -239,8 +240,8 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Input is not taken. If that is because a password waits to be checked, some of it is read nevertheless: otherwise it
-    /// would not be known that the client has left.
+    /// Waits while the broker takes no input. If the reason is a password that waits to be checked, some input is read
+    /// nevertheless, in order to detect that the client has left.
     fn await_check(&mut self, context: &mut Context<'_>) -> io::Result<Step> {
         let mut room = READ.saturating_sub(self.rest.len());
         if self.check.is_none() || room == 0 {
@@ -260,7 +261,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Whether what was read has to wait, as the client sends too fast.
+    /// Returns whether the bytes that were read have to wait because of the rate limit.
     fn is_held_back(&mut self, context: &mut Context<'_>) -> bool {
         let Some(held) = &mut self.held else { return false };
         if held.released == self.rest.len() {
@@ -273,7 +274,7 @@ impl<S: Stream> Connection<S> {
         true
     }
 
-    /// How many bytes of the client are thrown away while the stream is closed.
+    /// Returns the maximum number of bytes of the client that are discarded while the stream is being closed.
     fn may_discard(&self) -> usize {
         if self.guest.is_accepted() { linger::LARGEST_PACKET } else { linger::STRANGER }
     }
@@ -303,25 +304,25 @@ impl<S: Stream> Connection<S> {
 
     /// Writes the output, as far as the stream takes it and one turn allows.
     ///
-    /// A write error does not end the connection: packets that the client has sent before, such as DISCONNECT, can
-    /// still be read. The output is then discarded, so that it does not stop the input.
+    /// A write error does not end the connection: packets that the client has sent before, such as DISCONNECT, can still be
+    /// read. The output is then discarded, so that it does not stop the input.
     fn write(&mut self, context: &mut Context<'_>) -> Written {
         if !self.is_lost {
             match self.poll_write_pieces(context) {
                 Poll::Ready(Ok(written)) => return written,
-                Poll::Ready(Err(error)) => debug!(id = %self.id, %error, "nothing can be written any more"),
+                Poll::Ready(Err(error)) => debug!(id = %self.id, %error, "the stream takes no more output"),
                 Poll::Pending => return Written::Blocked,
             }
             self.is_lost = true;
         }
         let mut broker = self.driver.broker.borrow_mut();
-        let mut thrown_away = 0;
+        let mut discarded = 0;
         while let count @ 1.. = broker.transmit(self.id).remaining() {
-            if thrown_away > WRITE {
+            if discarded > WRITE {
                 return Written::Enough;
             }
             broker.transmit(self.id).advance(count);
-            thrown_away += count;
+            discarded += count;
         }
         Written::All
     }
@@ -379,7 +380,7 @@ impl<S: Stream> Connection<S> {
         Poll::Ready(Ok(true))
     }
 
-    /// Reads into a buffer as much as there is room for. Returns no bytes at the end of the stream.
+    /// Reads at most `room` bytes into a buffer. Returns an empty slice at the end of the stream.
     fn poll_fill<'b>(
         &mut self,
         context: &mut Context<'_>,
@@ -394,7 +395,7 @@ impl<S: Stream> Connection<S> {
         Poll::Ready(Ok(&buffer[..count]))
     }
 
-    /// Gives the broker the released part of the bytes that it has not taken. Returns whether it takes some of them now.
+    /// Passes the released part of `rest` to the broker. Returns whether the broker has taken some of these bytes.
     fn take_rest(&mut self) -> bool {
         let now = self.driver.now();
         let size = match &mut self.held {
@@ -421,8 +422,8 @@ impl<S: Stream> Connection<S> {
         taken != 0
     }
 
-    /// Counts the bytes that wait for the rest of their packet, or for the check of a password. A client that holds more than
-    /// its share is disconnected.
+    /// Counts the bytes that wait for the rest of their packet, or for the check of a password. A client whose origin holds more
+    /// than its share is disconnected.
     fn count_rest(&mut self) {
         let password = self.check.as_ref().map_or(0, |queued| queued.check.password.capacity());
         if !self.guest.hold(self.rest.capacity() + password) {
