@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Makes the attacks; whether the broker has borne all of them.
+/// Makes the attacks. Returns whether there were no objections.
 fn start(arguments: &Arguments) -> Result<bool> {
     if arguments.list {
         for attack in ATTACKS {
@@ -56,7 +56,7 @@ fn start(arguments: &Arguments) -> Result<bool> {
     let brokers = Brokers::find(arguments)?;
     let mut cases = Vec::new();
     for attack in ATTACKS {
-        // The control run is part of every run: the others are to be compared with it.
+        // The control run is part of every run, for comparison.
         if arguments.only.is_empty() || attack.is_control() || arguments.only.iter().any(|name| name == attack.name) {
             cases.push((attack, Kind::Ours));
             if arguments.mosquitto.is_some() && attack.not_mosquitto.is_none() {
@@ -66,18 +66,18 @@ fn start(arguments: &Arguments) -> Result<bool> {
     }
     let rows = run(arguments, &brokers, &cases);
     print!("{}", report::table(&rows, arguments));
-    let mut is_borne = true;
+    let mut is_ok = true;
     for row in &rows {
         let objections = row.objections(arguments);
         if !objections.is_empty() {
-            is_borne &= arguments.known.iter().any(|name| name == row.attack);
+            is_ok &= arguments.known.iter().any(|name| name == row.attack);
             eprintln!("{}: {}", row.attack, objections.join("; "));
         }
     }
-    Ok(is_borne)
+    Ok(is_ok)
 }
 
-/// Makes the attacks, as many at a time as the arguments say; returns the rows in the order of the cases.
+/// Makes the attacks, several at a time as the arguments say. Returns the rows in the order of the cases.
 fn run(arguments: &Arguments, brokers: &Brokers, cases: &[(&'static Attack, Kind)]) -> Vec<Row> {
     let todo = Mutex::new(cases.iter().enumerate());
     let done = Mutex::new(Vec::new());

@@ -21,15 +21,15 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The result of one attack on one broker.
 pub(crate) struct Measured {
     pub(crate) noticed: Observations,
-    /// Greatest time that a new client has waited for its CONNACK during the attack.
+    /// Maximum time that a new client has waited for its CONNACK during the attack.
     pub(crate) newcomer: Duration,
     /// Memory of the broker before the attack, in bytes.
     pub(crate) empty: u64,
-    /// Memory at its peak, with the preparations of the attack.
+    /// Peak of the memory, including the preparations of the attack.
     pub(crate) peak: u64,
     /// Memory after the attack.
     pub(crate) after: u64,
-    /// Processor time of the broker during the attack, as a part of the time.
+    /// Processor time of the broker during the attack, as a share of the duration.
     pub(crate) cpu: f64,
     pub(crate) connections: u64,
     pub(crate) bytes: u64,
