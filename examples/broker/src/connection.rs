@@ -27,7 +27,7 @@ use crate::throttle::Throttle;
 /// Maximum number of pieces in one write.
 const PIECES: usize = 64;
 
-/// The number of written bytes after which a turn ends.
+/// Maximum number of bytes that are written in one turn.
 const WRITE: usize = 128 * 1024;
 
 /// Maximum number of reads in one turn. The second one usually finds nothing.
@@ -111,6 +111,17 @@ enum Step {
     /// The connection has nothing to do until its task is woken.
     Wait,
     End(End),
+}
+
+/// Returns the pieces that fit into a number of bytes, and at least the first one.
+fn within<'a, 'b>(pieces: &'a [io::IoSlice<'b>], mut room: usize) -> &'a [io::IoSlice<'b>] {
+    let fits = |piece: &&io::IoSlice<'_>| {
+        let left = room.checked_sub(piece.len());
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    let count = pieces.iter().take_while(fits).count();
+    &pieces[..count.max(1).min(pieces.len())]
 }
 
 /// Moves bytes until the connection or the stream has ended.
@@ -341,13 +352,13 @@ impl<S: Stream> Connection<S> {
             }
             let stream = Pin::new(&mut self.stream);
             // A single piece, which is the usual case, costs the system less than a list of one.
-            let chunk = transmit.chunk();
-            let written = if chunk.len() == transmit.remaining() {
-                ready!(stream.poll_write(context, &chunk[..chunk.len().min(WRITE)]))?
+            let (chunk, room) = (transmit.chunk(), WRITE - count);
+            let written = if chunk.len() == transmit.remaining() || chunk.len() >= room {
+                ready!(stream.poll_write(context, &chunk[..chunk.len().min(room)]))?
             } else {
                 let mut pieces = [io::IoSlice::new(&[]); PIECES];
-                let count = transmit.chunks_vectored(&mut pieces);
-                ready!(stream.poll_write_vectored(context, &pieces[..count]))?
+                let found = transmit.chunks_vectored(&mut pieces);
+                ready!(stream.poll_write_vectored(context, within(&pieces[..found], room)))?
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -436,15 +447,17 @@ impl<S: Stream> Connection<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::collections::VecDeque;
     use std::net::SocketAddr;
 
     use mqtt_sansio::broker::{Broker, BrokerConfig};
+    use mqtt_sansio::server::ServerConfig;
     use tokio::task::LocalSet;
 
     use super::*;
     use crate::access::{Access, Identity, Rights};
-    use crate::tests::limits;
+    use crate::tests::{limits, with};
 
     /// A CONNECT of 3.1.1 with a will.
     const CONNECT: &[u8] = b"\x10\x14\x00\x04MQTT\x04\x06\x00\x3c\x00\x01c\x00\x01w\x00\x02!!";
@@ -462,12 +475,26 @@ mod tests {
         input: VecDeque<&'static [u8]>,
         is_broken: bool,
         after: After,
+        /// The sizes of the writes.
+        writes: Rc<RefCell<Vec<usize>>>,
+    }
+
+    impl Scripted {
+        fn new(input: &[&'static [u8]], after: After) -> Self {
+            Self { input: input.iter().copied().collect(), is_broken: false, after, writes: Rc::default() }
+        }
     }
 
     impl AsyncRead for Scripted {
         fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
             match (self.input.pop_front(), self.after) {
-                (Some(input), _) => buffer.put_slice(input),
+                (Some(input), _) => {
+                    let (now, later) = input.split_at(input.len().min(buffer.remaining()));
+                    buffer.put_slice(now);
+                    if !later.is_empty() {
+                        self.input.push_front(later);
+                    }
+                }
                 (None, After::End) => {}
                 (None, After::Panic) => panic!("a fault of the transport"),
             }
@@ -478,8 +505,25 @@ mod tests {
     impl Stream for Scripted {}
 
     impl AsyncWrite for Scripted {
-        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            Poll::Ready(if self.is_broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(bytes.len()) })
+        fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            pieces: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            if self.is_broken {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let size = pieces.iter().map(|piece| piece.len()).sum();
+            self.writes.borrow_mut().push(size);
+            Poll::Ready(Ok(size))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
         }
 
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -509,22 +553,45 @@ mod tests {
         for (input, wills) in [(vec![CONNECT, DISCONNECT], 0), (vec![CONNECT, &DISCONNECT[..1]], 1), (vec![CONNECT], 1)]
         {
             let driver = driver();
-            let stream = Scripted { input: input.iter().copied().collect(), is_broken: true, after: After::End };
+            let stream = Scripted { is_broken: true, ..Scripted::new(&input, After::End) };
             assert!(!has_panicked(&driver, stream));
             assert_eq!(driver.broker.borrow().counters().wills, wills, "{input:?}");
             assert_eq!(driver.broker.borrow().status().connections, 0, "{input:?}");
         }
     }
 
+    /// The stream would take a large message at once, which takes the system milliseconds to copy.
+    #[test]
+    fn a_write_is_limited_however_large_a_message_is() {
+        const SUBSCRIBE: &[u8] = b"\x82\x06\0\x01\0\x01t\0";
+        // A message of 1 MiB.
+        const HEADER: &[u8] = b"\x30\x83\x80\x40\0\x01t";
+        const PAYLOAD: &[u8] = &[b'x'; 1 << 16];
+        let input = [&[CONNECT, SUBSCRIBE, HEADER][..], &[PAYLOAD; 16]].concat();
+        let stream = Scripted::new(&input, After::End);
+        let writes = Rc::clone(&stream.writes);
+        with(ServerConfig::default(), Rights::default(), async |driver| {
+            let address = SocketAddr::from(([127, 0, 0, 1], 1));
+            let guest = driver.origins.enter(address.ip(), Stage::Connecting).unwrap();
+            let peer = Peer::new(address, Identity::Unproven);
+            driver.spawn(Principal::Origin(guest.origin()), run(Rc::clone(&driver), stream, guest, peer));
+            while driver.origins.len() != 0 {
+                tokio::task::yield_now().await;
+            }
+        });
+        let writes = writes.borrow();
+        assert!(writes.iter().sum::<usize>() > WRITE && writes.iter().all(|&size| size <= WRITE), "{writes:?}");
+    }
+
     #[test]
     fn a_panic_ends_one_connection_only() {
         let driver = driver();
-        let stream = Scripted { input: [CONNECT].into(), is_broken: false, after: After::Panic };
+        let stream = Scripted::new(&[CONNECT], After::Panic);
         assert!(has_panicked(&driver, stream));
         assert_eq!(driver.broker.borrow().status().connections, 0, "the broker knows that the connection is gone");
         assert_eq!(driver.broker.borrow().counters().wills, 1, "the will is published");
         assert_eq!(driver.streams(), 0);
-        let stream = Scripted { input: [CONNECT, DISCONNECT].into(), is_broken: false, after: After::End };
+        let stream = Scripted::new(&[CONNECT, DISCONNECT], After::End);
         assert!(!has_panicked(&driver, stream), "others go on");
         assert_eq!(driver.broker.borrow().counters().clients_accepted, 2);
     }
