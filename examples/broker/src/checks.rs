@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use mqtt_sansio::broker::Origin;
+
 use crate::fair::{Fair, MemberIndex, QUANTUM};
-use crate::origin::Origin;
 
 /// The queue of clients whose passwords are to be checked.
 pub(crate) struct Checks {
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     fn origin(last: u8) -> Origin {
-        Origin::of([127, 0, 0, last].into())
+        std::net::IpAddr::from([127, 0, 0, last]).into()
     }
 
     fn poll(position: &QueuePosition) -> Option<CheckTurn> {

@@ -2,13 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
-/// The IPv4 address of a peer, or the IPv6 network of 64 bits: a peer that has one IPv6 address has all 2^64 of its network.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Origin(IpAddr);
+use mqtt_sansio::broker::Origin;
 
 /// The party that bears the work of its connections: all connections of one principal have one share of the processor.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -71,15 +69,6 @@ pub(crate) enum Stage {
     Accepted,
 }
 
-impl Origin {
-    pub(crate) fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-            address => address,
-        })
-    }
-}
-
 impl Origins {
     pub(crate) fn new(limits: OriginLimits) -> Rc<Self> {
         Rc::new(Self {
@@ -93,7 +82,7 @@ impl Origins {
 
     /// Counts a connection. Returns `None` if its origin has too many, or if there are too many in all.
     pub(crate) fn enter(self: &Rc<Self>, address: IpAddr, stage: Stage) -> Option<Guest> {
-        let origin = Origin::of(address);
+        let origin = Origin::from(address);
         let counts = Rc::clone(self.counts.borrow_mut().entry(origin).or_default());
         counts.guests.set(counts.guests.get() + 1);
         let guest = Guest { origins: Rc::clone(self), origin, counts, stage, held: 0 };
@@ -192,6 +181,8 @@ impl Drop for Guest {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn origins(max_handshakes: u32, max_connecting: u32, max_incomplete: usize) -> Rc<Origins> {
@@ -205,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_is_one_origin() {
-        let origin = |text: &str| Origin::of(text.parse().unwrap());
+        let origin = |text: &str| Origin::from(text.parse::<IpAddr>().unwrap());
         assert_eq!(origin("2001:db8::1"), origin("2001:db8::ffff:1:2:3"));
         assert_ne!(origin("2001:db8::1"), origin("2001:db8:0:1::1"));
         assert_ne!(origin("127.0.0.1"), origin("127.0.0.2"));

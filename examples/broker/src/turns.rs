@@ -247,10 +247,9 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::origin::Origin;
 
     fn origin(number: u8) -> Principal {
-        Principal::Origin(Origin::of([127, 0, 0, number].into()))
+        Principal::Origin(std::net::IpAddr::from([127, 0, 0, number]).into())
     }
 
     /// Returns a task that is always ready, and counts its turns.
