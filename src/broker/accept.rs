@@ -278,7 +278,7 @@ fn end_session(cx: &mut Context<'_>, index: SessionIndex) {
     }
     // `Action::Expired` is the last one.
     while let Some(session) = cx.sessions.get_mut(index).filter(|session| !session.has_ended()) {
-        match session.server_mut().advance_output(now) {
+        match session.server_mut().advance_output(now, 0) {
             Some(Action::Will(will)) => publish::publish_will(cx, index, &will),
             Some(Action::Done { outcome, .. }) => cx.sessions.count_outcome(index, &outcome),
             Some(Action::Expired) => lifecycle::remove_session(cx, index),

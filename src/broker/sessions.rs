@@ -237,7 +237,7 @@ impl Sessions {
             }
         }
         session.note_left(!input.is_empty());
-        if session.is_walking() {
+        if session.is_walking() || session.server().has_work() {
             self.changed.push(index);
             return None;
         }
@@ -269,11 +269,18 @@ impl Sessions {
             return None; // it was looked at since it changed
         }
         let unsent = *look.unsent.get_or_insert(session.server().unsent());
-        let action = session.server_mut().advance_output(now);
+        // What is not sent within the budget is sent when the caller asks for the output. One item is, so that there is some.
+        let most = u32::try_from(self.work.left()).unwrap_or(u32::MAX).max(1);
+        let queued = session.server().queued();
+        let action = session.server_mut().advance_output(now, most);
+        // Messages that the session gives up are one item with the last that is sent.
+        let gone = queued.saturating_sub(session.server().queued()) as u64;
+        self.work.spend_each(gone.min(u64::from(most)), 1);
+        self.work.spend(gone.saturating_sub(u64::from(most)));
         if action.is_some() {
             return action;
         }
-        // That a session is looked at was counted when it was changed; what it sends is counted here.
+        // That a session is looked at was counted when it was changed; the bytes that it sends are counted here.
         let sent = session.server().unsent().saturating_sub(unsent);
         self.work.spend(Work::units_of(sent).saturating_sub(1));
         count(&mut self.memory, &mut self.heap, session);

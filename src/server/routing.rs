@@ -180,16 +180,16 @@ impl ServerSession {
         Ok(())
     }
 
-    /// Does the work of [`poll`](Self::poll) without input. An incomplete packet of the client stays as it is, and the
-    /// keep-alive timeout is not checked.
-    pub(crate) fn advance_output<'a>(&mut self, now: Instant) -> Option<Action<'a>> {
+    /// Does the work of [`poll`](Self::poll) without input: sends `most` units of queued messages, where each is one, and one
+    /// more for each 256 bytes. An incomplete packet of the client stays as it is, and the keep-alive timeout is not checked.
+    pub(crate) fn advance_output<'a>(&mut self, now: Instant, most: u32) -> Option<Action<'a>> {
         self.engine.advance(now);
         if self.state.is_detached() {
             return self.poll_detached();
         }
         self.note_sent();
         if !self.engine.has_report() && self.engine.deliveries().has_backlog() {
-            self.send_backlog();
+            self.send_backlog(most);
         }
         if self.engine.has_report() {
             return self.engine.next_report();

@@ -437,7 +437,7 @@ impl Engine {
         let token = self.deliveries.enqueue(&limits, request.kind(), now, u32::MAX, stored, effects);
         // Requests are rare: all go through the queue.
         if self.can_send_more(&limits) {
-            self.send_more(peer, &limits);
+            self.send_more(peer, &limits, u32::MAX);
         }
         Ok(token)
     }
@@ -451,11 +451,12 @@ impl Engine {
             && self.deliveries.has_next(self.deliveries.next_source(limits))
     }
 
-    /// Sends as many packets as possible: first the messages to be sent again, then the queue in order.
+    /// Sends as many packets as possible: first the messages to be sent again, then the queue in order. Stops when `most`
+    /// units are sent, where a packet counts as one, and one more for each 256 bytes.
     #[cold]
-    pub(crate) fn send_more(&mut self, peer: &mut impl Peer, limits: &ConnectionLimits) {
+    pub(crate) fn send_more(&mut self, peer: &mut impl Peer, limits: &ConnectionLimits, most: u32) {
         let Self { now, link, effects, deliveries } = self;
-        Backlog::new(*now, link, deliveries, effects, limits).send(peer);
+        Backlog::new(*now, link, deliveries, effects, limits).send(peer, most);
     }
 
     /// Gives up the operation with this token.
