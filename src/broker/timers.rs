@@ -120,10 +120,15 @@ impl Timers {
         }
         let (kind, index) = due.split();
         let timer = Timer { at, kind, index };
-        let known = self.position(due);
-        // With 2^32 timers the newest is not set.
-        let Some(position) = known.or_else(|| self.heap.push(timer)) else { return };
-        self.place(position, timer);
+        match self.position(due) {
+            Some(position) => self.place(position, timer),
+            None => {
+                // With 2^32 timers the newest is not set.
+                let Some(position) = self.heap.push(timer) else { return };
+                let gap = self.rise(position, timer);
+                self.put(gap, timer);
+            }
+        }
     }
 
     /// Removes the timer for this, if it is set.
@@ -174,8 +179,9 @@ impl Timers {
         }
     }
 
-    /// Puts a timer where the heap has a gap, or as near to it as the order allows.
-    fn place(&mut self, gap: u32, timer: Timer) {
+    /// Moves a gap up in the heap, as far as the order allows to put a timer there; returns its position.
+    #[inline]
+    fn rise(&mut self, gap: u32, timer: Timer) -> u32 {
         let mut gap = gap;
         while let Some(parent) = gap.checked_sub(1).map(|above| above / 2)
             && let Some(&upper) = self.heap.get(parent).filter(|&&upper| timer < upper)
@@ -183,6 +189,12 @@ impl Timers {
             self.put(gap, upper);
             gap = parent;
         }
+        gap
+    }
+
+    /// Puts a timer where the heap has a gap, or as near to it as the order allows.
+    fn place(&mut self, gap: u32, timer: Timer) {
+        let mut gap = self.rise(gap, timer);
         while let Some((child, lower)) = self.first_child(gap)
             && lower < timer
         {
