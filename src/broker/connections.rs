@@ -10,7 +10,7 @@ use super::pending_decisions::PendingDecision;
 use super::policy::{ConnectionId, DecisionId};
 use super::principal::Origin;
 use super::slab::{Key, Slab};
-use crate::server::{Acceptor, AcceptorAction, ServerConfig};
+use crate::server::{Acceptor, ServerConfig};
 use crate::session::Transmit;
 use crate::time::Instant;
 
@@ -53,13 +53,9 @@ pub(super) struct Connecting {
 }
 
 impl Connecting {
-    /// Lets the client take input.
-    pub(super) fn poll<'a>(&mut self, now: Instant, input: &mut &'a [u8]) -> Option<AcceptorAction<'a>> {
-        let action = self.acceptor.poll(now, input);
-        if action.is_none() {
-            self.is_held = !input.is_empty() && self.acceptor.is_full();
-        }
-        action
+    /// Notes whether input is left because too many challenges wait to be written.
+    pub(super) fn note_left(&mut self, is_left: bool) {
+        self.is_held = is_left && self.acceptor.is_full();
     }
 
     /// Whether input that was left because too many challenges waited would be taken now. Returns it once.
@@ -245,11 +241,11 @@ impl Connections {
         self.connecting = self.connecting.saturating_sub(u32::from(matches!(before, State::Connecting(_))));
     }
 
-    /// Removes a connection whose transport is closed; `None` if that was done before.
-    pub(super) fn close(&mut self, id: ConnectionId) -> Option<Before> {
-        let before = self.slab.remove_by_key(id.key())?.state;
+    /// Removes a connection whose transport is closed, and returns its principal too; `None` if that was done before.
+    pub(super) fn close(&mut self, id: ConnectionId) -> Option<(Before, PrincipalIndex)> {
+        let Connection { state: before, turn, .. } = self.slab.remove_by_key(id.key())?;
         self.count_connecting_out(&before);
-        Some(before.into())
+        Some((before.into(), turn.principal()))
     }
 
     /// The id of the next decision that the policy is asked for.
@@ -298,11 +294,6 @@ impl Connections {
             None | Some(Connection { state: State::Over(_), .. }) => None,
             Some(connection) => Some(&mut connection.turn),
         }
-    }
-
-    /// The principal of a connection, which may be over.
-    pub(super) fn principal(&self, id: ConnectionId) -> Option<PrincipalIndex> {
-        self.slab.get_by_key(id.key()).map(|connection| connection.turn.principal())
     }
 
     /// Whether the input of a connection waits for its turn.

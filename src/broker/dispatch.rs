@@ -76,13 +76,15 @@ fn take_input_of(
             Step::Waiting => break,
             Step::Connecting(connecting) => {
                 let before = input.len();
-                let action = connecting.poll(cx.now, input);
+                let action = connecting.acceptor().poll(cx.now, input);
+                if action.is_none() {
+                    connecting.note_left(!input.is_empty());
+                }
                 cx.sessions.work_mut().spend_bytes(before.saturating_sub(input.len()));
-                let is_done = action.is_none();
-                if let Some(action) = action {
+                if let Some(action) = &action {
                     act_for_connecting(cx, id, action);
                 }
-                if is_done || cx.work().is_spent() {
+                if action.is_none() || cx.work().is_spent() {
                     lifecycle::schedule_connection(cx, id);
                     return None;
                 }
@@ -111,11 +113,11 @@ fn take_input_of(
 }
 
 /// Does what an acceptor asks for.
-fn act_for_connecting(cx: &mut Context<'_>, id: ConnectionId, action: AcceptorAction<'_>) {
+fn act_for_connecting(cx: &mut Context<'_>, id: ConnectionId, action: &AcceptorAction<'_>) {
     match action {
-        AcceptorAction::Connect(connect) => admission::receive_connect(cx, id, &connect),
-        AcceptorAction::Auth(auth) => admission::receive_auth(cx, id, &auth),
-        AcceptorAction::Close(why) => lifecycle::end_connecting(cx, id, Ended::Close(why)),
+        AcceptorAction::Connect(connect) => admission::receive_connect(cx, id, connect),
+        AcceptorAction::Auth(auth) => admission::receive_auth(cx, id, auth),
+        AcceptorAction::Close(why) => lifecycle::end_connecting(cx, id, Ended::Close(*why)),
     }
 }
 

@@ -84,18 +84,14 @@ pub(super) fn open(cx: &mut Context<'_>, server: &Arc<ServerConfig>, origin: Ori
 
 /// Removes a connection whose transport is closed; see [`Broker::closed`](super::Broker::closed).
 pub(super) fn close(cx: &mut Context<'_>, id: ConnectionId) {
-    let principal = cx.connections.principal(id);
     // It may have been done before.
-    let Some(before) = cx.connections.close(id) else { return };
+    let Some((before, principal)) = cx.connections.close(id) else { return };
     cx.timers.remove(Due::Connection(id.key().index));
-    if let Some(principal) = principal {
-        cx.jobs.turns_mut().leave(principal);
-    }
+    cx.jobs.turns_mut().leave(principal);
     cx.sessions.ready_mut().unmark(id);
     match before {
         Before::Attached(index) => {
-            cx.sessions.count_sent(index);
-            match cx.sessions.get_mut(index) {
+            match cx.sessions.count_sent(index) {
                 Some(session) => session.server_mut().closed(cx.now),
                 None => bug!("a session exists while it has a connection"),
             }
@@ -208,8 +204,7 @@ pub(super) fn disconnect(cx: &mut Context<'_>, index: SessionIndex, reason_code:
 
 /// The connection of a session is over. What is still to be written stays with the connection; the session goes on without.
 pub(super) fn end_connection(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>) {
-    cx.sessions.count_sent(index);
-    let Some(session) = cx.sessions.get_mut(index) else { return bug!("a session whose connection ends exists") };
+    let Some(session) = cx.sessions.count_sent(index) else { return bug!("a session whose connection ends exists") };
     let connection = session.connection();
     let rest: Transmit = session.server_mut().detach(cx.now);
     if let Some(id) = connection {

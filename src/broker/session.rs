@@ -382,12 +382,14 @@ impl Session {
 
     fn heap_without_output(&self) -> u32 {
         let subscriptions = self.subscriptions.capacity().saturating_mul(core::mem::size_of::<(ListId, u32)>());
-        // Nearly always the user is the owner.
-        let owner =
-            self.owner.as_ref().filter(|owner| self.user_name.as_ref().is_none_or(|user| !Arc::ptr_eq(user, owner)));
-        let names = [self.user_name.as_ref(), owner].into_iter().flatten();
-        let names = names.map(|name| name.len().saturating_add(ARC));
-        let own = names.fold(subscriptions, usize::saturating_add).saturating_add(self.server.heap());
+        let of = |name: &Arc<str>| name.len().saturating_add(ARC);
+        let user = self.user_name.as_ref().map_or(0, of);
+        let owner = match (&self.owner, &self.user_name) {
+            (Some(owner), Some(user)) if Arc::ptr_eq(user, owner) => 0, // nearly always
+            (owner, _) => owner.as_ref().map_or(0, of),
+        };
+        let names = user.saturating_add(owner);
+        let own = subscriptions.saturating_add(names).saturating_add(self.server.heap());
         u32::try_from(own).unwrap_or(u32::MAX)
     }
 

@@ -331,7 +331,9 @@ impl Sessions {
             return bug!("a session that loses its connection exists");
         };
         self.clients = self.clients.saturating_sub(u32::from(session.detach()));
-        self.mark_changed(index);
+        if session.mark_changed() {
+            self.changed.push(index);
+        }
     }
 
     /// Gives a subscriber a copy of a message by this one subscription; returns whether the copy was sent or stored. For a
@@ -525,12 +527,11 @@ impl Sessions {
         }
     }
 
-    /// Counts the bytes that a session has written since they were last counted.
-    pub(super) fn count_sent(&mut self, index: SessionIndex) {
-        match self.slab.get_mut(index.get()) {
-            Some(session) => count_sent(&mut self.counters, session),
-            None => bug!("a session that is counted exists"),
-        }
+    /// Counts the bytes that a session has written since they were last counted, and returns the session.
+    pub(super) fn count_sent(&mut self, index: SessionIndex) -> Option<&mut Session> {
+        let session = self.slab.get_mut(index.get())?;
+        count_sent(&mut self.counters, session);
+        Some(session)
     }
 
     /// Panics if a count is wrong, or if a session is left to be looked at. For tests.

@@ -194,7 +194,7 @@ impl Router {
             return Err(PubAckReasonCode::QuotaExceeded);
         }
         let expires_at = message.expires_at();
-        let reference = self.retained.set(publish.topic, message).ok_or(PubAckReasonCode::QuotaExceeded)?;
+        let reference = self.retained.set(publish.topic, message, &outlook).ok_or(PubAckReasonCode::QuotaExceeded)?;
         self.share_memory(sessions);
         Ok(Some((expires_at, reference)))
     }

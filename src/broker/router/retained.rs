@@ -67,6 +67,8 @@ pub(super) struct Outlook {
     pub(super) own_bytes: u64,
     /// The size of the shared payload that will be replaced, or 0.
     pub(super) replaced_payload: u64,
+    /// The node of the topic, if it exists.
+    node: Option<NodeId>,
 }
 
 /// A point in the order in which messages are retained.
@@ -148,11 +150,33 @@ impl Retained {
             count: self.count.saturating_sub(u32::from(old.is_some())).saturating_add(1),
             own_bytes: self.own_bytes().saturating_sub(old_bytes).saturating_add(more),
             replaced_payload,
+            node: known,
         }
     }
 
-    /// Retains a message as the one of its topic, in place of the one before \[MQTT-3.3.1-5\].
-    pub(super) fn set(&mut self, topic: TopicName<'_>, message: RetainedMessage) -> Option<Reference> {
+    /// Retains a message as the one of its topic, in place of the one before \[MQTT-3.3.1-5\]. `outlook` is that of this message.
+    pub(super) fn set(
+        &mut self,
+        topic: TopicName<'_>,
+        message: RetainedMessage,
+        outlook: &Outlook,
+    ) -> Option<Reference> {
+        let node = match outlook.node {
+            Some(node) => node,
+            None => self.insert(topic)?,
+        };
+        self.take(node);
+        self.number = self.number.wrapping_add(1);
+        self.count = self.count.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(message.len() as u64);
+        self.shared = self.shared.saturating_add(message.shared_len() as u64);
+        let number = self.number;
+        self.trie.value_mut(node)?.message = Some(Box::new(Numbered { number, message, is_spreading: false }));
+        Some(Reference { node, number })
+    }
+
+    /// The node of a topic, which is made if it does not exist. It has to get a message then.
+    fn insert(&mut self, topic: TopicName<'_>) -> Option<NodeId> {
         let mut node = ROOT;
         for level in topic.levels() {
             match self.child_or_insert(node, level) {
@@ -163,14 +187,7 @@ impl Retained {
                 }
             }
         }
-        self.take(node);
-        self.number = self.number.wrapping_add(1);
-        self.count = self.count.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(message.len() as u64);
-        self.shared = self.shared.saturating_add(message.shared_len() as u64);
-        let number = self.number;
-        self.trie.value_mut(node)?.message = Some(Box::new(Numbered { number, message, is_spreading: false }));
-        Some(Reference { node, number })
+        Some(node)
     }
 
     /// Removes the message of a topic \[MQTT-3.3.1-6\], and returns it if there was one.
