@@ -62,6 +62,7 @@ mod pending_codes;
 mod pending_decisions;
 mod pieces;
 mod policy;
+mod pool;
 mod principal;
 mod publish;
 mod ready;

@@ -19,7 +19,6 @@ mod tree;
 mod trie;
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -61,10 +60,6 @@ pub(super) struct Router {
     matches: Matches,
     merging: Merging,
     groups: Vec<GroupIndex>,
-    /// The number of the newest message that did not get to all of its subscribers in one call.
-    last_spread: u64,
-    /// The numbers of such messages that are still on their way.
-    spreads: BTreeSet<u64>,
 }
 
 /// A message that was published.
@@ -97,8 +92,6 @@ impl Router {
             matches: Matches::default(),
             merging: Merging::default(),
             groups: Vec::new(),
-            last_spread: 0,
-            spreads: BTreeSet::new(),
         }
     }
 
@@ -330,14 +323,11 @@ impl Router {
         let publisher = Publisher::BROKER; // that is not asked for here
         let message = RetainedMessage::new(&publish, large.as_ref(), expires_after, publisher, now)
             .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
-        self.last_spread = self.last_spread.wrapping_add(1);
-        self.spreads.insert(self.last_spread);
-        self.tree.hold(self.last_spread, self.spreads.first().copied());
         if let Some(reference) = retained {
             self.retained.set_spreading(reference, true);
         }
-        let mut spread = Spread::new(self.last_spread, message, retained, rest, from.is_some());
-        spread.add(&self.tree, self.matches.iter());
+        let mut spread = Spread::new(message, retained, rest, from.is_some());
+        spread.add(&mut self.tree, self.matches.iter());
         Ok(Published::Spreading(Box::new(spread)))
     }
 
@@ -350,20 +340,16 @@ impl Router {
         from: Option<SessionIndex>,
         spread: &mut Spread,
     ) -> Option<Outcome> {
-        let Self { tree, search, matches, .. } = self;
-        if let Some((publish, ..)) = spread.message().message(now).filter(|_| spread.search().is_some()) {
-            let rest = search.run(tree, publish.topic, spread.search(), sessions.work_mut(), matches);
-            spread.add(tree, matches.iter());
-            spread.set_search(rest);
-        }
-        let is_over = spread.search().is_none() && self.deliver_spread(sessions, now, from, spread);
         // What has expired goes to nobody else [MQTT-3.3.2-5].
-        if is_over || spread.message().is_expired(now) {
+        let is_over = if spread.message().is_expired(now) {
+            self.let_go(sessions, spread)
+        } else {
+            self.search_on(sessions, now, spread) && self.deliver_spread(sessions, now, from, spread)
+        };
+        if is_over {
             if let Some(reference) = spread.retained() {
                 self.retained.set_spreading(reference, false);
             }
-            self.spreads.remove(&spread.number());
-            self.tree.hold(self.last_spread, self.spreads.first().copied());
             let (has_subscribers, lacks_room) = spread.outcome();
             let outcome = Outcome { has_subscribers, lacks_room };
             if !outcome.has_subscribers {
@@ -372,6 +358,28 @@ impl Router {
             return Some(outcome);
         }
         None
+    }
+
+    /// Goes on with the search for the filters that a message matches; returns whether all are found.
+    fn search_on(&mut self, sessions: &mut Sessions, now: Instant, spread: &mut Spread) -> bool {
+        let Self { tree, search, matches, .. } = self;
+        if let Some((publish, ..)) = spread.message().message(now).filter(|_| spread.search().is_some()) {
+            let rest = search.run(tree, publish.topic, spread.search(), sessions.work_mut(), matches);
+            spread.add(tree, matches.iter());
+            spread.set_search(rest);
+        }
+        spread.search().is_none()
+    }
+
+    /// Lets go of lists that a message does not go to, one at least; returns whether that were all.
+    fn let_go(&mut self, sessions: &mut Sessions, spread: &mut Spread) -> bool {
+        while spread.let_go(&mut self.tree) {
+            sessions.work_mut().spend(1);
+            if sessions.work().is_spent() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Gives a message to its next subscribers; returns whether it has gone to all.
@@ -411,6 +419,7 @@ impl Router {
             sessions.work_mut().spend(each);
         }
         is_over &= position.has_no_groups();
+        position.unpin(tree);
         let lacks_room = has_dropped_for_room(sessions, dropped_before);
         spread.count(count, lacks_room);
         is_over

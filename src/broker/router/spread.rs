@@ -1,6 +1,7 @@
 //! A message that does not get to all of its subscribers in one call.
 
 use alloc::collections::{BinaryHeap, VecDeque};
+use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::list_id::{GroupIndex, ListId};
@@ -19,8 +20,6 @@ use crate::server::Copies;
 /// subscribers by a merge of their lists, in the order of session indices, so that each session is met once, with all its
 /// subscriptions; at last to the groups.
 pub(in crate::broker) struct Spread {
-    /// Tells it from others, in the order in which they began.
-    number: u64,
     message: RetainedMessage,
     /// The message as the one that is retained for its topic, if it is.
     retained: Option<Reference>,
@@ -35,6 +34,8 @@ pub(in crate::broker) struct Spread {
     /// The session in several lists that is met now, and its subscriptions as far as they are known.
     current: Option<Key>,
     merged: Merged,
+    /// Lists that the message has gone to, and that are still pinned.
+    done: Vec<ListId>,
     /// Whether a client has published the message.
     is_of_client: bool,
     has_subscribers: bool,
@@ -45,14 +46,12 @@ pub(in crate::broker) struct Spread {
 
 impl Spread {
     pub(super) fn new(
-        number: u64,
         message: RetainedMessage,
         retained: Option<Reference>,
         search: Option<Cursor>,
         is_of_client: bool,
     ) -> Self {
         Self {
-            number,
             message,
             retained,
             search,
@@ -61,15 +60,12 @@ impl Spread {
             last_group: None,
             current: None,
             merged: Merged::default(),
+            done: Vec::new(),
             is_of_client,
             has_subscribers: false,
             copies: 0,
             lacks_room: false,
         }
-    }
-
-    pub(super) const fn number(&self) -> u64 {
-        self.number
     }
 
     pub(in crate::broker) const fn message(&self) -> &RetainedMessage {
@@ -90,17 +86,28 @@ impl Spread {
         self.search = search;
     }
 
-    /// Adds lists that match.
-    pub(super) fn add(&mut self, tree: &Tree, lists: impl Iterator<Item = ListId>) {
+    /// Adds lists that match. They are pinned until the message has gone to them.
+    pub(super) fn add(&mut self, tree: &mut Tree, lists: impl Iterator<Item = ListId>) {
         for list in lists {
             self.has_subscribers = true;
             if let Some(first) = tree.own(list).first_from(SessionIndex::new(0)) {
                 self.lists.push(Reverse((first.session, list)));
+                tree.pin(list);
             }
             if tree.group_behind(list, None).is_some() {
                 self.shared.push_back(list);
+                tree.pin(list);
             }
         }
+    }
+
+    /// The message goes to nobody else: lets go of a list that it has not gone to. Returns whether there was one.
+    pub(super) fn let_go(&mut self, tree: &mut Tree) -> bool {
+        let list = self.lists.pop().map(|Reverse((_, list))| list).or_else(|| self.shared.pop_front());
+        if let Some(list) = list {
+            tree.unpin(list);
+        }
+        list.is_some()
     }
 
     /// Whether a client has published the message.
@@ -121,8 +128,8 @@ impl Spread {
 
     /// Splits off the message, so that it can be read while the position moves.
     pub(super) const fn split(&mut self) -> (&RetainedMessage, Position<'_>) {
-        let Self { message, lists, shared, last_group, current, merged, .. } = self;
-        (message, Position { lists, shared, last_group, current, merged })
+        let Self { message, lists, shared, last_group, current, merged, done, .. } = self;
+        (message, Position { lists, shared, last_group, current, merged, done })
     }
 }
 
@@ -133,6 +140,7 @@ pub(super) struct Position<'a> {
     last_group: &'a mut Option<GroupIndex>,
     current: &'a mut Option<Key>,
     merged: &'a mut Merged,
+    done: &'a mut Vec<ListId>,
 }
 
 impl Position<'_> {
@@ -197,7 +205,7 @@ impl Position<'_> {
         sessions.work_mut().spend(1);
         let Some(Reverse((session, list))) = self.lists.pop() else { return bug!("a list was seen a moment ago") };
         let mut behind = tree.own(list).runs_from(session).flatten();
-        let Some(head) = behind.next() else { return };
+        let Some(head) = behind.next() else { return self.done.push(list) };
         // The session may have unsubscribed since.
         let rest = if head.session == session { behind.next() } else { Some(head) };
         if head.session == session && is_wanted(head, from) {
@@ -206,8 +214,9 @@ impl Position<'_> {
                 self.merged.add(head);
             }
         }
-        if let Some(rest) = rest {
-            self.lists.push(Reverse((rest.session, list)));
+        match rest {
+            Some(rest) => self.lists.push(Reverse((rest.session, list))),
+            None => self.done.push(list),
         }
     }
 
@@ -228,7 +237,7 @@ impl Position<'_> {
             let is_behind = next.is_some_and(|next| subscriber.session >= next);
             if is_behind || (!is_first && sessions.work().is_spent()) {
                 self.lists.push(Reverse((subscriber.session, list)));
-                break;
+                return count;
             }
             is_first = false;
             sessions.work_mut().spend(each);
@@ -237,6 +246,7 @@ impl Position<'_> {
                 count = count.wrapping_add(usize::from(sessions.deliver_one(subscriber, copies, before)));
             }
         }
+        self.done.push(list);
         count
     }
 
@@ -258,7 +268,14 @@ impl Position<'_> {
             if self.last_group.is_some() {
                 return *self.last_group;
             }
-            self.shared.pop_front();
+            self.done.extend(self.shared.pop_front());
+        }
+    }
+
+    /// Unpins the lists that the message has gone to.
+    pub(super) fn unpin(&mut self, tree: &mut Tree) {
+        for list in self.done.drain(..) {
+            tree.unpin(list);
         }
     }
 }

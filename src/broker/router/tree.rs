@@ -1,5 +1,6 @@
 //! The subscriptions: a tree of topic filters, with the subscribers at its nodes (section 4.7).
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::list_id::{GroupIndex, ListId};
@@ -33,6 +34,8 @@ pub(super) struct Tree {
     shared: u32,
     /// The size of lists and groups on the heap, in bytes.
     heap: usize,
+    /// How many messages on their way hold the lists of a node: it stays meanwhile, so that its id means no other filter.
+    pins: BTreeMap<NodeId, u32>,
 }
 
 /// The subscribers at a node.
@@ -165,6 +168,7 @@ impl Tree {
             subscriptions: 0,
             shared: 0,
             heap: 0,
+            pins: BTreeMap::new(),
         }
     }
 
@@ -181,7 +185,10 @@ impl Tree {
     /// The size in bytes.
     pub(super) fn bytes(&self) -> usize {
         let tables = [self.trie.bytes(), self.lists.bytes(), self.groups.bytes(), self.by_share.bytes()];
-        tables.into_iter().fold(self.heap.saturating_add(self.by_number.bytes()), usize::saturating_add)
+        /// The size of a pin, in bytes, about.
+        const PIN: usize = 16;
+        let others = [self.heap, self.by_number.bytes(), self.pins.len().saturating_mul(PIN)];
+        tables.into_iter().chain(others).fold(0, usize::saturating_add)
     }
 
     /// The size of a list, or of a group, on the heap.
@@ -419,6 +426,7 @@ impl Tree {
         while node != ROOT
             && !self.trie.has_children(node)
             && self.trie.value(node).is_some_and(|entry| entry.own.is_none() && entry.hash.is_none())
+            && !self.pins.contains_key(&node)
         {
             let parent = self.trie.parent(node);
             if let Some(entry) = self.trie.value_mut(parent)
@@ -431,9 +439,21 @@ impl Tree {
         }
     }
 
-    /// Whoever holds lists over calls since it had this number: nodes that were freed later keep their ids.
-    pub(super) const fn hold(&mut self, last: u64, oldest: Option<u64>) {
-        self.trie.hold(last, oldest);
+    /// Lets a list keep its id while a message on its way to it holds the id over calls.
+    pub(super) fn pin(&mut self, list: ListId) {
+        let pins = self.pins.entry(list.node()).or_default();
+        *pins = pins.saturating_add(1);
+    }
+
+    /// A message does not hold a list any more.
+    pub(super) fn unpin(&mut self, list: ListId) {
+        let node = list.node();
+        let Some(pins) = self.pins.get_mut(&node) else { return bug!("a list that is held is pinned") };
+        *pins = pins.saturating_sub(1);
+        if *pins == 0 {
+            self.pins.remove(&node);
+            self.prune(node);
+        }
     }
 
     /// The nodes, for a search.
@@ -500,7 +520,10 @@ impl Tree {
         let (mut own, mut shared, mut heap) = (0_usize, 0_usize, 0_usize);
         for node in self.trie.iter() {
             let Some(entry) = self.trie.value(node) else { continue };
-            let is_needed = !entry.own.is_none() || !entry.hash.is_none() || self.trie.has_children(node);
+            let is_needed = !entry.own.is_none()
+                || !entry.hash.is_none()
+                || self.trie.has_children(node)
+                || self.pins.contains_key(&node);
             assert!(node == ROOT || is_needed, "a node without subscribers has children");
             for subscribers in [&entry.own, &entry.hash] {
                 own = own.saturating_add(subscribers.own(&self.lists).len());

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::broker::pieces::Pieces;
+use crate::broker::pool::Pool;
 use crate::broker::secret::LevelHash;
 use crate::broker::table::Table;
 
@@ -24,16 +24,9 @@ pub(super) const NONE: NodeId = 0;
 /// with a secret, so that no client can choose topics that collide.
 #[derive(Clone)]
 pub(super) struct Trie<V> {
-    nodes: Pieces<Node<V>, 1024>,
+    nodes: Pool<Node<V>, 1024, 16>,
     by_path: Table,
     hash: LevelHash,
-    /// The free nodes, from the one that was freed first on: it is used next.
-    free: NodeId,
-    last_free: NodeId,
-    /// The number of the last holder of node ids, and of the oldest one that still holds some. A node that was freed since
-    /// that began is not used again, so that its id means no other node meanwhile.
-    last_holder: u32,
-    oldest_holder: Option<u32>,
     /// The size of the texts that are on the heap, in bytes.
     long_texts: usize,
 }
@@ -43,9 +36,9 @@ pub(super) struct Trie<V> {
 #[repr(align(64))]
 struct Node<V> {
     parent: NodeId,
-    /// The number of children; of a free node, the node that was freed next.
+    /// The number of children.
     children: u32,
-    /// The hash of the levels down to this one; of a free node, the number of the last holder when it was freed.
+    /// The hash of the levels down to this one.
     path: Path,
     text: Text,
     value: V,
@@ -193,18 +186,9 @@ impl<V: Default> Trie<V> {
     pub(super) const NODE_SIZE: usize = core::mem::size_of::<Node<V>>();
 
     pub(super) fn new(hash: LevelHash) -> Self {
-        let mut nodes = Pieces::new();
-        nodes.push(Node::new(Path::ROOT, NONE, Text::new(b"", None)));
-        Self {
-            nodes,
-            by_path: Table::new(),
-            hash,
-            free: NONE,
-            last_free: NONE,
-            last_holder: 0,
-            oldest_holder: None,
-            long_texts: 0,
-        }
+        let mut nodes = Pool::new();
+        nodes.insert(|_| Node::new(Path::ROOT, NONE, Text::new(b"", None)));
+        Self { nodes, by_path: Table::new(), hash, long_texts: 0 }
     }
 
     /// A level, with its hash.
@@ -368,28 +352,7 @@ impl<V: Default> Trie<V> {
     /// Adds a node, which the table does not have yet.
     fn add(&mut self, new: Node<V>) -> Option<NodeId> {
         self.long_texts = self.long_texts.saturating_add(new.text.bytes());
-        let id = self.free;
-        // The first free node was freed earlier than the others.
-        let is_held = |node: &Node<V>| {
-            self.oldest_holder.is_some_and(|oldest| node.path.0.wrapping_sub(oldest).cast_signed() >= 0)
-        };
-        if id == NONE || self.node(id).is_none_or(is_held) {
-            return self.nodes.push(new);
-        }
-        self.free = core::mem::replace(self.node_mut(id)?, new).children;
-        if self.free == NONE {
-            self.last_free = NONE;
-        }
-        Some(id)
-    }
-
-    /// Whoever holds node ids over calls: the number of the last that has begun to, and of the oldest that still does.
-    pub(super) const fn hold(&mut self, last: u64, oldest: Option<u64>) {
-        self.last_holder = last as u32;
-        self.oldest_holder = match oldest {
-            Some(oldest) => Some(oldest as u32),
-            None => None,
-        };
+        self.nodes.insert(|_| new)
     }
 
     /// Removes a node that has no children.
@@ -405,19 +368,11 @@ impl<V: Default> Trie<V> {
             Some(parent) => parent.children = parent.children.saturating_sub(1),
             None => bug!("a node has a parent"),
         }
-        let freed_at = Path(self.last_holder);
         if let Some(node) = self.nodes.get_mut(id) {
             self.long_texts = self.long_texts.saturating_sub(node.text.bytes());
-            *node = Node::new(freed_at, NONE, Text::new(b"", None));
+            *node = Node::new(Path::ROOT, NONE, Text::new(b"", None));
         }
-        match core::mem::replace(&mut self.last_free, id) {
-            NONE => self.free = id,
-            last => {
-                if let Some(last) = self.node_mut(last) {
-                    last.children = id;
-                }
-            }
-        }
+        self.nodes.free(id, |_, _| {});
     }
 
     /// The size in bytes, without what the values of nodes have on the heap.
@@ -425,7 +380,7 @@ impl<V: Default> Trie<V> {
         self.nodes.bytes().saturating_add(self.by_path.bytes()).saturating_add(self.long_texts)
     }
 
-    /// Number of nodes, with free ones.
+    /// Number of nodes.
     pub(super) const fn len(&self) -> u32 {
         self.nodes.len()
     }
