@@ -101,7 +101,7 @@ fn resume(cx: &mut Context<'_>, index: SessionIndex, connection: ConnectionId, g
     if let Step::Ask(grant) | Step::Restrict(grant) = &mut resuming.step {
         resume::hold(cx, connection, grant);
     }
-    let Some(principal) = cx.connections.principal(connection) else {
+    let Some(principal) = cx.connections.turn_mut(connection).map(|turn| turn.principal()) else {
         return bug!("a connection exists while its client is accepted");
     };
     if jobs::start(cx, principal, order, Job::Resume(Some(Box::new(resuming)))).is_none() {
