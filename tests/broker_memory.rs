@@ -21,11 +21,13 @@ const NOW: Instant = Instant::from_micros(1);
 struct Stage {
     broker: Broker<AllowAll>,
     version: Version,
+    /// The origin of new connections.
+    origin: u32,
 }
 
 impl Stage {
     fn new(version: Version) -> Self {
-        Self { broker: Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll), version }
+        Self { broker: Broker::new(BrokerConfig::new(Secret::new([7; 16])), AllowAll), version, origin: 0 }
     }
 
     fn connect(&mut self, name: &str, lasts: bool) -> ConnectionId {
@@ -37,9 +39,15 @@ impl Stage {
             properties: ConnectProperties { session_expiry_interval, ..ConnectProperties::default() },
             ..Connect::default()
         };
-        let id = self.broker.open(NOW, Origin::UNKNOWN);
+        let id = self.broker.open(NOW, Origin::new(self.origin.into()));
         self.receive(id, &self.encoded(connect));
         id
+    }
+
+    /// The subscriber of the origin, which has one session.
+    fn subscriber(&mut self) -> ConnectionId {
+        let name = format!("subscriber {}", self.origin);
+        self.broker.connection(&name).unwrap_or_else(|| self.connect(&name, true))
     }
 
     fn subscribe(&mut self, id: ConnectionId, filter: &str, qos: QoS) {
@@ -139,7 +147,7 @@ type Kind = (&'static str, fn(&mut Stage, u32));
 /// What clients can make a broker hold, one more with each call.
 const KINDS: [Kind; 8] = [
     ("connections before CONNECT", |stage, _| {
-        stage.broker.open(NOW, Origin::UNKNOWN);
+        stage.broker.open(NOW, Origin::new(stage.origin.into()));
     }),
     ("connected clients", |stage, number| {
         stage.connect(&format!("device-{number:08}"), false);
@@ -153,15 +161,15 @@ const KINDS: [Kind; 8] = [
         stage.connect(&format!("{number:05}{}", "x".repeat(20_000)), false);
     }),
     ("subscriptions of one session", |stage, number| {
-        let id = stage.broker.connection("subscriber").unwrap_or_else(|| stage.connect("subscriber", true));
+        let id = stage.subscriber();
         stage.subscribe(id, &format!("site/{}/device/{number}/set", number % 100), QoS::AtLeastOnce);
     }),
     ("long filters", |stage, number| {
-        let id = stage.broker.connection("subscriber").unwrap_or_else(|| stage.connect("subscriber", true));
+        let id = stage.subscriber();
         stage.subscribe(id, &format!("{number}/{}", "x".repeat(1000)), QoS::AtLeastOnce);
     }),
     ("members of groups", |stage, number| {
-        let id = stage.broker.connection("subscriber").unwrap_or_else(|| stage.connect("subscriber", true));
+        let id = stage.subscriber();
         stage.subscribe(id, &format!("$share/group-{number}/a/{}", number % 10), QoS::AtLeastOnce);
     }),
     ("retained messages", |stage, number| {
@@ -191,12 +199,14 @@ fn the_account_is_what_is_allocated() {
     }
 }
 
-/// Whatever clients do, connections, sessions and subscriptions take no more than they may; retained messages have a limit of
-/// their own.
+/// Whatever clients do, connections, sessions and subscriptions take no more than they may, all of them and those of one
+/// principal; retained messages have a limit of their own.
 #[test]
 fn the_memory_of_a_broker_is_limited() {
     let limit = 1_500_000;
-    for (kind, add) in KINDS.into_iter().filter(|&(kind, _)| kind != "retained messages") {
+    let kinds = KINDS.into_iter().filter(|&(kind, _)| kind != "retained messages");
+    // One takes half, many take all.
+    for ((kind, add), (origins, share)) in kinds.flat_map(|it| [(it, (1, 50)), (it, (60, 90))]) {
         let mut stage = Stage::new(Version::V5);
         let config = BrokerConfig {
             max_state_memory: NonZeroU64::new(limit),
@@ -206,6 +216,7 @@ fn the_memory_of_a_broker_is_limited() {
         stage.broker = Broker::new(config, AllowAll);
         let before = LIVE.get();
         for number in 0..22_000 {
+            stage.origin = number % origins;
             add(&mut stage, number);
             while let Some(id) = stage.broker.next_ready() {
                 let transmit = stage.broker.transmit(id);
@@ -218,9 +229,11 @@ fn the_memory_of_a_broker_is_limited() {
         stage.broker.assert_consistent();
         let live = (LIVE.get() - before) as u64;
         assert!(live <= limit * 11 / 10, "{kind}: {live} bytes are allocated");
-        assert!(live >= limit * 8 / 10, "{kind}: the limit is reached");
+        assert!(live * 100 <= limit * (share + 20), "{kind}: {live} bytes are allocated by {origins}");
+        assert!(live * 100 >= limit * share * 8 / 10, "{kind}: the limit is reached by {origins}: {live} bytes");
         let counters = stage.broker.counters();
-        assert!(counters.connections_refused + counters.subscriptions_refused != 0, "{kind}");
+        let refused = [counters.connections_refused, counters.clients_refused, counters.subscriptions_refused];
+        assert_ne!(refused, [0; 3], "{kind}");
     }
 }
 

@@ -8,11 +8,12 @@ use super::index::SessionIndex;
 use super::lifecycle;
 use super::memory_use;
 use super::pending_decisions::{Grant, PendingDecision};
-use super::policy::{Admission, AuthStep, ConnectionId, Decision, Ended, Notice};
-use super::principal::Origin;
+use super::policy::{Admission, AuthStep, Client, ConnectionId, Decision, Ended, Notice};
+use super::principal::PrincipalName;
 use super::publish;
 use super::resume::{self, Newcomer, StoredDecisions};
 use super::session::Session;
+use super::slab::Slab;
 use super::timers::Due;
 use crate::codec::{Auth, ConnAckReasonCode, Connect, DisconnectReasonCode, ReasonCode, Version};
 use crate::server::Action;
@@ -32,7 +33,7 @@ pub(super) fn receive_connect(cx: &mut Context<'_>, id: ConnectionId, connect: &
     let decision_id = cx.connections.next_decision(id);
     match cx.policy.connect(decision_id, connect) {
         Decision::Now(admission) => admit(cx, id, admission),
-        Decision::Later => cx.connections.wait(id, PendingDecision::Connect(decision_id)),
+        Decision::Later => lifecycle::wait(cx, id, PendingDecision::Connect(decision_id)),
     }
 }
 
@@ -55,7 +56,7 @@ pub(super) fn receive_auth(cx: &mut Context<'_>, id: ConnectionId, auth: &Auth<'
     let client_id = connecting.acceptor().client().map_or("", |(client_id, _)| client_id);
     match cx.policy.authenticate(decision_id, &step(client_id, auth, false)) {
         Decision::Now(admission) => admit(cx, id, admission),
-        Decision::Later => cx.connections.wait(id, PendingDecision::Connect(decision_id)),
+        Decision::Later => lifecycle::wait(cx, id, PendingDecision::Connect(decision_id)),
     }
 }
 
@@ -90,6 +91,7 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
     let Some(connecting) = cx.connections.connecting(id) else {
         return bug!("a connection is a connecting one while its client is accepted");
     };
+    let origin = connecting.origin();
     let acceptor = connecting.acceptor();
     let clean_start = acceptor.asks_clean_start();
     // The acceptor may have given up by now.
@@ -104,7 +106,10 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
     };
     let known = cx.registry.find(cx.sessions, &client_id);
     // Those that have ended take memory until they are taken apart.
-    let is_full = known.is_none() && (cx.sessions.len() >= cx.config.max_sessions || memory_use::is_full(cx));
+    let client = Client { connection: id, id: &client_id, user_name: grant.user_name.as_deref(), version };
+    let name = cx.policy.principal(client).name(client.user_name, origin);
+    let is_full =
+        known.is_none() && (cx.sessions.len() >= cx.config.max_sessions || !has_room(cx, &name, client_id.len()));
     if is_full || cx.sessions.ended() > cx.config.max_sessions {
         return lifecycle::refuse_with(cx, id, quota_exceeded(version));
     }
@@ -134,23 +139,30 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
     {
         end_session(cx, index);
     }
-    enter_session(cx, id, resumed, &client_id, grant, &decisions);
+    enter_session(cx, id, resumed, &client_id, grant, name, &decisions);
 }
 
-/// Accepts a client into this session or, without one, into a new session.
+/// Whether a principal may have one more session.
+fn has_room(cx: &mut Context<'_>, name: &PrincipalName, client_id: usize) -> bool {
+    let principal = cx.jobs.turns().find(name);
+    let size = Slab::<Session>::SLOT_SIZE.saturating_add(client_id);
+    memory_use::has_room(cx, principal, size as u64)
+}
+
+/// Accepts a client into this session or, without one, into a new session, which is that of the principal with this name.
 fn enter_session(
     cx: &mut Context<'_>,
     id: ConnectionId,
     known: Option<SessionIndex>,
     client_id: &str,
     grant: Grant,
+    name: PrincipalName,
     decisions: &StoredDecisions,
 ) {
     let Grant { accept, user_name, .. } = grant;
     let Some(connecting) = cx.connections.connecting(id) else {
         return bug!("a connection is a connecting one while its client is accepted");
     };
-    let origin = connecting.origin();
     let acceptor = connecting.acceptor();
     let exists = known.is_some();
     let index = known.or_else(|| cx.sessions.insert(Session::new(acceptor.new_session())));
@@ -173,8 +185,11 @@ fn enter_session(
         session.set_busy(is_busy);
     }
     cx.sessions.attach(index, id, user_name);
-    enter_principal(cx, id, index, origin);
+    let principal = cx.jobs.turns_mut().enter(name);
+    memory_use::enter_principal(cx, id, index, principal);
+    cx.jobs.turns_mut().leave(principal);
     cx.connections.attach(id, index);
+    memory_use::count_connection(cx, id);
     cx.timers.remove(Due::Connection(id.key().index));
     let accepted = &mut cx.sessions.counters_mut().clients_accepted;
     *accepted = accepted.wrapping_add(1);
@@ -189,22 +204,6 @@ fn enter_session(
         resume::restrict_subscriptions(cx, index, decisions);
     }
     cx.sessions.mark_changed(index);
-}
-
-/// The connection and the session of a client that was accepted are those of its principal.
-fn enter_principal(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex, origin: Origin) {
-    let Some(client) = cx.sessions.get(index).and_then(Session::client) else { return };
-    let user_name = client.user_name;
-    let name = cx.policy.principal(client).name(user_name, origin);
-    let turns = cx.jobs.turns_mut();
-    let principal = turns.enter(name);
-    turns.enter_again(principal);
-    if let Some(turn) = cx.connections.turn_mut(id) {
-        turns.leave(turn.set_principal(principal));
-    }
-    if let Some(session) = cx.sessions.get_mut(index) {
-        turns.leave(session.set_principal(principal));
-    }
 }
 
 /// The client of a session has connected again: the older connection ends with Session taken over \[MQTT-3.1.4-3\].
@@ -242,7 +241,7 @@ pub(super) fn receive_reauthentication(cx: &mut Context<'_>, index: SessionIndex
     let id = cx.connections.next_decision(connection);
     match cx.policy.authenticate(id, &step(session.client_id(), auth, true)) {
         Decision::Now(admission) => admit_again(cx, index, admission),
-        Decision::Later => cx.connections.wait(connection, PendingDecision::Reauthenticate(id)),
+        Decision::Later => lifecycle::wait(cx, connection, PendingDecision::Reauthenticate(id)),
     }
 }
 

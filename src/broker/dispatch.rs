@@ -6,6 +6,7 @@ use super::context::Context;
 use super::index::SessionIndex;
 use super::jobs;
 use super::lifecycle;
+use super::memory_use;
 use super::pending_decisions::PendingDecision;
 use super::policy::{Answer, ConnectionId, DecisionId, Ended, UnknownDecision};
 use super::resume;
@@ -119,6 +120,7 @@ pub(super) fn run_timer(cx: &mut Context<'_>, at: Instant, due: Due) {
             if let Some(expires_at) = cx.router.remove_expired(cx.sessions, topic, cx.now) {
                 cx.timers.set(expires_at, due);
             }
+            memory_use::release_publishers(cx);
         }
         Due::Status => super::sys::publish(cx),
     }
@@ -228,7 +230,7 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
                 grant.add_decisions(filters.into_iter().zip(codes));
                 admission::accept(cx, connection, grant);
             } else {
-                cx.connections.wait(connection, PendingDecision::Resubscribe { filters, decisions, grant });
+                lifecycle::wait(cx, connection, PendingDecision::Resubscribe { filters, decisions, grant });
             }
         }
         (PendingDecision::Publish { packet, ack_handle, since, .. }, Answer::Publish(reason_code)) => {
@@ -244,7 +246,7 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
             decisions.set(id, code);
             match request {
                 Some(request) if decisions.is_complete() => subscribe::decided(cx, request, decisions),
-                request => cx.connections.wait(connection, PendingDecision::Subscribe { request, decisions }),
+                request => lifecycle::wait(cx, connection, PendingDecision::Subscribe { request, decisions }),
             }
         }
         _ => bug!("the answer is of the kind of the decision"),

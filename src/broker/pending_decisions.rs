@@ -58,6 +58,15 @@ impl Grant {
         find.ok().and_then(|at| self.subscriptions.get(at)).map(|&(_, code)| code)
     }
 
+    /// The size on the heap, in bytes, as far as the client causes it.
+    fn heap(&self) -> usize {
+        let size = |(filter, _): &(Vec<u8>, SubAckReasonCode)| {
+            filter.capacity().saturating_add(core::mem::size_of::<(Vec<u8>, SubAckReasonCode)>())
+        };
+        let subscriptions = self.subscriptions.iter().map(size).fold(0, usize::saturating_add);
+        subscriptions.saturating_add(core::mem::size_of::<Accept>())
+    }
+
     /// Adds decisions about stored subscriptions.
     pub(super) fn add_decisions(&mut self, decisions: impl Iterator<Item = (Vec<u8>, SubAckReasonCode)>) {
         self.subscriptions.extend(decisions);
@@ -83,6 +92,25 @@ impl PendingPacket {
 }
 
 impl PendingDecision {
+    /// The size on the heap, in bytes.
+    pub(super) fn heap(&self) -> usize {
+        match self {
+            Self::Connect(_) | Self::Reauthenticate(_) => 0,
+            Self::TakeOver { owner, grant, .. } => {
+                owner.as_ref().map_or(0, |owner| owner.len()).saturating_add(grant.heap())
+            }
+            Self::Resubscribe { filters, decisions, grant } => {
+                let size = |filter: &Vec<u8>| filter.capacity().saturating_add(core::mem::size_of::<Vec<u8>>());
+                let filters = filters.iter().map(size).fold(0, usize::saturating_add);
+                filters.saturating_add(decisions.heap()).saturating_add(grant.heap())
+            }
+            Self::Publish { packet, .. } => packet.bytes.capacity(),
+            Self::Subscribe { request, decisions } => {
+                decisions.heap().saturating_add(request.as_ref().map_or(0, |request| request.heap()))
+            }
+        }
+    }
+
     pub(super) const fn is_subscribe(&self) -> bool {
         matches!(self, Self::Subscribe { .. })
     }

@@ -52,6 +52,18 @@ pub(super) enum PrincipalName {
     Named(Arc<str>),
 }
 
+impl PrincipalName {
+    /// The size on the heap, in bytes.
+    pub(super) fn heap(&self) -> usize {
+        /// The size of the counts of an `Arc`.
+        const ARC: usize = 2 * core::mem::size_of::<usize>();
+        match self {
+            Self::Origin(_) => 0,
+            Self::User(name) | Self::Named(name) => name.len().saturating_add(ARC),
+        }
+    }
+}
+
 impl Principal {
     /// The name of the principal of a client with this user and this origin.
     pub(super) fn name(self, user_name: Option<&str>, origin: Origin) -> PrincipalName {

@@ -62,7 +62,7 @@ fn claim_from_owner(cx: &mut Context<'_>, index: SessionIndex, newcomer: Newcome
     match cx.policy.take_over(id, &take_over) {
         Decision::Now(reason_code) => claimed(cx, connection, owner, reason_code, grant),
         Decision::Later => {
-            cx.connections.wait(connection, PendingDecision::TakeOver { id, owner, grant });
+            lifecycle::wait(cx, connection, PendingDecision::TakeOver { id, owner, grant });
             None
         }
     }
@@ -127,7 +127,7 @@ fn claim_subscriptions(
     if decisions.is_complete() {
         return Some((grant, known));
     }
-    cx.connections.wait(connection, PendingDecision::Resubscribe { filters, decisions, grant });
+    lifecycle::wait(cx, connection, PendingDecision::Resubscribe { filters, decisions, grant });
     None
 }
 

@@ -4,10 +4,12 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::account::StoredMessages;
 use super::jobs::turns::PrincipalIndex;
 use super::policy::{Client, ConnectionId};
 use super::router::list_id::ListId;
 use super::router::retained_walk::RetainedWalk;
+use super::slab::Slab;
 use crate::codec::{Subscription, Version};
 use crate::server::{Action, ServerSession};
 use crate::time::Instant;
@@ -42,8 +44,10 @@ pub(super) struct Session {
     owner: Option<Arc<str>>,
     /// When the session's timer runs; never later than the session needs it.
     scheduled: Instant,
-    /// Messages and bytes that the session stored when they were last counted.
-    counted: (u32, u32),
+    /// The messages that the session stored when they were last counted.
+    counted: StoredMessages,
+    /// What is charged for the topic filters of the subscriptions, in bytes.
+    filters: u32,
     /// The size on the heap, without stored messages, when it was last counted.
     counted_heap: u32,
     /// Bytes that were written on this connection when they were last counted.
@@ -70,7 +74,8 @@ impl Session {
             user_name: None,
             owner: None,
             scheduled: Instant::NEVER,
-            counted: (0, 0),
+            counted: StoredMessages { count: 0, bytes: 0, is_window: false },
+            filters: 0,
             counted_heap: 0,
             counted_sent: 0,
         }
@@ -317,11 +322,18 @@ impl Session {
         self.walk.take().is_some()
     }
 
-    /// Counts what the session stores: messages and bytes when they were last counted, and now.
+    /// Counts the messages that the session stores: what they were when they were last counted, and now.
     #[inline]
-    pub(super) const fn recount(&mut self) -> ((u32, u32), (u32, u32)) {
-        let new = self.server.stored();
+    pub(super) fn recount(&mut self) -> (StoredMessages, StoredMessages) {
+        let (count, bytes) = self.server.stored();
+        let is_window = bytes != 0 && self.connection.is_some() && !self.server.has_queued();
+        let new = StoredMessages { count, bytes, is_window };
         (core::mem::replace(&mut self.counted, new), new)
+    }
+
+    /// The messages that the session stored when they were last counted.
+    pub(super) const fn counted(&self) -> StoredMessages {
+        self.counted
     }
 
     /// Counts the memory that the session takes on the heap, in bytes: what it was when it was last counted, and now. Stored
@@ -342,6 +354,18 @@ impl Session {
     /// The size on the heap, without stored messages, when it was last counted.
     pub(super) const fn counted_heap(&self) -> u32 {
         self.counted_heap
+    }
+
+    /// Adds to what is charged for topic filters, or with a negative number takes from it.
+    pub(super) const fn charge_filter(&mut self, bytes: i32) {
+        self.filters = self.filters.saturating_add_signed(bytes);
+    }
+
+    /// What is charged for the session, in bytes, without stored messages: its size when it was last counted, and its topic
+    /// filters.
+    pub(super) fn charge(&self) -> u64 {
+        let slot = Slab::<Self>::SLOT_SIZE as u64;
+        slot.saturating_add(self.counted_heap.into()).saturating_add(self.filters.into())
     }
 
     /// Counts the bytes that were written since they were last counted.

@@ -1,15 +1,17 @@
 //! The sessions, and how messages get to them.
 
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Buf;
 
+use super::account::{Account, Charges, StoredMessages};
 use super::config::BrokerConfig;
 use super::counters::{Counters, DropReason};
 use super::index::SessionIndex;
+use super::jobs::turns::PrincipalIndex;
 use super::jobs::work::Work;
-use super::memory::Memory;
 use super::policy::ConnectionId;
 use super::ready::ReadyQueue;
 use super::router::retained_walk::RetainedWalk;
@@ -22,7 +24,7 @@ use crate::session::{AbandonReason, Outcome, PublishError, Transmit};
 use crate::time::Instant;
 
 /// The sessions, and what changes when a message is delivered to one of them: the queue of ready connections, the counters,
-/// the memory that messages take, the work of the call.
+/// the account of memory, the work of the call.
 pub(super) struct Sessions {
     slab: Slab<Session>,
     ready: ReadyQueue,
@@ -37,7 +39,7 @@ pub(super) struct Sessions {
     walking: u32,
     /// Number of sessions that have ended, and are still to be taken apart.
     ended: u32,
-    memory: Memory,
+    account: Account,
     work: Work,
     /// The size of sessions on the heap, without stored messages.
     heap: u64,
@@ -60,7 +62,7 @@ impl Sessions {
             clients: 0,
             walking: 0,
             ended: 0,
-            memory: Memory::new(config.max_memory, config.reserved_memory),
+            account: Account::new(config),
             work: Work::new(config.work_per_call),
             heap: 0,
         }
@@ -102,14 +104,36 @@ impl Sessions {
 
     /// Adds a session; `None` if no index is left.
     pub(super) fn insert(&mut self, session: Session) -> Option<SessionIndex> {
-        self.slab.insert(session).map(|key| SessionIndex::new(key.index))
+        let (principal, charge) = (session.principal(), session.charge());
+        let key = self.slab.insert(session)?;
+        self.account.charge_state(principal, 0, charge);
+        Some(SessionIndex::new(key.index))
     }
 
     pub(super) fn remove(&mut self, index: SessionIndex) -> Option<Session> {
         let mut session = self.slab.remove(index.get())?;
         self.ended = self.ended.saturating_sub(u32::from(session.has_ended()));
+        self.account.charge_state(session.principal(), session.charge(), 0);
+        let (stored, _) = session.recount();
+        self.account.charge_stored(session.principal(), stored, StoredMessages::default());
         self.heap = self.heap.saturating_sub(u64::from(session.recount_heap().0));
         Some(session)
+    }
+
+    /// A session is that of another principal from now on, which is charged for it; returns the principal before.
+    pub(super) fn set_principal(&mut self, index: SessionIndex, principal: PrincipalIndex) -> Option<PrincipalIndex> {
+        let session = self.slab.get_mut(index.get())?;
+        let before = session.set_principal(principal);
+        self.account.move_session((before, principal), session.charge(), session.counted());
+        Some(before)
+    }
+
+    /// Charges the principal of a session for a topic filter, or with a negative number takes that back.
+    pub(super) fn charge_filter(&mut self, index: SessionIndex, bytes: i32) {
+        let Some(session) = self.slab.get_mut(index.get()) else { return bug!("a session that is charged exists") };
+        let before = session.charge();
+        session.charge_filter(bytes);
+        self.account.charge_filters(session.principal(), before, session.charge());
     }
 
     /// A session has ended: it is given nothing more, and is only to be taken apart.
@@ -147,12 +171,12 @@ impl Sessions {
     }
 
     #[inline]
-    pub(super) const fn memory(&self) -> &Memory {
-        &self.memory
+    pub(super) const fn account(&self) -> &Account {
+        &self.account
     }
 
-    pub(super) const fn memory_mut(&mut self) -> &mut Memory {
-        &mut self.memory
+    pub(super) const fn account_mut(&mut self) -> &mut Account {
+        &mut self.account
     }
 
     /// The work of the call.
@@ -246,12 +270,15 @@ impl Sessions {
             bug!("a session without actions still exists");
             return None;
         };
-        count_stored(&mut self.memory, session);
+        count_stored(&mut self.account, session);
         // That a session is looked at was counted when it was changed; what it sends is counted here.
         let sent = session.server().unsent().saturating_sub(unsent);
         self.work.spend(Work::units_of(sent).saturating_sub(1));
         let (old, new) = session.recount_heap();
-        self.heap = self.heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
+        if old != new {
+            self.heap = self.heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
+            self.account.charge_state(session.principal(), old.into(), new.into());
+        }
         if let Some(connection) = session.connection()
             && session.server_mut().transmit().has_remaining()
         {
@@ -378,10 +405,7 @@ impl Sessions {
             return false; // a message of QoS 0 is not for a session without a connection [MQTT-4.5.0-1]
         }
         let is_stored = qos != QoS::AtMostOnce || !session.server().is_ready_for(qos);
-        if is_stored
-            && !self.memory.has_room(copies.size())
-            && !may_use_reserve(&self.memory, session, qos, copies.size())
-        {
+        if is_stored && !has_room(&self.account, session, qos, copies.size()) {
             self.work.spend(1); // the notice
             self.drop_copy(index, DropReason::Memory);
             return false;
@@ -393,7 +417,7 @@ impl Sessions {
         });
         match result {
             Ok(()) => {
-                count_stored(&mut self.memory, session);
+                count_stored(&mut self.account, session);
                 self.counters.messages_forwarded = self.counters.messages_forwarded.wrapping_add(1);
             }
             Err(reason) => {
@@ -478,7 +502,7 @@ impl Sessions {
     #[inline]
     pub(super) fn count_stored(&mut self, index: SessionIndex) {
         match self.slab.get_mut(index.get()) {
-            Some(session) => count_stored(&mut self.memory, session),
+            Some(session) => count_stored(&mut self.account, session),
             None => bug!("a session that is counted exists"),
         }
     }
@@ -491,25 +515,28 @@ impl Sessions {
         }
     }
 
-    /// Panics if a count is wrong, or if a session is left to be looked at. For tests.
-    pub(super) fn assert_consistent(&self) {
+    /// Panics if a count is wrong, or if a session is left to be looked at. `charges` are those of principals for what is not a
+    /// session. For tests.
+    pub(super) fn assert_consistent(&self, charges: BTreeMap<u32, Charges>) {
         let (mut messages, mut bytes, mut heap, mut walking, mut clients) = (0_u64, 0_u64, 0_u64, 0_u32, 0_u32);
+        let mut charges = charges;
         for (_, session) in self.iter() {
             session.server().assert_consistent();
             let (own_messages, own_bytes) = session.server().stored();
             messages = messages.saturating_add(u64::from(own_messages));
             bytes = bytes.saturating_add(u64::from(own_bytes));
             heap = heap.saturating_add(u64::from(session.counted_heap()));
+            let stored = session.counted();
+            assert_eq!((stored.count, stored.bytes), (own_messages, own_bytes), "stored messages are counted at once");
+            let own = charges.entry(session.principal().get()).or_default();
+            own.state = own.state.saturating_add(session.charge());
+            own.messages = own.messages.saturating_add(own_bytes.into());
+            own.window = own.window.saturating_add(if stored.is_window { own_bytes.into() } else { 0 });
             walking = walking.saturating_add(u32::from(session.is_walking()));
             clients = clients.saturating_add(u32::from(session.connection().is_some()));
             assert!(session.scheduled() <= session.server().timeout(), "no timeout is forgotten");
         }
-        assert_eq!(
-            (self.memory.messages(), self.memory.bytes()),
-            (messages, bytes),
-            "stored messages are counted right"
-        );
-        assert!(self.memory.payloads().stored() as u64 <= bytes, "shared payloads are a part of what is stored");
+        self.account.assert_consistent((messages, bytes), |index| charges.get(&index).copied().unwrap_or_default());
         assert_eq!(self.heap, heap, "the memory of sessions is counted right");
         assert_eq!(self.clients, clients, "clients are counted right");
         assert_eq!(self.walking, walking, "sessions that are still to get retained messages are counted right");
@@ -517,13 +544,14 @@ impl Sessions {
     }
 }
 
-/// Whether a session may use memory that is reserved for clients that are connected and have room in their windows. It may
-/// store as much as it leaves free, so that no client can use all of it.
-#[cold]
-fn may_use_reserve(memory: &Memory, session: &Session, qos: QoS, size: u64) -> bool {
-    qos != QoS::AtMostOnce
-        && session.server().has_open_window()
-        && memory.left_of_reserve(size).is_some_and(|left| u64::from(session.server().stored().1) <= left)
+/// Whether there is room for a copy that a session stores.
+#[inline]
+fn has_room(account: &Account, session: &Session, qos: QoS, size: u64) -> bool {
+    let (principal, server) = (session.principal(), session.server());
+    account.has_room_for_copy(principal, size)
+        || (qos != QoS::AtMostOnce
+            && server.has_open_window()
+            && account.has_room_in_window(principal, server.stored().1, size))
 }
 
 #[inline]
@@ -532,7 +560,7 @@ const fn count_sent(counters: &mut Counters, session: &mut Session) {
 }
 
 #[inline]
-fn count_stored(memory: &mut Memory, session: &mut Session) {
+fn count_stored(account: &mut Account, session: &mut Session) {
     let (old, new) = session.recount();
-    memory.recount(old, new);
+    account.charge_stored(session.principal(), old, new);
 }

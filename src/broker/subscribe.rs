@@ -13,6 +13,7 @@ use super::memory_use;
 use super::pending_codes::PendingCodes;
 use super::pending_decisions::PendingDecision;
 use super::policy::{Decision, Notice};
+use super::router::Router;
 use super::session::Session;
 use crate::codec::{
     self, DisconnectReasonCode, SubAckReasonCode, Subscription, SubscriptionIdentifier, UnsubAckReasonCode, Version,
@@ -95,7 +96,7 @@ pub(super) fn advance(cx: &mut Context<'_>, subscribing: &mut Subscribing) -> Pr
             let connection = subscribing.connection;
             let decisions = core::mem::take(&mut subscribing.decisions);
             let request = Some(Box::new(subscribing.take()));
-            cx.connections.wait(connection, PendingDecision::Subscribe { request, decisions });
+            lifecycle::wait(cx, connection, PendingDecision::Subscribe { request, decisions });
             return Progress::Done;
         }
     }
@@ -136,7 +137,7 @@ fn ask(cx: &mut Context<'_>, index: SessionIndex, subscribing: &mut Subscribing)
                 all.push(None);
                 if !is_waiting {
                     let decisions = core::mem::take(decisions);
-                    cx.connections.wait(*connection, PendingDecision::Subscribe { request: None, decisions });
+                    lifecycle::wait(cx, *connection, PendingDecision::Subscribe { request: None, decisions });
                 }
             }
         }
@@ -177,7 +178,10 @@ fn make_one(
     identifier: u32,
 ) -> SubAckReasonCode {
     cx.work().spend_bytes(subscription.filter.as_bytes().len());
-    let is_refused = memory_use::is_full(cx) && !cx.router.is_subscribed(cx.sessions, index, subscription.filter);
+    let principal = cx.sessions.get(index).map(Session::principal);
+    let size = u64::from(Router::charge_of_filter(subscription.filter).unsigned_abs());
+    let is_refused =
+        !memory_use::has_room(cx, principal, size) && !cx.router.is_subscribed(cx.sessions, index, subscription.filter);
     let decision = if is_refused { SubAckReasonCode::QuotaExceeded } else { decision };
     let code = match cx.router.subscribe(cx.sessions, index, subscription, decision, identifier) {
         Ok(code) => code,

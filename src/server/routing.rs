@@ -10,9 +10,9 @@
 //! | [`ServerSession::accept_ownership`] | a message that is acknowledged later, whatever becomes of the connection |
 //! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | the time of the next timeout, and its postponement |
 //! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | whether the session accepts a message now |
-//! | [`ServerSession::stored`], [`ServerSession::heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
+//! | [`ServerSession::stored`], [`ServerSession::has_queued`], [`ServerSession::heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
 //! | [`ServerSession::detach`], [`ServerSession::take_apart`] | the end of a connection or session: the rest of the output, and messages for other sessions |
-//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full}` | the state of a client before it is accepted |
+//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full, heap}` | the state of a client before it is accepted |
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -245,6 +245,12 @@ impl ServerSession {
     #[inline]
     pub(crate) const fn stored(&self) -> (u32, u32) {
         (self.engine.deliveries().budget().count(), self.engine.deliveries().budget().bytes())
+    }
+
+    /// Returns whether messages are queued, in addition to those in flight.
+    #[inline]
+    pub(crate) fn has_queued(&self) -> bool {
+        self.engine.deliveries().has_queued()
     }
 
     /// Returns the size in bytes of what the session has on the heap besides stored messages: its client identifier, its

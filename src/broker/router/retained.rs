@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::retained_message::{Publisher, RetainedMessage};
 use super::trie::{Levels, NONE, NodeId, ROOT, Trie, Wanted};
+use crate::broker::jobs::turns::PrincipalIndex;
 use crate::broker::secret::{KeyedHash, Secret, Use};
 use crate::time::Instant;
 use crate::topic::TopicName;
@@ -48,6 +49,9 @@ struct Numbered {
     message: RetainedMessage,
     /// Whether the message is still on its way to those who were subscribed when it came.
     is_spreading: bool,
+    /// The principal that is charged for the message, and the number of levels of the topic.
+    principal: PrincipalIndex,
+    levels: u16,
 }
 
 /// The size in bytes of a topic level that no other retained topic shares.
@@ -67,6 +71,32 @@ pub(super) struct Outlook {
     pub(super) own_bytes: u64,
     /// The size of the shared payload that will be replaced, or 0.
     pub(super) replaced_payload: u64,
+    /// What will be charged for the message, in bytes.
+    pub(super) charge: u64,
+    /// The charge of the message that will be replaced.
+    pub(super) replaced: Option<Charge>,
+}
+
+/// What a principal is charged for a retained message, in bytes: the message in full, and each level of its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Charge {
+    pub(super) principal: PrincipalIndex,
+    pub(super) bytes: u64,
+}
+
+impl Numbered {
+    fn charge(&self) -> Charge {
+        Charge { principal: self.principal, bytes: charge(&self.message, self.levels) }
+    }
+}
+
+fn charge(message: &RetainedMessage, levels: u16) -> u64 {
+    let size = message.len().saturating_add(core::mem::size_of::<Numbered>()) as u64;
+    size.saturating_add(u64::from(levels).saturating_mul(NODE))
+}
+
+fn count_levels(topic: TopicName<'_>) -> u16 {
+    u16::try_from(topic.levels().count()).unwrap_or(u16::MAX)
 }
 
 /// A point in the order in which messages are retained.
@@ -138,7 +168,8 @@ impl Retained {
     /// The counts as they will be with this message as the one of its topic.
     pub(super) fn with(&self, topic: TopicName<'_>, message: &RetainedMessage) -> Outlook {
         let known = self.trie.find(topic.levels());
-        let old = known.and_then(|node| self.message(node)).map(|old| &old.message);
+        let numbered = known.and_then(|node| self.message(node));
+        let old = numbered.map(|old| &old.message);
         let replaced_payload = old.map_or(0, |old| old.shared_len() as u64);
         let old_bytes = old.map_or(0, |old| old.len() as u64).saturating_sub(replaced_payload);
         let nodes = if known.is_some() { 0 } else { topic.levels().count() as u64 };
@@ -148,11 +179,18 @@ impl Retained {
             count: self.count.saturating_sub(u32::from(old.is_some())).saturating_add(1),
             own_bytes: self.own_bytes().saturating_sub(old_bytes).saturating_add(more),
             replaced_payload,
+            charge: charge(message, count_levels(topic)),
+            replaced: numbered.map(Numbered::charge),
         }
     }
 
-    /// Retains a message as the one of its topic, in place of the one before \[MQTT-3.3.1-5\].
-    pub(super) fn set(&mut self, topic: TopicName<'_>, message: RetainedMessage) -> Option<Reference> {
+    /// Retains a message as the one of its topic, in place of the one before \[MQTT-3.3.1-5\]; this principal is charged.
+    pub(super) fn set(
+        &mut self,
+        topic: TopicName<'_>,
+        message: RetainedMessage,
+        principal: PrincipalIndex,
+    ) -> Option<Reference> {
         let mut node = ROOT;
         for level in topic.levels() {
             match self.child_or_insert(node, level) {
@@ -168,29 +206,35 @@ impl Retained {
         self.count = self.count.saturating_add(1);
         self.bytes = self.bytes.saturating_add(message.len() as u64);
         self.shared = self.shared.saturating_add(message.shared_len() as u64);
-        let number = self.number;
-        self.trie.value_mut(node)?.message = Some(Box::new(Numbered { number, message, is_spreading: false }));
+        let (number, levels) = (self.number, count_levels(topic));
+        let numbered = Numbered { number, message, is_spreading: false, principal, levels };
+        self.trie.value_mut(node)?.message = Some(Box::new(numbered));
         Some(Reference { node, number })
     }
 
-    /// Removes the message of a topic \[MQTT-3.3.1-6\], and returns it if there was one.
-    pub(super) fn remove(&mut self, topic: TopicName<'_>) -> Option<Reference> {
+    /// Removes the message of a topic \[MQTT-3.3.1-6\], and returns it and its charge if there was one.
+    pub(super) fn remove(&mut self, topic: TopicName<'_>) -> Option<(Reference, Charge)> {
         let removed = self.find(topic)?;
-        self.take(removed.node);
+        let charge = self.take(removed.node)?;
         self.prune(removed.node);
-        Some(removed)
+        Some((removed, charge))
     }
 
-    /// Removes the message of a topic if it has expired; returns when it expires if not.
-    pub(super) fn remove_expired(&mut self, topic: NodeId, now: Instant) -> Option<Instant> {
+    /// Removes the message of a topic if it has expired, and returns its charge; returns when it expires if not.
+    pub(super) fn remove_expired(&mut self, topic: NodeId, now: Instant) -> Option<Result<Charge, Instant>> {
         // The message may have been removed since the timer was set.
         let message = &self.message(topic)?.message;
         if !message.is_expired(now) {
-            return Some(message.expires_at());
+            return Some(Err(message.expires_at()));
         }
-        self.take(topic);
+        let charge = self.take(topic)?;
         self.prune(topic);
-        None
+        Some(Ok(charge))
+    }
+
+    /// What principals are charged. For tests.
+    pub(super) fn charges(&self) -> impl Iterator<Item = Charge> {
+        self.trie.iter().filter_map(|node| self.message(node)).map(Numbered::charge)
     }
 
     /// The message of a topic.
@@ -223,12 +267,12 @@ impl Retained {
         self.trie.value(node)?.message.as_deref()
     }
 
-    fn take(&mut self, node: NodeId) {
-        if let Some(old) = self.trie.value_mut(node).and_then(|entry| entry.message.take()) {
-            self.count = self.count.saturating_sub(1);
-            self.bytes = self.bytes.saturating_sub(old.message.len() as u64);
-            self.shared = self.shared.saturating_sub(old.message.shared_len() as u64);
-        }
+    fn take(&mut self, node: NodeId) -> Option<Charge> {
+        let old = self.trie.value_mut(node)?.message.take()?;
+        self.count = self.count.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(old.message.len() as u64);
+        self.shared = self.shared.saturating_sub(old.message.shared_len() as u64);
+        Some(old.charge())
     }
 
     /// The child of a node with this level, which is made if it does not exist.

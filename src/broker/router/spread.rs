@@ -68,6 +68,15 @@ impl Spread {
         }
     }
 
+    /// The size on the heap, in bytes, without a shared payload.
+    pub(in crate::broker) fn heap(&self) -> usize {
+        let lists = self.lists.capacity().saturating_mul(core::mem::size_of::<Reverse<(SessionIndex, ListId)>>());
+        let shared = self.shared.capacity().saturating_mul(core::mem::size_of::<ListId>());
+        let search = self.search.as_ref().map_or(0, Cursor::heap);
+        let parts = [lists, shared, search, self.merged.heap()];
+        parts.into_iter().fold(self.message.heap(), usize::saturating_add)
+    }
+
     pub(super) const fn number(&self) -> u64 {
         self.number
     }

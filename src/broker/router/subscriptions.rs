@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::Router;
 use super::list_id::ListId;
 use super::subscribers::Subscriber;
+use super::tree::Tree;
 use crate::broker::index::SessionIndex;
 use crate::broker::session::Session;
 use crate::broker::sessions::Sessions;
@@ -72,6 +73,7 @@ impl Router {
         let (list, position) = added.ok_or(SubAckReasonCode::QuotaExceeded)?;
         session.add_subscription(list, position);
         let is_connected = session.server().is_connected();
+        sessions.charge_filter(index, Tree::charge_of_filter(filter));
         self.set_connected_in(sessions, index, list, is_connected);
         if handling != RetainHandling::DoNotSend {
             self.request_retained(sessions, list, subscriber);
@@ -129,10 +131,16 @@ impl Router {
         index: SessionIndex,
         filter: TopicFilter<'_>,
     ) -> bool {
-        self.tree.find(filter).is_some_and(|list| self.unsubscribe_list(sessions, index, list))
+        self.tree.find(filter).is_some_and(|list| self.unsubscribe_list(sessions, index, list, filter))
     }
 
-    fn unsubscribe_list(&mut self, sessions: &mut Sessions, index: SessionIndex, list: ListId) -> bool {
+    fn unsubscribe_list(
+        &mut self,
+        sessions: &mut Sessions,
+        index: SessionIndex,
+        list: ListId,
+        filter: TopicFilter<'_>,
+    ) -> bool {
         // A client may unsubscribe from what it is not subscribed to.
         let Some(position) = sessions.get_mut(index).and_then(|session| session.remove_subscription(list)) else {
             return false;
@@ -141,10 +149,12 @@ impl Router {
             walk.remove(&mut self.retained, list);
         }
         self.remove_subscriber(sessions, index, list, position);
+        sessions.charge_filter(index, Tree::charge_of_filter(filter).saturating_neg());
         true
     }
 
-    /// Ends one subscription of a session, or one part of its walk; returns whether there was one.
+    /// Ends one subscription of a session that has ended, or one part of its walk; returns whether there was one. The charge ends
+    /// with the session.
     pub(in crate::broker) fn unsubscribe_next(&mut self, sessions: &mut Sessions, index: SessionIndex) -> bool {
         if let Some(walk) = sessions.get_mut(index).and_then(Session::walk_mut) {
             if walk.remove_first(&mut self.retained) {
@@ -236,7 +246,7 @@ impl Router {
             Ok(allowed) => self.lower_qos(sessions, index, list, allowed),
             Err(reason_code) => {
                 let filter = self.tree.filter(list);
-                self.unsubscribe_list(sessions, index, list);
+                self.unsubscribe_list(sessions, index, list, TopicFilter::validated(&filter));
                 return Err((filter, reason_code));
             }
         }

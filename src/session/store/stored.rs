@@ -117,6 +117,14 @@ impl Stored {
         self.packet.len().saturating_add(self.payload().map_or(0, Bytes::len))
     }
 
+    /// Returns the size in bytes on the heap, without the payload that is stored by reference.
+    #[allow(dead_code, reason = "for a router: see `server::routing`")]
+    pub(crate) fn heap(&self) -> usize {
+        self.packet
+            .capacity()
+            .saturating_add(self.payload.as_ref().map_or(0, |_| core::mem::size_of::<StoredPayload>()))
+    }
+
     /// Decodes the content.
     pub(crate) fn content(&self, version: Version) -> Option<Content<'_>> {
         match self.packet(version)? {
