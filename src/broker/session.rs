@@ -11,6 +11,7 @@ use super::router::list_id::ListId;
 use super::router::retained_walk::RetainedWalk;
 use super::slab::Slab;
 use crate::codec::{Subscription, Version};
+use crate::heap_size::ARC;
 use crate::server::{Action, ServerSession};
 use crate::time::Instant;
 
@@ -53,9 +54,6 @@ pub(super) struct Session {
     /// Bytes that were written on this connection when they were last counted.
     counted_sent: u64,
 }
-
-/// The size of the counts of an `Arc`, in bytes.
-const ARC: usize = 2 * core::mem::size_of::<usize>();
 
 impl Session {
     pub(super) const fn new(server: ServerSession) -> Self {
@@ -337,7 +335,7 @@ impl Session {
     }
 
     /// Counts the memory that the session takes on the heap, in bytes: what it was when it was last counted, and now. Stored
-    /// messages and retained messages on their way are not in it.
+    /// messages are not in it.
     #[inline]
     pub(super) fn recount_heap(&mut self) -> (u32, u32) {
         let subscriptions = self.subscriptions.capacity().saturating_mul(core::mem::size_of::<(ListId, u32)>());
@@ -347,6 +345,7 @@ impl Session {
         let names = [self.user_name.as_ref(), owner].into_iter().flatten();
         let names = names.map(|name| name.len().saturating_add(ARC));
         let own = names.fold(subscriptions, usize::saturating_add).saturating_add(self.server.heap());
+        let own = own.saturating_add(self.walk.as_ref().map_or(0, |walk| walk.heap()));
         let new = u32::try_from(own).unwrap_or(u32::MAX);
         (core::mem::replace(&mut self.counted_heap, new), new)
     }

@@ -440,6 +440,7 @@ impl Sessions {
     pub(super) fn end_walk(&mut self, index: SessionIndex) {
         let was_walking = self.get_mut(index).is_some_and(Session::end_walk);
         self.walking = self.walking.saturating_sub(u32::from(was_walking));
+        self.mark_changed(index); // it takes less memory now
     }
 
     /// Number of sessions that are still to get retained messages.

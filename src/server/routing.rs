@@ -10,7 +10,7 @@
 //! | [`ServerSession::accept_ownership`] | a message that is acknowledged later, whatever becomes of the connection |
 //! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | the time of the next timeout, and its postponement |
 //! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | whether the session accepts a message now |
-//! | [`ServerSession::stored`], [`ServerSession::has_queued`], [`ServerSession::heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
+//! | [`ServerSession::stored`], [`ServerSession::has_queued`], [`ServerSession::heap`], [`ServerSession::aliases`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
 //! | [`ServerSession::detach`], [`ServerSession::take_apart`] | the end of a connection or session: the rest of the output, and messages for other sessions |
 //! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full, heap}` | the state of a client before it is accepted |
 
@@ -21,9 +21,10 @@ use bytes::Bytes;
 
 use super::action::Action;
 use super::session::{Marked, ServerSession};
-use super::state::State;
+use super::state::{DueWills, State};
 use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{AckHandle, Admission, Endpoint, LARGE, MessageRef, PayloadAccount, PublishError, Transmit};
+use crate::heap_size;
+use crate::session::{AckHandle, Admission, Endpoint, LARGE, MessageRef, PayloadAccount, PublishError, Transmit, Will};
 use crate::time::Instant;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
@@ -254,11 +255,22 @@ impl ServerSession {
     }
 
     /// Returns the size in bytes of what the session has on the heap besides stored messages: its client identifier, its
-    /// will and its output. A shared payload in the output does not count.
+    /// wills, its output, topic aliases, and the tables of messages and requests. A shared payload in the output does not
+    /// count.
     #[inline]
     pub(crate) fn heap(&self) -> usize {
         let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of_val(&**will)));
-        self.client_id.len().saturating_add(will).saturating_add(self.engine.output().capacity())
+        let due = self.due_wills.as_ref().map_or(0, |due| {
+            let wills = due.iter().map(Will::heap).fold(heap_size::queue(due), usize::saturating_add);
+            wills.saturating_add(core::mem::size_of::<DueWills>())
+        });
+        let parts = [will, due, self.state.heap(), self.engine.heap()];
+        parts.into_iter().fold(self.client_id.len(), usize::saturating_add)
+    }
+
+    /// Returns the size of the topic aliases of the connection, in bytes.
+    pub(crate) fn aliases(&self) -> usize {
+        self.engine.aliases()
     }
 
     /// Returns the number of queued and in-flight messages.

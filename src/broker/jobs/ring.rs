@@ -7,6 +7,7 @@ use super::publication::Publication;
 use super::request::{Subscribing, Unsubscribing};
 use super::turns::{Entry, JobId, PrincipalIndex, Turns};
 use crate::broker::slab::{Key, Slab};
+use crate::heap_size;
 use crate::topic::TopicName;
 
 /// Work that goes on over several calls.
@@ -73,19 +74,18 @@ struct State {
     counted: u64,
 }
 
+/// The size of the queue of a chain with a few jobs, in bytes.
+const QUEUE: usize = 4 * core::mem::size_of::<JobId>();
+
 impl State {
     /// The size on the heap, in bytes, with its places in chains.
     fn bytes(&self) -> u64 {
-        /// A place in a chain: the entry in the map with its queue, and the queue.
-        const CHAIN: usize = 192;
-        let chains = self.chains.iter().flatten().map(|chain| {
-            let name = match chain {
-                Chain::Client(name) => name.len(),
-                Chain::Retained(name) => name.len(),
-            };
-            // The chain has the name too.
-            name.saturating_mul(2).saturating_add(CHAIN)
+        let names = self.chains.iter().flatten().map(|chain| match chain {
+            Chain::Client(name) => name.len(),
+            Chain::Retained(name) => name.len(),
         });
+        // The map of chains has the names too; the queue of a chain has mostly one entry.
+        let chains = names.map(|name| name.saturating_mul(2).saturating_add(QUEUE));
         chains.fold(self.job.as_ref().map_or(0, Job::heap), usize::saturating_add) as u64
     }
 }
@@ -165,7 +165,9 @@ impl Jobs {
 
     /// The size in bytes, with the principals and their turns.
     pub(in crate::broker) fn bytes(&self) -> u64 {
-        self.heap.saturating_add(self.slab.bytes() as u64).saturating_add(self.turns.bytes() as u64)
+        let chains = heap_size::tree(self.chains.len(), core::mem::size_of::<(Chain, VecDeque<JobId>)>());
+        let parts = [self.slab.bytes(), self.turns.bytes(), chains].map(|bytes| bytes as u64);
+        parts.into_iter().fold(self.heap, u64::saturating_add)
     }
 
     /// Counts a job again, which does not run: returns its principal, and what that is charged, in bytes, before and now.

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::broker::policy::ConnectionId;
 use crate::broker::principal::PrincipalName;
 use crate::broker::slab::{Key, Slab};
+use crate::heap_size;
 use crate::time::Instant;
 
 /// A job in [`Jobs`](super::ring::Jobs).
@@ -143,7 +144,7 @@ impl Turns {
             && let Some(Principal { name: Some(name), queue, .. }) = self.principals.remove(index.0)
         {
             self.by_name.remove(&name);
-            self.heap = self.heap.saturating_sub(name.heap()).saturating_sub(queue_bytes(&queue));
+            self.heap = self.heap.saturating_sub(name.heap()).saturating_sub(heap_size::queue(&queue));
         }
     }
 
@@ -154,11 +155,8 @@ impl Turns {
 
     /// The size in bytes.
     pub(super) fn bytes(&self) -> usize {
-        /// An entry in the map of names, which is on average three quarters full.
-        const NAME: usize = core::mem::size_of::<(PrincipalName, PrincipalIndex)>().saturating_mul(4) / 3;
-        let names = self.by_name.len().saturating_mul(NAME);
-        let lists = self.new.capacity().saturating_add(self.old.capacity());
-        let lists = lists.saturating_mul(core::mem::size_of::<PrincipalIndex>());
+        let names = heap_size::tree(self.by_name.len(), core::mem::size_of::<(PrincipalName, PrincipalIndex)>());
+        let lists = heap_size::queue(&self.new).saturating_add(heap_size::queue(&self.old));
         [self.principals.bytes(), names, lists].into_iter().fold(self.heap, usize::saturating_add)
     }
 
@@ -206,9 +204,9 @@ impl Turns {
     pub(super) fn push(&mut self, index: PrincipalIndex, entry: Entry) {
         self.join(index);
         if let Some(principal) = self.get_mut(index) {
-            let before = queue_bytes(&principal.queue);
+            let before = heap_size::queue(&principal.queue);
             principal.queue.push_back(entry);
-            let after = queue_bytes(&principal.queue);
+            let after = heap_size::queue(&principal.queue);
             self.heap = self.heap.saturating_sub(before).saturating_add(after);
             self.waiting = self.waiting.saturating_add(1);
         }
@@ -275,10 +273,6 @@ impl Turns {
         }
         None
     }
-}
-
-fn queue_bytes(queue: &VecDeque<Entry>) -> usize {
-    queue.capacity().saturating_mul(core::mem::size_of::<Entry>())
 }
 
 impl Principal {

@@ -8,6 +8,7 @@ use super::retained_message::{Publisher, RetainedMessage};
 use super::trie::{Levels, NONE, NodeId, ROOT, Trie, Wanted};
 use crate::broker::jobs::turns::PrincipalIndex;
 use crate::broker::secret::{KeyedHash, Secret, Use};
+use crate::heap_size;
 use crate::time::Instant;
 use crate::topic::TopicName;
 
@@ -157,7 +158,8 @@ impl Retained {
     pub(super) fn allocated(&self) -> u64 {
         let boxes = u64::from(self.count).saturating_mul(core::mem::size_of::<Numbered>() as u64);
         let messages = self.bytes.saturating_sub(self.shared).saturating_add(boxes);
-        messages.saturating_add(self.trie.bytes() as u64)
+        let pins = heap_size::tree(self.pins.len(), core::mem::size_of::<(NodeId, u32)>());
+        messages.saturating_add(self.trie.bytes() as u64).saturating_add(pins as u64)
     }
 
     /// The size in bytes without shared payloads.
@@ -534,6 +536,11 @@ enum Below<'f> {
 }
 
 impl Pattern {
+    /// The size on the heap, in bytes.
+    pub(super) fn heap(&self) -> usize {
+        self.filter.capacity().saturating_add(self.levels.heap())
+    }
+
     /// Whether a topic of this many levels matches that has matched so far.
     fn matches_at(&self, depth: u32) -> bool {
         // `a/#` matches `a` too (section 4.7.1.2).

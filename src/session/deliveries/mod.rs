@@ -125,6 +125,13 @@ impl Deliveries {
         &self.outbound
     }
 
+    /// Returns the size of the tables in bytes, without that of the packets that are stored.
+    #[inline]
+    pub(crate) fn heap(&self) -> usize {
+        let queue = self.queue.as_ref().map_or(0, |queue| queue.heap().saturating_add(core::mem::size_of::<Queue>()));
+        self.outbound.heap().saturating_add(self.inbound.heap()).saturating_add(queue)
+    }
+
     /// Returns the account of the messages and requests that are stored.
     #[inline]
     pub(crate) const fn budget(&self) -> &Budget {

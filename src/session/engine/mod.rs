@@ -138,6 +138,19 @@ impl Engine {
         self.link.hand_over()
     }
 
+    /// Returns the size in bytes on the heap, without that of the packets that are stored, and of the journal.
+    #[inline]
+    pub(crate) fn heap(&self) -> usize {
+        let output = self.link.output().capacity();
+        let parts = [self.link.aliases(), self.deliveries.heap(), self.effects.report().heap()];
+        parts.into_iter().fold(output, usize::saturating_add)
+    }
+
+    /// Returns the size of the topic aliases in bytes.
+    pub(crate) fn aliases(&self) -> usize {
+        self.link.aliases()
+    }
+
     /// Returns whether there is an outcome to report that no packet has caused.
     #[inline]
     pub(crate) fn has_report(&self) -> bool {
