@@ -135,6 +135,19 @@ impl Stage {
         assert!(input.is_empty());
     }
 
+    /// Writes, and closes the connections that are over.
+    fn close_those_that_are_over(&mut self) {
+        while let Some(id) = self.broker.next_ready() {
+            if !self.is_deaf {
+                let transmit = self.broker.transmit(id);
+                transmit.advance(transmit.remaining());
+            }
+            if self.broker.is_over(id) {
+                self.broker.closed(NOW, id);
+            }
+        }
+    }
+
     /// Takes all bytes that are to be written and returns their number.
     fn write(&mut self) -> usize {
         let mut written = 0;
@@ -498,13 +511,7 @@ fn the_memory_of_a_broker_is_limited() {
         for number in 0..22_000 {
             stage.origin = number % origins;
             add(&mut stage, number);
-            while let Some(id) = stage.broker.next_ready() {
-                let transmit = stage.broker.transmit(id);
-                transmit.advance(transmit.remaining());
-                if stage.broker.is_over(id) {
-                    stage.broker.closed(NOW, id);
-                }
-            }
+            stage.close_those_that_are_over();
         }
         stage.broker.assert_consistent();
         let live = (LIVE.get() - before) as u64;
@@ -514,6 +521,35 @@ fn the_memory_of_a_broker_is_limited() {
         let counters = stage.broker.counters();
         let refused = [counters.connections_refused, counters.clients_refused, counters.subscriptions_refused];
         assert_ne!(refused, [0; 3], "{kind}");
+    }
+}
+
+/// Whatever clients do, all that a broker holds is no more than its limits allow.
+#[test]
+fn all_memory_of_a_broker_is_limited() {
+    let limit = 1_000_000;
+    // Not those that need thousands of clients, nor those that wait for a decision alone.
+    let kinds = OTHERS.into_iter().take(14);
+    for ((kind, prepare, add), origins) in kinds.flat_map(|it| [(it, 1), (it, 60)]) {
+        let limits = BrokerConfig {
+            max_memory: limit,
+            reserved_memory: limit / 4,
+            max_state_memory: NonZeroU64::new(limit),
+            ..config()
+        };
+        let mut stage = Stage::with(limits, Version::V5);
+        let before = LIVE.get();
+        stage.origin = 1000;
+        prepare(&mut stage);
+        for number in 0..6000 {
+            stage.origin = number % origins;
+            add(&mut stage, number);
+            stage.close_those_that_are_over();
+        }
+        stage.broker.assert_consistent();
+        let live = (LIVE.get() - before) as u64;
+        let all = 2 * limit + limit / 4;
+        assert!(live <= all * 11 / 10, "{kind}: {live} bytes are allocated by {origins}");
     }
 }
 

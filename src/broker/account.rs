@@ -37,8 +37,8 @@ pub(super) struct Account {
     principal_limit: u64,
     /// The charges of principals, by index.
     principals: Pieces<Charges, 256>,
-    /// The principals of retained messages that were removed, one for each, until these are told.
-    discharged: Vec<PrincipalIndex>,
+    /// Changes of the principals that retained messages are charged to, until these are told.
+    publishers: Vec<(Option<PrincipalIndex>, Option<PrincipalIndex>)>,
 }
 
 /// What a principal holds, in bytes. What is shared counts in full.
@@ -81,7 +81,7 @@ impl Account {
             state_limit: config.max_state_memory.map_or(u64::MAX, Into::into),
             principal_limit: config.max_memory_per_principal.map_or(u64::MAX, Into::into),
             principals: Pieces::new(),
-            discharged: Vec::new(),
+            publishers: Vec::new(),
         }
     }
 
@@ -163,32 +163,34 @@ impl Account {
     }
 
     /// Charges topic filters to the principal of a session: `new` bytes in place of `old`. Those that sessions share are in the
-    /// size of the state once.
+    /// size of the state once, so that this does not become smaller until it is [set](Self::set_state).
     pub(super) fn charge_filters(&mut self, principal: PrincipalIndex, old: u64, new: u64) {
+        self.state = self.state.saturating_add(new.saturating_sub(old));
         if let Some(charges) = self.charges_mut(principal) {
             charges.state = replaced(charges.state, old, new);
         }
     }
 
-    /// Charges a retained message to its publisher. Whoever has changed the retained messages [sets their
-    /// size](Self::set_retained).
-    pub(super) fn charge_retained(&mut self, principal: PrincipalIndex, bytes: u64) {
-        if let Some(charges) = self.charges_mut(principal) {
-            charges.messages = charges.messages.saturating_add(bytes);
+    /// Charges a retained message to its publisher, in place of the message that it replaces, or ends the charge of one: both
+    /// with principal and size. Whoever has changed the retained messages [sets their size](Self::set_retained).
+    pub(super) fn charge_retained(&mut self, new: Option<(PrincipalIndex, u64)>, old: Option<(PrincipalIndex, u64)>) {
+        for (principal, old, new) in
+            [old.map(|(of, size)| (of, size, 0)), new.map(|(of, size)| (of, 0, size))].into_iter().flatten()
+        {
+            if let Some(charges) = self.charges_mut(principal) {
+                charges.messages = replaced(charges.messages, old, new);
+            }
+        }
+        let (new, old) = (new.map(|(principal, _)| principal), old.map(|(principal, _)| principal));
+        if new != old {
+            self.publishers.push((new, old));
         }
     }
 
-    /// A charge for a retained message ends.
-    pub(super) fn discharge_retained(&mut self, principal: PrincipalIndex, bytes: u64) {
-        if let Some(charges) = self.charges_mut(principal) {
-            charges.messages = charges.messages.saturating_sub(bytes);
-        }
-        self.discharged.push(principal);
-    }
-
-    /// The principal of a retained message that was removed, once for each.
-    pub(super) fn next_discharged(&mut self) -> Option<PrincipalIndex> {
-        self.discharged.pop()
+    /// The next change of the principals that retained messages are charged to: one more message is that of the first, and one
+    /// less that of the second.
+    pub(super) fn next_publishers(&mut self) -> Option<(Option<PrincipalIndex>, Option<PrincipalIndex>)> {
+        self.publishers.pop()
     }
 
     /// Counts and charges the messages that a session stores: `new` in place of `old`.
@@ -219,6 +221,15 @@ impl Account {
         self.charge_state(to, 0, state);
         self.charge_stored(from, stored, StoredMessages::default());
         self.charge_stored(to, StoredMessages::default(), stored);
+    }
+
+    /// Whether the state is so far below its limit that this much more is certain to be within the limits. The size of the state
+    /// need not be [set](Self::set_state) for that.
+    #[inline]
+    pub(super) fn is_far_below(&self, size: u64) -> bool {
+        /// What is charged is at least a half of what is taken, and half of the limit is for everybody.
+        const PARTS: u64 = 4;
+        self.principal_limit == u64::MAX && self.state.saturating_add(size).saturating_mul(PARTS) <= self.state_limit
     }
 
     /// Whether this much more state is within the limits, of the broker and of a principal; of a new principal if there is

@@ -144,9 +144,12 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
 
 /// Whether a principal may have one more session.
 fn has_room(cx: &mut Context<'_>, name: &PrincipalName, client_id: usize) -> bool {
-    let principal = cx.jobs.turns().find(name);
-    let size = Slab::<Session>::SLOT_SIZE.saturating_add(client_id);
-    memory_use::has_room(cx, principal, size as u64)
+    let size = Slab::<Session>::SLOT_SIZE.saturating_add(client_id) as u64;
+    // Most of the time nobody need be looked for.
+    cx.sessions.account().is_far_below(size) || {
+        let principal = cx.jobs.turns().find(name);
+        memory_use::has_room(cx, principal, size)
+    }
 }
 
 /// Accepts a client into this session or, without one, into a new session, which is that of the principal with this name.

@@ -31,6 +31,7 @@ use crate::server::ServerConfig;
 /// | `max_subscriptions_per_session` | a session | subscriptions | 10,000 | refused: 0x97 (Quota exceeded) |
 /// | share of `max_memory` | a principal: messages stored and retained | bytes | what is free | the copy is dropped; 0x97 if it is the only one, or to be retained |
 /// | share of `max_state_memory` | a principal: connections, sessions, subscriptions, unfinished work | bytes | what is free | refused: 0x97; a connection is over at once |
+/// | 2 KiB of buffers and tables | a session whose principal has no share left: output, messages in flight, topic aliases | bytes | | QoS 0 copies, and those that need a larger table, are dropped; topic aliases: the connection ends, with 0x97 |
 /// | share of `reserved_memory` | a principal: messages in the windows of connected clients, beyond `max_memory` | bytes | what is free | the copy is dropped |
 /// | `max_memory_per_principal` | a principal: all but the windows | bytes | none | as beyond its shares |
 /// | `max_memory` | all: messages stored and retained | bytes | 1 GiB | as beyond a share |

@@ -120,7 +120,7 @@ pub(super) fn run_timer(cx: &mut Context<'_>, at: Instant, due: Due) {
             if let Some(expires_at) = cx.router.remove_expired(cx.sessions, topic, cx.now) {
                 cx.timers.set(expires_at, due);
             }
-            memory_use::release_publishers(cx);
+            memory_use::count_publishers(cx);
         }
         Due::Status => super::sys::publish(cx),
     }
@@ -159,6 +159,9 @@ pub(super) fn process_changes(cx: &mut Context<'_>) {
 fn process_changes_with(cx: &mut Context<'_>, own: Option<SessionIndex>) {
     while let Some(index) = cx.sessions.next_changed() {
         process_session(cx, index, own == Some(index));
+        if cx.sessions.has_excessive() {
+            lifecycle::end_excessive(cx);
+        }
     }
     if cx.sessions.drop_count() != 0 {
         cx.notify_drops();

@@ -215,6 +215,16 @@ pub(super) fn disconnect(cx: &mut Context<'_>, index: SessionIndex, reason_code:
     end_connection(cx, index, Ended::Close(Close::Refused(reason_code.into())));
 }
 
+/// Disconnects clients that make their sessions hold more than there is room for.
+pub(super) fn end_excessive(cx: &mut Context<'_>) {
+    while let Some(index) = cx.sessions.next_excessive() {
+        // It may have ended since.
+        if cx.sessions.get(index).is_some_and(|session| session.connection().is_some()) {
+            disconnect(cx, index, DisconnectReasonCode::QuotaExceeded);
+        }
+    }
+}
+
 /// The connection of a session is over. What is still to be written stays with the connection; the session goes on without.
 pub(super) fn end_connection(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>) {
     cx.sessions.count_sent(index);

@@ -45,6 +45,9 @@ fn state(cx: &Context<'_>) -> u64 {
 /// Whether connections, sessions, subscriptions and jobs may take this much more, all of them and those of a principal; those
 /// of a new principal if there is none.
 pub(super) fn has_room(cx: &mut Context<'_>, principal: Option<PrincipalIndex>, size: u64) -> bool {
+    if cx.sessions.account().is_far_below(size) {
+        return true;
+    }
     let state = state(cx);
     let account = cx.sessions.account_mut();
     account.set_state(state);
@@ -85,9 +88,15 @@ fn charge_other(account: &mut Account, (before, after): (PrincipalIndex, Princip
     account.charge_state(after, 0, charge);
 }
 
-/// Lets principals go whose last charge for a retained message has ended, unless something else is theirs.
-pub(super) fn release_publishers(cx: &mut Context<'_>) {
-    while let Some(principal) = cx.sessions.account_mut().next_discharged() {
-        cx.jobs.turns_mut().leave(principal);
+/// Retained messages are those of other principals: these exist while something is theirs.
+pub(super) fn count_publishers(cx: &mut Context<'_>) {
+    while let Some((new, old)) = cx.sessions.account_mut().next_publishers() {
+        let turns = cx.jobs.turns_mut();
+        if let Some(new) = new {
+            turns.enter_again(new);
+        }
+        if let Some(old) = old {
+            turns.leave(old);
+        }
     }
 }

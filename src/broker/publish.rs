@@ -301,11 +301,7 @@ fn route(
         Ok(Some((expires_at, reference))) => {
             retained = Some(reference).filter(|_| !is_removal);
             cx.timers.set(expires_at, Due::Retained(reference.topic()));
-            if retained.is_some() {
-                let publisher = from.and_then(|index| cx.sessions.get(index));
-                cx.jobs.turns_mut().enter_again(publisher.map_or(PrincipalIndex::BROKER, Session::principal));
-            }
-            memory_use::release_publishers(cx);
+            memory_use::count_publishers(cx);
         }
         Ok(None) => {}
         Err(reason_code) => match source {
@@ -324,7 +320,7 @@ fn route(
 fn remove_retained(cx: &mut Context<'_>, topic: TopicName<'_>) {
     if let Some(removed) = cx.router.remove_retained(cx.sessions, topic) {
         cx.timers.remove(Due::Retained(removed.topic()));
-        memory_use::release_publishers(cx);
+        memory_use::count_publishers(cx);
     }
 }
 

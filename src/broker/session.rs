@@ -32,6 +32,10 @@ pub(super) struct Session {
     is_plain: bool,
     /// Whether the session has ended, and is only to be taken apart.
     has_ended: bool,
+    /// Whether the messages that were last counted were all in flight.
+    is_window: bool,
+    /// Whether the session has grown although there was no room for that.
+    is_restrained: bool,
     /// The number of the message that was last merged for this session, and its position there.
     merged_at: (u32, u32),
     server: ServerSession,
@@ -45,8 +49,8 @@ pub(super) struct Session {
     owner: Option<Arc<str>>,
     /// When the session's timer runs; never later than the session needs it.
     scheduled: Instant,
-    /// The messages that the session stored when they were last counted.
-    counted: StoredMessages,
+    /// The number and the size of the messages that the session stored when they were last counted.
+    counted: (u32, u32),
     /// What is charged for the topic filters of the subscriptions, in bytes.
     filters: u32,
     /// The size on the heap, without stored messages, when it was last counted.
@@ -65,6 +69,8 @@ impl Session {
             principal: PrincipalIndex::BROKER,
             is_plain: true,
             has_ended: false,
+            is_window: false,
+            is_restrained: false,
             merged_at: (0, 0),
             server,
             walk: None,
@@ -72,7 +78,7 @@ impl Session {
             user_name: None,
             owner: None,
             scheduled: Instant::NEVER,
-            counted: StoredMessages { count: 0, bytes: 0, is_window: false },
+            counted: (0, 0),
             filters: 0,
             counted_heap: 0,
             counted_sent: 0,
@@ -316,26 +322,38 @@ impl Session {
 
     /// The session is to get no more retained messages; returns whether it was to get some.
     pub(super) fn end_walk(&mut self) -> bool {
-        self.is_plain = !self.has_ended;
+        self.is_plain = !self.has_ended && !self.is_restrained;
         self.walk.take().is_some()
+    }
+
+    /// Notes whether the session has grown although there was no room for that.
+    pub(super) const fn set_restrained(&mut self, is_restrained: bool) {
+        self.is_restrained = is_restrained;
+        self.is_plain = !self.has_ended && !self.is_restrained && self.walk.is_none();
+    }
+
+    /// Whether the session has grown although there was no room for that: it gets no more copies of messages until there is.
+    pub(super) const fn is_restrained(&self) -> bool {
+        self.is_restrained
     }
 
     /// Counts the messages that the session stores: what they were when they were last counted, and now.
     #[inline]
     pub(super) fn recount(&mut self) -> (StoredMessages, StoredMessages) {
-        let (count, bytes) = self.server.stored();
-        let is_window = bytes != 0 && self.connection.is_some() && !self.server.has_queued();
-        let new = StoredMessages { count, bytes, is_window };
-        (core::mem::replace(&mut self.counted, new), new)
+        let old = self.counted();
+        self.counted = self.server.stored();
+        self.is_window = self.counted.1 != 0 && self.connection.is_some() && !self.server.has_queued();
+        (old, self.counted())
     }
 
     /// The messages that the session stored when they were last counted.
     pub(super) const fn counted(&self) -> StoredMessages {
-        self.counted
+        let (count, bytes) = self.counted;
+        StoredMessages { count, bytes, is_window: self.is_window }
     }
 
-    /// Counts the memory that the session takes on the heap, in bytes: what it was when it was last counted, and now. Stored
-    /// messages are not in it.
+    /// Counts the memory that the session takes on the heap, in bytes, to about 3 %: what it was when it was last counted, and
+    /// now. Stored messages are not in it.
     #[inline]
     pub(super) fn recount_heap(&mut self) -> (u32, u32) {
         let subscriptions = self.subscriptions.capacity().saturating_mul(core::mem::size_of::<(ListId, u32)>());
@@ -346,8 +364,12 @@ impl Session {
         let names = names.map(|name| name.len().saturating_add(ARC));
         let own = names.fold(subscriptions, usize::saturating_add).saturating_add(self.server.heap());
         let own = own.saturating_add(self.walk.as_ref().map_or(0, |walk| walk.heap()));
-        let new = u32::try_from(own).unwrap_or(u32::MAX);
-        (core::mem::replace(&mut self.counted_heap, new), new)
+        let (old, new) = (self.counted_heap, u32::try_from(own).unwrap_or(u32::MAX));
+        // A small difference does not count: buffers of messages come and go.
+        if old.abs_diff(new) > old / 32 {
+            self.counted_heap = new;
+        }
+        (old, self.counted_heap)
     }
 
     /// The size on the heap, without stored messages, when it was last counted.

@@ -30,6 +30,8 @@ pub(super) struct Sessions {
     ready: ReadyQueue,
     /// Sessions that something has happened to, each once: they are looked at before the call returns.
     changed: Vec<SessionIndex>,
+    /// Connected sessions whose clients make them hold more than there is room for.
+    excessive: Vec<SessionIndex>,
     counters: Counters,
     /// Drops without a notice so far.
     drops: Vec<(SessionIndex, DropReason)>,
@@ -48,6 +50,9 @@ pub(super) struct Sessions {
 /// The bytes of input that a session gets at once: packets without an action, such as PINGREQ, are short and can be many.
 const PIECE: usize = 2048;
 
+/// The memory that a session may always take on the heap, in bytes: some output, and a few messages in flight.
+const SMALL: usize = 2048;
+
 /// The size of a packet without an action.
 const SHORT: usize = 4;
 
@@ -57,6 +62,7 @@ impl Sessions {
             slab: Slab::new(),
             ready: ReadyQueue::default(),
             changed: Vec::new(),
+            excessive: Vec::new(),
             counters: Counters::default(),
             drops: Vec::new(),
             clients: 0,
@@ -275,9 +281,16 @@ impl Sessions {
         let sent = session.server().unsent().saturating_sub(unsent);
         self.work.spend(Work::units_of(sent).saturating_sub(1));
         let (old, new) = session.recount_heap();
-        if old != new {
+        if old != new || session.is_restrained() {
             self.heap = self.heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
             self.account.charge_state(session.principal(), old.into(), new.into());
+            if new > old || session.is_restrained() {
+                let is_restrained = !has_room_for_heap(&self.account, session);
+                session.set_restrained(is_restrained);
+                if is_restrained && session.connection().is_some() && session.server().received_heap() > SMALL {
+                    self.excessive.push(index);
+                }
+            }
         }
         if let Some(connection) = session.connection()
             && session.server_mut().transmit().has_remaining()
@@ -373,10 +386,20 @@ impl Sessions {
                 return false;
             }
             let Some(again) = self.slab.get_mut(index.get()) else { return false };
+            let qos = copies.qos().min(options.qos);
+            if again.is_restrained()
+                && !again.server().has_spare_room(qos, copies.size() as usize)
+                && !has_room_for_heap(&self.account, again)
+            {
+                return self.refuse_copy(index);
+            }
             session = again;
         }
         let (qos, retain) = (copies.qos().min(options.qos), copies.retain() && options.retain_as_published);
-        if session.server_mut().forward_plain(copies, qos, retain, identifiers) {
+        if let Some(has_grown) = session.server_mut().forward_plain(copies, qos, retain, identifiers) {
+            if has_grown {
+                session.mark_changed().then(|| self.changed.push(index));
+            }
             if let Some(connection) = session.connection() {
                 self.ready.push(connection);
             }
@@ -406,9 +429,7 @@ impl Sessions {
         }
         let is_stored = qos != QoS::AtMostOnce || !session.server().is_ready_for(qos);
         if is_stored && !has_room(&self.account, session, qos, copies.size()) {
-            self.work.spend(1); // the notice
-            self.drop_copy(index, DropReason::Memory);
-            return false;
+            return self.refuse_copy(index);
         }
         let result = session.server_mut().forward(copies, qos, retain, identifiers).map_err(|error| match error {
             PublishError::QueueFull => DropReason::QueueFull,
@@ -427,6 +448,25 @@ impl Sessions {
         }
         self.mark_changed(index);
         result.is_ok()
+    }
+
+    /// There is no room for a copy.
+    #[cold]
+    fn refuse_copy(&mut self, index: SessionIndex) -> bool {
+        self.work.spend(1); // the notice
+        self.drop_copy(index, DropReason::Memory);
+        false
+    }
+
+    /// Whether clients make sessions hold more than there is room for.
+    #[inline]
+    pub(super) const fn has_excessive(&self) -> bool {
+        !self.excessive.is_empty()
+    }
+
+    /// The next session whose client makes it hold more than there is room for.
+    pub(super) fn next_excessive(&mut self) -> Option<SessionIndex> {
+        self.excessive.pop()
     }
 
     /// The retained messages that a session is still to get; empty if there were none. `None` if the session does not exist.
@@ -553,6 +593,11 @@ fn has_room(account: &Account, session: &Session, qos: QoS, size: u64) -> bool {
         || (qos != QoS::AtMostOnce
             && server.has_open_window()
             && account.has_room_in_window(principal, server.stored().1, size))
+}
+
+/// Whether what a session has on the heap may grow: it is small, or its principal has room for more.
+fn has_room_for_heap(account: &Account, session: &Session) -> bool {
+    session.counted_heap() as usize <= SMALL || account.has_room_for_state(Some(session.principal()), 0)
 }
 
 #[inline]

@@ -9,8 +9,8 @@
 //! | [`ServerSession::advance_output`], [`ServerSession::has_work`] | do the work of [`poll`](ServerSession::poll), without input |
 //! | [`ServerSession::accept_ownership`] | a message that is acknowledged later, whatever becomes of the connection |
 //! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | the time of the next timeout, and its postponement |
-//! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | whether the session accepts a message now |
-//! | [`ServerSession::stored`], [`ServerSession::has_queued`], [`ServerSession::heap`], [`ServerSession::aliases`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
+//! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`], [`ServerSession::has_spare_room`] | whether the session accepts a message now |
+//! | [`ServerSession::stored`], [`ServerSession::has_queued`], [`ServerSession::heap`], [`ServerSession::received_heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
 //! | [`ServerSession::detach`], [`ServerSession::take_apart`] | the end of a connection or session: the rest of the output, and messages for other sessions |
 //! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full, heap}` | the state of a client before it is accepted |
 
@@ -128,7 +128,8 @@ pub(crate) enum Remains {
 
 impl ServerSession {
     /// Appends the shared encoding of a message to the output, if the copy is of QoS 0 and needs no encoding of its
-    /// own. Returns whether it was appended. The copy has no token and no outcome.
+    /// own. Returns whether it was appended, and if so, whether the buffer of the output has grown. The copy has no token and
+    /// no outcome.
     #[inline]
     pub(crate) fn forward_plain(
         &mut self,
@@ -136,20 +137,17 @@ impl ServerSession {
         qos: QoS,
         retain: bool,
         identifiers: &[SubscriptionIdentifier],
-    ) -> bool {
+    ) -> Option<bool> {
         if qos != QoS::AtMostOnce || !identifiers.is_empty() || copies.large.is_some() {
-            return false;
+            return None;
         }
         let limits = self.limits();
         if !self.engine.takes_encoded(&limits) {
-            return false;
+            return None;
         }
-        let Ok(packet) = copies.plain(self.engine.version(), retain) else { return false };
+        let Ok(packet) = copies.plain(self.engine.version(), retain) else { return None };
         let fits = packet.len() <= limits.max_packet_size as usize;
-        if fits {
-            self.engine.append_encoded(packet);
-        }
-        fits
+        fits.then(|| self.engine.append_encoded(packet))
     }
 
     /// Publishes a copy of a message, with this QoS and RETAIN flag and these subscription identifiers.
@@ -259,18 +257,28 @@ impl ServerSession {
     /// count.
     #[inline]
     pub(crate) fn heap(&self) -> usize {
+        let mostly = self.client_id.len().wrapping_add(self.engine.heap());
+        let has_more =
+            self.will.is_some() | self.due_wills.is_some() | self.state.has_heap() | self.engine.has_more_heap();
+        if has_more { mostly.saturating_add(self.more_heap()) } else { mostly }
+    }
+
+    /// Returns the part of the [heap](Self::heap) that few sessions have.
+    #[inline(never)]
+    fn more_heap(&self) -> usize {
         let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of_val(&**will)));
         let due = self.due_wills.as_ref().map_or(0, |due| {
             let wills = due.iter().map(Will::heap).fold(heap_size::queue(due), usize::saturating_add);
             wills.saturating_add(core::mem::size_of::<DueWills>())
         });
-        let parts = [will, due, self.state.heap(), self.engine.heap()];
-        parts.into_iter().fold(self.client_id.len(), usize::saturating_add)
+        let parts = [due, self.state.heap(), self.engine.more_heap()];
+        parts.into_iter().fold(will, usize::saturating_add)
     }
 
-    /// Returns the size of the topic aliases of the connection, in bytes.
-    pub(crate) fn aliases(&self) -> usize {
-        self.engine.aliases()
+    /// Returns the size in bytes of what the client makes the session hold beside messages to it: topic aliases, and
+    /// identifiers of messages that are not released.
+    pub(crate) fn received_heap(&self) -> usize {
+        self.engine.aliases().saturating_add(self.engine.deliveries().inbound().heap())
     }
 
     /// Returns the number of queued and in-flight messages.
@@ -289,6 +297,18 @@ impl ServerSession {
         /// Size of a subscription identifier, a packet identifier and the length fields.
         const MORE: usize = 16;
         self.engine.sends_at_once(&self.limits(), qos, size.saturating_add(MORE))
+    }
+
+    /// Returns whether one more message, whose topic and payload have this size, would take no more memory than the session
+    /// has for its output and its tables; the message itself does not count.
+    pub(crate) fn has_spare_room(&self, qos: QoS, size: usize) -> bool {
+        /// Size of a subscription identifier, a packet identifier, a few properties and the length fields.
+        const MORE: usize = 64;
+        let output = self.engine.output();
+        match qos {
+            QoS::AtMostOnce => size.saturating_add(MORE).saturating_add(output.len()) <= output.capacity(),
+            _ => self.has_open_window() && !self.has_queued() && self.engine.deliveries().outbound().has_spare_id(),
+        }
     }
 
     /// Returns whether there is a connection on which one more QoS 1 or QoS 2 message can be in flight.

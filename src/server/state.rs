@@ -110,11 +110,15 @@ impl State {
         !matches!(self, Self::Attached(_))
     }
 
-    /// Returns the size in bytes on the heap.
+    /// Returns whether something is on the heap.
     #[inline]
+    pub(super) const fn has_heap(&self) -> bool {
+        matches!(self, Self::Attached(connection) if connection.authentication.is_some() | connection.requests.is_some())
+    }
+
+    /// Returns the size in bytes on the heap.
     pub(super) fn heap(&self) -> usize {
         match self {
-            Self::Attached(Connection { authentication: None, requests: None, .. }) => 0, // mostly
             Self::Attached(Connection { authentication, requests, .. }) => {
                 let authentication = authentication.as_ref().map_or(0, |authentication| {
                     authentication.method.len().saturating_add(core::mem::size_of::<Authentication>())

@@ -25,8 +25,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Returns the size in bytes on the heap.
+    /// Returns whether something is on the heap.
     #[inline]
+    pub(crate) const fn has_heap(&self) -> bool {
+        self.outcomes.is_some() | self.in_output.is_some()
+    }
+
+    /// Returns the size in bytes on the heap.
     pub(crate) fn heap(&self) -> usize {
         let outcomes = self.outcomes.as_ref().map_or(0, |it| heap_size::queue(it).saturating_add(HEADER));
         let in_output = self.in_output.as_ref().map_or(0, |it| heap_size::queue(it).saturating_add(HEADER));

@@ -208,16 +208,17 @@ impl Router {
             return Err(PubAckReasonCode::QuotaExceeded);
         }
         let expires_at = message.expires_at();
-        let reference = self.retained.set(publish.topic, message, principal).ok_or(PubAckReasonCode::QuotaExceeded)?;
-        sessions.account_mut().charge_retained(principal, outlook.charge);
-        self.discharge(sessions, outlook.replaced);
+        let charge = Charge { principal, bytes: outlook.charge };
+        let reference = self.retained.set(publish.topic, message, principal, outlook.levels);
+        let reference = reference.ok_or(PubAckReasonCode::QuotaExceeded)?;
+        self.charge(sessions, Some(charge), outlook.replaced);
         Ok(Some((expires_at, reference)))
     }
 
     /// Removes the retained message of a topic, and returns it if there was one.
     pub(super) fn remove_retained(&mut self, sessions: &mut Sessions, topic: TopicName<'_>) -> Option<Reference> {
         let (removed, charge) = self.retained.remove(topic)?;
-        self.discharge(sessions, Some(charge));
+        self.charge(sessions, None, Some(charge));
         Some(removed)
     }
 
@@ -225,20 +226,19 @@ impl Router {
     pub(super) fn remove_expired(&mut self, sessions: &mut Sessions, topic: u32, now: Instant) -> Option<Instant> {
         match self.retained.remove_expired(topic, now)? {
             Ok(charge) => {
-                self.discharge(sessions, Some(charge));
+                self.charge(sessions, None, Some(charge));
                 None
             }
             Err(expires_at) => Some(expires_at),
         }
     }
 
-    /// The retained messages have changed, and this charge has ended.
-    fn discharge(&self, sessions: &mut Sessions, charge: Option<Charge>) {
+    /// The retained messages have changed, with these charges.
+    fn charge(&self, sessions: &mut Sessions, new: Option<Charge>, old: Option<Charge>) {
         let account = sessions.account_mut();
         account.set_retained(self.retained.own_bytes());
-        if let Some(Charge { principal, bytes }) = charge {
-            account.discharge_retained(principal, bytes);
-        }
+        let parts = |Charge { principal, bytes }| (principal, bytes);
+        account.charge_retained(new.map(parts), old.map(parts));
     }
 
     fn publisher(&self, sessions: &Sessions, index: SessionIndex) -> Publisher {

@@ -72,7 +72,8 @@ pub(super) struct Outlook {
     pub(super) own_bytes: u64,
     /// The size of the shared payload that will be replaced, or 0.
     pub(super) replaced_payload: u64,
-    /// What will be charged for the message, in bytes.
+    /// Number of levels of the topic, and what will be charged for the message, in bytes.
+    pub(super) levels: u16,
     pub(super) charge: u64,
     /// The charge of the message that will be replaced.
     pub(super) replaced: Option<Charge>,
@@ -94,10 +95,6 @@ impl Numbered {
 fn charge(message: &RetainedMessage, levels: u16) -> u64 {
     let size = message.len().saturating_add(core::mem::size_of::<Numbered>()) as u64;
     size.saturating_add(u64::from(levels).saturating_mul(NODE))
-}
-
-fn count_levels(topic: TopicName<'_>) -> u16 {
-    u16::try_from(topic.levels().count()).unwrap_or(u16::MAX)
 }
 
 /// A point in the order in which messages are retained.
@@ -174,24 +171,28 @@ impl Retained {
         let old = numbered.map(|old| &old.message);
         let replaced_payload = old.map_or(0, |old| old.shared_len() as u64);
         let old_bytes = old.map_or(0, |old| old.len() as u64).saturating_sub(replaced_payload);
-        let nodes = if known.is_some() { 0 } else { topic.levels().count() as u64 };
+        let levels = u16::try_from(topic.levels().count()).unwrap_or(u16::MAX);
+        let nodes = if known.is_some() { 0 } else { u64::from(levels) };
         let own_size = message.len().saturating_sub(message.shared_len()) as u64;
         let more = nodes.saturating_mul(NODE).saturating_add(own_size);
         Outlook {
             count: self.count.saturating_sub(u32::from(old.is_some())).saturating_add(1),
             own_bytes: self.own_bytes().saturating_sub(old_bytes).saturating_add(more),
             replaced_payload,
-            charge: charge(message, count_levels(topic)),
+            levels,
+            charge: charge(message, levels),
             replaced: numbered.map(Numbered::charge),
         }
     }
 
-    /// Retains a message as the one of its topic, in place of the one before \[MQTT-3.3.1-5\]; this principal is charged.
+    /// Retains a message as the one of its topic, in place of the one before \[MQTT-3.3.1-5\]; this principal is
+    /// charged. `levels` is the number of levels of the topic.
     pub(super) fn set(
         &mut self,
         topic: TopicName<'_>,
         message: RetainedMessage,
         principal: PrincipalIndex,
+        levels: u16,
     ) -> Option<Reference> {
         let mut node = ROOT;
         for level in topic.levels() {
@@ -208,7 +209,7 @@ impl Retained {
         self.count = self.count.saturating_add(1);
         self.bytes = self.bytes.saturating_add(message.len() as u64);
         self.shared = self.shared.saturating_add(message.shared_len() as u64);
-        let (number, levels) = (self.number, count_levels(topic));
+        let number = self.number;
         let numbered = Numbered { number, message, is_spreading: false, principal, levels };
         self.trie.value_mut(node)?.message = Some(Box::new(numbered));
         Some(Reference { node, number })

@@ -21,10 +21,15 @@ impl IdSet {
         self.len as usize
     }
 
-    /// Returns the size in bytes on the heap.
+    /// Returns whether something is on the heap.
     #[inline]
+    pub(crate) const fn has_heap(&self) -> bool {
+        self.many.is_some()
+    }
+
+    /// Returns the size in bytes on the heap.
     pub(crate) const fn heap(&self) -> usize {
-        if self.many.is_some() { core::mem::size_of::<[u64; WORDS]>() } else { 0 }
+        if self.has_heap() { core::mem::size_of::<[u64; WORDS]>() } else { 0 }
     }
 
     pub(crate) fn contains(&self, id: PacketId) -> bool {

@@ -74,8 +74,13 @@ pub(crate) enum NotOwed {
 }
 
 impl Inbound {
-    /// Returns the size in bytes on the heap.
+    /// Returns whether something is on the heap.
     #[inline]
+    pub(crate) const fn has_heap(&self) -> bool {
+        self.received.has_heap() | self.rare.is_some()
+    }
+
+    /// Returns the size in bytes on the heap.
     pub(crate) fn heap(&self) -> usize {
         self.received.heap().saturating_add(self.rare.as_ref().map_or(0, |rare| {
             let acks = heap_size::queue(&rare.acks).saturating_add(rare.carried.heap());

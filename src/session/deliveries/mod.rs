@@ -125,11 +125,16 @@ impl Deliveries {
         &self.outbound
     }
 
-    /// Returns the size of the tables in bytes, without that of the packets that are stored.
+    /// Returns whether something is on the heap besides the messages in flight.
     #[inline]
-    pub(crate) fn heap(&self) -> usize {
+    pub(crate) const fn has_more_heap(&self) -> bool {
+        self.queue.is_some() | self.inbound.has_heap()
+    }
+
+    /// Returns the size in bytes of what is on the heap besides the messages in flight, without the packets that are stored.
+    pub(crate) fn more_heap(&self) -> usize {
         let queue = self.queue.as_ref().map_or(0, |queue| queue.heap().saturating_add(core::mem::size_of::<Queue>()));
-        self.outbound.heap().saturating_add(self.inbound.heap()).saturating_add(queue)
+        self.inbound.heap().saturating_add(queue)
     }
 
     /// Returns the account of the messages and requests that are stored.

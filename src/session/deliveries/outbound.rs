@@ -145,6 +145,11 @@ impl Outbound {
         self.flows.iter().filter(|(_, flow)| !flow.is_reported).count()
     }
 
+    /// Returns whether one more operation needs no larger table than that of a few operations.
+    pub(crate) fn has_spare_id(&self) -> bool {
+        self.flows.has_spare_id()
+    }
+
     /// Returns the size of the table in bytes.
     #[inline]
     pub(crate) fn heap(&self) -> usize {

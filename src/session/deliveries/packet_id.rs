@@ -116,6 +116,11 @@ impl<T: Reused> PacketIds<T> {
         self.first_free == 0 || self.slots.len() < FEW
     }
 
+    /// Returns whether an identifier is free that was used before, or less than [`FEW`] were.
+    pub(crate) fn has_spare_id(&self) -> bool {
+        self.first_free != 0 || self.slots.len() < FEW
+    }
+
     #[inline]
     pub(crate) fn get(&self, id: PacketId) -> Option<&T> {
         self.slots.get(index(id)).filter(|slot| slot.is_used).map(|slot| &slot.value)
@@ -166,8 +171,8 @@ impl<T: Reused> PacketIds<T> {
     /// Returns the size of the table in bytes, with what free slots keep.
     #[inline]
     pub(crate) fn bytes(&self) -> usize {
-        let slots = self.slots.capacity().saturating_mul(core::mem::size_of::<Slot<T>>());
-        slots.saturating_add(usize::from(self.kept).saturating_mul(UNIT))
+        let slots = self.slots.capacity().wrapping_mul(core::mem::size_of::<Slot<T>>());
+        slots.wrapping_add(usize::from(self.kept).wrapping_mul(UNIT))
     }
 
     /// Releases the memory if no identifier is in use. Identifiers then start again from 1.

@@ -138,12 +138,22 @@ impl Engine {
         self.link.hand_over()
     }
 
-    /// Returns the size in bytes on the heap, without that of the packets that are stored, and of the journal.
+    /// Returns the size in bytes on the heap of the output and of the table of messages in flight.
     #[inline]
     pub(crate) fn heap(&self) -> usize {
-        let output = self.link.output().capacity();
-        let parts = [self.link.aliases(), self.deliveries.heap(), self.effects.report().heap()];
-        parts.into_iter().fold(output, usize::saturating_add)
+        self.link.output().capacity().wrapping_add(self.deliveries.outbound().heap())
+    }
+
+    /// Returns whether something else is on the heap.
+    #[inline]
+    pub(crate) const fn has_more_heap(&self) -> bool {
+        self.link.has_aliases() | self.deliveries.has_more_heap() | self.effects.report().has_heap()
+    }
+
+    /// Returns the size in bytes of what else is on the heap, without the packets that are stored, and the journal.
+    pub(crate) fn more_heap(&self) -> usize {
+        let parts = [self.deliveries.more_heap(), self.effects.report().heap()];
+        parts.into_iter().fold(self.link.aliases(), usize::saturating_add)
     }
 
     /// Returns the size of the topic aliases in bytes.
@@ -552,10 +562,10 @@ impl Engine {
         self.link.sends_full_topics() && self.sends_at_once(limits, QoS::AtMostOnce, 0)
     }
 
-    /// Appends an encoded PUBLISH of QoS 0. It has no token and no outcome.
+    /// Appends an encoded PUBLISH of QoS 0. It has no token and no outcome. Returns whether the buffer of the output has grown.
     #[inline]
-    pub(crate) fn append_encoded(&mut self, packet: &[u8]) {
-        self.link.append(packet);
+    pub(crate) fn append_encoded(&mut self, packet: &[u8]) -> bool {
+        self.link.append(packet)
     }
 
     /// Panics if the parts of the session contradict each other.

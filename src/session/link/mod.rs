@@ -122,8 +122,13 @@ impl Link {
         self.transmit = transmit;
     }
 
-    /// Returns the size of the topic aliases in bytes.
+    /// Returns whether there are topic aliases.
     #[inline]
+    pub(crate) const fn has_aliases(&self) -> bool {
+        self.inbound_aliases.is_some() | self.outbound_aliases.is_some()
+    }
+
+    /// Returns the size of the topic aliases in bytes.
     pub(crate) fn aliases(&self) -> usize {
         let inbound =
             self.inbound_aliases.as_ref().map_or(0, |it| it.heap().saturating_add(core::mem::size_of_val(&**it)));
