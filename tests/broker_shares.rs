@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 
 use bytes::Buf;
 use mqtt_sansio::broker::{BrokerConfig, DropReason, Origin};
-use mqtt_sansio::codec::{Connect, ConnectProperties, Packet, Publish};
+use mqtt_sansio::codec::{Connect, ConnectProperties, Packet, Publish, PublishProperties};
 use mqtt_sansio::{Message, QoS, Version};
 
 #[path = "common/broker.rs"]
@@ -14,7 +14,7 @@ mod broker;
 #[path = "common/server.rs"]
 mod server;
 
-use self::broker::{BOTH, Net, config, message, named};
+use self::broker::{BOTH, Net, config, message, named, with_server};
 use self::server::text;
 
 /// A limit of the state that the tables of a broker, with few entries, are a small part of.
@@ -337,4 +337,51 @@ fn a_session_is_charged_to_the_principal_of_its_last_connection() {
     let peer = net.connect(&user);
     net.subscribe(peer, &format!("user/{end}"), QoS::AtLeastOnce);
     net.broker.assert_consistent();
+}
+
+/// What clients take after they were accepted: by topic aliases, and by messages that they do not acknowledge.
+#[test]
+fn sessions_that_grow_are_held_to_the_share() {
+    for has_aliases in [true, false] {
+        let limits = with_server(|server| {
+            server.topic_alias_maximum = 50;
+            server.max_stored = 10_000;
+        });
+        let mut net = Net::new(BrokerConfig { max_state_memory: NonZeroU64::new(STATE), ..limits });
+        net.origin = Origin::new(1);
+        let hoarders: Vec<_> = (0..50)
+            .map(|number| {
+                let hoarder = net.try_connect(&named(Version::V5, &format!("hoarder {number}")));
+                net.received(hoarder);
+                net.hold_acks(hoarder);
+                net.subscribe(hoarder, "hoard", QoS::AtLeastOnce);
+                hoarder
+            })
+            .collect();
+        let publisher = net.try_connect(&named(Version::V5, "publisher"));
+        net.received(publisher);
+        if has_aliases {
+            let end = "t".repeat(3000);
+            for &hoarder in &hoarders {
+                for alias in 1..=50 {
+                    let topic = format!("{alias}/{end}");
+                    let properties = PublishProperties { topic_alias: alias.try_into().ok(), ..Default::default() };
+                    if !net.is_over(hoarder) {
+                        let packet = Publish { properties, ..message(&topic, "", QoS::AtMostOnce) };
+                        net.send(hoarder, &[packet.into()]);
+                    }
+                }
+            }
+            assert!(hoarders.iter().any(|&hoarder| net.is_over(hoarder)), "some are disconnected");
+        } else {
+            for _ in 0..1500 {
+                net.publish(publisher, "hoard", "", QoS::AtLeastOnce);
+            }
+            assert_ne!(net.broker.counters().dropped.memory, 0);
+        }
+        let used = state(&net);
+        assert!(used <= STATE * 60 / 100, "{used} bytes, aliases {has_aliases}");
+        serve_newcomer(&mut net, 0);
+        net.broker.assert_consistent();
+    }
 }

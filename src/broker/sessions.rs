@@ -428,7 +428,12 @@ impl Sessions {
             return false; // a message of QoS 0 is not for a session without a connection [MQTT-4.5.0-1]
         }
         let is_stored = qos != QoS::AtMostOnce || !session.server().is_ready_for(qos);
-        if is_stored && !has_room(&self.account, session, qos, copies.size()) {
+        // A table that grows doubles.
+        let may_grow = is_stored && !session.server().has_spare_id();
+        let has_room_to_grow = !may_grow
+            || session.counted_heap() as usize <= SMALL
+            || self.account.has_room_for_state(Some(session.principal()), session.counted_heap().into());
+        if is_stored && (!has_room_to_grow || !has_room(&self.account, session, qos, copies.size())) {
             return self.refuse_copy(index);
         }
         let result = session.server_mut().forward(copies, qos, retain, identifiers).map_err(|error| match error {
@@ -439,6 +444,11 @@ impl Sessions {
         match result {
             Ok(()) => {
                 count_stored(&mut self.account, session);
+                if may_grow {
+                    let (old, new) = session.recount_heap();
+                    self.heap = self.heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
+                    self.account.charge_state(session.principal(), old.into(), new.into());
+                }
                 self.counters.messages_forwarded = self.counters.messages_forwarded.wrapping_add(1);
             }
             Err(reason) => {

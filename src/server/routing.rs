@@ -311,6 +311,12 @@ impl ServerSession {
         }
     }
 
+    /// Returns whether one more message in flight needs no larger table than that of a few.
+    #[inline]
+    pub(crate) fn has_spare_id(&self) -> bool {
+        self.engine.deliveries().outbound().has_spare_id()
+    }
+
     /// Returns whether there is a connection on which one more QoS 1 or QoS 2 message can be in flight.
     pub(crate) fn has_open_window(&self) -> bool {
         self.engine.has_open_window(&self.limits())
