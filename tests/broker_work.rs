@@ -624,5 +624,8 @@ fn the_memory_of_sessions_that_have_ended_is_given_back() {
     stage.finish();
     stage.broker.assert_consistent();
     let after = total(&stage);
-    assert!(after - before < (most - before) / 4, "{before} bytes before, {most} at most, {after} after all have ended");
+    assert!(
+        after - before < (most - before) / 4,
+        "{before} bytes before, {most} at most, {after} after all have ended"
+    );
 }

@@ -12,11 +12,12 @@ use super::jobs::ring::{Job, Order, Progress};
 use super::lifecycle;
 use super::memory_use;
 use super::pending_decisions::{Grant, PendingDecision};
-use super::policy::{ConnectionId, Ended, Notice};
+use super::policy::{Client, ConnectionId, Ended, Notice};
 use super::principal::{Origin, PrincipalName};
 use super::publish;
 use super::resume::{self, Newcomer};
 use super::session::Session;
+use super::slab::Slab;
 use super::subscribe;
 use super::timers::Due;
 use crate::codec::{ConnAckReasonCode, Version};
@@ -49,7 +50,12 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
     let known = cx.registry.find(cx.sessions, &client_id);
     let goes_on = |session: &Session| !clean_start && session.server().outlives_connection(now);
     // Those that have ended take memory until they are taken apart.
-    let is_full = known.is_none() && (cx.sessions.len() >= cx.config.max_sessions || memory_use::is_full(cx));
+    let is_full = known.is_none()
+        && (cx.sessions.len() >= cx.config.max_sessions || {
+            let user_name = grant.user_name.as_deref();
+            let name = principal(cx, Client { connection: id, id: &client_id, user_name, version });
+            !has_room(cx, &name, client_id.len())
+        });
     if is_full || cx.sessions.ended() > cx.config.max_sessions {
         return lifecycle::refuse_with(cx, id, quota_exceeded(version));
     }
@@ -82,6 +88,22 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
         end_session(cx, index);
     }
     enter_session(cx, id, resumed, &client_id, grant);
+}
+
+/// The name of the principal of a client.
+fn principal(cx: &mut Context<'_>, client: Client<'_>) -> PrincipalName {
+    let origin = cx.connections.connecting(client.connection).map_or(Origin::UNKNOWN, |connecting| connecting.origin());
+    cx.policy.principal(client).name(client.user_name, origin)
+}
+
+/// Whether a principal may have one more session.
+fn has_room(cx: &mut Context<'_>, name: &PrincipalName, client_id: usize) -> bool {
+    let size = Slab::<Session>::SLOT_SIZE.saturating_add(client_id) as u64;
+    // Most of the time nobody need be looked for.
+    cx.sessions.account().is_far_below(size) || {
+        let principal = cx.jobs.turns().find(name);
+        memory_use::has_room(cx, principal, size)
+    }
 }
 
 /// Lets a client resume a session with subscriptions: at once as far as the budget goes, and then by a job. Other jobs of the
@@ -198,7 +220,13 @@ fn enter_session(cx: &mut Context<'_>, id: ConnectionId, known: Option<SessionIn
     let Some(connecting) = cx.connections.connecting(id) else {
         return bug!("a connection is a connecting one while its client is accepted");
     };
-    let origin = connecting.origin();
+    let acceptor = connecting.acceptor();
+    let version = acceptor.client().map_or(Version::V5, |(_, version)| version);
+    let client = Client { connection: id, id: client_id, user_name: user_name.as_deref(), version };
+    let name = principal(cx, client);
+    let Some(connecting) = cx.connections.connecting(id) else {
+        return bug!("a connection is a connecting one while its client is accepted");
+    };
     let acceptor = connecting.acceptor();
     let exists = known.is_some();
     let index = known.or_else(|| cx.sessions.insert(Session::new(acceptor.new_session())));
@@ -221,8 +249,9 @@ fn enter_session(cx: &mut Context<'_>, id: ConnectionId, known: Option<SessionIn
         session.set_busy(is_busy);
     }
     cx.sessions.attach(index, id, user_name);
-    enter_principal(cx, id, index, origin);
+    enter_principal(cx, id, index, name);
     cx.connections.attach(id, index);
+    memory_use::count_connection(cx, id);
     cx.timers.remove(Due::Connection(id.key().index));
     let accepted = &mut cx.sessions.counters_mut().clients_accepted;
     *accepted = accepted.wrapping_add(1);
@@ -239,24 +268,19 @@ fn enter_session(cx: &mut Context<'_>, id: ConnectionId, known: Option<SessionIn
 }
 
 /// The connection and the session of a client that was accepted are those of its principal.
-fn enter_principal(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex, origin: Origin) {
-    let Some(client) = cx.sessions.get(index).and_then(Session::client) else { return };
-    let user_name = client.user_name;
-    let name = cx.policy.principal(client).name(user_name, origin);
+fn enter_principal(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex, name: PrincipalName) {
     let turns = cx.jobs.turns_mut();
-    let Some(turn) = cx.connections.turn_mut(id) else {
-        return bug!("a connection exists while its client is accepted");
+    // Until now the connection is that of its origin.
+    let principal = match (&name, cx.connections.turn_mut(id)) {
+        (PrincipalName::Origin(_), Some(turn)) => {
+            let principal = turn.principal();
+            turns.enter_again(principal);
+            principal
+        }
+        _ => turns.enter(name),
     };
-    // Until now it is that of the origin.
-    if !matches!(name, PrincipalName::Origin(_)) {
-        let principal = turns.enter(name);
-        turns.leave(turn.set_principal(principal));
-    }
-    let principal = turn.principal();
-    turns.enter_again(principal);
-    if let Some(session) = cx.sessions.get_mut(index) {
-        turns.leave(session.set_principal(principal));
-    }
+    memory_use::enter_principal(cx, id, index, principal);
+    cx.jobs.turns_mut().leave(principal);
 }
 
 /// The client of a session has connected again: the older connection ends with Session taken over \[MQTT-3.1.4-3\].

@@ -24,7 +24,7 @@ pub(super) fn receive_connect(cx: &mut Context<'_>, id: ConnectionId, connect: &
     let decision_id = cx.connections.next_decision(id);
     match cx.policy.connect(decision_id, connect) {
         Decision::Now(admission) => admit(cx, id, admission),
-        Decision::Later => cx.connections.wait(id, PendingDecision::Connect(decision_id)),
+        Decision::Later => lifecycle::wait(cx, id, PendingDecision::Connect(decision_id)),
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn receive_auth(cx: &mut Context<'_>, id: ConnectionId, auth: &Auth<'
     let client_id = connecting.acceptor().client().map_or("", |(client_id, _)| client_id);
     match cx.policy.authenticate(decision_id, &step(client_id, auth, false)) {
         Decision::Now(admission) => admit(cx, id, admission),
-        Decision::Later => cx.connections.wait(id, PendingDecision::Connect(decision_id)),
+        Decision::Later => lifecycle::wait(cx, id, PendingDecision::Connect(decision_id)),
     }
 }
 
@@ -81,7 +81,7 @@ pub(super) fn receive_reauthentication(cx: &mut Context<'_>, index: SessionIndex
     let id = cx.connections.next_decision(connection);
     match cx.policy.authenticate(id, &step(session.client_id(), auth, true)) {
         Decision::Now(admission) => admit_again(cx, index, admission),
-        Decision::Later => cx.connections.wait(connection, PendingDecision::Reauthenticate(id)),
+        Decision::Later => lifecycle::wait(cx, connection, PendingDecision::Reauthenticate(id)),
     }
 }
 

@@ -7,6 +7,7 @@ use super::context::Context;
 use super::index::SessionIndex;
 use super::jobs;
 use super::lifecycle;
+use super::memory_use;
 use super::pending_decisions::{Grant, PendingDecision};
 use super::policy::{Answer, ConnectionId, DecisionId, Ended, UnknownDecision};
 use super::resume;
@@ -154,6 +155,7 @@ pub(super) fn run_timer(cx: &mut Context<'_>, at: Instant, due: Due) {
             if let Some(expires_at) = cx.router.remove_expired(cx.sessions, topic, cx.now) {
                 cx.timers.set(expires_at, due);
             }
+            memory_use::count_publishers(cx);
         }
         Due::Status => super::sys::publish(cx),
     }
@@ -193,6 +195,9 @@ pub(super) fn process_changes(cx: &mut Context<'_>) {
 fn process_changes_with(cx: &mut Context<'_>, own: Option<SessionIndex>) {
     while let Some(index) = cx.sessions.next_changed() {
         process_session(cx, index, own == Some(index));
+        if cx.sessions.has_excessive() {
+            lifecycle::end_excessive(cx);
+        }
     }
     if cx.sessions.drop_count() != 0 {
         cx.notify_drops();
@@ -260,7 +265,7 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
                 Some(grant) if decisions.is_complete() => {
                     accept::accept(cx, connection, Grant { decisions, ..grant });
                 }
-                grant => cx.connections.wait(connection, PendingDecision::Resubscribe { decisions, grant }),
+                grant => lifecycle::wait(cx, connection, PendingDecision::Resubscribe { decisions, grant }),
             }
         }
         (PendingDecision::Publish { packet, ack_handle, since, .. }, Answer::Publish(reason_code)) => {
@@ -276,7 +281,7 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
             decisions.set(id, code);
             match request {
                 Some(request) if decisions.is_complete() => subscribe::decided(cx, request, decisions),
-                request => cx.connections.wait(connection, PendingDecision::Subscribe { request, decisions }),
+                request => lifecycle::wait(cx, connection, PendingDecision::Subscribe { request, decisions }),
             }
         }
         _ => bug!("the answer is of the kind of the decision"),

@@ -47,6 +47,7 @@
 //! is one with No Local and Retain As Published, and the policy is shown it as that; in 5.0 a bridge asks for them itself.
 
 mod accept;
+mod account;
 mod admission;
 mod config;
 mod connections;
@@ -56,7 +57,6 @@ mod dispatch;
 mod index;
 mod jobs;
 mod lifecycle;
-mod memory;
 mod memory_use;
 mod pending_codes;
 mod pending_decisions;
@@ -78,8 +78,10 @@ mod sys;
 mod table;
 mod timers;
 
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
+use self::account::Charges;
 pub use self::config::{BrokerConfig, SharedStrategy};
 use self::connections::{Connections, Output};
 use self::context::Context;
@@ -248,6 +250,7 @@ impl<P: Policy> Broker<P> {
             dispatch::take_input(&mut cx, id.connection(), &mut &[][..]);
             cx.sessions.ready_mut().push(id.connection());
         }
+        memory_use::count_connection(&mut cx, id.connection());
         dispatch::process_changes(&mut cx);
         done
     }
@@ -302,7 +305,7 @@ impl<P: Policy> Broker<P> {
 
     /// What there is now.
     pub fn status(&self) -> Status {
-        sys::status(&self.connections, &self.sessions, &self.registry, &self.router, &self.timers)
+        sys::status(&self.connections, &self.sessions, &self.registry, &self.router, &self.timers, &self.jobs)
     }
 
     /// The policy.
@@ -357,12 +360,28 @@ impl<P: Policy> Broker<P> {
             assert_eq!(timer, session.scheduled(), "a session knows when its timer runs");
         }
         assert_eq!(self.registry.len(), self.sessions.len(), "each session has one client identifier");
-        self.sessions.assert_consistent();
-        let parties = [self.connections.len(), self.sessions.len(), self.jobs.len()].into_iter().map(u64::from);
+        self.sessions.assert_consistent(self.charges());
+        let retained = self.router.retained();
+        let parties =
+            [self.connections.len(), self.sessions.len(), self.jobs.len(), retained].map(u64::from).into_iter();
         let known = parties.fold(self.jobs.turns().in_turn() as u64, u64::saturating_add);
         assert!(u64::from(self.jobs.turns().principals()) <= known, "no principal is left");
         self.sessions.work().assert_bounded();
         self.router.assert_consistent(&self.sessions);
+    }
+
+    /// What principals are charged for everything but sessions.
+    fn charges(&self) -> BTreeMap<u32, Charges> {
+        let mut charges = BTreeMap::<u32, Charges>::new();
+        for (principal, bytes) in self.connections.charges().chain(self.jobs.charges()) {
+            let own = &mut charges.entry(principal.get()).or_default().state;
+            *own = own.saturating_add(bytes);
+        }
+        for (principal, bytes) in self.router.retained_charges() {
+            let own = &mut charges.entry(principal.get()).or_default().messages;
+            *own = own.saturating_add(bytes);
+        }
+        charges
     }
 }
 

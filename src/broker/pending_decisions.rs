@@ -55,11 +55,18 @@ pub(super) struct Decisions {
     known: BTreeMap<Vec<u8>, SubAckReasonCode>,
     /// The filters that decisions are still to come about.
     missing: BTreeMap<DecisionId, Vec<u8>>,
+    /// The size of the filters, in bytes.
+    filters: usize,
 }
 
 impl Grant {
     pub(super) fn new(accept: Box<Accept>, user_name: Option<Arc<str>>) -> Self {
         Self { accept, user_name, owner: None, decisions: Decisions::default() }
+    }
+
+    /// The size on the heap, in bytes, as far as the client causes it.
+    pub(super) fn heap(&self) -> usize {
+        self.decisions.heap().saturating_add(core::mem::size_of::<Accept>())
     }
 }
 
@@ -71,18 +78,22 @@ impl Decisions {
 
     /// Adds a decision.
     pub(super) fn add(&mut self, filter: Vec<u8>, code: SubAckReasonCode) {
+        self.filters = self.filters.saturating_add(filter.capacity());
         self.known.insert(filter, code);
     }
 
     /// A decision comes later.
     pub(super) fn wait_for(&mut self, id: DecisionId, filter: Vec<u8>) {
+        self.filters = self.filters.saturating_add(filter.capacity());
         self.missing.insert(id, filter);
     }
 
     /// Enters a decision that has come.
     pub(super) fn set(&mut self, id: DecisionId, code: SubAckReasonCode) {
         match self.missing.remove(&id) {
-            Some(filter) => self.add(filter, code),
+            Some(filter) => {
+                self.known.insert(filter, code);
+            }
             None => bug!("a decision is entered that was waited for"),
         }
     }
@@ -94,7 +105,17 @@ impl Decisions {
 
     /// Takes the decision about a filter out.
     pub(super) fn take(&mut self, filter: &[u8]) -> Option<SubAckReasonCode> {
-        self.known.remove(filter)
+        let (known, code) = self.known.remove_entry(filter)?;
+        self.filters = self.filters.saturating_sub(known.capacity());
+        Some(code)
+    }
+
+    /// The size on the heap, in bytes.
+    fn heap(&self) -> usize {
+        /// The size of an entry besides its filter, in bytes, about.
+        const ENTRY: usize = 48;
+        let count = self.known.len().saturating_add(self.missing.len());
+        self.filters.saturating_add(count.saturating_mul(ENTRY))
     }
 }
 
@@ -116,6 +137,23 @@ impl PendingPacket {
 }
 
 impl PendingDecision {
+    /// The size on the heap, in bytes.
+    pub(super) fn heap(&self) -> usize {
+        match self {
+            Self::Connect(_) | Self::Reauthenticate(_) => 0,
+            Self::TakeOver { owner, grant, .. } => {
+                owner.as_ref().map_or(0, |owner| owner.len()).saturating_add(grant.heap())
+            }
+            Self::Resubscribe { decisions, grant } => {
+                decisions.heap().saturating_add(grant.as_ref().map_or(0, Grant::heap))
+            }
+            Self::Publish { packet, .. } => packet.bytes.capacity(),
+            Self::Subscribe { request, decisions } => {
+                decisions.heap().saturating_add(request.as_ref().map_or(0, |request| request.heap()))
+            }
+        }
+    }
+
     pub(super) const fn is_subscribe(&self) -> bool {
         matches!(self, Self::Subscribe { .. })
     }

@@ -11,6 +11,7 @@ use super::jobs::publication::{Publication, Source, State};
 use super::jobs::ring::{Job, Order, Progress};
 use super::jobs::turns::PrincipalIndex;
 use super::lifecycle;
+use super::memory_use;
 use super::pending_decisions::{PendingDecision, PendingPacket};
 use super::policy::{Decision, Notice};
 use super::router::retained_message::{Publisher, RetainedMessage};
@@ -59,7 +60,7 @@ impl<'a> Publishing<'a> {
 pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result<(), PublishError> {
     let publish = message.checked()?;
     let properties = PublishProperties { subscription_identifiers: List::EMPTY, ..*publish.properties };
-    let large = publish.large().map(|large| cx.sessions.memory().payloads().share(large.clone()));
+    let large = publish.large().map(|large| cx.sessions.account().payloads().share(large.clone()));
     let payload = if large.is_some() { &[] } else { publish.payload };
     let publish = MessageRef { payload, properties: &properties, ..publish };
     Stored::message_len(&publish, None, Version::V5)?;
@@ -99,7 +100,7 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &Recei
         Decision::Later => match PendingPacket::message(&publish, version) {
             Ok(packet) => {
                 let (ack_handle, since) = (message.ack_handle, cx.now);
-                cx.connections.wait(connection, PendingDecision::Publish { id, packet, ack_handle, since });
+                lifecycle::wait(cx, connection, PendingDecision::Publish { id, packet, ack_handle, since });
             }
             Err(_) => {
                 bug!("a message that was received can be encoded");
@@ -213,7 +214,7 @@ fn begin_later(
 ) -> Option<Result<Outcome, PubAckReasonCode>> {
     let large = match large {
         None if publish.payload.len() >= LARGE => {
-            Some(cx.sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)))
+            Some(cx.sessions.account().payloads().share(Bytes::copy_from_slice(publish.payload)))
         }
         large => large,
     };
@@ -352,6 +353,7 @@ fn route(
         Ok(Some((expires_at, reference))) => {
             retained = Some(reference).filter(|_| !is_removal);
             cx.timers.set(expires_at, Due::Retained(reference.topic()));
+            memory_use::count_publishers(cx);
         }
         Ok(None) => {}
         Err(reason_code) => {
@@ -370,6 +372,7 @@ fn route(
 fn remove_retained(cx: &mut Context<'_>, topic: TopicName<'_>) {
     if let Some(removed) = cx.router.remove_retained(cx.sessions, topic) {
         cx.timers.remove(Due::Retained(removed.topic()));
+        memory_use::count_publishers(cx);
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn claim(cx: &mut Context<'_>, index: SessionIndex, newcomer: Newcome
     match cx.policy.take_over(id, &take_over) {
         Decision::Now(reason_code) => claimed(cx, connection, owner, reason_code, grant),
         Decision::Later => {
-            cx.connections.wait(connection, PendingDecision::TakeOver { id, owner, grant });
+            lifecycle::wait(cx, connection, PendingDecision::TakeOver { id, owner, grant });
             None
         }
     }
@@ -71,7 +71,7 @@ pub(super) fn claimed(
 pub(super) fn hold(cx: &mut Context<'_>, connection: ConnectionId, grant: &mut Grant) {
     if cx.connections.pending_mut(connection).is_none() {
         let decisions = core::mem::take(&mut grant.decisions);
-        cx.connections.wait(connection, PendingDecision::Resubscribe { decisions, grant: None });
+        lifecycle::wait(cx, connection, PendingDecision::Resubscribe { decisions, grant: None });
     }
 }
 

@@ -6,11 +6,14 @@ use alloc::vec::Vec;
 
 use bytes::Buf;
 
+use super::account::StoredMessages;
 use super::jobs::turns::PrincipalIndex;
 use super::policy::{Client, ConnectionId};
 use super::router::list_id::ListId;
 use super::router::retained_walk::RetainedWalk;
+use super::slab::Slab;
 use crate::codec::{Subscription, Version};
+use crate::heap_size::ARC;
 use crate::server::ServerSession;
 use crate::time::Instant;
 
@@ -33,8 +36,10 @@ pub(super) struct Session {
     is_plain: bool,
     /// Whether the session has ended, and is only to be taken apart.
     has_ended: bool,
-    /// Whether the size on the heap without the output may have changed since it was last counted.
-    is_heap_stale: bool,
+    /// Whether the messages that were last counted were all in flight.
+    is_window: bool,
+    /// Whether the session has grown although there was no room for that.
+    is_restrained: bool,
     /// The number of the message that was last merged for this session, and its position there.
     merged_at: (u32, u32),
     server: ServerSession,
@@ -48,17 +53,15 @@ pub(super) struct Session {
     owner: Option<Arc<str>>,
     /// When the session's timer runs; never later than the session needs it.
     scheduled: Instant,
-    /// Messages and bytes that the session stored when they were last counted.
+    /// The number and the size of the messages that the session stored when they were last counted.
     counted: (u32, u32),
-    /// The size on the heap, without stored messages, when it was last counted, and the part of it that is the output.
+    /// What is charged for the topic filters of the subscriptions, in bytes.
+    filters: u32,
+    /// The size on the heap, without stored messages, when it was last counted.
     counted_heap: u32,
-    counted_output: u32,
     /// Bytes that were written on this connection when they were last counted.
     counted_sent: u64,
 }
-
-/// The size of the counts of an `Arc`, in bytes.
-const ARC: usize = 2 * core::mem::size_of::<usize>();
 
 impl Session {
     pub(super) const fn new(server: ServerSession) -> Self {
@@ -71,7 +74,8 @@ impl Session {
             principal: PrincipalIndex::BROKER,
             is_plain: true,
             has_ended: false,
-            is_heap_stale: true,
+            is_window: false,
+            is_restrained: false,
             merged_at: (0, 0),
             server,
             walk: None,
@@ -80,8 +84,8 @@ impl Session {
             owner: None,
             scheduled: Instant::NEVER,
             counted: (0, 0),
+            filters: 0,
             counted_heap: 0,
-            counted_output: 0,
             counted_sent: 0,
         }
     }
@@ -177,7 +181,6 @@ impl Session {
             self.subscriptions.reserve_exact(1); // most sessions have one subscription
         }
         self.subscriptions.insert(at.min(self.subscriptions.len()), (list, position));
-        self.is_heap_stale = true;
     }
 
     /// Another subscriber has left the list, and this one has moved to its position.
@@ -328,7 +331,6 @@ impl Session {
     /// A client was accepted into the session, which is resumed or new.
     pub(super) fn attach(&mut self, connection: ConnectionId, user_name: Option<Arc<str>>) {
         self.connection = Some(connection);
-        self.is_heap_stale = true;
         if !self.server.is_resumed() {
             self.owner.clone_from(&user_name);
         }
@@ -354,43 +356,54 @@ impl Session {
 
     /// The session is to get no more retained messages; returns whether it was to get some.
     pub(super) fn end_walk(&mut self) -> bool {
-        self.is_plain = !self.has_ended;
+        self.is_plain = !self.has_ended && !self.is_restrained;
         self.walk.take().is_some()
     }
 
-    /// Counts what the session stores: messages and bytes when they were last counted, and now.
-    #[inline]
-    pub(super) const fn recount(&mut self) -> ((u32, u32), (u32, u32)) {
-        let new = self.server.stored();
-        (core::mem::replace(&mut self.counted, new), new)
+    /// Notes whether the session has grown although there was no room for that.
+    pub(super) const fn set_restrained(&mut self, is_restrained: bool) {
+        self.is_restrained = is_restrained;
+        self.is_plain = !self.has_ended && !self.is_restrained && self.walk.is_none();
     }
 
-    /// Counts the memory that the session takes on the heap, in bytes, if that may have changed: what it was when it was
-    /// last counted, and now. Stored messages and retained messages on their way are not in it.
-    #[inline]
-    pub(super) fn recount_heap(&mut self) -> Option<(u32, u32)> {
-        let output = self.server.output_capacity() as u32;
-        // While there is a connection, only the output changes without a method of this type.
-        let is_stale = self.is_heap_stale || output != self.counted_output || self.connection.is_none();
-        is_stale.then(|| {
-            self.is_heap_stale = false;
-            self.counted_output = output;
-            let new = self.heap_without_output().saturating_add(output);
-            (core::mem::replace(&mut self.counted_heap, new), new)
-        })
+    /// Whether the session has grown although there was no room for that: it gets no more copies of messages until there is.
+    pub(super) const fn is_restrained(&self) -> bool {
+        self.is_restrained
     }
 
-    fn heap_without_output(&self) -> u32 {
+    /// Counts the messages that the session stores: what they were when they were last counted, and now.
+    #[inline]
+    pub(super) fn recount(&mut self) -> (StoredMessages, StoredMessages) {
+        let old = self.counted();
+        self.counted = self.server.stored();
+        self.is_window = self.counted.1 != 0 && self.connection.is_some() && !self.server.has_queued();
+        (old, self.counted())
+    }
+
+    /// The messages that the session stored when they were last counted.
+    pub(super) const fn counted(&self) -> StoredMessages {
+        let (count, bytes) = self.counted;
+        StoredMessages { count, bytes, is_window: self.is_window }
+    }
+
+    /// Counts the memory that the session takes on the heap, in bytes, to about 3 %: what it was when it was last counted, and
+    /// now. Stored messages are not in it.
+    #[inline]
+    pub(super) fn recount_heap(&mut self) -> (u32, u32) {
         let subscriptions = self.subscriptions.capacity().saturating_mul(core::mem::size_of::<(ListId, u32)>());
-        let of = |name: &Arc<str>| name.len().saturating_add(ARC);
-        let user = self.user_name.as_ref().map_or(0, of);
-        let owner = match (&self.owner, &self.user_name) {
-            (Some(owner), Some(user)) if Arc::ptr_eq(user, owner) => 0, // nearly always
-            (owner, _) => owner.as_ref().map_or(0, of),
-        };
-        let names = user.saturating_add(owner);
-        let own = subscriptions.saturating_add(names).saturating_add(self.server.heap());
-        u32::try_from(own).unwrap_or(u32::MAX)
+        // Nearly always the user is the owner.
+        let owner =
+            self.owner.as_ref().filter(|owner| self.user_name.as_ref().is_none_or(|user| !Arc::ptr_eq(user, owner)));
+        let names = [self.user_name.as_ref(), owner].into_iter().flatten();
+        let names = names.map(|name| name.len().saturating_add(ARC));
+        let own = names.fold(subscriptions, usize::saturating_add).saturating_add(self.server.heap());
+        let own = own.saturating_add(self.walk.as_ref().map_or(0, |walk| walk.heap()));
+        let (old, new) = (self.counted_heap, u32::try_from(own).unwrap_or(u32::MAX));
+        // A small difference does not count: buffers of messages come and go.
+        if old.abs_diff(new) > old / 32 {
+            self.counted_heap = new;
+        }
+        (old, self.counted_heap)
     }
 
     /// The size on the heap, without stored messages, when it was last counted.
@@ -398,11 +411,16 @@ impl Session {
         self.counted_heap
     }
 
-    /// Panics if the size on the heap has changed unnoticed since it was last counted. For tests.
-    pub(super) fn assert_heap_counted(&self) {
-        let own = self.counted_heap.saturating_sub(self.counted_output);
-        let is_known = own == self.heap_without_output() || self.is_heap_stale || self.has_ended;
-        assert!(is_known, "the memory of a session is counted again when it changes");
+    /// Adds to what is charged for topic filters, or with a negative number takes from it.
+    pub(super) const fn charge_filter(&mut self, bytes: i32) {
+        self.filters = self.filters.saturating_add_signed(bytes);
+    }
+
+    /// What is charged for the session, in bytes, without stored messages: its size when it was last counted, and its topic
+    /// filters.
+    pub(super) fn charge(&self) -> u64 {
+        let slot = Slab::<Self>::SLOT_SIZE as u64;
+        slot.saturating_add(self.counted_heap.into()).saturating_add(self.filters.into())
     }
 
     /// Counts the bytes that were written since they were last counted.

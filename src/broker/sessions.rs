@@ -1,13 +1,15 @@
 //! The sessions, and how messages get to them.
 
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::account::{Account, Charges, StoredMessages};
 use super::config::BrokerConfig;
 use super::counters::{Counters, DropReason};
 use super::index::SessionIndex;
+use super::jobs::turns::PrincipalIndex;
 use super::jobs::work::Work;
-use super::memory::Memory;
 use super::policy::ConnectionId;
 use super::ready::ReadyQueue;
 use super::router::retained_walk::RetainedWalk;
@@ -20,12 +22,14 @@ use crate::session::{AbandonReason, Outcome, PublishError, Transmit};
 use crate::time::Instant;
 
 /// The sessions, and what changes when a message is delivered to one of them: the queue of ready connections, the counters,
-/// the memory that messages take, the work of the call.
+/// the account of memory, the work of the call.
 pub(super) struct Sessions {
     slab: Slab<Session>,
     ready: ReadyQueue,
     /// Sessions that something has happened to, each once: they are looked at before the call returns.
     changed: Vec<SessionIndex>,
+    /// Connected sessions whose clients make them hold more than there is room for.
+    excessive: Vec<SessionIndex>,
     counters: Counters,
     /// Drops without a notice so far.
     drops: Vec<(SessionIndex, DropReason)>,
@@ -37,7 +41,7 @@ pub(super) struct Sessions {
     ended: u32,
     /// Number of sessions that a job moves in their groups.
     moving: u32,
-    memory: Memory,
+    account: Account,
     work: Work,
     /// The size of sessions on the heap, without stored messages.
     heap: u64,
@@ -45,6 +49,9 @@ pub(super) struct Sessions {
 
 /// The bytes of input that a session gets at once: packets without an action, such as PINGREQ, are short and can be many.
 const PIECE: usize = 2048;
+
+/// The memory that a session may always take on the heap, in bytes: some output, and a few messages in flight.
+const SMALL: usize = 2048;
 
 /// The size of a packet without an action.
 const SHORT: usize = 4;
@@ -66,13 +73,14 @@ impl Sessions {
             slab: Slab::new(),
             ready: ReadyQueue::default(),
             changed: Vec::new(),
+            excessive: Vec::new(),
             counters: Counters::default(),
             drops: Vec::new(),
             clients: 0,
             walking: 0,
             ended: 0,
             moving: 0,
-            memory: Memory::new(config.max_memory, config.reserved_memory),
+            account: Account::new(config),
             work: Work::new(config.work_per_call),
             heap: 0,
         }
@@ -114,15 +122,38 @@ impl Sessions {
 
     /// Adds a session; `None` if no index is left.
     pub(super) fn insert(&mut self, session: Session) -> Option<SessionIndex> {
-        self.slab.insert(session).map(|key| SessionIndex::new(key.index))
+        let (principal, charge) = (session.principal(), session.charge());
+        let key = self.slab.insert(session)?;
+        self.account.charge_state(principal, 0, charge);
+        Some(SessionIndex::new(key.index))
     }
 
     pub(super) fn remove(&mut self, index: SessionIndex) -> Option<Session> {
         let session = self.slab.remove(index.get())?;
         self.ended = self.ended.saturating_sub(u32::from(session.has_ended()));
         self.moving = self.moving.saturating_sub(u32::from(session.is_moving()));
-        self.heap = self.heap.saturating_sub(u64::from(session.counted_heap()));
+        let mut session = session;
+        self.account.charge_state(session.principal(), session.charge(), 0);
+        let (stored, _) = session.recount();
+        self.account.charge_stored(session.principal(), stored, StoredMessages::default());
+        self.heap = self.heap.saturating_sub(u64::from(session.recount_heap().0));
         Some(session)
+    }
+
+    /// A session is that of another principal from now on, which is charged for it; returns the principal before.
+    pub(super) fn set_principal(&mut self, index: SessionIndex, principal: PrincipalIndex) -> Option<PrincipalIndex> {
+        let session = self.slab.get_mut(index.get())?;
+        let before = session.set_principal(principal);
+        self.account.move_session((before, principal), session.charge(), session.counted());
+        Some(before)
+    }
+
+    /// Charges the principal of a session for a topic filter, or with a negative number takes that back.
+    pub(super) fn charge_filter(&mut self, index: SessionIndex, bytes: i32) {
+        let Some(session) = self.slab.get_mut(index.get()) else { return bug!("a session that is charged exists") };
+        let before = session.charge();
+        session.charge_filter(bytes);
+        self.account.charge_filters(session.principal(), before, session.charge());
     }
 
     /// A session has ended: it is given nothing more, and is only to be taken apart.
@@ -160,12 +191,12 @@ impl Sessions {
     }
 
     #[inline]
-    pub(super) const fn memory(&self) -> &Memory {
-        &self.memory
+    pub(super) const fn account(&self) -> &Account {
+        &self.account
     }
 
-    pub(super) const fn memory_mut(&mut self) -> &mut Memory {
-        &mut self.memory
+    pub(super) const fn account_mut(&mut self) -> &mut Account {
+        &mut self.account
     }
 
     /// The work of the call.
@@ -242,7 +273,9 @@ impl Sessions {
             return None;
         }
         session.clear_changed();
-        count(&mut self.memory, &mut self.heap, session);
+        if count(&mut self.account, &mut self.heap, session) {
+            self.excessive.push(index);
+        }
         if let Some(connection) = session.connection_to_write() {
             self.ready.push(connection);
         }
@@ -283,7 +316,9 @@ impl Sessions {
         // That a session is looked at was counted when it was changed; the bytes that it sends are counted here.
         let sent = session.server().unsent().saturating_sub(unsent);
         self.work.spend(Work::units_of(sent).saturating_sub(1));
-        count(&mut self.memory, &mut self.heap, session);
+        if count(&mut self.account, &mut self.heap, session) {
+            self.excessive.push(index);
+        }
         if let Some(connection) = session.connection_to_write() {
             self.ready.push(connection);
         }
@@ -375,10 +410,20 @@ impl Sessions {
                 return false;
             }
             let Some(again) = self.slab.get_mut(index.get()) else { return false };
+            let qos = copies.qos().min(options.qos);
+            if again.is_restrained()
+                && !again.server().has_spare_room(qos, copies.size() as usize)
+                && !has_room_for_heap(&self.account, again)
+            {
+                return self.refuse_copy(index);
+            }
             session = again;
         }
         let (qos, retain) = (copies.qos().min(options.qos), copies.retain() && options.retain_as_published);
-        if session.server_mut().forward_plain(copies, qos, retain, identifiers) {
+        if let Some(has_grown) = session.server_mut().forward_plain(copies, qos, retain, identifiers) {
+            if has_grown {
+                session.mark_changed().then(|| self.changed.push(index));
+            }
             if let Some(connection) = session.connection() {
                 self.ready.push(connection);
             }
@@ -407,20 +452,25 @@ impl Sessions {
             return false; // a message of QoS 0 is not for a session without a connection [MQTT-4.5.0-1]
         }
         let is_stored = qos != QoS::AtMostOnce || !session.server().is_ready_for(qos);
-        if is_stored
-            && !self.memory.has_room(copies.size())
-            && !may_use_reserve(&self.memory, session, qos, copies.size())
-        {
-            self.work.spend(1); // the notice
-            self.drop_copy(index, DropReason::Memory);
-            return false;
+        // A table that grows doubles.
+        let may_grow = is_stored && !session.server().has_spare_id();
+        let has_room_to_grow = !may_grow
+            || session.counted_heap() as usize <= SMALL
+            || self.account.has_room_for_state(Some(session.principal()), session.counted_heap().into());
+        if is_stored && (!has_room_to_grow || !has_room(&self.account, session, qos, copies.size())) {
+            return self.refuse_copy(index);
         }
         if session.mark_changed() {
             self.changed.push(index);
         }
         match session.server_mut().forward(copies, qos, retain, identifiers) {
             Ok(()) => {
-                count_stored(&mut self.memory, session);
+                count_stored(&mut self.account, session);
+                if may_grow {
+                    let (old, new) = session.recount_heap();
+                    self.heap = self.heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
+                    self.account.charge_state(session.principal(), old.into(), new.into());
+                }
                 self.counters.messages_forwarded = self.counters.messages_forwarded.wrapping_add(1);
                 true
             }
@@ -437,6 +487,25 @@ impl Sessions {
         }
     }
 
+    /// There is no room for a copy.
+    #[cold]
+    fn refuse_copy(&mut self, index: SessionIndex) -> bool {
+        self.work.spend(1); // the notice
+        self.drop_copy(index, DropReason::Memory);
+        false
+    }
+
+    /// Whether clients make sessions hold more than there is room for.
+    #[inline]
+    pub(super) const fn has_excessive(&self) -> bool {
+        !self.excessive.is_empty()
+    }
+
+    /// The next session whose client makes it hold more than there is room for.
+    pub(super) fn next_excessive(&mut self) -> Option<SessionIndex> {
+        self.excessive.pop()
+    }
+
     /// The retained messages that a session is still to get; empty if there were none. `None` if the session does not exist.
     pub(super) fn start_walk(&mut self, index: SessionIndex) -> Option<&mut RetainedWalk> {
         let session = self.slab.get_mut(index.get())?;
@@ -448,6 +517,7 @@ impl Sessions {
     pub(super) fn end_walk(&mut self, index: SessionIndex) {
         let was_walking = self.get_mut(index).is_some_and(Session::end_walk);
         self.walking = self.walking.saturating_sub(u32::from(was_walking));
+        self.mark_changed(index); // it takes less memory now
     }
 
     /// Number of sessions that are still to get retained messages.
@@ -522,7 +592,7 @@ impl Sessions {
     #[inline]
     pub(super) fn count_stored(&mut self, index: SessionIndex) {
         match self.slab.get_mut(index.get()) {
-            Some(session) => count_stored(&mut self.memory, session),
+            Some(session) => count_stored(&mut self.account, session),
             None => bug!("a session that is counted exists"),
         }
     }
@@ -534,28 +604,30 @@ impl Sessions {
         Some(session)
     }
 
-    /// Panics if a count is wrong, or if a session is left to be looked at. For tests.
-    pub(super) fn assert_consistent(&self) {
+    /// Panics if a count is wrong, or if a session is left to be looked at. `charges` are those of principals for what is not a
+    /// session. For tests.
+    pub(super) fn assert_consistent(&self, charges: BTreeMap<u32, Charges>) {
         let (mut messages, mut bytes, mut heap, mut walking, mut clients) = (0_u64, 0_u64, 0_u64, 0_u32, 0_u32);
+        let mut charges = charges;
         let mut moving = 0_u32;
         for (_, session) in self.iter() {
             session.server().assert_consistent();
-            session.assert_heap_counted();
             let (own_messages, own_bytes) = session.server().stored();
             messages = messages.saturating_add(u64::from(own_messages));
             bytes = bytes.saturating_add(u64::from(own_bytes));
             heap = heap.saturating_add(u64::from(session.counted_heap()));
+            let stored = session.counted();
+            assert_eq!((stored.count, stored.bytes), (own_messages, own_bytes), "stored messages are counted at once");
+            let own = charges.entry(session.principal().get()).or_default();
+            own.state = own.state.saturating_add(session.charge());
+            own.messages = own.messages.saturating_add(own_bytes.into());
+            own.window = own.window.saturating_add(if stored.is_window { own_bytes.into() } else { 0 });
             walking = walking.saturating_add(u32::from(session.is_walking()));
             clients = clients.saturating_add(u32::from(session.connection().is_some()));
             moving = moving.saturating_add(u32::from(session.is_moving()));
             assert!(session.scheduled() <= session.server().timeout(), "no timeout is forgotten");
         }
-        assert_eq!(
-            (self.memory.messages(), self.memory.bytes()),
-            (messages, bytes),
-            "stored messages are counted right"
-        );
-        assert!(self.memory.payloads().stored() as u64 <= bytes, "shared payloads are a part of what is stored");
+        self.account.assert_consistent((messages, bytes), |index| charges.get(&index).copied().unwrap_or_default());
         assert_eq!(self.heap, heap, "the memory of sessions is counted right");
         assert_eq!(self.moving, moving, "sessions that move in their groups are counted right");
         assert_eq!(self.clients, clients, "clients are counted right");
@@ -564,13 +636,19 @@ impl Sessions {
     }
 }
 
-/// Whether a session may use memory that is reserved for clients that are connected and have room in their windows. It may
-/// store as much as it leaves free, so that no client can use all of it.
-#[cold]
-fn may_use_reserve(memory: &Memory, session: &Session, qos: QoS, size: u64) -> bool {
-    qos != QoS::AtMostOnce
-        && session.server().has_open_window()
-        && memory.left_of_reserve(size).is_some_and(|left| u64::from(session.server().stored().1) <= left)
+/// Whether there is room for a copy that a session stores.
+#[inline]
+fn has_room(account: &Account, session: &Session, qos: QoS, size: u64) -> bool {
+    let (principal, server) = (session.principal(), session.server());
+    account.has_room_for_copy(principal, size)
+        || (qos != QoS::AtMostOnce
+            && server.has_open_window()
+            && account.has_room_in_window(principal, server.stored().1, size))
+}
+
+/// Whether what a session has on the heap may grow: it is small, or its principal has room for more.
+fn has_room_for_heap(account: &Account, session: &Session) -> bool {
+    session.counted_heap() as usize <= SMALL || account.has_room_for_state(Some(session.principal()), 0)
 }
 
 #[inline]
@@ -580,18 +658,30 @@ const fn count_sent(counters: &mut Counters, session: &mut Session) {
 
 /// Counts again what a session stores.
 #[inline]
-fn count_stored(memory: &mut Memory, session: &mut Session) {
+fn count_stored(account: &mut Account, session: &mut Session) {
     let (old, new) = session.recount();
     if old != new {
-        memory.recount(old, new);
+        account.charge_stored(session.principal(), old, new);
     }
 }
 
-/// Counts again what a session stores, and the memory that it takes.
+/// Counts again what a session stores, and the memory that it takes. Returns whether its client makes it hold more than there
+/// is room for.
 #[inline]
-fn count(memory: &mut Memory, heap: &mut u64, session: &mut Session) {
-    count_stored(memory, session);
-    if let Some((old, new)) = session.recount_heap() {
-        *heap = heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
+fn count(account: &mut Account, heap: &mut u64, session: &mut Session) -> bool {
+    count_stored(account, session);
+    let (old, new) = session.recount_heap();
+    (old != new || session.is_restrained()) && count_heap(account, heap, session, (old, new))
+}
+
+#[inline(never)]
+fn count_heap(account: &mut Account, heap: &mut u64, session: &mut Session, (old, new): (u32, u32)) -> bool {
+    *heap = heap.saturating_sub(u64::from(old)).saturating_add(u64::from(new));
+    account.charge_state(session.principal(), old.into(), new.into());
+    if new <= old && !session.is_restrained() {
+        return false;
     }
+    let is_restrained = !has_room_for_heap(account, session);
+    session.set_restrained(is_restrained);
+    is_restrained && session.connection().is_some() && session.server().received_heap() > SMALL
 }

@@ -27,6 +27,9 @@ struct Slot<T> {
 }
 
 impl<T> Slab<T> {
+    /// The size in bytes that a value takes, without what it has on the heap.
+    pub(super) const SLOT_SIZE: usize = core::mem::size_of::<Slot<T>>();
+
     pub(super) const fn new() -> Self {
         Self { slots: Pool::new(), first_generations: BTreeMap::new() }
     }

@@ -45,7 +45,8 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, request: &Subsc
     if is_small {
         codes.reserve_exact(count);
         let bytes = request.subscriptions.wire_parts().map_or(0, |(bytes, _)| bytes.len());
-        let has_room = memory_use::has_room(cx, Router::most_of_filters(count, bytes));
+        let principal = cx.sessions.get(index).map(Session::principal);
+        let has_room = memory_use::has_room(cx, principal, Router::most_of_filters(count, bytes));
         for (subscription, position) in request.subscriptions.iter().zip(0_u32..) {
             match decide(cx, index, first.behind(position), &subscription) {
                 Decision::Now(code) => codes.push(make_one(cx, index, &subscription, code, identifier, has_room)),
@@ -146,7 +147,7 @@ pub(super) fn advance(cx: &mut Context<'_>, subscribing: &mut Subscribing) -> Pr
             let connection = subscribing.connection;
             let decisions = core::mem::take(&mut subscribing.decisions);
             let request = Some(Box::new(subscribing.take()));
-            cx.connections.wait(connection, PendingDecision::Subscribe { request, decisions });
+            lifecycle::wait(cx, connection, PendingDecision::Subscribe { request, decisions });
             return Progress::Done;
         }
     }
@@ -175,7 +176,7 @@ fn ask(cx: &mut Context<'_>, index: SessionIndex, subscribing: &mut Subscribing)
                 pending(cx, *connection, decisions).push(None);
                 if !is_waiting {
                     let decisions = core::mem::take(decisions);
-                    cx.connections.wait(*connection, PendingDecision::Subscribe { request: None, decisions });
+                    lifecycle::wait(cx, *connection, PendingDecision::Subscribe { request: None, decisions });
                 }
             }
         }
@@ -230,8 +231,11 @@ fn make_one(
     has_room: bool,
 ) -> SubAckReasonCode {
     cx.work().spend_bytes(subscription.filter.as_bytes().len());
-    let is_refused =
-        !has_room && memory_use::is_full(cx) && !cx.router.is_subscribed(cx.sessions, index, subscription.filter);
+    let is_refused = !has_room && {
+        let principal = cx.sessions.get(index).map(Session::principal);
+        let size = u64::from(Router::charge_of_filter(subscription.filter).unsigned_abs());
+        !memory_use::has_room(cx, principal, size) && !cx.router.is_subscribed(cx.sessions, index, subscription.filter)
+    };
     let decision = if is_refused { SubAckReasonCode::QuotaExceeded } else { decision };
     let code = match cx.router.subscribe(cx.sessions, index, subscription, decision, identifier) {
         Ok(code) => code,

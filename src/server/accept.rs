@@ -102,6 +102,17 @@ pub(super) struct Pending {
     pub(super) wants_response_information: bool,
 }
 
+impl Pending {
+    /// Returns the size in bytes on the heap, with the box.
+    #[allow(dead_code, reason = "for a router: see `routing`")]
+    pub(super) fn heap(&self) -> usize {
+        let texts = [Some(&self.client_id), self.user_name.as_ref(), self.method.as_ref()];
+        let texts = texts.into_iter().flatten().map(|text| text.len());
+        let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of::<Will>()));
+        texts.fold(will.saturating_add(core::mem::size_of::<Self>()), usize::saturating_add)
+    }
+}
+
 /// The intervals that CONNACK grants.
 pub(super) struct GrantedIntervals {
     pub(super) keep_alive: u16,

@@ -9,10 +9,10 @@
 //! | [`ServerSession::advance_output`], [`ServerSession::has_work`] | do the work of [`poll`](ServerSession::poll), without input |
 //! | [`ServerSession::accept_ownership`] | a message that is acknowledged later, whatever becomes of the connection |
 //! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | the time of the next timeout, and its postponement |
-//! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`] | whether the session accepts a message now |
-//! | [`ServerSession::stored`], [`ServerSession::heap`], [`ServerSession::output_capacity`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
+//! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`], [`ServerSession::has_spare_room`] | whether the session accepts a message now |
+//! | [`ServerSession::stored`], [`ServerSession::has_queued`], [`ServerSession::heap`], [`ServerSession::received_heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
 //! | [`ServerSession::detach`], [`ServerSession::take_apart`] | the end of a connection or session: the rest of the output, and messages for other sessions |
-//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full}` | the state of a client before it is accepted |
+//! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full, heap}` | the state of a client before it is accepted |
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,9 +21,10 @@ use bytes::Bytes;
 
 use super::action::Action;
 use super::session::{Marked, ServerSession};
-use super::state::State;
+use super::state::{DueWills, State};
 use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
-use crate::session::{AckHandle, Admission, Endpoint, LARGE, MessageRef, PayloadAccount, PublishError, Transmit};
+use crate::heap_size;
+use crate::session::{AckHandle, Admission, Endpoint, LARGE, MessageRef, PayloadAccount, PublishError, Transmit, Will};
 use crate::time::Instant;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
@@ -127,7 +128,8 @@ pub(crate) enum Remains {
 
 impl ServerSession {
     /// Appends the shared encoding of a message to the output, if the copy is of QoS 0 and needs no encoding of its
-    /// own. Returns whether it was appended. The copy has no token and no outcome.
+    /// own. Returns whether it was appended, and if so, whether the buffer of the output has grown. The copy has no token and
+    /// no outcome.
     #[inline(always)]
     pub(crate) fn forward_plain(
         &mut self,
@@ -135,20 +137,17 @@ impl ServerSession {
         qos: QoS,
         retain: bool,
         identifiers: &[SubscriptionIdentifier],
-    ) -> bool {
+    ) -> Option<bool> {
         if qos != QoS::AtMostOnce || !identifiers.is_empty() || copies.large.is_some() {
-            return false;
+            return None;
         }
         let limits = self.limits();
         if !self.engine.takes_encoded(&limits) {
-            return false;
+            return None;
         }
-        let Ok(packet) = copies.plain(self.engine.version(), retain) else { return false };
+        let Ok(packet) = copies.plain(self.engine.version(), retain) else { return None };
         let fits = packet.len() <= limits.max_packet_size as usize;
-        if fits {
-            self.engine.append_encoded(packet);
-        }
-        fits
+        fits.then(|| self.engine.append_encoded(packet))
     }
 
     /// Publishes a copy of a message, with this QoS and RETAIN flag and these subscription identifiers.
@@ -247,17 +246,39 @@ impl ServerSession {
         (self.engine.deliveries().budget().count(), self.engine.deliveries().budget().bytes())
     }
 
-    /// Returns the size in bytes of what the session has on the heap besides stored messages and its output: its client
-    /// identifier and its will. It changes only when a connection begins or ends, or the session has no connection.
-    pub(crate) fn heap(&self) -> usize {
-        let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of_val(&**will)));
-        self.client_id.len().saturating_add(will)
+    /// Returns whether messages are queued, in addition to those in flight.
+    #[inline]
+    pub(crate) fn has_queued(&self) -> bool {
+        self.engine.deliveries().has_queued()
     }
 
-    /// Returns the size in bytes of the output on the heap. A shared payload in it does not count.
+    /// Returns the size in bytes of what the session has on the heap besides stored messages: its client identifier, its
+    /// wills, its output, topic aliases, and the tables of messages and requests. A shared payload in the output does not
+    /// count.
     #[inline]
-    pub(crate) fn output_capacity(&self) -> usize {
-        self.engine.output().capacity()
+    pub(crate) fn heap(&self) -> usize {
+        let mostly = self.client_id.len().wrapping_add(self.engine.heap());
+        let has_more =
+            self.will.is_some() | self.due_wills.is_some() | self.state.has_heap() | self.engine.has_more_heap();
+        if has_more { mostly.saturating_add(self.more_heap()) } else { mostly }
+    }
+
+    /// Returns the part of the [heap](Self::heap) that few sessions have.
+    #[inline(never)]
+    fn more_heap(&self) -> usize {
+        let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of_val(&**will)));
+        let due = self.due_wills.as_ref().map_or(0, |due| {
+            let wills = due.iter().map(Will::heap).fold(heap_size::queue(due), usize::saturating_add);
+            wills.saturating_add(core::mem::size_of::<DueWills>())
+        });
+        let parts = [due, self.state.heap(), self.engine.more_heap()];
+        parts.into_iter().fold(will, usize::saturating_add)
+    }
+
+    /// Returns the size in bytes of what the client makes the session hold beside messages to it: topic aliases, and
+    /// identifiers of messages that are not released.
+    pub(crate) fn received_heap(&self) -> usize {
+        self.engine.aliases().saturating_add(self.engine.deliveries().inbound().heap())
     }
 
     /// Returns the number of queued and in-flight messages.
@@ -276,6 +297,24 @@ impl ServerSession {
         /// Size of a subscription identifier, a packet identifier and the length fields.
         const MORE: usize = 16;
         self.engine.sends_at_once(&self.limits(), qos, size.saturating_add(MORE))
+    }
+
+    /// Returns whether one more message, whose topic and payload have this size, would take no more memory than the session
+    /// has for its output and its tables; the message itself does not count.
+    pub(crate) fn has_spare_room(&self, qos: QoS, size: usize) -> bool {
+        /// Size of a subscription identifier, a packet identifier, a few properties and the length fields.
+        const MORE: usize = 64;
+        let output = self.engine.output();
+        match qos {
+            QoS::AtMostOnce => size.saturating_add(MORE).saturating_add(output.len()) <= output.capacity(),
+            _ => self.has_open_window() && !self.has_queued() && self.engine.deliveries().outbound().has_spare_id(),
+        }
+    }
+
+    /// Returns whether one more message in flight needs no larger table than that of a few.
+    #[inline]
+    pub(crate) fn has_spare_id(&self) -> bool {
+        self.engine.deliveries().outbound().has_spare_id()
     }
 
     /// Returns whether there is a connection on which one more QoS 1 or QoS 2 message can be in flight.

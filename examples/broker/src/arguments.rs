@@ -91,9 +91,13 @@ pub(crate) struct Arguments {
     /// Additional memory for connected clients that acknowledge their messages, once --max-memory is used up
     #[arg(long, value_name = "BYTES", default_value_t = BrokerConfig::default().reserved_memory)]
     reserved_memory: u64,
-    /// Maximum memory of connections, sessions and subscriptions together; 0 for no limit
+    /// Maximum memory of connections, sessions, subscriptions and unfinished work together; 0 for no limit
     #[arg(long, value_name = "BYTES", default_value_t = BrokerConfig::default().max_state_memory.map_or(0, NonZeroU64::get))]
     max_state_memory: u64,
+    /// Maximum memory of a user, or of an address that clients without a user come from, besides its share: nobody may hold
+    /// more of --max-memory and --max-state-memory than all leave free; 0 for no limit
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    max_memory_per_principal: u64,
     /// Maximum number of retained messages
     #[arg(long, value_name = "COUNT", default_value_t = BrokerConfig::default().max_retained)]
     max_retained: u32,
@@ -178,6 +182,7 @@ impl Arguments {
             max_memory: self.max_memory,
             reserved_memory: self.reserved_memory,
             max_state_memory: NonZeroU64::new(self.max_state_memory),
+            max_memory_per_principal: NonZeroU64::new(self.max_memory_per_principal),
             sys_interval: NonZeroU32::new(self.sys_interval),
             work_per_call: self.work_per_call,
             ..BrokerConfig::default()
@@ -270,12 +275,13 @@ mod tests {
         let config = parse("broker --max-packet-size 104857600").unwrap().config();
         assert_eq!(config.server.max_stored_bytes, 104_857_600, "a message that clients may send can be stored");
         let line = "broker --max-queued-bytes 1 --max-memory 2 --reserved-memory 7 --max-state-memory 8 --max-retained 3 --max-connect-size 4 --max-connections 5 \
-            --max-sessions 6 --work-per-call 9";
+            --max-sessions 6 --max-memory-per-principal 9 --work-per-call 10";
         let config = parse(line).unwrap().config();
         assert_eq!((config.server.max_stored_bytes, config.max_memory, config.max_retained), (1, 2, 3));
         assert_eq!((config.reserved_memory, config.max_state_memory), (7, NonZeroU64::new(8)));
-        assert_eq!(config.work_per_call.get(), 9);
+        assert_eq!(config.work_per_call.get(), 10);
         assert!(parse("broker --work-per-call 0").is_err());
+        assert_eq!(config.max_memory_per_principal, NonZeroU64::new(9));
         assert_eq!((config.server.max_connect_size.get(), config.max_connections, config.max_sessions), (4, 5, 6));
     }
 

@@ -24,6 +24,7 @@ use self::ring::{Job, Order};
 use self::turns::{Entry, JobId, PrincipalIndex};
 use super::context::Context;
 use super::index::SessionIndex;
+use super::memory_use;
 use super::policy::ConnectionId;
 
 /// Adds a job. It runs when the earlier jobs of its [`Order`] have ended; the connection of its client takes no input before
@@ -32,6 +33,7 @@ use super::policy::ConnectionId;
 /// Returns `None` if no more jobs can be held.
 pub(super) fn start(cx: &mut Context<'_>, principal: PrincipalIndex, order: Order<'_>, job: Job) -> Option<JobId> {
     let id = cx.jobs.push(principal, order, job)?;
+    memory_use::count_job(cx, id);
     if let Some(client_id) = order.client_id
         && let Some(index) = cx.registry.find(cx.sessions, client_id)
         && let Some(session) = cx.sessions.get_mut(index)
@@ -43,6 +45,9 @@ pub(super) fn start(cx: &mut Context<'_>, principal: PrincipalIndex, order: Orde
 
 /// A job has ended. After the last one of a client identifier the input of the client is taken again.
 fn end(cx: &mut Context<'_>, id: JobId) {
+    if let Some((principal, charge)) = cx.jobs.charge(id) {
+        cx.sessions.account_mut().charge_state(principal, charge, 0);
+    }
     let Some(client_id) = cx.jobs.remove(id) else { return };
     // The session may have ended.
     if let Some(index) = cx.registry.find(cx.sessions, &client_id)

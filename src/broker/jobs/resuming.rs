@@ -19,6 +19,18 @@ pub(in crate::broker) struct Resuming {
     pub(in crate::broker) refused: Vec<(Vec<u8>, SubAckReasonCode)>,
 }
 
+impl Resuming {
+    /// The size on the heap, in bytes, as far as the client causes it. While the connection waits, the decisions are with it.
+    pub(super) fn heap(&self) -> usize {
+        let refused = self.refused.capacity().saturating_mul(core::mem::size_of::<(Vec<u8>, SubAckReasonCode)>());
+        let grant = match &self.step {
+            Step::Ask(grant) | Step::Restrict(grant) => grant.heap(),
+            Step::Notify => 0,
+        };
+        core::mem::size_of::<Self>().saturating_add(refused).saturating_add(grant)
+    }
+}
+
 /// What is done for each subscription. The grant is there until the client is accepted.
 pub(in crate::broker) enum Step {
     /// The policy is asked.

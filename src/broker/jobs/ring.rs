@@ -9,6 +9,7 @@ use super::request::{Subscribing, Unsubscribing};
 use super::resuming::Resuming;
 use super::turns::{Entry, JobId, PrincipalIndex, Turns};
 use crate::broker::slab::{Key, Slab};
+use crate::heap_size;
 use crate::topic::TopicName;
 
 /// Work that goes on over several calls.
@@ -63,6 +64,8 @@ pub(in crate::broker) struct Jobs {
     /// The open jobs that run one after the other, in order.
     chains: BTreeMap<Chain, VecDeque<JobId>>,
     turns: Turns,
+    /// The size of jobs on the heap, as they were last counted, in bytes.
+    heap: u64,
 }
 
 /// A job, and what it belongs to.
@@ -73,11 +76,42 @@ struct State {
     principal: PrincipalIndex,
     /// The chains that the job is in.
     chains: [Option<Chain>; 2],
+    /// The size on the heap when it was last counted, in bytes.
+    counted: u64,
+}
+
+/// The size of the queue of a chain with a few jobs, in bytes.
+const QUEUE: usize = 4 * core::mem::size_of::<JobId>();
+
+impl State {
+    /// The size on the heap, in bytes, with its places in chains.
+    fn bytes(&self) -> u64 {
+        let names = self.chains.iter().flatten().map(|chain| match chain {
+            Chain::Client(name) => name.len(),
+            Chain::Retained(name) => name.len(),
+        });
+        // The map of chains has the names too; the queue of a chain has mostly one entry.
+        let chains = names.map(|name| name.saturating_mul(2).saturating_add(QUEUE));
+        chains.fold(self.job.as_ref().map_or(0, Job::heap), usize::saturating_add) as u64
+    }
+}
+
+impl Job {
+    /// The size on the heap, in bytes.
+    fn heap(&self) -> usize {
+        match self {
+            Self::Publication(publication) => publication.heap(),
+            Self::Subscribe(subscribing) => subscribing.heap(),
+            Self::Unsubscribe(unsubscribing) => unsubscribing.heap(),
+            Self::Resume(resuming) => resuming.as_ref().map_or(0, |resuming| resuming.heap()),
+            Self::Members(_) | Self::Walk(_) | Self::Teardown(_) | Self::Status(_) => 0,
+        }
+    }
 }
 
 impl Jobs {
     pub(in crate::broker) fn new(work_per_call: u64) -> Self {
-        Self { slab: Slab::new(), chains: BTreeMap::new(), turns: Turns::new(work_per_call) }
+        Self { slab: Slab::new(), chains: BTreeMap::new(), turns: Turns::new(work_per_call), heap: 0 }
     }
 
     /// Number of open jobs.
@@ -113,7 +147,7 @@ impl Jobs {
     /// Adds a job. Returns `None` if no more jobs can be held.
     pub(super) fn push(&mut self, principal: PrincipalIndex, order: Order<'_>, job: Job) -> Option<JobId> {
         let chains = chains(order);
-        let id = self.slab.insert(State { job: Some(job), principal, chains: chains.clone() })?;
+        let id = self.slab.insert(State { job: Some(job), principal, chains: chains.clone(), counted: 0 })?;
         self.turns.enter_again(principal);
         for chain in chains.into_iter().flatten() {
             self.chains.entry(chain).or_default().push_back(id);
@@ -136,6 +170,32 @@ impl Jobs {
         self.wake_if_first(id);
     }
 
+    /// The size in bytes, with the principals and their turns.
+    pub(in crate::broker) fn bytes(&self) -> u64 {
+        let chains = heap_size::tree(self.chains.len(), core::mem::size_of::<(Chain, VecDeque<JobId>)>());
+        let parts = [self.slab.bytes(), self.turns.bytes(), chains].map(|bytes| bytes as u64);
+        parts.into_iter().fold(self.heap, u64::saturating_add)
+    }
+
+    /// Counts a job again, which does not run: returns its principal, and what that is charged, in bytes, before and now.
+    pub(in crate::broker) fn recount(&mut self, id: JobId) -> Option<(PrincipalIndex, u64, u64)> {
+        let state = self.slab.get_mut_by_key(id)?;
+        let new = state.bytes();
+        let old = core::mem::replace(&mut state.counted, new);
+        self.heap = self.heap.saturating_sub(old).saturating_add(new);
+        Some((state.principal, old, new))
+    }
+
+    /// The jobs' principals, and what they are charged, in bytes. For tests.
+    pub(in crate::broker) fn charges(&self) -> impl Iterator<Item = (PrincipalIndex, u64)> {
+        self.slab.iter().map(|(_, state)| (state.principal, state.counted))
+    }
+
+    /// The principal of a job, and what that is charged.
+    pub(super) fn charge(&self, id: JobId) -> Option<(PrincipalIndex, u64)> {
+        self.slab.get_by_key(id).map(|state| (state.principal, state.counted))
+    }
+
     /// Removes a job that has ended, and lets those run that have waited for it. Returns its client identifier if no other job
     /// of that is open.
     pub(super) fn remove(&mut self, id: JobId) -> Option<Box<str>> {
@@ -143,6 +203,7 @@ impl Jobs {
             bug!("a job ends once");
             return None;
         };
+        self.heap = self.heap.saturating_sub(state.counted);
         self.turns.leave(state.principal);
         let mut ended = None;
         for key in state.chains.into_iter().flatten() {

@@ -3,7 +3,7 @@
 use super::ring::{Job, Progress};
 use super::turns::{Entry, JobId};
 use crate::broker::context::Context;
-use crate::broker::{accept, publish, subscribe, sys};
+use crate::broker::{accept, memory_use, publish, subscribe, sys};
 
 /// Goes on with what waits, one budget of it.
 pub(in crate::broker) fn run(cx: &mut Context<'_>) {
@@ -46,7 +46,10 @@ fn step(cx: &mut Context<'_>, id: JobId) {
     cx.work().spend(1);
     let Some(mut job) = cx.jobs.take(id) else { return bug!("a job that waits for its turn is open") };
     match advance(cx, &mut job) {
-        Progress::More => cx.jobs.put_back(id, job),
+        Progress::More => {
+            cx.jobs.put_back(id, job);
+            memory_use::count_job(cx, id);
+        }
         Progress::Done => super::end(cx, id),
     }
 }

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::broker::policy::ConnectionId;
 use crate::broker::principal::PrincipalName;
 use crate::broker::slab::{Key, Slab};
+use crate::heap_size;
 use crate::time::Instant;
 
 /// A job in [`Jobs`](super::ring::Jobs).
@@ -18,6 +19,11 @@ pub(in crate::broker) struct PrincipalIndex(u32);
 impl PrincipalIndex {
     /// The broker itself, with the embedding program.
     pub(in crate::broker) const BROKER: Self = Self(0);
+
+    #[inline]
+    pub(in crate::broker) const fn get(self) -> u32 {
+        self.0
+    }
 }
 
 /// What waits for its turn.
@@ -43,12 +49,14 @@ pub(in crate::broker) struct Turns {
     quantum: i64,
     /// Number of entries of all principals.
     waiting: u32,
+    /// The size of the names and queues of principals, in bytes.
+    heap: usize,
 }
 
 struct Principal {
     /// `None` for the broker itself.
     name: Option<PrincipalName>,
-    /// Number of connections, sessions and jobs of the principal.
+    /// Number of connections, sessions, jobs and retained messages of the principal.
     users: u32,
     /// The units that are left of the quantum; negative if the last turn took more.
     credit: i64,
@@ -76,6 +84,7 @@ impl Turns {
             old: VecDeque::new(),
             quantum: i64::try_from(quantum).unwrap_or(i64::MAX),
             waiting: 0,
+            heap: 0,
         }
     }
 
@@ -99,12 +108,18 @@ impl Turns {
                     return PrincipalIndex::BROKER;
                 };
                 let index = PrincipalIndex(key.index);
+                self.heap = self.heap.saturating_add(name.heap());
                 self.by_name.insert(name, index);
                 index
             }
         };
         self.enter_again(index);
         index
+    }
+
+    /// The principal with this name, if there is something of it.
+    pub(in crate::broker) fn find(&self, name: &PrincipalName) -> Option<PrincipalIndex> {
+        self.by_name.get(name).copied()
     }
 
     /// A connection, a session or a job more is that of a principal that has some.
@@ -126,15 +141,23 @@ impl Turns {
     /// Removes a principal that has no connections, sessions and jobs, unless it is the broker itself.
     fn remove_unused(&mut self, index: PrincipalIndex) {
         if self.get_mut(index).is_some_and(|it| it.users == 0 && it.name.is_some())
-            && let Some(Principal { name: Some(name), .. }) = self.principals.remove(index.0)
+            && let Some(Principal { name: Some(name), queue, .. }) = self.principals.remove(index.0)
         {
             self.by_name.remove(&name);
+            self.heap = self.heap.saturating_sub(name.heap()).saturating_sub(heap_size::queue(&queue));
         }
     }
 
     /// Number of principals that have caused work lately.
     pub(in crate::broker) fn in_turn(&self) -> usize {
         self.new.len().saturating_add(self.old.len())
+    }
+
+    /// The size in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let names = heap_size::tree(self.by_name.len(), core::mem::size_of::<(PrincipalName, PrincipalIndex)>());
+        let lists = heap_size::queue(&self.new).saturating_add(heap_size::queue(&self.old));
+        [self.principals.bytes(), names, lists].into_iter().fold(self.heap, usize::saturating_add)
     }
 
     /// Number of principals besides the broker itself.
@@ -181,7 +204,10 @@ impl Turns {
     pub(super) fn push(&mut self, index: PrincipalIndex, entry: Entry) {
         self.join(index);
         if let Some(principal) = self.get_mut(index) {
+            let before = heap_size::queue(&principal.queue);
             principal.queue.push_back(entry);
+            let after = heap_size::queue(&principal.queue);
+            self.heap = self.heap.saturating_sub(before).saturating_add(after);
             self.waiting = self.waiting.saturating_add(1);
         }
     }

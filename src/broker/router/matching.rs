@@ -29,6 +29,13 @@ pub(super) struct Cursor {
     is_past_longer: bool,
 }
 
+impl Cursor {
+    /// The size on the heap, in bytes.
+    pub(super) const fn heap(&self) -> usize {
+        self.choices.capacity()
+    }
+}
+
 impl Search {
     /// Finds the filters that match a topic, from a position on, without recursion. No node is visited twice, so there are
     /// never more steps than there are filters, whatever the topic is. Returns where to go on if the budget is used up; at

@@ -153,6 +153,11 @@ impl Merged {
         self.identifiers.extend(SubscriptionIdentifier::new(identifier).ok());
     }
 
+    /// The size on the heap, in bytes.
+    pub(super) const fn heap(&self) -> usize {
+        self.identifiers.capacity().saturating_mul(core::mem::size_of::<SubscriptionIdentifier>())
+    }
+
     /// The options; `None` without a subscription.
     pub(super) const fn options(&self) -> Option<SubscriptionOptions> {
         self.options

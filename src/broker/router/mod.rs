@@ -27,7 +27,7 @@ use bytes::Bytes;
 use self::list_id::{GroupIndex, ListId};
 use self::matching::{Cursor, Search};
 use self::merge::Merging;
-use self::retained::{Reference, Retained};
+use self::retained::{Charge, Reference, Retained};
 use self::retained_delivery::{RetainedFirst, Walk};
 use self::retained_message::{Publisher, RetainedMessage};
 use self::shared::Mark;
@@ -36,15 +36,17 @@ use self::tree::{Matches, Tree};
 use super::config::BrokerConfig;
 use super::counters::DropReason;
 use super::index::SessionIndex;
+use super::jobs::turns::PrincipalIndex;
 use super::jobs::work::Work;
 use super::secret::Use;
+use super::session::Session;
 use super::sessions::Sessions;
 use crate::codec::{List, PubAckReasonCode, PublishProperties};
 use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
 use crate::session::{LARGE, MessageRef};
 use crate::time::Instant;
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
 /// The subscriptions and the retained messages of a broker.
 pub(super) struct Router {
@@ -125,6 +127,16 @@ impl Router {
         self.retained.allocated()
     }
 
+    /// What a principal is charged for a subscription by this filter, in bytes: the filter in full, with each level.
+    pub(super) fn charge_of_filter(filter: TopicFilter<'_>) -> i32 {
+        Tree::charge_of_filter(filter)
+    }
+
+    /// What principals are charged for retained messages: the principal, and the size in bytes. For tests.
+    pub(super) fn retained_charges(&self) -> impl Iterator<Item = (PrincipalIndex, u64)> {
+        self.retained.charges().map(|Charge { principal, bytes }| (principal, bytes))
+    }
+
     /// Whether a topic or a filter has more levels than the configuration allows.
     #[inline]
     pub(super) fn has_too_many_levels(&self, text: &[u8]) -> bool {
@@ -155,7 +167,7 @@ impl Router {
         }
         if publish.payload.len() >= LARGE {
             // One copy of the payload, for the retained message and all subscribers.
-            *large = Some(sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)));
+            *large = Some(sessions.account().payloads().share(Bytes::copy_from_slice(publish.payload)));
         }
         let payload = if large.is_some() { &[] } else { publish.payload };
         sessions.work_mut().spend_bytes(payload.len());
@@ -181,34 +193,49 @@ impl Router {
         let message = RetainedMessage::new(publish, large, expires_after, publisher, now)
             .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
         let outlook = self.retained.with(publish.topic, &message);
-        let used = sessions.memory().used().saturating_sub(outlook.replaced_payload);
-        let memory = used.saturating_add(outlook.own_bytes);
-        if outlook.count > self.config.max_retained || memory > self.config.max_memory {
+        let principal = from.and_then(|index| sessions.get(index)).map_or(PrincipalIndex::BROKER, Session::principal);
+        let own = outlook.replaced.filter(|replaced| replaced.principal == principal).map_or(0, |own| own.bytes);
+        let has_room = sessions.account().has_room_for_retained(
+            principal,
+            (outlook.own_bytes, outlook.replaced_payload),
+            (outlook.charge, own),
+        );
+        if outlook.count > self.config.max_retained || !has_room {
             return Err(PubAckReasonCode::QuotaExceeded);
         }
         let expires_at = message.expires_at();
-        let reference = self.retained.set(publish.topic, message, &outlook).ok_or(PubAckReasonCode::QuotaExceeded)?;
-        self.share_memory(sessions);
+        let charge = Charge { principal, bytes: outlook.charge };
+        let replaced = outlook.replaced;
+        let reference = self.retained.set(publish.topic, message, principal, &outlook);
+        let reference = reference.ok_or(PubAckReasonCode::QuotaExceeded)?;
+        self.charge(sessions, Some(charge), replaced);
         Ok(Some((expires_at, reference)))
     }
 
     /// Removes the retained message of a topic, and returns it if there was one.
     pub(super) fn remove_retained(&mut self, sessions: &mut Sessions, topic: TopicName<'_>) -> Option<Reference> {
-        let removed = self.retained.remove(topic);
-        self.share_memory(sessions);
-        removed
+        let (removed, charge) = self.retained.remove(topic)?;
+        self.charge(sessions, None, Some(charge));
+        Some(removed)
     }
 
     /// Removes the retained message of a topic if its Message Expiry Interval has passed; returns when it expires if not.
     pub(super) fn remove_expired(&mut self, sessions: &mut Sessions, topic: u32, now: Instant) -> Option<Instant> {
-        let expires_at = self.retained.remove_expired(topic, now);
-        self.share_memory(sessions);
-        expires_at
+        match self.retained.remove_expired(topic, now)? {
+            Ok(charge) => {
+                self.charge(sessions, None, Some(charge));
+                None
+            }
+            Err(expires_at) => Some(expires_at),
+        }
     }
 
-    /// Leaves the memory that retained messages do not take to messages that are stored for sessions.
-    fn share_memory(&self, sessions: &mut Sessions) {
-        sessions.memory_mut().set_limit(self.config.max_memory.saturating_sub(self.retained.own_bytes()));
+    /// The retained messages have changed, with these charges.
+    fn charge(&self, sessions: &mut Sessions, new: Option<Charge>, old: Option<Charge>) {
+        let account = sessions.account_mut();
+        account.set_retained(self.retained.own_bytes());
+        let parts = |Charge { principal, bytes }| (principal, bytes);
+        account.charge_retained(new.map(parts), old.map(parts));
     }
 
     fn publisher(&self, sessions: &Sessions, index: SessionIndex) -> Publisher {
@@ -265,7 +292,7 @@ impl Router {
     ) -> Outcome {
         let Self { tree, encoded, encoded_retained, matches, merging, groups, config, random, retained, .. } = self;
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-        let mut copies = Copies::new(now, publish, large, expires_after, sessions.memory().payloads(), encoded);
+        let mut copies = Copies::new(now, publish, large, expires_after, sessions.account().payloads(), encoded);
         // A message that is retained now is part of no walk.
         let mut walks = RetainedFirst::new(retained, encoded_retained, now, publish.topic, None);
         let mut before = |sessions: &mut Sessions, index: SessionIndex, list: ListId| walks.send(sessions, index, list);
@@ -314,7 +341,7 @@ impl Router {
     ) -> Result<Published, PubAckReasonCode> {
         let mut large = large;
         if publish.payload.len() >= LARGE {
-            large = Some(sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)));
+            large = Some(sessions.account().payloads().share(Bytes::copy_from_slice(publish.payload)));
         }
         let payload = if large.is_some() { &[] } else { publish.payload };
         sessions.work_mut().spend_bytes(payload.len());
@@ -396,7 +423,7 @@ impl Router {
         let Some((publish, large, left)) = message.message(now) else { return true };
         let (topic, publish) = (publish.topic, MessageRef::of(&publish));
         let each = cost_of_copy(&publish);
-        let mut copies = Copies::new(now, &publish, large.cloned(), left, sessions.memory().payloads(), encoded);
+        let mut copies = Copies::new(now, &publish, large.cloned(), left, sessions.account().payloads(), encoded);
         let mut walks = RetainedFirst::new(retained, encoded_retained, now, topic, own);
         let dropped_before = sessions.drop_count();
         // One item is done at least, whatever is left of the budget.
@@ -456,7 +483,7 @@ impl Router {
         // The group ends with its last member.
         let Some(group) = group else { return sessions.drop_copy(index, DropReason::SessionEnded) };
         let payload = message.stored.payload().cloned();
-        let mut copies = Copies::new(now, &publish, payload, left, sessions.memory().payloads(), encoded);
+        let mut copies = Copies::new(now, &publish, payload, left, sessions.account().payloads(), encoded);
         let drops = sessions.drop_count();
         if !group.deliver(sessions, config.shared_strategy, random, &mut copies) && sessions.drop_count() == drops {
             sessions.drop_copy(index, DropReason::SessionEnded); // of QoS 0, and no member is connected

@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 
 use super::retained_message::{Publisher, RetainedMessage};
 use super::trie::{Levels, NONE, NodeId, ROOT, Trie, Wanted};
+use crate::broker::jobs::turns::PrincipalIndex;
 use crate::broker::secret::{KeyedHash, Secret, Use};
+use crate::heap_size;
 use crate::time::Instant;
 use crate::topic::{TopicFilter, TopicName};
 
@@ -48,6 +50,9 @@ struct Numbered {
     message: RetainedMessage,
     /// Whether the message is still on its way to those who were subscribed when it came.
     is_spreading: bool,
+    /// The principal that is charged for the message, and the number of levels of the topic.
+    principal: PrincipalIndex,
+    levels: u16,
 }
 
 /// The size in bytes of a topic level that no other retained topic shares.
@@ -69,6 +74,29 @@ pub(super) struct Outlook {
     pub(super) replaced_payload: u64,
     /// The node of the topic, if it exists.
     node: Option<NodeId>,
+    /// Number of levels of the topic, and what will be charged for the message, in bytes.
+    pub(super) levels: u16,
+    pub(super) charge: u64,
+    /// The charge of the message that will be replaced.
+    pub(super) replaced: Option<Charge>,
+}
+
+/// What a principal is charged for a retained message, in bytes: the message in full, and each level of its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Charge {
+    pub(super) principal: PrincipalIndex,
+    pub(super) bytes: u64,
+}
+
+impl Numbered {
+    fn charge(&self) -> Charge {
+        Charge { principal: self.principal, bytes: charge(&self.message, self.levels) }
+    }
+}
+
+fn charge(message: &RetainedMessage, levels: u16) -> u64 {
+    let size = message.len().saturating_add(core::mem::size_of::<Numbered>()) as u64;
+    size.saturating_add(u64::from(levels).saturating_mul(NODE))
 }
 
 /// A point in the order in which messages are retained.
@@ -129,7 +157,8 @@ impl Retained {
     pub(super) fn allocated(&self) -> u64 {
         let boxes = u64::from(self.count).saturating_mul(core::mem::size_of::<Numbered>() as u64);
         let messages = self.bytes.saturating_sub(self.shared).saturating_add(boxes);
-        messages.saturating_add(self.trie.bytes() as u64)
+        let pins = heap_size::tree(self.pins.len(), core::mem::size_of::<(NodeId, u32)>());
+        messages.saturating_add(self.trie.bytes() as u64).saturating_add(pins as u64)
     }
 
     /// The size in bytes without shared payloads.
@@ -140,10 +169,12 @@ impl Retained {
     /// The counts as they will be with this message as the one of its topic.
     pub(super) fn with(&self, topic: TopicName<'_>, message: &RetainedMessage) -> Outlook {
         let known = self.trie.find(topic.levels());
-        let old = known.and_then(|node| self.message(node)).map(|old| &old.message);
+        let numbered = known.and_then(|node| self.message(node));
+        let old = numbered.map(|old| &old.message);
         let replaced_payload = old.map_or(0, |old| old.shared_len() as u64);
         let old_bytes = old.map_or(0, |old| old.len() as u64).saturating_sub(replaced_payload);
-        let nodes = if known.is_some() { 0 } else { topic.levels().count() as u64 };
+        let levels = u16::try_from(topic.levels().count()).unwrap_or(u16::MAX);
+        let nodes = if known.is_some() { 0 } else { u64::from(levels) };
         let own_size = message.len().saturating_sub(message.shared_len()) as u64;
         let more = nodes.saturating_mul(NODE).saturating_add(own_size);
         Outlook {
@@ -151,14 +182,19 @@ impl Retained {
             own_bytes: self.own_bytes().saturating_sub(old_bytes).saturating_add(more),
             replaced_payload,
             node: known,
+            levels,
+            charge: charge(message, levels),
+            replaced: numbered.map(Numbered::charge),
         }
     }
 
-    /// Retains a message as the one of its topic, in place of the one before \[MQTT-3.3.1-5\]. `outlook` is that of this message.
+    /// Retains a message as the one of its topic, in place of the one before \[MQTT-3.3.1-5\]; this principal is
+    /// charged. `outlook` is that of this message.
     pub(super) fn set(
         &mut self,
         topic: TopicName<'_>,
         message: RetainedMessage,
+        principal: PrincipalIndex,
         outlook: &Outlook,
     ) -> Option<Reference> {
         let node = match outlook.node {
@@ -171,7 +207,8 @@ impl Retained {
         self.bytes = self.bytes.saturating_add(message.len() as u64);
         self.shared = self.shared.saturating_add(message.shared_len() as u64);
         let number = self.number;
-        self.trie.value_mut(node)?.message = Some(Box::new(Numbered { number, message, is_spreading: false }));
+        let numbered = Numbered { number, message, is_spreading: false, principal, levels: outlook.levels };
+        self.trie.value_mut(node)?.message = Some(Box::new(numbered));
         Some(Reference { node, number })
     }
 
@@ -190,24 +227,29 @@ impl Retained {
         Some(node)
     }
 
-    /// Removes the message of a topic \[MQTT-3.3.1-6\], and returns it if there was one.
-    pub(super) fn remove(&mut self, topic: TopicName<'_>) -> Option<Reference> {
+    /// Removes the message of a topic \[MQTT-3.3.1-6\], and returns it and its charge if there was one.
+    pub(super) fn remove(&mut self, topic: TopicName<'_>) -> Option<(Reference, Charge)> {
         let removed = self.find(topic)?;
-        self.take(removed.node);
+        let charge = self.take(removed.node)?;
         self.prune(removed.node);
-        Some(removed)
+        Some((removed, charge))
     }
 
-    /// Removes the message of a topic if it has expired; returns when it expires if not.
-    pub(super) fn remove_expired(&mut self, topic: NodeId, now: Instant) -> Option<Instant> {
+    /// Removes the message of a topic if it has expired, and returns its charge; returns when it expires if not.
+    pub(super) fn remove_expired(&mut self, topic: NodeId, now: Instant) -> Option<Result<Charge, Instant>> {
         // The message may have been removed since the timer was set.
         let message = &self.message(topic)?.message;
         if !message.is_expired(now) {
-            return Some(message.expires_at());
+            return Some(Err(message.expires_at()));
         }
-        self.take(topic);
+        let charge = self.take(topic)?;
         self.prune(topic);
-        None
+        Some(Ok(charge))
+    }
+
+    /// What principals are charged. For tests.
+    pub(super) fn charges(&self) -> impl Iterator<Item = Charge> {
+        self.trie.iter().filter_map(|node| self.message(node)).map(Numbered::charge)
     }
 
     /// Whether there may be a message for a filter: there is none without topics that have the levels before its first wildcard.
@@ -258,12 +300,12 @@ impl Retained {
         self.trie.value(node)?.message.as_deref()
     }
 
-    fn take(&mut self, node: NodeId) {
-        if let Some(old) = self.trie.value_mut(node).and_then(|entry| entry.message.take()) {
-            self.count = self.count.saturating_sub(1);
-            self.bytes = self.bytes.saturating_sub(old.message.len() as u64);
-            self.shared = self.shared.saturating_sub(old.message.shared_len() as u64);
-        }
+    fn take(&mut self, node: NodeId) -> Option<Charge> {
+        let old = self.trie.value_mut(node)?.message.take()?;
+        self.count = self.count.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(old.message.len() as u64);
+        self.shared = self.shared.saturating_sub(old.message.shared_len() as u64);
+        Some(old.charge())
     }
 
     /// The child of a node with this level, which is made if it does not exist.
@@ -525,6 +567,11 @@ enum Below<'f> {
 }
 
 impl Pattern {
+    /// The size on the heap, in bytes.
+    pub(super) fn heap(&self) -> usize {
+        self.filter.capacity().saturating_add(self.levels.heap())
+    }
+
     /// Whether a topic of this many levels matches that has matched so far.
     fn matches_at(&self, depth: u32) -> bool {
         // `a/#` matches `a` too (section 4.7.1.2).

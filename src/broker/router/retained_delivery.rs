@@ -96,7 +96,7 @@ fn send(
     let options = SubscriptionOptions { retain_as_published: true, ..subscriber.options };
     let publish = MessageRef { retain: true, ..MessageRef::of(&publish) };
     sessions.work_mut().spend_bytes(message.len().saturating_sub(message.shared_len()));
-    let mut copies = Copies::new(now, &publish, shared.cloned(), left, sessions.memory().payloads(), encoded);
+    let mut copies = Copies::new(now, &publish, shared.cloned(), left, sessions.account().payloads(), encoded);
     sessions.deliver_to(&Subscriber { options, ..subscriber }, &mut copies);
 }
 

@@ -60,6 +60,11 @@ impl RetainedMessage {
         self.stored.len()
     }
 
+    /// The size on the heap, in bytes, without a shared payload.
+    pub(in crate::broker) fn heap(&self) -> usize {
+        self.stored.heap()
+    }
+
     /// The size of the payload if that is shared, else 0.
     pub(super) fn shared_len(&self) -> usize {
         self.stored.payload().map_or(0, Bytes::len)

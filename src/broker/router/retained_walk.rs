@@ -9,6 +9,7 @@ use super::retained::{Moment, Pattern, Position, Reference, Retained, Step};
 use super::subscribers::Subscriber;
 use super::trie::NodeId;
 use crate::codec::QoS;
+use crate::heap_size;
 
 /// The retained messages that a session is still to get, for one subscription after the other.
 ///
@@ -86,6 +87,17 @@ pub(super) enum First {
 }
 
 impl RetainedWalk {
+    /// The size on the heap, in bytes, with the box of the walk itself.
+    pub(in crate::broker) fn heap(&self) -> usize {
+        let portions = heap_size::tree(self.portions.len(), core::mem::size_of::<(ListId, Portion)>());
+        let in_order = heap_size::tree(self.in_order.len(), core::mem::size_of::<(u64, ListId)>());
+        let sent = heap_size::tree(self.sent, core::mem::size_of::<NodeId>());
+        let current = self.current.as_ref();
+        let current = current.map_or(0, |it| it.pattern.heap().saturating_add(core::mem::size_of::<Current>()));
+        let parts = [portions, in_order, sent, current];
+        parts.into_iter().fold(core::mem::size_of::<Self>(), usize::saturating_add)
+    }
+
     /// Adds a subscription.
     pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber, until: Moment) {
         self.last_number = self.last_number.saturating_add(1);

@@ -68,6 +68,16 @@ impl Spread {
         }
     }
 
+    /// The size on the heap, in bytes, without a shared payload.
+    pub(in crate::broker) fn heap(&self) -> usize {
+        let lists = self.lists.capacity().saturating_mul(core::mem::size_of::<Reverse<(SessionIndex, ListId)>>());
+        let others = self.shared.capacity().saturating_add(self.done.capacity());
+        let others = others.saturating_mul(core::mem::size_of::<ListId>());
+        let search = self.search.as_ref().map_or(0, Cursor::heap);
+        let parts = [lists, others, search, self.merged.heap()];
+        parts.into_iter().fold(self.message.heap(), usize::saturating_add)
+    }
+
     pub(in crate::broker) const fn message(&self) -> &RetainedMessage {
         &self.message
     }

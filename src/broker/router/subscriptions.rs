@@ -71,8 +71,9 @@ impl Router {
         }
         let position = self.tree.push(list, subscriber).ok_or(SubAckReasonCode::QuotaExceeded)?;
         session.add_subscription(list, position);
+        let is_connected = session.server().is_connected();
+        sessions.charge_filter(index, Tree::charge_of_filter(filter));
         if list.is_shared() {
-            let is_connected = session.server().is_connected();
             self.set_connected(sessions, index, list, is_connected);
         }
         if handling != RetainHandling::DoNotSend {
@@ -151,10 +152,16 @@ impl Router {
         index: SessionIndex,
         filter: TopicFilter<'_>,
     ) -> bool {
-        self.tree.find(filter).is_some_and(|list| self.unsubscribe_list(sessions, index, list))
+        self.tree.find(filter).is_some_and(|list| self.unsubscribe_list(sessions, index, list, filter))
     }
 
-    fn unsubscribe_list(&mut self, sessions: &mut Sessions, index: SessionIndex, list: ListId) -> bool {
+    fn unsubscribe_list(
+        &mut self,
+        sessions: &mut Sessions,
+        index: SessionIndex,
+        list: ListId,
+        filter: TopicFilter<'_>,
+    ) -> bool {
         // A client may unsubscribe from what it is not subscribed to.
         let Some(position) = sessions.get_mut(index).and_then(|session| session.remove_subscription(list)) else {
             return false;
@@ -163,10 +170,12 @@ impl Router {
             walk.remove(&mut self.retained, list);
         }
         self.remove_subscriber(sessions, index, list, position);
+        sessions.charge_filter(index, Tree::charge_of_filter(filter).saturating_neg());
         true
     }
 
-    /// Ends one subscription of a session, or one part of its walk; returns whether there was one.
+    /// Ends one subscription of a session that has ended, or one part of its walk; returns whether there was one. The charge ends
+    /// with the session.
     pub(in crate::broker) fn unsubscribe_next(&mut self, sessions: &mut Sessions, index: SessionIndex) -> bool {
         if let Some(walk) = sessions.get_mut(index).and_then(Session::walk_mut) {
             if walk.remove_first(&mut self.retained) {
@@ -247,7 +256,8 @@ impl Router {
             Ok(QoS::ExactlyOnce) => {}
             Ok(allowed) => self.lower_qos(sessions, index, list, allowed),
             Err(reason_code) => {
-                self.unsubscribe_list(sessions, index, list);
+                let filter = self.tree.filter(list);
+                self.unsubscribe_list(sessions, index, list, TopicFilter::validated(&filter));
                 return Err(reason_code);
             }
         }

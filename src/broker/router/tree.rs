@@ -191,6 +191,16 @@ impl Tree {
         tables.into_iter().chain(others).fold(0, usize::saturating_add)
     }
 
+    /// What a subscriber of this filter is charged, in bytes: the filter, each of its levels, and the entry in a list, or the
+    /// group.
+    pub(super) fn charge_of_filter(filter: TopicFilter<'_>) -> i32 {
+        let group = if filter.share_name().is_some() { Slab::<Group>::SLOT_SIZE } else { 0 };
+        let levels = filter.levels().count().saturating_mul(Trie::<Entry>::NODE_SIZE);
+        let entries = [group, levels, core::mem::size_of::<Subscriber>()];
+        let bytes = entries.into_iter().fold(filter.as_bytes().len(), usize::saturating_add);
+        i32::try_from(bytes).unwrap_or(i32::MAX)
+    }
+
     /// The size of a list, or of a group, on the heap.
     fn heap_of(&self, list: ListId) -> usize {
         match list.group() {

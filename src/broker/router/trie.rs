@@ -153,6 +153,11 @@ impl LevelOf {
 }
 
 impl Levels {
+    /// The size on the heap, in bytes.
+    pub(super) const fn heap(&self) -> usize {
+        self.0.capacity().saturating_mul(core::mem::size_of::<LevelOf>())
+    }
+
     /// Number of levels.
     pub(super) const fn len(&self) -> u32 {
         self.0.len() as u32

@@ -138,6 +138,29 @@ impl Engine {
         self.link.hand_over()
     }
 
+    /// Returns the size in bytes on the heap of the output and of the table of messages in flight.
+    #[inline]
+    pub(crate) fn heap(&self) -> usize {
+        self.link.output().capacity().wrapping_add(self.deliveries.outbound().heap())
+    }
+
+    /// Returns whether something else is on the heap.
+    #[inline]
+    pub(crate) const fn has_more_heap(&self) -> bool {
+        self.link.has_aliases() | self.deliveries.has_more_heap() | self.effects.report().has_heap()
+    }
+
+    /// Returns the size in bytes of what else is on the heap, without the packets that are stored, and the journal.
+    pub(crate) fn more_heap(&self) -> usize {
+        let parts = [self.deliveries.more_heap(), self.effects.report().heap()];
+        parts.into_iter().fold(self.link.aliases(), usize::saturating_add)
+    }
+
+    /// Returns the size of the topic aliases in bytes.
+    pub(crate) fn aliases(&self) -> usize {
+        self.link.aliases()
+    }
+
     /// Returns whether there is an outcome to report that no packet has caused.
     #[inline]
     pub(crate) fn has_report(&self) -> bool {
@@ -540,10 +563,10 @@ impl Engine {
         self.link.sends_full_topics() && self.sends_at_once(limits, QoS::AtMostOnce, 0)
     }
 
-    /// Appends an encoded PUBLISH of QoS 0. It has no token and no outcome.
+    /// Appends an encoded PUBLISH of QoS 0. It has no token and no outcome. Returns whether the buffer of the output has grown.
     #[inline]
-    pub(crate) fn append_encoded(&mut self, packet: &[u8]) {
-        self.link.append(packet);
+    pub(crate) fn append_encoded(&mut self, packet: &[u8]) -> bool {
+        self.link.append(packet)
     }
 
     /// Panics if the parts of the session contradict each other.

@@ -152,9 +152,12 @@ impl Transmit {
         self.answers.bytes >= count && self.len() as u32 >= count
     }
 
-    /// Appends an encoded packet.
-    pub(crate) fn append(&mut self, packet: &[u8]) {
+    /// Appends an encoded packet. Returns whether the buffer has grown.
+    #[inline]
+    pub(crate) fn append(&mut self, packet: &[u8]) -> bool {
+        let has_room = self.bytes.capacity().wrapping_sub(self.bytes.len()) >= packet.len();
         self.bytes.extend_from_slice(packet);
+        !has_room
     }
 
     /// Appends a payload without copying it.
