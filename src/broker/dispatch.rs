@@ -193,11 +193,14 @@ pub(super) fn process_changes(cx: &mut Context<'_>) {
 
 /// As [`process_changes`]; the walk of `own`, whose client has called, goes on at once.
 fn process_changes_with(cx: &mut Context<'_>, own: Option<SessionIndex>) {
-    while let Some(index) = cx.sessions.next_changed() {
-        process_session(cx, index, own == Some(index));
-        if cx.sessions.has_excessive() {
-            lifecycle::end_excessive(cx);
+    loop {
+        while let Some(index) = cx.sessions.next_changed() {
+            process_session(cx, index, own == Some(index));
         }
+        if !cx.sessions.has_excessive() {
+            break;
+        }
+        lifecycle::end_excessive(cx); // that changes sessions
     }
     if cx.sessions.drop_count() != 0 {
         cx.notify_drops();
