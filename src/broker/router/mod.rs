@@ -40,7 +40,7 @@ use super::index::SessionIndex;
 use super::jobs::work::Work;
 use super::secret::Use;
 use super::sessions::Sessions;
-use crate::codec::{List, PubAckReasonCode, PublishProperties};
+use crate::codec::{List, PubAckReasonCode, PublishProperties, UserProperty};
 use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
 use crate::session::{LARGE, MessageRef};
@@ -163,10 +163,14 @@ impl Router {
         if publish.payload.len() >= LARGE {
             // One copy of the payload, for the retained message and all subscribers.
             *large = Some(sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)));
+            sessions.work_mut().spend_more_bytes(publish.payload.len());
         }
         let payload = if large.is_some() { &[] } else { publish.payload };
-        sessions.work_mut().spend_bytes(payload.len());
-        self.retain(sessions, now, from, &MessageRef { payload, ..*publish }, large.as_ref())
+        let retained = self.retain(sessions, now, from, &MessageRef { payload, ..*publish }, large.as_ref());
+        // The topic was looked up.
+        sessions.work_mut().spend_bytes(publish.topic.as_bytes().len());
+        self.count_work(sessions);
+        retained
     }
 
     /// Retains a message as the one of its topic, or with an empty payload removes the one that is there
@@ -187,6 +191,7 @@ impl Router {
         let publisher = from.map_or(Publisher::BROKER, |index| self.publisher(sessions, index));
         let message = RetainedMessage::new(publish, large, expires_after, publisher, now)
             .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
+        sessions.work_mut().spend_more_bytes(message.own_len());
         let outlook = self.retained.with(publish.topic, &message);
         let used = sessions.memory().used().saturating_sub(outlook.replaced_payload);
         let memory = used.saturating_add(outlook.own_bytes);
@@ -203,6 +208,7 @@ impl Router {
     pub(super) fn remove_retained(&mut self, sessions: &mut Sessions, topic: TopicName<'_>) -> Option<Reference> {
         let removed = self.retained.remove(topic);
         self.share_memory(sessions);
+        self.count_work(sessions);
         removed
     }
 
@@ -210,6 +216,7 @@ impl Router {
     pub(super) fn remove_expired(&mut self, sessions: &mut Sessions, topic: u32, now: Instant) -> Option<Instant> {
         let expires_at = self.retained.remove_expired(topic, now);
         self.share_memory(sessions);
+        self.count_work(sessions);
         expires_at
     }
 
@@ -218,12 +225,21 @@ impl Router {
         sessions.memory_mut().set_limit(self.config.max_memory.saturating_sub(self.retained.own_bytes()));
     }
 
-    fn publisher(&self, sessions: &Sessions, index: SessionIndex) -> Publisher {
+    /// Counts the work of changes of subscriptions and retained messages, in units.
+    fn count_work(&mut self, sessions: &mut Sessions) {
+        let units = self.tree.take_work().saturating_add(self.retained.take_work());
+        sessions.work_mut().spend(units);
+    }
+
+    fn publisher(&self, sessions: &mut Sessions, index: SessionIndex) -> Publisher {
         let client_id = sessions.client_id(index);
         if client_id.is_none() {
             bug!("the session of a publisher exists");
         }
-        self.retained.publisher(client_id.unwrap_or_default())
+        let client_id = client_id.unwrap_or_default();
+        let (publisher, hashed) = (self.retained.publisher(client_id), client_id.len());
+        sessions.work_mut().spend_more_bytes(hashed);
+        publisher
     }
 
     /// Gives a message to all subscribers, or begins to. A large payload may be given apart, as shared bytes; the one in the
@@ -271,6 +287,9 @@ impl Router {
         large: Option<Bytes>,
     ) -> Outcome {
         let Self { tree, encoded, encoded_retained, matches, merging, groups, config, random, retained, .. } = self;
+        if publish.payload.len() >= LARGE {
+            sessions.work_mut().spend_more_bytes(publish.payload.len()); // it is copied once, for all sessions
+        }
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         let mut copies = Copies::new(now, publish, large, expires_after, sessions.memory().payloads(), encoded);
         // A message that is retained now is part of no walk.
@@ -322,14 +341,15 @@ impl Router {
         let mut large = large;
         if publish.payload.len() >= LARGE {
             large = Some(sessions.memory().payloads().share(Bytes::copy_from_slice(publish.payload)));
+            sessions.work_mut().spend_more_bytes(publish.payload.len());
         }
         let payload = if large.is_some() { &[] } else { publish.payload };
-        sessions.work_mut().spend_bytes(payload.len());
         let publish = MessageRef { payload, ..*publish };
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         let publisher = Publisher::BROKER; // that is not asked for here
         let message = RetainedMessage::new(&publish, large.as_ref(), expires_after, publisher, now)
             .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
+        sessions.work_mut().spend_bytes(message.own_len());
         self.last_spread = self.last_spread.wrapping_add(1);
         self.spreads.insert(self.last_spread);
         self.tree.hold(self.last_spread, self.spreads.first().copied());
@@ -351,7 +371,10 @@ impl Router {
         spread: &mut Spread,
     ) -> Option<Outcome> {
         let Self { tree, search, matches, .. } = self;
-        if let Some((publish, ..)) = spread.message().message(now).filter(|_| spread.search().is_some()) {
+        if spread.search().is_some()
+            && let Some((publish, ..)) = spread.message().message(now)
+        {
+            sessions.work_mut().spend_more_bytes(spread.message().own_len()); // the message is decoded
             let rest = search.run(tree, publish.topic, spread.search(), sessions.work_mut(), matches);
             spread.add(tree, matches.iter());
             spread.set_search(rest);
@@ -386,6 +409,7 @@ impl Router {
         let own = spread.retained();
         let (message, mut position) = spread.split();
         let Some((publish, large, left)) = message.message(now) else { return true };
+        sessions.work_mut().spend_more_bytes(message.own_len()); // the message is decoded
         let (topic, publish) = (publish.topic, MessageRef::of(&publish));
         let each = cost_of_copy(&publish);
         let mut copies = Copies::new(now, &publish, large.cloned(), left, sessions.memory().payloads(), encoded);
@@ -442,8 +466,12 @@ impl Router {
         };
         let publish =
             MessageRef { qos: mark.qos, retain: mark.retain, properties: &properties, ..MessageRef::of(&publish) };
+        // The message is decoded, and written for another session.
+        sessions.work_mut().spend_more_bytes(message.stored.bytes().len().saturating_mul(2));
         let Self { tree, encoded, config, random, .. } = self;
-        let group = tree.find_group(mark.group, publish.topic).and_then(|group| tree.group_mut(group));
+        let found = tree.find_group(mark.group, publish.topic);
+        sessions.work_mut().spend(tree.take_work());
+        let group = found.and_then(|group| tree.group_mut(group));
         // The group ends with its last member.
         let Some(group) = group else { return sessions.drop_copy(index, DropReason::SessionEnded) };
         let payload = message.stored.payload().cloned();
@@ -467,7 +495,7 @@ const MORE: u64 = 2;
 
 /// The work of a copy of a message.
 #[inline]
-fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
+pub(super) fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
     let properties = publish.properties;
     // The properties that can be long; user properties are measured only where there are some.
     let fields = [
@@ -477,14 +505,31 @@ fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
     ];
     let payload = if publish.payload.len() >= LARGE { 0 } else { publish.payload.len() };
     let bytes = fields.into_iter().fold(payload, usize::saturating_add);
-    let bytes = if properties.user_properties.is_empty() {
-        bytes
-    } else {
-        let pairs =
-            properties.user_properties.iter().map(|it| it.name.as_str().len().saturating_add(it.value.as_str().len()));
-        pairs.fold(bytes, usize::saturating_add)
-    };
-    Work::units_of(bytes.saturating_add(publish.topic.as_bytes().len()))
+    let topic = publish.topic.as_bytes().len();
+    if properties.user_properties.is_empty() {
+        return Work::units_of(bytes.saturating_add(topic));
+    }
+    let pairs = bytes_of_pairs(&properties.user_properties);
+    let units = Work::units_of(bytes.saturating_add(topic).saturating_add(pairs));
+    units.saturating_add(cost_of_pairs(&properties.user_properties))
+}
+
+/// The size of user properties, in bytes.
+fn bytes_of_pairs(pairs: &List<'_, UserProperty<'_>>) -> usize {
+    match pairs.property_bytes() {
+        // With other properties behind the first, and without going through a list that can be long.
+        Some(bytes) => bytes.len(),
+        None => {
+            let sizes = pairs.iter().map(|it| it.name.as_str().len().saturating_add(it.value.as_str().len()));
+            sizes.fold(0, usize::saturating_add)
+        }
+    }
+}
+
+/// The work of user properties, besides their bytes. Each takes about an eighth of what a unit is.
+#[inline]
+pub(super) const fn cost_of_pairs(pairs: &List<'_, UserProperty<'_>>) -> u64 {
+    (pairs.len() / 8) as u64
 }
 
 /// Counts a message without a matching subscription.

@@ -153,8 +153,9 @@ impl Retained {
 
     /// Retains a message as the one of its topic, in place of the one before \[MQTT-3.3.1-5\].
     pub(super) fn set(&mut self, topic: TopicName<'_>, message: RetainedMessage) -> Option<Reference> {
-        let mut node = ROOT;
+        let (mut node, mut depth) = (ROOT, 0_usize);
         for level in topic.levels() {
+            depth = depth.saturating_add(1);
             match self.child_or_insert(node, level) {
                 Some(child) => node = child,
                 None => {
@@ -163,6 +164,7 @@ impl Retained {
                 }
             }
         }
+        self.trie.count_levels(depth);
         self.take(node);
         self.number = self.number.wrapping_add(1);
         self.count = self.count.saturating_add(1);
@@ -179,6 +181,11 @@ impl Retained {
         self.take(removed.node);
         self.prune(removed.node);
         Some(removed)
+    }
+
+    /// Takes the work of the changes since the last call, in units: see [`Trie::take_work`].
+    pub(super) const fn take_work(&mut self) -> u64 {
+        self.trie.take_work()
     }
 
     /// Removes the message of a topic if it has expired; returns when it expires if not.
@@ -352,6 +359,7 @@ impl Retained {
     /// Goes one step on among the topics that can match a filter: each is met before the topics that begin with it.
     pub(super) fn step(&self, pattern: &Pattern, position: &mut Position) -> Step {
         let Position { node, depth, stage } = *position;
+        let mut bytes = 0;
         match stage {
             Stage::Message => {
                 if pattern.matches_at(depth)
@@ -365,7 +373,10 @@ impl Retained {
                 let child = match pattern.below(depth) {
                     Below::Nothing => None,
                     Below::All => self.first_child(node),
-                    Below::Level(level) => self.trie.child_of(node, level),
+                    Below::Level(level) => {
+                        bytes = level.text().len();
+                        self.trie.child_of(node, level)
+                    }
                 };
                 match child {
                     Some(child) => *position = self.at(pattern, child, depth.saturating_add(1)),
@@ -384,7 +395,7 @@ impl Retained {
                 };
             }
         }
-        Step::Moved
+        Step::Moved { bytes }
     }
 
     /// The position at a node. In the first level a wildcard does not match what begins with `$` \[MQTT-4.7.2-1\].
@@ -473,7 +484,8 @@ enum Stage {
 
 /// What is met in a step.
 pub(super) enum Step {
-    Moved,
+    /// Nothing; a level of so many bytes was looked up.
+    Moved { bytes: usize },
     /// A message whose topic matches. The position stays there until it is [passed](Position::pass).
     Message(Reference),
     /// There are no more topics.
@@ -508,6 +520,11 @@ enum Below<'f> {
 }
 
 impl Pattern {
+    /// The size in bytes, and the number of levels.
+    pub(super) const fn size(&self) -> (usize, usize) {
+        (self.filter.len(), self.levels.len() as usize)
+    }
+
     /// Whether a topic of this many levels matches that has matched so far.
     fn matches_at(&self, depth: u32) -> bool {
         // `a/#` matches `a` too (section 4.7.1.2).

@@ -7,7 +7,7 @@ use super::lists::{Lists, Subscribers};
 use super::ordered::OrderedList;
 use super::shared::{Group, MAX_GROUP_NUMBER};
 use super::subscribers::Subscriber;
-use super::trie::{NONE, NodeId, ROOT, Trie};
+use super::trie::{NONE, NodeId, ROOT, Trie, split_level};
 use crate::broker::index::SessionIndex;
 use crate::broker::secret::{KeyedHash, Secret, Use};
 use crate::broker::slab::Slab;
@@ -98,10 +98,16 @@ fn split<'a>(filter: &TopicFilter<'a>) -> (Option<&'a [u8]>, bool) {
     }
 }
 
-/// The first of some levels, and the others.
-fn split_level(levels: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let mut parts = levels.splitn(2, |&byte| byte == b'/');
-    (parts.next().unwrap_or_default(), parts.next())
+/// Number of levels at the beginning of `tail`, without its last one, that `rest` begins with too.
+fn count_common(tail: &[u8], rest: Option<&[u8]>) -> usize {
+    let (mut tail, mut rest, mut count) = (tail, rest, 0_usize);
+    while let Some(levels) = rest
+        && let ((level, Some(behind)), (wanted, others)) = (split_level(tail), split_level(levels))
+        && level == wanted
+    {
+        (tail, rest, count) = (behind, others, count.saturating_add(1));
+    }
+    count
 }
 
 /// How the levels that a node stores behind its own compare with the rest of a topic.
@@ -258,18 +264,21 @@ impl Tree {
 
     /// The node at the end of these levels, which is made if it does not exist.
     fn find_or_insert_node(&mut self, path: Option<&[u8]>) -> Option<NodeId> {
-        let (mut node, mut path) = (ROOT, path);
+        let (mut node, mut path, mut depth) = (ROOT, path, 0_usize);
         while let Some(levels) = path {
             let (level, rest) = split_level(levels);
+            depth = depth.saturating_add(1);
             let (mut child, end) = match self.trie.child_of(node, self.trie.wanted(level)) {
                 Some(child) => (child, self.trie.tail(child).is_some_and(|tail| Some(tail) == rest)),
                 None => (self.trie.insert(node, level, rest)?, true),
             };
-            if !end && self.trie.tail(child).is_some() {
+            if !end && let Some(tail) = self.trie.tail(child) {
                 let lower = child;
-                child = self.trie.push_down(lower)?;
+                // All levels at once, so that each is copied once.
+                let levels = count_common(tail, rest).saturating_add(1);
+                child = self.trie.push_down(lower, levels)?;
                 if self.trie.level(lower) == b"+" {
-                    self.trie.value_mut(child)?.plus = lower;
+                    self.trie.value_mut(self.trie.parent(lower))?.plus = lower;
                 }
             }
             if level == b"+" {
@@ -278,6 +287,7 @@ impl Tree {
             node = child;
             path = if end { None } else { rest };
         }
+        self.trie.count_levels(depth);
         Some(node)
     }
 
@@ -397,10 +407,16 @@ impl Tree {
         moved
     }
 
+    /// Takes the work of the changes since the last call, in units: see [`Trie::take_work`].
+    pub(super) const fn take_work(&mut self) -> u64 {
+        self.trie.take_work()
+    }
+
     /// Removes a group that has no members.
     fn remove_group(&mut self, index: GroupIndex) {
         let Some(group) = self.groups.remove(index.get()) else { return bug!("a group is removed once") };
         let list = group.list();
+        self.trie.count(group.name().len()); // it is hashed
         self.heap = self.heap.saturating_sub(group.bytes());
         let is_in_both = self.by_number.remove(number_hash(group.number()), index.get())
             && self.by_share.remove(share_hash(&self.hash, list, group.name()), index.get());
@@ -525,10 +541,11 @@ impl Tree {
 
     /// The group with this number, if it shares a filter that matches. Numbers are used again after a very long time: whatever
     /// group has the number then, it is subscribed to the topic.
-    pub(super) fn find_group(&self, number: u32, topic: TopicName<'_>) -> Option<GroupIndex> {
+    pub(super) fn find_group(&mut self, number: u32, topic: TopicName<'_>) -> Option<GroupIndex> {
         let is_it = |index| self.groups.get(index).is_some_and(|group| group.number() == number);
         let index = self.by_number.find(number_hash(number), is_it)?;
         let filter = self.filter(self.groups.get(index)?.list());
+        self.trie.count(filter.len().saturating_add(topic.as_bytes().len()));
         TopicFilter::validated(&filter).matches(topic).then(|| GroupIndex::new(index))
     }
 
