@@ -446,7 +446,8 @@ fn long_messages_that_are_passed_on() {
 #[test]
 fn a_long_client_identifier() {
     let mut stage = Stage::new();
-    let (id, other) = (stage.connect(&long(0)), stage.connect_with("other", 1, None));
+    let id = stage.connect(&long(0));
+    let other = stage.connect_with("other", 1, None);
     let packets: Vec<u8> = (0..50).flat_map(|number| encoded(retained(&format!("t/{number}"), "x"))).collect();
     let units = stage.units(|stage| stage.send_bytes(id, &packets));
     assert_at_least(units, 50 * OF_LONG);
@@ -470,6 +471,23 @@ fn a_long_client_identifier() {
     stage.finish();
     let units = stage.units(|stage| stage.end_session(&long(0)));
     assert_at_least(units, OF_LONG);
+}
+
+/// What is looked up in vain is looked up level by level too.
+#[test]
+fn deep_filters_and_topics_that_are_not_there() {
+    let mut stage = Stage::new();
+    let id = stage.connect("client");
+    let topic = deep(0, LEVELS - 3);
+    stage.subscribe(id, &["1", "2"].map(|it| format!("{topic}/{it}")), QoS::AtMostOnce, false);
+    stage.send(id, retained(&format!("{topic}/1"), "x"));
+    let filters: Vec<_> = (3..103).map(|number| format!("{topic}/{number}")).collect();
+    let units = stage.units(|stage| stage.unsubscribe(id, &filters));
+    assert_at_least(units, 100 * LEVELS as u64 / 8);
+    let units = stage.units(|stage| filters.iter().for_each(|topic| stage.send(id, retained(topic, ""))));
+    assert_at_least(units, 2 * 100 * LEVELS as u64 / 8);
+    let units = stage.units(|stage| stage.send(id, retained("a/b/c", "")));
+    assert!(units < 10, "{units} units for a short topic");
 }
 
 /// Each step of a message on its way reads the message again.

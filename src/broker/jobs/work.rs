@@ -80,6 +80,15 @@ impl Work {
         (bytes / BYTES).saturating_add(levels / 8) as u64
     }
 
+    /// Counts an item with a topic or a filter of this many bytes, which is looked up level by level. The levels are not
+    /// counted for that: each but the first takes two bytes at least, and more than 128 are refused by default.
+    #[inline]
+    pub(in crate::broker) fn spend_text(&mut self, bytes: usize) {
+        const LEVELS: usize = 128;
+        let levels = if bytes / 2 < LEVELS { bytes / 2 } else { LEVELS };
+        self.spend(Self::more_units_of_text(bytes, levels).saturating_add(1));
+    }
+
     /// Whether the budget of the call is used up.
     #[inline]
     pub(in crate::broker) const fn is_spent(&self) -> bool {

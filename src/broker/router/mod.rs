@@ -167,8 +167,7 @@ impl Router {
         }
         let payload = if large.is_some() { &[] } else { publish.payload };
         let retained = self.retain(sessions, now, from, &MessageRef { payload, ..*publish }, large.as_ref());
-        // The topic was looked up.
-        sessions.work_mut().spend_bytes(publish.topic.as_bytes().len());
+        sessions.work_mut().spend_text(publish.topic.as_bytes().len()); // it was looked up
         self.count_work(sessions);
         retained
     }

@@ -153,9 +153,8 @@ impl Retained {
 
     /// Retains a message as the one of its topic, in place of the one before \[MQTT-3.3.1-5\].
     pub(super) fn set(&mut self, topic: TopicName<'_>, message: RetainedMessage) -> Option<Reference> {
-        let (mut node, mut depth) = (ROOT, 0_usize);
+        let mut node = ROOT;
         for level in topic.levels() {
-            depth = depth.saturating_add(1);
             match self.child_or_insert(node, level) {
                 Some(child) => node = child,
                 None => {
@@ -164,7 +163,6 @@ impl Retained {
                 }
             }
         }
-        self.trie.count_levels(depth);
         self.take(node);
         self.number = self.number.wrapping_add(1);
         self.count = self.count.saturating_add(1);

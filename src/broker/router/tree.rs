@@ -220,7 +220,7 @@ impl Tree {
         let list = ListId::of_node(self.find_node(path)?, is_multi_level);
         match filter.share_name() {
             None => Some(list),
-            Some(name) => self.group(list, name.as_bytes()),
+            Some(name) => self.group(list, name.as_bytes(), share_hash(&self.hash, list, name.as_bytes())),
         }
     }
 
@@ -292,9 +292,9 @@ impl Tree {
     }
 
     /// The list of a group that shares a filter.
-    fn group(&self, list: ListId, name: &[u8]) -> Option<ListId> {
+    fn group(&self, list: ListId, name: &[u8], hash: u64) -> Option<ListId> {
         let is_it = |index| self.groups.get(index).is_some_and(|group| group.list() == list && group.name() == name);
-        let found = self.by_share.find(share_hash(&self.hash, list, name), is_it);
+        let found = self.by_share.find(hash, is_it);
         found.map(|group| ListId::of_group(GroupIndex::new(group)))
     }
 
@@ -307,20 +307,21 @@ impl Tree {
         let (path, is_multi_level) = split(&filter);
         let list = ListId::of_node(self.find_or_insert_node(path)?, is_multi_level);
         let Some(name) = filter.share_name() else { return Some(list) };
-        match self.group(list, name.as_bytes()) {
+        let hash = share_hash(&self.hash, list, name.as_bytes());
+        self.trie.count(name.as_bytes().len());
+        match self.group(list, name.as_bytes(), hash) {
             Some(group) => Some(group),
-            None => self.insert_group(list, name.as_bytes()).map(ListId::of_group),
+            None => self.insert_group(list, name.as_bytes(), hash).map(ListId::of_group),
         }
     }
 
     /// Makes a group that shares a filter.
-    fn insert_group(&mut self, list: ListId, name: &[u8]) -> Option<GroupIndex> {
+    fn insert_group(&mut self, list: ListId, name: &[u8], hash: u64) -> Option<GroupIndex> {
         self.last_number = if self.last_number < MAX_GROUP_NUMBER { self.last_number.wrapping_add(1) } else { 1 };
         let number = self.last_number;
         let group = GroupIndex::new(self.groups.insert(Group::new(list, name, number))?.index);
         self.change(list, |subscribers, lists| subscribers.insert_group(lists, group))??;
         self.recount(ListId::of_group(group), 0);
-        let hash = share_hash(&self.hash, list, name);
         self.by_share.insert(hash, group.get());
         self.by_number.insert(number_hash(number), group.get());
         Some(group)
