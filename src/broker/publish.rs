@@ -79,7 +79,9 @@ pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result
 pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &ReceivedMessage<'_>) {
     let received = &mut cx.sessions.counters_mut().messages_received;
     *received = received.wrapping_add(1);
-    cx.work().spend(router::cost_of_pairs(&message.properties.user_properties));
+    if !message.properties.user_properties.is_empty() {
+        cx.work().spend(router::cost_of_pairs(&message.properties.user_properties));
+    }
     let Some(client) = cx.sessions.get(index).and_then(Session::client) else {
         return bug!("a session that receives a message has a connection");
     };

@@ -29,6 +29,9 @@ pub(super) struct Cursor {
     is_past_longer: bool,
 }
 
+/// The bytes of a topic from which on they and their levels are counted: nearly all topics are shorter.
+const LONG: usize = 64;
+
 impl Search {
     /// Finds the filters that match a topic, from a position on, without recursion. No node is visited twice, so there are
     /// never more steps than there are filters, whatever the topic is. Returns where to go on if the budget is used up; at
@@ -45,7 +48,10 @@ impl Search {
         found.clear();
         branches.clear();
         trie.read_levels(topic.as_bytes(), levels);
-        work.spend(Work::more_units_of_text(topic.as_bytes().len(), levels.len() as usize));
+        let is_long = topic.as_bytes().len() >= LONG;
+        if is_long {
+            work.spend(Work::more_units_of_text(topic.as_bytes().len(), levels.len() as usize));
+        }
         // A wildcard in the first level does not stand for what begins with `$` [MQTT-4.7.2-1].
         let is_hidden = topic.as_bytes().first() == Some(&b'$');
         let plus = trie.wanted(b"+");
@@ -87,7 +93,9 @@ impl Search {
                     compared = visit(node, path, depth, branches); // only the last one has levels behind its own
                 }
                 work.spend_each(count as u64, 1);
-                work.spend_more_bytes(compared);
+                if is_long {
+                    work.spend_more_bytes(compared);
+                }
                 if work.is_spent()
                     && (count < literal.len() || !branches.is_empty())
                     && let Some(&(last, _)) = literal.get(count.wrapping_sub(1))
