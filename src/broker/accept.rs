@@ -47,6 +47,7 @@ pub(super) fn accept(cx: &mut Context<'_>, id: ConnectionId, grant: Grant) {
     } else {
         client_id
     };
+    cx.work().spend_more_bytes(client_id.len().saturating_mul(3)); // it is copied, looked up, and entered
     let known = cx.registry.find(cx.sessions, &client_id);
     let goes_on = |session: &Session| !clean_start && session.server().outlives_connection(now);
     // Those that have ended take memory until they are taken apart.

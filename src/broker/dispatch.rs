@@ -273,6 +273,7 @@ pub(super) fn answer(cx: &mut Context<'_>, id: DecisionId, answer: Answer) -> Re
         }
         (PendingDecision::Publish { packet, ack_handle, since, .. }, Answer::Publish(reason_code)) => {
             let index = session.ok_or(UnknownDecision)?;
+            cx.work().spend_bytes(packet.len());
             match packet.decode() {
                 Some(Packet::Publish(message)) => {
                     publish::finish_since(cx, index, MessageRef::of(&message), ack_handle, reason_code, since);

@@ -125,6 +125,11 @@ impl PendingPacket {
         Ok(Self { version, bytes: stored.bytes().into() })
     }
 
+    /// The size of the packet, in bytes.
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(super) fn decode(&self) -> Option<Packet<'_>> {
         match codec::decode(&self.bytes, self.version, Limits::DEFAULT) {
             Ok(Decoded::Packet { packet, .. }) => Some(packet),

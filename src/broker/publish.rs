@@ -15,7 +15,7 @@ use super::memory_use;
 use super::pending_decisions::{PendingDecision, PendingPacket};
 use super::policy::{Decision, Notice};
 use super::router::retained_message::{Publisher, RetainedMessage};
-use super::router::{Outcome, Published};
+use super::router::{self, Outcome, Published};
 use super::session::Session;
 use super::sessions::Sessions;
 use super::timers::Due;
@@ -80,6 +80,9 @@ pub(super) fn publish_own(cx: &mut Context<'_>, message: &Message<'_>) -> Result
 pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &ReceivedMessage<'_>) {
     let received = &mut cx.sessions.counters_mut().messages_received;
     *received = received.wrapping_add(1);
+    if !message.properties.user_properties.is_empty() {
+        cx.work().spend(router::cost_of_pairs(&message.properties.user_properties));
+    }
     let Some(client) = cx.sessions.get(index).and_then(Session::client) else {
         return bug!("a session that receives a message has a connection");
     };
@@ -99,6 +102,7 @@ pub(super) fn receive(cx: &mut Context<'_>, index: SessionIndex, message: &Recei
         Decision::Now(reason_code) => finish(cx, index, &publish, message.ack_handle, reason_code),
         Decision::Later => match PendingPacket::message(&publish, version) {
             Ok(packet) => {
+                cx.sessions.work_mut().spend_bytes(packet.len());
                 let (ack_handle, since) = (message.ack_handle, cx.now);
                 lifecycle::wait(cx, connection, PendingDecision::Publish { id, packet, ack_handle, since });
             }
@@ -191,8 +195,11 @@ pub(super) fn begin(
     // Most of the time no job is open.
     if cx.jobs.has_chains() {
         let retained = publish.retain.then_some(publish.topic);
-        let client_id = Some(publishing.order(cx.sessions));
-        if cx.jobs.has_to_wait(Order { client_id, retained }) {
+        let client_id = publishing.order(cx.sessions);
+        let looked_up = client_id.len().saturating_add(retained.map_or(0, |topic| topic.as_bytes().len()));
+        let has_to_wait = cx.jobs.has_to_wait(Order { client_id: Some(client_id), retained });
+        cx.work().spend_more_bytes(looked_up);
+        if has_to_wait {
             return begin_later(cx, publishing, publish, large);
         }
     }
@@ -214,6 +221,7 @@ fn begin_later(
 ) -> Option<Result<Outcome, PubAckReasonCode>> {
     let large = match large {
         None if publish.payload.len() >= LARGE => {
+            cx.work().spend_more_bytes(publish.payload.len());
             Some(cx.sessions.account().payloads().share(Bytes::copy_from_slice(publish.payload)))
         }
         large => large,
@@ -221,9 +229,11 @@ fn begin_later(
     let payload = if large.is_some() { &[] } else { publish.payload };
     let owned = MessageRef { payload, ..*publish };
     let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
-    cx.work().spend_bytes(payload.len());
     match RetainedMessage::new(&owned, large.as_ref(), expires_after, Publisher::BROKER, cx.now) {
-        Ok(message) => start(cx, publishing, publish, State::Waiting(Box::new(message))),
+        Ok(message) => {
+            cx.work().spend_bytes(message.own_len());
+            start(cx, publishing, publish, State::Waiting(Box::new(message)))
+        }
         Err(_) => Some(Err(PubAckReasonCode::ImplementationSpecificError)),
     }
 }
@@ -246,6 +256,7 @@ fn start(
     let session = index.and_then(|index| cx.sessions.get(index));
     let principal = session.map_or(PrincipalIndex::BROKER, Session::principal);
     let client_id: Box<str> = publishing.order(cx.sessions).into();
+    cx.work().spend_more_bytes(client_id.len());
     let key = index.and_then(|index| cx.sessions.key(index));
     let source = match publishing {
         Publishing::Client(_, ack_handle) => {
@@ -285,6 +296,7 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
         State::Waiting(message) => message,
     };
     let now = cx.now;
+    cx.work().spend_more_bytes(message.own_len()); // it is decoded
     let Some((publish, large, _)) = message.message(now) else { return Progress::Done };
     let (publish, large) = (MessageRef::of(&publish), large.cloned());
     let done = if message.is_expired(now) {
@@ -394,6 +406,9 @@ pub(super) fn publish_will(cx: &mut Context<'_>, index: SessionIndex, will: &Wil
     let Ok(message) = Message::try_from(will) else { return bug!("a will that was received is a message") };
     let Ok(publish) = message.checked() else { return bug!("a will that was received can be published") };
     let client_id: Box<str> = cx.sessions.client_id(index).unwrap_or_default().into();
+    // The texts of the will are checked.
+    cx.work().spend(router::cost_of_copy(&publish));
+    cx.work().spend_more_bytes(client_id.len());
     if is_own(publish.topic) {
         let counters = cx.sessions.counters_mut();
         counters.wills_refused = counters.wills_refused.wrapping_add(1);

@@ -310,7 +310,7 @@ pub(super) fn receive_unsubscribe(cx: &mut Context<'_>, index: SessionIndex, req
 /// Ends a subscription; returns the code for UNSUBACK.
 fn end_one(cx: &mut Context<'_>, index: SessionIndex, filter: TopicFilter<'_>) -> UnsubAckReasonCode {
     let is_ended = cx.router.unsubscribe(cx.sessions, index, filter);
-    cx.work().spend_bytes(filter.as_bytes().len());
+    cx.work().spend_text(filter.as_bytes().len());
     cx.work().spend(1);
     if is_ended { UnsubAckReasonCode::Success } else { UnsubAckReasonCode::NoSubscriptionExisted }
 }

@@ -34,6 +34,9 @@ use super::policy::ConnectionId;
 pub(super) fn start(cx: &mut Context<'_>, principal: PrincipalIndex, order: Order<'_>, job: Job) -> Option<JobId> {
     let id = cx.jobs.push(principal, order, job)?;
     memory_use::count_job(cx, id);
+    // They are copied, and the client identifier is hashed.
+    let bytes = order.client_id.map_or(0, str::len).saturating_mul(2);
+    cx.work().spend_more_bytes(bytes.saturating_add(order.retained.map_or(0, |topic| topic.as_bytes().len())));
     if let Some(client_id) = order.client_id
         && let Some(index) = cx.registry.find(cx.sessions, client_id)
         && let Some(session) = cx.sessions.get_mut(index)
@@ -49,6 +52,7 @@ fn end(cx: &mut Context<'_>, id: JobId) {
         cx.sessions.account_mut().charge_state(principal, charge, 0);
     }
     let Some(client_id) = cx.jobs.remove(id) else { return };
+    cx.work().spend_more_bytes(client_id.len()); // it is hashed
     // The session may have ended.
     if let Some(index) = cx.registry.find(cx.sessions, &client_id)
         && let Some(session) = cx.sessions.get_mut(index)

@@ -69,10 +69,32 @@ impl Work {
         self.spend(Self::units_of(bytes));
     }
 
+    /// Counts the bytes of an item that was counted without them: nothing for a short one.
+    #[inline]
+    pub(in crate::broker) fn spend_more_bytes(&mut self, bytes: usize) {
+        self.spend((bytes / BYTES) as u64);
+    }
+
     /// The units of an item of this many bytes.
     #[inline]
     pub(in crate::broker) const fn units_of(bytes: usize) -> u64 {
         ((bytes / BYTES) as u64).saturating_add(1)
+    }
+
+    /// The units of a text besides the item that it belongs to: of its bytes, and of its levels, if it is a topic or a filter.
+    /// To look a level up takes about an eighth of what a unit is.
+    #[inline]
+    pub(in crate::broker) const fn more_units_of_text(bytes: usize, levels: usize) -> u64 {
+        (bytes / BYTES).saturating_add(levels / 8) as u64
+    }
+
+    /// Counts an item with a topic or a filter of this many bytes, which is looked up level by level. The levels are not
+    /// counted for that: each but the first takes two bytes at least, and more than 128 are refused by default.
+    #[inline]
+    pub(in crate::broker) fn spend_text(&mut self, bytes: usize) {
+        const LEVELS: usize = 128;
+        let levels = if bytes / 2 < LEVELS { bytes / 2 } else { LEVELS };
+        self.spend(Self::more_units_of_text(bytes, levels).saturating_add(1));
     }
 
     /// Whether the budget of the call is used up.
@@ -103,11 +125,14 @@ impl Work {
         self.limit = limit;
     }
 
-    /// The units of the call beyond its budget and its largest item, which may be counted in a few parts.
+    /// The units of the call beyond its budget and its largest item. An item may be counted in a few parts, and its bytes
+    /// each time that they are read or written: a long topic is validated, looked up, stored and written for a subscriber.
     fn excess_of_call(&self) -> u64 {
         const PARTS: u64 = 16;
+        const TIMES: u64 = 6;
         let spent = self.done.saturating_sub(self.bound.began);
-        spent.saturating_sub(self.per_call).saturating_sub(self.bound.largest.saturating_mul(2)).saturating_sub(PARTS)
+        let largest = self.bound.largest.saturating_mul(TIMES);
+        spent.saturating_sub(self.per_call).saturating_sub(largest).saturating_sub(PARTS)
     }
 
     /// Panics if a call has done more than its budget and one item. For tests with debug assertions.

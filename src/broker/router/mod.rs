@@ -41,7 +41,7 @@ use super::jobs::work::Work;
 use super::secret::Use;
 use super::session::Session;
 use super::sessions::Sessions;
-use crate::codec::{List, PubAckReasonCode, PublishProperties};
+use crate::codec::{List, PubAckReasonCode, PublishProperties, UserProperty};
 use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
 use crate::session::{LARGE, MessageRef};
@@ -168,10 +168,13 @@ impl Router {
         if publish.payload.len() >= LARGE {
             // One copy of the payload, for the retained message and all subscribers.
             *large = Some(sessions.account().payloads().share(Bytes::copy_from_slice(publish.payload)));
+            sessions.work_mut().spend_more_bytes(publish.payload.len());
         }
         let payload = if large.is_some() { &[] } else { publish.payload };
-        sessions.work_mut().spend_bytes(payload.len());
-        self.retain(sessions, now, from, &MessageRef { payload, ..*publish }, large.as_ref())
+        let retained = self.retain(sessions, now, from, &MessageRef { payload, ..*publish }, large.as_ref());
+        sessions.work_mut().spend_text(publish.topic.as_bytes().len()); // it was looked up
+        self.count_work(sessions);
+        retained
     }
 
     /// Retains a message as the one of its topic, or with an empty payload removes the one that is there
@@ -192,6 +195,7 @@ impl Router {
         let publisher = from.map_or(Publisher::BROKER, |index| self.publisher(sessions, index));
         let message = RetainedMessage::new(publish, large, expires_after, publisher, now)
             .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
+        sessions.work_mut().spend_more_bytes(message.own_len());
         let outlook = self.retained.with(publish.topic, &message);
         let principal = from.and_then(|index| sessions.get(index)).map_or(PrincipalIndex::BROKER, Session::principal);
         let own = outlook.replaced.filter(|replaced| replaced.principal == principal).map_or(0, |own| own.bytes);
@@ -216,12 +220,15 @@ impl Router {
     pub(super) fn remove_retained(&mut self, sessions: &mut Sessions, topic: TopicName<'_>) -> Option<Reference> {
         let (removed, charge) = self.retained.remove(topic)?;
         self.charge(sessions, None, Some(charge));
+        self.count_work(sessions);
         Some(removed)
     }
 
     /// Removes the retained message of a topic if its Message Expiry Interval has passed; returns when it expires if not.
     pub(super) fn remove_expired(&mut self, sessions: &mut Sessions, topic: u32, now: Instant) -> Option<Instant> {
-        match self.retained.remove_expired(topic, now)? {
+        let removed = self.retained.remove_expired(topic, now)?;
+        self.count_work(sessions);
+        match removed {
             Ok(charge) => {
                 self.charge(sessions, None, Some(charge));
                 None
@@ -238,12 +245,21 @@ impl Router {
         account.charge_retained(new.map(parts), old.map(parts));
     }
 
-    fn publisher(&self, sessions: &Sessions, index: SessionIndex) -> Publisher {
+    /// Counts the work of changes of subscriptions and retained messages, in units.
+    fn count_work(&mut self, sessions: &mut Sessions) {
+        let units = self.tree.take_work().saturating_add(self.retained.take_work());
+        sessions.work_mut().spend(units);
+    }
+
+    fn publisher(&self, sessions: &mut Sessions, index: SessionIndex) -> Publisher {
         let client_id = sessions.client_id(index);
         if client_id.is_none() {
             bug!("the session of a publisher exists");
         }
-        self.retained.publisher(client_id.unwrap_or_default())
+        let client_id = client_id.unwrap_or_default();
+        let (publisher, hashed) = (self.retained.publisher(client_id), client_id.len());
+        sessions.work_mut().spend_more_bytes(hashed);
+        publisher
     }
 
     /// Gives a message to all subscribers, or begins to. A large payload may be given apart, as shared bytes; the one in the
@@ -291,6 +307,9 @@ impl Router {
         large: Option<Bytes>,
     ) -> Outcome {
         let Self { tree, encoded, encoded_retained, matches, merging, groups, config, random, retained, .. } = self;
+        if publish.payload.len() >= LARGE {
+            sessions.work_mut().spend_more_bytes(publish.payload.len()); // it is copied once, for all sessions
+        }
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         let mut copies = Copies::new(now, publish, large, expires_after, sessions.account().payloads(), encoded);
         // A message that is retained now is part of no walk.
@@ -342,14 +361,15 @@ impl Router {
         let mut large = large;
         if publish.payload.len() >= LARGE {
             large = Some(sessions.account().payloads().share(Bytes::copy_from_slice(publish.payload)));
+            sessions.work_mut().spend_more_bytes(publish.payload.len());
         }
         let payload = if large.is_some() { &[] } else { publish.payload };
-        sessions.work_mut().spend_bytes(payload.len());
         let publish = MessageRef { payload, ..*publish };
         let expires_after = publish.properties.message_expiry_interval.unwrap_or(u32::MAX);
         let publisher = Publisher::BROKER; // that is not asked for here
         let message = RetainedMessage::new(&publish, large.as_ref(), expires_after, publisher, now)
             .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
+        sessions.work_mut().spend_bytes(message.own_len());
         if let Some(reference) = retained {
             self.retained.set_spreading(reference, true);
         }
@@ -373,6 +393,7 @@ impl Router {
         } else {
             self.search_on(sessions, now, spread) && self.deliver_spread(sessions, now, from, spread)
         };
+        self.count_work(sessions);
         if is_over {
             if let Some(reference) = spread.retained() {
                 self.retained.set_spreading(reference, false);
@@ -390,7 +411,10 @@ impl Router {
     /// Goes on with the search for the filters that a message matches; returns whether all are found.
     fn search_on(&mut self, sessions: &mut Sessions, now: Instant, spread: &mut Spread) -> bool {
         let Self { tree, search, matches, .. } = self;
-        if let Some((publish, ..)) = spread.message().message(now).filter(|_| spread.search().is_some()) {
+        if spread.search().is_some()
+            && let Some((publish, ..)) = spread.message().message(now)
+        {
+            sessions.work_mut().spend_more_bytes(spread.message().own_len()); // the message is decoded
             let rest = search.run(tree, publish.topic, spread.search(), sessions.work_mut(), matches);
             spread.add(tree, matches.iter());
             spread.set_search(rest);
@@ -421,6 +445,7 @@ impl Router {
         let own = spread.retained();
         let (message, mut position) = spread.split();
         let Some((publish, large, left)) = message.message(now) else { return true };
+        sessions.work_mut().spend_more_bytes(message.own_len()); // the message is decoded
         let (topic, publish) = (publish.topic, MessageRef::of(&publish));
         let each = cost_of_copy(&publish);
         let mut copies = Copies::new(now, &publish, large.cloned(), left, sessions.account().payloads(), encoded);
@@ -478,8 +503,12 @@ impl Router {
         };
         let publish =
             MessageRef { qos: mark.qos, retain: mark.retain, properties: &properties, ..MessageRef::of(&publish) };
+        // The message is decoded, and written for another session.
+        sessions.work_mut().spend_more_bytes(message.stored.bytes().len().saturating_mul(2));
         let Self { tree, encoded, config, random, .. } = self;
-        let group = tree.find_group(mark.group, publish.topic).and_then(|group| tree.group_mut(group));
+        let found = tree.find_group(mark.group, publish.topic);
+        sessions.work_mut().spend(tree.take_work());
+        let group = found.and_then(|group| tree.group_mut(group));
         // The group ends with its last member.
         let Some(group) = group else { return sessions.drop_copy(index, DropReason::SessionEnded) };
         let payload = message.stored.payload().cloned();
@@ -503,7 +532,7 @@ const MORE: u64 = 2;
 
 /// The work of a copy of a message.
 #[inline]
-fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
+pub(super) fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
     let properties = publish.properties;
     // The properties that can be long; user properties are measured only where there are some.
     let fields = [
@@ -513,14 +542,31 @@ fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
     ];
     let payload = if publish.payload.len() >= LARGE { 0 } else { publish.payload.len() };
     let bytes = fields.into_iter().fold(payload, usize::saturating_add);
-    let bytes = if properties.user_properties.is_empty() {
-        bytes
-    } else {
-        let pairs =
-            properties.user_properties.iter().map(|it| it.name.as_str().len().saturating_add(it.value.as_str().len()));
-        pairs.fold(bytes, usize::saturating_add)
-    };
-    Work::units_of(bytes.saturating_add(publish.topic.as_bytes().len()))
+    let topic = publish.topic.as_bytes().len();
+    if properties.user_properties.is_empty() {
+        return Work::units_of(bytes.saturating_add(topic));
+    }
+    let pairs = bytes_of_pairs(&properties.user_properties);
+    let units = Work::units_of(bytes.saturating_add(topic).saturating_add(pairs));
+    units.saturating_add(cost_of_pairs(&properties.user_properties))
+}
+
+/// The size of user properties, in bytes.
+fn bytes_of_pairs(pairs: &List<'_, UserProperty<'_>>) -> usize {
+    match pairs.property_bytes() {
+        // With other properties behind the first, and without going through a list that can be long.
+        Some(bytes) => bytes.len(),
+        None => {
+            let sizes = pairs.iter().map(|it| it.name.as_str().len().saturating_add(it.value.as_str().len()));
+            sizes.fold(0, usize::saturating_add)
+        }
+    }
+}
+
+/// The work of user properties, besides their bytes. Each takes about an eighth of what a unit is.
+#[inline]
+pub(super) const fn cost_of_pairs(pairs: &List<'_, UserProperty<'_>>) -> u64 {
+    (pairs.len() / 8) as u64
 }
 
 /// Counts a message without a matching subscription.

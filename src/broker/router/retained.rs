@@ -235,6 +235,11 @@ impl Retained {
         Some((removed, charge))
     }
 
+    /// Takes the work of the changes since the last call, in units: see [`Trie::take_work`].
+    pub(super) const fn take_work(&mut self) -> u64 {
+        self.trie.take_work()
+    }
+
     /// Removes the message of a topic if it has expired, and returns its charge; returns when it expires if not.
     pub(super) fn remove_expired(&mut self, topic: NodeId, now: Instant) -> Option<Result<Charge, Instant>> {
         // The message may have been removed since the timer was set.
@@ -411,6 +416,7 @@ impl Retained {
     /// Goes one step on among the topics that can match a filter: each is met before the topics that begin with it.
     pub(super) fn step(&self, pattern: &Pattern, position: &mut Position) -> Step {
         let Position { node, depth, stage } = *position;
+        let mut bytes = 0;
         match stage {
             Stage::Message => {
                 if pattern.matches_at(depth)
@@ -424,7 +430,10 @@ impl Retained {
                 let child = match pattern.below(depth) {
                     Below::Nothing => None,
                     Below::All => self.first_child(node),
-                    Below::Level(level) => self.trie.child_of(node, level),
+                    Below::Level(level) => {
+                        bytes = level.text().len();
+                        self.trie.child_of(node, level)
+                    }
                 };
                 match child {
                     Some(child) => *position = self.at(pattern, child, depth.saturating_add(1)),
@@ -443,7 +452,7 @@ impl Retained {
                 };
             }
         }
-        Step::Moved
+        Step::Moved { bytes }
     }
 
     /// The position at a node. In the first level a wildcard does not match what begins with `$` \[MQTT-4.7.2-1\].
@@ -532,7 +541,8 @@ enum Stage {
 
 /// What is met in a step.
 pub(super) enum Step {
-    Moved,
+    /// Nothing; a level of so many bytes was looked up.
+    Moved { bytes: usize },
     /// A message whose topic matches. The position stays there until it is [passed](Position::pass).
     Message(Reference),
     /// There are no more topics.
@@ -570,6 +580,11 @@ impl Pattern {
     /// The size on the heap, in bytes.
     pub(super) fn heap(&self) -> usize {
         self.filter.capacity().saturating_add(self.levels.heap())
+    }
+
+    /// The size in bytes, and the number of levels.
+    pub(super) const fn size(&self) -> (usize, usize) {
+        (self.filter.len(), self.levels.len() as usize)
     }
 
     /// Whether a topic of this many levels matches that has matched so far.

@@ -43,8 +43,13 @@ pub(super) fn advance(
             return Walk::Over;
         };
         let (server, Some(walk)) = session.server_and_walk() else { return Walk::Over };
-        let waits_for = match walk.step(retained, |list| tree.filter(list)) {
-            Met::Nothing => None,
+        let met = walk.step(retained, |list| tree.filter(list));
+        let mut units = retained.take_work();
+        let waits_for = match met {
+            Met::Nothing { bytes, levels } => {
+                units = units.saturating_add(Work::more_units_of_text(bytes, levels));
+                None
+            }
             Met::Message(reference, subscriber) => {
                 let message = retained.get(reference);
                 let qos = message.map_or(subscriber.options.qos, |message| message.qos().min(subscriber.options.qos));
@@ -61,15 +66,18 @@ pub(super) fn advance(
             Met::Spreading => Some(Walk::Turn),
             Met::Held => Some(Walk::Session),
             Met::End => {
+                sessions.work_mut().spend(units);
                 sessions.end_walk(index);
                 return Walk::Over;
             }
         };
+        sessions.work_mut().spend(units);
         let waits_for = waits_for.or_else(|| sessions.work().is_spent().then_some(Walk::Turn));
         if let Some(waits_for) = waits_for {
             if let Some(walk) = sessions.get_mut(index).and_then(Session::walk_mut) {
                 walk.pin(retained);
             }
+            sessions.work_mut().spend(retained.take_work());
             return waits_for;
         }
     }
@@ -85,9 +93,13 @@ fn send(
     subscriber: Subscriber,
 ) {
     let Some(message) = retained.get(reference).filter(|message| !message.is_expired(now)) else { return };
-    let client_id = sessions.client_id(subscriber.session).unwrap_or_default();
-    if subscriber.options.no_local && message.publisher() == retained.publisher(client_id) {
-        return; // a client does not get what it has published itself, retained or not [MQTT-3.8.3-3]
+    if subscriber.options.no_local {
+        let client_id = sessions.client_id(subscriber.session).unwrap_or_default();
+        let (publisher, hashed) = (retained.publisher(client_id), client_id.len());
+        sessions.work_mut().spend_more_bytes(hashed);
+        if message.publisher() == publisher {
+            return; // a client does not get what it has published itself, retained or not [MQTT-3.8.3-3]
+        }
     }
     let Some((publish, shared, left)) = message.message(now) else {
         return bug!("a retained message is a PUBLISH packet");
@@ -95,7 +107,8 @@ fn send(
     // The RETAIN flag is set, whatever the subscription options say [3.1.1: MQTT-3.3.1-8].
     let options = SubscriptionOptions { retain_as_published: true, ..subscriber.options };
     let publish = MessageRef { retain: true, ..MessageRef::of(&publish) };
-    sessions.work_mut().spend_bytes(message.len().saturating_sub(message.shared_len()));
+    // The message is decoded, and written.
+    sessions.work_mut().spend_bytes(message.own_len().saturating_mul(2));
     let mut copies = Copies::new(now, &publish, shared.cloned(), left, sessions.account().payloads(), encoded);
     sessions.deliver_to(&Subscriber { options, ..subscriber }, &mut copies);
 }

@@ -62,8 +62,8 @@ const MAX_SENT: usize = 10_000;
 
 /// What a walk meets in a step.
 pub(super) enum Met {
-    /// Nothing yet.
-    Nothing,
+    /// Nothing yet; a text of so many bytes and levels was read.
+    Nothing { bytes: usize, levels: usize },
     /// A message that is to be sent now, and the subscriber that it is for.
     Message(Reference, Subscriber),
     /// A message that is still on its way to those who were subscribed when it came, this subscriber perhaps among them.
@@ -180,30 +180,32 @@ impl RetainedWalk {
             bug!("a walk has the portions that are in order");
             return Met::End;
         };
+        let nothing = Met::Nothing { bytes: 0, levels: 0 };
         if portion.is_over(self.connection) {
             self.remove(retained, list);
-            return Met::Nothing;
+            return nothing;
         }
         if self.current.as_ref().is_none_or(|current| current.list != list) {
             let pattern = retained.pattern(filter(list));
+            let (bytes, levels) = pattern.size();
             self.current = Some(Box::new(Current { list, pattern, position: Position::START, pinned: None }));
-            return Met::Nothing;
+            return Met::Nothing { bytes: bytes.saturating_mul(2), levels }; // the filter is put together, and hashed
         }
-        let Some(current) = self.current.as_deref_mut() else { return Met::Nothing };
+        let Some(current) = self.current.as_deref_mut() else { return nothing };
         match retained.step(&current.pattern, &mut current.position) {
-            Step::Moved => Met::Nothing,
+            Step::Moved { bytes } => Met::Nothing { bytes, levels: 0 },
             Step::End => {
                 self.remove(retained, list);
-                Met::Nothing
+                nothing
             }
             Step::Message(reference) => {
                 if portion.sent.remove(&reference.node()) {
                     self.sent = self.sent.saturating_sub(1);
                     current.position.pass();
-                    Met::Nothing
+                    nothing
                 } else if !reference.is_of(portion.until) {
                     current.position.pass();
-                    Met::Nothing
+                    nothing
                 } else if retained.is_spreading(reference) {
                     Met::Spreading
                 } else {

@@ -22,6 +22,12 @@ fn granted_qos(reason_code: SubAckReasonCode) -> Result<QoS, SubAckReasonCode> {
     }
 }
 
+/// The work of moving the subscriptions of a session behind one that begins or ends, if all of them are: each takes eight bytes,
+/// and they are moved in one piece, which takes much less than to read them.
+const fn units_of_moving(subscriptions: usize) -> u64 {
+    (subscriptions / 1024) as u64
+}
+
 impl Router {
     /// Subscribes a session with at most the QoS of the decision, and with at most the QoS that the configuration allows.
     /// Returns the reason code for the QoS that is granted. If the subscription asks for them, the session gets the retained
@@ -31,6 +37,19 @@ impl Router {
     ///
     /// The reason code of the decision if that is an error, else the one for the limit that is reached.
     pub(in crate::broker) fn subscribe(
+        &mut self,
+        sessions: &mut Sessions,
+        index: SessionIndex,
+        subscription: &Subscription<'_>,
+        decision: SubAckReasonCode,
+        identifier: u32,
+    ) -> Result<SubAckReasonCode, SubAckReasonCode> {
+        let granted = self.make_subscription(sessions, index, subscription, decision, identifier);
+        self.count_work(sessions);
+        granted
+    }
+
+    fn make_subscription(
         &mut self,
         sessions: &mut Sessions,
         index: SessionIndex,
@@ -71,7 +90,8 @@ impl Router {
         }
         let position = self.tree.push(list, subscriber).ok_or(SubAckReasonCode::QuotaExceeded)?;
         session.add_subscription(list, position);
-        let is_connected = session.server().is_connected();
+        let (is_connected, moved) = (session.server().is_connected(), session.subscriptions().len());
+        sessions.work_mut().spend(units_of_moving(moved));
         sessions.charge_filter(index, Tree::charge_of_filter(filter));
         if list.is_shared() {
             self.set_connected(sessions, index, list, is_connected);
@@ -169,6 +189,8 @@ impl Router {
         if let Some(walk) = sessions.get_mut(index).and_then(Session::walk_mut) {
             walk.remove(&mut self.retained, list);
         }
+        let moved = sessions.get(index).map_or(0, |session| session.subscriptions().len());
+        sessions.work_mut().spend(units_of_moving(moved));
         self.remove_subscriber(sessions, index, list, position);
         sessions.charge_filter(index, Tree::charge_of_filter(filter).saturating_neg());
         true
@@ -179,6 +201,7 @@ impl Router {
     pub(in crate::broker) fn unsubscribe_next(&mut self, sessions: &mut Sessions, index: SessionIndex) -> bool {
         if let Some(walk) = sessions.get_mut(index).and_then(Session::walk_mut) {
             if walk.remove_first(&mut self.retained) {
+                self.count_work(sessions);
                 return true;
             }
             sessions.end_walk(index);
@@ -224,6 +247,7 @@ impl Router {
         {
             session.move_subscription(list, position);
         }
+        self.count_work(sessions);
     }
 
     /// A stored subscription of a session, with its filter.

@@ -8,7 +8,7 @@ use super::lists::{Lists, Subscribers};
 use super::ordered::OrderedList;
 use super::shared::{Group, MAX_GROUP_NUMBER};
 use super::subscribers::Subscriber;
-use super::trie::{NONE, NodeId, ROOT, Trie};
+use super::trie::{NONE, NodeId, ROOT, Trie, split_level};
 use crate::broker::index::SessionIndex;
 use crate::broker::secret::{KeyedHash, Secret, Use};
 use crate::broker::slab::Slab;
@@ -101,10 +101,16 @@ fn split<'a>(filter: &TopicFilter<'a>) -> (Option<&'a [u8]>, bool) {
     }
 }
 
-/// The first of some levels, and the others.
-fn split_level(levels: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let mut parts = levels.splitn(2, |&byte| byte == b'/');
-    (parts.next().unwrap_or_default(), parts.next())
+/// Number of levels at the beginning of `tail`, without its last one, that `rest` begins with too.
+fn count_common(tail: &[u8], rest: Option<&[u8]>) -> usize {
+    let (mut tail, mut rest, mut count) = (tail, rest, 0_usize);
+    while let Some(levels) = rest
+        && let ((level, Some(behind)), (wanted, others)) = (split_level(tail), split_level(levels))
+        && level == wanted
+    {
+        (tail, rest, count) = (behind, others, count.saturating_add(1));
+    }
+    count
 }
 
 /// How the levels that a node stores behind its own compare with the rest of a topic.
@@ -231,7 +237,7 @@ impl Tree {
         let list = ListId::of_node(self.find_node(path)?, is_multi_level);
         match filter.share_name() {
             None => Some(list),
-            Some(name) => self.group(list, name.as_bytes()),
+            Some(name) => self.group(list, name.as_bytes(), share_hash(&self.hash, list, name.as_bytes())),
         }
     }
 
@@ -275,18 +281,21 @@ impl Tree {
 
     /// The node at the end of these levels, which is made if it does not exist.
     fn find_or_insert_node(&mut self, path: Option<&[u8]>) -> Option<NodeId> {
-        let (mut node, mut path) = (ROOT, path);
+        let (mut node, mut path, mut depth) = (ROOT, path, 0_usize);
         while let Some(levels) = path {
             let (level, rest) = split_level(levels);
+            depth = depth.saturating_add(1);
             let (mut child, end) = match self.trie.child_of(node, self.trie.wanted(level)) {
                 Some(child) => (child, self.trie.tail(child).is_some_and(|tail| Some(tail) == rest)),
                 None => (self.trie.insert(node, level, rest)?, true),
             };
-            if !end && self.trie.tail(child).is_some() {
+            if !end && let Some(tail) = self.trie.tail(child) {
                 let lower = child;
-                child = self.trie.push_down(lower)?;
+                // All levels at once, so that each is copied once.
+                let levels = count_common(tail, rest).saturating_add(1);
+                child = self.trie.push_down(lower, levels)?;
                 if self.trie.level(lower) == b"+" {
-                    self.trie.value_mut(child)?.plus = lower;
+                    self.trie.value_mut(self.trie.parent(lower))?.plus = lower;
                 }
             }
             if level == b"+" {
@@ -295,13 +304,14 @@ impl Tree {
             node = child;
             path = if end { None } else { rest };
         }
+        self.trie.count_levels(depth);
         Some(node)
     }
 
     /// The list of a group that shares a filter.
-    fn group(&self, list: ListId, name: &[u8]) -> Option<ListId> {
+    fn group(&self, list: ListId, name: &[u8], hash: u64) -> Option<ListId> {
         let is_it = |index| self.groups.get(index).is_some_and(|group| group.list() == list && group.name() == name);
-        let found = self.by_share.find(share_hash(&self.hash, list, name), is_it);
+        let found = self.by_share.find(hash, is_it);
         found.map(|group| ListId::of_group(GroupIndex::new(group)))
     }
 
@@ -314,20 +324,21 @@ impl Tree {
         let (path, is_multi_level) = split(&filter);
         let list = ListId::of_node(self.find_or_insert_node(path)?, is_multi_level);
         let Some(name) = filter.share_name() else { return Some(list) };
-        match self.group(list, name.as_bytes()) {
+        let hash = share_hash(&self.hash, list, name.as_bytes());
+        self.trie.count(name.as_bytes().len());
+        match self.group(list, name.as_bytes(), hash) {
             Some(group) => Some(group),
-            None => self.insert_group(list, name.as_bytes()).map(ListId::of_group),
+            None => self.insert_group(list, name.as_bytes(), hash).map(ListId::of_group),
         }
     }
 
     /// Makes a group that shares a filter.
-    fn insert_group(&mut self, list: ListId, name: &[u8]) -> Option<GroupIndex> {
+    fn insert_group(&mut self, list: ListId, name: &[u8], hash: u64) -> Option<GroupIndex> {
         self.last_number = if self.last_number < MAX_GROUP_NUMBER { self.last_number.wrapping_add(1) } else { 1 };
         let number = self.last_number;
         let group = GroupIndex::new(self.groups.insert(Group::new(list, name, number))?.index);
         self.change(list, |subscribers, lists| subscribers.insert_group(lists, group))??;
         self.recount(ListId::of_group(group), 0);
-        let hash = share_hash(&self.hash, list, name);
         self.by_share.insert(hash, group.get());
         self.by_number.insert(number_hash(number), group.get());
         Some(group)
@@ -414,10 +425,16 @@ impl Tree {
         moved
     }
 
+    /// Takes the work of the changes since the last call, in units: see [`Trie::take_work`].
+    pub(super) const fn take_work(&mut self) -> u64 {
+        self.trie.take_work()
+    }
+
     /// Removes a group that has no members.
     fn remove_group(&mut self, index: GroupIndex) {
         let Some(group) = self.groups.remove(index.get()) else { return bug!("a group is removed once") };
         let list = group.list();
+        self.trie.count(group.name().len()); // it is hashed
         self.heap = self.heap.saturating_sub(group.bytes());
         let is_in_both = self.by_number.remove(number_hash(group.number()), index.get())
             && self.by_share.remove(share_hash(&self.hash, list, group.name()), index.get());
@@ -558,10 +575,11 @@ impl Tree {
 
     /// The group with this number, if it shares a filter that matches. Numbers are used again after a very long time: whatever
     /// group has the number then, it is subscribed to the topic.
-    pub(super) fn find_group(&self, number: u32, topic: TopicName<'_>) -> Option<GroupIndex> {
+    pub(super) fn find_group(&mut self, number: u32, topic: TopicName<'_>) -> Option<GroupIndex> {
         let is_it = |index| self.groups.get(index).is_some_and(|group| group.number() == number);
         let index = self.by_number.find(number_hash(number), is_it)?;
         let filter = self.filter(self.groups.get(index)?.list());
+        self.trie.count(filter.len().saturating_add(topic.as_bytes().len()));
         TopicFilter::validated(&filter).matches(topic).then(|| GroupIndex::new(index))
     }
 

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::broker::jobs::work::Work;
 use crate::broker::pool::Pool;
 use crate::broker::secret::LevelHash;
 use crate::broker::table::Table;
@@ -29,6 +30,8 @@ pub(super) struct Trie<V> {
     hash: LevelHash,
     /// The size of the texts that are on the heap, in bytes.
     long_texts: usize,
+    /// The work of changes that was not [taken](Self::take_work) yet, in units.
+    work: u64,
 }
 
 /// With the value of a tree of subscriptions a node fills a cache line.
@@ -105,6 +108,14 @@ impl Text {
         }
     }
 
+    /// The size of the levels, in bytes.
+    const fn len(&self) -> usize {
+        match self {
+            Self::Short { len, .. } => *len as usize,
+            Self::Long { text, .. } => text.len(),
+        }
+    }
+
     #[inline]
     fn head(&self) -> &[u8] {
         match self {
@@ -129,6 +140,12 @@ impl<V: Default> Node<V> {
     fn new(path: Path, parent: NodeId, text: Text) -> Self {
         Self { parent, children: 0, path, text, value: V::default() }
     }
+}
+
+/// The first of some levels, and the others.
+pub(super) fn split_level(levels: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let mut parts = levels.splitn(2, |&byte| byte == b'/');
+    (parts.next().unwrap_or_default(), parts.next())
 }
 
 /// The levels of a topic.
@@ -193,7 +210,7 @@ impl<V: Default> Trie<V> {
     pub(super) fn new(hash: LevelHash) -> Self {
         let mut nodes = Pool::new();
         nodes.insert(|_| Node::new(Path::ROOT, NONE, Text::new(b"", None)));
-        Self { nodes, by_path: Table::new(), hash, long_texts: 0 }
+        Self { nodes, by_path: Table::new(), hash, long_texts: 0, work: 0 }
     }
 
     /// A level, with its hash.
@@ -323,8 +340,25 @@ impl<V: Default> Trie<V> {
         }
     }
 
+    /// Takes the work of the changes since the last call, in units: one for each node that was made or removed, and one for
+    /// each 256 bytes of text.
+    pub(super) const fn take_work(&mut self) -> u64 {
+        core::mem::replace(&mut self.work, 0)
+    }
+
+    /// Counts an item of this many bytes among the changes.
+    pub(super) const fn count(&mut self, bytes: usize) {
+        self.work = self.work.saturating_add(Work::units_of(bytes));
+    }
+
+    /// Counts levels that were looked up for a change.
+    pub(super) const fn count_levels(&mut self, levels: usize) {
+        self.work = self.work.saturating_add(Work::more_units_of_text(0, levels));
+    }
+
     /// Makes a child that does not exist yet, with the levels in `tail` stored in it; `None` if no id is left.
     pub(super) fn insert(&mut self, parent: NodeId, level: &[u8], tail: Option<&[u8]>) -> Option<NodeId> {
+        self.count(level.len().saturating_add(tail.map_or(0, <[u8]>::len)));
         let path = self.node(parent)?.path.then(self.wanted(level));
         let id = self.add(Node::new(path, parent, Text::new(level, tail)))?;
         let parent = self.node_mut(parent)?;
@@ -333,25 +367,42 @@ impl<V: Default> Trie<V> {
         Some(id)
     }
 
-    /// Splits a node with several levels: a new node for its first level goes above it, and is returned. The lower node keeps
-    /// its id.
-    pub(super) fn push_down(&mut self, id: NodeId) -> Option<NodeId> {
-        let Node { path, parent, text, .. } = self.node(id)?;
-        let (path, parent, text) = (*path, *parent, text.clone());
-        let mut levels = text.tail()?.splitn(2, |&byte| byte == b'/');
-        let (level, tail) = (levels.next()?, levels.next());
-        let upper = self.add(Node { children: 1, ..Node::new(path, parent, Text::new(text.head(), None)) })?;
-        if !self.by_path.replace(path.hash(), id, upper) {
-            bug!("each node is in the table");
+    /// Splits a node with several levels: new nodes for the first of them, so many as are wanted, go above it, and the first of
+    /// those is returned. The lower node keeps its id, and at least its last level.
+    pub(super) fn push_down(&mut self, id: NodeId, levels: usize) -> Option<NodeId> {
+        let Node { path, parent, text, .. } = self.node_mut(id)?;
+        let (mut path, mut parent) = (*path, *parent);
+        let text = core::mem::replace(text, Text::new(b"", None));
+        self.long_texts = self.long_texts.saturating_sub(text.bytes());
+        self.count(text.len());
+        let (mut level, mut rest) = (text.head(), text.tail());
+        let mut first = None;
+        for _ in 0..levels {
+            let Some(behind) = rest else { break };
+            let Some(upper) = self.add(Node { children: 1, ..Node::new(path, parent, Text::new(level, None)) }) else {
+                break; // no id is left
+            };
+            self.count(level.len());
+            if first.is_none() {
+                first = Some(upper);
+                if !self.by_path.replace(path.hash(), id, upper) {
+                    bug!("each node is in the table");
+                }
+            } else {
+                self.by_path.insert(path.hash(), upper);
+            }
+            (level, rest) = split_level(behind);
+            path = path.then(self.wanted(level));
+            parent = upper;
         }
-        let lower_path = path.then(self.wanted(level));
+        let lower_text = Text::new(level, rest);
+        self.long_texts = self.long_texts.saturating_add(lower_text.bytes());
         let lower = self.nodes.get_mut(id)?;
-        lower.path = lower_path;
-        lower.parent = upper;
-        let old = core::mem::replace(&mut lower.text, Text::new(level, tail)).bytes();
-        self.long_texts = self.long_texts.saturating_sub(old).saturating_add(lower.text.bytes());
-        self.by_path.insert(lower_path.hash(), id);
-        Some(upper)
+        (lower.path, lower.parent, lower.text) = (path, parent, lower_text);
+        if first.is_some() {
+            self.by_path.insert(path.hash(), id);
+        }
+        first
     }
 
     /// Adds a node, which the table does not have yet.
@@ -374,8 +425,9 @@ impl<V: Default> Trie<V> {
             None => bug!("a node has a parent"),
         }
         if let Some(node) = self.nodes.get_mut(id) {
-            self.long_texts = self.long_texts.saturating_sub(node.text.bytes());
-            *node = Node::new(Path::ROOT, NONE, Text::new(b"", None));
+            let old = core::mem::replace(node, Node::new(Path::ROOT, NONE, Text::new(b"", None)));
+            self.long_texts = self.long_texts.saturating_sub(old.text.bytes());
+            self.count(old.text.bytes());
         }
         self.nodes.free(id, |_, _| {});
     }
