@@ -40,6 +40,7 @@ use super::index::SessionIndex;
 use super::jobs::work::Work;
 use super::secret::Use;
 use super::sessions::Sessions;
+use super::slab::Key;
 use crate::codec::{List, PubAckReasonCode, PublishProperties};
 use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
@@ -65,6 +66,8 @@ pub(super) struct Router {
     last_spread: u64,
     /// The numbers of such messages that are still on their way.
     spreads: BTreeSet<u64>,
+    /// The sessions whose walks wait until such a message has gone to all.
+    walks: BTreeSet<(u64, Key)>,
 }
 
 /// A message that was published.
@@ -99,6 +102,7 @@ impl Router {
             groups: Vec::new(),
             last_spread: 0,
             spreads: BTreeSet::new(),
+            walks: BTreeSet::new(),
         }
     }
 
@@ -334,7 +338,7 @@ impl Router {
         self.spreads.insert(self.last_spread);
         self.tree.hold(self.last_spread, self.spreads.first().copied());
         if let Some(reference) = retained {
-            self.retained.set_spreading(reference, true);
+            self.retained.set_spreading(reference, Some(self.last_spread));
         }
         let mut spread = Spread::new(self.last_spread, message, retained, rest, from.is_some());
         spread.add(&self.tree, self.matches.iter());
@@ -360,7 +364,7 @@ impl Router {
         // What has expired goes to nobody else [MQTT-3.3.2-5].
         if is_over || spread.message().is_expired(now) {
             if let Some(reference) = spread.retained() {
-                self.retained.set_spreading(reference, false);
+                self.retained.set_spreading(reference, None);
             }
             self.spreads.remove(&spread.number());
             self.tree.hold(self.last_spread, self.spreads.first().copied());
@@ -458,7 +462,32 @@ impl Router {
     /// and the budget goes.
     pub(super) fn advance_walk(&mut self, sessions: &mut Sessions, now: Instant, index: SessionIndex) -> Walk {
         let Self { tree, retained, encoded, .. } = self;
-        retained_delivery::advance(retained, tree, encoded, sessions, now, index)
+        let done = retained_delivery::advance(retained, tree, encoded, sessions, now, index);
+        if let Walk::Message(number) = done
+            && let Some(key) = sessions.key(index)
+        {
+            self.walks.insert((number, key));
+        }
+        done
+    }
+
+    /// The next session whose walk waits until a message has gone to all, which it has; the session may have ended.
+    pub(super) fn next_waiting_walk(&mut self, number: u64) -> Option<Key> {
+        const ANY: Key = Key { index: 0, generation: 0 };
+        let first = *self.walks.range((number, ANY)..).next().filter(|first| first.0 == number)?;
+        self.walks.remove(&first);
+        Some(first.1)
+    }
+
+    /// A session is to get no more retained messages.
+    pub(super) fn end_walk(&mut self, sessions: &mut Sessions, index: SessionIndex) {
+        let number = sessions.get(index).and_then(|session| session.walk()?.message());
+        if let Some(number) = number
+            && let Some(key) = sessions.key(index)
+        {
+            self.walks.remove(&(number, key));
+        }
+        sessions.end_walk(index);
     }
 }
 

@@ -68,7 +68,8 @@ impl Spread {
         }
     }
 
-    pub(super) const fn number(&self) -> u64 {
+    /// Tells it from others.
+    pub(in crate::broker) const fn number(&self) -> u64 {
         self.number
     }
 
