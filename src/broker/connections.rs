@@ -337,6 +337,11 @@ impl Connections {
         }
     }
 
+    /// The principal of a connection, which may be over.
+    pub(super) fn principal(&self, id: ConnectionId) -> Option<PrincipalIndex> {
+        self.slab.get_by_key(id.key()).map(|connection| connection.turn.principal())
+    }
+
     /// Whether the input of a connection waits for its turn.
     pub(super) fn waits_for_turn(&self, id: ConnectionId) -> bool {
         self.slab.get_by_key(id.key()).is_some_and(|connection| connection.turn.is_waiting())

@@ -227,6 +227,8 @@ fn process_session(cx: &mut Context<'_>, index: SessionIndex, is_own: bool) {
 
 /// Puts more output into the stream of a connection that the caller is looking at, so that it is not made ready again.
 pub(super) fn refill(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex) {
+    let Some(begun) = jobs::begin_output(cx, id) else { return };
+    let work_before = cx.work().done();
     let was_ready = cx.sessions.ready_mut().mark(id);
     cx.sessions.mark_changed(index);
     process_changes(cx);
@@ -237,6 +239,8 @@ pub(super) fn refill(cx: &mut Context<'_>, id: ConnectionId, index: SessionIndex
             cx.sessions.ready_mut().push(id);
         }
     }
+    let units = cx.work().done().saturating_sub(work_before);
+    jobs::end_output(cx, begun, units);
 }
 
 /// Takes a decision of the policy that comes later. The connection goes on from there.

@@ -286,7 +286,7 @@ pub(super) fn remove_session(cx: &mut Context<'_>, index: SessionIndex) {
     };
     notify_session_ended(cx, &client_id);
     if matches!(progress, Progress::More)
-        && jobs::start(cx, PrincipalIndex::BROKER, Order::default(), Job::Teardown(key)).is_none()
+        && jobs::start(cx, PrincipalIndex::ENDS, Order::default(), Job::Teardown(key)).is_none()
     {
         // 2^32 jobs are open: it has to be done now.
         while matches!(teardown::advance(cx, key), Progress::More) {}

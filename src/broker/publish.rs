@@ -288,6 +288,7 @@ pub(super) fn advance(cx: &mut Context<'_>, publication: &mut Publication) -> Pr
     let message = match state {
         State::Spreading(spread) => {
             let Some(outcome) = cx.router.spread(cx.sessions, cx.now, from, spread) else { return Progress::More };
+            jobs::walk::wake_waiting(cx, spread.number());
             if let Some((publish, ..)) = spread.message().message(cx.now) {
                 end(cx, source, from, publish.topic, publish.retain, Ok(outcome));
             }

@@ -49,7 +49,7 @@ pub(super) fn start(cx: &mut Context<'_>) {
 
 /// Begins to publish the status and the counters as retained messages, and sets the timer of the next time.
 pub(super) fn publish(cx: &mut Context<'_>) {
-    if jobs::start(cx, PrincipalIndex::BROKER, Order::default(), Job::Status(0)).is_none() {
+    if jobs::start(cx, PrincipalIndex::ENDS, Order::default(), Job::Status(0)).is_none() {
         bug!("fewer than 2^32 jobs are open");
     }
     if let Some(seconds) = cx.config.sys_interval {

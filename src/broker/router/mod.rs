@@ -19,6 +19,7 @@ mod tree;
 mod trie;
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -41,6 +42,7 @@ use super::jobs::work::Work;
 use super::secret::Use;
 use super::session::Session;
 use super::sessions::Sessions;
+use super::slab::Key;
 use crate::codec::{List, PubAckReasonCode, PublishProperties, UserProperty};
 use crate::random::Random;
 use crate::server::{Copies, Encoded, Marked};
@@ -62,6 +64,10 @@ pub(super) struct Router {
     matches: Matches,
     merging: Merging,
     groups: Vec<GroupIndex>,
+    /// The number of the newest message that did not get to all of its subscribers in one call.
+    last_spread: u64,
+    /// The sessions whose walks wait until such a message has gone to all.
+    walks: BTreeSet<(u64, Key)>,
 }
 
 /// A message that was published.
@@ -94,6 +100,8 @@ impl Router {
             matches: Matches::default(),
             merging: Merging::default(),
             groups: Vec::new(),
+            last_spread: 0,
+            walks: BTreeSet::new(),
         }
     }
 
@@ -370,10 +378,11 @@ impl Router {
         let message = RetainedMessage::new(&publish, large.as_ref(), expires_after, publisher, now)
             .map_err(|_| PubAckReasonCode::ImplementationSpecificError)?;
         sessions.work_mut().spend_bytes(message.own_len());
+        self.last_spread = self.last_spread.wrapping_add(1);
         if let Some(reference) = retained {
-            self.retained.set_spreading(reference, true);
+            self.retained.set_spreading(reference, Some(self.last_spread));
         }
-        let mut spread = Spread::new(message, retained, rest, from.is_some());
+        let mut spread = Spread::new(self.last_spread, message, retained, rest, from.is_some());
         spread.add(&mut self.tree, self.matches.iter());
         Ok(Published::Spreading(Box::new(spread)))
     }
@@ -396,7 +405,7 @@ impl Router {
         self.count_work(sessions);
         if is_over {
             if let Some(reference) = spread.retained() {
-                self.retained.set_spreading(reference, false);
+                self.retained.set_spreading(reference, None);
             }
             let (has_subscribers, lacks_room) = spread.outcome();
             let outcome = Outcome { has_subscribers, lacks_room };
@@ -523,7 +532,32 @@ impl Router {
     /// and the budget goes.
     pub(super) fn advance_walk(&mut self, sessions: &mut Sessions, now: Instant, index: SessionIndex) -> Walk {
         let Self { tree, retained, encoded, .. } = self;
-        retained_delivery::advance(retained, tree, encoded, sessions, now, index)
+        let done = retained_delivery::advance(retained, tree, encoded, sessions, now, index);
+        if let Walk::Message(number) = done
+            && let Some(key) = sessions.key(index)
+        {
+            self.walks.insert((number, key));
+        }
+        done
+    }
+
+    /// The next session whose walk waits until a message has gone to all, which it has; the session may have ended.
+    pub(super) fn next_waiting_walk(&mut self, number: u64) -> Option<Key> {
+        const ANY: Key = Key { index: 0, generation: 0 };
+        let first = *self.walks.range((number, ANY)..).next().filter(|first| first.0 == number)?;
+        self.walks.remove(&first);
+        Some(first.1)
+    }
+
+    /// A session is to get no more retained messages.
+    pub(super) fn end_walk(&mut self, sessions: &mut Sessions, index: SessionIndex) {
+        let number = sessions.get(index).and_then(|session| session.walk()?.message());
+        if let Some(number) = number
+            && let Some(key) = sessions.key(index)
+        {
+            self.walks.remove(&(number, key));
+        }
+        sessions.end_walk(index);
     }
 }
 

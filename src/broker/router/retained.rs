@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use super::retained_message::{Publisher, RetainedMessage};
 use super::trie::{Levels, NONE, NodeId, ROOT, Trie, Wanted};
@@ -48,8 +49,8 @@ struct Numbered {
     /// The position in the order of all messages that were ever retained.
     number: u64,
     message: RetainedMessage,
-    /// Whether the message is still on its way to those who were subscribed when it came.
-    is_spreading: bool,
+    /// The number of the message among those that are still on their way to those who were subscribed when they came.
+    spreading: Option<NonZeroU64>,
     /// The principal that is charged for the message, and the number of levels of the topic.
     principal: PrincipalIndex,
     levels: u16,
@@ -207,7 +208,7 @@ impl Retained {
         self.bytes = self.bytes.saturating_add(message.len() as u64);
         self.shared = self.shared.saturating_add(message.shared_len() as u64);
         let number = self.number;
-        let numbered = Numbered { number, message, is_spreading: false, principal, levels: outlook.levels };
+        let numbered = Numbered { number, message, spreading: None, principal, levels: outlook.levels };
         self.trie.value_mut(node)?.message = Some(Box::new(numbered));
         Some(Reference { node, number })
     }
@@ -287,17 +288,20 @@ impl Retained {
         (message.number == reference.number).then_some(&message.message)
     }
 
-    /// Whether a message is still on its way to those who were subscribed when it came.
-    pub(super) fn is_spreading(&self, reference: Reference) -> bool {
-        self.message(reference.node).is_some_and(|message| message.number == reference.number && message.is_spreading)
+    /// The number of a message among those that are still on their way to those who were subscribed when they came; `None` if
+    /// it has gone to all.
+    pub(super) fn spreading(&self, reference: Reference) -> Option<u64> {
+        let message = self.message(reference.node).filter(|message| message.number == reference.number)?;
+        message.spreading.map(NonZeroU64::get)
     }
 
-    /// Notes whether a message is still on its way to those who were subscribed when it came.
-    pub(super) fn set_spreading(&mut self, reference: Reference, is_spreading: bool) {
+    /// Notes that a message is still on its way to those who were subscribed when it came, and its number among those; or that
+    /// it has gone to all.
+    pub(super) fn set_spreading(&mut self, reference: Reference, number: Option<u64>) {
         let message = self.trie.value_mut(reference.node).and_then(|entry| entry.message.as_deref_mut());
         // The message may have expired.
         if let Some(message) = message.filter(|message| message.number == reference.number) {
-            message.is_spreading = is_spreading;
+            message.spreading = number.and_then(NonZeroU64::new);
         }
     }
 

@@ -23,6 +23,8 @@ pub(in crate::broker) enum Walk {
     Turn,
     /// The session, which does not take the next message now, or is to get SUBACK first.
     Session,
+    /// The message with this number, which is still on its way to those who were subscribed when it came.
+    Message(u64),
     /// Nothing: it is at its end.
     Over,
 }
@@ -63,7 +65,10 @@ pub(super) fn advance(
                     Some(Walk::Session)
                 }
             }
-            Met::Spreading => Some(Walk::Turn),
+            Met::Spreading(number) => {
+                walk.set_message(Some(number));
+                Some(Walk::Message(number))
+            }
             Met::Held => Some(Walk::Session),
             Met::End => {
                 sessions.work_mut().spend(units);

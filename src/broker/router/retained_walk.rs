@@ -31,7 +31,12 @@ pub(in crate::broker) struct RetainedWalk {
     has_job: bool,
     /// QoS and size of the next message, which the session did not take.
     waiting_for: Option<(QoS, usize)>,
-    /// Number of entries in `sent` of all portions.
+    /// Messages that were sent, or are to be, while they are still on their way to those who were subscribed when they came:
+    /// they must not come again, so the walk does not end before they have gone to all.
+    early: BTreeSet<(ListId, Reference)>,
+    /// The number of the message that the walk waits for, until that has gone to all.
+    message: Option<u64>,
+    /// Number of entries in `early`, and in `sent` of all portions.
     sent: usize,
 }
 
@@ -66,8 +71,9 @@ pub(super) enum Met {
     Nothing { bytes: usize, levels: usize },
     /// A message that is to be sent now, and the subscriber that it is for.
     Message(Reference, Subscriber),
-    /// A message that is still on its way to those who were subscribed when it came, this subscriber perhaps among them.
-    Spreading,
+    /// A message that is still on its way to those who were subscribed when it came, by its number: the walk waits until it
+    /// has gone to all.
+    Spreading(u64),
     /// Nothing before SUBACK.
     Held,
     /// The walk is at its end.
@@ -103,6 +109,7 @@ impl RetainedWalk {
         self.last_number = self.last_number.saturating_add(1);
         let number = self.last_number;
         self.in_order.insert(number, list);
+        self.message = None;
         let portion = Portion { number, subscriber, until, connection: self.connection, sent: BTreeSet::new() };
         if self.portions.insert(list, portion).is_some() {
             bug!("a subscription is in a walk once");
@@ -164,6 +171,16 @@ impl RetainedWalk {
         self.waiting_for = message;
     }
 
+    /// The number of the message that the walk waits for, until that has gone to all.
+    pub(in crate::broker) const fn message(&self) -> Option<u64> {
+        self.message
+    }
+
+    /// Lets the walk wait for a message to go to all, or go on.
+    pub(in crate::broker) const fn set_message(&mut self, number: Option<u64>) {
+        self.message = number;
+    }
+
     /// Whether the walk waits for the answer to a SUBSCRIBE.
     pub(in crate::broker) const fn is_held(&self) -> bool {
         self.is_held
@@ -172,7 +189,7 @@ impl RetainedWalk {
     /// Goes one step on. `filter` returns the filter of a list.
     pub(super) fn step(&mut self, retained: &mut Retained, filter: impl FnOnce(ListId) -> Vec<u8>) -> Met {
         self.waiting_for = None;
-        let Some((_, &list)) = self.in_order.first_key_value() else { return Met::End };
+        let Some((_, &list)) = self.in_order.first_key_value() else { return self.step_early(retained) };
         if self.is_held {
             return Met::Held;
         }
@@ -199,18 +216,40 @@ impl RetainedWalk {
                 nothing
             }
             Step::Message(reference) => {
-                if portion.sent.remove(&reference.node()) {
-                    self.sent = self.sent.saturating_sub(1);
+                let was_sent = portion.sent.remove(&reference.node());
+                self.sent = self.sent.saturating_sub(usize::from(was_sent));
+                if !reference.is_of(portion.until) {
                     current.position.pass();
-                    nothing
-                } else if !reference.is_of(portion.until) {
-                    current.position.pass();
-                    nothing
-                } else if retained.is_spreading(reference) {
-                    Met::Spreading
-                } else {
-                    Met::Message(reference, portion.subscriber)
+                    return nothing;
                 }
+                // It need not wait: others may be slow. But it does not come by itself then.
+                if let Some(number) = retained.spreading(reference)
+                    && !self.early.contains(&(list, reference))
+                {
+                    if self.sent >= MAX_SENT {
+                        return Met::Spreading(number);
+                    }
+                    self.early.insert((list, reference));
+                    self.sent = self.sent.saturating_add(1);
+                }
+                if was_sent {
+                    current.position.pass();
+                    return nothing;
+                }
+                Met::Message(reference, portion.subscriber)
+            }
+        }
+    }
+
+    /// Behind the last subscription: takes a message out that has gone to all by now.
+    fn step_early(&mut self, retained: &Retained) -> Met {
+        let Some(&first) = self.early.first() else { return Met::End };
+        match retained.spreading(first.1) {
+            Some(number) => Met::Spreading(number),
+            None => {
+                self.early.remove(&first);
+                self.sent = self.sent.saturating_sub(1);
+                Met::Nothing { bytes: 0, levels: 0 }
             }
         }
     }
@@ -243,6 +282,9 @@ impl RetainedWalk {
     /// A newer message of the topic of a retained one is about to be sent for a subscription: takes the retained one out of
     /// the walk if it is still to be sent for that subscription.
     pub(super) fn take(&mut self, retained: &Retained, list: ListId, reference: Reference) -> First {
+        if self.early.contains(&(list, reference)) {
+            return First::Sent;
+        }
         let Some(portion) = self.portions.get_mut(&list) else { return First::No };
         if !reference.is_of(portion.until) || portion.is_over(self.connection) {
             return First::No;

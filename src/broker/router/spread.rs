@@ -20,6 +20,8 @@ use crate::server::Copies;
 /// subscribers by a merge of their lists, in the order of session indices, so that each session is met once, with all its
 /// subscriptions; at last to the groups.
 pub(in crate::broker) struct Spread {
+    /// Tells it from others, in the order in which they began.
+    number: u64,
     message: RetainedMessage,
     /// The message as the one that is retained for its topic, if it is.
     retained: Option<Reference>,
@@ -46,12 +48,14 @@ pub(in crate::broker) struct Spread {
 
 impl Spread {
     pub(super) fn new(
+        number: u64,
         message: RetainedMessage,
         retained: Option<Reference>,
         search: Option<Cursor>,
         is_of_client: bool,
     ) -> Self {
         Self {
+            number,
             message,
             retained,
             search,
@@ -66,6 +70,11 @@ impl Spread {
             copies: 0,
             lacks_room: false,
         }
+    }
+
+    /// Tells it from others.
+    pub(in crate::broker) const fn number(&self) -> u64 {
+        self.number
     }
 
     /// The size on the heap, in bytes, without a shared payload.

@@ -204,7 +204,7 @@ impl Router {
                 self.count_work(sessions);
                 return true;
             }
-            sessions.end_walk(index);
+            self.end_walk(sessions, index);
         }
         let Some((list, position)) = sessions.get_mut(index).and_then(Session::pop_subscription) else { return false };
         self.remove_subscriber(sessions, index, list, position);
