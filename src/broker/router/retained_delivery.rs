@@ -52,12 +52,12 @@ pub(super) fn advance(
                 units = units.saturating_add(Work::more_units_of_text(bytes, levels));
                 None
             }
-            Met::Message(reference, subscriber) => {
+            Met::Message(list, reference, subscriber) => {
                 let message = retained.get(reference);
                 let qos = message.map_or(subscriber.options.qos, |message| message.qos().min(subscriber.options.qos));
                 let size = message.map_or(0, |message| message.len());
                 if server.has_room_for(qos, size) {
-                    walk.pass();
+                    walk.pass(retained, list, reference);
                     send(retained, encoded, sessions, now, reference, subscriber);
                     None
                 } else {

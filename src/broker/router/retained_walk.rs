@@ -69,8 +69,8 @@ const MAX_SENT: usize = 10_000;
 pub(super) enum Met {
     /// Nothing yet; a text of so many bytes and levels was read.
     Nothing { bytes: usize, levels: usize },
-    /// A message that is to be sent now, and the subscriber that it is for.
-    Message(Reference, Subscriber),
+    /// A message that is to be sent now, and the list and the subscriber that it is for.
+    Message(ListId, Reference, Subscriber),
     /// A message that is still on its way to those who were subscribed when it came, by its number: the walk waits until it
     /// has gone to all.
     Spreading(u64),
@@ -222,21 +222,19 @@ impl RetainedWalk {
                     current.position.pass();
                     return nothing;
                 }
-                // It need not wait: others may be slow. But it does not come by itself then.
+                // It need not wait: others may be slow. But it does not come by itself once it was sent.
                 if let Some(number) = retained.spreading(reference)
+                    && self.sent >= MAX_SENT
                     && !self.early.contains(&(list, reference))
                 {
-                    if self.sent >= MAX_SENT {
-                        return Met::Spreading(number);
-                    }
-                    self.early.insert((list, reference));
-                    self.sent = self.sent.saturating_add(1);
+                    return Met::Spreading(number);
                 }
+                let subscriber = portion.subscriber;
                 if was_sent {
-                    current.position.pass();
+                    self.pass(retained, list, reference);
                     return nothing;
                 }
-                Met::Message(reference, portion.subscriber)
+                Met::Message(list, reference, subscriber)
             }
         }
     }
@@ -254,8 +252,11 @@ impl RetainedWalk {
         }
     }
 
-    /// The message that was met was sent, or is not to be.
-    pub(super) fn pass(&mut self) {
+    /// The message that was met for a subscription was sent. If it is still on its way to others, it does not come by itself.
+    pub(super) fn pass(&mut self, retained: &Retained, list: ListId, reference: Reference) {
+        if retained.spreading(reference).is_some() && self.early.insert((list, reference)) {
+            self.sent = self.sent.saturating_add(1);
+        }
         match self.current.as_deref_mut() {
             Some(current) => current.position.pass(),
             None => bug!("a walk goes on behind a message that it has met"),
