@@ -47,6 +47,8 @@ struct Portion {
     subscriber: Subscriber,
     /// Messages that were retained later are not part of the walk.
     until: Moment,
+    /// Whether the subscription is newer than all messages that are on their way: those do not come by themselves.
+    is_new: bool,
     /// The connection that the messages were requested on. Those of QoS 0 do not wait for another.
     connection: u32,
     /// Nodes ahead of the walk whose messages were sent before their turn.
@@ -104,13 +106,14 @@ impl RetainedWalk {
         parts.into_iter().fold(core::mem::size_of::<Self>(), usize::saturating_add)
     }
 
-    /// Adds a subscription.
-    pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber, until: Moment) {
+    /// Adds a subscription, which is new, or was made again.
+    pub(super) fn push(&mut self, list: ListId, subscriber: Subscriber, until: Moment, is_new: bool) {
         self.last_number = self.last_number.saturating_add(1);
         let number = self.last_number;
         self.in_order.insert(number, list);
         self.message = None;
-        let portion = Portion { number, subscriber, until, connection: self.connection, sent: BTreeSet::new() };
+        let connection = self.connection;
+        let portion = Portion { number, subscriber, until, is_new, connection, sent: BTreeSet::new() };
         if self.portions.insert(list, portion).is_some() {
             bug!("a subscription is in a walk once");
         }
@@ -222,17 +225,18 @@ impl RetainedWalk {
                     current.position.pass();
                     return nothing;
                 }
-                // It need not wait: others may be slow. But it does not come by itself once it was sent.
-                if let Some(number) = retained.spreading(reference)
-                    && self.sent >= MAX_SENT
-                    && !self.early.contains(&(list, reference))
-                {
-                    return Met::Spreading(number);
-                }
-                let subscriber = portion.subscriber;
+                let (subscriber, is_new) = (portion.subscriber, portion.is_new);
                 if was_sent {
                     self.pass(retained, list, reference);
                     return nothing;
+                }
+                // For a new subscription the message need not wait: others may be slow. But it does not come by itself then. A
+                // subscription that is older than the message gets it by itself first, without RETAIN [3.1.1: MQTT-3.3.1-9].
+                if let Some(number) = retained.spreading(reference)
+                    && !self.early.contains(&(list, reference))
+                    && (!is_new || self.sent >= MAX_SENT)
+                {
+                    return Met::Spreading(number);
                 }
                 Met::Message(list, reference, subscriber)
             }

@@ -77,7 +77,9 @@ impl Router {
             let walk = session.walk_mut();
             match (handling, walk) {
                 // All messages are sent again.
-                (RetainHandling::SendAtSubscribe, _) => self.request_retained(sessions, filter, list, subscriber),
+                (RetainHandling::SendAtSubscribe, _) => {
+                    self.request_retained(sessions, filter, list, subscriber, false)
+                }
                 (RetainHandling::SendIfNew | RetainHandling::DoNotSend, Some(walk)) => {
                     walk.renew(&mut self.retained, list, subscriber);
                 }
@@ -97,7 +99,7 @@ impl Router {
             self.set_connected(sessions, index, list, is_connected);
         }
         if handling != RetainHandling::DoNotSend {
-            self.request_retained(sessions, filter, list, subscriber);
+            self.request_retained(sessions, filter, list, subscriber, true);
         }
         Ok(qos.into())
     }
@@ -143,6 +145,7 @@ impl Router {
         filter: TopicFilter<'_>,
         list: ListId,
         subscriber: Subscriber,
+        is_new: bool,
     ) {
         // The members of a group get no retained messages (section 4.8.2).
         if list.is_shared() {
@@ -159,7 +162,7 @@ impl Router {
         match sessions.start_walk(subscriber.session) {
             Some(walk) => {
                 walk.remove(&mut self.retained, list);
-                walk.push(list, subscriber, until);
+                walk.push(list, subscriber, until, is_new);
             }
             None => bug!("a session exists while its SUBSCRIBE is worked on"),
         }
