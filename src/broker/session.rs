@@ -40,6 +40,9 @@ pub(super) struct Session {
     is_window: bool,
     /// Whether the session has grown although there was no room for that.
     is_restrained: bool,
+    /// Whether only the number of messages in flight and the size of buffers can have changed since the session was last
+    /// counted, unless something appears on the heap that [changes](ServerSession::has_changing_heap).
+    is_settled: bool,
     /// The number of the message that was last merged for this session, and its position there.
     merged_at: (u32, u32),
     server: ServerSession,
@@ -59,8 +62,10 @@ pub(super) struct Session {
     filters: u32,
     /// The size on the heap, without stored messages, when it was last counted.
     counted_heap: u32,
-    /// Bytes that were written on this connection when they were last counted.
-    counted_sent: u64,
+    /// The part of the size on the heap that seldom changes: all but the output and the table of messages in flight.
+    rest_of_heap: u32,
+    /// Bytes that were written on this connection when they were last counted, modulo 2^32.
+    counted_sent: u32,
 }
 
 impl Session {
@@ -76,6 +81,7 @@ impl Session {
             has_ended: false,
             is_window: false,
             is_restrained: false,
+            is_settled: false,
             merged_at: (0, 0),
             server,
             walk: None,
@@ -86,6 +92,7 @@ impl Session {
             counted: (0, 0),
             filters: 0,
             counted_heap: 0,
+            rest_of_heap: 0,
             counted_sent: 0,
         }
     }
@@ -181,6 +188,7 @@ impl Session {
             self.subscriptions.reserve_exact(1); // most sessions have one subscription
         }
         self.subscriptions.insert(at.min(self.subscriptions.len()), (list, position));
+        self.is_settled = false;
     }
 
     /// Another subscriber has left the list, and this one has moved to its position.
@@ -257,6 +265,7 @@ impl Session {
         self.has_ended = true;
         self.scheduled = Instant::NEVER; // the timer is removed
         self.is_plain = false;
+        self.is_settled = false;
     }
 
     /// Whether the session has ended, and is only to be taken apart.
@@ -331,6 +340,7 @@ impl Session {
     /// A client was accepted into the session, which is resumed or new.
     pub(super) fn attach(&mut self, connection: ConnectionId, user_name: Option<Arc<str>>) {
         self.connection = Some(connection);
+        self.is_settled = false;
         if !self.server.is_resumed() {
             self.owner.clone_from(&user_name);
         }
@@ -341,6 +351,7 @@ impl Session {
     /// The session has no connection any more; returns whether it had one.
     pub(super) fn detach(&mut self) -> bool {
         self.is_held = false;
+        self.is_settled = false;
         self.counted_sent = 0;
         if let Some(walk) = &mut self.walk {
             walk.disconnected();
@@ -351,6 +362,7 @@ impl Session {
     /// The retained messages that the session is still to get; empty if there were none.
     pub(super) fn walk_or_insert(&mut self) -> &mut RetainedWalk {
         self.is_plain = false;
+        self.is_settled = false;
         self.walk.get_or_insert_default()
     }
 
@@ -364,6 +376,7 @@ impl Session {
     pub(super) const fn set_restrained(&mut self, is_restrained: bool) {
         self.is_restrained = is_restrained;
         self.is_plain = !self.has_ended && !self.is_restrained && self.walk.is_none();
+        self.is_settled &= self.is_plain;
     }
 
     /// Whether the session has grown although there was no room for that: it gets no more copies of messages until there is.
@@ -371,12 +384,37 @@ impl Session {
         self.is_restrained
     }
 
-    /// Counts the messages that the session stores: what they were when they were last counted, and now.
+    /// Whether only the number of messages in flight and the size of buffers can have changed since the session was last
+    /// counted.
     #[inline]
+    pub(super) const fn is_settled(&self) -> bool {
+        self.is_settled && !self.server.has_changing_heap()
+    }
+
+    /// Counts the messages that the session stores if all of them are in flight on a connection, and were when they were last
+    /// counted: what their number and size were then, and what they are now.
+    #[inline]
+    pub(super) fn recount_window(&mut self) -> Option<((u32, u32), (u32, u32))> {
+        if !self.is_window || self.connection.is_none() || self.server.has_queued() {
+            return None;
+        }
+        let new = self.server.stored();
+        Some((core::mem::replace(&mut self.counted, new), new))
+    }
+
+    /// As [`recount_window`](Self::recount_window), for a session that is [settled](Self::is_settled); `None` if nothing has
+    /// changed.
+    #[inline]
+    pub(super) fn recount_settled(&mut self) -> Option<((u32, u32), (u32, u32))> {
+        let new = self.server.stored();
+        (new != self.counted).then(|| (core::mem::replace(&mut self.counted, new), new))
+    }
+
+    /// Counts the messages that the session stores: what they were when they were last counted, and now.
     pub(super) fn recount(&mut self) -> (StoredMessages, StoredMessages) {
         let old = self.counted();
         self.counted = self.server.stored();
-        self.is_window = self.counted.1 != 0 && self.connection.is_some() && !self.server.has_queued();
+        self.is_window = self.connection.is_some() && !self.server.has_queued();
         (old, self.counted())
     }
 
@@ -388,22 +426,37 @@ impl Session {
 
     /// Counts the memory that the session takes on the heap, in bytes, to about 3 %: what it was when it was last counted, and
     /// now. Stored messages are not in it.
-    #[inline]
     pub(super) fn recount_heap(&mut self) -> (u32, u32) {
+        self.rest_of_heap = self.rest();
+        self.is_settled =
+            self.is_plain && self.is_window && self.connection.is_some() && !self.server.has_changing_heap();
+        self.recount_buffers().unwrap_or((self.counted_heap, self.counted_heap))
+    }
+
+    /// As [`recount_heap`](Self::recount_heap), for a session that is [settled](Self::is_settled); `None` if nothing has
+    /// changed. A small difference does not count: buffers of messages come and go.
+    #[inline]
+    pub(super) fn recount_buffers(&mut self) -> Option<(u32, u32)> {
+        let (old, new) = (self.counted_heap, self.rest_of_heap.saturating_add(self.server.buffers() as u32));
+        (old.abs_diff(new) > old / 32).then(|| (core::mem::replace(&mut self.counted_heap, new), new))
+    }
+
+    fn rest(&self) -> u32 {
         let subscriptions = self.subscriptions.capacity().saturating_mul(core::mem::size_of::<(ListId, u32)>());
         // Nearly always the user is the owner.
         let owner =
             self.owner.as_ref().filter(|owner| self.user_name.as_ref().is_none_or(|user| !Arc::ptr_eq(user, owner)));
         let names = [self.user_name.as_ref(), owner].into_iter().flatten();
         let names = names.map(|name| name.len().saturating_add(ARC));
-        let own = names.fold(subscriptions, usize::saturating_add).saturating_add(self.server.heap());
+        let own = names.fold(subscriptions, usize::saturating_add).saturating_add(self.server.heap_without_buffers());
         let own = own.saturating_add(self.walk.as_ref().map_or(0, |walk| walk.heap()));
-        let (old, new) = (self.counted_heap, u32::try_from(own).unwrap_or(u32::MAX));
-        // A small difference does not count: buffers of messages come and go.
-        if old.abs_diff(new) > old / 32 {
-            self.counted_heap = new;
-        }
-        (old, self.counted_heap)
+        u32::try_from(own).unwrap_or(u32::MAX)
+    }
+
+    /// Panics if the size on the heap has changed unnoticed since it was last counted. For tests.
+    pub(super) fn assert_heap_counted(&self) {
+        let is_known = !self.is_settled() || self.rest_of_heap == self.rest();
+        assert!(is_known, "the memory of a session is measured again when it changes");
     }
 
     /// The size on the heap, without stored messages, when it was last counted.
@@ -423,10 +476,10 @@ impl Session {
         slot.saturating_add(self.counted_heap.into()).saturating_add(self.filters.into())
     }
 
-    /// Counts the bytes that were written since they were last counted.
+    /// Counts the bytes that were written since they were last counted: no more than the output has had at once.
     #[inline]
     pub(super) const fn recount_sent(&mut self) -> u64 {
-        let sent = self.server.bytes_sent();
-        sent.saturating_sub(core::mem::replace(&mut self.counted_sent, sent))
+        let sent = self.server.bytes_sent() as u32;
+        sent.wrapping_sub(core::mem::replace(&mut self.counted_sent, sent)) as u64
     }
 }

@@ -89,7 +89,7 @@ impl<T: Reused> PacketIds<T> {
     }
 
     /// Takes [`next_id`](Self::next_id) into use. Its value is a default or an old one, which the caller overwrites.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self) -> Option<(PacketId, &mut T)> {
         let id = self.next_id()?;
         let is_fresh = self.takes_fresh_place();
@@ -139,7 +139,7 @@ impl<T: Reused> PacketIds<T> {
     }
 
     /// Frees the identifier.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn free(&mut self, id: PacketId) {
         if let Some(slot) = self.slots.get_mut(index(id))
             && slot.is_used

@@ -140,7 +140,7 @@ impl Engine {
 
     /// Returns the size in bytes on the heap of the output and of the table of messages in flight.
     #[inline]
-    pub(crate) fn heap(&self) -> usize {
+    pub(crate) fn buffers(&self) -> usize {
         self.link.output().capacity().wrapping_add(self.deliveries.outbound().heap())
     }
 
