@@ -196,6 +196,9 @@ impl Account {
     /// Counts and charges the messages that a session stores: `new` in place of `old`.
     #[inline]
     pub(super) fn charge_stored(&mut self, principal: PrincipalIndex, old: StoredMessages, new: StoredMessages) {
+        if (old.count, old.bytes, old.window()) == (new.count, new.bytes, new.window()) {
+            return;
+        }
         self.stored_messages = replaced(self.stored_messages, old.count.into(), new.count.into());
         self.stored_bytes = replaced(self.stored_bytes, old.bytes.into(), new.bytes.into());
         if let Some(charges) = self.charges_mut(principal) {
@@ -212,7 +215,8 @@ impl Account {
         let replaced = |sum: u64, old: u32, new: u32| sum.wrapping_sub(old.into()).wrapping_add(new.into());
         self.stored_messages = replaced(self.stored_messages, old.0, new.0);
         self.stored_bytes = replaced(self.stored_bytes, old.1, new.1);
-        if let Some(charges) = self.charges_mut(principal) {
+        // A principal is charged for each of its sessions, so that its charges exist.
+        if let Some(charges) = self.principals.get_mut(principal.get()) {
             charges.messages = replaced(charges.messages, old.1, new.1);
             charges.window = replaced(charges.window, old.1, new.1);
         }

@@ -41,7 +41,7 @@ pub(super) struct Session {
     /// Whether the session has grown although there was no room for that.
     is_restrained: bool,
     /// Whether only the number of messages in flight and the size of buffers can have changed since the session was last
-    /// counted, unless something appears on the heap that [changes](ServerSession::has_changing_heap).
+    /// counted, unless something [rare](ServerSession::has_rare_heap) appears on the heap.
     is_settled: bool,
     /// The number of the message that was last merged for this session, and its position there.
     merged_at: (u32, u32),
@@ -67,6 +67,9 @@ pub(super) struct Session {
     /// Bytes that were written on this connection when they were last counted, modulo 2^32.
     counted_sent: u32,
 }
+
+/// The largest size on the heap that is counted besides buffers, which take less than 2 GiB.
+const MAX_REST: u64 = 1 << 31;
 
 impl Session {
     pub(super) const fn new(server: ServerSession) -> Self {
@@ -388,7 +391,12 @@ impl Session {
     /// counted.
     #[inline]
     pub(super) const fn is_settled(&self) -> bool {
-        self.is_settled && !self.server.has_changing_heap()
+        self.is_settled && !self.server.has_rare_heap()
+    }
+
+    /// The client has asked for something that the session keeps on the heap until it is answered.
+    pub(super) const fn unsettle(&mut self) {
+        self.is_settled = false;
     }
 
     /// Counts the messages that the session stores if all of them are in flight on a connection, and were when they were last
@@ -415,6 +423,7 @@ impl Session {
         let old = self.counted();
         self.counted = self.server.stored();
         self.is_window = self.connection.is_some() && !self.server.has_queued();
+        self.is_settled &= self.is_window;
         (old, self.counted())
     }
 
@@ -427,9 +436,9 @@ impl Session {
     /// Counts the memory that the session takes on the heap, in bytes, to about 3 %: what it was when it was last counted, and
     /// now. Stored messages are not in it.
     pub(super) fn recount_heap(&mut self) -> (u32, u32) {
-        self.rest_of_heap = self.rest();
-        self.is_settled =
-            self.is_plain && self.is_window && self.connection.is_some() && !self.server.has_changing_heap();
+        let has_more = self.server.has_more_heap();
+        self.rest_of_heap = self.rest(has_more);
+        self.is_settled = self.is_plain && self.is_window && self.connection.is_some() && !has_more;
         self.recount_buffers().unwrap_or((self.counted_heap, self.counted_heap))
     }
 
@@ -437,25 +446,27 @@ impl Session {
     /// changed. A small difference does not count: buffers of messages come and go.
     #[inline]
     pub(super) fn recount_buffers(&mut self) -> Option<(u32, u32)> {
-        let (old, new) = (self.counted_heap, self.rest_of_heap.saturating_add(self.server.buffers() as u32));
+        let (old, new) = (self.counted_heap, self.rest_of_heap.wrapping_add(self.server.buffers() as u32));
         (old.abs_diff(new) > old / 32).then(|| (core::mem::replace(&mut self.counted_heap, new), new))
     }
 
-    fn rest(&self) -> u32 {
+    #[inline]
+    fn rest(&self, has_more: bool) -> u32 {
         let subscriptions = self.subscriptions.capacity().saturating_mul(core::mem::size_of::<(ListId, u32)>());
-        // Nearly always the user is the owner.
-        let owner =
-            self.owner.as_ref().filter(|owner| self.user_name.as_ref().is_none_or(|user| !Arc::ptr_eq(user, owner)));
-        let names = [self.user_name.as_ref(), owner].into_iter().flatten();
-        let names = names.map(|name| name.len().saturating_add(ARC));
-        let own = names.fold(subscriptions, usize::saturating_add).saturating_add(self.server.heap_without_buffers());
+        let of = |name: &Arc<str>| name.len().saturating_add(ARC);
+        let names = match (&self.user_name, &self.owner) {
+            (None, None) => 0,
+            (Some(user), Some(owner)) if Arc::ptr_eq(user, owner) => of(user), // nearly always
+            (user, owner) => user.as_ref().map_or(0, of).saturating_add(owner.as_ref().map_or(0, of)),
+        };
+        let own = subscriptions.saturating_add(names).saturating_add(self.server.heap_without_buffers(has_more));
         let own = own.saturating_add(self.walk.as_ref().map_or(0, |walk| walk.heap()));
-        u32::try_from(own).unwrap_or(u32::MAX)
+        (own as u64).min(MAX_REST) as u32
     }
 
     /// Panics if the size on the heap has changed unnoticed since it was last counted. For tests.
     pub(super) fn assert_heap_counted(&self) {
-        let is_known = !self.is_settled() || self.rest_of_heap == self.rest();
+        let is_known = !self.is_settled() || self.rest_of_heap == self.rest(self.server.has_more_heap());
         assert!(is_known, "the memory of a session is measured again when it changes");
     }
 

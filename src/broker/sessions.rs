@@ -255,6 +255,11 @@ impl Sessions {
             let action = session.server_mut().poll(now, &mut piece);
             let taken = before.wrapping_sub(rest.len()).wrapping_sub(piece.len());
             *input = input.get(taken..).unwrap_or_default();
+            if let Some(action) = &action
+                && matches!(action, Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Auth(_))
+            {
+                session.unsettle();
+            }
             if action.is_some() {
                 work.spend_bytes(taken);
                 return action;
@@ -300,9 +305,9 @@ impl Sessions {
             return None; // it was looked at since it changed
         }
         let unsent = *look.unsent.get_or_insert(session.server().unsent());
-        // What is not sent within the budget is sent when the caller asks for the output. One item is, so that there is some.
-        let most = u32::try_from(self.work.left()).unwrap_or(u32::MAX).max(1);
         let queued = session.server().queued();
+        // What is not sent within the budget is sent when the caller asks for the output. One item is, so that there is some.
+        let most = if queued == 0 { 1 } else { u32::try_from(self.work.left()).unwrap_or(u32::MAX).max(1) };
         let action = session.server_mut().advance_output(now, most);
         if queued != 0 {
             // Messages that the session gives up are one item with the last that is sent.

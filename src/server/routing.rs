@@ -262,20 +262,34 @@ impl ServerSession {
     /// Returns whether the session has something on the heap besides [buffers](Self::buffers) that changes while it has a
     /// connection. Its client identifier and its will do not.
     #[inline]
-    pub(crate) const fn has_changing_heap(&self) -> bool {
+    pub(crate) const fn has_more_heap(&self) -> bool {
         self.due_wills.is_some() | self.state.has_heap() | self.engine.has_more_heap()
     }
 
+    /// As [`has_more_heap`](Self::has_more_heap), of a session that [has no work](Self::has_work), except for requests of the
+    /// client that are not answered.
+    #[inline]
+    pub(crate) const fn has_rare_heap(&self) -> bool {
+        self.engine.has_rare_heap()
+    }
+
     /// Returns the size in bytes of what the session has on the heap besides stored messages and [buffers](Self::buffers):
-    /// its client identifier, its wills, topic aliases, and tables of requests and received messages.
-    pub(crate) fn heap_without_buffers(&self) -> usize {
+    /// its client identifier, its wills, topic aliases, and tables of requests and received messages. `has_more` is
+    /// [`has_more_heap`](Self::has_more_heap).
+    #[inline]
+    pub(crate) fn heap_without_buffers(&self, has_more: bool) -> usize {
         let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of_val(&**will)));
+        let own = self.client_id.len().saturating_add(will);
+        if has_more { own.saturating_add(self.more_heap()) } else { own }
+    }
+
+    #[inline(never)]
+    fn more_heap(&self) -> usize {
         let due = self.due_wills.as_ref().map_or(0, |due| {
             let wills = due.iter().map(Will::heap).fold(heap_size::queue(due), usize::saturating_add);
             wills.saturating_add(core::mem::size_of::<DueWills>())
         });
-        let parts = [will, due, self.state.heap(), self.engine.more_heap()];
-        parts.into_iter().fold(self.client_id.len(), usize::saturating_add)
+        due.saturating_add(self.state.heap()).saturating_add(self.engine.more_heap())
     }
 
     /// Returns the size in bytes of what the client makes the session hold beside messages to it: topic aliases, and

@@ -102,7 +102,7 @@ impl<T: Reused> PacketIds<T> {
             if self.first_free == 0 {
                 self.last_free = 0;
             }
-            self.kept = self.kept.saturating_sub(units(&slot.value));
+            self.kept = self.kept.wrapping_sub(units(&slot.value)); // it was added when the slot became free
         }
         slot.is_used = true;
         self.used = self.used.saturating_add(1);
@@ -149,7 +149,7 @@ impl<T: Reused> PacketIds<T> {
             if index(id) >= KEEPING {
                 slot.value = T::default();
             }
-            self.kept = self.kept.saturating_add(units(&slot.value));
+            self.kept = self.kept.wrapping_add(units(&slot.value));
             self.used = self.used.saturating_sub(1);
             self.free_place(id.get());
         }
@@ -195,7 +195,7 @@ impl<T: Reused> PacketIds<T> {
 
 #[inline]
 fn units<T: Reused>(value: &T) -> u16 {
-    (value.kept().saturating_add(UNIT / 2) / UNIT) as u16
+    (value.kept().wrapping_add(UNIT / 2) / UNIT) as u16
 }
 
 const fn index(id: PacketId) -> usize {
