@@ -196,7 +196,7 @@ impl Account {
     /// Counts and charges the messages that a session stores: `new` in place of `old`.
     #[inline]
     pub(super) fn charge_stored(&mut self, principal: PrincipalIndex, old: StoredMessages, new: StoredMessages) {
-        if old == new {
+        if (old.count, old.bytes, old.window()) == (new.count, new.bytes, new.window()) {
             return;
         }
         self.stored_messages = replaced(self.stored_messages, old.count.into(), new.count.into());
@@ -204,6 +204,21 @@ impl Account {
         if let Some(charges) = self.charges_mut(principal) {
             charges.messages = replaced(charges.messages, old.bytes.into(), new.bytes.into());
             charges.window = replaced(charges.window, old.window(), new.window());
+        }
+    }
+
+    /// As [`charge_stored`](Self::charge_stored), for messages of a session that all are in flight on its connection, before and
+    /// now: given are their number and size.
+    #[inline]
+    pub(super) fn charge_window(&mut self, principal: PrincipalIndex, old: (u32, u32), new: (u32, u32)) {
+        // What is taken away was added before, so that no sum wraps.
+        let replaced = |sum: u64, old: u32, new: u32| sum.wrapping_sub(old.into()).wrapping_add(new.into());
+        self.stored_messages = replaced(self.stored_messages, old.0, new.0);
+        self.stored_bytes = replaced(self.stored_bytes, old.1, new.1);
+        // A principal is charged for each of its sessions, so that its charges exist.
+        if let Some(charges) = self.principals.get_mut(principal.get()) {
+            charges.messages = replaced(charges.messages, old.1, new.1);
+            charges.window = replaced(charges.window, old.1, new.1);
         }
     }
 

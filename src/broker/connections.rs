@@ -56,6 +56,7 @@ pub(super) struct Connecting {
 
 impl Connection {
     /// The size on the heap, in bytes.
+    #[inline]
     fn bytes(&self) -> usize {
         let state = match &self.state {
             State::Connecting(connecting) => {
@@ -158,10 +159,11 @@ impl Connections {
     /// Counts a connection again: returns its principal, and what that is charged, in bytes, before and now.
     pub(super) fn recount(&mut self, id: ConnectionId) -> Option<(PrincipalIndex, u64, u64)> {
         let connection = self.slab.get_mut_by_key(id.key())?;
-        let before = connection.charge();
         let new = u32::try_from(connection.bytes()).unwrap_or(u32::MAX);
+        let before = connection.charge();
         let old = core::mem::replace(&mut connection.counted, new);
-        self.heap = self.heap.saturating_sub(old.into()).saturating_add(new.into());
+        // What is taken away was added before.
+        self.heap = self.heap.wrapping_sub(old.into()).wrapping_add(new.into());
         Some((connection.turn.principal(), before, connection.charge()))
     }
 

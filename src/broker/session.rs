@@ -40,6 +40,9 @@ pub(super) struct Session {
     is_window: bool,
     /// Whether the session has grown although there was no room for that.
     is_restrained: bool,
+    /// Whether only the number of messages in flight and the size of buffers can have changed since the session was last
+    /// counted, unless something [rare](ServerSession::has_rare_heap) appears on the heap.
+    is_settled: bool,
     /// The number of the message that was last merged for this session, and its position there.
     merged_at: (u32, u32),
     server: ServerSession,
@@ -59,9 +62,14 @@ pub(super) struct Session {
     filters: u32,
     /// The size on the heap, without stored messages, when it was last counted.
     counted_heap: u32,
-    /// Bytes that were written on this connection when they were last counted.
-    counted_sent: u64,
+    /// The part of the size on the heap that seldom changes: all but the output and the table of messages in flight.
+    rest_of_heap: u32,
+    /// Bytes that were written on this connection when they were last counted, modulo 2^32.
+    counted_sent: u32,
 }
+
+/// The largest size on the heap that is counted besides buffers, which take less than 2 GiB.
+const MAX_REST: u64 = 1 << 31;
 
 impl Session {
     pub(super) const fn new(server: ServerSession) -> Self {
@@ -76,6 +84,7 @@ impl Session {
             has_ended: false,
             is_window: false,
             is_restrained: false,
+            is_settled: false,
             merged_at: (0, 0),
             server,
             walk: None,
@@ -86,6 +95,7 @@ impl Session {
             counted: (0, 0),
             filters: 0,
             counted_heap: 0,
+            rest_of_heap: 0,
             counted_sent: 0,
         }
     }
@@ -181,6 +191,7 @@ impl Session {
             self.subscriptions.reserve_exact(1); // most sessions have one subscription
         }
         self.subscriptions.insert(at.min(self.subscriptions.len()), (list, position));
+        self.is_settled = false;
     }
 
     /// Another subscriber has left the list, and this one has moved to its position.
@@ -257,6 +268,7 @@ impl Session {
         self.has_ended = true;
         self.scheduled = Instant::NEVER; // the timer is removed
         self.is_plain = false;
+        self.is_settled = false;
     }
 
     /// Whether the session has ended, and is only to be taken apart.
@@ -331,6 +343,7 @@ impl Session {
     /// A client was accepted into the session, which is resumed or new.
     pub(super) fn attach(&mut self, connection: ConnectionId, user_name: Option<Arc<str>>) {
         self.connection = Some(connection);
+        self.is_settled = false;
         if !self.server.is_resumed() {
             self.owner.clone_from(&user_name);
         }
@@ -341,6 +354,7 @@ impl Session {
     /// The session has no connection any more; returns whether it had one.
     pub(super) fn detach(&mut self) -> bool {
         self.is_held = false;
+        self.is_settled = false;
         self.counted_sent = 0;
         if let Some(walk) = &mut self.walk {
             walk.disconnected();
@@ -351,6 +365,7 @@ impl Session {
     /// The retained messages that the session is still to get; empty if there were none.
     pub(super) fn walk_or_insert(&mut self) -> &mut RetainedWalk {
         self.is_plain = false;
+        self.is_settled = false;
         self.walk.get_or_insert_default()
     }
 
@@ -364,6 +379,7 @@ impl Session {
     pub(super) const fn set_restrained(&mut self, is_restrained: bool) {
         self.is_restrained = is_restrained;
         self.is_plain = !self.has_ended && !self.is_restrained && self.walk.is_none();
+        self.is_settled &= self.is_plain;
     }
 
     /// Whether the session has grown although there was no room for that: it gets no more copies of messages until there is.
@@ -371,12 +387,43 @@ impl Session {
         self.is_restrained
     }
 
-    /// Counts the messages that the session stores: what they were when they were last counted, and now.
+    /// Whether only the number of messages in flight and the size of buffers can have changed since the session was last
+    /// counted.
     #[inline]
+    pub(super) const fn is_settled(&self) -> bool {
+        self.is_settled && !self.server.has_rare_heap()
+    }
+
+    /// The client has asked for something that the session keeps on the heap until it is answered.
+    pub(super) const fn unsettle(&mut self) {
+        self.is_settled = false;
+    }
+
+    /// Counts the messages that the session stores if all of them are in flight on a connection, and were when they were last
+    /// counted: what their number and size were then, and what they are now.
+    #[inline]
+    pub(super) fn recount_window(&mut self) -> Option<((u32, u32), (u32, u32))> {
+        if !self.is_window || self.connection.is_none() || self.server.has_queued() {
+            return None;
+        }
+        let new = self.server.stored();
+        Some((core::mem::replace(&mut self.counted, new), new))
+    }
+
+    /// As [`recount_window`](Self::recount_window), for a session that is [settled](Self::is_settled); `None` if nothing has
+    /// changed.
+    #[inline]
+    pub(super) fn recount_settled(&mut self) -> Option<((u32, u32), (u32, u32))> {
+        let new = self.server.stored();
+        (new != self.counted).then(|| (core::mem::replace(&mut self.counted, new), new))
+    }
+
+    /// Counts the messages that the session stores: what they were when they were last counted, and now.
     pub(super) fn recount(&mut self) -> (StoredMessages, StoredMessages) {
         let old = self.counted();
         self.counted = self.server.stored();
-        self.is_window = self.counted.1 != 0 && self.connection.is_some() && !self.server.has_queued();
+        self.is_window = self.connection.is_some() && !self.server.has_queued();
+        self.is_settled &= self.is_window;
         (old, self.counted())
     }
 
@@ -388,22 +435,39 @@ impl Session {
 
     /// Counts the memory that the session takes on the heap, in bytes, to about 3 %: what it was when it was last counted, and
     /// now. Stored messages are not in it.
-    #[inline]
     pub(super) fn recount_heap(&mut self) -> (u32, u32) {
+        let has_more = self.server.has_more_heap();
+        self.rest_of_heap = self.rest(has_more);
+        self.is_settled = self.is_plain && self.is_window && self.connection.is_some() && !has_more;
+        self.recount_buffers().unwrap_or((self.counted_heap, self.counted_heap))
+    }
+
+    /// As [`recount_heap`](Self::recount_heap), for a session that is [settled](Self::is_settled); `None` if nothing has
+    /// changed. A small difference does not count: buffers of messages come and go.
+    #[inline]
+    pub(super) fn recount_buffers(&mut self) -> Option<(u32, u32)> {
+        let (old, new) = (self.counted_heap, self.rest_of_heap.wrapping_add(self.server.buffers() as u32));
+        (old.abs_diff(new) > old / 32).then(|| (core::mem::replace(&mut self.counted_heap, new), new))
+    }
+
+    #[inline]
+    fn rest(&self, has_more: bool) -> u32 {
         let subscriptions = self.subscriptions.capacity().saturating_mul(core::mem::size_of::<(ListId, u32)>());
-        // Nearly always the user is the owner.
-        let owner =
-            self.owner.as_ref().filter(|owner| self.user_name.as_ref().is_none_or(|user| !Arc::ptr_eq(user, owner)));
-        let names = [self.user_name.as_ref(), owner].into_iter().flatten();
-        let names = names.map(|name| name.len().saturating_add(ARC));
-        let own = names.fold(subscriptions, usize::saturating_add).saturating_add(self.server.heap());
+        let of = |name: &Arc<str>| name.len().saturating_add(ARC);
+        let names = match (&self.user_name, &self.owner) {
+            (None, None) => 0,
+            (Some(user), Some(owner)) if Arc::ptr_eq(user, owner) => of(user), // nearly always
+            (user, owner) => user.as_ref().map_or(0, of).saturating_add(owner.as_ref().map_or(0, of)),
+        };
+        let own = subscriptions.saturating_add(names).saturating_add(self.server.heap_without_buffers(has_more));
         let own = own.saturating_add(self.walk.as_ref().map_or(0, |walk| walk.heap()));
-        let (old, new) = (self.counted_heap, u32::try_from(own).unwrap_or(u32::MAX));
-        // A small difference does not count: buffers of messages come and go.
-        if old.abs_diff(new) > old / 32 {
-            self.counted_heap = new;
-        }
-        (old, self.counted_heap)
+        (own as u64).min(MAX_REST) as u32
+    }
+
+    /// Panics if the size on the heap has changed unnoticed since it was last counted. For tests.
+    pub(super) fn assert_heap_counted(&self) {
+        let is_known = !self.is_settled() || self.rest_of_heap == self.rest(self.server.has_more_heap());
+        assert!(is_known, "the memory of a session is measured again when it changes");
     }
 
     /// The size on the heap, without stored messages, when it was last counted.
@@ -423,10 +487,10 @@ impl Session {
         slot.saturating_add(self.counted_heap.into()).saturating_add(self.filters.into())
     }
 
-    /// Counts the bytes that were written since they were last counted.
+    /// Counts the bytes that were written since they were last counted: no more than the output has had at once.
     #[inline]
     pub(super) const fn recount_sent(&mut self) -> u64 {
-        let sent = self.server.bytes_sent();
-        sent.saturating_sub(core::mem::replace(&mut self.counted_sent, sent))
+        let sent = self.server.bytes_sent() as u32;
+        sent.wrapping_sub(core::mem::replace(&mut self.counted_sent, sent)) as u64
     }
 }

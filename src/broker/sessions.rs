@@ -132,11 +132,9 @@ impl Sessions {
         let session = self.slab.remove(index.get())?;
         self.ended = self.ended.saturating_sub(u32::from(session.has_ended()));
         self.moving = self.moving.saturating_sub(u32::from(session.is_moving()));
-        let mut session = session;
         self.account.charge_state(session.principal(), session.charge(), 0);
-        let (stored, _) = session.recount();
-        self.account.charge_stored(session.principal(), stored, StoredMessages::default());
-        self.heap = self.heap.saturating_sub(u64::from(session.recount_heap().0));
+        self.account.charge_stored(session.principal(), session.counted(), StoredMessages::default());
+        self.heap = self.heap.saturating_sub(u64::from(session.counted_heap()));
         Some(session)
     }
 
@@ -257,6 +255,11 @@ impl Sessions {
             let action = session.server_mut().poll(now, &mut piece);
             let taken = before.wrapping_sub(rest.len()).wrapping_sub(piece.len());
             *input = input.get(taken..).unwrap_or_default();
+            if let Some(action) = &action
+                && matches!(action, Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Auth(_))
+            {
+                session.unsettle();
+            }
             if action.is_some() {
                 work.spend_bytes(taken);
                 return action;
@@ -302,14 +305,16 @@ impl Sessions {
             return None; // it was looked at since it changed
         }
         let unsent = *look.unsent.get_or_insert(session.server().unsent());
-        // What is not sent within the budget is sent when the caller asks for the output. One item is, so that there is some.
-        let most = u32::try_from(self.work.left()).unwrap_or(u32::MAX).max(1);
         let queued = session.server().queued();
+        // What is not sent within the budget is sent when the caller asks for the output. One item is, so that there is some.
+        let most = if queued == 0 { 1 } else { u32::try_from(self.work.left()).unwrap_or(u32::MAX).max(1) };
         let action = session.server_mut().advance_output(now, most);
-        // Messages that the session gives up are one item with the last that is sent.
-        let gone = queued.saturating_sub(session.server().queued()) as u64;
-        self.work.spend_each(gone.min(u64::from(most)), 1);
-        self.work.spend(gone.saturating_sub(u64::from(most)));
+        if queued != 0 {
+            // Messages that the session gives up are one item with the last that is sent.
+            let gone = queued.saturating_sub(session.server().queued()) as u64;
+            self.work.spend_each(gone.min(u64::from(most)), 1);
+            self.work.spend(gone.saturating_sub(u64::from(most)));
+        }
         if action.is_some() {
             return action;
         }
@@ -612,6 +617,7 @@ impl Sessions {
         let mut moving = 0_u32;
         for (_, session) in self.iter() {
             session.server().assert_consistent();
+            session.assert_heap_counted();
             let (own_messages, own_bytes) = session.server().stored();
             messages = messages.saturating_add(u64::from(own_messages));
             bytes = bytes.saturating_add(u64::from(own_bytes));
@@ -659,17 +665,37 @@ const fn count_sent(counters: &mut Counters, session: &mut Session) {
 /// Counts again what a session stores.
 #[inline]
 fn count_stored(account: &mut Account, session: &mut Session) {
-    let (old, new) = session.recount();
-    if old != new {
-        account.charge_stored(session.principal(), old, new);
+    match session.recount_window() {
+        Some((old, new)) => account.charge_window(session.principal(), old, new),
+        None => recount_stored(account, session),
     }
+}
+
+#[inline(never)]
+fn recount_stored(account: &mut Account, session: &mut Session) {
+    let (old, new) = session.recount();
+    account.charge_stored(session.principal(), old, new);
 }
 
 /// Counts again what a session stores, and the memory that it takes. Returns whether its client makes it hold more than there
 /// is room for.
 #[inline]
 fn count(account: &mut Account, heap: &mut u64, session: &mut Session) -> bool {
-    count_stored(account, session);
+    if !session.is_settled() {
+        return count_all(account, heap, session);
+    }
+    if let Some((old, new)) = session.recount_settled() {
+        account.charge_window(session.principal(), old, new);
+    }
+    match session.recount_buffers() {
+        Some(changed) => count_heap(account, heap, session, changed),
+        None => false,
+    }
+}
+
+#[inline(never)]
+fn count_all(account: &mut Account, heap: &mut u64, session: &mut Session) -> bool {
+    recount_stored(account, session);
     let (old, new) = session.recount_heap();
     (old != new || session.is_restrained()) && count_heap(account, heap, session, (old, new))
 }

@@ -10,7 +10,7 @@
 //! | [`ServerSession::accept_ownership`] | a message that is acknowledged later, whatever becomes of the connection |
 //! | [`ServerSession::timeout`], [`ServerSession::reset_keep_alive`] | the time of the next timeout, and its postponement |
 //! | [`ServerSession::takes_qos_0`], [`ServerSession::is_ready_for`], [`ServerSession::has_open_window`], [`ServerSession::has_room_for`], [`ServerSession::has_spare_room`] | whether the session accepts a message now |
-//! | [`ServerSession::stored`], [`ServerSession::has_queued`], [`ServerSession::heap`], [`ServerSession::received_heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
+//! | [`ServerSession::stored`], [`ServerSession::has_queued`], [`ServerSession::buffers`], [`ServerSession::heap_without_buffers`], [`ServerSession::received_heap`], [`ServerSession::bytes_sent`], [`ServerSession::is_full`] | the messages and bytes that the session stores and has sent |
 //! | [`ServerSession::detach`], [`ServerSession::take_apart`] | the end of a connection or session: the rest of the output, and messages for other sessions |
 //! | `Acceptor::{check, client, asks_clean_start, new_session, is_written, is_full, heap}` | the state of a client before it is accepted |
 
@@ -252,27 +252,44 @@ impl ServerSession {
         self.engine.deliveries().has_queued()
     }
 
-    /// Returns the size in bytes of what the session has on the heap besides stored messages: its client identifier, its
-    /// wills, its output, topic aliases, and the tables of messages and requests. A shared payload in the output does not
-    /// count.
+    /// Returns the size in bytes of the output and of the table of messages in flight. Stored messages do not count, nor does a
+    /// shared payload in the output.
     #[inline]
-    pub(crate) fn heap(&self) -> usize {
-        let mostly = self.client_id.len().wrapping_add(self.engine.heap());
-        let has_more =
-            self.will.is_some() | self.due_wills.is_some() | self.state.has_heap() | self.engine.has_more_heap();
-        if has_more { mostly.saturating_add(self.more_heap()) } else { mostly }
+    pub(crate) fn buffers(&self) -> usize {
+        self.engine.buffers()
     }
 
-    /// Returns the part of the [heap](Self::heap) that few sessions have.
+    /// Returns whether the session has something on the heap besides [buffers](Self::buffers) that changes while it has a
+    /// connection. Its client identifier and its will do not.
+    #[inline]
+    pub(crate) const fn has_more_heap(&self) -> bool {
+        self.due_wills.is_some() | self.state.has_heap() | self.engine.has_more_heap()
+    }
+
+    /// As [`has_more_heap`](Self::has_more_heap), of a session that [has no work](Self::has_work), except for requests of the
+    /// client that are not answered.
+    #[inline]
+    pub(crate) const fn has_rare_heap(&self) -> bool {
+        self.engine.has_rare_heap()
+    }
+
+    /// Returns the size in bytes of what the session has on the heap besides stored messages and [buffers](Self::buffers):
+    /// its client identifier, its wills, topic aliases, and tables of requests and received messages. `has_more` is
+    /// [`has_more_heap`](Self::has_more_heap).
+    #[inline]
+    pub(crate) fn heap_without_buffers(&self, has_more: bool) -> usize {
+        let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of_val(&**will)));
+        let own = self.client_id.len().saturating_add(will);
+        if has_more { own.saturating_add(self.more_heap()) } else { own }
+    }
+
     #[inline(never)]
     fn more_heap(&self) -> usize {
-        let will = self.will.as_ref().map_or(0, |will| will.heap().saturating_add(core::mem::size_of_val(&**will)));
         let due = self.due_wills.as_ref().map_or(0, |due| {
             let wills = due.iter().map(Will::heap).fold(heap_size::queue(due), usize::saturating_add);
             wills.saturating_add(core::mem::size_of::<DueWills>())
         });
-        let parts = [due, self.state.heap(), self.engine.more_heap()];
-        parts.into_iter().fold(will, usize::saturating_add)
+        due.saturating_add(self.state.heap()).saturating_add(self.engine.more_heap())
     }
 
     /// Returns the size in bytes of what the client makes the session hold beside messages to it: topic aliases, and

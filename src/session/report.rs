@@ -25,10 +25,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Returns whether something is on the heap.
+    /// Returns whether there is memory for messages of QoS 0 in the output.
     #[inline]
-    pub(crate) const fn has_heap(&self) -> bool {
-        self.outcomes.is_some() | self.in_output.is_some()
+    pub(crate) const fn has_in_output(&self) -> bool {
+        self.in_output.is_some()
     }
 
     /// Returns the size in bytes on the heap.

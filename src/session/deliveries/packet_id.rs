@@ -89,7 +89,7 @@ impl<T: Reused> PacketIds<T> {
     }
 
     /// Takes [`next_id`](Self::next_id) into use. Its value is a default or an old one, which the caller overwrites.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self) -> Option<(PacketId, &mut T)> {
         let id = self.next_id()?;
         let is_fresh = self.takes_fresh_place();
@@ -102,7 +102,7 @@ impl<T: Reused> PacketIds<T> {
             if self.first_free == 0 {
                 self.last_free = 0;
             }
-            self.kept = self.kept.saturating_sub(units(&slot.value));
+            self.kept = self.kept.wrapping_sub(units(&slot.value)); // it was added when the slot became free
         }
         slot.is_used = true;
         self.used = self.used.saturating_add(1);
@@ -139,7 +139,7 @@ impl<T: Reused> PacketIds<T> {
     }
 
     /// Frees the identifier.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn free(&mut self, id: PacketId) {
         if let Some(slot) = self.slots.get_mut(index(id))
             && slot.is_used
@@ -149,7 +149,7 @@ impl<T: Reused> PacketIds<T> {
             if index(id) >= KEEPING {
                 slot.value = T::default();
             }
-            self.kept = self.kept.saturating_add(units(&slot.value));
+            self.kept = self.kept.wrapping_add(units(&slot.value));
             self.used = self.used.saturating_sub(1);
             self.free_place(id.get());
         }
@@ -195,7 +195,7 @@ impl<T: Reused> PacketIds<T> {
 
 #[inline]
 fn units<T: Reused>(value: &T) -> u16 {
-    (value.kept().saturating_add(UNIT / 2) / UNIT) as u16
+    (value.kept().wrapping_add(UNIT / 2) / UNIT) as u16
 }
 
 const fn index(id: PacketId) -> usize {

@@ -140,14 +140,20 @@ impl Engine {
 
     /// Returns the size in bytes on the heap of the output and of the table of messages in flight.
     #[inline]
-    pub(crate) fn heap(&self) -> usize {
+    pub(crate) fn buffers(&self) -> usize {
         self.link.output().capacity().wrapping_add(self.deliveries.outbound().heap())
     }
 
     /// Returns whether something else is on the heap.
     #[inline]
     pub(crate) const fn has_more_heap(&self) -> bool {
-        self.link.has_aliases() | self.deliveries.has_more_heap() | self.effects.report().has_heap()
+        self.has_rare_heap() | self.effects.report().has_outcome()
+    }
+
+    /// As [`has_more_heap`](Self::has_more_heap), of an engine that has no outcome to report.
+    #[inline]
+    pub(crate) const fn has_rare_heap(&self) -> bool {
+        self.link.has_aliases() | self.deliveries.has_more_heap() | self.effects.report().has_in_output()
     }
 
     /// Returns the size in bytes of what else is on the heap, without the packets that are stored, and the journal.
