@@ -34,12 +34,9 @@ pub(super) struct Session {
     principal: PrincipalIndex,
     /// Whether a copy of a message needs no more than the session itself: not while it is to get retained messages.
     is_plain: bool,
-    /// Whether the session has ended, and is only to be taken apart.
-    has_ended: bool,
+    standing: Standing,
     /// Whether the messages that were last counted were all in flight.
     is_window: bool,
-    /// Whether the session has grown although there was no room for that.
-    is_restrained: bool,
     /// Whether only the number of messages in flight and the size of buffers can have changed since the session was last
     /// counted, unless something [rare](ServerSession::has_rare_heap) appears on the heap.
     is_settled: bool,
@@ -68,8 +65,21 @@ pub(super) struct Session {
     counted_sent: u32,
 }
 
+/// What a session is given.
+#[derive(Clone, Copy)]
+enum Standing {
+    Usual,
+    /// The session has grown although there was no room for that: it gets no more copies of messages until there is.
+    Restrained,
+    /// The session has ended: it is only to be taken apart.
+    Ended,
+}
+
 /// The largest size on the heap that is counted besides buffers, which take less than 2 GiB.
 const MAX_REST: u64 = 1 << 31;
+
+// Each byte counts: there are many sessions.
+const _: () = assert!(core::mem::size_of::<usize>() != 8 || core::mem::size_of::<Session>() <= 480);
 
 impl Session {
     pub(super) const fn new(server: ServerSession) -> Self {
@@ -81,9 +91,8 @@ impl Session {
             is_moving: false,
             principal: PrincipalIndex::BROKER,
             is_plain: true,
-            has_ended: false,
+            standing: Standing::Usual,
             is_window: false,
-            is_restrained: false,
             is_settled: false,
             merged_at: (0, 0),
             server,
@@ -265,7 +274,7 @@ impl Session {
 
     /// The session has ended: it is given nothing more, and is only to be taken apart.
     pub(super) const fn end(&mut self) {
-        self.has_ended = true;
+        self.standing = Standing::Ended;
         self.scheduled = Instant::NEVER; // the timer is removed
         self.is_plain = false;
         self.is_settled = false;
@@ -273,7 +282,7 @@ impl Session {
 
     /// Whether the session has ended, and is only to be taken apart.
     pub(super) const fn has_ended(&self) -> bool {
-        self.has_ended
+        matches!(self.standing, Standing::Ended)
     }
 
     /// Whether jobs of the client identifier are open: the input of the connection is not taken meanwhile.
@@ -371,20 +380,22 @@ impl Session {
 
     /// The session is to get no more retained messages; returns whether it was to get some.
     pub(super) fn end_walk(&mut self) -> bool {
-        self.is_plain = !self.has_ended && !self.is_restrained;
+        self.is_plain = matches!(self.standing, Standing::Usual);
         self.walk.take().is_some()
     }
 
-    /// Notes whether the session has grown although there was no room for that.
+    /// Notes whether the session has grown although there was no room for that. One that has ended stays so.
     pub(super) const fn set_restrained(&mut self, is_restrained: bool) {
-        self.is_restrained = is_restrained;
-        self.is_plain = !self.has_ended && !self.is_restrained && self.walk.is_none();
+        if !self.has_ended() {
+            self.standing = if is_restrained { Standing::Restrained } else { Standing::Usual };
+        }
+        self.is_plain = matches!(self.standing, Standing::Usual) && self.walk.is_none();
         self.is_settled &= self.is_plain;
     }
 
     /// Whether the session has grown although there was no room for that: it gets no more copies of messages until there is.
     pub(super) const fn is_restrained(&self) -> bool {
-        self.is_restrained
+        matches!(self.standing, Standing::Restrained)
     }
 
     /// Whether only the number of messages in flight and the size of buffers can have changed since the session was last
