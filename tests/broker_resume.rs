@@ -4,7 +4,7 @@
 
 use bytes::Buf;
 use mqtt_sansio::broker::{
-    Answer, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Notice, Origin, Policy,
+    Answer, Broker, BrokerConfig, Client, ConnectionId, Decision, DecisionId, Notice, Origin, Policy, Secret,
 };
 use mqtt_sansio::codec::{
     Connect, ConnectProperties, Decoded, Limits, Packet, PacketId, SubAckReasonCode, Subscribe, Subscription, decode,
@@ -59,7 +59,10 @@ struct Stage {
 
 impl Stage {
     fn new(work_per_call: u32) -> Self {
-        let config = BrokerConfig { work_per_call: work_per_call.try_into().unwrap(), ..BrokerConfig::default() };
+        let config = BrokerConfig {
+            work_per_call: work_per_call.try_into().unwrap(),
+            ..BrokerConfig::new(Secret::new([7; 16]))
+        };
         Self { broker: Broker::new(config, Rights::default()), longest: 0, is_checked: false }
     }
 

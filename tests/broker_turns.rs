@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin, Secret};
 use mqtt_sansio::codec::{
     self, Connect, ConnectProperties, Decoded, Delivery, Limits, Packet, PacketId, PubAck, Publish, Subscribe,
     Subscription, Will,
@@ -71,7 +71,7 @@ fn connect(name: &str, will: Option<Will<'_>>, expiry: u32) -> Vec<u8> {
 impl Driver {
     fn new() -> Self {
         let work_per_call = NonZeroU32::new(BUDGET as u32).unwrap();
-        let broker = Broker::new(BrokerConfig { work_per_call, ..BrokerConfig::default() }, AllowAll);
+        let broker = Broker::new(BrokerConfig { work_per_call, ..BrokerConfig::new(Secret::new([7; 16])) }, AllowAll);
         Self { broker, now: 1_000_000, clients: Vec::new(), numbers: HashMap::new() }
     }
 

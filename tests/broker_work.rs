@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use bytes::Buf;
-use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin};
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, ConnectionId, Origin, Secret};
 use mqtt_sansio::codec::{
     self, Connect, ConnectProperties, Decoded, Delivery, Limits, Packet, PacketId, PubRel, Publish, Subscribe,
     Subscription, Unsubscribe, Will,
@@ -26,7 +26,10 @@ struct Stage {
 
 impl Stage {
     fn new(work_per_call: u32) -> Self {
-        Self::with(BrokerConfig { work_per_call: NonZeroU32::new(work_per_call).unwrap(), ..BrokerConfig::default() })
+        Self::with(BrokerConfig {
+            work_per_call: NonZeroU32::new(work_per_call).unwrap(),
+            ..BrokerConfig::new(Secret::new([7; 16]))
+        })
     }
 
     fn with(config: BrokerConfig) -> Self {
