@@ -256,6 +256,16 @@ const KINDS: [Kind; 8] = [
 /// More of what clients can make a broker hold: prepared by the first, one more with each call of the second.
 type Another = (&'static str, fn(&mut Stage), fn(&mut Stage, u32));
 
+/// Publishes to a client that does not acknowledge; each thirty messages go to another.
+fn keep_in_flight(stage: &mut Stage, number: u32, payload: &[u8]) {
+    if number.is_multiple_of(30) {
+        let id = stage.connect(&format!("present {number}"), true);
+        stage.subscribe(id, &format!("{}", number / 30), QoS::AtLeastOnce);
+    }
+    let message = stage.message(&format!("{}", number / 30), payload, QoS::AtLeastOnce);
+    stage.receive(stage.broker.connection("publisher").unwrap(), &message);
+}
+
 const OTHERS: [Another; 17] = [
     (
         "wills",
@@ -312,26 +322,12 @@ const OTHERS: [Another; 17] = [
     (
         "messages in flight",
         |stage| _ = stage.connect("publisher", false),
-        |stage, number| {
-            if number % 30 == 0 {
-                let id = stage.connect(&format!("present {number}"), true);
-                stage.subscribe(id, &format!("{}", number / 30), QoS::AtLeastOnce);
-            }
-            let message = stage.message(&format!("{}", number / 30), &[b'f'; 50], QoS::AtLeastOnce);
-            stage.receive(stage.broker.connection("publisher").unwrap(), &message);
-        },
+        |stage, number| keep_in_flight(stage, number, &[b'f'; 50]),
     ),
     (
         "large messages in flight",
         |stage| _ = stage.connect("publisher", false),
-        |stage, number| {
-            if number % 30 == 0 {
-                let id = stage.connect(&format!("present {number}"), true);
-                stage.subscribe(id, &format!("{}", number / 30), QoS::AtLeastOnce);
-            }
-            let message = stage.message(&format!("{}", number / 30), &[b'f'; 3000], QoS::AtLeastOnce);
-            stage.receive(stage.broker.connection("publisher").unwrap(), &message);
-        },
+        |stage, number| keep_in_flight(stage, number, &[b'f'; 3000]),
     ),
     (
         "clients that have acknowledged messages",

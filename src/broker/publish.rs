@@ -220,10 +220,7 @@ fn begin_later(
     large: Option<Bytes>,
 ) -> Option<Result<Outcome, PubAckReasonCode>> {
     let large = match large {
-        None if publish.payload.len() >= LARGE => {
-            cx.work().spend_more_bytes(publish.payload.len());
-            Some(cx.sessions.account().payloads().share(Bytes::copy_from_slice(publish.payload)))
-        }
+        None if publish.payload.len() >= LARGE => Some(cx.sessions.share_payload(publish.payload)),
         large => large,
     };
     let payload = if large.is_some() { &[] } else { publish.payload };

@@ -4,6 +4,8 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use super::account::{Account, Charges, StoredMessages};
 use super::config::BrokerConfig;
 use super::counters::{Counters, DropReason};
@@ -195,6 +197,12 @@ impl Sessions {
 
     pub(super) const fn account_mut(&mut self) -> &mut Account {
         &mut self.account
+    }
+
+    /// Copies a large payload into shared bytes, which count once.
+    pub(super) fn share_payload(&mut self, payload: &[u8]) -> Bytes {
+        self.work.spend_more_bytes(payload.len());
+        self.account.payloads().share(Bytes::copy_from_slice(payload))
     }
 
     /// The work of the call.

@@ -175,8 +175,7 @@ impl Router {
         }
         if publish.payload.len() >= LARGE {
             // One copy of the payload, for the retained message and all subscribers.
-            *large = Some(sessions.account().payloads().share(Bytes::copy_from_slice(publish.payload)));
-            sessions.work_mut().spend_more_bytes(publish.payload.len());
+            *large = Some(sessions.share_payload(publish.payload));
         }
         let payload = if large.is_some() { &[] } else { publish.payload };
         let retained = self.retain(sessions, now, from, &MessageRef { payload, ..*publish }, large.as_ref());
@@ -368,8 +367,7 @@ impl Router {
     ) -> Result<Published, PubAckReasonCode> {
         let mut large = large;
         if publish.payload.len() >= LARGE {
-            large = Some(sessions.account().payloads().share(Bytes::copy_from_slice(publish.payload)));
-            sessions.work_mut().spend_more_bytes(publish.payload.len());
+            large = Some(sessions.share_payload(publish.payload));
         }
         let payload = if large.is_some() { &[] } else { publish.payload };
         let publish = MessageRef { payload, ..*publish };
