@@ -54,7 +54,7 @@ impl core::fmt::Display for ConnectionId {
 ///
 /// ```
 /// # use bytes::Buf;
-/// # use mqtt_sansio::broker::{Answer, Broker, BrokerConfig, Client, Decision, DecisionId, Policy};
+/// # use mqtt_sansio::broker::{Answer, Broker, BrokerConfig, Client, Decision, DecisionId, Origin, Policy};
 /// # use mqtt_sansio::codec::PubAckReasonCode;
 /// # use mqtt_sansio::{Instant, ReceivedMessage};
 /// # fn main() -> Result<(), Box<dyn core::error::Error>> {
@@ -80,7 +80,7 @@ impl core::fmt::Display for ConnectionId {
 /// }
 ///
 /// let mut broker = Broker::new(BrokerConfig::default(), AskDatabase::default());
-/// let id = broker.open(now);
+/// let id = broker.open(now, Origin::UNKNOWN);
 /// # let received = b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01c\x32\x06\x00\x01x\x00\x07\x00";
 /// let mut input = &received[..]; // CONNECT, and a PUBLISH of QoS 1
 /// broker.receive(now, id, &mut input);

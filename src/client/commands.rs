@@ -380,7 +380,7 @@ impl ClientSession {
             keep_alive.restart(self.engine.now());
         }
         if self.engine.deliveries().has_backlog() {
-            self.send_backlog();
+            self.send_backlog(u32::MAX);
         }
     }
 

@@ -330,7 +330,7 @@ impl ServerSession {
             self.reset_keep_alive_now();
         }
         if self.engine.deliveries().has_backlog() {
-            self.send_backlog();
+            self.send_backlog(u32::MAX);
         }
     }
 
