@@ -556,6 +556,36 @@ fn members_of_a_group_that_expire_together() {
     assert!(stage.longest < 230, "a call stops: {}", stage.longest);
 }
 
+/// Queues are full of messages that have expired, and one more message goes to all of them.
+#[test]
+fn a_message_for_many_queues_that_have_expired() {
+    const QUEUES: u64 = 40;
+    const EACH: u32 = 100;
+    let mut config = BrokerConfig::new(Secret::new([7; 16]));
+    config.server.max_stored = EACH;
+    let mut stage = Stage::with(config);
+    for number in 0..QUEUES {
+        let id = stage.connect(&format!("{number}"));
+        stage.subscribe(id, &["t".into()], QoS::AtLeastOnce, false);
+        stage.close(id);
+    }
+    let publisher = stage.connect("publisher");
+    let properties = PublishProperties { message_expiry_interval: Some(1), ..PublishProperties::default() };
+    for _ in 0..EACH {
+        stage.send(publisher, Publish { properties, ..message("t", "", QoS::AtLeastOnce) });
+    }
+    stage.now = stage.now + Duration::from_secs(2);
+    stage.longest = 0;
+    // What has expired goes as far as the budget of each call allows. The new messages find room.
+    let units = stage.units(|stage| {
+        (0..4).for_each(|_| stage.send(publisher, message("t", "", QoS::AtLeastOnce)));
+    });
+    assert_eq!(stage.broker.status().stored, 4 * QUEUES);
+    assert_eq!(stage.broker.counters().dropped.queue_full, 0);
+    assert_at_least(units, QUEUES * u64::from(EACH));
+    assert!(stage.longest < BUDGET + 100, "a call stops: {}", stage.longest);
+}
+
 /// A session with many subscriptions: one more moves the others.
 #[test]
 fn one_of_many_subscriptions() {

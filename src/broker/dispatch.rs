@@ -21,7 +21,7 @@ use crate::time::Instant;
 
 /// Takes what a transport has read; see [`Broker::receive`](super::Broker::receive).
 pub(super) fn receive(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8]) {
-    let Some(begun) = jobs::begin_input(cx, id, input) else { return };
+    let Some(begun) = jobs::begin_input(cx, id) else { return };
     let (before, work_before) = (input.len(), cx.work().done());
     let own = take_input_of(cx, id, begun.session, input);
     let taken = before.saturating_sub(input.len());

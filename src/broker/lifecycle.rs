@@ -24,15 +24,21 @@ use crate::time::Instant;
 /// Sets the timer of a connecting client's next deadline, and lets the caller look at the connection if something is to be
 /// written.
 pub(super) fn schedule_connection(cx: &mut Context<'_>, id: ConnectionId) {
+    schedule_deadline(cx, id);
     // The connection may be over by now.
     let Some(connecting) = cx.connections.connecting(id) else { return };
     let is_written = connecting.acceptor().is_written();
-    if let Some(at) = connecting.reschedule() {
-        cx.timers.set(at, Due::Connection(id.key().index));
-    }
     memory_use::count_connection(cx, id);
     if !is_written {
         cx.sessions.ready_mut().push(id);
+    }
+}
+
+/// Sets the timer of a connecting client's next deadline.
+fn schedule_deadline(cx: &mut Context<'_>, id: ConnectionId) {
+    // The connection may be over by now.
+    if let Some(at) = cx.connections.connecting(id).and_then(Connecting::reschedule) {
+        cx.timers.set(at, Due::Connection(id.key().index));
     }
 }
 
@@ -89,7 +95,7 @@ pub(super) fn open(cx: &mut Context<'_>, server: &Arc<ServerConfig>, origin: Ori
     }
     let id = cx.connections.open(Some(server), cx.now, origin, principal);
     charge_new(cx, id);
-    schedule_connection(cx, id);
+    schedule_deadline(cx, id);
     id
 }
 

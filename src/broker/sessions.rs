@@ -312,10 +312,16 @@ impl Sessions {
         if !session.clear_changed() && look.unsent.is_none() {
             return None; // it was looked at since it changed
         }
+        let is_first = look.unsent.is_none();
         let unsent = *look.unsent.get_or_insert(session.server().unsent());
         let queued = session.server().queued();
         // What is not sent within the budget is sent when the caller asks for the output. One item is, so that there is some.
-        let most = if queued == 0 { 1 } else { u32::try_from(self.work.left()).unwrap_or(u32::MAX).max(1) };
+        // Without a connection nothing is sent, and messages that have expired go when the session is looked at.
+        let most = match queued {
+            0 => 1,
+            _ if !is_first && session.connection().is_none() => 0,
+            _ => u32::try_from(self.work.left()).unwrap_or(u32::MAX).max(1),
+        };
         let action = session.server_mut().advance_output(now, most);
         if queued != 0 {
             // Messages that the session gives up are one item with the last that is sent.
@@ -476,7 +482,12 @@ impl Sessions {
         if session.mark_changed() {
             self.changed.push(index);
         }
-        match session.server_mut().forward(copies, qos, retain, identifiers) {
+        let queued = session.server().queued();
+        let result = session.server_mut().forward(copies, qos, retain, identifiers);
+        // A full queue gives up what has expired.
+        let gone = queued.saturating_sub(session.server().queued());
+        self.work.spend(gone as u64);
+        match result {
             Ok(()) => {
                 count_stored(&mut self.account, session);
                 if may_grow {

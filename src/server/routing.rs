@@ -24,7 +24,9 @@ use super::session::{Marked, ServerSession};
 use super::state::{DueWills, State};
 use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
 use crate::heap_size;
-use crate::session::{AckHandle, Admission, Endpoint, LARGE, MessageRef, PayloadAccount, PublishError, Transmit, Will};
+use crate::session::{
+    AckHandle, Admission, Endpoint, Engine, LARGE, MessageRef, PayloadAccount, PublishError, Transmit, Will,
+};
 use crate::time::Instant;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
@@ -161,8 +163,9 @@ impl ServerSession {
         if matches!(self.state, State::Expired) {
             return Err(PublishError::NotConnected);
         }
-        // The expiry interval counts from now, not from the session's last event.
-        self.engine.advance(copies.now);
+        // The expiry interval counts from now, not from the session's last event. Many queues may have expired, and the message
+        // that goes to all of them finds room in each when one message is gone.
+        self.engine.advance_in_steps(copies.now, 1);
         let properties = match self.engine.version() {
             Version::V5 => {
                 PublishProperties { subscription_identifiers: identifiers.into(), ..*copies.message.properties }
@@ -172,7 +175,16 @@ impl ServerSession {
         let message = MessageRef { qos, retain, properties: &properties, ..copies.message };
         let limits = self.limits();
         let engine = &mut self.engine;
-        let token = engine.publish_checked(&limits, &message, copies.large.as_ref(), copies.expires_after)?;
+        let publish = |engine: &mut Engine| {
+            engine.publish_checked(&limits, &message, copies.large.as_ref(), copies.expires_after)
+        };
+        let token = match publish(engine) {
+            Err(PublishError::QueueFull) => {
+                engine.advance(copies.now); // a long message may need the room of many
+                publish(engine)?
+            }
+            published => published?,
+        };
         if copies.mark != 0 || copies.account.is_some() {
             engine.label_last(token, copies.mark, copies.account.as_ref());
         }
@@ -181,11 +193,14 @@ impl ServerSession {
 
     /// Does the work of [`poll`](Self::poll) without input: sends `most` units of queued messages, where each is one, and one
     /// more for each 256 bytes. An incomplete packet of the client stays as it is, and the keep-alive timeout is not checked.
+    ///
+    /// Without a connection, no more than `most` expired messages are dropped.
     pub(crate) fn advance_output<'a>(&mut self, now: Instant, most: u32) -> Option<Action<'a>> {
-        self.engine.advance(now);
         if self.state.is_detached() {
+            self.engine.advance_in_steps(now, most);
             return self.poll_detached();
         }
+        self.engine.advance(now);
         self.note_sent();
         if !self.engine.has_report() && self.engine.deliveries().has_backlog() {
             self.send_backlog(most);

@@ -62,7 +62,7 @@ impl Search {
         // A wildcard in the first level does not stand for what begins with `$` [MQTT-4.7.2-1].
         let is_hidden = topic.as_bytes().first() == Some(&b'$');
         let plus = trie.wanted(b"+");
-        // Returns the bytes that are compared with those of the topic.
+        // Returns the bytes that are compared with those of a long topic.
         let mut visit = |node: NodeId, path: Path, depth: u32, branches: &mut Vec<_>| {
             let Some(entry) = trie.value(node) else {
                 bug!("a node that was found exists");
@@ -72,7 +72,6 @@ impl Search {
                 return 0;
             }
             let (tail, rest) = (trie.tail(node), levels.rest(topic.as_bytes(), depth));
-            let compared = tail.map_or(0, <[u8]>::len).min(rest.map_or(0, <[u8]>::len));
             let fit = fit(tail, rest);
             // `a/#` stands for `a` too (section 4.7.1.2).
             if fit != Fit::No && entry.has_multi_level() {
@@ -84,7 +83,7 @@ impl Search {
             if fit == Fit::Beginning && entry.plus() != NONE {
                 branches.push((entry.plus(), path.then(plus), depth.saturating_add(1)));
             }
-            compared
+            if is_long { tail.map_or(0, <[u8]>::len).min(rest.map_or(0, <[u8]>::len)) } else { 0 }
         };
         match from {
             Some(cursor) => {

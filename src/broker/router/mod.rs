@@ -327,7 +327,9 @@ impl Router {
         groups.clear();
         let mut count = match tree.only(matches) {
             Some((list, own, shared)) => {
-                groups.extend_from_slice(shared);
+                if shared.len() != 0 {
+                    groups.extend(shared.runs().flatten());
+                }
                 merge::deliver_list(sessions, list, own, from, &mut copies, &mut before)
             }
             None => {

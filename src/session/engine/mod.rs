@@ -78,9 +78,15 @@ impl Engine {
     /// Sets the current time, which never goes back, and drops expired messages from the queue.
     #[inline]
     pub(crate) fn advance(&mut self, now: Instant) {
+        self.advance_in_steps(now, u32::MAX);
+    }
+
+    /// As [`advance`](Self::advance), but drops no more than this many messages.
+    #[inline]
+    pub(crate) fn advance_in_steps(&mut self, now: Instant, most: u32) {
         self.now = now.max(self.now);
         if self.deliveries.has_queue() {
-            self.deliveries.drop_expired(self.now, &mut self.effects);
+            self.deliveries.drop_expired(self.now, most, &mut self.effects);
         }
     }
 
