@@ -19,7 +19,7 @@ use super::router::subscribers::{Subscriber, SubscriptionOptions};
 use super::session::Session;
 use super::slab::{Key, Slab};
 use crate::codec::{QoS, SubscriptionIdentifier};
-use crate::server::{Action, Copies};
+use crate::server::{Action, Copies, ServerSession};
 use crate::session::{AbandonReason, Outcome, PublishError, Transmit};
 use crate::time::Instant;
 
@@ -259,22 +259,17 @@ impl Sessions {
         let mut most = PIECE;
         loop {
             let before = input.len();
-            let (mut piece, rest) = input.split_at_checked(most).unwrap_or((*input, &[]));
-            let action = session.server_mut().poll(now, &mut piece);
-            let taken = before.wrapping_sub(rest.len()).wrapping_sub(piece.len());
-            *input = input.get(taken..).unwrap_or_default();
-            if let Some(action) = &action
-                && matches!(action, Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Auth(_))
-            {
-                session.unsettle();
-            }
+            let is_whole = before <= most;
+            let server = session.server_mut();
+            let action = if is_whole { server.poll(now, input) } else { poll_piece(server, now, input, most) };
+            let taken = before.wrapping_sub(input.len());
             if action.is_some() {
                 work.spend_bytes(taken);
                 return action;
             }
             work.spend((taken / SHORT) as u64);
             most = if taken != 0 { PIECE } else { usize::MAX }; // a packet may be longer than a piece
-            if rest.is_empty() || work.is_spent() {
+            if is_whole || work.is_spent() {
                 break;
             }
         }
@@ -482,11 +477,14 @@ impl Sessions {
         if session.mark_changed() {
             self.changed.push(index);
         }
-        let queued = session.server().queued();
+        let has_queued = session.server().has_queued();
+        let queued = if has_queued { session.server().queued() } else { 0 };
         let result = session.server_mut().forward(copies, qos, retain, identifiers);
-        // A full queue gives up what has expired.
-        let gone = queued.saturating_sub(session.server().queued());
-        self.work.spend(gone as u64);
+        if has_queued {
+            // Messages that have expired are given up.
+            let gone = queued.saturating_sub(session.server().queued());
+            self.work.spend(gone as u64);
+        }
         match result {
             Ok(()) => {
                 count_stored(&mut self.account, session);
@@ -568,11 +566,25 @@ impl Sessions {
     }
 
     /// Counts the outcome of a message, if that is lost.
+    #[inline]
     pub(super) fn count_outcome(&mut self, index: SessionIndex, outcome: &Outcome<'_>) {
+        if !outcome.is_success() {
+            self.count_failure(index, outcome);
+        }
+    }
+
+    #[cold]
+    fn count_failure(&mut self, index: SessionIndex, outcome: &Outcome<'_>) {
         match outcome {
             Outcome::Abandoned(reason) => self.drop_stored(index, *reason),
-            outcome if !outcome.is_success() => self.drop_copy(index, DropReason::RefusedByClient),
-            _ => {}
+            _ => self.drop_copy(index, DropReason::RefusedByClient),
+        }
+    }
+
+    /// The client has asked for something that its session keeps on the heap until it is answered.
+    pub(super) fn unsettle(&mut self, index: SessionIndex) {
+        if let Some(session) = self.slab.get_mut(index.get()) {
+            session.unsettle();
         }
     }
 
@@ -659,6 +671,15 @@ impl Sessions {
         assert_eq!(self.walking, walking, "sessions that are still to get retained messages are counted right");
         assert!(self.changed.is_empty(), "no session is left to be looked at");
     }
+}
+
+/// Lets a session take the first bytes of the input.
+fn poll_piece<'a>(server: &mut ServerSession, now: Instant, input: &mut &'a [u8], most: usize) -> Option<Action<'a>> {
+    let (mut piece, rest) = input.split_at_checked(most).unwrap_or((*input, &[]));
+    let action = server.poll(now, &mut piece);
+    let left = piece.len().wrapping_add(rest.len());
+    *input = input.get(input.len().wrapping_sub(left)..).unwrap_or_default();
+    action
 }
 
 /// Whether there is room for a copy that a session stores.

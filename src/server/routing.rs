@@ -24,9 +24,7 @@ use super::session::{Marked, ServerSession};
 use super::state::{DueWills, State};
 use crate::codec::{Delivery, EncodeError, PublishProperties, QoS, SubscriptionIdentifier, Version};
 use crate::heap_size;
-use crate::session::{
-    AckHandle, Admission, Endpoint, Engine, LARGE, MessageRef, PayloadAccount, PublishError, Transmit, Will,
-};
+use crate::session::{AckHandle, Admission, Endpoint, LARGE, MessageRef, PayloadAccount, PublishError, Transmit, Will};
 use crate::time::Instant;
 
 /// A message that is delivered to many sessions. A packet that is the same for several of them is encoded once.
@@ -175,19 +173,26 @@ impl ServerSession {
         let message = MessageRef { qos, retain, properties: &properties, ..copies.message };
         let limits = self.limits();
         let engine = &mut self.engine;
-        let publish = |engine: &mut Engine| {
-            engine.publish_checked(&limits, &message, copies.large.as_ref(), copies.expires_after)
-        };
-        let token = match publish(engine) {
-            Err(PublishError::QueueFull) => {
-                engine.advance(copies.now); // a long message may need the room of many
-                publish(engine)?
-            }
+        let token = match engine.publish_checked(&limits, &message, copies.large.as_ref(), copies.expires_after) {
+            Err(PublishError::QueueFull) => return self.forward_without_expired(copies, &message),
             published => published?,
         };
         if copies.mark != 0 || copies.account.is_some() {
             engine.label_last(token, copies.mark, copies.account.as_ref());
         }
+        Ok(())
+    }
+
+    /// Publishes a copy again, for which there was no room in the queue: a long message may need the room of many that have
+    /// expired.
+    #[cold]
+    #[inline(never)]
+    fn forward_without_expired(&mut self, copies: &Copies<'_>, message: &MessageRef<'_>) -> Result<(), PublishError> {
+        self.engine.advance(copies.now);
+        let limits = self.limits();
+        let engine = &mut self.engine;
+        let token = engine.publish_checked(&limits, message, copies.large.as_ref(), copies.expires_after)?;
+        engine.label_last(token, copies.mark, copies.account.as_ref());
         Ok(())
     }
 
