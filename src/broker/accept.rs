@@ -100,7 +100,7 @@ fn principal(cx: &mut Context<'_>, client: Client<'_>) -> PrincipalName {
 /// Whether a principal may have one more session.
 fn has_room(cx: &mut Context<'_>, name: &PrincipalName, client_id: usize) -> bool {
     let size = Slab::<Session>::SLOT_SIZE.saturating_add(client_id) as u64;
-    // Most of the time nobody need be looked for.
+    // Most of the time there is no session to look for.
     cx.sessions.account().is_far_below(size) || {
         let principal = cx.jobs.turns().find(name);
         memory_use::has_room(cx, principal, size)

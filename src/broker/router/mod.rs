@@ -396,7 +396,7 @@ impl Router {
         from: Option<SessionIndex>,
         spread: &mut Spread,
     ) -> Option<Outcome> {
-        // What has expired goes to nobody else [MQTT-3.3.2-5].
+        // A message that has expired goes to no other subscriber [MQTT-3.3.2-5].
         let is_over = if spread.message().is_expired(now) {
             self.let_go(sessions, spread)
         } else {
