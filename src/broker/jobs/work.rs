@@ -88,6 +88,12 @@ impl Work {
         (bytes / BYTES).saturating_add(levels / 8) as u64
     }
 
+    /// The units of so many user properties, besides their bytes. Each takes about an eighth of what a unit is.
+    #[inline]
+    pub(in crate::broker) const fn units_of_pairs(pairs: usize) -> u64 {
+        (pairs / 8) as u64
+    }
+
     /// Counts an item with a topic or a filter of this many bytes, which is looked up level by level. The levels are not
     /// counted for that: each but the first takes two bytes at least, and more than 128 are refused by default.
     #[inline]
