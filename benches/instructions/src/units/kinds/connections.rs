@@ -94,6 +94,15 @@ pub const KINDS: &[Kind] = &[
         world.connect("client");
         world.count(|world| (0..20).for_each(|_| world.pass(1)));
     }),
+    ("CONNECT of new clients of as many users", |world| {
+        world.count(|world| {
+            for name in numbered(500, |number| format!("user-{number}")) {
+                let client_identifier = name.as_str().try_into().unwrap();
+                let user_name = Some(name.as_str().try_into().unwrap());
+                world.connect_as(Connect { client_identifier, user_name, ..lasting() });
+            }
+        });
+    }),
     ("clients come and go", |world| {
         world.count(|world| {
             for _ in 0..300 {

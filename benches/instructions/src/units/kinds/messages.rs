@@ -1,12 +1,16 @@
 //! Messages on their way.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use mqtt_sansio::Message;
+use mqtt_sansio::broker::SharedStrategy;
 use mqtt_sansio::codec::{SubscribeProperties, SubscriptionIdentifier};
 
 use super::*;
 use crate::units::Kind;
+
+/// A small budget of a call: work is interrupted often.
+const STEP: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
 pub const KINDS: &[Kind] = &[
     ("PUBLISH without a subscriber", |world| {
@@ -37,6 +41,14 @@ pub const KINDS: &[Kind] = &[
     ("one to 1,000 QoS 1", |world| fan_out(world, 1000, ONE, 2, &small(TOPIC, ONE))),
     ("one to 1,000 QoS 2", |world| fan_out(world, 1000, TWO, 2, &small(TOPIC, TWO))),
     ("one to 1,000 with subscription identifiers", identifiers),
+    ("one to 1,000 in steps of 50 units, QoS 0", |world| {
+        world.configure(|config| config.work_per_call = STEP);
+        fan_out(world, 1000, ZERO, 3, &small(TOPIC, ZERO));
+    }),
+    ("one to 1,000 in steps of 50 units, QoS 1", |world| {
+        world.configure(|config| config.work_per_call = STEP);
+        fan_out(world, 1000, ONE, 2, &small(TOPIC, ONE));
+    }),
     ("64 KiB to 100 QoS 0", |world| fan_out(world, 100, ZERO, 3, &encoded(publish(TOPIC, &[b'x'; 1 << 16], ZERO)))),
     ("64 KiB to 100 QoS 1", |world| fan_out(world, 100, ONE, 3, &encoded(publish(TOPIC, &[b'x'; 1 << 16], ONE)))),
     ("1 MiB to 20 QoS 1", |world| fan_out(world, 20, ONE, 2, &encoded(publish(TOPIC, &[b'x'; 1 << 20], ONE)))),
@@ -49,8 +61,13 @@ pub const KINDS: &[Kind] = &[
         let properties = PublishProperties { message_expiry_interval: Some(60), ..PublishProperties::default() };
         fan_out(world, 100, ONE, 5, &encoded(Publish { properties, ..publish(TOPIC, b"x", ONE) }));
     }),
-    ("overlapping filters of one client", |world| overlapping(world, 1)),
-    ("overlapping filters of many clients", |world| overlapping(world, 256)),
+    ("overlapping filters of one client", |world| overlapping(world, 1, false)),
+    ("overlapping filters of one client, with identifiers", |world| overlapping(world, 1, true)),
+    ("overlapping filters of many clients", |world| overlapping(world, 256, false)),
+    ("overlapping filters in steps of 50 units", |world| {
+        world.configure(|config| config.work_per_call = STEP);
+        overlapping(world, 16, false);
+    }),
     ("filters that do not match", |world| {
         let id = world.connect("client");
         // For each of the levels `+` as well, and a last level that the topic does not have.
@@ -97,6 +114,23 @@ pub const KINDS: &[Kind] = &[
         (0..20).for_each(|_| world.send(id, &small(TOPIC, ONE)));
         world.count(|world| (0..200).for_each(|_| world.send(id, &small(TOPIC, ONE))));
     }),
+    ("a message to the member with the least load", |world| {
+        world.configure(|config| config.shared_strategy = SharedStrategy::LeastLoaded);
+        subscribers(world, 1000, "$share/group/site/#", ONE);
+        let id = world.connect("publisher");
+        world.count(|world| (0..500).for_each(|_| world.send(id, &small(TOPIC, ONE))));
+    }),
+    ("QoS 2 that is never released", |world| {
+        world.set_acknowledges(false);
+        let id = world.connect("publisher");
+        let packets: Vec<u8> = (1..=2000)
+            .flat_map(|number| {
+                let delivery = Delivery::new(TWO, PacketId::new(number).unwrap(), false);
+                encoded(Publish { delivery, ..publish(TOPIC, b"x", TWO) })
+            })
+            .collect();
+        world.count(|world| world.send(id, &packets));
+    }),
     ("a message to 1,000 groups", |world| {
         let ids = (0..1000).map(|number| world.connect(&format!("{number}"))).collect::<Vec<_>>();
         for (number, id) in ids.into_iter().enumerate() {
@@ -106,6 +140,13 @@ pub const KINDS: &[Kind] = &[
         world.count(|world| (0..2).for_each(|_| world.send(id, &small(TOPIC, ONE))));
     }),
 ];
+
+/// A SUBSCRIBE with an identifier.
+fn identified(filter: &str, number: u32) -> Vec<u8> {
+    let subscription_identifier = SubscriptionIdentifier::new(number).ok();
+    let properties = SubscribeProperties { subscription_identifier, ..SubscribeProperties::default() };
+    encoded(Subscribe { properties, ..Subscribe::new(PacketId::MIN, &[Subscription::new(filter, ZERO).unwrap()]) })
+}
 
 /// Publishes a message some times to so many subscribers.
 fn fan_out(world: &mut World, count: usize, qos: QoS, times: u32, packet: &[u8]) {
@@ -124,15 +165,9 @@ fn aliases(world: &mut World) {
 }
 
 fn identifiers(world: &mut World) {
-    let filters = [TOPIC.to_owned()];
     let ids: Vec<_> = (0..1000).map(|number| world.connect(&format!("{number}"))).collect();
     for (id, number) in ids.into_iter().zip(1..) {
-        let properties = SubscribeProperties {
-            subscription_identifier: SubscriptionIdentifier::new(number).ok(),
-            ..SubscribeProperties::default()
-        };
-        let all = super::subscriptions(&filters, ZERO);
-        world.send(id, &encoded(Subscribe { id: PacketId::MIN, subscriptions: (&all[..]).into(), properties }));
+        world.send(id, &identified(TOPIC, number));
     }
     let id = world.connect("publisher");
     world.count(|world| (0..5).for_each(|_| world.send(id, &small(TOPIC, ZERO))));
@@ -151,12 +186,16 @@ fn choices(number: usize) -> String {
     levels.join("/")
 }
 
-/// A topic that is matched by 1,024 filters, which are shared out among so many clients.
-fn overlapping(world: &mut World, clients: usize) {
+/// A topic that is matched by 1,024 filters, which are shared out among so many clients, with or without identifiers.
+fn overlapping(world: &mut World, clients: usize, has_identifiers: bool) {
     for number in 0..clients {
         let id = world.connect(&format!("{number}"));
         let filters = numbered(1024 / clients, |at| choices(at * clients + number));
-        world.send(id, &subscribe(&filters, ZERO));
+        if has_identifiers {
+            filters.iter().zip(1..).for_each(|(filter, number)| world.send(id, &identified(filter, number)));
+        } else {
+            world.send(id, &subscribe(&filters, ZERO));
+        }
     }
     let id = world.connect("publisher");
     world.count(|world| (0..5).for_each(|_| world.send(id, &small(&choices(0), ZERO))));

@@ -65,6 +65,11 @@ pub const KINDS: &[Kind] = &[
         world.close(id);
         world.count(|world| world.end_session("client"));
     }),
+    ("acknowledgements of a window, the last first", |world| {
+        let id = in_flight(world, 900);
+        let all: Vec<u8> = (1..=900_u16).rev().flat_map(|id| [0x40, 2, (id >> 8) as u8, id as u8]).collect();
+        world.count(|world| world.send(id, &all));
+    }),
     ("a session with messages in flight goes on", |world| {
         let id = in_flight(world, 100);
         world.close(id);

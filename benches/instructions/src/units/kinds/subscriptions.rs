@@ -16,6 +16,21 @@ pub const KINDS: &[Kind] = &[
         let packet = subscribe(&[TOPIC.to_owned()], ONE);
         world.count(|world| ids.iter().for_each(|&id| world.send(id, &packet)));
     }),
+    ("SUBSCRIBE of 500 beside 9,000", |world| {
+        let id = world.connect("client");
+        numbered(9000, |number| format!("other-{number}"))
+            .chunks(1000)
+            .for_each(|all| world.send(id, &subscribe(all, ONE)));
+        world.count(|world| world.send(id, &subscribe(&flat()[..500], ONE)));
+    }),
+    ("1,000 groups of a filter begin", |world| {
+        let ids: Vec<_> = (0..1000).map(|number| world.connect(&format!("{number}"))).collect();
+        world.count(|world| {
+            for (number, &id) in ids.iter().enumerate() {
+                world.send(id, &subscribe(&[format!("$share/{number}/{TOPIC}")], ONE));
+            }
+        });
+    }),
     ("SUBSCRIBE of 1,000 with common levels", |world| begin(world, &nested(), 1)),
     ("SUBSCRIBE of 100 deep ones", |world| begin(world, &deep_ones(), 1)),
     ("SUBSCRIBE of 100 deep ones again", |world| begin(world, &deep_ones(), 2)),
