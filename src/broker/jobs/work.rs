@@ -7,6 +7,9 @@ use core::num::NonZeroU32;
 /// A unit is one item: a node that is visited, an entry of a queue, a filter, a subscriber, a timer, a copy of a message; and
 /// one more for each 256 bytes that are validated, hashed, encoded or copied. A call looks at [`is_spent`](Self::is_spent)
 /// between two items, and stops at the first one past its budget.
+///
+/// What takes much less than a unit is counted by eight, such as the levels of a topic, and what takes a multiple as several.
+/// `benches/instructions` shows for many kinds of work how many instructions a unit is.
 #[derive(Clone, Debug)]
 pub(in crate::broker) struct Work {
     /// The units of all calls.
