@@ -215,9 +215,13 @@ fn go_on(cx: &mut Context<'_>, resuming: Resuming) -> Option<Resuming> {
     }
 }
 
+/// The work of accepting a client: its session, principal and timers change, the policy gets a notice, and CONNACK is written.
+const ACCEPT: u64 = 4;
+
 /// Accepts a client into this session or, without one, into a new session.
 fn enter_session(cx: &mut Context<'_>, id: ConnectionId, known: Option<SessionIndex>, client_id: &str, grant: Grant) {
     let Grant { accept, user_name, .. } = grant;
+    cx.work().spend(ACCEPT);
     let Some(connecting) = cx.connections.connecting(id) else {
         return bug!("a connection is a connecting one while its client is accepted");
     };
@@ -303,7 +307,7 @@ fn end_session(cx: &mut Context<'_>, index: SessionIndex) {
     }
     // `Action::Expired` is the last one.
     while let Some(session) = cx.sessions.get_mut(index).filter(|session| !session.has_ended()) {
-        match session.server_mut().advance_output(now, 0) {
+        match session.server_mut().advance_output(now, 0, &mut 0) {
             Some(Action::Will(will)) => publish::publish_will(cx, index, &will),
             Some(Action::Done { outcome, .. }) => cx.sessions.count_outcome(index, &outcome),
             Some(Action::Expired) => lifecycle::remove_session(cx, index),

@@ -101,7 +101,8 @@ pub struct BrokerConfig {
     /// twice as fast at 12,000.
     ///
     /// A unit is one item: a packet, a subscription that is looked at, a copy of a message, a timer; and one more for each 256
-    /// bytes that are validated, hashed, encoded or copied.
+    /// bytes that are validated, hashed, encoded or copied. The half of all kinds of work takes about 1,000 instructions a unit
+    /// or less, and none takes more than ten times that.
     pub work_per_call: NonZeroU32,
 }
 

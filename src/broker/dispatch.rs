@@ -23,6 +23,7 @@ use crate::time::Instant;
 pub(super) fn receive(cx: &mut Context<'_>, id: ConnectionId, input: &mut &[u8]) {
     let Some(begun) = jobs::begin_input(cx, id) else { return };
     let (before, work_before) = (input.len(), cx.work().done());
+    cx.work().spend(1); // input can come byte by byte
     let own = take_input_of(cx, id, begun.session, input);
     let taken = before.saturating_sub(input.len());
     let received = &mut cx.sessions.counters_mut().bytes_received;

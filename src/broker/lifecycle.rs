@@ -116,6 +116,7 @@ pub(super) fn close(cx: &mut Context<'_>, id: ConnectionId) {
     cx.sessions.ready_mut().unmark(id);
     match before {
         Before::Attached(index) => {
+            spend_in_flight(cx, index);
             match cx.sessions.count_sent(index) {
                 Some(session) => session.server_mut().closed(cx.now),
                 None => bug!("a session exists while it has a connection"),
@@ -240,6 +241,7 @@ pub(super) fn end_excessive(cx: &mut Context<'_>) {
 
 /// The connection of a session is over. What is still to be written stays with the connection; the session goes on without.
 pub(super) fn end_connection(cx: &mut Context<'_>, index: SessionIndex, why: Ended<'_>) {
+    spend_in_flight(cx, index);
     let Some(session) = cx.sessions.count_sent(index) else { return bug!("a session whose connection ends exists") };
     let connection = session.connection();
     let rest: Transmit = session.server_mut().detach(cx.now);
@@ -249,6 +251,13 @@ pub(super) fn end_connection(cx: &mut Context<'_>, index: SessionIndex, why: End
         cx.sessions.ready_mut().push(id);
     }
     detached(cx, index, why);
+}
+
+/// Counts the messages in flight of a session that loses its connection: they are to be sent again. To mark one takes about an
+/// eighth of what a unit is.
+fn spend_in_flight(cx: &mut Context<'_>, index: SessionIndex) {
+    let in_flight = cx.sessions.get(index).map_or(0, |session| session.server().in_flight());
+    cx.work().spend((in_flight / 8) as u64);
 }
 
 /// A session has lost its connection, which has ended or was closed.

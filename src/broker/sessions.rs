@@ -61,8 +61,8 @@ const SHORT: usize = 4;
 /// What is known of a session while it is looked at.
 #[derive(Debug, Default)]
 pub(super) struct Look {
-    /// The bytes of output that waited when the look began.
-    unsent: Option<usize>,
+    /// Whether the look has begun.
+    has_begun: bool,
     /// When the session's timer has to run, if that is before the timer runs anyway.
     pub(super) timer: Option<Instant>,
     /// Whether the session is still to get retained messages.
@@ -304,32 +304,26 @@ impl Sessions {
         look: &mut Look,
     ) -> Option<Action<'a>> {
         let session = self.slab.get_mut(index.get())?;
-        if !session.clear_changed() && look.unsent.is_none() {
+        if !session.clear_changed() && !look.has_begun {
             return None; // it was looked at since it changed
         }
-        let is_first = look.unsent.is_none();
-        let unsent = *look.unsent.get_or_insert(session.server().unsent());
-        let queued = session.server().queued();
+        let is_first = !core::mem::replace(&mut look.has_begun, true);
         // What is not sent within the budget is sent when the caller asks for the output. One item is, so that there is some.
         // Without a connection nothing is sent, and messages that have expired go when the session is looked at.
-        let most = match queued {
-            0 => 1,
-            _ if !is_first && session.connection().is_none() => 0,
+        let most = match session.connection() {
+            None if !is_first => 0,
             _ => u32::try_from(self.work.left()).unwrap_or(u32::MAX).max(1),
         };
-        let action = session.server_mut().advance_output(now, most);
-        if queued != 0 {
+        let mut done = 0;
+        let action = session.server_mut().advance_output(now, most, &mut done);
+        if done != 0 {
             // Messages that the session gives up are one item with the last that is sent.
-            let gone = queued.saturating_sub(session.server().queued()) as u64;
-            self.work.spend_each(gone.min(u64::from(most)), 1);
-            self.work.spend(gone.saturating_sub(u64::from(most)));
+            self.work.spend_each(done.min(u64::from(most)), 1);
+            self.work.spend(done.saturating_sub(u64::from(most)));
         }
         if action.is_some() {
             return action;
         }
-        // That a session is looked at was counted when it was changed; the bytes that it sends are counted here.
-        let sent = session.server().unsent().saturating_sub(unsent);
-        self.work.spend(Work::units_of(sent).saturating_sub(1));
         if count(&mut self.account, &mut self.heap, session) {
             self.excessive.push(index);
         }

@@ -197,18 +197,23 @@ impl ServerSession {
     }
 
     /// Does the work of [`poll`](Self::poll) without input: sends `most` units of queued messages, where each is one, and one
-    /// more for each 256 bytes. An incomplete packet of the client stays as it is, and the keep-alive timeout is not checked.
+    /// more for each 256 bytes that are copied and each eight user properties. Adds the units to `done`, and one for each
+    /// message that has expired. An incomplete packet of the client stays as it is, and the keep-alive timeout is not checked.
     ///
     /// Without a connection, no more than `most` expired messages are dropped.
-    pub(crate) fn advance_output<'a>(&mut self, now: Instant, most: u32) -> Option<Action<'a>> {
-        if self.state.is_detached() {
-            self.engine.advance_in_steps(now, most);
+    pub(crate) fn advance_output<'a>(&mut self, now: Instant, most: u32, done: &mut u64) -> Option<Action<'a>> {
+        let (queued, is_detached) = (self.engine.deliveries().queued(), self.state.is_detached());
+        self.engine.advance_in_steps(now, if is_detached { most } else { u32::MAX });
+        if queued != 0 {
+            let expired = queued.saturating_sub(self.engine.deliveries().queued());
+            *done = done.saturating_add(expired as u64);
+        }
+        if is_detached {
             return self.poll_detached();
         }
-        self.engine.advance(now);
         self.note_sent();
         if !self.engine.has_report() && self.engine.deliveries().has_backlog() {
-            self.send_backlog(most);
+            *done = done.saturating_add(self.send_backlog(most));
         }
         if self.engine.has_report() {
             return self.engine.next_report();
@@ -363,12 +368,6 @@ impl ServerSession {
     #[inline]
     pub(crate) const fn bytes_sent(&self) -> u64 {
         self.engine.output().taken()
-    }
-
-    /// Returns the number of bytes that wait to be written.
-    #[inline]
-    pub(crate) fn unsent(&self) -> usize {
-        self.engine.output().len()
     }
 
     /// Returns whether input is not accepted because too many answers wait to be written.

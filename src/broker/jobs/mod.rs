@@ -212,6 +212,7 @@ pub(super) fn work_for<T>(
         cx.work().narrow(0);
     }
     let before = cx.work().done();
+    cx.work().spend(1); // the connection
     let done = work(cx);
     let units = cx.work().done().saturating_sub(before);
     let turns = cx.jobs.turns_mut();

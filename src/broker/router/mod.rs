@@ -582,7 +582,7 @@ pub(super) fn cost_of_copy(publish: &MessageRef<'_>) -> u64 {
     }
     let pairs = bytes_of_pairs(&properties.user_properties);
     let units = Work::units_of(bytes.saturating_add(topic).saturating_add(pairs));
-    units.saturating_add(cost_of_pairs(&properties.user_properties))
+    units.saturating_add(Work::units_of_pairs(properties.user_properties.len()))
 }
 
 /// The size of user properties, in bytes.
@@ -595,12 +595,6 @@ fn bytes_of_pairs(pairs: &List<'_, UserProperty<'_>>) -> usize {
             sizes.fold(0, usize::saturating_add)
         }
     }
-}
-
-/// The work of user properties, besides their bytes. Each takes about an eighth of what a unit is.
-#[inline]
-pub(super) const fn cost_of_pairs(pairs: &List<'_, UserProperty<'_>>) -> u64 {
-    (pairs.len() / 8) as u64
 }
 
 /// Counts a message without a matching subscription.

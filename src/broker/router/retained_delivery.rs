@@ -114,6 +114,7 @@ fn send(
     let publish = MessageRef { retain: true, ..MessageRef::of(&publish) };
     // The message is decoded, and written.
     sessions.work_mut().spend_bytes(message.own_len().saturating_mul(2));
+    sessions.work_mut().spend(Work::units_of_pairs(publish.properties.user_properties.len()).saturating_mul(2));
     let mut copies = Copies::new(now, &publish, shared.cloned(), left, sessions.account().payloads(), encoded);
     sessions.deliver_to(&Subscriber { options, ..subscriber }, &mut copies);
 }

@@ -472,7 +472,7 @@ impl Engine {
         let token = self.deliveries.enqueue(&limits, request.kind(), now, u32::MAX, stored, effects);
         // Requests are rare: all go through the queue.
         if self.can_send_more(&limits) {
-            self.send_more(peer, &limits, u32::MAX);
+            _ = self.send_more(peer, &limits, u32::MAX);
         }
         Ok(token)
     }
@@ -487,11 +487,11 @@ impl Engine {
     }
 
     /// Sends as many packets as possible: first the messages to be sent again, then the queue in order. Stops when `most`
-    /// units are sent, where a packet counts as one, and one more for each 256 bytes.
+    /// units are sent, and returns how many were, see [`Backlog::send`].
     #[cold]
-    pub(crate) fn send_more(&mut self, peer: &mut impl Peer, limits: &ConnectionLimits, most: u32) {
+    pub(crate) fn send_more(&mut self, peer: &mut impl Peer, limits: &ConnectionLimits, most: u32) -> u64 {
         let Self { now, link, effects, deliveries } = self;
-        Backlog::new(*now, link, deliveries, effects, limits).send(peer, most);
+        Backlog::new(*now, link, deliveries, effects, limits).send(peer, most)
     }
 
     /// Gives up the operation with this token.
