@@ -301,7 +301,7 @@ impl Sessions {
             }
             work.spend((taken / SHORT) as u64);
             most = if taken != 0 { PIECE } else { usize::MAX }; // a packet may be longer than a piece
-            if is_whole || work.is_spent() {
+            if is_whole || (taken != 0 && work.is_spent()) {
                 break None;
             }
         };
