@@ -457,3 +457,81 @@ fn deliveries_are_completed_after_a_crash() {
     net.send(peer, &[Disconnect::default().into()]);
     assert_eq!(kinds(&net.stored), [0x20, 0x22]);
 }
+
+/// A broker that does one item of work a call, with sessions that are subscribed to a topic, and a publisher.
+fn slow() -> (Net, usize) {
+    let mut net = Net::new(BrokerConfig { durable: true, work_per_call: 1.try_into().unwrap(), ..config() });
+    for number in 0..4 {
+        let peer = net.client(Version::V5, &format!("subscriber {number}"));
+        net.subscribe(peer, "a", QoS::ExactlyOnce);
+        net.lose(peer);
+    }
+    let publisher = net.client(Version::V5, "publisher");
+    net.hold_acks(publisher);
+    (net, publisher)
+}
+
+/// Gives the broker a message, and lets it do some calls; returns whether it is done.
+fn do_calls(net: &mut Net, publisher: usize, publish: &Publish<'_>, calls: usize) -> bool {
+    let bytes = super::server::encoded(&(*publish).into(), Version::V5);
+    let (connection, mut input) = (net.id(publisher), &bytes[..]);
+    for _ in 0..calls {
+        if input.is_empty() && net.broker.deadline() != Some(net.now) {
+            return true;
+        }
+        net.broker.receive(net.now, connection, &mut input);
+        net.broker.poll(net.now);
+        net.store();
+    }
+    false
+}
+
+/// A message that is on its way goes to all subscribers when the connection of its publisher is lost. If it has gone to all
+/// it does not come again, and if not it does.
+#[test]
+fn a_message_on_its_way_comes_once() {
+    let message = message("a", "1", QoS::ExactlyOnce);
+    for (calls, crashes) in (2..30).flat_map(|calls| [(calls, false), (calls, true)]) {
+        let (mut net, publisher) = slow();
+        do_calls(&mut net, publisher, &message, calls);
+        if !crashes {
+            net.lose(publisher);
+            net.poll();
+        }
+        net.crash(net.now);
+        let publisher = net.resume(&named(Version::V5, "publisher"));
+        net.send(publisher, &[Publish { delivery: again(QoS::ExactlyOnce, 1), ..message }.into()]);
+        net.poll();
+        assert_eq!(net.received(publisher), ["PUBREC 1 00", "PUBCOMP 1 00"], "{calls} calls");
+        assert_eq!(net.broker.status().stored, 4, "{calls} calls, {crashes}");
+        net.crash(net.now);
+        assert_eq!(net.broker.status().stored, 4);
+    }
+}
+
+/// A retained message is there until the one that replaces it has gone to all subscribers, or the one that removes it.
+#[test]
+fn a_retained_message_is_replaced_at_once() {
+    for payload in ["new", ""] {
+        let (mut before, mut after) = (0, 0);
+        for calls in 0..40 {
+            let (mut net, publisher) = slow();
+            net.publish_own(&Message::new("a", "old").retain(true));
+            let publish = Publish { retain: true, ..message("a", payload, QoS::AtLeastOnce) };
+            do_calls(&mut net, publisher, &publish, calls);
+            net.crash(net.now);
+            let stored = net.broker.status().stored;
+            let reader = net.client(Version::V5, "reader");
+            net.subscribe(reader, "a", QoS::AtMostOnce);
+            let retained = net.received(reader);
+            if retained == ["a: old retained"] {
+                (before, _) = (before + 1, assert_eq!((stored, after), (0, 0), "{calls} calls"));
+            } else {
+                let expected = if payload.is_empty() { vec![] } else { vec!["a: new retained".to_owned()] };
+                assert_eq!(retained, expected);
+                (after, _) = (after + 1, assert_eq!(stored, 4, "{calls} calls"));
+            }
+        }
+        assert!(before > 3 && after > 3, "{before} before, {after} after");
+    }
+}
