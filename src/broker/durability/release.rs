@@ -22,8 +22,10 @@ pub(in crate::broker) fn go_on(cx: &mut Context<'_>) {
             session.release(now);
             session.unsent().saturating_sub(before)
         });
-        // The session may be gone by now.
-        let Some(bytes) = released else { continue };
+        let Some(bytes) = released else {
+            cx.work().spend(1); // the session is gone
+            continue;
+        };
         cx.work().spend_bytes(bytes);
         cx.sessions.mark_changed(index);
         if is_stalled && let Some(connection) = cx.sessions.get(index).and_then(Session::connection) {
