@@ -1,22 +1,27 @@
-//! Sessions restored from pairs and from files of batches that come from the fuzzer.
+//! Sessions and brokers restored from pairs and from files of batches that come from the fuzzer.
 
 use std::collections::BTreeMap;
 
 use arbitrary::{Result, Unstructured};
 use bytes::Buf as _;
+use mqtt_sansio::broker::{AllowAll, Broker, BrokerConfig, Origin, Secret};
 use mqtt_sansio::client::{self, ClientConfig, ClientSession};
 use mqtt_sansio::codec::{self, ConnAck, Connect, ConnectProperties, Delivery, Limits, Packet, Publish, Version};
 use mqtt_sansio::server::{Accept, Acceptor, ServerConfig, ServerSession};
-use mqtt_sansio::store::{Pairs, batches};
+use mqtt_sansio::store::{Change, Pairs, batches};
 use mqtt_sansio::{Instant, SessionExpiry, TopicName};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Restores a client and a server session from arbitrary pairs, or from an arbitrary file of batches.
+/// Restores a client and a server session, or a broker, from arbitrary pairs, or from an arbitrary file of batches.
 pub fn restore(data: &[u8]) {
     let Some((&choice, rest)) = data.split_first() else { return };
-    let pairs = if choice & 1 == 0 { from_file(rest) } else { from_values(rest) };
+    let is_broker = choice & 0x80 != 0;
+    let pairs = if choice & 1 == 0 { from_file(rest) } else { from_values(rest, is_broker) };
     let now = Instant::from_micros([0, 5, u64::MAX / 4][usize::from(choice >> 1) % 3]);
+    if is_broker {
+        return check_broker(pairs, now);
+    }
     for version in Version::ALL {
         check_client(&pairs, version, now);
     }
@@ -40,12 +45,14 @@ fn from_file(file: &[u8]) -> Map {
 }
 
 /// Pairs with likely keys and values, mostly with valid checksums.
-fn from_values(data: &[u8]) -> Map {
+///
+/// A broker has many sessions, and retained messages and subscriptions besides.
+fn from_values(data: &[u8], is_broker: bool) -> Map {
     let mut u = Unstructured::new(data);
     let mut pairs = Map::new();
     put(&mut pairs, vec![0], vec![1]);
     // Exhausted data yields zeros without end.
-    while !u.is_empty() && add_pair(&mut u, &mut pairs).is_ok() {}
+    while !u.is_empty() && add_pair(&mut u, &mut pairs, is_broker).is_ok() {}
     pairs
 }
 
@@ -57,9 +64,12 @@ fn put(pairs: &mut Map, key: Vec<u8>, mut value: Vec<u8>) {
     pairs.insert(key, value);
 }
 
-fn add_pair(u: &mut Unstructured<'_>, pairs: &mut Map) -> Result<()> {
-    let number = |u: &mut Unstructured<'_>| Ok(u64::from(u.int_in_range(0_u8..=5)?).to_be_bytes());
-    let session = [0; 8];
+fn add_pair(u: &mut Unstructured<'_>, pairs: &mut Map, is_broker: bool) -> Result<()> {
+    let number = |u: &mut Unstructured<'_>| Ok(u64::from(u.int_in_range(u8::from(is_broker)..=5)?).to_be_bytes());
+    let session = if is_broker { number(u)? } else { [0; 8] };
+    if is_broker && u.ratio(1, 4)? {
+        return add_pair_of_broker(u, pairs, session);
+    }
     let bytes = |u: &mut Unstructured<'_>, max: usize| {
         let len = u.int_in_range(0..=max)?;
         Ok(u.bytes(len.min(u.len()))?.to_vec())
@@ -97,14 +107,20 @@ fn add_pair(u: &mut Unstructured<'_>, pairs: &mut Map) -> Result<()> {
             }
             put(pairs, [&[0x10][..], &message].concat(), value);
         }
-        6 => {
+        6 if !is_broker => {
             let level = if is_wild { u.arbitrary()? } else { *u.choose(&[3, 4, 5, 5])? };
             put(pairs, [&[0x20][..], &session].concat(), [&[1, level, u.int_in_range(0..=1)?][..], b"c"].concat());
         }
         7 => {
             let (level, flags) = (*u.choose(&[3, 4, 5])?, u.int_in_range(0..=7 + u8::from(is_wild))?);
-            let rest = u.arbitrary::<[u8; 24]>()?;
-            put(pairs, [&[0x20][..], &session].concat(), [&[2, level, flags][..], &rest, b"c"].concat());
+            let mut rest = u.arbitrary::<[u8; 24]>()?;
+            if !is_wild {
+                // The will is due before the session expires, and a client has one session.
+                rest[16] = rest[8] / 2;
+            }
+            let client_id = [b'c', if is_broker { session[7] } else { b'c' }];
+            let client_id = &client_id[..1 + usize::from(is_broker)];
+            put(pairs, [&[0x20][..], &session].concat(), [&[2, level, flags][..], &rest, client_id].concat());
         }
         8 if is_wild => {
             let (will, flags, delay) = (number(u)?, u.int_in_range(0_u8..=8)?, u.arbitrary::<[u8; 4]>()?);
@@ -142,6 +158,89 @@ fn add_pair(u: &mut Unstructured<'_>, pairs: &mut Map) -> Result<()> {
         _ => {}
     }
     Ok(())
+}
+
+/// Adds a pair that only a broker has.
+fn add_pair_of_broker(u: &mut Unstructured<'_>, pairs: &mut Map, number: [u8; 8]) -> Result<()> {
+    /// Filters, and their numbers in keys.
+    const FILTERS: [(&[u8], u64); 3] =
+        [(b"a", 0x4074_48D2_B89B_1813), (b"#", 0x2EE4_BDF1_D9AF_4602), (b"$share/g/a", 0x2358_D17D_A0E4_1D53)];
+    match u.int_in_range(0..=3)? {
+        0 => put(pairs, vec![2, u.int_in_range(1..=2)?], number.to_vec()),
+        1 | 2 => {
+            let value: &[u8] = u.choose(&[&b"\x01"[..], b"\x06c", b"\x04\xC3\xA9", b"\x00"])?;
+            put(pairs, [&[0x18][..], &number].concat(), value.to_vec());
+        }
+        _ => {
+            let (filter, hash) = u.choose(&FILTERS)?;
+            let value = [&[u.int_in_range(0_u8..=15)?, 0, 0, 0, u.int_in_range(0..=2)?][..], filter].concat();
+            put(pairs, [&[0x22][..], &number, &hash.to_be_bytes()].concat(), value);
+        }
+    }
+    Ok(())
+}
+
+/// Restores a broker; a pair that is an error is left out, as a caller may do. The broker goes on, and leaves nothing behind
+/// when its sessions have ended.
+fn check_broker(pairs: Map, now: Instant) {
+    let mut pairs = pairs;
+    let config = BrokerConfig::new(Secret::new([7; 16]));
+    let mut broker = loop {
+        match Broker::restore(config.clone(), AllowAll, now, &pairs) {
+            Ok(broker) => break broker,
+            Err(error) => {
+                if pairs.remove(error.key()).is_none() {
+                    return; // there is no version of the format, or the key is too long
+                }
+            }
+        }
+    };
+    broker.assert_consistent();
+    let mut settle = |broker: &mut Broker<AllowAll>| {
+        for _ in 0..1000 {
+            let mut is_busy = false;
+            while let Some(batch) = broker.changes() {
+                for change in batch.changes() {
+                    match change {
+                        Change::Put { key, value } => drop(pairs.insert(key.to_vec(), value.to_vec())),
+                        Change::Remove { key } => drop(pairs.remove(key)),
+                    }
+                }
+                broker.committed(now, batch.number());
+                is_busy = true;
+            }
+            if broker.deadline().is_some_and(|deadline| deadline <= now) {
+                broker.poll(now);
+                is_busy = true;
+            }
+            if !is_busy {
+                break;
+            }
+        }
+        broker.assert_consistent();
+        pairs.len()
+    };
+    settle(&mut broker);
+    // Clients come back, and get what there is for them.
+    for session in 1..=5 {
+        let id = broker.open(now, Origin::UNKNOWN);
+        let client_id = [b'c', session];
+        let client_identifier = core::str::from_utf8(&client_id).expect("a text").try_into().expect("a text");
+        let properties = ConnectProperties { session_expiry_interval: Some(10), ..ConnectProperties::default() };
+        let mut connect = Vec::new();
+        let packet = Connect { client_identifier, properties, clean_start: false, ..Connect::default() };
+        packet.encode(Version::V5, &mut connect).expect("it can be encoded");
+        broker.receive(now, id, &mut &connect[..]);
+        settle(&mut broker);
+        check_sent(&take(broker.transmit(id)), Version::V5, Limits::from_server());
+        broker.end_session(now, core::str::from_utf8(&client_id).expect("a text"));
+        settle(&mut broker);
+        broker.closed(now, id);
+    }
+    settle(&mut broker);
+    assert_eq!(broker.status().sessions, 0);
+    let is_left = |key: &[u8]| matches!(key.first(), Some(0x20..=0x24));
+    assert!(!pairs.keys().any(|key| is_left(key)), "nothing is left of the sessions");
 }
 
 /// The number of operations, of packet identifiers, and of queued messages.

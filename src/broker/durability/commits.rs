@@ -21,9 +21,9 @@ pub(in crate::broker) struct Commits {
     /// The sessions whose first packet waits, by what it waits for: numbers of batches, and above them those of messages. A
     /// session that waits no more may be among them.
     waiting: BTreeMap<u64, Vec<SessionIndex>>,
-    /// Sessions that may go on, and whether their input was left.
-    released: VecDeque<(SessionIndex, bool)>,
-    /// Sessions whose input was left, because too many changes are not committed.
+    /// Sessions that have waited for batches, and may go on.
+    released: VecDeque<SessionIndex>,
+    /// Sessions whose input was left, because too many changes were not committed.
     stalled: BTreeSet<SessionIndex>,
 }
 
@@ -96,22 +96,23 @@ impl Commits {
         while let Some(entry) = self.waiting.first_entry()
             && self.journal.as_ref().is_some_and(|journal| journal.is_committed(*entry.key()))
         {
-            self.released.extend(entry.remove().into_iter().map(|index| (index, false)));
-        }
-        if !self.is_full() {
-            let stalled = core::mem::take(&mut self.stalled);
-            self.released.extend(stalled.into_iter().map(|index| (index, true)));
+            self.released.extend(entry.remove());
         }
     }
 
-    /// Whether sessions may go on.
+    /// Whether sessions may go on: those that have waited for batches, and those whose input was left, once fewer changes are
+    /// not committed. Changes that cancel each other out are not: no batch is stored then.
     pub(in crate::broker) fn has_released(&self) -> bool {
-        !self.released.is_empty()
+        !self.released.is_empty() || (!self.stalled.is_empty() && !self.is_full())
     }
 
     /// The next session that may go on, and whether its input was left.
     pub(super) fn next_released(&mut self) -> Option<(SessionIndex, bool)> {
-        self.released.pop_front()
+        if let Some(index) = self.released.pop_front() {
+            return Some((index, false));
+        }
+        let next = if self.is_full() { None } else { self.stalled.pop_first() };
+        next.map(|index| (index, true))
     }
 
     /// The input of a session was left, because too many changes are not committed.

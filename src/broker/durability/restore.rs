@@ -75,6 +75,10 @@ impl Pairs {
 
     fn take(&mut self, kind: Kind, first: u64, fields: Fields<'_>, value: &[u8]) -> Result<(), RestoreErrorKind> {
         let mut fields = fields;
+        // Messages and sessions have numbers from 1 on; in a store of one session that has the number 0.
+        if first == 0 && !matches!(kind, Kind::Format | Kind::Clock | Kind::HighWater) {
+            return Err(RestoreErrorKind::UnknownKey);
+        }
         match kind {
             Kind::Format => {}
             Kind::Clock => self.clock = StoredClock::read(value)?,
@@ -175,8 +179,13 @@ pub(in crate::broker) fn restore(
     let Pairs { clock, marks, highest, mut contents, retained, sessions, wills, mut garbage } = pairs;
     let next = (marks.0.max(highest.0.saturating_add(1)), marks.1.max(highest.1.saturating_add(1)));
     let mut journal = Journal::restored(clock.batch, cx.config.max_uncommitted, next, marks);
-    let of_wills = sessions.iter().flat_map(|session| session.wills.iter().map(|&(number, _)| number));
-    let of_wills: BTreeSet<u64> = of_wills.chain(wills.iter().map(|&(_, number, _)| number)).collect();
+    let of_sessions = sessions.iter().flat_map(|it| it.wills.iter().map(|&(number, _)| (it.number, number)));
+    let mut of_wills = BTreeSet::new();
+    for (session, number) in of_sessions.chain(wills.iter().map(|&(session, number, _)| (session, number))) {
+        if !of_wills.insert(number) {
+            return Err(error(Key::will(session, number), RestoreErrorKind::Value)); // each will has its message
+        }
+    }
     for (number, size) in contents.sizes().filter(|(number, _)| !of_wills.contains(number)) {
         journal.restore_message(number, size);
     }
@@ -219,6 +228,9 @@ fn restore_retained(
     number: u64,
     record: &RetainedRecord<'_>,
 ) -> Result<(), RestoreError> {
+    if !journal.has_message(number) {
+        return Err(error(Key::retained(number), RestoreErrorKind::Value)); // it is that of a will
+    }
     let payloads = Arc::clone(cx.sessions.account().payloads());
     let large = contents.large(number, |payload| payloads.share(payload))?;
     let (head, publish) = contents.message(number)?;
@@ -261,6 +273,9 @@ fn restore_session(
         let message = if !delivery.has_message() {
             (now, u32::MAX, Stored::default())
         } else if contents.contains(delivery.message) {
+            if !commits.journal().is_some_and(|journal| journal.has_message(delivery.message)) {
+                return Err(error(key, RestoreErrorKind::Value)); // it is that of a will
+            }
             let (since, expires_after, mut stored) =
                 contents.of_delivery(&delivery, version, |payload| payloads.share(payload))?;
             stored.set_number(delivery.message);

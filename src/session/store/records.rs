@@ -249,6 +249,10 @@ impl<'a> ServerRecord<'a> {
         let version = version(level)?;
         let (session_expiry_interval, max_session_expiry_interval) = (fields.u32()?, fields.u32()?);
         let ends = (Instant::from_micros(fields.u64()?), Instant::from_micros(fields.u64()?));
+        // A will is due when the session expires, at the latest.
+        if ends.1 > ends.0 {
+            return None;
+        }
         let owner = match flags & HAS_OWNER {
             0 => None,
             _ => Some(core::str::from_utf8(fields.bytes()?).ok()?),

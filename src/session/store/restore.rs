@@ -55,8 +55,12 @@ pub(crate) struct Content {
     large: Option<Bytes>,
 }
 
-/// Numbers, and times in microseconds, above this one are not valid: there is room for as many again.
-const MAX_NUMBER: u64 = u64::MAX / 2;
+/// Numbers above this one are not valid: there is room for as many again, below the numbers with which packets wait for a
+/// message. So many are never used.
+const MAX_NUMBER: u64 = u64::MAX / 4;
+
+/// Times above this one, in microseconds, are not valid: there is room for as many again.
+const MAX_TIME: u64 = u64::MAX / 2;
 
 /// Reads the pairs of a store, which are in the order of their keys: `take` gets the kind of each, the first number of the
 /// key, the numbers behind it, and the value. Returns whether there are pairs.
@@ -82,7 +86,7 @@ pub(crate) fn read_pairs<K: AsRef<[u8]>, V: AsRef<[u8]>>(
             Kind::HighWater => fields.u8().map(u64::from),
             _ => fields.u64(),
         };
-        let first = first.ok_or_else(|| error(RestoreErrorKind::UnknownKey))?;
+        let first = first.filter(|&first| first <= MAX_NUMBER).ok_or_else(|| error(RestoreErrorKind::UnknownKey))?;
         if matches!(kind, Kind::Format | Kind::Clock | Kind::HighWater | Kind::Message | Kind::Retained | Kind::Session)
         {
             fields.at_end().ok_or_else(|| error(RestoreErrorKind::UnknownKey))?;
@@ -102,7 +106,7 @@ impl StoredClock {
         let mut fields = Fields::new(value);
         let read = fields.u64().zip(fields.u64()).and_then(|read| fields.end(read));
         let (time, batch) =
-            read.filter(|&(time, batch)| time <= MAX_NUMBER && batch <= MAX_NUMBER).ok_or(RestoreErrorKind::Value)?;
+            read.filter(|&(time, batch)| time <= MAX_TIME && batch <= MAX_NUMBER).ok_or(RestoreErrorKind::Value)?;
         Ok(Self { batch, time: Instant::from_micros(time) })
     }
 }
