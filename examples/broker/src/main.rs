@@ -30,6 +30,8 @@ mod origin;
 mod password;
 mod rate;
 #[cfg(test)]
+mod store;
+#[cfg(test)]
 mod tests;
 mod throttle;
 mod tls;
