@@ -13,7 +13,7 @@ use redb::backends::InMemoryBackend;
 use super::committer::Batch as _;
 use super::file::DatabaseFile;
 use super::redb::{RedbStore, create};
-use super::testing::{Changes, Random, TempDir, pairs, states};
+use super::testing::{Changes, Random, TempDir, pairs, state};
 use super::{Store as _, StoreError};
 
 /// A file on a disk that can be full, and that can fail.
@@ -113,7 +113,7 @@ fn a_full_disk_may_have_room_later() {
     assert!(failures > 4, "{failures}");
     file.set_room(u64::MAX);
     let held = pairs(&store);
-    assert!(held == states(&all)[all.len()], "the batches are there in order");
+    assert!(held == state(&all), "the batches are there in order");
     store.close().unwrap();
     assert!(pairs(&RedbStore::open_file(file).unwrap()) == held);
 }
@@ -146,7 +146,7 @@ fn a_broken_disk_is_not_tried_again() {
     assert_eq!(error.to_string(), "cannot read and write /disk/state.redb: the disk is broken");
     file.0.fails_to_write.store(false, Ordering::Relaxed);
     drop(store);
-    assert!(pairs(&RedbStore::open_file(file).unwrap()) == states(&all)[1]);
+    assert!(pairs(&RedbStore::open_file(file).unwrap()) == state(&all[..1]));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn a_database_that_was_not_created_to_the_end_is_created_again() {
     store.commit(all[0].changes()).unwrap();
     drop(store);
     fs::write(dir.path().join("state.redb.new"), b"half of it").unwrap();
-    assert!(pairs(&RedbStore::open(dir.path()).unwrap()) == states(&all)[1], "the database itself is used");
+    assert!(pairs(&RedbStore::open(dir.path()).unwrap()) == state(&all[..1]), "the database itself is used");
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn on_a_small_disk() {
     fs::remove_file(other).unwrap();
     store.commit(all[all.len() - 1].changes()).unwrap();
     drop(store);
-    assert!(pairs(&RedbStore::open(dir).unwrap()) == states(&all)[all.len()]);
+    assert!(pairs(&RedbStore::open(dir).unwrap()) == state(&all));
 }
 
 #[test]

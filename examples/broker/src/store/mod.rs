@@ -13,6 +13,8 @@ mod damage;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod power;
 #[cfg(test)]
 mod testing;

@@ -1,5 +1,6 @@
 //! What the tests of the store share.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -88,20 +89,30 @@ impl Batch for Changes {
     }
 }
 
-/// Returns what a store must hold after some batches, by the number of batches.
+/// Returns what a store must hold after some batches.
+pub(super) fn state(batches: &[Changes]) -> Vec<Pair> {
+    let mut state = BTreeMap::new();
+    batches.iter().for_each(|batch| apply(batch, &mut state));
+    state.into_iter().collect()
+}
+
+/// Returns what a store must hold after the first batches, by their number.
 pub(super) fn states(batches: &[Changes]) -> Vec<Vec<Pair>> {
-    let mut state = std::collections::BTreeMap::new();
-    let mut states = vec![Vec::new()];
-    for batch in batches {
-        for (key, value) in batch.changes() {
-            match value {
-                Some(value) => drop(state.insert(key.to_vec(), value.to_vec())),
-                None => drop(state.remove(key)),
-            }
+    let mut state = BTreeMap::new();
+    let after = batches.iter().map(|batch| {
+        apply(batch, &mut state);
+        state.clone().into_iter().collect()
+    });
+    std::iter::once(Vec::new()).chain(after).collect()
+}
+
+fn apply(batch: &Changes, state: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
+    for (key, value) in &batch.changes {
+        match value {
+            Some(value) => drop(state.insert(key.clone(), value.clone())),
+            None => drop(state.remove(key)),
         }
-        states.push(state.clone().into_iter().collect());
     }
-    states
 }
 
 /// Returns all that a store holds.
