@@ -49,6 +49,7 @@ fn assert_damaged(opened: Result<Vec<Pair>, StoreError>, what: &str) {
 #[test]
 fn another_file_is_refused() {
     assert_damaged(open(b""), "an empty file");
+    assert!(open(b"").unwrap_err().to_string().contains("the file is empty"), "it is not made a new database");
     assert_damaged(open(b"x"), "a short file");
     assert_damaged(open(&[b'x'; 100_000]), "a file of something else");
     assert_damaged(open(&[0; 100_000]), "a file of zeros");

@@ -2,13 +2,11 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
 
 use super::Store as _;
 use super::committer::{Committer, Sync};
 use super::redb::RedbStore;
-use super::testing::{Changes, Random, TempDir, last_number, pairs, state};
+use super::testing::{Changes, Random, TempDir, last_number, pairs, state, wait_for_report};
 
 /// The directory of the database, for the process that is killed.
 const DIR: &str = "STORE_TEST_DIR";
@@ -73,14 +71,6 @@ fn what_may_be_late_is_there_as_a_whole_after_a_kill() {
     assert!(kill_often(Sync::Every(std::time::Duration::from_millis(50))), "otherwise this shows nothing");
 }
 
-struct Alarm(std::sync::mpsc::Sender<()>);
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        let _ = self.0.send(());
-    }
-}
-
 #[test]
 #[ignore = "run by the tests above, and killed"]
 fn commit_until_killed() {
@@ -90,17 +80,10 @@ fn commit_until_killed() {
     // It goes on where the one before was killed.
     let done = last_number(&pairs(&store));
     let committer = Committer::start(store, sync).unwrap();
-    let (woken, wait) = std::sync::mpsc::channel();
-    let waker = Waker::from(Arc::new(Alarm(woken)));
     for first in (done as u64 + 1..).step_by(3) {
         // Some batches at a time, so that they are grouped.
         (first..first + 3).for_each(|number| committer.submit(batch(number)));
-        let number = loop {
-            match committer.poll_report(&mut Context::from_waker(&waker)) {
-                Poll::Ready(report) => break report.unwrap(),
-                Poll::Pending => wait.recv().unwrap(),
-            }
-        };
+        let number = wait_for_report(&committer).unwrap();
         let mut out = std::io::stdout().lock();
         writeln!(out, "{REPORT}{number}").unwrap();
         out.flush().unwrap();

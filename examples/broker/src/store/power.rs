@@ -10,7 +10,7 @@ use redb::StorageBackend;
 use super::committer::{Batch, Committer, Sync};
 use super::file::DatabaseFile;
 use super::redb::{RedbStore, create};
-use super::testing::{Changes, Random, last_number, pairs, states};
+use super::testing::{Changes, Random, last_number, pairs, states, wait_for_report};
 use super::{Store, StoreError};
 
 /// A disk writes this many bytes as a whole.
@@ -199,6 +199,7 @@ fn what_was_committed_survives_a_loss_of_power() {
 /// The same through the thread that groups batches: what it has reported is there, if it has not reported it early. In any case
 /// the state is the one after some batch, as a whole.
 fn lose_power_under_the_committer(sync: Sync) {
+    let mut failures = 0;
     for seed in 0..20 {
         let mut random = Random::new(1000 + seed);
         let all = batches(60, &mut random);
@@ -207,30 +208,39 @@ fn lose_power_under_the_committer(sync: Sync) {
         let store = RedbStore::open_file(file.clone()).unwrap();
         file.lock().operations_left = Some(random.below(300));
         let committer = Committer::start(store, sync).unwrap();
-        let (mut reported, mut has_failed) = (0, false);
-        let mut take = |committer: &Committer<Changes>| match committer.take_report() {
-            Some(Ok(number)) => reported = number as usize,
-            Some(Err(error)) => {
-                assert!(matches!(error, StoreError::Io { .. } | StoreError::NotSynced { .. }), "{error}");
-                has_failed = true;
-            }
-            None => {}
-        };
+        let (mut reported, mut failure) = (0, None);
         for batch in &all {
             committer.submit(batch.clone());
-            take(&committer);
+            if random.below(4) == 0 || batch.number as usize == all.len() {
+                match wait_for_report(&committer) {
+                    Ok(number) => reported = number,
+                    Err(error) => {
+                        failure = Some(error);
+                        break;
+                    }
+                }
+            }
         }
-        let closed = committer.close();
+        // What was committed before the failure, if it has not been reported.
+        if let Some(Ok(number)) = committer.take_report() {
+            reported = number;
+        }
+        let failure = failure.or(committer.close().err());
+        if let Some(error) = &failure {
+            assert!(matches!(error, StoreError::Io { .. } | StoreError::NotSynced { .. }), "{error}");
+            failures += 1;
+        }
         let found = pairs(&RedbStore::open_file(file.after_power_failure(&mut random)).unwrap());
         let last = last_number(&found);
-        if closed.is_ok() && !has_failed {
+        if failure.is_none() {
             assert_eq!(last, all.len(), "seed {seed}: all is committed at the end");
         }
         if sync == Sync::Always {
-            assert!(last >= reported, "seed {seed}: batch {reported} was reported, and {last} is the last one");
+            assert!(last as u64 >= reported, "seed {seed}: batch {reported} was reported, and {last} is the last one");
         }
         assert!(found == states[last], "seed {seed}: a batch is there in part");
     }
+    assert!(failures > 5, "the power has failed: {failures}");
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::task::{Context, Poll, Wake, Waker};
 
-use super::committer::Batch;
+use super::committer::{Batch, Committer};
 use super::{Change, Pair, Store, StoreError};
 
 /// A directory that is removed with all its files.
@@ -124,4 +127,24 @@ pub(super) fn pairs(store: &impl Store) -> Vec<Pair> {
 pub(super) fn last_number(pairs: &[Pair]) -> usize {
     let number = pairs.iter().find(|(key, _)| key == b"number");
     number.map_or(0, |(_, value)| u64::from_be_bytes(value[..].try_into().unwrap()) as usize)
+}
+
+struct Alarm(Sender<()>);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.send(());
+    }
+}
+
+/// Waits for a report, as a task of a runtime does.
+pub(super) fn wait_for_report(committer: &Committer<Changes>) -> Result<u64, StoreError> {
+    let (waker, woken) = channel();
+    let waker = Waker::from(Arc::new(Alarm(waker)));
+    loop {
+        if let Poll::Ready(report) = committer.poll_report(&mut Context::from_waker(&waker)) {
+            return report;
+        }
+        woken.recv().unwrap();
+    }
 }

@@ -2,7 +2,7 @@ use std::io::ErrorKind;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::super::Pair;
-use super::super::testing::Changes;
+use super::super::testing::{self, Changes};
 use super::*;
 
 /// What a commit wrote: keys, and values if they are not removed.
@@ -60,24 +60,8 @@ impl World {
         self.answers.send(result).unwrap();
     }
 
-    /// Waits for a report, as a task of a runtime does.
     fn wait_for_report(&self) -> Result<u64, StoreError> {
-        let (waker, woken) = channel();
-        let waker = Waker::from(Arc::new(Alarm(waker)));
-        loop {
-            if let Poll::Ready(report) = self.committer.poll_report(&mut Context::from_waker(&waker)) {
-                return report;
-            }
-            woken.recv().unwrap();
-        }
-    }
-}
-
-struct Alarm(Sender<()>);
-
-impl std::task::Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        let _ = self.0.send(());
+        testing::wait_for_report(&self.committer)
     }
 }
 
