@@ -131,7 +131,6 @@ fn a_disk_that_does_not_sync_is_not_tried_again() {
         assert!(text.contains("the disk failed to make changes of /disk/state.redb permanent: "), "{text}");
         // What the disk says later does not matter.
         file.0.fails_to_sync.store(false, Ordering::Relaxed);
-        file.0.fails_to_write.store(true, Ordering::Relaxed);
     }
 }
 

@@ -70,6 +70,7 @@ impl<F: DatabaseFile> Store for RedbStore<F> {
     fn commit<'a>(&mut self, changes: impl Iterator<Item = Change<'a>>) -> Result<(), StoreError> {
         let database = match self.database.take() {
             Some(database) => database,
+            None if self.sync_failed.load(Ordering::Acquire) => return Err(self.explain(Error::PreviousIo)),
             None => self.open_database()?,
         };
         write(&database, changes).map_err(|error| self.explain(error))?;
