@@ -22,7 +22,7 @@ import time
 
 sys.dont_write_bytecode = True
 
-from crash_check import SLACK, Record, expected, readers, received, violations  # noqa: E402
+from crash_check import BEAT, SLACK, Record, expected, readers, received, violations  # noqa: E402
 from crash_load import Guest, Member, Mosquitto, Ours, OursPublisher, PahoPublisher  # noqa: E402
 from crash_load import PahoReader, Shots, WillClient  # noqa: E402
 from harness import HOST, Failure, Program, Proxy, build_broker, build_client, find_program, free_port  # noqa: E402
@@ -134,6 +134,7 @@ def run(world, kills):
         PahoPublisher(world, "publisher-2", "load/paho"),
         PahoPublisher(world, "publisher-3", "kept/", retain=True),
         Shots(world, "shots", "load/shots"),
+        PahoPublisher(world, "beat", BEAT, pause=0.1),
     ]
     for publisher in publishers:
         publisher.start()

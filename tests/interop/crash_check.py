@@ -16,6 +16,7 @@ import sys
 
 SLACK = 1.0  # seconds that an expiry or a will may be early or late
 UNKNOWN = 0.5  # seconds that the broker may need to see the end of a connection
+BEAT = "wills/beat"  # the topic of messages that tell how late any message is
 RUNS = pathlib.Path(__file__).parent / "crash_runs"
 
 
@@ -171,8 +172,9 @@ def sessions(record):
 def wills(record):
     """A will is published when its delay is over, counted from the end of the connection, or from the next start if the
     broker's death has ended it, or if the broker has died before it knew. If the broker is not there when the will is
-    due, it is published when it starts."""
+    due, it is published when it starts. The will may be late by as much as another message published when it is due."""
     seen = times(record.of("received"))
+    beats = [message for message in record.of("sent") if message["topic"] == BEAT]
     started = [event["at"] for event in record.of("started")]
     killed = [event["at"] for event in record.of("killed")]
     for cut in record.of("cut"):
@@ -182,6 +184,8 @@ def wills(record):
         first, last = (after if died == begin else begin) + cut["delay"], after + cut["delay"]
         # The broker was down when the will was due.
         last = max([last, *(up for down, up in zip(killed, started[1:]) if down <= last <= up)])
+        beat = next((seen.get(message["id"], 0) for message in beats if message["at"] >= last), 0)
+        last = max(last, beat)
         if cut["id"] not in seen:
             yield f"the will of {cut['client']} was not published"
         elif not first - SLACK <= seen[cut["id"]] <= last + SLACK:

@@ -295,8 +295,8 @@ class PahoPublisher(Publisher):
 
     qos = 1
 
-    def __init__(self, world, name, topic, retain=False):
-        super().__init__(world, name, topic)
+    def __init__(self, world, name, topic, retain=False, pause=None):
+        super().__init__(world, name, topic, pause)
         self.retain, self.open = retain, {}
         self.client = PahoClient(world, name)
         self.client.paho.on_publish = self._published
