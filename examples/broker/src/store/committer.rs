@@ -32,6 +32,9 @@ const FULL: usize = 8 * 1024 * 1024;
 /// The pause between two attempts to write to a disk that is full.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// The pause is at least this many times as long as the attempt, which reads all of the database: the broker needs the processor.
+const REST: u32 = 4;
+
 /// A set of changes that is in the database as a whole or not at all.
 pub(crate) trait Batch: Send + 'static {
     /// The number of the batch, which is not 0. Batches are handed over in ascending order.
@@ -300,7 +303,7 @@ impl<B: Batch> Shared<B> {
     fn commit(&self, store: &mut impl Store, group: &[B]) -> Result<(), StoreError> {
         let mut has_failed = false;
         loop {
-            let is_last = self.lock().is_closed;
+            let (is_last, begin) = (self.lock().is_closed, Instant::now());
             let committed = match group {
                 [batch] => store.commit(batch.changes()),
                 _ => store.commit(merge(group).into_iter()),
@@ -316,9 +319,9 @@ impl<B: Batch> Shared<B> {
                     if !std::mem::replace(&mut has_failed, true) {
                         error!(%error, "changes cannot be committed yet: clients wait for their acknowledgements");
                     }
+                    let pause = self.retry.max(begin.elapsed() * REST);
                     // Only the end makes the pause shorter.
-                    let pause = self.changed.wait_timeout_while(self.lock(), self.retry, |queue| !queue.is_closed);
-                    drop(pause);
+                    drop(self.changed.wait_timeout_while(self.lock(), pause, |queue| !queue.is_closed));
                 }
                 Err(error) => return Err(error),
             }
